@@ -1,0 +1,73 @@
+//! What the stack asks of the application above it.
+//!
+//! In come bytes in stream order, out go ranges of bytes (see [`crate::send`]). An application never sees a
+//! segment, a window or a retransmission, and never blocks: every call runs to completion. The same trait is
+//! driven by the user-space stack and by the kernel-socket transport, so an application is written once.
+
+use crate::send::{Blob, Reply};
+
+/// An application: one value per worker, called for every connection of that worker.
+///
+/// The calls for one connection come in this order: `opened`, then any number of `received`, `resumed` and
+/// `timeout`, then `closed` exactly once. After [`Reply::close`] no more input is offered.
+pub trait Application {
+    /// The immutable bytes that answers are made of.
+    type Blob: Blob;
+    /// What the application keeps for one connection, from `opened` to `closed`; held beside the control block,
+    /// so it should be small (at most 64 bytes).
+    type Conn: Default;
+
+    /// A connection is established. `conn` is fresh; set its first deadline here.
+    fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>);
+
+    /// Reads `bytes`, the stream's next, and returns how many are consumed (at most `bytes.len()`).
+    ///
+    /// What is not consumed is kept, within the transport's bound for one connection, and offered again at the
+    /// front of what follows. Consume everything before the first incomplete request. Stop early, whatever is
+    /// left, when [`Reply::has_room`] says no: `resumed` follows when there is room again.
+    fn received(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>) -> usize;
+
+    /// The input does not fit the transport's bound for one connection although nothing of it was consumed:
+    /// answer that and close. `bytes` is all that was kept.
+    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>);
+
+    /// There is room again after [`Reply::has_room`] said no. Input that was kept is offered through `received`
+    /// right after this call.
+    fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
+        let _ = (conn, reply);
+    }
+
+    /// The deadline set with [`Reply::set_timeout`] has passed. The deadline is cleared by this call.
+    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>);
+
+    /// The connection is over; `conn` is reset to its default after this.
+    fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
+        let _ = (conn, how);
+    }
+}
+
+/// How a connection came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The port on this side, in host byte order; on a passive open it tells which service is meant.
+    pub local_port: u16,
+    /// Whether this side sent the first SYN.
+    pub active: bool,
+    /// What [`crate::Stack::connect`] was given, so that a client knows its own; 0 on a passive open.
+    pub token: u32,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Both directions were closed in order.
+    Finished,
+    /// The peer sent a reset.
+    ResetByPeer,
+    /// This side gave up: the retransmission limit, the user timeout or a dead keep-alive peer.
+    TimedOut,
+    /// An active open was refused.
+    Refused,
+    /// This side reset the connection: the application asked for it, or the process is shutting down.
+    Aborted,
+}

@@ -1,0 +1,128 @@
+use super::*;
+use proptest::prelude::*;
+
+static TEXT: &[u8] = b"The quick brown fox jumps over the lazy dog";
+
+/// What one step of a connection's life may do to its send queue.
+#[derive(Clone, Debug)]
+enum Step {
+    Copy(usize),
+    Share(usize, usize),
+    Read(usize),
+    ReadAt(usize, usize),
+    Acknowledge(usize),
+    Rewind,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..1500usize).prop_map(Step::Copy),
+        (0..TEXT.len(), 0..=TEXT.len()).prop_map(|(a, b)| Step::Share(a.min(b), a.max(b))),
+        (0..2000usize).prop_map(Step::Read),
+        (0..2000usize, 0..600usize).prop_map(|(at, n)| Step::ReadAt(at, n)),
+        (0..1200usize).prop_map(Step::Acknowledge),
+        Just(Step::Rewind),
+    ]
+}
+
+/// The same queue as a plain vector: `held` bytes, of which `read` were read.
+#[derive(Default)]
+struct Model {
+    held: Vec<u8>,
+    read: usize,
+}
+
+proptest! {
+    #[test]
+    fn a_queue_is_a_byte_vector(steps in proptest::collection::vec(step(), 1..80)) {
+        let mut pool: Pool<&'static [u8]> = Pool::new(400, 400);
+        let (mut queue, mut model) = (Queue::default(), Model::default());
+        let mut counter = 0u8;
+        for step in steps {
+            match step {
+                Step::Copy(n) => {
+                    let bytes: Vec<u8> = (0..n).map(|_| { counter = counter.wrapping_add(1); counter }).collect();
+                    if queue.count < QUEUE_ENTRIES {
+                        prop_assert!(queue.copy(&mut pool, &bytes));
+                        model.held.extend(&bytes);
+                    }
+                }
+                Step::Share(start, end) => {
+                    let mut wishes = Wishes::default();
+                    Reply::new(&mut pool, &mut queue, &mut wishes).share(TEXT, start..end);
+                    prop_assert!(!wishes.abort);
+                    model.held.extend(&TEXT[start..end]);
+                }
+                Step::Read(n) => {
+                    let mut buf = vec![0; n];
+                    let got = queue.read_next(&pool, &mut buf);
+                    let want = &model.held[model.read..(model.read + n).min(model.held.len())];
+                    prop_assert_eq!(&buf[..got], want);
+                    model.read += got;
+                }
+                Step::ReadAt(at, n) => {
+                    let mut buf = vec![0; n];
+                    let got = queue.read_at(&pool, at as u64, &mut buf);
+                    let at = at.min(model.held.len());
+                    prop_assert_eq!(&buf[..got], &model.held[at..(at + n).min(model.held.len())]);
+                }
+                Step::Acknowledge(n) => {
+                    let n = n.min(model.held.len());
+                    queue.acknowledge(&mut pool, n as u64);
+                    model.held.drain(..n);
+                    model.read = model.read.saturating_sub(n);
+                }
+                Step::Rewind => {
+                    queue.rewind();
+                    model.read = 0;
+                }
+            }
+            prop_assert_eq!(queue.len(), model.held.len() as u64);
+            prop_assert_eq!(queue.unread(), (model.held.len() - model.read) as u64);
+            prop_assert_eq!(queue.slices(&pool).flatten().copied().collect::<Vec<u8>>(), model.held.clone());
+        }
+        queue.clear(&mut pool);
+        prop_assert_eq!(pool.free(), (400, 400));
+    }
+}
+
+#[test]
+fn small_copies_share_a_chunk() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(8, 8);
+    let mut queue = Queue::default();
+    for _ in 0..10 {
+        assert!(queue.copy(&mut pool, b"0123456789"));
+    }
+    assert_eq!(pool.free(), (7, 7));
+    assert_eq!(queue.len(), 100);
+}
+
+#[test]
+fn no_room_is_noted_and_ends_with_an_acknowledgement() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(8, 8);
+    let mut queue = Queue::default();
+    let mut wishes = Wishes::default();
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    let mut answers = 0;
+    while reply.has_room() {
+        reply.copy(b"head");
+        reply.share(TEXT, 0..TEXT.len());
+        answers += 1;
+    }
+    assert!(answers > 0 && wishes.wants_room && !wishes.abort);
+    assert!(!Reply::room(&pool, &queue));
+    queue.acknowledge(&mut pool, queue.len());
+    assert!(Reply::room(&pool, &queue));
+}
+
+#[test]
+fn a_pool_too_small_for_an_answer_aborts_rather_than_sending_half() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(1, 1);
+    let mut queue = Queue::default();
+    let mut wishes = Wishes::default();
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    reply.copy(&[0; CHUNK_BYTES + 1]);
+    assert!(wishes.abort);
+    queue.clear(&mut pool);
+    assert_eq!(pool.free(), (1, 1));
+}
