@@ -3,7 +3,14 @@
 
 pub mod application;
 pub mod counters;
+pub mod demux;
+pub mod drop;
+pub mod keep;
+pub mod reassembly;
 pub mod send;
+pub mod seq;
+pub mod timer;
+pub mod wire;
 
 pub use application::{Application, Closed, Opened};
 pub use send::{Blob, Reply};

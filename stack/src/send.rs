@@ -20,6 +20,8 @@ pub const QUEUE_ENTRIES: u16 = 64;
 /// Entries that the promise of [`Reply::has_room`] can use up: its shares, its copies, and one copy more because
 /// a share between two copies starts a new chunk.
 const ROOM_ENTRIES: u16 = (ROOM_COPY_BYTES / CHUNK_BYTES + ROOM_SHARES + 1) as u16;
+/// A queue that holds this much takes no further answer, so that lengths stay within 32 bits.
+const ROOM_QUEUED_BYTES: u32 = 1 << 30;
 const NONE: u32 = u32::MAX;
 
 /// Immutable bytes that may be shared by many answers: a file, a stored item. Cloning must be cheap.
@@ -126,62 +128,64 @@ impl<B: Blob> Pool<B> {
     }
 }
 
-/// The send queue of one connection: entries `head..=tail`, of which the bytes before the cursor have been read
-/// once already.
+/// The send queue of one connection: the entries from `head` to `tail`, of which the bytes before the cursor have
+/// been read once already.
 ///
 /// Invariant: `len` is the sum of the entries' lengths, and `read` ≤ `len` is how many of them lie before the
 /// cursor. A queue must be [`clear`](Queue::clear)ed before it is dropped, or its entries stay taken.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Queue {
-    ends: Option<Ends>,
-    len: u64,
-    read: u64,
+    /// `NONE` when the queue is empty, and then so are `tail` and `cursor`.
+    head: u32,
+    tail: u32,
+    /// The entry that the cursor stands in, `offset` bytes from its start, or at the very end of the tail.
+    cursor: u32,
+    offset: u32,
+    len: u32,
+    read: u32,
     count: u16,
 }
 
-/// Indices into the pool's entries; the cursor stands `offset` bytes into entry `cursor`, or at the very end of
-/// the tail.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    head: u32,
-    tail: u32,
-    cursor: u32,
-    offset: u32,
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue { head: NONE, tail: NONE, cursor: NONE, offset: 0, len: 0, read: 0, count: 0 }
+    }
 }
 
 impl Queue {
     /// Bytes held: unacknowledged and unsent.
+    #[inline]
     pub fn len(&self) -> u64 {
-        self.len
+        u64::from(self.len)
     }
 
     /// Whether everything queued has been acknowledged.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Bytes that were not yet read with [`Queue::read_next`].
+    #[inline]
     pub fn unread(&self) -> u64 {
-        self.len - self.read
+        u64::from(self.len - self.read)
     }
 
     /// Fills `buf` with the next bytes at the cursor and moves past them; returns how many.
     pub fn read_next<B: Blob>(&mut self, pool: &Pool<B>, buf: &mut [u8]) -> usize {
-        let Some(ends) = &mut self.ends else { return 0 };
         let mut filled = 0;
-        loop {
-            let entry = &pool.entries[ends.cursor as usize];
-            let bytes = &pool.bytes_of(entry)[ends.offset as usize..];
+        while let Some(entry) = pool.entries.get(self.cursor as usize) {
+            let bytes = &pool.bytes_of(entry)[self.offset as usize..];
             let n = bytes.len().min(buf.len() - filled);
             buf[filled..filled + n].copy_from_slice(&bytes[..n]);
             filled += n;
-            ends.offset += n as u32;
-            if n < bytes.len() || ends.cursor == ends.tail {
+            self.offset += n as u32;
+            if n < bytes.len() || self.cursor == self.tail {
                 break;
             }
-            (ends.cursor, ends.offset) = (entry.next, 0);
+            (self.cursor, self.offset) = (entry.next, 0);
         }
-        self.read += filled as u64;
+        self.read += filled as u32;
         filled
     }
 
@@ -207,8 +211,8 @@ impl Queue {
     }
 
     /// The held bytes in stream order, from the first unacknowledged one; no slice is empty.
-    pub fn slices<'a, B: Blob>(&self, pool: &'a Pool<B>) -> impl Iterator<Item = &'a [u8]> {
-        let mut next = self.ends.map_or(NONE, |ends| ends.head);
+    pub fn slices<'a, B: Blob>(&self, pool: &'a Pool<B>) -> impl Iterator<Item = &'a [u8]> + use<'a, B> {
+        let mut next = self.head;
         std::iter::from_fn(move || {
             let entry = pool.entries.get(next as usize)?;
             next = entry.next;
@@ -216,40 +220,30 @@ impl Queue {
         })
     }
 
-    /// Moves the cursor back to the first unacknowledged byte.
-    pub fn rewind(&mut self) {
-        if let Some(ends) = &mut self.ends {
-            (ends.cursor, ends.offset) = (ends.head, 0);
-        }
-        self.read = 0;
-    }
-
     /// Gives back the first `n` bytes (at most [`Queue::len`]): they have been delivered. A cursor that stood
     /// among them moves past them.
     pub fn acknowledge<B: Blob>(&mut self, pool: &mut Pool<B>, n: u64) {
-        assert!(n <= self.len, "acknowledged {n} bytes of {}", self.len);
-        self.len -= n;
-        self.read = self.read.saturating_sub(n);
-        let mut left = n;
-        while let Some(ends) = &mut self.ends {
-            let entry = &mut pool.entries[ends.head as usize];
-            let held = u64::from(entry.end - entry.start);
+        assert!(n <= self.len(), "acknowledged {n} bytes of {}", self.len);
+        let mut left = n as u32;
+        self.len -= left;
+        self.read = self.read.saturating_sub(left);
+        while self.head != NONE {
+            let entry = &mut pool.entries[self.head as usize];
+            let held = entry.end - entry.start;
             if left < held {
-                entry.start += left as u32;
-                if ends.cursor == ends.head {
-                    ends.offset = ends.offset.saturating_sub(left as u32);
+                entry.start += left;
+                if self.cursor == self.head {
+                    self.offset = self.offset.saturating_sub(left);
                 }
                 return;
             }
             left -= held;
-            let (freed, next) = (ends.head, entry.next);
-            if ends.head == ends.tail {
-                self.ends = None;
-            } else {
-                if ends.cursor == freed {
-                    (ends.cursor, ends.offset) = (next, 0);
-                }
-                ends.head = next;
+            let freed = std::mem::replace(&mut self.head, entry.next);
+            if self.cursor == freed {
+                (self.cursor, self.offset) = (self.head, 0);
+            }
+            if self.head == NONE {
+                self.tail = NONE;
             }
             self.count -= 1;
             pool.give(freed);
@@ -258,36 +252,34 @@ impl Queue {
 
     /// Gives back everything.
     pub fn clear<B: Blob>(&mut self, pool: &mut Pool<B>) {
-        self.acknowledge(pool, self.len);
+        self.acknowledge(pool, self.len());
     }
 
     fn append<B: Blob>(&mut self, pool: &mut Pool<B>, source: Source<B>, start: u32, end: u32) -> bool {
+        let Some(len) = self.len.checked_add(end - start) else { return false };
         let Some(index) = pool.take(source, start, end) else { return false };
-        match &mut self.ends {
-            None => self.ends = Some(Ends { head: index, tail: index, cursor: index, offset: 0 }),
-            Some(ends) => {
-                pool.entries[ends.tail as usize].next = index;
-                if self.read == self.len {
-                    (ends.cursor, ends.offset) = (index, 0);
-                }
-                ends.tail = index;
-            }
+        if self.read == self.len {
+            (self.cursor, self.offset) = (index, 0);
         }
+        match pool.entries.get_mut(self.tail as usize) {
+            Some(tail) => tail.next = index,
+            None => self.head = index,
+        }
+        self.tail = index;
         self.count += 1;
-        self.len += u64::from(end - start);
+        self.len = len;
         true
     }
 
     /// Appends to the tail's chunk what fits into it; returns how many bytes that were.
     fn extend_tail<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> usize {
-        let Some(ends) = self.ends else { return 0 };
-        let entry = &mut pool.entries[ends.tail as usize];
+        let Some(entry) = pool.entries.get_mut(self.tail as usize) else { return 0 };
         let Source::Chunk(chunk) = entry.source else { return 0 };
         let n = bytes.len().min(CHUNK_BYTES - entry.end as usize);
         let at = chunk as usize * CHUNK_BYTES + entry.end as usize;
         pool.chunks[at..at + n].copy_from_slice(&bytes[..n]);
         entry.end += n as u32;
-        self.len += n as u64;
+        self.len += n as u32;
         n
     }
 
@@ -345,6 +337,7 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// Whether a queue that was refused may be offered room again.
     pub fn room(pool: &Pool<B>, queue: &Queue) -> bool {
         queue.count + ROOM_ENTRIES <= QUEUE_ENTRIES
+            && queue.len < ROOM_QUEUED_BYTES
             && pool.free_entries >= u32::from(ROOM_ENTRIES)
             && pool.free_chunks.len() > ROOM_COPY_BYTES / CHUNK_BYTES
     }
@@ -355,7 +348,8 @@ impl<'a, B: Blob> Reply<'a, B> {
         self.wishes.abort |= !self.queue.copy(self.pool, bytes);
     }
 
-    /// Queues `range` of `blob` without copying it; `range` lies within the blob and below 4 GiB. Fails as
+    /// Queues `range` of `blob` without copying it; `range` lies within the blob, is at most 2 GiB long and ends
+    /// below 4 GiB. Fails as
     /// [`Reply::copy`] does.
     pub fn share(&mut self, blob: B, range: Range<usize>) {
         if range.is_empty() {

@@ -11,7 +11,6 @@ enum Step {
     Read(usize),
     ReadAt(usize, usize),
     Acknowledge(usize),
-    Rewind,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -21,7 +20,6 @@ fn step() -> impl Strategy<Value = Step> {
         (0..2000usize).prop_map(Step::Read),
         (0..2000usize, 0..600usize).prop_map(|(at, n)| Step::ReadAt(at, n)),
         (0..1200usize).prop_map(Step::Acknowledge),
-        Just(Step::Rewind),
     ]
 }
 
@@ -71,10 +69,6 @@ proptest! {
                     queue.acknowledge(&mut pool, n as u64);
                     model.held.drain(..n);
                     model.read = model.read.saturating_sub(n);
-                }
-                Step::Rewind => {
-                    queue.rewind();
-                    model.read = 0;
                 }
             }
             prop_assert_eq!(queue.len(), model.held.len() as u64);

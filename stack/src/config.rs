@@ -1,0 +1,168 @@
+//! What a stack is told when it is made: its addresses, its limits, its times. All of it fixed from then on.
+
+use crate::keep;
+use crate::wire::{Address, ChecksumPolicy, Mac};
+use crate::{demux, reassembly, send, timer};
+
+/// The configuration of one worker's stack. Times are in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The interface's hardware address.
+    pub mac: Mac,
+    /// The addresses that segments may be for.
+    pub addresses: Vec<LocalAddress>,
+    /// Largest IP packet, in bytes: 576 to 9000.
+    pub mtu: u16,
+    /// Whether a kernel's unfinished checksums are taken (veth only).
+    pub checksums: ChecksumPolicy,
+    /// Whether segments without a connection are left to another worker ([`crate::Stack::receive`] returns them)
+    /// or answered with a reset.
+    pub reports_strays: bool,
+    /// Secret of this stack, from which initial sequence numbers (RFC 6528), timestamp offsets and hash keys are
+    /// derived. The workers of a device share it.
+    pub secret: [u64; 4],
+    /// How much of everything there is.
+    pub limits: Limits,
+    /// Bytes offered to a peer to send ahead, 2048 to 2³⁰.
+    pub receive_window_bytes: u32,
+    /// Shortest retransmission timeout; RFC 6298 says 1000, Linux and most others use 200.
+    pub min_rto_ms: u32,
+    /// How long an acknowledgement may wait for data to ride on; at most 500 (RFC 9293 §3.8.6.3).
+    pub delayed_ack_ms: u32,
+    /// A connection whose peer takes or acknowledges nothing for so long is reset, its window shut or not.
+    pub send_timeout_ms: u32,
+    /// How long a connection that this side has closed waits for the peer to close.
+    pub close_timeout_ms: u32,
+    /// How long a closed connection's addresses are kept from being mistaken for a new one's: 2 MSL.
+    pub time_wait_ms: u32,
+    /// Idle time before the first keep-alive probe, 0 for none (RFC 9293 §3.8.4 says at least two hours).
+    pub keep_alive_ms: u32,
+    /// Time between keep-alive probes.
+    pub keep_alive_interval_ms: u32,
+    /// A connection is given up after so many probes without an answer.
+    pub keep_alive_probes: u8,
+    /// SYNs of an active open before it is given up.
+    pub syn_retries: u8,
+    /// Challenge ACKs (RFC 5961 §7) and resets for strangers, per second each.
+    pub answers_per_second: u32,
+}
+
+/// An address of this stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// The address.
+    pub address: Address,
+    /// Whether the kernel does not have it, so that the stack answers ARP and ICMP for it too.
+    pub dedicated: bool,
+}
+
+/// The sizes of all tables and pools of one stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: u32,
+    /// Answered SYNs whose acknowledgement is outstanding.
+    pub half_open: u32,
+    /// Entries of the TIME_WAIT table; the oldest gives way.
+    pub time_wait: u32,
+    /// Ranges queued to be sent or unacknowledged.
+    pub send_entries: u32,
+    /// Chunks of [`send::CHUNK_BYTES`] for copied answers.
+    pub send_chunks: u32,
+    /// Small buffers for incomplete requests.
+    pub keep_small: u32,
+    /// Large buffers for incomplete requests.
+    pub keep_large: u32,
+    /// Blocks for data that arrived out of order.
+    pub reassembly_blocks: u32,
+}
+
+impl Limits {
+    /// Limits in proportion to the number of connections, for a server of many small answers.
+    ///
+    /// Memory for idle connections is the control block alone; what is in flight shares pools that stop growing
+    /// at 65,536 connections.
+    pub fn for_connections(connections: u32) -> Limits {
+        let active = connections.clamp(64, 65_536);
+        Limits {
+            connections,
+            half_open: active.min(16_384),
+            time_wait: active,
+            send_entries: active * 4,
+            send_chunks: active * 2,
+            keep_small: active / 2,
+            keep_large: (active / 64).max(16),
+            reassembly_blocks: (active / 4).clamp(256, 4096),
+        }
+    }
+
+    /// What each part takes: its name, how many there are, and bytes in all.
+    pub fn memory<A: crate::Application>(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
+        let timers = self.connections + self.half_open + self.time_wait;
+        let row = |what, count: u32, bytes: usize| (what, u64::from(count), bytes as u64);
+        [
+            row("connections", self.connections, self.connections as usize * size_of::<crate::tcp::Tcb<A::Conn>>()),
+            row("half-open connections", self.half_open, crate::listen::HalfOpenTable::memory_bytes(self.half_open)),
+            row("TIME_WAIT entries", self.time_wait, crate::time_wait::TimeWaitTable::memory_bytes(self.time_wait)),
+            row("demultiplexing slots", timers, demux::Demux::memory_bytes(timers)),
+            row("timers", timers, timer::Wheel::memory_bytes(timers) + 2 * self.connections as usize * size_of::<u32>()),
+            row(
+                "send ranges and chunks",
+                self.send_entries,
+                send::Pool::<A::Blob>::memory_bytes(self.send_entries as usize, self.send_chunks as usize),
+            ),
+            row(
+                "kept-input buffers",
+                self.keep_small + self.keep_large,
+                keep::Pool::memory_bytes(self.keep_small as usize, self.keep_large as usize),
+            ),
+            row(
+                "reassembly blocks",
+                self.reassembly_blocks,
+                reassembly::Pool::memory_bytes(self.reassembly_blocks as usize),
+            ),
+        ]
+        .into_iter()
+    }
+}
+
+impl Config {
+    /// The defaults for one worker on an Ethernet interface.
+    pub fn new(mac: Mac, addresses: Vec<LocalAddress>, secret: [u64; 4], limits: Limits) -> Config {
+        Config {
+            mac,
+            addresses,
+            mtu: 1500,
+            checksums: ChecksumPolicy::Verify,
+            reports_strays: false,
+            secret,
+            limits,
+            receive_window_bytes: 64 * 1024,
+            min_rto_ms: 200,
+            delayed_ack_ms: 40,
+            send_timeout_ms: 60_000,
+            close_timeout_ms: 30_000,
+            time_wait_ms: 60_000,
+            keep_alive_ms: 7_200_000,
+            keep_alive_interval_ms: 75_000,
+            keep_alive_probes: 9,
+            syn_retries: 6,
+            answers_per_second: 1000,
+        }
+    }
+
+    /// Bytes that a frame lent by [`crate::Transmit`] must have.
+    pub fn frame_bytes(&self) -> usize {
+        crate::wire::ethernet::MAX_HEADER_BYTES + usize::from(self.mtu)
+    }
+
+    /// The MSS option's value: what fits the MTU without options (RFC 6691 §2).
+    pub(crate) fn mss(&self) -> u16 {
+        self.mtu - (crate::wire::ipv4::HEADER_BYTES + crate::wire::tcp::HEADER_BYTES) as u16
+    }
+
+    /// The shift with which the receive window fits the header's 16 bits (RFC 7323 §2.3).
+    pub(crate) fn window_shift(&self) -> u8 {
+        (0..14).find(|shift| self.receive_window_bytes >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+    }
+}

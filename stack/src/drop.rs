@@ -1,0 +1,88 @@
+//! Why a packet was not taken, each reason with a counter of its own.
+
+use crate::counters;
+
+macro_rules! drops {
+    ($($(#[$doc:meta])* $variant:ident => $counter:ident,)*) => {
+        /// The reason for which a packet, or what it asked for, was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum DropReason { $($(#[$doc])* $variant,)* }
+
+        impl DropReason {
+            /// Every reason.
+            pub const ALL: &[DropReason] = &[$(DropReason::$variant,)*];
+        }
+
+        counters! {
+            /// How often a packet was dropped, by [`DropReason`].
+            pub struct Drops { $($(#[$doc])* $counter,)* }
+        }
+
+        impl Drops {
+            /// Counts one.
+            #[inline]
+            pub fn note(&mut self, reason: DropReason) {
+                match reason { $(DropReason::$variant => self.$counter += 1,)* }
+            }
+        }
+    };
+}
+
+drops! {
+    /// The packet ends before its headers do.
+    Truncated => drop_truncated,
+    /// Neither IPv4 nor ARP.
+    Ethertype => drop_ethertype,
+    /// IP version, header length or total length impossible.
+    IpHeader => drop_ip_header,
+    /// IP header checksum wrong.
+    IpChecksum => drop_ip_checksum,
+    /// An IP fragment.
+    Fragment => drop_fragment,
+    /// A source address that no host has.
+    IpSource => drop_ip_source,
+    /// Not for an address of this stack.
+    NotOurs => drop_not_ours,
+    /// Neither TCP nor an ICMP message that is answered.
+    Protocol => drop_protocol,
+    /// Malformed ARP, or ARP not for this stack.
+    Arp => drop_arp,
+    /// Malformed ICMP, or of a kind that is not answered.
+    Icmp => drop_icmp,
+    /// TCP data offset impossible.
+    TcpHeader => drop_tcp_header,
+    /// TCP checksum wrong.
+    TcpChecksum => drop_tcp_checksum,
+    /// A TCP option's length is impossible.
+    TcpOptions => drop_tcp_options,
+    /// A combination of control bits that means nothing (RFC 9293 §3.10.7): none, or SYN with RST or FIN.
+    TcpFlags => drop_tcp_flags,
+    /// No connection and no listener; a reset is sent unless it was one.
+    NoListener => drop_no_listener,
+    /// No connection and not a SYN, where another worker may know it.
+    Stray => drop_stray,
+    /// The connection table is full: the SYN is not answered.
+    ConnectionsFull => drop_connections_full,
+    /// The table of half-open connections is full: the SYN is not answered.
+    HalfOpenFull => drop_half_open_full,
+    /// Outside the receive window (RFC 9293 §3.10.7.4, first check).
+    OutsideWindow => drop_outside_window,
+    /// An older timestamp than the last in order (RFC 7323 §5.3, PAWS).
+    Paws => drop_paws,
+    /// A reset that is not exactly at RCV.NXT (RFC 5961 §3): challenged.
+    BlindReset => drop_blind_reset,
+    /// A SYN on a synchronized connection (RFC 5961 §4): challenged.
+    BlindSyn => drop_blind_syn,
+    /// An acknowledgement of what was never sent, or too old (RFC 5961 §5): challenged.
+    BadAck => drop_bad_ack,
+    /// No acknowledgement where there must be one.
+    NoAck => drop_no_ack,
+    /// Data after the peer's FIN, or for a connection that is gone on this side.
+    LateData => drop_late_data,
+    /// Data that no buffer was left for; the peer sends it again.
+    NoReceiveBuffer => drop_no_receive_buffer,
+    /// Out-of-order data beyond what is kept for one connection, or for all.
+    ReassemblyFull => drop_reassembly_full,
+    /// A frame could not be sent because the device had none free; the connection tries again.
+    NoTransmitFrame => drop_no_transmit_frame,
+}

@@ -1,0 +1,269 @@
+//! Data that arrived ahead of a gap, kept until the gap is filled.
+//!
+//! A connection's [`Reassembly`] is a list of blocks sorted by sequence number that never overlap; what arrives
+//! twice is kept once, the first copy. All blocks lie in a [`Pool`] of fixed size, and one connection holds at most
+//! [`MAX_BLOCKS`] of them, however small the pieces are that a peer sends (compare CVE-2018-5390, SegmentSmack).
+
+use crate::seq::Seq;
+use crate::wire::Payload;
+
+/// Bytes of one block: more than a segment of an Ethernet's MTU holds.
+pub const BLOCK_BYTES: usize = 2 * 1024;
+/// One connection holds at most this many blocks.
+pub const MAX_BLOCKS: u16 = 48;
+const NONE: u32 = u32::MAX;
+
+/// The blocks of one worker.
+pub struct Pool {
+    blocks: Vec<Block>,
+    bytes: Vec<u8>,
+    free: u32,
+    free_count: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Block {
+    seq: Seq,
+    len: u32,
+    next: u32,
+}
+
+impl Block {
+    fn end(&self) -> Seq {
+        self.seq + self.len
+    }
+}
+
+impl Pool {
+    /// A pool of so many blocks.
+    pub fn new(blocks: usize) -> Pool {
+        let count = u32::try_from(blocks).expect("limits bound the pool below 2^32 blocks");
+        let link = |next| Block { seq: Seq(0), len: 0, next: if next == count { NONE } else { next } };
+        Pool {
+            blocks: (1..=count).map(link).collect(),
+            bytes: vec![0; blocks * BLOCK_BYTES],
+            free: if count == 0 { NONE } else { 0 },
+            free_count: blocks,
+        }
+    }
+
+    /// Bytes of memory that [`Pool::new`] takes.
+    pub const fn memory_bytes(blocks: usize) -> usize {
+        blocks * (BLOCK_BYTES + size_of::<Block>())
+    }
+
+    /// Blocks that no connection holds.
+    pub fn free(&self) -> usize {
+        self.free_count
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        let index = self.free;
+        self.free = self.blocks.get(index as usize)?.next;
+        self.free_count -= 1;
+        Some(index)
+    }
+
+    fn give(&mut self, index: u32) {
+        self.blocks[index as usize].next = self.free;
+        self.free = index;
+        self.free_count += 1;
+    }
+
+    /// Copies the front of `data` behind the `at` bytes that the block holds; returns how much.
+    fn fill(&mut self, index: u32, at: usize, data: Payload<'_>) -> usize {
+        let base = index as usize * BLOCK_BYTES;
+        let mut spare = &mut self.bytes[base + at..base + BLOCK_BYTES];
+        let data = data.take(spare.len());
+        for part in data.parts() {
+            let (front, back) = spare.split_at_mut(part.len());
+            front.copy_from_slice(part);
+            spare = back;
+        }
+        data.len()
+    }
+}
+
+/// The out-of-order data of one connection. It must be [`clear`](Reassembly::clear)ed before it is dropped.
+#[derive(Clone, Copy, Debug)]
+pub struct Reassembly {
+    head: u32,
+    count: u16,
+}
+
+impl Default for Reassembly {
+    fn default() -> Reassembly {
+        Reassembly { head: NONE, count: 0 }
+    }
+}
+
+/// Not all of the data could be kept; the peer has to send it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Reassembly {
+    /// Whether nothing is held.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head == NONE
+    }
+
+    /// Keeps what of `data`, which starts at `seq`, is not held yet.
+    pub fn insert(&mut self, pool: &mut Pool, mut seq: Seq, mut data: Payload<'_>) -> Result<(), Full> {
+        let mut before = NONE;
+        let mut at = self.head;
+        while !data.is_empty() {
+            let gap = match pool.blocks.get(at as usize) {
+                Some(block) => (block.seq.since(seq) as usize).min(data.len()),
+                None => data.len(),
+            };
+            if gap > 0 {
+                self.fill_gap(pool, before, seq, data.take(gap))?;
+                seq += gap as u32;
+                data = data.skip(gap);
+            }
+            let Some(block) = pool.blocks.get(at as usize) else { break };
+            let held = (block.end().since(seq) as usize).min(data.len());
+            seq += held as u32;
+            data = data.skip(held);
+            (before, at) = (at, block.next);
+        }
+        Ok(())
+    }
+
+    /// Puts `data`, which overlaps nothing, behind the block `before`, into it as far as it adjoins and fits.
+    fn fill_gap(
+        &mut self,
+        pool: &mut Pool,
+        mut before: u32,
+        mut seq: Seq,
+        mut data: Payload<'_>,
+    ) -> Result<(), Full> {
+        if let Some(block) = pool.blocks.get(before as usize).copied()
+            && block.end() == seq
+        {
+            let n = pool.fill(before, block.len as usize, data);
+            pool.blocks[before as usize].len += n as u32;
+            (seq, data) = (seq + n as u32, data.skip(n));
+        }
+        while !data.is_empty() {
+            if self.count == MAX_BLOCKS {
+                return Err(Full);
+            }
+            let index = pool.take().ok_or(Full)?;
+            let n = pool.fill(index, 0, data);
+            let link = if before == NONE { &mut self.head } else { &mut pool.blocks[before as usize].next };
+            let next = std::mem::replace(link, index);
+            pool.blocks[index as usize] = Block { seq, len: n as u32, next };
+            self.count += 1;
+            (before, seq, data) = (index, seq + n as u32, data.skip(n));
+        }
+        Ok(())
+    }
+
+    /// The bytes held from `seq` on, in one block; `None` while there is a gap in front of them. Blocks that end
+    /// before `seq` are given back.
+    pub fn front<'a>(&mut self, pool: &'a mut Pool, seq: Seq) -> Option<&'a [u8]> {
+        loop {
+            let block = *pool.blocks.get(self.head as usize)?;
+            if block.seq.after(seq) {
+                return None;
+            }
+            if block.end().after(seq) {
+                let base = self.head as usize * BLOCK_BYTES;
+                return Some(&pool.bytes[base + seq.since(block.seq) as usize..base + block.len as usize]);
+            }
+            pool.give(std::mem::replace(&mut self.head, block.next));
+            self.count -= 1;
+        }
+    }
+
+    /// The runs of data held, `[left, right)` each, in order.
+    pub fn runs<'a>(&self, pool: &'a Pool) -> impl Iterator<Item = (Seq, Seq)> + use<'a> {
+        let mut at = self.head;
+        std::iter::from_fn(move || {
+            let first = pool.blocks.get(at as usize)?;
+            let mut last = first;
+            while let Some(next) = pool.blocks.get(last.next as usize)
+                && next.seq == last.end()
+            {
+                last = next;
+            }
+            at = last.next;
+            Some((first.seq, last.end()))
+        })
+    }
+
+    /// Gives everything back.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        while let Some(block) = pool.blocks.get(self.head as usize).copied() {
+            pool.give(std::mem::replace(&mut self.head, block.next));
+        }
+        self.count = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn byte_at(seq: Seq) -> u8 {
+        (seq.0 ^ seq.0 >> 8) as u8
+    }
+
+    proptest! {
+        /// Pieces of a stream in any order, overlapping at will: what comes out is the stream, and runs tell
+        /// exactly which bytes are held.
+        #[test]
+        fn any_order_comes_out_in_order(
+            start: u32,
+            pieces in proptest::collection::vec((0u32..9000, 1usize..4000, 0usize..4000), 1..40),
+        ) {
+            let start = Seq(start);
+            let (mut pool, mut held) = (Pool::new(64), Reassembly::default());
+            let mut model = vec![false; 20_000];
+            for (offset, len, cut) in pieces {
+                let seq = start + offset;
+                let bytes: Vec<u8> = (0..len as u32).map(|i| byte_at(seq + i)).collect();
+                let (first, rest) = bytes.split_at(cut.min(len));
+                let rest = [rest];
+                if held.insert(&mut pool, seq, Payload::new(first, &rest, rest[0].len())).is_err() {
+                    break;
+                }
+                model[offset as usize..offset as usize + len].fill(true);
+                for (left, right) in held.runs(&pool) {
+                    prop_assert!(model[left.since(start) as usize..right.since(start) as usize].iter().all(|&b| b));
+                    prop_assert!(!model[right.since(start) as usize]);
+                }
+                let total: u32 = held.runs(&pool).map(|(left, right)| right.since(left)).sum();
+                prop_assert_eq!(total as usize, model.iter().filter(|&&b| b).count());
+            }
+            let mut next = start + model.iter().position(|&b| b).unwrap_or(0) as u32;
+            while let Some(bytes) = held.front(&mut pool, next) {
+                for (i, &byte) in bytes.iter().enumerate() {
+                    prop_assert_eq!(byte, byte_at(next + i as u32));
+                }
+                next += bytes.len() as u32;
+            }
+            held.clear(&mut pool);
+            prop_assert_eq!(pool.free(), 64);
+        }
+    }
+
+    #[test]
+    fn single_bytes_with_gaps_are_bounded() {
+        let (mut pool, mut held) = (Pool::new(1000), Reassembly::default());
+        let inserted = (0..1000).filter(|i| held.insert(&mut pool, Seq(i * 2), Payload::new(&[0], &[], 0)).is_ok());
+        assert_eq!(inserted.count(), usize::from(MAX_BLOCKS));
+    }
+
+    #[test]
+    fn single_bytes_without_gaps_share_blocks() {
+        let (mut pool, mut held) = (Pool::new(4), Reassembly::default());
+        for i in 0..4096 {
+            assert_eq!(held.insert(&mut pool, Seq(i), Payload::new(&[0], &[], 0)), Ok(()));
+        }
+        assert_eq!(pool.free(), 2);
+    }
+}

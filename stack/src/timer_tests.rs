@@ -1,0 +1,72 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const TIMERS: u32 = 8;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Schedule(u32, u32),
+    Cancel(u32),
+    Wait(u32),
+    WaitForNext,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let delay = prop_oneof![0u32..200, 0u32..70_000, 0u32..40_000_000];
+    prop_oneof![
+        4 => (0..TIMERS, delay.clone()).prop_map(|(timer, delay)| Step::Schedule(timer, delay)),
+        1 => (0..TIMERS).prop_map(Step::Cancel),
+        2 => delay.prop_map(Step::Wait),
+        3 => Just(Step::WaitForNext),
+    ]
+}
+
+proptest! {
+    /// Against a sorted map: each timer fires, never early and never late; also across
+    /// the wrap of the millisecond count.
+    #[test]
+    fn fires_like_a_sorted_map(
+        start in prop_oneof![Just(1u32), Just(u32::MAX - 1000), any::<u32>()],
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
+        let start = Tick(start.max(1));
+        let mut wheel = Wheel::new(TIMERS, start);
+        let mut now = start;
+        let mut model: BTreeMap<u32, Tick> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Schedule(timer, delay) => {
+                    wheel.schedule(timer, now.plus(delay));
+                    model.insert(timer, now.plus(delay));
+                }
+                Step::Cancel(timer) => {
+                    wheel.cancel(timer);
+                    model.remove(&timer);
+                }
+                Step::Wait(millis) => now = now.plus(millis),
+                Step::WaitForNext => if let Some(next) = wheel.next_deadline() {
+                    let sooner_than_any = model.values().all(|at| next.until(*at) >= 0 || at.is_due(now));
+                    prop_assert!(sooner_than_any, "next deadline {next:?} after one of {model:?}");
+                    if now.until(next) > 0 { now = next; }
+                },
+            }
+            while let Some(timer) = wheel.expire(now) {
+                let at = model.remove(&timer).expect("only a set timer fires");
+                prop_assert!(at.is_due(now), "{timer} fired early");
+            }
+            prop_assert!(model.values().all(|at| !at.is_due(now)), "late at {now:?}: {model:?}");
+            for timer in 0..TIMERS {
+                prop_assert_eq!(wheel.scheduled(timer), model.get(&timer).copied().unwrap_or(Tick::NEVER));
+            }
+        }
+    }
+}
+
+#[test]
+fn never_is_sooner_than_nothing() {
+    let now = Tick(5);
+    assert!(now.is_sooner_than(Tick::NEVER) && !Tick::NEVER.is_sooner_than(now));
+    assert_eq!(Tick::NEVER.sooner(now), now);
+    assert!(!Tick::NEVER.is_due(now));
+}

@@ -1,0 +1,85 @@
+//! Bytes on the wire: from received frames to typed segments, and back.
+//!
+//! In comes a [`Packet`], as the NIC left it in one or several buffers; out goes an [`Incoming`] whose fields have
+//! been checked against the packet's length and checksums, or the reason to drop it. Nothing here keeps state or
+//! decides anything that depends on a connection.
+//!
+//! TCP and IPv4, met at every segment, are read and written by the code here; ARP and ICMP, met seldom, through
+//! `smoltcp::wire` (see [`crate::arp`] and [`crate::icmp`]).
+
+pub mod address;
+pub mod checksum;
+pub mod ethernet;
+pub mod ipv4;
+pub mod tcp;
+
+pub use address::Address;
+pub use ethernet::{Link, Mac};
+pub use tcp::{Flags, Options, Payload, Segment};
+
+use crate::drop::DropReason;
+
+/// One received packet, in the buffers that it came in: one, or a chain when the NIC (or a kernel peer's
+/// segmentation offload) handed over more than a buffer holds. All headers must lie in the first.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a>(pub &'a [&'a [u8]]);
+
+impl<'a> Packet<'a> {
+    /// Bytes in all buffers together.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|part| part.len()).sum()
+    }
+
+    /// Whether there is no byte at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a received packet turned out to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Incoming<'a> {
+    /// A TCP segment with its payload.
+    Tcp(Segment<'a>),
+    /// An ARP packet, after its Ethernet header.
+    Arp(Link, &'a [u8]),
+    /// An ICMPv4 message: who sent it to whom, and the message itself.
+    Icmp(Link, ipv4::Header, &'a [u8]),
+}
+
+/// Which TCP checksums are taken for right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChecksumPolicy {
+    /// Only a right one.
+    #[default]
+    Verify,
+    /// Also one that holds the pseudo-header's sum alone, as the kernel on the other end of a veth leaves it for a
+    /// NIC to complete that is not there. Never to be used where a packet may come from outside this machine.
+    AcceptPartial,
+}
+
+/// Reads a packet down to its transport header.
+#[inline]
+pub fn parse<'a>(packet: Packet<'a>, checksums: ChecksumPolicy) -> Result<Incoming<'a>, DropReason> {
+    let [head, rest @ ..] = packet.0 else { return Err(DropReason::Truncated) };
+    let (link, ethertype, body) = ethernet::parse(head)?;
+    match ethertype {
+        ethernet::IPV4 => {
+            let rest_len = rest.iter().map(|part| part.len()).sum();
+            let (header, body, rest_len) = ipv4::parse(body, rest_len)?;
+            match header.protocol {
+                ipv4::TCP => {
+                    tcp::parse(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp)
+                }
+                ipv4::ICMP if rest_len == 0 => Ok(Incoming::Icmp(link, header, body)),
+                _ => Err(DropReason::Protocol),
+            }
+        }
+        ethernet::ARP => Ok(Incoming::Arp(link, body)),
+        _ => Err(DropReason::Ethertype),
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -1,0 +1,347 @@
+//! The TCP header and its options (RFC 9293 §3.1, 7323 §2 and §3, 2018 §2 and §3).
+
+use super::checksum::Sum;
+use super::{Address, ChecksumPolicy, Link, ipv4};
+use crate::drop::DropReason;
+use crate::seq::Seq;
+
+/// Length of the header without options.
+pub const HEADER_BYTES: usize = 20;
+/// The longest header: a data offset of 15 words.
+pub const MAX_HEADER_BYTES: usize = 60;
+/// Bytes that the timestamps option takes with its padding.
+pub const TIMESTAMPS_BYTES: usize = 12;
+
+const END: u8 = 0;
+const NOP: u8 = 1;
+const MSS: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
+const TIMESTAMPS: u8 = 8;
+
+/// The control bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// No more data from the sender.
+    pub const FIN: Flags = Flags(0x01);
+    /// Synchronize sequence numbers.
+    pub const SYN: Flags = Flags(0x02);
+    /// Reset the connection.
+    pub const RST: Flags = Flags(0x04);
+    /// Push function.
+    pub const PSH: Flags = Flags(0x08);
+    /// The acknowledgement field is significant.
+    pub const ACK: Flags = Flags(0x10);
+
+    /// Whether all bits of `other` are set.
+    #[inline]
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The bits of both.
+    #[inline]
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+/// The options that are understood; others are skipped, as RFC 9293 §3.1 MUST-6 asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Maximum segment size; only in a SYN.
+    pub mss: Option<u16>,
+    /// Window scale shift; only in a SYN, at most 14 (RFC 7323 §2.3).
+    pub window_scale: Option<u8>,
+    /// SACK permitted; only in a SYN.
+    pub sack_permitted: bool,
+    /// TSval and TSecr.
+    pub timestamps: Option<(u32, u32)>,
+    /// SACK blocks (RFC 2018 §3): `[left, right)`, the first `sack_count` of them.
+    pub sack: [(Seq, Seq); 4],
+    /// How many SACK blocks there are.
+    pub sack_count: u8,
+}
+
+/// A run of bytes in the buffers of one packet, trimmed at both ends without copying.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a> {
+    first: &'a [u8],
+    rest: &'a [&'a [u8]],
+    rest_len: usize,
+}
+
+impl<'a> Payload<'a> {
+    /// The bytes `first`, then `rest_len` bytes of `rest`.
+    #[inline]
+    pub fn new(first: &'a [u8], rest: &'a [&'a [u8]], rest_len: usize) -> Self {
+        Payload { first, rest, rest_len }
+    }
+
+    /// Length in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.first.len() + self.rest_len
+    }
+
+    /// Whether there is no byte.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Without its first `n` bytes.
+    #[must_use]
+    pub fn skip(mut self, n: usize) -> Self {
+        let mut left = n.min(self.len());
+        while left > self.first.len() {
+            left -= self.first.len();
+            let [next, rest @ ..] = self.rest else { unreachable!("left is within the payload") };
+            let next = &next[..next.len().min(self.rest_len)];
+            (self.first, self.rest, self.rest_len) = (next, rest, self.rest_len - next.len());
+        }
+        self.first = &self.first[left..];
+        self
+    }
+
+    /// Its first `n` bytes.
+    #[must_use]
+    pub fn take(mut self, n: usize) -> Self {
+        if n <= self.first.len() {
+            (self.first, self.rest_len) = (&self.first[..n], 0);
+        } else {
+            self.rest_len = self.rest_len.min(n - self.first.len());
+        }
+        self
+    }
+
+    /// The bytes, a buffer at a time; no slice is empty.
+    pub fn parts(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut left = self.rest_len;
+        let rest = self.rest.iter().map_while(move |part| {
+            let part = &part[..part.len().min(left)];
+            left -= part.len();
+            (!part.is_empty()).then_some(part)
+        });
+        std::iter::once(self.first).filter(|part| !part.is_empty()).chain(rest)
+    }
+}
+
+/// A received segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// The way back.
+    pub link: Link,
+    /// Whom it is for.
+    pub local: Address,
+    /// Who sent it.
+    pub remote: Address,
+    /// Destination port.
+    pub local_port: u16,
+    /// Source port.
+    pub remote_port: u16,
+    /// SEG.SEQ.
+    pub seq: Seq,
+    /// SEG.ACK; meaningless without the ACK bit.
+    pub ack: Seq,
+    /// The control bits.
+    pub flags: Flags,
+    /// SEG.WND as it stands in the header: not scaled.
+    pub window: u16,
+    /// The options.
+    pub options: Options,
+    /// The data.
+    pub payload: Payload<'a>,
+}
+
+impl Segment<'_> {
+    /// SEG.LEN: the data, and one for each of SYN and FIN.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.payload.len() as u32 + u32::from(self.flags.has(Flags::SYN)) + u32::from(self.flags.has(Flags::FIN))
+    }
+
+    /// Whether it takes no sequence space.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Reads and checks a segment that came in `ip`'s payload `body`.
+#[inline]
+pub fn parse<'a>(
+    link: Link,
+    ip: &ipv4::Header,
+    body: Payload<'a>,
+    checksums: ChecksumPolicy,
+) -> Result<Segment<'a>, DropReason> {
+    let Some(fixed) = body.first.first_chunk::<HEADER_BYTES>() else { return Err(DropReason::TcpHeader) };
+    let header_len = usize::from(fixed[12] >> 4) * 4;
+    if header_len < HEADER_BYTES || header_len > body.first.len() {
+        return Err(DropReason::TcpHeader);
+    }
+    if !checksum_is_right(ip, &body, [fixed[16], fixed[17]], checksums) {
+        return Err(DropReason::TcpChecksum);
+    }
+    let word = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+    let half = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+    Ok(Segment {
+        link,
+        local: ip.destination,
+        remote: ip.source,
+        local_port: half(2),
+        remote_port: half(0),
+        seq: Seq(word(4)),
+        ack: Seq(word(8)),
+        flags: Flags(fixed[13] & 0x1f),
+        window: half(14),
+        options: parse_options(&body.first[HEADER_BYTES..header_len])?,
+        payload: Payload { first: &body.first[header_len..], ..body },
+    })
+}
+
+#[inline]
+fn checksum_is_right(ip: &ipv4::Header, body: &Payload<'_>, field: [u8; 2], policy: ChecksumPolicy) -> bool {
+    let pseudo = Sum::pseudo_header(&ip.source, &ip.destination, body.len() as u16);
+    if policy == ChecksumPolicy::AcceptPartial && pseudo.fold().to_ne_bytes() == field {
+        return true;
+    }
+    pseudo.add_parts(body.parts()).is_valid()
+}
+
+#[inline]
+fn parse_options(bytes: &[u8]) -> Result<Options, DropReason> {
+    let mut options = Options::default();
+    // The layout that every stack sends for timestamps alone (RFC 7323 appendix A).
+    if let [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] = *bytes {
+        options.timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+        return Ok(options);
+    }
+    let mut rest = bytes;
+    while let [kind, after @ ..] = rest {
+        match *kind {
+            END => break,
+            NOP => rest = after,
+            kind => {
+                // RFC 9293 §3.1 MUST-7: an illegal length must be survived.
+                let Some(&len) = after.first() else { return Err(DropReason::TcpOptions) };
+                let len = usize::from(len);
+                if len < 2 || len > rest.len() {
+                    return Err(DropReason::TcpOptions);
+                }
+                let (option, following) = rest.split_at(len);
+                options.note(kind, &option[2..]);
+                rest = following;
+            }
+        }
+    }
+    Ok(options)
+}
+
+impl Options {
+    /// Takes one option's value; a known kind with another length than its own is skipped.
+    fn note(&mut self, kind: u8, value: &[u8]) {
+        match (kind, value) {
+            (MSS, &[a, b]) => self.mss = Some(u16::from_be_bytes([a, b])),
+            (WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift.min(14)),
+            (SACK_PERMITTED, &[]) => self.sack_permitted = true,
+            (TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
+                self.timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+            }
+            (SACK, blocks) => {
+                for (block, bytes) in self.sack.iter_mut().zip(blocks.chunks_exact(8)) {
+                    let word = |at: usize| {
+                        Seq(u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
+                    };
+                    *block = (word(0), word(4));
+                    self.sack_count += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes the options, padded to whole words; returns how many bytes.
+    #[inline]
+    pub fn emit(&self, bytes: &mut [u8]) -> usize {
+        let mut at = 0;
+        let mut put = |option: &[u8]| {
+            bytes[at..at + option.len()].copy_from_slice(option);
+            at += option.len();
+        };
+        if let Some(mss) = self.mss {
+            let [a, b] = mss.to_be_bytes();
+            put(&[MSS, 4, a, b]);
+        }
+        if let Some(shift) = self.window_scale {
+            put(&[NOP, WINDOW_SCALE, 3, shift]);
+        }
+        if self.sack_permitted {
+            put(&[NOP, NOP, SACK_PERMITTED, 2]);
+        }
+        if let Some((value, echo)) = self.timestamps {
+            let ([a, b, c, d], [e, f, g, h]) = (value.to_be_bytes(), echo.to_be_bytes());
+            put(&[NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h]);
+        }
+        if self.sack_count > 0 {
+            put(&[NOP, NOP, SACK, 2 + 8 * self.sack_count]);
+            for (left, right) in &self.sack[..usize::from(self.sack_count)] {
+                put(&left.0.to_be_bytes());
+                put(&right.0.to_be_bytes());
+            }
+        }
+        at
+    }
+}
+
+/// What to write at the front of a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    /// From this address and port,
+    pub local: &'a Address,
+    /// in host byte order,
+    pub local_port: u16,
+    /// to this address
+    pub remote: &'a Address,
+    /// and port.
+    pub remote_port: u16,
+    /// SEG.SEQ.
+    pub seq: Seq,
+    /// SEG.ACK.
+    pub ack: Seq,
+    /// The control bits.
+    pub flags: Flags,
+    /// SEG.WND as it goes into the header: already scaled down.
+    pub window: u16,
+}
+
+/// Writes IPv4 and TCP headers in front of a payload, which `fill` writes, of at most `payload_len` bytes; returns
+/// the length of headers and payload.
+#[inline]
+pub fn emit(
+    bytes: &mut [u8],
+    header: &Header<'_>,
+    options: &Options,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    let tcp = &mut bytes[ipv4::HEADER_BYTES..];
+    let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..MAX_HEADER_BYTES]);
+    let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
+    tcp[0..2].copy_from_slice(&header.local_port.to_be_bytes());
+    tcp[2..4].copy_from_slice(&header.remote_port.to_be_bytes());
+    tcp[4..8].copy_from_slice(&header.seq.0.to_be_bytes());
+    tcp[8..12].copy_from_slice(&header.ack.0.to_be_bytes());
+    tcp[12] = ((header_len / 4) as u8) << 4;
+    tcp[13] = header.flags.0;
+    tcp[14..16].copy_from_slice(&header.window.to_be_bytes());
+    tcp[16..20].fill(0);
+    let checksum =
+        Sum::pseudo_header(header.local, header.remote, tcp_len as u16).add_bytes(&tcp[..tcp_len]).finish();
+    tcp[16..18].copy_from_slice(&checksum);
+    ipv4::emit(bytes, header.local, header.remote, ipv4::TCP, tcp_len);
+    ipv4::HEADER_BYTES + tcp_len
+}
