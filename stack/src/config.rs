@@ -102,10 +102,18 @@ impl Limits {
         let row = |what, count: u32, bytes: usize| (what, u64::from(count), bytes as u64);
         [
             row("connections", self.connections, self.connections as usize * size_of::<crate::tcp::Tcb<A::Conn>>()),
-            row("half-open connections", self.half_open, crate::listen::HalfOpenTable::memory_bytes(self.half_open)),
+            row(
+                "half-open connections",
+                self.half_open,
+                crate::listen::HalfOpenTable::memory_bytes(self.half_open),
+            ),
             row("TIME_WAIT entries", self.time_wait, crate::time_wait::TimeWaitTable::memory_bytes(self.time_wait)),
             row("demultiplexing slots", timers, demux::Demux::memory_bytes(timers)),
-            row("timers", timers, timer::Wheel::memory_bytes(timers) + 2 * self.connections as usize * size_of::<u32>()),
+            row(
+                "timers",
+                timers,
+                timer::Wheel::memory_bytes(timers) + 2 * self.connections as usize * size_of::<u32>(),
+            ),
             row(
                 "send ranges and chunks",
                 self.send_entries,
@@ -124,6 +132,11 @@ impl Limits {
         ]
         .into_iter()
     }
+}
+
+impl Limits {
+    /// The most of any one table, so that an index fits where it is stored.
+    pub const MAX: u32 = demux::Owner::MAX_INDEX;
 }
 
 impl Config {

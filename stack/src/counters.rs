@@ -1,5 +1,4 @@
 //! Named counters: plain integers that one thread adds to, with a list of their names to publish them by.
-
 /// Declares a struct of `u64` counters with `iter`, which yields each name (the field's) with its value.
 ///
 /// ```
@@ -30,4 +29,68 @@ macro_rules! counters {
             }
         }
     };
+}
+
+crate::counters! {
+    /// What a stack counts besides the packets that it drops ([`crate::drop::Drops`]).
+    pub struct Counters {
+        /// Packets received, of any kind.
+        packets_received,
+        /// TCP segments received that passed all checks of their headers.
+        segments_received,
+        /// TCP segments sent, of any kind.
+        segments_sent,
+        /// Payload bytes taken in order.
+        bytes_received,
+        /// Payload bytes sent for the first time.
+        bytes_sent,
+        /// Connections opened by a peer.
+        passive_opens,
+        /// Connections opened by this side.
+        active_opens,
+        /// Connections that ended with both sides closing.
+        closed_finished,
+        /// Connections that the peer reset.
+        closed_reset_by_peer,
+        /// Connections given up because the peer took or answered nothing for too long.
+        closed_timed_out,
+        /// Active opens that were refused.
+        closed_refused,
+        /// Connections reset by this side.
+        closed_aborted,
+        /// Half-open connections that were never completed.
+        half_open_expired,
+        /// TIME_WAIT entries that gave way to newer ones before their time.
+        time_wait_evicted,
+        /// TIME_WAIT entries whose four-tuple a new connection took over (RFC 6191).
+        time_wait_reused,
+        /// SYN-ACKs sent.
+        syn_acks_sent,
+        /// Segments that acknowledge and carry nothing.
+        pure_acks_sent,
+        /// Segments sent again, for whatever reason.
+        retransmissions,
+        /// Retransmission timeouts.
+        retransmission_timeouts,
+        /// Fast retransmissions (RFC 6582).
+        fast_retransmissions,
+        /// Probes of a shut window.
+        zero_window_probes,
+        /// Keep-alive probes.
+        keep_alive_probes,
+        /// Segments that arrived ahead of a gap.
+        out_of_order,
+        /// Challenge ACKs sent (RFC 5961).
+        challenge_acks,
+        /// Resets sent.
+        resets_sent,
+        /// Times an application's input was overfull.
+        input_overfull,
+        /// Times an application's answer did not fit the send pool, and its connection was reset.
+        answer_overflow,
+        /// ARP requests answered.
+        arp_replies,
+        /// ICMP echo requests answered.
+        echo_replies,
+    }
 }

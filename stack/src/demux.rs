@@ -4,11 +4,11 @@
 //! table holds hashes and owners only; whether an owner's four-tuple is really the one sought, the owner's own
 //! table tells. Its size is fixed: twice as many slots as there can be owners.
 
-use crate::wire::Address;
+use crate::wire::{Address, Segment};
 
 /// Who owns a four-tuple: which table, and the index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     /// A connection with a control block.
     Connection(u32),
     /// A SYN was answered; nothing more is known.
@@ -19,25 +19,38 @@ pub enum Owner {
 
 /// Both ends of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tuple {
+pub(crate) struct Tuple {
     /// The other side's address.
-    pub remote: Address,
+    pub(crate) remote: Address,
     /// This side's address.
-    pub local: Address,
+    pub(crate) local: Address,
     /// The other side's port.
-    pub remote_port: u16,
+    pub(crate) remote_port: u16,
     /// This side's port.
-    pub local_port: u16,
+    pub(crate) local_port: u16,
+}
+
+impl Tuple {
+    /// The four-tuple that a received segment belongs to.
+    #[inline]
+    pub(crate) fn of(segment: &Segment<'_>) -> Tuple {
+        Tuple {
+            remote: segment.remote,
+            local: segment.local,
+            remote_port: segment.remote_port,
+            local_port: segment.local_port,
+        }
+    }
 }
 
 /// The secret that keeps a peer from choosing four-tuples that collide.
 #[derive(Clone, Copy, Debug)]
-pub struct HashKey(pub [u64; 4]);
+pub(crate) struct HashKey(pub(crate) [u64; 4]);
 
 impl HashKey {
     /// A keyed hash of a four-tuple: three folded multiplications, as in wyhash.
     #[inline]
-    pub fn hash(&self, tuple: &Tuple) -> u32 {
+    pub(crate) fn hash(&self, tuple: &Tuple) -> u32 {
         let fold = |a: u64, b: u64| {
             let product = u128::from(a) * u128::from(b);
             (product as u64) ^ ((product >> 64) as u64)
@@ -62,7 +75,7 @@ const KIND_SHIFT: u32 = 30;
 
 impl Owner {
     /// Tables are limited to this many entries each, so that an owner fits 32 bits.
-    pub const MAX_INDEX: u32 = (1 << KIND_SHIFT) - 2;
+    pub(crate) const MAX_INDEX: u32 = (1 << KIND_SHIFT) - 2;
 
     const fn pack(self) -> u32 {
         match self {
@@ -83,7 +96,7 @@ impl Owner {
 }
 
 /// The table.
-pub struct Demux {
+pub(crate) struct Demux {
     slots: Vec<Slot>,
     mask: u32,
     len: u32,
@@ -92,7 +105,7 @@ pub struct Demux {
 
 impl Demux {
     /// A table for at most `capacity` owners.
-    pub fn new(capacity: u32) -> Demux {
+    pub(crate) fn new(capacity: u32) -> Demux {
         let slots = Self::slots(capacity);
         Demux { slots: vec![Slot { hash: 0, owner: EMPTY }; slots], mask: slots as u32 - 1, len: 0, capacity }
     }
@@ -102,23 +115,13 @@ impl Demux {
     }
 
     /// Bytes of memory that [`Demux::new`] takes.
-    pub fn memory_bytes(capacity: u32) -> usize {
+    pub(crate) fn memory_bytes(capacity: u32) -> usize {
         Self::slots(capacity) * size_of::<Slot>()
-    }
-
-    /// Owners in the table.
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The owner with this hash for which `is_it` holds.
     #[inline]
-    pub fn find(&self, hash: u32, is_it: impl Fn(Owner) -> bool) -> Option<Owner> {
+    pub(crate) fn find(&self, hash: u32, is_it: impl Fn(Owner) -> bool) -> Option<Owner> {
         let mut at = hash & self.mask;
         loop {
             let slot = self.slots[at as usize];
@@ -134,13 +137,13 @@ impl Demux {
 
     /// The first owner with this hash, probably the one sought: for touching its memory before it is needed.
     #[inline]
-    pub fn guess(&self, hash: u32) -> Option<Owner> {
+    pub(crate) fn guess(&self, hash: u32) -> Option<Owner> {
         let slot = self.slots[(hash & self.mask) as usize];
         (slot.owner != EMPTY && slot.hash == hash).then(|| Owner::unpack(slot.owner))
     }
 
     /// Adds an owner that is not in the table.
-    pub fn insert(&mut self, hash: u32, owner: Owner) {
+    pub(crate) fn insert(&mut self, hash: u32, owner: Owner) {
         assert!(self.len < self.capacity, "more owners than the tables behind them can hold");
         let mut at = hash & self.mask;
         while self.slots[at as usize].owner != EMPTY {
@@ -151,13 +154,13 @@ impl Demux {
     }
 
     /// Puts `to` in the place of `from`: a connection changes tables.
-    pub fn replace(&mut self, hash: u32, from: Owner, to: Owner) {
+    pub(crate) fn replace(&mut self, hash: u32, from: Owner, to: Owner) {
         let at = self.position(hash, from);
         self.slots[at as usize].owner = to.pack();
     }
 
     /// Removes an owner that is in the table, and closes the gap so that no probe ends early.
-    pub fn remove(&mut self, hash: u32, owner: Owner) {
+    pub(crate) fn remove(&mut self, hash: u32, owner: Owner) {
         let mut gap = self.position(hash, owner);
         let mut at = gap;
         loop {
@@ -212,7 +215,7 @@ mod tests {
                     },
                     _ => {}
                 }
-                prop_assert_eq!(demux.len(), model.len());
+                prop_assert_eq!(demux.len as usize, model.len());
                 for (&index, &hash) in &model {
                     let wanted = Owner::Connection(index);
                     prop_assert_eq!(demux.find(hash, |owner| owner == wanted), Some(wanted));

@@ -1,1 +1,41 @@
-//! x
+//! ICMPv4 for dedicated addresses (RFC 792): echo requests are answered, the rest is counted and left.
+//!
+//! (Path-MTU messages, RFC 1191, belong here as well; nothing acts on them yet.)
+
+use crate::config::Config;
+use crate::drop::DropReason;
+use crate::tcp::Transmit;
+use crate::wire::{Link, ethernet, ipv4};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr};
+
+/// Answers an echo request to a dedicated address of this stack. Returns whether a reply was sent.
+pub(crate) fn answer<T: Transmit>(
+    link: Link,
+    header: &ipv4::Header,
+    body: &[u8],
+    config: &Config,
+    tx: &mut T,
+) -> Result<bool, DropReason> {
+    let is_ours = config.addresses.iter().any(|local| local.dedicated && local.address == header.destination);
+    if !is_ours {
+        return Err(DropReason::NotOurs);
+    }
+    let checksums = ChecksumCapabilities::default();
+    let packet = Icmpv4Packet::new_checked(body).map_err(|_| DropReason::Icmp)?;
+    let Ok(Icmpv4Repr::EchoRequest { ident, seq_no, data }) = Icmpv4Repr::parse(&packet, &checksums) else {
+        return Err(DropReason::Icmp);
+    };
+    let reply = Icmpv4Repr::EchoReply { ident, seq_no, data };
+    let len = reply.buffer_len();
+    if ipv4::HEADER_BYTES + len > usize::from(config.mtu) {
+        return Err(DropReason::Icmp);
+    }
+    Ok(tx.transmit(|frame| {
+        let at = ethernet::emit(frame, &config.mac, &link, ethernet::IPV4);
+        let body = at + ipv4::HEADER_BYTES;
+        ipv4::emit(&mut frame[at..], &header.destination, &header.source, ipv4::ICMP, len);
+        reply.emit(&mut Icmpv4Packet::new_unchecked(&mut frame[body..body + len]), &checksums);
+        body + len
+    }))
+}

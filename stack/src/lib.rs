@@ -2,24 +2,30 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+mod arp;
+pub mod config;
 pub mod counters;
-pub mod demux;
+mod demux;
 pub mod drop;
+mod icmp;
 pub mod keep;
+mod keyed;
+mod listen;
 pub mod reassembly;
 pub mod send;
 pub mod seq;
+mod stack;
+mod tcp;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod time_wait;
 pub mod timer;
 pub mod wire;
 
 pub use application::{Application, Closed, Opened};
+pub use config::{Config, Limits, LocalAddress};
 pub use send::{Blob, Reply};
 pub use smoltcp::time::{Duration, Instant};
-
-/// The stack of one worker.
-pub struct Stack;
-
-impl Stack {
-    /// Active open.
-    pub fn connect(&mut self) {}
-}
+pub use stack::{BURST, Census, ConnId, Connect, ConnectError, Stack};
+pub use tcp::Transmit;
+pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet};

@@ -314,6 +314,8 @@ pub struct Wishes {
     pub close: bool,
     /// Reset the connection now; what is queued is dropped.
     pub abort: bool,
+    /// Something did not fit that [`Reply::has_room`] had not promised: half an answer is queued, so reset.
+    pub overflow: bool,
     /// [`Reply::has_room`] said no: call `resumed` when there is room again.
     pub wants_room: bool,
     /// The deadline was set, or cleared with `Some(None)`; `None`: it stays as it was.
@@ -336,16 +338,20 @@ impl<'a, B: Blob> Reply<'a, B> {
 
     /// Whether a queue that was refused may be offered room again.
     pub fn room(pool: &Pool<B>, queue: &Queue) -> bool {
-        queue.count + ROOM_ENTRIES <= QUEUE_ENTRIES
+        let (entries, chunks) = pool.free();
+        // A queue may hold an eighth of what is still free (a dynamic threshold, Choudhury and Hahne 1998): however
+        // many connections hold what they can, there is room left for one that holds nothing.
+        let fair_share = entries.min(chunks) / 8;
+        usize::from(queue.count) <= fair_share.min(usize::from(QUEUE_ENTRIES - ROOM_ENTRIES))
             && queue.len < ROOM_QUEUED_BYTES
-            && pool.free_entries >= u32::from(ROOM_ENTRIES)
-            && pool.free_chunks.len() > ROOM_COPY_BYTES / CHUNK_BYTES
+            && entries >= usize::from(ROOM_ENTRIES)
+            && chunks > ROOM_COPY_BYTES / CHUNK_BYTES
     }
 
     /// Queues a copy of `bytes`. Beyond what [`Reply::has_room`] promised this may fail, which aborts the
     /// connection: half an answer must not be sent.
     pub fn copy(&mut self, bytes: &[u8]) {
-        self.wishes.abort |= !self.queue.copy(self.pool, bytes);
+        self.wishes.overflow |= !self.queue.copy(self.pool, bytes);
     }
 
     /// Queues `range` of `blob` without copying it; `range` lies within the blob, is at most 2 GiB long and ends
@@ -357,10 +363,10 @@ impl<'a, B: Blob> Reply<'a, B> {
         }
         assert!(range.end <= blob.bytes().len(), "a range past the end of its blob");
         let (Ok(start), Ok(end)) = (u32::try_from(range.start), u32::try_from(range.end)) else {
-            self.wishes.abort = true;
+            self.wishes.overflow = true;
             return;
         };
-        self.wishes.abort |= !self.queue.append(self.pool, Source::Blob(blob), start, end);
+        self.wishes.overflow |= !self.queue.append(self.pool, Source::Blob(blob), start, end);
     }
 
     /// Closes the connection once everything queued is sent and acknowledged.

@@ -48,7 +48,7 @@ proptest! {
                 Step::Share(start, end) => {
                     let mut wishes = Wishes::default();
                     Reply::new(&mut pool, &mut queue, &mut wishes).share(TEXT, start..end);
-                    prop_assert!(!wishes.abort);
+                    prop_assert!(!wishes.overflow);
                     model.held.extend(&TEXT[start..end]);
                 }
                 Step::Read(n) => {
@@ -93,7 +93,7 @@ fn small_copies_share_a_chunk() {
 
 #[test]
 fn no_room_is_noted_and_ends_with_an_acknowledgement() {
-    let mut pool: Pool<&'static [u8]> = Pool::new(8, 8);
+    let mut pool: Pool<&'static [u8]> = Pool::new(64, 64);
     let mut queue = Queue::default();
     let mut wishes = Wishes::default();
     let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
@@ -103,7 +103,7 @@ fn no_room_is_noted_and_ends_with_an_acknowledgement() {
         reply.share(TEXT, 0..TEXT.len());
         answers += 1;
     }
-    assert!(answers > 0 && wishes.wants_room && !wishes.abort);
+    assert!(answers > 0 && wishes.wants_room && !wishes.overflow);
     assert!(!Reply::room(&pool, &queue));
     queue.acknowledge(&mut pool, queue.len());
     assert!(Reply::room(&pool, &queue));
@@ -116,7 +116,21 @@ fn a_pool_too_small_for_an_answer_aborts_rather_than_sending_half() {
     let mut wishes = Wishes::default();
     let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
     reply.copy(&[0; CHUNK_BYTES + 1]);
-    assert!(wishes.abort);
+    assert!(wishes.overflow);
     queue.clear(&mut pool);
     assert_eq!(pool.free(), (1, 1));
+}
+
+#[test]
+fn however_many_hold_what_they_can_one_more_finds_room() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(4096, 4096);
+    let mut queues = [Queue::default(); 400];
+    for queue in &mut queues {
+        let mut wishes = Wishes::default();
+        let mut reply = Reply::new(&mut pool, queue, &mut wishes);
+        while reply.has_room() {
+            reply.copy(&[0; CHUNK_BYTES]);
+        }
+    }
+    assert!(Reply::room(&pool, &Queue::default()));
 }

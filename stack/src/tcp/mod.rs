@@ -24,6 +24,7 @@ use crate::timer::{Tick, Wheel};
 use crate::wire::Link;
 use rtt::RttEstimator;
 use smoltcp::time::Instant;
+use std::collections::VecDeque;
 
 /// The states of RFC 9293 §3.3.2 that a control block can be in. LISTEN, passive SYN-RECEIVED and TIME-WAIT have
 /// tables of their own; CLOSED is a free block.
@@ -99,6 +100,11 @@ impl Marks {
     #[inline]
     pub(crate) fn clear(&mut self, mark: Marks) {
         self.0 &= !mark.0;
+    }
+
+    /// Those of `marks` that are set.
+    pub(crate) const fn only(self, marks: Marks) -> Marks {
+        Marks(self.0 & marks.0)
     }
 
     #[inline]
@@ -212,7 +218,8 @@ pub(crate) struct Tcb<C> {
 }
 
 const _: () = assert!(size_of::<Hot>() <= 128, "the hot part of a control block outgrew two cache lines");
-const _: () = assert!(size_of::<Tcb<[u64; 8]>>() <= 512, "a control block outgrew its share of a connection's 1 KiB");
+const _: () =
+    assert!(size_of::<Tcb<[u64; 8]>>() <= 512, "a control block outgrew its share of a connection's 1 KiB");
 
 /// What all connections of a worker share.
 pub(crate) struct Shared<B> {
@@ -226,8 +233,11 @@ pub(crate) struct Shared<B> {
     /// Connections for the next flush to look at; each at most once, so the list never grows.
     pub(crate) ready: Vec<u32>,
     /// Connections whose application waits for the send pool; each at most once.
-    pub(crate) waiting: Vec<u32>,
+    pub(crate) waiting: VecDeque<u32>,
+    /// Challenge ACKs (RFC 5961 §7).
     pub(crate) challenges: Budget,
+    /// Resets for segments without a connection.
+    pub(crate) resets: Budget,
     pub(crate) counters: Counters,
     pub(crate) drops: Drops,
 }
@@ -284,13 +294,26 @@ impl<B: send::Blob> Shared<B> {
         }
     }
 
+    /// Counts a connection that is over.
+    pub(crate) fn count_closed(&mut self, how: Closed) {
+        let counters = &mut self.counters;
+        let counter = match how {
+            Closed::Finished => &mut counters.closed_finished,
+            Closed::ResetByPeer => &mut counters.closed_reset_by_peer,
+            Closed::TimedOut => &mut counters.closed_timed_out,
+            Closed::Refused => &mut counters.closed_refused,
+            Closed::Aborted => &mut counters.closed_aborted,
+        };
+        *counter += 1;
+    }
+
     /// Counts a dropped segment.
     pub(crate) fn drop(&mut self, reason: DropReason) {
         self.drops.note(reason);
     }
 }
 
-impl<C: Default> Tcb<C> {
+impl<C> Tcb<C> {
     /// Calls the application with a [`Reply`] and acts on what it asked for.
     #[inline]
     pub(crate) fn call<A: Application<Conn = C>, R>(
@@ -299,26 +322,45 @@ impl<C: Default> Tcb<C> {
         shared: &mut Shared<A::Blob>,
         call: impl FnOnce(&mut C, &mut Reply<'_, A::Blob>) -> R,
     ) -> R {
+        let (result, wishes) = self.ask::<A, R>(&mut shared.send, call);
+        self.act(id, wishes, shared);
+        result
+    }
+
+    /// Calls the application; what it asks for is returned, for [`Tcb::act`]. Input may meanwhile lie in the keep.
+    #[inline]
+    pub(crate) fn ask<A: Application<Conn = C>, R>(
+        &mut self,
+        send: &mut send::Pool<A::Blob>,
+        call: impl FnOnce(&mut C, &mut Reply<'_, A::Blob>) -> R,
+    ) -> (R, Wishes) {
         let mut wishes = Wishes::default();
-        let result = call(&mut self.conn, &mut Reply::new(&mut shared.send, &mut self.hot.queue, &mut wishes));
-        if let Some(timeout) = wishes.timeout {
+        let result = call(&mut self.conn, &mut Reply::new(send, &mut self.hot.queue, &mut wishes));
+        (result, wishes)
+    }
+
+    /// Does what the application asked for.
+    #[inline]
+    pub(crate) fn act<B: send::Blob>(&mut self, id: u32, wishes: Wishes, shared: &mut Shared<B>) {
+        let Wishes { close, abort, overflow, wants_room, timeout } = wishes;
+        if let Some(timeout) = timeout {
             self.warm.app_at = timeout.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
         }
-        if wishes.wants_room {
+        if wants_room {
             self.hot.marks.set(Marks::WANTS_ROOM);
             if !self.hot.marks.has(Marks::WAITING) {
                 self.hot.marks.set(Marks::WAITING);
-                shared.waiting.push(id);
+                shared.waiting.push_back(id);
             }
         }
-        if wishes.abort {
+        shared.counters.answer_overflow += u64::from(overflow);
+        if abort || overflow {
             self.hot.marks.set(Marks::ABORT);
         }
-        if wishes.close {
+        if close {
             self.close(shared);
         }
         shared.make_ready(&mut self.hot, id);
-        result
     }
 
     /// This side will send no more than what is queued, and reads no more.
@@ -338,11 +380,20 @@ impl<C: Default> Tcb<C> {
 
     /// The nearest of all deadlines.
     pub(crate) fn deadline<B>(&self, shared: &Shared<B>) -> Tick {
-        let keep_alive = match shared.config.keep_alive_ms {
-            0 => Tick::NEVER,
-            idle => self.warm.heard_at.plus(idle + u32::from(self.cold.probes) * shared.config.keep_alive_interval_ms),
+        let config = &shared.config;
+        let keep_alive = if config.keep_alive_ms == 0 || self.in_flight() > 0 {
+            Tick::NEVER
+        } else {
+            self.warm
+                .heard_at
+                .plus(config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms)
         };
-        self.hot.resend_at.sooner(self.warm.ack_at).sooner(self.warm.app_at).sooner(self.cold.close_at).sooner(keep_alive)
+        self.hot
+            .resend_at
+            .sooner(self.warm.ack_at)
+            .sooner(self.warm.app_at)
+            .sooner(self.cold.close_at)
+            .sooner(keep_alive)
     }
 
     /// Makes sure that the wheel looks at this connection in time. Deadlines that moved further away leave the

@@ -35,11 +35,6 @@ impl RttEstimator {
         let base = base.max(min_rto_ms).min(MAX_RTO_MS);
         base.checked_shl(u32::from(timeouts.min(16))).unwrap_or(MAX_RTO_MS).min(MAX_RTO_MS)
     }
-
-    /// The smoothed round-trip time in microseconds, if it was ever measured.
-    pub(crate) fn smoothed_us(&self) -> Option<u32> {
-        (self.srtt_us != 0).then_some(self.srtt_us)
-    }
 }
 
 #[cfg(test)]
@@ -55,7 +50,7 @@ mod tests {
     fn section_2_2_first_measurement() {
         let mut rtt = RttEstimator::default();
         rtt.measured(100_000);
-        assert_eq!((rtt.smoothed_us(), rtt.rto_ms(200, 0)), (Some(100_000), 300));
+        assert_eq!((rtt.srtt_us, rtt.rto_ms(200, 0)), (100_000, 300));
     }
 
     #[test]
@@ -64,7 +59,7 @@ mod tests {
         for _ in 0..100 {
             rtt.measured(400_000);
         }
-        assert!(rtt.smoothed_us().is_some_and(|srtt| srtt.abs_diff(400_000) < 100));
+        assert!(rtt.srtt_us.abs_diff(400_000) < 100);
         assert!((400..=410).contains(&rtt.rto_ms(200, 0)));
     }
 

@@ -1,0 +1,228 @@
+//! Seventh and eighth step of RFC 9293 §3.10.7.4: the segment's text and its FIN.
+//!
+//! Text in order is offered to the application where it lies, in the received frame. What the application leaves is
+//! kept, and offered again with what follows; text ahead of a gap waits in the reassembly. What finds no buffer is
+//! not acknowledged, and so comes again.
+
+use super::input::Context;
+use super::output;
+use super::{Fate, Marks, Shared, State, Tcb, Transmit};
+use crate::application::Application;
+use crate::drop::DropReason;
+use crate::keep::{LARGE_BYTES, OVERFULL_BYTES};
+use crate::send::Reply;
+use crate::seq::Seq;
+use crate::wire::{Flags, Segment};
+
+/// Takes text and FIN of a segment that passed all checks.
+pub(crate) fn text_and_fin<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Fate {
+    if tcb.hot.marks.has(Marks::FIN_TAKEN) {
+        cx.shared.drop(DropReason::LateData);
+        tcb.hot.marks.set(Marks::ACK_NOW);
+        return Fate::Lives;
+    }
+    let end = segment.seq + segment.payload.len() as u32;
+    if segment.flags.has(Flags::FIN) && end.at_or_before(tcb.hot.rcv.edge) {
+        tcb.cold.early_fin = Some(end);
+    }
+    // Only what the window holds is taken.
+    let fitting = tcb.hot.rcv.edge.since(segment.seq) as usize;
+    let text = segment.payload.take(fitting);
+    if segment.seq.after(tcb.hot.rcv.nxt) {
+        ahead_of_gap(tcb, segment.seq, text, cx);
+        return Fate::Lives;
+    }
+    let old = tcb.hot.rcv.nxt.since(segment.seq) as usize;
+    if old > 0 || text.len() < segment.payload.len() {
+        // RFC 9293 §3.10.7.4: what was already received, or does not fit, is answered with an acknowledgement.
+        tcb.hot.marks.set(Marks::ACK_NOW);
+    }
+    for part in text.skip(old).parts() {
+        if take(tcb, part, cx) < part.len() {
+            break;
+        }
+    }
+    if !tcb.cold.reassembly.is_empty() {
+        take_from_reassembly(tcb, cx);
+    }
+    acknowledge_text(tcb);
+    match tcb.cold.early_fin {
+        Some(fin) if fin == tcb.hot.rcv.nxt => take_fin(tcb, cx.shared),
+        _ => Fate::Lives,
+    }
+}
+
+/// Keeps text that arrived ahead of a gap, and says so at once: each such segment is answered by a duplicate
+/// acknowledgement (RFC 5681 §4.2).
+fn ahead_of_gap<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    seq: Seq,
+    text: crate::wire::Payload<'_>,
+    cx: &mut Context<'_, A, T>,
+) {
+    cx.shared.counters.out_of_order += 1;
+    tcb.cold.latest_gap = seq;
+    if tcb.cold.reassembly.insert(&mut cx.shared.reassembly, seq, text).is_err() {
+        cx.shared.drop(DropReason::ReassemblyFull);
+    }
+    if !output::acknowledge(tcb, cx.shared, cx.tx) {
+        tcb.hot.marks.set(Marks::ACK_NOW);
+    }
+}
+
+/// The gap is filled: takes what follows it.
+fn take_from_reassembly<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    // RFC 5681 §4.2: a segment that fills a gap is acknowledged at once.
+    tcb.hot.marks.set(Marks::ACK_NOW);
+    // The list is detached while its blocks are offered, for the application may close and give everything back.
+    let mut held = std::mem::take(&mut tcb.cold.reassembly);
+    let mut block = [0; crate::reassembly::BLOCK_BYTES];
+    while let Some(bytes) = held.front(&mut cx.shared.reassembly, tcb.hot.rcv.nxt) {
+        let len = bytes.len();
+        block[..len].copy_from_slice(bytes);
+        if take(tcb, &block[..len], cx) < len {
+            break;
+        }
+    }
+    tcb.cold.reassembly = held;
+}
+
+/// Takes the next bytes of the stream; returns how many. RCV.NXT moves past them.
+fn take<A: Application, T>(tcb: &mut Tcb<A::Conn>, bytes: &[u8], cx: &mut Context<'_, A, T>) -> usize {
+    let taken = if tcb.hot.marks.has(Marks::CLOSING) {
+        bytes.len()
+    } else if tcb.cold.kept.is_empty() && !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+        take_where_it_lies(tcb, bytes, cx)
+    } else {
+        let kept = tcb.cold.kept.append(&mut cx.shared.keep, bytes);
+        if !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+            offer_kept(tcb, cx);
+        }
+        kept
+    };
+    if taken < bytes.len() {
+        cx.shared.drop(DropReason::NoReceiveBuffer);
+    }
+    tcb.hot.rcv.nxt += taken as u32;
+    cx.shared.counters.bytes_received += taken as u64;
+    taken
+}
+
+/// Offers bytes where they lie, and keeps what is left.
+#[inline]
+fn take_where_it_lies<A: Application, T>(
+    tcb: &mut Tcb<A::Conn>,
+    bytes: &[u8],
+    cx: &mut Context<'_, A, T>,
+) -> usize {
+    let app = &mut *cx.app;
+    let consumed =
+        tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.received(conn, bytes, reply)).min(bytes.len());
+    if consumed == bytes.len() || tcb.hot.marks.has(Marks::CLOSING) {
+        return bytes.len();
+    }
+    let kept = tcb.cold.kept.append(&mut cx.shared.keep, &bytes[consumed..]);
+    refuse_overfull(tcb, consumed, cx);
+    consumed + kept
+}
+
+/// Offers what is kept once more.
+pub(crate) fn offer_kept<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    if tcb.cold.kept.is_empty() {
+        return;
+    }
+    let (app, kept) = (&mut *cx.app, tcb.cold.kept);
+    let bytes = kept.bytes(&cx.shared.keep);
+    let (consumed, wishes) = tcb.ask::<A, _>(&mut cx.shared.send, |conn, reply| app.received(conn, bytes, reply));
+    let consumed = consumed.min(bytes.len());
+    tcb.act(cx.id, wishes, cx.shared);
+    if tcb.hot.marks.has(Marks::CLOSING) {
+        return;
+    }
+    tcb.cold.kept.consume(&mut cx.shared.keep, consumed);
+    refuse_overfull(tcb, consumed, cx);
+}
+
+/// Tells the application when the most that it may leave is kept and it waits for more.
+fn refuse_overfull<A: Application, T>(tcb: &mut Tcb<A::Conn>, consumed: usize, cx: &mut Context<'_, A, T>) {
+    let waits = consumed == 0 && !tcb.hot.marks.has(Marks::WANTS_ROOM);
+    if !waits || tcb.cold.kept.len() < OVERFULL_BYTES {
+        return;
+    }
+    cx.shared.counters.input_overfull += 1;
+    let (app, kept) = (&mut *cx.app, tcb.cold.kept);
+    let bytes = kept.bytes(&cx.shared.keep);
+    let ((), wishes) = tcb.ask::<A, _>(&mut cx.shared.send, |conn, reply| app.overfull(conn, bytes, reply));
+    tcb.act(cx.id, wishes, cx.shared);
+    // Nothing that the application could still read would fit.
+    if !tcb.hot.marks.has(Marks::CLOSING) {
+        tcb.hot.marks.set(Marks::ABORT);
+    }
+    tcb.close(cx.shared);
+}
+
+/// The send pool has room again: the application goes on, first with what it was writing, then with its input.
+pub(crate) fn resume<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    if !tcb.hot.marks.has(Marks::WANTS_ROOM) || !Reply::room(&cx.shared.send, &tcb.hot.queue) {
+        return;
+    }
+    tcb.hot.marks.clear(Marks::WANTS_ROOM);
+    let app = &mut *cx.app;
+    tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.resumed(conn, reply));
+    if !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+        offer_kept(tcb, cx);
+    }
+    if tcb.hot.marks.has(Marks::FIN_TAKEN) && !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+        tcb.close(cx.shared);
+    }
+}
+
+/// Marks what was taken for acknowledgement: at once for two full segments (RFC 9293 §3.8.6.3), else with the
+/// answer or after a while.
+#[inline]
+fn acknowledge_text<C>(tcb: &mut Tcb<C>) {
+    let hot = &mut tcb.hot;
+    let owed = hot.rcv.nxt.since(hot.rcv.acked);
+    if owed >= 2 * u32::from(hot.mss) {
+        hot.marks.set(Marks::ACK_NOW);
+    } else if owed > 0 {
+        hot.marks.set(Marks::ACK_OWED);
+    }
+}
+
+/// Eighth step: the peer has sent everything.
+fn take_fin<C: Default, B: crate::send::Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> Fate {
+    let hot = &mut tcb.hot;
+    hot.rcv.nxt += 1;
+    hot.rcv.edge = hot.rcv.edge.max(hot.rcv.nxt);
+    hot.marks.set(Marks::FIN_TAKEN);
+    hot.marks.set(Marks::ACK_NOW);
+    match hot.state {
+        State::Established => {
+            hot.state = State::CloseWait;
+            // No input follows: once what was read is answered, this side closes too.
+            if !hot.marks.has(Marks::WANTS_ROOM) {
+                tcb.close(shared);
+            }
+            Fate::Lives
+        }
+        // This side's FIN is not acknowledged, or the fifth step would have seen to it.
+        State::FinWait1 => {
+            hot.state = State::Closing;
+            Fate::Lives
+        }
+        State::FinWait2 => Fate::Lingers,
+        _ => Fate::Lives,
+    }
+}
+
+/// Bytes that can be taken from the peer: less than the whole window only while input is kept.
+#[inline]
+pub(crate) fn receive_space<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
+    let window = shared.config.receive_window_bytes;
+    if tcb.cold.kept.is_empty() { window } else { window.min((LARGE_BYTES - tcb.cold.kept.len()) as u32) }
+}

@@ -1,0 +1,382 @@
+//! Segments go out: what the windows allow of the send queue, the FIN behind it, acknowledgements, and again what
+//! was lost (RFC 9293 §3.8.6.2, RFC 5681, RFC 6298 §5).
+//!
+//! The control block says it all; nothing is remembered between calls. A frame is written straight from the ranges
+//! of the send queue. When the transmitter has no frame left, the block is unchanged and the next flush goes on.
+
+use super::deliver::receive_space;
+use super::{Hot, Marks, Shared, State, Tcb, Transmit};
+use crate::application::Application;
+use crate::counters::Counters;
+use crate::demux::Tuple;
+use crate::drop::DropReason;
+use crate::send::Blob;
+use crate::seq::Seq;
+use crate::timer::Tick;
+use crate::wire::tcp::{self, Flags, Options};
+use crate::wire::{Link, ethernet};
+
+/// Sends all that may be sent now. Returns `false` if the transmitter had no frame for something.
+#[inline]
+pub(crate) fn flush<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    shared: &mut Shared<A::Blob>,
+    tx: &mut T,
+) -> bool {
+    if matches!(tcb.hot.state, State::SynSent | State::SynReceived | State::Closed) {
+        return true;
+    }
+    let sent_all = resend(tcb, shared, tx) && send_new(tcb, shared, tx) && acknowledge_if_due(tcb, shared, tx);
+    if !sent_all {
+        shared.drop(DropReason::NoTransmitFrame);
+    }
+    sent_all
+}
+
+/// Bytes that may be in flight now.
+#[inline]
+fn allowance(hot: &Hot) -> u32 {
+    // RFC 3042: one new segment for each of the first two duplicate acknowledgements.
+    let limited =
+        if hot.marks.has(Marks::RECOVERY) { 0 } else { u32::from(hot.duplicate_acks.min(2)) * u32::from(hot.mss) };
+    hot.snd.wnd.min(hot.snd.cwnd + limited)
+}
+
+/// Sends queued bytes for the first time, and the FIN with the last of them.
+#[inline]
+fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let mss = u32::from(tcb.hot.mss);
+    loop {
+        let in_flight = tcb.in_flight();
+        let unread = tcb.hot.queue.unread() as u32;
+        let fin_due = tcb.hot.marks.has(Marks::CLOSING) && !tcb.hot.marks.has(Marks::FIN_SENT);
+        let len = unread.min(mss).min(allowance(&tcb.hot).saturating_sub(in_flight));
+        if unread == 0 && !fin_due {
+            return true;
+        }
+        if unread > 0 && len < unread.min(mss) && holds_back(tcb, len, in_flight) {
+            start_waiting(tcb, shared);
+            return true;
+        }
+        let fin = fin_due && len == unread;
+        if !send_one(tcb, len, fin, shared, tx) {
+            return false;
+        }
+    }
+}
+
+/// Whether a part of what could fill a segment had better wait (sender's silly-window avoidance, RFC 9293
+/// §3.8.6.2.1): unless it is half of the largest window seen.
+fn holds_back<C>(tcb: &Tcb<C>, len: u32, in_flight: u32) -> bool {
+    len == 0 || in_flight > 0 || len < tcb.cold.max_wnd / 2
+}
+
+/// Data waits for the peer's window: probe it from time to time (RFC 9293 §3.8.6.1), unless what is in flight
+/// brings an acknowledgement anyway.
+fn start_waiting<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    if tcb.hot.resend_at == Tick::NEVER {
+        let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts);
+        tcb.hot.resend_at = shared.tick.plus(rto_ms);
+    }
+    if tcb.cold.stalled_since == Tick::NEVER {
+        tcb.cold.stalled_since = shared.tick;
+    }
+}
+
+/// Sends the next `len` new bytes, and the FIN if that is due.
+#[inline]
+fn send_one<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    len: u32,
+    fin: bool,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
+    let mut flags = Flags::ACK;
+    if u64::from(len) == tcb.hot.queue.unread() {
+        flags = flags.with(Flags::PSH);
+    }
+    if fin {
+        flags = flags.with(Flags::FIN);
+    }
+    let window = window_field(tcb, shared);
+    let options = data_options(&tcb.hot, shared);
+    let hot = &mut tcb.hot;
+    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let numbers = Numbers { seq: hot.snd.nxt, ack: hot.rcv.nxt, flags, window };
+    let (queue, pool) = (&mut hot.queue, &shared.send);
+    let sent = emit(&way, numbers, &options, len as usize, &shared.config, tx, |buf| queue.read_next(pool, buf));
+    if !sent {
+        return false;
+    }
+    shared.counters.segments_sent += 1;
+    shared.counters.bytes_sent += u64::from(len);
+    if fin {
+        hot.marks.set(Marks::FIN_SENT);
+        hot.state = if hot.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
+    }
+    hot.snd.nxt += len + u32::from(fin);
+    acknowledged(hot);
+    tcb.warm.ack_at = Tick::NEVER;
+    start_timing(tcb, shared);
+    true
+}
+
+/// What was sent is to be acknowledged in time (RFC 6298 §5.1), and may be timed (§3).
+#[inline]
+fn start_timing<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    if tcb.hot.resend_at == Tick::NEVER {
+        tcb.hot.resend_at = shared.tick.plus(tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts));
+    }
+    if tcb.cold.stalled_since == Tick::NEVER {
+        tcb.cold.stalled_since = shared.tick;
+    }
+    if !tcb.hot.marks.has(Marks::TIMED) && !tcb.hot.marks.has(Marks::RESENDING) {
+        tcb.hot.marks.set(Marks::TIMED);
+        tcb.warm.timed_seq = tcb.hot.snd.nxt;
+        tcb.warm.timed_at_us = shared.now.total_micros() as u32;
+    }
+}
+
+/// After a timeout: sends again what was in flight, as far as the congestion window allows.
+#[inline]
+fn resend<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    while tcb.hot.marks.has(Marks::RESENDING) {
+        let at = tcb.cold.resend;
+        let allowed = tcb.hot.snd.cwnd.min(tcb.hot.snd.wnd.max(1));
+        if at.at_or_after(tcb.hot.snd.nxt) {
+            tcb.hot.marks.clear(Marks::RESENDING);
+        } else if at.since(tcb.hot.snd.una) >= allowed {
+            return true;
+        } else {
+            let Some(len) = retransmit(tcb, at, shared, tx) else { return false };
+            tcb.cold.resend = at + len;
+        }
+    }
+    true
+}
+
+/// Sends one segment again, from `seq` on; returns how much sequence space it took, `None` without a free frame.
+pub(crate) fn retransmit<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    seq: Seq,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> Option<u32> {
+    let window = window_field(tcb, shared);
+    let options = data_options(&tcb.hot, shared);
+    let hot = &mut tcb.hot;
+    let fin_out = u32::from(hot.marks.has(Marks::FIN_SENT));
+    let data_left = hot.snd.nxt.since(seq) - fin_out;
+    let len = data_left.min(u32::from(hot.mss));
+    let fin = fin_out == 1 && len == data_left;
+    let flags = if fin { Flags::ACK.with(Flags::FIN) } else { Flags::ACK.with(Flags::PSH) };
+    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let numbers = Numbers { seq, ack: hot.rcv.nxt, flags, window };
+    let (queue, pool, offset) = (&hot.queue, &shared.send, u64::from(seq.since(hot.snd.una)));
+    if !emit(&way, numbers, &options, len as usize, &shared.config, tx, |buf| queue.read_at(pool, offset, buf)) {
+        return None;
+    }
+    shared.counters.segments_sent += 1;
+    shared.counters.retransmissions += 1;
+    acknowledged(hot);
+    tcb.warm.ack_at = Tick::NEVER;
+    Some(len + u32::from(fin))
+}
+
+/// Sends an acknowledgement alone if one is due now; sets its time if it may wait.
+#[inline]
+fn acknowledge_if_due<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    if tcb.hot.marks.has(Marks::ACK_NOW) || opens_window(tcb, shared) {
+        return acknowledge(tcb, shared, tx);
+    }
+    if tcb.hot.marks.has(Marks::ACK_OWED) && tcb.warm.ack_at == Tick::NEVER {
+        tcb.warm.ack_at = shared.tick.plus(shared.config.delayed_ack_ms);
+    }
+    true
+}
+
+/// Sends an acknowledgement now, with the runs of data held beyond a gap (RFC 2018 §4).
+pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let window = window_field(tcb, shared);
+    let mut options = data_options(&tcb.hot, shared);
+    if tcb.hot.marks.has(Marks::SACK) && !tcb.cold.reassembly.is_empty() {
+        report_runs(tcb, shared, &mut options);
+    }
+    let way = Way { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
+    let numbers = Numbers { seq: tcb.hot.snd.nxt, ack: tcb.hot.rcv.nxt, flags: Flags::ACK, window };
+    if !emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0) {
+        return false;
+    }
+    shared.counters.segments_sent += 1;
+    shared.counters.pure_acks_sent += 1;
+    acknowledged(&mut tcb.hot);
+    tcb.warm.ack_at = Tick::NEVER;
+    true
+}
+
+/// The run with the latest segment first, then the others, as many as fit beside timestamps.
+fn report_runs<C, B>(tcb: &Tcb<C>, shared: &Shared<B>, options: &mut Options) {
+    let latest = tcb.cold.latest_gap;
+    let holds_latest = |run: &(Seq, Seq)| run.0.at_or_before(latest) && run.1.after(latest);
+    let runs = || tcb.cold.reassembly.runs(&shared.reassembly);
+    let ordered = runs().filter(holds_latest).chain(runs().filter(|run| !holds_latest(run)));
+    let fitting = if options.timestamps.is_some() { 3 } else { 4 };
+    for (block, run) in options.sack.iter_mut().zip(ordered).take(fitting) {
+        *block = run;
+        options.sack_count += 1;
+    }
+}
+
+/// A probe that makes the peer say where it stands: a segment without text just before its window, which it must
+/// answer (RFC 9293 §3.10.7.4). It serves keep-alive (§3.8.4) and, as in Linux, the shut window (§3.8.6.1).
+pub(crate) fn probe<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let window = window_field(tcb, shared);
+    let options = data_options(&tcb.hot, shared);
+    let way = Way { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
+    let numbers = Numbers { seq: tcb.hot.snd.una - 1, ack: tcb.hot.rcv.nxt, flags: Flags::ACK, window };
+    let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
+    shared.counters.segments_sent += u64::from(sent);
+    sent
+}
+
+/// Sends this side's SYN: alone in SYN-SENT, with an acknowledgement in SYN-RECEIVED.
+pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let is_answer = tcb.hot.state == State::SynReceived;
+    let flags = if is_answer { Flags::SYN.with(Flags::ACK) } else { Flags::SYN };
+    let hot = &mut tcb.hot;
+    let options = Options {
+        mss: Some(shared.config.mss()),
+        window_scale: Some(shared.config.window_shift()),
+        sack_permitted: true,
+        timestamps: Some((shared.tick.millis().wrapping_add(hot.ts_offset), hot.rcv.ts_recent)),
+        ..Options::default()
+    };
+    // A SYN's window is not scaled (RFC 7323 §2.2).
+    let window = shared.config.receive_window_bytes.min(u32::from(u16::MAX)) as u16;
+    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let numbers = Numbers { seq: hot.snd.una, ack: hot.rcv.nxt, flags, window };
+    let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
+    if sent {
+        shared.counters.segments_sent += 1;
+        hot.snd.nxt = hot.snd.una + 1;
+        start_timing(tcb, shared);
+        if tcb.cold.timeouts > 0 {
+            tcb.hot.marks.clear(Marks::TIMED);
+        }
+    }
+    sent
+}
+
+/// Resets a connection, with the sequence number that makes the peer accept it.
+pub(crate) fn reset<B: Blob, T: Transmit>(hot: &Hot, seq: Seq, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let numbers = Numbers { seq, ack: hot.rcv.nxt, flags: Flags::RST.with(Flags::ACK), window: 0 };
+    stateless(&way, numbers, &shared.config, &mut shared.counters, tx)
+}
+
+/// Sends a reset for no connection.
+pub(crate) fn stateless<T: Transmit>(
+    way: &Way<'_>,
+    numbers: Numbers,
+    config: &crate::Config,
+    counters: &mut Counters,
+    tx: &mut T,
+) -> bool {
+    let sent = emit(way, numbers, &Options::default(), 0, config, tx, |_| 0);
+    counters.segments_sent += u64::from(sent);
+    counters.resets_sent += u64::from(sent);
+    sent
+}
+
+/// Everything received so far has been acknowledged.
+#[inline]
+fn acknowledged(hot: &mut Hot) {
+    hot.rcv.acked = hot.rcv.nxt;
+    hot.marks.clear(Marks::ACK_OWED.with(Marks::ACK_NOW));
+}
+
+/// The options of every segment after the handshake.
+#[inline]
+fn data_options<B>(hot: &Hot, shared: &Shared<B>) -> Options {
+    let mut options = Options::default();
+    if hot.marks.has(Marks::TIMESTAMPS) {
+        options.timestamps = Some((shared.tick.millis().wrapping_add(hot.ts_offset), hot.rcv.ts_recent));
+    }
+    options
+}
+
+/// The window to advertise, scaled down; RCV.NXT + RCV.WND moves right in steps worth having (receiver's
+/// silly-window avoidance, RFC 9293 §3.8.6.2.2), and never left.
+#[inline]
+fn window_field<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> u16 {
+    if window_growth(tcb, shared) >= u32::from(tcb.hot.mss).min(shared.config.receive_window_bytes / 2) {
+        tcb.hot.rcv.edge = tcb.hot.rcv.nxt + advertisable(tcb, shared);
+    }
+    let scale = tcb.hot.rcv_scale;
+    let window = tcb.hot.rcv.edge.since(tcb.hot.rcv.nxt);
+    // Rounded up: rounded down, the edge would move left by a few bytes.
+    let field = (window + ((1 << scale) - 1)) >> scale;
+    field.min(u32::from(u16::MAX)) as u16
+}
+
+/// Bytes that can be taken, as far as the header's field can say so.
+#[inline]
+fn advertisable<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
+    receive_space(tcb, shared).min(u32::from(u16::MAX) << tcb.hot.rcv_scale)
+}
+
+/// By how much the right edge of the receive window could move.
+#[inline]
+fn window_growth<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
+    (tcb.hot.rcv.nxt + advertisable(tcb, shared)).since(tcb.hot.rcv.edge)
+}
+
+/// Whether the peer should hear of a window that has opened by two segments or half its size.
+#[inline]
+fn opens_window<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
+    window_growth(tcb, shared) >= (2 * u32::from(tcb.hot.mss)).min(shared.config.receive_window_bytes / 2)
+        && !tcb.hot.marks.has(Marks::FIN_TAKEN)
+}
+
+/// Where a segment goes, and from where.
+pub(crate) struct Way<'a> {
+    pub(crate) tuple: &'a Tuple,
+    pub(crate) link: &'a Link,
+}
+
+/// The numbers in a segment's header.
+#[derive(Clone, Copy)]
+pub(crate) struct Numbers {
+    pub(crate) seq: Seq,
+    pub(crate) ack: Seq,
+    pub(crate) flags: Flags,
+    pub(crate) window: u16,
+}
+
+/// Writes one segment into a frame.
+#[inline]
+pub(crate) fn emit<T: Transmit>(
+    way: &Way<'_>,
+    numbers: Numbers,
+    options: &Options,
+    payload_len: usize,
+    config: &crate::Config,
+    tx: &mut T,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> bool {
+    let header = tcp::Header {
+        local: &way.tuple.local,
+        local_port: way.tuple.local_port,
+        remote: &way.tuple.remote,
+        remote_port: way.tuple.remote_port,
+        seq: numbers.seq,
+        ack: numbers.ack,
+        flags: numbers.flags,
+        window: numbers.window,
+    };
+    tx.transmit(|frame| {
+        let at = ethernet::emit(frame, &config.mac, way.link, ethernet::IPV4);
+        at + tcp::emit(&mut frame[at..], &header, options, payload_len, fill)
+    })
+}

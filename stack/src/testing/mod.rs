@@ -1,0 +1,13 @@
+//! The stack's test bench: two stacks on a simulated link, and packet scripts.
+//!
+//! Everything here is deterministic: time is a number that the bench moves, and chance comes from a seed that every
+//! failure names.
+
+pub mod echo;
+pub mod link;
+pub mod pair;
+pub mod random;
+
+pub use link::{Link, Quality};
+pub use pair::Pair;
+pub use random::Random;
