@@ -339,13 +339,12 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// Whether a queue that was refused may be offered room again.
     pub fn room(pool: &Pool<B>, queue: &Queue) -> bool {
         let (entries, chunks) = pool.free();
-        // A queue may hold an eighth of what is still free (a dynamic threshold, Choudhury and Hahne 1998): however
-        // many connections hold what they can, there is room left for one that holds nothing.
-        let fair_share = entries.min(chunks) / 8;
-        usize::from(queue.count) <= fair_share.min(usize::from(QUEUE_ENTRIES - ROOM_ENTRIES))
-            && queue.len < ROOM_QUEUED_BYTES
-            && entries >= usize::from(ROOM_ENTRIES)
-            && chunks > ROOM_COPY_BYTES / CHUNK_BYTES
+        let promised = entries >= usize::from(ROOM_ENTRIES) && chunks > ROOM_COPY_BYTES / CHUNK_BYTES;
+        // Half of the pool is for queues that hold nothing: however many peers never read what they asked for, one
+        // answer at a time is left for each of the others.
+        let plenty = entries > pool.entries.len() / 2 && chunks > pool.chunks.len() / CHUNK_BYTES / 2;
+        let short = queue.count + ROOM_ENTRIES <= QUEUE_ENTRIES && queue.len < ROOM_QUEUED_BYTES;
+        promised && (queue.is_empty() || (plenty && short))
     }
 
     /// Queues a copy of `bytes`. Beyond what [`Reply::has_room`] promised this may fail, which aborts the

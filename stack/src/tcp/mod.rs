@@ -29,7 +29,7 @@ use std::collections::VecDeque;
 /// The states of RFC 9293 §3.3.2 that a control block can be in. LISTEN, passive SYN-RECEIVED and TIME-WAIT have
 /// tables of their own; CLOSED is a free block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// The block is free.
     #[default]
     Closed,
