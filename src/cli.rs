@@ -44,7 +44,7 @@ enum Command {
     ///
     /// SIGTERM or Ctrl-C stops it: open answers may finish.
     #[command(after_help = SERVE_EXAMPLES)]
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
 
     /// Tell what this machine and its network interfaces can do
     ///

@@ -106,7 +106,7 @@ fn what_does_not_go_together_is_refused() {
     ] {
         match serve(flags) {
             Err(Error::Usage(got)) => {
-                assert!(got.contains(expected), "{flags}\n  said {got:?}\n  not  {expected:?}")
+                assert!(got.contains(expected), "{flags}\n  said {got:?}\n  not  {expected:?}");
             }
             other => panic!("{flags}: {other:?}"),
         }

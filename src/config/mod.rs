@@ -237,7 +237,8 @@ fn chosen_cores(given: Option<Cores>, usable: &[usize]) -> Result<Vec<usize>> {
     let Some(Cores(cores)) = given else { return Ok(usable.to_vec()) };
     match cores.iter().find(|core| !usable.contains(core)) {
         Some(core) => Err(Error::usage(format!(
-            "--cores: core {core} cannot be used; this process may use {}",
+            "--cores {}: core {core} cannot be used; this process may use {}",
+            ranges(&cores),
             ranges(usable)
         ))),
         None => Ok(cores),

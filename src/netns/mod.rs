@@ -27,7 +27,10 @@ impl Namespace {
     pub fn new() -> io::Result<Namespace> {
         thread::scope(|scope| {
             let made = scope.spawn(|| {
-                unshare_network()?;
+                unshare_network().map_err(|error| {
+                    let remedy = "it needs CAP_SYS_ADMIN: run as root";
+                    io::Error::new(error.kind(), format!("making a network namespace: {error}; {remedy}"))
+                })?;
                 let namespace = File::open("/proc/thread-self/ns/net")?;
                 set_up("lo")?;
                 Ok(Namespace(namespace.into()))

@@ -27,7 +27,7 @@ pub fn need_root() -> bool {
     match Namespace::new() {
         Ok(_) => true,
         Err(error) => {
-            skip(&format!("needs root: making a network namespace: {error}"));
+            skip(&error.to_string());
             false
         }
     }
