@@ -20,7 +20,7 @@ const REQUEST_TIME: Duration = Duration::from_secs(2);
 /// After an accept(2) that failed, for want of file descriptors say, the next comes this much later.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The running endpoint; it ends when this value is dropped, after the request in hand: within [`REQUEST_TIME`].
+/// The running endpoint; it ends when this value is dropped, after the request in hand, within two seconds.
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,

@@ -20,7 +20,6 @@ use std::process::ExitCode;
 /// not to be had, the same server runs over kernel sockets.
 #[derive(Debug, Parser)]
 #[command(name = "simoom", version, arg_required_else_help = true, after_help = EXAMPLES)]
-#[command(disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -117,14 +116,16 @@ pub fn command() -> clap::Command {
 fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
     match command {
         Command::Serve(_) => {
+            let environment = config::level_from_environment()?;
             let (_, matches) = matches.subcommand().expect("clap found a subcommand");
-            let config = Serve::from_matches(matches, &config::usable_cores()?)?;
+            let config = Serve::from_matches(matches, environment, &config::usable_cores()?)?;
             log::init(config.log);
             serve::run(&config)
         }
         Command::Probe(options) => probe::run(options.interface.as_deref(), options.json),
         Command::Demo(options) => {
-            log::init(options.or_environment()?.into());
+            let environment = config::level_from_environment()?;
+            log::init(LogOptions { log_level: options.log_level.or(environment), ..options }.into());
             demo::run()
         }
     }

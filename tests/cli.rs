@@ -2,8 +2,12 @@
 
 mod common;
 
-use common::{Network, need_root, run, simoom};
-use std::process::Output;
+use common::{Network, Process, need_program, need_root, run, simoom};
+use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("messages are UTF-8")
@@ -180,4 +184,21 @@ fn probe_would_serve_a_veth_in_generic_mode() {
     assert_eq!((&s0["choice"]["transport"], &s0["choice"]["mode"]), (&"xdp".into(), &"generic".into()), "{s0}");
     let outside = run(["probe", "s0"]);
     assert_eq!(outside.status.code(), Some(1), "s0 is not in the test's own namespace");
+}
+
+#[test]
+fn a_process_ends_with_its_guard() {
+    if !need_program("sh") {
+        return;
+    }
+    let start = || Process::start(Command::new("sh").args(["-c", "read line"]).stdin(Stdio::piped()));
+    let mut signalled = start();
+    assert!(signalled.is_running());
+    signalled.signal(Signal::TERM);
+    assert_eq!(signalled.wait(Duration::from_secs(10)).signal(), Some(Signal::TERM.as_raw()));
+    let dropped = start();
+    let entry = format!("/proc/{}", dropped.id());
+    assert!(Path::new(&entry).exists());
+    drop(dropped);
+    assert!(!Path::new(&entry).exists());
 }

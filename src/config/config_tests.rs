@@ -5,9 +5,14 @@ const CORES: &[usize] = &[0, 1, 2, 3];
 
 /// What `simoom serve` with these flags, separated by spaces, comes to on a machine with four cores.
 fn serve(flags: &str) -> Result<Serve> {
+    serve_in(None, flags)
+}
+
+/// The same where the environment names a level for the log.
+fn serve_in(environment: Option<LogLevel>, flags: &str) -> Result<Serve> {
     let arguments = ["simoom", "serve"].into_iter().chain(flags.split_whitespace());
     let matches = cli::command().try_get_matches_from(arguments).unwrap();
-    Serve::from_matches(matches.subcommand_matches("serve").unwrap(), CORES)
+    Serve::from_matches(matches.subcommand_matches("serve").unwrap(), environment, CORES)
 }
 
 #[test]
@@ -70,6 +75,10 @@ fn flags_win_over_the_file() {
     assert_eq!((both.http.port(), both.connections, both.busy_poll), (81, 6, false));
     assert_eq!(both.addresses, ["198.18.0.9".parse::<IpAddr>().unwrap()], "replaced, not added to");
     assert_eq!(both.log.level, LogLevel::Error);
+    let level = |flags: &str| serve_in(Some(LogLevel::Debug), flags).unwrap().log.level;
+    assert_eq!(level(""), LogLevel::Debug);
+    assert_eq!(level(&format!("--config {path}")), LogLevel::Debug, "the environment wins over the file");
+    assert_eq!(level("--log-level error"), LogLevel::Error, "the flag wins over the environment");
 }
 
 #[test]

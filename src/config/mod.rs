@@ -34,7 +34,7 @@ pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
     drain: Duration::from_secs(10),
 };
 
-/// The environment variable that stands for `--log-level`; the flag wins over it, it wins over the file.
+/// The environment variable that stands for `--log-level`.
 const LOG_VARIABLE: &str = "SIMOOM_LOG";
 
 /// What `simoom serve` is to do.
@@ -92,9 +92,9 @@ pub struct Log {
 }
 
 impl Serve {
-    /// Reads what the command line says, what its `--config` file says and what the environment says, and checks
-    /// that it goes together. `cores` are those that the process may use.
-    pub fn from_matches(matches: &ArgMatches, cores: &[usize]) -> Result<Serve> {
+    /// Reads what the command line and its `--config` file say and checks that it goes together. `environment` is
+    /// the level that the environment names; `cores` are those that the process may use.
+    pub fn from_matches(matches: &ArgMatches, environment: Option<LogLevel>, cores: &[usize]) -> Result<Serve> {
         let internal = |error: clap::Error| Error::failed(error.to_string());
         let given = ServeOptions::from_arg_matches(matches).map_err(internal)?;
         let mut options = match &given.config {
@@ -102,7 +102,7 @@ impl Serve {
             None => ServeOptions::default(),
         };
         options.update_from_arg_matches(matches).map_err(internal)?;
-        options.log.log_level = given.log.log_level.or(level_from_environment()?).or(options.log.log_level);
+        options.log.log_level = given.log.log_level.or(environment).or(options.log.log_level);
         Serve::resolve(options, cores)
     }
 
@@ -189,14 +189,8 @@ impl From<LogOptions> for Log {
     }
 }
 
-impl LogOptions {
-    /// The same with the level that the environment names, unless a flag named one.
-    pub fn or_environment(self) -> Result<LogOptions> {
-        Ok(LogOptions { log_level: self.log_level.or(level_from_environment()?), ..self })
-    }
-}
-
-fn level_from_environment() -> Result<Option<LogLevel>> {
+/// The level that SIMOOM_LOG names, if it is set: the flag wins over it, it wins over the file.
+pub fn level_from_environment() -> Result<Option<LogLevel>> {
     let Some(value) = std::env::var_os(LOG_VARIABLE).filter(|value| !value.is_empty()) else { return Ok(None) };
     let level = value.to_str().and_then(|text| LogLevel::from_str(text, true).ok());
     level.map(Some).ok_or_else(|| {

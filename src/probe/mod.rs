@@ -1,6 +1,6 @@
 //! `simoom probe`: what this machine and its network interfaces can do, and what `serve` would choose.
 //!
-//! Facts are gathered first ([`facts`]), the choice is a pure function of them ([`choose`]), and both are printed as
+//! Facts are gathered first ([`facts()`]), the choice is a pure function of them ([`choose`]), and both are printed as
 //! text or JSON. Whatever is tried for it is undone at once; nothing is changed.
 
 mod ask;
