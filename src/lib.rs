@@ -1,10 +1,20 @@
 //! Simoom: HTTP and memcached from a NIC's receive queues, or from kernel sockets.
 
+pub mod admin;
 pub mod af_xdp;
 pub mod app;
+pub mod cli;
+pub mod config;
 pub mod control;
+pub mod demo;
+pub mod error;
 pub mod kernel;
+pub mod limits;
+pub mod log;
 pub mod metrics;
 pub mod netns;
 pub mod probe;
+pub mod serve;
 pub mod worker;
+
+pub use error::{Error, Result};

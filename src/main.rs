@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The program: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    simoom::cli::run(std::env::args_os())
+}

@@ -1,0 +1,48 @@
+/* The few declarations of the kernel's BPF interface that the program uses, so that building it needs clang alone.
+ * Names and numbers are those of <linux/bpf.h>. */
+#ifndef SIMOOM_BPF_H
+#define SIMOOM_BPF_H
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+/* Values in network byte order. */
+typedef __u16 __be16;
+typedef __u32 __be32;
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define be16(x) ((__be16)__builtin_bswap16(x))
+#define be32(x) ((__be32)__builtin_bswap32(x))
+#else
+#define be16(x) ((__be16)(x))
+#define be32(x) ((__be32)(x))
+#endif
+
+enum xdp_action { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
+
+struct xdp_md {
+	__u32 data;
+	__u32 data_end;
+	__u32 data_meta;
+	__u32 ingress_ifindex;
+	__u32 rx_queue_index;
+	__u32 egress_ifindex;
+};
+
+#define BPF_MAP_TYPE_HASH 1
+#define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_MAP_TYPE_XSKMAP 17
+
+static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)51;
+
+/* How a map's properties are written down in BTF. */
+#define __uint(name, value) int(*name)[value]
+#define __type(name, value) typeof(value) *name
+
+#define SEC(name) __attribute__((section(name), used))
+#define __always_inline inline __attribute__((always_inline))
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#endif

@@ -1,0 +1,320 @@
+/* Steers claimed frames to the AF_XDP socket of the queue they came in on; everything else goes to the kernel.
+ *
+ * In comes every frame of the interface, out goes a verdict. The way of a claimed segment is one lookup of its
+ * destination address, which yields the claimed ports, and one redirect. Nothing is changed in any frame. */
+#include "layout.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct address);
+	__type(value, struct claim);
+	__uint(max_entries, CLAIM_ADDRESSES);
+} claims SEC(".maps");
+
+/* The loader sets the size to the number of receive queues. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, COUNTERS);
+} counters SEC(".maps");
+
+/* Ethernet, IEEE 802.1Q */
+#define ETHERTYPE_IPV4 be16(0x0800)
+#define ETHERTYPE_ARP be16(0x0806)
+#define ETHERTYPE_VLAN be16(0x8100)
+#define ETHERTYPE_IPV6 be16(0x86dd)
+
+struct ethernet {
+	__u8 destination[6];
+	__u8 source[6];
+	__be16 ethertype;
+} __attribute__((packed));
+
+struct vlan {
+	__be16 tag;
+	__be16 ethertype;
+};
+
+/* RFC 826, for IPv4 over Ethernet */
+struct arp {
+	__be16 hardware, protocol;
+	__u8 hardware_len, protocol_len;
+	__be16 operation;
+	__u8 sender_mac[6];
+	__be32 sender_ip;
+	__u8 target_mac[6];
+	__be32 target_ip;
+} __attribute__((packed));
+
+/* RFC 791 §3.1 */
+struct ipv4 {
+	__u8 version_ihl, tos;
+	__be16 total_len, id, fragment;
+	__u8 ttl, protocol;
+	__be16 checksum;
+	__be32 source, destination;
+};
+#define IPV4_MORE_FRAGMENTS be16(0x2000)
+#define IPV4_OFFSET be16(0x1fff)
+
+/* RFC 8200 §3 */
+struct ipv6 {
+	__be32 version_class_flow;
+	__be16 payload_len;
+	__u8 next_header, hop_limit;
+	struct address source, destination;
+};
+
+/* RFC 8200 §4: the head of every extension header that is walked, and the whole of a fragment header. */
+struct extension {
+	__u8 next_header, len;
+	union {
+		/* §4.5; the low bit is "more fragments", the high 13 the offset. */
+		__be16 fragment;
+		/* §4.4, a routing header's. */
+		struct {
+			__u8 type, segments_left;
+		};
+	};
+	__be32 rest;
+};
+#define IPV6_FRAGMENT be16(0xfff9)
+/* Hop-by-hop, destination (twice), routing: no sane chain is longer; one more for a fragment header. */
+#define MAX_EXTENSIONS 5
+
+struct tcp_ports {
+	__be16 source, destination;
+};
+
+struct icmpv6 {
+	__u8 type, code;
+	__be16 checksum;
+	__be32 reserved;
+	/* RFC 4861 §4.3: a solicitation's target. */
+	struct address target;
+};
+#define ICMPV6_NEIGHBOUR_SOLICITATION 135
+
+#define PROTOCOL_HOP_BY_HOP 0
+#define PROTOCOL_ICMP 1
+#define PROTOCOL_TCP 6
+#define PROTOCOL_ROUTING 43
+#define PROTOCOL_FRAGMENT 44
+#define PROTOCOL_ICMPV6 58
+#define PROTOCOL_DESTINATION 60
+
+static __always_inline void count(__u32 index)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &index);
+
+	if (value)
+		*value += 1;
+}
+
+static __always_inline int to_socket(struct xdp_md *ctx)
+{
+	int action = bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+
+	if (unlikely(action != XDP_REDIRECT))
+		count(COUNTER_NO_SOCKET);
+	return action;
+}
+
+static __always_inline struct claim *claim_of(const struct address *address)
+{
+	return bpf_map_lookup_elem(&claims, address);
+}
+
+static __always_inline struct claim *claim_of_ipv4(__be32 ip)
+{
+	struct address address = { { 0, 0, be32(0xffff), ip } };
+
+	return claim_of(&address);
+}
+
+static __always_inline int is_dedicated(const struct claim *claim)
+{
+	return claim && claim->flags & CLAIM_DEDICATED;
+}
+
+static __always_inline int has_port(const struct claim *claim, __be16 port)
+{
+	if (claim->flags & CLAIM_DEDICATED)
+		return 1;
+	if (!port)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < CLAIM_PORTS; i++)
+		if (claim->ports[i] == port)
+			return 1;
+	return 0;
+}
+
+static __always_inline int steer_tcp(struct xdp_md *ctx, const struct claim *claim, const struct tcp_ports *tcp,
+				     void *end)
+{
+	if ((void *)(tcp + 1) > end) {
+		count(COUNTER_TRUNCATED);
+		return XDP_PASS;
+	}
+	return has_port(claim, tcp->destination) ? to_socket(ctx) : XDP_PASS;
+}
+
+static __always_inline int steer_arp(struct xdp_md *ctx, const struct arp *arp, void *end)
+{
+	if ((void *)(arp + 1) > end || arp->hardware != be16(1) || arp->protocol != ETHERTYPE_IPV4)
+		return XDP_PASS;
+	return is_dedicated(claim_of_ipv4(arp->target_ip)) ? to_socket(ctx) : XDP_PASS;
+}
+
+static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip, void *end)
+{
+	if ((void *)(ip + 1) > end)
+		return XDP_PASS;
+
+	__u32 header_len = (ip->version_ihl & 0x0f) * 4;
+
+	if (ip->version_ihl >> 4 != 4 || header_len < sizeof(*ip))
+		return XDP_PASS;
+	if (ip->protocol != PROTOCOL_TCP && ip->protocol != PROTOCOL_ICMP)
+		return XDP_PASS;
+
+	const struct claim *claim = claim_of_ipv4(ip->destination);
+
+	if (!claim || (ip->protocol == PROTOCOL_ICMP && !is_dedicated(claim)))
+		return XDP_PASS;
+	if (unlikely(ip->fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET))) {
+		/* The kernel would put it together and answer with a reset. */
+		count(COUNTER_FRAGMENT);
+		return XDP_DROP;
+	}
+	if (ip->protocol == PROTOCOL_ICMP)
+		return to_socket(ctx);
+	return steer_tcp(ctx, claim, (void *)ip + header_len, end);
+}
+
+static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *ip, const struct icmpv6 *icmp,
+					void *end)
+{
+	if (*(const __u8 *)&ip->destination != 0xff)
+		return is_dedicated(claim_of(&ip->destination)) ? to_socket(ctx) : XDP_PASS;
+	/* Of what is sent to a group only the question for a dedicated address is not the kernel's. */
+	if ((void *)(icmp + 1) > end || icmp->type != ICMPV6_NEIGHBOUR_SOLICITATION)
+		return XDP_PASS;
+	return is_dedicated(claim_of(&icmp->target)) ? to_socket(ctx) : XDP_PASS;
+}
+
+/* A fragment whose first header is `protocol`. What stands behind an extension header cannot be known from a later
+ * fragment; it may be TCP. */
+static __always_inline int steer_ipv6_fragment(const struct ipv6 *ip, __u8 protocol)
+{
+	const struct claim *claim = claim_of(&ip->destination);
+	int ours;
+
+	switch (protocol) {
+	case PROTOCOL_TCP:
+	case PROTOCOL_HOP_BY_HOP:
+	case PROTOCOL_ROUTING:
+	case PROTOCOL_FRAGMENT:
+	case PROTOCOL_DESTINATION:
+		ours = !!claim;
+		break;
+	case PROTOCOL_ICMPV6:
+		ours = is_dedicated(claim);
+		break;
+	default:
+		ours = 0;
+	}
+	if (!ours)
+		return XDP_PASS;
+	count(COUNTER_FRAGMENT);
+	return XDP_DROP;
+}
+
+static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip, void *end)
+{
+	const struct extension *extension = (void *)(ip + 1);
+	__u8 protocol;
+
+	if ((void *)(ip + 1) > end)
+		return XDP_PASS;
+	protocol = ip->next_header;
+#pragma unroll
+	for (int i = 0; i <= MAX_EXTENSIONS; i++) {
+		if (protocol == PROTOCOL_TCP) {
+			const struct claim *claim = claim_of(&ip->destination);
+
+			return claim ? steer_tcp(ctx, claim, (void *)extension, end) : XDP_PASS;
+		}
+		if (protocol == PROTOCOL_ICMPV6)
+			return steer_icmpv6(ctx, ip, (void *)extension, end);
+		if (protocol != PROTOCOL_HOP_BY_HOP && protocol != PROTOCOL_ROUTING &&
+		    protocol != PROTOCOL_FRAGMENT && protocol != PROTOCOL_DESTINATION)
+			return XDP_PASS;
+		if ((void *)(extension + 1) > end) {
+			if (claim_of(&ip->destination))
+				count(COUNTER_TRUNCATED);
+			return XDP_PASS;
+		}
+		/* RFC 8200 §4.4: the destination is not the last one yet. */
+		if (protocol == PROTOCOL_ROUTING && extension->segments_left)
+			return XDP_PASS;
+
+		__u8 next_header = extension->next_header;
+
+		if (protocol == PROTOCOL_FRAGMENT) {
+			/* RFC 6946: a fragment that is the whole packet is treated as one. */
+			if (extension->fragment & IPV6_FRAGMENT)
+				return steer_ipv6_fragment(ip, next_header);
+			extension += 1;
+		} else {
+			extension = (void *)extension + (extension->len + 1) * 8;
+		}
+		protocol = next_header;
+	}
+	if (claim_of(&ip->destination))
+		count(COUNTER_EXTENSIONS);
+	return XDP_PASS;
+}
+
+SEC("xdp.frags")
+int steer(struct xdp_md *ctx)
+{
+	void *data = (void *)(unsigned long)ctx->data;
+	void *end = (void *)(unsigned long)ctx->data_end;
+	struct ethernet *ethernet = data;
+	void *next = ethernet + 1;
+	__be16 ethertype;
+
+	if (next > end)
+		return XDP_PASS;
+	ethertype = ethernet->ethertype;
+	if (ethertype == ETHERTYPE_VLAN) {
+		struct vlan *vlan = next;
+
+		next = vlan + 1;
+		if (next > end)
+			return XDP_PASS;
+		ethertype = vlan->ethertype;
+	}
+	switch (ethertype) {
+	case ETHERTYPE_IPV4:
+		return steer_ipv4(ctx, next, end);
+	case ETHERTYPE_IPV6:
+		return steer_ipv6(ctx, next, end);
+	case ETHERTYPE_ARP:
+		return steer_arp(ctx, next, end);
+	default:
+		return XDP_PASS;
+	}
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

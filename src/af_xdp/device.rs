@@ -1,0 +1,240 @@
+//! An interface opened through AF_XDP: the program attached, every receive queue bound, in the best mode that works.
+//!
+//! In come [`OpenOptions`], out go a [`Device`] for the one who claims and counts, and a [`Queue`] with a pool of
+//! frames for each receive queue. No frame passes through here.
+
+use super::socket::{Plan, open_queues};
+use super::umem::MAX_QUEUES;
+use super::{Census, Claim, Error, FramePool, Mode, Queue, RingSizes, Steering, Umem, drivers, features};
+use std::sync::Arc;
+
+/// What to open and how.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The interface, in the calling thread's network namespace.
+    pub interface: String,
+    /// The only mode to try, or all from the best down.
+    pub mode: Option<Mode>,
+    /// Receive queues to bind, from 0. `None`: all that the interface has, which is the only number with which no
+    /// claimed segment can reach the kernel.
+    pub queues: Option<u32>,
+    /// Chunks of packet memory a queue: at least the fill and TX rings' sizes and [`super::BURST`].
+    pub frames_per_queue: u32,
+    /// Bytes of a chunk, 2048 or 4096.
+    pub chunk_bytes: u32,
+    /// Slots of the rings.
+    pub rings: RingSizes,
+    /// Have the driver polled by the workers rather than by interrupts (SO_PREFER_BUSY_POLL).
+    pub busy_poll: bool,
+}
+
+impl OpenOptions {
+    /// The defaults for an interface: all modes, all queues, 8192 frames of 4096 bytes and rings of 2048 slots each.
+    pub fn new(interface: impl Into<String>) -> Self {
+        OpenOptions {
+            interface: interface.into(),
+            mode: None,
+            queues: None,
+            frames_per_queue: 8192,
+            chunk_bytes: 4096,
+            rings: RingSizes { fill: 2048, rx: 2048, tx: 2048, completion: 2048 },
+            busy_poll: false,
+        }
+    }
+
+    /// Bytes of packet memory that `queues` queues take.
+    pub fn memory_bytes(&self, queues: u32) -> usize {
+        self.frames_per_queue as usize * self.chunk_bytes as usize * queues as usize
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let RingSizes { fill, rx, tx, completion } = self.rings;
+        for (name, size) in
+            [("rings.fill", fill), ("rings.rx", rx), ("rings.tx", tx), ("rings.completion", completion)]
+        {
+            let good = size.is_power_of_two() && (64..=1 << 20).contains(&size);
+            check(good, name, size, || "a power of two from 64 to 1048576 is needed".into())?;
+        }
+        check(rx >= fill, "rings.rx", rx, || {
+            format!("at least rings.fill, {fill}, or received packets are dropped")
+        })?;
+        let good = [2048, 4096].contains(&self.chunk_bytes);
+        check(good, "chunk_bytes", self.chunk_bytes, || "2048 or 4096 is needed".into())?;
+        let least = fill + tx + super::BURST as u32;
+        check(
+            self.frames_per_queue >= least && self.frames_per_queue <= 1 << 22,
+            "frames_per_queue",
+            self.frames_per_queue,
+            || format!("{least} (fill ring, TX ring and a burst) to {} are needed", 1 << 22),
+        )
+    }
+}
+
+fn check(good: bool, name: &'static str, value: u32, bound: impl FnOnce() -> String) -> Result<(), Error> {
+    if good { Ok(()) } else { Err(Error::Option { name, value: value.into(), bound: bound() }) }
+}
+
+/// An open interface. Dropping it takes the program off; do that before the queues are dropped.
+#[derive(Debug)]
+pub struct Device {
+    interface: String,
+    ifindex: u32,
+    driver: String,
+    mode: Mode,
+    multi_buffer: bool,
+    steering: Steering,
+    umem: Arc<Umem>,
+}
+
+/// One way to open the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Attempt {
+    mode: Mode,
+    multi_buffer: bool,
+}
+
+/// All ways to try, the best first, and what is left out with the reason against it.
+fn attempts(requested: Option<Mode>, driver: &str, kernel: (u32, u32)) -> (Vec<Attempt>, Option<(Mode, String)>) {
+    let distrust = drivers::distrust(driver, kernel).map(|reason| (Mode::ZeroCopy, reason));
+    let (modes, left_out) = match requested {
+        Some(mode) => (vec![mode], None),
+        None if drivers::prefers_generic(driver) => (vec![Mode::Generic], None),
+        None if distrust.is_some() => (vec![Mode::Copy, Mode::Generic], distrust),
+        None => (vec![Mode::ZeroCopy, Mode::Copy, Mode::Generic], None),
+    };
+    let both = |mode: Mode| [true, false].map(|multi_buffer| Attempt { mode, multi_buffer });
+    (modes.into_iter().flat_map(both).collect(), left_out)
+}
+
+impl Device {
+    /// Opens an interface, with nothing claimed yet: [`Device::add_claim`] once the workers are ready.
+    ///
+    /// Returns, with the device, each bound queue and a pool with the frames that its fill ring left over.
+    pub fn open(options: &OpenOptions) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
+        options.validate()?;
+        let interface = options.interface.as_str();
+        let ifindex = features::interface_index(interface)?;
+        let driver = features::driver(interface).unwrap_or_else(|_| "unknown".into());
+        let count = queue_count(options)?;
+        let mut steering = Steering::load(count)?;
+        let (umem, pools) = Umem::new(options.frames_per_queue * count, options.chunk_bytes, count)?;
+        let umem = Arc::new(umem);
+        let (attempt, queues) = open_somehow(options, ifindex, &driver, count, &umem, &mut steering)?;
+        let mut parts: Vec<(Queue, FramePool)> = queues.into_iter().zip(pools).collect();
+        for (queue, pool) in &mut parts {
+            queue.refill(pool);
+            steering.set_socket(queue.id(), &*queue)?;
+        }
+        let Attempt { mode, multi_buffer } = attempt;
+        tracing::info!(interface, driver, %mode, multi_buffer, queues = count, pages = ?umem.pages(), "AF_XDP is open");
+        let interface = interface.to_owned();
+        Ok((Device { interface, ifindex, driver, mode, multi_buffer, steering, umem }, parts))
+    }
+
+    /// The interface's name.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// The interface's index.
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// The interface's driver, "unknown" if it does not tell.
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// The mode that worked.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether packets longer than a chunk are received, as chains of frames.
+    pub fn multi_buffer(&self) -> bool {
+        self.multi_buffer
+    }
+
+    /// The memory of all its frames.
+    pub fn umem(&self) -> &Arc<Umem> {
+        &self.umem
+    }
+
+    /// Has claimed traffic come to the queues from now on.
+    pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        self.steering.add_claim(claim)
+    }
+
+    /// Leaves traffic to the kernel again; without effect if it is not claimed.
+    pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        self.steering.remove_claim(claim)
+    }
+
+    /// Leaves all traffic to the kernel again.
+    pub fn remove_all_claims(&mut self) -> Result<(), Error> {
+        self.steering.remove_all_claims()
+    }
+
+    /// The steering program's counters: name and value.
+    pub fn counters(&self) -> Result<impl Iterator<Item = (&'static str, u64)> + use<>, Error> {
+        Ok(self.steering.counters()?.into_iter())
+    }
+
+    /// Who holds how many of the frames, by the ledger.
+    pub fn census(&self) -> Census {
+        self.umem.census()
+    }
+}
+
+/// How many queues to bind: what the options say, else what the interface has.
+fn queue_count(options: &OpenOptions) -> Result<u32, Error> {
+    let count = match options.queues {
+        Some(count) => count,
+        None => features::rx_queues(&options.interface)?,
+    };
+    let bound = || format!("1 to {MAX_QUEUES} are needed; `ethtool -L {} combined N` sets them", options.interface);
+    check((1..=MAX_QUEUES).contains(&count), "queues", count, bound)?;
+    let frames = u64::from(count) * u64::from(options.frames_per_queue);
+    let bound = || format!("{count} queues of {} frames are more than 4294967295", options.frames_per_queue);
+    check(u32::try_from(frames).is_ok(), "frames_per_queue", options.frames_per_queue, bound)?;
+    Ok(count)
+}
+
+/// Tries one way after the other, and says why each was left.
+fn open_somehow(
+    options: &OpenOptions,
+    ifindex: u32,
+    driver: &str,
+    count: u32,
+    umem: &Arc<Umem>,
+    steering: &mut Steering,
+) -> Result<(Attempt, Vec<Queue>), Error> {
+    let (attempts, left_out) = attempts(options.mode, driver, features::kernel_version());
+    let mut tried: Vec<(Mode, String)> = Vec::new();
+    if let Some((mode, reason)) = left_out {
+        tracing::info!(interface = options.interface, %mode, "{reason}");
+        tried.push((mode, reason));
+    }
+    for Attempt { mode, multi_buffer } in attempts {
+        let OpenOptions { rings, busy_poll, .. } = *options;
+        let plan = Plan { ifindex, mode, multi_buffer, rings, busy_poll };
+        let attached = steering.attach(ifindex, mode != Mode::Generic);
+        match attached.and_then(|()| open_queues(&plan, count, umem)) {
+            Ok(queues) => return Ok((Attempt { mode, multi_buffer }, queues)),
+            // Without these no mode will do.
+            Err(error @ (Error::Socket(_) | Error::Umem { .. })) => return Err(error),
+            Err(error) => {
+                let with = if multi_buffer { "with" } else { "without" };
+                let reason = format!("{with} multi-buffer: {error}");
+                tracing::info!(interface = options.interface, %mode, "does not work {reason}");
+                tried.push((mode, reason));
+            }
+        }
+    }
+    Err(Error::NoMode { interface: options.interface.clone(), tried })
+}
+
+#[cfg(test)]
+#[path = "device_tests.rs"]
+mod tests;

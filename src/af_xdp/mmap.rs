@@ -1,0 +1,82 @@
+//! Memory mappings that unmap themselves: a ring of a socket, or the anonymous memory of a UMEM.
+//!
+//! Nothing here knows what the memory holds; whoever makes references into it answers for them.
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::ptr::{NonNull, null_mut};
+
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Which pages a mapping got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// 2 MiB pages of the reserved pool (`vm.nr_hugepages`).
+    Huge,
+    /// Ordinary pages, which the kernel was asked to join into huge ones where it can.
+    Ordinary,
+}
+
+/// A mapping of `len` bytes from `base`, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping is memory of the process, not of a thread; this type only holds its bounds and hands out a raw
+// pointer.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// `len` bytes of a socket's ring at `offset`, shared with the kernel.
+    pub(crate) fn of_ring(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Mapping> {
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        // SAFETY: a null hint lets the kernel place the mapping where nothing else is.
+        let base = unsafe { mmap(null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags, fd, offset)? };
+        Ok(Mapping::from_raw(base.cast(), len))
+    }
+
+    /// At least `len` bytes of zeros, on huge pages if the pool has enough of them.
+    pub(crate) fn anonymous(len: usize) -> io::Result<(Mapping, Pages)> {
+        let len = len.next_multiple_of(HUGE_PAGE_BYTES);
+        if let Ok(mapping) = Mapping::private(len, MapFlags::HUGETLB | MapFlags::HUGE_2MB) {
+            return Ok((mapping, Pages::Huge));
+        }
+        let mapping = Mapping::private(len, MapFlags::empty())?;
+        // SAFETY: the range is the mapping's own; the advice changes no contents. A kernel without transparent huge
+        // pages refuses it, which is no loss.
+        let _ = unsafe { madvise(mapping.base.as_ptr().cast(), len, Advice::LinuxHugepage) };
+        Ok((mapping, Pages::Ordinary))
+    }
+
+    fn private(len: usize, flags: MapFlags) -> io::Result<Mapping> {
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a null hint lets the kernel place the mapping where nothing else is.
+        let base = unsafe { mmap_anonymous(null_mut(), len, prot, MapFlags::PRIVATE | flags)? };
+        Ok(Mapping::from_raw(base.cast(), len))
+    }
+
+    fn from_raw(base: *mut u8, len: usize) -> Mapping {
+        Mapping { base: NonNull::new(base).expect("mmap does not return null"), len }
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is this mapping's, made by mmap and unmapped nowhere else; whoever holds pointers into
+        // it also holds the mapping.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}

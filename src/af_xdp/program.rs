@@ -1,0 +1,168 @@
+//! The steering program bpf/steer.bpf.c: loaded, attached, told the sockets and the claims.
+//!
+//! It is attached through a bpf_link, so it is gone when this value is, or the process, however it ends.
+
+use super::Error;
+use super::claims::{AddressKey, Claim, ClaimTable, ClaimValue};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, XskMap};
+use aya::programs::links::FdLink;
+use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+use std::error::Error as StdError;
+use std::os::fd::{AsFd, AsRawFd};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/steer.bpf.o"));
+
+/// The names of `enum counter` in bpf/layout.h, in its order.
+const COUNTER_NAMES: [&str; 4] =
+    ["steer_no_socket", "steer_fragments_dropped", "steer_truncated", "steer_too_many_extensions"];
+
+/// How the program handles frames: `XDP_PASS` and its kin in `<linux/bpf.h>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The frame is dropped.
+    Drop,
+    /// The kernel's stack gets the frame.
+    Pass,
+    /// A socket gets the frame.
+    Redirect,
+    /// None of these: the program never says so.
+    Other(u32),
+}
+
+/// The loaded program with its maps.
+pub struct Steering {
+    program: Ebpf,
+    /// With it, whether it is in the driver.
+    link: Option<(FdLink, bool)>,
+    table: ClaimTable,
+    claims: HashMap<MapData, AddressKey, ClaimValue>,
+    sockets: XskMap<MapData>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// Turns what the loader said, with all of its causes, into an error of the step.
+fn failed<E: StdError + 'static>(step: &'static str) -> impl Fn(E) -> Error {
+    move |error| {
+        let mut reason = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let inner_text = inner.to_string();
+            if !reason.contains(&inner_text) {
+                reason = format!("{reason}: {inner_text}");
+            }
+            cause = inner.source();
+        }
+        Error::Program { step, reason }
+    }
+}
+
+impl Steering {
+    /// Loads the program and makes its maps, with room for the sockets of `queues` receive queues. Nothing is claimed
+    /// and nothing attached yet.
+    pub fn load(queues: u32) -> Result<Steering, Error> {
+        let mut program = EbpfLoader::new()
+            .btf(None)
+            .map_max_entries("sockets", queues)
+            .load(OBJECT)
+            .map_err(failed("its object and maps"))?;
+        xdp(&mut program)?.load().map_err(failed("loading"))?;
+        let mut map = |name: &'static str| -> Result<Map, Error> {
+            let missing = || Error::Program { step: "its maps", reason: format!("{name} is not in the object") };
+            program.take_map(name).ok_or_else(missing)
+        };
+        Ok(Steering {
+            claims: HashMap::try_from(map("claims")?).map_err(failed("the map of claims"))?,
+            sockets: XskMap::try_from(map("sockets")?).map_err(failed("the map of sockets"))?,
+            counters: PerCpuArray::try_from(map("counters")?).map_err(failed("the map of counters"))?,
+            table: ClaimTable::default(),
+            link: None,
+            program,
+        })
+    }
+
+    /// Attaches the program to the interface, in the driver (`native`) or in front of the kernel's stack, unless it is
+    /// there already. It stays on one interface.
+    pub(crate) fn attach(&mut self, ifindex: u32, native: bool) -> Result<(), Error> {
+        if self.link.as_ref().is_some_and(|(_, attached)| *attached == native) {
+            return Ok(());
+        }
+        self.link = None;
+        let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
+        let program = xdp(&mut self.program)?;
+        let id = program.attach_to_if_index(ifindex, mode).map_err(failed("attaching"))?;
+        let link = program.take_link(id).map_err(failed("attaching"))?;
+        // Kernels before 5.9 have no link for XDP, and what is attached without one outlives a killed process.
+        let link = FdLink::try_from(link).map_err(failed("attaching by a bpf_link, Linux 5.9 or later"))?;
+        self.link = Some((link, native));
+        Ok(())
+    }
+
+    /// Has claimed frames of a receive queue go to `socket`, until the socket is closed.
+    pub fn set_socket(&mut self, queue: u32, socket: impl AsFd) -> Result<(), Error> {
+        self.sockets.set(queue, socket.as_fd().as_raw_fd(), 0).map_err(failed("the map of sockets"))
+    }
+
+    /// Claims traffic from now on.
+    pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        let (key, value) = self.table.add(claim)?;
+        self.claims.insert(key, value, 0).map_err(failed("adding a claim"))
+    }
+
+    /// Leaves traffic to the kernel again.
+    pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        match self.table.remove(claim) {
+            (key, Some(value)) => self.claims.insert(key, value, 0).map_err(failed("removing a claim")),
+            (key, None) => remove_key(&mut self.claims, key),
+        }
+    }
+
+    /// Leaves everything to the kernel again.
+    pub fn remove_all_claims(&mut self) -> Result<(), Error> {
+        self.table.clear().try_for_each(|key| remove_key(&mut self.claims, key))
+    }
+
+    /// The program's counters, each the sum over all processors.
+    pub fn counters(&self) -> Result<[(&'static str, u64); COUNTER_NAMES.len()], Error> {
+        let mut counters = COUNTER_NAMES.map(|name| (name, 0));
+        for (index, (_, value)) in (0..).zip(&mut counters) {
+            let per_cpu = self.counters.get(&index, 0).map_err(failed("reading counters"))?;
+            *value = per_cpu.iter().sum();
+        }
+        Ok(counters)
+    }
+
+    /// Runs the program over `frame` without sending it anywhere (BPF_PROG_TEST_RUN), as if it came in on queue 0.
+    pub fn verdict(&mut self, frame: &[u8]) -> Result<Verdict, Error> {
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
+        let result = xdp(&mut self.program)?.test_run(options).map_err(failed("a test run"))?;
+        Ok(match result.return_value {
+            1 => Verdict::Drop,
+            2 => Verdict::Pass,
+            4 => Verdict::Redirect,
+            other => Verdict::Other(other),
+        })
+    }
+}
+
+impl std::fmt::Debug for Steering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Steering").field("attached", &self.link.is_some()).field("claims", &self.table).finish()
+    }
+}
+
+fn xdp(program: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    let steer = program.program_mut("steer");
+    let missing = || Error::Program { step: "its object", reason: "it has no program \"steer\"".into() };
+    steer.ok_or_else(missing)?.try_into().map_err(failed("its object"))
+}
+
+/// Removes an entry that may already be missing.
+fn remove_key(claims: &mut HashMap<MapData, AddressKey, ClaimValue>, key: AddressKey) -> Result<(), Error> {
+    use aya::maps::MapError;
+    match claims.remove(&key) {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(error) => Err(failed("removing a claim")(error)),
+    }
+}

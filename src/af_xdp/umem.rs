@@ -1,0 +1,261 @@
+//! The memory that frames lie in, and the frames: values that move and cannot be copied.
+//!
+//! In come descriptors from the kernel, out go [`Frame`]s, or nothing if a descriptor is not to be believed. A
+//! ledger with one entry a chunk says who holds it: this process, or the kernel through one ring of one queue.
+//! Because of it there is never a second `Frame` of one chunk, whatever a driver hands back, and on that rests that
+//! [`Umem::bytes_mut`] may give out exclusive references.
+
+use super::mmap::{Mapping, Pages};
+use super::pool::FramePool;
+use super::{Error, XDP_PACKET_HEADROOM_BYTES};
+use rustix::net::xdp::{XdpDesc, XdpDescOptions, XdpUmemReg, XdpUmemRegFlags};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+
+/// One chunk of a [`Umem`], and the bytes of it that are in use. It is the only name of its chunk.
+///
+/// Hand it to a [`FramePool`] or to [`super::Queue::transmit`]: one that is merely dropped leaks its chunk until the
+/// device is closed.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a dropped frame is lost to its pool"]
+pub struct Frame {
+    addr: u64,
+    len: u32,
+    umem: u16,
+    more: bool,
+}
+
+impl Frame {
+    /// Where its bytes begin, from the start of the UMEM.
+    pub fn addr(&self) -> u64 {
+        self.addr
+    }
+
+    /// Bytes in use.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether no bytes are in use, as in a frame fresh from the pool.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the packet goes on in the next frame.
+    pub fn more(&self) -> bool {
+        self.more
+    }
+
+    /// Sets how many bytes are in use. More than the chunk has room for makes the next use of the bytes panic.
+    pub fn set_len(&mut self, len: usize) {
+        self.len = u32::try_from(len).expect("a frame is shorter than 4 GiB");
+    }
+
+    /// Says whether the packet goes on in the frame transmitted next.
+    pub fn set_more(&mut self, more: bool) {
+        self.more = more;
+    }
+
+    /// The same chunk without bytes in use, at its start. The chunk is one of the UMEM `umem`, or else a panic.
+    pub(crate) fn emptied(self, umem: u16, offset_mask: u64) -> Frame {
+        assert_eq!(self.umem, umem, "a frame of another device");
+        Frame { addr: self.addr & !offset_mask, len: 0, umem, more: false }
+    }
+}
+
+/// Who holds a chunk: `USER`, or the tag of a ring.
+const USER: u16 = 0;
+
+/// Names one direction of one queue in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder(u16);
+
+impl Holder {
+    /// The kernel, to receive into: by the fill ring to the RX ring of `queue`.
+    pub(crate) fn receive(queue: u32) -> Holder {
+        Holder(1 + 2 * queue as u16)
+    }
+
+    /// The kernel, to transmit from: by the TX ring to the completion ring of `queue`.
+    pub(crate) fn transmit(queue: u32) -> Holder {
+        Holder(2 + 2 * queue as u16)
+    }
+}
+
+/// Queues that the ledger's tags can tell apart.
+pub(crate) const MAX_QUEUES: u32 = 4096;
+
+/// How the chunks are spread, as the ledger has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// In pools, or frames in somebody's hands.
+    pub user: usize,
+    /// With the kernel to receive into, or received and not yet taken.
+    pub receive: usize,
+    /// With the kernel to transmit from, or done and not yet taken back.
+    pub transmit: usize,
+}
+
+/// A device's packet memory: `chunks` chunks of one size, shared by all of its queues and workers.
+#[derive(Debug)]
+pub struct Umem {
+    mapping: Mapping,
+    pages: Pages,
+    chunk_bytes: u32,
+    chunks: u32,
+    id: u16,
+    ledger: Box<[AtomicU16]>,
+}
+
+impl Umem {
+    /// Maps memory for `chunks` chunks of `chunk_bytes` (a power of two from 2048 to 4096) and deals all of them
+    /// out to `pools` pools, evenly; the first ones get what is left over.
+    pub(crate) fn new(chunks: u32, chunk_bytes: u32, pools: u32) -> Result<(Umem, Vec<FramePool>), Error> {
+        assert!(chunk_bytes.is_power_of_two() && (2048..=4096).contains(&chunk_bytes) && pools > 0);
+        let bytes = chunks as usize * chunk_bytes as usize;
+        let (mapping, pages) = Mapping::anonymous(bytes).map_err(|source| Error::Umem { bytes, source })?;
+        let ledger = (0..chunks).map(|_| AtomicU16::new(USER)).collect();
+        let umem = Umem { mapping, pages, chunk_bytes, chunks, id: next_id(), ledger };
+        let (each, over) = (chunks / pools, chunks % pools);
+        let mut start = 0;
+        let dealt = (0..pools).map(|pool| {
+            let end = start + each + u32::from(pool < over);
+            let frames = (start..end).map(|chunk| umem.empty(chunk));
+            start = end;
+            FramePool::new(umem.id, umem.chunk_bytes, chunks, frames)
+        });
+        let dealt = dealt.collect();
+        Ok((umem, dealt))
+    }
+
+    /// A frame without bytes. Only for a chunk of which no other frame exists.
+    fn empty(&self, chunk: u32) -> Frame {
+        Frame { addr: u64::from(chunk) * u64::from(self.chunk_bytes), len: 0, umem: self.id, more: false }
+    }
+
+    /// Chunks in all.
+    pub fn chunks(&self) -> usize {
+        self.chunks as usize
+    }
+
+    /// Bytes of a chunk: the most that a transmitted frame can hold.
+    pub fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes as usize
+    }
+
+    /// The most bytes of a packet that are received into one chunk; a longer packet comes as a chain of frames.
+    pub fn receive_bytes(&self) -> usize {
+        self.chunk_bytes() - XDP_PACKET_HEADROOM_BYTES
+    }
+
+    /// Which pages the memory lies on.
+    pub fn pages(&self) -> Pages {
+        self.pages
+    }
+
+    /// Bytes of memory mapped.
+    pub fn memory_bytes(&self) -> usize {
+        self.mapping.len()
+    }
+
+    /// The bytes in use of a frame.
+    pub fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        let (offset, len) = self.span(frame);
+        // SAFETY: `span` keeps within one chunk of the mapping, which lives as long as `self`. The frame is the only
+        // one of its chunk (the ledger's invariant) and is borrowed, so neither the kernel nor anyone else writes.
+        unsafe { std::slice::from_raw_parts(self.mapping.base().as_ptr().add(offset), len) }
+    }
+
+    /// The bytes in use of a frame, to change them.
+    pub fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        let (offset, len) = self.span(frame);
+        // SAFETY: as in `bytes`; the frame is borrowed exclusively, so there is no other reference to its chunk.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.base().as_ptr().add(offset), len) }
+    }
+
+    /// All bytes of a frame's chunk, to write a packet from its start; then say with [`Frame::set_len`] how many.
+    pub fn room_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        frame.addr &= !u64::from(self.chunk_bytes - 1);
+        frame.len = self.chunk_bytes;
+        self.bytes_mut(frame)
+    }
+
+    /// Asks the processor to fetch the first bytes of a frame, which will be read soon.
+    pub fn prefetch(&self, frame: &Frame) {
+        let (offset, _) = self.span(frame);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `span` keeps within the mapping, and a prefetch reads nothing.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.mapping.base().as_ptr().add(offset).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
+    /// Offset into the mapping and length of a frame's bytes: within one chunk of this UMEM, or else a panic, for
+    /// then our own logic is broken.
+    fn span(&self, frame: &Frame) -> (usize, usize) {
+        assert_eq!(frame.umem, self.id, "a frame of another device");
+        let offset = frame.addr & u64::from(self.chunk_bytes - 1);
+        assert!(offset + u64::from(frame.len) <= u64::from(self.chunk_bytes), "a frame longer than its chunk");
+        (frame.addr as usize, frame.len as usize)
+    }
+
+    /// Hands a chunk to the kernel; what is returned goes into the ring.
+    pub(crate) fn lend(&self, frame: &Frame, to: Holder) -> XdpDesc {
+        let (addr, len) = self.span(frame);
+        self.ledger[addr / self.chunk_bytes as usize].store(to.0, Ordering::Relaxed);
+        let options = if frame.more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
+        XdpDesc { addr: addr as u64, len: len as u32, options }
+    }
+
+    /// Takes a chunk back from the kernel, or nothing if the descriptor leaves its chunk or that chunk is not one
+    /// that `from` holds. A holder's chunks are taken back by one thread only, so looking and then changing is safe.
+    pub(crate) fn take_back(&self, desc: XdpDesc, from: Holder) -> Option<Frame> {
+        let chunk = usize::try_from(desc.addr / u64::from(self.chunk_bytes)).ok()?;
+        let offset = desc.addr % u64::from(self.chunk_bytes);
+        let holder = self.ledger.get(chunk)?;
+        if offset + u64::from(desc.len) > u64::from(self.chunk_bytes) || holder.load(Ordering::Relaxed) != from.0 {
+            return None;
+        }
+        holder.store(USER, Ordering::Relaxed);
+        let more = desc.options.contains(XdpDescOptions::XDP_PKT_CONTD);
+        Some(Frame { addr: desc.addr, len: desc.len, umem: self.id, more })
+    }
+
+    /// Counts the ledger. While queues are in use on other threads the sum holds but the parts may be stale.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for holder in &self.ledger {
+            match holder.load(Ordering::Relaxed) {
+                USER => census.user += 1,
+                tag if tag % 2 == 1 => census.receive += 1,
+                _ => census.transmit += 1,
+            }
+        }
+        census
+    }
+
+    /// How the memory is registered with the kernel.
+    pub(crate) fn registration(&self) -> XdpUmemReg {
+        XdpUmemReg {
+            addr: self.mapping.base().as_ptr().expose_provenance() as u64,
+            len: u64::from(self.chunks) * u64::from(self.chunk_bytes),
+            chunk_size: self.chunk_bytes,
+            headroom: 0,
+            flags: XdpUmemRegFlags::empty(),
+            tx_metadata_len: 0,
+        }
+    }
+}
+
+/// Tells the UMEMs of a process apart, so that a frame is not used with another device's memory.
+fn next_id() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    u16::try_from(id).expect("a process opens fewer than 65,536 devices")
+}
+
+#[cfg(test)]
+#[path = "umem_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! The command line: arguments in, one command carried out, an exit code out.
+//!
+//! Exit codes: 0, it went well; 1, it failed; 2, it was asked for wrongly. An error is one line on standard error
+//! that names the flag, the value and the bound.
+
+use crate::config::complaint::Complaint;
+use crate::config::{self, LogOptions, Serve, ServeOptions};
+use crate::error::{Error, Result};
+use crate::{demo, log, probe, serve};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Serve HTTP from a network interface's queues, past the kernel's TCP, or from kernel sockets
+///
+/// Simoom takes the packets for its port straight from the queues of a network interface through AF_XDP and runs
+/// its own TCP on them, one polling loop a core. Everything else on the interface stays the kernel's. Where XDP is
+/// not to be had, the same server runs over kernel sockets.
+#[derive(Debug, Parser)]
+#[command(name = "simoom", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Begin with one of these:
+  simoom demo               show both transports at work, in namespaces of their own
+  simoom probe              what this machine and its network interfaces can do
+  simoom serve              serve a page on http://127.0.0.1:8080/
+  simoom serve --help       all about serving
+
+Exit codes: 0 it went well, 1 it failed, 2 it was asked for wrongly.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve HTTP until told to stop
+    ///
+    /// Without flags: a built-in page on http://127.0.0.1:8080/ through kernel sockets. With --interface, through
+    /// AF_XDP where that works; the log says in one line which transport was taken and why.
+    ///
+    /// SIGTERM or Ctrl-C stops it: open answers may finish.
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(Box<ServeOptions>),
+
+    /// Tell what this machine and its network interfaces can do
+    ///
+    /// Kernel version, capabilities held and missing, BPF and AF_XDP; and for each interface its driver, its
+    /// queues, what XDP it offers, and which transport `serve` would choose and why.
+    #[command(after_help = PROBE_EXAMPLES)]
+    Probe(ProbeOptions),
+
+    /// Show both transports at work between two network namespaces
+    ///
+    /// As root: makes two namespaces joined by a veth pair, serves in one over AF_XDP and then over kernel sockets,
+    /// sends real requests from the other and prints what it measured. Nothing is left behind. Not as root: serves
+    /// on loopback through kernel sockets.
+    Demo(LogOptions),
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  simoom serve --root /srv/www
+      the files in /srv/www on http://127.0.0.1:8080/, through kernel sockets
+  simoom serve --interface eth1 --http 80 --root /srv/www --cores 0-3
+      the same on port 80 of eth1, from its queues, with four workers
+  simoom serve --interface eth1 --http 80 --address 192.0.2.7
+      at an address of Simoom's own, for which it answers ARP and ping
+  simoom serve --config /etc/simoom.toml --log json
+      flags from a file; those on the command line win
+
+Run `simoom probe` first to see what an interface offers.";
+
+const PROBE_EXAMPLES: &str = "\
+Examples:
+  simoom probe                 all interfaces
+  simoom probe eth1 --json     one, for a program to read";
+
+#[derive(Args, Debug)]
+struct ProbeOptions {
+    /// Only this network interface [default: all]
+    #[arg(value_name = "IF")]
+    interface: Option<String>,
+
+    /// Write JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out what `arguments` (the program's name first) ask for.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return refuse(&error),
+    };
+    let done = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => carry_out(cli.command, &matches),
+        Err(error) => return refuse(&error),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            error.exit_code()
+        }
+    }
+}
+
+/// The command line as clap sees it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
+    match command {
+        Command::Serve(_) => {
+            let environment = config::level_from_environment()?;
+            let (_, matches) = matches.subcommand().expect("clap found a subcommand");
+            let config = Serve::from_matches(matches, environment, &config::usable_cores()?)?;
+            log::init(config.log);
+            serve::run(&config)
+        }
+        Command::Probe(options) => probe::run(options.interface.as_deref(), options.json),
+        Command::Demo(options) => {
+            let environment = config::level_from_environment()?;
+            log::init(LogOptions { log_level: options.log_level.or(environment), ..options }.into());
+            demo::run()
+        }
+    }
+}
+
+/// Prints clap's error, or the help that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Help that nobody reads to the end is no failure.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    match Complaint::of(error) {
+        Some(complaint) => complain(&complaint.to_string()),
+        None => drop(error.print()),
+    }
+    Error::usage("").exit_code()
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {text}");
+}

@@ -1,0 +1,147 @@
+use super::*;
+use crate::cli;
+
+const CORES: &[usize] = &[0, 1, 2, 3];
+
+/// What `simoom serve` with these flags, separated by spaces, comes to on a machine with four cores.
+fn serve(flags: &str) -> Result<Serve> {
+    serve_in(None, flags)
+}
+
+/// The same where the environment names a level for the log.
+fn serve_in(environment: Option<LogLevel>, flags: &str) -> Result<Serve> {
+    let arguments = ["simoom", "serve"].into_iter().chain(flags.split_whitespace());
+    let matches = cli::command().try_get_matches_from(arguments).unwrap();
+    Serve::from_matches(matches.subcommand_matches("serve").unwrap(), environment, CORES)
+}
+
+#[test]
+fn without_flags_a_page_on_loopback() {
+    let serve = serve("").unwrap();
+    assert_eq!(serve.http.to_string(), "127.0.0.1:8080");
+    assert_eq!((serve.interface, serve.root, serve.admin), (None, None, None));
+    assert_eq!(serve.cores, CORES);
+    assert_eq!(serve.connections, CONNECTIONS_DEFAULT);
+    assert_eq!((serve.transport, serve.xdp_mode, serve.busy_poll), (Transport::Auto, XdpMode::Auto, false));
+    assert_eq!(serve.timeouts, TIMEOUTS_DEFAULT);
+}
+
+#[test]
+fn every_flag_arrives() {
+    let serve = serve(
+        "--interface s0 --http 8081 --root / --address 198.18.0.1 --address 2001:db8::1 --cores 0,2 \
+         --connections 100000 --transport xdp --xdp-mode generic --busy-poll --memory-limit 2G --log json \
+         --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4",
+    )
+    .unwrap();
+    let expected = Serve {
+        interface: Some("s0".into()),
+        http: "0.0.0.0:8081".parse().unwrap(),
+        addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        root: Some("/".into()),
+        cores: vec![0, 2],
+        connections: 100_000,
+        transport: Transport::Xdp,
+        xdp_mode: XdpMode::Generic,
+        busy_poll: true,
+        memory_limit_bytes: Some(2 << 30),
+        admin: Some("127.0.0.1:9100".parse().unwrap()),
+        timeouts: Timeouts {
+            header: Duration::from_secs(1),
+            idle: Duration::from_secs(2),
+            send: Duration::from_secs(3),
+            drain: Duration::from_secs(4),
+        },
+        log: Log { format: LogFormat::Json, level: LogLevel::Debug },
+    };
+    assert_eq!(serve, expected);
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        &file,
+        "interface = \"s0\"\nhttp = 81\nconnections = 5\nbusy-poll = true\naddress = \"198.18.0.1\"\nlog-level = \"warn\"",
+    )
+    .unwrap();
+    let path = file.path().display();
+    let from_file = serve(&format!("--config {path}")).unwrap();
+    assert_eq!((from_file.http.port(), from_file.connections, from_file.busy_poll), (81, 5, true));
+    assert_eq!(from_file.log.level, LogLevel::Warn);
+    let both =
+        serve(&format!("--connections 6 --config {path} --busy-poll=false --address 198.18.0.9 --log-level error"))
+            .unwrap();
+    assert_eq!((both.http.port(), both.connections, both.busy_poll), (81, 6, false));
+    assert_eq!(both.addresses, ["198.18.0.9".parse::<IpAddr>().unwrap()], "replaced, not added to");
+    assert_eq!(both.log.level, LogLevel::Error);
+    let level = |flags: &str| serve_in(Some(LogLevel::Debug), flags).unwrap().log.level;
+    assert_eq!(level(""), LogLevel::Debug);
+    assert_eq!(level(&format!("--config {path}")), LogLevel::Debug, "the environment wins over the file");
+    assert_eq!(level("--log-level error"), LogLevel::Error, "the flag wins over the environment");
+}
+
+#[test]
+fn an_address_in_http_is_the_one_claimed() {
+    let claimed = |flags: &str| serve(flags).unwrap().addresses;
+    let address: IpAddr = "198.18.0.1".parse().unwrap();
+    assert_eq!(claimed("--interface s0 --http 198.18.0.1:80"), [address]);
+    assert_eq!(claimed("--interface s0 --http 198.18.0.1:80 --address 198.18.0.1"), [address]);
+    assert!(claimed("--interface s0 --http 0.0.0.0:80").is_empty());
+    assert!(claimed("--http 198.18.0.1:80").is_empty());
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    for (flags, expected) in [
+        ("--transport xdp", "--transport xdp: means nothing without --interface"),
+        ("--xdp-mode zero-copy", "--xdp-mode zero-copy: means nothing without --interface"),
+        ("--busy-poll", "--busy-poll: means nothing without --interface"),
+        ("--interface s0 --transport epoll --busy-poll", "--busy-poll: means nothing with --transport epoll"),
+        (
+            "--interface s0 --transport epoll --xdp-mode copy",
+            "--xdp-mode copy: means nothing with --transport epoll",
+        ),
+        ("--address 198.18.0.1", "write --http 198.18.0.1:8080"),
+        ("--interface s0 --address 198.18.0.1 --address 198.18.0.1", "--address 198.18.0.1: given twice"),
+        ("--interface s0 --address 198.18.0.1 --http 198.18.0.2:80", "--http 198.18.0.2:80: not one of"),
+        ("--interface s0 --http 0", "--http 0: with --interface, a port from 1 to 65535"),
+        ("--cores 0-9", "core 4 cannot be used; this process may use 0-3"),
+        ("--admin 8080", "--admin 127.0.0.1:8080: HTTP is served on port 8080 already"),
+        ("--http 0.0.0.0:80 --admin 80", "choose another port"),
+        ("--root /does/not/exist", "--root /does/not/exist: there is no such directory"),
+        ("--root /dev/null", "there is no such directory"),
+        ("--config /does/not/exist", "--config /does/not/exist: "),
+    ] {
+        match serve(flags) {
+            Err(Error::Usage(got)) => {
+                assert!(got.contains(expected), "{flags}\n  said {got:?}\n  not  {expected:?}");
+            }
+            other => panic!("{flags}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_goes_together_is_taken() {
+    for flags in [
+        "--http 127.0.0.1:0",
+        "--http 0",
+        "--http 127.0.0.1:0 --admin 0",
+        "--http 127.0.0.2:80 --admin 127.0.0.1:80",
+        "--interface s0 --transport epoll",
+        "--transport epoll",
+        "--xdp-mode auto --transport auto",
+        "--busy-poll=false",
+        "--interface s0 --busy-poll",
+    ] {
+        serve(flags).unwrap_or_else(|error| panic!("{flags}: {error}"));
+    }
+}
+
+#[test]
+fn runs_of_cores_read_as_they_are_written() {
+    for (numbers, text) in [(&[0][..], "0"), (&[0, 1], "0-1"), (&[0, 2, 3, 4, 7], "0,2-4,7"), (&[], "")] {
+        assert_eq!(ranges(numbers), text);
+    }
+}

@@ -1,0 +1,97 @@
+//! The configuration file: TOML in, the flags it stands for out.
+//!
+//! A key is the name of a flag and is read by the flag's own parser, so that no flag can be missing here and both
+//! say the same of a bad value. What is wrong is reported with the file, the line, the key and the value.
+
+use super::complaint::Complaint;
+use super::options::ServeOptions;
+use crate::error::{Error, Result};
+use clap::{ArgAction, Args, Command, FromArgMatches};
+use std::fs;
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+
+/// A flag that cannot stand in the file: it says which file to read.
+const NOT_A_KEY: &str = "config";
+
+/// Reads the file at `path`.
+pub(super) fn read(path: &Path) -> Result<ServeOptions> {
+    let text =
+        fs::read_to_string(path).map_err(|error| Error::usage(format!("--config {}: {error}", path.display())))?;
+    parse(&text, &path.display().to_string())
+}
+
+/// Reads the text of a file that is called `name` in errors.
+fn parse(text: &str, name: &str) -> Result<ServeOptions> {
+    let refuse = |at: usize, what: &str| {
+        let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+        Error::usage(format!("{name}:{line}: {what}"))
+    };
+    let table =
+        DeTable::parse(text).map_err(|error| refuse(error.span().map_or(0, |span| span.start), error.message()))?;
+    let mut entries: Vec<_> = table.get_ref().iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+
+    let flags = ServeOptions::augment_args(Command::new("serve").no_binary_name(true).disable_help_flag(true));
+    let mut options = ServeOptions::default();
+    for (key, value) in entries {
+        set(&mut options, &flags, key.get_ref(), value.get_ref())
+            .map_err(|what| refuse(key.span().start, &what))?;
+    }
+    Ok(options)
+}
+
+/// Sets the flag that `key` names, or says what is wrong.
+fn set(options: &mut ServeOptions, flags: &Command, key: &str, value: &DeValue<'_>) -> Result<(), String> {
+    if key == NOT_A_KEY {
+        return Err(format!("{key}: a configuration file cannot name another"));
+    }
+    let flag =
+        flags.get_arguments().find(|flag| flag.get_long() == Some(key)).ok_or_else(|| unknown(flags, key))?;
+    let values = match (value, flag.get_action()) {
+        (DeValue::Array(array), ArgAction::Append) => {
+            array.iter().map(|value| scalar(key, value.get_ref())).collect::<Result<Vec<_>, _>>()?
+        }
+        (DeValue::Array(array), _) => {
+            let parts: Result<Vec<_>, _> = array.iter().map(|value| scalar(key, value.get_ref())).collect();
+            vec![parts?.join(",")]
+        }
+        _ => vec![scalar(key, value)?],
+    };
+    let arguments = values.iter().map(|value| format!("--{key}={value}"));
+    flags
+        .clone()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| options.update_from_arg_matches(&matches))
+        .map_err(|error| match Complaint::of(&error) {
+            Some(Complaint { value: Some(value), reason, .. }) => format!("{key} = {value}: {reason}"),
+            Some(Complaint { reason, .. }) => format!("{key}: {reason}"),
+            None => format!("{key}: {error}"),
+        })
+}
+
+/// The text that a single value would have on the command line.
+fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix())
+            .map(|integer| integer.to_string())
+            .map_err(|_| format!("{key} = {integer}: the number is too large")),
+        DeValue::Float(float) => Ok(float.as_str().to_owned()),
+        DeValue::Boolean(boolean) => Ok(boolean.to_string()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            Err(format!("{key}: {} is not a value of this key", value.type_str()))
+        }
+    }
+}
+
+fn unknown(flags: &Command, key: &str) -> String {
+    let complaint = flags.clone().try_get_matches_from([format!("--{key}")]).err();
+    let like = complaint.as_ref().and_then(Complaint::of).and_then(|complaint| complaint.suggestion);
+    let like = like.map_or_else(String::new, |like| format!("; did you mean {}?", like.trim_start_matches('-')));
+    format!("{key}: there is no such key (keys are the flags of `simoom serve`, without the dashes){like}")
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

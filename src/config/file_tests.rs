@@ -1,0 +1,93 @@
+use super::*;
+use crate::config::{Cores, Endpoint, LogFormat, Transport};
+use std::time::Duration;
+
+fn refused(text: &str) -> String {
+    match parse(text, "simoom.toml").unwrap_err() {
+        Error::Usage(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_kind_of_value() {
+    let options = parse(
+        r#"
+# comments are allowed
+http = 8080
+interface = "s0"
+address = ["198.18.0.1", "2001:db8::1"]
+cores = [0, 2]
+connections = 0x4000
+memory-limit = "512M"
+busy-poll = false
+transport = "epoll"
+log = "json"
+idle-timeout = 2.5
+drain-timeout = "0"
+"#,
+        "simoom.toml",
+    )
+    .unwrap();
+    assert_eq!(options.http, Some(Endpoint { address: None, port: 8080 }));
+    assert_eq!(options.interface.as_deref(), Some("s0"));
+    assert_eq!(options.address.unwrap().len(), 2);
+    assert_eq!(options.cores, Some(Cores(vec![0, 2])));
+    assert_eq!(options.connections, Some(0x4000));
+    assert_eq!(options.memory_limit, Some(512 << 20));
+    assert_eq!(options.busy_poll, Some(false));
+    assert_eq!(options.transport, Some(Transport::Epoll));
+    assert_eq!(options.log.log_format, Some(LogFormat::Json));
+    assert_eq!(options.idle_timeout, Some(Duration::from_millis(2500)));
+    assert_eq!(options.drain_timeout, Some(Duration::ZERO));
+    assert_eq!(options.root, None);
+}
+
+#[test]
+fn a_single_value_where_several_may_stand() {
+    assert_eq!(parse("address = \"198.18.0.1\"", "f").unwrap().address.unwrap().len(), 1);
+    assert_eq!(parse("cores = \"0-3\"", "f").unwrap().cores, Some(Cores(vec![0, 1, 2, 3])));
+    assert_eq!(parse("cores = 1", "f").unwrap().cores, Some(Cores(vec![1])));
+    assert_eq!(parse("", "f").unwrap().address, None);
+}
+
+#[test]
+fn errors_name_file_line_key_value_and_bound() {
+    for (text, expected) in [
+        ("http = 80\n\nconnections = 5000000000\n", "simoom.toml:3: connections = 5000000000: at most 16777216"),
+        ("conections = 5", "simoom.toml:1: conections: there is no such key"),
+        ("conections = 5", "did you mean connections?"),
+        ("\nConnections = 5", "simoom.toml:2: Connections: there is no such key"),
+        ("config = \"other.toml\"", "simoom.toml:1: config: a configuration file cannot name another"),
+        ("help = true", "simoom.toml:1: help: there is no such key"),
+        ("[serve]\nhttp = 80", "simoom.toml:1: serve: there is no such key"),
+        ("\n[http]\nport = 80", "simoom.toml:2: http: table is not a value of this key"),
+        ("http = 80\nhttp = 81", "simoom.toml:2: duplicate key"),
+        ("http = 80\ncores 5", "simoom.toml:2: "),
+        ("http = 1979-05-27", "datetime is not a value of this key"),
+        ("http = 99999", "http = 99999: a port is at most 65535"),
+        ("http = -1", "http = -1: not a port"),
+        ("http = true", "http = true: not a port"),
+        ("http = ''", "http = : not a port"),
+        ("connections = 1.5", "connections = 1.5: not a number"),
+        ("connections = 99999999999999999999999999999999999999999999", "the number is too large"),
+        ("busy-poll = \"yes\"", "busy-poll = yes: it is one of true, false"),
+        ("busy-poll = 1", "busy-poll = 1: it is one of true, false"),
+        ("transport = \"dpdk\"", "transport = dpdk: it is one of auto, xdp, epoll"),
+        ("address = [\"198.18.0.1\", \"here\"]", "address = here: not an IP address"),
+        ("address = [[\"198.18.0.1\"]]", "address: array is not a value of this key"),
+        ("address = [\n\"198.18.0.1\",\n5]", "simoom.toml:1: address = 5: not an IP address"),
+        ("memory-limit = 5", "memory-limit = 5: at least 1M"),
+        ("header-timeout = 0", "header-timeout = 0: at least 1ms"),
+        ("header-timeout = inf", "header-timeout = inf: not a time"),
+        ("é = 5", "simoom.toml:1: "),
+    ] {
+        let got = refused(text);
+        assert!(got.contains(expected), "{text:?}\n  said {got:?}\n  not  {expected:?}");
+    }
+}
+
+#[test]
+fn the_first_error_in_the_file_is_reported() {
+    assert!(refused("transport = 1\naddress = 1").starts_with("simoom.toml:1: transport"));
+}

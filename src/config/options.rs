@@ -1,0 +1,122 @@
+//! The flags of `serve` as the user gives them: every one optional, on the command line or in the file.
+//!
+//! No flag has a default here: what is not given must stay recognisable, so that flags win over the file.
+//! [`super::Serve`] fills in the defaults.
+
+use super::values::{self, Cores, Endpoint, LogFormat, LogLevel, Transport, XdpMode};
+use clap::Args;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The flags of `serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeOptions {
+    /// Serve HTTP on this port [default: 127.0.0.1:8080]
+    ///
+    /// With an address, only there. Without an address and without --interface, on 127.0.0.1; with --interface, at
+    /// the addresses of the interface. Port 0 lets the kernel choose one, which the log names; only without
+    /// --interface.
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
+    pub http: Option<Endpoint>,
+
+    /// Serve the files under this directory [default: a built-in page]
+    ///
+    /// They are read into memory at start-up, ready to be sent.
+    #[arg(long, value_name = "DIR", help_heading = "What to serve")]
+    pub root: Option<PathBuf>,
+
+    /// Take the packets for the served port from this network interface
+    ///
+    /// Everything else that arrives there goes to the kernel as before. Needs root, or the capabilities that
+    /// `simoom probe` names.
+    #[arg(long, value_name = "IF", value_parser = values::interface, help_heading = "Where from")]
+    pub interface: Option<String>,
+
+    /// Serve at this address [default: the addresses of the interface]
+    ///
+    /// May be given several times. For an address that the interface has, the kernel goes on answering ARP and
+    /// ping. An address that it does not have is Simoom's own: it answers ARP and ping for it.
+    #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Where from")]
+    pub address: Option<Vec<IpAddr>>,
+
+    /// Which way the packets come in [default: auto]
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "Where from")]
+    pub transport: Option<Transport>,
+
+    /// How to bind to the interface's queues [default: auto]
+    #[arg(long, value_name = "MODE", value_enum, help_heading = "Where from")]
+    pub xdp_mode: Option<XdpMode>,
+
+    /// Use these cores, one worker on each [default: all that the process may use]
+    ///
+    /// A list of numbers and ranges: 0-3 or 0,2. Best are cores of the NUMA node that the NIC is attached to.
+    #[arg(long, value_name = "LIST", value_parser = values::cores, help_heading = "Resources")]
+    pub cores: Option<Cores>,
+
+    /// Hold at most this many connections at once [default: 16384]
+    ///
+    /// The memory for them is taken at start-up. Whoever comes when all are in use is refused.
+    #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
+    pub connections: Option<u32>,
+
+    /// Refuse to start if more memory than this is needed [default: the machine's]
+    ///
+    /// A number of bytes, or with K, M, G or T for powers of 1024: 512M. The log shows what the memory is for.
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Resources")]
+    pub memory_limit: Option<u64>,
+
+    /// Let the workers spin for ever instead of sleeping when idle
+    ///
+    /// Saves the few microseconds of waking up, and costs every core in full. Only over AF_XDP.
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "Resources"
+    )]
+    pub busy_poll: Option<bool>,
+
+    /// Close a connection whose request's head takes longer than this [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub header_timeout: Option<Duration>,
+
+    /// Close a connection that waits for its next request longer than this [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub idle_timeout: Option<Duration>,
+
+    /// Close a connection whose client takes nothing of its answer for this long [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub send_timeout: Option<Duration>,
+
+    /// On SIGTERM, let open answers finish for at most this long [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub drain_timeout: Option<Duration>,
+
+    /// Serve metrics in Prometheus' format and a health check at this address
+    ///
+    /// GET /metrics and GET /healthz. With a port alone, on 127.0.0.1.
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "Operation")]
+    pub admin: Option<Endpoint>,
+
+    /// Read flags from this file; those on the command line win
+    ///
+    /// TOML with the names of the flags as keys: connections = 100000, busy-poll = true,
+    /// address = ["192.0.2.1", "192.0.2.2"].
+    #[arg(long, value_name = "FILE.toml", help_heading = "Operation")]
+    pub config: Option<PathBuf>,
+
+    /// The log.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// The flags of every command that logs.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LogOptions {
+    /// How to write the log, which goes to standard error [default: text]
+    #[arg(long = "log", value_name = "FORMAT", value_enum, help_heading = "Operation")]
+    pub log_format: Option<LogFormat>,
+
+    /// How much to log [default: $SIMOOM_LOG, or else info]
+    #[arg(long, value_name = "LEVEL", value_enum, help_heading = "Operation")]
+    pub log_level: Option<LogLevel>,
+}

@@ -1,0 +1,211 @@
+//! The values that flags and configuration keys take: text in, a checked value out, or a reason that names the
+//! bound.
+
+use clap::ValueEnum;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// `--connections` goes up to this: beyond it the tables of one process would take tens of gigabytes.
+pub const CONNECTIONS_MAX: u32 = 1 << 24;
+/// Cores are numbered below this, as in the kernel's `cpu_set_t`.
+pub const CORES_MAX: usize = 1024;
+/// No timeout is longer than this.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// `--memory-limit` is at least this: the program and its smallest tables do not fit in less.
+pub const MEMORY_LIMIT_MIN_BYTES: u64 = 1 << 20;
+/// Linux names no interface with more bytes than this.
+const INTERFACE_NAME_MAX_BYTES: usize = 15;
+
+/// Which way the bytes come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// AF_XDP where an interface is named and it works, else kernel sockets
+    #[default]
+    Auto,
+    /// AF_XDP, or fail saying why not
+    Xdp,
+    /// Kernel sockets over epoll
+    Epoll,
+}
+
+/// How AF_XDP sockets are bound to the interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpMode {
+    /// The fastest that works and is known to be sound with this driver
+    #[default]
+    Auto,
+    /// The NIC writes into our memory
+    ZeroCopy,
+    /// Native XDP in the driver, with one copy
+    Copy,
+    /// After the driver, in the kernel's generic path; works everywhere and is the faster on veth
+    Generic,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The least important lines that are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What went wrong
+    Error,
+    /// What may go wrong
+    Warn,
+    /// What was decided and done, at start and end
+    #[default]
+    Info,
+    /// More about each decision
+    Debug,
+    /// Everything
+    Trace,
+}
+
+/// `[ADDR:]PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The address, if one was given.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// As a socket address, at `default` if no address was given.
+    pub fn at(self, default: IpAddr) -> SocketAddr {
+        SocketAddr::new(self.address.unwrap_or(default), self.port)
+    }
+}
+
+/// Core numbers in ascending order, none twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cores(pub Vec<usize>);
+
+/// Reads `8080`, `127.0.0.1:8080` or `[::1]:8080`.
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    if let Ok(at) = text.parse::<SocketAddr>() {
+        return Ok(Endpoint { address: Some(at.ip()), port: at.port() });
+    }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let port = text.parse().map_err(|_| "a port is at most 65535".to_owned())?;
+        return Ok(Endpoint { address: None, port });
+    }
+    Err("not a port, nor an address and a port; write 8080, 192.0.2.1:8080 or [2001:db8::1]:8080".to_owned())
+}
+
+/// Reads one address that a server can have.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr =
+        text.parse().map_err(|_| "not an IP address; write 192.0.2.1 or 2001:db8::1".to_owned())?;
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast {
+        return Err("not the address of one host on a network".to_owned());
+    }
+    Ok(address)
+}
+
+/// Reads an interface's name.
+pub(super) fn interface(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > INTERFACE_NAME_MAX_BYTES {
+        return Err(format!("an interface's name has 1 to {INTERFACE_NAME_MAX_BYTES} bytes"));
+    }
+    if text.contains('/') || text.contains(char::is_whitespace) || text == "." || text == ".." {
+        return Err("not an interface's name; `ip -br link` lists them".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a list of cores and ranges of cores: `0-3`, `0,2`, `0-1,4-5`.
+pub(super) fn cores(text: &str) -> Result<Cores, String> {
+    let number = |text: &str| match text.trim().parse::<usize>() {
+        Ok(core) if core < CORES_MAX => Ok(core),
+        Ok(core) => Err(format!("core {core}: cores are numbered up to {}", CORES_MAX - 1)),
+        Err(_) => Err(format!("{:?} is not a core's number; write 0-3 or 0,2", text.trim())),
+    };
+    let mut cores = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(format!("the range {first}-{last} runs backwards; write {last}-{first}"));
+        }
+        for core in first..=last {
+            if !cores.insert(core) {
+                return Err(format!("core {core} is named twice; a core has one worker"));
+            }
+        }
+    }
+    Ok(Cores(cores.into_iter().collect()))
+}
+
+/// Reads a number of connections.
+pub(super) fn connections(text: &str) -> Result<u32, String> {
+    match text.parse::<u128>() {
+        Ok(0) => Err("at least 1".to_owned()),
+        Ok(count) if count <= u128::from(CONNECTIONS_MAX) => Ok(count as u32),
+        Ok(_) => Err(format!("at most {CONNECTIONS_MAX}; for more, serve from several interfaces")),
+        Err(_) => Err(format!("not a number; write one from 1 to {CONNECTIONS_MAX}")),
+    }
+}
+
+/// Reads a size in bytes: `1048576`, `512M`, `2GiB`. The letters stand for powers of 1024.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let malformed = || "not a size; write 512M or 2G".to_owned();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let shift = match text[digits..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(malformed()),
+    };
+    if digits == 0 {
+        return Err(malformed());
+    }
+    let count: u64 = text[..digits].parse().map_err(|_| "at most 16383T".to_owned())?;
+    let bytes = count.checked_mul(1 << shift).ok_or_else(|| "at most 16383T".to_owned())?;
+    if bytes < MEMORY_LIMIT_MIN_BYTES {
+        return Err("at least 1M".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// Reads a time that is not zero: see [`duration`].
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time < Duration::from_millis(1) => Err("at least 1ms".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// Reads a time: `30` (seconds), `2.5s`, `500ms`, `5m`, `1h`; at most [`TIMEOUT_MAX`].
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let malformed = || "not a time; write 30s, 500ms or 5m".to_owned();
+    let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+    let unit_ms = match &text[digits..] {
+        "ms" => 1.0,
+        "" | "s" => 1e3,
+        "m" => 60e3,
+        "h" => 3600e3,
+        _ => return Err(malformed()),
+    };
+    let count: f64 = text[..digits].parse().map_err(|_| malformed())?;
+    let time_ms = count * unit_ms;
+    if time_ms > TIMEOUT_MAX.as_millis() as f64 {
+        return Err("at most 24h".to_owned());
+    }
+    Ok(Duration::from_secs_f64(time_ms / 1e3))
+}
+
+#[cfg(test)]
+#[path = "values_tests.rs"]
+mod tests;

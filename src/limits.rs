@@ -1,0 +1,173 @@
+//! The memory plan: every table, pool, ring and store that start-up will take, added up before any is taken.
+//!
+//! The parts' own sizes come in, a printed table or a refusal goes out. Nothing is allocated here. A plan that
+//! exceeds the limit is refused with the number of connections that would fit.
+
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// One kind of thing that memory is taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What it is: "connections", "UMEM frames".
+    pub what: &'static str,
+    /// How many of them.
+    pub count: u64,
+    /// Bytes that each takes.
+    pub bytes_each: u64,
+}
+
+impl Row {
+    /// Bytes that they take together.
+    pub fn bytes(&self) -> u64 {
+        self.count.saturating_mul(self.bytes_each)
+    }
+}
+
+/// All memory that will be taken. Its `Display` is a table, aligned and with a sum.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    rows: Vec<Row>,
+}
+
+/// What a plan must not exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `--memory-limit`, in bytes.
+    Flag(u64),
+    /// The machine's memory, in bytes.
+    Machine(u64),
+}
+
+impl Limit {
+    /// The flag's value if it was given, or else the machine's memory.
+    pub fn from_flag(memory_limit_bytes: Option<u64>) -> Limit {
+        match memory_limit_bytes {
+            Some(bytes) => Limit::Flag(bytes),
+            None => {
+                let system = rustix::system::sysinfo();
+                // The kernel's unsigned long and int: no loss on 64-bit machines.
+                Limit::Machine((system.totalram as u64).saturating_mul(u64::from(system.mem_unit)))
+            }
+        }
+    }
+
+    fn bytes(self) -> u64 {
+        match self {
+            Limit::Flag(bytes) | Limit::Machine(bytes) => bytes,
+        }
+    }
+}
+
+impl Plan {
+    /// An empty plan.
+    pub fn new() -> Plan {
+        Plan::default()
+    }
+
+    /// The plan with `count` things more, of `bytes_each` bytes.
+    #[must_use]
+    pub fn add(mut self, what: &'static str, count: usize, bytes_each: usize) -> Plan {
+        self.rows.push(Row { what, count: count as u64, bytes_each: bytes_each as u64 });
+        self
+    }
+
+    /// The rows in the order in which they were added.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Bytes that everything takes together.
+    pub fn total_bytes(&self) -> u64 {
+        self.rows.iter().map(Row::bytes).fold(0, u64::saturating_add)
+    }
+}
+
+/// The plan for `connections`, if it does not exceed `limit`; if it does, an error that says what would fit.
+///
+/// `plan` must not take less memory for more connections.
+pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Result<Plan> {
+    let wanted = plan(connections);
+    let needed = wanted.total_bytes();
+    if needed <= limit.bytes() {
+        return Ok(wanted);
+    }
+    let fits = |connections: u32| plan(connections).total_bytes() <= limit.bytes();
+    let remedy = match largest(connections, fits) {
+        0 => format!("even one connection needs {}", Bytes(plan(1).total_bytes())),
+        most => format!("--connections {most} would fit"),
+    };
+    let enough = megabytes(needed);
+    Err(Error::usage(match limit {
+        Limit::Flag(bytes) => format!(
+            "--memory-limit {}: {connections} connections need {}; {remedy}, or give --memory-limit {enough}M\n{wanted}",
+            Bytes(bytes),
+            Bytes(needed)
+        ),
+        Limit::Machine(bytes) => format!(
+            "--connections {connections}: they need {}, and this machine has {}; {remedy}\n{wanted}",
+            Bytes(needed),
+            Bytes(bytes)
+        ),
+    }))
+}
+
+/// The largest number below `end` for which `fits` holds, where it holds for all smaller ones; 0 if for none
+/// from 1 on.
+fn largest(end: u32, fits: impl Fn(u32) -> bool) -> u32 {
+    let (mut fitting, mut failing) = (0, end);
+    while failing - fitting > 1 {
+        let middle = fitting + (failing - fitting) / 2;
+        if fits(middle) {
+            fitting = middle;
+        } else {
+            failing = middle;
+        }
+    }
+    fitting
+}
+
+/// Megabytes, rounded up, as `--memory-limit` takes them.
+fn megabytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = "memory in all";
+        let width = self.rows.iter().map(|row| row.what.len()).chain([total.len()]).max().unwrap_or(0);
+        for row in &self.rows {
+            writeln!(
+                f,
+                "{:width$}  {:>10}  × {:>12}  {:>12}",
+                row.what,
+                row.count,
+                Bytes(row.bytes_each).to_string(),
+                Bytes(row.bytes()).to_string()
+            )?;
+        }
+        write!(f, "{total:width$}  {:>10}    {:>12}  {:>12}", "", "", Bytes(self.total_bytes()).to_string())
+    }
+}
+
+/// A number of bytes as people read it: `512 B`, `1.5 MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bytes(bytes) = *self;
+        if bytes < 1024 {
+            return write!(f, "{bytes} B");
+        }
+        let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let power = (bytes.ilog2() / 10).min(units.len() as u32);
+        // Rounding to tenths may reach the next unit's 1024, which is shown as such: 1024.0 KiB.
+        let value = bytes as f64 / 2f64.powi(power as i32 * 10);
+        write!(f, "{value:.1} {}", units[power as usize - 1])
+    }
+}
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

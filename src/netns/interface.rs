@@ -1,0 +1,80 @@
+//! What is known of the network interfaces in the calling thread's namespace.
+
+use super::rtnetlink;
+use netlink_packet_route::link::LinkAttribute;
+use pnet::datalink::{self, NetworkInterface};
+use std::io;
+use std::net::IpAddr;
+
+/// A network interface as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name, such as `eth0`.
+    pub name: String,
+    /// Its index, which names it to the kernel.
+    pub index: u32,
+    /// Its Ethernet address; zero where it has none.
+    pub mac: [u8; 6],
+    /// The largest IP packet it takes.
+    pub mtu_bytes: u32,
+    /// Its addresses, each with the length of its prefix in bits.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Whether it was brought up.
+    pub up: bool,
+    /// Whether it has a carrier.
+    pub carrier: bool,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Receive queues it was made with; a driver may use fewer.
+    pub rx_queues: u32,
+    /// Transmit queues it was made with; a driver may use fewer.
+    pub tx_queues: u32,
+}
+
+/// The interface of this name. An unknown one is an error that names those there are.
+pub fn interface(name: &str) -> io::Result<Interface> {
+    let all = datalink::interfaces();
+    match all.iter().find(|interface| interface.name == name) {
+        Some(interface) => describe(interface),
+        None => {
+            let names: Vec<&str> = all.iter().map(|interface| interface.name.as_str()).collect();
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no interface {name:?} here; there is: {known}"),
+            ))
+        }
+    }
+}
+
+/// All interfaces, in the order of their indices. One that vanishes meanwhile is left out.
+pub fn interfaces() -> Vec<Interface> {
+    let mut found: Vec<Interface> =
+        datalink::interfaces().iter().filter_map(|interface| describe(interface).ok()).collect();
+    found.sort_by_key(|interface| interface.index);
+    found
+}
+
+fn describe(interface: &NetworkInterface) -> io::Result<Interface> {
+    let mut described = Interface {
+        name: interface.name.clone(),
+        index: interface.index,
+        mac: interface.mac.map_or([0; 6], |mac| mac.octets()),
+        mtu_bytes: 0,
+        addresses: interface.ips.iter().map(|network| (network.ip(), network.prefix())).collect(),
+        up: interface.is_up(),
+        carrier: interface.is_lower_up(),
+        loopback: interface.is_loopback(),
+        rx_queues: 1,
+        tx_queues: 1,
+    };
+    for attribute in rtnetlink::link_attributes(interface.index)? {
+        match attribute {
+            LinkAttribute::Mtu(mtu_bytes) => described.mtu_bytes = mtu_bytes,
+            LinkAttribute::NumRxQueues(queues) => described.rx_queues = queues,
+            LinkAttribute::NumTxQueues(queues) => described.tx_queues = queues,
+            _ => {}
+        }
+    }
+    Ok(described)
+}

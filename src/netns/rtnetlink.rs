@@ -1,0 +1,150 @@
+//! Requests to the kernel's rtnetlink(7): make and configure interfaces in the calling thread's namespace.
+//!
+//! In come plain values, out goes one request, back comes its acknowledgement; each call uses a socket of its
+//! own. For few interfaces at start-up, not for the data path.
+
+use netlink_packet_core::{
+    ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_ERROR,
+    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator, Parseable, ParseableParametrized,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Bytes of `struct ifinfomsg`, which comes before the attributes of a link message.
+const LINK_HEADER_BYTES: usize = 16;
+
+/// Gives the interface `address` with a prefix of `prefix_len` bits. An IPv6 address is usable at once: duplicate
+/// address detection is left out.
+pub fn set_address(interface: &str, address: IpAddr, prefix_len: u8) -> io::Result<()> {
+    let mut message = AddressMessage::default();
+    message.header.index = index_of(interface)?;
+    message.header.family = family(address);
+    message.header.prefix_len = prefix_len;
+    if address.is_ipv6() {
+        message.header.flags = AddressHeaderFlags::Nodad;
+    }
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+        .map_err(|error| explain(&error, &format!("giving {interface} the address {address}/{prefix_len}")))
+}
+
+/// Brings the interface up.
+pub fn set_up(interface: &str) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index_of(interface)?;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    request(RouteNetlinkMessage::SetLink(message), 0)
+        .map_err(|error| explain(&error, &format!("bringing {interface} up")))
+}
+
+/// Sets the interface's MTU.
+pub fn set_mtu(interface: &str, mtu_bytes: u32) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index_of(interface)?;
+    message.attributes = vec![LinkAttribute::Mtu(mtu_bytes)];
+    request(RouteNetlinkMessage::SetLink(message), 0)
+        .map_err(|error| explain(&error, &format!("setting the MTU of {interface} to {mtu_bytes}")))
+}
+
+/// Tells the kernel for good that `address` is to be reached at `mac` on this interface.
+pub fn add_neighbour(interface: &str, address: IpAddr, mac: [u8; 6]) -> io::Result<()> {
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = index_of(interface)?;
+    message.header.family = family(address);
+    message.header.state = NeighbourState::Permanent;
+    let destination = match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    };
+    message.attributes =
+        vec![NeighbourAttribute::Destination(destination), NeighbourAttribute::LinkLayerAddress(mac.to_vec())];
+    request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+        .map_err(|error| explain(&error, &format!("adding {address} to the neighbours of {interface}")))
+}
+
+/// Makes a veth pair: `name` in the calling thread's namespace, `peer_name` in `peer_namespace`.
+pub(super) fn add_veth(name: &str, peer_name: &str, peer_namespace: BorrowedFd<'_>, queues: u32) -> io::Result<()> {
+    let end = |name: &str| {
+        vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::NumTxQueues(queues),
+            LinkAttribute::NumRxQueues(queues),
+        ]
+    };
+    let mut peer = LinkMessage::default();
+    peer.attributes = end(peer_name);
+    peer.attributes.push(LinkAttribute::NetNsFd(peer_namespace.as_raw_fd()));
+    let mut message = LinkMessage::default();
+    message.attributes = end(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+        .map_err(|error| explain(&error, &format!("making the veth pair {name} and {peer_name}")))
+}
+
+/// What the kernel knows of the interface, as far as its attributes can be read: a kernel newer than this program
+/// may send some that cannot.
+pub(super) fn link_attributes(index: u32) -> io::Result<Vec<LinkAttribute>> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    let reply = exchange(RouteNetlinkMessage::GetLink(message), 0)?;
+    let body = NetlinkBuffer::new_checked(&reply).map_err(io::Error::other)?.payload();
+    let attributes = body.get(LINK_HEADER_BYTES..).unwrap_or_default();
+    Ok(NlasIterator::new(attributes)
+        .map_while(Result::ok)
+        .filter_map(|attribute| LinkAttribute::parse_with_param(&attribute, AddressFamily::Unspec).ok())
+        .collect())
+}
+
+fn index_of(interface: &str) -> io::Result<u32> {
+    Ok(super::interface(interface)?.index)
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn explain(error: &io::Error, doing: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{doing}: {error}"))
+}
+
+/// Sends a change and waits for its acknowledgement.
+fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    exchange(message, flags | NLM_F_ACK).map(drop)
+}
+
+/// Sends a request and returns the kernel's first message in reply; an error message becomes the error.
+fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<u8>> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.send(&bytes, 0)?;
+    let (reply, _) = socket.recv_from_full()?;
+    let buffer = NetlinkBuffer::new_checked(&reply).map_err(io::Error::other)?;
+    if buffer.message_type() == NLMSG_ERROR {
+        let payload = buffer.payload();
+        let error = ErrorBuffer::new_checked(&payload)
+            .and_then(|error| ErrorMessage::parse(&error))
+            .map_err(io::Error::other)?;
+        if error.code.is_some() {
+            return Err(error.to_io());
+        }
+    }
+    Ok(reply)
+}

@@ -1,0 +1,84 @@
+//! Which transport and mode `serve` takes on an interface when left to choose, and why: facts in, one line out.
+//!
+//! A pure function of the facts, so that `probe` and `serve` cannot disagree.
+
+use super::facts::{Ability, Link, Machine, Trust};
+use crate::af_xdp::drivers;
+use crate::config::{Transport, XdpMode};
+use serde::{Serialize, Serializer};
+
+/// What `serve` takes when left to choose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// AF_XDP or kernel sockets; never `auto`.
+    #[serde(serialize_with = "value_name")]
+    pub transport: Transport,
+    /// The mode that will be taken; if it fails after all, those below it follow. `auto` over kernel sockets, where
+    /// it means nothing.
+    #[serde(serialize_with = "value_name")]
+    pub mode: XdpMode,
+    /// Why, and why not the better one, in one line.
+    pub reason: String,
+}
+
+/// What to take for `link`.
+pub fn choose(machine: &Machine, link: &Link) -> Choice {
+    match obstacle(machine, link) {
+        Some(reason) => Choice { transport: Transport::Epoll, mode: XdpMode::Auto, reason },
+        None => {
+            let (mode, reason) = mode(link);
+            Choice { transport: Transport::Xdp, mode, reason }
+        }
+    }
+}
+
+/// What stands in the way of AF_XDP.
+fn obstacle(machine: &Machine, link: &Link) -> Option<String> {
+    if link.loopback {
+        return Some("the loopback interface has no queues to take packets from".into());
+    }
+    for ability in [&machine.xdp_sockets, &machine.bpf_programs] {
+        if let Ability::No { reason } = ability {
+            return Some(reason.clone());
+        }
+    }
+    if !link.up {
+        return Some(format!("the interface is down; bring it up: ip link set {} up", link.name));
+    }
+    None
+}
+
+const UNTOLD: &str =
+    "this kernel does not tell what the driver offers: zero-copy is tried first, then copy, then generic";
+
+/// The mode that will be taken, by the rules that [`crate::af_xdp::Device::open`] goes by.
+fn mode(link: &Link) -> (XdpMode, String) {
+    let driver = link.driver.as_deref().unwrap_or("this driver");
+    if drivers::prefers_generic(driver) {
+        return (XdpMode::Generic, format!("on {driver} the generic path is faster than the driver's own"));
+    }
+    match (&link.zero_copy_trust, link.xdp) {
+        (_, Some(xdp)) if !xdp.native => (XdpMode::Generic, format!("{driver} has no XDP of its own")),
+        (_, Some(xdp)) if !xdp.zero_copy => (XdpMode::Copy, format!("{driver} has no zero-copy")),
+        (Trust::Bad { note }, _) => {
+            (XdpMode::Copy, format!("not zero-copy, which is not to be trusted with {driver}: {note}"))
+        }
+        (_, None) => (XdpMode::ZeroCopy, UNTOLD.into()),
+        (Trust::Good { note }, _) => (XdpMode::ZeroCopy, format!("zero-copy is good with {driver}: {note}")),
+        (Trust::Unknown, _) => {
+            (XdpMode::ZeroCopy, format!("{driver} offers zero-copy, and nothing bad is known of it"))
+        }
+    }
+}
+
+/// Serialises a value by the name that it has on the command line.
+fn value_name<S: Serializer>(value: &impl clap::ValueEnum, serializer: S) -> Result<S::Ok, S::Error> {
+    match value.to_possible_value() {
+        Some(value) => serializer.serialize_str(value.get_name()),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+#[path = "choice_tests.rs"]
+mod tests;

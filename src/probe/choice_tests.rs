@@ -1,0 +1,121 @@
+use super::*;
+use crate::probe::facts::XdpFeatures;
+
+fn machine() -> Machine {
+    Machine {
+        kernel: "6.18.0".into(),
+        cores: vec![0, 1],
+        capabilities: Vec::new(),
+        memlock_limit_bytes: None,
+        xdp_sockets: Ability::Yes,
+        bpf_programs: Ability::Yes,
+    }
+}
+
+/// An interface of a good driver that offers everything.
+fn link() -> Link {
+    Link {
+        name: "eth1".into(),
+        up: true,
+        carrier: true,
+        loopback: false,
+        mtu_bytes: 1500,
+        addresses: Vec::new(),
+        driver: Some("mlx5_core".into()),
+        rx_queues: 4,
+        tx_queues: 4,
+        xdp: Some(XdpFeatures {
+            native: true,
+            zero_copy: true,
+            multi_buffer: true,
+            zero_copy_multi_buffer: true,
+            tx_checksum: true,
+        }),
+        zero_copy_trust: Trust::Good { note: "since 6.1".into() },
+    }
+}
+
+fn no(reason: &str) -> Ability {
+    Ability::No { reason: reason.into() }
+}
+
+#[test]
+fn facts_and_choices() {
+    type Change = fn(&mut Machine, &mut Link);
+    let cases: &[(Change, Transport, XdpMode, &str)] = &[
+        (|_, _| {}, Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is good with mlx5_core: since 6.1"),
+        (
+            |_, link| link.zero_copy_trust = Trust::Bad { note: "it corrupts memory".into() },
+            Transport::Xdp,
+            XdpMode::Copy,
+            "not zero-copy, which is not to be trusted with mlx5_core: it corrupts memory",
+        ),
+        (
+            |_, link| link.zero_copy_trust = Trust::Unknown,
+            Transport::Xdp,
+            XdpMode::ZeroCopy,
+            "nothing bad is known of it",
+        ),
+        (
+            |_, link| link.xdp.as_mut().unwrap().zero_copy = false,
+            Transport::Xdp,
+            XdpMode::Copy,
+            "mlx5_core has no zero-copy",
+        ),
+        (
+            |_, link| link.xdp = Some(XdpFeatures::default()),
+            Transport::Xdp,
+            XdpMode::Generic,
+            "mlx5_core has no XDP of its own",
+        ),
+        (|_, link| link.xdp = None, Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is tried first"),
+        (
+            |_, link| {
+                link.xdp = None;
+                link.zero_copy_trust = Trust::Bad { note: "it corrupts memory".into() };
+            },
+            Transport::Xdp,
+            XdpMode::Copy,
+            "not zero-copy",
+        ),
+        (|_, link| link.driver = Some("veth".into()), Transport::Xdp, XdpMode::Generic, "on veth"),
+        (
+            |_, link| {
+                link.driver = None;
+                link.xdp = Some(XdpFeatures::default());
+            },
+            Transport::Xdp,
+            XdpMode::Generic,
+            "this driver has no XDP",
+        ),
+        (|_, link| link.loopback = true, Transport::Epoll, XdpMode::Auto, "loopback"),
+        (|_, link| link.up = false, Transport::Epoll, XdpMode::Auto, "ip link set eth1 up"),
+        (
+            |machine, _| machine.xdp_sockets = no("CAP_NET_RAW is missing"),
+            Transport::Epoll,
+            XdpMode::Auto,
+            "CAP_NET_RAW is missing",
+        ),
+        (
+            |machine, _| machine.bpf_programs = no("CAP_BPF is missing"),
+            Transport::Epoll,
+            XdpMode::Auto,
+            "CAP_BPF is missing",
+        ),
+    ];
+    for (change, transport, mode, reason) in cases {
+        let (mut machine, mut link) = (machine(), link());
+        change(&mut machine, &mut link);
+        let choice = choose(&machine, &link);
+        assert_eq!((choice.transport, choice.mode), (*transport, *mode), "{}", choice.reason);
+        assert!(choice.reason.contains(reason), "{:?} does not say {reason:?}", choice.reason);
+        assert!(!choice.reason.contains('\n'));
+    }
+}
+
+#[test]
+fn a_choice_as_json_uses_the_names_of_the_flags() {
+    let json = serde_json::to_value(choose(&machine(), &link())).unwrap();
+    assert_eq!(json["transport"], "xdp");
+    assert_eq!(json["mode"], "zero-copy");
+}

@@ -1,0 +1,50 @@
+//! `simoom probe`: what this machine and its network interfaces can do, and what `serve` would choose.
+//!
+//! Facts are gathered first ([`facts()`]), the choice is a pure function of them ([`choose`]), and both are printed as
+//! text or JSON. Whatever is tried for it is undone at once; nothing is changed.
+
+mod ask;
+mod choice;
+pub mod facts;
+mod machine;
+mod report;
+
+pub use choice::{Choice, choose};
+
+use crate::error::{Error, Result};
+use crate::netns;
+use facts::{Facts, Probed};
+use std::io::{self, Write};
+
+/// Prints the facts of `interface`, or of all, as text or as JSON.
+pub fn run(interface: Option<&str>, json: bool) -> Result<()> {
+    let facts = facts(interface)?;
+    let text = if json {
+        serde_json::to_string_pretty(&facts).map_err(|error| Error::because("writing JSON", error))? + "\n"
+    } else {
+        facts.to_string()
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads only the beginning has what they wanted.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::because("writing to standard output", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gathers the facts of `interface`, or of all, in the calling thread's network namespace.
+pub fn facts(interface: Option<&str>) -> Result<Facts> {
+    let interfaces = match interface {
+        Some(name) => vec![netns::interface(name).map_err(|error| Error::failed(error.to_string()))?],
+        None => netns::interfaces(),
+    };
+    let machine = ask::machine()?;
+    // A release that does not begin with a version is of some future kind.
+    let kernel = machine.kernel_version().unwrap_or((u32::MAX, 0));
+    let probed = |interface| {
+        let link = ask::link(interface, kernel);
+        Probed { choice: choose(&machine, &link), link }
+    };
+    Ok(Facts { interfaces: interfaces.into_iter().map(probed).collect(), machine })
+}

@@ -1,0 +1,150 @@
+//! The facts as text for a person: one line each, the remedies beside what is missing.
+
+use super::facts::{Ability, Capability, Facts, Link, Machine, Probed, Trust, XdpFeatures};
+use crate::config::{Transport, XdpMode};
+use crate::limits::Bytes;
+use clap::ValueEnum;
+use std::fmt::{self, Display, Formatter};
+
+/// From this kernel version on, BPF maps are charged to the memory cgroup and not to RLIMIT_MEMLOCK.
+const MAPS_ARE_NOT_LOCKED: (u32, u32) = (5, 11);
+
+impl Display for Facts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.machine)?;
+        for probed in &self.interfaces {
+            write!(f, "\n{probed}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One line: a name, padded, and what there is to say.
+fn line(f: &mut Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
+    writeln!(f, "{name:<18}  {value}")
+}
+
+impl Display for Machine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        line(f, "kernel", &self.kernel)?;
+        line(f, "cores", list(&self.cores))?;
+        line(f, "AF_XDP sockets", &self.xdp_sockets)?;
+        line(f, "BPF programs", &self.bpf_programs)?;
+        let names = |held| -> Vec<&str> {
+            self.capabilities.iter().filter(|one| one.held == held).map(|one| one.name).collect()
+        };
+        line(f, "capabilities held", list(&names(true)))?;
+        line(f, "missing", list(&names(false)))?;
+        for Capability { name, needed_to, .. } in self.capabilities.iter().filter(|one| !one.held) {
+            line(f, "", format_args!("{name} is needed to {needed_to}"))?;
+        }
+        if !names(false).is_empty() {
+            line(f, "", "run as root, or give the program what it needs to serve:")?;
+            line(f, "", "setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock=ep FILE")?;
+        }
+        locked_memory(f, self)
+    }
+}
+
+/// How much memory may be locked, which the UMEM is.
+fn locked_memory(f: &mut Formatter<'_>, machine: &Machine) -> fmt::Result {
+    let unbounded = machine.capabilities.iter().any(|one| one.held && one.name == "CAP_IPC_LOCK");
+    let Some(bytes) = machine.memlock_limit_bytes else { return line(f, "locked memory", "unlimited") };
+    let limit = Bytes(bytes);
+    if unbounded {
+        line(f, "locked memory", "unlimited, by CAP_IPC_LOCK")?;
+    } else {
+        line(f, "locked memory", format_args!("at most {limit}, which the UMEM counts against"))?;
+        line(f, "", "raise it: ulimit -l, or LimitMEMLOCK= in the service's unit")?;
+    }
+    if machine.kernel_version().is_some_and(|version| version < MAPS_ARE_NOT_LOCKED) {
+        line(
+            f,
+            "",
+            format_args!("on this kernel BPF maps count against the limit of {limit}, whatever the capabilities"),
+        )?;
+    }
+    Ok(())
+}
+
+impl Display for Ability {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Ability::Yes => f.write_str("yes"),
+            Ability::No { reason } => write!(f, "no: {reason}"),
+        }
+    }
+}
+
+impl Display for Probed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Probed { link, choice } = self;
+        writeln!(f, "{}: {}", link.name, state(link))?;
+        line(f, "  driver", link.driver.as_deref().unwrap_or("unknown"))?;
+        line(f, "  queues", format_args!("{} receive, {} transmit", link.rx_queues, link.tx_queues))?;
+        match link.xdp {
+            Some(xdp) => features(f, xdp, &link.zero_copy_trust)?,
+            None => line(f, "  XDP", "this kernel does not tell what the driver offers (it does from 6.3)")?,
+        }
+        let how = match (choice.transport, choice.mode) {
+            (Transport::Epoll, _) => "kernel sockets".to_owned(),
+            (_, XdpMode::Auto) => "AF_XDP".to_owned(),
+            (_, mode) => {
+                let mode = mode.to_possible_value();
+                format!("AF_XDP, {}", mode.as_ref().map_or("", |mode| mode.get_name()))
+            }
+        };
+        line(f, "  serve would use", format_args!("{how}: {}", choice.reason))
+    }
+}
+
+/// `up, MTU 1500, 192.0.2.1`.
+fn state(link: &Link) -> String {
+    let state = match (link.up, link.carrier) {
+        (false, _) => "down",
+        (true, false) => "up, no carrier",
+        (true, true) => "up",
+    };
+    format!("{state}, MTU {}, {}", link.mtu_bytes, list(&link.addresses))
+}
+
+fn features(f: &mut Formatter<'_>, xdp: XdpFeatures, trust: &Trust) -> fmt::Result {
+    line(f, "  native XDP", yes(xdp.native))?;
+    let zero_copy = yes(xdp.zero_copy);
+    match trust {
+        Trust::Good { note } => {
+            line(f, "  zero-copy", format_args!("{zero_copy}; known good with this driver: {note}"))
+        }
+        Trust::Bad { note } => {
+            line(f, "  zero-copy", format_args!("{zero_copy}; not to be trusted with this driver: {note}"))
+        }
+        Trust::Unknown if xdp.zero_copy => {
+            line(f, "  zero-copy", format_args!("{zero_copy}; nothing is known of it with this driver"))
+        }
+        Trust::Unknown => line(f, "  zero-copy", zero_copy),
+    }?;
+    let multi_buffer = match (xdp.multi_buffer, xdp.zero_copy_multi_buffer) {
+        (true, true) => "yes",
+        (true, false) if xdp.zero_copy => "yes, but not with zero-copy",
+        (true, false) => "yes",
+        (false, true) => "with zero-copy only",
+        (false, false) => "no",
+    };
+    line(f, "  multi-buffer", multi_buffer)?;
+    line(f, "  TX checksum", yes(xdp.tx_checksum))
+}
+
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}
+
+fn list<T: Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -1,0 +1,89 @@
+use super::*;
+use crate::probe::choose;
+
+fn machine() -> Machine {
+    let capability = |name, held| Capability { name, held, needed_to: "do something" };
+    Machine {
+        kernel: "6.1.0-28-amd64".into(),
+        cores: vec![0, 1],
+        capabilities: vec![capability("CAP_NET_RAW", true), capability("CAP_IPC_LOCK", false)],
+        memlock_limit_bytes: Some(8 << 20),
+        xdp_sockets: Ability::Yes,
+        bpf_programs: Ability::No { reason: "Operation not permitted".into() },
+    }
+}
+
+fn link() -> Link {
+    Link {
+        name: "eth1".into(),
+        up: true,
+        carrier: false,
+        loopback: false,
+        mtu_bytes: 1500,
+        addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        driver: Some("ice".into()),
+        rx_queues: 4,
+        tx_queues: 4,
+        xdp: Some(XdpFeatures { native: true, zero_copy: true, multi_buffer: true, ..XdpFeatures::default() }),
+        zero_copy_trust: Trust::Bad { note: "it corrupts memory".into() },
+    }
+}
+
+#[test]
+fn the_whole_report() {
+    let mut machine = machine();
+    let able = Machine { bpf_programs: Ability::Yes, ..machine.clone() };
+    let probed = Probed { choice: choose(&able, &link()), link: link() };
+    machine.kernel = "5.10.0-1".into();
+    let text = Facts { machine, interfaces: vec![probed] }.to_string();
+    let expected = "\
+kernel              5.10.0-1
+cores               0, 1
+AF_XDP sockets      yes
+BPF programs        no: Operation not permitted
+capabilities held   CAP_NET_RAW
+missing             CAP_IPC_LOCK
+                    CAP_IPC_LOCK is needed to do something
+                    run as root, or give the program what it needs to serve:
+                    setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock=ep FILE
+locked memory       at most 8.0 MiB, which the UMEM counts against
+                    raise it: ulimit -l, or LimitMEMLOCK= in the service's unit
+                    on this kernel BPF maps count against the limit of 8.0 MiB, whatever the capabilities
+
+eth1: up, no carrier, MTU 1500, 192.0.2.1, 2001:db8::1
+  driver            ice
+  queues            4 receive, 4 transmit
+  native XDP        yes
+  zero-copy         yes; not to be trusted with this driver: it corrupts memory
+  multi-buffer      yes, but not with zero-copy
+  TX checksum       no
+  serve would use   AF_XDP, copy: not zero-copy, which is not to be trusted with ice: it corrupts memory
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn what_is_not_missing_is_not_explained() {
+    let mut machine = machine();
+    machine.capabilities[1].held = true;
+    let text = machine.to_string();
+    assert!(text.contains("missing             none\nlocked memory       unlimited, by CAP_IPC_LOCK\n"), "{text}");
+    assert!(!text.contains("setcap") && !text.contains("BPF maps"), "{text}");
+}
+
+#[test]
+fn kernel_versions() {
+    let version = |release: &str| Machine { kernel: release.into(), ..machine() }.kernel_version();
+    assert_eq!(version("6.1.0-28-amd64"), Some((6, 1)));
+    assert_eq!(version("6.18"), Some((6, 18)));
+    assert_eq!(version("6.18-rc3"), Some((6, 18)));
+    assert_eq!(version("next"), None);
+    assert_eq!(version(""), None);
+}
+
+#[test]
+fn an_ability_as_json() {
+    let json = |ability: Ability| serde_json::to_string(&ability).unwrap();
+    assert_eq!(json(Ability::Yes), r#"{"works":true}"#);
+    assert_eq!(json(Ability::No { reason: "x".into() }), r#"{"works":false,"reason":"x"}"#);
+}

@@ -1,0 +1,204 @@
+//! The command line from outside: exit codes, messages, help, and the configuration file.
+
+mod common;
+
+use common::{Network, Process, need_program, need_root, run, simoom};
+use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("messages are UTF-8")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("help is UTF-8")
+}
+
+/// The flags of `serve`, from the parser's own list.
+fn serve_flags() -> Vec<clap::Arg> {
+    let command = simoom::cli::command();
+    let serve = command.find_subcommand("serve").expect("there is a serve command");
+    serve.get_arguments().filter(|flag| flag.get_id() != "help").cloned().collect()
+}
+
+fn long_name(flag: &clap::Arg) -> &str {
+    flag.get_long().expect("every flag of serve has a long name")
+}
+
+#[test]
+fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
+    for (arguments, expected) in [
+        ("serve --connections 5000000000", "error: --connections 5000000000: at most 16777216; "),
+        ("serve --connections=-1", "error: --connections -1: not a number; write one from 1 to 16777216"),
+        ("serve --conections 5", "error: --conections: there is no such flag; did you mean --connections?"),
+        ("serve --transport dpdk", "error: --transport dpdk: it is one of auto, xdp, epoll"),
+        ("serve --transport", "error: --transport: a value is missing; it is one of auto, xdp, epoll"),
+        ("serve --http", "error: --http: a value is missing"),
+        ("serve --http 80 --http 81", "error: --http: given more than once"),
+        ("serve --http 70000", "error: --http 70000: a port is at most 65535"),
+        ("serve --transport xdp", "error: --transport xdp: means nothing without --interface"),
+        ("serve --busy-poll=maybe", "error: --busy-poll maybe: it is one of true, false"),
+        ("serve --cores 0-1023", "error: --cores 0-1023: core "),
+        ("serve --memory-limit 5X", "error: --memory-limit 5X: not a size; write 512M or 2G"),
+        ("serve --idle-timeout 2d", "error: --idle-timeout 2d: not a time; write 30s, 500ms or 5m"),
+        ("serve --root /does/not/exist", "error: --root /does/not/exist: there is no such directory"),
+        ("serve --config /does/not/exist", "error: --config /does/not/exist: No such file"),
+        ("serve file", "error: unexpected argument 'file' found"),
+        ("probe a b", "error: unexpected argument 'b' found"),
+        ("sevre", "error: unrecognized subcommand 'sevre'"),
+    ] {
+        let output = run(arguments.split_whitespace());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "simoom {arguments}: {text}");
+        assert!(text.contains(expected), "simoom {arguments}\n  said {text:?}\n  not  {expected:?}");
+        assert!(output.stdout.is_empty(), "simoom {arguments}: errors go to standard error");
+    }
+}
+
+#[test]
+fn a_failure_exits_with_1() {
+    let output = run(["probe", "nosuchif0"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).starts_with("error: there is no interface \"nosuchif0\" here"), "{}", stderr(&output));
+}
+
+#[test]
+fn help_and_version_exit_with_0_on_standard_output() {
+    for arguments in ["--help", "-h", "--version", "serve --help", "serve -h", "probe --help", "demo --help"] {
+        let output = run(arguments.split_whitespace());
+        assert_eq!(output.status.code(), Some(0), "simoom {arguments}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "simoom {arguments}");
+    }
+    assert!(stdout(&run(["--version"])).starts_with(concat!("simoom ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn without_a_command_help_goes_to_standard_error() {
+    let output = run([""; 0]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("simoom demo") && output.stdout.is_empty());
+}
+
+#[test]
+fn help_tells_of_every_flag_and_its_default() {
+    let help = stdout(&run(["serve", "--help"]));
+    let summary = stdout(&run(["serve", "-h"]));
+    for flag in serve_flags() {
+        let name = long_name(&flag);
+        assert!(help.contains(&format!("--{name}")) && summary.contains(&format!("--{name}")), "--{name}");
+        assert!(flag.get_help().is_some_and(|text| !text.to_string().is_empty()), "--{name} has no help");
+        assert!(flag.get_help_heading().is_some(), "--{name} stands in no section");
+    }
+    assert!(help.contains("Examples:") && help.contains("[default: 16384]"));
+}
+
+/// A valid value for a flag that takes one, as TOML.
+fn toml_value(flag: &clap::Arg) -> String {
+    match long_name(flag) {
+        "http" | "admin" => "8080".into(),
+        "root" => "\"/\"".into(),
+        "interface" => "\"s0\"".into(),
+        "address" => "[\"198.18.0.1\"]".into(),
+        "cores" => "[0]".into(),
+        "connections" => "5".into(),
+        "memory-limit" => "\"512M\"".into(),
+        "busy-poll" => "true".into(),
+        name if name.ends_with("-timeout") => "\"5s\"".into(),
+        name => {
+            let values = flag.get_possible_values();
+            let value = values.first().unwrap_or_else(|| panic!("give a value for the new flag --{name} here"));
+            format!("{:?}", value.get_name())
+        }
+    }
+}
+
+/// What `simoom serve` says of a file with this text; a last line that is always wrong keeps it from serving.
+fn with_file(text: &str) -> (String, String) {
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(&file, text).unwrap();
+    let output = simoom().args(["serve", "--config"]).arg(file.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}: {}", stderr(&output));
+    (stderr(&output), file.path().display().to_string())
+}
+
+#[test]
+fn every_flag_can_stand_in_the_file() {
+    for flag in serve_flags() {
+        let name = long_name(&flag);
+        if name == "config" {
+            continue;
+        }
+        let (text, path) = with_file(&format!("{name} = {}\nlast-line = 0\n", toml_value(&flag)));
+        let expected = format!("error: {path}:2: last-line: there is no such key");
+        assert!(text.starts_with(&expected), "{name}: {text}");
+    }
+}
+
+#[test]
+fn errors_in_the_file_name_file_and_line() {
+    for (text, line, expected) in [
+        ("# a comment\n\nconections = 5\n", 3, "conections: there is no such key"),
+        ("http = 80\nconnections = 5000000000\n", 2, "connections = 5000000000: at most 16777216"),
+        ("http = 80\nbusy-poll = \"on\"\n", 2, "busy-poll = on: it is one of true, false"),
+        ("http = 80\nhttp 81\n", 2, ""),
+    ] {
+        let (said, path) = with_file(text);
+        assert!(said.starts_with(&format!("error: {path}:{line}: {expected}")), "{text:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn the_level_in_the_environment_is_checked_too() {
+    let output = simoom().arg("serve").env("SIMOOM_LOG", "loud").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("error: SIMOOM_LOG=loud: it is one of error, warn"), "{}", stderr(&output));
+}
+
+#[test]
+fn probe_reports_the_loopback_interface_for_people_and_programs() {
+    let text = stdout(&run(["probe", "lo"]));
+    assert!(text.starts_with("kernel ") && text.contains("\nlo: up, MTU"), "{text}");
+    assert!(text.contains("serve would use"), "{text}");
+    let output = run(["probe", "lo", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
+    assert_eq!(json["interfaces"][0]["name"], "lo");
+    assert_eq!(json["interfaces"][0]["choice"]["transport"], "epoll");
+    assert!(json["machine"]["capabilities"].as_array().is_some_and(|list| list.len() >= 6));
+}
+
+#[test]
+fn probe_would_serve_a_veth_in_generic_mode() {
+    if !need_root() {
+        return;
+    }
+    let network = Network::new(2).unwrap();
+    let output = network.server.run(|| run(["probe", "s0", "--json"]));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
+    let s0 = &json["interfaces"][0];
+    assert_eq!((&s0["driver"], &s0["rx_queues"], &s0["tx_queues"]), (&"veth".into(), &2.into(), &2.into()));
+    assert_eq!((&s0["choice"]["transport"], &s0["choice"]["mode"]), (&"xdp".into(), &"generic".into()), "{s0}");
+    let outside = run(["probe", "s0"]);
+    assert_eq!(outside.status.code(), Some(1), "s0 is not in the test's own namespace");
+}
+
+#[test]
+fn a_process_ends_with_its_guard() {
+    if !need_program("sh") {
+        return;
+    }
+    let start = || Process::start(Command::new("sh").args(["-c", "read line"]).stdin(Stdio::piped()));
+    let mut signalled = start();
+    assert!(signalled.is_running());
+    signalled.signal(Signal::TERM);
+    assert_eq!(signalled.wait(Duration::from_secs(10)).signal(), Some(Signal::TERM.as_raw()));
+    let dropped = start();
+    let entry = format!("/proc/{}", dropped.id());
+    assert!(Path::new(&entry).exists());
+    drop(dropped);
+    assert!(!Path::new(&entry).exists());
+}

@@ -1,0 +1,165 @@
+//! What the integration tests share: skipping, the built program, deadlines, and a network of two namespaces.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary compiles this file and uses a part of it")]
+#![allow(clippy::print_stdout, reason = "a skip must be seen in the test's output")]
+
+use simoom::netns::{self, Namespace};
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+/// Says why a test is left out. Under `SIMOOM_TEST_REQUIRE=all` nothing may be: then it fails.
+///
+/// ```ignore
+/// if !need_root() { return; }
+/// ```
+pub fn skip(reason: &str) {
+    println!("SKIPPED: {reason}");
+    let required = std::env::var("SIMOOM_TEST_REQUIRE").is_ok_and(|value| value == "all");
+    assert!(!required, "SIMOOM_TEST_REQUIRE=all, but this test cannot run: {reason}");
+}
+
+/// Whether namespaces and AF_XDP sockets can be made; skips the test if not.
+pub fn need_root() -> bool {
+    match Namespace::new() {
+        Ok(_) => true,
+        Err(error) => {
+            skip(&error.to_string());
+            false
+        }
+    }
+}
+
+/// Whether `program` is installed; skips the test if not.
+pub fn need_program(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain([std::path::PathBuf::from("/usr/sbin"), std::path::PathBuf::from("/sbin")])
+        .any(|directory| directory.join(program).is_file());
+    if !found {
+        skip(&format!("needs the program {program}, which is not installed"));
+    }
+    found
+}
+
+/// The built program, ready to be given arguments. Its environment has no SIMOOM_LOG.
+pub fn simoom() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_simoom"));
+    command.env_remove("SIMOOM_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs the built program to its end.
+pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I) -> Output {
+    simoom().args(arguments).output().expect("running the built program")
+}
+
+/// A child process that is ended, by its own process id, when this value goes.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts `command`.
+    pub fn start(command: &mut Command) -> Process {
+        Process(command.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}")))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// The child, to take its pipes from.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().expect("asking after a child process").is_none()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).expect("signalling a child process that was not waited for");
+    }
+
+    /// Waits until it ends; fails if that takes longer than `limit`.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let mut status = None;
+        wait_until("the child process ends", limit, || {
+            status = self.0.try_wait().expect("asking after a child process");
+            status.is_some()
+        });
+        status.expect("set when the wait ended")
+    }
+
+    /// What it wrote to a piped standard error until it closed it.
+    pub fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(pipe) = &mut self.0.stderr {
+            pipe.read_to_string(&mut text).expect("reading a child's standard error");
+        }
+        text
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails when it has ended by itself, which is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Looks every few milliseconds until `condition` holds; fails, saying `what` was awaited, after `limit`.
+pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {limit:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A server's and a client's namespace, joined by a veth pair: `s0` with 198.18.x.1/24 and 2001:db8:x::1/64,
+/// `c0` with .2 and ::2, both up.
+#[derive(Debug)]
+pub struct Network {
+    /// Where `s0` is.
+    pub server: Namespace,
+    /// Where `c0` is.
+    pub client: Namespace,
+    subnet: u8,
+}
+
+impl Network {
+    /// Makes one with `queues` queues at either end; needs root (see [`need_root`]).
+    pub fn new(queues: u32) -> io::Result<Network> {
+        static SUBNET: AtomicU8 = AtomicU8::new(0);
+        let subnet = SUBNET.fetch_add(1, Ordering::Relaxed);
+        let network = Network { server: Namespace::new()?, client: Namespace::new()?, subnet };
+        netns::veth(&network.server, "s0", &network.client, "c0", queues)?;
+        for (namespace, name, host) in [(&network.server, "s0", 1), (&network.client, "c0", 2)] {
+            namespace.run(|| {
+                netns::set_address(name, network.address(host), 24)?;
+                netns::set_address(name, network.address_v6(host), 64)?;
+                netns::set_up(name)
+            })?;
+        }
+        Ok(network)
+    }
+
+    /// The IPv4 address of `host` (1 the server, 2 the client, others free) in this network.
+    pub fn address(&self, host: u8) -> IpAddr {
+        Ipv4Addr::new(198, 18, self.subnet, host).into()
+    }
+
+    /// The IPv6 address of `host` in this network.
+    pub fn address_v6(&self, host: u8) -> IpAddr {
+        IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, u16::from(self.subnet), 0, 0, 0, 0, u16::from(host)))
+    }
+}
