@@ -95,9 +95,11 @@ fn take_from_reassembly<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
 fn take<A: Application, T>(tcb: &mut Tcb<A::Conn>, bytes: &[u8], cx: &mut Context<'_, A, T>) -> usize {
     let taken = if tcb.hot.marks.has(Marks::CLOSING) {
         bytes.len()
-    } else if tcb.cold.kept.is_empty() && !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+    } else if tcb.cold.kept.is_empty() {
         take_where_it_lies(tcb, bytes, cx)
     } else {
+        // An application that left input for want of room is not asked again before there is room; one that only
+        // has more to send, and reads all it is offered, goes on reading.
         let kept = tcb.cold.kept.append(&mut cx.shared.keep, bytes);
         if !tcb.hot.marks.has(Marks::WANTS_ROOM) {
             offer_kept(tcb, cx);
