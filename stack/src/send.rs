@@ -349,6 +349,11 @@ impl<'a, B: Blob> Reply<'a, B> {
             && pool.free_chunks.len() > ROOM_COPY_BYTES / CHUNK_BYTES
     }
 
+    /// Bytes queued on this connection and not yet acknowledged, those of this call included.
+    pub fn queued(&self) -> u64 {
+        self.queue.len()
+    }
+
     /// Queues a copy of `bytes`. Beyond what [`Reply::has_room`] promised this may fail, which aborts the
     /// connection: half an answer must not be sent.
     pub fn copy(&mut self, bytes: &[u8]) {
