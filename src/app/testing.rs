@@ -18,6 +18,7 @@ pub struct Line<A: Application> {
     queue: Queue,
     wishes: Wishes,
     deadline: Option<Duration>,
+    settings: usize,
     kept: Vec<u8>,
 }
 
@@ -36,6 +37,7 @@ impl<A: Application> Line<A> {
             queue: Queue::default(),
             wishes: Wishes::default(),
             deadline: None,
+            settings: 0,
             kept: Vec::new(),
         };
         let opened = Opened { local_port: port, active: false, token: 0 };
@@ -48,6 +50,7 @@ impl<A: Application> Line<A> {
         let result = call(&mut self.app, &mut self.conn, &mut reply);
         if let Some(deadline) = self.wishes.timeout.take() {
             self.deadline = deadline;
+            self.settings += 1;
         }
         result
     }
@@ -127,6 +130,11 @@ impl<A: Application> Line<A> {
         self.deadline
     }
 
+    /// How often the deadline was set.
+    pub fn settings(&self) -> usize {
+        self.settings
+    }
+
     /// Whether the application asked to close.
     pub fn closed(&self) -> bool {
         self.wishes.close
@@ -145,7 +153,8 @@ impl<A: Application> Line<A> {
 /// An HTTP handler over the built-in page and a few files of chosen sizes: `/12` and `/small`, which are copied,
 /// `/large`, which is shared, and `/dir/`.
 pub fn http() -> Http {
-    let mut http = Http::new(Arc::new(Content::for_tests()), Options { body_max_bytes: 4096, ..Options::default() });
+    let mut http =
+        Http::new(Arc::new(Content::for_tests()), Options { body_max_bytes: 4096, ..Options::default() });
     http.clock(784_111_777);
     http
 }

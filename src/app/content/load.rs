@@ -91,12 +91,9 @@ pub(super) fn load(root: &Path, limit_bytes: usize) -> Result<Content, Error> {
         let limit_bytes = limit_bytes as u64;
         match needed_bytes <= limit_bytes {
             true => Ok(()),
-            false => Err(Error::TooLarge {
-                root: root.to_path_buf(),
-                files: files.len(),
-                needed_bytes,
-                limit_bytes,
-            }),
+            false => {
+                Err(Error::TooLarge { root: root.to_path_buf(), files: files.len(), needed_bytes, limit_bytes })
+            }
         }
     };
     check(needed_bytes)?;

@@ -364,13 +364,7 @@ impl Http {
     }
 
     #[cold]
-    fn refuse_with(
-        &mut self,
-        conn: &mut Conn,
-        refusal: Refusal,
-        with_content: bool,
-        reply: &mut Reply<'_, Blob>,
-    ) {
+    fn refuse_with(&mut self, conn: &mut Conn, refusal: Refusal, with_content: bool, reply: &mut Reply<'_, Blob>) {
         self.counters.note_refusal(refusal);
         let status = refusal.status();
         self.answers.send(status, Persistence::Close, self.answers.page(status), with_content, reply);

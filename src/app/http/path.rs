@@ -87,10 +87,7 @@ fn decode_segment(segment: &[u8], out: &mut [u8]) -> Result<usize, Refused> {
 }
 
 fn hex(digit: Option<&u8>) -> Result<u8, Refused> {
-    digit
-        .and_then(|&digit| char::from(digit).to_digit(16))
-        .map(|value| value as u8)
-        .ok_or(Refused::Malformed)
+    digit.and_then(|&digit| char::from(digit).to_digit(16)).map(|value| value as u8).ok_or(Refused::Malformed)
 }
 
 #[cfg(test)]

@@ -309,9 +309,8 @@ impl Noted {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(Refusal::BadFraming);
         }
-        let length = value
-            .iter()
-            .fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+        let length =
+            value.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
         match self.content_length.replace(length) {
             None => Ok(()),
             Some(_) => Err(Refusal::BadFraming),

@@ -229,14 +229,8 @@ mod tests {
             let preamble = &answers.preambles[Status::Ok as usize];
             String::from_utf8(preamble.bytes[..preamble.len].to_vec()).unwrap()
         };
-        assert_eq!(
-            text(&answers),
-            "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-        );
+        assert_eq!(text(&answers), "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
         answers.set_date(784_111_777);
-        assert_eq!(
-            text(&answers),
-            "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
-        );
+        assert_eq!(text(&answers), "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
     }
 }
