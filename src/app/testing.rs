@@ -7,7 +7,7 @@ use super::content::Content;
 use super::http::{Http, INPUT_MAX_BYTES, Options};
 use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Duration, Opened, Reply};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// An application and one connection to it.
 pub struct Line<A: Application> {
@@ -153,8 +153,8 @@ impl<A: Application> Line<A> {
 /// An HTTP handler over the built-in page and a few files of chosen sizes: `/12` and `/small`, which are copied,
 /// `/large`, which is shared, and `/dir/`.
 pub fn http() -> Http {
-    let mut http =
-        Http::new(Arc::new(Content::for_tests()), Options { body_max_bytes: 4096, ..Options::default() });
+    static CONTENT: LazyLock<Arc<Content>> = LazyLock::new(|| Arc::new(Content::for_tests()));
+    let mut http = Http::new(CONTENT.clone(), Options { body_max_bytes: 4096, ..Options::default() });
     http.clock(784_111_777);
     http
 }

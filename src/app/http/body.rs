@@ -5,7 +5,7 @@
 //! chunk data, strictly: a line ends in CR LF and nothing else, for two parties that disagree about where a
 //! message ends are how requests are smuggled (§11.2).
 
-use super::request::Refusal;
+use super::refusal::Refusal;
 
 /// Where in a request's content the connection stands.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! What the HTTP handler of one worker counts.
 
-use super::request::Refusal;
+use super::refusal::Refusal;
 use super::response::Status;
 
 simoom_stack::counters! {

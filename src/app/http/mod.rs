@@ -2,82 +2,59 @@
 //!
 //! # The life of a request
 //!
-//! Its bytes come to [`Http::received`], in a frame or wherever the transport has them, possibly in pieces, possibly
+//! Its bytes come to `received`, in a frame or wherever the transport has them, possibly in pieces, possibly
 //! with requests behind it. A connection is in one of three phases:
 //!
-//! - *Head*: [`request::find_end`] looks for the empty line. Until it is there nothing is consumed, the transport keeps
-//!   the bytes and the search remembers how far it looked. A whole head becomes a [`Request`], and that an [`Answer`]:
-//!   the path is decoded ([`path`]), looked up in the [`Content`], and the preconditions evaluated ([`conditional`]).
-//! - *Body*: a request that carries content is answered behind it; [`body`] reads past the content while the answer
+//! - *Head*: `head::find_end` looks for the empty line. Until it is there nothing is consumed, the transport keeps
+//!   the bytes and the search remembers how far it looked. A whole head becomes a `Request`, and that an `Answer`:
+//!   `decide` has the path decoded, looks it up in the `Content` and has the preconditions evaluated.
+//! - *Body*: a request that carries content is answered behind it; `body` reads past the content while the answer
 //!   waits in the connection. `Expect: 100-continue` gets its interim answer first. A request of unacceptable
 //!   framing or size is refused before that.
 //! - *Closing*: the last answer is queued, and no more input is read.
 //!
-//! Answers are queued by [`response`]: ranges of bytes rendered before, nothing is formatted per request. When there
+//! Answers are queued by `response`: ranges of bytes rendered before, nothing is formatted per request. When there
 //! is no room for one more answer, reading stops, and the rest of the pipeline waits where it is.
 //!
 //! An error that leaves the framing intact (404, 405, 412, 501 for a method) keeps the connection; any other, a
-//! [`Refusal`], ends it, so that nothing behind it can be taken for a request.
+//! `Refusal`, ends it, so that nothing behind it can be taken for a request.
 //!
-//! A connection has one deadline, for what it is [`Waiting`] for. This module reads no clock: the transport calls
+//! A connection has one deadline, for what it is `Waiting` for. This module reads no clock: the transport calls
 //! [`Http::clock`] with the time of day, and `timeout` when a deadline has passed.
 
 mod body;
 mod conditional;
+mod conn;
 mod counters;
 pub(crate) mod date;
+mod decide;
+mod head;
+mod options;
 mod path;
+mod refusal;
 mod request;
 pub(crate) mod response;
+mod target;
 
 pub(crate) use conditional::Validators;
+pub use conn::Conn;
 pub use counters::Counters;
+pub use options::{Options, Timeouts};
 
 use super::Blob;
-use super::content::{Content, Entry};
+use super::content::Content;
 use body::Discard;
-use conditional::Verdict;
-use request::{FIELDS_MAX, Framing, Method, REQUEST_LINE_MAX_BYTES, Refusal, Request, Search};
+use conn::{Answer, Phase, Subject, Waiting};
+use head::{REQUEST_LINE_MAX_BYTES, Search};
+use refusal::Refusal;
+use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
-use simoom_stack::{Application, Duration, Opened, Reply};
+use simoom_stack::{Application, Opened, Reply};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 /// A transport must be able to keep this much unconsumed input for one connection: the longest head.
-pub const INPUT_MAX_BYTES: usize = request::HEAD_MAX_BYTES;
-
-/// How long a connection may wait for what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From the first byte of a head to its last; then 408.
-    pub head: Duration,
-    /// For all content of a request; then 408.
-    pub body: Duration,
-    /// Without a request, or with answers queued of which the client takes nothing; then the connection is closed,
-    /// or reset.
-    pub idle: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts { head: Duration::from_secs(10), body: Duration::from_secs(60), idle: Duration::from_secs(75) }
-    }
-}
-
-/// What can be chosen about the handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// How long a connection may wait.
-    pub timeouts: Timeouts,
-    /// Most content of a request, chunk framing and trailers included, that is read past; beyond it 413.
-    pub body_max_bytes: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { timeouts: Timeouts::default(), body_max_bytes: 1 << 20 }
-    }
-}
+pub const INPUT_MAX_BYTES: usize = head::HEAD_MAX_BYTES;
 
 /// The handler of one worker.
 pub struct Http {
@@ -88,64 +65,6 @@ pub struct Http {
     scratch: Box<[u8]>,
     draining: bool,
     counters: Counters,
-}
-
-/// What the handler keeps for one connection.
-#[derive(Debug, Default)]
-pub struct Conn {
-    phase: Phase,
-    waiting: Waiting,
-    /// What was queued when the deadline was set, in units of [`QUEUED_UNIT_BYTES`], rounded up.
-    queued: u32,
-}
-
-const _: () = assert!(size_of::<Conn>() <= 32);
-/// So that a full queue of blobs of 4 GiB can be noted in 32 bits. Slower progress than this in a whole idle period
-/// counts as none.
-const QUEUED_UNIT_BYTES: u64 = 64;
-
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    Head(Search),
-    Body(Discard, Answer),
-    Closing,
-}
-
-impl Default for Phase {
-    fn default() -> Self {
-        Phase::Head(Search::default())
-    }
-}
-
-/// What the deadline of a connection is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Waiting {
-    /// No deadline was set since the last answer.
-    #[default]
-    Unset,
-    /// The next request, or for the client to take the answers.
-    Idle,
-    /// The rest of a head.
-    Head,
-    /// The rest of a request's content.
-    Body,
-}
-
-/// An answer that is decided on; small enough to wait in the connection.
-#[derive(Clone, Copy, Debug)]
-struct Answer {
-    subject: Subject,
-    /// Not for HEAD.
-    with_content: bool,
-    persistence: Persistence,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Subject {
-    File(u32),
-    NotModified(u32),
-    Redirect(u32),
-    Page(Status),
 }
 
 /// How one step through the input went.
@@ -203,7 +122,7 @@ impl Http {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        match request::find_end(bytes, &mut search) {
+        match head::find_end(bytes, &mut search) {
             Ok(None) => {
                 conn.phase = Phase::Head(search);
                 Step::Wait(Waiting::Head)
@@ -234,57 +153,6 @@ impl Http {
         });
         if let Err(refusal) = handled {
             self.refuse(conn, refusal, head, reply);
-        }
-    }
-
-    #[inline]
-    fn decide(&mut self, request: &Request<'_, '_>) -> Result<Answer, Refusal> {
-        let subject = match (request.method, request.target) {
-            (Method::Get | Method::Head, Some(target)) => self.find(target, request)?,
-            (Method::Unknown, _) => Subject::Page(Status::NotImplemented),
-            // RFC 9110 §9.1: methods but GET and HEAD are optional. That goes for OPTIONS too, and Allow tells
-            // its sender what an answer to it would have told.
-            _ => Subject::Page(Status::MethodNotAllowed),
-        };
-        let persistence = match request.method {
-            Method::Connect => Persistence::Close,
-            _ => request.persistence,
-        };
-        Ok(Answer { subject, with_content: request.method != Method::Head, persistence })
-    }
-
-    #[inline]
-    fn find(&mut self, target: &[u8], request: &Request<'_, '_>) -> Result<Subject, Refusal> {
-        let path = match path::resolve(target, &mut self.scratch) {
-            Ok(path) => path,
-            Err(path::Refused::NoFileName) => return Ok(Subject::Page(Status::NotFound)),
-            Err(path::Refused::Malformed | path::Refused::AboveRoot) => return Err(Refusal::BadTarget),
-        };
-        let index = match self.content.find(path) {
-            Some(Entry::File(index)) => index,
-            Some(Entry::Redirect(index)) => return Ok(Subject::Redirect(index)),
-            None => return Ok(Subject::Page(Status::NotFound)),
-        };
-        if !request.conditional {
-            return Ok(Subject::File(index));
-        }
-        Ok(match conditional::evaluate(request.fields, self.content.file(index).validators()) {
-            Verdict::Perform => Subject::File(index),
-            Verdict::NotModified => Subject::NotModified(index),
-            Verdict::Failed => Subject::Page(Status::PreconditionFailed),
-        })
-    }
-
-    /// How the content is read past, if there is any.
-    fn discard(&self, framing: Framing) -> Result<Option<Discard>, Refusal> {
-        let limit = self.options.body_max_bytes;
-        match framing {
-            Framing::None => Ok(None),
-            Framing::Chunked => Ok(Some(Discard::chunked(limit))),
-            Framing::Length(length) => match u32::try_from(length) {
-                Ok(length) if length <= limit => Ok(Some(Discard::length(length))),
-                _ => Err(Refusal::BodyTooLarge),
-            },
         }
     }
 
@@ -373,42 +241,6 @@ impl Http {
         conn.phase = Phase::Closing;
         reply.close();
     }
-
-    /// Sets the deadline for what the connection waits for now, unless it waits for that already.
-    #[inline]
-    fn wait(&self, conn: &mut Conn, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
-        if conn.waiting != waiting {
-            let timeouts = &self.options.timeouts;
-            conn.waiting = waiting;
-            conn.queued = queued_units(reply);
-            reply.set_timeout(Some(match waiting {
-                Waiting::Head => timeouts.head,
-                Waiting::Body => timeouts.body,
-                Waiting::Idle | Waiting::Unset => timeouts.idle,
-            }));
-        }
-    }
-
-    /// An idle period has passed: the connection ends unless the client still takes what is queued.
-    fn idle(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        let queued = queued_units(reply);
-        if queued == 0 {
-            self.counters.http_idle_timeouts += u64::from(!matches!(conn.phase, Phase::Closing));
-            conn.phase = Phase::Closing;
-            reply.close();
-        } else if queued >= conn.queued {
-            self.counters.http_stalled += 1;
-            conn.phase = Phase::Closing;
-            reply.abort();
-        } else {
-            conn.waiting = Waiting::Unset;
-            self.wait(conn, Waiting::Idle, reply);
-        }
-    }
-}
-
-fn queued_units(reply: &Reply<'_, Blob>) -> u32 {
-    u32::try_from(reply.queued().div_ceil(QUEUED_UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 impl Application for Http {

@@ -1,123 +1,17 @@
-//! What comes in: from the bytes of a head to a request of known meaning, or to the reason why it has none.
+//! What comes in: from the bytes of a whole head to a request of known meaning, or to the reason why it has none.
 //!
-//! Two steps. [`find_end`] looks for the empty line, remembering how far it looked, so that a head that comes byte
-//! by byte is searched once. [`Request::parse`] is called once a head is whole: httparse splits it, and the fields
-//! that decide where the message ends and what becomes of the connection are read strictly (RFC 9112 §11.2).
+//! httparse splits the head. The fields that decide where the message ends and what becomes of the connection are
+//! read strictly here: two parties that read them differently are how requests are smuggled (RFC 9112 §11.2).
 
 use super::conditional::is_precondition;
-use super::response::{Persistence, Status};
+use super::refusal::Refusal;
+use super::response::Persistence;
+use super::target::{is_authority, path_of};
 use httparse::Header;
 use std::mem::MaybeUninit;
 
-/// Longest request line, its CR LF not counted.
-pub(super) const REQUEST_LINE_MAX_BYTES: usize = 8 * 1024;
-/// Longest head, request line and empty line included. No transport may keep less for one connection.
-pub(super) const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Most fields of one head.
 pub(super) const FIELDS_MAX: usize = 100;
-
-/// Why a request is refused in a way that ends the connection, either because where it ends is not known or because
-/// reading on would cost too much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The head is not what RFC 9112 §2 and §5 describe.
-    BadSyntax,
-    /// Host is missing, repeated or malformed (RFC 9112 §3.2).
-    BadHost,
-    /// Content-Length or Transfer-Encoding do not say where the content ends (RFC 9112 §6).
-    BadFraming,
-    /// The target names nothing that could be: wrong escapes, or above the root.
-    BadTarget,
-    /// The chunked coding is broken (RFC 9112 §7.1).
-    BadChunk,
-    /// The head did not arrive in time.
-    HeadTimeout,
-    /// The content did not arrive in time.
-    BodyTimeout,
-    /// More content than is read past.
-    BodyTooLarge,
-    /// A request line longer than [`REQUEST_LINE_MAX_BYTES`].
-    LineTooLong,
-    /// An expectation other than 100-continue.
-    UnknownExpectation,
-    /// A head longer than [`HEAD_MAX_BYTES`].
-    HeadTooLarge,
-    /// More than [`FIELDS_MAX`] fields.
-    TooManyFields,
-    /// A transfer coding other than chunked.
-    UnknownCoding,
-    /// A version of HTTP other than 1.0 and 1.1.
-    UnknownVersion,
-}
-
-impl Refusal {
-    /// What the client is told.
-    pub(super) fn status(self) -> Status {
-        use Refusal::*;
-        match self {
-            BadSyntax | BadHost | BadFraming | BadTarget | BadChunk => Status::BadRequest,
-            HeadTimeout | BodyTimeout => Status::RequestTimeout,
-            BodyTooLarge => Status::ContentTooLarge,
-            LineTooLong => Status::UriTooLong,
-            UnknownExpectation => Status::ExpectationFailed,
-            HeadTooLarge | TooManyFields => Status::FieldsTooLarge,
-            UnknownCoding => Status::NotImplemented,
-            UnknownVersion => Status::VersionNotSupported,
-        }
-    }
-}
-
-/// How far the search for the end of a head has come.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Search {
-    /// Bytes of the head that hold no LF that was not looked at.
-    seen: u16,
-    /// Whether the request line ends among them.
-    past_line: bool,
-}
-
-impl Search {
-    /// Whether the request line was seen to its end.
-    pub(super) fn is_past_line(self) -> bool {
-        self.past_line
-    }
-}
-
-/// The length of the head that `bytes` begin with, its empty line included; `None` until all of it is there.
-/// `bytes` begin with what they began with at the last call. Lines end in CR LF: a bare LF, which RFC 9112 §2.2
-/// would let pass, is refused, because others along the way may see a different message in it.
-#[inline]
-pub(super) fn find_end(bytes: &[u8], search: &mut Search) -> Result<Option<usize>, Refusal> {
-    let window = &bytes[..bytes.len().min(HEAD_MAX_BYTES)];
-    let mut at = usize::from(search.seen);
-    if at == 0 && window.first().is_some_and(|&byte| !TOKEN[usize::from(byte)]) {
-        return Err(Refusal::BadSyntax);
-    }
-    while let Some(distance) = memchr::memchr(b'\n', &window[at..]) {
-        let lf = at + distance;
-        at = lf + 1;
-        if !search.past_line {
-            if lf > REQUEST_LINE_MAX_BYTES + 1 {
-                return Err(Refusal::LineTooLong);
-            }
-            search.past_line = true;
-        }
-        if lf == 0 || window[lf - 1] != b'\r' {
-            return Err(Refusal::BadSyntax);
-        }
-        if lf >= 3 && window[lf - 2] == b'\n' {
-            return Ok(Some(at));
-        }
-    }
-    if !search.past_line && window.len() > REQUEST_LINE_MAX_BYTES + 1 {
-        return Err(Refusal::LineTooLong);
-    }
-    if window.len() == HEAD_MAX_BYTES {
-        return Err(Refusal::HeadTooLarge);
-    }
-    search.seen = window.len() as u16;
-    Ok(None)
-}
 
 /// The methods, by what becomes of them here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +55,7 @@ pub(super) struct Request<'h, 'b> {
 }
 
 impl<'h, 'b> Request<'h, 'b> {
-    /// Understands `head`, whose end [`find_end`] found.
+    /// Understands `head`, whose end [`super::head::find_end`] found.
     #[inline]
     pub(super) fn parse(
         head: &'b [u8],
@@ -218,36 +112,6 @@ fn names_a_version(head: &[u8]) -> bool {
         (Some(&[major, b'.', minor]), None) => major.is_ascii_digit() && minor.is_ascii_digit(),
         _ => false,
     }
-}
-
-/// The four forms of RFC 9112 §3.2.
-fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, Refusal> {
-    if target.starts_with(b"/") && method != Method::Connect {
-        return Ok(Some(target));
-    }
-    match method {
-        Method::Connect if is_authority(target) => Ok(None),
-        Method::Connect => Err(Refusal::BadTarget),
-        Method::Other | Method::Unknown if target == b"*" => Ok(None),
-        _ => absolute_form(target).map(Some),
-    }
-}
-
-/// §3.2.2: accepted, and the authority in it replaces Host; all authorities are the same to this server.
-fn absolute_form(target: &[u8]) -> Result<&[u8], Refusal> {
-    let rest = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| {
-            let (start, rest) = target.split_at_checked(scheme.len())?;
-            start.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
-        })
-        .ok_or(Refusal::BadTarget)?;
-    let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if authority.is_empty() || !is_authority(authority) {
-        return Err(Refusal::BadTarget);
-    }
-    Ok(path)
 }
 
 /// What the fields say of the message and the connection.
@@ -356,50 +220,6 @@ impl Noted {
 /// The members of a comma-separated list that are not empty (RFC 9110 §5.6.1).
 fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
-}
-
-/// Whether each byte is an ASCII letter, a digit or one of `others`.
-const fn alphanumeric_or(others: &[u8]) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
-    }
-    table
-}
-
-/// `tchar` of RFC 9110 §5.6.2.
-static TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
-/// `unreserved / pct-encoded / sub-delims` of RFC 3986 §3.2.2; a colon ends a registered name.
-static REG_NAME: [bool; 256] = alphanumeric_or(b"-._~%!$&'()*+,;=");
-/// What stands between the brackets of an IP literal, a later version's included.
-static IP_LITERAL: [bool; 256] = alphanumeric_or(b":-._~!$&'()*+,;=");
-
-/// Whether `value` is `uri-host [":" port]` (RFC 3986 §3.2.2 and §3.2.3), which an empty value is too.
-fn is_authority(value: &[u8]) -> bool {
-    let host_end = match value.strip_prefix(b"[") {
-        Some(literal) => {
-            let Some(len) = literal.iter().position(|byte| !IP_LITERAL[usize::from(*byte)]) else {
-                return false;
-            };
-            if len == 0 || literal[len] != b']' {
-                return false;
-            }
-            len + 2
-        }
-        None => value.iter().position(|byte| !REG_NAME[usize::from(*byte)]).unwrap_or(value.len()),
-    };
-    match &value[host_end..] {
-        [] => true,
-        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
