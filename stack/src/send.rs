@@ -347,6 +347,11 @@ impl<'a, B: Blob> Reply<'a, B> {
         promised && (queue.is_empty() || (plenty && short))
     }
 
+    /// Bytes queued on this connection and not yet acknowledged, those of this call included.
+    pub fn queued(&self) -> u64 {
+        self.queue.len()
+    }
+
     /// Queues a copy of `bytes`. Beyond what [`Reply::has_room`] promised this may fail, which aborts the
     /// connection: half an answer must not be sent.
     pub fn copy(&mut self, bytes: &[u8]) {

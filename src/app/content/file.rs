@@ -1,0 +1,96 @@
+//! One file, ready for the wire: its answers rendered but for what changes by the second or by the connection.
+
+use super::hash::fnv1a;
+use crate::app::http::Validators;
+use crate::app::http::date::imf_fixdate;
+use crate::app::http::response::Rendered;
+use std::fmt::Write;
+use std::path::Path;
+
+/// A file as it is served.
+#[derive(Debug)]
+pub(crate) struct File {
+    ok: Rendered,
+    not_modified: Rendered,
+    etag: Box<[u8]>,
+    modified: Option<u64>,
+}
+
+impl File {
+    /// Renders the answers for `content`; `name` tells its type, `modified` is in unix seconds.
+    pub(super) fn new(name: &Path, content: &[u8], modified: Option<u64>) -> File {
+        let etag = format!("\"{:016x}-{:x}\"", fnv1a(content), content.len());
+        let mut fields = String::new();
+        // Writing to a string does not fail.
+        let _ = write!(fields, "Content-Type: {}\r\n", content_type(name, content));
+        let _ = write!(fields, "Content-Length: {}\r\nETag: {etag}\r\n", content.len());
+        if let Some(modified) = modified {
+            let date = imf_fixdate(modified);
+            let _ = write!(fields, "Last-Modified: {}\r\n", String::from_utf8_lossy(&date));
+        }
+        File {
+            ok: Rendered::new(&fields, content),
+            // RFC 9110 §15.4.5: Date and the validator, no other description of the content.
+            not_modified: Rendered::new(&format!("ETag: {etag}\r\n"), b""),
+            etag: etag.into_bytes().into(),
+            modified,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn ok(&self) -> &Rendered {
+        &self.ok
+    }
+
+    pub(crate) fn not_modified(&self) -> &Rendered {
+        &self.not_modified
+    }
+
+    pub(crate) fn validators(&self) -> Validators<'_> {
+        Validators { etag: &self.etag, modified: self.modified }
+    }
+
+    /// Bytes it takes besides its own struct.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.ok.memory_bytes() + self.not_modified.memory_bytes() + self.etag.len()
+    }
+}
+
+/// The type by the name's extension. Text that is UTF-8 says so; of other text nothing is known.
+fn content_type(name: &Path, content: &[u8]) -> String {
+    let mime = mime_guess::from_path(name).first_or_octet_stream();
+    let is_text = mime.type_() == "text" && mime.get_param("charset").is_none();
+    let charset = if is_text && std::str::from_utf8(content).is_ok() { "; charset=utf-8" } else { "" };
+    format!("{mime}{charset}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_follow_the_name_and_text_names_its_charset() {
+        let table: [(&str, &[u8], &str); 9] = [
+            ("index.html", b"<p>", "text/html; charset=utf-8"),
+            ("a.css", b"", "text/css; charset=utf-8"),
+            ("a.js", b"1", "text/javascript; charset=utf-8"),
+            ("README.TXT", b"\xc3\xa4", "text/plain; charset=utf-8"),
+            ("latin1.txt", b"\xe4", "text/plain"),
+            ("a.json", b"{}", "application/json"),
+            ("a.svg", b"<svg/>", "image/svg+xml"),
+            ("a.png", b"\x89PNG", "image/png"),
+            ("none", b"text", "application/octet-stream"),
+        ];
+        for (name, content, expected) in table {
+            assert_eq!(content_type(Path::new(name), content), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_entity_tag_follows_the_content_alone() {
+        let tag = |content: &[u8], modified| File::new(Path::new("a"), content, modified).etag;
+        assert_eq!(tag(b"one", None), tag(b"one", Some(7)));
+        assert_ne!(tag(b"one", None), tag(b"two", None));
+        assert_eq!(&*tag(b"", None), b"\"cbf29ce484222325-0\"");
+    }
+}

@@ -1,0 +1,59 @@
+//! The hash of contents, for entity tags, and that of paths, for the table: FNV-1a, 64 bits.
+//!
+//! It resists no adversary and need not: who writes the files chooses the tags, and only paths of files that exist
+//! are ever put in the table.
+
+use std::hash::Hasher;
+
+const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// FNV-1a of `bytes`.
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(OFFSET_BASIS, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
+/// FNV-1a of one path.
+pub(super) struct PathHasher(u64);
+
+impl Default for PathHasher {
+    fn default() -> Self {
+        PathHasher(OFFSET_BASIS)
+    }
+}
+
+impl Hasher for PathHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    }
+
+    /// The length that a slice puts before its bytes tells nothing where one slice is all that is hashed.
+    #[inline]
+    fn write_usize(&mut self, _: usize) {}
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::Hash;
+
+    #[test]
+    fn the_published_test_vectors() {
+        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn a_path_hashes_to_the_hash_of_its_bytes() {
+        let mut hasher = PathHasher::default();
+        b"foobar".as_slice().hash(&mut hasher);
+        assert_eq!(hasher.finish(), fnv1a(b"foobar"));
+    }
+}

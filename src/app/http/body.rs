@@ -1,0 +1,132 @@
+//! Reading past the content of a request: its bytes in, nothing out but where it ends (RFC 9112 §§6.3, 7.1).
+//!
+//! No resource here takes content, yet a GET may carry some, and the next request begins only behind it. It is
+//! read as it comes, in pieces of any size, and never kept. The chunked coding is decoded byte by byte outside of
+//! chunk data, strictly: a line ends in CR LF and nothing else, for two parties that disagree about where a
+//! message ends are how requests are smuggled (§11.2).
+
+use super::refusal::Refusal;
+
+/// Where in a request's content the connection stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Discard {
+    state: State,
+    /// Bytes left of the content, or of the current chunk's data.
+    left: u32,
+    /// Bytes that may still come, chunk framing and trailers included.
+    budget: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Content of known length.
+    Length,
+    /// The first digit of a chunk size.
+    SizeStart,
+    Size,
+    /// White space behind the size: only an extension may follow.
+    SizeSpace,
+    Extension,
+    /// The LF that ends the line of a chunk's size.
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    /// The start of a line of the trailer section.
+    TrailerStart,
+    Trailer,
+    TrailerLf,
+    /// The LF of the empty line that ends the message.
+    EndLf,
+    End,
+}
+
+impl Discard {
+    /// Content of `length` bytes, at least one.
+    pub(super) fn length(length: u32) -> Discard {
+        Discard { state: State::Length, left: length, budget: length }
+    }
+
+    /// Chunked content that may take up to `limit` bytes on the wire.
+    pub(super) fn chunked(limit: u32) -> Discard {
+        Discard { state: State::SizeStart, left: 0, budget: limit }
+    }
+
+    /// Whether the content has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::End
+    }
+
+    /// Reads past what `bytes` hold of the content and returns how many bytes that is; all of them unless the
+    /// content ends among them.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut at = 0;
+        while at < bytes.len() && self.state != State::End {
+            let n = match self.state {
+                State::Length | State::Data => self.read_data(bytes.len() - at),
+                _ => {
+                    self.state = self.framing(bytes[at])?;
+                    1
+                }
+            };
+            at += n;
+            self.budget = self.budget.checked_sub(n as u32).ok_or(Refusal::BodyTooLarge)?;
+        }
+        Ok(at)
+    }
+
+    fn read_data(&mut self, available: usize) -> usize {
+        let n = available.min(self.left as usize);
+        self.left -= n as u32;
+        if self.left == 0 {
+            self.state = if self.state == State::Length { State::End } else { State::DataCr };
+        }
+        n
+    }
+
+    /// The state after one byte that is not data.
+    fn framing(&mut self, byte: u8) -> Result<State, Refusal> {
+        use State::*;
+        Ok(match (self.state, byte) {
+            (SizeStart | Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                self.push_digit(byte)?;
+                Size
+            }
+            (Size | Extension, b'\r') => SizeLf,
+            (Size | SizeSpace, b' ' | b'\t') => SizeSpace,
+            (Size | SizeSpace, b';') => Extension,
+            (Extension, byte) if is_text(byte) => Extension,
+            (SizeLf, b'\n') if self.left == 0 => TrailerStart,
+            (SizeLf, b'\n') => Data,
+            (DataCr, b'\r') => DataLf,
+            (DataLf, b'\n') => SizeStart,
+            (TrailerStart, b'\r') => EndLf,
+            (TrailerStart, byte) if is_text(byte) && byte != b' ' && byte != b'\t' => Trailer,
+            (Trailer, b'\r') => TrailerLf,
+            (Trailer, byte) if is_text(byte) => Trailer,
+            (TrailerLf, b'\n') => TrailerStart,
+            (EndLf, b'\n') => End,
+            _ => return Err(Refusal::BadChunk),
+        })
+    }
+
+    /// Refuses a chunk as soon as its size cannot fit what may still come.
+    fn push_digit(&mut self, digit: u8) -> Result<(), Refusal> {
+        let value = char::from(digit).to_digit(16).ok_or(Refusal::BadChunk)?;
+        let size = self.left.checked_mul(16).ok_or(Refusal::BodyTooLarge)? + value;
+        if size > self.budget {
+            return Err(Refusal::BodyTooLarge);
+        }
+        self.left = size;
+        Ok(())
+    }
+}
+
+/// What may stand in a field or an extension: visible bytes, white space and obs-text, no other controls.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

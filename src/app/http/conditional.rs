@@ -1,0 +1,105 @@
+//! Conditional requests (RFC 9110 §13): fields of a request and a file's validators in, a verdict out.
+//!
+//! Only asked for a file that exists and a method that is GET or HEAD: §13.2.1 has preconditions ignored where the
+//! answer without them would not be a 2xx.
+
+use super::date;
+use httparse::Header;
+
+/// What identifies the current version of a file (RFC 9110 §8.8).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Validators<'a> {
+    /// The strong entity tag, quotes included.
+    pub(crate) etag: &'a [u8],
+    /// Unix seconds of the last modification, if known.
+    pub(crate) modified: Option<u64>,
+}
+
+/// How the preconditions came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Answer as if there were none.
+    Perform,
+    /// 304: the client has it already.
+    NotModified,
+    /// 412.
+    Failed,
+}
+
+/// Whether a field of this name is a precondition.
+pub(super) fn is_precondition(name: &str) -> bool {
+    ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"]
+        .iter()
+        .any(|precondition| name.eq_ignore_ascii_case(precondition))
+}
+
+/// Evaluates the preconditions in the order of RFC 9110 §13.2.2.
+pub(super) fn evaluate(fields: &[Header<'_>], file: Validators<'_>) -> Verdict {
+    let values = |name: &'static str| {
+        fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    };
+    let moment = |name| only(values(name)).and_then(date::parse).zip(file.modified);
+
+    if values("If-Match").next().is_some() {
+        if !matches(values("If-Match"), file.etag, Comparison::Strong) {
+            return Verdict::Failed;
+        }
+    } else if let Some((date, modified)) = moment("If-Unmodified-Since")
+        && modified > date
+    {
+        return Verdict::Failed;
+    }
+    if values("If-None-Match").next().is_some() {
+        if matches(values("If-None-Match"), file.etag, Comparison::Weak) {
+            return Verdict::NotModified;
+        }
+    } else if let Some((date, modified)) = moment("If-Modified-Since")
+        && modified <= date
+    {
+        return Verdict::NotModified;
+    }
+    Verdict::Perform
+}
+
+/// §13.1.3 and §13.1.4: a date field with more than one member is ignored.
+fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// RFC 9110 §8.8.3.2.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Strong,
+    Weak,
+}
+
+/// Whether any member of the list, which may stand on several lines, is `*` or equals `etag`, a strong one.
+fn matches<'a>(mut values: impl Iterator<Item = &'a [u8]>, etag: &[u8], comparison: Comparison) -> bool {
+    values.any(|value| {
+        value == b"*"
+            || EntityTags(value).any(|(weak, tag)| tag == etag && (comparison == Comparison::Weak || !weak))
+    })
+}
+
+/// The entity tags of a list: whether each is weak, and what stands in quotes, with the quotes. Stops at the first
+/// thing that is none: what follows cannot be told apart.
+struct EntityTags<'a>(&'a [u8]);
+
+impl<'a> Iterator for EntityTags<'a> {
+    type Item = (bool, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.0.iter().position(|byte| !b" \t,".contains(byte))?;
+        let list = &self.0[start..];
+        let (weak, list) = list.strip_prefix(b"W/").map_or((false, list), |rest| (true, rest));
+        let inner = list.strip_prefix(b"\"")?;
+        let quote = memchr::memchr(b'"', inner)?;
+        let (tag, rest) = list.split_at(quote + 2);
+        self.0 = rest;
+        Some((weak, tag))
+    }
+}
+
+#[cfg(test)]
+#[path = "conditional_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+//! What a connection is doing, and how long it may go on doing so.
+
+use super::Http;
+use super::body::Discard;
+use super::head::Search;
+use super::response::{Persistence, Status};
+use crate::app::Blob;
+use simoom_stack::Reply;
+
+/// What the handler keeps for one connection.
+#[derive(Debug, Default)]
+pub struct Conn {
+    pub(super) phase: Phase,
+    pub(super) waiting: Waiting,
+    /// What was queued when the deadline was set, in units of [`QUEUED_UNIT_BYTES`], rounded up.
+    queued: u32,
+}
+
+const _: () = assert!(size_of::<Conn>() <= 32);
+/// So that a full queue of blobs of 4 GiB can be noted in 32 bits. Slower progress than this in a whole idle period
+/// counts as none.
+const QUEUED_UNIT_BYTES: u64 = 64;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    Head(Search),
+    Body(Discard, Answer),
+    Closing,
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Phase::Head(Search::default())
+    }
+}
+
+/// What the deadline of a connection is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// No deadline was set since the last answer.
+    #[default]
+    Unset,
+    /// The next request, or for the client to take the answers.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The rest of a request's content.
+    Body,
+}
+
+/// An answer that is decided on; small enough to wait in the connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) subject: Subject,
+    /// Not for HEAD.
+    pub(super) with_content: bool,
+    pub(super) persistence: Persistence,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject {
+    File(u32),
+    NotModified(u32),
+    Redirect(u32),
+    Page(Status),
+}
+
+impl Http {
+    /// Sets the deadline for what the connection waits for now, unless it waits for that already.
+    #[inline]
+    pub(super) fn wait(&self, conn: &mut Conn, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
+        if conn.waiting != waiting {
+            let timeouts = &self.options.timeouts;
+            conn.waiting = waiting;
+            conn.queued = queued_units(reply);
+            reply.set_timeout(Some(match waiting {
+                Waiting::Head => timeouts.head,
+                Waiting::Body => timeouts.body,
+                Waiting::Idle | Waiting::Unset => timeouts.idle,
+            }));
+        }
+    }
+
+    /// An idle period has passed: the connection ends unless the client still takes what is queued.
+    pub(super) fn idle(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        let queued = queued_units(reply);
+        if queued == 0 {
+            self.counters.http_idle_timeouts += u64::from(!matches!(conn.phase, Phase::Closing));
+            conn.phase = Phase::Closing;
+            reply.close();
+        } else if queued >= conn.queued {
+            self.counters.http_stalled += 1;
+            conn.phase = Phase::Closing;
+            reply.abort();
+        } else {
+            conn.waiting = Waiting::Unset;
+            self.wait(conn, Waiting::Idle, reply);
+        }
+    }
+}
+
+fn queued_units(reply: &Reply<'_, Blob>) -> u32 {
+    u32::try_from(reply.queued().div_ceil(QUEUED_UNIT_BYTES)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,422 @@
+use super::*;
+use crate::app::testing::{Line, fuzz_http, http, http_answers};
+use proptest::prelude::*;
+
+const GET: &[u8] = b"GET /12 HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+fn open() -> Line<Http> {
+    Line::open(http(), 80)
+}
+
+/// What one request is answered with, and whether the connection closes.
+fn ask(request: &str) -> (String, bool) {
+    let (answer, closed) = http_answers(request.as_bytes(), &[], false);
+    (text(answer), closed)
+}
+
+fn get(target: &str, fields: &str) -> String {
+    ask(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).0
+}
+
+/// The code of each answer in turn. Contents hold no status line.
+fn codes(answers: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(answers);
+    text.match_indices("HTTP/1.1 ").filter_map(|(at, _)| text.get(at + 9..at + 12)?.parse().ok()).collect()
+}
+
+fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let head = answer.split("\r\n\r\n").next().unwrap();
+    head.lines().skip(1).filter_map(|line| line.split_once(": ")).find(|(n, _)| *n == name).map(|(_, value)| value)
+}
+
+#[test]
+fn a_small_file_whole() {
+    assert_eq!(
+        get("/12", ""),
+        "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+         Content-Type: application/octet-stream\r\nContent-Length: 12\r\n\
+         ETag: \"a50011c2c34c59a1-c\"\r\nLast-Modified: Sat, 07 Mar 1992 20:26:40 GMT\r\n\r\nHello, all!\n"
+    );
+}
+
+#[test]
+fn a_small_answer_is_one_entry_and_a_large_one_shares_its_file() {
+    let mut pool = simoom_stack::send::Pool::<Blob>::new(64, 64);
+    for (target, entries) in [("/12", 1), ("/small", 1), ("/large", 2)] {
+        let (mut queue, mut wishes) = Default::default();
+        let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        http().received(&mut Conn::default(), request.as_bytes(), &mut reply);
+        assert_eq!(pool.free(), (64 - entries, 63), "{target}");
+        queue.clear(&mut pool);
+    }
+}
+
+#[test]
+fn head_is_get_without_content_rfc_9110_section_9_3_2() {
+    for target in ["/12", "/large", "/none", "/dir", "/"] {
+        let got = get(target, "");
+        let (head, closed) = ask(&format!("HEAD {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let end = got.find("\r\n\r\n").unwrap() + 4;
+        assert_eq!(head, got[..end], "{target}");
+        assert_eq!(field(&got, "Content-Length").unwrap().parse(), Ok(got.len() - end), "{target}");
+        assert!(!closed);
+    }
+    let (refused, closed) = ask("HEAD /12 HTTP/1.1\r\n\r\n");
+    assert!(closed && refused.starts_with("HTTP/1.1 400 ") && refused.ends_with("\r\n\r\n"));
+}
+
+#[test]
+fn directories_redirect_to_their_slash() {
+    let answer = get("/dir", "");
+    assert!(answer.starts_with("HTTP/1.1 301 Moved Permanently\r\n"));
+    assert_eq!(field(&answer, "Location"), Some("/dir/"));
+    assert!(get("/dir/", "").ends_with("\r\n\r\n<p>dir"));
+    assert_eq!(get("/dir/", ""), get("/x/../%64ir/index.html?y", ""));
+}
+
+#[test]
+fn statuses_and_whether_the_connection_persists() {
+    let body = "Content-Length: 3\r\n\r\nabc";
+    let table: &[(&str, String, u16, bool)] = &[
+        ("RFC 9110 §15.5.5", "GET /none HTTP/1.1\r\nHost: a\r\n\r\n".into(), 404, false),
+        ("RFC 9110 §15.5.6", "PUT /12 HTTP/1.1\r\nHost: a\r\n\r\n".into(), 405, false),
+        ("content of a method not allowed", format!("POST /12 HTTP/1.1\r\nHost: a\r\n{body}"), 405, false),
+        ("RFC 9110 §9.3.7 OPTIONS is optional", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".into(), 405, false),
+        ("RFC 9110 §9.3.6 CONNECT", "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n".into(), 405, true),
+        ("RFC 9110 §15.6.2", "BREW /12 HTTP/1.1\r\nHost: a\r\n\r\n".into(), 501, false),
+        ("content of an unknown method", format!("BREW /12 HTTP/1.1\r\nHost: a\r\n{body}"), 501, false),
+        ("RFC 9112 §3.2 no Host", "GET /12 HTTP/1.1\r\n\r\n".into(), 400, true),
+        ("RFC 9112 §9.3 HTTP/1.0", "GET /12 HTTP/1.0\r\n\r\n".into(), 200, true),
+        ("RFC 9112 §9.6", "GET /12 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(), 200, true),
+        ("above the root", "GET /../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400, true),
+        ("an escape that is none", "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400, true),
+        ("an escaped slash", "GET /dir%2findex.html HTTP/1.1\r\nHost: a\r\n\r\n".into(), 404, false),
+        ("content past the bound", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4097\r\n\r\n".into(), 413, true),
+        (
+            "a chunk past the bound",
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n".into(),
+            413,
+            true,
+        ),
+        ("broken chunks", "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n".into(), 400, true),
+        ("RFC 9110 §15.5.15", format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000)), 414, true),
+        ("RFC 9110 §15.5.18", "GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n".into(), 417, true),
+        ("RFC 6585 §5 length", format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(65536)), 431, true),
+        ("RFC 6585 §5 count", format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(101)), 431, true),
+        (
+            "RFC 9112 §6.1 unknown coding",
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".into(),
+            501,
+            true,
+        ),
+        ("RFC 9110 §15.6.6", "GET / HTTP/2.0\r\nHost: a\r\n\r\n".into(), 505, true),
+    ];
+    for (rule, request, code, closes) in table {
+        let (answer, closed) = http_answers(format!("{request}{}", text(GET.to_vec())).as_bytes(), &[], false);
+        let expected = if *closes { vec![*code] } else { vec![*code, 200] };
+        assert_eq!((codes(&answer), closed), (expected, *closes), "{rule}");
+        let says_close = field(&text(answer), "Connection") == Some("close");
+        assert_eq!(says_close, *closes, "{rule}");
+    }
+}
+
+#[test]
+fn answers_to_methods_not_allowed_tell_which_are() {
+    let (answer, _) = ask("POST /12 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(field(&answer, "Allow"), Some("GET, HEAD"));
+}
+
+#[test]
+fn http_1_0_persists_only_when_asked() {
+    let (answer, closed) = ask("GET /12 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!((field(&answer, "Connection"), closed), (Some("keep-alive"), false));
+    let (answer, closed) = ask("GET /12 HTTP/1.0\r\n\r\n");
+    assert_eq!((field(&answer, "Connection"), closed), (Some("close"), true));
+}
+
+#[test]
+fn conditional_requests_are_answered_304_and_412() {
+    let full = get("/12", "");
+    let etag = field(&full, "ETag").unwrap();
+    let answer = get("/12", &format!("If-None-Match: {etag}\r\n"));
+    assert_eq!(
+        answer,
+        format!(
+            "HTTP/1.1 304 Not Modified\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: {etag}\r\n\r\n"
+        )
+    );
+    assert!(get("/12", &format!("If-Match: W/{etag}\r\n")).starts_with("HTTP/1.1 412 "));
+    assert!(get("/12", "If-Modified-Since: Sat, 07 Mar 1992 20:26:40 GMT\r\n").starts_with("HTTP/1.1 304 "));
+    assert!(get("/none", "If-Match: \"x\"\r\n").starts_with("HTTP/1.1 404 "), "RFC 9110 §13.2.1");
+    assert!(get("/dir", "If-None-Match: *\r\n").starts_with("HTTP/1.1 301 "), "RFC 9110 §13.2.1");
+}
+
+#[test]
+fn content_of_a_request_is_read_past() {
+    let chunked = "GET /12 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nGET\r\n0\r\nT: x\r\n\r\n";
+    let length = "GET /12 HTTP/1.1\r\nHost: a\r\nContent-Length: 18\r\n\r\nGET /x HTTP/1.1\r\n\r";
+    let input = format!("{chunked}{length}{chunked}");
+    let (answers, closed) = http_answers(input.as_bytes(), &[1], false);
+    assert_eq!((codes(&answers), closed), (vec![200; 3], false));
+}
+
+#[test]
+fn a_client_that_waits_for_100_is_told() {
+    let mut line = open();
+    line.offer(b"GET /12 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    assert_eq!(line.take(), b"HTTP/1.1 100 Continue\r\n\r\n");
+    line.offer(b"abc");
+    assert_eq!(codes(&line.take()), [200]);
+    let no_content = get("/12", "Expect: 100-continue\r\n");
+    assert!(no_content.starts_with("HTTP/1.1 200 "), "RFC 9110 §10.1.1: nothing to wait for");
+    let (answer, closed) = ask("PUT /12 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    assert_eq!((codes(answer.as_bytes()), closed), (vec![405], true), "the final answer instead, and the end");
+}
+
+#[test]
+fn empty_lines_before_a_request_are_ignored_rfc_9112_section_2_2() {
+    let input = [b"\r\n\r\n".as_slice(), GET, b"\r\n", GET].concat();
+    for sizes in [&[][..], &[1], &[3]] {
+        assert_eq!(codes(&http_answers(&input, sizes, false).0), [200, 200]);
+    }
+}
+
+#[test]
+fn a_pipeline_is_answered_in_order_as_room_allows() {
+    let input = ["/12", "/none", "/large", "/dir", "/12"]
+        .map(|target| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .concat();
+    let wide = http_answers(input.as_bytes(), &[], false);
+    assert_eq!(codes(&wide.0), [200, 404, 200, 301, 200]);
+    assert_eq!(http_answers(input.as_bytes(), &[], true), wide);
+}
+
+#[test]
+fn a_pipeline_beyond_the_room_waits_unread() {
+    let mut line = open();
+    line.offer(&GET.repeat(10_000));
+    assert!(line.kept() > GET.len() * 9_000, "{} kept", line.kept());
+    assert_eq!(codes(&line.take()).len(), 10_000);
+    assert_eq!(line.kept(), 0);
+}
+
+#[test]
+fn nothing_behind_the_last_request_is_answered() {
+    let close = b"GET /12 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut line = open();
+    line.offer(&[close.as_slice(), GET].concat());
+    assert_eq!(codes(&line.take()), [200]);
+    assert!(line.closed());
+    assert_eq!(line.kept(), 0);
+}
+
+#[test]
+fn deadlines_follow_what_is_waited_for() {
+    let Timeouts { head, body, idle } = Timeouts::default();
+    let mut line = open();
+    assert_eq!(line.deadline(), Some(idle));
+    line.offer(b"GET /12 HT");
+    assert_eq!(line.deadline(), Some(head));
+    line.offer(b"TP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(line.deadline(), Some(idle));
+    line.offer(b"GET /12 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na");
+    assert_eq!(line.deadline(), Some(body));
+    line.offer(b"bcG");
+    assert_eq!(line.deadline(), Some(head));
+    assert_eq!(codes(&line.take()), [200, 200]);
+}
+
+#[test]
+fn a_head_that_drips_does_not_move_its_deadline() {
+    let mut line = open();
+    line.offer(b"G");
+    assert_eq!(line.settings(), 2, "when it was opened, and for the head");
+    for byte in b"ET /12 HTTP/1.1\r\nHo" {
+        line.offer(&[*byte]);
+    }
+    assert_eq!(line.settings(), 2);
+    assert_eq!(line.expire(), Some(Timeouts::default().head));
+    let answer = text(line.take());
+    assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
+    assert_eq!(field(&answer, "Connection"), Some("close"));
+    assert!(line.closed());
+    assert_eq!(line.app.counters().http_head_timeouts, 1);
+}
+
+#[test]
+fn content_that_does_not_come_is_408() {
+    let mut line = open();
+    line.offer(b"GET /12 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na");
+    line.expire();
+    assert_eq!((codes(&line.take()), line.closed()), (vec![408], true));
+    assert_eq!(line.app.counters().http_body_timeouts, 1);
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_silence() {
+    for start in [b"".as_slice(), GET, b"\r\n\r"] {
+        let mut line = open();
+        line.offer(start);
+        line.take();
+        assert_eq!(line.expire(), Some(Timeouts::default().idle));
+        assert_eq!((line.take(), line.closed()), (vec![], true));
+        assert_eq!(line.app.counters().http_idle_timeouts, 1);
+    }
+}
+
+#[test]
+fn a_slow_reader_is_waited_for_and_one_that_stops_is_reset() {
+    let mut line = open();
+    line.offer(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+    for _ in 0..5 {
+        line.acknowledge(1000);
+        line.expire();
+        assert!(!line.closed() && !line.aborted());
+        assert_eq!(line.deadline(), Some(Timeouts::default().idle));
+    }
+    line.expire();
+    assert!(line.aborted());
+    assert_eq!(line.app.counters().http_stalled, 1);
+}
+
+#[test]
+fn a_reader_that_stops_behind_the_last_answer_is_reset_too() {
+    let mut line = open();
+    line.offer(b"GET /large HTTP/1.0\r\n\r\n");
+    assert!(line.closed() && line.deadline().is_some());
+    line.expire();
+    assert!(line.aborted());
+}
+
+#[test]
+fn draining_ends_each_connection_with_its_next_answer() {
+    let mut line = open();
+    line.offer(GET);
+    assert_eq!(field(&text(line.take()), "Connection"), None);
+    line.app.drain();
+    line.offer(&[GET, GET].concat());
+    let answer = line.take();
+    assert_eq!(codes(&answer), [200]);
+    assert_eq!(field(&text(answer), "Connection"), Some("close"));
+    assert!(line.closed());
+}
+
+#[test]
+fn the_date_is_that_of_the_clock() {
+    let mut line = open();
+    line.app.clock(784_111_778);
+    line.offer(GET);
+    assert_eq!(field(&text(line.take()), "Date"), Some("Sun, 06 Nov 1994 08:49:38 GMT"));
+}
+
+#[test]
+fn a_transport_that_keeps_less_than_a_head_gets_414_or_431() {
+    for (input, code) in [(&b"GET /aaaa"[..], 414), (b"GET / HTTP/1.1\r\nA: b", 431)] {
+        let (mut queue, mut wishes) = Default::default();
+        let mut pool = simoom_stack::send::Pool::new(8, 8);
+        let mut handler = http();
+        let mut conn = Conn::default();
+        let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+        assert_eq!(handler.received(&mut conn, input, &mut reply), 0);
+        handler.overfull(&mut conn, input, &mut reply);
+        let answer: Vec<u8> = queue.slices(&pool).flatten().copied().collect();
+        assert_eq!((codes(&answer), wishes.close), (vec![code], true));
+    }
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let mut line = open();
+    let body = b"POST /12 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let unknown = b"BREW /12 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let missing = b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n";
+    let cached = b"GET /12 HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n";
+    let broken = b"GET /12 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n";
+    let input = [GET, body, unknown, missing, cached, broken].concat();
+    line.offer(&input);
+    let expected = Counters {
+        http_connections: 1,
+        http_requests: 6,
+        http_head_bytes: input.len() as u64 - 3,
+        http_request_content_bytes: 3,
+        http_responses_2xx: 1,
+        http_responses_3xx: 1,
+        http_responses_4xx: 3,
+        http_responses_5xx: 1,
+        http_not_modified: 1,
+        http_not_found: 1,
+        http_method_not_allowed: 1,
+        http_unknown_method: 1,
+        http_bad_host: 1,
+        ..Counters::default()
+    };
+    assert_eq!(line.app.counters(), &expected);
+}
+
+/// Requests of every kind, some broken, and noise.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let fields = prop_oneof![
+        Just(""),
+        Just("Content-Length: 7\r\n\r\nGET / H"),
+        Just("Content-Length: 5000\r\n"),
+        Just("Transfer-Encoding: chunked\r\n\r\n4;x\r\nabcd\r\n0\r\nT: t\r\n"),
+        Just("Transfer-Encoding: chunked\r\n\r\n4\r\nabcdef\r\n"),
+        Just("Expect: 100-continue\r\nContent-Length: 2\r\n\r\nab"),
+        Just("Connection: close\r\n"),
+        Just("If-None-Match: *\r\n"),
+        Just("A: b\n"),
+        Just(" folded\r\n"),
+        Just("Host: b\r\n"),
+    ];
+    let target = prop_oneof![
+        4 => Just("/12"), 1 => Just("/large"), 1 => Just("/dir"), 1 => Just("/%2e%2e/"), 1 => Just("*"),
+        1 => Just("http://a/small"), 1 => Just("/none"),
+    ];
+    let method = prop_oneof![5 => Just("GET"), 1 => Just("HEAD"), 1 => Just("POST"), 1 => Just("BREW")];
+    let version = prop_oneof![8 => Just("1.1"), 1 => Just("1.0"), 1 => Just("2.0")];
+    let request = (method, target, version, fields).prop_map(|(method, target, version, fields)| {
+        let end = if fields.contains("\r\n\r\n") && !fields.ends_with("T: t\r\n") { "" } else { "\r\n" };
+        format!("{method} {target} HTTP/{version}\r\nHost: a\r\n{fields}{end}").into_bytes()
+    });
+    let filler = (0usize..20_000).prop_map(|n| [b"GET / HTTP/1.1\r\nA: ".as_slice(), &vec![b'x'; n]].concat());
+    let noise = proptest::collection::vec(any::<u8>(), 0..30);
+    prop_oneof![12 => request, 1 => Just(b"\r\n".to_vec()), 1 => filler, 1 => noise]
+}
+
+proptest! {
+    #[test]
+    fn any_split_gets_the_same_answers(
+        pieces in proptest::collection::vec(piece(), 1..8),
+        sizes in proptest::collection::vec(1usize..200, 1..6),
+        narrow in any::<bool>(),
+    ) {
+        let input = pieces.concat();
+        prop_assert_eq!(http_answers(&input, &sizes, narrow), http_answers(&input, &[], false));
+    }
+
+    #[test]
+    fn any_bytes_are_answered_or_waited_for(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fuzz_http(&bytes);
+    }
+
+    #[test]
+    fn kept_input_stays_within_the_bound(
+        pieces in proptest::collection::vec(piece(), 1..5),
+        size in 1usize..3000,
+    ) {
+        let mut line = open();
+        for piece in pieces.concat().chunks(size) {
+            if line.closed() {
+                break;
+            }
+            line.offer(piece);
+            line.take();
+            prop_assert!(line.kept() < INPUT_MAX_BYTES);
+        }
+    }
+}

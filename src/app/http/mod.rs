@@ -1,0 +1,296 @@
+//! HTTP/1.1 (RFC 9110 and 9112): GET and HEAD of the content held in memory.
+//!
+//! # The life of a request
+//!
+//! Its bytes come to `received`, in a frame or wherever the transport has them, possibly in pieces, possibly
+//! with requests behind it. A connection is in one of three phases:
+//!
+//! - *Head*: `head::find_end` looks for the empty line. Until it is there nothing is consumed, the transport keeps
+//!   the bytes and the search remembers how far it looked. A whole head becomes a `Request`, and that an `Answer`:
+//!   `decide` has the path decoded, looks it up in the `Content` and has the preconditions evaluated.
+//! - *Body*: a request that carries content is answered behind it; `body` reads past the content while the answer
+//!   waits in the connection. `Expect: 100-continue` gets its interim answer first. A request of unacceptable
+//!   framing or size is refused before that.
+//! - *Closing*: the last answer is queued, and no more input is read.
+//!
+//! Answers are queued by `response`: ranges of bytes rendered before, nothing is formatted per request. When there
+//! is no room for one more answer, reading stops, and the rest of the pipeline waits where it is.
+//!
+//! An error that leaves the framing intact (404, 405, 412, 501 for a method) keeps the connection; any other, a
+//! `Refusal`, ends it, so that nothing behind it can be taken for a request.
+//!
+//! A connection has one deadline, for what it is `Waiting` for. This module reads no clock: the transport calls
+//! [`Http::clock`] with the time of day, and `timeout` when a deadline has passed.
+
+mod body;
+mod conditional;
+mod conn;
+mod counters;
+pub(crate) mod date;
+mod decide;
+mod head;
+mod options;
+mod path;
+mod refusal;
+mod request;
+pub(crate) mod response;
+mod target;
+
+pub(crate) use conditional::Validators;
+pub use conn::Conn;
+pub use counters::Counters;
+pub use options::{Options, Timeouts};
+
+use super::Blob;
+use super::content::Content;
+use body::Discard;
+use conn::{Answer, Phase, Subject, Waiting};
+use head::{REQUEST_LINE_MAX_BYTES, Search};
+use refusal::Refusal;
+use request::{FIELDS_MAX, Request};
+use response::{Answers, CONTINUE, Persistence, Status};
+use simoom_stack::{Application, Opened, Reply};
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+/// A transport must be able to keep this much unconsumed input for one connection: the longest head.
+pub const INPUT_MAX_BYTES: usize = head::HEAD_MAX_BYTES;
+
+/// The handler of one worker.
+pub struct Http {
+    content: Arc<Content>,
+    options: Options,
+    answers: Answers,
+    /// Where paths with escapes or dot segments are decoded.
+    scratch: Box<[u8]>,
+    draining: bool,
+    counters: Counters,
+}
+
+/// How one step through the input went.
+enum Step {
+    /// So many bytes are consumed.
+    Took(usize),
+    /// More input is needed.
+    Wait(Waiting),
+}
+
+impl Http {
+    /// A handler that serves `content`. Its answers carry the epoch as their Date until [`Http::clock`] is called.
+    pub fn new(content: Arc<Content>, options: Options) -> Http {
+        Http {
+            content,
+            options,
+            answers: Answers::new(),
+            scratch: vec![0; REQUEST_LINE_MAX_BYTES].into(),
+            draining: false,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Tells the time of day; to be called at least once before the first connection and then about once a second.
+    pub fn clock(&mut self, unix_seconds: u64) {
+        self.answers.set_date(unix_seconds);
+    }
+
+    /// From now on every answer says `Connection: close` and is the last of its connection.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn step(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+        match (conn.phase, bytes) {
+            (Phase::Closing, _) => Step::Took(bytes.len()),
+            (Phase::Body(discard, answer), _) => self.read_body(conn, discard, answer, bytes, reply),
+            // RFC 9112 §2.2: empty lines before a request line are ignored. They start no head.
+            (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
+            (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
+            (Phase::Head(search), _) => self.read_head(conn, search, bytes, reply),
+        }
+    }
+
+    #[inline]
+    fn read_head(
+        &mut self,
+        conn: &mut Conn,
+        mut search: Search,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
+        match head::find_end(bytes, &mut search) {
+            Ok(None) => {
+                conn.phase = Phase::Head(search);
+                Step::Wait(Waiting::Head)
+            }
+            Ok(Some(len)) => {
+                self.handle(conn, &bytes[..len], reply);
+                Step::Took(len)
+            }
+            Err(refusal) => {
+                self.refuse(conn, refusal, bytes, reply);
+                Step::Took(bytes.len())
+            }
+        }
+    }
+
+    #[inline]
+    fn handle(&mut self, conn: &mut Conn, head: &[u8], reply: &mut Reply<'_, Blob>) {
+        self.counters.http_requests += 1;
+        self.counters.http_head_bytes += head.len() as u64;
+        let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let handled = Request::parse(head, &mut space).and_then(|request| {
+            let answer = self.decide(&request)?;
+            match self.discard(request.framing)? {
+                None => self.answer(conn, answer, reply),
+                Some(discard) => self.begin_body(conn, &request, discard, answer, reply),
+            }
+            Ok(())
+        });
+        if let Err(refusal) = handled {
+            self.refuse(conn, refusal, head, reply);
+        }
+    }
+
+    /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) is told at once what it will get. If that is an
+    /// error it need not send the content; whether it does cannot be known, so the connection ends with it.
+    fn begin_body(
+        &mut self,
+        conn: &mut Conn,
+        request: &Request<'_, '_>,
+        discard: Discard,
+        answer: Answer,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        match (request.expects_continue, answer.subject) {
+            (true, Subject::Page(_)) => {
+                return self.answer(conn, Answer { persistence: Persistence::Close, ..answer }, reply);
+            }
+            (true, _) => {
+                self.counters.http_continues += 1;
+                reply.copy(CONTINUE);
+            }
+            (false, _) => {}
+        }
+        conn.phase = Phase::Body(discard, answer);
+    }
+
+    fn read_body(
+        &mut self,
+        conn: &mut Conn,
+        mut discard: Discard,
+        answer: Answer,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
+        match discard.read(bytes) {
+            Ok(n) => {
+                self.counters.http_request_content_bytes += n as u64;
+                if discard.is_over() {
+                    self.answer(conn, answer, reply);
+                } else {
+                    conn.phase = Phase::Body(discard, answer);
+                }
+                Step::Took(n)
+            }
+            Err(refusal) => {
+                self.refuse_with(conn, refusal, answer.with_content, reply);
+                Step::Took(bytes.len())
+            }
+        }
+    }
+
+    #[inline]
+    fn answer(&mut self, conn: &mut Conn, answer: Answer, reply: &mut Reply<'_, Blob>) {
+        let persistence = if self.draining { Persistence::Close } else { answer.persistence };
+        let (status, rest) = match answer.subject {
+            Subject::File(index) => (Status::Ok, self.content.file(index).ok()),
+            Subject::NotModified(index) => (Status::NotModified, self.content.file(index).not_modified()),
+            Subject::Redirect(index) => (Status::MovedPermanently, self.content.redirect(index)),
+            Subject::Page(status) => {
+                self.counters.note_page(status);
+                (status, self.answers.page(status))
+            }
+        };
+        self.answers.send(status, persistence, rest, answer.with_content, reply);
+        self.counters.note_answer(status);
+        conn.waiting = Waiting::Unset;
+        conn.phase = Phase::default();
+        if persistence == Persistence::Close {
+            conn.phase = Phase::Closing;
+            reply.close();
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, conn: &mut Conn, refusal: Refusal, head: &[u8], reply: &mut Reply<'_, Blob>) {
+        self.refuse_with(conn, refusal, !head.starts_with(b"HEAD "), reply);
+    }
+
+    #[cold]
+    fn refuse_with(&mut self, conn: &mut Conn, refusal: Refusal, with_content: bool, reply: &mut Reply<'_, Blob>) {
+        self.counters.note_refusal(refusal);
+        let status = refusal.status();
+        self.answers.send(status, Persistence::Close, self.answers.page(status), with_content, reply);
+        self.counters.note_answer(status);
+        conn.waiting = Waiting::Unset;
+        conn.phase = Phase::Closing;
+        reply.close();
+    }
+}
+
+impl Application for Http {
+    type Blob = Blob;
+    type Conn = Conn;
+
+    fn opened(&mut self, conn: &mut Conn, _: Opened, reply: &mut Reply<'_, Blob>) {
+        self.counters.http_connections += 1;
+        self.wait(conn, Waiting::Idle, reply);
+    }
+
+    fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
+        let mut at = 0;
+        let waiting = loop {
+            if at == bytes.len() {
+                break if matches!(conn.phase, Phase::Body(..)) { Waiting::Body } else { Waiting::Idle };
+            }
+            if !reply.has_room() {
+                break Waiting::Idle;
+            }
+            match self.step(conn, &bytes[at..], reply) {
+                Step::Took(n) => at += n,
+                Step::Wait(waiting) => break waiting,
+            }
+        };
+        self.wait(conn, waiting, reply);
+        at
+    }
+
+    fn overfull(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+        let refusal = match conn.phase {
+            Phase::Head(search) if !search.is_past_line() => Refusal::LineTooLong,
+            _ => Refusal::HeadTooLarge,
+        };
+        self.refuse(conn, refusal, bytes, reply);
+        self.wait(conn, Waiting::Idle, reply);
+    }
+
+    fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        match (conn.waiting, conn.phase) {
+            (Waiting::Head, _) => self.refuse_with(conn, Refusal::HeadTimeout, true, reply),
+            (Waiting::Body, Phase::Body(_, answer)) => {
+                self.refuse_with(conn, Refusal::BodyTimeout, answer.with_content, reply);
+            }
+            _ => return self.idle(conn, reply),
+        }
+        self.wait(conn, Waiting::Idle, reply);
+    }
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -1,0 +1,95 @@
+//! From a request target to the name of a file: percent-decoding and dot segments (RFC 3986 §§2.1, 5.2.4, 6.2.2).
+//!
+//! In comes a target of origin form, out goes an absolute path that has no `.` or `..` segment, no empty segment
+//! and no query. It never names anything above the root and never holds a byte that no file name can hold; names
+//! without escapes and dots, that is nearly all, are returned as they lie.
+
+/// Why a target names no file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Not a path: a `%` that two hexadecimal digits do not follow, or a fragment.
+    Malformed,
+    /// `..` leads above the root.
+    AboveRoot,
+    /// An encoded `/` or NUL: well-formed, but no file can be called that.
+    NoFileName,
+}
+
+/// The path that `target` names, decoded into `scratch` (at least as long as `target`) where that is needed.
+/// A target that is empty or only a query, as absolute form may leave it, names the root.
+pub(super) fn resolve<'a>(target: &'a [u8], scratch: &'a mut [u8]) -> Result<&'a [u8], Refused> {
+    let mut plain = true;
+    let mut previous = 0;
+    let mut end = target.len();
+    for (at, &byte) in target.iter().enumerate() {
+        match byte {
+            b'%' => plain = false,
+            b'.' | b'/' if previous == b'/' => plain = false,
+            b'?' => {
+                end = at;
+                break;
+            }
+            b'#' => return Err(Refused::Malformed),
+            _ => {}
+        }
+        previous = byte;
+    }
+    match &target[..end] {
+        b"" => Ok(b"/"),
+        path if plain => Ok(path),
+        path => decode(path, scratch),
+    }
+}
+
+/// Takes the segments one by one: each is decoded behind those before it, and then stays, goes, or takes the one
+/// before it along. Decoding comes first, so that `%2e%2e` climbs like `..`.
+fn decode<'a>(path: &[u8], scratch: &'a mut [u8]) -> Result<&'a [u8], Refused> {
+    let mut len = 0;
+    let mut ends_in_slash = false;
+    for segment in path[1..].split(|&byte| byte == b'/') {
+        let start = len;
+        scratch[len] = b'/';
+        len += 1 + decode_segment(segment, &mut scratch[len + 1..])?;
+        ends_in_slash = true;
+        match &scratch[start + 1..len] {
+            b"" | b"." => len = start,
+            b".." => {
+                len = scratch[..start].iter().rposition(|&byte| byte == b'/').ok_or(Refused::AboveRoot)?;
+            }
+            _ => ends_in_slash = false,
+        }
+    }
+    if ends_in_slash {
+        scratch[len] = b'/';
+        len += 1;
+    }
+    Ok(&scratch[..len])
+}
+
+fn decode_segment(segment: &[u8], out: &mut [u8]) -> Result<usize, Refused> {
+    let mut bytes = segment.iter();
+    let mut len = 0;
+    while let Some(&byte) = bytes.next() {
+        out[len] = match byte {
+            b'%' => {
+                let high = hex(bytes.next())?;
+                let low = hex(bytes.next())?;
+                match high << 4 | low {
+                    0 | b'/' => return Err(Refused::NoFileName),
+                    decoded => decoded,
+                }
+            }
+            byte => byte,
+        };
+        len += 1;
+    }
+    Ok(len)
+}
+
+fn hex(digit: Option<&u8>) -> Result<u8, Refused> {
+    digit.and_then(|&digit| char::from(digit).to_digit(16)).map(|value| value as u8).ok_or(Refused::Malformed)
+}
+
+#[cfg(test)]
+#[path = "path_tests.rs"]
+mod tests;

@@ -1,0 +1,227 @@
+//! What comes in: from the bytes of a whole head to a request of known meaning, or to the reason why it has none.
+//!
+//! httparse splits the head. The fields that decide where the message ends and what becomes of the connection are
+//! read strictly here: two parties that read them differently are how requests are smuggled (RFC 9112 §11.2).
+
+use super::conditional::is_precondition;
+use super::refusal::Refusal;
+use super::response::Persistence;
+use super::target::{is_authority, path_of};
+use httparse::Header;
+use std::mem::MaybeUninit;
+
+/// Most fields of one head.
+pub(super) const FIELDS_MAX: usize = 100;
+
+/// The methods, by what becomes of them here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// Defined by RFC 9110 §9 or RFC 5789, not allowed on any resource here.
+    Other,
+    /// The same, but what follows its head may be no HTTP (RFC 9110 §9.3.6).
+    Connect,
+    /// Not implemented. Method names are case-sensitive.
+    Unknown,
+}
+
+/// What follows the head (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// No content.
+    None,
+    /// So many bytes, at least one.
+    Length(u64),
+    /// The chunked coding.
+    Chunked,
+}
+
+/// A head, understood.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'h, 'b> {
+    pub(super) method: Method,
+    /// The target without scheme and authority: a path, perhaps a query. `None` for `*` and for authority form.
+    pub(super) target: Option<&'b [u8]>,
+    pub(super) persistence: Persistence,
+    pub(super) framing: Framing,
+    /// Whether the client waits for 100 (Continue) before it sends the content.
+    pub(super) expects_continue: bool,
+    /// Whether any of the fields is a precondition.
+    pub(super) conditional: bool,
+    pub(super) fields: &'h [Header<'b>],
+}
+
+impl<'h, 'b> Request<'h, 'b> {
+    /// Understands `head`, whose end [`super::head::find_end`] found.
+    #[inline]
+    pub(super) fn parse(
+        head: &'b [u8],
+        space: &'h mut [MaybeUninit<Header<'b>>; FIELDS_MAX],
+    ) -> Result<Request<'h, 'b>, Refusal> {
+        let mut parsed = httparse::Request::new(&mut []);
+        match parsed.parse_with_uninit_headers(head, space) {
+            Ok(httparse::Status::Complete(len)) if len == head.len() => {}
+            Ok(_) => return Err(Refusal::BadSyntax),
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
+            Err(httparse::Error::Version) if names_a_version(head) => return Err(Refusal::UnknownVersion),
+            Err(_) => return Err(Refusal::BadSyntax),
+        }
+        let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+            return Err(Refusal::BadSyntax);
+        };
+        let fields: &'h [Header<'b>] = parsed.headers;
+        let method = method_of(method);
+        let mut noted = Noted::default();
+        for field in fields {
+            noted.note(field)?;
+        }
+        if minor == 1 && !noted.has_host {
+            return Err(Refusal::BadHost);
+        }
+        Ok(Request {
+            method,
+            target: path_of(target.as_bytes(), method)?,
+            persistence: noted.persistence(minor),
+            framing: noted.framing(minor)?,
+            // RFC 9110 §10.1.1: a client of HTTP/1.0 cannot mean it.
+            expects_continue: noted.expects_continue && minor == 1,
+            conditional: noted.conditional,
+            fields,
+        })
+    }
+}
+
+fn method_of(name: &str) -> Method {
+    match name {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "CONNECT" => Method::Connect,
+        "DELETE" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE" => Method::Other,
+        _ => Method::Unknown,
+    }
+}
+
+/// Tells a request line of another version, which httparse refuses, from one that is no request line.
+fn names_a_version(head: &[u8]) -> bool {
+    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|&byte| byte == b' ').skip(2);
+    match (words.next().and_then(|word| word.strip_prefix(b"HTTP/")), words.next()) {
+        (Some(&[major, b'.', minor]), None) => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
+    }
+}
+
+/// What the fields say of the message and the connection.
+#[derive(Default)]
+struct Noted {
+    has_host: bool,
+    content_length: Option<u64>,
+    coded: bool,
+    coding: Coding,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+    conditional: bool,
+}
+
+/// The transfer codings listed so far.
+#[derive(Clone, Copy, Default)]
+struct Coding {
+    chunked_last: bool,
+    chunked_before: bool,
+    unknown: bool,
+}
+
+impl Noted {
+    /// Names are told apart by their length first: most fields of a request are none of these.
+    #[inline]
+    fn note(&mut self, field: &Header<'_>) -> Result<(), Refusal> {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        match field.name.len() {
+            4 if is("Host") => {
+                if self.has_host || !is_authority(field.value) {
+                    return Err(Refusal::BadHost);
+                }
+                self.has_host = true;
+            }
+            6 if is("Expect") => {
+                if !field.value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Refusal::UnknownExpectation);
+                }
+                self.expects_continue = true;
+            }
+            10 if is("Connection") => {
+                for option in members(field.value) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            14 if is("Content-Length") => self.note_content_length(field.value)?,
+            17 if is("Transfer-Encoding") => self.note_codings(field.value),
+            8 | 13 | 17 | 19 => self.conditional |= is_precondition(field.name),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// RFC 9110 §8.6: digits, once. A second Content-Length is refused even if it says the same. A number too
+    /// large to hold stands for the largest, which is past any bound.
+    fn note_content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+            return Err(Refusal::BadFraming);
+        }
+        let length =
+            value.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+        match self.content_length.replace(length) {
+            None => Ok(()),
+            Some(_) => Err(Refusal::BadFraming),
+        }
+    }
+
+    fn note_codings(&mut self, value: &[u8]) {
+        self.coded = true;
+        for coding in members(value) {
+            let chunked = coding.eq_ignore_ascii_case(b"chunked");
+            self.coding.chunked_before |= self.coding.chunked_last;
+            self.coding.chunked_last = chunked;
+            self.coding.unknown |= !chunked;
+        }
+    }
+
+    /// RFC 9112 §6.1 and §6.3.
+    fn framing(&self, minor: u8) -> Result<Framing, Refusal> {
+        if self.coded {
+            let Coding { chunked_last, chunked_before, unknown } = self.coding;
+            if minor == 0 || self.content_length.is_some() || !chunked_last || chunked_before {
+                return Err(Refusal::BadFraming);
+            }
+            return if unknown { Err(Refusal::UnknownCoding) } else { Ok(Framing::Chunked) };
+        }
+        Ok(match self.content_length {
+            None | Some(0) => Framing::None,
+            Some(length) => Framing::Length(length),
+        })
+    }
+
+    /// RFC 9112 §9.3.
+    fn persistence(&self, minor: u8) -> Persistence {
+        match (self.close, minor) {
+            (true, _) => Persistence::Close,
+            (false, 0) if self.keep_alive => Persistence::KeepAndSay,
+            (false, 0) => Persistence::Close,
+            (false, _) => Persistence::Keep,
+        }
+    }
+}
+
+/// The members of a comma-separated list that are not empty (RFC 9110 §5.6.1).
+fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

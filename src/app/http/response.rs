@@ -1,0 +1,236 @@
+//! What goes out: an answer is a preamble, perhaps a Connection field, and a rendered rest.
+//!
+//! The *preamble* (status line, Server, Date) is the same for every answer of one status in one second, so a worker
+//! renders it once a second. The *rest* (the other fields, the empty line, the content) is the same for all time,
+//! so it is rendered at start-up. Answering is copying two ranges, and sharing one when the content is large:
+//! nothing is formatted or allocated here per request.
+
+use super::date::{DATE_BYTES, imf_fixdate};
+use crate::app::Blob;
+use simoom_stack::Reply;
+use simoom_stack::send::CHUNK_BYTES;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// A rest up to this long is copied, head and content together, so that a small answer is one entry of the send
+/// queue and counts no references. With the preamble of a 200 it fits one chunk.
+pub(crate) const COPY_MAX_BYTES: usize = CHUNK_BYTES - 70;
+const _: () = assert!(PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
+
+/// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+const CONNECTION_CLOSE: &[u8] = b"Connection: close\r\n";
+const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n";
+
+/// The final statuses this server answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Ok,
+    MovedPermanently,
+    NotModified,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    PreconditionFailed,
+    ContentTooLarge,
+    UriTooLong,
+    ExpectationFailed,
+    FieldsTooLarge,
+    NotImplemented,
+    VersionNotSupported,
+}
+
+/// Each status by its place in the enum: code and reason phrase (RFC 9110 §15, RFC 6585 §5), and the sentence
+/// that the page of an error carries.
+const STATUSES: [(Status, &str, &str); 14] = [
+    (Status::Ok, "200 OK", ""),
+    (Status::MovedPermanently, "301 Moved Permanently", "This directory is called with a slash at its end."),
+    (Status::NotModified, "304 Not Modified", ""),
+    (Status::BadRequest, "400 Bad Request", "The request does not follow the rules of HTTP."),
+    (Status::NotFound, "404 Not Found", "There is nothing of this name here."),
+    (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET and HEAD are served here."),
+    (Status::RequestTimeout, "408 Request Timeout", "The request did not arrive in time."),
+    (Status::PreconditionFailed, "412 Precondition Failed", "The file is not the one the request is about."),
+    (Status::ContentTooLarge, "413 Content Too Large", "The request carries more content than is read here."),
+    (Status::UriTooLong, "414 URI Too Long", "The request line is longer than 8 KiB."),
+    (Status::ExpectationFailed, "417 Expectation Failed", "No expectation but 100-continue can be met."),
+    (
+        Status::FieldsTooLarge,
+        "431 Request Header Fields Too Large",
+        "The head of the request is longer than 16 KiB or has more than 100 fields.",
+    ),
+    (Status::NotImplemented, "501 Not Implemented", "This method or transfer coding is not known here."),
+    (Status::VersionNotSupported, "505 HTTP Version Not Supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
+];
+
+/// What becomes of the connection after an answer, and what the answer says of it (RFC 9112 §9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// It persists, as HTTP/1.1 takes for granted.
+    Keep,
+    /// It persists, and an HTTP/1.0 client that asked for it is told so.
+    KeepAndSay,
+    /// It is closed after the answer.
+    Close,
+}
+
+/// The part of an answer that never changes: fields after Date, the empty line, content.
+#[derive(Clone, Debug)]
+pub(crate) struct Rendered {
+    bytes: Arc<[u8]>,
+    /// Bytes of the fields and the empty line; the content follows.
+    head_len: usize,
+}
+
+impl Rendered {
+    /// `fields` are whole lines, each with its CR LF.
+    pub(crate) fn new(fields: &str, content: &[u8]) -> Rendered {
+        let head_len = fields.len() + 2;
+        let mut bytes = Vec::with_capacity(head_len + content.len());
+        bytes.extend_from_slice(fields.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(content);
+        Rendered { bytes: bytes.into(), head_len }
+    }
+
+    /// A page of a few words for an answer that carries no file; `fields` come before those of the page itself.
+    pub(crate) fn page(status: Status, fields: &str) -> Rendered {
+        let (_, title, sentence) = STATUSES[status as usize];
+        let page = format!("<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{sentence}\n");
+        let mut all = fields.to_string();
+        let _ = write!(all, "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n", page.len());
+        Rendered::new(&all, page.as_bytes())
+    }
+
+    /// Bytes of memory it takes besides its own struct.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.bytes.len() + 2 * size_of::<usize>()
+    }
+
+    fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
+        let len = if with_content { self.bytes.len() } else { self.head_len };
+        if len <= COPY_MAX_BYTES {
+            reply.copy(&self.bytes[..len]);
+        } else {
+            reply.share(Blob::Shared(self.bytes.clone()), 0..len);
+        }
+    }
+}
+
+/// The answers' changing and unchanging parts that are no file's.
+pub(super) struct Answers {
+    unix_seconds: u64,
+    preambles: [Preamble; STATUSES.len()],
+    pages: [Rendered; STATUSES.len()],
+}
+
+/// `PREAMBLE_MAX_BYTES` hold the longest reason phrase, that of 431.
+const PREAMBLE_MAX_BYTES: usize = 104;
+
+#[derive(Clone, Copy)]
+struct Preamble {
+    bytes: [u8; PREAMBLE_MAX_BYTES],
+    len: usize,
+}
+
+impl Preamble {
+    fn new(status: Status) -> Preamble {
+        let (_, line, _) = STATUSES[status as usize];
+        let date = " ".repeat(DATE_BYTES);
+        let text = format!("HTTP/1.1 {line}\r\nServer: simoom\r\nDate: {date}\r\n");
+        let mut bytes = [0; PREAMBLE_MAX_BYTES];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Preamble { bytes, len: text.len() }
+    }
+
+    fn set_date(&mut self, date: &[u8; DATE_BYTES]) {
+        let end = self.len - 2;
+        self.bytes[end - DATE_BYTES..end].copy_from_slice(date);
+    }
+}
+
+impl Answers {
+    /// Renders everything, with the Date at the epoch until [`Answers::set_date`] is called.
+    pub(super) fn new() -> Answers {
+        let mut answers = Answers {
+            unix_seconds: 0,
+            preambles: STATUSES.map(|(status, ..)| Preamble::new(status)),
+            pages: STATUSES.map(|(status, ..)| match status {
+                Status::MethodNotAllowed => Rendered::page(status, "Allow: GET, HEAD\r\n"),
+                status => Rendered::page(status, ""),
+            }),
+        };
+        answers.render_date(0);
+        answers
+    }
+
+    /// Every answer from now on carries this Date.
+    pub(super) fn set_date(&mut self, unix_seconds: u64) {
+        if unix_seconds != self.unix_seconds {
+            self.render_date(unix_seconds);
+        }
+    }
+
+    fn render_date(&mut self, unix_seconds: u64) {
+        self.unix_seconds = unix_seconds;
+        let date = imf_fixdate(unix_seconds);
+        for preamble in &mut self.preambles {
+            preamble.set_date(&date);
+        }
+    }
+
+    /// Sends the answer that `rest` completes.
+    #[inline]
+    pub(super) fn send(
+        &self,
+        status: Status,
+        persistence: Persistence,
+        rest: &Rendered,
+        with_content: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        let preamble = &self.preambles[status as usize];
+        reply.copy(&preamble.bytes[..preamble.len]);
+        match persistence {
+            Persistence::Keep => {}
+            Persistence::KeepAndSay => reply.copy(CONNECTION_KEEP_ALIVE),
+            Persistence::Close => reply.copy(CONNECTION_CLOSE),
+        }
+        rest.send(with_content, reply);
+    }
+
+    /// The page that says what went wrong.
+    pub(super) fn page(&self, status: Status) -> &Rendered {
+        &self.pages[status as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_stands_in_its_place_and_fits_one_chunk() {
+        for (place, (status, line, _)) in STATUSES.into_iter().enumerate() {
+            assert_eq!(status as usize, place);
+            let preamble = Preamble::new(status);
+            assert!(preamble.bytes.starts_with(format!("HTTP/1.1 {line}\r\n").as_bytes()));
+            let page = Rendered::page(status, "Allow: GET, HEAD\r\n");
+            assert!(page.bytes.len() <= COPY_MAX_BYTES, "{line}");
+        }
+        assert!(Preamble::new(Status::Ok).len + COPY_MAX_BYTES <= CHUNK_BYTES);
+    }
+
+    #[test]
+    fn the_date_changes_and_nothing_else() {
+        let mut answers = Answers::new();
+        let text = |answers: &Answers| {
+            let preamble = &answers.preambles[Status::Ok as usize];
+            String::from_utf8(preamble.bytes[..preamble.len].to_vec()).unwrap()
+        };
+        assert_eq!(text(&answers), "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
+        answers.set_date(784_111_777);
+        assert_eq!(text(&answers), "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    }
+}

@@ -1,0 +1,78 @@
+//! The target of a request and what of it matters here: its path and query, whatever its form (RFC 9112 §3.2).
+//!
+//! Authorities are checked, in the target and in Host, and then forgotten: all are the same to this server.
+
+use super::refusal::Refusal;
+use super::request::Method;
+
+/// The four forms of RFC 9112 §3.2.
+pub(super) fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, Refusal> {
+    if target.starts_with(b"/") && method != Method::Connect {
+        return Ok(Some(target));
+    }
+    match method {
+        Method::Connect if is_authority(target) => Ok(None),
+        Method::Connect => Err(Refusal::BadTarget),
+        Method::Other | Method::Unknown if target == b"*" => Ok(None),
+        _ => absolute_form(target).map(Some),
+    }
+}
+
+/// §3.2.2: accepted, and the authority in it replaces Host; all authorities are the same to this server.
+fn absolute_form(target: &[u8]) -> Result<&[u8], Refusal> {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| {
+            let (start, rest) = target.split_at_checked(scheme.len())?;
+            start.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+        })
+        .ok_or(Refusal::BadTarget)?;
+    let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.is_empty() || !is_authority(authority) {
+        return Err(Refusal::BadTarget);
+    }
+    Ok(path)
+}
+
+/// Whether `value` is `uri-host [":" port]` (RFC 3986 §3.2.2 and §3.2.3), which an empty value is too.
+pub(super) fn is_authority(value: &[u8]) -> bool {
+    let host_end = match value.strip_prefix(b"[") {
+        Some(literal) => {
+            let Some(len) = literal.iter().position(|byte| !IP_LITERAL[usize::from(*byte)]) else {
+                return false;
+            };
+            if len == 0 || literal[len] != b']' {
+                return false;
+            }
+            len + 2
+        }
+        None => value.iter().position(|byte| !REG_NAME[usize::from(*byte)]).unwrap_or(value.len()),
+    };
+    match &value[host_end..] {
+        [] => true,
+        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+/// Whether each byte is an ASCII letter, a digit or one of `others`.
+pub(super) const fn alphanumeric_or(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+}
+
+/// `unreserved / pct-encoded / sub-delims` of RFC 3986 §3.2.2; a colon ends a registered name.
+static REG_NAME: [bool; 256] = alphanumeric_or(b"-._~%!$&'()*+,;=");
+/// What stands between the brackets of an IP literal, a later version's included.
+static IP_LITERAL: [bool; 256] = alphanumeric_or(b":-._~!$&'()*+,;=");
