@@ -3,6 +3,7 @@
 pub mod af_xdp;
 pub mod app;
 pub mod control;
+pub mod hosted;
 pub mod kernel;
 pub mod metrics;
 pub mod netns;
