@@ -40,6 +40,7 @@ impl Kept {
 }
 
 /// Blocks of one size.
+#[derive(Default)]
 struct Blocks {
     block_bytes: usize,
     bytes: Vec<u8>,
@@ -59,6 +60,7 @@ impl Blocks {
 }
 
 /// The blocks of one worker.
+#[derive(Default)]
 pub(super) struct Inputs {
     small: Blocks,
     large: Blocks,
