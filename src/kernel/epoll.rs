@@ -1,6 +1,7 @@
 //! The event loop of one worker: in come epoll's events, orders and the passing of time, out go visits to the
 //! connections they are for. Never blocks but in epoll_wait(2), and there until the next deadline.
 
+use super::Settings;
 use super::clock::{Clock, NEVER, millis};
 use super::counters::Counters;
 use super::deadline::Wheel;
@@ -10,7 +11,6 @@ use super::session::{Due, Host, Session};
 use super::table::{Key, Table};
 use super::turns::Turns;
 use super::visit::{Next, Socket, visit, write};
-use super::Settings;
 use crate::control::{Mailbox, Order};
 use crate::hosted::Hosted;
 use crate::metrics::{Count, Sheet};
@@ -44,6 +44,10 @@ pub struct Server<A: Application> {
     turns: Turns,
     /// Connections that wait for room in the pool for answers.
     starved: Turns,
+    /// Connections whose input waits in the kernel for a block of either size.
+    blockless: Turns,
+    /// The same, for a large block: they fill a small one.
+    outgrown: Turns,
     listeners: Vec<Listener>,
     accept_again_ms: Option<u64>,
     drain_until_ms: Option<u64>,
@@ -58,7 +62,7 @@ pub struct Server<A: Application> {
 pub(super) const fn memory_bytes<A: Application>(connections: usize) -> usize {
     Table::<Session<A, Socket>>::memory_bytes(connections)
         + Wheel::memory_bytes(connections)
-        + 2 * Turns::memory_bytes(connections)
+        + 4 * Turns::memory_bytes(connections)
         + INPUT_BYTES
         + EVENTS * size_of::<epoll::Event>()
 }
@@ -93,6 +97,8 @@ impl<A: Hosted> Server<A> {
             wheel: Wheel::new(settings.connections),
             turns: Turns::new(settings.connections),
             starved: Turns::new(settings.connections),
+            blockless: Turns::new(settings.connections),
+            outgrown: Turns::new(settings.connections),
             listeners,
             accept_again_ms: None,
             drain_until_ms: None,
@@ -118,6 +124,7 @@ impl<A: Hosted> Server<A> {
             self.fire_deadlines();
             self.give_turns();
             self.give_room();
+            self.give_blocks();
             self.resume_accepting()?;
         }
         self.cut_off();
@@ -133,10 +140,9 @@ impl<A: Hosted> Server<A> {
     }
 
     fn wait(&mut self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        let timeout = self.sleep_ms().map(|ms| Timespec {
-            tv_sec: (ms / 1000) as i64,
-            tv_nsec: (ms % 1000 * 1_000_000) as i64,
-        });
+        let timeout = self
+            .sleep_ms()
+            .map(|ms| Timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000 * 1_000_000) as i64 });
         self.host.counters.wait_calls += 1;
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
             Ok(count) => self.publisher.stale |= count > 0,
@@ -148,7 +154,12 @@ impl<A: Hosted> Server<A> {
 
     /// How long there is nothing to do unless something happens; `None`: for ever.
     fn sleep_ms(&self) -> Option<u64> {
-        if !self.turns.is_empty() || (!self.starved.is_empty() && self.pool_has_room()) {
+        let inputs = &self.host.inputs;
+        if !self.turns.is_empty()
+            || (!self.starved.is_empty() && self.pool_has_room())
+            || (!self.blockless.is_empty() && inputs.largest_free() > 0)
+            || (!self.outgrown.is_empty() && inputs.largest_free() == INPUT_BYTES)
+        {
             return Some(0);
         }
         let publish_ms = self.publisher.stale.then_some(self.publisher.next_ms);
@@ -207,6 +218,8 @@ impl<A: Hosted> Server<A> {
         match next {
             Next::Turn => self.turns.join(key.index),
             Next::Room => self.starved.join(key.index),
+            Next::Block if session.kept.is_empty() => self.blockless.join(key.index),
+            Next::Block => self.outgrown.join(key.index),
             Next::Event | Next::Over(_) => {}
         }
     }
@@ -320,6 +333,30 @@ impl<A: Hosted> Server<A> {
         }
     }
 
+    fn give_blocks(&mut self) {
+        for _ in 0..self.outgrown.len() {
+            if self.host.inputs.largest_free() < INPUT_BYTES {
+                break;
+            }
+            let first = self.outgrown.next();
+            self.read_what_was_held_back(first);
+        }
+        for _ in 0..self.blockless.len() {
+            if self.host.inputs.largest_free() == 0 {
+                break;
+            }
+            let first = self.blockless.next();
+            self.read_what_was_held_back(first);
+        }
+    }
+
+    fn read_what_was_held_back(&mut self, index: Option<u32>) {
+        let Some(key) = index.and_then(|index| self.table.key_at(index)) else { return };
+        let Some(session) = self.table.get_mut(key) else { return };
+        session.io.readable |= session.io.held_back;
+        self.visit(key);
+    }
+
     fn pool_has_room(&self) -> bool {
         Reply::room(&self.host.pool, &Queue::default())
     }
@@ -392,8 +429,7 @@ fn is_idle<A: Hosted>(host: &Host<A>, session: &Session<A, Socket>) -> bool {
 /// Has epoll tell when the socket takes bytes again, from now on.
 fn poll_out<A: Application>(epoll: &OwnedFd, key: Key, session: &mut Session<A, Socket>) -> bool {
     session.io.polls_out = true;
-    let flags =
-        epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+    let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
     epoll::modify(epoll, &session.io.fd, epoll::EventData::new_u64(key.to_bits()), flags).is_ok()
 }
 

@@ -84,6 +84,12 @@ impl Inputs {
         }
     }
 
+    /// Blocks that nobody holds, small and large.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> (usize, usize) {
+        (self.small.free.len(), self.large.free.len())
+    }
+
     /// The kept bytes.
     pub(super) fn bytes(&self, kept: &Kept) -> &[u8] {
         let Some((class, index)) = kept.block else { return &[] };

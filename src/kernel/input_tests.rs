@@ -72,7 +72,7 @@ proptest! {
             }
         }
         kept.iter_mut().for_each(|kept| inputs.release(kept));
-        prop_assert_eq!((inputs.small.free.len(), inputs.large.free.len()), (2, 2));
+        prop_assert_eq!(inputs.free(), (2, 2));
     }
 }
 

@@ -18,7 +18,7 @@
 //! | connections | the new one is accepted and reset at once: its client, or the balancer before it, learns within a round trip, where one left in the backlog would only time out | `connections_refused` |
 //! | file descriptors | accepting pauses for 100 ms; clients wait in the backlog | `accept_pauses` |
 //! | ranges or chunks for answers | the application is asked to stop, the socket is not read, and it resumes when others have sent | `send_pool_exhausted` |
-//! | blocks for kept input | the bytes stay in the kernel's socket buffer: read with `MSG_PEEK`, removed as far as they are consumed | `input_pool_exhausted` |
+//! | blocks for kept input | the bytes stay in the kernel's socket buffer: read with `MSG_PEEK`, removed as far as they are consumed, so whole requests are still answered | `input_pool_exhausted` |
 //! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
 //!
 //! All memory is fixed when a [`Server`] is made: see [`Settings::memory_bytes`].
@@ -56,7 +56,7 @@ pub struct Settings {
     pub send_chunks: usize,
     /// Blocks of 2 KiB for input that is not yet a whole request.
     pub small_inputs: usize,
-    /// Blocks of 16 KiB for the same.
+    /// Blocks of 16 KiB for the same: at least 1.
     pub large_inputs: usize,
     /// A peer that takes none of its answer for this long is reset.
     pub send_timeout: Duration,
@@ -97,7 +97,7 @@ impl Settings {
             ("send_entries", self.send_entries, least),
             ("send_chunks", self.send_chunks, least),
             ("small_inputs", self.small_inputs, 0),
-            ("large_inputs", self.large_inputs, 0),
+            ("large_inputs", self.large_inputs, 1),
         ];
         for (name, value, least) in bounds {
             if !(least..=most).contains(&value) {

@@ -19,12 +19,7 @@ pub struct Failure {
 
 /// Runs `work` on a thread of its own called `name`, on `core` if one is given. An error or a panic in it is told
 /// to `failures`, for the process to go down with that reason.
-pub fn spawn<F>(
-    name: String,
-    core: Option<usize>,
-    failures: Sender<Failure>,
-    work: F,
-) -> io::Result<JoinHandle<()>>
+pub fn spawn<F>(name: String, core: Option<usize>, failures: Sender<Failure>, work: F) -> io::Result<JoinHandle<()>>
 where
     F: FnOnce() -> io::Result<()> + Send + 'static,
 {

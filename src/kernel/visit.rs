@@ -88,6 +88,8 @@ pub(super) enum Next {
     Turn,
     /// Room in the pool for answers, which others hold.
     Room,
+    /// Its next event, or a block for input that lies in the kernel: the larger kind if it holds one already.
+    Block,
     /// Nothing: it is over.
     Over(Closed),
 }
@@ -123,6 +125,7 @@ fn step<A: Application>(
         Phase::Open if session.wants_room => Ok(resume(host, session)),
         Phase::Open | Phase::Closing if !session.queue.is_empty() => Ok(Some(Next::Event)),
         Phase::Open if session.io.eof => Err(Closed::Finished),
+        Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Block)),
         Phase::Open if !session.io.readable => Ok(Some(Next::Event)),
         Phase::Open => read(host, session, scratch).map(|()| None),
         Phase::Closing if session.io.eof => Err(Closed::Finished),
@@ -232,6 +235,9 @@ fn read<A: Application>(
 
 /// Offers what is kept with what lies in the kernel, and takes from both only what is consumed: the way to go on
 /// when there is no block to keep the rest in.
+///
+/// What is left there must not stay for ever: a few bytes can pin a buffer that fills the receive window, and then
+/// nothing follows that would complete the request. So the connection also waits for a block.
 fn peek<A: Application>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket>,
@@ -256,8 +262,8 @@ fn peek<A: Application>(
     if !session.io.held_back {
         return Ok(());
     }
-    // Part of it still lies there: look again, unless that would show the same. Then a new edge tells of more,
-    // or there is no more and what was left is not a whole request.
+    // Look again, unless that would show the same. Then a new edge or a free block is what helps, or nothing more
+    // will come and what is left is not a whole request.
     session.io.readable = consumed > 0 || session.wants_room;
     session.io.eof = !session.io.readable && session.io.peer_done;
     Ok(())
