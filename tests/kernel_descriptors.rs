@@ -1,6 +1,7 @@
 //! Running out of file descriptors: a test alone in its process, because the limit is the process's.
 
 #[path = "kernel/service.rs"]
+#[allow(dead_code, reason = "the other tests of the kernel transport use all of it")]
 mod service;
 
 use rustix::net::{AddressFamily, SocketType, connect, socket};

@@ -136,7 +136,7 @@ impl Inputs {
     pub(super) fn consume(&mut self, kept: &mut Kept, n: usize) {
         assert!(n <= kept.len(), "consumed {n} bytes of {}", kept.len());
         kept.start += n as u16;
-        if kept.len() == 0 {
+        if kept.start == kept.end {
             self.release(kept);
         } else if matches!(kept.block, Some((Class::Large, _)))
             && kept.len() <= SMALL_BYTES / 2

@@ -34,7 +34,7 @@ proptest! {
         let mut inputs = Inputs::new(2, 2);
         let mut kept: [Kept; CONNECTIONS] = Default::default();
         let mut model: [Vec<u8>; CONNECTIONS] = Default::default();
-        let mut stream = (0u32..).map(|i| (i * 31 >> 3) as u8);
+        let mut stream = (0u32..).map(|i| ((i * 31) >> 3) as u8);
         for step in steps {
             match step {
                 Step::Read(who, n) if kept[who].is_empty() => {

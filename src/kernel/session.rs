@@ -121,7 +121,7 @@ impl<A: Application> Host<A> {
     /// Calls `resumed`, and `received` with what is kept.
     pub(super) fn resumed<S>(&mut self, session: &mut Session<A, S>) {
         session.wants_room = false;
-        self.call(session, |app, conn, reply| app.resumed(conn, reply));
+        self.call(session, A::resumed);
         if session.phase == Phase::Open && !session.wants_room && !session.kept.is_empty() {
             self.offer_kept(session);
         }
@@ -143,7 +143,7 @@ impl<A: Application> Host<A> {
         }
         session.application_ms = NEVER;
         self.counters.timeouts += 1;
-        self.call(session, |app, conn, reply| app.timeout(conn, reply));
+        self.call(session, A::timeout);
         Due::Application
     }
 

@@ -127,7 +127,8 @@ fn refused_room_is_remembered_and_kept_input_follows_resumed() {
     assert_eq!(host.offer(&mut session, b"f"), 1);
     assert!(session.wants_room && !host.has_room(&session));
     host.inputs.keep(&mut session.kept, b"w?");
-    host.sent(&mut session, session.queue.len() as usize);
+    let queued = session.queue.len() as usize;
+    host.sent(&mut session, queued);
     assert!(host.has_room(&session));
     host.resumed(&mut session);
     assert_eq!((host.app.resumed, session.wants_room, session.queue.len()), (1, false, 4));
