@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod error;
+pub mod hosted;
 pub mod kernel;
 pub mod limits;
 pub mod log;

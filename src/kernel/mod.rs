@@ -1,1 +1,114 @@
-//! To come.
+//! The kernel transport: the applications of the user-space stack, served over kernel sockets.
+//!
+//! It serves where AF_XDP is not to be had, and beside it for clients that do not come through the claimed
+//! interface. One [`Server`] a worker thread, nothing shared between them: each binds its own `SO_REUSEPORT`
+//! socket to each address ([`listener`]) and the kernel spreads the connections.
+//!
+//! The way of a request: [`epoll`] waits for a batch of events and finds each one's connection in the [`table`];
+//! [`visit`] reads the socket and hands the bytes, where they were read, to the application through [`session`],
+//! which acts on what the application asks for; what was not consumed is kept by [`input`]; the answers, ranges of
+//! shared bytes, go to the socket in one call. Deadlines of any number of connections lie in the wheel of
+//! [`deadline`], and connections that must wait for their turn stand in a line of [`turns`]. Only `epoll` and
+//! `visit` know of readiness; the other rooms serve a completion-based transport as they are.
+//!
+//! What happens when something runs out:
+//!
+//! | what | then | counter |
+//! |---|---|---|
+//! | connections | the new one is accepted and reset at once: its client, or the balancer before it, learns within a round trip, where one left in the backlog would only time out | `connections_refused` |
+//! | file descriptors | accepting pauses for 100 ms; clients wait in the backlog | `accept_pauses` |
+//! | ranges or chunks for answers | the application is asked to stop, the socket is not read, and it resumes when others have sent | `send_pool_exhausted` |
+//! | blocks for kept input | the bytes stay in the kernel's socket buffer: read with `MSG_PEEK`, removed as far as they are consumed, so whole requests are still answered | `input_pool_exhausted` |
+//! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
+//!
+//! All memory is fixed when a [`Server`] is made: see [`Settings::memory_bytes`].
+
+mod clock;
+mod counters;
+mod deadline;
+mod epoll;
+mod input;
+pub mod listener;
+mod session;
+mod table;
+pub mod thread;
+mod turns;
+mod visit;
+
+pub use counters::Counters;
+pub use epoll::Server;
+pub use input::INPUT_BYTES;
+pub use listener::Listener;
+
+use simoom_stack::Application;
+use simoom_stack::send::{Pool, QUEUE_ENTRIES};
+use std::io;
+use std::time::Duration;
+
+/// The bounds of one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Connections open at once; each takes a file descriptor.
+    pub connections: usize,
+    /// Ranges of answers that are queued at once, over all connections: at least 64.
+    pub send_entries: usize,
+    /// Chunks of 512 bytes for copied parts of answers, over all connections: at least 64.
+    pub send_chunks: usize,
+    /// Blocks of 2 KiB for input that is not yet a whole request.
+    pub small_inputs: usize,
+    /// Blocks of 16 KiB for the same: at least 1.
+    pub large_inputs: usize,
+    /// A peer that takes none of its answer for this long is reset.
+    pub send_timeout: Duration,
+    /// After the last answer and the FIN, a peer that does not close is waited for at most this long.
+    pub linger_timeout: Duration,
+}
+
+impl Settings {
+    /// Bounds that suit `connections`: answers for all of them to have one queued, and kept input for one in
+    /// four, of which an eighth may be large.
+    pub fn for_connections(connections: usize) -> Settings {
+        let per_worker = usize::from(QUEUE_ENTRIES) * 16;
+        Settings {
+            connections,
+            send_entries: connections * 2 + per_worker,
+            send_chunks: connections + per_worker,
+            small_inputs: connections / 4 + 64,
+            large_inputs: connections / 32 + 64,
+            send_timeout: Duration::from_secs(60),
+            linger_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// Bytes of memory that a worker of application `A` takes with these settings, whatever its clients do; the
+    /// kernel's socket buffers are not among them.
+    pub fn memory_bytes<A: Application>(&self) -> usize {
+        epoll::memory_bytes::<A>(self.connections)
+            + Pool::<A::Blob>::memory_bytes(self.send_entries, self.send_chunks)
+            + input::Inputs::memory_bytes(self.small_inputs, self.large_inputs)
+    }
+
+    /// Says which setting a worker cannot run with.
+    fn check(&self) -> io::Result<()> {
+        let least = usize::from(QUEUE_ENTRIES);
+        let most = u32::MAX as usize / 2;
+        let bounds = [
+            ("connections", self.connections, 1),
+            ("send_entries", self.send_entries, least),
+            ("send_chunks", self.send_chunks, least),
+            ("small_inputs", self.small_inputs, 0),
+            ("large_inputs", self.large_inputs, 1),
+        ];
+        for (name, value, least) in bounds {
+            if !(least..=most).contains(&value) {
+                let message = format!("kernel transport: {name} is {value}; it must be {least} to {most}");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;

@@ -1,0 +1,26 @@
+//! What a transport asks of the application it hosts, beyond the calls for each connection.
+//!
+//! A worker of either transport owns one application and nothing else knows it, so the time of day, the order to
+//! drain and the question for counters come to it this way.
+
+use simoom_stack::Application;
+
+/// An application that a worker can run.
+pub trait Hosted: Application {
+    /// The time of day: called before the first connection, and before other calls whenever the second has
+    /// changed. A worker that sleeps does not wake for it.
+    fn clock(&mut self, unix_seconds: u64);
+
+    /// The worker drains: from now on each connection is to be closed with its next answer. Called once.
+    fn drain(&mut self);
+
+    /// Whether `conn` is between requests, so that draining may close it now. A transport asks only when it holds
+    /// neither input nor answers of the connection; say no while a request is half consumed.
+    fn idle(&self, conn: &Self::Conn) -> bool {
+        let _ = conn;
+        true
+    }
+
+    /// Gives each counter's name and value to `sink`.
+    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64));
+}

@@ -1,0 +1,171 @@
+//! Listening sockets: in comes an address, out goes one socket a worker, all of one `SO_REUSEPORT` group, or an
+//! error that says what to do. Never shares a port with another process by accident.
+//!
+//! What an accepted socket shall have is set on the listener, from which it is inherited: no call for it on each
+//! connection.
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// One worker's listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address` for `workers` workers; port 0 takes a free port, the same for all. Up to `backlog`
+    /// connections (and at most `net.core.somaxconn`) wait for each worker to accept them. `[::]` takes IPv6 only:
+    /// bind `0.0.0.0` as well.
+    pub fn bind(address: SocketAddr, workers: usize, backlog: u16) -> Result<Vec<Listener>, ListenError> {
+        let failed = |source| ListenError { address, source };
+        if address.port() != 0 {
+            // A group lets in every socket of the same user, a second server started by mistake too; a socket
+            // outside the group is let in only if nobody listens.
+            bound(address, false).map_err(failed)?;
+        }
+        let mut listeners: Vec<Listener> = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            let address = listeners.first().map_or(address, |first| first.address);
+            listeners.push(listen(address, backlog).map_err(failed)?);
+        }
+        Ok(listeners)
+    }
+
+    /// The address with the port that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection that waits, as a non-blocking socket.
+    pub(super) fn accept(&self) -> Result<OwnedFd, Errno> {
+        rustix::net::accept_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn listen(address: SocketAddr, backlog: u16) -> Result<Listener, Errno> {
+    let socket = bound(address, true)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    rustix::net::listen(&socket, i32::from(backlog))?;
+    let address = rustix::net::getsockname(&socket)?.try_into()?;
+    Ok(Listener { socket, address })
+}
+
+/// A socket bound to `address`, in the group of those who share it or outside.
+fn bound(address: SocketAddr, shared: bool) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    // Connections of an earlier run that are in TIME_WAIT do not keep the port.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, shared)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+/// Why an address cannot be listened on, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenError {
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// What the kernel said.
+    pub source: Errno,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ListenError { address, source } = self;
+        let port = address.port();
+        write!(f, "cannot listen on {address}: {source}; ")?;
+        match *source {
+            Errno::ADDRINUSE => write!(
+                f,
+                "stop the process that holds port {port} (`ss -ltnp 'sport = :{port}'` names it) or choose another port"
+            ),
+            Errno::ACCESS | Errno::PERM => write!(
+                f,
+                "port {port} is privileged: choose one from 1024 up, grant CAP_NET_BIND_SERVICE, or lower \
+                 net.ipv4.ip_unprivileged_port_start"
+            ),
+            Errno::ADDRNOTAVAIL => write!(f, "no interface has {0}: see `ip address show to {0}`", address.ip()),
+            Errno::AFNOSUPPORT => write!(f, "this kernel runs without IPv6: give an IPv4 address"),
+            Errno::MFILE => write!(f, "raise the limit of open files (`ulimit -n`, LimitNOFILE= in a unit)"),
+            _ => write!(f, "check that the address can be bound in this network namespace"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn workers_share_one_port_and_every_connection_waits_at_one_of_them() {
+        let listeners = Listener::bind(address("127.0.0.1:0"), 3, 16).unwrap();
+        let at = listeners[0].address();
+        assert!(at.port() != 0 && listeners.iter().all(|listener| listener.address() == at));
+        let _clients: Vec<TcpStream> = (0..12).map(|_| TcpStream::connect(at).unwrap()).collect();
+        let accepted = |listener: &Listener| std::iter::from_fn(|| listener.accept().ok()).count();
+        assert_eq!(listeners.iter().map(accepted).sum::<usize>(), 12);
+        assert_eq!(listeners[0].accept().unwrap_err(), Errno::AGAIN);
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_no_delay() {
+        let listeners = Listener::bind(address("127.0.0.1:0"), 1, 16).unwrap();
+        let _client = TcpStream::connect(listeners[0].address()).unwrap();
+        let accepted = listeners[0].accept().unwrap();
+        assert!(sockopt::tcp_nodelay(&accepted).unwrap());
+    }
+
+    #[test]
+    fn ipv6_leaves_ipv4_alone() {
+        let Ok(six) = Listener::bind(address("[::]:0"), 1, 16) else { return };
+        let four = Listener::bind(SocketAddr::new("0.0.0.0".parse().unwrap(), six[0].address().port()), 1, 16);
+        assert!(four.is_ok() || four.unwrap_err().source == Errno::ADDRINUSE);
+        assert!(sockopt::ipv6_v6only(&six[0]).unwrap());
+        assert!(TcpStream::connect(("::1", six[0].address().port())).is_ok());
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_whoever_holds_it() {
+        let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = Listener::bind(address("127.0.0.1:0"), 1, 16).unwrap();
+        for taken in [plain.local_addr().unwrap(), ours[0].address()] {
+            let error = Listener::bind(taken, 2, 16).unwrap_err();
+            assert_eq!((error.source, error.address), (Errno::ADDRINUSE, taken));
+            let text = error.to_string();
+            assert!(text.contains(&taken.to_string()) && text.contains("ss -ltnp"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_not_here_is_named() {
+        let error = Listener::bind(address("198.51.100.7:80"), 1, 16).unwrap_err();
+        assert!(error.to_string().contains("no interface has 198.51.100.7"), "{error}");
+    }
+}

@@ -1,0 +1,228 @@
+//! One connection as the application sees it, whatever the transport's way to read and write.
+//!
+//! In come the transport's events, out go calls to the application and, from what it asks for in return (its
+//! [`Wishes`]), the connection's phase and deadlines. Nothing here makes a system call or knows of readiness:
+//! `S`, the transport's own part of a connection, is only carried along.
+
+use super::clock::{NEVER, millis};
+use super::counters::Counters;
+use super::input::{INPUT_BYTES, Inputs, Kept};
+use simoom_stack::send::{Pool, Queue, Wishes};
+use simoom_stack::{Application, Closed, Opened, Reply};
+use std::time::Duration;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Input is offered and answered.
+    Open,
+    /// The application asked to close: what is queued is sent, then the FIN.
+    Closing,
+    /// The FIN is sent; what still comes is discarded until the peer closes, because closing with input unread
+    /// would send a reset that can destroy the last answer on its way (RFC 9112 §9.6).
+    Lingering,
+    /// The application asked for a reset.
+    Aborted,
+}
+
+/// One connection. Must be ended with [`Host::end`], or it keeps what it holds of the pools.
+pub(super) struct Session<A: Application, S> {
+    /// The transport's own part.
+    pub(super) io: S,
+    pub(super) phase: Phase,
+    /// The application was refused room and waits for `resumed`.
+    pub(super) wants_room: bool,
+    pub(super) queue: Queue,
+    pub(super) kept: Kept,
+    conn: A::Conn,
+    application_ms: u64,
+    transport_ms: u64,
+}
+
+impl<A: Application, S> Session<A, S> {
+    pub(super) fn new(io: S) -> Self {
+        Session {
+            io,
+            phase: Phase::Open,
+            wants_room: false,
+            queue: Queue::default(),
+            kept: Kept::default(),
+            conn: A::Conn::default(),
+            application_ms: NEVER,
+            transport_ms: NEVER,
+        }
+    }
+
+    /// When this connection must be looked at, at the latest; [`NEVER`] if that does not matter.
+    pub(super) fn next_deadline_ms(&self) -> u64 {
+        match self.phase {
+            Phase::Open => self.application_ms.min(self.transport_ms),
+            Phase::Closing | Phase::Lingering | Phase::Aborted => self.transport_ms,
+        }
+    }
+
+    /// Whether the transport holds nothing of a request or an answer.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.phase == Phase::Open && !self.wants_room && self.kept.is_empty() && self.queue.is_empty()
+    }
+}
+
+/// Which deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// None: it was put off since it was armed.
+    Nothing,
+    /// The application's; it was told.
+    Application,
+    /// The peer has taken nothing for the send timeout, as far as is known.
+    Send,
+    /// The peer has not closed.
+    Linger,
+}
+
+/// The application and what all its connections share.
+pub(super) struct Host<A: Application> {
+    pub(super) app: A,
+    pub(super) pool: Pool<A::Blob>,
+    pub(super) inputs: Inputs,
+    pub(super) counters: Counters,
+    /// The time of this turn of the loop.
+    pub(super) now_ms: u64,
+    pub(super) send_timeout: Duration,
+    pub(super) linger_timeout: Duration,
+}
+
+impl<A: Application> Host<A> {
+    pub(super) fn opened<S>(&mut self, session: &mut Session<A, S>, opened: Opened) {
+        self.call(session, |app, conn, reply| app.opened(conn, opened, reply));
+    }
+
+    /// Offers `bytes`, which include whatever was kept, and says how many of them are done with.
+    pub(super) fn offer<S>(&mut self, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
+        let consumed = self.call(session, |app, conn, reply| app.received(conn, bytes, reply));
+        assert!(consumed <= bytes.len(), "{consumed} bytes consumed of {}", bytes.len());
+        if session.phase == Phase::Open && consumed == 0 && bytes.len() >= INPUT_BYTES && !session.wants_room {
+            self.counters.overfull += 1;
+            self.call(session, |app, conn, reply| app.overfull(conn, bytes, reply));
+            self.close(session);
+        }
+        if session.phase == Phase::Open { consumed } else { bytes.len() }
+    }
+
+    /// Offers what is kept.
+    pub(super) fn offer_kept<S>(&mut self, session: &mut Session<A, S>) {
+        // The blocks step aside so that the application can be called with bytes that lie in them.
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let consumed = self.offer(session, inputs.bytes(&session.kept));
+        inputs.consume(&mut session.kept, consumed);
+        self.inputs = inputs;
+    }
+
+    /// Calls `resumed`, and `received` with what is kept.
+    pub(super) fn resumed<S>(&mut self, session: &mut Session<A, S>) {
+        session.wants_room = false;
+        self.call(session, A::resumed);
+        if session.phase == Phase::Open && !session.wants_room && !session.kept.is_empty() {
+            self.offer_kept(session);
+        }
+    }
+
+    /// Whether an application that was refused room may be called again.
+    pub(super) fn has_room<S>(&self, session: &Session<A, S>) -> bool {
+        Reply::room(&self.pool, &session.queue)
+    }
+
+    /// Looks which deadline has passed, and tells the application if it was its own.
+    pub(super) fn due<S>(&mut self, session: &mut Session<A, S>) -> Due {
+        if session.transport_ms <= self.now_ms {
+            session.transport_ms = NEVER;
+            return if session.phase == Phase::Lingering { Due::Linger } else { Due::Send };
+        }
+        if session.phase != Phase::Open || session.application_ms > self.now_ms {
+            return Due::Nothing;
+        }
+        session.application_ms = NEVER;
+        self.counters.timeouts += 1;
+        self.call(session, A::timeout);
+        Due::Application
+    }
+
+    /// The socket took `n` bytes of the queue. The send timeout runs anew if some are left.
+    pub(super) fn sent<S>(&mut self, session: &mut Session<A, S>, n: usize) {
+        self.counters.bytes_sent += n as u64;
+        session.queue.acknowledge(&mut self.pool, n as u64);
+        if session.queue.is_empty() {
+            session.transport_ms = NEVER;
+        } else if n > 0 || session.transport_ms == NEVER {
+            session.transport_ms = self.now_ms.saturating_add(millis(self.send_timeout));
+        }
+    }
+
+    /// Offers no more input, and closes once everything queued is sent.
+    pub(super) fn close<S>(&mut self, session: &mut Session<A, S>) {
+        if session.phase == Phase::Open {
+            session.phase = Phase::Closing;
+            session.wants_room = false;
+        }
+    }
+
+    /// The FIN was sent: from now on the peer has the linger timeout to close.
+    pub(super) fn linger<S>(&mut self, session: &mut Session<A, S>) {
+        session.phase = Phase::Lingering;
+        session.transport_ms = self.now_ms.saturating_add(millis(self.linger_timeout));
+        self.inputs.release(&mut session.kept);
+    }
+
+    /// Whether draining may close this connection now.
+    pub(super) fn idle<S>(&self, session: &Session<A, S>) -> bool
+    where
+        A: crate::hosted::Hosted,
+    {
+        session.holds_nothing() && self.app.idle(&session.conn)
+    }
+
+    /// Ends a connection: gives back all it holds, and the transport's part of it.
+    pub(super) fn end<S>(&mut self, mut session: Session<A, S>, how: Closed) -> S {
+        match how {
+            Closed::Finished => self.counters.closed_finished += 1,
+            Closed::ResetByPeer | Closed::Refused => self.counters.closed_reset_by_peer += 1,
+            Closed::TimedOut => self.counters.closed_timed_out += 1,
+            Closed::Aborted => self.counters.closed_aborted += 1,
+        }
+        self.app.closed(&mut session.conn, how);
+        session.queue.clear(&mut self.pool);
+        self.inputs.release(&mut session.kept);
+        session.io
+    }
+
+    fn call<S, R>(
+        &mut self,
+        session: &mut Session<A, S>,
+        call: impl FnOnce(&mut A, &mut A::Conn, &mut Reply<'_, A::Blob>) -> R,
+    ) -> R {
+        let mut wishes = Wishes::default();
+        let mut reply = Reply::new(&mut self.pool, &mut session.queue, &mut wishes);
+        let result = call(&mut self.app, &mut session.conn, &mut reply);
+        self.act(session, wishes);
+        result
+    }
+
+    fn act<S>(&mut self, session: &mut Session<A, S>, wishes: Wishes) {
+        if let Some(timeout) = wishes.timeout {
+            session.application_ms = timeout.map_or(NEVER, |after| {
+                self.now_ms.saturating_add(millis(Duration::from_micros(after.total_micros())))
+            });
+        }
+        if wishes.abort {
+            session.phase = Phase::Aborted;
+        } else if wishes.close {
+            self.close(session);
+        } else if session.phase == Phase::Open {
+            session.wants_room |= wishes.wants_room;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,175 @@
+use super::*;
+use simoom_stack::send::CHUNK_BYTES;
+
+/// Does what each byte of input says; other bytes stay unconsumed.
+#[derive(Default)]
+struct Script {
+    resumed: usize,
+    timeouts: usize,
+    closed: Vec<Closed>,
+}
+
+impl Application for Script {
+    type Blob = &'static [u8];
+    type Conn = ();
+
+    fn opened(&mut self, (): &mut (), _: Opened, reply: &mut Reply<'_, &'static [u8]>) {
+        reply.set_timeout(Some(simoom_stack::Duration::from_millis(100)));
+    }
+
+    fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'5' => reply.set_timeout(Some(simoom_stack::Duration::from_micros(4_001))),
+                b'n' => reply.set_timeout(None),
+                b'c' => reply.close(),
+                b'a' => reply.abort(),
+                b'w' => reply.share(b"word", 0..4),
+                b'f' => {
+                    while reply.has_room() {
+                        reply.share(b"fill", 0..4);
+                    }
+                }
+                _ => return at,
+            }
+        }
+        bytes.len()
+    }
+
+    fn overfull(&mut self, (): &mut (), _: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.copy(b"too much");
+    }
+
+    fn resumed(&mut self, (): &mut (), _: &mut Reply<'_, &'static [u8]>) {
+        self.resumed += 1;
+    }
+
+    fn timeout(&mut self, (): &mut (), _: &mut Reply<'_, &'static [u8]>) {
+        self.timeouts += 1;
+    }
+
+    fn closed(&mut self, (): &mut (), how: Closed) {
+        self.closed.push(how);
+    }
+}
+
+fn opened() -> (Host<Script>, Session<Script, ()>) {
+    let mut host = Host {
+        app: Script::default(),
+        pool: Pool::new(128, 128),
+        inputs: Inputs::new(2, 2),
+        counters: Counters::default(),
+        now_ms: 1000,
+        send_timeout: Duration::from_secs(60),
+        linger_timeout: Duration::from_secs(5),
+    };
+    let mut session = Session::new(());
+    host.opened(&mut session, Opened { local_port: 80, active: false, token: 0 });
+    (host, session)
+}
+
+#[test]
+fn the_applications_deadline_is_set_put_off_and_cleared() {
+    let (mut host, mut session) = opened();
+    assert_eq!(session.next_deadline_ms(), 1100);
+    host.offer(&mut session, b"5");
+    assert_eq!(session.next_deadline_ms(), 1005);
+    host.now_ms = 1004;
+    assert_eq!(host.due(&mut session), Due::Nothing);
+    host.now_ms = 1005;
+    assert_eq!(host.due(&mut session), Due::Application);
+    assert_eq!((host.app.timeouts, host.counters.timeouts, session.next_deadline_ms()), (1, 1, NEVER));
+    host.offer(&mut session, b"5n");
+    assert_eq!(session.next_deadline_ms(), NEVER);
+}
+
+#[test]
+fn after_close_no_deadline_of_the_application_counts() {
+    let (mut host, mut session) = opened();
+    assert_eq!(host.offer(&mut session, b"wc and more"), 11);
+    assert_eq!((session.phase, session.next_deadline_ms()), (Phase::Closing, NEVER));
+    host.now_ms = 5000;
+    assert_eq!(host.due(&mut session), Due::Nothing);
+    host.sent(&mut session, 4);
+    host.linger(&mut session);
+    assert_eq!(session.next_deadline_ms(), 10_000);
+    host.now_ms = 10_000;
+    assert_eq!(host.due(&mut session), Due::Linger);
+}
+
+#[test]
+fn the_send_timeout_runs_from_the_last_progress() {
+    let (mut host, mut session) = opened();
+    host.offer(&mut session, b"nww");
+    host.sent(&mut session, 0);
+    assert_eq!(session.next_deadline_ms(), 61_000);
+    host.now_ms = 2000;
+    host.sent(&mut session, 0);
+    assert_eq!(session.next_deadline_ms(), 61_000);
+    host.sent(&mut session, 3);
+    assert_eq!(session.next_deadline_ms(), 62_000);
+    host.now_ms = 62_000;
+    assert_eq!(host.due(&mut session), Due::Send);
+    host.sent(&mut session, 5);
+    assert_eq!((session.next_deadline_ms(), host.counters.bytes_sent), (NEVER, 8));
+}
+
+#[test]
+fn an_abort_wins_over_a_close() {
+    let (mut host, mut session) = opened();
+    host.offer(&mut session, b"ca");
+    assert_eq!(session.phase, Phase::Aborted);
+}
+
+#[test]
+fn refused_room_is_remembered_and_kept_input_follows_resumed() {
+    let (mut host, mut session) = opened();
+    assert_eq!(host.offer(&mut session, b"f"), 1);
+    assert!(session.wants_room && !host.has_room(&session));
+    host.inputs.keep(&mut session.kept, b"w?");
+    let queued = session.queue.len() as usize;
+    host.sent(&mut session, queued);
+    assert!(host.has_room(&session));
+    host.resumed(&mut session);
+    assert_eq!((host.app.resumed, session.wants_room, session.queue.len()), (1, false, 4));
+    assert_eq!(host.inputs.bytes(&session.kept), b"?");
+}
+
+#[test]
+fn input_at_the_bound_is_overfull_and_closes_whatever_the_application_asks() {
+    let (mut host, mut session) = opened();
+    let mut input = vec![b'?'; INPUT_BYTES];
+    assert_eq!(host.offer(&mut session, &input[1..]), 0);
+    assert_eq!((session.phase, host.counters.overfull), (Phase::Open, 0));
+    input[0] = b'w';
+    assert_eq!(host.offer(&mut session, &input), 1);
+    assert_eq!(session.phase, Phase::Open);
+    input[0] = b'?';
+    assert_eq!(host.offer(&mut session, &input), INPUT_BYTES);
+    assert_eq!((session.phase, host.counters.overfull), (Phase::Closing, 1));
+    assert_eq!(session.queue.slices(&host.pool).flatten().copied().collect::<Vec<u8>>(), b"wordtoo much");
+}
+
+#[test]
+fn full_input_is_not_overfull_while_the_application_wants_room() {
+    let (mut host, mut session) = opened();
+    host.offer(&mut session, b"f");
+    assert_eq!(host.offer(&mut session, &[b'?'; INPUT_BYTES]), 0);
+    assert_eq!((session.phase, host.counters.overfull), (Phase::Open, 0));
+}
+
+#[test]
+fn the_end_gives_everything_back() {
+    for how in [Closed::Finished, Closed::ResetByPeer, Closed::TimedOut, Closed::Aborted] {
+        let (mut host, mut session) = opened();
+        host.offer(&mut session, b"ww");
+        assert!(session.queue.len() < CHUNK_BYTES as u64 && !session.holds_nothing());
+        host.inputs.keep(&mut session.kept, b"half");
+        host.end(session, how);
+        assert_eq!((host.pool.free(), host.app.closed), ((128, 128), vec![how]));
+        assert_eq!(host.inputs.free(), (2, 2));
+        let ends = ["closed_finished", "closed_reset_by_peer", "closed_timed_out", "closed_aborted"];
+        let counted: u64 = host.counters.iter().filter(|(name, _)| ends.contains(name)).map(|(_, n)| n).sum();
+        assert_eq!(counted, 1);
+    }
+}

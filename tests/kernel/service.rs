@@ -1,0 +1,295 @@
+//! A small line protocol and a worker that serves it: what the tests of the kernel transport talk to.
+//!
+//! | line | answer |
+//! |---|---|
+//! | `echo TEXT` | `TEXT` |
+//! | `stream N` | N times [`piece`] |
+//! | `later MS` | `done`, after MS milliseconds |
+//! | `close` | `bye`, then the connection closes |
+//! | `abort` | none: the connection is reset |
+
+use crossbeam_channel::{Receiver, unbounded};
+use rustix::net::sockopt;
+use simoom::control::{Order, Orders, mailbox};
+use simoom::hosted::Hosted;
+use simoom::kernel::thread::{Failure, spawn};
+use simoom::kernel::{Listener, Server, Settings};
+use simoom::metrics::{Board, Sheet};
+use simoom_stack::{Application, Closed, Duration as After, Opened, Reply};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::LazyLock;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Nothing that a test waits for takes longer than this, however busy the machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What `stream` sends: no part of it looks like another.
+pub(crate) fn piece() -> &'static [u8] {
+    static PIECE: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0u32..16 * 1024).flat_map(|i| i.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect());
+    &PIECE
+}
+
+#[derive(Default)]
+pub(crate) struct Lines {
+    draining: bool,
+    opened: u64,
+    ended: u64,
+    unix_seconds: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Line {
+    pieces: u32,
+    waits: bool,
+}
+
+impl Lines {
+    /// Sends what is left of a stream, as far as there is room.
+    fn stream(&self, conn: &mut Line, reply: &mut Reply<'_, &'static [u8]>) -> bool {
+        while conn.pieces > 0 {
+            if !reply.has_room() {
+                return false;
+            }
+            reply.share(piece(), 0..piece().len());
+            conn.pieces -= 1;
+            if conn.pieces == 0 && self.draining {
+                reply.close();
+            }
+        }
+        true
+    }
+
+    fn line(&self, conn: &mut Line, line: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        let text = std::str::from_utf8(line).unwrap_or("");
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match word {
+            "echo" => {
+                reply.copy(rest.as_bytes());
+                reply.share(b"\n", 0..1);
+            }
+            "stream" => conn.pieces = rest.parse().unwrap_or(0),
+            "later" => {
+                conn.waits = true;
+                reply.set_timeout(Some(After::from_millis(rest.parse().unwrap_or(0))));
+            }
+            "close" => {
+                reply.copy(b"bye\n");
+                reply.close();
+            }
+            _ => reply.abort(),
+        }
+    }
+}
+
+impl Application for Lines {
+    type Blob = &'static [u8];
+    type Conn = Line;
+
+    fn opened(&mut self, _: &mut Line, opened: Opened, _: &mut Reply<'_, &'static [u8]>) {
+        assert!(opened.local_port != 0 && !opened.active && self.unix_seconds > 1_600_000_000);
+        self.opened += 1;
+    }
+
+    fn received(&mut self, conn: &mut Line, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
+        let mut consumed = 0;
+        while self.stream(conn, reply) {
+            let Some(n) = bytes[consumed..].iter().position(|byte| *byte == b'\n') else { break };
+            if !reply.has_room() {
+                break;
+            }
+            self.line(conn, &bytes[consumed..consumed + n], reply);
+            consumed += n + 1;
+        }
+        consumed
+    }
+
+    fn overfull(&mut self, _: &mut Line, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        assert_eq!(bytes.len(), simoom::kernel::INPUT_BYTES);
+        reply.copy(b"overfull\n");
+        reply.close();
+    }
+
+    fn resumed(&mut self, conn: &mut Line, reply: &mut Reply<'_, &'static [u8]>) {
+        self.stream(conn, reply);
+    }
+
+    fn timeout(&mut self, conn: &mut Line, reply: &mut Reply<'_, &'static [u8]>) {
+        conn.waits = false;
+        reply.copy(b"done\n");
+        if self.draining {
+            reply.close();
+        }
+    }
+
+    fn closed(&mut self, _: &mut Line, _: Closed) {
+        self.ended += 1;
+    }
+}
+
+impl Hosted for Lines {
+    fn clock(&mut self, unix_seconds: u64) {
+        self.unix_seconds = unix_seconds;
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    fn idle(&self, conn: &Line) -> bool {
+        !conn.waits && conn.pieces == 0
+    }
+
+    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+        sink("application_opened", self.opened);
+        sink("application_closed", self.ended);
+    }
+}
+
+/// Workers that serve [`Lines`] on one port of the loopback address, until this is dropped.
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    pub(crate) board: Board,
+    orders: Vec<Orders>,
+    threads: Vec<JoinHandle<()>>,
+    failures: Receiver<Failure>,
+}
+
+impl Service {
+    pub(crate) fn start(settings: &Settings) -> Service {
+        Service::start_workers(settings, 1, "127.0.0.1:0".parse().unwrap())
+    }
+
+    pub(crate) fn start_workers(settings: &Settings, workers: usize, address: SocketAddr) -> Service {
+        let (sender, failures) = unbounded();
+        let listeners = Listener::bind(address, workers, 4096).unwrap();
+        let address = listeners[0].address();
+        let (mut all_orders, mut threads, mut board) = (Vec::new(), Vec::new(), Board::default());
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let (orders, mailbox) = mailbox().unwrap();
+            let name = format!("kernel {number}");
+            let sheet = Sheet::new(&name);
+            board.sheets.push(sheet.clone());
+            let server = Server::new(settings, vec![listener], Lines::default(), mailbox, sheet).unwrap();
+            threads.push(spawn(name, None, sender.clone(), move || server.run()).unwrap());
+            all_orders.push(orders);
+        }
+        Service { address, board, orders: all_orders, threads, failures }
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::new(TcpStream::connect(self.address).unwrap())
+    }
+
+    /// A client whose kernel takes little more than it reads.
+    pub(crate) fn connect_narrow(&self) -> Client {
+        use rustix::net::{AddressFamily, SocketType, connect, socket};
+        let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        sockopt::set_socket_recv_buffer_size(&fd, 4096).unwrap();
+        connect(&fd, &self.address).unwrap();
+        Client::new(TcpStream::from(fd))
+    }
+
+    /// The published value of a counter.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        self.board.totals().iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
+    }
+
+    /// Waits until the counters are as `condition` says.
+    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn(&Service) -> bool) {
+        let start = Instant::now();
+        while !condition(self) {
+            assert!(start.elapsed() < PATIENCE, "{what} did not come; counters: {:?}", self.board.totals());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(crate) fn wait_for(&self, name: &str, value: u64) {
+        self.wait_until(&format!("{name} = {value}"), |service| service.count(name) == value);
+    }
+
+    pub(crate) fn drain(&self, at_most: Duration) {
+        self.orders.iter().for_each(|orders| orders.send(Order::Drain(at_most)));
+    }
+
+    /// Waits for the end of all workers; none may have failed.
+    pub(crate) fn join(&mut self) {
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+        assert_eq!(self.failures.try_recv().ok(), None);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.drain(Duration::ZERO);
+        if !std::thread::panicking() {
+            self.join();
+            assert_eq!(self.count("application_opened"), self.count("application_closed"));
+            assert_eq!(self.count("application_opened"), self.count("connections_accepted"));
+            assert_eq!(self.count("connections_open"), 0);
+        }
+    }
+}
+
+/// One connection to a [`Service`].
+pub(crate) struct Client(pub(crate) TcpStream);
+
+impl Client {
+    pub(crate) fn new(stream: TcpStream) -> Client {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Client(stream)
+    }
+
+    pub(crate) fn send(&mut self, text: impl AsRef<[u8]>) {
+        self.0.write_all(text.as_ref()).unwrap();
+    }
+
+    pub(crate) fn expect(&mut self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        let mut got = vec![0; text.len()];
+        let mut filled = 0;
+        while filled < got.len() {
+            match self.0.read(&mut got[filled..]) {
+                Ok(n) if n > 0 => filled += n,
+                other => panic!("{other:?} after {filled} bytes of {}", got.len()),
+            }
+        }
+        assert!(got == text, "got {:?}", String::from_utf8_lossy(&got[..got.len().min(200)]));
+    }
+
+    pub(crate) fn expect_pieces(&mut self, count: usize) {
+        (0..count).for_each(|_| self.expect(piece()));
+    }
+
+    /// A request and its answer.
+    pub(crate) fn ask(&mut self, text: &str) {
+        self.send(format!("echo {text}\n"));
+        self.expect(format!("{text}\n"));
+    }
+
+    /// Nothing more comes, and that in order.
+    pub(crate) fn expect_end(&mut self) {
+        assert_eq!(self.0.read(&mut [0; 1]).unwrap(), 0);
+    }
+
+    /// Whatever still comes, in the end the server resets the connection.
+    pub(crate) fn expect_reset(&mut self) {
+        let mut buf = vec![0; 65_536];
+        loop {
+            match self.0.read(&mut buf) {
+                Ok(0) => panic!("closed in order"),
+                Ok(_) => {}
+                Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+            }
+        }
+    }
+
+    /// Closes with a reset.
+    pub(crate) fn reset(self) {
+        sockopt::set_socket_linger(&self.0, Some(Duration::ZERO)).unwrap();
+    }
+}

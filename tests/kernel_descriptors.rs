@@ -1,0 +1,35 @@
+//! Running out of file descriptors: a test alone in its process, because the limit is the process's.
+
+#[path = "kernel/service.rs"]
+#[allow(dead_code, reason = "the other tests of the kernel transport use all of it")]
+mod service;
+
+use rustix::net::{AddressFamily, SocketType, connect, socket};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service::{Client, Service};
+use simoom::kernel::Settings;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+#[test]
+fn without_descriptors_clients_wait_and_the_worker_does_not_spin() {
+    let service = Service::start(&Settings::for_connections(64));
+    let sockets: Vec<OwnedFd> =
+        (0..8).map(|_| socket(AddressFamily::INET, SocketType::STREAM, None).unwrap()).collect();
+    let limit = getrlimit(Resource::Nofile);
+    let first_three = sockets[7].as_raw_fd() as u64 + 1 + 3;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(first_three), ..limit }).unwrap();
+    let connected = sockets.into_iter().map(|fd| {
+        connect(&fd, &service.address).unwrap();
+        Client::new(TcpStream::from(fd))
+    });
+    let mut clients: Vec<Client> = connected.collect();
+    service.wait_until("several pauses", |service| service.count("accept_pauses") >= 5);
+    assert_eq!(service.count("connections_accepted"), 3);
+    assert!(service.count("wait_calls") < 200, "{}", service.count("wait_calls"));
+    clients[..3].iter_mut().for_each(|client| client.ask("served meanwhile"));
+
+    setrlimit(Resource::Nofile, limit).unwrap();
+    clients.iter_mut().for_each(|client| client.ask("served in the end"));
+    assert_eq!(service.count("accept_errors"), 0);
+}
