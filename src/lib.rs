@@ -4,6 +4,7 @@ pub mod admin;
 pub mod af_xdp;
 pub mod app;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod control;
 pub mod demo;
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod netns;
 pub mod probe;
 pub mod serve;
+pub mod thread;
 pub mod worker;
 
 pub use error::{Error, Result};

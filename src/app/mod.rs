@@ -8,6 +8,7 @@ pub mod http;
 #[doc(hidden)]
 pub mod testing;
 
+use crate::hosted::Hosted;
 use content::Content;
 use http::Http;
 use simoom_stack::{Application, Closed, Opened, Reply};
@@ -59,20 +60,28 @@ impl Services {
     pub fn new(ports: &[(u16, Service)], content: Arc<Content>, http: http::Options) -> Services {
         Services { ports: ports.into(), http: Http::new(content, http) }
     }
+}
 
-    /// Tells the time of day; to be called at least once before the first connection and then about once a second.
-    pub fn clock(&mut self, unix_seconds: u64) {
+impl Hosted for Services {
+    fn clock(&mut self, unix_seconds: u64) {
         self.http.clock(unix_seconds);
     }
 
-    /// Every connection ends with its next answer. The transport closes those that wait for a request.
-    pub fn drain(&mut self) {
+    fn drain(&mut self) {
         self.http.drain();
     }
 
-    /// The counters of all services, each with its name.
-    pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-        self.http.counters().iter()
+    fn idle(&self, conn: &Conn) -> bool {
+        match conn {
+            Conn::Http(conn) => conn.is_between_requests(),
+            Conn::Unserved => true,
+        }
+    }
+
+    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+        for (name, value) in self.http.counters().iter() {
+            sink(name, value);
+        }
     }
 }
 
@@ -141,7 +150,9 @@ mod tests {
         let mut line = Line::open(services(), 8080);
         line.offer(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(line.take().starts_with(b"HTTP/1.1 200 OK\r\n"));
-        assert!(line.app.counters().any(|count| count == ("http_requests", 1)));
+        let mut requests = None;
+        line.app.publish(&mut |name, value| requests = requests.or((name == "http_requests").then_some(value)));
+        assert_eq!(requests, Some(1));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! connections they are for. Never blocks but in epoll_wait(2), and there until the next deadline.
 
 use super::Settings;
-use super::clock::{Clock, NEVER, millis};
 use super::counters::Counters;
 use super::deadline::Wheel;
 use super::input::{INPUT_BYTES, Inputs};
@@ -11,6 +10,7 @@ use super::session::{Due, Host, Session};
 use super::table::{Key, Table};
 use super::turns::Turns;
 use super::visit::{Next, Socket, visit, write};
+use crate::clock::{Clock, NEVER, millis};
 use crate::control::{Mailbox, Order};
 use crate::hosted::Hosted;
 use crate::metrics::{Count, Sheet};

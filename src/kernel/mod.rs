@@ -23,7 +23,6 @@
 //!
 //! All memory is fixed when a [`Server`] is made: see [`Settings::memory_bytes`].
 
-mod clock;
 mod counters;
 mod deadline;
 mod epoll;
@@ -31,7 +30,6 @@ mod input;
 pub mod listener;
 mod session;
 mod table;
-pub mod thread;
 mod turns;
 mod visit;
 

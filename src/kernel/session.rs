@@ -4,9 +4,9 @@
 //! [`Wishes`]), the connection's phase and deadlines. Nothing here makes a system call or knows of readiness:
 //! `S`, the transport's own part of a connection, is only carried along.
 
-use super::clock::{NEVER, millis};
 use super::counters::Counters;
 use super::input::{INPUT_BYTES, Inputs, Kept};
+use crate::clock::{NEVER, millis};
 use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::time::Duration;

@@ -1,1 +1,211 @@
-//! To come.
+//! The per-core loop: the one place where frames, stack and application meet.
+//!
+//! A [`Worker`] owns one or more receive queues, a [`Stack`] and an application, and nothing of it is shared. Each
+//! turn of [`Worker::run`] reads the clock once and then goes down the list and out again:
+//!
+//! 1. [`inbound`]: up to [`BURST`](crate::af_xdp::BURST) frames from each queue become packets for the stack, which
+//!    hands requests to the application where they lie;
+//! 2. [`handover`]: packets that reached the wrong worker are passed on, those passed here are taken;
+//! 3. timers, then the flush: the stack writes what is to be sent straight into free frames ([`outbound`]);
+//! 4. the kernel is told of the frames to send, and those sent come back to the pool.
+//!
+//! With nothing to do it spins for a moment and then sleeps in poll(2) until a packet, an order or a deadline
+//! ([`idle`]).
+
+pub mod handover;
+mod idle;
+mod inbound;
+mod outbound;
+
+use crate::af_xdp::{self, Frame, FramePool, Queue};
+use crate::clock::Clock;
+use crate::control::{Mailbox, Order};
+use crate::hosted::Hosted;
+use crate::metrics::{Count, Sheet};
+use handover::Handover;
+use idle::Idle;
+pub use idle::MAX_QUEUES;
+use outbound::Outbound;
+use simoom_stack::{Config, Instant, Stack};
+use std::io;
+use std::sync::Arc;
+
+/// How old published counters may get while there is work, in microseconds.
+const PUBLISH_US: u64 = 250_000;
+/// How often a draining worker looks for connections that have become idle, in microseconds.
+const DRAIN_LOOK_US: u64 = 5_000;
+
+/// What a worker is made of.
+pub struct Parts<A> {
+    /// Its receive queues, at least one; the first one also transmits.
+    pub queues: Vec<(Queue, FramePool)>,
+    /// The application.
+    pub app: A,
+    /// The stack's configuration.
+    pub stack: Config,
+    /// The ports that the application serves.
+    pub ports: Vec<u16>,
+    /// The way to and from the other workers of the device.
+    pub handover: Handover,
+    /// Orders from the control thread.
+    pub mailbox: Mailbox,
+    /// Where counters are published.
+    pub sheet: Arc<Sheet>,
+    /// Never sleep.
+    pub busy_poll: bool,
+}
+
+/// A worker, ready to [`run`](Worker::run).
+pub struct Worker<A: Hosted> {
+    stack: Stack<A>,
+    app: A,
+    outbound: Outbound,
+    frames: Vec<Frame>,
+    handover: Handover,
+    mailbox: Mailbox,
+    clock: Clock,
+    now_us: u64,
+    idle: Idle,
+    drain: Option<Drain>,
+    publisher: Publisher,
+}
+
+/// An order to drain that is being carried out.
+#[derive(Clone, Copy)]
+struct Drain {
+    until_us: u64,
+    look_at_us: u64,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    GoOn,
+    Done,
+}
+
+impl<A: Hosted> Worker<A> {
+    /// Takes all the memory that the worker will ever use.
+    pub fn new(parts: Parts<A>) -> Worker<A> {
+        let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll } = parts;
+        stack.reports_strays = handover.has_others();
+        let mut stack = Stack::new(stack, Instant::ZERO);
+        for port in ports {
+            stack.listen(port);
+        }
+        Worker {
+            stack,
+            app,
+            outbound: Outbound::new(queues),
+            frames: Vec::with_capacity(4 * af_xdp::BURST),
+            handover,
+            mailbox,
+            clock: Clock::new(),
+            now_us: 0,
+            idle: Idle::new(busy_poll),
+            drain: None,
+            publisher: Publisher { sheet, counts: Vec::with_capacity(256), next_us: 0, stale: true },
+        }
+    }
+
+    /// Serves until an order to drain has been carried out, or the device is gone.
+    pub fn run(mut self) -> io::Result<()> {
+        self.tick();
+        while self.control() == Turn::GoOn {
+            let taken = self.receive() + self.take_handed_over();
+            let now = self.now();
+            self.stack.expire(now, &mut self.app, &mut self.outbound);
+            self.stack.flush(now, &mut self.app, &mut self.outbound);
+            self.outbound.flush().map_err(io::Error::other)?;
+            if taken > 0 {
+                self.idle.worked(self.now_us);
+                self.publisher.stale = true;
+            } else {
+                self.rest()?;
+            }
+            self.tick();
+        }
+        self.stack.abort_all(&mut self.app, &mut self.outbound);
+        self.outbound.flush().map_err(io::Error::other)?;
+        self.publish();
+        Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(self.now_us as i64)
+    }
+
+    /// The one reading of the clock in a turn.
+    fn tick(&mut self) {
+        self.now_us = self.clock.now_us();
+        if let Some(unix_seconds) = self.clock.new_second(self.now_us / 1000) {
+            self.app.clock(unix_seconds);
+        }
+    }
+
+    /// Orders, draining and publishing.
+    fn control(&mut self) -> Turn {
+        if let Some(Order::Drain(limit)) = self.mailbox.take()
+            && self.drain.is_none()
+        {
+            let until_us = self.now_us.saturating_add(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
+            self.drain = Some(Drain { until_us, look_at_us: 0 });
+            self.stack.stop_accepting();
+            self.app.drain();
+        }
+        if self.publisher.stale && self.now_us >= self.publisher.next_us {
+            self.publish();
+        }
+        self.go_on_draining()
+    }
+
+    fn go_on_draining(&mut self) -> Turn {
+        let Some(drain) = &mut self.drain else { return Turn::GoOn };
+        if self.now_us >= drain.look_at_us {
+            drain.look_at_us = self.now_us + DRAIN_LOOK_US;
+            let app = &self.app;
+            self.stack.close_idle(|conn| app.idle(conn));
+        }
+        if self.stack.connections() == 0 || self.now_us >= drain.until_us { Turn::Done } else { Turn::GoOn }
+    }
+
+    /// Nothing came: spins on, or sleeps until something does.
+    fn rest(&mut self) -> io::Result<()> {
+        if self.idle.spins(self.now_us) {
+            std::hint::spin_loop();
+            return Ok(());
+        }
+        if self.publisher.stale {
+            self.publish();
+            self.publisher.stale = false;
+        }
+        let stack_us = self.stack.next_deadline().map(|after| after.total_micros());
+        let drain_us = self.drain.map(|_| DRAIN_LOOK_US);
+        // What the kernel did not take at once is offered again soon.
+        let unsent_us = (self.outbound.unsent() > 0).then_some(1000);
+        let sleep_us = [stack_us, drain_us, unsent_us].into_iter().flatten().min();
+        self.idle.sleep(self.outbound.queues(), &self.mailbox, sleep_us)
+    }
+
+    fn publish(&mut self) {
+        self.publisher.next_us = self.now_us + PUBLISH_US;
+        let counts = &mut self.publisher.counts;
+        counts.clear();
+        let (counters, drops) = self.stack.counters();
+        counts.push(("connections_open", self.stack.connections() as u64));
+        counts.extend(counters.iter().chain(drops.iter()));
+        counts.extend(self.handover.counters().iter());
+        self.outbound.count(counts);
+        self.app.publish(&mut |name, value| counts.push((name, value)));
+        self.publisher.sheet.publish(counts.iter().copied());
+    }
+}
+
+/// The published counters and when they go out next.
+struct Publisher {
+    sheet: Arc<Sheet>,
+    counts: Vec<Count>,
+    next_us: u64,
+    /// Something was counted since they went out.
+    stale: bool,
+}

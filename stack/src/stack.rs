@@ -647,13 +647,13 @@ impl<A: Application> Stack<A> {
         self.accepts = false;
     }
 
-    /// Closes every connection that nothing is queued for and nothing kept: nobody waits for anything there. Call
-    /// again for those that have finished since.
-    pub fn close_idle(&mut self) {
+    /// Closes every connection that nothing is queued for, nothing is kept for, and that `may_close` agrees to: nobody
+    /// waits for anything there. Call again for those that have finished since.
+    pub fn close_idle(&mut self, may_close: impl Fn(&A::Conn) -> bool) {
         for id in 0..self.tcbs.len() as u32 {
             let tcb = &mut self.tcbs[id as usize];
             let is_open = tcb.hot.state == State::Established && !tcb.hot.marks.has(Marks::CLOSING);
-            if is_open && tcb.hot.queue.is_empty() && tcb.cold.kept.is_empty() {
+            if is_open && tcb.hot.queue.is_empty() && tcb.cold.kept.is_empty() && may_close(&tcb.conn) {
                 tcb.close(&mut self.shared);
                 self.shared.make_ready(&mut tcb.hot, id);
             }

@@ -65,6 +65,13 @@ pub(super) enum Subject {
     Page(Status),
 }
 
+impl Conn {
+    /// Whether no request is under way: nothing of the next one's head has come, and no content is left to read past.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        matches!(self.phase, Phase::Head(_))
+    }
+}
+
 impl Http {
     /// Sets the deadline for what the connection waits for now, unless it waits for that already.
     #[inline]

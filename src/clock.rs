@@ -1,29 +1,34 @@
-//! The clocks of a worker: in come readings of the system's clocks, out go milliseconds since the worker started
-//! and, when it has changed, the second of the day. Never wakes anybody.
+//! The clocks of a worker: in come readings of the system's clocks, out go the time since the worker started and,
+//! when it has changed, the second of the day. Never wakes anybody.
 
 use std::time::{Duration, Instant, SystemTime};
 
 /// A deadline that never comes.
-pub(super) const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 
-pub(super) struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     next_second_ms: u64,
 }
 
 impl Clock {
-    pub(super) fn new() -> Clock {
+    pub(crate) fn new() -> Clock {
         Clock { start: Instant::now(), next_second_ms: 0 }
     }
 
     /// Milliseconds since the start, rounded down.
-    pub(super) fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
+    }
+
+    /// Microseconds since the start.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
     }
 
     /// The Unix time in seconds if it may have changed since it was last told. Reads the system's clock only
     /// then, so a step of that clock is noticed within a second.
-    pub(super) fn new_second(&mut self, now_ms: u64) -> Option<u64> {
+    pub(crate) fn new_second(&mut self, now_ms: u64) -> Option<u64> {
         if now_ms < self.next_second_ms {
             return None;
         }
@@ -34,7 +39,7 @@ impl Clock {
 }
 
 /// Whole milliseconds, rounded up so that no deadline comes early.
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(NEVER)
 }
 

@@ -1,0 +1,53 @@
+//! The kernel transport's part of a server: alone with a worker a core, or one worker beside AF_XDP.
+
+use super::{Common, Running, Server, plan};
+use crate::control::mailbox;
+use crate::error::{Error, Result};
+use crate::kernel::{self, Listener};
+use crate::metrics::Sheet;
+use crate::thread;
+use std::net::SocketAddr;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u16 = 4096;
+
+impl Server {
+    /// Serves through kernel sockets alone: one worker a core.
+    pub(super) fn start_kernel(&mut self, common: &Common<'_>) -> Result<()> {
+        let config = common.config;
+        let workers = config.cores.len();
+        plan::check_kernel(config, &common.content, workers)?;
+        let cores: Vec<Option<usize>> = config.cores.iter().copied().map(Some).collect();
+        let bound = self.start_kernel_workers(common, config.connections, &cores)?;
+        self.transport = format!("kernel sockets over epoll, {}", super::xdp::count(workers, "worker"));
+        self.addresses = vec![bound];
+        Ok(())
+    }
+
+    /// Starts one kernel worker for each of `cores` on the configured address; returns the address with its port.
+    pub(super) fn start_kernel_workers(
+        &mut self,
+        common: &Common<'_>,
+        connections: u32,
+        cores: &[Option<usize>],
+    ) -> Result<SocketAddr> {
+        let address = common.config.http;
+        let listeners = Listener::bind(address, cores.len(), BACKLOG)
+            .map_err(|error| Error::failed(format!("--http {address}: {error}")))?;
+        let bound = listeners.first().map_or(address, Listener::address);
+        let settings = plan::kernel_settings(common.config, connections, cores.len());
+        for (index, (listener, core)) in listeners.into_iter().zip(cores).enumerate() {
+            let name = format!("kernel {index}");
+            let cannot = |error| Error::because(format!("starting worker {name}"), error);
+            let (orders, mailbox) = mailbox().map_err(cannot)?;
+            let sheet = Sheet::new(&name);
+            let app = common.services(bound.port());
+            let server =
+                kernel::Server::new(&settings, vec![listener], app, mailbox, sheet.clone()).map_err(cannot)?;
+            let thread = thread::spawn(name.clone(), *core, common.failures.clone(), move || server.run());
+            self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
+            self.board.sheets.push(sheet);
+        }
+        Ok(bound)
+    }
+}

@@ -1,0 +1,178 @@
+//! `simoom serve`: the parts joined, run until told to stop, and taken apart again in order.
+//!
+//! [`start`] makes a [`Server`] of a checked configuration: content is loaded, the memory plan is checked, the device
+//! is opened, workers are started, and only then is traffic claimed. [`Server::stop`] goes the other way: workers
+//! drain while their traffic is still claimed, then the program comes off. A worker that fails is reported by
+//! [`Server::failed`]; the process goes down with that reason rather than leave a queue unserved.
+
+mod kernel;
+mod plan;
+mod signals;
+mod xdp;
+
+use crate::admin::Admin;
+use crate::app::content::Content;
+use crate::app::{Service, Services, http};
+use crate::config::{self, Transport};
+use crate::control::{Order, Orders};
+use crate::error::{Error, Result};
+use crate::metrics::{Board, Count};
+use crate::thread::Failure;
+use crossbeam_channel::{Receiver, Sender, select};
+use simoom_stack::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Serves as `config` says, until SIGTERM or SIGINT.
+pub fn run(config: &config::Serve) -> Result<()> {
+    let signals = signals::watch()?;
+    let server = start(config)?;
+    tracing::info!(transport = %server.transport, addresses = ?server.addresses, "serving");
+    let outcome = select! {
+        recv(signals) -> signal => {
+            tracing::info!(signal = signal.unwrap_or_default(), limit = ?config.timeouts.drain, "draining");
+            Ok(())
+        }
+        recv(server.failures) -> failure => Err(match failure {
+            Ok(failure) => failed(&failure),
+            Err(_) => Error::failed("all workers have ended"),
+        }),
+    };
+    let totals = server.stop(config.timeouts.drain)?;
+    tracing::info!(requests = total(&totals, "http_requests"), "stopped");
+    outcome
+}
+
+/// One counter of many.
+fn total(counts: &[Count], name: &str) -> u64 {
+    counts.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
+}
+
+fn failed(failure: &Failure) -> Error {
+    Error::failed(format!("worker {}: {}", failure.worker, failure.reason))
+}
+
+/// Workers at work.
+pub struct Server {
+    /// Which transport serves, in words: "AF_XDP, generic mode, 1 queue".
+    pub transport: String,
+    /// Where clients reach it.
+    pub addresses: Vec<SocketAddr>,
+    /// Told when a worker ends before it should.
+    pub failures: Receiver<Failure>,
+    workers: Vec<Running>,
+    device: Option<xdp::Claimed>,
+    board: Board,
+    admin: Option<Admin>,
+}
+
+/// A worker's thread and the way to give it orders.
+struct Running {
+    orders: Orders,
+    thread: JoinHandle<()>,
+}
+
+/// What all workers of a server are made from.
+struct Common<'a> {
+    config: &'a config::Serve,
+    content: Arc<Content>,
+    failures: Sender<Failure>,
+}
+
+impl Common<'_> {
+    /// A fresh application for one worker.
+    fn services(&self, port: u16) -> Services {
+        let config::Timeouts { header, idle, .. } = self.config.timeouts;
+        let timeouts =
+            http::Timeouts { head: Duration::from(header), idle: Duration::from(idle), ..Default::default() };
+        let options = http::Options { timeouts, ..http::Options::default() };
+        Services::new(&[(port, Service::Http)], self.content.clone(), options)
+    }
+}
+
+/// Starts serving as `config` says, in the network namespace of the calling thread.
+pub fn start(config: &config::Serve) -> Result<Server> {
+    let limit_bytes =
+        config.memory_limit_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let content =
+        Content::load(config.root.as_deref(), limit_bytes).map_err(|error| Error::usage(error.to_string()))?;
+    let (failures, failed) = crossbeam_channel::unbounded();
+    let common = Common { config, content: Arc::new(content), failures };
+    let mut server = Server {
+        transport: String::new(),
+        addresses: Vec::new(),
+        failures: failed,
+        workers: Vec::new(),
+        device: None,
+        board: Board::default(),
+        admin: None,
+    };
+    let started = server.start_transport(&common).and_then(|()| server.start_admin(config));
+    match started {
+        Ok(()) => Ok(server),
+        Err(error) => {
+            // What was started is stopped; the reason to report is the first.
+            let _ = server.stop(std::time::Duration::ZERO);
+            Err(error)
+        }
+    }
+}
+
+impl Server {
+    /// Takes the best transport that works, and says in one line which and why not a better one.
+    fn start_transport(&mut self, common: &Common<'_>) -> Result<()> {
+        let config = common.config;
+        let Some(interface) = config.interface.as_deref() else { return self.start_kernel(common) };
+        let opened = match config.transport {
+            Transport::Epoll => return self.start_kernel(common),
+            Transport::Xdp => xdp::open(common, interface)?,
+            Transport::Auto => match xdp::open_if_possible(common, interface)? {
+                Ok(opened) => opened,
+                Err(reason) => {
+                    tracing::warn!(interface, reason, "serving through kernel sockets, not AF_XDP");
+                    return self.start_kernel(common);
+                }
+            },
+        };
+        self.start_xdp(common, opened)
+    }
+
+    fn start_admin(&mut self, config: &config::Serve) -> Result<()> {
+        if let Some(address) = config.admin {
+            let cannot = |error| Error::failed(format!("--admin {address}: {error}"));
+            self.admin = Some(Admin::start(address, self.board.clone()).map_err(cannot)?);
+        }
+        Ok(())
+    }
+
+    /// The counters of all workers, summed, and those of the steering program.
+    pub fn totals(&self) -> Vec<Count> {
+        let mut totals = self.board.totals();
+        totals.extend(self.device.iter().flat_map(xdp::Claimed::counters));
+        totals
+    }
+
+    /// Where `/metrics` is served, if it is.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// Stops accepting, lets open responses finish for at most `limit`, closes, detaches. Returns the last counters.
+    pub fn stop(mut self, limit: std::time::Duration) -> Result<Vec<Count>> {
+        for worker in &self.workers {
+            worker.orders.send(Order::Drain(limit));
+        }
+        let mut outcome = Ok(());
+        for worker in self.workers.drain(..) {
+            if worker.thread.join().is_err() {
+                outcome = Err(Error::failed("a worker thread could not be joined"));
+            }
+        }
+        let totals = self.totals();
+        if let Ok(failure) = self.failures.try_recv() {
+            outcome = Err(failed(&failure));
+        }
+        outcome.map(|()| totals)
+    }
+}

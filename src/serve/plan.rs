@@ -1,0 +1,59 @@
+//! The memory plans of both transports: what each worker's tables and pools take, for so many connections.
+
+use crate::af_xdp::OpenOptions;
+use crate::app::Services;
+use crate::app::content::Content;
+use crate::config;
+use crate::error::Result;
+use crate::kernel::Settings;
+use crate::limits::{self, Limit, Plan};
+use simoom_stack::Limits;
+
+/// Limits of one of `workers` stacks that hold `connections` together.
+pub(super) fn stack_limits(connections: u32, workers: u32) -> Limits {
+    Limits::for_connections(connections.div_ceil(workers).min(Limits::MAX))
+}
+
+/// Bounds of one of `workers` kernel workers that hold `connections` together.
+pub(super) fn kernel_settings(config: &config::Serve, connections: u32, workers: usize) -> Settings {
+    let each = (connections as usize).div_ceil(workers);
+    Settings { send_timeout: config.timeouts.send, ..Settings::for_connections(each) }
+}
+
+/// Checks what `workers` stacks on a device of `queues` queues take, a kernel worker beside them.
+pub(super) fn check_xdp(
+    config: &config::Serve,
+    content: &Content,
+    options: &OpenOptions,
+    queues: u32,
+    workers: u32,
+    beside: u32,
+) -> Result<()> {
+    let plan = |connections| {
+        let mut plan = Plan::new().add("content", 1, content.memory_bytes());
+        plan = plan.add("packet memory", queues as usize, options.memory_bytes(1));
+        for (what, count, bytes) in stack_limits(connections, workers).memory::<Services>() {
+            let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
+            plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
+        }
+        let beside = kernel_settings(config, connections.min(beside), 1);
+        plan.add("the kernel worker beside", 1, beside.memory_bytes::<Services>())
+    };
+    check(config, plan)
+}
+
+/// Checks what `workers` kernel workers take.
+pub(super) fn check_kernel(config: &config::Serve, content: &Content, workers: usize) -> Result<()> {
+    let plan = |connections| {
+        let settings = kernel_settings(config, connections, workers);
+        let plan = Plan::new().add("content", 1, content.memory_bytes());
+        plan.add("kernel workers", workers, settings.memory_bytes::<Services>())
+    };
+    check(config, plan)
+}
+
+fn check(config: &config::Serve, plan: impl Fn(u32) -> Plan) -> Result<()> {
+    let plan = limits::check(Limit::from_flag(config.memory_limit_bytes), config.connections, plan)?;
+    tracing::info!("memory plan for {} connections\n{plan}", config.connections);
+    Ok(())
+}

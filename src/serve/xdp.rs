@@ -1,0 +1,227 @@
+//! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once they run.
+
+use super::{Common, Running, Server, plan};
+use crate::af_xdp::{Claim, Device, FramePool, Mode, OpenOptions, Queue, rx_queues};
+use crate::config::{self, Transport, XdpMode};
+use crate::control::{self, Mailbox, Orders};
+use crate::error::{Error, Result};
+use crate::metrics::{Count, Sheet};
+use crate::worker::{self, Parts, Worker};
+use crate::{netns, probe, thread};
+use simoom_stack::{Address, ChecksumPolicy, Config, LocalAddress};
+use std::net::{IpAddr, SocketAddr};
+
+/// Connections of the kernel worker that serves clients who do not come through the claimed interface.
+const BESIDE_CONNECTIONS: u32 = 1024;
+
+/// A device with what was claimed on it. Dropping it takes the program off the interface.
+pub(super) struct Claimed {
+    device: Device,
+}
+
+impl Claimed {
+    /// The steering program's counters.
+    pub(super) fn counters(&self) -> Vec<Count> {
+        self.device.counters().map(Iterator::collect).unwrap_or_default()
+    }
+}
+
+/// An opened device, before anything runs on it or is claimed.
+pub(super) struct Opened {
+    device: Device,
+    queues: Vec<(Queue, FramePool)>,
+    workers: usize,
+    stack: Config,
+    served: Vec<Served>,
+}
+
+/// Opens an interface if this machine can; else the reason why not, for `--transport auto` to go on without.
+/// Configuration that cannot be carried out is an error all the same.
+pub(super) fn open_if_possible(common: &Common<'_>, interface: &str) -> Result<Result<Opened, String>> {
+    let facts = probe::facts(Some(interface))?;
+    let choice = facts.interfaces.into_iter().next().map(|probed| probed.choice);
+    if let Some(choice) = choice.filter(|choice| choice.transport == Transport::Epoll) {
+        return Ok(Err(choice.reason));
+    }
+    match open(common, interface) {
+        Err(Error::Failed(reason)) => Ok(Err(reason)),
+        outcome => outcome.map(Ok),
+    }
+}
+
+/// Opens an interface: all of its queues, in the best mode that works.
+pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
+    let config = common.config;
+    let failed = |error| Error::failed(format!("--interface {interface}: {error}"));
+    let facts = netns::interface(interface).map_err(failed)?;
+    let served = served(config, &facts)?;
+    let queues = rx_queues(interface).map_err(|error| Error::failed(error.to_string()))?;
+    let workers = (queues as usize).min(config.cores.len());
+    check_sleepable(queues as usize, workers)?;
+    let options =
+        OpenOptions { mode: mode(config.xdp_mode), busy_poll: config.busy_poll, ..OpenOptions::new(interface) };
+    plan::check_xdp(config, &common.content, &options, queues, workers as u32, BESIDE_CONNECTIONS)?;
+    let (device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
+    let stack = stack_config(config, &facts, &served, &device, workers as u32)?;
+    Ok(Opened { device, queues, workers, stack, served })
+}
+
+/// "1 queue", "2 queues".
+pub(super) fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+impl Server {
+    /// Serves from the interface's receive queues, and through kernel sockets beside them.
+    pub(super) fn start_xdp(&mut self, common: &Common<'_>, opened: Opened) -> Result<()> {
+        let Opened { device, queues, workers, stack, served } = opened;
+        let port = common.config.http.port();
+        let beside = BESIDE_CONNECTIONS.min(common.config.connections);
+        self.start_kernel_workers(common, beside, &[None])?;
+        self.transport = format!(
+            "AF_XDP, {} mode, {} on {}",
+            device.mode(),
+            count(queues.len(), "queue"),
+            count(workers, "core")
+        );
+        self.start_stack_workers(common, queues, workers, &stack)?;
+        self.addresses = served.iter().map(|served| SocketAddr::new(served.address, port)).collect();
+        let claimed = self.device.insert(Claimed { device });
+        for served in served {
+            let claim = served.claim(port);
+            claimed.device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the workers, queues dealt out to them in turn.
+    fn start_stack_workers(
+        &mut self,
+        common: &Common<'_>,
+        queues: Vec<(Queue, FramePool)>,
+        workers: usize,
+        stack: &Config,
+    ) -> Result<()> {
+        let frames = queues.first().map_or(0, |(queue, _)| queue.umem().chunks());
+        let mut dealt: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for (index, queue) in queues.into_iter().enumerate() {
+            dealt[index % workers].push(queue);
+        }
+        let cannot = |error| Error::because("starting a worker", error);
+        let ends: Vec<(Orders, Mailbox)> =
+            (0..workers).map(|_| control::mailbox()).collect::<Result<_, _>>().map_err(cannot)?;
+        let wakers: Vec<_> = ends.iter().map(|(orders, _)| orders.waker()).collect();
+        let port = common.config.http.port();
+        let places = worker::handover::ring(&wakers, frames);
+        for (index, ((queues, (orders, mailbox)), handover)) in dealt.into_iter().zip(ends).zip(places).enumerate()
+        {
+            let name = format!("xdp {index}");
+            let sheet = Sheet::new(&name);
+            let parts = Parts {
+                queues,
+                app: common.services(port),
+                stack: stack.clone(),
+                ports: vec![port],
+                handover,
+                mailbox,
+                sheet: sheet.clone(),
+                busy_poll: common.config.busy_poll,
+            };
+            let core = Some(common.config.cores[index]);
+            let thread = thread::spawn(name, core, common.failures.clone(), move || Worker::new(parts).run());
+            self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
+            self.board.sheets.push(sheet);
+        }
+        Ok(())
+    }
+}
+
+/// An address to serve, and whether the kernel has it.
+struct Served {
+    address: IpAddr,
+    dedicated: bool,
+}
+
+impl Served {
+    fn claim(&self, port: u16) -> Claim {
+        if self.dedicated {
+            Claim::Dedicated(self.address)
+        } else {
+            Claim::Port(SocketAddr::new(self.address, port))
+        }
+    }
+}
+
+/// The addresses to claim: those given, or those that the interface has.
+fn served(config: &config::Serve, facts: &netns::Interface) -> Result<Vec<Served>> {
+    let own: Vec<IpAddr> = facts.addresses.iter().map(|(address, _)| *address).collect();
+    if let Some(address) = config.addresses.iter().find(|address| address.is_ipv6()) {
+        return Err(Error::usage(format!(
+            "--address {address}: IPv6 is not served over AF_XDP yet; use --transport epoll for it"
+        )));
+    }
+    let served = |address: &IpAddr| Served { address: *address, dedicated: !own.contains(address) };
+    let given: Vec<Served> = config.addresses.iter().map(served).collect();
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    let all: Vec<Served> = own.iter().filter(|address| address.is_ipv4()).map(served).collect();
+    if all.is_empty() {
+        let name = &facts.name;
+        return Err(Error::usage(format!(
+            "--interface {name}: it has no IPv4 address; give it one (ip address add ADDRESS/PREFIX dev {name}), or \
+             name one that only Simoom shall have with --address"
+        )));
+    }
+    Ok(all)
+}
+
+/// One worker can only sleep on so many queues.
+fn check_sleepable(queues: usize, workers: usize) -> Result<()> {
+    let most = worker::MAX_QUEUES;
+    if queues.div_ceil(workers) <= most {
+        return Ok(());
+    }
+    Err(Error::usage(format!("--cores: {queues} queues on {}; at most {most} a core", count(workers, "core"))))
+}
+
+fn mode(mode: XdpMode) -> Option<Mode> {
+    match mode {
+        XdpMode::Auto => None,
+        XdpMode::ZeroCopy => Some(Mode::ZeroCopy),
+        XdpMode::Copy => Some(Mode::Copy),
+        XdpMode::Generic => Some(Mode::Generic),
+    }
+}
+
+/// What every worker's stack is told.
+fn stack_config(
+    config: &config::Serve,
+    facts: &netns::Interface,
+    served: &[Served],
+    device: &Device,
+    workers: u32,
+) -> Result<Config> {
+    let mut secret = [0; 32];
+    rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::because("asking the kernel for random numbers", error))?;
+    let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| secret[8 * at + byte]));
+    let addresses = served
+        .iter()
+        .map(|served| LocalAddress { address: Address::from(served.address), dedicated: served.dedicated })
+        .collect();
+    let limits = plan::stack_limits(config.connections, workers);
+    let mut stack = Config::new(facts.mac, addresses, [word(0), word(1), word(2), word(3)], limits);
+    stack.mtu = stack_mtu(facts.mtu_bytes, device.umem().chunk_bytes(), &stack);
+    stack.send_timeout_ms = config.timeouts.send.as_millis().clamp(1, 1 << 30) as u32;
+    if device.driver() == "veth" {
+        stack.checksums = ChecksumPolicy::AcceptPartial;
+    }
+    Ok(stack)
+}
+
+/// The interface's MTU, as far as a chunk holds a frame of it.
+fn stack_mtu(mtu_bytes: u32, chunk_bytes: usize, stack: &Config) -> u16 {
+    let overhead = stack.frame_bytes() - usize::from(stack.mtu);
+    (mtu_bytes as usize).clamp(576, chunk_bytes - overhead) as u16
+}

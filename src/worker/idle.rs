@@ -1,0 +1,76 @@
+//! What a worker does when there is nothing to do: spins for a moment, for the next packet is often near, and then
+//! sleeps in poll(2). An idle appliance costs no core.
+
+use crate::af_xdp::Queue;
+use crate::control::Mailbox;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::AsFd;
+
+/// How long a worker spins after its last work. Longer than the gap between packets of a steady load; short beside
+/// the time that waking takes, so that little is wasted where the load is not steady.
+const SPIN_US: u64 = 50;
+/// Queues that one worker can sleep on.
+pub const MAX_QUEUES: usize = 64;
+
+/// The policy and its state.
+pub(super) struct Idle {
+    always_spins: bool,
+    worked_us: u64,
+}
+
+impl Idle {
+    pub(super) fn new(always_spins: bool) -> Idle {
+        Idle { always_spins, worked_us: 0 }
+    }
+
+    /// There was work at this time.
+    pub(super) fn worked(&mut self, now_us: u64) {
+        self.worked_us = now_us;
+    }
+
+    /// Whether to look again at once instead of sleeping.
+    pub(super) fn spins(&self, now_us: u64) -> bool {
+        self.always_spins || now_us - self.worked_us < SPIN_US
+    }
+
+    /// Sleeps until a queue has received, an order has come, or `limit_us` microseconds have passed.
+    pub(super) fn sleep(&self, queues: &[Queue], mailbox: &Mailbox, limit_us: Option<u64>) -> io::Result<()> {
+        let watched = |index: usize| match queues.get(index) {
+            Some(queue) => PollFd::from_borrowed_fd(queue.as_fd(), PollFlags::IN),
+            None => PollFd::from_borrowed_fd(mailbox.as_fd(), PollFlags::IN),
+        };
+        let mut all: [PollFd<'_>; MAX_QUEUES + 1] = std::array::from_fn(watched);
+        let fds = &mut all[..=queues.len()];
+        let limit = limit_us
+            .map(|us| Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as i64 });
+        match poll(fds, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let failed = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+        for (fd, queue) in fds.iter().zip(queues) {
+            if fd.revents().intersects(failed) {
+                queue.check().map_err(io::Error::other)?;
+            }
+        }
+        if fds[queues.len()].revents().contains(PollFlags::IN) {
+            mailbox.clear_wake();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spins_for_a_moment_after_work_unless_it_always_does() {
+        let mut idle = Idle::new(false);
+        idle.worked(1000);
+        assert!(idle.spins(1000 + SPIN_US - 1) && !idle.spins(1000 + SPIN_US));
+        assert!(Idle::new(true).spins(u64::MAX));
+    }
+}

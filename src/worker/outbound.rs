@@ -1,0 +1,102 @@
+//! The queues of a worker and its free frames: where the stack's segments go, and where received frames return.
+
+use crate::af_xdp::{Error, Frame, FramePool, Queue, QueueCounters, Umem};
+use crate::metrics::Count;
+use simoom_stack::Transmit;
+use std::sync::Arc;
+
+/// A worker's queues and frames.
+pub(super) struct Outbound {
+    queues: Vec<Queue>,
+    pool: FramePool,
+    umem: Arc<Umem>,
+}
+
+impl Outbound {
+    /// The frames of all `queues`, at least one, in one pool.
+    pub(super) fn new(queues: Vec<(Queue, FramePool)>) -> Outbound {
+        let mut parts = queues.into_iter();
+        let (first, mut pool) = parts.next().expect("a worker has at least one queue");
+        let umem = first.umem().clone();
+        let mut queues = vec![first];
+        for (queue, frames) in parts {
+            queues.push(queue);
+            pool.append(frames);
+        }
+        Outbound { queues, pool, umem }
+    }
+
+    pub(super) fn queues(&self) -> &[Queue] {
+        &self.queues
+    }
+
+    pub(super) fn umem(&self) -> Arc<Umem> {
+        self.umem.clone()
+    }
+
+    /// Appends about `max` frames that queue `index` received to `frames`.
+    pub(super) fn receive(&mut self, index: usize, frames: &mut Vec<Frame>, max: usize) -> usize {
+        self.queues[index].receive(&mut self.pool, frames, max)
+    }
+
+    pub(super) fn give(&mut self, frame: Frame) {
+        self.pool.give(frame);
+    }
+
+    /// Has the kernel send what is written, and takes back what is sent.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.queues[0].flush()?;
+        self.queues[0].complete(&mut self.pool);
+        Ok(())
+    }
+
+    /// Frames written that the kernel has not taken.
+    pub(super) fn unsent(&self) -> usize {
+        self.queues[0].unsent()
+    }
+
+    /// Appends the counters of all queues, summed.
+    pub(super) fn count(&self, counts: &mut Vec<Count>) {
+        let from = counts.len();
+        for queue in &self.queues {
+            let kernel = queue.kernel_counters().unwrap_or_default();
+            let all = queue.counters().iter().chain(kernel.iter());
+            for (place, (name, value)) in all.enumerate() {
+                match counts.get_mut(from + place) {
+                    Some((_, sum)) => *sum += value,
+                    None => counts.push((name, value)),
+                }
+            }
+        }
+        debug_assert!(counts.len() - from >= QueueCounters::default().iter().count());
+    }
+
+    /// A frame to write into, if one is free and the TX ring has a place for it; sends what is written to get there.
+    #[inline]
+    fn frame(&mut self) -> Option<Frame> {
+        if self.queues[0].transmit_room() == 0 || self.pool.is_empty() {
+            // An error here is found again by the flush at the end of the turn.
+            let _ = self.flush();
+            if self.queues[0].transmit_room() == 0 {
+                return None;
+            }
+        }
+        self.pool.take()
+    }
+}
+
+impl Transmit for Outbound {
+    #[inline]
+    fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let Some(mut frame) = self.frame() else { return false };
+        let len = write(self.umem.room_mut(&mut frame));
+        frame.set_len(len);
+        match self.queues[0].transmit(frame) {
+            Ok(()) => true,
+            Err(frame) => {
+                self.pool.give(frame);
+                false
+            }
+        }
+    }
+}
