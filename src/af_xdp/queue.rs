@@ -135,8 +135,9 @@ impl Queue {
         if wanted < REFILL_BATCH {
             return;
         }
+        let room = wanted.min(self.rings.fill.free(wanted));
         let mut lent = 0;
-        while lent < wanted.min(self.rings.fill.free(wanted)) {
+        while lent < room {
             let Some(frame) = pool.take() else {
                 self.counters.rx_pool_empty += 1;
                 break;
