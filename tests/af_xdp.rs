@@ -590,7 +590,7 @@ fn the_program_goes_with_the_device() {
     }
     let (_device, end) = net.one_queue(Mode::Generic);
     let error = net.open(|options| options.mode = Some(Mode::Generic)).expect_err("it is in use").to_string();
-    assert!(error.contains("s0") && error.contains("generic"), "{error}");
+    assert!(error.contains("s0") && error.contains("generic") && error.contains("another XDP program"), "{error}");
     drop(end);
 }
 
@@ -603,7 +603,7 @@ fn holder_of_a_device() {
         let mut options = OpenOptions::new("s0");
         options.mode = Some(Mode::Generic);
         let parts = Device::open(&options).unwrap();
-        println!("\nholding");
+        writeln!(std::io::stdout(), "\nholding").unwrap();
         thread::park();
         drop(parts);
     }
@@ -667,7 +667,11 @@ fn what_an_interface_offers_is_told() {
     });
     let (device, parts) = net.open(|_| ()).unwrap();
     assert_eq!((device.mode(), device.driver(), parts.len()), (Mode::Generic, "veth", 2), "auto mode on a veth");
+    drop((device, parts));
     let error = net.open(|options| options.mode = Some(Mode::ZeroCopy)).expect_err("a veth has no zero-copy mode");
     assert!(error.to_string().contains("zero-copy"), "{error}");
-    drop((device, parts));
+    net.server.run(|| ip("link set s0 down"));
+    net.server.run(|| assert!(Command::new("ethtool").args(["-L", "s0", "tx", "1"]).status().unwrap().success()));
+    let error = net.open(|_| ()).expect_err("a queue could not transmit").to_string();
+    assert!(error.starts_with("queues is 2: s0 has 1 transmit queues"), "{error}");
 }

@@ -132,7 +132,7 @@ impl Queue {
     /// smaller, never overflows), or the pool is empty.
     pub(crate) fn refill(&mut self, pool: &mut FramePool) {
         let wanted = self.rings.fill.size().saturating_sub(self.frames.receive as u32);
-        if wanted < REFILL_BATCH {
+        if wanted < REFILL_BATCH.min(self.rings.fill.size() / 4) {
             return;
         }
         let room = wanted.min(self.rings.fill.free(wanted));
@@ -285,3 +285,7 @@ impl std::fmt::Debug for Queue {
             .finish()
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;
