@@ -195,6 +195,12 @@ fn queue_count(options: &OpenOptions) -> Result<u32, Error> {
     };
     let bound = || format!("1 to {MAX_QUEUES} are needed; `ethtool -L {} combined N` sets them", options.interface);
     check((1..=MAX_QUEUES).contains(&count), "queues", count, bound)?;
+    // A socket transmits on the queue that has the number of its receive queue, or not at all.
+    if let Ok(queues) = features::queues(&options.interface) {
+        let (interface, tx) = (&options.interface, queues.tx);
+        let bound = || format!("{interface} has {tx} transmit queues, one is needed for each; see `ethtool -L`");
+        check(count <= tx, "queues", count, bound)?;
+    }
     let frames = u64::from(count) * u64::from(options.frames_per_queue);
     let bound = || format!("{count} queues of {} frames are more than 4294967295", options.frames_per_queue);
     check(u32::try_from(frames).is_ok(), "frames_per_queue", options.frames_per_queue, bound)?;

@@ -47,12 +47,25 @@ impl Mapping {
             return Ok((mapping, Pages::Huge));
         }
         let mapping = Mapping::private(len, MapFlags::empty())?;
+        #[cfg(not(miri))]
         // SAFETY: the range is the mapping's own; the advice changes no contents. A kernel without transparent huge
         // pages refuses it, which is no loss.
         let _ = unsafe { madvise(mapping.base.as_ptr().cast(), len, Advice::LinuxHugepage) };
         Ok((mapping, Pages::Ordinary))
     }
 
+    /// Miri knows no mappings; there the memory comes from its allocator, so that it can judge what is done with it.
+    #[cfg(miri)]
+    fn private(len: usize, flags: MapFlags) -> io::Result<Mapping> {
+        if !flags.is_empty() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let layout = std::alloc::Layout::from_size_align(len, 4096).map_err(io::Error::other)?;
+        // SAFETY: the length was rounded up from at least one chunk, so it is not 0.
+        Ok(Mapping::from_raw(unsafe { std::alloc::alloc_zeroed(layout) }, len))
+    }
+
+    #[cfg(not(miri))]
     fn private(len: usize, flags: MapFlags) -> io::Result<Mapping> {
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a null hint lets the kernel place the mapping where nothing else is.
@@ -75,6 +88,13 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        #[cfg(miri)]
+        // SAFETY: under Miri the memory was allocated with this layout, in `private`.
+        unsafe {
+            let layout = std::alloc::Layout::from_size_align_unchecked(self.len, 4096);
+            std::alloc::dealloc(self.base.as_ptr(), layout);
+        }
+        #[cfg(not(miri))]
         // SAFETY: the range is this mapping's, made by mmap and unmapped nowhere else; whoever holds pointers into
         // it also holds the mapping.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };

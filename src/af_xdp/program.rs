@@ -9,6 +9,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use std::error::Error as StdError;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/steer.bpf.o"));
@@ -45,15 +46,30 @@ pub struct Steering {
 fn failed<E: StdError + 'static>(step: &'static str) -> impl Fn(E) -> Error {
     move |error| {
         let mut reason = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            let inner_text = inner.to_string();
-            if !reason.contains(&inner_text) {
-                reason = format!("{reason}: {inner_text}");
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+        let mut remedy = "";
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !reason.contains(&text) {
+                reason = format!("{reason}: {text}");
             }
-            cause = inner.source();
+            if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+                remedy = remedy_for(code);
+            }
+            cause = error.source();
         }
-        Error::Program { step, reason }
+        Error::Program { step, reason: reason + remedy }
+    }
+}
+
+fn remedy_for(code: i32) -> &'static str {
+    match code {
+        libc::EPERM => "; it needs CAP_BPF and CAP_NET_ADMIN: run as root or grant them",
+        libc::EBUSY => {
+            "; another XDP program is there: `bpftool net` shows it, `ip link set IF xdp off` removes it"
+        }
+        libc::EOPNOTSUPP => "; the driver cannot run XDP programs",
+        _ => "",
     }
 }
 

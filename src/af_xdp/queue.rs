@@ -132,11 +132,12 @@ impl Queue {
     /// smaller, never overflows), or the pool is empty.
     pub(crate) fn refill(&mut self, pool: &mut FramePool) {
         let wanted = self.rings.fill.size().saturating_sub(self.frames.receive as u32);
-        if wanted < REFILL_BATCH {
+        if wanted < REFILL_BATCH.min(self.rings.fill.size() / 4) {
             return;
         }
+        let room = wanted.min(self.rings.fill.free(wanted));
         let mut lent = 0;
-        while lent < wanted.min(self.rings.fill.free(wanted)) {
+        while lent < room {
             let Some(frame) = pool.take() else {
                 self.counters.rx_pool_empty += 1;
                 break;
@@ -284,3 +285,7 @@ impl std::fmt::Debug for Queue {
             .finish()
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

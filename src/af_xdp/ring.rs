@@ -178,4 +178,4 @@ impl<T: Copy> Consumer<T> {
 
 #[cfg(test)]
 #[path = "ring_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,3 +1,5 @@
+//! Rings in plain memory, with both sides in this process.
+
 use super::*;
 use std::cell::UnsafeCell;
 use std::sync::Arc;
@@ -6,26 +8,26 @@ const SIZE: usize = 8;
 
 /// A ring in plain memory, laid out as the kernel does: indices and flags first, slots behind.
 #[repr(C)]
-struct Plain {
+struct Plain<T> {
     producer: AtomicU32,
     consumer: AtomicU32,
     flags: AtomicU32,
-    slots: UnsafeCell<[u64; SIZE]>,
+    slots: UnsafeCell<[T; SIZE]>,
 }
 
 // SAFETY: the slots are only touched through one producer and one consumer, which is what is tested.
-unsafe impl Sync for Plain {}
+unsafe impl<T: Send> Sync for Plain<T> {}
 
-fn plain(start: u32) -> Arc<Plain> {
+fn plain<T: Copy>(start: u32, empty: T) -> Arc<Plain<T>> {
     Arc::new(Plain {
         producer: AtomicU32::new(start),
         consumer: AtomicU32::new(start),
         flags: AtomicU32::new(0),
-        slots: UnsafeCell::new([0; SIZE]),
+        slots: UnsafeCell::new([empty; SIZE]),
     })
 }
 
-fn layout(ring: &Arc<Plain>) -> Layout<u64> {
+fn layout<T>(ring: &Arc<Plain<T>>) -> Layout<T> {
     Layout {
         producer: NonNull::from(&ring.producer),
         consumer: NonNull::from(&ring.consumer),
@@ -35,16 +37,24 @@ fn layout(ring: &Arc<Plain>) -> Layout<u64> {
     }
 }
 
-fn ends(ring: &Arc<Plain>) -> (Producer<u64>, Consumer<u64>) {
+fn ends<T: Copy + Send + 'static>(ring: &Arc<Plain<T>>) -> (Producer<T>, Consumer<T>) {
     // SAFETY: the pointers lead into the Arc that goes along; one producer and one consumer are made of it.
     unsafe {
         (Producer::new(layout(ring), Box::new(ring.clone())), Consumer::new(layout(ring), Box::new(ring.clone())))
     }
 }
 
+/// Both sides of a fresh ring of [`PLAIN_SLOTS`] slots whose indices are about to wrap; nobody asks to be woken.
+pub(crate) fn pair<T: Copy + Send + 'static>(empty: T) -> (Producer<T>, Consumer<T>) {
+    ends(&plain(u32::MAX - 2, empty))
+}
+
+/// Slots of a ring of [`pair`].
+pub(crate) const PLAIN_SLOTS: u32 = SIZE as u32;
+
 #[test]
 fn values_come_out_in_order_across_the_end_of_the_indices() {
-    let ring = plain(u32::MAX - 2 * SIZE as u32);
+    let ring = plain(u32::MAX - 2 * SIZE as u32, 0u64);
     let (mut producer, mut consumer) = ends(&ring);
     let (mut sent, mut seen) = (0, 0);
     for round in 0..40 {
@@ -67,7 +77,7 @@ fn values_come_out_in_order_across_the_end_of_the_indices() {
 
 #[test]
 fn a_full_ring_has_no_free_slot_and_an_empty_one_nothing_to_read() {
-    let ring = plain(u32::MAX);
+    let ring = plain(u32::MAX, 0u64);
     let (mut producer, mut consumer) = ends(&ring);
     assert_eq!(consumer.available(1), 0);
     assert_eq!(producer.free(1), SIZE as u32);
@@ -83,7 +93,7 @@ fn a_full_ring_has_no_free_slot_and_an_empty_one_nothing_to_read() {
 
 #[test]
 fn an_index_that_cannot_be_changes_nothing() {
-    let ring = plain(100);
+    let ring = plain(100, 0u64);
     let (mut producer, mut consumer) = ends(&ring);
     ring.producer.store(100 + SIZE as u32 + 1, Ordering::Relaxed);
     assert_eq!(consumer.available(1), 0);
@@ -96,7 +106,7 @@ fn an_index_that_cannot_be_changes_nothing() {
 #[test]
 #[should_panic(expected = "without a free slot")]
 fn pushing_onto_a_full_ring_is_caught() {
-    let ring = plain(0);
+    let ring = plain(0, 0u64);
     let (mut producer, _consumer) = ends(&ring);
     let free = producer.free(1);
     for value in 0..=u64::from(free) {
@@ -106,7 +116,7 @@ fn pushing_onto_a_full_ring_is_caught() {
 
 #[test]
 fn the_wakeup_flag_is_read_and_taken_for_set_where_there_is_none() {
-    let ring = plain(0);
+    let ring = plain(0, 0u64);
     let (producer, _consumer) = ends(&ring);
     assert!(!producer.needs_wakeup());
     ring.flags.store(libc::XDP_RING_NEED_WAKEUP, Ordering::Relaxed);
@@ -121,7 +131,7 @@ fn the_wakeup_flag_is_read_and_taken_for_set_where_there_is_none() {
 #[test]
 fn two_threads_pass_every_value_once() {
     let total: u64 = if cfg!(miri) { 300 } else { 200_000 };
-    let ring = plain(u32::MAX - 100);
+    let ring = plain(u32::MAX - 100, 0u64);
     let (mut producer, mut consumer) = ends(&ring);
     let sender = std::thread::spawn(move || {
         let mut sent = 0;

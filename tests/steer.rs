@@ -1,0 +1,432 @@
+//! The steering program, run by the kernel over a table of frames that another library built (BPF_PROG_TEST_RUN), and
+//! its compiled object held against its source.
+
+use pnet::packet::Packet;
+use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket};
+use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
+use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
+use pnet::packet::ipv4::MutableIpv4Packet;
+use pnet::packet::ipv6::MutableIpv6Packet;
+use pnet::packet::tcp::MutableTcpPacket;
+use pnet::packet::vlan::MutableVlanPacket;
+use pnet::util::MacAddr;
+use simoom::af_xdp::{Claim, Steering, Verdict, features};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::process::Command;
+
+/// Says why a test is left out; under `SIMOOM_TEST_REQUIRE=all` nothing may be.
+fn skip(reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+    let required = std::env::var("SIMOOM_TEST_REQUIRE").is_ok_and(|value| value == "all");
+    assert!(!required, "SIMOOM_TEST_REQUIRE=all, but this test cannot run: {reason}");
+}
+
+const SHARED4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const DEDICATED4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const OTHER4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
+const SHARED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const DEDICATED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+const OTHER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 3);
+const CLIENT4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 9);
+const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9);
+/// The port claimed at the shared addresses, and one that is not.
+const HTTP: u16 = 80;
+const SSH: u16 = 22;
+
+const TCP: IpNextHeaderProtocol = IpNextHeaderProtocols::Tcp;
+const UDP: IpNextHeaderProtocol = IpNextHeaderProtocols::Udp;
+const ICMP: IpNextHeaderProtocol = IpNextHeaderProtocols::Icmp;
+const ICMPV6: IpNextHeaderProtocol = IpNextHeaderProtocols::Icmpv6;
+const HOP_BY_HOP: IpNextHeaderProtocol = IpNextHeaderProtocols::Hopopt;
+const ROUTING: IpNextHeaderProtocol = IpNextHeaderProtocols::Ipv6Route;
+const FRAGMENT: IpNextHeaderProtocol = IpNextHeaderProtocols::Ipv6Frag;
+const DESTINATION: IpNextHeaderProtocol = IpNextHeaderProtocols::Ipv6Opts;
+
+/// The claims of all tests: a port of one address of each family, and the whole of another.
+fn steering() -> Option<Steering> {
+    if let Err(error) = features::can_open_sockets().and_then(|()| features::can_load_program()) {
+        skip(&error.to_string());
+        return None;
+    }
+    let mut steering = Steering::load(4).unwrap();
+    for claim in [
+        Claim::Port((SHARED4, HTTP).into()),
+        Claim::Port((SHARED6, HTTP).into()),
+        Claim::Dedicated(IpAddr::V4(DEDICATED4)),
+        Claim::Dedicated(IpAddr::V6(DEDICATED6)),
+    ] {
+        steering.add_claim(claim).unwrap();
+    }
+    Some(steering)
+}
+
+/// A socket for queue 0, which is the one that test runs come in on. It need not be bound to be redirected to.
+fn socket() -> rustix::fd::OwnedFd {
+    rustix::net::socket(rustix::net::AddressFamily::XDP, rustix::net::SocketType::RAW, None).unwrap()
+}
+
+fn ethernet(ethertype: pnet::packet::ethernet::EtherType, tagged: bool, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 14 + 4 * usize::from(tagged) + payload.len()];
+    let mut frame = MutableEthernetPacket::new(&mut bytes).unwrap();
+    frame.set_destination(MacAddr::new(2, 0, 0, 0, 0, 1));
+    frame.set_source(MacAddr::new(2, 0, 0, 0, 0, 9));
+    frame.set_ethertype(if tagged { EtherTypes::Vlan } else { ethertype });
+    if tagged {
+        let mut vlan = MutableVlanPacket::new(&mut bytes[14..]).unwrap();
+        vlan.set_vlan_identifier(7);
+        vlan.set_ethertype(ethertype);
+        vlan.set_payload(payload);
+    } else {
+        frame.set_payload(payload);
+    }
+    bytes
+}
+
+fn tcp(port: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 20];
+    let mut segment = MutableTcpPacket::new(&mut bytes).unwrap();
+    segment.set_source(50_000);
+    segment.set_destination(port);
+    segment.set_data_offset(5);
+    bytes
+}
+
+fn ipv4(to: Ipv4Addr, protocol: IpNextHeaderProtocol, payload: &[u8]) -> Vec<u8> {
+    ipv4_with(to, protocol, payload, 5, |_| ())
+}
+
+fn ipv4_with(
+    to: Ipv4Addr,
+    protocol: IpNextHeaderProtocol,
+    payload: &[u8],
+    header_words: u8,
+    change: impl FnOnce(&mut MutableIpv4Packet<'_>),
+) -> Vec<u8> {
+    let header = usize::from(header_words.max(5)) * 4;
+    // The option kind "no operation" fills what room there is for options.
+    let mut bytes = vec![1; header];
+    bytes.extend(payload);
+    let total = bytes.len() as u16;
+    bytes[..20].fill(0);
+    let mut packet = MutableIpv4Packet::new(&mut bytes).unwrap();
+    packet.set_version(4);
+    packet.set_header_length(header_words);
+    packet.set_total_length(total);
+    packet.set_ttl(64);
+    packet.set_next_level_protocol(protocol);
+    packet.set_source(CLIENT4);
+    packet.set_destination(to);
+    change(&mut packet);
+    bytes
+}
+
+fn ipv6(to: Ipv6Addr, protocol: IpNextHeaderProtocol, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 40 + payload.len()];
+    let mut packet = MutableIpv6Packet::new(&mut bytes).unwrap();
+    packet.set_version(6);
+    packet.set_payload_length(payload.len() as u16);
+    packet.set_hop_limit(64);
+    packet.set_next_header(protocol);
+    packet.set_source(CLIENT6);
+    packet.set_destination(to);
+    packet.set_payload(payload);
+    bytes
+}
+
+/// An extension header of `units` × 8 bytes more than the least; `second` is the routing header's word.
+fn extension(next: IpNextHeaderProtocol, units: u8, second: [u8; 2], payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 8 + 8 * usize::from(units)];
+    bytes[..4].copy_from_slice(&[next.0, units, second[0], second[1]]);
+    bytes.extend(payload);
+    bytes
+}
+
+/// RFC 8200 §4.5.
+fn fragment(next: IpNextHeaderProtocol, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
+    let word = (offset << 3 | u16::from(more)).to_be_bytes();
+    let mut bytes = vec![next.0, 0, word[0], word[1], 0, 0, 0, 1];
+    bytes.extend(payload);
+    bytes
+}
+
+fn arp(target: Ipv4Addr, reply: bool) -> Vec<u8> {
+    let mut bytes = vec![0; 28];
+    let mut packet = MutableArpPacket::new(&mut bytes).unwrap();
+    packet.set_hardware_type(ArpHardwareTypes::Ethernet);
+    packet.set_protocol_type(EtherTypes::Ipv4);
+    packet.set_hw_addr_len(6);
+    packet.set_proto_addr_len(4);
+    packet.set_operation(if reply { ArpOperations::Reply } else { ArpOperations::Request });
+    packet.set_sender_proto_addr(CLIENT4);
+    packet.set_target_proto_addr(target);
+    bytes
+}
+
+/// RFC 4861 §4.3, without options.
+fn solicitation(target: Ipv6Addr) -> Vec<u8> {
+    let mut bytes = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend(target.octets());
+    bytes
+}
+
+fn solicited_node(target: Ipv6Addr) -> Ipv6Addr {
+    let [.., a, b, c] = target.octets();
+    Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
+}
+
+/// One row: what it is, the frame's type and payload, and what is to be done with it.
+type Row = (&'static str, pnet::packet::ethernet::EtherType, Vec<u8>, Verdict);
+
+const TAKE: Verdict = Verdict::Redirect;
+const PASS: Verdict = Verdict::Pass;
+const DROP: Verdict = Verdict::Drop;
+
+fn rows4() -> Vec<Row> {
+    let more = |packet: &mut MutableIpv4Packet<'_>| packet.set_flags(0b001);
+    let later = |packet: &mut MutableIpv4Packet<'_>| packet.set_fragment_offset(185);
+    let whole = |packet: &mut MutableIpv4Packet<'_>| packet.set_flags(0b010);
+    let rows = vec![
+        ("a claimed port", ipv4(SHARED4, TCP, &tcp(HTTP)), TAKE),
+        ("another port", ipv4(SHARED4, TCP, &tcp(SSH)), PASS),
+        ("port 0, which fills empty slots", ipv4(SHARED4, TCP, &tcp(0)), PASS),
+        ("the port at another address", ipv4(OTHER4, TCP, &tcp(HTTP)), PASS),
+        (
+            "the claimed port as the source",
+            ipv4(SHARED4, TCP, &{
+                let mut tcp = tcp(SSH);
+                tcp[1] = 80;
+                tcp
+            }),
+            PASS,
+        ),
+        ("UDP to the claimed port", ipv4(SHARED4, UDP, &tcp(HTTP)), PASS),
+        ("ICMP to a shared address", ipv4(SHARED4, ICMP, &[8, 0, 0, 0, 0, 0, 0, 0]), PASS),
+        ("do not fragment", ipv4_with(SHARED4, TCP, &tcp(HTTP), 5, whole), TAKE),
+        ("any port of a dedicated address", ipv4(DEDICATED4, TCP, &tcp(SSH)), TAKE),
+        ("port 0 of a dedicated address", ipv4(DEDICATED4, TCP, &tcp(0)), TAKE),
+        ("ICMP to a dedicated address", ipv4(DEDICATED4, ICMP, &[8, 0, 0, 0, 0, 0, 0, 0]), TAKE),
+        ("UDP to a dedicated address", ipv4(DEDICATED4, UDP, &tcp(53)), PASS),
+        ("options before a claimed port", ipv4_with(SHARED4, TCP, &tcp(HTTP), 6, |_| ()), TAKE),
+        ("the most options", ipv4_with(SHARED4, TCP, &tcp(HTTP), 15, |_| ()), TAKE),
+        ("the most options before another port", ipv4_with(SHARED4, TCP, &tcp(SSH), 15, |_| ()), PASS),
+        ("a header too short to be one", ipv4_with(SHARED4, TCP, &tcp(HTTP), 4, |_| ()), PASS),
+        ("another version", ipv4_with(SHARED4, TCP, &tcp(HTTP), 5, |packet| packet.set_version(5)), PASS),
+        ("a first fragment", ipv4_with(SHARED4, TCP, &tcp(HTTP), 5, more), DROP),
+        ("a later fragment", ipv4_with(SHARED4, TCP, &tcp(HTTP), 5, later), DROP),
+        ("a fragment to an unclaimed address", ipv4_with(OTHER4, TCP, &tcp(HTTP), 5, more), PASS),
+        ("a UDP fragment", ipv4_with(SHARED4, UDP, &tcp(HTTP), 5, more), PASS),
+        ("an ICMP fragment to a shared address", ipv4_with(SHARED4, ICMP, &[8; 16], 5, later), PASS),
+        ("an ICMP fragment to a dedicated address", ipv4_with(DEDICATED4, ICMP, &[8; 16], 5, later), DROP),
+        ("a TCP fragment to a dedicated address", ipv4_with(DEDICATED4, TCP, &tcp(HTTP), 5, later), DROP),
+    ];
+    let mut rows: Vec<Row> =
+        rows.into_iter().map(|(name, packet, verdict)| (name, EtherTypes::Ipv4, packet, verdict)).collect();
+    rows.extend([
+        ("a request for a dedicated address", EtherTypes::Arp, arp(DEDICATED4, false), TAKE),
+        ("a reply to a dedicated address", EtherTypes::Arp, arp(DEDICATED4, true), TAKE),
+        ("a request for a shared address", EtherTypes::Arp, arp(SHARED4, false), PASS),
+        ("a request for another address", EtherTypes::Arp, arp(OTHER4, false), PASS),
+        ("a reply to a shared address", EtherTypes::Arp, arp(SHARED4, true), PASS),
+        ("an IPv4 packet that says it is IPv6", EtherTypes::Ipv6, ipv4(SHARED4, TCP, &tcp(HTTP)), PASS),
+        ("neither IP nor ARP", EtherTypes::Lldp, ipv4(SHARED4, TCP, &tcp(HTTP)), PASS),
+    ]);
+    rows
+}
+
+fn rows6() -> Vec<Row> {
+    let behind = |chain: &[IpNextHeaderProtocol], port: u16| -> Vec<u8> {
+        let mut payload = tcp(port);
+        for pair in chain.windows(2).rev() {
+            payload = extension(pair[1], 1, [0, 0], &payload);
+        }
+        ipv6(SHARED6, chain[0], &payload)
+    };
+    let many = |count: usize| {
+        let mut chain = vec![DESTINATION; count];
+        chain.push(TCP);
+        chain
+    };
+    let multicast = |target| ipv6(solicited_node(target), ICMPV6, &solicitation(target));
+    let rows = vec![
+        ("a claimed port", ipv6(SHARED6, TCP, &tcp(HTTP)), TAKE),
+        ("another port", ipv6(SHARED6, TCP, &tcp(SSH)), PASS),
+        ("the port at another address", ipv6(OTHER6, TCP, &tcp(HTTP)), PASS),
+        ("UDP to the claimed port", ipv6(SHARED6, UDP, &tcp(HTTP)), PASS),
+        ("any port of a dedicated address", ipv6(DEDICATED6, TCP, &tcp(SSH)), TAKE),
+        ("UDP to a dedicated address", ipv6(DEDICATED6, UDP, &tcp(SSH)), PASS),
+        ("an echo request to a shared address", ipv6(SHARED6, ICMPV6, &[128; 8]), PASS),
+        ("an echo request to a dedicated address", ipv6(DEDICATED6, ICMPV6, &[128; 8]), TAKE),
+        ("a question for a dedicated address", multicast(DEDICATED6), TAKE),
+        ("a question for a shared address", multicast(SHARED6), PASS),
+        ("a question for another address", multicast(OTHER6), PASS),
+        ("a question sent to the dedicated address", ipv6(DEDICATED6, ICMPV6, &solicitation(DEDICATED6)), TAKE),
+        ("a question cut off", ipv6(solicited_node(DEDICATED6), ICMPV6, &solicitation(DEDICATED6)[..20]), PASS),
+        ("a router's advertisement to all nodes", ipv6("ff02::1".parse().unwrap(), ICMPV6, &[134; 16]), PASS),
+        ("hop-by-hop options", behind(&[HOP_BY_HOP, TCP], HTTP), TAKE),
+        ("all kinds of extension", behind(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, TCP], HTTP), TAKE),
+        ("all kinds before another port", behind(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, TCP], SSH), PASS),
+        ("as many extensions as are walked", behind(&many(5), HTTP), TAKE),
+        ("one extension too many", behind(&many(6), HTTP), PASS),
+        ("a route that is not at its end", ipv6(SHARED6, ROUTING, &extension(TCP, 0, [0, 1], &tcp(HTTP))), PASS),
+        ("UDP behind an extension", ipv6(SHARED6, DESTINATION, &extension(UDP, 0, [0, 0], &tcp(HTTP))), PASS),
+        ("the longest extension", ipv6(SHARED6, DESTINATION, &extension(TCP, 150, [0, 0], &tcp(HTTP))), TAKE),
+        ("a first fragment", ipv6(SHARED6, FRAGMENT, &fragment(TCP, 0, true, &tcp(HTTP))), DROP),
+        ("a later fragment", ipv6(SHARED6, FRAGMENT, &fragment(TCP, 181, false, &tcp(HTTP))), DROP),
+        ("the only fragment", ipv6(SHARED6, FRAGMENT, &fragment(TCP, 0, false, &tcp(HTTP))), TAKE),
+        ("the only fragment to another port", ipv6(SHARED6, FRAGMENT, &fragment(TCP, 0, false, &tcp(SSH))), PASS),
+        (
+            "a fragment of who knows what",
+            ipv6(SHARED6, FRAGMENT, &fragment(DESTINATION, 181, true, &[0; 32])),
+            DROP,
+        ),
+        ("a UDP fragment", ipv6(SHARED6, FRAGMENT, &fragment(UDP, 181, true, &[0; 32])), PASS),
+        (
+            "an ICMP fragment to a shared address",
+            ipv6(SHARED6, FRAGMENT, &fragment(ICMPV6, 181, true, &[0; 32])),
+            PASS,
+        ),
+        (
+            "an ICMP fragment to a dedicated one",
+            ipv6(DEDICATED6, FRAGMENT, &fragment(ICMPV6, 181, true, &[0; 32])),
+            DROP,
+        ),
+        ("a fragment to an unclaimed address", ipv6(OTHER6, FRAGMENT, &fragment(TCP, 0, true, &tcp(HTTP))), PASS),
+    ];
+    rows.into_iter().map(|(name, packet, verdict)| (name, EtherTypes::Ipv6, packet, verdict)).collect()
+}
+
+fn counter(steering: &Steering, name: &str) -> u64 {
+    let counters = steering.counters().unwrap();
+    counters.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name} is a counter")).1
+}
+
+#[test]
+fn every_frame_of_the_table_goes_where_it_should() {
+    let Some(mut steering) = steering() else { return };
+    let socket = socket();
+    steering.set_socket(0, &socket).unwrap();
+    let mut dropped = 0;
+    for (name, ethertype, payload, expected) in rows4().into_iter().chain(rows6()) {
+        for tagged in [false, true] {
+            let frame = ethernet(ethertype, tagged, &payload);
+            let verdict = steering.verdict(&frame).unwrap();
+            assert_eq!(verdict, expected, "{name} ({ethertype}, tagged: {tagged})");
+            dropped += u64::from(verdict == DROP);
+        }
+    }
+    assert_eq!(counter(&steering, "steer_fragments_dropped"), dropped);
+    assert_eq!(counter(&steering, "steer_no_socket"), 0);
+    assert_eq!(counter(&steering, "steer_too_many_extensions"), 2, "with and without a tag");
+}
+
+/// Cut off anywhere, a frame is either taken, if the ports are there, or left to the kernel.
+#[test]
+fn a_frame_cut_off_anywhere_is_passed() {
+    let Some(mut steering) = steering() else { return };
+    let socket = socket();
+    steering.set_socket(0, &socket).unwrap();
+    for (name, ethertype, payload, expected) in rows4().into_iter().chain(rows6()) {
+        let frame = ethernet(ethertype, true, &payload);
+        // The kernel runs no frame shorter than an Ethernet header.
+        for len in 14..frame.len() {
+            let verdict = steering.verdict(&frame[..len]).unwrap();
+            assert!(verdict == expected || verdict == PASS, "{name} cut off at {len}: {verdict:?}");
+        }
+    }
+    let before = counter(&steering, "steer_truncated");
+    let frame = ethernet(EtherTypes::Ipv4, false, &ipv4(SHARED4, TCP, &tcp(HTTP)));
+    assert_eq!(steering.verdict(&frame[..14 + 20 + 3]).unwrap(), PASS);
+    assert_eq!(steering.verdict(&frame[..14 + 20 + 4]).unwrap(), TAKE, "the ports are all it takes");
+    assert_eq!(counter(&steering, "steer_truncated"), before + 1);
+}
+
+#[test]
+fn claims_come_and_go_at_run_time() {
+    let Some(mut steering) = steering() else { return };
+    let socket = socket();
+    steering.set_socket(0, &socket).unwrap();
+    let frame = ethernet(EtherTypes::Ipv4, false, &ipv4(OTHER4, TCP, &tcp(8080)));
+    let claim = Claim::Port((OTHER4, 8080).into());
+    assert_eq!(steering.verdict(&frame).unwrap(), PASS);
+    steering.add_claim(claim).unwrap();
+    assert_eq!(steering.verdict(&frame).unwrap(), TAKE);
+    steering.remove_claim(claim).unwrap();
+    assert_eq!(steering.verdict(&frame).unwrap(), PASS);
+    for port in 1..=16 {
+        steering.add_claim(Claim::Port((OTHER4, port * 500).into())).unwrap();
+    }
+    for port in 1..=16 {
+        let frame = ethernet(EtherTypes::Ipv4, false, &ipv4(OTHER4, TCP, &tcp(port * 500)));
+        assert_eq!(steering.verdict(&frame).unwrap(), TAKE, "each of the most ports");
+    }
+    steering.remove_all_claims().unwrap();
+    for (name, ethertype, payload, _) in rows4().into_iter().chain(rows6()) {
+        assert_eq!(steering.verdict(&ethernet(ethertype, false, &payload)).unwrap(), PASS, "{name}");
+    }
+}
+
+#[test]
+fn a_queue_without_a_socket_leaves_the_frame_to_the_kernel_and_counts_it() {
+    let Some(mut steering) = steering() else { return };
+    let frame = ethernet(EtherTypes::Ipv4, false, &ipv4(SHARED4, TCP, &tcp(HTTP)));
+    assert_eq!(steering.verdict(&frame).unwrap(), PASS);
+    assert_eq!(counter(&steering, "steer_no_socket"), 1);
+    let socket = socket();
+    steering.set_socket(0, &socket).unwrap();
+    assert_eq!(steering.verdict(&frame).unwrap(), TAKE);
+    drop(socket);
+    assert_eq!(steering.verdict(&frame).unwrap(), PASS, "a closed socket leaves the map");
+    assert_eq!(counter(&steering, "steer_no_socket"), 2);
+}
+
+/// The frames are good ones by another parser too, or the table would show nothing.
+#[test]
+fn the_table_is_of_well_formed_frames() {
+    let packet = ipv4_with(SHARED4, TCP, &tcp(HTTP), 7, |_| ());
+    let packet = pnet::packet::ipv4::Ipv4Packet::new(&packet).unwrap();
+    let segment = pnet::packet::tcp::TcpPacket::new(packet.payload()).unwrap();
+    assert_eq!((packet.get_destination(), segment.get_destination()), (SHARED4, HTTP));
+    let packet = ipv6(SHARED6, FRAGMENT, &fragment(TCP, 181, true, &tcp(HTTP)));
+    let packet = pnet::packet::ipv6::Ipv6Packet::new(&packet).unwrap();
+    let header = pnet::packet::ipv6::FragmentPacket::new(packet.payload()).unwrap();
+    assert_eq!((header.get_fragment_offset(), header.is_last_fragment()), (181 * 8, false));
+}
+
+/// The compiler of the recorded major version, with its strip: as Debian and Ubuntu name them, or the plain ones.
+fn compiler(recorded: &str) -> Result<[String; 2], String> {
+    let mut found = Vec::new();
+    for suffix in [format!("-{recorded}"), String::new()] {
+        let tools = [format!("clang{suffix}"), format!("llvm-strip{suffix}")];
+        let Ok(output) = Command::new(&tools[0]).arg("-dumpversion").output() else { continue };
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if version.split('.').next() == Some(recorded) && Command::new(&tools[1]).arg("--version").output().is_ok()
+        {
+            return Ok(tools);
+        }
+        found.push(version);
+    }
+    Err(format!("needs clang {recorded} and its llvm-strip, found {found:?}"))
+}
+
+/// What is committed is what the source compiles to. Another major version of clang may well write other bytes.
+#[test]
+fn the_committed_object_is_built_from_the_committed_source() {
+    let bpf = Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf");
+    let recorded = fs::read_to_string(bpf.join("steer.bpf.o.clang")).unwrap();
+    let [clang, strip] = match compiler(recorded.trim()) {
+        Ok(tools) => tools,
+        Err(reason) => return skip(&reason),
+    };
+    // Built elsewhere, to show that the bytes do not depend on where.
+    let elsewhere = tempfile::tempdir().unwrap();
+    for name in ["bpf.h", "layout.h", "steer.bpf.c", "build"] {
+        fs::copy(bpf.join(name), elsewhere.path().join(name)).unwrap();
+    }
+    let build = elsewhere.path().join("build");
+    let output = Command::new(build).env("CLANG", clang).env("LLVM_STRIP", strip).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (built, committed) = (elsewhere.path().join("steer.bpf.o"), bpf.join("steer.bpf.o"));
+    assert!(fs::read(built).unwrap() == fs::read(committed).unwrap(), "bpf/steer.bpf.o is stale: run bpf/build");
+}
