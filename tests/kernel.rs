@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn settings() -> Settings {
-    Settings::for_connections(64)
+    Settings { linger_timeout: service::PATIENCE, ..Settings::for_connections(64) }
 }
 
 /// Services with plenty of blocks for kept input, with few, and with none left: another client's half request holds

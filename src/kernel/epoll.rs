@@ -2,43 +2,39 @@
 //! connections they are for. Never blocks but in epoll_wait(2), and there until the next deadline.
 
 use super::Settings;
+use super::accept::reset;
 use super::counters::Counters;
 use super::deadline::Wheel;
+use super::drain::is_idle;
 use super::input::{INPUT_BYTES, Inputs};
 use super::listener::Listener;
+use super::publish::Publisher;
 use super::session::{Due, Host, Session};
 use super::table::{Key, Table};
 use super::turns::Turns;
 use super::visit::{Next, Socket, visit, write};
-use crate::clock::{Clock, NEVER, millis};
-use crate::control::{Mailbox, Order};
+use crate::clock::{Clock, NEVER};
+use crate::control::Mailbox;
 use crate::hosted::Hosted;
-use crate::metrics::{Count, Sheet};
+use crate::metrics::Sheet;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use simoom_stack::send::{Pool, Queue};
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_stack::{Application, Closed, Reply};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
-/// Connections accepted from one listener before others have their turn.
-const ACCEPTS: usize = 64;
-/// How long accepting pauses when descriptors or kernel memory ran out.
-const ACCEPT_PAUSE_MS: u64 = 100;
-/// How old published counters may get.
-const PUBLISH_MS: u64 = 250;
 /// What epoll calls the mailbox; listeners are called by their number, connections by their key.
 const MAILBOX: u64 = u32::MAX as u64;
 
 /// One worker of the kernel transport, ready to [`run`](Server::run).
 pub struct Server<A: Application> {
-    host: Host<A>,
-    table: Table<Session<A, Socket>>,
+    pub(super) host: Host<A>,
+    pub(super) table: Table<Session<A, Socket>>,
     wheel: Wheel,
     /// Connections that have more to do than one visit allows.
     turns: Turns,
@@ -48,11 +44,11 @@ pub struct Server<A: Application> {
     blockless: Turns,
     /// The same, for a large block: they fill a small one.
     outgrown: Turns,
-    listeners: Vec<Listener>,
-    accept_again_ms: Option<u64>,
-    drain_until_ms: Option<u64>,
-    mailbox: Mailbox,
-    epoll: OwnedFd,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) accept_again_ms: Option<u64>,
+    pub(super) drain_until_ms: Option<u64>,
+    pub(super) mailbox: Mailbox,
+    pub(super) epoll: OwnedFd,
     scratch: Vec<u8>,
     clock: Clock,
     publisher: Publisher,
@@ -106,7 +102,7 @@ impl<A: Hosted> Server<A> {
             epoll,
             scratch: vec![0; INPUT_BYTES],
             clock: Clock::new(),
-            publisher: Publisher { sheet, counts: Vec::with_capacity(256), next_ms: 0, stale: true },
+            publisher: Publisher::new(sheet),
         })
     }
 
@@ -198,7 +194,7 @@ impl<A: Hosted> Server<A> {
     }
 
     /// Visits a connection and sees to what it waits for after that.
-    fn visit(&mut self, key: Key) {
+    pub(super) fn visit(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
         let next = visit(&mut self.host, session, &mut self.scratch);
         if let Next::Over(how) = next {
@@ -225,7 +221,7 @@ impl<A: Hosted> Server<A> {
     }
 
     /// Ends a connection. A reset tells the peer that an answer was cut off.
-    fn end(&mut self, key: Key, how: Closed) {
+    pub(super) fn end(&mut self, key: Key, how: Closed) {
         let Some(session) = self.table.remove(key) else { return };
         self.wheel.disarm(key.index);
         let cut_off = how == Closed::Aborted || !session.queue.is_empty();
@@ -233,61 +229,6 @@ impl<A: Hosted> Server<A> {
         if cut_off {
             reset(&socket.fd);
         }
-    }
-
-    fn accept(&mut self, number: usize) -> io::Result<()> {
-        for _ in 0..ACCEPTS {
-            // Draining closes the listeners, perhaps between two events of one batch.
-            let Some(listener) = self.listeners.get(number) else { return Ok(()) };
-            let local_port = listener.address().port();
-            match listener.accept() {
-                Ok(socket) => self.open(socket, local_port),
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return self.pause_accepting(),
-                Err(error @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK)) => return Err(error.into()),
-                // accept(2): errors of the new connection itself, and of its network.
-                Err(_) => self.host.counters.accept_errors += 1,
-            }
-        }
-        Ok(())
-    }
-
-    fn open(&mut self, socket: OwnedFd, local_port: u16) {
-        if self.table.is_full() {
-            self.host.counters.connections_refused += 1;
-            return reset(&socket);
-        }
-        let Ok(key) = self.table.insert(Session::new(Socket::new(socket))) else { return };
-        let Some(session) = self.table.get_mut(key) else { return };
-        self.host.counters.connections_accepted += 1;
-        self.host.opened(session, Opened { local_port, active: false, token: 0 });
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        match epoll::add(&self.epoll, &session.io.fd, epoll::EventData::new_u64(key.to_bits()), flags) {
-            Ok(()) => self.visit(key),
-            Err(_) => self.end(key, Closed::Aborted),
-        }
-    }
-
-    /// Waiting connections would wake the loop for ever: look away from the listeners for a while.
-    fn pause_accepting(&mut self) -> io::Result<()> {
-        self.host.counters.accept_pauses += 1;
-        self.accept_again_ms = Some(self.host.now_ms + ACCEPT_PAUSE_MS);
-        self.watch_listeners(epoll::EventFlags::empty())
-    }
-
-    fn resume_accepting(&mut self) -> io::Result<()> {
-        if self.accept_again_ms.is_some_and(|at_ms| at_ms <= self.host.now_ms) {
-            self.accept_again_ms = None;
-            self.watch_listeners(epoll::EventFlags::IN)?;
-        }
-        Ok(())
-    }
-
-    fn watch_listeners(&self, flags: epoll::EventFlags) -> io::Result<()> {
-        for (number, listener) in self.listeners.iter().enumerate() {
-            epoll::modify(&self.epoll, listener, epoll::EventData::new_u64(number as u64), flags)?;
-        }
-        Ok(())
     }
 
     fn fire_deadlines(&mut self) {
@@ -360,70 +301,6 @@ impl<A: Hosted> Server<A> {
     fn pool_has_room(&self) -> bool {
         Reply::room(&self.host.pool, &Queue::default())
     }
-
-    fn obey(&mut self) {
-        self.mailbox.clear_wake();
-        while let Some(order) = self.mailbox.take() {
-            let Order::Drain(at_most) = order;
-            self.drain(at_most);
-            if at_most == Duration::ZERO {
-                return;
-            }
-        }
-    }
-
-    /// Takes in who has connected already, closes the listeners and every idle connection; the others follow as
-    /// they become idle. A second order can only shorten the time.
-    fn drain(&mut self, at_most: Duration) {
-        let until_ms = self.host.now_ms.saturating_add(millis(at_most));
-        if let Some(earlier_ms) = self.drain_until_ms {
-            self.drain_until_ms = Some(earlier_ms.min(until_ms));
-            return;
-        }
-        for number in 0..self.listeners.len() {
-            // What fails here fails for a listener that is closed next.
-            let _ = self.accept(number);
-        }
-        self.listeners.clear();
-        self.accept_again_ms = None;
-        self.host.app.drain();
-        for index in 0..self.table.capacity() {
-            let Some(key) = self.table.key_at(index) else { continue };
-            let Some(session) = self.table.get_mut(key) else { continue };
-            // A request may have come since the last look.
-            session.io.readable |= !session.io.eof;
-            self.visit(key);
-            if let Some(session) = self.table.get_mut(key)
-                && is_idle(&self.host, session)
-            {
-                self.end(key, Closed::Finished);
-            }
-        }
-        self.drain_until_ms = Some(until_ms);
-    }
-
-    fn is_done(&self) -> bool {
-        self.drain_until_ms.is_some_and(|until_ms| self.table.len() == 0 || until_ms <= self.host.now_ms)
-    }
-
-    /// Ends what is still open when the time to drain is over.
-    fn cut_off(&mut self) {
-        for index in 0..self.table.capacity() {
-            let Some(key) = self.table.key_at(index) else { continue };
-            let Some(session) = self.table.get_mut(key) else { continue };
-            if session.phase == super::session::Phase::Lingering {
-                self.end(key, Closed::TimedOut);
-            } else {
-                self.host.counters.drain_cut_off += 1;
-                self.end(key, Closed::Aborted);
-            }
-        }
-    }
-}
-
-/// Whether nothing of a request or an answer is under way.
-fn is_idle<A: Hosted>(host: &Host<A>, session: &Session<A, Socket>) -> bool {
-    !session.io.readable && !session.io.held_back && host.idle(session)
 }
 
 /// Has epoll tell when the socket takes bytes again, from now on.
@@ -431,34 +308,4 @@ fn poll_out<A: Application>(epoll: &OwnedFd, key: Key, session: &mut Session<A, 
     session.io.polls_out = true;
     let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
     epoll::modify(epoll, &session.io.fd, epoll::EventData::new_u64(key.to_bits()), flags).is_ok()
-}
-
-/// Makes closing `socket` a reset. If that fails the peer gets a FIN instead, which is all that is left.
-fn reset(socket: &OwnedFd) {
-    let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
-}
-
-/// Brings the counters to the sheet while they change, and once more when they have stopped changing.
-struct Publisher {
-    sheet: Arc<Sheet>,
-    counts: Vec<Count>,
-    next_ms: u64,
-    stale: bool,
-}
-
-impl Publisher {
-    fn publish_if_due<A: Hosted>(&mut self, host: &mut Host<A>, open: usize) {
-        if self.stale && self.next_ms <= host.now_ms {
-            self.publish(host, open);
-        }
-    }
-
-    fn publish<A: Hosted>(&mut self, host: &mut Host<A>, open: usize) {
-        host.counters.connections_open = open as u64;
-        self.counts.clear();
-        self.counts.extend(host.counters.iter());
-        host.app.publish(&mut |name, value| self.counts.push((name, value)));
-        self.sheet.publish(self.counts.iter().copied());
-        (self.stale, self.next_ms) = (false, host.now_ms + PUBLISH_MS);
-    }
 }

@@ -4,12 +4,13 @@
 //! interface. One [`Server`] a worker thread, nothing shared between them: each binds its own `SO_REUSEPORT`
 //! socket to each address ([`listener`]) and the kernel spreads the connections.
 //!
-//! The way of a request: [`epoll`] waits for a batch of events and finds each one's connection in the [`table`];
-//! [`visit`] reads the socket and hands the bytes, where they were read, to the application through [`session`],
-//! which acts on what the application asks for; what was not consumed is kept by [`input`]; the answers, ranges of
-//! shared bytes, go to the socket in one call. Deadlines of any number of connections lie in the wheel of
-//! [`deadline`], and connections that must wait for their turn stand in a line of [`turns`]. Only `epoll` and
-//! `visit` know of readiness; the other rooms serve a completion-based transport as they are.
+//! The way of a request: `epoll` waits for a batch of events and finds each one's connection in the `table`;
+//! `visit` reads the socket and hands the bytes, where they were read, to the application through `session`, which
+//! acts on what the application asks for; what was not consumed is kept by `input`; the answers, ranges of shared
+//! bytes, go to the socket in one call. Deadlines of any number of connections lie in the wheel of `deadline`, and
+//! connections that must wait for their turn stand in a line of `turns`. The loop's other duties are `accept`,
+//! `drain` and `publish`. `table`, `session`, `input`, `deadline`, `turns` and [`listener`] know nothing of
+//! readiness: they serve a completion-based transport as they are.
 //!
 //! What happens when something runs out:
 //!
@@ -23,11 +24,14 @@
 //!
 //! All memory is fixed when a [`Server`] is made: see [`Settings::memory_bytes`].
 
+mod accept;
 mod counters;
 mod deadline;
+mod drain;
 mod epoll;
 mod input;
 pub mod listener;
+mod publish;
 mod session;
 mod table;
 mod turns;
