@@ -7,6 +7,7 @@ pub mod echo;
 pub mod link;
 pub mod pair;
 pub mod random;
+pub mod wire;
 
 pub use link::{Link, Quality};
 pub use pair::Pair;

@@ -1,0 +1,171 @@
+//! The stack alone, in memory: a request segment in, a response segment out, with 1, 10,000 and 1,000,000 connections
+//! open and the requests spread over them in random order.
+//!
+//! What is timed is a worker's turn without its system calls: a burst of 64 segments received, timers, flush.
+//! Making the requests and reading the responses is not. Memory for each size is printed.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use simoom_stack::send::CHUNK_BYTES;
+use simoom_stack::testing::Random;
+use simoom_stack::testing::wire::Peer;
+use simoom_stack::{
+    Address, Application, BURST, Closed, Config, Duration, Instant, Limits, LocalAddress, Opened, Packet, Reply,
+    Stack, Transmit,
+};
+use std::hint::black_box;
+use std::time;
+
+const REQUEST: &[u8] = b"GET /12.txt HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\r\n";
+const RESPONSE_BYTES: usize = 230;
+const _: () = assert!(RESPONSE_BYTES <= CHUNK_BYTES);
+
+/// Answers each request with as many bytes as a small file's response has.
+struct Responder;
+
+impl Application for Responder {
+    type Blob = &'static [u8];
+    type Conn = [u64; 4];
+
+    fn opened(&mut self, _: &mut [u64; 4], _: Opened, reply: &mut Reply<'_, &'static [u8]>) {
+        reply.set_timeout(Some(Duration::from_secs(75)));
+    }
+
+    fn received(&mut self, conn: &mut [u64; 4], bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
+        conn[0] += 1;
+        if reply.has_room() {
+            reply.copy(&[b'x'; RESPONSE_BYTES]);
+            reply.set_timeout(Some(Duration::from_secs(75)));
+        }
+        bytes.len()
+    }
+
+    fn overfull(&mut self, _: &mut [u64; 4], _: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.abort();
+    }
+
+    fn timeout(&mut self, _: &mut [u64; 4], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.close();
+    }
+
+    fn closed(&mut self, _: &mut [u64; 4], _: Closed) {}
+}
+
+/// Frames that go nowhere, but are written; the last handshake's SYN-ACK is kept to be read.
+struct Sink {
+    frames: Vec<[u8; 2048]>,
+    sent: usize,
+}
+
+impl Transmit for Sink {
+    fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let slot = self.sent % self.frames.len();
+        self.sent += 1;
+        black_box(write(&mut self.frames[slot]));
+        true
+    }
+}
+
+/// A stack with clients on all its connections.
+struct Bench {
+    stack: Stack<Responder>,
+    sink: Sink,
+    peers: Vec<Peer>,
+    random: Random,
+    now: Instant,
+    requests: Vec<Vec<u8>>,
+}
+
+impl Bench {
+    fn new(connections: u32) -> Bench {
+        let local = Address::from_v4([198, 18, 0, 1]);
+        let limits = Limits { half_open: 64, time_wait: 64, ..Limits::for_connections(connections + 64) };
+        let config = Config::new(
+            [2, 0, 0, 0, 0, 1],
+            vec![LocalAddress { address: local, dedicated: false }],
+            [1, 2, 3, 4],
+            limits,
+        );
+        let bytes: u64 = limits.memory::<Responder>().map(|(_, _, bytes)| bytes).sum();
+        println!(
+            "{connections} connections: {} bytes each of all tables and pools",
+            bytes / u64::from(connections)
+        );
+        let mut stack = Stack::new(config, Instant::ZERO);
+        stack.listen(80);
+        let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0 };
+        let (peers, requests) = (Vec::new(), vec![Vec::new(); BURST]);
+        let mut bench =
+            Bench { stack, sink, peers, random: Random::new(1), now: Instant::from_millis(1), requests };
+        for index in 0..connections {
+            bench.open(index);
+        }
+        bench
+    }
+
+    fn open(&mut self, index: u32) {
+        let [_, a, b, c] = (index / 50_000).to_be_bytes();
+        let remote = Address::from_v4([198, 19, b, c.wrapping_add(a).wrapping_add(2)]);
+        let mut peer = Peer::new(remote, 10_000 + (index % 50_000) as u16, Address::from_v4([198, 18, 0, 1]), 80);
+        let slot = self.sink.sent % BURST;
+        self.offer(&[peer.syn()]);
+        peer.read(&self.sink.frames[slot]);
+        self.offer(&[peer.ack()]);
+        self.peers.push(peer);
+    }
+
+    fn offer(&mut self, frames: &[Vec<u8>]) {
+        for frame in frames {
+            let parts = [&frame[..]];
+            self.stack.receive(self.now, &[Packet(&parts)], &mut Responder, &mut self.sink);
+        }
+        self.stack.flush(self.now, &mut Responder, &mut self.sink);
+    }
+
+    /// One burst of requests from random clients; returns how long the stack took.
+    fn burst(&mut self) -> time::Duration {
+        let peers = self.peers.len() as u64;
+        for request in &mut self.requests {
+            let peer = &mut self.peers[self.random.below(peers) as usize];
+            peer.data_into(REQUEST, request);
+            peer.expect(RESPONSE_BYTES as u32);
+        }
+        let parts: [[&[u8]; 1]; BURST] = std::array::from_fn(|index| [&self.requests[index][..]]);
+        let packets: [Packet<'_>; BURST] = std::array::from_fn(|index| Packet(&parts[index]));
+        // About as much time as a core that is busy with nothing else needs for a burst.
+        self.now += Duration::from_micros(32);
+        let sent = self.sink.sent;
+        let start = time::Instant::now();
+        self.stack.receive(self.now, &packets, &mut Responder, &mut self.sink);
+        self.stack.expire(self.now, &mut Responder, &mut self.sink);
+        self.stack.flush(self.now, &mut Responder, &mut self.sink);
+        let took = start.elapsed();
+        assert!(self.sink.sent > sent, "the stack answers");
+        took
+    }
+}
+
+fn requests(c: &mut Criterion) {
+    let mut group = c.benchmark_group("stack/request");
+    group.throughput(Throughput::Elements(1));
+    group.sample_size(20);
+    for connections in [1, 10_000, 1_000_000] {
+        let mut bench = None;
+        group.bench_function(format!("{connections} connections"), |b| {
+            let bench = bench.get_or_insert_with(|| Bench::new(connections));
+            b.iter_custom(|iterations| {
+                let bursts = iterations.div_ceil(BURST as u64);
+                let total: time::Duration = (0..bursts).map(|_| bench.burst()).sum();
+                total.mul_f64(iterations as f64 / (bursts * BURST as u64) as f64)
+            });
+        });
+        if let Some(bench) = bench {
+            let (counters, drops) = bench.stack.counters();
+            assert_eq!(counters.retransmissions, 0, "{drops:?}");
+            assert_eq!(bench.stack.connections(), connections as usize);
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, requests);
+criterion_main!(benches);
