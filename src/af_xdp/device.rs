@@ -222,7 +222,11 @@ fn open_somehow(
         tracing::info!(interface = options.interface, %mode, "{reason}");
         tried.push((mode, reason));
     }
+    let mut settled = None;
     for Attempt { mode, multi_buffer } in attempts {
+        if settled == Some(mode) {
+            continue;
+        }
         let OpenOptions { rings, busy_poll, .. } = *options;
         let plan = Plan { ifindex, mode, multi_buffer, rings, busy_poll };
         let attached = steering.attach(ifindex, mode != Mode::Generic);
@@ -235,10 +239,18 @@ fn open_somehow(
                 let reason = format!("{with} multi-buffer: {error}");
                 tracing::info!(interface = options.interface, %mode, "does not work {reason}");
                 tried.push((mode, reason));
+                settled = (!may_be_for_multi_buffer(&error)).then_some(mode);
             }
         }
     }
     Err(Error::NoMode { interface: options.interface.clone(), tried })
+}
+
+/// Whether a mode that was refused may do without multi-buffer: an old kernel does not know the flag (EINVAL), a driver
+/// may not have it (EOPNOTSUPP).
+fn may_be_for_multi_buffer(error: &Error) -> bool {
+    let Error::Bind { source, .. } = error else { return false };
+    matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
 #[cfg(test)]

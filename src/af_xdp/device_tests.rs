@@ -42,3 +42,14 @@ fn an_interface_that_is_not_there_is_named() {
     let error = Device::open(&OpenOptions::new("no-such-if")).expect_err("there is none").to_string();
     assert!(error.contains("\"no-such-if\"") && error.contains("ip link"), "{error}");
 }
+
+#[test]
+fn only_a_refusal_that_may_be_for_multi_buffer_is_tried_again_without() {
+    let bind = |code| {
+        let source = std::io::Error::from_raw_os_error(code);
+        may_be_for_multi_buffer(&Error::Bind { queue: 0, mode: Mode::Copy, source })
+    };
+    assert!(bind(libc::EINVAL) && bind(libc::EOPNOTSUPP));
+    assert!(!bind(libc::EBUSY) && !bind(libc::ENETDOWN));
+    assert!(!may_be_for_multi_buffer(&Error::Program { step: "attaching", reason: String::new() }));
+}

@@ -64,19 +64,17 @@ pub struct Queues {
 /// How many queues an interface has.
 pub fn queues(interface: &str) -> io::Result<Queues> {
     let mut request = EthtoolChannels::request();
-    match sys::ethtool(interface, &mut request) {
-        Ok(()) => Ok(Queues {
-            rx: request.rx + request.combined,
-            tx: request.tx + request.combined,
-            max_rx: request.max_rx + request.max_combined,
-        }),
+    let asked = sys::ethtool(interface, &mut request);
+    let (rx, tx) = (request.rx + request.combined, request.tx + request.combined);
+    match asked {
+        Ok(()) if rx > 0 => Ok(Queues { rx, tx, max_rx: request.max_rx + request.max_combined }),
+        Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => Err(error),
         // A driver that does not tell has a fixed number.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+        _ => {
             let index = interface_index(interface).map_err(io::Error::other)?;
             let (rx, tx) = netdev::queues(index)?;
             Ok(Queues { rx, tx, max_rx: rx })
         }
-        Err(error) => Err(error),
     }
 }
 

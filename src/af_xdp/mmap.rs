@@ -2,7 +2,9 @@
 //!
 //! Nothing here knows what the memory holds; whoever makes references into it answers for them.
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+#[cfg(not(miri))]
+use rustix::mm::{Advice, madvise, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::{NonNull, null_mut};

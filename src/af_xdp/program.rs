@@ -182,3 +182,24 @@ fn remove_key(claims: &mut HashMap<MapData, AddressKey, ClaimValue>, key: Addres
         Err(error) => Err(failed("removing a claim")(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_of_the_header_has_a_name() {
+        let header = include_str!("../../bpf/layout.h");
+        let counters = header.lines().filter(|line| line.trim().starts_with("COUNTER_")).count();
+        assert_eq!(counters, COUNTER_NAMES.len());
+    }
+
+    #[test]
+    fn an_error_tells_its_causes_once_and_what_to_do() {
+        let denied = io::Error::from_raw_os_error(libc::EPERM);
+        let Error::Program { step, reason } = failed("loading")(denied) else { panic!("another error") };
+        assert_eq!(step, "loading");
+        assert_eq!(reason.matches("not permitted").count(), 1, "{reason}");
+        assert!(reason.contains("CAP_BPF"), "{reason}");
+    }
+}

@@ -100,6 +100,7 @@ pub struct Census {
 pub struct Umem {
     mapping: Mapping,
     pages: Pages,
+    /// A power of two.
     chunk_bytes: u32,
     chunks: u32,
     id: u16,
@@ -204,7 +205,7 @@ impl Umem {
     /// Hands a chunk to the kernel; what is returned goes into the ring.
     pub(crate) fn lend(&self, frame: &Frame, to: Holder) -> XdpDesc {
         let (addr, len) = self.span(frame);
-        self.ledger[addr / self.chunk_bytes as usize].store(to.0, Ordering::Relaxed);
+        self.ledger[addr >> self.chunk_bytes.trailing_zeros()].store(to.0, Ordering::Relaxed);
         let options = if frame.more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
         XdpDesc { addr: addr as u64, len: len as u32, options }
     }
@@ -212,8 +213,8 @@ impl Umem {
     /// Takes a chunk back from the kernel, or nothing if the descriptor leaves its chunk or that chunk is not one
     /// that `from` holds. A holder's chunks are taken back by one thread only, so looking and then changing is safe.
     pub(crate) fn take_back(&self, desc: XdpDesc, from: Holder) -> Option<Frame> {
-        let chunk = usize::try_from(desc.addr / u64::from(self.chunk_bytes)).ok()?;
-        let offset = desc.addr % u64::from(self.chunk_bytes);
+        let chunk = usize::try_from(desc.addr >> self.chunk_bytes.trailing_zeros()).ok()?;
+        let offset = desc.addr & u64::from(self.chunk_bytes - 1);
         let holder = self.ledger.get(chunk)?;
         if offset + u64::from(desc.len) > u64::from(self.chunk_bytes) || holder.load(Ordering::Relaxed) != from.0 {
             return None;
