@@ -11,7 +11,9 @@ use crate::send::Reply;
 use crate::seq::Seq;
 use crate::tcp::input::{self, Context};
 use crate::tcp::output::{self, Numbers, Way};
-use crate::tcp::{Budget, Fate, Hot, Marks, Shared, State, Tcb, Transmit, congestion, deliver, timeout};
+use crate::tcp::{
+    Budget, Fate, Hot, Marks, Shared, State, Tcb, Transmit, congestion, deliver, far_timer, near_timer, timeout,
+};
 use crate::time_wait::{TimeWaitTable, Verdict};
 use crate::timer::{Tick, Wheel};
 use crate::wire::{self, Address, Flags, Incoming, Link, Packet, Segment};
@@ -21,6 +23,8 @@ use std::collections::VecDeque;
 
 /// The most packets that [`Stack::receive`] takes at once.
 pub const BURST: usize = 64;
+/// Packets that are read before the first of them is handled: enough for their cache misses to overlap.
+const GROUP: usize = 16;
 
 /// The TCP stack of one worker, with the application's state for each of its connections.
 ///
@@ -109,6 +113,7 @@ impl<A: Application> Stack<A> {
     pub fn new(config: Config, now: Instant) -> Self {
         let limits = config.limits;
         let owners = limits.connections + limits.half_open + limits.time_wait;
+        let timers = limits.timers();
         let tick = Tick::at(now);
         let shared = Shared {
             now,
@@ -116,7 +121,7 @@ impl<A: Application> Stack<A> {
             send: send::Pool::new(limits.send_entries as usize, limits.send_chunks as usize),
             keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
             reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
-            wheel: Wheel::new(owners, tick),
+            wheel: Wheel::new(timers, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
             challenges: Budget::new(config.answers_per_second),
@@ -191,13 +196,34 @@ impl<A: Application> Stack<A> {
         assert!(packets.len() <= BURST, "a burst of {} packets", packets.len());
         self.set_clock(now);
         self.shared.counters.packets_received += packets.len() as u64;
-        let mut burst: [Option<Arrival<'_>>; BURST] = [const { None }; BURST];
-        for (place, packet) in burst.iter_mut().zip(packets) {
+        let mut strays = 0;
+        for (index, group) in packets.chunks(GROUP).enumerate() {
+            let found = match group {
+                [one] => self.receive_group::<1, T>(&[*one], app, tx),
+                _ => self.receive_group::<GROUP, T>(group, app, tx),
+            };
+            strays |= found << (index * GROUP);
+        }
+        strays
+    }
+
+    /// Takes at most `N` packets, reading all of them before any is handled.
+    #[inline]
+    fn receive_group<const N: usize, T: Transmit>(
+        &mut self,
+        packets: &[Packet<'_>],
+        app: &mut A,
+        tx: &mut T,
+    ) -> u64 {
+        let mut group: [Option<Arrival<'_>>; N] = [const { None }; N];
+        for (place, packet) in group.iter_mut().zip(packets) {
             *place = self.parse(*packet, tx);
         }
-        self.touch(&burst[..packets.len()]);
+        if N > 1 {
+            self.touch(&group);
+        }
         let mut strays = 0;
-        for (index, arrival) in burst[..packets.len()].iter().enumerate() {
+        for (index, arrival) in group.iter().enumerate() {
             if let Some(arrival) = arrival
                 && !self.dispatch(arrival, app, tx)
             {
@@ -241,14 +267,25 @@ impl<A: Application> Stack<A> {
         None
     }
 
-    /// Reads a word of each line that the burst's connections will need, so that the misses overlap instead of
-    /// following one another.
-    fn touch(&self, burst: &[Option<Arrival<'_>>]) {
+    /// Reads a word of each line that the group's connections will need, so that the misses overlap instead of
+    /// following one another. Two short loops, so that the processor looks far enough ahead.
+    fn touch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N]) {
+        let mut ids = [0; N];
+        for (id, arrival) in ids.iter_mut().zip(group) {
+            if let Some(arrival) = arrival
+                && let Some(Owner::Connection(owner)) = self.demux.guess(arrival.hash)
+            {
+                *id = owner;
+            }
+        }
+        self.touch_connections(&ids);
+    }
+
+    fn touch_connections(&self, ids: &[u32]) {
         let mut seen = 0u32;
-        for arrival in burst.iter().flatten() {
-            if let Some(Owner::Connection(id)) = self.demux.guess(arrival.hash) {
-                let tcb = &self.tcbs[id as usize];
-                seen ^= u32::from(tcb.hot.mss) ^ tcb.hot.rcv.nxt.0 ^ tcb.warm.timed_seq.0 ^ tcb.cold.max_wnd;
+        for &id in ids {
+            if let Some(tcb) = self.tcbs.get(id as usize) {
+                seen ^= tcb.touch() ^ self.shared.wheel.touch(near_timer(id));
             }
         }
         std::hint::black_box(seen);
@@ -442,11 +479,11 @@ impl<A: Application> Stack<A> {
     }
 
     fn half_open_timer(&self, index: u32) -> u32 {
-        self.shared.config.limits.connections + index
+        2 * self.shared.config.limits.connections + index
     }
 
     fn time_wait_timer(&self, index: u32) -> u32 {
-        self.shared.config.limits.connections + self.shared.config.limits.half_open + index
+        2 * self.shared.config.limits.connections + self.shared.config.limits.half_open + index
     }
 
     /// Does what has to be done with a connection after an event.
@@ -470,7 +507,8 @@ impl<A: Application> Stack<A> {
         let tcb = &mut self.tcbs[id as usize];
         self.shared.count_closed(how);
         tcb.release(&mut self.shared);
-        self.shared.wheel.cancel(id);
+        self.shared.wheel.cancel(near_timer(id));
+        self.shared.wheel.cancel(far_timer(id));
         if tcb.hot.marks.has(Marks::OPENED)
             || tcb.hot.state == State::SynSent
             || tcb.hot.state == State::SynReceived
@@ -502,17 +540,37 @@ impl<A: Application> Stack<A> {
     /// Does what has come due. What is to be sent waits for [`Stack::flush`], save retransmissions and probes.
     pub fn expire<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) {
         self.set_clock(now);
-        let Limits { connections, half_open, .. } = self.shared.config.limits;
-        while let Some(timer) = self.shared.wheel.expire(self.shared.tick) {
-            if timer < connections {
-                let mut cx = Context { id: timer, shared: &mut self.shared, app, tx };
-                let fate = timeout::expire(&mut self.tcbs[timer as usize], &mut cx);
-                self.settle(timer, fate, app, tx);
-            } else if timer < connections + half_open {
-                self.expire_half_open(timer - connections, tx);
-            } else {
-                self.forget_time_wait(timer - connections - half_open);
+        let mut due = [0; GROUP];
+        loop {
+            let count = self.shared.wheel.expire(self.shared.tick, &mut due);
+            if count == 0 {
+                return;
             }
+            // The wheel's numbers are far apart in memory: their misses overlap too.
+            let ids: [u32; GROUP] = std::array::from_fn(|index| due[index] / 2);
+            self.touch_connections(&ids[..count]);
+            for &timer in &due[..count] {
+                self.expire_one(timer, app, tx);
+            }
+        }
+    }
+
+    fn expire_one<T: Transmit>(&mut self, timer: u32, app: &mut A, tx: &mut T) {
+        let Limits { connections, half_open, .. } = self.shared.config.limits;
+        let others = timer.checked_sub(2 * connections);
+        match others {
+            None => {
+                let id = timer / 2;
+                let tcb = &mut self.tcbs[id as usize];
+                // Another timer of this batch may have ended it.
+                if tcb.hot.state != State::Closed {
+                    tcb.fired(timer);
+                    let fate = timeout::expire(tcb, &mut Context { id, shared: &mut self.shared, app, tx });
+                    self.settle(id, fate, app, tx);
+                }
+            }
+            Some(index) if index < half_open => self.expire_half_open(index, tx),
+            Some(index) => self.forget_time_wait(index - half_open),
         }
     }
 
