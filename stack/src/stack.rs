@@ -19,6 +19,12 @@ use crate::{arp, icmp, keep, reassembly, send};
 use smoltcp::time::{Duration, Instant};
 use std::collections::VecDeque;
 
+#[cfg(any(test, feature = "testing"))]
+#[path = "testing/inspect.rs"]
+mod inspect;
+#[cfg(any(test, feature = "testing"))]
+pub use inspect::Inspection;
+
 /// The most packets that [`Stack::receive`] takes at once.
 pub const BURST: usize = 64;
 
