@@ -15,7 +15,7 @@ use crate::tcp::{Budget, Fate, Hot, Marks, Shared, State, Tcb, Transmit, congest
 use crate::time_wait::{TimeWaitTable, Verdict};
 use crate::timer::{Tick, Wheel};
 use crate::wire::{self, Address, Flags, Incoming, Link, Packet, Segment};
-use crate::{arp, icmp, keep, reassembly, send};
+use crate::{arp, icmp, keep, listen, reassembly, send};
 use smoltcp::time::{Duration, Instant};
 use std::collections::VecDeque;
 
@@ -317,9 +317,14 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// §3.10.7.1: a reset with the numbers that make the sender believe it, unless the segment was one.
+    /// §3.10.7.1: what belongs to nobody is reset.
     fn send_refusal<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
         self.shared.drop(DropReason::NoListener);
+        self.send_reset(segment, tx);
+    }
+
+    /// A reset with the numbers that make the sender believe it, unless the segment was one.
+    fn send_reset<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
         if segment.flags.has(Flags::RST) || !self.shared.resets.take(self.shared.tick) {
             return;
         }
@@ -337,30 +342,28 @@ impl<A: Application> Stack<A> {
     /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens.
     fn to_half_open<T: Transmit>(&mut self, index: u32, arrival: &Arrival<'_>, app: &mut A, tx: &mut T) {
         let entry = *self.half_open.get(index);
-        let segment = &arrival.segment;
-        let window = self.shared.config.receive_window_bytes;
-        let in_window = segment.seq.at_or_after(entry.irs + 1) && segment.seq.before(entry.irs + 1 + window);
-        if segment.flags.has(Flags::RST) {
-            if segment.seq == entry.irs + 1 {
-                self.forget_half_open(index, arrival.hash);
-            } else {
-                self.shared.drop(DropReason::BlindReset);
+        match entry.judge(&arrival.segment, &self.shared.config) {
+            listen::Verdict::Complete => self.complete(index, entry, arrival, app, tx),
+            listen::Verdict::Repeat => self.send_syn_ack(index, tx),
+            listen::Verdict::Forget => self.forget_half_open(index, arrival.hash),
+            listen::Verdict::Challenge(reason) => {
+                self.shared.drop(reason);
+                self.challenge_half_open(&entry, tx);
             }
-        } else if segment.flags.has(Flags::SYN) {
-            // The SYN again: its answer was lost. Anything else is a different connection's, too early.
-            if segment.seq == entry.irs {
-                self.send_syn_ack(index, tx)
-            } else {
-                self.shared.drop(DropReason::BlindSyn)
+            listen::Verdict::Refuse => {
+                self.shared.drop(DropReason::BadAck);
+                self.send_reset(&arrival.segment, tx);
             }
-        } else if !segment.flags.has(Flags::ACK) {
-            self.shared.drop(DropReason::NoAck);
-        } else if segment.ack != entry.iss + 1 {
-            self.send_refusal(segment, tx);
-        } else if !in_window {
-            self.shared.drop(DropReason::OutsideWindow);
-        } else {
-            self.complete(index, entry, arrival, app, tx);
+            listen::Verdict::Drop(reason) => self.shared.drop(reason),
+        }
+    }
+
+    fn challenge_half_open<T: Transmit>(&mut self, entry: &HalfOpen, tx: &mut T) {
+        let Shared { config, tick, counters, challenges, .. } = &mut self.shared;
+        if challenges.take(*tick) && entry.send_ack(config, *tick, tx) {
+            counters.segments_sent += 1;
+            counters.pure_acks_sent += 1;
+            counters.challenge_acks += 1;
         }
     }
 

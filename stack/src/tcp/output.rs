@@ -10,6 +10,7 @@ use crate::application::Application;
 use crate::counters::Counters;
 use crate::demux::Tuple;
 use crate::drop::DropReason;
+use crate::listen::syn_window;
 use crate::send::Blob;
 use crate::seq::Seq;
 use crate::timer::Tick;
@@ -252,8 +253,7 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared
         timestamps: Some((shared.tick.millis().wrapping_add(hot.ts_offset), hot.rcv.ts_recent)),
         ..Options::default()
     };
-    // A SYN's window is not scaled (RFC 7323 §2.2).
-    let window = shared.config.receive_window_bytes.min(u32::from(u16::MAX)) as u16;
+    let window = syn_window(&shared.config);
     let way = Way { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers { seq: hot.snd.una, ack: hot.rcv.nxt, flags, window };
     let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
