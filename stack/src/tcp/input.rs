@@ -164,7 +164,7 @@ fn check_ack<A: Application, T: Transmit>(
     let snd = &tcb.hot.snd;
     let is_fine = segment.ack.at_or_before(snd.nxt) && segment.ack.at_or_after(snd.una - tcb.cold.max_wnd);
     if tcb.hot.state == State::SynReceived && !(is_fine && segment.ack.after(snd.una)) {
-        output::reset(&tcb.hot, segment.ack, cx.shared, cx.tx);
+        output::refuse_ack(&tcb.hot, segment.ack, cx.shared, cx.tx);
         return Err(Stop::Dropped(DropReason::BadAck));
     }
     if is_fine {
@@ -346,7 +346,7 @@ fn syn_sent<A: Application, T: Transmit>(
     let is_reset = segment.flags.has(Flags::RST);
     if has_ack && segment.ack != tcb.hot.snd.nxt {
         if !is_reset {
-            output::reset(&tcb.hot, segment.ack, cx.shared, cx.tx);
+            output::refuse_ack(&tcb.hot, segment.ack, cx.shared, cx.tx);
         }
         return Err(Stop::Dropped(DropReason::BadAck));
     }
@@ -388,6 +388,7 @@ impl Hot {
         self.rcv.edge = self.rcv.nxt + shared.config.receive_window_bytes.min(u32::from(u16::MAX));
         if let Some(shift) = options.window_scale {
             (self.snd_scale, self.rcv_scale) = (shift, shared.config.window_shift());
+            self.marks.set(Marks::SCALES);
         }
         let mut overhead = 0;
         if let Some((value, _)) = options.timestamps {
