@@ -494,6 +494,11 @@ impl<A: Application> Stack<A> {
 
     /// The connection goes to TIME_WAIT.
     fn linger<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) {
+        let tcb = &mut self.tcbs[id as usize];
+        if tcb.hot.marks.has(Marks::ACK_NOW) {
+            // The peer's FIN. No flush follows that would look at this connection.
+            output::acknowledge(tcb, &mut self.shared, tx);
+        }
         let Some((index, is_taken)) = self.time_wait.place() else { return self.end(id, Closed::Finished, app) };
         if is_taken {
             self.shared.counters.time_wait_evicted += 1;
@@ -504,7 +509,6 @@ impl<A: Application> Stack<A> {
         self.time_wait.insert(hot);
         self.demux.replace(hash, Owner::Connection(id), Owner::TimeWait(index));
         self.schedule_time_wait(index);
-        self.acknowledge_time_wait(index, tx);
         self.free_tcb(id, Closed::Finished, app);
     }
 
