@@ -163,6 +163,11 @@ impl HalfOpen {
         now.plus(FIRST_RETRY_MS)
     }
 
+    /// How often the SYN-ACK was repeated.
+    pub(crate) fn repeats(&self) -> u8 {
+        self.retries
+    }
+
     /// How long the handshake took; `None` if the SYN-ACK was repeated, for then it is not known which was answered.
     pub(crate) fn round_trip_us(&self, now: Instant) -> Option<u32> {
         (self.retries == 0).then(|| (now.total_micros() as u32).wrapping_sub(self.sent_at_us))

@@ -395,13 +395,14 @@ impl<A: Application> Stack<A> {
         tcb.hot.snd.nxt = entry.iss + 1;
         tcb.hot.snd.wnd = u32::from(arrival.segment.window) << tcb.hot.snd_scale;
         tcb.hot.snd.wl1 = arrival.segment.seq;
-        tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss));
+        tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), entry.repeats());
         tcb.cold.max_wnd = tcb.hot.snd.wnd;
         tcb.cold.ssthresh = u32::MAX;
         tcb.cold.recover = entry.iss;
         tcb.warm.heard_at = self.shared.tick;
-        if let Some(rtt_us) = entry.round_trip_us(self.shared.now) {
-            tcb.warm.rtt.measured(rtt_us);
+        match entry.round_trip_us(self.shared.now) {
+            Some(rtt_us) => tcb.warm.rtt.measured(rtt_us),
+            None => tcb.warm.rtt.handshake_repeated(),
         }
         self.shared.counters.passive_opens += 1;
         input::open(tcb, &mut Context { id, shared: &mut self.shared, app, tx }, false);
@@ -678,7 +679,10 @@ impl<A: Application> Stack<A> {
         for id in 0..self.tcbs.len() as u32 {
             let hot = &self.tcbs[id as usize].hot;
             if hot.state != State::Closed {
-                output::reset(hot, hot.snd.nxt, &mut self.shared, tx);
+                if hot.state != State::SynSent {
+                    // RFC 9293 §3.10.5: a SYN alone is not taken back.
+                    output::reset(hot, hot.snd.nxt, &mut self.shared, tx);
+                }
                 self.end(id, Closed::Aborted, app);
             }
         }

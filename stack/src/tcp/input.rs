@@ -190,10 +190,18 @@ fn established<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) {
-    measure(tcb, tcb.hot.snd.una + 1, cx.shared);
-    tcb.hot.state = State::Established;
-    tcb.hot.snd.una += 1;
     tcb.hot.snd.wl1 = segment.seq;
+    syn_acknowledged(tcb, cx);
+}
+
+/// This side's SYN is acknowledged, and the connection established.
+fn syn_acknowledged<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    measure(tcb, tcb.hot.snd.nxt, cx.shared);
+    if tcb.cold.timeouts > 0 {
+        tcb.warm.rtt.handshake_repeated();
+    }
+    tcb.hot.state = State::Established;
+    tcb.hot.snd.una = tcb.hot.snd.nxt;
     tcb.hot.resend_at = Tick::NEVER;
     tcb.cold.stalled_since = Tick::NEVER;
     tcb.cold.timeouts = 0;
@@ -362,20 +370,14 @@ fn syn_sent<A: Application, T: Transmit>(
     tcb.hot.snd.wl1 = segment.seq;
     tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
     tcb.warm.heard_at = cx.shared.tick;
-    tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss));
+    tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), tcb.cold.timeouts);
     if !has_ack {
         tcb.hot.state = State::SynReceived;
         output::syn(tcb, cx.shared, cx.tx);
         return Ok(Fate::Lives);
     }
-    measure(tcb, segment.ack, cx.shared);
-    tcb.hot.snd.una = segment.ack;
-    tcb.cold.timeouts = 0;
-    tcb.hot.resend_at = Tick::NEVER;
-    tcb.cold.stalled_since = Tick::NEVER;
     tcb.hot.marks.set(Marks::ACK_NOW);
-    tcb.hot.state = State::Established;
-    open(tcb, cx, true);
+    syn_acknowledged(tcb, cx);
     Ok(Fate::Lives)
 }
 
