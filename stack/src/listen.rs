@@ -92,7 +92,14 @@ impl HalfOpenTable {
     }
 
     /// Takes a SYN; `None` when the table is full.
-    pub(crate) fn insert(&mut self, syn: &Segment<'_>, tuple: Tuple, keyed: &Keyed, now: Instant) -> Option<u32> {
+    pub(crate) fn insert(
+        &mut self,
+        syn: &Segment<'_>,
+        tuple: Tuple,
+        iss: Seq,
+        keyed: &Keyed,
+        now: Instant,
+    ) -> Option<u32> {
         let index = self.free;
         let entry = self.entries.get_mut(index as usize)?;
         self.free = entry.next_free;
@@ -100,7 +107,7 @@ impl HalfOpenTable {
         *entry = HalfOpen {
             tuple,
             link: syn.link,
-            iss: keyed.initial_seq(&tuple, now),
+            iss,
             irs: syn.seq,
             timestamp: syn.options.timestamps.map(|(value, _)| value),
             mss: syn.options.mss,

@@ -281,32 +281,42 @@ impl<A: Application> Stack<A> {
         self.settle(id, fate, app, tx);
     }
 
+    fn listens(&self, port: u16) -> bool {
+        self.accepts && self.ports.contains(&port)
+    }
+
     /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
     fn to_listener<T: Transmit>(&mut self, arrival: &Arrival<'_>, tx: &mut T) -> bool {
         let segment = &arrival.segment;
-        let is_opening = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
-        if !(is_opening && self.accepts && self.ports.contains(&segment.local_port)) {
-            if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
-                self.shared.drop(DropReason::Stray);
-                return false;
-            }
-            self.send_refusal(segment, tx);
+        if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && self.listens(segment.local_port) {
+            self.open_half(arrival, None, tx);
             return true;
         }
+        if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
+            self.shared.drop(DropReason::Stray);
+            return false;
+        }
+        self.send_refusal(segment, tx);
+        true
+    }
+
+    /// Answers a SYN. What an earlier connection of this four-tuple has `used_up`, this one begins beyond
+    /// (RFC 9293 §3.6.1 MAY-2).
+    fn open_half<T: Transmit>(&mut self, arrival: &Arrival<'_>, used_up: Option<Seq>, tx: &mut T) {
         // Room for the control block is kept from the start: a handshake that completes finds one.
         if self.half_open.len() as usize >= self.free.len() {
-            self.shared.drop(DropReason::ConnectionsFull);
-            return true;
+            return self.shared.drop(DropReason::ConnectionsFull);
         }
-        let Some(index) = self.half_open.insert(segment, arrival.tuple, &self.keyed, self.shared.now) else {
-            self.shared.drop(DropReason::HalfOpenFull);
-            return true;
+        let iss = self.keyed.initial_seq(&arrival.tuple, self.shared.now);
+        let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
+        let Some(index) = self.half_open.insert(&arrival.segment, arrival.tuple, iss, &self.keyed, self.shared.now)
+        else {
+            return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
         let timer = self.half_open_timer(index);
         self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
         self.send_syn_ack(index, tx);
-        true
     }
 
     fn send_syn_ack<T: Transmit>(&mut self, index: u32, tx: &mut T) {
@@ -417,10 +427,12 @@ impl<A: Application> Stack<A> {
                 self.acknowledge_time_wait(index, tx);
                 self.schedule_time_wait(index);
             }
+            Verdict::Reuse if !self.listens(arrival.segment.local_port) => self.acknowledge_time_wait(index, tx),
             Verdict::Reuse => {
+                let used_up = self.time_wait.get(index).snd_nxt;
                 self.shared.counters.time_wait_reused += 1;
                 self.forget_time_wait(index);
-                self.to_listener(arrival, tx);
+                self.open_half(arrival, Some(used_up), tx);
             }
         }
     }
