@@ -17,9 +17,15 @@ use crate::tcp::{
 use crate::time_wait::{TimeWaitTable, Verdict};
 use crate::timer::{Tick, Wheel};
 use crate::wire::{self, Address, Flags, Incoming, Link, Packet, Segment};
-use crate::{arp, icmp, keep, reassembly, send};
+use crate::{arp, icmp, keep, listen, reassembly, send};
 use smoltcp::time::{Duration, Instant};
 use std::collections::VecDeque;
+
+#[cfg(any(test, feature = "testing"))]
+#[path = "testing/inspect.rs"]
+mod inspect;
+#[cfg(any(test, feature = "testing"))]
+pub use inspect::Inspection;
 
 /// The most packets that [`Stack::receive`] takes at once.
 pub const BURST: usize = 64;
@@ -312,32 +318,42 @@ impl<A: Application> Stack<A> {
         self.settle(id, fate, app, tx);
     }
 
+    fn listens(&self, port: u16) -> bool {
+        self.accepts && self.ports.contains(&port)
+    }
+
     /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
     fn to_listener<T: Transmit>(&mut self, arrival: &Arrival<'_>, tx: &mut T) -> bool {
         let segment = &arrival.segment;
-        let is_opening = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
-        if !(is_opening && self.accepts && self.ports.contains(&segment.local_port)) {
-            if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
-                self.shared.drop(DropReason::Stray);
-                return false;
-            }
-            self.send_refusal(segment, tx);
+        if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && self.listens(segment.local_port) {
+            self.open_half(arrival, None, tx);
             return true;
         }
+        if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
+            self.shared.drop(DropReason::Stray);
+            return false;
+        }
+        self.send_refusal(segment, tx);
+        true
+    }
+
+    /// Answers a SYN. What an earlier connection of this four-tuple has `used_up`, this one begins beyond
+    /// (RFC 9293 §3.6.1 MAY-2).
+    fn open_half<T: Transmit>(&mut self, arrival: &Arrival<'_>, used_up: Option<Seq>, tx: &mut T) {
         // Room for the control block is kept from the start: a handshake that completes finds one.
         if self.half_open.len() as usize >= self.free.len() {
-            self.shared.drop(DropReason::ConnectionsFull);
-            return true;
+            return self.shared.drop(DropReason::ConnectionsFull);
         }
-        let Some(index) = self.half_open.insert(segment, arrival.tuple, &self.keyed, self.shared.now) else {
-            self.shared.drop(DropReason::HalfOpenFull);
-            return true;
+        let iss = self.keyed.initial_seq(&arrival.tuple, self.shared.now);
+        let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
+        let Some(index) = self.half_open.insert(&arrival.segment, arrival.tuple, iss, &self.keyed, self.shared.now)
+        else {
+            return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
         let timer = self.half_open_timer(index);
         self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
         self.send_syn_ack(index, tx);
-        true
     }
 
     fn send_syn_ack<T: Transmit>(&mut self, index: u32, tx: &mut T) {
@@ -348,9 +364,14 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// §3.10.7.1: a reset with the numbers that make the sender believe it, unless the segment was one.
+    /// §3.10.7.1: what belongs to nobody is reset.
     fn send_refusal<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
         self.shared.drop(DropReason::NoListener);
+        self.send_reset(segment, tx);
+    }
+
+    /// A reset with the numbers that make the sender believe it, unless the segment was one.
+    fn send_reset<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
         if segment.flags.has(Flags::RST) || !self.shared.resets.take(self.shared.tick) {
             return;
         }
@@ -368,30 +389,28 @@ impl<A: Application> Stack<A> {
     /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens.
     fn to_half_open<T: Transmit>(&mut self, index: u32, arrival: &Arrival<'_>, app: &mut A, tx: &mut T) {
         let entry = *self.half_open.get(index);
-        let segment = &arrival.segment;
-        let window = self.shared.config.receive_window_bytes;
-        let in_window = segment.seq.at_or_after(entry.irs + 1) && segment.seq.before(entry.irs + 1 + window);
-        if segment.flags.has(Flags::RST) {
-            if segment.seq == entry.irs + 1 {
-                self.forget_half_open(index, arrival.hash);
-            } else {
-                self.shared.drop(DropReason::BlindReset);
+        match entry.judge(&arrival.segment, &self.shared.config) {
+            listen::Verdict::Complete => self.complete(index, entry, arrival, app, tx),
+            listen::Verdict::Repeat => self.send_syn_ack(index, tx),
+            listen::Verdict::Forget => self.forget_half_open(index, arrival.hash),
+            listen::Verdict::Challenge(reason) => {
+                self.shared.drop(reason);
+                self.challenge_half_open(&entry, tx);
             }
-        } else if segment.flags.has(Flags::SYN) {
-            // The SYN again: its answer was lost. Anything else is a different connection's, too early.
-            if segment.seq == entry.irs {
-                self.send_syn_ack(index, tx)
-            } else {
-                self.shared.drop(DropReason::BlindSyn)
+            listen::Verdict::Refuse => {
+                self.shared.drop(DropReason::BadAck);
+                self.send_reset(&arrival.segment, tx);
             }
-        } else if !segment.flags.has(Flags::ACK) {
-            self.shared.drop(DropReason::NoAck);
-        } else if segment.ack != entry.iss + 1 {
-            self.send_refusal(segment, tx);
-        } else if !in_window {
-            self.shared.drop(DropReason::OutsideWindow);
-        } else {
-            self.complete(index, entry, arrival, app, tx);
+            listen::Verdict::Drop(reason) => self.shared.drop(reason),
+        }
+    }
+
+    fn challenge_half_open<T: Transmit>(&mut self, entry: &HalfOpen, tx: &mut T) {
+        let Shared { config, tick, counters, challenges, .. } = &mut self.shared;
+        if challenges.take(*tick) && entry.send_ack(config, *tick, tx) {
+            counters.segments_sent += 1;
+            counters.pure_acks_sent += 1;
+            counters.challenge_acks += 1;
         }
     }
 
@@ -423,13 +442,14 @@ impl<A: Application> Stack<A> {
         tcb.hot.snd.nxt = entry.iss + 1;
         tcb.hot.snd.wnd = u32::from(arrival.segment.window) << tcb.hot.snd_scale;
         tcb.hot.snd.wl1 = arrival.segment.seq;
-        tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss));
+        tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), entry.repeats());
         tcb.cold.max_wnd = tcb.hot.snd.wnd;
         tcb.cold.ssthresh = u32::MAX;
         tcb.cold.recover = entry.iss;
         tcb.warm.heard_at = self.shared.tick;
-        if let Some(rtt_us) = entry.round_trip_us(self.shared.now) {
-            tcb.warm.rtt.measured(rtt_us);
+        match entry.round_trip_us(self.shared.now) {
+            Some(rtt_us) => tcb.warm.rtt.measured(rtt_us),
+            None => tcb.warm.rtt.handshake_repeated(),
         }
         self.shared.counters.passive_opens += 1;
         input::open(tcb, &mut Context { id, shared: &mut self.shared, app, tx }, false);
@@ -444,10 +464,12 @@ impl<A: Application> Stack<A> {
                 self.acknowledge_time_wait(index, tx);
                 self.schedule_time_wait(index);
             }
+            Verdict::Reuse if !self.listens(arrival.segment.local_port) => self.acknowledge_time_wait(index, tx),
             Verdict::Reuse => {
+                let used_up = self.time_wait.get(index).snd_nxt;
                 self.shared.counters.time_wait_reused += 1;
                 self.forget_time_wait(index);
-                self.to_listener(arrival, tx);
+                self.open_half(arrival, Some(used_up), tx);
             }
         }
     }
@@ -523,6 +545,11 @@ impl<A: Application> Stack<A> {
 
     /// The connection goes to TIME_WAIT.
     fn linger<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) {
+        let tcb = &mut self.tcbs[id as usize];
+        if tcb.hot.marks.has(Marks::ACK_NOW) {
+            // The peer's FIN. No flush follows that would look at this connection.
+            output::acknowledge(tcb, &mut self.shared, tx);
+        }
         let Some((index, is_taken)) = self.time_wait.place() else { return self.end(id, Closed::Finished, app) };
         if is_taken {
             self.shared.counters.time_wait_evicted += 1;
@@ -533,7 +560,6 @@ impl<A: Application> Stack<A> {
         self.time_wait.insert(hot);
         self.demux.replace(hash, Owner::Connection(id), Owner::TimeWait(index));
         self.schedule_time_wait(index);
-        self.acknowledge_time_wait(index, tx);
         self.free_tcb(id, Closed::Finished, app);
     }
 
@@ -723,7 +749,10 @@ impl<A: Application> Stack<A> {
         for id in 0..self.tcbs.len() as u32 {
             let hot = &self.tcbs[id as usize].hot;
             if hot.state != State::Closed {
-                output::reset(hot, hot.snd.nxt, &mut self.shared, tx);
+                if hot.state != State::SynSent {
+                    // RFC 9293 §3.10.5: a SYN alone is not taken back.
+                    output::reset(hot, hot.snd.nxt, &mut self.shared, tx);
+                }
                 self.end(id, Closed::Aborted, app);
             }
         }

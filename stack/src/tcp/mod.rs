@@ -86,6 +86,8 @@ impl Marks {
     pub(crate) const ABORT: Marks = Marks(1 << 13);
     /// `opened` has been called, so `closed` must be.
     pub(crate) const OPENED: Marks = Marks(1 << 14);
+    /// Both sides sent a window scale.
+    pub(crate) const SCALES: Marks = Marks(1 << 15);
 
     #[inline]
     pub(crate) const fn has(self, mark: Marks) -> bool {

@@ -38,7 +38,9 @@ pub(crate) fn expire<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &m
 /// The retransmission or persist timer ran out.
 fn unanswered<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) -> Fate {
     let stalled_ms = tcb.cold.stalled_since.until(cx.shared.tick).max(0) as u32;
-    if tcb.cold.stalled_since != Tick::NEVER && stalled_ms >= cx.shared.config.send_timeout_ms {
+    // A SYN has a patience of its own (RFC 9293 §3.8.3 MUST-23).
+    let is_opening = matches!(tcb.hot.state, State::SynSent | State::SynReceived);
+    if !is_opening && tcb.cold.stalled_since != Tick::NEVER && stalled_ms >= cx.shared.config.send_timeout_ms {
         output::reset(&tcb.hot, tcb.hot.snd.nxt, cx.shared, cx.tx);
         return Fate::Ends(Closed::TimedOut);
     }
