@@ -153,7 +153,7 @@ impl Bench {
                 self.reply(None, |_, reply| reply.set_timeout(after))?;
             }
             Statement::Stop => self.stack().stop_accepting(),
-            Statement::CloseIdle => self.stack().close_idle(),
+            Statement::CloseIdle => self.stack().close_idle(|_| true),
             Statement::Frames(count) => self.wire.left = *count,
             Statement::Quiet | Statement::Set(..) | Statement::Sends(_) => {}
             Statement::State(name, port) => {
