@@ -695,7 +695,9 @@ impl<A: Application> Stack<A> {
         tcb.cold.token = to.token;
         tcb.warm.heard_at = self.shared.tick;
         if !output::syn(tcb, &mut self.shared, tx) {
-            tcb.hot.state = State::Closed;
+            let still_listed = tcb.hot.marks.only(Marks::READY.with(Marks::WAITING));
+            *tcb = Tcb::default();
+            tcb.hot.marks = still_listed;
             return Err(ConnectError::NoFrame);
         }
         self.free.pop();

@@ -106,8 +106,8 @@ fn check_sequence<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
     if !is_reset && (!segment.is_empty() || shared.challenges.take(shared.tick)) {
         hot.marks.set(Marks::ACK_NOW);
     }
-    // §3.10.7.4: a shut window still lets valid acknowledgements through.
-    if hot.rcv.edge == hot.rcv.nxt && segment.seq == hot.rcv.nxt && !is_reset {
+    // §3.10.7.4: a shut window still lets valid acknowledgements and resets through.
+    if hot.rcv.edge == hot.rcv.nxt && segment.seq == hot.rcv.nxt {
         return Ok(());
     }
     Err(Stop::Dropped(DropReason::OutsideWindow))
@@ -233,9 +233,6 @@ fn process_ack<A: Application, T: Transmit>(
         let is_duplicate = segment.is_empty() && tcb.in_flight() > 0 && tcb.hot.snd.wnd == old_wnd;
         if is_duplicate {
             duplicate_ack(tcb, cx);
-        }
-        if tcb.hot.snd.wnd > old_wnd {
-            tcb.cold.stalled_since = Tick::NEVER;
         }
         return Ok(());
     }

@@ -361,7 +361,7 @@ impl<C> Tcb<C> {
         if abort || overflow {
             self.hot.marks.set(Marks::ABORT);
         }
-        if close {
+        if close || abort || overflow {
             self.close(shared);
         }
         shared.make_ready(&mut self.hot, id);

@@ -116,11 +116,26 @@ fn send_one<C, B: Blob, T: Transmit>(
         hot.marks.set(Marks::FIN_SENT);
         hot.state = if hot.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
     }
+    if hot.snd.nxt == hot.snd.una {
+        // The persist timer may be running; its time and backoff are not those of what is sent now.
+        hot.resend_at = Tick::NEVER;
+        tcb.cold.timeouts = 0;
+        tcb.cold.stalled_since = Tick::NEVER;
+    }
     hot.snd.nxt += len + u32::from(fin);
     acknowledged(hot);
     tcb.warm.ack_at = Tick::NEVER;
     start_timing(tcb, shared);
     true
+}
+
+/// Sends what silly-window avoidance holds back although nothing is in flight: its timer has run out (RFC 9293
+/// §3.8.6.2.1). The window is open, if only by a little.
+pub(crate) fn send_held<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let unread = tcb.hot.queue.unread() as u32;
+    let len = unread.min(u32::from(tcb.hot.mss)).min(allowance(&tcb.hot));
+    let fin_due = tcb.hot.marks.has(Marks::CLOSING) && !tcb.hot.marks.has(Marks::FIN_SENT);
+    send_one(tcb, len, fin_due && len == unread, shared, tx)
 }
 
 /// What was sent is to be acknowledged in time (RFC 6298 §5.1), and may be timed (§3).

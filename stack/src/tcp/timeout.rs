@@ -53,6 +53,9 @@ fn unanswered<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
             output::syn(tcb, cx.shared, cx.tx);
         }
         _ if tcb.in_flight() > 0 => retransmission_timeout(tcb, cx),
+        _ if tcb.hot.queue.unread() > 0 && tcb.hot.snd.wnd > 0 => {
+            output::send_held(tcb, cx.shared, cx.tx);
+        }
         _ if tcb.hot.queue.unread() > 0 => {
             cx.shared.counters.zero_window_probes += 1;
             output::probe(tcb, cx.shared, cx.tx);

@@ -20,6 +20,8 @@ pub enum Manner {
     Answers(usize),
     /// Consumes it and closes.
     Closes,
+    /// Consumes it and resets the connection.
+    Aborts,
     /// Answers until it is refused room, and consumes nothing before there is room again.
     Fills,
 }
@@ -95,6 +97,7 @@ impl Application for Actor {
             Manner::Fills if !self.fill(conn, reply) => return 0,
             Manner::Answers(len) => conn.send(len, reply),
             Manner::Closes => reply.close(),
+            Manner::Aborts => reply.abort(),
             Manner::Reads | Manner::Fills => {}
         }
         self.read(conn, bytes);

@@ -161,6 +161,7 @@ fn parse_manner(words: &[&str]) -> Result<Manner, String> {
         ["leaves"] => Manner::Leaves,
         ["answers", len] => Manner::Answers(number(len)?),
         ["closes"] => Manner::Closes,
+        ["aborts"] => Manner::Aborts,
         ["fills"] => Manner::Fills,
         _ => return Err(format!("`{}` is nothing that an application does", words.join(" "))),
     })
