@@ -1,8 +1,9 @@
 //! The stack alone, in memory: a request segment in, a response segment out, with 1, 10,000 and 1,000,000 connections
 //! open and the requests spread over them in random order.
 //!
-//! What is timed is a worker's turn without its system calls: a burst of 64 segments received, timers, flush.
-//! Making the requests and reading the responses is not. Memory for each size is printed.
+//! What is timed is a worker's turn without its system calls: a burst of 64 segments received, timers, flush. Making
+//! the requests is not. A response is acknowledged by the client's next request or, when that has not come 512
+//! bursts later, by a segment of its own, which is not timed. Memory for each size is printed.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use simoom_stack::send::CHUNK_BYTES;
@@ -12,6 +13,7 @@ use simoom_stack::{
     Address, Application, BURST, Closed, Config, Duration, Instant, Limits, LocalAddress, Opened, Packet, Reply,
     Stack, Transmit,
 };
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time;
 
@@ -73,7 +75,14 @@ struct Bench {
     random: Random,
     now: Instant,
     requests: Vec<Vec<u8>>,
+    /// The starts of the bursts whose responses may be unacknowledged.
+    recent: VecDeque<u64>,
 }
+
+/// Bursts after which a client acknowledges without having asked again.
+const ACK_BURSTS: usize = 512;
+/// A prime step from a random start: no client twice in a burst, and far apart in memory.
+const STEP: u64 = 104_729;
 
 impl Bench {
     fn new(connections: u32) -> Bench {
@@ -94,8 +103,8 @@ impl Bench {
         stack.listen(80);
         let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0 };
         let (peers, requests) = (Vec::new(), vec![Vec::new(); BURST]);
-        let mut bench =
-            Bench { stack, sink, peers, random: Random::new(1), now: Instant::from_millis(1), requests };
+        let (random, now, recent) = (Random::new(1), Instant::from_millis(1), VecDeque::new());
+        let mut bench = Bench { stack, sink, peers, random, now, requests, recent };
         for index in 0..connections {
             bench.open(index);
         }
@@ -121,11 +130,15 @@ impl Bench {
         self.stack.flush(self.now, &mut Responder, &mut self.sink);
     }
 
-    /// One burst of requests from random clients; returns how long the stack took.
+    /// One request each of as many clients as a burst holds, chosen at random; returns how long the stack took.
     fn burst(&mut self) -> time::Duration {
         let peers = self.peers.len() as u64;
-        for request in &mut self.requests {
-            let peer = &mut self.peers[self.random.below(peers) as usize];
+        let count = self.size();
+        let start = self.random.below(peers);
+        let chosen = |index: usize| ((start + index as u64 * STEP) % peers) as usize;
+        self.acknowledge_old(start);
+        for (index, request) in self.requests[..count].iter_mut().enumerate() {
+            let peer = &mut self.peers[chosen(index)];
             peer.data_into(REQUEST, request);
             peer.expect(RESPONSE_BYTES as u32);
         }
@@ -135,12 +148,31 @@ impl Bench {
         self.now += Duration::from_micros(32);
         let sent = self.sink.sent;
         let start = time::Instant::now();
-        self.stack.receive(self.now, &packets, &mut Responder, &mut self.sink);
+        self.stack.receive(self.now, &packets[..count], &mut Responder, &mut self.sink);
         self.stack.expire(self.now, &mut Responder, &mut self.sink);
         self.stack.flush(self.now, &mut Responder, &mut self.sink);
         let took = start.elapsed();
-        assert!(self.sink.sent > sent, "the stack answers");
+        assert_eq!(self.sink.sent - sent, count, "each request is answered by one segment");
         took
+    }
+
+    /// Acknowledges, unasked, the responses of a burst of some time ago.
+    fn acknowledge_old(&mut self, start: u64) {
+        self.recent.push_back(start);
+        if self.recent.len() > ACK_BURSTS
+            && let Some(start) = self.recent.pop_front()
+        {
+            let peers = self.peers.len() as u64;
+            let acks: Vec<_> = (0..self.size() as u64)
+                .map(|index| self.peers[((start + index * STEP) % peers) as usize].ack())
+                .collect();
+            self.offer(&acks);
+        }
+    }
+
+    /// Requests in a burst.
+    fn size(&self) -> usize {
+        BURST.min(self.peers.len())
     }
 }
 
@@ -153,9 +185,10 @@ fn requests(c: &mut Criterion) {
         group.bench_function(format!("{connections} connections"), |b| {
             let bench = bench.get_or_insert_with(|| Bench::new(connections));
             b.iter_custom(|iterations| {
-                let bursts = iterations.div_ceil(BURST as u64);
+                let size = bench.size() as u64;
+                let bursts = iterations.div_ceil(size);
                 let total: time::Duration = (0..bursts).map(|_| bench.burst()).sum();
-                total.mul_f64(iterations as f64 / (bursts * BURST as u64) as f64)
+                total.mul_f64(iterations as f64 / (bursts * size) as f64)
             });
         });
         if let Some(bench) = bench {

@@ -137,20 +137,30 @@ impl Wheel {
         }
     }
 
-    /// The next timer that has come due at `now`, unset again; call until there is none.
-    pub fn expire(&mut self, now: Tick) -> Option<u32> {
-        let due = self.due_head();
-        loop {
-            let first = self.nodes[due as usize].next;
-            if first != due {
+    /// Unsets timers that have come due at `now` and writes them to `due`; returns how many. Call again until there
+    /// are none.
+    pub fn expire(&mut self, now: Tick, due: &mut [u32]) -> usize {
+        let head = self.due_head();
+        let mut count = 0;
+        while count < due.len() {
+            let first = self.nodes[head as usize].next;
+            if first != head {
                 self.cancel(first);
-                return Some(first);
+                due[count] = first;
+                count += 1;
+            } else if self.now.until(now) > 0 {
+                self.advance(now);
+            } else {
+                break;
             }
-            if self.now.until(now) <= 0 {
-                return None;
-            }
-            self.advance(now);
         }
+        count
+    }
+
+    /// Reads the timer's node: for having it in the cache before it is needed.
+    #[inline]
+    pub fn touch(&self, timer: u32) -> u32 {
+        self.nodes.get(timer as usize).map_or(0, |node| node.next)
     }
 
     /// When to call [`Wheel::expire`] next: not later than the first deadline, earlier at times.

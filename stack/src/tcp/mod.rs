@@ -86,6 +86,8 @@ impl Marks {
     pub(crate) const ABORT: Marks = Marks(1 << 13);
     /// `opened` has been called, so `closed` must be.
     pub(crate) const OPENED: Marks = Marks(1 << 14);
+    /// Both sides sent a window scale.
+    pub(crate) const SCALES: Marks = Marks(1 << 15);
 
     #[inline]
     pub(crate) const fn has(self, mark: Marks) -> bool {
@@ -160,8 +162,8 @@ pub(crate) struct Hot {
     pub(crate) ts_offset: u32,
     /// Retransmission or persist deadline.
     pub(crate) resend_at: Tick,
-    /// When the wheel looks at this connection: not later than any of its deadlines.
-    pub(crate) wheel_at: Tick,
+    /// When the wheel looks at the near deadlines: not later than any of them.
+    pub(crate) near_at: Tick,
     pub(crate) queue: Queue,
 }
 
@@ -178,6 +180,8 @@ pub(crate) struct Warm {
     pub(crate) app_at: Tick,
     /// When the peer was last heard.
     pub(crate) heard_at: Tick,
+    /// When the wheel looks at the far deadlines: not later than any of them.
+    pub(crate) far_at: Tick,
 }
 
 /// What is touched only when something is out of the ordinary.
@@ -357,7 +361,7 @@ impl<C> Tcb<C> {
         if abort || overflow {
             self.hot.marks.set(Marks::ABORT);
         }
-        if close {
+        if close || abort || overflow {
             self.close(shared);
         }
         shared.make_ready(&mut self.hot, id);
@@ -378,8 +382,15 @@ impl<C> Tcb<C> {
         self.cold.reassembly.clear(&mut shared.reassembly);
     }
 
-    /// The nearest of all deadlines.
-    pub(crate) fn deadline<B>(&self, shared: &Shared<B>) -> Tick {
+    /// The deadlines that come and go with every exchange: milliseconds to seconds ahead.
+    #[inline]
+    fn near_deadline(&self) -> Tick {
+        self.hot.resend_at.sooner(self.warm.ack_at)
+    }
+
+    /// The deadlines that a connection mostly puts off: seconds to hours ahead.
+    #[inline]
+    fn far_deadline<B>(&self, shared: &Shared<B>) -> Tick {
         let config = &shared.config;
         let keep_alive = if config.keep_alive_ms == 0 || self.in_flight() > 0 {
             Tick::NEVER
@@ -388,23 +399,36 @@ impl<C> Tcb<C> {
                 .heard_at
                 .plus(config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms)
         };
-        self.hot
-            .resend_at
-            .sooner(self.warm.ack_at)
-            .sooner(self.warm.app_at)
-            .sooner(self.cold.close_at)
-            .sooner(keep_alive)
+        self.warm.app_at.sooner(self.cold.close_at).sooner(keep_alive)
     }
 
     /// Makes sure that the wheel looks at this connection in time. Deadlines that moved further away leave the
-    /// wheel alone.
+    /// wheel alone; near and far ones have a timer each, so that a retransmission deadline does not take the idle
+    /// deadline out of its place.
     #[inline]
     pub(crate) fn arm<B>(&mut self, id: u32, shared: &mut Shared<B>) {
-        let deadline = self.deadline(shared);
-        if deadline.is_sooner_than(self.hot.wheel_at) {
-            self.hot.wheel_at = deadline;
-            shared.wheel.schedule(id, deadline);
+        let near = self.near_deadline();
+        if near.is_sooner_than(self.hot.near_at) {
+            self.hot.near_at = near;
+            shared.wheel.schedule(near_timer(id), near);
         }
+        let far = self.far_deadline(shared);
+        if far.is_sooner_than(self.warm.far_at) {
+            self.warm.far_at = far;
+            shared.wheel.schedule(far_timer(id), far);
+        }
+    }
+
+    /// The wheel has come to one of this connection's timers.
+    pub(crate) fn fired(&mut self, timer: u32) {
+        let at = if timer.is_multiple_of(2) { &mut self.hot.near_at } else { &mut self.warm.far_at };
+        *at = Tick::NEVER;
+    }
+
+    /// A word of each cache line.
+    #[inline]
+    pub(crate) fn touch(&self) -> u32 {
+        u32::from(self.hot.mss) ^ self.hot.queue.len() as u32 ^ self.warm.timed_seq.0 ^ self.cold.max_wnd
     }
 
     /// Sequence numbers sent and not acknowledged, a FIN among them.
@@ -412,6 +436,18 @@ impl<C> Tcb<C> {
     pub(crate) fn in_flight(&self) -> u32 {
         self.hot.snd.nxt.since(self.hot.snd.una)
     }
+}
+
+/// The timer for a connection's near deadlines.
+#[inline]
+pub(crate) const fn near_timer(id: u32) -> u32 {
+    2 * id
+}
+
+/// The timer for its far deadlines.
+#[inline]
+pub(crate) const fn far_timer(id: u32) -> u32 {
+    2 * id + 1
 }
 
 /// A duration in whole milliseconds, rounded up, at most 2³⁰.
