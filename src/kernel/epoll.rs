@@ -244,8 +244,9 @@ impl<A: Hosted> Server<A> {
 
     fn fire_deadlines(&mut self) {
         let now = Tick::from_millis(self.host.now_ms);
-        while let Some(index) = self.wheel.expire(now) {
-            let Some(key) = self.table.key_at(index) else { continue };
+        let mut due = [0];
+        while self.wheel.expire(now, &mut due) > 0 {
+            let Some(key) = self.table.key_at(due[0]) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
             match self.host.due(session) {
                 Due::Nothing | Due::Application => self.visit(key),
