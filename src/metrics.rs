@@ -41,6 +41,47 @@ impl Sheet {
     }
 }
 
+/// How old published counters may get while they change.
+const PUBLISH_MS: u64 = 250;
+
+/// A worker's own end of its sheet: brings the counters there while they change, and once more when they have
+/// stopped changing. So it wakes a worker that has nothing else to do, but once.
+pub(crate) struct Publisher {
+    sheet: Arc<Sheet>,
+    counts: Vec<Count>,
+    next_ms: u64,
+    /// Something has happened since the counters were published.
+    stale: bool,
+}
+
+impl Publisher {
+    pub(crate) fn new(sheet: Arc<Sheet>) -> Publisher {
+        Publisher { sheet, counts: Vec::with_capacity(256), next_ms: 0, stale: true }
+    }
+
+    /// Something that counts has happened.
+    pub(crate) fn touch(&mut self) {
+        self.stale = true;
+    }
+
+    /// When to publish next; `None` while nothing happens.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.stale.then_some(self.next_ms)
+    }
+
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        self.next_ms().is_some_and(|next_ms| next_ms <= now_ms)
+    }
+
+    /// Publishes what `collect` pushes.
+    pub(crate) fn publish(&mut self, now_ms: u64, collect: impl FnOnce(&mut Vec<Count>)) {
+        self.counts.clear();
+        collect(&mut self.counts);
+        self.sheet.publish(self.counts.iter().copied());
+        (self.stale, self.next_ms) = (false, now_ms + PUBLISH_MS);
+    }
+}
+
 /// The sheets of all workers.
 #[derive(Clone, Debug, Default)]
 pub struct Board {
@@ -72,6 +113,20 @@ mod tests {
         board.sheets[0].publish([("requests", 3), ("only_here", 1)].into_iter());
         board.sheets[1].publish([("requests", 4)].into_iter());
         assert_eq!(board.totals(), [("requests", 7), ("only_here", 1)]);
+    }
+
+    #[test]
+    fn counters_go_out_at_once_then_a_few_times_a_second_and_not_while_nothing_happens() {
+        let sheet = Sheet::new("worker 0");
+        let mut publisher = Publisher::new(Arc::clone(&sheet));
+        assert!(publisher.is_due(0));
+        publisher.publish(1000, |counts| counts.push(("a", 1)));
+        assert_eq!((publisher.next_ms(), publisher.is_due(u64::MAX)), (None, false));
+        publisher.touch();
+        assert_eq!(publisher.next_ms(), Some(1000 + PUBLISH_MS));
+        assert!(!publisher.is_due(999 + PUBLISH_MS) && publisher.is_due(1000 + PUBLISH_MS));
+        publisher.publish(2000, |counts| counts.push(("a", 2)));
+        assert_eq!(sheet.read(), [("a", 2)]);
     }
 
     #[test]

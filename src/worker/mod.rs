@@ -21,7 +21,7 @@ use crate::af_xdp::{self, Frame, FramePool, Queue};
 use crate::clock::Clock;
 use crate::control::{Mailbox, Order};
 use crate::hosted::Hosted;
-use crate::metrics::{Count, Sheet};
+use crate::metrics::{Publisher, Sheet};
 use handover::Handover;
 use idle::Idle;
 pub use idle::MAX_QUEUES;
@@ -30,8 +30,8 @@ use simoom_stack::{Config, Instant, Stack};
 use std::io;
 use std::sync::Arc;
 
-/// How old published counters may get while there is work, in microseconds.
-const PUBLISH_US: u64 = 250_000;
+/// A day: the stack's timing wheel must be turned while its ticks still compare.
+const LONGEST_SLEEP_US: u64 = 86_400_000_000;
 /// How often a draining worker looks for connections that have become idle, in microseconds.
 const DRAIN_LOOK_US: u64 = 5_000;
 
@@ -104,7 +104,7 @@ impl<A: Hosted> Worker<A> {
             now_us: 0,
             idle: Idle::new(busy_poll),
             drain: None,
-            publisher: Publisher { sheet, counts: Vec::with_capacity(256), next_us: 0, stale: true },
+            publisher: Publisher::new(sheet),
         }
     }
 
@@ -119,7 +119,7 @@ impl<A: Hosted> Worker<A> {
             self.outbound.flush().map_err(io::Error::other)?;
             if taken > 0 {
                 self.idle.worked(self.now_us);
-                self.publisher.stale = true;
+                self.publisher.touch();
             } else {
                 self.rest()?;
             }
@@ -153,7 +153,7 @@ impl<A: Hosted> Worker<A> {
             self.stack.stop_accepting();
             self.app.drain();
         }
-        if self.publisher.stale && self.now_us >= self.publisher.next_us {
+        if self.publisher.is_due(self.now_us / 1000) {
             self.publish();
         }
         self.go_on_draining()
@@ -175,37 +175,24 @@ impl<A: Hosted> Worker<A> {
             std::hint::spin_loop();
             return Ok(());
         }
-        if self.publisher.stale {
-            self.publish();
-            self.publisher.stale = false;
-        }
         let stack_us = self.stack.next_deadline().map(|after| after.total_micros());
         let drain_us = self.drain.map(|_| DRAIN_LOOK_US);
         // What the kernel did not take at once is offered again soon.
         let unsent_us = (self.outbound.unsent() > 0).then_some(1000);
-        let sleep_us = [stack_us, drain_us, unsent_us].into_iter().flatten().min();
-        self.idle.sleep(self.outbound.queues(), &self.mailbox, sleep_us)
+        let publish_us = self.publisher.next_ms().map(|at_ms| (at_ms * 1000).saturating_sub(self.now_us));
+        let duties = [stack_us, drain_us, unsent_us, publish_us].into_iter().flatten();
+        let sleep_us = duties.min().unwrap_or(LONGEST_SLEEP_US).min(LONGEST_SLEEP_US);
+        self.idle.sleep(self.outbound.queues(), &self.mailbox, Some(sleep_us))
     }
 
     fn publish(&mut self) {
-        self.publisher.next_us = self.now_us + PUBLISH_US;
-        let counts = &mut self.publisher.counts;
-        counts.clear();
-        let (counters, drops) = self.stack.counters();
-        counts.push(("connections_open", self.stack.connections() as u64));
-        counts.extend(counters.iter().chain(drops.iter()));
-        counts.extend(self.handover.counters().iter());
-        self.outbound.count(counts);
-        self.app.publish(&mut |name, value| counts.push((name, value)));
-        self.publisher.sheet.publish(counts.iter().copied());
+        self.publisher.publish(self.now_us / 1000, |counts| {
+            let (counters, drops) = self.stack.counters();
+            counts.push(("connections_open", self.stack.connections() as u64));
+            counts.extend(counters.iter().chain(drops.iter()));
+            counts.extend(self.handover.counters().iter());
+            self.outbound.count(counts);
+            self.app.publish(&mut |name, value| counts.push((name, value)));
+        });
     }
-}
-
-/// The published counters and when they go out next.
-struct Publisher {
-    sheet: Arc<Sheet>,
-    counts: Vec<Count>,
-    next_us: u64,
-    /// Something was counted since they went out.
-    stale: bool,
 }
