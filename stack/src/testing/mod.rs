@@ -11,4 +11,4 @@ pub mod script;
 
 pub use link::{Link, Quality};
 pub use pair::Pair;
-pub use random::Random;
+pub use random::{Random, seeds};
