@@ -4,11 +4,13 @@
 //! failure names.
 
 pub mod echo;
+pub mod forge;
 pub mod link;
 pub mod pair;
 pub mod random;
 pub mod script;
 
+pub use forge::Forged;
 pub use link::{Link, Quality};
 pub use pair::Pair;
 pub use random::{Random, seeds};
