@@ -332,7 +332,7 @@ fn fin_acknowledged<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> Result<(), St
     match tcb.hot.state {
         State::FinWait1 => {
             tcb.hot.state = State::FinWait2;
-            tcb.cold.close_at = shared.tick.plus(shared.config.close_timeout_ms);
+            tcb.warm.app_at = shared.tick.plus(shared.config.close_timeout_ms);
             Ok(())
         }
         State::Closing => Err(Stop::Over(Fate::Lingers)),

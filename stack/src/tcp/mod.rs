@@ -72,6 +72,8 @@ impl Marks {
     pub(crate) const CLOSING: Marks = Marks(1 << 6);
     /// The FIN has been sent, at SND.NXT - 1.
     pub(crate) const FIN_SENT: Marks = Marks(1 << 7);
+    /// The peer's FIN has come, at `peer_fin`; there may be a gap before it.
+    pub(crate) const FIN_SEEN: Marks = Marks(1 << 15);
     /// The peer's FIN has been taken.
     pub(crate) const FIN_TAKEN: Marks = Marks(1 << 8);
     /// The application refused input for want of room.
@@ -176,7 +178,7 @@ pub(crate) struct Warm {
     /// and was sent at this time, in microseconds modulo 2³².
     pub(crate) timed_at_us: u32,
     pub(crate) ack_at: Tick,
-    /// The deadline that the application set.
+    /// The deadline that the application set; once it has closed, when to give up waiting for the peer to close.
     pub(crate) app_at: Tick,
     /// When the peer was last heard.
     pub(crate) heard_at: Tick,
@@ -191,8 +193,8 @@ pub(crate) struct Cold {
     pub(crate) reassembly: Reassembly,
     /// Where the latest out-of-order segment began, to report it first (RFC 2018 §4).
     pub(crate) latest_gap: Seq,
-    /// The sequence number of the peer's FIN, when it came ahead of a gap.
-    pub(crate) early_fin: Option<Seq>,
+    /// The sequence number of the peer's FIN, once FIN_SEEN.
+    pub(crate) peer_fin: Seq,
     pub(crate) ssthresh: u32,
     /// SND.NXT when loss was detected (RFC 6582).
     pub(crate) recover: Seq,
@@ -206,8 +208,6 @@ pub(crate) struct Cold {
     pub(crate) probes: u8,
     /// Since when data waits for the peer's window or acknowledgement; [`Tick::NEVER`] if none does.
     pub(crate) stalled_since: Tick,
-    /// When to give up waiting for the peer to close.
-    pub(crate) close_at: Tick,
     /// What the application passed to an active open.
     pub(crate) token: u32,
 }
@@ -399,7 +399,7 @@ impl<C> Tcb<C> {
                 .heard_at
                 .plus(config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms)
         };
-        self.warm.app_at.sooner(self.cold.close_at).sooner(keep_alive)
+        self.warm.app_at.sooner(keep_alive)
     }
 
     /// Makes sure that the wheel looks at this connection in time. Deadlines that moved further away leave the
@@ -408,7 +408,14 @@ impl<C> Tcb<C> {
     #[inline]
     pub(crate) fn arm<B>(&mut self, id: u32, shared: &mut Shared<B>) {
         let near = self.near_deadline();
-        if near.is_sooner_than(self.hot.near_at) {
+        if near == Tick::NEVER {
+            // Everything is acknowledged, just now: the neighbours in the wheel's list are still in the cache, which
+            // they will not be when the timer fires.
+            if self.hot.near_at != Tick::NEVER {
+                self.hot.near_at = Tick::NEVER;
+                shared.wheel.cancel(near_timer(id));
+            }
+        } else if near.is_sooner_than(self.hot.near_at) {
             self.hot.near_at = near;
             shared.wheel.schedule(near_timer(id), near);
         }

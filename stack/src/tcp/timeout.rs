@@ -9,7 +9,7 @@ use crate::timer::Tick;
 /// The wheel has come to this connection: does what is due, and sets the wheel to the next deadline.
 pub(crate) fn expire<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) -> Fate {
     let now = cx.shared.tick;
-    if tcb.cold.close_at.is_due(now) {
+    if tcb.hot.marks.has(Marks::CLOSING) && tcb.warm.app_at.is_due(now) {
         // The peer never closed. It gets no TIME_WAIT: nothing of it is to be expected.
         return Fate::Ends(Closed::Finished);
     }
