@@ -27,12 +27,13 @@ impl Sheet {
         &self.label
     }
 
-    /// Replaces what was published. Skips this time if a reader holds the sheet: the data path does not wait.
-    pub fn publish(&self, counts: impl Iterator<Item = Count>) {
-        if let Ok(mut sheet) = self.counts.try_lock() {
-            sheet.clear();
-            sheet.extend(counts);
-        }
+    /// Replaces what was published. Says no, and leaves it, if a reader holds the sheet: the data path does not wait,
+    /// it comes again later.
+    pub fn publish(&self, counts: impl Iterator<Item = Count>) -> bool {
+        let Ok(mut sheet) = self.counts.try_lock() else { return false };
+        sheet.clear();
+        sheet.extend(counts);
+        true
     }
 
     /// What was published last.
@@ -77,8 +78,8 @@ impl Publisher {
     pub(crate) fn publish(&mut self, now_ms: u64, collect: impl FnOnce(&mut Vec<Count>)) {
         self.counts.clear();
         collect(&mut self.counts);
-        self.sheet.publish(self.counts.iter().copied());
-        (self.stale, self.next_ms) = (false, now_ms + PUBLISH_MS);
+        let published = self.sheet.publish(self.counts.iter().copied());
+        (self.stale, self.next_ms) = (!published, now_ms + PUBLISH_MS);
     }
 }
 
@@ -113,6 +114,18 @@ mod tests {
         board.sheets[0].publish([("requests", 3), ("only_here", 1)].into_iter());
         board.sheets[1].publish([("requests", 4)].into_iter());
         assert_eq!(board.totals(), [("requests", 7), ("only_here", 1)]);
+    }
+
+    #[test]
+    fn a_sheet_that_is_being_read_is_not_waited_for_but_comes_up_again() {
+        let sheet = Sheet::new("worker 0");
+        let mut publisher = Publisher::new(Arc::clone(&sheet));
+        let reading = sheet.counts.lock().unwrap();
+        publisher.publish(1000, |counts| counts.push(("a", 1)));
+        drop(reading);
+        assert!(sheet.read().is_empty() && publisher.next_ms() == Some(1000 + PUBLISH_MS));
+        publisher.publish(2000, |counts| counts.push(("a", 1)));
+        assert_eq!((sheet.read(), publisher.next_ms()), (vec![("a", 1)], None));
     }
 
     #[test]

@@ -246,6 +246,7 @@ impl<A: Hosted> Server<A> {
         let now = Tick::from_millis(self.host.now_ms);
         let mut due = [0];
         while self.wheel.expire(now, &mut due) > 0 {
+            self.publisher.touch();
             let Some(key) = self.table.key_at(due[0]) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
             match self.host.due(session) {
