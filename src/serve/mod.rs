@@ -11,6 +11,7 @@ mod signals;
 mod xdp;
 
 use crate::admin::Admin;
+use crate::af_xdp::Mode;
 use crate::app::content::Content;
 use crate::app::{Service, Services, http};
 use crate::config::{self, Transport};
@@ -151,6 +152,11 @@ impl Server {
         let mut totals = self.board.totals();
         totals.extend(self.device.iter().flat_map(xdp::Claimed::counters));
         totals
+    }
+
+    /// How the AF_XDP sockets are bound, if there are any.
+    pub fn xdp_mode(&self) -> Option<Mode> {
+        self.device.as_ref().map(xdp::Claimed::mode)
     }
 
     /// Where `/metrics` is served, if it is.

@@ -20,6 +20,10 @@ pub(super) struct Claimed {
 }
 
 impl Claimed {
+    pub(super) fn mode(&self) -> Mode {
+        self.device.mode()
+    }
+
     /// The steering program's counters.
     pub(super) fn counters(&self) -> Vec<Count> {
         self.device.counters().map(Iterator::collect).unwrap_or_default()
