@@ -27,12 +27,13 @@ impl Sheet {
         &self.label
     }
 
-    /// Replaces what was published. Skips this time if a reader holds the sheet: the data path does not wait.
-    pub fn publish(&self, counts: impl Iterator<Item = Count>) {
-        if let Ok(mut sheet) = self.counts.try_lock() {
-            sheet.clear();
-            sheet.extend(counts);
-        }
+    /// Replaces what was published. Says no, and leaves it, if a reader holds the sheet: the data path does not wait,
+    /// it comes again later.
+    pub fn publish(&self, counts: impl Iterator<Item = Count>) -> bool {
+        let Ok(mut sheet) = self.counts.try_lock() else { return false };
+        sheet.clear();
+        sheet.extend(counts);
+        true
     }
 
     /// What was published last.
@@ -72,6 +73,15 @@ mod tests {
         board.sheets[0].publish([("requests", 3), ("only_here", 1)].into_iter());
         board.sheets[1].publish([("requests", 4)].into_iter());
         assert_eq!(board.totals(), [("requests", 7), ("only_here", 1)]);
+    }
+
+    #[test]
+    fn a_sheet_that_is_being_read_is_not_waited_for() {
+        let sheet = Sheet::new("worker 0");
+        let reading = sheet.counts.lock().unwrap();
+        assert!(!sheet.publish([("a", 1)].into_iter()));
+        drop(reading);
+        assert!(sheet.read().is_empty() && sheet.publish([("a", 1)].into_iter()));
     }
 
     #[test]

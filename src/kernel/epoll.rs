@@ -233,6 +233,7 @@ impl<A: Hosted> Server<A> {
 
     fn fire_deadlines(&mut self) {
         while let Some(index) = self.wheel.expired(self.host.now_ms) {
+            self.publisher.stale = true;
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
             match self.host.due(session) {

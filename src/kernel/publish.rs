@@ -35,7 +35,7 @@ impl Publisher {
         self.counts.clear();
         self.counts.extend(host.counters.iter());
         host.app.publish(&mut |name, value| self.counts.push((name, value)));
-        self.sheet.publish(self.counts.iter().copied());
-        (self.stale, self.next_ms) = (false, host.now_ms + PUBLISH_MS);
+        let published = self.sheet.publish(self.counts.iter().copied());
+        (self.stale, self.next_ms) = (!published, host.now_ms + PUBLISH_MS);
     }
 }

@@ -11,6 +11,8 @@ use std::os::fd::AsFd;
 /// How long a worker spins after its last work. Longer than the gap between packets of a steady load; short beside
 /// the time that waking takes, so that little is wasted where the load is not steady.
 const SPIN_US: u64 = 50;
+/// How often a worker that never sleeps asks whether its queues are still there, in microseconds.
+const CHECK_US: u64 = 500_000;
 /// Queues that one worker can sleep on.
 pub const MAX_QUEUES: usize = 64;
 
@@ -18,11 +20,12 @@ pub const MAX_QUEUES: usize = 64;
 pub(super) struct Idle {
     always_spins: bool,
     worked_us: u64,
+    check_at_us: u64,
 }
 
 impl Idle {
     pub(super) fn new(always_spins: bool) -> Idle {
-        Idle { always_spins, worked_us: 0 }
+        Idle { always_spins, worked_us: 0, check_at_us: CHECK_US }
     }
 
     /// There was work at this time.
@@ -33,6 +36,15 @@ impl Idle {
     /// Whether to look again at once instead of sleeping.
     pub(super) fn spins(&self, now_us: u64) -> bool {
         self.always_spins || now_us - self.worked_us < SPIN_US
+    }
+
+    /// To be called while spinning: poll(2) tells a worker that sleeps when a queue is gone, nobody one that does not.
+    pub(super) fn check_now_and_then(&mut self, now_us: u64, queues: &[Queue]) -> io::Result<()> {
+        if now_us < self.check_at_us {
+            return Ok(());
+        }
+        self.check_at_us = now_us + CHECK_US;
+        queues.iter().try_for_each(Queue::check).map_err(io::Error::other)
     }
 
     /// Sleeps until a queue has received, an order has come, or `limit_us` microseconds have passed.

@@ -18,7 +18,7 @@ mod inbound;
 mod outbound;
 
 use crate::af_xdp::{self, Frame, FramePool, Queue};
-use crate::clock::Clock;
+use crate::clock::{Clock, NEVER};
 use crate::control::{Mailbox, Order};
 use crate::hosted::Hosted;
 use crate::metrics::{Count, Sheet};
@@ -30,8 +30,10 @@ use simoom_stack::{Config, Instant, Stack};
 use std::io;
 use std::sync::Arc;
 
-/// How old published counters may get while there is work, in microseconds.
+/// How old published counters may get, in microseconds.
 const PUBLISH_US: u64 = 250_000;
+/// How soon a worker that could not send everything tries again, in microseconds.
+const UNSENT_LOOK_US: u64 = 1_000;
 /// How often a draining worker looks for connections that have become idle, in microseconds.
 const DRAIN_LOOK_US: u64 = 5_000;
 
@@ -104,7 +106,13 @@ impl<A: Hosted> Worker<A> {
             now_us: 0,
             idle: Idle::new(busy_poll),
             drain: None,
-            publisher: Publisher { sheet, counts: Vec::with_capacity(256), next_us: 0, stale: true },
+            publisher: Publisher {
+                sheet,
+                counts: Vec::with_capacity(256),
+                next_us: 0,
+                stale: true,
+                deadline_us: NEVER,
+            },
         }
     }
 
@@ -153,6 +161,7 @@ impl<A: Hosted> Worker<A> {
             self.stack.stop_accepting();
             self.app.drain();
         }
+        self.publisher.note_deadline(self.now_us);
         if self.publisher.stale && self.now_us >= self.publisher.next_us {
             self.publish();
         }
@@ -171,24 +180,21 @@ impl<A: Hosted> Worker<A> {
 
     /// Nothing came: spins on, or sleeps until something does.
     fn rest(&mut self) -> io::Result<()> {
+        let stack_us = self.stack.next_deadline().map(|after| after.total_micros());
+        self.publisher.deadline_us = stack_us.map_or(NEVER, |after| self.now_us.saturating_add(after));
         if self.idle.spins(self.now_us) {
             std::hint::spin_loop();
-            return Ok(());
+            return self.idle.check_now_and_then(self.now_us, self.outbound.queues());
         }
-        if self.publisher.stale {
-            self.publish();
-            self.publisher.stale = false;
-        }
-        let stack_us = self.stack.next_deadline().map(|after| after.total_micros());
         let drain_us = self.drain.map(|_| DRAIN_LOOK_US);
-        // What the kernel did not take at once is offered again soon.
-        let unsent_us = (self.outbound.unsent() > 0).then_some(1000);
-        let sleep_us = [stack_us, drain_us, unsent_us].into_iter().flatten().min();
+        // What the kernel did not take at once, or what found no free frame, is offered again soon.
+        let unsent_us = self.outbound.is_behind().then_some(UNSENT_LOOK_US);
+        let publish_us = self.publisher.stale.then(|| self.publisher.next_us.saturating_sub(self.now_us));
+        let sleep_us = [stack_us, drain_us, unsent_us, publish_us].into_iter().flatten().min();
         self.idle.sleep(self.outbound.queues(), &self.mailbox, sleep_us)
     }
 
     fn publish(&mut self) {
-        self.publisher.next_us = self.now_us + PUBLISH_US;
         let counts = &mut self.publisher.counts;
         counts.clear();
         let (counters, drops) = self.stack.counters();
@@ -197,7 +203,8 @@ impl<A: Hosted> Worker<A> {
         counts.extend(self.handover.counters().iter());
         self.outbound.count(counts);
         self.app.publish(&mut |name, value| counts.push((name, value)));
-        self.publisher.sheet.publish(counts.iter().copied());
+        self.publisher.stale = !self.publisher.sheet.publish(counts.iter().copied());
+        self.publisher.next_us = self.now_us + PUBLISH_US;
     }
 }
 
@@ -206,6 +213,18 @@ struct Publisher {
     sheet: Arc<Sheet>,
     counts: Vec<Count>,
     next_us: u64,
-    /// Something was counted since they went out.
+    /// Something may have been counted since they went out.
     stale: bool,
+    /// When time alone will next change something in the stack.
+    deadline_us: u64,
+}
+
+impl Publisher {
+    /// Timers count too: what they did is to be published even if nothing is received.
+    fn note_deadline(&mut self, now_us: u64) {
+        if now_us >= self.deadline_us {
+            self.stale = true;
+            self.deadline_us = NEVER;
+        }
+    }
 }
