@@ -11,8 +11,9 @@ use std::os::fd::AsFd;
 /// How long a worker spins after its last work. Longer than the gap between packets of a steady load; short beside
 /// the time that waking takes, so that little is wasted where the load is not steady.
 const SPIN_US: u64 = 50;
-/// How often a worker that never sleeps asks whether its queues are still there, in microseconds.
-const CHECK_US: u64 = 500_000;
+/// How often a worker with nothing to do asks whether its queues are still there, in microseconds: a queue whose
+/// interface was removed makes poll(2) return on no kernel that we know.
+const CHECK_US: u64 = 1_000_000;
 /// Queues that one worker can sleep on.
 pub const MAX_QUEUES: usize = 64;
 
@@ -38,7 +39,7 @@ impl Idle {
         self.always_spins || now_us - self.worked_us < SPIN_US
     }
 
-    /// To be called while spinning: poll(2) tells a worker that sleeps when a queue is gone, nobody one that does not.
+    /// Asks, if it is time to, whether the queues are still there.
     pub(super) fn check_now_and_then(&mut self, now_us: u64, queues: &[Queue]) -> io::Result<()> {
         if now_us < self.check_at_us {
             return Ok(());
@@ -47,17 +48,17 @@ impl Idle {
         queues.iter().try_for_each(Queue::check).map_err(io::Error::other)
     }
 
-    /// Sleeps until a queue has received, an order has come, or `limit_us` microseconds have passed.
-    pub(super) fn sleep(&self, queues: &[Queue], mailbox: &Mailbox, limit_us: Option<u64>) -> io::Result<()> {
+    /// Sleeps until a queue has received, an order has come, or it is `until_us`; for a second at most.
+    pub(super) fn sleep(&self, queues: &[Queue], mailbox: &Mailbox, now_us: u64, until_us: u64) -> io::Result<()> {
         let watched = |index: usize| match queues.get(index) {
             Some(queue) => PollFd::from_borrowed_fd(queue.as_fd(), PollFlags::IN),
             None => PollFd::from_borrowed_fd(mailbox.as_fd(), PollFlags::IN),
         };
         let mut all: [PollFd<'_>; MAX_QUEUES + 1] = std::array::from_fn(watched);
         let fds = &mut all[..=queues.len()];
-        let limit = limit_us
-            .map(|us| Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as i64 });
-        match poll(fds, limit.as_ref()) {
+        let left_us = until_us.min(self.check_at_us).saturating_sub(now_us);
+        let left = Timespec { tv_sec: (left_us / 1_000_000) as i64, tv_nsec: (left_us % 1_000_000 * 1000) as i64 };
+        match poll(fds, Some(&left)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

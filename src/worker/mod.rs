@@ -180,18 +180,20 @@ impl<A: Hosted> Worker<A> {
 
     /// Nothing came: spins on, or sleeps until something does.
     fn rest(&mut self) -> io::Result<()> {
-        let stack_us = self.stack.next_deadline().map(|after| after.total_micros());
-        self.publisher.deadline_us = stack_us.map_or(NEVER, |after| self.now_us.saturating_add(after));
+        self.idle.check_now_and_then(self.now_us, self.outbound.queues())?;
+        let after = |us: u64| self.now_us.saturating_add(us);
+        let stack_us = self.stack.next_deadline().map_or(NEVER, |left| after(left.total_micros()));
+        self.publisher.deadline_us = stack_us;
         if self.idle.spins(self.now_us) {
             std::hint::spin_loop();
-            return self.idle.check_now_and_then(self.now_us, self.outbound.queues());
+            return Ok(());
         }
-        let drain_us = self.drain.map(|_| DRAIN_LOOK_US);
+        let drain_us = if self.drain.is_some() { after(DRAIN_LOOK_US) } else { NEVER };
         // What the kernel did not take at once, or what found no free frame, is offered again soon.
-        let unsent_us = self.outbound.is_behind().then_some(UNSENT_LOOK_US);
-        let publish_us = self.publisher.stale.then(|| self.publisher.next_us.saturating_sub(self.now_us));
-        let sleep_us = [stack_us, drain_us, unsent_us, publish_us].into_iter().flatten().min();
-        self.idle.sleep(self.outbound.queues(), &self.mailbox, sleep_us)
+        let unsent_us = if self.outbound.is_behind() { after(UNSENT_LOOK_US) } else { NEVER };
+        let publish_us = if self.publisher.stale { self.publisher.next_us } else { NEVER };
+        let until_us = stack_us.min(drain_us).min(unsent_us).min(publish_us);
+        self.idle.sleep(self.outbound.queues(), &self.mailbox, self.now_us, until_us)
     }
 
     fn publish(&mut self) {
