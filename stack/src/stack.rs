@@ -564,14 +564,17 @@ impl<A: Application> Stack<A> {
     }
 
     /// Does what has come due. What is to be sent waits for [`Stack::flush`], save retransmissions and probes.
-    pub fn expire<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) {
+    /// Returns how many timers had come due.
+    pub fn expire<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) -> usize {
         self.set_clock(now);
         let mut due = [0; GROUP];
+        let mut expired = 0;
         loop {
             let count = self.shared.wheel.expire(self.shared.tick, &mut due);
             if count == 0 {
-                return;
+                return expired;
             }
+            expired += count;
             // The wheel's numbers are far apart in memory: their misses overlap too.
             let ids: [u32; GROUP] = std::array::from_fn(|index| due[index] / 2);
             self.touch_connections(&ids[..count]);
