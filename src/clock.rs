@@ -1,10 +1,13 @@
 //! The clocks of a worker: in come readings of the system's clocks, out go the time since the worker started and,
 //! when it has changed, the second of the day. Never wakes anybody.
 
+use simoom_stack::timer::Tick;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A deadline that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
+/// As far ahead as a timing wheel is asked to look: 12 days, where ticks still compare.
+const FARTHEST_MS: u64 = 1 << 30;
 
 pub(crate) struct Clock {
     start: Instant,
@@ -43,6 +46,12 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(NEVER)
 }
 
+/// When a timing wheel is to look at a deadline. One that has passed is looked at a tick from now, so that who sets
+/// it anew each time it fires cannot hold up the loop; a very distant one before its time.
+pub(crate) fn look_at(deadline_ms: u64, now_ms: u64) -> Tick {
+    Tick::from_millis(deadline_ms.clamp(now_ms + 1, now_ms + FARTHEST_MS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +64,14 @@ mod tests {
         assert!((1..=1000).contains(&ends_ms));
         assert_eq!(clock.new_second(ends_ms - 1), None);
         assert!(clock.new_second(ends_ms).is_some());
+    }
+
+    #[test]
+    fn a_deadline_is_looked_at_in_its_tick_or_as_near_to_it_as_a_wheel_can() {
+        let now = Tick::from_millis(5000);
+        let after = |deadline_ms| now.until(look_at(deadline_ms, 5000));
+        assert_eq!([after(0), after(5000), after(5001), after(65_000)], [1, 1, 1, 60_000]);
+        assert_eq!(after(NEVER), 1 << 30);
     }
 
     #[test]

@@ -42,6 +42,47 @@ impl Sheet {
     }
 }
 
+/// How old published counters may get while they change.
+const PUBLISH_MS: u64 = 250;
+
+/// A worker's own end of its sheet: brings the counters there while they change, and once more when they have
+/// stopped changing. So it wakes a worker that has nothing else to do, but once.
+pub(crate) struct Publisher {
+    sheet: Arc<Sheet>,
+    counts: Vec<Count>,
+    next_ms: u64,
+    /// Something has happened since the counters were published.
+    stale: bool,
+}
+
+impl Publisher {
+    pub(crate) fn new(sheet: Arc<Sheet>) -> Publisher {
+        Publisher { sheet, counts: Vec::with_capacity(256), next_ms: 0, stale: true }
+    }
+
+    /// Something that counts has happened.
+    pub(crate) fn touch(&mut self) {
+        self.stale = true;
+    }
+
+    /// When to publish next; `None` while nothing happens.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.stale.then_some(self.next_ms)
+    }
+
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        self.next_ms().is_some_and(|next_ms| next_ms <= now_ms)
+    }
+
+    /// Publishes what `collect` pushes.
+    pub(crate) fn publish(&mut self, now_ms: u64, collect: impl FnOnce(&mut Vec<Count>)) {
+        self.counts.clear();
+        collect(&mut self.counts);
+        let published = self.sheet.publish(self.counts.iter().copied());
+        (self.stale, self.next_ms) = (!published, now_ms + PUBLISH_MS);
+    }
+}
+
 /// The sheets of all workers.
 #[derive(Clone, Debug, Default)]
 pub struct Board {
@@ -76,12 +117,29 @@ mod tests {
     }
 
     #[test]
-    fn a_sheet_that_is_being_read_is_not_waited_for() {
+    fn a_sheet_that_is_being_read_is_not_waited_for_but_comes_up_again() {
         let sheet = Sheet::new("worker 0");
+        let mut publisher = Publisher::new(Arc::clone(&sheet));
         let reading = sheet.counts.lock().unwrap();
-        assert!(!sheet.publish([("a", 1)].into_iter()));
+        publisher.publish(1000, |counts| counts.push(("a", 1)));
         drop(reading);
-        assert!(sheet.read().is_empty() && sheet.publish([("a", 1)].into_iter()));
+        assert!(sheet.read().is_empty() && publisher.next_ms() == Some(1000 + PUBLISH_MS));
+        publisher.publish(2000, |counts| counts.push(("a", 1)));
+        assert_eq!((sheet.read(), publisher.next_ms()), (vec![("a", 1)], None));
+    }
+
+    #[test]
+    fn counters_go_out_at_once_then_a_few_times_a_second_and_not_while_nothing_happens() {
+        let sheet = Sheet::new("worker 0");
+        let mut publisher = Publisher::new(Arc::clone(&sheet));
+        assert!(publisher.is_due(0));
+        publisher.publish(1000, |counts| counts.push(("a", 1)));
+        assert_eq!((publisher.next_ms(), publisher.is_due(u64::MAX)), (None, false));
+        publisher.touch();
+        assert_eq!(publisher.next_ms(), Some(1000 + PUBLISH_MS));
+        assert!(!publisher.is_due(999 + PUBLISH_MS) && publisher.is_due(1000 + PUBLISH_MS));
+        publisher.publish(2000, |counts| counts.push(("a", 2)));
+        assert_eq!(sheet.read(), [("a", 2)]);
     }
 
     #[test]

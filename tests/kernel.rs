@@ -230,14 +230,17 @@ fn beyond_the_limit_connections_are_reset_and_others_do_not_notice() {
 
 #[test]
 fn a_connection_that_waits_for_the_pool_is_served_when_others_have_sent() {
+    const PIECES: usize = 60;
     let service = Service::start(&Settings { send_entries: 64, send_chunks: 64, ..settings() });
-    let mut greedy = service.connect_narrow();
-    greedy.send("stream 400\n");
-    service.wait_until("a full socket", |service| service.count("socket_full") > 0);
+    // Half of the pool is for queues that hold nothing: it takes many that hold an answer to empty that half too.
+    let mut greedy: Vec<Client> = (0..40).map(|_| service.connect_narrow()).collect();
+    greedy.iter_mut().for_each(|client| client.send(format!("stream {PIECES}\n")));
+    service.wait_until("a short pool", |service| service.count("send_pool_exhausted") > 0);
+    let exhausted = service.count("send_pool_exhausted");
     let mut starved = service.connect();
     starved.send("echo at last\n");
-    service.wait_until("a short pool", |service| service.count("send_pool_exhausted") > 0);
-    let reading = std::thread::spawn(move || greedy.expect_pieces(400));
+    service.wait_until("one more that waits", |service| service.count("send_pool_exhausted") > exhausted);
+    let reading = std::thread::spawn(move || greedy.iter_mut().for_each(|client| client.expect_pieces(PIECES)));
     starved.expect("at last\n");
     reading.join().unwrap();
 }

@@ -39,7 +39,7 @@ simoom_stack::counters! {
         overfull,
         /// A connection had to wait because others held the ranges or chunks for answers.
         send_pool_exhausted,
-        /// Input was left in the kernel because every block for it was taken.
+        /// Input was left in the kernel because every buffer for it was taken.
         input_pool_exhausted,
         /// A connection used up its share of one turn and stood in line behind the others.
         turns_used_up,

@@ -1,26 +1,25 @@
 //! The event loop of one worker: in come epoll's events, orders and the passing of time, out go visits to the
 //! connections they are for. Never blocks but in epoll_wait(2), and there until the next deadline.
 
-use super::Settings;
 use super::accept::reset;
 use super::counters::Counters;
-use super::deadline::Wheel;
 use super::drain::is_idle;
-use super::input::{INPUT_BYTES, Inputs};
 use super::listener::Listener;
-use super::publish::Publisher;
 use super::session::{Due, Host, Session};
 use super::table::{Key, Table};
 use super::turns::Turns;
 use super::visit::{Next, Socket, visit, write};
-use crate::clock::{Clock, NEVER};
+use super::{INPUT_BYTES, Settings};
+use crate::clock::{Clock, NEVER, look_at};
 use crate::control::Mailbox;
 use crate::hosted::Hosted;
-use crate::metrics::Sheet;
+use crate::metrics::{Publisher, Sheet};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::sockopt;
+use simoom_stack::keep;
 use simoom_stack::send::{Pool, Queue};
+use simoom_stack::timer::{Tick, Wheel};
 use simoom_stack::{Application, Closed, Reply};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,6 +27,8 @@ use std::sync::Arc;
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
+/// A day: the wheel must be turned while its ticks still compare, and every kernel knows such a timeout.
+const LONGEST_SLEEP_MS: u64 = 86_400_000;
 /// What epoll calls the mailbox; listeners are called by their number, connections by their key.
 const MAILBOX: u64 = u32::MAX as u64;
 
@@ -40,9 +41,9 @@ pub struct Server<A: Application> {
     turns: Turns,
     /// Connections that wait for room in the pool for answers.
     starved: Turns,
-    /// Connections whose input waits in the kernel for a block of either size.
-    blockless: Turns,
-    /// The same, for a large block: they fill a small one.
+    /// Connections whose input waits in the kernel for a buffer of either size.
+    bufferless: Turns,
+    /// The same, for a large buffer: they fill a small one.
     outgrown: Turns,
     pub(super) listeners: Vec<Listener>,
     pub(super) accept_again_ms: Option<u64>,
@@ -57,7 +58,7 @@ pub struct Server<A: Application> {
 /// Bytes of what grows with the number of connections, and of the loop's own buffers.
 pub(super) const fn memory_bytes<A: Application>(connections: usize) -> usize {
     Table::<Session<A, Socket>>::memory_bytes(connections)
-        + Wheel::memory_bytes(connections)
+        + Wheel::memory_bytes(connections as u32)
         + 4 * Turns::memory_bytes(connections)
         + INPUT_BYTES
         + EVENTS * size_of::<epoll::Event>()
@@ -83,17 +84,17 @@ impl<A: Hosted> Server<A> {
             host: Host {
                 app,
                 pool: Pool::new(settings.send_entries, settings.send_chunks),
-                inputs: Inputs::new(settings.small_inputs, settings.large_inputs),
+                inputs: keep::Pool::with_large_bytes(settings.small_inputs, settings.large_inputs, INPUT_BYTES),
                 counters: Counters::default(),
                 now_ms: 0,
                 send_timeout: settings.send_timeout,
                 linger_timeout: settings.linger_timeout,
             },
             table: Table::new(settings.connections),
-            wheel: Wheel::new(settings.connections),
+            wheel: Wheel::new(settings.connections as u32, Tick::from_millis(0)),
             turns: Turns::new(settings.connections),
             starved: Turns::new(settings.connections),
-            blockless: Turns::new(settings.connections),
+            bufferless: Turns::new(settings.connections),
             outgrown: Turns::new(settings.connections),
             listeners,
             accept_again_ms: None,
@@ -111,7 +112,9 @@ impl<A: Hosted> Server<A> {
         let mut events = Vec::with_capacity(EVENTS);
         self.tick();
         while !self.is_done() {
-            self.publisher.publish_if_due(&mut self.host, self.table.len());
+            if self.publisher.is_due(self.host.now_ms) {
+                self.publish();
+            }
             self.wait(&mut events)?;
             self.tick();
             for event in events.drain(..) {
@@ -120,12 +123,21 @@ impl<A: Hosted> Server<A> {
             self.fire_deadlines();
             self.give_turns();
             self.give_room();
-            self.give_blocks();
+            self.give_buffers();
             self.resume_accepting()?;
         }
         self.cut_off();
-        self.publisher.publish(&mut self.host, self.table.len());
+        self.publish();
         Ok(())
+    }
+
+    fn publish(&mut self) {
+        let host = &mut self.host;
+        host.counters.connections_open = self.table.len() as u64;
+        self.publisher.publish(host.now_ms, |counts| {
+            counts.extend(host.counters.iter());
+            host.app.publish(&mut |name, value| counts.push((name, value)));
+        });
     }
 
     fn tick(&mut self) {
@@ -136,33 +148,32 @@ impl<A: Hosted> Server<A> {
     }
 
     fn wait(&mut self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        let timeout = self
-            .sleep_ms()
-            .map(|ms| Timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000 * 1_000_000) as i64 });
+        let ms = self.sleep_ms();
+        let timeout = Timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000 * 1_000_000) as i64 };
         self.host.counters.wait_calls += 1;
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
-            Ok(count) => self.publisher.stale |= count > 0,
-            Err(Errno::INTR) => {}
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => self.publisher.touch(),
             Err(error) => return Err(error.into()),
         }
         Ok(())
     }
 
-    /// How long there is nothing to do unless something happens; `None`: for ever.
-    fn sleep_ms(&self) -> Option<u64> {
+    /// How long there is nothing to do unless something happens.
+    fn sleep_ms(&self) -> u64 {
         let inputs = &self.host.inputs;
         if !self.turns.is_empty()
             || (!self.starved.is_empty() && self.pool_has_room())
-            || (!self.blockless.is_empty() && inputs.largest_free() > 0)
+            || (!self.bufferless.is_empty() && inputs.largest_free() > 0)
             || (!self.outgrown.is_empty() && inputs.largest_free() == INPUT_BYTES)
         {
-            return Some(0);
+            return 0;
         }
-        let publish_ms = self.publisher.stale.then_some(self.publisher.next_ms);
-        let first = [self.wheel.next_ms(), self.accept_again_ms, self.drain_until_ms, publish_ms];
-        let first = first.into_iter().flatten().min()?;
-        // A day at most, which fits every kernel's idea of a timeout.
-        Some(first.saturating_sub(self.host.now_ms).min(86_400_000))
+        let duties = [self.accept_again_ms, self.drain_until_ms, self.publisher.next_ms()];
+        let duties = duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
+        let now = Tick::from_millis(self.host.now_ms);
+        let deadline = self.wheel.next_deadline().map(|at| now.until(at).max(0) as u64);
+        duties.chain(deadline).min().unwrap_or(LONGEST_SLEEP_MS).min(LONGEST_SLEEP_MS)
     }
 
     fn handle(&mut self, event: epoll::Event) -> io::Result<()> {
@@ -209,13 +220,13 @@ impl<A: Hosted> Server<A> {
         }
         let deadline_ms = session.next_deadline_ms();
         if deadline_ms != NEVER {
-            self.wheel.arm(key.index, deadline_ms);
+            self.wheel.bring_forward(key.index, look_at(deadline_ms, self.host.now_ms));
         }
         match next {
             Next::Turn => self.turns.join(key.index),
             Next::Room => self.starved.join(key.index),
-            Next::Block if session.kept.is_empty() => self.blockless.join(key.index),
-            Next::Block => self.outgrown.join(key.index),
+            Next::Buffer if session.kept.is_empty() => self.bufferless.join(key.index),
+            Next::Buffer => self.outgrown.join(key.index),
             Next::Event | Next::Over(_) => {}
         }
     }
@@ -223,7 +234,7 @@ impl<A: Hosted> Server<A> {
     /// Ends a connection. A reset tells the peer that an answer was cut off.
     pub(super) fn end(&mut self, key: Key, how: Closed) {
         let Some(session) = self.table.remove(key) else { return };
-        self.wheel.disarm(key.index);
+        self.wheel.cancel(key.index);
         let cut_off = how == Closed::Aborted || !session.queue.is_empty();
         let socket = self.host.end(session, how);
         if cut_off {
@@ -232,9 +243,11 @@ impl<A: Hosted> Server<A> {
     }
 
     fn fire_deadlines(&mut self) {
-        while let Some(index) = self.wheel.expired(self.host.now_ms) {
-            self.publisher.stale = true;
-            let Some(key) = self.table.key_at(index) else { continue };
+        let now = Tick::from_millis(self.host.now_ms);
+        let mut due = [0];
+        while self.wheel.expire(now, &mut due) > 0 {
+            self.publisher.touch();
+            let Some(key) = self.table.key_at(due[0]) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
             match self.host.due(session) {
                 Due::Nothing | Due::Application => self.visit(key),
@@ -275,7 +288,7 @@ impl<A: Hosted> Server<A> {
         }
     }
 
-    fn give_blocks(&mut self) {
+    fn give_buffers(&mut self) {
         for _ in 0..self.outgrown.len() {
             if self.host.inputs.largest_free() < INPUT_BYTES {
                 break;
@@ -283,11 +296,11 @@ impl<A: Hosted> Server<A> {
             let first = self.outgrown.next();
             self.read_what_was_held_back(first);
         }
-        for _ in 0..self.blockless.len() {
+        for _ in 0..self.bufferless.len() {
             if self.host.inputs.largest_free() == 0 {
                 break;
             }
-            let first = self.blockless.next();
+            let first = self.bufferless.next();
             self.read_what_was_held_back(first);
         }
     }

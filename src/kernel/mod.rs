@@ -6,10 +6,10 @@
 //!
 //! The way of a request: `epoll` waits for a batch of events and finds each one's connection in the `table`;
 //! `visit` reads the socket and hands the bytes, where they were read, to the application through `session`, which
-//! acts on what the application asks for; what was not consumed is kept by `input`; the answers, ranges of shared
-//! bytes, go to the socket in one call. Deadlines of any number of connections lie in the wheel of `deadline`, and
-//! connections that must wait for their turn stand in a line of `turns`. The loop's other duties are `accept`,
-//! `drain` and `publish`. `table`, `session`, `input`, `deadline`, `turns` and [`listener`] know nothing of
+//! acts on what the application asks for; what was not consumed is kept in the stack's [`keep`]; the answers, ranges
+//! of shared bytes, go to the socket in one call. Deadlines of any number of connections lie in the stack's
+//! [`timer`](simoom_stack::timer), and connections that must wait for their turn stand in a line of `turns`. The
+//! loop's other duties are `accept` and `drain`. `table`, `session`, `turns` and [`listener`] know nothing of
 //! readiness: they serve a completion-based transport as they are.
 //!
 //! What happens when something runs out:
@@ -19,19 +19,16 @@
 //! | connections | the new one is accepted and reset at once: its client, or the balancer before it, learns within a round trip, where one left in the backlog would only time out | `connections_refused` |
 //! | file descriptors | accepting pauses for 100 ms; clients wait in the backlog | `accept_pauses` |
 //! | ranges or chunks for answers | the application is asked to stop, the socket is not read, and it resumes when others have sent | `send_pool_exhausted` |
-//! | blocks for kept input | the bytes stay in the kernel's socket buffer: read with `MSG_PEEK`, removed as far as they are consumed, so whole requests are still answered | `input_pool_exhausted` |
+//! | buffers for kept input | the bytes stay in the kernel's socket buffer: read with `MSG_PEEK`, removed as far as they are consumed, so whole requests are still answered | `input_pool_exhausted` |
 //! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
 //!
 //! All memory is fixed when a [`Server`] is made: see [`Settings::memory_bytes`].
 
 mod accept;
 mod counters;
-mod deadline;
 mod drain;
 mod epoll;
-mod input;
 pub mod listener;
-mod publish;
 mod session;
 mod table;
 mod turns;
@@ -39,13 +36,16 @@ mod visit;
 
 pub use counters::Counters;
 pub use epoll::Server;
-pub use input::INPUT_BYTES;
 pub use listener::Listener;
 
 use simoom_stack::Application;
+use simoom_stack::keep;
 use simoom_stack::send::{Pool, QUEUE_ENTRIES};
 use std::io;
 use std::time::Duration;
+
+/// Bytes of input that are kept for one connection: what a large buffer holds, and where input is overfull.
+pub const INPUT_BYTES: usize = keep::OVERFULL_BYTES;
 
 /// The bounds of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +56,9 @@ pub struct Settings {
     pub send_entries: usize,
     /// Chunks of 512 bytes for copied parts of answers, over all connections: at least 64.
     pub send_chunks: usize,
-    /// Blocks of 2 KiB for input that is not yet a whole request.
+    /// Buffers of 2 KiB for input that is not yet a whole request.
     pub small_inputs: usize,
-    /// Blocks of 16 KiB for the same: at least 1.
+    /// Buffers of 16 KiB for the same: at least 1.
     pub large_inputs: usize,
     /// A peer that takes none of its answer for this long is reset.
     pub send_timeout: Duration,
@@ -87,7 +87,7 @@ impl Settings {
     pub fn memory_bytes<A: Application>(&self) -> usize {
         epoll::memory_bytes::<A>(self.connections)
             + Pool::<A::Blob>::memory_bytes(self.send_entries, self.send_chunks)
-            + input::Inputs::memory_bytes(self.small_inputs, self.large_inputs)
+            + keep::Pool::memory_bytes_with(self.small_inputs, self.large_inputs, INPUT_BYTES)
     }
 
     /// Says which setting a worker cannot run with.

@@ -4,9 +4,10 @@
 //! [`Wishes`]), the connection's phase and deadlines. Nothing here makes a system call or knows of readiness:
 //! `S`, the transport's own part of a connection, is only carried along.
 
+use super::INPUT_BYTES;
 use super::counters::Counters;
-use super::input::{INPUT_BYTES, Inputs, Kept};
 use crate::clock::{NEVER, millis};
+use simoom_stack::keep::{self, Kept};
 use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::time::Duration;
@@ -84,7 +85,7 @@ pub(super) enum Due {
 pub(super) struct Host<A: Application> {
     pub(super) app: A,
     pub(super) pool: Pool<A::Blob>,
-    pub(super) inputs: Inputs,
+    pub(super) inputs: keep::Pool,
     pub(super) counters: Counters,
     /// The time of this turn of the loop.
     pub(super) now_ms: u64,
@@ -111,11 +112,24 @@ impl<A: Application> Host<A> {
 
     /// Offers what is kept.
     pub(super) fn offer_kept<S>(&mut self, session: &mut Session<A, S>) {
-        // The blocks step aside so that the application can be called with bytes that lie in them.
-        let mut inputs = std::mem::take(&mut self.inputs);
-        let consumed = self.offer(session, inputs.bytes(&session.kept));
-        inputs.consume(&mut session.kept, consumed);
+        // The buffers step aside so that the application can be called with bytes that lie in them.
+        let (inputs, kept) = (std::mem::take(&mut self.inputs), session.kept);
+        let consumed = self.offer(session, kept.bytes(&inputs));
         self.inputs = inputs;
+        self.consume(session, consumed);
+    }
+
+    /// Keeps what the application left of a read: no more may have been read than
+    /// [`largest_free`](keep::Pool::largest_free) says.
+    pub(super) fn keep<S>(&mut self, session: &mut Session<A, S>, rest: &[u8]) {
+        let taken = session.kept.append(&mut self.inputs, rest);
+        assert_eq!(taken, rest.len(), "more was read than a free buffer keeps");
+    }
+
+    /// The first `n` kept bytes are done with. A large buffer that has become too large is given back.
+    pub(super) fn consume<S>(&mut self, session: &mut Session<A, S>, n: usize) {
+        session.kept.consume(&mut self.inputs, n);
+        session.kept.shrink(&mut self.inputs);
     }
 
     /// Calls `resumed`, and `received` with what is kept.
@@ -170,7 +184,7 @@ impl<A: Application> Host<A> {
     pub(super) fn linger<S>(&mut self, session: &mut Session<A, S>) {
         session.phase = Phase::Lingering;
         session.transport_ms = self.now_ms.saturating_add(millis(self.linger_timeout));
-        self.inputs.release(&mut session.kept);
+        session.kept.clear(&mut self.inputs);
     }
 
     /// Whether draining may close this connection now.
@@ -191,7 +205,7 @@ impl<A: Application> Host<A> {
         }
         self.app.closed(&mut session.conn, how);
         session.queue.clear(&mut self.pool);
-        self.inputs.release(&mut session.kept);
+        session.kept.clear(&mut self.inputs);
         session.io
     }
 

@@ -57,7 +57,7 @@ fn opened() -> (Host<Script>, Session<Script, ()>) {
     let mut host = Host {
         app: Script::default(),
         pool: Pool::new(128, 128),
-        inputs: Inputs::new(2, 2),
+        inputs: keep::Pool::with_large_bytes(2, 2, INPUT_BYTES),
         counters: Counters::default(),
         now_ms: 1000,
         send_timeout: Duration::from_secs(60),
@@ -126,13 +126,13 @@ fn refused_room_is_remembered_and_kept_input_follows_resumed() {
     let (mut host, mut session) = opened();
     assert_eq!(host.offer(&mut session, b"f"), 1);
     assert!(session.wants_room && !host.has_room(&session));
-    host.inputs.keep(&mut session.kept, b"w?");
+    host.keep(&mut session, b"w?");
     let queued = session.queue.len() as usize;
     host.sent(&mut session, queued);
     assert!(host.has_room(&session));
     host.resumed(&mut session);
     assert_eq!((host.app.resumed, session.wants_room, session.queue.len()), (1, false, 4));
-    assert_eq!(host.inputs.bytes(&session.kept), b"?");
+    assert_eq!(session.kept.bytes(&host.inputs), b"?");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn the_end_gives_everything_back() {
         let (mut host, mut session) = opened();
         host.offer(&mut session, b"ww");
         assert!(session.queue.len() < CHUNK_BYTES as u64 && !session.holds_nothing());
-        host.inputs.keep(&mut session.kept, b"half");
+        host.keep(&mut session, b"half");
         host.end(session, how);
         assert_eq!((host.pool.free(), host.app.closed), ((128, 128), vec![how]));
         assert_eq!(host.inputs.free(), (2, 2));

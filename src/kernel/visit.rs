@@ -10,7 +10,7 @@
 //! While answers wait for the socket, or the application for room, nothing is read: that is how a peer that sends
 //! without reading is slowed down. A visit is bounded; who has more to do stands in line.
 
-use super::input::INPUT_BYTES;
+use super::INPUT_BYTES;
 use super::session::{Host, Phase, Session};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
@@ -38,7 +38,7 @@ pub(super) struct Socket {
     pub(super) peer_done: bool,
     /// Everything up to the FIN has been read.
     pub(super) eof: bool,
-    /// Input that was offered lies in the kernel, because there was no block to keep it in.
+    /// Input that was offered lies in the kernel, because there was no buffer to keep it in.
     pub(super) held_back: bool,
 }
 
@@ -88,8 +88,8 @@ pub(super) enum Next {
     Turn,
     /// Room in the pool for answers, which others hold.
     Room,
-    /// Its next event, or a block for input that lies in the kernel: the larger kind if it holds one already.
-    Block,
+    /// Its next event, or a buffer for input that lies in the kernel: the larger kind if it holds one already.
+    Buffer,
     /// Nothing: it is over.
     Over(Closed),
 }
@@ -125,7 +125,7 @@ fn step<A: Application>(
         Phase::Open if session.wants_room => Ok(resume(host, session)),
         Phase::Open | Phase::Closing if !session.queue.is_empty() => Ok(Some(Next::Event)),
         Phase::Open if session.io.eof => Err(Closed::Finished),
-        Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Block)),
+        Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Buffer)),
         Phase::Open if !session.io.readable => Ok(Some(Next::Event)),
         Phase::Open => read(host, session, scratch).map(|()| None),
         Phase::Closing if session.io.eof => Err(Closed::Finished),
@@ -208,12 +208,13 @@ fn read<A: Application>(
     scratch: &mut [u8],
 ) -> Result<(), Closed> {
     host.counters.read_calls += 1;
-    if let Some(space) = host.inputs.space(&mut session.kept) {
-        let n = session.io.recv(space, RecvFlags::empty())?;
+    let spare = session.kept.spare(&mut host.inputs);
+    if !spare.is_empty() {
+        let n = session.io.recv(spare, RecvFlags::empty())?;
         if n > 0 {
             host.counters.bytes_received += n as u64;
             session.io.held_back = false;
-            host.inputs.extend(&mut session.kept, n);
+            session.kept.extend(&mut host.inputs, n);
             host.offer_kept(session);
         }
         return Ok(());
@@ -228,23 +229,23 @@ fn read<A: Application>(
         host.counters.bytes_received += n as u64;
         session.io.held_back = false;
         let consumed = host.offer(session, &scratch[..n]);
-        host.inputs.keep(&mut session.kept, &scratch[consumed..n]);
+        host.keep(session, &scratch[consumed..n]);
     }
     Ok(())
 }
 
 /// Offers what is kept with what lies in the kernel, and takes from both only what is consumed: the way to go on
-/// when there is no block to keep the rest in.
+/// when there is no buffer to keep the rest in.
 ///
 /// What is left there must not stay for ever: a few bytes can pin a buffer that fills the receive window, and then
-/// nothing follows that would complete the request. So the connection also waits for a block.
+/// nothing follows that would complete the request. So the connection also waits for a buffer.
 fn peek<A: Application>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket>,
     scratch: &mut [u8],
 ) -> Result<(), Closed> {
     let kept = session.kept.len();
-    scratch[..kept].copy_from_slice(host.inputs.bytes(&session.kept));
+    scratch[..kept].copy_from_slice(session.kept.bytes(&host.inputs));
     let n = session.io.recv(&mut scratch[kept..INPUT_BYTES], RecvFlags::PEEK)?;
     if n == 0 {
         return Ok(());
@@ -252,9 +253,7 @@ fn peek<A: Application>(
     host.counters.input_pool_exhausted += 1;
     let consumed = host.offer(session, &scratch[..kept + n]);
     let from_kernel = consumed.saturating_sub(kept);
-    if !session.kept.is_empty() {
-        host.inputs.consume(&mut session.kept, consumed.min(kept));
-    }
+    host.consume(session, consumed.min(kept));
     if from_kernel > 0 {
         take(host, session, &mut scratch[..from_kernel])?;
     }
@@ -262,7 +261,7 @@ fn peek<A: Application>(
     if !session.io.held_back {
         return Ok(());
     }
-    // Look again, unless that would show the same. Then a new edge or a free block is what helps, or nothing more
+    // Look again, unless that would show the same. Then a new edge or a free buffer is what helps, or nothing more
     // will come and what is left is not a whole request.
     session.io.readable = consumed > 0 || session.wants_room;
     session.io.eof = !session.io.readable && session.io.peer_done;

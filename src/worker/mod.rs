@@ -21,7 +21,7 @@ use crate::af_xdp::{self, Frame, FramePool, Queue};
 use crate::clock::{Clock, NEVER};
 use crate::control::{Mailbox, Order};
 use crate::hosted::Hosted;
-use crate::metrics::{Count, Sheet};
+use crate::metrics::{Publisher, Sheet};
 use handover::Handover;
 use idle::Idle;
 pub use idle::MAX_QUEUES;
@@ -30,8 +30,6 @@ use simoom_stack::{Config, Instant, Stack};
 use std::io;
 use std::sync::Arc;
 
-/// How old published counters may get, in microseconds.
-const PUBLISH_US: u64 = 250_000;
 /// How soon a worker that could not send everything tries again, in microseconds.
 const UNSENT_LOOK_US: u64 = 1_000;
 /// How often a draining worker looks for connections that have become idle, in microseconds.
@@ -68,6 +66,8 @@ pub struct Worker<A: Hosted> {
     clock: Clock,
     now_us: u64,
     idle: Idle,
+    /// When time alone will next change something in the stack; known while there is no other work.
+    deadline_us: u64,
     drain: Option<Drain>,
     publisher: Publisher,
 }
@@ -105,14 +105,9 @@ impl<A: Hosted> Worker<A> {
             clock: Clock::new(),
             now_us: 0,
             idle: Idle::new(busy_poll),
+            deadline_us: NEVER,
             drain: None,
-            publisher: Publisher {
-                sheet,
-                counts: Vec::with_capacity(256),
-                next_us: 0,
-                stale: true,
-                deadline_us: NEVER,
-            },
+            publisher: Publisher::new(sheet),
         }
     }
 
@@ -127,7 +122,7 @@ impl<A: Hosted> Worker<A> {
             self.outbound.flush().map_err(io::Error::other)?;
             if taken > 0 {
                 self.idle.worked(self.now_us);
-                self.publisher.stale = true;
+                self.publisher.touch();
             } else {
                 self.rest()?;
             }
@@ -161,8 +156,11 @@ impl<A: Hosted> Worker<A> {
             self.stack.stop_accepting();
             self.app.drain();
         }
-        self.publisher.note_deadline(self.now_us);
-        if self.publisher.stale && self.now_us >= self.publisher.next_us {
+        if self.now_us >= self.deadline_us {
+            self.deadline_us = NEVER;
+            self.publisher.touch();
+        }
+        if self.publisher.is_due(self.now_us / 1000) {
             self.publish();
         }
         self.go_on_draining()
@@ -182,51 +180,28 @@ impl<A: Hosted> Worker<A> {
     fn rest(&mut self) -> io::Result<()> {
         self.idle.check_now_and_then(self.now_us, self.outbound.queues())?;
         let after = |us: u64| self.now_us.saturating_add(us);
-        let stack_us = self.stack.next_deadline().map_or(NEVER, |left| after(left.total_micros()));
-        self.publisher.deadline_us = stack_us;
+        self.deadline_us = self.stack.next_deadline().map_or(NEVER, |left| after(left.total_micros()));
         if self.idle.spins(self.now_us) {
             std::hint::spin_loop();
             return Ok(());
         }
-        let drain_us = if self.drain.is_some() { after(DRAIN_LOOK_US) } else { NEVER };
+        let drain_us = self.drain.map(|_| after(DRAIN_LOOK_US));
         // What the kernel did not take at once, or what found no free frame, is offered again soon.
-        let unsent_us = if self.outbound.is_behind() { after(UNSENT_LOOK_US) } else { NEVER };
-        let publish_us = if self.publisher.stale { self.publisher.next_us } else { NEVER };
-        let until_us = stack_us.min(drain_us).min(unsent_us).min(publish_us);
+        let unsent_us = self.outbound.is_behind().then(|| after(UNSENT_LOOK_US));
+        let publish_us = self.publisher.next_ms().map(|at_ms| at_ms * 1000);
+        let duties = [drain_us, unsent_us, publish_us].into_iter().flatten();
+        let until_us = duties.fold(self.deadline_us, u64::min);
         self.idle.sleep(self.outbound.queues(), &self.mailbox, self.now_us, until_us)
     }
 
     fn publish(&mut self) {
-        let counts = &mut self.publisher.counts;
-        counts.clear();
-        let (counters, drops) = self.stack.counters();
-        counts.push(("connections_open", self.stack.connections() as u64));
-        counts.extend(counters.iter().chain(drops.iter()));
-        counts.extend(self.handover.counters().iter());
-        self.outbound.count(counts);
-        self.app.publish(&mut |name, value| counts.push((name, value)));
-        self.publisher.stale = !self.publisher.sheet.publish(counts.iter().copied());
-        self.publisher.next_us = self.now_us + PUBLISH_US;
-    }
-}
-
-/// The published counters and when they go out next.
-struct Publisher {
-    sheet: Arc<Sheet>,
-    counts: Vec<Count>,
-    next_us: u64,
-    /// Something may have been counted since they went out.
-    stale: bool,
-    /// When time alone will next change something in the stack.
-    deadline_us: u64,
-}
-
-impl Publisher {
-    /// Timers count too: what they did is to be published even if nothing is received.
-    fn note_deadline(&mut self, now_us: u64) {
-        if now_us >= self.deadline_us {
-            self.stale = true;
-            self.deadline_us = NEVER;
-        }
+        self.publisher.publish(self.now_us / 1000, |counts| {
+            let (counters, drops) = self.stack.counters();
+            counts.push(("connections_open", self.stack.connections() as u64));
+            counts.extend(counters.iter().chain(drops.iter()));
+            counts.extend(self.handover.counters().iter());
+            self.outbound.count(counts);
+            self.app.publish(&mut |name, value| counts.push((name, value)));
+        });
     }
 }

@@ -98,7 +98,7 @@ impl Limits {
 
     /// What each part takes: its name, how many there are, and bytes in all.
     pub fn memory<A: crate::Application>(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
-        let timers = self.connections + self.half_open + self.time_wait;
+        let (owners, timers) = (self.connections + self.half_open + self.time_wait, self.timers());
         let row = |what, count: u32, bytes: usize| (what, u64::from(count), bytes as u64);
         [
             row("connections", self.connections, self.connections as usize * size_of::<crate::tcp::Tcb<A::Conn>>()),
@@ -108,7 +108,7 @@ impl Limits {
                 crate::listen::HalfOpenTable::memory_bytes(self.half_open),
             ),
             row("TIME_WAIT entries", self.time_wait, crate::time_wait::TimeWaitTable::memory_bytes(self.time_wait)),
-            row("demultiplexing slots", timers, demux::Demux::memory_bytes(timers)),
+            row("demultiplexing slots", owners, demux::Demux::memory_bytes(owners)),
             row(
                 "timers",
                 timers,
@@ -137,6 +137,11 @@ impl Limits {
 impl Limits {
     /// The most of any one table, so that an index fits where it is stored.
     pub const MAX: u32 = demux::Owner::MAX_INDEX;
+
+    /// Timers of the wheel: two a connection, one for each entry of the small tables.
+    pub(crate) fn timers(&self) -> u32 {
+        2 * self.connections + self.half_open + self.time_wait
+    }
 }
 
 impl Config {

@@ -138,8 +138,7 @@ impl Demux {
     /// The first owner with this hash, probably the one sought: for touching its memory before it is needed.
     #[inline]
     pub(crate) fn guess(&self, hash: u32) -> Option<Owner> {
-        let slot = self.slots[(hash & self.mask) as usize];
-        (slot.owner != EMPTY && slot.hash == hash).then(|| Owner::unpack(slot.owner))
+        self.find(hash, |_| true)
     }
 
     /// Adds an owner that is not in the table.

@@ -2,22 +2,27 @@
 //!
 //! Most connections keep nothing: their requests are read where they lie, in the received frame. The few that do
 //! hold a buffer of a [`Pool`] of fixed size, a small one first and a large one when that is full. Both transports
-//! use it: the user-space stack copies a frame's rest here, the kernel transport a read's.
+//! use it: the user-space stack copies a frame's rest here, the kernel transport a read's, and reads what follows
+//! into the [`spare`](Kept::spare) room behind it.
 
 /// Bytes of a small buffer: a request head that came in two segments.
 pub const SMALL_BYTES: usize = 2 * 1024;
-/// Bytes of a large buffer, and the most that is kept for one connection.
+/// Bytes of a large buffer of the stack, and the most that it keeps for one connection: a whole receive window.
 pub const LARGE_BYTES: usize = 64 * 1024;
 /// Once this much is kept and nothing of it consumed, the application is told that its input is overfull.
 pub const OVERFULL_BYTES: usize = 16 * 1024;
+/// Less room than this behind what is kept is not worth a read if a larger buffer is free.
+const LEAST_SPARE_BYTES: usize = 512;
 
 /// The buffers of one worker.
+#[derive(Default)]
 pub struct Pool {
     small: Class,
     large: Class,
 }
 
 /// Buffers of one size.
+#[derive(Default)]
 struct Class {
     bytes: Vec<u8>,
     free: Vec<u32>,
@@ -42,17 +47,34 @@ impl Class {
 impl Pool {
     /// A pool of so many buffers of either size.
     pub fn new(small: usize, large: usize) -> Pool {
-        Pool { small: Class::new(SMALL_BYTES, small), large: Class::new(LARGE_BYTES, large) }
+        Pool::with_large_bytes(small, large, LARGE_BYTES)
+    }
+
+    /// A pool whose large buffers have `large_bytes` each, more than a small one.
+    pub fn with_large_bytes(small: usize, large: usize, large_bytes: usize) -> Pool {
+        assert!(large_bytes > SMALL_BYTES, "large buffers of {large_bytes} bytes");
+        Pool { small: Class::new(SMALL_BYTES, small), large: Class::new(large_bytes, large) }
     }
 
     /// Bytes of memory that [`Pool::new`] takes.
     pub const fn memory_bytes(small: usize, large: usize) -> usize {
-        small * (SMALL_BYTES + size_of::<u32>()) + large * (LARGE_BYTES + size_of::<u32>())
+        Pool::memory_bytes_with(small, large, LARGE_BYTES)
+    }
+
+    /// Bytes of memory that [`Pool::with_large_bytes`] takes.
+    pub const fn memory_bytes_with(small: usize, large: usize, large_bytes: usize) -> usize {
+        small * (SMALL_BYTES + size_of::<u32>()) + large * (large_bytes + size_of::<u32>())
     }
 
     /// Buffers of either size that nothing is kept in.
     pub fn free(&self) -> (usize, usize) {
         (self.small.free.len(), self.large.free.len())
+    }
+
+    /// Bytes that can surely be kept of a connection that keeps none yet.
+    pub fn largest_free(&self) -> usize {
+        let largest = [&self.large, &self.small].into_iter().find(|class| !class.free.is_empty());
+        largest.map_or(0, |class| class.size)
     }
 
     fn class(&mut self, holder: Holder) -> Option<(&mut Class, u32)> {
@@ -134,15 +156,60 @@ impl Kept {
         *self = Kept::default();
     }
 
+    /// The room behind what is kept, to read into; follow with [`Kept::extend`]. There is none if nothing is kept,
+    /// or if the buffer is full and none larger is free.
+    pub fn spare<'a>(&mut self, pool: &'a mut Pool) -> &'a mut [u8] {
+        if self.is_empty() {
+            return &mut [];
+        }
+        self.enlarge(pool, self.len() + LEAST_SPARE_BYTES);
+        self.move_to_front(pool);
+        let end = self.len();
+        pool.class(self.holder).map_or(&mut [], |(class, index)| &mut class.buffer_mut(index)[end..])
+    }
+
+    /// `n` bytes were read into [`Kept::spare`].
+    pub fn extend(&mut self, pool: &mut Pool, n: usize) {
+        let size = pool.class(self.holder).map_or(0, |(class, _)| class.size);
+        let end = self.start as usize + self.len();
+        assert!(n <= size - end, "{n} bytes were read where {} had room", size - end);
+        self.len += n as u32;
+    }
+
+    /// Gives a large buffer back if half a small one holds what is kept, and one is free.
+    pub fn shrink(&mut self, pool: &mut Pool) {
+        let Holder::Large(from) = self.holder else { return };
+        if self.len() > SMALL_BYTES / 2 {
+            return;
+        }
+        let Some(to) = pool.small.free.pop() else { return };
+        let held = &pool.large.buffer(from)[self.start as usize..][..self.len as usize];
+        pool.small.buffer_mut(to)[..held.len()].copy_from_slice(held);
+        pool.large.free.push(from);
+        (self.holder, self.start) = (Holder::Small(to), 0);
+    }
+
     /// Makes room for `more` bytes, as far as a buffer of the next size or the front of this one gives it.
     fn make_room(&mut self, pool: &mut Pool, more: usize) {
         let wanted = self.len() + more;
+        self.enlarge(pool, wanted);
+        let Some((class, _)) = pool.class(self.holder) else { return };
+        if self.start as usize + wanted > class.size {
+            self.move_to_front(pool);
+        }
+    }
+
+    /// Takes a buffer of the next size if one is free and this one is too small for `wanted` bytes.
+    fn enlarge(&mut self, pool: &mut Pool, wanted: usize) {
         let size = pool.class(self.holder).map_or(0, |(class, _)| class.size);
-        if wanted > size && size < LARGE_BYTES {
+        if wanted > size && size < pool.large.size {
             self.grow(pool, wanted);
         }
+    }
+
+    fn move_to_front(&mut self, pool: &mut Pool) {
         let Some((class, index)) = pool.class(self.holder) else { return };
-        if self.start as usize + wanted > class.size && self.start > 0 {
+        if self.start > 0 {
             let held = self.start as usize..(self.start + self.len) as usize;
             class.buffer_mut(index).copy_within(held, 0);
             self.start = 0;
@@ -167,40 +234,5 @@ impl Kept {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn keeps_bytes_in_order(steps in proptest::collection::vec((any::<bool>(), 0usize..9000), 1..80)) {
-            let mut pool = Pool::new(1, 1);
-            let (mut kept, mut model, mut counter) = (Kept::default(), Vec::new(), 0u8);
-            for (append, n) in steps {
-                if append {
-                    let bytes: Vec<u8> = (0..n).map(|_| { counter = counter.wrapping_add(7); counter }).collect();
-                    let taken = kept.append(&mut pool, &bytes);
-                    prop_assert_eq!(taken, n.min(LARGE_BYTES - model.len()));
-                    model.extend_from_slice(&bytes[..taken]);
-                } else {
-                    let n = n.min(model.len());
-                    kept.consume(&mut pool, n);
-                    model.drain(..n);
-                }
-                prop_assert_eq!(kept.bytes(&pool), &model[..]);
-            }
-            kept.clear(&mut pool);
-            prop_assert_eq!(pool.free(), (1, 1));
-        }
-    }
-
-    #[test]
-    fn an_empty_pool_takes_what_it_can() {
-        let mut pool = Pool::new(1, 0);
-        let (mut first, mut second) = (Kept::default(), Kept::default());
-        assert_eq!(first.append(&mut pool, &[1; 3000]), SMALL_BYTES);
-        assert_eq!(second.append(&mut pool, &[2; 10]), 0);
-        first.consume(&mut pool, SMALL_BYTES);
-        assert_eq!(second.append(&mut pool, &[2; 10]), 10);
-    }
-}
+#[path = "keep_tests.rs"]
+mod tests;

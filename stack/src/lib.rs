@@ -26,6 +26,8 @@ pub use application::{Application, Closed, Opened};
 pub use config::{Config, Limits, LocalAddress};
 pub use send::{Blob, Reply};
 pub use smoltcp::time::{Duration, Instant};
+#[cfg(any(test, feature = "testing"))]
+pub use stack::Inspection;
 pub use stack::{BURST, Census, ConnId, Connect, ConnectError, Stack};
 pub use tcp::Transmit;
 pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet};

@@ -6,6 +6,7 @@
 
 use crate::config::Config;
 use crate::demux::Tuple;
+use crate::drop::DropReason;
 use crate::keyed::Keyed;
 use crate::seq::Seq;
 use crate::tcp::Transmit;
@@ -41,6 +42,23 @@ pub(crate) struct HalfOpen {
     next_free: u32,
 }
 
+/// What a segment for a half-open connection calls for (RFC 9293 §3.10.7.4, SYN-RECEIVED).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It completes the handshake.
+    Complete,
+    /// The SYN again: its answer was lost.
+    Repeat,
+    /// The peer takes its SYN back.
+    Forget,
+    /// Dropped, and answered with where this side stands; a peer that knows nothing of it resets it.
+    Challenge(DropReason),
+    /// It acknowledges what was never sent, and is reset.
+    Refuse,
+    /// Dropped.
+    Drop(DropReason),
+}
+
 const NONE: u32 = u32::MAX;
 
 /// The table of half-open connections.
@@ -74,7 +92,14 @@ impl HalfOpenTable {
     }
 
     /// Takes a SYN; `None` when the table is full.
-    pub(crate) fn insert(&mut self, syn: &Segment<'_>, tuple: Tuple, keyed: &Keyed, now: Instant) -> Option<u32> {
+    pub(crate) fn insert(
+        &mut self,
+        syn: &Segment<'_>,
+        tuple: Tuple,
+        iss: Seq,
+        keyed: &Keyed,
+        now: Instant,
+    ) -> Option<u32> {
         let index = self.free;
         let entry = self.entries.get_mut(index as usize)?;
         self.free = entry.next_free;
@@ -82,7 +107,7 @@ impl HalfOpenTable {
         *entry = HalfOpen {
             tuple,
             link: syn.link,
-            iss: keyed.initial_seq(&tuple, now),
+            iss,
             irs: syn.seq,
             timestamp: syn.options.timestamps.map(|(value, _)| value),
             mss: syn.options.mss,
@@ -114,9 +139,40 @@ impl HalfOpenTable {
 }
 
 impl HalfOpen {
+    /// Judges a segment for this four-tuple, in the order of the steps of §3.10.7.4.
+    pub(crate) fn judge(&self, segment: &Segment<'_>, config: &Config) -> Verdict {
+        let next = self.irs + 1;
+        let flags = segment.flags;
+        if flags.has(Flags::SYN) && !flags.has(Flags::ACK) && segment.seq == self.irs {
+            return Verdict::Repeat;
+        }
+        if let (Some(last), Some((value, _))) = (self.timestamp, segment.options.timestamps)
+            && Seq(value).before(Seq(last))
+            && !flags.has(Flags::RST)
+        {
+            return Verdict::Challenge(DropReason::Paws);
+        }
+        let in_window = segment.seq.at_or_after(next) && segment.seq.before(next + u32::from(syn_window(config)));
+        match (flags.has(Flags::RST), flags.has(Flags::SYN)) {
+            (true, _) if segment.seq == next => Verdict::Forget,
+            (true, _) if in_window => Verdict::Challenge(DropReason::BlindReset),
+            (true, _) => Verdict::Drop(DropReason::OutsideWindow),
+            (_, true) => Verdict::Challenge(DropReason::BlindSyn),
+            _ if !in_window => Verdict::Challenge(DropReason::OutsideWindow),
+            _ if !flags.has(Flags::ACK) => Verdict::Drop(DropReason::NoAck),
+            _ if segment.ack != self.iss + 1 => Verdict::Refuse,
+            _ => Verdict::Complete,
+        }
+    }
+
     /// The deadline of the first SYN-ACK.
     pub(crate) fn first_deadline(now: Tick) -> Tick {
         now.plus(FIRST_RETRY_MS)
+    }
+
+    /// How often the SYN-ACK was repeated.
+    pub(crate) fn repeats(&self) -> u8 {
+        self.retries
     }
 
     /// How long the handshake took; `None` if the SYN-ACK was repeated, for then it is not known which was answered.
@@ -148,9 +204,27 @@ impl HalfOpen {
             seq: self.iss,
             ack: self.irs + 1,
             flags: Flags::SYN.with(Flags::ACK),
-            // A SYN's window is not scaled (RFC 7323 §2.2).
-            window: config.receive_window_bytes.min(u32::from(u16::MAX)) as u16,
+            window: syn_window(config),
         };
         emit(&Way { tuple: &self.tuple, link: &self.link }, numbers, &options, 0, config, tx, |_| 0)
     }
+
+    /// Sends an acknowledgement alone: what RFC 5961 calls a challenge ACK.
+    pub(crate) fn send_ack<T: Transmit>(&self, config: &Config, tick: Tick, tx: &mut T) -> bool {
+        let timestamps = self.timestamp.map(|value| (tick.millis().wrapping_add(self.ts_offset), value));
+        let shift = if self.window_scale.is_some() { config.window_shift() } else { 0 };
+        let numbers = Numbers {
+            seq: self.iss + 1,
+            ack: self.irs + 1,
+            flags: Flags::ACK,
+            window: syn_window(config) >> shift,
+        };
+        let options = Options { timestamps, ..Options::default() };
+        emit(&Way { tuple: &self.tuple, link: &self.link }, numbers, &options, 0, config, tx, |_| 0)
+    }
+}
+
+/// The window of a SYN or SYN-ACK, which is not scaled (RFC 7323 §2.2).
+pub(crate) fn syn_window(config: &Config) -> u16 {
+    config.receive_window_bytes.min(u32::from(u16::MAX)) as u16
 }

@@ -11,16 +11,26 @@ use crate::send::Reply;
 use crate::seq::Seq;
 use crate::tcp::input::{self, Context};
 use crate::tcp::output::{self, Numbers, Way};
-use crate::tcp::{Budget, Fate, Hot, Marks, Shared, State, Tcb, Transmit, congestion, deliver, timeout};
+use crate::tcp::{
+    Budget, Fate, Hot, Marks, Shared, State, Tcb, Transmit, congestion, deliver, far_timer, near_timer, timeout,
+};
 use crate::time_wait::{TimeWaitTable, Verdict};
 use crate::timer::{Tick, Wheel};
 use crate::wire::{self, Address, Flags, Incoming, Link, Packet, Segment};
-use crate::{arp, icmp, keep, reassembly, send};
+use crate::{arp, icmp, keep, listen, reassembly, send};
 use smoltcp::time::{Duration, Instant};
 use std::collections::VecDeque;
 
+#[cfg(any(test, feature = "testing"))]
+#[path = "testing/inspect.rs"]
+mod inspect;
+#[cfg(any(test, feature = "testing"))]
+pub use inspect::Inspection;
+
 /// The most packets that [`Stack::receive`] takes at once.
 pub const BURST: usize = 64;
+/// Packets that are read before the first of them is handled: enough for their cache misses to overlap.
+const GROUP: usize = 16;
 
 /// The TCP stack of one worker, with the application's state for each of its connections.
 ///
@@ -109,6 +119,7 @@ impl<A: Application> Stack<A> {
     pub fn new(config: Config, now: Instant) -> Self {
         let limits = config.limits;
         let owners = limits.connections + limits.half_open + limits.time_wait;
+        let timers = limits.timers();
         let tick = Tick::at(now);
         let shared = Shared {
             now,
@@ -116,7 +127,7 @@ impl<A: Application> Stack<A> {
             send: send::Pool::new(limits.send_entries as usize, limits.send_chunks as usize),
             keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
             reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
-            wheel: Wheel::new(owners, tick),
+            wheel: Wheel::new(timers, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
             challenges: Budget::new(config.answers_per_second),
@@ -191,13 +202,34 @@ impl<A: Application> Stack<A> {
         assert!(packets.len() <= BURST, "a burst of {} packets", packets.len());
         self.set_clock(now);
         self.shared.counters.packets_received += packets.len() as u64;
-        let mut burst: [Option<Arrival<'_>>; BURST] = [const { None }; BURST];
-        for (place, packet) in burst.iter_mut().zip(packets) {
+        let mut strays = 0;
+        for (index, group) in packets.chunks(GROUP).enumerate() {
+            let found = match group {
+                [one] => self.receive_group::<1, T>(&[*one], app, tx),
+                _ => self.receive_group::<GROUP, T>(group, app, tx),
+            };
+            strays |= found << (index * GROUP);
+        }
+        strays
+    }
+
+    /// Takes at most `N` packets, reading all of them before any is handled.
+    #[inline]
+    fn receive_group<const N: usize, T: Transmit>(
+        &mut self,
+        packets: &[Packet<'_>],
+        app: &mut A,
+        tx: &mut T,
+    ) -> u64 {
+        let mut group: [Option<Arrival<'_>>; N] = [const { None }; N];
+        for (place, packet) in group.iter_mut().zip(packets) {
             *place = self.parse(*packet, tx);
         }
-        self.touch(&burst[..packets.len()]);
+        if N > 1 {
+            self.touch(&group);
+        }
         let mut strays = 0;
-        for (index, arrival) in burst[..packets.len()].iter().enumerate() {
+        for (index, arrival) in group.iter().enumerate() {
             if let Some(arrival) = arrival
                 && !self.dispatch(arrival, app, tx)
             {
@@ -241,14 +273,25 @@ impl<A: Application> Stack<A> {
         None
     }
 
-    /// Reads a word of each line that the burst's connections will need, so that the misses overlap instead of
-    /// following one another.
-    fn touch(&self, burst: &[Option<Arrival<'_>>]) {
+    /// Reads a word of each line that the group's connections will need, so that the misses overlap instead of
+    /// following one another. Two short loops, so that the processor looks far enough ahead.
+    fn touch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N]) {
+        let mut ids = [0; N];
+        for (id, arrival) in ids.iter_mut().zip(group) {
+            if let Some(arrival) = arrival
+                && let Some(Owner::Connection(owner)) = self.demux.guess(arrival.hash)
+            {
+                *id = owner;
+            }
+        }
+        self.touch_connections(&ids);
+    }
+
+    fn touch_connections(&self, ids: &[u32]) {
         let mut seen = 0u32;
-        for arrival in burst.iter().flatten() {
-            if let Some(Owner::Connection(id)) = self.demux.guess(arrival.hash) {
-                let tcb = &self.tcbs[id as usize];
-                seen ^= u32::from(tcb.hot.mss) ^ tcb.hot.rcv.nxt.0 ^ tcb.warm.timed_seq.0 ^ tcb.cold.max_wnd;
+        for &id in ids {
+            if let Some(tcb) = self.tcbs.get(id as usize) {
+                seen ^= tcb.touch() ^ self.shared.wheel.touch(near_timer(id));
             }
         }
         std::hint::black_box(seen);
@@ -275,32 +318,42 @@ impl<A: Application> Stack<A> {
         self.settle(id, fate, app, tx);
     }
 
+    fn listens(&self, port: u16) -> bool {
+        self.accepts && self.ports.contains(&port)
+    }
+
     /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
     fn to_listener<T: Transmit>(&mut self, arrival: &Arrival<'_>, tx: &mut T) -> bool {
         let segment = &arrival.segment;
-        let is_opening = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK);
-        if !(is_opening && self.accepts && self.ports.contains(&segment.local_port)) {
-            if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
-                self.shared.drop(DropReason::Stray);
-                return false;
-            }
-            self.send_refusal(segment, tx);
+        if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && self.listens(segment.local_port) {
+            self.open_half(arrival, None, tx);
             return true;
         }
+        if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
+            self.shared.drop(DropReason::Stray);
+            return false;
+        }
+        self.send_refusal(segment, tx);
+        true
+    }
+
+    /// Answers a SYN. What an earlier connection of this four-tuple has `used_up`, this one begins beyond
+    /// (RFC 9293 §3.6.1 MAY-2).
+    fn open_half<T: Transmit>(&mut self, arrival: &Arrival<'_>, used_up: Option<Seq>, tx: &mut T) {
         // Room for the control block is kept from the start: a handshake that completes finds one.
         if self.half_open.len() as usize >= self.free.len() {
-            self.shared.drop(DropReason::ConnectionsFull);
-            return true;
+            return self.shared.drop(DropReason::ConnectionsFull);
         }
-        let Some(index) = self.half_open.insert(segment, arrival.tuple, &self.keyed, self.shared.now) else {
-            self.shared.drop(DropReason::HalfOpenFull);
-            return true;
+        let iss = self.keyed.initial_seq(&arrival.tuple, self.shared.now);
+        let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
+        let Some(index) = self.half_open.insert(&arrival.segment, arrival.tuple, iss, &self.keyed, self.shared.now)
+        else {
+            return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
         let timer = self.half_open_timer(index);
         self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
         self.send_syn_ack(index, tx);
-        true
     }
 
     fn send_syn_ack<T: Transmit>(&mut self, index: u32, tx: &mut T) {
@@ -311,9 +364,14 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// §3.10.7.1: a reset with the numbers that make the sender believe it, unless the segment was one.
+    /// §3.10.7.1: what belongs to nobody is reset.
     fn send_refusal<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
         self.shared.drop(DropReason::NoListener);
+        self.send_reset(segment, tx);
+    }
+
+    /// A reset with the numbers that make the sender believe it, unless the segment was one.
+    fn send_reset<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
         if segment.flags.has(Flags::RST) || !self.shared.resets.take(self.shared.tick) {
             return;
         }
@@ -331,30 +389,28 @@ impl<A: Application> Stack<A> {
     /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens.
     fn to_half_open<T: Transmit>(&mut self, index: u32, arrival: &Arrival<'_>, app: &mut A, tx: &mut T) {
         let entry = *self.half_open.get(index);
-        let segment = &arrival.segment;
-        let window = self.shared.config.receive_window_bytes;
-        let in_window = segment.seq.at_or_after(entry.irs + 1) && segment.seq.before(entry.irs + 1 + window);
-        if segment.flags.has(Flags::RST) {
-            if segment.seq == entry.irs + 1 {
-                self.forget_half_open(index, arrival.hash);
-            } else {
-                self.shared.drop(DropReason::BlindReset);
+        match entry.judge(&arrival.segment, &self.shared.config) {
+            listen::Verdict::Complete => self.complete(index, entry, arrival, app, tx),
+            listen::Verdict::Repeat => self.send_syn_ack(index, tx),
+            listen::Verdict::Forget => self.forget_half_open(index, arrival.hash),
+            listen::Verdict::Challenge(reason) => {
+                self.shared.drop(reason);
+                self.challenge_half_open(&entry, tx);
             }
-        } else if segment.flags.has(Flags::SYN) {
-            // The SYN again: its answer was lost. Anything else is a different connection's, too early.
-            if segment.seq == entry.irs {
-                self.send_syn_ack(index, tx)
-            } else {
-                self.shared.drop(DropReason::BlindSyn)
+            listen::Verdict::Refuse => {
+                self.shared.drop(DropReason::BadAck);
+                self.send_reset(&arrival.segment, tx);
             }
-        } else if !segment.flags.has(Flags::ACK) {
-            self.shared.drop(DropReason::NoAck);
-        } else if segment.ack != entry.iss + 1 {
-            self.send_refusal(segment, tx);
-        } else if !in_window {
-            self.shared.drop(DropReason::OutsideWindow);
-        } else {
-            self.complete(index, entry, arrival, app, tx);
+            listen::Verdict::Drop(reason) => self.shared.drop(reason),
+        }
+    }
+
+    fn challenge_half_open<T: Transmit>(&mut self, entry: &HalfOpen, tx: &mut T) {
+        let Shared { config, tick, counters, challenges, .. } = &mut self.shared;
+        if challenges.take(*tick) && entry.send_ack(config, *tick, tx) {
+            counters.segments_sent += 1;
+            counters.pure_acks_sent += 1;
+            counters.challenge_acks += 1;
         }
     }
 
@@ -386,13 +442,14 @@ impl<A: Application> Stack<A> {
         tcb.hot.snd.nxt = entry.iss + 1;
         tcb.hot.snd.wnd = u32::from(arrival.segment.window) << tcb.hot.snd_scale;
         tcb.hot.snd.wl1 = arrival.segment.seq;
-        tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss));
+        tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), entry.repeats());
         tcb.cold.max_wnd = tcb.hot.snd.wnd;
         tcb.cold.ssthresh = u32::MAX;
         tcb.cold.recover = entry.iss;
         tcb.warm.heard_at = self.shared.tick;
-        if let Some(rtt_us) = entry.round_trip_us(self.shared.now) {
-            tcb.warm.rtt.measured(rtt_us);
+        match entry.round_trip_us(self.shared.now) {
+            Some(rtt_us) => tcb.warm.rtt.measured(rtt_us),
+            None => tcb.warm.rtt.handshake_repeated(),
         }
         self.shared.counters.passive_opens += 1;
         input::open(tcb, &mut Context { id, shared: &mut self.shared, app, tx }, false);
@@ -407,10 +464,12 @@ impl<A: Application> Stack<A> {
                 self.acknowledge_time_wait(index, tx);
                 self.schedule_time_wait(index);
             }
+            Verdict::Reuse if !self.listens(arrival.segment.local_port) => self.acknowledge_time_wait(index, tx),
             Verdict::Reuse => {
+                let used_up = self.time_wait.get(index).snd_nxt;
                 self.shared.counters.time_wait_reused += 1;
                 self.forget_time_wait(index);
-                self.to_listener(arrival, tx);
+                self.open_half(arrival, Some(used_up), tx);
             }
         }
     }
@@ -442,11 +501,11 @@ impl<A: Application> Stack<A> {
     }
 
     fn half_open_timer(&self, index: u32) -> u32 {
-        self.shared.config.limits.connections + index
+        2 * self.shared.config.limits.connections + index
     }
 
     fn time_wait_timer(&self, index: u32) -> u32 {
-        self.shared.config.limits.connections + self.shared.config.limits.half_open + index
+        2 * self.shared.config.limits.connections + self.shared.config.limits.half_open + index
     }
 
     /// Does what has to be done with a connection after an event.
@@ -470,7 +529,8 @@ impl<A: Application> Stack<A> {
         let tcb = &mut self.tcbs[id as usize];
         self.shared.count_closed(how);
         tcb.release(&mut self.shared);
-        self.shared.wheel.cancel(id);
+        self.shared.wheel.cancel(near_timer(id));
+        self.shared.wheel.cancel(far_timer(id));
         if tcb.hot.marks.has(Marks::OPENED)
             || tcb.hot.state == State::SynSent
             || tcb.hot.state == State::SynReceived
@@ -485,6 +545,11 @@ impl<A: Application> Stack<A> {
 
     /// The connection goes to TIME_WAIT.
     fn linger<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) {
+        let tcb = &mut self.tcbs[id as usize];
+        if tcb.hot.marks.has(Marks::ACK_NOW) {
+            // The peer's FIN. No flush follows that would look at this connection.
+            output::acknowledge(tcb, &mut self.shared, tx);
+        }
         let Some((index, is_taken)) = self.time_wait.place() else { return self.end(id, Closed::Finished, app) };
         if is_taken {
             self.shared.counters.time_wait_evicted += 1;
@@ -495,24 +560,43 @@ impl<A: Application> Stack<A> {
         self.time_wait.insert(hot);
         self.demux.replace(hash, Owner::Connection(id), Owner::TimeWait(index));
         self.schedule_time_wait(index);
-        self.acknowledge_time_wait(index, tx);
         self.free_tcb(id, Closed::Finished, app);
     }
 
     /// Does what has come due. What is to be sent waits for [`Stack::flush`], save retransmissions and probes.
     pub fn expire<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) {
         self.set_clock(now);
-        let Limits { connections, half_open, .. } = self.shared.config.limits;
-        while let Some(timer) = self.shared.wheel.expire(self.shared.tick) {
-            if timer < connections {
-                let mut cx = Context { id: timer, shared: &mut self.shared, app, tx };
-                let fate = timeout::expire(&mut self.tcbs[timer as usize], &mut cx);
-                self.settle(timer, fate, app, tx);
-            } else if timer < connections + half_open {
-                self.expire_half_open(timer - connections, tx);
-            } else {
-                self.forget_time_wait(timer - connections - half_open);
+        let mut due = [0; GROUP];
+        loop {
+            let count = self.shared.wheel.expire(self.shared.tick, &mut due);
+            if count == 0 {
+                return;
             }
+            // The wheel's numbers are far apart in memory: their misses overlap too.
+            let ids: [u32; GROUP] = std::array::from_fn(|index| due[index] / 2);
+            self.touch_connections(&ids[..count]);
+            for &timer in &due[..count] {
+                self.expire_one(timer, app, tx);
+            }
+        }
+    }
+
+    fn expire_one<T: Transmit>(&mut self, timer: u32, app: &mut A, tx: &mut T) {
+        let Limits { connections, half_open, .. } = self.shared.config.limits;
+        let others = timer.checked_sub(2 * connections);
+        match others {
+            None => {
+                let id = timer / 2;
+                let tcb = &mut self.tcbs[id as usize];
+                // Another timer of this batch may have ended it.
+                if tcb.hot.state != State::Closed {
+                    tcb.fired(timer);
+                    let fate = timeout::expire(tcb, &mut Context { id, shared: &mut self.shared, app, tx });
+                    self.settle(id, fate, app, tx);
+                }
+            }
+            Some(index) if index < half_open => self.expire_half_open(index, tx),
+            Some(index) => self.forget_time_wait(index - half_open),
         }
     }
 
@@ -611,7 +695,9 @@ impl<A: Application> Stack<A> {
         tcb.cold.token = to.token;
         tcb.warm.heard_at = self.shared.tick;
         if !output::syn(tcb, &mut self.shared, tx) {
-            tcb.hot.state = State::Closed;
+            let still_listed = tcb.hot.marks.only(Marks::READY.with(Marks::WAITING));
+            *tcb = Tcb::default();
+            tcb.hot.marks = still_listed;
             return Err(ConnectError::NoFrame);
         }
         self.free.pop();
@@ -665,7 +751,10 @@ impl<A: Application> Stack<A> {
         for id in 0..self.tcbs.len() as u32 {
             let hot = &self.tcbs[id as usize].hot;
             if hot.state != State::Closed {
-                output::reset(hot, hot.snd.nxt, &mut self.shared, tx);
+                if hot.state != State::SynSent {
+                    // RFC 9293 §3.10.5: a SYN alone is not taken back.
+                    output::reset(hot, hot.snd.nxt, &mut self.shared, tx);
+                }
                 self.end(id, Closed::Aborted, app);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Time is counted in [`Tick`]s of a millisecond. Each timer is a number below the wheel's size and is scheduled at
 //! most once. Owners re-arm lazily: a segment that puts a deadline off leaves the wheel alone, and the owner looks
-//! again when the timer fires.
+//! again when the timer fires. Both transports keep their deadlines here.
 
 use smoltcp::time::Instant;
 
@@ -24,8 +24,14 @@ impl Tick {
     /// The tick that `now` lies in.
     #[inline]
     pub fn at(now: Instant) -> Tick {
+        Tick::from_millis(now.total_micros() as u64 / 1000)
+    }
+
+    /// The tick of a count of milliseconds.
+    #[inline]
+    pub fn from_millis(millis: u64) -> Tick {
         // Zero is taken: once in 49 days a tick is a millisecond late.
-        Tick(((now.total_micros() as u64 / 1000) as u32).max(1))
+        Tick((millis as u32).max(1))
     }
 
     /// `millis` later, at most 2³⁰.
@@ -99,7 +105,7 @@ impl Wheel {
     }
 
     /// Bytes of memory that [`Wheel::new`] takes.
-    pub fn memory_bytes(timers: u32) -> usize {
+    pub const fn memory_bytes(timers: u32) -> usize {
         (timers as usize + LEVELS * SLOTS + 1) * size_of::<Node>()
     }
 
@@ -116,6 +122,13 @@ impl Wheel {
         self.link(timer, head);
     }
 
+    /// Makes sure that the timer fires at `at` or sooner: sets it, brings it forward, or leaves it alone.
+    pub fn bring_forward(&mut self, timer: u32, at: Tick) {
+        if at.is_sooner_than(self.scheduled(timer)) {
+            self.schedule(timer, at);
+        }
+    }
+
     /// Unsets the timer; no harm if it is not set.
     pub fn cancel(&mut self, timer: u32) {
         if self.nodes[timer as usize].at != Tick::NEVER {
@@ -124,20 +137,30 @@ impl Wheel {
         }
     }
 
-    /// The next timer that has come due at `now`, unset again; call until there is none.
-    pub fn expire(&mut self, now: Tick) -> Option<u32> {
-        let due = self.due_head();
-        loop {
-            let first = self.nodes[due as usize].next;
-            if first != due {
+    /// Unsets timers that have come due at `now` and writes them to `due`; returns how many. Call again until there
+    /// are none.
+    pub fn expire(&mut self, now: Tick, due: &mut [u32]) -> usize {
+        let head = self.due_head();
+        let mut count = 0;
+        while count < due.len() {
+            let first = self.nodes[head as usize].next;
+            if first != head {
                 self.cancel(first);
-                return Some(first);
+                due[count] = first;
+                count += 1;
+            } else if self.now.until(now) > 0 {
+                self.advance(now);
+            } else {
+                break;
             }
-            if self.now.until(now) <= 0 {
-                return None;
-            }
-            self.advance(now);
         }
+        count
+    }
+
+    /// Reads the timer's node: for having it in the cache before it is needed.
+    #[inline]
+    pub fn touch(&self, timer: u32) -> u32 {
+        self.nodes.get(timer as usize).map_or(0, |node| node.next)
     }
 
     /// When to call [`Wheel::expire`] next: not later than the first deadline, earlier at times.

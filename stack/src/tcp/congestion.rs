@@ -2,8 +2,12 @@
 //! (RFC 6582). The rules alone, over two numbers; when they apply is for [`super::input`] and [`super::timeout`] to
 //! say. Another algorithm takes this file's place.
 
-/// RFC 6928: the initial window for a maximum segment size.
-pub(crate) fn initial_window(mss: u32) -> u32 {
+/// RFC 6928 §2: the initial window for a maximum segment size; a single segment once the SYN or SYN-ACK had to be
+/// repeated more than once.
+pub(crate) fn initial_window(mss: u32, handshake_repeats: u8) -> u32 {
+    if handshake_repeats > 1 {
+        return mss;
+    }
     (10 * mss).min((2 * mss).max(14_600))
 }
 
@@ -38,9 +42,10 @@ mod tests {
 
     #[test]
     fn rfc_6928_section_2_initial_window() {
-        assert_eq!(initial_window(1460), 14_600);
-        assert_eq!(initial_window(536), 5360);
-        assert_eq!(initial_window(8960), 17_920);
+        assert_eq!(initial_window(1460, 0), 14_600);
+        assert_eq!(initial_window(536, 1), 5360);
+        assert_eq!(initial_window(8960, 0), 17_920);
+        assert_eq!(initial_window(1460, 2), 1460);
     }
 
     #[test]

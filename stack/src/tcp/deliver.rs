@@ -27,7 +27,8 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
     }
     let end = segment.seq + segment.payload.len() as u32;
     if segment.flags.has(Flags::FIN) && end.at_or_before(tcb.hot.rcv.edge) {
-        tcb.cold.early_fin = Some(end);
+        tcb.hot.marks.set(Marks::FIN_SEEN);
+        tcb.cold.peer_fin = end;
     }
     // Only what the window holds is taken.
     let fitting = tcb.hot.rcv.edge.since(segment.seq) as usize;
@@ -50,10 +51,8 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
         take_from_reassembly(tcb, cx);
     }
     acknowledge_text(tcb);
-    match tcb.cold.early_fin {
-        Some(fin) if fin == tcb.hot.rcv.nxt => take_fin(tcb, cx.shared),
-        _ => Fate::Lives,
-    }
+    let fin_is_next = tcb.hot.marks.has(Marks::FIN_SEEN) && tcb.cold.peer_fin == tcb.hot.rcv.nxt;
+    if fin_is_next { take_fin(tcb, cx.shared) } else { Fate::Lives }
 }
 
 /// Keeps text that arrived ahead of a gap, and says so at once: each such segment is answered by a duplicate

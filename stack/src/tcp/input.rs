@@ -106,8 +106,8 @@ fn check_sequence<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
     if !is_reset && (!segment.is_empty() || shared.challenges.take(shared.tick)) {
         hot.marks.set(Marks::ACK_NOW);
     }
-    // §3.10.7.4: a shut window still lets valid acknowledgements through.
-    if hot.rcv.edge == hot.rcv.nxt && segment.seq == hot.rcv.nxt && !is_reset {
+    // §3.10.7.4: a shut window still lets valid acknowledgements and resets through.
+    if hot.rcv.edge == hot.rcv.nxt && segment.seq == hot.rcv.nxt {
         return Ok(());
     }
     Err(Stop::Dropped(DropReason::OutsideWindow))
@@ -164,7 +164,7 @@ fn check_ack<A: Application, T: Transmit>(
     let snd = &tcb.hot.snd;
     let is_fine = segment.ack.at_or_before(snd.nxt) && segment.ack.at_or_after(snd.una - tcb.cold.max_wnd);
     if tcb.hot.state == State::SynReceived && !(is_fine && segment.ack.after(snd.una)) {
-        output::reset(&tcb.hot, segment.ack, cx.shared, cx.tx);
+        output::refuse_ack(&tcb.hot, segment.ack, cx.shared, cx.tx);
         return Err(Stop::Dropped(DropReason::BadAck));
     }
     if is_fine {
@@ -190,10 +190,18 @@ fn established<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) {
-    measure(tcb, tcb.hot.snd.una + 1, cx.shared);
-    tcb.hot.state = State::Established;
-    tcb.hot.snd.una += 1;
     tcb.hot.snd.wl1 = segment.seq;
+    syn_acknowledged(tcb, cx);
+}
+
+/// This side's SYN is acknowledged, and the connection established.
+fn syn_acknowledged<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    measure(tcb, tcb.hot.snd.nxt, cx.shared);
+    if tcb.cold.timeouts > 0 {
+        tcb.warm.rtt.handshake_repeated();
+    }
+    tcb.hot.state = State::Established;
+    tcb.hot.snd.una = tcb.hot.snd.nxt;
     tcb.hot.resend_at = Tick::NEVER;
     tcb.cold.stalled_since = Tick::NEVER;
     tcb.cold.timeouts = 0;
@@ -225,9 +233,6 @@ fn process_ack<A: Application, T: Transmit>(
         let is_duplicate = segment.is_empty() && tcb.in_flight() > 0 && tcb.hot.snd.wnd == old_wnd;
         if is_duplicate {
             duplicate_ack(tcb, cx);
-        }
-        if tcb.hot.snd.wnd > old_wnd {
-            tcb.cold.stalled_since = Tick::NEVER;
         }
         return Ok(());
     }
@@ -327,7 +332,7 @@ fn fin_acknowledged<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> Result<(), St
     match tcb.hot.state {
         State::FinWait1 => {
             tcb.hot.state = State::FinWait2;
-            tcb.cold.close_at = shared.tick.plus(shared.config.close_timeout_ms);
+            tcb.warm.app_at = shared.tick.plus(shared.config.close_timeout_ms);
             Ok(())
         }
         State::Closing => Err(Stop::Over(Fate::Lingers)),
@@ -346,7 +351,7 @@ fn syn_sent<A: Application, T: Transmit>(
     let is_reset = segment.flags.has(Flags::RST);
     if has_ack && segment.ack != tcb.hot.snd.nxt {
         if !is_reset {
-            output::reset(&tcb.hot, segment.ack, cx.shared, cx.tx);
+            output::refuse_ack(&tcb.hot, segment.ack, cx.shared, cx.tx);
         }
         return Err(Stop::Dropped(DropReason::BadAck));
     }
@@ -362,20 +367,14 @@ fn syn_sent<A: Application, T: Transmit>(
     tcb.hot.snd.wl1 = segment.seq;
     tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
     tcb.warm.heard_at = cx.shared.tick;
-    tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss));
+    tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), tcb.cold.timeouts);
     if !has_ack {
         tcb.hot.state = State::SynReceived;
         output::syn(tcb, cx.shared, cx.tx);
         return Ok(Fate::Lives);
     }
-    measure(tcb, segment.ack, cx.shared);
-    tcb.hot.snd.una = segment.ack;
-    tcb.cold.timeouts = 0;
-    tcb.hot.resend_at = Tick::NEVER;
-    tcb.cold.stalled_since = Tick::NEVER;
     tcb.hot.marks.set(Marks::ACK_NOW);
-    tcb.hot.state = State::Established;
-    open(tcb, cx, true);
+    syn_acknowledged(tcb, cx);
     Ok(Fate::Lives)
 }
 
@@ -388,6 +387,7 @@ impl Hot {
         self.rcv.edge = self.rcv.nxt + shared.config.receive_window_bytes.min(u32::from(u16::MAX));
         if let Some(shift) = options.window_scale {
             (self.snd_scale, self.rcv_scale) = (shift, shared.config.window_shift());
+            self.marks.set(Marks::SCALES);
         }
         let mut overhead = 0;
         if let Some((value, _)) = options.timestamps {

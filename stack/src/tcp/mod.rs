@@ -72,6 +72,8 @@ impl Marks {
     pub(crate) const CLOSING: Marks = Marks(1 << 6);
     /// The FIN has been sent, at SND.NXT - 1.
     pub(crate) const FIN_SENT: Marks = Marks(1 << 7);
+    /// The peer's FIN has come, at `peer_fin`; there may be a gap before it.
+    pub(crate) const FIN_SEEN: Marks = Marks(1 << 15);
     /// The peer's FIN has been taken.
     pub(crate) const FIN_TAKEN: Marks = Marks(1 << 8);
     /// The application refused input for want of room.
@@ -86,6 +88,8 @@ impl Marks {
     pub(crate) const ABORT: Marks = Marks(1 << 13);
     /// `opened` has been called, so `closed` must be.
     pub(crate) const OPENED: Marks = Marks(1 << 14);
+    /// Both sides sent a window scale.
+    pub(crate) const SCALES: Marks = Marks(1 << 15);
 
     #[inline]
     pub(crate) const fn has(self, mark: Marks) -> bool {
@@ -160,8 +164,8 @@ pub(crate) struct Hot {
     pub(crate) ts_offset: u32,
     /// Retransmission or persist deadline.
     pub(crate) resend_at: Tick,
-    /// When the wheel looks at this connection: not later than any of its deadlines.
-    pub(crate) wheel_at: Tick,
+    /// When the wheel looks at the near deadlines: not later than any of them.
+    pub(crate) near_at: Tick,
     pub(crate) queue: Queue,
 }
 
@@ -174,10 +178,12 @@ pub(crate) struct Warm {
     /// and was sent at this time, in microseconds modulo 2³².
     pub(crate) timed_at_us: u32,
     pub(crate) ack_at: Tick,
-    /// The deadline that the application set.
+    /// The deadline that the application set; once it has closed, when to give up waiting for the peer to close.
     pub(crate) app_at: Tick,
     /// When the peer was last heard.
     pub(crate) heard_at: Tick,
+    /// When the wheel looks at the far deadlines: not later than any of them.
+    pub(crate) far_at: Tick,
 }
 
 /// What is touched only when something is out of the ordinary.
@@ -187,8 +193,8 @@ pub(crate) struct Cold {
     pub(crate) reassembly: Reassembly,
     /// Where the latest out-of-order segment began, to report it first (RFC 2018 §4).
     pub(crate) latest_gap: Seq,
-    /// The sequence number of the peer's FIN, when it came ahead of a gap.
-    pub(crate) early_fin: Option<Seq>,
+    /// The sequence number of the peer's FIN, once FIN_SEEN.
+    pub(crate) peer_fin: Seq,
     pub(crate) ssthresh: u32,
     /// SND.NXT when loss was detected (RFC 6582).
     pub(crate) recover: Seq,
@@ -202,8 +208,6 @@ pub(crate) struct Cold {
     pub(crate) probes: u8,
     /// Since when data waits for the peer's window or acknowledgement; [`Tick::NEVER`] if none does.
     pub(crate) stalled_since: Tick,
-    /// When to give up waiting for the peer to close.
-    pub(crate) close_at: Tick,
     /// What the application passed to an active open.
     pub(crate) token: u32,
 }
@@ -357,7 +361,7 @@ impl<C> Tcb<C> {
         if abort || overflow {
             self.hot.marks.set(Marks::ABORT);
         }
-        if close {
+        if close || abort || overflow {
             self.close(shared);
         }
         shared.make_ready(&mut self.hot, id);
@@ -378,8 +382,15 @@ impl<C> Tcb<C> {
         self.cold.reassembly.clear(&mut shared.reassembly);
     }
 
-    /// The nearest of all deadlines.
-    pub(crate) fn deadline<B>(&self, shared: &Shared<B>) -> Tick {
+    /// The deadlines that come and go with every exchange: milliseconds to seconds ahead.
+    #[inline]
+    fn near_deadline(&self) -> Tick {
+        self.hot.resend_at.sooner(self.warm.ack_at)
+    }
+
+    /// The deadlines that a connection mostly puts off: seconds to hours ahead.
+    #[inline]
+    fn far_deadline<B>(&self, shared: &Shared<B>) -> Tick {
         let config = &shared.config;
         let keep_alive = if config.keep_alive_ms == 0 || self.in_flight() > 0 {
             Tick::NEVER
@@ -388,23 +399,43 @@ impl<C> Tcb<C> {
                 .heard_at
                 .plus(config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms)
         };
-        self.hot
-            .resend_at
-            .sooner(self.warm.ack_at)
-            .sooner(self.warm.app_at)
-            .sooner(self.cold.close_at)
-            .sooner(keep_alive)
+        self.warm.app_at.sooner(keep_alive)
     }
 
     /// Makes sure that the wheel looks at this connection in time. Deadlines that moved further away leave the
-    /// wheel alone.
+    /// wheel alone; near and far ones have a timer each, so that a retransmission deadline does not take the idle
+    /// deadline out of its place.
     #[inline]
     pub(crate) fn arm<B>(&mut self, id: u32, shared: &mut Shared<B>) {
-        let deadline = self.deadline(shared);
-        if deadline.is_sooner_than(self.hot.wheel_at) {
-            self.hot.wheel_at = deadline;
-            shared.wheel.schedule(id, deadline);
+        let near = self.near_deadline();
+        if near == Tick::NEVER {
+            // Everything is acknowledged, just now: the neighbours in the wheel's list are still in the cache, which
+            // they will not be when the timer fires.
+            if self.hot.near_at != Tick::NEVER {
+                self.hot.near_at = Tick::NEVER;
+                shared.wheel.cancel(near_timer(id));
+            }
+        } else if near.is_sooner_than(self.hot.near_at) {
+            self.hot.near_at = near;
+            shared.wheel.schedule(near_timer(id), near);
         }
+        let far = self.far_deadline(shared);
+        if far.is_sooner_than(self.warm.far_at) {
+            self.warm.far_at = far;
+            shared.wheel.schedule(far_timer(id), far);
+        }
+    }
+
+    /// The wheel has come to one of this connection's timers.
+    pub(crate) fn fired(&mut self, timer: u32) {
+        let at = if timer.is_multiple_of(2) { &mut self.hot.near_at } else { &mut self.warm.far_at };
+        *at = Tick::NEVER;
+    }
+
+    /// A word of each cache line.
+    #[inline]
+    pub(crate) fn touch(&self) -> u32 {
+        u32::from(self.hot.mss) ^ self.hot.queue.len() as u32 ^ self.warm.timed_seq.0 ^ self.cold.max_wnd
     }
 
     /// Sequence numbers sent and not acknowledged, a FIN among them.
@@ -412,6 +443,18 @@ impl<C> Tcb<C> {
     pub(crate) fn in_flight(&self) -> u32 {
         self.hot.snd.nxt.since(self.hot.snd.una)
     }
+}
+
+/// The timer for a connection's near deadlines.
+#[inline]
+pub(crate) const fn near_timer(id: u32) -> u32 {
+    2 * id
+}
+
+/// The timer for its far deadlines.
+#[inline]
+pub(crate) const fn far_timer(id: u32) -> u32 {
+    2 * id + 1
 }
 
 /// A duration in whole milliseconds, rounded up, at most 2³⁰.

@@ -10,6 +10,7 @@ use crate::application::Application;
 use crate::counters::Counters;
 use crate::demux::Tuple;
 use crate::drop::DropReason;
+use crate::listen::syn_window;
 use crate::send::Blob;
 use crate::seq::Seq;
 use crate::timer::Tick;
@@ -115,11 +116,26 @@ fn send_one<C, B: Blob, T: Transmit>(
         hot.marks.set(Marks::FIN_SENT);
         hot.state = if hot.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
     }
+    if hot.snd.nxt == hot.snd.una {
+        // The persist timer may be running; its time and backoff are not those of what is sent now.
+        hot.resend_at = Tick::NEVER;
+        tcb.cold.timeouts = 0;
+        tcb.cold.stalled_since = Tick::NEVER;
+    }
     hot.snd.nxt += len + u32::from(fin);
     acknowledged(hot);
     tcb.warm.ack_at = Tick::NEVER;
     start_timing(tcb, shared);
     true
+}
+
+/// Sends what silly-window avoidance holds back although nothing is in flight: its timer has run out (RFC 9293
+/// §3.8.6.2.1). The window is open, if only by a little.
+pub(crate) fn send_held<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let unread = tcb.hot.queue.unread() as u32;
+    let len = unread.min(u32::from(tcb.hot.mss)).min(allowance(&tcb.hot));
+    let fin_due = tcb.hot.marks.has(Marks::CLOSING) && !tcb.hot.marks.has(Marks::FIN_SENT);
+    send_one(tcb, len, fin_due && len == unread, shared, tx)
 }
 
 /// What was sent is to be acknowledged in time (RFC 6298 §5.1), and may be timed (§3).
@@ -245,15 +261,18 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared
     let is_answer = tcb.hot.state == State::SynReceived;
     let flags = if is_answer { Flags::SYN.with(Flags::ACK) } else { Flags::SYN };
     let hot = &mut tcb.hot;
+    // An answer has only what the peer's SYN had (RFC 7323 §1.3, RFC 2018 §2).
+    let scales = !is_answer || hot.marks.has(Marks::SCALES);
+    let stamps = !is_answer || hot.marks.has(Marks::TIMESTAMPS);
+    let clock = shared.tick.millis().wrapping_add(hot.ts_offset);
     let options = Options {
         mss: Some(shared.config.mss()),
-        window_scale: Some(shared.config.window_shift()),
-        sack_permitted: true,
-        timestamps: Some((shared.tick.millis().wrapping_add(hot.ts_offset), hot.rcv.ts_recent)),
+        window_scale: scales.then(|| shared.config.window_shift()),
+        sack_permitted: !is_answer || hot.marks.has(Marks::SACK),
+        timestamps: stamps.then_some((clock, hot.rcv.ts_recent)),
         ..Options::default()
     };
-    // A SYN's window is not scaled (RFC 7323 §2.2).
-    let window = shared.config.receive_window_bytes.min(u32::from(u16::MAX)) as u16;
+    let window = syn_window(&shared.config);
     let way = Way { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers { seq: hot.snd.una, ack: hot.rcv.nxt, flags, window };
     let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
@@ -272,6 +291,14 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared
 pub(crate) fn reset<B: Blob, T: Transmit>(hot: &Hot, seq: Seq, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let way = Way { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers { seq, ack: hot.rcv.nxt, flags: Flags::RST.with(Flags::ACK), window: 0 };
+    stateless(&way, numbers, &shared.config, &mut shared.counters, tx)
+}
+
+/// Answers an acknowledgement of what was never sent while the connection is not synchronized: a reset with that
+/// number, and without one of its own (RFC 9293 §3.10.7.3, §3.10.7.4).
+pub(crate) fn refuse_ack<B: Blob, T: Transmit>(hot: &Hot, ack: Seq, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let numbers = Numbers { seq: ack, ack: Seq(0), flags: Flags::RST, window: 0 };
     stateless(&way, numbers, &shared.config, &mut shared.counters, tx)
 }
 

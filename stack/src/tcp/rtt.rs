@@ -1,6 +1,7 @@
 //! Round-trip time and the retransmission timeout computed from it (RFC 6298).
 
-/// Smoothed round-trip time; all zero before the first measurement.
+/// Smoothed round-trip time and its variation. Before the first measurement the first is zero, and the second what
+/// the timeout is at least.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RttEstimator {
     srtt_us: u32,
@@ -12,7 +13,17 @@ const INITIAL_RTO_MS: u32 = 1000;
 /// RFC 6298 §2.5 allows a bound of 60 s or more.
 pub(crate) const MAX_RTO_MS: u32 = 120_000;
 
+/// RFC 6298 §5.7: when data transmission begins after a SYN that timed out.
+const RTO_AFTER_LOST_SYN_US: u32 = 3_000_000;
+
 impl RttEstimator {
+    /// The handshake's SYN or SYN-ACK was repeated, so that there is no measurement of it (§5.7).
+    pub(crate) fn handshake_repeated(&mut self) {
+        if self.srtt_us == 0 {
+            self.rttvar_us = RTO_AFTER_LOST_SYN_US;
+        }
+    }
+
     /// Takes one measurement, of a segment that was sent only once (Karn's algorithm, §3).
     pub(crate) fn measured(&mut self, rtt_us: u32) {
         // 2^28 µs are four minutes: more than any RTO, and far from overflowing below.
@@ -29,7 +40,7 @@ impl RttEstimator {
     /// The timeout after `timeouts` in a row (§5.5), in milliseconds.
     pub(crate) fn rto_ms(&self, min_rto_ms: u32, timeouts: u8) -> u32 {
         let base = match self.srtt_us {
-            0 => INITIAL_RTO_MS,
+            0 => INITIAL_RTO_MS.max(self.rttvar_us / 1000),
             srtt => (srtt + (4 * self.rttvar_us).max(1000)).div_ceil(1000),
         };
         let base = base.max(min_rto_ms).min(MAX_RTO_MS);
@@ -44,6 +55,17 @@ mod tests {
     #[test]
     fn section_2_1_one_second_before_any_measurement() {
         assert_eq!(RttEstimator::default().rto_ms(200, 0), 1000);
+    }
+
+    #[test]
+    fn section_5_7_three_seconds_after_a_lost_syn() {
+        let mut rtt = RttEstimator::default();
+        rtt.handshake_repeated();
+        assert_eq!((rtt.rto_ms(200, 0), rtt.rto_ms(200, 1)), (3000, 6000));
+        rtt.measured(100_000);
+        assert_eq!(rtt.rto_ms(200, 0), 300);
+        rtt.handshake_repeated();
+        assert_eq!(rtt.rto_ms(200, 0), 300);
     }
 
     #[test]

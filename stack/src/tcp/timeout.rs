@@ -9,8 +9,7 @@ use crate::timer::Tick;
 /// The wheel has come to this connection: does what is due, and sets the wheel to the next deadline.
 pub(crate) fn expire<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) -> Fate {
     let now = cx.shared.tick;
-    tcb.hot.wheel_at = Tick::NEVER;
-    if tcb.cold.close_at.is_due(now) {
+    if tcb.hot.marks.has(Marks::CLOSING) && tcb.warm.app_at.is_due(now) {
         // The peer never closed. It gets no TIME_WAIT: nothing of it is to be expected.
         return Fate::Ends(Closed::Finished);
     }
@@ -39,7 +38,9 @@ pub(crate) fn expire<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &m
 /// The retransmission or persist timer ran out.
 fn unanswered<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) -> Fate {
     let stalled_ms = tcb.cold.stalled_since.until(cx.shared.tick).max(0) as u32;
-    if tcb.cold.stalled_since != Tick::NEVER && stalled_ms >= cx.shared.config.send_timeout_ms {
+    // A SYN has a patience of its own (RFC 9293 §3.8.3 MUST-23).
+    let is_opening = matches!(tcb.hot.state, State::SynSent | State::SynReceived);
+    if !is_opening && tcb.cold.stalled_since != Tick::NEVER && stalled_ms >= cx.shared.config.send_timeout_ms {
         output::reset(&tcb.hot, tcb.hot.snd.nxt, cx.shared, cx.tx);
         return Fate::Ends(Closed::TimedOut);
     }
@@ -52,6 +53,9 @@ fn unanswered<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
             output::syn(tcb, cx.shared, cx.tx);
         }
         _ if tcb.in_flight() > 0 => retransmission_timeout(tcb, cx),
+        _ if tcb.hot.queue.unread() > 0 && tcb.hot.snd.wnd > 0 => {
+            output::send_held(tcb, cx.shared, cx.tx);
+        }
         _ if tcb.hot.queue.unread() > 0 => {
             cx.shared.counters.zero_window_probes += 1;
             output::probe(tcb, cx.shared, cx.tx);

@@ -1,4 +1,4 @@
-//! The stack's test bench: two stacks on a simulated link, and packet scripts.
+//! The stack's test bench: two stacks on a simulated link, packet scripts, and entry points for fuzzing.
 //!
 //! Everything here is deterministic: time is a number that the bench moves, and chance comes from a seed that every
 //! failure names.
@@ -7,6 +7,7 @@ pub mod echo;
 pub mod link;
 pub mod pair;
 pub mod random;
+pub mod script;
 pub mod wire;
 
 pub use link::{Link, Quality};

@@ -123,10 +123,11 @@ impl<'a> Payload<'a> {
         let mut left = self.rest_len;
         let rest = self.rest.iter().map_while(move |part| {
             let part = &part[..part.len().min(left)];
+            let is_wanted = left > 0;
             left -= part.len();
-            (!part.is_empty()).then_some(part)
+            is_wanted.then_some(part)
         });
-        std::iter::once(self.first).filter(|part| !part.is_empty()).chain(rest)
+        std::iter::once(self.first).chain(rest).filter(|part| !part.is_empty())
     }
 }
 
@@ -252,7 +253,8 @@ impl Options {
                 self.timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
             }
             (SACK, blocks) => {
-                for (block, bytes) in self.sack.iter_mut().zip(blocks.chunks_exact(8)) {
+                let free = self.sack.iter_mut().skip(usize::from(self.sack_count));
+                for (block, bytes) in free.zip(blocks.chunks_exact(8)) {
                     let word = |at: usize| {
                         Seq(u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
                     };

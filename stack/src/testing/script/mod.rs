@@ -1,0 +1,58 @@
+//! Packet scripts: one stack against a peer that a text file plays.
+//!
+//! A script is a page of lines, each of them a statement with or without a time in front:
+//!
+//! ```text
+//! # RFC 9293 §3.5: a passive open, a request, its answer.
+//! app answers 5
+//! < SYN seq 0 win 65535 mss 1460
+//! > SYN ACK seq 0 ack 1 win 65535 mss 1460
+//! +10 < ACK seq 1 ack 1 win 65535
+//! < ACK seq 1+100 ack 1 win 65535
+//! > ACK seq 1+5 ack 101
+//! state ESTABLISHED
+//! ```
+//!
+//! A time is in milliseconds: `250` since the start, `+10` since the line before; without one a line happens at once.
+//! `<` arrives at the stack, `&<` in the same burst as the line before, `>` must be sent by it at that very time, and
+//! nothing else may be sent between the lines or at the end. Numbers are relative to the initial ones. The statements:
+//!
+//! | statement | meaning |
+//! |---|---|
+//! | `set mtu 576` | a field of [`crate::Config`] or [`crate::Limits`], before all else |
+//! | `isn 4294967000` | the peer's initial sequence number from now on; new numbers are learned from both sides |
+//! | `established ws 7 ts 1 0` | a whole passive handshake, with these options |
+//! | `connect [port 4000]` | an active open to the peer's port 80 |
+//! | `app reads`, `leaves`, `answers N`, `closes`, `aborts`, `fills` | what the application does with input, from now on |
+//! | `send N`, `share N`, `close`, `abort`, `deadline N` | what the application does now |
+//! | `stop`, `close idle` | the stack accepts no more; closes what is idle |
+//! | `frames N` | the transmitter has so many frames left; `frames many` |
+//! | `quiet N` | nothing is sent for so long |
+//! | `state S` | the connection is in this state; `NONE`: it has no control block |
+//! | `cwnd N`, `ssthresh N`, `maximum N` | its congestion window, threshold, bytes in a full segment |
+//! | `count NAME N` | a field of [`crate::counters::Counters`] or [`crate::drop::Drops`] |
+//! | `census NAME N` | a field of [`crate::Census`] |
+//! | `opened N`, `received N`, `resumed N`, `strays N` | what the application, or the caller, was told |
+//! | `ended Finished` | how the last connection ended, one of [`crate::Closed`] |
+
+mod actor;
+mod bench;
+mod notation;
+mod settings;
+mod statement;
+
+pub use actor::{Actor, ActorConn, Manner};
+pub use bench::Bench;
+pub use notation::Notation;
+pub use statement::{Line, Statement, Time};
+
+/// Runs the script `text`; the error names the file, the line, what was expected and what came.
+pub fn run(file: &str, text: &str) -> Result<(), String> {
+    let lines = statement::parse(text).map_err(|(number, why)| format!("{file}:{number}: {why}"))?;
+    let mut bench = Bench::default();
+    for line in &lines {
+        let in_line = |why| format!("{file}:{}: `{}`: {why}", line.number, line.text);
+        bench.execute(line).map_err(in_line)?;
+    }
+    bench.finish().map_err(|why| format!("{file}: at the end: {why}"))
+}

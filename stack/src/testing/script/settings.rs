@@ -1,0 +1,47 @@
+//! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own names.
+
+use crate::config::{Config, Limits};
+
+/// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT.
+pub(super) fn start() -> Config {
+    Config { time_wait_ms: 10_000, ..crate::testing::pair::config(2, Limits::for_connections(64)) }
+}
+
+/// Changes one field.
+pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), String> {
+    let wide = u32::try_from(value).map_err(|_| format!("{value} is out of range"))?;
+    let limits = &mut config.limits;
+    let field = match name {
+        "mtu" => return narrow(value).map(|value| config.mtu = value),
+        "keep_alive_probes" => return narrow(value).map(|value| config.keep_alive_probes = value),
+        "syn_retries" => return narrow(value).map(|value| config.syn_retries = value),
+        "reports_strays" => {
+            config.reports_strays = value != 0;
+            return Ok(());
+        }
+        "receive_window_bytes" => &mut config.receive_window_bytes,
+        "min_rto_ms" => &mut config.min_rto_ms,
+        "delayed_ack_ms" => &mut config.delayed_ack_ms,
+        "send_timeout_ms" => &mut config.send_timeout_ms,
+        "close_timeout_ms" => &mut config.close_timeout_ms,
+        "time_wait_ms" => &mut config.time_wait_ms,
+        "keep_alive_ms" => &mut config.keep_alive_ms,
+        "keep_alive_interval_ms" => &mut config.keep_alive_interval_ms,
+        "answers_per_second" => &mut config.answers_per_second,
+        "connections" => &mut limits.connections,
+        "half_open" => &mut limits.half_open,
+        "time_wait" => &mut limits.time_wait,
+        "send_entries" => &mut limits.send_entries,
+        "send_chunks" => &mut limits.send_chunks,
+        "keep_small" => &mut limits.keep_small,
+        "keep_large" => &mut limits.keep_large,
+        "reassembly_blocks" => &mut limits.reassembly_blocks,
+        _ => return Err(format!("`{name}` is no setting")),
+    };
+    *field = wide;
+    Ok(())
+}
+
+fn narrow<T: TryFrom<u64>>(value: u64) -> Result<T, String> {
+    T::try_from(value).map_err(|_| format!("{value} is out of range"))
+}
