@@ -6,6 +6,8 @@
 //! bursts later, by a segment of its own: 512 requests are in flight. The first group leaves those segments out of the
 //! time, the second has them in. Memory for each size is printed.
 
+#![allow(clippy::print_stdout, reason = "memory is not a time, so criterion does not report it")]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use simoom_stack::send::CHUNK_BYTES;
 use simoom_stack::testing::Random;

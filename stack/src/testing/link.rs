@@ -55,14 +55,14 @@ impl Link {
     }
 
     /// A frame enters.
-    pub fn carry(&mut self, frame: Vec<u8>) {
+    pub fn carry(&mut self, frame: &[u8]) {
         self.entered += 1;
         let Quality { loss, duplicate, reorder, corrupt, delay, queue } = self.quality;
         if self.random.chance(loss) || (queue > 0 && self.in_flight.len() >= queue) {
             return;
         }
         for _ in 0..1 + u32::from(self.random.chance(duplicate)) {
-            let mut frame = frame.clone();
+            let mut frame = frame.to_vec();
             if self.random.chance(corrupt) {
                 let bit = self.random.below(frame.len() as u64 * 8);
                 frame[bit as usize / 8] ^= 1 << (bit % 8);
@@ -83,7 +83,7 @@ impl Transmit for Link {
         let mut frame = vec![0; self.frame_bytes];
         let len = write(&mut frame);
         frame.truncate(len);
-        self.carry(frame);
+        self.carry(&frame);
         true
     }
 }

@@ -159,7 +159,7 @@ impl Bench {
             Statement::State(name, port) => {
                 compare(self.inspect(*port).map_or("NONE", |found| found.state), name.as_str())?;
             }
-            Statement::Expect(figure, value) => compare(self.figure(figure)?, *value)?,
+            Statement::Expect(figure, value) => compare(&self.figure(figure)?, value)?,
             Statement::Ended(how) => {
                 let ended = self.app.ended.last().map_or_else(|| "not at all".to_owned(), |how| format!("{how:?}"));
                 compare(ended.as_str(), how.as_str())?;
@@ -409,6 +409,6 @@ fn check_text(segment: &Segment<'_>, seq: u32) -> Result<(), String> {
     wrong.map_or(Ok(()), |(_, at)| Err(format!("byte {at} of the stack's stream is not the right one")))
 }
 
-fn compare<T: PartialEq + std::fmt::Display>(found: T, expected: T) -> Result<(), String> {
+fn compare<T: PartialEq + std::fmt::Display + ?Sized>(found: &T, expected: &T) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("it is {found}")) }
 }
