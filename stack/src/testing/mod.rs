@@ -5,6 +5,7 @@
 
 pub mod echo;
 pub mod forge;
+pub mod fuzz;
 pub mod link;
 pub mod pair;
 pub mod random;

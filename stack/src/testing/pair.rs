@@ -115,4 +115,10 @@ impl<A: Application> Side<A> {
         self.stack.expire(now, &mut self.app, &mut self.out);
         self.stack.flush(now, &mut self.app, &mut self.out);
     }
+
+    /// Sends what an application has asked for of its own accord.
+    pub fn flush(&mut self, now: Instant) {
+        self.out.now = now;
+        self.stack.flush(now, &mut self.app, &mut self.out);
+    }
 }
