@@ -4,7 +4,7 @@
 //! that names the flag, the value and the bound.
 
 use crate::config::complaint::Complaint;
-use crate::config::{self, LogOptions, Serve, ServeOptions};
+use crate::config::{self, LogLevel, LogOptions, Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::{demo, log, probe, serve};
 use clap::error::ErrorKind;
@@ -56,7 +56,8 @@ enum Command {
     ///
     /// As root: makes two namespaces joined by a veth pair, serves in one over AF_XDP and then over kernel sockets,
     /// sends real requests from the other and prints what it measured. Nothing is left behind. Not as root: serves
-    /// on loopback through kernel sockets.
+    /// on loopback through kernel sockets. The log shows warnings only, unless --log-level or $SIMOOM_LOG asks for
+    /// more.
     Demo(LogOptions),
 }
 
@@ -124,8 +125,9 @@ fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
         }
         Command::Probe(options) => probe::run(options.interface.as_deref(), options.json),
         Command::Demo(options) => {
-            let environment = config::level_from_environment()?;
-            log::init(LogOptions { log_level: options.log_level.or(environment), ..options }.into());
+            // What the server would log would stand between the lines that the demonstration prints.
+            let level = options.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
+            log::init(LogOptions { log_level: level, ..options }.into());
             demo::run()
         }
     }

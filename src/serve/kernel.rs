@@ -6,10 +6,13 @@ use crate::error::{Error, Result};
 use crate::kernel::{self, Listener};
 use crate::metrics::Sheet;
 use crate::thread;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u16 = 4096;
+/// Open files besides those of the connections: listeners, queues, maps, standard streams, and some to spare.
+const OTHER_FILES: u64 = 256;
 
 impl Server {
     /// Serves through kernel sockets alone: one worker a core.
@@ -36,6 +39,7 @@ impl Server {
             .map_err(|error| Error::failed(format!("--http {address}: {error}")))?;
         let bound = listeners.first().map_or(address, Listener::address);
         let settings = plan::kernel_settings(common.config, connections, cores.len());
+        allow_files(connections);
         for (index, (listener, core)) in listeners.into_iter().zip(cores).enumerate() {
             let name = format!("kernel {index}");
             let cannot = |error| Error::because(format!("starting worker {name}"), error);
@@ -49,5 +53,24 @@ impl Server {
             self.board.sheets.push(sheet);
         }
         Ok(bound)
+    }
+}
+
+/// Each connection of a kernel socket takes a file descriptor: raises the soft limit as far as that needs and the hard
+/// limit allows. With fewer the server works, and accepts as many as it can.
+fn allow_files(connections: u32) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::from(connections) + OTHER_FILES;
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    // Fails for no value up to the hard limit.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });
+    if allowed < wanted {
+        tracing::warn!(
+            "{connections} connections take up to {wanted} open files, and {allowed} are allowed: raise the limit \
+             with `ulimit -n` or LimitNOFILE=, or give --connections"
+        );
     }
 }

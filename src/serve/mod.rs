@@ -11,6 +11,7 @@ mod signals;
 mod xdp;
 
 use crate::admin::Admin;
+use crate::af_xdp::Mode;
 use crate::app::content::Content;
 use crate::app::{Service, Services, http};
 use crate::config::{self, Transport};
@@ -18,30 +19,28 @@ use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
 use crate::metrics::{Board, Count};
 use crate::thread::Failure;
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, never, select, tick};
 use simoom_stack::Duration;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+
+/// How often the steering program's counters are read.
+const PUBLISH_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Serves as `config` says, until SIGTERM or SIGINT.
 pub fn run(config: &config::Serve) -> Result<()> {
     let signals = signals::watch()?;
     let server = start(config)?;
     tracing::info!(transport = %server.transport, addresses = ?server.addresses, "serving");
-    let outcome = select! {
-        recv(signals) -> signal => {
-            tracing::info!(signal = signal.unwrap_or_default(), limit = ?config.timeouts.drain, "draining");
-            Ok(())
-        }
-        recv(server.failures) -> failure => Err(match failure {
-            Ok(failure) => failed(&failure),
-            Err(_) => Error::failed("all workers have ended"),
-        }),
-    };
+    let outcome = server.wait(&signals);
+    match &outcome {
+        Ok(signal) => tracing::info!(signal, limit = ?config.timeouts.drain, "draining"),
+        Err(error) => tracing::error!("{error}; stopping"),
+    }
     let totals = server.stop(config.timeouts.drain)?;
     tracing::info!(requests = total(&totals, "http_requests"), "stopped");
-    outcome
+    outcome.map(drop)
 }
 
 /// One counter of many.
@@ -138,6 +137,27 @@ impl Server {
         self.start_xdp(common, opened)
     }
 
+    /// Waits for a signal, which it names, or for a worker's failure; meanwhile publishes what no worker does.
+    fn wait(&self, signals: &Receiver<&'static str>) -> Result<&'static str> {
+        let publish = if self.device.is_some() { tick(PUBLISH_PERIOD) } else { never() };
+        loop {
+            select! {
+                recv(signals) -> signal => return Ok(signal.unwrap_or_default()),
+                recv(self.failures) -> failure => return Err(match failure {
+                    Ok(failure) => failed(&failure),
+                    Err(_) => Error::failed("all workers have ended"),
+                }),
+                recv(publish) -> _ => self.publish(),
+            }
+        }
+    }
+
+    fn publish(&self) {
+        if let Some(device) = &self.device {
+            device.publish();
+        }
+    }
+
     fn start_admin(&mut self, config: &config::Serve) -> Result<()> {
         if let Some(address) = config.admin {
             let cannot = |error| Error::failed(format!("--admin {address}: {error}"));
@@ -148,9 +168,13 @@ impl Server {
 
     /// The counters of all workers, summed, and those of the steering program.
     pub fn totals(&self) -> Vec<Count> {
-        let mut totals = self.board.totals();
-        totals.extend(self.device.iter().flat_map(xdp::Claimed::counters));
-        totals
+        self.publish();
+        self.board.totals()
+    }
+
+    /// How the AF_XDP sockets are bound, if there are any.
+    pub fn xdp_mode(&self) -> Option<Mode> {
+        self.device.as_ref().map(xdp::Claimed::mode)
     }
 
     /// Where `/metrics` is served, if it is.

@@ -13,10 +13,12 @@ pub(crate) fn watch() -> Result<Receiver<&'static str>> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(cannot)?;
     let (sender, receiver) = bounded(1);
     let watch = move || {
-        for signal in signals.forever() {
-            if sender.try_send(signal_name(signal).unwrap_or("a signal")).is_err() {
-                let _ = emulate_default_handler(signal);
-            }
+        let mut signals = signals.forever();
+        if let Some(first) = signals.next() {
+            let _ = sender.send(signal_name(first).unwrap_or("a signal"));
+        }
+        for again in signals {
+            let _ = emulate_default_handler(again);
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(cannot)?;

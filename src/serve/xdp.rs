@@ -5,11 +5,12 @@ use crate::af_xdp::{Claim, Device, FramePool, Mode, OpenOptions, Queue, rx_queue
 use crate::config::{self, Transport, XdpMode};
 use crate::control::{self, Mailbox, Orders};
 use crate::error::{Error, Result};
-use crate::metrics::{Count, Sheet};
+use crate::metrics::Sheet;
 use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
 use simoom_stack::{Address, ChecksumPolicy, Config, LocalAddress};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// Connections of the kernel worker that serves clients who do not come through the claimed interface.
 const BESIDE_CONNECTIONS: u32 = 1024;
@@ -17,12 +18,19 @@ const BESIDE_CONNECTIONS: u32 = 1024;
 /// A device with what was claimed on it. Dropping it takes the program off the interface.
 pub(super) struct Claimed {
     device: Device,
+    sheet: Arc<Sheet>,
 }
 
 impl Claimed {
-    /// The steering program's counters.
-    pub(super) fn counters(&self) -> Vec<Count> {
-        self.device.counters().map(Iterator::collect).unwrap_or_default()
+    pub(super) fn mode(&self) -> Mode {
+        self.device.mode()
+    }
+
+    /// Brings the steering program's counters to the board. They lie in the kernel, and no worker sees them.
+    pub(super) fn publish(&self) {
+        if let Ok(counters) = self.device.counters() {
+            self.sheet.publish(counters);
+        }
     }
 }
 
@@ -86,7 +94,10 @@ impl Server {
         );
         self.start_stack_workers(common, queues, workers, &stack)?;
         self.addresses = served.iter().map(|served| SocketAddr::new(served.address, port)).collect();
-        let claimed = self.device.insert(Claimed { device });
+        let sheet = Sheet::new("steering");
+        self.board.sheets.push(sheet.clone());
+        let claimed = self.device.insert(Claimed { device, sheet });
+        claimed.publish();
         for served in served {
             let claim = served.claim(port);
             claimed.device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;

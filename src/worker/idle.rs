@@ -11,6 +11,9 @@ use std::os::fd::AsFd;
 /// How long a worker spins after its last work. Longer than the gap between packets of a steady load; short beside
 /// the time that waking takes, so that little is wasted where the load is not steady.
 const SPIN_US: u64 = 50;
+/// How often a worker with nothing to do asks whether its queues are still there, in microseconds: a queue whose
+/// interface was removed makes poll(2) return on no kernel that we know.
+const CHECK_US: u64 = 1_000_000;
 /// Queues that one worker can sleep on.
 pub const MAX_QUEUES: usize = 64;
 
@@ -18,11 +21,12 @@ pub const MAX_QUEUES: usize = 64;
 pub(super) struct Idle {
     always_spins: bool,
     worked_us: u64,
+    check_at_us: u64,
 }
 
 impl Idle {
     pub(super) fn new(always_spins: bool) -> Idle {
-        Idle { always_spins, worked_us: 0 }
+        Idle { always_spins, worked_us: 0, check_at_us: CHECK_US }
     }
 
     /// There was work at this time.
@@ -35,17 +39,26 @@ impl Idle {
         self.always_spins || now_us - self.worked_us < SPIN_US
     }
 
-    /// Sleeps until a queue has received, an order has come, or `limit_us` microseconds have passed.
-    pub(super) fn sleep(&self, queues: &[Queue], mailbox: &Mailbox, limit_us: Option<u64>) -> io::Result<()> {
+    /// Asks, if it is time to, whether the queues are still there.
+    pub(super) fn check_now_and_then(&mut self, now_us: u64, queues: &[Queue]) -> io::Result<()> {
+        if now_us < self.check_at_us {
+            return Ok(());
+        }
+        self.check_at_us = now_us + CHECK_US;
+        queues.iter().try_for_each(Queue::check).map_err(io::Error::other)
+    }
+
+    /// Sleeps until a queue has received, an order has come, or it is `until_us`; for a second at most.
+    pub(super) fn sleep(&self, queues: &[Queue], mailbox: &Mailbox, now_us: u64, until_us: u64) -> io::Result<()> {
         let watched = |index: usize| match queues.get(index) {
             Some(queue) => PollFd::from_borrowed_fd(queue.as_fd(), PollFlags::IN),
             None => PollFd::from_borrowed_fd(mailbox.as_fd(), PollFlags::IN),
         };
         let mut all: [PollFd<'_>; MAX_QUEUES + 1] = std::array::from_fn(watched);
         let fds = &mut all[..=queues.len()];
-        let limit = limit_us
-            .map(|us| Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as i64 });
-        match poll(fds, limit.as_ref()) {
+        let left_us = until_us.min(self.check_at_us).saturating_sub(now_us);
+        let left = Timespec { tv_sec: (left_us / 1_000_000) as i64, tv_nsec: (left_us % 1_000_000 * 1000) as i64 };
+        match poll(fds, Some(&left)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

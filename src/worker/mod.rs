@@ -18,7 +18,7 @@ mod inbound;
 mod outbound;
 
 use crate::af_xdp::{self, Frame, FramePool, Queue};
-use crate::clock::Clock;
+use crate::clock::{Clock, NEVER};
 use crate::control::{Mailbox, Order};
 use crate::hosted::Hosted;
 use crate::metrics::{Publisher, Sheet};
@@ -30,8 +30,8 @@ use simoom_stack::{Config, Instant, Stack};
 use std::io;
 use std::sync::Arc;
 
-/// A day: the stack's timing wheel must be turned while its ticks still compare.
-const LONGEST_SLEEP_US: u64 = 86_400_000_000;
+/// How soon a worker that could not send everything tries again, in microseconds.
+const UNSENT_LOOK_US: u64 = 1_000;
 /// How often a draining worker looks for connections that have become idle, in microseconds.
 const DRAIN_LOOK_US: u64 = 5_000;
 
@@ -68,6 +68,8 @@ pub struct Worker<A: Hosted> {
     idle: Idle,
     drain: Option<Drain>,
     publisher: Publisher,
+    /// When time alone will next change something in the stack.
+    deadline_us: u64,
 }
 
 /// An order to drain that is being carried out.
@@ -105,6 +107,7 @@ impl<A: Hosted> Worker<A> {
             idle: Idle::new(busy_poll),
             drain: None,
             publisher: Publisher::new(sheet),
+            deadline_us: NEVER,
         }
     }
 
@@ -153,6 +156,7 @@ impl<A: Hosted> Worker<A> {
             self.stack.stop_accepting();
             self.app.drain();
         }
+        self.note_deadline();
         if self.publisher.is_due(self.now_us / 1000) {
             self.publish();
         }
@@ -171,18 +175,28 @@ impl<A: Hosted> Worker<A> {
 
     /// Nothing came: spins on, or sleeps until something does.
     fn rest(&mut self) -> io::Result<()> {
+        self.idle.check_now_and_then(self.now_us, self.outbound.queues())?;
+        let after = |us: u64| self.now_us.saturating_add(us);
+        let stack_us = self.stack.next_deadline().map_or(NEVER, |left| after(left.total_micros()));
+        self.deadline_us = stack_us;
         if self.idle.spins(self.now_us) {
             std::hint::spin_loop();
             return Ok(());
         }
-        let stack_us = self.stack.next_deadline().map(|after| after.total_micros());
-        let drain_us = self.drain.map(|_| DRAIN_LOOK_US);
-        // What the kernel did not take at once is offered again soon.
-        let unsent_us = (self.outbound.unsent() > 0).then_some(1000);
-        let publish_us = self.publisher.next_ms().map(|at_ms| (at_ms * 1000).saturating_sub(self.now_us));
-        let duties = [stack_us, drain_us, unsent_us, publish_us].into_iter().flatten();
-        let sleep_us = duties.min().unwrap_or(LONGEST_SLEEP_US).min(LONGEST_SLEEP_US);
-        self.idle.sleep(self.outbound.queues(), &self.mailbox, Some(sleep_us))
+        let drain_us = if self.drain.is_some() { after(DRAIN_LOOK_US) } else { NEVER };
+        // What the kernel did not take at once, or what found no free frame, is offered again soon.
+        let unsent_us = if self.outbound.is_behind() { after(UNSENT_LOOK_US) } else { NEVER };
+        let publish_us = self.publisher.next_ms().map_or(NEVER, |next_ms| next_ms * 1000);
+        let until_us = stack_us.min(drain_us).min(unsent_us).min(publish_us);
+        self.idle.sleep(self.outbound.queues(), &self.mailbox, self.now_us, until_us)
+    }
+
+    /// Timers count too: what they did is to be published even if nothing is received.
+    fn note_deadline(&mut self) {
+        if self.now_us >= self.deadline_us {
+            self.publisher.touch();
+            self.deadline_us = NEVER;
+        }
     }
 
     fn publish(&mut self) {

@@ -10,6 +10,8 @@ pub(super) struct Outbound {
     queues: Vec<Queue>,
     pool: FramePool,
     umem: Arc<Umem>,
+    /// Something found no free frame since [`Outbound::is_behind`] was asked.
+    refused: bool,
 }
 
 impl Outbound {
@@ -23,7 +25,7 @@ impl Outbound {
             queues.push(queue);
             pool.append(frames);
         }
-        Outbound { queues, pool, umem }
+        Outbound { queues, pool, umem, refused: false }
     }
 
     pub(super) fn queues(&self) -> &[Queue] {
@@ -50,9 +52,10 @@ impl Outbound {
         Ok(())
     }
 
-    /// Frames written that the kernel has not taken.
-    pub(super) fn unsent(&self) -> usize {
-        self.queues[0].unsent()
+    /// Whether something is still to be sent as soon as there is room: frames that the kernel has not taken, or
+    /// segments for which no frame was free since this was last asked. Nothing tells when that room is there.
+    pub(super) fn is_behind(&mut self) -> bool {
+        std::mem::take(&mut self.refused) || self.queues[0].unsent() > 0
     }
 
     /// Appends the counters of all queues, summed.
@@ -88,7 +91,10 @@ impl Outbound {
 impl Transmit for Outbound {
     #[inline]
     fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        let Some(mut frame) = self.frame() else { return false };
+        let Some(mut frame) = self.frame() else {
+            self.refused = true;
+            return false;
+        };
         let len = write(self.umem.room_mut(&mut frame));
         frame.set_len(len);
         match self.queues[0].transmit(frame) {

@@ -19,6 +19,9 @@ use std::hash::BuildHasherDefault;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// The page that is served when no root is given, at `/`.
+pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
+
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -47,11 +50,10 @@ impl Content {
         }
     }
 
-    /// The page that is served when no root is given.
+    /// The page that is served when no root is given, alone.
     pub fn built_in() -> Content {
-        let page = include_bytes!("built_in.html");
         let mut content = Content::default();
-        content.add_file(b"/index.html", page, None);
+        content.add_file(b"/index.html", BUILT_IN_PAGE, None);
         content.add_directory(b"/");
         content
     }

@@ -1,0 +1,294 @@
+//! A small closed-loop HTTP client over ordinary kernel sockets: so many connections, each of which sends its next
+//! request when the answer to the last one has come and was compared.
+//!
+//! In comes a [`Load`], out goes an [`Outcome`]. Whatever is not the expected answer is an error of a named kind and
+//! costs the connection, which is then made anew. One thread; not a benchmark tool.
+
+use crate::thread;
+use hdrhistogram::Histogram;
+use rustix::event::{Timespec, epoll};
+use rustix::time::{ClockId, clock_gettime};
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// For a connection to be made.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
+/// For the answers still under way when the load is over.
+const GRACE_TIME: Duration = Duration::from_secs(2);
+/// Room for the head of an answer.
+const HEAD_BYTES: usize = 1024;
+/// Latencies are told apart up to this.
+const LATENCY_MAX_US: u64 = 60_000_000;
+
+/// What to send, and for how long.
+pub(super) struct Load {
+    /// Where the server is.
+    pub(super) target: SocketAddr,
+    /// The body that every answer must have.
+    pub(super) body: &'static [u8],
+    /// Connections, with one request under way on each.
+    pub(super) connections: usize,
+    /// For how long requests are sent.
+    pub(super) time: Duration,
+    /// The core to stay on.
+    pub(super) core: Option<usize>,
+}
+
+/// What came of it.
+pub(super) struct Outcome {
+    /// Requests answered as expected.
+    pub(super) requests: u64,
+    /// Those that were not.
+    pub(super) errors: Errors,
+    /// From the first request to the last answer.
+    pub(super) elapsed: Duration,
+    /// Of good answers, from sending the request to having read it, in microseconds.
+    pub(super) latency_us: Histogram<u64>,
+    /// The part of the time that this client's thread was running: near 1, it was the limit itself.
+    pub(super) busy: f64,
+}
+
+/// What went wrong, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Errors {
+    /// Connections that could not be made.
+    pub(super) connect: u64,
+    /// Answers that are not HTTP, or of another status than 200.
+    pub(super) status: u64,
+    /// Answers whose Content-Length is not the body's.
+    pub(super) length: u64,
+    /// Answers of another content.
+    pub(super) content: u64,
+    /// Connections closed or reset before the answer was whole.
+    pub(super) reset: u64,
+    /// Requests without an answer at the end.
+    pub(super) unanswered: u64,
+}
+
+impl Errors {
+    fn named(&self) -> [(&'static str, u64); 6] {
+        let Errors { connect, status, length, content, reset, unanswered } = *self;
+        [
+            ("connections not made", connect),
+            ("wrong status", status),
+            ("wrong length", length),
+            ("wrong content", content),
+            ("reset or closed early", reset),
+            ("unanswered", unanswered),
+        ]
+    }
+
+    /// All of them.
+    pub(super) fn total(&self) -> u64 {
+        self.named().iter().map(|(_, count)| count).sum()
+    }
+
+    fn note(&mut self, flaw: Flaw) {
+        *match flaw {
+            Flaw::Status => &mut self.status,
+            Flaw::Length => &mut self.length,
+            Flaw::Content => &mut self.content,
+            Flaw::Reset => &mut self.reset,
+        } += 1;
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.total() == 0 {
+            return f.write_str("no errors");
+        }
+        let found: Vec<String> = self
+            .named()
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(what, count)| format!("{count} {what}"))
+            .collect();
+        f.write_str(&found.join(", "))
+    }
+}
+
+/// What is wrong with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    Status,
+    Length,
+    Content,
+    Reset,
+}
+
+/// Drives `load` on the calling thread.
+pub(super) fn drive(load: &Load) -> io::Result<Outcome> {
+    if let Some(core) = load.core {
+        thread::pin(core)?;
+    }
+    let mut client = Client::new(load)?;
+    client.run()?;
+    Ok(client.outcome)
+}
+
+struct Client<'a> {
+    load: &'a Load,
+    request: Vec<u8>,
+    epoll: OwnedFd,
+    connections: Vec<Option<Connection>>,
+    outcome: Outcome,
+}
+
+struct Connection {
+    stream: TcpStream,
+    sent_at: Instant,
+    buffer: Box<[u8]>,
+    filled: usize,
+}
+
+impl<'a> Client<'a> {
+    fn new(load: &'a Load) -> io::Result<Client<'a>> {
+        let outcome = Outcome {
+            requests: 0,
+            errors: Errors::default(),
+            elapsed: Duration::ZERO,
+            latency_us: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).map_err(io::Error::other)?,
+            busy: 0.0,
+        };
+        let mut client = Client {
+            load,
+            request: format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", load.target).into(),
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            connections: Vec::new(),
+            outcome,
+        };
+        for place in 0..load.connections {
+            let connection = client.connect(place)?;
+            client.connections.push(connection);
+        }
+        Ok(client)
+    }
+
+    /// A connection that answers to the name `place`; `None`, and an error counted, if the server does not take it.
+    fn connect(&mut self, place: usize) -> io::Result<Option<Connection>> {
+        let Ok(stream) = TcpStream::connect_timeout(&self.load.target, CONNECT_TIME) else {
+            self.outcome.errors.connect += 1;
+            return Ok(None);
+        };
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(place as u64), epoll::EventFlags::IN)?;
+        let buffer = vec![0; HEAD_BYTES + self.load.body.len()].into();
+        Ok(Some(Connection { stream, sent_at: Instant::now(), buffer, filled: 0 }))
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let (began, cpu_began) = (Instant::now(), thread_time());
+        let until = began + self.load.time;
+        for place in 0..self.connections.len() {
+            self.send(place);
+        }
+        let mut events = Vec::with_capacity(self.load.connections);
+        while self.connections.iter().any(Option::is_some) {
+            let left = (until + GRACE_TIME).saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&left))?;
+            for event in events.drain(..) {
+                self.readable(event.data.u64() as usize, until)?;
+            }
+        }
+        self.outcome.errors.unanswered += self.connections.iter().flatten().count() as u64;
+        self.outcome.elapsed = began.elapsed();
+        self.outcome.busy = (thread_time() - cpu_began).as_secs_f64() / self.outcome.elapsed.as_secs_f64();
+        Ok(())
+    }
+
+    /// Sends a request on the connection at `place`, if there is one.
+    fn send(&mut self, place: usize) {
+        let Some(connection) = &mut self.connections[place] else { return };
+        (connection.sent_at, connection.filled) = (Instant::now(), 0);
+        // The last answer was read to its end, so an empty send buffer takes the request whole.
+        if connection.stream.write_all(&self.request).is_err() {
+            self.outcome.errors.note(Flaw::Reset);
+            self.connections[place] = None;
+        }
+    }
+
+    /// Reads what has come; with the answer whole, goes on to the next request unless the time is over.
+    fn readable(&mut self, place: usize, until: Instant) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[place] else { return Ok(()) };
+        let read = connection.read(self.load.body);
+        let over = Instant::now() >= until;
+        match read {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                self.outcome.requests += 1;
+                self.outcome.latency_us.saturating_record(connection.sent_at.elapsed().as_micros() as u64);
+            }
+            Err(flaw) => {
+                self.outcome.errors.note(flaw);
+                self.connections[place] = None;
+                if !over {
+                    self.connections[place] = self.connect(place)?;
+                }
+            }
+        }
+        if over {
+            self.connections[place] = None;
+        }
+        self.send(place);
+        Ok(())
+    }
+}
+
+impl Connection {
+    /// Reads once; says whether the answer, with `body`, is whole.
+    fn read(&mut self, body: &[u8]) -> Result<bool, Flaw> {
+        match self.stream.read(&mut self.buffer[self.filled..]) {
+            Ok(0) => Err(Flaw::Reset),
+            Ok(n) => {
+                self.filled += n;
+                check(&self.buffer[..self.filled], self.filled == self.buffer.len(), body)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Err(_) => Err(Flaw::Reset),
+        }
+    }
+}
+
+/// Whether `answer` is whole and as expected. When it is `full`, no more of it can come.
+fn check(answer: &[u8], full: bool, body: &[u8]) -> Result<bool, Flaw> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    let head_len = match response.parse(answer) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) if !full => return Ok(false),
+        _ => return Err(Flaw::Status),
+    };
+    if response.code != Some(200) {
+        return Err(Flaw::Status);
+    }
+    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
+    if length != Some(body.len()) {
+        return Err(Flaw::Length);
+    }
+    let content = &answer[head_len..];
+    match content.len().cmp(&body.len()) {
+        std::cmp::Ordering::Less if !full => Ok(false),
+        std::cmp::Ordering::Equal if content == body => Ok(true),
+        _ => Err(Flaw::Content),
+    }
+}
+
+/// The processor time that the calling thread has used.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

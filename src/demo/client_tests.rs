@@ -1,0 +1,70 @@
+//! The client tells good answers from bad ones, by kind.
+
+use super::*;
+use std::net::TcpListener;
+
+const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+#[test]
+fn an_answer_is_waited_for_until_it_is_whole() {
+    for len in 1..GOOD.len() {
+        assert_eq!(check(&GOOD[..len], false, b"hello"), Ok(false), "{len}");
+    }
+    assert_eq!(check(GOOD, false, b"hello"), Ok(true));
+}
+
+#[test]
+fn what_is_wrong_with_an_answer_is_named() {
+    for (answer, flaw) in [
+        (&b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello"[..], Flaw::Status),
+        (b"SSH-2.0-OpenSSH\r\n", Flaw::Status),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhell", Flaw::Length),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", Flaw::Length),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo", Flaw::Content),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, and more", Flaw::Content),
+    ] {
+        assert_eq!(check(answer, false, b"hello"), Err(flaw), "{}", String::from_utf8_lossy(answer));
+    }
+    assert_eq!(
+        check(b"HTTP/1.1 200 OK\r\nX: endless", true, b"hello"),
+        Err(Flaw::Status),
+        "no room is left for it"
+    );
+}
+
+/// Drives two connections for a moment against a server that does `serve` to each connection.
+fn driven(serve: impl Fn(TcpStream) + Send + Copy + 'static) -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    drive(&Load { target, body: b"hello", connections: 2, time: Duration::from_millis(50), core: None }).unwrap()
+}
+
+#[test]
+fn good_answers_are_requests_and_bad_ones_errors() {
+    let answer = |mut stream: TcpStream, answer: &[u8]| {
+        let mut request = [0; 512];
+        while stream.read(&mut request).is_ok_and(|n| n > 0) && stream.write_all(answer).is_ok() {}
+    };
+    let good = driven(move |stream| answer(stream, GOOD));
+    assert!(good.requests >= 2 && good.errors == Errors::default(), "{} {}", good.requests, good.errors);
+    assert_eq!(good.latency_us.len(), good.requests);
+
+    let bad = driven(move |stream| answer(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo"));
+    assert!(
+        bad.requests == 0 && bad.errors.content >= 2 && bad.errors.total() == bad.errors.content,
+        "{}",
+        bad.errors
+    );
+}
+
+#[test]
+fn a_server_that_hangs_up_is_an_error_each_time() {
+    let outcome = driven(drop);
+    assert!(outcome.requests == 0 && outcome.errors.reset >= 2, "{}", outcome.errors);
+    assert!(outcome.errors.to_string().ends_with("reset or closed early"), "{}", outcome.errors);
+}

@@ -1,0 +1,79 @@
+//! `simoom demo` as its users meet it: what it prints, how it ends, and that it leaves nothing behind.
+
+mod common;
+
+use common::{Process, need_root, run, simoom};
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn stdout(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The line of the table that begins with `transport`: its mode, requests and errors.
+fn row(text: &str, transport: &str) -> (String, u64, u64) {
+    let line = text.lines().find_map(|line| line.strip_prefix(transport)?.strip_prefix("  "));
+    let line = line.unwrap_or_else(|| panic!("the table has no line {transport}:\n{text}"));
+    let cells: Vec<&str> = line.split_whitespace().collect();
+    let number = |cell: &str| cell.replace(',', "").parse().unwrap();
+    (cells[0].into(), number(cells[1]), number(cells[2]))
+}
+
+/// The interfaces here. Other tests make theirs in namespaces of their own.
+fn interfaces() -> Vec<String> {
+    simoom::netns::interfaces().into_iter().map(|interface| interface.name).collect()
+}
+
+#[test]
+fn as_root_both_transports_answer_without_error() {
+    if !need_root() {
+        return;
+    }
+    let text = stdout(&run(["demo"]));
+    let (mode, requests, errors) = row(&text, "AF_XDP");
+    assert!(mode == "generic" && requests > 0 && errors == 0, "{text}");
+    let (mode, requests, errors) = row(&text, "kernel sockets");
+    assert!(mode == "-" && requests > 0 && errors == 0, "{text}");
+    assert!(text.contains("its kernel's TCP accepted 0 connections"), "{text}");
+}
+
+#[test]
+fn without_root_loopback_answers_and_what_is_missing_is_told() {
+    if !need_root() {
+        return;
+    }
+    // Wherever the program lies, others may not be let in there.
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = place.path().join("simoom");
+    std::fs::copy(simoom().get_program(), &program).unwrap();
+    let text = stdout(&Command::new(program).arg("demo").uid(65_534).gid(65_534).output().unwrap());
+    let (mode, requests, errors) = row(&text, "kernel sockets");
+    assert!(mode == "-" && requests > 0 && errors == 0, "{text}");
+    assert!(text.contains("run as root") && text.contains("As root this would"), "{text}");
+}
+
+#[test]
+fn an_interrupt_ends_it_and_leaves_nothing() {
+    if !need_root() {
+        return;
+    }
+    let before = interfaces();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut process = Process::start(simoom().arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let mut lines = BufReader::new(process.child().stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().starts_with("Serving ")), "it never served");
+        process.signal(signal);
+        assert_eq!(process.wait(PATIENCE).code(), Some(code));
+        assert_eq!(process.stderr().trim(), "interrupted; nothing is left behind");
+        assert!(!lines.any(|line| line.unwrap().contains("requests/s")), "the table is not printed");
+    }
+    assert_eq!(interfaces(), before);
+}

@@ -1,0 +1,192 @@
+//! How a server ends, what it leaves behind, and what it costs while nothing happens.
+
+use crate::client::Client;
+use crate::common::{Process, need_program, simoom, wait_until};
+use crate::site::{LARGE, Plan, Site, Transport, at};
+use crate::{PATIENCE, over_both};
+use rustix::net::sockopt;
+use rustix::process::Signal;
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+over_both!(
+    an_open_download_is_finished_at_the_end,
+    what_does_not_finish_in_time_is_cut_off,
+    a_second_signal_ends_it_at_once,
+    a_kill_leaves_the_kernel_working,
+    an_idle_server_costs_nothing,
+    a_low_file_limit_is_raised,
+    an_idle_client_is_closed_in_time,
+);
+
+/// A client in the middle of a download that it takes slowly.
+fn downloading(site: &Site) -> Client {
+    let mut client = site.connect();
+    sockopt::set_socket_recv_buffer_size(&client.stream, 16 << 10).unwrap();
+    client.request(LARGE);
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    client
+}
+
+/// Says whether a program is attached to the server's interface.
+fn has_program(site: &Site) -> bool {
+    let show = || Command::new("ip").args(["link", "show", "dev", "s0"]).stdin(Stdio::null()).output();
+    let output = site.network.server.run(show).unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().contains("xdp")
+}
+
+/// The kernel has the port again, and no program stands before it.
+fn kernel_has_the_port(site: &Site) {
+    wait_until("no program is attached", PATIENCE, || !has_program(site));
+    let listener = site.network.server.run(|| TcpListener::bind(site.address())).unwrap();
+    let client = site.connect();
+    let (accepted, _) = listener.accept().unwrap();
+    assert_eq!(accepted.peer_addr().unwrap(), client.stream.local_addr().unwrap());
+}
+
+fn an_open_download_is_finished_at_the_end(transport: Transport) {
+    if !need_program("ip") {
+        return;
+    }
+    let Some(mut site) = Plan::new(transport).with("--drain-timeout 60s").start() else { return };
+    assert_eq!(has_program(&site), transport == Transport::Xdp);
+    let mut slow = downloading(&site);
+    let mut idle = site.connect();
+    idle.expect("/12", &site.content("/12"));
+
+    site.process.signal(Signal::TERM);
+    idle.expect_end();
+    let connect = || site.network.client.run(|| TcpStream::connect_timeout(&site.address(), PATIENCE));
+    wait_until("new connections are refused", PATIENCE, || {
+        connect().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    assert!(site.process.is_running(), "a download is open");
+    let content = site.content(LARGE);
+    assert!(slow.take(content.len()) == content, "not the bytes of the file");
+    slow.expect_end();
+    drop(slow);
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
+    kernel_has_the_port(&site);
+}
+
+fn what_does_not_finish_in_time_is_cut_off(transport: Transport) {
+    let Some(mut site) = Plan::new(transport).with("--drain-timeout 500ms").start() else { return };
+    let mut stopped = downloading(&site);
+    assert_eq!(site.terminate().code(), Some(0), "{}", site.log());
+    let error = stopped.stream.read_to_end(&mut Vec::new()).expect_err("the answer is not whole");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+fn a_second_signal_ends_it_at_once(transport: Transport) {
+    let Some(mut site) = Plan::new(transport).with("--drain-timeout 1h").start() else { return };
+    let _stopped = downloading(&site);
+    site.process.signal(Signal::TERM);
+    site.wait_for_log("\"draining\"");
+    site.process.signal(Signal::INT);
+    assert_eq!(site.process.wait(PATIENCE).signal(), Some(Signal::INT.as_raw()));
+}
+
+fn a_kill_leaves_the_kernel_working(transport: Transport) {
+    if !need_program("ip") {
+        return;
+    }
+    let Some(mut site) = Site::start(transport) else { return };
+    let open = downloading(&site);
+    site.process.signal(Signal::KILL);
+    assert_eq!(site.process.wait(PATIENCE).signal(), Some(Signal::KILL.as_raw()));
+    drop(open);
+    kernel_has_the_port(&site);
+}
+
+/// Processor time that the server has used so far, in ticks of 10 ms.
+fn ticks(site: &Site) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", site.process.id())).unwrap();
+    // The name, in parentheses, may hold spaces; utime and stime are the 12th and 13th fields behind it.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn an_idle_server_costs_nothing(transport: Transport) {
+    let Some(site) = Site::start(transport) else { return };
+    let mut client = site.connect();
+    let body = site.content("/12");
+    client.expect("/12", &body);
+    let before = ticks(&site);
+    // What is measured is a time.
+    std::thread::sleep(Duration::from_secs(3));
+    let used = ticks(&site) - before;
+    assert!(used <= 3, "{used} ticks of 10 ms in 3 s");
+    let asked = Instant::now();
+    client.expect("/12", &body);
+    println!("idle: {used} ticks in 3 s; then an answer after {:?}", asked.elapsed());
+}
+
+fn a_low_file_limit_is_raised(transport: Transport) {
+    if transport == Transport::Xdp {
+        // Its connections take no files.
+        return;
+    }
+    if !need_program("sh") {
+        return;
+    }
+    let Some(network) = Plan::new(transport).network() else { return };
+    let root = crate::site::files();
+    let mut command = Command::new("sh");
+    let script = "ulimit -Sn 100; exec \"$@\"";
+    command.args(["-c", script, "sh"]).arg(simoom().get_program());
+    command.args(["serve", "--http", "0.0.0.0:8080", "--admin", "127.0.0.1:9090", "--log", "json", "--root"]);
+    command.arg(root.path()).stdin(Stdio::null()).stderr(Stdio::piped());
+    let site = Site::of(network, root, command);
+    let mut clients: Vec<Client> = (0..300).map(|_| site.connect()).collect();
+    for client in &mut clients {
+        client.expect("/12", &site.content("/12"));
+    }
+    assert_eq!(site.counter("accept_pauses"), 0);
+}
+
+fn an_idle_client_is_closed_in_time(transport: Transport) {
+    let Some(site) = Plan::new(transport).with("--idle-timeout 500ms").start() else { return };
+    let mut client = site.connect();
+    client.expect("/12", &site.content("/12"));
+    client.expect_end();
+    site.connect().expect_end();
+    site.wait_for("http_idle_timeouts", 2);
+}
+
+/// Ends when its interface is removed, with a reason.
+fn ends_with_its_interface(flags: &str) {
+    if !need_program("ip") {
+        return;
+    }
+    let Some(mut site) = Plan::new(Transport::Xdp).with(flags).start() else { return };
+    site.connect().expect("/12", &site.content("/12"));
+    site.run_client("ip", &["link", "delete", "c0"]);
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(1), "{}", site.log());
+    wait_until("the reason is told", PATIENCE, || site.log().contains("error: worker xdp 0: queue 0 was unbound"));
+}
+
+#[test]
+fn a_server_ends_with_its_interface() {
+    ends_with_its_interface("--drain-timeout 1s");
+}
+
+#[test]
+fn a_server_that_never_sleeps_ends_with_its_interface_too() {
+    ends_with_its_interface("--drain-timeout 1s --busy-poll");
+}
+
+#[test]
+fn a_taken_port_is_an_error() {
+    let Some(network) = Plan::new(Transport::Xdp).network() else { return };
+    let _taken = network.server.run(|| TcpListener::bind(at(network.address(1)))).unwrap();
+    let mut command = simoom();
+    command.args(["serve", "--interface", "s0", "--http", "8080"]).stderr(Stdio::piped());
+    let mut process = network.server.run(|| Process::start(&mut command));
+    assert_eq!(process.wait(PATIENCE).code(), Some(1));
+    let said = process.stderr();
+    assert!(said.contains("error: --http 0.0.0.0:8080: "), "{said}");
+}

@@ -1,0 +1,37 @@
+//! `simoom serve` as its users meet it: the built program in one network namespace, clients over kernel sockets in
+//! another, a veth pair between them. What both transports must do is asked of both.
+
+#![allow(clippy::print_stdout, reason = "what was measured is seen in a test's output")]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod abuse;
+mod addresses;
+mod client;
+mod files;
+mod hostile;
+mod lifecycle;
+mod load;
+mod queues;
+mod site;
+mod wire;
+
+use std::time::Duration;
+
+/// How long anything may take that does happen, on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes a test of each function for each transport.
+macro_rules! over_both {
+    ($($name:ident),* $(,)?) => {
+        mod over_xdp {
+            $(#[test] fn $name() { super::$name(crate::site::Transport::Xdp); })*
+        }
+        mod over_kernel_sockets {
+            $(#[test] fn $name() { super::$name(crate::site::Transport::Kernel); })*
+        }
+    };
+}
+pub(crate) use over_both;

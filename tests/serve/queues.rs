@@ -1,0 +1,82 @@
+//! Several receive queues: each worker serves its own, and a segment on the wrong one is handed over.
+
+use crate::client::Client;
+use crate::common::{need_program, wait_until};
+use crate::site::{LARGE, Plan, Site, Transport};
+
+/// On veth a frame that was sent on queue n > 0 arrives on queue n - 1, so with two queues all would arrive on the first.
+const QUEUES: u32 = 4;
+
+/// A server with two workers, to which the queues are dealt out in turn.
+fn two_workers() -> Option<Site> {
+    if simoom::config::usable_cores().unwrap().len() < 2 {
+        crate::common::skip("needs two cores");
+        return None;
+    }
+    Plan { queues: QUEUES, ..Plan::new(Transport::Xdp) }.with("--cores 0-1").start()
+}
+
+/// Connects until both workers have connections; returns all of them.
+fn connections_on_both(site: &Site) -> Vec<Client> {
+    let body = site.content("/12");
+    let mut clients = Vec::new();
+    wait_until("both workers have connections", crate::PATIENCE, || {
+        for _ in 0..8 {
+            let mut client = site.connect();
+            client.expect("/12", &body);
+            clients.push(client);
+        }
+        site.counters("passive_opens").iter().filter(|(_, opens)| *opens > 0).count() == 2
+    });
+    clients
+}
+
+#[test]
+fn two_workers_share_the_connections() {
+    let Some(site) = two_workers() else { return };
+    let mut clients = connections_on_both(&site);
+    let body = site.content("/64k");
+    for client in &mut clients {
+        client.expect("/64k", &body);
+    }
+    wait_until("all requests are counted", crate::PATIENCE, || {
+        site.counter("http_requests") == 2 * clients.len() as u64
+    });
+    assert_eq!(site.counter("resets_sent"), 0);
+}
+
+#[test]
+fn one_worker_serves_all_queues() {
+    let Some(site) = (Plan { queues: QUEUES, ..Plan::new(Transport::Xdp) }).start() else { return };
+    let body = site.content("/64k");
+    for _ in 0..32 {
+        site.connect().expect("/64k", &body);
+    }
+    site.wait_for("http_requests", 32);
+    assert_eq!(site.counter("resets_sent"), 0);
+}
+
+#[test]
+fn segments_on_another_queue_are_handed_over() {
+    if !need_program("ethtool") {
+        return;
+    }
+    let Some(site) = two_workers() else { return };
+    let mut clients = connections_on_both(&site);
+    let content = site.content(LARGE);
+    for client in &mut clients {
+        client.request(LARGE);
+        assert!(client.head().starts_with("HTTP/1.1 200 "));
+        assert!(client.take(1000) == content[..1000]);
+    }
+    assert_eq!(site.counter("handover_passed"), 0);
+    // From now on the client sends everything on its first queue, and all of it arrives on the server's first.
+    site.run_client("ethtool", &["-L", "c0", "tx", "1"]);
+    for client in &mut clients {
+        assert!(client.take(content.len() - 1000) == content[1000..], "not the bytes of the file");
+        client.expect("/12", &site.content("/12"));
+    }
+    site.wait_for("handover_passed", 1);
+    site.wait_for("handover_taken", 1);
+    assert_eq!((site.counter("resets_sent"), site.counter("handover_dropped")), (0, 0));
+}

@@ -1,0 +1,246 @@
+//! A running server with the network it serves, its files and its metrics.
+
+use crate::PATIENCE;
+use crate::client::Client;
+use crate::common::{Network, Process, need_root, simoom, wait_until};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::process::{ChildStderr, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The port that is served.
+pub const PORT: u16 = 8080;
+const ADMIN: &str = "127.0.0.1:9090";
+/// The files that every site serves, with their sizes.
+pub const FILES: [(&str, usize); 4] = [("/12", 12), ("/4k", 4096), ("/64k", 65_536), (LARGE, 10 << 20)];
+/// The largest file: more than all buffers between server and client hold.
+pub const LARGE: &str = "/10m";
+
+/// Which way the packets come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Xdp,
+    Kernel,
+}
+
+/// A server that runs.
+pub struct Site {
+    pub network: Network,
+    pub process: Process,
+    log: Arc<Mutex<String>>,
+    root: TempDir,
+}
+
+/// What a site is to be like.
+pub struct Plan {
+    pub transport: Transport,
+    pub queues: u32,
+    pub mtu_bytes: u32,
+    pub arguments: Vec<String>,
+}
+
+impl Plan {
+    pub fn new(transport: Transport) -> Plan {
+        Plan { transport, queues: 1, mtu_bytes: 1500, arguments: Vec::new() }
+    }
+
+    /// More flags, as they would be typed.
+    pub fn with(mut self, arguments: &str) -> Plan {
+        self.arguments.extend(arguments.split_whitespace().map(String::from));
+        self
+    }
+
+    /// The network alone; `None`, with the test skipped, where there can be none.
+    pub fn network(&self) -> Option<Network> {
+        if !need_root() {
+            return None;
+        }
+        let network = Network::new(self.queues).unwrap();
+        for (namespace, name) in [(&network.server, "s0"), (&network.client, "c0")] {
+            namespace.run(|| simoom::netns::set_mtu(name, self.mtu_bytes)).unwrap();
+        }
+        Some(network)
+    }
+
+    /// Starts the server; `None`, with the test skipped, where that cannot be.
+    pub fn start(self) -> Option<Site> {
+        let network = self.network()?;
+        Some(self.start_in(network))
+    }
+
+    /// Starts the server in a network made before.
+    pub fn start_in(self, network: Network) -> Site {
+        let root = files();
+        let mut command = simoom();
+        command.args(["serve", "--admin", ADMIN, "--log", "json", "--root"]).arg(root.path());
+        match self.transport {
+            Transport::Xdp => {
+                command.args(["--transport", "xdp", "--interface", "s0", "--http", &PORT.to_string()])
+            }
+            Transport::Kernel => command.args(["--http", &format!("0.0.0.0:{PORT}")]),
+        };
+        if !self.arguments.iter().any(|argument| argument == "--cores") {
+            command.args(["--cores", "0"]);
+        }
+        command.args(&self.arguments).stderr(Stdio::piped());
+        Site::of(network, root, command)
+    }
+}
+
+impl Site {
+    /// Starts the server as usual over `transport`.
+    pub fn start(transport: Transport) -> Option<Site> {
+        Plan::new(transport).start()
+    }
+
+    /// Runs `command` in the network's server namespace and waits until it serves.
+    pub fn of(network: Network, root: TempDir, mut command: std::process::Command) -> Site {
+        let mut process = network.server.run(|| Process::start(&mut command));
+        let stderr = process.child().stderr.take().expect("standard error is piped");
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut site = Site { network, process, log: log.clone(), root };
+        std::thread::spawn(move || collect(stderr, &log));
+        site.wait_for_log("\"serving\"");
+        site
+    }
+
+    /// Waits until the log has `text`.
+    pub fn wait_for_log(&mut self, text: &str) {
+        wait_until(&format!("the log says {text}"), PATIENCE, || {
+            let said = self.log().contains(text);
+            assert!(said || self.process.is_running(), "the server ended:\n{}", self.log());
+            said
+        });
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Where the server's own address is served.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.network.address(1), PORT)
+    }
+
+    /// What a file of [`FILES`] holds.
+    pub fn content(&self, path: &str) -> Vec<u8> {
+        std::fs::read(self.root.path().join(&path[1..])).unwrap()
+    }
+
+    /// A client in the client's namespace, connected to the server's own address.
+    pub fn connect(&self) -> Client {
+        self.connect_to(self.address())
+    }
+
+    /// A client connected to another address.
+    pub fn connect_to(&self, address: SocketAddr) -> Client {
+        let stream = self.network.client.run(|| TcpStream::connect_timeout(&address, PATIENCE));
+        Client::new(
+            stream.unwrap_or_else(|error| {
+                panic!("connecting to {address}: {error}\n{}{}", self.log(), self.metrics())
+            }),
+        )
+    }
+
+    /// Runs a program in the client's namespace; returns what it wrote to standard output.
+    pub fn run_client(&self, program: &str, arguments: &[&str]) -> String {
+        let run = || std::process::Command::new(program).args(arguments).stdin(Stdio::null()).output();
+        let output = self.network.client.run(run).unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}: {text}{complaint}");
+        text
+    }
+
+    /// Others are served: a new connection and the answers to a few requests on it.
+    pub fn serves_others(&self) {
+        let mut other = self.connect();
+        for _ in 0..3 {
+            other.expect("/12", &self.content("/12"));
+        }
+    }
+
+    /// All metrics, as the admin endpoint shows them.
+    pub fn metrics(&self) -> String {
+        let mut stream = self.network.server.run(|| TcpStream::connect(ADMIN)).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+        text
+    }
+
+    /// One counter of each worker that has it.
+    pub fn counters(&self, name: &str) -> Vec<(String, u64)> {
+        let prefix = format!("simoom_{name}_total{{worker=\"");
+        let metrics = self.metrics();
+        let lines = metrics.lines().filter_map(|line| line.strip_prefix(&prefix));
+        let found: Vec<(String, u64)> = lines
+            .map(|line| {
+                let (worker, value) = line.split_once("\"} ").unwrap();
+                (worker.to_owned(), value.parse().unwrap())
+            })
+            .collect();
+        assert!(!found.is_empty(), "there is no counter {name} in\n{metrics}");
+        found
+    }
+
+    /// The sum of one counter over all workers.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters(name).iter().map(|(_, value)| value).sum()
+    }
+
+    /// Waits until a counter is at least `least`.
+    pub fn wait_for(&self, name: &str, least: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.counter(name) < least {
+            assert!(Instant::now() < deadline, "{name} did not reach {least}:\n{}", self.metrics());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends the server with SIGTERM; returns how it ended.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.process.signal(rustix::process::Signal::TERM);
+        self.process.wait(PATIENCE)
+    }
+}
+
+/// An address of the site's network with the port that is served.
+pub fn at(address: IpAddr) -> SocketAddr {
+    SocketAddr::new(address, PORT)
+}
+
+fn collect(stderr: ChildStderr, log: &Mutex<String>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let mut log = log.lock().unwrap();
+        log.push_str(&line);
+        log.push('\n');
+    }
+}
+
+/// A directory with [`FILES`] of bytes that do not repeat themselves.
+pub fn files() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (path, len) in FILES {
+        std::fs::write(root.path().join(&path[1..]), bytes(len)).unwrap();
+    }
+    root
+}
+
+/// So many bytes of a sequence by which misplaced ones show themselves (xorshift).
+fn bytes(len: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let word = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(word).collect();
+    bytes.truncate(len);
+    bytes
+}
