@@ -38,7 +38,7 @@ impl TxToken for Sent<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
         let mut frame = vec![0; len];
         let result = write(&mut frame);
-        self.0.carry(frame);
+        self.0.carry(&frame);
         result
     }
 }
