@@ -138,11 +138,11 @@ impl Transmit for Frames {
         let Some((frame, len)) = self.frames.get_mut(self.held) else { return false };
         *len = write(frame);
         self.sent += 1;
-        if self.sent % 1009 == 0 {
+        if self.sent.is_multiple_of(1009) {
             return true;
         }
         self.held += 1;
-        if self.sent % 101 == 0 && self.held > 1 {
+        if self.sent.is_multiple_of(101) && self.held > 1 {
             self.frames.swap(self.held - 1, self.held - 2);
         }
         true
