@@ -107,8 +107,8 @@ impl<A: Hosted> Worker<A> {
     fn put_away(&mut self, frames: impl Iterator<Item = Frame>, strays: u64, passed: Passed) {
         let mut packet = 0;
         for frame in frames {
-            let is_stray = strays >> packet & 1 == 1;
-            packet += u32::from(!frame.more()) % 64;
+            let is_stray = strays != 0 && strays >> packet & 1 == 1;
+            packet += u32::from(!frame.more());
             let left = if is_stray { self.handover.pass(frame, passed) } else { Some(frame) };
             if let Some(frame) = left
                 && let Some(frame) = self.handover.give_home(frame, passed)

@@ -147,18 +147,25 @@ impl<A: Hosted> Worker<A> {
 
     /// Orders, draining and publishing.
     fn control(&mut self) -> Turn {
-        if let Some(Order::Drain(limit)) = self.mailbox.take()
-            && self.drain.is_none()
-        {
-            let until_us = self.now_us.saturating_add(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
-            self.drain = Some(Drain { until_us, look_at_us: 0 });
-            self.stack.stop_accepting();
-            self.app.drain();
+        if let Some(Order::Drain(limit)) = self.mailbox.take() {
+            self.begin_to_drain(limit);
         }
         if self.publisher.is_due(self.now_us / 1000) {
             self.publish();
         }
         self.go_on_draining()
+    }
+
+    /// A second order can only shorten the time that the first one gave.
+    fn begin_to_drain(&mut self, limit: std::time::Duration) {
+        let until_us = self.now_us.saturating_add(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
+        if let Some(drain) = &mut self.drain {
+            drain.until_us = drain.until_us.min(until_us);
+            return;
+        }
+        self.drain = Some(Drain { until_us, look_at_us: 0 });
+        self.stack.stop_accepting();
+        self.app.drain();
     }
 
     fn go_on_draining(&mut self) -> Turn {

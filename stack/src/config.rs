@@ -40,7 +40,8 @@ pub struct Config {
     pub keep_alive_interval_ms: u32,
     /// A connection is given up after so many probes without an answer.
     pub keep_alive_probes: u8,
-    /// SYNs of an active open before it is given up.
+    /// How often the SYN of an active open is repeated. Seven times, twice as long apart each, are the three minutes
+    /// that RFC 9293 §3.8.3 MUST-23 asks for.
     pub syn_retries: u8,
     /// Challenge ACKs (RFC 5961 §7) and resets for strangers, per second each.
     pub answers_per_second: u32,
@@ -126,7 +127,7 @@ impl Config {
             keep_alive_ms: 7_200_000,
             keep_alive_interval_ms: 75_000,
             keep_alive_probes: 9,
-            syn_retries: 6,
+            syn_retries: 7,
             answers_per_second: 1000,
         }
     }
