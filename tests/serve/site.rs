@@ -175,7 +175,8 @@ impl Site {
 
     /// One counter of each worker that has it.
     pub fn counters(&self, name: &str) -> Vec<(String, u64)> {
-        let prefix = format!("simoom_{name}_total{{worker=\"");
+        let suffix = if name == "connections_open" { "" } else { "_total" };
+        let prefix = format!("simoom_{name}{suffix}{{worker=\"");
         let metrics = self.metrics();
         let lines = metrics.lines().filter_map(|line| line.strip_prefix(&prefix));
         let found: Vec<(String, u64)> = lines
