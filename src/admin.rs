@@ -148,6 +148,9 @@ fn respond(head: &[u8], board: &Board) -> (&'static str, &'static str, String) {
     }
 }
 
+/// What goes up and down; all else only counts up.
+const GAUGES: &[&str] = &["connections_open"];
+
 /// All counters in Prometheus' text format: those of one name together, as the format asks.
 fn metrics(board: &Board) -> String {
     let mut names: Vec<&'static str> = Vec::new();
@@ -155,11 +158,12 @@ fn metrics(board: &Board) -> String {
     for sheet in &board.sheets {
         let worker = escaped(sheet.label());
         for (name, value) in sheet.read() {
+            let (kind, suffix) = if GAUGES.contains(&name) { ("gauge", "") } else { ("counter", "_total") };
             let lines = samples.entry(name).or_insert_with(|| {
                 names.push(name);
-                format!("# TYPE simoom_{name}_total counter\n")
+                format!("# TYPE simoom_{name}{suffix} {kind}\n")
             });
-            let _ = writeln!(lines, "simoom_{name}_total{{worker=\"{worker}\"}} {value}");
+            let _ = writeln!(lines, "simoom_{name}{suffix}{{worker=\"{worker}\"}} {value}");
         }
     }
     names.iter().map(|name| samples[name].as_str()).collect()

@@ -28,6 +28,16 @@ fn ask(admin: &Admin, request: &str) -> String {
 }
 
 #[test]
+fn what_goes_up_and_down_is_a_gauge() {
+    let sheet = Sheet::new("xdp 0");
+    sheet.publish([("connections_open", 3), ("passive_opens", 5)].into_iter());
+    let text = metrics(&Board { sheets: vec![sheet] });
+    let expected = "# TYPE simoom_connections_open gauge\nsimoom_connections_open{worker=\"xdp 0\"} 3\n\
+                    # TYPE simoom_passive_opens_total counter\nsimoom_passive_opens_total{worker=\"xdp 0\"} 5\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
 fn metrics_are_grouped_by_name() {
     let response = ask(&start(), "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     let (head, body) = response.split_once("\r\n\r\n").unwrap();

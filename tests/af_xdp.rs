@@ -1,5 +1,8 @@
 //! The AF_XDP layer over real veth pairs: a queue at one end, the kernel at the other, each in a namespace of its own.
 
+mod common;
+
+use common::skip;
 use pnet::datalink::{self, Channel, DataLinkReceiver, DataLinkSender};
 use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
 use pnet::packet::ip::IpNextHeaderProtocols;
@@ -23,13 +26,6 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// Says why a test is left out; under `SIMOOM_TEST_REQUIRE=all` nothing may be.
-fn skip(reason: &str) {
-    eprintln!("SKIPPED: {reason}");
-    let required = std::env::var("SIMOOM_TEST_REQUIRE").is_ok_and(|value| value == "all");
-    assert!(!required, "SIMOOM_TEST_REQUIRE=all, but this test cannot run: {reason}");
-}
 
 /// How long anything may take that does happen.
 const PATIENCE: Duration = Duration::from_secs(20);

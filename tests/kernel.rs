@@ -1,8 +1,10 @@
 //! The kernel transport, driven through real sockets on the loopback address.
 
+mod common;
 #[path = "kernel/service.rs"]
 mod service;
 
+use common::skip;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
 use simoom::kernel::{INPUT_BYTES, Settings};
@@ -375,9 +377,4 @@ fn a_second_order_cuts_the_drain_short() {
     service.drain(Duration::ZERO);
     service.join();
     waiting.expect_reset();
-}
-
-fn skip(reason: &str) {
-    assert!(std::env::var("SIMOOM_TEST_REQUIRE").as_deref() != Ok("all"), "skipped: {reason}");
-    eprintln!("skipped: {reason}");
 }

@@ -1,6 +1,9 @@
 //! The steering program, run by the kernel over a table of frames that another library built (BPF_PROG_TEST_RUN), and
 //! its compiled object held against its source.
 
+mod common;
+
+use common::skip;
 use pnet::packet::Packet;
 use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket};
 use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
@@ -15,13 +18,6 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
-
-/// Says why a test is left out; under `SIMOOM_TEST_REQUIRE=all` nothing may be.
-fn skip(reason: &str) {
-    eprintln!("SKIPPED: {reason}");
-    let required = std::env::var("SIMOOM_TEST_REQUIRE").is_ok_and(|value| value == "all");
-    assert!(!required, "SIMOOM_TEST_REQUIRE=all, but this test cannot run: {reason}");
-}
 
 const SHARED4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const DEDICATED4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);

@@ -58,6 +58,10 @@ fn failed<E: StdError + 'static>(step: &'static str) -> impl Fn(E) -> Error {
             }
             cause = error.source();
         }
+        if let Some((brief, log)) = reason.split_once(". Verifier output:") {
+            tracing::debug!(step, "the verifier says: {log}");
+            reason = brief.to_owned();
+        }
         Error::Program { step, reason: reason + remedy }
     }
 }
@@ -65,6 +69,8 @@ fn failed<E: StdError + 'static>(step: &'static str) -> impl Fn(E) -> Error {
 fn remedy_for(code: i32) -> &'static str {
     match code {
         libc::EPERM => "; it needs CAP_BPF and CAP_NET_ADMIN: run as root or grant them",
+        // The verifier's word for what only the trusted may do, such as to move along a packet by a length read there.
+        libc::EACCES => "; it needs CAP_PERFMON: run as root or grant it",
         libc::EBUSY => {
             "; another XDP program is there: `bpftool net` shows it, `ip link set IF xdp off` removes it"
         }
@@ -201,5 +207,12 @@ mod tests {
         assert_eq!(step, "loading");
         assert_eq!(reason.matches("not permitted").count(), 1, "{reason}");
         assert!(reason.contains("CAP_BPF"), "{reason}");
+    }
+
+    #[test]
+    fn the_verifiers_log_is_no_part_of_an_error() {
+        let refused = io::Error::other("it returned 13. Verifier output: 0: R1=ctx() R10=fp0\n1: (bf) r7 = r1");
+        let Error::Program { reason, .. } = failed("loading")(refused) else { panic!("another error") };
+        assert_eq!(reason, "it returned 13");
     }
 }

@@ -7,10 +7,15 @@ use rustix::process::{Resource, getrlimit};
 use std::fs;
 
 /// The capabilities that matter, with their bits in `CapEff` (linux/capability.h).
-const CAPABILITIES: [(&str, u32, &str); 6] = [
+const CAPABILITIES: [(&str, u32, &str); 7] = [
     ("CAP_NET_RAW", 13, "open AF_XDP sockets"),
     ("CAP_NET_ADMIN", 12, "attach the steering program to an interface"),
     ("CAP_BPF", 39, "load the steering program"),
+    (
+        "CAP_PERFMON",
+        38,
+        "have the steering program accepted: it moves along a packet by lengths that it reads there",
+    ),
     ("CAP_IPC_LOCK", 14, "share more memory with the kernel than the limit of locked memory"),
     ("CAP_NET_BIND_SERVICE", 10, "serve on ports below 1024"),
     ("CAP_SYS_ADMIN", 21, "make the network namespaces of `simoom demo`"),
@@ -64,8 +69,8 @@ mod tests {
     fn the_missing_ones_are_told_from_those_held() {
         assert_eq!(missing(0x1ff_ffff_ffff), [""; 0]);
         assert_eq!(missing(0).len(), CAPABILITIES.len());
-        // setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock=ep
-        let set = 1 << 13 | 1 << 12 | 1 << 39 | 1 << 14;
+        // setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock=ep
+        let set = 1 << 13 | 1 << 12 | 1 << 39 | 1 << 38 | 1 << 14;
         assert_eq!(missing(set), ["CAP_NET_BIND_SERVICE", "CAP_SYS_ADMIN"]);
     }
 }

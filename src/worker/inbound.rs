@@ -12,6 +12,8 @@ use simoom_stack::Packet;
 /// Buffers of one burst at most. The longest packet, 64 KiB, comes in at most 35; one of more buffers is cut off, and
 /// then dropped by the stack.
 const PARTS: usize = 2 * BURST;
+/// Frames of a short burst.
+const FEW: usize = 4;
 
 impl<A: Hosted> Worker<A> {
     /// Takes a burst from each queue; returns the number of frames.
@@ -50,28 +52,40 @@ impl<A: Hosted> Worker<A> {
 
     /// Gives the packets in `frames` to the stack and puts the frames away; `frames` is empty after.
     fn give_to_stack(&mut self, frames: &mut Vec<Frame>, passed: Passed) {
+        if frames.is_empty() {
+            return;
+        }
         let umem = self.outbound.umem();
         while !frames.is_empty() {
-            let (taken, strays) = self.burst(&umem, frames, passed);
+            // A short burst is spared the clearing of long lists.
+            let (taken, strays) = match frames.len() {
+                ..=FEW => self.burst::<FEW, FEW>(&umem, frames, passed),
+                _ => self.burst::<PARTS, BURST>(&umem, frames, passed),
+            };
             self.put_away(frames.drain(..taken), strays, passed);
         }
     }
 
-    /// Gives the first packets to the stack, as many as fit a burst. Returns how many frames that were, and which of
-    /// the packets are for another worker.
-    fn burst(&mut self, umem: &Umem, frames: &[Frame], passed: Passed) -> (usize, u64) {
-        let mut parts: [&[u8]; PARTS] = [&[]; PARTS];
+    /// Gives the first packets to the stack, at most `N` in at most `P` frames. Returns how many frames that were, and
+    /// which of the packets are for another worker.
+    fn burst<const P: usize, const N: usize>(
+        &mut self,
+        umem: &Umem,
+        frames: &[Frame],
+        passed: Passed,
+    ) -> (usize, u64) {
+        let mut parts: [&[u8]; P] = [&[]; P];
         for (part, frame) in parts.iter_mut().zip(frames) {
             *part = umem.bytes(frame);
         }
-        let last = frames.len().min(PARTS) - 1;
-        let mut packets = [Packet(&[]); BURST];
+        let last = frames.len().min(P) - 1;
+        let mut packets = [Packet(&[]); N];
         let (mut count, mut start) = (0, 0);
         for (index, frame) in frames[..=last].iter().enumerate() {
             if !frame.more() || index == last {
                 packets[count] = Packet(&parts[start..=index]);
                 (count, start) = (count + 1, index + 1);
-                if count == BURST {
+                if count == N {
                     break;
                 }
             }
@@ -93,8 +107,8 @@ impl<A: Hosted> Worker<A> {
     fn put_away(&mut self, frames: impl Iterator<Item = Frame>, strays: u64, passed: Passed) {
         let mut packet = 0;
         for frame in frames {
-            let is_stray = strays >> packet & 1 == 1;
-            packet += u32::from(!frame.more()) % 64;
+            let is_stray = strays != 0 && strays >> packet & 1 == 1;
+            packet += u32::from(!frame.more());
             let left = if is_stray { self.handover.pass(frame, passed) } else { Some(frame) };
             if let Some(frame) = left
                 && let Some(frame) = self.handover.give_home(frame, passed)

@@ -66,8 +66,6 @@ pub struct Worker<A: Hosted> {
     clock: Clock,
     now_us: u64,
     idle: Idle,
-    /// When time alone will next change something in the stack; known while there is no other work.
-    deadline_us: u64,
     drain: Option<Drain>,
     publisher: Publisher,
 }
@@ -105,7 +103,6 @@ impl<A: Hosted> Worker<A> {
             clock: Clock::new(),
             now_us: 0,
             idle: Idle::new(busy_poll),
-            deadline_us: NEVER,
             drain: None,
             publisher: Publisher::new(sheet),
         }
@@ -117,12 +114,14 @@ impl<A: Hosted> Worker<A> {
         while self.control() == Turn::GoOn {
             let taken = self.receive() + self.take_handed_over();
             let now = self.now();
-            self.stack.expire(now, &mut self.app, &mut self.outbound);
+            let timers = self.stack.expire(now, &mut self.app, &mut self.outbound);
             self.stack.flush(now, &mut self.app, &mut self.outbound);
             self.outbound.flush().map_err(io::Error::other)?;
+            if taken + timers > 0 {
+                self.publisher.touch();
+            }
             if taken > 0 {
                 self.idle.worked(self.now_us);
-                self.publisher.touch();
             } else {
                 self.rest()?;
             }
@@ -148,22 +147,25 @@ impl<A: Hosted> Worker<A> {
 
     /// Orders, draining and publishing.
     fn control(&mut self) -> Turn {
-        if let Some(Order::Drain(limit)) = self.mailbox.take()
-            && self.drain.is_none()
-        {
-            let until_us = self.now_us.saturating_add(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
-            self.drain = Some(Drain { until_us, look_at_us: 0 });
-            self.stack.stop_accepting();
-            self.app.drain();
-        }
-        if self.now_us >= self.deadline_us {
-            self.deadline_us = NEVER;
-            self.publisher.touch();
+        if let Some(Order::Drain(limit)) = self.mailbox.take() {
+            self.begin_to_drain(limit);
         }
         if self.publisher.is_due(self.now_us / 1000) {
             self.publish();
         }
         self.go_on_draining()
+    }
+
+    /// A second order can only shorten the time that the first one gave.
+    fn begin_to_drain(&mut self, limit: std::time::Duration) {
+        let until_us = self.now_us.saturating_add(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
+        if let Some(drain) = &mut self.drain {
+            drain.until_us = drain.until_us.min(until_us);
+            return;
+        }
+        self.drain = Some(Drain { until_us, look_at_us: 0 });
+        self.stack.stop_accepting();
+        self.app.drain();
     }
 
     fn go_on_draining(&mut self) -> Turn {
@@ -179,18 +181,17 @@ impl<A: Hosted> Worker<A> {
     /// Nothing came: spins on, or sleeps until something does.
     fn rest(&mut self) -> io::Result<()> {
         self.idle.check_now_and_then(self.now_us, self.outbound.queues())?;
-        let after = |us: u64| self.now_us.saturating_add(us);
-        self.deadline_us = self.stack.next_deadline().map_or(NEVER, |left| after(left.total_micros()));
         if self.idle.spins(self.now_us) {
             std::hint::spin_loop();
             return Ok(());
         }
-        let drain_us = self.drain.map(|_| after(DRAIN_LOOK_US));
+        let after = |us: u64| self.now_us.saturating_add(us);
+        let stack_us = self.stack.next_deadline().map_or(NEVER, |left| after(left.total_micros()));
+        let drain_us = if self.drain.is_some() { after(DRAIN_LOOK_US) } else { NEVER };
         // What the kernel did not take at once, or what found no free frame, is offered again soon.
-        let unsent_us = self.outbound.is_behind().then(|| after(UNSENT_LOOK_US));
-        let publish_us = self.publisher.next_ms().map(|at_ms| at_ms * 1000);
-        let duties = [drain_us, unsent_us, publish_us].into_iter().flatten();
-        let until_us = duties.fold(self.deadline_us, u64::min);
+        let unsent_us = if self.outbound.is_behind() { after(UNSENT_LOOK_US) } else { NEVER };
+        let publish_us = self.publisher.next_ms().map_or(NEVER, |at_ms| at_ms * 1000);
+        let until_us = stack_us.min(drain_us).min(unsent_us).min(publish_us);
         self.idle.sleep(self.outbound.queues(), &self.mailbox, self.now_us, until_us)
     }
 

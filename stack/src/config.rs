@@ -1,8 +1,7 @@
 //! What a stack is told when it is made: its addresses, its limits, its times. All of it fixed from then on.
 
-use crate::keep;
+use crate::demux;
 use crate::wire::{Address, ChecksumPolicy, Mac};
-use crate::{demux, reassembly, send, timer};
 
 /// The configuration of one worker's stack. Times are in milliseconds.
 #[derive(Clone, Debug)]
@@ -41,7 +40,8 @@ pub struct Config {
     pub keep_alive_interval_ms: u32,
     /// A connection is given up after so many probes without an answer.
     pub keep_alive_probes: u8,
-    /// SYNs of an active open before it is given up.
+    /// How often the SYN of an active open is repeated. Seven times, twice as long apart each, are the three minutes
+    /// that RFC 9293 §3.8.3 MUST-23 asks for.
     pub syn_retries: u8,
     /// Challenge ACKs (RFC 5961 §7) and resets for strangers, per second each.
     pub answers_per_second: u32,
@@ -67,7 +67,7 @@ pub struct Limits {
     pub time_wait: u32,
     /// Ranges queued to be sent or unacknowledged.
     pub send_entries: u32,
-    /// Chunks of [`send::CHUNK_BYTES`] for copied answers.
+    /// Chunks of [`crate::send::CHUNK_BYTES`] for copied answers.
     pub send_chunks: u32,
     /// Small buffers for incomplete requests.
     pub keep_small: u32,
@@ -94,43 +94,6 @@ impl Limits {
             keep_large: (active / 64).max(16),
             reassembly_blocks: (active / 4).clamp(256, 4096),
         }
-    }
-
-    /// What each part takes: its name, how many there are, and bytes in all.
-    pub fn memory<A: crate::Application>(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
-        let (owners, timers) = (self.connections + self.half_open + self.time_wait, self.timers());
-        let row = |what, count: u32, bytes: usize| (what, u64::from(count), bytes as u64);
-        [
-            row("connections", self.connections, self.connections as usize * size_of::<crate::tcp::Tcb<A::Conn>>()),
-            row(
-                "half-open connections",
-                self.half_open,
-                crate::listen::HalfOpenTable::memory_bytes(self.half_open),
-            ),
-            row("TIME_WAIT entries", self.time_wait, crate::time_wait::TimeWaitTable::memory_bytes(self.time_wait)),
-            row("demultiplexing slots", owners, demux::Demux::memory_bytes(owners)),
-            row(
-                "timers",
-                timers,
-                timer::Wheel::memory_bytes(timers) + 2 * self.connections as usize * size_of::<u32>(),
-            ),
-            row(
-                "send ranges and chunks",
-                self.send_entries,
-                send::Pool::<A::Blob>::memory_bytes(self.send_entries as usize, self.send_chunks as usize),
-            ),
-            row(
-                "kept-input buffers",
-                self.keep_small + self.keep_large,
-                keep::Pool::memory_bytes(self.keep_small as usize, self.keep_large as usize),
-            ),
-            row(
-                "reassembly blocks",
-                self.reassembly_blocks,
-                reassembly::Pool::memory_bytes(self.reassembly_blocks as usize),
-            ),
-        ]
-        .into_iter()
     }
 }
 
@@ -164,7 +127,7 @@ impl Config {
             keep_alive_ms: 7_200_000,
             keep_alive_interval_ms: 75_000,
             keep_alive_probes: 9,
-            syn_retries: 6,
+            syn_retries: 7,
             answers_per_second: 1000,
         }
     }

@@ -1,4 +1,34 @@
 //! A TCP stack: frames in, frames out.
+//!
+//! It makes no system call, reads no clock and draws no random number: the caller brings time, frames and a secret, and
+//! so a run repeats exactly. It has no threads either; one [`Stack`] belongs to one worker.
+//!
+//! # The life of a segment
+//!
+//! A worker takes a burst of packets from its queue and calls [`Stack::receive`]. [`wire`] reads each packet down to its
+//! TCP header and checks every length and checksum on the way; what is wrong with it, if anything, is a
+//! [`drop::DropReason`] and a counter. A keyed hash of the four-tuple leads through `demux` to the owner: a connection,
+//! a half-open one, a TIME-WAIT entry, or nobody.
+//!
+//! For a connection, `tcp::input` goes through the steps of RFC 9293 §3.10.7.4 in their order. `tcp::ack` takes what is
+//! acknowledged off the send queue and adjusts windows; `tcp::deliver` offers the text to the [`Application`], where it
+//! lies in the received frame. The application answers through a [`Reply`] with ranges of bytes ([`send`]): copied, if
+//! they are few, or shared. What it leaves unread is kept ([`keep`]); what came ahead of a gap waits ([`reassembly`]).
+//!
+//! Nothing has been sent yet. When the burst is done, [`Stack::expire`] does what has come due on the timing wheel
+//! ([`timer`]), and [`Stack::flush`] goes once over the connections that something happened to: `tcp::output` writes what
+//! the windows allow straight from the ranges into free frames ([`Transmit`]), and the acknowledgement of the whole
+//! burst rides along. When the peer has acknowledged a range, it is given back.
+//!
+//! A SYN costs an entry of a small table (`listen`) and becomes a connection with the handshake's last segment. A
+//! connection that this side closed first leaves an entry in TIME-WAIT (`time_wait`). Both tables, the control blocks,
+//! and every pool have a size fixed by [`Limits`]; running out of any is a counter and a wait, or a refusal.
+//!
+//! # What it does not do
+//!
+//! IPv6, recovery by SACK, ECN, path-MTU discovery and SYN cookies are not here; each has its place, named where it
+//! will be. The urgent pointer is ignored: urgent data is data. A closed connection discards what its peer still sends
+//! instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
 pub mod application;

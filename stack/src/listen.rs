@@ -10,7 +10,7 @@ use crate::drop::DropReason;
 use crate::keyed::Keyed;
 use crate::seq::Seq;
 use crate::tcp::Transmit;
-use crate::tcp::output::{Numbers, Way, emit};
+use crate::tcp::segment::{Numbers, Way, emit};
 use crate::timer::Tick;
 use crate::wire::tcp::{Flags, Options};
 use crate::wire::{Link, Segment};

@@ -4,12 +4,11 @@
 //! kept, and offered again with what follows; text ahead of a gap waits in the reassembly. What finds no buffer is
 //! not acknowledged, and so comes again.
 
-use super::input::Context;
 use super::output;
-use super::{Fate, Marks, Shared, State, Tcb, Transmit};
+use super::{Context, Fate, Marks, Shared, State, Tcb, Transmit};
 use crate::application::Application;
 use crate::drop::DropReason;
-use crate::keep::{LARGE_BYTES, OVERFULL_BYTES};
+use crate::keep::OVERFULL_BYTES;
 use crate::send::Reply;
 use crate::seq::Seq;
 use crate::wire::{Flags, Segment};
@@ -219,11 +218,4 @@ fn take_fin<C: Default, B: crate::send::Blob>(tcb: &mut Tcb<C>, shared: &mut Sha
         State::FinWait2 => Fate::Lingers,
         _ => Fate::Lives,
     }
-}
-
-/// Bytes that can be taken from the peer: less than the whole window only while input is kept.
-#[inline]
-pub(crate) fn receive_space<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
-    let window = shared.config.receive_window_bytes;
-    if tcb.cold.kept.is_empty() { window } else { window.min((LARGE_BYTES - tcb.cold.kept.len()) as u32) }
 }

@@ -4,18 +4,15 @@
 //! The control block says it all; nothing is remembered between calls. A frame is written straight from the ranges
 //! of the send queue. When the transmitter has no frame left, the block is unchanged and the next flush goes on.
 
-use super::deliver::receive_space;
+use super::segment::{Numbers, Way, emit, stateless};
+use super::window::{opens_window, window_field};
 use super::{Hot, Marks, Shared, State, Tcb, Transmit};
 use crate::application::Application;
-use crate::counters::Counters;
-use crate::demux::Tuple;
 use crate::drop::DropReason;
-use crate::listen::syn_window;
 use crate::send::Blob;
 use crate::seq::Seq;
 use crate::timer::Tick;
-use crate::wire::tcp::{self, Flags, Options};
-use crate::wire::{Link, ethernet};
+use crate::wire::tcp::{Flags, Options};
 
 /// Sends all that may be sent now. Returns `false` if the transmitter had no frame for something.
 #[inline]
@@ -140,7 +137,7 @@ pub(crate) fn send_held<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut 
 
 /// What was sent is to be acknowledged in time (RFC 6298 §5.1), and may be timed (§3).
 #[inline]
-fn start_timing<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+pub(super) fn start_timing<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     if tcb.hot.resend_at == Tick::NEVER {
         tcb.hot.resend_at = shared.tick.plus(tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts));
     }
@@ -256,37 +253,6 @@ pub(crate) fn probe<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shar
     sent
 }
 
-/// Sends this side's SYN: alone in SYN-SENT, with an acknowledgement in SYN-RECEIVED.
-pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
-    let is_answer = tcb.hot.state == State::SynReceived;
-    let flags = if is_answer { Flags::SYN.with(Flags::ACK) } else { Flags::SYN };
-    let hot = &mut tcb.hot;
-    // An answer has only what the peer's SYN had (RFC 7323 §1.3, RFC 2018 §2).
-    let scales = !is_answer || hot.marks.has(Marks::SCALES);
-    let stamps = !is_answer || hot.marks.has(Marks::TIMESTAMPS);
-    let clock = shared.tick.millis().wrapping_add(hot.ts_offset);
-    let options = Options {
-        mss: Some(shared.config.mss()),
-        window_scale: scales.then(|| shared.config.window_shift()),
-        sack_permitted: !is_answer || hot.marks.has(Marks::SACK),
-        timestamps: stamps.then_some((clock, hot.rcv.ts_recent)),
-        ..Options::default()
-    };
-    let window = syn_window(&shared.config);
-    let way = Way { tuple: &hot.tuple, link: &hot.link };
-    let numbers = Numbers { seq: hot.snd.una, ack: hot.rcv.nxt, flags, window };
-    let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
-    if sent {
-        shared.counters.segments_sent += 1;
-        hot.snd.nxt = hot.snd.una + 1;
-        start_timing(tcb, shared);
-        if tcb.cold.timeouts > 0 {
-            tcb.hot.marks.clear(Marks::TIMED);
-        }
-    }
-    sent
-}
-
 /// Resets a connection, with the sequence number that makes the peer accept it.
 pub(crate) fn reset<B: Blob, T: Transmit>(hot: &Hot, seq: Seq, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let way = Way { tuple: &hot.tuple, link: &hot.link };
@@ -300,20 +266,6 @@ pub(crate) fn refuse_ack<B: Blob, T: Transmit>(hot: &Hot, ack: Seq, shared: &mut
     let way = Way { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers { seq: ack, ack: Seq(0), flags: Flags::RST, window: 0 };
     stateless(&way, numbers, &shared.config, &mut shared.counters, tx)
-}
-
-/// Sends a reset for no connection.
-pub(crate) fn stateless<T: Transmit>(
-    way: &Way<'_>,
-    numbers: Numbers,
-    config: &crate::Config,
-    counters: &mut Counters,
-    tx: &mut T,
-) -> bool {
-    let sent = emit(way, numbers, &Options::default(), 0, config, tx, |_| 0);
-    counters.segments_sent += u64::from(sent);
-    counters.resets_sent += u64::from(sent);
-    sent
 }
 
 /// Everything received so far has been acknowledged.
@@ -331,79 +283,4 @@ fn data_options<B>(hot: &Hot, shared: &Shared<B>) -> Options {
         options.timestamps = Some((shared.tick.millis().wrapping_add(hot.ts_offset), hot.rcv.ts_recent));
     }
     options
-}
-
-/// The window to advertise, scaled down; RCV.NXT + RCV.WND moves right in steps worth having (receiver's
-/// silly-window avoidance, RFC 9293 §3.8.6.2.2), and never left.
-#[inline]
-fn window_field<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> u16 {
-    if window_growth(tcb, shared) >= u32::from(tcb.hot.mss).min(shared.config.receive_window_bytes / 2) {
-        tcb.hot.rcv.edge = tcb.hot.rcv.nxt + advertisable(tcb, shared);
-    }
-    let scale = tcb.hot.rcv_scale;
-    let window = tcb.hot.rcv.edge.since(tcb.hot.rcv.nxt);
-    // Rounded up: rounded down, the edge would move left by a few bytes.
-    let field = (window + ((1 << scale) - 1)) >> scale;
-    field.min(u32::from(u16::MAX)) as u16
-}
-
-/// Bytes that can be taken, as far as the header's field can say so.
-#[inline]
-fn advertisable<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
-    receive_space(tcb, shared).min(u32::from(u16::MAX) << tcb.hot.rcv_scale)
-}
-
-/// By how much the right edge of the receive window could move.
-#[inline]
-fn window_growth<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
-    (tcb.hot.rcv.nxt + advertisable(tcb, shared)).since(tcb.hot.rcv.edge)
-}
-
-/// Whether the peer should hear of a window that has opened by two segments or half its size.
-#[inline]
-fn opens_window<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
-    window_growth(tcb, shared) >= (2 * u32::from(tcb.hot.mss)).min(shared.config.receive_window_bytes / 2)
-        && !tcb.hot.marks.has(Marks::FIN_TAKEN)
-}
-
-/// Where a segment goes, and from where.
-pub(crate) struct Way<'a> {
-    pub(crate) tuple: &'a Tuple,
-    pub(crate) link: &'a Link,
-}
-
-/// The numbers in a segment's header.
-#[derive(Clone, Copy)]
-pub(crate) struct Numbers {
-    pub(crate) seq: Seq,
-    pub(crate) ack: Seq,
-    pub(crate) flags: Flags,
-    pub(crate) window: u16,
-}
-
-/// Writes one segment into a frame.
-#[inline]
-pub(crate) fn emit<T: Transmit>(
-    way: &Way<'_>,
-    numbers: Numbers,
-    options: &Options,
-    payload_len: usize,
-    config: &crate::Config,
-    tx: &mut T,
-    fill: impl FnOnce(&mut [u8]) -> usize,
-) -> bool {
-    let header = tcp::Header {
-        local: &way.tuple.local,
-        local_port: way.tuple.local_port,
-        remote: &way.tuple.remote,
-        remote_port: way.tuple.remote_port,
-        seq: numbers.seq,
-        ack: numbers.ack,
-        flags: numbers.flags,
-        window: numbers.window,
-    };
-    tx.transmit(|frame| {
-        let at = ethernet::emit(frame, &config.mac, way.link, ethernet::IPV4);
-        at + tcp::emit(&mut frame[at..], &header, options, payload_len, fill)
-    })
 }

@@ -1,8 +1,7 @@
 //! What time alone brings about: retransmission, probes, delayed acknowledgements, the application's deadline, and
 //! the end of patience.
 
-use super::input::Context;
-use super::{Fate, Marks, State, Tcb, Transmit, congestion, output};
+use super::{Context, Fate, Marks, State, Tcb, Transmit, congestion, handshake, output};
 use crate::application::{Application, Closed};
 use crate::timer::Tick;
 
@@ -50,7 +49,7 @@ fn unanswered<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
             if tcb.cold.timeouts > cx.shared.config.syn_retries {
                 return Fate::Ends(Closed::TimedOut);
             }
-            output::syn(tcb, cx.shared, cx.tx);
+            handshake::syn(tcb, cx.shared, cx.tx);
         }
         _ if tcb.in_flight() > 0 => retransmission_timeout(tcb, cx),
         _ if tcb.hot.queue.unread() > 0 && tcb.hot.snd.wnd > 0 => {

@@ -4,12 +4,15 @@
 //! failure names.
 
 pub mod echo;
+pub mod forge;
+pub mod fuzz;
 pub mod link;
 pub mod pair;
 pub mod random;
 pub mod script;
 pub mod wire;
 
+pub use forge::Forged;
 pub use link::{Link, Quality};
 pub use pair::Pair;
-pub use random::Random;
+pub use random::{Random, seeds};

@@ -4,7 +4,7 @@ use super::echo::Echo;
 use super::link::{Link, Quality};
 use crate::application::Application;
 use crate::config::{Config, Limits, LocalAddress};
-use crate::stack::{Connect, Stack};
+use crate::stack::{Connect, ConnectError, Stack};
 use crate::wire::{self, Address, Packet};
 use crate::{ConnId, Duration, Instant};
 
@@ -58,8 +58,13 @@ impl<A: Application> Pair<A> {
         pair
     }
 
-    /// Opens a connection from this client port.
+    /// Opens a connection from this client port, which must be free.
     pub fn connect(&mut self, local_port: u16) -> ConnId {
+        self.try_connect(local_port).expect("a free four-tuple")
+    }
+
+    /// Opens a connection from this client port.
+    pub fn try_connect(&mut self, local_port: u16) -> Result<ConnId, ConnectError> {
         let to = Connect {
             local: Address::from_v4([198, 18, 0, 1]),
             local_port,
@@ -69,7 +74,7 @@ impl<A: Application> Pair<A> {
             token: u32::from(local_port),
         };
         self.client.out.now = self.now;
-        self.client.stack.connect(self.now, &to, &mut self.client.out).expect("a free four-tuple")
+        self.client.stack.connect(self.now, &to, &mut self.client.out)
     }
 
     /// Moves the time to whatever happens next, and lets it happen; `false` if nothing ever will.
@@ -108,6 +113,12 @@ impl<A: Application> Side<A> {
             self.stack.receive(now, &[Packet(&parts)], &mut self.app, &mut self.out);
         }
         self.stack.expire(now, &mut self.app, &mut self.out);
+        self.stack.flush(now, &mut self.app, &mut self.out);
+    }
+
+    /// Sends what an application has asked for of its own accord.
+    pub fn flush(&mut self, now: Instant) {
+        self.out.now = now;
         self.stack.flush(now, &mut self.app, &mut self.out);
     }
 }

@@ -29,3 +29,13 @@ impl Random {
         self.below(1000) < u64::from(permille)
     }
 }
+
+/// The seeds to run a simulation with: `runs` of them from 0 on, or as the environment says: from `SIMOOM_SEED` on,
+/// alone or as many as `SIMOOM_RUNS`.
+pub fn seeds(runs: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let first = number("SIMOOM_SEED");
+    let runs = number("SIMOOM_RUNS").unwrap_or(if first.is_some() { 1 } else { runs });
+    let first = first.unwrap_or(0);
+    first..first.saturating_add(runs)
+}

@@ -5,7 +5,7 @@
 //! decides anything that depends on a connection.
 //!
 //! TCP and IPv4, met at every segment, are read and written by the code here; ARP and ICMP, met seldom, through
-//! `smoltcp::wire` (see [`crate::arp`] and [`crate::icmp`]).
+//! `smoltcp::wire` (see `arp` and `icmp`).
 
 pub mod address;
 pub mod checksum;

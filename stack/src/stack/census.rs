@@ -1,0 +1,38 @@
+//! What a stack holds at a moment: for tests that nothing leaks, and for whoever asks.
+
+use super::Stack;
+use crate::application::Application;
+
+/// What a stack holds; all zero but for idle connections after everything was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Connections with a control block.
+    pub connections: usize,
+    /// Half-open connections.
+    pub half_open: usize,
+    /// Entries of the send pool in use.
+    pub send_entries: usize,
+    /// Chunks of the send pool in use.
+    pub send_chunks: usize,
+    /// Buffers with kept input.
+    pub kept: usize,
+    /// Reassembly blocks in use.
+    pub reassembly_blocks: usize,
+}
+
+impl<A: Application> Stack<A> {
+    /// What is held.
+    pub fn census(&self) -> Census {
+        let limits = &self.shared.config.limits;
+        let (entries, chunks) = self.shared.send.free();
+        let (small, large) = self.shared.keep.free();
+        Census {
+            connections: self.connections(),
+            half_open: self.half_open.len() as usize,
+            send_entries: limits.send_entries as usize - entries,
+            send_chunks: limits.send_chunks as usize - chunks,
+            kept: (limits.keep_small + limits.keep_large) as usize - small - large,
+            reassembly_blocks: limits.reassembly_blocks as usize - self.shared.reassembly.free(),
+        }
+    }
+}

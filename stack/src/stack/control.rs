@@ -1,0 +1,134 @@
+//! What is asked of a stack from above: connections opened, used and closed.
+
+use super::Stack;
+use crate::application::{Application, Closed};
+use crate::demux::{Owner, Tuple};
+use crate::send::Reply;
+use crate::tcp::{Hot, Marks, State, Tcb, Transmit, handshake, output};
+use crate::wire::{Address, Link};
+use smoltcp::time::Instant;
+
+/// A connection of this stack, until its `closed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId(pub(super) u32);
+
+impl ConnId {
+    /// A number below [`crate::Limits::connections`], given again to later connections.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where an active open goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Connect {
+    /// One of this stack's addresses.
+    pub local: Address,
+    /// The port on this side.
+    pub local_port: u16,
+    /// The other side.
+    pub remote: Address,
+    /// Its port.
+    pub remote_port: u16,
+    /// The next hop.
+    pub link: Link,
+    /// Handed to [`Application::opened`].
+    pub token: u32,
+}
+
+/// Why an active open was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// The four-tuple is in use.
+    InUse,
+    /// The connection table is full.
+    Full,
+    /// The local address is none of this stack's.
+    NotOurs,
+    /// The transmitter had no free frame; try again after a flush.
+    NoFrame,
+}
+
+impl<A: Application> Stack<A> {
+    /// Begins an active open (RFC 9293 §3.10.1); [`Application::opened`] or [`Application::closed`] follows.
+    pub fn connect<T: Transmit>(&mut self, now: Instant, to: &Connect, tx: &mut T) -> Result<ConnId, ConnectError> {
+        self.set_clock(now);
+        if !self.shared.config.addresses.iter().any(|local| local.address == to.local) {
+            return Err(ConnectError::NotOurs);
+        }
+        let tuple =
+            Tuple { remote: to.remote, local: to.local, remote_port: to.remote_port, local_port: to.local_port };
+        let hash = self.keyed.hash(&tuple);
+        if self.owner_of(hash, &tuple).is_some() {
+            return Err(ConnectError::InUse);
+        }
+        if self.free.len() <= self.half_open.len() as usize {
+            return Err(ConnectError::Full);
+        }
+        let id = *self.free.last().ok_or(ConnectError::Full)?;
+        let tcb = &mut self.tcbs[id as usize];
+        let iss = self.keyed.initial_seq(&tuple, now);
+        tcb.hot = Hot { marks: tcb.hot.marks, tuple, link: to.link, state: State::SynSent, ..Hot::default() };
+        tcb.hot.ts_offset = self.keyed.timestamp_offset(&tuple);
+        tcb.hot.snd.una = iss;
+        tcb.cold.ssthresh = u32::MAX;
+        tcb.cold.recover = iss;
+        tcb.cold.token = to.token;
+        tcb.warm.heard_at = self.shared.tick;
+        if !handshake::syn(tcb, &mut self.shared, tx) {
+            let still_listed = tcb.hot.marks.only(Marks::READY.with(Marks::WAITING));
+            *tcb = Tcb::default();
+            tcb.hot.marks = still_listed;
+            return Err(ConnectError::NoFrame);
+        }
+        self.free.pop();
+        self.demux.insert(hash, Owner::Connection(id));
+        self.shared.counters.active_opens += 1;
+        self.tcbs[id as usize].arm(id, &mut self.shared);
+        Ok(ConnId(id))
+    }
+
+    /// Lets the application act on an open connection of its own accord: a client that sends its next request.
+    /// Returns `None` if the connection is not open. What is queued goes out with the next [`Stack::flush`].
+    pub fn with<R>(
+        &mut self,
+        id: ConnId,
+        act: impl FnOnce(&mut A::Conn, &mut Reply<'_, A::Blob>) -> R,
+    ) -> Option<R> {
+        let tcb = self.tcbs.get_mut(id.index())?;
+        let is_open = matches!(tcb.hot.state, State::Established | State::CloseWait);
+        (is_open && !tcb.hot.marks.has(Marks::CLOSING)).then(|| tcb.call::<A, R>(id.0, &mut self.shared, act))
+    }
+
+    /// Accepts no further connection; SYNs are refused.
+    pub fn stop_accepting(&mut self) {
+        self.accepts = false;
+    }
+
+    /// Closes every connection that nothing is queued for, nothing is kept for, and that `may_close` agrees to: nobody
+    /// waits for anything there. Call again for those that have finished since.
+    pub fn close_idle(&mut self, may_close: impl Fn(&A::Conn) -> bool) {
+        for id in 0..self.tcbs.len() as u32 {
+            let tcb = &mut self.tcbs[id as usize];
+            let is_open = tcb.hot.state == State::Established && !tcb.hot.marks.has(Marks::CLOSING);
+            if is_open && tcb.hot.queue.is_empty() && tcb.cold.kept.is_empty() && may_close(&tcb.conn) {
+                tcb.close(&mut self.shared);
+                self.shared.make_ready(&mut tcb.hot, id);
+            }
+        }
+    }
+
+    /// Resets every connection that is left.
+    pub fn abort_all<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
+        for id in 0..self.tcbs.len() as u32 {
+            let hot = &self.tcbs[id as usize].hot;
+            if hot.state != State::Closed {
+                if hot.state != State::SynSent {
+                    // RFC 9293 §3.10.5: a SYN alone is not taken back.
+                    output::reset(hot, hot.snd.nxt, &mut self.shared, tx);
+                }
+                self.end(id, Closed::Aborted, app);
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The memory that a stack of given limits takes, part by part.
+
+use crate::application::Application;
+use crate::config::Limits;
+use crate::demux::Demux;
+use crate::listen::HalfOpenTable;
+use crate::tcp::Tcb;
+use crate::time_wait::TimeWaitTable;
+use crate::timer::Wheel;
+use crate::{keep, reassembly, send};
+
+impl Limits {
+    /// What each part takes: its name, how many there are, and bytes in all.
+    pub fn memory<A: Application>(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
+        let (owners, timers) = (self.connections + self.half_open + self.time_wait, self.timers());
+        let row = |what, count: u32, bytes: usize| (what, u64::from(count), bytes as u64);
+        [
+            row("connections", self.connections, self.connections as usize * size_of::<Tcb<A::Conn>>()),
+            row("half-open connections", self.half_open, HalfOpenTable::memory_bytes(self.half_open)),
+            row("TIME_WAIT entries", self.time_wait, TimeWaitTable::memory_bytes(self.time_wait)),
+            row("demultiplexing slots", owners, Demux::memory_bytes(owners)),
+            row("timers", timers, Wheel::memory_bytes(timers) + 2 * self.connections as usize * size_of::<u32>()),
+            row(
+                "send ranges and chunks",
+                self.send_entries,
+                send::Pool::<A::Blob>::memory_bytes(self.send_entries as usize, self.send_chunks as usize),
+            ),
+            row(
+                "kept-input buffers",
+                self.keep_small + self.keep_large,
+                keep::Pool::memory_bytes(self.keep_small as usize, self.keep_large as usize),
+            ),
+            row(
+                "reassembly blocks",
+                self.reassembly_blocks,
+                reassembly::Pool::memory_bytes(self.reassembly_blocks as usize),
+            ),
+        ]
+        .into_iter()
+    }
+}

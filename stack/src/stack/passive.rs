@@ -1,0 +1,159 @@
+//! LISTEN, and SYN-RECEIVED for connections that a peer opens (RFC 9293 §3.10.7.1, §3.10.7.2 and §3.10.7.4).
+
+use super::Stack;
+use super::receive::Arrival;
+use crate::application::Application;
+use crate::demux::{Owner, Tuple};
+use crate::drop::DropReason;
+use crate::listen;
+use crate::listen::HalfOpen;
+use crate::seq::Seq;
+use crate::tcp::segment::{Numbers, Way, stateless};
+use crate::tcp::{Context, Hot, Shared, State, Transmit, congestion, handshake};
+use crate::wire::{Flags, Segment};
+
+impl<A: Application> Stack<A> {
+    pub(super) fn listens(&self, port: u16) -> bool {
+        self.accepts && self.ports.contains(&port)
+    }
+
+    /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
+    pub(super) fn for_listener<T: Transmit>(&mut self, arrival: &Arrival<'_>, tx: &mut T) -> bool {
+        let segment = &arrival.segment;
+        if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && self.listens(segment.local_port) {
+            self.open_half(arrival, None, tx);
+            return true;
+        }
+        if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
+            self.shared.drop(DropReason::Stray);
+            return false;
+        }
+        self.send_refusal(segment, tx);
+        true
+    }
+
+    /// Answers a SYN. What an earlier connection of this four-tuple has `used_up`, this one begins beyond
+    /// (RFC 9293 §3.6.1 MAY-2).
+    pub(super) fn open_half<T: Transmit>(&mut self, arrival: &Arrival<'_>, used_up: Option<Seq>, tx: &mut T) {
+        // Room for the control block is kept from the start: a handshake that completes finds one.
+        if self.half_open.len() as usize >= self.free.len() {
+            return self.shared.drop(DropReason::ConnectionsFull);
+        }
+        let iss = self.keyed.initial_seq(&arrival.tuple, self.shared.now);
+        let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
+        let Some(index) = self.half_open.insert(&arrival.segment, arrival.tuple, iss, &self.keyed, self.shared.now)
+        else {
+            return self.shared.drop(DropReason::HalfOpenFull);
+        };
+        self.demux.insert(arrival.hash, Owner::HalfOpen(index));
+        let timer = self.half_open_timer(index);
+        self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
+        self.send_syn_ack(index, tx);
+    }
+
+    pub(super) fn send_syn_ack<T: Transmit>(&mut self, index: u32, tx: &mut T) {
+        let Shared { config, tick, counters, .. } = &mut self.shared;
+        if self.half_open.get(index).send_syn_ack(config, *tick, tx) {
+            counters.segments_sent += 1;
+            counters.syn_acks_sent += 1;
+        }
+    }
+
+    /// §3.10.7.1: what belongs to nobody is reset.
+    pub(super) fn send_refusal<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
+        self.shared.drop(DropReason::NoListener);
+        self.send_reset(segment, tx);
+    }
+
+    /// A reset with the numbers that make the sender believe it, unless the segment was one.
+    pub(super) fn send_reset<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
+        if segment.flags.has(Flags::RST) || !self.shared.resets.take(self.shared.tick) {
+            return;
+        }
+        let numbers = if segment.flags.has(Flags::ACK) {
+            Numbers { seq: segment.ack, ack: Seq(0), flags: Flags::RST, window: 0 }
+        } else {
+            let ack = segment.seq + segment.len();
+            Numbers { seq: Seq(0), ack, flags: Flags::RST.with(Flags::ACK), window: 0 }
+        };
+        let tuple = Tuple::of(segment);
+        let way = Way { tuple: &tuple, link: &segment.link };
+        stateless(&way, numbers, &self.shared.config, &mut self.shared.counters, tx);
+    }
+
+    /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens.
+    pub(super) fn for_half_open<T: Transmit>(
+        &mut self,
+        index: u32,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) {
+        let entry = *self.half_open.get(index);
+        match entry.judge(&arrival.segment, &self.shared.config) {
+            listen::Verdict::Complete => self.complete(index, entry, arrival, app, tx),
+            listen::Verdict::Repeat => self.send_syn_ack(index, tx),
+            listen::Verdict::Forget => self.forget_half_open(index, arrival.hash),
+            listen::Verdict::Challenge(reason) => {
+                self.shared.drop(reason);
+                self.challenge_half_open(&entry, tx);
+            }
+            listen::Verdict::Refuse => {
+                self.shared.drop(DropReason::BadAck);
+                self.send_reset(&arrival.segment, tx);
+            }
+            listen::Verdict::Drop(reason) => self.shared.drop(reason),
+        }
+    }
+
+    pub(super) fn challenge_half_open<T: Transmit>(&mut self, entry: &HalfOpen, tx: &mut T) {
+        let Shared { config, tick, counters, challenges, .. } = &mut self.shared;
+        if challenges.take(*tick) && entry.send_ack(config, *tick, tx) {
+            counters.segments_sent += 1;
+            counters.pure_acks_sent += 1;
+            counters.challenge_acks += 1;
+        }
+    }
+
+    pub(super) fn forget_half_open(&mut self, index: u32, hash: u32) {
+        self.shared.wheel.cancel(self.half_open_timer(index));
+        self.demux.remove(hash, Owner::HalfOpen(index));
+        self.half_open.remove(index);
+    }
+
+    /// The handshake's last segment: the connection gets its control block, and handles the segment.
+    pub(super) fn complete<T: Transmit>(
+        &mut self,
+        index: u32,
+        entry: HalfOpen,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) {
+        let id = self.free.pop().expect("a block is kept for each half-open connection");
+        self.shared.wheel.cancel(self.half_open_timer(index));
+        self.demux.replace(arrival.hash, Owner::HalfOpen(index), Owner::Connection(id));
+        self.half_open.remove(index);
+        let tcb = &mut self.tcbs[id as usize];
+        tcb.hot = Hot { marks: tcb.hot.marks, tuple: entry.tuple, link: entry.link, ..Hot::default() };
+        tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared);
+        tcb.hot.state = State::Established;
+        tcb.hot.ts_offset = entry.ts_offset;
+        tcb.hot.snd.una = entry.iss + 1;
+        tcb.hot.snd.nxt = entry.iss + 1;
+        tcb.hot.snd.wnd = u32::from(arrival.segment.window) << tcb.hot.snd_scale;
+        tcb.hot.snd.wl1 = arrival.segment.seq;
+        tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), entry.repeats());
+        tcb.cold.max_wnd = tcb.hot.snd.wnd;
+        tcb.cold.ssthresh = u32::MAX;
+        tcb.cold.recover = entry.iss;
+        tcb.warm.heard_at = self.shared.tick;
+        match entry.round_trip_us(self.shared.now) {
+            Some(rtt_us) => tcb.warm.rtt.measured(rtt_us),
+            None => tcb.warm.rtt.handshake_repeated(),
+        }
+        self.shared.counters.passive_opens += 1;
+        handshake::open(tcb, &mut Context { id, shared: &mut self.shared, app, tx }, false);
+        self.for_connection(id, &arrival.segment, app, tx);
+    }
+}

@@ -1,0 +1,148 @@
+//! The way to ESTABLISHED for a connection with a control block: SYN-SENT (RFC 9293 §3.10.7.3), a simultaneous open,
+//! and what both sides' SYNs settle. (The passive way begins in [`crate::listen`].)
+
+use super::ack::measure;
+use super::output::start_timing;
+use super::segment::{Numbers, Way, emit};
+use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, congestion, output};
+use crate::application::{Application, Closed, Opened};
+use crate::drop::DropReason;
+use crate::listen::syn_window;
+use crate::send::Blob;
+use crate::seq::Seq;
+use crate::timer::Tick;
+use crate::wire::Segment;
+use crate::wire::tcp::{Flags, Options};
+
+/// The handshake is complete: the application learns of the connection.
+pub(super) fn established<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) {
+    tcb.hot.snd.wl1 = segment.seq;
+    syn_acknowledged(tcb, cx);
+}
+
+/// This side's SYN is acknowledged, and the connection established.
+fn syn_acknowledged<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    measure(tcb, tcb.hot.snd.nxt, cx.shared);
+    if tcb.cold.timeouts > 0 {
+        tcb.warm.rtt.handshake_repeated();
+    }
+    tcb.hot.state = State::Established;
+    tcb.hot.snd.una = tcb.hot.snd.nxt;
+    tcb.hot.resend_at = Tick::NEVER;
+    tcb.cold.stalled_since = Tick::NEVER;
+    tcb.cold.timeouts = 0;
+    open(tcb, cx, true);
+}
+
+/// Tells the application that the connection is established.
+pub(crate) fn open<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>, active: bool) {
+    let opened = Opened { local_port: tcb.hot.tuple.local_port, active, token: tcb.cold.token };
+    tcb.hot.marks.set(Marks::OPENED);
+    let app = &mut *cx.app;
+    tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.opened(conn, opened, reply));
+}
+
+/// §3.10.7.3: SYN-SENT.
+pub(super) fn syn_sent<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Result<Fate, Stop> {
+    let has_ack = segment.flags.has(Flags::ACK);
+    let is_reset = segment.flags.has(Flags::RST);
+    if has_ack && segment.ack != tcb.hot.snd.nxt {
+        if !is_reset {
+            output::refuse_ack(&tcb.hot, segment.ack, cx.shared, cx.tx);
+        }
+        return Err(Stop::Dropped(DropReason::BadAck));
+    }
+    if is_reset {
+        // A reset without an acceptable acknowledgement may be anybody's.
+        return if has_ack { Ok(Fate::Ends(Closed::Refused)) } else { Err(Stop::Dropped(DropReason::BlindReset)) };
+    }
+    if !segment.flags.has(Flags::SYN) {
+        return Err(Stop::Dropped(DropReason::NoAck));
+    }
+    tcb.hot.take_syn(segment.seq, &segment.options, cx.shared);
+    tcb.hot.snd.wnd = u32::from(segment.window);
+    tcb.hot.snd.wl1 = segment.seq;
+    tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
+    tcb.warm.heard_at = cx.shared.tick;
+    tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), tcb.cold.timeouts);
+    if !has_ack {
+        tcb.hot.state = State::SynReceived;
+        syn(tcb, cx.shared, cx.tx);
+        return Ok(Fate::Lives);
+    }
+    tcb.hot.marks.set(Marks::ACK_NOW);
+    syn_acknowledged(tcb, cx);
+    Ok(Fate::Lives)
+}
+
+impl Hot {
+    /// Takes over what the peer's SYN says: where its data starts, and which options hold from now on. An option
+    /// that this side's SYN offered is in force if the peer's has it too.
+    pub(crate) fn take_syn<B>(&mut self, seq: Seq, options: &Options, shared: &Shared<B>) {
+        self.rcv.nxt = seq + 1;
+        self.rcv.acked = seq + 1;
+        self.rcv.edge = self.rcv.nxt + shared.config.receive_window_bytes.min(u32::from(u16::MAX));
+        if let Some(shift) = options.window_scale {
+            (self.snd_scale, self.rcv_scale) = (shift, shared.config.window_shift());
+            self.marks.set(Marks::SCALES);
+        }
+        let mut overhead = 0;
+        if let Some((value, _)) = options.timestamps {
+            self.rcv.ts_recent = value;
+            self.marks.set(Marks::TIMESTAMPS);
+            overhead = crate::wire::tcp::TIMESTAMPS_BYTES as u16;
+        }
+        if options.sack_permitted {
+            self.marks.set(Marks::SACK);
+        }
+        self.mss = effective_mss(options.mss, shared.config.mss()) - overhead;
+    }
+}
+
+/// Payload of a full segment without options: the smaller of both sides' maxima. A peer that names none gets 536
+/// (RFC 9293 §3.7.1 MUST-15); one that names less than 88 gets 88, so that it cannot make this side send thousands
+/// of segments for one answer.
+pub(crate) fn effective_mss(offered: Option<u16>, ours: u16) -> u16 {
+    const DEFAULT: u16 = 536;
+    const MINIMUM: u16 = 88;
+    offered.unwrap_or(DEFAULT).clamp(MINIMUM, ours)
+}
+
+/// Sends this side's SYN: alone in SYN-SENT, with an acknowledgement in SYN-RECEIVED.
+pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+    let is_answer = tcb.hot.state == State::SynReceived;
+    let flags = if is_answer { Flags::SYN.with(Flags::ACK) } else { Flags::SYN };
+    let hot = &mut tcb.hot;
+    // An answer has only what the peer's SYN had (RFC 7323 §1.3, RFC 2018 §2).
+    let scales = !is_answer || hot.marks.has(Marks::SCALES);
+    let stamps = !is_answer || hot.marks.has(Marks::TIMESTAMPS);
+    let clock = shared.tick.millis().wrapping_add(hot.ts_offset);
+    let options = Options {
+        mss: Some(shared.config.mss()),
+        window_scale: scales.then(|| shared.config.window_shift()),
+        sack_permitted: !is_answer || hot.marks.has(Marks::SACK),
+        timestamps: stamps.then_some((clock, hot.rcv.ts_recent)),
+        ..Options::default()
+    };
+    let window = syn_window(&shared.config);
+    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let numbers = Numbers { seq: hot.snd.una, ack: hot.rcv.nxt, flags, window };
+    let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
+    if sent {
+        shared.counters.segments_sent += 1;
+        hot.snd.nxt = hot.snd.una + 1;
+        start_timing(tcb, shared);
+        if tcb.cold.timeouts > 0 {
+            tcb.hot.marks.clear(Marks::TIMED);
+        }
+    }
+    sent
+}

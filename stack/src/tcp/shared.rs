@@ -1,0 +1,86 @@
+//! What the connections of a worker share: pools, wheel, counters, and the lists of those that have something to do.
+
+use super::Hot;
+use super::Marks;
+use crate::application::Closed;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::drop::{DropReason, Drops};
+use crate::timer::{Tick, Wheel};
+use crate::{keep, reassembly, send};
+use smoltcp::time::Instant;
+use std::collections::VecDeque;
+
+/// What all connections of a worker share.
+pub(crate) struct Shared<B> {
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) tick: Tick,
+    pub(crate) send: send::Pool<B>,
+    pub(crate) keep: keep::Pool,
+    pub(crate) reassembly: reassembly::Pool,
+    pub(crate) wheel: Wheel,
+    /// Connections for the next flush to look at; each at most once, so the list never grows.
+    pub(crate) ready: Vec<u32>,
+    /// Connections whose application waits for the send pool; each at most once.
+    pub(crate) waiting: VecDeque<u32>,
+    /// Challenge ACKs (RFC 5961 §7).
+    pub(crate) challenges: Budget,
+    /// Resets for segments without a connection.
+    pub(crate) resets: Budget,
+    pub(crate) counters: Counters,
+    pub(crate) drops: Drops,
+}
+
+/// A limit per second, for answers that a stranger can provoke.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Budget {
+    per_second: u32,
+    left: u32,
+    until: Tick,
+}
+
+impl Budget {
+    pub(crate) fn new(per_second: u32) -> Budget {
+        Budget { per_second, left: 0, until: Tick::NEVER }
+    }
+
+    /// Takes one; `false` if this second's are used up.
+    pub(crate) fn take(&mut self, now: Tick) -> bool {
+        if self.until == Tick::NEVER || self.until.is_due(now) {
+            (self.left, self.until) = (self.per_second, now.plus(1000));
+        }
+        let allowed = self.left > 0;
+        self.left -= u32::from(allowed);
+        allowed
+    }
+}
+
+impl<B: send::Blob> Shared<B> {
+    /// Puts a connection on the list for the next flush.
+    #[inline]
+    pub(crate) fn make_ready(&mut self, hot: &mut Hot, id: u32) {
+        if !hot.marks.has(Marks::READY) {
+            hot.marks.set(Marks::READY);
+            self.ready.push(id);
+        }
+    }
+
+    /// Counts a connection that is over.
+    pub(crate) fn count_closed(&mut self, how: Closed) {
+        let counters = &mut self.counters;
+        let counter = match how {
+            Closed::Finished => &mut counters.closed_finished,
+            Closed::ResetByPeer => &mut counters.closed_reset_by_peer,
+            Closed::TimedOut => &mut counters.closed_timed_out,
+            Closed::Refused => &mut counters.closed_refused,
+            Closed::Aborted => &mut counters.closed_aborted,
+        };
+        *counter += 1;
+    }
+
+    /// Counts a dropped segment.
+    pub(crate) fn drop(&mut self, reason: DropReason) {
+        self.drops.note(reason);
+    }
+}

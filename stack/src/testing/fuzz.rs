@@ -1,0 +1,440 @@
+//! Entry points for fuzzing: bytes decide what happens, and whatever they are, what a stack promises must hold.
+//!
+//! [`frames`] plays a stranger: frames of any content, some of them well-formed segments for connections in different
+//! states. [`operations`] plays two applications and the link between them. Both panic where a promise is broken, so
+//! that a fuzzer, a property test and a committed input can all run them.
+
+use super::Forged;
+use super::echo::{stream_byte, stream_bytes};
+use super::link::Quality;
+use super::pair::{PORT, Pair, config};
+use crate::application::{Application, Closed, Opened};
+use crate::send::Reply;
+use crate::seq::Seq;
+use crate::stack::Stack;
+use crate::wire::{self, ChecksumPolicy, Flags, Incoming, Options, Packet};
+use crate::{Census, Config, Duration, Instant, Limits, Transmit};
+use std::collections::BTreeMap;
+
+/// Bytes taken one by one; zero when there are none left.
+struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn word(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        let (front, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        front
+    }
+
+    /// A distance, small more often than not.
+    fn distance(&mut self) -> u32 {
+        let word = self.word();
+        match word >> 14 {
+            0 => u32::from(word & 0x3f),
+            1 => u32::from(word & 0x3f).wrapping_neg(),
+            2 => u32::from(word & 0x3fff) * 8,
+            _ => u32::from(word) << 16,
+        }
+    }
+}
+
+/// Times short enough for a run to come to its end.
+fn hasty(host: u8, limits: Limits) -> Config {
+    Config {
+        send_timeout_ms: 4000,
+        close_timeout_ms: 3000,
+        time_wait_ms: 2000,
+        keep_alive_ms: 5000,
+        keep_alive_interval_ms: 500,
+        keep_alive_probes: 3,
+        syn_retries: 3,
+        ..config(host, limits)
+    }
+}
+
+/// An application that a stranger steers by what it sends.
+#[derive(Default)]
+struct Steered;
+
+impl Application for Steered {
+    type Blob = &'static [u8];
+    type Conn = bool;
+
+    fn opened(&mut self, is_open: &mut bool, _: Opened, _: &mut Reply<'_, &'static [u8]>) {
+        assert!(!std::mem::replace(is_open, true), "opened once");
+    }
+
+    fn received(&mut self, is_open: &mut bool, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
+        assert!(*is_open && !bytes.is_empty(), "only an open connection is offered input");
+        match bytes[0] % 8 {
+            0 => reply.close(),
+            1 => reply.abort(),
+            2 => return 0,
+            3 => reply.set_timeout(Some(Duration::from_millis(u64::from(bytes[0])))),
+            4 => return bytes.len() / 2,
+            5 if reply.has_room() => reply.share(&[7; 3000], 0..3000),
+            _ if reply.has_room() => reply.copy(&bytes[..bytes.len().min(1000)]),
+            _ => return 0,
+        }
+        bytes.len()
+    }
+
+    fn overfull(&mut self, _: &mut bool, _: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.close();
+    }
+
+    fn timeout(&mut self, _: &mut bool, reply: &mut Reply<'_, &'static [u8]>) {
+        reply.copy(b"late");
+    }
+
+    fn closed(&mut self, is_open: &mut bool, _: Closed) {
+        assert!(*is_open, "closed once, and only if opened");
+    }
+}
+
+/// Where a connection stands, as the stranger knows from what it was sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    seq: u32,
+    ack: u32,
+    timestamp: Option<u32>,
+}
+
+/// Takes what the stack sends: each frame must be right.
+#[derive(Default)]
+struct Judge {
+    standings: BTreeMap<u16, Standing>,
+}
+
+impl Transmit for Judge {
+    fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let mut frame = vec![0xee; 1518];
+        let len = write(&mut frame);
+        let parts = [&frame[..len]];
+        match wire::parse(Packet(&parts), ChecksumPolicy::Verify) {
+            Ok(Incoming::Tcp(segment)) => {
+                // Read from the other side: what is local there is the stranger's.
+                let standing = Standing {
+                    seq: segment.ack.0,
+                    ack: (segment.seq + segment.len()).0,
+                    timestamp: segment.options.timestamps.map(|(value, _)| value),
+                };
+                self.standings.insert(segment.local_port, standing);
+            }
+            Ok(Incoming::Arp(..)) => {}
+            Ok(Incoming::Icmp(_, _, body)) => {
+                let sum = wire::checksum::Sum::default().add_bytes(body);
+                assert!(sum.is_valid(), "an ICMP message with a wrong checksum");
+            }
+            Err(reason) => panic!("the stack sent a frame that is dropped for {reason:?}"),
+        }
+        true
+    }
+}
+
+const LIMITS: Limits = Limits {
+    connections: 12,
+    half_open: 4,
+    time_wait: 3,
+    send_entries: 40,
+    send_chunks: 24,
+    keep_small: 3,
+    keep_large: 1,
+    reassembly_blocks: 6,
+};
+
+/// The stack under fire.
+struct Target {
+    stack: Stack<Steered>,
+    app: Steered,
+    out: Judge,
+    now: Instant,
+    last: Vec<u8>,
+}
+
+impl Target {
+    /// A listening stack with connections in different states on ports 1000 to 1007, one half-open on 1008.
+    fn new() -> Target {
+        let now = Instant::from_millis(1000);
+        let mut stack = Stack::new(hasty(2, LIMITS), now);
+        stack.listen(PORT);
+        let mut target = Target { stack, app: Steered, out: Judge::default(), now, last: Vec::new() };
+        for port in 1000..1008 {
+            let options = Options {
+                mss: Some(1000),
+                window_scale: (port % 2 == 0).then_some(2),
+                sack_permitted: port % 3 == 0,
+                timestamps: (port % 4 == 1).then_some((5, 0)),
+                ..Options::default()
+            };
+            target.receive(Forged { options, ..Forged::syn(port, 77) }.frame(&[]));
+            // What it does then: nothing, closes, keeps, answers with more than a window, closes at the peer's wish.
+            let text: &[u8] = [&b""[..], &[0], &[2, 2], &[5], &[6; 40]][usize::from(port) % 5];
+            let flags = if port > 1005 { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
+            let segment = target.next_segment(port, flags);
+            target.receive(Forged { window: 3000, ..segment }.frame(text));
+        }
+        target.receive(Forged::syn(1008, 77).frame(&[]));
+        target
+    }
+
+    /// The segment that would come next on this port.
+    fn next_segment(&self, port: u16, flags: Flags) -> Forged {
+        let standing = self.out.standings.get(&port).copied().unwrap_or_default();
+        let timestamps = (port % 4 == 1).then(|| (6, standing.timestamp.unwrap_or(0)));
+        let options = Options { timestamps, ..Options::default() };
+        Forged { seq: standing.seq, ack: standing.ack, flags, options, ..Forged::syn(port, 0) }
+    }
+
+    fn receive(&mut self, frame: Vec<u8>) {
+        self.stack.receive(self.now, &[Packet(&[&frame[..]])], &mut self.app, &mut self.out);
+        self.stack.flush(self.now, &mut self.app, &mut self.out);
+        self.last = frame;
+        self.check();
+    }
+
+    fn wait(&mut self, millis: u64) {
+        let until = self.now + Duration::from_millis(millis);
+        for _ in 0..10_000 {
+            let next = self.stack.next_deadline().map_or(until, |after| self.now + after);
+            self.now = next.max(self.now + Duration::from_millis(1)).min(until);
+            self.stack.expire(self.now, &mut self.app, &mut self.out);
+            self.stack.flush(self.now, &mut self.app, &mut self.out);
+            if self.now == until {
+                return self.check();
+            }
+        }
+        panic!("timers fire without end: {:?}", self.stack.counters());
+    }
+
+    fn check(&self) {
+        let Census { connections, half_open, send_entries, send_chunks, kept, reassembly_blocks } =
+            self.stack.census();
+        assert!(connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize);
+        assert!(send_entries <= LIMITS.send_entries as usize && send_chunks <= LIMITS.send_chunks as usize);
+        assert!(kept <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);
+    }
+}
+
+/// Frames of any content and order into a listening stack whose connections are in different states. Everything it
+/// sends is well formed, what it holds is bounded, and with time it lets go of all.
+pub fn frames(data: &[u8]) {
+    let (mut target, mut script) = (Target::new(), Script(data));
+    while !script.0.is_empty() {
+        match script.byte() % 8 {
+            0 => {
+                let len = usize::from(script.byte());
+                target.receive(script.take(len).to_vec());
+            }
+            1 => {
+                let millis = u64::from(script.word());
+                target.wait(millis);
+            }
+            2 => {
+                let (at, mask) = (usize::from(script.word()), script.byte());
+                let mut frame = target.last.clone();
+                if let Some(byte) = frame.get_mut(at % 100) {
+                    *byte ^= mask;
+                }
+                target.receive(frame);
+            }
+            _ => {
+                let frame = segment(&mut script, &target);
+                target.receive(frame);
+            }
+        }
+    }
+    for _ in 0..3 {
+        target.wait(60_000);
+    }
+    let census = target.stack.census();
+    assert_eq!(census, Census::default(), "held for ever: {:?}", target.stack.counters());
+    assert!(target.stack.next_deadline().is_none(), "a timer for nothing");
+}
+
+/// A segment with right checksums for one of the connections, near or far from what it expects.
+fn segment(script: &mut Script<'_>, target: &Target) -> Vec<u8> {
+    let shape = script.byte();
+    let flags = match shape % 8 {
+        0..=3 => Flags::ACK,
+        4 => Flags::ACK.with(Flags::FIN),
+        5 => Flags::RST,
+        6 => Flags::SYN,
+        _ => Flags(script.byte() & 0x3f),
+    };
+    let mut segment = target.next_segment(1000 + u16::from(script.byte() % 10), flags);
+    if shape & 0x08 != 0 {
+        segment.seq = segment.seq.wrapping_add(script.distance());
+    }
+    if shape & 0x10 != 0 {
+        segment.ack = segment.ack.wrapping_add(script.distance());
+    }
+    if shape & 0x20 != 0 {
+        segment.window = script.word();
+    }
+    if shape & 0x40 != 0 {
+        segment.options = options(script);
+    }
+    let text = if shape & 0x80 != 0 { usize::from(script.byte()) * 5 } else { 0 };
+    let first = script.byte();
+    segment.frame(&vec![first; text])
+}
+
+fn options(script: &mut Script<'_>) -> Options {
+    let which = script.byte();
+    let mut options = Options {
+        mss: (which & 1 != 0).then(|| script.word()),
+        window_scale: (which & 2 != 0).then(|| script.byte()),
+        sack_permitted: which & 4 != 0,
+        timestamps: (which & 8 != 0).then(|| (script.distance(), script.distance())),
+        ..Options::default()
+    };
+    if which & 0x10 != 0 {
+        options.sack[0] = (Seq(script.distance()), Seq(script.distance()));
+        options.sack_count = 1;
+    }
+    options
+}
+
+/// An application that does what it is told, and checks what it reads.
+#[derive(Default)]
+struct Told {
+    closed: u64,
+    /// What opens from now on closes at once.
+    winds_up: bool,
+}
+
+#[derive(Default)]
+struct ToldConn {
+    sent: u64,
+    received: u64,
+    leaves: bool,
+}
+
+impl Application for Told {
+    type Blob = &'static [u8];
+    type Conn = ToldConn;
+
+    fn opened(&mut self, _: &mut ToldConn, _: Opened, reply: &mut Reply<'_, &'static [u8]>) {
+        if self.winds_up {
+            reply.close();
+        }
+    }
+
+    fn received(&mut self, conn: &mut ToldConn, bytes: &[u8], _: &mut Reply<'_, &'static [u8]>) -> usize {
+        let n = if conn.leaves { bytes.len() / 2 } else { bytes.len() };
+        for &byte in &bytes[..n] {
+            assert_eq!(byte, stream_byte(conn.received), "the stream at {}", conn.received);
+            conn.received += 1;
+        }
+        n
+    }
+
+    fn overfull(&mut self, _: &mut ToldConn, _: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.close();
+    }
+
+    fn timeout(&mut self, _: &mut ToldConn, reply: &mut Reply<'_, &'static [u8]>) {
+        reply.close();
+    }
+
+    fn closed(&mut self, _: &mut ToldConn, _: Closed) {
+        self.closed += 1;
+    }
+}
+
+fn tell(script: &mut Script<'_>, conn: &mut ToldConn, reply: &mut Reply<'_, &'static [u8]>) {
+    match script.byte() % 8 {
+        0 => reply.close(),
+        1 => reply.abort(),
+        2 => conn.leaves = !conn.leaves,
+        3 => reply.set_timeout(Some(Duration::from_millis(u64::from(script.word())))),
+        _ => {
+            let len = u64::from(script.word()) % 4000;
+            let end = conn.sent + len;
+            while conn.sent < end && reply.has_room() {
+                let n = (end - conn.sent).min(1000);
+                reply.copy(&stream_bytes(conn.sent, n as usize));
+                conn.sent += n;
+            }
+        }
+    }
+}
+
+/// What two applications do and what a link does to their frames. Every byte read is the right one, every connection
+/// ends, and nothing stays held.
+pub fn operations(data: &[u8]) {
+    let limits = Limits { connections: 6, ..LIMITS };
+    let mut pair = Pair::new(hasty(1, LIMITS), hasty(2, limits), Quality::default(), 1, Told::default);
+    let mut script = Script(data);
+    while !script.0.is_empty() {
+        let action = script.byte();
+        match action % 8 {
+            0 => {
+                let _ = pair.try_connect(40_000 + u16::from(script.byte() % 8));
+            }
+            1 => {
+                let quality = Quality {
+                    loss: u32::from(script.byte()) * 4,
+                    duplicate: u32::from(script.byte()),
+                    reorder: u32::from(script.byte()) * 2,
+                    corrupt: u32::from(script.byte()) / 4,
+                    delay: Duration::from_micros(u64::from(script.word())),
+                    queue: usize::from(script.byte() / 8),
+                };
+                let link = if action & 8 == 0 { &mut pair.client.out } else { &mut pair.server.out };
+                link.quality = quality;
+            }
+            2 | 3 => {
+                for _ in 0..=script.byte() % 64 {
+                    pair.step();
+                }
+            }
+            _ => {
+                let side = if action & 8 == 0 { &mut pair.client } else { &mut pair.server };
+                let open: Vec<(u16, u16)> = side.stack.open_ports().collect();
+                let which = usize::from(script.byte());
+                if let Some(&(local, remote)) = open.get(which % open.len().max(1)) {
+                    let found = side.stack.inspect(local, remote).expect("its ports were just listed");
+                    side.stack.with(found.id, |conn, reply| tell(&mut script, conn, reply));
+                }
+                side.flush(pair.now);
+            }
+        }
+    }
+    wind_up(&mut pair);
+}
+
+/// The link is good again and both sides close: all must come to an end.
+fn wind_up(pair: &mut Pair<Told>) {
+    for side in [&mut pair.client, &mut pair.server] {
+        side.out.quality = Quality::default();
+        side.app.winds_up = true;
+        let open: Vec<(u16, u16)> = side.stack.open_ports().collect();
+        for (local, remote) in open {
+            let found = side.stack.inspect(local, remote).expect("its ports were just listed");
+            side.stack.with(found.id, |_, reply| reply.close());
+        }
+        side.flush(pair.now);
+    }
+    let is_over = pair.run_until(100_000, |pair| {
+        [&pair.client, &pair.server]
+            .iter()
+            .all(|side| side.stack.census() == Census::default() && side.stack.next_deadline().is_none())
+    });
+    for side in [&pair.client, &pair.server] {
+        let (counters, _) = side.stack.counters();
+        assert!(is_over, "held for ever: {:?} {counters:?}", side.stack.census());
+        assert_eq!(side.app.closed, counters.active_opens + counters.passive_opens);
+    }
+}

@@ -1,0 +1,289 @@
+//! Connections that end in every way, over links that do what they like: closes from either side and from both,
+//! aborts, peers that vanish, pools of a few entries. Whatever happens, no byte is wrong, each connection ends once,
+//! within its time, and nothing stays held.
+//!
+//! `SIMOOM_SEED=17` repeats one run; `SIMOOM_RUNS=100000` does many.
+
+use simoom_stack::testing::echo::{stream_byte, stream_bytes};
+use simoom_stack::testing::pair::{Side, config};
+use simoom_stack::testing::{Pair, Quality, Random, seeds};
+use simoom_stack::{Application, Census, Closed, Config, Duration, Limits, Opened, Reply};
+
+/// When an end closes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Closes {
+    /// Once it has sent everything.
+    #[default]
+    Sent,
+    /// At the first byte it reads.
+    Heard,
+    /// As soon as the connection is open.
+    Opened,
+    /// When its deadline passes, if the peer has not closed before.
+    Deadline,
+    /// It resets instead, once it has sent everything.
+    Aborts,
+    /// It resets at the first byte it reads.
+    AbortsHeard,
+}
+
+/// An application whose connections behave as chance says.
+struct Player {
+    random: Random,
+    most: u64,
+    opened: u64,
+    closed: Vec<Closed>,
+}
+
+#[derive(Debug, Default)]
+struct PlayerConn {
+    closes: Closes,
+    to_send: u64,
+    sent: u64,
+    received: u64,
+    /// Times more that it leaves a part of its input.
+    leaves: u8,
+    /// `opened` came, or will not, and `closed` has not.
+    is_open: bool,
+}
+
+impl Player {
+    fn new(seed: u64, most: u64) -> Player {
+        Player { random: Random::new(seed), most, opened: 0, closed: Vec::new() }
+    }
+
+    fn send(&self, conn: &mut PlayerConn, reply: &mut Reply<'_, &'static [u8]>) {
+        while conn.sent < conn.to_send && reply.has_room() {
+            let n = (conn.to_send - conn.sent).min(900);
+            reply.copy(&stream_bytes(conn.sent, n as usize));
+            conn.sent += n;
+        }
+        match conn.closes {
+            Closes::Sent if conn.sent == conn.to_send => reply.close(),
+            Closes::Aborts if conn.sent == conn.to_send => reply.abort(),
+            _ => {}
+        }
+    }
+}
+
+impl Application for Player {
+    type Blob = &'static [u8];
+    type Conn = PlayerConn;
+
+    fn opened(&mut self, conn: &mut PlayerConn, _: Opened, reply: &mut Reply<'_, &'static [u8]>) {
+        assert!(!std::mem::replace(&mut conn.is_open, true), "opened twice");
+        self.opened += 1;
+        conn.closes = [
+            Closes::Sent,
+            Closes::Sent,
+            Closes::Heard,
+            Closes::Opened,
+            Closes::Deadline,
+            Closes::Deadline,
+            Closes::Aborts,
+            Closes::AbortsHeard,
+        ][self.random.below(8) as usize];
+        conn.to_send = self.random.below(self.most + 1);
+        conn.leaves = self.random.below(4) as u8;
+        reply.set_timeout(Some(Duration::from_millis(1000 + self.random.below(4000))));
+        self.send(conn, reply);
+        if conn.closes == Closes::Opened {
+            reply.close();
+        }
+    }
+
+    fn received(&mut self, conn: &mut PlayerConn, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
+        assert!(conn.is_open && !bytes.is_empty());
+        let mut n = bytes.len();
+        if conn.leaves > 0 && self.random.chance(300) {
+            conn.leaves -= 1;
+            n = self.random.below(n as u64) as usize;
+        }
+        for &byte in &bytes[..n] {
+            assert_eq!(byte, stream_byte(conn.received), "the stream at {}", conn.received);
+            conn.received += 1;
+        }
+        match conn.closes {
+            Closes::Heard => reply.close(),
+            Closes::AbortsHeard => reply.abort(),
+            _ => {}
+        }
+        n
+    }
+
+    fn overfull(&mut self, _: &mut PlayerConn, _: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.close();
+    }
+
+    fn resumed(&mut self, conn: &mut PlayerConn, reply: &mut Reply<'_, &'static [u8]>) {
+        self.send(conn, reply);
+    }
+
+    fn timeout(&mut self, _: &mut PlayerConn, reply: &mut Reply<'_, &'static [u8]>) {
+        reply.close();
+    }
+
+    fn closed(&mut self, _: &mut PlayerConn, how: Closed) {
+        self.closed.push(how);
+    }
+}
+
+/// Times short enough for a run to be.
+fn hasty(host: u8, limits: Limits) -> Config {
+    Config {
+        send_timeout_ms: 4000,
+        close_timeout_ms: 3000,
+        time_wait_ms: 2000,
+        keep_alive_ms: 5000,
+        keep_alive_interval_ms: 500,
+        keep_alive_probes: 3,
+        syn_retries: 3,
+        ..config(host, limits)
+    }
+}
+
+fn quality(seed: u64) -> Quality {
+    let mut random = Random::new(seed ^ 0xabcd);
+    let mut rate = |most| if random.chance(400) { random.below(most) as u32 } else { 0 };
+    Quality {
+        loss: rate(150),
+        duplicate: rate(100),
+        reorder: rate(200),
+        corrupt: rate(40),
+        delay: Duration::from_micros([20, 1000, 40_000][(seed % 3) as usize]),
+        queue: 0,
+    }
+}
+
+fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
+    let mut apps = [Player::new(seed ^ 1, most), Player::new(seed ^ 2, most)].into_iter();
+    let app = std::cell::RefCell::new(&mut apps);
+    let app = || app.borrow_mut().next().expect("a pair has two sides");
+    Pair::new(hasty(1, client), hasty(2, server), quality(seed), seed, app)
+}
+
+/// Runs until nothing ever happens again; then nothing may be held.
+fn play_out(pair: &mut Pair<Player>, seed: u64) {
+    let over = pair.run_until(300_000, |pair| {
+        let is_over =
+            |side: &Side<Player>| side.stack.census() == Census::default() && side.stack.next_deadline().is_none();
+        is_over(&pair.client) && is_over(&pair.server) && pair.client.out.next_arrival().is_none()
+    });
+    for side in [&pair.client, &pair.server] {
+        assert!(over, "seed {seed}: held for ever: {:?} {:?}", side.stack.census(), side.stack.counters());
+        let (counters, _) = side.stack.counters();
+        let ended = counters.closed_finished
+            + counters.closed_reset_by_peer
+            + counters.closed_timed_out
+            + counters.closed_refused
+            + counters.closed_aborted;
+        assert_eq!(ended, counters.active_opens + counters.passive_opens, "seed {seed}");
+        assert_eq!(side.app.closed.len() as u64, ended, "seed {seed}: the application heard of each end");
+        assert_eq!(counters.answer_overflow, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn every_way_to_end() {
+    for seed in seeds(3000) {
+        let limits = Limits::for_connections(64);
+        let mut pair = pair(limits, limits, 6000, seed);
+        for port in 0..1 + seed % 4 {
+            pair.connect(40_000 + port as u16);
+        }
+        play_out(&mut pair, seed);
+    }
+}
+
+/// From some moment on nothing arrives any more: half-open clients, streams cut off, closes unanswered.
+#[test]
+fn peers_that_vanish() {
+    for seed in seeds(1000) {
+        let limits = Limits::for_connections(64);
+        let mut pair = pair(limits, limits, 40_000, seed);
+        for port in 0..3 {
+            pair.connect(40_000 + port);
+        }
+        for _ in 0..seed % 60 {
+            pair.step();
+        }
+        pair.client.out.quality.loss = 1000;
+        if seed % 2 == 0 {
+            pair.server.out.quality.loss = 1000;
+        }
+        play_out(&mut pair, seed);
+    }
+}
+
+/// Everything runs out: blocks, half-open entries, TIME-WAIT, ranges, chunks, buffers.
+#[test]
+fn tiny_pools() {
+    let tiny = Limits {
+        connections: 6,
+        half_open: 3,
+        time_wait: 2,
+        send_entries: 14,
+        send_chunks: 8,
+        keep_small: 2,
+        keep_large: 1,
+        reassembly_blocks: 3,
+    };
+    let mut exhausted = simoom_stack::drop::Drops::default();
+    for seed in seeds(800) {
+        let mut pair = pair(Limits::for_connections(64), tiny, 8000, seed);
+        for port in 0..12 {
+            pair.connect(40_000 + port);
+            for _ in 0..seed % 5 {
+                pair.step();
+            }
+        }
+        play_out(&mut pair, seed);
+        let (_, drops) = pair.server.stack.counters();
+        exhausted.drop_connections_full += drops.drop_connections_full;
+        exhausted.drop_half_open_full += drops.drop_half_open_full;
+        exhausted.drop_no_receive_buffer += drops.drop_no_receive_buffer;
+        exhausted.drop_reassembly_full += drops.drop_reassembly_full;
+    }
+    // A single run may be spared; many are not.
+    if seeds(800) == (0..800) {
+        let counts = [
+            exhausted.drop_connections_full,
+            exhausted.drop_half_open_full,
+            exhausted.drop_no_receive_buffer,
+            exhausted.drop_reassembly_full,
+        ];
+        assert!(counts.iter().all(|&count| count > 0), "{exhausted:?}");
+    }
+}
+
+/// Connections one after the other over the same few ports: TIME-WAIT is met, reused and evicted.
+#[test]
+fn the_same_ports_again_and_again() {
+    for seed in seeds(200) {
+        let limits = Limits { time_wait: 3, ..Limits::for_connections(64) };
+        let mut pair = pair(Limits::for_connections(64), limits, 2000, seed);
+        let mut random = Random::new(seed);
+        for _ in 0..30 {
+            let port = 40_000 + random.below(4) as u16;
+            if pair.client.stack.inspect(port, 80).is_none() {
+                let _ = pair.try_connect(port);
+            }
+            for _ in 0..random.below(40) {
+                pair.step();
+            }
+        }
+        play_out(&mut pair, seed);
+    }
+}
+
+#[test]
+fn several_hundred_connections_behave_as_they_like() {
+    for seed in seeds(3) {
+        let limits = Limits::for_connections(300);
+        let mut pair = pair(limits, limits, 5000, seed);
+        for port in 0..300 {
+            pair.connect(10_000 + port);
+        }
+        play_out(&mut pair, seed);
+    }
+}
