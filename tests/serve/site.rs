@@ -173,12 +173,11 @@ impl Site {
         text
     }
 
-    /// One counter of each worker that has it.
+    /// One counter, or gauge, of each worker that has it.
     pub fn counters(&self, name: &str) -> Vec<(String, u64)> {
-        let suffix = if name == "connections_open" { "" } else { "_total" };
-        let prefix = format!("simoom_{name}{suffix}{{worker=\"");
+        let prefixes = ["_total", ""].map(|suffix| format!("simoom_{name}{suffix}{{worker=\""));
         let metrics = self.metrics();
-        let lines = metrics.lines().filter_map(|line| line.strip_prefix(&prefix));
+        let lines = metrics.lines().filter_map(|line| prefixes.iter().find_map(|prefix| line.strip_prefix(prefix)));
         let found: Vec<(String, u64)> = lines
             .map(|line| {
                 let (worker, value) = line.split_once("\"} ").unwrap();
