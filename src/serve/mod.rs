@@ -7,7 +7,7 @@
 
 mod kernel;
 mod plan;
-mod signals;
+pub(crate) mod signals;
 mod xdp;
 
 use crate::admin::Admin;

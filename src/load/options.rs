@@ -1,0 +1,131 @@
+//! The flags of `simoom load`, and the checked plan that they make.
+
+use super::client::Plan;
+use super::course::Extent;
+use crate::config::LogOptions;
+use crate::config::values;
+use crate::error::{Error, Result};
+use clap::Args;
+use std::time::Duration;
+
+/// How long is measured unless the flags say.
+const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+/// How long is warmed up before a run of a certain duration.
+const WARM_UP_DEFAULT: Duration = Duration::from_secs(1);
+/// Requests that may be sent on a connection at once.
+const PIPELINE_MAX: u16 = 256;
+
+/// The flags of `load`.
+#[derive(Args, Clone, Debug)]
+pub struct LoadOptions {
+    /// What to request: http://HOST[:PORT]/PATH
+    #[arg(value_name = "URL")]
+    pub url: String,
+
+    /// Keep so many connections open
+    #[arg(long, value_name = "N", value_parser = values::connections, default_value = "50", help_heading = "Load")]
+    pub connections: u32,
+
+    /// Let at most so many connections wait for an answer at once [default: all]
+    ///
+    /// The next request goes to the connection that has rested longest, so that all are used in turn.
+    #[arg(long, value_name = "M", value_parser = values::connections, help_heading = "Load")]
+    pub in_flight: Option<u32>,
+
+    /// Send so many requests at once on a connection
+    #[arg(long, value_name = "D", value_parser = pipeline, default_value = "1", help_heading = "Load")]
+    pub pipeline: u16,
+
+    /// Open a connection for each request
+    ///
+    /// --connections then says how many of them are under way at once. Latencies include the opening.
+    #[arg(long, help_heading = "Load")]
+    pub connection_per_request: bool,
+
+    /// Measure for this long [default: 10s, or until --requests are answered]
+    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Extent (500ms, 30s, 5m)")]
+    pub duration: Option<Duration>,
+
+    /// Measure so many requests
+    #[arg(long, value_name = "R", value_parser = requests, help_heading = "Extent (500ms, 30s, 5m)")]
+    pub requests: Option<u64>,
+
+    /// Send for this long before anything is counted [default: 1s, or 0 with --requests]
+    ///
+    /// It begins when all connections are open. Errors count from the first connection on.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Extent (500ms, 30s, 5m)")]
+    pub warm_up: Option<Duration>,
+
+    /// Give an answer up that takes longer than this
+    #[arg(
+        long, value_name = "TIME", value_parser = values::timeout, default_value = "10s",
+        help_heading = "Extent (500ms, 30s, 5m)"
+    )]
+    pub timeout: Duration,
+
+    /// Compare the content of every answer with the first one's
+    ///
+    /// Status and length are always checked: from 200 to 299, and that of the first answer.
+    #[arg(long, help_heading = "Checks and output")]
+    pub verify: bool,
+
+    /// Write the result as JSON instead of text
+    #[arg(long, help_heading = "Checks and output")]
+    pub json: bool,
+
+    /// The log.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+fn pipeline(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(depth) if (1..=PIPELINE_MAX).contains(&depth) => Ok(depth),
+        _ => Err(format!("not a number from 1 to {PIPELINE_MAX}")),
+    }
+}
+
+fn requests(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(count) if count >= 1 => Ok(count),
+        _ => Err("not a number from 1 up".to_owned()),
+    }
+}
+
+impl LoadOptions {
+    /// Checks that the flags go together, and fills in the defaults.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let LoadOptions { connections, in_flight, pipeline, .. } = *self;
+        if let Some(in_flight) = in_flight.filter(|in_flight| *in_flight > connections) {
+            return Err(Error::usage(format!("--in-flight {in_flight}: at most --connections, {connections}")));
+        }
+        if self.connection_per_request {
+            if let Some(in_flight) = in_flight {
+                return Err(Error::usage(format!(
+                    "--in-flight {in_flight}: means nothing with --connection-per-request; --connections says how \
+                     many are under way"
+                )));
+            }
+            if pipeline > 1 {
+                return Err(Error::usage(format!(
+                    "--pipeline {pipeline}: means nothing with --connection-per-request"
+                )));
+            }
+        }
+        let timed = self.duration.or(self.requests.is_none().then_some(DURATION_DEFAULT));
+        let warm_up = if self.requests.is_some() { Duration::ZERO } else { WARM_UP_DEFAULT };
+        Ok(Plan {
+            connections,
+            in_flight: in_flight.unwrap_or(connections),
+            pipeline,
+            connection_per_request: self.connection_per_request,
+            verify: self.verify,
+            timeout: self.timeout,
+            extent: Extent {
+                duration: timed,
+                requests: self.requests,
+                warm_up: self.warm_up.unwrap_or(warm_up),
+            },
+        })
+    }
+}
