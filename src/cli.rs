@@ -89,7 +89,9 @@ Examples:
   simoom load http://198.18.0.1:8080/ --connections 10000 --in-flight 512 --verify --json
       10,000 connections used in turn, 512 requests under way; content compared; for a program to read
   simoom load http://198.18.0.1:8080/ --connection-per-request --requests 100000
-      a connection for each of 100,000 requests";
+      a connection for each of 100,000 requests
+  simoom load http://198.18.0.1:8080/ --interface c0 --source 198.18.64.1/24 --core 1
+      over AF_XDP with Simoom's own TCP, from addresses of its own, on core 1";
 
 const PROBE_EXAMPLES: &str = "\
 Examples:

@@ -68,7 +68,7 @@ enum Stage {
 }
 
 /// What the client keeps for a connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Conn {
     slot: u32,
     /// Requests sent whose answers are not there.
@@ -196,7 +196,10 @@ impl Client {
     /// The transport cannot open this connection just now.
     pub(crate) fn postpone(&mut self, slot: u32) {
         self.opening -= 1;
-        self.in_flight -= u32::from(self.plan.connection_per_request);
+        if self.plan.connection_per_request {
+            self.in_flight -= 1;
+            self.course.give_back(1);
+        }
         self.unopened.push_front(slot);
     }
 

@@ -28,11 +28,17 @@ enum Phase {
     /// Connections are opened; those that are open send already, for servers close idle ones.
     Opening,
     /// All are open.
-    WarmUp { until_us: u64 },
+    WarmUp {
+        until_us: u64,
+    },
     /// What was sent uncounted is answered first, so that exactly the requests asked for are counted.
     Emptying,
-    Measuring { from_us: u64 },
-    Over { took_us: u64 },
+    Measuring {
+        from_us: u64,
+    },
+    Over {
+        took_us: u64,
+    },
 }
 
 /// The phases of a run.
@@ -89,6 +95,11 @@ impl Course {
         let granted = if self.sends() { wanted.min(self.budget) } else { 0 };
         self.budget -= granted;
         granted
+    }
+
+    /// So many requests that were taken are not sent after all.
+    pub(crate) fn give_back(&mut self, requests: u64) {
+        self.budget += requests;
     }
 
     /// Whether requests may be sent.

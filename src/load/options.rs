@@ -2,8 +2,9 @@
 
 use super::client::Plan;
 use super::course::Extent;
-use crate::config::LogOptions;
-use crate::config::values;
+use super::sources::Source;
+use super::xdp::From;
+use crate::config::{LogOptions, XdpMode, values};
 use crate::error::{Error, Result};
 use clap::Args;
 use std::time::Duration;
@@ -63,6 +64,28 @@ pub struct LoadOptions {
     )]
     pub timeout: Duration,
 
+    /// Send over AF_XDP from this network interface, with Simoom's own TCP [default: kernel sockets]
+    ///
+    /// The target must be on the interface's own network. All receive queues are taken, by one thread that spins.
+    /// Needs --source, and root or the capabilities that `simoom probe` names.
+    #[arg(long, value_name = "IF", value_parser = values::interface, help_heading = "Where from")]
+    pub interface: Option<String>,
+
+    /// Send from these addresses, which nobody else may have
+    ///
+    /// Of 198.18.64.1/24, as many from 198.18.64.1 on are used as the connections need, one for each 50,000, and up to
+    /// 16 with --connection-per-request. Simoom answers ARP for them; the kernel must not have them.
+    #[arg(long, value_name = "ADDR[/PREFIX]", value_parser = Source::parse, help_heading = "Where from")]
+    pub source: Option<Source>,
+
+    /// How to bind to the interface's queues [default: auto]
+    #[arg(long, value_name = "MODE", value_enum, help_heading = "Where from")]
+    pub xdp_mode: Option<XdpMode>,
+
+    /// Keep to this core [default: wherever the kernel puts it]
+    #[arg(long, value_name = "CORE", value_parser = core, help_heading = "Where from")]
+    pub core: Option<usize>,
+
     /// Compare the content of every answer with the first one's
     ///
     /// Status and length are always checked: from 200 to 299, and that of the first answer.
@@ -76,6 +99,10 @@ pub struct LoadOptions {
     /// The log.
     #[command(flatten)]
     pub log: LogOptions,
+}
+
+fn core(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "not a core's number; write 0 or 1".to_owned())
 }
 
 fn pipeline(text: &str) -> Result<u16, String> {
@@ -93,6 +120,24 @@ fn requests(text: &str) -> Result<u64, String> {
 }
 
 impl LoadOptions {
+    /// Where to send from over AF_XDP; `None` for kernel sockets.
+    pub(crate) fn from(&self) -> Result<Option<From<'_>>> {
+        let Some(interface) = self.interface.as_deref() else {
+            let without = |flag| Err(Error::usage(format!("{flag}: means nothing without --interface")));
+            return match (self.source, self.xdp_mode) {
+                (Some(_), _) => without("--source"),
+                (_, Some(_)) => without("--xdp-mode"),
+                (None, None) => Ok(None),
+            };
+        };
+        let source = self.source.ok_or_else(|| {
+            Error::usage(format!(
+                "--interface {interface}: --source is missing: addresses that nobody has, such as 198.18.64.1/24"
+            ))
+        })?;
+        Ok(Some(From { interface, source, mode: self.xdp_mode.unwrap_or_default() }))
+    }
+
     /// Checks that the flags go together, and fills in the defaults.
     pub(crate) fn plan(&self) -> Result<Plan> {
         let LoadOptions { connections, in_flight, pipeline, .. } = *self;
@@ -121,11 +166,7 @@ impl LoadOptions {
             connection_per_request: self.connection_per_request,
             verify: self.verify,
             timeout: self.timeout,
-            extent: Extent {
-                duration: timed,
-                requests: self.requests,
-                warm_up: self.warm_up.unwrap_or(warm_up),
-            },
+            extent: Extent { duration: timed, requests: self.requests, warm_up: self.warm_up.unwrap_or(warm_up) },
         })
     }
 }

@@ -156,7 +156,10 @@ mod tests {
         }
         let report = report(tally);
         let text = report.to_string();
-        assert!(text.contains("responses     4, 8/s") && text.contains("content       2.0 KiB, 4.0 KiB/s"), "{text}");
+        assert!(
+            text.contains("responses     4, 8/s") && text.contains("content       2.0 KiB, 4.0 KiB/s"),
+            "{text}"
+        );
         assert!(text.contains("p50 20 µs") && text.contains("errors        none"), "{text}");
         let json = report.json();
         assert_eq!((&json["responses_per_second"], &json["latency_us"]["p50"]), (&8.0.into(), &20.into()));

@@ -8,7 +8,7 @@
 mod kernel;
 mod plan;
 pub(crate) mod signals;
-mod xdp;
+pub(crate) mod xdp;
 
 use crate::admin::Admin;
 use crate::app::content::Content;
