@@ -336,6 +336,13 @@ impl Client {
         reply.abort();
     }
 
+    /// From `at` on, `bytes` are more than was asked for.
+    fn surplus(&mut self, conn: &mut Conn, bytes: &[u8], at: usize, reply: &mut Reply<'_, Text>) -> usize {
+        let detail = format!("{} bytes more than were asked for", bytes.len() - at);
+        self.fail(conn, Fault::Surplus, detail, reply);
+        bytes.len()
+    }
+
     fn forget_outstanding(&mut self, conn: &mut Conn) {
         self.in_flight -= u32::from(conn.outstanding > 0);
         conn.outstanding = 0;
@@ -425,19 +432,16 @@ impl Application for Client {
                 if conn.came < conn.length {
                     return at;
                 }
+                if conn.outstanding == 1 && at < bytes.len() {
+                    return self.surplus(conn, bytes, at, reply);
+                }
                 self.answered(conn);
             }
             if at == bytes.len() {
                 break;
             }
             if conn.outstanding == 0 {
-                let left = bytes.len() - at;
-                let detail = format!("{left} bytes more than were asked for");
-                if at > 0 {
-                    self.in_flight -= 1;
-                }
-                self.fail(conn, Fault::Surplus, detail, reply);
-                return bytes.len();
+                return self.surplus(conn, bytes, at, reply);
             }
             match self.heads.read(&bytes[at..]) {
                 Read::Whole(len, head) => {

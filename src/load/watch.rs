@@ -33,6 +33,9 @@ impl Watch {
         if now_us < self.look_at_us {
             return;
         }
+        if self.look_at_us == 0 {
+            self.shown_us = now_us;
+        }
         self.look_at_us = now_us + LOOK_US;
         if self.signals.try_recv().is_ok() {
             client.end();
@@ -55,7 +58,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.terminal && self.shown_us > 0 {
+        if self.terminal {
             let _ = write!(stderr(), "\r\x1b[K");
         }
     }

@@ -13,7 +13,7 @@ use crate::config::XdpMode;
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
 use crate::metrics::{Count, Sheet};
-use crate::serve::xdp::{mode, secret, suit_device};
+use crate::serve::xdp::{mode, suit_device};
 use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
 use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, Link, LocalAddress};
@@ -135,6 +135,17 @@ fn stack_config(plan: &Plan, facts: &netns::Interface, addresses: &[Ipv4Addr], d
     stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
     stack.close_timeout_ms = 5_000;
     Ok(stack)
+}
+
+/// A secret that lasts as long as the machine is up. One run after another then numbers its connections as a single
+/// machine would, ever upwards, and so a server that still has a run's last connections in TIME_WAIT knows those of the
+/// next for new ones (RFC 6191). Nobody is kept from guessing it: a load generator talks to nobody but its target.
+fn secret() -> Result<[u64; 4]> {
+    let file = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read(file).map_err(|error| Error::because(format!("reading {file}"), error))?;
+    let word =
+        |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| text.get(8 * at + byte).copied().unwrap_or(1)));
+    Ok(std::array::from_fn(word))
 }
 
 /// What the client wants, carried out on the stack.

@@ -214,7 +214,7 @@ fn stack_config(
 }
 
 /// A fresh secret for a stack.
-pub(crate) fn secret() -> Result<[u64; 4]> {
+fn secret() -> Result<[u64; 4]> {
     let mut secret = [0; 32];
     rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Error::because("asking the kernel for random numbers", error))?;

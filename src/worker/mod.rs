@@ -103,7 +103,9 @@ impl<A: Hosted> Worker<A> {
     pub fn new(parts: Parts<A>) -> Worker<A> {
         let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll } = parts;
         stack.reports_strays = handover.has_others();
-        let mut stack = Stack::new(stack, Instant::ZERO);
+        let clock = Clock::since_boot();
+        let now_us = clock.now_us();
+        let mut stack = Stack::new(stack, Instant::from_micros(now_us as i64));
         for port in ports {
             stack.listen(port);
         }
@@ -114,8 +116,8 @@ impl<A: Hosted> Worker<A> {
             frames: Vec::with_capacity(4 * af_xdp::BURST),
             handover,
             mailbox,
-            clock: Clock::new(),
-            now_us: 0,
+            clock,
+            now_us,
             idle: Idle::new(busy_poll),
             drain: None,
             publisher: Publisher::new(sheet),
