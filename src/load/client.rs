@@ -2,7 +2,8 @@
 //!
 //! A connection is named by its *slot*, 0 to `connections` - 1, for the whole run; when it ends, the slot is opened
 //! again. In the closed loop at most `in_flight` connections wait for an answer at once, and the next request goes to
-//! the connection that has rested longest, so that all of them are used in turn. The transport asks, each time
+//! the connection that has rested longest, so that all of them are used in turn. While they are being opened, each
+//! sends one request and rests. The transport asks, each time
 //! round: [`Client::turn`]; [`Client::next_to_open`] until there is none; [`Client::next_to_send`] until there is
 //! none, each followed by [`Client::send`]; and calls the [`Application`] for what comes.
 
@@ -104,8 +105,10 @@ pub(crate) struct Client {
     draft: Vec<u8>,
     now_us: u64,
     course: Course,
-    /// Slots whose connections rest, the longest first. `listed` tells which are in it, for a connection may end and
-    /// be opened again meanwhile.
+    /// Slots whose connections have not sent anything yet.
+    fresh: VecDeque<u32>,
+    /// Slots whose connections rest, the longest first. `listed` tells which are in one of the two, for a connection
+    /// may end and be opened again meanwhile.
     resting: VecDeque<u32>,
     listed: Vec<bool>,
     unopened: VecDeque<u32>,
@@ -132,6 +135,7 @@ impl Client {
             draft: Vec::new(),
             now_us: 0,
             course: Course::new(plan.extent),
+            fresh: VecDeque::with_capacity(OPENING_MAX as usize),
             resting: VecDeque::with_capacity(plan.connections as usize),
             listed: vec![false; plan.connections as usize],
             unopened: (0..plan.connections).collect(),
@@ -209,7 +213,11 @@ impl Client {
         if !self.may_send() {
             return None;
         }
-        let slot = self.resting.pop_front()?;
+        let slot = match self.fresh.pop_front() {
+            Some(slot) => slot,
+            None if self.course.is_opening() => return None,
+            None => self.resting.pop_front()?,
+        };
         self.listed[slot as usize] = false;
         Some(slot)
     }
@@ -357,7 +365,7 @@ impl Client {
             conn.stage = Stage::Ending;
         } else if self.plan.connection_per_request || self.course.is_over() {
             reply.close();
-        } else if self.resting.is_empty() && self.may_send() {
+        } else if self.resting.is_empty() && self.may_send() && !self.course.is_opening() {
             // Its turn has come again.
             self.send(conn, reply);
         } else {
@@ -418,8 +426,8 @@ impl Application for Client {
         conn.stage = Stage::Open;
         if conn.outstanding > 0 {
             self.write(conn.outstanding, reply);
-        } else {
-            self.rest(conn);
+        } else if !std::mem::replace(&mut self.listed[conn.slot as usize], true) {
+            self.fresh.push_back(conn.slot);
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct Progress {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Connections are opened; those that are open send already, for servers close idle ones.
+    /// Connections are opened, and send one request each, for servers close those that never do.
     Opening,
     /// All are open.
     WarmUp {
@@ -111,6 +111,12 @@ impl Course {
     /// Whether connections may still be opened for later requests.
     pub(crate) fn opens(&self) -> bool {
         !self.is_over() && self.budget > 0
+    }
+
+    /// Whether connections are still opened for the first time.
+    #[inline]
+    pub(crate) fn is_opening(&self) -> bool {
+        self.phase == Phase::Opening
     }
 
     /// Whether answers count.

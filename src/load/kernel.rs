@@ -169,7 +169,7 @@ impl Kernel {
             if !usable(&self.sessions[slot]) {
                 continue;
             }
-            if self.call(slot, |client, conn, reply| client.send(conn, reply)) == Some(false) {
+            if self.call(slot, Client::send) == Some(false) {
                 return;
             }
         }
@@ -305,7 +305,7 @@ impl Kernel {
                 // The server does not close its side.
                 self.end(slot, Closed::Finished);
             } else {
-                self.call(slot, |client, conn, reply| client.timeout(conn, reply));
+                self.call(slot, Client::timeout);
             }
         }
     }

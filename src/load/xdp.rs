@@ -8,7 +8,7 @@ use super::client::{Client, Conn, Plan};
 use super::neighbour;
 use super::sources::{Source, Sources};
 use super::watch::Watch;
-use crate::af_xdp::{Claim, Device, OpenOptions};
+use crate::af_xdp::{Claim, Device, OpenOptions, RingSizes};
 use crate::config::XdpMode;
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
@@ -23,8 +23,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 const TRIES: u32 = 64;
 /// SYNs to one that does not answer: with the waits between them, seven seconds.
 const SYN_RETRIES: u8 = 2;
+/// With thousands of connections the next request on one, which carries the acknowledgement of the last answer, may be
+/// a while in coming. Other clients wait from 40 to 200 ms; a server sends again after 200.
+const DELAYED_ACK_MS: u32 = 100;
 /// At the end connections are closed in order for at most this long; what is left then is reset.
-const CLOSING_US: u64 = 1_000_000;
+const CLOSING_US: u64 = 5_000_000;
+/// So many at once, as few as are opened at once.
+const CLOSING_AT_ONCE: usize = 128;
 
 /// Where to send from.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +69,7 @@ pub(super) fn run(
     check_addresses(&addresses, &facts, target.ip())?;
     check_memory(plan.connections)?;
     let peer = neighbour::resolve(interface, target.ip())?;
-    let options = OpenOptions { mode: mode(from.mode), busy_poll: true, ..OpenOptions::new(interface) };
+    let options = open_options(from);
     let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let cannot_start = |error| Error::because("starting a worker", error);
     let (orders, mailbox) = control::mailbox().map_err(cannot_start)?;
@@ -90,10 +95,21 @@ pub(super) fn run(
         sources: Sources::new(&addresses),
         target,
         link: Link { mac: peer, ..Link::default() },
-        closing_until_us: None,
+        closing: None,
     };
     let client = Worker::new(parts).run_with(|hand| driver.turn(hand, watch)).map_err(cannot)?;
     Ok(Sent { client, transport, counts: sheet.read() })
+}
+
+/// Deeper rings than a server has: a generator that is held up for a moment must not lose what its server answered.
+fn open_options(from: &From<'_>) -> OpenOptions {
+    OpenOptions {
+        mode: mode(from.mode),
+        busy_poll: true,
+        frames_per_queue: 16_384,
+        rings: RingSizes { fill: 4096, rx: 4096, tx: 4096, completion: 4096 },
+        ..OpenOptions::new(from.interface)
+    }
 }
 
 /// The source addresses must be nobody else's.
@@ -132,6 +148,7 @@ fn stack_config(plan: &Plan, facts: &netns::Interface, addresses: &[Ipv4Addr], d
     let mut stack = Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections));
     suit_device(&mut stack, facts, device);
     stack.syn_retries = SYN_RETRIES;
+    stack.delayed_ack_ms = DELAYED_ACK_MS;
     stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
     stack.close_timeout_ms = 5_000;
     Ok(stack)
@@ -155,7 +172,18 @@ struct Driver {
     sources: Sources,
     target: SocketAddr,
     link: Link,
-    closing_until_us: Option<u64>,
+    closing: Option<Closing>,
+}
+
+/// The end of a run, while it is carried out.
+struct Closing {
+    until_us: u64,
+    /// The next slot to look at.
+    next: usize,
+    /// Connections whose closing was begun.
+    begun: usize,
+    /// Connections that there were.
+    open: usize,
 }
 
 impl Driver {
@@ -168,7 +196,7 @@ impl Driver {
             return self.close_all(&mut hand);
         }
         while let Some(conn) = hand.app.next_to_open() {
-            if !self.connect(&mut hand, conn) {
+            if !self.connect(&mut hand, &conn) {
                 break;
             }
         }
@@ -176,20 +204,28 @@ impl Driver {
         true
     }
 
-    /// Closes what is open, in order; says whether to go on waiting for that.
+    /// Closes what is open, in order and not faster than the server takes it; says whether to go on with that.
     fn close_all(&mut self, hand: &mut Hand<'_, Client>) -> bool {
-        let until_us = match self.closing_until_us {
-            Some(until_us) => until_us,
-            None => {
-                hand.stack.close_idle(|_| true);
-                *self.closing_until_us.insert(hand.now_us + CLOSING_US)
+        let Driver { connections, closing, .. } = self;
+        let open = hand.stack.connections();
+        let closing =
+            closing.get_or_insert(Closing { until_us: hand.now_us + CLOSING_US, next: 0, begun: 0, open });
+        let gone = closing.open - open;
+        while closing.begun < gone + CLOSING_AT_ONCE
+            && let Some(connection) = connections.get(closing.next)
+        {
+            closing.next += 1;
+            if let Some(id) = connection
+                && hand.stack.with(*id, |_, reply| reply.close()).is_some()
+            {
+                closing.begun += 1;
             }
-        };
-        hand.stack.connections() > 0 && hand.now_us < until_us
+        }
+        open > 0 && hand.now_us < closing.until_us
     }
 
     /// Begins to open a connection; says whether another may be tried in this turn.
-    fn connect(&mut self, hand: &mut Hand<'_, Client>, conn: Conn) -> bool {
+    fn connect(&mut self, hand: &mut Hand<'_, Client>, conn: &Conn) -> bool {
         let slot = conn.slot();
         for _ in 0..TRIES {
             let (local, local_port) = self.sources.next();
