@@ -6,6 +6,7 @@
 use crate::config::complaint::Complaint;
 use crate::config::{self, LogLevel, LogOptions, Serve, ServeOptions};
 use crate::error::{Error, Result};
+use crate::load::{self, LoadOptions};
 use crate::{demo, log, probe, serve};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -31,6 +32,7 @@ Begin with one of these:
   simoom probe              what this machine and its network interfaces can do
   simoom serve              serve a page on http://127.0.0.1:8080/
   simoom serve --help       all about serving
+  simoom load URL           send requests to a server, check and time the answers
 
 Exit codes: 0 it went well, 1 it failed, 2 it was asked for wrongly.";
 
@@ -44,6 +46,13 @@ enum Command {
     /// SIGTERM or Ctrl-C stops it: open answers may finish.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Box<ServeOptions>),
+
+    /// Send requests to an HTTP server as fast as it answers; check and time every answer
+    ///
+    /// A closed loop: each connection that has its answer sends the next request. Status and length of every answer
+    /// are checked; anything that is not as it should be is counted by its kind and makes the exit code 1.
+    #[command(after_help = LOAD_EXAMPLES)]
+    Load(Box<LoadOptions>),
 
     /// Tell what this machine and its network interfaces can do
     ///
@@ -73,6 +82,17 @@ Examples:
       flags from a file; those on the command line win
 
 Run `simoom probe` first to see what an interface offers.";
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  simoom load http://127.0.0.1:8080/
+      50 connections for 10 seconds, through kernel sockets
+  simoom load http://198.18.0.1:8080/ --connections 10000 --in-flight 512 --verify --json
+      10,000 connections used in turn, 512 requests under way; content compared; for a program to read
+  simoom load http://198.18.0.1:8080/ --connection-per-request --requests 100000
+      a connection for each of 100,000 requests
+  simoom load http://198.18.0.1:8080/ --interface c0 --source 198.18.64.1/24 --core 1
+      over AF_XDP with Simoom's own TCP, from addresses of its own, on core 1";
 
 const PROBE_EXAMPLES: &str = "\
 Examples:
@@ -122,6 +142,11 @@ fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
             let config = Serve::from_matches(matches, environment, &config::usable_cores()?)?;
             log::init(config.log);
             serve::run(&config)
+        }
+        Command::Load(options) => {
+            let level = options.log.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
+            log::init(LogOptions { log_level: level, ..options.log.clone() }.into());
+            load::run(&options)
         }
         Command::Probe(options) => probe::run(options.interface.as_deref(), options.json),
         Command::Demo(options) => {

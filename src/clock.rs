@@ -19,6 +19,15 @@ impl Clock {
         Clock { start: Instant::now(), next_second_ms: 0 }
     }
 
+    /// A clock that started with the machine: what a later process reads is never less than what an earlier one did, so
+    /// initial sequence numbers (RFC 6528) and timestamps (RFC 7323) made from it do not go back.
+    pub(crate) fn since_boot() -> Clock {
+        let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let uptime = Duration::new(uptime.tv_sec.unsigned_abs(), uptime.tv_nsec as u32);
+        let now = Instant::now();
+        Clock { start: now.checked_sub(uptime).unwrap_or(now), next_second_ms: 0 }
+    }
+
     /// Milliseconds since the start, rounded down.
     pub(crate) fn now_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
@@ -64,6 +73,13 @@ mod tests {
         assert!((1..=1000).contains(&ends_ms));
         assert_eq!(clock.new_second(ends_ms - 1), None);
         assert!(clock.new_second(ends_ms).is_some());
+    }
+
+    #[test]
+    fn a_clock_since_boot_goes_on_from_one_to_the_next() {
+        let earlier = Clock::since_boot().now_us();
+        let next = Clock::since_boot().now_us();
+        assert!(earlier > Clock::new().now_us() && next + 1 >= earlier, "{earlier}, {next}");
     }
 
     #[test]

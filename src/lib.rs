@@ -12,6 +12,7 @@ pub mod error;
 pub mod hosted;
 pub mod kernel;
 pub mod limits;
+pub mod load;
 pub mod log;
 pub mod metrics;
 pub mod netns;

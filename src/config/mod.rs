@@ -6,7 +6,7 @@
 pub(crate) mod complaint;
 mod file;
 mod options;
-mod values;
+pub(crate) mod values;
 
 pub use options::{LogOptions, ServeOptions};
 pub use values::{

@@ -113,7 +113,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
 }
 
 /// Reads an interface's name.
-pub(super) fn interface(text: &str) -> Result<String, String> {
+pub(crate) fn interface(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > INTERFACE_NAME_MAX_BYTES {
         return Err(format!("an interface's name has 1 to {INTERFACE_NAME_MAX_BYTES} bytes"));
     }
@@ -124,7 +124,7 @@ pub(super) fn interface(text: &str) -> Result<String, String> {
 }
 
 /// Reads a list of cores and ranges of cores: `0-3`, `0,2`, `0-1,4-5`.
-pub(super) fn cores(text: &str) -> Result<Cores, String> {
+pub(crate) fn cores(text: &str) -> Result<Cores, String> {
     let number = |text: &str| match text.trim().parse::<usize>() {
         Ok(core) if core < CORES_MAX => Ok(core),
         Ok(core) => Err(format!("core {core}: cores are numbered up to {}", CORES_MAX - 1)),
@@ -147,7 +147,7 @@ pub(super) fn cores(text: &str) -> Result<Cores, String> {
 }
 
 /// Reads a number of connections.
-pub(super) fn connections(text: &str) -> Result<u32, String> {
+pub(crate) fn connections(text: &str) -> Result<u32, String> {
     match text.parse::<u128>() {
         Ok(0) => Err("at least 1".to_owned()),
         Ok(count) if count <= u128::from(CONNECTIONS_MAX) => Ok(count as u32),
@@ -180,7 +180,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Reads a time that is not zero: see [`duration`].
-pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if time < Duration::from_millis(1) => Err("at least 1ms".to_owned()),
         time => Ok(time),
@@ -188,7 +188,7 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a time: `30` (seconds), `2.5s`, `500ms`, `5m`, `1h`; at most [`TIMEOUT_MAX`].
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let malformed = || "not a time; write 30s, 500ms or 5m".to_owned();
     let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let unit_ms = match &text[digits..] {

@@ -69,6 +69,31 @@ pub fn add_neighbour(interface: &str, address: IpAddr, mac: [u8; 6]) -> io::Resu
         .map_err(|error| explain(&error, &format!("adding {address} to the neighbours of {interface}")))
 }
 
+/// The hardware address at which the kernel reaches `address` on the interface, if it knows it now.
+pub fn neighbour(interface: &str, address: IpAddr) -> io::Result<Option<[u8; 6]>> {
+    let mut message = NeighbourMessage::default();
+    message.header.ifindex = index_of(interface)?;
+    message.header.family = family(address);
+    let destination = match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    };
+    message.attributes = vec![NeighbourAttribute::Destination(destination)];
+    let reply = match exchange(RouteNetlinkMessage::GetNeighbour(message), 0) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        reply => reply.map_err(|error| explain(&error, &format!("looking for {address} on {interface}")))?,
+    };
+    let body = NetlinkBuffer::new_checked(&reply).map_err(io::Error::other)?.payload();
+    let known = NeighbourMessage::parse(body).map_err(io::Error::other)?;
+    if matches!(known.header.state, NeighbourState::Incomplete | NeighbourState::Failed) {
+        return Ok(None);
+    }
+    Ok(known.attributes.into_iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(mac) => mac.try_into().ok(),
+        _ => None,
+    }))
+}
+
 /// Makes a veth pair: `name` in the calling thread's namespace, `peer_name` in `peer_namespace`.
 pub(super) fn add_veth(name: &str, peer_name: &str, peer_namespace: BorrowedFd<'_>, queues: u32) -> io::Result<()> {
     let end = |name: &str| {

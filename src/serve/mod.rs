@@ -7,8 +7,8 @@
 
 mod kernel;
 mod plan;
-mod signals;
-mod xdp;
+pub(crate) mod signals;
+pub(crate) mod xdp;
 
 use crate::admin::Admin;
 use crate::af_xdp::Mode;

@@ -196,7 +196,7 @@ fn check_sleepable(queues: usize, workers: usize) -> Result<()> {
     Err(Error::usage(format!("--cores: {queues} queues on {}; at most {most} a core", count(workers, "core"))))
 }
 
-fn mode(mode: XdpMode) -> Option<Mode> {
+pub(crate) fn mode(mode: XdpMode) -> Option<Mode> {
     match mode {
         XdpMode::Auto => None,
         XdpMode::ZeroCopy => Some(Mode::ZeroCopy),
@@ -213,22 +213,31 @@ fn stack_config(
     device: &Device,
     workers: u32,
 ) -> Result<Config> {
-    let mut secret = [0; 32];
-    rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Error::because("asking the kernel for random numbers", error))?;
-    let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| secret[8 * at + byte]));
     let addresses = served
         .iter()
         .map(|served| LocalAddress { address: Address::from(served.address), dedicated: served.dedicated })
         .collect();
     let limits = plan::stack_limits(config.connections, workers);
-    let mut stack = Config::new(facts.mac, addresses, [word(0), word(1), word(2), word(3)], limits);
-    stack.mtu = stack_mtu(facts.mtu_bytes, device.umem().chunk_bytes(), &stack);
+    let mut stack = Config::new(facts.mac, addresses, secret()?, limits);
     stack.send_timeout_ms = config.timeouts.send.as_millis().clamp(1, 1 << 30) as u32;
+    suit_device(&mut stack, facts, device);
+    Ok(stack)
+}
+
+/// A fresh secret for a stack.
+fn secret() -> Result<[u64; 4]> {
+    let mut secret = [0; 32];
+    rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::because("asking the kernel for random numbers", error))?;
+    Ok(std::array::from_fn(|at| u64::from_ne_bytes(std::array::from_fn(|byte| secret[8 * at + byte]))))
+}
+
+/// Sets what depends on the device: how long packets may be, and which checksums are taken.
+pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
+    stack.mtu = stack_mtu(facts.mtu_bytes, device.umem().chunk_bytes(), stack);
     if device.driver() == "veth" {
         stack.checksums = ChecksumPolicy::AcceptPartial;
     }
-    Ok(stack)
 }
 
 /// The interface's MTU, as far as a chunk holds a frame of it.

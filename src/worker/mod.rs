@@ -25,7 +25,7 @@ use crate::metrics::{Publisher, Sheet};
 use handover::Handover;
 use idle::Idle;
 pub use idle::MAX_QUEUES;
-use outbound::Outbound;
+pub use outbound::Outbound;
 use simoom_stack::{Config, Instant, Stack};
 use std::io;
 use std::sync::Arc;
@@ -70,6 +70,20 @@ pub struct Worker<A: Hosted> {
     publisher: Publisher,
 }
 
+/// What a worker lends to whoever acts of its own accord.
+pub struct Hand<'a, A: Hosted> {
+    /// The time of this turn, in microseconds since the worker began.
+    pub now_us: u64,
+    /// The same, for the stack.
+    pub now: Instant,
+    /// The stack.
+    pub stack: &'a mut Stack<A>,
+    /// The application.
+    pub app: &'a mut A,
+    /// What the stack transmits through.
+    pub outbound: &'a mut Outbound,
+}
+
 /// An order to drain that is being carried out.
 #[derive(Clone, Copy)]
 struct Drain {
@@ -89,7 +103,9 @@ impl<A: Hosted> Worker<A> {
     pub fn new(parts: Parts<A>) -> Worker<A> {
         let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll } = parts;
         stack.reports_strays = handover.has_others();
-        let mut stack = Stack::new(stack, Instant::ZERO);
+        let clock = Clock::since_boot();
+        let now_us = clock.now_us();
+        let mut stack = Stack::new(stack, Instant::from_micros(now_us as i64));
         for port in ports {
             stack.listen(port);
         }
@@ -100,8 +116,8 @@ impl<A: Hosted> Worker<A> {
             frames: Vec::with_capacity(4 * af_xdp::BURST),
             handover,
             mailbox,
-            clock: Clock::new(),
-            now_us: 0,
+            clock,
+            now_us,
             idle: Idle::new(busy_poll),
             drain: None,
             publisher: Publisher::new(sheet),
@@ -109,9 +125,20 @@ impl<A: Hosted> Worker<A> {
     }
 
     /// Serves until an order to drain has been carried out, or the device is gone.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(self) -> io::Result<()> {
+        self.run_with(|_| true).map(drop)
+    }
+
+    /// As [`Worker::run`], but at the start of each turn `act` is lent what is needed to act of its own accord, as a
+    /// client does. Ends when `act` says no, too. Returns the application.
+    pub fn run_with(mut self, mut act: impl FnMut(Hand<'_, A>) -> bool) -> io::Result<A> {
         self.tick();
         while self.control() == Turn::GoOn {
+            let (now_us, now) = (self.now_us, self.now());
+            let Worker { stack, app, outbound, .. } = &mut self;
+            if !act(Hand { now_us, now, stack, app, outbound }) {
+                break;
+            }
             let taken = self.receive() + self.take_handed_over();
             let now = self.now();
             let timers = self.stack.expire(now, &mut self.app, &mut self.outbound);
@@ -130,7 +157,7 @@ impl<A: Hosted> Worker<A> {
         self.stack.abort_all(&mut self.app, &mut self.outbound);
         self.outbound.flush().map_err(io::Error::other)?;
         self.publish();
-        Ok(())
+        Ok(self.app)
     }
 
     fn now(&self) -> Instant {

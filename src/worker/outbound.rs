@@ -6,7 +6,7 @@ use simoom_stack::Transmit;
 use std::sync::Arc;
 
 /// A worker's queues and frames.
-pub(super) struct Outbound {
+pub struct Outbound {
     queues: Vec<Queue>,
     pool: FramePool,
     umem: Arc<Umem>,

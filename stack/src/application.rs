@@ -17,7 +17,8 @@ pub trait Application {
     /// so it should be small (at most 64 bytes).
     type Conn: Default;
 
-    /// A connection is established. `conn` is fresh; set its first deadline here.
+    /// A connection is established. `conn` is fresh, or what [`crate::Stack::connect_with`] was given; set its first
+    /// deadline here.
     fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>);
 
     /// Reads `bytes`, the stream's next, and returns how many are consumed (at most `bytes.len()`).

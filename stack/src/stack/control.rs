@@ -52,6 +52,18 @@ pub enum ConnectError {
 impl<A: Application> Stack<A> {
     /// Begins an active open (RFC 9293 §3.10.1); [`Application::opened`] or [`Application::closed`] follows.
     pub fn connect<T: Transmit>(&mut self, now: Instant, to: &Connect, tx: &mut T) -> Result<ConnId, ConnectError> {
+        self.connect_with(now, to, A::Conn::default(), tx)
+    }
+
+    /// As [`Stack::connect`], with the application's state for the connection: a client whose attempt is refused
+    /// finds in it which one that was.
+    pub fn connect_with<T: Transmit>(
+        &mut self,
+        now: Instant,
+        to: &Connect,
+        conn: A::Conn,
+        tx: &mut T,
+    ) -> Result<ConnId, ConnectError> {
         self.set_clock(now);
         if !self.shared.config.addresses.iter().any(|local| local.address == to.local) {
             return Err(ConnectError::NotOurs);
@@ -84,7 +96,9 @@ impl<A: Application> Stack<A> {
         self.free.pop();
         self.demux.insert(hash, Owner::Connection(id));
         self.shared.counters.active_opens += 1;
-        self.tcbs[id as usize].arm(id, &mut self.shared);
+        let tcb = &mut self.tcbs[id as usize];
+        tcb.conn = conn;
+        tcb.arm(id, &mut self.shared);
         Ok(ConnId(id))
     }
 

@@ -1,0 +1,198 @@
+//! The course of a run: open, warm up, measure, end. In come the time and how far the connections are; out goes
+//! whether requests may be sent and whether answers count. Knows nothing of how anything is sent.
+
+use std::time::Duration;
+
+/// How long, or how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Measure for at most this long.
+    pub(crate) duration: Option<Duration>,
+    /// Measure at most so many requests.
+    pub(crate) requests: Option<u64>,
+    /// Before that, with all connections open, send for this long without counting.
+    pub(crate) warm_up: Duration,
+}
+
+/// Where the connections are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// The first answer is there and was good, and each connection was opened or found that it cannot be.
+    pub(crate) ready: bool,
+    /// Requests, or batches of them, that wait for an answer.
+    pub(crate) in_flight: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Connections are opened, and send one request each, for servers close those that never do.
+    Opening,
+    /// All are open.
+    WarmUp {
+        until_us: u64,
+    },
+    /// What was sent uncounted is answered first, so that exactly the requests asked for are counted.
+    Emptying,
+    Measuring {
+        from_us: u64,
+    },
+    Over {
+        took_us: u64,
+    },
+}
+
+/// The phases of a run.
+#[derive(Debug)]
+pub(crate) struct Course {
+    extent: Extent,
+    phase: Phase,
+    /// Requests that may still be sent.
+    budget: u64,
+}
+
+impl Course {
+    pub(crate) fn new(extent: Extent) -> Course {
+        Course { extent, phase: Phase::Opening, budget: u64::MAX }
+    }
+
+    /// Goes on to the next phase when it is time.
+    pub(crate) fn step(&mut self, now_us: u64, progress: Progress) {
+        match self.phase {
+            Phase::Opening if progress.ready => {
+                self.phase = Phase::WarmUp { until_us: now_us + micros(self.extent.warm_up) };
+            }
+            Phase::WarmUp { until_us } if now_us >= until_us => match self.extent.requests {
+                Some(_) => self.phase = Phase::Emptying,
+                None => self.phase = Phase::Measuring { from_us: now_us },
+            },
+            Phase::Emptying if progress.in_flight == 0 => {
+                self.budget = self.extent.requests.unwrap_or(u64::MAX);
+                self.phase = Phase::Measuring { from_us: now_us };
+            }
+            Phase::Measuring { from_us } => {
+                let took_us = now_us - from_us;
+                let late = self.extent.duration.is_some_and(|duration| took_us >= micros(duration));
+                if late || (self.budget == 0 && progress.in_flight == 0) {
+                    self.phase = Phase::Over { took_us };
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the run now: it was interrupted, or there is no sense in going on.
+    pub(crate) fn end(&mut self, now_us: u64) {
+        self.phase = match self.phase {
+            Phase::Measuring { from_us } => Phase::Over { took_us: now_us - from_us },
+            over @ Phase::Over { .. } => over,
+            _ => Phase::Over { took_us: 0 },
+        };
+    }
+
+    /// How many of `wanted` requests may be sent now; they are then taken to be sent.
+    #[inline]
+    pub(crate) fn take(&mut self, wanted: u64) -> u64 {
+        let granted = if self.sends() { wanted.min(self.budget) } else { 0 };
+        self.budget -= granted;
+        granted
+    }
+
+    /// So many requests that were taken are not sent after all.
+    pub(crate) fn give_back(&mut self, requests: u64) {
+        self.budget += requests;
+    }
+
+    /// Whether requests may be sent.
+    #[inline]
+    pub(crate) fn sends(&self) -> bool {
+        !matches!(self.phase, Phase::Emptying | Phase::Over { .. }) && self.budget > 0
+    }
+
+    /// Whether connections may still be opened for later requests.
+    pub(crate) fn opens(&self) -> bool {
+        !self.is_over() && self.budget > 0
+    }
+
+    /// Whether connections are still opened for the first time.
+    #[inline]
+    pub(crate) fn is_opening(&self) -> bool {
+        self.phase == Phase::Opening
+    }
+
+    /// Whether answers count.
+    #[inline]
+    pub(crate) fn measures(&self) -> bool {
+        matches!(self.phase, Phase::Measuring { .. })
+    }
+
+    /// Whether the run is over.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over { .. })
+    }
+
+    /// How long was measured, so far or in all.
+    pub(crate) fn measured(&self, now_us: u64) -> Duration {
+        Duration::from_micros(match self.phase {
+            Phase::Measuring { from_us } => now_us - from_us,
+            Phase::Over { took_us } => took_us,
+            _ => 0,
+        })
+    }
+
+    /// The phase in a word.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.phase {
+            Phase::Opening => "opening",
+            Phase::WarmUp { .. } | Phase::Emptying => "warming up",
+            Phase::Measuring { .. } => "measuring",
+            Phase::Over { .. } => "over",
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUSY: Progress = Progress { ready: true, in_flight: 3 };
+    const EMPTY: Progress = Progress { ready: true, in_flight: 0 };
+
+    #[test]
+    fn a_timed_run_opens_warms_up_measures_and_ends() {
+        let (duration, warm_up) = (Some(Duration::from_micros(100)), Duration::from_micros(10));
+        let mut course = Course::new(Extent { duration, requests: None, warm_up });
+        course.step(5, Progress { ready: false, in_flight: 1 });
+        assert!(course.sends() && !course.measures() && course.name() == "opening");
+        course.step(7, BUSY);
+        course.step(16, BUSY);
+        assert!(!course.measures() && course.sends());
+        course.step(17, BUSY);
+        assert!(course.measures() && course.take(8) == 8);
+        course.step(116, EMPTY);
+        assert!(!course.is_over(), "an empty moment is not the end");
+        course.step(120, BUSY);
+        assert!(course.is_over() && course.take(1) == 0 && !course.opens());
+        assert_eq!(course.measured(500), Duration::from_micros(103));
+    }
+
+    #[test]
+    fn a_counted_run_counts_exactly_what_was_asked_for() {
+        let mut course = Course::new(Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO });
+        assert_eq!(course.take(8), 8);
+        course.step(1, BUSY);
+        course.step(1, BUSY);
+        assert!(!course.sends() && course.opens(), "what was sent before is answered first");
+        course.step(2, EMPTY);
+        assert!(course.measures());
+        assert_eq!((course.take(3), course.take(3), course.take(3)), (3, 2, 0));
+        course.step(3, BUSY);
+        assert!(!course.is_over());
+        course.step(9, EMPTY);
+        assert_eq!((course.is_over(), course.measured(50)), (true, Duration::from_micros(7)));
+    }
+}

@@ -1,0 +1,340 @@
+//! Sending through ordinary kernel sockets: one thread, one epoll, as little as possible around the client.
+//!
+//! In comes a [`Client`] and where it goes, out goes the client when its run is over. Readiness is edge-triggered: a
+//! socket is read until it has no more, and written until it takes no more.
+
+use super::client::{Client, Conn, Plan, Text};
+use super::watch::Watch;
+use crate::error::{Error, Result};
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
+use simoom_stack::{Application, Closed, Opened, Reply};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+/// Events that are taken from the kernel at once.
+const EVENTS: usize = 512;
+/// Bytes that are read from a socket at once.
+const READ_BYTES: usize = 256 * 1024;
+/// The loop looks round at least so often.
+const SLEEP_MS: u64 = 5;
+/// How long the loop spins after the last event before it sleeps: to be woken for each answer would cost the server's
+/// core, which sends the wake-up, more than the answer itself.
+const SPIN_US: u64 = 100;
+/// Descriptors of the process besides its connections, with some to spare.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// How often deadlines are looked for.
+const SWEEP_US: u64 = 20_000;
+const NEVER: u64 = u64::MAX;
+
+/// One connection, or the place for it.
+struct Session {
+    socket: Option<OwnedFd>,
+    connected: bool,
+    closing: bool,
+    conn: Conn,
+    queue: Queue,
+    /// The beginning of a head.
+    kept: Vec<u8>,
+    deadline_us: u64,
+}
+
+/// The loop's state.
+struct Kernel {
+    client: Client,
+    target: SocketAddr,
+    epoll: OwnedFd,
+    sessions: Vec<Session>,
+    pool: Pool<Text>,
+    start: Instant,
+    now_us: u64,
+    worked_us: u64,
+    sweep_at_us: u64,
+}
+
+/// Runs the client to its end; `watch` may end it sooner.
+pub(super) fn run(plan: &Plan, request: &[u8], target: SocketAddr, watch: &mut Watch) -> Result<Client> {
+    allow_descriptors(plan.connections)?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| Error::because("epoll", error))?;
+    let session = || Session {
+        socket: None,
+        connected: false,
+        closing: false,
+        conn: Conn::default(),
+        queue: Queue::default(),
+        kept: Vec::new(),
+        deadline_us: NEVER,
+    };
+    // A request on each connection, and as much again: half of a pool is for empty queues.
+    let entries = 2 * plan.connections as usize + usize::from(QUEUE_ENTRIES);
+    let mut kernel = Kernel {
+        client: Client::new(plan.clone(), request),
+        target,
+        epoll,
+        sessions: (0..plan.connections).map(|_| session()).collect(),
+        pool: Pool::new(entries, usize::from(QUEUE_ENTRIES)),
+        start: Instant::now(),
+        now_us: 0,
+        worked_us: 0,
+        sweep_at_us: SWEEP_US,
+    };
+    kernel.go_on(watch)?;
+    Ok(kernel.client)
+}
+
+/// Raises the limit of open files as far as needed.
+fn allow_descriptors(connections: u32) -> Result<()> {
+    let needed = u64::from(connections) + OTHER_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).map_err(|_| {
+        let most = limit.maximum.unwrap_or(0).saturating_sub(OTHER_DESCRIPTORS);
+        Error::usage(format!(
+            "--connections {connections}: at most {most} with this process's limit of open files; raise that \
+             (`ulimit -Hn`), or send with --interface, which needs none"
+        ))
+    })
+}
+
+impl Kernel {
+    fn go_on(&mut self, watch: &mut Watch) -> Result<()> {
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            self.tick();
+            watch.look(self.now_us, &mut self.client);
+            if self.client.course().is_over() {
+                return Ok(());
+            }
+            while let Some(conn) = self.client.next_to_open() {
+                self.connect(conn)?;
+            }
+            self.send_in_turn();
+            self.sweep();
+            events.clear();
+            let spins = self.now_us - self.worked_us < SPIN_US;
+            let timeout = Timespec { tv_sec: 0, tv_nsec: if spins { 0 } else { SLEEP_MS as i64 * 1_000_000 } };
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => self.worked_us = self.now_us,
+                Err(error) => return Err(Error::because("waiting for answers", error)),
+            }
+            for event in &events {
+                // A batch takes milliseconds: each of its answers has its own time.
+                self.tick();
+                self.handle(event.data.u64() as usize, event.flags, &mut buffer);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.now_us = self.start.elapsed().as_micros() as u64;
+        self.client.turn(self.now_us);
+    }
+
+    fn connect(&mut self, conn: Conn) -> Result<()> {
+        let slot = conn.slot() as usize;
+        let target = self.target;
+        let cannot = |error: Errno| Error::failed(format!("connecting to {target}: {}", explain(error)));
+        let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket =
+            rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)).map_err(cannot)?;
+        sockopt::set_tcp_nodelay(&socket, true).map_err(cannot)?;
+        let connected = rustix::net::connect(&socket, &target);
+        let session = &mut self.sessions[slot];
+        (session.conn, session.connected, session.closing) = (conn, false, false);
+        session.deadline_us = NEVER;
+        match connected {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => match ending(error) {
+                Some(how) => {
+                    self.end(slot, how);
+                    return Ok(());
+                }
+                None => return Err(cannot(error)),
+            },
+        }
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(slot as u64), flags).map_err(cannot)?;
+        session.socket = Some(socket);
+        Ok(())
+    }
+
+    fn send_in_turn(&mut self) {
+        while let Some(slot) = self.client.next_to_send() {
+            let slot = slot as usize;
+            let usable = |session: &Session| session.socket.is_some() && session.connected && !session.closing;
+            if !usable(&self.sessions[slot]) {
+                continue;
+            }
+            if self.call(slot, Client::send) == Some(false) {
+                return;
+            }
+        }
+    }
+
+    /// Lets the client act on a connection, and does what it asks for.
+    fn call<R>(
+        &mut self,
+        slot: usize,
+        act: impl FnOnce(&mut Client, &mut Conn, &mut Reply<'_, Text>) -> R,
+    ) -> Option<R> {
+        let session = &mut self.sessions[slot];
+        session.socket.as_ref()?;
+        let mut wishes = Wishes::default();
+        let mut reply = Reply::new(&mut self.pool, &mut session.queue, &mut wishes);
+        let result = act(&mut self.client, &mut session.conn, &mut reply);
+        if let Some(after) = wishes.timeout {
+            session.deadline_us = after.map_or(NEVER, |after| self.now_us + after.total_micros());
+        }
+        if wishes.abort || wishes.overflow {
+            let socket = self.sessions[slot].socket.as_ref()?;
+            // Closing then resets.
+            let _ = sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
+            self.end(slot, Closed::Aborted);
+            return Some(result);
+        }
+        session.closing |= wishes.close;
+        self.write(slot);
+        Some(result)
+    }
+
+    /// Writes what is queued, as far as the socket takes it.
+    fn write(&mut self, slot: usize) {
+        let Session { socket: Some(socket), queue, closing, .. } = &mut self.sessions[slot] else { return };
+        while !queue.is_empty() {
+            let bytes = queue.slices(&self.pool).next().unwrap_or_default();
+            let sent = rustix::net::send(&*socket, bytes, SendFlags::NOSIGNAL);
+            match sent {
+                Ok(sent) => queue.acknowledge(&mut self.pool, sent as u64),
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                // What the server did is found out when the socket is read.
+                Err(_) => return queue.clear(&mut self.pool),
+            }
+        }
+        if *closing {
+            let _ = rustix::net::shutdown(&*socket, Shutdown::Write);
+        }
+    }
+
+    fn handle(&mut self, slot: usize, flags: epoll::EventFlags, buffer: &mut [u8]) {
+        let Some(socket) = &self.sessions[slot].socket else { return };
+        if !self.sessions[slot].connected {
+            match sockopt::socket_error(socket) {
+                Ok(Ok(())) if flags.contains(epoll::EventFlags::OUT) => self.connected(slot),
+                Ok(Ok(())) => return,
+                Ok(Err(error)) | Err(error) => {
+                    return self.end(slot, ending(error).unwrap_or(Closed::TimedOut));
+                }
+            }
+        } else if !self.sessions[slot].queue.is_empty() {
+            self.write(slot);
+        }
+        let peer_done = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        if flags.intersects(epoll::EventFlags::IN | peer_done) {
+            self.read(slot, flags.intersects(peer_done), buffer);
+        }
+    }
+
+    fn connected(&mut self, slot: usize) {
+        self.sessions[slot].connected = true;
+        let opened = Opened { local_port: 0, active: true, token: slot as u32 };
+        self.call(slot, |client, conn, reply| client.opened(conn, opened, reply));
+    }
+
+    /// Reads all that has come; to the end of the stream if that has come too.
+    fn read(&mut self, slot: usize, to_end: bool, buffer: &mut [u8]) {
+        while let Some(socket) = &self.sessions[slot].socket {
+            match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((_, 0)) => return self.end(slot, Closed::Finished),
+                Ok((_, n)) => {
+                    self.offer(slot, &buffer[..n]);
+                    if n < buffer.len() && !to_end {
+                        return;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(error) => return self.end(slot, ending(error).unwrap_or(Closed::ResetByPeer)),
+            }
+        }
+    }
+
+    fn offer(&mut self, slot: usize, bytes: &[u8]) {
+        let session = &mut self.sessions[slot];
+        if session.closing {
+            return;
+        }
+        let mut kept = std::mem::take(&mut session.kept);
+        if kept.is_empty() {
+            let consumed = self.call(slot, |client, conn, reply| client.received(conn, bytes, reply));
+            let left = &bytes[consumed.unwrap_or(bytes.len())..];
+            self.sessions[slot].kept.extend_from_slice(left);
+        } else {
+            kept.extend_from_slice(bytes);
+            let consumed = self.call(slot, |client, conn, reply| client.received(conn, &kept, reply));
+            kept.drain(..consumed.unwrap_or(kept.len()));
+            self.sessions[slot].kept = kept;
+        }
+    }
+
+    /// The connection is over.
+    fn end(&mut self, slot: usize, how: Closed) {
+        let session = &mut self.sessions[slot];
+        session.socket = None;
+        session.queue.clear(&mut self.pool);
+        session.kept.clear();
+        self.client.closed(&mut session.conn, how);
+    }
+
+    /// Tells the client of deadlines that have passed.
+    fn sweep(&mut self) {
+        if self.now_us < self.sweep_at_us {
+            return;
+        }
+        self.sweep_at_us = self.now_us + SWEEP_US;
+        for slot in 0..self.sessions.len() {
+            let session = &mut self.sessions[slot];
+            if session.deadline_us > self.now_us || session.socket.is_none() {
+                continue;
+            }
+            session.deadline_us = NEVER;
+            if session.closing {
+                // The server does not close its side.
+                self.end(slot, Closed::Finished);
+            } else {
+                self.call(slot, Client::timeout);
+            }
+        }
+    }
+}
+
+/// How a connection that this error befell has ended; `None` for what is wrong on this side.
+fn ending(error: Errno) -> Option<Closed> {
+    match error {
+        Errno::CONNREFUSED => Some(Closed::Refused),
+        Errno::CONNRESET | Errno::PIPE => Some(Closed::ResetByPeer),
+        Errno::TIMEDOUT | Errno::HOSTUNREACH => Some(Closed::TimedOut),
+        _ => None,
+    }
+}
+
+fn explain(error: Errno) -> String {
+    match error {
+        Errno::ADDRNOTAVAIL => format!(
+            "{error}: all local ports are in use or in TIME_WAIT; widen net.ipv4.ip_local_port_range, open fewer \
+             connections, or send with --interface and --source"
+        ),
+        Errno::NETUNREACH => format!("{error}: there is no route; see `ip route`"),
+        _ => error.to_string(),
+    }
+}

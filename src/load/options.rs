@@ -1,0 +1,172 @@
+//! The flags of `simoom load`, and the checked plan that they make.
+
+use super::client::Plan;
+use super::course::Extent;
+use super::sources::Source;
+use super::xdp::From;
+use crate::config::{LogOptions, XdpMode, values};
+use crate::error::{Error, Result};
+use clap::Args;
+use std::time::Duration;
+
+/// How long is measured unless the flags say.
+const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+/// How long is warmed up before a run of a certain duration.
+const WARM_UP_DEFAULT: Duration = Duration::from_secs(1);
+/// Requests that may be sent on a connection at once.
+const PIPELINE_MAX: u16 = 256;
+
+/// The flags of `load`.
+#[derive(Args, Clone, Debug)]
+pub struct LoadOptions {
+    /// What to request: http://HOST[:PORT]/PATH
+    #[arg(value_name = "URL")]
+    pub url: String,
+
+    /// Keep so many connections open
+    #[arg(long, value_name = "N", value_parser = values::connections, default_value = "50", help_heading = "Load")]
+    pub connections: u32,
+
+    /// Let at most so many connections wait for an answer at once [default: all]
+    ///
+    /// The next request goes to the connection that has rested longest, so that all are used in turn.
+    #[arg(long, value_name = "M", value_parser = values::connections, help_heading = "Load")]
+    pub in_flight: Option<u32>,
+
+    /// Send so many requests at once on a connection
+    #[arg(long, value_name = "D", value_parser = pipeline, default_value = "1", help_heading = "Load")]
+    pub pipeline: u16,
+
+    /// Open a connection for each request
+    ///
+    /// --connections then says how many of them are under way at once. Latencies include the opening.
+    #[arg(long, help_heading = "Load")]
+    pub connection_per_request: bool,
+
+    /// Measure for this long [default: 10s, or until --requests are answered]
+    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Extent (500ms, 30s, 5m)")]
+    pub duration: Option<Duration>,
+
+    /// Measure so many requests
+    #[arg(long, value_name = "R", value_parser = requests, help_heading = "Extent (500ms, 30s, 5m)")]
+    pub requests: Option<u64>,
+
+    /// Send for this long before anything is counted [default: 1s, or 0 with --requests]
+    ///
+    /// It begins when all connections are open. Errors count from the first connection on.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Extent (500ms, 30s, 5m)")]
+    pub warm_up: Option<Duration>,
+
+    /// Give an answer up that takes longer than this
+    #[arg(
+        long, value_name = "TIME", value_parser = values::timeout, default_value = "10s",
+        help_heading = "Extent (500ms, 30s, 5m)"
+    )]
+    pub timeout: Duration,
+
+    /// Send over AF_XDP from this network interface, with Simoom's own TCP [default: kernel sockets]
+    ///
+    /// The target must be on the interface's own network. All receive queues are taken, by one thread that spins.
+    /// Needs --source, and root or the capabilities that `simoom probe` names.
+    #[arg(long, value_name = "IF", value_parser = values::interface, help_heading = "Where from")]
+    pub interface: Option<String>,
+
+    /// Send from these addresses, which nobody else may have
+    ///
+    /// Of 198.18.64.1/24, as many from 198.18.64.1 on are used as the connections need, one for each 50,000, and up to
+    /// 16 with --connection-per-request. Simoom answers ARP for them; the kernel must not have them.
+    #[arg(long, value_name = "ADDR[/PREFIX]", value_parser = Source::parse, help_heading = "Where from")]
+    pub source: Option<Source>,
+
+    /// How to bind to the interface's queues [default: auto]
+    #[arg(long, value_name = "MODE", value_enum, help_heading = "Where from")]
+    pub xdp_mode: Option<XdpMode>,
+
+    /// Keep to this core [default: wherever the kernel puts it]
+    #[arg(long, value_name = "CORE", value_parser = core, help_heading = "Where from")]
+    pub core: Option<usize>,
+
+    /// Compare the content of every answer with the first one's
+    ///
+    /// Status and length are always checked: from 200 to 299, and that of the first answer.
+    #[arg(long, help_heading = "Checks and output")]
+    pub verify: bool,
+
+    /// Write the result as JSON instead of text
+    #[arg(long, help_heading = "Checks and output")]
+    pub json: bool,
+
+    /// The log.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+fn core(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "not a core's number; write 0 or 1".to_owned())
+}
+
+fn pipeline(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(depth) if (1..=PIPELINE_MAX).contains(&depth) => Ok(depth),
+        _ => Err(format!("not a number from 1 to {PIPELINE_MAX}")),
+    }
+}
+
+fn requests(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(count) if count >= 1 => Ok(count),
+        _ => Err("not a number from 1 up".to_owned()),
+    }
+}
+
+impl LoadOptions {
+    /// Where to send from over AF_XDP; `None` for kernel sockets.
+    pub(crate) fn from(&self) -> Result<Option<From<'_>>> {
+        let Some(interface) = self.interface.as_deref() else {
+            let without = |flag| Err(Error::usage(format!("{flag}: means nothing without --interface")));
+            return match (self.source, self.xdp_mode) {
+                (Some(_), _) => without("--source"),
+                (_, Some(_)) => without("--xdp-mode"),
+                (None, None) => Ok(None),
+            };
+        };
+        let source = self.source.ok_or_else(|| {
+            Error::usage(format!(
+                "--interface {interface}: --source is missing: addresses that nobody has, such as 198.18.64.1/24"
+            ))
+        })?;
+        Ok(Some(From { interface, source, mode: self.xdp_mode.unwrap_or_default() }))
+    }
+
+    /// Checks that the flags go together, and fills in the defaults.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let LoadOptions { connections, in_flight, pipeline, .. } = *self;
+        if let Some(in_flight) = in_flight.filter(|in_flight| *in_flight > connections) {
+            return Err(Error::usage(format!("--in-flight {in_flight}: at most --connections, {connections}")));
+        }
+        if self.connection_per_request {
+            if let Some(in_flight) = in_flight {
+                return Err(Error::usage(format!(
+                    "--in-flight {in_flight}: means nothing with --connection-per-request; --connections says how \
+                     many are under way"
+                )));
+            }
+            if pipeline > 1 {
+                return Err(Error::usage(format!(
+                    "--pipeline {pipeline}: means nothing with --connection-per-request"
+                )));
+            }
+        }
+        let timed = self.duration.or(self.requests.is_none().then_some(DURATION_DEFAULT));
+        let warm_up = if self.requests.is_some() { Duration::ZERO } else { WARM_UP_DEFAULT };
+        Ok(Plan {
+            connections,
+            in_flight: in_flight.unwrap_or(connections),
+            pipeline,
+            connection_per_request: self.connection_per_request,
+            verify: self.verify,
+            timeout: self.timeout,
+            extent: Extent { duration: timed, requests: self.requests, warm_up: self.warm_up.unwrap_or(warm_up) },
+        })
+    }
+}

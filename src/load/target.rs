@@ -1,0 +1,107 @@
+//! Where a load goes: a URL in, an address and the request's bytes out.
+
+use crate::error::{Error, Result};
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// A URL taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The URL as it was given.
+    pub(crate) url: String,
+    /// `HOST[:PORT]` as it stands in the URL.
+    pub(crate) authority: String,
+    /// Path and query.
+    pub(crate) path: String,
+}
+
+impl Target {
+    /// Reads `http://HOST[:PORT][/PATH]`.
+    pub(crate) fn parse(url: &str) -> Result<Target> {
+        let wrong = |reason: &str| Error::usage(format!("{url}: {reason}; write http://198.18.0.1:8080/path"));
+        let rest = match url.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some((scheme, _)) => return Err(wrong(&format!("{scheme} is not a scheme that load speaks"))),
+            None => return Err(wrong("it does not begin with http://")),
+        };
+        let rest = rest.split('#').next().unwrap_or_default();
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.is_empty() {
+            return Err(wrong("it names no host"));
+        }
+        if authority.contains('@') {
+            return Err(wrong("a user name is of no use here"));
+        }
+        if url.bytes().any(|byte| !byte.is_ascii_graphic()) {
+            return Err(wrong("spaces and other characters must be written as %20 and the like"));
+        }
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Target { url: url.to_owned(), authority: authority.to_owned(), path })
+    }
+
+    /// Looks the host up.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        let is_v6 = self.authority.ends_with(']');
+        let has_port = !is_v6 && self.authority.rsplit_once(':').is_some();
+        let with_port = if has_port { self.authority.clone() } else { format!("{}:80", self.authority) };
+        if with_port.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            let found = with_port.to_socket_addrs().map(|mut found| found.next());
+            return match found {
+                Ok(Some(address)) => Ok(address),
+                Ok(None) => Err(Error::failed(format!("{}: the host has no address", self.url))),
+                Err(error) => Err(Error::failed(format!("{}: looking up the host: {error}", self.url))),
+            };
+        }
+        Err(Error::usage(format!("{}: a port is a number from 1 to 65535", self.url)))
+    }
+
+    /// The bytes of one request.
+    pub(crate) fn request(&self, closes: bool) -> Vec<u8> {
+        let Target { authority, path, .. } = self;
+        let connection = if closes { "Connection: close\r\n" } else { "" };
+        format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: simoom-load\r\n{connection}\r\n").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        for (url, authority, path, address) in [
+            ("http://198.18.0.1:8080/a?b=c", "198.18.0.1:8080", "/a?b=c", "198.18.0.1:8080"),
+            ("http://198.18.0.1", "198.18.0.1", "/", "198.18.0.1:80"),
+            ("http://198.18.0.1?q", "198.18.0.1", "/?q", "198.18.0.1:80"),
+            ("http://[::1]:81/#top", "[::1]:81", "/", "[::1]:81"),
+            ("http://[::1]", "[::1]", "/", "[::1]:80"),
+        ] {
+            let target = Target::parse(url).unwrap();
+            assert_eq!((target.authority.as_str(), target.path.as_str()), (authority, path), "{url}");
+            assert_eq!(target.address().unwrap(), address.parse().unwrap(), "{url}");
+        }
+    }
+
+    #[test]
+    fn wrong_urls_are_usage_errors_that_say_why() {
+        for (url, expected) in [
+            ("198.18.0.1:8080", "does not begin with http://"),
+            ("https://198.18.0.1/", "https is not a scheme"),
+            ("http:///path", "names no host"),
+            ("http://me@198.18.0.1/", "user name"),
+            ("http://198.18.0.1/a b", "%20"),
+        ] {
+            let error = Target::parse(url).unwrap_err();
+            assert!(matches!(&error, Error::Usage(text) if text.contains(expected)), "{url}: {error}");
+        }
+        let error = Target::parse("http://198.18.0.1:99999/").unwrap().address().unwrap_err();
+        assert!(error.to_string().contains("1 to 65535"), "{error}");
+    }
+
+    #[test]
+    fn a_request_names_host_and_path() {
+        let text = String::from_utf8(Target::parse("http://a:81/b").unwrap().request(true)).unwrap();
+        assert!(text.starts_with("GET /b HTTP/1.1\r\nHost: a:81\r\n") && text.ends_with("\r\n\r\n"), "{text}");
+        assert!(text.contains("Connection: close\r\n"));
+    }
+}

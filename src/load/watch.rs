@@ -1,0 +1,65 @@
+//! What a running load owes to who started it: a line of progress on a terminal, and an end when they want it.
+
+use super::client::Client;
+use crate::error::Result;
+use crate::serve::signals;
+use crossbeam_channel::Receiver;
+use std::io::{IsTerminal, Write, stderr};
+
+/// How often signals are looked for.
+const LOOK_US: u64 = 10_000;
+/// How often progress is shown.
+const SHOW_US: u64 = 1_000_000;
+
+/// Looks after one run.
+pub(crate) struct Watch {
+    signals: Receiver<&'static str>,
+    terminal: bool,
+    look_at_us: u64,
+    shown_us: u64,
+    shown_answers: u64,
+}
+
+impl Watch {
+    /// Watches for SIGINT and SIGTERM from now on.
+    pub(crate) fn new() -> Result<Watch> {
+        let terminal = stderr().is_terminal();
+        Ok(Watch { signals: signals::watch()?, terminal, look_at_us: 0, shown_us: 0, shown_answers: 0 })
+    }
+
+    /// Call each time round; does something a hundred times a second.
+    #[inline]
+    pub(crate) fn look(&mut self, now_us: u64, client: &mut Client) {
+        if now_us < self.look_at_us {
+            return;
+        }
+        if self.look_at_us == 0 {
+            self.shown_us = now_us;
+        }
+        self.look_at_us = now_us + LOOK_US;
+        if self.signals.try_recv().is_ok() {
+            client.end();
+        }
+        if self.terminal && now_us - self.shown_us >= SHOW_US {
+            self.show(now_us, client);
+        }
+    }
+
+    fn show(&mut self, now_us: u64, client: &Client) {
+        let answers = client.answers();
+        let rate = (answers - self.shown_answers) as f64 * 1e6 / (now_us - self.shown_us) as f64;
+        let (phase, open, faults) = (client.course().name(), client.open(), client.tally.fault_count());
+        // Carriage return and "erase to the end of the line": the line stays one.
+        let _ =
+            write!(stderr(), "\r\x1b[K{phase}: {open} connections open, {rate:.0} responses/s, {faults} errors");
+        (self.shown_us, self.shown_answers) = (now_us, answers);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.terminal {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+}

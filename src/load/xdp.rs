@@ -1,0 +1,265 @@
+//! Sending over AF_XDP with Simoom's own stack as client: one worker, one core, source addresses of its own.
+//!
+//! In comes a [`Client`] and where it goes, out goes the client when its run is over, with the stack's counters. The
+//! source addresses are the stack's alone: it answers ARP for them, and the kernel knows nothing of their
+//! connections.
+
+use super::client::{Client, Conn, Plan};
+use super::neighbour;
+use super::sources::{Source, Sources};
+use super::watch::Watch;
+use crate::af_xdp::{Claim, Device, OpenOptions, RingSizes};
+use crate::config::XdpMode;
+use crate::error::{Error, Result};
+use crate::limits::{self, Limit};
+use crate::metrics::{Count, Sheet};
+use crate::serve::xdp::{mode, suit_device};
+use crate::worker::{Hand, Parts, Worker, handover};
+use crate::{control, netns};
+use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, Link, LocalAddress};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Pairs of address and port that are tried before an attempt to connect is put off.
+const TRIES: u32 = 64;
+/// SYNs to one that does not answer: with the waits between them, seven seconds.
+const SYN_RETRIES: u8 = 2;
+/// With thousands of connections the next request on one, which carries the acknowledgement of the last answer, may be
+/// a while in coming. Other clients wait from 40 to 200 ms; a server sends again after 200.
+const DELAYED_ACK_MS: u32 = 100;
+/// At the end connections are closed in order for at most this long; what is left then is reset.
+const CLOSING_US: u64 = 5_000_000;
+/// So many at once, as few as are opened at once.
+const CLOSING_AT_ONCE: usize = 128;
+
+/// Where to send from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct From<'a> {
+    /// The interface.
+    pub(crate) interface: &'a str,
+    /// The source addresses.
+    pub(crate) source: Source,
+    /// How to bind to the interface.
+    pub(crate) mode: XdpMode,
+}
+
+/// What came of a run.
+pub(crate) struct Sent {
+    pub(crate) client: Client,
+    /// How it was sent, in words.
+    pub(crate) transport: String,
+    /// The stack's and the queues' counters.
+    pub(crate) counts: Vec<Count>,
+}
+
+/// Runs the client to its end; `watch` may end it sooner.
+pub(super) fn run(
+    plan: &Plan,
+    request: &[u8],
+    target: SocketAddr,
+    from: &From<'_>,
+    watch: &mut Watch,
+) -> Result<Sent> {
+    let From { interface, source, .. } = *from;
+    let cannot = |error| Error::failed(format!("--interface {interface}: {error}"));
+    if target.is_ipv6() {
+        return Err(Error::usage(format!("{target}: only IPv4 is sent over AF_XDP; leave --interface out")));
+    }
+    let facts = netns::interface(interface).map_err(cannot)?;
+    let addresses = source.addresses(plan.connections, plan.connection_per_request)?;
+    check_addresses(&addresses, &facts, target.ip())?;
+    check_memory(plan.connections)?;
+    let peer = neighbour::resolve(interface, target.ip())?;
+    let options = open_options(from);
+    let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
+    let cannot_start = |error| Error::because("starting a worker", error);
+    let (orders, mailbox) = control::mailbox().map_err(cannot_start)?;
+    let mut places = handover::ring(&[orders.waker()], device.umem().chunks());
+    let sheet = Sheet::new("load");
+    let parts = Parts {
+        app: Client::new(plan.clone(), request),
+        stack: stack_config(plan, &facts, &addresses, &device)?,
+        ports: Vec::new(),
+        handover: places.pop().expect("a ring of one has one place"),
+        mailbox,
+        sheet: sheet.clone(),
+        busy_poll: true,
+        queues,
+    };
+    for address in &addresses {
+        let claim = Claim::Dedicated((*address).into());
+        device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;
+    }
+    let transport = format!("AF_XDP on {interface}, {} mode", device.mode());
+    let mut driver = Driver {
+        connections: vec![None; plan.connections as usize],
+        sources: Sources::new(&addresses),
+        target,
+        link: Link { mac: peer, ..Link::default() },
+        closing: None,
+    };
+    let client = Worker::new(parts).run_with(|hand| driver.turn(hand, watch)).map_err(cannot)?;
+    Ok(Sent { client, transport, counts: sheet.read() })
+}
+
+/// Deeper rings than a server has: a generator that is held up for a moment must not lose what its server answered.
+fn open_options(from: &From<'_>) -> OpenOptions {
+    OpenOptions {
+        mode: mode(from.mode),
+        busy_poll: true,
+        frames_per_queue: 16_384,
+        rings: RingSizes { fill: 4096, rx: 4096, tx: 4096, completion: 4096 },
+        ..OpenOptions::new(from.interface)
+    }
+}
+
+/// The source addresses must be nobody else's.
+fn check_addresses(addresses: &[Ipv4Addr], facts: &netns::Interface, target: IpAddr) -> Result<()> {
+    let owned = facts.addresses.iter().map(|(address, _)| *address).chain([target]);
+    for taken in owned {
+        if addresses.iter().any(|address| IpAddr::V4(*address) == taken) {
+            return Err(Error::usage(format!(
+                "--source: {taken} is taken already, by {} or by the target; the source addresses must be \
+                 nobody's, for the stack answers ARP for them",
+                facts.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_memory(connections: u32) -> Result<()> {
+    let plan = |connections| {
+        stack_limits(connections)
+            .memory::<Client>()
+            .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
+    };
+    limits::check(Limit::from_flag(None), connections, plan).map(drop)
+}
+
+fn stack_limits(connections: u32) -> Limits {
+    // A connection that is closed and one that takes its place may be there at once; nobody opens one to a client.
+    let most = connections.saturating_add(connections / 8 + 64);
+    Limits { half_open: 1, ..Limits::for_connections(most) }
+}
+
+fn stack_config(plan: &Plan, facts: &netns::Interface, addresses: &[Ipv4Addr], device: &Device) -> Result<Config> {
+    let local = |address: &Ipv4Addr| LocalAddress { address: Address::from(*address), dedicated: true };
+    let addresses = addresses.iter().map(local).collect();
+    let mut stack = Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections));
+    suit_device(&mut stack, facts, device);
+    stack.syn_retries = SYN_RETRIES;
+    stack.delayed_ack_ms = DELAYED_ACK_MS;
+    stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
+    stack.close_timeout_ms = 5_000;
+    Ok(stack)
+}
+
+/// A secret that lasts as long as the machine is up. One run after another then numbers its connections as a single
+/// machine would, ever upwards, and so a server that still has a run's last connections in TIME_WAIT knows those of the
+/// next for new ones (RFC 6191). Nobody is kept from guessing it: a load generator talks to nobody but its target.
+fn secret() -> Result<[u64; 4]> {
+    let file = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read(file).map_err(|error| Error::because(format!("reading {file}"), error))?;
+    let word =
+        |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| text.get(8 * at + byte).copied().unwrap_or(1)));
+    Ok(std::array::from_fn(word))
+}
+
+/// What the client wants, carried out on the stack.
+struct Driver {
+    /// The stack's connection for each of the client's slots.
+    connections: Vec<Option<ConnId>>,
+    sources: Sources,
+    target: SocketAddr,
+    link: Link,
+    closing: Option<Closing>,
+}
+
+/// The end of a run, while it is carried out.
+struct Closing {
+    until_us: u64,
+    /// The next slot to look at.
+    next: usize,
+    /// Connections whose closing was begun.
+    begun: usize,
+    /// Connections that there were.
+    open: usize,
+}
+
+impl Driver {
+    /// One turn of the worker's loop; says whether to go on.
+    fn turn(&mut self, mut hand: Hand<'_, Client>, watch: &mut Watch) -> bool {
+        let now_us = hand.now_us;
+        hand.app.turn(now_us);
+        watch.look(now_us, hand.app);
+        if hand.app.course().is_over() {
+            return self.close_all(&mut hand);
+        }
+        while let Some(conn) = hand.app.next_to_open() {
+            if !self.connect(&mut hand, &conn) {
+                break;
+            }
+        }
+        self.send_in_turn(&mut hand);
+        true
+    }
+
+    /// Closes what is open, in order and not faster than the server takes it; says whether to go on with that.
+    fn close_all(&mut self, hand: &mut Hand<'_, Client>) -> bool {
+        let Driver { connections, closing, .. } = self;
+        let open = hand.stack.connections();
+        let closing =
+            closing.get_or_insert(Closing { until_us: hand.now_us + CLOSING_US, next: 0, begun: 0, open });
+        let gone = closing.open - open;
+        while closing.begun < gone + CLOSING_AT_ONCE
+            && let Some(connection) = connections.get(closing.next)
+        {
+            closing.next += 1;
+            if let Some(id) = connection
+                && hand.stack.with(*id, |_, reply| reply.close()).is_some()
+            {
+                closing.begun += 1;
+            }
+        }
+        open > 0 && hand.now_us < closing.until_us
+    }
+
+    /// Begins to open a connection; says whether another may be tried in this turn.
+    fn connect(&mut self, hand: &mut Hand<'_, Client>, conn: &Conn) -> bool {
+        let slot = conn.slot();
+        for _ in 0..TRIES {
+            let (local, local_port) = self.sources.next();
+            let to = Connect {
+                local,
+                local_port,
+                remote: Address::from(self.target.ip()),
+                remote_port: self.target.port(),
+                link: self.link,
+                token: slot,
+            };
+            match hand.stack.connect_with(hand.now, &to, conn.clone(), hand.outbound) {
+                Ok(id) => {
+                    self.connections[slot as usize] = Some(id);
+                    return true;
+                }
+                Err(ConnectError::InUse) => {}
+                Err(ConnectError::Full | ConnectError::NoFrame) => break,
+                Err(ConnectError::NotOurs) => unreachable!("the stack has all source addresses"),
+            }
+        }
+        hand.app.postpone(slot);
+        false
+    }
+
+    #[inline]
+    fn send_in_turn(&mut self, hand: &mut Hand<'_, Client>) {
+        while let Some(slot) = hand.app.next_to_send() {
+            let Some(id) = self.connections[slot as usize] else { continue };
+            let app = &mut *hand.app;
+            let sent = hand.stack.with(id, |conn, reply| conn.slot() != slot || app.send(conn, reply));
+            if sent == Some(false) {
+                return;
+            }
+        }
+    }
+}
