@@ -35,9 +35,9 @@ impl OpenOptions {
             interface: interface.into(),
             mode: None,
             queues: None,
-            frames_per_queue: 8192,
+            frames_per_queue: 16384,
             chunk_bytes: 4096,
-            rings: RingSizes { fill: 2048, rx: 2048, tx: 2048, completion: 2048 },
+            rings: RingSizes { fill: 8192, rx: 8192, tx: 4096, completion: 4096 },
             busy_poll: false,
         }
     }
