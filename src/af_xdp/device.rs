@@ -29,7 +29,8 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// The defaults for an interface: all modes, all queues, 8192 frames of 4096 bytes and rings of 2048 slots each.
+    /// The defaults for an interface: all modes, all queues, 16,384 frames of 4096 bytes. The receive
+    /// rings are deep, 8192 slots, for a kernel that hands on ten thousand requests at once.
     pub fn new(interface: impl Into<String>) -> Self {
         OpenOptions {
             interface: interface.into(),
