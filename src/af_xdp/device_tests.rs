@@ -21,7 +21,8 @@ fn the_best_mode_is_tried_first_and_a_veth_is_taken_in_front_of_the_stack() {
 }
 
 fn refusal(change: impl FnOnce(&mut OpenOptions)) -> String {
-    let mut options = OpenOptions::new("none");
+    let rings = RingSizes { fill: 2048, rx: 2048, tx: 2048, completion: 2048 };
+    let mut options = OpenOptions { rings, frames_per_queue: 8192, ..OpenOptions::new("none") };
     change(&mut options);
     options.validate().expect_err("out of bounds").to_string()
 }

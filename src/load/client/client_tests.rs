@@ -2,6 +2,7 @@
 
 use super::*;
 use simoom_stack::send::{Pool, Queue, Wishes};
+use simoom_stack::{Application, Closed, Opened};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
