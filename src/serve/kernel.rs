@@ -1,6 +1,6 @@
 //! The kernel transport's part of a server: alone with a worker a core, or one worker beside AF_XDP.
 
-use super::{Common, Running, Server, plan};
+use super::{Common, Running, Server, count, plan};
 use crate::control::mailbox;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Listener};
@@ -22,7 +22,7 @@ impl Server {
         plan::check_kernel(config, &common.content, workers)?;
         let cores: Vec<Option<usize>> = config.cores.iter().copied().map(Some).collect();
         let bound = self.start_kernel_workers(common, config.connections, &cores)?;
-        self.transport = format!("kernel sockets over epoll, {}", super::xdp::count(workers, "worker"));
+        self.transport = format!("kernel sockets over epoll, {}", count(workers, "worker"));
         self.addresses = vec![bound];
         Ok(())
     }

@@ -48,6 +48,11 @@ fn total(counts: &[Count], name: &str) -> u64 {
     counts.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
 }
 
+/// "1 queue", "2 queues".
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 fn failed(failure: &Failure) -> Error {
     Error::failed(format!("worker {}: {}", failure.worker, failure.reason))
 }

@@ -1,6 +1,6 @@
 //! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once they run.
 
-use super::{Common, Running, Server, plan};
+use super::{Common, Running, Server, count, plan};
 use crate::af_xdp::{Claim, Device, FramePool, Mode, OpenOptions, Queue, rx_queues};
 use crate::config::{self, Transport, XdpMode};
 use crate::control::{self, Mailbox, Orders};
@@ -72,11 +72,6 @@ pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
     let (device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(config, &facts, &served, &device, workers as u32)?;
     Ok(Opened { device, queues, workers, stack, served })
-}
-
-/// "1 queue", "2 queues".
-pub(super) fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 impl Server {

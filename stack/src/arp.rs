@@ -22,7 +22,7 @@ pub(crate) fn answer<T: Transmit>(
         return Err(DropReason::Arp);
     };
     let target = Address::from(target_protocol_addr);
-    let is_ours = config.addresses.iter().any(|local| local.dedicated && local.address == target);
+    let is_ours = config.is_dedicated(&target);
     if operation != ArpOperation::Request || !is_ours || !source_hardware_addr.is_unicast() {
         return Err(DropReason::Arp);
     }

@@ -132,6 +132,17 @@ impl Config {
         }
     }
 
+    /// Whether `address` is one of this stack's.
+    #[inline]
+    pub(crate) fn has(&self, address: &Address) -> bool {
+        self.addresses.iter().any(|local| local.address == *address)
+    }
+
+    /// Whether `address` is this stack's and not the kernel's.
+    pub(crate) fn is_dedicated(&self, address: &Address) -> bool {
+        self.addresses.iter().any(|local| local.dedicated && local.address == *address)
+    }
+
     /// Bytes that a frame lent by [`crate::Transmit`] must have.
     pub fn frame_bytes(&self) -> usize {
         crate::wire::ethernet::MAX_HEADER_BYTES + usize::from(self.mtu)

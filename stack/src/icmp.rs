@@ -17,7 +17,7 @@ pub(crate) fn answer<T: Transmit>(
     config: &Config,
     tx: &mut T,
 ) -> Result<bool, DropReason> {
-    let is_ours = config.addresses.iter().any(|local| local.dedicated && local.address == header.destination);
+    let is_ours = config.is_dedicated(&header.destination);
     if !is_ours {
         return Err(DropReason::NotOurs);
     }

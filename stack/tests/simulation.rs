@@ -5,9 +5,9 @@
 //! `SIMOOM_SEED=17` repeats one run; `SIMOOM_RUNS=100000` does many.
 
 use simoom_stack::testing::echo::{stream_byte, stream_bytes};
-use simoom_stack::testing::pair::{Side, config};
+use simoom_stack::testing::pair::{Side, hasty};
 use simoom_stack::testing::{Pair, Quality, Random, seeds};
-use simoom_stack::{Application, Census, Closed, Config, Duration, Limits, Opened, Reply};
+use simoom_stack::{Application, Census, Closed, Duration, Limits, Opened, Reply};
 
 /// When an end closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -125,20 +125,6 @@ impl Application for Player {
 
     fn closed(&mut self, _: &mut PlayerConn, how: Closed) {
         self.closed.push(how);
-    }
-}
-
-/// Times short enough for a run to be.
-fn hasty(host: u8, limits: Limits) -> Config {
-    Config {
-        send_timeout_ms: 4000,
-        close_timeout_ms: 3000,
-        time_wait_ms: 2000,
-        keep_alive_ms: 5000,
-        keep_alive_interval_ms: 500,
-        keep_alive_probes: 3,
-        syn_retries: 3,
-        ..config(host, limits)
     }
 }
 

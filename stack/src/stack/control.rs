@@ -4,7 +4,7 @@ use super::Stack;
 use crate::application::{Application, Closed};
 use crate::demux::{Owner, Tuple};
 use crate::send::Reply;
-use crate::tcp::{Hot, Marks, State, Tcb, Transmit, handshake, output};
+use crate::tcp::{Hot, Marks, State, Transmit, handshake, output};
 use crate::wire::{Address, Link};
 use smoltcp::time::Instant;
 
@@ -65,7 +65,7 @@ impl<A: Application> Stack<A> {
         tx: &mut T,
     ) -> Result<ConnId, ConnectError> {
         self.set_clock(now);
-        if !self.shared.config.addresses.iter().any(|local| local.address == to.local) {
+        if !self.shared.config.has(&to.local) {
             return Err(ConnectError::NotOurs);
         }
         let tuple =
@@ -88,9 +88,7 @@ impl<A: Application> Stack<A> {
         tcb.cold.token = to.token;
         tcb.warm.heard_at = self.shared.tick;
         if !handshake::syn(tcb, &mut self.shared, tx) {
-            let still_listed = tcb.hot.marks.only(Marks::READY.with(Marks::WAITING));
-            *tcb = Tcb::default();
-            tcb.hot.marks = still_listed;
+            tcb.vacate();
             return Err(ConnectError::NoFrame);
         }
         self.free.pop();

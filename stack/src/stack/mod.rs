@@ -161,9 +161,7 @@ impl<A: Application> Stack<A> {
         {
             app.closed(&mut tcb.conn, how);
         }
-        let still_listed = tcb.hot.marks.only(Marks::READY.with(Marks::WAITING));
-        *tcb = Tcb::default();
-        tcb.hot.marks = still_listed;
+        tcb.vacate();
         self.free.push(id);
     }
 }

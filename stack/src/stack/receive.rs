@@ -156,7 +156,7 @@ pub(super) struct Arrival<'a> {
 /// What can be said of a segment without knowing its connection.
 #[inline]
 fn check_segment(segment: &Segment<'_>, config: &Config) -> Result<(), DropReason> {
-    if !config.addresses.iter().any(|local| local.address == segment.local) {
+    if !config.has(&segment.local) {
         return Err(DropReason::NotOurs);
     }
     let flags = segment.flags;

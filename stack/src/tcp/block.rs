@@ -184,6 +184,16 @@ impl<C> Tcb<C> {
         self.cold.reassembly.clear(&mut shared.reassembly);
     }
 
+    /// Makes the block as new, for another connection. Lists that it still stands on keep it, and it keeps their marks.
+    pub(crate) fn vacate(&mut self)
+    where
+        C: Default,
+    {
+        let still_listed = self.hot.marks.only(Marks::READY.with(Marks::WAITING));
+        *self = Tcb::default();
+        self.hot.marks = still_listed;
+    }
+
     /// The deadlines that come and go with every exchange: milliseconds to seconds ahead.
     #[inline]
     fn near_deadline(&self) -> Tick {

@@ -7,13 +7,13 @@
 use super::Forged;
 use super::echo::{stream_byte, stream_bytes};
 use super::link::Quality;
-use super::pair::{PORT, Pair, config};
+use super::pair::{PORT, Pair, hasty};
 use crate::application::{Application, Closed, Opened};
 use crate::send::Reply;
 use crate::seq::Seq;
 use crate::stack::Stack;
 use crate::wire::{self, ChecksumPolicy, Flags, Incoming, Options, Packet};
-use crate::{Census, Config, Duration, Instant, Limits, Transmit};
+use crate::{Census, Duration, Instant, Limits, Transmit};
 use std::collections::BTreeMap;
 
 /// Bytes taken one by one; zero when there are none left.
@@ -45,20 +45,6 @@ impl<'a> Script<'a> {
             2 => u32::from(word & 0x3fff) * 8,
             _ => u32::from(word) << 16,
         }
-    }
-}
-
-/// Times short enough for a run to come to its end.
-fn hasty(host: u8, limits: Limits) -> Config {
-    Config {
-        send_timeout_ms: 4000,
-        close_timeout_ms: 3000,
-        time_wait_ms: 2000,
-        keep_alive_ms: 5000,
-        keep_alive_interval_ms: 500,
-        keep_alive_probes: 3,
-        syn_retries: 3,
-        ..config(host, limits)
     }
 }
 

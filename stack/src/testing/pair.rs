@@ -37,6 +37,20 @@ pub fn config(host: u8, limits: Limits) -> Config {
     Config::new([2, 0, 0, 0, 0, host], vec![address], [7, 7, 7, u64::from(host)], limits)
 }
 
+/// The same with times short enough for a run to come to its end.
+pub fn hasty(host: u8, limits: Limits) -> Config {
+    Config {
+        send_timeout_ms: 4000,
+        close_timeout_ms: 3000,
+        time_wait_ms: 2000,
+        keep_alive_ms: 5000,
+        keep_alive_interval_ms: 500,
+        keep_alive_probes: 3,
+        syn_retries: 3,
+        ..config(host, limits)
+    }
+}
+
 impl Pair<Echo> {
     /// A pair whose client sends `total` bytes per connection and wants them back.
     pub fn echo(total: u64, quality: Quality, seed: u64) -> Pair<Echo> {

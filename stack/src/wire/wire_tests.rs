@@ -291,19 +291,24 @@ fn rewrite_checksums(frame: &mut [u8], at: usize) {
     tcp.set_checksum(checksum);
 }
 
-#[test]
-fn two_sack_options_add_up() {
-    let spec = Spec {
+/// A segment of which only the text matters.
+fn plain(text: Vec<u8>) -> Spec {
+    Spec {
         ports: (1, 2),
         seq: 3,
         ack: 4,
         flags: 0x10,
         window: 5,
         options: Options::default(),
-        text: vec![],
+        text,
         vlan: 0,
         padding: 0,
-    };
+    }
+}
+
+#[test]
+fn two_sack_options_add_up() {
+    let spec = plain(vec![]);
     let mut frame = our_frame(&spec);
     frame.extend([SACK_KIND, 10, 0, 0, 0, 1, 0, 0, 0, 2, SACK_KIND, 10, 0, 0, 0, 3, 0, 0, 0, 4]);
     frame[14 + 32] = 0xa0;
@@ -318,17 +323,7 @@ const SACK_KIND: u8 = 5;
 
 #[test]
 fn a_partial_checksum_is_taken_only_where_it_may_be() {
-    let spec = Spec {
-        ports: (1, 2),
-        seq: 3,
-        ack: 4,
-        flags: 0x10,
-        window: 5,
-        options: Options::default(),
-        text: vec![7; 100],
-        vlan: 0,
-        padding: 0,
-    };
+    let spec = plain(vec![7; 100]);
     let mut frame = pnet_frame(&spec);
     // As the kernel leaves it: the sum of the pseudo-header, not complemented (CHECKSUM_PARTIAL).
     let pseudo = [THEIRS.octets(), OURS.octets()].concat();
