@@ -1,6 +1,6 @@
 //! Handles: on a stored item, and on one that is being written.
 
-use super::store::Stored;
+use super::first::Stored;
 use std::ops::Range;
 use std::sync::Arc;
 

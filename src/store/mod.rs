@@ -8,17 +8,17 @@
 //! workers. An exptime of 0 means never; an item is expired once its exptime ≤ `now`.
 
 mod condition;
+mod first;
 mod item;
 mod number;
 mod settings;
 mod statistics;
-mod store;
 
 pub use condition::{Commit, Delete, Mode, Outcome};
+pub use first::{Store, Visit};
 pub use item::{Item, Meta, Reservation};
 pub use settings::{ITEM_MAX_PART, ITEM_MIN_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, Settings};
 pub use statistics::{ClassStatistics, Statistics};
-pub use store::{Store, Visit};
 
 /// Bytes of the longest key.
 pub const KEY_MAX_BYTES: usize = 250;
