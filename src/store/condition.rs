@@ -46,8 +46,9 @@ pub struct Delete {
     pub invalidate: bool,
     /// With `invalidate`: the new exptime.
     pub exptime: Option<u32>,
-    /// The item stays but with no value, client flags 0 and this exptime (the meta flag x).
-    pub emptied: Option<u32>,
+    /// The item stays but with no value, and with these client flags and this exptime (the meta flag x). It keeps
+    /// its cas unique unless `cas` gives one or `invalidate` changes it.
+    pub emptied: Option<(u32, u32)>,
 }
 
 /// What came of a request to store or delete.

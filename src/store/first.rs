@@ -133,7 +133,7 @@ impl Store {
             let mut stored =
                 Stored::new(&New { key, flags: 0, exptime, value_bytes: 0, binary_key: how.binary_key }, now);
             stored.token_sent = true.into();
-            let stored = table.insert(stored, None, self.settings.memory_bytes);
+            let stored = table.insert(stored, how.cas, self.settings.memory_bytes);
             let meta = stored.meta();
             return Some(Fetched { item: Item(stored), meta, created: true, won: true, token_sent: false });
         };
@@ -272,10 +272,10 @@ impl Store {
         if how.compare.is_some_and(|cas| cas != stored.meta().cas) {
             return Outcome::Exists;
         }
-        if let Some(exptime) = how.emptied {
-            let binary_key = stored.binary_key;
-            let new = Stored::new(&New { key, flags: 0, exptime, value_bytes: 0, binary_key }, now);
-            stored = table.insert(new, how.cas, self.settings.memory_bytes);
+        if let Some((flags, exptime)) = how.emptied {
+            let cas = how.cas.unwrap_or(stored.meta().cas);
+            let new = Stored::new(&New { key, flags, exptime, value_bytes: 0, binary_key: false }, now);
+            stored = table.insert(new, Some(cas), self.settings.memory_bytes);
         }
         if how.invalidate {
             stored.stale.store(true, SeqCst);

@@ -102,6 +102,16 @@ impl Reservation {
         n
     }
 
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        self.stored.key()
+    }
+
+    /// Bytes of the value, written or not.
+    pub fn value_bytes(&self) -> usize {
+        self.stored.value_range().len()
+    }
+
     /// Bytes that the value still lacks.
     pub fn remaining(&self) -> usize {
         self.stored.value_range().len() - self.written

@@ -63,6 +63,8 @@ pub struct Fetch {
     pub recache_below: Option<u32>,
     /// On a miss an item without a value and with this exptime is made, and won (the meta flag N).
     pub vivify: Option<u32>,
+    /// The cas unique of an item that is made; one of the store's own counting if `None` (the meta flag E).
+    pub cas: Option<u64>,
     /// What [`Meta::binary_key`] of an item made by `vivify` says.
     pub binary_key: bool,
 }
