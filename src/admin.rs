@@ -149,7 +149,16 @@ fn respond(head: &[u8], board: &Board) -> (&'static str, &'static str, String) {
 }
 
 /// What goes up and down; all else only counts up.
-const GAUGES: &[&str] = &["connections_open"];
+const GAUGES: &[&str] = &[
+    "connections_open",
+    "memcached_curr_items",
+    "memcached_bytes",
+    "memcached_limit_maxbytes",
+    "memcached_segments",
+    "memcached_segments_free",
+    "memcached_segments_pinned",
+    "memcached_hash_places",
+];
 
 /// All counters in Prometheus' text format: those of one name together, as the format asks.
 fn metrics(board: &Board) -> String {

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn decoded(text: &[u8]) -> Option<Vec<u8>> {
-        let mut bytes = [0; 187];
+        let mut bytes = [0; 190];
         decode(text, &mut bytes).map(|len| bytes[..len].to_vec())
     }
 

@@ -1,5 +1,6 @@
 //! What a connection is doing.
 
+use super::dump::Dump;
 use super::stats::Topic;
 
 /// What the handler keeps for one connection.
@@ -36,6 +37,8 @@ pub(super) enum Phase {
     SkipLine,
     /// In an answer to `stats`; of the request all but the last byte is consumed.
     Stats(Stats),
+    /// In a list of items; of the request all but the last byte is consumed.
+    Dump(Dump),
     /// The last answer is queued.
     Closing,
 }

@@ -3,8 +3,9 @@
 
 use super::base64;
 
-/// Longer than any head: a key in base64, an opaque, and a dozen numbers.
-const OUT_MAX_BYTES: usize = 768;
+/// As much as there is room for in any case, and longer than any head: a key with every byte escaped, and a dozen
+/// numbers.
+const OUT_MAX_BYTES: usize = simoom_stack::send::ROOM_COPY_BYTES;
 
 /// The head being put together.
 pub(super) struct Out {
@@ -57,13 +58,26 @@ impl Out {
     /// The return flag `k`: the key as it was given.
     pub(super) fn key(&mut self, key: &[u8], binary: bool) -> &mut Out {
         self.push(b" k");
-        if !binary {
-            return self.push(key);
-        }
-        for four in base64::encode(key) {
+        if binary { self.base64(key).push(b" b") } else { self.push(key) }
+    }
+
+    pub(super) fn base64(&mut self, bytes: &[u8]) -> &mut Out {
+        for four in base64::encode(bytes) {
             self.push(&four);
         }
-        self.push(b" b")
+        self
+    }
+
+    /// Bytes as they may stand in a URI (RFC 3986 §2).
+    pub(super) fn escaped(&mut self, bytes: &[u8]) -> &mut Out {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        for byte in bytes {
+            match byte {
+                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' => self.push(&[*byte]),
+                _ => self.push(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]),
+            };
+        }
+        self
     }
 }
 
@@ -77,5 +91,6 @@ mod tests {
         out.push(b"HD").flag(b'c', 0).flag(b't', u64::MAX).key(b"a", false).key(b"a", true);
         assert_eq!(out.bytes(), b"HD c0 t18446744073709551615 ka kYQ== b");
         assert_eq!(out.clear().push(b"x").bytes(), b"x");
+        assert_eq!(out.clear().escaped(b"a-~/\xff").bytes(), b"a-~%2F%FF");
     }
 }

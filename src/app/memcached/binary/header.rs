@@ -38,6 +38,12 @@ impl Header {
         })
     }
 
+    /// The header of an answer that has no body.
+    pub(super) fn answer(&self, status: Status) -> Answer {
+        let Header { opcode, opaque, .. } = *self;
+        Answer { opcode, key_len: 0, extras_len: 0, status, body_len: 0, opaque, cas: 0 }
+    }
+
     /// Bytes in front of the value, the header not counted.
     pub(super) fn front_len(&self) -> usize {
         usize::from(self.key_len) + usize::from(self.extras_len)

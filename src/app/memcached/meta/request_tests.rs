@@ -11,7 +11,10 @@ fn each_flag_says_what_it_says() {
     let none = Flags::default();
     for (flags, expected) in [
         ("", none),
-        ("v q u x I", Flags { value: true, quiet: true, no_update: true, remove_value: true, invalidate: true, ..none }),
+        (
+            "v q u x I",
+            Flags { value: true, quiet: true, no_update: true, remove_value: true, invalidate: true, ..none },
+        ),
         ("N30 T-1 R0", Flags { vivify: Some(30), ttl: Some(-1), recache: Some(0), ..none }),
         ("F5 C7 E18446744073709551615", Flags { client_flags: 5, cas: Some(7), new_cas: Some(u64::MAX), ..none }),
         ("J10 D2 M-", Flags { initial: 10, delta: 2, mode: Some(b'-'), ..none }),

@@ -22,19 +22,39 @@ pub(crate) enum Request<'a> {
     Get(Get<'a>),
     /// The storage commands; the value follows.
     Store(Store<'a>),
-    Delete { key: &'a [u8], noreply: bool },
+    Delete {
+        key: &'a [u8],
+        noreply: bool,
+    },
     /// `incr` and `decr`.
-    Arithmetic { key: &'a [u8], increment: bool, delta: u64, noreply: bool },
-    Touch { key: &'a [u8], exptime: i32, noreply: bool },
+    Arithmetic {
+        key: &'a [u8],
+        increment: bool,
+        delta: u64,
+        noreply: bool,
+    },
+    Touch {
+        key: &'a [u8],
+        exptime: i32,
+        noreply: bool,
+    },
     /// A meta command: its kind; the line is for `meta` to read.
     Meta(MetaKind),
-    FlushAll { delay: i32, noreply: bool },
+    FlushAll {
+        delay: i32,
+        noreply: bool,
+    },
+    /// `lru_crawler metadump` and `mgdump`.
+    Dump(Dump),
     /// `stats`, with its argument or none.
     Stats(&'a [u8]),
     Version,
     Quit,
     /// A line whose answer is known without looking anything up.
-    Say { text: &'static [u8], noreply: bool },
+    Say {
+        text: &'static [u8],
+        noreply: bool,
+    },
     /// A request of HTTP: memcached hangs up, lest a browser be made to send commands.
     HangUp,
 }
@@ -69,6 +89,13 @@ pub(crate) enum How {
     Prepend,
     /// Only over an item with this number.
     Cas(u64),
+}
+
+/// What is told of each item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dump {
+    Metadata,
+    Keys,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +227,7 @@ fn says_noreply(tokens: &Tokens<'_>) -> bool {
     tokens.last() == b"noreply"
 }
 
-/// What memcached knows as a dump of all keys, and as a record of prefixes, is not offered: its own words for that.
+/// A dump of a slab class, and a record of prefixes, are not to be had: memcached's own words for that.
 fn stats<'a>(tokens: &Tokens<'a>) -> Request<'a> {
     let about = tokens.get(1);
     let say = |text| Request::Say { text, noreply: false };
@@ -228,7 +255,7 @@ fn rare<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, Refusal> {
         b"slabs" if tokens.len() == 4 && b"reassign".starts_with(tokens.get(1)) => {
             say(b"CLIENT_ERROR slab reassignment disabled")
         }
-        b"lru_crawler" => say(lru_crawler(tokens)),
+        b"lru_crawler" => lru_crawler(tokens).or_else(say),
         b"cache_memlimit" => say(memory_limit(tokens)),
         _ if tokens.len() > 1 && tokens.last().starts_with(b"HTTP/") => Ok(Request::HangUp),
         _ => say(b"ERROR"),
@@ -248,14 +275,18 @@ fn unsigned32_at(tokens: &Tokens<'_>, index: usize) -> Option<u32> {
     unsigned32(tokens.get(index)).filter(|_| index < tokens.len())
 }
 
-/// There is no crawler to be told anything: expired items are found by the store itself.
-fn lru_crawler(tokens: &Tokens<'_>) -> &'static [u8] {
+/// There is no crawler to be told anything else: expired items are found by the store itself.
+fn lru_crawler<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, &'static [u8]> {
     let about = tokens.get(1);
-    match tokens.len() {
-        3 if b"metadump".starts_with(about) => b"ERROR metadump not allowed",
-        3 if b"mgdump".starts_with(about) => b"ERROR key dump not allowed",
-        3 if b"crawl".starts_with(about) => b"CLIENT_ERROR lru crawler disabled",
-        _ => b"ERROR",
+    let dump = match tokens.len() {
+        3 if b"crawl".starts_with(about) => return Err(b"CLIENT_ERROR lru crawler disabled"),
+        3 if b"metadump".starts_with(about) => Dump::Metadata,
+        3 if b"mgdump".starts_with(about) => Dump::Keys,
+        _ => return Err(b"ERROR"),
+    };
+    match tokens.get(2) {
+        b"all" | b"hash" => Ok(Request::Dump(dump)),
+        _ => Err(b"BADCLASS invalid class id"),
     }
 }
 

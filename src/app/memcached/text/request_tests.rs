@@ -14,7 +14,8 @@ fn say(text: &'static str) -> Result<Request<'static>, Refusal> {
 
 #[test]
 fn retrieval() {
-    let get = |keys: &'static str, with_cas, touch| Ok(Request::Get(Get { keys: keys.as_bytes(), with_cas, touch }));
+    let get =
+        |keys: &'static str, with_cas, touch| Ok(Request::Get(Get { keys: keys.as_bytes(), with_cas, touch }));
     for (line, expected) in [
         ("get a", get("a", false, None)),
         ("get  a b ", get("a b ", false, None)),
@@ -109,8 +110,9 @@ fn what_operators_send() {
         ("shutdown", say("SERVER_ERROR: shutdown not enabled")),
         ("slabs reassign 1 2", say("CLIENT_ERROR slab reassignment disabled")),
         ("slabs automove 1", say("ERROR")),
-        ("lru_crawler metadump all", say("ERROR metadump not allowed")),
-        ("lru_crawler mgdump all", say("ERROR key dump not allowed")),
+        ("lru_crawler metadump all", Ok(Request::Dump(Dump::Metadata))),
+        ("lru_crawler mgdump hash", Ok(Request::Dump(Dump::Keys))),
+        ("lru_crawler metadump 1", say("BADCLASS invalid class id")),
         ("lru_crawler crawl all", say("CLIENT_ERROR lru crawler disabled")),
         ("lru_crawler enable", say("ERROR")),
         ("cache_memlimit", say("ERROR")),
