@@ -156,6 +156,11 @@ impl Store {
         Some(Fetched { item: Item(stored), meta, created: false, won, token_sent })
     }
 
+    /// The item under `key`, if there is one that has not expired; nothing changes by that, and nobody wins anything.
+    pub fn peek(&self, key: &[u8], now: u32) -> Option<Item> {
+        self.lock(now).find(key, now).map(Item)
+    }
+
     /// Reserves space for a value, evicting what is worth least if need be.
     pub fn reserve(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
         assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
@@ -222,6 +227,10 @@ impl Store {
             );
         };
         let meta = old.meta();
+        // As memcached does: an empty value is no number, whatever its cas unique.
+        if old.value_range().is_empty() {
+            return Counted::NonNumeric;
+        }
         if how.compare.is_some_and(|cas| cas != meta.cas) {
             return Counted::Exists;
         }
@@ -252,6 +261,13 @@ impl Store {
         let range = stored.value_range();
         stored.line[range.clone()].fill(b' ');
         stored.line[range.start..range.start + digits.bytes().len()].copy_from_slice(digits.bytes());
+        // As memcached does, which writes a number that is no longer than the old one in its place.
+        if digits.bytes().len() <= width {
+            stored.stale = meta.stale.into();
+            stored.token_sent = meta.token_sent.into();
+            stored.fetched = meta.fetched.into();
+            stored.last_access = meta.last_access.into();
+        }
         let meta = table.insert(stored, cas, self.settings.memory_bytes).meta();
         Counted::Value { value, meta, created: true }
     }

@@ -16,7 +16,7 @@ use super::time::expiry_unsigned;
 use super::upload::{Ending, Job};
 use super::{Memcached, Step, VERSION, close};
 use crate::app::Blob;
-use crate::store::{Commit, Count as Counting, Counted, Delete, Fetch, Mode, New, Outcome, Refusal};
+use crate::store::{Commit, Count as Counting, Counted, Delete, Mode, New, Outcome, Refusal};
 use header::{Answer, HEADER_BYTES, Header, Status};
 use simoom_stack::Reply;
 
@@ -234,27 +234,26 @@ impl Memcached {
         with_key: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
-        let how = Fetch { touch, ..Fetch::default() };
-        let found = self.store.fetch(packet.key, &how, self.now);
-        if touch.is_some() {
-            self.count(Count::CmdTouch);
-        }
+        let found = match touch {
+            None => self.store.get(packet.key, self.now),
+            Some(exptime) => self.get_and_touch(packet.key, exptime),
+        };
         self.count_fetch(touch.is_some(), found.is_some());
-        let Some(found) = found else { return self.miss(packet, with_key, reply) };
-        let (item, value) = (&found.item, found.item.value_range());
+        let Some(item) = found else { return self.miss(packet, with_key, reply) };
+        let (known, value) = (item.meta(), item.value_range());
         let key: &[u8] = if with_key { packet.key } else { b"" };
         let value_len = if with_value { value.len() } else { 0 };
         let answer = Answer {
             key_len: key.len() as u16,
             extras_len: 4,
             body_len: (4 + key.len() + value_len) as u32,
-            cas: found.meta.cas,
+            cas: known.cas,
             ..packet.header.answer(Status::Ok)
         };
-        let flags = found.meta.flags.to_be_bytes();
+        let flags = known.flags.to_be_bytes();
         reply.copy(self.out.clear().push(&answer.to_bytes()).push(&flags).push(key).bytes());
         if with_value {
-            self.send(item.clone(), value, reply);
+            self.send(item, value, reply);
         }
     }
 

@@ -11,7 +11,7 @@ use super::upload::{Ending, Job};
 use super::{Memcached, base64};
 use crate::app::Blob;
 use crate::store::{Commit, Count as Counting, Counted, Delete, Fetch, Fetched, Mode, New, Outcome, Reservation};
-use request::{Flags, Meta, OPAQUE_MAX_BYTES, OPAQUE_TOO_LONG};
+use request::{Flags, Meta, OPAQUE_MAX_BYTES};
 use simoom_stack::Reply;
 
 /// What an answer to `ms` gives back of the request, which is gone when the value is complete.
@@ -27,6 +27,7 @@ pub(super) struct Echo {
 
 impl Echo {
     fn of(meta: &Meta<'_>) -> Result<Echo, &'static [u8]> {
+        meta.check_opaque()?;
         let mut echo = Echo {
             opaque: [0; OPAQUE_MAX_BYTES],
             opaque_len: 0,
@@ -38,8 +39,7 @@ impl Echo {
         for (place, flag) in echo.order.iter_mut().zip(asked) {
             *place = flag[0];
             if flag[0] == b'O' {
-                let opaque = echo.opaque.get_mut(..flag.len()).ok_or(OPAQUE_TOO_LONG)?;
-                opaque.copy_from_slice(flag);
+                echo.opaque[..flag.len()].copy_from_slice(flag);
                 echo.opaque_len = flag.len() as u8;
             }
         }
@@ -87,6 +87,7 @@ impl Memcached {
     fn meta_get(&mut self, line: &[u8], reply: &mut Reply<'_, Blob>) -> Result<(), &'static [u8]> {
         let mut meta = Meta::of(line, 2).ok_or(BAD_FORMAT)?;
         meta.read()?;
+        meta.check_opaque()?;
         let Flags { ttl, recache, no_update, .. } = meta.flags;
         let told = self.exptime_told(&meta);
         let how = Fetch {
@@ -101,6 +102,7 @@ impl Memcached {
             Some(fetched) => self.meta_hit(&meta, &fetched, told, reply),
             None => self.meta_miss(&meta, reply),
         }
+        Ok(())
     }
 
     /// When what is created expires: of `N` and `T` the last one counts.
@@ -118,8 +120,7 @@ impl Memcached {
         if first[0] == b'T' {
             return None;
         }
-        let peek = Fetch { peek: true, ..Fetch::default() };
-        self.store.fetch(meta.key(), &peek, self.now).map(|fetched| fetched.meta.exptime)
+        self.store.peek(meta.key(), self.now).map(|item| item.meta().exptime)
     }
 
     fn meta_hit(
@@ -128,7 +129,7 @@ impl Memcached {
         fetched: &Fetched,
         exptime_told: Option<u32>,
         reply: &mut Reply<'_, Blob>,
-    ) -> Result<(), &'static [u8]> {
+    ) {
         let (item, known) = (&fetched.item, &fetched.meta);
         let value = item.value_range();
         let with_value = meta.flags.value && meta.flags.cas != Some(known.cas);
@@ -146,7 +147,7 @@ impl Memcached {
                 b'f' => out.flag(b'f', known.flags.into()),
                 b'l' => out.flag(b'l', now.saturating_sub(known.last_access).into()),
                 b'h' => out.flag(b'h', known.fetched.into()),
-                b'O' => push_opaque(out, flag)?,
+                b'O' => push_opaque(out, flag),
                 b'k' => out.key(item.key(), known.binary_key),
                 _ => continue,
             };
@@ -165,29 +166,26 @@ impl Memcached {
             self.count(Count::CmdTouch);
         }
         self.count_fetch(touches, true);
-        Ok(())
     }
 
-    fn meta_miss(&mut self, meta: &Meta<'_>, reply: &mut Reply<'_, Blob>) -> Result<(), &'static [u8]> {
+    fn meta_miss(&mut self, meta: &Meta<'_>, reply: &mut Reply<'_, Blob>) {
         self.count_fetch(false, false);
-        self.out.clear().push(b"EN");
-        self.push_echo(meta)?;
         if !meta.flags.quiet {
+            self.out.clear().push(b"EN");
+            self.push_echo(meta);
             reply.copy(self.out.push(b"\r\n").bytes());
         }
-        Ok(())
     }
 
     /// The flags that answers without an item have.
-    fn push_echo(&mut self, meta: &Meta<'_>) -> Result<(), &'static [u8]> {
+    fn push_echo(&mut self, meta: &Meta<'_>) {
         for flag in meta.in_order() {
             match flag[0] {
-                b'O' => push_opaque(&mut self.out, flag)?,
+                b'O' => push_opaque(&mut self.out, flag),
                 b'k' => self.out.key(meta.key(), meta.has_binary_key()),
                 _ => continue,
             };
         }
-        Ok(())
     }
 
     fn meta_set(&mut self, conn: &mut Conn, line: &[u8], behind: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
@@ -268,16 +266,16 @@ impl Memcached {
     }
 
     fn value_len(&self, key: &[u8]) -> Option<usize> {
-        let peek = Fetch { peek: true, ..Fetch::default() };
-        self.store.fetch(key, &peek, self.now).map(|fetched| fetched.item.value_range().len())
+        self.store.peek(key, self.now).map(|item| item.value_range().len())
     }
 
     fn meta_delete(&mut self, line: &[u8], reply: &mut Reply<'_, Blob>) -> Result<(), &'static [u8]> {
         let mut meta = Meta::of(line, 2).ok_or(BAD_FORMAT)?;
         meta.read()?;
+        meta.check_opaque()?;
         let Flags { ttl, cas, new_cas, invalidate, remove_value, client_flags, quiet, .. } = meta.flags;
         self.out.clear().push(b"HD");
-        self.push_echo(&meta)?;
+        self.push_echo(&meta);
         let exptime = ttl.map(|exptime| expiry(exptime, self.now));
         let emptied = remove_value.then(|| (client_flags, exptime.unwrap_or(0)));
         let how = Delete { compare: cas, cas: new_cas, invalidate, exptime, emptied };
@@ -307,6 +305,7 @@ impl Memcached {
             Some(b'D' | b'-') => true,
             Some(_) => return Err(b"CLIENT_ERROR invalid mode for ma M token"),
         };
+        meta.check_opaque()?;
         let told = self.exptime_told(&meta);
         let how = Counting {
             delta,
@@ -321,7 +320,7 @@ impl Memcached {
         self.count_arithmetic(!decrement, &counted);
         match counted {
             Counted::Value { value, meta: known, .. } => {
-                self.push_counted(&meta, value, &known, told)?;
+                self.push_counted(&meta, value, &known, told);
                 if quiet {
                     return Ok(());
                 }
@@ -330,7 +329,7 @@ impl Memcached {
             Counted::OutOfMemory => return Err(b"SERVER_ERROR out of memory"),
             Counted::NotFound | Counted::Exists => {
                 self.out.clear().push(if counted == Counted::Exists { b"EX" } else { b"NF" });
-                self.push_echo(&meta)?;
+                self.push_echo(&meta);
                 self.out.push(b"\r\n");
             }
         }
@@ -338,13 +337,7 @@ impl Memcached {
         Ok(())
     }
 
-    fn push_counted(
-        &mut self,
-        meta: &Meta<'_>,
-        value: u64,
-        known: &crate::store::Meta,
-        exptime_told: Option<u32>,
-    ) -> Result<(), &'static [u8]> {
+    fn push_counted(&mut self, meta: &Meta<'_>, value: u64, known: &crate::store::Meta, exptime_told: Option<u32>) {
         let out = self.out.clear();
         match meta.flags.value {
             true => out.push(b"VA ").number(u64::from(value.checked_ilog10().unwrap_or(0)) + 1),
@@ -354,7 +347,7 @@ impl Memcached {
             match flag[0] {
                 b'c' => out.flag(b'c', known.cas),
                 b't' => push_ttl(out, exptime_told.unwrap_or(known.exptime), self.now),
-                b'O' => push_opaque(out, flag)?,
+                b'O' => push_opaque(out, flag),
                 b'k' => out.key(meta.key(), meta.has_binary_key()),
                 _ => continue,
             };
@@ -363,7 +356,6 @@ impl Memcached {
         if meta.flags.value {
             out.number(value).push(b"\r\n");
         }
-        Ok(())
     }
 
     fn meta_debug(&mut self, line: &[u8], reply: &mut Reply<'_, Blob>) -> Result<(), &'static [u8]> {
@@ -378,11 +370,11 @@ impl Memcached {
             key = &decoded[..len];
         }
         self.count(Count::CmdMeta);
-        let peek = Fetch { peek: true, ..Fetch::default() };
-        let Some(Fetched { item, meta: known, .. }) = self.store.fetch(key, &peek, self.now) else {
+        let Some(item) = self.store.peek(key, self.now) else {
             self.say(b"EN", reply);
             return Ok(());
         };
+        let known = item.meta();
         let out = self.out.clear().push(b"ME ");
         if known.binary_key {
             out.base64(item.key())
@@ -423,11 +415,8 @@ fn commit_of(flags: &Flags) -> Result<Commit, &'static [u8]> {
     Ok(Commit { mode, compare, cas: flags.new_cas, invalidate, vivify })
 }
 
-fn push_opaque<'a>(out: &'a mut super::Out, flag: &[u8]) -> Result<&'a mut super::Out, &'static [u8]> {
-    if flag.len() > OPAQUE_MAX_BYTES {
-        return Err(OPAQUE_TOO_LONG);
-    }
-    Ok(out.push(b" ").push(flag))
+fn push_opaque<'a>(out: &'a mut super::Out, flag: &[u8]) -> &'a mut super::Out {
+    out.push(b" ").push(flag)
 }
 
 /// The return flag `t`: seconds left, or -1 for ever.

@@ -8,7 +8,7 @@ use crate::app::memcached::tokens::Tokens;
 
 /// Longest opaque, its `O` included.
 pub(super) const OPAQUE_MAX_BYTES: usize = 32;
-pub(super) const OPAQUE_TOO_LONG: &[u8] = b"CLIENT_ERROR opaque token too long";
+const OPAQUE_TOO_LONG: &[u8] = b"CLIENT_ERROR opaque token too long";
 /// Most tokens of a line.
 const TOKENS_MAX: usize = 20;
 const BAD_TOKEN: &[u8] = b"CLIENT_ERROR bad token in command line format";
@@ -134,6 +134,12 @@ impl<'a> Meta<'a> {
             }
         }
         outcome
+    }
+
+    /// Before anything is done: memcached looks when half of it is.
+    pub(super) fn check_opaque(&self) -> Result<(), &'static [u8]> {
+        let is_long = |flag: &[u8]| flag[0] == b'O' && flag.len() > OPAQUE_MAX_BYTES;
+        if self.in_order().any(is_long) { Err(OPAQUE_TOO_LONG) } else { Ok(()) }
     }
 
     fn read_flag(&mut self, flag: u8, argument: &[u8]) -> Flag {

@@ -14,7 +14,7 @@ use super::upload::{Ending, Job};
 use super::{Memcached, Step, VERSION, close};
 use crate::app::Blob;
 use crate::store::{Commit, Count as Counting, Mode};
-use crate::store::{Counted, Delete, Fetch, Item, New, Outcome};
+use crate::store::{Counted, Delete, Item, New, Outcome};
 use request::{Get, How, Refusal, Request, Store};
 use simoom_stack::Reply;
 
@@ -138,11 +138,7 @@ impl Memcached {
     fn answer_key(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) {
         let found = match keys.touch {
             None => self.store.get(key, self.now),
-            touch => {
-                self.count(Count::CmdTouch);
-                let how = Fetch { touch, ..Fetch::default() };
-                self.store.fetch(key, &how, self.now).map(|fetched| fetched.item)
-            }
+            Some(exptime) => self.get_and_touch(key, exptime),
         };
         self.count_fetch(keys.touch.is_some(), found.is_some());
         match found {
@@ -153,6 +149,13 @@ impl Memcached {
             }
             None => {}
         }
+    }
+
+    /// Not as one step: what is deleted between the two is a miss, as if it had been before.
+    pub(super) fn get_and_touch(&self, key: &[u8], exptime: u32) -> Option<Item> {
+        self.count(Count::CmdTouch);
+        self.store.touch(key, exptime, self.now);
+        self.store.get(key, self.now)
     }
 
     pub(super) fn count_fetch(&self, touch: bool, hit: bool) {

@@ -147,7 +147,7 @@ pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, Refusal
         b"ma" => Ok(Request::Meta(MetaKind::Arithmetic)),
         b"me" => Ok(Request::Meta(MetaKind::Debug)),
         b"mn" => Ok(Request::Meta(MetaKind::Noop)),
-        b"delete" => with_key(line, 2, |_, key, noreply| Ok(Request::Delete { key, noreply })),
+        b"delete" => with_key(line, 2, delete),
         b"incr" => arithmetic(line, true),
         b"decr" => arithmetic(line, false),
         b"touch" => with_key(line, 3, |tokens, key, noreply| match signed(tokens.get(2)) {
@@ -196,6 +196,16 @@ fn store(line: &[u8], how: How) -> Result<Request<'_>, Refusal> {
     // Both are cut to 32 bits, as memcached does.
     let (client_flags, exptime) = (client_flags as u32, exptime as i32);
     Ok(Request::Store(Store { how, key, client_flags, exptime, len, noreply }))
+}
+
+/// Old clients send a time, which may only be 0. memcached long refused what else stands there; 1.6.45 no longer does,
+/// which memcapable, the conformance test of libmemcached, takes for a fault.
+fn delete<'a>(tokens: &Tokens<'a>, key: &'a [u8], noreply: bool) -> Result<Request<'a>, Refusal> {
+    let has_time = tokens.len() > 2 && tokens.get(2) == b"0";
+    if tokens.len() == 2 + usize::from(has_time) + usize::from(noreply) {
+        return Ok(Request::Delete { key, noreply });
+    }
+    Err(Refusal { noreply, ..Refusal::of(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]") })
 }
 
 fn arithmetic(line: &[u8], increment: bool) -> Result<Request<'_>, Refusal> {

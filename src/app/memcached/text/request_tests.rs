@@ -72,6 +72,12 @@ fn changes() {
     for (line, expected) in [
         ("delete k", Ok(Request::Delete { key, noreply: false })),
         ("delete k 0 noreply", Ok(Request::Delete { key, noreply: true })),
+        ("delete k 0", Ok(Request::Delete { key, noreply: false })),
+        ("delete k 1", refused(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]", 0, false)),
+        (
+            "delete k a noreply",
+            refused(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]", 0, true),
+        ),
         ("delete", refused(BAD_FORMAT, 0, false)),
         ("incr k 1", Ok(Request::Arithmetic { key, increment: true, delta: 1, noreply: false })),
         ("decr k 1 noreply", Ok(Request::Arithmetic { key, increment: false, delta: 1, noreply: true })),
