@@ -46,8 +46,9 @@ pub struct Delete {
     pub invalidate: bool,
     /// With `invalidate`: the new exptime.
     pub exptime: Option<u32>,
-    /// The item stays but with no value, client flags 0 and this exptime (the meta flag x).
-    pub emptied: Option<u32>,
+    /// The item stays but with no value, with these client flags and this exptime, and, unless `cas` or `invalidate`
+    /// says otherwise, its cas unique (the meta flag x).
+    pub emptied: Option<(u32, u32)>,
 }
 
 /// What came of a request to store or delete.
