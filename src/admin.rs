@@ -154,9 +154,11 @@ const GAUGES: &[&str] = &[
     "memcached_curr_items",
     "memcached_bytes",
     "memcached_limit_maxbytes",
-    "memcached_segments",
-    "memcached_segments_free",
-    "memcached_segments_pinned",
+    "memcached_frames",
+    "memcached_frames_free",
+    "memcached_frames_limbo",
+    "memcached_frames_pinned",
+    "memcached_reserved_bytes",
     "memcached_hash_places",
 ];
 

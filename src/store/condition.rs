@@ -46,8 +46,8 @@ pub struct Delete {
     pub invalidate: bool,
     /// With `invalidate`: the new exptime.
     pub exptime: Option<u32>,
-    /// The item stays but with no value, and with these client flags and this exptime (the meta flag x). It keeps
-    /// its cas unique unless `cas` gives one or `invalidate` changes it.
+    /// The item stays but with no value, with these client flags and this exptime, and, unless `cas` or `invalidate`
+    /// says otherwise, its cas unique (the meta flag x).
     pub emptied: Option<(u32, u32)>,
 }
 

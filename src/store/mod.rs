@@ -7,120 +7,121 @@
 //! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a second between
 //! workers. An exptime of 0 means never; an item is expired once its exptime ≤ `now`.
 
+mod arena;
+mod change;
 mod condition;
-mod first;
+mod evict;
+mod fetch;
+mod hash;
 mod item;
+mod layout;
+mod memory;
 mod number;
+mod request;
 mod settings;
+mod space;
 mod statistics;
+mod stripe;
+mod table;
+mod upkeep;
 
 pub use condition::{Commit, Delete, Mode, Outcome};
-pub use first::{Store, Visit};
 pub use item::{Item, Meta, Reservation};
+pub use request::{Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, New, Refusal, Visit};
 pub use settings::{ITEM_MAX_PART, ITEM_MIN_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, Settings};
 pub use statistics::{ClassStatistics, Statistics};
 
-/// Bytes of the longest key.
-pub const KEY_MAX_BYTES: usize = 250;
+use crate::error::{Error, Result};
+use crate::limits::Bytes;
+use arena::UNIT_BYTES;
+use hash::HashKey;
+use memory::Memory;
+use space::Space;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stripe::Stripe;
+use table::Table;
 
-/// An exptime that has always passed: what a negative exptime of a client becomes.
-pub const EXPIRED: u32 = 1;
+/// The hash table's part of the memory is one in so many.
+const TABLE_PART: usize = 16;
+/// Frames that senders may pin: one in so many, and for each worker at least those of the largest item.
+const PINNED_PART: usize = 4;
 
-/// An item to be, before its value has come.
-#[derive(Clone, Copy, Debug)]
-pub struct New<'a> {
-    /// 1 to [`KEY_MAX_BYTES`] bytes.
-    pub key: &'a [u8],
-    /// The client's flags.
-    pub flags: u32,
-    /// Unix seconds, 0 for never.
-    pub exptime: u32,
-    /// Bytes of the value; exactly as many must be written before the commit.
-    pub value_bytes: usize,
-    /// Whether the key came base64-encoded and holds bytes that a text command could not; only kept for
-    /// [`Meta::binary_key`].
-    pub binary_key: bool,
+/// The store. See the module for what the calls have in common.
+#[derive(Debug)]
+pub struct Store {
+    memory_bytes: usize,
+    item_max_bytes: usize,
+    memory: Arc<Memory>,
+    table: Table,
+    space: Mutex<Space>,
+    stripes: Box<[Arc<Stripe>]>,
+    hash_key: HashKey,
+    /// Frames that one stripe may pin.
+    pinned_max: u32,
+    /// The last cas unique given out.
+    cas: AtomicU64,
+    /// How often flush_all took effect, modulo 256: what was stored before has another number.
+    generation: AtomicU8,
+    /// When the next flush_all takes effect, `u32::MAX` if none is to.
+    flush_at: AtomicU32,
+    flushes: AtomicU64,
 }
 
-/// Why no space was reserved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The item would exceed [`Settings::item_max_bytes`].
-    TooLarge,
-    /// No memory could be had: what could be evicted is pinned by senders.
-    OutOfMemory,
+impl Store {
+    /// A store that has taken all memory that it will ever take, at most [`Settings::memory_bytes`].
+    pub fn new(settings: &Settings) -> Result<Arc<Store>> {
+        settings.check()?;
+        let memory_bytes = settings.memory_bytes as usize;
+        let stripes = settings.workers.max(1);
+        let table = Table::new(memory_bytes / TABLE_PART);
+        let frame_bytes = settings.frame_bytes();
+        let each = frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + stripes * Stripe::FRAME_BYTES;
+        let fixed = table.memory_bytes() + size_of::<Store>() + stripes * size_of::<Stripe>();
+        let frames = (memory_bytes - fixed) / each;
+        let frame_units = frame_bytes / UNIT_BYTES;
+        let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
+            Error::because(format_args!("--memory {}: taking it", Bytes(settings.memory_bytes)), error)
+        })?;
+        let memory = Arc::new(memory);
+        Ok(Arc::new(Store {
+            memory_bytes: fixed + frames * each,
+            item_max_bytes: settings.item_max_bytes as usize,
+            table,
+            space: Mutex::new(Space::new(frames as u32, frame_units as u32)),
+            stripes: (0..stripes).map(|_| Arc::new(Stripe::new(Arc::clone(&memory)))).collect(),
+            hash_key: HashKey::random(),
+            pinned_max: (frames / PINNED_PART / stripes).max(1 + settings.item_max_bytes as usize / frame_bytes)
+                as u32,
+            memory,
+            cas: AtomicU64::new(0),
+            generation: AtomicU8::new(0),
+            flush_at: AtomicU32::new(u32::MAX),
+            flushes: AtomicU64::new(0),
+        }))
+    }
+
+    /// Bytes of memory that it has taken, of all kinds together.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    #[inline]
+    fn stripe(&self) -> &Arc<Stripe> {
+        &self.stripes[stripe::thread_number() % self.stripes.len()]
+    }
+
+    fn space(&self) -> MutexGuard<'_, Space> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// How an item is fetched. The default is what `get` does.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Fetch {
-    /// Sets the exptime (`gat`, the meta flag T).
-    pub touch: Option<u32>,
-    /// Leaves access time, hit mark and eviction order as they are (the meta command `me`, or `mg`
-    /// without a flag that bumps).
-    pub peek: bool,
-    /// One client wins the right to renew an item that lives no longer than this many seconds (the meta flag R).
-    pub recache_below: Option<u32>,
-    /// On a miss an item without a value and with this exptime is made, and won (the meta flag N).
-    pub vivify: Option<u32>,
-    /// The cas unique of an item that is made; one of the store's own counting if `None` (the meta flag E).
-    pub cas: Option<u64>,
-    /// What [`Meta::binary_key`] of an item made by `vivify` says.
-    pub binary_key: bool,
-}
-
-/// A fetched item, and how it was just before.
-#[derive(Clone, Debug)]
-pub struct Fetched {
-    /// The item.
-    pub item: Item,
-    /// Its metadata after the fetch, but for `fetched` and `last_access`, which are those before it.
-    pub meta: Meta,
-    /// It was made by this fetch ([`Fetch::vivify`]).
-    pub created: bool,
-    /// This fetch wins the right to renew it (the meta flag W).
-    pub won: bool,
-    /// An earlier fetch won that right (the meta flag Z).
-    pub token_sent: bool,
-}
-
-/// How a number is counted up or down.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Count {
-    /// By how much.
-    pub delta: u64,
-    /// Down, not below 0; else up, wrapping at 64 bits.
-    pub decrement: bool,
-    /// Only an item with this cas unique.
-    pub compare: Option<u64>,
-    /// The cas unique that the item gets; one of the store's own counting if `None`.
-    pub cas: Option<u64>,
-    /// Sets the exptime of an item that was there.
-    pub exptime: Option<u32>,
-    /// Where there is no item: make one with this number and this exptime.
-    pub create: Option<(u64, u32)>,
-    /// What [`Meta::binary_key`] of an item made by `create` says.
-    pub binary_key: bool,
-}
-
-/// What came of counting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
-    /// Done.
-    Value {
-        /// The number now.
-        value: u64,
-        /// The item's metadata now.
-        meta: Meta,
-        /// The item was made by this call.
-        created: bool,
-    },
-    /// There is no item, and none was to be made.
-    NotFound,
-    /// The item has another cas unique.
-    Exists,
-    /// The value is not a number of 64 bits.
-    NonNumeric,
-    /// No memory could be had: what could be evicted is pinned by senders.
-    OutOfMemory,
-}
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model_tests;
+#[cfg(test)]
+#[path = "stress_tests.rs"]
+mod stress_tests;
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -27,12 +27,14 @@ simoom_stack::counters! {
         pin_refused,
         /// Fetches answered with a copy because senders pin many segments.
         pin_copied,
-        /// Segments of memory.
-        segments,
-        /// Segments that are free (a gauge).
-        segments_free,
-        /// Segments emptied but still pinned by senders (a gauge).
-        segments_pinned,
+        /// Frames that the memory is divided into.
+        frames,
+        /// Frames that are free (a gauge).
+        frames_free,
+        /// Frames emptied but still pinned by senders (a gauge).
+        frames_limbo,
+        /// Frames that senders pin, each counted for each worker that does (a gauge).
+        frames_pinned,
         /// Segments that expired as a whole.
         segments_expired,
         /// Items moved to keep them while a segment was emptied.
@@ -41,6 +43,8 @@ simoom_stack::counters! {
         hash_places,
         /// Times that flush_all took effect.
         flushes,
+        /// Bytes reserved for values that are still coming (a gauge).
+        reserved_bytes,
     }
 }
 

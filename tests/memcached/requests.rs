@@ -83,11 +83,7 @@ pub fn text(random: &mut Random) -> Vec<u8> {
         11 => format!("touch {} {}{}{}", key(random), random.of(TIMES), noreply(random), end(random)),
         12..=14 => meta_get(random),
         15..=17 => meta_set(random),
-        18 => meta(
-            random,
-            "md",
-            &["q", "k", "O7", "b", "I", "x", "T1000", "C7777777", "C999999999", "E7777777", "v", "P1", "L"],
-        ),
+        18 => meta_delete(random),
         19 | 20 => meta(
             random,
             "ma",
@@ -182,6 +178,26 @@ fn meta_get(random: &mut Random) -> String {
     without(&meta(random, "mg", choices), " b", &[" N"])
 }
 
+fn meta_delete(random: &mut Random) -> String {
+    let choices = &[
+        "q",
+        "k",
+        "O7",
+        "O12345678901234567890123456789012",
+        "b",
+        "I",
+        "x",
+        "T1000",
+        "C7777777",
+        "C999999999",
+        "E7777777",
+        "v",
+        "P1",
+        "L",
+    ];
+    without(&meta(random, "md", choices), " b", &[" x"])
+}
+
 fn meta_set(random: &mut Random) -> String {
     let choices = &[
         "q",
@@ -217,7 +233,7 @@ fn meta_set(random: &mut Random) -> String {
     format!("ms {} {}{flags}\r\n{value}\r\n", key(random), value.len())
 }
 
-/// A line without a flag if it has one of others: memcached forgets that a key is binary when it creates or joins.
+/// A line without a flag if it has one of others: memcached forgets that a key is binary when it creates, joins or empties.
 fn without(line: &str, flag: &str, others: &[&str]) -> String {
     if others.iter().any(|other| line.contains(other)) { line.replace(flag, "") } else { line.to_owned() }
 }

@@ -89,17 +89,17 @@ impl Memcached {
         meta.read()?;
         meta.check_opaque()?;
         let Flags { ttl, recache, no_update, .. } = meta.flags;
-        let told = self.exptime_told(&meta);
         let how = Fetch {
             touch: ttl.map(|exptime| expiry(exptime, self.now)),
             peek: no_update,
             recache_below: recache.map(|exptime| seconds_until(exptime, self.now)),
+            recache_after_touch: meta.last_of(b'T', b'R') == Some(b'R'),
             vivify: self.exptime_created(&meta),
-            cas: meta.flags.new_cas,
+            vivify_cas: meta.flags.new_cas,
             binary_key: meta.has_binary_key(),
         };
         match self.store.fetch(meta.key(), &how, self.now) {
-            Some(fetched) => self.meta_hit(&meta, &fetched, told, reply),
+            Some(fetched) => self.meta_hit(&meta, fetched, reply),
             None => self.meta_miss(&meta, reply),
         }
         Ok(())
@@ -108,29 +108,12 @@ impl Memcached {
     /// When what is created expires: of `N` and `T` the last one counts.
     fn exptime_created(&self, meta: &Meta<'_>) -> Option<u32> {
         let Flags { vivify, ttl, .. } = meta.flags;
-        let last = meta.in_order().filter(|flag| matches!(flag[0], b'N' | b'T')).last();
-        let exptime = if last.is_some_and(|flag| flag[0] == b'T') { ttl } else { vivify };
+        let exptime = if meta.last_of(b'N', b'T') == Some(b'T') { ttl } else { vivify };
         vivify.and(exptime).map(|exptime| expiry(exptime, self.now))
     }
 
-    /// The exptime that a `t` before a `T` tells: the one before it. `None`: that of the answer.
-    fn exptime_told(&self, meta: &Meta<'_>) -> Option<u32> {
-        meta.flags.ttl?;
-        let first = meta.in_order().find(|flag| matches!(flag[0], b't' | b'T'))?;
-        if first[0] == b'T' {
-            return None;
-        }
-        self.store.peek(meta.key(), self.now).map(|item| item.meta().exptime)
-    }
-
-    fn meta_hit(
-        &mut self,
-        meta: &Meta<'_>,
-        fetched: &Fetched,
-        exptime_told: Option<u32>,
-        reply: &mut Reply<'_, Blob>,
-    ) {
-        let (item, known) = (&fetched.item, &fetched.meta);
+    fn meta_hit(&mut self, meta: &Meta<'_>, fetched: Fetched, reply: &mut Reply<'_, Blob>) {
+        let Fetched { item, meta: mut known, created, won, token_sent } = fetched;
         let value = item.value_range();
         let with_value = meta.flags.value && meta.flags.cas != Some(known.cas);
         let now = self.now;
@@ -142,7 +125,11 @@ impl Memcached {
         for flag in meta.in_order() {
             match flag[0] {
                 b's' => out.flag(b's', value.len() as u64),
-                b't' => push_ttl(out, exptime_told.unwrap_or(known.exptime), now),
+                b'T' if !created => {
+                    known.exptime = expiry(meta.flags.ttl.unwrap_or(0), now);
+                    continue;
+                }
+                b't' => push_ttl(out, known.exptime, now),
                 b'c' => out.flag(b'c', known.cas),
                 b'f' => out.flag(b'f', known.flags.into()),
                 b'l' => out.flag(b'l', now.saturating_sub(known.last_access).into()),
@@ -152,14 +139,14 @@ impl Memcached {
                 _ => continue,
             };
         }
-        for (mark, is_set) in [(b" Z", fetched.token_sent), (b" X", known.stale), (b" W", fetched.won)] {
+        for (mark, is_set) in [(b" Z", token_sent), (b" X", known.stale), (b" W", won)] {
             if is_set {
                 out.push(mark);
             }
         }
         reply.copy(out.push(b"\r\n").bytes());
         if with_value {
-            self.send(item.clone(), value.start..value.end + 2, reply);
+            self.send(item, value.start..value.end + 2, reply);
         }
         let touches = meta.flags.ttl.is_some();
         if touches {
@@ -335,6 +322,16 @@ impl Memcached {
         }
         reply.copy(self.out.bytes());
         Ok(())
+    }
+
+    /// The exptime that a `t` before a `T` tells of a number: the one before it. `None`: the one after.
+    fn exptime_told(&self, meta: &Meta<'_>) -> Option<u32> {
+        meta.flags.ttl?;
+        let first = meta.in_order().find(|flag| matches!(flag[0], b't' | b'T'))?;
+        if first[0] == b'T' {
+            return None;
+        }
+        self.store.peek(meta.key(), self.now).map(|item| item.meta().exptime)
     }
 
     fn push_counted(&mut self, meta: &Meta<'_>, value: u64, known: &crate::store::Meta, exptime_told: Option<u32>) {

@@ -96,6 +96,11 @@ impl<'a> Meta<'a> {
         self.tokens.from(self.first_flag)
     }
 
+    /// Which of two flags comes last.
+    pub(super) fn last_of(&self, a: u8, b: u8) -> Option<u8> {
+        self.in_order().map(|flag| flag[0]).filter(|flag| [a, b].contains(flag)).last()
+    }
+
     /// The key, decoded.
     pub(super) fn key(&self) -> &[u8] {
         match self.binary_key_len {
