@@ -76,7 +76,9 @@ fn fail(version: &str, round: usize, requests: &[Vec<u8>], ours: &[u8], theirs: 
     let cut = |bytes: &[u8]| bytes[..bytes.len().min(300)].escape_ascii().to_string();
     let key = |request: &[u8]| request.split(|byte| *byte == b' ').nth(1).map(|key| key.trim_ascii().to_vec());
     let last = requests.last().and_then(|request| key(request));
-    let about_it = requests.iter().filter(|request| requests.len() < 40 || last.is_none() || key(request) == last);
+    let shows =
+        |request: &&Vec<u8>| requests.len() < 40 || last.is_none() || key(request) == last || request[0] == b'g';
+    let about_it = requests.iter().filter(shows);
     let requests: Vec<String> = about_it.map(|request| cut(request)).collect();
     let at = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count().saturating_sub(20);
     panic!(

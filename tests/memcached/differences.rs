@@ -33,6 +33,11 @@ const KNOWN: &[Difference] = &[
         scope: Scope::Pipelined,
         meets: |request| request.contains("HTTP/"),
     },
+    Difference {
+        _why: "memcached counts a number in its place, padded, unless an answer before it still holds the item",
+        scope: Scope::Pipelined,
+        meets: |request| ["incr ", "decr ", "ma "].iter().any(|command| request.starts_with(command)),
+    },
 ];
 
 fn has_long_key(request: &str) -> bool {

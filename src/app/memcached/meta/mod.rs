@@ -113,7 +113,8 @@ impl Memcached {
     }
 
     fn meta_hit(&mut self, meta: &Meta<'_>, fetched: Fetched, reply: &mut Reply<'_, Blob>) {
-        let Fetched { item, meta: mut known, created, won, token_sent } = fetched;
+        let Fetched { item, meta: known, created, won, token_sent } = fetched;
+        let mut exptime = if created { 0 } else { known.exptime };
         let value = item.value_range();
         let with_value = meta.flags.value && meta.flags.cas != Some(known.cas);
         let now = self.now;
@@ -125,18 +126,17 @@ impl Memcached {
         for flag in meta.in_order() {
             match flag[0] {
                 b's' => out.flag(b's', value.len() as u64),
-                b'T' if !created => {
-                    known.exptime = expiry(meta.flags.ttl.unwrap_or(0), now);
-                    continue;
-                }
-                b't' => push_ttl(out, known.exptime, now),
+                b't' => push_ttl(out, exptime, now),
                 b'c' => out.flag(b'c', known.cas),
                 b'f' => out.flag(b'f', known.flags.into()),
                 b'l' => out.flag(b'l', now.saturating_sub(known.last_access).into()),
                 b'h' => out.flag(b'h', known.fetched.into()),
                 b'O' => push_opaque(out, flag),
                 b'k' => out.key(item.key(), known.binary_key),
-                _ => continue,
+                flag => {
+                    exptime = meta.exptime_after(flag, exptime, created, now);
+                    continue;
+                }
             };
         }
         for (mark, is_set) in [(b" Z", token_sent), (b" X", known.stale), (b" W", won)] {
@@ -306,8 +306,9 @@ impl Memcached {
         let counted = self.store.count(meta.key(), &how, self.now);
         self.count_arithmetic(!decrement, &counted);
         match counted {
-            Counted::Value { value, meta: known, .. } => {
-                self.push_counted(&meta, value, &known, told);
+            Counted::Value { value, meta: known, created } => {
+                let exptime = if created { 0 } else { told.unwrap_or(known.exptime) };
+                self.push_counted(&meta, value, known.cas, exptime, created);
                 if quiet {
                     return Ok(());
                 }
@@ -334,19 +335,22 @@ impl Memcached {
         self.store.peek(meta.key(), self.now).map(|item| item.meta().exptime)
     }
 
-    fn push_counted(&mut self, meta: &Meta<'_>, value: u64, known: &crate::store::Meta, exptime_told: Option<u32>) {
-        let out = self.out.clear();
+    fn push_counted(&mut self, meta: &Meta<'_>, value: u64, cas: u64, mut exptime: u32, created: bool) {
+        let (out, now) = (self.out.clear(), self.now);
         match meta.flags.value {
             true => out.push(b"VA ").number(u64::from(value.checked_ilog10().unwrap_or(0)) + 1),
             false => out.push(b"HD"),
         };
         for flag in meta.in_order() {
             match flag[0] {
-                b'c' => out.flag(b'c', known.cas),
-                b't' => push_ttl(out, exptime_told.unwrap_or(known.exptime), self.now),
+                b'c' => out.flag(b'c', cas),
+                b't' => push_ttl(out, exptime, now),
                 b'O' => push_opaque(out, flag),
                 b'k' => out.key(meta.key(), meta.has_binary_key()),
-                _ => continue,
+                flag => {
+                    exptime = meta.exptime_after(flag, exptime, created, now);
+                    continue;
+                }
             };
         }
         out.push(b"\r\n");

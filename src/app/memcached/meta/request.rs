@@ -4,6 +4,7 @@
 use crate::app::memcached::base64;
 use crate::app::memcached::number::{signed, unsigned, unsigned32};
 use crate::app::memcached::text::{BAD_FORMAT, KEY_MAX_BYTES};
+use crate::app::memcached::time::expiry;
 use crate::app::memcached::tokens::Tokens;
 
 /// Longest opaque, its `O` included.
@@ -99,6 +100,15 @@ impl<'a> Meta<'a> {
     /// Which of two flags comes last.
     pub(super) fn last_of(&self, a: u8, b: u8) -> Option<u8> {
         self.in_order().map(|flag| flag[0]).filter(|flag| [a, b].contains(flag)).last()
+    }
+
+    /// The exptime of an item once a flag has been heeded, in memcached's order: that of the line.
+    pub(super) fn exptime_after(&self, flag: u8, exptime: u32, created: bool, now: u32) -> u32 {
+        match (flag, self.flags.ttl, self.flags.vivify) {
+            (b'T', Some(ttl), _) => expiry(ttl, now),
+            (b'N', _, Some(vivify)) if created => expiry(vivify, now),
+            _ => exptime,
+        }
     }
 
     /// The key, decoded.

@@ -151,11 +151,12 @@ impl Memcached {
         }
     }
 
-    /// Not as one step: what is deleted between the two is a miss, as if it had been before.
+    /// Not as one step: what is replaced between the two is touched, and brought as it was before.
     pub(super) fn get_and_touch(&self, key: &[u8], exptime: u32) -> Option<Item> {
         self.count(Count::CmdTouch);
+        let item = self.store.get(key, self.now)?;
         self.store.touch(key, exptime, self.now);
-        self.store.get(key, self.now)
+        Some(item)
     }
 
     pub(super) fn count_fetch(&self, touch: bool, hit: bool) {
