@@ -145,7 +145,6 @@ impl Common<'_> {
         let (threads, workers) = (self.config.cores.len(), self.config.cores.len() + 1);
         let options = memcached::Options {
             port: config.address.port(),
-            udp_port: 0,
             workers,
             threads,
             connections: self.config.connections,

@@ -18,8 +18,6 @@ enum Scope {
     Always,
     /// With any, but only if other requests are before it in the same read.
     Pipelined,
-    /// With memcached before 1.6.45.
-    Old,
 }
 
 const KNOWN: &[Difference] = &[
@@ -49,15 +47,42 @@ fn first_line(request: &str) -> &str {
 }
 
 /// Whether `request`, other requests before it or none, is one that the two may answer differently.
-pub fn may_differ(version: &str, request: &[u8], is_pipelined: bool) -> bool {
+pub fn may_differ(request: &[u8], is_pipelined: bool) -> bool {
     let request = String::from_utf8_lossy(request);
-    KNOWN.iter().any(|difference| {
-        let applies = match difference.scope {
-            Scope::Always => true,
-            Scope::Pipelined => is_pipelined,
-            Scope::Old => version != simoom::app::memcached::VERSION,
-        };
-        applies && (difference.meets)(&request)
+    let applies = |scope| scope == Scope::Always || is_pipelined;
+    KNOWN.iter().any(|difference| applies(difference.scope) && (difference.meets)(&request))
+}
+
+/// Memcached before 1.6.45: other words for the same refusals, and the flags and numbers of [`is_understood`].
+pub fn is_old(version: &str) -> bool {
+    version != simoom::app::memcached::VERSION
+}
+
+/// Whether both versions take a request for the same. Older ones do not know the meta flags `E` and `x`, nor `b` and
+/// `q` of `ma`, `s` and `N` of `ms`; they take `+5` for a time but not `-` or what exceeds 32 bits; and they read a request with
+/// more tokens than it has use for as nonsense.
+pub fn is_understood(version: &str, request: &[u8]) -> bool {
+    let request = String::from_utf8_lossy(request);
+    let words: Vec<&str> = first_line(&request).split(' ').filter(|word| !word.is_empty()).collect();
+    let command = words.first().copied().unwrap_or_default();
+    let has = |unknown: &[&str]| words[1..].iter().any(|word| unknown.contains(word));
+    let is_meta = matches!(command, "mg" | "ms" | "md" | "ma");
+    !is_old(version)
+        || words.is_empty()
+        || !(is_meta
+            && has(&[
+                "E7777777", "x", "s", "b", "S1", "S5", "1", "!", "M", "MX", "Mx", "h", "L", "Lx", "P1", "N1000",
+            ])
+            || command == "ma" && has(&["q", "N0"])
+            || matches!(command, "touch" | "gat" | "gats") && has(&["-", "+5", "4000000000"])
+            || matches!(command, "set" | "add" | "replace" | "append" | "prepend") && has(&["-", "1x", "x", "-1"]))
+}
+
+/// Whether an answer says that nothing was done.
+pub fn is_refusal(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    text.lines().all(|line| {
+        ["ERROR", "CLIENT_ERROR", "SERVER_ERROR", "<closed>", "END"].iter().any(|word| line.starts_with(word))
     })
 }
 

@@ -9,8 +9,6 @@ use std::sync::Arc;
 pub struct Options {
     /// The port that is served, for `stats settings`.
     pub port: u16,
-    /// The port for datagrams, 0 for none.
-    pub udp_port: u16,
     /// How many handlers there may be.
     pub workers: usize,
     /// How many of them serve the most, for `stats`.
@@ -24,7 +22,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         let item_max_bytes = crate::store::Settings::default().item_max_bytes;
-        Options { port: 11211, udp_port: 0, workers: 1, threads: 1, connections: 64, item_max_bytes }
+        Options { port: 11211, workers: 1, threads: 1, connections: 64, item_max_bytes }
     }
 }
 

@@ -109,7 +109,7 @@ const SETTINGS: &[(&str, Value)] = &[
     ("maxbytes", Value::Store(|store| store.limit_maxbytes)),
     ("maxconns", Number(|handler| handler.shared.options().connections.into())),
     ("tcpport", Number(|handler| handler.shared.options().port.into())),
-    ("udpport", Number(|handler| handler.shared.options().udp_port.into())),
+    ("udpport", Text("0")),
     ("verbosity", Text("0")),
     ("evictions", Text("on")),
     ("domain_socket", Text("NULL")),

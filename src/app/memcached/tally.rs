@@ -75,12 +75,6 @@ counts! {
     BytesRead "bytes_read",
     /// Bytes of answers.
     BytesWritten "bytes_written",
-    /// Datagrams taken as requests.
-    Datagrams "datagrams",
-    /// Datagrams dropped: no request, or none that fits one.
-    DatagramsDropped "datagrams_dropped",
-    /// Answers to datagrams cut because they exceed the bound.
-    DatagramsCut "datagram_answers_cut",
 }
 
 /// The numbers of one worker, on cache lines of their own.
