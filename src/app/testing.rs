@@ -217,7 +217,10 @@ pub fn fuzz_memcached(data: &[u8]) {
     }
 }
 
-fn fuzz(data: &[u8], answers: fn(&[u8], &[usize], bool) -> (Vec<u8>, bool)) {
+/// [`http_answers`] or [`memcached_answers`].
+type Answers = fn(&[u8], &[usize], bool) -> (Vec<u8>, bool);
+
+fn fuzz(data: &[u8], answers: Answers) {
     let Some((choice, input)) = data.split_first() else { return };
     let whole = answers(input, &[], false);
     let sizes = [1 + usize::from(choice & 15), 1 + usize::from(choice >> 4) * 7];

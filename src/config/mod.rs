@@ -204,23 +204,23 @@ impl Serve {
             let overlap = |admin: &SocketAddr| {
                 admin.ip() == at.ip() || admin.ip().is_unspecified() || at.ip().is_unspecified()
             };
-            if let Some(admin) = self.admin.filter(|admin| overlap(admin) && admin.port() == at.port()) {
-                if admin.port() != 0 {
-                    return Err(Error::usage(format!(
-                        "--admin {admin}: {name} is served on port {} already; choose another port",
-                        admin.port()
-                    )));
-                }
+            let clashes = |admin: &SocketAddr| overlap(admin) && admin.port() == at.port() && at.port() != 0;
+            if let Some(admin) = self.admin.filter(clashes) {
+                return Err(Error::usage(format!(
+                    "--admin {admin}: {name} is served on port {} already; choose another port",
+                    admin.port()
+                )));
             }
         }
         // Whose a connection is, is told by its port alone.
-        if let (Some(http), Some(Memcached { address, .. })) = (self.http, self.memcached) {
-            if http.port() == address.port() && http.port() != 0 {
-                return Err(Error::usage(format!(
-                    "--memcached {address}: HTTP is served on port {} already; choose another port",
-                    http.port()
-                )));
-            }
+        if let (Some(http), Some(Memcached { address, .. })) = (self.http, self.memcached)
+            && http.port() == address.port()
+            && http.port() != 0
+        {
+            return Err(Error::usage(format!(
+                "--memcached {address}: HTTP is served on port {} already; choose another port",
+                http.port()
+            )));
         }
         match &self.root {
             Some(root) if !root.is_dir() => {

@@ -115,8 +115,9 @@ impl Peer {
 
     fn note_cas(&mut self, answer: &[u8]) {
         let text = String::from_utf8_lossy(answer);
-        let told = text.lines().filter(|line| line.starts_with("VALUE ")).filter_map(|line| line.split(' ').nth(4));
-        self.cas = told.last().and_then(|cas| cas.parse().ok()).unwrap_or(self.cas);
+        let mut told =
+            text.lines().filter(|line| line.starts_with("VALUE ")).filter_map(|line| line.split(' ').nth(4));
+        self.cas = told.next_back().and_then(|cas| cas.parse().ok()).unwrap_or(self.cas);
     }
 }
 

@@ -38,7 +38,7 @@ def with_pymemcache():
     check("delete", client.delete("a"), True)
     check("delete of nothing", client.delete("a"), False)
     stats = client.stats()
-    assert stats[b"curr_items"] == 500 and stats[b"cmd_get"] > 500 and stats[b"uptime"] >= 0, stats
+    assert stats[b"curr_items"] >= 500 and stats[b"cmd_get"] > 500 and stats[b"uptime"] >= 0, stats
     check("version", client.version()[:4], b"1.6.")
     for binary in b"\r\n", bytes(range(256)) * 40, b"x" * 900_000:
         client.set("binary", binary)
@@ -58,7 +58,10 @@ def with_pylibmc(binary):
     check("add", client.add("a", 2), False)
     check("replace", client.replace("a", "text"), True)
     check("get", client.get("a"), "text")
-    check("replace of nothing", client.replace("nothing", 1), False)
+    try:
+        check("replace of nothing", client.replace("nothing", 1), False)
+    except pylibmc.NotFound:
+        assert binary, "only the binary protocol says why"
     client["bytes"] = b"\0\r\n" * 1000
     check("append", client.append("bytes", b"end"), True)
     check("prepend", client.prepend("bytes", b"begin"), True)

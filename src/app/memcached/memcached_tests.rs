@@ -484,7 +484,8 @@ fn binary_packets_are_answered() {
     let count = |delta: u64, initial: u64, exptime: u32| {
         [&delta.to_be_bytes()[..], &initial.to_be_bytes(), &exptime.to_be_bytes()].concat()
     };
-    let table: &[(&str, Vec<u8>, Option<(u8, u16, u64, &str)>)] = &[
+    type Row = (&'static str, Vec<u8>, Option<(u8, u16, u64, &'static str)>);
+    let table: &[Row] = &[
         ("get, a miss", packet(0, b"", b"a", b"", 0), Some((0, 1, 0, "Not found"))),
         ("getq, a miss", packet(9, b"", b"a", b"", 0), None),
         ("getk, a miss", packet(12, b"", b"a", b"", 0), Some((12, 1, 0, "a"))),
