@@ -387,13 +387,12 @@ impl Ring {
         let result = result(entry.result());
         match Kind::of(entry.user_data())? {
             Kind::Wake => Some(Completion::Woken { more }),
-            // SAFETY: a completed accept has put the descriptor into this process's table for whoever reads the
-            // completion, which happens once.
-            Kind::Accept => Some(Completion::Accepted {
-                listener: bits as usize,
-                socket: result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }),
-                more,
-            }),
+            Kind::Accept => {
+                // SAFETY: a completed accept has put the descriptor into this process's table for whoever reads the
+                // completion, which happens once (4).
+                let socket = result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) });
+                Some(Completion::Accepted { listener: bits as usize, socket, more })
+            }
             Kind::Receive => {
                 let id = cqueue::buffer_select(entry.flags());
                 Some(Completion::Received { key, input: self.input(id, result), more })
@@ -462,7 +461,10 @@ impl<'a> Batch<'_, 'a> {
 
     /// Receives whatever comes into buffers, until told otherwise, or they run out, or the peer has closed.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
-        self.push(opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build(), Kind::Receive.named(key.to_bits()));
+        self.push(
+            opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build(),
+            Kind::Receive.named(key.to_bits()),
+        );
     }
 
     /// Tells when one of `events` is there: each time, or once.
