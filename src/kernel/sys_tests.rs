@@ -121,12 +121,12 @@ fn buffers_are_filled_once_each_until_they_are_given_back() {
     far.write_all(b"c").unwrap();
     let first = received(&mut ring).unwrap().unwrap();
     let second = received(&mut ring).unwrap().unwrap();
+    far.write_all(b"d").unwrap();
     assert_eq!(received(&mut ring).unwrap_err(), Errno::NOBUFS);
     assert!(first.id() != second.id() && ring.free_buffers() == 0);
     assert_eq!((ring.bytes(&first), ring.bytes(&second)), (&[b'a'; BUFFER_BYTES][..], &b"bc"[..]));
     ring.give(first);
     assert_eq!(ring.free_buffers(), 1);
-    far.write_all(b"d").unwrap();
     receive(&mut ring, &near);
     let third = received(&mut ring).unwrap().unwrap();
     assert_eq!((ring.bytes(&third), ring.bytes(&second)), (&b"d"[..], &b"bc"[..]));
