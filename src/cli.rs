@@ -28,7 +28,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Begin with one of these:
-  simoom demo               show both transports at work, in namespaces of their own
+  simoom demo               show the transports at work, in namespaces of their own
   simoom probe              what this machine and its network interfaces can do
   simoom serve              serve a page on http://127.0.0.1:8080/
   simoom serve --help       all about serving
@@ -56,15 +56,15 @@ enum Command {
 
     /// Tell what this machine and its network interfaces can do
     ///
-    /// Kernel version, capabilities held and missing, BPF and AF_XDP; and for each interface its driver, its
+    /// Kernel version, capabilities held and missing, BPF, AF_XDP and io_uring; and for each interface its driver, its
     /// queues, what XDP it offers, and which transport `serve` would choose and why.
     #[command(after_help = PROBE_EXAMPLES)]
     Probe(ProbeOptions),
 
-    /// Show both transports at work between two network namespaces
+    /// Show the transports at work between two network namespaces
     ///
-    /// As root: makes two namespaces joined by a veth pair, serves in one over AF_XDP and then over kernel sockets,
-    /// sends real requests from the other and prints what it measured. Nothing is left behind. Not as root: serves
+    /// As root: makes two namespaces joined by a veth pair, serves in one over AF_XDP and then over kernel sockets, by
+    /// io_uring and by epoll, sends real requests from the other and prints what it measured. Nothing is left behind. Not as root: serves
     /// on loopback through kernel sockets. The log shows warnings only, unless --log-level or $SIMOOM_LOG asks for
     /// more.
     Demo(LogOptions),
