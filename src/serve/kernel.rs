@@ -51,7 +51,9 @@ impl Server {
             self.board.sheets.push(sheet.clone());
             let (poller, settings) = (common.poller, settings.clone());
             let (ready, is_ready) = bounded(1);
-            let ready = move || drop(ready.send(()));
+            let ready = move || {
+                let _ = ready.send(());
+            };
             let work = move || kernel::run(poller, &settings, vec![listener], app, mailbox, sheet, ready);
             let thread = thread::spawn(name.clone(), *core, common.failures.clone(), work);
             self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
