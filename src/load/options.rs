@@ -1,6 +1,6 @@
 //! The flags of `simoom load`, and the checked plan that they make.
 
-use super::client::Plan;
+use super::client::{Plan, SLOW_MAX, Sips};
 use super::course::Extent;
 use super::pace::{Arrivals, Rate};
 use super::sources::Source;
@@ -52,6 +52,14 @@ pub struct LoadOptions {
     /// How the requests of --rate are spread [default: poisson]
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Load")]
     pub arrivals: Option<Arrivals>,
+
+    /// Read answers no faster than this, on each connection
+    ///
+    /// So do many clients behind thin lines. Nothing is read ahead but a small window. --timeout then limits the wait
+    /// for the next bytes, and a run that ends in the midst of answers counts the bytes that came. The first answer is
+    /// read at full speed.
+    #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = slow, help_heading = "Load")]
+    pub slow: Option<u32>,
 
     /// Draw from this seed whatever is left to chance
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Load")]
@@ -159,6 +167,13 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+fn slow(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(bytes) if (1..=SLOW_MAX).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("not a number of bytes a second from 1 to {SLOW_MAX}")),
+    }
+}
+
 impl LoadOptions {
     /// Where to send from over AF_XDP; `None` for kernel sockets.
     pub(crate) fn from(&self) -> Result<Option<From<'_>>> {
@@ -212,6 +227,7 @@ impl LoadOptions {
             pipeline,
             connection_per_request: self.connection_per_request,
             rate,
+            slow: self.slow.map(|bytes_per_second| Sips { bytes_per_second }),
             verify: self.verify,
             timeout: self.timeout,
             extent: Extent { duration: timed, requests: self.requests, warm_up: self.warm_up.unwrap_or(warm_up) },

@@ -88,6 +88,7 @@ impl Report {
             "in_flight": plan.in_flight,
             "pipeline": plan.pipeline,
             "connection_per_request": plan.connection_per_request,
+            "slow": plan.slow.map(|sips| sips.bytes_per_second),
             "rate": plan.rate.map(|rate| rate.per_second),
             "arrivals": plan.rate.map(|rate| rate.arrivals.name()),
             "seconds": self.measured.as_secs_f64(),
@@ -119,14 +120,15 @@ impl Report {
 
     /// What was sent, in words.
     fn load(&self) -> String {
-        let Plan { connections, in_flight, pipeline, connection_per_request, rate, .. } = self.plan;
+        let Plan { connections, in_flight, pipeline, connection_per_request, rate, slow, .. } = self.plan;
         let rate = rate.map(|rate| format!("{}/s, {}, over ", rate.per_second, rate.arrivals.name()));
         let rate = rate.unwrap_or_default();
         if connection_per_request {
             return format!("{rate}a connection for each request, {connections} at once");
         }
         let depth = if pipeline > 1 { format!(", {pipeline} requests on each") } else { String::new() };
-        format!("{rate}{connections} connections, {in_flight} in flight{depth}")
+        let slow = slow.map(|sips| format!(", each reading at most {}/s", Bytes(sips.bytes_per_second.into())));
+        format!("{rate}{connections} connections, {in_flight} in flight{depth}{}", slow.unwrap_or_default())
     }
 }
 
@@ -212,6 +214,7 @@ mod tests {
             pipeline: 1,
             connection_per_request: false,
             rate: None,
+            slow: None,
             verify: false,
             timeout: Duration::from_secs(1),
             extent,
