@@ -88,14 +88,16 @@ pub(super) fn run<P: Protocol>(
         reads_later: false,
         deadline_us: NEVER,
     };
-    // A request on each connection, and as much again: half of a pool is for empty queues.
-    let entries = 2 * plan.connections as usize + usize::from(QUEUE_ENTRIES);
+    // A request on each connection, and as much again: half of a pool is for empty queues. Where requests are copied,
+    // some long batches besides; they are gone as soon as the socket has taken them.
+    let batches = 2 * plan.connections as usize + 4 * usize::from(QUEUE_ENTRIES);
+    let chunks = if protocol.copied_bytes() > 0 { batches } else { usize::from(QUEUE_ENTRIES) };
     let mut kernel = Kernel {
         client: Client::new(plan.clone(), protocol),
         target,
         epoll,
         sessions: (0..plan.connections).map(|_| session()).collect(),
-        pool: Pool::new(entries, usize::from(QUEUE_ENTRIES)),
+        pool: Pool::new(batches, chunks),
         wheel: Wheel::new(plan.connections, Tick::from_millis(0)),
         read_bytes: plan.slow.map_or(READ_BYTES, Sips::sip_bytes),
         start: Instant::now(),

@@ -17,11 +17,14 @@ use crate::metrics::{Count, Sheet};
 use crate::serve::xdp::{mode, suit_device};
 use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
+use simoom_stack::send::{CHUNK_BYTES, QUEUE_ENTRIES};
 use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, Link, LocalAddress, keep};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Pairs of address and port that are tried before an attempt to connect is put off.
 const TRIES: u32 = 64;
+/// Connections that have copied requests under way at once, at most; with more of them, some wait for room.
+const ACTIVE_MAX: u32 = 65_536;
 /// SYNs to one that does not answer: with the waits between them, seven seconds.
 const SYN_RETRIES: u8 = 2;
 /// With thousands of connections the next request on one, which carries the acknowledgement of the last answer, may be
@@ -68,7 +71,8 @@ pub(super) fn run<P: Protocol>(
     let facts = netns::interface(interface).map_err(cannot)?;
     let addresses = source.addresses(plan.connections, plan.connection_per_request)?;
     check_addresses(&addresses, &facts, target.ip())?;
-    check_memory::<P>(plan)?;
+    let copied_bytes = protocol.copied_bytes();
+    check_memory::<P>(plan, copied_bytes)?;
     let peer = neighbour::resolve(interface, target.ip())?;
     let options = open_options(from);
     let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
@@ -78,7 +82,7 @@ pub(super) fn run<P: Protocol>(
     let sheet = Sheet::new("load");
     let parts = Parts {
         app: Client::new(plan.clone(), protocol),
-        stack: stack_config(plan, &facts, &addresses, &device)?,
+        stack: stack_config(plan, copied_bytes, &facts, &addresses, &device)?,
         ports: Vec::new(),
         handover: places.pop().expect("a ring of one has one place"),
         mailbox,
@@ -128,19 +132,26 @@ fn check_addresses(addresses: &[Ipv4Addr], facts: &netns::Interface, target: IpA
     Ok(())
 }
 
-fn check_memory<P: Protocol>(plan: &Plan) -> Result<()> {
+fn check_memory<P: Protocol>(plan: &Plan, copied_bytes: usize) -> Result<()> {
     let memory = |connections| {
-        stack_limits(connections, plan.slow)
+        stack_limits(connections, plan.slow, copied_bytes)
             .memory::<Client<P>>()
             .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
     };
     limits::check(Limit::from_flag(None), plan.connections, memory).map(drop)
 }
 
-fn stack_limits(connections: u32, slow: Option<Sips>) -> Limits {
+fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Limits {
     // A connection that is closed and one that takes its place may be there at once; nobody opens one to a client.
     let most = connections.saturating_add(connections / 8 + 64);
-    let limits = Limits { half_open: 1, ..Limits::for_connections(most) };
+    let mut limits = Limits { half_open: 1, ..Limits::for_connections(most) };
+    if copied_bytes > 0 {
+        // A batch on each connection, as far as a queue holds it, and as much again: half is for empty queues.
+        let chunks = (copied_bytes.div_ceil(CHUNK_BYTES) + 1).min(QUEUE_ENTRIES.into()) as u32;
+        let active = most.min(ACTIVE_MAX);
+        limits.send_chunks = limits.send_chunks.max(2 * active * chunks);
+        limits.send_entries = limits.send_entries.max(2 * active * (chunks + 2));
+    }
     match slow {
         None => limits,
         // Each may keep a window of input that it has not read.
@@ -149,10 +160,17 @@ fn stack_limits(connections: u32, slow: Option<Sips>) -> Limits {
     }
 }
 
-fn stack_config(plan: &Plan, facts: &netns::Interface, addresses: &[Ipv4Addr], device: &Device) -> Result<Config> {
+fn stack_config(
+    plan: &Plan,
+    copied_bytes: usize,
+    facts: &netns::Interface,
+    addresses: &[Ipv4Addr],
+    device: &Device,
+) -> Result<Config> {
     let local = |address: &Ipv4Addr| LocalAddress { address: Address::from(*address), dedicated: true };
     let addresses = addresses.iter().map(local).collect();
-    let mut stack = Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections, plan.slow));
+    let mut stack =
+        Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections, plan.slow, copied_bytes));
     suit_device(&mut stack, facts, device);
     stack.syn_retries = SYN_RETRIES;
     stack.delayed_ack_ms = DELAYED_ACK_MS;

@@ -149,7 +149,11 @@ impl<P: Protocol> Client<P> {
         }
         (self.now_us, self.worked) = (now_us, false);
         let all = self.plan.connection_per_request || self.attempts_over >= u64::from(self.plan.connections);
-        let progress = Progress { ready: self.proven && all, in_flight: self.in_flight };
+        let progress = Progress {
+            ready: self.proven && all,
+            prepared: self.protocol.is_prepared(),
+            in_flight: self.in_flight,
+        };
         let measured = self.course.measures();
         if self.course.step(now_us, progress) {
             self.pace.begin(now_us);

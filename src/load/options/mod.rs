@@ -1,5 +1,7 @@
 //! The flags of `simoom load`, and the checked plan that they make.
 
+mod memcached;
+
 use super::client::{Plan, SLOW_MAX, Sips};
 use super::course::Extent;
 use super::pace::{Arrivals, Rate};
@@ -8,6 +10,7 @@ use super::xdp::From;
 use crate::config::{LogOptions, XdpMode, values};
 use crate::error::{Error, Result};
 use clap::Args;
+pub(crate) use memcached::MemcachedOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ const RATE_MAX: f64 = 1e8;
 /// The flags of `load`.
 #[derive(Args, Clone, Debug)]
 pub struct LoadOptions {
-    /// What to request: http://HOST[:PORT]/PATH
+    /// What to load: http://HOST[:PORT]/PATH or memcached://HOST[:PORT]
     #[arg(value_name = "URL")]
     pub url: String,
 
@@ -114,9 +117,10 @@ pub struct LoadOptions {
     #[arg(long, value_name = "CORE", value_parser = core, help_heading = "Where from")]
     pub core: Option<usize>,
 
-    /// Compare the content of every answer with the first one's
+    /// Check the content of every answer
     ///
-    /// Status and length are always checked: from 200 to 299, and that of the first answer.
+    /// HTTP: it must be that of the first answer; status (200 to 299) and length (the first one's) are always checked.
+    /// memcached: a value must be one that was stored under its key; key and length are always checked.
     #[arg(long, help_heading = "Checks and output")]
     pub verify: bool,
 
@@ -136,6 +140,10 @@ pub struct LoadOptions {
     /// HdrHistogram's plotFiles.html, hdr-plot and others draw it.
     #[arg(long, value_name = "FILE", help_heading = "Checks and output")]
     pub hdr: Option<PathBuf>,
+
+    /// What memcached is asked.
+    #[command(flatten)]
+    pub memcached: MemcachedOptions,
 
     /// The log.
     #[command(flatten)]
