@@ -216,8 +216,12 @@ impl<A: Hosted> Worker<A> {
     /// Nothing came: spins on, or sleeps until something does.
     fn rest(&mut self) -> io::Result<()> {
         self.idle.check_now_and_then(self.now_us, self.outbound.queues())?;
-        if self.idle.spins(self.now_us) {
+        if self.idle.is_near_work(self.now_us) {
             std::hint::spin_loop();
+            return Ok(());
+        }
+        self.outbound.refill();
+        if self.idle.always_spins() {
             return Ok(());
         }
         let after = |us: u64| self.now_us.saturating_add(us);
