@@ -128,7 +128,7 @@ impl Workload {
         match &self.zipf {
             Some(zipf) => zipf.draw(random) - 1,
             // The upper half of the product: as even as 2³² numbers can be dealt out to so many keys.
-            None => ((random.next() >> 32) * u64::from(self.shape.keys) >> 32) as u32,
+            None => (((random.next() >> 32) * u64::from(self.shape.keys)) >> 32) as u32,
         }
     }
 }
