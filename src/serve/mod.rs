@@ -18,6 +18,7 @@ use crate::app::{Service, Services, http};
 use crate::config::{self, Transport};
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
+use crate::kernel::Poller;
 use crate::metrics::{Board, Count, Sheet};
 use crate::store::Store;
 use crate::thread::Failure;
@@ -111,6 +112,7 @@ struct Common<'a> {
     memcached: OnceCell<Arc<memcached::Shared>>,
     /// How many applications were made.
     made: Cell<usize>,
+    poller: Poller,
     failures: Sender<Failure>,
 }
 
@@ -163,8 +165,9 @@ pub fn start(config: &config::Serve) -> Result<Server> {
     let content =
         Content::load(config.root.as_deref(), limit_bytes).map_err(|error| Error::usage(error.to_string()))?;
     let (failures, failed) = crossbeam_channel::unbounded();
-    let content = Arc::new(content);
-    let common = Common { config, content, memcached: OnceCell::new(), made: Cell::new(0), failures };
+    let poller = kernel::poller(config.transport)?;
+    let (content, memcached, made) = (Arc::new(content), OnceCell::new(), Cell::new(0));
+    let common = Common { config, content, memcached, made, poller, failures };
     let mut server = Server {
         transport: String::new(),
         addresses: Vec::new(),
@@ -195,7 +198,7 @@ impl Server {
         let config = common.config;
         let Some(interface) = config.interface.as_deref() else { return self.start_kernel(common) };
         let opened = match config.transport {
-            Transport::Epoll => return self.start_kernel(common),
+            Transport::Epoll | Transport::IoUring => return self.start_kernel(common),
             Transport::Xdp => xdp::open(common, interface)?,
             Transport::Auto => match xdp::open_if_possible(common, interface)? {
                 Ok(opened) => opened,

@@ -6,7 +6,7 @@ use crate::app::content::Content;
 use crate::app::memcached::Memcached;
 use crate::config;
 use crate::error::Result;
-use crate::kernel::Settings;
+use crate::kernel::{Poller, Settings};
 use crate::limits::{self, Limit, Plan};
 use simoom_stack::Limits;
 
@@ -28,7 +28,7 @@ pub(super) fn check_xdp(
     options: &OpenOptions,
     queues: u32,
     workers: u32,
-    beside: u32,
+    beside: (u32, Poller),
 ) -> Result<()> {
     let plan = |connections| {
         let mut plan = add_memcached(config, connections, workers as usize, begin(config, content));
@@ -37,20 +37,26 @@ pub(super) fn check_xdp(
             let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
             plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
         }
-        let beside_connections = connections.min(beside);
+        let (most, poller) = beside;
+        let beside_connections = connections.min(most);
         plan = add_memcached(config, beside_connections, 1, plan);
         let beside = kernel_settings(config, beside_connections, 1);
-        plan.add("the kernel worker beside", 1, beside.memory_bytes::<Services>())
+        plan.add("the kernel worker beside", 1, beside.memory_bytes::<Services>(poller))
     };
     check(config, plan)
 }
 
 /// Checks what `workers` kernel workers take.
-pub(super) fn check_kernel(config: &config::Serve, content: &Content, workers: usize) -> Result<()> {
+pub(super) fn check_kernel(
+    config: &config::Serve,
+    content: &Content,
+    workers: usize,
+    poller: Poller,
+) -> Result<()> {
     let plan = |connections| {
         let settings = kernel_settings(config, connections, workers);
         let plan = add_memcached(config, connections, workers, begin(config, content));
-        plan.add("kernel workers", workers, settings.memory_bytes::<Services>())
+        plan.add("kernel workers", workers, settings.memory_bytes::<Services>(poller))
     };
     check(config, plan)
 }

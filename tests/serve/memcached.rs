@@ -1,8 +1,8 @@
 //! memcached as its clients meet it: libmemcached's conformance test, and clients in Python, text and binary, over
-//! both transports; and beside HTTP on one server.
+//! all transports; and beside HTTP on one server.
 
 use crate::common::{need_program, skip};
-use crate::over_both;
+use crate::over_all;
 use crate::site::{Plan, Site, Transport};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ const PORT: u16 = 11211;
 const PYTHON: &str = "/usr/bin/python3";
 const CLIENTS: &str = include_str!("memcached_clients.py");
 
-over_both! {
+over_all! {
     memcapable_passes_whole,
     python_clients_find_a_memcached,
     http_and_memcached_are_served_side_by_side,
@@ -24,7 +24,7 @@ over_both! {
 fn start(transport: Transport) -> Option<Site> {
     let flags = match transport {
         Transport::Xdp => "--memcached 11211 --memory 64M",
-        Transport::Kernel => "--memcached 0.0.0.0:11211 --memory 64M",
+        Transport::IoUring | Transport::Epoll => "--memcached 0.0.0.0:11211 --memory 64M",
     };
     Plan::new(transport).with(flags).start()
 }
