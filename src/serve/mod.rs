@@ -150,6 +150,7 @@ impl Common<'_> {
             workers,
             threads,
             connections: self.config.connections,
+            memory_bytes: config.memory_bytes,
             item_max_bytes: config.item_max_bytes,
         };
         let store = Store::new(&config.store(workers))?;

@@ -277,7 +277,7 @@ fn items_can_be_listed() {
     let lines: Vec<&str> = answer.lines().collect();
     assert_eq!(lines.len(), 2 + 4 + 4, "{answer}");
     let one = lines[3..5].iter().find(|line| line.starts_with("key=a%2Fb ")).unwrap();
-    let expected = format!("key=a%2Fb exp={} la={NOW} cas=1 fetch=no cls=1 size=", NOW + 60);
+    let expected = format!("key=a%2Fb exp={} la={NOW} cas=1 fetch=no cls=", NOW + 60);
     assert!(one.starts_with(&expected) && one.ends_with(" flags=7 "), "{one}");
     assert!(lines.contains(&"mg a/b") && lines.contains(&"mg Zm9v b"), "{answer}");
     assert_eq!((lines[2], lines[5], lines[9]), ("OK", "END", "EN"));
@@ -338,7 +338,7 @@ fn what_happens_is_counted() {
         ("curr_connections", 1),
         ("total_connections", 1),
         ("curr_items", 1),
-        ("limit_maxbytes", 8 << 20),
+        ("limit_maxbytes", 64 << 20),
         ("threads", 1),
         ("pointer_size", 64),
         ("uptime", 0),
@@ -363,17 +363,16 @@ fn what_happens_is_counted() {
 fn stats_have_topics() {
     let (answer, _) = ask(b"set a 0 0 1\r\nx\r\nstats settings\r\nstats items\r\nstats slabs\r\nstats sizes\r\nstats conns\r\nstats x\r\n");
     for (name, value) in [
-        ("maxbytes", "8388608"),
+        ("maxbytes", "67108864"),
         ("item_size_max", "1048576"),
         ("cas_enabled", "yes"),
-        ("items:1:number", "1"),
-        ("1:used_chunks", "1"),
         ("active_slabs", "1"),
         ("sizes_status", "disabled"),
         ("curr_connections", "1"),
     ] {
         assert_eq!(stat(&answer, name), value, "{name}");
     }
+    assert!(answer.contains(":number 1\r\n") && answer.contains(":used_chunks 1\r\n"), "{answer}");
     assert!(answer.ends_with("END\r\nERROR\r\n"));
 }
 

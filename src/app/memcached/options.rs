@@ -15,14 +15,16 @@ pub struct Options {
     pub threads: usize,
     /// Connections that all serve at once.
     pub connections: u32,
+    /// Memory for items, as it was asked for; the store takes no more.
+    pub memory_bytes: u64,
     /// The largest item.
     pub item_max_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        let item_max_bytes = crate::store::Settings::default().item_max_bytes;
-        Options { port: 11211, workers: 1, threads: 1, connections: 64, item_max_bytes }
+        let crate::store::Settings { memory_bytes, item_max_bytes, .. } = crate::store::Settings::default();
+        Options { port: 11211, workers: 1, threads: 1, connections: 64, memory_bytes, item_max_bytes }
     }
 }
 

@@ -90,7 +90,7 @@ const GENERAL: &[(&str, Value)] = &[
     ("auth_errors", Text("0")),
     ("bytes_read", Value::Count(Count::BytesRead)),
     ("bytes_written", Value::Count(Count::BytesWritten)),
-    ("limit_maxbytes", Value::Store(|store| store.limit_maxbytes)),
+    ("limit_maxbytes", Number(|handler| handler.shared.options().memory_bytes)),
     ("accepting_conns", Number(|handler| u64::from(!handler.draining))),
     ("listen_disabled_num", Text("0")),
     ("threads", Number(|handler| handler.shared.options().threads as u64)),
@@ -106,7 +106,7 @@ const GENERAL: &[(&str, Value)] = &[
 ];
 
 const SETTINGS: &[(&str, Value)] = &[
-    ("maxbytes", Value::Store(|store| store.limit_maxbytes)),
+    ("maxbytes", Number(|handler| handler.shared.options().memory_bytes)),
     ("maxconns", Number(|handler| handler.shared.options().connections.into())),
     ("tcpport", Number(|handler| handler.shared.options().port.into())),
     ("udpport", Text("0")),
