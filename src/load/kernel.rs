@@ -18,6 +18,9 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+/// The smallest receive buffer that is asked for, of which the kernel makes twice as much. In one for hardly more than
+/// a segment its window can come to rest at a few bytes, and it opens it no further.
+const RECEIVE_BUFFER_MIN_BYTES: usize = 8192;
 /// Events that are taken from the kernel at once.
 const EVENTS: usize = 512;
 /// Bytes that are read from a socket at once.
@@ -190,7 +193,8 @@ impl<P: Protocol> Kernel<P> {
         sockopt::set_tcp_nodelay(&socket, true).map_err(cannot)?;
         if let Some(sips) = self.client.slow() {
             // Before connecting: the window that is offered at first follows from it.
-            sockopt::set_socket_recv_buffer_size(&socket, sips.window_bytes()).map_err(cannot)?;
+            let bytes = sips.window_bytes().max(RECEIVE_BUFFER_MIN_BYTES);
+            sockopt::set_socket_recv_buffer_size(&socket, bytes).map_err(cannot)?;
         }
         let connected = rustix::net::connect(&socket, &target);
         let session = &mut self.sessions[slot];
