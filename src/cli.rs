@@ -14,9 +14,9 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Serve HTTP from a network interface's queues, past the kernel's TCP, or from kernel sockets
+/// Serve HTTP and memcached from a network interface's queues, past the kernel's TCP, or from kernel sockets
 ///
-/// Simoom takes the packets for its port straight from the queues of a network interface through AF_XDP and runs
+/// Simoom takes the packets for its ports straight from the queues of a network interface through AF_XDP and runs
 /// its own TCP on them, one polling loop a core. Everything else on the interface stays the kernel's. Where XDP is
 /// not to be had, the same server runs over kernel sockets.
 #[derive(Debug, Parser)]
@@ -30,7 +30,7 @@ const EXAMPLES: &str = "\
 Begin with one of these:
   simoom demo               show the transports at work, in namespaces of their own
   simoom probe              what this machine and its network interfaces can do
-  simoom serve              serve a page on http://127.0.0.1:8080/
+  simoom serve              serve a page on http://127.0.0.1:8080/, and memcached on 127.0.0.1:11211
   simoom serve --help       all about serving
   simoom load URL           send requests to a server, check and time the answers
 
@@ -38,10 +38,11 @@ Exit codes: 0 it went well, 1 it failed, 2 it was asked for wrongly.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve HTTP until told to stop
+    /// Serve HTTP, memcached or both until told to stop
     ///
-    /// Without flags: a built-in page on http://127.0.0.1:8080/ through kernel sockets. With --interface, through
-    /// AF_XDP where that works; the log says in one line which transport was taken and why.
+    /// Without flags: a built-in page on http://127.0.0.1:8080/ and, if its port is free, memcached with 64 MiB on
+    /// 127.0.0.1:11211, through kernel sockets. With --interface, through AF_XDP where that works; the log says in
+    /// one line which transport was taken and why.
     ///
     /// SIGTERM or Ctrl-C stops it: open answers may finish.
     #[command(after_help = SERVE_EXAMPLES)]
@@ -82,6 +83,10 @@ Examples:
       the files in /srv/www on http://127.0.0.1:8080/, through kernel sockets
   simoom serve --interface eth1 --http 80 --root /srv/www --cores 0-3
       the same on port 80 of eth1, from its queues, with four workers
+  simoom serve --memcached 11211 --memory 1G
+      memcached alone, on 127.0.0.1
+  simoom serve --interface eth1 --memcached 11211 --memory 8G --cores 0-3
+      memcached on port 11211 of eth1, from its queues, with four workers
   simoom serve --interface eth1 --http 80 --address 192.0.2.7
       at an address of Simoom's own, for which it answers ARP and ping
   simoom serve --config /etc/simoom.toml --log json
