@@ -1,5 +1,8 @@
 //! Making room: which segment is emptied, which of its items are kept, and where these go.
 //!
+//! What is replaced, deleted or expired leaves gaps. While there is a segment that consists of them by a third, the one
+//! with the most is emptied, and all that is left in it is kept: nothing is evicted for want of tidiness.
+//!
 //! New items are *young*. When room is short, the segment of young items that was begun first is emptied if they hold
 //! more than a tenth of the memory, else that of main items. What was used since it came there moves into the main
 //! queue's last segment and loses one use; the rest is evicted. Of a segment at most three quarters are kept, those
@@ -18,6 +21,10 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 const YOUNG_PART: u32 = 10;
 /// Of an emptied segment, what is left of it after this division by 4 is kept at most.
 const KEPT_QUARTERS: u32 = 3;
+/// A segment is tidied, rather than another evicted from, if one in so many of its units lies in gaps.
+const GAPS_PART: u32 = 3;
+/// Frames that are looked at for a sparse one each time.
+const SPARSE_LOOK: usize = 8192;
 /// Pinned segments that are passed over in the search for one to empty.
 const PASSED_MAX: u32 = 4096;
 /// Segments that wait for their last pin and are looked at each time.
@@ -54,13 +61,35 @@ impl Store {
         if space.free_frames > free {
             return true;
         }
+        if let Some(head) = self.sparsest(space) {
+            self.empty(space, head, Cutoff { uses: 0, units_left: u32::MAX }, now);
+            return true;
+        }
         let young = space.frames(Queue::Young) > space.segments.len() as u32 / YOUNG_PART;
         let order = if young { [Queue::Young, Queue::Main] } else { [Queue::Main, Queue::Young] };
         let Some(head) = order.into_iter().find_map(|queue| self.unpinned(space, queue)) else { return false };
         if !self.spare_large(space, head, now) {
-            self.empty(space, head, now);
+            let cutoff = self.cutoff(space, head, now);
+            self.empty(space, head, cutoff, now);
         }
         true
+    }
+
+    /// The segment of one frame with the most gaps, if they are a third of it or more, and nobody pins it.
+    fn sparsest(&self, space: &Space) -> Option<u32> {
+        let frames = space.segments.len();
+        let some = (space.cursor as usize..frames).chain(0..space.cursor as usize).take(SPARSE_LOOK);
+        let ends = some.filter(|frame| {
+            let segment = &space.segments[*frame];
+            segment.state == State::Head && segment.frames == 1 && segment.queue != Queue::Limbo
+        });
+        let gaps = ends.map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
+        let sparse = gaps.filter(|(gap, head)| {
+            *gap >= (1 << self.memory.frame_shift) / GAPS_PART
+                && !space.is_open(*head)
+                && !self.is_pinned(&space.segments[*head as usize], *head)
+        });
+        sparse.max().map(|(_, head)| head)
     }
 
     /// The first segment of a queue that no sender pins; those before it go to the end of the queue.
@@ -145,9 +174,8 @@ impl Store {
     }
 
     /// Moves what is worth keeping out of a segment, evicts the rest, and frees it.
-    fn empty(&self, space: &mut Space, head: u32, now: u32) {
+    fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
         space.close(head);
-        let mut cutoff = self.cutoff(space, head, now);
         let items = self.linked(space, head);
         for (at, shape) in items {
             let key = layout::key(&self.memory.arena, at);
@@ -189,7 +217,7 @@ impl Store {
         Cutoff { uses: 1, units_left: u32::MAX }
     }
 
-    /// Moves an item into the main queue, if there is room without emptying another segment; whether it did. The
+    /// Moves an item into the main queue, or if it was not used to the end of the young one, if there is room without emptying another segment; whether it did. The
     /// chain's lock is held.
     fn relocate(&self, space: &mut Space, slot: &Slot, hash: u64, at: Place, shape: Shape, now: u32) -> bool {
         let (arena, units) = (&self.memory.arena, shape.units());
@@ -198,10 +226,11 @@ impl Store {
         if (units - 1) >> self.memory.frame_shift > 0 {
             return false;
         }
-        let to = match space.append(units, Queue::Main, class) {
+        let queue = if self.uses(at) > 0 { Queue::Main } else { Queue::Young };
+        let to = match space.append(units, queue, class) {
             Some(to) => to,
             None => match space.free_frame() {
-                Some(head) => space.begin(head, units, Queue::Main, class, now),
+                Some(head) => space.begin(head, units, queue, class, now),
                 None => return false,
             },
         };
@@ -258,7 +287,8 @@ impl Store {
         space.hold(row.clone());
         for frame in row {
             if let Some(head) = space.head(frame) {
-                self.empty(space, head, now);
+                let cutoff = self.cutoff(space, head, now);
+                self.empty(space, head, cutoff, now);
             }
         }
         space.let_go();

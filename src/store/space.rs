@@ -268,11 +268,15 @@ impl Space {
     /// Appends no more to a segment.
     pub(super) fn close(&mut self, head: u32) {
         let Segment { queue, class, .. } = self.segments[head as usize];
-        if let Some(open) = self.open.get_mut(queue as usize)
-            && open[usize::from(class)] == head
-        {
-            open[usize::from(class)] = NONE;
+        if self.is_open(head) {
+            self.open[queue as usize][usize::from(class)] = NONE;
         }
+    }
+
+    /// Whether a segment is appended to.
+    pub(super) fn is_open(&self, head: u32) -> bool {
+        let Segment { queue, class, .. } = self.segments[head as usize];
+        self.open.get(queue as usize).is_some_and(|open| open[usize::from(class)] == head)
     }
 
     /// Puts a closed segment at the end of a queue.
