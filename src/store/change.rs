@@ -50,7 +50,7 @@ impl Store {
     fn may_reserve(&self, shape: Shape) -> bool {
         let large = u64::from(shape.units() >> (self.memory.frame_shift - 2) != 0);
         let units = (self.memory.frames() as u64) << self.memory.frame_shift;
-        self.memory.reserved.load(Relaxed) + u64::from(shape.units()) <= units / RESERVED_PART >> large
+        self.memory.reserved.load(Relaxed) + u64::from(shape.units()) <= (units / RESERVED_PART) >> large
     }
 
     /// A place for an item, counted as live, its header telling its shape and that it is not linked.
