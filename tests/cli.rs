@@ -34,8 +34,8 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
         ("serve --connections 5000000000", "error: --connections 5000000000: at most 16777216; "),
         ("serve --connections=-1", "error: --connections -1: not a number; write one from 1 to 16777216"),
         ("serve --conections 5", "error: --conections: there is no such flag; did you mean --connections?"),
-        ("serve --transport dpdk", "error: --transport dpdk: it is one of auto, xdp, epoll"),
-        ("serve --transport", "error: --transport: a value is missing; it is one of auto, xdp, epoll"),
+        ("serve --transport dpdk", "error: --transport dpdk: it is one of auto, xdp, io-uring, epoll"),
+        ("serve --transport", "error: --transport: a value is missing; it is one of auto, xdp, io-uring, epoll"),
         ("serve --http", "error: --http: a value is missing"),
         ("serve --http 80 --http 81", "error: --http: given more than once"),
         ("serve --http 70000", "error: --http 70000: a port is at most 65535"),
@@ -166,7 +166,9 @@ fn probe_reports_the_loopback_interface_for_people_and_programs() {
     let output = run(["probe", "lo", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
     assert_eq!(json["interfaces"][0]["name"], "lo");
-    assert_eq!(json["interfaces"][0]["choice"]["transport"], "epoll");
+    let transport = if simoom::kernel::io_uring().is_ok() { "io-uring" } else { "epoll" };
+    assert_eq!(json["interfaces"][0]["choice"]["transport"], transport);
+    assert_eq!(json["machine"]["io_uring"]["works"], transport == "io-uring");
     assert!(json["machine"]["capabilities"].as_array().is_some_and(|list| list.len() >= 6));
 }
 
