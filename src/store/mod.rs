@@ -4,9 +4,9 @@
 //! Nothing here reads a clock (`now` is an argument of every call that needs one), makes a system call after
 //! start-up, or knows of commands and connections.
 //!
-//! Read in this order: [`arena`] (memory, and the contract that makes references into it sound), [`layout`] (an item:
-//! 24 bytes, its line, padding to 8), [`table`] (8 bytes an item), [`stripe`] (pins), [`space`] (frames and segments),
-//! then what is done with them: [`fetch`], [`change`], [`evict`], [`upkeep`]. Locks are taken in one order: that of the
+//! Read in this order: `arena` (memory, and the contract that makes references into it sound), `layout` (an item:
+//! 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe` (pins), `space` (frames and segments),
+//! then what is done with them: `fetch`, `change`, `evict`, `upkeep`. Locks are taken in one order: that of the
 //! space, that of a chain, that of the table's spare buckets. A get takes none, unless much is pinned.
 //!
 //! Bounds: `--memory` holds everything, the table being a sixteenth. Senders pin a quarter of it (or one item of the
