@@ -3,6 +3,7 @@
 //! Exit codes: 0, it went well; 1, it failed; 2, it was asked for wrongly. An error is one line on standard error
 //! that names the flag, the value and the bound.
 
+use crate::compare::{self, CeilingOptions};
 use crate::config::complaint::Complaint;
 use crate::config::{self, LogLevel, LogOptions, Serve, ServeOptions};
 use crate::error::{Error, Result};
@@ -68,6 +69,10 @@ enum Command {
     /// on loopback through kernel sockets. The log shows warnings only, unless --log-level or $SIMOOM_LOG asks for
     /// more.
     Demo(LogOptions),
+
+    /// Answer every segment from what it says alone, for `compare` to know what the machine allows; not a server
+    #[command(hide = true)]
+    Ceiling(CeilingOptions),
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -147,6 +152,11 @@ fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
             let level = options.log.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
             log::init(LogOptions { log_level: level, ..options.log.clone() }.into());
             load::run(&options)
+        }
+        Command::Ceiling(options) => {
+            let level = options.log.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
+            log::init(LogOptions { log_level: level, ..options.log.clone() }.into());
+            compare::run_ceiling(&options)
         }
         Command::Probe(options) => probe::run(options.interface.as_deref(), options.json),
         Command::Demo(options) => {

@@ -16,7 +16,7 @@ pub struct Outbound {
 
 impl Outbound {
     /// The frames of all `queues`, at least one, in one pool.
-    pub(super) fn new(queues: Vec<(Queue, FramePool)>) -> Outbound {
+    pub(crate) fn new(queues: Vec<(Queue, FramePool)>) -> Outbound {
         let mut parts = queues.into_iter();
         let (first, mut pool) = parts.next().expect("a worker has at least one queue");
         let umem = first.umem().clone();
@@ -28,25 +28,25 @@ impl Outbound {
         Outbound { queues, pool, umem, refused: false }
     }
 
-    pub(super) fn queues(&self) -> &[Queue] {
+    pub(crate) fn queues(&self) -> &[Queue] {
         &self.queues
     }
 
-    pub(super) fn umem(&self) -> Arc<Umem> {
+    pub(crate) fn umem(&self) -> Arc<Umem> {
         self.umem.clone()
     }
 
     /// Appends about `max` frames that queue `index` received to `frames`.
-    pub(super) fn receive(&mut self, index: usize, frames: &mut Vec<Frame>, max: usize) -> usize {
+    pub(crate) fn receive(&mut self, index: usize, frames: &mut Vec<Frame>, max: usize) -> usize {
         self.queues[index].receive(&mut self.pool, frames, max)
     }
 
-    pub(super) fn give(&mut self, frame: Frame) {
+    pub(crate) fn give(&mut self, frame: Frame) {
         self.pool.give(frame);
     }
 
     /// Has the kernel send what is written, and takes back what is sent.
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
         self.queues[0].flush()?;
         self.queues[0].complete(&mut self.pool);
         Ok(())
@@ -54,12 +54,12 @@ impl Outbound {
 
     /// Whether something is still to be sent as soon as there is room: frames that the kernel has not taken, or
     /// segments for which no frame was free since this was last asked. Nothing tells when that room is there.
-    pub(super) fn is_behind(&mut self) -> bool {
+    pub(crate) fn is_behind(&mut self) -> bool {
         std::mem::take(&mut self.refused) || self.queues[0].unsent() > 0
     }
 
     /// Appends the counters of all queues, summed.
-    pub(super) fn count(&self, counts: &mut Vec<Count>) {
+    pub(crate) fn count(&self, counts: &mut Vec<Count>) {
         let from = counts.len();
         for queue in &self.queues {
             let kernel = queue.kernel_counters().unwrap_or_default();
