@@ -25,6 +25,8 @@ enum Deed {
     SayAndClose(&'static str),
     Reset,
     Silence,
+    /// `GOOD`, after so long.
+    Pause(Duration),
 }
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -59,6 +61,10 @@ fn serve_one(mut stream: TcpStream, requests: &AtomicU64, turn: u64, deed: Deed)
             Deed::SayAndClose(text) => return drop(stream.write_all(text.as_bytes())),
             Deed::Reset => return sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap(),
             Deed::Silence => {}
+            Deed::Pause(time) => {
+                std::thread::sleep(time);
+                drop(stream.write_all(GOOD.as_bytes()));
+            }
         }
     }
 }
@@ -204,6 +210,11 @@ fn wrong_flags_are_named() {
         ("load http://a/ --connection-per-request --pipeline 2", "error: --pipeline 2: means nothing with"),
         ("load http://a/ --connection-per-request --in-flight 2", "error: --in-flight 2: means nothing with"),
         ("load http://a/ --pipeline 1000", "error: --pipeline 1000: not a number from 1 to 256"),
+        ("load http://a/ --rate 0", "error: --rate 0: not a number of requests a second above 0"),
+        ("load http://a/ --rate fast", "error: --rate fast: not a number of requests a second above 0"),
+        ("load http://a/ --arrivals uniform", "error: --arrivals: means nothing without --rate"),
+        ("load http://127.0.0.1/ --csv /nosuch/file", "error: --csv /nosuch/file: No such file or directory"),
+        ("load http://127.0.0.1/ --hdr /", "error: --hdr /: Is a directory"),
         ("load http://a/ --requests 0", "error: --requests 0: not a number from 1 up"),
         ("load http://a/ --source 198.18.0.9", "error: --source: means nothing without --interface"),
         ("load http://a/ --xdp-mode copy", "error: --xdp-mode: means nothing without --interface"),
@@ -241,6 +252,10 @@ fn a_good_server_is_found_good(target: SocketAddr, flags: &str) {
         ("--requests 3001 --connections 7 --pipeline 8 --verify", Some(7)),
         ("--requests 300 --connections 10 --connection-per-request --verify", None),
         ("--duration 300ms --warm-up 100ms", Some(50)),
+        ("--requests 1000 --connections 20 --rate 20000 --verify", Some(20)),
+        ("--requests 1000 --connections 20 --rate 20000 --arrivals uniform --pipeline 4", Some(20)),
+        ("--requests 300 --connections 30 --rate 5000 --connection-per-request", None),
+        ("--duration 300ms --warm-up 100ms --rate 1000", Some(50)),
     ] {
         let output = load(target, &format!("{shape} {flags}"));
         let report = json(&output);
@@ -253,6 +268,11 @@ fn a_good_server_is_found_good(target: SocketAddr, flags: &str) {
         match connections {
             Some(connections) => assert_eq!(report["connections_opened"], connections, "{shape}"),
             None => assert!(report["connections_opened"].as_u64() >= wanted, "{shape}: one for each request"),
+        }
+        let number = |name: &str| report[name].as_u64();
+        if shape.contains("--rate") {
+            assert_eq!(number("offered"), Some(number("sent").unwrap() + number("waiting").unwrap()), "{report}");
+            assert_eq!(number("sent"), number("responses"), "all that was sent was waited for: {report}");
         }
         let length = report["content_bytes"].as_u64().unwrap() / report["responses"].as_u64().unwrap();
         assert!(length > 100, "the built-in page has some content: {length} bytes");
@@ -348,4 +368,42 @@ fn a_server_that_goes_away_is_an_error_and_the_run_ends_in_time() {
     });
     drop(server);
     assert_eq!(client.wait(Duration::from_secs(60)).code(), Some(1), "{}", client.stderr());
+}
+
+#[test]
+fn a_server_that_pauses_does_not_hide_it_from_an_open_loop() {
+    let pause = Duration::from_millis(300);
+    let server = misbehaving(LOCALHOST, 10, Deed::Pause(pause));
+    // 250 requests are due during the pause, of 300: half of all wait for at least a tenth of a second.
+    let flags = "--connections 1 --rate 1000 --arrivals uniform --requests 300 --warm-up 0s";
+    let report = json(&load(server, flags));
+    assert_eq!((&report["responses"], &report["errors"]), (&300.into(), &0.into()), "{report}");
+    assert!(report["latency_us"]["p50"].as_u64() >= Some(100_000), "{report}");
+    assert!(report["latency_us"]["max"].as_u64() >= Some(290_000), "{report}");
+    let closed = json(&load(misbehaving(LOCALHOST, 10, Deed::Pause(pause)), "--connections 1 --requests 300"));
+    assert!(closed["latency_us"]["p50"].as_u64() < Some(100_000), "a closed loop sees one slow answer: {closed}");
+}
+
+#[test]
+fn files_hold_what_the_report_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (csv, hdr) = (directory.path().join("seconds.csv"), directory.path().join("latency.hgrm"));
+    let server = misbehaving(LOCALHOST, 0, Deed::Reset);
+    let flags =
+        format!("--duration 1200ms --warm-up 0s --rate 500 --csv {} --hdr {}", csv.display(), hdr.display());
+    let report = json(&load(server, &flags));
+    let csv = std::fs::read_to_string(csv).unwrap();
+    let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert!(
+        lines.len() == 3 && lines.iter().all(|line| line.len() == lines[0].len()),
+        "a header, two seconds: {csv}"
+    );
+    for (column, total) in [("sent", &report["sent"]), ("responses", &report["responses"])] {
+        let place = lines[0].iter().position(|name| *name == column).unwrap();
+        let sum: u64 = lines[1..].iter().map(|line| line[place].parse::<u64>().unwrap()).sum();
+        assert_eq!(&Value::from(sum), total, "{csv}");
+    }
+    let hdr = std::fs::read_to_string(hdr).unwrap();
+    let total = format!("Total count    = {:>12}]", report["responses"].as_u64().unwrap());
+    assert!(hdr.contains(&total), "{hdr}");
 }

@@ -3,7 +3,8 @@
 //! In comes a [`Client`] and where it goes, out goes the client when its run is over. Readiness is edge-triggered: a
 //! socket is read until it has no more, and written until it takes no more.
 
-use super::client::{Client, Conn, Plan, Text};
+use super::client::{Client, Conn, Plan};
+use super::protocol::{Protocol, Text};
 use super::watch::Watch;
 use crate::error::{Error, Result};
 use rustix::event::{Timespec, epoll};
@@ -21,7 +22,7 @@ const EVENTS: usize = 512;
 /// Bytes that are read from a socket at once.
 const READ_BYTES: usize = 256 * 1024;
 /// The loop looks round at least so often.
-const SLEEP_MS: u64 = 5;
+const SLEEP_US: u64 = 5_000;
 /// How long the loop spins after the last event before it sleeps: to be woken for each answer would cost the server's
 /// core, which sends the wake-up, more than the answer itself.
 const SPIN_US: u64 = 100;
@@ -32,11 +33,11 @@ const SWEEP_US: u64 = 20_000;
 const NEVER: u64 = u64::MAX;
 
 /// One connection, or the place for it.
-struct Session {
+struct Session<S> {
     socket: Option<OwnedFd>,
     connected: bool,
     closing: bool,
-    conn: Conn,
+    conn: Conn<S>,
     queue: Queue,
     /// The beginning of a head.
     kept: Vec<u8>,
@@ -44,11 +45,11 @@ struct Session {
 }
 
 /// The loop's state.
-struct Kernel {
-    client: Client,
+struct Kernel<P: Protocol> {
+    client: Client<P>,
     target: SocketAddr,
     epoll: OwnedFd,
-    sessions: Vec<Session>,
+    sessions: Vec<Session<P::Progress>>,
     pool: Pool<Text>,
     start: Instant,
     now_us: u64,
@@ -57,7 +58,12 @@ struct Kernel {
 }
 
 /// Runs the client to its end; `watch` may end it sooner.
-pub(super) fn run(plan: &Plan, request: &[u8], target: SocketAddr, watch: &mut Watch) -> Result<Client> {
+pub(super) fn run<P: Protocol>(
+    plan: &Plan,
+    protocol: P,
+    target: SocketAddr,
+    watch: &mut Watch,
+) -> Result<Client<P>> {
     allow_descriptors(plan.connections)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| Error::because("epoll", error))?;
     let session = || Session {
@@ -72,7 +78,7 @@ pub(super) fn run(plan: &Plan, request: &[u8], target: SocketAddr, watch: &mut W
     // A request on each connection, and as much again: half of a pool is for empty queues.
     let entries = 2 * plan.connections as usize + usize::from(QUEUE_ENTRIES);
     let mut kernel = Kernel {
-        client: Client::new(plan.clone(), request),
+        client: Client::new(plan.clone(), protocol),
         target,
         epoll,
         sessions: (0..plan.connections).map(|_| session()).collect(),
@@ -103,7 +109,7 @@ fn allow_descriptors(connections: u32) -> Result<()> {
     })
 }
 
-impl Kernel {
+impl<P: Protocol> Kernel<P> {
     fn go_on(&mut self, watch: &mut Watch) -> Result<()> {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
         let mut buffer = vec![0; READ_BYTES];
@@ -119,11 +125,18 @@ impl Kernel {
             self.send_in_turn();
             self.sweep();
             events.clear();
-            let spins = self.now_us - self.worked_us < SPIN_US;
-            let timeout = Timespec { tv_sec: 0, tv_nsec: if spins { 0 } else { SLEEP_MS as i64 * 1_000_000 } };
+            // What was done so far took time; what follows is waiting.
+            self.tick();
+            let timeout = self.patience();
+            let spins = timeout.tv_nsec == 0;
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => self.worked_us = self.now_us,
+                Ok(_) => {
+                    self.worked_us = self.now_us;
+                    if spins {
+                        self.client.worked();
+                    }
+                }
                 Err(error) => return Err(Error::because("waiting for answers", error)),
             }
             for event in &events {
@@ -134,12 +147,21 @@ impl Kernel {
         }
     }
 
+    /// How long to wait for the next event: not past the next request, and at its heels not at all, for to be woken
+    /// takes time too.
+    fn patience(&self) -> Timespec {
+        let next_us = self.client.next_us().map_or(NEVER, |next_us| next_us.saturating_sub(SPIN_US));
+        let left_us = next_us.saturating_sub(self.now_us).min(SLEEP_US);
+        let spins = self.now_us - self.worked_us < SPIN_US;
+        Timespec { tv_sec: 0, tv_nsec: if spins { 0 } else { left_us as i64 * 1000 } }
+    }
+
     fn tick(&mut self) {
         self.now_us = self.start.elapsed().as_micros() as u64;
         self.client.turn(self.now_us);
     }
 
-    fn connect(&mut self, conn: Conn) -> Result<()> {
+    fn connect(&mut self, conn: Conn<P::Progress>) -> Result<()> {
         let slot = conn.slot() as usize;
         let target = self.target;
         let cannot = |error: Errno| Error::failed(format!("connecting to {target}: {}", explain(error)));
@@ -172,7 +194,8 @@ impl Kernel {
     fn send_in_turn(&mut self) {
         while let Some(slot) = self.client.next_to_send() {
             let slot = slot as usize;
-            let usable = |session: &Session| session.socket.is_some() && session.connected && !session.closing;
+            let usable =
+                |session: &Session<P::Progress>| session.socket.is_some() && session.connected && !session.closing;
             if !usable(&self.sessions[slot]) {
                 continue;
             }
@@ -186,7 +209,7 @@ impl Kernel {
     fn call<R>(
         &mut self,
         slot: usize,
-        act: impl FnOnce(&mut Client, &mut Conn, &mut Reply<'_, Text>) -> R,
+        act: impl FnOnce(&mut Client<P>, &mut Conn<P::Progress>, &mut Reply<'_, Text>) -> R,
     ) -> Option<R> {
         let session = &mut self.sessions[slot];
         session.socket.as_ref()?;

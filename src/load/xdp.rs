@@ -6,6 +6,7 @@
 
 use super::client::{Client, Conn, Plan};
 use super::neighbour;
+use super::protocol::Protocol;
 use super::sources::{Source, Sources};
 use super::watch::Watch;
 use crate::af_xdp::{Claim, Device, OpenOptions, RingSizes};
@@ -45,8 +46,8 @@ pub(crate) struct From<'a> {
 }
 
 /// What came of a run.
-pub(crate) struct Sent {
-    pub(crate) client: Client,
+pub(crate) struct Sent<P: Protocol> {
+    pub(crate) client: Client<P>,
     /// How it was sent, in words.
     pub(crate) transport: String,
     /// The stack's and the queues' counters.
@@ -54,13 +55,13 @@ pub(crate) struct Sent {
 }
 
 /// Runs the client to its end; `watch` may end it sooner.
-pub(super) fn run(
+pub(super) fn run<P: Protocol>(
     plan: &Plan,
-    request: &[u8],
+    protocol: P,
     target: SocketAddr,
     from: &From<'_>,
     watch: &mut Watch,
-) -> Result<Sent> {
+) -> Result<Sent<P>> {
     let From { interface, source, .. } = *from;
     let cannot = |error| Error::failed(format!("--interface {interface}: {error}"));
     if target.is_ipv6() {
@@ -69,7 +70,7 @@ pub(super) fn run(
     let facts = netns::interface(interface).map_err(cannot)?;
     let addresses = source.addresses(plan.connections, plan.connection_per_request)?;
     check_addresses(&addresses, &facts, target.ip())?;
-    check_memory(plan.connections)?;
+    check_memory::<P>(plan.connections)?;
     let peer = neighbour::resolve(interface, target.ip())?;
     let options = open_options(from);
     let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
@@ -78,7 +79,7 @@ pub(super) fn run(
     let mut places = handover::ring(&[orders.waker()], device.umem().chunks());
     let sheet = Sheet::new("load");
     let parts = Parts {
-        app: Client::new(plan.clone(), request),
+        app: Client::new(plan.clone(), protocol),
         stack: stack_config(plan, &facts, &addresses, &device)?,
         ports: Vec::new(),
         handover: places.pop().expect("a ring of one has one place"),
@@ -129,10 +130,10 @@ fn check_addresses(addresses: &[Ipv4Addr], facts: &netns::Interface, target: IpA
     Ok(())
 }
 
-fn check_memory(connections: u32) -> Result<()> {
+fn check_memory<P: Protocol>(connections: u32) -> Result<()> {
     let plan = |connections| {
         stack_limits(connections)
-            .memory::<Client>()
+            .memory::<Client<P>>()
             .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
     };
     limits::check(Limit::from_flag(None), connections, plan).map(drop)
@@ -191,7 +192,7 @@ struct Closing {
 
 impl Driver {
     /// One turn of the worker's loop; says whether to go on.
-    fn turn(&mut self, mut hand: Hand<'_, Client>, watch: &mut Watch) -> bool {
+    fn turn<P: Protocol>(&mut self, mut hand: Hand<'_, Client<P>>, watch: &mut Watch) -> bool {
         let now_us = hand.now_us;
         hand.app.turn(now_us);
         watch.look(now_us, hand.app);
@@ -208,7 +209,7 @@ impl Driver {
     }
 
     /// Closes what is open, in order and not faster than the server takes it; says whether to go on with that.
-    fn close_all(&mut self, hand: &mut Hand<'_, Client>) -> bool {
+    fn close_all<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>) -> bool {
         let Driver { connections, closing, .. } = self;
         let open = hand.stack.connections();
         let closing =
@@ -228,7 +229,7 @@ impl Driver {
     }
 
     /// Begins to open a connection; says whether another may be tried in this turn.
-    fn connect(&mut self, hand: &mut Hand<'_, Client>, conn: &Conn) -> bool {
+    fn connect<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>, conn: &Conn<P::Progress>) -> bool {
         let slot = conn.slot();
         for _ in 0..TRIES {
             let (local, local_port) = self.sources.next();
@@ -255,7 +256,7 @@ impl Driver {
     }
 
     #[inline]
-    fn send_in_turn(&mut self, hand: &mut Hand<'_, Client>) {
+    fn send_in_turn<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>) {
         while let Some(slot) = hand.app.next_to_send() {
             let Some(id) = self.connections[slot as usize] else { continue };
             let app = &mut *hand.app;

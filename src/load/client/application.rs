@@ -1,57 +1,59 @@
 //! What a transport calls: the bytes of answers as they come, deadlines, and the ends of connections.
 
-use super::super::response::Read;
+use super::super::protocol::{Protocol, Text, Then, Took};
 use super::super::tally::Fault;
-use super::{Client, Conn, Stage, Text};
+use super::{Client, Conn, Stage};
 use crate::hosted::Hosted;
 use simoom_stack::{Application, Closed, Opened, Reply};
 
-impl Application for Client {
+impl<P: Protocol> Application for Client<P> {
     type Blob = Text;
-    type Conn = Conn;
+    type Conn = Conn<P::Progress>;
 
-    fn opened(&mut self, conn: &mut Conn, _: Opened, reply: &mut Reply<'_, Text>) {
+    fn opened(&mut self, conn: &mut Self::Conn, _: Opened, reply: &mut Reply<'_, Text>) {
         self.opening -= 1;
         self.open += 1;
         self.attempts_over += 1;
         self.tally.opened += 1;
-        conn.stage = Stage::Open;
+        self.worked = true;
         if conn.outstanding > 0 {
-            self.write(conn.outstanding, reply);
-        } else if !std::mem::replace(&mut self.listed[conn.slot as usize], true) {
-            self.fresh.push_back(conn.slot);
+            conn.stage = Stage::Unsent;
+            self.resumed(conn, reply);
+        } else {
+            conn.stage = Stage::Open;
+            self.note_if_none_was_free();
+            self.slots.begin(conn.slot);
         }
     }
 
     #[inline]
-    fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) -> usize {
+    fn received(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) -> usize {
+        self.worked = true;
         let mut at = 0;
-        loop {
-            if conn.stage == Stage::Content {
-                at += self.content(conn, &bytes[at..]);
-                if conn.came < conn.length {
-                    return at;
-                }
-                if conn.outstanding == 1 && at < bytes.len() {
-                    return self.surplus(conn, bytes, at, reply);
-                }
-                self.answered(conn);
-            }
-            if at == bytes.len() {
-                break;
-            }
+        while at < bytes.len() {
             if conn.outstanding == 0 {
                 return self.surplus(conn, bytes, at, reply);
             }
-            match self.heads.read(&bytes[at..]) {
-                Read::Whole(len, head) => {
-                    at += len;
-                    self.begin_content(conn, head);
-                }
-                Read::Partial => return at,
-                Read::Garbled(reason) => {
-                    self.fail(conn, Fault::Garbled, reason, reply);
+            let asked = self.asked[self.first_place(conn.slot) + usize::from(conn.answered)];
+            let Took { bytes: taken, content, closes, then } =
+                self.protocol.read(&asked.what, &mut conn.progress, &bytes[at..]);
+            at += taken;
+            conn.closes |= closes;
+            if self.course.counts(asked.due_us) {
+                self.tally.content_bytes += content as u64;
+            }
+            let is_last = conn.outstanding == 1;
+            match then {
+                Then::More => return at,
+                Then::Lost(fault, detail) => {
+                    self.fail(conn, fault, detail, reply);
                     return bytes.len();
+                }
+                _ if is_last && at < bytes.len() => return self.surplus(conn, bytes, at, reply),
+                Then::Good(lookups) => self.answered(conn, asked.due_us, lookups),
+                Then::Bad(fault, detail) => {
+                    (conn.outstanding, conn.answered) = (conn.outstanding - 1, conn.answered + 1);
+                    self.fault(fault, || detail);
                 }
             }
         }
@@ -61,12 +63,21 @@ impl Application for Client {
         at
     }
 
-    fn overfull(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) {
-        let detail = format!("no end of the head within {} bytes", bytes.len());
+    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) {
+        let detail = format!("no end of the {} within {} bytes", P::BEGINS_WITH, bytes.len());
         self.fail(conn, Fault::Garbled, detail, reply);
     }
 
-    fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Text>) {
+    /// There may be room for the request that the connection was opened for.
+    fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
+        let place = self.first_place(conn.slot);
+        if conn.stage == Stage::Unsent && self.protocol.ask(&mut self.asked[place..=place], reply) == 1 {
+            conn.stage = Stage::Open;
+            self.sent(place, 1, reply);
+        }
+    }
+
+    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
         if conn.outstanding > 0 {
             let detail = format!("no answer within {:?}", self.plan.timeout);
             self.fail(conn, Fault::Timeout, detail, reply);
@@ -75,7 +86,7 @@ impl Application for Client {
         }
     }
 
-    fn closed(&mut self, conn: &mut Conn, how: Closed) {
+    fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
         // What the end of the run brings about is no fault.
         let how = if self.course.is_over() { Closed::Aborted } else { how };
         if conn.stage == Stage::Opening {
@@ -84,11 +95,11 @@ impl Application for Client {
             self.ended(conn, how);
         }
         self.forget_outstanding(conn);
-        self.unopened.push_back(conn.slot);
+        self.slots.end(conn.slot);
     }
 }
 
-impl Hosted for Client {
+impl<P: Protocol> Hosted for Client<P> {
     fn clock(&mut self, _: u64) {}
 
     fn drain(&mut self) {
