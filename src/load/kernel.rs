@@ -6,6 +6,7 @@
 use super::client::{Client, Conn, Plan};
 use super::protocol::{Protocol, Text};
 use super::watch::Watch;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -15,7 +16,6 @@ use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
 
 /// Events that are taken from the kernel at once.
 const EVENTS: usize = 512;
@@ -51,7 +51,7 @@ struct Kernel<P: Protocol> {
     epoll: OwnedFd,
     sessions: Vec<Session<P::Progress>>,
     pool: Pool<Text>,
-    start: Instant,
+    clock: Clock,
     now_us: u64,
     worked_us: u64,
     sweep_at_us: u64,
@@ -83,7 +83,7 @@ pub(super) fn run<P: Protocol>(
         epoll,
         sessions: (0..plan.connections).map(|_| session()).collect(),
         pool: Pool::new(entries, usize::from(QUEUE_ENTRIES)),
-        start: Instant::now(),
+        clock: Clock::since_boot(),
         now_us: 0,
         worked_us: 0,
         sweep_at_us: SWEEP_US,
@@ -157,7 +157,7 @@ impl<P: Protocol> Kernel<P> {
     }
 
     fn tick(&mut self) {
-        self.now_us = self.start.elapsed().as_micros() as u64;
+        self.now_us = self.clock.now_us();
         self.client.turn(self.now_us);
     }
 

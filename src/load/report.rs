@@ -91,6 +91,7 @@ impl Report {
             "rate": plan.rate.map(|rate| rate.per_second),
             "arrivals": plan.rate.map(|rate| rate.arrivals.name()),
             "seconds": self.measured.as_secs_f64(),
+            "measured_us_since_boot": [tally.measured_us.0, tally.measured_us.1],
             "offered": plan.rate.map(|_| tally.sent + self.waiting),
             "sent": tally.sent,
             "waiting": plan.rate.map(|_| self.waiting),
