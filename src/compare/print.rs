@@ -38,6 +38,8 @@ pub(super) fn plan(results: &Results, name: &str) -> Result<()> {
     let table = tables::of_plan(results, plan);
     if table.0.len() > 1 {
         say(table.text().trim_end_matches('\n'))?;
+    } else {
+        say("  nothing of it was measured")?;
     }
     for case in results.failed().filter(|case| case.plan == name) {
         let at = if case.point.is_empty() { String::new() } else { format!(" at {}", case.point) };

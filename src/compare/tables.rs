@@ -26,6 +26,7 @@ pub(super) fn of_plan(results: &Results, plan: &PlanAbout) -> Table {
         "p99",
         "p99.9",
         "content/s",
+        "server CPU",
         "server core",
         "load core",
         "CPU/request",
@@ -74,6 +75,7 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
             .filter(|rate| *rate > 1e8)
             .map(|rate| format!("{}/s", Bytes(rate as u64)))
             .unwrap_or_default(),
+        cpu(|case| Some(case.cpu?.server)),
         cpu(|case| Some(case.cpu?.server_core)),
         cpu(|case| Some(case.cpu?.client_core)),
         median(Case::cpu_us).map(|us| format!("{us:.2} µs")).unwrap_or_default(),

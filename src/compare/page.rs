@@ -1,3 +1,0 @@
-pub(super) fn html(_: &super::results::Results) -> String {
-    String::new()
-}
