@@ -210,6 +210,7 @@ fn wrong_flags_are_named() {
         ("load http://a/ --connection-per-request --pipeline 2", "error: --pipeline 2: means nothing with"),
         ("load http://a/ --connection-per-request --in-flight 2", "error: --in-flight 2: means nothing with"),
         ("load http://a/ --pipeline 1000", "error: --pipeline 1000: not a number from 1 to 256"),
+        ("load http://a/ --slow 0", "error: --slow 0: not a number of bytes a second from 1 to 10000000"),
         ("load http://a/ --rate 0", "error: --rate 0: not a number of requests a second above 0"),
         ("load http://a/ --rate fast", "error: --rate fast: not a number of requests a second above 0"),
         ("load http://a/ --arrivals uniform", "error: --arrivals: means nothing without --rate"),
@@ -243,6 +244,52 @@ fn serve(flags: &str) -> (Process, SocketAddr) {
     let (_, rest) = log.split_once("addresses=[").unwrap();
     let address = rest.split([']', ',']).next().unwrap().parse().unwrap();
     (server, address)
+}
+
+/// A folder with one file of so many bytes.
+fn folder_of(bytes: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = (0..bytes).map(|at| (at ^ at >> 8) as u8).collect();
+    std::fs::write(folder.path().join("file"), content).unwrap();
+    folder
+}
+
+/// Answers of 20,000 bytes, read at no more than 40,000 bytes a second by many at once, and whole.
+fn slow_readers_are_slow(server: SocketAddr, flags: &str) {
+    let url = format!("http://{server}/file");
+    let shape = "--connections 100 --requests 100 --slow 40000 --verify --warm-up 0s --json";
+    let output = run(["load", &url].into_iter().chain(shape.split(' ')).chain(flags.split_whitespace()));
+    let report = json(&output);
+    assert_eq!((faults(&report), &report["responses"]), (vec![], &100.into()), "{report}");
+    assert_eq!((&report["content_bytes"], output.status.code()), (&2_000_000.into(), Some(0)), "{report}");
+    // Half a second each, less two sips.
+    assert!(report["latency_us"]["min"].as_u64() >= Some(400_000), "{report}");
+}
+
+#[test]
+fn slow_readers_through_kernel_sockets() {
+    let folder = folder_of(20_000);
+    let (_server, target) = serve(&format!("--http 127.0.0.1:0 --root {}", folder.path().display()));
+    slow_readers_are_slow(target, "");
+}
+
+#[test]
+fn slow_readers_over_af_xdp() {
+    if !need_root() {
+        return;
+    }
+    let network = Network::new(1).unwrap();
+    let folder = folder_of(20_000);
+    let flags = format!("--interface s0 --http 8080 --root {}", folder.path().display());
+    let ((_xdp, xdp), (_epoll, epoll)) = network.server.run(|| {
+        let other = format!("--http {}:8081 --root {}", network.address(1), folder.path().display());
+        (serve(&flags), serve(&other))
+    });
+    network.client.run(|| {
+        slow_readers_are_slow(xdp, &over_xdp(&network));
+        slow_readers_are_slow(epoll, &over_xdp(&network));
+        slow_readers_are_slow(xdp, "");
+    });
 }
 
 /// All ways to send, against a server that does everything right.

@@ -22,6 +22,8 @@ pub(crate) struct Extent {
 pub(crate) struct Progress {
     /// The first answer is there and was good, and each connection was opened or found that it cannot be.
     pub(crate) ready: bool,
+    /// All was sent that must be before the run begins.
+    pub(crate) prepared: bool,
     /// Requests, or batches of them, that wait for an answer.
     pub(crate) in_flight: u32,
 }
@@ -30,7 +32,10 @@ pub(crate) struct Progress {
 enum Phase {
     /// Connections are opened, and send one request each, for servers close those that never do.
     Opening,
-    /// All are open.
+    /// All are open. What must be sent first is,
+    Preparing,
+    /// and answered.
+    Settling,
     WarmUp {
         until_us: u64,
     },
@@ -68,7 +73,10 @@ impl Course {
     /// Goes on to the next phase when it is time. Says whether requests begin to be sent at the pace of the run.
     pub(crate) fn step(&mut self, now_us: u64, progress: Progress) -> bool {
         match self.phase {
-            Phase::Opening if progress.ready => {
+            Phase::Opening if progress.ready && !progress.prepared => self.phase = Phase::Preparing,
+            Phase::Preparing if progress.prepared => self.phase = Phase::Settling,
+            Phase::Settling if progress.in_flight > 0 => {}
+            Phase::Settling | Phase::Opening if progress.ready => {
                 self.phase = Phase::WarmUp { until_us: now_us + micros(self.extent.warm_up) };
                 return true;
             }
@@ -101,7 +109,7 @@ impl Course {
         self.phase = match self.phase {
             Phase::Measuring { from_us } => Phase::Over { took_us: now_us - from_us },
             Phase::Trailing { took_us, .. } | Phase::Over { took_us } => Phase::Over { took_us },
-            Phase::Opening | Phase::WarmUp { .. } | Phase::Emptying => Phase::Over { took_us: 0 },
+            _ => Phase::Over { took_us: 0 },
         };
     }
 
@@ -121,7 +129,8 @@ impl Course {
     /// Whether requests may be sent.
     #[inline]
     pub(crate) fn sends(&self) -> bool {
-        let sends = matches!(self.phase, Phase::Opening | Phase::WarmUp { .. } | Phase::Measuring { .. });
+        let sends =
+            !matches!(self.phase, Phase::Settling | Phase::Emptying | Phase::Trailing { .. } | Phase::Over { .. });
         sends && self.budget > 0
     }
 
@@ -169,7 +178,7 @@ impl Course {
         Duration::from_micros(match self.phase {
             Phase::Measuring { from_us } => now_us - from_us,
             Phase::Trailing { took_us, .. } | Phase::Over { took_us } => took_us,
-            Phase::Opening | Phase::WarmUp { .. } | Phase::Emptying => 0,
+            _ => 0,
         })
     }
 
@@ -177,6 +186,7 @@ impl Course {
     pub(crate) fn name(&self) -> &'static str {
         match self.phase {
             Phase::Opening => "opening",
+            Phase::Preparing | Phase::Settling => "preparing",
             Phase::WarmUp { .. } | Phase::Emptying => "warming up",
             Phase::Measuring { .. } => "measuring",
             Phase::Trailing { .. } => "awaiting the last answers",
@@ -193,14 +203,14 @@ fn micros(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const BUSY: Progress = Progress { ready: true, in_flight: 3 };
-    const EMPTY: Progress = Progress { ready: true, in_flight: 0 };
+    const BUSY: Progress = Progress { ready: true, prepared: true, in_flight: 3 };
+    const EMPTY: Progress = Progress { in_flight: 0, ..BUSY };
 
     #[test]
     fn a_timed_run_opens_warms_up_measures_and_ends() {
         let (duration, warm_up) = (Some(Duration::from_micros(100)), Duration::from_micros(10));
         let mut course = Course::new(Extent { duration, requests: None, warm_up }, false);
-        course.step(5, Progress { ready: false, in_flight: 1 });
+        course.step(5, Progress { ready: false, ..BUSY });
         assert!(course.sends() && !course.measures() && course.name() == "opening");
         assert!(course.step(7, BUSY), "the pace begins");
         course.step(16, BUSY);
@@ -228,6 +238,18 @@ mod tests {
         assert!(!course.is_over());
         course.step(9, EMPTY);
         assert_eq!((course.is_over(), course.measured(50)), (true, Duration::from_micros(7)));
+    }
+
+    #[test]
+    fn what_must_be_sent_first_is_sent_and_answered_before_the_run_begins() {
+        let mut course = Course::new(Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO }, true);
+        course.step(1, Progress { prepared: false, ..BUSY });
+        assert!(course.sends() && !course.is_paced() && !course.is_opening() && course.name() == "preparing");
+        course.step(2, Progress { prepared: false, ..EMPTY });
+        course.step(3, BUSY);
+        course.step(4, BUSY);
+        assert!(!course.sends() && course.opens(), "the last of it is waited for");
+        assert!(course.step(5, EMPTY) && course.is_paced());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In comes a [`Client`] and where it goes, out goes the client when its run is over. Readiness is edge-triggered: a
 //! socket is read until it has no more, and written until it takes no more.
 
-use super::client::{Client, Conn, Plan};
+use super::client::{Client, Conn, Plan, Sips};
 use super::protocol::{Protocol, Text};
 use super::watch::Watch;
 use crate::clock::Clock;
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
+use simoom_stack::timer::{Tick, Wheel};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -28,8 +29,8 @@ const SLEEP_US: u64 = 5_000;
 const SPIN_US: u64 = 100;
 /// Descriptors of the process besides its connections, with some to spare.
 const OTHER_DESCRIPTORS: u64 = 64;
-/// How often deadlines are looked for.
-const SWEEP_US: u64 = 20_000;
+/// Deadlines that are looked at in one go.
+const DUE: usize = 64;
 const NEVER: u64 = u64::MAX;
 
 /// One connection, or the place for it.
@@ -39,8 +40,14 @@ struct Session<S> {
     closing: bool,
     conn: Conn<S>,
     queue: Queue,
-    /// The beginning of a head.
+    /// What was read and not consumed: the beginning of a head, or what is to be read later.
     kept: Vec<u8>,
+    /// There may be something to read,
+    readable: bool,
+    /// and the end of the stream behind it.
+    peer_done: bool,
+    /// Nothing is read before the deadline.
+    reads_later: bool,
     deadline_us: u64,
 }
 
@@ -51,10 +58,13 @@ struct Kernel<P: Protocol> {
     epoll: OwnedFd,
     sessions: Vec<Session<P::Progress>>,
     pool: Pool<Text>,
+    /// A timer for each session.
+    wheel: Wheel,
+    /// How much is read at once.
+    read_bytes: usize,
     clock: Clock,
     now_us: u64,
     worked_us: u64,
-    sweep_at_us: u64,
 }
 
 /// Runs the client to its end; `watch` may end it sooner.
@@ -73,20 +83,27 @@ pub(super) fn run<P: Protocol>(
         conn: Conn::default(),
         queue: Queue::default(),
         kept: Vec::new(),
+        readable: false,
+        peer_done: false,
+        reads_later: false,
         deadline_us: NEVER,
     };
-    // A request on each connection, and as much again: half of a pool is for empty queues.
-    let entries = 2 * plan.connections as usize + usize::from(QUEUE_ENTRIES);
+    // A request on each connection, and as much again: half of a pool is for empty queues. Where requests are copied,
+    // some long batches besides; they are gone as soon as the socket has taken them.
+    let batches = 2 * plan.connections as usize + 4 * usize::from(QUEUE_ENTRIES);
+    let chunks = if protocol.copied_bytes() > 0 { batches } else { usize::from(QUEUE_ENTRIES) };
+    let clock = Clock::since_boot();
     let mut kernel = Kernel {
         client: Client::new(plan.clone(), protocol),
         target,
         epoll,
         sessions: (0..plan.connections).map(|_| session()).collect(),
-        pool: Pool::new(entries, usize::from(QUEUE_ENTRIES)),
-        clock: Clock::since_boot(),
+        pool: Pool::new(batches, chunks),
+        wheel: Wheel::new(plan.connections, Tick::from_millis(clock.now_ms())),
+        read_bytes: plan.slow.map_or(READ_BYTES, Sips::sip_bytes),
+        clock,
         now_us: 0,
         worked_us: 0,
-        sweep_at_us: SWEEP_US,
     };
     kernel.go_on(watch)?;
     Ok(kernel.client)
@@ -112,7 +129,7 @@ fn allow_descriptors(connections: u32) -> Result<()> {
 impl<P: Protocol> Kernel<P> {
     fn go_on(&mut self, watch: &mut Watch) -> Result<()> {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
-        let mut buffer = vec![0; READ_BYTES];
+        let mut buffer = vec![0; self.read_bytes];
         loop {
             self.tick();
             watch.look(self.now_us, &mut self.client);
@@ -123,7 +140,7 @@ impl<P: Protocol> Kernel<P> {
                 self.connect(conn)?;
             }
             self.send_in_turn();
-            self.sweep();
+            self.meet_deadlines(&mut buffer);
             events.clear();
             // What was done so far took time; what follows is waiting.
             self.tick();
@@ -151,7 +168,9 @@ impl<P: Protocol> Kernel<P> {
     /// takes time too.
     fn patience(&self) -> Timespec {
         let next_us = self.client.next_us().map_or(NEVER, |next_us| next_us.saturating_sub(SPIN_US));
-        let left_us = next_us.saturating_sub(self.now_us).min(SLEEP_US);
+        let deadline =
+            self.wheel.next_deadline().map_or(NEVER, |at| self.tick_now().until(at).max(0) as u64 * 1000);
+        let left_us = next_us.saturating_sub(self.now_us).min(SLEEP_US).min(deadline);
         let spins = self.now_us - self.worked_us < SPIN_US;
         Timespec { tv_sec: 0, tv_nsec: if spins { 0 } else { left_us as i64 * 1000 } }
     }
@@ -170,9 +189,14 @@ impl<P: Protocol> Kernel<P> {
         let socket =
             rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)).map_err(cannot)?;
         sockopt::set_tcp_nodelay(&socket, true).map_err(cannot)?;
+        if let Some(sips) = self.client.slow() {
+            // Before connecting: the window that is offered at first follows from it.
+            sockopt::set_socket_recv_buffer_size(&socket, sips.window_bytes()).map_err(cannot)?;
+        }
         let connected = rustix::net::connect(&socket, &target);
         let session = &mut self.sessions[slot];
         (session.conn, session.connected, session.closing) = (conn, false, false);
+        (session.readable, session.peer_done, session.reads_later) = (false, false, false);
         session.deadline_us = NEVER;
         match connected {
             Ok(()) | Err(Errno::INPROGRESS) => {}
@@ -216,8 +240,12 @@ impl<P: Protocol> Kernel<P> {
         let mut wishes = Wishes::default();
         let mut reply = Reply::new(&mut self.pool, &mut session.queue, &mut wishes);
         let result = act(&mut self.client, &mut session.conn, &mut reply);
+        session.reads_later |= wishes.read_later;
         if let Some(after) = wishes.timeout {
             session.deadline_us = after.map_or(NEVER, |after| self.now_us + after.total_micros());
+            if session.deadline_us != NEVER {
+                self.wheel.bring_forward(slot as u32, tick_of(session.deadline_us));
+            }
         }
         if wishes.abort || wishes.overflow {
             let socket = self.sessions[slot].socket.as_ref()?;
@@ -264,7 +292,10 @@ impl<P: Protocol> Kernel<P> {
         }
         let peer_done = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         if flags.intersects(epoll::EventFlags::IN | peer_done) {
-            self.read(slot, flags.intersects(peer_done), buffer);
+            let session = &mut self.sessions[slot];
+            session.readable = true;
+            session.peer_done |= flags.intersects(peer_done);
+            self.read(slot, buffer);
         }
     }
 
@@ -274,27 +305,30 @@ impl<P: Protocol> Kernel<P> {
         self.call(slot, |client, conn, reply| client.opened(conn, opened, reply));
     }
 
-    /// Reads all that has come; to the end of the stream if that has come too.
-    fn read(&mut self, slot: usize, to_end: bool, buffer: &mut [u8]) {
-        while let Some(socket) = &self.sessions[slot].socket {
+    /// Reads all that has come, to the end of the stream if that has come too; less if the client reads later.
+    fn read(&mut self, slot: usize, buffer: &mut [u8]) {
+        loop {
+            let session = &mut self.sessions[slot];
+            let Some(socket) = session.socket.as_ref().filter(|_| session.readable && !session.reads_later) else {
+                return;
+            };
             match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
                 Ok((_, 0)) => return self.end(slot, Closed::Finished),
                 Ok((_, n)) => {
+                    session.readable = n == buffer.len() || session.peer_done;
                     self.offer(slot, &buffer[..n]);
-                    if n < buffer.len() && !to_end {
-                        return;
-                    }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => session.readable = false,
                 Err(error) => return self.end(slot, ending(error).unwrap_or(Closed::ResetByPeer)),
             }
         }
     }
 
+    /// Offers what was kept, and `bytes` behind it.
     fn offer(&mut self, slot: usize, bytes: &[u8]) {
         let session = &mut self.sessions[slot];
-        if session.closing {
+        if session.closing || (session.kept.is_empty() && bytes.is_empty()) {
             return;
         }
         let mut kept = std::mem::take(&mut session.kept);
@@ -302,12 +336,12 @@ impl<P: Protocol> Kernel<P> {
             let consumed = self.call(slot, |client, conn, reply| client.received(conn, bytes, reply));
             let left = &bytes[consumed.unwrap_or(bytes.len())..];
             self.sessions[slot].kept.extend_from_slice(left);
-        } else {
-            kept.extend_from_slice(bytes);
-            let consumed = self.call(slot, |client, conn, reply| client.received(conn, &kept, reply));
-            kept.drain(..consumed.unwrap_or(kept.len()));
-            self.sessions[slot].kept = kept;
+            return;
         }
+        kept.extend_from_slice(bytes);
+        let consumed = self.call(slot, |client, conn, reply| client.received(conn, &kept, reply));
+        kept.drain(..consumed.unwrap_or(kept.len()));
+        self.sessions[slot].kept = kept;
     }
 
     /// The connection is over.
@@ -319,26 +353,51 @@ impl<P: Protocol> Kernel<P> {
         self.client.closed(&mut session.conn, how);
     }
 
-    /// Tells the client of deadlines that have passed.
-    fn sweep(&mut self) {
-        if self.now_us < self.sweep_at_us {
-            return;
-        }
-        self.sweep_at_us = self.now_us + SWEEP_US;
-        for slot in 0..self.sessions.len() {
-            let session = &mut self.sessions[slot];
-            if session.deadline_us > self.now_us || session.socket.is_none() {
-                continue;
+    /// Tells the client of deadlines that have passed, and reads on where that was put off until then.
+    fn meet_deadlines(&mut self, buffer: &mut [u8]) {
+        let mut due = [0; DUE];
+        loop {
+            let count = self.wheel.expire(self.tick_now(), &mut due);
+            for slot in &due[..count] {
+                self.meet_deadline(*slot as usize, buffer);
             }
-            session.deadline_us = NEVER;
-            if session.closing {
-                // The server does not close its side.
-                self.end(slot, Closed::Finished);
-            } else {
-                self.call(slot, Client::timeout);
+            if count < due.len() {
+                return;
             }
         }
     }
+
+    fn meet_deadline(&mut self, slot: usize, buffer: &mut [u8]) {
+        let session = &mut self.sessions[slot];
+        if session.socket.is_none() || session.deadline_us == NEVER {
+            return;
+        }
+        if session.deadline_us > self.now_us {
+            // It was put off.
+            return self.wheel.schedule(slot as u32, tick_of(session.deadline_us));
+        }
+        session.deadline_us = NEVER;
+        if session.closing {
+            // The server does not close its side.
+            return self.end(slot, Closed::Finished);
+        }
+        let put_off = std::mem::take(&mut session.reads_later);
+        self.call(slot, Client::timeout);
+        if put_off {
+            self.offer(slot, &[]);
+            self.read(slot, buffer);
+        }
+    }
+
+    /// The tick that it is, in the time of the run.
+    fn tick_now(&self) -> Tick {
+        Tick::from_millis(self.now_us / 1000)
+    }
+}
+
+/// The first tick at which a deadline has passed.
+fn tick_of(deadline_us: u64) -> Tick {
+    Tick::from_millis(deadline_us.div_ceil(1000))
 }
 
 /// How a connection that this error befell has ended; `None` for what is wrong on this side.

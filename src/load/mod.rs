@@ -1,7 +1,7 @@
-//! `simoom load`: a load generator for HTTP that checks every answer.
+//! `simoom load`: a load generator for HTTP and memcached that checks every answer.
 //!
 //! [`client`] is the client as an application: connections, their requests and what is counted; [`protocol`] is what it
-//! asks of that which is spoken, [`http`]. [`course`] says when a run opens, measures and ends, [`pace`] when a request
+//! asks of that which is spoken, [`http`] or [`memcached`]. [`course`] says when a run opens, measures and ends, [`pace`] when a request
 //! is due, [`tally`] counts. They know of no transport. [`kernel`] drives them through ordinary sockets, an independent
 //! witness; [`xdp`] through Simoom's own stack, from [`sources`] of its own, so that one core can send what one core
 //! can serve. [`report`] tells what came of it, [`series`] second by second, [`hgrm`] for plotters.
@@ -11,6 +11,7 @@ mod course;
 mod hgrm;
 mod http;
 mod kernel;
+mod memcached;
 mod neighbour;
 mod options;
 mod output;
@@ -30,14 +31,17 @@ pub use options::LoadOptions;
 use crate::error::{Error, Result};
 use crate::metrics::Count;
 use crate::thread;
-use client::{Client, Plan};
+use client::Plan;
 use http::Http;
+use memcached::Memcached;
 use output::Output;
 use protocol::Protocol;
 use report::Report;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use target::Target;
+use std::time::Duration;
+use tally::Tally;
+use target::{Scheme, Target};
 use watch::Watch;
 use xdp::{From, Sent};
 
@@ -45,14 +49,27 @@ use xdp::{From, Sent};
 pub fn run(options: &LoadOptions) -> Result<()> {
     let plan = options.plan()?;
     let target = Target::parse(&options.url)?;
+    let shape = match target.scheme {
+        Scheme::Http => options.memcached.refuse().map(|()| None)?,
+        Scheme::Memcached => Some(options.memcached.shape()),
+    };
     let from = options.from()?;
     let address = target.address()?;
     let output = Output::open(options)?;
     if let Some(core) = options.core {
         thread::pin(core).map_err(|error| Error::usage(format!("--core {core}: {error}")))?;
     }
-    let http = Http::new(&target.request(plan.connection_per_request), plan.pipeline, plan.verify);
-    let report = send(&plan, http, address, from.as_ref(), target.url)?;
+    let outcome = match shape {
+        None => {
+            let http = Http::new(&target.request(plan.connection_per_request), plan.pipeline, plan.verify);
+            send(&plan, http, address, from.as_ref())?
+        }
+        Some(shape) => {
+            let memcached = Memcached::new(shape, options.seed, plan.pipeline, plan.verify);
+            send(&plan, memcached, address, from.as_ref())?
+        }
+    };
+    let report = Report { target, shape, plan, outcome };
     output.write(&report)?;
     let text = if options.json { format!("{:#}\n", report.json()) } else { format!("{report}\n") };
     match io::stdout().lock().write_all(text.as_bytes()) {
@@ -62,40 +79,32 @@ pub fn run(options: &LoadOptions) -> Result<()> {
         _ => {}
     }
     let Some(faults) = report.faults() else { return Ok(()) };
-    let first = report.tally.first_fault.as_deref().unwrap_or_default();
-    Err(Error::failed(format!("{}: {faults}; the first: {first}", report.url)))
+    let first = report.outcome.tally.first_fault.as_deref().unwrap_or_default();
+    Err(Error::failed(format!("{}: {faults}; the first: {first}", options.url)))
 }
 
-fn send<P: Protocol>(
-    plan: &Plan,
-    protocol: P,
-    target: SocketAddr,
-    from: Option<&From<'_>>,
-    url: String,
-) -> Result<Report> {
+/// What came of a run.
+pub(crate) struct Outcome {
+    /// How it was sent, in words.
+    pub(crate) transport: String,
+    pub(crate) measured: Duration,
+    /// In the open loop, requests that were due and never sent.
+    pub(crate) waiting: u64,
+    pub(crate) tally: Tally,
+    /// What the stack counted, where Simoom's own sent.
+    pub(crate) stack: Vec<Count>,
+}
+
+fn send<P: Protocol>(plan: &Plan, protocol: P, target: SocketAddr, from: Option<&From<'_>>) -> Result<Outcome> {
     let mut watch = Watch::new()?;
-    match from {
+    let (client, transport, stack) = match from {
         Some(from) => {
             let Sent { client, transport, counts } = xdp::run(plan, protocol, target, from, &mut watch)?;
-            Ok(finish(plan, url, transport, client, counts))
+            (client, transport, counts)
         }
-        None => {
-            let client = kernel::run(plan, protocol, target, &mut watch)?;
-            Ok(finish(plan, url, "kernel sockets".to_owned(), client, Vec::new()))
-        }
-    }
-}
-
-fn finish<P: Protocol>(
-    plan: &Plan,
-    url: String,
-    transport: String,
-    client: Client<P>,
-    stack: Vec<Count>,
-) -> Report {
-    let measured = client.course().measured(0);
-    let waiting = client.waiting();
-    let mut tally = client.tally;
+        None => (kernel::run(plan, protocol, target, &mut watch)?, "kernel sockets".to_owned(), Vec::new()),
+    };
+    let (measured, waiting, mut tally) = (client.course().measured(0), client.waiting(), client.tally);
     tally.end();
-    Report { url, transport, plan: plan.clone(), measured, waiting, tally, stack }
+    Ok(Outcome { transport, measured, waiting, tally, stack })
 }

@@ -87,6 +87,17 @@ pub(crate) trait Protocol {
     /// Reads on, in `bytes`, the answer to `asked`, of which `progress` was read: at most to its end.
     fn read(&mut self, asked: &Self::Request, progress: &mut Self::Progress, bytes: &[u8]) -> Took;
 
+    /// Bytes that a batch on one connection copies into its reply, at most: pools are made for that.
+    fn copied_bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether all was asked that must be before the run begins.
+    #[inline]
+    fn is_prepared(&self) -> bool {
+        true
+    }
+
     /// How much of the content had come when an answer was cut off, in words; `None` if that had not begun.
     fn cut(&self, progress: &Self::Progress) -> Option<String>;
 }

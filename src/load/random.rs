@@ -2,7 +2,7 @@
 //! the same sequence on every machine. Not for secrets.
 
 /// A sequence of numbers that its seed determines.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Random(u64);
 
 impl Random {

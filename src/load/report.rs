@@ -1,12 +1,13 @@
 //! The result of a run in words and as JSON. Nothing is measured here.
 
+use super::Outcome;
 use super::client::Plan;
-use super::tally::{LATE_US, Tally};
+use super::memcached::Shape;
+use super::tally::LATE_US;
+use super::target::Target;
 use crate::limits::Bytes;
-use crate::metrics::Count;
 use hdrhistogram::Histogram;
 use std::fmt;
-use std::time::Duration;
 
 /// The percentiles that are told, with the names that they have in JSON.
 const PERCENTILES: [(f64, &str, &str); 5] = [
@@ -24,42 +25,45 @@ const LATE_MAX: f64 = 0.01;
 
 /// All that is told of a run.
 pub(crate) struct Report {
-    pub(crate) url: String,
-    /// How it was sent, in words.
-    pub(crate) transport: String,
+    pub(crate) target: Target,
+    /// What memcached was asked.
+    pub(crate) shape: Option<Shape>,
     pub(crate) plan: Plan,
-    pub(crate) measured: Duration,
-    /// In the open loop, requests that were due and never sent.
-    pub(crate) waiting: u64,
-    pub(crate) tally: Tally,
-    /// What the stack counted, where Simoom's own sent.
-    pub(crate) stack: Vec<Count>,
+    pub(crate) outcome: Outcome,
 }
 
 impl Report {
     fn per_second(&self, count: u64) -> f64 {
-        if self.measured.is_zero() { 0.0 } else { count as f64 / self.measured.as_secs_f64() }
+        if self.outcome.measured.is_zero() { 0.0 } else { count as f64 / self.outcome.measured.as_secs_f64() }
     }
 
     fn retransmissions(&self) -> Option<u64> {
-        self.stack.iter().find(|(name, _)| *name == "retransmissions").map(|(_, count)| *count)
+        self.outcome.stack.iter().find(|(name, _)| *name == "retransmissions").map(|(_, count)| *count)
     }
 
     /// The faults that were met, in words; `None` without any.
     pub(crate) fn faults(&self) -> Option<String> {
-        let met = self.tally.faults().filter(|(_, count)| *count > 0);
+        let met = self.outcome.tally.faults().filter(|(_, count)| *count > 0);
         let list: Vec<String> = met.map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
         (!list.is_empty()).then(|| list.join(", "))
     }
 
     /// The share of the measured time that the generator was at work.
     fn busy(&self) -> f64 {
-        if self.measured.is_zero() { 0.0 } else { self.tally.busy_us as f64 / self.measured.as_micros() as f64 }
+        if self.outcome.measured.is_zero() {
+            0.0
+        } else {
+            self.outcome.tally.busy_us as f64 / self.outcome.measured.as_micros() as f64
+        }
     }
 
     /// The share of requests that left late although a connection was free.
     fn late(&self) -> f64 {
-        if self.tally.sent == 0 { 0.0 } else { self.tally.late as f64 / self.tally.sent as f64 }
+        if self.outcome.tally.sent == 0 {
+            0.0
+        } else {
+            self.outcome.tally.late as f64 / self.outcome.tally.sent as f64
+        }
     }
 
     /// Why the figures may be the generator's rather than the server's; `None` if nothing speaks for that.
@@ -76,27 +80,39 @@ impl Report {
 
     /// For programs.
     pub(crate) fn json(&self) -> serde_json::Value {
-        let Report { plan, tally, .. } = self;
+        let Report { target, shape, plan, outcome: Outcome { transport, tally, .. } } = self;
         let faults: serde_json::Map<_, _> =
             tally.faults().map(|(name, count)| (name.to_owned(), count.into())).collect();
         let stack: serde_json::Map<_, _> =
-            self.stack.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
+            self.outcome.stack.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
         serde_json::json!({
-            "url": self.url,
-            "transport": self.transport,
+            "url": target.url,
+            "protocol": target.scheme.name(),
+            "transport": transport,
             "connections": plan.connections,
             "in_flight": plan.in_flight,
             "pipeline": plan.pipeline,
             "connection_per_request": plan.connection_per_request,
+            "slow": plan.slow.map(|sips| sips.bytes_per_second),
             "rate": plan.rate.map(|rate| rate.per_second),
             "arrivals": plan.rate.map(|rate| rate.arrivals.name()),
-            "seconds": self.measured.as_secs_f64(),
+            "workload": shape.map(|shape| serde_json::json!({
+                "keys": shape.keys,
+                "value_bytes": [shape.value_bytes.0, shape.value_bytes.1],
+                "get_ratio": shape.get_ratio,
+                "zipf": shape.zipf,
+                "multiget": shape.multiget,
+                "preload": shape.preload,
+            })),
+            "seconds": self.outcome.measured.as_secs_f64(),
             "measured_us_since_boot": [tally.measured_us.0, tally.measured_us.1],
-            "offered": plan.rate.map(|_| tally.sent + self.waiting),
+            "offered": plan.rate.map(|_| tally.sent + self.outcome.waiting),
             "sent": tally.sent,
-            "waiting": plan.rate.map(|_| self.waiting),
+            "waiting": plan.rate.map(|_| self.outcome.waiting),
             "responses": tally.responses,
             "responses_per_second": self.per_second(tally.responses),
+            "hits": shape.map(|_| tally.lookups.0),
+            "misses": shape.map(|_| tally.lookups.1),
             "content_bytes": tally.content_bytes,
             "content_bytes_per_second": self.per_second(tally.content_bytes),
             "latency_us": figures(&tally.latency_us),
@@ -120,14 +136,15 @@ impl Report {
 
     /// What was sent, in words.
     fn load(&self) -> String {
-        let Plan { connections, in_flight, pipeline, connection_per_request, rate, .. } = self.plan;
+        let Plan { connections, in_flight, pipeline, connection_per_request, rate, slow, .. } = self.plan;
         let rate = rate.map(|rate| format!("{}/s, {}, over ", rate.per_second, rate.arrivals.name()));
         let rate = rate.unwrap_or_default();
         if connection_per_request {
             return format!("{rate}a connection for each request, {connections} at once");
         }
         let depth = if pipeline > 1 { format!(", {pipeline} requests on each") } else { String::new() };
-        format!("{rate}{connections} connections, {in_flight} in flight{depth}")
+        let slow = slow.map(|sips| format!(", each reading at most {}/s", Bytes(sips.bytes_per_second.into())));
+        format!("{rate}{connections} connections, {in_flight} in flight{depth}{}", slow.unwrap_or_default())
     }
 }
 
@@ -161,12 +178,15 @@ fn latencies(histogram: &Histogram<u64>) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { url, transport, tally, .. } = self;
-        writeln!(f, "{url} through {transport}")?;
+        let Report { target, shape, outcome: Outcome { transport, tally, .. }, .. } = self;
+        writeln!(f, "{} through {transport}", target.url)?;
         writeln!(f, "  load          {}", self.load())?;
-        writeln!(f, "  measured      {:.3} s", self.measured.as_secs_f64())?;
+        if let Some(shape) = shape {
+            writeln!(f, "  asked         {shape}")?;
+        }
+        writeln!(f, "  measured      {:.3} s", self.outcome.measured.as_secs_f64())?;
         if self.plan.rate.is_some() {
-            let (offered, waiting) = (tally.sent + self.waiting, self.waiting);
+            let (offered, waiting) = (tally.sent + self.outcome.waiting, self.outcome.waiting);
             writeln!(
                 f,
                 "  requests      {offered} offered, {} sent, {waiting} still waiting at the end",
@@ -174,6 +194,10 @@ impl fmt::Display for Report {
             )?;
         }
         writeln!(f, "  responses     {}, {:.0}/s", tally.responses, self.per_second(tally.responses))?;
+        if shape.is_some() {
+            let (hits, misses) = tally.lookups;
+            writeln!(f, "  keys          {hits} hits, {misses} misses")?;
+        }
         let rate = Bytes(self.per_second(tally.content_bytes) as u64);
         writeln!(f, "  content       {}, {rate}/s", Bytes(tally.content_bytes))?;
         if tally.responses > 0 {
@@ -203,7 +227,8 @@ mod tests {
     use crate::load::course::Extent;
     use crate::load::pace::{Arrivals, Rate};
     use crate::load::protocol::Lookups;
-    use crate::load::tally::Fault;
+    use crate::load::tally::{Fault, Tally};
+    use std::time::Duration;
 
     fn report(tally: Tally) -> Report {
         let extent = Extent { duration: None, requests: None, warm_up: Duration::ZERO };
@@ -213,20 +238,20 @@ mod tests {
             pipeline: 1,
             connection_per_request: false,
             rate: None,
+            slow: None,
             verify: false,
             timeout: Duration::from_secs(1),
             extent,
             by_second: false,
         };
-        Report {
-            url: "http://198.18.0.1/".into(),
+        let outcome = Outcome {
             transport: "kernel sockets".into(),
-            plan,
             measured: Duration::from_millis(500),
             waiting: 0,
             tally,
             stack: Vec::new(),
-        }
+        };
+        Report { target: Target::parse("http://198.18.0.1/").unwrap(), shape: None, plan, outcome }
     }
 
     #[test]
@@ -253,7 +278,8 @@ mod tests {
     fn a_run_without_answers_has_a_report_too() {
         let mut tally = Tally::new(false);
         tally.fault(Fault::ClosedEarly, || "closed before the answer".into());
-        let report = Report { measured: Duration::ZERO, ..report(tally) };
+        let mut report = report(tally);
+        report.outcome.measured = Duration::ZERO;
         assert!(report.to_string().ends_with("errors        1 closed early"), "{report}");
         assert_eq!(report.json()["responses_per_second"], 0.0);
     }
@@ -264,7 +290,8 @@ mod tests {
         for late_us in [0, 0, 0, 5000] {
             tally.sent(Some(late_us));
         }
-        let mut report = Report { waiting: 6, ..report(tally) };
+        let mut report = report(tally);
+        report.outcome.waiting = 6;
         report.plan.rate = Some(Rate { per_second: 20.0, arrivals: Arrivals::Uniform, seed: 1 });
         let text = report.to_string();
         assert!(text.contains("load          20/s, uniform, over 2 connections, 1 in flight"), "{text}");
@@ -282,5 +309,28 @@ mod tests {
         tally.turn(490_000, true);
         let report = report(tally);
         assert!(report.to_string().contains("busy 98 %; the server may not be the limit"), "{report}");
+    }
+
+    #[test]
+    fn of_memcached_it_tells_what_was_asked_and_what_was_there() {
+        let mut tally = Tally::new(false);
+        tally.response(10, Lookups { hits: 9, misses: 1 });
+        let shape = Shape {
+            keys: 1000,
+            value_bytes: (10, 20),
+            get_ratio: 0.9,
+            zipf: Some(0.99),
+            multiget: 10,
+            preload: true,
+        };
+        let report = Report { shape: Some(shape), ..report(tally) };
+        let text = report.to_string();
+        assert!(text.contains("90 % gets of 10 keys of 1000, Zipf 0.99; values of 10 to 20 bytes"), "{text}");
+        assert!(text.contains("9 hits, 1 misses"), "{text}");
+        let json = report.json();
+        assert_eq!(
+            (&json["hits"], &json["misses"], &json["workload"]["keys"]),
+            (&9.into(), &1.into(), &1000.into())
+        );
     }
 }

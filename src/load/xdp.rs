@@ -4,7 +4,7 @@
 //! source addresses are the stack's alone: it answers ARP for them, and the kernel knows nothing of their
 //! connections.
 
-use super::client::{Client, Conn, Plan};
+use super::client::{Client, Conn, Plan, Sips};
 use super::neighbour;
 use super::protocol::Protocol;
 use super::sources::{Source, Sources};
@@ -17,11 +17,14 @@ use crate::metrics::{Count, Sheet};
 use crate::serve::xdp::{mode, suit_device};
 use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
-use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, Link, LocalAddress};
+use simoom_stack::send::{CHUNK_BYTES, QUEUE_ENTRIES};
+use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, Link, LocalAddress, keep};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Pairs of address and port that are tried before an attempt to connect is put off.
 const TRIES: u32 = 64;
+/// Connections that have copied requests under way at once, at most; with more of them, some wait for room.
+const ACTIVE_MAX: u32 = 65_536;
 /// SYNs to one that does not answer: with the waits between them, seven seconds.
 const SYN_RETRIES: u8 = 2;
 /// With thousands of connections the next request on one, which carries the acknowledgement of the last answer, may be
@@ -70,7 +73,8 @@ pub(super) fn run<P: Protocol>(
     let facts = netns::interface(interface).map_err(cannot)?;
     let addresses = source.addresses(plan.connections, plan.connection_per_request)?;
     check_addresses(&addresses, &facts, target.ip())?;
-    check_memory::<P>(plan.connections)?;
+    let copied_bytes = protocol.copied_bytes();
+    check_memory::<P>(plan, copied_bytes)?;
     let peer = neighbour::resolve(interface, target.ip())?;
     let options = open_options(from);
     let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
@@ -80,7 +84,7 @@ pub(super) fn run<P: Protocol>(
     let sheet = Sheet::new("load");
     let parts = Parts {
         app: Client::new(plan.clone(), protocol),
-        stack: stack_config(plan, &facts, &addresses, &device)?,
+        stack: stack_config(plan, copied_bytes, &facts, &addresses, &device)?,
         ports: Vec::new(),
         handover: places.pop().expect("a ring of one has one place"),
         mailbox,
@@ -130,31 +134,54 @@ fn check_addresses(addresses: &[Ipv4Addr], facts: &netns::Interface, target: IpA
     Ok(())
 }
 
-fn check_memory<P: Protocol>(connections: u32) -> Result<()> {
-    let plan = |connections| {
-        stack_limits(connections)
+fn check_memory<P: Protocol>(plan: &Plan, copied_bytes: usize) -> Result<()> {
+    let memory = |connections| {
+        stack_limits(connections, plan.slow, copied_bytes)
             .memory::<Client<P>>()
             .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
     };
-    limits::check(Limit::from_flag(None), connections, plan).map(drop)
+    limits::check(Limit::from_flag(None), plan.connections, memory).map(drop)
 }
 
-fn stack_limits(connections: u32) -> Limits {
+fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Limits {
     // A connection that is closed and one that takes its place may be there at once; nobody opens one to a client.
     let most = connections.saturating_add(connections / 8 + 64);
-    Limits { half_open: 1, ..Limits::for_connections(most) }
+    let mut limits = Limits { half_open: 1, ..Limits::for_connections(most) };
+    if copied_bytes > 0 {
+        // A batch on each connection, as far as a queue holds it, and as much again: half is for empty queues.
+        let chunks = (copied_bytes.div_ceil(CHUNK_BYTES) + 1).min(QUEUE_ENTRIES.into()) as u32;
+        let active = most.min(ACTIVE_MAX);
+        limits.send_chunks = limits.send_chunks.max(2 * active * chunks);
+        limits.send_entries = limits.send_entries.max(2 * active * (chunks + 2));
+    }
+    match slow {
+        None => limits,
+        // Each may keep a window of input that it has not read.
+        Some(sips) if sips.window_bytes() <= keep::SMALL_BYTES => Limits { keep_small: most, ..limits },
+        Some(_) => Limits { keep_small: most, keep_large: most, ..limits },
+    }
 }
 
-fn stack_config(plan: &Plan, facts: &netns::Interface, addresses: &[Ipv4Addr], device: &Device) -> Result<Config> {
+fn stack_config(
+    plan: &Plan,
+    copied_bytes: usize,
+    facts: &netns::Interface,
+    addresses: &[Ipv4Addr],
+    device: &Device,
+) -> Result<Config> {
     let local = |address: &Ipv4Addr| LocalAddress { address: Address::from(*address), dedicated: true };
     let addresses = addresses.iter().map(local).collect();
-    let mut stack = Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections));
+    let mut stack =
+        Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections, plan.slow, copied_bytes));
     suit_device(&mut stack, facts, device);
     stack.syn_retries = SYN_RETRIES;
     stack.delayed_ack_ms = DELAYED_ACK_MS;
     stack.receive_window_bytes = RECEIVE_WINDOW_BYTES;
     stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
     stack.close_timeout_ms = 5_000;
+    if let Some(sips) = plan.slow {
+        stack.receive_window_bytes = sips.window_bytes() as u32;
+    }
     Ok(stack)
 }
 
@@ -220,7 +247,7 @@ impl Driver {
         {
             closing.next += 1;
             if let Some(id) = connection
-                && hand.stack.with(*id, |_, reply| reply.close()).is_some()
+                && hand.stack.with(*id, |conn, reply| hand.app.leave(conn, reply)).is_some()
             {
                 closing.begun += 1;
             }

@@ -2,9 +2,9 @@
 
 use super::super::protocol::{Protocol, Text, Then, Took};
 use super::super::tally::Fault;
-use super::{Client, Conn, Stage};
+use super::{Client, Conn, Sips, Stage};
 use crate::hosted::Hosted;
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_stack::{Application, Closed, Duration, Opened, Reply};
 
 impl<P: Protocol> Application for Client<P> {
     type Blob = Text;
@@ -29,6 +29,80 @@ impl<P: Protocol> Application for Client<P> {
     #[inline]
     fn received(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) -> usize {
         self.worked = true;
+        match self.slow() {
+            None => self.read(conn, bytes, reply),
+            Some(sips) => self.sip(sips, conn, bytes, reply),
+        }
+    }
+
+    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) {
+        let detail = format!("no end of the {} within {} bytes", P::BEGINS_WITH, bytes.len());
+        self.fail(conn, Fault::Garbled, detail, reply);
+    }
+
+    /// There may be room for the request that the connection was opened for.
+    fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
+        let place = self.first_place(conn.slot);
+        if conn.stage == Stage::Unsent && self.protocol.ask(&mut self.asked[place..=place], reply) == 1 {
+            conn.stage = Stage::Open;
+            self.sent(place, 1, reply);
+        }
+    }
+
+    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
+        if std::mem::take(&mut conn.pauses) {
+            // It reads on, and waits for what follows.
+            reply.set_timeout(Some(self.timeout));
+        } else if conn.outstanding > 0 {
+            let detail = format!("no answer within {:?}", self.plan.timeout);
+            self.fail(conn, Fault::Timeout, detail, reply);
+        } else if conn.stage == Stage::Ending {
+            reply.close();
+        }
+    }
+
+    fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
+        // What the end of the run brings about is no fault.
+        let how = if self.course.is_over() { Closed::Aborted } else { how };
+        if conn.stage == Stage::Opening {
+            self.not_opened(how);
+        } else {
+            self.ended(conn, how);
+        }
+        self.forget_outstanding(conn);
+        self.slots.end(conn.slot);
+    }
+}
+
+impl<P: Protocol> Client<P> {
+    /// Reads a sip, if the connection may read yet, and puts the rest off.
+    fn sip(
+        &mut self,
+        sips: Sips,
+        conn: &mut Conn<P::Progress>,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Text>,
+    ) -> usize {
+        let mut taken = 0;
+        if conn.read_at_us <= self.now_us {
+            taken = self.read(conn, &bytes[..bytes.len().min(sips.sip_bytes())], reply);
+            if taken == 0 {
+                // What must come in one piece is longer; the connection pays for it with its next sips.
+                taken = self.read(conn, bytes, reply);
+            }
+            conn.read_at_us = sips.after(conn.read_at_us, taken, self.now_us);
+        }
+        if conn.read_at_us > self.now_us && conn.outstanding > 0 {
+            conn.pauses = true;
+            reply.read_later();
+            reply.set_timeout(Some(Duration::from_micros(conn.read_at_us - self.now_us)));
+        }
+        taken
+    }
+
+    /// Reads answers as far as `bytes` hold them.
+    #[inline]
+    fn read(&mut self, conn: &mut Conn<P::Progress>, bytes: &[u8], reply: &mut Reply<'_, Text>) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             if conn.outstanding == 0 {
@@ -61,41 +135,6 @@ impl<P: Protocol> Application for Client<P> {
             self.turn_over(conn, reply);
         }
         at
-    }
-
-    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) {
-        let detail = format!("no end of the {} within {} bytes", P::BEGINS_WITH, bytes.len());
-        self.fail(conn, Fault::Garbled, detail, reply);
-    }
-
-    /// There may be room for the request that the connection was opened for.
-    fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
-        let place = self.first_place(conn.slot);
-        if conn.stage == Stage::Unsent && self.protocol.ask(&mut self.asked[place..=place], reply) == 1 {
-            conn.stage = Stage::Open;
-            self.sent(place, 1, reply);
-        }
-    }
-
-    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
-        if conn.outstanding > 0 {
-            let detail = format!("no answer within {:?}", self.plan.timeout);
-            self.fail(conn, Fault::Timeout, detail, reply);
-        } else if conn.stage == Stage::Ending {
-            reply.close();
-        }
-    }
-
-    fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
-        // What the end of the run brings about is no fault.
-        let how = if self.course.is_over() { Closed::Aborted } else { how };
-        if conn.stage == Stage::Opening {
-            self.not_opened(how);
-        } else {
-            self.ended(conn, how);
-        }
-        self.forget_outstanding(conn);
-        self.slots.end(conn.slot);
     }
 }
 

@@ -36,6 +36,7 @@ impl Bench {
             pipeline,
             connection_per_request: false,
             rate: None,
+            slow: None,
             verify: true,
             timeout: std::time::Duration::from_secs(1),
             extent,
@@ -268,4 +269,34 @@ fn with_pipelining_what_waits_goes_at_once_each_with_its_own_time() {
     bench.answer(0, &ANSWER.repeat(3));
     let latency_us = &bench.client.tally.latency_us;
     assert_eq!((latency_us.len(), latency_us.min(), latency_us.max() / 10), (3, 600, 260));
+}
+
+#[test]
+fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
+    let plan = Bench::new(1, 1, 1).client.plan;
+    let mut bench = Bench::of(Plan { slow: Some(Sips { bytes_per_second: 40 }), ..plan });
+    bench.now_us = 10_000_000;
+    bench.turn();
+    assert!(!bench.answer(0, ANSWER).wishes.read_later, "the first is read at full speed");
+    assert_eq!(bench.turn(), [(0, 1)]);
+    let head = ANSWER.len() - 5;
+    // A sip is 10 bytes, but a head comes in one piece.
+    let (consumed, done) = bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..head + 2], reply));
+    assert_eq!((consumed, done.wishes.read_later), (ANSWER.len() - 3, true));
+    let wait = done.wishes.timeout.flatten().unwrap();
+    assert_eq!(wait.total_micros(), (consumed as u64 - 10) * 25_000, "as long as those bytes take, but for a sip");
+    let mut may_read_us = bench.now_us + wait.total_micros();
+    bench.client.turn(may_read_us - 1);
+    let (consumed, done) = bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[head + 2..], reply));
+    assert_eq!((consumed, done.wishes.read_later), (0, true), "not yet");
+    let ((), done) = bench.call(0, Client::timeout);
+    assert_eq!(done.wishes.timeout, Some(Some(Duration::from_secs(1))), "it waits for what follows");
+    may_read_us += 1;
+    bench.client.turn(may_read_us);
+    assert_eq!(bench.answer(0, &ANSWER[head + 2..]).sent, 1, "the next request goes at once");
+    assert_eq!((bench.client.answers(), bench.client.tally.fault_count()), (2, 0));
+    let ((), done) = bench.call(0, Client::timeout);
+    assert_eq!(done.wishes.timeout, Some(Some(Duration::from_secs(1))), "when it has paid for its last sip");
+    let ((), done) = bench.call(0, Client::timeout);
+    assert!(done.wishes.abort, "no answer is a fault");
 }

@@ -11,6 +11,7 @@
 
 mod application;
 mod ends;
+mod sips;
 mod slots;
 
 use super::course::{Course, Extent, Progress};
@@ -18,6 +19,7 @@ use super::pace::{Pace, Rate};
 use super::protocol::{Asked, Protocol, Text};
 use super::tally::Tally;
 use simoom_stack::{Duration, Reply};
+pub(crate) use sips::{SLOW_MAX, Sips};
 use slots::Slots;
 
 /// Handshakes that may be under way while the connections of a run are opened: few enough for any backlog.
@@ -38,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) connection_per_request: bool,
     /// The open loop's rate; `None` for the closed loop.
     pub(crate) rate: Option<Rate>,
+    /// How slowly connections read, if they do.
+    pub(crate) slow: Option<Sips>,
     /// The content of each answer is checked.
     pub(crate) verify: bool,
     /// The longest wait for an answer.
@@ -74,6 +78,9 @@ pub(crate) struct Conn<S> {
     answered: u16,
     stage: Stage,
     closes: bool,
+    /// It reads no input before `read_at_us`.
+    pauses: bool,
+    read_at_us: u64,
     progress: S,
 }
 
@@ -142,7 +149,11 @@ impl<P: Protocol> Client<P> {
         }
         (self.now_us, self.worked) = (now_us, false);
         let all = self.plan.connection_per_request || self.attempts_over >= u64::from(self.plan.connections);
-        let progress = Progress { ready: self.proven && all, in_flight: self.in_flight };
+        let progress = Progress {
+            ready: self.proven && all,
+            prepared: self.protocol.is_prepared(),
+            in_flight: self.in_flight,
+        };
         let measured = self.course.measures();
         if self.course.step(now_us, progress) {
             self.pace.begin(now_us);
@@ -187,6 +198,17 @@ impl<P: Protocol> Client<P> {
     pub(crate) fn waiting(&self) -> u64 {
         let (from_us, until_us) = self.tally.measured_us;
         self.pace.waiting(from_us, until_us)
+    }
+
+    /// How slowly connections that are opened now are to read. The first answer is read at full speed, for all others
+    /// wait for it.
+    pub(crate) fn slow(&self) -> Option<Sips> {
+        self.plan.slow.filter(|_| self.proven)
+    }
+
+    /// The run is over: a connection that is in the midst of a long answer does not wait for the rest.
+    pub(crate) fn leave(&self, conn: &Conn<P::Progress>, reply: &mut Reply<'_, Text>) {
+        if self.plan.slow.is_some() && conn.outstanding > 0 { reply.abort() } else { reply.close() }
     }
 
     /// Connections that are open.

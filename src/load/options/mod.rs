@@ -1,6 +1,8 @@
 //! The flags of `simoom load`, and the checked plan that they make.
 
-use super::client::Plan;
+mod memcached;
+
+use super::client::{Plan, SLOW_MAX, Sips};
 use super::course::Extent;
 use super::pace::{Arrivals, Rate};
 use super::sources::Source;
@@ -8,6 +10,7 @@ use super::xdp::From;
 use crate::config::{LogOptions, XdpMode, values};
 use crate::error::{Error, Result};
 use clap::Args;
+pub(crate) use memcached::MemcachedOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ const RATE_MAX: f64 = 1e8;
 /// The flags of `load`.
 #[derive(Args, Clone, Debug)]
 pub struct LoadOptions {
-    /// What to request: http://HOST[:PORT]/PATH
+    /// What to load: http://HOST[:PORT]/PATH or memcached://HOST[:PORT]
     #[arg(value_name = "URL")]
     pub url: String,
 
@@ -52,6 +55,14 @@ pub struct LoadOptions {
     /// How the requests of --rate are spread [default: poisson]
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Load")]
     pub arrivals: Option<Arrivals>,
+
+    /// Read answers no faster than this, on each connection
+    ///
+    /// So do many clients behind thin lines. Nothing is read ahead but a small window. --timeout then limits the wait
+    /// for the next bytes, and a run that ends in the midst of answers counts the bytes that came. The first answer is
+    /// read at full speed.
+    #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = slow, help_heading = "Load")]
+    pub slow: Option<u32>,
 
     /// Draw from this seed whatever is left to chance
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Load")]
@@ -106,9 +117,10 @@ pub struct LoadOptions {
     #[arg(long, value_name = "CORE", value_parser = core, help_heading = "Where from")]
     pub core: Option<usize>,
 
-    /// Compare the content of every answer with the first one's
+    /// Check the content of every answer
     ///
-    /// Status and length are always checked: from 200 to 299, and that of the first answer.
+    /// HTTP: it must be that of the first answer; status (200 to 299) and length (the first one's) are always checked.
+    /// memcached: a value must be one that was stored under its key; key and length are always checked.
     #[arg(long, help_heading = "Checks and output")]
     pub verify: bool,
 
@@ -128,6 +140,10 @@ pub struct LoadOptions {
     /// HdrHistogram's plotFiles.html, hdr-plot and others draw it.
     #[arg(long, value_name = "FILE", help_heading = "Checks and output")]
     pub hdr: Option<PathBuf>,
+
+    /// What memcached is asked.
+    #[command(flatten)]
+    pub memcached: MemcachedOptions,
 
     /// The log.
     #[command(flatten)]
@@ -156,6 +172,13 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
         _ => Err(format!("not a number of requests a second above 0 and up to {RATE_MAX}")),
+    }
+}
+
+fn slow(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(bytes) if (1..=SLOW_MAX).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("not a number of bytes a second from 1 to {SLOW_MAX}")),
     }
 }
 
@@ -212,6 +235,7 @@ impl LoadOptions {
             pipeline,
             connection_per_request: self.connection_per_request,
             rate,
+            slow: self.slow.map(|bytes_per_second| Sips { bytes_per_second }),
             verify: self.verify,
             timeout: self.timeout,
             extent: Extent { duration: timed, requests: self.requests, warm_up: self.warm_up.unwrap_or(warm_up) },
