@@ -1,5 +1,6 @@
 //! Running out of file descriptors: a test alone in its process, because the limit is the process's.
 
+mod common;
 #[path = "kernel/service.rs"]
 #[allow(dead_code, reason = "the other tests of the kernel transport use all of it")]
 mod service;
@@ -7,13 +8,20 @@ mod service;
 use rustix::net::{AddressFamily, SocketType, connect, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::{Client, Service};
-use simoom::kernel::Settings;
+use simoom::kernel::{Poller, Settings};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 #[test]
 fn without_descriptors_clients_wait_and_the_worker_does_not_spin() {
-    let service = Service::start(&Settings::for_connections(64));
+    over(Poller::Epoll);
+    if service::need_io_uring() {
+        over(Poller::IoUring);
+    }
+}
+
+fn over(poller: Poller) {
+    let service = Service::start(poller, &Settings::for_connections(64));
     let sockets: Vec<OwnedFd> =
         (0..8).map(|_| socket(AddressFamily::INET, SocketType::STREAM, None).unwrap()).collect();
     let limit = getrlimit(Resource::Nofile);
