@@ -62,7 +62,8 @@ fn settings() -> Settings {
 /// Services with plenty of blocks for kept input, with few, and with none left: another client's half request holds
 /// the only one, so that what is not consumed stays in the kernel.
 fn services(poller: Poller) -> [(Service, Option<Client>); 3] {
-    let start = |small_inputs, large_inputs| Service::start(poller, &Settings { small_inputs, large_inputs, ..settings() });
+    let start =
+        |small_inputs, large_inputs| Service::start(poller, &Settings { small_inputs, large_inputs, ..settings() });
     let exhausted = start(0, 1);
     let holder = hold_a_block(&exhausted);
     [(start(64, 64), None), (start(1, 1), None), (exhausted, Some(holder))]

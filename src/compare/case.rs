@@ -66,8 +66,9 @@ impl Bench<'_> {
     /// Measures a subject once.
     pub(super) fn measure(&self, subject: &Subject<'_>) -> Result<Outcome> {
         let Subject { plan, point, contender, .. } = *subject;
-        let Asked::Http(bytes) = plan.asked;
-        self.workplace.write(&format!("www/{FILE}"), &vec![b'x'; bytes as usize])?;
+        if let Asked::Http(bytes) = plan.asked {
+            self.workplace.write(&format!("www/{FILE}"), &vec![b'x'; bytes as usize])?;
+        }
         let setting = Setting {
             asked: plan.asked,
             connections: point.connections,
@@ -87,7 +88,7 @@ impl Bench<'_> {
         let kernel_before = kernel_memory();
         let log = self.log("server")?;
         let mut server = stage.start(Side::Server, subject.program, &start.arguments, log)?;
-        if let Err(reason) = self.wait_for_answer(&stage, &mut server)? {
+        if let Err(reason) = self.wait_for_answer(plan.asked, &stage, &mut server)? {
             outcome.error = Some(reason);
             return Ok(outcome);
         }
@@ -103,10 +104,10 @@ impl Bench<'_> {
     }
 
     /// Waits until the server has answered a request; the reason, if it does not.
-    fn wait_for_answer(&self, stage: &Stage<'_>, server: &mut Process) -> Result<Result<(), String>> {
+    fn wait_for_answer(&self, asked: Asked, stage: &Stage<'_>, server: &mut Process) -> Result<Result<(), String>> {
         let deadline = Instant::now() + STARTING;
         loop {
-            if stage.run(Side::Client, answers) {
+            if stage.run(Side::Client, || answers(asked)) {
                 return Ok(Ok(()));
             }
             if let Some(status) = server.ended()? {
@@ -182,7 +183,11 @@ impl Bench<'_> {
     fn load_arguments(&self, subject: &Subject<'_>) -> Vec<String> {
         let Subject { plan, point, rate, .. } = subject;
         let connections = point.connections;
-        let mut arguments = format!("load http://{SERVER}:{PORT}/{FILE} --interface c0 --source {SOURCE} --json");
+        let what = match plan.asked {
+            Asked::Http(_) => format!("http://{SERVER}:{PORT}/{FILE}"),
+            Asked::Memcached(bytes) => format!("memcached://{SERVER}:{PORT} --value-size {bytes}"),
+        };
+        let mut arguments = format!("load {what} --interface c0 --source {SOURCE} --json");
         arguments += &format!(" --connections {connections} {}", point.load);
         if !point.load.contains("--requests") {
             let measured = (self.measured * plan.stretch).as_millis();
@@ -225,16 +230,23 @@ impl Bench<'_> {
     }
 }
 
-/// Whether the server answers a request over an ordinary connection.
-fn answers() -> bool {
+/// Whether the server answers over an ordinary connection.
+fn answers(asked: Asked) -> bool {
+    let (question, answer) = match asked {
+        Asked::Http(_) => {
+            (format!("GET /{FILE} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n"), "HTTP/1.1 200")
+        }
+        Asked::Memcached(_) => ("get nothing\r\n".to_owned(), "END"),
+    };
     let address: SocketAddr = format!("{SERVER}:{PORT}").parse().expect("the server's address is one");
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, ATTEMPT)?;
         stream.set_read_timeout(Some(ATTEMPT))?;
-        write!(stream, "GET /{FILE} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut beginning = [0; 12];
+        stream.write_all(question.as_bytes())?;
+        let mut beginning = vec![0; answer.len()];
         stream.read_exact(&mut beginning)?;
-        Ok(beginning == *b"HTTP/1.1 200")
+        // The ceiling has a value for every key.
+        Ok(beginning == answer.as_bytes() || beginning.starts_with(b"VAL"))
     };
     ask().unwrap_or(false)
 }

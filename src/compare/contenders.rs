@@ -14,6 +14,8 @@ pub(super) const PORT: u16 = 8080;
 pub(super) const SERVER: &str = "198.18.0.1";
 /// The file that is asked for.
 pub(super) const FILE: &str = "file";
+/// Memory for memcached's items.
+const STORE_MEGABYTES: u32 = 256;
 /// Files that nginx keeps open, besides connections.
 const NGINX_FILES: u32 = 100;
 /// From this size on, nginx is faster if the kernel sends the file (sendfile) than if nginx copies it.
@@ -30,6 +32,9 @@ pub(super) struct Contender {
     pub(super) program: Option<&'static str>,
     /// The flag with which the program tells its version.
     version: &'static str,
+    /// What it speaks.
+    http: bool,
+    memcached: bool,
     /// Each connection takes a file descriptor.
     pub(super) takes_files: bool,
     /// Answers without looking: no server.
@@ -63,13 +68,17 @@ pub(super) struct Start {
 #[rustfmt::skip]
 pub(super) const CONTENDERS: &[Contender] = &[
     Contender { name: "xdp", title: "Simoom, AF_XDP", program: None, version: "--version",
-        takes_files: false, is_ceiling: false, start: simoom_xdp },
+        http: true, memcached: true, takes_files: false, is_ceiling: false, start: simoom_xdp },
+    Contender { name: "uring", title: "Simoom, io_uring", program: None, version: "--version",
+        http: true, memcached: true, takes_files: true, is_ceiling: false, start: simoom_uring },
     Contender { name: "epoll", title: "Simoom, epoll", program: None, version: "--version",
-        takes_files: true, is_ceiling: false, start: simoom_epoll },
+        http: true, memcached: true, takes_files: true, is_ceiling: false, start: simoom_epoll },
     Contender { name: "nginx", title: "nginx", program: Some("nginx"), version: "-v",
-        takes_files: true, is_ceiling: false, start: nginx },
+        http: true, memcached: false, takes_files: true, is_ceiling: false, start: nginx },
+    Contender { name: "memcached", title: "memcached", program: Some("memcached"), version: "-V",
+        http: false, memcached: true, takes_files: true, is_ceiling: false, start: memcached },
     Contender { name: "ceiling", title: "ceiling", program: None, version: "--version",
-        takes_files: false, is_ceiling: true, start: ceiling },
+        http: true, memcached: true, takes_files: false, is_ceiling: true, start: ceiling },
 ];
 
 /// Contenders that one would look for here and that are left out always, with the reason.
@@ -102,7 +111,15 @@ impl Contender {
         said.lines().next().unwrap_or("unknown").trim_start_matches("nginx version: ").trim().to_owned()
     }
 
-    /// How to start it.
+    /// Whether it can be asked for that.
+    pub(super) fn speaks(&self, asked: Asked) -> bool {
+        match asked {
+            Asked::Http(_) => self.http,
+            Asked::Memcached(_) => self.memcached,
+        }
+    }
+
+    /// How to start it, for what it speaks.
     pub(super) fn start(&self, setting: &Setting<'_>) -> Start {
         (self.start)(setting)
     }
@@ -117,31 +134,50 @@ fn room(connections: u32) -> u32 {
     connections + connections / 10 + 1024
 }
 
-fn simoom_serve(setting: &Setting<'_>, how: &str) -> Start {
-    let (place, room) = (setting.place.display(), room(setting.connections));
-    let rest = format!("--root {place}/www --connections {room} --drain-timeout 0s --log-level warn");
-    Start { arguments: words(&format!("serve {how} {rest}")), file: None }
+fn simoom_serve(setting: &Setting<'_>, how: &str, address: &str) -> Start {
+    let room = room(setting.connections);
+    let what = match setting.asked {
+        Asked::Http(_) => format!("--http {address}{PORT} --root {}/www", setting.place.display()),
+        Asked::Memcached(_) => format!("--memcached {address}{PORT} --memory {STORE_MEGABYTES}M"),
+    };
+    let rest = format!("--connections {room} --drain-timeout 0s --log-level warn");
+    Start { arguments: words(&format!("serve {how} {what} {rest}")), file: None }
 }
 
 fn simoom_xdp(setting: &Setting<'_>) -> Start {
-    simoom_serve(setting, &format!("--interface s0 --transport xdp --http {PORT}"))
+    simoom_serve(setting, "--interface s0 --transport xdp", "")
+}
+
+fn simoom_uring(setting: &Setting<'_>) -> Start {
+    simoom_serve(setting, "--transport io-uring", &format!("{SERVER}:"))
 }
 
 fn simoom_epoll(setting: &Setting<'_>) -> Start {
-    simoom_serve(setting, &format!("--http {SERVER}:{PORT}"))
+    simoom_serve(setting, "--transport epoll", &format!("{SERVER}:"))
 }
 
 fn ceiling(setting: &Setting<'_>) -> Start {
-    let Asked::Http(bytes) = setting.asked;
-    let close = if setting.connection_per_request { "--close" } else { "" };
-    let arguments = words(&format!("ceiling --interface s0 --port {PORT} --response-bytes {bytes} {close}"));
+    let (bytes, how) = match setting.asked {
+        Asked::Http(bytes) if setting.connection_per_request => (bytes, "--close"),
+        Asked::Http(bytes) => (bytes, ""),
+        Asked::Memcached(bytes) => (bytes, "--memcached"),
+    };
+    let arguments = words(&format!("ceiling --interface s0 --port {PORT} --response-bytes {bytes} {how}"));
     Start { arguments, file: None }
+}
+
+/// One thread, as there is one core; a thread more for each only costs.
+fn memcached(setting: &Setting<'_>) -> Start {
+    let room = room(setting.connections);
+    let arguments =
+        format!("-u root -l {SERVER} -p {PORT} -U 0 -t 1 -c {room} -m {STORE_MEGABYTES} -b 16384 -R 200");
+    Start { arguments: words(&arguments), file: None }
 }
 
 /// One worker without access log, its files open beforehand, as many connections as needed. Small files are copied:
 /// measured here, that answers up to five times as many requests as `sendfile`, which is the faster for large ones.
 fn nginx(setting: &Setting<'_>) -> Start {
-    let Asked::Http(bytes) = setting.asked;
+    let Asked::Http(bytes) = setting.asked else { return Start::default() };
     let connections = room(setting.connections);
     let files = connections + NGINX_FILES;
     let send = if bytes < SENDFILE_BYTES { "sendfile off;" } else { "sendfile on; tcp_nopush on;" };

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(super) enum Figure {
     /// Responses a second.
     Rate,
+    /// Bytes of content a second.
+    ContentRate,
     /// Responses a second against the number of connections.
     Scale,
     /// Percentiles of latency.

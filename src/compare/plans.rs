@@ -8,6 +8,8 @@ use super::figures::Figure;
 pub(super) enum Asked {
     /// `GET` of a file of so many bytes.
     Http(u32),
+    /// Keys of memcached, with values of so many bytes.
+    Memcached(u32),
 }
 
 /// At what pace.
@@ -85,6 +87,7 @@ const GET: Plan = Plan {
     stretch: 1,
     for_ceiling: true,
 };
+const KEYS: Plan = Plan { asked: Asked::Memcached(100), ..GET };
 
 /// The table.
 #[rustfmt::skip]
@@ -114,6 +117,17 @@ pub(super) const PLANS: &[Plan] = &[
         points: &[Point { name: "", connections: 20_000, pace: Pace::Rate(20_000), load: "--arrivals uniform" }], ..GET },
     Plan { name: "sxe", title: "SXE: 10,000 connections, then 50 queries on each",
         points: &[closed(10_000, "--in-flight 512 --requests 500000")], ..GET },
+    Plan { name: "c10k-slow", title: "C10K: 10,000 readers of a large file at 28.8 kbit/s each",
+        asked: Asked::Http(16 << 20), figure: Figure::ContentRate, stretch: 4, for_ceiling: false,
+        points: &[closed(10_000, "--slow 3600")], ..GET },
+    Plan { name: "mc-get", title: "memcached: get, 100,000 keys of 100 B, 1,000 connections",
+        points: &[closed(1000, "--get-ratio 1")], ..KEYS },
+    Plan { name: "mc-set", title: "memcached: set, 100,000 keys of 100 B, 1,000 connections",
+        points: &[closed(1000, "--get-ratio 0")], ..KEYS },
+    Plan { name: "mc-multiget", title: "memcached: get of 10 keys at once, 1,000 connections",
+        points: &[closed(1000, "--get-ratio 1 --multiget 10")], ..KEYS },
+    Plan { name: "mc-pipeline", title: "memcached: 100 gets sent at once on a connection, 50 connections",
+        points: &[closed(50, "--get-ratio 1 --pipeline 100")], ..KEYS },
     Plan { name: "latency", title: "Latency at a given rate, 1,000 connections, Poisson arrivals",
         figure: Figure::Latency, for_ceiling: false,
         points: &[

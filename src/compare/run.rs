@@ -124,7 +124,7 @@ impl<'a> Comparison<'a> {
                 continue;
             }
             for (contender, _) in &self.present {
-                if contender.is_ceiling && !plan.for_ceiling {
+                if !contender.speaks(plan.asked) || contender.is_ceiling && !plan.for_ceiling {
                     continue;
                 }
                 let needed = u64::from(contender.files_needed(point.connections));
@@ -247,7 +247,10 @@ pub(super) fn estimate(choice: &Choice) -> Duration {
     let points = choice.plans.iter().flat_map(|plan| plan.points.iter().map(move |point| (plan, point)));
     let points = points.filter(|(_, point)| !choice.quick || is_quick(point));
     let each = |(plan, point): (&&Plan, &Point)| {
-        let contenders = choice.contenders.iter().filter(|contender| plan.for_ceiling || !contender.is_ceiling);
+        let contenders = choice
+            .contenders
+            .iter()
+            .filter(|contender| contender.speaks(plan.asked) && (plan.for_ceiling || !contender.is_ceiling));
         let contenders =
             contenders.filter(|contender| point.connections <= QUICK_CONNECTIONS || !contender.takes_files);
         let opening = Duration::from_micros(7) * point.connections;

@@ -462,7 +462,10 @@ impl<'a> Batch<'_, 'a> {
 
     /// Receives whatever comes into buffers, until told otherwise, or they run out, or the peer has closed.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
-        self.push(opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build(), Kind::Receive.named(key.to_bits()));
+        self.push(
+            opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build(),
+            Kind::Receive.named(key.to_bits()),
+        );
     }
 
     /// Tells when one of `events` is there: each time, or once.

@@ -1,12 +1,17 @@
-//! The ceiling's answers: made once, cut to the size of a segment and summed; of a request only its end is looked for.
+//! The ceiling's answers: bytes of requests in, pieces that fit a segment out, with their sums.
 //!
-//! Text goes in, pieces with their checksums come out. Nothing is remembered from one segment to the next, so a request
-//! whose end is cut in two by a segment's is not seen; `simoom load` sends none such.
+//! HTTP's one answer is made once, cut and summed; of a request only its end is looked for. One whose end is itself cut
+//! in two by a segment's is not seen; `simoom load` sends none such. memcached's answers name the keys that were asked
+//! for, so they are written anew; a request that a segment cuts off is kept until the rest comes, the only thing here
+//! that is.
 
+use memchr::memchr;
 use memchr::memmem::Finder;
+use simoom_stack::Address;
 use simoom_stack::wire::checksum::Sum;
 use simoom_stack::wire::tcp::TIMESTAMPS_BYTES;
 use simoom_stack::wire::{ipv4, tcp};
+use std::collections::HashMap;
 
 /// A part of an answer that fits a segment, with the sum of its bytes.
 #[derive(Clone, Debug)]
@@ -17,20 +22,48 @@ pub(super) struct Piece {
 
 /// What is answered to what.
 #[derive(Debug)]
-pub(super) struct Answers {
-    pieces: Vec<Piece>,
-    end: Finder<'static>,
-    closes: bool,
+pub(super) enum Answers {
+    Http(Http),
+    Memcached(Memcached),
 }
 
-impl Answers {
-    /// HTTP with `content_bytes` of content, in packets of at most `packet_bytes`; each answer is the last of its
-    /// connection, if it `closes`.
-    pub(super) fn http(content_bytes: usize, closes: bool, packet_bytes: usize) -> Answers {
+/// The same answer to every request.
+#[derive(Debug)]
+pub(super) struct Http {
+    pub(super) pieces: Vec<Piece>,
+    /// Whether the connection ends with it.
+    pub(super) closes: bool,
+    end: Finder<'static>,
+}
+
+/// A value of the same length for every key.
+#[derive(Debug)]
+pub(super) struct Memcached {
+    /// What follows a key in an answer, and the value.
+    value: Vec<u8>,
+    /// Beginnings of requests.
+    kept: HashMap<(Address, u16), Vec<u8>>,
+    text: Vec<u8>,
+    /// Bytes of a piece.
+    room: usize,
+}
+
+/// Bytes of text in a packet with timestamps.
+fn room(packet_bytes: usize) -> usize {
+    packet_bytes - ipv4::HEADER_BYTES - tcp::HEADER_BYTES - TIMESTAMPS_BYTES
+}
+
+impl Http {
+    /// `content_bytes` of content, in packets of at most `packet_bytes`; each answer is the last of its connection, if
+    /// it `closes`.
+    pub(super) fn new(content_bytes: usize, closes: bool, packet_bytes: usize) -> Http {
         let close = if closes { "Connection: close\r\n" } else { "" };
-        let mut text = format!("HTTP/1.1 200 OK\r\nContent-Length: {content_bytes}\r\n{close}\r\n").into_bytes();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {content_bytes}\r\n{close}\r\n");
+        let mut text = head.into_bytes();
         text.resize(text.len() + content_bytes, b'x');
-        Answers { pieces: cut(&text, packet_bytes), end: Finder::new(b"\r\n\r\n"), closes }
+        let piece = |bytes: &[u8]| Piece { bytes: bytes.to_vec(), sum: Sum::default().add_bytes(bytes) };
+        let pieces = text.chunks(room(packet_bytes)).map(piece).collect();
+        Http { pieces, closes, end: Finder::new(b"\r\n\r\n") }
     }
 
     /// How many requests end in `text`.
@@ -41,22 +74,67 @@ impl Answers {
         usize::from(text.ends_with(self.end.needle())) + self.end.find_iter(head).count()
     }
 
-    /// Whether the connection ends with the answer.
-    #[inline]
-    pub(super) fn closes(&self) -> bool {
-        self.closes
-    }
-
-    /// The pieces of the answer to one request.
-    #[inline]
-    pub(super) fn pieces(&self) -> &[Piece] {
-        &self.pieces
+    /// Bytes of an answer.
+    pub(super) fn len(&self) -> u32 {
+        self.pieces.iter().map(|piece| piece.bytes.len() as u32).sum()
     }
 }
 
-/// Cuts `text` so that each piece, with timestamps, fits a packet.
-fn cut(text: &[u8], packet_bytes: usize) -> Vec<Piece> {
-    let room = packet_bytes - ipv4::HEADER_BYTES - tcp::HEADER_BYTES - TIMESTAMPS_BYTES;
-    let piece = |bytes: &[u8]| Piece { bytes: bytes.to_vec(), sum: Sum::default().add_bytes(bytes) };
-    text.chunks(room).map(piece).collect()
+impl Memcached {
+    /// Values of `value_bytes`, in packets of at most `packet_bytes`.
+    pub(super) fn new(value_bytes: usize, packet_bytes: usize) -> Memcached {
+        let mut value = format!(" 0 {value_bytes}\r\n").into_bytes();
+        value.resize(value.len() + value_bytes, b'0');
+        value.extend(b"\r\n");
+        Memcached { value, kept: HashMap::new(), text: Vec::new(), room: room(packet_bytes) }
+    }
+
+    /// The answer to all requests that end in a segment's text, which came from `peer`.
+    #[inline]
+    pub(super) fn answer(
+        &mut self,
+        peer: (Address, u16),
+        text: &[u8],
+    ) -> impl Iterator<Item = (&[u8], Sum)> + use<'_> {
+        self.text.clear();
+        let kept = if self.kept.is_empty() { None } else { self.kept.remove(&peer) };
+        let whole = kept.map(|kept| [&kept, text].concat());
+        let mut rest = whole.as_deref().unwrap_or(text);
+        while let Some(len) = self.answer_one(rest) {
+            rest = &rest[len..];
+        }
+        if !rest.is_empty() {
+            self.kept.insert(peer, rest.to_vec());
+        }
+        self.text.chunks(self.room).map(|bytes| (bytes, Sum::default().add_bytes(bytes)))
+    }
+
+    /// Answers the first request; says how long it is, or nothing if it is not whole.
+    #[inline]
+    fn answer_one(&mut self, text: &[u8]) -> Option<usize> {
+        let line_len = memchr(b'\n', text)? + 1;
+        let line = text[..line_len].trim_ascii_end();
+        let mut words = line.split(|byte| *byte == b' ');
+        match words.next() {
+            Some(b"get") => {
+                for key in words {
+                    self.text.extend_from_slice(b"VALUE ");
+                    self.text.extend_from_slice(key);
+                    self.text.extend_from_slice(&self.value);
+                }
+                self.text.extend_from_slice(b"END\r\n");
+                Some(line_len)
+            }
+            Some(b"set") => {
+                let bytes = words.nth(3).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse::<usize>().ok());
+                let len = line_len.saturating_add(bytes.unwrap_or(0)).saturating_add(2);
+                (text.len() >= len).then(|| self.text.extend_from_slice(b"STORED\r\n"))?;
+                Some(len)
+            }
+            _ => {
+                self.text.extend_from_slice(b"ERROR\r\n");
+                Some(line_len)
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! This is not a server. It answers each segment over AF_XDP from what that segment says alone: parsed and checked,
 //! turned round, summed and sent ([`responder`]). It keeps no connection, so it sends nothing twice, minds no window and
-//! looks at no request further than to find its end. What it leaves out is TCP and HTTP; rings, system calls, parsing
+//! looks at no request further than it must. What it leaves out is TCP and HTTP; rings, system calls, parsing
 //! and checksums are the same as Simoom's own, and so is the code for them.
 
 mod answer;
@@ -13,7 +13,7 @@ use crate::config::{LogOptions, values};
 use crate::error::{Error, Result};
 use crate::worker::Outbound;
 use crate::{netns, thread};
-use answer::Answers;
+use answer::{Answers, Http, Memcached};
 use clap::Args;
 use responder::Responder;
 use simoom_stack::{ChecksumPolicy, Packet};
@@ -34,12 +34,16 @@ pub struct CeilingOptions {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
 
-    /// Answer each request with so many bytes of content
+    /// Answer each request with so many bytes of content, each key with a value so long
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub response_bytes: u32,
 
-    /// Close each connection with the answer to its first request
+    /// Answer memcached's text protocol instead of HTTP
     #[arg(long)]
+    pub memcached: bool,
+
+    /// Close each connection with the answer to its first request
+    #[arg(long, conflicts_with = "memcached")]
     pub close: bool,
 
     /// Keep to this core
@@ -68,7 +72,12 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
         Device::open(&OpenOptions { busy_poll: true, ..OpenOptions::new(interface) }).map_err(cannot)?;
     let packet_bytes = (facts.mtu_bytes as usize).min(device.umem().chunk_bytes() - LINK_BYTES);
     let checksums = if device.driver() == "veth" { ChecksumPolicy::AcceptPartial } else { ChecksumPolicy::Verify };
-    let answers = Answers::http(options.response_bytes as usize, options.close, packet_bytes);
+    let bytes = options.response_bytes as usize;
+    let answers = if options.memcached {
+        Answers::Memcached(Memcached::new(bytes, packet_bytes))
+    } else {
+        Answers::Http(Http::new(bytes, options.close, packet_bytes))
+    };
     let responder = Responder::new(facts.mac, options.port, checksums, answers);
     device.add_claim(Claim::Port(SocketAddr::new(address, options.port))).map_err(cannot)?;
     let said = writeln!(io::stdout(), "answering on {address}:{} from {queues} queues", options.port);

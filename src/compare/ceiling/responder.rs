@@ -1,10 +1,10 @@
-//! One segment in, at most one answer out, and nothing kept in between.
+//! One segment in, an answer out, and nothing of a connection kept in between.
 //!
 //! Where a connection stands is read from the segment itself: an answer begins at the peer's SEG.ACK, for there the peer
 //! waits for it, and acknowledges all that the segment brought. Timestamps (RFC 7323) are echoed where the segment has
 //! them; this side's own is a constant, which is in order, for it never goes back.
 
-use super::answer::{Answers, Piece};
+use super::answer::Answers;
 use simoom_stack::seq::Seq;
 use simoom_stack::wire::checksum::Sum;
 use simoom_stack::wire::tcp::{self, Flags, Options};
@@ -21,12 +21,16 @@ const TIMESTAMP: u32 = 1;
 /// Answers segments.
 #[derive(Debug)]
 pub(super) struct Responder {
-    mac: Mac,
     port: u16,
     checksums: ChecksumPolicy,
     answers: Answers,
-    /// The number behind the first answer.
-    last: Seq,
+    back: Back,
+}
+
+/// The way back to where a segment came from.
+#[derive(Debug)]
+struct Back {
+    mac: Mac,
 }
 
 /// What is written into a segment.
@@ -42,8 +46,7 @@ struct Outgoing<'a> {
 impl Responder {
     /// Answers segments for `port` that come to `mac` with `answers`.
     pub(super) fn new(mac: Mac, port: u16, checksums: ChecksumPolicy, answers: Answers) -> Responder {
-        let bytes: usize = answers.pieces().iter().map(|piece| piece.bytes.len()).sum();
-        Responder { mac, port, checksums, last: INITIAL + 1 + bytes as u32, answers }
+        Responder { port, checksums, answers, back: Back { mac } }
     }
 
     /// Answers one packet, if it is one to be answered.
@@ -54,13 +57,36 @@ impl Responder {
             return;
         }
         if segment.flags.has(Flags::SYN) {
-            return self.accept(&segment, tx);
+            return self.back.accept(&segment, tx);
         }
         if !segment.is_empty() {
             self.answer(&segment, tx);
         }
     }
 
+    /// An answer for each request that ends in the segment; this side ends with the last of them, or with the peer.
+    #[inline]
+    fn answer(&mut self, segment: &Segment<'_>, tx: &mut impl Transmit) {
+        let fin = segment.flags.has(Flags::FIN);
+        // A packet comes in one frame here: what is cut in several is longer than any request.
+        let text = segment.payload.parts().next().unwrap_or_default();
+        match &mut self.answers {
+            Answers::Http(http) => {
+                let requests = http.requests(text);
+                // The numbers of a connection that ends with its first answer are known.
+                let ended = http.closes && segment.ack.after(INITIAL + 1 + http.len());
+                let pieces = (0..requests).flat_map(|_| &http.pieces).map(|piece| (&piece.bytes[..], piece.sum));
+                self.back.answer(segment, pieces, fin && !ended || requests > 0 && http.closes, tx);
+            }
+            Answers::Memcached(memcached) => {
+                let peer = (segment.remote, segment.remote_port);
+                self.back.answer(segment, memcached.answer(peer, text), fin, tx);
+            }
+        }
+    }
+}
+
+impl Back {
     /// A SYN is answered with the options that it has, as far as there is a use for them.
     fn accept(&self, segment: &Segment<'_>, tx: &mut impl Transmit) {
         let options = Options {
@@ -72,30 +98,28 @@ impl Responder {
         self.send(segment, &Outgoing { seq: INITIAL, flags, options, payload: &[], sum: Sum::default() }, tx);
     }
 
-    /// An answer for each request that ends in the segment; this side ends with the last of them, or with the peer.
+    /// Sends the pieces one after the other, from where the peer waits for them; an acknowledgement, if there are none.
     #[inline]
-    fn answer(&self, segment: &Segment<'_>, tx: &mut impl Transmit) {
-        let requests: usize = segment.payload.parts().map(|part| self.answers.requests(part)).sum();
-        let ends =
-            segment.flags.has(Flags::FIN) && !self.has_ended(segment) || requests > 0 && self.answers.closes();
-        let last = if ends { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
+    fn answer<'a>(
+        &self,
+        segment: &Segment<'_>,
+        pieces: impl Iterator<Item = (&'a [u8], Sum)>,
+        ends: bool,
+        tx: &mut impl Transmit,
+    ) {
         let options = stamped(segment);
-        if requests == 0 {
+        let last = if ends { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
+        let mut pieces = pieces.peekable();
+        if pieces.peek().is_none() {
             let out = Outgoing { seq: segment.ack, flags: last, options, payload: &[], sum: Sum::default() };
             return self.send(segment, &out, tx);
         }
-        let (mut seq, mut left) = (segment.ack, requests * self.answers.pieces().len());
-        for Piece { bytes, sum } in (0..requests).flat_map(|_| self.answers.pieces()) {
-            left -= 1;
-            let flags = if left == 0 { last.with(Flags::PSH) } else { Flags::ACK };
-            self.send(segment, &Outgoing { seq, flags, options, payload: bytes, sum: *sum }, tx);
-            seq += bytes.len() as u32;
+        let mut seq = segment.ack;
+        while let Some((payload, sum)) = pieces.next() {
+            let flags = if pieces.peek().is_none() { last.with(Flags::PSH) } else { Flags::ACK };
+            self.send(segment, &Outgoing { seq, flags, options, payload, sum }, tx);
+            seq += payload.len() as u32;
         }
-    }
-
-    /// Whether the peer acknowledges the end that came with the answer: the numbers of such a connection are known.
-    fn has_ended(&self, segment: &Segment<'_>) -> bool {
-        self.answers.closes() && segment.ack.after(self.last)
     }
 
     /// Sends an answer back to where the segment came from. Without a free frame it is lost, as on a wire.

@@ -1,5 +1,6 @@
 //! Segments as a client sends them, and what the ceiling makes of each.
 
+use super::super::answer::{Http, Memcached};
 use super::*;
 use simoom_stack::testing::Forged;
 
@@ -22,7 +23,7 @@ impl Transmit for Wire {
 }
 
 fn http(content_bytes: usize, closes: bool) -> Responder {
-    let answers = Answers::http(content_bytes, closes, 1500);
+    let answers = Answers::Http(Http::new(content_bytes, closes, 1500));
     Responder::new(MAC, Forged::syn(1, 0).port, ChecksumPolicy::Verify, answers)
 }
 
@@ -110,4 +111,33 @@ fn what_asks_for_nothing_is_not_answered() {
     *frame.last_mut().unwrap() ^= 1;
     responder.respond(Packet(&[&frame]), &mut wire);
     assert!(wire.0.is_empty(), "a wrong checksum");
+}
+
+fn memcached() -> Responder {
+    let answers = Answers::Memcached(Memcached::new(3, 1500));
+    Responder::new(MAC, Forged::syn(1, 0).port, ChecksumPolicy::Verify, answers)
+}
+
+/// All text that is answered to these segments' texts, one after the other.
+fn text(responder: &mut Responder, texts: &[&[u8]]) -> String {
+    let answers = texts.iter().flat_map(|text| answers(responder, &segment(1, 1, Flags::ACK), text));
+    String::from_utf8(answers.flat_map(|(.., text)| text).collect()).unwrap()
+}
+
+#[test]
+fn every_key_has_a_value_and_every_set_is_stored() {
+    let got = text(&mut memcached(), &[b"get a\r\nget b c\r\nset a 0 0 5\r\nget\r\n\r\nversion\r\n"]);
+    let value = |key| format!("VALUE {key} 0 3\r\n000\r\n");
+    let expected =
+        [value("a"), "END\r\n".into(), value("b"), value("c"), "END\r\nSTORED\r\nERROR\r\n".into()].concat();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn a_request_that_is_cut_off_is_answered_with_its_rest() {
+    let whole = b"get abc\r\nset a 0 0 5\r\nvalue\r\nget d\r\n";
+    let expected = text(&mut memcached(), &[whole]);
+    for cut in 1..whole.len() {
+        assert_eq!(text(&mut memcached(), &[&whole[..cut], &whole[cut..]]), expected, "cut at {cut}");
+    }
 }

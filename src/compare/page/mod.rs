@@ -77,6 +77,7 @@ fn section(body: &mut String, results: &Results, plan: &PlanAbout) {
     let _ = writeln!(body, "<section id=\"{}\">\n<h2>{}</h2>", escaped(&plan.name), escaped(&plan.title));
     let chart = match plan.figure {
         Figure::Rate => bars::chart(results, plan),
+        Figure::ContentRate => None,
         Figure::Scale => lines::chart(results, plan),
         Figure::Latency => curves::charts(results, plan),
         Figure::Idle => None,

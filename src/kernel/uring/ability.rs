@@ -39,7 +39,8 @@ fn obstacle(error: &io::Error, switch: &str) -> String {
              CAP_SYS_ADMIN or the group kernel.io_uring_group would allow it"
             .into(),
         (Some(libc::EPERM | libc::EACCES), _) => {
-            "io_uring is forbidden, by a seccomp filter or a security module: container engines do so by default".into()
+            "io_uring is forbidden, by a seccomp filter or a security module: container engines do so by default"
+                .into()
         }
         (Some(libc::ENOSYS), _) => "this kernel, or the sandbox around it, has no io_uring".into(),
         (Some(libc::EINVAL), _) => "this kernel's io_uring is too old: Linux 6.1 is needed".into(),
