@@ -1,6 +1,7 @@
 //! What a comparison prints: a line of progress on a terminal, each plan's table when it is done, and what failed.
 
 use super::contenders::CONTENDERS;
+use super::figures::Figure;
 use super::plans::PLANS;
 use super::results::Results;
 use super::tables;
@@ -40,6 +41,9 @@ pub(super) fn plan(results: &Results, name: &str) -> Result<()> {
         say(table.text().trim_end_matches('\n'))?;
     } else {
         say("  nothing of it was measured")?;
+    }
+    if plan.figure == Figure::Scale {
+        tables::memory(results, plan).iter().try_for_each(|line| say(&format!("  {line}")))?;
     }
     for case in results.failed().filter(|case| case.plan == name) {
         let at = if case.point.is_empty() { String::new() } else { format!(" at {}", case.point) };

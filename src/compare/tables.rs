@@ -4,10 +4,12 @@
 
 use super::contenders::NGINX;
 use super::figures::Spread;
-use super::results::{Case, PlanAbout, Results};
+use super::results::{About, Case, PlanAbout, Results};
 use crate::demo::report::grouped;
 use crate::limits::Bytes;
 
+/// Connections that are few, and enough for what is not a connection's to be there.
+const FEW: u32 = 1000;
 /// The contender that others are a share of.
 const CEILING: &str = "ceiling";
 
@@ -26,10 +28,9 @@ pub(super) fn of_plan(results: &Results, plan: &PlanAbout) -> Table {
         "p99",
         "p99.9",
         "content/s",
-        "server CPU",
-        "server core",
-        "load core",
+        "cores",
         "CPU/request",
+        "server CPU",
         "memory",
         "× nginx",
         "of ceiling",
@@ -62,9 +63,9 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
         Some(rate?.median / other.median)
     };
     let is_failed = rate.is_none() && results.failed().any(|case| case.is_of(plan, point, contender));
-    let cpu = |part: fn(&Case) -> Option<f64>| {
-        median(part).map(|part| format!("{:.0} %", 100.0 * part)).unwrap_or_default()
-    };
+    let part = |part: fn(&Case) -> Option<f64>| median(part).map(|part| format!("{:.0} %", 100.0 * part));
+    let cores = [part(|case| Some(case.cpu?.server_core)), part(|case| Some(case.cpu?.client_core))];
+    let cores = cores.into_iter().flatten().collect::<Vec<_>>().join(" + ").replacen(" % + ", " + ", 1);
     vec![
         if is_failed { "failed".to_owned() } else { rate.map(|rate| number(rate.median)).unwrap_or_default() },
         rate.map(range).unwrap_or_default(),
@@ -75,14 +76,31 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
             .filter(|rate| *rate > 1e8)
             .map(|rate| format!("{}/s", Bytes(rate as u64)))
             .unwrap_or_default(),
-        cpu(|case| Some(case.cpu?.server)),
-        cpu(|case| Some(case.cpu?.server_core)),
-        cpu(|case| Some(case.cpu?.client_core)),
+        cores,
         median(Case::cpu_us).map(|us| format!("{us:.2} µs")).unwrap_or_default(),
+        // Beside requests, what the server itself takes is the smaller part; where there are none it is all.
+        if rate.is_none() { part(|case| Some(case.cpu?.server)).unwrap_or_default() } else { String::new() },
         median(Case::memory_bytes).map(|bytes| Bytes(bytes as u64).to_string()).unwrap_or_default(),
         beside(NGINX).map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
         beside(CEILING).map(|ratio| format!("{:.0} %", 100.0 * ratio)).unwrap_or_default(),
     ]
+}
+
+/// What a connection more takes, for each contender of a plan over connections, between the points of 1,000 and of the
+/// most connections that it had.
+pub(super) fn memory(results: &Results, plan: &PlanAbout) -> Vec<String> {
+    let line = |contender: &About| {
+        let has = |connections: u32| {
+            let place = (plan.name.as_str(), &*connections.to_string(), contender.name.as_str());
+            results.spread(place, Case::memory_bytes).is_some()
+        };
+        let points = plan.points.iter().map(|point| point.connections);
+        let most = points.filter(|connections| *connections > FEW && has(*connections)).max()?;
+        let bytes = results.bytes_per_connection(&plan.name, &contender.name, FEW, most)?;
+        let (few, most) = (grouped(FEW.into()), grouped(most.into()));
+        Some(format!("{}: {:.0} bytes a connection more, from {few} to {most}", contender.title, bytes))
+    };
+    results.contenders.iter().filter_map(line).collect()
 }
 
 /// The README's table: a row for each plan whose rate is what it is about, a column for each contender.

@@ -16,29 +16,42 @@ const STEPS: u32 = 4;
 /// Between texts and bars.
 const GAP: f64 = 8.0;
 
+/// A figure to draw.
+pub(super) struct Measure {
+    name: &'static str,
+    unit: &'static str,
+    figure: fn(&Case) -> Option<f64>,
+}
+
+/// Responses a second.
+pub(super) const RATE: Measure = Measure { name: "responses a second", unit: "/s", figure: Case::rate };
+/// Bytes of content a second.
+pub(super) const CONTENT_RATE: Measure =
+    Measure { name: "bytes of content a second", unit: "B/s", figure: Case::content_rate };
+
 struct Row {
     class: usize,
     title: String,
     spread: Spread,
 }
 
-/// The chart of a plan's rates; `None` without any.
-pub(super) fn chart(results: &Results, plan: &PlanAbout) -> Option<String> {
+/// The chart of a plan's figures; `None` without any.
+pub(super) fn chart(results: &Results, plan: &PlanAbout, measure: &Measure) -> Option<String> {
     let mut rows = Vec::new();
     for point in &plan.points {
         for (class, contender) in results.contenders.iter().enumerate() {
             let place = (plan.name.as_str(), point.name.as_str(), contender.name.as_str());
-            if let Some(spread) = results.spread(place, Case::rate) {
+            if let Some(spread) = results.spread(place, measure.figure) {
                 let at = if point.name.is_empty() { String::new() } else { format!(", {}", point.name) };
                 rows.push(Row { class, title: format!("{}{at}", contender.title), spread });
             }
         }
     }
     let most = rows.iter().map(|row| row.spread.max).fold(0.0, f64::max);
-    (most > 0.0).then(|| draw(&rows, round_up(most), &plan.title))
+    (most > 0.0).then(|| draw(&rows, round_up(most), &plan.title, measure))
 }
 
-fn draw(rows: &[Row], end: f64, title: &str) -> String {
+fn draw(rows: &[Row], end: f64, title: &str, measure: &Measure) -> String {
     let left = rows.iter().map(|row| text_width(&row.title)).fold(0.0, f64::max) + GAP;
     let right =
         WIDTH - rows.iter().map(|row| text_width(&number(row.spread.median))).fold(0.0, f64::max) - 2.0 * GAP;
@@ -48,7 +61,12 @@ fn draw(rows: &[Row], end: f64, title: &str) -> String {
     for step in 0..=STEPS {
         let value = end * f64::from(step) / f64::from(STEPS);
         svg.line("grid", (at(value), TOP), (at(value), bottom));
-        svg.text("axis", Anchor::Middle, (at(value), bottom + 16.0), &axis_label(value, step == STEPS));
+        svg.text(
+            "axis",
+            Anchor::Middle,
+            (at(value), bottom + 16.0),
+            &axis_label(value, if step == STEPS { measure.unit } else { "" }),
+        );
     }
     for (index, row) in rows.iter().enumerate() {
         let y = TOP + ROW * index as f64 + (ROW - BAR) / 2.0;
@@ -62,15 +80,15 @@ fn draw(rows: &[Row], end: f64, title: &str) -> String {
         }
         svg.text("", Anchor::Start, (at(max) + GAP, text), &number(median));
     }
-    svg.element(&format!("{title}: responses a second"))
+    svg.element(&format!("{title}: {}", measure.name))
 }
 
 /// Short, and with its unit at the axis' end.
-fn axis_label(value: f64, last: bool) -> String {
-    let short = match value {
-        1e6.. => format!("{} M", value / 1e6),
-        1e3.. => format!("{} k", value / 1e3),
-        _ => format!("{value}"),
-    };
-    if last { format!("{short}/s") } else { short }
+fn axis_label(value: f64, unit: &str) -> String {
+    match value {
+        1e6.. => format!("{} M{unit}", value / 1e6),
+        1e3.. => format!("{} k{unit}", value / 1e3),
+        _ if unit == "/s" => format!("{value}{unit}"),
+        _ => format!("{value} {unit}"),
+    }
 }

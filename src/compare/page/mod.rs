@@ -43,7 +43,7 @@ fn head(body: &mut String, results: &Results) {
     let _ = write!(
         body,
         "<header>\n<h1>Simoom compared</h1>\n<p>{}, {} cores, {} of memory, {}. Server on core {}, load on core {}, \
-         between two network namespaces over veth. Each case was measured {} times for {} s, the contenders in turn; \
+         between two network namespaces over veth. Each case was measured {} for {}&nbsp;s, the contenders in turn; \
          a figure is the median, with the least and the most.</p>\n<p>{began}, in {:.0} minutes; Simoom {} at {}{}.</p>\n",
         escaped(&machine.processor),
         machine.cores,
@@ -51,7 +51,7 @@ fn head(body: &mut String, results: &Results) {
         escaped(&machine.kernel),
         settings.server_core,
         settings.client_core,
-        settings.repeats,
+        if settings.repeats == 1 { "once".to_owned() } else { format!("{} times", settings.repeats) },
         settings.seconds,
         took_seconds / 60.0,
         escaped(&simoom.version),
@@ -65,6 +65,12 @@ fn head(body: &mut String, results: &Results) {
     if failed > 0 {
         let _ = writeln!(body, "<p class=\"warning\">{failed} cases failed; their sections say how.</p>");
     }
+    body.push_str(
+        "<p class=\"note\">Cores: how busy the server's and the load's core were, interrupts included. On veth the kernel \
+         does much of a server's work on the core of who sends, so CPU/request is of both. Memory: the server's processes and what \
+         the kernel's objects grew by. The ceiling is no server but a responder without TCP: what the machine allows, packet for \
+         packet.</p>\n",
+    );
     body.push_str("<ul class=\"contenders\">\n");
     for (index, contender) in results.contenders.iter().enumerate() {
         let (title, version) = (escaped(&contender.title), escaped(&contender.version));
@@ -76,14 +82,18 @@ fn head(body: &mut String, results: &Results) {
 fn section(body: &mut String, results: &Results, plan: &PlanAbout) {
     let _ = writeln!(body, "<section id=\"{}\">\n<h2>{}</h2>", escaped(&plan.name), escaped(&plan.title));
     let chart = match plan.figure {
-        Figure::Rate => bars::chart(results, plan),
-        Figure::ContentRate => None,
+        Figure::Rate => bars::chart(results, plan, &bars::RATE),
+        Figure::ContentRate => bars::chart(results, plan, &bars::CONTENT_RATE),
         Figure::Scale => lines::chart(results, plan),
         Figure::Latency => curves::charts(results, plan),
         Figure::Idle => None,
     };
     body.push_str(&chart.unwrap_or_default());
     table(body, &tables::of_plan(results, plan));
+    if plan.figure == Figure::Scale {
+        let memory = tables::memory(results, plan);
+        let _ = writeln!(body, "<p class=\"note\">{}</p>", escaped(&memory.join(". ")));
+    }
     for case in results.failed().filter(|case| case.plan == plan.name) {
         let error = case.error.as_deref().unwrap_or_default();
         let _ = writeln!(

@@ -5,7 +5,7 @@ use std::fmt::Write;
 /// Width of every chart, in its own units; the page scales it.
 pub(super) const WIDTH: f64 = 960.0;
 /// The most that a character of 13 units' type is wide, near enough: for room that must suffice.
-const CHARACTER: f64 = 7.4;
+const CHARACTER: f64 = 8.4;
 
 /// A drawing.
 pub(super) struct Svg {
@@ -99,10 +99,10 @@ pub(super) fn spread_out(heights: &mut [f64], room: f64, bottom: f64) {
     }
 }
 
-/// The next "round" number not below `value`: 1, 2, 2.5 or 5 times a power of ten.
+/// The next number not below `value` that is 1, 2, 4, 6 or 8 times a power of ten, for quarters to be short.
 pub(super) fn round_up(value: f64) -> f64 {
     let power = 10f64.powf(value.max(1e-9).log10().floor());
-    let factors = [1.0, 2.0, 2.5, 5.0, 10.0];
+    let factors = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0];
     factors.into_iter().map(|factor| factor * power).find(|round| *round >= value * 0.9999).unwrap_or(value)
 }
 
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn round_numbers() {
-        assert_eq!([0.9, 1.0, 1.7, 180_000.0, 7e5].map(round_up), [1.0, 1.0, 2.0, 200_000.0, 1e6]);
+        assert_eq!([0.9, 1.0, 1.7, 180_000.0, 7e5].map(round_up), [1.0, 1.0, 2.0, 200_000.0, 800_000.0]);
     }
 
     #[test]
