@@ -62,11 +62,13 @@ fn settings() -> Settings {
 /// Services with plenty of blocks for kept input, with few, and with none left: another client's half request holds
 /// the only one, so that what is not consumed stays in the kernel.
 fn services(poller: Poller) -> [(Service, Option<Client>); 3] {
-    let start =
-        |small_inputs, large_inputs| Service::start(poller, &Settings { small_inputs, large_inputs, ..settings() });
-    let exhausted = start(0, 1);
+    let start = |small_inputs, large_inputs, receive_buffers| {
+        let settings = Settings { small_inputs, large_inputs, receive_buffers, ..settings() };
+        Service::start(poller, &settings)
+    };
+    let exhausted = start(0, 1, 1);
     let holder = hold_a_block(&exhausted);
-    [(start(64, 64), None), (start(1, 1), None), (exhausted, Some(holder))]
+    [(start(64, 64, 64), None), (start(1, 1, 2), None), (exhausted, Some(holder))]
 }
 
 fn hold_a_block(service: &Service) -> Client {
@@ -116,9 +118,27 @@ fn pipeline(service: &Service, meanwhile: impl FnOnce()) {
 }
 
 fn pipelined_requests_beyond_all_room_are_answered_in_order(poller: Poller) {
-    for (small_inputs, large_inputs) in [(64, 64), (1, 1), (0, 1)] {
-        let settings = Settings { small_inputs, large_inputs, ..settings() };
+    for (small_inputs, large_inputs, receive_buffers) in [(64, 64, 64), (1, 1, 2), (0, 1, 1)] {
+        let settings = Settings { small_inputs, large_inputs, receive_buffers, ..settings() };
         pipeline(&Service::start(poller, &settings), || {});
+    }
+}
+
+/// Only io_uring has them.
+#[test]
+fn without_receive_buffers_input_is_read_as_over_epoll() {
+    if !service::need_io_uring() {
+        return;
+    }
+    let service = Service::start(Poller::IoUring, &Settings { receive_buffers: 1, ..settings() });
+    pipeline(&service, || {
+        let exhausted = |service: &Service| service.count("receive_buffers_exhausted") > 0;
+        service.wait_until("a want of buffers", exhausted);
+    });
+    let mut clients: Vec<Client> = (0..60).map(|_| service.connect()).collect();
+    for round in 0..20 {
+        clients.iter_mut().for_each(|client| client.send(format!("echo round {round}\n")));
+        clients.iter_mut().for_each(|client| client.expect(format!("round {round}\n")));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The kernel transport: the applications of the user-space stack, served over kernel sockets.
 //!
 //! It serves where AF_XDP is not to be had, and beside it for clients that do not come through the claimed
-//! interface. One [`Server`] a worker thread, nothing shared between them: each binds its own `SO_REUSEPORT`
+//! interface. One `Server` a worker thread, nothing shared between them: each binds its own `SO_REUSEPORT`
 //! socket to each address ([`listener`]) and the kernel spreads the connections.
 //!
 //! The way of a request: a `server`'s driver, `epoll` or `uring`, waits for a batch of events and finds each one's
@@ -24,7 +24,7 @@
 //! | io_uring's receive buffers | the bytes stay in the kernel's socket buffer and are read from there, as over epoll | `receive_buffers_exhausted` |
 //! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
 //!
-//! All memory is fixed when a [`Server`] is made: see [`Settings::memory_bytes`].
+//! All memory is fixed when a `Server` is made: see [`Settings::memory_bytes`].
 
 mod accept;
 mod counters;
@@ -47,6 +47,7 @@ use crate::control::Mailbox;
 use crate::hosted::Hosted;
 use crate::metrics::Sheet;
 use epoll::Epoll;
+use server::Server;
 use simoom_stack::Application;
 use simoom_stack::keep;
 use simoom_stack::send::{Pool, QUEUE_ENTRIES};
@@ -83,36 +84,19 @@ pub fn io_uring() -> Result<(), String> {
     uring::ability::ability()
 }
 
-/// One worker of the kernel transport, ready to [`run`](Server::run). To be made by the thread that runs it.
-pub struct Server<A: Application>(Driven<A>);
-
-enum Driven<A: Application> {
-    Epoll(server::Server<A, Epoll>),
-    IoUring(server::Server<A, Uring>),
-}
-
-impl<A: Hosted> Server<A> {
-    /// Takes all the memory it will ever use.
-    pub fn new(
-        poller: Poller,
-        settings: &Settings,
-        listeners: Vec<Listener>,
-        app: A,
-        mailbox: Mailbox,
-        sheet: Arc<Sheet>,
-    ) -> io::Result<Server<A>> {
-        Ok(Server(match poller {
-            Poller::Epoll => Driven::Epoll(server::Server::new(settings, listeners, app, mailbox, sheet)?),
-            Poller::IoUring => Driven::IoUring(server::Server::new(settings, listeners, app, mailbox, sheet)?),
-        }))
-    }
-
-    /// Serves until an order to drain has been carried out, or the kernel refuses what a server cannot do without.
-    pub fn run(self) -> io::Result<()> {
-        match self.0 {
-            Driven::Epoll(server) => server.run(),
-            Driven::IoUring(server) => server.run(),
-        }
+/// Serves on the calling thread, as one worker, until an order to drain has been carried out, or the kernel refuses
+/// what a server cannot do without. Takes all the memory it will ever use first.
+pub fn run<A: Hosted>(
+    poller: Poller,
+    settings: &Settings,
+    listeners: Vec<Listener>,
+    app: A,
+    mailbox: Mailbox,
+    sheet: Arc<Sheet>,
+) -> io::Result<()> {
+    match poller {
+        Poller::Epoll => Server::<A, Epoll>::new(settings, listeners, app, mailbox, sheet)?.run(),
+        Poller::IoUring => Server::<A, Uring>::new(settings, listeners, app, mailbox, sheet)?.run(),
     }
 }
 

@@ -387,13 +387,12 @@ impl Ring {
         let result = result(entry.result());
         match Kind::of(entry.user_data())? {
             Kind::Wake => Some(Completion::Woken { more }),
-            // SAFETY: a completed accept has put the descriptor into this process's table for whoever reads the
-            // completion, which happens once.
-            Kind::Accept => Some(Completion::Accepted {
-                listener: bits as usize,
-                socket: result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }),
-                more,
-            }),
+            Kind::Accept => {
+                // SAFETY: a completed accept has put the descriptor into this process's table for whoever reads the
+                // completion, which happens once (4).
+                let socket = result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) });
+                Some(Completion::Accepted { listener: bits as usize, socket, more })
+            }
             Kind::Receive => {
                 let id = cqueue::buffer_select(entry.flags());
                 Some(Completion::Received { key, input: self.input(id, result), more })

@@ -22,8 +22,8 @@ pub(crate) struct Extent {
 pub(crate) struct Progress {
     /// The first answer is there and was good, and each connection was opened or found that it cannot be.
     pub(crate) ready: bool,
-    /// All was sent that must be before the run begins.
-    pub(crate) prepared: bool,
+    /// Whether all was sent that must be before the run begins; `None` if nothing must.
+    pub(crate) prepared: Option<bool>,
     /// Requests, or batches of them, that wait for an answer.
     pub(crate) in_flight: u32,
 }
@@ -73,8 +73,8 @@ impl Course {
     /// Goes on to the next phase when it is time. Says whether requests begin to be sent at the pace of the run.
     pub(crate) fn step(&mut self, now_us: u64, progress: Progress) -> bool {
         match self.phase {
-            Phase::Opening if progress.ready && !progress.prepared => self.phase = Phase::Preparing,
-            Phase::Preparing if progress.prepared => self.phase = Phase::Settling,
+            Phase::Opening if progress.ready && progress.prepared.is_some() => self.phase = Phase::Preparing,
+            Phase::Preparing if progress.prepared == Some(true) => self.phase = Phase::Settling,
             Phase::Settling if progress.in_flight > 0 => {}
             Phase::Settling | Phase::Opening if progress.ready => {
                 self.phase = Phase::WarmUp { until_us: now_us + micros(self.extent.warm_up) };
@@ -203,7 +203,7 @@ fn micros(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const BUSY: Progress = Progress { ready: true, prepared: true, in_flight: 3 };
+    const BUSY: Progress = Progress { ready: true, prepared: None, in_flight: 3 };
     const EMPTY: Progress = Progress { in_flight: 0, ..BUSY };
 
     #[test]
@@ -243,13 +243,13 @@ mod tests {
     #[test]
     fn what_must_be_sent_first_is_sent_and_answered_before_the_run_begins() {
         let mut course = Course::new(Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO }, true);
-        course.step(1, Progress { prepared: false, ..BUSY });
+        course.step(1, Progress { prepared: Some(false), ..BUSY });
         assert!(course.sends() && !course.is_paced() && !course.is_opening() && course.name() == "preparing");
-        course.step(2, Progress { prepared: false, ..EMPTY });
-        course.step(3, BUSY);
-        course.step(4, BUSY);
+        course.step(2, Progress { prepared: Some(false), ..EMPTY });
+        course.step(3, Progress { prepared: Some(true), ..BUSY });
+        course.step(4, Progress { prepared: Some(true), ..BUSY });
         assert!(!course.sends() && course.opens(), "the last of it is waited for");
-        assert!(course.step(5, EMPTY) && course.is_paced());
+        assert!(course.step(5, Progress { prepared: Some(true), ..EMPTY }) && course.is_paced());
     }
 
     #[test]

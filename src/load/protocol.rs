@@ -92,11 +92,14 @@ pub(crate) trait Protocol {
         0
     }
 
-    /// Whether all was asked that must be before the run begins.
+    /// Whether all was asked that must be before the run begins; `None` if nothing must.
     #[inline]
-    fn is_prepared(&self) -> bool {
-        true
+    fn is_prepared(&self) -> Option<bool> {
+        None
     }
+
+    /// The run begins. If anything had to be asked before, it is answered.
+    fn begin(&mut self) {}
 
     /// How much of the content had come when an answer was cut off, in words; `None` if that had not begun.
     fn cut(&self, progress: &Self::Progress) -> Option<String>;

@@ -232,6 +232,11 @@ impl Driver {
             }
         }
         self.send_in_turn(&mut hand);
+        if hand.app.has_worked() {
+            // Sending took time, and what has come meanwhile must not seem to have come before.
+            hand.app.turn(hand.read_clock_us());
+            hand.app.worked();
+        }
         true
     }
 

@@ -49,7 +49,7 @@ impl Server {
             let app = common.services(bound.port());
             self.board.sheets.push(sheet.clone());
             let (poller, settings) = (common.poller, settings.clone());
-            let work = move || kernel::Server::new(poller, &settings, vec![listener], app, mailbox, sheet)?.run();
+            let work = move || kernel::run(poller, &settings, vec![listener], app, mailbox, sheet);
             let thread = thread::spawn(name.clone(), *core, common.failures.clone(), work);
             self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
         }

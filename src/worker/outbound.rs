@@ -5,6 +5,10 @@ use crate::metrics::Count;
 use simoom_stack::Transmit;
 use std::sync::Arc;
 
+/// Frames that are written before the kernel is asked to send them. It takes as many at one call where it copies, and
+/// frames that wait for more than these leave the cache before they are copied.
+const FLUSH_FRAMES: u32 = 32;
+
 /// A worker's queues and frames.
 pub struct Outbound {
     queues: Vec<Queue>,
@@ -12,6 +16,8 @@ pub struct Outbound {
     umem: Arc<Umem>,
     /// Something found no free frame since [`Outbound::is_behind`] was asked.
     refused: bool,
+    /// Frames written since the last flush.
+    written: u32,
 }
 
 impl Outbound {
@@ -25,10 +31,10 @@ impl Outbound {
             queues.push(queue);
             pool.append(frames);
         }
-        Outbound { queues, pool, umem, refused: false }
+        Outbound { queues, pool, umem, refused: false, written: 0 }
     }
 
-    pub(crate) fn queues(&self) -> &[Queue] {
+    pub(super) fn queues(&self) -> &[Queue] {
         &self.queues
     }
 
@@ -41,12 +47,20 @@ impl Outbound {
         self.queues[index].receive(&mut self.pool, frames, max)
     }
 
+    /// Lends the kernel frames for as long a burst as the fill rings have room for.
+    pub(crate) fn refill(&mut self) {
+        for queue in &mut self.queues {
+            queue.refill(&mut self.pool);
+        }
+    }
+
     pub(crate) fn give(&mut self, frame: Frame) {
         self.pool.give(frame);
     }
 
     /// Has the kernel send what is written, and takes back what is sent.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        self.written = 0;
         self.queues[0].flush()?;
         self.queues[0].complete(&mut self.pool);
         Ok(())
@@ -54,12 +68,12 @@ impl Outbound {
 
     /// Whether something is still to be sent as soon as there is room: frames that the kernel has not taken, or
     /// segments for which no frame was free since this was last asked. Nothing tells when that room is there.
-    pub(crate) fn is_behind(&mut self) -> bool {
+    pub(super) fn is_behind(&mut self) -> bool {
         std::mem::take(&mut self.refused) || self.queues[0].unsent() > 0
     }
 
     /// Appends the counters of all queues, summed.
-    pub(crate) fn count(&self, counts: &mut Vec<Count>) {
+    pub(super) fn count(&self, counts: &mut Vec<Count>) {
         let from = counts.len();
         for queue in &self.queues {
             let kernel = queue.kernel_counters().unwrap_or_default();
@@ -98,7 +112,14 @@ impl Transmit for Outbound {
         let len = write(self.umem.room_mut(&mut frame));
         frame.set_len(len);
         match self.queues[0].transmit(frame) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.written += 1;
+                if self.written >= FLUSH_FRAMES {
+                    // An error here is found again by the flush at the end of the turn.
+                    let _ = self.flush();
+                }
+                true
+            }
             Err(frame) => {
                 self.pool.give(frame);
                 false

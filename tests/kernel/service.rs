@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use rustix::net::sockopt;
 use simoom::control::{Order, Orders, mailbox};
 use simoom::hosted::Hosted;
-use simoom::kernel::{Listener, Poller, Server, Settings};
+use simoom::kernel::{Listener, Poller, Settings, run};
 use simoom::metrics::{Board, Sheet};
 use simoom::thread::{Failure, spawn};
 use simoom_stack::{Application, Closed, Duration as After, Opened, Reply};
@@ -183,8 +183,7 @@ impl Service {
             let sheet = Sheet::new(&name);
             board.sheets.push(sheet.clone());
             let settings = settings.clone();
-            let work =
-                move || Server::new(poller, &settings, vec![listener], Lines::default(), mailbox, sheet)?.run();
+            let work = move || run(poller, &settings, vec![listener], Lines::default(), mailbox, sheet);
             threads.push(spawn(name, None, sender.clone(), work).unwrap());
             all_orders.push(orders);
         }

@@ -23,6 +23,10 @@ use std::net::{IpAddr, SocketAddr};
 /// Bytes of Ethernet's header in front of a packet of the interface's MTU.
 const LINK_BYTES: usize = 18;
 
+/// After so many turns in which nothing came, some tens of microseconds, there is a pause, after which a burst of any
+/// length may come; the fill rings are made ready for it.
+const PAUSE_TURNS: u64 = 1000;
+
 /// The flags of `ceiling`.
 #[derive(Args, Clone, Debug)]
 pub struct CeilingOptions {
@@ -91,14 +95,20 @@ fn answer(mut responder: Responder, queues: Vec<(Queue, FramePool)>) -> io::Resu
     let mut outbound = Outbound::new(queues);
     let mut frames: Vec<Frame> = Vec::with_capacity(4 * BURST);
     let umem = outbound.umem();
+    let mut empty_turns = 0;
     loop {
+        let mut received = 0;
         for queue in 0..count {
-            outbound.receive(queue, &mut frames, BURST);
+            received += outbound.receive(queue, &mut frames, BURST);
             for frame in frames.drain(..) {
                 responder.respond(Packet(&[umem.bytes(&frame)]), &mut outbound);
                 outbound.give(frame);
             }
         }
         outbound.flush().map_err(io::Error::other)?;
+        empty_turns = if received > 0 { 0 } else { empty_turns + 1 };
+        if empty_turns == PAUSE_TURNS {
+            outbound.refill();
+        }
     }
 }

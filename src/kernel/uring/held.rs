@@ -123,3 +123,7 @@ impl Place {
         self.buffer.as_ref().is_none_or(|buffer| usize::from(self.read) == buffer.len())
     }
 }
+
+#[cfg(test)]
+#[path = "held_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! The client without any transport: calls in, requests and counts out.
 
 use super::super::http::Http;
+use super::super::memcached::Memcached;
 use super::super::pace::Arrivals;
 use super::*;
 use simoom_stack::send::{Pool, Queue, Wishes};
@@ -188,6 +189,7 @@ fn what_the_end_of_the_run_brings_about_is_no_fault() {
 #[test]
 fn the_state_of_a_connection_stays_within_its_bound() {
     assert!(size_of::<HttpConn>() <= 64);
+    assert!(size_of::<<Client<Memcached> as Application>::Conn>() <= 64);
 }
 
 /// A client of one connection, once it is open, with a request due each millisecond from 1020 µs on.

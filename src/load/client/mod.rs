@@ -157,8 +157,15 @@ impl<P: Protocol> Client<P> {
         let measured = self.course.measures();
         if self.course.step(now_us, progress) {
             self.pace.begin(now_us);
+            self.protocol.begin();
         }
         self.note_phase(measured);
+    }
+
+    /// Whether anything was sent or received since the clock was read.
+    #[inline]
+    pub(crate) fn has_worked(&self) -> bool {
+        self.worked
     }
 
     /// Time that passes until the next turn is the load's, not spent waiting.

@@ -194,9 +194,10 @@ impl Progress {
 }
 
 #[inline]
-fn done(progress: &mut Progress, took: Took, then: Then) -> Took {
+fn done(progress: &mut Progress, mut took: Took, then: Then) -> Took {
     progress.begun = false;
-    Took { then, ..took }
+    took.then = then;
+    took
 }
 
 /// The first line, and how many bytes it takes. One that ends as lines do comes without its end; one that does not, with

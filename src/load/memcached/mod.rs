@@ -126,8 +126,12 @@ impl Protocol for Memcached {
     }
 
     #[inline]
-    fn is_prepared(&self) -> bool {
+    fn is_prepared(&self) -> Option<bool> {
         self.workload.is_stored()
+    }
+
+    fn begin(&mut self) {
+        self.workload.begin();
     }
 }
 

@@ -75,29 +75,35 @@ pub(super) struct Workload {
     random: Random,
     /// A number below 2⁶⁴ drawn at random that is below this means a get.
     get_below: f64,
-    /// Keys that were stored before all else.
-    stored: u32,
+    /// Until the run begins nothing but sets of one key after the other, over and over: so many were drawn.
+    storing: Option<u64>,
 }
 
 impl Workload {
     pub(super) fn new(shape: Shape, seed: u64) -> Workload {
         let zipf = shape.zipf.filter(|exponent| *exponent > 0.0).map(|exponent| Zipf::new(shape.keys, exponent));
-        let stored = if shape.preload { 0 } else { shape.keys };
-        Workload { shape, zipf, random: Random::new(seed), get_below: shape.get_ratio * 2f64.powi(64), stored }
+        let storing = shape.preload.then_some(0);
+        Workload { shape, zipf, random: Random::new(seed), get_below: shape.get_ratio * 2f64.powi(64), storing }
     }
 
-    /// Whether all keys were asked to be stored, if they are to be.
+    /// Whether sets of all keys were drawn, while that is to be.
     #[inline]
-    pub(super) fn is_stored(&self) -> bool {
-        self.stored == self.shape.keys
+    pub(super) fn is_stored(&self) -> Option<bool> {
+        self.storing.map(|sets| sets >= u64::from(self.shape.keys))
+    }
+
+    /// From now on what the shape says is drawn.
+    pub(super) fn begin(&mut self) {
+        self.storing = None;
     }
 
     /// The next request, and for a set its key.
     #[inline]
     pub(super) fn next(&mut self) -> (Request, u32) {
-        if self.stored < self.shape.keys {
-            self.stored += 1;
-            return (Request { kind: Kind::Set, seed: 0 }, self.stored - 1);
+        if let Some(sets) = &mut self.storing {
+            let key = (*sets % u64::from(self.shape.keys)) as u32;
+            *sets += 1;
+            return (Request { kind: Kind::Set, seed: 0 }, key);
         }
         if (self.random.next() as f64) < self.get_below {
             return (Request { kind: Kind::Get, seed: self.random.next() }, 0);
@@ -122,7 +128,7 @@ impl Workload {
         match &self.zipf {
             Some(zipf) => zipf.draw(random) - 1,
             // The upper half of the product: as even as 2³² numbers can be dealt out to so many keys.
-            None => ((random.next() >> 32) * u64::from(self.shape.keys) >> 32) as u32,
+            None => (((random.next() >> 32) * u64::from(self.shape.keys)) >> 32) as u32,
         }
     }
 }
@@ -150,17 +156,17 @@ mod tests {
         Shape { keys: 100, value_bytes: (1, 1), get_ratio: 0.9, zipf: None, multiget: 3, preload: true };
 
     #[test]
-    fn every_key_is_stored_once_before_anything_else() {
+    fn every_key_is_stored_before_anything_else() {
         let mut workload = Workload::new(SHAPE, 1);
-        let stored: Vec<u32> = (0..100)
-            .map(|_| workload.next())
-            .map(|(request, key)| {
-                assert_eq!(request.kind, Kind::Set);
-                key
-            })
-            .collect();
-        assert!(stored.iter().copied().eq(0..100) && workload.is_stored());
-        assert!(Workload::new(Shape { preload: false, ..SHAPE }, 1).is_stored());
+        for drawn in 0..110 {
+            assert_eq!(workload.is_stored(), Some(drawn >= 100));
+            let (request, key) = workload.next();
+            assert_eq!((request.kind, key), (Kind::Set, drawn % 100), "over and over until the run begins");
+        }
+        workload.begin();
+        assert_eq!(workload.is_stored(), None);
+        assert!((0..100).any(|_| workload.next().0.kind == Kind::Get));
+        assert_eq!(Workload::new(Shape { preload: false, ..SHAPE }, 1).is_stored(), None);
     }
 
     #[test]
