@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod netns;
 pub mod probe;
 pub mod serve;
+pub mod store;
 pub mod thread;
 pub mod worker;
 
