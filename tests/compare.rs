@@ -245,7 +245,9 @@ fn however_it_ends_nothing_is_left() {
                 .stderr(Stdio::piped()),
         );
         let own = process.id();
-        wait_until("a load runs", PATIENCE, || descendants(own).iter().any(|process| runs(*process, "load")));
+        wait_until("a load runs", PATIENCE, || {
+            descendants(own).iter().any(|process| runs(*process, "simoom load"))
+        });
         let started = descendants(own);
         assert!(workplaces().len() > before.len() && started.len() >= 3, "{started:?}");
         process.signal(signal);

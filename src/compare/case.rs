@@ -46,6 +46,8 @@ pub(super) struct Subject<'a> {
     pub(super) point: &'a Point,
     pub(super) contender: &'a Contender,
     pub(super) program: &'a Path,
+    /// Connections open: the point's, or what a smoke test makes of that.
+    pub(super) connections: u32,
     /// Requests a second to offer, in the open loop.
     pub(super) rate: Option<f64>,
 }
@@ -65,13 +67,13 @@ pub(super) struct Outcome {
 impl Bench<'_> {
     /// Measures a subject once.
     pub(super) fn measure(&self, subject: &Subject<'_>) -> Result<Outcome> {
-        let Subject { plan, point, contender, .. } = *subject;
+        let Subject { plan, point, contender, connections, .. } = *subject;
         if let Asked::Http(bytes) = plan.asked {
             self.workplace.write(&format!("www/{FILE}"), &vec![b'x'; bytes as usize])?;
         }
         let setting = Setting {
             asked: plan.asked,
-            connections: point.connections,
+            connections,
             connection_per_request: point.load.contains("--connection-per-request"),
             place: self.workplace.path(),
         };
@@ -145,7 +147,7 @@ impl Bench<'_> {
     ) -> Result<()> {
         outcome.load = self.load_arguments(subject);
         let mut load = stage.start(Side::Client, self.simoom, &outcome.load, self.log("load")?)?;
-        let limit = self.measured * subject.plan.stretch + OPENING + OPENING_EACH * subject.point.connections;
+        let limit = self.measured * subject.plan.stretch + OPENING + OPENING_EACH * subject.connections;
         let deadline = Instant::now() + limit;
         let status = 'ended: loop {
             samples.take();
@@ -181,15 +183,20 @@ impl Bench<'_> {
     }
 
     fn load_arguments(&self, subject: &Subject<'_>) -> Vec<String> {
-        let Subject { plan, point, rate, .. } = subject;
-        let connections = point.connections;
+        let Subject { plan, point, contender, rate, connections, .. } = *subject;
         let what = match plan.asked {
             Asked::Http(_) => format!("http://{SERVER}:{PORT}/{FILE}"),
+            // The ceiling has a value for every key.
+            Asked::Memcached(bytes) if contender.is_ceiling => {
+                format!("memcached://{SERVER}:{PORT} --value-size {bytes} --no-preload")
+            }
             Asked::Memcached(bytes) => format!("memcached://{SERVER}:{PORT} --value-size {bytes}"),
         };
         let mut arguments = format!("load {what} --interface c0 --source {SOURCE} --json");
         arguments += &format!(" --connections {connections} {}", point.load);
-        if !point.load.contains("--requests") {
+        if let Some(each) = point.requests_each {
+            arguments += &format!(" --requests {}", each * connections);
+        } else {
             let measured = (self.measured * plan.stretch).as_millis();
             arguments += &format!(" --duration {measured}ms --warm-up {}ms", self.warm_up.as_millis());
         }
@@ -245,7 +252,7 @@ fn answers(asked: Asked) -> bool {
         stream.write_all(question.as_bytes())?;
         let mut beginning = vec![0; answer.len()];
         stream.read_exact(&mut beginning)?;
-        // The ceiling has a value for every key.
+        // The ceiling has even that key.
         Ok(beginning == answer.as_bytes() || beginning.starts_with(b"VAL"))
     };
     ask().unwrap_or(false)

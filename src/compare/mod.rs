@@ -59,7 +59,8 @@ pub fn run(options: &CompareOptions) -> Result<()> {
     crate::netns::Namespace::new().map_err(|error| Error::failed(error.to_string()))?;
     let signals = signals::watch()?;
     let comparison = Comparison::new(&choice, cores, usable.len(), &signals)?;
-    print::head(comparison.results(), run::estimate(&choice).as_secs_f64() / 60.0)?;
+    let files = comparison.results().settings.open_files_limit;
+    print::head(comparison.results(), run::estimate(&choice, files).as_secs_f64() / 60.0)?;
     let results = comparison.run(|results, plan| print::plan(results, plan.name))?;
     if let Some(directory) = &options.out {
         let json = serde_json::to_string(&results).map_err(|error| Error::failed(error.to_string()))?;

@@ -36,6 +36,8 @@ pub(super) struct Point {
     pub(super) connections: u32,
     /// At what pace.
     pub(super) pace: Pace,
+    /// So many requests on each connection, instead of as many as come in a time.
+    pub(super) requests_each: Option<u32>,
     /// Flags of `simoom load` besides those that follow from the rest.
     pub(super) load: &'static str,
 }
@@ -65,15 +67,15 @@ pub(super) struct Plan {
 pub(super) const PEAK: &str = "peak";
 
 const fn closed(connections: u32, load: &'static str) -> Point {
-    Point { name: "", connections, pace: Pace::Closed, load }
+    Point { name: "", connections, pace: Pace::Closed, requests_each: None, load }
 }
 
 const fn paced(name: &'static str, pace: Pace) -> Point {
-    Point { name, connections: 1000, pace, load: "" }
+    Point { name, connections: 1000, pace, requests_each: None, load: "" }
 }
 
 const fn open(name: &'static str, connections: u32, load: &'static str) -> Point {
-    Point { name, connections, pace: Pace::Closed, load }
+    Point { name, connections, pace: Pace::Closed, requests_each: None, load }
 }
 
 /// What a row has unless it says otherwise.
@@ -114,9 +116,9 @@ pub(super) const PLANS: &[Plan] = &[
         asked: Asked::Http(512), points: &[closed(10_000, "")], ..GET },
     Plan { name: "c10k-clients", title: "C10K: 20,000 clients, each taking 4 KiB once a second",
         asked: Asked::Http(4096), figure: Figure::Rate, stretch: 4, for_ceiling: false,
-        points: &[Point { name: "", connections: 20_000, pace: Pace::Rate(20_000), load: "--arrivals uniform" }], ..GET },
+        points: &[Point { name: "", connections: 20_000, pace: Pace::Rate(20_000), requests_each: None, load: "--arrivals uniform" }], ..GET },
     Plan { name: "sxe", title: "SXE: 10,000 connections, then 50 queries on each",
-        points: &[closed(10_000, "--in-flight 512 --requests 500000")], ..GET },
+        points: &[Point { requests_each: Some(50), ..closed(10_000, "--in-flight 512") }], ..GET },
     Plan { name: "c10k-slow", title: "C10K: 10,000 readers of a large file at 28.8 kbit/s each",
         asked: Asked::Http(16 << 20), figure: Figure::ContentRate, stretch: 4, for_ceiling: false,
         points: &[closed(10_000, "--slow 3600")], ..GET },
@@ -150,7 +152,7 @@ pub(super) const PLANS: &[Plan] = &[
         ], ..GET },
     Plan { name: "idle", title: "Doing nothing",
         figure: Figure::Idle, for_ceiling: false,
-        points: &[Point { name: "", connections: 10_000, pace: Pace::Idle, load: "" }], ..GET },
+        points: &[Point { name: "", connections: 10_000, pace: Pace::Idle, requests_each: None, load: "" }], ..GET },
 ];
 
 #[cfg(test)]

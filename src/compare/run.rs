@@ -17,8 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Warm-up of each case, as a part of what it measures.
 const WARM_UP: f64 = 0.2;
-/// Points of more connections are too much for a smoke test.
-const QUICK_CONNECTIONS: u32 = 10_000;
+/// More connections are too much for a smoke test.
+const QUICK_CONNECTIONS: u32 = 1000;
 /// Files that the largest case would need, if the limit can be raised so far.
 const FILES_WISHED: u64 = 1 << 20;
 
@@ -120,14 +120,14 @@ impl<'a> Comparison<'a> {
         let has_nginx = self.present.iter().any(|(contender, _)| contender.name == NGINX);
         let mut cases = Vec::new();
         for point in plan.points {
-            if self.choice.quick && !is_quick(point) {
+            if self.choice.quick && !is_quick(plan, point) {
                 continue;
             }
             for (contender, _) in &self.present {
                 if !contender.speaks(plan.asked) || contender.is_ceiling && !plan.for_ceiling {
                     continue;
                 }
-                let needed = u64::from(contender.files_needed(point.connections));
+                let needed = u64::from(contender.files_needed(self.connections(point)));
                 let reason = if needed > limit {
                     format!(
                         "a process may have {limit} files open, and {} connections need more",
@@ -151,6 +151,11 @@ impl<'a> Comparison<'a> {
         cases
     }
 
+    /// Connections of a point: of a smoke test fewer.
+    fn connections(&self, point: &Point) -> u32 {
+        if self.choice.quick { point.connections.min(QUICK_CONNECTIONS) } else { point.connections }
+    }
+
     fn measure(
         &mut self,
         bench: &Bench<'_>,
@@ -165,7 +170,14 @@ impl<'a> Comparison<'a> {
             .find(|(one, _)| one.name == contender.name)
             .expect("only those present are measured");
         let outcome = match self.rate(plan, point, contender) {
-            Ok(rate) => bench.measure(&Subject { plan, point, contender, program, rate })?,
+            Ok(rate) => bench.measure(&Subject {
+                plan,
+                point,
+                contender,
+                program,
+                connections: self.connections(point),
+                rate,
+            })?,
             Err(reason) => super::case::Outcome { error: Some(reason), ..Default::default() },
         };
         self.results.cases.push(Case {
@@ -193,6 +205,7 @@ impl<'a> Comparison<'a> {
         };
         match point.pace {
             Pace::Closed | Pace::Idle => Ok(None),
+            Pace::Rate(_) if self.choice.quick => Ok(Some(QUICK_CONNECTIONS.into())),
             Pace::Rate(rate) => Ok(Some(rate.into())),
             Pace::OfOwnPeak(part) => part_of_peak(part, contender.name),
             Pace::OfNginxPeak(part) => part_of_peak(part, NGINX),
@@ -200,14 +213,14 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Whether a smoke test has time for it.
-fn is_quick(point: &Point) -> bool {
+/// Whether a smoke test has time for it: of a plan with several points, not for all.
+fn is_quick(plan: &Plan, point: &Point) -> bool {
     let pace = match point.pace {
         Pace::Closed | Pace::Rate(_) | Pace::Idle => true,
         Pace::OfOwnPeak(part) => part == 0.5 || part > 1.0,
         Pace::OfNginxPeak(part) => part == 0.5,
     };
-    pace && point.connections <= QUICK_CONNECTIONS
+    pace && (plan.points.len() == 1 || point.connections <= QUICK_CONNECTIONS)
 }
 
 fn nowhere(title: &str, reason: &str) -> LeftOut {
@@ -243,16 +256,16 @@ fn raise_files() -> u64 {
 }
 
 /// The time that all of it will take at most, for a reader to know whether to wait.
-pub(super) fn estimate(choice: &Choice) -> Duration {
+pub(super) fn estimate(choice: &Choice, files: u64) -> Duration {
     let points = choice.plans.iter().flat_map(|plan| plan.points.iter().map(move |point| (plan, point)));
-    let points = points.filter(|(_, point)| !choice.quick || is_quick(point));
+    let points = points.filter(|(plan, point)| !choice.quick || is_quick(plan, point));
     let each = |(plan, point): (&&Plan, &Point)| {
         let contenders = choice
             .contenders
             .iter()
             .filter(|contender| contender.speaks(plan.asked) && (plan.for_ceiling || !contender.is_ceiling));
         let contenders =
-            contenders.filter(|contender| point.connections <= QUICK_CONNECTIONS || !contender.takes_files);
+            contenders.filter(|contender| u64::from(contender.files_needed(point.connections)) <= files);
         let opening = Duration::from_micros(7) * point.connections;
         (choice.measured.mul_f64(f64::from(plan.stretch) + WARM_UP) + Duration::from_millis(600) + opening)
             * contenders.count() as u32

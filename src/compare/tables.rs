@@ -54,15 +54,19 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
     let spread = |figure: fn(&Case) -> Option<f64>| results.spread(place, figure);
     let median = |figure: fn(&Case) -> Option<f64>| spread(figure).map(|spread| spread.median);
     let latency = |key: &'static str| {
-        let spread = results.spread(place, |case| case.latency_us(key));
+        let spread = results.spread(place, |case| case.rate().filter(|rate| *rate > 0.0).and(case.latency_us(key)));
         spread.map(|spread| time(spread.median)).unwrap_or_default()
     };
-    let rate = spread(Case::rate);
+    let rate = spread(Case::rate).filter(|rate| rate.max > 0.0);
+    let content = median(Case::content_rate).filter(|content| *content > 1e8 || rate.is_none() && *content > 0.0);
+    // Of a large file no answer may have come to its end.
+    let main: fn(&Case) -> Option<f64> = if rate.is_some() { Case::rate } else { Case::content_rate };
     let beside = |other: &str| {
-        let other = results.spread((plan, point, other), Case::rate).filter(|_| contender != other)?;
-        Some(rate?.median / other.median)
+        let other = results.spread((plan, point, other), main).filter(|_| contender != other)?;
+        Some(median(main)? / other.median).filter(|ratio| ratio.is_finite())
     };
-    let is_failed = rate.is_none() && results.failed().any(|case| case.is_of(plan, point, contender));
+    let is_failed =
+        content.is_none() && rate.is_none() && results.failed().any(|case| case.is_of(plan, point, contender));
     let part = |part: fn(&Case) -> Option<f64>| median(part).map(|part| format!("{:.0} %", 100.0 * part));
     let cores = [part(|case| Some(case.cpu?.server_core)), part(|case| Some(case.cpu?.client_core))];
     let cores = cores.into_iter().flatten().collect::<Vec<_>>().join(" + ").replacen(" % + ", " + ", 1);
@@ -72,10 +76,7 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
         latency("p50"),
         latency("p99"),
         latency("p99_9"),
-        median(Case::content_rate)
-            .filter(|rate| *rate > 1e8)
-            .map(|rate| format!("{}/s", Bytes(rate as u64)))
-            .unwrap_or_default(),
+        content.map(|content| format!("{}/s", Bytes(content as u64))).unwrap_or_default(),
         cores,
         median(Case::cpu_us).map(|us| format!("{us:.2} µs")).unwrap_or_default(),
         // Beside requests, what the server itself takes is the smaller part; where there are none it is all.

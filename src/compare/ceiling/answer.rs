@@ -3,11 +3,12 @@
 //! HTTP's one answer is made once, cut and summed; of a request only its end is looked for. One whose end is itself cut
 //! in two by a segment's is not seen; `simoom load` sends none such. memcached's answers name the keys that were asked
 //! for, so they are written anew; a request that a segment cuts off is kept until the rest comes, the only thing here
-//! that is.
+//! that is. Segments with whole requests must each wait for the answer to the one before.
 
 use memchr::memchr;
 use memchr::memmem::Finder;
 use simoom_stack::Address;
+use simoom_stack::seq::Seq;
 use simoom_stack::wire::checksum::Sum;
 use simoom_stack::wire::tcp::TIMESTAMPS_BYTES;
 use simoom_stack::wire::{ipv4, tcp};
@@ -41,11 +42,18 @@ pub(super) struct Http {
 pub(super) struct Memcached {
     /// What follows a key in an answer, and the value.
     value: Vec<u8>,
-    /// Beginnings of requests.
-    kept: HashMap<(Address, u16), Vec<u8>>,
+    kept: HashMap<(Address, u16), Kept>,
     text: Vec<u8>,
     /// Bytes of a piece.
     room: usize,
+}
+
+/// The beginning of a request, and where its answer goes: the segment that brings the rest may have been sent before
+/// the answers to those ahead of it came.
+#[derive(Debug)]
+struct Kept {
+    text: Vec<u8>,
+    seq: Seq,
 }
 
 /// Bytes of text in a packet with timestamps.
@@ -89,24 +97,29 @@ impl Memcached {
         Memcached { value, kept: HashMap::new(), text: Vec::new(), room: room(packet_bytes) }
     }
 
-    /// The answer to all requests that end in a segment's text, which came from `peer`.
+    /// The answer to all requests that end in a segment's text, which came from `peer` when that waited for `ack`; and
+    /// where the answer begins.
     #[inline]
     pub(super) fn answer(
         &mut self,
         peer: (Address, u16),
+        ack: Seq,
         text: &[u8],
-    ) -> impl Iterator<Item = (&[u8], Sum)> + use<'_> {
+    ) -> (Seq, impl Iterator<Item = (&[u8], Sum)> + use<'_>) {
         self.text.clear();
         let kept = if self.kept.is_empty() { None } else { self.kept.remove(&peer) };
-        let whole = kept.map(|kept| [&kept, text].concat());
+        let (seq, whole) = match kept {
+            Some(kept) => (kept.seq, Some([&kept.text, text].concat())),
+            None => (ack, None),
+        };
         let mut rest = whole.as_deref().unwrap_or(text);
         while let Some(len) = self.answer_one(rest) {
             rest = &rest[len..];
         }
         if !rest.is_empty() {
-            self.kept.insert(peer, rest.to_vec());
+            self.kept.insert(peer, Kept { text: rest.to_vec(), seq: seq + self.text.len() as u32 });
         }
-        self.text.chunks(self.room).map(|bytes| (bytes, Sum::default().add_bytes(bytes)))
+        (seq, self.text.chunks(self.room).map(|bytes| (bytes, Sum::default().add_bytes(bytes))))
     }
 
     /// Answers the first request; says how long it is, or nothing if it is not whole.

@@ -76,11 +76,13 @@ impl Responder {
                 // The numbers of a connection that ends with its first answer are known.
                 let ended = http.closes && segment.ack.after(INITIAL + 1 + http.len());
                 let pieces = (0..requests).flat_map(|_| &http.pieces).map(|piece| (&piece.bytes[..], piece.sum));
-                self.back.answer(segment, pieces, fin && !ended || requests > 0 && http.closes, tx);
+                let ends = fin && !ended || requests > 0 && http.closes;
+                self.back.answer(segment, segment.ack, pieces, ends, tx);
             }
             Answers::Memcached(memcached) => {
                 let peer = (segment.remote, segment.remote_port);
-                self.back.answer(segment, memcached.answer(peer, text), fin, tx);
+                let (seq, pieces) = memcached.answer(peer, segment.ack, text);
+                self.back.answer(segment, seq, pieces, fin, tx);
             }
         }
     }
@@ -98,11 +100,12 @@ impl Back {
         self.send(segment, &Outgoing { seq: INITIAL, flags, options, payload: &[], sum: Sum::default() }, tx);
     }
 
-    /// Sends the pieces one after the other, from where the peer waits for them; an acknowledgement, if there are none.
+    /// Sends the pieces one after the other, from `seq` on; an acknowledgement, if there are none.
     #[inline]
     fn answer<'a>(
         &self,
         segment: &Segment<'_>,
+        mut seq: Seq,
         pieces: impl Iterator<Item = (&'a [u8], Sum)>,
         ends: bool,
         tx: &mut impl Transmit,
@@ -111,10 +114,9 @@ impl Back {
         let last = if ends { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
         let mut pieces = pieces.peekable();
         if pieces.peek().is_none() {
-            let out = Outgoing { seq: segment.ack, flags: last, options, payload: &[], sum: Sum::default() };
+            let out = Outgoing { seq, flags: last, options, payload: &[], sum: Sum::default() };
             return self.send(segment, &out, tx);
         }
-        let mut seq = segment.ack;
         while let Some((payload, sum)) = pieces.next() {
             let flags = if pieces.peek().is_none() { last.with(Flags::PSH) } else { Flags::ACK };
             self.send(segment, &Outgoing { seq, flags, options, payload, sum }, tx);

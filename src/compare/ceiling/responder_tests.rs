@@ -138,6 +138,21 @@ fn a_request_that_is_cut_off_is_answered_with_its_rest() {
     let whole = b"get abc\r\nset a 0 0 5\r\nvalue\r\nget d\r\n";
     let expected = text(&mut memcached(), &[whole]);
     for cut in 1..whole.len() {
-        assert_eq!(text(&mut memcached(), &[&whole[..cut], &whole[cut..]]), expected, "cut at {cut}");
+        let mut responder = memcached();
+        let [first, second] = [&whole[..cut], &whole[cut..]].map(|part| {
+            // The second was sent before any answer came.
+            answers(&mut responder, &segment(1, 1, Flags::ACK), part)
+        });
+        let bytes =
+            |answers: &[(Flags, u32, u32, Vec<u8>)]| answers.iter().flat_map(|(.., text)| text.clone()).collect();
+        let (first_text, second_text): (Vec<u8>, Vec<u8>) = (bytes(&first), bytes(&second));
+        assert_eq!(
+            String::from_utf8([first_text.clone(), second_text].concat()).unwrap(),
+            expected,
+            "cut at {cut}"
+        );
+        // There a request ends.
+        let is_whole = [9, 29].contains(&cut);
+        assert!(is_whole || second[0].1 == 1 + first_text.len() as u32, "cut at {cut}: {second:?}");
     }
 }
