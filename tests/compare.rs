@@ -286,3 +286,17 @@ fn parent(process: u32) -> u32 {
 fn pid(process: u32) -> Pid {
     Pid::from_raw(i32::try_from(process).unwrap()).unwrap()
 }
+
+/// The README's table stands between two comments, of which the first names the recorded run that it comes from.
+#[test]
+fn the_readmes_table_is_what_its_recorded_run_makes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("<!-- simoom compare --table ").expect("the README has such a comment");
+    let (run, rest) = rest.split_once(" -->\n").unwrap();
+    let (table, _) = rest.split_once("<!-- end -->").unwrap();
+    let (output, said, complained) = compare(&["--table", root.join(run).to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{complained}");
+    assert_eq!(table.trim(), said.trim(), "write between the comments what --table prints");
+    assert!(said.lines().count() > 3);
+}
