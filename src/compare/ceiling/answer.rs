@@ -24,7 +24,7 @@ pub(super) struct Piece {
 /// What is answered to what.
 #[derive(Debug)]
 pub(super) enum Answers {
-    Http(Http),
+    Http(Box<Http>),
     Memcached(Memcached),
 }
 

@@ -80,7 +80,7 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
     let answers = if options.memcached {
         Answers::Memcached(Memcached::new(bytes, packet_bytes))
     } else {
-        Answers::Http(Http::new(bytes, options.close, packet_bytes))
+        Answers::Http(Box::new(Http::new(bytes, options.close, packet_bytes)))
     };
     let responder = Responder::new(facts.mac, options.port, checksums, answers);
     device.add_claim(Claim::Port(SocketAddr::new(address, options.port))).map_err(cannot)?;

@@ -23,7 +23,7 @@ impl Transmit for Wire {
 }
 
 fn http(content_bytes: usize, closes: bool) -> Responder {
-    let answers = Answers::Http(Http::new(content_bytes, closes, 1500));
+    let answers = Answers::Http(Box::new(Http::new(content_bytes, closes, 1500)));
     Responder::new(MAC, Forged::syn(1, 0).port, ChecksumPolicy::Verify, answers)
 }
 
