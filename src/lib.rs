@@ -5,6 +5,7 @@ pub mod af_xdp;
 pub mod app;
 pub mod cli;
 mod clock;
+pub mod compare;
 pub mod config;
 pub mod control;
 pub mod demo;

@@ -1,33 +1,50 @@
 //! Making room: which segment is emptied, which of its items are kept, and where these go.
 //!
+//! What is replaced, deleted or expired leaves gaps. While there is a segment that consists of them by a third, the one
+//! with the most is emptied, and all that is left in it is kept: nothing is evicted for want of tidiness.
+//!
 //! New items are *young*. When room is short, the segment of young items that was begun first is emptied if they hold
-//! more than a tenth of the memory, else that of main items. What was used since it came there moves into the main
-//! queue's last segment and loses one use; the rest is evicted. Of a segment at most three quarters are kept, those
-//! used most, so that emptying one always frees something. This is S3-FIFO's quick demotion with Segcache's
-//! merging of segments.
+//! more than a tenth of the memory, else that of main items. What is worth keeping, by its uses and its size, moves
+//! to the end of a queue, the main one if it was used, and loses a use; the rest is evicted. Of a segment at most three
+//! quarters are kept, those worth most, so that emptying one always frees something. This joins S3-FIFO's two queues,
+//! Segcache's merging of segments and the sizes of GreedyDual.
 
 use super::arena::Place;
 use super::layout::{self, FETCHED, LINKED, Shape, USES_MAX, USES_SHIFT};
 use super::space::{Queue, Segment, State};
-use super::stripe::add;
+use super::stripe::{Tally, add};
 use super::table::{Entry, Held, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+/// Sizes beyond so many doublings above or below the mean count as that.
+const SMALLER_MAX: i32 = 6;
+/// A doubling of uses counts as much as so many halvings of size.
+const USES_WEIGHT: i32 = 3;
+/// The largest worth: that of a small item that is used most.
+const WORTH_MAX: usize = (USES_WEIGHT * USES_MAX as i32 + 2 * SMALLER_MAX) as usize;
+/// What is worth less is evicted: items that were not used, unless they are smaller than the mean.
+const WORTH_KEPT: usize = SMALLER_MAX as usize + 1;
 /// Young items may hold one in so many frames before they are looked at first.
 const YOUNG_PART: u32 = 10;
 /// Of an emptied segment, what is left of it after this division by 4 is kept at most.
 const KEPT_QUARTERS: u32 = 3;
+/// A segment is tidied, rather than another evicted from, if one in so many of its units lies in gaps.
+const GAPS_PART: u32 = 3;
+/// Frames that are looked at for a sparse one each time.
+const SPARSE_LOOK: usize = 8192;
 /// Pinned segments that are passed over in the search for one to empty.
 const PASSED_MAX: u32 = 4096;
 /// Segments that wait for their last pin and are looked at each time.
 const LIMBO_MAX: usize = 16;
 
-/// Which items of a segment to keep: all above a number of uses, and some with that number.
+/// Which items of a segment to keep: all above a worth, and some of that worth.
 #[derive(Clone, Copy, Debug)]
 struct Cutoff {
-    uses: u8,
+    worth: usize,
     units_left: u32,
+    /// The logarithm of the mean item's units, against which sizes are measured.
+    mean: u32,
 }
 
 impl Store {
@@ -54,13 +71,35 @@ impl Store {
         if space.free_frames > free {
             return true;
         }
+        if let Some(head) = self.sparsest(space) {
+            self.empty(space, head, Cutoff { worth: 0, units_left: u32::MAX, mean: 0 }, now);
+            return true;
+        }
         let young = space.frames(Queue::Young) > space.segments.len() as u32 / YOUNG_PART;
         let order = if young { [Queue::Young, Queue::Main] } else { [Queue::Main, Queue::Young] };
         let Some(head) = order.into_iter().find_map(|queue| self.unpinned(space, queue)) else { return false };
         if !self.spare_large(space, head, now) {
-            self.empty(space, head, now);
+            let cutoff = self.cutoff(space, head, now);
+            self.empty(space, head, cutoff, now);
         }
         true
+    }
+
+    /// The segment of one frame with the most gaps, if they are a third of it or more, and nobody pins it.
+    fn sparsest(&self, space: &Space) -> Option<u32> {
+        let frames = space.segments.len();
+        let some = (space.cursor as usize..frames).chain(0..space.cursor as usize).take(SPARSE_LOOK);
+        let ends = some.filter(|frame| {
+            let segment = &space.segments[*frame];
+            segment.state == State::Head && segment.frames == 1 && segment.queue != Queue::Limbo
+        });
+        let gaps = ends.map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
+        let sparse = gaps.filter(|(gap, head)| {
+            *gap >= (1 << self.memory.frame_shift) / GAPS_PART
+                && !space.is_open(*head)
+                && !self.is_pinned(&space.segments[*head as usize], *head)
+        });
+        sparse.max().map(|(_, head)| head)
     }
 
     /// The first segment of a queue that no sender pins; those before it go to the end of the queue.
@@ -145,9 +184,8 @@ impl Store {
     }
 
     /// Moves what is worth keeping out of a segment, evicts the rest, and frees it.
-    fn empty(&self, space: &mut Space, head: u32, now: u32) {
+    fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
         space.close(head);
-        let mut cutoff = self.cutoff(space, head, now);
         let items = self.linked(space, head);
         for (at, shape) in items {
             let key = layout::key(&self.memory.arena, at);
@@ -170,26 +208,34 @@ impl Store {
         }
     }
 
-    /// What to keep of a segment so that at most [`KEPT_QUARTERS`] of it are. What was not used is not kept.
+    /// What to keep of a segment so that at most [`KEPT_QUARTERS`] of it are, and nothing below [`WORTH_KEPT`].
     fn cutoff(&self, space: &Space, head: u32, now: u32) -> Cutoff {
-        let mut units = [0u32; USES_MAX as usize + 1];
+        let mean = self.mean_units().ilog2();
+        let mut units = [0u32; WORTH_MAX + 1];
         for (at, shape) in self.linked(space, head) {
             if self.is_alive(self.memory.arena.header(at), now) {
-                units[usize::from(self.uses(at))] += shape.units();
+                units[worth(self.uses(at), shape, mean)] += shape.units();
             }
         }
         let mut units_left = (KEPT_QUARTERS << self.memory.frame_shift) / 4;
-        for uses in (1..=USES_MAX).rev() {
-            let here = units[usize::from(uses)];
-            if here > units_left {
-                return Cutoff { uses, units_left };
+        for worth in (WORTH_KEPT..=WORTH_MAX).rev() {
+            if units[worth] > units_left {
+                return Cutoff { worth, units_left, mean };
             }
-            units_left -= here;
+            units_left -= units[worth];
         }
-        Cutoff { uses: 1, units_left: u32::MAX }
+        Cutoff { worth: WORTH_KEPT, units_left: u32::MAX, mean }
     }
 
-    /// Moves an item into the main queue, if there is room without emptying another segment; whether it did. The
+    /// Units of the mean item, at least 1.
+    fn mean_units(&self) -> u64 {
+        let sum = |of: fn(&Tally) -> &AtomicU64| {
+            self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed)).fold(0, u64::wrapping_add)
+        };
+        (sum(|tally| &tally.bytes) / sum(|tally| &tally.items).max(1) / UNIT_BYTES as u64).max(1)
+    }
+
+    /// Moves an item into the main queue, or if it was not used to the end of the young one, if there is room without emptying another segment; whether it did. The
     /// chain's lock is held.
     fn relocate(&self, space: &mut Space, slot: &Slot, hash: u64, at: Place, shape: Shape, now: u32) -> bool {
         let (arena, units) = (&self.memory.arena, shape.units());
@@ -198,10 +244,11 @@ impl Store {
         if (units - 1) >> self.memory.frame_shift > 0 {
             return false;
         }
-        let to = match space.append(units, Queue::Main, class) {
+        let queue = if self.uses(at) > 0 { Queue::Main } else { Queue::Young };
+        let to = match space.append(units, queue, class) {
             Some(to) => to,
             None => match space.free_frame() {
-                Some(head) => space.begin(head, units, Queue::Main, class, now),
+                Some(head) => space.begin(head, units, queue, class, now),
                 None => return false,
             },
         };
@@ -258,7 +305,8 @@ impl Store {
         space.hold(row.clone());
         for frame in row {
             if let Some(head) = space.head(frame) {
-                self.empty(space, head, now);
+                let cutoff = self.cutoff(space, head, now);
+                self.empty(space, head, cutoff, now);
             }
         }
         space.let_go();
@@ -269,12 +317,20 @@ impl Store {
     }
 }
 
+/// What an item is worth keeping: a doubling of its uses counts as much as being eight times smaller. Hits are what a
+/// cache is for, and a large item takes the place of many; but what is large and much used stays.
+fn worth(uses: u8, shape: Shape, mean: u32) -> usize {
+    let smaller = (mean as i32 - shape.units().ilog2() as i32).clamp(-SMALLER_MAX, SMALLER_MAX);
+    (USES_WEIGHT * i32::from(uses) + smaller + SMALLER_MAX) as usize
+}
+
 impl Cutoff {
     fn keeps(&mut self, uses: u8, shape: Shape) -> bool {
-        if uses == self.uses && shape.units() <= self.units_left {
+        let worth = worth(uses, shape, self.mean);
+        if worth == self.worth && shape.units() <= self.units_left {
             self.units_left -= shape.units();
             return true;
         }
-        uses > self.uses
+        worth > self.worth
     }
 }

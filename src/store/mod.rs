@@ -4,6 +4,15 @@
 //! Nothing here reads a clock (`now` is an argument of every call that needs one), makes a system call after
 //! start-up, or knows of commands and connections.
 //!
+//! Read in this order: `arena` (memory, and the contract that makes references into it sound), `layout` (an item:
+//! 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe` (pins), `space` (frames and segments),
+//! then what is done with them: `fetch`, `change`, `evict`, `upkeep`. Locks are taken in one order: that of the
+//! space, that of a chain, that of the table's spare buckets. A get takes none, unless much is pinned.
+//!
+//! Bounds: `--memory` holds everything, the table being a sixteenth. Senders pin a quarter of it (or one item of the
+//! largest size for each worker, if that is more), in whole frames of 16 to 256 KiB; values still coming take a half,
+//! large ones of them a quarter.
+//!
 //! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a second between
 //! workers. An exptime of 0 means never; an item is expired once its exptime ≤ `now`.
 

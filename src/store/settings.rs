@@ -30,9 +30,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Bytes of a frame: a power of 2, about one in a thousand of the memory, from 16 to 256 KiB.
+    /// Bytes of a frame: a power of 2, about one in five hundred of the memory, from 16 to 256 KiB.
     pub(super) fn frame_bytes(&self) -> usize {
-        (1 << (self.memory_bytes / 1024).max(1).ilog2()).clamp(16 << 10, 256 << 10)
+        (1 << (self.memory_bytes / 512).max(1).ilog2()).clamp(16 << 10, 256 << 10)
     }
 
     /// Whether the bounds are kept; if not, an error that names the flag.

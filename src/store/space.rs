@@ -2,8 +2,8 @@
 //!
 //! A segment is one frame that items are appended to, or a run of frames that holds one item larger than a frame.
 //! Segments of *young* items wait in one queue, those of *main* items, which were used while they were young, in
-//! another; both in the order in which they were begun. Each queue has one open segment for each class of times to
-//! live, so that what expires together lies together. Nothing here looks at items; see [`super::evict`].
+//! another; both in the order in which they were begun. Each queue has up to two open segments for each class of times
+//! to live, so that what expires together lies together. Nothing here looks at items; see [`super::evict`].
 //!
 //! All of it is behind one lock, which is held to take space (a few instructions) or to make some (a segment).
 
@@ -70,8 +70,9 @@ struct Line {
 pub(super) struct Space {
     pub(super) segments: Box<[Segment]>,
     lines: [Line; 3],
-    /// The open segments of the young and main queues, by class.
-    open: [[u32; CLASSES_MAX]; 2],
+    /// The open segments of the young and main queues, by class: the one that was begun last, and one that another
+    /// item did not fit in but smaller ones may.
+    open: [[[u32; 2]; CLASSES_MAX]; 2],
     stack: Vec<u32>,
     /// What clearing each frame would cost; a scratch for [`Space::window`].
     costs: Box<[u32]>,
@@ -105,7 +106,7 @@ impl Space {
         Space {
             segments: segments.into(),
             lines: [Line { first: NONE, last: NONE, frames: 0 }; 3],
-            open: [[NONE; CLASSES_MAX]; 2],
+            open: [[[NONE; 2]; CLASSES_MAX]; 2],
             stack: (0..frames).rev().collect(),
             costs: vec![0; frames as usize].into(),
             held: 0..0,
@@ -138,16 +139,18 @@ impl Space {
         frame * self.frame_units
     }
 
-    /// Takes `units` from the open segment if they fit.
+    /// Takes `units` from an open segment if they fit into one, the fuller one first.
     pub(super) fn append(&mut self, units: u32, queue: Queue, class: usize) -> Option<Place> {
-        let head = self.open[queue as usize][class];
-        let segment = self.segments.get_mut(head as usize)?;
-        if units > self.frame_units - segment.used {
-            return None;
-        }
-        let at = head * self.frame_units + segment.used;
+        let [open, fuller] = self.open[queue as usize][class];
+        let head = [fuller, open].into_iter().find(|head| self.room(*head) >= units)?;
+        let segment = &mut self.segments[head as usize];
         segment.used += units;
-        Some(at)
+        Some(head * self.frame_units + segment.used - units)
+    }
+
+    /// Units that can be appended to an open segment; 0 if there is none.
+    fn room(&self, head: u32) -> u32 {
+        self.segments.get(head as usize).map_or(0, |segment| self.frame_units - segment.used)
     }
 
     /// Begins a segment of `frames` free frames from `head` on, with an item of `units` in it.
@@ -173,11 +176,12 @@ impl Space {
             after: NONE,
         };
         self.push(head);
-        let open = &mut self.open[queue as usize][class];
-        // The one with more room stays open.
-        let room = self.segments.get(*open as usize).map_or(0, |open| self.frame_units - open.used);
-        if frames == 1 && self.frame_units - units >= room {
-            *open = head;
+        if frames == 1 {
+            // The two with the most room stay open.
+            let [open, fuller] = self.open[queue as usize][class];
+            let mut heads = [head, open, fuller];
+            heads.sort_by_key(|head| std::cmp::Reverse(self.room(*head)));
+            self.open[queue as usize][class] = [heads[0], heads[1]];
         }
         self.start(head)
     }
@@ -268,11 +272,19 @@ impl Space {
     /// Appends no more to a segment.
     pub(super) fn close(&mut self, head: u32) {
         let Segment { queue, class, .. } = self.segments[head as usize];
-        if let Some(open) = self.open.get_mut(queue as usize)
-            && open[usize::from(class)] == head
-        {
-            open[usize::from(class)] = NONE;
-        }
+        let Some(classes) = self.open.get_mut(queue as usize) else { return };
+        let open = &mut classes[usize::from(class)];
+        *open = match *open {
+            [first, second] if first == head => [second, NONE],
+            [first, second] if second == head => [first, NONE],
+            others => others,
+        };
+    }
+
+    /// Whether a segment is appended to.
+    pub(super) fn is_open(&self, head: u32) -> bool {
+        let Segment { queue, class, .. } = self.segments[head as usize];
+        self.open.get(queue as usize).is_some_and(|open| open[usize::from(class)].contains(&head))
     }
 
     /// Puts a closed segment at the end of a queue.

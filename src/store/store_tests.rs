@@ -322,6 +322,17 @@ fn items_of_a_megabyte_live_beside_small_ones() {
 }
 
 #[test]
+fn what_is_replaced_makes_room_before_anything_is_evicted() {
+    let store = small();
+    let kept = |n: u32| format!("kept{n}").into_bytes();
+    (0..1000).for_each(|n| _ = set(&store, &kept(n), &[b'k'; 300]));
+    (0..50_000).for_each(|n| _ = set(&store, format!("replaced{}", n % 700).as_bytes(), &[b'r'; 100]));
+    assert_eq!(store.statistics().evictions, 0, "{:?}", store.statistics());
+    assert!((0..1000).all(|n| store.get(&kept(n), NOW).is_some()));
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
 fn a_table_that_is_full_evicts_and_does_not_fail() {
     let store = small();
     for n in 0..40_000 {
