@@ -84,7 +84,9 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
         let of_it: Vec<_> = cases.iter().filter(|case| case["contender"] == contender).collect();
         assert!(of_it.len() >= 12, "{contender}: {}", of_it.len());
         for case in of_it.iter().filter(|case| case["plan"] != "idle") {
-            assert!(case["report"]["responses"].as_u64().unwrap() > 0, "{case}");
+            // Of a large file that is read slowly no answer comes to its end.
+            let came = ["responses", "content_bytes"].map(|what| case["report"][what].as_u64().unwrap());
+            assert!(came.iter().any(|count| *count > 0), "{case}");
             assert!(case["cpu"]["server_core"].as_f64().unwrap() > 0.0, "{case}");
         }
     }
