@@ -75,6 +75,8 @@ pub struct Limits {
     pub keep_large: u32,
     /// Blocks for data that arrived out of order.
     pub reassembly_blocks: u32,
+    /// Runs of the scoreboards ([`crate::flight`]) beyond the one that each connection has.
+    pub flight_runs: u32,
 }
 
 impl Limits {
@@ -93,6 +95,7 @@ impl Limits {
             keep_small: active / 2,
             keep_large: (active / 64).max(16),
             reassembly_blocks: (active / 4).clamp(256, 4096),
+            flight_runs: active * 4,
         }
     }
 }

@@ -37,6 +37,7 @@ pub mod config;
 pub mod counters;
 mod demux;
 pub mod drop;
+pub mod flight;
 mod icmp;
 pub mod keep;
 mod keyed;

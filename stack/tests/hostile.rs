@@ -174,7 +174,7 @@ fn blind_syn() {
 
 #[test]
 fn blind_data() {
-    let (counters, drops) = blind(Flags::ACK, b"evil", 300);
+    let (counters, drops) = blind(Flags::ACK, b"evil", 1200);
     assert!(drops.drop_outside_window > 1000 && drops.drop_bad_ack > 0, "{drops:?}");
     assert_eq!(counters.closed_finished, 1);
 }

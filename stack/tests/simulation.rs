@@ -213,6 +213,7 @@ fn tiny_pools() {
         keep_small: 2,
         keep_large: 1,
         reassembly_blocks: 3,
+        flight_runs: 5,
     };
     let mut exhausted = simoom_stack::drop::Drops::default();
     for seed in seeds(800) {

@@ -21,7 +21,7 @@ use crate::listen::HalfOpenTable;
 use crate::tcp::{Budget, Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
 use crate::timer::{Tick, Wheel};
-use crate::{keep, reassembly, send};
+use crate::{flight, keep, reassembly, send};
 use smoltcp::time::{Duration, Instant};
 use std::collections::VecDeque;
 
@@ -73,6 +73,7 @@ impl<A: Application> Stack<A> {
             send: send::Pool::new(limits.send_entries as usize, limits.send_chunks as usize),
             keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
             reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
+            flight: flight::Pool::new(limits.connections, limits.flight_runs),
             wheel: Wheel::new(timers, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),

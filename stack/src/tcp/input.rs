@@ -6,7 +6,7 @@
 
 use super::ack::process_ack;
 use super::handshake::{established, syn_sent};
-use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, deliver, output};
+use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, deliver, output, sack};
 use crate::application::{Application, Closed};
 use crate::drop::DropReason;
 use crate::send::Blob;
@@ -85,6 +85,10 @@ fn check_sequence<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
     if is_acceptable(hot, segment) {
         return Ok(());
     }
+    if !segment.payload.is_empty() && (segment.seq + segment.payload.len() as u32).at_or_before(hot.rcv.nxt) {
+        sack::note_duplicate(tcb, segment.seq, segment.seq + segment.payload.len() as u32);
+    }
+    let hot = &mut tcb.hot;
     if !is_reset && (!segment.is_empty() || shared.challenges.take(shared.tick)) {
         hot.marks.set(Marks::ACK_NOW);
     }

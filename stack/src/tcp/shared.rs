@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::{DropReason, Drops};
 use crate::timer::{Tick, Wheel};
-use crate::{keep, reassembly, send};
+use crate::{flight, keep, reassembly, send};
 use smoltcp::time::Instant;
 use std::collections::VecDeque;
 
@@ -19,6 +19,7 @@ pub(crate) struct Shared<B> {
     pub(crate) send: send::Pool<B>,
     pub(crate) keep: keep::Pool,
     pub(crate) reassembly: reassembly::Pool,
+    pub(crate) flight: flight::Pool,
     pub(crate) wheel: Wheel,
     /// Connections for the next flush to look at; each at most once, so the list never grows.
     pub(crate) ready: Vec<u32>,
@@ -53,6 +54,14 @@ impl Budget {
         let allowed = self.left > 0;
         self.left -= u32::from(allowed);
         allowed
+    }
+}
+
+impl<B> Shared<B> {
+    /// The time in microseconds modulo 2³².
+    #[inline]
+    pub(crate) fn now_us(&self) -> u32 {
+        self.now.total_micros() as u32
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "send_chunks" => &mut limits.send_chunks,
         "keep_small" => &mut limits.keep_small,
         "keep_large" => &mut limits.keep_large,
+        "flight_runs" => &mut limits.flight_runs,
         "reassembly_blocks" => &mut limits.reassembly_blocks,
         _ => return Err(format!("`{name}` is no setting")),
     };
