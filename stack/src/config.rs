@@ -22,6 +22,8 @@ pub struct Config {
     pub secret: [u64; 4],
     /// How much of everything there is.
     pub limits: Limits,
+    /// How the congestion window grows, and what loss does to it.
+    pub congestion: Congestion,
     /// Bytes offered to a peer to send ahead, 2048 to 2³⁰.
     pub receive_window_bytes: u32,
     /// Shortest retransmission timeout; RFC 6298 says 1000, Linux and most others use 200.
@@ -45,6 +47,16 @@ pub struct Config {
     pub syn_retries: u8,
     /// Challenge ACKs (RFC 5961 §7) and resets for strangers, per second each.
     pub answers_per_second: u32,
+}
+
+/// A congestion control.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406), what most of the Internet uses.
+    #[default]
+    Cubic,
+    /// RFC 5681 as it stands.
+    NewReno,
 }
 
 /// An address of this stack.
@@ -121,6 +133,7 @@ impl Config {
             reports_strays: false,
             secret,
             limits,
+            congestion: Congestion::default(),
             receive_window_bytes: 64 * 1024,
             min_rto_ms: 200,
             delayed_ack_ms: 40,

@@ -54,7 +54,7 @@ pub mod timer;
 pub mod wire;
 
 pub use application::{Application, Closed, Opened};
-pub use config::{Config, Limits, LocalAddress};
+pub use config::{Config, Congestion, Limits, LocalAddress};
 pub use send::{Blob, Reply};
 pub use smoltcp::time::{Duration, Instant};
 #[cfg(any(test, feature = "testing"))]

@@ -145,7 +145,6 @@ impl<A: Application> Stack<A> {
         tcb.hot.snd.wl1 = arrival.segment.seq;
         tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), entry.repeats());
         tcb.cold.max_wnd = tcb.hot.snd.wnd;
-        tcb.cold.ssthresh = u32::MAX;
         tcb.cold.recover = entry.iss;
         tcb.warm.heard_at = self.shared.tick;
         match entry.round_trip_us(self.shared.now) {

@@ -1,6 +1,7 @@
 //! Fifth step of RFC 9293 §3.10.7.4: what an acceptable acknowledgement brings. Room in the send queue, a measurement,
 //! a wider or narrower congestion window, the window that the peer offers, and progress in closing.
 
+use super::congestion::initial_window;
 use super::rtt::MAX_RTO_MS;
 use super::{Context, Fate, Marks, Phase, Shared, State, Stop, Tcb, Transmit, recovery, timeout};
 use crate::application::{Application, Closed};
@@ -33,7 +34,7 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
         return Ok(());
     }
     if tcb.hot.phase == Phase::Open && !has_blocks {
-        plain_progress(tcb, segment, acked, cx.shared);
+        plain_progress(tcb, segment, cx.shared);
     } else {
         recovery::acknowledged(tcb, segment, false, cx);
     }
@@ -45,13 +46,13 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
 
 /// Nothing was lost, nothing is out of order.
 #[inline]
-fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, acked: u32, shared: &mut Shared<B>) {
+fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
     let mut delivery = Delivery::default();
     advance(tcb, segment.ack, &mut delivery, shared);
     measure(tcb, &delivery, segment, shared);
     if tcb.hot.marks.has(Marks::CWND_LIMITED) {
         // A window that was not in full use says nothing about the path (RFC 7661 §4.3).
-        recovery::grow(tcb, acked);
+        recovery::grow(tcb, &delivery, shared);
     }
     timeout::rearm(tcb, shared);
 }
@@ -91,7 +92,14 @@ pub(super) fn advance<C, B: Blob>(tcb: &mut Tcb<C>, ack: Seq, delivery: &mut Del
         // Kept close behind, so that it still compares after 2^31 bytes without loss.
         tcb.cold.recover = ack - 1;
     }
-    tcb.cold.stalled_since = if ack == tcb.hot.snd.nxt { Tick::NEVER } else { shared.tick };
+    if ack == tcb.hot.snd.nxt {
+        tcb.cold.stalled_since = Tick::NEVER;
+        if tcb.hot.snd.cwnd > initial_window(u32::from(tcb.hot.mss), 0) {
+            tcb.control.rests(shared.tick);
+        }
+    } else {
+        tcb.cold.stalled_since = shared.tick;
+    }
 }
 
 /// The peer has everything, this side's FIN included.

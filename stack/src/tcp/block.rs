@@ -1,5 +1,6 @@
 //! The control block: all that is known of one connection, and what every room of [`super`] does with it.
 
+use super::congestion::Control;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::{Marks, Phase, Shared, State};
@@ -112,7 +113,6 @@ pub(crate) struct Cold {
     pub(crate) latest_gap: Seq,
     /// The sequence number of the peer's FIN, once FIN_SEEN.
     pub(crate) peer_fin: Seq,
-    pub(crate) ssthresh: u32,
     /// What the application passed to an active open.
     pub(crate) token: u32,
 }
@@ -126,6 +126,7 @@ pub(crate) struct Tcb<C> {
     pub(crate) conn: C,
     pub(crate) cold: Cold,
     pub(crate) recovery: Recovery,
+    pub(crate) control: Control,
 }
 
 const _: () = assert!(size_of::<Hot>() <= 128, "the hot part of a control block outgrew two cache lines");

@@ -4,6 +4,7 @@
 //! The control block says it all; nothing is remembered between calls. A frame is written straight from the ranges
 //! of the send queue. When the transmitter has no frame left, the block is unchanged and the next flush goes on.
 
+use super::congestion::initial_window;
 use super::recovery::Frto;
 use super::segment::{Numbers, Way, emit, stateless};
 use super::window::{opens_window, window_field};
@@ -39,6 +40,9 @@ pub(crate) fn flush<A: Application, T: Transmit>(
 #[inline]
 fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let mss = u32::from(tcb.hot.mss);
+    if tcb.in_flight() == 0 && tcb.hot.snd.cwnd > initial_window(mss, 0) {
+        resume(tcb, shared);
+    }
     loop {
         let in_flight = tcb.in_flight();
         let unread = tcb.hot.queue.unread() as u32;
@@ -65,6 +69,16 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
         if !send_one(tcb, len, fin, shared, tx) {
             return false;
         }
+    }
+}
+
+/// A window that was out of use for a while is not trusted whole (RFC 5681 §4.1).
+#[cold]
+fn resume<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    if tcb.hot.queue.unread() > 0 {
+        let initial = initial_window(u32::from(tcb.hot.mss), 0);
+        let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, 0);
+        tcb.hot.snd.cwnd = tcb.control.resume(tcb.hot.snd.cwnd, shared.tick, rto_ms, initial);
     }
 }
 
@@ -237,7 +251,7 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mu
         sack::report(tcb, shared, &mut options);
     }
     let way = Way { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
-    let numbers = Numbers { seq: tcb.hot.snd.nxt, ack: tcb.hot.rcv.nxt, flags: Flags::ACK, window };
+    let numbers = Numbers { seq: acceptable_seq(&tcb.hot), ack: tcb.hot.rcv.nxt, flags: Flags::ACK, window };
     if !emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0) {
         return false;
     }
@@ -247,6 +261,14 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mu
     acknowledged(&mut tcb.hot);
     tcb.warm.ack_at = Tick::NEVER;
     true
+}
+
+/// The sequence number of a segment without text: SND.NXT, unless the peer has drawn its window back behind it. It
+/// would drop that unread, the acknowledgement with it (RFC 9293 §3.10.7.4, first check).
+#[inline]
+fn acceptable_seq(hot: &Hot) -> Seq {
+    let edge = hot.snd.una + hot.snd.wnd;
+    if edge.before(hot.snd.nxt) { edge } else { hot.snd.nxt }
 }
 
 /// A probe that makes the peer say where it stands: a segment without text just before its window, which it must

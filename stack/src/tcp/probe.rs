@@ -62,8 +62,8 @@ pub(super) fn acknowledged<C, B>(
         tcb.recovery.probe = None;
         shared.counters.loss_probe_recoveries += 1;
         if matches!(tcb.hot.phase, Phase::Open | Phase::Disorder) {
-            recovery::reduce(tcb);
-            tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.min(tcb.cold.ssthresh);
+            recovery::reduce(tcb, shared);
+            tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.min(tcb.control.ssthresh);
         }
     }
 }

@@ -4,10 +4,11 @@
 //! and how much may be sent. SACK connections find losses by RACK (RFC 8985 §6), others by three duplicates and
 //! partial acknowledgements (RFC 5681 §3.2, RFC 6582). The sending itself is `output`'s.
 
+use super::congestion::Progress;
 use super::probe;
 use super::prr::Prr;
 use super::rack::{Circumstances, Found, Rack};
-use super::{Context, Marks, Phase, Shared, Tcb, Transmit, ack, congestion, sack, timeout};
+use super::{Context, Marks, Phase, Shared, Tcb, Transmit, ack, sack, timeout};
 use crate::application::Application;
 use crate::flight::{Delivery, Status};
 use crate::send::Blob;
@@ -105,7 +106,7 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
     if tcb.hot.phase == Phase::Disorder && tcb.recovery.lost > 0 {
         enter(tcb, unreported, shared);
     }
-    resize(tcb, delivery.bytes, acked, found.bytes);
+    resize(tcb, &delivery, acked, found.bytes, shared);
     settle(tcb);
     timeout::look_again_in(tcb, found.again_us, delivery.bytes > 0, shared);
 }
@@ -162,7 +163,7 @@ fn undo_by_timestamp<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, acked:
 fn undo<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let Some((cwnd, ssthresh)) = tcb.recovery.before.take() else { return };
     tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.max(cwnd);
-    tcb.cold.ssthresh = tcb.cold.ssthresh.max(ssthresh);
+    tcb.control.ssthresh = tcb.control.ssthresh.max(ssthresh);
     tcb.warm.flight.hope(&mut shared.flight, tcb.hot.snd.una);
     tcb.recovery.lost = 0;
     tcb.recovery.frto = Frto::Off;
@@ -178,7 +179,7 @@ fn leave_if_recovered<C>(tcb: &mut Tcb<C>) {
     }
     if tcb.hot.phase == Phase::Recovery {
         // RFC 9937 §6.2.
-        tcb.hot.snd.cwnd = tcb.cold.ssthresh;
+        tcb.hot.snd.cwnd = tcb.control.ssthresh;
     }
     tcb.hot.phase = Phase::Disorder;
     tcb.recovery.frto = Frto::Off;
@@ -247,26 +248,27 @@ fn circumstances<C, B: Blob>(tcb: &Tcb<C>, shared: &Shared<B>) -> Circumstances 
 /// Fast recovery begins, with so many bytes in flight that were not reported before.
 fn enter<C, B: Blob>(tcb: &mut Tcb<C>, unreported: u32, shared: &mut Shared<B>) {
     shared.counters.fast_retransmissions += 1;
-    reduce(tcb);
+    reduce(tcb, shared);
     tcb.cold.recover = tcb.hot.snd.nxt;
     tcb.recovery.prr = Prr::begin(unreported);
     tcb.hot.phase = Phase::Recovery;
 }
 
 /// The congestion control's response to loss; it can be taken back.
-pub(super) fn reduce<C>(tcb: &mut Tcb<C>) {
+pub(super) fn reduce<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     let mss = u32::from(tcb.hot.mss);
-    tcb.recovery.before = Some((tcb.hot.snd.cwnd, tcb.cold.ssthresh));
+    let (cwnd, in_flight) = (tcb.hot.snd.cwnd, tcb.in_flight());
+    tcb.recovery.before = Some((cwnd, tcb.control.ssthresh));
     (tcb.recovery.repeats, tcb.recovery.repeated_at) = (0, None);
-    tcb.cold.ssthresh = congestion::threshold_after_loss(tcb.in_flight(), mss);
+    tcb.control.lost(shared.config.congestion, cwnd, in_flight, mss);
 }
 
 /// The congestion window after an acknowledgement.
-fn resize<C>(tcb: &mut Tcb<C>, delivered: u32, acked: u32, lost: u32) {
-    let mss = u32::from(tcb.hot.mss);
+fn resize<C, B>(tcb: &mut Tcb<C>, delivery: &Delivery, acked: u32, lost: u32, shared: &Shared<B>) {
+    let (mss, delivered) = (u32::from(tcb.hot.mss), delivery.bytes);
     match tcb.hot.phase {
         Phase::Recovery if delivered > 0 || lost > 0 => {
-            let (pipe, ssthresh, is_safe) = (pipe(tcb), tcb.cold.ssthresh, acked > 0 && lost == 0);
+            let (pipe, ssthresh, is_safe) = (pipe(tcb), tcb.control.ssthresh, acked > 0 && lost == 0);
             let cwnd = tcb.recovery.prr.window(delivered, pipe, ssthresh, mss, is_safe);
             // RFC 6582 §3.2 step 3: a partial acknowledgement repeats the next segment at once.
             let least = if lost > 0 && !tcb.hot.marks.has(Marks::SACK) { pipe + mss } else { 0 };
@@ -275,21 +277,30 @@ fn resize<C>(tcb: &mut Tcb<C>, delivered: u32, acked: u32, lost: u32) {
         Phase::Loss => match tcb.recovery.frto {
             // RFC 5682 §2.1 step 2.b: two segments.
             Frto::Second => tcb.hot.snd.cwnd = pipe(tcb) + 2 * mss,
-            _ => grow(tcb, delivered),
+            _ => grow(tcb, delivery, shared),
         },
         // RFC 3042 §2: duplicates do not widen the window.
-        Phase::Disorder if tcb.hot.marks.has(Marks::CWND_LIMITED) && acked > 0 => grow(tcb, delivered),
+        Phase::Disorder if tcb.hot.marks.has(Marks::CWND_LIMITED) && acked > 0 => grow(tcb, delivery, shared),
         _ => {}
     }
 }
 
 /// Outside fast recovery the window grows with what is delivered.
-#[inline]
-pub(super) fn grow<C>(tcb: &mut Tcb<C>, delivered: u32) {
-    let mss = u32::from(tcb.hot.mss);
-    if delivered > 0 {
-        tcb.hot.snd.cwnd = congestion::grow(tcb.hot.snd.cwnd, tcb.cold.ssthresh, delivered, mss);
+pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, delivery: &Delivery, shared: &Shared<B>) {
+    if delivery.bytes == 0 {
+        return;
     }
+    let sent_once = delivery.sent_once.filter(|_| !delivery.repeated);
+    let progress = Progress {
+        now: shared.tick,
+        acked: delivery.bytes,
+        mss: u32::from(tcb.hot.mss),
+        rtt_us: sent_once.map(|(_, last_us)| shared.now_us().wrapping_sub(last_us).max(1)),
+        srtt_us: tcb.warm.rtt.srtt_us(),
+        una: tcb.hot.snd.una,
+        nxt: tcb.hot.snd.nxt,
+    };
+    tcb.hot.snd.cwnd = tcb.control.grow(shared.config.congestion, tcb.hot.snd.cwnd, &progress);
 }
 
 /// Nothing is out of order any more.
@@ -309,7 +320,7 @@ pub(super) fn look_again<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
         enter(tcb, unreported, shared);
     }
     if found.bytes > 0 {
-        resize(tcb, 0, 0, found.bytes);
+        resize(tcb, &Delivery::default(), 0, found.bytes, shared);
     }
     timeout::look_again_in(tcb, found.again_us, true, shared);
 }
@@ -322,7 +333,7 @@ pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let was = tcb.hot.phase;
     watch(tcb);
     if matches!(was, Phase::Open | Phase::Disorder) || (was == Phase::Loss && is_first) {
-        reduce(tcb);
+        reduce(tcb, shared);
     }
     tcb.hot.phase = Phase::Loss;
     mark_lost(tcb, shared);
