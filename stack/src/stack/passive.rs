@@ -148,7 +148,10 @@ impl<A: Application> Stack<A> {
         tcb.cold.recover = entry.iss;
         tcb.warm.heard_at = self.shared.tick;
         match entry.round_trip_us(self.shared.now) {
-            Some(rtt_us) => tcb.warm.rtt.measured(rtt_us),
+            Some(rtt_us) => {
+                tcb.warm.rtt.measured(rtt_us);
+                tcb.warm.rtt.shortest(rtt_us, self.shared.tick);
+            }
             None => tcb.warm.rtt.handshake_repeated(),
         }
         self.shared.counters.passive_opens += 1;

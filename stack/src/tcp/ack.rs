@@ -69,14 +69,17 @@ pub(super) fn measure<C, B>(tcb: &mut Tcb<C>, delivery: &Delivery, segment: &Seg
         rtt.measured(now_us.wrapping_sub(first_us));
         rtt.shortest(now_us.wrapping_sub(last_us), shared.tick);
     } else if delivery.bytes > 0
-        && let Some((_, echo)) = segment.options.timestamps
-        && tcb.hot.marks.has(Marks::TIMESTAMPS)
+        && let Some(age_ms) = echo_age_ms(tcb, segment, shared)
     {
-        let elapsed_ms = shared.tick.millis().wrapping_add(tcb.hot.ts_offset).wrapping_sub(echo);
-        if elapsed_ms < MAX_RTO_MS {
-            rtt.measured(elapsed_ms * 1000);
-        }
+        tcb.warm.rtt.measured(age_ms * 1000);
     }
+}
+
+/// How long ago the timestamp was sent that a segment echoes, if that can be.
+pub(super) fn echo_age_ms<C, B>(tcb: &Tcb<C>, segment: &Segment<'_>, shared: &Shared<B>) -> Option<u32> {
+    let (_, echo) = segment.options.timestamps.filter(|_| tcb.hot.marks.has(Marks::TIMESTAMPS))?;
+    let age_ms = shared.tick.millis().wrapping_add(tcb.hot.ts_offset).wrapping_sub(echo);
+    (age_ms < MAX_RTO_MS).then_some(age_ms)
 }
 
 /// Moves SND.UNA and gives back what was delivered.

@@ -8,7 +8,7 @@ use super::congestion::initial_window;
 use super::recovery::Frto;
 use super::segment::{Numbers, Way, emit, stateless};
 use super::window::{opens_window, window_field};
-use super::{Hot, Marks, Phase, Shared, State, Tcb, Transmit, recovery, sack, timeout};
+use super::{Due, Hot, Marks, Phase, Shared, State, Tcb, Transmit, recovery, sack, timeout};
 use crate::application::Application;
 use crate::drop::DropReason;
 use crate::send::Blob;
@@ -164,7 +164,9 @@ pub(crate) fn send_next<C, B: Blob, T: Transmit>(
 /// What was sent is to be acknowledged in time (RFC 6298 §5.1).
 #[inline]
 pub(super) fn expect_answer<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
-    if tcb.hot.resend_at == Tick::NEVER {
+    let is_second = tcb.cold.due == Due::LossProbe && tcb.in_flight() <= 2 * u32::from(tcb.hot.mss);
+    // The acknowledgement of one segment may be delayed, of two not (RFC 8985 §7.2).
+    if tcb.hot.resend_at == Tick::NEVER || is_second {
         timeout::rearm(tcb, shared);
     }
     if tcb.cold.stalled_since == Tick::NEVER {

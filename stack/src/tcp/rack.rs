@@ -62,13 +62,20 @@ impl Rack {
         self.fack
     }
 
-    /// §6.2 steps 2 and 3.
-    pub(crate) fn delivered(&mut self, delivery: &Delivery, now_us: u32, min_rtt_us: u32) {
+    /// §6.2 steps 2 and 3. The timestamp that the peer echoes, if it does, is so old.
+    pub(crate) fn delivered(
+        &mut self,
+        delivery: &Delivery,
+        now_us: u32,
+        min_rtt_us: u32,
+        echo_age_ms: Option<u32>,
+    ) {
         self.fack = delivery.fack;
         self.is_reordering |= delivery.reordered;
         let Some((sent_at_us, end, repeated)) = delivery.latest else { return };
         let rtt_us = now_us.wrapping_sub(sent_at_us);
-        if repeated && rtt_us < min_rtt_us {
+        let is_older = echo_age_ms.is_some_and(|age_ms| age_ms > rtt_us / 1000 + 1);
+        if repeated && (rtt_us < min_rtt_us || is_older) {
             // It is the first sending that arrived; this one is still on its way.
             return;
         }

@@ -94,7 +94,8 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
     ack::measure(tcb, &delivery, segment, shared);
     shared.counters.reorderings += u64::from(delivery.reordered);
     let now_us = shared.now_us();
-    tcb.recovery.rack.delivered(&delivery, now_us, tcb.warm.rtt.min_us());
+    let echo_age_ms = ack::echo_age_ms(tcb, segment, shared);
+    tcb.recovery.rack.delivered(&delivery, now_us, tcb.warm.rtt.min_us(), echo_age_ms);
     if let Some(duplicate) = duplicate {
         needless_repetition(tcb, duplicate, shared);
     }
@@ -108,7 +109,7 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
     }
     resize(tcb, &delivery, acked, found.bytes, shared);
     settle(tcb);
-    timeout::look_again_in(tcb, found.again_us, delivery.bytes > 0, shared);
+    timeout::look_again_in(tcb, found.again_us, acked + delivery.sacked > 0, shared);
 }
 
 /// Without SACK, a duplicate acknowledgement means that a segment has arrived, who knows which (RFC 5681 §3.2); one
