@@ -47,10 +47,16 @@ enum Command {
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Box<ServeOptions>),
 
-    /// Send requests to an HTTP server as fast as it answers; check and time every answer
+    /// Send requests to an HTTP server; check and time every answer
     ///
-    /// A closed loop: each connection that has its answer sends the next request. Status and length of every answer
-    /// are checked; anything that is not as it should be is counted by its kind and makes the exit code 1.
+    /// A closed loop, unless --rate is given: each connection that has its answer sends the next request, as fast as the
+    /// server answers. With --rate an open loop: requests have times of their own, and a server that is slow does not
+    /// make them fewer. Status and length of every answer are checked; anything that is not as it should be is counted
+    /// by its kind and makes the exit code 1.
+    ///
+    /// The result tells how the generator itself did: the share of the time that it was at work, and in the open loop
+    /// how many requests left late although a connection was free. A generator that is always at work, or late, was
+    /// measuring itself.
     #[command(after_help = LOAD_EXAMPLES)]
     Load(Box<LoadOptions>),
 
@@ -91,6 +97,8 @@ Examples:
       10,000 connections used in turn, 512 requests under way; content compared; for a program to read
   simoom load http://198.18.0.1:8080/ --connection-per-request --requests 100000
       a connection for each of 100,000 requests
+  simoom load http://198.18.0.1:8080/ --rate 20000 --connections 1000 --hdr latency.hgrm --csv seconds.csv
+      20,000 requests a second, come what may; latencies for a plotter, a line for each second
   simoom load http://198.18.0.1:8080/ --interface c0 --source 198.18.64.1/24 --core 1
       over AF_XDP with Simoom's own TCP, from addresses of its own, on core 1";
 

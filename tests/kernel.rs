@@ -7,11 +7,53 @@ mod service;
 use common::skip;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
-use simoom::kernel::{INPUT_BYTES, Settings};
+use simoom::kernel::{INPUT_BYTES, Poller, Settings};
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Makes a test of each function for each way to poll.
+macro_rules! over_both {
+    ($($name:ident),* $(,)?) => {
+        mod epoll {
+            $(#[test] fn $name() { super::$name(simoom::kernel::Poller::Epoll); })*
+        }
+        mod io_uring {
+            $(#[test] fn $name() {
+                if crate::service::need_io_uring() {
+                    super::$name(simoom::kernel::Poller::IoUring);
+                }
+            })*
+        }
+    };
+}
+
+over_both! {
+    input_may_be_split_at_every_byte,
+    input_may_come_byte_by_byte,
+    pipelined_requests_beyond_all_room_are_answered_in_order,
+    input_left_in_the_kernel_moves_on_when_a_block_is_free,
+    a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free,
+    a_line_beyond_the_bound_is_answered_as_overfull,
+    a_slow_reader_gets_all_of_it_while_others_are_served,
+    after_a_half_close_the_answers_are_still_sent_whole,
+    an_abort_is_a_reset,
+    the_last_answer_survives_input_that_nobody_reads,
+    a_peer_that_does_not_close_is_let_go,
+    deadlines_of_the_application_are_kept,
+    a_peer_that_takes_nothing_is_reset,
+    beyond_the_limit_connections_are_reset_and_others_do_not_notice,
+    a_connection_that_waits_for_the_pool_is_served_when_others_have_sent,
+    a_peer_that_never_stops_does_not_starve_others,
+    a_peer_that_disappears_leaves_nothing,
+    thousands_of_connections_are_served,
+    workers_share_a_port,
+    ipv6_is_served,
+    draining_finishes_what_is_under_way_and_nothing_more,
+    draining_is_bounded,
+    a_second_order_cuts_the_drain_short,
+}
 
 fn settings() -> Settings {
     Settings { linger_timeout: service::PATIENCE, ..Settings::for_connections(64) }
@@ -19,11 +61,14 @@ fn settings() -> Settings {
 
 /// Services with plenty of blocks for kept input, with few, and with none left: another client's half request holds
 /// the only one, so that what is not consumed stays in the kernel.
-fn services() -> [(Service, Option<Client>); 3] {
-    let start = |small_inputs, large_inputs| Service::start(&Settings { small_inputs, large_inputs, ..settings() });
-    let exhausted = start(0, 1);
+fn services(poller: Poller) -> [(Service, Option<Client>); 3] {
+    let start = |small_inputs, large_inputs, receive_buffers| {
+        let settings = Settings { small_inputs, large_inputs, receive_buffers, ..settings() };
+        Service::start(poller, &settings)
+    };
+    let exhausted = start(0, 1, 1);
     let holder = hold_a_block(&exhausted);
-    [(start(64, 64), None), (start(1, 1), None), (exhausted, Some(holder))]
+    [(start(64, 64, 64), None), (start(1, 1, 2), None), (exhausted, Some(holder))]
 }
 
 fn hold_a_block(service: &Service) -> Client {
@@ -33,11 +78,10 @@ fn hold_a_block(service: &Service) -> Client {
     holder
 }
 
-#[test]
-fn input_may_be_split_at_every_byte() {
+fn input_may_be_split_at_every_byte(poller: Poller) {
     let text = format!("echo one\necho \necho {}\necho four\n", "x".repeat(70));
     let answer = format!("one\n\n{}\nfour\n", "x".repeat(70));
-    for (service, _holder) in services() {
+    for (service, _holder) in services(poller) {
         let mut other = service.connect();
         let mut client = service.connect();
         for at in 0..=text.len() {
@@ -50,9 +94,8 @@ fn input_may_be_split_at_every_byte() {
     }
 }
 
-#[test]
-fn input_may_come_byte_by_byte() {
-    for (service, _holder) in services() {
+fn input_may_come_byte_by_byte(poller: Poller) {
+    for (service, _holder) in services(poller) {
         let (mut other, mut client) = (service.connect(), service.connect());
         for byte in b"echo in pieces\n" {
             client.send([*byte]);
@@ -74,18 +117,34 @@ fn pipeline(service: &Service, meanwhile: impl FnOnce()) {
     writing.join().unwrap();
 }
 
-#[test]
-fn pipelined_requests_beyond_all_room_are_answered_in_order() {
-    for (small_inputs, large_inputs) in [(64, 64), (1, 1), (0, 1)] {
-        let settings = Settings { small_inputs, large_inputs, ..settings() };
-        pipeline(&Service::start(&settings), || {});
+fn pipelined_requests_beyond_all_room_are_answered_in_order(poller: Poller) {
+    for (small_inputs, large_inputs, receive_buffers) in [(64, 64, 64), (1, 1, 2), (0, 1, 1)] {
+        let settings = Settings { small_inputs, large_inputs, receive_buffers, ..settings() };
+        pipeline(&Service::start(poller, &settings), || {});
     }
 }
 
+/// Only io_uring has them.
 #[test]
-fn input_left_in_the_kernel_moves_on_when_a_block_is_free() {
+fn without_receive_buffers_input_is_read_as_over_epoll() {
+    if !service::need_io_uring() {
+        return;
+    }
+    let service = Service::start(Poller::IoUring, &Settings { receive_buffers: 1, ..settings() });
+    pipeline(&service, || {
+        let exhausted = |service: &Service| service.count("receive_buffers_exhausted") > 0;
+        service.wait_until("a want of buffers", exhausted);
+    });
+    let mut clients: Vec<Client> = (0..60).map(|_| service.connect()).collect();
+    for round in 0..20 {
+        clients.iter_mut().for_each(|client| client.send(format!("echo round {round}\n")));
+        clients.iter_mut().for_each(|client| client.expect(format!("round {round}\n")));
+    }
+}
+
+fn input_left_in_the_kernel_moves_on_when_a_block_is_free(poller: Poller) {
     for small_inputs in [0, 1] {
-        let service = Service::start(&Settings { small_inputs, large_inputs: 1, ..settings() });
+        let service = Service::start(poller, &Settings { small_inputs, large_inputs: 1, ..settings() });
         let mut holders: Vec<Client> = (0..=small_inputs).map(|_| service.connect()).collect();
         holders.iter_mut().for_each(|holder| holder.send("echo held"));
         service.wait_for("bytes_received", 9 * holders.len() as u64);
@@ -98,9 +157,8 @@ fn input_left_in_the_kernel_moves_on_when_a_block_is_free() {
     }
 }
 
-#[test]
-fn a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free() {
-    let service = Service::start(&Settings { small_inputs: 1, large_inputs: 1, ..settings() });
+fn a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free(poller: Poller) {
+    let service = Service::start(poller, &Settings { small_inputs: 1, large_inputs: 1, ..settings() });
     let long = "x".repeat(3000);
     let mut large = service.connect();
     large.send(format!("echo {long}"));
@@ -114,9 +172,8 @@ fn a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free() {
     outgrown.expect(format!("{long}\n"));
 }
 
-#[test]
-fn a_line_beyond_the_bound_is_answered_as_overfull() {
-    for (service, _holder) in services() {
+fn a_line_beyond_the_bound_is_answered_as_overfull(poller: Poller) {
+    for (service, _holder) in services(poller) {
         let mut client = service.connect();
         client.send(vec![b'x'; INPUT_BYTES + 5000]);
         client.expect("overfull\n");
@@ -131,9 +188,8 @@ fn a_line_beyond_the_bound_is_answered_as_overfull() {
     }
 }
 
-#[test]
-fn a_slow_reader_gets_all_of_it_while_others_are_served() {
-    let service = Service::start(&settings());
+fn a_slow_reader_gets_all_of_it_while_others_are_served(poller: Poller) {
+    let service = Service::start(poller, &settings());
     let mut slow = service.connect_narrow();
     slow.send("stream 300\necho end\n");
     service.wait_until("a full socket", |service| service.count("socket_full") > 0);
@@ -144,9 +200,8 @@ fn a_slow_reader_gets_all_of_it_while_others_are_served() {
     service.wait_until("all bytes counted", |service| service.count("bytes_sent") >= 300 * piece().len() as u64);
 }
 
-#[test]
-fn after_a_half_close_the_answers_are_still_sent_whole() {
-    let service = Service::start(&settings());
+fn after_a_half_close_the_answers_are_still_sent_whole(poller: Poller) {
+    let service = Service::start(poller, &settings());
     let mut client = service.connect_narrow();
     client.send("stream 100\necho last\necho incomp");
     client.0.shutdown(Shutdown::Write).unwrap();
@@ -156,9 +211,8 @@ fn after_a_half_close_the_answers_are_still_sent_whole() {
     service.wait_for("closed_finished", 1);
 }
 
-#[test]
-fn an_abort_is_a_reset() {
-    let service = Service::start(&settings());
+fn an_abort_is_a_reset(poller: Poller) {
+    let service = Service::start(poller, &settings());
     let mut client = service.connect();
     client.ask("before");
     client.send("abort\n");
@@ -166,9 +220,8 @@ fn an_abort_is_a_reset() {
     service.wait_for("closed_aborted", 1);
 }
 
-#[test]
-fn the_last_answer_survives_input_that_nobody_reads() {
-    let service = Service::start(&settings());
+fn the_last_answer_survives_input_that_nobody_reads(poller: Poller) {
+    let service = Service::start(poller, &settings());
     let mut client = service.connect();
     client.send("close\n");
     client.send(vec![b'z'; 500_000]);
@@ -179,10 +232,9 @@ fn the_last_answer_survives_input_that_nobody_reads() {
     service.wait_for("closed_finished", 1);
 }
 
-#[test]
-fn a_peer_that_does_not_close_is_let_go() {
+fn a_peer_that_does_not_close_is_let_go(poller: Poller) {
     let linger_timeout = Duration::from_millis(50);
-    let service = Service::start(&Settings { linger_timeout, ..settings() });
+    let service = Service::start(poller, &Settings { linger_timeout, ..settings() });
     let mut client = service.connect();
     client.send("close\n");
     client.expect("bye\n");
@@ -191,9 +243,8 @@ fn a_peer_that_does_not_close_is_let_go() {
     service.wait_for("connections_open", 0);
 }
 
-#[test]
-fn deadlines_of_the_application_are_kept() {
-    let service = Service::start(&settings());
+fn deadlines_of_the_application_are_kept(poller: Poller) {
+    let service = Service::start(poller, &settings());
     let mut clients: Vec<Client> = (0..20).map(|_| service.connect()).collect();
     for (i, client) in clients.iter_mut().enumerate() {
         client.send(format!("later {}\n", i * 10));
@@ -204,10 +255,9 @@ fn deadlines_of_the_application_are_kept() {
     service.wait_for("timeouts", 20);
 }
 
-#[test]
-fn a_peer_that_takes_nothing_is_reset() {
+fn a_peer_that_takes_nothing_is_reset(poller: Poller) {
     let send_timeout = Duration::from_millis(100);
-    let service = Service::start(&Settings { send_timeout, ..settings() });
+    let service = Service::start(poller, &Settings { send_timeout, ..settings() });
     let mut stuck = service.connect_narrow();
     stuck.send("stream 1000\n");
     service.wait_for("closed_timed_out", 1);
@@ -215,9 +265,8 @@ fn a_peer_that_takes_nothing_is_reset() {
     service.connect().ask("still here");
 }
 
-#[test]
-fn beyond_the_limit_connections_are_reset_and_others_do_not_notice() {
-    let service = Service::start(&Settings { connections: 4, ..settings() });
+fn beyond_the_limit_connections_are_reset_and_others_do_not_notice(poller: Poller) {
+    let service = Service::start(poller, &Settings { connections: 4, ..settings() });
     let mut clients: Vec<Client> = (0..4).map(|_| service.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("in"));
     for _ in 0..3 {
@@ -230,12 +279,11 @@ fn beyond_the_limit_connections_are_reset_and_others_do_not_notice() {
     service.connect().ask("in again");
 }
 
-#[test]
-fn a_connection_that_waits_for_the_pool_is_served_when_others_have_sent() {
+fn a_connection_that_waits_for_the_pool_is_served_when_others_have_sent(poller: Poller) {
     const PIECES: usize = 60;
-    let service = Service::start(&Settings { send_entries: 64, send_chunks: 64, ..settings() });
+    let service = Service::start(poller, &Settings { send_entries: 64, send_chunks: 64, ..settings() });
     // Half of the pool is for queues that hold nothing: it takes many that hold an answer to empty that half too.
-    let mut greedy: Vec<Client> = (0..40).map(|_| service.connect_narrow()).collect();
+    let mut greedy: Vec<Client> = (0..60).map(|_| service.connect_narrow()).collect();
     greedy.iter_mut().for_each(|client| client.send(format!("stream {PIECES}\n")));
     service.wait_until("a short pool", |service| service.count("send_pool_exhausted") > 0);
     let exhausted = service.count("send_pool_exhausted");
@@ -247,9 +295,8 @@ fn a_connection_that_waits_for_the_pool_is_served_when_others_have_sent() {
     reading.join().unwrap();
 }
 
-#[test]
-fn a_peer_that_never_stops_does_not_starve_others() {
-    let service = Service::start(&settings());
+fn a_peer_that_never_stops_does_not_starve_others(poller: Poller) {
+    let service = Service::start(poller, &settings());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -271,9 +318,8 @@ fn a_peer_that_never_stops_does_not_starve_others() {
     });
 }
 
-#[test]
-fn a_peer_that_disappears_leaves_nothing() {
-    let service = Service::start(&settings());
+fn a_peer_that_disappears_leaves_nothing(poller: Poller) {
+    let service = Service::start(poller, &settings());
     let mut in_an_answer = service.connect_narrow();
     in_an_answer.send("stream 1000\n");
     service.wait_until("a full socket", |service| service.count("socket_full") > 0);
@@ -289,13 +335,12 @@ fn a_peer_that_disappears_leaves_nothing() {
     service.connect().ask("next");
 }
 
-#[test]
-fn thousands_of_connections_are_served() {
+fn thousands_of_connections_are_served(poller: Poller) {
     let limit = getrlimit(Resource::Nofile);
     let room = limit.maximum.unwrap_or(65_536) as usize / 4;
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
     let count = room.min(4000);
-    let service = Service::start(&Settings::for_connections(count));
+    let service = Service::start(poller, &Settings::for_connections(count));
     let mut clients: Vec<Client> = (0..count).map(|_| service.connect()).collect();
     for round in 0..3 {
         clients.iter_mut().for_each(|client| client.send(format!("echo round {round}\n")));
@@ -307,9 +352,8 @@ fn thousands_of_connections_are_served() {
     assert_eq!(service.count("closed_finished"), count as u64);
 }
 
-#[test]
-fn workers_share_a_port() {
-    let service = Service::start_workers(&settings(), 2, "127.0.0.1:0".parse().unwrap());
+fn workers_share_a_port(poller: Poller) {
+    let service = Service::start_workers(poller, &settings(), 2, "127.0.0.1:0".parse().unwrap());
     let mut clients: Vec<Client> = (0..40).map(|_| service.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("whoever"));
     service.wait_for("connections_accepted", 40);
@@ -317,17 +361,15 @@ fn workers_share_a_port() {
     assert!(each.clone().all(|accepted| accepted > 0), "{:?}", each.collect::<Vec<_>>());
 }
 
-#[test]
-fn ipv6_is_served() {
+fn ipv6_is_served(poller: Poller) {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         return skip("no IPv6 on the loopback interface");
     }
-    Service::start_workers(&settings(), 1, "[::1]:0".parse().unwrap()).connect().ask("six");
+    Service::start_workers(poller, &settings(), 1, "[::1]:0".parse().unwrap()).connect().ask("six");
 }
 
-#[test]
-fn draining_finishes_what_is_under_way_and_nothing_more() {
-    let mut service = Service::start(&settings());
+fn draining_finishes_what_is_under_way_and_nothing_more(poller: Poller) {
+    let mut service = Service::start(poller, &settings());
     let mut idle = service.connect();
     idle.ask("idle");
     let mut reading = service.connect_narrow();
@@ -353,9 +395,8 @@ fn draining_finishes_what_is_under_way_and_nothing_more() {
     assert_eq!(service.count("closed_finished"), 4);
 }
 
-#[test]
-fn draining_is_bounded() {
-    let mut service = Service::start(&settings());
+fn draining_is_bounded(poller: Poller) {
+    let mut service = Service::start(poller, &settings());
     let mut stuck = service.connect_narrow();
     stuck.send("stream 1000\n");
     service.wait_until("a full socket", |service| service.count("socket_full") > 0);
@@ -365,9 +406,8 @@ fn draining_is_bounded() {
     stuck.expect_reset();
 }
 
-#[test]
-fn a_second_order_cuts_the_drain_short() {
-    let mut service = Service::start(&settings());
+fn a_second_order_cuts_the_drain_short(poller: Poller) {
+    let mut service = Service::start(poller, &settings());
     let mut waiting = service.connect();
     waiting.send("later 100000000\n");
     let mut idle = service.connect();

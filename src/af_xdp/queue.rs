@@ -4,6 +4,7 @@
 //! the pool (`complete`). Nothing here allocates, and the kernel is called only where a ring asks for it. The queue
 //! never looks into a packet.
 
+use super::depth::Depth;
 use super::ring::{Consumer, Producer};
 use super::umem::Holder;
 use super::{Error, Frame, FramePool, KernelCounters, QueueCounters, QueueFrames, Umem, sys};
@@ -42,6 +43,7 @@ pub struct Queue {
     rings: Rings,
     umem: Arc<Umem>,
     traits: Traits,
+    depth: Depth,
     counters: QueueCounters,
     frames: QueueFrames,
     socket: OwnedFd,
@@ -50,7 +52,8 @@ pub struct Queue {
 impl Queue {
     pub(crate) fn new(id: u32, socket: OwnedFd, rings: Rings, umem: Arc<Umem>, traits: Traits) -> Queue {
         let (counters, frames) = (QueueCounters::default(), QueueFrames::default());
-        Queue { id, rings, umem, traits, counters, frames, socket }
+        let depth = Depth::new(rings.fill.size());
+        Queue { id, rings, umem, traits, depth, counters, frames, socket }
     }
 
     /// The receive queue's number on its interface.
@@ -68,8 +71,8 @@ impl Queue {
         self.traits.multi_buffer
     }
 
-    /// Appends about `max` received frames to `out`, tops up the fill ring from `pool`, and returns how many frames
-    /// were appended.
+    /// Appends about `max` received frames to `out`, tops up the fill ring from `pool` as deep as the bursts of late
+    /// need it, and returns how many frames were appended.
     ///
     /// A packet is not split over two calls: fewer than `max` come if the next packet would not fit or has not
     /// arrived whole, and more if a single packet has more frames. Give `out` room for `max` + 32 to spare it growing.
@@ -81,8 +84,9 @@ impl Queue {
         }
         if taken > 0 {
             self.rings.rx.release(taken);
+            self.depth.received(taken);
         }
-        self.refill(pool);
+        self.lend(self.depth.frames(), pool);
         if self.traits.busy_poll || (taken == 0 && self.traits.zero_copy && self.rings.fill.needs_wakeup()) {
             self.counters.rx_wakeups += 1;
             // What is wrong shows itself in `check` or at the next transmission.
@@ -93,7 +97,9 @@ impl Queue {
 
     /// How many descriptors to take so that no packet is split: the last one ends a packet.
     fn whole_packets(&mut self, max: u32) -> u32 {
-        let mut available = self.rings.rx.available(max).min(max);
+        let waiting = self.rings.rx.available(self.rings.rx.size());
+        self.depth.found(waiting);
+        let mut available = waiting.min(max);
         if available == 0 || self.ends_packet(available - 1) {
             return available;
         }
@@ -128,10 +134,15 @@ impl Queue {
         out.push(frame);
     }
 
-    /// Lends frames to the kernel until it has one for each slot of the fill ring (so the RX ring, which is no
-    /// smaller, never overflows), or the pool is empty.
-    pub(crate) fn refill(&mut self, pool: &mut FramePool) {
-        let wanted = self.rings.fill.size().saturating_sub(self.frames.receive as u32);
+    /// Tops the fill ring up to the brim: before a sleep, which a burst of any length may end.
+    pub fn refill(&mut self, pool: &mut FramePool) {
+        self.lend(self.rings.fill.size(), pool);
+    }
+
+    /// Lends frames to the kernel until it has `level` of them, or the pool is empty. It never has more than the fill
+    /// ring has slots, so the RX ring, which is no smaller, never overflows.
+    fn lend(&mut self, level: u32, pool: &mut FramePool) {
+        let wanted = level.saturating_sub(self.frames.receive as u32);
         if wanted < REFILL_BATCH.min(self.rings.fill.size() / 4) {
             return;
         }

@@ -59,7 +59,8 @@ fn open_queue(plan: &Plan, id: u32, umem: &Arc<Umem>, first: Option<&Queue>) -> 
     let traits = Traits {
         zero_copy: options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY),
         multi_buffer: plan.multi_buffer,
-        busy_poll: plan.busy_poll,
+        // In front of the kernel's stack there is no driver to poll.
+        busy_poll: plan.busy_poll && plan.mode != Mode::Generic,
     };
     Ok(Queue::new(id, socket, rings, umem.clone(), traits))
 }

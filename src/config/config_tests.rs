@@ -98,6 +98,7 @@ fn what_does_not_go_together_is_refused() {
         ("--xdp-mode zero-copy", "--xdp-mode zero-copy: means nothing without --interface"),
         ("--busy-poll", "--busy-poll: means nothing without --interface"),
         ("--interface s0 --transport epoll --busy-poll", "--busy-poll: means nothing with --transport epoll"),
+        ("--interface s0 --transport io-uring --busy-poll", "--busy-poll: means nothing with --transport io-uring"),
         (
             "--interface s0 --transport epoll --xdp-mode copy",
             "--xdp-mode copy: means nothing with --transport epoll",
@@ -130,6 +131,8 @@ fn what_goes_together_is_taken() {
         "--http 127.0.0.1:0 --admin 0",
         "--http 127.0.0.2:80 --admin 127.0.0.1:80",
         "--interface s0 --transport epoll",
+        "--interface s0 --transport io-uring",
+        "--transport io-uring",
         "--transport epoll",
         "--xdp-mode auto --transport auto",
         "--busy-poll=false",

@@ -73,7 +73,7 @@ fn errors_name_file_line_key_value_and_bound() {
         ("connections = 99999999999999999999999999999999999999999999", "the number is too large"),
         ("busy-poll = \"yes\"", "busy-poll = yes: it is one of true, false"),
         ("busy-poll = 1", "busy-poll = 1: it is one of true, false"),
-        ("transport = \"dpdk\"", "transport = dpdk: it is one of auto, xdp, epoll"),
+        ("transport = \"dpdk\"", "transport = dpdk: it is one of auto, xdp, io-uring, epoll"),
         ("address = [\"198.18.0.1\", \"here\"]", "address = here: not an IP address"),
         ("address = [[\"198.18.0.1\"]]", "address: array is not a value of this key"),
         ("address = [\n\"198.18.0.1\",\n5]", "simoom.toml:1: address = 5: not an IP address"),

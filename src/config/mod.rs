@@ -143,6 +143,7 @@ impl Serve {
         let (without, remedy) = match (&self.interface, self.transport) {
             (None, _) => ("without --interface", "name the network interface"),
             (Some(_), Transport::Epoll) => ("with --transport epoll", "leave one of the two out"),
+            (Some(_), Transport::IoUring) => ("with --transport io-uring", "leave one of the two out"),
             (Some(_), _) => return Ok(()),
         };
         let refuse = |flag: &str| Err(Error::usage(format!("{flag}: means nothing {without}; {remedy}")));

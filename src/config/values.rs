@@ -20,11 +20,14 @@ const INTERFACE_NAME_MAX_BYTES: usize = 15;
 /// Which way the bytes come in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
-    /// AF_XDP where an interface is named and it works, else kernel sockets
+    /// AF_XDP where an interface is named and it works, else kernel sockets: over io_uring where that may be used, else
+    /// over epoll
     #[default]
     Auto,
     /// AF_XDP, or fail saying why not
     Xdp,
+    /// Kernel sockets over io_uring, or fail saying why not
+    IoUring,
     /// Kernel sockets over epoll
     Epoll,
 }

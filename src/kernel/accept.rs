@@ -1,11 +1,10 @@
-//! New connections: in comes a listener that is ready, out go open connections, or resets when the table is full.
-//! Never spins on a connection that cannot be accepted.
+//! New connections: in comes a listener that is ready or a socket that was accepted, out go open connections, or
+//! resets when the table is full. Never spins on a connection that cannot be accepted.
 
-use super::epoll::Server;
+use super::server::{Driver, Server};
 use super::session::Session;
-use super::visit::Socket;
+use super::socket::Socket;
 use crate::hosted::Hosted;
-use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use simoom_stack::{Closed, Opened};
@@ -18,20 +17,33 @@ const ACCEPTS: usize = 64;
 /// How long accepting pauses when descriptors or kernel memory ran out.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-impl<A: Hosted> Server<A> {
+impl<A: Hosted, D: Driver> Server<A, D> {
+    /// Accepts those who wait at a listener.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<()> {
         for _ in 0..ACCEPTS {
-            // Draining closes the listeners, perhaps between two events of one batch.
             let Some(listener) = self.listeners.get(number) else { return Ok(()) };
-            let local_port = listener.address().port();
-            match listener.accept() {
-                Ok(socket) => self.open(socket, local_port),
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return self.pause_accepting(),
-                Err(error @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK)) => return Err(error.into()),
-                // accept(2): errors of the new connection itself, and of its network.
-                Err(_) => self.host.counters.accept_errors += 1,
+            let accepted = listener.accept();
+            if let Err(Errno::AGAIN) = accepted {
+                return Ok(());
             }
+            self.accepted(number, accepted)?;
+            if self.accept_again_ms.is_some() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens an accepted connection, or sees to why there is none.
+    pub(super) fn accepted(&mut self, number: usize, socket: Result<OwnedFd, Errno>) -> io::Result<()> {
+        let Some(listener) = self.listeners.get(number) else { return Ok(()) };
+        let local_port = listener.address().port();
+        match socket {
+            Ok(socket) => self.open(socket, local_port),
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return self.pause_accepting(),
+            Err(error @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK)) => return Err(error.into()),
+            // accept(2): errors of the new connection itself, and of its network.
+            Err(_) => self.host.counters.accept_errors += 1,
         }
         Ok(())
     }
@@ -45,10 +57,10 @@ impl<A: Hosted> Server<A> {
         let Some(session) = self.table.get_mut(key) else { return };
         self.host.counters.connections_accepted += 1;
         self.host.opened(session, Opened { local_port, active: false, token: 0 });
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        match epoll::add(&self.epoll, &session.io.fd, epoll::EventData::new_u64(key.to_bits()), flags) {
-            Ok(()) => self.visit(key),
-            Err(_) => self.end(key, Closed::Aborted),
+        if self.driver.watch(key, &mut session.io) {
+            self.visit(key);
+        } else {
+            self.end(key, Closed::Aborted);
         }
     }
 
@@ -56,20 +68,13 @@ impl<A: Hosted> Server<A> {
     fn pause_accepting(&mut self) -> io::Result<()> {
         self.host.counters.accept_pauses += 1;
         self.accept_again_ms = Some(self.host.now_ms + ACCEPT_PAUSE_MS);
-        self.watch_listeners(epoll::EventFlags::empty())
+        self.driver.watch_listeners(&self.listeners, false)
     }
 
     pub(super) fn resume_accepting(&mut self) -> io::Result<()> {
         if self.accept_again_ms.is_some_and(|at_ms| at_ms <= self.host.now_ms) {
             self.accept_again_ms = None;
-            self.watch_listeners(epoll::EventFlags::IN)?;
-        }
-        Ok(())
-    }
-
-    fn watch_listeners(&self, flags: epoll::EventFlags) -> io::Result<()> {
-        for (number, listener) in self.listeners.iter().enumerate() {
-            epoll::modify(&self.epoll, listener, epoll::EventData::new_u64(number as u64), flags)?;
+            self.driver.watch_listeners(&self.listeners, true)?;
         }
         Ok(())
     }

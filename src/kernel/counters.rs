@@ -25,11 +25,11 @@ simoom_stack::counters! {
         bytes_received,
         /// Bytes of answers that the kernel took.
         bytes_sent,
-        /// Calls of epoll_wait(2).
+        /// Calls of epoll_wait(2), or io_uring_enter(2).
         wait_calls,
-        /// Calls of recv(2).
+        /// Calls of recv(2), and buffers that io_uring filled.
         read_calls,
-        /// Calls of send(2) and sendmsg(2).
+        /// Calls of send(2) and sendmsg(2), and sends submitted to io_uring.
         write_calls,
         /// The socket could not take a whole answer at once.
         socket_full,
@@ -41,6 +41,8 @@ simoom_stack::counters! {
         send_pool_exhausted,
         /// Input was left in the kernel because every buffer for it was taken.
         input_pool_exhausted,
+        /// io_uring found no free buffer to receive into: the input was read without one.
+        receive_buffers_exhausted,
         /// A connection used up its share of one turn and stood in line behind the others.
         turns_used_up,
         /// Connections still open at the end of the time given to drain, and cut off.

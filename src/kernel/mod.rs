@@ -1,16 +1,17 @@
 //! The kernel transport: the applications of the user-space stack, served over kernel sockets.
 //!
 //! It serves where AF_XDP is not to be had, and beside it for clients that do not come through the claimed
-//! interface. One [`Server`] a worker thread, nothing shared between them: each binds its own `SO_REUSEPORT`
+//! interface. One `Server` a worker thread, nothing shared between them: each binds its own `SO_REUSEPORT`
 //! socket to each address ([`listener`]) and the kernel spreads the connections.
 //!
-//! The way of a request: `epoll` waits for a batch of events and finds each one's connection in the `table`;
-//! `visit` reads the socket and hands the bytes, where they were read, to the application through `session`, which
-//! acts on what the application asks for; what was not consumed is kept in the stack's [`keep`]; the answers, ranges
-//! of shared bytes, go to the socket in one call. Deadlines of any number of connections lie in the stack's
-//! [`timer`](simoom_stack::timer), and connections that must wait for their turn stand in a line of `turns`. The
-//! loop's other duties are `accept` and `drain`. `table`, `session`, `turns` and [`listener`] know nothing of
-//! readiness: they serve a completion-based transport as they are.
+//! The way of a request: a `server`'s driver, `epoll` or `uring`, waits for a batch of events and finds each one's
+//! connection in the `table`; the bytes, where they were read, go to the application through `session`, which acts on
+//! what the application asks for; what was not consumed is kept in the stack's [`keep`]; the answers, ranges of shared
+//! bytes, go to the socket in one call. Over epoll reading and writing is the work of `visit`; io_uring reads and
+//! writes for itself and leaves to `visit` what cannot go its way. Deadlines of any number of connections lie in the
+//! stack's [`timer`](simoom_stack::timer), and connections that must wait for their turn stand in a line of `turns`.
+//! The loop's other duties are `accept` and `drain`. `table`, `session`, `turns` and [`listener`] know nothing of
+//! readiness or completions.
 //!
 //! What happens when something runs out:
 //!
@@ -20,32 +21,84 @@
 //! | file descriptors | accepting pauses for 100 ms; clients wait in the backlog | `accept_pauses` |
 //! | ranges or chunks for answers | the application is asked to stop, the socket is not read, and it resumes when others have sent | `send_pool_exhausted` |
 //! | buffers for kept input | the bytes stay in the kernel's socket buffer: read with `MSG_PEEK`, removed as far as they are consumed, so whole requests are still answered | `input_pool_exhausted` |
+//! | io_uring's receive buffers | the bytes stay in the kernel's socket buffer and are read from there, as over epoll | `receive_buffers_exhausted` |
 //! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
 //!
-//! All memory is fixed when a [`Server`] is made: see [`Settings::memory_bytes`].
+//! All memory is fixed when a `Server` is made: see [`Settings::memory_bytes`].
 
 mod accept;
 mod counters;
 mod drain;
 mod epoll;
 pub mod listener;
+mod server;
 mod session;
+mod socket;
+mod sys;
 mod table;
 mod turns;
+mod uring;
 mod visit;
 
 pub use counters::Counters;
-pub use epoll::Server;
 pub use listener::Listener;
 
+use crate::control::Mailbox;
+use crate::hosted::Hosted;
+use crate::metrics::Sheet;
+use epoll::Epoll;
+use server::Server;
 use simoom_stack::Application;
 use simoom_stack::keep;
 use simoom_stack::send::{Pool, QUEUE_ENTRIES};
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
+use uring::Uring;
 
 /// Bytes of input that are kept for one connection: what a large buffer holds, and where input is overfull.
 pub const INPUT_BYTES: usize = keep::OVERFULL_BYTES;
+
+/// How a worker learns from the kernel what happens at its sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poller {
+    /// It asks which are ready, and reads and writes them itself.
+    Epoll,
+    /// The kernel reads and writes for it.
+    IoUring,
+}
+
+impl fmt::Display for Poller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Poller::Epoll => "epoll",
+            Poller::IoUring => "io_uring",
+        })
+    }
+}
+
+/// Whether io_uring can be used here, or what stands in the way, with its remedy. A ring is made to find out, and
+/// thrown away.
+pub fn io_uring() -> Result<(), String> {
+    uring::ability::ability()
+}
+
+/// Serves on the calling thread, as one worker, until an order to drain has been carried out, or the kernel refuses
+/// what a server cannot do without. Takes all the memory it will ever use first.
+pub fn run<A: Hosted>(
+    poller: Poller,
+    settings: &Settings,
+    listeners: Vec<Listener>,
+    app: A,
+    mailbox: Mailbox,
+    sheet: Arc<Sheet>,
+) -> io::Result<()> {
+    match poller {
+        Poller::Epoll => Server::<A, Epoll>::new(settings, listeners, app, mailbox, sheet)?.run(),
+        Poller::IoUring => Server::<A, Uring>::new(settings, listeners, app, mailbox, sheet)?.run(),
+    }
+}
 
 /// The bounds of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +113,8 @@ pub struct Settings {
     pub small_inputs: usize,
     /// Buffers of 16 KiB for the same: at least 1.
     pub large_inputs: usize,
+    /// Buffers of 2 KiB that io_uring receives into, over all connections: 1 to 32768. epoll takes none.
+    pub receive_buffers: usize,
     /// A peer that takes none of its answer for this long is reset.
     pub send_timeout: Duration,
     /// After the last answer and the FIN, a peer that does not close is waited for at most this long.
@@ -77,6 +132,7 @@ impl Settings {
             send_chunks: connections + per_worker,
             small_inputs: connections / 4 + 64,
             large_inputs: connections / 32 + 64,
+            receive_buffers: connections.clamp(64, 1024),
             send_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(5),
         }
@@ -84,8 +140,12 @@ impl Settings {
 
     /// Bytes of memory that a worker of application `A` takes with these settings, whatever its clients do; the
     /// kernel's socket buffers are not among them.
-    pub fn memory_bytes<A: Application>(&self) -> usize {
-        epoll::memory_bytes::<A>(self.connections)
+    pub fn memory_bytes<A: Application>(&self, poller: Poller) -> usize {
+        let driven = match poller {
+            Poller::Epoll => server::memory_bytes::<A, Epoll>(self),
+            Poller::IoUring => server::memory_bytes::<A, Uring>(self),
+        };
+        driven
             + Pool::<A::Blob>::memory_bytes(self.send_entries, self.send_chunks)
             + keep::Pool::memory_bytes_with(self.small_inputs, self.large_inputs, INPUT_BYTES)
     }
@@ -101,7 +161,9 @@ impl Settings {
             ("small_inputs", self.small_inputs, 0),
             ("large_inputs", self.large_inputs, 1),
         ];
-        for (name, value, least) in bounds {
+        let bounds = bounds.map(|(name, value, least)| (name, value, least, most));
+        let receive = ("receive_buffers", self.receive_buffers, 1, sys::BUFFERS_MAX);
+        for (name, value, least, most) in bounds.into_iter().chain([receive]) {
             if !(least..=most).contains(&value) {
                 let message = format!("kernel transport: {name} is {value}; it must be {least} to {most}");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));

@@ -1,8 +1,11 @@
 //! The connections of one worker: a slab of fixed size. In comes a value, out goes the key by which events name
 //! it; a key outlives its connection and then finds nothing. Never grows.
 
+/// The last generation before they begin anew with 1.
+const LAST_GENERATION: u32 = (1 << 28) - 1;
+
 /// Names one connection for as long as it lives. The generation is never 0, which leaves the keys below 2³² to the
-/// event loop's own descriptors.
+/// event loop's own descriptors, and never above [`LAST_GENERATION`], which leaves it the highest four bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) index: u32,
@@ -60,6 +63,11 @@ impl<T> Table<T> {
         Ok(Key { index, generation: slot.generation })
     }
 
+    pub(super) fn get(&self, key: Key) -> Option<&T> {
+        let slot = self.slots.get(key.index as usize)?;
+        if slot.generation == key.generation { slot.value.as_ref() } else { None }
+    }
+
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation == key.generation { slot.value.as_mut() } else { None }
@@ -75,7 +83,7 @@ impl<T> Table<T> {
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
         let value = slot.value.take()?;
-        slot.generation = slot.generation.checked_add(1).unwrap_or(1);
+        slot.generation = slot.generation % LAST_GENERATION + 1;
         self.free.push(key.index);
         Some(value)
     }
@@ -113,8 +121,9 @@ mod tests {
         let key = table.insert(()).unwrap();
         assert_eq!(Key::from_bits(key.to_bits()), key);
         assert!(key.to_bits() >= 1 << 32);
-        table.slots[2].generation = u32::MAX;
+        table.slots[2].generation = LAST_GENERATION;
         let (_, last) = (table.insert(()).unwrap(), table.insert(()).unwrap());
+        assert!(last.to_bits() < 1 << 60);
         table.remove(last);
         assert!(table.insert(()).unwrap().to_bits() >= 1 << 32);
     }

@@ -1,17 +1,19 @@
 //! What is done for one connection when its socket may be readable or writable, or its deadline has passed.
 //!
-//! In comes a session with what epoll said of its socket; bytes go from the socket to the application and from the
-//! queue to the socket; out goes what to wait for next. Sockets are registered edge-triggered: one registration
-//! for the life of a connection and no call to change it, for the price of remembering here what is still to be
-//! read or may be written. A read that comes back short has emptied the socket, so there is no second one to
-//! learn that there is nothing; what arrives later is a new edge. The last edge, the peer's FIN, is flagged by
-//! EPOLLRDHUP: from then on reads go on until they return 0.
+//! In comes a session with what the kernel said of its socket; bytes go from the socket to the application and from
+//! the queue to the socket; out goes what to wait for next. Sockets are watched for edges: no call to change what is
+//! watched, for the price of remembering in [`Socket`] what is still to be read or may be written. A read that comes
+//! back short has emptied the socket, so there is no second one to learn that there is nothing; what arrives later is
+//! a new edge. The last edge, the peer's FIN, is told apart (EPOLLRDHUP): from then on reads go on until they return
+//! 0. io_uring's own way to receive and send spares most visits; what it has taken from the kernel and could not
+//! deliver is read here like the rest, and first.
 //!
 //! While answers wait for the socket, or the application for room, nothing is read: that is how a peer that sends
 //! without reading is slowed down. A visit is bounded; who has more to do stands in line.
 
 use super::INPUT_BYTES;
 use super::session::{Host, Phase, Session};
+use super::socket::{Part, Socket};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue};
@@ -22,62 +24,7 @@ use std::os::fd::OwnedFd;
 /// Reads, or calls of `resumed`, in one visit: 128 KiB of input at most.
 const STEPS: usize = 8;
 /// Answers of several ranges are copied together up to this length: one short range is cheaper for the kernel.
-const GATHER_BYTES: usize = 2048;
-
-/// A socket and what is known of its readiness.
-#[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) fd: OwnedFd,
-    /// There may be something to read.
-    pub(super) readable: bool,
-    /// The last write was taken whole.
-    pub(super) writable: bool,
-    /// EPOLLOUT is registered: it is from the first time that the socket is full.
-    pub(super) polls_out: bool,
-    /// The peer's FIN has arrived, but not everything before it may have been read.
-    pub(super) peer_done: bool,
-    /// Everything up to the FIN has been read.
-    pub(super) eof: bool,
-    /// Input that was offered lies in the kernel, because there was no buffer to keep it in.
-    pub(super) held_back: bool,
-}
-
-impl Socket {
-    pub(super) fn new(fd: OwnedFd) -> Socket {
-        Socket {
-            fd,
-            readable: false,
-            writable: true,
-            polls_out: false,
-            peer_done: false,
-            eof: false,
-            held_back: false,
-        }
-    }
-
-    /// Reads into `buf`; 0 if there is nothing (any more).
-    fn recv(&mut self, buf: &mut [u8], flags: RecvFlags) -> Result<usize, Closed> {
-        let asked = buf.len();
-        match rustix::net::recv(&self.fd, buf, flags) {
-            Ok((_, 0)) => {
-                self.eof = true;
-                self.readable = false;
-                Ok(0)
-            }
-            Ok((_, n)) => {
-                self.readable = n == asked || self.peer_done;
-                Ok(n)
-            }
-            Err(Errno::AGAIN) => {
-                self.readable = false;
-                Ok(0)
-            }
-            Err(Errno::INTR) => Ok(0),
-            Err(Errno::TIMEDOUT) => Err(Closed::TimedOut),
-            Err(_) => Err(Closed::ResetByPeer),
-        }
-    }
-}
+pub(super) const GATHER_BYTES: usize = 2048;
 
 /// What a connection waits for after a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +41,21 @@ pub(super) enum Next {
     Over(Closed),
 }
 
-/// Does all there is to do for `session`, up to the bound of one visit. `scratch` is [`INPUT_BYTES`] long.
-pub(super) fn visit<A: Application>(
+/// What a visit works with besides the session.
+pub(super) struct Tools<'a, P: Part> {
+    /// [`INPUT_BYTES`] to read into.
+    pub(super) scratch: &'a mut [u8],
+    pub(super) shared: &'a mut P::Shared,
+}
+
+/// Does all there is to do for `session`, up to the bound of one visit.
+pub(super) fn visit<A: Application, P: Part>(
     host: &mut Host<A>,
-    session: &mut Session<A, Socket>,
-    scratch: &mut [u8],
+    session: &mut Session<A, Socket<P>>,
+    tools: &mut Tools<'_, P>,
 ) -> Next {
     for _ in 0..STEPS {
-        match step(host, session, scratch) {
+        match step(host, session, tools) {
             Ok(None) => {}
             Ok(Some(next)) => return next,
             Err(how) => return Next::Over(how),
@@ -112,13 +66,13 @@ pub(super) fn visit<A: Application>(
 }
 
 /// One step; `None` if there may be another.
-fn step<A: Application>(
+fn step<A: Application, P: Part>(
     host: &mut Host<A>,
-    session: &mut Session<A, Socket>,
-    scratch: &mut [u8],
+    session: &mut Session<A, Socket<P>>,
+    tools: &mut Tools<'_, P>,
 ) -> Result<Option<Next>, Closed> {
     if session.phase != Phase::Aborted && session.io.writable && !session.queue.is_empty() {
-        write(host, session, scratch)?;
+        write(host, session, tools)?;
     }
     match session.phase {
         Phase::Aborted => Err(Closed::Aborted),
@@ -127,7 +81,7 @@ fn step<A: Application>(
         Phase::Open if session.io.eof => Err(Closed::Finished),
         Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Buffer)),
         Phase::Open if !session.io.readable => Ok(Some(Next::Event)),
-        Phase::Open => read(host, session, scratch).map(|()| None),
+        Phase::Open => read(host, session, tools).map(|()| None),
         Phase::Closing if session.io.eof => Err(Closed::Finished),
         Phase::Closing => {
             // After the peer's FIN only what it sent before is still to be read; closing sends ours then.
@@ -137,19 +91,19 @@ fn step<A: Application>(
             host.linger(session);
             Ok(None)
         }
-        Phase::Lingering => discard(host, session, scratch),
+        Phase::Lingering => discard(host, session, tools),
     }
 }
 
 /// Writes what is queued, in one call, and gives back what the socket took.
-pub(super) fn write<A: Application>(
+pub(super) fn write<A: Application, P: Part>(
     host: &mut Host<A>,
-    session: &mut Session<A, Socket>,
-    scratch: &mut [u8],
+    session: &mut Session<A, Socket<P>>,
+    tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
     let queued = session.queue.len();
     host.counters.write_calls += 1;
-    let sent = match send(&session.io.fd, &session.queue, &host.pool, scratch) {
+    let sent = match send(&session.io.fd, &session.queue, &host.pool, tools.scratch) {
         Ok(sent) => sent,
         Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
         Err(Errno::INTR) => return Ok(()),
@@ -164,7 +118,7 @@ pub(super) fn write<A: Application>(
 
 /// Hands the whole queue to the kernel: it has no more ranges than one call takes.
 fn send<B: Blob>(fd: &OwnedFd, queue: &Queue, pool: &Pool<B>, scratch: &mut [u8]) -> Result<usize, Errno> {
-    let flags = SendFlags::NOSIGNAL;
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let mut slices = queue.slices(pool);
     let Some(first) = slices.next() else { return Ok(0) };
     if first.len() as u64 == queue.len() {
@@ -189,7 +143,7 @@ fn send<B: Blob>(fd: &OwnedFd, queue: &Queue, pool: &Pool<B>, scratch: &mut [u8]
 }
 
 /// Calls `resumed` if there is room, and says what to wait for if there is none.
-fn resume<A: Application>(host: &mut Host<A>, session: &mut Session<A, Socket>) -> Option<Next> {
+fn resume<A: Application, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
     if host.has_room(session) {
         host.resumed(session);
         return None;
@@ -202,15 +156,15 @@ fn resume<A: Application>(host: &mut Host<A>, session: &mut Session<A, Socket>) 
 }
 
 /// Reads once and offers what came, with what was kept before it.
-fn read<A: Application>(
+fn read<A: Application, P: Part>(
     host: &mut Host<A>,
-    session: &mut Session<A, Socket>,
-    scratch: &mut [u8],
+    session: &mut Session<A, Socket<P>>,
+    tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
     host.counters.read_calls += 1;
     let spare = session.kept.spare(&mut host.inputs);
     if !spare.is_empty() {
-        let n = session.io.recv(spare, RecvFlags::empty())?;
+        let n = session.io.recv(tools.shared, spare, RecvFlags::empty())?;
         if n > 0 {
             host.counters.bytes_received += n as u64;
             session.io.held_back = false;
@@ -222,14 +176,14 @@ fn read<A: Application>(
     // Read no more than can be kept if none of it is consumed.
     let room = if session.kept.is_empty() { host.inputs.largest_free() } else { 0 };
     if room == 0 {
-        return peek(host, session, scratch);
+        return peek(host, session, tools);
     }
-    let n = session.io.recv(&mut scratch[..room], RecvFlags::empty())?;
+    let n = session.io.recv(tools.shared, &mut tools.scratch[..room], RecvFlags::empty())?;
     if n > 0 {
         host.counters.bytes_received += n as u64;
         session.io.held_back = false;
-        let consumed = host.offer(session, &scratch[..n]);
-        host.keep(session, &scratch[consumed..n]);
+        let consumed = host.offer(session, &tools.scratch[..n]);
+        host.keep(session, &tools.scratch[consumed..n]);
     }
     Ok(())
 }
@@ -239,23 +193,23 @@ fn read<A: Application>(
 ///
 /// What is left there must not stay for ever: a few bytes can pin a buffer that fills the receive window, and then
 /// nothing follows that would complete the request. So the connection also waits for a buffer.
-fn peek<A: Application>(
+fn peek<A: Application, P: Part>(
     host: &mut Host<A>,
-    session: &mut Session<A, Socket>,
-    scratch: &mut [u8],
+    session: &mut Session<A, Socket<P>>,
+    tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
     let kept = session.kept.len();
-    scratch[..kept].copy_from_slice(session.kept.bytes(&host.inputs));
-    let n = session.io.recv(&mut scratch[kept..INPUT_BYTES], RecvFlags::PEEK)?;
+    tools.scratch[..kept].copy_from_slice(session.kept.bytes(&host.inputs));
+    let n = session.io.recv(tools.shared, &mut tools.scratch[kept..INPUT_BYTES], RecvFlags::PEEK)?;
     if n == 0 {
         return Ok(());
     }
     host.counters.input_pool_exhausted += 1;
-    let consumed = host.offer(session, &scratch[..kept + n]);
+    let consumed = host.offer(session, &tools.scratch[..kept + n]);
     let from_kernel = consumed.saturating_sub(kept);
     host.consume(session, consumed.min(kept));
     if from_kernel > 0 {
-        take(host, session, &mut scratch[..from_kernel])?;
+        take(host, session, from_kernel, tools)?;
     }
     session.io.held_back = from_kernel < n;
     if !session.io.held_back {
@@ -269,26 +223,26 @@ fn peek<A: Application>(
 }
 
 /// Removes from the kernel the input that was read there. It is there: it was just seen.
-fn take<A: Application>(
+fn take<A: Application, P: Part>(
     host: &mut Host<A>,
-    session: &mut Session<A, Socket>,
-    seen: &mut [u8],
+    session: &mut Session<A, Socket<P>>,
+    seen: usize,
+    tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
     let readable = session.io.readable;
     host.counters.read_calls += 1;
-    host.counters.bytes_received += seen.len() as u64;
-    let asked = seen.len();
-    let taken = session.io.recv(seen, RecvFlags::TRUNC)?;
+    host.counters.bytes_received += seen as u64;
+    let taken = session.io.recv(tools.shared, &mut tools.scratch[..seen], RecvFlags::TRUNC)?;
     session.io.readable = readable;
     // Anything else would offer bytes twice.
-    if taken == asked { Ok(()) } else { Err(Closed::Aborted) }
+    if taken == seen { Ok(()) } else { Err(Closed::Aborted) }
 }
 
 /// Reads on until the peer has closed, and drops what comes.
-fn discard<A: Application>(
+fn discard<A: Application, P: Part>(
     host: &mut Host<A>,
-    session: &mut Session<A, Socket>,
-    scratch: &mut [u8],
+    session: &mut Session<A, Socket<P>>,
+    tools: &mut Tools<'_, P>,
 ) -> Result<Option<Next>, Closed> {
     if session.io.eof {
         return Err(Closed::Finished);
@@ -297,6 +251,6 @@ fn discard<A: Application>(
         return Ok(Some(Next::Event));
     }
     host.counters.read_calls += 1;
-    host.counters.bytes_received += session.io.recv(scratch, RecvFlags::TRUNC)? as u64;
+    host.counters.bytes_received += session.io.recv(tools.shared, tools.scratch, RecvFlags::TRUNC)? as u64;
     Ok(None)
 }

@@ -1,5 +1,8 @@
 //! The course of a run: open, warm up, measure, end. In come the time and how far the connections are; out goes
 //! whether requests may be sent and whether answers count. Knows nothing of how anything is sent.
+//!
+//! In the closed loop an answer counts that comes while measuring. In the open loop a request counts that was due while
+//! measuring, and when that is over its answer is waited for: those that take longest must not be left out.
 
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ pub(crate) struct Extent {
 pub(crate) struct Progress {
     /// The first answer is there and was good, and each connection was opened or found that it cannot be.
     pub(crate) ready: bool,
+    /// Whether all was sent that must be before the run begins; `None` if nothing must.
+    pub(crate) prepared: Option<bool>,
     /// Requests, or batches of them, that wait for an answer.
     pub(crate) in_flight: u32,
 }
@@ -27,7 +32,10 @@ pub(crate) struct Progress {
 enum Phase {
     /// Connections are opened, and send one request each, for servers close those that never do.
     Opening,
-    /// All are open.
+    /// All are open. What must be sent first is,
+    Preparing,
+    /// and answered.
+    Settling,
     WarmUp {
         until_us: u64,
     },
@@ -35,6 +43,11 @@ enum Phase {
     Emptying,
     Measuring {
         from_us: u64,
+    },
+    /// Of an open loop, nothing more is sent, and what is under way is answered.
+    Trailing {
+        from_us: u64,
+        took_us: u64,
     },
     Over {
         took_us: u64,
@@ -45,21 +58,27 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Course {
     extent: Extent,
+    /// Requests have times of their own.
+    open_loop: bool,
     phase: Phase,
     /// Requests that may still be sent.
     budget: u64,
 }
 
 impl Course {
-    pub(crate) fn new(extent: Extent) -> Course {
-        Course { extent, phase: Phase::Opening, budget: u64::MAX }
+    pub(crate) fn new(extent: Extent, open_loop: bool) -> Course {
+        Course { extent, open_loop, phase: Phase::Opening, budget: u64::MAX }
     }
 
-    /// Goes on to the next phase when it is time.
-    pub(crate) fn step(&mut self, now_us: u64, progress: Progress) {
+    /// Goes on to the next phase when it is time. Says whether requests begin to be sent at the pace of the run.
+    pub(crate) fn step(&mut self, now_us: u64, progress: Progress) -> bool {
         match self.phase {
-            Phase::Opening if progress.ready => {
+            Phase::Opening if progress.ready && progress.prepared.is_some() => self.phase = Phase::Preparing,
+            Phase::Preparing if progress.prepared == Some(true) => self.phase = Phase::Settling,
+            Phase::Settling if progress.in_flight > 0 => {}
+            Phase::Settling | Phase::Opening if progress.ready => {
                 self.phase = Phase::WarmUp { until_us: now_us + micros(self.extent.warm_up) };
+                return true;
             }
             Phase::WarmUp { until_us } if now_us >= until_us => match self.extent.requests {
                 Some(_) => self.phase = Phase::Emptying,
@@ -68,23 +87,28 @@ impl Course {
             Phase::Emptying if progress.in_flight == 0 => {
                 self.budget = self.extent.requests.unwrap_or(u64::MAX);
                 self.phase = Phase::Measuring { from_us: now_us };
+                return true;
             }
             Phase::Measuring { from_us } => {
                 let took_us = now_us - from_us;
                 let late = self.extent.duration.is_some_and(|duration| took_us >= micros(duration));
-                if late || (self.budget == 0 && progress.in_flight == 0) {
+                if late && self.open_loop {
+                    self.phase = Phase::Trailing { from_us, took_us };
+                } else if late || (self.budget == 0 && progress.in_flight == 0) {
                     self.phase = Phase::Over { took_us };
                 }
             }
+            Phase::Trailing { took_us, .. } if progress.in_flight == 0 => self.phase = Phase::Over { took_us },
             _ => {}
         }
+        false
     }
 
     /// Ends the run now: it was interrupted, or there is no sense in going on.
     pub(crate) fn end(&mut self, now_us: u64) {
         self.phase = match self.phase {
             Phase::Measuring { from_us } => Phase::Over { took_us: now_us - from_us },
-            over @ Phase::Over { .. } => over,
+            Phase::Trailing { took_us, .. } | Phase::Over { took_us } => Phase::Over { took_us },
             _ => Phase::Over { took_us: 0 },
         };
     }
@@ -105,12 +129,20 @@ impl Course {
     /// Whether requests may be sent.
     #[inline]
     pub(crate) fn sends(&self) -> bool {
-        !matches!(self.phase, Phase::Emptying | Phase::Over { .. }) && self.budget > 0
+        let sends =
+            !matches!(self.phase, Phase::Settling | Phase::Emptying | Phase::Trailing { .. } | Phase::Over { .. });
+        sends && self.budget > 0
     }
 
     /// Whether connections may still be opened for later requests.
     pub(crate) fn opens(&self) -> bool {
-        !self.is_over() && self.budget > 0
+        !matches!(self.phase, Phase::Trailing { .. } | Phase::Over { .. }) && self.budget > 0
+    }
+
+    /// Whether requests are sent at the pace of the run, and not as connections are opened.
+    #[inline]
+    pub(crate) fn is_paced(&self) -> bool {
+        matches!(self.phase, Phase::WarmUp { .. } | Phase::Measuring { .. })
     }
 
     /// Whether connections are still opened for the first time.
@@ -119,10 +151,20 @@ impl Course {
         self.phase == Phase::Opening
     }
 
-    /// Whether answers count.
+    /// Whether it is being measured.
     #[inline]
     pub(crate) fn measures(&self) -> bool {
         matches!(self.phase, Phase::Measuring { .. })
+    }
+
+    /// Whether what is sent now counts, or what comes now in answer to a request that was due at `due_us`.
+    #[inline]
+    pub(crate) fn counts(&self, due_us: u64) -> bool {
+        match self.phase {
+            Phase::Measuring { from_us } => !self.open_loop || due_us >= from_us,
+            Phase::Trailing { from_us, .. } => due_us >= from_us,
+            _ => false,
+        }
     }
 
     /// Whether the run is over.
@@ -135,7 +177,7 @@ impl Course {
     pub(crate) fn measured(&self, now_us: u64) -> Duration {
         Duration::from_micros(match self.phase {
             Phase::Measuring { from_us } => now_us - from_us,
-            Phase::Over { took_us } => took_us,
+            Phase::Trailing { took_us, .. } | Phase::Over { took_us } => took_us,
             _ => 0,
         })
     }
@@ -144,8 +186,10 @@ impl Course {
     pub(crate) fn name(&self) -> &'static str {
         match self.phase {
             Phase::Opening => "opening",
+            Phase::Preparing | Phase::Settling => "preparing",
             Phase::WarmUp { .. } | Phase::Emptying => "warming up",
             Phase::Measuring { .. } => "measuring",
+            Phase::Trailing { .. } => "awaiting the last answers",
             Phase::Over { .. } => "over",
         }
     }
@@ -159,20 +203,20 @@ fn micros(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const BUSY: Progress = Progress { ready: true, in_flight: 3 };
-    const EMPTY: Progress = Progress { ready: true, in_flight: 0 };
+    const BUSY: Progress = Progress { ready: true, prepared: None, in_flight: 3 };
+    const EMPTY: Progress = Progress { in_flight: 0, ..BUSY };
 
     #[test]
     fn a_timed_run_opens_warms_up_measures_and_ends() {
         let (duration, warm_up) = (Some(Duration::from_micros(100)), Duration::from_micros(10));
-        let mut course = Course::new(Extent { duration, requests: None, warm_up });
-        course.step(5, Progress { ready: false, in_flight: 1 });
+        let mut course = Course::new(Extent { duration, requests: None, warm_up }, false);
+        course.step(5, Progress { ready: false, ..BUSY });
         assert!(course.sends() && !course.measures() && course.name() == "opening");
-        course.step(7, BUSY);
+        assert!(course.step(7, BUSY), "the pace begins");
         course.step(16, BUSY);
         assert!(!course.measures() && course.sends());
-        course.step(17, BUSY);
-        assert!(course.measures() && course.take(8) == 8);
+        assert!(!course.step(17, BUSY), "the pace goes on as it was");
+        assert!(course.measures() && course.take(8) == 8 && course.counts(3));
         course.step(116, EMPTY);
         assert!(!course.is_over(), "an empty moment is not the end");
         course.step(120, BUSY);
@@ -182,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_counted_run_counts_exactly_what_was_asked_for() {
-        let mut course = Course::new(Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO });
+        let mut course = Course::new(Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO }, false);
         assert_eq!(course.take(8), 8);
         course.step(1, BUSY);
         course.step(1, BUSY);
@@ -194,5 +238,34 @@ mod tests {
         assert!(!course.is_over());
         course.step(9, EMPTY);
         assert_eq!((course.is_over(), course.measured(50)), (true, Duration::from_micros(7)));
+    }
+
+    #[test]
+    fn what_must_be_sent_first_is_sent_and_answered_before_the_run_begins() {
+        let mut course = Course::new(Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO }, true);
+        course.step(1, Progress { prepared: Some(false), ..BUSY });
+        assert!(course.sends() && !course.is_paced() && !course.is_opening() && course.name() == "preparing");
+        course.step(2, Progress { prepared: Some(false), ..EMPTY });
+        course.step(3, Progress { prepared: Some(true), ..BUSY });
+        course.step(4, Progress { prepared: Some(true), ..BUSY });
+        assert!(!course.sends() && course.opens(), "the last of it is waited for");
+        assert!(course.step(5, Progress { prepared: Some(true), ..EMPTY }) && course.is_paced());
+    }
+
+    #[test]
+    fn in_an_open_loop_what_was_due_in_time_counts_whenever_it_is_answered() {
+        let (duration, warm_up) = (Some(Duration::from_micros(100)), Duration::from_micros(10));
+        let mut course = Course::new(Extent { duration, requests: None, warm_up }, true);
+        assert!(!course.is_paced());
+        course.step(0, BUSY);
+        assert!(course.is_paced() && !course.counts(5));
+        course.step(10, BUSY);
+        assert!(course.counts(10) && !course.counts(9), "due while warming up");
+        course.step(110, BUSY);
+        assert!(!course.is_over() && !course.sends() && !course.opens() && course.counts(109));
+        course.step(500, BUSY);
+        assert_eq!((course.is_over(), course.measured(500)), (false, Duration::from_micros(100)));
+        course.step(900, EMPTY);
+        assert_eq!((course.is_over(), course.measured(900)), (true, Duration::from_micros(100)));
     }
 }

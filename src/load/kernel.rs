@@ -3,7 +3,8 @@
 //! In comes a [`Client`] and where it goes, out goes the client when its run is over. Readiness is edge-triggered: a
 //! socket is read until it has no more, and written until it takes no more.
 
-use super::client::{Client, Conn, Plan, Text};
+use super::client::{Client, Conn, Plan, Sips};
+use super::protocol::{Protocol, Text};
 use super::watch::Watch;
 use crate::error::{Error, Result};
 use rustix::event::{Timespec, epoll};
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
+use simoom_stack::timer::{Tick, Wheel};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -21,43 +23,57 @@ const EVENTS: usize = 512;
 /// Bytes that are read from a socket at once.
 const READ_BYTES: usize = 256 * 1024;
 /// The loop looks round at least so often.
-const SLEEP_MS: u64 = 5;
+const SLEEP_US: u64 = 5_000;
 /// How long the loop spins after the last event before it sleeps: to be woken for each answer would cost the server's
 /// core, which sends the wake-up, more than the answer itself.
 const SPIN_US: u64 = 100;
 /// Descriptors of the process besides its connections, with some to spare.
 const OTHER_DESCRIPTORS: u64 = 64;
-/// How often deadlines are looked for.
-const SWEEP_US: u64 = 20_000;
+/// Deadlines that are looked at in one go.
+const DUE: usize = 64;
 const NEVER: u64 = u64::MAX;
 
 /// One connection, or the place for it.
-struct Session {
+struct Session<S> {
     socket: Option<OwnedFd>,
     connected: bool,
     closing: bool,
-    conn: Conn,
+    conn: Conn<S>,
     queue: Queue,
-    /// The beginning of a head.
+    /// What was read and not consumed: the beginning of a head, or what is to be read later.
     kept: Vec<u8>,
+    /// There may be something to read,
+    readable: bool,
+    /// and the end of the stream behind it.
+    peer_done: bool,
+    /// Nothing is read before the deadline.
+    reads_later: bool,
     deadline_us: u64,
 }
 
 /// The loop's state.
-struct Kernel {
-    client: Client,
+struct Kernel<P: Protocol> {
+    client: Client<P>,
     target: SocketAddr,
     epoll: OwnedFd,
-    sessions: Vec<Session>,
+    sessions: Vec<Session<P::Progress>>,
     pool: Pool<Text>,
+    /// A timer for each session.
+    wheel: Wheel,
+    /// How much is read at once.
+    read_bytes: usize,
     start: Instant,
     now_us: u64,
     worked_us: u64,
-    sweep_at_us: u64,
 }
 
 /// Runs the client to its end; `watch` may end it sooner.
-pub(super) fn run(plan: &Plan, request: &[u8], target: SocketAddr, watch: &mut Watch) -> Result<Client> {
+pub(super) fn run<P: Protocol>(
+    plan: &Plan,
+    protocol: P,
+    target: SocketAddr,
+    watch: &mut Watch,
+) -> Result<Client<P>> {
     allow_descriptors(plan.connections)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| Error::because("epoll", error))?;
     let session = || Session {
@@ -67,20 +83,26 @@ pub(super) fn run(plan: &Plan, request: &[u8], target: SocketAddr, watch: &mut W
         conn: Conn::default(),
         queue: Queue::default(),
         kept: Vec::new(),
+        readable: false,
+        peer_done: false,
+        reads_later: false,
         deadline_us: NEVER,
     };
-    // A request on each connection, and as much again: half of a pool is for empty queues.
-    let entries = 2 * plan.connections as usize + usize::from(QUEUE_ENTRIES);
+    // A request on each connection, and as much again: half of a pool is for empty queues. Where requests are copied,
+    // some long batches besides; they are gone as soon as the socket has taken them.
+    let batches = 2 * plan.connections as usize + 4 * usize::from(QUEUE_ENTRIES);
+    let chunks = if protocol.copied_bytes() > 0 { batches } else { usize::from(QUEUE_ENTRIES) };
     let mut kernel = Kernel {
-        client: Client::new(plan.clone(), request),
+        client: Client::new(plan.clone(), protocol),
         target,
         epoll,
         sessions: (0..plan.connections).map(|_| session()).collect(),
-        pool: Pool::new(entries, usize::from(QUEUE_ENTRIES)),
+        pool: Pool::new(batches, chunks),
+        wheel: Wheel::new(plan.connections, Tick::from_millis(0)),
+        read_bytes: plan.slow.map_or(READ_BYTES, Sips::sip_bytes),
         start: Instant::now(),
         now_us: 0,
         worked_us: 0,
-        sweep_at_us: SWEEP_US,
     };
     kernel.go_on(watch)?;
     Ok(kernel.client)
@@ -103,10 +125,10 @@ fn allow_descriptors(connections: u32) -> Result<()> {
     })
 }
 
-impl Kernel {
+impl<P: Protocol> Kernel<P> {
     fn go_on(&mut self, watch: &mut Watch) -> Result<()> {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
-        let mut buffer = vec![0; READ_BYTES];
+        let mut buffer = vec![0; self.read_bytes];
         loop {
             self.tick();
             watch.look(self.now_us, &mut self.client);
@@ -117,13 +139,20 @@ impl Kernel {
                 self.connect(conn)?;
             }
             self.send_in_turn();
-            self.sweep();
+            self.meet_deadlines(&mut buffer);
             events.clear();
-            let spins = self.now_us - self.worked_us < SPIN_US;
-            let timeout = Timespec { tv_sec: 0, tv_nsec: if spins { 0 } else { SLEEP_MS as i64 * 1_000_000 } };
+            // What was done so far took time; what follows is waiting.
+            self.tick();
+            let timeout = self.patience();
+            let spins = timeout.tv_nsec == 0;
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => self.worked_us = self.now_us,
+                Ok(_) => {
+                    self.worked_us = self.now_us;
+                    if spins {
+                        self.client.worked();
+                    }
+                }
                 Err(error) => return Err(Error::because("waiting for answers", error)),
             }
             for event in &events {
@@ -134,12 +163,23 @@ impl Kernel {
         }
     }
 
+    /// How long to wait for the next event: not past the next request, and at its heels not at all, for to be woken
+    /// takes time too.
+    fn patience(&self) -> Timespec {
+        let next_us = self.client.next_us().map_or(NEVER, |next_us| next_us.saturating_sub(SPIN_US));
+        let deadline =
+            self.wheel.next_deadline().map_or(NEVER, |at| self.tick_now().until(at).max(0) as u64 * 1000);
+        let left_us = next_us.saturating_sub(self.now_us).min(SLEEP_US).min(deadline);
+        let spins = self.now_us - self.worked_us < SPIN_US;
+        Timespec { tv_sec: 0, tv_nsec: if spins { 0 } else { left_us as i64 * 1000 } }
+    }
+
     fn tick(&mut self) {
         self.now_us = self.start.elapsed().as_micros() as u64;
         self.client.turn(self.now_us);
     }
 
-    fn connect(&mut self, conn: Conn) -> Result<()> {
+    fn connect(&mut self, conn: Conn<P::Progress>) -> Result<()> {
         let slot = conn.slot() as usize;
         let target = self.target;
         let cannot = |error: Errno| Error::failed(format!("connecting to {target}: {}", explain(error)));
@@ -148,9 +188,14 @@ impl Kernel {
         let socket =
             rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)).map_err(cannot)?;
         sockopt::set_tcp_nodelay(&socket, true).map_err(cannot)?;
+        if let Some(sips) = self.client.slow() {
+            // Before connecting: the window that is offered at first follows from it.
+            sockopt::set_socket_recv_buffer_size(&socket, sips.window_bytes()).map_err(cannot)?;
+        }
         let connected = rustix::net::connect(&socket, &target);
         let session = &mut self.sessions[slot];
         (session.conn, session.connected, session.closing) = (conn, false, false);
+        (session.readable, session.peer_done, session.reads_later) = (false, false, false);
         session.deadline_us = NEVER;
         match connected {
             Ok(()) | Err(Errno::INPROGRESS) => {}
@@ -172,7 +217,8 @@ impl Kernel {
     fn send_in_turn(&mut self) {
         while let Some(slot) = self.client.next_to_send() {
             let slot = slot as usize;
-            let usable = |session: &Session| session.socket.is_some() && session.connected && !session.closing;
+            let usable =
+                |session: &Session<P::Progress>| session.socket.is_some() && session.connected && !session.closing;
             if !usable(&self.sessions[slot]) {
                 continue;
             }
@@ -186,15 +232,19 @@ impl Kernel {
     fn call<R>(
         &mut self,
         slot: usize,
-        act: impl FnOnce(&mut Client, &mut Conn, &mut Reply<'_, Text>) -> R,
+        act: impl FnOnce(&mut Client<P>, &mut Conn<P::Progress>, &mut Reply<'_, Text>) -> R,
     ) -> Option<R> {
         let session = &mut self.sessions[slot];
         session.socket.as_ref()?;
         let mut wishes = Wishes::default();
         let mut reply = Reply::new(&mut self.pool, &mut session.queue, &mut wishes);
         let result = act(&mut self.client, &mut session.conn, &mut reply);
+        session.reads_later |= wishes.read_later;
         if let Some(after) = wishes.timeout {
             session.deadline_us = after.map_or(NEVER, |after| self.now_us + after.total_micros());
+            if session.deadline_us != NEVER {
+                self.wheel.bring_forward(slot as u32, tick_of(session.deadline_us));
+            }
         }
         if wishes.abort || wishes.overflow {
             let socket = self.sessions[slot].socket.as_ref()?;
@@ -241,7 +291,10 @@ impl Kernel {
         }
         let peer_done = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         if flags.intersects(epoll::EventFlags::IN | peer_done) {
-            self.read(slot, flags.intersects(peer_done), buffer);
+            let session = &mut self.sessions[slot];
+            session.readable = true;
+            session.peer_done |= flags.intersects(peer_done);
+            self.read(slot, buffer);
         }
     }
 
@@ -251,27 +304,30 @@ impl Kernel {
         self.call(slot, |client, conn, reply| client.opened(conn, opened, reply));
     }
 
-    /// Reads all that has come; to the end of the stream if that has come too.
-    fn read(&mut self, slot: usize, to_end: bool, buffer: &mut [u8]) {
-        while let Some(socket) = &self.sessions[slot].socket {
+    /// Reads all that has come, to the end of the stream if that has come too; less if the client reads later.
+    fn read(&mut self, slot: usize, buffer: &mut [u8]) {
+        loop {
+            let session = &mut self.sessions[slot];
+            let Some(socket) = session.socket.as_ref().filter(|_| session.readable && !session.reads_later) else {
+                return;
+            };
             match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
                 Ok((_, 0)) => return self.end(slot, Closed::Finished),
                 Ok((_, n)) => {
+                    session.readable = n == buffer.len() || session.peer_done;
                     self.offer(slot, &buffer[..n]);
-                    if n < buffer.len() && !to_end {
-                        return;
-                    }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => session.readable = false,
                 Err(error) => return self.end(slot, ending(error).unwrap_or(Closed::ResetByPeer)),
             }
         }
     }
 
+    /// Offers what was kept, and `bytes` behind it.
     fn offer(&mut self, slot: usize, bytes: &[u8]) {
         let session = &mut self.sessions[slot];
-        if session.closing {
+        if session.closing || (session.kept.is_empty() && bytes.is_empty()) {
             return;
         }
         let mut kept = std::mem::take(&mut session.kept);
@@ -279,12 +335,12 @@ impl Kernel {
             let consumed = self.call(slot, |client, conn, reply| client.received(conn, bytes, reply));
             let left = &bytes[consumed.unwrap_or(bytes.len())..];
             self.sessions[slot].kept.extend_from_slice(left);
-        } else {
-            kept.extend_from_slice(bytes);
-            let consumed = self.call(slot, |client, conn, reply| client.received(conn, &kept, reply));
-            kept.drain(..consumed.unwrap_or(kept.len()));
-            self.sessions[slot].kept = kept;
+            return;
         }
+        kept.extend_from_slice(bytes);
+        let consumed = self.call(slot, |client, conn, reply| client.received(conn, &kept, reply));
+        kept.drain(..consumed.unwrap_or(kept.len()));
+        self.sessions[slot].kept = kept;
     }
 
     /// The connection is over.
@@ -296,26 +352,51 @@ impl Kernel {
         self.client.closed(&mut session.conn, how);
     }
 
-    /// Tells the client of deadlines that have passed.
-    fn sweep(&mut self) {
-        if self.now_us < self.sweep_at_us {
-            return;
-        }
-        self.sweep_at_us = self.now_us + SWEEP_US;
-        for slot in 0..self.sessions.len() {
-            let session = &mut self.sessions[slot];
-            if session.deadline_us > self.now_us || session.socket.is_none() {
-                continue;
+    /// Tells the client of deadlines that have passed, and reads on where that was put off until then.
+    fn meet_deadlines(&mut self, buffer: &mut [u8]) {
+        let mut due = [0; DUE];
+        loop {
+            let count = self.wheel.expire(self.tick_now(), &mut due);
+            for slot in &due[..count] {
+                self.meet_deadline(*slot as usize, buffer);
             }
-            session.deadline_us = NEVER;
-            if session.closing {
-                // The server does not close its side.
-                self.end(slot, Closed::Finished);
-            } else {
-                self.call(slot, Client::timeout);
+            if count < due.len() {
+                return;
             }
         }
     }
+
+    fn meet_deadline(&mut self, slot: usize, buffer: &mut [u8]) {
+        let session = &mut self.sessions[slot];
+        if session.socket.is_none() || session.deadline_us == NEVER {
+            return;
+        }
+        if session.deadline_us > self.now_us {
+            // It was put off.
+            return self.wheel.schedule(slot as u32, tick_of(session.deadline_us));
+        }
+        session.deadline_us = NEVER;
+        if session.closing {
+            // The server does not close its side.
+            return self.end(slot, Closed::Finished);
+        }
+        let put_off = std::mem::take(&mut session.reads_later);
+        self.call(slot, Client::timeout);
+        if put_off {
+            self.offer(slot, &[]);
+            self.read(slot, buffer);
+        }
+    }
+
+    /// The tick that it is, in the time of the run.
+    fn tick_now(&self) -> Tick {
+        Tick::from_millis(self.now_us / 1000)
+    }
+}
+
+/// The first tick at which a deadline has passed.
+fn tick_of(deadline_us: u64) -> Tick {
+    Tick::from_millis(deadline_us.div_ceil(1000))
 }
 
 /// How a connection that this error befell has ended; `None` for what is wrong on this side.

@@ -1,17 +1,25 @@
-//! `simoom load`: a load generator for HTTP that checks every answer.
+//! `simoom load`: a load generator for HTTP and memcached that checks every answer.
 //!
-//! [`client`] is the client as an application: what to send, what must come back, what is counted; [`course`] says
-//! when, [`response`] reads heads, [`tally`] counts. They know of no transport. [`kernel`] drives them through
-//! ordinary sockets, an independent witness; [`xdp`] through Simoom's own stack, from [`sources`] of its own, so that
-//! one core can send what one core can serve. [`report`] tells what came of it.
+//! [`client`] is the client as an application: connections, their requests and what is counted; [`protocol`] is what it
+//! asks of that which is spoken, [`http`] or [`memcached`]. [`course`] says when a run opens, measures and ends, [`pace`] when a request
+//! is due, [`tally`] counts. They know of no transport. [`kernel`] drives them through ordinary sockets, an independent
+//! witness; [`xdp`] through Simoom's own stack, from [`sources`] of its own, so that one core can send what one core
+//! can serve. [`report`] tells what came of it, [`series`] second by second, [`hgrm`] for plotters.
 
 mod client;
 mod course;
+mod hgrm;
+mod http;
 mod kernel;
+mod memcached;
 mod neighbour;
 mod options;
+mod output;
+mod pace;
+mod protocol;
+mod random;
 mod report;
-mod response;
+mod series;
 mod sources;
 mod tally;
 mod target;
@@ -23,18 +31,46 @@ pub use options::LoadOptions;
 use crate::error::{Error, Result};
 use crate::metrics::Count;
 use crate::thread;
-use client::{Client, Plan};
+use client::Plan;
+use http::Http;
+use memcached::Memcached;
+use output::Output;
+use protocol::Protocol;
 use report::Report;
 use std::io::{self, Write};
-use target::Target;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tally::Tally;
+use target::{Scheme, Target};
 use watch::Watch;
-use xdp::Sent;
+use xdp::{From, Sent};
 
 /// Sends what `options` ask for and prints what came back. An error of any kind makes it fail.
 pub fn run(options: &LoadOptions) -> Result<()> {
     let plan = options.plan()?;
     let target = Target::parse(&options.url)?;
-    let report = send(options, &plan, target)?;
+    let shape = match target.scheme {
+        Scheme::Http => options.memcached.refuse().map(|()| None)?,
+        Scheme::Memcached => Some(options.memcached.shape()),
+    };
+    let from = options.from()?;
+    let address = target.address()?;
+    let output = Output::open(options)?;
+    if let Some(core) = options.core {
+        thread::pin(core).map_err(|error| Error::usage(format!("--core {core}: {error}")))?;
+    }
+    let outcome = match shape {
+        None => {
+            let http = Http::new(&target.request(plan.connection_per_request), plan.pipeline, plan.verify);
+            send(&plan, http, address, from.as_ref())?
+        }
+        Some(shape) => {
+            let memcached = Memcached::new(shape, options.seed, plan.pipeline, plan.verify);
+            send(&plan, memcached, address, from.as_ref())?
+        }
+    };
+    let report = Report { target, shape, plan, outcome };
+    output.write(&report)?;
     let text = if options.json { format!("{:#}\n", report.json()) } else { format!("{report}\n") };
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -43,41 +79,32 @@ pub fn run(options: &LoadOptions) -> Result<()> {
         _ => {}
     }
     let Some(faults) = report.faults() else { return Ok(()) };
-    let first = report.tally.first_fault.as_deref().unwrap_or_default();
-    Err(Error::failed(format!("{}: {faults}; the first: {first}", report.url)))
+    let first = report.outcome.tally.first_fault.as_deref().unwrap_or_default();
+    Err(Error::failed(format!("{}: {faults}; the first: {first}", options.url)))
 }
 
-fn send(options: &LoadOptions, plan: &Plan, target: Target) -> Result<Report> {
-    let from = options.from()?;
-    let address = target.address()?;
-    let request = target.request(plan.connection_per_request);
-    if let Some(core) = options.core {
-        thread::pin(core).map_err(|error| Error::usage(format!("--core {core}: {error}")))?;
-    }
+/// What came of a run.
+pub(crate) struct Outcome {
+    /// How it was sent, in words.
+    pub(crate) transport: String,
+    pub(crate) measured: Duration,
+    /// In the open loop, requests that were due and never sent.
+    pub(crate) waiting: u64,
+    pub(crate) tally: Tally,
+    /// What the stack counted, where Simoom's own sent.
+    pub(crate) stack: Vec<Count>,
+}
+
+fn send<P: Protocol>(plan: &Plan, protocol: P, target: SocketAddr, from: Option<&From<'_>>) -> Result<Outcome> {
     let mut watch = Watch::new()?;
-    match from {
+    let (client, transport, stack) = match from {
         Some(from) => {
-            let Sent { client, transport, counts } = xdp::run(plan, &request, address, &from, &mut watch)?;
-            Ok(finish(plan, target, transport, client, counts))
+            let Sent { client, transport, counts } = xdp::run(plan, protocol, target, from, &mut watch)?;
+            (client, transport, counts)
         }
-        None => {
-            let client = kernel::run(plan, &request, address, &mut watch)?;
-            Ok(finish(plan, target, "kernel sockets".to_owned(), client, Vec::new()))
-        }
-    }
-}
-
-fn finish(plan: &Plan, target: Target, transport: String, client: Client, stack: Vec<Count>) -> Report {
-    let measured = client.course().measured(0);
-    Report {
-        url: target.url,
-        transport,
-        connections: plan.connections,
-        in_flight: plan.in_flight,
-        pipeline: plan.pipeline,
-        connection_per_request: plan.connection_per_request,
-        measured,
-        tally: client.tally,
-        stack,
-    }
+        None => (kernel::run(plan, protocol, target, &mut watch)?, "kernel sockets".to_owned(), Vec::new()),
+    };
+    let (measured, waiting, mut tally) = (client.course().measured(0), client.waiting(), client.tally);
+    tally.end();
+    Ok(Outcome { transport, measured, waiting, tally, stack })
 }

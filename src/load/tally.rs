@@ -1,9 +1,14 @@
-//! What is counted: answers with their latencies, and faults, each kind apart. Knows neither time nor connections.
+//! What is counted: answers with their latencies, faults, each kind apart, and how the generator itself did. Knows no
+//! connections.
 
+use super::protocol::Lookups;
+use super::series::{Series, Totals};
 use hdrhistogram::Histogram;
 
 /// The longest latency that is told apart from a longer one: an hour.
 const LATENCY_MAX_US: u64 = 3_600_000_000;
+/// A request that leaves so much after it was due, although a connection was free, left late.
+pub(crate) const LATE_US: u64 = 100;
 
 /// What can be wrong with a request, its connection or its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +27,13 @@ pub(crate) enum Fault {
     Short,
     /// Bytes came that nothing had asked for: too much.
     Surplus,
-    /// The answer is not HTTP, or its length is not told.
+    /// The answer cannot be understood, or its length is not told.
     Garbled,
-    /// The status is none of 200 to 299.
+    /// The answer is an error: a status that is none of 200 to 299.
     Status,
-    /// The content is not as long as that of the first answer.
+    /// The content is not as long as it must be.
     Length,
-    /// The content is not that of the first answer.
+    /// The content is not what it must be.
     Content,
 }
 
@@ -52,40 +57,128 @@ impl Fault {
 /// The counts of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// Good answers while measuring.
+    /// When measuring began and ended.
+    pub(crate) measured_us: (u64, u64),
+    /// Connections open when it ended.
+    open: u32,
+    /// Requests sent that count.
+    pub(crate) sent: u64,
+    /// Good answers to such.
     pub(crate) responses: u64,
-    /// Bytes of their content.
+    /// Bytes of content that came.
     pub(crate) content_bytes: u64,
-    /// Their latencies in microseconds.
+    /// The keys that good answers were about.
+    pub(crate) lookups: (u64, u64),
+    /// The answers' latencies in microseconds.
     pub(crate) latency_us: Histogram<u64>,
+    /// In the open loop, how much later each request was sent than it could have been.
+    pub(crate) late_us: Histogram<u64>,
+    /// Requests for which that is more than [`LATE_US`].
+    pub(crate) late: u64,
+    /// How long turns took in which there was anything to do: the clock is read once a turn.
+    pub(crate) turn_us: Histogram<u64>,
+    /// All of those together.
+    pub(crate) busy_us: u64,
     /// Connections opened, over the whole run.
     pub(crate) opened: u64,
     /// Connections that the server closed in order between requests, over the whole run.
     pub(crate) closed_between: u64,
     /// The first fault in words.
     pub(crate) first_fault: Option<String>,
+    /// What each second brought, if that is wanted.
+    pub(crate) series: Option<Series>,
     faults: [u64; Fault::ALL.len()],
 }
 
 impl Tally {
-    pub(crate) fn new() -> Tally {
+    /// Nothing yet; `by_second` keeps what each second brings.
+    pub(crate) fn new(by_second: bool) -> Tally {
+        let histogram = |digits| {
+            Histogram::new_with_max(LATENCY_MAX_US, digits).expect("these digits up to an hour are allowed")
+        };
         Tally {
+            measured_us: (0, 0),
+            open: 0,
+            sent: 0,
             responses: 0,
             content_bytes: 0,
-            latency_us: Histogram::new_with_max(LATENCY_MAX_US, 3).expect("three digits up to an hour are allowed"),
+            lookups: (0, 0),
+            latency_us: histogram(3),
+            late_us: histogram(2),
+            late: 0,
+            turn_us: histogram(2),
+            busy_us: 0,
             opened: 0,
             closed_between: 0,
             first_fault: None,
+            series: by_second.then(|| Series::new(histogram(2))),
             faults: [0; Fault::ALL.len()],
+        }
+    }
+
+    /// Measuring begins.
+    pub(crate) fn begin(&mut self, now_us: u64) {
+        self.measured_us = (now_us, now_us);
+        let totals = self.totals();
+        if let Some(series) = &mut self.series {
+            series.begin(now_us, totals);
+        }
+    }
+
+    /// A turn took so long; whether there was anything to do.
+    #[inline]
+    pub(crate) fn turn(&mut self, took_us: u64, worked: bool) {
+        if worked {
+            self.busy_us += took_us;
+            self.turn_us.saturating_record(took_us);
+        }
+    }
+
+    /// It is `now_us`, and a second may be over.
+    #[inline]
+    pub(crate) fn see_second(&mut self, now_us: u64, open: u32) {
+        if self.series.as_ref().is_some_and(|series| now_us >= series.next_us()) {
+            let totals = self.totals();
+            self.series.iter_mut().for_each(|series| series.end_second(now_us, totals, open));
+        }
+    }
+
+    /// Measuring is over; answers may still count.
+    pub(crate) fn stop(&mut self, now_us: u64, open: u32) {
+        (self.measured_us.1, self.open) = (now_us, open);
+    }
+
+    /// All answers are there: the last second is as long as it became.
+    pub(crate) fn end(&mut self) {
+        let (totals, until_us, open) = (self.totals(), self.measured_us.1, self.open);
+        self.series.iter_mut().for_each(|series| series.end_second(until_us, totals, open));
+    }
+
+    fn totals(&self) -> Totals {
+        let Tally { sent, responses, content_bytes, lookups: (hits, misses), .. } = *self;
+        Totals { sent, responses, content_bytes, hits, misses, errors: self.fault_count() }
+    }
+
+    /// A request was sent, in the open loop so much later than it could have been.
+    #[inline]
+    pub(crate) fn sent(&mut self, late_us: Option<u64>) {
+        self.sent += 1;
+        if let Some(late_us) = late_us {
+            self.late += u64::from(late_us > LATE_US);
+            self.late_us.saturating_record(late_us);
         }
     }
 
     /// A good answer.
     #[inline]
-    pub(crate) fn response(&mut self, latency_us: u64, content_bytes: u64) {
+    pub(crate) fn response(&mut self, latency_us: u64, lookups: Lookups) {
         self.responses += 1;
-        self.content_bytes += content_bytes;
+        self.lookups.0 += u64::from(lookups.hits);
+        self.lookups.1 += u64::from(lookups.misses);
         self.latency_us.saturating_record(latency_us);
+        if let Some(series) = &mut self.series {
+            series.response(latency_us);
+        }
     }
 
     /// A fault; `detail` is asked for only for the first.
@@ -112,7 +205,7 @@ mod tests {
 
     #[test]
     fn faults_are_counted_apart_and_the_first_is_told() {
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(false);
         tally.fault(Fault::Short, || "the first".into());
         tally.fault(Fault::Content, || "the second".into());
         tally.fault(Fault::Content, || unreachable!());
@@ -124,8 +217,19 @@ mod tests {
 
     #[test]
     fn a_latency_beyond_an_hour_counts_as_an_hour() {
-        let mut tally = Tally::new();
-        tally.response(u64::MAX, 1);
+        let mut tally = Tally::new(false);
+        tally.response(u64::MAX, Lookups::default());
         assert!(tally.latency_us.max() >= LATENCY_MAX_US);
+    }
+
+    #[test]
+    fn late_is_what_leaves_after_its_time_and_busy_what_took_time() {
+        let mut tally = Tally::new(false);
+        for late_us in [Some(0), Some(LATE_US), Some(LATE_US + 1), None] {
+            tally.sent(late_us);
+        }
+        tally.turn(7, true);
+        tally.turn(100, false);
+        assert_eq!((tally.sent, tally.late, tally.late_us.len(), tally.busy_us), (4, 1, 3, 7));
     }
 }

@@ -3,11 +3,37 @@
 use crate::error::{Error, Result};
 use std::net::{SocketAddr, ToSocketAddrs};
 
+/// What is spoken there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Memcached,
+}
+
+impl Scheme {
+    /// The name as URLs and reports have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Memcached => "memcached",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Memcached => 11211,
+        }
+    }
+}
+
 /// A URL taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The URL as it was given.
     pub(crate) url: String,
+    /// What is spoken there.
+    pub(crate) scheme: Scheme,
     /// `HOST[:PORT]` as it stands in the URL.
     pub(crate) authority: String,
     /// Path and query.
@@ -15,13 +41,18 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads `http://HOST[:PORT][/PATH]`.
+    /// Reads `http://HOST[:PORT][/PATH]` or `memcached://HOST[:PORT]`.
     pub(crate) fn parse(url: &str) -> Result<Target> {
-        let wrong = |reason: &str| Error::usage(format!("{url}: {reason}; write http://198.18.0.1:8080/path"));
-        let rest = match url.split_once("://") {
-            Some(("http", rest)) => rest,
+        let wrong = |reason: &str| {
+            Error::usage(format!(
+                "{url}: {reason}; write http://198.18.0.1:8080/path or memcached://198.18.0.1:11211"
+            ))
+        };
+        let (scheme, rest) = match url.split_once("://") {
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("memcached", rest)) => (Scheme::Memcached, rest),
             Some((scheme, _)) => return Err(wrong(&format!("{scheme} is not a scheme that load speaks"))),
-            None => return Err(wrong("it does not begin with http://")),
+            None => return Err(wrong("it does not begin with http:// or memcached://")),
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -35,15 +66,19 @@ impl Target {
         if url.bytes().any(|byte| !byte.is_ascii_graphic()) {
             return Err(wrong("spaces and other characters must be written as %20 and the like"));
         }
+        if scheme == Scheme::Memcached && !matches!(path, "" | "/") {
+            return Err(wrong("memcached has no paths"));
+        }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Target { url: url.to_owned(), authority: authority.to_owned(), path })
+        Ok(Target { url: url.to_owned(), scheme, authority: authority.to_owned(), path })
     }
 
     /// Looks the host up.
     pub(crate) fn address(&self) -> Result<SocketAddr> {
         let is_v6 = self.authority.ends_with(']');
         let has_port = !is_v6 && self.authority.rsplit_once(':').is_some();
-        let with_port = if has_port { self.authority.clone() } else { format!("{}:80", self.authority) };
+        let with_port =
+            if has_port { self.authority.clone() } else { format!("{}:{}", self.authority, self.scheme.port()) };
         if with_port.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
             let found = with_port.to_socket_addrs().map(|mut found| found.next());
             return match found {
@@ -55,7 +90,7 @@ impl Target {
         Err(Error::usage(format!("{}: a port is a number from 1 to 65535", self.url)))
     }
 
-    /// The bytes of one request.
+    /// The bytes of one HTTP request.
     pub(crate) fn request(&self, closes: bool) -> Vec<u8> {
         let Target { authority, path, .. } = self;
         let connection = if closes { "Connection: close\r\n" } else { "" };
@@ -75,6 +110,8 @@ mod tests {
             ("http://198.18.0.1?q", "198.18.0.1", "/?q", "198.18.0.1:80"),
             ("http://[::1]:81/#top", "[::1]:81", "/", "[::1]:81"),
             ("http://[::1]", "[::1]", "/", "[::1]:80"),
+            ("memcached://198.18.0.1", "198.18.0.1", "/", "198.18.0.1:11211"),
+            ("memcached://198.18.0.1:11212/", "198.18.0.1:11212", "/", "198.18.0.1:11212"),
         ] {
             let target = Target::parse(url).unwrap();
             assert_eq!((target.authority.as_str(), target.path.as_str()), (authority, path), "{url}");
@@ -88,6 +125,7 @@ mod tests {
             ("198.18.0.1:8080", "does not begin with http://"),
             ("https://198.18.0.1/", "https is not a scheme"),
             ("http:///path", "names no host"),
+            ("memcached://198.18.0.1/key", "memcached has no paths"),
             ("http://me@198.18.0.1/", "user name"),
             ("http://198.18.0.1/a b", "%20"),
         ] {

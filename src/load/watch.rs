@@ -1,6 +1,7 @@
 //! What a running load owes to who started it: a line of progress on a terminal, and an end when they want it.
 
 use super::client::Client;
+use super::protocol::Protocol;
 use crate::error::Result;
 use crate::serve::signals;
 use crossbeam_channel::Receiver;
@@ -29,7 +30,7 @@ impl Watch {
 
     /// Call each time round; does something a hundred times a second.
     #[inline]
-    pub(crate) fn look(&mut self, now_us: u64, client: &mut Client) {
+    pub(crate) fn look<P: Protocol>(&mut self, now_us: u64, client: &mut Client<P>) {
         if now_us < self.look_at_us {
             return;
         }
@@ -45,7 +46,7 @@ impl Watch {
         }
     }
 
-    fn show(&mut self, now_us: u64, client: &Client) {
+    fn show<P: Protocol>(&mut self, now_us: u64, client: &Client<P>) {
         let answers = client.answers();
         let rate = (answers - self.shown_answers) as f64 * 1e6 / (now_us - self.shown_us) as f64;
         let (phase, open, faults) = (client.course().name(), client.open(), client.tally.fault_count());

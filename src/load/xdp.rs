@@ -4,8 +4,9 @@
 //! source addresses are the stack's alone: it answers ARP for them, and the kernel knows nothing of their
 //! connections.
 
-use super::client::{Client, Conn, Plan};
+use super::client::{Client, Conn, Plan, Sips};
 use super::neighbour;
+use super::protocol::Protocol;
 use super::sources::{Source, Sources};
 use super::watch::Watch;
 use crate::af_xdp::{Claim, Device, OpenOptions, RingSizes};
@@ -16,11 +17,14 @@ use crate::metrics::{Count, Sheet};
 use crate::serve::xdp::{mode, suit_device};
 use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
-use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, Link, LocalAddress};
+use simoom_stack::send::{CHUNK_BYTES, QUEUE_ENTRIES};
+use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, Link, LocalAddress, keep};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Pairs of address and port that are tried before an attempt to connect is put off.
 const TRIES: u32 = 64;
+/// Connections that have copied requests under way at once, at most; with more of them, some wait for room.
+const ACTIVE_MAX: u32 = 65_536;
 /// SYNs to one that does not answer: with the waits between them, seven seconds.
 const SYN_RETRIES: u8 = 2;
 /// With thousands of connections the next request on one, which carries the acknowledgement of the last answer, may be
@@ -43,8 +47,8 @@ pub(crate) struct From<'a> {
 }
 
 /// What came of a run.
-pub(crate) struct Sent {
-    pub(crate) client: Client,
+pub(crate) struct Sent<P: Protocol> {
+    pub(crate) client: Client<P>,
     /// How it was sent, in words.
     pub(crate) transport: String,
     /// The stack's and the queues' counters.
@@ -52,13 +56,13 @@ pub(crate) struct Sent {
 }
 
 /// Runs the client to its end; `watch` may end it sooner.
-pub(super) fn run(
+pub(super) fn run<P: Protocol>(
     plan: &Plan,
-    request: &[u8],
+    protocol: P,
     target: SocketAddr,
     from: &From<'_>,
     watch: &mut Watch,
-) -> Result<Sent> {
+) -> Result<Sent<P>> {
     let From { interface, source, .. } = *from;
     let cannot = |error| Error::failed(format!("--interface {interface}: {error}"));
     if target.is_ipv6() {
@@ -67,7 +71,8 @@ pub(super) fn run(
     let facts = netns::interface(interface).map_err(cannot)?;
     let addresses = source.addresses(plan.connections, plan.connection_per_request)?;
     check_addresses(&addresses, &facts, target.ip())?;
-    check_memory(plan.connections)?;
+    let copied_bytes = protocol.copied_bytes();
+    check_memory::<P>(plan, copied_bytes)?;
     let peer = neighbour::resolve(interface, target.ip())?;
     let options = open_options(from);
     let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
@@ -76,8 +81,8 @@ pub(super) fn run(
     let mut places = handover::ring(&[orders.waker()], device.umem().chunks());
     let sheet = Sheet::new("load");
     let parts = Parts {
-        app: Client::new(plan.clone(), request),
-        stack: stack_config(plan, &facts, &addresses, &device)?,
+        app: Client::new(plan.clone(), protocol),
+        stack: stack_config(plan, copied_bytes, &facts, &addresses, &device)?,
         ports: Vec::new(),
         handover: places.pop().expect("a ring of one has one place"),
         mailbox,
@@ -127,30 +132,53 @@ fn check_addresses(addresses: &[Ipv4Addr], facts: &netns::Interface, target: IpA
     Ok(())
 }
 
-fn check_memory(connections: u32) -> Result<()> {
-    let plan = |connections| {
-        stack_limits(connections)
-            .memory::<Client>()
+fn check_memory<P: Protocol>(plan: &Plan, copied_bytes: usize) -> Result<()> {
+    let memory = |connections| {
+        stack_limits(connections, plan.slow, copied_bytes)
+            .memory::<Client<P>>()
             .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
     };
-    limits::check(Limit::from_flag(None), connections, plan).map(drop)
+    limits::check(Limit::from_flag(None), plan.connections, memory).map(drop)
 }
 
-fn stack_limits(connections: u32) -> Limits {
+fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Limits {
     // A connection that is closed and one that takes its place may be there at once; nobody opens one to a client.
     let most = connections.saturating_add(connections / 8 + 64);
-    Limits { half_open: 1, ..Limits::for_connections(most) }
+    let mut limits = Limits { half_open: 1, ..Limits::for_connections(most) };
+    if copied_bytes > 0 {
+        // A batch on each connection, as far as a queue holds it, and as much again: half is for empty queues.
+        let chunks = (copied_bytes.div_ceil(CHUNK_BYTES) + 1).min(QUEUE_ENTRIES.into()) as u32;
+        let active = most.min(ACTIVE_MAX);
+        limits.send_chunks = limits.send_chunks.max(2 * active * chunks);
+        limits.send_entries = limits.send_entries.max(2 * active * (chunks + 2));
+    }
+    match slow {
+        None => limits,
+        // Each may keep a window of input that it has not read.
+        Some(sips) if sips.window_bytes() <= keep::SMALL_BYTES => Limits { keep_small: most, ..limits },
+        Some(_) => Limits { keep_small: most, keep_large: most, ..limits },
+    }
 }
 
-fn stack_config(plan: &Plan, facts: &netns::Interface, addresses: &[Ipv4Addr], device: &Device) -> Result<Config> {
+fn stack_config(
+    plan: &Plan,
+    copied_bytes: usize,
+    facts: &netns::Interface,
+    addresses: &[Ipv4Addr],
+    device: &Device,
+) -> Result<Config> {
     let local = |address: &Ipv4Addr| LocalAddress { address: Address::from(*address), dedicated: true };
     let addresses = addresses.iter().map(local).collect();
-    let mut stack = Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections));
+    let mut stack =
+        Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections, plan.slow, copied_bytes));
     suit_device(&mut stack, facts, device);
     stack.syn_retries = SYN_RETRIES;
     stack.delayed_ack_ms = DELAYED_ACK_MS;
     stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
     stack.close_timeout_ms = 5_000;
+    if let Some(sips) = plan.slow {
+        stack.receive_window_bytes = sips.window_bytes() as u32;
+    }
     Ok(stack)
 }
 
@@ -188,7 +216,7 @@ struct Closing {
 
 impl Driver {
     /// One turn of the worker's loop; says whether to go on.
-    fn turn(&mut self, mut hand: Hand<'_, Client>, watch: &mut Watch) -> bool {
+    fn turn<P: Protocol>(&mut self, mut hand: Hand<'_, Client<P>>, watch: &mut Watch) -> bool {
         let now_us = hand.now_us;
         hand.app.turn(now_us);
         watch.look(now_us, hand.app);
@@ -201,11 +229,16 @@ impl Driver {
             }
         }
         self.send_in_turn(&mut hand);
+        if hand.app.has_worked() {
+            // Sending took time, and what has come meanwhile must not seem to have come before.
+            hand.app.turn(hand.read_clock_us());
+            hand.app.worked();
+        }
         true
     }
 
     /// Closes what is open, in order and not faster than the server takes it; says whether to go on with that.
-    fn close_all(&mut self, hand: &mut Hand<'_, Client>) -> bool {
+    fn close_all<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>) -> bool {
         let Driver { connections, closing, .. } = self;
         let open = hand.stack.connections();
         let closing =
@@ -216,7 +249,7 @@ impl Driver {
         {
             closing.next += 1;
             if let Some(id) = connection
-                && hand.stack.with(*id, |_, reply| reply.close()).is_some()
+                && hand.stack.with(*id, |conn, reply| hand.app.leave(conn, reply)).is_some()
             {
                 closing.begun += 1;
             }
@@ -225,7 +258,7 @@ impl Driver {
     }
 
     /// Begins to open a connection; says whether another may be tried in this turn.
-    fn connect(&mut self, hand: &mut Hand<'_, Client>, conn: &Conn) -> bool {
+    fn connect<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>, conn: &Conn<P::Progress>) -> bool {
         let slot = conn.slot();
         for _ in 0..TRIES {
             let (local, local_port) = self.sources.next();
@@ -252,7 +285,7 @@ impl Driver {
     }
 
     #[inline]
-    fn send_in_turn(&mut self, hand: &mut Hand<'_, Client>) {
+    fn send_in_turn<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>) {
         while let Some(slot) = hand.app.next_to_send() {
             let Some(id) = self.connections[slot as usize] else { continue };
             let app = &mut *hand.app;

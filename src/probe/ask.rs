@@ -6,15 +6,23 @@ use super::machine;
 use crate::af_xdp::drivers::{self, ZeroCopy};
 use crate::af_xdp::features;
 use crate::error::Result;
+use crate::kernel;
 use crate::netns::Interface;
 
 /// The facts of the machine.
 pub(super) fn machine() -> Result<Machine> {
-    let ability = |tried: std::result::Result<(), crate::af_xdp::Error>| match tried {
+    machine::machine(
+        ability(features::can_open_sockets()),
+        ability(features::can_load_program()),
+        ability(kernel::io_uring()),
+    )
+}
+
+fn ability<E: ToString>(tried: std::result::Result<(), E>) -> Ability {
+    match tried {
         Ok(()) => Ability::Yes,
         Err(error) => Ability::No { reason: error.to_string() },
-    };
-    machine::machine(ability(features::can_open_sockets()), ability(features::can_load_program()))
+    }
 }
 
 /// The facts of an interface. What its driver does not tell is left open: that is no failure of the probe.

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 /// What `serve` takes when left to choose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Choice {
-    /// AF_XDP or kernel sockets; never `auto`.
+    /// AF_XDP, io_uring or epoll; never `auto`.
     #[serde(serialize_with = "value_name")]
     pub transport: Transport,
     /// The mode that will be taken; if it fails after all, those below it follow. `auto` over kernel sockets, where
@@ -24,12 +24,21 @@ pub struct Choice {
 /// What to take for `link`.
 pub fn choose(machine: &Machine, link: &Link) -> Choice {
     match obstacle(machine, link) {
-        Some(reason) => Choice { transport: Transport::Epoll, mode: XdpMode::Auto, reason },
+        Some(reason) => over_kernel_sockets(machine, reason),
         None => {
             let (mode, reason) = mode(link);
             Choice { transport: Transport::Xdp, mode, reason }
         }
     }
+}
+
+/// The better kind of kernel sockets, AF_XDP being barred for that reason.
+fn over_kernel_sockets(machine: &Machine, obstacle: String) -> Choice {
+    let (transport, reason) = match &machine.io_uring {
+        Ability::Yes => (Transport::IoUring, obstacle),
+        Ability::No { reason } => (Transport::Epoll, format!("{obstacle}; {reason}")),
+    };
+    Choice { transport, mode: XdpMode::Auto, reason }
 }
 
 /// What stands in the way of AF_XDP.

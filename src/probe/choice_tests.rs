@@ -9,6 +9,7 @@ fn machine() -> Machine {
         memlock_limit_bytes: None,
         xdp_sockets: Ability::Yes,
         bpf_programs: Ability::Yes,
+        io_uring: Ability::Yes,
     }
 }
 
@@ -88,20 +89,30 @@ fn facts_and_choices() {
             XdpMode::Generic,
             "this driver has no XDP",
         ),
-        (|_, link| link.loopback = true, Transport::Epoll, XdpMode::Auto, "loopback"),
-        (|_, link| link.up = false, Transport::Epoll, XdpMode::Auto, "ip link set eth1 up"),
+        (|_, link| link.loopback = true, Transport::IoUring, XdpMode::Auto, "loopback"),
+        (|_, link| link.up = false, Transport::IoUring, XdpMode::Auto, "ip link set eth1 up"),
         (
             |machine, _| machine.xdp_sockets = no("CAP_NET_RAW is missing"),
-            Transport::Epoll,
+            Transport::IoUring,
             XdpMode::Auto,
             "CAP_NET_RAW is missing",
         ),
         (
             |machine, _| machine.bpf_programs = no("CAP_BPF is missing"),
-            Transport::Epoll,
+            Transport::IoUring,
             XdpMode::Auto,
             "CAP_BPF is missing",
         ),
+        (
+            |machine, link| {
+                link.loopback = true;
+                machine.io_uring = no("io_uring is forbidden");
+            },
+            Transport::Epoll,
+            XdpMode::Auto,
+            "the loopback interface has no queues to take packets from; io_uring is forbidden",
+        ),
+        (|machine, _| machine.io_uring = no("forbidden"), Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is good"),
     ];
     for (change, transport, mode, reason) in cases {
         let (mut machine, mut link) = (machine(), link());

@@ -38,6 +38,8 @@ pub struct Machine {
     pub xdp_sockets: Ability,
     /// Whether the steering program can be loaded.
     pub bpf_programs: Ability,
+    /// Whether kernel sockets can be served over io_uring.
+    pub io_uring: Ability,
 }
 
 impl Machine {

@@ -21,8 +21,8 @@ const CAPABILITIES: [(&str, u32, &str); 7] = [
     ("CAP_SYS_ADMIN", 21, "make the network namespaces of `simoom demo`"),
 ];
 
-/// Reads the machine's facts; the two abilities were tried by the caller.
-pub(super) fn machine(xdp_sockets: Ability, bpf_programs: Ability) -> Result<Machine> {
+/// Reads the machine's facts; the abilities were tried by the caller.
+pub(super) fn machine(xdp_sockets: Ability, bpf_programs: Ability, io_uring: Ability) -> Result<Machine> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|error| Error::because("reading /proc/self/status", error))?;
     let effective = effective(&status)
@@ -34,6 +34,7 @@ pub(super) fn machine(xdp_sockets: Ability, bpf_programs: Ability) -> Result<Mac
         memlock_limit_bytes: getrlimit(Resource::Memlock).current,
         xdp_sockets,
         bpf_programs,
+        io_uring,
     })
 }
 

@@ -30,6 +30,7 @@ impl Display for Machine {
         line(f, "cores", list(&self.cores))?;
         line(f, "AF_XDP sockets", &self.xdp_sockets)?;
         line(f, "BPF programs", &self.bpf_programs)?;
+        line(f, "io_uring", &self.io_uring)?;
         let names = |held| -> Vec<&str> {
             self.capabilities.iter().filter(|one| one.held == held).map(|one| one.name).collect()
         };
@@ -87,7 +88,8 @@ impl Display for Probed {
             None => line(f, "  XDP", "this kernel does not tell what the driver offers (it does from 6.3)")?,
         }
         let how = match (choice.transport, choice.mode) {
-            (Transport::Epoll, _) => "kernel sockets".to_owned(),
+            (Transport::IoUring, _) => "kernel sockets over io_uring".to_owned(),
+            (Transport::Epoll, _) => "kernel sockets over epoll".to_owned(),
             (_, XdpMode::Auto) => "AF_XDP".to_owned(),
             (_, mode) => {
                 let mode = mode.to_possible_value();

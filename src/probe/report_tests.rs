@@ -10,6 +10,7 @@ fn machine() -> Machine {
         memlock_limit_bytes: Some(8 << 20),
         xdp_sockets: Ability::Yes,
         bpf_programs: Ability::No { reason: "Operation not permitted".into() },
+        io_uring: Ability::No { reason: "io_uring is forbidden".into() },
     }
 }
 
@@ -41,6 +42,7 @@ kernel              5.10.0-1
 cores               0, 1
 AF_XDP sockets      yes
 BPF programs        no: Operation not permitted
+io_uring            no: io_uring is forbidden
 capabilities held   CAP_NET_RAW
 missing             CAP_IPC_LOCK
                     CAP_IPC_LOCK is needed to do something

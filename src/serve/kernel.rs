@@ -1,9 +1,10 @@
 //! The kernel transport's part of a server: alone with a worker a core, or one worker beside AF_XDP.
 
 use super::{Common, Running, Server, count, plan};
+use crate::config::Transport;
 use crate::control::mailbox;
 use crate::error::{Error, Result};
-use crate::kernel::{self, Listener};
+use crate::kernel::{self, Listener, Poller};
 use crate::metrics::Sheet;
 use crate::thread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -19,10 +20,10 @@ impl Server {
     pub(super) fn start_kernel(&mut self, common: &Common<'_>) -> Result<()> {
         let config = common.config;
         let workers = config.cores.len();
-        plan::check_kernel(config, &common.content, workers)?;
+        plan::check_kernel(config, &common.content, workers, common.poller)?;
         let cores: Vec<Option<usize>> = config.cores.iter().copied().map(Some).collect();
         let bound = self.start_kernel_workers(common, config.connections, &cores)?;
-        self.transport = format!("kernel sockets over epoll, {}", count(workers, "worker"));
+        self.transport = format!("kernel sockets over {}, {}", common.poller, count(workers, "worker"));
         self.addresses = vec![bound];
         Ok(())
     }
@@ -46,13 +47,28 @@ impl Server {
             let (orders, mailbox) = mailbox().map_err(cannot)?;
             let sheet = Sheet::new(&name);
             let app = common.services(bound.port());
-            let server =
-                kernel::Server::new(&settings, vec![listener], app, mailbox, sheet.clone()).map_err(cannot)?;
-            let thread = thread::spawn(name.clone(), *core, common.failures.clone(), move || server.run());
+            self.board.sheets.push(sheet.clone());
+            let (poller, settings) = (common.poller, settings.clone());
+            let work = move || kernel::run(poller, &settings, vec![listener], app, mailbox, sheet);
+            let thread = thread::spawn(name.clone(), *core, common.failures.clone(), work);
             self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
-            self.board.sheets.push(sheet);
         }
         Ok(bound)
+    }
+}
+
+/// How kernel sockets are to be polled: as `transport` says, or else the better way that this machine allows.
+pub(super) fn poller(transport: Transport) -> Result<Poller> {
+    if transport == Transport::Epoll {
+        return Ok(Poller::Epoll);
+    }
+    match (kernel::io_uring(), transport) {
+        (Ok(()), _) => Ok(Poller::IoUring),
+        (Err(reason), Transport::IoUring) => Err(Error::failed(format!("--transport io-uring: {reason}"))),
+        (Err(reason), _) => {
+            tracing::info!(reason, "kernel sockets are served over epoll, not io_uring");
+            Ok(Poller::Epoll)
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::app::{Service, Services, http};
 use crate::config::{self, Transport};
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
+use crate::kernel::Poller;
 use crate::metrics::{Board, Count};
 use crate::thread::Failure;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
@@ -81,6 +82,7 @@ struct Running {
 struct Common<'a> {
     config: &'a config::Serve,
     content: Arc<Content>,
+    poller: Poller,
     failures: Sender<Failure>,
 }
 
@@ -102,7 +104,8 @@ pub fn start(config: &config::Serve) -> Result<Server> {
     let content =
         Content::load(config.root.as_deref(), limit_bytes).map_err(|error| Error::usage(error.to_string()))?;
     let (failures, failed) = crossbeam_channel::unbounded();
-    let common = Common { config, content: Arc::new(content), failures };
+    let poller = kernel::poller(config.transport)?;
+    let common = Common { config, content: Arc::new(content), poller, failures };
     let mut server = Server {
         transport: String::new(),
         addresses: Vec::new(),
@@ -129,7 +132,7 @@ impl Server {
         let config = common.config;
         let Some(interface) = config.interface.as_deref() else { return self.start_kernel(common) };
         let opened = match config.transport {
-            Transport::Epoll => return self.start_kernel(common),
+            Transport::Epoll | Transport::IoUring => return self.start_kernel(common),
             Transport::Xdp => xdp::open(common, interface)?,
             Transport::Auto => match xdp::open_if_possible(common, interface)? {
                 Ok(opened) => opened,

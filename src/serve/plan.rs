@@ -5,7 +5,7 @@ use crate::app::Services;
 use crate::app::content::Content;
 use crate::config;
 use crate::error::Result;
-use crate::kernel::Settings;
+use crate::kernel::{Poller, Settings};
 use crate::limits::{self, Limit, Plan};
 use simoom_stack::Limits;
 
@@ -27,7 +27,7 @@ pub(super) fn check_xdp(
     options: &OpenOptions,
     queues: u32,
     workers: u32,
-    beside: u32,
+    beside: (u32, Poller),
 ) -> Result<()> {
     let plan = |connections| {
         let mut plan = Plan::new().add("content", 1, content.memory_bytes());
@@ -36,18 +36,24 @@ pub(super) fn check_xdp(
             let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
             plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
         }
-        let beside = kernel_settings(config, connections.min(beside), 1);
-        plan.add("the kernel worker beside", 1, beside.memory_bytes::<Services>())
+        let (most, poller) = beside;
+        let beside = kernel_settings(config, connections.min(most), 1);
+        plan.add("the kernel worker beside", 1, beside.memory_bytes::<Services>(poller))
     };
     check(config, plan)
 }
 
 /// Checks what `workers` kernel workers take.
-pub(super) fn check_kernel(config: &config::Serve, content: &Content, workers: usize) -> Result<()> {
+pub(super) fn check_kernel(
+    config: &config::Serve,
+    content: &Content,
+    workers: usize,
+    poller: Poller,
+) -> Result<()> {
     let plan = |connections| {
         let settings = kernel_settings(config, connections, workers);
         let plan = Plan::new().add("content", 1, content.memory_bytes());
-        plan.add("kernel workers", workers, settings.memory_bytes::<Services>())
+        plan.add("kernel workers", workers, settings.memory_bytes::<Services>(poller))
     };
     check(config, plan)
 }

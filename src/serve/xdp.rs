@@ -48,7 +48,7 @@ pub(super) struct Opened {
 pub(super) fn open_if_possible(common: &Common<'_>, interface: &str) -> Result<Result<Opened, String>> {
     let facts = probe::facts(Some(interface))?;
     let choice = facts.interfaces.into_iter().next().map(|probed| probed.choice);
-    if let Some(choice) = choice.filter(|choice| choice.transport == Transport::Epoll) {
+    if let Some(choice) = choice.filter(|choice| choice.transport != Transport::Xdp) {
         return Ok(Err(choice.reason));
     }
     match open(common, interface) {
@@ -68,7 +68,8 @@ pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
     check_sleepable(queues as usize, workers)?;
     let options =
         OpenOptions { mode: mode(config.xdp_mode), busy_poll: config.busy_poll, ..OpenOptions::new(interface) };
-    plan::check_xdp(config, &common.content, &options, queues, workers as u32, BESIDE_CONNECTIONS)?;
+    let beside = (BESIDE_CONNECTIONS, common.poller);
+    plan::check_xdp(config, &common.content, &options, queues, workers as u32, beside)?;
     let (device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(config, &facts, &served, &device, workers as u32)?;
     Ok(Opened { device, queues, workers, stack, served })

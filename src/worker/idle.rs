@@ -34,9 +34,14 @@ impl Idle {
         self.worked_us = now_us;
     }
 
-    /// Whether to look again at once instead of sleeping.
-    pub(super) fn spins(&self, now_us: u64) -> bool {
-        self.always_spins || now_us - self.worked_us < SPIN_US
+    /// Whether the next packet is to be expected at any moment.
+    pub(super) fn is_near_work(&self, now_us: u64) -> bool {
+        now_us - self.worked_us < SPIN_US
+    }
+
+    /// Whether to look again at once, although no packet is near, instead of sleeping.
+    pub(super) fn always_spins(&self) -> bool {
+        self.always_spins
     }
 
     /// Asks, if it is time to, whether the queues are still there.
@@ -83,7 +88,7 @@ mod tests {
     fn spins_for_a_moment_after_work_unless_it_always_does() {
         let mut idle = Idle::new(false);
         idle.worked(1000);
-        assert!(idle.spins(1000 + SPIN_US - 1) && !idle.spins(1000 + SPIN_US));
-        assert!(Idle::new(true).spins(u64::MAX));
+        assert!(idle.is_near_work(1000 + SPIN_US - 1) && !idle.is_near_work(1000 + SPIN_US));
+        assert!(!idle.always_spins() && Idle::new(true).always_spins());
     }
 }

@@ -82,6 +82,14 @@ pub struct Hand<'a, A: Hosted> {
     pub app: &'a mut A,
     /// What the stack transmits through.
     pub outbound: &'a mut Outbound,
+    clock: &'a Clock,
+}
+
+impl<A: Hosted> Hand<'_, A> {
+    /// Reads the clock once more: for who has done much since the turn began, and takes times of what comes next.
+    pub fn read_clock_us(&self) -> u64 {
+        self.clock.now_us()
+    }
 }
 
 /// An order to drain that is being carried out.
@@ -135,8 +143,8 @@ impl<A: Hosted> Worker<A> {
         self.tick();
         while self.control() == Turn::GoOn {
             let (now_us, now) = (self.now_us, self.now());
-            let Worker { stack, app, outbound, .. } = &mut self;
-            if !act(Hand { now_us, now, stack, app, outbound }) {
+            let Worker { stack, app, outbound, clock, .. } = &mut self;
+            if !act(Hand { now_us, now, stack, app, outbound, clock }) {
                 break;
             }
             let taken = self.receive() + self.take_handed_over();
@@ -208,8 +216,12 @@ impl<A: Hosted> Worker<A> {
     /// Nothing came: spins on, or sleeps until something does.
     fn rest(&mut self) -> io::Result<()> {
         self.idle.check_now_and_then(self.now_us, self.outbound.queues())?;
-        if self.idle.spins(self.now_us) {
+        if self.idle.is_near_work(self.now_us) {
             std::hint::spin_loop();
+            return Ok(());
+        }
+        self.outbound.refill();
+        if self.idle.always_spins() {
             return Ok(());
         }
         let after = |us: u64| self.now_us.saturating_add(us);

@@ -5,6 +5,10 @@ use crate::metrics::Count;
 use simoom_stack::Transmit;
 use std::sync::Arc;
 
+/// Frames that are written before the kernel is asked to send them. It takes as many at one call where it copies, and
+/// frames that wait for more than these leave the cache before they are copied.
+const FLUSH_FRAMES: u32 = 32;
+
 /// A worker's queues and frames.
 pub struct Outbound {
     queues: Vec<Queue>,
@@ -12,6 +16,8 @@ pub struct Outbound {
     umem: Arc<Umem>,
     /// Something found no free frame since [`Outbound::is_behind`] was asked.
     refused: bool,
+    /// Frames written since the last flush.
+    written: u32,
 }
 
 impl Outbound {
@@ -25,7 +31,7 @@ impl Outbound {
             queues.push(queue);
             pool.append(frames);
         }
-        Outbound { queues, pool, umem, refused: false }
+        Outbound { queues, pool, umem, refused: false, written: 0 }
     }
 
     pub(super) fn queues(&self) -> &[Queue] {
@@ -41,12 +47,20 @@ impl Outbound {
         self.queues[index].receive(&mut self.pool, frames, max)
     }
 
+    /// Lends the kernel frames for as long a burst as the fill rings have room for.
+    pub(super) fn refill(&mut self) {
+        for queue in &mut self.queues {
+            queue.refill(&mut self.pool);
+        }
+    }
+
     pub(super) fn give(&mut self, frame: Frame) {
         self.pool.give(frame);
     }
 
     /// Has the kernel send what is written, and takes back what is sent.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.written = 0;
         self.queues[0].flush()?;
         self.queues[0].complete(&mut self.pool);
         Ok(())
@@ -98,7 +112,14 @@ impl Transmit for Outbound {
         let len = write(self.umem.room_mut(&mut frame));
         frame.set_len(len);
         match self.queues[0].transmit(frame) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.written += 1;
+                if self.written >= FLUSH_FRAMES {
+                    // An error here is found again by the flush at the end of the turn.
+                    let _ = self.flush();
+                }
+                true
+            }
             Err(frame) => {
                 self.pool.give(frame);
                 false

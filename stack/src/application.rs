@@ -38,7 +38,8 @@ pub trait Application {
         let _ = (conn, reply);
     }
 
-    /// The deadline set with [`Reply::set_timeout`] has passed. The deadline is cleared by this call.
+    /// The deadline set with [`Reply::set_timeout`] has passed. The deadline is cleared by this call, and so is
+    /// [`Reply::read_later`]: input that was kept is offered through `received` right after it.
     fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>);
 
     /// The connection is over; `conn` is reset to its default after this.

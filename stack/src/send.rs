@@ -318,6 +318,8 @@ pub struct Wishes {
     pub overflow: bool,
     /// [`Reply::has_room`] said no: call `resumed` when there is room again.
     pub wants_room: bool,
+    /// Input is kept, and offered again after the next deadline.
+    pub read_later: bool,
     /// The deadline was set, or cleared with `Some(None)`; `None`: it stays as it was.
     pub timeout: Option<Option<Duration>>,
 }
@@ -381,6 +383,13 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// Resets the connection; what is queued is dropped.
     pub fn abort(&mut self) {
         self.wishes.abort = true;
+    }
+
+    /// Reads no more for now, however much comes: set a deadline, and after its `timeout` input is offered again. What
+    /// this call did not consume is kept meanwhile, within the receive window, which shuts when that is full. This is
+    /// how a client reads slowly; the kernel transport of a server has no use for it and offers input as ever.
+    pub fn read_later(&mut self) {
+        self.wishes.read_later = true;
     }
 
     /// Asks for `timeout` to be called once `after` has passed, unless another deadline is set by then; `None`

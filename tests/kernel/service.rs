@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use rustix::net::sockopt;
 use simoom::control::{Order, Orders, mailbox};
 use simoom::hosted::Hosted;
-use simoom::kernel::{Listener, Server, Settings};
+use simoom::kernel::{Listener, Poller, Settings, run};
 use simoom::metrics::{Board, Sheet};
 use simoom::thread::{Failure, spawn};
 use simoom_stack::{Application, Closed, Duration as After, Opened, Reply};
@@ -148,6 +148,11 @@ impl Hosted for Lines {
     }
 }
 
+/// Whether this machine lets io_uring be used; skips the test if not.
+pub(crate) fn need_io_uring() -> bool {
+    simoom::kernel::io_uring().inspect_err(|reason| crate::common::skip(reason)).is_ok()
+}
+
 /// Workers that serve [`Lines`] on one port of the loopback address, until this is dropped.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
@@ -158,11 +163,16 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn start(settings: &Settings) -> Service {
-        Service::start_workers(settings, 1, "127.0.0.1:0".parse().unwrap())
+    pub(crate) fn start(poller: Poller, settings: &Settings) -> Service {
+        Service::start_workers(poller, settings, 1, "127.0.0.1:0".parse().unwrap())
     }
 
-    pub(crate) fn start_workers(settings: &Settings, workers: usize, address: SocketAddr) -> Service {
+    pub(crate) fn start_workers(
+        poller: Poller,
+        settings: &Settings,
+        workers: usize,
+        address: SocketAddr,
+    ) -> Service {
         let (sender, failures) = unbounded();
         let listeners = Listener::bind(address, workers, 4096).unwrap();
         let address = listeners[0].address();
@@ -172,11 +182,16 @@ impl Service {
             let name = format!("kernel {number}");
             let sheet = Sheet::new(&name);
             board.sheets.push(sheet.clone());
-            let server = Server::new(settings, vec![listener], Lines::default(), mailbox, sheet).unwrap();
-            threads.push(spawn(name, None, sender.clone(), move || server.run()).unwrap());
+            let settings = settings.clone();
+            let work = move || run(poller, &settings, vec![listener], Lines::default(), mailbox, sheet);
+            threads.push(spawn(name, None, sender.clone(), work).unwrap());
             all_orders.push(orders);
         }
-        Service { address, board, orders: all_orders, threads, failures }
+        let service = Service { address, board, orders: all_orders, threads, failures };
+        service.wait_until("every worker", |service| {
+            service.board.sheets.iter().all(|sheet| !sheet.read().is_empty())
+        });
+        service
     }
 
     pub(crate) fn connect(&self) -> Client {

@@ -1,13 +1,13 @@
 //! Clients that are slow, rude or gone: each gets its HTTP error or its counter, and others notice nothing.
 
 use crate::client::{Client, get};
-use crate::over_both;
+use crate::over_all;
 use crate::site::{LARGE, Plan, Site, Transport};
 use rustix::net::sockopt;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
-over_both!(
+over_all!(
     a_head_of_64_kilobytes_is_refused,
     a_line_of_64_kilobytes_is_refused,
     clients_that_dribble_run_out_of_time,

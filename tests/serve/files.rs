@@ -2,10 +2,10 @@
 
 use crate::client::get;
 use crate::common::need_program;
-use crate::over_both;
+use crate::over_all;
 use crate::site::{FILES, LARGE, Plan, Site, Transport};
 
-over_both!(
+over_all!(
     curl_gets_every_file,
     curl_gets_what_the_rfcs_say,
     pipelined_requests_are_answered_in_order,
@@ -129,7 +129,8 @@ fn a_configuration_file_says_it_all(transport: Transport) {
     let root = crate::site::files();
     let place = match transport {
         Transport::Xdp => "interface = \"s0\"\ntransport = \"xdp\"\nxdp-mode = \"generic\"\nhttp = 8080\n",
-        Transport::Kernel => "transport = \"epoll\"\nhttp = \"0.0.0.0:8080\"\n",
+        Transport::IoUring => "transport = \"io-uring\"\nhttp = \"0.0.0.0:8080\"\n",
+        Transport::Epoll => "transport = \"epoll\"\nhttp = \"0.0.0.0:8080\"\n",
     };
     let text = format!(
         "# All of it\n{place}root = {:?}\ncores = [0]\nconnections = 500\nmemory-limit = \"512M\"\n\

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::common::{Process, need_program, simoom, wait_until};
 use crate::site::{LARGE, Plan, Site, Transport, at};
-use crate::{PATIENCE, over_both};
+use crate::{PATIENCE, over_all};
 use rustix::net::sockopt;
 use rustix::process::Signal;
 use std::io::{ErrorKind, Read};
@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-over_both!(
+over_all!(
     an_open_download_is_finished_at_the_end,
     what_does_not_finish_in_time_is_cut_off,
     a_second_signal_ends_it_at_once,

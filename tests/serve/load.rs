@@ -2,7 +2,7 @@
 
 use crate::common::{Process, need_program, wait_until};
 use crate::site::{Plan, Site, Transport};
-use crate::{PATIENCE, over_both};
+use crate::{PATIENCE, over_all};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// SYNs that are lost when ten thousand come at once are repeated after up to half a minute.
 const LOAD_PATIENCE: Duration = Duration::from_secs(180);
 
-over_both!(a_hundred_connections_see_no_error, ten_thousand_connections_see_no_error);
+over_all!(a_hundred_connections_see_no_error, ten_thousand_connections_see_no_error);
 
 /// Lets wrk load the server until `enough` is so, and fails if it reports an error of any kind; returns how many
 /// requests were answered.

@@ -29,10 +29,13 @@ fn a_large_file_arrives_whole_however_many_packets_are_lost() {
     for permille in [1, 10, 30] {
         lose(&site, permille);
         site.run_client("curl", &["-sSf", "--max-time", "60", "-o", path, &url]);
-        assert!(std::fs::read(path).unwrap() == site.content(LARGE), "{permille} of a thousand lost: not what was sent");
+        assert!(
+            std::fs::read(path).unwrap() == site.content(LARGE),
+            "{permille} of a thousand lost: not what was sent"
+        );
     }
-    assert!(site.metric("fast_retransmissions") > 0, "nothing was recovered");
-    let (again, needless) = (site.metric("retransmissions"), site.metric("dsacks_received"));
+    assert!(site.counter("fast_retransmissions") > 0, "nothing was recovered");
+    let (again, needless) = (site.counter("retransmissions"), site.counter("dsacks_received"));
     println!("{again} segments sent again, {needless} of them for nothing");
     assert!(needless <= again / 10, "{needless} of {again} repetitions were for nothing");
 }

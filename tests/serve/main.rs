@@ -1,5 +1,5 @@
 //! `simoom serve` as its users meet it: the built program in one network namespace, clients over kernel sockets in
-//! another, a veth pair between them. What both transports must do is asked of both.
+//! another, a veth pair between them. What all transports must do is asked of all.
 
 #![allow(clippy::print_stdout, reason = "what was measured is seen in a test's output")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
@@ -25,14 +25,21 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes a test of each function for each transport.
-macro_rules! over_both {
+macro_rules! over_all {
     ($($name:ident),* $(,)?) => {
         mod over_xdp {
             $(#[test] fn $name() { super::$name(crate::site::Transport::Xdp); })*
         }
-        mod over_kernel_sockets {
-            $(#[test] fn $name() { super::$name(crate::site::Transport::Kernel); })*
+        mod over_io_uring {
+            $(#[test] fn $name() {
+                if crate::site::need_io_uring() {
+                    super::$name(crate::site::Transport::IoUring);
+                }
+            })*
+        }
+        mod over_epoll {
+            $(#[test] fn $name() { super::$name(crate::site::Transport::Epoll); })*
         }
     };
 }
-pub(crate) use over_both;
+pub(crate) use over_all;

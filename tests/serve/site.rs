@@ -22,7 +22,13 @@ pub const LARGE: &str = "/10m";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Xdp,
-    Kernel,
+    IoUring,
+    Epoll,
+}
+
+/// Whether this machine lets io_uring be used; skips the test if not.
+pub fn need_io_uring() -> bool {
+    simoom::kernel::io_uring().inspect_err(|reason| crate::common::skip(reason)).is_ok()
 }
 
 /// A server that runs.
@@ -79,7 +85,8 @@ impl Plan {
             Transport::Xdp => {
                 command.args(["--transport", "xdp", "--interface", "s0", "--http", &PORT.to_string()])
             }
-            Transport::Kernel => command.args(["--http", &format!("0.0.0.0:{PORT}")]),
+            Transport::IoUring => command.args(["--transport", "io-uring", "--http", &format!("0.0.0.0:{PORT}")]),
+            Transport::Epoll => command.args(["--transport", "epoll", "--http", &format!("0.0.0.0:{PORT}")]),
         };
         if !self.arguments.iter().any(|argument| argument == "--cores") {
             command.args(["--cores", "0"]);

@@ -1,73 +1,59 @@
 //! What a transport calls: the bytes of answers as they come, deadlines, and the ends of connections.
 
-use super::super::response::Read;
+use super::super::protocol::{Protocol, Text, Then, Took};
 use super::super::tally::Fault;
-use super::{Client, Conn, Stage, Text};
+use super::{Client, Conn, Sips, Stage};
 use crate::hosted::Hosted;
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_stack::{Application, Closed, Duration, Opened, Reply};
 
-impl Application for Client {
+impl<P: Protocol> Application for Client<P> {
     type Blob = Text;
-    type Conn = Conn;
+    type Conn = Conn<P::Progress>;
 
-    fn opened(&mut self, conn: &mut Conn, _: Opened, reply: &mut Reply<'_, Text>) {
+    fn opened(&mut self, conn: &mut Self::Conn, _: Opened, reply: &mut Reply<'_, Text>) {
         self.opening -= 1;
         self.open += 1;
         self.attempts_over += 1;
         self.tally.opened += 1;
-        conn.stage = Stage::Open;
+        self.worked = true;
         if conn.outstanding > 0 {
-            self.write(conn.outstanding, reply);
-        } else if !std::mem::replace(&mut self.listed[conn.slot as usize], true) {
-            self.fresh.push_back(conn.slot);
+            conn.stage = Stage::Unsent;
+            self.resumed(conn, reply);
+        } else {
+            conn.stage = Stage::Open;
+            self.note_if_none_was_free();
+            self.slots.begin(conn.slot);
         }
     }
 
     #[inline]
-    fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) -> usize {
-        let mut at = 0;
-        loop {
-            if conn.stage == Stage::Content {
-                at += self.content(conn, &bytes[at..]);
-                if conn.came < conn.length {
-                    return at;
-                }
-                if conn.outstanding == 1 && at < bytes.len() {
-                    return self.surplus(conn, bytes, at, reply);
-                }
-                self.answered(conn);
-            }
-            if at == bytes.len() {
-                break;
-            }
-            if conn.outstanding == 0 {
-                return self.surplus(conn, bytes, at, reply);
-            }
-            match self.heads.read(&bytes[at..]) {
-                Read::Whole(len, head) => {
-                    at += len;
-                    self.begin_content(conn, head);
-                }
-                Read::Partial => return at,
-                Read::Garbled(reason) => {
-                    self.fail(conn, Fault::Garbled, reason, reply);
-                    return bytes.len();
-                }
-            }
+    fn received(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) -> usize {
+        self.worked = true;
+        match self.slow() {
+            None => self.read(conn, bytes, reply),
+            Some(sips) => self.sip(sips, conn, bytes, reply),
         }
-        if conn.outstanding == 0 {
-            self.turn_over(conn, reply);
-        }
-        at
     }
 
-    fn overfull(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) {
-        let detail = format!("no end of the head within {} bytes", bytes.len());
+    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) {
+        let detail = format!("no end of the {} within {} bytes", P::BEGINS_WITH, bytes.len());
         self.fail(conn, Fault::Garbled, detail, reply);
     }
 
-    fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Text>) {
-        if conn.outstanding > 0 {
+    /// There may be room for the request that the connection was opened for.
+    fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
+        let place = self.first_place(conn.slot);
+        if conn.stage == Stage::Unsent && self.protocol.ask(&mut self.asked[place..=place], reply) == 1 {
+            conn.stage = Stage::Open;
+            self.sent(place, 1, reply);
+        }
+    }
+
+    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
+        if std::mem::take(&mut conn.pauses) {
+            // It reads on, and waits for what follows.
+            reply.set_timeout(Some(self.timeout));
+        } else if conn.outstanding > 0 {
             let detail = format!("no answer within {:?}", self.plan.timeout);
             self.fail(conn, Fault::Timeout, detail, reply);
         } else if conn.stage == Stage::Ending {
@@ -75,7 +61,7 @@ impl Application for Client {
         }
     }
 
-    fn closed(&mut self, conn: &mut Conn, how: Closed) {
+    fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
         // What the end of the run brings about is no fault.
         let how = if self.course.is_over() { Closed::Aborted } else { how };
         if conn.stage == Stage::Opening {
@@ -84,11 +70,75 @@ impl Application for Client {
             self.ended(conn, how);
         }
         self.forget_outstanding(conn);
-        self.unopened.push_back(conn.slot);
+        self.slots.end(conn.slot);
     }
 }
 
-impl Hosted for Client {
+impl<P: Protocol> Client<P> {
+    /// Reads a sip, if the connection may read yet, and puts the rest off.
+    fn sip(
+        &mut self,
+        sips: Sips,
+        conn: &mut Conn<P::Progress>,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Text>,
+    ) -> usize {
+        let mut taken = 0;
+        if conn.read_at_us <= self.now_us {
+            taken = self.read(conn, &bytes[..bytes.len().min(sips.sip_bytes())], reply);
+            if taken == 0 {
+                // What must come in one piece is longer; the connection pays for it with its next sips.
+                taken = self.read(conn, bytes, reply);
+            }
+            conn.read_at_us = sips.after(conn.read_at_us, taken, self.now_us);
+        }
+        if conn.read_at_us > self.now_us && conn.outstanding > 0 {
+            conn.pauses = true;
+            reply.read_later();
+            reply.set_timeout(Some(Duration::from_micros(conn.read_at_us - self.now_us)));
+        }
+        taken
+    }
+
+    /// Reads answers as far as `bytes` hold them.
+    #[inline]
+    fn read(&mut self, conn: &mut Conn<P::Progress>, bytes: &[u8], reply: &mut Reply<'_, Text>) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            if conn.outstanding == 0 {
+                return self.surplus(conn, bytes, at, reply);
+            }
+            let asked = self.asked[self.first_place(conn.slot) + usize::from(conn.answered)];
+            let Took { bytes: taken, content, closes, then } =
+                self.protocol.read(&asked.what, &mut conn.progress, &bytes[at..]);
+            at += taken;
+            conn.closes |= closes;
+            if self.course.counts(asked.due_us) {
+                self.tally.content_bytes += content as u64;
+            }
+            let is_last = conn.outstanding == 1;
+            match then {
+                Then::More => return at,
+                Then::Lost(fault, detail) => {
+                    self.fail(conn, fault, detail, reply);
+                    return bytes.len();
+                }
+                _ if is_last && at < bytes.len() => return self.surplus(conn, bytes, at, reply),
+                Then::Good(lookups) => self.answered(conn, asked.due_us, lookups),
+                Then::Bad(fault, detail) => {
+                    (conn.outstanding, conn.answered) = (conn.outstanding - 1, conn.answered + 1);
+                    self.fault(fault, || detail);
+                }
+            }
+        }
+        if conn.outstanding == 0 {
+            self.turn_over(conn, reply);
+        }
+        at
+    }
+}
+
+impl<P: Protocol> Hosted for Client<P> {
     fn clock(&mut self, _: u64) {}
 
     fn drain(&mut self) {

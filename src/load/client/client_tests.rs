@@ -1,18 +1,23 @@
 //! The client without any transport: calls in, requests and counts out.
 
+use super::super::http::Http;
+use super::super::memcached::Memcached;
+use super::super::pace::Arrivals;
 use super::*;
 use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Closed, Opened};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+type HttpConn = <Client<Http> as Application>::Conn;
+
 const OPENED: Opened = Opened { local_port: 1, active: true, token: 0 };
 
 /// A client and the connections that it has open.
 struct Bench {
-    client: Client,
+    client: Client<Http>,
     pool: Pool<Text>,
-    conns: Vec<Conn>,
+    conns: Vec<HttpConn>,
     now_us: u64,
 }
 
@@ -31,18 +36,26 @@ impl Bench {
             in_flight,
             pipeline,
             connection_per_request: false,
+            rate: None,
+            slow: None,
             verify: true,
             timeout: std::time::Duration::from_secs(1),
             extent,
+            by_second: false,
         };
-        let client = Client::new(plan, REQUEST);
+        Bench::of(plan)
+    }
+
+    fn of(plan: Plan) -> Bench {
+        let http = Http::new(REQUEST, plan.pipeline, plan.verify);
+        let client = Client::new(plan, http);
         Bench { client, pool: Pool::new(256, 64), conns: Vec::new(), now_us: 0 }
     }
 
     fn call<R>(
         &mut self,
         slot: u32,
-        act: impl FnOnce(&mut Client, &mut Conn, &mut Reply<'_, Text>) -> R,
+        act: impl FnOnce(&mut Client<Http>, &mut HttpConn, &mut Reply<'_, Text>) -> R,
     ) -> (R, Done) {
         let (mut queue, mut wishes) = (Queue::default(), Wishes::default());
         let conn = &mut self.conns[slot as usize];
@@ -54,7 +67,11 @@ impl Bench {
 
     /// Opens what the client wants opened; then the slots that it sends on, with the number of requests each.
     fn turn(&mut self) -> Vec<(u32, u64)> {
-        self.now_us += 10;
+        self.turn_at(self.now_us + 10)
+    }
+
+    fn turn_at(&mut self, now_us: u64) -> Vec<(u32, u64)> {
+        self.now_us = now_us;
         self.client.turn(self.now_us);
         while let Some(conn) = self.client.next_to_open() {
             let slot = conn.slot();
@@ -140,7 +157,7 @@ fn a_deadline_is_set_with_a_request_and_its_passing_is_a_fault() {
     bench.call(0, |client, conn, _| client.closed(conn, Closed::Aborted));
     let met: Vec<_> = bench.client.tally.faults().filter(|(_, count)| *count > 0).collect();
     assert_eq!((met, bench.client.in_flight, bench.client.open()), (vec![("timeout", 1)], 0, 0));
-    assert_eq!(bench.client.unopened, [0], "it is opened again");
+    assert_eq!(bench.client.slots.take_unopened(), Some(0), "it is opened again");
 }
 
 #[test]
@@ -149,7 +166,7 @@ fn an_attempt_that_fails_pauses_the_opening_and_is_made_again() {
     bench.turn();
     bench.answer(0, ANSWER);
     bench.client.turn(20);
-    let mut conns: Vec<Conn> = std::iter::from_fn(|| bench.client.next_to_open()).collect();
+    let mut conns: Vec<HttpConn> = std::iter::from_fn(|| bench.client.next_to_open()).collect();
     assert_eq!(conns.len(), 2);
     bench.client.closed(&mut conns[0], Closed::TimedOut);
     let met: Vec<_> = bench.client.tally.faults().filter(|(_, count)| *count > 0).collect();
@@ -171,5 +188,117 @@ fn what_the_end_of_the_run_brings_about_is_no_fault() {
 
 #[test]
 fn the_state_of_a_connection_stays_within_its_bound() {
-    assert!(size_of::<Conn>() <= 64);
+    assert!(size_of::<HttpConn>() <= 64);
+    assert!(size_of::<<Client<Memcached> as Application>::Conn>() <= 64);
+}
+
+/// A client of one connection, once it is open, with a request due each millisecond from 1020 µs on.
+fn open_loop() -> Bench {
+    let extent = Extent {
+        duration: Some(std::time::Duration::from_millis(10)),
+        requests: None,
+        warm_up: std::time::Duration::ZERO,
+    };
+    let mut bench = Bench::new(1, 1, 1);
+    let rate = Some(Rate { per_second: 1000.0, arrivals: Arrivals::Uniform, seed: 1 });
+    bench = Bench::of(Plan { rate, extent, ..bench.client.plan.clone() });
+    assert_eq!(bench.turn(), [(0, 1)], "the first alone, at once");
+    bench.answer(0, ANSWER);
+    assert_eq!((bench.turn(), bench.turn()), (vec![], vec![]), "measuring has begun, nothing is due");
+    assert!(bench.client.course().measures());
+    bench
+}
+
+#[test]
+fn in_the_open_loop_latency_counts_from_the_time_that_was_meant() {
+    let mut bench = open_loop();
+    assert_eq!(bench.turn_at(1_019), []);
+    assert_eq!(bench.turn_at(1_020), [(0, 1)]);
+    // The server stalls for three milliseconds and a half: three requests wait, and none is left out.
+    assert_eq!(bench.turn_at(4_520), []);
+    assert_eq!(bench.answer(0, ANSWER).sent, 1, "the next at once");
+    for now_us in [4_530, 4_540] {
+        bench.turn_at(now_us);
+        assert_eq!(bench.answer(0, ANSWER).sent, 1);
+    }
+    bench.turn_at(4_550);
+    assert_eq!(bench.answer(0, ANSWER).sent, 0, "all that were due are sent");
+    let latency_us = &bench.client.tally.latency_us;
+    let latencies: Vec<u64> = latency_us.iter_recorded().map(|step| step.value_iterated_to()).collect();
+    let expected = [530, 1_520, 2_510, 3_500].map(|us| latency_us.highest_equivalent(us));
+    assert_eq!(latencies, expected);
+    assert_eq!(
+        (bench.client.tally.sent, bench.client.tally.late),
+        (4, 0),
+        "the server was late, not the generator"
+    );
+}
+
+#[test]
+fn a_generator_that_is_late_itself_counts_that() {
+    let mut bench = open_loop();
+    assert_eq!(bench.turn_at(1_320), [(0, 1)]);
+    bench.turn_at(1_330);
+    bench.answer(0, ANSWER);
+    assert_eq!((bench.client.tally.late, bench.client.tally.late_us.max()), (1, 301));
+}
+
+#[test]
+fn the_open_loop_waits_for_what_is_under_way_and_counts_what_was_never_sent() {
+    let mut bench = open_loop();
+    bench.turn_at(8_020);
+    assert_eq!(bench.turn_at(10_030), [], "it waits for the answer");
+    bench.turn_at(15_000);
+    assert!(!bench.client.course().is_over(), "one is under way");
+    assert_eq!(bench.answer(0, ANSWER).sent, 0, "the time is over");
+    bench.turn();
+    assert!(bench.client.course().is_over());
+    // Due at 1020, 2020, … 10020.
+    assert_eq!((bench.client.tally.sent, bench.client.tally.responses, bench.client.waiting()), (1, 1, 9));
+    assert!(bench.client.tally.latency_us.max() >= 13_980);
+}
+
+#[test]
+fn with_pipelining_what_waits_goes_at_once_each_with_its_own_time() {
+    let mut bench = open_loop();
+    bench = Bench::of(Plan { pipeline: 4, ..bench.client.plan.clone() });
+    bench.turn();
+    bench.answer(0, ANSWER);
+    bench.turn();
+    bench.turn();
+    assert_eq!(bench.turn_at(3_520), [(0, 3)], "three were due");
+    bench.turn_at(3_620);
+    bench.answer(0, &ANSWER.repeat(3));
+    let latency_us = &bench.client.tally.latency_us;
+    assert_eq!((latency_us.len(), latency_us.min(), latency_us.max() / 10), (3, 600, 260));
+}
+
+#[test]
+fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
+    let plan = Bench::new(1, 1, 1).client.plan;
+    let mut bench = Bench::of(Plan { slow: Some(Sips { bytes_per_second: 40 }), ..plan });
+    bench.now_us = 10_000_000;
+    bench.turn();
+    assert!(!bench.answer(0, ANSWER).wishes.read_later, "the first is read at full speed");
+    assert_eq!(bench.turn(), [(0, 1)]);
+    let head = ANSWER.len() - 5;
+    // A sip is 10 bytes, but a head comes in one piece.
+    let (consumed, done) = bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..head + 2], reply));
+    assert_eq!((consumed, done.wishes.read_later), (ANSWER.len() - 3, true));
+    let wait = done.wishes.timeout.flatten().unwrap();
+    assert_eq!(wait.total_micros(), (consumed as u64 - 10) * 25_000, "as long as those bytes take, but for a sip");
+    let mut may_read_us = bench.now_us + wait.total_micros();
+    bench.client.turn(may_read_us - 1);
+    let (consumed, done) = bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[head + 2..], reply));
+    assert_eq!((consumed, done.wishes.read_later), (0, true), "not yet");
+    let ((), done) = bench.call(0, Client::timeout);
+    assert_eq!(done.wishes.timeout, Some(Some(Duration::from_secs(1))), "it waits for what follows");
+    may_read_us += 1;
+    bench.client.turn(may_read_us);
+    assert_eq!(bench.answer(0, &ANSWER[head + 2..]).sent, 1, "the next request goes at once");
+    assert_eq!((bench.client.answers(), bench.client.tally.fault_count()), (2, 0));
+    let ((), done) = bench.call(0, Client::timeout);
+    assert_eq!(done.wishes.timeout, Some(Some(Duration::from_secs(1))), "when it has paid for its last sip");
+    let ((), done) = bench.call(0, Client::timeout);
+    assert!(done.wishes.abort, "no answer is a fault");
 }

@@ -95,6 +95,8 @@ pub(crate) enum Due {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cold {
     pub(crate) kept: Kept,
+    /// The application reads no input before its deadline.
+    pub(crate) reads_later: bool,
     pub(crate) reassembly: Reassembly,
     /// The largest window that the peer ever offered, for silly-window avoidance.
     pub(crate) max_wnd: u32,
@@ -162,7 +164,10 @@ impl<C> Tcb<C> {
     /// Does what the application asked for.
     #[inline]
     pub(crate) fn act<B: send::Blob>(&mut self, id: u32, wishes: Wishes, shared: &mut Shared<B>) {
-        let Wishes { close, abort, overflow, wants_room, timeout } = wishes;
+        let Wishes { close, abort, overflow, wants_room, read_later, timeout } = wishes;
+        if read_later {
+            self.cold.reads_later = true;
+        }
         if let Some(timeout) = timeout {
             self.warm.app_at = timeout.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
         }
@@ -187,6 +192,7 @@ impl<C> Tcb<C> {
     pub(crate) fn close<B: send::Blob>(&mut self, shared: &mut Shared<B>) {
         self.hot.marks.set(Marks::CLOSING);
         self.hot.marks.clear(Marks::WANTS_ROOM);
+        self.cold.reads_later = false;
         self.cold.kept.clear(&mut shared.keep);
         self.warm.app_at = Tick::NEVER;
     }
@@ -263,6 +269,12 @@ impl<C> Tcb<C> {
     #[inline]
     pub(crate) fn touch(&self) -> u32 {
         u32::from(self.hot.mss) ^ self.hot.queue.len() as u32 ^ self.warm.rtt.srtt_us() ^ self.cold.max_wnd
+    }
+
+    /// Whether input is kept without being offered, because the application asked for that.
+    #[inline]
+    pub(crate) fn holds_input(&self) -> bool {
+        self.hot.marks.has(Marks::WANTS_ROOM) || self.cold.reads_later
     }
 
     /// Sequence numbers sent and not acknowledged, a FIN among them.

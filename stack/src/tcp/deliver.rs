@@ -97,13 +97,13 @@ fn take_from_reassembly<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
 fn take<A: Application, T>(tcb: &mut Tcb<A::Conn>, bytes: &[u8], cx: &mut Context<'_, A, T>) -> usize {
     let taken = if tcb.hot.marks.has(Marks::CLOSING) {
         bytes.len()
-    } else if tcb.cold.kept.is_empty() {
+    } else if tcb.cold.kept.is_empty() && !tcb.cold.reads_later {
         take_where_it_lies(tcb, bytes, cx)
     } else {
-        // An application that left input for want of room is not asked again before there is room; one that only
-        // has more to send, and reads all it is offered, goes on reading.
+        // An application that left input for want of room is not asked again before there is room, nor one that reads
+        // later; one that only has more to send, and reads all it is offered, goes on reading.
         let kept = tcb.cold.kept.append(&mut cx.shared.keep, bytes);
-        if !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+        if !tcb.holds_input() {
             offer_kept(tcb, cx);
         }
         kept
@@ -153,7 +153,7 @@ pub(crate) fn offer_kept<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Con
 
 /// Tells the application when the most that it may leave is kept and it waits for more.
 fn refuse_overfull<A: Application, T>(tcb: &mut Tcb<A::Conn>, consumed: usize, cx: &mut Context<'_, A, T>) {
-    let waits = consumed == 0 && !tcb.hot.marks.has(Marks::WANTS_ROOM);
+    let waits = consumed == 0 && !tcb.holds_input();
     if !waits || tcb.cold.kept.len() < OVERFULL_BYTES {
         return;
     }
@@ -177,10 +177,26 @@ pub(crate) fn resume<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context
     tcb.hot.marks.clear(Marks::WANTS_ROOM);
     let app = &mut *cx.app;
     tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.resumed(conn, reply));
-    if !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+    go_on(tcb, cx);
+}
+
+/// The application's deadline has passed: it is told, and goes on with its input if it put that off until now.
+pub(crate) fn deadline<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    let put_off = std::mem::take(&mut tcb.cold.reads_later);
+    let app = &mut *cx.app;
+    tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.timeout(conn, reply));
+    if put_off {
+        go_on(tcb, cx);
+    }
+}
+
+/// Offers what was held back, unless it is to be held back still; after the last of it this side closes too if the
+/// peer has.
+fn go_on<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    if !tcb.holds_input() {
         offer_kept(tcb, cx);
     }
-    if tcb.hot.marks.has(Marks::FIN_TAKEN) && !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+    if tcb.hot.marks.has(Marks::FIN_TAKEN) && !tcb.holds_input() {
         tcb.close(cx.shared);
     }
 }
@@ -209,7 +225,7 @@ fn take_fin<C: Default, B: crate::send::Blob>(tcb: &mut Tcb<C>, shared: &mut Sha
         State::Established => {
             hot.state = State::CloseWait;
             // No input follows: once what was read is answered, this side closes too.
-            if !hot.marks.has(Marks::WANTS_ROOM) {
+            if !tcb.holds_input() {
                 tcb.close(shared);
             }
             Fate::Lives

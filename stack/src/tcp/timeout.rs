@@ -1,7 +1,7 @@
 //! What time alone brings about: retransmission, probes, delayed acknowledgements, the application's deadline, and
 //! the end of patience.
 
-use super::{Context, Due, Fate, Marks, Shared, State, Tcb, Transmit, handshake, output, probe, recovery};
+use super::{Context, Due, Fate, Marks, Shared, State, Tcb, Transmit, deliver, handshake, output, probe, recovery};
 use crate::application::{Application, Closed};
 use crate::timer::Tick;
 
@@ -33,8 +33,7 @@ pub(crate) fn expire<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &m
     }
     if tcb.warm.app_at.is_due(now) {
         tcb.warm.app_at = Tick::NEVER;
-        let app = &mut *cx.app;
-        tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.timeout(conn, reply));
+        deliver::deadline(tcb, cx);
     }
     if let fate @ Fate::Ends(_) = keep_alive(tcb, cx) {
         return fate;

@@ -36,9 +36,16 @@ pub(super) fn opens_window<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
         && !tcb.hot.marks.has(Marks::FIN_TAKEN)
 }
 
-/// Bytes that can be taken from the peer: less than the whole window only while input is kept.
+/// Bytes that can be taken from the peer: less than the whole window only while input is kept. An application that
+/// waits for the rest of a request may be sent a whole window more, or it might wait for ever; one that reads later is
+/// sent what the window has left.
 #[inline]
 pub(crate) fn receive_space<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
     let window = shared.config.receive_window_bytes;
-    if tcb.cold.kept.is_empty() { window } else { window.min((LARGE_BYTES - tcb.cold.kept.len()) as u32) }
+    let kept = tcb.cold.kept.len();
+    match (kept, tcb.cold.reads_later) {
+        (0, _) => window,
+        (_, false) => window.min((LARGE_BYTES - kept) as u32),
+        (_, true) => window.min(LARGE_BYTES as u32).saturating_sub(kept as u32),
+    }
 }

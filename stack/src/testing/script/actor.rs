@@ -3,6 +3,7 @@
 use crate::application::{Application, Closed, Opened};
 use crate::send::{ROOM_COPY_BYTES, Reply};
 use crate::testing::echo::{stream_byte, stream_bytes};
+use smoltcp::time::Duration;
 use std::sync::LazyLock;
 
 /// The stream as shared bytes.
@@ -22,6 +23,8 @@ pub enum Manner {
     Closes,
     /// Consumes it and resets the connection.
     Aborts,
+    /// Consumes so many bytes, and reads on after so many milliseconds.
+    Sips(usize, u64),
     /// Answers until it is refused room, and consumes nothing before there is room again.
     Fills,
 }
@@ -94,6 +97,13 @@ impl Application for Actor {
     fn received(&mut self, conn: &mut ActorConn, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
         match self.manner {
             Manner::Leaves => return 0,
+            Manner::Sips(most, millis) => {
+                let len = most.min(bytes.len());
+                self.read(conn, &bytes[..len]);
+                reply.read_later();
+                reply.set_timeout(Some(Duration::from_millis(millis)));
+                return len;
+            }
             Manner::Fills if !self.fill(conn, reply) => return 0,
             Manner::Answers(len) => conn.send(len, reply),
             Manner::Closes => reply.close(),
@@ -113,7 +123,9 @@ impl Application for Actor {
     }
 
     fn timeout(&mut self, _: &mut ActorConn, reply: &mut Reply<'_, &'static [u8]>) {
-        reply.close();
+        if !matches!(self.manner, Manner::Sips(..)) {
+            reply.close();
+        }
     }
 
     fn closed(&mut self, _: &mut ActorConn, how: Closed) {

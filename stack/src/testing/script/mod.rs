@@ -23,7 +23,7 @@
 //! | `isn 4294967000` | the peer's initial sequence number from now on; new numbers are learned from both sides |
 //! | `established ws 7 ts 1 0` | a whole passive handshake, with these options |
 //! | `connect [port 4000]` | an active open to the peer's port 80 |
-//! | `app reads`, `leaves`, `answers N`, `closes`, `aborts`, `fills` | what the application does with input, from now on |
+//! | `app reads`, `leaves`, `answers N`, `closes`, `aborts`, `fills`, `sips N every MILLIS` | what the application does with input, from now on |
 //! | `send N`, `share N`, `close`, `abort`, `deadline N` | what the application does now |
 //! | `stop`, `close idle` | the stack accepts no more; closes what is idle |
 //! | `frames N` | the transmitter has so many frames left; `frames many` |

@@ -163,6 +163,7 @@ fn parse_manner(words: &[&str]) -> Result<Manner, String> {
         ["closes"] => Manner::Closes,
         ["aborts"] => Manner::Aborts,
         ["fills"] => Manner::Fills,
+        ["sips", len, "every", millis] => Manner::Sips(number(len)?, number(millis)?),
         _ => return Err(format!("`{}` is nothing that an application does", words.join(" "))),
     })
 }

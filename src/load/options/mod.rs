@@ -1,12 +1,17 @@
 //! The flags of `simoom load`, and the checked plan that they make.
 
-use super::client::Plan;
+mod memcached;
+
+use super::client::{Plan, SLOW_MAX, Sips};
 use super::course::Extent;
+use super::pace::{Arrivals, Rate};
 use super::sources::Source;
 use super::xdp::From;
 use crate::config::{LogOptions, XdpMode, values};
 use crate::error::{Error, Result};
 use clap::Args;
+pub(crate) use memcached::MemcachedOptions;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long is measured unless the flags say.
@@ -15,11 +20,13 @@ const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 const WARM_UP_DEFAULT: Duration = Duration::from_secs(1);
 /// Requests that may be sent on a connection at once.
 const PIPELINE_MAX: u16 = 256;
+/// Requests a second that may be asked for: more than any one core sends.
+const RATE_MAX: f64 = 1e8;
 
 /// The flags of `load`.
 #[derive(Args, Clone, Debug)]
 pub struct LoadOptions {
-    /// What to request: http://HOST[:PORT]/PATH
+    /// What to load: http://HOST[:PORT]/PATH or memcached://HOST[:PORT]
     #[arg(value_name = "URL")]
     pub url: String,
 
@@ -36,6 +43,30 @@ pub struct LoadOptions {
     /// Send so many requests at once on a connection
     #[arg(long, value_name = "D", value_parser = pipeline, default_value = "1", help_heading = "Load")]
     pub pipeline: u16,
+
+    /// Send so many requests a second, however fast they are answered: an open loop
+    ///
+    /// Each request has a time of its own, and its latency counts from that. One that finds all connections waiting for
+    /// an answer (or --in-flight of them) waits too; with --pipeline, up to so many that wait go at once. Give enough
+    /// --connections: as many as the rate times the longest latency that you want to see.
+    #[arg(long, value_name = "R", value_parser = rate, help_heading = "Load")]
+    pub rate: Option<f64>,
+
+    /// How the requests of --rate are spread [default: poisson]
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "Load")]
+    pub arrivals: Option<Arrivals>,
+
+    /// Read answers no faster than this, on each connection
+    ///
+    /// So do many clients behind thin lines. Nothing is read ahead but a small window. --timeout then limits the wait
+    /// for the next bytes, and a run that ends in the midst of answers counts the bytes that came. The first answer is
+    /// read at full speed.
+    #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = slow, help_heading = "Load")]
+    pub slow: Option<u32>,
+
+    /// Draw from this seed whatever is left to chance
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Load")]
+    pub seed: u64,
 
     /// Open a connection for each request
     ///
@@ -86,15 +117,33 @@ pub struct LoadOptions {
     #[arg(long, value_name = "CORE", value_parser = core, help_heading = "Where from")]
     pub core: Option<usize>,
 
-    /// Compare the content of every answer with the first one's
+    /// Check the content of every answer
     ///
-    /// Status and length are always checked: from 200 to 299, and that of the first answer.
+    /// HTTP: it must be that of the first answer; status (200 to 299) and length (the first one's) are always checked.
+    /// memcached: a value must be one that was stored under its key; key and length are always checked.
     #[arg(long, help_heading = "Checks and output")]
     pub verify: bool,
 
     /// Write the result as JSON instead of text
     #[arg(long, help_heading = "Checks and output")]
     pub json: bool,
+
+    /// Write a line for each second measured to this file, as comma-separated values with a header
+    ///
+    /// What was sent, answered and wrong in that second, the connections open at its end, and its latencies in
+    /// microseconds, to two digits. The file is written when the run is over.
+    #[arg(long, value_name = "FILE", help_heading = "Checks and output")]
+    pub csv: Option<PathBuf>,
+
+    /// Write the latencies to this file as HdrHistogram's percentile text (.hgrm), in milliseconds
+    ///
+    /// HdrHistogram's plotFiles.html, hdr-plot and others draw it.
+    #[arg(long, value_name = "FILE", help_heading = "Checks and output")]
+    pub hdr: Option<PathBuf>,
+
+    /// What memcached is asked.
+    #[command(flatten)]
+    pub memcached: MemcachedOptions,
 
     /// The log.
     #[command(flatten)]
@@ -116,6 +165,20 @@ fn requests(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(count) if count >= 1 => Ok(count),
         _ => Err("not a number from 1 up".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
+        _ => Err(format!("not a number of requests a second above 0 and up to {RATE_MAX}")),
+    }
+}
+
+fn slow(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(bytes) if (1..=SLOW_MAX).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("not a number of bytes a second from 1 to {SLOW_MAX}")),
     }
 }
 
@@ -157,6 +220,13 @@ impl LoadOptions {
                 )));
             }
         }
+        let rate = match (self.rate, self.arrivals) {
+            (None, Some(_)) => return Err(Error::usage("--arrivals: means nothing without --rate")),
+            (None, None) => None,
+            (Some(per_second), arrivals) => {
+                Some(Rate { per_second, arrivals: arrivals.unwrap_or_default(), seed: self.seed })
+            }
+        };
         let timed = self.duration.or(self.requests.is_none().then_some(DURATION_DEFAULT));
         let warm_up = if self.requests.is_some() { Duration::ZERO } else { WARM_UP_DEFAULT };
         Ok(Plan {
@@ -164,9 +234,12 @@ impl LoadOptions {
             in_flight: in_flight.unwrap_or(connections),
             pipeline,
             connection_per_request: self.connection_per_request,
+            rate,
+            slow: self.slow.map(|bytes_per_second| Sips { bytes_per_second }),
             verify: self.verify,
             timeout: self.timeout,
             extent: Extent { duration: timed, requests: self.requests, warm_up: self.warm_up.unwrap_or(warm_up) },
+            by_second: self.csv.is_some(),
         })
     }
 }

@@ -1,0 +1,345 @@
+//! The loop of one worker: in come what its [`Driver`] saw happen, orders and the passing of time, out go visits to
+//! the connections they are for. Never blocks but in the driver, and there until the next deadline.
+
+use super::accept::reset;
+use super::counters::Counters;
+use super::drain::is_idle;
+use super::listener::Listener;
+use super::session::{Due, Host, Session};
+use super::socket::{Part, Socket};
+use super::table::{Key, Table};
+use super::turns::Turns;
+use super::visit::{Next, Tools, visit, write};
+use super::{INPUT_BYTES, Settings};
+use crate::clock::{Clock, NEVER, look_at};
+use crate::control::Mailbox;
+use crate::hosted::Hosted;
+use crate::metrics::{Publisher, Sheet};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use simoom_stack::keep;
+use simoom_stack::send::{Pool, Queue};
+use simoom_stack::timer::{Tick, Wheel};
+use simoom_stack::{Application, Closed, Reply};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A day: the wheel must be turned while its ticks still compare, and every kernel knows such a timeout.
+const LONGEST_SLEEP_MS: u64 = 86_400_000;
+
+/// The way a worker learns from the kernel what happens: epoll, or io_uring.
+pub(super) trait Driver: Sized {
+    type Part: Part<Shared = Self::Shared>;
+    type Shared;
+
+    /// Bytes of its own tables, besides the parts.
+    fn memory_bytes(settings: &Settings) -> usize;
+
+    fn new(settings: &Settings, listeners: &[Listener], mailbox: &Mailbox) -> io::Result<Self>;
+
+    fn shared(&mut self) -> &mut Self::Shared;
+
+    /// Waits until something happens, for at most [`Server::sleep`], calls [`Server::tick`] and handles all of it.
+    fn wait<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+
+    /// Watches the socket of a new connection, or says that it cannot.
+    fn watch(&mut self, key: Key, socket: &mut Socket<Self::Part>) -> bool;
+
+    /// Sees to it that what a connection waits for after a visit will be told, or says that it cannot.
+    fn arrange<A: Application>(&mut self, key: Key, session: &mut Session<A, Socket<Self::Part>>) -> bool;
+
+    /// A connection has ended; its socket is closed next.
+    fn forget(&mut self, key: Key, part: Self::Part);
+
+    /// Looks away from the listeners, or at them again.
+    fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()>;
+
+    /// Lets go of the listeners: what they have accepted is in the table when this returns.
+    fn release_listeners<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+
+    /// All there is to know has been told when this returns, and every connection's reads are its own.
+    fn settle<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+}
+
+/// What the kernel says of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Readiness {
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The peer's FIN has arrived.
+    pub(super) peer_done: bool,
+    pub(super) error: bool,
+}
+
+/// One worker of the kernel transport.
+pub(super) struct Server<A: Application, D: Driver> {
+    pub(super) host: Host<A>,
+    pub(super) table: Table<Session<A, Socket<D::Part>>>,
+    wheel: Wheel,
+    /// Connections that have more to do than one visit allows, or that the driver wants visited later.
+    pub(super) turns: Turns,
+    /// Connections that wait for room in the pool for answers.
+    starved: Turns,
+    /// Connections whose input waits in the kernel for a buffer of either size.
+    bufferless: Turns,
+    /// The same, for a large buffer: they fill a small one.
+    outgrown: Turns,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) accept_again_ms: Option<u64>,
+    pub(super) drain_until_ms: Option<u64>,
+    pub(super) mailbox: Mailbox,
+    /// The mailbox is to be looked into.
+    pub(super) called: bool,
+    pub(super) driver: D,
+    scratch: Vec<u8>,
+    clock: Clock,
+    pub(super) publisher: Publisher,
+}
+
+/// Bytes of what grows with the number of connections, and of the loop's own buffers.
+pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> usize {
+    let connections = settings.connections;
+    Table::<Session<A, Socket<D::Part>>>::memory_bytes(connections)
+        + Wheel::memory_bytes(connections as u32)
+        + 4 * Turns::memory_bytes(connections)
+        + INPUT_BYTES
+        + D::memory_bytes(settings)
+}
+
+impl<A: Hosted, D: Driver> Server<A, D> {
+    /// Takes all the memory it will ever use, and registers what it waits for.
+    pub(super) fn new(
+        settings: &Settings,
+        listeners: Vec<Listener>,
+        app: A,
+        mailbox: Mailbox,
+        sheet: Arc<Sheet>,
+    ) -> io::Result<Self> {
+        settings.check()?;
+        let driver = D::new(settings, &listeners, &mailbox)?;
+        Ok(Server {
+            host: Host {
+                app,
+                pool: Pool::new(settings.send_entries, settings.send_chunks),
+                inputs: keep::Pool::with_large_bytes(settings.small_inputs, settings.large_inputs, INPUT_BYTES),
+                counters: Counters::default(),
+                now_ms: 0,
+                send_timeout: settings.send_timeout,
+                linger_timeout: settings.linger_timeout,
+            },
+            table: Table::new(settings.connections),
+            wheel: Wheel::new(settings.connections as u32, Tick::from_millis(0)),
+            turns: Turns::new(settings.connections),
+            starved: Turns::new(settings.connections),
+            bufferless: Turns::new(settings.connections),
+            outgrown: Turns::new(settings.connections),
+            listeners,
+            accept_again_ms: None,
+            drain_until_ms: None,
+            mailbox,
+            called: false,
+            driver,
+            scratch: vec![0; INPUT_BYTES],
+            clock: Clock::new(),
+            publisher: Publisher::new(sheet),
+        })
+    }
+
+    /// Serves until an order to drain has been carried out, or the kernel refuses what a server cannot do without.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        self.tick();
+        while !self.is_done() {
+            if self.publisher.is_due(self.host.now_ms) {
+                self.publish();
+            }
+            D::wait(&mut self)?;
+            if std::mem::take(&mut self.called) {
+                self.obey()?;
+            }
+            self.fire_deadlines();
+            self.give_turns();
+            self.give_room();
+            self.give_buffers();
+            self.resume_accepting()?;
+        }
+        self.cut_off();
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let host = &mut self.host;
+        host.counters.connections_open = self.table.len() as u64;
+        self.publisher.publish(host.now_ms, |counts| {
+            counts.extend(host.counters.iter());
+            host.app.publish(&mut |name, value| counts.push((name, value)));
+        });
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.host.now_ms = self.clock.now_ms();
+        if let Some(unix_seconds) = self.clock.new_second(self.host.now_ms) {
+            self.host.app.clock(unix_seconds);
+        }
+    }
+
+    /// How long there is nothing to do unless something happens.
+    pub(super) fn sleep(&self) -> Duration {
+        let inputs = &self.host.inputs;
+        if !self.turns.is_empty()
+            || (!self.starved.is_empty() && self.pool_has_room())
+            || (!self.bufferless.is_empty() && inputs.largest_free() > 0)
+            || (!self.outgrown.is_empty() && inputs.largest_free() == INPUT_BYTES)
+        {
+            return Duration::ZERO;
+        }
+        let duties = [self.accept_again_ms, self.drain_until_ms, self.publisher.next_ms()];
+        let duties = duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
+        let now = Tick::from_millis(self.host.now_ms);
+        let deadline = self.wheel.next_deadline().map(|at| now.until(at).max(0) as u64);
+        Duration::from_millis(duties.chain(deadline).min().unwrap_or(LONGEST_SLEEP_MS).min(LONGEST_SLEEP_MS))
+    }
+
+    /// Takes note of what the kernel says of a connection's socket. It is to be visited then, if it is still there.
+    pub(super) fn note(&mut self, key: Key, readiness: Readiness) {
+        let Some(session) = self.table.get_mut(key) else { return };
+        if readiness.error {
+            let how = match sockopt::socket_error(&session.io.fd) {
+                Ok(Ok(())) => None,
+                Ok(Err(Errno::TIMEDOUT)) => Some(Closed::TimedOut),
+                Ok(Err(_)) | Err(_) => Some(Closed::ResetByPeer),
+            };
+            if let Some(how) = how {
+                return self.end(key, how);
+            }
+        }
+        session.io.peer_done |= readiness.peer_done;
+        session.io.readable |= readiness.peer_done || readiness.readable;
+        session.io.writable |= readiness.writable;
+    }
+
+    /// Visits a connection and sees to what it waits for after that.
+    pub(super) fn visit(&mut self, key: Key) {
+        let Some(session) = self.table.get_mut(key) else { return };
+        let mut tools = Tools { scratch: &mut self.scratch, shared: self.driver.shared() };
+        let next = visit(&mut self.host, session, &mut tools);
+        self.leave(key, next);
+    }
+
+    /// Sees to what a connection waits for.
+    pub(super) fn leave(&mut self, key: Key, next: Next) {
+        if let Next::Over(how) = next {
+            return self.end(key, how);
+        }
+        let Some(session) = self.table.get_mut(key) else { return };
+        if self.drain_until_ms.is_some() && next == Next::Event && is_idle(&self.host, session) {
+            self.host.close(session);
+            return self.visit(key);
+        }
+        if !self.driver.arrange(key, session) {
+            return self.end(key, Closed::Aborted);
+        }
+        let deadline_ms = session.next_deadline_ms();
+        if deadline_ms != NEVER {
+            self.wheel.bring_forward(key.index, look_at(deadline_ms, self.host.now_ms));
+        }
+        match next {
+            Next::Turn => self.turns.join(key.index),
+            Next::Room => self.starved.join(key.index),
+            Next::Buffer if session.kept.is_empty() => self.bufferless.join(key.index),
+            Next::Buffer => self.outgrown.join(key.index),
+            Next::Event | Next::Over(_) => {}
+        }
+    }
+
+    /// Ends a connection. A reset tells the peer that an answer was cut off.
+    pub(super) fn end(&mut self, key: Key, how: Closed) {
+        let Some(session) = self.table.remove(key) else { return };
+        self.wheel.cancel(key.index);
+        let cut_off = how == Closed::Aborted || !session.queue.is_empty();
+        let Socket { fd, part, .. } = self.host.end(session, how);
+        self.driver.forget(key, part);
+        if cut_off {
+            reset(&fd);
+        }
+    }
+
+    fn fire_deadlines(&mut self) {
+        let now = Tick::from_millis(self.host.now_ms);
+        let mut due = [0];
+        while self.wheel.expire(now, &mut due) > 0 {
+            self.publisher.touch();
+            let Some(key) = self.table.key_at(due[0]) else { continue };
+            let Some(session) = self.table.get_mut(key) else { continue };
+            match self.host.due(session) {
+                Due::Nothing | Due::Application => self.visit(key),
+                Due::Linger => self.end(key, Closed::TimedOut),
+                Due::Send => self.retry_send(key),
+            }
+        }
+    }
+
+    /// The socket is said to be writable when a good part of its buffer is free, which a slow peer may take longer
+    /// for than the send timeout: only if the socket takes nothing at all has the peer taken nothing.
+    fn retry_send(&mut self, key: Key) {
+        let Some(session) = self.table.get_mut(key) else { return };
+        if session.io.part.is_sending() {
+            return self.visit(key);
+        }
+        let before = session.queue.len();
+        let mut tools = Tools { scratch: &mut self.scratch, shared: self.driver.shared() };
+        match write(&mut self.host, session, &mut tools) {
+            Err(how) => self.end(key, how),
+            Ok(()) if session.queue.len() == before => self.end(key, Closed::TimedOut),
+            Ok(()) => self.visit(key),
+        }
+    }
+
+    fn give_turns(&mut self) {
+        for _ in 0..self.turns.len() {
+            if let Some(key) = self.turns.next().and_then(|index| self.table.key_at(index)) {
+                self.visit(key);
+            }
+        }
+    }
+
+    fn give_room(&mut self) {
+        for _ in 0..self.starved.len() {
+            if !self.pool_has_room() {
+                return;
+            }
+            if let Some(key) = self.starved.next().and_then(|index| self.table.key_at(index)) {
+                self.visit(key);
+            }
+        }
+    }
+
+    fn give_buffers(&mut self) {
+        for _ in 0..self.outgrown.len() {
+            if self.host.inputs.largest_free() < INPUT_BYTES {
+                break;
+            }
+            let first = self.outgrown.next();
+            self.read_what_was_held_back(first);
+        }
+        for _ in 0..self.bufferless.len() {
+            if self.host.inputs.largest_free() == 0 {
+                break;
+            }
+            let first = self.bufferless.next();
+            self.read_what_was_held_back(first);
+        }
+    }
+
+    fn read_what_was_held_back(&mut self, index: Option<u32>) {
+        let Some(key) = index.and_then(|index| self.table.key_at(index)) else { return };
+        let Some(session) = self.table.get_mut(key) else { return };
+        session.io.readable |= session.io.held_back;
+        self.visit(key);
+    }
+
+    fn pool_has_room(&self) -> bool {
+        Reply::room(&self.host.pool, &Queue::default())
+    }
+}

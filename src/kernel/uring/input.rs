@@ -1,0 +1,115 @@
+//! What has come for a connection: in come filled buffers, out go calls to the application with the bytes where they
+//! lie. What is left over is copied to where input is kept; if there is no place for it, the buffer is held and read
+//! again by a visit. Every buffer is given back or held.
+
+use super::{Shared, Uring};
+use crate::hosted::Hosted;
+use crate::kernel::server::Server;
+use crate::kernel::session::{Host, Phase, Session};
+use crate::kernel::socket::Socket;
+use crate::kernel::sys::Buffer;
+use crate::kernel::table::Key;
+use crate::kernel::visit::Next;
+use rustix::io::Errno;
+use simoom_stack::{Application, Closed};
+
+/// A receive has brought something, or has ended.
+pub(super) fn received<A: Hosted>(
+    server: &mut Server<A, Uring>,
+    key: Key,
+    input: Result<Option<Buffer>, Errno>,
+    more: bool,
+) {
+    let shared = &mut server.driver.shared;
+    let Some(session) = server.table.get_mut(key) else {
+        if let Ok(Some(buffer)) = input {
+            shared.ring.give(buffer);
+        }
+        return;
+    };
+    if !more {
+        session.io.part.receive_ended();
+    }
+    match input {
+        Ok(Some(buffer)) => {
+            take(&mut server.host, session, shared, buffer);
+            if session.phase == Phase::Aborted {
+                return server.end(key, Closed::Aborted);
+            }
+            if !session.io.readable && !needs_visit(session) {
+                return server.leave(key, Next::Event);
+            }
+        }
+        Ok(None) => {
+            session.io.peer_done = true;
+            session.io.eof = session.io.part.held.is_empty();
+            session.io.readable = !session.io.eof;
+        }
+        Err(Errno::NOBUFS) => {
+            server.host.counters.receive_buffers_exhausted += 1;
+            session.io.readable = true;
+        }
+        Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
+        Err(Errno::TIMEDOUT) => return server.end(key, Closed::TimedOut),
+        Err(_) => return server.end(key, Closed::ResetByPeer),
+    }
+    server.turns.join(key.index);
+}
+
+/// Whether there is more to do than to send what is queued.
+pub(super) fn needs_visit<A: Application>(session: &Session<A, Socket<super::Operations>>) -> bool {
+    session.queue.is_empty() && (session.wants_room || session.phase == Phase::Closing)
+}
+
+/// Offers what lies in `buffer`, or holds it.
+fn take<A: Application>(
+    host: &mut Host<A>,
+    session: &mut Session<A, Socket<super::Operations>>,
+    shared: &mut Shared,
+    buffer: Buffer,
+) {
+    host.counters.read_calls += 1;
+    if session.phase != Phase::Open {
+        host.counters.bytes_received += buffer.len() as u64;
+        return shared.ring.give(buffer);
+    }
+    let waits = session.wants_room || session.io.held_back || !session.io.part.held.is_empty();
+    let done = if waits {
+        0
+    } else if session.kept.is_empty() {
+        offer(host, session, shared.ring.bytes(&buffer))
+    } else {
+        offer_with_kept(host, session, shared.ring.bytes(&buffer))
+    };
+    host.counters.bytes_received += done as u64;
+    if done == buffer.len() {
+        return shared.ring.give(buffer);
+    }
+    shared.held.push(&mut session.io.part.held, buffer, done);
+    session.io.readable = true;
+}
+
+/// Offers `bytes` and keeps what the application leaves of them. Says how many are done with.
+fn offer<A: Application, S>(host: &mut Host<A>, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
+    let consumed = host.offer(session, bytes);
+    let rest = &bytes[consumed..];
+    if host.inputs.largest_free() < rest.len() {
+        return consumed;
+    }
+    if !rest.is_empty() {
+        host.keep(session, rest);
+    }
+    bytes.len()
+}
+
+/// Offers `bytes` with what was kept before them, if there is room for all of them behind that.
+fn offer_with_kept<A: Application, S>(host: &mut Host<A>, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
+    let spare = session.kept.spare(&mut host.inputs);
+    if spare.len() < bytes.len() {
+        return 0;
+    }
+    spare[..bytes.len()].copy_from_slice(bytes);
+    session.kept.extend(&mut host.inputs, bytes.len());
+    host.offer_kept(session);
+    bytes.len()
+}

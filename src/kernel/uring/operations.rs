@@ -1,0 +1,179 @@
+//! The operations of one connection that are under way, and what they should be: in comes the state of its session,
+//! out goes what to start, while what to stop is stopped. At most one of each kind is under way.
+
+use super::Shared;
+use super::held::List;
+use crate::kernel::session::{Phase, Session};
+use crate::kernel::socket::{Part, Socket};
+use crate::kernel::table::Key;
+use rustix::event::PollFlags;
+use simoom_stack::Application;
+
+/// What io_uring's driver knows of a socket.
+#[derive(Debug, Default)]
+pub(in crate::kernel) struct Operations {
+    receive: Receive,
+    poll: Poll,
+    /// Bytes that a send was given whose completion has not come.
+    sending: Option<u32>,
+    /// There was trouble: input is read by visits until the connection is idle.
+    careful: bool,
+    /// What was received and is not yet read.
+    pub(super) held: List,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Receive {
+    #[default]
+    Off,
+    On,
+    Stopping,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Poll {
+    #[default]
+    Off,
+    /// Tells once when the socket takes bytes again.
+    Room,
+    /// Tells everything, each time.
+    All,
+    Stopping,
+}
+
+/// What is to be started for a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Start {
+    pub(super) send: bool,
+    pub(super) receive: bool,
+    /// Tell when one of these is there; each time, or once.
+    pub(super) poll: Option<(PollFlags, bool)>,
+}
+
+impl Start {
+    pub(super) fn is_nothing(self) -> bool {
+        !self.send && !self.receive && self.poll.is_none()
+    }
+}
+
+impl Part for Operations {
+    type Shared = Shared;
+
+    fn early(&mut self, shared: &mut Shared, buf: &mut [u8], peeked: bool) -> usize {
+        if peeked {
+            shared.held.peek(&self.held, &shared.ring, buf)
+        } else {
+            shared.held.take(&mut self.held, &mut shared.ring, buf)
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+}
+
+impl Operations {
+    /// Whether input comes by itself.
+    pub(super) fn receives(&self) -> bool {
+        self.receive == Receive::On
+    }
+
+    pub(super) fn is_careful(&self) -> bool {
+        self.careful
+    }
+
+    pub(super) fn receive_ended(&mut self) {
+        self.receive = Receive::Off;
+    }
+
+    pub(super) fn poll_ended(&mut self) {
+        self.poll = Poll::Off;
+    }
+
+    /// How many bytes the send was given that has completed.
+    pub(super) fn send_ended(&mut self) -> u64 {
+        u64::from(self.sending.take().unwrap_or(0))
+    }
+
+    /// The connection is over: what is under way stops, what it holds goes back.
+    pub(super) fn abandon(mut self, key: Key, shared: &mut Shared) {
+        shared.held.clear(&mut self.held, &mut shared.ring);
+        self.stop_receive(key, shared);
+        if matches!(self.poll, Poll::Room | Poll::All) {
+            shared.ring.stop_poll(key);
+        }
+    }
+
+    fn stop_receive(&mut self, key: Key, shared: &mut Shared) {
+        if self.receive == Receive::On {
+            self.receive = Receive::Stopping;
+            shared.ring.stop_receive(key);
+        }
+    }
+
+    /// Goes from what is watched to what should be; what cannot be changed yet is looked at again when it has ended.
+    fn watch(&mut self, wanted: Poll, key: Key, shared: &mut Shared) -> Option<(PollFlags, bool)> {
+        match (self.poll, wanted) {
+            (Poll::Off, Poll::Room) => {
+                self.poll = Poll::Room;
+                Some((PollFlags::OUT, false))
+            }
+            (Poll::Off, Poll::All) => {
+                self.poll = Poll::All;
+                Some((PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP, true))
+            }
+            (Poll::All, Poll::Off) => {
+                self.poll = Poll::Stopping;
+                shared.ring.stop_poll(key);
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Brings the operations of a connection to what its state asks for.
+pub(super) fn change<A: Application>(
+    key: Key,
+    session: &mut Session<A, Socket<Operations>>,
+    shared: &mut Shared,
+) -> Start {
+    let send = sends(session);
+    look_for_trouble(session, send);
+    let io = &mut session.io;
+    let part = &mut io.part;
+    let wants_input = !part.careful && !io.eof;
+    // Without a free buffer a receive would only end again.
+    let receive = wants_input && part.receive == Receive::Off && shared.ring.free_buffers() > 0;
+    if receive {
+        part.receive = Receive::On;
+    } else if !wants_input {
+        part.stop_receive(key, shared);
+    }
+    let is_full = !io.writable && !send && part.sending.is_none();
+    let watch = match part.receive {
+        Receive::On if is_full => Poll::Room,
+        Receive::On => Poll::Off,
+        Receive::Off | Receive::Stopping => Poll::All,
+    };
+    let poll = part.watch(watch, key, shared);
+    if send {
+        part.sending = Some(session.queue.len() as u32);
+        io.writable = false;
+    }
+    Start { send, receive, poll }
+}
+
+fn sends<A: Application>(session: &Session<A, Socket<Operations>>) -> bool {
+    session.io.writable && !session.queue.is_empty() && session.phase != Phase::Aborted
+}
+
+/// A connection whose input cannot be offered as it comes is received from again when nothing of it is left.
+fn look_for_trouble<A: Application>(session: &mut Session<A, Socket<Operations>>, sends: bool) {
+    let io = &session.io;
+    // Room may come of what is being sent.
+    let is_refused = session.wants_room && !sends && io.part.sending.is_none();
+    let trouble = is_refused || io.readable || io.held_back || !io.part.held.is_empty();
+    let idle = session.holds_nothing() || session.phase == Phase::Lingering;
+    session.io.part.careful = trouble || (session.io.part.careful && !idle);
+}

@@ -1,0 +1,106 @@
+//! One submission with all that a turn has brought: answers to send, and what each connection waits for. In come the
+//! connections that have changed, out go operations, and later what the sockets took. Never has two sends of one
+//! connection under way.
+
+use super::Uring;
+use super::input::needs_visit;
+use super::operations::{Start, change};
+use crate::hosted::Hosted;
+use crate::kernel::server::Server;
+use crate::kernel::table::Key;
+use rustix::io::Errno;
+use simoom_stack::Closed;
+use std::io;
+use std::os::fd::AsFd;
+
+/// Connections in one submission.
+pub(super) const STEPS: usize = 256;
+
+/// What is to be started for whom.
+pub(super) struct Step {
+    key: Key,
+    start: Start,
+}
+
+/// Submits whatever there is to submit, without waiting for anything.
+pub(super) fn submit<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<()> {
+    loop {
+        collect(server);
+        let driver = &server.driver;
+        let listens = driver.accepts && driver.accepting.contains(&false) && server.accept_again_ms.is_none();
+        if driver.steps.is_empty() && driver.wakes && !listens {
+            return Ok(());
+        }
+        server.host.counters.wait_calls += 1;
+        start_all(server, listens)?;
+        if server.driver.changed.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Sees what has to be started for the connections that have changed.
+fn collect<A: Hosted>(server: &mut Server<A, Uring>) {
+    let driver = &mut server.driver;
+    driver.steps.clear();
+    while driver.steps.len() < STEPS
+        && let Some(index) = driver.changed.next()
+    {
+        let Some(key) = server.table.key_at(index) else { continue };
+        let Some(session) = server.table.get_mut(key) else { continue };
+        let start = change(key, session, &mut driver.shared);
+        if !start.is_nothing() {
+            driver.steps.push(Step { key, start });
+        }
+        server.host.counters.write_calls += u64::from(start.send);
+    }
+}
+
+fn start_all<A: Hosted>(server: &mut Server<A, Uring>, listens: bool) -> io::Result<()> {
+    let Server { driver, table, host, mailbox, listeners, .. } = server;
+    let Uring { shared, steps, accepting, wakes, .. } = driver;
+    let (table, pool) = (&*table, &host.pool);
+    shared.ring.submit(|batch| {
+        if !std::mem::replace(wakes, true) {
+            batch.wake(mailbox.as_fd());
+        }
+        for (number, listener) in listeners.iter().enumerate().filter(|_| listens) {
+            if !std::mem::replace(&mut accepting[number], true) {
+                batch.accept(listener.as_fd(), number);
+            }
+        }
+        for Step { key, start } in steps.iter() {
+            let Some(session) = table.get(*key) else { continue };
+            let socket = session.io.fd.as_fd();
+            if start.send {
+                batch.send(socket, *key, session.queue.len() as usize, session.queue.slices(pool));
+            }
+            if start.receive {
+                batch.receive(socket, *key);
+            }
+            if let Some((events, each_time)) = start.poll {
+                batch.poll(socket, *key, events, each_time);
+            }
+        }
+    })
+}
+
+/// A socket took what it could of what was queued.
+pub(super) fn sent<A: Hosted>(server: &mut Server<A, Uring>, key: Key, taken: Result<usize, Errno>) {
+    let Some(session) = server.table.get_mut(key) else { return };
+    let given = session.io.part.send_ended();
+    let taken = match taken {
+        Ok(taken) => taken,
+        Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::INTR) => 0,
+        Err(Errno::TIMEDOUT) => return server.end(key, Closed::TimedOut),
+        Err(_) => return server.end(key, Closed::ResetByPeer),
+    };
+    session.io.writable = taken as u64 == given;
+    server.host.counters.socket_full += u64::from(!session.io.writable);
+    server.host.sent(session, taken);
+    let io = &session.io;
+    let is_through = io.writable && session.queue.is_empty() && !io.readable && !io.part.is_careful();
+    if !is_through || needs_visit(session) || server.drain_until_ms.is_some() {
+        server.turns.join(key.index);
+    }
+}

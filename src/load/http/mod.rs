@@ -1,0 +1,157 @@
+//! HTTP/1.1 as the load generator speaks it: one and the same GET, and answers held against the first one.
+//!
+//! In go the bytes of answers, out come the requests and the verdicts: a status of 200 to 299, the length of the first
+//! answer and, with `--verify`, its content. Never follows a redirect, never reads an answer that does not tell its
+//! length ahead.
+
+mod head;
+
+use super::protocol::{Asked, Lookups, Protocol, Text, Then, Took};
+use super::tally::Fault;
+use head::{Head, Heads, Read};
+use simoom_stack::Reply;
+
+/// The most content that `--verify` remembers.
+const VERIFY_MAX_BYTES: u64 = 256 << 20;
+
+/// The protocol.
+pub(crate) struct Http {
+    /// The request, as often as it may be sent at once.
+    text: Text,
+    request_bytes: usize,
+    heads: Heads,
+    verify: bool,
+    reference: Option<Reference>,
+    /// The content of the first answer while it comes.
+    draft: Vec<u8>,
+}
+
+/// The first answer: what all others are held against.
+#[derive(Debug)]
+struct Reference {
+    length: u64,
+    /// With `--verify`.
+    content: Vec<u8>,
+}
+
+/// How far an answer has been read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    /// The content's length, and how much of it has come.
+    length: u64,
+    came: u64,
+    status: u16,
+    /// The head has come.
+    begun: bool,
+    closes: bool,
+    /// The content was, so far, that of the first answer.
+    same: bool,
+}
+
+impl Http {
+    /// Sends `request`, at most `at_once` of them on a connection.
+    pub(crate) fn new(request: &[u8], at_once: u16, verify: bool) -> Http {
+        Http {
+            text: Text(request.repeat(usize::from(at_once)).into()),
+            request_bytes: request.len(),
+            heads: Heads::default(),
+            verify,
+            reference: None,
+            draft: Vec::new(),
+        }
+    }
+
+    /// Takes the part of the content that `bytes` begins with; returns how many bytes that is.
+    #[inline]
+    fn content(&mut self, progress: &mut Progress, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(usize::try_from(progress.length - progress.came).unwrap_or(usize::MAX));
+        if self.verify && is_good(progress.status) {
+            let at = progress.came as usize;
+            match &self.reference {
+                Some(first) => progress.same &= first.content.get(at..at + n) == Some(&bytes[..n]),
+                None if progress.length <= VERIFY_MAX_BYTES => self.draft.extend_from_slice(&bytes[..n]),
+                None => {}
+            }
+        }
+        progress.came += n as u64;
+        n
+    }
+
+    /// A whole answer is there.
+    #[inline]
+    fn judge(&mut self, progress: &Progress) -> Then {
+        let Progress { length, status, same, .. } = *progress;
+        if !is_good(status) {
+            return Then::Bad(Fault::Status, format!("status {status}"));
+        }
+        let Some(first) = &self.reference else { return self.judge_first(length) };
+        if length != first.length {
+            let expected = first.length;
+            return Then::Bad(Fault::Length, format!("{length} bytes of content where the first had {expected}"));
+        }
+        if !same {
+            return Then::Bad(Fault::Content, "other content than the first".to_owned());
+        }
+        Then::Good(Lookups::default())
+    }
+
+    fn judge_first(&mut self, length: u64) -> Then {
+        if self.verify && length > VERIFY_MAX_BYTES {
+            return Then::Bad(
+                Fault::Content,
+                format!("content of {length} bytes; --verify remembers at most {VERIFY_MAX_BYTES}"),
+            );
+        }
+        self.reference = Some(Reference { length, content: std::mem::take(&mut self.draft) });
+        Then::Good(Lookups::default())
+    }
+}
+
+impl Protocol for Http {
+    type Request = ();
+    type Progress = Progress;
+    const BEGINS_WITH: &'static str = "head";
+
+    #[inline]
+    fn ask(&mut self, asked: &mut [Asked<()>], reply: &mut Reply<'_, Text>) -> usize {
+        if !reply.has_room() {
+            return 0;
+        }
+        reply.share(self.text.clone(), 0..self.request_bytes * asked.len());
+        asked.len()
+    }
+
+    #[inline]
+    fn read(&mut self, (): &(), progress: &mut Progress, bytes: &[u8]) -> Took {
+        let mut at = 0;
+        if !progress.begun {
+            match self.heads.read(bytes) {
+                Read::Whole(len, Head { status, length, closes }) => {
+                    at = len;
+                    *progress = Progress { length, came: 0, status, begun: true, closes, same: true };
+                }
+                Read::Partial => return Took::more(0, 0),
+                Read::Garbled(reason) => return Took::lost(Fault::Garbled, reason),
+            }
+        }
+        let content = self.content(progress, &bytes[at..]);
+        at += content;
+        let content = if is_good(progress.status) { content } else { 0 };
+        if progress.came < progress.length {
+            return Took::more(at, content);
+        }
+        let then = self.judge(progress);
+        let closes = progress.closes;
+        progress.begun = false;
+        Took { bytes: at, content, closes, then }
+    }
+
+    fn cut(&self, progress: &Progress) -> Option<String> {
+        let Progress { begun, length, came, .. } = *progress;
+        begun.then(|| format!("closed after {came} of {length} bytes of content"))
+    }
+}
+
+fn is_good(status: u16) -> bool {
+    (200..300).contains(&status)
+}

@@ -1,0 +1,140 @@
+//! memcached's text protocol as the load generator speaks it: gets and sets of keys and values that it can tell good
+//! from bad.
+//!
+//! In go the bytes of answers, out come requests ([`workload`], keys drawn by [`zipf`]) and verdicts ([`answer`],
+//! [`content`]). A key that the server does not have is a miss and no error; a value of another key, of another length or,
+//! with `--verify`, with another content than was ever stored, is one.
+
+mod answer;
+mod content;
+mod workload;
+mod zipf;
+
+use super::protocol::{Asked, Protocol, Text, Took};
+use answer::{Progress, Reader};
+pub(crate) use content::VALUE_MAX_BYTES;
+use content::{KEY_BYTES, VERSION_BYTES, Values};
+use simoom_stack::Reply;
+use simoom_stack::send::ROOM_COPY_BYTES;
+use std::io::Write;
+pub(crate) use workload::Shape;
+use workload::{Kind, Request, Workload};
+
+/// The longest beginning of a set: `set KEY 0 0 BYTES`, a line end and the version.
+const SET_BYTES: usize = "set  0 0 4294967295\r\n".len() + KEY_BYTES + VERSION_BYTES;
+/// Keys that a get may name: as many as fit what is promised to be copied.
+pub(crate) const MULTIGET_MAX: u16 = ((ROOM_COPY_BYTES - "get\r\n".len()) / (1 + KEY_BYTES)) as u16;
+
+/// The protocol.
+pub(crate) struct Memcached {
+    workload: Workload,
+    values: Values,
+    verify: bool,
+    /// The version of the last set.
+    version: u32,
+    /// A request while it is written.
+    draft: Vec<u8>,
+    /// Bytes that a batch on one connection copies, at most.
+    copied_bytes: usize,
+}
+
+impl Memcached {
+    /// Asks for what `shape` says, drawn from `seed`, at most `at_once` requests on a connection.
+    pub(crate) fn new(shape: Shape, seed: u64, at_once: u16, verify: bool) -> Memcached {
+        let get = "get\r\n".len() + usize::from(shape.multiget) * (1 + KEY_BYTES);
+        let set = SET_BYTES + (shape.value_bytes.1 as usize).min(ROOM_COPY_BYTES - SET_BYTES);
+        Memcached {
+            workload: Workload::new(shape, seed),
+            values: Values::new(shape.value_bytes),
+            verify,
+            version: 0,
+            draft: Vec::with_capacity(ROOM_COPY_BYTES),
+            copied_bytes: get.max(set) * usize::from(at_once),
+        }
+    }
+
+    #[inline]
+    fn get(&mut self, request: &Request, reply: &mut Reply<'_, Text>) {
+        self.draft.extend_from_slice(b"get");
+        let mut keys = self.workload.keys(request);
+        while let Some(key) = keys.next(&self.workload) {
+            self.draft.push(b' ');
+            self.draft.extend_from_slice(&content::key(key));
+        }
+        self.draft.extend_from_slice(b"\r\n");
+        reply.copy(&self.draft);
+    }
+
+    #[inline]
+    fn set(&mut self, key: u32, reply: &mut Reply<'_, Text>) {
+        let Memcached { draft, values, version, .. } = self;
+        *version = version.wrapping_add(1);
+        let len = values.len(key) as usize;
+        draft.extend_from_slice(b"set ");
+        draft.extend_from_slice(&content::key(key));
+        // Writing to a vector does not fail.
+        let _ = write!(draft, " 0 0 {len}\r\n");
+        if len >= VERSION_BYTES {
+            draft.extend_from_slice(&content::hex(*version));
+        }
+        let place = values.place(key, *version);
+        if draft.len() + place.len() + 2 <= ROOM_COPY_BYTES {
+            draft.extend_from_slice(values.part(place));
+            draft.extend_from_slice(b"\r\n");
+            reply.copy(draft);
+        } else {
+            reply.copy(draft);
+            reply.share(values.text().clone(), place);
+            reply.share(values.text().clone(), values.end());
+        }
+    }
+}
+
+impl Protocol for Memcached {
+    type Request = Request;
+    type Progress = Progress;
+    const BEGINS_WITH: &'static str = "line";
+
+    #[inline]
+    fn ask(&mut self, asked: &mut [Asked<Request>], reply: &mut Reply<'_, Text>) -> usize {
+        for (sent, asked) in asked.iter_mut().enumerate() {
+            if !reply.has_room() {
+                return sent;
+            }
+            let (request, key) = self.workload.next();
+            asked.what = request;
+            self.draft.clear();
+            match request.kind {
+                Kind::Get => self.get(&request, reply),
+                Kind::Set => self.set(key, reply),
+            }
+        }
+        asked.len()
+    }
+
+    #[inline]
+    fn read(&mut self, asked: &Request, progress: &mut Progress, bytes: &[u8]) -> Took {
+        Reader { workload: &self.workload, values: &self.values, verify: self.verify }.read(asked, progress, bytes)
+    }
+
+    fn cut(&self, progress: &Progress) -> Option<String> {
+        progress.cut(&self.values)
+    }
+
+    fn copied_bytes(&self) -> usize {
+        self.copied_bytes
+    }
+
+    #[inline]
+    fn is_prepared(&self) -> Option<bool> {
+        self.workload.is_stored()
+    }
+
+    fn begin(&mut self) {
+        self.workload.begin();
+    }
+}
+
+#[cfg(test)]
+#[path = "memcached_tests.rs"]
+mod tests;

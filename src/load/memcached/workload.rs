@@ -1,0 +1,200 @@
+//! What is asked of memcached: which keys, how often, in which proportion. A request is the seed that it was drawn from,
+//! so that its keys can be named once more when the answer comes.
+
+use super::super::random::Random;
+use super::zipf::Zipf;
+use std::fmt;
+
+/// The workload, as the flags have it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shape {
+    /// Keys.
+    pub(crate) keys: u32,
+    /// The least and the most bytes of a value.
+    pub(crate) value_bytes: (u32, u32),
+    /// The share of gets; all others are sets.
+    pub(crate) get_ratio: f64,
+    /// The exponent of Zipf's law by which keys are drawn; `None`: all alike.
+    pub(crate) zipf: Option<f64>,
+    /// Keys in a get.
+    pub(crate) multiget: u16,
+    /// All keys are stored before anything else.
+    pub(crate) preload: bool,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shape { keys, value_bytes: (least, most), get_ratio, zipf, multiget, preload } = *self;
+        let of = if multiget == 1 { "a key".to_owned() } else { format!("{multiget} keys") };
+        write!(f, "{:.0} % gets of {of} of {keys}", 100.0 * get_ratio)?;
+        if let Some(exponent) = zipf {
+            write!(f, ", Zipf {exponent}")?;
+        }
+        let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        write!(f, "; values of {range} bytes{}", if preload { "" } else { ", not stored before" })
+    }
+}
+
+/// What a request is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    #[default]
+    Get,
+    Set,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Get => "get",
+            Kind::Set => "set",
+        }
+    }
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Request {
+    pub(super) kind: Kind,
+    /// Of a get, what its keys are drawn from.
+    pub(super) seed: u64,
+}
+
+/// The keys of a get, one after the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keys {
+    random: Random,
+    left: u16,
+}
+
+/// Draws requests.
+#[derive(Clone, Debug)]
+pub(super) struct Workload {
+    shape: Shape,
+    zipf: Option<Zipf>,
+    random: Random,
+    /// A number below 2⁶⁴ drawn at random that is below this means a get.
+    get_below: f64,
+    /// Until the run begins nothing but sets of one key after the other, over and over: so many were drawn.
+    storing: Option<u64>,
+}
+
+impl Workload {
+    pub(super) fn new(shape: Shape, seed: u64) -> Workload {
+        let zipf = shape.zipf.filter(|exponent| *exponent > 0.0).map(|exponent| Zipf::new(shape.keys, exponent));
+        let storing = shape.preload.then_some(0);
+        Workload { shape, zipf, random: Random::new(seed), get_below: shape.get_ratio * 2f64.powi(64), storing }
+    }
+
+    /// Whether sets of all keys were drawn, while that is to be.
+    #[inline]
+    pub(super) fn is_stored(&self) -> Option<bool> {
+        self.storing.map(|sets| sets >= u64::from(self.shape.keys))
+    }
+
+    /// From now on what the shape says is drawn.
+    pub(super) fn begin(&mut self) {
+        self.storing = None;
+    }
+
+    /// The next request, and for a set its key.
+    #[inline]
+    pub(super) fn next(&mut self) -> (Request, u32) {
+        if let Some(sets) = &mut self.storing {
+            let key = (*sets % u64::from(self.shape.keys)) as u32;
+            *sets += 1;
+            return (Request { kind: Kind::Set, seed: 0 }, key);
+        }
+        if (self.random.next() as f64) < self.get_below {
+            return (Request { kind: Kind::Get, seed: self.random.next() }, 0);
+        }
+        let mut random = self.random;
+        let key = self.draw(&mut random);
+        self.random = random;
+        (Request { kind: Kind::Set, seed: 0 }, key)
+    }
+
+    /// The keys that a request asks for.
+    #[inline]
+    pub(super) fn keys(&self, request: &Request) -> Keys {
+        match request.kind {
+            Kind::Get => Keys { random: Random::new(request.seed), left: self.shape.multiget },
+            Kind::Set => Keys::default(),
+        }
+    }
+
+    #[inline]
+    fn draw(&self, random: &mut Random) -> u32 {
+        match &self.zipf {
+            Some(zipf) => zipf.draw(random) - 1,
+            // The upper half of the product: as even as 2³² numbers can be dealt out to so many keys.
+            None => (((random.next() >> 32) * u64::from(self.shape.keys)) >> 32) as u32,
+        }
+    }
+}
+
+impl Keys {
+    /// The next key.
+    #[inline]
+    pub(super) fn next(&mut self, workload: &Workload) -> Option<u32> {
+        self.left = self.left.checked_sub(1)?;
+        Some(workload.draw(&mut self.random))
+    }
+
+    /// How many are left.
+    #[inline]
+    pub(super) fn left(&self) -> u32 {
+        u32::from(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape =
+        Shape { keys: 100, value_bytes: (1, 1), get_ratio: 0.9, zipf: None, multiget: 3, preload: true };
+
+    #[test]
+    fn every_key_is_stored_before_anything_else() {
+        let mut workload = Workload::new(SHAPE, 1);
+        for drawn in 0..110 {
+            assert_eq!(workload.is_stored(), Some(drawn >= 100));
+            let (request, key) = workload.next();
+            assert_eq!((request.kind, key), (Kind::Set, drawn % 100), "over and over until the run begins");
+        }
+        workload.begin();
+        assert_eq!(workload.is_stored(), None);
+        assert!((0..100).any(|_| workload.next().0.kind == Kind::Get));
+        assert_eq!(Workload::new(Shape { preload: false, ..SHAPE }, 1).is_stored(), None);
+    }
+
+    #[test]
+    fn gets_and_sets_come_in_their_proportion_and_keys_are_named_again() {
+        let mut workload = Workload::new(Shape { preload: false, ..SHAPE }, 1);
+        let mut gets = 0;
+        for _ in 0..10_000 {
+            let (request, key) = workload.next();
+            let mut keys = workload.keys(&request);
+            let named: Vec<u32> = std::iter::from_fn(|| keys.next(&workload)).collect();
+            match request.kind {
+                Kind::Get => {
+                    gets += 1;
+                    let mut again = workload.keys(&request);
+                    assert!(named.len() == 3 && named.iter().all(|key| again.next(&workload) == Some(*key)));
+                    assert!(named.iter().all(|key| *key < 100));
+                }
+                Kind::Set => assert!(named.is_empty() && key < 100),
+            }
+        }
+        assert!((8_900..9_100).contains(&gets), "{gets}");
+    }
+
+    #[test]
+    fn only_gets_or_only_sets() {
+        for (get_ratio, kind) in [(1.0, Kind::Get), (0.0, Kind::Set)] {
+            let mut workload = Workload::new(Shape { get_ratio, preload: false, ..SHAPE }, 1);
+            assert!((0..1000).all(|_| workload.next().0.kind == kind));
+        }
+    }
+}

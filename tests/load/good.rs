@@ -1,0 +1,115 @@
+//! A server that does everything right is found good, whichever way it is loaded.
+
+use crate::common::{self, Network, Process, need_root, run, simoom};
+use crate::misbehaving::HTTP;
+use crate::{faults, json, load, over_xdp, stderr, url};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Starts `simoom serve` with `flags`, in the calling thread's namespace; returns it when it serves, and where.
+pub(crate) fn serve(flags: &str) -> (Process, SocketAddr) {
+    let mut command = simoom();
+    command.arg("serve").args(flags.split_whitespace()).stderr(Stdio::piped());
+    let mut server = Process::start(&mut command);
+    let mut lines = BufReader::new(server.child().stderr.take().unwrap());
+    let mut log = String::new();
+    while !log.contains("addresses=[") {
+        assert!(lines.read_line(&mut log).is_ok_and(|n| n > 0), "the server does not serve: {log}");
+    }
+    // What it says later must not find the pipe closed.
+    std::thread::spawn(move || lines.read_to_string(&mut String::new()));
+    let (_, rest) = log.split_once("addresses=[").unwrap();
+    let address = rest.split([']', ',']).next().unwrap().parse().unwrap();
+    (server, address)
+}
+
+/// All ways to send, against a server that does everything right.
+fn a_good_server_is_found_good(target: SocketAddr, flags: &str) {
+    for (shape, connections) in [
+        ("--requests 3000 --connections 300 --in-flight 20 --verify", Some(300)),
+        ("--requests 3001 --connections 7 --pipeline 8 --verify", Some(7)),
+        ("--requests 300 --connections 10 --connection-per-request --verify", None),
+        ("--duration 300ms --warm-up 100ms", Some(50)),
+        ("--requests 1000 --connections 20 --rate 20000 --verify", Some(20)),
+        ("--requests 1000 --connections 20 --rate 20000 --arrivals uniform --pipeline 4", Some(20)),
+        ("--requests 300 --connections 30 --rate 5000 --connection-per-request", None),
+        ("--duration 300ms --warm-up 100ms --rate 1000", Some(50)),
+    ] {
+        let output = load(&url(&HTTP, target), &format!("{shape} {flags}"));
+        let report = json(&output);
+        assert_eq!((output.status.code(), faults(&report)), (Some(0), vec![]), "{shape}: {}", stderr(&output));
+        let wanted = shape.strip_prefix("--requests ").and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        match wanted {
+            Some(wanted) => assert_eq!(report["responses"], wanted, "{shape}"),
+            None => assert!(report["responses"].as_u64() > Some(0) && report["seconds"].as_f64() >= Some(0.3)),
+        }
+        match connections {
+            Some(connections) => assert_eq!(report["connections_opened"], connections, "{shape}"),
+            None => assert!(report["connections_opened"].as_u64() >= wanted, "{shape}: one for each request"),
+        }
+        let number = |name: &str| report[name].as_u64();
+        if shape.contains("--rate") {
+            assert_eq!(number("offered"), Some(number("sent").unwrap() + number("waiting").unwrap()), "{report}");
+            assert_eq!(number("sent"), number("responses"), "all that was sent was waited for: {report}");
+        }
+        let length = report["content_bytes"].as_u64().unwrap() / report["responses"].as_u64().unwrap();
+        assert!(length > 100, "the built-in page has some content: {length} bytes");
+        let latency = |name| report["latency_us"][name].as_u64().unwrap();
+        assert!(latency("p50") > 0 && latency("p50") <= latency("p99_99") && latency("p99_99") <= latency("max"));
+    }
+}
+
+#[test]
+fn a_good_server_through_kernel_sockets() {
+    let (_server, target) = serve("--http 127.0.0.1:0");
+    a_good_server_is_found_good(target, "");
+}
+
+#[test]
+fn a_good_server_over_af_xdp_and_through_the_kernel_beside_it() {
+    if !need_root() {
+        return;
+    }
+    let network = Network::new(2).unwrap();
+    let (_server, target) = network.server.run(|| serve("--interface s0 --transport xdp --http 8080"));
+    let flags = over_xdp(&network);
+    network.client.run(|| {
+        // Twice: the server has the first run's connections in TIME_WAIT when the second uses their addresses and ports.
+        a_good_server_is_found_good(target, &flags);
+        a_good_server_is_found_good(target, &flags);
+        a_good_server_is_found_good(target, "");
+    });
+}
+
+#[test]
+fn many_addresses_of_one_client_reach_a_server_that_asks_for_them_by_arp() {
+    if !need_root() {
+        return;
+    }
+    let network = Network::new(1).unwrap();
+    let (_server, target) = network.server.run(|| serve("--interface s0 --transport epoll --http 8080"));
+    let target = SocketAddr::new(network.address(1), target.port());
+    let flags = format!("--requests 200 --connections 16 --connection-per-request {}", over_xdp(&network));
+    let output = network.client.run(|| load(&url(&HTTP, target), &flags));
+    let report = json(&output);
+    assert_eq!((output.status.code(), &report["responses"]), (Some(0), &200.into()), "{}", stderr(&output));
+    assert_eq!(report["stack"]["arp_replies"], 16, "one for each source address: {report}");
+}
+
+#[test]
+fn a_server_that_goes_away_is_an_error_and_the_run_ends_in_time() {
+    let (server, target) = serve("--http 127.0.0.1:0 --drain-timeout 0s");
+    let url = format!("http://{target}/");
+    let mut command = simoom();
+    command.args(["load", &url, "--json", "--duration", "2s", "--warm-up", "0s"]).stdout(Stdio::piped());
+    let mut client = Process::start(command.stderr(Stdio::piped()));
+    // The first connections show that it runs.
+    common::wait_until("the load runs", Duration::from_secs(20), || {
+        let output = run(["load", &url, "--requests", "1"]);
+        output.status.code() == Some(0)
+    });
+    drop(server);
+    assert_eq!(client.wait(Duration::from_secs(60)).code(), Some(1), "{}", client.stderr());
+}
