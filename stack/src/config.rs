@@ -45,6 +45,8 @@ pub struct Config {
     /// How often the SYN of an active open is repeated. Seven times, twice as long apart each, are the three minutes
     /// that RFC 9293 §3.8.3 MUST-23 asks for.
     pub syn_retries: u8,
+    /// Whether SYNs are answered with cookies (RFC 4987 §3.6) when half-open connections are many.
+    pub syn_cookies: bool,
     /// Challenge ACKs (RFC 5961 §7) and resets for strangers, per second each.
     pub answers_per_second: u32,
 }
@@ -144,6 +146,7 @@ impl Config {
             keep_alive_interval_ms: 75_000,
             keep_alive_probes: 9,
             syn_retries: 7,
+            syn_cookies: true,
             answers_per_second: 1000,
         }
     }

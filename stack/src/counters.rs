@@ -64,6 +64,12 @@ crate::counters! {
         time_wait_evicted,
         /// TIME_WAIT entries whose four-tuple a new connection took over (RFC 6191).
         time_wait_reused,
+        /// SYN-ACKs sent that were cookies (RFC 4987 §3.6; TcpExtSyncookiesSent).
+        syn_cookies_sent,
+        /// Cookies that came back, each of which became a connection (TcpExtSyncookiesRecv).
+        syn_cookies_received,
+        /// Segments that would have had to bear a cookie and bore none (TcpExtSyncookiesFailed).
+        syn_cookies_failed,
         /// SYN-ACKs sent.
         syn_acks_sent,
         /// Segments that acknowledge and carry nothing.

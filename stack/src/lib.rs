@@ -34,6 +34,7 @@
 pub mod application;
 mod arp;
 pub mod config;
+mod cookie;
 pub mod counters;
 mod demux;
 pub mod drop;

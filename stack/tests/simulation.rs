@@ -7,7 +7,7 @@
 use simoom_stack::testing::echo::{stream_byte, stream_bytes};
 use simoom_stack::testing::pair::{Side, hasty};
 use simoom_stack::testing::{Pair, Quality, Random, seeds};
-use simoom_stack::{Application, Census, Closed, Duration, Limits, Opened, Reply};
+use simoom_stack::{Application, Census, Closed, Config, Duration, Limits, Opened, Reply};
 
 /// When an end closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -145,7 +145,8 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
     let mut apps = [Player::new(seed ^ 1, most), Player::new(seed ^ 2, most)].into_iter();
     let app = std::cell::RefCell::new(&mut apps);
     let app = || app.borrow_mut().next().expect("a pair has two sides");
-    Pair::new(hasty(1, client), hasty(2, server), quality(seed), seed, app)
+    let server = Config { syn_cookies: seed % 2 == 0, ..hasty(2, server) };
+    Pair::new(hasty(1, client), server, quality(seed), seed, app)
 }
 
 /// Runs until nothing ever happens again; then nothing may be held.

@@ -19,6 +19,10 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
             config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
             return Ok(());
         }
+        "syn_cookies" => {
+            config.syn_cookies = value != 0;
+            return Ok(());
+        }
         "reports_strays" => {
             config.reports_strays = value != 0;
             return Ok(());
