@@ -146,9 +146,9 @@ impl Bench {
         let packets = &packets[..frames.len()];
         let start = time::Instant::now();
         if counts {
-            self.offer_counted(packets)
+            self.offer_counted(packets);
         } else {
-            self.turn(packets)
+            self.turn(packets);
         }
         start.elapsed()
     }

@@ -132,11 +132,12 @@ fn quality(seed: u64) -> Quality {
     let mut random = Random::new(seed ^ 0xabcd);
     let mut rate = |most| if random.chance(400) { random.below(most) as u32 } else { 0 };
     Quality {
-        loss: rate(150),
+        loss: rate(301),
         duplicate: rate(100),
         reorder: rate(200),
         corrupt: rate(40),
         delay: Duration::from_micros([20, 1000, 40_000][(seed % 3) as usize]),
+        jitter: Duration::from_micros(u64::from(rate(30_000))),
         queue: 0,
     }
 }
@@ -197,6 +198,30 @@ fn peers_that_vanish() {
         pair.client.out.quality.loss = 1000;
         if seed % 2 == 0 {
             pair.server.out.quality.loss = 1000;
+        }
+        play_out(&mut pair, seed);
+    }
+}
+
+/// The link is cut again and again, and comes back: what was sent meanwhile is sent again.
+#[test]
+fn partitions_that_heal() {
+    for seed in seeds(600) {
+        let limits = Limits::for_connections(64);
+        let mut pair = pair(limits, limits, 60_000, seed);
+        let mut random = Random::new(seed);
+        for port in 0..3 {
+            pair.connect(40_000 + port);
+        }
+        for _ in 0..random.below(5) {
+            for _ in 0..random.below(60) {
+                pair.step();
+            }
+            let (quality, until) = (pair.client.out.quality, pair.now + Duration::from_millis(random.below(1500)));
+            pair.client.out.quality.loss = 1000;
+            pair.server.out.quality.loss = [1000, quality.loss][random.below(2) as usize];
+            while pair.now < until && pair.step() {}
+            (pair.client.out.quality, pair.server.out.quality) = (quality, quality);
         }
         play_out(&mut pair, seed);
     }

@@ -379,6 +379,7 @@ pub fn operations(data: &[u8]) {
                     corrupt: u32::from(script.byte()) / 4,
                     delay: Duration::from_micros(u64::from(script.word())),
                     queue: usize::from(script.byte() / 8),
+                    ..Quality::default()
                 };
                 let link = if action & 8 == 0 { &mut pair.client.out } else { &mut pair.server.out };
                 link.quality = quality;
