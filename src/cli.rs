@@ -28,7 +28,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Begin with one of these:
-  simoom demo               show both transports at work, in namespaces of their own
+  simoom demo               show the transports at work, in namespaces of their own
   simoom probe              what this machine and its network interfaces can do
   simoom serve              serve a page on http://127.0.0.1:8080/
   simoom serve --help       all about serving
@@ -47,12 +47,12 @@ enum Command {
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Box<ServeOptions>),
 
-    /// Send requests to an HTTP server; check and time every answer
+    /// Send requests to an HTTP server or a memcached; check and time every answer
     ///
     /// A closed loop, unless --rate is given: each connection that has its answer sends the next request, as fast as the
     /// server answers. With --rate an open loop: requests have times of their own, and a server that is slow does not
-    /// make them fewer. Status and length of every answer are checked; anything that is not as it should be is counted
-    /// by its kind and makes the exit code 1.
+    /// make them fewer. Every answer is checked: of HTTP status and length, of memcached key and length, with --verify
+    /// the content too. Anything that is not as it should be is counted by its kind and makes the exit code 1.
     ///
     /// The result tells how the generator itself did: the share of the time that it was at work, and in the open loop
     /// how many requests left late although a connection was free. A generator that is always at work, or late, was
@@ -62,15 +62,15 @@ enum Command {
 
     /// Tell what this machine and its network interfaces can do
     ///
-    /// Kernel version, capabilities held and missing, BPF and AF_XDP; and for each interface its driver, its
+    /// Kernel version, capabilities held and missing, BPF, AF_XDP and io_uring; and for each interface its driver, its
     /// queues, what XDP it offers, and which transport `serve` would choose and why.
     #[command(after_help = PROBE_EXAMPLES)]
     Probe(ProbeOptions),
 
-    /// Show both transports at work between two network namespaces
+    /// Show the transports at work between two network namespaces
     ///
-    /// As root: makes two namespaces joined by a veth pair, serves in one over AF_XDP and then over kernel sockets,
-    /// sends real requests from the other and prints what it measured. Nothing is left behind. Not as root: serves
+    /// As root: makes two namespaces joined by a veth pair, serves in one over AF_XDP and then over kernel sockets, by
+    /// io_uring and by epoll, sends real requests from the other and prints what it measured. Nothing is left behind. Not as root: serves
     /// on loopback through kernel sockets. The log shows warnings only, unless --log-level or $SIMOOM_LOG asks for
     /// more.
     Demo(LogOptions),
@@ -99,6 +99,10 @@ Examples:
       a connection for each of 100,000 requests
   simoom load http://198.18.0.1:8080/ --rate 20000 --connections 1000 --hdr latency.hgrm --csv seconds.csv
       20,000 requests a second, come what may; latencies for a plotter, a line for each second
+  simoom load http://198.18.0.1:8080/large --connections 1000 --slow 3600
+      1000 clients behind thin lines: each reads 3600 bytes a second
+  simoom load memcached://198.18.0.1:11211 --keys 100000 --value-size 100 --get-ratio 0.9 --zipf 0.99 --verify
+      stores 100,000 keys, then nine gets to a set, some keys far more often than others; values checked
   simoom load http://198.18.0.1:8080/ --interface c0 --source 198.18.64.1/24 --core 1
       over AF_XDP with Simoom's own TCP, from addresses of its own, on core 1";
 

@@ -166,7 +166,9 @@ fn probe_reports_the_loopback_interface_for_people_and_programs() {
     let output = run(["probe", "lo", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
     assert_eq!(json["interfaces"][0]["name"], "lo");
-    assert_eq!(json["interfaces"][0]["choice"]["transport"], "epoll");
+    let transport = if simoom::kernel::io_uring().is_ok() { "io-uring" } else { "epoll" };
+    assert_eq!(json["interfaces"][0]["choice"]["transport"], transport);
+    assert_eq!(json["machine"]["io_uring"]["works"], transport == "io-uring");
     assert!(json["machine"]["capabilities"].as_array().is_some_and(|list| list.len() >= 6));
 }
 

@@ -1,8 +1,8 @@
-//! `simoom demo`: both transports at work between two network namespaces.
+//! `simoom demo`: the transports at work between two network namespaces.
 //!
 //! As root: two namespaces without names, a veth pair between them, the server in one over AF_XDP and then over kernel
-//! sockets, and real HTTP requests from the other through ordinary kernel sockets ([`client`]). Else, and where
-//! namespaces are not to be had, the same on loopback through kernel sockets. What was measured comes out as a table
+//! sockets, by io_uring and by epoll, and real HTTP requests from the other through ordinary kernel sockets
+//! ([`client`]). Else, and where namespaces are not to be had, the same on loopback through kernel sockets. What was measured comes out as a table
 //! ([`report`]). Everything is bounded in time, and everything it makes goes with the process, however that ends.
 
 mod client;
@@ -10,6 +10,7 @@ mod report;
 
 use crate::config::{Cores, Endpoint, Serve, ServeOptions, Transport, usable_cores};
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::metrics::Count;
 use crate::netns::{self, Namespace};
 use crate::serve::{self, Server};
@@ -95,12 +96,30 @@ fn in_namespaces(network: &Network, cores: Places) -> Result<Vec<Row>> {
         ..options(Endpoint { address: None, port: PORT }, cores)
     };
     match network.server.run(|| start(over_xdp)) {
-        Ok(server) => rows.push(measure(server, Some(network), cores)?),
+        Ok(server) => rows.push(measure("AF_XDP", server, Some(network), cores)?),
         Err(error) => say(&format!("\nNo AF_XDP here, so kernel sockets only. The reason: {error}."))?,
     }
-    let over_kernel = options(Endpoint { address: Some(SERVER), port: PORT }, cores);
-    let server = network.server.run(|| start(over_kernel))?;
-    rows.push(measure(server, Some(network), cores)?);
+    let endpoint = Endpoint { address: Some(SERVER), port: PORT };
+    rows.extend(over_kernel_sockets(Some(network), endpoint, cores)?);
+    Ok(rows)
+}
+
+/// Each way to serve over kernel sockets that this machine allows.
+fn over_kernel_sockets(network: Option<&Network>, http: Endpoint, cores: Places) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let mut ways = vec![("io_uring", Transport::IoUring), ("epoll", Transport::Epoll)];
+    if let Err(reason) = kernel::io_uring() {
+        say(&format!("\nKernel sockets over epoll only. The reason: {reason}."))?;
+        ways.remove(0);
+    }
+    for (name, transport) in ways {
+        let options = ServeOptions { transport: Some(transport), ..options(http, cores) };
+        let server = match network {
+            Some(network) => network.server.run(|| start(options))?,
+            None => start(options)?,
+        };
+        rows.push(measure(name, server, network, cores)?);
+    }
     Ok(rows)
 }
 
@@ -109,9 +128,8 @@ fn on_loopback(reason: &io::Error, cores: Places) -> Result<Vec<Row>> {
     say(
         "As root this would serve between two network namespaces joined by a veth pair, over AF_XDP and then over",
     )?;
-    say("kernel sockets, and the table would compare the two. Nothing outside those namespaces is touched.")?;
-    let server = start(options(Endpoint { address: Some(Ipv4Addr::LOCALHOST.into()), port: 0 }, cores))?;
-    Ok(vec![measure(server, None, cores)?])
+    say("kernel sockets, and the table would compare them. Nothing outside those namespaces is touched.")?;
+    over_kernel_sockets(None, Endpoint { address: Some(Ipv4Addr::LOCALHOST.into()), port: 0 }, cores)
 }
 
 fn options(http: Endpoint, cores: Places) -> ServeOptions {
@@ -129,7 +147,7 @@ fn start(options: ServeOptions) -> Result<Server> {
 }
 
 /// Drives `server`, stops it and says what both ends counted.
-fn measure(server: Server, network: Option<&Network>, cores: Places) -> Result<Row> {
+fn measure(transport: &'static str, server: Server, network: Option<&Network>, cores: Places) -> Result<Row> {
     let target = *server.addresses.first().ok_or_else(|| Error::failed("the server has no address"))?;
     say(&format!("\nServing http://{target}/ on core {}: {}.", cores.server, server.transport))?;
     let xdp_mode = server.xdp_mode();
@@ -138,7 +156,7 @@ fn measure(server: Server, network: Option<&Network>, cores: Places) -> Result<R
     let outcome = outcome.map_err(|error| Error::because(format!("sending requests to {target}"), error))?;
     say(&format!("  {}", told_by_client(&outcome)))?;
     say(&format!("  {}", told_by_server(&counts, xdp_mode.is_some())))?;
-    Ok(Row { xdp_mode, outcome })
+    Ok(Row { transport, xdp_mode, outcome })
 }
 
 fn drive(target: SocketAddr, network: Option<&Network>, core: usize) -> io::Result<Outcome> {

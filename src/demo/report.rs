@@ -10,6 +10,8 @@ const FULL: f64 = 0.9;
 
 /// One transport's line of the table.
 pub(super) struct Row {
+    /// What served: "AF_XDP", "io_uring", "epoll".
+    pub(super) transport: &'static str,
     /// The mode, over AF_XDP.
     pub(super) xdp_mode: Option<Mode>,
     /// What the client measured.
@@ -17,15 +19,11 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn transport(&self) -> &'static str {
-        if self.xdp_mode.is_some() { "AF_XDP" } else { "kernel sockets" }
-    }
-
     fn cells(&self) -> [String; 7] {
         let outcome = &self.outcome;
         let rate = outcome.requests as f64 / outcome.elapsed.as_secs_f64();
         [
-            self.transport().into(),
+            self.transport.into(),
             self.xdp_mode.map_or("-", Mode::name).into(),
             grouped(outcome.requests),
             grouped(outcome.errors.total()),
@@ -56,7 +54,7 @@ pub(super) fn table(rows: &[Row]) -> String {
 
 /// What the table cannot show: where the client was the limit.
 pub(super) fn limits(rows: &[Row]) -> Option<String> {
-    let limited: Vec<&str> = rows.iter().filter(|row| row.outcome.busy >= FULL).map(Row::transport).collect();
+    let limited: Vec<&str> = rows.iter().filter(|row| row.outcome.busy >= FULL).map(|row| row.transport).collect();
     (!limited.is_empty()).then(|| {
         format!(
             "With {} the client's own core was full: the server could have answered more.",
@@ -109,7 +107,12 @@ mod tests {
         latency_us.record_n(250, 99).unwrap();
         latency_us.record(2500).unwrap();
         let elapsed = Duration::from_secs(2);
-        Row { xdp_mode, outcome: Outcome { requests, errors: Errors::default(), elapsed, latency_us, busy } }
+        let transport = if xdp_mode.is_some() { "AF_XDP" } else { "epoll" };
+        Row {
+            transport,
+            xdp_mode,
+            outcome: Outcome { requests, errors: Errors::default(), elapsed, latency_us, busy },
+        }
     }
 
     #[test]
@@ -117,9 +120,9 @@ mod tests {
         let rows = [row(Some(Mode::Generic), 1_234_567, 0.99), row(None, 20, 0.1)];
         assert_eq!(
             table(&rows),
-            "transport       XDP mode   requests  errors  requests/s     p50     p99\n\
-             AF_XDP          generic   1,234,567       0     617,284  250 µs  250 µs\n\
-             kernel sockets  -                20       0          10  250 µs  250 µs\n"
+            "transport  XDP mode   requests  errors  requests/s     p50     p99\n\
+             AF_XDP     generic   1,234,567       0     617,284  250 µs  250 µs\n\
+             epoll      -                20       0          10  250 µs  250 µs\n"
         );
     }
 

@@ -85,7 +85,8 @@ pub fn io_uring() -> Result<(), String> {
 }
 
 /// Serves on the calling thread, as one worker, until an order to drain has been carried out, or the kernel refuses
-/// what a server cannot do without. Takes all the memory it will ever use first.
+/// what a server cannot do without. Takes all the memory it will ever use first, publishes its counters, and calls
+/// `ready`.
 pub fn run<A: Hosted>(
     poller: Poller,
     settings: &Settings,
@@ -93,10 +94,11 @@ pub fn run<A: Hosted>(
     app: A,
     mailbox: Mailbox,
     sheet: Arc<Sheet>,
+    ready: impl FnOnce(),
 ) -> io::Result<()> {
     match poller {
-        Poller::Epoll => Server::<A, Epoll>::new(settings, listeners, app, mailbox, sheet)?.run(),
-        Poller::IoUring => Server::<A, Uring>::new(settings, listeners, app, mailbox, sheet)?.run(),
+        Poller::Epoll => Server::<A, Epoll>::new(settings, listeners, app, mailbox, sheet)?.run(ready),
+        Poller::IoUring => Server::<A, Uring>::new(settings, listeners, app, mailbox, sheet)?.run(ready),
     }
 }
 

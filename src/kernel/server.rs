@@ -147,8 +147,10 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     }
 
     /// Serves until an order to drain has been carried out, or the kernel refuses what a server cannot do without.
-    pub(super) fn run(mut self) -> io::Result<()> {
+    pub(super) fn run(mut self, ready: impl FnOnce()) -> io::Result<()> {
         self.tick();
+        self.publish();
+        ready();
         while !self.is_done() {
             if self.publisher.is_due(self.host.now_ms) {
                 self.publish();

@@ -6,7 +6,7 @@
 
 use super::client::{Client, Conn, Plan, Sips};
 use super::neighbour;
-use super::protocol::Protocol;
+use super::protocol::{Asked, Protocol};
 use super::sources::{Source, Sources};
 use super::watch::Watch;
 use crate::af_xdp::{Claim, Device, OpenOptions, RingSizes};
@@ -137,6 +137,11 @@ fn check_memory<P: Protocol>(plan: &Plan, copied_bytes: usize) -> Result<()> {
         stack_limits(connections, plan.slow, copied_bytes)
             .memory::<Client<P>>()
             .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
+            .add(
+                "requests under way",
+                connections as usize * usize::from(plan.pipeline),
+                size_of::<Asked<P::Request>>(),
+            )
     };
     limits::check(Limit::from_flag(None), plan.connections, memory).map(drop)
 }

@@ -1,12 +1,13 @@
 //! The kernel transport's part of a server: alone with a worker a core, or one worker beside AF_XDP.
 
-use super::{Common, Running, Server, count, plan};
+use super::{Common, Running, Server, count, failed, plan};
 use crate::config::Transport;
 use crate::control::mailbox;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Listener, Poller};
 use crate::metrics::Sheet;
 use crate::thread;
+use crossbeam_channel::bounded;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 
@@ -49,9 +50,17 @@ impl Server {
             let app = common.services(bound.port());
             self.board.sheets.push(sheet.clone());
             let (poller, settings) = (common.poller, settings.clone());
-            let work = move || kernel::run(poller, &settings, vec![listener], app, mailbox, sheet);
+            let (ready, is_ready) = bounded(1);
+            let ready = move || {
+                let _ = ready.send(());
+            };
+            let work = move || kernel::run(poller, &settings, vec![listener], app, mailbox, sheet, ready);
             let thread = thread::spawn(name.clone(), *core, common.failures.clone(), work);
             self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
+            if is_ready.recv().is_err() {
+                let failure = self.failures.recv();
+                return Err(failure.map_or_else(|_| Error::failed("a worker has ended"), |why| failed(&why)));
+            }
         }
         Ok(bound)
     }

@@ -183,7 +183,7 @@ impl Service {
             let sheet = Sheet::new(&name);
             board.sheets.push(sheet.clone());
             let settings = settings.clone();
-            let work = move || run(poller, &settings, vec![listener], Lines::default(), mailbox, sheet);
+            let work = move || run(poller, &settings, vec![listener], Lines::default(), mailbox, sheet, || ());
             threads.push(spawn(name, None, sender.clone(), work).unwrap());
             all_orders.push(orders);
         }

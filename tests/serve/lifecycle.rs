@@ -42,7 +42,13 @@ fn has_program(site: &Site) -> bool {
 /// The kernel has the port again, and no program stands before it.
 fn kernel_has_the_port(site: &Site) {
     wait_until("no program is attached", PATIENCE, || !has_program(site));
-    let listener = site.network.server.run(|| TcpListener::bind(site.address())).unwrap();
+    // After a kill the kernel cancels what io_uring had under way, accepting too, in its own time.
+    let mut listener = None;
+    wait_until("the port is free", PATIENCE, || {
+        listener = site.network.server.run(|| TcpListener::bind(site.address())).ok();
+        listener.is_some()
+    });
+    let listener = listener.expect("set when the wait ended");
     let client = site.connect();
     let (accepted, _) = listener.accept().unwrap();
     assert_eq!(accepted.peer_addr().unwrap(), client.stream.local_addr().unwrap());
@@ -138,7 +144,9 @@ fn a_low_file_limit_is_raised(transport: Transport) {
     let mut command = Command::new("sh");
     let script = "ulimit -Sn 100; exec \"$@\"";
     command.args(["-c", script, "sh"]).arg(simoom().get_program());
-    command.args(["serve", "--http", "0.0.0.0:8080", "--admin", "127.0.0.1:9090", "--log", "json", "--root"]);
+    let name = if transport == Transport::IoUring { "io-uring" } else { "epoll" };
+    command.args(["serve", "--transport", name, "--http", "0.0.0.0:8080", "--admin", "127.0.0.1:9090"]);
+    command.args(["--log", "json", "--root"]);
     command.arg(root.path()).stdin(Stdio::null()).stderr(Stdio::piped());
     let site = Site::of(network, root, command);
     let mut clients: Vec<Client> = (0..300).map(|_| site.connect()).collect();

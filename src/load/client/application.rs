@@ -75,7 +75,7 @@ impl<P: Protocol> Application for Client<P> {
 }
 
 impl<P: Protocol> Client<P> {
-    /// Reads a sip, if the connection may read yet, and puts the rest off.
+    /// Reads a sip, if the connection may read yet, and another if it is late; puts the rest off.
     fn sip(
         &mut self,
         sips: Sips,
@@ -84,13 +84,22 @@ impl<P: Protocol> Client<P> {
         reply: &mut Reply<'_, Text>,
     ) -> usize {
         let mut taken = 0;
-        if conn.read_at_us <= self.now_us {
-            taken = self.read(conn, &bytes[..bytes.len().min(sips.sip_bytes())], reply);
-            if taken == 0 {
+        while conn.read_at_us <= self.now_us && taken < bytes.len() {
+            let rest = &bytes[taken..];
+            let mut read = self.read(conn, &rest[..rest.len().min(sips.sip_bytes())], reply);
+            if read == 0 {
                 // What must come in one piece is longer; the connection pays for it with its next sips.
-                taken = self.read(conn, bytes, reply);
+                read = self.read(conn, rest, reply);
             }
-            conn.read_at_us = sips.after(conn.read_at_us, taken, self.now_us);
+            if read == 0 {
+                // It has not come yet: there is nothing to put off.
+                return taken;
+            }
+            if conn.stage == Stage::Failed {
+                return bytes.len();
+            }
+            taken += read;
+            conn.read_at_us = sips.after(conn.read_at_us, read, self.now_us);
         }
         if conn.read_at_us > self.now_us && conn.outstanding > 0 {
             conn.pauses = true;

@@ -302,3 +302,22 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
     let ((), done) = bench.call(0, Client::timeout);
     assert!(done.wishes.abort, "no answer is a fault");
 }
+
+#[test]
+fn a_slow_reader_that_is_late_makes_up_for_it_and_leaves_nothing_without_a_deadline() {
+    let plan = Bench::new(1, 1, 1).client.plan;
+    let mut bench = Bench::of(Plan { slow: Some(Sips { bytes_per_second: 40 }), ..plan });
+    bench.now_us = 10_000_000;
+    let answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n".to_vec(), vec![b'x'; 100]].concat();
+    let (head, content) = answer.split_at(answer.len() - 100);
+    bench.turn();
+    bench.answer(0, &answer);
+    bench.turn();
+    bench.call(0, |client, conn, reply| client.received(conn, head, reply));
+    bench.call(0, Client::timeout);
+    // Long after it might have read on: two sips of ten bytes, and then it waits for the time of one.
+    bench.client.turn(60_000_000);
+    let (consumed, done) = bench.call(0, |client, conn, reply| client.received(conn, content, reply));
+    assert_eq!((consumed, done.wishes.read_later), (20, true));
+    assert_eq!(done.wishes.timeout.flatten().map(|wait| wait.total_micros()), Some(250_000));
+}
