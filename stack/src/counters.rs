@@ -98,6 +98,8 @@ crate::counters! {
         sack_reneging,
         /// SACK blocks that made no sense (TcpExtTCPSACKDiscard).
         sack_blocks_discarded,
+        /// SACK blocks that were not noted whole for want of runs in the scoreboard.
+        sack_blocks_unnoted,
         /// Duplicates reported by the peer (RFC 2883; TcpExtTCPDSACKRecv).
         dsacks_received,
         /// Duplicates reported to the peer (TcpExtTCPDSACKOldSent, TcpExtTCPDSACKOfoSent).

@@ -235,9 +235,10 @@ impl Flight {
         }
     }
 
-    /// Notes a SACK block, `left` not before `una`, `right` not after SND.NXT.
-    pub fn sack(&mut self, pool: &mut Pool, una: Seq, left: Seq, right: Seq, delivery: &mut Delivery) {
-        let (mut start, mut at) = (una, self.head);
+    /// Notes a SACK block, `left` not before `una`, `right` not after SND.NXT; returns whether there were runs for all
+    /// of it.
+    pub fn sack(&mut self, pool: &mut Pool, una: Seq, left: Seq, right: Seq, delivery: &mut Delivery) -> bool {
+        let (mut start, mut at, mut is_noted) = (una, self.head, true);
         while let Some(run) = pool.runs.get(at as usize).copied() {
             if start.at_or_after(right) {
                 break;
@@ -255,10 +256,12 @@ impl Flight {
                 delivery.sacked += run.end.since(start);
                 run.status = Status::Sacked;
             }
+            is_noted &= within || !reaches;
             let run = &pool.runs[at as usize];
             (start, at) = (run.end, run.next);
         }
         self.merge(pool);
+        is_noted
     }
 
     /// Asks of each run that is out or sacked, with its start, what its status is now; returns how many bytes turned

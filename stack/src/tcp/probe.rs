@@ -1,7 +1,7 @@
 //! Tail loss probes (RFC 8985 §7): when the end of what was sent is not acknowledged, one segment more makes the peer
 //! say what is missing, long before the retransmission timer would.
 
-use super::{Context, Marks, Phase, Shared, Tcb, Transmit, output, recovery};
+use super::{Context, Marks, Phase, Shared, State, Tcb, Transmit, output, recovery};
 use crate::application::Application;
 use crate::seq::Seq;
 use crate::wire::Segment;
@@ -14,7 +14,8 @@ const RESOLUTION_MS: u32 = 2;
 /// §7.2: when a probe is due, counted from now; `None` where there must be none.
 #[inline]
 pub(super) fn timeout_ms<C>(tcb: &Tcb<C>) -> Option<u32> {
-    let may = tcb.hot.phase == Phase::Open && tcb.hot.marks.has(Marks::SACK) && tcb.in_flight() > 0;
+    let is_opening = tcb.hot.state == State::SynReceived;
+    let may = tcb.hot.phase == Phase::Open && tcb.hot.marks.has(Marks::SACK) && !is_opening;
     let delay = if tcb.in_flight() > u32::from(tcb.hot.mss) { RESOLUTION_MS } else { MAX_ACK_DELAY_MS };
     may.then(|| match tcb.warm.rtt.srtt_us() {
         0 => 1000,

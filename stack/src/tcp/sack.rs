@@ -26,7 +26,8 @@ pub(super) fn take<C, B: Blob>(
             shared.counters.sack_blocks_discarded += u64::from(!right.at_or_before(una));
             continue;
         }
-        tcb.warm.flight.sack(&mut shared.flight, una, left, right, delivery);
+        let is_noted = tcb.warm.flight.sack(&mut shared.flight, una, left, right, delivery);
+        shared.counters.sack_blocks_unnoted += u64::from(!is_noted);
     }
     duplicate
 }
