@@ -146,7 +146,7 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
     let mut apps = [Player::new(seed ^ 1, most), Player::new(seed ^ 2, most)].into_iter();
     let app = std::cell::RefCell::new(&mut apps);
     let app = || app.borrow_mut().next().expect("a pair has two sides");
-    let server = Config { syn_cookies: seed % 2 == 0, ..hasty(2, server) };
+    let server = Config { syn_cookies: seed.is_multiple_of(2), ..hasty(2, server) };
     Pair::new(hasty(1, client), server, quality(seed), seed, app)
 }
 
