@@ -387,26 +387,30 @@ fn a_chain_is_transmitted_as_one_packet() {
 
 #[test]
 fn small_chunks_and_busy_polling_do_as_well() {
-    let Some(net) = Net::new(1) else { return };
-    let (mut device, mut parts) = net
-        .open(|options| {
-            options.chunk_bytes = 2048;
-            options.busy_poll = true;
-        })
-        .unwrap();
-    device.add_claim(Claim::Dedicated(DEDICATED.into())).unwrap();
-    let (queue, pool) = parts.pop().unwrap();
-    let mut end = End { queue, pool };
-    let umem = end.umem();
-    assert_eq!((umem.chunk_bytes(), umem.receive_bytes()), (2048, 1792));
-    let (mut sender, _receiver) = net.wire();
-    let sent = numbered(0, 5, 1460);
-    sender.send_to(&sent, None).unwrap().unwrap();
-    let frames = end.receive(BURST);
-    assert!(frames.len() == 1 && umem.bytes(&frames[0]) == sent, "the longest ordinary frame fits a chunk");
-    assert!(end.queue.counters().rx_wakeups > 0, "the driver was polled");
-    end.give_all(frames);
-    assert_eq!(end.settled(), umem.chunks());
+    for mode in MODES {
+        let Some(net) = Net::new(1) else { return };
+        let (mut device, mut parts) = net
+            .open(|options| {
+                options.mode = Some(mode);
+                options.chunk_bytes = 2048;
+                options.busy_poll = true;
+            })
+            .unwrap();
+        device.add_claim(Claim::Dedicated(DEDICATED.into())).unwrap();
+        let (queue, pool) = parts.pop().unwrap();
+        let mut end = End { queue, pool };
+        let umem = end.umem();
+        assert_eq!((umem.chunk_bytes(), umem.receive_bytes()), (2048, 1792));
+        let (mut sender, _receiver) = net.wire();
+        let sent = numbered(0, 5, 1460);
+        sender.send_to(&sent, None).unwrap().unwrap();
+        let frames = end.receive(BURST);
+        assert!(frames.len() == 1 && umem.bytes(&frames[0]) == sent, "the longest ordinary frame fits a chunk");
+        let polled = end.queue.counters().rx_wakeups > 0;
+        assert_eq!(polled, mode == Mode::Copy, "{mode}: the driver is polled, where there is one");
+        end.give_all(frames);
+        assert_eq!(end.settled(), umem.chunks());
+    }
 }
 
 /// The kernel peer's segmentation offload hands over packets of many segments: they come as chains of frames.
