@@ -13,6 +13,7 @@ use crate::send::{self, Queue, Reply, Wishes};
 use crate::seq::Seq;
 use crate::timer::Tick;
 use crate::wire::Link;
+use std::mem::offset_of;
 
 /// The send sequence space, RFC 9293 §3.3.1: SND.UNA ≤ SND.NXT.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,12 +92,11 @@ pub(crate) enum Due {
     Reordering,
 }
 
-/// What is touched only when something is out of the ordinary; its beginning, now and then, when nothing is.
+/// What is touched only when something is out of the ordinary; down to `duplicate`, now and then, when nothing is.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cold {
     pub(crate) kept: Kept,
-    /// The application reads no input before its deadline.
-    pub(crate) reads_later: bool,
     pub(crate) reassembly: Reassembly,
     /// The largest window that the peer ever offered, for silly-window avoidance.
     pub(crate) max_wnd: u32,
@@ -109,8 +109,10 @@ pub(crate) struct Cold {
     pub(crate) timeouts: u8,
     /// Keep-alive probes in a row without an answer.
     pub(crate) probes: u8,
-    /// What was received again, to be reported once (RFC 2883).
-    pub(crate) duplicate: Option<(Seq, Seq)>,
+    /// The application reads no input before its deadline.
+    pub(crate) reads_later: bool,
+    /// What was received again, to be reported once (RFC 2883); as a rule nothing.
+    pub(crate) duplicate: (Seq, Seq),
     /// Where the latest out-of-order segment began, to report it first (RFC 2018 §4).
     pub(crate) latest_gap: Seq,
     /// The sequence number of the peer's FIN, once FIN_SEEN.
@@ -131,11 +133,21 @@ pub(crate) struct Tcb<C> {
     pub(crate) control: Control,
 }
 
+const _: () = assert!(
+    offset_of!(Tcb<[u64; 4]>, cold) + offset_of!(Cold, latest_gap) <= 256,
+    "what a request touches outgrew four cache lines"
+);
 const _: () = assert!(size_of::<Hot>() <= 128, "the hot part of a control block outgrew two cache lines");
 const _: () =
     assert!(size_of::<Tcb<[u64; 8]>>() <= 512, "a control block outgrew its share of a connection's 1 KiB");
 
 impl<C> Tcb<C> {
+    /// Whether something was received again and not reported yet.
+    #[inline]
+    pub(crate) fn owes_report(&self) -> bool {
+        self.cold.duplicate.0 != self.cold.duplicate.1
+    }
+
     /// Calls the application with a [`Reply`] and acts on what it asked for.
     #[inline]
     pub(crate) fn call<A: Application<Conn = C>, R>(

@@ -236,7 +236,7 @@ pub(super) fn retransmit<C, B: Blob, T: Transmit>(
 /// Sends an acknowledgement alone if one is due now; sets its time if it may wait.
 #[inline]
 fn acknowledge_if_due<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
-    if tcb.hot.marks.has(Marks::ACK_NOW) || tcb.cold.duplicate.is_some() || opens_window(tcb, shared) {
+    if tcb.hot.marks.has(Marks::ACK_NOW) || tcb.owes_report() || opens_window(tcb, shared) {
         return acknowledge(tcb, shared, tx);
     }
     if tcb.hot.marks.has(Marks::ACK_OWED) && tcb.warm.ack_at == Tick::NEVER {
@@ -259,7 +259,8 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mu
     }
     shared.counters.segments_sent += 1;
     shared.counters.pure_acks_sent += 1;
-    shared.counters.dsacks_sent += u64::from(tcb.cold.duplicate.take().is_some());
+    shared.counters.dsacks_sent += u64::from(tcb.owes_report());
+    tcb.cold.duplicate = Default::default();
     acknowledged(&mut tcb.hot);
     tcb.warm.ack_at = Tick::NEVER;
     true

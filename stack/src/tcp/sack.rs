@@ -43,14 +43,14 @@ fn reported_duplicate(blocks: &[(Seq, Seq)], ack: Seq) -> Option<(Seq, Seq)> {
 /// Remembers that this was received before, to be reported with the next acknowledgement.
 pub(super) fn note_duplicate<C>(tcb: &mut Tcb<C>, left: Seq, right: Seq) {
     if tcb.hot.marks.has(Marks::SACK) && left.before(right) {
-        tcb.cold.duplicate = Some((left, right));
+        tcb.cold.duplicate = (left, right);
     }
 }
 
 /// Whether an acknowledgement has something to report.
 #[inline]
 pub(super) fn has_report<C>(tcb: &Tcb<C>) -> bool {
-    tcb.hot.marks.has(Marks::SACK) && (tcb.cold.duplicate.is_some() || !tcb.cold.reassembly.is_empty())
+    tcb.hot.marks.has(Marks::SACK) && (tcb.owes_report() || !tcb.cold.reassembly.is_empty())
 }
 
 /// The duplicate, if there was one, then the run with the latest segment, then the others, as many as fit beside
@@ -61,7 +61,8 @@ pub(super) fn report<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, options: &m
     let runs = || tcb.cold.reassembly.runs(&shared.reassembly);
     let ordered = runs().filter(holds_latest).chain(runs().filter(|run| !holds_latest(run)));
     let fitting = if options.timestamps.is_some() { 3 } else { 4 };
-    for (block, run) in options.sack.iter_mut().zip(tcb.cold.duplicate.into_iter().chain(ordered)).take(fitting) {
+    let duplicate = tcb.owes_report().then_some(tcb.cold.duplicate);
+    for (block, run) in options.sack.iter_mut().zip(duplicate.into_iter().chain(ordered)).take(fitting) {
         *block = run;
         options.sack_count += 1;
     }
