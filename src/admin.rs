@@ -149,7 +149,18 @@ fn respond(head: &[u8], board: &Board) -> (&'static str, &'static str, String) {
 }
 
 /// What goes up and down; all else only counts up.
-const GAUGES: &[&str] = &["connections_open"];
+const GAUGES: &[&str] = &[
+    "connections_open",
+    "memcached_curr_items",
+    "memcached_bytes",
+    "memcached_limit_maxbytes",
+    "memcached_frames",
+    "memcached_frames_free",
+    "memcached_frames_limbo",
+    "memcached_frames_pinned",
+    "memcached_reserved_bytes",
+    "memcached_hash_places",
+];
 
 /// All counters in Prometheus' text format: those of one name together, as the format asks.
 fn metrics(board: &Board) -> String {

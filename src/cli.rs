@@ -3,6 +3,7 @@
 //! Exit codes: 0, it went well; 1, it failed; 2, it was asked for wrongly. An error is one line on standard error
 //! that names the flag, the value and the bound.
 
+use crate::compare::{self, CeilingOptions, CompareOptions, SweepOptions, WithinOptions};
 use crate::config::complaint::Complaint;
 use crate::config::{self, LogLevel, LogOptions, Serve, ServeOptions};
 use crate::error::{Error, Result};
@@ -14,9 +15,9 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Serve HTTP from a network interface's queues, past the kernel's TCP, or from kernel sockets
+/// Serve HTTP and memcached from a network interface's queues, past the kernel's TCP, or from kernel sockets
 ///
-/// Simoom takes the packets for its port straight from the queues of a network interface through AF_XDP and runs
+/// Simoom takes the packets for its ports straight from the queues of a network interface through AF_XDP and runs
 /// its own TCP on them, one polling loop a core. Everything else on the interface stays the kernel's. Where XDP is
 /// not to be had, the same server runs over kernel sockets.
 #[derive(Debug, Parser)]
@@ -30,18 +31,20 @@ const EXAMPLES: &str = "\
 Begin with one of these:
   simoom demo               show the transports at work, in namespaces of their own
   simoom probe              what this machine and its network interfaces can do
-  simoom serve              serve a page on http://127.0.0.1:8080/
+  simoom serve              serve a page on http://127.0.0.1:8080/, and memcached on 127.0.0.1:11211
   simoom serve --help       all about serving
   simoom load URL           send requests to a server, check and time the answers
+  simoom compare            Simoom beside nginx, in figures and charts
 
 Exit codes: 0 it went well, 1 it failed, 2 it was asked for wrongly.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve HTTP until told to stop
+    /// Serve HTTP, memcached or both until told to stop
     ///
-    /// Without flags: a built-in page on http://127.0.0.1:8080/ through kernel sockets. With --interface, through
-    /// AF_XDP where that works; the log says in one line which transport was taken and why.
+    /// Without flags: a built-in page on http://127.0.0.1:8080/ and, if its port is free, memcached with 64 MiB on
+    /// 127.0.0.1:11211, through kernel sockets. With --interface, through AF_XDP where that works; the log says in
+    /// one line which transport was taken and why.
     ///
     /// SIGTERM or Ctrl-C stops it: open answers may finish.
     #[command(after_help = SERVE_EXAMPLES)]
@@ -74,6 +77,27 @@ enum Command {
     /// on loopback through kernel sockets. The log shows warnings only, unless --log-level or $SIMOOM_LOG asks for
     /// more.
     Demo(LogOptions),
+
+    /// Compare Simoom with other servers: the same load on each in turn, and a report
+    ///
+    /// Makes its own network: two namespaces joined by a veth pair, the server on one core and the load on another. Each
+    /// contender has each plan's load in turn, and that again for each round, so that a drift of the machine hits all
+    /// alike. The ceiling, a responder without TCP, tells what the machine allows. Needs root and two cores; leaves
+    /// nothing behind.
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(Box<CompareOptions>),
+
+    /// Answer every segment from what it says alone, for `compare` to know what the machine allows; not a server
+    #[command(hide = true)]
+    Ceiling(CeilingOptions),
+
+    /// Start a program in a network namespace, on a core, to end with the parent: for `compare`
+    #[command(hide = true)]
+    Within(WithinOptions),
+
+    /// Remove a directory when standard input ends: for `compare`
+    #[command(hide = true)]
+    Sweep(SweepOptions),
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -82,6 +106,10 @@ Examples:
       the files in /srv/www on http://127.0.0.1:8080/, through kernel sockets
   simoom serve --interface eth1 --http 80 --root /srv/www --cores 0-3
       the same on port 80 of eth1, from its queues, with four workers
+  simoom serve --memcached 11211 --memory 1G
+      memcached alone, on 127.0.0.1
+  simoom serve --interface eth1 --memcached 11211 --memory 8G --cores 0-3
+      memcached on port 11211 of eth1, from its queues, with four workers
   simoom serve --interface eth1 --http 80 --address 192.0.2.7
       at an address of Simoom's own, for which it answers ARP and ping
   simoom serve --config /etc/simoom.toml --log json
@@ -105,6 +133,17 @@ Examples:
       stores 100,000 keys, then nine gets to a set, some keys far more often than others; values checked
   simoom load http://198.18.0.1:8080/ --interface c0 --source 198.18.64.1/24 --core 1
       over AF_XDP with Simoom's own TCP, from addresses of its own, on core 1";
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  simoom compare --out report
+      everything, in about 20 minutes; open report/report.html
+  simoom compare --plan get-12-10k,get-4k --contender xdp,nginx,ceiling --repeats 5
+      two plans, three contenders, five rounds
+  simoom compare --quick
+      see that all of it works, within two minutes
+  simoom compare --table benches/runs/2026-11-21/compare/results.json
+      the main table of a recorded run as Markdown";
 
 const PROBE_EXAMPLES: &str = "\
 Examples:
@@ -156,18 +195,33 @@ fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
             serve::run(&config)
         }
         Command::Load(options) => {
-            let level = options.log.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
-            log::init(LogOptions { log_level: level, ..options.log.clone() }.into());
+            log_warnings(&options.log)?;
             load::run(&options)
         }
+        Command::Compare(options) => {
+            log_warnings(&options.log)?;
+            compare::run(&options)
+        }
+        Command::Ceiling(options) => {
+            log_warnings(&options.log)?;
+            compare::run_ceiling(&options)
+        }
+        Command::Within(options) => compare::run_within(&options),
+        Command::Sweep(options) => compare::run_sweep(&options),
         Command::Probe(options) => probe::run(options.interface.as_deref(), options.json),
         Command::Demo(options) => {
-            // What the server would log would stand between the lines that the demonstration prints.
-            let level = options.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
-            log::init(LogOptions { log_level: level, ..options }.into());
+            log_warnings(&options)?;
             demo::run()
         }
     }
+}
+
+/// Logs warnings only, unless flag or environment ask for more: the rest would stand between the lines that a command
+/// prints.
+fn log_warnings(options: &LogOptions) -> Result<()> {
+    let level = options.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
+    log::init(LogOptions { log_level: level, ..options.clone() }.into());
+    Ok(())
 }
 
 /// Prints clap's error, or the help that was asked for.

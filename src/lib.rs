@@ -5,6 +5,7 @@ pub mod af_xdp;
 pub mod app;
 pub mod cli;
 mod clock;
+pub mod compare;
 pub mod config;
 pub mod control;
 pub mod demo;
@@ -18,6 +19,7 @@ pub mod metrics;
 pub mod netns;
 pub mod probe;
 pub mod serve;
+pub mod store;
 pub mod thread;
 pub mod worker;
 

@@ -42,6 +42,12 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
         ("serve --transport xdp", "error: --transport xdp: means nothing without --interface"),
         ("serve --busy-poll=maybe", "error: --busy-poll maybe: it is one of true, false"),
         ("serve --cores 0-1023", "error: --cores 0-1023: core "),
+        ("serve --memory 1K", "error: --memory 1K: at least 1M"),
+        (
+            "serve --memory 1M --item-size-max 1M",
+            "error: --item-size-max 1.0 MiB: with --memory 1.0 MiB it is from",
+        ),
+        ("serve --memcached x", "error: --memcached x: not a port, nor an address and a port"),
         ("serve --memory-limit 5X", "error: --memory-limit 5X: not a size; write 512M or 2G"),
         ("serve --idle-timeout 2d", "error: --idle-timeout 2d: not a time; write 30s, 500ms or 5m"),
         ("serve --root /does/not/exist", "error: --root /does/not/exist: there is no such directory"),
@@ -98,13 +104,14 @@ fn help_tells_of_every_flag_and_its_default() {
 /// A valid value for a flag that takes one, as TOML.
 fn toml_value(flag: &clap::Arg) -> String {
     match long_name(flag) {
-        "http" | "admin" => "8080".into(),
+        "http" | "memcached" | "admin" => "8080".into(),
         "root" => "\"/\"".into(),
         "interface" => "\"s0\"".into(),
         "address" => "[\"198.18.0.1\"]".into(),
         "cores" => "[0]".into(),
         "connections" => "5".into(),
-        "memory-limit" => "\"512M\"".into(),
+        "memory-limit" | "memory" => "\"512M\"".into(),
+        "item-size-max" => "\"1M\"".into(),
         "busy-poll" => "true".into(),
         name if name.ends_with("-timeout") => "\"5s\"".into(),
         name => {

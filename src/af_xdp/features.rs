@@ -1,10 +1,10 @@
-//! What the kernel and an interface offer, found out by asking; nothing is changed.
+//! What the kernel and an interface offer, found out by asking.
 //!
 //! Everything is asked in the calling thread's network namespace, by ioctl and netlink, because /sys may show another
 //! namespace.
 
 use super::netdev;
-use super::sys::{self, EthtoolChannels, EthtoolDriver};
+use super::sys::{self, EthtoolChannels, EthtoolDriver, EthtoolValue};
 use super::{Error, Steering};
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -48,6 +48,12 @@ pub fn driver(interface: &str) -> io::Result<String> {
     let mut request = EthtoolDriver::request();
     sys::ethtool(interface, &mut request)?;
     Ok(request.driver())
+}
+
+/// Has the kernel's TCP leave it to an interface to cut long segments (`ethtool -K IF tso on`), or not. The one thing
+/// here that changes anything.
+pub fn set_segmentation_offload(interface: &str, on: bool) -> io::Result<()> {
+    sys::ethtool(interface, &mut EthtoolValue::segmentation_offload(on))
 }
 
 /// How many queues an interface has in use.

@@ -32,7 +32,7 @@ mod device;
 pub mod drivers;
 mod error;
 pub mod features;
-mod mmap;
+pub(crate) mod mmap;
 mod netdev;
 mod pool;
 mod program;

@@ -166,3 +166,23 @@ impl EthtoolDriver {
 unsafe impl EthtoolCommand for EthtoolDriver {}
 
 const _: () = assert!(size_of::<EthtoolDriver>() == 196 && size_of::<EthtoolChannels>() == 36);
+
+/// `struct ethtool_value`: one number to be set.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct EthtoolValue {
+    cmd: u32,
+    data: u32,
+}
+
+impl EthtoolValue {
+    const STSO: u32 = 0x1f;
+
+    /// Switches TCP segmentation offload.
+    pub(crate) fn segmentation_offload(on: bool) -> Self {
+        EthtoolValue { cmd: Self::STSO, data: on.into() }
+    }
+}
+
+// SAFETY: laid out as the kernel's `struct ethtool_value` (8 bytes), which is what its command takes.
+unsafe impl EthtoolCommand for EthtoolValue {}

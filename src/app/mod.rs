@@ -5,12 +5,15 @@
 
 pub mod content;
 pub mod http;
+pub mod memcached;
 #[doc(hidden)]
 pub mod testing;
 
 use crate::hosted::Hosted;
+use crate::store::Item;
 use content::Content;
 use http::Http;
+use memcached::Memcached;
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::sync::Arc;
 
@@ -21,6 +24,8 @@ pub enum Blob {
     Static(&'static [u8]),
     /// Bytes held in memory, a file's say, shared by all answers that carry them.
     Shared(Arc<[u8]>),
+    /// An item of the store, as it was when it was asked for.
+    Item(Item),
 }
 
 impl simoom_stack::Blob for Blob {
@@ -28,6 +33,7 @@ impl simoom_stack::Blob for Blob {
         match self {
             Blob::Static(bytes) => bytes,
             Blob::Shared(bytes) => bytes,
+            Blob::Item(item) => item.bytes(),
         }
     }
 }
@@ -37,12 +43,33 @@ impl simoom_stack::Blob for Blob {
 pub enum Service {
     /// HTTP/1.1 over the content.
     Http,
+    /// memcached over the store.
+    Memcached,
+}
+
+impl Service {
+    /// The flag of `serve` that asks for it.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Service::Http => "--http",
+            Service::Memcached => "--memcached",
+        }
+    }
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Http => "HTTP",
+            Service::Memcached => "memcached",
+        }
+    }
 }
 
 /// All services of one worker, as one application.
 pub struct Services {
     ports: Box<[(u16, Service)]>,
     http: Http,
+    memcached: Option<Memcached>,
 }
 
 /// What the service of a connection keeps for it.
@@ -53,27 +80,56 @@ pub enum Conn {
     Unserved,
     /// A connection of [`Http`].
     Http(http::Conn),
+    /// A connection of [`Memcached`].
+    Memcached(memcached::Conn),
+}
+
+/// The service that a connection belongs to, with the connection's state; the second expression if it has none.
+macro_rules! served {
+    ($services:ident, $conn:ident, ($service:ident, $state:ident) => $call:expr, $none:expr) => {
+        match ($conn, &mut $services.memcached) {
+            (Conn::Http($state), _) => {
+                let $service = &mut $services.http;
+                $call
+            }
+            (Conn::Memcached($state), Some($service)) => $call,
+            _ => $none,
+        }
+    };
 }
 
 impl Services {
-    /// The services on `ports`. Memory for content is shared with the other workers', all else is this worker's.
-    pub fn new(ports: &[(u16, Service)], content: Arc<Content>, http: http::Options) -> Services {
-        Services { ports: ports.into(), http: Http::new(content, http) }
+    /// The services on `ports`. Memory for content and items is shared with the other workers', all else is this
+    /// worker's. Without a handler for memcached its ports are nobody's.
+    pub fn new(
+        ports: &[(u16, Service)],
+        content: Arc<Content>,
+        http: http::Options,
+        memcached: Option<Memcached>,
+    ) -> Services {
+        Services { ports: ports.into(), http: Http::new(content, http), memcached }
     }
 }
 
 impl Hosted for Services {
     fn clock(&mut self, unix_seconds: u64) {
         self.http.clock(unix_seconds);
+        if let Some(memcached) = &mut self.memcached {
+            memcached.clock(unix_seconds);
+        }
     }
 
     fn drain(&mut self) {
         self.http.drain();
+        if let Some(memcached) = &mut self.memcached {
+            memcached.drain();
+        }
     }
 
     fn idle(&self, conn: &Conn) -> bool {
         match conn {
             Conn::Http(conn) => conn.is_between_requests(),
+            Conn::Memcached(conn) => conn.is_between_requests(),
             Conn::Unserved => true,
         }
     }
@@ -81,6 +137,9 @@ impl Hosted for Services {
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
         for (name, value) in self.http.counters().iter() {
             sink(name, value);
+        }
+        if let Some(memcached) = &self.memcached {
+            memcached.publish(sink);
         }
     }
 }
@@ -91,48 +150,33 @@ impl Application for Services {
 
     fn opened(&mut self, conn: &mut Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
         let service = self.ports.iter().find(|(port, _)| *port == opened.local_port);
-        match service {
-            Some((_, Service::Http)) => {
-                let mut fresh = http::Conn::default();
-                self.http.opened(&mut fresh, opened, reply);
-                *conn = Conn::Http(fresh);
-            }
-            None => reply.abort(),
-        }
+        *conn = match service {
+            Some((_, Service::Http)) => Conn::Http(http::Conn::default()),
+            Some((_, Service::Memcached)) => Conn::Memcached(memcached::Conn::default()),
+            None => Conn::Unserved,
+        };
+        served!(self, conn, (service, state) => service.opened(state, opened, reply), reply.abort());
     }
 
     #[inline]
     fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
-        match conn {
-            Conn::Http(conn) => self.http.received(conn, bytes, reply),
-            Conn::Unserved => bytes.len(),
-        }
+        served!(self, conn, (service, state) => service.received(state, bytes, reply), bytes.len())
     }
 
     fn overfull(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
-        match conn {
-            Conn::Http(conn) => self.http.overfull(conn, bytes, reply),
-            Conn::Unserved => reply.abort(),
-        }
+        served!(self, conn, (service, state) => service.overfull(state, bytes, reply), reply.abort());
     }
 
     fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        if let Conn::Http(conn) = conn {
-            self.http.resumed(conn, reply);
-        }
+        served!(self, conn, (service, state) => service.resumed(state, reply), ());
     }
 
     fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        match conn {
-            Conn::Http(conn) => self.http.timeout(conn, reply),
-            Conn::Unserved => reply.abort(),
-        }
+        served!(self, conn, (service, state) => service.timeout(state, reply), reply.abort());
     }
 
     fn closed(&mut self, conn: &mut Conn, how: Closed) {
-        if let Conn::Http(conn) = conn {
-            self.http.closed(conn, how);
-        }
+        served!(self, conn, (service, state) => service.closed(state, how), ());
     }
 }
 
@@ -142,7 +186,9 @@ mod tests {
     use super::*;
 
     fn services() -> Services {
-        Services::new(&[(8080, Service::Http)], Arc::new(Content::built_in()), http::Options::default())
+        let ports = [(8080, Service::Http), (11211, Service::Memcached)];
+        let content = Arc::new(Content::built_in());
+        Services::new(&ports, content, http::Options::default(), Some(testing::memcached()))
     }
 
     #[test]
@@ -153,6 +199,13 @@ mod tests {
         let mut requests = None;
         line.app.publish(&mut |name, value| requests = requests.or((name == "http_requests").then_some(value)));
         assert_eq!(requests, Some(1));
+    }
+
+    #[test]
+    fn memcached_has_a_port_of_its_own() {
+        let mut line = Line::open(services(), 11211);
+        line.offer(b"get a\r\n");
+        assert_eq!(line.take(), b"END\r\n");
     }
 
     #[test]

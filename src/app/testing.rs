@@ -5,6 +5,8 @@
 
 use super::content::Content;
 use super::http::{Http, INPUT_MAX_BYTES, Options};
+use super::memcached::{self, Memcached};
+use crate::store::{self, Store};
 use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Duration, Opened, Reply};
 use std::sync::{Arc, LazyLock};
@@ -159,11 +161,31 @@ pub fn http() -> Http {
     http
 }
 
+/// The time that [`memcached`] begins with.
+pub const NOW: u64 = 1_700_000_000;
+
+/// A memcached handler over a store of its own of 8 MiB.
+pub fn memcached() -> Memcached {
+    let settings = store::Settings { memory_bytes: 8 << 20, ..store::Settings::default() };
+    let store = Store::new(&settings).expect("the bounds are kept");
+    let shared = memcached::Shared::new(store, memcached::Options::default(), NOW);
+    Memcached::new(shared, 0, 64)
+}
+
 /// What the handler answers to `input` offered in pieces of the given sizes, over and over, and whether it closes.
 /// A `narrow` connection has room for one answer at a time.
 pub fn http_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
+    answers(http(), input, sizes, narrow)
+}
+
+/// The same of the memcached handler, with a fresh store each time.
+pub fn memcached_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
+    answers(memcached(), input, sizes, narrow)
+}
+
+fn answers<A: Application>(app: A, input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
     let pool = if narrow { Pool::new(5, 3) } else { Pool::new(64, 64) };
-    let mut line = Line::open_with(http(), 80, pool);
+    let mut line = Line::open_with(app, 80, pool);
     let mut answers = Vec::new();
     let mut rest = input;
     let mut sizes = sizes.iter().cycle();
@@ -181,10 +203,28 @@ pub fn http_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bo
 /// The entry of the fuzz target: the first byte chooses how the others are split. Offered in pieces, or with room
 /// for one answer at a time, or both, they get the answers that they get as a whole.
 pub fn fuzz_http(data: &[u8]) {
+    fuzz(data, http_answers);
+}
+
+/// The entry of the fuzz target for memcached; as [`fuzz_http`]. What `stats` tells depends on more than the requests:
+/// input that may ask for it is answered but not compared.
+pub fn fuzz_memcached(data: &[u8]) {
+    let asks_for_stats = data.windows(5).any(|window| window == b"stats") || data.contains(&0x10);
+    if asks_for_stats {
+        memcached_answers(data, &[], false);
+    } else {
+        fuzz(data, memcached_answers);
+    }
+}
+
+/// [`http_answers`] or [`memcached_answers`].
+type Answers = fn(&[u8], &[usize], bool) -> (Vec<u8>, bool);
+
+fn fuzz(data: &[u8], answers: Answers) {
     let Some((choice, input)) = data.split_first() else { return };
-    let whole = http_answers(input, &[], false);
+    let whole = answers(input, &[], false);
     let sizes = [1 + usize::from(choice & 15), 1 + usize::from(choice >> 4) * 7];
     for (sizes, narrow) in [(&sizes[..], false), (&sizes[..], true), (&[][..], true)] {
-        assert_eq!(http_answers(input, sizes, narrow), whole, "split by {sizes:?}, narrow: {narrow}");
+        assert_eq!(answers(input, sizes, narrow), whole, "split by {sizes:?}, narrow: {narrow}");
     }
 }

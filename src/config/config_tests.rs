@@ -18,7 +18,14 @@ fn serve_in(environment: Option<LogLevel>, flags: &str) -> Result<Serve> {
 #[test]
 fn without_flags_a_page_on_loopback() {
     let serve = serve("").unwrap();
-    assert_eq!(serve.http.to_string(), "127.0.0.1:8080");
+    assert_eq!(serve.http, Some("127.0.0.1:8080".parse().unwrap()));
+    let memcached = Memcached {
+        address: "127.0.0.1:11211".parse().unwrap(),
+        optional: true,
+        memory_bytes: 64 << 20,
+        item_max_bytes: 1 << 20,
+    };
+    assert_eq!(serve.memcached, Some(memcached));
     assert_eq!((serve.interface, serve.root, serve.admin), (None, None, None));
     assert_eq!(serve.cores, CORES);
     assert_eq!(serve.connections, CONNECTIONS_DEFAULT);
@@ -29,14 +36,21 @@ fn without_flags_a_page_on_loopback() {
 #[test]
 fn every_flag_arrives() {
     let serve = serve(
-        "--interface s0 --http 8081 --root / --address 198.18.0.1 --address 2001:db8::1 --cores 0,2 \
+        "--interface s0 --http 8081 --memcached 8082 --memory 1G --item-size-max 512K --root / \
+         --address 198.18.0.1 --address 2001:db8::1 --cores 0,2 \
          --connections 100000 --transport xdp --xdp-mode generic --busy-poll --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4",
     )
     .unwrap();
     let expected = Serve {
         interface: Some("s0".into()),
-        http: "0.0.0.0:8081".parse().unwrap(),
+        http: Some("0.0.0.0:8081".parse().unwrap()),
+        memcached: Some(Memcached {
+            address: "0.0.0.0:8082".parse().unwrap(),
+            optional: false,
+            memory_bytes: 1 << 30,
+            item_max_bytes: 512 << 10,
+        }),
         addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         root: Some("/".into()),
         cores: vec![0, 2],
@@ -67,12 +81,13 @@ fn flags_win_over_the_file() {
     .unwrap();
     let path = file.path().display();
     let from_file = serve(&format!("--config {path}")).unwrap();
-    assert_eq!((from_file.http.port(), from_file.connections, from_file.busy_poll), (81, 5, true));
+    let port = |serve: &Serve| serve.http.unwrap().port();
+    assert_eq!((port(&from_file), from_file.connections, from_file.busy_poll), (81, 5, true));
     assert_eq!(from_file.log.level, LogLevel::Warn);
     let both =
         serve(&format!("--connections 6 --config {path} --busy-poll=false --address 198.18.0.9 --log-level error"))
             .unwrap();
-    assert_eq!((both.http.port(), both.connections, both.busy_poll), (81, 6, false));
+    assert_eq!((port(&both), both.connections, both.busy_poll), (81, 6, false));
     assert_eq!(both.addresses, ["198.18.0.9".parse::<IpAddr>().unwrap()], "replaced, not added to");
     assert_eq!(both.log.level, LogLevel::Error);
     let level = |flags: &str| serve_in(Some(LogLevel::Debug), flags).unwrap().log.level;
@@ -89,6 +104,28 @@ fn an_address_in_http_is_the_one_claimed() {
     assert_eq!(claimed("--interface s0 --http 198.18.0.1:80 --address 198.18.0.1"), [address]);
     assert!(claimed("--interface s0 --http 0.0.0.0:80").is_empty());
     assert!(claimed("--http 198.18.0.1:80").is_empty());
+    assert_eq!(claimed("--interface s0 --http 80 --memcached 198.18.0.1:81"), [address]);
+}
+
+#[test]
+fn a_flag_of_one_service_asks_for_that_one() {
+    let served = |flags: &str| {
+        let services: Vec<_> = serve(flags).unwrap().services().collect();
+        services.iter().map(|(service, at)| format!("{} {at}", service.name())).collect::<Vec<_>>().join(", ")
+    };
+    for (flags, expected) in [
+        ("", "HTTP 127.0.0.1:8080, memcached 127.0.0.1:11211"),
+        ("--root /", "HTTP 127.0.0.1:8080"),
+        ("--http 80", "HTTP 127.0.0.1:80"),
+        ("--memcached 11212", "memcached 127.0.0.1:11212"),
+        ("--memory 1G", "memcached 127.0.0.1:11211"),
+        ("--item-size-max 2m", "memcached 127.0.0.1:11211"),
+        ("--memcached 0.0.0.0:11211 --root /", "HTTP 127.0.0.1:8080, memcached 0.0.0.0:11211"),
+        ("--interface s0", "HTTP 0.0.0.0:8080"),
+        ("--interface s0 --memory 1G", "memcached 0.0.0.0:11211"),
+    ] {
+        assert_eq!(served(flags), expected, "{flags}");
+    }
 }
 
 #[test]
@@ -107,6 +144,15 @@ fn what_does_not_go_together_is_refused() {
         ("--interface s0 --address 198.18.0.1 --address 198.18.0.1", "--address 198.18.0.1: given twice"),
         ("--interface s0 --address 198.18.0.1 --http 198.18.0.2:80", "--http 198.18.0.2:80: not one of"),
         ("--interface s0 --http 0", "--http 0: with --interface, a port from 1 to 65535"),
+        ("--memcached 0 --interface s0", "--memcached 0: with --interface, a port from 1 to 65535"),
+        ("--memcached 80 --http 80", "--memcached 127.0.0.1:80: HTTP is served on port 80 already"),
+        ("--memcached 80 --admin 80", "--admin 127.0.0.1:80: memcached is served on port 80 already"),
+        ("--memory 1T", "--memory 1.0 TiB: it is from 1.0 MiB to 32.0 GiB"),
+        ("--memory 4M --item-size-max 1M", "--item-size-max 1.0 MiB: with --memory 4.0 MiB it is from"),
+        (
+            "--interface s0 --http 198.18.0.1:80 --memcached 198.18.0.2:81",
+            "--memcached 198.18.0.2:81: not one of the addresses given with other flags; write --memcached 81",
+        ),
         ("--cores 0-9", "core 4 cannot be used; this process may use 0-3"),
         ("--admin 8080", "--admin 127.0.0.1:8080: HTTP is served on port 8080 already"),
         ("--http 0.0.0.0:80 --admin 80", "choose another port"),
@@ -128,6 +174,7 @@ fn what_goes_together_is_taken() {
     for flags in [
         "--http 127.0.0.1:0",
         "--http 0",
+        "--http 0 --memcached 0",
         "--http 127.0.0.1:0 --admin 0",
         "--http 127.0.0.2:80 --admin 127.0.0.1:80",
         "--interface s0 --transport epoll",

@@ -14,7 +14,9 @@ pub use values::{
     Transport, XdpMode,
 };
 
+use crate::app::Service;
 use crate::error::{Error, Result};
+use crate::store;
 use clap::{ArgMatches, FromArgMatches, ValueEnum};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ use std::time::Duration;
 pub const CONNECTIONS_DEFAULT: u32 = 16_384;
 /// The port unless `--http` says otherwise: one that needs no privilege.
 pub const PORT_DEFAULT: u16 = 8080;
+/// The port unless `--memcached` says otherwise: the one that its clients try.
+pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
 /// The timeouts unless flags say otherwise. A minute of idleness outlasts what browsers and load balancers
 /// keep a connection for; ten seconds suffice for any honest request head.
 pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
@@ -42,9 +46,11 @@ const LOG_VARIABLE: &str = "SIMOOM_LOG";
 pub struct Serve {
     /// The interface whose queues are bound; `None`: kernel sockets only.
     pub interface: Option<String>,
-    /// Where the kernel's sockets listen; its port is the port claimed from the interface. Port 0 (the kernel
-    /// chooses) only without an interface.
-    pub http: SocketAddr,
+    /// Where the kernel's sockets listen for HTTP, if it is served; its port is claimed from the interface. Port 0
+    /// (the kernel chooses) only without an interface.
+    pub http: Option<SocketAddr>,
+    /// The same of memcached, and its memory. One of the two is served.
+    pub memcached: Option<Memcached>,
     /// The addresses claimed from the interface; none: those that it has.
     pub addresses: Vec<IpAddr>,
     /// The directory served; `None`: the built-in page.
@@ -67,6 +73,19 @@ pub struct Serve {
     pub timeouts: Timeouts,
     /// How the log is written.
     pub log: Log,
+}
+
+/// How memcached is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memcached {
+    /// Where.
+    pub address: SocketAddr,
+    /// Nobody asked for it: where its port is taken, the rest is served without it.
+    pub optional: bool,
+    /// Memory for items.
+    pub memory_bytes: u64,
+    /// The largest item.
+    pub item_max_bytes: u64,
 }
 
 /// How long things may take.
@@ -108,14 +127,21 @@ impl Serve {
 
     /// Fills in the defaults and checks that everything goes together.
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
-        let given = options.http.unwrap_or(Endpoint { address: None, port: PORT_DEFAULT });
+        let endpoints = Endpoints::of(&options);
         let default_address = match options.interface {
             Some(_) => Ipv4Addr::UNSPECIFIED,
             None => Ipv4Addr::LOCALHOST,
         };
+        let store = store::Settings::default();
         let serve = Serve {
-            http: given.at(default_address.into()),
-            addresses: claimed_addresses(&options, given)?,
+            http: endpoints.http.map(|http| http.at(default_address.into())),
+            memcached: endpoints.memcached.map(|memcached| Memcached {
+                address: memcached.at(default_address.into()),
+                optional: endpoints.memcached_is_optional,
+                memory_bytes: options.memory.unwrap_or(store.memory_bytes),
+                item_max_bytes: options.item_size_max.unwrap_or(store.item_max_bytes),
+            }),
+            addresses: claimed_addresses(&options, &endpoints)?,
             cores: chosen_cores(options.cores, cores)?,
             interface: options.interface,
             root: options.root,
@@ -135,7 +161,16 @@ impl Serve {
         };
         serve.check_transport()?;
         serve.check_places()?;
+        if let Some(memcached) = serve.memcached {
+            memcached.store(1).check()?;
+        }
         Ok(serve)
+    }
+
+    /// What is served where.
+    pub fn services(&self) -> impl Iterator<Item = (Service, SocketAddr)> + use<> {
+        let http = self.http.map(|address| (Service::Http, address));
+        http.into_iter().chain(self.memcached.map(|memcached| (Service::Memcached, memcached.address)))
     }
 
     /// What only AF_XDP can do is not asked of kernel sockets.
@@ -162,18 +197,31 @@ impl Serve {
 
     /// Ports and directories can be used as asked.
     fn check_places(&self) -> Result<()> {
-        if self.http.port() == 0 && self.interface.is_some() {
-            return Err(Error::usage("--http 0: with --interface, a port from 1 to 65535"));
-        }
-        if let Some(admin) = self.admin {
-            let overlap =
-                admin.ip() == self.http.ip() || admin.ip().is_unspecified() || self.http.ip().is_unspecified();
-            if overlap && admin.port() == self.http.port() && admin.port() != 0 {
+        for (service, at) in self.services() {
+            let (flag, name) = (service.flag(), service.name());
+            if at.port() == 0 && self.interface.is_some() {
+                return Err(Error::usage(format!("{flag} 0: with --interface, a port from 1 to 65535")));
+            }
+            let overlap = |admin: &SocketAddr| {
+                admin.ip() == at.ip() || admin.ip().is_unspecified() || at.ip().is_unspecified()
+            };
+            let clashes = |admin: &SocketAddr| overlap(admin) && admin.port() == at.port() && at.port() != 0;
+            if let Some(admin) = self.admin.filter(clashes) {
                 return Err(Error::usage(format!(
-                    "--admin {admin}: HTTP is served on port {} already; choose another port",
+                    "--admin {admin}: {name} is served on port {} already; choose another port",
                     admin.port()
                 )));
             }
+        }
+        // Whose a connection is, is told by its port alone.
+        if let (Some(http), Some(Memcached { address, .. })) = (self.http, self.memcached)
+            && http.port() == address.port()
+            && http.port() != 0
+        {
+            return Err(Error::usage(format!(
+                "--memcached {address}: HTTP is served on port {} already; choose another port",
+                http.port()
+            )));
         }
         match &self.root {
             Some(root) if !root.is_dir() => {
@@ -181,6 +229,43 @@ impl Serve {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Memcached {
+    /// The store for `workers` workers.
+    pub fn store(&self, workers: usize) -> store::Settings {
+        store::Settings { memory_bytes: self.memory_bytes, item_max_bytes: self.item_max_bytes, workers }
+    }
+}
+
+/// What is to be served where, as far as flags say.
+struct Endpoints {
+    http: Option<Endpoint>,
+    memcached: Option<Endpoint>,
+    memcached_is_optional: bool,
+}
+
+impl Endpoints {
+    /// A flag of one service asks for that one; without any, both are served, but memcached not to a network: it
+    /// would be open to all of it.
+    fn of(options: &ServeOptions) -> Endpoints {
+        let asks_for_http = options.http.is_some() || options.root.is_some();
+        let asks_for_memcached =
+            options.memcached.is_some() || options.memory.is_some() || options.item_size_max.is_some();
+        let at = |given: Option<Endpoint>, port| given.unwrap_or(Endpoint { address: None, port });
+        let memcached_is_optional = !asks_for_memcached && !asks_for_http && options.interface.is_none();
+        Endpoints {
+            http: (asks_for_http || !asks_for_memcached).then_some(at(options.http, PORT_DEFAULT)),
+            memcached: (asks_for_memcached || memcached_is_optional)
+                .then_some(at(options.memcached, MEMCACHED_PORT_DEFAULT)),
+            memcached_is_optional,
+        }
+    }
+
+    fn given(&self) -> impl Iterator<Item = (Service, Endpoint)> {
+        let http = self.http.map(|endpoint| (Service::Http, endpoint));
+        http.into_iter().chain(self.memcached.map(|endpoint| (Service::Memcached, endpoint)))
     }
 }
 
@@ -202,29 +287,40 @@ pub fn level_from_environment() -> Result<Option<LogLevel>> {
     })
 }
 
-/// What `--address` and the address in `--http` say together.
-fn claimed_addresses(options: &ServeOptions, http: Endpoint) -> Result<Vec<IpAddr>> {
-    let addresses = options.address.clone().unwrap_or_default();
+/// What `--address` and the addresses in `--http` and `--memcached` say together.
+fn claimed_addresses(options: &ServeOptions, endpoints: &Endpoints) -> Result<Vec<IpAddr>> {
+    let mut addresses = options.address.clone().unwrap_or_default();
     if let (None, Some(address)) = (&options.interface, addresses.first()) {
+        let write: Vec<String> = endpoints
+            .given()
+            .map(|(service, at)| format!("{} {}", service.flag(), SocketAddr::new(*address, at.port)))
+            .collect();
         return Err(Error::usage(format!(
-            "--address {address}: means nothing without --interface; name the network interface, or write \
-             --http {} to listen there through kernel sockets",
-            SocketAddr::new(*address, http.port)
+            "--address {address}: means nothing without --interface; name the network interface, or write {} to \
+             listen there through kernel sockets",
+            write.join(" ")
         )));
     }
     let twice = addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
     if let Some((_, address)) = twice {
         return Err(Error::usage(format!("--address {address}: given twice")));
     }
-    match http.address.filter(|address| options.interface.is_some() && !address.is_unspecified()) {
-        Some(address) if addresses.is_empty() => Ok(vec![address]),
-        Some(address) if !addresses.contains(&address) => Err(Error::usage(format!(
-            "--http {}: not one of the addresses given with --address; write --http {}",
-            SocketAddr::new(address, http.port),
-            http.port
-        ))),
-        _ => Ok(addresses),
+    for (service, Endpoint { address, port }) in endpoints.given() {
+        let Some(address) = address.filter(|address| options.interface.is_some() && !address.is_unspecified())
+        else {
+            continue;
+        };
+        if addresses.is_empty() {
+            addresses.push(address);
+        } else if !addresses.contains(&address) {
+            let flag = service.flag();
+            return Err(Error::usage(format!(
+                "{flag} {}: not one of the addresses given with other flags; write {flag} {port}",
+                SocketAddr::new(address, port)
+            )));
+        }
     }
+    Ok(addresses)
 }
 
 /// The cores that `--cores` names, or all of those `usable`.

@@ -26,7 +26,25 @@ pub struct ServeOptions {
     #[arg(long, value_name = "DIR", help_heading = "What to serve")]
     pub root: Option<PathBuf>,
 
-    /// Take the packets for the served port from this network interface
+    /// Serve memcached on this port [default: 127.0.0.1:11211]
+    ///
+    /// With or without an address as --http. Without any flag that says what to serve, HTTP and memcached are both
+    /// served on their default ports, memcached only if its port is free and only without --interface; with a flag
+    /// of one of them, that one alone.
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
+    pub memcached: Option<Endpoint>,
+
+    /// Keep items of memcached in this much memory [default: 64M]
+    ///
+    /// All of it is taken at start-up, for all workers together, and never more.
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "What to serve")]
+    pub memory: Option<u64>,
+
+    /// Refuse items of memcached larger than this, key and metadata included [default: 1M]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes, help_heading = "What to serve")]
+    pub item_size_max: Option<u64>,
+
+    /// Take the packets for the served ports from this network interface
     ///
     /// Everything else that arrives there goes to the kernel as before. Needs root, or the capabilities that
     /// `simoom probe` names.

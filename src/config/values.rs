@@ -159,8 +159,16 @@ pub(crate) fn connections(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a size in bytes: `1048576`, `512M`, `2GiB`. The letters stand for powers of 1024.
+/// Reads a size of memory, at least [`MEMORY_LIMIT_MIN_BYTES`]: see [`bytes`].
 pub(super) fn size(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        ..MEMORY_LIMIT_MIN_BYTES => Err("at least 1M".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Reads a size in bytes: `1048576`, `512M`, `2GiB`. The letters stand for powers of 1024.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let malformed = || "not a size; write 512M or 2G".to_owned();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let shift = match text[digits..].to_ascii_lowercase().as_str() {
@@ -175,11 +183,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         return Err(malformed());
     }
     let count: u64 = text[..digits].parse().map_err(|_| "at most 16383T".to_owned())?;
-    let bytes = count.checked_mul(1 << shift).ok_or_else(|| "at most 16383T".to_owned())?;
-    if bytes < MEMORY_LIMIT_MIN_BYTES {
-        return Err("at least 1M".to_owned());
-    }
-    Ok(bytes)
+    count.checked_mul(1 << shift).ok_or_else(|| "at most 16383T".to_owned())
 }
 
 /// Reads a time that is not zero: see [`duration`].

@@ -6,7 +6,7 @@
 //! ([`report`]). Everything is bounded in time, and everything it makes goes with the process, however that ends.
 
 mod client;
-mod report;
+pub(crate) mod report;
 
 use crate::config::{Cores, Endpoint, Serve, ServeOptions, Transport, usable_cores};
 use crate::error::{Error, Result};

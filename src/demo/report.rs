@@ -64,7 +64,7 @@ pub(super) fn limits(rows: &[Row]) -> Option<String> {
 }
 
 /// Writes a line to standard output. Whoever closed it has read what they wanted.
-pub(super) fn say(line: &str) -> Result<()> {
+pub(crate) fn say(line: &str) -> Result<()> {
     match writeln!(io::stdout().lock(), "{line}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::because("writing to standard output", error))
@@ -74,7 +74,7 @@ pub(super) fn say(line: &str) -> Result<()> {
 }
 
 /// A number with its thousands apart: `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

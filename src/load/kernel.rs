@@ -6,6 +6,7 @@
 use super::client::{Client, Conn, Plan, Sips};
 use super::protocol::{Protocol, Text};
 use super::watch::Watch;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -16,8 +17,10 @@ use simoom_stack::timer::{Tick, Wheel};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
 
+/// The smallest receive buffer that is asked for, of which the kernel makes twice as much. In one for hardly more than
+/// a segment its window can come to rest at a few bytes, and it opens it no further.
+const RECEIVE_BUFFER_MIN_BYTES: usize = 8192;
 /// Events that are taken from the kernel at once.
 const EVENTS: usize = 512;
 /// Bytes that are read from a socket at once.
@@ -62,7 +65,7 @@ struct Kernel<P: Protocol> {
     wheel: Wheel,
     /// How much is read at once.
     read_bytes: usize,
-    start: Instant,
+    clock: Clock,
     now_us: u64,
     worked_us: u64,
 }
@@ -92,15 +95,16 @@ pub(super) fn run<P: Protocol>(
     // some long batches besides; they are gone as soon as the socket has taken them.
     let batches = 2 * plan.connections as usize + 4 * usize::from(QUEUE_ENTRIES);
     let chunks = if protocol.copied_bytes() > 0 { batches } else { usize::from(QUEUE_ENTRIES) };
+    let clock = Clock::since_boot();
     let mut kernel = Kernel {
         client: Client::new(plan.clone(), protocol),
         target,
         epoll,
         sessions: (0..plan.connections).map(|_| session()).collect(),
         pool: Pool::new(batches, chunks),
-        wheel: Wheel::new(plan.connections, Tick::from_millis(0)),
+        wheel: Wheel::new(plan.connections, Tick::from_millis(clock.now_ms())),
         read_bytes: plan.slow.map_or(READ_BYTES, Sips::sip_bytes),
-        start: Instant::now(),
+        clock,
         now_us: 0,
         worked_us: 0,
     };
@@ -175,7 +179,7 @@ impl<P: Protocol> Kernel<P> {
     }
 
     fn tick(&mut self) {
-        self.now_us = self.start.elapsed().as_micros() as u64;
+        self.now_us = self.clock.now_us();
         self.client.turn(self.now_us);
     }
 
@@ -190,7 +194,8 @@ impl<P: Protocol> Kernel<P> {
         sockopt::set_tcp_nodelay(&socket, true).map_err(cannot)?;
         if let Some(sips) = self.client.slow() {
             // Before connecting: the window that is offered at first follows from it.
-            sockopt::set_socket_recv_buffer_size(&socket, sips.window_bytes()).map_err(cannot)?;
+            let bytes = sips.window_bytes().max(RECEIVE_BUFFER_MIN_BYTES);
+            sockopt::set_socket_recv_buffer_size(&socket, bytes).map_err(cannot)?;
         }
         let connected = rustix::net::connect(&socket, &target);
         let session = &mut self.sessions[slot];

@@ -105,6 +105,7 @@ impl Report {
                 "preload": shape.preload,
             })),
             "seconds": self.outcome.measured.as_secs_f64(),
+            "measured_us_since_boot": [tally.measured_us.0, tally.measured_us.1],
             "offered": plan.rate.map(|_| tally.sent + self.outcome.waiting),
             "sent": tally.sent,
             "waiting": plan.rate.map(|_| self.outcome.waiting),

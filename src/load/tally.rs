@@ -57,7 +57,7 @@ impl Fault {
 /// The counts of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// When measuring began and ended.
+    /// When measuring began and ended, in microseconds since the machine did.
     pub(crate) measured_us: (u64, u64),
     /// Connections open when it ended.
     open: u32,

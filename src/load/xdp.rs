@@ -30,6 +30,8 @@ const SYN_RETRIES: u8 = 2;
 /// With thousands of connections the next request on one, which carries the acknowledgement of the last answer, may be
 /// a while in coming. Other clients wait from 40 to 200 ms; a server sends again after 200.
 const DELAYED_ACK_MS: u32 = 100;
+/// Room for whatever a server sends ahead: an answer of 64 KiB with its head is not to wait for a window.
+const RECEIVE_WINDOW_BYTES: u32 = 256 * 1024;
 /// At the end connections are closed in order for at most this long; what is left then is reset.
 const CLOSING_US: u64 = 5_000_000;
 /// So many at once, as few as are opened at once.
@@ -179,6 +181,7 @@ fn stack_config(
     suit_device(&mut stack, facts, device);
     stack.syn_retries = SYN_RETRIES;
     stack.delayed_ack_ms = DELAYED_ACK_MS;
+    stack.receive_window_bytes = RECEIVE_WINDOW_BYTES;
     stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
     stack.close_timeout_ms = 5_000;
     if let Some(sips) = plan.slow {

@@ -1,6 +1,7 @@
 //! The kernel transport's part of a server: alone with a worker a core, or one worker beside AF_XDP.
 
 use super::{Common, Running, Server, count, failed, plan};
+use crate::app::Service;
 use crate::config::Transport;
 use crate::control::mailbox;
 use crate::error::{Error, Result};
@@ -23,38 +24,38 @@ impl Server {
         let workers = config.cores.len();
         plan::check_kernel(config, &common.content, workers, common.poller)?;
         let cores: Vec<Option<usize>> = config.cores.iter().copied().map(Some).collect();
-        let bound = self.start_kernel_workers(common, config.connections, &cores)?;
+        self.addresses = self.start_kernel_workers(common, config.connections, &cores)?;
         self.transport = format!("kernel sockets over {}, {}", common.poller, count(workers, "worker"));
-        self.addresses = vec![bound];
         Ok(())
     }
 
-    /// Starts one kernel worker for each of `cores` on the configured address; returns the address with its port.
+    /// Starts one kernel worker for each of `cores` on the configured addresses; returns these with their ports.
     pub(super) fn start_kernel_workers(
         &mut self,
         common: &Common<'_>,
         connections: u32,
         cores: &[Option<usize>],
-    ) -> Result<SocketAddr> {
-        let address = common.config.http;
-        let listeners = Listener::bind(address, cores.len(), BACKLOG)
-            .map_err(|error| Error::failed(format!("--http {address}: {error}")))?;
-        let bound = listeners.first().map_or(address, Listener::address);
+    ) -> Result<Vec<SocketAddr>> {
+        let bound = bind(common, cores.len())?;
+        let ports: Vec<(u16, Service)> = bound.iter().map(|bound| (bound.address.port(), bound.service)).collect();
+        let addresses = bound.iter().map(|bound| bound.address).collect();
+        let mut listeners: Vec<_> = bound.into_iter().map(|bound| bound.listeners.into_iter()).collect();
         let settings = plan::kernel_settings(common.config, connections, cores.len());
         allow_files(connections);
-        for (index, (listener, core)) in listeners.into_iter().zip(cores).enumerate() {
+        for (index, core) in cores.iter().enumerate() {
+            let own = listeners.iter_mut().filter_map(Iterator::next).collect();
             let name = format!("kernel {index}");
             let cannot = |error| Error::because(format!("starting worker {name}"), error);
             let (orders, mailbox) = mailbox().map_err(cannot)?;
             let sheet = Sheet::new(&name);
-            let app = common.services(bound.port());
+            let app = common.services(&ports, settings.connections)?;
             self.board.sheets.push(sheet.clone());
             let (poller, settings) = (common.poller, settings.clone());
             let (ready, is_ready) = bounded(1);
             let ready = move || {
                 let _ = ready.send(());
             };
-            let work = move || kernel::run(poller, &settings, vec![listener], app, mailbox, sheet, ready);
+            let work = move || kernel::run(poller, &settings, own, app, mailbox, sheet, ready);
             let thread = thread::spawn(name.clone(), *core, common.failures.clone(), work);
             self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
             if is_ready.recv().is_err() {
@@ -62,8 +63,38 @@ impl Server {
                 return Err(failure.map_or_else(|_| Error::failed("a worker has ended"), |why| failed(&why)));
             }
         }
-        Ok(bound)
+        Ok(addresses)
     }
+}
+
+/// A service's sockets, one a worker.
+struct Bound {
+    service: Service,
+    address: SocketAddr,
+    listeners: Vec<Listener>,
+}
+
+/// Binds what is to be served, in the order of the configuration. A service that nobody asked for is left out if its
+/// port is taken.
+fn bind(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>> {
+    let mut all = Vec::new();
+    for (service, address) in common.config.services() {
+        match Listener::bind(address, workers, BACKLOG) {
+            Ok(listeners) => {
+                let address = listeners.first().map_or(address, Listener::address);
+                all.push(Bound { service, address, listeners });
+            }
+            Err(error) if common.is_optional(service) => {
+                tracing::warn!(
+                    "{} is not served: {error}; {} PORT serves it elsewhere",
+                    service.name(),
+                    service.flag()
+                );
+            }
+            Err(error) => return Err(Error::failed(format!("{} {address}: {error}", service.flag()))),
+        }
+    }
+    Ok(all)
 }
 
 /// How kernel sockets are to be polled: as `transport` says, or else the better way that this machine allows.

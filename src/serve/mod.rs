@@ -13,20 +13,24 @@ pub(crate) mod xdp;
 use crate::admin::Admin;
 use crate::af_xdp::Mode;
 use crate::app::content::Content;
+use crate::app::memcached::{self, Memcached};
 use crate::app::{Service, Services, http};
 use crate::config::{self, Transport};
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
 use crate::kernel::Poller;
-use crate::metrics::{Board, Count};
+use crate::metrics::{Board, Count, Sheet};
+use crate::store::Store;
 use crate::thread::Failure;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
 use simoom_stack::Duration;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
-/// How often the steering program's counters are read.
+/// How often the counters are read that no worker publishes, and the store is looked after.
 const PUBLISH_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Serves as `config` says, until SIGTERM or SIGINT.
@@ -68,6 +72,7 @@ pub struct Server {
     pub failures: Receiver<Failure>,
     workers: Vec<Running>,
     device: Option<xdp::Claimed>,
+    store: Option<Stored>,
     board: Board,
     admin: Option<Admin>,
 }
@@ -78,22 +83,78 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
+/// The store of memcached, and where its counters go.
+struct Stored {
+    store: Arc<Store>,
+    sheet: Arc<Sheet>,
+}
+
+impl Stored {
+    /// Frees what has expired, for workers that sleep do not, and brings the counters to the board.
+    fn look_after(&self) {
+        let now = u32::try_from(unix_seconds()).unwrap_or(u32::MAX);
+        self.store.maintain(now);
+        let mut counts = Vec::with_capacity(32);
+        memcached::publish_store(&self.store.statistics(), &mut |name, value| counts.push((name, value)));
+        self.sheet.publish(counts.into_iter());
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// What all workers of a server are made from.
 struct Common<'a> {
     config: &'a config::Serve,
     content: Arc<Content>,
+    /// Made with the first application that serves memcached, when the memory plan has been checked.
+    memcached: OnceCell<Arc<memcached::Shared>>,
+    /// How many applications were made.
+    made: Cell<usize>,
     poller: Poller,
     failures: Sender<Failure>,
 }
 
 impl Common<'_> {
-    /// A fresh application for one worker.
-    fn services(&self, port: u16) -> Services {
+    /// Whether the rest is served if this cannot be.
+    fn is_optional(&self, service: Service) -> bool {
+        service == Service::Memcached && self.config.memcached.is_some_and(|memcached| memcached.optional)
+    }
+
+    /// A fresh application for one worker, which holds so many connections.
+    fn services(&self, ports: &[(u16, Service)], connections: usize) -> Result<Services> {
+        let worker = self.made.replace(self.made.get() + 1);
+        let memcached = match self.config.memcached {
+            Some(config) if ports.iter().any(|(_, service)| *service == Service::Memcached) => {
+                Some(Memcached::new(self.memcached(config)?, worker, connections))
+            }
+            _ => None,
+        };
         let config::Timeouts { header, idle, .. } = self.config.timeouts;
         let timeouts =
             http::Timeouts { head: Duration::from(header), idle: Duration::from(idle), ..Default::default() };
         let options = http::Options { timeouts, ..http::Options::default() };
-        Services::new(&[(port, Service::Http)], self.content.clone(), options)
+        Ok(Services::new(ports, self.content.clone(), options, memcached))
+    }
+
+    /// What the memcached handlers share.
+    fn memcached(&self, config: config::Memcached) -> Result<Arc<memcached::Shared>> {
+        if let Some(shared) = self.memcached.get() {
+            return Ok(shared.clone());
+        }
+        // One for each core, and one beside them for clients that do not come through the interface.
+        let (threads, workers) = (self.config.cores.len(), self.config.cores.len() + 1);
+        let options = memcached::Options {
+            port: config.address.port(),
+            workers,
+            threads,
+            connections: self.config.connections,
+            item_max_bytes: config.item_max_bytes,
+        };
+        let store = Store::new(&config.store(workers))?;
+        let shared = memcached::Shared::new(store, options, unix_seconds());
+        Ok(self.memcached.get_or_init(|| shared).clone())
     }
 }
 
@@ -105,17 +166,22 @@ pub fn start(config: &config::Serve) -> Result<Server> {
         Content::load(config.root.as_deref(), limit_bytes).map_err(|error| Error::usage(error.to_string()))?;
     let (failures, failed) = crossbeam_channel::unbounded();
     let poller = kernel::poller(config.transport)?;
-    let common = Common { config, content: Arc::new(content), poller, failures };
+    let (content, memcached, made) = (Arc::new(content), OnceCell::new(), Cell::new(0));
+    let common = Common { config, content, memcached, made, poller, failures };
     let mut server = Server {
         transport: String::new(),
         addresses: Vec::new(),
         failures: failed,
         workers: Vec::new(),
         device: None,
+        store: None,
         board: Board::default(),
         admin: None,
     };
-    let started = server.start_transport(&common).and_then(|()| server.start_admin(config));
+    let started = server.start_transport(&common).and_then(|()| {
+        server.adopt_store(&common);
+        server.start_admin(config)
+    });
     match started {
         Ok(()) => Ok(server),
         Err(error) => {
@@ -147,7 +213,8 @@ impl Server {
 
     /// Waits for a signal, which it names, or for a worker's failure; meanwhile publishes what no worker does.
     fn wait(&self, signals: &Receiver<&'static str>) -> Result<&'static str> {
-        let publish = if self.device.is_some() { tick(PUBLISH_PERIOD) } else { never() };
+        let publishes = self.device.is_some() || self.store.is_some();
+        let publish = if publishes { tick(PUBLISH_PERIOD) } else { never() };
         loop {
             select! {
                 recv(signals) -> signal => return Ok(signal.unwrap_or_default()),
@@ -164,6 +231,18 @@ impl Server {
         if let Some(device) = &self.device {
             device.publish();
         }
+        if let Some(stored) = &self.store {
+            stored.look_after();
+        }
+    }
+
+    /// The store outlives its makers' part of the start.
+    fn adopt_store(&mut self, common: &Common<'_>) {
+        let Some(shared) = common.memcached.get() else { return };
+        let sheet = Sheet::new("store");
+        self.board.sheets.push(sheet.clone());
+        let stored = self.store.insert(Stored { store: shared.store().clone(), sheet });
+        stored.look_after();
     }
 
     fn start_admin(&mut self, config: &config::Serve) -> Result<()> {

@@ -3,6 +3,7 @@
 use crate::af_xdp::OpenOptions;
 use crate::app::Services;
 use crate::app::content::Content;
+use crate::app::memcached::Memcached;
 use crate::config;
 use crate::error::Result;
 use crate::kernel::{Poller, Settings};
@@ -30,14 +31,16 @@ pub(super) fn check_xdp(
     beside: (u32, Poller),
 ) -> Result<()> {
     let plan = |connections| {
-        let mut plan = Plan::new().add("content", 1, content.memory_bytes());
+        let mut plan = add_memcached(config, connections, workers as usize, begin(config, content));
         plan = plan.add("packet memory", queues as usize, options.memory_bytes(1));
         for (what, count, bytes) in stack_limits(connections, workers).memory::<Services>() {
             let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
             plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
         }
         let (most, poller) = beside;
-        let beside = kernel_settings(config, connections.min(most), 1);
+        let beside_connections = connections.min(most);
+        plan = add_memcached(config, beside_connections, 1, plan);
+        let beside = kernel_settings(config, beside_connections, 1);
         plan.add("the kernel worker beside", 1, beside.memory_bytes::<Services>(poller))
     };
     check(config, plan)
@@ -52,10 +55,30 @@ pub(super) fn check_kernel(
 ) -> Result<()> {
     let plan = |connections| {
         let settings = kernel_settings(config, connections, workers);
-        let plan = Plan::new().add("content", 1, content.memory_bytes());
+        let plan = add_memcached(config, connections, workers, begin(config, content));
         plan.add("kernel workers", workers, settings.memory_bytes::<Services>(poller))
     };
     check(config, plan)
+}
+
+/// What all workers share.
+fn begin(config: &config::Serve, content: &Content) -> Plan {
+    let plan = Plan::new().add("content", 1, content.memory_bytes());
+    match config.memcached {
+        Some(memcached) => plan.add("store of memcached", 1, memcached.memory_bytes as usize),
+        None => plan,
+    }
+}
+
+/// What the handlers of `workers` workers take that hold `connections` together.
+fn add_memcached(config: &config::Serve, connections: u32, workers: usize, plan: Plan) -> Plan {
+    match config.memcached {
+        Some(_) => {
+            let each = (connections as usize).div_ceil(workers);
+            plan.add("memcached handlers", workers, Memcached::memory_bytes(each))
+        }
+        None => plan,
+    }
 }
 
 fn check(config: &config::Serve, plan: impl Fn(u32) -> Plan) -> Result<()> {

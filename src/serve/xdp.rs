@@ -2,6 +2,7 @@
 
 use super::{Common, Running, Server, count, plan};
 use crate::af_xdp::{Claim, Device, FramePool, Mode, OpenOptions, Queue, rx_queues};
+use crate::app::Service;
 use crate::config::{self, Transport, XdpMode};
 use crate::control::{self, Mailbox, Orders};
 use crate::error::{Error, Result};
@@ -79,7 +80,7 @@ impl Server {
     /// Serves from the interface's receive queues, and through kernel sockets beside them.
     pub(super) fn start_xdp(&mut self, common: &Common<'_>, opened: Opened) -> Result<()> {
         let Opened { device, queues, workers, stack, served } = opened;
-        let port = common.config.http.port();
+        let ports: Vec<_> = common.config.services().map(|(service, at)| (at.port(), service)).collect();
         let beside = BESIDE_CONNECTIONS.min(common.config.connections);
         self.start_kernel_workers(common, beside, &[None])?;
         self.transport = format!(
@@ -88,14 +89,17 @@ impl Server {
             count(queues.len(), "queue"),
             count(workers, "core")
         );
-        self.start_stack_workers(common, queues, workers, &stack)?;
-        self.addresses = served.iter().map(|served| SocketAddr::new(served.address, port)).collect();
+        self.start_stack_workers(common, queues, workers, &stack, &ports)?;
+        let at_all = |(port, _): &(u16, Service)| {
+            let port = *port;
+            served.iter().map(move |served| SocketAddr::new(served.address, port))
+        };
+        self.addresses = ports.iter().flat_map(at_all).collect();
         let sheet = Sheet::new("steering");
         self.board.sheets.push(sheet.clone());
         let claimed = self.device.insert(Claimed { device, sheet });
         claimed.publish();
-        for served in served {
-            let claim = served.claim(port);
+        for claim in served.iter().flat_map(|served| served.claims(&ports)) {
             claimed.device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;
         }
         Ok(())
@@ -108,6 +112,7 @@ impl Server {
         queues: Vec<(Queue, FramePool)>,
         workers: usize,
         stack: &Config,
+        ports: &[(u16, Service)],
     ) -> Result<()> {
         let frames = queues.first().map_or(0, |(queue, _)| queue.umem().chunks());
         let mut dealt: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
@@ -118,7 +123,7 @@ impl Server {
         let ends: Vec<(Orders, Mailbox)> =
             (0..workers).map(|_| control::mailbox()).collect::<Result<_, _>>().map_err(cannot)?;
         let wakers: Vec<_> = ends.iter().map(|(orders, _)| orders.waker()).collect();
-        let port = common.config.http.port();
+        let connections = plan::stack_limits(common.config.connections, workers as u32).connections as usize;
         let places = worker::handover::ring(&wakers, frames);
         for (index, ((queues, (orders, mailbox)), handover)) in dealt.into_iter().zip(ends).zip(places).enumerate()
         {
@@ -126,9 +131,9 @@ impl Server {
             let sheet = Sheet::new(&name);
             let parts = Parts {
                 queues,
-                app: common.services(port),
+                app: common.services(ports, connections)?,
                 stack: stack.clone(),
-                ports: vec![port],
+                ports: ports.iter().map(|(port, _)| *port).collect(),
                 handover,
                 mailbox,
                 sheet: sheet.clone(),
@@ -150,12 +155,12 @@ struct Served {
 }
 
 impl Served {
-    fn claim(&self, port: u16) -> Claim {
+    /// An address of its own is claimed whole.
+    fn claims(&self, ports: &[(u16, Service)]) -> Vec<Claim> {
         if self.dedicated {
-            Claim::Dedicated(self.address)
-        } else {
-            Claim::Port(SocketAddr::new(self.address, port))
+            return vec![Claim::Dedicated(self.address)];
         }
+        ports.iter().map(|(port, _)| Claim::Port(SocketAddr::new(self.address, *port))).collect()
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Outbound {
 
 impl Outbound {
     /// The frames of all `queues`, at least one, in one pool.
-    pub(super) fn new(queues: Vec<(Queue, FramePool)>) -> Outbound {
+    pub(crate) fn new(queues: Vec<(Queue, FramePool)>) -> Outbound {
         let mut parts = queues.into_iter();
         let (first, mut pool) = parts.next().expect("a worker has at least one queue");
         let umem = first.umem().clone();
@@ -38,28 +38,28 @@ impl Outbound {
         &self.queues
     }
 
-    pub(super) fn umem(&self) -> Arc<Umem> {
+    pub(crate) fn umem(&self) -> Arc<Umem> {
         self.umem.clone()
     }
 
     /// Appends about `max` frames that queue `index` received to `frames`.
-    pub(super) fn receive(&mut self, index: usize, frames: &mut Vec<Frame>, max: usize) -> usize {
+    pub(crate) fn receive(&mut self, index: usize, frames: &mut Vec<Frame>, max: usize) -> usize {
         self.queues[index].receive(&mut self.pool, frames, max)
     }
 
     /// Lends the kernel frames for as long a burst as the fill rings have room for.
-    pub(super) fn refill(&mut self) {
+    pub(crate) fn refill(&mut self) {
         for queue in &mut self.queues {
             queue.refill(&mut self.pool);
         }
     }
 
-    pub(super) fn give(&mut self, frame: Frame) {
+    pub(crate) fn give(&mut self, frame: Frame) {
         self.pool.give(frame);
     }
 
     /// Has the kernel send what is written, and takes back what is sent.
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
         self.written = 0;
         self.queues[0].flush()?;
         self.queues[0].complete(&mut self.pool);

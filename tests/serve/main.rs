@@ -15,6 +15,7 @@ mod hostile;
 mod lifecycle;
 mod load;
 mod lossy;
+mod memcached;
 mod queues;
 mod site;
 mod wire;

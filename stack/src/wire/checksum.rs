@@ -36,6 +36,13 @@ impl Sum {
         sum
     }
 
+    /// Adds another run of bytes, already summed, which starts at an even offset.
+    #[inline]
+    #[must_use]
+    pub fn add_sum(self, other: Sum) -> Sum {
+        Sum(self.0 + other.0)
+    }
+
     /// Adds one 16-bit field given in host byte order.
     #[inline]
     #[must_use]

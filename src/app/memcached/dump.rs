@@ -1,0 +1,93 @@
+//! `lru_crawler metadump` and `mgdump`: a cursor into the store in, a line an item out, as there is room.
+
+use super::conn::{Conn, Phase};
+use super::out::Out;
+use super::text::DumpOf;
+use super::{Memcached, Step};
+use crate::app::Blob;
+use crate::store::Visit;
+use simoom_stack::Reply;
+
+/// How many items are asked for at a time.
+const ITEMS: usize = 16;
+
+/// How far a list has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dump {
+    of: DumpOf,
+    begun: bool,
+    /// Items behind the cursor that are told already.
+    told: u16,
+    cursor: u64,
+}
+
+impl Dump {
+    pub(super) fn of(of: DumpOf) -> Dump {
+        Dump { of, begun: false, told: 0, cursor: 0 }
+    }
+}
+
+impl Memcached {
+    /// Goes on with a list. Once it has ended, the last byte of the request is taken.
+    pub(super) fn dump(&mut self, conn: &mut Conn, mut dump: Dump, reply: &mut Reply<'_, Blob>) -> Step {
+        if !dump.begun {
+            self.say(b"OK", reply);
+        }
+        dump.begun = true;
+        while reply.has_room() {
+            let (mut seen, mut has_room) = (0, true);
+            let out = &mut self.out;
+            let next = self.store.dump(dump.cursor, ITEMS, self.now, &mut |visit| {
+                seen += 1;
+                if seen > dump.told && has_room {
+                    describe(&visit, dump.of, out.clear());
+                    reply.copy(out.bytes());
+                    dump.told = seen;
+                    has_room = reply.has_room();
+                }
+            });
+            if dump.told < seen {
+                break;
+            }
+            let Some(cursor) = next else { return self.end_dump(conn, dump, reply) };
+            (dump.cursor, dump.told) = (cursor, 0);
+        }
+        conn.phase = Phase::Dump(dump);
+        Step::Wait
+    }
+
+    fn end_dump(&mut self, conn: &mut Conn, mut dump: Dump, reply: &mut Reply<'_, Blob>) -> Step {
+        if !reply.has_room() {
+            dump.told = u16::MAX;
+            conn.phase = Phase::Dump(dump);
+            return Step::Wait;
+        }
+        conn.phase = Phase::Command;
+        reply.copy(match dump.of {
+            DumpOf::Metadata => b"END\r\n",
+            DumpOf::Keys => b"EN\r\n",
+        });
+        Step::Took(1)
+    }
+}
+
+fn describe(visit: &Visit<'_>, of: DumpOf, out: &mut Out) {
+    let meta = &visit.meta;
+    match of {
+        DumpOf::Keys if meta.binary_key => out.push(b"mg ").base64(visit.key).push(b" b\r\n"),
+        DumpOf::Keys => out.push(b"mg ").push(visit.key).push(b"\r\n"),
+        DumpOf::Metadata => {
+            out.push(b"key=").escaped(visit.key).push(b" exp=");
+            match meta.exptime {
+                0 => out.push(b"-1"),
+                exptime => out.number(exptime.into()),
+            };
+            out.push(b" la=").number(meta.last_access.into());
+            out.push(b" cas=").number(meta.cas);
+            out.push(if meta.fetched { b" fetch=yes" } else { b" fetch=no" });
+            out.push(b" cls=").number(visit.class.into());
+            out.push(b" size=").number(visit.size_bytes as u64);
+            out.push(b" flags=").number(meta.flags.into()).push(b" \n")
+        }
+    };
+}

@@ -1,0 +1,234 @@
+//! memcached: the text, meta and binary protocols over one [`Store`] for all workers.
+//!
+//! # The life of a request
+//!
+//! Its bytes come to `received`, in a frame or wherever the transport has them. The first byte of a connection tells
+//! its protocol. A connection is in one of these phases:
+//!
+//! - *Command*: a whole command line, or a header with its extras and key, is needed; until it is there nothing is
+//!   consumed. [`text`], [`meta`] and [`binary`] read it and do it.
+//! - *Keys*: the keys of a retrieval are looked up and answered one by one, each consumed once it is answered. So a
+//!   line of any number of keys stops where there is no room for one more answer, and goes on from there.
+//! - *Upload*: space for a value was reserved in the store; what arrives is written there, wherever it was cut, and
+//!   committed with its last byte ([`upload`]).
+//! - *Skip* and *SkipLine*: a value that was refused, or the rest of a line, is read past and never held.
+//! - *Stats* and *Dump*: lines of an answer that may be longer than there is room for ([`stats`], [`dump`]). The last
+//!   byte of the request is consumed with the last of them.
+//!
+//! An item is stored as the very bytes that a text `get` answers, so an answer is a range of the store; the other
+//! protocols send a head of their own and the part that is the value. Small ranges are copied, large ones shared:
+//! such an item stays as it is until it is sent, whatever becomes of its key.
+//!
+//! The words are those of memcached 1.6.45, whose source decides where its document says otherwise. This module reads
+//! no clock: the transport calls [`Memcached::clock`]. A connection has no deadline, as in memcached.
+
+mod base64;
+mod binary;
+mod conn;
+mod dump;
+mod meta;
+mod number;
+mod options;
+mod out;
+mod stats;
+mod tally;
+mod text;
+mod time;
+mod tokens;
+mod upload;
+
+pub use conn::Conn;
+pub use options::{Options, Shared};
+pub use stats::publish_store;
+
+use super::Blob;
+use crate::store::{Item, Store};
+use conn::{Phase, Protocol};
+use out::Out;
+use simoom_stack::{Application, Closed, Opened, Reply};
+use std::ops::Range;
+use std::sync::Arc;
+use tally::Count;
+use upload::Uploads;
+
+/// The version whose protocol this is: what clients ask for to know which commands there are.
+pub const VERSION: &str = "1.6.45";
+
+/// A transport must be able to keep this much unconsumed input for one connection: the longest command line and its
+/// end, which is more than the longest header with its key.
+pub const INPUT_MAX_BYTES: usize = tokens::LINE_MAX_BYTES + 1;
+
+/// Ranges up to this long are copied: that costs less than to hold the item until it is acknowledged.
+const COPY_MAX_BYTES: usize = simoom_stack::send::CHUNK_BYTES;
+
+/// The handler of one worker.
+pub struct Memcached {
+    store: Arc<Store>,
+    shared: Arc<Shared>,
+    /// Which of the workers this is.
+    worker: usize,
+    /// Unix seconds.
+    now: u32,
+    out: Out,
+    uploads: Uploads,
+    draining: bool,
+}
+
+/// How one step through the input went.
+enum Step {
+    /// So many bytes are consumed.
+    Took(usize),
+    /// More input, or more room, is needed.
+    Wait,
+}
+
+impl Memcached {
+    /// The handler of the worker with this number, counted from 0 and nobody else's, which serves at most so many
+    /// connections at once.
+    pub fn new(shared: Arc<Shared>, worker: usize, connections: usize) -> Memcached {
+        Memcached {
+            store: shared.store().clone(),
+            worker,
+            now: shared.started(),
+            out: Out::new(),
+            uploads: Uploads::new(connections),
+            draining: false,
+            shared,
+        }
+    }
+
+    /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not counted.
+    pub const fn memory_bytes(connections: usize) -> usize {
+        size_of::<Memcached>() + Uploads::memory_bytes(connections)
+    }
+
+    /// Tells the time of day; to be called at least once before the first connection and then about once a second.
+    pub fn clock(&mut self, unix_seconds: u64) {
+        self.now = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
+        self.store.maintain(self.now);
+    }
+
+    /// From now on every connection closes behind the request that it is in.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Gives each counter's name and value to `sink`.
+    pub fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+        self.shared.tally().of(self.worker).for_each(|(name, value)| sink(name, value));
+    }
+
+    #[inline]
+    fn count(&self, count: Count) {
+        self.shared.tally().add(self.worker, count, 1);
+    }
+
+    #[inline]
+    fn step(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+        match conn.phase {
+            Phase::Command => self.command(conn, bytes, reply),
+            Phase::Keys(keys) => self.keys(conn, keys, bytes, reply),
+            Phase::Upload(place) => self.upload(conn, place, bytes, reply),
+            Phase::Skip(left) => Step::Took(self.skip(conn, left, bytes)),
+            Phase::SkipLine => Step::Took(skip_line(conn, bytes)),
+            Phase::Stats(stats) => self.stats(conn, stats, reply),
+            Phase::Dump(dump) => self.dump(conn, dump, reply),
+            Phase::Closing => Step::Took(bytes.len()),
+        }
+    }
+
+    #[inline]
+    fn command(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+        if conn.protocol == Protocol::Unknown {
+            conn.protocol = if bytes[0] == binary::REQUEST { Protocol::Binary } else { Protocol::Text };
+        }
+        match conn.protocol {
+            Protocol::Binary => self.packet(conn, bytes, reply),
+            _ => self.line(conn, bytes, reply),
+        }
+    }
+
+    fn skip(&mut self, conn: &mut Conn, left: u64, bytes: &[u8]) -> usize {
+        let n = left.min(bytes.len() as u64);
+        self.shared.tally().add(self.worker, Count::Skipped, n);
+        conn.phase = if n == left { Phase::Command } else { Phase::Skip(left - n) };
+        n as usize
+    }
+
+    /// Queues a part of an item.
+    #[inline]
+    fn send(&self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
+        if range.len() <= COPY_MAX_BYTES {
+            reply.copy(&item.line()[range]);
+        } else {
+            reply.share(Blob::Item(item), range);
+        }
+    }
+
+    fn hang_up(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        self.count(Count::HungUp);
+        close(conn, reply);
+    }
+}
+
+/// Closes behind what is queued.
+fn close(conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    conn.phase = Phase::Closing;
+    reply.close();
+}
+
+fn skip_line(conn: &mut Conn, bytes: &[u8]) -> usize {
+    match memchr::memchr(b'\n', bytes) {
+        Some(end) => {
+            conn.phase = Phase::Command;
+            end + 1
+        }
+        None => bytes.len(),
+    }
+}
+
+impl Application for Memcached {
+    type Blob = Blob;
+    type Conn = Conn;
+
+    fn opened(&mut self, _: &mut Conn, _: Opened, _: &mut Reply<'_, Blob>) {
+        self.count(Count::Opened);
+    }
+
+    fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
+        let queued = reply.queued();
+        let mut at = 0;
+        while at < bytes.len() && reply.has_room() {
+            match self.step(conn, &bytes[at..], reply) {
+                Step::Took(n) => at += n,
+                Step::Wait => break,
+            }
+            if self.draining && conn.is_between_requests() {
+                close(conn, reply);
+            }
+        }
+        let tally = self.shared.tally();
+        tally.add(self.worker, Count::BytesRead, at as u64);
+        tally.add(self.worker, Count::BytesWritten, reply.queued() - queued);
+        at
+    }
+
+    /// A transport that keeps less than [`INPUT_MAX_BYTES`]: what came is a line without an end.
+    fn overfull(&mut self, conn: &mut Conn, _: &[u8], reply: &mut Reply<'_, Blob>) {
+        self.hang_up(conn, reply);
+    }
+
+    /// No deadline is ever set.
+    fn timeout(&mut self, _: &mut Conn, _: &mut Reply<'_, Blob>) {}
+
+    fn closed(&mut self, conn: &mut Conn, _: Closed) {
+        if let Phase::Upload(place) = conn.phase {
+            self.uploads.cancel(place);
+        }
+        self.count(Count::Closed);
+    }
+}
+
+#[cfg(test)]
+#[path = "memcached_tests.rs"]
+mod tests;

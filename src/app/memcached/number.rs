@@ -1,0 +1,143 @@
+//! Numbers as memcached reads them: the bytes of a token in, a number or nothing out.
+//!
+//! Two readings exist side by side in memcached and so here: most numbers are plain digits ([`unsigned`],
+//! [`signed`]); client flags and expiration times of storage commands, and the stored values that `incr` counts on,
+//! are read as C's strtoul does ([`strtoul`], [`strtol`]), which skips white space, takes a sign and wraps.
+
+/// Most digits of a token that is read as 64 bits, leading zeros included.
+const DIGITS64_MAX: usize = 22;
+/// The same for 32 bits, a minus sign included.
+const DIGITS32_MAX: usize = 11;
+
+/// Digits alone, as 64 bits.
+pub(super) fn unsigned(token: &[u8]) -> Option<u64> {
+    if token.len() > DIGITS64_MAX {
+        return None;
+    }
+    digits(token)
+}
+
+/// Digits alone, as 32 bits.
+pub(super) fn unsigned32(token: &[u8]) -> Option<u32> {
+    if token.len() > DIGITS32_MAX {
+        return None;
+    }
+    digits(token)?.try_into().ok()
+}
+
+/// Digits, perhaps behind a minus sign, as 32 bits.
+pub(super) fn signed(token: &[u8]) -> Option<i32> {
+    if token.len() > DIGITS32_MAX {
+        return None;
+    }
+    match token {
+        [b'-', rest @ ..] => i32::try_from(-i64::try_from(digits(rest)?).ok()?).ok(),
+        _ => digits(token)?.try_into().ok(),
+    }
+}
+
+#[inline]
+fn digits(token: &[u8]) -> Option<u64> {
+    let mut sum = 0u64;
+    for byte in token {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        sum = sum.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(sum)
+}
+
+/// As strtoul reads it. White space or the end must follow; a negative number counts only if it wraps to less than
+/// 2⁶³.
+pub(super) fn strtoul(bytes: &[u8]) -> Option<u64> {
+    let (negative, magnitude) = sign_and_magnitude(bytes)?;
+    let value = if negative { magnitude.wrapping_neg() } else { magnitude };
+    (!negative || value < 1 << 63).then_some(value)
+}
+
+/// As strtol reads it. White space or the end must follow.
+pub(super) fn strtol(bytes: &[u8]) -> Option<i64> {
+    let (negative, magnitude) = sign_and_magnitude(bytes)?;
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+}
+
+fn sign_and_magnitude(bytes: &[u8]) -> Option<(bool, u64)> {
+    let start = bytes.iter().position(|byte| !is_space(*byte))?;
+    let (negative, unsigned) = match &bytes[start..] {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let len = unsigned.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let ends = unsigned.get(len).is_none_or(|byte| is_space(*byte) || *byte == 0);
+    if len == 0 || !ends {
+        return None;
+    }
+    Some((negative, digits(&unsigned[..len])?))
+}
+
+/// C's isspace.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_digits() {
+        for (token, value) in [
+            (&b"0"[..], Some(0)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", None),
+            (b"0000000000000000000001", Some(1)),
+            (b"00000000000000000000001", None),
+            (b"-1", None),
+            (b"+1", None),
+            (b"1a", None),
+        ] {
+            assert_eq!(unsigned(token), value, "{}", token.escape_ascii());
+        }
+        assert_eq!([unsigned32(b"4294967295"), unsigned32(b"4294967296")], [Some(u32::MAX), None]);
+    }
+
+    #[test]
+    fn digits_behind_a_minus() {
+        for (token, value) in [
+            (&b"2147483647"[..], Some(i32::MAX)),
+            (b"2147483648", None),
+            (b"-2147483648", Some(i32::MIN)),
+            (b"-2147483649", None),
+            (b"-", Some(0)),
+            (b"--1", None),
+            (b"000000000001", None),
+        ] {
+            assert_eq!(signed(token), value, "{}", token.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn as_c_reads_them() {
+        for (bytes, value) in [
+            (&b"5"[..], Some(5)),
+            (b" \t+5 6", Some(5)),
+            (b"5\r\n", Some(5)),
+            (b"5\0x", Some(5)),
+            (b"5x", None),
+            (b"", None),
+            (b"  ", None),
+            (b"+", None),
+            (b"-1", None),
+            (b"-18446744073709551615", Some(1)),
+            (b"18446744073709551616", None),
+        ] {
+            assert_eq!(strtoul(bytes), value, "{}", bytes.escape_ascii());
+        }
+        assert_eq!(strtol(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!([strtol(b"-9223372036854775809"), strtol(b"9223372036854775808")], [None, None]);
+        assert_eq!(strtol(b"99999999999"), Some(99_999_999_999));
+    }
+}

@@ -1,0 +1,60 @@
+//! What the handlers of all workers have in common: the store, the numbers, and what `stats settings` tells.
+
+use super::tally::Tally;
+use crate::store::Store;
+use std::sync::Arc;
+
+/// What can be chosen about the handlers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The port that is served, for `stats settings`.
+    pub port: u16,
+    /// How many handlers there may be.
+    pub workers: usize,
+    /// How many of them serve the most, for `stats`.
+    pub threads: usize,
+    /// Connections that all serve at once.
+    pub connections: u32,
+    /// The largest item.
+    pub item_max_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let item_max_bytes = crate::store::Settings::default().item_max_bytes;
+        Options { port: 11211, workers: 1, threads: 1, connections: 64, item_max_bytes }
+    }
+}
+
+/// One for all workers.
+pub struct Shared {
+    store: Arc<Store>,
+    options: Options,
+    tally: Tally,
+    started: u32,
+}
+
+impl Shared {
+    /// The common part of as many handlers as `options` say; `unix_seconds` is the time that uptime counts from.
+    pub fn new(store: Arc<Store>, options: Options, unix_seconds: u64) -> Arc<Shared> {
+        let started = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
+        Arc::new(Shared { store, options, tally: Tally::new(options.workers), started })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub(super) fn started(&self) -> u32 {
+        self.started
+    }
+}

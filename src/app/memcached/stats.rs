@@ -1,0 +1,282 @@
+//! What `stats` tells: a topic and a line's number in, a name and a value out, in memcached's names and types.
+//!
+//! Lines are made when they are sent, a few at a time, so a long answer takes no memory; the numbers of one answer may
+//! be moments apart. What only memcached has (slab pages, LRU queues, read buffers) is left out rather than made up.
+
+use super::conn::{Conn, Phase, Stats};
+use super::out::Out;
+use super::tally::Count;
+use super::{Memcached, Step, VERSION};
+use crate::app::Blob;
+use crate::store::{ClassStatistics, Statistics};
+use simoom_stack::Reply;
+
+/// What is told about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Topic {
+    General,
+    Settings,
+    /// The store's classes, as `stats items` shows slab classes.
+    Items,
+    /// The same as `stats slabs` does.
+    Slabs,
+    Sizes,
+    /// Only how many there are: a handler does not know who they are.
+    Conns,
+    /// Nothing but the end.
+    Nothing,
+}
+
+impl Topic {
+    /// The topic that `about` names; `None` if it names none.
+    pub(super) fn of(about: &[u8]) -> Option<Topic> {
+        Some(match about {
+            b"" => Topic::General,
+            b"settings" => Topic::Settings,
+            b"items" => Topic::Items,
+            b"slabs" => Topic::Slabs,
+            b"sizes" => Topic::Sizes,
+            b"conns" => Topic::Conns,
+            _ => return None,
+        })
+    }
+}
+
+/// Where a value comes from.
+enum Value {
+    Number(fn(&Memcached) -> u64),
+    Store(fn(&Statistics) -> u64),
+    Count(Count),
+    Text(&'static str),
+    /// Seconds with six decimals, from microseconds.
+    Seconds(fn() -> u64),
+}
+
+use Value::{Number, Seconds, Text};
+
+const GENERAL: &[(&str, Value)] = &[
+    ("pid", Number(|_| u64::from(std::process::id()))),
+    ("uptime", Number(|handler| u64::from(handler.now.saturating_sub(handler.shared.started())))),
+    ("time", Number(|handler| handler.now.into())),
+    ("version", Text(VERSION)),
+    ("simoom_version", Text(env!("CARGO_PKG_VERSION"))),
+    ("pointer_size", Number(|_| u64::from(usize::BITS))),
+    ("rusage_user", Seconds(|| cpu_time_us(Mode::User))),
+    ("rusage_system", Seconds(|| cpu_time_us(Mode::System))),
+    ("max_connections", Number(|handler| handler.shared.options().connections.into())),
+    ("curr_connections", Number(|handler| handler.shared.tally().open_connections())),
+    ("total_connections", Value::Count(Count::Opened)),
+    ("cmd_get", Value::Count(Count::CmdGet)),
+    ("cmd_set", Value::Count(Count::CmdSet)),
+    ("cmd_flush", Value::Count(Count::CmdFlush)),
+    ("cmd_touch", Value::Count(Count::CmdTouch)),
+    ("cmd_meta", Value::Count(Count::CmdMeta)),
+    ("get_hits", Value::Count(Count::GetHits)),
+    ("get_misses", Value::Count(Count::GetMisses)),
+    ("delete_misses", Value::Count(Count::DeleteMisses)),
+    ("delete_hits", Value::Count(Count::DeleteHits)),
+    ("incr_misses", Value::Count(Count::IncrMisses)),
+    ("incr_hits", Value::Count(Count::IncrHits)),
+    ("decr_misses", Value::Count(Count::DecrMisses)),
+    ("decr_hits", Value::Count(Count::DecrHits)),
+    ("cas_misses", Value::Count(Count::CasMisses)),
+    ("cas_hits", Value::Count(Count::CasHits)),
+    ("cas_badval", Value::Count(Count::CasBadval)),
+    ("touch_hits", Value::Count(Count::TouchHits)),
+    ("touch_misses", Value::Count(Count::TouchMisses)),
+    ("store_too_large", Value::Count(Count::TooLarge)),
+    ("store_no_memory", Value::Count(Count::NoMemory)),
+    ("auth_cmds", Text("0")),
+    ("auth_errors", Text("0")),
+    ("bytes_read", Value::Count(Count::BytesRead)),
+    ("bytes_written", Value::Count(Count::BytesWritten)),
+    ("limit_maxbytes", Value::Store(|store| store.limit_maxbytes)),
+    ("accepting_conns", Number(|handler| u64::from(!handler.draining))),
+    ("listen_disabled_num", Text("0")),
+    ("threads", Number(|handler| handler.shared.options().threads as u64)),
+    ("hash_bytes", Value::Store(|store| store.hash_places * 8)),
+    ("hash_is_expanding", Text("0")),
+    ("bytes", Value::Store(|store| store.bytes)),
+    ("curr_items", Value::Store(|store| store.curr_items)),
+    ("total_items", Value::Store(|store| store.total_items)),
+    ("expired_unfetched", Value::Store(|store| store.expired_unfetched)),
+    ("evicted_unfetched", Value::Store(|store| store.evicted_unfetched)),
+    ("evictions", Value::Store(|store| store.evictions)),
+    ("reclaimed", Value::Store(|store| store.reclaimed)),
+];
+
+const SETTINGS: &[(&str, Value)] = &[
+    ("maxbytes", Value::Store(|store| store.limit_maxbytes)),
+    ("maxconns", Number(|handler| handler.shared.options().connections.into())),
+    ("tcpport", Number(|handler| handler.shared.options().port.into())),
+    ("udpport", Text("0")),
+    ("verbosity", Text("0")),
+    ("evictions", Text("on")),
+    ("domain_socket", Text("NULL")),
+    ("shutdown_command", Text("no")),
+    ("num_threads", Number(|handler| handler.shared.options().threads as u64)),
+    ("stat_key_prefix", Text(":")),
+    ("detail_enabled", Text("no")),
+    ("cas_enabled", Text("yes")),
+    ("binding_protocol", Text("auto-negotiate")),
+    ("auth_enabled_sasl", Text("no")),
+    ("auth_enabled_ascii", Text("no")),
+    ("item_size_max", Number(|handler| handler.shared.options().item_max_bytes)),
+    ("maxconns_fast", Text("yes")),
+    ("slab_reassign", Text("no")),
+    ("slab_automove", Text("0")),
+    ("lru_crawler", Text("no")),
+    ("flush_enabled", Text("yes")),
+    ("dump_enabled", Text("yes")),
+    ("lru_maintainer_thread", Text("no")),
+    ("lru_segmented", Text("no")),
+    ("idle_timeout", Text("0")),
+    ("track_sizes", Text("no")),
+    ("client_flags_size", Text("4")),
+];
+
+type Field<T> = (&'static str, fn(&T) -> u64);
+
+const ITEMS: &[Field<ClassStatistics>] =
+    &[("number", |class| class.items), ("age", |class| class.age.into()), ("mem_requested", |class| class.bytes)];
+
+const SLABS: &[Field<ClassStatistics>] = &[
+    ("chunk_size", |class| class.bytes.checked_div(class.items).unwrap_or(0)),
+    ("total_pages", |class| class.segments),
+    ("total_chunks", |class| class.items),
+    ("used_chunks", |class| class.items),
+    ("free_chunks", |_| 0),
+    ("mem_requested", |class| class.bytes),
+];
+
+impl Memcached {
+    /// Goes on with an answer. Once it has ended, the last byte of the request is taken.
+    pub(super) fn stats(&mut self, conn: &mut Conn, mut stats: Stats, reply: &mut Reply<'_, Blob>) -> Step {
+        let (mut name, mut value) = (Out::new(), Out::new());
+        while reply.has_room() {
+            let is_line = self.stats_line(&stats, name.clear(), value.clear());
+            match stats.opaque {
+                Some(opaque) => self.answer_stat(opaque, name.bytes(), value.bytes(), reply),
+                None if is_line => {
+                    self.out.clear().push(b"STAT ").push(name.bytes()).push(b" ").push(value.bytes());
+                    reply.copy(self.out.push(b"\r\n").bytes());
+                }
+                None => reply.copy(b"END\r\n"),
+            }
+            if !is_line {
+                conn.phase = Phase::Command;
+                return Step::Took(1);
+            }
+            stats.line += 1;
+        }
+        conn.phase = Phase::Stats(stats);
+        Step::Wait
+    }
+
+    /// Says no, and leaves both empty, behind the last line.
+    fn stats_line(&self, stats: &Stats, name: &mut Out, value: &mut Out) -> bool {
+        let line = usize::from(stats.line);
+        match stats.topic {
+            Topic::General => self.known_line(GENERAL, line, name, value),
+            Topic::Settings => self.known_line(SETTINGS, line, name, value),
+            Topic::Items => self.class_line(b"items:", ITEMS, line, name, value),
+            Topic::Slabs => self.class_line(b"", SLABS, line, name, value) || self.slabs_end(line, name, value),
+            Topic::Sizes => self.known_line(&[("sizes_status", Text("disabled"))], line, name, value),
+            Topic::Conns => {
+                let open = Number(|handler| handler.shared.tally().open_connections());
+                self.known_line(&[("curr_connections", open)], line, name, value)
+            }
+            Topic::Nothing => false,
+        }
+    }
+
+    fn known_line(&self, lines: &[(&str, Value)], line: usize, name: &mut Out, value: &mut Out) -> bool {
+        let Some((known, source)) = lines.get(line) else { return false };
+        name.push(known.as_bytes());
+        match source {
+            Number(number) => value.number(number(self)),
+            Value::Store(number) => value.number(number(&self.store.statistics())),
+            Value::Count(count) => value.number(self.shared.tally().sum(*count)),
+            Text(text) => value.push(text.as_bytes()),
+            Seconds(us) => {
+                let us = us();
+                value.number(us / 1_000_000).push(b".");
+                let decimals = (0..6).rev().map(|place| b'0' + (us / 10u64.pow(place) % 10) as u8);
+                decimals.fold(value, |value, digit| value.push(&[digit]))
+            }
+        };
+        true
+    }
+
+    fn class_line(
+        &self,
+        prefix: &[u8],
+        fields: &[Field<ClassStatistics>],
+        line: usize,
+        name: &mut Out,
+        value: &mut Out,
+    ) -> bool {
+        let classes = self.store.classes(self.now);
+        let Some(class) = classes.get(line / fields.len()) else { return false };
+        let (field, number) = fields[line % fields.len()];
+        name.push(prefix).number(class.class.into()).push(b":").push(field.as_bytes());
+        value.number(number(class));
+        true
+    }
+
+    fn slabs_end(&self, line: usize, name: &mut Out, value: &mut Out) -> bool {
+        let classes = self.store.classes(self.now);
+        match line - classes.len() * SLABS.len() {
+            0 => (name.push(b"active_slabs"), value.number(classes.len() as u64)),
+            1 => {
+                let bytes = classes.iter().map(|class| class.segment_bytes).sum();
+                (name.push(b"total_malloced"), value.number(bytes))
+            }
+            _ => return false,
+        };
+        true
+    }
+}
+
+/// The store's numbers, by the names that they are published by: once for all workers.
+pub fn publish_store(statistics: &Statistics, sink: &mut dyn FnMut(&'static str, u64)) {
+    let names = STORE_NAMES.iter().copied();
+    for ((name, value), (known, published)) in statistics.iter().zip(names) {
+        assert_eq!(name, known, "each number of the store has its name here");
+        sink(published, value);
+    }
+}
+
+macro_rules! store_names {
+    ($($name:literal,)*) => {
+        /// In the order of [`Statistics`].
+        const STORE_NAMES: &[(&str, &str)] = &[$(($name, concat!("memcached_", $name)),)*];
+    };
+}
+
+store_names! {
+    "curr_items", "total_items", "bytes", "limit_maxbytes", "evictions", "reclaimed", "expired_unfetched",
+    "evicted_unfetched", "store_too_large", "store_no_memory", "pin_refused", "pin_copied", "frames", "frames_free",
+    "frames_limbo", "frames_pinned", "segments_expired", "items_moved", "hash_places", "flushes", "reserved_bytes",
+}
+
+/// What the processor did for this process.
+#[derive(Clone, Copy)]
+enum Mode {
+    User,
+    System,
+}
+
+/// Processor time that the process has used, in microseconds, to a hundredth of a second (proc(5), /proc/pid/stat);
+/// 0 where there is no /proc.
+fn cpu_time_us(mode: Mode) -> u64 {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0 };
+    // The second field is the program's name in parentheses, which may contain spaces.
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    let field = match mode {
+        Mode::User => 14,
+        Mode::System => 15,
+    };
+    let ticks: Option<u64> = behind_name.split_whitespace().nth(field - 3).and_then(|ticks| ticks.parse().ok());
+    ticks.unwrap_or(0) * 10_000
+}

@@ -1,0 +1,137 @@
+use super::*;
+
+fn read(line: &str) -> Result<Request<'_>, Refusal> {
+    parse(line.as_bytes(), line.len() + 2)
+}
+
+fn refused(text: &'static [u8], value_bytes: u32, noreply: bool) -> Result<Request<'static>, Refusal> {
+    Err(Refusal { text, value_bytes, noreply })
+}
+
+fn say(text: &'static str) -> Result<Request<'static>, Refusal> {
+    Ok(Request::Say { text: text.as_bytes(), noreply: false })
+}
+
+#[test]
+fn retrieval() {
+    let get =
+        |keys: &'static str, with_cas, touch| Ok(Request::Get(Get { keys: keys.as_bytes(), with_cas, touch }));
+    for (line, expected) in [
+        ("get a", get("a", false, None)),
+        ("get  a b ", get("a b ", false, None)),
+        ("gets a", get("a", true, None)),
+        ("gat 10 a b", get("a b", false, Some(10))),
+        ("gats -1 a", get("a", true, Some(-1))),
+        ("get", refused(BAD_FORMAT, 0, false)),
+        ("get  ", refused(BAD_FORMAT, 0, false)),
+        ("gat 10", refused(BAD_FORMAT, 0, false)),
+        ("gat x a", refused(BAD_EXPTIME, 0, false)),
+        (" get a", say("ERROR")),
+        ("GET a", say("ERROR")),
+        ("geta a", say("ERROR")),
+    ] {
+        assert_eq!(read(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn storage() {
+    let stored = |how, client_flags, exptime, len, noreply| {
+        Ok(Request::Store(Store { how, key: b"k", client_flags, exptime, len, noreply }))
+    };
+    for (line, expected) in [
+        ("set k 0 0 3", stored(How::Set, 0, 0, 3, false)),
+        ("add k 4294967295 -1 0 noreply", stored(How::Add, u32::MAX, -1, 0, true)),
+        ("replace k +1 60 3", stored(How::Replace, 1, 60, 3, false)),
+        ("append k 0 0 3 x y", stored(How::Append, 0, 0, 3, false)),
+        ("prepend k 0 0 3", stored(How::Prepend, 0, 0, 3, false)),
+        ("cas k 0 0 3 18446744073709551615", stored(How::Cas(u64::MAX), 0, 0, 3, false)),
+        ("cas k 0 0 3 7 noreply", stored(How::Cas(7), 0, 0, 3, true)),
+        ("set k 4294967296 99999999999 3", stored(How::Set, 0, 1_215_752_191, 3, false)),
+        ("set k 0 0", refused(BAD_FORMAT, 0, false)),
+        ("set k 0 0 x", refused(BAD_FORMAT, 0, false)),
+        ("set k 0 0 -1 noreply", refused(BAD_FORMAT, 0, false)),
+        ("set k 0 0 2147483646", refused(BAD_FORMAT, 0, false)),
+        ("set k -1 0 3", refused(BAD_FORMAT, 5, false)),
+        ("set k 1x 0 3", refused(BAD_FORMAT, 5, false)),
+        ("set k 0 x 3 noreply", refused(BAD_FORMAT, 5, true)),
+        ("cas k 0 0 3", refused(BAD_FORMAT, 5, false)),
+        ("cas k 0 0 3 noreply", refused(BAD_FORMAT, 5, true)),
+    ] {
+        assert_eq!(read(line), expected, "{line}");
+    }
+    let long = format!("set {} 0 0 1", "k".repeat(251));
+    assert_eq!(read(&long), refused(BAD_FORMAT, 3, false));
+    let longest = "k".repeat(250);
+    assert!(read(&format!("set {longest} 0 0 1")).is_ok());
+}
+
+#[test]
+fn changes() {
+    let key = b"k";
+    for (line, expected) in [
+        ("delete k", Ok(Request::Delete { key, noreply: false })),
+        ("delete k 0 noreply", Ok(Request::Delete { key, noreply: true })),
+        ("delete k 0", Ok(Request::Delete { key, noreply: false })),
+        ("delete k 1", refused(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]", 0, false)),
+        (
+            "delete k a noreply",
+            refused(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]", 0, true),
+        ),
+        ("delete", refused(BAD_FORMAT, 0, false)),
+        ("incr k 1", Ok(Request::Arithmetic { key, increment: true, delta: 1, noreply: false })),
+        ("decr k 1 noreply", Ok(Request::Arithmetic { key, increment: false, delta: 1, noreply: true })),
+        ("incr k -1", refused(BAD_DELTA, 0, false)),
+        ("incr k noreply", refused(BAD_DELTA, 0, true)),
+        ("incr k", refused(BAD_FORMAT, 0, false)),
+        ("touch k 5", Ok(Request::Touch { key, exptime: 5, noreply: false })),
+        ("touch k x", refused(BAD_EXPTIME, 0, false)),
+        ("touch k", refused(BAD_FORMAT, 0, false)),
+        ("flush_all", Ok(Request::FlushAll { delay: 0, noreply: false })),
+        ("flush_all noreply", Ok(Request::FlushAll { delay: 0, noreply: true })),
+        (" flush_all 10 noreply", Ok(Request::FlushAll { delay: 10, noreply: true })),
+        ("flush_all x", refused(BAD_EXPTIME, 0, false)),
+    ] {
+        assert_eq!(read(line), expected, "{line}");
+    }
+    let long = "k".repeat(251);
+    for line in [format!("delete {long}"), format!("incr {long} 1"), format!("touch {long} 1")] {
+        assert_eq!(read(&line), refused(BAD_FORMAT, 0, false), "{line}");
+    }
+}
+
+#[test]
+fn what_operators_send() {
+    for (line, expected) in [
+        ("stats", Ok(Request::Stats(b""))),
+        ("stats items", Ok(Request::Stats(b"items"))),
+        ("stats s", Ok(Request::Stats(b"settings"))),
+        ("stats res", Ok(Request::Stats(b"reset"))),
+        ("stats detail on", say("CLIENT_ERROR stats detail not allowed")),
+        ("stats cachedump 1 2", say("CLIENT_ERROR stats cachedump not allowed")),
+        ("version", Ok(Request::Version)),
+        ("quit now", Ok(Request::Quit)),
+        ("verbosity 1", say("OK")),
+        ("verbosity", say("CLIENT_ERROR bad command line format")),
+        ("shutdown", say("SERVER_ERROR: shutdown not enabled")),
+        ("slabs reassign 1 2", say("CLIENT_ERROR slab reassignment disabled")),
+        ("slabs automove 1", say("ERROR")),
+        ("lru_crawler metadump all", Ok(Request::Dump(Dump::Metadata))),
+        ("lru_crawler mgdump hash", Ok(Request::Dump(Dump::Keys))),
+        ("lru_crawler metadump 1", say("BADCLASS invalid class id")),
+        ("lru_crawler crawl all", say("CLIENT_ERROR lru crawler disabled")),
+        ("lru_crawler enable", say("ERROR")),
+        ("cache_memlimit", say("ERROR")),
+        ("cache_memlimit 4", say("MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m")),
+        ("cache_memlimit 64", say("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust")),
+        ("watch", say("CLIENT_ERROR watch commands not allowed")),
+        ("GET / HTTP/1.1", Ok(Request::HangUp)),
+        ("nonsense", say("ERROR")),
+    ] {
+        assert_eq!(read(line), expected, "{line}");
+    }
+    for (line, wire_len) in [(&b""[..], 2), (b"mn", 3), (b"a", 3)] {
+        assert_eq!(parse(line, wire_len), refused(BAD_FORMAT, 0, false), "three bytes are no command");
+    }
+    assert_eq!(read("nonsense noreply"), Ok(Request::Say { text: b"ERROR", noreply: true }));
+}

@@ -1,0 +1,204 @@
+//! Values on their way in: space reserved in the store, bytes written there as they come, a commit with the last one.
+//!
+//! A value that is there as a whole is stored at once. One that comes in pieces has a place here until it is
+//! complete: as many places as connections, taken at start-up.
+
+use super::conn::{Conn, Phase};
+use super::meta::Echo;
+use super::tally::Count;
+use super::{Memcached, Step};
+use crate::app::Blob;
+use crate::store::{Commit, Mode, New, Outcome, Refusal, Reservation};
+use simoom_stack::Reply;
+
+/// What is to become of a value.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) commit: Commit,
+    pub(super) ending: Ending,
+}
+
+/// How a value ends, and how that is answered.
+#[derive(Debug)]
+pub(super) enum Ending {
+    Text { noreply: bool },
+    Meta(Echo),
+    Binary { opcode: u8, opaque: [u8; 4], quiet: bool },
+}
+
+impl Ending {
+    /// CR LF end a value but in the binary protocol.
+    fn bytes(&self) -> &'static [u8] {
+        match self {
+            Ending::Text { .. } | Ending::Meta(_) => b"\r\n",
+            Ending::Binary { .. } => b"",
+        }
+    }
+}
+
+impl Refusal {
+    /// What the text protocols say to it.
+    pub(super) fn text(self) -> &'static [u8] {
+        match self {
+            Refusal::TooLarge => b"SERVER_ERROR object too large for cache",
+            Refusal::OutOfMemory => b"SERVER_ERROR out of memory storing object",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Upload {
+    reservation: Reservation,
+    job: Job,
+}
+
+/// The values of one worker that come in pieces.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    places: Vec<Option<Upload>>,
+    free: Vec<u32>,
+}
+
+impl Uploads {
+    pub(super) fn new(places: usize) -> Uploads {
+        let count = u32::try_from(places).expect("limits bound the connections of a worker below 2^32");
+        Uploads { places: (0..count).map(|_| None).collect(), free: (0..count).rev().collect() }
+    }
+
+    /// Bytes of memory that [`Uploads::new`] takes.
+    pub(super) const fn memory_bytes(places: usize) -> usize {
+        places * (size_of::<Option<Upload>>() + size_of::<u32>())
+    }
+
+    /// The connection is gone: its space goes back to the store.
+    pub(super) fn cancel(&mut self, place: u32) {
+        drop(self.take(place));
+    }
+
+    fn put(&mut self, upload: Upload) -> Option<u32> {
+        let place = self.free.pop()?;
+        self.places[place as usize] = Some(upload);
+        Some(place)
+    }
+
+    fn take(&mut self, place: u32) -> Option<Upload> {
+        let upload = self.places[place as usize].take()?;
+        self.free.push(place);
+        Some(upload)
+    }
+}
+
+impl Memcached {
+    pub(super) fn reserve(&mut self, new: &New<'_>) -> Result<Reservation, Refusal> {
+        let reserved = self.store.reserve(new, self.now);
+        self.count(match &reserved {
+            Ok(_) => Count::CmdSet,
+            Err(Refusal::TooLarge) => Count::TooLarge,
+            Err(Refusal::OutOfMemory) => Count::NoMemory,
+        });
+        reserved
+    }
+
+    /// Takes what `bytes` hold of a value, and stores it if that is all of it; returns how many bytes it took.
+    #[inline]
+    pub(super) fn begin_upload(
+        &mut self,
+        conn: &mut Conn,
+        mut reservation: Reservation,
+        job: Job,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
+        let n = reservation.write(bytes);
+        if let Some(end) = end_of(&reservation, &job, &bytes[n..]) {
+            self.finish(reservation, &job, &bytes[n..n + end], reply);
+            return n + end;
+        }
+        self.count(Count::Streamed);
+        let left = reservation.remaining() + job.ending.bytes().len();
+        match self.uploads.put(Upload { reservation, job }) {
+            Some(place) => conn.phase = Phase::Upload(place),
+            // There is a place for each connection, so this is for a transport that opens more than it said.
+            None => {
+                self.say(Refusal::OutOfMemory.text(), reply);
+                conn.phase = Phase::Skip(left as u64);
+            }
+        }
+        n
+    }
+
+    /// Takes more of a value that comes in pieces.
+    pub(super) fn upload(
+        &mut self,
+        conn: &mut Conn,
+        place: u32,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
+        let Some(Upload { reservation, job }) = &mut self.uploads.places[place as usize] else {
+            unreachable!("a connection in this phase has an upload");
+        };
+        let n = reservation.write(bytes);
+        let Some(end) = end_of(reservation, job, &bytes[n..]) else {
+            return if n == 0 { Step::Wait } else { Step::Took(n) };
+        };
+        conn.phase = Phase::Command;
+        if let Some(Upload { reservation, job }) = self.uploads.take(place) {
+            self.finish(reservation, &job, &bytes[n..n + end], reply);
+        }
+        Step::Took(n + end)
+    }
+
+    /// Stores a value that is complete, if it ends in `end` as it should.
+    fn finish(&mut self, reservation: Reservation, job: &Job, end: &[u8], reply: &mut Reply<'_, Blob>) {
+        if end != job.ending.bytes() {
+            self.count(Count::BadChunks);
+            if !matches!(job.ending, Ending::Text { noreply: true }) {
+                self.say(b"CLIENT_ERROR bad data chunk", reply);
+            }
+            return;
+        }
+        match &job.ending {
+            Ending::Text { noreply } => {
+                let outcome = self.commit(reservation, &job.commit);
+                if !noreply {
+                    reply.copy(outcome_text(outcome));
+                }
+            }
+            Ending::Meta(echo) => self.finish_meta(reservation, &job.commit, echo, reply),
+            &Ending::Binary { opcode, opaque, quiet } => {
+                let outcome = self.commit(reservation, &job.commit);
+                self.answer_stored(opcode, opaque, quiet, job.commit.mode, outcome, reply);
+            }
+        }
+    }
+
+    pub(super) fn commit(&mut self, reservation: Reservation, commit: &Commit) -> Outcome {
+        let outcome = self.store.commit(reservation, commit, self.now);
+        if commit.compare.is_some() && matches!(commit.mode, Mode::Set | Mode::Replace) {
+            match outcome {
+                Outcome::Stored { .. } => self.count(Count::CasHits),
+                Outcome::Exists => self.count(Count::CasBadval),
+                Outcome::NotFound => self.count(Count::CasMisses),
+                _ => {}
+            }
+        }
+        outcome
+    }
+}
+
+/// How many of the bytes behind a value end it; `None` while it, or its end, is not complete.
+fn end_of(reservation: &Reservation, job: &Job, behind: &[u8]) -> Option<usize> {
+    let end = job.ending.bytes().len();
+    (reservation.remaining() == 0 && behind.len() >= end).then_some(end)
+}
+
+fn outcome_text(outcome: Outcome) -> &'static [u8] {
+    match outcome {
+        Outcome::Stored { .. } => b"STORED\r\n",
+        Outcome::Exists => b"EXISTS\r\n",
+        Outcome::NotFound => b"NOT_FOUND\r\n",
+        // Memcached says no more when it cannot join two values.
+        Outcome::NotStored | Outcome::TooLarge | Outcome::OutOfMemory => b"NOT_STORED\r\n",
+    }
+}

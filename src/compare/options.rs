@@ -1,0 +1,133 @@
+//! The flags of `simoom compare`, and what they choose.
+
+use super::contenders::{CONTENDERS, Contender};
+use super::plans::{PLANS, Plan};
+use crate::config::LogOptions;
+use crate::error::{Error, Result};
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Seconds measured of each case.
+const SECONDS: f64 = 1.5;
+const SECONDS_QUICK: f64 = 0.2;
+/// How often each case is measured.
+const REPEATS: u32 = 3;
+
+/// The flags of `compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareOptions {
+    /// Only these plans [default: all]
+    ///
+    /// `--list` tells their names.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "What to compare")]
+    pub plan: Vec<String>,
+
+    /// Only these contenders [default: all that are installed]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "What to compare")]
+    pub contender: Vec<String>,
+
+    /// Measure each case so often, all contenders in turn [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "How long")]
+    pub repeats: Option<u32>,
+
+    /// Measure for so many seconds, each time [default: 1.5]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "How long")]
+    pub seconds: Option<f64>,
+
+    /// Only see that everything works: once each, 0.2 seconds, at most 1,000 connections
+    ///
+    /// The figures of so short a run are not to be quoted.
+    #[arg(long, help_heading = "How long")]
+    pub quick: bool,
+
+    /// List plans and contenders, and do nothing
+    #[arg(long, help_heading = "Output")]
+    pub list: bool,
+
+    /// Write results.json, results.csv and report.html to this directory, which is made
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+
+    /// Print the main table of a recorded run as Markdown, and do nothing else
+    #[arg(long, value_name = "results.json", help_heading = "Output")]
+    pub table: Option<PathBuf>,
+
+    /// Make report.html and results.csv anew, beside a recorded results.json
+    #[arg(long, value_name = "results.json", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
+    /// Run servers on the first of these cores and the load on the second [default: the first two]
+    #[arg(long, value_name = "SERVER,CLIENT", value_parser = two_cores, help_heading = "Where")]
+    pub cores: Option<Cores>,
+
+    /// The log.
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+/// On which core which end runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cores {
+    /// The servers' core.
+    pub server: usize,
+    /// The load's.
+    pub client: usize,
+}
+
+/// What the flags choose.
+pub(super) struct Choice {
+    pub(super) plans: Vec<&'static Plan>,
+    pub(super) contenders: Vec<&'static Contender>,
+    pub(super) repeats: u32,
+    pub(super) measured: Duration,
+    pub(super) quick: bool,
+}
+
+impl CompareOptions {
+    /// Looks up the names and fills in the defaults.
+    pub(super) fn choice(&self) -> Result<Choice> {
+        let plans = named("--plan", &self.plan, PLANS, |plan| plan.name)?;
+        let contenders = named("--contender", &self.contender, CONTENDERS, |contender| contender.name)?;
+        let seconds = self.seconds.unwrap_or(if self.quick { SECONDS_QUICK } else { SECONDS });
+        Ok(Choice {
+            plans,
+            contenders,
+            repeats: self.repeats.unwrap_or(if self.quick { 1 } else { REPEATS }),
+            measured: Duration::from_secs_f64(seconds),
+            quick: self.quick,
+        })
+    }
+}
+
+/// Those of `all` that are named, in the order of the table; all of them, if none is.
+fn named<T>(
+    flag: &str,
+    names: &[String],
+    all: &'static [T],
+    name: fn(&T) -> &'static str,
+) -> Result<Vec<&'static T>> {
+    if let Some(unknown) = names.iter().find(|wanted| !all.iter().any(|one| name(one) == *wanted)) {
+        let known: Vec<&str> = all.iter().map(name).collect();
+        return Err(Error::usage(format!(
+            "{flag} {unknown}: there is none of that name; there are {}",
+            known.join(", ")
+        )));
+    }
+    Ok(all.iter().filter(|one| names.is_empty() || names.iter().any(|wanted| wanted == name(one))).collect())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("not a number of seconds from 0.1 to 600".to_owned()),
+    }
+}
+
+fn two_cores(text: &str) -> Result<Cores, String> {
+    let numbers = text.split_once(',').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
+    match numbers {
+        Some((server, client)) if server != client => Ok(Cores { server, client }),
+        _ => Err("not two different cores; write 0,1".to_owned()),
+    }
+}

@@ -1,0 +1,167 @@
+//! The report as one HTML page that needs nothing else: no script, no font, no other file.
+//!
+//! Results come in, text goes out. Each plan is a section: a chart that suits its figure ([`bars`], [`curves`],
+//! [`lines`] over [`plot`]) over its table. Charts are SVG ([`svg`]) whose colours are the page's, so that they follow a dark screen
+//! and print on white.
+
+mod bars;
+mod curves;
+mod lines;
+mod plot;
+mod svg;
+
+use super::figures::Figure;
+use super::results::{PlanAbout, Results};
+use super::tables::{self, Table};
+use crate::limits::Bytes;
+use std::fmt::Write;
+use svg::escaped;
+
+/// The page's style, and with it the charts'.
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub(super) fn html(results: &Results) -> String {
+    let mut body = String::new();
+    head(&mut body, results);
+    for plan in &results.plans {
+        if results.cases.iter().any(|case| case.plan == plan.name) {
+            section(&mut body, results, plan);
+        }
+    }
+    left_out(&mut body, results);
+    how(&mut body, results);
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>Simoom compared</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
+}
+
+fn head(body: &mut String, results: &Results) {
+    let Results { machine, simoom, settings, began, took_seconds, .. } = results;
+    let _ = write!(
+        body,
+        "<header>\n<h1>Simoom compared</h1>\n<p>{}, {} cores, {} of memory, {}. Server on core {}, load on core {}, \
+         between two network namespaces over veth. Each case was measured {} for {}&nbsp;s, the contenders in turn; \
+         a figure is the median, with the least and the most.</p>\n<p>{began}, in {:.0} minutes; Simoom {} at {}{}.</p>\n",
+        escaped(&machine.processor),
+        machine.cores,
+        Bytes(machine.memory_bytes),
+        escaped(&machine.kernel),
+        settings.server_core,
+        settings.client_core,
+        if settings.repeats == 1 { "once".to_owned() } else { format!("{} times", settings.repeats) },
+        settings.seconds,
+        took_seconds / 60.0,
+        escaped(&simoom.version),
+        escaped(if simoom.commit.is_empty() { "an unknown commit" } else { simoom.commit.as_str() }),
+        if simoom.profile == "release" { "" } else { ", a debug build" },
+    );
+    if settings.quick {
+        body.push_str("<p class=\"warning\">A smoke test: these figures are too short to be quoted.</p>\n");
+    }
+    let failed = results.failed().count();
+    if failed > 0 {
+        let _ = writeln!(body, "<p class=\"warning\">{failed} cases failed; their sections say how.</p>");
+    }
+    body.push_str(
+        "<p class=\"note\">Cores: how busy the server's and the load's core were, interrupts included. On veth the kernel \
+         does much of a server's work on the core of who sends, so CPU/request is of both. Memory: the server's processes and what \
+         the kernel's objects grew by. The ceiling is no server but a responder without TCP: what the machine allows, packet for \
+         packet.</p>\n",
+    );
+    body.push_str("<ul class=\"contenders\">\n");
+    for (index, contender) in results.contenders.iter().enumerate() {
+        let (title, version) = (escaped(&contender.title), escaped(&contender.version));
+        let _ = writeln!(body, "<li><span class=\"key c{index}\"></span>{title} <small>{version}</small></li>");
+    }
+    body.push_str("</ul>\n</header>\n");
+}
+
+fn section(body: &mut String, results: &Results, plan: &PlanAbout) {
+    let _ = writeln!(body, "<section id=\"{}\">\n<h2>{}</h2>", escaped(&plan.name), escaped(&plan.title));
+    let chart = match plan.figure {
+        Figure::Rate => bars::chart(results, plan, &bars::RATE),
+        Figure::ContentRate => bars::chart(results, plan, &bars::CONTENT_RATE),
+        Figure::Scale => lines::chart(results, plan),
+        Figure::Latency => curves::charts(results, plan),
+        Figure::Idle => None,
+    };
+    body.push_str(&chart.unwrap_or_default());
+    table(body, &tables::of_plan(results, plan));
+    if plan.figure == Figure::Scale {
+        let memory = tables::memory(results, plan);
+        let _ = writeln!(body, "<p class=\"note\">{}</p>", escaped(&memory.join(". ")));
+    }
+    for case in results.failed().filter(|case| case.plan == plan.name) {
+        let error = case.error.as_deref().unwrap_or_default();
+        let _ = writeln!(
+            body,
+            "<p class=\"warning\">{} {}, round {}: {}</p>",
+            escaped(&case.contender),
+            escaped(&case.point),
+            case.repeat,
+            escaped(error)
+        );
+    }
+    body.push_str("</section>\n");
+}
+
+fn table(body: &mut String, table: &Table) {
+    let words = table.words();
+    body.push_str("<div class=\"table\"><table>\n");
+    for (row, cells) in table.0.iter().enumerate() {
+        let tag = if row == 0 { "th" } else { "td" };
+        body.push_str("<tr>");
+        for (column, cell) in cells.iter().enumerate() {
+            let class = if column < words { " class=\"word\"" } else { "" };
+            let _ = write!(body, "<{tag}{class}>{}</{tag}>", escaped(cell));
+        }
+        body.push_str("</tr>\n");
+    }
+    body.push_str("</table></div>\n");
+}
+
+fn left_out(body: &mut String, results: &Results) {
+    if results.left_out.is_empty() {
+        return;
+    }
+    body.push_str("<section id=\"left-out\">\n<h2>Left out</h2>\n<ul>\n");
+    for left_out in &results.left_out {
+        let plan = left_out.plan.as_deref().map(|plan| format!(", {plan}")).unwrap_or_default();
+        let point = left_out.point.as_deref().map(|point| format!(" at {point}")).unwrap_or_default();
+        let who = escaped(&format!("{}{plan}{point}", left_out.contender));
+        let _ = writeln!(body, "<li>{who}: {}.</li>", escaped(&left_out.reason));
+    }
+    body.push_str("</ul>\n</section>\n");
+}
+
+/// The command lines and configurations, one of each contender and plan.
+fn how(body: &mut String, results: &Results) {
+    let command = escaped(&results.command.join(" "));
+    let _ = writeln!(body, "<section id=\"how\">\n<h2>How it was measured</h2>\n<pre>{command}</pre>");
+    for plan in &results.plans {
+        for contender in &results.contenders {
+            let case = results.cases.iter().find(|case| case.plan == plan.name && case.contender == contender.name);
+            let Some(case) = case else { continue };
+            let mut text = case.server.join(" ");
+            if let Some(configuration) = &case.configuration {
+                let _ = write!(text, "\n{}", configuration.trim_end());
+            }
+            let _ = write!(text, "\nsimoom {}", case.load.join(" "));
+            let _ = writeln!(
+                body,
+                "<details><summary>{}: {}</summary><pre>{}</pre></details>",
+                escaped(&plan.name),
+                escaped(&contender.title),
+                escaped(&text)
+            );
+        }
+    }
+    body.push_str("</section>\n");
+}
+
+#[cfg(test)]
+#[path = "page_tests.rs"]
+mod tests;

@@ -1,0 +1,54 @@
+//! Tables of made-up results.
+
+use super::super::testing;
+use super::*;
+
+#[test]
+fn a_plans_table_has_a_line_for_each_contender_and_no_empty_column() {
+    let results = testing::results();
+    let Table(rows) = of_plan(&results, &results.plans[0]);
+    assert_eq!(rows[0][..4], ["contender", "responses/s", "least … most", "p50"]);
+    assert_eq!(rows[1][..4], ["Simoom, AF_XDP", "660,000", "600,000 … 720,000", "45 µs"]);
+    assert_eq!(rows[2].last().unwrap(), "27 %", "nginx as a share of the ceiling");
+    assert_eq!(rows[1][rows[1].len() - 2], "3.00", "AF_XDP beside nginx");
+    assert_eq!(rows[3][rows[3].len() - 2..], ["3.75", ""]);
+    assert!(!rows[0].contains(&"at".to_owned()) && !rows[0].contains(&"content/s".to_owned()));
+}
+
+#[test]
+fn a_plan_of_several_points_names_them_and_who_is_not_there_has_no_line() {
+    let results = testing::results();
+    let table = of_plan(&results, &results.plans[1]);
+    let first: Vec<&str> = table.0.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(first, ["at", "1", "1", "1", "1000", "1000", "1000", "100000", "100000"]);
+    let text = table.text();
+    let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
+    assert!(text.lines().next().unwrap().starts_with("  at      contender"), "{text}");
+    assert!(widths[1..].iter().all(|width| *width <= widths[0]), "numbers end where their head does\n{text}");
+}
+
+#[test]
+fn a_case_that_failed_counts_in_no_figure() {
+    let mut results = testing::results();
+    for case in results.cases.iter_mut().filter(|case| case.plan == "get-12" && case.contender == "nginx") {
+        case.error = Some("gone".to_owned());
+    }
+    let Table(rows) = of_plan(&results, &results.plans[0]);
+    assert_eq!(rows[2][..2], ["nginx", "failed"]);
+    assert!(!rows[0].contains(&"× nginx".to_owned()));
+}
+
+#[test]
+fn the_markdown_table_has_the_plans_with_one_rate() {
+    assert_eq!(
+        markdown(&testing::results()),
+        "| work | Simoom, AF_XDP | nginx | ceiling | AF_XDP ÷ nginx | AF_XDP ÷ ceiling |\n\
+         |---|---|---|---|---|---|\n\
+         | GET 12 B, keep-alive, 50 connections | 660,000/s | 220,000/s | 825,000/s | 3.00 | 80 % |\n"
+    );
+}
+
+#[test]
+fn times_are_written_for_people() {
+    assert_eq!([250.0, 1234.0, 2_500_000.0].map(time), ["250 µs", "1.23 ms", "2.50 s"]);
+}

@@ -1,0 +1,111 @@
+//! Results for tests: two contenders and the ceiling, a plan with one point and one with several, three rounds.
+
+use super::figures::Figure;
+use super::results::{
+    About, Build, Case, Cpu, LeftOut, Machine, Memory, PlanAbout, PointAbout, Results, SCHEMA, Settings,
+};
+use serde_json::json;
+
+/// Results as a comparison may find them.
+pub(super) fn results() -> Results {
+    let contender = |name: &str, title: &str| About {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        version: format!("{title} 1.0"),
+    };
+    let mut results = Results {
+        schema: SCHEMA,
+        command: ["simoom", "compare"].map(str::to_owned).to_vec(),
+        began: "Sat, 21 Nov 2026 09:00:00 GMT".to_owned(),
+        took_seconds: 60.0,
+        machine: Machine {
+            processor: "A <Processor> & more".to_owned(),
+            cores: 2,
+            memory_bytes: 1 << 34,
+            kernel: "Linux 6.18 x86_64".to_owned(),
+        },
+        simoom: Build { version: "0.1.0".to_owned(), commit: "abc".to_owned(), profile: "release".to_owned() },
+        settings: Settings {
+            seconds: 1.5,
+            warm_up_seconds: 0.3,
+            repeats: 3,
+            server_core: 0,
+            client_core: 1,
+            quick: false,
+            open_files_limit: 20_000,
+        },
+        contenders: vec![
+            contender("xdp", "Simoom, AF_XDP"),
+            contender("nginx", "nginx"),
+            contender("ceiling", "ceiling"),
+        ],
+        left_out: vec![LeftOut {
+            contender: "nginx".to_owned(),
+            plan: Some("scale".to_owned()),
+            point: Some("100000".to_owned()),
+            reason: "a process may have 20000 files open".to_owned(),
+        }],
+        plans: vec![
+            plan("get-12", "GET 12 B, keep-alive, 50 connections", Figure::Rate, &[("", 50)]),
+            plan(
+                "scale",
+                "GET 12 B by connections open",
+                Figure::Scale,
+                &[("1", 1), ("1000", 1000), ("100000", 100_000)],
+            ),
+            plan(
+                "latency",
+                "Latency at a given rate",
+                Figure::Latency,
+                &[("peak", 1000), ("50 % of own peak", 1000)],
+            ),
+        ],
+        cases: Vec::new(),
+    };
+    for plan in results.plans.clone() {
+        for point in &plan.points {
+            for repeat in 1..=3 {
+                for (name, rate) in [("xdp", 600_000.0), ("nginx", 200_000.0), ("ceiling", 750_000.0)] {
+                    if name == "nginx" && point.connections > 20_000 || name == "ceiling" && plan.name == "latency"
+                    {
+                        continue;
+                    }
+                    let rate =
+                        rate * (0.9 + 0.1 * f64::from(repeat)) / if point.connections == 1 { 10.0 } else { 1.0 };
+                    results.cases.push(case(&plan.name, point, name, repeat, rate));
+                }
+            }
+        }
+    }
+    results
+}
+
+fn plan(name: &str, title: &str, figure: Figure, points: &[(&str, u32)]) -> PlanAbout {
+    let points =
+        points.iter().map(|(name, connections)| PointAbout { name: (*name).to_owned(), connections: *connections });
+    PlanAbout { name: name.to_owned(), title: title.to_owned(), figure, points: points.collect() }
+}
+
+fn case(plan: &str, point: &PointAbout, contender: &str, repeat: u32, rate: f64) -> Case {
+    let p50 = 30_000_000.0 / rate;
+    Case {
+        plan: plan.to_owned(),
+        point: point.name.clone(),
+        contender: contender.to_owned(),
+        repeat,
+        server: vec![contender.to_owned()],
+        configuration: None,
+        load: vec!["load".to_owned()],
+        error: None,
+        report: Some(json!({
+            "responses": rate * 1.5,
+            "responses_per_second": rate,
+            "content_bytes_per_second": rate * 12.0,
+            "latency_us": {
+                "p50": p50, "p90": p50 * 1.5, "p99": p50 * 2.0, "p99_9": p50 * 4.0, "p99_99": p50 * 8.0, "max": p50 * 20.0,
+            },
+        })),
+        cpu: Some(Cpu { seconds: 1.5, server_core: 0.95, client_core: 0.8, server: 0.7 }),
+        memory: Some(Memory { process_bytes: 1_000_000 + 500 * u64::from(point.connections), kernel_bytes: 0 }),
+    }
+}

@@ -1,0 +1,321 @@
+//! Storing, counting, deleting. Space is taken first and without any lock of the table, the value written without any
+//! lock at all; only then is the entry changed, under its chain's lock, in a few instructions.
+
+use super::arena::Place;
+use super::condition::{Verdict, verdict};
+use super::layout::{self, BINARY_KEY, FETCHED, LINKED, STALE, Shape, TOKEN_SENT, USES_SHIFT};
+use super::number::{Digits, apply, parse};
+use super::space::Queue;
+use super::stripe::add;
+use super::table::{Entry, Held, Slot};
+use super::*;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// Values that are still coming may take one in so many of the memory; those larger than a quarter of a frame, which
+/// a client can leave unfinished at little cost to itself, half of that.
+const RESERVED_PART: u64 = 2;
+
+impl Store {
+    /// Reserves space for a value, evicting what is worth least if need be.
+    pub fn reserve(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
+        assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
+        self.tick(now);
+        let shape = Shape::of(new);
+        if shape.total_bytes() <= self.item_max_bytes && !self.may_reserve(shape) {
+            add(&self.stripe().tally.no_memory, 1);
+            return Err(Refusal::OutOfMemory);
+        }
+        self.reserve_at_once(new, now)
+    }
+
+    /// As [`Store::reserve`], for a value that is there already.
+    fn reserve_at_once(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
+        let tally = &self.stripe().tally;
+        let shape = Shape::of(new);
+        if new.value_bytes > self.item_max_bytes || shape.total_bytes() > self.item_max_bytes {
+            add(&tally.too_large, 1);
+            return Err(Refusal::TooLarge);
+        }
+        let Some(at) = self.take(shape, new.exptime, now) else {
+            add(&tally.no_memory, 1);
+            return Err(Refusal::OutOfMemory);
+        };
+        let header = self.memory.arena.header(at);
+        header.exptime.store(new.exptime, Relaxed);
+        header.marks.store(if new.binary_key { BINARY_KEY } else { 0 }, Relaxed);
+        layout::render(&self.memory.arena, at, shape, new);
+        Ok(Reservation::new(self.stripe(), at))
+    }
+
+    fn may_reserve(&self, shape: Shape) -> bool {
+        let large = u64::from(shape.units() >> (self.memory.frame_shift - 2) != 0);
+        let units = (self.memory.frames() as u64) << self.memory.frame_shift;
+        self.memory.reserved.load(Relaxed) + u64::from(shape.units()) <= (units / RESERVED_PART) >> large
+    }
+
+    /// A place for an item, counted as live, its header telling its shape and that it is not linked.
+    pub(super) fn take(&self, shape: Shape, exptime: u32, now: u32) -> Option<Place> {
+        let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
+        let mut space = self.space();
+        let class = space.class(ttl);
+        let at = match space.append(shape.units(), Queue::Young, class) {
+            Some(at) => at,
+            None => {
+                let head = self.make_room(&mut space, shape.units(), now)?;
+                // Room was made under the lock, perhaps in the segment that is open.
+                space.begin(head, shape.units(), Queue::Young, class, now)
+            }
+        };
+        let header = self.memory.arena.header(at);
+        header.marks.store(0, Relaxed);
+        shape.store(header);
+        self.memory.add(at, shape.units());
+        self.memory.extend(at, exptime);
+        Some(at)
+    }
+
+    /// Stores a value that was wholly written, if `how`'s condition holds.
+    pub fn commit(&self, mut reservation: Reservation, how: &Commit, now: u32) -> Outcome {
+        assert_eq!(reservation.remaining(), 0, "a value committed before all of it was written");
+        self.tick(now);
+        let hash = self.hash_key.hash(reservation.key());
+        // The item that `reservation` was joined to, if it was.
+        let mut joined: Option<Item> = None;
+        let mut own: Option<Reservation> = None;
+        loop {
+            let held = self.table.lock(self.table.chain(hash));
+            let old = self.locked(reservation.key(), hash, now);
+            let cas = old.map(|(_, at)| self.memory.arena.header(at).cas.load(Relaxed));
+            match (verdict(how, cas), old) {
+                (Verdict::Refuse(outcome), _) => return outcome,
+                (Verdict::Join, Some((_, at))) if joined.as_ref().is_none_or(|item| item.place() != at) => {
+                    self.stripe().pin(at);
+                    let item = Item::pinned(self.stripe(), at);
+                    drop(held);
+                    let piece = own.take().unwrap_or(reservation);
+                    reservation = match self.join(&item, &piece, how.mode, now) {
+                        Ok(whole) => whole,
+                        Err(Refusal::TooLarge) => return Outcome::TooLarge,
+                        Err(Refusal::OutOfMemory) => return Outcome::OutOfMemory,
+                    };
+                    (joined, own) = (Some(item), Some(piece));
+                }
+                (Verdict::Store, _) if own.is_some() => {
+                    // What it was joined to is gone, and it may stand alone.
+                    drop(held);
+                    joined = None;
+                    reservation = own.take().expect("just seen");
+                }
+                (verdict, old) => {
+                    if let (Verdict::StoreStale, Some((_, at))) = (verdict, old) {
+                        self.inherit_staleness(&reservation, at);
+                    }
+                    return match self.link(&held, reservation, hash, old, how.cas, now) {
+                        Some(cas) => Outcome::Stored { cas },
+                        None => Outcome::OutOfMemory,
+                    };
+                }
+            }
+        }
+    }
+
+    /// A reservation that holds the item's value and the new one, in the order that `mode` says.
+    fn join(&self, item: &Item, new: &Reservation, mode: Mode, now: u32) -> Result<Reservation, Refusal> {
+        let Meta { flags, exptime, binary_key, .. } = item.meta();
+        let value_bytes = item.shape().value_bytes + new.shape().value_bytes;
+        let mut whole =
+            self.reserve_at_once(&New { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
+        let (first, second) = match mode {
+            Mode::Prepend => (new.value(), item.value()),
+            _ => (item.value(), new.value()),
+        };
+        whole.write(first);
+        whole.write(second);
+        Ok(whole)
+    }
+
+    fn inherit_staleness(&self, reservation: &Reservation, old: Place) {
+        let (old, new) = (self.memory.arena.header(old), reservation.header());
+        let exptime = old.exptime.load(Relaxed);
+        new.exptime.store(exptime, Relaxed);
+        self.memory.extend(reservation.place(), exptime);
+        new.marks.fetch_or(STALE | old.marks.load(Relaxed) & TOKEN_SENT, Relaxed);
+    }
+
+    /// Lets the table name a reserved item in place of the `old` one, if any; returns its cas unique, or `None` if
+    /// the table has no place left.
+    fn link(
+        &self,
+        held: &Held<'_>,
+        reservation: Reservation,
+        hash: u64,
+        old: Option<(&Slot, Place)>,
+        cas: Option<u64>,
+        now: u32,
+    ) -> Option<u64> {
+        let (at, shape, header) = (reservation.place(), reservation.shape(), reservation.header());
+        let slot = match old {
+            Some((slot, _)) => slot,
+            None => self.vacancy(held, self.table.chain(hash))?,
+        };
+        let cas = cas.unwrap_or_else(|| self.next_cas());
+        header.cas.store(cas, Relaxed);
+        header.last_access.store(now, Relaxed);
+        header.generation.store(self.generation.load(Acquire), Relaxed);
+        // A key that was read much will be.
+        let uses = old.map_or(0, |(_, at)| self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT);
+        header.marks.fetch_or(LINKED | uses << USES_SHIFT, Release);
+        let tally = &self.stripe().tally;
+        add(&tally.stored, 1);
+        add(&tally.items, 1);
+        add(&tally.bytes, shape.total_bytes() as u64);
+        slot.store(Entry::new(hash, at));
+        if let Some((_, old)) = old {
+            self.forget(old);
+        }
+        reservation.linked();
+        Some(cas)
+    }
+
+    fn next_cas(&self) -> u64 {
+        self.cas.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Counts the number that the value under `key` spells up or down.
+    pub fn count(&self, key: &[u8], how: &Count, now: u32) -> Counted {
+        self.tick(now);
+        let hash = self.hash_key.hash(key);
+        loop {
+            let held = self.table.lock(self.table.chain(hash));
+            let Some((_, at)) = self.locked(key, hash, now) else {
+                drop(held);
+                match self.count_from(key, how, now) {
+                    Some(counted) => return counted,
+                    None => continue,
+                }
+            };
+            self.stripe().pin(at);
+            let item = Item::pinned(self.stripe(), at);
+            drop(held);
+            let old = item.meta();
+            // As memcached does: an empty value is no number, whatever its cas unique.
+            if item.value().is_empty() {
+                return Counted::NonNumeric;
+            }
+            if how.compare.is_some_and(|cas| cas != old.cas) {
+                return Counted::Exists;
+            }
+            let Some(number) = parse(item.value()) else { return Counted::NonNumeric };
+            let number = apply(number, how.delta, how.decrement);
+            let meta = Meta { exptime: how.exptime.unwrap_or(old.exptime), last_access: now, ..old };
+            let Some(reservation) = self.spell(key, number, item.value().len(), &meta, now) else {
+                return Counted::OutOfMemory;
+            };
+            // memcached writes a number that is no longer than the old value in its place: it stays what it was.
+            if reservation.value_bytes() == item.value().len() {
+                let marks = item.header().marks.load(Relaxed) & (STALE | TOKEN_SENT | FETCHED);
+                reservation.header().marks.fetch_or(marks, Relaxed);
+            }
+            if let Some(cas) = self.exchange(&item, old.cas, reservation, hash, how.cas, now) {
+                return Counted::Value { value: number, meta: Meta { cas, ..meta }, created: false };
+            }
+        }
+    }
+
+    /// Stores in place of `item`, which is pinned, if it is still there and has this cas unique.
+    fn exchange(
+        &self,
+        item: &Item,
+        compare: u64,
+        reservation: Reservation,
+        hash: u64,
+        cas: Option<u64>,
+        now: u32,
+    ) -> Option<u64> {
+        let held = self.table.lock(self.table.chain(hash));
+        let (slot, at) = self.locked(item.key(), hash, now)?;
+        if at != item.place() || item.cas() != compare {
+            return None;
+        }
+        self.link(&held, reservation, hash, Some((slot, at)), cas, now)
+    }
+
+    /// Makes the item that is to be counted; `None` if there is one by now.
+    fn count_from(&self, key: &[u8], how: &Count, now: u32) -> Option<Counted> {
+        let Some((value, exptime)) = how.create else { return Some(Counted::NotFound) };
+        let meta = Meta { exptime, binary_key: how.binary_key, last_access: now, ..Meta::default() };
+        let Some(reservation) = self.spell(key, value, 0, &meta, now) else { return Some(Counted::OutOfMemory) };
+        let commit = Commit { mode: Mode::Add, cas: how.cas, ..Commit::default() };
+        match self.commit(reservation, &commit, now) {
+            Outcome::Stored { cas } => Some(Counted::Value { value, meta: Meta { cas, ..meta }, created: true }),
+            Outcome::OutOfMemory => Some(Counted::OutOfMemory),
+            _ => None,
+        }
+    }
+
+    /// A value that spells `number`, followed by blanks up to `width` bytes.
+    fn spell(&self, key: &[u8], number: u64, width: usize, meta: &Meta, now: u32) -> Option<Reservation> {
+        let digits = Digits::of(number);
+        let value_bytes = digits.bytes().len().max(width);
+        let Meta { flags, exptime, binary_key, .. } = *meta;
+        let mut reservation = self.reserve(&New { key, flags, exptime, value_bytes, binary_key }, now).ok()?;
+        reservation.write(digits.bytes());
+        while reservation.remaining() > 0 {
+            reservation.write(b"                    ");
+        }
+        Some(reservation)
+    }
+
+    /// Deletes the item under `key`, or does to it what `how` says instead.
+    pub fn delete(&self, key: &[u8], how: &Delete, now: u32) -> Outcome {
+        self.tick(now);
+        let hash = self.hash_key.hash(key);
+        let chain = self.table.chain(hash);
+        let empty = match how.emptied {
+            Some((flags, exptime)) => {
+                match self.reserve(&New { key, flags, exptime, value_bytes: 0, binary_key: false }, now) {
+                    Ok(reservation) => Some(reservation),
+                    Err(_) => return Outcome::OutOfMemory,
+                }
+            }
+            None => None,
+        };
+        let held = self.table.lock(chain);
+        let Some((slot, mut at)) = self.locked(key, hash, now) else { return Outcome::NotFound };
+        let header = self.memory.arena.header(at);
+        let cas = header.cas.load(Relaxed);
+        if how.compare.is_some_and(|compare| compare != cas) {
+            return Outcome::Exists;
+        }
+        if how.emptied.is_none() && !how.invalidate {
+            slot.store(Entry::NONE);
+            self.forget(at);
+            self.table.shrink(chain);
+            return Outcome::Stored { cas: 0 };
+        }
+        if let Some(empty) = empty {
+            empty.header().marks.fetch_or(header.marks.load(Relaxed) & BINARY_KEY, Relaxed);
+            let place = empty.place();
+            let Some(_) = self.link(&held, empty, hash, Some((slot, at)), how.cas.or(Some(cas)), now) else {
+                return Outcome::OutOfMemory;
+            };
+            at = place;
+        }
+        if how.invalidate {
+            self.invalidate(at, how);
+        }
+        Outcome::Stored { cas: self.memory.arena.header(at).cas.load(Relaxed) }
+    }
+
+    /// Marks an item stale; its chain's lock is held. The cas unique changes last: see [`layout::meta`].
+    fn invalidate(&self, at: Place, how: &Delete) {
+        let header = self.memory.arena.header(at);
+        if let Some(exptime) = how.exptime {
+            header.exptime.store(exptime, Relaxed);
+            self.memory.extend(at, exptime);
+        }
+        header.marks.fetch_or(STALE, Release);
+        header.marks.fetch_and(!TOKEN_SENT, Release);
+        header.cas.store(how.cas.unwrap_or_else(|| self.next_cas()), Release);
+    }
+}

@@ -1,0 +1,336 @@
+//! Making room: which segment is emptied, which of its items are kept, and where these go.
+//!
+//! What is replaced, deleted or expired leaves gaps. While there is a segment that consists of them by a third, the one
+//! with the most is emptied, and all that is left in it is kept: nothing is evicted for want of tidiness.
+//!
+//! New items are *young*. When room is short, the segment of young items that was begun first is emptied if they hold
+//! more than a tenth of the memory, else that of main items. What is worth keeping, by its uses and its size, moves
+//! to the end of a queue, the main one if it was used, and loses a use; the rest is evicted. Of a segment at most three
+//! quarters are kept, those worth most, so that emptying one always frees something. This joins S3-FIFO's two queues,
+//! Segcache's merging of segments and the sizes of GreedyDual.
+
+use super::arena::Place;
+use super::layout::{self, FETCHED, LINKED, Shape, USES_MAX, USES_SHIFT};
+use super::space::{Queue, Segment, State};
+use super::stripe::{Tally, add};
+use super::table::{Entry, Held, Slot};
+use super::*;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// Sizes beyond so many doublings above or below the mean count as that.
+const SMALLER_MAX: i32 = 6;
+/// A doubling of uses counts as much as so many halvings of size.
+const USES_WEIGHT: i32 = 3;
+/// The largest worth: that of a small item that is used most.
+const WORTH_MAX: usize = (USES_WEIGHT * USES_MAX as i32 + 2 * SMALLER_MAX) as usize;
+/// What is worth less is evicted: items that were not used, unless they are smaller than the mean.
+const WORTH_KEPT: usize = SMALLER_MAX as usize + 1;
+/// Young items may hold one in so many frames before they are looked at first.
+const YOUNG_PART: u32 = 10;
+/// Of an emptied segment, what is left of it after this division by 4 is kept at most.
+const KEPT_QUARTERS: u32 = 3;
+/// A segment is tidied, rather than another evicted from, if one in so many of its units lies in gaps.
+const GAPS_PART: u32 = 3;
+/// Frames that are looked at for a sparse one each time.
+const SPARSE_LOOK: usize = 8192;
+/// Pinned segments that are passed over in the search for one to empty.
+const PASSED_MAX: u32 = 4096;
+/// Segments that wait for their last pin and are looked at each time.
+const LIMBO_MAX: usize = 16;
+
+/// Which items of a segment to keep: all above a worth, and some of that worth.
+#[derive(Clone, Copy, Debug)]
+struct Cutoff {
+    worth: usize,
+    units_left: u32,
+    /// The logarithm of the mean item's units, against which sizes are measured.
+    mean: u32,
+}
+
+impl Store {
+    /// Frames for `units` more: the first of them, all free. `None` if what there is cannot be evicted.
+    pub(super) fn make_room(&self, space: &mut Space, units: u32, now: u32) -> Option<u32> {
+        let frames = units.div_ceil(1 << self.memory.frame_shift);
+        let mut turns = 0;
+        while space.free_frames < frames.min(2) + space.spare_frames {
+            turns += 1;
+            if turns > space.segments.len() || !self.evict(space, now) {
+                return None;
+            }
+        }
+        match frames {
+            1 => space.free_frame(),
+            _ => space.free_run(frames).or_else(|| self.clear_run(space, frames, now)),
+        }
+    }
+
+    /// Empties one segment; whether there was one to empty.
+    fn evict(&self, space: &mut Space, now: u32) -> bool {
+        let free = space.free_frames;
+        self.look_at_limbo(space);
+        if space.free_frames > free {
+            return true;
+        }
+        if let Some(head) = self.sparsest(space) {
+            self.empty(space, head, Cutoff { worth: 0, units_left: u32::MAX, mean: 0 }, now);
+            return true;
+        }
+        let young = space.frames(Queue::Young) > space.segments.len() as u32 / YOUNG_PART;
+        let order = if young { [Queue::Young, Queue::Main] } else { [Queue::Main, Queue::Young] };
+        let Some(head) = order.into_iter().find_map(|queue| self.unpinned(space, queue)) else { return false };
+        if !self.spare_large(space, head, now) {
+            let cutoff = self.cutoff(space, head, now);
+            self.empty(space, head, cutoff, now);
+        }
+        true
+    }
+
+    /// The segment of one frame with the most gaps, if they are a third of it or more, and nobody pins it.
+    fn sparsest(&self, space: &Space) -> Option<u32> {
+        let frames = space.segments.len();
+        let some = (space.cursor as usize..frames).chain(0..space.cursor as usize).take(SPARSE_LOOK);
+        let ends = some.filter(|frame| {
+            let segment = &space.segments[*frame];
+            segment.state == State::Head && segment.frames == 1 && segment.queue != Queue::Limbo
+        });
+        let gaps = ends.map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
+        let sparse = gaps.filter(|(gap, head)| {
+            *gap >= (1 << self.memory.frame_shift) / GAPS_PART
+                && !space.is_open(*head)
+                && !self.is_pinned(&space.segments[*head as usize], *head)
+        });
+        sparse.max().map(|(_, head)| head)
+    }
+
+    /// The first segment of a queue that no sender pins; those before it go to the end of the queue.
+    fn unpinned(&self, space: &mut Space, queue: Queue) -> Option<u32> {
+        for _ in 0..PASSED_MAX.min(space.frames(queue)) {
+            let head = space.first(queue)?;
+            if !self.is_pinned(&space.segments[head as usize], head) {
+                return Some(head);
+            }
+            space.close(head);
+            space.requeue(head, queue);
+        }
+        None
+    }
+
+    fn is_pinned(&self, segment: &Segment, head: u32) -> bool {
+        (head..head + segment.frames).any(|frame| self.stripes.iter().any(|stripe| stripe.is_pinned(frame)))
+    }
+
+    /// Frees segments that were emptied before and are no longer in use.
+    pub(super) fn look_at_limbo(&self, space: &mut Space) {
+        for _ in 0..LIMBO_MAX {
+            let Some(head) = space.first(Queue::Limbo) else { return };
+            if !self.free_if_empty(space, head) {
+                // A reservation that was in it may have become an item: then it is like any other segment.
+                let only_reserved = self.linked(space, head).next().is_none();
+                space.requeue(head, if only_reserved { Queue::Limbo } else { Queue::Main });
+            }
+        }
+    }
+
+    /// Frees a segment in which nothing is left and that nobody pins; whether it did.
+    ///
+    /// The order matters: live counts are 0 only after the entries are gone, and stay 0 under the lock of the space,
+    /// so a pin that is taken after this look finds no entry any more.
+    pub(super) fn free_if_empty(&self, space: &mut Space, head: u32) -> bool {
+        let segment = space.segments[head as usize];
+        if self.memory.live(head).0 != 0 || self.is_pinned(&segment, head) {
+            return false;
+        }
+        space.free(head);
+        self.memory.reset_expiry(head);
+        true
+    }
+
+    /// The items of a segment that were linked when they were looked at.
+    pub(super) fn linked<'a>(&'a self, space: &Space, head: u32) -> impl Iterator<Item = (Place, Shape)> + use<'a> {
+        let mut at = space.start(head);
+        let end = at + space.segments[head as usize].used;
+        std::iter::from_fn(move || {
+            while at < end {
+                let (place, header) = (at, self.memory.arena.header(at));
+                let shape = Shape::read(header);
+                at += shape.units();
+                if header.marks.load(Acquire) & LINKED != 0 {
+                    return Some((place, shape));
+                }
+            }
+            None
+        })
+    }
+
+    fn uses(&self, at: Place) -> u8 {
+        self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT
+    }
+
+    /// A large item that was used stays where it is, with a use less; whether that is so.
+    fn spare_large(&self, space: &mut Space, head: u32, now: u32) -> bool {
+        if space.segments[head as usize].frames == 1 {
+            return false;
+        }
+        let Some((at, _)) = self.linked(space, head).next() else { return false };
+        let header = self.memory.arena.header(at);
+        if self.uses(at) == 0 || !self.is_alive(header, now) {
+            return false;
+        }
+        let _ = header
+            .marks
+            .fetch_update(AcqRel, Relaxed, |marks| (marks >> USES_SHIFT > 0).then(|| marks - (1 << USES_SHIFT)));
+        space.requeue(head, Queue::Main);
+        true
+    }
+
+    /// Moves what is worth keeping out of a segment, evicts the rest, and frees it.
+    fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
+        space.close(head);
+        let items = self.linked(space, head);
+        for (at, shape) in items {
+            let key = layout::key(&self.memory.arena, at);
+            let hash = self.hash_key.hash(key);
+            let held = self.table.lock(self.table.chain(hash));
+            let entry = Entry::new(hash, at);
+            let Some(slot) = self.table.slots(self.table.chain(hash)).find(|slot| slot.load() == entry) else {
+                continue;
+            };
+            if !self.is_alive(self.memory.arena.header(at), now) {
+                self.expire(slot, at);
+            } else if !(cutoff.keeps(self.uses(at), shape) && self.relocate(space, slot, hash, at, shape, now)) {
+                self.oust(slot, at);
+            }
+            self.table.shrink(self.table.chain(hash));
+            drop(held);
+        }
+        if !self.free_if_empty(space, head) {
+            space.requeue(head, Queue::Limbo);
+        }
+    }
+
+    /// What to keep of a segment so that at most [`KEPT_QUARTERS`] of it are, and nothing below [`WORTH_KEPT`].
+    fn cutoff(&self, space: &Space, head: u32, now: u32) -> Cutoff {
+        let mean = self.mean_units().ilog2();
+        let mut units = [0u32; WORTH_MAX + 1];
+        for (at, shape) in self.linked(space, head) {
+            if self.is_alive(self.memory.arena.header(at), now) {
+                units[worth(self.uses(at), shape, mean)] += shape.units();
+            }
+        }
+        let mut units_left = (KEPT_QUARTERS << self.memory.frame_shift) / 4;
+        for worth in (WORTH_KEPT..=WORTH_MAX).rev() {
+            if units[worth] > units_left {
+                return Cutoff { worth, units_left, mean };
+            }
+            units_left -= units[worth];
+        }
+        Cutoff { worth: WORTH_KEPT, units_left: u32::MAX, mean }
+    }
+
+    /// Units of the mean item, at least 1.
+    fn mean_units(&self) -> u64 {
+        let sum = |of: fn(&Tally) -> &AtomicU64| {
+            self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed)).fold(0, u64::wrapping_add)
+        };
+        (sum(|tally| &tally.bytes) / sum(|tally| &tally.items).max(1) / UNIT_BYTES as u64).max(1)
+    }
+
+    /// Moves an item into the main queue, or if it was not used to the end of the young one, if there is room without emptying another segment; whether it did. The
+    /// chain's lock is held.
+    fn relocate(&self, space: &mut Space, slot: &Slot, hash: u64, at: Place, shape: Shape, now: u32) -> bool {
+        let (arena, units) = (&self.memory.arena, shape.units());
+        let exptime = arena.header(at).exptime.load(Relaxed);
+        let class = space.class((exptime != 0).then(|| exptime.saturating_sub(now)));
+        if (units - 1) >> self.memory.frame_shift > 0 {
+            return false;
+        }
+        let queue = if self.uses(at) > 0 { Queue::Main } else { Queue::Young };
+        let to = match space.append(units, queue, class) {
+            Some(to) => to,
+            None => match space.free_frame() {
+                Some(head) => space.begin(head, units, queue, class, now),
+                None => return false,
+            },
+        };
+        layout::copy(arena, at, to);
+        self.memory.add(to, units);
+        self.memory.extend(to, exptime);
+        let header = arena.header(to);
+        let uses = header.marks.load(Relaxed) >> USES_SHIFT;
+        let less = if uses > 0 { 1 << USES_SHIFT } else { 0 };
+        header.marks.store((header.marks.load(Relaxed) - less) | LINKED, Release);
+        let tally = &self.stripe().tally;
+        add(&tally.moved, 1);
+        add(&tally.items, 1);
+        add(&tally.bytes, shape.total_bytes() as u64);
+        slot.store(Entry::new(hash, to));
+        self.forget(at);
+        true
+    }
+
+    /// Evicts the item that a slot names; its chain's lock is held.
+    fn oust(&self, slot: &Slot, at: Place) {
+        let tally = &self.stripe().tally;
+        add(&tally.evictions, 1);
+        if self.memory.arena.header(at).marks.load(Relaxed) & FETCHED == 0 {
+            add(&tally.evicted_unfetched, 1);
+        }
+        slot.store(Entry::NONE);
+        self.forget(at);
+    }
+
+    /// An empty slot of a chain whose lock is held; where there is none the chain's least used item gives way.
+    pub(super) fn vacancy<'a>(&'a self, _held: &Held<'_>, chain: usize) -> Option<&'a Slot> {
+        if let Some(slot) = self.table.vacancy(chain) {
+            return Some(slot);
+        }
+        let slot = self.table.slots(chain).min_by_key(|slot| self.uses(slot.load().place()))?;
+        self.oust(slot, slot.load().place());
+        Some(slot)
+    }
+
+    /// Empties the segments in the row of `frames` frames that holds least; the first of them, if all became free.
+    fn clear_run(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
+        let first = space.window(frames, |head, segment| {
+            let in_use = segment.queue == Queue::Limbo || self.is_pinned(segment, head);
+            (!in_use).then(|| self.memory.live(head).1)
+        })?;
+        // Items that are moved out must not be moved into another frame of the row.
+        let row = first..first + frames;
+        for frame in row.clone() {
+            if let Some(head) = space.head(frame) {
+                space.close(head);
+            }
+        }
+        space.hold(row.clone());
+        for frame in row {
+            if let Some(head) = space.head(frame) {
+                let cutoff = self.cutoff(space, head, now);
+                self.empty(space, head, cutoff, now);
+            }
+        }
+        space.let_go();
+        let all_free = space.segments[first as usize..(first + frames) as usize]
+            .iter()
+            .all(|segment| segment.state == State::Free);
+        all_free.then_some(first)
+    }
+}
+
+/// What an item is worth keeping: a doubling of its uses counts as much as being eight times smaller. Hits are what a
+/// cache is for, and a large item takes the place of many; but what is large and much used stays.
+fn worth(uses: u8, shape: Shape, mean: u32) -> usize {
+    let smaller = (mean as i32 - shape.units().ilog2() as i32).clamp(-SMALLER_MAX, SMALLER_MAX);
+    (USES_WEIGHT * i32::from(uses) + smaller + SMALLER_MAX) as usize
+}
+
+impl Cutoff {
+    fn keeps(&mut self, uses: u8, shape: Shape) -> bool {
+        let worth = worth(uses, shape, self.mean);
+        if worth == self.worth && shape.units() <= self.units_left {
+            self.units_left -= shape.units();
+            return true;
+        }
+        worth > self.worth
+    }
+}

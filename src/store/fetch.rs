@@ -1,0 +1,216 @@
+//! Reading: `get` and its kin. A plain fetch takes no lock; one that changes the item takes that of its chain.
+
+use super::arena::{Header, Place};
+use super::layout::{self, FETCHED, Shape, TOKEN_SENT, USES_MAX, USES_SHIFT};
+use super::stripe::{Pressure, add, chance};
+use super::table::{Entry, Slot};
+use super::*;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+impl Store {
+    /// The item under `key`, if there is one that has not expired, marked as fetched. Senders may pin a quarter of
+    /// the memory, each worker its part of that (or one item of the largest size if that is more); from half of it on small items come as copies, beyond it this is
+    /// a miss. Both are counted ([`Statistics::pin_copied`], [`Statistics::pin_refused`]).
+    #[inline]
+    pub fn get(&self, key: &[u8], now: u32) -> Option<Item> {
+        self.tick(now);
+        let (item, first) = self.find(key, self.hash_key.hash(key))?;
+        if !self.is_alive(item.header(), now) {
+            return None;
+        }
+        note_use(item.header(), now);
+        if first { self.within_bounds(item, now) } else { Some(item) }
+    }
+
+    /// The item under `key`, if there is one that has not expired. Nothing changes by that, and nobody wins anything.
+    pub fn peek(&self, key: &[u8], now: u32) -> Option<Item> {
+        self.tick(now);
+        let (item, first) = self.find(key, self.hash_key.hash(key))?;
+        if !self.is_alive(item.header(), now) {
+            return None;
+        }
+        if first { self.within_bounds(item, now) } else { Some(item) }
+    }
+
+    /// As [`Store::get`], with all that a meta get may ask.
+    pub fn fetch(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Fetched> {
+        self.tick(now);
+        loop {
+            if let Some(found) = self.fetch_found(key, how, now) {
+                return found;
+            }
+            let exptime = how.vivify?;
+            let new = New { key, flags: 0, exptime, value_bytes: 0, binary_key: how.binary_key };
+            let reservation = self.reserve(&new, now).ok()?;
+            reservation.header().marks.fetch_or(TOKEN_SENT, Relaxed);
+            self.stripe().pin(reservation.place());
+            let item = Item::pinned(self.stripe(), reservation.place());
+            let commit = Commit { mode: Mode::Add, cas: how.vivify_cas, ..Commit::default() };
+            if let Outcome::Stored { .. } = self.commit(reservation, &commit, now) {
+                let meta = item.meta();
+                return Some(Fetched { item, meta, created: true, won: true, token_sent: false });
+            }
+        }
+    }
+
+    /// `None` if there is no such item, `Some(None)` if it could not be pinned.
+    fn fetch_found(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Option<Fetched>> {
+        let hash = self.hash_key.hash(key);
+        let held = self.table.lock(self.table.chain(hash));
+        let (_, at) = self.locked(key, hash, now)?;
+        let first = self.stripe().pin(at);
+        let item = Item::pinned(self.stripe(), at);
+        let (header, meta) = (item.header(), item.meta());
+        if let Some(exptime) = how.touch {
+            header.exptime.store(exptime, Relaxed);
+            self.memory.extend(at, exptime);
+        }
+        let exptime = if how.recache_after_touch { how.touch.unwrap_or(meta.exptime) } else { meta.exptime };
+        let soon = |limit| exptime != 0 && exptime.saturating_sub(now) < limit;
+        let won = !meta.token_sent && (meta.stale || how.recache_below.is_some_and(soon));
+        if won {
+            header.marks.fetch_or(TOKEN_SENT, Release);
+        }
+        if !how.peek {
+            note_use(header, now);
+        }
+        // Copying takes space, whose lock comes before that of a chain.
+        drop(held);
+        let item = if first { self.within_bounds(item, now) } else { Some(item) };
+        Some(item.map(|item| Fetched { item, meta, created: false, won, token_sent: meta.token_sent }))
+    }
+
+    /// Sets the exptime of the item under `key`; whether there is one.
+    pub fn touch(&self, key: &[u8], exptime: u32, now: u32) -> bool {
+        self.tick(now);
+        let hash = self.hash_key.hash(key);
+        let _held = self.table.lock(self.table.chain(hash));
+        let Some((_, at)) = self.locked(key, hash, now) else { return false };
+        let header = self.memory.arena.header(at);
+        header.exptime.store(exptime, Relaxed);
+        self.memory.extend(at, exptime);
+        note_use(header, now);
+        true
+    }
+
+    /// The item under `key`, alive or not, pinned; and whether its frame was not pinned before.
+    ///
+    /// An entry is read, a pin taken, and the entry read again: if it is still there, the pin came before whatever
+    /// may remove it, and who uses a frame anew looks at the pins after that.
+    #[inline]
+    fn find(&self, key: &[u8], hash: u64) -> Option<(Item, bool)> {
+        let (stripe, chain) = (self.stripe(), self.table.chain(hash));
+        'again: loop {
+            for slot in self.table.slots(chain) {
+                let entry = slot.load();
+                if !entry.may_be(hash) {
+                    continue;
+                }
+                let at = entry.place();
+                self.memory.arena.prefetch(at);
+                let first = stripe.pin(at);
+                if !slot.confirm(entry) {
+                    stripe.unpin(at);
+                    continue 'again;
+                }
+                if layout::key(&self.memory.arena, at) == key {
+                    return Some((Item::pinned(stripe, at), first));
+                }
+                stripe.unpin(at);
+            }
+            return None;
+        }
+    }
+
+    /// The slot and place of the item under `key`, if it is alive; the chain's lock is held. One that is not is
+    /// removed.
+    pub(super) fn locked(&self, key: &[u8], hash: u64, now: u32) -> Option<(&Slot, Place)> {
+        let arena = &self.memory.arena;
+        let is_it = |slot: &&Slot| {
+            let entry = slot.load();
+            entry.may_be(hash) && layout::key(arena, entry.place()) == key
+        };
+        let slot = self.table.slots(self.table.chain(hash)).find(is_it)?;
+        let at = slot.load().place();
+        if self.is_alive(arena.header(at), now) {
+            return Some((slot, at));
+        }
+        self.expire(slot, at);
+        self.table.shrink(self.table.chain(hash));
+        None
+    }
+
+    /// Whether an item has neither expired nor been flushed.
+    #[inline]
+    pub(super) fn is_alive(&self, header: &Header, now: u32) -> bool {
+        let exptime = header.exptime.load(Relaxed);
+        (exptime == 0 || exptime > now) && header.generation.load(Relaxed) == self.generation.load(Acquire)
+    }
+
+    /// Removes a dead item from the table; the chain's lock is held.
+    pub(super) fn expire(&self, slot: &Slot, at: Place) {
+        let tally = &self.stripe().tally;
+        add(&tally.reclaimed, 1);
+        if self.memory.arena.header(at).marks.load(Relaxed) & FETCHED == 0 {
+            add(&tally.expired_unfetched, 1);
+        }
+        slot.store(Entry::NONE);
+        self.forget(at);
+    }
+
+    /// Counts out an item whose entry was just removed or replaced.
+    pub(super) fn forget(&self, at: Place) {
+        let header = self.memory.arena.header(at);
+        let shape = Shape::read(header);
+        header.marks.fetch_and(!layout::LINKED, Release);
+        let tally = &self.stripe().tally;
+        add(&tally.items, u64::MAX);
+        add(&tally.bytes, (shape.total_bytes() as u64).wrapping_neg());
+        self.memory.subtract(at, shape.units());
+    }
+
+    /// The item itself, a copy, or nothing, by how much this stripe pins already.
+    fn within_bounds(&self, item: Item, now: u32) -> Option<Item> {
+        match self.stripe().pressure(self.pinned_max) {
+            Pressure::Low => Some(item),
+            Pressure::High => Some(self.copied(&item, now).unwrap_or(item)),
+            Pressure::Full => {
+                add(&self.stripe().tally.pin_refused, 1);
+                None
+            }
+        }
+    }
+
+    /// A copy of an item that is small against a frame: it lies beside the latest items, so that many such pin few
+    /// frames. The table does not name it; its memory is used anew once it is dropped.
+    fn copied(&self, item: &Item, now: u32) -> Option<Item> {
+        let (shape, header) = (item.shape(), item.header());
+        if shape.units() >> (self.memory.frame_shift - 2) != 0 {
+            return None;
+        }
+        let at = self.take(shape, header.exptime.load(Relaxed), now)?;
+        let arena = &self.memory.arena;
+        layout::copy(arena, item.place(), at);
+        let stripe = self.stripe();
+        stripe.pin(at);
+        self.memory.subtract(at, shape.units());
+        add(&stripe.tally.pin_copied, 1);
+        Some(Item::pinned(stripe, at))
+    }
+}
+
+/// Marks an item as fetched, and counts the use: each of the first two, then fewer and fewer.
+#[inline]
+pub(super) fn note_use(header: &Header, now: u32) {
+    if header.last_access.load(Relaxed) != now {
+        header.last_access.store(now, Relaxed);
+    }
+    let marks = header.marks.load(Relaxed);
+    let uses = marks >> USES_SHIFT;
+    if (uses < USES_MAX && chance(uses)) || marks & FETCHED == 0 {
+        let more = marks | FETCHED;
+        let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
+        // Another thread changed them meanwhile: then that use stands for both.
+        let _ = header.marks.compare_exchange(marks, more, AcqRel, Relaxed);
+    }
+}

@@ -1,0 +1,211 @@
+//! Handles: on a stored item, and on one that is being written. Both outlive the store if need be.
+
+use super::arena::{Header, Place};
+use super::layout::{self, Shape};
+use super::stripe::Stripe;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A handle on an item: its bytes stay as they are, wherever they are in the store, until the last handle goes, even
+/// if the item is replaced, expires or is evicted meanwhile. 16 bytes; cloning is cheap.
+///
+/// It pins a frame of the store, so it should live no longer than the bytes take to be sent; what is small is better
+/// copied.
+pub struct Item {
+    stripe: Arc<Stripe>,
+    at: Place,
+}
+
+/// What is known of an item besides its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The client's flags.
+    pub flags: u32,
+    /// Changes whenever the item does; never 0 unless a client asked for it.
+    pub cas: u64,
+    /// Unix seconds, 0 for never.
+    pub exptime: u32,
+    /// When it was last fetched, or stored if it never was; unix seconds.
+    pub last_access: u32,
+    /// Whether it was ever fetched.
+    pub fetched: bool,
+    /// Whether it was marked stale.
+    pub stale: bool,
+    /// Whether a client has won the right to renew it.
+    pub token_sent: bool,
+    /// Whether the key came base64-encoded.
+    pub binary_key: bool,
+}
+
+impl Item {
+    /// A handle on the item at a place that this stripe has pinned; it takes the pin over.
+    #[inline]
+    pub(super) fn pinned(stripe: &Arc<Stripe>, at: Place) -> Item {
+        let item = Item { stripe: Arc::clone(stripe), at };
+        stripe.hold(at, item.shape());
+        item
+    }
+
+    #[inline]
+    pub(super) fn place(&self) -> Place {
+        self.at
+    }
+
+    #[inline]
+    pub(super) fn header(&self) -> &Header {
+        self.stripe.memory.arena.header(self.at)
+    }
+
+    #[inline]
+    pub(super) fn shape(&self) -> Shape {
+        Shape::read(self.header())
+    }
+
+    /// What a text `get` answers: `VALUE <key> <flags> <bytes>\r\n<value>\r\n`.
+    #[inline]
+    pub fn line(&self) -> &[u8] {
+        self.stripe.memory.arena.line(self.at, 0..self.shape().line_bytes())
+    }
+
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        layout::key(&self.stripe.memory.arena, self.at)
+    }
+
+    /// Where in [`Item::line`] the value is; it is followed by `\r\n`.
+    #[inline]
+    pub fn value_range(&self) -> Range<usize> {
+        self.shape().value()
+    }
+
+    /// The value.
+    pub fn value(&self) -> &[u8] {
+        self.stripe.memory.arena.line(self.at, self.value_range())
+    }
+
+    /// Everything else, as it is now. A cas unique that is read here never comes with older marks than its own.
+    pub fn meta(&self) -> Meta {
+        layout::meta(&self.stripe.memory.arena, self.at)
+    }
+
+    /// The cas unique as it is now.
+    pub fn cas(&self) -> u64 {
+        self.header().cas.load(Relaxed)
+    }
+
+    /// Bytes of the store that the item takes, metadata included.
+    pub fn size_bytes(&self) -> usize {
+        self.shape().total_bytes()
+    }
+}
+
+impl Clone for Item {
+    fn clone(&self) -> Item {
+        self.stripe.pin(self.at);
+        Item::pinned(&self.stripe, self.at)
+    }
+}
+
+impl Drop for Item {
+    #[inline]
+    fn drop(&mut self) {
+        self.stripe.release(self.at, self.shape());
+        self.stripe.unpin(self.at);
+    }
+}
+
+impl simoom_stack::Blob for Item {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.line()
+    }
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Item({:?}, {} bytes)", String::from_utf8_lossy(self.key()), self.value_range().len())
+    }
+}
+
+/// Space in the store for one value that is still coming. Write it, then give it to [`super::Store::commit`]; dropped
+/// before that, it gives the space back. 24 bytes.
+pub struct Reservation {
+    stripe: Arc<Stripe>,
+    at: Place,
+    written: u32,
+    linked: bool,
+}
+
+impl Reservation {
+    /// The holder of the place, which was counted as live.
+    pub(super) fn new(stripe: &Arc<Stripe>, at: Place) -> Reservation {
+        let reservation = Reservation { stripe: Arc::clone(stripe), at, written: 0, linked: false };
+        stripe.memory.reserved.fetch_add(reservation.shape().units().into(), Relaxed);
+        reservation
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.at
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        self.stripe.memory.arena.header(self.at)
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        Shape::read(self.header())
+    }
+
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        layout::key(&self.stripe.memory.arena, self.at)
+    }
+
+    /// What was written of the value.
+    pub(super) fn value(&self) -> &[u8] {
+        let start = self.shape().value().start;
+        self.stripe.memory.arena.line(self.at, start..start + self.written as usize)
+    }
+
+    /// Appends to the value as much of `bytes` as it lacks; returns how much that was.
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(self.remaining());
+        let offset = self.shape().value().start + self.written as usize;
+        self.stripe.memory.arena.write_line(self.at, offset, &bytes[..n]);
+        self.written += n as u32;
+        n
+    }
+
+    /// Bytes of the value, written or not.
+    pub fn value_bytes(&self) -> usize {
+        self.shape().value_bytes
+    }
+
+    /// Bytes that the value still lacks.
+    pub fn remaining(&self) -> usize {
+        self.shape().value_bytes - self.written as usize
+    }
+
+    /// Leaves the place to the entry that now names it.
+    pub(super) fn linked(mut self) {
+        self.linked = true;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let units = self.shape().units();
+        self.stripe.memory.reserved.fetch_sub(units.into(), Relaxed);
+        if !self.linked {
+            self.stripe.memory.subtract(self.at, units);
+        }
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reservation({} bytes to come)", self.remaining())
+    }
+}

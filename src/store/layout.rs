@@ -1,0 +1,173 @@
+//! How an item lies in memory: which bytes of its line are what, and what the bits of its marks mean.
+//!
+//! Sizes in, sizes out; and the line's text rendered. The client's flags are kept nowhere but in that text.
+
+use super::arena::{Arena, HEADER_BYTES, Header, Place, UNIT_BYTES};
+use super::number::Digits;
+use super::{Meta, New};
+use std::ops::Range;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// The table names the item.
+pub(super) const LINKED: u8 = 1;
+/// It was fetched since it was stored.
+pub(super) const FETCHED: u8 = 1 << 1;
+/// It was marked stale.
+pub(super) const STALE: u8 = 1 << 2;
+/// A client has won the right to renew it.
+pub(super) const TOKEN_SENT: u8 = 1 << 3;
+/// Its key came base64-encoded.
+pub(super) const BINARY_KEY: u8 = 1 << 4;
+/// How often it was fetched, about 2 to this power, in the bits from here on.
+pub(super) const USES_SHIFT: u8 = 5;
+/// The largest such power.
+pub(super) const USES_MAX: u8 = 7;
+
+/// Where the key begins in a line.
+const KEY_AT: usize = b"VALUE ".len();
+/// What follows the value.
+pub(super) const END: &[u8] = b"\r\n";
+
+/// The lengths that tell where everything is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) key_bytes: usize,
+    pub(super) frill_bytes: usize,
+    pub(super) value_bytes: usize,
+}
+
+impl Shape {
+    pub(super) fn of(new: &New<'_>) -> Shape {
+        let digits = Digits::of(new.flags.into()).bytes().len() + Digits::of(new.value_bytes as u64).bytes().len();
+        let frill_bytes = KEY_AT + b" ".len() + b" ".len() + END.len() + digits;
+        Shape { key_bytes: new.key.len(), frill_bytes, value_bytes: new.value_bytes }
+    }
+
+    #[inline]
+    pub(super) fn read(header: &Header) -> Shape {
+        Shape {
+            key_bytes: header.key_bytes.load(Relaxed).into(),
+            frill_bytes: header.frill_bytes.load(Relaxed).into(),
+            value_bytes: header.value_bytes.load(Relaxed) as usize,
+        }
+    }
+
+    pub(super) fn store(self, header: &Header) {
+        header.key_bytes.store(self.key_bytes as u8, Relaxed);
+        header.frill_bytes.store(self.frill_bytes as u8, Relaxed);
+        header.value_bytes.store(self.value_bytes as u32, Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn key(self) -> Range<usize> {
+        KEY_AT..KEY_AT + self.key_bytes
+    }
+
+    #[inline]
+    pub(super) fn value(self) -> Range<usize> {
+        let start = self.key_bytes + self.frill_bytes;
+        start..start + self.value_bytes
+    }
+
+    #[inline]
+    pub(super) fn line_bytes(self) -> usize {
+        self.value().end + END.len()
+    }
+
+    /// Bytes of the arena that the item takes.
+    #[inline]
+    pub(super) fn total_bytes(self) -> usize {
+        (HEADER_BYTES + self.line_bytes()).next_multiple_of(UNIT_BYTES)
+    }
+
+    #[inline]
+    pub(super) fn units(self) -> u32 {
+        (self.total_bytes() / UNIT_BYTES) as u32
+    }
+}
+
+/// Writes all of a new item's line but the value.
+pub(super) fn render(arena: &Arena, at: Place, shape: Shape, new: &New<'_>) {
+    let mut offset = 0;
+    let mut put = |bytes: &[u8]| {
+        arena.write_line(at, offset, bytes);
+        offset += bytes.len();
+    };
+    put(b"VALUE ");
+    put(new.key);
+    put(b" ");
+    put(Digits::of(new.flags.into()).bytes());
+    put(b" ");
+    put(Digits::of(new.value_bytes as u64).bytes());
+    put(b"\r\n");
+    arena.write_line(at, shape.value().end, END);
+}
+
+/// Copies an item, not yet linked; its line is read as [`super::arena`] demands.
+pub(super) fn copy(arena: &Arena, from: Place, to: Place) {
+    let (source, target) = (arena.header(from), arena.header(to));
+    let shape = Shape::read(source);
+    shape.store(target);
+    target.exptime.store(source.exptime.load(Relaxed), Relaxed);
+    target.last_access.store(source.last_access.load(Relaxed), Relaxed);
+    target.generation.store(source.generation.load(Relaxed), Relaxed);
+    target.cas.store(source.cas.load(Acquire), Relaxed);
+    target.marks.store(source.marks.load(Acquire) & !LINKED, Relaxed);
+    arena.write_line(to, 0, arena.line(from, 0..shape.line_bytes()));
+}
+
+/// The client's flags, read from the line's text.
+fn flags(arena: &Arena, at: Place, shape: Shape) -> u32 {
+    let digits = arena.line(at, shape.key().end + 1..shape.value().start);
+    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0u32, |flags, digit| flags.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
+}
+
+/// The metadata of an item. The cas unique is read first: who changes it has changed the marks before.
+pub(super) fn meta(arena: &Arena, at: Place) -> Meta {
+    let header = arena.header(at);
+    let cas = header.cas.load(Acquire);
+    let marks = header.marks.load(Acquire);
+    Meta {
+        flags: flags(arena, at, Shape::read(header)),
+        cas,
+        exptime: header.exptime.load(Relaxed),
+        last_access: header.last_access.load(Relaxed),
+        fetched: marks & FETCHED != 0,
+        stale: marks & STALE != 0,
+        token_sent: marks & TOKEN_SENT != 0,
+        binary_key: marks & BINARY_KEY != 0,
+    }
+}
+
+#[inline]
+pub(super) fn key(arena: &Arena, at: Place) -> &[u8] {
+    let header = arena.header(at);
+    arena.line(at, Shape::read(header).key())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_what_a_text_get_returns() {
+        let arena = Arena::new(1 << 16).unwrap();
+        for (key, flags, value) in
+            [(b"k".as_slice(), 0, b"".as_slice()), (&[b'k'; 250], u32::MAX, &[b'v'; 1000]), (b"abc", 42, b"12345")]
+        {
+            let new = New { key, flags, exptime: 0, value_bytes: value.len(), binary_key: false };
+            let shape = Shape::of(&new);
+            shape.store(arena.header(3));
+            assert_eq!(Shape::read(arena.header(3)), shape);
+            render(&arena, 3, shape, &new);
+            arena.write_line(3, shape.value().start, value);
+            let key_text = String::from_utf8_lossy(key);
+            let value_text = String::from_utf8_lossy(value);
+            let expected = format!("VALUE {key_text} {flags} {}\r\n{value_text}\r\n", value.len());
+            assert_eq!(arena.line(3, 0..shape.line_bytes()), expected.as_bytes());
+            assert_eq!((super::key(&arena, 3), meta(&arena, 3).flags), (key, flags));
+            assert_eq!(shape.total_bytes(), (24 + expected.len()).next_multiple_of(8));
+        }
+    }
+}

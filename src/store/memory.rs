@@ -1,0 +1,75 @@
+//! What handles outlive the store with: the arena, and what is left in each of its frames. No lock is needed for any
+//! of it.
+
+use super::arena::{Arena, Place, UNIT_BYTES};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// The arena, and for each of its frames what is left of the items that begin in it.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) arena: Arena,
+    /// Units of a frame, as a power of 2.
+    pub(super) frame_shift: u32,
+    /// Items and reservations in the upper half, their units in the lower.
+    live: Box<[AtomicU64]>,
+    /// When the last of the items expires, or `u32::MAX`.
+    expiry: Box<[AtomicU32]>,
+    /// Units of values that are still coming.
+    pub(super) reserved: AtomicU64,
+}
+
+impl Memory {
+    /// Takes memory for `frames` frames of 2 to the power of `frame_shift` units.
+    pub(super) fn new(frames: usize, frame_shift: u32) -> std::io::Result<Memory> {
+        Ok(Memory {
+            arena: Arena::new((frames << frame_shift) * UNIT_BYTES)?,
+            frame_shift,
+            live: (0..frames).map(|_| AtomicU64::new(0)).collect(),
+            expiry: (0..frames).map(|_| AtomicU32::new(0)).collect(),
+            reserved: AtomicU64::new(0),
+        })
+    }
+
+    /// Bytes of memory that [`Memory::new`] takes for each frame besides the frame.
+    pub(super) const FRAME_BYTES: usize = size_of::<AtomicU64>() + size_of::<AtomicU32>();
+
+    pub(super) fn frames(&self) -> usize {
+        self.live.len()
+    }
+
+    #[inline]
+    pub(super) fn frame(&self, at: Place) -> usize {
+        (at >> self.frame_shift) as usize
+    }
+
+    /// Counts an item or a reservation in; with the lock of the space, so that a count of 0 stays 0 under it.
+    pub(super) fn add(&self, at: Place, units: u32) {
+        self.live[self.frame(at)].fetch_add(1 << 32 | u64::from(units), SeqCst);
+    }
+
+    /// Counts one out, after the entry that named its place was removed.
+    pub(super) fn subtract(&self, at: Place, units: u32) {
+        self.live[self.frame(at)].fetch_sub(1 << 32 | u64::from(units), SeqCst);
+    }
+
+    /// Items and reservations that begin in a frame, and their units.
+    pub(super) fn live(&self, frame: u32) -> (u32, u32) {
+        let live = self.live[frame as usize].load(SeqCst);
+        ((live >> 32) as u32, live as u32)
+    }
+
+    /// An item in this frame lives until `exptime`.
+    pub(super) fn extend(&self, at: Place, exptime: u32) {
+        self.expiry[self.frame(at)].fetch_max(if exptime == 0 { u32::MAX } else { exptime }, SeqCst);
+    }
+
+    pub(super) fn expiry(&self, frame: u32) -> u32 {
+        self.expiry[frame as usize].load(Relaxed)
+    }
+
+    /// With the lock of the space, on a frame in which nothing is left.
+    pub(super) fn reset_expiry(&self, frame: u32) {
+        self.expiry[frame as usize].store(0, SeqCst);
+    }
+}

@@ -1,0 +1,136 @@
+//! The item store of memcached: one for all workers, any key from any of them.
+//!
+//! In come keys, and values piece by piece; out go [`Item`]s, handles on immutable bytes that are ready for the wire.
+//! Nothing here reads a clock (`now` is an argument of every call that needs one), makes a system call after
+//! start-up, or knows of commands and connections.
+//!
+//! Read in this order: `arena` (memory, and the contract that makes references into it sound), `layout` (an item:
+//! 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe` (pins), `space` (frames and segments),
+//! then what is done with them: `fetch`, `change`, `evict`, `upkeep`. Locks are taken in one order: that of the
+//! space, that of a chain, that of the table's spare buckets. A get takes none, unless much is pinned.
+//!
+//! Bounds: `--memory` holds everything, the table being a sixteenth. Senders pin a quarter of it (or one item of the
+//! largest size for each worker, if that is more), in whole frames of 16 to 256 KiB; values still coming take a half,
+//! large ones of them a quarter.
+//!
+//! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a second between
+//! workers. An exptime of 0 means never; an item is expired once its exptime ≤ `now`.
+
+mod arena;
+mod change;
+mod condition;
+mod evict;
+mod fetch;
+mod hash;
+mod item;
+mod layout;
+mod memory;
+mod number;
+mod request;
+mod settings;
+mod space;
+mod statistics;
+mod stripe;
+mod table;
+mod upkeep;
+
+pub use condition::{Commit, Delete, Mode, Outcome};
+pub use item::{Item, Meta, Reservation};
+pub use request::{Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, New, Refusal, Visit};
+pub use settings::{ITEM_MAX_PART, ITEM_MIN_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, Settings};
+pub use statistics::{ClassStatistics, Statistics};
+
+use crate::error::{Error, Result};
+use crate::limits::Bytes;
+use arena::UNIT_BYTES;
+use hash::HashKey;
+use memory::Memory;
+use space::Space;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stripe::Stripe;
+use table::Table;
+
+/// The hash table's part of the memory is one in so many.
+const TABLE_PART: usize = 16;
+/// Frames that senders may pin: one in so many, and for each worker at least those of the largest item.
+const PINNED_PART: usize = 4;
+
+/// The store. See the module for what the calls have in common.
+#[derive(Debug)]
+pub struct Store {
+    memory_bytes: usize,
+    item_max_bytes: usize,
+    memory: Arc<Memory>,
+    table: Table,
+    space: Mutex<Space>,
+    stripes: Box<[Arc<Stripe>]>,
+    hash_key: HashKey,
+    /// Frames that one stripe may pin.
+    pinned_max: u32,
+    /// The last cas unique given out.
+    cas: AtomicU64,
+    /// How often flush_all took effect, modulo 256: what was stored before has another number.
+    generation: AtomicU8,
+    /// When the next flush_all takes effect, `u32::MAX` if none is to.
+    flush_at: AtomicU32,
+    flushes: AtomicU64,
+}
+
+impl Store {
+    /// A store that has taken all memory that it will ever take, at most [`Settings::memory_bytes`].
+    pub fn new(settings: &Settings) -> Result<Arc<Store>> {
+        settings.check()?;
+        let memory_bytes = settings.memory_bytes as usize;
+        let stripes = settings.workers.max(1);
+        let table = Table::new(memory_bytes / TABLE_PART);
+        let frame_bytes = settings.frame_bytes();
+        let each = frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + stripes * Stripe::FRAME_BYTES;
+        let fixed = table.memory_bytes() + size_of::<Store>() + stripes * size_of::<Stripe>();
+        let frames = (memory_bytes - fixed) / each;
+        let frame_units = frame_bytes / UNIT_BYTES;
+        let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
+            Error::because(format_args!("--memory {}: taking it", Bytes(settings.memory_bytes)), error)
+        })?;
+        let memory = Arc::new(memory);
+        Ok(Arc::new(Store {
+            memory_bytes: fixed + frames * each,
+            item_max_bytes: settings.item_max_bytes as usize,
+            table,
+            space: Mutex::new(Space::new(frames as u32, frame_units as u32)),
+            stripes: (0..stripes).map(|_| Arc::new(Stripe::new(Arc::clone(&memory)))).collect(),
+            hash_key: HashKey::random(),
+            pinned_max: (frames / PINNED_PART / stripes).max(1 + settings.item_max_bytes as usize / frame_bytes)
+                as u32,
+            memory,
+            cas: AtomicU64::new(0),
+            generation: AtomicU8::new(0),
+            flush_at: AtomicU32::new(u32::MAX),
+            flushes: AtomicU64::new(0),
+        }))
+    }
+
+    /// Bytes of memory that it has taken, of all kinds together.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    #[inline]
+    fn stripe(&self) -> &Arc<Stripe> {
+        &self.stripes[stripe::thread_number() % self.stripes.len()]
+    }
+
+    fn space(&self) -> MutexGuard<'_, Space> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model_tests;
+#[cfg(test)]
+#[path = "stress_tests.rs"]
+mod stress_tests;
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

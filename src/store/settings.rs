@@ -1,0 +1,80 @@
+//! What the store is made with, and the bounds that it must keep.
+
+use crate::error::{Error, Result};
+use crate::limits::Bytes;
+
+/// `--memory` is at least this.
+pub const MEMORY_MIN_BYTES: u64 = 1 << 20;
+/// `--memory` is at most this.
+pub const MEMORY_MAX_BYTES: u64 = 1 << 35;
+/// `--item-size-max` is at least this, as in memcached.
+pub const ITEM_MIN_BYTES: u64 = 1 << 10;
+/// `--item-size-max` is at most this part of `--memory`.
+pub const ITEM_MAX_PART: u64 = 8;
+
+/// Bounds of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Memory that it takes in all: `--memory`.
+    pub memory_bytes: u64,
+    /// The largest item, its key, value and metadata together: `--item-size-max`.
+    pub item_max_bytes: u64,
+    /// Threads that will use it; more may, at some cost.
+    pub workers: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { memory_bytes: 64 << 20, item_max_bytes: 1 << 20, workers: 1 }
+    }
+}
+
+impl Settings {
+    /// Bytes of a frame: a power of 2, about one in five hundred of the memory, from 16 to 256 KiB.
+    pub(super) fn frame_bytes(&self) -> usize {
+        (1 << (self.memory_bytes / 512).max(1).ilog2()).clamp(16 << 10, 256 << 10)
+    }
+
+    /// Whether the bounds are kept; if not, an error that names the flag.
+    pub fn check(&self) -> Result<()> {
+        let Settings { memory_bytes, item_max_bytes, workers: _ } = *self;
+        if !(MEMORY_MIN_BYTES..=MEMORY_MAX_BYTES).contains(&memory_bytes) {
+            return Err(Error::usage(format!(
+                "--memory {}: it is from {} to {}",
+                Bytes(memory_bytes),
+                Bytes(MEMORY_MIN_BYTES),
+                Bytes(MEMORY_MAX_BYTES)
+            )));
+        }
+        let most = memory_bytes / ITEM_MAX_PART;
+        if !(ITEM_MIN_BYTES..=most).contains(&item_max_bytes) {
+            return Err(Error::usage(format!(
+                "--item-size-max {}: with --memory {} it is from {} to {}",
+                Bytes(item_max_bytes),
+                Bytes(memory_bytes),
+                Bytes(ITEM_MIN_BYTES),
+                Bytes(most)
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_name_the_flag_the_value_and_the_bound() {
+        let refusal = |memory_bytes, item_max_bytes| {
+            Settings { memory_bytes, item_max_bytes, workers: 1 }.check().unwrap_err().to_string()
+        };
+        assert_eq!(refusal(1000, 1024), "--memory 1000 B: it is from 1.0 MiB to 32.0 GiB");
+        assert_eq!(
+            refusal(1 << 20, 1 << 20),
+            "--item-size-max 1.0 MiB: with --memory 1.0 MiB it is from 1.0 KiB to 128.0 KiB"
+        );
+        assert!(refusal(1 << 20, 10).starts_with("--item-size-max 10 B"));
+        assert!(Settings::default().check().is_ok());
+    }
+}

@@ -1,0 +1,333 @@
+//! The arena divided into frames, and the frames into segments: who holds which, and where the next item goes.
+//!
+//! A segment is one frame that items are appended to, or a run of frames that holds one item larger than a frame.
+//! Segments of *young* items wait in one queue, those of *main* items, which were used while they were young, in
+//! another; both in the order in which they were begun. Each queue has up to two open segments for each class of times
+//! to live, so that what expires together lies together. Nothing here looks at items; see [`super::evict`].
+//!
+//! All of it is behind one lock, which is held to take space (a few instructions) or to make some (a segment).
+
+use super::arena::Place;
+use std::ops::Range;
+
+/// No segment.
+pub(super) const NONE: u32 = u32::MAX;
+/// Classes of times to live, at most: one without end, and one for each power of 2 of seconds up to 194 days.
+pub(super) const CLASSES_MAX: usize = 25;
+
+/// Which queue a segment is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Items as they came.
+    #[default]
+    Young,
+    /// Items that were used.
+    Main,
+    /// Emptied, but a pin or a reservation is left.
+    Limbo,
+}
+
+/// What a frame is to its segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum State {
+    #[default]
+    Free,
+    /// Goes on from the frame before.
+    Body,
+    /// The first of a segment in a queue.
+    Head,
+}
+
+/// One frame's part in the segment that it belongs to; all but `state` mean something for the first one only.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Segment {
+    pub(super) state: State,
+    pub(super) queue: Queue,
+    pub(super) class: u8,
+    /// The flush_all up to which its flushed items were looked for.
+    pub(super) swept: u8,
+    /// Whether this frame's number is on the stack of free ones.
+    stacked: bool,
+    pub(super) frames: u32,
+    /// Units taken from its start.
+    pub(super) used: u32,
+    /// When it was begun, unix seconds.
+    pub(super) begun: u32,
+    before: u32,
+    after: u32,
+}
+
+/// A queue's ends, and the frames in it.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    first: u32,
+    last: u32,
+    frames: u32,
+}
+
+/// What the lock of the space protects.
+#[derive(Debug)]
+pub(super) struct Space {
+    pub(super) segments: Box<[Segment]>,
+    lines: [Line; 3],
+    /// The open segments of the young and main queues, by class: the one that was begun last, and one that another
+    /// item did not fit in but smaller ones may.
+    open: [[[u32; 2]; CLASSES_MAX]; 2],
+    stack: Vec<u32>,
+    /// What clearing each frame would cost; a scratch for [`Space::window`].
+    costs: Box<[u32]>,
+    /// Free frames among these are not given out one by one.
+    held: Range<u32>,
+    pub(super) free_frames: u32,
+    /// Where the next sweep goes on.
+    pub(super) cursor: u32,
+    /// Frames kept free, to move items into while a segment is emptied.
+    pub(super) spare_frames: u32,
+    frame_units: u32,
+    pub(super) classes: u32,
+    pub(super) segments_expired: u64,
+}
+
+/// How many classes there are with so many frames: the open segments of two queues take a sixteenth at most.
+pub(super) fn classes(frames: u32) -> u32 {
+    (frames / 32).clamp(2, CLASSES_MAX as u32)
+}
+
+/// The class, of so many, of an item that lives for `ttl` seconds more; `None` is without end.
+pub(super) fn class(ttl: Option<u32>, classes: u32) -> usize {
+    let Some(ttl) = ttl else { return 0 };
+    let power = ttl.max(1).ilog2().min(CLASSES_MAX as u32 - 2);
+    (1 + power * (classes - 1) / (CLASSES_MAX as u32 - 1)) as usize
+}
+
+impl Space {
+    pub(super) fn new(frames: u32, frame_units: u32) -> Space {
+        let segments = vec![Segment { stacked: true, ..Segment::default() }; frames as usize];
+        Space {
+            segments: segments.into(),
+            lines: [Line { first: NONE, last: NONE, frames: 0 }; 3],
+            open: [[[NONE; 2]; CLASSES_MAX]; 2],
+            stack: (0..frames).rev().collect(),
+            costs: vec![0; frames as usize].into(),
+            held: 0..0,
+            free_frames: frames,
+            cursor: 0,
+            spare_frames: 2 + frames / 128,
+            frame_units,
+            classes: classes(frames),
+            segments_expired: 0,
+        }
+    }
+
+    /// Bytes of memory that [`Space::new`] takes for each frame.
+    pub(super) const FRAME_BYTES: usize = size_of::<Segment>() + 2 * size_of::<u32>();
+
+    /// The class of an item that lives for `ttl` seconds more; `None` is without end.
+    pub(super) fn class(&self, ttl: Option<u32>) -> usize {
+        class(ttl, self.classes)
+    }
+
+    /// Which times to live are too long for a class; 0 if none are, or the class is of those without end.
+    pub(super) fn ttl_below(&self, class: usize) -> u32 {
+        let powers = 0..CLASSES_MAX as u32 - 1;
+        let longer = |power: &u32| self.class(Some(1 << power)) > class;
+        if class == 0 { 0 } else { powers.into_iter().find(longer).map_or(0, |power| 1 << power) }
+    }
+
+    /// Where the first unit of a frame is.
+    pub(super) fn start(&self, frame: u32) -> Place {
+        frame * self.frame_units
+    }
+
+    /// Takes `units` from an open segment if they fit into one, the fuller one first.
+    pub(super) fn append(&mut self, units: u32, queue: Queue, class: usize) -> Option<Place> {
+        let [open, fuller] = self.open[queue as usize][class];
+        let head = [fuller, open].into_iter().find(|head| self.room(*head) >= units)?;
+        let segment = &mut self.segments[head as usize];
+        segment.used += units;
+        Some(head * self.frame_units + segment.used - units)
+    }
+
+    /// Units that can be appended to an open segment; 0 if there is none.
+    fn room(&self, head: u32) -> u32 {
+        self.segments.get(head as usize).map_or(0, |segment| self.frame_units - segment.used)
+    }
+
+    /// Begins a segment of `frames` free frames from `head` on, with an item of `units` in it.
+    pub(super) fn begin(&mut self, head: u32, units: u32, queue: Queue, class: usize, now: u32) -> Place {
+        let frames = units.div_ceil(self.frame_units);
+        for frame in head..head + frames {
+            assert_eq!(self.segments[frame as usize].state, State::Free, "a frame taken twice");
+            self.segments[frame as usize].state = State::Body;
+        }
+        self.free_frames -= frames;
+        let segment = &mut self.segments[head as usize];
+        let stacked = segment.stacked;
+        *segment = Segment {
+            state: State::Head,
+            queue,
+            class: class as u8,
+            swept: segment.swept,
+            stacked,
+            frames,
+            used: units,
+            begun: now,
+            before: NONE,
+            after: NONE,
+        };
+        self.push(head);
+        if frames == 1 {
+            // The two with the most room stay open.
+            let [open, fuller] = self.open[queue as usize][class];
+            let mut heads = [head, open, fuller];
+            heads.sort_by_key(|head| std::cmp::Reverse(self.room(*head)));
+            self.open[queue as usize][class] = [heads[0], heads[1]];
+        }
+        self.start(head)
+    }
+
+    /// A free frame.
+    pub(super) fn free_frame(&mut self) -> Option<u32> {
+        while let Some(frame) = self.stack.pop() {
+            let segment = &mut self.segments[frame as usize];
+            segment.stacked = false;
+            if segment.state == State::Free && !self.held.contains(&frame) {
+                return Some(frame);
+            }
+        }
+        None
+    }
+
+    /// The first of `frames` free frames in a row.
+    pub(super) fn free_run(&self, frames: u32) -> Option<u32> {
+        let mut row = 0;
+        for (at, segment) in self.segments.iter().enumerate() {
+            row = if segment.state == State::Free { row + 1 } else { 0 };
+            if row == frames {
+                return Some(at as u32 + 1 - frames);
+            }
+        }
+        None
+    }
+
+    /// Where to clear `frames` frames in a row at least cost. `cost` says what it costs to empty the segment that
+    /// begins with a frame, `None` if that cannot be done.
+    pub(super) fn window(&mut self, frames: u32, cost: impl Fn(u32, &Segment) -> Option<u32>) -> Option<u32> {
+        let mut of_segment = Some(0);
+        for (at, segment) in self.segments.iter().enumerate() {
+            match segment.state {
+                State::Free => of_segment = Some(0),
+                State::Head => of_segment = cost(at as u32, segment).map(|cost| cost / segment.frames),
+                State::Body => {}
+            }
+            self.costs[at] = of_segment.unwrap_or(u32::MAX);
+        }
+        let windows = self.costs.windows(frames as usize).enumerate();
+        let costs = windows.filter(|(_, costs)| !costs.contains(&u32::MAX));
+        let sums = costs.map(|(at, costs)| (costs.iter().map(|cost| u64::from(*cost)).sum::<u64>(), at as u32));
+        sums.min().map(|(_, at)| at)
+    }
+
+    /// The first frame of the segment that a frame is part of.
+    pub(super) fn head(&self, frame: u32) -> Option<u32> {
+        match self.segments[frame as usize].state {
+            State::Free => None,
+            State::Head => Some(frame),
+            State::Body => self.head(frame - 1),
+        }
+    }
+
+    /// Gives a segment's frames back; nothing may be left in it.
+    pub(super) fn free(&mut self, head: u32) {
+        self.close(head);
+        self.unlink(head);
+        let frames = self.segments[head as usize].frames;
+        for frame in head..head + frames {
+            self.segments[frame as usize].state = State::Free;
+            self.stack(frame);
+        }
+        self.free_frames += frames;
+    }
+
+    fn stack(&mut self, frame: u32) {
+        if !std::mem::replace(&mut self.segments[frame as usize].stacked, true) {
+            self.stack.push(frame);
+        }
+    }
+
+    /// Keeps the frames of `row`, those that become free too, from [`Space::free_frame`] until [`Space::let_go`].
+    pub(super) fn hold(&mut self, row: Range<u32>) {
+        self.held = row;
+    }
+
+    /// Ends a [`Space::hold`].
+    pub(super) fn let_go(&mut self) {
+        for frame in std::mem::take(&mut self.held) {
+            if self.segments[frame as usize].state == State::Free {
+                self.stack(frame);
+            }
+        }
+    }
+
+    /// Appends no more to a segment.
+    pub(super) fn close(&mut self, head: u32) {
+        let Segment { queue, class, .. } = self.segments[head as usize];
+        let Some(classes) = self.open.get_mut(queue as usize) else { return };
+        let open = &mut classes[usize::from(class)];
+        *open = match *open {
+            [first, second] if first == head => [second, NONE],
+            [first, second] if second == head => [first, NONE],
+            others => others,
+        };
+    }
+
+    /// Whether a segment is appended to.
+    pub(super) fn is_open(&self, head: u32) -> bool {
+        let Segment { queue, class, .. } = self.segments[head as usize];
+        self.open.get(queue as usize).is_some_and(|open| open[usize::from(class)].contains(&head))
+    }
+
+    /// Puts a closed segment at the end of a queue.
+    pub(super) fn requeue(&mut self, head: u32, queue: Queue) {
+        self.unlink(head);
+        self.segments[head as usize].queue = queue;
+        self.push(head);
+    }
+
+    /// The segment that was begun first among those in a queue.
+    pub(super) fn first(&self, queue: Queue) -> Option<u32> {
+        Some(self.lines[queue as usize].first).filter(|head| *head != NONE)
+    }
+
+    /// Frames of the segments in a queue.
+    pub(super) fn frames(&self, queue: Queue) -> u32 {
+        self.lines[queue as usize].frames
+    }
+
+    fn push(&mut self, head: u32) {
+        let Segment { queue, frames, .. } = self.segments[head as usize];
+        let line = &mut self.lines[queue as usize];
+        let last = std::mem::replace(&mut line.last, head);
+        line.frames += frames;
+        match self.segments.get_mut(last as usize) {
+            Some(segment) => segment.after = head,
+            None => line.first = head,
+        }
+        let segment = &mut self.segments[head as usize];
+        (segment.before, segment.after) = (last, NONE);
+    }
+
+    fn unlink(&mut self, head: u32) {
+        let Segment { queue, frames, before, after, .. } = self.segments[head as usize];
+        let line = &mut self.lines[queue as usize];
+        line.frames -= frames;
+        match self.segments.get_mut(before as usize) {
+            Some(segment) => segment.after = after,
+            None => line.first = after,
+        }
+        match self.segments.get_mut(after as usize) {
+            Some(segment) => segment.before = before,
+            None => line.last = before,
+        }
+    }
+}

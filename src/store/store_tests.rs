@@ -1,0 +1,373 @@
+use super::space::Queue;
+use super::*;
+use simoom_stack::Blob;
+
+pub(super) const NOW: u32 = 1_000_000;
+
+pub(super) fn store(memory_bytes: u64, item_max_bytes: u64) -> Arc<Store> {
+    Store::new(&Settings { memory_bytes, item_max_bytes, workers: 2 }).unwrap()
+}
+
+fn small() -> Arc<Store> {
+    store(1 << 20, 64 << 10)
+}
+
+pub(super) fn new(key: &[u8], value_bytes: usize, exptime: u32) -> New<'_> {
+    New { key, flags: 7, exptime, value_bytes, binary_key: false }
+}
+
+pub(super) fn put(store: &Store, key: &[u8], value: &[u8], exptime: u32, how: Commit, now: u32) -> Outcome {
+    let mut reservation = store.reserve(&new(key, value.len(), exptime), now).unwrap();
+    assert_eq!(reservation.write(value), value.len());
+    store.commit(reservation, &how, now)
+}
+
+pub(super) fn set(store: &Store, key: &[u8], value: &[u8]) -> u64 {
+    match put(store, key, value, 0, Commit::default(), NOW) {
+        Outcome::Stored { cas } => cas,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn value(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
+    store.get(key, NOW).map(|item| item.value().to_vec())
+}
+
+/// Everything is given back once nothing is stored, reserved or sent.
+pub(super) fn assert_nothing_leaks(store: &Store, now: u32) {
+    store.flush(now, now);
+    let frames = store.statistics().frames;
+    (0..2 * frames).for_each(|_| _ = store.maintain(now));
+    let statistics = store.statistics();
+    assert_eq!((statistics.curr_items, statistics.bytes, statistics.reserved_bytes), (0, 0, 0));
+    assert_eq!((statistics.frames_free, statistics.frames_pinned), (statistics.frames, 0), "{statistics:?}");
+    let space = store.space();
+    assert!([Queue::Young, Queue::Main, Queue::Limbo].iter().all(|queue| space.frames(*queue) == 0));
+    assert!((0..statistics.frames as u32).all(|frame| store.memory.live(frame) == (0, 0)));
+    let (spare, all) = store.table.spare();
+    assert_eq!(spare, all);
+}
+
+#[test]
+fn handles_are_small() {
+    assert_eq!((size_of::<Item>(), size_of::<Option<Item>>(), size_of::<Reservation>()), (16, 16, 24));
+}
+
+#[test]
+fn memory_taken_is_within_what_was_allowed_and_nearly_all_of_it() {
+    for memory_bytes in [1 << 20, 3_333_333, 64 << 20] {
+        let store = store(memory_bytes, 64 << 10);
+        let taken = store.memory_bytes() as u64;
+        assert!(taken <= memory_bytes && taken > memory_bytes * 9 / 10, "{taken} of {memory_bytes}");
+    }
+}
+
+#[test]
+fn an_item_is_the_line_of_a_text_get() {
+    let store = small();
+    set(&store, b"key", b"value");
+    let item = store.get(b"key", NOW).unwrap();
+    assert_eq!(item.bytes(), b"VALUE key 7 5\r\nvalue\r\n");
+    assert_eq!((item.key(), item.value(), item.value_range()), (b"key".as_slice(), b"value".as_slice(), 15..20));
+    assert_eq!(item.size_bytes(), 24 + 24);
+    drop(item);
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn a_value_may_come_in_pieces_and_a_reservation_may_be_given_up() {
+    let store = small();
+    let mut reservation = store.reserve(&new(b"k", 6, 0), NOW).unwrap();
+    assert_eq!((reservation.write(b"abc"), reservation.remaining()), (3, 3));
+    assert_eq!(value(&store, b"k"), None);
+    assert_eq!(reservation.write(b"defgh"), 3);
+    assert!(matches!(store.commit(reservation, &Commit::default(), NOW), Outcome::Stored { cas: 1 }));
+    assert_eq!(value(&store, b"k").unwrap(), b"abcdef");
+    drop(store.reserve(&new(b"k", 60_000, 0), NOW).unwrap());
+    assert_eq!(store.statistics().reserved_bytes, 0);
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn conditions_hold_at_the_commit() {
+    let store = small();
+    let with = |mode, compare| Commit { mode, compare, ..Commit::default() };
+    let put = |value: &[u8], how| put(&store, b"k", value, 0, how, NOW);
+    assert_eq!(put(b"1", with(Mode::Replace, None)), Outcome::NotStored);
+    assert_eq!(put(b"1", with(Mode::Set, Some(9))), Outcome::NotFound);
+    assert_eq!(put(b"1", with(Mode::Add, None)), Outcome::Stored { cas: 1 });
+    assert_eq!(put(b"2", with(Mode::Add, None)), Outcome::NotStored);
+    assert_eq!(put(b"2", with(Mode::Set, Some(9))), Outcome::Exists);
+    assert_eq!(put(b"2", with(Mode::Set, Some(1))), Outcome::Stored { cas: 2 });
+    assert_eq!(put(b"34", with(Mode::Append, None)), Outcome::Stored { cas: 3 });
+    assert_eq!(put(b"01", with(Mode::Prepend, Some(3))), Outcome::Stored { cas: 4 });
+    assert_eq!(put(b"x", with(Mode::Prepend, Some(3))), Outcome::Exists);
+    assert_eq!(value(&store, b"k").unwrap(), b"01234");
+    let vivify = Commit { mode: Mode::Append, vivify: true, cas: Some(77), ..Commit::default() };
+    assert_eq!(super::tests::put(&store, b"v", b"x", 0, vivify, NOW), Outcome::Stored { cas: 77 });
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn what_is_too_large_is_refused_when_it_is_reserved_or_joined() {
+    let store = small();
+    assert_eq!(store.reserve(&new(b"k", 64 << 10, 0), NOW).unwrap_err(), Refusal::TooLarge);
+    let half = vec![b'h'; 33 << 10];
+    set(&store, b"k", &half);
+    let append = Commit { mode: Mode::Append, ..Commit::default() };
+    assert_eq!(put(&store, b"k", &half, 0, append, NOW), Outcome::TooLarge);
+    assert_eq!((value(&store, b"k").unwrap(), store.statistics().store_too_large), (half, 2));
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn counting_follows_memcached() {
+    let store = small();
+    let count = |key: &[u8], delta, decrement| {
+        let how = Count { delta, decrement, ..Count::default() };
+        match store.count(key, &how, NOW) {
+            Counted::Value { value, .. } => Ok(value),
+            other => Err(other),
+        }
+    };
+    assert_eq!(count(b"n", 1, false), Err(Counted::NotFound));
+    set(&store, b"n", b"10");
+    assert_eq!((count(b"n", 1, true), value(&store, b"n").unwrap()), (Ok(9), b"9 ".to_vec()));
+    assert_eq!((count(b"n", 95, false), value(&store, b"n").unwrap()), (Ok(104), b"104".to_vec()));
+    assert_eq!((count(b"n", u64::MAX, true), value(&store, b"n").unwrap()), (Ok(0), b"0  ".to_vec()));
+    set(&store, b"n", b"18446744073709551615");
+    assert_eq!(count(b"n", 2, false), Ok(1));
+    set(&store, b"n", b"ten");
+    assert_eq!(count(b"n", 1, false), Err(Counted::NonNumeric));
+    let create = Count { create: Some((5, NOW + 9)), ..Count::default() };
+    let Counted::Value { value: 5, meta, created: true } = store.count(b"m", &create, NOW) else { panic!() };
+    assert_eq!(meta, store.get(b"m", NOW).map(|item| Meta { fetched: false, ..item.meta() }).unwrap());
+    assert_eq!(meta.exptime, NOW + 9);
+    let zero = Count { delta: 1, cas: Some(0), ..Count::default() };
+    assert!(matches!(store.count(b"m", &zero, NOW), Counted::Value { value: 6, meta: Meta { cas: 0, .. }, .. }));
+    assert!(matches!(store.count(b"m", &zero, NOW), Counted::Value { value: 7, .. }));
+    assert_eq!(store.count(b"m", &Count { compare: Some(3), ..zero }, NOW), Counted::Exists);
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn an_item_expires_at_its_exptime_and_is_freed_without_a_get() {
+    let store = small();
+    put(&store, b"k", b"v", NOW + 10, Commit::default(), NOW);
+    assert!(store.get(b"k", NOW + 9).is_some() && store.get(b"k", NOW + 10).is_none());
+    assert!(store.touch(b"k", NOW + 20, NOW + 9) && store.get(b"k", NOW + 19).is_some());
+    assert!(!store.touch(b"k", 0, NOW + 20) && store.get(b"k", NOW + 20).is_none());
+    for n in 0..1000 {
+        put(&store, format!("{n}").as_bytes(), &[0; 100], NOW + 1 + n % 50, Commit::default(), NOW);
+    }
+    for _ in 0..10 {
+        store.maintain(NOW + 51);
+    }
+    let statistics = store.statistics();
+    assert_eq!((statistics.curr_items, statistics.frames_free), (0, statistics.frames));
+    assert_eq!((statistics.reclaimed, statistics.expired_unfetched, statistics.evictions), (1001, 1000, 0));
+}
+
+#[test]
+fn a_flush_forgets_what_was_stored_before_its_time() {
+    let store = small();
+    set(&store, b"a", b"1");
+    store.flush(NOW, NOW);
+    assert_eq!(value(&store, b"a"), None);
+    set(&store, b"a", b"2");
+    store.flush(NOW + 5, NOW);
+    assert!(store.get(b"a", NOW + 4).is_some() && store.get(b"a", NOW + 5).is_none());
+    set(&store, b"a", b"3");
+    assert!(store.get(b"a", NOW + 6).is_some());
+    for _ in 0..300 {
+        set(&store, b"x", b"3");
+        store.flush(NOW, NOW);
+        assert!(store.get(b"x", NOW).is_none() && store.get(b"a", NOW).is_none());
+    }
+    assert_eq!(store.statistics().flushes, 302);
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn deletes_compare_invalidate_and_empty() {
+    let store = small();
+    let cas = set(&store, b"k", b"v");
+    assert_eq!(store.delete(b"none", &Delete::default(), NOW), Outcome::NotFound);
+    assert_eq!(store.delete(b"k", &Delete { compare: Some(99), ..Delete::default() }, NOW), Outcome::Exists);
+    let invalidate = Delete { invalidate: true, exptime: Some(NOW + 30), ..Delete::default() };
+    assert_eq!(store.delete(b"k", &invalidate, NOW), Outcome::Stored { cas: cas + 1 });
+    let fetch = || store.fetch(b"k", &Fetch::default(), NOW).unwrap();
+    let first = fetch();
+    assert!(first.won && first.meta.stale && !first.token_sent && first.meta.exptime == NOW + 30);
+    let second = fetch();
+    assert!(!second.won && second.token_sent && second.meta.fetched && !first.meta.fetched);
+    // The old cas unique stores a stale value, the new one a good one.
+    let how = |compare| Commit { compare: Some(compare), invalidate: true, ..Commit::default() };
+    assert_eq!(put(&store, b"k", b"w", 0, how(cas), NOW), Outcome::Stored { cas: cas + 2 });
+    let third = fetch();
+    assert!(third.meta.stale && third.token_sent && third.meta.exptime == NOW + 30 && third.item.value() == b"w");
+    assert_eq!(put(&store, b"k", b"x", 0, how(cas + 2), NOW), Outcome::Stored { cas: cas + 3 });
+    assert!(!fetch().meta.stale);
+    let emptied = Delete { emptied: Some((0, 0)), ..Delete::default() };
+    assert_eq!(store.delete(b"k", &emptied, NOW), Outcome::Stored { cas: cas + 3 });
+    assert_eq!(fetch().item.line(), b"VALUE k 0 0\r\n\r\n");
+    assert_eq!(store.delete(b"k", &Delete::default(), NOW), Outcome::Stored { cas: 0 });
+    assert_eq!(value(&store, b"k"), None);
+    drop((first, second, third));
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn one_fetch_wins_the_right_to_renew() {
+    let store = small();
+    let vivify = Fetch { vivify: Some(NOW + 60), ..Fetch::default() };
+    let made = store.fetch(b"k", &vivify, NOW).unwrap();
+    assert!(made.created && made.won && !made.token_sent && made.item.value().is_empty());
+    let again = store.fetch(b"k", &vivify, NOW).unwrap();
+    assert!(!again.created && !again.won && again.token_sent);
+    put(&store, b"k", b"v", NOW + 60, Commit::default(), NOW);
+    let recache = Fetch { recache_below: Some(30), ..Fetch::default() };
+    let won = |now| store.fetch(b"k", &recache, now).unwrap().won;
+    assert_eq!([won(NOW), won(NOW + 30), won(NOW + 31), won(NOW + 32)], [false, false, true, false]);
+    let peek = Fetch { peek: true, touch: Some(0), ..Fetch::default() };
+    set(&store, b"p", b"v");
+    assert!(!store.fetch(b"p", &peek, NOW + 1).unwrap().meta.fetched);
+    let meta = store.fetch(b"p", &Fetch::default(), NOW + 2).unwrap().meta;
+    assert!(!meta.fetched && meta.last_access == NOW);
+}
+
+#[test]
+fn an_item_that_is_sent_keeps_its_bytes_whatever_becomes_of_it() {
+    let store = small();
+    let fill = |n: u8| vec![n; 3000];
+    let mut held: Vec<(Item, Vec<u8>)> = Vec::new();
+    for n in 0..4 {
+        set(&store, &[b'a' + n], &fill(n));
+        held.push((store.get(&[b'a' + n], NOW).unwrap(), fill(n)));
+    }
+    set(&store, b"a", b"replaced");
+    store.delete(b"b", &Delete::default(), NOW);
+    store.touch(b"c", NOW + 1, NOW);
+    for n in 0..5000 {
+        let key = format!("filler{n}").into_bytes();
+        set(&store, &key, &[b'f'; 700]);
+        // What is used moves to the main queue, and so presses on what is there.
+        store.get(&key, NOW);
+    }
+    store.maintain(NOW + 2);
+    // A pinned segment is passed over, so what is in it stays until it is deleted or expires.
+    assert!(store.statistics().evictions > 1000 && store.get(b"d", NOW).is_some());
+    store.flush(NOW + 2, NOW + 2);
+    (0..100).for_each(|_| _ = store.maintain(NOW + 2));
+    assert_eq!(store.statistics().curr_items, 0);
+    for (item, bytes) in &held {
+        assert_eq!(item.value(), bytes);
+    }
+    let clone = held[0].0.clone();
+    let statistics = store.statistics();
+    assert!(statistics.frames_pinned == 1 && statistics.frames_limbo == 1, "{statistics:?}");
+    drop(held);
+    drop(store);
+    assert_eq!(clone.value(), fill(0));
+}
+
+#[test]
+fn what_senders_pin_is_bounded_by_copies_and_then_by_misses() {
+    let store = store(4 << 20, 256 << 10);
+    let key = |n: usize| format!("key{n}").into_bytes();
+    let count = 3000;
+    (0..count).for_each(|n| _ = set(&store, &key(n), &[n as u8; 1000]));
+    let held: Vec<_> = (0..count).map(|n| store.get(&key(n), NOW)).collect();
+    let statistics = store.statistics();
+    let bound = u64::from(store.pinned_max);
+    assert!(statistics.pin_copied > 0 && statistics.pin_refused > 0, "{statistics:?}");
+    assert!(statistics.frames_pinned <= bound + 1, "{} of {bound}", statistics.frames_pinned);
+    for (n, item) in held.iter().enumerate() {
+        assert!(item.as_ref().is_none_or(|item| item.value() == [n as u8; 1000]));
+    }
+    // Storing goes on meanwhile.
+    (0..count).for_each(|n| _ = set(&store, &key(n), &[1; 1000]));
+    drop(held);
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn values_still_coming_are_bounded_too() {
+    let store = small();
+    let reservations: Vec<_> = (0..100).map(|_| store.reserve(&new(b"k", 60_000, 0), NOW)).collect();
+    let taken = reservations.iter().filter(|reservation| reservation.is_ok()).count();
+    assert!((3..=4).contains(&taken), "{taken}");
+    set(&store, b"small", b"one");
+    drop(reservations);
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn items_of_a_megabyte_live_beside_small_ones() {
+    let store = store(64 << 20, 1 << 20);
+    let large = vec![b'L'; (1 << 20) - 100];
+    for n in 0..400u32 {
+        set(&store, format!("large{n}").as_bytes(), &large);
+        for m in 0..200 {
+            set(&store, format!("small{n}-{m}").as_bytes(), &[b's'; 100]);
+        }
+        assert_eq!(store.get(format!("large{n}").as_bytes(), NOW).unwrap().value(), large);
+    }
+    let statistics = store.statistics();
+    let live = |n: &u32| store.get(format!("large{n}").as_bytes(), NOW).is_some();
+    assert!((0..400).filter(live).count() > 30, "{statistics:?}");
+    assert_eq!(statistics.store_no_memory, 0);
+    assert!(statistics.bytes > 50 << 20, "{statistics:?}");
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn what_is_replaced_makes_room_before_anything_is_evicted() {
+    let store = small();
+    let kept = |n: u32| format!("kept{n}").into_bytes();
+    (0..1000).for_each(|n| _ = set(&store, &kept(n), &[b'k'; 300]));
+    (0..50_000).for_each(|n| _ = set(&store, format!("replaced{}", n % 700).as_bytes(), &[b'r'; 100]));
+    assert_eq!(store.statistics().evictions, 0, "{:?}", store.statistics());
+    assert!((0..1000).all(|n| store.get(&kept(n), NOW).is_some()));
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn a_table_that_is_full_evicts_and_does_not_fail() {
+    let store = small();
+    for n in 0..40_000 {
+        set(&store, format!("{n}").as_bytes(), b"");
+    }
+    let statistics = store.statistics();
+    assert!(statistics.curr_items <= statistics.hash_places && statistics.evictions > 0);
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn a_dump_shows_every_item_once_in_bounded_steps() {
+    let store = small();
+    (0..500).for_each(|n| _ = set(&store, format!("key{n}").as_bytes(), &[0; 10]));
+    let mut keys = Vec::new();
+    let (mut cursor, mut steps) = (Some(0), 0);
+    while let Some(from) = cursor {
+        let before = keys.len();
+        cursor = store.dump(from, 10, NOW, &mut |visit| keys.push(visit.key.to_vec()));
+        assert!(keys.len() - before < 10 + 64);
+        steps += 1;
+    }
+    keys.sort();
+    keys.dedup();
+    assert!(keys.len() == 500 && steps > 10);
+}
+
+#[test]
+fn classes_tell_times_to_live_apart() {
+    let store = store(64 << 20, 1 << 20);
+    set(&store, b"for ever", b"v");
+    put(&store, b"minute", b"v", NOW + 60, Commit::default(), NOW);
+    put(&store, b"day", b"v", NOW + 86_400, Commit::default(), NOW);
+    let classes = store.classes(NOW + 5);
+    assert_eq!(classes.len(), 3);
+    assert!(classes.iter().all(|class| class.items == 1 && class.age == 5 && class.segments == 1));
+    assert_eq!(classes.iter().map(|class| class.ttl_below).collect::<Vec<_>>(), [0, 64, 1 << 17]);
+}

@@ -1,0 +1,160 @@
+//! What each worker keeps for itself, so that workers do not wait for each other's cache lines: pins and counters.
+//!
+//! A pin on a frame keeps it from being used anew. The frames that one stripe pins are bounded, and so is what all
+//! of them pin together.
+
+use super::arena::Place;
+use super::layout::Shape;
+use super::memory::Memory;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+
+/// The counters of one stripe, in the names of [`super::Statistics`]; items and bytes are those linked less those
+/// unlinked, which for one stripe may be below zero.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) items: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) stored: AtomicU64,
+    pub(super) evictions: AtomicU64,
+    pub(super) reclaimed: AtomicU64,
+    pub(super) expired_unfetched: AtomicU64,
+    pub(super) evicted_unfetched: AtomicU64,
+    pub(super) too_large: AtomicU64,
+    pub(super) no_memory: AtomicU64,
+    pub(super) pin_refused: AtomicU64,
+    pub(super) pin_copied: AtomicU64,
+    pub(super) moved: AtomicU64,
+}
+
+/// Adds to a counter; with `u64::MAX` takes one off.
+#[inline]
+pub(super) fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Relaxed);
+}
+
+/// One worker's part. The alignment keeps two of them off the same cache lines.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Stripe {
+    pub(super) memory: Arc<Memory>,
+    /// For each frame, the pins on items that begin in it.
+    pins: Box<[AtomicU32]>,
+    /// For each frame, the pins on an item that goes on beyond it.
+    large: Box<[AtomicU32]>,
+    /// Frames kept by the pins of this stripe.
+    pinned: AtomicU32,
+    pub(super) tally: Tally,
+}
+
+/// How much a fetch finds pinned already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pressure {
+    /// Little.
+    Low,
+    /// More than half of what may be.
+    High,
+    /// All that may be.
+    Full,
+}
+
+impl Stripe {
+    pub(super) fn new(memory: Arc<Memory>) -> Stripe {
+        let zeros = || (0..memory.frames()).map(|_| AtomicU32::new(0)).collect();
+        let (pins, large) = (zeros(), zeros());
+        Stripe { memory, pins, large, pinned: 0.into(), tally: Tally::default() }
+    }
+
+    /// Bytes of memory that [`Stripe::new`] takes for each frame.
+    pub(super) const FRAME_BYTES: usize = 2 * size_of::<AtomicU32>();
+
+    /// Pins the frame in which an item may begin; says whether it was not pinned before.
+    #[inline]
+    pub(super) fn pin(&self, at: Place) -> bool {
+        let first = self.pins[self.memory.frame(at)].fetch_add(1, SeqCst) == 0;
+        if first {
+            self.pinned.fetch_add(1, Relaxed);
+        }
+        first
+    }
+
+    /// Takes back a [`Stripe::pin`].
+    #[inline]
+    pub(super) fn unpin(&self, at: Place) {
+        if self.pins[self.memory.frame(at)].fetch_sub(1, SeqCst) == 1 {
+            self.pinned.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Frames beyond the first that an item keeps.
+    #[inline]
+    fn further(&self, shape: Shape) -> u32 {
+        (shape.units() - 1) >> self.memory.frame_shift
+    }
+
+    /// Counts the further frames of an item that is pinned.
+    #[inline]
+    pub(super) fn hold(&self, at: Place, shape: Shape) {
+        let further = self.further(shape);
+        if further > 0 && self.large[self.memory.frame(at)].fetch_add(1, SeqCst) == 0 {
+            self.pinned.fetch_add(further, Relaxed);
+        }
+    }
+
+    /// Takes back a [`Stripe::hold`]; before the pin is.
+    #[inline]
+    pub(super) fn release(&self, at: Place, shape: Shape) {
+        let further = self.further(shape);
+        if further > 0 && self.large[self.memory.frame(at)].fetch_sub(1, SeqCst) == 1 {
+            self.pinned.fetch_sub(further, Relaxed);
+        }
+    }
+
+    /// Frames kept by the pins of this stripe.
+    #[inline]
+    pub(super) fn pinned(&self) -> u32 {
+        self.pinned.load(Relaxed)
+    }
+
+    /// How near this stripe is to pinning `bound` frames.
+    #[inline]
+    pub(super) fn pressure(&self, bound: u32) -> Pressure {
+        match self.pinned() {
+            pinned if pinned > bound => Pressure::Full,
+            pinned if pinned > bound / 2 => Pressure::High,
+            _ => Pressure::Low,
+        }
+    }
+
+    /// Whether any item that begins in the frame is pinned.
+    pub(super) fn is_pinned(&self, frame: u32) -> bool {
+        self.pins[frame as usize].load(SeqCst) != 0
+    }
+}
+
+thread_local! {
+    /// The number of this thread among those that used a store, and a state of pseudo-random numbers.
+    static THREAD: (usize, Cell<u64>) = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        let number = THREADS.fetch_add(1, Relaxed);
+        (number, Cell::new(number as u64 + 1))
+    };
+}
+
+/// The number of this thread among those that used a store.
+#[inline]
+pub(super) fn thread_number() -> usize {
+    THREAD.with(|(number, _)| *number)
+}
+
+/// True about once in 2 to the power of `power`: what decides whether a use of an item that is used often counts.
+#[inline]
+pub(super) fn chance(power: u8) -> bool {
+    THREAD.with(|(_, state)| {
+        // Knuth's MMIX generator; its upper bits are the random ones.
+        state.set(state.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        power == 0 || state.get() >> (64 - power) == 0
+    })
+}

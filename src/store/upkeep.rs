@@ -1,0 +1,208 @@
+//! What is done now and then rather than for a request: expiry, flush_all, statistics, dumps.
+
+use super::arena::Place;
+use super::layout::{self, Shape};
+use super::space::{CLASSES_MAX, Queue, State};
+use super::stripe::Tally;
+use super::table::{Entry, Slot};
+use super::*;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// Frames that one call of [`Store::maintain`] looks at.
+const SWEEP_FRAMES: u32 = 2048;
+/// Segments whose items one call of [`Store::maintain`] looks at.
+const SWEEP_SEGMENTS: u32 = 4;
+/// After so many flushes all flushed items are removed at once, long before their number comes again.
+const FLUSHES_UNSWEPT: u8 = 128;
+
+impl Store {
+    /// Frees the memory of expired and flushed items, a bounded amount of work at a time; to be called by any worker
+    /// a few times a second. Returns whether there is more to do at once.
+    pub fn maintain(&self, now: u32) -> bool {
+        self.tick(now);
+        let mut space = self.space();
+        self.look_at_limbo(&mut space);
+        let mut segments_left = SWEEP_SEGMENTS;
+        for _ in 0..SWEEP_FRAMES.min(space.segments.len() as u32) {
+            let head = space.cursor;
+            space.cursor = (head + 1) % space.segments.len() as u32;
+            if self.wants_sweep(&space, head, now) {
+                self.sweep(&mut space, head, now);
+                segments_left -= 1;
+                if segments_left == 0 {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn wants_sweep(&self, space: &Space, head: u32, now: u32) -> bool {
+        let segment = &space.segments[head as usize];
+        segment.state == State::Head
+            && segment.queue != Queue::Limbo
+            && (self.memory.expiry(head) <= now
+                || self.memory.live(head).0 == 0
+                || segment.swept != self.generation.load(Relaxed))
+    }
+
+    /// Removes the dead items of a segment, and frees it if none are left.
+    fn sweep(&self, space: &mut Space, head: u32, now: u32) {
+        let expired = self.memory.expiry(head) <= now;
+        space.segments[head as usize].swept = self.generation.load(Relaxed);
+        for (at, _) in self.linked(space, head) {
+            self.remove_if_dead(at, now);
+        }
+        if self.memory.live(head).0 != 0 {
+            return;
+        }
+        space.segments_expired += u64::from(expired);
+        if !self.free_if_empty(space, head) {
+            space.close(head);
+            space.requeue(head, Queue::Limbo);
+        }
+    }
+
+    fn remove_if_dead(&self, at: Place, now: u32) {
+        let header = self.memory.arena.header(at);
+        if self.is_alive(header, now) {
+            return;
+        }
+        let hash = self.hash_key.hash(layout::key(&self.memory.arena, at));
+        let chain = self.table.chain(hash);
+        let _held = self.table.lock(chain);
+        let entry = Entry::new(hash, at);
+        if let Some(slot) = self.table.slots(chain).find(|slot| slot.load() == entry)
+            && !self.is_alive(header, now)
+        {
+            self.expire(slot, at);
+            self.table.shrink(chain);
+        }
+    }
+
+    /// Forgets, once `now` reaches `at`, everything stored until then. A later call replaces an earlier one whose
+    /// time has not come.
+    pub fn flush(&self, at: u32, now: u32) {
+        self.tick(now);
+        self.flush_at.store(at.min(u32::MAX - 1), Release);
+        self.tick(now);
+    }
+
+    /// Lets a flush_all take effect whose time has come; every call begins with this.
+    #[inline]
+    pub(super) fn tick(&self, now: u32) {
+        if self.flush_at.load(Acquire) <= now {
+            self.flush_now(now);
+        }
+    }
+
+    #[cold]
+    fn flush_now(&self, now: u32) {
+        let mut space = self.space();
+        if self.flush_at.load(Acquire) > now {
+            return;
+        }
+        let generation = self.generation.fetch_add(1, AcqRel).wrapping_add(1);
+        self.flush_at.store(u32::MAX, Release);
+        self.flushes.fetch_add(1, Relaxed);
+        if generation.is_multiple_of(FLUSHES_UNSWEPT) {
+            for head in 0..space.segments.len() as u32 {
+                if space.segments[head as usize].state == State::Head {
+                    self.sweep(&mut space, head, now);
+                }
+            }
+        }
+    }
+
+    /// Counters and gauges.
+    pub fn statistics(&self) -> Statistics {
+        let space = self.space();
+        let sum = |of: fn(&Tally) -> &AtomicU64| {
+            let values = self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed));
+            values.fold(0, u64::wrapping_add)
+        };
+        Statistics {
+            curr_items: sum(|tally| &tally.items),
+            total_items: sum(|tally| &tally.stored),
+            bytes: sum(|tally| &tally.bytes),
+            limit_maxbytes: self.memory_bytes as u64,
+            evictions: sum(|tally| &tally.evictions),
+            reclaimed: sum(|tally| &tally.reclaimed),
+            expired_unfetched: sum(|tally| &tally.expired_unfetched),
+            evicted_unfetched: sum(|tally| &tally.evicted_unfetched),
+            store_too_large: sum(|tally| &tally.too_large),
+            store_no_memory: sum(|tally| &tally.no_memory),
+            pin_refused: sum(|tally| &tally.pin_refused),
+            pin_copied: sum(|tally| &tally.pin_copied),
+            frames_pinned: self.stripes.iter().map(|stripe| u64::from(stripe.pinned())).sum(),
+            frames: space.segments.len() as u64,
+            frames_free: space.free_frames.into(),
+            frames_limbo: space.frames(Queue::Limbo).into(),
+            segments_expired: space.segments_expired,
+            items_moved: sum(|tally| &tally.moved),
+            hash_places: self.table.places() as u64,
+            flushes: self.flushes.load(Relaxed),
+            reserved_bytes: self.memory.reserved.load(Relaxed) * UNIT_BYTES as u64,
+        }
+    }
+
+    /// Items by their time to live; classes without segments are left out.
+    pub fn classes(&self, now: u32) -> Vec<ClassStatistics> {
+        let space = self.space();
+        let mut classes = [ClassStatistics::default(); CLASSES_MAX];
+        for (head, segment) in space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head) {
+            let class = &mut classes[usize::from(segment.class)];
+            let (items, units) = self.memory.live(head as u32);
+            class.items += u64::from(items);
+            class.bytes += u64::from(units) * UNIT_BYTES as u64;
+            class.segments += 1;
+            class.segment_bytes += u64::from(segment.frames) << self.memory.frame_shift << UNIT_BYTES.ilog2();
+            class.age = class.age.max(now.saturating_sub(segment.begun));
+        }
+        for (number, class) in classes.iter_mut().enumerate() {
+            (class.class, class.ttl_below) = (number as u32 + 1, space.ttl_below(number));
+        }
+        classes.into_iter().filter(|class| class.segments > 0).collect()
+    }
+
+    /// Shows items to `visit`, from `cursor` (0 at first) on, about `limit` of them; returns the cursor to go on
+    /// from, `None` at the end. An item that is there all the while is shown once.
+    pub fn dump(&self, cursor: u64, limit: usize, now: u32, visit: &mut dyn FnMut(Visit<'_>)) -> Option<u64> {
+        self.tick(now);
+        let mut shown = 0;
+        for chain in cursor as usize..self.table.chains() {
+            if shown >= limit {
+                return Some(chain as u64);
+            }
+            for slot in self.table.slots(chain) {
+                if let Some(item) = self.pinned(slot).filter(|item| self.is_alive(item.header(), now)) {
+                    visit(self.visit_of(&item, now));
+                    shown += 1;
+                }
+            }
+        }
+        None
+    }
+
+    /// The item that a slot names, pinned.
+    fn pinned(&self, slot: &Slot) -> Option<Item> {
+        loop {
+            let entry = slot.load();
+            if entry == Entry::NONE {
+                return None;
+            }
+            self.stripe().pin(entry.place());
+            if slot.confirm(entry) {
+                return Some(Item::pinned(self.stripe(), entry.place()));
+            }
+            self.stripe().unpin(entry.place());
+        }
+    }
+
+    fn visit_of<'a>(&self, item: &'a Item, now: u32) -> Visit<'a> {
+        let meta = item.meta();
+        let ttl = (meta.exptime != 0).then(|| meta.exptime.saturating_sub(now));
+        let class = space::class(ttl, space::classes(self.memory.frames() as u32)) as u32 + 1;
+        Visit { key: item.key(), meta, size_bytes: Shape::read(item.header()).total_bytes(), class }
+    }
+}

@@ -1,0 +1,302 @@
+//! `simoom compare` and its ceiling as their users meet them.
+
+mod common;
+
+use common::{Network, Process, need_program, need_root, run, simoom, wait_until};
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs `load` from the client's namespace against the ceiling in the server's; returns its report.
+fn load_the_ceiling(ceiling: &str, load: &str) -> Value {
+    let network = Network::new(1).unwrap();
+    let mut server = network.server.run(|| {
+        let arguments = ["ceiling", "--interface", "s0", "--port", "8080"];
+        Process::start(simoom().args(arguments).args(ceiling.split(' ')).stdout(Stdio::piped()))
+    });
+    let mut lines = BufReader::new(server.child().stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("answering on "));
+    let url = format!("http://{}:8080/", network.address(1));
+    let source = format!("{}/25", network.address(128));
+    let output = network.client.run(|| {
+        let arguments = ["load", &url, "--interface", "c0", "--source", &source, "--json"];
+        run(arguments.into_iter().chain(load.split(' ')))
+    });
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_ceiling_answers_a_load_without_error() {
+    if !need_root() {
+        return;
+    }
+    for (ceiling, load, requests) in [
+        ("--response-bytes 12", "--connections 50 --verify", 20_000),
+        ("--response-bytes 12", "--connections 2000 --in-flight 512", 20_000),
+        ("--response-bytes 4096", "--connections 50", 20_000),
+        ("--response-bytes 65536", "--connections 10", 500),
+        ("--response-bytes 512 --close", "--connections 64 --connection-per-request", 20_000),
+    ] {
+        let report = load_the_ceiling(ceiling, &format!("{load} --requests {requests}"));
+        assert_eq!((&report["errors"], &report["responses"]), (&0.into(), &requests.into()), "{load}");
+    }
+}
+
+/// Runs `compare` to its end; what it printed, and what it complained of.
+fn compare(arguments: &[&str]) -> (Output, String, String) {
+    let output = run([&["compare"], arguments].concat());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, complained) = (text(&output.stdout), text(&output.stderr));
+    (output, said, complained)
+}
+
+fn results(directory: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(directory.join("results.json")).unwrap()).unwrap()
+}
+
+/// What is left in the directory for temporary files by comparisons.
+fn workplaces() -> Vec<PathBuf> {
+    let all = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|entry| entry.path());
+    all.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("simoom-compare-")).collect()
+}
+
+/// The smoke test of everything, and a look at the page that comes of it.
+#[test]
+fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
+    if !need_root() || !need_program("nginx") || !need_program("chromium") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (output, said, complained) = compare(&["--quick", "--out", directory.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{complained}\n{said}");
+    let results = results(directory.path());
+    let cases = results["cases"].as_array().unwrap();
+    assert!(cases.iter().all(|case| case["error"].is_null()));
+    for contender in ["xdp", "epoll", "nginx", "ceiling"] {
+        let of_it: Vec<_> = cases.iter().filter(|case| case["contender"] == contender).collect();
+        assert!(of_it.len() >= 12, "{contender}: {}", of_it.len());
+        for case in of_it.iter().filter(|case| case["plan"] != "idle") {
+            assert!(case["report"]["responses"].as_u64().unwrap() > 0, "{case}");
+            assert!(case["cpu"]["server_core"].as_f64().unwrap() > 0.0, "{case}");
+        }
+    }
+    let lines = std::fs::read_to_string(directory.path().join("results.csv")).unwrap().lines().count();
+    assert_eq!(lines, cases.len() + 1);
+    for (width, height) in [(1280, 800), (794, 1123)] {
+        let verdict = look_at(&directory.path().join("report.html"), width, height);
+        assert!(verdict["charts"].as_u64().unwrap() >= 12, "{verdict}");
+        assert_eq!((&verdict["flaws"], &verdict["scripts"]), (&serde_json::json!([]), &0.into()));
+    }
+}
+
+/// Measures the page in a browser: charts without size, texts that overlap or leave their drawing, words wider than
+/// the page.
+const LOOK: &str = r#"<script>
+const flaws = [], box = e => e.getBoundingClientRect();
+const charts = document.querySelectorAll('svg');
+for (const svg of charts) {
+    const frame = box(svg), name = svg.getAttribute('aria-label');
+    if (frame.width < 300 || frame.height < 30) flaws.push(`${name}: ${frame.width} x ${frame.height}`);
+    const texts = [...svg.querySelectorAll('text')].map(e => [e.textContent, box(e)]);
+    texts.forEach(([text, a], i) => {
+        if (a.left < frame.left - 1 || a.right > frame.right + 1 || a.top < frame.top - 1 || a.bottom > frame.bottom + 1)
+            flaws.push(`${name}: "${text}" leaves the drawing`);
+        for (const [other, b] of texts.slice(i + 1))
+            if (a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom)
+                flaws.push(`${name}: "${text}" lies on "${other}"`);
+    });
+    for (const bar of svg.querySelectorAll('.bar')) if (box(bar).width <= 0) flaws.push(`${name}: an empty bar`);
+}
+for (const e of document.querySelectorAll('h1, h2, h3, p, li, pre'))
+    if (e.scrollWidth > e.clientWidth + 1) flaws.push(`"${e.textContent.slice(0, 40)}" is wider than the page`);
+if (document.documentElement.scrollWidth > innerWidth) flaws.push('the page scrolls sideways');
+const scripts = document.scripts.length - 1;
+const verdict = document.createElement('output');
+verdict.textContent = JSON.stringify({charts: charts.length, flaws, scripts});
+document.body.append(verdict);
+</script></body>"#;
+
+fn look_at(page: &Path, width: u32, height: u32) -> Value {
+    let place = tempfile::tempdir().unwrap();
+    let copy = place.path().join("page.html");
+    std::fs::write(&copy, std::fs::read_to_string(page).unwrap().replace("</body>", LOOK)).unwrap();
+    let output = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .arg(format!("--user-data-dir={}", place.path().join("profile").display()))
+        .arg(format!("--window-size={width},{height}"))
+        .arg("--dump-dom")
+        .arg(format!("file://{}", copy.display()))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let page = String::from_utf8_lossy(&output.stdout);
+    let verdict = page.split_once("<output>").and_then(|(_, rest)| rest.split_once("</output>"));
+    let (verdict, _) = verdict.unwrap_or_else(|| panic!("{page}\n{}", String::from_utf8_lossy(&output.stderr)));
+    serde_json::from_str(&verdict.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")).unwrap()
+}
+
+#[test]
+fn names_that_are_not_there_and_cores_that_cannot_be_are_refused() {
+    for (arguments, expected) in [
+        ("--plan get-13", "error: --plan get-13: there is none of that name; there are get-12,"),
+        ("--contender apache", "error: --contender apache: there is none of that name; there are xdp,"),
+        ("--cores 0,0", "error: --cores 0,0: not two different cores"),
+        ("--cores 0,900", "error: --cores 0,900: this process may use the cores"),
+        ("--seconds 0", "error: --seconds 0: not a number of seconds from 0.1 to 600"),
+        ("--out /proc/nowhere", "error: --out /proc/nowhere: "),
+    ] {
+        let (output, _, complained) = compare(&arguments.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {complained}");
+        assert!(complained.starts_with(expected), "{arguments}: {complained}");
+    }
+    for (text, expected) in
+        [("{}", "not the results of a comparison"), ("nothing", "not the results of a comparison")]
+    {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        let (output, _, complained) = compare(&["--table", file.path().to_str().unwrap()]);
+        assert!(output.status.code() == Some(1) && complained.contains(expected), "{complained}");
+    }
+}
+
+#[test]
+fn without_root_it_says_what_it_needs() {
+    if !need_root() {
+        return;
+    }
+    // Wherever the program lies, others may not be let in there.
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = place.path().join("simoom");
+    std::fs::copy(simoom().get_program(), &program).unwrap();
+    let output = Command::new(program).arg("compare").uid(65_534).gid(65_534).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(complained.contains("run as root"), "{complained}");
+}
+
+#[test]
+fn plans_and_contenders_are_listed() {
+    let (output, said, _) = compare(&["--list"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said.contains("get-12-10k") && said.contains("ceiling"), "{said}");
+}
+
+#[test]
+fn a_contender_that_dies_is_a_failed_case_and_the_rest_goes_on() {
+    if !need_root() || !need_program("nginx") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().to_str().unwrap().to_owned();
+    let mut process = Process::start(
+        simoom()
+            .args(["compare", "--plan", "get-12", "--contender", "epoll,nginx", "--repeats", "1", "--seconds", "2"])
+            .args(["--out", &out])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
+    let own = process.id();
+    let mut killed = false;
+    wait_until("the comparison ends", PATIENCE, || {
+        if !killed
+            && let Some(server) = descendants(own).into_iter().find(|process| runs(*process, "nginx: worker"))
+        {
+            // The worker does not come again: its master goes first.
+            let master = parent(server);
+            for process in [master, server] {
+                let _ = rustix::process::kill_process(pid(process), Signal::KILL);
+            }
+            killed = true;
+        }
+        !process.is_running()
+    });
+    assert!(killed);
+    assert_eq!(process.wait(PATIENCE).code(), Some(1));
+    assert!(process.stderr().contains("1 of 2 cases failed"));
+    let results = results(directory.path());
+    let errors: Vec<&Value> = results["cases"].as_array().unwrap().iter().map(|case| &case["error"]).collect();
+    assert!(
+        errors[0].is_null() && errors[1].as_str().unwrap().contains("the server ended under load"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn however_it_ends_nothing_is_left() {
+    if !need_root() {
+        return;
+    }
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
+        let before = workplaces();
+        let mut process = Process::start(
+            simoom()
+                .args(["compare", "--plan", "get-12", "--contender", "epoll", "--seconds", "30"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
+        let own = process.id();
+        wait_until("a load runs", PATIENCE, || {
+            descendants(own).iter().any(|process| runs(*process, "simoom load"))
+        });
+        let started = descendants(own);
+        assert!(workplaces().len() > before.len() && started.len() >= 3, "{started:?}");
+        process.signal(signal);
+        let status = process.wait(PATIENCE);
+        if signal != Signal::KILL {
+            assert_eq!(status.code(), Some(1));
+            let complained = process.stderr();
+            assert!(complained.contains("interrupted by SIG"), "{complained}");
+        }
+        wait_until("all that it started is gone", PATIENCE, || {
+            started.iter().all(|process| !Path::new(&format!("/proc/{process}/exe")).exists())
+        });
+        wait_until("its directory is gone", PATIENCE, || workplaces() == before);
+    }
+}
+
+/// All processes that descend from one.
+fn descendants(process: u32) -> Vec<u32> {
+    let file = format!("/proc/{process}/task/{process}/children");
+    let children = std::fs::read_to_string(file).unwrap_or_default();
+    let children: Vec<u32> = children.split_whitespace().map(|child| child.parse().unwrap()).collect();
+    children.iter().flat_map(|child| [vec![*child], descendants(*child)].concat()).collect()
+}
+
+/// Whether a process's command line has this in it.
+fn runs(process: u32, what: &str) -> bool {
+    let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ").contains(what)
+}
+
+fn parent(process: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(i32::try_from(process).unwrap()).unwrap()
+}
+
+/// The README's table stands between two comments, of which the first names the recorded run that it comes from.
+#[test]
+fn the_readmes_table_is_what_its_recorded_run_makes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("<!-- simoom compare --table ").expect("the README has such a comment");
+    let (run, rest) = rest.split_once(" -->\n").unwrap();
+    let (table, _) = rest.split_once("<!-- end -->").unwrap();
+    let (output, said, complained) = compare(&["--table", root.join(run).to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{complained}");
+    assert_eq!(table.trim(), said.trim(), "write between the comments what --table prints");
+    assert!(said.lines().count() > 3);
+}

@@ -1,0 +1,96 @@
+//! The memcached handler and its store allocate nothing for a request once they are made: not for a value that comes
+//! whole or in pieces, nor for an answer that is copied or shared. A counting allocator holds them to that.
+
+use simoom::app::memcached::Memcached;
+use simoom::app::testing::memcached;
+use simoom::app::{Blob, memcached::Conn};
+use simoom_stack::send::{Pool, Queue, Wishes};
+use simoom_stack::{Application, Closed, Opened, Reply};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    /// Allocations of this thread; tests run on threads of their own.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counted.
+struct Counting;
+
+fn count() {
+    // The thread's end may allocate after its locals are gone; nobody counts then.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: each method passes its arguments on to `System` unchanged, so the contract of `GlobalAlloc` is kept by
+// `System`; counting touches a thread-local integer that needs neither allocation nor a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about `layout` is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` with this layout, as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: `pointer` came from `System` with this layout, as the caller promises.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Offers `pieces` to a connection of its own; returns how many bytes were answered.
+fn converse(handler: &mut Memcached, pool: &mut Pool<Blob>, pieces: &[&[u8]]) -> u64 {
+    let (mut conn, mut queue, mut answered) = (Conn::default(), Queue::default(), 0);
+    let mut wishes = Wishes::default();
+    let opened = Opened { local_port: 11211, active: false, token: 0 };
+    handler.opened(&mut conn, opened, &mut Reply::new(pool, &mut queue, &mut wishes));
+    for piece in pieces {
+        let mut reply = Reply::new(pool, &mut queue, &mut wishes);
+        assert_eq!(handler.received(&mut conn, piece, &mut reply), piece.len(), "{}", piece.escape_ascii());
+        answered += queue.len();
+        queue.clear(pool);
+    }
+    handler.closed(&mut conn, Closed::Finished);
+    answered
+}
+
+#[test]
+fn no_request_allocates() {
+    let large = [b'x'; 5000];
+    let set_large = [&b"set large 0 0 5000\r\n"[..], &large, b"\r\n"].concat();
+    let packet = |opcode: u8, extras: &[u8], key: &[u8], value: &[u8]| {
+        let body = (extras.len() + key.len() + value.len()) as u32;
+        let head =
+            [&[0x80, opcode, 0, key.len() as u8, extras.len() as u8, 0, 0, 0][..], &body.to_be_bytes()].concat();
+        [&head, &[0; 12][..], extras, key, value].concat()
+    };
+    let (binary_set, binary_get) = (packet(1, &[0; 8], b"b", b"value"), packet(0, b"", b"b", b""));
+    let conversations: &[&[&[u8]]] = &[
+        &[b"set a 0 0 3\r\nabc\r\nget a\r\ngets a b\r\n"],
+        &[&set_large, b"get large\r\n"],
+        &[b"set p 0 0 5000\r\n", &large[..2000], &large[2000..], b"\r\n", b"get p a large\r\n"],
+        &[b"set n 0 0 1\r\n1\r\nincr n 5\r\ndecr n 1\r\ntouch n 10\r\ngat 0 n\r\ndelete n\r\n"],
+        &[b"ms m 3 T30 k O1 c\r\nabc\r\nmg m v t k c\r\nma c N0 J5 v\r\nmd m q\r\nmd c\r\nme a\r\nmn\r\n"],
+        &[b"append a 0 0 1\r\nx\r\nreplace a 0 0 3\r\nabc\r\nadd a 0 0 1\r\ny\r\nversion\r\n"],
+        &[b"nonsense\r\nset a 0 0 3\r\nabcdefgh\r\nflush_all 1000\r\nverbosity 1\r\n"],
+        &[&binary_set, &binary_get],
+    ];
+    let mut handler = memcached();
+    let mut pool = Pool::new(64, 64);
+    let mut round =
+        || -> u64 { conversations.iter().map(|pieces| converse(&mut handler, &mut pool, pieces)).sum() };
+    let answered = round();
+    let before = ALLOCATIONS.get();
+    for _ in 0..2000 {
+        assert!(round() > answered / 2);
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0, "allocations in 2000 rounds");
+}

@@ -1,0 +1,94 @@
+//! memcached as its clients meet it: libmemcached's conformance test, and clients in Python, text and binary, over
+//! all transports; and beside HTTP on one server.
+
+use crate::common::{need_program, skip};
+use crate::over_all;
+use crate::site::{Plan, Site, Transport};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+const PORT: u16 = 11211;
+/// Debian's own, for which the clients are packaged.
+const PYTHON: &str = "/usr/bin/python3";
+const CLIENTS: &str = include_str!("memcached_clients.py");
+
+over_all! {
+    memcapable_passes_whole,
+    python_clients_find_a_memcached,
+    http_and_memcached_are_served_side_by_side,
+    values_of_any_size_come_back_whole,
+}
+
+/// A server of both on port 8080 and 11211.
+fn start(transport: Transport) -> Option<Site> {
+    let flags = match transport {
+        Transport::Xdp => "--memcached 11211 --memory 64M",
+        Transport::IoUring | Transport::Epoll => "--memcached 0.0.0.0:11211 --memory 64M",
+    };
+    Plan::new(transport).with(flags).start()
+}
+
+fn address(site: &Site) -> SocketAddr {
+    SocketAddr::new(site.address().ip(), PORT)
+}
+
+fn memcapable_passes_whole(transport: Transport) {
+    if !need_program("memccapable") {
+        return;
+    }
+    let Some(site) = start(transport) else { return };
+    let (host, port) = (address(&site).ip().to_string(), PORT.to_string());
+    for protocol in ["-a", "-b"] {
+        let told = site.run_client("memccapable", &["-h", &host, "-p", &port, protocol, "-t", "20"]);
+        assert!(told.contains("All tests passed"), "{protocol}: {told}");
+    }
+    assert!(site.counter("memcached_cmd_set") > 0);
+}
+
+fn python_clients_find_a_memcached(transport: Transport) {
+    let modules = Command::new(PYTHON).args(["-c", "import pymemcache, pylibmc"]).stderr(Stdio::null()).status();
+    if !modules.is_ok_and(|status| status.success()) {
+        return skip("needs python3 with pymemcache and pylibmc");
+    }
+    let Some(site) = start(transport) else { return };
+    let told = site.run_client(PYTHON, &["-c", CLIENTS, &address(&site).ip().to_string(), &PORT.to_string()]);
+    assert!(told.contains("pymemcache, pylibmc text, pylibmc binary: all as it should be"), "{told}");
+}
+
+fn http_and_memcached_are_served_side_by_side(transport: Transport) {
+    let Some(mut site) = start(transport) else { return };
+    site.serves_others();
+    let mut client = site.connect_to(address(&site)).stream;
+    client.write_all(b"set a 0 0 5\r\nhello\r\nget a\r\n").unwrap();
+    let mut answer = [0; 33];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(answer.escape_ascii().to_string(), r"STORED\r\nVALUE a 0 5\r\nhello\r\nEND\r\n");
+    site.wait_for("memcached_get_hits", 1);
+    site.wait_for("memcached_curr_items", 1);
+    assert!(site.counter("http_requests") >= 3);
+    // An idle connection does not keep a server from stopping.
+    assert!(site.terminate().success(), "{}", site.log());
+    assert_eq!(client.read(&mut answer).unwrap(), 0);
+}
+
+fn values_of_any_size_come_back_whole(transport: Transport) {
+    let Some(site) = start(transport) else { return };
+    let mut client = site.connect_to(address(&site)).stream;
+    let large = site.content(crate::site::LARGE);
+    for len in [0, 1, 100, 1447, 1448, 1449, 4096, 65_536, 1_000_000] {
+        let value = &large[..len];
+        let head = format!("set key{len} 0 0 {len}\r\n");
+        client.write_all(&[head.as_bytes(), value, b"\r\n"].concat()).unwrap();
+    }
+    let mut answers = vec![0; 9 * b"STORED\r\n".len()];
+    client.read_exact(&mut answers).unwrap();
+    assert_eq!(answers, b"STORED\r\n".repeat(9));
+    for len in [0, 1, 100, 1447, 1448, 1449, 4096, 65_536, 1_000_000] {
+        client.write_all(format!("get key{len}\r\n").as_bytes()).unwrap();
+        let expected = [format!("VALUE key{len} 0 {len}\r\n").as_bytes(), &large[..len], b"\r\nEND\r\n"].concat();
+        let mut answer = vec![0; expected.len()];
+        client.read_exact(&mut answer).unwrap();
+        assert!(answer == expected, "{len} bytes");
+    }
+}

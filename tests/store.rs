@@ -1,0 +1,253 @@
+//! The store beside the memcached that is installed: the same stream of requests, the same memory, whose hit ratio
+//! is higher.
+//!
+//! A client gets, and sets what it misses. Keys are drawn from a Zipf distribution; each has its own size and time to
+//! live. `SIMOOM_HIT_RATIO_REQUESTS=3000000` makes the runs longer than they are by default.
+
+mod common;
+
+use common::{Process, need_program, wait_until};
+use simoom::store::{Commit, New, Settings, Store};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const MEMORY_BYTES: u64 = 64 << 20;
+const KEYS: usize = 300_000;
+/// Requests of one round: all are asked for, then what was missed is set.
+const ROUND: usize = 50;
+
+fn requests() -> usize {
+    let given = std::env::var("SIMOOM_HIT_RATIO_REQUESTS").ok();
+    given.map_or(600_000, |text| text.parse().expect("SIMOOM_HIT_RATIO_REQUESTS is a number"))
+}
+
+/// A generator of numbers below 2^53 that are as good as random (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) >> 11
+    }
+
+    fn unit(&mut self) -> f64 {
+        self.next() as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Draws keys of which the n-th is asked for in proportion to n^-alpha.
+struct Zipf(Vec<f64>);
+
+impl Zipf {
+    fn new(alpha: f64) -> Zipf {
+        let mut sum = 0.0;
+        let sums = (1..=KEYS).map(|n| {
+            sum += (n as f64).powf(-alpha);
+            sum
+        });
+        Zipf(sums.collect())
+    }
+
+    fn draw(&self, random: &mut Random) -> usize {
+        let at = random.unit() * self.0[KEYS - 1];
+        self.0.partition_point(|sum| *sum <= at)
+    }
+}
+
+/// A key with its size and time to live, which it always has.
+struct Key {
+    name: String,
+    value_bytes: usize,
+    ttl: u32,
+}
+
+impl Key {
+    fn new(n: usize) -> Key {
+        let mut random = Random(n as u64);
+        let span = |random: &mut Random, low: u64, high: u64| (low + random.next() % (high - low)) as usize;
+        let value_bytes = match random.next() % 100 {
+            0..60 => span(&mut random, 10, 200),
+            60..90 => span(&mut random, 200, 2000),
+            90..99 => span(&mut random, 2000, 10_000),
+            _ => span(&mut random, 10_000, 100_000),
+        };
+        let ttl = [0, 0, 0, 0, 0, 3600, 3600, 300, 60, 2][(random.next() % 10) as usize];
+        Key { name: format!("key:{n:08}"), value_bytes, ttl }
+    }
+}
+
+/// Something that can be asked for keys and given values.
+trait Cache {
+    /// For each key whether it was there.
+    fn get(&mut self, keys: &[&Key]) -> Vec<bool>;
+    fn set(&mut self, keys: &[&Key]);
+}
+
+struct Simoom(std::sync::Arc<Store>, Vec<u8>);
+
+fn now() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock past 1970").as_secs() as u32
+}
+
+impl Cache for Simoom {
+    fn get(&mut self, keys: &[&Key]) -> Vec<bool> {
+        self.0.maintain(now());
+        keys.iter().map(|key| self.0.get(key.name.as_bytes(), now()).is_some()).collect()
+    }
+
+    fn set(&mut self, keys: &[&Key]) {
+        for key in keys {
+            let exptime = if key.ttl == 0 { 0 } else { now() + key.ttl };
+            let value_bytes = key.value_bytes;
+            let new = New { key: key.name.as_bytes(), flags: 0, exptime, value_bytes, binary_key: false };
+            let mut reservation = self.0.reserve(&new, now()).expect("nothing is pinned");
+            reservation.write(&self.1[..value_bytes]);
+            self.0.commit(reservation, &Commit::default(), now());
+        }
+    }
+}
+
+struct Memcached {
+    _process: Process,
+    stream: BufReader<UnixStream>,
+    bytes: Vec<u8>,
+}
+
+impl Memcached {
+    fn start(directory: &Path) -> Memcached {
+        let socket = directory.join("socket");
+        let megabytes = (MEMORY_BYTES >> 20).to_string();
+        let process = Process::start(
+            Command::new("memcached")
+                .args(["-u", "root", "-t", "1", "-m", &megabytes, "-s"])
+                .arg(&socket)
+                .stdin(Stdio::null()),
+        );
+        let mut stream = None;
+        wait_until("memcached answers", Duration::from_secs(10), || {
+            stream = UnixStream::connect(&socket).ok();
+            stream.is_some()
+        });
+        let stream = BufReader::with_capacity(1 << 20, stream.expect("connected"));
+        Memcached { _process: process, stream, bytes: vec![b'v'; 100_000] }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).expect("memcached reads");
+    }
+}
+
+impl Cache for Memcached {
+    fn get(&mut self, keys: &[&Key]) -> Vec<bool> {
+        let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
+        self.send(format!("get {}\r\n", names.join(" ")).as_bytes());
+        let mut found = vec![false; keys.len()];
+        let (mut line, mut at) = (String::new(), 0);
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line).expect("memcached answers");
+            let words: Vec<_> = line.split_ascii_whitespace().collect();
+            match words[..] {
+                ["END"] => return found,
+                ["VALUE", name, _, bytes] => {
+                    // Answers come in the order of the keys.
+                    at += names[at..].iter().position(|asked| *asked == name).expect("it was asked for");
+                    found[at] = true;
+                    at += 1;
+                    let bytes: usize = bytes.parse().expect("a length");
+                    self.stream.read_exact(&mut vec![0; bytes + 2]).expect("the value");
+                }
+                _ => panic!("memcached answers {line:?}"),
+            }
+        }
+    }
+
+    fn set(&mut self, keys: &[&Key]) {
+        let mut request = Vec::new();
+        for key in keys {
+            let Key { name, ttl, value_bytes } = key;
+            request.extend_from_slice(format!("set {name} 0 {ttl} {value_bytes} noreply\r\n").as_bytes());
+            request.extend_from_slice(&self.bytes[..*value_bytes]);
+            request.extend_from_slice(b"\r\n");
+        }
+        self.send(&request);
+    }
+}
+
+/// The outcome for one alpha.
+struct Row {
+    alpha: f64,
+    simoom: f64,
+    memcached: f64,
+    /// Twice the standard error of the difference.
+    error: f64,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row { alpha, simoom, memcached, error } = self;
+        let difference = 100.0 * (simoom - memcached);
+        let (simoom, memcached, error) = (100.0 * simoom, 100.0 * memcached, 100.0 * error);
+        write!(f, "{alpha:5}  {simoom:6.2} %  {memcached:9.2} %  {difference:+10.2} ± {error:.2}")
+    }
+}
+
+/// Lets both caches answer the same requests; the first third only fills them.
+fn compare(alpha: f64, keys: &[Key], simoom: &mut Simoom, memcached: &mut Memcached) -> Row {
+    let zipf = Zipf::new(alpha);
+    let mut random = Random(42);
+    let rounds = requests() / ROUND;
+    let mut hits: Vec<[f64; 2]> = Vec::new();
+    for round in 0..rounds {
+        let asked: Vec<&Key> = (0..ROUND).map(|_| &keys[zipf.draw(&mut random)]).collect();
+        let caches: [&mut dyn Cache; 2] = [simoom, memcached];
+        let found = caches.map(|cache| {
+            let found = cache.get(&asked);
+            let missed = asked.iter().zip(&found).filter(|(_, found)| !**found).map(|(key, _)| *key);
+            cache.set(&missed.collect::<Vec<_>>());
+            found.iter().filter(|found| **found).count() as f64 / ROUND as f64
+        });
+        if round >= rounds / 3 {
+            hits.push(found);
+        }
+    }
+    let count = hits.len() as f64;
+    let [simoom, memcached] = [0, 1].map(|of| hits.iter().map(|found| found[of]).sum::<f64>() / count);
+    let mean = simoom - memcached;
+    let variance = hits.iter().map(|found| (found[0] - found[1] - mean).powi(2)).sum::<f64>() / count;
+    Row { alpha, simoom, memcached, error: 2.0 * (variance / count).sqrt() }
+}
+
+#[test]
+fn the_hit_ratio_is_at_least_that_of_memcached_at_equal_memory() {
+    if !need_program("memcached") {
+        return;
+    }
+    let keys: Vec<Key> = (0..KEYS).map(Key::new).collect();
+    let mut table = vec!["alpha    simoom   memcached  difference (points)".to_owned()];
+    let mut worse = Vec::new();
+    for alpha in [0.7, 0.9, 1.0, 1.2] {
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let settings = Settings { memory_bytes: MEMORY_BYTES, ..Settings::default() };
+        let mut simoom = Simoom(Store::new(&settings).expect("memory"), vec![b'v'; 100_000]);
+        let mut memcached = Memcached::start(directory.path());
+        let row = compare(alpha, &keys, &mut simoom, &mut memcached);
+        table.push(row.to_string());
+        table.push(format!("       {:?}", simoom.0.statistics()));
+        if row.simoom + row.error < row.memcached {
+            worse.push(alpha);
+        }
+    }
+    #[allow(clippy::print_stdout, reason = "the table is what this test is run for")]
+    {
+        println!("{}", table.join("\n"));
+    }
+    assert!(worse.is_empty(), "memcached is better at {worse:?}:\n{}", table.join("\n"));
+}
