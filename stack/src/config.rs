@@ -22,6 +22,8 @@ pub struct Config {
     pub secret: [u64; 4],
     /// How much of everything there is.
     pub limits: Limits,
+    /// How the congestion window grows, and what loss does to it.
+    pub congestion: Congestion,
     /// Bytes offered to a peer to send ahead, 2048 to 2³⁰.
     pub receive_window_bytes: u32,
     /// Shortest retransmission timeout; RFC 6298 says 1000, Linux and most others use 200.
@@ -43,8 +45,20 @@ pub struct Config {
     /// How often the SYN of an active open is repeated. Seven times, twice as long apart each, are the three minutes
     /// that RFC 9293 §3.8.3 MUST-23 asks for.
     pub syn_retries: u8,
+    /// Whether SYNs are answered with cookies (RFC 4987 §3.6) when half-open connections are many.
+    pub syn_cookies: bool,
     /// Challenge ACKs (RFC 5961 §7) and resets for strangers, per second each.
     pub answers_per_second: u32,
+}
+
+/// A congestion control.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406), what most of the Internet uses.
+    #[default]
+    Cubic,
+    /// RFC 5681 as it stands.
+    NewReno,
 }
 
 /// An address of this stack.
@@ -75,6 +89,8 @@ pub struct Limits {
     pub keep_large: u32,
     /// Blocks for data that arrived out of order.
     pub reassembly_blocks: u32,
+    /// Runs of the scoreboards ([`crate::flight`]) beyond the one that each connection has.
+    pub flight_runs: u32,
 }
 
 impl Limits {
@@ -93,6 +109,7 @@ impl Limits {
             keep_small: active / 2,
             keep_large: (active / 64).max(16),
             reassembly_blocks: (active / 4).clamp(256, 4096),
+            flight_runs: active * 4,
         }
     }
 }
@@ -118,6 +135,7 @@ impl Config {
             reports_strays: false,
             secret,
             limits,
+            congestion: Congestion::default(),
             receive_window_bytes: 64 * 1024,
             min_rto_ms: 200,
             delayed_ack_ms: 40,
@@ -128,6 +146,7 @@ impl Config {
             keep_alive_interval_ms: 75_000,
             keep_alive_probes: 9,
             syn_retries: 7,
+            syn_cookies: true,
             answers_per_second: 1000,
         }
     }

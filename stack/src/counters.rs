@@ -64,16 +64,46 @@ crate::counters! {
         time_wait_evicted,
         /// TIME_WAIT entries whose four-tuple a new connection took over (RFC 6191).
         time_wait_reused,
+        /// SYN-ACKs sent that were cookies (RFC 4987 §3.6; TcpExtSyncookiesSent).
+        syn_cookies_sent,
+        /// Cookies that came back, each of which became a connection (TcpExtSyncookiesRecv).
+        syn_cookies_received,
+        /// Segments that would have had to bear a cookie and bore none (TcpExtSyncookiesFailed).
+        syn_cookies_failed,
         /// SYN-ACKs sent.
         syn_acks_sent,
         /// Segments that acknowledge and carry nothing.
         pure_acks_sent,
-        /// Segments sent again, for whatever reason.
+        /// Segments sent again, for whatever reason (TcpRetransSegs).
         retransmissions,
-        /// Retransmission timeouts.
+        /// Retransmission timeouts (TcpExtTCPTimeouts).
         retransmission_timeouts,
-        /// Fast retransmissions (RFC 6582).
+        /// Fast recoveries begun (RFC 6675, RFC 6582; TcpExtTCPSackRecovery, TcpExtTCPRenoRecovery).
         fast_retransmissions,
+        /// Runs of segments that were sent again and lost again (TcpExtTCPLostRetransmit).
+        lost_retransmissions,
+        /// Tail loss probes sent (RFC 8985 §7; TcpExtTCPLossProbes).
+        loss_probes,
+        /// Tail loss probes that repaired a loss (TcpExtTCPLossProbeRecovery).
+        loss_probe_recoveries,
+        /// Timeouts that F-RTO found to have been for nothing (RFC 5682; TcpExtTCPSpuriousRTOs).
+        spurious_timeouts,
+        /// Reductions taken back because D-SACK reported all repetitions as needless (TcpExtTCPDSACKUndo).
+        undone_by_dsack,
+        /// Reductions taken back because a timestamp told the same (RFC 3522; TcpExtTCPFullUndo).
+        undone_by_timestamp,
+        /// Times a segment was delivered after what followed it (TcpExtTCPSACKReorder).
+        reorderings,
+        /// Times a peer took back what it had reported by SACK (TcpExtTCPSACKReneging).
+        sack_reneging,
+        /// SACK blocks that made no sense (TcpExtTCPSACKDiscard).
+        sack_blocks_discarded,
+        /// SACK blocks that were not noted whole for want of runs in the scoreboard.
+        sack_blocks_unnoted,
+        /// Duplicates reported by the peer (RFC 2883; TcpExtTCPDSACKRecv).
+        dsacks_received,
+        /// Duplicates reported to the peer (TcpExtTCPDSACKOldSent, TcpExtTCPDSACKOfoSent).
+        dsacks_sent,
         /// Probes of a shut window.
         zero_window_probes,
         /// Keep-alive probes.

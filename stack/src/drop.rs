@@ -59,6 +59,9 @@ drops! {
     TcpFlags => drop_tcp_flags,
     /// No connection and no listener; a reset is sent unless it was one.
     NoListener => drop_no_listener,
+    /// No connection and no cookie, while SYN cookies are out (RFC 4987 §3.6): not reset, for the segment that bears the
+    /// cookie may be late.
+    NoCookie => drop_no_cookie,
     /// No connection and not a SYN, where another worker may know it.
     Stray => drop_stray,
     /// The connection table is full: the SYN is not answered.

@@ -43,7 +43,20 @@ impl Keyed {
         self.sip(tuple, 1) as u32
     }
 
-    fn sip(&self, tuple: &Tuple, domain: u8) -> u64 {
+    /// A hash for SYN cookies: of the four-tuple alone, or with a count and the peer's initial sequence number.
+    pub(crate) fn cookie(&self, tuple: &Tuple, with: Option<(u32, Seq)>) -> u32 {
+        let domain = with.map_or(2, |(count, irs)| 1 << 63 | u64::from(count) << 32 | u64::from(irs.0));
+        self.sip(tuple, domain) as u32
+    }
+
+    /// A number below `bound` that nobody else can tell, different at each `place`.
+    pub(crate) fn below(&self, bound: u32, place: u32) -> u32 {
+        let mut hasher = SipHasher24::new_with_keys(self.key.0, self.key.1);
+        hasher.write_u32(place);
+        (hasher.finish() % u64::from(bound.max(1))) as u32
+    }
+
+    fn sip(&self, tuple: &Tuple, domain: u64) -> u64 {
         let mut hasher = SipHasher24::new_with_keys(self.key.0, self.key.1);
         let ((r0, r1), (l0, l1)) = (tuple.remote.halves(), tuple.local.halves());
         for word in [r0, r1, l0, l1] {
@@ -51,7 +64,7 @@ impl Keyed {
         }
         hasher.write_u16(tuple.remote_port);
         hasher.write_u16(tuple.local_port);
-        hasher.write_u8(domain);
+        hasher.write_u64(domain);
         hasher.finish()
     }
 }

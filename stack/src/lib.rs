@@ -20,23 +20,29 @@
 //! the windows allow straight from the ranges into free frames ([`Transmit`]), and the acknowledgement of the whole
 //! burst rides along. When the peer has acknowledged a range, it is given back.
 //!
-//! A SYN costs an entry of a small table (`listen`) and becomes a connection with the handshake's last segment. A
-//! connection that this side closed first leaves an entry in TIME-WAIT (`time_wait`). Both tables, the control blocks,
-//! and every pool have a size fixed by [`Limits`]; running out of any is a counter and a wait, or a refusal.
+//! When something is out of order on the way to the peer, acknowledgements take a longer way: the scoreboard ([`flight`])
+//! knows what was sent when, `tcp::sack` notes what has arrived, `tcp::rack` judges what is lost, `tcp::recovery` decides
+//! how much may be sent and `tcp::output` sends it again, from the same ranges.
+//!
+//! A SYN costs an entry of a small table (`listen`), or nothing when they are many (`cookie`), and becomes a connection
+//! with the handshake's last segment. A connection that this side closed first leaves an entry in TIME-WAIT
+//! (`time_wait`). Both tables, the control blocks, and every pool have a size fixed by [`Limits`]; running out of any is
+//! a counter and a wait, or a refusal.
 //!
 //! # What it does not do
 //!
-//! IPv6, recovery by SACK, ECN, path-MTU discovery and SYN cookies are not here; each has its place, named where it
-//! will be. The urgent pointer is ignored: urgent data is data. A closed connection discards what its peer still sends
-//! instead of resetting it, so that the last answer is not lost.
+//! IPv6, ECN, pacing and path-MTU discovery are not here. The urgent pointer is ignored: urgent data is data. A closed
+//! connection discards what its peer still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
 pub mod application;
 mod arp;
 pub mod config;
+mod cookie;
 pub mod counters;
 mod demux;
 pub mod drop;
+pub mod flight;
 mod icmp;
 pub mod keep;
 mod keyed;
@@ -53,7 +59,7 @@ pub mod timer;
 pub mod wire;
 
 pub use application::{Application, Closed, Opened};
-pub use config::{Config, Limits, LocalAddress};
+pub use config::{Config, Congestion, Limits, LocalAddress};
 pub use send::{Blob, Reply};
 pub use smoltcp::time::{Duration, Instant};
 #[cfg(any(test, feature = "testing"))]

@@ -1,10 +1,11 @@
 //! LISTEN and the passive half of SYN-RECEIVED (RFC 9293 §3.10.7.2 and §3.10.7.4): from a SYN to a connection.
 //!
 //! A SYN costs an entry of a small table of fixed size, not a control block; the block comes with the handshake's
-//! last segment. When the table is full further SYNs are dropped and counted. (The place for SYN cookies, RFC 4987,
-//! is [`HalfOpenTable::insert`].)
+//! last segment. When entries are many, SYNs are answered with cookies ([`crate::cookie`]), or without them, once the
+//! table is full, dropped and counted.
 
 use crate::config::Config;
+use crate::cookie;
 use crate::demux::Tuple;
 use crate::drop::DropReason;
 use crate::keyed::Keyed;
@@ -87,6 +88,10 @@ impl HalfOpenTable {
         self.len
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.free == NONE
+    }
+
     pub(crate) fn get(&self, index: u32) -> &HalfOpen {
         &self.entries[index as usize]
     }
@@ -104,20 +109,7 @@ impl HalfOpenTable {
         let entry = self.entries.get_mut(index as usize)?;
         self.free = entry.next_free;
         self.len += 1;
-        *entry = HalfOpen {
-            tuple,
-            link: syn.link,
-            iss,
-            irs: syn.seq,
-            timestamp: syn.options.timestamps.map(|(value, _)| value),
-            mss: syn.options.mss,
-            window_scale: syn.options.window_scale,
-            sack_permitted: syn.options.sack_permitted,
-            ts_offset: keyed.timestamp_offset(&tuple),
-            sent_at_us: now.total_micros() as u32,
-            retries: 0,
-            next_free: NONE,
-        };
+        *entry = HalfOpen::of(syn, tuple, iss, keyed, now);
         Some(index)
     }
 
@@ -139,6 +131,44 @@ impl HalfOpenTable {
 }
 
 impl HalfOpen {
+    /// What is kept of a SYN that is answered with `iss`.
+    pub(crate) fn of(syn: &Segment<'_>, tuple: Tuple, iss: Seq, keyed: &Keyed, now: Instant) -> HalfOpen {
+        HalfOpen {
+            tuple,
+            link: syn.link,
+            iss,
+            irs: syn.seq,
+            timestamp: syn.options.timestamps.map(|(value, _)| value),
+            mss: syn.options.mss,
+            window_scale: syn.options.window_scale,
+            sack_permitted: syn.options.sack_permitted,
+            ts_offset: keyed.timestamp_offset(&tuple),
+            sent_at_us: now.total_micros() as u32,
+            retries: 0,
+            next_free: NONE,
+        }
+    }
+
+    /// What a cookie tells of the SYN: `segment` acknowledges it, its own options are those of data.
+    pub(crate) fn of_cookie(segment: &Segment<'_>, tuple: Tuple, mss: u16, keyed: &Keyed) -> HalfOpen {
+        let echo = segment.options.timestamps.map(|(_, echo)| echo);
+        let (window_scale, sack_permitted) = echo.map_or((None, false), cookie::options_of);
+        HalfOpen {
+            tuple,
+            link: segment.link,
+            iss: segment.ack - 1,
+            irs: segment.seq - 1,
+            timestamp: segment.options.timestamps.map(|(value, _)| value),
+            mss: Some(mss),
+            window_scale,
+            sack_permitted,
+            ts_offset: keyed.timestamp_offset(&tuple),
+            // Nobody knows when the answer was sent, nor how often.
+            retries: 1,
+            ..HalfOpen::default()
+        }
+    }
+
     /// Judges a segment for this four-tuple, in the order of the steps of §3.10.7.4.
     pub(crate) fn judge(&self, segment: &Segment<'_>, config: &Config) -> Verdict {
         let next = self.irs + 1;
@@ -193,11 +223,26 @@ impl HalfOpen {
 
     /// Sends the SYN-ACK: with each option that the SYN had (RFC 7323 §1.3, RFC 2018 §2).
     pub(crate) fn send_syn_ack<T: Transmit>(&self, config: &Config, tick: Tick, tx: &mut T) -> bool {
+        let clock = tick.millis().wrapping_add(self.ts_offset);
+        self.answer(&self.options(), clock, config, tx)
+    }
+
+    /// Sends the SYN-ACK as a cookie: only with the options that come back.
+    pub(crate) fn send_cookie<T: Transmit>(&self, config: &Config, tick: Tick, tx: &mut T) -> bool {
+        let clock = tick.millis().wrapping_add(self.ts_offset);
+        let syn = self.options();
+        match self.timestamp {
+            Some(_) => self.answer(&syn, cookie::timestamp(clock, &syn), config, tx),
+            None => self.answer(&Options::default(), clock, config, tx),
+        }
+    }
+
+    fn answer<T: Transmit>(&self, syn: &Options, clock: u32, config: &Config, tx: &mut T) -> bool {
         let options = Options {
             mss: Some(config.mss()),
-            window_scale: self.window_scale.map(|_| config.window_shift()),
-            sack_permitted: self.sack_permitted,
-            timestamps: self.timestamp.map(|value| (tick.millis().wrapping_add(self.ts_offset), value)),
+            window_scale: syn.window_scale.map(|_| config.window_shift()),
+            sack_permitted: syn.sack_permitted,
+            timestamps: syn.timestamps.map(|(value, _)| (clock, value)),
             ..Options::default()
         };
         let numbers = Numbers {

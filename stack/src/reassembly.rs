@@ -194,6 +194,12 @@ impl Reassembly {
         })
     }
 
+    /// The first part of what lies between `left` and `right` that is held already.
+    pub fn held_of(&self, pool: &Pool, left: Seq, right: Seq) -> Option<(Seq, Seq)> {
+        let overlap = |run: (Seq, Seq)| (run.0.max(left), if run.1.before(right) { run.1 } else { right });
+        self.runs(pool).map(overlap).find(|(left, right)| left.before(*right))
+    }
+
     /// Gives everything back.
     pub fn clear(&mut self, pool: &mut Pool) {
         while let Some(block) = pool.blocks.get(self.head as usize).copied() {

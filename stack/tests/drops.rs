@@ -43,13 +43,16 @@ fn way(reason: DropReason) -> Way {
         DropReason::NoListener => Script("< RST seq 1"),
         DropReason::Stray => Script("set reports_strays 1\n< ACK seq 1 ack 1"),
         DropReason::ConnectionsFull => Script("set connections 1\nestablished\n< SYN seq 0 port 4001"),
-        DropReason::HalfOpenFull => Script("set half_open 0\n< SYN seq 0"),
+        DropReason::HalfOpenFull => Script("set syn_cookies 0\nset half_open 0\n< SYN seq 0"),
         DropReason::OutsideWindow => Script("established\n< ACK seq 70000+1 ack 1\n> ACK seq 1 ack 1"),
         DropReason::Paws => Script("established ts 9 0\n< ACK seq 1+1 ack 1 ts 8 0\n> ACK seq 1 ack 1"),
         DropReason::BlindReset => Script("established\n< RST seq 2\n> ACK seq 1 ack 1"),
         DropReason::BlindSyn => Script("established\n< SYN seq 2\n> ACK seq 1 ack 1"),
         DropReason::BadAck => Script("established\n< ACK seq 1 ack 2\n> ACK seq 1 ack 1"),
         DropReason::NoAck => Script("connect\n> SYN seq 0 mss 1460 ws 1 sackOK ts * *\n< PSH ACK seq 1 ack 1"),
+        DropReason::NoCookie => Script(
+            "set half_open 0\n< SYN seq 0 win 65535 mss 1460\n> SYN ACK seq 0 ack 1 mss 1460\n< ACK seq 1 ack 2",
+        ),
         DropReason::LateData => Script(
             "established\n< FIN ACK seq 1 ack 1\n> FIN ACK seq 1 ack 2\n< ACK seq 2+1 ack 1\n> ACK seq 2 ack 2",
         ),

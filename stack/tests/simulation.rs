@@ -7,7 +7,7 @@
 use simoom_stack::testing::echo::{stream_byte, stream_bytes};
 use simoom_stack::testing::pair::{Side, hasty};
 use simoom_stack::testing::{Pair, Quality, Random, seeds};
-use simoom_stack::{Application, Census, Closed, Duration, Limits, Opened, Reply};
+use simoom_stack::{Application, Census, Closed, Config, Duration, Limits, Opened, Reply};
 
 /// When an end closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -132,11 +132,12 @@ fn quality(seed: u64) -> Quality {
     let mut random = Random::new(seed ^ 0xabcd);
     let mut rate = |most| if random.chance(400) { random.below(most) as u32 } else { 0 };
     Quality {
-        loss: rate(150),
+        loss: rate(301),
         duplicate: rate(100),
         reorder: rate(200),
         corrupt: rate(40),
         delay: Duration::from_micros([20, 1000, 40_000][(seed % 3) as usize]),
+        jitter: Duration::from_micros(u64::from(rate(30_000))),
         queue: 0,
     }
 }
@@ -145,7 +146,8 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
     let mut apps = [Player::new(seed ^ 1, most), Player::new(seed ^ 2, most)].into_iter();
     let app = std::cell::RefCell::new(&mut apps);
     let app = || app.borrow_mut().next().expect("a pair has two sides");
-    Pair::new(hasty(1, client), hasty(2, server), quality(seed), seed, app)
+    let server = Config { syn_cookies: seed.is_multiple_of(2), ..hasty(2, server) };
+    Pair::new(hasty(1, client), server, quality(seed), seed, app)
 }
 
 /// Runs until nothing ever happens again; then nothing may be held.
@@ -201,6 +203,30 @@ fn peers_that_vanish() {
     }
 }
 
+/// The link is cut again and again, and comes back: what was sent meanwhile is sent again.
+#[test]
+fn partitions_that_heal() {
+    for seed in seeds(600) {
+        let limits = Limits::for_connections(64);
+        let mut pair = pair(limits, limits, 60_000, seed);
+        let mut random = Random::new(seed);
+        for port in 0..3 {
+            pair.connect(40_000 + port);
+        }
+        for _ in 0..random.below(5) {
+            for _ in 0..random.below(60) {
+                pair.step();
+            }
+            let (quality, until) = (pair.client.out.quality, pair.now + Duration::from_millis(random.below(1500)));
+            pair.client.out.quality.loss = 1000;
+            pair.server.out.quality.loss = [1000, quality.loss][random.below(2) as usize];
+            while pair.now < until && pair.step() {}
+            (pair.client.out.quality, pair.server.out.quality) = (quality, quality);
+        }
+        play_out(&mut pair, seed);
+    }
+}
+
 /// Everything runs out: blocks, half-open entries, TIME-WAIT, ranges, chunks, buffers.
 #[test]
 fn tiny_pools() {
@@ -213,6 +239,7 @@ fn tiny_pools() {
         keep_small: 2,
         keep_large: 1,
         reassembly_blocks: 3,
+        flight_runs: 5,
     };
     let mut exhausted = simoom_stack::drop::Drops::default();
     for seed in seeds(800) {

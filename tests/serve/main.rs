@@ -14,6 +14,7 @@ mod files;
 mod hostile;
 mod lifecycle;
 mod load;
+mod lossy;
 mod memcached;
 mod queues;
 mod site;

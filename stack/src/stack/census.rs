@@ -18,6 +18,8 @@ pub struct Census {
     pub kept: usize,
     /// Reassembly blocks in use.
     pub reassembly_blocks: usize,
+    /// Runs of the scoreboards in use beyond the first of each connection.
+    pub flight_runs: usize,
 }
 
 impl<A: Application> Stack<A> {
@@ -32,6 +34,7 @@ impl<A: Application> Stack<A> {
             send_entries: limits.send_entries as usize - entries,
             send_chunks: limits.send_chunks as usize - chunks,
             kept: (limits.keep_small + limits.keep_large) as usize - small - large,
+            flight_runs: limits.flight_runs as usize - self.shared.flight.spare(),
             reassembly_blocks: limits.reassembly_blocks as usize - self.shared.reassembly.free(),
         }
     }

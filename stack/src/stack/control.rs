@@ -83,7 +83,6 @@ impl<A: Application> Stack<A> {
         tcb.hot = Hot { marks: tcb.hot.marks, tuple, link: to.link, state: State::SynSent, ..Hot::default() };
         tcb.hot.ts_offset = self.keyed.timestamp_offset(&tuple);
         tcb.hot.snd.una = iss;
-        tcb.cold.ssthresh = u32::MAX;
         tcb.cold.recover = iss;
         tcb.cold.token = to.token;
         tcb.warm.heard_at = self.shared.tick;

@@ -7,7 +7,7 @@ use crate::listen::HalfOpenTable;
 use crate::tcp::Tcb;
 use crate::time_wait::TimeWaitTable;
 use crate::timer::Wheel;
-use crate::{keep, reassembly, send};
+use crate::{flight, keep, reassembly, send};
 
 impl Limits {
     /// What each part takes: its name, how many there are, and bytes in all.
@@ -24,6 +24,11 @@ impl Limits {
                 "send ranges and chunks",
                 self.send_entries,
                 send::Pool::<A::Blob>::memory_bytes(self.send_entries as usize, self.send_chunks as usize),
+            ),
+            row(
+                "runs in flight",
+                self.connections + self.flight_runs,
+                flight::Pool::memory_bytes(self.connections, self.flight_runs),
             ),
             row(
                 "kept-input buffers",

@@ -21,7 +21,7 @@ use crate::listen::HalfOpenTable;
 use crate::tcp::{Budget, Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
 use crate::timer::{Tick, Wheel};
-use crate::{keep, reassembly, send};
+use crate::{flight, keep, reassembly, send};
 use smoltcp::time::{Duration, Instant};
 use std::collections::VecDeque;
 
@@ -56,6 +56,8 @@ pub struct Stack<A: Application> {
     free: Vec<u32>,
     half_open: HalfOpenTable,
     time_wait: TimeWaitTable,
+    /// Until when a SYN cookie may come back; never, if none was sent.
+    cookies_until: Tick,
     /// The list that a flush works through, while `shared.ready` takes what comes for the next.
     flushing: Vec<u32>,
 }
@@ -67,23 +69,25 @@ impl<A: Application> Stack<A> {
         let owners = limits.connections + limits.half_open + limits.time_wait;
         let timers = limits.timers();
         let tick = Tick::at(now);
+        let keyed = Keyed::new(config.secret);
         let shared = Shared {
             now,
             tick,
             send: send::Pool::new(limits.send_entries as usize, limits.send_chunks as usize),
             keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
             reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
+            flight: flight::Pool::new(limits.connections, limits.flight_runs),
             wheel: Wheel::new(timers, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
-            challenges: Budget::new(config.answers_per_second),
-            resets: Budget::new(config.answers_per_second),
+            challenges: Budget::new(config.answers_per_second, keyed),
+            resets: Budget::new(config.answers_per_second, keyed),
             counters: Counters::default(),
             drops: Drops::default(),
             config,
         };
         Stack {
-            keyed: Keyed::new(shared.config.secret),
+            keyed,
             shared,
             ports: Vec::new(),
             accepts: true,
@@ -92,6 +96,7 @@ impl<A: Application> Stack<A> {
             free: (0..limits.connections).rev().collect(),
             half_open: HalfOpenTable::new(limits.half_open),
             time_wait: TimeWaitTable::new(limits.time_wait),
+            cookies_until: Tick::NEVER,
             flushing: Vec::with_capacity(limits.connections as usize),
         }
     }

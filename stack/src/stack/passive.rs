@@ -3,6 +3,7 @@
 use super::Stack;
 use super::receive::Arrival;
 use crate::application::Application;
+use crate::cookie;
 use crate::demux::{Owner, Tuple};
 use crate::drop::DropReason;
 use crate::listen;
@@ -10,6 +11,7 @@ use crate::listen::HalfOpen;
 use crate::seq::Seq;
 use crate::tcp::segment::{Numbers, Way, stateless};
 use crate::tcp::{Context, Hot, Shared, State, Transmit, congestion, handshake};
+use crate::timer::Tick;
 use crate::wire::{Flags, Segment};
 
 impl<A: Application> Stack<A> {
@@ -18,11 +20,20 @@ impl<A: Application> Stack<A> {
     }
 
     /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
-    pub(super) fn for_listener<T: Transmit>(&mut self, arrival: &Arrival<'_>, tx: &mut T) -> bool {
+    pub(super) fn for_listener<T: Transmit>(&mut self, arrival: &Arrival<'_>, app: &mut A, tx: &mut T) -> bool {
         let segment = &arrival.segment;
         if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && self.listens(segment.local_port) {
             self.open_half(arrival, None, tx);
             return true;
+        }
+        if self.may_bear_cookie(segment) {
+            if self.complete_cookie(arrival, app, tx) {
+                return true;
+            }
+            if !self.shared.config.reports_strays {
+                self.shared.drop(DropReason::NoCookie);
+                return true;
+            }
         }
         if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
             self.shared.drop(DropReason::Stray);
@@ -36,8 +47,14 @@ impl<A: Application> Stack<A> {
     /// (RFC 9293 §3.6.1 MAY-2).
     pub(super) fn open_half<T: Transmit>(&mut self, arrival: &Arrival<'_>, used_up: Option<Seq>, tx: &mut T) {
         // Room for the control block is kept from the start: a handshake that completes finds one.
-        if self.half_open.len() as usize >= self.free.len() {
+        let (half_open, free) = (self.half_open.len() as usize, self.free.len());
+        if half_open >= free {
             return self.shared.drop(DropReason::ConnectionsFull);
+        }
+        // Half of the blocks are left for handshakes that keep nothing meanwhile.
+        let is_crowded = self.half_open.is_full() || 2 * half_open >= free;
+        if is_crowded && self.shared.config.syn_cookies {
+            return self.send_cookie(arrival, tx);
         }
         let iss = self.keyed.initial_seq(&arrival.tuple, self.shared.now);
         let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
@@ -49,6 +66,51 @@ impl<A: Application> Stack<A> {
         let timer = self.half_open_timer(index);
         self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
         self.send_syn_ack(index, tx);
+    }
+
+    /// Answers a SYN and forgets it; its four-tuple may come back with [`Stack::complete_cookie`].
+    fn send_cookie<T: Transmit>(&mut self, arrival: &Arrival<'_>, tx: &mut T) {
+        let Arrival { tuple, segment, .. } = arrival;
+        let Shared { config, tick, now, counters, .. } = &mut self.shared;
+        let iss = cookie::make(&self.keyed, tuple, segment.seq, segment.options.mss, *now);
+        let entry = HalfOpen::of(segment, *tuple, iss, &self.keyed, *now);
+        self.cookies_until = tick.plus(cookie::LIFE_MS);
+        if entry.send_cookie(config, *tick, tx) {
+            counters.segments_sent += 1;
+            counters.syn_acks_sent += 1;
+            counters.syn_cookies_sent += 1;
+        }
+    }
+
+    /// Whether cookies are out, and a segment of no connection could bring one.
+    pub(super) fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
+        if self.cookies_until.is_due(self.shared.tick) {
+            self.cookies_until = Tick::NEVER;
+        }
+        let flags = segment.flags;
+        let acknowledges = flags.has(Flags::ACK) && !flags.has(Flags::SYN) && !flags.has(Flags::RST);
+        self.cookies_until != Tick::NEVER && acknowledges && self.listens(segment.local_port)
+    }
+
+    /// The handshake's last segment, if it bears a cookie. Returns whether it does.
+    fn complete_cookie<T: Transmit>(&mut self, arrival: &Arrival<'_>, app: &mut A, tx: &mut T) -> bool {
+        let Arrival { tuple, segment, .. } = arrival;
+        let (irs, iss, now) = (segment.seq - 1, segment.ack - 1, self.shared.now);
+        let Some(mss) = cookie::check(&self.keyed, tuple, irs, iss, now) else {
+            self.shared.counters.syn_cookies_failed += 1;
+            return false;
+        };
+        if self.half_open.len() as usize >= self.free.len() {
+            // The peer believes that it is connected, and will send again.
+            self.shared.drop(DropReason::ConnectionsFull);
+            return true;
+        }
+        self.shared.counters.syn_cookies_received += 1;
+        let entry = HalfOpen::of_cookie(segment, *tuple, mss, &self.keyed);
+        let id = self.free.pop().expect("there are more blocks than half-open connections");
+        self.demux.insert(arrival.hash, Owner::Connection(id));
+        self.establish(id, &entry, arrival, app, tx);
+        true
     }
 
     pub(super) fn send_syn_ack<T: Transmit>(&mut self, index: u32, tx: &mut T) {
@@ -134,6 +196,18 @@ impl<A: Application> Stack<A> {
         self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.replace(arrival.hash, Owner::HalfOpen(index), Owner::Connection(id));
         self.half_open.remove(index);
+        self.establish(id, &entry, arrival, app, tx);
+    }
+
+    /// Makes a block that of a connection whose handshake `arrival` has completed.
+    fn establish<T: Transmit>(
+        &mut self,
+        id: u32,
+        entry: &HalfOpen,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) {
         let tcb = &mut self.tcbs[id as usize];
         tcb.hot = Hot { marks: tcb.hot.marks, tuple: entry.tuple, link: entry.link, ..Hot::default() };
         tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared);
@@ -145,11 +219,13 @@ impl<A: Application> Stack<A> {
         tcb.hot.snd.wl1 = arrival.segment.seq;
         tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), entry.repeats());
         tcb.cold.max_wnd = tcb.hot.snd.wnd;
-        tcb.cold.ssthresh = u32::MAX;
         tcb.cold.recover = entry.iss;
         tcb.warm.heard_at = self.shared.tick;
         match entry.round_trip_us(self.shared.now) {
-            Some(rtt_us) => tcb.warm.rtt.measured(rtt_us),
+            Some(rtt_us) => {
+                tcb.warm.rtt.measured(rtt_us);
+                tcb.warm.rtt.shortest(rtt_us, self.shared.tick);
+            }
             None => tcb.warm.rtt.handshake_repeated(),
         }
         self.shared.counters.passive_opens += 1;

@@ -61,7 +61,10 @@ impl<A: Application> Stack<A> {
     pub fn refuse<T: Transmit>(&mut self, now: Instant, packet: Packet<'_>, tx: &mut T) {
         self.set_clock(now);
         if let Ok(Incoming::Tcp(segment)) = wire::parse(packet, self.shared.config.checksums) {
-            self.send_refusal(&segment, tx);
+            match self.may_bear_cookie(&segment) {
+                true => self.shared.drop(DropReason::NoCookie),
+                false => self.send_refusal(&segment, tx),
+            }
         }
     }
 
@@ -124,7 +127,7 @@ impl<A: Application> Stack<A> {
             Some(Owner::Connection(id)) => self.for_connection(id, segment, app, tx),
             Some(Owner::HalfOpen(index)) => self.for_half_open(index, arrival, app, tx),
             Some(Owner::TimeWait(index)) => self.for_time_wait(index, arrival, tx),
-            None => return self.for_listener(arrival, tx),
+            None => return self.for_listener(arrival, app, tx),
         }
         true
     }

@@ -1,15 +1,19 @@
 //! The control block: all that is known of one connection, and what every room of [`super`] does with it.
 
+use super::congestion::Control;
+use super::recovery::Recovery;
 use super::rtt::RttEstimator;
-use super::{Marks, Shared, State};
+use super::{Marks, Phase, Shared, State};
 use crate::application::Application;
 use crate::demux::Tuple;
+use crate::flight::Flight;
 use crate::keep::Kept;
 use crate::reassembly::Reassembly;
 use crate::send::{self, Queue, Reply, Wishes};
 use crate::seq::Seq;
 use crate::timer::Tick;
 use crate::wire::Link;
+use std::mem::offset_of;
 
 /// The send sequence space, RFC 9293 §3.3.1: SND.UNA ≤ SND.NXT.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,8 +51,7 @@ pub(crate) struct Hot {
     pub(crate) snd_scale: u8,
     /// Shift of windows that this side sends.
     pub(crate) rcv_scale: u8,
-    /// Acknowledgements in a row that acknowledged nothing new.
-    pub(crate) duplicate_acks: u8,
+    pub(crate) phase: Phase,
     pub(crate) marks: Marks,
     /// Payload bytes of a full segment to the peer, options subtracted.
     pub(crate) mss: u16,
@@ -56,7 +59,7 @@ pub(crate) struct Hot {
     pub(crate) rcv: Rcv,
     /// Added to the clock for TSval, so that connections do not tell the uptime.
     pub(crate) ts_offset: u32,
-    /// Retransmission or persist deadline.
+    /// Deadline of what [`Due`] says.
     pub(crate) resend_at: Tick,
     /// When the wheel looks at the near deadlines: not later than any of them.
     pub(crate) near_at: Tick,
@@ -67,10 +70,7 @@ pub(crate) struct Hot {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Warm {
     pub(crate) rtt: RttEstimator,
-    /// The segment being timed ends here,
-    pub(crate) timed_seq: Seq,
-    /// and was sent at this time, in microseconds modulo 2³².
-    pub(crate) timed_at_us: u32,
+    pub(crate) flight: Flight,
     pub(crate) ack_at: Tick,
     /// The deadline that the application set; once it has closed, when to give up waiting for the peer to close.
     pub(crate) app_at: Tick,
@@ -80,48 +80,74 @@ pub(crate) struct Warm {
     pub(crate) far_at: Tick,
 }
 
-/// What is touched only when something is out of the ordinary.
+/// What `resend_at` is the deadline of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A retransmission, or a probe of a shut window.
+    #[default]
+    Retransmission,
+    /// A tail loss probe (RFC 8985 §7).
+    LossProbe,
+    /// A look at what was out of order (RFC 8985 §6.3).
+    Reordering,
+}
+
+/// What is touched only when something is out of the ordinary; down to `duplicate`, now and then, when nothing is.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cold {
     pub(crate) kept: Kept,
-    /// The application reads no input before its deadline.
-    pub(crate) reads_later: bool,
     pub(crate) reassembly: Reassembly,
-    /// Where the latest out-of-order segment began, to report it first (RFC 2018 §4).
-    pub(crate) latest_gap: Seq,
-    /// The sequence number of the peer's FIN, once FIN_SEEN.
-    pub(crate) peer_fin: Seq,
-    pub(crate) ssthresh: u32,
-    /// SND.NXT when loss was detected (RFC 6582).
-    pub(crate) recover: Seq,
-    /// While RESENDING: the next byte to send again.
-    pub(crate) resend: Seq,
     /// The largest window that the peer ever offered, for silly-window avoidance.
     pub(crate) max_wnd: u32,
+    /// SND.NXT when loss was detected (RFC 6582).
+    pub(crate) recover: Seq,
+    /// Since when data waits for the peer's window or acknowledgement; [`Tick::NEVER`] if none does.
+    pub(crate) stalled_since: Tick,
+    pub(crate) due: Due,
     /// Timeouts in a row without progress.
     pub(crate) timeouts: u8,
     /// Keep-alive probes in a row without an answer.
     pub(crate) probes: u8,
-    /// Since when data waits for the peer's window or acknowledgement; [`Tick::NEVER`] if none does.
-    pub(crate) stalled_since: Tick,
+    /// The application reads no input before its deadline.
+    pub(crate) reads_later: bool,
+    /// What was received again, to be reported once (RFC 2883); as a rule nothing.
+    pub(crate) duplicate: (Seq, Seq),
+    /// Where the latest out-of-order segment began, to report it first (RFC 2018 §4).
+    pub(crate) latest_gap: Seq,
+    /// The sequence number of the peer's FIN, once FIN_SEEN.
+    pub(crate) peer_fin: Seq,
     /// What the application passed to an active open.
     pub(crate) token: u32,
 }
 
-/// A connection's control block.
+/// A connection's control block: what every segment needs first, what only loss needs last.
+#[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct Tcb<C> {
     pub(crate) hot: Hot,
     pub(crate) warm: Warm,
     pub(crate) conn: C,
     pub(crate) cold: Cold,
+    pub(crate) recovery: Recovery,
+    pub(crate) control: Control,
 }
 
+const _: () = assert!(
+    offset_of!(Tcb<[u64; 4]>, cold) + offset_of!(Cold, latest_gap) <= 256,
+    "what a request touches outgrew four cache lines"
+);
 const _: () = assert!(size_of::<Hot>() <= 128, "the hot part of a control block outgrew two cache lines");
 const _: () =
     assert!(size_of::<Tcb<[u64; 8]>>() <= 512, "a control block outgrew its share of a connection's 1 KiB");
 
 impl<C> Tcb<C> {
+    /// Whether something was received again and not reported yet.
+    #[inline]
+    pub(crate) fn owes_report(&self) -> bool {
+        self.cold.duplicate.0 != self.cold.duplicate.1
+    }
+
     /// Calls the application with a [`Reply`] and acts on what it asked for.
     #[inline]
     pub(crate) fn call<A: Application<Conn = C>, R>(
@@ -186,6 +212,7 @@ impl<C> Tcb<C> {
     /// Gives everything back that the connection holds.
     pub(crate) fn release<B: send::Blob>(&mut self, shared: &mut Shared<B>) {
         self.hot.queue.clear(&mut shared.send);
+        self.warm.flight.clear(&mut shared.flight);
         self.cold.kept.clear(&mut shared.keep);
         self.cold.reassembly.clear(&mut shared.reassembly);
     }
@@ -253,7 +280,7 @@ impl<C> Tcb<C> {
     /// A word of each cache line.
     #[inline]
     pub(crate) fn touch(&self) -> u32 {
-        u32::from(self.hot.mss) ^ self.hot.queue.len() as u32 ^ self.warm.timed_seq.0 ^ self.cold.max_wnd
+        u32::from(self.hot.mss) ^ self.hot.queue.len() as u32 ^ self.warm.rtt.srtt_us() ^ self.cold.max_wnd
     }
 
     /// Whether input is kept without being offered, because the application asked for that.

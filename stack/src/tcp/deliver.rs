@@ -4,8 +4,8 @@
 //! kept, and offered again with what follows; text ahead of a gap waits in the reassembly. What finds no buffer is
 //! not acknowledged, and so comes again.
 
-use super::output;
 use super::{Context, Fate, Marks, Shared, State, Tcb, Transmit};
+use super::{output, sack};
 use crate::application::Application;
 use crate::drop::DropReason;
 use crate::keep::OVERFULL_BYTES;
@@ -40,6 +40,7 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
     if old > 0 || text.len() < segment.payload.len() {
         // RFC 9293 §3.10.7.4: what was already received, or does not fit, is answered with an acknowledgement.
         tcb.hot.marks.set(Marks::ACK_NOW);
+        sack::note_duplicate(tcb, segment.seq, tcb.hot.rcv.nxt);
     }
     for part in text.skip(old).parts() {
         if take(tcb, part, cx) < part.len() {
@@ -64,6 +65,9 @@ fn ahead_of_gap<A: Application, T: Transmit>(
 ) {
     cx.shared.counters.out_of_order += 1;
     tcb.cold.latest_gap = seq;
+    if let Some((left, right)) = tcb.cold.reassembly.held_of(&cx.shared.reassembly, seq, seq + text.len() as u32) {
+        sack::note_duplicate(tcb, left, right);
+    }
     if tcb.cold.reassembly.insert(&mut cx.shared.reassembly, seq, text).is_err() {
         cx.shared.drop(DropReason::ReassemblyFull);
     }
@@ -197,13 +201,13 @@ fn go_on<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) 
     }
 }
 
-/// Marks what was taken for acknowledgement: at once for two full segments (RFC 9293 §3.8.6.3), else with the
+/// Marks what was taken for acknowledgement: at once for more than a full segment (RFC 9293 §3.8.6.3), else with the
 /// answer or after a while.
 #[inline]
 fn acknowledge_text<C>(tcb: &mut Tcb<C>) {
     let hot = &mut tcb.hot;
     let owed = hot.rcv.nxt.since(hot.rcv.acked);
-    if owed >= 2 * u32::from(hot.mss) {
+    if owed > u32::from(hot.mss) {
         hot.marks.set(Marks::ACK_NOW);
     } else if owed > 0 {
         hot.marks.set(Marks::ACK_OWED);

@@ -1,12 +1,12 @@
 //! The way to ESTABLISHED for a connection with a control block: SYN-SENT (RFC 9293 §3.10.7.3), a simultaneous open,
 //! and what both sides' SYNs settle. (The passive way begins in [`crate::listen`].)
 
-use super::ack::measure;
-use super::output::start_timing;
+use super::ack;
 use super::segment::{Numbers, Way, emit};
 use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, congestion, output};
 use crate::application::{Application, Closed, Opened};
 use crate::drop::DropReason;
+use crate::flight::Delivery;
 use crate::listen::syn_window;
 use crate::send::Blob;
 use crate::seq::Seq;
@@ -21,17 +21,20 @@ pub(super) fn established<A: Application, T: Transmit>(
     cx: &mut Context<'_, A, T>,
 ) {
     tcb.hot.snd.wl1 = segment.seq;
-    syn_acknowledged(tcb, cx);
+    syn_acknowledged(tcb, segment, cx);
 }
 
 /// This side's SYN is acknowledged, and the connection established.
-fn syn_acknowledged<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
-    measure(tcb, tcb.hot.snd.nxt, cx.shared);
+fn syn_acknowledged<A: Application, T>(tcb: &mut Tcb<A::Conn>, segment: &Segment<'_>, cx: &mut Context<'_, A, T>) {
+    let (una, nxt) = (tcb.hot.snd.una, tcb.hot.snd.nxt);
+    let mut delivery = Delivery::default();
+    tcb.warm.flight.acknowledge(&mut cx.shared.flight, una, nxt, &mut delivery);
+    ack::measure(tcb, &delivery, segment, cx.shared);
     if tcb.cold.timeouts > 0 {
         tcb.warm.rtt.handshake_repeated();
     }
     tcb.hot.state = State::Established;
-    tcb.hot.snd.una = tcb.hot.snd.nxt;
+    tcb.hot.snd.una = nxt;
     tcb.hot.resend_at = Tick::NEVER;
     tcb.cold.stalled_since = Tick::NEVER;
     tcb.cold.timeouts = 0;
@@ -79,7 +82,7 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
         return Ok(Fate::Lives);
     }
     tcb.hot.marks.set(Marks::ACK_NOW);
-    syn_acknowledged(tcb, cx);
+    syn_acknowledged(tcb, segment, cx);
     Ok(Fate::Lives)
 }
 
@@ -139,10 +142,12 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared
     if sent {
         shared.counters.segments_sent += 1;
         hot.snd.nxt = hot.snd.una + 1;
-        start_timing(tcb, shared);
-        if tcb.cold.timeouts > 0 {
-            tcb.hot.marks.clear(Marks::TIMED);
+        let (una, nxt, now_us) = (hot.snd.una, hot.snd.nxt, shared.now_us());
+        match tcb.warm.flight.is_empty() {
+            true => tcb.warm.flight.sent(&mut shared.flight, nxt, now_us, 0),
+            false => _ = tcb.warm.flight.resent(&mut shared.flight, una, una, nxt, now_us),
         }
+        output::expect_answer(tcb, shared);
     }
     sent
 }

@@ -6,11 +6,12 @@
 
 use super::ack::process_ack;
 use super::handshake::{established, syn_sent};
-use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, deliver, output};
+use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, deliver, output, sack};
 use crate::application::{Application, Closed};
 use crate::drop::DropReason;
 use crate::send::Blob;
 use crate::seq::Seq;
+use crate::timer::Tick;
 use crate::wire::{Flags, Segment};
 
 /// Handles one segment whose four-tuple is the connection's.
@@ -37,9 +38,9 @@ fn synchronized<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) -> Result<Fate, Stop> {
-    tcb.warm.heard_at = cx.shared.tick;
+    let heard_at = std::mem::replace(&mut tcb.warm.heard_at, cx.shared.tick);
     let segment = &without_repeated_syn(tcb, segment);
-    check_sequence(tcb, segment, cx.shared)?;
+    check_sequence(tcb, segment, heard_at, cx.shared)?;
     check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
     if !segment.flags.has(Flags::ACK) {
         return Err(Stop::Dropped(DropReason::NoAck));
@@ -71,13 +72,19 @@ fn without_repeated_syn<'a, C>(tcb: &Tcb<C>, segment: &Segment<'a>) -> Segment<'
 
 /// First step: the sequence number, and PAWS before it (RFC 7323 §5.3).
 #[inline]
-fn check_sequence<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) -> Result<(), Stop> {
+fn check_sequence<C, B: Blob>(
+    tcb: &mut Tcb<C>,
+    segment: &Segment<'_>,
+    heard_at: Tick,
+    shared: &mut Shared<B>,
+) -> Result<(), Stop> {
     let hot = &mut tcb.hot;
     let is_reset = segment.flags.has(Flags::RST);
     if let Some((value, _)) = segment.options.timestamps
         && hot.marks.has(Marks::TIMESTAMPS)
         && !is_reset
         && Seq(value).before(Seq(hot.rcv.ts_recent))
+        && !is_outdated(heard_at, shared.tick)
     {
         hot.marks.set(Marks::ACK_NOW);
         return Err(Stop::Dropped(DropReason::Paws));
@@ -85,6 +92,10 @@ fn check_sequence<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
     if is_acceptable(hot, segment) {
         return Ok(());
     }
+    if !segment.payload.is_empty() && (segment.seq + segment.payload.len() as u32).at_or_before(hot.rcv.nxt) {
+        sack::note_duplicate(tcb, segment.seq, segment.seq + segment.payload.len() as u32);
+    }
+    let hot = &mut tcb.hot;
     if !is_reset && (!segment.is_empty() || shared.challenges.take(shared.tick)) {
         hot.marks.set(Marks::ACK_NOW);
     }
@@ -93,6 +104,12 @@ fn check_sequence<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
         return Ok(());
     }
     Err(Stop::Dropped(DropReason::OutsideWindow))
+}
+
+/// RFC 7323 §5.5: after 24 days the peer's clock may have come round, and its last timestamp says nothing any more.
+fn is_outdated(heard_at: Tick, now: Tick) -> bool {
+    const DAYS_24_MS: i32 = 24 * 24 * 3600 * 1000;
+    !(0..DAYS_24_MS).contains(&heard_at.until(now))
 }
 
 /// The four cases of §3.10.7.4's table.

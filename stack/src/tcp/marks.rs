@@ -25,6 +25,20 @@ pub(crate) enum State {
     LastAck,
 }
 
+/// How the way to the peer looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing is out of order: acknowledgements mean plain progress.
+    #[default]
+    Open,
+    /// Something is, or a probe is out; nothing is known to be lost.
+    Disorder,
+    /// Fast recovery, until `recover` is acknowledged.
+    Recovery,
+    /// After a timeout, until `recover` is acknowledged.
+    Loss,
+}
+
 /// One-bit facts of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks(u16);
@@ -52,18 +66,14 @@ impl Marks {
     pub(crate) const FIN_TAKEN: Marks = Marks(1 << 8);
     /// The application refused input for want of room.
     pub(crate) const WANTS_ROOM: Marks = Marks(1 << 9);
-    /// A segment is being timed (RFC 6298 §3).
-    pub(crate) const TIMED: Marks = Marks(1 << 10);
-    /// Fast recovery (RFC 6582), until `recover` is acknowledged.
-    pub(crate) const RECOVERY: Marks = Marks(1 << 11);
-    /// After a timeout everything in flight is sent again, from `resend` on.
-    pub(crate) const RESENDING: Marks = Marks(1 << 12);
+    /// More was to be sent at the last flush than the congestion window let out.
+    pub(crate) const CWND_LIMITED: Marks = Marks(1 << 10);
+    /// Both sides sent a window scale.
+    pub(crate) const SCALES: Marks = Marks(1 << 11);
     /// The application asked for a reset.
     pub(crate) const ABORT: Marks = Marks(1 << 13);
     /// `opened` has been called, so `closed` must be.
     pub(crate) const OPENED: Marks = Marks(1 << 14);
-    /// Both sides sent a window scale.
-    pub(crate) const SCALES: Marks = Marks(1 << 15);
 
     #[inline]
     pub(crate) const fn has(self, mark: Marks) -> bool {

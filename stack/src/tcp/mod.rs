@@ -12,7 +12,12 @@ pub(crate) mod handshake;
 pub(crate) mod input;
 mod marks;
 pub(crate) mod output;
+mod probe;
+mod prr;
+mod rack;
+mod recovery;
 pub(crate) mod rtt;
+mod sack;
 pub(crate) mod segment;
 mod shared;
 pub(crate) mod timeout;
@@ -21,8 +26,8 @@ mod window;
 use crate::application::{Application, Closed};
 use crate::drop::DropReason;
 
-pub(crate) use block::{Hot, Tcb, far_timer, near_timer};
-pub(crate) use marks::{Marks, State};
+pub(crate) use block::{Due, Hot, Tcb, far_timer, near_timer};
+pub(crate) use marks::{Marks, Phase, State};
 pub(crate) use shared::{Budget, Shared};
 
 /// Takes the frames that the stack writes.

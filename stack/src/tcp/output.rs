@@ -4,15 +4,20 @@
 //! The control block says it all; nothing is remembered between calls. A frame is written straight from the ranges
 //! of the send queue. When the transmitter has no frame left, the block is unchanged and the next flush goes on.
 
+use super::congestion::initial_window;
+use super::recovery::Frto;
 use super::segment::{Numbers, Way, emit, stateless};
 use super::window::{opens_window, window_field};
-use super::{Hot, Marks, Shared, State, Tcb, Transmit};
+use super::{Due, Hot, Marks, Phase, Shared, State, Tcb, Transmit, recovery, sack, timeout};
 use crate::application::Application;
 use crate::drop::DropReason;
 use crate::send::Blob;
 use crate::seq::Seq;
 use crate::timer::Tick;
 use crate::wire::tcp::{Flags, Options};
+
+/// What is sent within so small a part of a round trip counts as sent at once.
+const BLUR: u32 = 64;
 
 /// Sends all that may be sent now. Returns `false` if the transmitter had no frame for something.
 #[inline]
@@ -31,35 +36,49 @@ pub(crate) fn flush<A: Application, T: Transmit>(
     sent_all
 }
 
-/// Bytes that may be in flight now.
-#[inline]
-fn allowance(hot: &Hot) -> u32 {
-    // RFC 3042: one new segment for each of the first two duplicate acknowledgements.
-    let limited =
-        if hot.marks.has(Marks::RECOVERY) { 0 } else { u32::from(hot.duplicate_acks.min(2)) * u32::from(hot.mss) };
-    hot.snd.wnd.min(hot.snd.cwnd + limited)
-}
-
 /// Sends queued bytes for the first time, and the FIN with the last of them.
 #[inline]
 fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let mss = u32::from(tcb.hot.mss);
+    if tcb.in_flight() == 0 && tcb.hot.snd.cwnd > initial_window(mss, 0) {
+        resume(tcb, shared);
+    }
     loop {
         let in_flight = tcb.in_flight();
         let unread = tcb.hot.queue.unread() as u32;
         let fin_due = tcb.hot.marks.has(Marks::CLOSING) && !tcb.hot.marks.has(Marks::FIN_SENT);
-        let len = unread.min(mss).min(allowance(&tcb.hot).saturating_sub(in_flight));
         if unread == 0 && !fin_due {
+            tcb.hot.marks.clear(Marks::CWND_LIMITED);
             return true;
         }
+        let window = tcb.hot.snd.wnd.saturating_sub(in_flight);
+        let allowed = tcb.hot.snd.cwnd.saturating_sub(recovery::pipe(tcb));
+        let len = unread.min(mss).min(window).min(allowed);
         if unread > 0 && len < unread.min(mss) && holds_back(tcb, len, in_flight) {
+            if allowed < window {
+                tcb.hot.marks.set(Marks::CWND_LIMITED);
+            }
             start_waiting(tcb, shared);
+            return true;
+        }
+        if !tcb.warm.flight.takes_more(&shared.flight) {
+            // What is sent now could not be told from what was reported: an acknowledgement will make room.
             return true;
         }
         let fin = fin_due && len == unread;
         if !send_one(tcb, len, fin, shared, tx) {
             return false;
         }
+    }
+}
+
+/// A window that was out of use for a while is not trusted whole (RFC 5681 §4.1).
+#[cold]
+fn resume<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    if tcb.hot.queue.unread() > 0 {
+        let initial = initial_window(u32::from(tcb.hot.mss), 0);
+        let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, 0);
+        tcb.hot.snd.cwnd = tcb.control.resume(tcb.hot.snd.cwnd, shared.tick, rto_ms, initial);
     }
 }
 
@@ -122,67 +141,83 @@ fn send_one<C, B: Blob, T: Transmit>(
     hot.snd.nxt += len + u32::from(fin);
     acknowledged(hot);
     tcb.warm.ack_at = Tick::NEVER;
-    start_timing(tcb, shared);
+    let (now_us, blur_us) = (shared.now_us(), tcb.warm.rtt.srtt_us() / BLUR);
+    tcb.warm.flight.sent(&mut shared.flight, tcb.hot.snd.nxt, now_us, blur_us);
+    recovery::sent(tcb, len + u32::from(fin));
+    expect_answer(tcb, shared);
     true
 }
 
-/// Sends what silly-window avoidance holds back although nothing is in flight: its timer has run out (RFC 9293
-/// §3.8.6.2.1). The window is open, if only by a little.
-pub(crate) fn send_held<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
-    let unread = tcb.hot.queue.unread() as u32;
-    let len = unread.min(u32::from(tcb.hot.mss)).min(allowance(&tcb.hot));
+/// Sends the next `len` bytes, windows and silliness aside: when the persist timer has run out over what silly-window
+/// avoidance holds back (RFC 9293 §3.8.6.2.1), or as a probe.
+pub(crate) fn send_next<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    len: u32,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
     let fin_due = tcb.hot.marks.has(Marks::CLOSING) && !tcb.hot.marks.has(Marks::FIN_SENT);
-    send_one(tcb, len, fin_due && len == unread, shared, tx)
+    let is_last = u64::from(len) == tcb.hot.queue.unread();
+    send_one(tcb, len, fin_due && is_last, shared, tx)
 }
 
-/// What was sent is to be acknowledged in time (RFC 6298 §5.1), and may be timed (§3).
+/// What was sent is to be acknowledged in time (RFC 6298 §5.1).
 #[inline]
-pub(super) fn start_timing<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
-    if tcb.hot.resend_at == Tick::NEVER {
-        tcb.hot.resend_at = shared.tick.plus(tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts));
+pub(super) fn expect_answer<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    let is_second = tcb.cold.due == Due::LossProbe && tcb.in_flight() <= 2 * u32::from(tcb.hot.mss);
+    // The acknowledgement of one segment may be delayed, of two not (RFC 8985 §7.2).
+    if tcb.hot.resend_at == Tick::NEVER || is_second {
+        timeout::rearm(tcb, shared);
     }
     if tcb.cold.stalled_since == Tick::NEVER {
         tcb.cold.stalled_since = shared.tick;
     }
-    if !tcb.hot.marks.has(Marks::TIMED) && !tcb.hot.marks.has(Marks::RESENDING) {
-        tcb.hot.marks.set(Marks::TIMED);
-        tcb.warm.timed_seq = tcb.hot.snd.nxt;
-        tcb.warm.timed_at_us = shared.now.total_micros() as u32;
-    }
 }
 
-/// After a timeout: sends again what was in flight, as far as the congestion window allows.
+/// Sends again what is taken for lost, as far as the windows allow.
 #[inline]
 fn resend<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
-    while tcb.hot.marks.has(Marks::RESENDING) {
-        let at = tcb.cold.resend;
-        let allowed = tcb.hot.snd.cwnd.min(tcb.hot.snd.wnd.max(1));
-        if at.at_or_after(tcb.hot.snd.nxt) {
-            tcb.hot.marks.clear(Marks::RESENDING);
-        } else if at.since(tcb.hot.snd.una) >= allowed {
-            return true;
-        } else {
-            let Some(len) = retransmit(tcb, at, shared, tx) else { return false };
-            tcb.cold.resend = at + len;
+    // RFC 5682 §2.1 step 2.b: new data comes first.
+    if tcb.hot.phase == Phase::Open || tcb.recovery.frto == Frto::Second {
+        return true;
+    }
+    while let Some((start, end)) = next_lost(tcb, shared) {
+        if retransmit(tcb, start, end, shared, tx).is_none() {
+            return false;
+        }
+        if start == tcb.hot.snd.una {
+            timeout::rearm(tcb, shared);
         }
     }
     true
 }
 
-/// Sends one segment again, from `seq` on; returns how much sequence space it took, `None` without a free frame.
-pub(crate) fn retransmit<C, B: Blob, T: Transmit>(
+/// What is to be sent again next, if the windows allow it.
+fn next_lost<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> Option<(Seq, Seq)> {
+    if tcb.recovery.lost == 0 || recovery::pipe(tcb) >= tcb.hot.snd.cwnd {
+        return None;
+    }
+    let una = tcb.hot.snd.una;
+    let lost = tcb.warm.flight.first_lost(&shared.flight, una)?;
+    (lost.0.since(una) < tcb.hot.snd.wnd.max(1)).then_some(lost)
+}
+
+/// Sends one segment again, of what lies between `seq` and `end`; returns how much sequence space it took, `None`
+/// without a free frame.
+pub(super) fn retransmit<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     seq: Seq,
+    end: Seq,
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> Option<u32> {
     let window = window_field(tcb, shared);
     let options = data_options(&tcb.hot, shared);
     let hot = &mut tcb.hot;
-    let fin_out = u32::from(hot.marks.has(Marks::FIN_SENT));
-    let data_left = hot.snd.nxt.since(seq) - fin_out;
+    let reaches_fin = hot.marks.has(Marks::FIN_SENT) && end == hot.snd.nxt;
+    let data_left = end.since(seq) - u32::from(reaches_fin);
     let len = data_left.min(u32::from(hot.mss));
-    let fin = fin_out == 1 && len == data_left;
+    let fin = reaches_fin && len == data_left;
     let flags = if fin { Flags::ACK.with(Flags::FIN) } else { Flags::ACK.with(Flags::PSH) };
     let way = Way { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers { seq, ack: hot.rcv.nxt, flags, window };
@@ -194,13 +229,14 @@ pub(crate) fn retransmit<C, B: Blob, T: Transmit>(
     shared.counters.retransmissions += 1;
     acknowledged(hot);
     tcb.warm.ack_at = Tick::NEVER;
+    recovery::resent(tcb, seq, len + u32::from(fin), shared);
     Some(len + u32::from(fin))
 }
 
 /// Sends an acknowledgement alone if one is due now; sets its time if it may wait.
 #[inline]
 fn acknowledge_if_due<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
-    if tcb.hot.marks.has(Marks::ACK_NOW) || opens_window(tcb, shared) {
+    if tcb.hot.marks.has(Marks::ACK_NOW) || tcb.owes_report() || opens_window(tcb, shared) {
         return acknowledge(tcb, shared, tx);
     }
     if tcb.hot.marks.has(Marks::ACK_OWED) && tcb.warm.ack_at == Tick::NEVER {
@@ -213,32 +249,29 @@ fn acknowledge_if_due<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Sh
 pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let window = window_field(tcb, shared);
     let mut options = data_options(&tcb.hot, shared);
-    if tcb.hot.marks.has(Marks::SACK) && !tcb.cold.reassembly.is_empty() {
-        report_runs(tcb, shared, &mut options);
+    if sack::has_report(tcb) {
+        sack::report(tcb, shared, &mut options);
     }
     let way = Way { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
-    let numbers = Numbers { seq: tcb.hot.snd.nxt, ack: tcb.hot.rcv.nxt, flags: Flags::ACK, window };
+    let numbers = Numbers { seq: acceptable_seq(&tcb.hot), ack: tcb.hot.rcv.nxt, flags: Flags::ACK, window };
     if !emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0) {
         return false;
     }
     shared.counters.segments_sent += 1;
     shared.counters.pure_acks_sent += 1;
+    shared.counters.dsacks_sent += u64::from(tcb.owes_report());
+    tcb.cold.duplicate = Default::default();
     acknowledged(&mut tcb.hot);
     tcb.warm.ack_at = Tick::NEVER;
     true
 }
 
-/// The run with the latest segment first, then the others, as many as fit beside timestamps.
-fn report_runs<C, B>(tcb: &Tcb<C>, shared: &Shared<B>, options: &mut Options) {
-    let latest = tcb.cold.latest_gap;
-    let holds_latest = |run: &(Seq, Seq)| run.0.at_or_before(latest) && run.1.after(latest);
-    let runs = || tcb.cold.reassembly.runs(&shared.reassembly);
-    let ordered = runs().filter(holds_latest).chain(runs().filter(|run| !holds_latest(run)));
-    let fitting = if options.timestamps.is_some() { 3 } else { 4 };
-    for (block, run) in options.sack.iter_mut().zip(ordered).take(fitting) {
-        *block = run;
-        options.sack_count += 1;
-    }
+/// The sequence number of a segment without text: SND.NXT, unless the peer has drawn its window back behind it. It
+/// would drop that unread, the acknowledgement with it (RFC 9293 §3.10.7.4, first check).
+#[inline]
+fn acceptable_seq(hot: &Hot) -> Seq {
+    let edge = hot.snd.una + hot.snd.wnd;
+    if edge.before(hot.snd.nxt) { edge } else { hot.snd.nxt }
 }
 
 /// A probe that makes the peer say where it stands: a segment without text just before its window, which it must

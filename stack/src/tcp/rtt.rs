@@ -1,17 +1,24 @@
 //! Round-trip time and the retransmission timeout computed from it (RFC 6298).
 
-/// Smoothed round-trip time and its variation. Before the first measurement the first is zero, and the second what
+use crate::timer::Tick;
+
+/// Smoothed round-trip time and its variation, and the shortest of late. Before the first measurement the first is zero, and the second what
 /// the timeout is at least.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RttEstimator {
     srtt_us: u32,
     rttvar_us: u32,
+    min_us: u32,
+    min_at: Tick,
 }
 
 /// RFC 6298 §2.1: before there is a measurement.
 const INITIAL_RTO_MS: u32 = 1000;
 /// RFC 6298 §2.5 allows a bound of 60 s or more.
 pub(crate) const MAX_RTO_MS: u32 = 120_000;
+
+/// The shortest round trip is forgotten after so long: the path may have become another.
+const MIN_LIFE_MS: i32 = 300_000;
 
 /// RFC 6298 §5.7: when data transmission begins after a SYN that timed out.
 const RTO_AFTER_LOST_SYN_US: u32 = 3_000_000;
@@ -35,6 +42,26 @@ impl RttEstimator {
             self.srtt_us = self.srtt_us - self.srtt_us / 8 + rtt_us / 8;
             self.srtt_us = self.srtt_us.max(1);
         }
+    }
+
+    /// Takes the shortest round trip that can be made out, for the algorithms that want to know how long the path is.
+    #[inline]
+    pub(crate) fn shortest(&mut self, rtt_us: u32, now: Tick) {
+        let is_stale = self.min_at == Tick::NEVER || self.min_at.until(now) > MIN_LIFE_MS;
+        if rtt_us <= self.min_us || is_stale {
+            (self.min_us, self.min_at) = (rtt_us.max(1), now);
+        }
+    }
+
+    /// The smoothed round trip; 0 before there was any.
+    #[inline]
+    pub(crate) fn srtt_us(&self) -> u32 {
+        self.srtt_us
+    }
+
+    /// The shortest round trip of the last minutes; 0 before there was any.
+    pub(crate) fn min_us(&self) -> u32 {
+        self.min_us
     }
 
     /// The timeout after `timeouts` in a row (§5.5), in milliseconds.

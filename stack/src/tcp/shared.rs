@@ -6,8 +6,9 @@ use crate::application::Closed;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::{DropReason, Drops};
+use crate::keyed::Keyed;
 use crate::timer::{Tick, Wheel};
-use crate::{keep, reassembly, send};
+use crate::{flight, keep, reassembly, send};
 use smoltcp::time::Instant;
 use std::collections::VecDeque;
 
@@ -19,6 +20,7 @@ pub(crate) struct Shared<B> {
     pub(crate) send: send::Pool<B>,
     pub(crate) keep: keep::Pool,
     pub(crate) reassembly: reassembly::Pool,
+    pub(crate) flight: flight::Pool,
     pub(crate) wheel: Wheel,
     /// Connections for the next flush to look at; each at most once, so the list never grows.
     pub(crate) ready: Vec<u32>,
@@ -32,27 +34,40 @@ pub(crate) struct Shared<B> {
     pub(crate) drops: Drops,
 }
 
-/// A limit per second, for answers that a stranger can provoke.
-#[derive(Clone, Copy, Debug, Default)]
+/// A limit per second, for answers that a stranger can provoke. How many there are varies from second to second
+/// between half as many and half as many more, so that a stranger who sees the limit reached cannot tell how many
+/// answers others got (CVE-2016-5696).
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
+    keyed: Keyed,
     per_second: u32,
     left: u32,
     until: Tick,
 }
 
 impl Budget {
-    pub(crate) fn new(per_second: u32) -> Budget {
-        Budget { per_second, left: 0, until: Tick::NEVER }
+    pub(crate) fn new(per_second: u32, keyed: Keyed) -> Budget {
+        Budget { keyed, per_second, left: 0, until: Tick::NEVER }
     }
 
     /// Takes one; `false` if this second's are used up.
     pub(crate) fn take(&mut self, now: Tick) -> bool {
         if self.until == Tick::NEVER || self.until.is_due(now) {
-            (self.left, self.until) = (self.per_second, now.plus(1000));
+            let half = self.per_second.div_ceil(2);
+            self.left = half + self.keyed.below(self.per_second + 1, now.millis());
+            self.until = now.plus(1000);
         }
         let allowed = self.left > 0;
         self.left -= u32::from(allowed);
         allowed
+    }
+}
+
+impl<B> Shared<B> {
+    /// The time in microseconds modulo 2³².
+    #[inline]
+    pub(crate) fn now_us(&self) -> u32 {
+        self.now.total_micros() as u32
     }
 }
 

@@ -1,7 +1,7 @@
 //! What time alone brings about: retransmission, probes, delayed acknowledgements, the application's deadline, and
 //! the end of patience.
 
-use super::{Context, Fate, Marks, State, Tcb, Transmit, congestion, deliver, handshake, output};
+use super::{Context, Due, Fate, Marks, Shared, State, Tcb, Transmit, deliver, handshake, output, probe, recovery};
 use crate::application::{Application, Closed};
 use crate::timer::Tick;
 
@@ -14,8 +14,17 @@ pub(crate) fn expire<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &m
     }
     if tcb.hot.resend_at.is_due(now) {
         tcb.hot.resend_at = Tick::NEVER;
-        if let fate @ Fate::Ends(_) = unanswered(tcb, cx) {
-            return fate;
+        match std::mem::take(&mut tcb.cold.due) {
+            Due::LossProbe if tcb.in_flight() > 0 => {
+                probe::send(tcb, cx);
+                rearm(tcb, cx.shared);
+            }
+            Due::Reordering if tcb.in_flight() > 0 => recovery::look_again(tcb, cx.shared),
+            _ => {
+                if let fate @ Fate::Ends(_) = unanswered(tcb, cx) {
+                    return fate;
+                }
+            }
         }
     }
     if tcb.warm.ack_at.is_due(now) {
@@ -50,9 +59,11 @@ fn unanswered<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
             }
             handshake::syn(tcb, cx.shared, cx.tx);
         }
-        _ if tcb.in_flight() > 0 => retransmission_timeout(tcb, cx),
+        _ if tcb.in_flight() > 0 => recovery::timed_out(tcb, cx.shared),
         _ if tcb.hot.queue.unread() > 0 && tcb.hot.snd.wnd > 0 => {
-            output::send_held(tcb, cx.shared, cx.tx);
+            let mss = u32::from(tcb.hot.mss);
+            let len = (tcb.hot.queue.unread() as u32).min(mss).min(tcb.hot.snd.wnd).min(tcb.hot.snd.cwnd);
+            output::send_next(tcb, len, cx.shared, cx.tx);
         }
         _ if tcb.hot.queue.unread() > 0 => {
             cx.shared.counters.zero_window_probes += 1;
@@ -65,20 +76,37 @@ fn unanswered<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
     Fate::Lives
 }
 
-/// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1: everything in flight is taken for lost and sent again from the start, in
-/// slow start.
-fn retransmission_timeout<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
-    cx.shared.counters.retransmission_timeouts += 1;
-    let mss = u32::from(tcb.hot.mss);
-    if tcb.cold.timeouts == 1 {
-        tcb.cold.ssthresh = congestion::threshold_after_loss(tcb.in_flight(), mss);
+/// The time that what is in flight has to be acknowledged starts anew (RFC 6298 §5.1 to §5.3). A probe comes first, if
+/// there is to be one (RFC 8985 §7.2).
+#[inline]
+pub(super) fn rearm<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    if tcb.in_flight() == 0 {
+        tcb.hot.resend_at = Tick::NEVER;
+        return;
     }
-    tcb.hot.snd.cwnd = mss;
-    tcb.hot.duplicate_acks = 0;
-    tcb.cold.recover = tcb.hot.snd.nxt;
-    tcb.cold.resend = tcb.hot.snd.una;
-    tcb.hot.marks.clear(Marks::TIMED.with(Marks::RECOVERY));
-    tcb.hot.marks.set(Marks::RESENDING);
+    let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts);
+    let (due, after_ms) = match probe::timeout_ms(tcb) {
+        Some(probe_ms) => (Due::LossProbe, probe_ms.min(rto_ms)),
+        None => (Due::Retransmission, rto_ms),
+    };
+    tcb.cold.due = due;
+    tcb.hot.resend_at = shared.tick.plus(after_ms);
+}
+
+/// After an acknowledgement that is more than plain progress: what is late is looked at again in time
+/// (RFC 8985 §6.3).
+pub(super) fn look_again_in<C, B>(tcb: &mut Tcb<C>, again_us: Option<u32>, progress: bool, shared: &Shared<B>) {
+    // A duplicate that brings nothing puts nothing off: anybody may have provoked it.
+    if progress || tcb.cold.due == Due::Reordering || tcb.hot.resend_at == Tick::NEVER {
+        rearm(tcb, shared);
+    }
+    if let Some(again_us) = again_us {
+        // A tick may be over in a moment.
+        let at = shared.tick.plus(again_us.div_ceil(1000) + 1);
+        if at.is_sooner_than(tcb.hot.resend_at) {
+            (tcb.cold.due, tcb.hot.resend_at) = (Due::Reordering, at);
+        }
+    }
 }
 
 /// RFC 9293 §3.8.4: an idle peer is asked whether it is still there, and given up if it never answers.

@@ -137,6 +137,7 @@ const LIMITS: Limits = Limits {
     keep_small: 3,
     keep_large: 1,
     reassembly_blocks: 6,
+    flight_runs: 20,
 };
 
 /// The stack under fire.
@@ -204,10 +205,11 @@ impl Target {
     }
 
     fn check(&self) {
-        let Census { connections, half_open, send_entries, send_chunks, kept, reassembly_blocks } =
+        let Census { connections, half_open, send_entries, send_chunks, kept, reassembly_blocks, flight_runs } =
             self.stack.census();
         assert!(connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize);
         assert!(send_entries <= LIMITS.send_entries as usize && send_chunks <= LIMITS.send_chunks as usize);
+        assert!(flight_runs <= LIMITS.flight_runs as usize);
         assert!(kept <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);
     }
 }
@@ -377,6 +379,7 @@ pub fn operations(data: &[u8]) {
                     corrupt: u32::from(script.byte()) / 4,
                     delay: Duration::from_micros(u64::from(script.word())),
                     queue: usize::from(script.byte() / 8),
+                    ..Quality::default()
                 };
                 let link = if action & 8 == 0 { &mut pair.client.out } else { &mut pair.server.out };
                 link.quality = quality;

@@ -32,7 +32,7 @@ impl<A: Application> Stack<A> {
             id: ConnId(index as u32),
             state: name(tcb.hot.state),
             cwnd: tcb.hot.snd.cwnd,
-            ssthresh: tcb.cold.ssthresh,
+            ssthresh: tcb.control.ssthresh,
             mss: tcb.hot.mss,
         })
     }

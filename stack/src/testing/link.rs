@@ -18,6 +18,8 @@ pub struct Quality {
     pub corrupt: u32,
     /// Delay of every frame.
     pub delay: Duration,
+    /// Further delay of each frame, up to this.
+    pub jitter: Duration,
     /// Frames in flight at most; more are lost. 0 for no bound.
     pub queue: usize,
 }
@@ -57,7 +59,7 @@ impl Link {
     /// A frame enters.
     pub fn carry(&mut self, frame: &[u8]) {
         self.entered += 1;
-        let Quality { loss, duplicate, reorder, corrupt, delay, queue } = self.quality;
+        let Quality { loss, duplicate, reorder, corrupt, delay, jitter, queue } = self.quality;
         if self.random.chance(loss) || (queue > 0 && self.in_flight.len() >= queue) {
             return;
         }
@@ -69,7 +71,8 @@ impl Link {
             }
             let late =
                 if self.random.chance(reorder) { self.random.below(10 * delay.total_micros() + 100) } else { 0 };
-            let at = self.now + delay + Duration::from_micros(late);
+            let wobble = if jitter > Duration::ZERO { self.random.below(jitter.total_micros()) } else { 0 };
+            let at = self.now + delay + Duration::from_micros(late + wobble);
             self.in_flight.insert(
                 (at, self.entered * 2 + u64::from(self.in_flight.contains_key(&(at, self.entered * 2)))),
                 frame,

@@ -1,6 +1,6 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own names.
 
-use crate::config::{Config, Limits};
+use crate::config::{Config, Congestion, Limits};
 
 /// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT.
 pub(super) fn start() -> Config {
@@ -15,6 +15,14 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "mtu" => return narrow(value).map(|value| config.mtu = value),
         "keep_alive_probes" => return narrow(value).map(|value| config.keep_alive_probes = value),
         "syn_retries" => return narrow(value).map(|value| config.syn_retries = value),
+        "newreno" => {
+            config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
+            return Ok(());
+        }
+        "syn_cookies" => {
+            config.syn_cookies = value != 0;
+            return Ok(());
+        }
         "reports_strays" => {
             config.reports_strays = value != 0;
             return Ok(());
@@ -35,6 +43,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "send_chunks" => &mut limits.send_chunks,
         "keep_small" => &mut limits.keep_small,
         "keep_large" => &mut limits.keep_large,
+        "flight_runs" => &mut limits.flight_runs,
         "reassembly_blocks" => &mut limits.reassembly_blocks,
         _ => return Err(format!("`{name}` is no setting")),
     };
