@@ -210,8 +210,10 @@ fn a_contender_that_dies_is_a_failed_case_and_the_rest_goes_on() {
     let own = process.id();
     let mut killed = false;
     wait_until("the comparison ends", PATIENCE, || {
+        let all = descendants(own);
         if !killed
-            && let Some(server) = descendants(own).into_iter().find(|process| runs(*process, "nginx: worker"))
+            && let Some(server) = all.iter().copied().find(|process| runs(*process, "nginx: worker"))
+            && all.iter().any(|process| runs(*process, " load http"))
         {
             // The worker does not come again: its master goes first.
             let master = parent(server);

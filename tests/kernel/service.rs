@@ -198,11 +198,12 @@ impl Service {
         Client::new(TcpStream::connect(self.address).unwrap())
     }
 
-    /// A client whose kernel takes little more than it reads.
+    /// A client whose kernel takes little more than it reads. With a buffer that hardly holds a segment, its window could
+    /// come to rest at a few bytes, or what arrives be dropped for want of room and sent again ever later.
     pub(crate) fn connect_narrow(&self) -> Client {
         use rustix::net::{AddressFamily, SocketType, connect, socket};
         let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        sockopt::set_socket_recv_buffer_size(&fd, 4096).unwrap();
+        sockopt::set_socket_recv_buffer_size(&fd, 16_384).unwrap();
         connect(&fd, &self.address).unwrap();
         Client::new(TcpStream::from(fd))
     }
