@@ -290,9 +290,11 @@ fn a_connection_that_waits_for_the_pool_is_served_when_others_have_sent(poller: 
     let mut starved = service.connect();
     starved.send("echo at last\n");
     service.wait_until("one more that waits", |service| service.count("send_pool_exhausted") > exhausted);
-    let reading = std::thread::spawn(move || greedy.iter_mut().for_each(|client| client.expect_pieces(PIECES)));
+    // All at once: those that did not read would hold what the others wait for.
+    let read = |mut client: Client| std::thread::spawn(move || client.expect_pieces(PIECES));
+    let reading: Vec<_> = greedy.into_iter().map(read).collect();
     starved.expect("at last\n");
-    reading.join().unwrap();
+    reading.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 fn a_peer_that_never_stops_does_not_starve_others(poller: Poller) {
