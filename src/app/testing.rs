@@ -166,7 +166,7 @@ pub const NOW: u64 = 1_700_000_000;
 
 /// A memcached handler over a store of its own of 8 MiB.
 pub fn memcached() -> Memcached {
-    let settings = store::Settings { memory_bytes: 8 << 20, ..store::Settings::default() };
+    let settings = store::Settings { memory_bytes: 8 << 20, hash_key: Some([1, 2]), ..store::Settings::default() };
     let store = Store::new(&settings).expect("the bounds are kept");
     let shared = memcached::Shared::new(store, memcached::Options::default(), NOW);
     Memcached::new(shared, 0, 64)

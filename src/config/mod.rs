@@ -235,7 +235,8 @@ impl Serve {
 impl Memcached {
     /// The store for `workers` workers.
     pub fn store(&self, workers: usize) -> store::Settings {
-        store::Settings { memory_bytes: self.memory_bytes, item_max_bytes: self.item_max_bytes, workers }
+        let (memory_bytes, item_max_bytes) = (self.memory_bytes, self.item_max_bytes);
+        store::Settings { memory_bytes, item_max_bytes, workers, hash_key: None }
     }
 }
 

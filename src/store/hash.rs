@@ -12,8 +12,12 @@ const PI: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
 pub(super) struct HashKey([u64; 2]);
 
 impl HashKey {
-    /// A seed that nobody outside can know.
-    pub(super) fn random() -> HashKey {
+    /// This seed, or else one that nobody outside can know.
+    pub(super) fn new(seed: Option<[u64; 2]>) -> HashKey {
+        seed.map_or_else(HashKey::random, HashKey)
+    }
+
+    fn random() -> HashKey {
         let state = RandomState::new();
         HashKey([state.hash_one(1u8), state.hash_one(2u8)])
     }

@@ -99,7 +99,7 @@ impl Store {
             table,
             space: Mutex::new(Space::new(frames as u32, frame_units as u32)),
             stripes: (0..stripes).map(|_| Arc::new(Stripe::new(Arc::clone(&memory)))).collect(),
-            hash_key: HashKey::random(),
+            hash_key: HashKey::new(settings.hash_key),
             pinned_max: (frames / PINNED_PART / stripes).max(1 + settings.item_max_bytes as usize / frame_bytes)
                 as u32,
             memory,

@@ -21,11 +21,13 @@ pub struct Settings {
     pub item_max_bytes: u64,
     /// Threads that will use it; more may, at some cost.
     pub workers: usize,
+    /// The key of the hash, so that a test repeats itself; `None`: one that nobody outside can know.
+    pub hash_key: Option<[u64; 2]>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { memory_bytes: 64 << 20, item_max_bytes: 1 << 20, workers: 1 }
+        Settings { memory_bytes: 64 << 20, item_max_bytes: 1 << 20, workers: 1, hash_key: None }
     }
 }
 
@@ -37,7 +39,7 @@ impl Settings {
 
     /// Whether the bounds are kept; if not, an error that names the flag.
     pub fn check(&self) -> Result<()> {
-        let Settings { memory_bytes, item_max_bytes, workers: _ } = *self;
+        let Settings { memory_bytes, item_max_bytes, workers: _, hash_key: _ } = *self;
         if !(MEMORY_MIN_BYTES..=MEMORY_MAX_BYTES).contains(&memory_bytes) {
             return Err(Error::usage(format!(
                 "--memory {}: it is from {} to {}",
@@ -67,7 +69,7 @@ mod tests {
     #[test]
     fn refusals_name_the_flag_the_value_and_the_bound() {
         let refusal = |memory_bytes, item_max_bytes| {
-            Settings { memory_bytes, item_max_bytes, workers: 1 }.check().unwrap_err().to_string()
+            Settings { memory_bytes, item_max_bytes, ..Settings::default() }.check().unwrap_err().to_string()
         };
         assert_eq!(refusal(1000, 1024), "--memory 1000 B: it is from 1.0 MiB to 32.0 GiB");
         assert_eq!(

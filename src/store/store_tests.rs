@@ -5,7 +5,7 @@ use simoom_stack::Blob;
 pub(super) const NOW: u32 = 1_000_000;
 
 pub(super) fn store(memory_bytes: u64, item_max_bytes: u64) -> Arc<Store> {
-    Store::new(&Settings { memory_bytes, item_max_bytes, workers: 2 }).unwrap()
+    Store::new(&Settings { memory_bytes, item_max_bytes, workers: 2, ..Settings::default() }).unwrap()
 }
 
 fn small() -> Arc<Store> {
