@@ -23,8 +23,8 @@
 //! [`Device::add_claim`] turns traffic to them; what is not claimed is the kernel's as if nobody were there. At the
 //! end the device goes first and takes the program off, then the queues.
 //!
-//! The rooms, in the order of that walk: `umem`, `pool`, `queue` over `depth`, `ring`, `mmap` and `sys`; `device` over `socket`,
-//! `program` and `claims`; and [`features`] with [`drivers`], which only tell what there is.
+//! The rooms, in the order of that walk: `umem`, `pool`, `queue` over `depth`, `ring`, `mmap` and `sys`; `device` over
+//! `socket`, `program` and `claims`; and [`features`] with [`drivers`], which tell what there is.
 
 mod claims;
 mod depth;

@@ -127,6 +127,20 @@ impl<A: Application> Line<A> {
         self.kept.len()
     }
 
+    /// The most bytes that are ever kept while `input` is offered in pieces of `size` until the connection closes.
+    pub fn most_kept(&mut self, input: &[u8], size: usize) -> usize {
+        let mut most = 0;
+        for piece in input.chunks(size) {
+            if self.closed() {
+                break;
+            }
+            self.offer(piece);
+            self.take();
+            most = most.max(self.kept());
+        }
+        most
+    }
+
     /// The deadline that is set.
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline
