@@ -69,7 +69,7 @@ impl Forged {
         };
         let mut frame = vec![0; text.len() + 100];
         let link = Link { mac: server.mac, vlan: 0 };
-        let at = wire::ethernet::emit(&mut frame, &[2, 0, 0, 0, 0, 66], &link, wire::ethernet::IPV4);
+        let at = wire::ethernet::emit(&mut frame, &[2, 0, 0, 0, 0, 66], &link, wire::ip::ethertype(&source));
         let len = wire::tcp::emit(&mut frame[at..], &header, &self.options, text.len(), |buf| {
             buf.copy_from_slice(text);
             buf.len()

@@ -122,6 +122,7 @@ impl Transmit for Judge {
                 let sum = wire::checksum::Sum::default().add_bytes(body);
                 assert!(sum.is_valid(), "an ICMP message with a wrong checksum");
             }
+            Ok(Incoming::Icmpv6(..)) => {}
             Err(reason) => panic!("the stack sent a frame that is dropped for {reason:?}"),
         }
         true

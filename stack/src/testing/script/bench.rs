@@ -346,7 +346,7 @@ impl Bench {
         let text = stream_bytes(u64::from(segment.seq.wrapping_sub(1)), len);
         let mut frame = vec![0; 9100];
         let link = Link { mac: self.config.mac, vlan: segment.vlan };
-        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ethernet::IPV4);
+        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ip::ethertype(&remote));
         let packet_len = wire::tcp::emit(&mut frame[at..], &header, &options, len, |buf| {
             buf.copy_from_slice(&text);
             len
