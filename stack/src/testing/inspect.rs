@@ -4,6 +4,7 @@ use super::ConnId;
 use super::Stack;
 use crate::application::Application;
 use crate::tcp::State;
+use crate::wire::Address;
 
 /// A look at one connection's control block.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,11 @@ pub struct Inspection {
 }
 
 impl<A: Application> Stack<A> {
+    /// The first of its addresses.
+    pub fn address(&self) -> Address {
+        self.shared.config.addresses[0].address
+    }
+
     /// The connection with these ports, if it has a control block.
     pub fn inspect(&self, local_port: u16, remote_port: u16) -> Option<Inspection> {
         let is_it = |hot: &crate::tcp::Hot| {

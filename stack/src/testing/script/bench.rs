@@ -7,7 +7,8 @@ use crate::send::Reply;
 use crate::seq::Seq;
 use crate::stack::{Connect, Stack};
 use crate::testing::echo::{stream_byte, stream_bytes};
-use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Options, Packet, Segment};
+use crate::testing::pair::{mapped_to_ipv6, over_ipv6};
+use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Options, Packet, Segment, ipv4, ipv6};
 use crate::{Config, Duration, Inspection, Instant, Transmit};
 use std::collections::{HashMap, VecDeque};
 
@@ -54,6 +55,7 @@ impl Transmit for Wire {
 /// A stack under a script.
 pub struct Bench {
     config: Config,
+    more_mtu: u16,
     stack: Option<Stack<Actor>>,
     app: Actor,
     wire: Wire,
@@ -69,6 +71,7 @@ impl Default for Bench {
     fn default() -> Bench {
         Bench {
             config: settings::start(),
+            more_mtu: 0,
             stack: None,
             app: Actor::default(),
             wire: Wire { frames: VecDeque::new(), left: usize::MAX },
@@ -82,6 +85,12 @@ impl Default for Bench {
 }
 
 impl Bench {
+    /// A stack over IPv6, whose MTU is larger by what IPv6's header takes more.
+    pub(super) fn over_ipv6() -> Bench {
+        let config = over_ipv6(settings::start());
+        Bench { config, more_mtu: (ipv6::HEADER_BYTES - ipv4::HEADER_BYTES) as u16, ..Bench::default() }
+    }
+
     /// Does what a line says, or tells what came instead.
     pub fn execute(&mut self, line: &Line) -> Result<(), String> {
         if let Statement::Set(name, value) = &line.statement {
@@ -124,7 +133,8 @@ impl Bench {
 
     fn stack(&mut self) -> &mut Stack<Actor> {
         self.stack.get_or_insert_with(|| {
-            let mut stack = Stack::new(self.config.clone(), START);
+            let config = Config { mtu: self.config.mtu + self.more_mtu, ..self.config.clone() };
+            let mut stack = Stack::new(config, START);
             stack.listen(SERVICE_PORT);
             stack
         })
@@ -208,9 +218,9 @@ impl Bench {
 impl Bench {
     fn connect(&mut self, port: u16) -> Result<(), String> {
         let to = Connect {
-            local: Address::from_v4([198, 18, 0, 2]),
+            local: self.local(),
             local_port: port,
-            remote: Address::from_v4([198, 18, 0, 1]),
+            remote: self.remote(),
             remote_port: SERVICE_PORT,
             link: Link { mac: PEER_MAC, vlan: 0 },
             token: 0,
@@ -240,6 +250,15 @@ impl Bench {
         self.burst.push(frame);
         self.deliver();
         Ok(())
+    }
+
+    fn local(&self) -> Address {
+        self.config.addresses[0].address
+    }
+
+    fn remote(&self) -> Address {
+        let peer = Address::from_v4([198, 18, 0, 1]);
+        if self.local().is_v4() { peer } else { mapped_to_ipv6(&peer) }
     }
 
     fn ports(&self, port: Option<u16>) -> (u16, u16) {
@@ -331,7 +350,7 @@ impl Bench {
         options.timestamps = segment
             .timestamps
             .map(|(value, echo)| (value.unwrap_or_default(), echo.map_or(0, |echo| clock.wrapping_add(echo))));
-        let (local, remote) = (Address::from_v4([198, 18, 0, 2]), Address::from_v4([198, 18, 0, 1]));
+        let (local, remote) = (self.local(), self.remote());
         let header = wire::tcp::Header {
             local: &remote,
             local_port: remote_port,
@@ -362,6 +381,9 @@ impl Bench {
             Ok(Incoming::Tcp(segment)) => segment,
             other => return Err(format!("the stack sent no TCP segment but {other:?}")),
         };
+        if (segment.remote, segment.local) != (self.local(), self.remote()) {
+            return Err(format!("the segment goes from {} to {}", segment.remote, segment.local));
+        }
         let to = (&frame[..6], &frame[6..12]);
         if to != (&PEER_MAC[..], &self.config.mac[..]) {
             return Err(format!("the frame goes to and from {to:?}"));

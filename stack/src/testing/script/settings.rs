@@ -1,6 +1,7 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own names.
 
 use crate::config::{Config, Congestion, Limits};
+use crate::testing::pair::over_ipv6;
 
 /// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT.
 pub(super) fn start() -> Config {
@@ -15,6 +16,11 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "mtu" => return narrow(value).map(|value| config.mtu = value),
         "keep_alive_probes" => return narrow(value).map(|value| config.keep_alive_probes = value),
         "syn_retries" => return narrow(value).map(|value| config.syn_retries = value),
+        "ipv6" => {
+            let version = if value == 0 { |config| config } else { over_ipv6 };
+            *config = version(config.clone());
+            return Ok(());
+        }
         "newreno" => {
             config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
             return Ok(());
