@@ -49,6 +49,13 @@ impl Address {
         (value as u64, (value >> 64) as u64)
     }
 
+    /// Both halves as they lie in memory, for checksums.
+    #[inline]
+    pub(super) fn ne_halves(&self) -> (u64, u64) {
+        let value = u128::from_ne_bytes(self.0);
+        (value as u64, (value >> 64) as u64)
+    }
+
     /// Whether a packet may come from here: not unspecified, multicast, broadcast or loopback (RFC 1122 §3.2.1.3,
     /// RFC 4291 §2.5).
     #[inline]

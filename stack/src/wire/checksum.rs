@@ -54,8 +54,11 @@ impl Sum {
     /// one sums up to nothing, so both versions are one.
     #[inline]
     pub fn pseudo_header(source: &Address, destination: &Address, protocol: u8, len: u16) -> Sum {
-        let sum = Sum::default().add_bytes(&source.octets()).add_bytes(&destination.octets());
-        sum.add_u16(u16::from(protocol)).add_u16(len)
+        let words = |address: &Address| {
+            let (first, last) = address.ne_halves();
+            (first >> 32) + (first & 0xffff_ffff) + (last >> 32) + (last & 0xffff_ffff)
+        };
+        Sum(words(source) + words(destination)).add_u16(u16::from(protocol)).add_u16(len)
     }
 
     /// The sum in 16 bits, in memory order: 0xffff when all that was added includes its right checksum.
