@@ -227,7 +227,8 @@ impl Bench {
     fn establish(&mut self, options: &Notation) -> Result<(), String> {
         let window = Some(options.window.unwrap_or(u16::MAX));
         let mss = Some(options.options.mss.unwrap_or(1460));
-        let syn = Notation { flags: Flags::SYN, window, options: Options { mss, ..options.options }, ..*options };
+        let flags = Flags::SYN.with(options.flags);
+        let syn = Notation { flags, window, options: Options { mss, ..options.options }, ..*options };
         let frame = self.frame(&syn);
         self.burst.push(frame);
         self.deliver();
@@ -340,6 +341,7 @@ impl Bench {
             seq: irs + segment.seq,
             ack: iss + segment.ack,
             flags: segment.flags,
+            ecn: segment.ecn,
             window: segment.window.unwrap_or(u16::MAX),
         };
         let len = segment.len as usize;
@@ -393,6 +395,7 @@ fn relative(segment: &Segment<'_>, numbers: &Numbers, port: u16) -> Notation {
     let has_ack = segment.flags.has(Flags::ACK);
     Notation {
         flags: segment.flags,
+        ecn: segment.ecn,
         seq: segment.seq.0.wrapping_sub(iss),
         len: segment.payload.len() as u32,
         ack: if has_ack { segment.ack.0.wrapping_sub(irs) } else { 0 },
