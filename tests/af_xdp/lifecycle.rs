@@ -81,7 +81,10 @@ fn the_program_goes_with_a_killed_process_and_the_interface_can_be_opened_again(
     let Some(net) = Net::new(1) else { return };
     let mut child = net.server.run(|| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "lifecycle::holder_of_a_device", "--nocapture"]).env(HOLDER, "1").stdout(Stdio::piped());
+        command
+            .args(["--exact", "lifecycle::holder_of_a_device", "--nocapture"])
+            .env(HOLDER, "1")
+            .stdout(Stdio::piped());
         command.spawn().unwrap()
     });
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
