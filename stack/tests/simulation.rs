@@ -9,7 +9,7 @@ mod states;
 use simoom_stack::testing::echo::{stream_byte, stream_bytes};
 use simoom_stack::testing::pair::{Side, hasty};
 use simoom_stack::testing::{Coverage, Pair, Quality, Random, seeds};
-use simoom_stack::{Application, Census, Closed, Config, Duration, Limits, Opened, Reply};
+use simoom_stack::{Application, Census, Closed, Config, Duration, EcnPolicy, Limits, Opened, Reply};
 
 /// When an end closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -140,7 +140,8 @@ fn quality(seed: u64) -> Quality {
         corrupt: rate(40),
         delay: Duration::from_micros([20, 1000, 40_000][(seed % 3) as usize]),
         jitter: Duration::from_micros(u64::from(rate(30_000))),
-        queue: 0,
+        mark: if seed.is_multiple_of(4) { 100 } else { 0 },
+        ..Quality::default()
     }
 }
 
@@ -148,8 +149,9 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
     let mut apps = [Player::new(seed ^ 1, most), Player::new(seed ^ 2, most)].into_iter();
     let app = std::cell::RefCell::new(&mut apps);
     let app = || app.borrow_mut().next().expect("a pair has two sides");
+    let ecn = if seed.is_multiple_of(4) { EcnPolicy::Request } else { EcnPolicy::Accept };
     let server = Config { syn_cookies: seed.is_multiple_of(2), ..hasty(2, server) };
-    Pair::new(hasty(1, client), server, quality(seed), seed, app)
+    Pair::new(Config { ecn, ..hasty(1, client) }, server, quality(seed), seed, app)
 }
 
 /// Runs until nothing ever happens again; then nothing may be held.

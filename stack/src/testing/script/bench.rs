@@ -151,7 +151,7 @@ impl<'c> Bench<'c> {
                 debug_assert!(*joins || self.burst.len() == 1, "a burst was delivered by the line that ends it");
             }
             Statement::Send(len, port) => {
-                self.reply(*port, Some(Event::Send), |conn, reply| conn.send(*len, reply))?
+                self.reply(*port, Some(Event::Send), |conn, reply| conn.send(*len, reply))?;
             }
             Statement::Share(len, port) => {
                 self.reply(*port, Some(Event::Send), |conn, reply| conn.share(*len, reply))?;
@@ -286,7 +286,8 @@ impl Bench<'_> {
     fn establish(&mut self, options: &Notation) -> Result<(), String> {
         let window = Some(options.window.unwrap_or(u16::MAX));
         let mss = Some(options.options.mss.unwrap_or(1460));
-        let syn = Notation { flags: Flags::SYN, window, options: Options { mss, ..options.options }, ..*options };
+        let flags = Flags::SYN.with(options.flags);
+        let syn = Notation { flags, window, options: Options { mss, ..options.options }, ..*options };
         let frame = self.frame(&syn);
         self.burst.push(frame);
         self.deliver();
@@ -414,6 +415,7 @@ impl Bench<'_> {
             seq: irs + segment.seq,
             ack: iss + segment.ack,
             flags: segment.flags,
+            ecn: segment.ecn,
             window: segment.window.unwrap_or(u16::MAX),
         };
         let len = segment.len as usize;
@@ -467,6 +469,7 @@ fn relative(segment: &Segment<'_>, numbers: &Numbers, port: u16) -> Notation {
     let has_ack = segment.flags.has(Flags::ACK);
     Notation {
         flags: segment.flags,
+        ecn: segment.ecn,
         seq: segment.seq.0.wrapping_sub(iss),
         len: segment.payload.len() as u32,
         ack: if has_ack { segment.ack.0.wrapping_sub(irs) } else { 0 },
