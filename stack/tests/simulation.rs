@@ -182,7 +182,10 @@ fn every_way_to_end() {
     for seed in seeds(3000) {
         let limits = Limits::for_connections(64);
         let mut pair = pair(limits, limits, 6000, seed);
-        (pair.client.coverage, pair.server.coverage) = (Some(Coverage::default()), Some(Coverage::default()));
+        if seed % 4 == 0 {
+            // Its states are held against the RFC, too.
+            (pair.client.coverage, pair.server.coverage) = (Some(Coverage::default()), Some(Coverage::default()));
+        }
         for port in 0..1 + seed % 4 {
             pair.connect(40_000 + port as u16);
         }
