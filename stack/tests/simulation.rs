@@ -182,7 +182,7 @@ fn every_way_to_end() {
     for seed in seeds(3000) {
         let limits = Limits::for_connections(64);
         let mut pair = pair(limits, limits, 6000, seed);
-        if seed % 4 == 0 {
+        if seed.is_multiple_of(4) {
             // Its states are held against the RFC, too.
             (pair.client.coverage, pair.server.coverage) = (Some(Coverage::default()), Some(Coverage::default()));
         }
