@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::drop::DropReason;
 use crate::tcp::Transmit;
 use crate::wire::checksum::Sum;
-use crate::wire::{Link, ethernet, ip, ipv6};
+use crate::wire::{Ecn, Link, ethernet, ip, ipv6};
 
 const ECHO_REQUEST: u8 = 128;
 const ECHO_REPLY: u8 = 129;
@@ -35,7 +35,7 @@ pub(crate) fn answer<T: Transmit>(
     }
     Ok(tx.transmit(|frame| {
         let at = ethernet::emit(frame, &config.mac, &link, ethernet::IPV6);
-        ip::emit(&mut frame[at..], local, remote, ip::ICMPV6, body.len());
+        ip::emit(&mut frame[at..], local, remote, ip::ICMPV6, Ecn::NOT_CAPABLE, body.len());
         let start = at + ipv6::HEADER_BYTES;
         let reply = &mut frame[start..start + body.len()];
         reply.copy_from_slice(body);

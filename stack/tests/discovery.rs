@@ -72,7 +72,7 @@ struct Scene(Stack<Actor>);
 
 impl Scene {
     fn new(dedicated: bool) -> Scene {
-        let config = over_ipv6(config(2, Limits::for_connections(1)));
+        let config = over_ipv6(&config(2, Limits::for_connections(1)));
         let addresses = config.addresses.iter().map(|local| LocalAddress { dedicated, ..*local }).collect();
         Scene(Stack::new(Config { addresses, ..config }, Instant::ZERO))
     }

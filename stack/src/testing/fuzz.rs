@@ -12,7 +12,7 @@ use crate::application::{Application, Closed, Opened};
 use crate::send::Reply;
 use crate::seq::Seq;
 use crate::stack::Stack;
-use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Options, Packet};
+use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Options, Packet};
 use crate::{Census, Duration, Instant, Limits, Transmit};
 use std::collections::BTreeMap;
 
@@ -161,7 +161,7 @@ impl Target {
     fn new() -> Target {
         let now = Instant::from_millis(1000);
         let mut config = hasty(2, LIMITS);
-        config.addresses.extend(over_ipv6(config.clone()).addresses);
+        config.addresses.extend(over_ipv6(&config).addresses);
         let mut stack = Stack::new(config, now);
         stack.listen(PORT);
         let mut target = Target { stack, app: Steered, out: Judge::default(), now, last: Vec::new() };
@@ -173,7 +173,9 @@ impl Target {
                 timestamps: (port % 4 == 1).then_some((5, 0)),
                 ..Options::default()
             };
-            target.receive(Forged { options, ..syn(port) }.frame(&[]));
+            let ecn = if port % 5 == 0 { Flags::ECE.with(Flags::CWR) } else { Flags::default() };
+            let flags = Flags::SYN.with(ecn);
+            target.receive(Forged { options, flags, ..syn(port) }.frame(&[]));
             // What it does then: nothing, closes, keeps, answers with more than a window, closes at the peer's wish.
             let text: &[u8] = [&b""[..], &[0], &[2, 2], &[5], &[6; 40]][usize::from(port) % 5];
             let flags = if port > 1005 { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
@@ -267,7 +269,7 @@ pub fn frames(data: &[u8]) {
 /// instead, a checksum that is right for ICMPv6.
 fn packet_of_ipv6(script: &mut Script<'_>) -> Vec<u8> {
     let shape = script.byte();
-    let target = over_ipv6(hasty(2, LIMITS));
+    let target = over_ipv6(&hasty(2, LIMITS));
     let ours = target.addresses[0].address;
     let destination = if shape & 1 == 0 { ours } else { ours.solicited_node() };
     let source = if shape & 2 == 0 { syn(1001).source } else { Address::default() };
@@ -286,7 +288,7 @@ fn packet_of_ipv6(script: &mut Script<'_>) -> Vec<u8> {
     let mut frame = vec![0; 100];
     let link = Link { mac: target.mac, vlan: u16::from(shape & 16) };
     let at = wire::ethernet::emit(&mut frame, &[2, 0, 0, 0, 0, 66], &link, wire::ethernet::IPV6);
-    wire::ipv6::emit(&mut frame[at..], &source, &destination, next_header, hop_limit, body.len());
+    wire::ipv6::emit(&mut frame[at..], &source, &destination, next_header, hop_limit, Ecn::NOT_CAPABLE, body.len());
     frame.truncate(at + wire::ipv6::HEADER_BYTES);
     frame.extend(body);
     frame
@@ -300,7 +302,7 @@ fn segment(script: &mut Script<'_>, target: &Target) -> Vec<u8> {
         4 => Flags::ACK.with(Flags::FIN),
         5 => Flags::RST,
         6 => Flags::SYN,
-        _ => Flags(script.byte() & 0x3f),
+        _ => Flags(script.byte()),
     };
     let mut segment = target.next_segment(1000 + u16::from(script.byte() % 10), flags);
     if shape & 0x08 != 0 {
@@ -317,6 +319,9 @@ fn segment(script: &mut Script<'_>, target: &Target) -> Vec<u8> {
     }
     let text = if shape & 0x80 != 0 { usize::from(script.byte()) * 5 } else { 0 };
     let first = script.byte();
+    if shape % 8 == 7 {
+        segment.ecn = Ecn::of(first);
+    }
     segment.frame(&vec![first; text])
 }
 

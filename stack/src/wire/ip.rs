@@ -1,7 +1,7 @@
 //! What both versions of IP have in common: the header's fields as the layers above want them, the version that an
 //! address belongs to, and the choice between the two when a packet is written.
 
-use super::{Address, ethernet, ipv4, ipv6};
+use super::{Address, Ecn, ethernet, ipv4, ipv6};
 
 /// Protocol number of ICMP, which goes over IPv4.
 pub const ICMP: u8 = 1;
@@ -22,6 +22,8 @@ pub struct Header {
     pub destination: Address,
     /// What follows the header, and all extension headers.
     pub protocol: u8,
+    /// What congestion it has met.
+    pub ecn: Ecn,
     /// TTL or hop limit: 255 if no router has touched the packet, whose sender began with that.
     pub hop_limit: u8,
 }
@@ -40,10 +42,10 @@ pub fn header_bytes(address: &Address) -> usize {
 
 /// Writes the header for `payload_len` bytes that follow. Both addresses are of one version.
 #[inline]
-pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol: u8, payload_len: usize) {
+pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol: u8, ecn: Ecn, payload_len: usize) {
     if destination.is_v4() {
-        ipv4::emit(bytes, source, destination, protocol, payload_len);
+        ipv4::emit(bytes, source, destination, protocol, ecn, payload_len);
     } else {
-        ipv6::emit(bytes, source, destination, protocol, HOP_LIMIT, payload_len);
+        ipv6::emit(bytes, source, destination, protocol, HOP_LIMIT, ecn, payload_len);
     }
 }

@@ -1,8 +1,8 @@
 //! The IPv4 header (RFC 791).
 
-use super::Address;
 use super::checksum::Sum;
 use super::ip::{HOP_LIMIT, Header};
+use super::{Address, Ecn};
 use crate::drop::DropReason;
 
 /// Length of the header as written here: without options.
@@ -33,6 +33,7 @@ pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), Dr
         destination: Address::from_v4([fixed[16], fixed[17], fixed[18], fixed[19]]),
         protocol: fixed[9],
         hop_limit: fixed[8],
+        ecn: Ecn::of(fixed[1]),
     };
     if !header.source.is_unicast() {
         return Err(DropReason::IpSource);
@@ -43,14 +44,14 @@ pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), Dr
 
 /// Writes a header of [`HEADER_BYTES`] for `payload_len` bytes that follow; never to be fragmented (RFC 1191).
 #[inline]
-pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol: u8, payload_len: usize) {
+pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol: u8, ecn: Ecn, payload_len: usize) {
     const DONT_FRAGMENT: u8 = 0x40;
     let total_len = ((HEADER_BYTES + payload_len) as u16).to_be_bytes();
     let (s, d) = (source.v4(), destination.v4());
     let header: &mut [u8; HEADER_BYTES] = bytes.first_chunk_mut().expect("a frame has room for its headers");
     *header = [
         0x45,
-        0,
+        ecn.traffic_class(),
         total_len[0],
         total_len[1],
         0,

@@ -3,8 +3,8 @@
 //! In comes a packet, out goes what follows its last extension header. Options that nobody has to know are passed
 //! over; a packet that asks not to be taken by whoever does not know its options, or to be sent on, is refused.
 
-use super::Address;
 use super::ip::{self, Header};
+use super::{Address, Ecn};
 use crate::drop::DropReason;
 
 /// Length of the header as written here: without extension headers.
@@ -40,7 +40,8 @@ pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), Dr
         (protocol, payload) = walk(protocol, payload)?;
     }
     check_addresses(&source, &destination, protocol)?;
-    let header = Header { source, destination, protocol, hop_limit: fixed[7] };
+    let ecn = Ecn::of((fixed[0] << 4) | (fixed[1] >> 4));
+    let header = Header { source, destination, protocol, hop_limit: fixed[7], ecn };
     Ok((header, payload, payload_len - here))
 }
 
@@ -116,10 +117,13 @@ pub fn emit(
     destination: &Address,
     protocol: u8,
     hop_limit: u8,
+    ecn: Ecn,
     payload_len: usize,
 ) {
     let header: &mut [u8; HEADER_BYTES] = bytes.first_chunk_mut().expect("a frame has room for its headers");
-    header[..4].copy_from_slice(&[0x60, 0, 0, 0]);
+    // The traffic class lies across two bytes.
+    let class = ecn.traffic_class();
+    header[..4].copy_from_slice(&[0x60 | class >> 4, class << 4, 0, 0]);
     header[4..6].copy_from_slice(&(payload_len as u16).to_be_bytes());
     header[6..8].copy_from_slice(&[protocol, hop_limit]);
     header[8..24].copy_from_slice(&source.octets());

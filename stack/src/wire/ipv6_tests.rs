@@ -100,6 +100,9 @@ fn read(frame: &[u8]) -> Result<Vec<u8>, DropReason> {
     }
 }
 
+/// What it is, the first header's kind, the headers, and what is made of them.
+type Row = (&'static str, u8, Vec<Vec<u8>>, Result<(), DropReason>);
+
 /// What stands between the IPv6 header and the segment, and what is made of it.
 #[test]
 fn rfc_8200_section_4_extension_headers() {
@@ -107,7 +110,7 @@ fn rfc_8200_section_4_extension_headers() {
     let padding = [1, 4, 0, 0, 0, 0];
     let known = |kind, next| extension(kind, next, 0, &padding);
     let behind = |action: u8| extension(DESTINATION, TCP, 0, &[action << 6 | 0x1e, 4]);
-    let rows: Vec<(&str, u8, Vec<Vec<u8>>, Result<(), DropReason>)> = vec![
+    let rows: Vec<Row> = vec![
         ("none", TCP, vec![], Ok(())),
         ("hop-by-hop options of padding", HOP_BY_HOP, vec![known(HOP_BY_HOP, TCP)], Ok(())),
         ("a router alert", HOP_BY_HOP, vec![extension(HOP_BY_HOP, TCP, 0, &[5, 2, 0, 0, 1, 0])], Ok(())),

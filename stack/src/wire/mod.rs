@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod checksum;
+pub mod ecn;
 pub mod ethernet;
 pub mod ip;
 pub mod ipv4;
@@ -17,6 +18,7 @@ pub mod ndp;
 pub mod tcp;
 
 pub use address::Address;
+pub use ecn::Ecn;
 pub use ethernet::{Link, Mac};
 pub use tcp::{Flags, Options, Payload, Segment};
 

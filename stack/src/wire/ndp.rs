@@ -4,7 +4,7 @@
 //! is written with IP header and checksum. Which address is whose is not decided here.
 
 use super::checksum::Sum;
-use super::{Address, Link, Mac, ethernet, ip, ipv6};
+use super::{Address, Ecn, Link, Mac, ethernet, ip, ipv6};
 use crate::drop::DropReason;
 
 /// ICMPv6 type of a neighbour solicitation.
@@ -129,7 +129,7 @@ pub fn emit(
     }
     let sum = Sum::pseudo_header(source, destination, ip::ICMPV6, len as u16).add_bytes(&body[..len]);
     body[2..4].copy_from_slice(&sum.finish());
-    ipv6::emit(&mut frame[at..], source, destination, ip::ICMPV6, HOP_LIMIT, len);
+    ipv6::emit(&mut frame[at..], source, destination, ip::ICMPV6, HOP_LIMIT, Ecn::NOT_CAPABLE, len);
     let start = at + ipv6::HEADER_BYTES;
     frame[start..start + len].copy_from_slice(&body[..len]);
     start + len

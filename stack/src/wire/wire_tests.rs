@@ -3,7 +3,7 @@
 use super::*;
 use crate::seq::Seq;
 use pnet::packet::ethernet::{EtherType, MutableEthernetPacket};
-use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
+use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv4::{Ipv4Packet, MutableIpv4Packet};
 use pnet::packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
 use pnet::packet::tcp::{MutableTcpPacket, TcpOption, TcpPacket};
@@ -27,6 +27,7 @@ struct Spec {
     seq: u32,
     ack: u32,
     flags: u8,
+    ecn: u8,
     window: u16,
     options: Options,
     text: Vec<u8>,
@@ -55,11 +56,11 @@ fn options() -> impl Strategy<Value = Options> {
 
 prop_compose! {
     fn spec()(
-        v6: bool, ports in (any::<u16>(), any::<u16>()), seq: u32, ack: u32, flags in 0u8..0x20, window: u16,
+        v6: bool, ports in (any::<u16>(), any::<u16>()), seq: u32, ack: u32, flags: u8, ecn in 0u8..4, window: u16,
         options in options(), text in vec(any::<u8>(), 0..1500), vlan in prop_oneof![Just(0u16), 1u16..4095],
         padding in 0usize..50,
     ) -> Spec {
-        Spec { v6, ports, seq, ack, flags, window, options, text, vlan, padding }
+        Spec { v6, ports, seq, ack, flags: flags & Flags::KNOWN, ecn, window, options, text, vlan, padding }
     }
 }
 
@@ -103,9 +104,9 @@ fn pnet_frame(spec: &Spec) -> Vec<u8> {
         frame[16..18].copy_from_slice(&ethertype.to_be_bytes());
     }
     if spec.v6 {
-        pnet_ipv6(&mut frame[at..], IpNextHeaderProtocols::Tcp, tcp_len);
+        pnet_ipv6(&mut frame[at..], spec.ecn, tcp_len);
     } else {
-        pnet_ipv4(&mut frame[at..], tcp_len);
+        pnet_ipv4(&mut frame[at..], spec.ecn, tcp_len);
     }
     let mut tcp = MutableTcpPacket::new(&mut frame[at + ip_len..]).expect("room for a header");
     tcp.set_source(spec.ports.0);
@@ -123,9 +124,10 @@ fn pnet_frame(spec: &Spec) -> Vec<u8> {
     frame
 }
 
-fn pnet_ipv4(bytes: &mut [u8], payload_len: usize) {
+fn pnet_ipv4(bytes: &mut [u8], ecn: u8, payload_len: usize) {
     let mut ip = MutableIpv4Packet::new(bytes).expect("room for a header");
     ip.set_version(4);
+    ip.set_ecn(ecn);
     ip.set_header_length(5);
     ip.set_total_length((20 + payload_len) as u16);
     ip.set_ttl(64);
@@ -136,13 +138,13 @@ fn pnet_ipv4(bytes: &mut [u8], payload_len: usize) {
     ip.set_checksum(checksum);
 }
 
-fn pnet_ipv6(bytes: &mut [u8], next: IpNextHeaderProtocol, payload_len: usize) {
+fn pnet_ipv6(bytes: &mut [u8], ecn: u8, payload_len: usize) {
     let mut ip = MutableIpv6Packet::new(bytes).expect("room for a header");
     ip.set_version(6);
-    ip.set_traffic_class(0x28);
+    ip.set_traffic_class(0x28 | ecn);
     ip.set_flow_label(0x12345);
     ip.set_payload_length(payload_len as u16);
-    ip.set_next_header(next);
+    ip.set_next_header(IpNextHeaderProtocols::Tcp);
     ip.set_hop_limit(64);
     ip.set_source(THEIRS6);
     ip.set_destination(OURS6);
@@ -187,6 +189,7 @@ fn our_frame(spec: &Spec) -> Vec<u8> {
         seq: Seq(spec.seq),
         ack: Seq(spec.ack),
         flags: Flags(spec.flags),
+        ecn: Ecn::of(spec.ecn),
         window: spec.window,
     };
     let mut frame = vec![0; 1700];
@@ -215,6 +218,7 @@ fn check_agrees(spec: &Spec, incoming: Result<Incoming<'_>, DropReason>) -> Resu
     prop_assert_eq!((segment.remote_port, segment.local_port), spec.ports);
     prop_assert_eq!((segment.seq.0, segment.ack.0), (spec.seq, spec.ack));
     prop_assert_eq!((segment.flags.0, segment.window), (spec.flags, spec.window));
+    prop_assert_eq!(segment.ecn, Ecn::of(spec.ecn));
     prop_assert_eq!(segment.options, spec.options);
     prop_assert_eq!(segment.payload.len(), spec.text.len());
     prop_assert_eq!(&segment.payload.parts().flatten().copied().collect::<Vec<u8>>(), &spec.text);
@@ -371,6 +375,7 @@ fn plain(text: Vec<u8>) -> Spec {
         seq: 3,
         ack: 4,
         flags: 0x10,
+        ecn: 0,
         window: 5,
         options: Options::default(),
         text,

@@ -1,6 +1,6 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own names.
 
-use crate::config::{Config, Congestion, Limits};
+use crate::config::{Config, Congestion, EcnPolicy, Limits};
 use crate::testing::pair::over_ipv6;
 
 /// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT.
@@ -17,12 +17,18 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "keep_alive_probes" => return narrow(value).map(|value| config.keep_alive_probes = value),
         "syn_retries" => return narrow(value).map(|value| config.syn_retries = value),
         "ipv6" => {
-            let version = if value == 0 { |config| config } else { over_ipv6 };
-            *config = version(config.clone());
+            if value != 0 {
+                *config = over_ipv6(config);
+            }
             return Ok(());
         }
         "newreno" => {
             config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
+            return Ok(());
+        }
+        "ecn" => {
+            let policies = [EcnPolicy::Off, EcnPolicy::Accept, EcnPolicy::Request];
+            config.ecn = *policies.get(value as usize).ok_or("0 is off, 1 accepts, 2 requests")?;
             return Ok(());
         }
         "syn_cookies" => {
