@@ -373,7 +373,7 @@ impl<'a, B: Blob> Reply<'a, B> {
         let short = queue.count + ROOM_ENTRIES <= QUEUE_ENTRIES && queue.len < ROOM_QUEUED_BYTES;
         let plenty = match queue.len {
             0 => pool.has_more_than_one_in(BEGIN_PART) && !pool.refuses_newcomers,
-            ..ANSWER_BYTES => true,
+            1..ANSWER_BYTES => true,
             _ => pool.has_more_than_one_in(GO_ON_PART),
         };
         pool.keeps_promise() && short && plenty

@@ -88,7 +88,8 @@ impl Application for Pieces {
 /// any connection waited for room.
 fn serve(clients: usize, server: Limits) -> (u64, bool) {
     let limits = Limits::for_connections(clients as u32);
-    let quality = Quality { delay: Duration::from_micros(50), jitter: Duration::from_micros(50), ..Quality::default() };
+    let quality =
+        Quality { delay: Duration::from_micros(50), jitter: Duration::from_micros(50), ..Quality::default() };
     let mut pair = Pair::new(config(1, limits), config(2, server), quality, 1, Pieces::default);
     for client in 0..clients {
         pair.connect(10_000 + client as u16);
