@@ -1,6 +1,7 @@
 //! What a stack is told when it is made: its addresses, its limits, its times. All of it fixed from then on.
 
 use crate::demux;
+use crate::send;
 use crate::wire::{Address, ChecksumPolicy, Mac};
 
 /// The configuration of one worker's stack. Times are in milliseconds.
@@ -24,6 +25,8 @@ pub struct Config {
     pub limits: Limits,
     /// How the congestion window grows, and what loss does to it.
     pub congestion: Congestion,
+    /// Whether routers may mark packets instead of dropping them.
+    pub ecn: EcnPolicy,
     /// Bytes offered to a peer to send ahead, 2048 to 2³⁰.
     pub receive_window_bytes: u32,
     /// Shortest retransmission timeout; RFC 6298 says 1000, Linux and most others use 200.
@@ -59,6 +62,18 @@ pub enum Congestion {
     Cubic,
     /// RFC 5681 as it stands.
     NewReno,
+}
+
+/// Explicit congestion notification (RFC 3168): whether connections use it whose peers do too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EcnPolicy {
+    /// None does.
+    Off,
+    /// Those do whose peer asks for it.
+    #[default]
+    Accept,
+    /// Active opens ask for it, too.
+    Request,
 }
 
 /// An address of this stack.
@@ -97,15 +112,16 @@ impl Limits {
     /// Limits in proportion to the number of connections, for a server of many small answers.
     ///
     /// Memory for idle connections is the control block alone; what is in flight shares pools that stop growing
-    /// at 65,536 connections.
+    /// at 65,536 connections. Up to half as many can all have an answer of [`send::ANSWER_BYTES`] copied at once.
     pub fn for_connections(connections: u32) -> Limits {
         let active = connections.clamp(64, 65_536);
+        let send_chunks = active.min(32_768) * send::ANSWER_BYTES / send::CHUNK_BYTES as u32;
         Limits {
             connections,
             half_open: active.min(16_384),
             time_wait: active,
-            send_entries: active * 4,
-            send_chunks: active * 2,
+            send_entries: send_chunks * 2,
+            send_chunks,
             keep_small: active / 2,
             keep_large: (active / 64).max(16),
             reassembly_blocks: (active / 4).clamp(256, 4096),
@@ -136,6 +152,7 @@ impl Config {
             secret,
             limits,
             congestion: Congestion::default(),
+            ecn: EcnPolicy::default(),
             receive_window_bytes: 64 * 1024,
             min_rto_ms: 200,
             delayed_ack_ms: 40,

@@ -104,6 +104,14 @@ crate::counters! {
         dsacks_received,
         /// Duplicates reported to the peer (TcpExtTCPDSACKOldSent, TcpExtTCPDSACKOfoSent).
         dsacks_sent,
+        /// Connections on which both sides agreed to ECN (RFC 3168).
+        ecn_connections,
+        /// Segments with text that a router had marked as having met congestion (IpExtInCEPkts).
+        congestion_marks,
+        /// Segments that the peer reported as delivered while its reports of marks lasted (TcpExtTCPDeliveredCE).
+        delivered_marked,
+        /// Reductions of the congestion window because the peer reported a mark.
+        congestion_echoes,
         /// Probes of a shut window.
         zero_window_probes,
         /// Keep-alive probes.
@@ -118,6 +126,8 @@ crate::counters! {
         input_overfull,
         /// Times an application's answer did not fit the send pool, and its connection was reset.
         answer_overflow,
+        /// Times an application began to wait for room in the send pool, or in its connection's part of it.
+        waits_for_room,
         /// ARP requests answered.
         arp_replies,
         /// ICMP echo requests answered.

@@ -3,7 +3,7 @@
 use super::congestion::Control;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
-use super::{Marks, Phase, Shared, State};
+use super::{Marks, Phase, Shared, State, ecn};
 use crate::application::Application;
 use crate::demux::Tuple;
 use crate::flight::Flight;
@@ -119,6 +119,7 @@ pub(crate) struct Cold {
     pub(crate) peer_fin: Seq,
     /// What the application passed to an active open.
     pub(crate) token: u32,
+    pub(crate) ecn: ecn::State,
 }
 
 /// A connection's control block: what every segment needs first, what only loss needs last.
@@ -188,6 +189,10 @@ impl<C> Tcb<C> {
             if !self.hot.marks.has(Marks::WAITING) {
                 self.hot.marks.set(Marks::WAITING);
                 shared.waiting.push_back(id);
+                shared.counters.waits_for_room += 1;
+            }
+            if self.hot.queue.is_empty() {
+                shared.send.refuse_newcomers(true);
             }
         }
         shared.counters.answer_overflow += u64::from(overflow);

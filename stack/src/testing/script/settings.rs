@@ -1,6 +1,6 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own names.
 
-use crate::config::{Config, Congestion, Limits};
+use crate::config::{Config, Congestion, EcnPolicy, Limits};
 
 /// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT.
 pub(super) fn start() -> Config {
@@ -17,6 +17,11 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "syn_retries" => return narrow(value).map(|value| config.syn_retries = value),
         "newreno" => {
             config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
+            return Ok(());
+        }
+        "ecn" => {
+            let policies = [EcnPolicy::Off, EcnPolicy::Accept, EcnPolicy::Request];
+            config.ecn = *policies.get(value as usize).ok_or("0 is off, 1 accepts, 2 requests")?;
             return Ok(());
         }
         "syn_cookies" => {
