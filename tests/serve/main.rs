@@ -12,6 +12,7 @@ mod addresses;
 mod client;
 mod files;
 mod hostile;
+mod ipv6;
 mod lifecycle;
 mod load;
 mod lossy;
