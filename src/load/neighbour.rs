@@ -1,9 +1,9 @@
-//! The next hop's hardware address, by way of the kernel: it is given a datagram to send, asks by ARP, and its
-//! neighbour table then has the answer.
+//! The next hop's hardware address, by way of the kernel: it is given a datagram to send, asks by ARP or
+//! neighbour discovery, and its neighbour table then has the answer.
 
 use crate::error::{Error, Result};
 use crate::netns;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// How long an answer is waited for: the kernel asks three times, a second apart.
@@ -19,7 +19,8 @@ pub(super) fn resolve(interface: &str, target: IpAddr) -> Result<[u8; 6]> {
     if let Some(mac) = netns::neighbour(interface, target).map_err(cannot)? {
         return Ok(mac);
     }
-    let socket = UdpSocket::bind("0.0.0.0:0").map_err(cannot)?;
+    let anywhere = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind(SocketAddr::new(anywhere, 0)).map_err(cannot)?;
     let no_route = |error| {
         Error::failed(format!(
             "{target} is not reached from here: {error}; the kernel asks for its hardware address, so {interface} \
@@ -35,6 +36,6 @@ pub(super) fn resolve(interface: &str, target: IpAddr) -> Result<[u8; 6]> {
         std::thread::sleep(LOOK);
     }
     Err(Error::failed(format!(
-        "nobody on {interface} answered ARP for {target} within {PATIENCE:?}; is it on that network, and up?"
+        "nobody on {interface} answered for {target} within {PATIENCE:?}; is it on that network, and up?"
     )))
 }

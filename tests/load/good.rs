@@ -99,6 +99,28 @@ fn many_addresses_of_one_client_reach_a_server_that_asks_for_them_by_arp() {
 }
 
 #[test]
+fn a_good_server_over_ipv6_asks_for_many_addresses_of_one_client() {
+    if !need_root() {
+        return;
+    }
+    let network = Network::new(1).unwrap();
+    let server = network.address_v6(1);
+    let (_server, _) = network.server.run(|| serve("--interface s0 --transport xdp --http 8080"));
+    let source = network.address_v6(0x1001);
+    let flags =
+        format!("--requests 200 --connections 16 --connection-per-request --interface c0 --source {source}/120");
+    let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8080)), &flags));
+    let report = json(&output);
+    assert_eq!((output.status.code(), &report["responses"]), (Some(0), &200.into()), "{}", stderr(&output));
+    // Replies go to where segments came from; through the kernel's sockets, each address is asked for.
+    let (_server, _) = network.server.run(|| serve(&format!("--transport epoll --http [{server}]:8081")));
+    let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8081)), &flags));
+    let report = json(&output);
+    assert_eq!((output.status.code(), &report["responses"]), (Some(0), &200.into()), "{}", stderr(&output));
+    assert_eq!(report["stack"]["neighbour_replies"], 16, "one for each source address: {report}");
+}
+
+#[test]
 fn a_server_that_goes_away_is_an_error_and_the_run_ends_in_time() {
     let (server, target) = serve("--http 127.0.0.1:0 --drain-timeout 0s");
     let url = format!("http://{target}/");
