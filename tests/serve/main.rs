@@ -10,6 +10,7 @@ mod common;
 mod abuse;
 mod addresses;
 mod client;
+mod delay;
 mod files;
 mod hostile;
 mod lifecycle;
