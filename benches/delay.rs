@@ -10,17 +10,17 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod served;
 
-use common::{Network, Path, Process, need_program, need_root, simoom, wait_until};
+use common::{Network, Path, need_program, need_root};
+use served::{OURS, PATIENCE, THEIRS, content, median};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path as File;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SIZES: [(&str, usize); 3] = [("64 KB", 64 << 10), ("1 MB", 1 << 20), ("10 MB", 10 << 20)];
-const CONTENDERS: [(&str, u16); 2] = [("nginx", 8081), ("simoom", 8080)];
-const PATIENCE: Duration = Duration::from_secs(60);
+/// By their ports, in the order in which they take turns.
+const CONTENDERS: [u16; 2] = [THEIRS, OURS];
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
@@ -49,16 +49,11 @@ fn measure(rtt_ms: u64, rounds: u64, sizes: &[(&str, usize)]) {
     for (bytes, (_, len)) in files.iter().zip(sizes) {
         std::fs::write(root.path().join(len.to_string()), bytes).expect("room for the files");
     }
-    let _servers = network.server.run(|| [nginx(&network, root.path()), ours(root.path())]);
-    for (_, port) in CONTENDERS {
-        let at = SocketAddr::new(network.address(1), port);
-        let reach = || network.client.run(|| TcpStream::connect_timeout(&at, PATIENCE).is_ok());
-        wait_until(&format!("{at} answers"), PATIENCE, reach);
-    }
+    let _servers = [common::nginx(&network, root.path(), THEIRS), served::ours(&network, root.path(), "")];
     for ((name, len), bytes) in sizes.iter().zip(&files) {
         let mut times = [(); 2].map(|()| [Vec::new(), Vec::new()]);
         for _ in 0..rounds {
-            for ((_, port), times) in CONTENDERS.iter().zip(&mut times) {
+            for (port, times) in CONTENDERS.iter().zip(&mut times) {
                 let at = SocketAddr::new(network.address(1), *port);
                 let (first, all) = network.client.run(|| download(at, *len, bytes));
                 times[0].push(first);
@@ -96,41 +91,4 @@ fn download(at: SocketAddr, len: usize, expected: &[u8]) -> (f64, f64) {
             return (ms(first.unwrap_or(all)), ms(all));
         }
     }
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-fn ours(root: &File) -> Process {
-    let mut command = simoom();
-    command.args(["serve", "--interface", "s0", "--http", "8080", "--transport", "xdp", "--cores", "0", "--root"]);
-    Process::start(command.arg(root).stderr(Stdio::null()))
-}
-
-fn nginx(network: &Network, root: &File) -> Process {
-    let (work, address) = (root.display(), network.address(1));
-    let configuration = format!(
-        "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
-         events {{ worker_connections 100; }}
-         http {{ access_log off; sendfile on; tcp_nopush on; server {{ listen {address}:8081; root {work}; }} }}"
-    );
-    let path = root.join("nginx.conf");
-    std::fs::write(&path, configuration).expect("room for nginx's configuration");
-    let mut command = Command::new("nginx");
-    command.arg("-p").arg(root).arg("-c").arg(&path).stdin(Stdio::null()).stderr(Stdio::null());
-    Process::start(&mut command)
-}
-
-/// Bytes that do not repeat themselves (xorshift).
-fn content(len: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut byte = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..len).map(|_| byte()).collect()
 }

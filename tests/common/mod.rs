@@ -11,7 +11,7 @@ use pnet::util::MacAddr;
 use simoom::netns::{self, Namespace};
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -134,6 +134,24 @@ impl Drop for Process {
     }
 }
 
+/// Starts nginx over Linux's TCP in the network's server namespace, with one worker, and waits until it answers. It serves
+/// what is in `root`, and keeps its own files there.
+pub fn nginx(network: &Network, root: &std::path::Path, port: u16) -> Process {
+    let (work, address) = (root.display(), network.address(1));
+    let configuration = format!(
+        "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
+         events {{ worker_connections 100; }}
+         http {{ access_log off; sendfile on; tcp_nopush on; server {{ listen {address}:{port}; root {work}; }} }}"
+    );
+    let path = root.join("nginx.conf");
+    std::fs::write(&path, configuration).expect("room for nginx's configuration");
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(root).arg("-c").arg(&path).stdin(Stdio::null()).stderr(Stdio::null());
+    let process = network.server.run(|| Process::start(&mut command));
+    network.wait_for_listener(port, Duration::from_secs(60));
+    process
+}
+
 /// Looks every few milliseconds until `condition` holds; fails, saying `what` was awaited, after `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
@@ -205,6 +223,13 @@ impl Network {
             })?;
         }
         Ok(())
+    }
+
+    /// Waits until a client can connect to this port of the server's address.
+    pub fn wait_for_listener(&self, port: u16, limit: Duration) {
+        let at = SocketAddr::new(self.address(1), port);
+        let reach = || self.client.run(|| TcpStream::connect_timeout(&at, limit).is_ok());
+        wait_until(&format!("{at} answers"), limit, reach);
     }
 
     /// The IPv4 address of `host` (1 the server, 2 the client, others free) in this network.

@@ -9,6 +9,7 @@ mod common;
 
 mod abuse;
 mod addresses;
+mod capture;
 mod client;
 mod delay;
 mod files;
