@@ -194,6 +194,7 @@ impl Bench {
                     "send_entries" => census.send_entries,
                     "send_chunks" => census.send_chunks,
                     "kept" => census.kept,
+                    "widened_bytes" => census.widened_bytes,
                     "flight_runs" => census.flight_runs,
                     "reassembly_blocks" => census.reassembly_blocks,
                     _ => return Err(format!("`{name}` is not in the census")),
