@@ -26,10 +26,12 @@ pub(crate) fn flush<A: Application, T: Transmit>(
     shared: &mut Shared<A::Blob>,
     tx: &mut T,
 ) -> bool {
-    if matches!(tcb.hot.state, State::SynSent | State::SynReceived | State::Closed) {
-        return true;
-    }
-    let sent_all = resend(tcb, shared, tx) && send_new(tcb, shared, tx) && acknowledge_if_due(tcb, shared, tx);
+    let sent_all = match tcb.hot.state {
+        State::SynSent | State::Closed => return true,
+        // Nothing but what an unacceptable segment is answered with (RFC 9293 §3.10.7.4).
+        State::SynReceived => acknowledge_if_due(tcb, shared, tx),
+        _ => resend(tcb, shared, tx) && send_new(tcb, shared, tx) && acknowledge_if_due(tcb, shared, tx),
+    };
     if !sent_all {
         shared.drop(DropReason::NoTransmitFrame);
     }
