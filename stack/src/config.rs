@@ -12,7 +12,7 @@ pub struct Config {
     pub mac: Mac,
     /// The addresses that segments may be for.
     pub addresses: Vec<LocalAddress>,
-    /// Largest IP packet, in bytes: 576 to 9000.
+    /// Largest IP packet, in bytes: 576 to 9000, and with an address of IPv6 not below 1280 (RFC 8200 §5).
     pub mtu: u16,
     /// Whether a kernel's unfinished checksums are taken (veth only).
     pub checksums: ChecksumPolicy,
@@ -85,7 +85,8 @@ pub enum EcnPolicy {
 pub struct LocalAddress {
     /// The address.
     pub address: Address,
-    /// Whether the kernel does not have it, so that the stack answers ARP and ICMP for it too.
+    /// Whether the kernel does not have it, so that the stack answers ARP, neighbour
+    /// discovery, ICMP and ICMPv6 for it too.
     pub dedicated: bool,
 }
 
@@ -190,9 +191,9 @@ impl Config {
         crate::wire::ethernet::MAX_HEADER_BYTES + usize::from(self.mtu)
     }
 
-    /// The MSS option's value: what fits the MTU without options (RFC 6691 §2).
-    pub(crate) fn mss(&self) -> u16 {
-        self.mtu - (crate::wire::ipv4::HEADER_BYTES + crate::wire::tcp::HEADER_BYTES) as u16
+    /// The MSS option's value: what fits the MTU without options (RFC 6691 §2) to and from this address.
+    pub(crate) fn mss(&self, remote: &Address) -> u16 {
+        self.mtu - (crate::wire::ip::header_bytes(remote) + crate::wire::tcp::HEADER_BYTES) as u16
     }
 
     /// The shift with which the receive window fits the header's 16 bits (RFC 7323 §2.3).

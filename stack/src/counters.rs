@@ -134,7 +134,9 @@ crate::counters! {
         waits_for_room,
         /// ARP requests answered.
         arp_replies,
-        /// ICMP echo requests answered.
+        /// Neighbour solicitations answered (RFC 4861 §7.2.4).
+        neighbour_replies,
+        /// ICMP and ICMPv6 echo requests answered.
         echo_replies,
     }
 }

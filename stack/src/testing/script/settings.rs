@@ -1,6 +1,7 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own names.
 
 use crate::config::{Config, Congestion, EcnPolicy, Limits};
+use crate::testing::pair::over_ipv6;
 
 /// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT and windows that stay as
 /// they are.
@@ -20,6 +21,12 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "mtu" => return narrow(value).map(|value| config.mtu = value),
         "keep_alive_probes" => return narrow(value).map(|value| config.keep_alive_probes = value),
         "syn_retries" => return narrow(value).map(|value| config.syn_retries = value),
+        "ipv6" => {
+            if value != 0 {
+                *config = over_ipv6(config);
+            }
+            return Ok(());
+        }
         "newreno" => {
             config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
             return Ok(());
