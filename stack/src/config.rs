@@ -1,6 +1,7 @@
 //! What a stack is told when it is made: its addresses, its limits, its times. All of it fixed from then on.
 
 use crate::demux;
+use crate::reassembly;
 use crate::send;
 use crate::wire::{Address, ChecksumPolicy, Mac};
 
@@ -27,8 +28,11 @@ pub struct Config {
     pub congestion: Congestion,
     /// Whether routers may mark packets instead of dropping them.
     pub ecn: EcnPolicy,
-    /// Bytes offered to a peer to send ahead, 2048 to 2³⁰.
+    /// Bytes offered to a peer to send ahead, at first: 2048 to 2³⁰.
     pub receive_window_bytes: u32,
+    /// ... and at most, once it is seen to send so fast; up to 2³⁰. Less than the former means that windows stay as they
+    /// are.
+    pub receive_window_most_bytes: u32,
     /// Shortest retransmission timeout; RFC 6298 says 1000, Linux and most others use 200.
     pub min_rto_ms: u32,
     /// How long an acknowledgement may wait for data to ride on; at most 500 (RFC 9293 §3.8.6.3).
@@ -155,6 +159,8 @@ impl Config {
             congestion: Congestion::default(),
             ecn: EcnPolicy::default(),
             receive_window_bytes: 64 * 1024,
+            // What the header's field can say with a shift of 4: 10 MB/s at 100 ms.
+            receive_window_most_bytes: 0xffff << 4,
             min_rto_ms: 200,
             delayed_ack_ms: 40,
             send_timeout_ms: 60_000,
@@ -192,6 +198,13 @@ impl Config {
 
     /// The shift with which the receive window fits the header's 16 bits (RFC 7323 §2.3).
     pub(crate) fn window_shift(&self) -> u8 {
-        (0..14).find(|shift| self.receive_window_bytes >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+        let most = self.receive_window_bytes.max(self.receive_window_most_bytes);
+        (0..14).find(|shift| most >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+    }
+
+    /// Bytes by which all receive windows together may be wider than at first. A window takes memory only while there is a
+    /// gap in what arrives, which is the exception: there are four times as many as the reassembly holds.
+    pub(crate) fn window_budget_bytes(&self) -> u64 {
+        4 * u64::from(self.limits.reassembly_blocks) * reassembly::BLOCK_BYTES as u64
     }
 }

@@ -106,7 +106,7 @@ fn a_good_server_over_ipv6_asks_for_many_addresses_of_one_client() {
     let network = Network::new(1).unwrap();
     let server = network.address_v6(1);
     let (_server, _) = network.server.run(|| serve("--interface s0 --transport xdp --http 8080"));
-    let source = network.address_v6(0x1001);
+    let source = network.address_v6(16);
     let flags =
         format!("--requests 200 --connections 16 --connection-per-request --interface c0 --source {source}/120");
     let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8080)), &flags));

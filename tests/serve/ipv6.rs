@@ -208,11 +208,13 @@ fn fragment(segment: &[u8]) -> Vec<u8> {
 fn extension_headers_are_passed_over_and_fragments_counted() {
     let Some(site) = Site::start(Transport::Xdp) else { return };
     let (ours, theirs) = (v6(site.network.address_v6(1)), v6(site.network.address_v6(2)));
+    site.connect_to(at(ours.into())).expect("/12", &site.content("/12"));
+    site.wait_for("syn_acks_sent", 1);
     let mut wire = Wire::new(&site);
     let (server_mac, client_mac) = (wire.server_mac, wire.client_mac);
     let whole = packet(theirs, ours, IpNextHeaderProtocols::Hopopt, &behind_options(&syn(theirs, ours, 4000)));
     wire.send(&frame(server_mac, client_mac, &whole));
-    site.wait_for("syn_acks_sent", 1);
+    site.wait_for("syn_acks_sent", 2);
     let part = packet(theirs, ours, IpNextHeaderProtocols::Ipv6Frag, &fragment(&syn(theirs, ours, 4001)));
     wire.send(&frame(server_mac, client_mac, &part));
     site.wait_for("steer_fragments_dropped", 1);

@@ -3,7 +3,9 @@
 
 use super::ack;
 use super::segment::{Numbers, Way, emit};
-use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, congestion, ecn, output};
+use super::{
+    Context, Fate, Hot, Marks, Scales, Shared, State, Stop, Tcb, Transmit, congestion, ecn, output, window,
+};
 use crate::application::{Application, Closed, Opened};
 use crate::config::Config;
 use crate::drop::DropReason;
@@ -76,6 +78,7 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
         tcb.hot.marks.set(Marks::ECN);
         cx.shared.counters.ecn_connections += 1;
     }
+    window::begin(tcb, cx.shared);
     tcb.hot.snd.wnd = u32::from(segment.window);
     tcb.hot.snd.wl1 = segment.seq;
     tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
@@ -99,7 +102,7 @@ impl Hot {
         self.rcv.acked = seq + 1;
         self.rcv.edge = self.rcv.nxt + shared.config.receive_window_bytes.min(u32::from(u16::MAX));
         if let Some(shift) = options.window_scale {
-            (self.snd_scale, self.rcv_scale) = (shift, shared.config.window_shift());
+            self.scales = Scales::new(shift, shared.config.window_shift());
             self.marks.set(Marks::SCALES);
         }
         let mut overhead = 0;

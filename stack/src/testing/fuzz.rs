@@ -9,6 +9,7 @@ use super::echo::{stream_byte, stream_bytes};
 use super::link::Quality;
 use super::pair::{PORT, Pair, hasty, over_ipv6};
 use crate::application::{Application, Closed, Opened};
+use crate::reassembly;
 use crate::send::Reply;
 use crate::seq::Seq;
 use crate::stack::Stack;
@@ -216,8 +217,17 @@ impl Target {
     }
 
     fn check(&self) {
-        let Census { connections, half_open, send_entries, send_chunks, kept, reassembly_blocks, flight_runs } =
-            self.stack.census();
+        let Census {
+            connections,
+            half_open,
+            send_entries,
+            send_chunks,
+            kept,
+            reassembly_blocks,
+            flight_runs,
+            widened_bytes,
+        } = self.stack.census();
+        assert!(widened_bytes <= 4 * reassembly::BLOCK_BYTES * LIMITS.reassembly_blocks as usize);
         assert!(connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize);
         assert!(send_entries <= LIMITS.send_entries as usize && send_chunks <= LIMITS.send_chunks as usize);
         assert!(flight_runs <= LIMITS.flight_runs as usize);

@@ -225,6 +225,7 @@ impl<'c> Bench<'c> {
                     "send_entries" => census.send_entries,
                     "send_chunks" => census.send_chunks,
                     "kept" => census.kept,
+                    "widened_bytes" => census.widened_bytes,
                     "flight_runs" => census.flight_runs,
                     "reassembly_blocks" => census.reassembly_blocks,
                     _ => return Err(format!("`{name}` is not in the census")),
