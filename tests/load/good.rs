@@ -21,7 +21,8 @@ pub(crate) fn serve(flags: &str) -> (Process, SocketAddr) {
     // What it says later must not find the pipe closed.
     std::thread::spawn(move || lines.read_to_string(&mut String::new()));
     let (_, rest) = log.split_once("addresses=[").unwrap();
-    let address = rest.split([']', ',']).next().unwrap().parse().unwrap();
+    let address = rest.split([',', ' ', '\n']).next().unwrap();
+    let address = address.strip_suffix(']').unwrap_or(address).parse().unwrap();
     (server, address)
 }
 
