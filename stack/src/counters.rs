@@ -56,6 +56,8 @@ crate::counters! {
         closed_timed_out,
         /// Active opens that were refused.
         closed_refused,
+        /// Active opens whose next hop did not answer.
+        closed_unreachable,
         /// Connections reset by this side.
         closed_aborted,
         /// Half-open connections that were never completed.
@@ -120,6 +122,16 @@ crate::counters! {
         answer_overflow,
         /// ARP requests answered.
         arp_replies,
+        /// ARP questions sent for next hops.
+        arp_requests_sent,
+        /// ARP announcements of dedicated addresses at the start (RFC 5227 §2.3).
+        arp_announcements,
+        /// ARP packets of other hosts that bear a dedicated address as their own (RFC 5227 §2.4).
+        arp_conflicts,
+        /// Announcements that answered those, one in ten seconds for an address at most.
+        arp_defences,
+        /// Next hops that did not answer.
+        neighbours_unreachable,
         /// ICMP echo requests answered.
         echo_replies,
     }

@@ -138,6 +138,8 @@ const LIMITS: Limits = Limits {
     keep_large: 1,
     reassembly_blocks: 6,
     flight_runs: 20,
+    neighbours: 4,
+    unresolved: 4,
 };
 
 /// The stack under fire.
@@ -205,11 +207,19 @@ impl Target {
     }
 
     fn check(&self) {
-        let Census { connections, half_open, send_entries, send_chunks, kept, reassembly_blocks, flight_runs } =
-            self.stack.census();
+        let Census {
+            connections,
+            half_open,
+            send_entries,
+            send_chunks,
+            kept,
+            reassembly_blocks,
+            flight_runs,
+            unresolved,
+        } = self.stack.census();
         assert!(connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize);
         assert!(send_entries <= LIMITS.send_entries as usize && send_chunks <= LIMITS.send_chunks as usize);
-        assert!(flight_runs <= LIMITS.flight_runs as usize);
+        assert!(flight_runs <= LIMITS.flight_runs as usize && unresolved <= LIMITS.unresolved as usize);
         assert!(kept <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::settings;
 use super::statement::{Figure, Line, Statement, Time};
-use super::{Actor, ActorConn, Notation};
+use super::{Actor, ActorConn, ArpNotation, Notation};
 use crate::send::Reply;
 use crate::seq::Seq;
 use crate::stack::{Connect, Stack};
@@ -58,6 +58,8 @@ pub struct Bench {
     app: Actor,
     wire: Wire,
     now: Instant,
+    /// Whom the stack's segments must go to, and the peer's come from.
+    peer_mac: wire::Mac,
     isn: u32,
     numbers: HashMap<u16, Numbers>,
     strays: u64,
@@ -73,6 +75,7 @@ impl Default for Bench {
             app: Actor::default(),
             wire: Wire { frames: VecDeque::new(), left: usize::MAX },
             now: START,
+            peer_mac: PEER_MAC,
             isn: 10_000,
             numbers: HashMap::new(),
             strays: 0,
@@ -102,6 +105,9 @@ impl Bench {
         }
         if let Statement::Sends(expected) = &line.statement {
             return self.expect_segment(at, expected);
+        }
+        if let Statement::ArpSends(expected) = &line.statement {
+            return self.expect_arp(at, expected);
         }
         // What a `>` line does not expect must not be sent; a line without a time of its own may still look at
         // figures before the `>` lines that follow it.
@@ -137,7 +143,13 @@ impl Bench {
                 self.numbers.clear();
             }
             Statement::Established(options) => self.establish(options)?,
-            Statement::Connect(port) => self.connect(*port)?,
+            Statement::Connect(port, is_routed) => self.connect(*port, *is_routed)?,
+            Statement::ArpArrives(packet) => {
+                self.burst.push(packet.frame(self.peer_mac, self.config.mac));
+                self.deliver();
+            }
+            Statement::Mac(mac) => self.peer_mac = *mac,
+            Statement::Conflict => _ = self.stack().take_conflict().ok_or("there was no conflict")?,
             Statement::App(manner) => self.app.manner = *manner,
             Statement::Arrives(segment, joins) => {
                 let frame = self.frame(segment);
@@ -155,7 +167,7 @@ impl Bench {
             Statement::Stop => self.stack().stop_accepting(),
             Statement::CloseIdle => self.stack().close_idle(|_| true),
             Statement::Frames(count) => self.wire.left = *count,
-            Statement::Quiet | Statement::Set(..) | Statement::Sends(_) => {}
+            Statement::Quiet | Statement::Set(..) | Statement::Sends(_) | Statement::ArpSends(_) => {}
             Statement::State(name, port) => {
                 compare(self.inspect(*port).map_or("NONE", |found| found.state), name.as_str())?;
             }
@@ -194,6 +206,7 @@ impl Bench {
                     "send_entries" => census.send_entries,
                     "send_chunks" => census.send_chunks,
                     "kept" => census.kept,
+                    "unresolved" => census.unresolved,
                     "flight_runs" => census.flight_runs,
                     "reassembly_blocks" => census.reassembly_blocks,
                     _ => return Err(format!("`{name}` is not in the census")),
@@ -206,13 +219,13 @@ impl Bench {
 
 /// The application's part, and the time's.
 impl Bench {
-    fn connect(&mut self, port: u16) -> Result<(), String> {
+    fn connect(&mut self, port: u16, is_routed: bool) -> Result<(), String> {
         let to = Connect {
             local: Address::from_v4([198, 18, 0, 2]),
             local_port: port,
             remote: Address::from_v4([198, 18, 0, 1]),
             remote_port: SERVICE_PORT,
-            link: Link { mac: PEER_MAC, vlan: 0 },
+            link: (!is_routed).then_some(Link { mac: self.peer_mac, vlan: 0 }),
             token: 0,
         };
         let (now, irs) = (self.now, Seq(self.isn));
@@ -297,6 +310,9 @@ impl Bench {
     fn expect_silence(&mut self, at: Instant) -> Result<(), String> {
         self.wait(at);
         let Some(frame) = self.wire.frames.pop_front() else { return Ok(()) };
+        if let Some(sent) = ArpNotation::read(&frame) {
+            return Err(format!("expected nothing, but at {} ms came `> {sent}`", self.millis()));
+        }
         let sent = self.read(&frame)?;
         Err(format!("expected nothing, but at {} ms came `> {sent}`", self.millis()))
     }
@@ -306,11 +322,28 @@ impl Bench {
         let Some(frame) = self.wire.frames.pop_front() else {
             return Err(format!("nothing came until {} ms", self.millis()));
         };
+        if let Some(sent) = ArpNotation::read(&frame) {
+            return Err(format!("at {} ms came `> {sent}`", self.millis()));
+        }
         let sent = self.read(&frame)?;
         if self.now != at {
             return Err(format!("at {} ms already came `> {sent}`", self.millis()));
         }
         if expected.matches(&sent) { Ok(()) } else { Err(format!("came `> {sent}`")) }
+    }
+
+    fn expect_arp(&mut self, at: Instant, expected: &ArpNotation) -> Result<(), String> {
+        self.wait(at);
+        let Some(frame) = self.wire.frames.pop_front() else {
+            return Err(format!("nothing came until {} ms", self.millis()));
+        };
+        let Some(sent) = ArpNotation::read(&frame) else {
+            return Err(format!("at {} ms came `> {}`", self.millis(), self.read(&frame)?));
+        };
+        if self.now != at {
+            return Err(format!("at {} ms already came `> {sent}`", self.millis()));
+        }
+        if expected.matches(&sent, self.config.mac) { Ok(()) } else { Err(format!("came `> {sent}`")) }
     }
 }
 
@@ -346,7 +379,7 @@ impl Bench {
         let text = stream_bytes(u64::from(segment.seq.wrapping_sub(1)), len);
         let mut frame = vec![0; 9100];
         let link = Link { mac: self.config.mac, vlan: segment.vlan };
-        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ethernet::IPV4);
+        let at = wire::ethernet::emit(&mut frame, &self.peer_mac, &link, wire::ethernet::IPV4);
         let packet_len = wire::tcp::emit(&mut frame[at..], &header, &options, len, |buf| {
             buf.copy_from_slice(&text);
             len
@@ -363,7 +396,7 @@ impl Bench {
             other => return Err(format!("the stack sent no TCP segment but {other:?}")),
         };
         let to = (&frame[..6], &frame[6..12]);
-        if to != (&PEER_MAC[..], &self.config.mac[..]) {
+        if to != (&self.peer_mac[..], &self.config.mac[..]) {
             return Err(format!("the frame goes to and from {to:?}"));
         }
         let active = segment.local_port == SERVICE_PORT;
