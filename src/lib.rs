@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod limits;
 pub mod load;
 pub mod log;
+mod mapping;
 pub mod metrics;
 pub mod netns;
 pub mod probe;

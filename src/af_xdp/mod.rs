@@ -23,7 +23,7 @@
 //! [`Device::add_claim`] turns traffic to them; what is not claimed is the kernel's as if nobody were there. At the
 //! end the device goes first and takes the program off, then the queues.
 //!
-//! The rooms, in the order of that walk: `umem`, `pool`, `queue` over `depth`, `ring`, `mmap` and `sys`; `device` over
+//! The rooms, in the order of that walk: `umem`, `pool`, `queue` over `depth`, `ring` and `sys`; `device` over
 //! `socket`, `program` and `claims`; and [`features`] with [`drivers`], which tell what there is.
 
 mod claims;
@@ -32,7 +32,6 @@ mod device;
 pub mod drivers;
 mod error;
 pub mod features;
-pub(crate) mod mmap;
 mod netdev;
 mod pool;
 mod program;
@@ -43,11 +42,11 @@ mod stats;
 mod sys;
 mod umem;
 
+pub use crate::mapping::Pages;
 pub use claims::{CLAIM_ADDRESSES, CLAIM_PORTS, Claim};
 pub use device::{Device, OpenOptions};
 pub use error::Error;
 pub use features::rx_queues;
-pub use mmap::Pages;
 pub use pool::FramePool;
 pub use program::{Steering, Verdict};
 pub use queue::Queue;

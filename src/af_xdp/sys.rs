@@ -1,7 +1,7 @@
 //! The system calls of AF_XDP that rustix has no safe form of.
 
-use super::mmap::Mapping;
 use super::ring::Layout;
+use crate::mapping::Mapping;
 use rustix::net::xdp::XdpRingOffset;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 use std::ffi::c_int;

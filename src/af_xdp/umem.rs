@@ -5,9 +5,9 @@
 //! Because of it there is never a second `Frame` of one chunk, whatever a driver hands back, and on that rests that
 //! [`Umem::bytes_mut`] may give out exclusive references.
 
-use super::mmap::{Mapping, Pages};
 use super::pool::FramePool;
 use super::{Error, XDP_PACKET_HEADROOM_BYTES};
+use crate::mapping::{Mapping, Pages};
 use rustix::net::xdp::{XdpDesc, XdpDescOptions, XdpUmemReg, XdpUmemRegFlags};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 

@@ -54,9 +54,10 @@ impl Case {
         self.number(&["responses_per_second"])
     }
 
-    /// A percentile of latency in microseconds, by its key: `p50`.
+    /// A percentile of latency in microseconds, by its key: `p50`. Where nothing has a latency, as in an overload in
+    /// which all that was answered had waited since the warm-up, the report says 0.
     pub(super) fn latency_us(&self, key: &str) -> Option<f64> {
-        self.number(&["latency_us", key])
+        self.number(&["latency_us", key]).filter(|us| *us > 0.0)
     }
 
     /// Bytes of content a second.

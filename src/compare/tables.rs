@@ -3,7 +3,8 @@
 //! A cell is text; a column without any is left out.
 
 use super::contenders::NGINX;
-use super::figures::Spread;
+use super::figures::{Figure, Spread};
+use super::plans::PEAK;
 use super::results::{About, Case, PlanAbout, Results};
 use crate::demo::report::grouped;
 use crate::limits::Bytes;
@@ -24,6 +25,7 @@ pub(super) fn of_plan(results: &Results, plan: &PlanAbout) -> Table {
         "contender",
         "responses/s",
         "least … most",
+        "of its peak",
         "p50",
         "p99",
         "p99.9",
@@ -54,7 +56,7 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
     let spread = |figure: fn(&Case) -> Option<f64>| results.spread(place, figure);
     let median = |figure: fn(&Case) -> Option<f64>| spread(figure).map(|spread| spread.median);
     let latency = |key: &'static str| {
-        let spread = results.spread(place, |case| case.rate().filter(|rate| *rate > 0.0).and(case.latency_us(key)));
+        let spread = results.spread(place, |case| case.latency_us(key));
         spread.map(|spread| time(spread.median)).unwrap_or_default()
     };
     let rate = spread(Case::rate).filter(|rate| rate.max > 0.0);
@@ -67,12 +69,13 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
     };
     let is_failed =
         content.is_none() && rate.is_none() && results.failed().any(|case| case.is_of(plan, point, contender));
-    let part = |part: fn(&Case) -> Option<f64>| median(part).map(|part| format!("{:.0} %", 100.0 * part));
+    let part = |part: fn(&Case) -> Option<f64>| median(part).map(percent);
     let cores = [part(|case| Some(case.cpu?.server_core)), part(|case| Some(case.cpu?.client_core))];
     let cores = cores.into_iter().flatten().collect::<Vec<_>>().join(" + ").replacen(" % + ", " + ", 1);
     vec![
         if is_failed { "failed".to_owned() } else { rate.map(|rate| number(rate.median)).unwrap_or_default() },
         rate.map(range).unwrap_or_default(),
+        of_its_peak(results, place).map(percent).unwrap_or_default(),
         latency("p50"),
         latency("p99"),
         latency("p99_9"),
@@ -83,8 +86,18 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
         if rate.is_none() { part(|case| Some(case.cpu?.server)).unwrap_or_default() } else { String::new() },
         median(Case::memory_bytes).map(|bytes| Bytes(bytes as u64).to_string()).unwrap_or_default(),
         beside(NGINX).map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
-        beside(CEILING).map(|ratio| format!("{:.0} %", 100.0 * ratio)).unwrap_or_default(),
+        beside(CEILING).map(percent).unwrap_or_default(),
     ]
+}
+
+/// What is served at a point of a plan about rates, as a part of what the same contender served at the plan's peak.
+fn of_its_peak(results: &Results, (plan, point, contender): (&str, &str, &str)) -> Option<f64> {
+    let about = results.plans.iter().find(|about| about.name == plan)?;
+    if point == PEAK || about.figure != Figure::Rate {
+        return None;
+    }
+    let served = |point: &str| Some(results.spread((plan, point, contender), Case::rate)?.median);
+    Some(served(point)? / served(PEAK)?).filter(|part| part.is_finite())
 }
 
 /// What a connection more takes, for each contender of a plan over connections, between the points of 1,000 and of the
@@ -124,7 +137,7 @@ pub(super) fn markdown(results: &Results) -> String {
         );
         let ratio = |other: &str| Some(rate("xdp")? / rate(other)?);
         row.push(ratio(NGINX).map(|ratio| format!("{ratio:.2}")).unwrap_or_default());
-        row.push(ratio(CEILING).map(|ratio| format!("{:.0} %", 100.0 * ratio)).unwrap_or_default());
+        row.push(ratio(CEILING).map(percent).unwrap_or_default());
         rows.push(row);
     }
     let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | ").replace("|  |", "| |"));
@@ -178,6 +191,10 @@ fn range(spread: Spread) -> String {
     } else {
         format!("{} … {}", number(spread.min), number(spread.max))
     }
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.0} %", 100.0 * part)
 }
 
 /// Microseconds as people read them.

@@ -59,6 +59,12 @@ pub(super) fn results() -> Results {
                 Figure::Latency,
                 &[("peak", 1000), ("50 % of own peak", 1000)],
             ),
+            plan(
+                "overload",
+                "Offered twice its own peak",
+                Figure::Rate,
+                &[("peak", 1000), ("200 % of own peak", 1000)],
+            ),
         ],
         cases: Vec::new(),
     };
@@ -66,12 +72,16 @@ pub(super) fn results() -> Results {
         for point in &plan.points {
             for repeat in 1..=3 {
                 for (name, rate) in [("xdp", 600_000.0), ("nginx", 200_000.0), ("ceiling", 750_000.0)] {
-                    if name == "nginx" && point.connections > 20_000 || name == "ceiling" && plan.name == "latency"
-                    {
+                    let no_server = name == "ceiling" && ["latency", "overload"].contains(&plan.name.as_str());
+                    if name == "nginx" && point.connections > 20_000 || no_server {
                         continue;
                     }
-                    let rate =
-                        rate * (0.9 + 0.1 * f64::from(repeat)) / if point.connections == 1 { 10.0 } else { 1.0 };
+                    let part = match (point.connections, point.name.as_str()) {
+                        (1, _) => 0.1,
+                        (_, "200 % of own peak") => 0.95,
+                        _ => 1.0,
+                    };
+                    let rate = rate * (0.9 + 0.1 * f64::from(repeat)) * part;
                     results.cases.push(case(&plan.name, point, name, repeat, rate));
                 }
             }

@@ -1,8 +1,10 @@
 //! The course of a run: open, warm up, measure, end. In come the time and how far the connections are; out goes
 //! whether requests may be sent and whether answers count. Knows nothing of how anything is sent.
 //!
-//! In the closed loop an answer counts that comes while measuring. In the open loop a request counts that was due while
-//! measuring, and when that is over its answer is waited for: those that take longest must not be left out.
+//! What comes while measuring is what was served in that time, whenever it was asked for: in an overload, requests that
+//! have waited since the warm-up. Latencies are another matter. In the open loop they are those of the requests that
+//! were due while measuring, and when that is over their answers are waited for: those that take longest must not be
+//! left out.
 
 use std::time::Duration;
 
@@ -151,13 +153,13 @@ impl Course {
         self.phase == Phase::Opening
     }
 
-    /// Whether it is being measured.
+    /// Whether it is being measured: whether what comes now was served in the measured time.
     #[inline]
     pub(crate) fn measures(&self) -> bool {
         matches!(self.phase, Phase::Measuring { .. })
     }
 
-    /// Whether what is sent now counts, or what comes now in answer to a request that was due at `due_us`.
+    /// Whether a request that was due at `due_us` counts, as sent, and with its latency when it is answered.
     #[inline]
     pub(crate) fn counts(&self, due_us: u64) -> bool {
         match self.phase {

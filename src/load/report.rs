@@ -109,6 +109,7 @@ impl Report {
             "offered": plan.rate.map(|_| tally.sent + self.outcome.waiting),
             "sent": tally.sent,
             "waiting": plan.rate.map(|_| self.outcome.waiting),
+            "answered": plan.rate.map(|_| tally.latency_us.len()),
             "responses": tally.responses,
             "responses_per_second": self.per_second(tally.responses),
             "hits": shape.map(|_| tally.lookups.0),
@@ -189,8 +190,9 @@ impl fmt::Display for Report {
             let (offered, waiting) = (tally.sent + self.outcome.waiting, self.outcome.waiting);
             writeln!(
                 f,
-                "  requests      {offered} offered, {} sent, {waiting} still waiting at the end",
-                tally.sent
+                "  requests      {offered} offered, {} sent, {} answered, {waiting} still waiting at the end",
+                tally.sent,
+                tally.latency_us.len()
             )?;
         }
         writeln!(f, "  responses     {}, {:.0}/s", tally.responses, self.per_second(tally.responses))?;
@@ -200,7 +202,7 @@ impl fmt::Display for Report {
         }
         let rate = Bytes(self.per_second(tally.content_bytes) as u64);
         writeln!(f, "  content       {}, {rate}/s", Bytes(tally.content_bytes))?;
-        if tally.responses > 0 {
+        if !tally.latency_us.is_empty() {
             writeln!(f, "  latency       {}", latencies(&tally.latency_us))?;
         }
         write!(f, "  generator     busy {:.0} %", 100.0 * self.busy())?;
@@ -258,7 +260,8 @@ mod tests {
     fn rates_and_latencies_are_of_the_measured_time() {
         let mut tally = Tally::new(false);
         for latency_us in [10, 20, 3000, 40_000] {
-            tally.response(latency_us, Lookups::default());
+            tally.response(Lookups::default());
+            tally.latency(latency_us);
             tally.content_bytes += 512;
         }
         let report = report(tally);
@@ -290,16 +293,22 @@ mod tests {
         for late_us in [0, 0, 0, 5000] {
             tally.sent(Some(late_us));
         }
+        // Before what was sent here was answered, two answers came to what had waited since the warm-up.
+        tally.response(Lookups::default());
+        tally.response(Lookups::default());
+        tally.latency(70);
         let mut report = report(tally);
         report.outcome.waiting = 6;
         report.plan.rate = Some(Rate { per_second: 20.0, arrivals: Arrivals::Uniform, seed: 1 });
         let text = report.to_string();
         assert!(text.contains("load          20/s, uniform, over 2 connections, 1 in flight"), "{text}");
-        assert!(text.contains("10 offered, 4 sent, 6 still waiting at the end"), "{text}");
+        assert!(text.contains("10 offered, 4 sent, 1 answered, 6 still waiting at the end"), "{text}");
+        assert!(text.contains("responses     2, 4/s"), "{text}");
         assert!(text.contains("25.00 % of requests over 100 µs late by itself"), "{text}");
         assert!(text.contains("latencies may be the generator's"), "{text}");
         let json = report.json();
         assert_eq!((&json["offered"], &json["sent"], &json["waiting"]), (&10.into(), &4.into(), &6.into()));
+        assert_eq!((&json["answered"], &json["responses"]), (&1.into(), &2.into()));
         assert_eq!((&json["generator"]["late"], &json["rate"]), (&1.into(), &20.0.into()));
     }
 
@@ -314,7 +323,7 @@ mod tests {
     #[test]
     fn of_memcached_it_tells_what_was_asked_and_what_was_there() {
         let mut tally = Tally::new(false);
-        tally.response(10, Lookups { hits: 9, misses: 1 });
+        tally.response(Lookups { hits: 9, misses: 1 });
         let shape = Shape {
             keys: 1000,
             value_bytes: (10, 20),

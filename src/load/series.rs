@@ -61,9 +61,9 @@ impl Series {
         self.next_us
     }
 
-    /// A good answer.
+    /// A request that counts was answered well.
     #[inline]
-    pub(crate) fn response(&mut self, latency_us: u64) {
+    pub(crate) fn latency(&mut self, latency_us: u64) {
         self.latency_us.saturating_record(latency_us);
     }
 
@@ -115,13 +115,13 @@ mod tests {
         let mut series = series();
         series.begin(500, Totals { sent: 5, ..Totals::default() });
         for latency_us in [10, 20, 30] {
-            series.response(latency_us);
+            series.latency(latency_us);
         }
         assert_eq!(series.next_us(), 1_000_500);
         let totals = Totals { sent: 9, responses: 3, content_bytes: 36, hits: 2, misses: 1, errors: 1 };
         series.end_second(1_000_600, totals, 7);
         assert_eq!(series.next_us(), 2_000_500, "lines do not drift");
-        series.response(50);
+        series.latency(50);
         series.end_second(1_500_600, Totals { sent: 10, responses: 4, ..totals }, 6);
         series.end_second(1_500_600, Totals { sent: 10, responses: 4, ..totals }, 6);
         let lines: Vec<&str> = series.text().lines().collect();

@@ -61,15 +61,15 @@ pub(crate) struct Tally {
     pub(crate) measured_us: (u64, u64),
     /// Connections open when it ended.
     open: u32,
-    /// Requests sent that count.
+    /// Requests sent that count: in the open loop, those that were due while measuring.
     pub(crate) sent: u64,
-    /// Good answers to such.
+    /// Good answers that came while measuring, whenever they were asked for.
     pub(crate) responses: u64,
-    /// Bytes of content that came.
+    /// Bytes of content that came meanwhile.
     pub(crate) content_bytes: u64,
-    /// The keys that good answers were about.
+    /// The keys that those answers were about.
     pub(crate) lookups: (u64, u64),
-    /// The answers' latencies in microseconds.
+    /// The latencies in microseconds of good answers to requests that count, whenever they came.
     pub(crate) latency_us: Histogram<u64>,
     /// In the open loop, how much later each request was sent than it could have been.
     pub(crate) late_us: Histogram<u64>,
@@ -169,15 +169,20 @@ impl Tally {
         }
     }
 
-    /// A good answer.
+    /// A good answer came while measuring.
     #[inline]
-    pub(crate) fn response(&mut self, latency_us: u64, lookups: Lookups) {
+    pub(crate) fn response(&mut self, lookups: Lookups) {
         self.responses += 1;
         self.lookups.0 += u64::from(lookups.hits);
         self.lookups.1 += u64::from(lookups.misses);
+    }
+
+    /// A request that counts was answered well.
+    #[inline]
+    pub(crate) fn latency(&mut self, latency_us: u64) {
         self.latency_us.saturating_record(latency_us);
         if let Some(series) = &mut self.series {
-            series.response(latency_us);
+            series.latency(latency_us);
         }
     }
 
@@ -218,7 +223,7 @@ mod tests {
     #[test]
     fn a_latency_beyond_an_hour_counts_as_an_hour() {
         let mut tally = Tally::new(false);
-        tally.response(u64::MAX, Lookups::default());
+        tally.latency(u64::MAX);
         assert!(tally.latency_us.max() >= LATENCY_MAX_US);
     }
 

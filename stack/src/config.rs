@@ -29,6 +29,8 @@ pub struct Config {
     pub limits: Limits,
     /// How the congestion window grows, and what loss does to it.
     pub congestion: Congestion,
+    /// Whether routers may mark packets instead of dropping them.
+    pub ecn: EcnPolicy,
     /// Bytes offered to a peer to send ahead, 2048 to 2³⁰.
     pub receive_window_bytes: u32,
     /// Shortest retransmission timeout; RFC 6298 says 1000, Linux and most others use 200.
@@ -67,6 +69,18 @@ pub enum Congestion {
     Cubic,
     /// RFC 5681 as it stands.
     NewReno,
+}
+
+/// Explicit congestion notification (RFC 3168): whether connections use it whose peers do too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EcnPolicy {
+    /// None does.
+    Off,
+    /// Those do whose peer asks for it.
+    #[default]
+    Accept,
+    /// Active opens ask for it, too.
+    Request,
 }
 
 /// An address of this stack.
@@ -157,6 +171,7 @@ impl Config {
             secret,
             limits,
             congestion: Congestion::default(),
+            ecn: EcnPolicy::default(),
             receive_window_bytes: 64 * 1024,
             min_rto_ms: 200,
             delayed_ack_ms: 40,

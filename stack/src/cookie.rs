@@ -2,8 +2,8 @@
 //! kept of a SYN, and the handshake's last segment brings it back.
 //!
 //! The initial sequence number holds the minute and the MSS under two keyed hashes; the timestamp's last bits, where
-//! the peer has timestamps, hold window scale and SACK-permitted. Without timestamps a connection goes without those
-//! two. Nothing is kept here but the secret, and the time comes as an argument.
+//! the peer has timestamps, hold window scale, SACK-permitted and ECN. Without timestamps a connection goes without
+//! those three. Nothing is kept here but the secret, and the time comes as an argument.
 
 use crate::demux::Tuple;
 use crate::keyed::Keyed;
@@ -20,6 +20,7 @@ const PERIODS: u32 = 2;
 const OPTION_BITS: u32 = 6;
 const OPTION_MASK: u32 = (1 << OPTION_BITS) - 1;
 const SACK_BIT: u32 = 1 << 4;
+const ECN_BIT: u32 = 1 << 5;
 /// No window scale; the others are at most 14.
 const NO_SCALE: u32 = 15;
 const LOW: u32 = 0x00ff_ffff;
@@ -56,17 +57,17 @@ fn period(now: Instant) -> u32 {
 }
 
 /// The TSval of an answer at `clock`: not later, and its last bits tell the SYN's options.
-pub(crate) fn timestamp(clock: u32, syn: &Options) -> u32 {
+pub(crate) fn timestamp(clock: u32, syn: &Options, ecn: bool) -> u32 {
     let scale = syn.window_scale.map_or(NO_SCALE, u32::from);
-    let bits = scale | if syn.sack_permitted { SACK_BIT } else { 0 };
+    let bits = scale | if syn.sack_permitted { SACK_BIT } else { 0 } | if ecn { ECN_BIT } else { 0 };
     let value = clock & !OPTION_MASK | bits;
     if value > clock { value.wrapping_sub(1 << OPTION_BITS) } else { value }
 }
 
-/// The options of a SYN whose answer bore this TSval.
-pub(crate) fn options_of(echo: u32) -> (Option<u8>, bool) {
+/// What was agreed to in an answer that bore this TSval: window scale, SACK and ECN.
+pub(crate) fn options_of(echo: u32) -> (Option<u8>, bool, bool) {
     let scale = echo & 0xf;
-    ((scale != NO_SCALE).then_some(scale as u8), echo & SACK_BIT != 0)
+    ((scale != NO_SCALE).then_some(scale as u8), echo & SACK_BIT != 0, echo & ECN_BIT != 0)
 }
 
 #[cfg(test)]
@@ -105,10 +106,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn options_survive(clock: u32, scale in proptest::option::of(0u8..15), sack: bool, mss in 0u16..) {
+        fn options_survive(
+            clock: u32, scale in proptest::option::of(0u8..15), sack: bool, ecn: bool, mss in 0u16..,
+        ) {
             let syn = Options { window_scale: scale, sack_permitted: sack, ..Options::default() };
-            let value = timestamp(clock, &syn);
-            prop_assert_eq!(options_of(value), (scale, sack));
+            let value = timestamp(clock, &syn, ecn);
+            prop_assert_eq!(options_of(value), (scale, sack, ecn));
             prop_assert!(clock.wrapping_sub(value) < 64 + 64);
             let cookie = make(&keyed(), &Tuple::default(), Seq(clock), Some(mss), Instant::from_secs(5));
             let told = check(&keyed(), &Tuple::default(), Seq(clock), cookie, Instant::from_secs(5));

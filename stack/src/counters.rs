@@ -106,6 +106,14 @@ crate::counters! {
         dsacks_received,
         /// Duplicates reported to the peer (TcpExtTCPDSACKOldSent, TcpExtTCPDSACKOfoSent).
         dsacks_sent,
+        /// Connections on which both sides agreed to ECN (RFC 3168).
+        ecn_connections,
+        /// Segments with text that a router had marked as having met congestion (IpExtInCEPkts).
+        congestion_marks,
+        /// Segments that the peer reported as delivered while its reports of marks lasted (TcpExtTCPDeliveredCE).
+        delivered_marked,
+        /// Reductions of the congestion window because the peer reported a mark.
+        congestion_echoes,
         /// Probes of a shut window.
         zero_window_probes,
         /// Keep-alive probes.

@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::drop::DropReason;
 use crate::tcp::Transmit;
-use crate::wire::{Link, ethernet, ipv4};
+use crate::wire::{Ecn, Link, ethernet, ipv4};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr};
 
@@ -34,7 +34,7 @@ pub(crate) fn answer<T: Transmit>(
     Ok(tx.transmit(|frame| {
         let at = ethernet::emit(frame, &config.mac, &link, ethernet::IPV4);
         let body = at + ipv4::HEADER_BYTES;
-        ipv4::emit(&mut frame[at..], &header.destination, &header.source, ipv4::ICMP, len);
+        ipv4::emit(&mut frame[at..], &header.destination, &header.source, ipv4::ICMP, Ecn::NOT_CAPABLE, len);
         reply.emit(&mut Icmpv4Packet::new_unchecked(&mut frame[body..body + len]), &checksums);
         body + len
     }))

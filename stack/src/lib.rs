@@ -33,7 +33,7 @@
 //!
 //! # What it does not do
 //!
-//! IPv6, ECN, pacing and path-MTU discovery are not here. The urgent pointer is ignored: urgent data is data. A closed
+//! IPv6, pacing and path-MTU discovery are not here. The urgent pointer is ignored: urgent data is data. A closed
 //! connection discards what its peer still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
@@ -61,7 +61,7 @@ pub mod timer;
 pub mod wire;
 
 pub use application::{Application, Closed, Opened};
-pub use config::{Config, Congestion, Limits, LocalAddress};
+pub use config::{Config, Congestion, EcnPolicy, Limits, LocalAddress};
 pub use neighbour::Route;
 pub use send::{Blob, Reply};
 pub use smoltcp::time::{Duration, Instant};

@@ -36,6 +36,8 @@ pub(crate) struct HalfOpen {
     pub(crate) mss: Option<u16>,
     pub(crate) window_scale: Option<u8>,
     pub(crate) sack_permitted: bool,
+    /// The SYN asked for ECN, and it is agreed to.
+    pub(crate) ecn: bool,
     pub(crate) ts_offset: u32,
     /// When the first SYN-ACK was sent, in microseconds modulo 2³².
     sent_at_us: u32,
@@ -97,19 +99,12 @@ impl HalfOpenTable {
     }
 
     /// Takes a SYN; `None` when the table is full.
-    pub(crate) fn insert(
-        &mut self,
-        syn: &Segment<'_>,
-        tuple: Tuple,
-        iss: Seq,
-        keyed: &Keyed,
-        now: Instant,
-    ) -> Option<u32> {
+    pub(crate) fn insert(&mut self, entry: HalfOpen) -> Option<u32> {
         let index = self.free;
-        let entry = self.entries.get_mut(index as usize)?;
-        self.free = entry.next_free;
+        let place = self.entries.get_mut(index as usize)?;
+        self.free = place.next_free;
         self.len += 1;
-        *entry = HalfOpen::of(syn, tuple, iss, keyed, now);
+        *place = entry;
         Some(index)
     }
 
@@ -142,6 +137,7 @@ impl HalfOpen {
             mss: syn.options.mss,
             window_scale: syn.options.window_scale,
             sack_permitted: syn.options.sack_permitted,
+            ecn: false,
             ts_offset: keyed.timestamp_offset(&tuple),
             sent_at_us: now.total_micros() as u32,
             retries: 0,
@@ -152,7 +148,7 @@ impl HalfOpen {
     /// What a cookie tells of the SYN: `segment` acknowledges it, its own options are those of data.
     pub(crate) fn of_cookie(segment: &Segment<'_>, tuple: Tuple, mss: u16, keyed: &Keyed) -> HalfOpen {
         let echo = segment.options.timestamps.map(|(_, echo)| echo);
-        let (window_scale, sack_permitted) = echo.map_or((None, false), cookie::options_of);
+        let (window_scale, sack_permitted, ecn) = echo.map_or((None, false, false), cookie::options_of);
         HalfOpen {
             tuple,
             link: segment.link,
@@ -162,6 +158,7 @@ impl HalfOpen {
             mss: Some(mss),
             window_scale,
             sack_permitted,
+            ecn,
             ts_offset: keyed.timestamp_offset(&tuple),
             // Nobody knows when the answer was sent, nor how often.
             retries: 1,
@@ -224,7 +221,7 @@ impl HalfOpen {
     /// Sends the SYN-ACK: with each option that the SYN had (RFC 7323 §1.3, RFC 2018 §2).
     pub(crate) fn send_syn_ack<T: Transmit>(&self, config: &Config, tick: Tick, tx: &mut T) -> bool {
         let clock = tick.millis().wrapping_add(self.ts_offset);
-        self.answer(&self.options(), clock, config, tx)
+        self.answer(&self.options(), self.ecn, clock, config, tx)
     }
 
     /// Sends the SYN-ACK as a cookie: only with the options that come back.
@@ -232,12 +229,12 @@ impl HalfOpen {
         let clock = tick.millis().wrapping_add(self.ts_offset);
         let syn = self.options();
         match self.timestamp {
-            Some(_) => self.answer(&syn, cookie::timestamp(clock, &syn), config, tx),
-            None => self.answer(&Options::default(), clock, config, tx),
+            Some(_) => self.answer(&syn, self.ecn, cookie::timestamp(clock, &syn, self.ecn), config, tx),
+            None => self.answer(&Options::default(), false, clock, config, tx),
         }
     }
 
-    fn answer<T: Transmit>(&self, syn: &Options, clock: u32, config: &Config, tx: &mut T) -> bool {
+    fn answer<T: Transmit>(&self, syn: &Options, ecn: bool, clock: u32, config: &Config, tx: &mut T) -> bool {
         let options = Options {
             mss: Some(config.mss()),
             window_scale: syn.window_scale.map(|_| config.window_shift()),
@@ -245,12 +242,10 @@ impl HalfOpen {
             timestamps: syn.timestamps.map(|(value, _)| (clock, value)),
             ..Options::default()
         };
-        let numbers = Numbers {
-            seq: self.iss,
-            ack: self.irs + 1,
-            flags: Flags::SYN.with(Flags::ACK),
-            window: syn_window(config),
-        };
+        // RFC 3168 §6.1.1: ECE alone agrees.
+        let agreed = if ecn { Flags::ECE } else { Flags::default() };
+        let flags = Flags::SYN.with(Flags::ACK).with(agreed);
+        let numbers = Numbers::plain(self.iss, self.irs + 1, flags, syn_window(config));
         emit(&Way { tuple: &self.tuple, link: &self.link }, numbers, &options, 0, config, tx, |_| 0)
     }
 
@@ -258,12 +253,7 @@ impl HalfOpen {
     pub(crate) fn send_ack<T: Transmit>(&self, config: &Config, tick: Tick, tx: &mut T) -> bool {
         let timestamps = self.timestamp.map(|value| (tick.millis().wrapping_add(self.ts_offset), value));
         let shift = if self.window_scale.is_some() { config.window_shift() } else { 0 };
-        let numbers = Numbers {
-            seq: self.iss + 1,
-            ack: self.irs + 1,
-            flags: Flags::ACK,
-            window: syn_window(config) >> shift,
-        };
+        let numbers = Numbers::plain(self.iss + 1, self.irs + 1, Flags::ACK, syn_window(config) >> shift);
         let options = Options { timestamps, ..Options::default() };
         emit(&Way { tuple: &self.tuple, link: &self.link }, numbers, &options, 0, config, tx, |_| 0)
     }

@@ -4,10 +4,12 @@
 //!
 //! `SIMOOM_SEED=17` repeats one run; `SIMOOM_RUNS=100000` does many.
 
+mod states;
+
 use simoom_stack::testing::echo::{stream_byte, stream_bytes};
 use simoom_stack::testing::pair::{Side, hasty};
-use simoom_stack::testing::{Pair, Quality, Random, seeds};
-use simoom_stack::{Application, Census, Closed, Config, Duration, Limits, Opened, Reply};
+use simoom_stack::testing::{Coverage, Pair, Quality, Random, seeds};
+use simoom_stack::{Application, Census, Closed, Config, Duration, EcnPolicy, Limits, Opened, Reply};
 
 /// When an end closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -138,7 +140,8 @@ fn quality(seed: u64) -> Quality {
         corrupt: rate(40),
         delay: Duration::from_micros([20, 1000, 40_000][(seed % 3) as usize]),
         jitter: Duration::from_micros(u64::from(rate(30_000))),
-        queue: 0,
+        mark: if seed.is_multiple_of(4) { 100 } else { 0 },
+        ..Quality::default()
     }
 }
 
@@ -146,8 +149,9 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
     let mut apps = [Player::new(seed ^ 1, most), Player::new(seed ^ 2, most)].into_iter();
     let app = std::cell::RefCell::new(&mut apps);
     let app = || app.borrow_mut().next().expect("a pair has two sides");
+    let ecn = if seed.is_multiple_of(4) { EcnPolicy::Request } else { EcnPolicy::Accept };
     let server = Config { syn_cookies: seed.is_multiple_of(2), ..hasty(2, server) };
-    Pair::new(hasty(1, client), server, quality(seed), seed, app)
+    Pair::new(Config { ecn, ..hasty(1, client) }, server, quality(seed), seed, app)
 }
 
 /// Runs until nothing ever happens again; then nothing may be held.
@@ -168,6 +172,8 @@ fn play_out(pair: &mut Pair<Player>, seed: u64) {
         assert_eq!(ended, counters.active_opens + counters.passive_opens, "seed {seed}");
         assert_eq!(side.app.closed.len() as u64, ended, "seed {seed}: the application heard of each end");
         assert_eq!(counters.answer_overflow, 0, "seed {seed}");
+        let faults = side.coverage.as_ref().map(|coverage| states::faults(coverage, false)).unwrap_or_default();
+        assert!(faults.is_empty(), "seed {seed}: {}", faults.join(", "));
     }
 }
 
@@ -176,6 +182,10 @@ fn every_way_to_end() {
     for seed in seeds(3000) {
         let limits = Limits::for_connections(64);
         let mut pair = pair(limits, limits, 6000, seed);
+        if seed.is_multiple_of(4) {
+            // Its states are held against the RFC, too.
+            (pair.client.coverage, pair.server.coverage) = (Some(Coverage::default()), Some(Coverage::default()));
+        }
         for port in 0..1 + seed % 4 {
             pair.connect(40_000 + port as u16);
         }

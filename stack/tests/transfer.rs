@@ -4,7 +4,7 @@
 use simoom_stack::testing::echo::Echo;
 use simoom_stack::testing::pair::{Side, config};
 use simoom_stack::testing::{Pair, Quality, seeds};
-use simoom_stack::{Census, Closed, Config, Duration, Limits};
+use simoom_stack::{Census, Closed, Config, Duration, EcnPolicy, Limits};
 
 fn quality(delay_us: u64) -> Quality {
     Quality { delay: Duration::from_micros(delay_us), ..Quality::default() }
@@ -105,5 +105,27 @@ fn several_hundred_connections_on_one_stack() {
         }
         assert!(finish(&mut pair, 400), "seed {seed}: {} closed", pair.client.app.closed.len());
         check_over(&pair, 3000, seed);
+    }
+}
+
+/// RFC 3168: where routers mark instead of dropping, windows come down and nothing is sent again.
+#[test]
+fn marks_take_the_window_down_without_loss() {
+    for seed in seeds(20) {
+        let limits = Limits::for_connections(64);
+        let config = |host| Config { ecn: EcnPolicy::Request, ..config(host, limits) };
+        let quality = Quality { mark: 20, ..quality(5000) };
+        let mut pair =
+            Pair::new(config(1), config(2), quality, seed, || Echo { total: 500_000, ..Echo::default() });
+        pair.connect(40_000);
+        assert!(finish(&mut pair, 1), "seed {seed}: the transfer stops");
+        check_over(&pair, 500_000, seed);
+        for (side, other) in [(&pair.client, &pair.server), (&pair.server, &pair.client)] {
+            let (ours, theirs) = (side.stack.counters().0, other.stack.counters().0);
+            assert_eq!((ours.ecn_connections, ours.retransmissions), (1, 0), "seed {seed}");
+            assert!(ours.congestion_marks > 0 && theirs.congestion_echoes > 0, "seed {seed}: no mark was heard of");
+            // Once a round trip at most, so not more often than there were marks.
+            assert!(theirs.congestion_echoes <= ours.congestion_marks, "seed {seed}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Says why a test is left out. Under `SIMOOM_TEST_REQUIRE=all` nothing may be: then it fails.
 ///
@@ -20,6 +20,19 @@ pub fn skip(reason: &str) {
     println!("SKIPPED: {reason}");
     let required = std::env::var("SIMOOM_TEST_REQUIRE").is_ok_and(|value| value == "all");
     assert!(!required, "SIMOOM_TEST_REQUIRE=all, but this test cannot run: {reason}");
+}
+
+/// What a randomised test begins with, printed: the same number each time, so that a suite which passed does so again.
+/// SIMOOM_TEST_SEED=N is another; SIMOOM_TEST_SEED=new one that was not tried before.
+pub fn seed() -> u64 {
+    let since_1970 = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock past 1970");
+    let seed = match std::env::var("SIMOOM_TEST_SEED").as_deref() {
+        Err(_) => 1,
+        Ok("new") => since_1970().as_nanos() as u64,
+        Ok(given) => given.parse().expect("SIMOOM_TEST_SEED is a number below 2^64, or new"),
+    };
+    println!("SIMOOM_TEST_SEED={seed}");
+    seed
 }
 
 /// Whether namespaces and AF_XDP sockets can be made; skips the test if not.

@@ -52,7 +52,7 @@ fn a_good_server_is_found_good(target: SocketAddr, flags: &str) {
         let number = |name: &str| report[name].as_u64();
         if shape.contains("--rate") {
             assert_eq!(number("offered"), Some(number("sent").unwrap() + number("waiting").unwrap()), "{report}");
-            assert_eq!(number("sent"), number("responses"), "all that was sent was waited for: {report}");
+            assert_eq!(number("sent"), number("answered"), "all that was sent was waited for: {report}");
         }
         let length = report["content_bytes"].as_u64().unwrap() / report["responses"].as_u64().unwrap();
         assert!(length > 100, "the built-in page has some content: {length} bytes");

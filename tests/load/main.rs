@@ -160,6 +160,6 @@ fn files_hold_what_the_report_says() {
         assert_eq!(&Value::from(sum), total, "{csv}");
     }
     let hdr = std::fs::read_to_string(hdr).unwrap();
-    let total = format!("Total count    = {:>12}]", report["responses"].as_u64().unwrap());
+    let total = format!("Total count    = {:>12}]", report["answered"].as_u64().unwrap());
     assert!(hdr.contains(&total), "{hdr}");
 }

@@ -61,29 +61,34 @@ pub struct Peer {
 /// Stands in a request for the cas unique that was told last; as long as the longest.
 pub const CAS: &[u8] = b"@@@@@@@@@@@@@@@@@@@@";
 
+/// Ends an answer that ended the connection.
+pub const CLOSED: &[u8] = b"<closed>";
+
+/// A request and its answer that show where the answers before it end.
+const MARK: &[u8] = b"mn\r\n";
+const MARKED: &[u8] = b"MN\r\n";
+/// Behind this request there is no mark: nobody would read it.
+const QUIT: &[u8] = b"quit\r\n";
+
 impl Peer {
     pub fn connect(address: SocketAddr) -> Peer {
         Peer { address, text: connect(address), binary: connect(address), cas: 999_999_999 }
     }
 
-    /// What a request of the text protocols is answered; `<closed>` at the end if that ends the connection, which is
+    /// What a request of the text protocols is answered; [`CLOSED`] at the end if that ends the connection, which is
     /// then made anew.
     pub fn ask(&mut self, request: &[u8]) -> Vec<u8> {
-        let request = self.fill_in(request);
-        let answer = exchange(&mut self.text, &[&request, &b"mn\r\n"[..]].concat(), b"MN\r\n", &[]);
-        if answer.ends_with(b"<closed>") {
-            self.text = connect(self.address);
-        }
-        self.note_cas(&answer);
-        comparable(&answer)
+        self.pipeline(&[request], &[])
     }
 
     /// What a pipeline is answered that is sent in pieces of these sizes, over and over.
-    pub fn pipeline(&mut self, requests: &[Vec<u8>], sizes: &[usize]) -> Vec<u8> {
-        let mut all: Vec<u8> = requests.iter().flat_map(|request| self.fill_in(request)).collect();
-        all.extend(b"mn\r\n");
-        let answer = exchange(&mut self.text, &all, b"MN\r\n", sizes);
-        if answer.ends_with(b"<closed>") {
+    pub fn pipeline<R: AsRef<[u8]>>(&mut self, requests: &[R], sizes: &[usize]) -> Vec<u8> {
+        let mut all: Vec<u8> = requests.iter().flat_map(|request| self.fill_in(request.as_ref())).collect();
+        if requests.last().is_none_or(|last| last.as_ref() != QUIT) {
+            all.extend(MARK);
+        }
+        let answer = exchange(&mut self.text, &all, MARKED, sizes);
+        if answer.ends_with(CLOSED) {
             self.text = connect(self.address);
         }
         self.note_cas(&answer);
@@ -95,7 +100,7 @@ impl Peer {
         let noop = [&[0x80, 10][..], &[0; 10], b"last", &[0; 8]].concat();
         let end = [&[0x81, 10][..], &[0; 10], b"last", &[0; 8]].concat();
         let mut answer = exchange(&mut self.binary, &[packet, &noop].concat(), &end, &[]);
-        if answer.ends_with(b"<closed>") {
+        if answer.ends_with(CLOSED) {
             self.binary = connect(self.address);
         }
         let mut at = 0;
@@ -145,9 +150,9 @@ fn exchange(stream: &mut TcpStream, bytes: &[u8], end: &[u8], sizes: &[usize]) -
     let mut buffer = [0; 65536];
     while !answer.ends_with(end) {
         match stream.read(&mut buffer) {
-            Ok(0) => return [&answer, &b"<closed>"[..]].concat(),
+            Ok(0) => return [&answer, CLOSED].concat(),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                return [&answer, &b"<closed>"[..]].concat();
+                return [&answer, CLOSED].concat();
             }
             Err(error) => panic!("{error} behind {} of {}", answer.escape_ascii(), bytes.escape_ascii()),
             Ok(n) => answer.extend_from_slice(&buffer[..n]),

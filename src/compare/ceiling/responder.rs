@@ -8,7 +8,7 @@ use super::answer::Answers;
 use simoom_stack::seq::Seq;
 use simoom_stack::wire::checksum::Sum;
 use simoom_stack::wire::tcp::{self, Flags, Options};
-use simoom_stack::wire::{self, Incoming, Segment, ethernet, ipv4};
+use simoom_stack::wire::{self, Ecn, Incoming, Segment, ethernet, ipv4};
 use simoom_stack::{ChecksumPolicy, Mac, Packet, Transmit};
 
 /// SND.NXT at a connection's beginning: any number is as good, with nobody to deceive.
@@ -138,7 +138,7 @@ impl Back {
                 .add_sum(out.sum)
                 .finish();
             tcp[16..18].copy_from_slice(&checksum);
-            ipv4::emit(&mut frame[at..], &segment.local, &segment.remote, ipv4::TCP, tcp_len);
+            ipv4::emit(&mut frame[at..], &segment.local, &segment.remote, ipv4::TCP, Ecn::NOT_CAPABLE, tcp_len);
             at + ipv4::HEADER_BYTES + tcp_len
         });
     }

@@ -254,8 +254,36 @@ fn the_open_loop_waits_for_what_is_under_way_and_counts_what_was_never_sent() {
     bench.turn();
     assert!(bench.client.course().is_over());
     // Due at 1020, 2020, … 10020.
-    assert_eq!((bench.client.tally.sent, bench.client.tally.responses, bench.client.waiting()), (1, 1, 9));
+    let tally = &bench.client.tally;
+    assert_eq!((tally.sent, tally.latency_us.len(), bench.client.waiting()), (1, 1, 9));
+    assert_eq!((tally.responses, tally.content_bytes), (0, 0), "it was not served in the measured time");
     assert!(bench.client.tally.latency_us.max() >= 13_980);
+}
+
+/// A server that takes 2 ms for each of the requests that come every millisecond serves half of them, whichever they
+/// are: to begin with those that have waited since the warm-up.
+#[test]
+fn in_an_overload_all_that_is_served_in_the_measured_time_counts() {
+    let ten_ms = std::time::Duration::from_millis(10);
+    let extent = Extent { duration: Some(ten_ms), requests: None, warm_up: ten_ms };
+    let mut bench = open_loop();
+    bench = Bench::of(Plan { extent, ..bench.client.plan.clone() });
+    bench.turn();
+    bench.answer(0, ANSWER);
+    bench.turn();
+    let began_us = bench.now_us;
+    for sent_ms in (1..29).step_by(2) {
+        bench.turn_at(began_us + sent_ms * 1000);
+        assert_eq!(bench.client.in_flight, u32::from(sent_ms <= 19), "sent after {sent_ms} ms");
+        if bench.client.in_flight > 0 {
+            bench.turn_at(began_us + (sent_ms + 2) * 1000);
+            bench.answer(0, ANSWER);
+        }
+    }
+    assert!(bench.client.course().is_over());
+    let (tally, waiting) = (&bench.client.tally, bench.client.waiting());
+    assert_eq!((tally.responses, tally.content_bytes), (5, 25), "half of ten, each of 5 bytes");
+    assert_eq!((tally.sent, tally.latency_us.len(), waiting), (0, 0, 10), "and none that was due in that time");
 }
 
 #[test]

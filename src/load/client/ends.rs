@@ -12,8 +12,11 @@ impl<P: Protocol> Client<P> {
         (conn.outstanding, conn.answered) = (conn.outstanding - 1, conn.answered + 1);
         self.proven = true;
         self.answers += 1;
+        if self.course.measures() {
+            self.tally.response(lookups);
+        }
         if self.course.counts(due_us) {
-            self.tally.response(self.now_us - due_us, lookups);
+            self.tally.latency(self.now_us - due_us);
         }
     }
 

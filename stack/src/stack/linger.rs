@@ -35,7 +35,7 @@ impl<A: Application> Stack<A> {
         if let Some((last, offset)) = entry.timestamps {
             options.timestamps = Some((self.shared.tick.millis().wrapping_add(offset), last));
         }
-        let numbers = Numbers { seq: entry.snd_nxt, ack: entry.rcv_nxt, flags: Flags::ACK, window: u16::MAX };
+        let numbers = Numbers::plain(entry.snd_nxt, entry.rcv_nxt, Flags::ACK, u16::MAX);
         let way = Way { tuple: &entry.tuple, link: &entry.link };
         if emit(&way, numbers, &options, 0, &self.shared.config, tx, |_| 0) {
             self.shared.counters.segments_sent += 1;

@@ -33,6 +33,8 @@ use std::collections::VecDeque;
 mod inspect;
 #[cfg(any(test, feature = "testing"))]
 pub use inspect::Inspection;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use inspect::{SIMULTANEOUS, Standing};
 
 /// The most packets that [`Stack::receive`] takes at once.
 pub const BURST: usize = 64;

@@ -10,7 +10,7 @@ use crate::listen;
 use crate::listen::HalfOpen;
 use crate::seq::Seq;
 use crate::tcp::segment::{Numbers, Way, stateless};
-use crate::tcp::{Context, Hot, Shared, State, Transmit, congestion, handshake};
+use crate::tcp::{Context, Hot, Marks, Shared, State, Transmit, congestion, ecn, handshake};
 use crate::timer::Tick;
 use crate::wire::{Flags, Segment};
 
@@ -58,8 +58,9 @@ impl<A: Application> Stack<A> {
         }
         let iss = self.keyed.initial_seq(&arrival.tuple, self.shared.now);
         let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
-        let Some(index) = self.half_open.insert(&arrival.segment, arrival.tuple, iss, &self.keyed, self.shared.now)
-        else {
+        let mut entry = HalfOpen::of(&arrival.segment, arrival.tuple, iss, &self.keyed, self.shared.now);
+        entry.ecn = ecn::is_asked(&arrival.segment, self.shared.config.ecn);
+        let Some(index) = self.half_open.insert(entry) else {
             return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
@@ -73,7 +74,8 @@ impl<A: Application> Stack<A> {
         let Arrival { tuple, segment, .. } = arrival;
         let Shared { config, tick, now, counters, .. } = &mut self.shared;
         let iss = cookie::make(&self.keyed, tuple, segment.seq, segment.options.mss, *now);
-        let entry = HalfOpen::of(segment, *tuple, iss, &self.keyed, *now);
+        let mut entry = HalfOpen::of(segment, *tuple, iss, &self.keyed, *now);
+        entry.ecn = ecn::is_asked(segment, config.ecn);
         self.cookies_until = tick.plus(cookie::LIFE_MS);
         if entry.send_cookie(config, *tick, tx) {
             counters.segments_sent += 1;
@@ -133,10 +135,10 @@ impl<A: Application> Stack<A> {
             return;
         }
         let numbers = if segment.flags.has(Flags::ACK) {
-            Numbers { seq: segment.ack, ack: Seq(0), flags: Flags::RST, window: 0 }
+            Numbers::plain(segment.ack, Seq(0), Flags::RST, 0)
         } else {
             let ack = segment.seq + segment.len();
-            Numbers { seq: Seq(0), ack, flags: Flags::RST.with(Flags::ACK), window: 0 }
+            Numbers::plain(Seq(0), ack, Flags::RST.with(Flags::ACK), 0)
         };
         let tuple = Tuple::of(segment);
         let way = Way { tuple: &tuple, link: &segment.link };
@@ -211,6 +213,10 @@ impl<A: Application> Stack<A> {
         let tcb = &mut self.tcbs[id as usize];
         tcb.hot = Hot { marks: tcb.hot.marks, tuple: entry.tuple, link: entry.link, ..Hot::default() };
         tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared);
+        if entry.ecn {
+            tcb.hot.marks.set(Marks::ECN);
+            self.shared.counters.ecn_connections += 1;
+        }
         tcb.hot.state = State::Established;
         tcb.hot.ts_offset = entry.ts_offset;
         tcb.hot.snd.una = entry.iss + 1;

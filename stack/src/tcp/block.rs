@@ -3,7 +3,7 @@
 use super::congestion::Control;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
-use super::{Marks, Phase, Shared, State};
+use super::{Marks, Phase, Shared, State, ecn};
 use crate::application::Application;
 use crate::demux::Tuple;
 use crate::flight::Flight;
@@ -119,6 +119,7 @@ pub(crate) struct Cold {
     pub(crate) peer_fin: Seq,
     /// What the application passed to an active open.
     pub(crate) token: u32,
+    pub(crate) ecn: ecn::State,
 }
 
 /// A connection's control block: what every segment needs first, what only loss needs last.

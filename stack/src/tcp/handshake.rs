@@ -3,7 +3,7 @@
 
 use super::ack;
 use super::segment::{Numbers, Way, emit};
-use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, congestion, output};
+use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, congestion, ecn, output};
 use crate::application::{Application, Closed, Opened};
 use crate::drop::DropReason;
 use crate::flight::Delivery;
@@ -75,6 +75,10 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
         return Err(Stop::Dropped(DropReason::NoAck));
     }
     tcb.hot.take_syn(segment.seq, &segment.options, cx.shared);
+    if ecn::is_agreed(segment, cx.shared.config.ecn) {
+        tcb.hot.marks.set(Marks::ECN);
+        cx.shared.counters.ecn_connections += 1;
+    }
     tcb.hot.snd.wnd = u32::from(segment.window);
     tcb.hot.snd.wl1 = segment.seq;
     tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
@@ -128,6 +132,7 @@ pub(crate) fn effective_mss(offered: Option<u16>, ours: u16) -> u16 {
 pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let is_answer = tcb.hot.state == State::SynReceived;
     let flags = if is_answer { Flags::SYN.with(Flags::ACK) } else { Flags::SYN };
+    let flags = flags.with(ecn::of_syn(tcb, is_answer, shared.config.ecn));
     let hot = &mut tcb.hot;
     // An answer has only what the peer's SYN had (RFC 7323 §1.3, RFC 2018 §2).
     let scales = !is_answer || hot.marks.has(Marks::SCALES);
@@ -142,7 +147,7 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared
     };
     let window = syn_window(&shared.config);
     let way = Way { tuple: &hot.tuple, link: &hot.link };
-    let numbers = Numbers { seq: hot.snd.una, ack: hot.rcv.nxt, flags, window };
+    let numbers = Numbers::plain(hot.snd.una, hot.rcv.nxt, flags, window);
     let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
     if sent {
         shared.counters.segments_sent += 1;

@@ -6,7 +6,7 @@
 
 use super::ack::process_ack;
 use super::handshake::{established, syn_sent};
-use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, deliver, output, sack};
+use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, deliver, ecn, output, sack};
 use crate::application::{Application, Closed};
 use crate::drop::DropReason;
 use crate::send::Blob;
@@ -53,6 +53,7 @@ fn synchronized<A: Application, T: Transmit>(
     if tcb.hot.state == State::SynReceived {
         established(tcb, segment, cx);
     }
+    ecn::arrived(tcb, segment, cx.shared);
     if segment.ack.at_or_after(tcb.hot.snd.una) {
         process_ack(tcb, segment, cx)?;
     }

@@ -70,6 +70,8 @@ impl Marks {
     pub(crate) const CWND_LIMITED: Marks = Marks(1 << 10);
     /// Both sides sent a window scale.
     pub(crate) const SCALES: Marks = Marks(1 << 11);
+    /// Both sides understand congestion marks (RFC 3168 §6.1.1).
+    pub(crate) const ECN: Marks = Marks(1 << 12);
     /// The application asked for a reset.
     pub(crate) const ABORT: Marks = Marks(1 << 13);
     /// `opened` has been called, so `closed` must be.

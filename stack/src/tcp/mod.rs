@@ -8,6 +8,7 @@ mod ack;
 mod block;
 pub(crate) mod congestion;
 pub(crate) mod deliver;
+pub(crate) mod ecn;
 pub(crate) mod handshake;
 pub(crate) mod input;
 mod marks;

@@ -8,7 +8,7 @@ use super::congestion::initial_window;
 use super::recovery::Frto;
 use super::segment::{Numbers, Way, emit, stateless};
 use super::window::{opens_window, window_field};
-use super::{Due, Hot, Marks, Phase, Shared, State, Tcb, Transmit, recovery, sack, timeout};
+use super::{Due, Hot, Marks, Phase, Shared, State, Tcb, Transmit, ecn, recovery, sack, timeout};
 use crate::application::Application;
 use crate::drop::DropReason;
 use crate::send::Blob;
@@ -26,10 +26,12 @@ pub(crate) fn flush<A: Application, T: Transmit>(
     shared: &mut Shared<A::Blob>,
     tx: &mut T,
 ) -> bool {
-    if matches!(tcb.hot.state, State::SynSent | State::SynReceived | State::Closed) {
-        return true;
-    }
-    let sent_all = resend(tcb, shared, tx) && send_new(tcb, shared, tx) && acknowledge_if_due(tcb, shared, tx);
+    let sent_all = match tcb.hot.state {
+        State::SynSent | State::Closed => return true,
+        // Nothing but what an unacceptable segment is answered with (RFC 9293 §3.10.7.4).
+        State::SynReceived => acknowledge_if_due(tcb, shared, tx),
+        _ => resend(tcb, shared, tx) && send_new(tcb, shared, tx) && acknowledge_if_due(tcb, shared, tx),
+    };
     if !sent_all {
         shared.drop(DropReason::NoTransmitFrame);
     }
@@ -109,7 +111,8 @@ fn send_one<C, B: Blob, T: Transmit>(
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let mut flags = Flags::ACK;
+    let (ecn_flags, ecn) = ecn::of_new_text(tcb, len);
+    let mut flags = ecn::flags(tcb).with(ecn_flags);
     if u64::from(len) == tcb.hot.queue.unread() {
         flags = flags.with(Flags::PSH);
     }
@@ -120,7 +123,7 @@ fn send_one<C, B: Blob, T: Transmit>(
     let options = data_options(&tcb.hot, shared);
     let hot = &mut tcb.hot;
     let way = Way { tuple: &hot.tuple, link: &hot.link };
-    let numbers = Numbers { seq: hot.snd.nxt, ack: hot.rcv.nxt, flags, window };
+    let numbers = Numbers { seq: hot.snd.nxt, ack: hot.rcv.nxt, flags, ecn, window };
     let (queue, pool) = (&mut hot.queue, &shared.send);
     let sent = emit(&way, numbers, &options, len as usize, &shared.config, tx, |buf| queue.read_next(pool, buf));
     if !sent {
@@ -141,6 +144,9 @@ fn send_one<C, B: Blob, T: Transmit>(
     hot.snd.nxt += len + u32::from(fin);
     acknowledged(hot);
     tcb.warm.ack_at = Tick::NEVER;
+    if len > 0 {
+        ecn::sent_new_text(tcb);
+    }
     let (now_us, blur_us) = (shared.now_us(), tcb.warm.rtt.srtt_us() / BLUR);
     tcb.warm.flight.sent(&mut shared.flight, tcb.hot.snd.nxt, now_us, blur_us);
     recovery::sent(tcb, len + u32::from(fin));
@@ -213,14 +219,16 @@ pub(super) fn retransmit<C, B: Blob, T: Transmit>(
 ) -> Option<u32> {
     let window = window_field(tcb, shared);
     let options = data_options(&tcb.hot, shared);
+    let ecn_flags = ecn::flags(tcb);
     let hot = &mut tcb.hot;
     let reaches_fin = hot.marks.has(Marks::FIN_SENT) && end == hot.snd.nxt;
     let data_left = end.since(seq) - u32::from(reaches_fin);
     let len = data_left.min(u32::from(hot.mss));
     let fin = reaches_fin && len == data_left;
-    let flags = if fin { Flags::ACK.with(Flags::FIN) } else { Flags::ACK.with(Flags::PSH) };
+    let flags = ecn_flags.with(if fin { Flags::FIN } else { Flags::PSH });
     let way = Way { tuple: &hot.tuple, link: &hot.link };
-    let numbers = Numbers { seq, ack: hot.rcv.nxt, flags, window };
+    // Not for routers to mark (RFC 3168 §6.1.5).
+    let numbers = Numbers::plain(seq, hot.rcv.nxt, flags, window);
     let (queue, pool, offset) = (&hot.queue, &shared.send, u64::from(seq.since(hot.snd.una)));
     if !emit(&way, numbers, &options, len as usize, &shared.config, tx, |buf| queue.read_at(pool, offset, buf)) {
         return None;
@@ -253,7 +261,7 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mu
         sack::report(tcb, shared, &mut options);
     }
     let way = Way { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
-    let numbers = Numbers { seq: acceptable_seq(&tcb.hot), ack: tcb.hot.rcv.nxt, flags: Flags::ACK, window };
+    let numbers = Numbers::plain(acceptable_seq(&tcb.hot), tcb.hot.rcv.nxt, ecn::flags(tcb), window);
     if !emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0) {
         return false;
     }
@@ -280,7 +288,7 @@ pub(crate) fn probe<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shar
     let window = window_field(tcb, shared);
     let options = data_options(&tcb.hot, shared);
     let way = Way { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
-    let numbers = Numbers { seq: tcb.hot.snd.una - 1, ack: tcb.hot.rcv.nxt, flags: Flags::ACK, window };
+    let numbers = Numbers::plain(tcb.hot.snd.una - 1, tcb.hot.rcv.nxt, ecn::flags(tcb), window);
     let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
     shared.counters.segments_sent += u64::from(sent);
     sent
@@ -289,7 +297,7 @@ pub(crate) fn probe<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shar
 /// Resets a connection, with the sequence number that makes the peer accept it.
 pub(crate) fn reset<B: Blob, T: Transmit>(hot: &Hot, seq: Seq, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let way = Way { tuple: &hot.tuple, link: &hot.link };
-    let numbers = Numbers { seq, ack: hot.rcv.nxt, flags: Flags::RST.with(Flags::ACK), window: 0 };
+    let numbers = Numbers::plain(seq, hot.rcv.nxt, Flags::RST.with(Flags::ACK), 0);
     stateless(&way, numbers, &shared.config, &mut shared.counters, tx)
 }
 
@@ -297,7 +305,7 @@ pub(crate) fn reset<B: Blob, T: Transmit>(hot: &Hot, seq: Seq, shared: &mut Shar
 /// number, and without one of its own (RFC 9293 §3.10.7.3, §3.10.7.4).
 pub(crate) fn refuse_ack<B: Blob, T: Transmit>(hot: &Hot, ack: Seq, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let way = Way { tuple: &hot.tuple, link: &hot.link };
-    let numbers = Numbers { seq: ack, ack: Seq(0), flags: Flags::RST, window: 0 };
+    let numbers = Numbers::plain(ack, Seq(0), Flags::RST, 0);
     stateless(&way, numbers, &shared.config, &mut shared.counters, tx)
 }
 

@@ -8,7 +8,7 @@ use super::congestion::Progress;
 use super::probe;
 use super::prr::Prr;
 use super::rack::{Circumstances, Found, Rack};
-use super::{Context, Marks, Phase, Shared, Tcb, Transmit, ack, sack, timeout};
+use super::{Context, Marks, Phase, Shared, Tcb, Transmit, ack, ecn, sack, timeout};
 use crate::application::Application;
 use crate::flight::{Delivery, Status};
 use crate::send::Blob;
@@ -255,13 +255,25 @@ fn enter<C, B: Blob>(tcb: &mut Tcb<C>, unreported: u32, shared: &mut Shared<B>) 
     tcb.hot.phase = Phase::Recovery;
 }
 
-/// The congestion control's response to loss; it can be taken back.
+/// The congestion control's response to loss; it can be taken back. A mark of the same round trip has been responded
+/// to already (RFC 3168 §6.1.2).
 pub(super) fn reduce<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    if ecn::has_reduced(tcb) {
+        return;
+    }
     let mss = u32::from(tcb.hot.mss);
     let (cwnd, in_flight) = (tcb.hot.snd.cwnd, tcb.in_flight());
     tcb.recovery.before = Some((cwnd, tcb.control.ssthresh));
     (tcb.recovery.repeats, tcb.recovery.repeated_at) = (0, None);
     tcb.control.lost(shared.config.congestion, cwnd, in_flight, mss);
+    ecn::reduced(tcb);
+}
+
+/// The response to a router's mark: at once, and for good.
+pub(super) fn reduce_for_mark<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    reduce(tcb, shared);
+    tcb.recovery.before = None;
+    tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.min(tcb.control.ssthresh);
 }
 
 /// The congestion window after an acknowledgement.
@@ -288,7 +300,7 @@ fn resize<C, B>(tcb: &mut Tcb<C>, delivery: &Delivery, acked: u32, lost: u32, sh
 
 /// Outside fast recovery the window grows with what is delivered.
 pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, delivery: &Delivery, shared: &Shared<B>) {
-    if delivery.bytes == 0 {
+    if delivery.bytes == 0 || (tcb.hot.phase != Phase::Loss && ecn::has_reduced(tcb)) {
         return;
     }
     let sent_once = delivery.sent_once.filter(|_| !delivery.repeated);

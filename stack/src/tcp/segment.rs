@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::demux::Tuple;
 use crate::seq::Seq;
 use crate::wire::tcp::{self, Flags, Options};
-use crate::wire::{Link, ethernet};
+use crate::wire::{Ecn, Link, ethernet};
 
 /// Where a segment goes, and from where.
 pub(crate) struct Way<'a> {
@@ -13,13 +13,22 @@ pub(crate) struct Way<'a> {
     pub(crate) link: &'a Link,
 }
 
-/// The numbers in a segment's header.
+/// The numbers in a segment's headers.
 #[derive(Clone, Copy)]
 pub(crate) struct Numbers {
     pub(crate) seq: Seq,
     pub(crate) ack: Seq,
     pub(crate) flags: Flags,
+    pub(crate) ecn: Ecn,
     pub(crate) window: u16,
+}
+
+impl Numbers {
+    /// Those of a segment that carries no text: it is not for routers to mark (RFC 3168 §6.1.4).
+    #[inline]
+    pub(crate) fn plain(seq: Seq, ack: Seq, flags: Flags, window: u16) -> Numbers {
+        Numbers { seq, ack, flags, ecn: Ecn::NOT_CAPABLE, window }
+    }
 }
 
 /// Writes one segment into a frame.
@@ -41,6 +50,7 @@ pub(crate) fn emit<T: Transmit>(
         seq: numbers.seq,
         ack: numbers.ack,
         flags: numbers.flags,
+        ecn: numbers.ecn,
         window: numbers.window,
     };
     tx.transmit(|frame| {

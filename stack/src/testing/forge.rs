@@ -3,7 +3,7 @@
 use super::pair::{PORT, config};
 use crate::config::Limits;
 use crate::seq::Seq;
-use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Options, Packet};
+use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Options, Packet};
 
 /// A segment to the server of a [`super::Pair`].
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub struct Forged {
     pub ack: u32,
     /// The control bits.
     pub flags: Flags,
+    /// The ECN bits of its IP header.
+    pub ecn: Ecn,
     /// SEG.WND, as in the header.
     pub window: u16,
     /// The options.
@@ -36,6 +38,7 @@ impl Forged {
             seq,
             ack: 0,
             flags: Flags::SYN,
+            ecn: Ecn::NOT_CAPABLE,
             window: u16::MAX,
             options: Options::default(),
         }
@@ -65,6 +68,7 @@ impl Forged {
             seq: Seq(self.seq),
             ack: Seq(self.ack),
             flags: self.flags,
+            ecn: self.ecn,
             window: self.window,
         };
         let mut frame = vec![0; text.len() + 100];

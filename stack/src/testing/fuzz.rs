@@ -12,7 +12,7 @@ use crate::application::{Application, Closed, Opened};
 use crate::send::Reply;
 use crate::seq::Seq;
 use crate::stack::Stack;
-use crate::wire::{self, ChecksumPolicy, Flags, Incoming, Options, Packet};
+use crate::wire::{self, ChecksumPolicy, Ecn, Flags, Incoming, Options, Packet};
 use crate::{Census, Duration, Instant, Limits, Transmit};
 use std::collections::BTreeMap;
 
@@ -166,7 +166,9 @@ impl Target {
                 timestamps: (port % 4 == 1).then_some((5, 0)),
                 ..Options::default()
             };
-            target.receive(Forged { options, ..Forged::syn(port, 77) }.frame(&[]));
+            let ecn = if port % 5 == 0 { Flags::ECE.with(Flags::CWR) } else { Flags::default() };
+            let flags = Flags::SYN.with(ecn);
+            target.receive(Forged { options, flags, ..Forged::syn(port, 77) }.frame(&[]));
             // What it does then: nothing, closes, keeps, answers with more than a window, closes at the peer's wish.
             let text: &[u8] = [&b""[..], &[0], &[2, 2], &[5], &[6; 40]][usize::from(port) % 5];
             let flags = if port > 1005 { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
@@ -268,7 +270,7 @@ fn segment(script: &mut Script<'_>, target: &Target) -> Vec<u8> {
         4 => Flags::ACK.with(Flags::FIN),
         5 => Flags::RST,
         6 => Flags::SYN,
-        _ => Flags(script.byte() & 0x3f),
+        _ => Flags(script.byte()),
     };
     let mut segment = target.next_segment(1000 + u16::from(script.byte() % 10), flags);
     if shape & 0x08 != 0 {
@@ -285,6 +287,9 @@ fn segment(script: &mut Script<'_>, target: &Target) -> Vec<u8> {
     }
     let text = if shape & 0x80 != 0 { usize::from(script.byte()) * 5 } else { 0 };
     let first = script.byte();
+    if shape % 8 == 7 {
+        segment.ecn = Ecn::of(first);
+    }
     segment.frame(&vec![first; text])
 }
 

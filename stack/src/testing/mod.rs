@@ -3,6 +3,7 @@
 //! Everything here is deterministic: time is a number that the bench moves, and chance comes from a seed that every
 //! failure names.
 
+pub mod coverage;
 pub mod echo;
 pub mod forge;
 pub mod fuzz;
@@ -12,6 +13,7 @@ pub mod random;
 pub mod script;
 pub mod wire;
 
+pub use coverage::Coverage;
 pub use forge::Forged;
 pub use link::{Link, Quality};
 pub use pair::Pair;

@@ -1,5 +1,6 @@
 //! Two stacks, back to back: a client and a server, with a [`Link`] each way.
 
+use super::coverage::Coverage;
 use super::echo::Echo;
 use super::link::{Link, Quality};
 use crate::application::Application;
@@ -19,6 +20,8 @@ pub struct Side<A: Application> {
     pub app: A,
     /// Towards the other side.
     pub out: Link,
+    /// What happened in which state, if that is to be noted.
+    pub coverage: Option<Coverage>,
 }
 
 /// Both sides and the time.
@@ -65,7 +68,7 @@ impl<A: Application> Pair<A> {
         let now = Instant::from_millis(1000);
         let side = |config: Config, seed| {
             let out = Link::new(quality, config.frame_bytes(), seed);
-            Side { stack: Stack::new(config, now), app: app(), out }
+            Side { stack: Stack::new(config, now), app: app(), out, coverage: None }
         };
         let mut pair = Pair { client: side(client, seed), server: side(server, seed ^ 0x5555_5555), now };
         pair.server.stack.listen(PORT);
@@ -131,12 +134,24 @@ impl<A: Application> Side<A> {
     /// One turn of a worker's loop: receive what has arrived, expire, flush.
     pub fn turn(&mut self, now: Instant, inbound: &mut Link) {
         (self.out.now, inbound.now) = (now, now);
+        let Side { stack, app, out, coverage } = self;
         while let Some(frame) = inbound.arrive() {
             let parts = [&frame[..]];
-            self.stack.receive(now, &[Packet(&parts)], &mut self.app, &mut self.out);
+            let mut receive = |stack: &mut Stack<A>| stack.receive(now, &[Packet(&parts)], app, out);
+            match coverage {
+                Some(coverage) => coverage.segment(stack, &frame, receive),
+                None => receive(stack),
+            };
         }
-        self.stack.expire(now, &mut self.app, &mut self.out);
-        self.stack.flush(now, &mut self.app, &mut self.out);
+        let mut expire = |stack: &mut Stack<A>| stack.expire(now, app, out);
+        match coverage {
+            Some(coverage) => coverage.time(stack, expire),
+            None => expire(stack),
+        };
+        match coverage {
+            Some(coverage) => coverage.flush(stack, |stack| stack.flush(now, app, out)),
+            None => stack.flush(now, app, out),
+        }
     }
 
     /// Sends what an application has asked for of its own accord.

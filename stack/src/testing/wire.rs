@@ -2,7 +2,7 @@
 
 use crate::seq::Seq;
 use crate::wire::tcp::{Flags, Header, Options};
-use crate::wire::{Address, Link, ethernet, ipv4, tcp};
+use crate::wire::{Address, Ecn, Link, ethernet, ipv4, tcp};
 
 /// A client that sends what it is told and believes that all is answered as it expects.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,7 @@ impl Peer {
             seq: self.seq,
             ack: self.ack,
             flags,
+            ecn: Ecn::NOT_CAPABLE,
             window: 500,
         };
         let len = tcp::emit(&mut frame[at..], &header, options, payload.len(), |room| {

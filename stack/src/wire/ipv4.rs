@@ -1,7 +1,7 @@
 //! The IPv4 header (RFC 791).
 
-use super::Address;
 use super::checksum::Sum;
+use super::{Address, Ecn};
 use crate::drop::DropReason;
 
 /// Protocol number of ICMP.
@@ -20,6 +20,8 @@ pub struct Header {
     pub destination: Address,
     /// What follows the header.
     pub protocol: u8,
+    /// What congestion it has met.
+    pub ecn: Ecn,
 }
 
 /// Reads and checks the header at the front of `bytes`, which `rest_len` further bytes follow in other buffers.
@@ -46,6 +48,7 @@ pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), Dr
         source: Address::from_v4([fixed[12], fixed[13], fixed[14], fixed[15]]),
         destination: Address::from_v4([fixed[16], fixed[17], fixed[18], fixed[19]]),
         protocol: fixed[9],
+        ecn: Ecn::of(fixed[1]),
     };
     if !header.source.is_unicast() {
         return Err(DropReason::IpSource);
@@ -56,7 +59,7 @@ pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), Dr
 
 /// Writes a header of [`HEADER_BYTES`] for `payload_len` bytes that follow; never to be fragmented (RFC 1191).
 #[inline]
-pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol: u8, payload_len: usize) {
+pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol: u8, ecn: Ecn, payload_len: usize) {
     const DONT_FRAGMENT: u8 = 0x40;
     const TIME_TO_LIVE: u8 = 64;
     let total_len = ((HEADER_BYTES + payload_len) as u16).to_be_bytes();
@@ -64,7 +67,7 @@ pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol:
     let header: &mut [u8; HEADER_BYTES] = bytes.first_chunk_mut().expect("a frame has room for its headers");
     *header = [
         0x45,
-        0,
+        ecn.traffic_class(),
         total_len[0],
         total_len[1],
         0,

@@ -9,11 +9,13 @@
 
 pub mod address;
 pub mod checksum;
+pub mod ecn;
 pub mod ethernet;
 pub mod ipv4;
 pub mod tcp;
 
 pub use address::Address;
+pub use ecn::Ecn;
 pub use ethernet::{Link, Mac};
 pub use tcp::{Flags, Options, Payload, Segment};
 

@@ -1,7 +1,7 @@
 //! The TCP header and its options (RFC 9293 §3.1, 7323 §2 and §3, 2018 §2 and §3).
 
 use super::checksum::Sum;
-use super::{Address, ChecksumPolicy, Link, ipv4};
+use super::{Address, ChecksumPolicy, Ecn, Link, ipv4};
 use crate::drop::DropReason;
 use crate::seq::Seq;
 
@@ -35,11 +35,23 @@ impl Flags {
     pub const PSH: Flags = Flags(0x08);
     /// The acknowledgement field is significant.
     pub const ACK: Flags = Flags(0x10);
+    /// ECN-Echo (RFC 3168 §6.1).
+    pub const ECE: Flags = Flags(0x40);
+    /// Congestion window reduced (RFC 3168 §6.1).
+    pub const CWR: Flags = Flags(0x80);
+    /// The urgent pointer is not looked at, nor is its bit.
+    pub(super) const KNOWN: u8 = 0xdf;
 
     /// Whether all bits of `other` are set.
     #[inline]
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether any bit of `other` is set.
+    #[inline]
+    pub const fn has_any(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// The bits of both.
@@ -150,6 +162,8 @@ pub struct Segment<'a> {
     pub ack: Seq,
     /// The control bits.
     pub flags: Flags,
+    /// What congestion the packet has met.
+    pub ecn: Ecn,
     /// SEG.WND as it stands in the header: not scaled.
     pub window: u16,
     /// The options.
@@ -197,7 +211,8 @@ pub fn parse<'a>(
         remote_port: half(0),
         seq: Seq(word(4)),
         ack: Seq(word(8)),
-        flags: Flags(fixed[13] & 0x1f),
+        flags: Flags(fixed[13] & Flags::KNOWN),
+        ecn: ip.ecn,
         window: half(14),
         options: parse_options(&body.first[HEADER_BYTES..header_len])?,
         payload: Payload { first: &body.first[header_len..], ..body },
@@ -316,6 +331,8 @@ pub struct Header<'a> {
     pub ack: Seq,
     /// The control bits.
     pub flags: Flags,
+    /// What routers may do to it.
+    pub ecn: Ecn,
     /// SEG.WND as it goes into the header: already scaled down.
     pub window: u16,
 }
@@ -344,6 +361,6 @@ pub fn emit(
     let checksum =
         Sum::pseudo_header(header.local, header.remote, tcp_len as u16).add_bytes(&tcp[..tcp_len]).finish();
     tcp[16..18].copy_from_slice(&checksum);
-    ipv4::emit(bytes, header.local, header.remote, ipv4::TCP, tcp_len);
+    ipv4::emit(bytes, header.local, header.remote, ipv4::TCP, header.ecn, tcp_len);
     ipv4::HEADER_BYTES + tcp_len
 }

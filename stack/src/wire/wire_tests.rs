@@ -23,6 +23,7 @@ struct Spec {
     seq: u32,
     ack: u32,
     flags: u8,
+    ecn: u8,
     window: u16,
     options: Options,
     text: Vec<u8>,
@@ -51,11 +52,11 @@ fn options() -> impl Strategy<Value = Options> {
 
 prop_compose! {
     fn spec()(
-        ports in (any::<u16>(), any::<u16>()), seq: u32, ack: u32, flags in 0u8..0x20, window: u16,
+        ports in (any::<u16>(), any::<u16>()), seq: u32, ack: u32, flags: u8, ecn in 0u8..4, window: u16,
         options in options(), text in vec(any::<u8>(), 0..1500), vlan in prop_oneof![Just(0u16), 1u16..4095],
         padding in 0usize..50,
     ) -> Spec {
-        Spec { ports, seq, ack, flags, window, options, text, vlan, padding }
+        Spec { ports, seq, ack, flags: flags & Flags::KNOWN, ecn, window, options, text, vlan, padding }
     }
 }
 
@@ -99,6 +100,7 @@ fn pnet_frame(spec: &Spec) -> Vec<u8> {
     }
     let mut ip = MutableIpv4Packet::new(&mut frame[at..]).expect("room for a header");
     ip.set_version(4);
+    ip.set_ecn(spec.ecn);
     ip.set_header_length(5);
     ip.set_total_length((20 + tcp_len) as u16);
     ip.set_ttl(64);
@@ -134,6 +136,7 @@ fn our_frame(spec: &Spec) -> Vec<u8> {
         seq: Seq(spec.seq),
         ack: Seq(spec.ack),
         flags: Flags(spec.flags),
+        ecn: Ecn::of(spec.ecn),
         window: spec.window,
     };
     let mut frame = vec![0; 1700];
@@ -162,6 +165,7 @@ fn check_agrees(spec: &Spec, incoming: Result<Incoming<'_>, DropReason>) -> Resu
     prop_assert_eq!((segment.remote_port, segment.local_port), spec.ports);
     prop_assert_eq!((segment.seq.0, segment.ack.0), (spec.seq, spec.ack));
     prop_assert_eq!((segment.flags.0, segment.window), (spec.flags, spec.window));
+    prop_assert_eq!(segment.ecn, Ecn::of(spec.ecn));
     prop_assert_eq!(segment.options, spec.options);
     prop_assert_eq!(segment.payload.len(), spec.text.len());
     prop_assert_eq!(&segment.payload.parts().flatten().copied().collect::<Vec<u8>>(), &spec.text);
@@ -298,6 +302,7 @@ fn plain(text: Vec<u8>) -> Spec {
         seq: 3,
         ack: 4,
         flags: 0x10,
+        ecn: 0,
         window: 5,
         options: Options::default(),
         text,

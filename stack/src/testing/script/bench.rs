@@ -3,9 +3,11 @@
 use super::settings;
 use super::statement::{Figure, Line, Statement, Time};
 use super::{Actor, ActorConn, ArpNotation, Notation};
+use crate::demux::Tuple;
 use crate::send::Reply;
 use crate::seq::Seq;
-use crate::stack::{Connect, Stack};
+use crate::stack::{ConnId, Connect, Stack};
+use crate::testing::coverage::{Coverage, Event};
 use crate::testing::echo::{stream_byte, stream_bytes};
 use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Options, Packet, Segment};
 use crate::{Config, Duration, Inspection, Instant, Transmit};
@@ -52,7 +54,8 @@ impl Transmit for Wire {
 }
 
 /// A stack under a script.
-pub struct Bench {
+pub struct Bench<'c> {
+    coverage: &'c mut Coverage,
     config: Config,
     stack: Option<Stack<Actor>>,
     app: Actor,
@@ -63,13 +66,17 @@ pub struct Bench {
     isn: u32,
     numbers: HashMap<u16, Numbers>,
     strays: u64,
+    /// What [`Stack::with`] calls the connection that was last seen on a port.
+    ids: HashMap<u16, ConnId>,
     /// Arrivals of a burst that is not complete, until a line that is none.
     burst: Vec<Vec<u8>>,
 }
 
-impl Default for Bench {
-    fn default() -> Bench {
+impl<'c> Bench<'c> {
+    /// A bench that notes in `coverage` what happens.
+    pub fn new(coverage: &'c mut Coverage) -> Bench<'c> {
         Bench {
+            coverage,
             config: settings::start(),
             stack: None,
             app: Actor::default(),
@@ -79,12 +86,11 @@ impl Default for Bench {
             isn: 10_000,
             numbers: HashMap::new(),
             strays: 0,
+            ids: HashMap::new(),
             burst: Vec::new(),
         }
     }
-}
 
-impl Bench {
     /// Does what a line says, or tells what came instead.
     pub fn execute(&mut self, line: &Line) -> Result<(), String> {
         if let Statement::Set(name, value) = &line.statement {
@@ -156,15 +162,30 @@ impl Bench {
                 self.burst.push(frame);
                 debug_assert!(*joins || self.burst.len() == 1, "a burst was delivered by the line that ends it");
             }
-            Statement::Send(len, port) => self.reply(*port, |conn, reply| conn.send(*len, reply))?,
-            Statement::Share(len, port) => self.reply(*port, |conn, reply| conn.share(*len, reply))?,
-            Statement::Close(port) => self.reply(*port, |_, reply| reply.close())?,
-            Statement::Abort(port) => self.reply(*port, |_, reply| reply.abort())?,
+            Statement::Send(len, port) => {
+                self.reply(*port, Some(Event::Send), |conn, reply| conn.send(*len, reply))?;
+            }
+            Statement::Share(len, port) => {
+                self.reply(*port, Some(Event::Send), |conn, reply| conn.share(*len, reply))?;
+            }
+            Statement::Close(port) => self.reply(*port, None, |_, reply| reply.close())?,
+            Statement::Abort(port) => self.reply(*port, None, |_, reply| reply.abort())?,
+            Statement::Refused(call, port) => self.refused(*call, *port)?,
             Statement::Deadline(millis) => {
                 let after = Some(Duration::from_millis(*millis));
-                self.reply(None, |_, reply| reply.set_timeout(after))?;
+                self.reply(None, None, |_, reply| reply.set_timeout(after))?;
             }
-            Statement::Stop => self.stack().stop_accepting(),
+            Statement::Stop => {
+                let tuple = self.tuple(None);
+                self.stack();
+                let stack = self.stack.as_mut().expect("it was just made");
+                self.coverage.call(stack, &tuple, Event::Close, Stack::stop_accepting);
+            }
+            Statement::AbortAll => {
+                let Bench { coverage, stack, app, wire, .. } = self;
+                let stack = stack.as_mut().ok_or("there is no connection")?;
+                coverage.flush(stack, |stack| stack.abort_all(app, wire));
+            }
             Statement::CloseIdle => self.stack().close_idle(|_| true),
             Statement::Frames(count) => self.wire.left = *count,
             Statement::Quiet | Statement::Set(..) | Statement::Sends(_) | Statement::ArpSends(_) => {}
@@ -218,7 +239,7 @@ impl Bench {
 }
 
 /// The application's part, and the time's.
-impl Bench {
+impl Bench<'_> {
     fn connect(&mut self, port: u16, is_routed: bool) -> Result<(), String> {
         let to = Connect {
             local: Address::from_v4([198, 18, 0, 2]),
@@ -230,17 +251,56 @@ impl Bench {
         };
         let (now, irs) = (self.now, Seq(self.isn));
         self.numbers.insert(port, Numbers { irs, active: true, ..Numbers::default() });
+        let tuple = self.tuple(Some(port));
         self.stack();
-        let stack = self.stack.as_mut().expect("it was just made");
-        stack.connect(now, &to, &mut self.wire).map_err(|why| format!("{why:?}"))?;
+        let Bench { coverage, stack, wire, .. } = self;
+        let stack = stack.as_mut().expect("it was just made");
+        coverage
+            .call(stack, &tuple, Event::Open, |stack| stack.connect(now, &to, wire))
+            .map_err(|why| format!("{why:?}"))?;
         Ok(())
+    }
+
+    /// Makes a call that must not succeed.
+    fn refused(&mut self, call: Event, port: Option<u16>) -> Result<(), String> {
+        let done = match call {
+            Event::Open => self.open_again(port),
+            Event::Close => self.reply(port, Some(call), |_, reply| reply.close()),
+            Event::Abort => self.reply(port, Some(call), |_, reply| reply.abort()),
+            _ => self.reply(port, Some(call), |conn, reply| conn.send(1, reply)),
+        };
+        if done.is_ok() { Err("it was done".to_owned()) } else { Ok(()) }
+    }
+
+    /// OPEN for a four-tuple as it is.
+    fn open_again(&mut self, port: Option<u16>) -> Result<(), String> {
+        let tuple = self.tuple(port);
+        let to = Connect {
+            local: tuple.local,
+            local_port: tuple.local_port,
+            remote: tuple.remote,
+            remote_port: tuple.remote_port,
+            link: Some(Link { mac: PEER_MAC, vlan: 0 }),
+            token: 0,
+        };
+        let Bench { coverage, stack, wire, now, .. } = self;
+        let stack = stack.as_mut().ok_or("there is no connection")?;
+        let opened = coverage.call(stack, &tuple, Event::Open, |stack| stack.connect(*now, &to, wire));
+        opened.map(|_| ()).map_err(|why| format!("{why:?}"))
+    }
+
+    fn tuple(&self, port: Option<u16>) -> Tuple {
+        let (local_port, remote_port) = self.ports(port);
+        let [local, remote] = [2, 1].map(|host| Address::from_v4([198, 18, 0, host]));
+        Tuple { local, local_port, remote, remote_port }
     }
 
     /// The three segments of a passive handshake, not compared.
     fn establish(&mut self, options: &Notation) -> Result<(), String> {
         let window = Some(options.window.unwrap_or(u16::MAX));
         let mss = Some(options.options.mss.unwrap_or(1460));
-        let syn = Notation { flags: Flags::SYN, window, options: Options { mss, ..options.options }, ..*options };
+        let flags = Flags::SYN.with(options.flags);
+        let syn = Notation { flags, window, options: Options { mss, ..options.options }, ..*options };
         let frame = self.frame(&syn);
         self.burst.push(frame);
         self.deliver();
@@ -269,10 +329,20 @@ impl Bench {
     fn reply(
         &mut self,
         port: Option<u16>,
+        event: Option<Event>,
         act: impl FnOnce(&mut ActorConn, &mut Reply<'_, &'static [u8]>),
     ) -> Result<(), String> {
-        let found = self.inspect(port).ok_or("there is no connection")?;
-        self.stack().with(found.id, act).ok_or_else(|| format!("not in state {}", found.state))
+        let (found, tuple) = (self.inspect(port), self.tuple(port));
+        // Whoever still has the name of a connection that is over finds that it is.
+        let last = self.ids.get(&tuple.remote_port).copied();
+        let id = found.map(|found| found.id).or(last).ok_or("there is no connection")?;
+        self.ids.insert(tuple.remote_port, id);
+        let stack = self.stack.as_mut().expect("it was just asked");
+        let done = match event {
+            Some(event) => self.coverage.call(stack, &tuple, event, |stack| stack.with(id, act)),
+            None => stack.with(id, act),
+        };
+        done.ok_or_else(|| format!("not in state {}", found.map_or("NONE", |found| found.state)))
     }
 
     /// Hands the arrivals of one burst over.
@@ -281,20 +351,25 @@ impl Bench {
             return;
         }
         self.stack();
-        let stack = self.stack.as_mut().expect("it was just made");
         let burst = std::mem::take(&mut self.burst);
         let parts: Vec<[&[u8]; 1]> = burst.iter().map(|frame| [&frame[..]]).collect();
         let packets: Vec<Packet<'_>> = parts.iter().map(|parts| Packet(parts)).collect();
-        self.strays = stack.receive(self.now, &packets, &mut self.app, &mut self.wire);
+        let Bench { coverage, stack, app, wire, now, .. } = self;
+        let stack = stack.as_mut().expect("it was just made");
+        let mut receive = |stack: &mut Stack<Actor>| stack.receive(*now, &packets, app, wire);
+        self.strays = match &burst[..] {
+            [alone] => coverage.segment(stack, alone, receive),
+            _ => receive(stack),
+        };
         self.flush();
     }
 
     fn flush(&mut self) {
-        let now = self.now;
         self.stack();
-        let stack = self.stack.as_mut().expect("it was just made");
-        stack.expire(now, &mut self.app, &mut self.wire);
-        stack.flush(now, &mut self.app, &mut self.wire);
+        let Bench { coverage, stack, app, wire, now, .. } = self;
+        let stack = stack.as_mut().expect("it was just made");
+        coverage.time(stack, |stack| stack.expire(*now, app, wire));
+        coverage.flush(stack, |stack| stack.flush(*now, app, wire));
     }
 
     /// Lets time pass until `at`, or until the stack sends something.
@@ -348,7 +423,7 @@ impl Bench {
 }
 
 /// Between numbers on the wire and relative ones.
-impl Bench {
+impl Bench<'_> {
     /// Writes the frame that a `<` line means.
     fn frame(&mut self, segment: &Notation) -> Vec<u8> {
         let port = segment.port.unwrap_or(PEER_PORT);
@@ -373,6 +448,7 @@ impl Bench {
             seq: irs + segment.seq,
             ack: iss + segment.ack,
             flags: segment.flags,
+            ecn: segment.ecn,
             window: segment.window.unwrap_or(u16::MAX),
         };
         let len = segment.len as usize;
@@ -426,6 +502,7 @@ fn relative(segment: &Segment<'_>, numbers: &Numbers, port: u16) -> Notation {
     let has_ack = segment.flags.has(Flags::ACK);
     Notation {
         flags: segment.flags,
+        ecn: segment.ecn,
         seq: segment.seq.0.wrapping_sub(iss),
         len: segment.payload.len() as u32,
         ack: if has_ack { segment.ack.0.wrapping_sub(irs) } else { 0 },

@@ -29,7 +29,8 @@
 //! | `conflict` | another host was heard with the stack's address since this was last asked |
 //! | `app reads`, `leaves`, `answers N`, `closes`, `aborts`, `fills`, `sips N every MILLIS` | what the application does with input, from now on |
 //! | `send N`, `share N`, `close`, `abort`, `deadline N` | what the application does now |
-//! | `stop`, `close idle` | the stack accepts no more; closes what is idle |
+//! | `refused connect`, `send`, `close`, `abort` | the same calls, none of which may succeed in this state |
+//! | `stop`, `close idle`, `abort all` | the stack accepts no more; closes what is idle; resets all that is left |
 //! | `frames N` | the transmitter has so many frames left; `frames many` |
 //! | `quiet N` | nothing is sent for so long |
 //! | `state S` | the connection is in this state; `NONE`: it has no control block |
@@ -46,6 +47,7 @@ mod notation;
 mod settings;
 mod statement;
 
+use super::Coverage;
 pub use actor::{Actor, ActorConn, Manner};
 pub use arp::ArpNotation;
 pub use bench::Bench;
@@ -54,8 +56,13 @@ pub use statement::{Line, Statement, Time};
 
 /// Runs the script `text`; the error names the file, the line, what was expected and what came.
 pub fn run(file: &str, text: &str) -> Result<(), String> {
+    run_covering(file, text, &mut Coverage::default())
+}
+
+/// As [`run`], noting which events it brings to which states.
+pub fn run_covering(file: &str, text: &str, coverage: &mut Coverage) -> Result<(), String> {
     let lines = statement::parse(text).map_err(|(number, why)| format!("{file}:{number}: {why}"))?;
-    let mut bench = Bench::default();
+    let mut bench = Bench::new(coverage);
     for line in &lines {
         let in_line = |why| format!("{file}:{}: `{}`: {why}", line.number, line.text);
         bench.execute(line).map_err(in_line)?;

@@ -3,24 +3,37 @@
 //! ```text
 //! SYN seq 0 win 65535 mss 1460 ws 7 sackOK ts 1 0
 //! ACK PSH seq 1+100 ack 1 win 512 sack 301..401 501..601
+//! ACK ECE ect seq 1+100 ack 1
 //! ```
 //!
 //! `seq 1+100` carries 100 bytes from relative number 1 on. What is read from a line is sent, or compared with what
 //! the stack sent; what the stack sent is printed in the same words.
 
 use crate::seq::Seq;
-use crate::wire::{Flags, Options};
+use crate::wire::{Ecn, Flags, Options};
 use std::fmt;
 
 /// The bits that a script can name.
-const FLAGS: [(&str, Flags); 5] =
-    [("SYN", Flags::SYN), ("FIN", Flags::FIN), ("RST", Flags::RST), ("PSH", Flags::PSH), ("ACK", Flags::ACK)];
+const FLAGS: [(&str, Flags); 7] = [
+    ("SYN", Flags::SYN),
+    ("FIN", Flags::FIN),
+    ("RST", Flags::RST),
+    ("PSH", Flags::PSH),
+    ("ACK", Flags::ACK),
+    ("ECE", Flags::ECE),
+    ("CWR", Flags::CWR),
+];
+
+/// The ECN bits of the IP header, and their names; a packet without a name has none.
+const ECN: [(&str, Ecn); 2] = [("ect", Ecn::CAPABLE), ("ce", Ecn::CONGESTED)];
 
 /// One segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notation {
     /// The control bits.
     pub flags: Flags,
+    /// The ECN bits of the IP header: `ect`, `ce`, or neither.
+    pub ecn: Ecn,
     /// Relative sequence number.
     pub seq: u32,
     /// Bytes of text.
@@ -47,6 +60,10 @@ impl Notation {
         while let Some(word) = words.next() {
             if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| *name == word) {
                 read.flags = read.flags.with(*flag);
+                continue;
+            }
+            if let Some((_, ecn)) = ECN.iter().find(|(name, _)| *name == word) {
+                read.ecn = *ecn;
                 continue;
             }
             let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
@@ -87,6 +104,7 @@ impl Notation {
             (None, None) => true,
         };
         flags(self) == flags(sent)
+            && self.ecn == sent.ecn
             && (!self.flags.has(Flags::PSH) || sent.flags.has(Flags::PSH))
             && (self.seq, self.len) == (sent.seq, sent.len)
             && (!self.flags.has(Flags::ACK) || self.ack == sent.ack)
@@ -123,6 +141,9 @@ impl fmt::Display for Notation {
             if self.flags.has(flag) {
                 write!(f, "{name} ")?;
             }
+        }
+        if let Some((name, _)) = ECN.iter().find(|(_, ecn)| *ecn == self.ecn) {
+            write!(f, "{name} ")?;
         }
         write!(f, "seq {}", self.seq as i32)?;
         if self.len > 0 {

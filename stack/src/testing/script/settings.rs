@@ -1,6 +1,6 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own names.
 
-use crate::config::{Config, Congestion, Limits};
+use crate::config::{Config, Congestion, EcnPolicy, Limits};
 use crate::neighbour::Route;
 use std::net::Ipv4Addr;
 
@@ -24,6 +24,11 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "gateway" | "on_link" => return route(config, name, value),
         "newreno" => {
             config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
+            return Ok(());
+        }
+        "ecn" => {
+            let policies = [EcnPolicy::Off, EcnPolicy::Accept, EcnPolicy::Request];
+            config.ecn = *policies.get(value as usize).ok_or("0 is off, 1 accepts, 2 requests")?;
             return Ok(());
         }
         "syn_cookies" => {

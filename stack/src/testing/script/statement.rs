@@ -3,6 +3,7 @@
 use super::arp::hardware;
 use super::notation::{Notation, number};
 use super::{ArpNotation, Manner};
+use crate::testing::coverage::Event;
 use crate::wire::Mac;
 
 /// When a line happens, in milliseconds.
@@ -62,10 +63,14 @@ pub enum Statement {
     Abort(Option<u16>),
     /// `deadline N`
     Deadline(u64),
+    /// `refused CALL`
+    Refused(Event, Option<u16>),
     /// `stop`
     Stop,
     /// `close idle`
     CloseIdle,
+    /// `abort all`
+    AbortAll,
     /// `frames N`
     Frames(usize),
     /// `quiet N`
@@ -151,6 +156,8 @@ fn parse_statement(words: &[&str]) -> Result<Statement, String> {
         ["share", len, port @ ..] => Statement::Share(number(len)?, parse_port(port)?),
         ["close", "idle"] => Statement::CloseIdle,
         ["close", port @ ..] => Statement::Close(parse_port(port)?),
+        ["abort", "all"] => Statement::AbortAll,
+        ["refused", call, port @ ..] => Statement::Refused(parse_call(call)?, parse_port(port)?),
         ["abort", port @ ..] => Statement::Abort(parse_port(port)?),
         ["deadline", millis] => Statement::Deadline(number(millis)?),
         ["stop"] => Statement::Stop,
@@ -181,6 +188,16 @@ fn parse_manner(words: &[&str]) -> Result<Manner, String> {
         ["fills"] => Manner::Fills,
         ["sips", len, "every", millis] => Manner::Sips(number(len)?, number(millis)?),
         _ => return Err(format!("`{}` is nothing that an application does", words.join(" "))),
+    })
+}
+
+fn parse_call(word: &str) -> Result<Event, String> {
+    Ok(match word {
+        "connect" => Event::Open,
+        "send" => Event::Send,
+        "close" => Event::Close,
+        "abort" => Event::Abort,
+        _ => return Err(format!("`{word}` is no call")),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Memory mappings that unmap themselves: a ring of a socket, or the anonymous memory of a UMEM.
+//! Memory mappings that unmap themselves: a ring of a socket, the anonymous memory of a UMEM or of the store.
 //!
 //! Nothing here knows what the memory holds; whoever makes references into it answers for them.
 
