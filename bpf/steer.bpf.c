@@ -172,7 +172,10 @@ static __always_inline int steer_arp(struct xdp_md *ctx, const struct arp *arp, 
 {
 	if ((void *)(arp + 1) > end || arp->hardware != be16(1) || arp->protocol != ETHERTYPE_IPV4)
 		return XDP_PASS;
-	return is_dedicated(claim_of_ipv4(arp->target_ip)) ? to_socket(ctx) : XDP_PASS;
+	/* From a dedicated address: another host has it too, which is for its owner to know (RFC 5227 section 2.4). */
+	if (is_dedicated(claim_of_ipv4(arp->target_ip)) || is_dedicated(claim_of_ipv4(arp->sender_ip)))
+		return to_socket(ctx);
+	return XDP_PASS;
 }
 
 static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip, void *end)

@@ -148,6 +148,10 @@ fn fragment(next: IpNextHeaderProtocol, offset: u16, more: bool, payload: &[u8])
 }
 
 fn arp(target: Ipv4Addr, reply: bool) -> Vec<u8> {
+    arp_from(CLIENT4, target, reply)
+}
+
+fn arp_from(sender: Ipv4Addr, target: Ipv4Addr, reply: bool) -> Vec<u8> {
     let mut bytes = vec![0; 28];
     let mut packet = MutableArpPacket::new(&mut bytes).unwrap();
     packet.set_hardware_type(ArpHardwareTypes::Ethernet);
@@ -155,7 +159,7 @@ fn arp(target: Ipv4Addr, reply: bool) -> Vec<u8> {
     packet.set_hw_addr_len(6);
     packet.set_proto_addr_len(4);
     packet.set_operation(if reply { ArpOperations::Reply } else { ArpOperations::Request });
-    packet.set_sender_proto_addr(CLIENT4);
+    packet.set_sender_proto_addr(sender);
     packet.set_target_proto_addr(target);
     bytes
 }
@@ -224,6 +228,8 @@ fn rows4() -> Vec<Row> {
         ("a reply to a dedicated address", EtherTypes::Arp, arp(DEDICATED4, true), TAKE),
         ("a request for a shared address", EtherTypes::Arp, arp(SHARED4, false), PASS),
         ("a request for another address", EtherTypes::Arp, arp(OTHER4, false), PASS),
+        ("a request from a dedicated address", EtherTypes::Arp, arp_from(DEDICATED4, OTHER4, false), TAKE),
+        ("a request from a shared address", EtherTypes::Arp, arp_from(SHARED4, OTHER4, false), PASS),
         ("a reply to a shared address", EtherTypes::Arp, arp(SHARED4, true), PASS),
         ("an IPv4 packet that says it is IPv6", EtherTypes::Ipv6, ipv4(SHARED4, TCP, &tcp(HTTP)), PASS),
         ("neither IP nor ARP", EtherTypes::Lldp, ipv4(SHARED4, TCP, &tcp(HTTP)), PASS),

@@ -14,12 +14,14 @@ use crate::config::XdpMode;
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
 use crate::metrics::{Count, Sheet};
+use crate::serve::address_check;
 use crate::serve::xdp::{mode, suit_device};
 use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
 use simoom_stack::send::{CHUNK_BYTES, QUEUE_ENTRIES};
 use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, LocalAddress, NextHop, keep};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// Pairs of address and port that are tried before an attempt to connect is put off.
 const TRIES: u32 = 64;
@@ -34,6 +36,9 @@ const NEIGHBOUR_RETRY_MS: u32 = 500;
 const DELAYED_ACK_MS: u32 = 100;
 /// Room for whatever a server sends ahead: an answer of 64 KiB with its head is not to wait for a window.
 const RECEIVE_WINDOW_BYTES: u32 = 256 * 1024;
+/// The pace of asking whether the source addresses are free: a run is not to wait for seconds, and who has one answers
+/// within a millisecond.
+const ADDRESS_PROBE: Duration = Duration::from_millis(20);
 /// At the end connections are closed in order for at most this long; what is left then is reset.
 const CLOSING_US: u64 = 5_000_000;
 /// So many at once, as few as are opened at once.
@@ -79,6 +84,8 @@ pub(super) fn run<P: Protocol>(
     check_addresses(&addresses, &facts, target.ip())?;
     let copied_bytes = protocol.copied_bytes();
     check_memory::<P>(plan, copied_bytes)?;
+    let asked: Vec<IpAddr> = addresses.iter().map(|address| IpAddr::V4(*address)).collect();
+    address_check::check(interface, facts.mac, &asked, ADDRESS_PROBE)?;
     let way = Way::find(interface, source, target.ip(), gateway)?;
     let options = open_options(from);
     let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;

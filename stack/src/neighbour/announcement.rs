@@ -9,6 +9,7 @@ use super::arp::{Arp, BROADCAST};
 use crate::tcp::Transmit;
 use crate::timer::Tick;
 use crate::wire::{Address, Link, Mac};
+use std::fmt;
 
 /// RFC 5227 §1.1: ANNOUNCE_NUM and ANNOUNCE_INTERVAL.
 const ANNOUNCEMENTS: u8 = 2;
@@ -25,6 +26,14 @@ pub struct Conflict {
     pub address: Address,
     /// The other host's hardware address.
     pub mac: Mac,
+}
+
+impl fmt::Display for Conflict {
+    /// The address, and where: "192.0.2.7, at 02:00:00:00:00:09".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.mac;
+        write!(f, "{}, at {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}", self.address)
+    }
 }
 
 /// What was announced and defended when.
