@@ -124,14 +124,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Bounds that suit `connections`: answers for all of them to have one queued, and kept input for one in
-    /// four, of which an eighth may be large.
+    /// Bounds that suit `connections`: answers for all of them to have 2 KiB queued, beyond what the kernel holds, and
+    /// kept input for one in four, of which an eighth may be large.
     pub fn for_connections(connections: usize) -> Settings {
         let per_worker = usize::from(QUEUE_ENTRIES) * 16;
         Settings {
             connections,
-            send_entries: connections * 2 + per_worker,
-            send_chunks: connections + per_worker,
+            send_entries: connections * 8 + per_worker,
+            send_chunks: connections * 4 + per_worker,
             small_inputs: connections / 4 + 64,
             large_inputs: connections / 32 + 64,
             receive_buffers: connections.clamp(64, 1024),

@@ -86,3 +86,14 @@ fn check(config: &config::Serve, plan: impl Fn(u32) -> Plan) -> Result<()> {
     tracing::info!("memory plan for {} connections\n{plan}", config.connections);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_connections_take_at_most_a_kibibyte_each() {
+        let bytes: u64 = stack_limits(1_000_000, 1).memory::<Services>().map(|(_, _, bytes)| bytes).sum();
+        assert!(bytes <= 1_000_000 * 1024, "{} bytes each", bytes / 1_000_000);
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::demux;
 use crate::neighbour::Route;
+use crate::send;
 use crate::wire::{Address, ChecksumPolicy, Mac};
 
 /// The configuration of one worker's stack. Times are in milliseconds.
@@ -123,15 +124,16 @@ impl Limits {
     /// Limits in proportion to the number of connections, for a server of many small answers.
     ///
     /// Memory for idle connections is the control block alone; what is in flight shares pools that stop growing
-    /// at 65,536 connections.
+    /// at 65,536 connections. Up to half as many can all have an answer of [`send::ANSWER_BYTES`] copied at once.
     pub fn for_connections(connections: u32) -> Limits {
         let active = connections.clamp(64, 65_536);
+        let send_chunks = active.min(32_768) * send::ANSWER_BYTES / send::CHUNK_BYTES as u32;
         Limits {
             connections,
             half_open: active.min(16_384),
             time_wait: active,
-            send_entries: active * 4,
-            send_chunks: active * 2,
+            send_entries: send_chunks * 2,
+            send_chunks,
             keep_small: active / 2,
             keep_large: (active / 64).max(16),
             reassembly_blocks: (active / 4).clamp(256, 4096),

@@ -128,6 +128,8 @@ crate::counters! {
         input_overfull,
         /// Times an application's answer did not fit the send pool, and its connection was reset.
         answer_overflow,
+        /// Times an application began to wait for room in the send pool, or in its connection's part of it.
+        waits_for_room,
         /// ARP requests answered.
         arp_replies,
         /// ARP questions sent for next hops.

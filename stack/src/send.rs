@@ -16,10 +16,19 @@ pub const ROOM_COPY_BYTES: usize = 2 * CHUNK_BYTES;
 pub const ROOM_SHARES: usize = 2;
 /// One connection may queue at most this many entries, so that one cannot starve the others of the pool.
 pub const QUEUE_ENTRIES: u16 = 64;
+/// An answer up to this long is whole once it is begun, and no more is promised to each of many connections: two full
+/// segments of Ethernet, which a peer acknowledges at once, and a part of a third.
+pub const ANSWER_BYTES: u32 = (8 * CHUNK_BYTES) as u32;
 
 /// Entries that the promise of [`Reply::has_room`] can use up: its shares, its copies, and one copy more because
 /// a share between two copies starts a new chunk.
 const ROOM_ENTRIES: u16 = (ROOM_COPY_BYTES / CHUNK_BYTES + ROOM_SHARES + 1) as u16;
+/// An answer is begun while more than one in so many of the entries and chunks are left; the last of them are for those
+/// begun before. Half an answer is worse than none: its peer may delay the acknowledgement that would make room.
+const BEGIN_PART: usize = 8;
+/// A queue that holds [`ANSWER_BYTES`] goes on while more than one in so many are left: however many peers never read
+/// what they asked for, the others have that to be answered from.
+const GO_ON_PART: usize = 2;
 /// A queue that holds this much takes no further answer, so that lengths stay within 32 bits.
 const ROOM_QUEUED_BYTES: u32 = 1 << 30;
 const NONE: u32 = u32::MAX;
@@ -60,6 +69,8 @@ pub struct Pool<B> {
     free_entries: u32,
     chunks: Vec<u8>,
     free_chunks: Vec<u32>,
+    /// Whoever holds nothing is refused: others wait who came before.
+    refuses_newcomers: bool,
 }
 
 impl<B: Blob> Pool<B> {
@@ -80,6 +91,7 @@ impl<B: Blob> Pool<B> {
             free_entries: count,
             chunks: vec![0; chunks * CHUNK_BYTES],
             free_chunks: (0..chunk_count).rev().collect(),
+            refuses_newcomers: false,
         }
     }
 
@@ -91,6 +103,24 @@ impl<B: Blob> Pool<B> {
     /// Entries and chunks that no queue holds: with every queue cleared, all of them.
     pub fn free(&self) -> (usize, usize) {
         (self.free_entries as usize, self.free_chunks.len())
+    }
+
+    /// Whether anybody may be offered room.
+    #[inline]
+    pub(crate) fn keeps_promise(&self) -> bool {
+        let (entries, chunks) = self.free();
+        entries >= usize::from(ROOM_ENTRIES) && chunks > ROOM_COPY_BYTES / CHUNK_BYTES
+    }
+
+    /// Says whether a queue that holds nothing waits for room, so that those that come later wait behind it. Without
+    /// that, who has just had an answer acknowledged by its next request would always be the first to take what it gave.
+    pub(crate) fn refuse_newcomers(&mut self, refuse: bool) {
+        self.refuses_newcomers = refuse;
+    }
+
+    fn has_more_than_one_in(&self, part: usize) -> bool {
+        let (entries, chunks) = self.free();
+        entries > self.entries.len() / part && chunks > self.chunks.len() / CHUNK_BYTES / part
     }
 
     fn bytes_of<'a>(&'a self, entry: &'a Entry<B>) -> &'a [u8] {
@@ -340,13 +370,13 @@ impl<'a, B: Blob> Reply<'a, B> {
 
     /// Whether a queue that was refused may be offered room again.
     pub fn room(pool: &Pool<B>, queue: &Queue) -> bool {
-        let (entries, chunks) = pool.free();
-        let promised = entries >= usize::from(ROOM_ENTRIES) && chunks > ROOM_COPY_BYTES / CHUNK_BYTES;
-        // Half of the pool is for queues that hold nothing: however many peers never read what they asked for, one
-        // answer at a time is left for each of the others.
-        let plenty = entries > pool.entries.len() / 2 && chunks > pool.chunks.len() / CHUNK_BYTES / 2;
         let short = queue.count + ROOM_ENTRIES <= QUEUE_ENTRIES && queue.len < ROOM_QUEUED_BYTES;
-        promised && (queue.is_empty() || (plenty && short))
+        let plenty = match queue.len {
+            0 => pool.has_more_than_one_in(BEGIN_PART) && !pool.refuses_newcomers,
+            1..ANSWER_BYTES => true,
+            _ => pool.has_more_than_one_in(GO_ON_PART),
+        };
+        pool.keeps_promise() && short && plenty
     }
 
     /// Bytes queued on this connection and not yet acknowledged, those of this call included.

@@ -121,16 +121,40 @@ fn a_pool_too_small_for_an_answer_aborts_rather_than_sending_half() {
     assert_eq!(pool.free(), (1, 1));
 }
 
-#[test]
-fn however_many_hold_what_they_can_one_more_finds_room() {
-    let mut pool: Pool<&'static [u8]> = Pool::new(4096, 4096);
-    let mut queues = [Queue::default(); 400];
-    for queue in &mut queues {
-        let mut wishes = Wishes::default();
-        let mut reply = Reply::new(&mut pool, queue, &mut wishes);
-        while reply.has_room() {
-            reply.copy(&[0; CHUNK_BYTES]);
-        }
+/// Queues what one that never reads can.
+fn fill(pool: &mut Pool<&'static [u8]>, queue: &mut Queue) {
+    let mut wishes = Wishes::default();
+    let mut reply = Reply::new(pool, queue, &mut wishes);
+    while reply.has_room() {
+        reply.copy(&[0; CHUNK_BYTES]);
     }
+    assert!(!wishes.overflow);
+}
+
+#[test]
+fn when_three_in_eight_hold_what_they_can_one_more_finds_room() {
+    const QUEUES: usize = 400;
+    let chunks = QUEUES * ANSWER_BYTES as usize / CHUNK_BYTES;
+    let mut pool: Pool<&'static [u8]> = Pool::new(2 * chunks, chunks);
+    let mut queues = [Queue::default(); QUEUES * 3 / 8];
+    queues.iter_mut().for_each(|queue| fill(&mut pool, queue));
+    assert!(queues.iter().all(|queue| queue.len >= ANSWER_BYTES));
     assert!(Reply::room(&pool, &Queue::default()));
+}
+
+#[test]
+fn the_last_eighth_is_for_answers_that_were_begun() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(160, 80);
+    let mut begun = Queue::default();
+    let mut wishes = Wishes::default();
+    Reply::new(&mut pool, &mut begun, &mut wishes).copy(b"begun");
+    let mut others = [Queue::default(); 20];
+    others.iter_mut().for_each(|queue| {
+        if Reply::room(&pool, &Queue::default()) {
+            fill(&mut pool, queue);
+        }
+    });
+    assert!(!Reply::room(&pool, &Queue::default()) && Reply::room(&pool, &begun));
+    fill(&mut pool, &mut begun);
+    assert!(begun.len >= ANSWER_BYTES || !pool.keeps_promise());
 }

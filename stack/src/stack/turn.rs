@@ -105,8 +105,12 @@ impl<A: Application> Stack<A> {
         sent_all
     }
 
-    /// Lets applications go on for which there was no room in the send pool.
+    /// Lets applications go on for which there was no room in the send pool, in the order in which they were refused.
     pub(super) fn resume_waiting<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
+        if self.shared.waiting.is_empty() || !self.shared.send.keeps_promise() {
+            return;
+        }
+        self.shared.send.refuse_newcomers(false);
         for _ in 0..self.shared.waiting.len() {
             let Some(id) = self.shared.waiting.pop_front() else { break };
             let tcb = &mut self.tcbs[id as usize];
@@ -118,6 +122,9 @@ impl<A: Application> Stack<A> {
             if tcb.hot.marks.has(Marks::WANTS_ROOM) && !tcb.hot.marks.has(Marks::WAITING) {
                 tcb.hot.marks.set(Marks::WAITING);
                 self.shared.waiting.push_back(id);
+                if tcb.hot.queue.is_empty() {
+                    self.shared.send.refuse_newcomers(true);
+                }
             }
         }
     }

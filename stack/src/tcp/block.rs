@@ -189,6 +189,10 @@ impl<C> Tcb<C> {
             if !self.hot.marks.has(Marks::WAITING) {
                 self.hot.marks.set(Marks::WAITING);
                 shared.waiting.push_back(id);
+                shared.counters.waits_for_room += 1;
+            }
+            if self.hot.queue.is_empty() {
+                shared.send.refuse_newcomers(true);
             }
         }
         shared.counters.answer_overflow += u64::from(overflow);
