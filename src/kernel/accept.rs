@@ -7,7 +7,7 @@ use super::socket::Socket;
 use crate::hosted::Hosted;
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use simoom_stack::{Closed, Opened};
+use simoom_stack::Opened;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -57,11 +57,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         let Some(session) = self.table.get_mut(key) else { return };
         self.host.counters.connections_accepted += 1;
         self.host.opened(session, Opened { local_port, active: false, token: 0 });
-        if self.driver.watch(key, &mut session.io) {
-            self.visit(key);
-        } else {
-            self.end(key, Closed::Aborted);
-        }
+        self.driver.prepare(&mut session.io);
+        self.visit(key);
     }
 
     /// Waiting connections would wake the loop for ever: look away from the listeners for a while.

@@ -1,5 +1,6 @@
 //! epoll as a worker's driver: in come its events, out go readiness, connections that wait to be accepted and calls
-//! of the mailbox. Connections are registered edge-triggered, once.
+//! of the mailbox. Connections are registered edge-triggered, once, and only when there is something to wait for: one
+//! whose request is there when it is accepted, and that is closed with the answer, never is.
 
 use super::Settings;
 use super::listener::Listener;
@@ -33,7 +34,9 @@ pub(super) struct Epoll {
 /// What epoll's driver knows of a socket.
 #[derive(Debug, Default)]
 pub(super) struct Registered {
-    /// EPOLLOUT is registered.
+    /// It is registered for [`WATCHED`],
+    watched: bool,
+    /// and for EPOLLOUT.
     polls_out: bool,
 }
 
@@ -78,21 +81,32 @@ impl Driver for Epoll {
         events.iter().try_for_each(|event| handle(server, *event))
     }
 
-    fn watch(&mut self, key: Key, socket: &mut Socket<Registered>) -> bool {
-        epoll::add(&self.epoll, &socket.fd, epoll::EventData::new_u64(key.to_bits()), WATCHED).is_ok()
+    fn prepare(&mut self, socket: &mut Socket<Registered>) {
+        // A request may have come with the handshake. One that comes after the first read is told of when the socket is
+        // registered, as an edge.
+        socket.readable = true;
     }
 
     fn arrange<A: Application>(&mut self, key: Key, session: &mut Session<A, Socket<Registered>>) -> bool {
         let socket = &mut session.io;
-        if socket.writable || socket.part.polls_out {
+        let (watched, polls_out) = (socket.part.watched, socket.part.polls_out);
+        if watched && (socket.writable || polls_out) {
             return true;
         }
-        socket.part.polls_out = true;
-        let flags = WATCHED | epoll::EventFlags::OUT;
-        epoll::modify(&self.epoll, &socket.fd, epoll::EventData::new_u64(key.to_bits()), flags).is_ok()
+        socket.part = Registered { watched: true, polls_out: polls_out || !socket.writable };
+        let flags = if socket.part.polls_out { WATCHED | epoll::EventFlags::OUT } else { WATCHED };
+        let data = epoll::EventData::new_u64(key.to_bits());
+        let registered = if watched {
+            epoll::modify(&self.epoll, &socket.fd, data, flags)
+        } else {
+            epoll::add(&self.epoll, &socket.fd, data, flags)
+        };
+        registered.is_ok()
     }
 
-    fn forget(&mut self, _: Key, _: Registered) {}
+    fn close(&mut self, _: Key, socket: Socket<Registered>) {
+        drop(socket);
+    }
 
     fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()> {
         let flags = if watch { epoll::EventFlags::IN } else { epoll::EventFlags::empty() };

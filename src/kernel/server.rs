@@ -43,14 +43,14 @@ pub(super) trait Driver: Sized {
     /// Waits until something happens, for at most [`Server::sleep`], calls [`Server::tick`] and handles all of it.
     fn wait<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
 
-    /// Watches the socket of a new connection, or says that it cannot.
-    fn watch(&mut self, key: Key, socket: &mut Socket<Self::Part>) -> bool;
+    /// Prepares the socket of a new connection for its first visit.
+    fn prepare(&mut self, socket: &mut Socket<Self::Part>);
 
     /// Sees to it that what a connection waits for after a visit will be told, or says that it cannot.
     fn arrange<A: Application>(&mut self, key: Key, session: &mut Session<A, Socket<Self::Part>>) -> bool;
 
-    /// A connection has ended; its socket is closed next.
-    fn forget(&mut self, key: Key, part: Self::Part);
+    /// Closes the socket of a connection that has ended.
+    fn close(&mut self, key: Key, socket: Socket<Self::Part>);
 
     /// Looks away from the listeners, or at them again.
     fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()>;
@@ -260,11 +260,11 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         let Some(session) = self.table.remove(key) else { return };
         self.wheel.cancel(key.index);
         let cut_off = how == Closed::Aborted || !session.queue.is_empty();
-        let Socket { fd, part, .. } = self.host.end(session, how);
-        self.driver.forget(key, part);
+        let socket = self.host.end(session, how);
         if cut_off {
-            reset(&fd);
+            reset(&socket.fd);
         }
+        self.driver.close(key, socket);
     }
 
     fn fire_deadlines(&mut self) {

@@ -7,6 +7,7 @@
 use super::INPUT_BYTES;
 use super::counters::Counters;
 use crate::clock::{NEVER, millis};
+use crate::hosted::Hosted;
 use simoom_stack::keep::{self, Kept};
 use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Closed, Opened, Reply};
@@ -19,6 +20,8 @@ pub(super) enum Phase {
     Open,
     /// The application asked to close: what is queued is sent, then the FIN.
     Closing,
+    /// The same, but the peer has said that it sends nothing more. The connection is over when what is queued is sent.
+    Parting,
     /// The FIN is sent; what still comes is discarded until the peer closes, because closing with input unread
     /// would send a reset that can destroy the last answer on its way (RFC 9112 §9.6).
     Lingering,
@@ -58,8 +61,13 @@ impl<A: Application, S> Session<A, S> {
     pub(super) fn next_deadline_ms(&self) -> u64 {
         match self.phase {
             Phase::Open => self.application_ms.min(self.transport_ms),
-            Phase::Closing | Phase::Lingering | Phase::Aborted => self.transport_ms,
+            Phase::Closing | Phase::Parting | Phase::Lingering | Phase::Aborted => self.transport_ms,
         }
+    }
+
+    /// Whether what is queued is the last that is sent.
+    pub(super) fn sends_last(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Parting)
     }
 
     /// Whether the transport holds nothing of a request or an answer.
@@ -93,7 +101,7 @@ pub(super) struct Host<A: Application> {
     pub(super) linger_timeout: Duration,
 }
 
-impl<A: Application> Host<A> {
+impl<A: Hosted> Host<A> {
     pub(super) fn opened<S>(&mut self, session: &mut Session<A, S>, opened: Opened) {
         self.call(session, |app, conn, reply| app.opened(conn, opened, reply));
     }
@@ -188,10 +196,7 @@ impl<A: Application> Host<A> {
     }
 
     /// Whether draining may close this connection now.
-    pub(super) fn idle<S>(&self, session: &Session<A, S>) -> bool
-    where
-        A: crate::hosted::Hosted,
-    {
+    pub(super) fn idle<S>(&self, session: &Session<A, S>) -> bool {
         session.holds_nothing() && self.app.idle(&session.conn)
     }
 
@@ -231,6 +236,9 @@ impl<A: Application> Host<A> {
             session.phase = Phase::Aborted;
         } else if wishes.close {
             self.close(session);
+            if session.phase == Phase::Closing && self.app.peer_is_through(&session.conn) {
+                session.phase = Phase::Parting;
+            }
         } else if session.phase == Phase::Open {
             session.wants_room |= wishes.wants_room;
         }

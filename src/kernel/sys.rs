@@ -14,6 +14,8 @@
 //!    the thread that enters the ring, and while it does so, for the ring is set up with DEFER_TASKRUN.
 //! 4. **A descriptor that an accept brought is owned from then on**: a completion is read once and turned into an
 //!    `OwnedFd` at once.
+//! 5. **A descriptor that is closed through the ring was given up by its owner**, so its number means nothing else until
+//!    the kernel has closed it.
 
 use super::table::Key;
 use super::visit::GATHER_BYTES;
@@ -24,7 +26,7 @@ use rustix::io::Errno;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -60,7 +62,8 @@ enum Kind {
     Receive = 3,
     Send = 4,
     Poll = 5,
-    Cancel = 6,
+    /// What is told of only if it fails, which does not matter then.
+    Untold = 6,
 }
 
 impl Kind {
@@ -70,7 +73,7 @@ impl Kind {
     }
 
     fn of(name: u64) -> Option<Kind> {
-        let kinds = [Kind::Wake, Kind::Accept, Kind::Receive, Kind::Send, Kind::Poll, Kind::Cancel];
+        let kinds = [Kind::Wake, Kind::Accept, Kind::Receive, Kind::Send, Kind::Poll, Kind::Untold];
         kinds.into_iter().find(|kind| *kind as u64 == name >> KIND_SHIFT)
     }
 }
@@ -82,8 +85,8 @@ pub(super) enum Completion {
     Woken { more: bool },
     /// A listener has accepted, or why not.
     Accepted { listener: usize, socket: Result<OwnedFd, Errno>, more: bool },
-    /// Bytes have come, or `None` with the peer's FIN.
-    Received { key: Key, input: Result<Option<Buffer>, Errno>, more: bool },
+    /// Bytes have come, or `None` with the peer's FIN. `rest`: there is more of them.
+    Received { key: Key, input: Result<Option<Buffer>, Errno>, more: bool, rest: bool },
     /// The socket took so many bytes.
     Sent { key: Key, taken: Result<usize, Errno> },
     /// The socket is ready.
@@ -263,6 +266,7 @@ impl Ring {
             ("sendmsg", opcode::SendMsg::CODE),
             ("poll", opcode::PollAdd::CODE),
             ("cancel", opcode::AsyncCancel::CODE),
+            ("close", opcode::Close::CODE),
         ];
         Ok(needed.iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(name, _)| *name).collect())
     }
@@ -308,13 +312,24 @@ impl Ring {
     }
 
     fn stop(&mut self, name: u64) {
-        let cancel = opcode::AsyncCancel::new(name).build().flags(squeue::Flags::SKIP_SUCCESS);
-        let cancel = cancel.user_data(Kind::Cancel.named(0));
+        self.push_untold(opcode::AsyncCancel::new(name).build());
+    }
+
+    /// Has a socket closed with the next call that enters the ring. What is under way with it must have been stopped.
+    pub(super) fn close(&mut self, socket: OwnedFd) {
+        if !self.broken {
+            self.push_untold(opcode::Close::new(Fd(socket.into_raw_fd())).build());
+        }
+    }
+
+    /// Adds an operation that points to no memory and whose outcome nobody waits for.
+    fn push_untold(&mut self, entry: squeue::Entry) {
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(Kind::Untold.named(0));
         if self.ring.submission().is_full() {
             self.broken |= self.enter_all().is_err();
         }
-        // SAFETY: a cancellation points to no memory.
-        self.broken |= unsafe { self.ring.submission().push(&cancel) }.is_err();
+        // SAFETY: cancelling points to no memory, and a descriptor that is to be closed has no other owner (5).
+        self.broken |= unsafe { self.ring.submission().push(&entry) }.is_err();
     }
 
     /// The next thing that has happened. An operation that was told to stop and had ended is not told.
@@ -395,14 +410,15 @@ impl Ring {
             }
             Kind::Receive => {
                 let id = cqueue::buffer_select(entry.flags());
-                Some(Completion::Received { key, input: self.input(id, result), more })
+                let rest = cqueue::sock_nonempty(entry.flags());
+                Some(Completion::Received { key, input: self.input(id, result), more, rest })
             }
             Kind::Send => Some(Completion::Sent { key, taken: result.map(|n| n as usize) }),
             Kind::Poll => {
                 let events = result.map(|bits| PollFlags::from_bits_retain(bits as u16));
                 Some(Completion::Ready { key, events, more })
             }
-            Kind::Cancel => None,
+            Kind::Untold => None,
         }
     }
 
@@ -428,6 +444,10 @@ fn result(value: i32) -> Result<u32, Errno> {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        // Sockets that are to be closed may be among what is left.
+        if !self.broken {
+            let _ = self.enter_all();
+        }
         let none_left = match self.ring.submitter().register_sync_cancel(None, CancelBuilder::any()) {
             Ok(()) => true,
             Err(error) => error.raw_os_error() == Some(libc::ENOENT),
@@ -467,33 +487,41 @@ impl<'a> Batch<'_, 'a> {
         );
     }
 
+    /// Receives what comes next into a buffer.
+    pub(super) fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        let receive = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0).buf_group(GROUP).build();
+        self.push(receive.flags(squeue::Flags::BUFFER_SELECT), Kind::Receive.named(key.to_bits()));
+    }
+
     /// Tells when one of `events` is there: each time, or once.
     pub(super) fn poll(&mut self, socket: BorrowedFd<'_>, key: Key, events: PollFlags, each_time: bool) {
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), u32::from(events.bits())).multi(each_time);
         self.push(poll.build(), Kind::Poll.named(key.to_bits()));
     }
 
-    /// Sends `len` bytes, those of `slices`, as far as the socket takes them now.
+    /// Sends `len` bytes, those of `slices`, as far as the socket takes them now. Of what is the `last` that is sent,
+    /// what does not fill a segment waits for the FIN.
     pub(super) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         key: Key,
+        last: bool,
         len: usize,
         mut slices: impl Iterator<Item = &'a [u8]>,
     ) {
-        const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if last { libc::MSG_MORE } else { 0 };
         let Some(first) = slices.next() else { return };
         self.make_room();
         let name = Kind::Send.named(key.to_bits());
         let fd = Fd(socket.as_raw_fd());
         let all = std::iter::once(first).chain(slices);
         let entry = if first.len() == len {
-            opcode::Send::new(fd, first.as_ptr(), len as u32).flags(FLAGS).build()
+            opcode::Send::new(fd, first.as_ptr(), len as u32).flags(flags).build()
         } else if len <= GATHER_BYTES {
             let gathered = self.gather(all, len);
-            opcode::Send::new(fd, gathered, len as u32).flags(FLAGS).build()
+            opcode::Send::new(fd, gathered, len as u32).flags(flags).build()
         } else {
-            opcode::SendMsg::new(fd, self.list(all)).flags(FLAGS as u32).build()
+            opcode::SendMsg::new(fd, self.list(all)).flags(flags as u32).build()
         };
         self.add(entry, name);
     }

@@ -55,7 +55,8 @@ fn ranges_arrive_whole_and_in_order_however_they_are_passed_on() {
     let mut sent = 0;
     for (range_bytes, ranges) in [(700, 1), (100, 20), (500, 64)] {
         let answer = &bytes[sent..sent + range_bytes * ranges];
-        ring.submit(|batch| batch.send(near.as_fd(), key(), answer.len(), answer.chunks(range_bytes))).unwrap();
+        ring.submit(|batch| batch.send(near.as_fd(), key(), false, answer.len(), answer.chunks(range_bytes)))
+            .unwrap();
         let Some(Completion::Sent { taken, .. }) = ring.next() else { panic!("a send is done when submitted") };
         assert_eq!(taken, Ok(answer.len()));
         sent += answer.len();
@@ -75,7 +76,7 @@ fn more_than_the_queue_and_the_outbox_hold_is_submitted_in_parts() {
         for (i, text) in all.iter().enumerate() {
             let (near, _) = &pairs[i % pairs.len()];
             // Halves, so that each is gathered.
-            batch.send(near.as_fd(), key(), 64, text.as_bytes().chunks(32));
+            batch.send(near.as_fd(), key(), false, 64, text.as_bytes().chunks(32));
         }
     })
     .unwrap();
@@ -96,7 +97,8 @@ fn a_full_socket_takes_a_part_then_nothing_and_holds_nobody_up() {
     let bytes = vec![7; 8 << 20];
     let mut outcomes = Vec::new();
     for _ in 0..3 {
-        ring.submit(|batch| batch.send(near.as_fd(), key(), bytes.len(), std::iter::once(&bytes[..]))).unwrap();
+        ring.submit(|batch| batch.send(near.as_fd(), key(), false, bytes.len(), std::iter::once(&bytes[..])))
+            .unwrap();
         let Some(Completion::Sent { taken, .. }) = ring.next() else { panic!("a send is done when submitted") };
         outcomes.push(taken);
     }
@@ -169,7 +171,7 @@ fn a_submission_that_breaks_off_is_the_last() {
     let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let bytes = b"gone".to_vec();
         ring.submit(|batch| {
-            batch.send(near.as_fd(), key(), bytes.len(), std::iter::once(&bytes[..]));
+            batch.send(near.as_fd(), key(), false, bytes.len(), std::iter::once(&bytes[..]));
             panic!("in the middle");
         })
     }));

@@ -10,14 +10,18 @@
 //!
 //! While answers wait for the socket, or the application for room, nothing is read: that is how a peer that sends
 //! without reading is slowed down. A visit is bounded; who has more to do stands in line.
+//!
+//! The last that is sent waits for the FIN (MSG_MORE), which goes in the same segment: who closes, closes in the visit in
+//! which the socket has taken all of it, or shuts it down.
 
 use super::INPUT_BYTES;
 use super::session::{Host, Phase, Session};
 use super::socket::{Part, Socket};
+use crate::hosted::Hosted;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue};
-use simoom_stack::{Application, Blob, Closed};
+use simoom_stack::{Blob, Closed};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
@@ -49,7 +53,7 @@ pub(super) struct Tools<'a, P: Part> {
 }
 
 /// Does all there is to do for `session`, up to the bound of one visit.
-pub(super) fn visit<A: Application, P: Part>(
+pub(super) fn visit<A: Hosted, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -66,7 +70,7 @@ pub(super) fn visit<A: Application, P: Part>(
 }
 
 /// One step; `None` if there may be another.
-fn step<A: Application, P: Part>(
+fn step<A: Hosted, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -77,13 +81,14 @@ fn step<A: Application, P: Part>(
     match session.phase {
         Phase::Aborted => Err(Closed::Aborted),
         Phase::Open if session.wants_room => Ok(resume(host, session)),
-        Phase::Open | Phase::Closing if !session.queue.is_empty() => Ok(Some(Next::Event)),
+        Phase::Open | Phase::Closing | Phase::Parting if !session.queue.is_empty() => Ok(Some(Next::Event)),
         Phase::Open if session.io.eof => Err(Closed::Finished),
         Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Buffer)),
         Phase::Open if !session.io.readable => Ok(Some(Next::Event)),
         Phase::Open => read(host, session, tools).map(|()| None),
-        Phase::Closing if session.io.eof => Err(Closed::Finished),
-        Phase::Closing => {
+        Phase::Closing | Phase::Parting if session.io.eof => Err(Closed::Finished),
+        Phase::Parting if !session.io.readable => Err(Closed::Finished),
+        Phase::Closing | Phase::Parting => {
             // After the peer's FIN only what it sent before is still to be read; closing sends ours then.
             if !session.io.peer_done {
                 rustix::net::shutdown(&session.io.fd, Shutdown::Write).map_err(|_| Closed::ResetByPeer)?;
@@ -96,14 +101,15 @@ fn step<A: Application, P: Part>(
 }
 
 /// Writes what is queued, in one call, and gives back what the socket took.
-pub(super) fn write<A: Application, P: Part>(
+pub(super) fn write<A: Hosted, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
     let queued = session.queue.len();
     host.counters.write_calls += 1;
-    let sent = match send(&session.io.fd, &session.queue, &host.pool, tools.scratch) {
+    let more = if session.sends_last() { SendFlags::MORE } else { SendFlags::empty() };
+    let sent = match send(&session.io.fd, &session.queue, &host.pool, more, tools.scratch) {
         Ok(sent) => sent,
         Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
         Err(Errno::INTR) => return Ok(()),
@@ -117,8 +123,14 @@ pub(super) fn write<A: Application, P: Part>(
 }
 
 /// Hands the whole queue to the kernel: it has no more ranges than one call takes.
-fn send<B: Blob>(fd: &OwnedFd, queue: &Queue, pool: &Pool<B>, scratch: &mut [u8]) -> Result<usize, Errno> {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+fn send<B: Blob>(
+    fd: &OwnedFd,
+    queue: &Queue,
+    pool: &Pool<B>,
+    more: SendFlags,
+    scratch: &mut [u8],
+) -> Result<usize, Errno> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT | more;
     let mut slices = queue.slices(pool);
     let Some(first) = slices.next() else { return Ok(0) };
     if first.len() as u64 == queue.len() {
@@ -143,7 +155,7 @@ fn send<B: Blob>(fd: &OwnedFd, queue: &Queue, pool: &Pool<B>, scratch: &mut [u8]
 }
 
 /// Calls `resumed` if there is room, and says what to wait for if there is none.
-fn resume<A: Application, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
+fn resume<A: Hosted, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
     if host.has_room(session) {
         host.resumed(session);
         return None;
@@ -156,7 +168,7 @@ fn resume<A: Application, P>(host: &mut Host<A>, session: &mut Session<A, Socket
 }
 
 /// Reads once and offers what came, with what was kept before it.
-fn read<A: Application, P: Part>(
+fn read<A: Hosted, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -193,7 +205,7 @@ fn read<A: Application, P: Part>(
 ///
 /// What is left there must not stay for ever: a few bytes can pin a buffer that fills the receive window, and then
 /// nothing follows that would complete the request. So the connection also waits for a buffer.
-fn peek<A: Application, P: Part>(
+fn peek<A: Hosted, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -223,7 +235,7 @@ fn peek<A: Application, P: Part>(
 }
 
 /// Removes from the kernel the input that was read there. It is there: it was just seen.
-fn take<A: Application, P: Part>(
+fn take<A: Hosted, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     seen: usize,
@@ -239,7 +251,7 @@ fn take<A: Application, P: Part>(
 }
 
 /// Reads on until the peer has closed, and drops what comes.
-fn discard<A: Application, P: Part>(
+fn discard<A: Hosted, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,

@@ -25,7 +25,10 @@ const QUEUED_UNIT_BYTES: u64 = 64;
 pub(super) enum Phase {
     Head(Search),
     Body(Discard, Answer),
-    Closing,
+    Closing {
+        /// The client has said that it sends nothing more, and has kept to that.
+        is_through: bool,
+    },
 }
 
 impl Default for Phase {
@@ -70,6 +73,11 @@ impl Conn {
     pub(crate) fn is_between_requests(&self) -> bool {
         matches!(self.phase, Phase::Head(_))
     }
+
+    /// Whether its last answer is queued, and the client has said that it sends nothing more.
+    pub(crate) fn peer_is_through(&self) -> bool {
+        matches!(self.phase, Phase::Closing { is_through: true })
+    }
 }
 
 impl Http {
@@ -92,12 +100,12 @@ impl Http {
     pub(super) fn idle(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         let queued = queued_units(reply);
         if queued == 0 {
-            self.counters.http_idle_timeouts += u64::from(!matches!(conn.phase, Phase::Closing));
-            conn.phase = Phase::Closing;
+            self.counters.http_idle_timeouts += u64::from(!matches!(conn.phase, Phase::Closing { .. }));
+            conn.phase = Phase::Closing { is_through: false };
             reply.close();
         } else if queued >= conn.queued {
             self.counters.http_stalled += 1;
-            conn.phase = Phase::Closing;
+            conn.phase = Phase::Closing { is_through: false };
             reply.abort();
         } else {
             conn.waiting = Waiting::Unset;

@@ -105,7 +105,10 @@ impl Http {
 
     fn step(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match (conn.phase, bytes) {
-            (Phase::Closing, _) => Step::Took(bytes.len()),
+            (Phase::Closing { .. }, _) => {
+                conn.phase = Phase::Closing { is_through: false };
+                Step::Took(bytes.len())
+            }
             (Phase::Body(discard, answer), _) => self.read_body(conn, discard, answer, bytes, reply),
             // RFC 9112 §2.2: empty lines before a request line are ignored. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
@@ -206,7 +209,11 @@ impl Http {
 
     #[inline]
     fn answer(&mut self, conn: &mut Conn, answer: Answer, reply: &mut Reply<'_, Blob>) {
-        let persistence = if self.draining { Persistence::Close } else { answer.persistence };
+        let persistence = match answer.persistence {
+            Persistence::Last => Persistence::Last,
+            _ if self.draining => Persistence::Close,
+            persistence => persistence,
+        };
         let (status, rest) = match answer.subject {
             Subject::File(index) => (Status::Ok, self.content.file(index).ok()),
             Subject::NotModified(index) => (Status::NotModified, self.content.file(index).not_modified()),
@@ -220,8 +227,8 @@ impl Http {
         self.counters.note_answer(status);
         conn.waiting = Waiting::Unset;
         conn.phase = Phase::default();
-        if persistence == Persistence::Close {
-            conn.phase = Phase::Closing;
+        if matches!(persistence, Persistence::Close | Persistence::Last) {
+            conn.phase = Phase::Closing { is_through: persistence == Persistence::Last };
             reply.close();
         }
     }
@@ -238,7 +245,7 @@ impl Http {
         self.answers.send(status, Persistence::Close, self.answers.page(status), with_content, reply);
         self.counters.note_answer(status);
         conn.waiting = Waiting::Unset;
-        conn.phase = Phase::Closing;
+        conn.phase = Phase::Closing { is_through: false };
         reply.close();
     }
 }

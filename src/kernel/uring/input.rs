@@ -13,12 +13,13 @@ use crate::kernel::visit::Next;
 use rustix::io::Errno;
 use simoom_stack::{Application, Closed};
 
-/// A receive has brought something, or has ended.
+/// A receive has brought something, or has ended; `rest` of what has come may lie in the kernel.
 pub(super) fn received<A: Hosted>(
     server: &mut Server<A, Uring>,
     key: Key,
     input: Result<Option<Buffer>, Errno>,
     more: bool,
+    rest: bool,
 ) {
     let shared = &mut server.driver.shared;
     let Some(session) = server.table.get_mut(key) else {
@@ -33,6 +34,10 @@ pub(super) fn received<A: Hosted>(
     match input {
         Ok(Some(buffer)) => {
             take(&mut server.host, session, shared, buffer);
+            if rest && session.phase == Phase::Parting {
+                // The peer was not through.
+                session.phase = Phase::Closing;
+            }
             if session.phase == Phase::Aborted {
                 return server.end(key, Closed::Aborted);
             }
@@ -58,11 +63,11 @@ pub(super) fn received<A: Hosted>(
 
 /// Whether there is more to do than to send what is queued.
 pub(super) fn needs_visit<A: Application>(session: &Session<A, Socket<super::Operations>>) -> bool {
-    session.queue.is_empty() && (session.wants_room || session.phase == Phase::Closing)
+    session.queue.is_empty() && (session.wants_room || session.sends_last())
 }
 
 /// Offers what lies in `buffer`, or holds it.
-fn take<A: Application>(
+fn take<A: Hosted>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<super::Operations>>,
     shared: &mut Shared,
@@ -90,7 +95,7 @@ fn take<A: Application>(
 }
 
 /// Offers `bytes` and keeps what the application leaves of them. Says how many are done with.
-fn offer<A: Application, S>(host: &mut Host<A>, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
+fn offer<A: Hosted, S>(host: &mut Host<A>, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
     let consumed = host.offer(session, bytes);
     let rest = &bytes[consumed..];
     if host.inputs.largest_free() < rest.len() {
@@ -103,7 +108,7 @@ fn offer<A: Application, S>(host: &mut Host<A>, session: &mut Session<A, S>, byt
 }
 
 /// Offers `bytes` with what was kept before them, if there is room for all of them behind that.
-fn offer_with_kept<A: Application, S>(host: &mut Host<A>, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
+fn offer_with_kept<A: Hosted, S>(host: &mut Host<A>, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
     let spare = session.kept.spare(&mut host.inputs);
     if spare.len() < bytes.len() {
         return 0;

@@ -1,7 +1,8 @@
 //! io_uring as a worker's driver: in come completions, out go calls to the application and, once a turn, one
 //! submission with all that the turn has brought to send and to wait for.
 //!
-//! A connection is received from by a multishot operation, into buffers that all connections share ([`input`]). The
+//! A connection is received from once, and then by a multishot operation: one that is for a single request has none to
+//! end. All connections share the buffers for that ([`input`]). The
 //! answers of a turn are sent together ([`output`]), and what each connection waits for is brought about with them
 //! ([`operations`]). That is the way of a connection without trouble. One that has trouble, because its socket is full,
 //! the application has no room or there is no buffer for its input, is no longer received from: its input stays in the
@@ -97,9 +98,7 @@ impl Driver for Uring {
         Ok(())
     }
 
-    fn watch(&mut self, _: Key, _: &mut Socket<Operations>) -> bool {
-        true
-    }
+    fn prepare(&mut self, _: &mut Socket<Operations>) {}
 
     fn arrange<A: Application>(&mut self, key: Key, session: &mut Session<A, Socket<Operations>>) -> bool {
         let _ = session;
@@ -107,8 +106,9 @@ impl Driver for Uring {
         true
     }
 
-    fn forget(&mut self, key: Key, part: Operations) {
-        part.abandon(key, &mut self.shared);
+    fn close(&mut self, key: Key, socket: Socket<Operations>) {
+        socket.part.abandon(key, &mut self.shared);
+        self.shared.ring.close(socket.fd);
     }
 
     fn watch_listeners(&mut self, _: &[Listener], watch: bool) -> io::Result<()> {
@@ -149,7 +149,7 @@ fn handle_all<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<bool> {
 
 fn handle<A: Hosted>(server: &mut Server<A, Uring>, completion: Completion) -> io::Result<()> {
     match completion {
-        Completion::Received { key, input, more } => input::received(server, key, input, more),
+        Completion::Received { key, input, more, rest } => input::received(server, key, input, more, rest),
         Completion::Sent { key, taken } => output::sent(server, key, taken),
         Completion::Ready { key, events, more } => ready(server, key, events, more),
         Completion::Accepted { listener, socket, more } => {

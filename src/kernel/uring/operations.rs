@@ -24,8 +24,13 @@ pub(in crate::kernel) struct Operations {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Receive {
+    /// Nothing was received yet.
     #[default]
+    New,
     Off,
+    /// Of a single receive,
+    Once,
+    /// or of one that goes on.
     On,
     Stopping,
 }
@@ -45,14 +50,21 @@ enum Poll {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Start {
     pub(super) send: bool,
-    pub(super) receive: bool,
+    pub(super) receive: Option<Receiving>,
     /// Tell when one of these is there; each time, or once.
     pub(super) poll: Option<(PollFlags, bool)>,
 }
 
+/// How to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receiving {
+    Once,
+    UntilStopped,
+}
+
 impl Start {
     pub(super) fn is_nothing(self) -> bool {
-        !self.send && !self.receive && self.poll.is_none()
+        !self.send && self.receive.is_none() && self.poll.is_none()
     }
 }
 
@@ -75,7 +87,7 @@ impl Part for Operations {
 impl Operations {
     /// Whether input comes by itself.
     pub(super) fn receives(&self) -> bool {
-        self.receive == Receive::On
+        matches!(self.receive, Receive::Once | Receive::On)
     }
 
     pub(super) fn is_careful(&self) -> bool {
@@ -104,8 +116,18 @@ impl Operations {
         }
     }
 
+    fn start_receive(&mut self) -> Option<Receiving> {
+        let (receive, receiving) = match self.receive {
+            Receive::New => (Receive::Once, Receiving::Once),
+            Receive::Off => (Receive::On, Receiving::UntilStopped),
+            Receive::Once | Receive::On | Receive::Stopping => return None,
+        };
+        self.receive = receive;
+        Some(receiving)
+    }
+
     fn stop_receive(&mut self, key: Key, shared: &mut Shared) {
-        if self.receive == Receive::On {
+        if self.receives() {
             self.receive = Receive::Stopping;
             shared.ring.stop_receive(key);
         }
@@ -142,19 +164,22 @@ pub(super) fn change<A: Application>(
     look_for_trouble(session, send);
     let io = &mut session.io;
     let part = &mut io.part;
-    let wants_input = !part.careful && !io.eof;
-    // Without a free buffer a receive would only end again.
-    let receive = wants_input && part.receive == Receive::Off && shared.ring.free_buffers() > 0;
-    if receive {
-        part.receive = Receive::On;
-    } else if !wants_input {
+    let parts = session.phase == Phase::Parting;
+    let wants_input = !part.careful && !io.eof && !parts;
+    let mut receive = None;
+    if !wants_input {
         part.stop_receive(key, shared);
+    } else if shared.ring.free_buffers() > 0 {
+        // Without a free buffer it would only end again.
+        receive = part.start_receive();
     }
     let is_full = !io.writable && !send && part.sending.is_none();
-    let watch = match part.receive {
-        Receive::On if is_full => Poll::Room,
-        Receive::On => Poll::Off,
-        Receive::Off | Receive::Stopping => Poll::All,
+    let watch = if is_full && (parts || part.receives()) {
+        Poll::Room
+    } else if parts || part.receives() {
+        Poll::Off
+    } else {
+        Poll::All
     };
     let poll = part.watch(watch, key, shared);
     if send {

@@ -4,7 +4,7 @@
 
 use super::Uring;
 use super::input::needs_visit;
-use super::operations::{Start, change};
+use super::operations::{Receiving, Start, change};
 use crate::hosted::Hosted;
 use crate::kernel::server::Server;
 use crate::kernel::table::Key;
@@ -73,10 +73,13 @@ fn start_all<A: Hosted>(server: &mut Server<A, Uring>, listens: bool) -> io::Res
             let Some(session) = table.get(*key) else { continue };
             let socket = session.io.fd.as_fd();
             if start.send {
-                batch.send(socket, *key, session.queue.len() as usize, session.queue.slices(pool));
+                let (len, slices) = (session.queue.len() as usize, session.queue.slices(pool));
+                batch.send(socket, *key, session.sends_last(), len, slices);
             }
-            if start.receive {
-                batch.receive(socket, *key);
+            match start.receive {
+                Some(Receiving::Once) => batch.receive_once(socket, *key),
+                Some(Receiving::UntilStopped) => batch.receive(socket, *key),
+                None => {}
             }
             if let Some((events, each_time)) = start.poll {
                 batch.poll(socket, *key, events, each_time);
