@@ -250,6 +250,11 @@ fn rows6() -> Vec<Row> {
         chain.push(TCP);
         chain
     };
+    let to_all = |target| {
+        let mut advertisement = solicitation(target);
+        advertisement[0] = 136;
+        ipv6(Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), ICMPV6, &advertisement)
+    };
     let multicast = |target| ipv6(solicited_node(target), ICMPV6, &solicitation(target));
     let rows = vec![
         ("a claimed port", ipv6(SHARED6, TCP, &tcp(HTTP)), TAKE),
@@ -264,6 +269,8 @@ fn rows6() -> Vec<Row> {
         ("a question for a shared address", multicast(SHARED6), PASS),
         ("a question for another address", multicast(OTHER6), PASS),
         ("a question sent to the dedicated address", ipv6(DEDICATED6, ICMPV6, &solicitation(DEDICATED6)), TAKE),
+        ("another host's word that it has a dedicated address", to_all(DEDICATED6), TAKE),
+        ("a host's word that it has another address", to_all(CLIENT6), PASS),
         ("a question cut off", ipv6(solicited_node(DEDICATED6), ICMPV6, &solicitation(DEDICATED6)[..20]), PASS),
         ("a router's advertisement to all nodes", ipv6("ff02::1".parse().unwrap(), ICMPV6, &[134; 16]), PASS),
         ("hop-by-hop options", behind(&[HOP_BY_HOP, TCP], HTTP), TAKE),

@@ -120,6 +120,10 @@ crate::counters! {
         keep_alive_probes,
         /// Segments that arrived ahead of a gap.
         out_of_order,
+        /// Times a receive window was doubled because its peer sent fast enough to use it.
+        windows_widened,
+        /// Times it would have been, had others not used up what there is.
+        windows_kept_small,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
         /// Resets sent.
@@ -132,17 +136,21 @@ crate::counters! {
         waits_for_room,
         /// ARP requests answered.
         arp_replies,
-        /// ARP questions sent for next hops.
+        /// Questions sent for next hops' hardware addresses, by ARP.
         arp_requests_sent,
-        /// ARP announcements of dedicated addresses at the start (RFC 5227 §2.3).
-        arp_announcements,
-        /// ARP packets of other hosts that bear a dedicated address as their own (RFC 5227 §2.4).
-        arp_conflicts,
+        /// The same by neighbour solicitations.
+        neighbour_solicitations_sent,
+        /// Announcements of dedicated addresses at the start (RFC 5227 §2.3, RFC 4861 §7.2.6).
+        address_announcements,
+        /// Packets of other hosts that say that a dedicated address is theirs (RFC 5227 §2.4).
+        address_conflicts,
         /// Announcements that answered those, one in ten seconds for an address at most.
-        arp_defences,
+        address_defences,
         /// Next hops that did not answer.
         neighbours_unreachable,
-        /// ICMP echo requests answered.
+        /// Neighbour solicitations answered (RFC 4861 §7.2.4).
+        neighbour_replies,
+        /// ICMP and ICMPv6 echo requests answered.
         echo_replies,
     }
 }

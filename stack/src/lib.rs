@@ -33,7 +33,7 @@
 //!
 //! # What it does not do
 //!
-//! IPv6, pacing and path-MTU discovery are not here. The urgent pointer is ignored: urgent data is data. A closed
+//! Pacing and path-MTU discovery are not here. The urgent pointer is ignored: urgent data is data. A closed
 //! connection discards what its peer still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
@@ -45,6 +45,7 @@ mod demux;
 pub mod drop;
 pub mod flight;
 mod icmp;
+mod icmpv6;
 pub mod keep;
 mod keyed;
 mod listen;

@@ -4,7 +4,7 @@
 use simoom_stack::neighbour::Conflict;
 use simoom_stack::neighbour::probing::Probing;
 use simoom_stack::testing::echo::Echo;
-use simoom_stack::testing::pair::{config, hasty};
+use simoom_stack::testing::pair::{config, hasty, mapped_to_ipv6, over_ipv6};
 use simoom_stack::testing::{Link, Pair, Quality, seeds};
 use simoom_stack::{
     Address, Census, Closed, Config, ConnectError, Duration, Instant, Limits, NextHop, Packet, Route, Stack,
@@ -18,15 +18,17 @@ fn host(number: u8) -> Address {
 }
 
 fn on_link() -> Vec<Route> {
-    vec![Route::new("198.18.0.0".parse().unwrap(), 24, None)]
+    let route = |prefix: &str, len| Route::new(prefix.parse().unwrap(), len, None);
+    vec![route("198.18.0.0", 24), route("2001:db8::", 64)]
 }
 
 /// A client that knows nobody on a link of this quality.
-fn pair(quality: Quality, seed: u64) -> Pair<Echo> {
+fn pair(quality: Quality, seed: u64, ipv6: bool) -> Pair<Echo> {
     let limits = Limits { unresolved: 5, ..Limits::for_connections(64) };
     let client = Config { routes: on_link(), neighbour_retry_ms: 100, announces: true, ..hasty(1, limits) };
     let server = Config { announces: true, ..hasty(2, limits) };
-    Pair::new(client, server, quality, seed, || Echo { total: TOTAL, ..Echo::default() })
+    let over = |config: Config| if ipv6 { over_ipv6(&config) } else { config };
+    Pair::new(over(client), over(server), quality, seed, || Echo { total: TOTAL, ..Echo::default() })
 }
 
 /// Opens all connections, trying again what has to wait or has failed; returns how many have ended.
@@ -58,10 +60,14 @@ fn open_all(pair: &mut Pair<Echo>, seed: u64) -> usize {
 
 #[test]
 fn connections_wait_for_their_next_hop_and_are_all_served() {
-    let mut pair = pair(Quality { delay: Duration::from_micros(200), ..Quality::default() }, 1);
-    assert_eq!(open_all(&mut pair, 1), usize::from(CONNECTIONS));
-    let (counters, _) = pair.client.stack.counters();
-    assert_eq!((counters.arp_requests_sent, counters.arp_announcements, counters.closed_unreachable), (1, 2, 0));
+    for ipv6 in [false, true] {
+        let mut pair = pair(Quality { delay: Duration::from_micros(200), ..Quality::default() }, 1, ipv6);
+        assert_eq!(open_all(&mut pair, 1), usize::from(CONNECTIONS));
+        let (counters, _) = pair.client.stack.counters();
+        let asked = (counters.arp_requests_sent, counters.neighbour_solicitations_sent);
+        assert_eq!(asked, if ipv6 { (0, 1) } else { (1, 0) });
+        assert_eq!((counters.address_announcements, counters.closed_unreachable), (2, 0));
+    }
 }
 
 #[test]
@@ -71,7 +77,7 @@ fn whatever_the_link_does_each_connection_ends_and_nothing_waits_for_ever() {
         let loss = (seed % 7 * 100) as u32;
         let quality =
             Quality { loss, duplicate: 100, reorder: 200, delay: Duration::from_micros(300), ..Quality::default() };
-        let mut pair = pair(quality, seed);
+        let mut pair = pair(quality, seed, seed % 3 == 0);
         served += open_all(&mut pair, seed);
         unreachable += pair.client.stack.counters().0.closed_unreachable;
     }
@@ -80,7 +86,7 @@ fn whatever_the_link_does_each_connection_ends_and_nothing_waits_for_ever() {
 
 #[test]
 fn the_way_is_told_before_anything_is_opened() {
-    let mut pair = pair(Quality { delay: Duration::from_micros(200), ..Quality::default() }, 1);
+    let mut pair = pair(Quality { delay: Duration::from_micros(200), ..Quality::default() }, 1, false);
     let ask = |pair: &mut Pair<Echo>, remote| {
         let (now, client) = (pair.now, &mut pair.client);
         client.out.now = now;
@@ -107,7 +113,7 @@ impl Asker {
     fn new(number: u8, addresses: Vec<Address>) -> Asker {
         let (mac, secret) = ([2, 0, 0, 0, 0, number], [u64::from(number), 7, 7, 7]);
         let probing = Probing::new(mac, addresses, secret, Duration::from_secs(1), Instant::ZERO);
-        Asker { probing, out: Link::new(Quality::default(), 64, 1), asked: Vec::new() }
+        Asker { probing, out: Link::new(Quality::default(), 128, 1), asked: Vec::new() }
     }
 
     fn act(&mut self, now: Instant) {
@@ -139,26 +145,67 @@ fn rfc_5227_section_2_1_1_a_free_address_is_asked_for_three_times_and_then_used(
 
 #[test]
 fn rfc_5227_section_2_1_1_an_address_that_another_host_has_or_wants_is_a_conflict() {
-    let mut asker = Asker::new(1, vec![host(2)]);
+    conflicts(host(2), host(9), config(2, Limits::for_connections(1)));
+}
+
+#[test]
+fn rfc_4862_section_5_4_an_address_that_another_host_has_or_wants_is_a_duplicate() {
+    let owner = over_ipv6(&config(2, Limits::for_connections(1)));
+    conflicts(mapped_to_ipv6(&host(2)), mapped_to_ipv6(&host(9)), owner);
+}
+
+/// Asks for `theirs`, which `owner` has.
+fn conflicts(theirs: Address, other: Address, owner: Config) {
+    let mut asker = Asker::new(1, vec![theirs]);
     let at = asker.probing.next_at().unwrap();
     asker.act(at);
     let (_, question) = &asker.asked[0];
     assert_eq!(asker.probing.hear(question), Ok(()), "one's own question");
 
-    // A host that has the address answers.
-    let mut owner = Stack::<Echo>::new(config(2, Limits::for_connections(1)), at);
-    let mut back = Link::new(Quality::default(), 64, 1);
+    // A host that has the address answers, and when it starts announces it.
+    let mut owner = Stack::<Echo>::new(Config { announces: true, ..owner }, at);
+    let mut back = Link::new(Quality::default(), 128, 1);
     back.now = at;
     owner.receive(at, &[Packet(&[question])], &mut Echo::default(), &mut back);
     let answer = back.arrive().expect("an answer");
-    assert_eq!(asker.probing.hear(&answer), Err(Conflict { address: host(2), mac: [2, 0, 0, 0, 0, 2] }));
-    assert_eq!(Asker::new(3, vec![host(9)]).probing.hear(&answer), Ok(()), "another's address");
+    back.now = at + Duration::from_millis(2);
+    owner.expire(back.now, &mut Echo::default(), &mut back);
+    let announcement = back.arrive().expect("an announcement");
+    for said in [&answer, &announcement] {
+        let conflict = asker.probing.hear(said).unwrap_err();
+        assert_eq!(conflict, Conflict { address: theirs, mac: [2, 0, 0, 0, 0, 2] });
+        assert_eq!(conflict.to_string(), format!("{theirs}, at 02:00:00:00:00:02"));
+        assert_eq!(Asker::new(3, vec![other]).probing.hear(said), Ok(()), "another's address");
+        for cut in 0..said.len() {
+            assert_eq!(asker.probing.hear(&said[..cut]), Ok(()), "a part of a packet says nothing");
+        }
+    }
 
     // One that asks for it at the same time has as much right to it.
-    let mut rival = Asker::new(3, vec![host(2)]);
+    let mut rival = Asker::new(3, vec![theirs]);
     rival.act(rival.probing.next_at().unwrap());
-    assert_eq!(asker.probing.hear(&rival.asked[0].1), Err(Conflict { address: host(2), mac: [2, 0, 0, 0, 0, 3] }));
-    for cut in 0..42 {
-        assert_eq!(asker.probing.hear(&answer[..cut]), Ok(()), "a part of a packet says nothing");
+    let conflict = Conflict { address: theirs, mac: [2, 0, 0, 0, 0, 3] };
+    assert_eq!(asker.probing.hear(&rival.asked[0].1), Err(conflict));
+}
+
+#[test]
+fn rfc_4861_section_7_2_6_an_advertisement_of_our_address_is_answered_by_ours() {
+    let [ours, theirs] = [[2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 9]];
+    let at = Instant::from_millis(1000);
+    let config = over_ipv6(&config(2, Limits::for_connections(1)));
+    let mut stack = Stack::<Echo>::new(config.clone(), at);
+    let mut intruder = Stack::<Echo>::new(Config { mac: theirs, announces: true, ..config }, at);
+    let mut wire = Link::new(Quality::default(), 128, 1);
+    wire.now = at + Duration::from_millis(2);
+    intruder.expire(wire.now, &mut Echo::default(), &mut wire);
+    let claim = wire.arrive().expect("an announcement");
+    for (answers, conflicts) in [(1, 1), (1, 2)] {
+        stack.receive(wire.now, &[Packet(&[&claim])], &mut Echo::default(), &mut wire);
+        let (counters, _) = stack.counters();
+        assert_eq!((counters.address_defences, counters.address_conflicts), (answers, conflicts));
     }
+    let defence = wire.arrive().expect("our announcement");
+    assert_eq!(Asker::new(1, vec![mapped_to_ipv6(&host(2))]).probing.hear(&defence).unwrap_err().mac, ours);
+    assert_eq!(stack.take_conflict().map(|conflict| conflict.mac), Some(theirs));
+    assert!(wire.arrive().is_none() && stack.take_conflict().is_none());
 }

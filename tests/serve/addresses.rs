@@ -109,7 +109,7 @@ fn an_address_of_its_own_is_announced() {
     wait_until("the client's kernel has heard the announcement", crate::PATIENCE, || {
         site.network.client.run(|| ip(&format!("neigh show {own} dev c0"))).contains(&mac)
     });
-    site.wait_for("arp_announcements", 2);
+    site.wait_for("address_announcements", 2);
     assert_eq!(site.counter("arp_replies"), 0, "nobody had to ask");
 }
 
@@ -171,8 +171,8 @@ fn an_address_of_its_own_is_defended() {
     for _ in 0..3 {
         wire.send(&frame);
     }
-    site.wait_for("arp_conflicts", 3);
-    assert_eq!(site.counter("arp_defences"), 1, "one answer is enough for a while");
+    site.wait_for("address_conflicts", 3);
+    assert_eq!(site.counter("address_defences"), 1, "one answer is enough for a while");
     site.wait_for_log(&format!("{own}, at 02:00:00:00:00:09"));
     site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
 }

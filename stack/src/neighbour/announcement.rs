@@ -6,6 +6,7 @@
 //! an address was free in the first place, [`super::probing`] finds out.
 
 use super::arp::{Arp, BROADCAST};
+use super::ndp;
 use crate::tcp::Transmit;
 use crate::timer::Tick;
 use crate::wire::{Address, Link, Mac};
@@ -111,5 +112,8 @@ impl Announcement {
 }
 
 fn announce<T: Transmit>(mac: Mac, address: Address, tx: &mut T) -> bool {
+    if !address.is_v4() {
+        return ndp::announce(mac, &address, tx);
+    }
     Arp::announcement(mac, address).send(&Link { mac: BROADCAST, vlan: 0 }, tx)
 }

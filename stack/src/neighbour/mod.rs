@@ -2,12 +2,13 @@
 //! [`waiting`]), and that our own addresses are nobody else's ([`probing`] before they are used, [`announcement`] from
 //! then on).
 //!
-//! In come [`arp`] packets, look-ups and the time; out go questions, answers and announcements. Passive connections have
+//! In come [`arp`] packets and those of neighbour discovery ([`ndp`]), look-ups and the time; out go questions, answers and announcements. Passive connections have
 //! no part in it: their answers go back to the hardware address that the segments come from.
 
 pub(crate) mod announcement;
 pub(crate) mod arp;
 pub(crate) mod cache;
+pub(crate) mod ndp;
 pub mod probing;
 pub(crate) mod route;
 pub(crate) mod waiting;
@@ -21,7 +22,8 @@ use crate::drop::DropReason;
 use crate::keyed::Keyed;
 use crate::tcp::Transmit;
 use crate::timer::Tick;
-use crate::wire::{Address, Link, Mac};
+use crate::wire::ndp::Message;
+use crate::wire::{self, Address, Link, Mac, ip};
 use announcement::Announcement;
 use arp::{Arp, BROADCAST, Operation};
 use cache::{Cache, Found, Heard, Neighbour, State};
@@ -34,6 +36,13 @@ pub(crate) enum Taken {
     Done,
     /// It answers a question that another worker may have asked.
     Stray,
+}
+
+/// When something happens, and to whom.
+pub(crate) struct Moment<'a> {
+    pub(crate) now: Tick,
+    pub(crate) config: &'a Config,
+    pub(crate) counters: &'a mut Counters,
 }
 
 /// All that a stack knows of its neighbours.
@@ -123,12 +132,16 @@ impl Neighbours {
     pub(crate) fn expire<T: Transmit>(&mut self, now: Tick, config: &Config, counters: &mut Counters, tx: &mut T) {
         let failed = self.cache.expire(now, |neighbour| {
             let asked = ask(neighbour, config.mac, tx);
-            counters.arp_requests_sent += u64::from(asked);
+            let counter = match neighbour.address.is_v4() {
+                true => &mut counters.arp_requests_sent,
+                false => &mut counters.neighbour_solicitations_sent,
+            };
+            *counter += u64::from(asked);
             asked
         });
         counters.neighbours_unreachable += failed;
         let ours = config.addresses.iter().filter(|local| local.dedicated).map(|local| &local.address);
-        counters.arp_announcements += self.announcement.expire(now, config.mac, ours, tx);
+        counters.address_announcements += self.announcement.expire(now, config.mac, ours, tx);
     }
 
     /// When [`Neighbours::expire`] has something to do.
@@ -146,20 +159,17 @@ impl Neighbours {
         &mut self,
         link: Link,
         body: &[u8],
-        now: Tick,
-        config: &Config,
-        counters: &mut Counters,
+        moment: Moment<'_>,
         tx: &mut T,
     ) -> Result<Taken, DropReason> {
+        let Moment { now, config, counters } = moment;
         let arp = Arp::parse(body)?;
         if let Some(index) = config.dedicated(&arp.sender) {
             if arp.sender_mac == config.mac {
                 return Err(DropReason::Arp);
             }
             let conflict = Conflict { address: arp.sender, mac: arp.sender_mac };
-            counters.arp_conflicts += 1;
-            let defended = self.announcement.disputed(index, conflict, config.mac, now, tx);
-            counters.arp_defences += u64::from(defended);
+            self.defend(index, conflict, Moment { now, config, counters }, tx);
             return Ok(Taken::Done);
         }
         if config.dedicated(&arp.target).is_none() {
@@ -178,8 +188,59 @@ impl Neighbours {
     }
 }
 
+impl Neighbours {
+    /// RFC 4861 §7.2.3 and §7.2.5, and RFC 4862 §5.4 before them.
+    pub(crate) fn take_ndp<T: Transmit>(
+        &mut self,
+        link: Link,
+        header: &ip::Header,
+        body: &[u8],
+        moment: Moment<'_>,
+        tx: &mut T,
+    ) -> Result<Taken, DropReason> {
+        let Moment { now, config, counters } = moment;
+        match wire::ndp::parse(header, body)? {
+            Message::Solicitation { target, source_mac } => {
+                let sent = ndp::answer(link, header, target, source_mac, config, tx)?;
+                counters.neighbour_replies += u64::from(sent);
+                if let Some(mac) = source_mac.filter(|_| !header.source.is_unspecified()) {
+                    self.cache.heard(&header.source, &mac, Heard::Mention, now);
+                }
+                Ok(Taken::Done)
+            }
+            Message::Advertisement { target, target_mac, solicited, .. } => {
+                let mac = target_mac.unwrap_or(link.mac);
+                if mac[0] & 1 == 1 {
+                    return Err(DropReason::Ndp);
+                }
+                if let Some(index) = config.dedicated(&target) {
+                    if mac != config.mac {
+                        let conflict = Conflict { address: target, mac };
+                        self.defend(index, conflict, Moment { now, config, counters }, tx);
+                    }
+                    return Ok(Taken::Done);
+                }
+                let how = if solicited { Heard::Answer } else { Heard::Mention };
+                let known = self.cache.heard(&target, &mac, how, now);
+                if known { Ok(Taken::Done) } else { Ok(Taken::Stray) }
+            }
+        }
+    }
+
+    /// Another host bears one of our addresses.
+    fn defend<T: Transmit>(&mut self, index: usize, conflict: Conflict, moment: Moment<'_>, tx: &mut T) {
+        let Moment { now, config, counters } = moment;
+        counters.address_conflicts += 1;
+        counters.address_defences += u64::from(self.announcement.disputed(index, conflict, config.mac, now, tx));
+    }
+}
+
 /// Asks everybody for a neighbour or, if it was known, that one alone.
 fn ask<T: Transmit>(neighbour: &Neighbour, mac: Mac, tx: &mut T) -> bool {
+    if !neighbour.address.is_v4() {
+        let only = (neighbour.state != State::Incomplete).then_some(neighbour.mac);
+        return ndp::ask(mac, &neighbour.local, &neighbour.address, only, tx);
+    }
     let to = if neighbour.state == State::Incomplete { BROADCAST } else { neighbour.mac };
     Arp::question(mac, neighbour.local, neighbour.address).send(&Link { mac: to, vlan: 0 }, tx)
 }

@@ -1,4 +1,4 @@
-//! Whether an address is free, asked before it is used (RFC 5227 §2.1.1): three questions to everybody, at intervals that
+//! Whether an address is free, asked before it is used (RFC 5227 §2.1.1, RFC 4862 §5.4): three questions to everybody, at intervals that
 //! differ from host to host, and a wait for late answers.
 //!
 //! In come the time and every packet of the link; out go questions and, if another host has an address or wants it too,
@@ -6,6 +6,7 @@
 
 use super::Conflict;
 use super::arp::{Arp, BROADCAST, Operation};
+use super::ndp;
 use crate::keyed::Keyed;
 use crate::tcp::Transmit;
 use crate::wire::{Address, Link, Mac, ethernet};
@@ -48,7 +49,10 @@ impl Probing {
         if self.asked < PROBES {
             for address in &self.addresses {
                 // One that finds no frame is asked for in the next round.
-                Arp::probe(self.mac, *address).send(&Link { mac: BROADCAST, vlan: 0 }, tx);
+                match address.is_v4() {
+                    true => Arp::probe(self.mac, *address).send(&Link { mac: BROADCAST, vlan: 0 }, tx),
+                    false => ndp::probe(self.mac, address, tx),
+                };
             }
         }
         self.asked += 1;
@@ -59,6 +63,12 @@ impl Probing {
     /// Looks at a frame from the link. Another host has one of the addresses if it names it as its own, or asks for it as
     /// this one does: whoever was first, neither can tell.
     pub fn hear(&self, frame: &[u8]) -> Result<(), Conflict> {
+        match ndp::claimed(frame) {
+            Some(conflict) if conflict.mac != self.mac && self.addresses.contains(&conflict.address) => {
+                return Err(conflict);
+            }
+            _ => {}
+        }
         let Ok((_, ethernet::ARP, body)) = ethernet::parse(frame) else { return Ok(()) };
         let Ok(arp) = Arp::parse(body) else { return Ok(()) };
         if arp.sender_mac == self.mac {

@@ -4,9 +4,9 @@ use super::{ConnectError, Stack};
 use crate::application::{Application, Closed};
 use crate::drop::DropReason;
 use crate::neighbour::cache::Found;
-use crate::neighbour::{Conflict, Taken};
+use crate::neighbour::{Conflict, Moment, Taken};
 use crate::tcp::{Shared, State, Transmit, handshake};
-use crate::wire::{Address, Link, Mac};
+use crate::wire::{Address, Link, Mac, ip};
 use smoltcp::time::Instant;
 
 /// What is known of the way to an address.
@@ -80,13 +80,31 @@ impl<A: Application> Stack<A> {
     /// An ARP packet. Returns whether it is a stray for the caller.
     pub(super) fn take_arp<T: Transmit>(&mut self, link: Link, body: &[u8], tx: &mut T) -> bool {
         let Shared { neighbours, config, counters, tick, .. } = &mut self.shared;
-        match neighbours.take_arp(link, body, *tick, config, counters, tx) {
+        let taken = neighbours.take_arp(link, body, Moment { now: *tick, config, counters }, tx);
+        self.is_stray(taken, DropReason::Arp)
+    }
+
+    /// A message of neighbour discovery. Returns whether it is a stray for the caller.
+    pub(super) fn take_ndp<T: Transmit>(
+        &mut self,
+        link: Link,
+        header: &ip::Header,
+        body: &[u8],
+        tx: &mut T,
+    ) -> bool {
+        let Shared { neighbours, config, counters, tick, .. } = &mut self.shared;
+        let taken = neighbours.take_ndp(link, header, body, Moment { now: *tick, config, counters }, tx);
+        self.is_stray(taken, DropReason::Ndp)
+    }
+
+    fn is_stray(&mut self, taken: Result<Taken, DropReason>, unasked: DropReason) -> bool {
+        match taken {
             Ok(Taken::Done) => {}
-            Ok(Taken::Stray) if config.reports_strays => {
+            Ok(Taken::Stray) if self.shared.config.reports_strays => {
                 self.shared.drop(DropReason::Stray);
                 return true;
             }
-            Ok(Taken::Stray) => self.shared.drop(DropReason::Arp),
+            Ok(Taken::Stray) => self.shared.drop(unasked),
             Err(reason) => self.shared.drop(reason),
         }
         false

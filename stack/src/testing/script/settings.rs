@@ -2,11 +2,17 @@
 
 use crate::config::{Config, Congestion, EcnPolicy, Limits};
 use crate::neighbour::Route;
+use crate::testing::pair::over_ipv6;
 use std::net::Ipv4Addr;
 
-/// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT.
+/// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT and windows that stay as
+/// they are.
 pub(super) fn start() -> Config {
-    Config { time_wait_ms: 10_000, ..crate::testing::pair::config(2, Limits::for_connections(64)) }
+    Config {
+        time_wait_ms: 10_000,
+        receive_window_most_bytes: 0,
+        ..crate::testing::pair::config(2, Limits::for_connections(64))
+    }
 }
 
 /// Changes one field.
@@ -22,6 +28,12 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
             return Ok(());
         }
         "gateway" | "on_link" => return route(config, name, value),
+        "ipv6" => {
+            if value != 0 {
+                *config = over_ipv6(config);
+            }
+            return Ok(());
+        }
         "newreno" => {
             config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
             return Ok(());
@@ -40,6 +52,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
             return Ok(());
         }
         "receive_window_bytes" => &mut config.receive_window_bytes,
+        "receive_window_most_bytes" => &mut config.receive_window_most_bytes,
         "min_rto_ms" => &mut config.min_rto_ms,
         "delayed_ack_ms" => &mut config.delayed_ack_ms,
         "send_timeout_ms" => &mut config.send_timeout_ms,
