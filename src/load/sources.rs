@@ -40,21 +40,28 @@ impl Source {
         }
     }
 
+    /// Whether `address` is in the same prefix.
+    pub(crate) fn is_neighbour(self, address: IpAddr) -> bool {
+        let hosts = self.host_bits();
+        address.is_ipv4() == self.address.is_ipv4() && bits(address) | hosts == bits(self.address) | hosts
+    }
+
+    /// The bits that tell the prefix's hosts apart.
+    fn host_bits(self) -> u128 {
+        let width = if self.address.is_ipv4() { 32 } else { 128 };
+        (!0u128 >> (128 - width)).checked_shr(self.prefix.into()).unwrap_or(0)
+    }
+
     /// Addresses from the first on that a host can have: not the network's own, nor IPv4's broadcast.
     fn hosts(self) -> impl Iterator<Item = IpAddr> {
-        let (first, width) = match self.address {
-            IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
-            IpAddr::V6(address) => (address.to_bits(), 128),
-        };
-        let hosts = (!0u128 >> (128 - width)).checked_shr(self.prefix.into()).unwrap_or(0);
+        let (first, hosts, is_v4) = (bits(self.address), self.host_bits(), self.address.is_ipv4());
         let (network, last) = (first & !hosts, first | hosts);
-        let is_broadcast = move |bits: u128| width == 32 && bits == last;
-        (first..=last).filter(move |bits| hosts < 2 || *bits != network && !is_broadcast(*bits)).map(move |bits| {
-            match width {
-                32 => Ipv4Addr::from_bits(bits as u32).into(),
-                _ => Ipv6Addr::from_bits(bits).into(),
-            }
-        })
+        let is_broadcast = move |bits: u128| is_v4 && bits == last;
+        let at = move |bits: u128| match is_v4 {
+            true => Ipv4Addr::from_bits(bits as u32).into(),
+            false => Ipv6Addr::from_bits(bits).into(),
+        };
+        (first..=last).filter(move |bits| hosts < 2 || *bits != network && !is_broadcast(*bits)).map(at)
     }
 
     /// As many addresses as `connections` need, or as short-lived ones had better have.
@@ -81,6 +88,13 @@ impl Source {
     }
 }
 
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
 /// The pairs of address and port, dealt out in turn for ever.
 #[derive(Debug)]
 pub(crate) struct Sources {
@@ -93,6 +107,11 @@ impl Sources {
     pub(crate) fn new(addresses: &[IpAddr]) -> Sources {
         assert!(!addresses.is_empty(), "a source has an address");
         Sources { addresses: addresses.iter().map(|address| Address::from(*address)).collect(), next: 0 }
+    }
+
+    /// The first address.
+    pub(crate) fn first(&self) -> Address {
+        self.addresses[0]
     }
 
     /// How many pairs there are.
@@ -124,6 +143,23 @@ mod tests {
         let wrong = ["", "198.18.64", "198.18.64.1/33", "198.18.64.1/", "2001:db8::1/129", "::1", "ff02::1/64"];
         for text in wrong.into_iter().chain(["127.0.0.1", "224.0.0.1/8"]) {
             assert!(Source::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn neighbours_are_in_the_same_prefix() {
+        for (source, address, is) in [
+            ("198.18.64.1/24", "198.18.64.200", true),
+            ("198.18.64.1/24", "198.18.65.1", false),
+            ("198.18.64.1/24", "2001:db8::1", false),
+            ("198.18.64.1", "198.18.64.1", true),
+            ("198.18.64.1", "198.18.64.2", false),
+        ] {
+            assert_eq!(
+                Source::parse(source).unwrap().is_neighbour(address.parse().unwrap()),
+                is,
+                "{source}, {address}"
+            );
         }
     }
 
