@@ -2,12 +2,10 @@
 
 mod common;
 
-use common::{Network, Process, need_program, need_root, run, simoom, wait_until};
+use common::{Network, Process, need_program, need_root, run, run_as_nobody, simoom, wait_until};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -175,15 +173,31 @@ fn without_root_it_says_what_it_needs() {
     if !need_root() {
         return;
     }
-    // Wherever the program lies, others may not be let in there.
-    let place = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let program = place.path().join("simoom");
-    std::fs::copy(simoom().get_program(), &program).unwrap();
-    let output = Command::new(program).arg("compare").uid(65_534).gid(65_534).output().unwrap();
+    let output = run_as_nobody("compare");
     assert_eq!(output.status.code(), Some(1));
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(complained.contains("run as root"), "{complained}");
+}
+
+/// memcached is looked for where PATH says, so that it can be hidden from the comparison. (nginx is looked for in the
+/// directories for administrators too, which not every PATH names.)
+#[test]
+fn a_contender_that_is_not_installed_is_left_out_unless_it_was_named() {
+    if !need_root() {
+        return;
+    }
+    let compare = |arguments: &str| {
+        let output = simoom().arg("compare").args(arguments.split(' ')).env("PATH", "/nowhere").output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, said, complained) = compare("--quick --seconds 0.1 --plan mc-get");
+    assert_eq!(code, Some(0), "{complained}");
+    assert!(said.contains("memcached: left out: it is not installed"), "{said}");
+    assert!(said.lines().any(|line| line.contains("Simoom, epoll") && line.contains('%')), "{said}");
+    let (code, _, complained) = compare("--quick --plan mc-get --contender epoll,memcached");
+    let expected = "error: --contender memcached: memcached is not installed: install it, or leave the name out";
+    assert!(code == Some(2) && complained.starts_with(expected), "{complained}");
 }
 
 #[test]
