@@ -104,7 +104,7 @@ fn help_tells_of_every_flag_and_its_default() {
 /// A valid value for a flag that takes one, as TOML.
 fn toml_value(flag: &clap::Arg) -> String {
     match long_name(flag) {
-        "http" | "memcached" | "admin" => "8080".into(),
+        "http" | "memcached" | "memcached-udp" | "admin" => "8080".into(),
         "root" => "\"/\"".into(),
         "interface" => "\"s0\"".into(),
         "address" => "[\"198.18.0.1\"]".into(),

@@ -18,6 +18,8 @@ mod differences;
 mod peer;
 #[path = "memcached/requests.rs"]
 mod requests;
+#[path = "memcached/udp.rs"]
+mod udp;
 
 use beside::Beside;
 use requests::Random;

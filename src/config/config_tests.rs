@@ -21,6 +21,7 @@ fn without_flags_a_page_on_loopback() {
     assert_eq!(serve.http, Some("127.0.0.1:8080".parse().unwrap()));
     let memcached = Memcached {
         address: "127.0.0.1:11211".parse().unwrap(),
+        udp: None,
         optional: true,
         memory_bytes: 64 << 20,
         item_max_bytes: 1 << 20,
@@ -36,7 +37,7 @@ fn without_flags_a_page_on_loopback() {
 #[test]
 fn every_flag_arrives() {
     let serve = serve(
-        "--interface s0 --http 8081 --memcached 8082 --memory 1G --item-size-max 512K --root / \
+        "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / \
          --address 198.18.0.1 --address 2001:db8::1 --cores 0,2 \
          --connections 100000 --transport xdp --xdp-mode generic --busy-poll --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4",
@@ -47,6 +48,7 @@ fn every_flag_arrives() {
         http: Some("0.0.0.0:8081".parse().unwrap()),
         memcached: Some(Memcached {
             address: "0.0.0.0:8082".parse().unwrap(),
+            udp: Some("0.0.0.0:8083".parse().unwrap()),
             optional: false,
             memory_bytes: 1 << 30,
             item_max_bytes: 512 << 10,
@@ -119,6 +121,7 @@ fn a_flag_of_one_service_asks_for_that_one() {
         ("--http 80", "HTTP 127.0.0.1:80"),
         ("--memcached 11212", "memcached 127.0.0.1:11212"),
         ("--memory 1G", "memcached 127.0.0.1:11211"),
+        ("--memcached-udp 11212", "memcached 127.0.0.1:11211"),
         ("--item-size-max 2m", "memcached 127.0.0.1:11211"),
         ("--memcached 0.0.0.0:11211 --root /", "HTTP 127.0.0.1:8080, memcached 0.0.0.0:11211"),
         ("--interface s0", "HTTP 0.0.0.0:8080"),

@@ -80,6 +80,8 @@ pub struct Serve {
 pub struct Memcached {
     /// Where.
     pub address: SocketAddr,
+    /// Where over UDP, if at all.
+    pub udp: Option<SocketAddr>,
     /// Nobody asked for it: where its port is taken, the rest is served without it.
     pub optional: bool,
     /// Memory for items.
@@ -137,6 +139,7 @@ impl Serve {
             http: endpoints.http.map(|http| http.at(default_address.into())),
             memcached: endpoints.memcached.map(|memcached| Memcached {
                 address: memcached.at(default_address.into()),
+                udp: options.memcached_udp.map(|udp| udp.at(memcached.address.unwrap_or(default_address.into()))),
                 optional: endpoints.memcached_is_optional,
                 memory_bytes: options.memory.unwrap_or(store.memory_bytes),
                 item_max_bytes: options.item_size_max.unwrap_or(store.item_max_bytes),
@@ -252,8 +255,10 @@ impl Endpoints {
     /// would be open to all of it.
     fn of(options: &ServeOptions) -> Endpoints {
         let asks_for_http = options.http.is_some() || options.root.is_some();
-        let asks_for_memcached =
-            options.memcached.is_some() || options.memory.is_some() || options.item_size_max.is_some();
+        let asks_for_memcached = options.memcached.is_some()
+            || options.memcached_udp.is_some()
+            || options.memory.is_some()
+            || options.item_size_max.is_some();
         let at = |given: Option<Endpoint>, port| given.unwrap_or(Endpoint { address: None, port });
         let memcached_is_optional = !asks_for_memcached && !asks_for_http && options.interface.is_none();
         Endpoints {

@@ -34,6 +34,14 @@ pub struct ServeOptions {
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
     pub memcached: Option<Endpoint>,
 
+    /// Serve memcached over UDP, too, on this port [default: not at all]
+    ///
+    /// At the address of --memcached, unless another is given. A request is one datagram. Who asks may not be who is
+    /// answered: an answer takes at most 8 datagrams of 1400 bytes, and each client address gets at most 1 MiB a
+    /// second more than it sends. The datagrams come through the kernel, whatever the transport.
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
+    pub memcached_udp: Option<Endpoint>,
+
     /// Keep items of memcached in this much memory [default: 64M]
     ///
     /// All of it is taken at start-up, for all workers together, and never more.

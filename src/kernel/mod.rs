@@ -24,6 +24,8 @@
 //! | io_uring's receive buffers | the bytes stay in the kernel's socket buffer and are read from there, as over epoll | `receive_buffers_exhausted` |
 //! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
 //!
+//! memcached over UDP is a thread of its own, [`udp`].
+//!
 //! All memory is fixed when a `Server` is made: see [`Settings::memory_bytes`].
 
 mod accept;
@@ -37,6 +39,7 @@ mod socket;
 mod sys;
 mod table;
 mod turns;
+pub mod udp;
 mod uring;
 mod visit;
 

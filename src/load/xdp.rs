@@ -186,6 +186,7 @@ fn stack_config(
     stack.close_timeout_ms = 5_000;
     if let Some(sips) = plan.slow {
         stack.receive_window_bytes = sips.window_bytes() as u32;
+        stack.receive_window_most_bytes = 0;
     }
     Ok(stack)
 }

@@ -8,6 +8,7 @@
 mod kernel;
 mod plan;
 pub(crate) mod signals;
+mod udp;
 pub(crate) mod xdp;
 
 use crate::admin::Admin;
@@ -68,6 +69,8 @@ pub struct Server {
     pub transport: String,
     /// Where clients reach it.
     pub addresses: Vec<SocketAddr>,
+    /// Where memcached is reached over UDP, if it is.
+    pub udp: Option<SocketAddr>,
     /// Told when a worker ends before it should.
     pub failures: Receiver<Failure>,
     workers: Vec<Running>,
@@ -143,10 +146,12 @@ impl Common<'_> {
         if let Some(shared) = self.memcached.get() {
             return Ok(shared.clone());
         }
-        // One for each core, and one beside them for clients that do not come through the interface.
-        let (threads, workers) = (self.config.cores.len(), self.config.cores.len() + 1);
+        // One for each core, one beside them for clients that do not come through the interface, one for UDP.
+        let threads = self.config.cores.len();
+        let workers = threads + 1 + usize::from(config.udp.is_some());
         let options = memcached::Options {
             port: config.address.port(),
+            udp_port: config.udp.map_or(0, |udp| udp.port()),
             workers,
             threads,
             connections: self.config.connections,
@@ -172,6 +177,7 @@ pub fn start(config: &config::Serve) -> Result<Server> {
     let mut server = Server {
         transport: String::new(),
         addresses: Vec::new(),
+        udp: None,
         failures: failed,
         workers: Vec::new(),
         device: None,
@@ -179,7 +185,7 @@ pub fn start(config: &config::Serve) -> Result<Server> {
         board: Board::default(),
         admin: None,
     };
-    let started = server.start_transport(&common).and_then(|()| {
+    let started = server.start_transport(&common).and_then(|()| server.start_udp(&common)).and_then(|()| {
         server.adopt_store(&common);
         server.start_admin(config)
     });

@@ -6,7 +6,7 @@ use crate::app::content::Content;
 use crate::app::memcached::Memcached;
 use crate::config;
 use crate::error::Result;
-use crate::kernel::{Poller, Settings};
+use crate::kernel::{self, Poller, Settings};
 use crate::limits::{self, Limit, Plan};
 use simoom_stack::Limits;
 
@@ -65,7 +65,11 @@ pub(super) fn check_kernel(
 fn begin(config: &config::Serve, content: &Content) -> Plan {
     let plan = Plan::new().add("content", 1, content.memory_bytes());
     match config.memcached {
-        Some(memcached) => plan.add("store of memcached", 1, memcached.memory_bytes as usize),
+        Some(memcached) => {
+            let plan = plan.add("store of memcached", 1, memcached.memory_bytes as usize);
+            let udp = kernel::udp::memory_bytes() + Memcached::memory_bytes(1);
+            plan.add("memcached over UDP", usize::from(memcached.udp.is_some()), udp)
+        }
         None => plan,
     }
 }

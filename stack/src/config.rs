@@ -1,6 +1,7 @@
 //! What a stack is told when it is made: its addresses, its limits, its times. All of it fixed from then on.
 
 use crate::demux;
+use crate::reassembly;
 use crate::send;
 use crate::wire::{Address, ChecksumPolicy, Mac};
 
@@ -11,7 +12,7 @@ pub struct Config {
     pub mac: Mac,
     /// The addresses that segments may be for.
     pub addresses: Vec<LocalAddress>,
-    /// Largest IP packet, in bytes: 576 to 9000.
+    /// Largest IP packet, in bytes: 576 to 9000, and with an address of IPv6 not below 1280 (RFC 8200 §5).
     pub mtu: u16,
     /// Whether a kernel's unfinished checksums are taken (veth only).
     pub checksums: ChecksumPolicy,
@@ -27,8 +28,11 @@ pub struct Config {
     pub congestion: Congestion,
     /// Whether routers may mark packets instead of dropping them.
     pub ecn: EcnPolicy,
-    /// Bytes offered to a peer to send ahead, 2048 to 2³⁰.
+    /// Bytes offered to a peer to send ahead, at first: 2048 to 2³⁰.
     pub receive_window_bytes: u32,
+    /// ... and at most, once it is seen to send so fast; up to 2³⁰. Less than the former means that windows stay as they
+    /// are.
+    pub receive_window_most_bytes: u32,
     /// Shortest retransmission timeout; RFC 6298 says 1000, Linux and most others use 200.
     pub min_rto_ms: u32,
     /// How long an acknowledgement may wait for data to ride on; at most 500 (RFC 9293 §3.8.6.3).
@@ -81,7 +85,8 @@ pub enum EcnPolicy {
 pub struct LocalAddress {
     /// The address.
     pub address: Address,
-    /// Whether the kernel does not have it, so that the stack answers ARP and ICMP for it too.
+    /// Whether the kernel does not have it, so that the stack answers ARP, neighbour
+    /// discovery, ICMP and ICMPv6 for it too.
     pub dedicated: bool,
 }
 
@@ -154,6 +159,8 @@ impl Config {
             congestion: Congestion::default(),
             ecn: EcnPolicy::default(),
             receive_window_bytes: 64 * 1024,
+            // What the header's field can say with a shift of 4: 10 MB/s at 100 ms.
+            receive_window_most_bytes: 0xffff << 4,
             min_rto_ms: 200,
             delayed_ack_ms: 40,
             send_timeout_ms: 60_000,
@@ -184,13 +191,20 @@ impl Config {
         crate::wire::ethernet::MAX_HEADER_BYTES + usize::from(self.mtu)
     }
 
-    /// The MSS option's value: what fits the MTU without options (RFC 6691 §2).
-    pub(crate) fn mss(&self) -> u16 {
-        self.mtu - (crate::wire::ipv4::HEADER_BYTES + crate::wire::tcp::HEADER_BYTES) as u16
+    /// The MSS option's value: what fits the MTU without options (RFC 6691 §2) to and from this address.
+    pub(crate) fn mss(&self, remote: &Address) -> u16 {
+        self.mtu - (crate::wire::ip::header_bytes(remote) + crate::wire::tcp::HEADER_BYTES) as u16
     }
 
     /// The shift with which the receive window fits the header's 16 bits (RFC 7323 §2.3).
     pub(crate) fn window_shift(&self) -> u8 {
-        (0..14).find(|shift| self.receive_window_bytes >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+        let most = self.receive_window_bytes.max(self.receive_window_most_bytes);
+        (0..14).find(|shift| most >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+    }
+
+    /// Bytes by which all receive windows together may be wider than at first. A window takes memory only while there is a
+    /// gap in what arrives, which is the exception: there are four times as many as the reassembly holds.
+    pub(crate) fn window_budget_bytes(&self) -> u64 {
+        4 * u64::from(self.limits.reassembly_blocks) * reassembly::BLOCK_BYTES as u64
     }
 }

@@ -8,6 +8,7 @@
 use crate::demux::Tuple;
 use crate::keyed::Keyed;
 use crate::seq::Seq;
+use crate::tcp::handshake::default_mss;
 use crate::wire::Options;
 use smoltcp::time::Instant;
 
@@ -32,7 +33,7 @@ pub(crate) const LIFE_MS: u32 = PERIODS * PERIOD_SECS as u32 * 1000;
 
 /// The initial sequence number that answers a SYN numbered `irs`.
 pub(crate) fn make(keyed: &Keyed, tuple: &Tuple, irs: Seq, mss: Option<u16>, now: Instant) -> Seq {
-    let offered = mss.unwrap_or(536);
+    let offered = mss.unwrap_or(default_mss(&tuple.remote));
     let index = MSS.iter().rposition(|&mss| mss <= offered).unwrap_or(0) as u32;
     let count = period(now);
     let low = keyed.cookie(tuple, Some((count, irs))).wrapping_add(index << INDEX_SHIFT) & LOW;

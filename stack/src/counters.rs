@@ -118,6 +118,10 @@ crate::counters! {
         keep_alive_probes,
         /// Segments that arrived ahead of a gap.
         out_of_order,
+        /// Times a receive window was doubled because its peer sent fast enough to use it.
+        windows_widened,
+        /// Times it would have been, had others not used up what there is.
+        windows_kept_small,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
         /// Resets sent.
@@ -130,7 +134,9 @@ crate::counters! {
         waits_for_room,
         /// ARP requests answered.
         arp_replies,
-        /// ICMP echo requests answered.
+        /// Neighbour solicitations answered (RFC 4861 §7.2.4).
+        neighbour_replies,
+        /// ICMP and ICMPv6 echo requests answered.
         echo_replies,
     }
 }

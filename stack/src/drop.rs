@@ -31,12 +31,15 @@ macro_rules! drops {
 drops! {
     /// The packet ends before its headers do.
     Truncated => drop_truncated,
-    /// Neither IPv4 nor ARP.
+    /// Neither IP nor ARP.
     Ethertype => drop_ethertype,
     /// IP version, header length or total length impossible.
     IpHeader => drop_ip_header,
     /// IP header checksum wrong.
     IpChecksum => drop_ip_checksum,
+    /// IPv6 extension headers that make no sense, are too many, lead on to another node, or have an option that is not
+    /// known and may not be passed over (RFC 8200 §4).
+    IpExtension => drop_ip_extension,
     /// An IP fragment.
     Fragment => drop_fragment,
     /// A source address that no host has.
@@ -47,8 +50,10 @@ drops! {
     Protocol => drop_protocol,
     /// Malformed ARP, or ARP not for this stack.
     Arp => drop_arp,
-    /// Malformed ICMP, or of a kind that is not answered.
+    /// Malformed ICMP or ICMPv6, or of a kind that is not answered.
     Icmp => drop_icmp,
+    /// Malformed neighbour discovery (RFC 4861 §7.1), or none for this stack.
+    Ndp => drop_ndp,
     /// TCP data offset impossible.
     TcpHeader => drop_tcp_header,
     /// TCP checksum wrong.

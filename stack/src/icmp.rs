@@ -5,14 +5,14 @@
 use crate::config::Config;
 use crate::drop::DropReason;
 use crate::tcp::Transmit;
-use crate::wire::{Ecn, Link, ethernet, ipv4};
+use crate::wire::{Ecn, Link, ethernet, ip, ipv4};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr};
 
 /// Answers an echo request to a dedicated address of this stack. Returns whether a reply was sent.
 pub(crate) fn answer<T: Transmit>(
     link: Link,
-    header: &ipv4::Header,
+    header: &ip::Header,
     body: &[u8],
     config: &Config,
     tx: &mut T,
@@ -34,7 +34,7 @@ pub(crate) fn answer<T: Transmit>(
     Ok(tx.transmit(|frame| {
         let at = ethernet::emit(frame, &config.mac, &link, ethernet::IPV4);
         let body = at + ipv4::HEADER_BYTES;
-        ipv4::emit(&mut frame[at..], &header.destination, &header.source, ipv4::ICMP, Ecn::NOT_CAPABLE, len);
+        ipv4::emit(&mut frame[at..], &header.destination, &header.source, ip::ICMP, Ecn::NOT_CAPABLE, len);
         reply.emit(&mut Icmpv4Packet::new_unchecked(&mut frame[body..body + len]), &checksums);
         body + len
     }))

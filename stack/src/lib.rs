@@ -31,7 +31,7 @@
 //!
 //! # What it does not do
 //!
-//! IPv6, pacing and path-MTU discovery are not here. The urgent pointer is ignored: urgent data is data. A closed
+//! Pacing and path-MTU discovery are not here. The urgent pointer is ignored: urgent data is data. A closed
 //! connection discards what its peer still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
@@ -44,9 +44,11 @@ mod demux;
 pub mod drop;
 pub mod flight;
 mod icmp;
+mod icmpv6;
 pub mod keep;
 mod keyed;
 mod listen;
+mod ndp;
 pub mod reassembly;
 pub mod send;
 pub mod seq;

@@ -236,7 +236,7 @@ impl HalfOpen {
 
     fn answer<T: Transmit>(&self, syn: &Options, ecn: bool, clock: u32, config: &Config, tx: &mut T) -> bool {
         let options = Options {
-            mss: Some(config.mss()),
+            mss: Some(config.mss(&self.tuple.remote)),
             window_scale: syn.window_scale.map(|_| config.window_shift()),
             sack_permitted: syn.sack_permitted,
             timestamps: syn.timestamps.map(|(value, _)| (clock, value)),

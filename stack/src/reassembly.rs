@@ -2,14 +2,15 @@
 //!
 //! A connection's [`Reassembly`] is a list of blocks sorted by sequence number that never overlap; what arrives
 //! twice is kept once, the first copy. All blocks lie in a [`Pool`] of fixed size, and one connection holds at most
-//! [`MAX_BLOCKS`] of them, however small the pieces are that a peer sends (compare CVE-2018-5390, SegmentSmack).
+//! [`MAX_BLOCKS`] of them, however small the pieces are that a peer sends (compare CVE-2018-5390, SegmentSmack); one with
+//! a window that is worth it holds more, as long as a quarter of the pool is left for the others.
 
 use crate::seq::Seq;
 use crate::wire::Payload;
 
 /// Bytes of one block: more than a segment of an Ethernet's MTU holds.
 pub const BLOCK_BYTES: usize = 2 * 1024;
-/// One connection holds at most this many blocks.
+/// One connection holds at most this many blocks, unless its window is wide.
 pub const MAX_BLOCKS: u16 = 48;
 const NONE: u32 = u32::MAX;
 
@@ -55,6 +56,11 @@ impl Pool {
     /// Blocks that no connection holds.
     pub fn free(&self) -> usize {
         self.free_count
+    }
+
+    /// Whether little is left.
+    fn is_scarce(&self) -> bool {
+        self.free_count < self.blocks.len() / 4
     }
 
     fn take(&mut self) -> Option<u32> {
@@ -108,8 +114,8 @@ impl Reassembly {
         self.head == NONE
     }
 
-    /// Keeps what of `data`, which starts at `seq`, is not held yet.
-    pub fn insert(&mut self, pool: &mut Pool, mut seq: Seq, mut data: Payload<'_>) -> Result<(), Full> {
+    /// Keeps what of `data`, which starts at `seq`, is not held yet, in at most `most` blocks.
+    pub fn insert(&mut self, pool: &mut Pool, most: u16, mut seq: Seq, mut data: Payload<'_>) -> Result<(), Full> {
         let mut before = NONE;
         let mut at = self.head;
         while !data.is_empty() {
@@ -118,7 +124,7 @@ impl Reassembly {
                 None => data.len(),
             };
             if gap > 0 {
-                self.fill_gap(pool, before, seq, data.take(gap))?;
+                self.fill_gap(pool, most, before, seq, data.take(gap))?;
                 seq += gap as u32;
                 data = data.skip(gap);
             }
@@ -135,6 +141,7 @@ impl Reassembly {
     fn fill_gap(
         &mut self,
         pool: &mut Pool,
+        most: u16,
         mut before: u32,
         mut seq: Seq,
         mut data: Payload<'_>,
@@ -147,7 +154,7 @@ impl Reassembly {
             (seq, data) = (seq + n as u32, data.skip(n));
         }
         while !data.is_empty() {
-            if self.count == MAX_BLOCKS {
+            if self.count >= most || (self.count >= MAX_BLOCKS && pool.is_scarce()) {
                 return Err(Full);
             }
             let index = pool.take().ok_or(Full)?;
@@ -234,7 +241,7 @@ mod tests {
                 let bytes: Vec<u8> = (0..len as u32).map(|i| byte_at(seq + i)).collect();
                 let (first, rest) = bytes.split_at(cut.min(len));
                 let rest = [rest];
-                if held.insert(&mut pool, seq, Payload::new(first, &rest, rest[0].len())).is_err() {
+                if held.insert(&mut pool, MAX_BLOCKS, seq, Payload::new(first, &rest, rest[0].len())).is_err() {
                     break;
                 }
                 model[offset as usize..offset as usize + len].fill(true);
@@ -260,15 +267,26 @@ mod tests {
     #[test]
     fn single_bytes_with_gaps_are_bounded() {
         let (mut pool, mut held) = (Pool::new(1000), Reassembly::default());
-        let inserted = (0..1000).filter(|i| held.insert(&mut pool, Seq(i * 2), Payload::new(&[0], &[], 0)).is_ok());
+        let inserted = (0..1000)
+            .filter(|i| held.insert(&mut pool, MAX_BLOCKS, Seq(i * 2), Payload::new(&[0], &[], 0)).is_ok());
         assert_eq!(inserted.count(), usize::from(MAX_BLOCKS));
+    }
+
+    #[test]
+    fn more_blocks_are_for_one_only_while_there_are_enough_for_others() {
+        let (mut pool, mut held) = (Pool::new(200), Reassembly::default());
+        let insert = |i: u32| held.insert(&mut pool, 1000, Seq(i * 2), Payload::new(&[0], &[], 0));
+        assert_eq!((0..1000).map(insert).filter(Result::is_ok).count(), 151);
+        let mut other = Reassembly::default();
+        let insert = |i: u32| other.insert(&mut pool, MAX_BLOCKS, Seq(i * 2), Payload::new(&[0], &[], 0));
+        assert_eq!((0..1000).map(insert).filter(Result::is_ok).count(), usize::from(MAX_BLOCKS));
     }
 
     #[test]
     fn single_bytes_without_gaps_share_blocks() {
         let (mut pool, mut held) = (Pool::new(4), Reassembly::default());
         for i in 0..4096 {
-            assert_eq!(held.insert(&mut pool, Seq(i), Payload::new(&[0], &[], 0)), Ok(()));
+            assert_eq!(held.insert(&mut pool, MAX_BLOCKS, Seq(i), Payload::new(&[0], &[], 0)), Ok(()));
         }
         assert_eq!(pool.free(), 2);
     }

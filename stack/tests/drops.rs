@@ -27,15 +27,19 @@ fn way(reason: DropReason) -> Way {
     use Way::{Frame, Script};
     match reason {
         DropReason::Truncated => Frame(syn(|_| {})[..40].to_vec()),
-        DropReason::Ethertype => Frame(syn(|frame| frame[12..14].copy_from_slice(&[0x86, 0xdd]))),
+        DropReason::Ethertype => Frame(syn(|frame| frame[12..14].copy_from_slice(&[0x88, 0xcc]))),
         DropReason::IpHeader => Frame(syn(|frame| frame[14] = 0x44)),
         DropReason::IpChecksum => Frame(syn(|frame| frame[24] ^= 1)),
+        // A route that leads on: one segment left.
+        DropReason::IpExtension => Frame(ipv6(43, 64, &[59, 0, 0, 1, 0, 0, 0, 0])),
         DropReason::Fragment => Frame(with_ip_checksum(syn(|frame| frame[20] = 0x20))),
         DropReason::IpSource => Frame(with_ip_checksum(syn(|frame| frame[26] = 224))),
         DropReason::NotOurs => Frame(with_checksums(syn(|frame| frame[33] = 9))),
         DropReason::Protocol => Frame(with_ip_checksum(syn(|frame| frame[23] = 17))),
         DropReason::Arp => Frame(syn(|frame| frame[13] = 6)),
         DropReason::Icmp => Frame(with_ip_checksum(syn(|frame| frame[23] = 1))),
+        // A solicitation that a router has sent on, or a stranger beyond it made.
+        DropReason::Ndp => Frame(ipv6(58, 64, &solicitation())),
         DropReason::TcpHeader => Frame(syn(|frame| frame[46] = 0x40)),
         DropReason::TcpChecksum => Frame(syn(|frame| frame[38] ^= 1)),
         DropReason::TcpOptions => Frame(with_checksums(syn(|frame| frame[55] = 1))),
@@ -74,6 +78,24 @@ fn syn(spoil: impl FnOnce(&mut [u8])) -> Vec<u8> {
     frame = with_checksums(frame);
     spoil(&mut frame);
     frame
+}
+
+const THEIRS6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+const OURS6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+
+fn ipv6(next_header: u8, hop_limit: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd];
+    frame.extend([0x60, 0, 0, 0, 0, payload.len() as u8, next_header, hop_limit]);
+    frame.extend([&THEIRS6[..], &OURS6, payload].concat());
+    frame
+}
+
+fn solicitation() -> Vec<u8> {
+    let mut message = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &OURS6].concat();
+    let pseudo = [&THEIRS6[..], &OURS6, &[0, 24, 0, 58]].concat();
+    let sum = checksum(pseudo.into_iter().chain(message.iter().copied()));
+    message[2..4].copy_from_slice(&sum);
+    message
 }
 
 fn checksum(bytes: impl Iterator<Item = u8>) -> [u8; 2] {

@@ -6,19 +6,21 @@
 #![allow(clippy::print_stdout, reason = "the table is what the test is for")]
 
 use simoom_stack::counters::Counters;
-use simoom_stack::testing::echo::{stream_byte, stream_bytes};
-use simoom_stack::testing::pair::config;
+use simoom_stack::testing::echo::stream_bytes;
+use simoom_stack::testing::pair::{self, config};
 use simoom_stack::testing::{Pair, Quality};
-use simoom_stack::{Application, Closed, Config, Congestion, Duration, Limits, Opened, Reply};
+use simoom_stack::{Application, Census, Closed, Config, Congestion, Duration, Limits, Opened, Reply};
 use std::sync::LazyLock;
 
-/// Bytes of the download.
+/// Bytes of a download.
 const TOTAL: usize = 1_000_000;
-static STREAM: LazyLock<Vec<u8>> = LazyLock::new(|| stream_bytes(0, TOTAL));
+/// Bytes of a large one.
+const LARGE: usize = 10_000_000;
+static STREAM: LazyLock<Vec<u8>> = LazyLock::new(|| stream_bytes(0, LARGE));
 
 /// The server sends the stream and closes; the client compares it.
-#[derive(Default)]
 struct Download {
+    total: usize,
     finished: u64,
 }
 
@@ -28,17 +30,16 @@ impl Application for Download {
 
     fn opened(&mut self, _: &mut u64, opened: Opened, reply: &mut Reply<'_, &'static [u8]>) {
         if !opened.active {
-            reply.share(&STREAM[..], 0..TOTAL);
+            reply.share(&STREAM[..], 0..self.total);
             reply.close();
         }
     }
 
     fn received(&mut self, received: &mut u64, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
-        for byte in bytes {
-            assert_eq!(*byte, stream_byte(*received), "the stream at {received}");
-            *received += 1;
-        }
-        if *received == TOTAL as u64 {
+        let expected = &STREAM[*received as usize..][..bytes.len()];
+        assert!(bytes == expected, "the stream from {received} on");
+        *received += bytes.len() as u64;
+        if *received == self.total as u64 {
             reply.close();
         }
         bytes.len()
@@ -53,7 +54,7 @@ impl Application for Download {
     }
 
     fn closed(&mut self, received: &mut u64, how: Closed) {
-        self.finished += u64::from(how == Closed::Finished && *received == TOTAL as u64);
+        self.finished += u64::from(how == Closed::Finished && *received == self.total as u64);
     }
 }
 
@@ -61,7 +62,8 @@ impl Application for Download {
 fn download(congestion: Congestion, permille: u32, rtt_ms: u64, seed: u64) -> (f64, Counters) {
     let quality = Quality { loss: permille, delay: Duration::from_micros(rtt_ms * 500), ..Quality::default() };
     let config = |host| Config { congestion, ..config(host, Limits::for_connections(64)) };
-    let mut pair = Pair::new(config(1), config(2), quality, seed, Download::default);
+    let app = || Download { total: TOTAL, finished: 0 };
+    let mut pair = Pair::new(config(1), config(2), quality, seed, app);
     let start = pair.now;
     pair.connect(40_000);
     assert!(pair.run_until(1_000_000, |pair| pair.client.app.finished == 1), "seed {seed}: the download stops");
@@ -101,5 +103,42 @@ fn loss_is_repaired_without_timeouts() {
             }
             assert!(again * 1000 <= sent * (u64::from(permille) * 2 + 5), "{again} of {sent} segments sent again");
         }
+    }
+}
+
+/// Sends 10 MB to a side whose window is at most so wide; returns seconds, and what that side counted.
+fn transfer(most_bytes: u32, quality: Quality) -> (f64, Counters) {
+    let config =
+        |host| Config { receive_window_most_bytes: most_bytes, ..config(host, Limits::for_connections(64)) };
+    let app = || Download { total: LARGE, finished: 0 };
+    let mut pair = Pair::new(config(1), config(2), quality, 1, app);
+    let start = pair.now;
+    pair.connect(40_000);
+    assert!(pair.run_until(1_000_000, |pair| pair.client.app.finished == 1), "{quality:?}: the transfer stops");
+    let seconds = (pair.now - start).total_micros() as f64 / 1e6;
+    assert!(pair.run_until(1_000_000, |pair| pair.client.stack.census() == Census::default()), "{quality:?}");
+    (seconds, *pair.client.stack.counters().0)
+}
+
+/// RFC 9293 §3.8.6: on a long path the window that all begin with holds the peer up, and so it is widened.
+#[test]
+fn a_window_is_widened_until_it_no_longer_holds_the_peer_up() {
+    println!("loss %   RTT ms   64 KiB s   widened s   times");
+    for (permille, rtt_ms) in [(0, 1), (0, 10), (0, 100), (1, 100), (10, 100)] {
+        // A gigabit a second.
+        let bottleneck = (125_000_000, 4_000_000);
+        let delay = Duration::from_micros(rtt_ms * 500);
+        let quality = Quality { loss: permille, delay, bottleneck, ..Quality::default() };
+        let (fixed, _) = transfer(0, quality);
+        let (widened, counters) =
+            transfer(pair::config(1, Limits::for_connections(64)).receive_window_most_bytes, quality);
+        let times = counters.windows_widened;
+        println!("{:6.1} {rtt_ms:8} {fixed:10.2} {widened:11.2} {times:7}", f64::from(permille) / 10.0);
+        if permille == 0 && rtt_ms == 100 {
+            // 16 s at 64 KiB a round trip; slow start alone takes eight round trips.
+            assert!(fixed > 15.0 && widened < 2.5, "{fixed} s and {widened} s");
+        }
+        // RFC 9438 §5.1: twelve segments a round trip at 1 %, about.
+        assert!(widened < 120.0, "{widened} s");
     }
 }

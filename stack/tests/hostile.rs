@@ -7,7 +7,7 @@ use simoom_stack::testing::echo::{Echo, stream_bytes};
 use simoom_stack::testing::pair::config;
 use simoom_stack::testing::{Forged, Pair, Quality, Random};
 use simoom_stack::wire::{Flags, Options};
-use simoom_stack::{Census, Closed, Config, Duration, Limits, Packet, Transmit};
+use simoom_stack::{Address, Census, Closed, Config, Duration, Limits, Packet, Transmit};
 
 const CLIENT: [u8; 4] = [198, 18, 0, 1];
 const VICTIM_PORT: u16 = 40_000;
@@ -106,7 +106,7 @@ fn syn_flood() {
         for _ in 0..50 {
             flooded += 1;
             let [_, _, c, d] = flooded.to_be_bytes();
-            let syn = Forged { source: [198, 19, c, d], ..Forged::syn(1000, flooded) };
+            let syn = Forged { source: Address::from_v4([198, 19, c, d]), ..Forged::syn(1000, flooded) };
             scene.attack(&syn.frame(&[]));
         }
         assert!(scene.census().half_open <= 32);
@@ -152,7 +152,7 @@ fn blind(flags: Flags, text: &[u8], per_ms: u32) -> (Counters, Drops) {
         for _ in 0..if is_open { per_ms } else { 0 } {
             seq = seq.wrapping_add(60_013);
             let (syn, ack) = (Forged::syn(VICTIM_PORT, seq), scene.random.next_u64() as u32);
-            let forged = Forged { source: CLIENT, ack, flags, ..syn };
+            let forged = Forged { source: Address::from_v4(CLIENT), ack, flags, ..syn };
             scene.attack(&forged.frame(text));
         }
     });

@@ -7,7 +7,7 @@
 mod states;
 
 use simoom_stack::testing::echo::{stream_byte, stream_bytes};
-use simoom_stack::testing::pair::{Side, hasty};
+use simoom_stack::testing::pair::{Side, hasty, over_ipv6};
 use simoom_stack::testing::{Coverage, Pair, Quality, Random, seeds};
 use simoom_stack::{Application, Census, Closed, Config, Duration, EcnPolicy, Limits, Opened, Reply};
 
@@ -151,7 +151,10 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
     let app = || app.borrow_mut().next().expect("a pair has two sides");
     let ecn = if seed.is_multiple_of(4) { EcnPolicy::Request } else { EcnPolicy::Accept };
     let server = Config { syn_cookies: seed.is_multiple_of(2), ..hasty(2, server) };
-    Pair::new(Config { ecn, ..hasty(1, client) }, server, quality(seed), seed, app)
+    // Every fifth run goes over IPv6: a number that the other choices do not follow.
+    let over = if seed.is_multiple_of(5) { over_ipv6 } else { Config::clone };
+    let client = Config { ecn, ..hasty(1, client) };
+    Pair::new(over(&client), over(&server), quality(seed), seed, app)
 }
 
 /// Runs until nothing ever happens again; then nothing may be held.

@@ -127,9 +127,12 @@ impl Agreed {
     }
 }
 
-fn simoom() -> Server {
+/// Simoom over kernel sockets on loopback, and over UDP.
+pub fn simoom() -> Server {
+    let free = Endpoint { address: Some(LOOPBACK), port: 0 };
     let options = ServeOptions {
-        memcached: Some(Endpoint { address: Some(LOOPBACK), port: 0 }),
+        memcached: Some(free),
+        memcached_udp: Some(free),
         connections: Some(64),
         ..ServeOptions::default()
     };

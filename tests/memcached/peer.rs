@@ -3,7 +3,7 @@
 use crate::common::{Process, skip};
 use crate::differences::comparable;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,20 @@ impl Memcached {
             return None;
         };
         let version = String::from_utf8_lossy(&told.stdout).trim().trim_start_matches("memcached ").to_owned();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let mut command = Command::new(&program);
-        command.args(["-l", "127.0.0.1", "-p", &address.port().to_string(), "-U", "0", "-t", "1", "-u", "root"]);
+        command.args([
+            "-l",
+            "127.0.0.1",
+            "-p",
+            &address.port().to_string(),
+            "-U",
+            &address.port().to_string(),
+            "-t",
+            "1",
+            "-u",
+            "root",
+        ]);
         // Without threads that hold items for a moment: whether a number is counted in place would be left to chance.
         command.args(["-o", "no_lru_maintainer,no_lru_crawler"]);
         let process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::null()));
@@ -123,6 +134,16 @@ impl Peer {
         let mut told =
             text.lines().filter(|line| line.starts_with("VALUE ")).filter_map(|line| line.split(' ').nth(4));
         self.cas = told.next_back().and_then(|cas| cas.parse().ok()).unwrap_or(self.cas);
+    }
+}
+
+/// A port of loopback that is free for TCP and UDP.
+fn free_address() -> SocketAddr {
+    loop {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
     }
 }
 

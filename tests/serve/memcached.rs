@@ -1,12 +1,13 @@
 //! memcached as its clients meet it: libmemcached's conformance test, and clients in Python, text and binary, over
 //! all transports; and beside HTTP on one server.
 
-use crate::common::{need_program, skip};
-use crate::over_all;
+use crate::common::{need_program, skip, wait_until};
 use crate::site::{Plan, Site, Transport};
+use crate::{PATIENCE, over_all};
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const PORT: u16 = 11211;
 /// Debian's own, for which the clients are packaged.
@@ -18,13 +19,14 @@ over_all! {
     python_clients_find_a_memcached,
     http_and_memcached_are_served_side_by_side,
     values_of_any_size_come_back_whole,
+    datagrams_are_answered_beside_any_transport,
 }
 
 /// A server of both on port 8080 and 11211.
 fn start(transport: Transport) -> Option<Site> {
     let flags = match transport {
-        Transport::Xdp => "--memcached 11211 --memory 64M",
-        Transport::IoUring | Transport::Epoll => "--memcached 0.0.0.0:11211 --memory 64M",
+        Transport::Xdp => "--memcached 11211 --memcached-udp 11211 --memory 64M",
+        Transport::IoUring | Transport::Epoll => "--memcached 0.0.0.0:11211 --memcached-udp 11211 --memory 64M",
     };
     Plan::new(transport).with(flags).start()
 }
@@ -70,6 +72,29 @@ fn http_and_memcached_are_served_side_by_side(transport: Transport) {
     // An idle connection does not keep a server from stopping.
     assert!(site.terminate().success(), "{}", site.log());
     assert_eq!(client.read(&mut answer).unwrap(), 0);
+}
+
+fn datagrams_are_answered_beside_any_transport(transport: Transport) {
+    let Some(site) = start(transport) else { return };
+    let mut client = site.connect_to(address(&site)).stream;
+    client.write_all(b"set a 0 0 5\r\nhello\r\n").unwrap();
+    let mut stored = [0; 8];
+    client.read_exact(&mut stored).unwrap();
+    let socket = site.network.client.run(|| UdpSocket::bind(SocketAddr::new(site.network.address(2), 0))).unwrap();
+    socket.connect(address(&site)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut answer = [0; 1500];
+    let mut len = None;
+    // As its clients do: datagrams may be lost.
+    wait_until("a datagram is answered", PATIENCE, || {
+        socket.send(b"\x12\x34\0\0\0\x01\0\0get a\r\n").unwrap();
+        len = socket.recv(&mut answer).ok();
+        len.is_some()
+    });
+    let answer = &answer[..len.unwrap()];
+    assert_eq!(answer.escape_ascii().to_string(), r"\x124\x00\x00\x00\x01\x00\x00VALUE a 0 5\r\nhello\r\nEND\r\n");
+    site.wait_for("udp_received", 1);
+    site.wait_for("memcached_get_hits", 1);
 }
 
 fn values_of_any_size_come_back_whole(transport: Transport) {

@@ -25,6 +25,7 @@
 mod base64;
 mod binary;
 mod conn;
+pub mod datagram;
 mod dump;
 mod meta;
 mod number;
@@ -165,6 +166,13 @@ impl Memcached {
         }
     }
 
+    /// Forgets a value that does not come whole.
+    fn abandon(&mut self, conn: &Conn) {
+        if let Phase::Upload(place) = conn.phase {
+            self.uploads.cancel(place);
+        }
+    }
+
     fn hang_up(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         self.count(Count::HungUp);
         close(conn, reply);
@@ -222,9 +230,7 @@ impl Application for Memcached {
     fn timeout(&mut self, _: &mut Conn, _: &mut Reply<'_, Blob>) {}
 
     fn closed(&mut self, conn: &mut Conn, _: Closed) {
-        if let Phase::Upload(place) = conn.phase {
-            self.uploads.cancel(place);
-        }
+        self.abandon(conn);
         self.count(Count::Closed);
     }
 }

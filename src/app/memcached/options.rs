@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub struct Options {
     /// The port that is served, for `stats settings`.
     pub port: u16,
+    /// The port that is served over UDP, for the same; 0: none.
+    pub udp_port: u16,
     /// How many handlers there may be.
     pub workers: usize,
     /// How many of them serve the most, for `stats`.
@@ -24,7 +26,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         let crate::store::Settings { memory_bytes, item_max_bytes, .. } = crate::store::Settings::default();
-        Options { port: 11211, workers: 1, threads: 1, connections: 64, memory_bytes, item_max_bytes }
+        Options { port: 11211, udp_port: 0, workers: 1, threads: 1, connections: 64, memory_bytes, item_max_bytes }
     }
 }
 

@@ -109,7 +109,7 @@ const SETTINGS: &[(&str, Value)] = &[
     ("maxbytes", Number(|handler| handler.shared.options().memory_bytes)),
     ("maxconns", Number(|handler| handler.shared.options().connections.into())),
     ("tcpport", Number(|handler| handler.shared.options().port.into())),
-    ("udpport", Text("0")),
+    ("udpport", Number(|handler| handler.shared.options().udp_port.into())),
     ("verbosity", Text("0")),
     ("evictions", Text("on")),
     ("domain_socket", Text("NULL")),

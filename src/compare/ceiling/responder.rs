@@ -8,7 +8,7 @@ use super::answer::Answers;
 use simoom_stack::seq::Seq;
 use simoom_stack::wire::checksum::Sum;
 use simoom_stack::wire::tcp::{self, Flags, Options};
-use simoom_stack::wire::{self, Ecn, Incoming, Segment, ethernet, ipv4};
+use simoom_stack::wire::{self, Ecn, Incoming, Segment, ethernet, ip, ipv4};
 use simoom_stack::{ChecksumPolicy, Mac, Packet, Transmit};
 
 /// SND.NXT at a connection's beginning: any number is as good, with nobody to deceive.
@@ -133,12 +133,12 @@ impl Back {
             let header_len = write_header(tcp, segment, out);
             let tcp_len = header_len + out.payload.len();
             tcp[header_len..tcp_len].copy_from_slice(out.payload);
-            let checksum = Sum::pseudo_header(&segment.local, &segment.remote, tcp_len as u16)
+            let checksum = Sum::pseudo_header(&segment.local, &segment.remote, ip::TCP, tcp_len as u16)
                 .add_bytes(&tcp[..header_len])
                 .add_sum(out.sum)
                 .finish();
             tcp[16..18].copy_from_slice(&checksum);
-            ipv4::emit(&mut frame[at..], &segment.local, &segment.remote, ipv4::TCP, Ecn::NOT_CAPABLE, tcp_len);
+            ipv4::emit(&mut frame[at..], &segment.local, &segment.remote, ip::TCP, Ecn::NOT_CAPABLE, tcp_len);
             at + ipv4::HEADER_BYTES + tcp_len
         });
     }

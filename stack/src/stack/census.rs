@@ -16,6 +16,8 @@ pub struct Census {
     pub send_chunks: usize,
     /// Buffers with kept input.
     pub kept: usize,
+    /// Bytes by which receive windows are wider than at first.
+    pub widened_bytes: usize,
     /// Reassembly blocks in use.
     pub reassembly_blocks: usize,
     /// Runs of the scoreboards in use beyond the first of each connection.
@@ -35,6 +37,7 @@ impl<A: Application> Stack<A> {
             send_chunks: limits.send_chunks as usize - chunks,
             kept: (limits.keep_small + limits.keep_large) as usize - small - large,
             flight_runs: limits.flight_runs as usize - self.shared.flight.spare(),
+            widened_bytes: (self.shared.config.window_budget_bytes() - self.shared.window_budget) as usize,
             reassembly_blocks: limits.reassembly_blocks as usize - self.shared.reassembly.free(),
         }
     }

@@ -79,6 +79,7 @@ impl<A: Application> Stack<A> {
             keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
             reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
             flight: flight::Pool::new(limits.connections, limits.flight_runs),
+            window_budget: config.window_budget_bytes(),
             wheel: Wheel::new(timers, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),

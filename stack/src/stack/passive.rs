@@ -10,7 +10,7 @@ use crate::listen;
 use crate::listen::HalfOpen;
 use crate::seq::Seq;
 use crate::tcp::segment::{Numbers, Way, stateless};
-use crate::tcp::{Context, Hot, Marks, Shared, State, Transmit, congestion, ecn, handshake};
+use crate::tcp::{Context, Hot, Marks, Shared, State, Transmit, congestion, ecn, handshake, window};
 use crate::timer::Tick;
 use crate::wire::{Flags, Segment};
 
@@ -213,6 +213,7 @@ impl<A: Application> Stack<A> {
         let tcb = &mut self.tcbs[id as usize];
         tcb.hot = Hot { marks: tcb.hot.marks, tuple: entry.tuple, link: entry.link, ..Hot::default() };
         tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared);
+        window::begin(tcb, &self.shared);
         if entry.ecn {
             tcb.hot.marks.set(Marks::ECN);
             self.shared.counters.ecn_connections += 1;
@@ -221,7 +222,7 @@ impl<A: Application> Stack<A> {
         tcb.hot.ts_offset = entry.ts_offset;
         tcb.hot.snd.una = entry.iss + 1;
         tcb.hot.snd.nxt = entry.iss + 1;
-        tcb.hot.snd.wnd = u32::from(arrival.segment.window) << tcb.hot.snd_scale;
+        tcb.hot.snd.wnd = u32::from(arrival.segment.window) << tcb.hot.scales.snd();
         tcb.hot.snd.wl1 = arrival.segment.seq;
         tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), entry.repeats());
         tcb.cold.max_wnd = tcb.hot.snd.wnd;

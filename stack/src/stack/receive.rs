@@ -7,7 +7,7 @@ use crate::demux::{Owner, Tuple};
 use crate::drop::DropReason;
 use crate::tcp::{Context, Shared, Transmit, input, near_timer};
 use crate::wire::{Flags, Incoming, Packet, Segment};
-use crate::{arp, icmp, wire};
+use crate::{arp, icmp, icmpv6, ndp, wire};
 use smoltcp::time::Instant;
 
 impl<A: Application> Stack<A> {
@@ -86,6 +86,16 @@ impl<A: Application> Stack<A> {
             Ok(Incoming::Icmp(link, header, body)) => icmp::answer(link, &header, body, config, tx).map(|sent| {
                 counters.echo_replies += u64::from(sent);
             }),
+            Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {
+                ndp::answer(link, &header, body, config, tx).map(|sent| {
+                    counters.neighbour_replies += u64::from(sent);
+                })
+            }
+            Ok(Incoming::Icmpv6(link, header, body)) => {
+                icmpv6::answer(link, &header, body, config, tx).map(|sent| {
+                    counters.echo_replies += u64::from(sent);
+                })
+            }
             Err(reason) => Err(reason),
         };
         if let Err(reason) = result {

@@ -20,7 +20,7 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
 ) -> Result<(), Stop> {
     let old_wnd = tcb.hot.snd.wnd;
     if tcb.hot.snd.wl1.at_or_before(segment.seq) {
-        tcb.hot.snd.wnd = u32::from(segment.window) << tcb.hot.snd_scale;
+        tcb.hot.snd.wnd = u32::from(segment.window) << tcb.hot.scales.snd();
         tcb.hot.snd.wl1 = segment.seq;
         tcb.cold.max_wnd = tcb.cold.max_wnd.max(tcb.hot.snd.wnd);
     }
@@ -47,6 +47,7 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
 /// Nothing was lost, nothing is out of order.
 #[inline]
 fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
+    debug_assert_eq!((tcb.recovery.lost, tcb.recovery.sacked), (0, 0), "something is out of order after all");
     let mut delivery = Delivery::default();
     advance(tcb, segment.ack, &mut delivery, shared);
     measure(tcb, &delivery, segment, shared);

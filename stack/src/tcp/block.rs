@@ -3,7 +3,7 @@
 use super::congestion::Control;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
-use super::{Marks, Phase, Shared, State, ecn};
+use super::{Marks, Phase, Shared, State, ecn, window};
 use crate::application::Application;
 use crate::demux::Tuple;
 use crate::flight::Flight;
@@ -40,6 +40,27 @@ pub(crate) struct Rcv {
     pub(crate) ts_recent: u32,
 }
 
+/// The shifts of windows (RFC 7323 §2), each at most 14.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scales(u8);
+
+impl Scales {
+    /// Of windows that the peer sends, and of those that this side sends.
+    pub(crate) fn new(snd: u8, rcv: u8) -> Scales {
+        Scales(snd << 4 | rcv)
+    }
+
+    #[inline]
+    pub(crate) fn snd(self) -> u8 {
+        self.0 >> 4
+    }
+
+    #[inline]
+    pub(crate) fn rcv(self) -> u8 {
+        self.0 & 0xf
+    }
+}
+
 /// What every segment of a connection touches: two cache lines.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,10 +68,9 @@ pub(crate) struct Hot {
     pub(crate) tuple: Tuple,
     pub(crate) link: Link,
     pub(crate) state: State,
-    /// Shift of windows that the peer sends.
-    pub(crate) snd_scale: u8,
-    /// Shift of windows that this side sends.
-    pub(crate) rcv_scale: u8,
+    pub(crate) scales: Scales,
+    /// How often the receive window was doubled.
+    pub(crate) widened: u8,
     pub(crate) phase: Phase,
     pub(crate) marks: Marks,
     /// Payload bytes of a full segment to the peer, options subtracted.
@@ -78,6 +98,8 @@ pub(crate) struct Warm {
     pub(crate) heard_at: Tick,
     /// When the wheel looks at the far deadlines: not later than any of them.
     pub(crate) far_at: Tick,
+    /// RCV.NXT when the peer's rate was last looked at.
+    pub(crate) rate_from: Seq,
 }
 
 /// What `resend_at` is the deadline of.
@@ -120,6 +142,8 @@ pub(crate) struct Cold {
     /// What the application passed to an active open.
     pub(crate) token: u32,
     pub(crate) ecn: ecn::State,
+    /// When the peer's rate was last looked at, in microseconds modulo 2³².
+    pub(crate) rate_at_us: u32,
 }
 
 /// A connection's control block: what every segment needs first, what only loss needs last.
@@ -220,6 +244,7 @@ impl<C> Tcb<C> {
         self.warm.flight.clear(&mut shared.flight);
         self.cold.kept.clear(&mut shared.keep);
         self.cold.reassembly.clear(&mut shared.reassembly);
+        window::narrow(self, shared);
     }
 
     /// Makes the block as new, for another connection. Lists that it still stands on keep it, and it keeps their marks.
@@ -249,7 +274,7 @@ impl<C> Tcb<C> {
                 .heard_at
                 .plus(config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms)
         };
-        self.warm.app_at.sooner(keep_alive)
+        self.warm.app_at.sooner(keep_alive).sooner(window::rests_at(self))
     }
 
     /// Makes sure that the wheel looks at this connection in time. Deadlines that moved further away leave the

@@ -5,7 +5,7 @@
 //! not acknowledged, and so comes again.
 
 use super::{Context, Fate, Marks, Shared, State, Tcb, Transmit};
-use super::{output, sack};
+use super::{output, sack, window};
 use crate::application::Application;
 use crate::drop::DropReason;
 use crate::keep::OVERFULL_BYTES;
@@ -68,8 +68,10 @@ fn ahead_of_gap<A: Application, T: Transmit>(
     if let Some((left, right)) = tcb.cold.reassembly.held_of(&cx.shared.reassembly, seq, seq + text.len() as u32) {
         sack::note_duplicate(tcb, left, right);
     }
-    if tcb.cold.reassembly.insert(&mut cx.shared.reassembly, seq, text).is_err() {
+    let most_blocks = window::reassembly_blocks(tcb, cx.shared);
+    if tcb.cold.reassembly.insert(&mut cx.shared.reassembly, most_blocks, seq, text).is_err() {
         cx.shared.drop(DropReason::ReassemblyFull);
+        window::narrow(tcb, cx.shared);
     }
     if !output::acknowledge(tcb, cx.shared, cx.tx) {
         tcb.hot.marks.set(Marks::ACK_NOW);
@@ -110,8 +112,10 @@ fn take<A: Application, T>(tcb: &mut Tcb<A::Conn>, bytes: &[u8], cx: &mut Contex
     };
     if taken < bytes.len() {
         cx.shared.drop(DropReason::NoReceiveBuffer);
+        window::narrow(tcb, cx.shared);
     }
     tcb.hot.rcv.nxt += taken as u32;
+    window::received(tcb, cx.shared);
     cx.shared.counters.bytes_received += taken as u64;
     taken
 }

@@ -3,16 +3,19 @@
 
 use super::ack;
 use super::segment::{Numbers, Way, emit};
-use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, congestion, ecn, output};
+use super::{
+    Context, Fate, Hot, Marks, Scales, Shared, State, Stop, Tcb, Transmit, congestion, ecn, output, window,
+};
 use crate::application::{Application, Closed, Opened};
+use crate::config::Config;
 use crate::drop::DropReason;
 use crate::flight::Delivery;
 use crate::listen::syn_window;
 use crate::send::Blob;
 use crate::seq::Seq;
 use crate::timer::Tick;
-use crate::wire::Segment;
 use crate::wire::tcp::{Flags, Options};
+use crate::wire::{Address, Segment};
 
 /// The handshake is complete: the application learns of the connection.
 pub(super) fn established<A: Application, T: Transmit>(
@@ -75,6 +78,7 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
         tcb.hot.marks.set(Marks::ECN);
         cx.shared.counters.ecn_connections += 1;
     }
+    window::begin(tcb, cx.shared);
     tcb.hot.snd.wnd = u32::from(segment.window);
     tcb.hot.snd.wl1 = segment.seq;
     tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
@@ -98,7 +102,7 @@ impl Hot {
         self.rcv.acked = seq + 1;
         self.rcv.edge = self.rcv.nxt + shared.config.receive_window_bytes.min(u32::from(u16::MAX));
         if let Some(shift) = options.window_scale {
-            (self.snd_scale, self.rcv_scale) = (shift, shared.config.window_shift());
+            self.scales = Scales::new(shift, shared.config.window_shift());
             self.marks.set(Marks::SCALES);
         }
         let mut overhead = 0;
@@ -110,17 +114,20 @@ impl Hot {
         if options.sack_permitted {
             self.marks.set(Marks::SACK);
         }
-        self.mss = effective_mss(options.mss, shared.config.mss()) - overhead;
+        self.mss = effective_mss(options.mss, &self.tuple.remote, &shared.config) - overhead;
     }
 }
 
-/// Payload of a full segment without options: the smaller of both sides' maxima. A peer that names none gets 536
-/// (RFC 9293 §3.7.1 MUST-15); one that names less than 88 gets 88, so that it cannot make this side send thousands
-/// of segments for one answer.
-pub(crate) fn effective_mss(offered: Option<u16>, ours: u16) -> u16 {
-    const DEFAULT: u16 = 536;
+/// Payload of a full segment without options: the smaller of both sides' maxima. A peer that names less than 88 gets
+/// 88, so that it cannot make this side send thousands of segments for one answer.
+fn effective_mss(offered: Option<u16>, remote: &Address, config: &Config) -> u16 {
     const MINIMUM: u16 = 88;
-    offered.unwrap_or(DEFAULT).clamp(MINIMUM, ours)
+    offered.unwrap_or(default_mss(remote)).clamp(MINIMUM, config.mss(remote))
+}
+
+/// What a peer that names no MSS gets (RFC 9293 §3.7.1 MUST-15).
+pub(crate) fn default_mss(remote: &Address) -> u16 {
+    if remote.is_v4() { 536 } else { 1220 }
 }
 
 /// Sends this side's SYN: alone in SYN-SENT, with an acknowledgement in SYN-RECEIVED.
@@ -134,7 +141,7 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared
     let stamps = !is_answer || hot.marks.has(Marks::TIMESTAMPS);
     let clock = shared.tick.millis().wrapping_add(hot.ts_offset);
     let options = Options {
-        mss: Some(shared.config.mss()),
+        mss: Some(shared.config.mss(&hot.tuple.remote)),
         window_scale: scales.then(|| shared.config.window_shift()),
         sack_permitted: !is_answer || hot.marks.has(Marks::SACK),
         timestamps: stamps.then_some((clock, hot.rcv.ts_recent)),

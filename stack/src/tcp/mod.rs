@@ -22,12 +22,12 @@ mod sack;
 pub(crate) mod segment;
 mod shared;
 pub(crate) mod timeout;
-mod window;
+pub(crate) mod window;
 
 use crate::application::{Application, Closed};
 use crate::drop::DropReason;
 
-pub(crate) use block::{Due, Hot, Tcb, far_timer, near_timer};
+pub(crate) use block::{Due, Hot, Scales, Tcb, far_timer, near_timer};
 pub(crate) use marks::{Marks, Phase, State};
 pub(crate) use shared::{Budget, Shared};
 

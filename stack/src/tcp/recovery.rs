@@ -327,6 +327,8 @@ fn settle<C>(tcb: &mut Tcb<C>) {
 
 /// The reordering timer ran out (RFC 8985 §6.3): what was late is lost.
 pub(super) fn look_again<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
+    // What a repetition has overtaken can be late although nothing beyond it was reported.
+    watch(tcb);
     let found = find_lost(tcb, 0, shared);
     if tcb.hot.phase == Phase::Disorder && tcb.recovery.lost > 0 {
         let unreported = tcb.in_flight().saturating_sub(tcb.recovery.sacked);
@@ -335,6 +337,7 @@ pub(super) fn look_again<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     if found.bytes > 0 {
         resize(tcb, &Delivery::default(), 0, found.bytes, shared);
     }
+    settle(tcb);
     timeout::look_again_in(tcb, found.again_us, true, shared);
 }
 

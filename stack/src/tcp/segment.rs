@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::demux::Tuple;
 use crate::seq::Seq;
 use crate::wire::tcp::{self, Flags, Options};
-use crate::wire::{Ecn, Link, ethernet};
+use crate::wire::{Ecn, Link, ethernet, ip};
 
 /// Where a segment goes, and from where.
 pub(crate) struct Way<'a> {
@@ -54,7 +54,7 @@ pub(crate) fn emit<T: Transmit>(
         window: numbers.window,
     };
     tx.transmit(|frame| {
-        let at = ethernet::emit(frame, &config.mac, way.link, ethernet::IPV4);
+        let at = ethernet::emit(frame, &config.mac, way.link, ip::ethertype(header.remote));
         at + tcp::emit(&mut frame[at..], &header, options, payload_len, fill)
     })
 }

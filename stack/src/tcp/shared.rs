@@ -21,6 +21,8 @@ pub(crate) struct Shared<B> {
     pub(crate) keep: keep::Pool,
     pub(crate) reassembly: reassembly::Pool,
     pub(crate) flight: flight::Pool,
+    /// Bytes by which receive windows can still be widened.
+    pub(crate) window_budget: u64,
     pub(crate) wheel: Wheel,
     /// Connections for the next flush to look at; each at most once, so the list never grows.
     pub(crate) ready: Vec<u32>,

@@ -1,7 +1,9 @@
 //! What time alone brings about: retransmission, probes, delayed acknowledgements, the application's deadline, and
 //! the end of patience.
 
-use super::{Context, Due, Fate, Marks, Shared, State, Tcb, Transmit, deliver, handshake, output, probe, recovery};
+use super::{
+    Context, Due, Fate, Marks, Shared, State, Tcb, Transmit, deliver, handshake, output, probe, recovery, window,
+};
 use crate::application::{Application, Closed};
 use crate::timer::Tick;
 
@@ -34,6 +36,9 @@ pub(crate) fn expire<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &m
     if tcb.warm.app_at.is_due(now) {
         tcb.warm.app_at = Tick::NEVER;
         deliver::deadline(tcb, cx);
+    }
+    if window::rests_at(tcb).is_due(now) {
+        window::narrow(tcb, cx.shared);
     }
     if let fate @ Fate::Ends(_) = keep_alive(tcb, cx) {
         return fate;

@@ -1,6 +1,6 @@
 //! Frames as an attacker makes them: right checksums, any numbers.
 
-use super::pair::{PORT, config};
+use super::pair::{PORT, config, mapped_to_ipv6};
 use crate::config::Limits;
 use crate::seq::Seq;
 use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Options, Packet};
@@ -9,7 +9,7 @@ use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Opt
 #[derive(Clone, Copy, Debug)]
 pub struct Forged {
     /// Whom it claims to come from.
-    pub source: [u8; 4],
+    pub source: Address,
     /// ... and from which port.
     pub source_port: u16,
     /// Whom it is for.
@@ -32,7 +32,7 @@ impl Forged {
     /// A SYN from 198.18.0.66.
     pub fn syn(source_port: u16, seq: u32) -> Forged {
         Forged {
-            source: [198, 18, 0, 66],
+            source: Address::from_v4([198, 18, 0, 66]),
             source_port,
             port: PORT,
             seq,
@@ -56,10 +56,18 @@ impl Forged {
         Forged { seq, ack, flags: Flags::ACK, options: Options::default(), ..self }
     }
 
-    /// The frame, with this text.
+    /// The same over IPv6.
+    #[must_use]
+    pub fn over_ipv6(self) -> Forged {
+        Forged { source: mapped_to_ipv6(&self.source), ..self }
+    }
+
+    /// The frame, with this text, to the server's address of the same version.
     pub fn frame(&self, text: &[u8]) -> Vec<u8> {
         let server = config(2, Limits::for_connections(1));
-        let (source, destination) = (Address::from_v4(self.source), server.addresses[0].address);
+        let source = self.source;
+        let server_v4 = server.addresses[0].address;
+        let destination = if source.is_v4() { server_v4 } else { mapped_to_ipv6(&server_v4) };
         let header = wire::tcp::Header {
             local: &source,
             local_port: self.source_port,
@@ -71,9 +79,9 @@ impl Forged {
             ecn: self.ecn,
             window: self.window,
         };
-        let mut frame = vec![0; text.len() + 100];
+        let mut frame = vec![0; text.len() + 120];
         let link = Link { mac: server.mac, vlan: 0 };
-        let at = wire::ethernet::emit(&mut frame, &[2, 0, 0, 0, 0, 66], &link, wire::ethernet::IPV4);
+        let at = wire::ethernet::emit(&mut frame, &[2, 0, 0, 0, 0, 66], &link, wire::ip::ethertype(&source));
         let len = wire::tcp::emit(&mut frame[at..], &header, &self.options, text.len(), |buf| {
             buf.copy_from_slice(text);
             buf.len()

@@ -7,12 +7,13 @@
 use super::Forged;
 use super::echo::{stream_byte, stream_bytes};
 use super::link::Quality;
-use super::pair::{PORT, Pair, hasty};
+use super::pair::{PORT, Pair, hasty, over_ipv6};
 use crate::application::{Application, Closed, Opened};
+use crate::reassembly;
 use crate::send::Reply;
 use crate::seq::Seq;
 use crate::stack::Stack;
-use crate::wire::{self, ChecksumPolicy, Ecn, Flags, Incoming, Options, Packet};
+use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Options, Packet};
 use crate::{Census, Duration, Instant, Limits, Transmit};
 use std::collections::BTreeMap;
 
@@ -122,6 +123,7 @@ impl Transmit for Judge {
                 let sum = wire::checksum::Sum::default().add_bytes(body);
                 assert!(sum.is_valid(), "an ICMP message with a wrong checksum");
             }
+            Ok(Incoming::Icmpv6(..)) => {}
             Err(reason) => panic!("the stack sent a frame that is dropped for {reason:?}"),
         }
         true
@@ -140,6 +142,12 @@ const LIMITS: Limits = Limits {
     flight_runs: 20,
 };
 
+/// The SYN of a connection; half of them go over IPv6.
+fn syn(port: u16) -> Forged {
+    let syn = Forged::syn(port, 77);
+    if port.is_multiple_of(2) { syn } else { syn.over_ipv6() }
+}
+
 /// The stack under fire.
 struct Target {
     stack: Stack<Steered>,
@@ -153,7 +161,9 @@ impl Target {
     /// A listening stack with connections in different states on ports 1000 to 1007, one half-open on 1008.
     fn new() -> Target {
         let now = Instant::from_millis(1000);
-        let mut stack = Stack::new(hasty(2, LIMITS), now);
+        let mut config = hasty(2, LIMITS);
+        config.addresses.extend(over_ipv6(&config).addresses);
+        let mut stack = Stack::new(config, now);
         stack.listen(PORT);
         let mut target = Target { stack, app: Steered, out: Judge::default(), now, last: Vec::new() };
         for port in 1000..1008 {
@@ -166,14 +176,14 @@ impl Target {
             };
             let ecn = if port % 5 == 0 { Flags::ECE.with(Flags::CWR) } else { Flags::default() };
             let flags = Flags::SYN.with(ecn);
-            target.receive(Forged { options, flags, ..Forged::syn(port, 77) }.frame(&[]));
+            target.receive(Forged { options, flags, ..syn(port) }.frame(&[]));
             // What it does then: nothing, closes, keeps, answers with more than a window, closes at the peer's wish.
             let text: &[u8] = [&b""[..], &[0], &[2, 2], &[5], &[6; 40]][usize::from(port) % 5];
             let flags = if port > 1005 { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
             let segment = target.next_segment(port, flags);
             target.receive(Forged { window: 3000, ..segment }.frame(text));
         }
-        target.receive(Forged::syn(1008, 77).frame(&[]));
+        target.receive(syn(1008).frame(&[]));
         target
     }
 
@@ -182,7 +192,7 @@ impl Target {
         let standing = self.out.standings.get(&port).copied().unwrap_or_default();
         let timestamps = (port % 4 == 1).then(|| (6, standing.timestamp.unwrap_or(0)));
         let options = Options { timestamps, ..Options::default() };
-        Forged { seq: standing.seq, ack: standing.ack, flags, options, ..Forged::syn(port, 0) }
+        Forged { seq: standing.seq, ack: standing.ack, flags, options, ..syn(port) }
     }
 
     fn receive(&mut self, frame: Vec<u8>) {
@@ -207,8 +217,17 @@ impl Target {
     }
 
     fn check(&self) {
-        let Census { connections, half_open, send_entries, send_chunks, kept, reassembly_blocks, flight_runs } =
-            self.stack.census();
+        let Census {
+            connections,
+            half_open,
+            send_entries,
+            send_chunks,
+            kept,
+            reassembly_blocks,
+            flight_runs,
+            widened_bytes,
+        } = self.stack.census();
+        assert!(widened_bytes <= 4 * reassembly::BLOCK_BYTES * LIMITS.reassembly_blocks as usize);
         assert!(connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize);
         assert!(send_entries <= LIMITS.send_entries as usize && send_chunks <= LIMITS.send_chunks as usize);
         assert!(flight_runs <= LIMITS.flight_runs as usize);
@@ -238,6 +257,10 @@ pub fn frames(data: &[u8]) {
                 }
                 target.receive(frame);
             }
+            3 => {
+                let frame = packet_of_ipv6(&mut script);
+                target.receive(frame);
+            }
             _ => {
                 let frame = segment(&mut script, &target);
                 target.receive(frame);
@@ -250,6 +273,35 @@ pub fn frames(data: &[u8]) {
     let census = target.stack.census();
     assert_eq!(census, Census::default(), "held for ever: {:?}", target.stack.counters());
     assert!(target.stack.next_deadline().is_none(), "a timer for nothing");
+}
+
+/// A packet of IPv6 to the target or to its group: extension headers, neighbour discovery, or what happens to be there
+/// instead, a checksum that is right for ICMPv6.
+fn packet_of_ipv6(script: &mut Script<'_>) -> Vec<u8> {
+    let shape = script.byte();
+    let target = over_ipv6(&hasty(2, LIMITS));
+    let ours = target.addresses[0].address;
+    let destination = if shape & 1 == 0 { ours } else { ours.solicited_node() };
+    let source = if shape & 2 == 0 { syn(1001).source } else { Address::default() };
+    let next_header = [0, 43, 44, 60, 58, 58, 58, script.byte()][usize::from(shape >> 5)];
+    let hop_limit = if shape & 4 == 0 { 255 } else { 64 };
+    let mut body = [script.byte(), script.byte(), 0, 0].to_vec();
+    body.extend(script.take(4));
+    if shape & 8 == 0 {
+        body.extend(ours.octets());
+    }
+    let rest = usize::from(script.byte());
+    body.extend(script.take(rest));
+    let sum = wire::checksum::Sum::pseudo_header(&source, &destination, wire::ip::ICMPV6, body.len() as u16);
+    let sum = sum.add_bytes(&body).finish();
+    body[2..4].copy_from_slice(&sum);
+    let mut frame = vec![0; 100];
+    let link = Link { mac: target.mac, vlan: u16::from(shape & 16) };
+    let at = wire::ethernet::emit(&mut frame, &[2, 0, 0, 0, 0, 66], &link, wire::ethernet::IPV6);
+    wire::ipv6::emit(&mut frame[at..], &source, &destination, next_header, hop_limit, Ecn::NOT_CAPABLE, body.len());
+    frame.truncate(at + wire::ipv6::HEADER_BYTES);
+    frame.extend(body);
+    frame
 }
 
 /// A segment with right checksums for one of the connections, near or far from what it expects.

@@ -7,6 +7,7 @@ use crate::demux::{Owner, Tuple};
 use crate::listen::syn_window;
 use crate::seq::Seq;
 use crate::tcp::{Marks, State};
+use crate::wire::Address;
 
 /// A look at one connection's control block.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,11 @@ impl Standing {
 }
 
 impl<A: Application> Stack<A> {
+    /// The first of its addresses.
+    pub fn address(&self) -> Address {
+        self.shared.config.addresses[0].address
+    }
+
     /// Where this four-tuple stands: LISTEN or CLOSED if no connection has it.
     pub(crate) fn standing(&self, tuple: &Tuple) -> Standing {
         match self.owner_of(self.keyed.hash(tuple), tuple) {

@@ -40,7 +40,19 @@ pub fn config(host: u8, limits: Limits) -> Config {
     Config::new([2, 0, 0, 0, 0, host], vec![address], [7, 7, 7, u64::from(host)], limits)
 }
 
-/// The same with times short enough for a run to come to its end.
+/// The same with 2001:db8::HOST for its address.
+pub fn over_ipv6(config: &Config) -> Config {
+    let over = |local: &LocalAddress| LocalAddress { address: mapped_to_ipv6(&local.address), ..*local };
+    Config { addresses: config.addresses.iter().map(over).collect(), ..config.clone() }
+}
+
+/// The address of IPv6 that stands for one of 198.18.0.0/24 where a test runs over IPv6.
+pub fn mapped_to_ipv6(address: &Address) -> Address {
+    let [.., host] = address.octets();
+    Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host])
+}
+
+/// A configuration with times short enough for a run to come to its end.
 pub fn hasty(host: u8, limits: Limits) -> Config {
     Config {
         send_timeout_ms: 4000,
@@ -83,9 +95,9 @@ impl<A: Application> Pair<A> {
     /// Opens a connection from this client port.
     pub fn try_connect(&mut self, local_port: u16) -> Result<ConnId, ConnectError> {
         let to = Connect {
-            local: Address::from_v4([198, 18, 0, 1]),
+            local: self.client.stack.address(),
             local_port,
-            remote: Address::from_v4([198, 18, 0, 2]),
+            remote: self.server.stack.address(),
             remote_port: PORT,
             link: wire::Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 },
             token: u32::from(local_port),

@@ -2,7 +2,7 @@
 
 use crate::seq::Seq;
 use crate::wire::tcp::{Flags, Header, Options};
-use crate::wire::{Address, Ecn, Link, ethernet, ipv4, tcp};
+use crate::wire::{Address, Ecn, Link, ethernet, ip, tcp};
 
 /// A client that sends what it is told and believes that all is answered as it expects.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl Peer {
 
     /// Takes the server's sequence number from its SYN-ACK.
     pub fn read(&mut self, frame: &[u8]) {
-        let at = 14 + ipv4::HEADER_BYTES + 4;
+        let at = 14 + ip::header_bytes(&self.address) + 4;
         self.ack = Seq(u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]])) + 1;
     }
 
@@ -61,9 +61,9 @@ impl Peer {
     }
 
     fn emit(&self, flags: Flags, options: &Options, payload: &[u8], frame: &mut Vec<u8>) {
-        frame.resize(14 + ipv4::HEADER_BYTES + tcp::MAX_HEADER_BYTES + payload.len(), 0);
+        frame.resize(14 + ip::header_bytes(&self.address) + tcp::MAX_HEADER_BYTES + payload.len(), 0);
         let link = Link { mac: [2, 0, 0, 0, 0, 1], vlan: 0 };
-        let at = ethernet::emit(frame, &[2, 0, 0, 0, 0, 2], &link, ethernet::IPV4);
+        let at = ethernet::emit(frame, &[2, 0, 0, 0, 0, 2], &link, ip::ethertype(&self.address));
         let header = Header {
             local: &self.address,
             local_port: self.port,

@@ -1,5 +1,6 @@
 //! One type for the addresses of both IP versions, of a size that lets tables hold either.
 
+use super::Mac;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,6 +17,25 @@ impl Address {
         Address(mapped)
     }
 
+    /// The address of the sixteen bytes of an IPv6 header field.
+    #[inline]
+    pub const fn from_v6(bytes: [u8; 16]) -> Address {
+        Address(bytes)
+    }
+
+    /// Whether this is an IPv4 address.
+    #[inline]
+    pub fn is_v4(&self) -> bool {
+        let [low, high] = [self.halves().0, self.halves().1];
+        low == 0 && high as u32 == 0xffff_0000
+    }
+
+    /// The sixteen bytes.
+    #[inline]
+    pub fn octets(&self) -> [u8; 16] {
+        self.0
+    }
+
     /// The last four bytes: the IPv4 address, where this is one.
     #[inline]
     pub fn v4(&self) -> [u8; 4] {
@@ -29,11 +49,52 @@ impl Address {
         (value as u64, (value >> 64) as u64)
     }
 
-    /// Whether a packet may come from here: not unspecified, multicast, broadcast or loopback (RFC 1122 §3.2.1.3).
+    /// Both halves as they lie in memory, for checksums.
+    #[inline]
+    pub(super) fn ne_halves(&self) -> (u64, u64) {
+        let value = u128::from_ne_bytes(self.0);
+        (value as u64, (value >> 64) as u64)
+    }
+
+    /// Whether a packet may come from here: not unspecified, multicast, broadcast or loopback (RFC 1122 §3.2.1.3,
+    /// RFC 4291 §2.5).
     #[inline]
     pub fn is_unicast(&self) -> bool {
-        let [first, ..] = self.v4();
-        first != 0 && first != 127 && first < 224
+        const LOOPBACK: Address = Address(Ipv6Addr::LOCALHOST.octets());
+        if self.is_v4() {
+            let [first, ..] = self.v4();
+            return first != 0 && first != 127 && first < 224;
+        }
+        !self.is_unspecified() && !self.is_multicast() && *self != LOOPBACK
+    }
+}
+
+/// What only IPv6 has.
+impl Address {
+    /// Every node of the link (RFC 4291 §2.7.1).
+    pub const ALL_NODES: Address = Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+    /// Whether this is `::`, the address of who has none.
+    pub fn is_unspecified(&self) -> bool {
+        self.0 == [0; 16]
+    }
+
+    /// Whether this is a group's address (RFC 4291 §2.7).
+    #[inline]
+    pub fn is_multicast(&self) -> bool {
+        self.0[0] == 0xff
+    }
+
+    /// The group of those whose address ends like this one (RFC 4291 §2.7.1): there it is asked for.
+    pub fn solicited_node(&self) -> Address {
+        let [.., a, b, c] = self.0;
+        Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
+    }
+
+    /// The hardware address of a group (RFC 2464 §7).
+    pub fn multicast_mac(&self) -> Mac {
+        let [.., a, b, c, d] = self.0;
+        [0x33, 0x33, a, b, c, d]
     }
 }
 

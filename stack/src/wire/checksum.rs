@@ -50,11 +50,15 @@ impl Sum {
         Sum(self.0 + u64::from(value.to_be()))
     }
 
-    /// The pseudo-header of a TCP segment of `len` bytes with its header (RFC 9293 §3.1).
+    /// The pseudo-header of `len` bytes over IP (RFC 9293 §3.1, RFC 8200 §8.1). What maps an IPv4 address into an IPv6
+    /// one sums up to nothing, so both versions are one.
     #[inline]
-    pub fn pseudo_header(source: &Address, destination: &Address, len: u16) -> Sum {
-        let word = |a: &Address| u64::from(u32::from_ne_bytes(a.v4()));
-        Sum(word(source) + word(destination)).add_u16(u16::from(super::ipv4::TCP)).add_u16(len)
+    pub fn pseudo_header(source: &Address, destination: &Address, protocol: u8, len: u16) -> Sum {
+        let words = |address: &Address| {
+            let (first, last) = address.ne_halves();
+            (first >> 32) + (first & 0xffff_ffff) + (last >> 32) + (last & 0xffff_ffff)
+        };
+        Sum(words(source) + words(destination)).add_u16(u16::from(protocol)).add_u16(len)
     }
 
     /// The sum in 16 bits, in memory order: 0xffff when all that was added includes its right checksum.

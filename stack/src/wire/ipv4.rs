@@ -1,28 +1,12 @@
 //! The IPv4 header (RFC 791).
 
 use super::checksum::Sum;
+use super::ip::{HOP_LIMIT, Header};
 use super::{Address, Ecn};
 use crate::drop::DropReason;
 
-/// Protocol number of ICMP.
-pub const ICMP: u8 = 1;
-/// Protocol number of TCP.
-pub const TCP: u8 = 6;
 /// Length of the header as written here: without options.
 pub const HEADER_BYTES: usize = 20;
-
-/// What the layers above want to know of a received header.
-#[derive(Clone, Copy, Debug)]
-pub struct Header {
-    /// Who sent it.
-    pub source: Address,
-    /// Whom it is for.
-    pub destination: Address,
-    /// What follows the header.
-    pub protocol: u8,
-    /// What congestion it has met.
-    pub ecn: Ecn,
-}
 
 /// Reads and checks the header at the front of `bytes`, which `rest_len` further bytes follow in other buffers.
 /// Returns it with the payload in this buffer and the payload's length in the others: link-layer padding is off.
@@ -48,6 +32,7 @@ pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), Dr
         source: Address::from_v4([fixed[12], fixed[13], fixed[14], fixed[15]]),
         destination: Address::from_v4([fixed[16], fixed[17], fixed[18], fixed[19]]),
         protocol: fixed[9],
+        hop_limit: fixed[8],
         ecn: Ecn::of(fixed[1]),
     };
     if !header.source.is_unicast() {
@@ -61,7 +46,6 @@ pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), Dr
 #[inline]
 pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol: u8, ecn: Ecn, payload_len: usize) {
     const DONT_FRAGMENT: u8 = 0x40;
-    const TIME_TO_LIVE: u8 = 64;
     let total_len = ((HEADER_BYTES + payload_len) as u16).to_be_bytes();
     let (s, d) = (source.v4(), destination.v4());
     let header: &mut [u8; HEADER_BYTES] = bytes.first_chunk_mut().expect("a frame has room for its headers");
@@ -74,7 +58,7 @@ pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol:
         0,
         DONT_FRAGMENT,
         0,
-        TIME_TO_LIVE,
+        HOP_LIMIT,
         protocol,
         0,
         0,

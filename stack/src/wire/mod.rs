@@ -4,14 +4,17 @@
 //! been checked against the packet's length and checksums, or the reason to drop it. Nothing here keeps state or
 //! decides anything that depends on a connection.
 //!
-//! TCP and IPv4, met at every segment, are read and written by the code here; ARP and ICMP, met seldom, through
-//! `smoltcp::wire` (see `arp` and `icmp`).
+//! TCP, IPv4 and IPv6, met at every segment, and neighbour discovery are read and written by the code here; ARP and
+//! ICMPv4, met seldom, through `smoltcp::wire` (see `arp` and `icmp`).
 
 pub mod address;
 pub mod checksum;
 pub mod ecn;
 pub mod ethernet;
+pub mod ip;
 pub mod ipv4;
+pub mod ipv6;
+pub mod ndp;
 pub mod tcp;
 
 pub use address::Address;
@@ -20,6 +23,7 @@ pub use ethernet::{Link, Mac};
 pub use tcp::{Flags, Options, Payload, Segment};
 
 use crate::drop::DropReason;
+use checksum::Sum;
 
 /// One received packet, in the buffers that it came in: one, or a chain when the NIC (or a kernel peer's
 /// segmentation offload) handed over more than a buffer holds. All headers must lie in the first.
@@ -46,7 +50,9 @@ pub enum Incoming<'a> {
     /// An ARP packet, after its Ethernet header.
     Arp(Link, &'a [u8]),
     /// An ICMPv4 message: who sent it to whom, and the message itself.
-    Icmp(Link, ipv4::Header, &'a [u8]),
+    Icmp(Link, ip::Header, &'a [u8]),
+    /// An ICMPv6 message whose checksum is right: who sent it to whom, and the message itself.
+    Icmpv6(Link, ip::Header, &'a [u8]),
 }
 
 /// Which TCP checksums are taken for right.
@@ -65,23 +71,31 @@ pub enum ChecksumPolicy {
 pub fn parse<'a>(packet: Packet<'a>, checksums: ChecksumPolicy) -> Result<Incoming<'a>, DropReason> {
     let [head, rest @ ..] = packet.0 else { return Err(DropReason::Truncated) };
     let (link, ethertype, body) = ethernet::parse(head)?;
-    match ethertype {
-        ethernet::IPV4 => {
-            let rest_len = rest.iter().map(|part| part.len()).sum();
-            let (header, body, rest_len) = ipv4::parse(body, rest_len)?;
-            match header.protocol {
-                ipv4::TCP => {
-                    tcp::parse(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp)
-                }
-                ipv4::ICMP if rest_len == 0 => Ok(Incoming::Icmp(link, header, body)),
-                _ => Err(DropReason::Protocol),
-            }
-        }
-        ethernet::ARP => Ok(Incoming::Arp(link, body)),
-        _ => Err(DropReason::Ethertype),
+    let rest_len = rest.iter().map(|part| part.len()).sum();
+    let (header, body, rest_len) = match ethertype {
+        ethernet::IPV4 => ipv4::parse(body, rest_len)?,
+        ethernet::IPV6 => ipv6::parse(body, rest_len)?,
+        ethernet::ARP => return Ok(Incoming::Arp(link, body)),
+        _ => return Err(DropReason::Ethertype),
+    };
+    match (header.protocol, ethertype) {
+        (ip::TCP, _) => tcp::parse(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp),
+        (ip::ICMP, ethernet::IPV4) if rest_len == 0 => Ok(Incoming::Icmp(link, header, body)),
+        (ip::ICMPV6, ethernet::IPV6) if rest_len == 0 => icmpv6(link, header, body),
+        _ => Err(DropReason::Protocol),
     }
+}
+
+/// RFC 4443 §2.3: the checksum covers a pseudo-header.
+fn icmpv6(link: Link, header: ip::Header, body: &[u8]) -> Result<Incoming<'_>, DropReason> {
+    let sum = Sum::pseudo_header(&header.source, &header.destination, ip::ICMPV6, body.len() as u16);
+    if sum.add_bytes(body).is_valid() { Ok(Incoming::Icmpv6(link, header, body)) } else { Err(DropReason::Icmp) }
 }
 
 #[cfg(test)]
 #[path = "wire_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "ipv6_tests.rs"]
+mod ipv6_tests;

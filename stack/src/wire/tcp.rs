@@ -1,7 +1,7 @@
 //! The TCP header and its options (RFC 9293 §3.1, 7323 §2 and §3, 2018 §2 and §3).
 
 use super::checksum::Sum;
-use super::{Address, ChecksumPolicy, Ecn, Link, ipv4};
+use super::{Address, ChecksumPolicy, Ecn, Link, ip};
 use crate::drop::DropReason;
 use crate::seq::Seq;
 
@@ -189,7 +189,7 @@ impl Segment<'_> {
 #[inline]
 pub fn parse<'a>(
     link: Link,
-    ip: &ipv4::Header,
+    ip: &ip::Header,
     body: Payload<'a>,
     checksums: ChecksumPolicy,
 ) -> Result<Segment<'a>, DropReason> {
@@ -220,8 +220,8 @@ pub fn parse<'a>(
 }
 
 #[inline]
-fn checksum_is_right(ip: &ipv4::Header, body: &Payload<'_>, field: [u8; 2], policy: ChecksumPolicy) -> bool {
-    let pseudo = Sum::pseudo_header(&ip.source, &ip.destination, body.len() as u16);
+fn checksum_is_right(ip: &ip::Header, body: &Payload<'_>, field: [u8; 2], policy: ChecksumPolicy) -> bool {
+    let pseudo = Sum::pseudo_header(&ip.source, &ip.destination, ip::TCP, body.len() as u16);
     if policy == ChecksumPolicy::AcceptPartial && pseudo.fold().to_ne_bytes() == field {
         return true;
     }
@@ -337,7 +337,7 @@ pub struct Header<'a> {
     pub window: u16,
 }
 
-/// Writes IPv4 and TCP headers in front of a payload, which `fill` writes, of at most `payload_len` bytes; returns
+/// Writes IP and TCP headers in front of a payload, which `fill` writes, of at most `payload_len` bytes; returns
 /// the length of headers and payload.
 #[inline]
 pub fn emit(
@@ -347,7 +347,8 @@ pub fn emit(
     payload_len: usize,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
-    let tcp = &mut bytes[ipv4::HEADER_BYTES..];
+    let ip_len = ip::header_bytes(header.remote);
+    let tcp = &mut bytes[ip_len..];
     let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..MAX_HEADER_BYTES]);
     let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
     tcp[0..2].copy_from_slice(&header.local_port.to_be_bytes());
@@ -358,9 +359,10 @@ pub fn emit(
     tcp[13] = header.flags.0;
     tcp[14..16].copy_from_slice(&header.window.to_be_bytes());
     tcp[16..20].fill(0);
-    let checksum =
-        Sum::pseudo_header(header.local, header.remote, tcp_len as u16).add_bytes(&tcp[..tcp_len]).finish();
+    let checksum = Sum::pseudo_header(header.local, header.remote, ip::TCP, tcp_len as u16)
+        .add_bytes(&tcp[..tcp_len])
+        .finish();
     tcp[16..18].copy_from_slice(&checksum);
-    ipv4::emit(bytes, header.local, header.remote, ipv4::TCP, header.ecn, tcp_len);
-    ipv4::HEADER_BYTES + tcp_len
+    ip::emit(bytes, header.local, header.remote, ip::TCP, header.ecn, tcp_len);
+    ip_len + tcp_len
 }

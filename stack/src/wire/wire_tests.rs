@@ -5,20 +5,24 @@ use crate::seq::Seq;
 use pnet::packet::ethernet::{EtherType, MutableEthernetPacket};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv4::{Ipv4Packet, MutableIpv4Packet};
+use pnet::packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
 use pnet::packet::tcp::{MutableTcpPacket, TcpOption, TcpPacket};
 use pnet::packet::{Packet as _, ipv4 as pnet_ipv4, tcp as pnet_tcp};
 use pnet::util::MacAddr;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 const THEIRS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const OURS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+const THEIRS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0xff, 0xfe00, 1, 1);
 const MACS: [MacAddr; 2] = [MacAddr(2, 0, 0, 0, 0, 1), MacAddr(2, 0, 0, 0, 0, 2)];
 
 /// A segment, in this crate's words; pnet writes it.
 #[derive(Clone, Debug)]
 struct Spec {
+    v6: bool,
     ports: (u16, u16),
     seq: u32,
     ack: u32,
@@ -52,11 +56,11 @@ fn options() -> impl Strategy<Value = Options> {
 
 prop_compose! {
     fn spec()(
-        ports in (any::<u16>(), any::<u16>()), seq: u32, ack: u32, flags: u8, ecn in 0u8..4, window: u16,
+        v6: bool, ports in (any::<u16>(), any::<u16>()), seq: u32, ack: u32, flags: u8, ecn in 0u8..4, window: u16,
         options in options(), text in vec(any::<u8>(), 0..1500), vlan in prop_oneof![Just(0u16), 1u16..4095],
         padding in 0usize..50,
     ) -> Spec {
-        Spec { ports, seq, ack, flags: flags & Flags::KNOWN, ecn, window, options, text, vlan, padding }
+        Spec { v6, ports, seq, ack, flags: flags & Flags::KNOWN, ecn, window, options, text, vlan, padding }
     }
 }
 
@@ -88,28 +92,23 @@ fn pnet_frame(spec: &Spec) -> Vec<u8> {
         .map(|option| if option.number == pnet_tcp::TcpOptionNumbers::NOP { 1 } else { 2 + option.data.len() })
         .sum();
     let tcp_len = 20 + options_len.div_ceil(4) * 4 + spec.text.len();
-    let at = if spec.vlan == 0 { 14 } else { 18 };
-    let mut frame = vec![0; at + 20 + tcp_len];
+    let (at, ip_len) = (spec.ip_at(), spec.ip_len());
+    let mut frame = vec![0; at + ip_len + tcp_len];
     let mut ethernet = MutableEthernetPacket::new(&mut frame).expect("a frame has a header");
     ethernet.set_source(MACS[0]);
     ethernet.set_destination(MACS[1]);
-    ethernet.set_ethertype(EtherType(if spec.vlan == 0 { 0x0800 } else { 0x8100 }));
+    let ethertype = if spec.v6 { 0x86dd } else { 0x0800u16 };
+    ethernet.set_ethertype(EtherType(if spec.vlan == 0 { ethertype } else { 0x8100 }));
     if spec.vlan != 0 {
         frame[14..16].copy_from_slice(&spec.vlan.to_be_bytes());
-        frame[16..18].copy_from_slice(&[8, 0]);
+        frame[16..18].copy_from_slice(&ethertype.to_be_bytes());
     }
-    let mut ip = MutableIpv4Packet::new(&mut frame[at..]).expect("room for a header");
-    ip.set_version(4);
-    ip.set_ecn(spec.ecn);
-    ip.set_header_length(5);
-    ip.set_total_length((20 + tcp_len) as u16);
-    ip.set_ttl(64);
-    ip.set_next_level_protocol(IpNextHeaderProtocols::Tcp);
-    ip.set_source(THEIRS);
-    ip.set_destination(OURS);
-    let checksum = pnet_ipv4::checksum(&ip.to_immutable());
-    ip.set_checksum(checksum);
-    let mut tcp = MutableTcpPacket::new(&mut frame[at + 20..]).expect("room for a header");
+    if spec.v6 {
+        pnet_ipv6(&mut frame[at..], spec.ecn, tcp_len);
+    } else {
+        pnet_ipv4(&mut frame[at..], spec.ecn, tcp_len);
+    }
+    let mut tcp = MutableTcpPacket::new(&mut frame[at + ip_len..]).expect("room for a header");
     tcp.set_source(spec.ports.0);
     tcp.set_destination(spec.ports.1);
     tcp.set_sequence(spec.seq);
@@ -119,15 +118,69 @@ fn pnet_frame(spec: &Spec) -> Vec<u8> {
     tcp.set_window(spec.window);
     tcp.set_options(&options);
     tcp.set_payload(&spec.text);
-    let checksum = pnet_tcp::ipv4_checksum(&tcp.to_immutable(), &THEIRS, &OURS);
+    let checksum = pnet_checksum(&tcp.to_immutable(), spec.theirs(), spec.ours());
     tcp.set_checksum(checksum);
     frame.resize(frame.len() + spec.padding, 0);
     frame
 }
 
+fn pnet_ipv4(bytes: &mut [u8], ecn: u8, payload_len: usize) {
+    let mut ip = MutableIpv4Packet::new(bytes).expect("room for a header");
+    ip.set_version(4);
+    ip.set_ecn(ecn);
+    ip.set_header_length(5);
+    ip.set_total_length((20 + payload_len) as u16);
+    ip.set_ttl(64);
+    ip.set_next_level_protocol(IpNextHeaderProtocols::Tcp);
+    ip.set_source(THEIRS);
+    ip.set_destination(OURS);
+    let checksum = pnet_ipv4::checksum(&ip.to_immutable());
+    ip.set_checksum(checksum);
+}
+
+fn pnet_ipv6(bytes: &mut [u8], ecn: u8, payload_len: usize) {
+    let mut ip = MutableIpv6Packet::new(bytes).expect("room for a header");
+    ip.set_version(6);
+    ip.set_traffic_class(0x28 | ecn);
+    ip.set_flow_label(0x12345);
+    ip.set_payload_length(payload_len as u16);
+    ip.set_next_header(IpNextHeaderProtocols::Tcp);
+    ip.set_hop_limit(64);
+    ip.set_source(THEIRS6);
+    ip.set_destination(OURS6);
+}
+
+fn pnet_checksum(tcp: &TcpPacket<'_>, source: IpAddr, destination: IpAddr) -> u16 {
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => pnet_tcp::ipv4_checksum(tcp, &source, &destination),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => pnet_tcp::ipv6_checksum(tcp, &source, &destination),
+        mixed => panic!("{mixed:?}"),
+    }
+}
+
+impl Spec {
+    fn ours(&self) -> IpAddr {
+        if self.v6 { OURS6.into() } else { OURS.into() }
+    }
+
+    fn theirs(&self) -> IpAddr {
+        if self.v6 { THEIRS6.into() } else { THEIRS.into() }
+    }
+
+    /// Where the IP header begins,
+    fn ip_at(&self) -> usize {
+        if self.vlan == 0 { 14 } else { 18 }
+    }
+
+    /// and how long it is.
+    fn ip_len(&self) -> usize {
+        if self.v6 { 40 } else { 20 }
+    }
+}
+
 /// The frame as the code here writes it, from us to them, with the spec's ports the other way round.
 fn our_frame(spec: &Spec) -> Vec<u8> {
-    let (local, remote) = (Address::from(OURS), Address::from(THEIRS));
+    let (local, remote) = (Address::from(spec.ours()), Address::from(spec.theirs()));
     let header = tcp::Header {
         local: &local,
         local_port: spec.ports.1,
@@ -144,7 +197,7 @@ fn our_frame(spec: &Spec) -> Vec<u8> {
         &mut frame,
         &MACS[1].octets(),
         &Link { mac: MACS[0].octets(), vlan: spec.vlan },
-        ethernet::IPV4,
+        ip::ethertype(&remote),
     );
     let len = tcp::emit(&mut frame[at..], &header, &spec.options, spec.text.len(), |buf| {
         buf.copy_from_slice(&spec.text);
@@ -161,7 +214,7 @@ fn parse_whole<'a>(parts: &'a [&'a [u8]]) -> Result<Incoming<'a>, DropReason> {
 fn check_agrees(spec: &Spec, incoming: Result<Incoming<'_>, DropReason>) -> Result<(), TestCaseError> {
     let Ok(Incoming::Tcp(segment)) = incoming else { panic!("{incoming:?}") };
     prop_assert_eq!(segment.link, Link { mac: MACS[0].octets(), vlan: spec.vlan });
-    prop_assert_eq!((segment.remote, segment.local), (Address::from(THEIRS), Address::from(OURS)));
+    prop_assert_eq!((segment.remote, segment.local), (Address::from(spec.theirs()), Address::from(spec.ours())));
     prop_assert_eq!((segment.remote_port, segment.local_port), spec.ports);
     prop_assert_eq!((segment.seq.0, segment.ack.0), (spec.seq, spec.ack));
     prop_assert_eq!((segment.flags.0, segment.window), (spec.flags, spec.window));
@@ -201,13 +254,22 @@ proptest! {
     #[test]
     fn pnet_and_smoltcp_read_what_is_written(spec in spec()) {
         let frame = our_frame(&spec);
-        let at = if spec.vlan == 0 { 14 } else { 18 };
-        let ip = Ipv4Packet::new(&frame[at..]).expect("a header");
-        prop_assert_eq!(ip.get_checksum(), pnet_ipv4::checksum(&ip));
-        prop_assert_eq!((ip.get_source(), ip.get_destination()), (OURS, THEIRS));
-        prop_assert_eq!(usize::from(ip.get_total_length()), frame.len() - at);
-        let tcp = TcpPacket::new(ip.payload()).expect("a header");
-        prop_assert_eq!(tcp.get_checksum(), pnet_tcp::ipv4_checksum(&tcp, &OURS, &THEIRS));
+        let at = spec.ip_at();
+        let body = &frame[at + spec.ip_len()..];
+        if spec.v6 {
+            let ip = Ipv6Packet::new(&frame[at..]).expect("a header");
+            prop_assert_eq!((ip.get_version(), ip.get_hop_limit()), (6, 64));
+            prop_assert_eq!((ip.get_source(), ip.get_destination()), (OURS6, THEIRS6));
+            prop_assert_eq!(ip.get_next_header(), IpNextHeaderProtocols::Tcp);
+            prop_assert_eq!(usize::from(ip.get_payload_length()), body.len());
+        } else {
+            let ip = Ipv4Packet::new(&frame[at..]).expect("a header");
+            prop_assert_eq!(ip.get_checksum(), pnet_ipv4::checksum(&ip));
+            prop_assert_eq!((ip.get_source(), ip.get_destination()), (OURS, THEIRS));
+            prop_assert_eq!(usize::from(ip.get_total_length()), frame.len() - at);
+        }
+        let tcp = TcpPacket::new(body).expect("a header");
+        prop_assert_eq!(tcp.get_checksum(), pnet_checksum(&tcp, spec.ours(), spec.theirs()));
         prop_assert_eq!((tcp.get_destination(), tcp.get_source()), spec.ports);
         prop_assert_eq!((tcp.get_sequence(), tcp.get_acknowledgement()), (spec.seq, spec.ack));
         prop_assert_eq!((tcp.get_flags(), tcp.get_window()), (spec.flags, spec.window));
@@ -215,10 +277,15 @@ proptest! {
 
         use smoltcp::phy::ChecksumCapabilities;
         use smoltcp::wire as other;
-        let ip = other::Ipv4Packet::new_checked(&frame[at..]).expect("smoltcp takes the IP header");
-        prop_assert!(other::Ipv4Repr::parse(&ip, &ChecksumCapabilities::default()).is_ok());
-        let tcp = other::TcpPacket::new_checked(ip.payload()).expect("smoltcp takes the TCP header");
-        prop_assert!(tcp.verify_checksum(&OURS.into(), &THEIRS.into()));
+        if spec.v6 {
+            let ip = other::Ipv6Packet::new_checked(&frame[at..]).expect("smoltcp takes the IP header");
+            prop_assert!(other::Ipv6Repr::parse(&ip).is_ok());
+        } else {
+            let ip = other::Ipv4Packet::new_checked(&frame[at..]).expect("smoltcp takes the IP header");
+            prop_assert!(other::Ipv4Repr::parse(&ip, &ChecksumCapabilities::default()).is_ok());
+        }
+        let tcp = other::TcpPacket::new_checked(body).expect("smoltcp takes the TCP header");
+        prop_assert!(tcp.verify_checksum(&spec.ours().into(), &spec.theirs().into()));
         prop_assert_eq!(tcp.payload(), &spec.text[..]);
         let mut read = tcp.options();
         let mut mss = None;
@@ -244,11 +311,12 @@ proptest! {
         }
     }
 
-    /// One wrong bit behind the Ethernet header never yields a segment of other content.
+    /// One wrong bit behind the Ethernet header never yields a segment of other content; behind the hop limit, where
+    /// the header is IPv6's, which has no checksum of its own.
     #[test]
     fn one_wrong_bit_is_noticed(spec in spec(), bit: prop::sample::Index) {
         let mut frame = our_frame(&spec);
-        let at = if spec.vlan == 0 { 14 } else { 18 };
+        let at = spec.ip_at() + if spec.v6 { 8 } else { 0 };
         let bit = bit.index((frame.len() - at) * 8);
         frame[at + bit / 8] ^= 1 << (bit % 8);
         prop_assert!(parse_whole(&[&frame]).is_err());
@@ -265,11 +333,11 @@ proptest! {
     fn rubbish_options_are_survived(mut spec in spec(), rubbish in vec(any::<u8>(), 40)) {
         spec.options = Options::default();
         let mut frame = our_frame(&spec);
-        let at = if spec.vlan == 0 { 14 } else { 18 };
-        let (front, text) = frame.split_at(at + 40);
+        let (at, ip_len) = (spec.ip_at(), spec.ip_len());
+        let (front, text) = frame.split_at(at + ip_len + 20);
         frame = [front, &rubbish, text].concat();
-        frame[at + 32] = 0xf0;
-        rewrite_checksums(&mut frame, at);
+        frame[at + ip_len + 12] = 0xf0;
+        rewrite_checksums(&mut frame, &spec);
         let parts = [&frame[..]];
         match parse_whole(&parts) {
             Ok(Incoming::Tcp(segment)) => {
@@ -283,21 +351,26 @@ proptest! {
 }
 
 /// Makes lengths and checksums right after the bytes of a frame were changed.
-fn rewrite_checksums(frame: &mut [u8], at: usize) {
+fn rewrite_checksums(frame: &mut [u8], spec: &Spec) {
+    let (at, ip_len) = (spec.ip_at(), spec.ip_len());
     let len = (frame.len() - at) as u16;
-    let mut ip = MutableIpv4Packet::new(&mut frame[at..]).expect("a header");
-    ip.set_total_length(len);
-    let checksum = pnet_ipv4::checksum(&ip.to_immutable());
-    ip.set_checksum(checksum);
-    let (source, destination) = (ip.get_source(), ip.get_destination());
-    let mut tcp = MutableTcpPacket::new(&mut frame[at + 20..]).expect("a header");
-    let checksum = pnet_tcp::ipv4_checksum(&tcp.to_immutable(), &source, &destination);
+    if spec.v6 {
+        MutableIpv6Packet::new(&mut frame[at..]).expect("a header").set_payload_length(len - 40);
+    } else {
+        let mut ip = MutableIpv4Packet::new(&mut frame[at..]).expect("a header");
+        ip.set_total_length(len);
+        let checksum = pnet_ipv4::checksum(&ip.to_immutable());
+        ip.set_checksum(checksum);
+    }
+    let mut tcp = MutableTcpPacket::new(&mut frame[at + ip_len..]).expect("a header");
+    let checksum = pnet_checksum(&tcp.to_immutable(), spec.ours(), spec.theirs());
     tcp.set_checksum(checksum);
 }
 
 /// A segment of which only the text matters.
 fn plain(text: Vec<u8>) -> Spec {
     Spec {
+        v6: false,
         ports: (1, 2),
         seq: 3,
         ack: 4,
@@ -317,7 +390,7 @@ fn two_sack_options_add_up() {
     let mut frame = our_frame(&spec);
     frame.extend([SACK_KIND, 10, 0, 0, 0, 1, 0, 0, 0, 2, SACK_KIND, 10, 0, 0, 0, 3, 0, 0, 0, 4]);
     frame[14 + 32] = 0xa0;
-    rewrite_checksums(&mut frame, 14);
+    rewrite_checksums(&mut frame, &spec);
     let parts = [&frame[..]];
     let Ok(Incoming::Tcp(segment)) = parse_whole(&parts) else { panic!("it is right") };
     assert_eq!(segment.options.sack[..2], [(Seq(1), Seq(2)), (Seq(3), Seq(4))]);
@@ -328,18 +401,22 @@ const SACK_KIND: u8 = 5;
 
 #[test]
 fn a_partial_checksum_is_taken_only_where_it_may_be() {
-    let spec = plain(vec![7; 100]);
-    let mut frame = pnet_frame(&spec);
-    // As the kernel leaves it: the sum of the pseudo-header, not complemented (CHECKSUM_PARTIAL).
-    let pseudo = [THEIRS.octets(), OURS.octets()].concat();
-    let words = pseudo.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let sum: u32 = words.sum::<u32>() + 6 + 120;
-    let folded = ((sum & 0xffff) + (sum >> 16)) as u16;
-    frame[14 + 20 + 16..14 + 20 + 18].copy_from_slice(&folded.to_be_bytes());
-    let parts = [&frame[..]];
-    assert_eq!(parse(Packet(&parts), ChecksumPolicy::Verify).err(), Some(DropReason::TcpChecksum));
-    assert!(parse(Packet(&parts), ChecksumPolicy::AcceptPartial).is_ok());
-    frame[14 + 20 + 17] ^= 1;
-    let parts = [&frame[..]];
-    assert_eq!(parse(Packet(&parts), ChecksumPolicy::AcceptPartial).err(), Some(DropReason::TcpChecksum));
+    let v4 = [THEIRS.octets(), OURS.octets()].concat();
+    let v6 = [THEIRS6.octets(), OURS6.octets()].concat();
+    for (v6, pseudo) in [(false, v4), (true, v6)] {
+        let spec = Spec { v6, ..plain(vec![7; 100]) };
+        let mut frame = pnet_frame(&spec);
+        // As the kernel leaves it: the sum of the pseudo-header, not complemented (CHECKSUM_PARTIAL).
+        let words = pseudo.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+        let sum: u32 = words.sum::<u32>() + 6 + 120;
+        let folded = ((sum & 0xffff) + (sum >> 16)) as u16;
+        let field = 14 + spec.ip_len() + 16;
+        frame[field..field + 2].copy_from_slice(&folded.to_be_bytes());
+        let parts = [&frame[..]];
+        assert_eq!(parse(Packet(&parts), ChecksumPolicy::Verify).err(), Some(DropReason::TcpChecksum));
+        assert!(parse(Packet(&parts), ChecksumPolicy::AcceptPartial).is_ok());
+        frame[field + 1] ^= 1;
+        let parts = [&frame[..]];
+        assert_eq!(parse(Packet(&parts), ChecksumPolicy::AcceptPartial).err(), Some(DropReason::TcpChecksum));
+    }
 }

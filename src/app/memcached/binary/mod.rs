@@ -138,6 +138,12 @@ impl Packet<'_> {
     }
 }
 
+/// The answer to the packet that `bytes` begin with, if one would be too long to send; `None` if they begin with none.
+pub(super) fn too_large(bytes: &[u8]) -> Option<[u8; HEADER_BYTES]> {
+    let header = Header::read(bytes).filter(|header| header.magic == REQUEST)?;
+    Some(header.answer(Status::TooLarge).to_bytes())
+}
+
 impl Memcached {
     /// The next packet.
     pub(super) fn packet(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {

@@ -9,7 +9,8 @@ use crate::seq::Seq;
 use crate::stack::{ConnId, Connect, Stack};
 use crate::testing::coverage::{Coverage, Event};
 use crate::testing::echo::{stream_byte, stream_bytes};
-use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Options, Packet, Segment};
+use crate::testing::pair::{mapped_to_ipv6, over_ipv6};
+use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Options, Packet, Segment, ipv4, ipv6};
 use crate::{Config, Duration, Inspection, Instant, Transmit};
 use std::collections::{HashMap, VecDeque};
 
@@ -57,6 +58,7 @@ impl Transmit for Wire {
 pub struct Bench<'c> {
     coverage: &'c mut Coverage,
     config: Config,
+    more_mtu: u16,
     stack: Option<Stack<Actor>>,
     app: Actor,
     wire: Wire,
@@ -76,6 +78,7 @@ impl<'c> Bench<'c> {
         Bench {
             coverage,
             config: settings::start(),
+            more_mtu: 0,
             stack: None,
             app: Actor::default(),
             wire: Wire { frames: VecDeque::new(), left: usize::MAX },
@@ -86,6 +89,12 @@ impl<'c> Bench<'c> {
             ids: HashMap::new(),
             burst: Vec::new(),
         }
+    }
+
+    /// The same over IPv6, with an MTU that is larger by what IPv6's header takes more.
+    pub(super) fn over_ipv6(coverage: &'c mut Coverage) -> Bench<'c> {
+        let config = over_ipv6(&settings::start());
+        Bench { config, more_mtu: (ipv6::HEADER_BYTES - ipv4::HEADER_BYTES) as u16, ..Bench::new(coverage) }
     }
 
     /// Does what a line says, or tells what came instead.
@@ -130,7 +139,8 @@ impl<'c> Bench<'c> {
 
     fn stack(&mut self) -> &mut Stack<Actor> {
         self.stack.get_or_insert_with(|| {
-            let mut stack = Stack::new(self.config.clone(), START);
+            let config = Config { mtu: self.config.mtu + self.more_mtu, ..self.config.clone() };
+            let mut stack = Stack::new(config, START);
             stack.listen(SERVICE_PORT);
             stack
         })
@@ -215,6 +225,7 @@ impl<'c> Bench<'c> {
                     "send_entries" => census.send_entries,
                     "send_chunks" => census.send_chunks,
                     "kept" => census.kept,
+                    "widened_bytes" => census.widened_bytes,
                     "flight_runs" => census.flight_runs,
                     "reassembly_blocks" => census.reassembly_blocks,
                     _ => return Err(format!("`{name}` is not in the census")),
@@ -229,9 +240,9 @@ impl<'c> Bench<'c> {
 impl Bench<'_> {
     fn connect(&mut self, port: u16) -> Result<(), String> {
         let to = Connect {
-            local: Address::from_v4([198, 18, 0, 2]),
+            local: self.local(),
             local_port: port,
-            remote: Address::from_v4([198, 18, 0, 1]),
+            remote: self.remote(),
             remote_port: SERVICE_PORT,
             link: Link { mac: PEER_MAC, vlan: 0 },
             token: 0,
@@ -278,7 +289,7 @@ impl Bench<'_> {
 
     fn tuple(&self, port: Option<u16>) -> Tuple {
         let (local_port, remote_port) = self.ports(port);
-        let [local, remote] = [2, 1].map(|host| Address::from_v4([198, 18, 0, host]));
+        let (local, remote) = (self.local(), self.remote());
         Tuple { local, local_port, remote, remote_port }
     }
 
@@ -300,6 +311,15 @@ impl Bench<'_> {
         self.burst.push(frame);
         self.deliver();
         Ok(())
+    }
+
+    fn local(&self) -> Address {
+        self.config.addresses[0].address
+    }
+
+    fn remote(&self) -> Address {
+        let peer = Address::from_v4([198, 18, 0, 1]);
+        if self.local().is_v4() { peer } else { mapped_to_ipv6(&peer) }
     }
 
     fn ports(&self, port: Option<u16>) -> (u16, u16) {
@@ -406,7 +426,7 @@ impl Bench<'_> {
         options.timestamps = segment
             .timestamps
             .map(|(value, echo)| (value.unwrap_or_default(), echo.map_or(0, |echo| clock.wrapping_add(echo))));
-        let (local, remote) = (Address::from_v4([198, 18, 0, 2]), Address::from_v4([198, 18, 0, 1]));
+        let (local, remote) = (self.local(), self.remote());
         let header = wire::tcp::Header {
             local: &remote,
             local_port: remote_port,
@@ -422,7 +442,7 @@ impl Bench<'_> {
         let text = stream_bytes(u64::from(segment.seq.wrapping_sub(1)), len);
         let mut frame = vec![0; 9100];
         let link = Link { mac: self.config.mac, vlan: segment.vlan };
-        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ethernet::IPV4);
+        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ip::ethertype(&remote));
         let packet_len = wire::tcp::emit(&mut frame[at..], &header, &options, len, |buf| {
             buf.copy_from_slice(&text);
             len
@@ -438,6 +458,9 @@ impl Bench<'_> {
             Ok(Incoming::Tcp(segment)) => segment,
             other => return Err(format!("the stack sent no TCP segment but {other:?}")),
         };
+        if (segment.remote, segment.local) != (self.local(), self.remote()) {
+            return Err(format!("the segment goes from {} to {}", segment.remote, segment.local));
+        }
         let to = (&frame[..6], &frame[6..12]);
         if to != (&PEER_MAC[..], &self.config.mac[..]) {
             return Err(format!("the frame goes to and from {to:?}"));

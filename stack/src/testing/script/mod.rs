@@ -20,6 +20,7 @@
 //! | statement | meaning |
 //! |---|---|
 //! | `set mtu 576` | a field of [`crate::Config`] or [`crate::Limits`], before all else |
+//! | `set ipv6 1` | the script runs over IPv6 |
 //! | `isn 4294967000` | the peer's initial sequence number from now on; new numbers are learned from both sides |
 //! | `established ws 7 ts 1 0` | a whole passive handshake, with these options |
 //! | `connect [port 4000]` | an active open to the peer's port 80 |
@@ -55,8 +56,17 @@ pub fn run(file: &str, text: &str) -> Result<(), String> {
 
 /// As [`run`], noting which events it brings to which states.
 pub fn run_covering(file: &str, text: &str, coverage: &mut Coverage) -> Result<(), String> {
+    run_on(Bench::new(coverage), file, text)
+}
+
+/// Runs a script that was written for IPv4 over IPv6, where packets may be as much longer as their headers are, so that
+/// segments are as long as the script says.
+pub fn run_over_ipv6(file: &str, text: &str) -> Result<(), String> {
+    run_on(Bench::over_ipv6(&mut Coverage::default()), file, text)
+}
+
+fn run_on(mut bench: Bench<'_>, file: &str, text: &str) -> Result<(), String> {
     let lines = statement::parse(text).map_err(|(number, why)| format!("{file}:{number}: {why}"))?;
-    let mut bench = Bench::new(coverage);
     for line in &lines {
         let in_line = |why| format!("{file}:{}: `{}`: {why}", line.number, line.text);
         bench.execute(line).map_err(in_line)?;

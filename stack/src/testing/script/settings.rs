@@ -1,10 +1,16 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own names.
 
 use crate::config::{Config, Congestion, EcnPolicy, Limits};
+use crate::testing::pair::over_ipv6;
 
-/// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT.
+/// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT and windows that stay as
+/// they are.
 pub(super) fn start() -> Config {
-    Config { time_wait_ms: 10_000, ..crate::testing::pair::config(2, Limits::for_connections(64)) }
+    Config {
+        time_wait_ms: 10_000,
+        receive_window_most_bytes: 0,
+        ..crate::testing::pair::config(2, Limits::for_connections(64))
+    }
 }
 
 /// Changes one field.
@@ -15,6 +21,12 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "mtu" => return narrow(value).map(|value| config.mtu = value),
         "keep_alive_probes" => return narrow(value).map(|value| config.keep_alive_probes = value),
         "syn_retries" => return narrow(value).map(|value| config.syn_retries = value),
+        "ipv6" => {
+            if value != 0 {
+                *config = over_ipv6(config);
+            }
+            return Ok(());
+        }
         "newreno" => {
             config.congestion = if value == 0 { Congestion::Cubic } else { Congestion::NewReno };
             return Ok(());
@@ -33,6 +45,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
             return Ok(());
         }
         "receive_window_bytes" => &mut config.receive_window_bytes,
+        "receive_window_most_bytes" => &mut config.receive_window_most_bytes,
         "min_rto_ms" => &mut config.min_rto_ms,
         "delayed_ack_ms" => &mut config.delayed_ack_ms,
         "send_timeout_ms" => &mut config.send_timeout_ms,

@@ -1,0 +1,154 @@
+//! memcached over UDP, the sockets aside: a datagram with its frame in, the datagrams of the answer out.
+//!
+//! A frame is eight bytes: the request's number, this datagram's place among so many, and two bytes of nothing, each
+//! of 16 bits. A request is one datagram, as in memcached, which drops those that say otherwise; its answer is as many
+//! as it takes. Several requests in one datagram are answered as one, numbered through; memcached begins anew with
+//! each key.
+//!
+//! An answer is bounded ([`ANSWER_DATAGRAMS_MAX`]): who asks may not be who is answered. Nothing is kept from one
+//! datagram to the next, so a value whose end does not come with it is forgotten.
+
+use super::{Blob, Conn, Memcached, binary};
+use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
+use simoom_stack::{Application, Reply};
+
+/// The frame in front of each datagram.
+pub const FRAME_BYTES: usize = 8;
+/// The longest datagram of an answer, its frame included; memcached's.
+pub const DATAGRAM_MAX_BYTES: usize = 1400;
+/// An answer that takes more datagrams is refused.
+pub const ANSWER_DATAGRAMS_MAX: usize = 8;
+
+const PART_BYTES: usize = DATAGRAM_MAX_BYTES - FRAME_BYTES;
+/// Ranges and chunks for what is answered in one step.
+const POOL: usize = 2 * QUEUE_ENTRIES as usize;
+
+/// Room for one answer; the same for all.
+pub struct Datagrams {
+    pool: Pool<Blob>,
+    queue: Queue,
+    /// The answer, each part behind room for its frame.
+    sent: Box<[u8]>,
+    /// Bytes of the answer, frames not counted.
+    len: usize,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was carried out whole.
+    Done,
+    /// No frame, or one of a request in several datagrams: nothing was done.
+    Malformed,
+    /// Its end is missing; what is before it was carried out.
+    Incomplete,
+    /// It was carried out, and refused as its answer grew too long.
+    TooLarge,
+}
+
+impl Default for Datagrams {
+    fn default() -> Datagrams {
+        let sent = vec![0; ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES].into_boxed_slice();
+        Datagrams { pool: Pool::new(POOL, POOL), queue: Queue::default(), sent, len: 0 }
+    }
+}
+
+impl Datagrams {
+    /// Bytes of memory that it takes.
+    pub const fn memory_bytes() -> usize {
+        size_of::<Datagrams>() + ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES + Pool::<Blob>::memory_bytes(POOL, POOL)
+    }
+
+    /// Has `handler` carry out what a datagram asks for; [`Datagrams::answer`] tells what is to be sent.
+    pub fn serve(&mut self, handler: &mut Memcached, datagram: &[u8]) -> Fate {
+        self.len = 0;
+        let Some((&[id_high, id_low, _, _, 0, 1, _, _], requests)) = datagram.split_first_chunk() else {
+            return Fate::Malformed;
+        };
+        let mut conn = Conn::default();
+        let fate = self.carry_out(handler, &mut conn, requests);
+        handler.abandon(&conn);
+        self.queue.clear(&mut self.pool);
+        if fate == Fate::TooLarge {
+            self.refuse(requests);
+        }
+        self.frame([id_high, id_low]);
+        fate
+    }
+
+    fn carry_out(&mut self, handler: &mut Memcached, conn: &mut Conn, mut requests: &[u8]) -> Fate {
+        while !requests.is_empty() {
+            let mut wishes = Wishes::default();
+            let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut wishes);
+            let taken = handler.received(conn, requests, &mut reply);
+            requests = &requests[taken..];
+            if !self.collect() {
+                return Fate::TooLarge;
+            }
+            if wishes.close {
+                return Fate::Done;
+            }
+            if taken == 0 && !wishes.wants_room {
+                return Fate::Incomplete;
+            }
+        }
+        if conn.is_between_requests() { Fate::Done } else { Fate::Incomplete }
+    }
+
+    /// Takes what is queued to the answer; says no if that does not hold it.
+    fn collect(&mut self) -> bool {
+        let queued = self.queue.len();
+        if self.len as u64 + queued > (ANSWER_DATAGRAMS_MAX * PART_BYTES) as u64 {
+            return false;
+        }
+        for slice in self.queue.slices(&self.pool) {
+            put(&mut self.sent, &mut self.len, slice);
+        }
+        self.queue.acknowledge(&mut self.pool, queued);
+        true
+    }
+
+    /// In place of an answer that is too long, to the first request.
+    fn refuse(&mut self, requests: &[u8]) {
+        self.len = 0;
+        match binary::too_large(requests) {
+            Some(packet) => put(&mut self.sent, &mut self.len, &packet),
+            None => put(&mut self.sent, &mut self.len, b"SERVER_ERROR answer too large for UDP\r\n"),
+        }
+    }
+
+    fn frame(&mut self, id: [u8; 2]) {
+        let total = self.len.div_ceil(PART_BYTES);
+        for (sequence, datagram) in self.sent.chunks_mut(DATAGRAM_MAX_BYTES).take(total).enumerate() {
+            let [s0, s1] = (sequence as u16).to_be_bytes();
+            let [t0, t1] = (total as u16).to_be_bytes();
+            datagram[..FRAME_BYTES].copy_from_slice(&[id[0], id[1], s0, s1, t0, t1, 0, 0]);
+        }
+    }
+
+    /// The datagrams of the last answer, in order; none if there is nothing to say.
+    pub fn answer(&self) -> impl Iterator<Item = &[u8]> {
+        let mut left = self.len;
+        self.sent.chunks(DATAGRAM_MAX_BYTES).map_while(move |datagram| {
+            let part = left.min(PART_BYTES);
+            left -= part;
+            (part > 0).then_some(&datagram[..FRAME_BYTES + part])
+        })
+    }
+}
+
+/// Appends `bytes` to an answer of `len` bytes, leaving room for the frames.
+fn put(sent: &mut [u8], len: &mut usize, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let (datagram, at) = (*len / PART_BYTES, *len % PART_BYTES);
+        let n = bytes.len().min(PART_BYTES - at);
+        let start = datagram * DATAGRAM_MAX_BYTES + FRAME_BYTES + at;
+        sent[start..start + n].copy_from_slice(&bytes[..n]);
+        *len += n;
+        bytes = &bytes[n..];
+    }
+}
+
+#[cfg(test)]
+#[path = "datagram_tests.rs"]
+mod tests;

@@ -1,0 +1,215 @@
+//! memcached over UDP: datagrams in from a kernel socket, the handler's answers out. One thread, which sleeps while
+//! nothing comes; nothing is held for a client but its [`credit`].
+//!
+//! What is not answered is counted by its reason ([`Counters`]). A datagram that the socket does not take is lost, as
+//! it may be on the way.
+
+mod credit;
+
+use crate::app::memcached::Memcached;
+use crate::app::memcached::datagram::{Datagrams, Fate};
+use crate::clock::Clock;
+use crate::control::Mailbox;
+use crate::metrics::{Publisher, Sheet};
+use credit::Credits;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+/// The longest datagram that IP carries.
+const RECEIVED_MAX_BYTES: usize = 65_535;
+/// Datagrams between two looks at the mailbox.
+const BURST: usize = 64;
+
+/// Bytes of memory that it takes, the handler's own aside.
+pub fn memory_bytes() -> usize {
+    size_of::<Udp>() + RECEIVED_MAX_BYTES + Datagrams::memory_bytes() + Credits::MEMORY_BYTES
+}
+
+simoom_stack::counters! {
+    /// What is counted of datagrams.
+    pub struct Counters {
+        /// Datagrams received.
+        udp_received,
+        /// Datagrams of answers sent.
+        udp_sent,
+        /// Datagrams dropped: no frame, or one that says that the request is in several.
+        udp_malformed,
+        /// Requests whose end was missing.
+        udp_incomplete,
+        /// Answers refused because they would have taken too many datagrams.
+        udp_answer_too_large,
+        /// Datagrams dropped because their source had been sent enough.
+        udp_credit_used_up,
+        /// Datagrams of answers that the socket did not take.
+        udp_send_failed,
+        /// The socket had an error to tell instead of a datagram.
+        udp_receive_failed,
+    }
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Socket {
+    socket: UdpSocket,
+    address: SocketAddr,
+}
+
+impl Socket {
+    /// Binds `address`; port 0 takes a free one. `[::]` takes IPv6 only.
+    pub fn bind(address: SocketAddr) -> Result<Socket, BindError> {
+        bound(address).map_err(|source| BindError { port: address.port(), source })
+    }
+
+    /// The address with the port that it is bound to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn bound(address: SocketAddr) -> Result<Socket, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    let address = rustix::net::getsockname(&socket)?.try_into()?;
+    Ok(Socket { socket: socket.into(), address })
+}
+
+/// Why an address cannot be bound, and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindError {
+    port: u16,
+    /// What the kernel said.
+    pub source: Errno,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BindError { port, source } = self;
+        match *source {
+            Errno::ADDRINUSE => write!(
+                f,
+                "{source}; stop the process that holds UDP port {port} (`ss -lunp 'sport = :{port}'` names it) or \
+                 choose another port"
+            ),
+            Errno::ADDRNOTAVAIL => {
+                write!(f, "{source}; UDP comes through the kernel: give an address that an interface has")
+            }
+            _ => write!(f, "{source}; check that the address can be bound in this network namespace"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// The thread's state.
+pub struct Udp {
+    socket: UdpSocket,
+    handler: Memcached,
+    datagrams: Datagrams,
+    credits: Credits,
+    received: Box<[u8]>,
+    counters: Counters,
+    mailbox: Mailbox,
+    publisher: Publisher,
+    clock: Clock,
+}
+
+impl Udp {
+    /// Takes all the memory that it will ever use.
+    pub fn new(socket: Socket, handler: Memcached, mailbox: Mailbox, sheet: Arc<Sheet>) -> Udp {
+        Udp {
+            socket: socket.socket,
+            handler,
+            datagrams: Datagrams::default(),
+            credits: Credits::new(),
+            received: vec![0; RECEIVED_MAX_BYTES].into_boxed_slice(),
+            counters: Counters::default(),
+            mailbox,
+            publisher: Publisher::new(sheet),
+            clock: Clock::new(),
+        }
+    }
+
+    /// Serves until told to drain, which is at once: nothing is ever open.
+    pub fn run(mut self) -> io::Result<()> {
+        self.publish(0);
+        while self.mailbox.take().is_none() {
+            self.sleep()?;
+            let now_ms = self.clock.now_ms();
+            if let Some(unix_seconds) = self.clock.new_second(now_ms) {
+                self.handler.clock(unix_seconds);
+            }
+            self.serve(now_ms);
+            if self.publisher.is_due(now_ms) {
+                self.publish(now_ms);
+            }
+        }
+        self.publish(self.clock.now_ms());
+        Ok(())
+    }
+
+    /// Until a datagram or an order comes, or counters are to be published.
+    fn sleep(&self) -> io::Result<()> {
+        let timeout = self.publisher.next_ms().map(|next_ms| {
+            let left_ms = next_ms.saturating_sub(self.clock.now_ms());
+            Timespec { tv_sec: (left_ms / 1000) as i64, tv_nsec: (left_ms % 1000 * 1_000_000) as i64 }
+        });
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.mailbox, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if fds[1].revents().contains(PollFlags::IN) {
+            self.mailbox.clear_wake();
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, now_ms: u64) {
+        for _ in 0..BURST {
+            match self.socket.recv_from(&mut self.received) {
+                Ok((len, source)) => self.answer(len, source, now_ms),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
+                Err(_) => self.counters.udp_receive_failed += 1,
+            }
+            self.publisher.touch();
+        }
+    }
+
+    fn answer(&mut self, len: usize, source: SocketAddr, now_ms: u64) {
+        self.counters.udp_received += 1;
+        if !self.credits.earn(source.ip(), len, now_ms) {
+            self.counters.udp_credit_used_up += 1;
+            return;
+        }
+        match self.datagrams.serve(&mut self.handler, &self.received[..len]) {
+            Fate::Done => {}
+            Fate::Malformed => self.counters.udp_malformed += 1,
+            Fate::Incomplete => self.counters.udp_incomplete += 1,
+            Fate::TooLarge => self.counters.udp_answer_too_large += 1,
+        }
+        for datagram in self.datagrams.answer() {
+            self.credits.spend(source.ip(), datagram.len());
+            match self.socket.send_to(datagram, source) {
+                Ok(_) => self.counters.udp_sent += 1,
+                Err(_) => self.counters.udp_send_failed += 1,
+            }
+        }
+    }
+
+    fn publish(&mut self, now_ms: u64) {
+        self.publisher.publish(now_ms, |counts| {
+            counts.extend(self.counters.iter());
+            self.handler.publish(&mut |name, value| counts.push((name, value)));
+        });
+    }
+}

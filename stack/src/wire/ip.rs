@@ -1,0 +1,51 @@
+//! What both versions of IP have in common: the header's fields as the layers above want them, the version that an
+//! address belongs to, and the choice between the two when a packet is written.
+
+use super::{Address, Ecn, ethernet, ipv4, ipv6};
+
+/// Protocol number of ICMP, which goes over IPv4.
+pub const ICMP: u8 = 1;
+/// Protocol number of TCP.
+pub const TCP: u8 = 6;
+/// Protocol number of ICMPv6.
+pub const ICMPV6: u8 = 58;
+
+/// How far a packet may go (RFC 1700, RFC 8504 §5.1): 64 routers.
+pub const HOP_LIMIT: u8 = 64;
+
+/// What the layers above want to know of a received header.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// Who sent it.
+    pub source: Address,
+    /// Whom it is for.
+    pub destination: Address,
+    /// What follows the header, and all extension headers.
+    pub protocol: u8,
+    /// What congestion it has met.
+    pub ecn: Ecn,
+    /// TTL or hop limit: 255 if no router has touched the packet, whose sender began with that.
+    pub hop_limit: u8,
+}
+
+/// The EtherType of packets to and from `address`.
+#[inline]
+pub fn ethertype(address: &Address) -> u16 {
+    if address.is_v4() { ethernet::IPV4 } else { ethernet::IPV6 }
+}
+
+/// The length of the header that [`emit`] writes for packets to and from `address`.
+#[inline]
+pub fn header_bytes(address: &Address) -> usize {
+    if address.is_v4() { ipv4::HEADER_BYTES } else { ipv6::HEADER_BYTES }
+}
+
+/// Writes the header for `payload_len` bytes that follow. Both addresses are of one version.
+#[inline]
+pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol: u8, ecn: Ecn, payload_len: usize) {
+    if destination.is_v4() {
+        ipv4::emit(bytes, source, destination, protocol, ecn, payload_len);
+    } else {
+        ipv6::emit(bytes, source, destination, protocol, HOP_LIMIT, ecn, payload_len);
+    }
+}
