@@ -44,7 +44,7 @@ fn head(body: &mut String, results: &Results) {
         body,
         "<header>\n<h1>Simoom compared</h1>\n<p>{}, {} cores, {} of memory, {}. Server on core {}, load on core {}, \
          between two network namespaces over veth. Each case was measured {} for {}&nbsp;s, the contenders in turn; \
-         a figure is the median, with the least and the most.</p>\n<p>{began}, in {:.0} minutes; Simoom {} at {}{}.</p>\n",
+         a figure is the median, with the least and the most.</p>\n<p>{began}, in {:.1} minutes; Simoom {} at {}{}.</p>\n",
         escaped(&machine.processor),
         machine.cores,
         Bytes(machine.memory_bytes),
