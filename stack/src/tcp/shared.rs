@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::{DropReason, Drops};
 use crate::keyed::Keyed;
+use crate::path_mtu::Paths;
 use crate::timer::{Tick, Wheel};
 use crate::{flight, keep, reassembly, send};
 use smoltcp::time::Instant;
@@ -23,6 +24,7 @@ pub(crate) struct Shared<B> {
     pub(crate) flight: flight::Pool,
     /// Bytes by which receive windows can still be widened.
     pub(crate) window_budget: u64,
+    pub(crate) paths: Paths,
     pub(crate) wheel: Wheel,
     /// Connections for the next flush to look at; each at most once, so the list never grows.
     pub(crate) ready: Vec<u32>,
