@@ -1,13 +1,16 @@
-//! How many instructions the stack takes for a request: what an addition to it costs, without the clock's noise.
+//! How many instructions the stack takes for a request, and the memcached handler with its store: what an addition to
+//! them costs, without the clock's noise.
 //!
 //! Each scenario runs under `valgrind --tool=callgrind`, which counts only what happens inside a worker's turn
-//! (`Bench::offer`): receive, expire, flush. Prints one line a scenario; the count repeats to within a few
+//! (`Bench::offer`): receive, expire, flush; or in the handler (`KeyBench::offer`). Prints one line a scenario; the count repeats to within a few
 //! instructions, so that two commits compare. Without valgrind it says so and measures nothing.
 
 #![allow(clippy::print_stdout, reason = "counts are not times, so criterion cannot report them")]
 
 mod turn;
 
+use simoom::app::memcached::Memcached;
+use simoom::app::testing::{Line, memcached};
 use std::process::Command;
 use turn::Bench;
 
@@ -19,13 +22,19 @@ const WARM_UP_BURSTS: usize = 100;
 const BURSTS: usize = 400;
 /// Bytes of the large answer.
 const LARGE_BYTES: usize = 64 * 1024;
+/// Keys that are asked for in turn, each with a value of 100 bytes.
+const KEYS: usize = 10_000;
 
 /// What is counted, per request: the smallest answer, the same with acknowledgements of their own, and an answer
-/// of many segments.
-const SCENARIOS: [(&str, Scenario); 3] = [
+/// of many segments; of memcached per key.
+const SCENARIOS: [(&str, Scenario); 7] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
     ("64 KiB", Scenario::Large),
+    ("get", Scenario::Get { keys: 1, lines: 1 }),
+    ("get of 10 keys, each", Scenario::Get { keys: 10, lines: 1 }),
+    ("get, 16 sent at once, each", Scenario::Get { keys: 1, lines: 16 }),
+    ("set", Scenario::Set),
 ];
 
 #[derive(Clone, Copy)]
@@ -33,6 +42,12 @@ enum Scenario {
     Small,
     Acknowledged,
     Large,
+    /// Requests of so many keys, so many at once.
+    Get {
+        keys: usize,
+        lines: usize,
+    },
+    Set,
 }
 
 fn main() {
@@ -41,7 +56,10 @@ fn main() {
         && flag == "--measure"
     {
         let (_, scenario) = SCENARIOS.iter().find(|(known, _)| known == name).expect("a scenario's name");
-        return run(*scenario);
+        return match scenario {
+            Scenario::Get { .. } | Scenario::Set => run_keys(*scenario),
+            _ => run(*scenario),
+        };
     }
     for (name, _) in SCENARIOS {
         match count(name) {
@@ -85,4 +103,51 @@ fn run(scenario: Scenario) {
         }
     }
     println!("{requests}");
+}
+
+/// A handler whose store holds all keys.
+struct KeyBench(Line<Memcached>);
+
+impl KeyBench {
+    fn new() -> KeyBench {
+        let mut bench = KeyBench(Line::open(memcached(), 11211));
+        (0..KEYS).for_each(|key| bench.offer(set(key).as_bytes()));
+        bench
+    }
+
+    fn offer(&mut self, input: &[u8]) {
+        assert_eq!(self.0.offer_in_place(input), input.len());
+        self.0.acknowledge(self.0.queued());
+    }
+
+    /// What a count of instructions looks at, by this name.
+    #[inline(never)]
+    fn offer_counted(&mut self, input: &[u8]) {
+        self.offer(input);
+    }
+}
+
+fn set(key: usize) -> String {
+    format!("set key:{key:08} 0 0 100\r\n{}\r\n", "x".repeat(100))
+}
+
+/// As [`run`], for keys that are asked for in turn.
+fn run_keys(scenario: Scenario) {
+    let (keys, lines) = match scenario {
+        Scenario::Get { keys, lines } => (keys, lines),
+        _ => (1, 1),
+    };
+    let mut bench = KeyBench::new();
+    // A step without a common divisor visits all keys, far apart.
+    let mut order = (0..).map(|index| index * 7919 % KEYS);
+    for _ in 0..BURSTS {
+        let mut asked =
+            || (0..keys).map(|_| format!(" key:{:08}", order.next().expect("endless"))).collect::<String>();
+        let input: String = match scenario {
+            Scenario::Set => set(order.next().expect("endless")),
+            _ => (0..lines).map(|_| format!("get{}\r\n", asked())).collect(),
+        };
+        bench.offer_counted(input.as_bytes());
+    }
+    println!("{}", BURSTS * keys * lines);
 }

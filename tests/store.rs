@@ -2,7 +2,7 @@
 //! is higher.
 //!
 //! A client gets, and sets what it misses. Keys are drawn from a Zipf distribution; each has its own size and time to
-//! live. `SIMOOM_HIT_RATIO_REQUESTS=3000000` makes the runs longer than they are by default.
+//! live, of which there are two mixes. `SIMOOM_HIT_RATIO_REQUESTS=3000000` makes the runs longer than they are by default.
 
 mod common;
 
@@ -61,6 +61,31 @@ impl Zipf {
     }
 }
 
+/// What is asked for, besides how skewed that is.
+struct Stream {
+    name: &'static str,
+    seed: u64,
+    /// Of so many keys in a hundred the values have from so many bytes to so many.
+    sizes: [(u64, u64, u64); 4],
+    /// Each for a tenth of the keys, in seconds; 0 is for ever.
+    ttls: [u32; 10],
+}
+
+const STREAMS: [Stream; 2] = [
+    Stream {
+        name: "values of 10 B to 100 kB, half of them for ever",
+        seed: 42,
+        sizes: [(60, 10, 200), (30, 200, 2000), (9, 2000, 10_000), (1, 10_000, 100_000)],
+        ttls: [0, 0, 0, 0, 0, 3600, 3600, 300, 60, 2],
+    },
+    Stream {
+        name: "small values, most of them for a short time",
+        seed: 2026,
+        sizes: [(50, 20, 100), (35, 100, 800), (14, 800, 4000), (1, 4000, 8000)],
+        ttls: [0, 0, 600, 600, 60, 30, 10, 5, 3, 1],
+    },
+];
+
 /// A key with its size and time to live, which it always has.
 struct Key {
     name: String,
@@ -69,16 +94,19 @@ struct Key {
 }
 
 impl Key {
-    fn new(n: usize) -> Key {
+    fn new(stream: &Stream, n: usize) -> Key {
         let mut random = Random(n as u64);
-        let span = |random: &mut Random, low: u64, high: u64| (low + random.next() % (high - low)) as usize;
-        let value_bytes = match random.next() % 100 {
-            0..60 => span(&mut random, 10, 200),
-            60..90 => span(&mut random, 200, 2000),
-            90..99 => span(&mut random, 2000, 10_000),
-            _ => span(&mut random, 10_000, 100_000),
-        };
-        let ttl = [0, 0, 0, 0, 0, 3600, 3600, 300, 60, 2][(random.next() % 10) as usize];
+        let mut left = random.next() % 100;
+        let size = stream.sizes.iter().find(|(percent, ..)| match left.checked_sub(*percent) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        });
+        let (_, low, high) = size.expect("the parts are a hundred");
+        let value_bytes = (low + random.next() % (high - low)) as usize;
+        let ttl = stream.ttls[(random.next() % 10) as usize];
         Key { name: format!("key:{n:08}"), value_bytes, ttl }
     }
 }
@@ -200,9 +228,9 @@ impl fmt::Display for Row {
 }
 
 /// Lets both caches answer the same requests; the first third only fills them.
-fn compare(alpha: f64, keys: &[Key], simoom: &mut Simoom, memcached: &mut Memcached) -> Row {
+fn compare(alpha: f64, seed: u64, keys: &[Key], simoom: &mut Simoom, memcached: &mut Memcached) -> Row {
     let zipf = Zipf::new(alpha);
-    let mut random = Random(42);
+    let mut random = Random(seed);
     let rounds = requests() / ROUND;
     let mut hits: Vec<[f64; 2]> = Vec::new();
     for round in 0..rounds {
@@ -230,19 +258,23 @@ fn the_hit_ratio_is_at_least_that_of_memcached_at_equal_memory() {
     if !need_program("memcached") {
         return;
     }
-    let keys: Vec<Key> = (0..KEYS).map(Key::new).collect();
-    let mut table = vec!["alpha    simoom   memcached  difference (points)".to_owned()];
+    let mut table = Vec::new();
     let mut worse = Vec::new();
-    for alpha in [0.7, 0.9, 1.0, 1.2] {
-        let directory = tempfile::tempdir().expect("a directory for the socket");
-        let settings = Settings { memory_bytes: MEMORY_BYTES, ..Settings::default() };
-        let mut simoom = Simoom(Store::new(&settings).expect("memory"), vec![b'v'; 100_000]);
-        let mut memcached = Memcached::start(directory.path());
-        let row = compare(alpha, &keys, &mut simoom, &mut memcached);
-        table.push(row.to_string());
-        table.push(format!("       {:?}", simoom.0.statistics()));
-        if row.simoom + row.error < row.memcached {
-            worse.push(alpha);
+    for stream in &STREAMS {
+        let keys: Vec<Key> = (0..KEYS).map(|n| Key::new(stream, n)).collect();
+        table.push(stream.name.to_owned());
+        table.push("alpha    simoom   memcached  difference (points)".to_owned());
+        for alpha in [0.7, 0.9, 1.0, 1.2] {
+            let directory = tempfile::tempdir().expect("a directory for the socket");
+            let settings = Settings { memory_bytes: MEMORY_BYTES, ..Settings::default() };
+            let mut simoom = Simoom(Store::new(&settings).expect("memory"), vec![b'v'; 100_000]);
+            let mut memcached = Memcached::start(directory.path());
+            let row = compare(alpha, stream.seed, &keys, &mut simoom, &mut memcached);
+            table.push(row.to_string());
+            table.push(format!("       {:?}", simoom.0.statistics()));
+            if row.simoom + row.error < row.memcached {
+                worse.push((stream.name, alpha));
+            }
         }
     }
     #[allow(clippy::print_stdout, reason = "the table is what this test is run for")]

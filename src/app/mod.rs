@@ -163,6 +163,13 @@ impl Application for Services {
     }
 
     #[inline]
+    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
+        let Some(memcached) = &self.memcached else { return };
+        let is_memcached = |port| self.ports.contains(&(port, Service::Memcached));
+        memcached.expected(inputs.iter().filter(|(port, _)| is_memcached(*port)).map(|(_, input)| *input));
+    }
+
+    #[inline]
     fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         served!(self, conn, (service, state) => service.received(state, bytes, reply), bytes.len())
     }

@@ -7,29 +7,54 @@ use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+/// The most keys that are fetched ahead at once: what the processor can wait for at a time, and little more.
+pub const AHEAD_MAX: usize = 16;
+
 impl Store {
     /// The item under `key`, if there is one that has not expired, marked as fetched. Senders may pin a quarter of
-    /// the memory, each worker its part of that (or one item of the largest size if that is more); from half of it on small items come as copies, beyond it this is
-    /// a miss. Both are counted ([`Statistics::pin_copied`], [`Statistics::pin_refused`]).
+    /// the memory, each worker its part of that (or one item of the largest size if that is more); from half of it on
+    /// small items come as copies, beyond it this is a miss. Both are counted ([`Statistics::pin_copied`], [`Statistics::pin_refused`]).
     #[inline]
     pub fn get(&self, key: &[u8], now: u32) -> Option<Item> {
-        self.tick(now);
-        let (item, first) = self.find(key, self.hash_key.hash(key))?;
-        if !self.is_alive(item.header(), now) {
-            return None;
-        }
-        note_use(item.header(), now);
+        self.keep(self.glance(key, now)?, now)
+    }
+
+    /// As [`Store::get`], for who copies what it needs of the item and is done: nothing is refused it.
+    #[inline]
+    pub fn glance(&self, key: &[u8], now: u32) -> Option<Glance<'_>> {
+        let glance = self.find_alive(key, now)?;
+        note_use(glance.header(), now);
+        Some(glance)
+    }
+
+    /// A handle on an item in place of a glance at it, within the bounds of [`Store::get`].
+    pub fn keep(&self, glance: Glance<'_>, now: u32) -> Option<Item> {
+        let (item, first) = glance.pin();
+        drop(glance);
         if first { self.within_bounds(item, now) } else { Some(item) }
+    }
+
+    /// Asks the processor for what calls with these keys will read first, at most [`AHEAD_MAX`] of them: memory is far,
+    /// and so they wait for all of it together rather than for each. Returns how many keys that were.
+    pub fn fetch_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> usize {
+        let mut hashes = [0; AHEAD_MAX];
+        let mut count = 0;
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash_key.hash(key);
+            self.table.prefetch(self.table.chain(*hash));
+            count += 1;
+        }
+        for hash in &hashes[..count] {
+            if let Some(at) = self.table.first_guess(*hash) {
+                self.memory.arena.prefetch(at);
+            }
+        }
+        count
     }
 
     /// The item under `key`, if there is one that has not expired. Nothing changes by that, and nobody wins anything.
     pub fn peek(&self, key: &[u8], now: u32) -> Option<Item> {
-        self.tick(now);
-        let (item, first) = self.find(key, self.hash_key.hash(key))?;
-        if !self.is_alive(item.header(), now) {
-            return None;
-        }
-        if first { self.within_bounds(item, now) } else { Some(item) }
+        self.keep(self.find_alive(key, now)?, now)
     }
 
     /// As [`Store::get`], with all that a meta get may ask.
@@ -93,12 +118,18 @@ impl Store {
         true
     }
 
-    /// The item under `key`, alive or not, pinned; and whether its frame was not pinned before.
+    #[inline]
+    fn find_alive(&self, key: &[u8], now: u32) -> Option<Glance<'_>> {
+        self.tick(now);
+        self.find(key, self.hash_key.hash(key)).filter(|glance| self.is_alive(glance.header(), now))
+    }
+
+    /// The item under `key`, alive or not.
     ///
     /// An entry is read, a pin taken, and the entry read again: if it is still there, the pin came before whatever
     /// may remove it, and who uses a frame anew looks at the pins after that.
     #[inline]
-    fn find(&self, key: &[u8], hash: u64) -> Option<(Item, bool)> {
+    fn find(&self, key: &[u8], hash: u64) -> Option<Glance<'_>> {
         let (stripe, chain) = (self.stripe(), self.table.chain(hash));
         'again: loop {
             for slot in self.table.slots(chain) {
@@ -106,17 +137,14 @@ impl Store {
                 if !entry.may_be(hash) {
                     continue;
                 }
-                let at = entry.place();
-                self.memory.arena.prefetch(at);
-                let first = stripe.pin(at);
+                self.memory.arena.prefetch(entry.place());
+                let glance = Glance::at(stripe, entry.place());
                 if !slot.confirm(entry) {
-                    stripe.unpin(at);
                     continue 'again;
                 }
-                if layout::key(&self.memory.arena, at) == key {
-                    return Some((Item::pinned(stripe, at), first));
+                if layout::key(&self.memory.arena, glance.place()) == key {
+                    return Some(glance);
                 }
-                stripe.unpin(at);
             }
             return None;
         }

@@ -1,4 +1,5 @@
-//! Handles: on a stored item, and on one that is being written. Both outlive the store if need be.
+//! Handles: on a stored item, and on one that is being written, both of which outlive the store if need be; and a
+//! glance at an item, for who copies what it needs of it at once.
 
 use super::arena::{Header, Place};
 use super::layout::{self, Shape};
@@ -16,6 +17,52 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct Item {
     stripe: Arc<Stripe>,
     at: Place,
+}
+
+/// A glance at an item: its bytes stay as they are for as long as this is held, which must not be while anything else is
+/// waited for. It counts towards no bound, and costs less than an [`Item`].
+pub struct Glance<'a> {
+    stripe: &'a Arc<Stripe>,
+    at: Place,
+}
+
+impl<'a> Glance<'a> {
+    /// A glance at whatever item is at that place.
+    #[inline]
+    pub(super) fn at(stripe: &'a Arc<Stripe>, at: Place) -> Glance<'a> {
+        stripe.glance(at);
+        Glance { stripe, at }
+    }
+
+    #[inline]
+    pub(super) fn place(&self) -> Place {
+        self.at
+    }
+
+    #[inline]
+    pub(super) fn header(&self) -> &Header {
+        self.stripe.memory.arena.header(self.at)
+    }
+
+    /// As [`Item::line`].
+    #[inline]
+    pub fn line(&self) -> &[u8] {
+        self.stripe.memory.arena.line(self.at, 0..Shape::read(self.header()).line_bytes())
+    }
+
+    /// A handle on the item, and whether its frame was not pinned before.
+    #[inline]
+    pub(super) fn pin(&self) -> (Item, bool) {
+        let first = self.stripe.pin(self.at);
+        (Item::pinned(self.stripe, self.at), first)
+    }
+}
+
+impl Drop for Glance<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.stripe.look_away(self.at);
+    }
 }
 
 /// What is known of an item besides its bytes.

@@ -35,7 +35,8 @@ mod table;
 mod upkeep;
 
 pub use condition::{Commit, Delete, Mode, Outcome};
-pub use item::{Item, Meta, Reservation};
+pub use fetch::AHEAD_MAX;
+pub use item::{Glance, Item, Meta, Reservation};
 pub use request::{Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, New, Refusal, Visit};
 pub use settings::{ITEM_MAX_PART, ITEM_MIN_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, Settings};
 pub use statistics::{ClassStatistics, Statistics};

@@ -281,6 +281,9 @@ fn what_senders_pin_is_bounded_by_copies_and_then_by_misses() {
     let statistics = store.statistics();
     let bound = u64::from(store.pinned_max);
     assert!(statistics.pin_copied > 0 && statistics.pin_refused > 0, "{statistics:?}");
+    let refused = (0..count).find(|n| held[*n].is_none()).unwrap();
+    assert!(store.glance(&key(refused), NOW).is_some_and(|glance| glance.line().ends_with(b"\r\n")));
+    assert_eq!(store.statistics().frames_pinned, statistics.frames_pinned, "a glance counts towards no bound");
     assert!(statistics.frames_pinned <= bound + 1, "{} of {bound}", statistics.frames_pinned);
     for (n, item) in held.iter().enumerate() {
         assert!(item.as_ref().is_none_or(|item| item.value() == [n as u8; 1000]));

@@ -68,7 +68,15 @@ fn values_are_whole_and_nothing_leaks_while_threads_store_fetch_evict_and_expire
                         store.commit(reservation, &Commit::default(), now);
                     }
                 }
-                4..8 => {
+                4..6 => {
+                    if let Some(glance) = store.glance(name.as_bytes(), now) {
+                        let head = format!("VALUE {name} 7 ");
+                        let line = glance.line().strip_prefix(head.as_bytes()).unwrap();
+                        let value = line.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+                        assert_whole(key, line[value..].strip_suffix(b"\r\n").unwrap());
+                    }
+                }
+                6..8 => {
                     if let Some(item) = store.get(name.as_bytes(), now) {
                         assert_eq!(item.key(), name.as_bytes());
                         assert_whole(key, item.value());

@@ -1,7 +1,7 @@
 //! What each worker keeps for itself, so that workers do not wait for each other's cache lines: pins and counters.
 //!
 //! A pin on a frame keeps it from being used anew. The frames that one stripe pins are bounded, and so is what all
-//! of them pin together.
+//! of them pin together. A glance is a pin that ends before its thread does anything else: it counts towards no bound.
 
 use super::arena::Place;
 use super::layout::Shape;
@@ -35,13 +35,16 @@ pub(super) fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Relaxed);
 }
 
+/// One glance among the pins of a frame.
+const GLANCE: u64 = 1 << 32;
+
 /// One worker's part. The alignment keeps two of them off the same cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Stripe {
     pub(super) memory: Arc<Memory>,
-    /// For each frame, the pins on items that begin in it.
-    pins: Box<[AtomicU32]>,
+    /// For each frame, the pins on items that begin in it in the lower half, glances at them in the upper one.
+    pins: Box<[AtomicU64]>,
     /// For each frame, the pins on an item that goes on beyond it.
     large: Box<[AtomicU32]>,
     /// Frames kept by the pins of this stripe.
@@ -62,18 +65,18 @@ pub(super) enum Pressure {
 
 impl Stripe {
     pub(super) fn new(memory: Arc<Memory>) -> Stripe {
-        let zeros = || (0..memory.frames()).map(|_| AtomicU32::new(0)).collect();
-        let (pins, large) = (zeros(), zeros());
+        let pins = (0..memory.frames()).map(|_| AtomicU64::new(0)).collect();
+        let large = (0..memory.frames()).map(|_| AtomicU32::new(0)).collect();
         Stripe { memory, pins, large, pinned: 0.into(), tally: Tally::default() }
     }
 
     /// Bytes of memory that [`Stripe::new`] takes for each frame.
-    pub(super) const FRAME_BYTES: usize = 2 * size_of::<AtomicU32>();
+    pub(super) const FRAME_BYTES: usize = size_of::<AtomicU64>() + size_of::<AtomicU32>();
 
     /// Pins the frame in which an item may begin; says whether it was not pinned before.
     #[inline]
     pub(super) fn pin(&self, at: Place) -> bool {
-        let first = self.pins[self.memory.frame(at)].fetch_add(1, SeqCst) == 0;
+        let first = self.pins[self.memory.frame(at)].fetch_add(1, SeqCst) as u32 == 0;
         if first {
             self.pinned.fetch_add(1, Relaxed);
         }
@@ -83,9 +86,21 @@ impl Stripe {
     /// Takes back a [`Stripe::pin`].
     #[inline]
     pub(super) fn unpin(&self, at: Place) {
-        if self.pins[self.memory.frame(at)].fetch_sub(1, SeqCst) == 1 {
+        if self.pins[self.memory.frame(at)].fetch_sub(1, SeqCst) as u32 == 1 {
             self.pinned.fetch_sub(1, Relaxed);
         }
+    }
+
+    /// Pins a frame for a glance.
+    #[inline]
+    pub(super) fn glance(&self, at: Place) {
+        self.pins[self.memory.frame(at)].fetch_add(GLANCE, SeqCst);
+    }
+
+    /// Takes back a [`Stripe::glance`].
+    #[inline]
+    pub(super) fn look_away(&self, at: Place) {
+        self.pins[self.memory.frame(at)].fetch_sub(GLANCE, SeqCst);
     }
 
     /// Frames beyond the first that an item keeps.

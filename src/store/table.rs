@@ -4,7 +4,7 @@
 //! number of spare ones. An entry is 32 bits of the hash and a place. Readers take no lock; who changes a chain holds
 //! its lock, replaces an entry in place, and never moves one. So a key that is there all the while is always found.
 
-use super::arena::Place;
+use super::arena::{Place, prefetch};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -122,6 +122,19 @@ impl Table {
     #[inline]
     pub(super) fn chain(&self, hash: u64) -> usize {
         (((hash >> 32) * self.main as u64) >> 32) as usize
+    }
+
+    /// Asks the processor to fetch the first bucket of a chain.
+    #[inline]
+    pub(super) fn prefetch(&self, chain: usize) {
+        prefetch(&self.buckets[chain]);
+    }
+
+    /// The place that the first bucket of a hash's chain names for it, if any; without a second bucket being read.
+    #[inline]
+    pub(super) fn first_guess(&self, hash: u64) -> Option<Place> {
+        let slots = &self.buckets[self.chain(hash)].slots;
+        slots.iter().map(Slot::load).find(|entry| entry.may_be(hash)).map(Entry::place)
     }
 
     /// Locks a chain against changes.

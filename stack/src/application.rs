@@ -9,7 +9,7 @@ use crate::send::{Blob, Reply};
 /// An application: one value per worker, called for every connection of that worker.
 ///
 /// The calls for one connection come in this order: `opened`, then any number of `received`, `resumed` and
-/// `timeout`, then `closed` exactly once. After [`Reply::close`] no more input is offered.
+/// `timeout`, then `closed` exactly once; `expected` is of no connection. After [`Reply::close`] no more input is offered.
 pub trait Application {
     /// The immutable bytes that answers are made of.
     type Blob: Blob;
@@ -27,6 +27,12 @@ pub trait Application {
     /// front of what follows. Consume everything before the first incomplete request. Stop early, whatever is
     /// left, when [`Reply::has_room`] says no: `resumed` follows when there is room again.
     fn received(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>) -> usize;
+
+    /// These inputs will be offered next, as far as they come in order, each with the local port that it came to: for
+    /// an application whose data is far away in memory to have it fetched, for all of them at once.
+    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
+        let _ = inputs;
+    }
 
     /// The input does not fit the transport's bound for one connection although nothing of it was consumed:
     /// answer that and close. `bytes` is all that was kept.

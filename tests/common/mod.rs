@@ -3,10 +3,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary compiles this file and uses a part of it")]
 #![allow(clippy::print_stdout, reason = "a skip must be seen in the test's output")]
 
+mod bridge;
+
+pub use bridge::{Bridge, Path};
+
+use pnet::util::MacAddr;
 use simoom::netns::{self, Namespace};
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -129,6 +134,24 @@ impl Drop for Process {
     }
 }
 
+/// Starts nginx over Linux's TCP in the network's server namespace, with one worker, and waits until it answers. It serves
+/// what is in `root`, and keeps its own files there.
+pub fn nginx(network: &Network, root: &std::path::Path, port: u16) -> Process {
+    let (work, address) = (root.display(), network.address(1));
+    let configuration = format!(
+        "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
+         events {{ worker_connections 100; }}
+         http {{ access_log off; sendfile on; tcp_nopush on; server {{ listen {address}:{port}; root {work}; }} }}"
+    );
+    let path = root.join("nginx.conf");
+    std::fs::write(&path, configuration).expect("room for nginx's configuration");
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(root).arg("-c").arg(&path).stdin(Stdio::null()).stderr(Stdio::null());
+    let process = network.server.run(|| Process::start(&mut command));
+    network.wait_for_listener(port, Duration::from_secs(60));
+    process
+}
+
 /// Looks every few milliseconds until `condition` holds; fails, saying `what` was awaited, after `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
@@ -142,6 +165,8 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
 /// `c0` with .2 and ::2, both up.
 #[derive(Debug)]
 pub struct Network {
+    /// What lies between, if it is more than a veth pair.
+    pub bridge: Option<Bridge>,
     /// Where `s0` is.
     pub server: Namespace,
     /// Where `c0` is.
@@ -152,18 +177,59 @@ pub struct Network {
 impl Network {
     /// Makes one with `queues` queues at either end; needs root (see [`need_root`]).
     pub fn new(queues: u32) -> io::Result<Network> {
+        let network = Network::unconnected()?;
+        netns::veth(&network.server, "s0", &network.client, "c0", queues)?;
+        network.bring_up()?;
+        Ok(network)
+    }
+
+    /// Makes one whose ends are as far apart as `path` says, a queue each. Needs root and ethtool: frames leave either end
+    /// as they are on a wire, none longer than the MTU and all with their checksums.
+    pub fn through(path: Path) -> io::Result<Network> {
+        let (mut network, middle) = (Network::unconnected()?, Namespace::new()?);
+        netns::veth(&network.server, "s0", &middle, "s1", 1)?;
+        netns::veth(&network.client, "c0", &middle, "c1", 1)?;
+        for (namespace, name) in [(&network.server, "s0"), (&network.client, "c0")] {
+            let arguments = ["-K", name, "tx", "off", "tso", "off", "gso", "off", "gro", "off"];
+            let output = namespace.run(|| Command::new("ethtool").args(arguments).output())?;
+            assert!(output.status.success(), "ethtool {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let mac = |namespace: &Namespace, name: &str| -> io::Result<MacAddr> {
+            Ok(namespace.run(|| netns::interface(name))?.mac.into())
+        };
+        let ends = [("s1", mac(&network.server, "s0")?), ("c1", mac(&network.client, "c0")?)];
+        let bridge = middle.run(|| {
+            netns::set_up("s1")?;
+            netns::set_up("c1")?;
+            Bridge::new(ends[0], ends[1], path)
+        })?;
+        network.bridge = Some(bridge);
+        network.bring_up()?;
+        Ok(network)
+    }
+
+    fn unconnected() -> io::Result<Network> {
         static SUBNET: AtomicU8 = AtomicU8::new(0);
         let subnet = SUBNET.fetch_add(1, Ordering::Relaxed);
-        let network = Network { server: Namespace::new()?, client: Namespace::new()?, subnet };
-        netns::veth(&network.server, "s0", &network.client, "c0", queues)?;
-        for (namespace, name, host) in [(&network.server, "s0", 1), (&network.client, "c0", 2)] {
+        Ok(Network { bridge: None, server: Namespace::new()?, client: Namespace::new()?, subnet })
+    }
+
+    fn bring_up(&self) -> io::Result<()> {
+        for (namespace, name, host) in [(&self.server, "s0", 1), (&self.client, "c0", 2)] {
             namespace.run(|| {
-                netns::set_address(name, network.address(host), 24)?;
-                netns::set_address(name, network.address_v6(host), 64)?;
+                netns::set_address(name, self.address(host), 24)?;
+                netns::set_address(name, self.address_v6(host), 64)?;
                 netns::set_up(name)
             })?;
         }
-        Ok(network)
+        Ok(())
+    }
+
+    /// Waits until a client can connect to this port of the server's address.
+    pub fn wait_for_listener(&self, port: u16, limit: Duration) {
+        let at = SocketAddr::new(self.address(1), port);
+        let reach = || self.client.run(|| TcpStream::connect_timeout(&at, limit).is_ok());
+        wait_until(&format!("{at} answers"), limit, reach);
     }
 
     /// The IPv4 address of `host` (1 the server, 2 the client, others free) in this network.

@@ -166,6 +166,7 @@ fn a_flood_of_syns_is_bounded_and_newcomers_are_served_meanwhile() {
     let mut client = site.connect();
     let body = site.content("/64k");
     let newcomer = || site.connect().expect("/64k", &body);
+    let before = resident_bytes(&site);
     for index in 0..FLOOD {
         let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 19, 0, 1)) + index);
         let syn = Segment { from, seq: index, ack: 0, flags: SYN, ..wire.segment(1024 + index as u16) };
@@ -182,4 +183,33 @@ fn a_flood_of_syns_is_bounded_and_newcomers_are_served_meanwhile() {
     client.expect("/64k", &body);
     newcomer();
     wait_until("newcomers came by cookies", crate::PATIENCE, || site.counter("syn_cookies_received") >= 1);
+    let grown = resident_bytes(&site).saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes more after {FLOOD} SYNs");
+}
+
+#[test]
+fn slow_loris_costs_its_connections_and_nobody_else_anything() {
+    const LORISES: usize = 500;
+    let flags = "--connections 600 --header-timeout 600s";
+    let Some(site) = Plan::new(Transport::Xdp).with(flags).start() else { return };
+    let body = site.content("/64k");
+    let head = b"GET /12 HTTP/1.1\r\nHost: site\r\nX: ";
+    let mut client = site.connect();
+    client.expect("/64k", &body);
+    let mut lorises: Vec<_> = (0..LORISES).map(|_| site.connect()).collect();
+    lorises.iter_mut().for_each(|loris| loris.send(head));
+    site.wait_for("connections_open", LORISES as u64);
+    let before = resident_bytes(&site);
+    for _ in 0..20 {
+        lorises.iter_mut().for_each(|loris| loris.send(b"x"));
+        client.expect("/64k", &body);
+        site.serves_others();
+    }
+    let grown = resident_bytes(&site).saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes more for what {LORISES} dribble");
+    // None of them was given up, and each has its answer once it asks in full.
+    for loris in &mut lorises {
+        loris.send(b"\r\n\r\n");
+        loris.answer().is(200, &site.content("/12"));
+    }
 }

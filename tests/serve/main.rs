@@ -9,7 +9,9 @@ mod common;
 
 mod abuse;
 mod addresses;
+mod capture;
 mod client;
+mod delay;
 mod files;
 mod hostile;
 mod lifecycle;

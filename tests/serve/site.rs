@@ -132,6 +132,11 @@ impl Site {
         SocketAddr::new(self.network.address(1), PORT)
     }
 
+    /// Where the files are.
+    pub fn root(&self) -> &std::path::Path {
+        self.root.path()
+    }
+
     /// What a file of [`FILES`] holds.
     pub fn content(&self, path: &str) -> Vec<u8> {
         std::fs::read(self.root.path().join(&path[1..])).unwrap()

@@ -22,6 +22,7 @@
 //! The words are those of memcached 1.6.45, whose source decides where its document says otherwise. This module reads
 //! no clock: the transport calls [`Memcached::clock`]. A connection has no deadline, as in memcached.
 
+mod ahead;
 mod base64;
 mod binary;
 mod conn;
@@ -72,6 +73,8 @@ pub struct Memcached {
     now: u32,
     out: Out,
     uploads: Uploads,
+    /// Keys whose items were fetched ahead, from the one at hand on.
+    ahead: usize,
     draining: bool,
 }
 
@@ -93,6 +96,7 @@ impl Memcached {
             now: shared.started(),
             out: Out::new(),
             uploads: Uploads::new(connections),
+            ahead: 0,
             draining: false,
             shared,
         }
@@ -122,6 +126,21 @@ impl Memcached {
     #[inline]
     fn count(&self, count: Count) {
         self.shared.tally().add(self.worker, count, 1);
+    }
+
+    /// As [`Application::expected`]: the first request of each. Which connections are this handler's, the caller knows.
+    pub fn expected<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
+        self.store.fetch_ahead(inputs.filter_map(|input| ahead::Keys::of(input).next()));
+    }
+
+    /// A key is about to be answered that `behind` follows: fetches the next ones ahead if that is not done already.
+    #[inline]
+    fn look_behind(&mut self, behind: &[u8], in_line: bool) {
+        self.ahead = self.ahead.saturating_sub(1);
+        if self.ahead == 0 && !behind.is_empty() {
+            let keys = if in_line { ahead::Keys::of_line(behind) } else { ahead::Keys::of(behind) };
+            self.ahead = self.store.fetch_ahead(keys);
+        }
     }
 
     #[inline]
@@ -205,6 +224,7 @@ impl Application for Memcached {
 
     fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         let queued = reply.queued();
+        self.ahead = 0;
         let mut at = 0;
         while at < bytes.len() && reply.has_room() {
             match self.step(conn, &bytes[at..], reply) {
@@ -219,6 +239,10 @@ impl Application for Memcached {
         tally.add(self.worker, Count::BytesRead, at as u64);
         tally.add(self.worker, Count::BytesWritten, reply.queued() - queued);
         at
+    }
+
+    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
+        Memcached::expected(self, inputs.iter().map(|(_, input)| *input));
     }
 
     /// A transport that keeps less than [`INPUT_MAX_BYTES`]: what came is a line without an end.

@@ -45,6 +45,7 @@ impl<A: Application> Stack<A> {
         }
         if N > 1 {
             self.touch(&group);
+            announce(&group, app);
         }
         let mut strays = 0;
         for (index, arrival) in group.iter().enumerate() {
@@ -162,6 +163,20 @@ impl<A: Application> Stack<A> {
         let fate = input::segment_arrives(&mut self.tcbs[id as usize], segment, &mut cx);
         self.settle(id, fate, app, tx);
     }
+}
+
+/// Tells the application of a group's input before any of it is offered.
+#[inline]
+fn announce<const N: usize, A: Application>(group: &[Option<Arrival<'_>>; N], app: &mut A) {
+    let mut inputs = [(0, &[][..]); N];
+    let mut count = 0;
+    for Arrival { segment, .. } in group.iter().flatten() {
+        if let Some(first) = segment.payload.parts().next() {
+            inputs[count] = (segment.local_port, first);
+            count += 1;
+        }
+    }
+    app.expected(&inputs[..count]);
 }
 
 /// A segment with its four-tuple and that one's hash.

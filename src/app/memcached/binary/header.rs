@@ -1,7 +1,7 @@
 //! Headers of the binary protocol: 24 bytes in, fields out, and the other way for answers. All numbers are big-endian.
 
 /// Bytes of a header, of a request and of an answer.
-pub(super) const HEADER_BYTES: usize = 24;
+pub(crate) const HEADER_BYTES: usize = 24;
 /// The first byte of a request.
 pub(crate) const REQUEST: u8 = 0x80;
 /// The first byte of an answer.

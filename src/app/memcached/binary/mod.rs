@@ -6,7 +6,7 @@
 
 mod header;
 
-pub(super) use header::REQUEST;
+pub(super) use header::{HEADER_BYTES, REQUEST};
 
 use super::conn::{Conn, Phase, Stats};
 use super::stats::Topic;
@@ -17,7 +17,7 @@ use super::upload::{Ending, Job};
 use super::{Memcached, Step, VERSION, close};
 use crate::app::Blob;
 use crate::store::{Commit, Count as Counting, Counted, Delete, Mode, New, Outcome, Refusal};
-use header::{Answer, HEADER_BYTES, Header, Status};
+use header::{Answer, Header, Status};
 use simoom_stack::Reply;
 
 /// More than memcached ever takes in one packet.

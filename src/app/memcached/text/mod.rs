@@ -11,7 +11,7 @@ use super::tally::Count;
 use super::time::expiry;
 use super::tokens::LINE_MAX_BYTES;
 use super::upload::{Ending, Job};
-use super::{Memcached, Step, VERSION, close};
+use super::{COPY_MAX_BYTES, Memcached, Step, VERSION, close};
 use crate::app::Blob;
 use crate::store::{Commit, Count as Counting, Mode};
 use crate::store::{Counted, Delete, Item, New, Outcome};
@@ -108,6 +108,7 @@ impl Memcached {
                 conn.phase = Phase::SkipLine;
                 return Step::Took(at + len);
             }
+            self.look_behind(&bytes[at + len + 1..], !is_last);
             if !key.is_empty() {
                 self.answer_key(key, keys, reply);
             }
@@ -136,19 +137,37 @@ impl Memcached {
 
     #[inline]
     fn answer_key(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) {
-        let found = match keys.touch {
-            None => self.store.get(key, self.now),
-            Some(exptime) => self.get_and_touch(key, exptime),
+        let hit = match keys.touch {
+            None if !keys.with_cas => self.answer_plain(key, reply),
+            None => self.store.get(key, self.now).map(|item| self.send_with_cas(item, reply)).is_some(),
+            Some(exptime) => match self.get_and_touch(key, exptime) {
+                Some(item) if keys.with_cas => {
+                    self.send_with_cas(item, reply);
+                    true
+                }
+                Some(item) => {
+                    let all = 0..item.line().len();
+                    self.send(item, all, reply);
+                    true
+                }
+                None => false,
+            },
         };
-        self.count_fetch(keys.touch.is_some(), found.is_some());
-        match found {
-            Some(item) if keys.with_cas => self.send_with_cas(item, reply),
-            Some(item) => {
-                let all = 0..item.line().len();
-                self.send(item, all, reply);
-            }
-            None => {}
+        self.count_fetch(keys.touch.is_some(), hit);
+    }
+
+    /// The answer to a plain `get` of one key; whether it was a hit. What is copied is only glanced at.
+    #[inline]
+    fn answer_plain(&self, key: &[u8], reply: &mut Reply<'_, Blob>) -> bool {
+        let Some(glance) = self.store.glance(key, self.now) else { return false };
+        if glance.line().len() <= COPY_MAX_BYTES {
+            reply.copy(glance.line());
+            return true;
         }
+        let Some(item) = self.store.keep(glance, self.now) else { return false };
+        let all = 0..item.line().len();
+        reply.share(Blob::Item(item), all);
+        true
     }
 
     /// Not as one step: what is replaced between the two is touched, and brought as it was before.

@@ -1,0 +1,75 @@
+//! A server that is far away: the bridge between, and what comes through it.
+
+use crate::PATIENCE;
+use crate::common::{Network, Path, need_program, need_root};
+use crate::site::{FILES, Plan, Transport};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Half a round trip of 10 ms.
+const NEAR: Path = Path { delay: Duration::from_millis(5), loss_permille: 0, seed: 1 };
+
+fn network(path: Path) -> Option<Network> {
+    (need_root() && need_program("ethtool")).then(|| Network::through(path).unwrap())
+}
+
+/// A connection of two kernels over the network, server first.
+fn connection(network: &Network) -> (TcpStream, TcpStream) {
+    let at = SocketAddr::new(network.address(1), 7);
+    let listener = network.server.run(|| TcpListener::bind(at)).unwrap();
+    let client = network.client.run(|| TcpStream::connect_timeout(&at, PATIENCE)).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    for end in [&server, &client] {
+        end.set_read_timeout(Some(PATIENCE)).unwrap();
+        end.set_nodelay(true).unwrap();
+    }
+    (server, client)
+}
+
+/// The bridge itself: nothing is faster than it says, and every byte is carried both ways.
+#[test]
+fn a_path_is_as_long_as_it_says_and_changes_nothing() {
+    let Some(network) = network(NEAR) else { return };
+    let (mut server, mut client) = connection(&network);
+    for _ in 0..5 {
+        let sent = Instant::now();
+        client.write_all(&[1]).unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        server.write_all(&[2]).unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        assert!(sent.elapsed() >= 2 * NEAR.delay, "a round trip took {:?}", sent.elapsed());
+    }
+    let text: Vec<u8> = (0..1_000_000u32).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_be_bytes()).collect();
+    let mut got = vec![0; text.len()];
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.write_all(&text).unwrap());
+        client.read_exact(&mut got).unwrap();
+    });
+    assert!(got == text, "what came is not what was sent");
+    let (carried, lost) = network.bridge.as_ref().unwrap().counts();
+    assert!(carried > 2000 && lost == 0, "{carried} carried, {lost} lost");
+}
+
+/// The same seed loses the same share, and TCP repairs it.
+#[test]
+fn a_path_loses_what_its_seed_says() {
+    let Some(network) = network(Path { loss_permille: 50, ..NEAR }) else { return };
+    let (mut server, mut client) = connection(&network);
+    let mut got = vec![0; 1_000_000];
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.write_all(&vec![7; 1_000_000]).unwrap());
+        client.read_exact(&mut got).unwrap();
+    });
+    let (carried, lost) = network.bridge.as_ref().unwrap().counts();
+    assert!((carried / 40..carried / 10).contains(&lost), "{carried} carried, {lost} lost");
+}
+
+#[test]
+fn files_arrive_whole_from_afar() {
+    let Some(network) = network(NEAR) else { return };
+    let site = Plan::new(Transport::Xdp).start_in(network);
+    for (path, _) in FILES {
+        site.connect().expect(path, &site.content(path));
+    }
+}
