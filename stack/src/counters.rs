@@ -56,6 +56,8 @@ crate::counters! {
         closed_timed_out,
         /// Active opens that were refused.
         closed_refused,
+        /// Active opens whose next hop did not answer.
+        closed_unreachable,
         /// Connections reset by this side.
         closed_aborted,
         /// Half-open connections that were never completed.
@@ -140,6 +142,18 @@ crate::counters! {
         waits_for_room,
         /// ARP requests answered.
         arp_replies,
+        /// Questions sent for next hops' hardware addresses, by ARP.
+        arp_requests_sent,
+        /// The same by neighbour solicitations.
+        neighbour_solicitations_sent,
+        /// Announcements of dedicated addresses at the start (RFC 5227 §2.3, RFC 4861 §7.2.6).
+        address_announcements,
+        /// Packets of other hosts that say that a dedicated address is theirs (RFC 5227 §2.4).
+        address_conflicts,
+        /// Announcements that answered those, one in ten seconds for an address at most.
+        address_defences,
+        /// Next hops that did not answer.
+        neighbours_unreachable,
         /// Neighbour solicitations answered (RFC 4861 §7.2.4).
         neighbour_replies,
         /// ICMP and ICMPv6 echo requests answered.

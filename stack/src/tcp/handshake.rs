@@ -58,6 +58,10 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) -> Result<Fate, Stop> {
+    if tcb.hot.snd.nxt == tcb.hot.snd.una {
+        // The SYN still waits for the next hop, so this answers nothing.
+        return Err(Stop::Dropped(DropReason::BadAck));
+    }
     let has_ack = segment.flags.has(Flags::ACK);
     let is_reset = segment.flags.has(Flags::RST);
     if has_ack && segment.ack != tcb.hot.snd.nxt {
@@ -90,6 +94,7 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
         return Ok(Fate::Lives);
     }
     tcb.hot.marks.set(Marks::ACK_NOW);
+    cx.shared.neighbours.reached(&segment.link.mac, cx.shared.tick);
     syn_acknowledged(tcb, segment, cx);
     Ok(Fate::Lives)
 }

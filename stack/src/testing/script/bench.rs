@@ -2,7 +2,7 @@
 
 use super::settings;
 use super::statement::{Figure, Line, Statement, Time};
-use super::{Actor, ActorConn, Notation};
+use super::{Actor, ActorConn, ArpNotation, Notation};
 use crate::demux::Tuple;
 use crate::send::Reply;
 use crate::seq::Seq;
@@ -64,6 +64,8 @@ pub struct Bench<'c> {
     app: Actor,
     wire: Wire,
     now: Instant,
+    /// Whom the stack's segments must go to, and the peer's come from.
+    peer_mac: wire::Mac,
     isn: u32,
     numbers: HashMap<u16, Numbers>,
     strays: u64,
@@ -84,6 +86,7 @@ impl<'c> Bench<'c> {
             app: Actor::default(),
             wire: Wire { frames: VecDeque::new(), left: usize::MAX },
             now: START,
+            peer_mac: PEER_MAC,
             isn: 10_000,
             numbers: HashMap::new(),
             strays: 0,
@@ -118,6 +121,9 @@ impl<'c> Bench<'c> {
         }
         if let Statement::Sends(expected) = &line.statement {
             return self.expect_segment(at, expected);
+        }
+        if let Statement::ArpSends(expected) = &line.statement {
+            return self.expect_arp(at, expected);
         }
         // What a `>` line does not expect must not be sent; a line without a time of its own may still look at
         // figures before the `>` lines that follow it.
@@ -154,7 +160,13 @@ impl<'c> Bench<'c> {
                 self.numbers.clear();
             }
             Statement::Established(options) => self.establish(options)?,
-            Statement::Connect(port) => self.connect(*port)?,
+            Statement::Connect(port, is_routed) => self.connect(*port, *is_routed)?,
+            Statement::ArpArrives(packet) => {
+                self.burst.push(packet.frame(self.peer_mac, self.config.mac));
+                self.deliver();
+            }
+            Statement::Mac(mac) => self.peer_mac = *mac,
+            Statement::Conflict => _ = self.stack().take_conflict().ok_or("there was no conflict")?,
             Statement::App(manner) => self.app.manner = *manner,
             Statement::Arrives(segment, joins) => {
                 let frame = self.frame(segment);
@@ -191,7 +203,7 @@ impl<'c> Bench<'c> {
             }
             Statement::CloseIdle => self.stack().close_idle(|_| true),
             Statement::Frames(count) => self.wire.left = *count,
-            Statement::Quiet | Statement::Set(..) | Statement::Sends(_) => {}
+            Statement::Quiet | Statement::Set(..) | Statement::Sends(_) | Statement::ArpSends(_) => {}
             Statement::State(name, port) => {
                 compare(self.inspect(*port).map_or("NONE", |found| found.state), name.as_str())?;
             }
@@ -230,6 +242,7 @@ impl<'c> Bench<'c> {
                     "send_entries" => census.send_entries,
                     "send_chunks" => census.send_chunks,
                     "kept" => census.kept,
+                    "unresolved" => census.unresolved,
                     "widened_bytes" => census.widened_bytes,
                     "flight_runs" => census.flight_runs,
                     "reassembly_blocks" => census.reassembly_blocks,
@@ -243,13 +256,13 @@ impl<'c> Bench<'c> {
 
 /// The application's part, and the time's.
 impl Bench<'_> {
-    fn connect(&mut self, port: u16) -> Result<(), String> {
+    fn connect(&mut self, port: u16, is_routed: bool) -> Result<(), String> {
         let to = Connect {
             local: self.local(),
             local_port: port,
             remote: self.remote(),
             remote_port: SERVICE_PORT,
-            link: Link { mac: PEER_MAC, vlan: 0 },
+            link: (!is_routed).then_some(Link { mac: self.peer_mac, vlan: 0 }),
             token: 0,
         };
         let (now, irs) = (self.now, Seq(self.isn));
@@ -283,7 +296,7 @@ impl Bench<'_> {
             local_port: tuple.local_port,
             remote: tuple.remote,
             remote_port: tuple.remote_port,
-            link: Link { mac: PEER_MAC, vlan: 0 },
+            link: Some(Link { mac: PEER_MAC, vlan: 0 }),
             token: 0,
         };
         let Bench { coverage, stack, wire, now, .. } = self;
@@ -397,6 +410,9 @@ impl Bench<'_> {
     fn expect_silence(&mut self, at: Instant) -> Result<(), String> {
         self.wait(at);
         let Some(frame) = self.wire.frames.pop_front() else { return Ok(()) };
+        if let Some(sent) = ArpNotation::read(&frame) {
+            return Err(format!("expected nothing, but at {} ms came `> {sent}`", self.millis()));
+        }
         let sent = self.read(&frame)?;
         Err(format!("expected nothing, but at {} ms came `> {sent}`", self.millis()))
     }
@@ -406,11 +422,28 @@ impl Bench<'_> {
         let Some(frame) = self.wire.frames.pop_front() else {
             return Err(format!("nothing came until {} ms", self.millis()));
         };
+        if let Some(sent) = ArpNotation::read(&frame) {
+            return Err(format!("at {} ms came `> {sent}`", self.millis()));
+        }
         let sent = self.read(&frame)?;
         if self.now != at {
             return Err(format!("at {} ms already came `> {sent}`", self.millis()));
         }
         if expected.matches(&sent) { Ok(()) } else { Err(format!("came `> {sent}`")) }
+    }
+
+    fn expect_arp(&mut self, at: Instant, expected: &ArpNotation) -> Result<(), String> {
+        self.wait(at);
+        let Some(frame) = self.wire.frames.pop_front() else {
+            return Err(format!("nothing came until {} ms", self.millis()));
+        };
+        let Some(sent) = ArpNotation::read(&frame) else {
+            return Err(format!("at {} ms came `> {}`", self.millis(), self.read(&frame)?));
+        };
+        if self.now != at {
+            return Err(format!("at {} ms already came `> {sent}`", self.millis()));
+        }
+        if expected.matches(&sent, self.config.mac) { Ok(()) } else { Err(format!("came `> {sent}`")) }
     }
 }
 
@@ -447,7 +480,7 @@ impl Bench<'_> {
         let text = stream_bytes(u64::from(segment.seq.wrapping_sub(1)), len);
         let mut frame = vec![0; 9100];
         let link = Link { mac: self.config.mac, vlan: segment.vlan };
-        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ip::ethertype(&remote));
+        let at = wire::ethernet::emit(&mut frame, &self.peer_mac, &link, wire::ip::ethertype(&remote));
         let packet_len = wire::tcp::emit(&mut frame[at..], &header, &options, len, |buf| {
             buf.copy_from_slice(&text);
             len
@@ -501,7 +534,7 @@ impl Bench<'_> {
             return Err(format!("the segment goes from {} to {}", segment.remote, segment.local));
         }
         let to = (&frame[..6], &frame[6..12]);
-        if to != (&PEER_MAC[..], &self.config.mac[..]) {
+        if to != (&self.peer_mac[..], &self.config.mac[..]) {
             return Err(format!("the frame goes to and from {to:?}"));
         }
         let active = segment.local_port == SERVICE_PORT;
