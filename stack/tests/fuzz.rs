@@ -1,5 +1,5 @@
 //! The fuzzer's entry points under `cargo test`: over the committed corpus, over mutations of it, over random bytes.
-//! For a real hunt see `stack/fuzz`.
+//! The corpus is files made by hand, and for each target one of what libFuzzer found. For a real hunt see `stack/fuzz`.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
-    let mut found: Vec<_> = std::fs::read_dir(folder)
+    let mut found: Vec<_> = std::fs::read_dir(&folder)
         .expect("the corpus")
         .map(|entry| {
             let path = entry.expect("an entry").path();
@@ -17,7 +17,16 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
         .collect();
     found.sort();
     assert!(!found.is_empty());
+    let text = std::fs::read_to_string(folder.with_extension("hex")).expect("what was found");
+    let inputs = text.lines().zip(1..).filter(|(line, _)| !line.starts_with('#'));
+    found.extend(inputs.map(|(line, number)| (format!("{target}.hex:{number}"), bytes(line))));
     found
+}
+
+/// Bytes as two digits each.
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u32> = hex.chars().map(|digit| digit.to_digit(16).expect("a hexadecimal digit")).collect();
+    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
 /// A member of the corpus with bytes changed, cut out or put in.

@@ -6,6 +6,7 @@
 
 mod states;
 
+use simoom_stack::testing::coverage::Event;
 use simoom_stack::testing::echo::{stream_byte, stream_bytes};
 use simoom_stack::testing::pair::{Side, hasty, over_ipv6};
 use simoom_stack::testing::{Coverage, Pair, Quality, Random, seeds};
@@ -33,6 +34,8 @@ enum Closes {
 struct Player {
     random: Random,
     most: u64,
+    /// How often a connection may stop reading for a while.
+    pauses: u8,
     opened: u64,
     closed: Vec<Closed>,
 }
@@ -45,13 +48,16 @@ struct PlayerConn {
     received: u64,
     /// Times more that it leaves a part of its input.
     leaves: u8,
+    /// Times more that it reads nothing for a while.
+    pauses: u8,
+    is_paused: bool,
     /// `opened` came, or will not, and `closed` has not.
     is_open: bool,
 }
 
 impl Player {
     fn new(seed: u64, most: u64) -> Player {
-        Player { random: Random::new(seed), most, opened: 0, closed: Vec::new() }
+        Player { random: Random::new(seed), most, pauses: 0, opened: 0, closed: Vec::new() }
     }
 
     fn send(&self, conn: &mut PlayerConn, reply: &mut Reply<'_, &'static [u8]>) {
@@ -87,6 +93,7 @@ impl Application for Player {
         ][self.random.below(8) as usize];
         conn.to_send = self.random.below(self.most + 1);
         conn.leaves = self.random.below(4) as u8;
+        conn.pauses = self.pauses;
         reply.set_timeout(Some(Duration::from_millis(1000 + self.random.below(4000))));
         self.send(conn, reply);
         if conn.closes == Closes::Opened {
@@ -96,6 +103,12 @@ impl Application for Player {
 
     fn received(&mut self, conn: &mut PlayerConn, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
         assert!(conn.is_open && !bytes.is_empty());
+        if conn.pauses > 0 {
+            (conn.pauses, conn.is_paused) = (conn.pauses - 1, true);
+            reply.read_later();
+            reply.set_timeout(Some(Duration::from_millis(100 + self.random.below(1500))));
+            return 0;
+        }
         let mut n = bytes.len();
         if conn.leaves > 0 && self.random.chance(300) {
             conn.leaves -= 1;
@@ -121,8 +134,11 @@ impl Application for Player {
         self.send(conn, reply);
     }
 
-    fn timeout(&mut self, _: &mut PlayerConn, reply: &mut Reply<'_, &'static [u8]>) {
-        reply.close();
+    fn timeout(&mut self, conn: &mut PlayerConn, reply: &mut Reply<'_, &'static [u8]>) {
+        match std::mem::take(&mut conn.is_paused) {
+            true => reply.set_timeout(Some(Duration::from_millis(3000))),
+            false => reply.close(),
+        }
     }
 
     fn closed(&mut self, _: &mut PlayerConn, how: Closed) {
@@ -238,6 +254,59 @@ fn partitions_that_heal() {
         }
         play_out(&mut pair, seed);
     }
+}
+
+/// Nobody reads for a while, again and again, and windows are small: they shut, are probed, and open.
+#[test]
+fn windows_that_shut() {
+    let mut probes = 0;
+    for seed in seeds(600) {
+        let limits = Limits::for_connections(64);
+        let mut apps = [Player::new(seed ^ 1, 30_000), Player::new(seed ^ 2, 30_000)]
+            .map(|app| Player { pauses: (seed % 4) as u8, ..app })
+            .into_iter();
+        let app = std::cell::RefCell::new(&mut apps);
+        let app = || app.borrow_mut().next().expect("a pair has two sides");
+        let small = |host| Config { receive_window_bytes: 4096, ..hasty(host, limits) };
+        let mut pair = Pair::new(small(1), small(2), quality(seed), seed, app);
+        for port in 0..3 {
+            pair.connect(40_000 + port);
+        }
+        play_out(&mut pair, seed);
+        probes +=
+            [&pair.client, &pair.server].map(|side| side.stack.counters().0.zero_window_probes).iter().sum::<u64>();
+    }
+    // A single run may be spared; many are not.
+    assert!(probes > 0 || seeds(600) != (0..600), "no window was shut");
+}
+
+/// Both sides close as soon as they may, with nothing or little to say: their FINs cross.
+#[test]
+fn both_close_at_once() {
+    let mut closing = 0;
+    for seed in seeds(600) {
+        let limits = Limits::for_connections(64);
+        let mut pair = pair(limits, limits, 0, seed);
+        pair.client.coverage = Some(Coverage::default());
+        for port in 0..3 {
+            pair.connect(40_000 + port);
+        }
+        // Once open on both sides, every connection closes on both, whatever else it was to do.
+        pair.run_until(10_000, |pair| pair.client.app.opened >= 3 && pair.server.app.opened >= 3);
+        for side in [&mut pair.client, &mut pair.server] {
+            let open: Vec<(u16, u16)> = side.stack.open_ports().collect();
+            for (local, remote) in open {
+                let id = side.stack.inspect(local, remote).expect("its ports were just listed").id;
+                side.stack.with(id, |_, reply| reply.close());
+            }
+            side.flush(pair.now);
+        }
+        play_out(&mut pair, seed);
+        let crossed =
+            pair.client.coverage.as_ref().and_then(|coverage| coverage.followed("FIN-WAIT-1", Event::Fin));
+        closing += u64::from(crossed.is_some());
+    }
+    assert!(closing > 0 || seeds(600) != (0..600), "no FINs crossed");
 }
 
 /// Everything runs out: blocks, half-open entries, TIME-WAIT, ranges, chunks, buffers.
