@@ -98,10 +98,11 @@ struct icmpv6 {
 	__u8 type, code;
 	__be16 checksum;
 	__be32 reserved;
-	/* RFC 4861 §4.3: a solicitation's target. */
+	/* RFC 4861 §4.3 and §4.4: the target. */
 	struct address target;
 };
 #define ICMPV6_NEIGHBOUR_SOLICITATION 135
+#define ICMPV6_NEIGHBOUR_ADVERTISEMENT 136
 
 #define PROTOCOL_HOP_BY_HOP 0
 #define PROTOCOL_ICMP 1
@@ -172,7 +173,10 @@ static __always_inline int steer_arp(struct xdp_md *ctx, const struct arp *arp, 
 {
 	if ((void *)(arp + 1) > end || arp->hardware != be16(1) || arp->protocol != ETHERTYPE_IPV4)
 		return XDP_PASS;
-	return is_dedicated(claim_of_ipv4(arp->target_ip)) ? to_socket(ctx) : XDP_PASS;
+	/* From a dedicated address: another host has it too, which is for its owner to know (RFC 5227 section 2.4). */
+	if (is_dedicated(claim_of_ipv4(arp->target_ip)) || is_dedicated(claim_of_ipv4(arp->sender_ip)))
+		return to_socket(ctx);
+	return XDP_PASS;
 }
 
 static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip, void *end)
@@ -206,8 +210,10 @@ static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *i
 {
 	if (*(const __u8 *)&ip->destination != 0xff)
 		return is_dedicated(claim_of(&ip->destination)) ? to_socket(ctx) : XDP_PASS;
-	/* Of what is sent to a group only the question for a dedicated address is not the kernel's. */
-	if ((void *)(icmp + 1) > end || icmp->type != ICMPV6_NEIGHBOUR_SOLICITATION)
+	/* Of what is sent to a group only the question for a dedicated address, and another's word that it has one, are
+	 * not the kernel's. */
+	if ((void *)(icmp + 1) > end || (icmp->type != ICMPV6_NEIGHBOUR_SOLICITATION &&
+					 icmp->type != ICMPV6_NEIGHBOUR_ADVERTISEMENT))
 		return XDP_PASS;
 	return is_dedicated(claim_of(&icmp->target)) ? to_socket(ctx) : XDP_PASS;
 }

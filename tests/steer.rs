@@ -148,6 +148,10 @@ fn fragment(next: IpNextHeaderProtocol, offset: u16, more: bool, payload: &[u8])
 }
 
 fn arp(target: Ipv4Addr, reply: bool) -> Vec<u8> {
+    arp_from(CLIENT4, target, reply)
+}
+
+fn arp_from(sender: Ipv4Addr, target: Ipv4Addr, reply: bool) -> Vec<u8> {
     let mut bytes = vec![0; 28];
     let mut packet = MutableArpPacket::new(&mut bytes).unwrap();
     packet.set_hardware_type(ArpHardwareTypes::Ethernet);
@@ -155,7 +159,7 @@ fn arp(target: Ipv4Addr, reply: bool) -> Vec<u8> {
     packet.set_hw_addr_len(6);
     packet.set_proto_addr_len(4);
     packet.set_operation(if reply { ArpOperations::Reply } else { ArpOperations::Request });
-    packet.set_sender_proto_addr(CLIENT4);
+    packet.set_sender_proto_addr(sender);
     packet.set_target_proto_addr(target);
     bytes
 }
@@ -224,6 +228,8 @@ fn rows4() -> Vec<Row> {
         ("a reply to a dedicated address", EtherTypes::Arp, arp(DEDICATED4, true), TAKE),
         ("a request for a shared address", EtherTypes::Arp, arp(SHARED4, false), PASS),
         ("a request for another address", EtherTypes::Arp, arp(OTHER4, false), PASS),
+        ("a request from a dedicated address", EtherTypes::Arp, arp_from(DEDICATED4, OTHER4, false), TAKE),
+        ("a request from a shared address", EtherTypes::Arp, arp_from(SHARED4, OTHER4, false), PASS),
         ("a reply to a shared address", EtherTypes::Arp, arp(SHARED4, true), PASS),
         ("an IPv4 packet that says it is IPv6", EtherTypes::Ipv6, ipv4(SHARED4, TCP, &tcp(HTTP)), PASS),
         ("neither IP nor ARP", EtherTypes::Lldp, ipv4(SHARED4, TCP, &tcp(HTTP)), PASS),
@@ -244,6 +250,11 @@ fn rows6() -> Vec<Row> {
         chain.push(TCP);
         chain
     };
+    let to_all = |target| {
+        let mut advertisement = solicitation(target);
+        advertisement[0] = 136;
+        ipv6(Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), ICMPV6, &advertisement)
+    };
     let multicast = |target| ipv6(solicited_node(target), ICMPV6, &solicitation(target));
     let rows = vec![
         ("a claimed port", ipv6(SHARED6, TCP, &tcp(HTTP)), TAKE),
@@ -258,6 +269,8 @@ fn rows6() -> Vec<Row> {
         ("a question for a shared address", multicast(SHARED6), PASS),
         ("a question for another address", multicast(OTHER6), PASS),
         ("a question sent to the dedicated address", ipv6(DEDICATED6, ICMPV6, &solicitation(DEDICATED6)), TAKE),
+        ("another host's word that it has a dedicated address", to_all(DEDICATED6), TAKE),
+        ("a host's word that it has another address", to_all(CLIENT6), PASS),
         ("a question cut off", ipv6(solicited_node(DEDICATED6), ICMPV6, &solicitation(DEDICATED6)[..20]), PASS),
         ("a router's advertisement to all nodes", ipv6("ff02::1".parse().unwrap(), ICMPV6, &[134; 16]), PASS),
         ("hop-by-hop options", behind(&[HOP_BY_HOP, TCP], HTTP), TAKE),

@@ -38,7 +38,7 @@ fn without_flags_a_page_on_loopback() {
 fn every_flag_arrives() {
     let serve = serve(
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / \
-         --address 198.18.0.1 --address 2001:db8::1 --cores 0,2 \
+         --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --transport xdp --xdp-mode generic --busy-poll --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4",
     )
@@ -54,6 +54,7 @@ fn every_flag_arrives() {
             item_max_bytes: 512 << 10,
         }),
         addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        address_probe: Duration::from_millis(300),
         root: Some("/".into()),
         cores: vec![0, 2],
         connections: 100_000,

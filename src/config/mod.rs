@@ -29,6 +29,8 @@ pub const CONNECTIONS_DEFAULT: u32 = 16_384;
 pub const PORT_DEFAULT: u16 = 8080;
 /// The port unless `--memcached` says otherwise: the one that its clients try.
 pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
+/// RFC 5227 §1.1, PROBE_MIN.
+pub const ADDRESS_PROBE_DEFAULT: Duration = Duration::from_secs(1);
 /// The timeouts unless flags say otherwise. A minute of idleness outlasts what browsers and load balancers
 /// keep a connection for; ten seconds suffice for any honest request head.
 pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
@@ -53,6 +55,8 @@ pub struct Serve {
     pub memcached: Option<Memcached>,
     /// The addresses claimed from the interface; none: those that it has.
     pub addresses: Vec<IpAddr>,
+    /// The pace of asking whether another host has one of them (RFC 5227); zero asks nobody.
+    pub address_probe: Duration,
     /// The directory served; `None`: the built-in page.
     pub root: Option<PathBuf>,
     /// One worker on each of these cores, at most; never empty, ascending.
@@ -147,6 +151,7 @@ impl Serve {
             addresses: claimed_addresses(&options, &endpoints)?,
             cores: chosen_cores(options.cores, cores)?,
             interface: options.interface,
+            address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
             root: options.root,
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
             transport: options.transport.unwrap_or_default(),

@@ -66,6 +66,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Where from")]
     pub address: Option<Vec<IpAddr>>,
 
+    /// Ask three times, about so long apart, whether another host has an address of Simoom's own [default: 1s]
+    ///
+    /// If one has, nothing is served. It takes four to seven times as long before serving begins (RFC 5227); 0 asks nobody.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Where from")]
+    pub address_probe: Option<Duration>,
+
     /// Which way the packets come in [default: auto]
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Where from")]
     pub transport: Option<Transport>,

@@ -105,7 +105,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
 }
 
 /// Reads one address that a server can have.
-pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr =
         text.parse().map_err(|_| "not an IP address; write 192.0.2.1 or 2001:db8::1".to_owned())?;
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());

@@ -205,7 +205,7 @@ impl<A: Hosted> Host<A> {
         match how {
             Closed::Finished => self.counters.closed_finished += 1,
             Closed::ResetByPeer | Closed::Refused => self.counters.closed_reset_by_peer += 1,
-            Closed::TimedOut => self.counters.closed_timed_out += 1,
+            Closed::TimedOut | Closed::Unreachable => self.counters.closed_timed_out += 1,
             Closed::Aborted => self.counters.closed_aborted += 1,
         }
         self.app.closed(&mut session.conn, how);

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use simoom_stack::Address;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The first port that is used; those below may be services' or the kernel's own choice.
 const FIRST_PORT: u16 = 10_000;
@@ -36,6 +36,12 @@ impl Source {
             return Err("not the address of one host on a network".to_owned());
         }
         Ok(Source { address, prefix })
+    }
+
+    /// Whether `address` is in the same prefix.
+    pub(crate) fn is_neighbour(self, address: IpAddr) -> bool {
+        let hosts = (!0u32).checked_shr(self.prefix.into()).unwrap_or(0);
+        matches!(address, IpAddr::V4(address) if address.to_bits() | hosts == self.address.to_bits() | hosts)
     }
 
     /// Addresses from the first on that a host can have.
@@ -85,6 +91,11 @@ impl Sources {
         Sources { addresses: addresses.iter().map(|address| Address::from(*address)).collect(), next: 0 }
     }
 
+    /// The first address.
+    pub(crate) fn first(&self) -> Address {
+        self.addresses[0]
+    }
+
     /// How many pairs there are.
     pub(crate) fn count(&self) -> u64 {
         self.addresses.len() as u64 * u64::from(PORTS)
@@ -111,6 +122,23 @@ mod tests {
         assert_eq!(Source::parse("198.18.64.1").unwrap().prefix, 32);
         for text in ["", "198.18.64", "198.18.64.1/33", "198.18.64.1/", "2001:db8::1", "127.0.0.1", "224.0.0.1/8"] {
             assert!(Source::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn neighbours_are_in_the_same_prefix() {
+        for (source, address, is) in [
+            ("198.18.64.1/24", "198.18.64.200", true),
+            ("198.18.64.1/24", "198.18.65.1", false),
+            ("198.18.64.1/24", "2001:db8::1", false),
+            ("198.18.64.1", "198.18.64.1", true),
+            ("198.18.64.1", "198.18.64.2", false),
+        ] {
+            assert_eq!(
+                Source::parse(source).unwrap().is_neighbour(address.parse().unwrap()),
+                is,
+                "{source}, {address}"
+            );
         }
     }
 

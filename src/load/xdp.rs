@@ -5,8 +5,8 @@
 //! connections.
 
 use super::client::{Client, Conn, Plan, Sips};
-use super::neighbour;
 use super::protocol::{Asked, Protocol};
+use super::route::Way;
 use super::sources::{Source, Sources};
 use super::watch::Watch;
 use crate::af_xdp::{Claim, Device, OpenOptions, RingSizes};
@@ -14,12 +14,14 @@ use crate::config::XdpMode;
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
 use crate::metrics::{Count, Sheet};
+use crate::serve::address_check;
 use crate::serve::xdp::{mode, suit_device};
 use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
 use simoom_stack::send::{CHUNK_BYTES, QUEUE_ENTRIES};
-use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, Link, LocalAddress, keep};
+use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, LocalAddress, NextHop, keep};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// Pairs of address and port that are tried before an attempt to connect is put off.
 const TRIES: u32 = 64;
@@ -27,11 +29,16 @@ const TRIES: u32 = 64;
 const ACTIVE_MAX: u32 = 65_536;
 /// SYNs to one that does not answer: with the waits between them, seven seconds.
 const SYN_RETRIES: u8 = 2;
+/// How soon the question for the next hop's hardware address is repeated; three of them take three and a half seconds.
+const NEIGHBOUR_RETRY_MS: u32 = 500;
 /// With thousands of connections the next request on one, which carries the acknowledgement of the last answer, may be
 /// a while in coming. Other clients wait from 40 to 200 ms; a server sends again after 200.
 const DELAYED_ACK_MS: u32 = 100;
 /// Room for whatever a server sends ahead: an answer of 64 KiB with its head is not to wait for a window.
 const RECEIVE_WINDOW_BYTES: u32 = 256 * 1024;
+/// The pace of asking whether the source addresses are free: a run is not to wait for seconds, and who has one answers
+/// within a millisecond.
+const ADDRESS_PROBE: Duration = Duration::from_millis(20);
 /// At the end connections are closed in order for at most this long; what is left then is reset.
 const CLOSING_US: u64 = 5_000_000;
 /// So many at once, as few as are opened at once.
@@ -44,6 +51,8 @@ pub(crate) struct From<'a> {
     pub(crate) interface: &'a str,
     /// The source addresses.
     pub(crate) source: Source,
+    /// The next hop, if it is not as the kernel's routes say.
+    pub(crate) gateway: Option<IpAddr>,
     /// How to bind to the interface.
     pub(crate) mode: XdpMode,
 }
@@ -65,7 +74,7 @@ pub(super) fn run<P: Protocol>(
     from: &From<'_>,
     watch: &mut Watch,
 ) -> Result<Sent<P>> {
-    let From { interface, source, .. } = *from;
+    let From { interface, source, gateway, .. } = *from;
     let cannot = |error| Error::failed(format!("--interface {interface}: {error}"));
     if target.is_ipv6() {
         return Err(Error::usage(format!("{target}: only IPv4 is sent over AF_XDP; leave --interface out")));
@@ -75,7 +84,9 @@ pub(super) fn run<P: Protocol>(
     check_addresses(&addresses, &facts, target.ip())?;
     let copied_bytes = protocol.copied_bytes();
     check_memory::<P>(plan, copied_bytes)?;
-    let peer = neighbour::resolve(interface, target.ip())?;
+    let asked: Vec<IpAddr> = addresses.iter().map(|address| IpAddr::V4(*address)).collect();
+    address_check::check(interface, facts.mac, &asked, ADDRESS_PROBE)?;
+    let way = Way::find(interface, source, target.ip(), gateway)?;
     let options = open_options(from);
     let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let cannot_start = |error| Error::because("starting a worker", error);
@@ -84,7 +95,10 @@ pub(super) fn run<P: Protocol>(
     let sheet = Sheet::new("load");
     let parts = Parts {
         app: Client::new(plan.clone(), protocol),
-        stack: stack_config(plan, copied_bytes, &facts, &addresses, &device)?,
+        stack: Config {
+            routes: vec![way.route()],
+            ..stack_config(plan, copied_bytes, &facts, &addresses, &device)?
+        },
         ports: Vec::new(),
         handover: places.pop().expect("a ring of one has one place"),
         mailbox,
@@ -101,10 +115,13 @@ pub(super) fn run<P: Protocol>(
         connections: vec![None; plan.connections as usize],
         sources: Sources::new(&addresses),
         target,
-        link: Link { mac: peer, ..Link::default() },
+        hop: NextHop::Awaited,
         closing: None,
     };
     let client = Worker::new(parts).run_with(|hand| driver.turn(hand, watch)).map_err(cannot)?;
+    if driver.hop == NextHop::Unreachable {
+        return Err(way.no_answer(interface));
+    }
     Ok(Sent { client, transport, counts: sheet.read() })
 }
 
@@ -180,6 +197,8 @@ fn stack_config(
         Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections, plan.slow, copied_bytes));
     suit_device(&mut stack, facts, device);
     stack.syn_retries = SYN_RETRIES;
+    stack.neighbour_retry_ms = NEIGHBOUR_RETRY_MS;
+    stack.announces = true;
     stack.delayed_ack_ms = DELAYED_ACK_MS;
     stack.receive_window_bytes = RECEIVE_WINDOW_BYTES;
     stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
@@ -208,7 +227,8 @@ struct Driver {
     connections: Vec<Option<ConnId>>,
     sources: Sources,
     target: SocketAddr,
-    link: Link,
+    /// What is known of the way to the target. Nothing is begun before it is known.
+    hop: NextHop,
     closing: Option<Closing>,
 }
 
@@ -227,8 +247,13 @@ impl Driver {
     /// One turn of the worker's loop; says whether to go on.
     fn turn<P: Protocol>(&mut self, mut hand: Hand<'_, Client<P>>, watch: &mut Watch) -> bool {
         let now_us = hand.now_us;
-        hand.app.turn(now_us);
         watch.look(now_us, hand.app);
+        if self.hop == NextHop::Awaited {
+            let (local, remote) = (self.sources.first(), Address::from(self.target.ip()));
+            self.hop = hand.stack.next_hop(hand.now, &local, &remote, hand.outbound);
+            return self.hop != NextHop::Unreachable && !hand.app.course().is_over();
+        }
+        hand.app.turn(now_us);
         if hand.app.course().is_over() {
             return self.close_all(&mut hand);
         }
@@ -276,7 +301,7 @@ impl Driver {
                 local_port,
                 remote: Address::from(self.target.ip()),
                 remote_port: self.target.port(),
-                link: self.link,
+                link: None,
                 token: slot,
             };
             match hand.stack.connect_with(hand.now, &to, conn.clone(), hand.outbound) {
@@ -285,8 +310,10 @@ impl Driver {
                     return true;
                 }
                 Err(ConnectError::InUse) => {}
-                Err(ConnectError::Full | ConnectError::NoFrame) => break,
-                Err(ConnectError::NotOurs) => unreachable!("the stack has all source addresses"),
+                Err(ConnectError::NotOurs | ConnectError::NoRoute) => {
+                    unreachable!("the stack has all source addresses, and a route to the target")
+                }
+                Err(_) => break,
             }
         }
         hand.app.postpone(slot);

@@ -10,6 +10,7 @@ use netlink_packet_core::{
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
@@ -70,27 +71,23 @@ pub fn add_neighbour(interface: &str, address: IpAddr, mac: [u8; 6]) -> io::Resu
         .map_err(|error| explain(&error, &format!("adding {address} to the neighbours of {interface}")))
 }
 
-/// The hardware address at which the kernel reaches `address` on the interface, if it knows it now.
-pub fn neighbour(interface: &str, address: IpAddr) -> io::Result<Option<[u8; 6]>> {
-    let mut message = NeighbourMessage::default();
-    message.header.ifindex = index_of(interface)?;
-    message.header.family = family(address);
-    let destination = match address {
-        IpAddr::V4(address) => NeighbourAddress::Inet(address),
-        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+/// The gateway by which the kernel would send to `destination` from this interface; `None` if it would send there
+/// directly. An error says that it would not send at all.
+pub fn gateway(interface: &str, destination: IpAddr) -> io::Result<Option<IpAddr>> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(destination);
+    message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
+    let address = match destination {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
     };
-    message.attributes = vec![NeighbourAttribute::Destination(destination)];
-    let reply = match exchange(RouteNetlinkMessage::GetNeighbour(message), 0) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        reply => reply.map_err(|error| explain(&error, &format!("looking for {address} on {interface}")))?,
-    };
+    message.attributes = vec![RouteAttribute::Destination(address), RouteAttribute::Oif(index_of(interface)?)];
+    let reply = exchange(RouteNetlinkMessage::GetRoute(message), 0)?;
     let body = NetlinkBuffer::new_checked(&reply).map_err(io::Error::other)?.payload();
-    let known = NeighbourMessage::parse(body).map_err(io::Error::other)?;
-    if matches!(known.header.state, NeighbourState::Incomplete | NeighbourState::Failed) {
-        return Ok(None);
-    }
-    Ok(known.attributes.into_iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(mac) => mac.try_into().ok(),
+    let route = RouteMessage::parse(body).map_err(io::Error::other)?;
+    Ok(route.attributes.into_iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(gateway.into()),
+        RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) => Some(gateway.into()),
         _ => None,
     }))
 }

@@ -5,6 +5,7 @@
 //! drain while their traffic is still claimed, then the program comes off. A worker that fails is reported by
 //! [`Server::failed`]; the process goes down with that reason rather than leave a queue unserved.
 
+pub(crate) mod address_check;
 mod kernel;
 mod plan;
 pub(crate) mod signals;

@@ -1,6 +1,6 @@
 //! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once they run.
 
-use super::{Common, Running, Server, count, plan};
+use super::{Common, Running, Server, address_check, count, plan};
 use crate::af_xdp::{Claim, Device, FramePool, Mode, OpenOptions, Queue, rx_queues};
 use crate::app::Service;
 use crate::config::{self, Transport, XdpMode};
@@ -42,6 +42,7 @@ pub(super) struct Opened {
     workers: usize,
     stack: Config,
     served: Vec<Served>,
+    interface: String,
 }
 
 /// Opens an interface if this machine can; else the reason why not, for `--transport auto` to go on without.
@@ -73,13 +74,16 @@ pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
     plan::check_xdp(config, &common.content, &options, queues, workers as u32, beside)?;
     let (device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(config, &facts, &served, &device, workers as u32)?;
-    Ok(Opened { device, queues, workers, stack, served })
+    Ok(Opened { device, queues, workers, stack, served, interface: interface.to_owned() })
 }
 
 impl Server {
     /// Serves from the interface's receive queues, and through kernel sockets beside them.
     pub(super) fn start_xdp(&mut self, common: &Common<'_>, opened: Opened) -> Result<()> {
-        let Opened { device, queues, workers, stack, served } = opened;
+        let Opened { device, queues, workers, stack, served, interface } = opened;
+        let own: Vec<IpAddr> =
+            served.iter().filter(|served| served.dedicated).map(|served| served.address).collect();
+        address_check::check(&interface, stack.mac, &own, common.config.address_probe)?;
         let ports: Vec<_> = common.config.services().map(|(service, at)| (at.port(), service)).collect();
         let beside = BESIDE_CONNECTIONS.min(common.config.connections);
         self.start_kernel_workers(common, beside, &[None])?;
@@ -132,7 +136,8 @@ impl Server {
             let parts = Parts {
                 queues,
                 app: common.services(ports, connections)?,
-                stack: stack.clone(),
+                // One is enough to tell everybody.
+                stack: Config { announces: index == 0, ..stack.clone() },
                 ports: ports.iter().map(|(port, _)| *port).collect(),
                 handover,
                 mailbox,
@@ -226,7 +231,7 @@ fn stack_config(
 }
 
 /// A fresh secret for a stack.
-fn secret() -> Result<[u64; 4]> {
+pub(super) fn secret() -> Result<[u64; 4]> {
     let mut secret = [0; 32];
     rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Error::because("asking the kernel for random numbers", error))?;

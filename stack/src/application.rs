@@ -76,6 +76,8 @@ pub enum Closed {
     TimedOut,
     /// An active open was refused.
     Refused,
+    /// The next hop of an active open did not answer the question for its hardware address.
+    Unreachable,
     /// This side reset the connection: the application asked for it, or the process is shutting down.
     Aborted,
 }

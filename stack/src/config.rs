@@ -1,6 +1,7 @@
 //! What a stack is told when it is made: its addresses, its limits, its times. All of it fixed from then on.
 
 use crate::demux;
+use crate::neighbour::Route;
 use crate::reassembly;
 use crate::send;
 use crate::wire::{Address, ChecksumPolicy, Mac};
@@ -12,6 +13,10 @@ pub struct Config {
     pub mac: Mac,
     /// The addresses that segments may be for.
     pub addresses: Vec<LocalAddress>,
+    /// The ways of active opens. Without any, each has to bring its next hop's hardware address.
+    pub routes: Vec<Route>,
+    /// Whether this stack announces its dedicated addresses at the start (RFC 5227 §2.3); one worker of a device does.
+    pub announces: bool,
     /// Largest IP packet, in bytes: 576 to 9000, and with an address of IPv6 not below 1280 (RFC 8200 §5).
     pub mtu: u16,
     /// Whether a kernel's unfinished checksums are taken (veth only).
@@ -54,6 +59,9 @@ pub struct Config {
     pub syn_retries: u8,
     /// Whether SYNs are answered with cookies (RFC 4987 §3.6) when half-open connections are many.
     pub syn_cookies: bool,
+    /// How long a neighbour has to answer the first question for its hardware address; twice as long the second time, and
+    /// so on (RFC 4861 §10: a second).
+    pub neighbour_retry_ms: u32,
     /// Challenge ACKs (RFC 5961 §7) and resets for strangers, per second each.
     pub answers_per_second: u32,
 }
@@ -111,6 +119,10 @@ pub struct Limits {
     pub reassembly_blocks: u32,
     /// Runs of the scoreboards ([`crate::flight`]) beyond the one that each connection has.
     pub flight_runs: u32,
+    /// Neighbours whose hardware addresses are known or asked for.
+    pub neighbours: u32,
+    /// Connections whose SYN waits for a neighbour's hardware address.
+    pub unresolved: u32,
 }
 
 impl Limits {
@@ -131,6 +143,8 @@ impl Limits {
             keep_large: (active / 64).max(16),
             reassembly_blocks: (active / 4).clamp(256, 4096),
             flight_runs: active * 4,
+            neighbours: 64,
+            unresolved: connections.clamp(1, 1024),
         }
     }
 }
@@ -139,8 +153,13 @@ impl Limits {
     /// The most of any one table, so that an index fits where it is stored.
     pub const MAX: u32 = demux::Owner::MAX_INDEX;
 
-    /// Timers of the wheel: two a connection, one for each entry of the small tables.
+    /// Timers of the wheel: two a connection, one for each entry of the small tables, one for all neighbours.
     pub(crate) fn timers(&self) -> u32 {
+        self.neighbour_timer() + 1
+    }
+
+    /// The last timer of the wheel.
+    pub(crate) fn neighbour_timer(&self) -> u32 {
         2 * self.connections + self.half_open + self.time_wait
     }
 }
@@ -151,6 +170,8 @@ impl Config {
         Config {
             mac,
             addresses,
+            routes: Vec::new(),
+            announces: false,
             mtu: 1500,
             checksums: ChecksumPolicy::Verify,
             reports_strays: false,
@@ -171,6 +192,7 @@ impl Config {
             keep_alive_probes: 9,
             syn_retries: 7,
             syn_cookies: true,
+            neighbour_retry_ms: 1000,
             answers_per_second: 1000,
         }
     }
@@ -183,7 +205,12 @@ impl Config {
 
     /// Whether `address` is this stack's and not the kernel's.
     pub(crate) fn is_dedicated(&self, address: &Address) -> bool {
-        self.addresses.iter().any(|local| local.dedicated && local.address == *address)
+        self.dedicated(address).is_some()
+    }
+
+    /// The number of a dedicated address among all of this stack's.
+    pub(crate) fn dedicated(&self, address: &Address) -> Option<usize> {
+        self.addresses.iter().position(|local| local.dedicated && local.address == *address)
     }
 
     /// Bytes that a frame lent by [`crate::Transmit`] must have.

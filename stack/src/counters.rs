@@ -56,6 +56,8 @@ crate::counters! {
         closed_timed_out,
         /// Active opens that were refused.
         closed_refused,
+        /// Active opens whose next hop did not answer.
+        closed_unreachable,
         /// Connections reset by this side.
         closed_aborted,
         /// Half-open connections that were never completed.
@@ -122,6 +124,12 @@ crate::counters! {
         windows_widened,
         /// Times it would have been, had others not used up what there is.
         windows_kept_small,
+        /// ICMP messages that a packet was too big for its path (of IcmpInDestUnreachs, Icmp6InPktTooBigs).
+        icmp_too_big,
+        /// Connections whose segments were cut smaller, because of such a message or without one.
+        path_mtu_lowered,
+        /// Those without: full segments had vanished (RFC 4821 §7.7).
+        path_black_holes,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
         /// Resets sent.
@@ -134,6 +142,18 @@ crate::counters! {
         waits_for_room,
         /// ARP requests answered.
         arp_replies,
+        /// Questions sent for next hops' hardware addresses, by ARP.
+        arp_requests_sent,
+        /// The same by neighbour solicitations.
+        neighbour_solicitations_sent,
+        /// Announcements of dedicated addresses at the start (RFC 5227 §2.3, RFC 4861 §7.2.6).
+        address_announcements,
+        /// Packets of other hosts that say that a dedicated address is theirs (RFC 5227 §2.4).
+        address_conflicts,
+        /// Announcements that answered those, one in ten seconds for an address at most.
+        address_defences,
+        /// Next hops that did not answer.
+        neighbours_unreachable,
         /// Neighbour solicitations answered (RFC 4861 §7.2.4).
         neighbour_replies,
         /// ICMP and ICMPv6 echo requests answered.

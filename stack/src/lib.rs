@@ -29,14 +29,15 @@
 //! (`time_wait`). Both tables, the control blocks, and every pool have a size fixed by [`Limits`]; running out of any is
 //! a counter and a wait, or a refusal.
 //!
+//! An active open asks for its next hop by ARP ([`neighbour`]) and waits for the answer before its SYN goes out.
+//!
 //! # What it does not do
 //!
-//! Pacing and path-MTU discovery are not here. The urgent pointer is ignored: urgent data is data. A closed
+//! Pacing is not here. The urgent pointer is ignored: urgent data is data. A closed
 //! connection discards what its peer still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
 pub mod application;
-mod arp;
 pub mod config;
 mod cookie;
 pub mod counters;
@@ -48,7 +49,8 @@ mod icmpv6;
 pub mod keep;
 mod keyed;
 mod listen;
-mod ndp;
+pub mod neighbour;
+mod path_mtu;
 pub mod reassembly;
 pub mod send;
 pub mod seq;
@@ -62,10 +64,11 @@ pub mod wire;
 
 pub use application::{Application, Closed, Opened};
 pub use config::{Config, Congestion, EcnPolicy, Limits, LocalAddress};
+pub use neighbour::Route;
 pub use send::{Blob, Reply};
 pub use smoltcp::time::{Duration, Instant};
 #[cfg(any(test, feature = "testing"))]
 pub use stack::Inspection;
-pub use stack::{BURST, Census, ConnId, Connect, ConnectError, Stack};
+pub use stack::{BURST, Census, ConnId, Connect, ConnectError, NextHop, Stack};
 pub use tcp::Transmit;
 pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet};

@@ -337,7 +337,7 @@ fn an_active_open_without_a_frame_leaves_nothing() {
         local_port: 5000,
         remote: simoom_stack::wire::Address::from_v4(CLIENT),
         remote_port: 80,
-        link: simoom_stack::wire::Link::default(),
+        link: Some(simoom_stack::wire::Link::default()),
         token: 77,
     };
     let now = scene.pair.now;

@@ -150,7 +150,7 @@ fn connect(client: &mut Side, now: Instant, port: u16) {
         local_port: port,
         remote: wire::Address::from_v4([198, 18, 0, 2]),
         remote_port: PORT,
-        link: wire::Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 },
+        link: Some(wire::Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 }),
         token: 0,
     };
     client.stack.connect(now, &to, &mut client.out).expect("a free four-tuple");

@@ -183,7 +183,7 @@ impl<A: Application> Bench<A> {
             local_port: 50_000,
             remote: wire::Address::from_v4([198, 18, 0, 1]),
             remote_port: PORT,
-            link: wire::Link { mac: [2, 0, 0, 0, 0, 1], vlan: 0 },
+            link: Some(wire::Link { mac: [2, 0, 0, 0, 0, 1], vlan: 0 }),
             token: 0,
         };
         self.out.now = self.now;

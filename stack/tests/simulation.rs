@@ -322,6 +322,8 @@ fn tiny_pools() {
         keep_large: 1,
         reassembly_blocks: 3,
         flight_runs: 5,
+        neighbours: 1,
+        unresolved: 1,
     };
     let mut exhausted = simoom_stack::drop::Drops::default();
     for seed in seeds(800) {

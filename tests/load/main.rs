@@ -7,6 +7,7 @@ mod common;
 mod good;
 mod memcached;
 mod misbehaving;
+mod route;
 mod slow;
 
 use common::{Network, need_root, run};
@@ -72,6 +73,8 @@ fn wrong_flags_are_named() {
         ("load http://127.0.0.1/ --hdr /", "error: --hdr /: Is a directory"),
         ("load http://a/ --requests 0", "error: --requests 0: not a number from 1 up"),
         ("load http://a/ --source 198.18.0.9", "error: --source: means nothing without --interface"),
+        ("load http://a/ --gateway 198.18.0.9", "error: --gateway: means nothing without --interface"),
+        ("load http://a/ --gateway 0.0.0.0", "error: --gateway 0.0.0.0: not the address of one host"),
         ("load http://a/ --xdp-mode copy", "error: --xdp-mode: means nothing without --interface"),
         ("load http://a/ --interface c0", "error: --interface c0: --source is missing"),
         ("load http://a/ --source 198.18.0.9/40", "error: --source 198.18.0.9/40: a prefix is a number from 8"),
@@ -113,9 +116,10 @@ fn what_is_missing_for_af_xdp_is_said() {
     netns::veth(&alone, "c0", &other, "s0", 1).unwrap();
     alone.run(|| {
         netns::set_up("c0").unwrap();
-        let output = load(&url(&HTTP, server), &flags);
+        let far = SocketAddr::new([198, 19, 0, 1].into(), 8080);
+        let output = load(&url(&HTTP, far), &flags);
         assert!(output.status.code() == Some(1), "{}", stderr(&output));
-        assert!(stderr(&output).contains("needs an address in that network"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("198.19.0.1"), "{}", stderr(&output));
     });
 }
 

@@ -1,7 +1,9 @@
 //! Which address is whose: Simoom's own, or shared with the kernel, which keeps everything but the claimed port.
 
-use crate::common::{need_program, wait_until};
+use crate::common::{need_program, need_root, run, wait_until};
 use crate::site::{PORT, Plan, Site, Transport, at};
+use crate::wire::Wire;
+use simoom::netns::{self, Namespace};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
@@ -18,7 +20,7 @@ fn an_address_of_its_own_answers_arp_ping_and_http() {
     let plan = Plan::new(Transport::Xdp);
     let Some(network) = plan.network() else { return };
     let own = network.address(7);
-    let site = plan.with(&format!("--address {own}")).start_in(network);
+    let site = plan.with(&format!("--address {own} --address-probe 20ms")).start_in(network);
     ping(&site, own);
     assert!(site.run_client("ping", &["-c", "1", "-s", "1400", &own.to_string()]).contains("1408 bytes from"));
     let mut client = site.connect_to(at(own));
@@ -82,4 +84,95 @@ fn a_claimed_port_is_reserved() {
     let Some(site) = Site::start(Transport::Xdp) else { return };
     let taken = site.network.server.run(|| TcpListener::bind(("0.0.0.0", PORT)));
     assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+}
+
+/// Runs ip(8) in the calling thread's namespace; returns what it wrote.
+fn ip(arguments: &str) -> String {
+    let output = std::process::Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn an_address_of_its_own_is_announced() {
+    if !need_program("ip") {
+        return;
+    }
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let own = network.address(7);
+    // Make an entry of what is announced, too, not only of who answers.
+    network.client.run(|| std::fs::write("/proc/sys/net/ipv4/conf/c0/arp_accept", "1").unwrap());
+    let site = plan.with(&format!("--address {own} --address-probe 20ms")).start_in(network);
+    let mac = site.network.server.run(|| netns::interface("s0").unwrap().mac);
+    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    wait_until("the client's kernel has heard the announcement", crate::PATIENCE, || {
+        site.network.client.run(|| ip(&format!("neigh show {own} dev c0"))).contains(&mac)
+    });
+    site.wait_for("address_announcements", 2);
+    assert_eq!(site.counter("arp_replies"), 0, "nobody had to ask");
+}
+
+#[test]
+fn an_address_that_another_host_has_is_not_served() {
+    if !need_root() || !need_program("ip") {
+        return;
+    }
+    // Server, client and a third host on one bridge.
+    let [server, third, bridge] = std::array::from_fn(|_| Namespace::new().unwrap());
+    netns::veth(&server, "s0", &bridge, "p0", 1).unwrap();
+    netns::veth(&third, "t0", &bridge, "p1", 1).unwrap();
+    bridge.run(|| {
+        ip("link add br0 type bridge");
+        for name in ["p0", "p1"] {
+            ip(&format!("link set {name} master br0 up"));
+        }
+        ip("link set br0 up");
+    });
+    let theirs: IpAddr = Ipv4Addr::new(198, 18, 0, 7).into();
+    let mac = third.run(|| {
+        netns::set_address("t0", theirs, 24).unwrap();
+        netns::set_up("t0").unwrap();
+        netns::interface("t0").unwrap().mac
+    });
+    server.run(|| {
+        netns::set_address("s0", Ipv4Addr::new(198, 18, 0, 1).into(), 24).unwrap();
+        netns::set_up("s0").unwrap();
+        wait_until("s0 has a carrier", crate::PATIENCE, || netns::interface("s0").unwrap().carrier);
+        let flags =
+            "serve --interface s0 --http 8080 --address-probe 300ms --address 198.18.0.9 --address 198.18.0.7";
+        for transport in ["xdp", "auto"] {
+            let output = run(flags.split(' ').chain(["--transport", transport]));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(&format!("another host on s0 has {theirs}, at {mac}; choose")), "{said}");
+        }
+    });
+}
+
+#[test]
+fn an_address_of_its_own_is_defended() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let IpAddr::V4(own) = network.address(7) else { unreachable!() };
+    let mut site = plan.with(&format!("--address {own} --address-probe 0")).start_in(network);
+    site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
+    let mut wire = Wire::new(&site);
+    let (intruder, target) = ([2, 0, 0, 0, 0, 9], site.network.address(2));
+    let IpAddr::V4(target) = target else { unreachable!() };
+    let mut frame = vec![0xff; 6];
+    frame.extend(intruder);
+    frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(intruder);
+    frame.extend(own.octets());
+    frame.extend([0; 6]);
+    frame.extend(target.octets());
+    for _ in 0..3 {
+        wire.send(&frame);
+    }
+    site.wait_for("address_conflicts", 3);
+    assert_eq!(site.counter("address_defences"), 1, "one answer is enough for a while");
+    site.wait_for_log(&format!("{own}, at 02:00:00:00:00:09"));
+    site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
 }

@@ -88,6 +88,9 @@ impl<P: Protocol> Client<P> {
         match how {
             Closed::Refused | Closed::ResetByPeer => self.fault(Fault::Refused, || "connection refused".to_owned()),
             Closed::TimedOut => self.fault(Fault::Unanswered, || "nobody answered the connection's SYN".to_owned()),
+            Closed::Unreachable => {
+                self.fault(Fault::Unanswered, || "nobody answered ARP for the next hop".to_owned());
+            }
             Closed::Finished | Closed::Aborted => {}
         }
     }
@@ -101,7 +104,7 @@ impl<P: Protocol> Client<P> {
             (_, Closed::ResetByPeer | Closed::Refused) => {
                 self.fault(Fault::Reset, || "connection reset by the server".to_owned());
             }
-            (_, Closed::TimedOut) => {
+            (_, Closed::TimedOut | Closed::Unreachable) => {
                 self.fault(Fault::Timeout, || "the server acknowledged nothing any more".to_owned());
             }
             (_, Closed::Finished) if waits => match self.protocol.cut(&conn.progress) {

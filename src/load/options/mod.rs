@@ -11,6 +11,7 @@ use crate::config::{LogOptions, XdpMode, values};
 use crate::error::{Error, Result};
 use clap::Args;
 pub(crate) use memcached::MemcachedOptions;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ pub struct LoadOptions {
 
     /// Send over AF_XDP from this network interface, with Simoom's own TCP [default: kernel sockets]
     ///
-    /// The target must be on the interface's own network. All receive queues are taken, by one thread that spins.
+    /// All receive queues are taken, by one thread that spins.
     /// Needs --source, and root or the capabilities that `simoom probe` names.
     #[arg(long, value_name = "IF", value_parser = values::interface, help_heading = "Where from")]
     pub interface: Option<String>,
@@ -108,6 +109,12 @@ pub struct LoadOptions {
     /// 16 with --connection-per-request. Simoom answers ARP for them; the kernel must not have them.
     #[arg(long, value_name = "ADDR[/PREFIX]", value_parser = Source::parse, help_heading = "Where from")]
     pub source: Option<Source>,
+
+    /// Send through this router [default: as the kernel's routes say]
+    ///
+    /// It is asked for its hardware address by ARP, as is a target on the interface's own network.
+    #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Where from")]
+    pub gateway: Option<IpAddr>,
 
     /// How to bind to the interface's queues [default: auto]
     #[arg(long, value_name = "MODE", value_enum, help_heading = "Where from")]
@@ -187,10 +194,11 @@ impl LoadOptions {
     pub(crate) fn from(&self) -> Result<Option<From<'_>>> {
         let Some(interface) = self.interface.as_deref() else {
             let without = |flag| Err(Error::usage(format!("{flag}: means nothing without --interface")));
-            return match (self.source, self.xdp_mode) {
-                (Some(_), _) => without("--source"),
-                (_, Some(_)) => without("--xdp-mode"),
-                (None, None) => Ok(None),
+            return match (self.source, self.gateway, self.xdp_mode) {
+                (Some(_), ..) => without("--source"),
+                (_, Some(_), _) => without("--gateway"),
+                (.., Some(_)) => without("--xdp-mode"),
+                (None, None, None) => Ok(None),
             };
         };
         let source = self.source.ok_or_else(|| {
@@ -198,7 +206,7 @@ impl LoadOptions {
                 "--interface {interface}: --source is missing: addresses that nobody has, such as 198.18.64.1/24"
             ))
         })?;
-        Ok(Some(From { interface, source, mode: self.xdp_mode.unwrap_or_default() }))
+        Ok(Some(From { interface, source, gateway: self.gateway, mode: self.xdp_mode.unwrap_or_default() }))
     }
 
     /// Checks that the flags go together, and fills in the defaults.

@@ -22,6 +22,8 @@ pub struct Census {
     pub reassembly_blocks: usize,
     /// Runs of the scoreboards in use beyond the first of each connection.
     pub flight_runs: usize,
+    /// Connections whose SYN waits for a neighbour's hardware address.
+    pub unresolved: usize,
 }
 
 impl<A: Application> Stack<A> {
@@ -36,6 +38,7 @@ impl<A: Application> Stack<A> {
             send_entries: limits.send_entries as usize - entries,
             send_chunks: limits.send_chunks as usize - chunks,
             kept: (limits.keep_small + limits.keep_large) as usize - small - large,
+            unresolved: self.shared.neighbours.waiting(),
             flight_runs: limits.flight_runs as usize - self.shared.flight.spare(),
             widened_bytes: (self.shared.config.window_budget_bytes() - self.shared.window_budget) as usize,
             reassembly_blocks: limits.reassembly_blocks as usize - self.shared.reassembly.free(),

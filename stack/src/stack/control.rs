@@ -30,8 +30,8 @@ pub struct Connect {
     pub remote: Address,
     /// Its port.
     pub remote_port: u16,
-    /// The next hop.
-    pub link: Link,
+    /// The next hop; without one, the stack finds it ([`crate::Config::routes`]), and the SYN waits for that.
+    pub link: Option<Link>,
     /// Handed to [`Application::opened`].
     pub token: u32,
 }
@@ -47,6 +47,12 @@ pub enum ConnectError {
     NotOurs,
     /// The transmitter had no free frame; try again after a flush.
     NoFrame,
+    /// No route leads there from an address that can ask for its next hop.
+    NoRoute,
+    /// The next hop did not answer just now.
+    Unreachable,
+    /// As many connections, or neighbours, as may wait do; try again when some of them have been opened.
+    Waiting,
 }
 
 impl<A: Application> Stack<A> {
@@ -78,17 +84,26 @@ impl<A: Application> Stack<A> {
             return Err(ConnectError::Full);
         }
         let id = *self.free.last().ok_or(ConnectError::Full)?;
+        let way = match to.link {
+            Some(link) => Ok(link),
+            None => self.way_to(&to.local, &to.remote)?,
+        };
         let tcb = &mut self.tcbs[id as usize];
         let iss = self.keyed.initial_seq(&tuple, now);
-        tcb.hot = Hot { marks: tcb.hot.marks, tuple, link: to.link, state: State::SynSent, ..Hot::default() };
+        let link = way.unwrap_or_default();
+        tcb.hot = Hot { marks: tcb.hot.marks, tuple, link, state: State::SynSent, ..Hot::default() };
         tcb.hot.ts_offset = self.keyed.timestamp_offset(&tuple);
-        tcb.hot.snd.una = iss;
+        (tcb.hot.snd.una, tcb.hot.snd.nxt) = (iss, iss);
         tcb.cold.recover = iss;
         tcb.cold.token = to.token;
         tcb.warm.heard_at = self.shared.tick;
-        if !handshake::syn(tcb, &mut self.shared, tx) {
-            tcb.vacate();
-            return Err(ConnectError::NoFrame);
+        match way {
+            Err(neighbour) => self.shared.neighbours.wait(id, neighbour),
+            Ok(_) if handshake::syn(tcb, &mut self.shared, tx) => {}
+            Ok(_) => {
+                tcb.vacate();
+                return Err(ConnectError::NoFrame);
+            }
         }
         self.free.pop();
         self.demux.insert(hash, Owner::Connection(id));
@@ -96,6 +111,9 @@ impl<A: Application> Stack<A> {
         let tcb = &mut self.tcbs[id as usize];
         tcb.conn = conn;
         tcb.arm(id, &mut self.shared);
+        if to.link.is_none() {
+            self.tend_neighbours(tx);
+        }
         Ok(ConnId(id))
     }
 

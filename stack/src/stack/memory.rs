@@ -4,6 +4,7 @@ use crate::application::Application;
 use crate::config::Limits;
 use crate::demux::Demux;
 use crate::listen::HalfOpenTable;
+use crate::neighbour::Neighbours;
 use crate::tcp::Tcb;
 use crate::time_wait::TimeWaitTable;
 use crate::timer::Wheel;
@@ -25,6 +26,7 @@ impl Limits {
                 self.send_entries,
                 send::Pool::<A::Blob>::memory_bytes(self.send_entries as usize, self.send_chunks as usize),
             ),
+            row("neighbours", self.neighbours, Neighbours::memory_bytes(self.neighbours, self.unresolved)),
             row(
                 "runs in flight",
                 self.connections + self.flight_runs,

@@ -4,12 +4,15 @@ mod census;
 mod control;
 mod linger;
 mod memory;
+mod next_hop;
 mod passive;
+mod path;
 mod receive;
 mod turn;
 
 pub use census::Census;
 pub use control::{ConnId, Connect, ConnectError};
+pub use next_hop::NextHop;
 
 use crate::application::{Application, Closed};
 use crate::config::Config;
@@ -18,6 +21,8 @@ use crate::demux::{Demux, Owner};
 use crate::drop::Drops;
 use crate::keyed::Keyed;
 use crate::listen::HalfOpenTable;
+use crate::neighbour::Neighbours;
+use crate::path_mtu::Paths;
 use crate::tcp::{Budget, Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
 use crate::timer::{Tick, Wheel};
@@ -79,8 +84,10 @@ impl<A: Application> Stack<A> {
             keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
             reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
             flight: flight::Pool::new(limits.connections, limits.flight_runs),
+            paths: Paths::new(),
             window_budget: config.window_budget_bytes(),
             wheel: Wheel::new(timers, tick),
+            neighbours: Neighbours::new(&config, keyed, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
             challenges: Budget::new(config.answers_per_second, keyed),
@@ -89,7 +96,7 @@ impl<A: Application> Stack<A> {
             drops: Drops::default(),
             config,
         };
-        Stack {
+        let mut stack = Stack {
             keyed,
             shared,
             ports: Vec::new(),
@@ -101,7 +108,12 @@ impl<A: Application> Stack<A> {
             time_wait: TimeWaitTable::new(limits.time_wait),
             cookies_until: Tick::NEVER,
             flushing: Vec::with_capacity(limits.connections as usize),
+        };
+        if stack.shared.config.announces {
+            // With the first expiry, for which there is a transmitter.
+            stack.shared.wheel.schedule(limits.neighbour_timer(), tick);
         }
+        stack
     }
 
     /// Answers SYNs to this port from now on.
@@ -163,6 +175,9 @@ impl<A: Application> Stack<A> {
         tcb.release(&mut self.shared);
         self.shared.wheel.cancel(near_timer(id));
         self.shared.wheel.cancel(far_timer(id));
+        if tcb.hot.state == State::SynSent {
+            self.shared.neighbours.forget(id);
+        }
         if tcb.hot.marks.has(Marks::OPENED)
             || tcb.hot.state == State::SynSent
             || tcb.hot.state == State::SynReceived

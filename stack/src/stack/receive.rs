@@ -7,7 +7,7 @@ use crate::demux::{Owner, Tuple};
 use crate::drop::DropReason;
 use crate::tcp::{Context, Shared, Transmit, input, near_timer};
 use crate::wire::{Flags, Incoming, Packet, Segment};
-use crate::{arp, icmp, icmpv6, ndp, wire};
+use crate::{icmp, icmpv6, path_mtu, wire};
 use smoltcp::time::Instant;
 
 impl<A: Application> Stack<A> {
@@ -40,14 +40,18 @@ impl<A: Application> Stack<A> {
         tx: &mut T,
     ) -> u64 {
         let mut group: [Option<Arrival<'_>>; N] = [const { None }; N];
-        for (place, packet) in group.iter_mut().zip(packets) {
-            *place = self.parse(*packet, tx);
+        let mut strays = 0;
+        for (index, (place, packet)) in group.iter_mut().zip(packets).enumerate() {
+            match self.parse(*packet, tx) {
+                Read::Segment(arrival) => *place = Some(arrival),
+                Read::Stray => strays |= 1 << index,
+                Read::Done => {}
+            }
         }
         if N > 1 {
             self.touch(&group);
             announce(&group, app);
         }
-        let mut strays = 0;
         for (index, arrival) in group.iter().enumerate() {
             if let Some(arrival) = arrival
                 && !self.dispatch(arrival, app, tx)
@@ -70,27 +74,30 @@ impl<A: Application> Stack<A> {
     }
 
     /// Reads a packet; answers what needs no connection.
-    pub(super) fn parse<'p, T: Transmit>(&mut self, packet: Packet<'p>, tx: &mut T) -> Option<Arrival<'p>> {
+    pub(super) fn parse<'p, T: Transmit>(&mut self, packet: Packet<'p>, tx: &mut T) -> Read<'p> {
         let Shared { config, counters, .. } = &mut self.shared;
         let result = match wire::parse(packet, config.checksums) {
             Ok(Incoming::Tcp(segment)) => match check_segment(&segment, config) {
                 Ok(()) => {
                     counters.segments_received += 1;
                     let tuple = Tuple::of(&segment);
-                    return Some(Arrival { hash: self.keyed.hash(&tuple), tuple, segment });
+                    return Read::Segment(Arrival { hash: self.keyed.hash(&tuple), tuple, segment });
                 }
                 Err(reason) => Err(reason),
             },
-            Ok(Incoming::Arp(link, body)) => arp::answer(link, body, config, tx).map(|sent| {
-                counters.arp_replies += u64::from(sent);
-            }),
+            Ok(Incoming::Arp(link, body)) => {
+                return if self.take_arp(link, body, tx) { Read::Stray } else { Read::Done };
+            }
+            Ok(Incoming::Icmp(_, header, body) | Incoming::Icmpv6(_, header, body))
+                if path_mtu::is_too_big(body, header.destination.is_v4()) =>
+            {
+                self.too_big(&header, body)
+            }
             Ok(Incoming::Icmp(link, header, body)) => icmp::answer(link, &header, body, config, tx).map(|sent| {
                 counters.echo_replies += u64::from(sent);
             }),
             Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {
-                ndp::answer(link, &header, body, config, tx).map(|sent| {
-                    counters.neighbour_replies += u64::from(sent);
-                })
+                return if self.take_ndp(link, &header, body, tx) { Read::Stray } else { Read::Done };
             }
             Ok(Incoming::Icmpv6(link, header, body)) => {
                 icmpv6::answer(link, &header, body, config, tx).map(|sent| {
@@ -102,7 +109,7 @@ impl<A: Application> Stack<A> {
         if let Err(reason) = result {
             self.shared.drop(reason);
         }
-        None
+        Read::Done
     }
 
     /// Reads a word of each line that the group's connections will need, so that the misses overlap instead of
@@ -179,6 +186,16 @@ pub(super) struct Arrival<'a> {
     pub(super) hash: u32,
     pub(super) tuple: Tuple,
     pub(super) segment: Segment<'a>,
+}
+
+/// What a packet turned out to be.
+pub(super) enum Read<'a> {
+    /// A segment, for its owner.
+    Segment(Arrival<'a>),
+    /// It was answered, or dropped.
+    Done,
+    /// It is for another worker.
+    Stray,
 }
 
 /// What can be said of a segment without knowing its connection.

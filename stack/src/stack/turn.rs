@@ -29,7 +29,7 @@ impl<A: Application> Stack<A> {
     }
 
     pub(super) fn expire_one<T: Transmit>(&mut self, timer: u32, app: &mut A, tx: &mut T) {
-        let Limits { connections, half_open, .. } = self.shared.config.limits;
+        let Limits { connections, half_open, time_wait, .. } = self.shared.config.limits;
         let others = timer.checked_sub(2 * connections);
         match others {
             None => {
@@ -38,12 +38,17 @@ impl<A: Application> Stack<A> {
                 // Another timer of this batch may have ended it.
                 if tcb.hot.state != State::Closed {
                     tcb.fired(timer);
+                    if tcb.cold.timeouts > 0 {
+                        self.doubt_next_hop(id, tx);
+                    }
+                    let tcb = &mut self.tcbs[id as usize];
                     let fate = timeout::expire(tcb, &mut Context { id, shared: &mut self.shared, app, tx });
                     self.settle(id, fate, app, tx);
                 }
             }
             Some(index) if index < half_open => self.expire_half_open(index, tx),
-            Some(index) => self.forget_time_wait(index - half_open),
+            Some(index) if index < half_open + time_wait => self.forget_time_wait(index - half_open),
+            Some(_) => self.tend_neighbours(tx),
         }
     }
 
@@ -65,6 +70,7 @@ impl<A: Application> Stack<A> {
     /// transmitter has no frame for stays for the next call.
     pub fn flush<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) {
         self.set_clock(now);
+        self.open_settled(app, tx);
         self.resume_waiting(app, tx);
         std::mem::swap(&mut self.flushing, &mut self.shared.ready);
         let mut blocked = false;

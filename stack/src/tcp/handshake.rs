@@ -15,7 +15,7 @@ use crate::send::Blob;
 use crate::seq::Seq;
 use crate::timer::Tick;
 use crate::wire::tcp::{Flags, Options};
-use crate::wire::{Address, Segment};
+use crate::wire::{Address, Segment, ip};
 
 /// The handshake is complete: the application learns of the connection.
 pub(super) fn established<A: Application, T: Transmit>(
@@ -58,6 +58,10 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) -> Result<Fate, Stop> {
+    if tcb.hot.snd.nxt == tcb.hot.snd.una {
+        // The SYN still waits for the next hop, so this answers nothing.
+        return Err(Stop::Dropped(DropReason::BadAck));
+    }
     let has_ack = segment.flags.has(Flags::ACK);
     let is_reset = segment.flags.has(Flags::RST);
     if has_ack && segment.ack != tcb.hot.snd.nxt {
@@ -90,6 +94,7 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
         return Ok(Fate::Lives);
     }
     tcb.hot.marks.set(Marks::ACK_NOW);
+    cx.shared.neighbours.reached(&segment.link.mac, cx.shared.tick);
     syn_acknowledged(tcb, segment, cx);
     Ok(Fate::Lives)
 }
@@ -114,7 +119,12 @@ impl Hot {
         if options.sack_permitted {
             self.marks.set(Marks::SACK);
         }
-        self.mss = effective_mss(options.mss, &self.tuple.remote, &shared.config) - overhead;
+        let remote = &self.tuple.remote;
+        let fits = match shared.paths.mtu(remote, shared.tick) {
+            Some(mtu) => mtu - (ip::header_bytes(remote) + crate::wire::tcp::HEADER_BYTES) as u16,
+            None => u16::MAX,
+        };
+        self.mss = effective_mss(options.mss, remote, &shared.config).min(fits) - overhead;
     }
 }
 

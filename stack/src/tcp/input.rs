@@ -47,6 +47,8 @@ fn synchronized<A: Application, T: Transmit>(
     }
     check_ack(tcb, segment, cx)?;
     tcb.cold.probes = 0;
+    // The way back is the way that it came, a new router's from its first segment on.
+    tcb.hot.link = segment.link;
     update_ts_recent(&mut tcb.hot, segment);
     if tcb.hot.state == State::SynReceived {
         established(tcb, segment, cx);

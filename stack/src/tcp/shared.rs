@@ -7,6 +7,8 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::{DropReason, Drops};
 use crate::keyed::Keyed;
+use crate::neighbour::Neighbours;
+use crate::path_mtu::Paths;
 use crate::timer::{Tick, Wheel};
 use crate::{flight, keep, reassembly, send};
 use smoltcp::time::Instant;
@@ -23,7 +25,9 @@ pub(crate) struct Shared<B> {
     pub(crate) flight: flight::Pool,
     /// Bytes by which receive windows can still be widened.
     pub(crate) window_budget: u64,
+    pub(crate) paths: Paths,
     pub(crate) wheel: Wheel,
+    pub(crate) neighbours: Neighbours,
     /// Connections for the next flush to look at; each at most once, so the list never grows.
     pub(crate) ready: Vec<u32>,
     /// Connections whose application waits for the send pool; each at most once.
@@ -91,6 +95,7 @@ impl<B: send::Blob> Shared<B> {
             Closed::ResetByPeer => &mut counters.closed_reset_by_peer,
             Closed::TimedOut => &mut counters.closed_timed_out,
             Closed::Refused => &mut counters.closed_refused,
+            Closed::Unreachable => &mut counters.closed_unreachable,
             Closed::Aborted => &mut counters.closed_aborted,
         };
         *counter += 1;

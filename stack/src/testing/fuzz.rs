@@ -140,6 +140,8 @@ const LIMITS: Limits = Limits {
     keep_large: 1,
     reassembly_blocks: 6,
     flight_runs: 20,
+    neighbours: 4,
+    unresolved: 4,
 };
 
 /// The SYN of a connection; half of them go over IPv6.
@@ -225,12 +227,13 @@ impl Target {
             kept,
             reassembly_blocks,
             flight_runs,
+            unresolved,
             widened_bytes,
         } = self.stack.census();
         assert!(widened_bytes <= 4 * reassembly::BLOCK_BYTES * LIMITS.reassembly_blocks as usize);
         assert!(connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize);
         assert!(send_entries <= LIMITS.send_entries as usize && send_chunks <= LIMITS.send_chunks as usize);
-        assert!(flight_runs <= LIMITS.flight_runs as usize);
+        assert!(flight_runs <= LIMITS.flight_runs as usize && unresolved <= LIMITS.unresolved as usize);
         assert!(kept <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);
     }
 }

@@ -94,12 +94,21 @@ impl<A: Application> Pair<A> {
 
     /// Opens a connection from this client port.
     pub fn try_connect(&mut self, local_port: u16) -> Result<ConnId, ConnectError> {
+        self.open(local_port, Some(wire::Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 }))
+    }
+
+    /// The same by the client's routes, so that it asks for its next hop first.
+    pub fn try_connect_routed(&mut self, local_port: u16) -> Result<ConnId, ConnectError> {
+        self.open(local_port, None)
+    }
+
+    fn open(&mut self, local_port: u16, link: Option<wire::Link>) -> Result<ConnId, ConnectError> {
         let to = Connect {
             local: self.client.stack.address(),
             local_port,
             remote: self.server.stack.address(),
             remote_port: PORT,
-            link: wire::Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 },
+            link,
             token: u32::from(local_port),
         };
         self.client.out.now = self.now;

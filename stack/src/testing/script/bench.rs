@@ -2,7 +2,7 @@
 
 use super::settings;
 use super::statement::{Figure, Line, Statement, Time};
-use super::{Actor, ActorConn, Notation};
+use super::{Actor, ActorConn, ArpNotation, Notation};
 use crate::demux::Tuple;
 use crate::send::Reply;
 use crate::seq::Seq;
@@ -10,6 +10,7 @@ use crate::stack::{ConnId, Connect, Stack};
 use crate::testing::coverage::{Coverage, Event};
 use crate::testing::echo::{stream_byte, stream_bytes};
 use crate::testing::pair::{mapped_to_ipv6, over_ipv6};
+use crate::wire::checksum::Sum;
 use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Options, Packet, Segment, ipv4, ipv6};
 use crate::{Config, Duration, Inspection, Instant, Transmit};
 use std::collections::{HashMap, VecDeque};
@@ -63,6 +64,8 @@ pub struct Bench<'c> {
     app: Actor,
     wire: Wire,
     now: Instant,
+    /// Whom the stack's segments must go to, and the peer's come from.
+    peer_mac: wire::Mac,
     isn: u32,
     numbers: HashMap<u16, Numbers>,
     strays: u64,
@@ -83,6 +86,7 @@ impl<'c> Bench<'c> {
             app: Actor::default(),
             wire: Wire { frames: VecDeque::new(), left: usize::MAX },
             now: START,
+            peer_mac: PEER_MAC,
             isn: 10_000,
             numbers: HashMap::new(),
             strays: 0,
@@ -117,6 +121,9 @@ impl<'c> Bench<'c> {
         }
         if let Statement::Sends(expected) = &line.statement {
             return self.expect_segment(at, expected);
+        }
+        if let Statement::ArpSends(expected) = &line.statement {
+            return self.expect_arp(at, expected);
         }
         // What a `>` line does not expect must not be sent; a line without a time of its own may still look at
         // figures before the `>` lines that follow it.
@@ -153,12 +160,22 @@ impl<'c> Bench<'c> {
                 self.numbers.clear();
             }
             Statement::Established(options) => self.establish(options)?,
-            Statement::Connect(port) => self.connect(*port)?,
+            Statement::Connect(port, is_routed) => self.connect(*port, *is_routed)?,
+            Statement::ArpArrives(packet) => {
+                self.burst.push(packet.frame(self.peer_mac, self.config.mac));
+                self.deliver();
+            }
+            Statement::Mac(mac) => self.peer_mac = *mac,
+            Statement::Conflict => _ = self.stack().take_conflict().ok_or("there was no conflict")?,
             Statement::App(manner) => self.app.manner = *manner,
             Statement::Arrives(segment, joins) => {
                 let frame = self.frame(segment);
                 self.burst.push(frame);
                 debug_assert!(*joins || self.burst.len() == 1, "a burst was delivered by the line that ends it");
+            }
+            Statement::TooBig(mtu, segment) => {
+                let frame = self.too_big(*mtu, segment);
+                self.burst.push(frame);
             }
             Statement::Send(len, port) => {
                 self.reply(*port, Some(Event::Send), |conn, reply| conn.send(*len, reply))?;
@@ -186,7 +203,7 @@ impl<'c> Bench<'c> {
             }
             Statement::CloseIdle => self.stack().close_idle(|_| true),
             Statement::Frames(count) => self.wire.left = *count,
-            Statement::Quiet | Statement::Set(..) | Statement::Sends(_) => {}
+            Statement::Quiet | Statement::Set(..) | Statement::Sends(_) | Statement::ArpSends(_) => {}
             Statement::State(name, port) => {
                 compare(self.inspect(*port).map_or("NONE", |found| found.state), name.as_str())?;
             }
@@ -225,6 +242,7 @@ impl<'c> Bench<'c> {
                     "send_entries" => census.send_entries,
                     "send_chunks" => census.send_chunks,
                     "kept" => census.kept,
+                    "unresolved" => census.unresolved,
                     "widened_bytes" => census.widened_bytes,
                     "flight_runs" => census.flight_runs,
                     "reassembly_blocks" => census.reassembly_blocks,
@@ -238,13 +256,13 @@ impl<'c> Bench<'c> {
 
 /// The application's part, and the time's.
 impl Bench<'_> {
-    fn connect(&mut self, port: u16) -> Result<(), String> {
+    fn connect(&mut self, port: u16, is_routed: bool) -> Result<(), String> {
         let to = Connect {
             local: self.local(),
             local_port: port,
             remote: self.remote(),
             remote_port: SERVICE_PORT,
-            link: Link { mac: PEER_MAC, vlan: 0 },
+            link: (!is_routed).then_some(Link { mac: self.peer_mac, vlan: 0 }),
             token: 0,
         };
         let (now, irs) = (self.now, Seq(self.isn));
@@ -278,7 +296,7 @@ impl Bench<'_> {
             local_port: tuple.local_port,
             remote: tuple.remote,
             remote_port: tuple.remote_port,
-            link: Link { mac: PEER_MAC, vlan: 0 },
+            link: Some(Link { mac: PEER_MAC, vlan: 0 }),
             token: 0,
         };
         let Bench { coverage, stack, wire, now, .. } = self;
@@ -392,6 +410,9 @@ impl Bench<'_> {
     fn expect_silence(&mut self, at: Instant) -> Result<(), String> {
         self.wait(at);
         let Some(frame) = self.wire.frames.pop_front() else { return Ok(()) };
+        if let Some(sent) = ArpNotation::read(&frame) {
+            return Err(format!("expected nothing, but at {} ms came `> {sent}`", self.millis()));
+        }
         let sent = self.read(&frame)?;
         Err(format!("expected nothing, but at {} ms came `> {sent}`", self.millis()))
     }
@@ -401,11 +422,28 @@ impl Bench<'_> {
         let Some(frame) = self.wire.frames.pop_front() else {
             return Err(format!("nothing came until {} ms", self.millis()));
         };
+        if let Some(sent) = ArpNotation::read(&frame) {
+            return Err(format!("at {} ms came `> {sent}`", self.millis()));
+        }
         let sent = self.read(&frame)?;
         if self.now != at {
             return Err(format!("at {} ms already came `> {sent}`", self.millis()));
         }
         if expected.matches(&sent) { Ok(()) } else { Err(format!("came `> {sent}`")) }
+    }
+
+    fn expect_arp(&mut self, at: Instant, expected: &ArpNotation) -> Result<(), String> {
+        self.wait(at);
+        let Some(frame) = self.wire.frames.pop_front() else {
+            return Err(format!("nothing came until {} ms", self.millis()));
+        };
+        let Some(sent) = ArpNotation::read(&frame) else {
+            return Err(format!("at {} ms came `> {}`", self.millis(), self.read(&frame)?));
+        };
+        if self.now != at {
+            return Err(format!("at {} ms already came `> {sent}`", self.millis()));
+        }
+        if expected.matches(&sent, self.config.mac) { Ok(()) } else { Err(format!("came `> {sent}`")) }
     }
 }
 
@@ -442,12 +480,46 @@ impl Bench<'_> {
         let text = stream_bytes(u64::from(segment.seq.wrapping_sub(1)), len);
         let mut frame = vec![0; 9100];
         let link = Link { mac: self.config.mac, vlan: segment.vlan };
-        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ip::ethertype(&remote));
+        let at = wire::ethernet::emit(&mut frame, &self.peer_mac, &link, wire::ip::ethertype(&remote));
         let packet_len = wire::tcp::emit(&mut frame[at..], &header, &options, len, |buf| {
             buf.copy_from_slice(&text);
             len
         });
         frame.truncate(at + packet_len);
+        frame
+    }
+
+    /// Writes the ICMP message of a router that the stack's segment was too big, quoting what RFC 792 asks for, or RFC 4443
+    /// at least.
+    fn too_big(&mut self, mtu: u16, segment: &Notation) -> Vec<u8> {
+        const ROUTER: [u8; 4] = [198, 18, 0, 77];
+        let (local, remote) = (self.local(), self.remote());
+        let (local_port, remote_port) = self.ports(segment.port);
+        let numbers = self.numbers.get(&segment.port.unwrap_or(PEER_PORT)).copied().unwrap_or_default();
+        let seq = numbers.iss.unwrap_or_default() + segment.seq;
+        let (is_v4, header_bytes) = (local.is_v4(), wire::ip::header_bytes(&local));
+        let fitting = if mtu == 0 { 0 } else { mtu + self.more_mtu };
+        let mut body = if is_v4 { vec![3, 4, 0, 0, 0, 0] } else { vec![2, 0, 0, 0, 0, 0] };
+        body.extend(fitting.to_be_bytes());
+        body.resize(8 + header_bytes, 0);
+        let quoted_bytes = wire::tcp::HEADER_BYTES + segment.len as usize;
+        wire::ip::emit(&mut body[8..], &local, &remote, wire::ip::TCP, wire::Ecn::NOT_CAPABLE, quoted_bytes);
+        body.extend([local_port.to_be_bytes(), remote_port.to_be_bytes()].as_flattened());
+        body.extend(seq.0.to_be_bytes());
+        let router = Address::from_v4(ROUTER);
+        let router = if is_v4 { router } else { mapped_to_ipv6(&router) };
+        let (protocol, sum) = match is_v4 {
+            true => (wire::ip::ICMP, Sum::default()),
+            false => (wire::ip::ICMPV6, Sum::pseudo_header(&router, &local, wire::ip::ICMPV6, body.len() as u16)),
+        };
+        let checksum = sum.add_bytes(&body).finish();
+        body[2..4].copy_from_slice(&checksum);
+        let mut frame = vec![0; 200];
+        let link = Link { mac: self.config.mac, vlan: 0 };
+        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ip::ethertype(&local));
+        wire::ip::emit(&mut frame[at..], &router, &local, protocol, wire::Ecn::NOT_CAPABLE, body.len());
+        frame.truncate(at + header_bytes);
+        frame.extend(body);
         frame
     }
 
@@ -462,7 +534,7 @@ impl Bench<'_> {
             return Err(format!("the segment goes from {} to {}", segment.remote, segment.local));
         }
         let to = (&frame[..6], &frame[6..12]);
-        if to != (&PEER_MAC[..], &self.config.mac[..]) {
+        if to != (&self.peer_mac[..], &self.config.mac[..]) {
             return Err(format!("the frame goes to and from {to:?}"));
         }
         let active = segment.local_port == SERVICE_PORT;

@@ -15,7 +15,8 @@
 //!
 //! A time is in milliseconds: `250` since the start, `+10` since the line before; without one a line happens at once.
 //! `<` arrives at the stack, `&<` in the same burst as the line before, `>` must be sent by it at that very time, and
-//! nothing else may be sent between the lines or at the end. Numbers are relative to the initial ones. The statements:
+//! nothing else may be sent between the lines or at the end. `< arp` and `> arp` are ARP packets: `arp request from
+//! 198.18.0.2 for 198.18.0.1 to all` (`to` and the sender's hardware address, `at`, may be left out). Numbers are relative to the initial ones. The statements:
 //!
 //! | statement | meaning |
 //! |---|---|
@@ -24,7 +25,11 @@
 //! | `isn 4294967000` | the peer's initial sequence number from now on; new numbers are learned from both sides |
 //! | `established ws 7 ts 1 0` | a whole passive handshake, with these options |
 //! | `connect [port 4000]` | an active open to the peer's port 80 |
+//! | `connect routed [port 4000]` | the same by the routes that `set gateway` and `set on_link` give, so that ARP comes first |
+//! | `mac 2:0:0:0:0:1` | the peer's hardware address from now on |
+//! | `conflict` | another host was heard with the stack's address since this was last asked |
 //! | `app reads`, `leaves`, `answers N`, `closes`, `aborts`, `fills`, `sips N every MILLIS` | what the application does with input, from now on |
+//! | `too-big 1400 seq 1+1460` | a router says that this segment of the stack's did not fit, and what does; 0: it does not say |
 //! | `send N`, `share N`, `close`, `abort`, `deadline N` | what the application does now |
 //! | `refused connect`, `send`, `close`, `abort` | the same calls, none of which may succeed in this state |
 //! | `stop`, `close idle`, `abort all` | the stack accepts no more; closes what is idle; resets all that is left |
@@ -38,6 +43,7 @@
 //! | `ended Finished` | how the last connection ended, one of [`crate::Closed`] |
 
 mod actor;
+mod arp;
 mod bench;
 mod notation;
 mod settings;
@@ -45,6 +51,7 @@ mod statement;
 
 use super::Coverage;
 pub use actor::{Actor, ActorConn, Manner};
+pub use arp::ArpNotation;
 pub use bench::Bench;
 pub use notation::Notation;
 pub use statement::{Line, Statement, Time};

@@ -1,7 +1,9 @@
 //! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own names.
 
 use crate::config::{Config, Congestion, EcnPolicy, Limits};
+use crate::neighbour::Route;
 use crate::testing::pair::over_ipv6;
+use std::net::Ipv4Addr;
 
 /// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT and windows that stay as
 /// they are.
@@ -21,6 +23,11 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "mtu" => return narrow(value).map(|value| config.mtu = value),
         "keep_alive_probes" => return narrow(value).map(|value| config.keep_alive_probes = value),
         "syn_retries" => return narrow(value).map(|value| config.syn_retries = value),
+        "announces" => {
+            config.announces = value != 0;
+            return Ok(());
+        }
+        "gateway" | "on_link" => return route(config, name, value),
         "ipv6" => {
             if value != 0 {
                 *config = over_ipv6(config);
@@ -53,6 +60,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "time_wait_ms" => &mut config.time_wait_ms,
         "keep_alive_ms" => &mut config.keep_alive_ms,
         "keep_alive_interval_ms" => &mut config.keep_alive_interval_ms,
+        "neighbour_retry_ms" => &mut config.neighbour_retry_ms,
         "answers_per_second" => &mut config.answers_per_second,
         "connections" => &mut limits.connections,
         "half_open" => &mut limits.half_open,
@@ -62,10 +70,22 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "keep_small" => &mut limits.keep_small,
         "keep_large" => &mut limits.keep_large,
         "flight_runs" => &mut limits.flight_runs,
+        "neighbours" => &mut limits.neighbours,
+        "unresolved" => &mut limits.unresolved,
         "reassembly_blocks" => &mut limits.reassembly_blocks,
         _ => return Err(format!("`{name}` is no setting")),
     };
     *field = wide;
+    Ok(())
+}
+
+/// `gateway N`: a default route by 198.18.0.N. `on_link N`: the first N bits of 198.18.0.0 are neighbours' addresses.
+fn route(config: &mut Config, name: &str, value: u64) -> Result<(), String> {
+    let value: u8 = narrow(value)?;
+    config.routes.push(match name {
+        "gateway" => Route::new(Ipv4Addr::UNSPECIFIED.into(), 0, Some(Ipv4Addr::new(198, 18, 0, value).into())),
+        _ => Route::new(Ipv4Addr::new(198, 18, 0, 0).into(), value, None),
+    });
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! The lines of a packet script.
 
-use super::Manner;
+use super::arp::hardware;
 use super::notation::{Notation, number};
+use super::{ArpNotation, Manner};
 use crate::testing::coverage::Event;
+use crate::wire::Mac;
 
 /// When a line happens, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +37,22 @@ pub enum Statement {
     Isn(u32),
     /// `established OPTIONS`
     Established(Notation),
-    /// `connect`
-    Connect(u16),
+    /// `connect`, and whether by the stack's routes
+    Connect(u16, bool),
+    /// `< arp`
+    ArpArrives(ArpNotation),
+    /// `> arp`
+    ArpSends(ArpNotation),
+    /// `conflict`
+    Conflict,
+    /// `mac M`
+    Mac(Mac),
     /// `app MANNER`
     App(Manner),
     /// `<`, and whether it belongs to the burst of the line before (`&<`)
     Arrives(Notation, bool),
+    /// `too-big MTU SEGMENT`
+    TooBig(u16, Notation),
     /// `>`
     Sends(Notation),
     /// `send N`, of the connection with the peer's port that is given
@@ -127,14 +139,21 @@ fn parse_line(number: usize, text: &str) -> Result<Line, String> {
 fn parse_statement(words: &[&str]) -> Result<Statement, String> {
     let figure = |figure, value| number(value).map(|value| Statement::Expect(figure, value));
     Ok(match words {
+        ["<", "arp", packet @ ..] => Statement::ArpArrives(ArpNotation::parse(packet)?),
+        [">", "arp", packet @ ..] => Statement::ArpSends(ArpNotation::parse(packet)?),
         ["<", segment @ ..] => Statement::Arrives(Notation::parse(segment)?, false),
         ["&<", segment @ ..] => Statement::Arrives(Notation::parse(segment)?, true),
         [">", segment @ ..] => Statement::Sends(Notation::parse(segment)?),
+        ["too-big", mtu, segment @ ..] => Statement::TooBig(number(mtu)?, Notation::parse(segment)?),
         ["established", options @ ..] => Statement::Established(Notation::parse(options)?),
         ["set", name, value] => Statement::Set((*name).to_owned(), number(value)?),
         ["isn", value] => Statement::Isn(number(value)?),
-        ["connect"] => Statement::Connect(super::bench::PEER_PORT),
-        ["connect", "port", port] => Statement::Connect(number(port)?),
+        ["connect"] => Statement::Connect(super::bench::PEER_PORT, false),
+        ["connect", "port", port] => Statement::Connect(number(port)?, false),
+        ["connect", "routed"] => Statement::Connect(super::bench::PEER_PORT, true),
+        ["connect", "routed", "port", port] => Statement::Connect(number(port)?, true),
+        ["mac", mac] => Statement::Mac(hardware(mac)?),
+        ["conflict"] => Statement::Conflict,
         ["app", manner @ ..] => Statement::App(parse_manner(manner)?),
         ["send", len, port @ ..] => Statement::Send(number(len)?, parse_port(port)?),
         ["share", len, port @ ..] => Statement::Share(number(len)?, parse_port(port)?),

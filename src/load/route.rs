@@ -1,0 +1,53 @@
+//! The way to the target: whom a SYN is handed to, as `--gateway` or the kernel's routes say. Nothing is sent here; the
+//! stack asks the next hop for its hardware address.
+
+use super::sources::Source;
+use crate::error::{Error, Result};
+use crate::netns;
+use simoom_stack::Route;
+use std::net::IpAddr;
+
+/// The way to one target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    target: IpAddr,
+    gateway: Option<IpAddr>,
+}
+
+impl Way {
+    /// The way from `interface`: through `gateway` if one is given, else as the kernel would go; what lies in the prefix of
+    /// `source` needs no route.
+    pub(super) fn find(interface: &str, source: Source, target: IpAddr, gateway: Option<IpAddr>) -> Result<Way> {
+        if gateway.is_some() {
+            return Ok(Way { target, gateway });
+        }
+        match netns::gateway(interface, target) {
+            Ok(gateway) => Ok(Way { target, gateway }),
+            Err(_) if source.is_neighbour(target) => Ok(Way { target, gateway: None }),
+            Err(error) => Err(Error::failed(format!(
+                "{target} is not reached from {interface}: {error}; name the next hop with --gateway, or give \
+                 --source a prefix that {target} is in"
+            ))),
+        }
+    }
+
+    /// The same for the stack.
+    pub(super) fn route(&self) -> Route {
+        Route::new(self.target, u8::MAX, self.gateway)
+    }
+
+    /// What to say when the next hop does not answer.
+    pub(super) fn no_answer(&self, interface: &str) -> Error {
+        Error::failed(match self.gateway {
+            Some(gateway) => format!(
+                "nobody on {interface} answered ARP for {gateway}, the gateway to {}; is it on that network, and up?",
+                self.target
+            ),
+            None => format!(
+                "nobody on {interface} answered ARP for {}; is it on that network, and up? If it is behind a router, \
+                 name that with --gateway",
+                self.target
+            ),
+        })
+    }
+}
