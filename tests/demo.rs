@@ -2,12 +2,10 @@
 
 mod common;
 
-use common::{Process, need_root, run, simoom};
+use common::{Process, need_root, run, run_as_nobody, simoom};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,12 +55,7 @@ fn without_root_loopback_answers_and_what_is_missing_is_told() {
     if !need_root() {
         return;
     }
-    // Wherever the program lies, others may not be let in there.
-    let place = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let program = place.path().join("simoom");
-    std::fs::copy(simoom().get_program(), &program).unwrap();
-    let text = stdout(&Command::new(program).arg("demo").uid(65_534).gid(65_534).output().unwrap());
+    let text = stdout(&run_as_nobody("demo"));
     kernel_rows(&text);
     assert!(text.contains("run as root") && text.contains("As root this would"), "{text}");
 }

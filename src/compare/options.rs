@@ -79,6 +79,8 @@ pub struct Cores {
 pub(super) struct Choice {
     pub(super) plans: Vec<&'static Plan>,
     pub(super) contenders: Vec<&'static Contender>,
+    /// They were asked for by name: one that is not there is an error.
+    pub(super) named: bool,
     pub(super) repeats: u32,
     pub(super) measured: Duration,
     pub(super) quick: bool,
@@ -93,6 +95,7 @@ impl CompareOptions {
         Ok(Choice {
             plans,
             contenders,
+            named: !self.contender.is_empty(),
             repeats: self.repeats.unwrap_or(if self.quick { 1 } else { REPEATS }),
             measured: Duration::from_secs_f64(seconds),
             quick: self.quick,

@@ -66,6 +66,10 @@ pub(super) struct Plan {
 /// The point whose rate `OfOwnPeak` and `OfNginxPeak` refer to.
 pub(super) const PEAK: &str = "peak";
 
+/// A file that takes a slow reader five minutes. It is no larger, for the first answer is waited for, at full speed but
+/// through a slow reader's window of 2 KiB: that is a round trip for every segment or two.
+const SLOWLY_READ_BYTES: u32 = 1 << 20;
+
 const fn closed(connections: u32, load: &'static str) -> Point {
     Point { name: "", connections, pace: Pace::Closed, requests_each: None, load }
 }
@@ -120,7 +124,7 @@ pub(super) const PLANS: &[Plan] = &[
     Plan { name: "sxe", title: "SXE: 10,000 connections, then 50 queries on each",
         points: &[Point { requests_each: Some(50), ..closed(10_000, "--in-flight 512") }], ..GET },
     Plan { name: "c10k-slow", title: "C10K: 10,000 readers of a large file at 28.8 kbit/s each",
-        asked: Asked::Http(16 << 20), figure: Figure::ContentRate, stretch: 4, for_ceiling: false,
+        asked: Asked::Http(SLOWLY_READ_BYTES), figure: Figure::ContentRate, stretch: 4, for_ceiling: false,
         points: &[closed(10_000, "--slow 3600")], ..GET },
     Plan { name: "mc-get", title: "memcached: get, 100,000 keys of 100 B, 1,000 connections",
         points: &[closed(1000, "--get-ratio 1")], ..KEYS },

@@ -48,6 +48,12 @@ impl<'a> Comparison<'a> {
         for contender in &choice.contenders {
             match contender.find(&simoom) {
                 Some(program) => present.push((*contender, program)),
+                None if choice.named => {
+                    return Err(Error::usage(format!(
+                        "--contender {0}: {0} is not installed: install it, or leave the name out",
+                        contender.name
+                    )));
+                }
                 None => left_out.push(nowhere(contender.title, "it is not installed")),
             }
         }

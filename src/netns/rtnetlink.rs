@@ -13,6 +13,7 @@ use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, Neig
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::io::Errno;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -110,7 +111,16 @@ pub(super) fn add_veth(name: &str, peer_name: &str, peer_namespace: BorrowedFd<'
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
     request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
-        .map_err(|error| explain(&error, &format!("making the veth pair {name} and {peer_name}")))
+        .map_err(|error| explain(&or_no_veth(error), &format!("making the veth pair {name} and {peer_name}")))
+}
+
+/// A kernel without veth says only that it does not support what it was asked for.
+fn or_no_veth(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) {
+        let remedy = "this kernel has no veth: load it (`modprobe veth`), or take a kernel built with CONFIG_VETH";
+        return io::Error::new(error.kind(), format!("{error}; {remedy}"));
+    }
+    error
 }
 
 /// What the kernel knows of the interface, as far as its attributes can be read: a kernel newer than this program
@@ -169,4 +179,16 @@ fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<u8>> {
         }
     }
     Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_veth_is_named_as_such() {
+        let told = |errno: Errno| or_no_veth(errno.into()).to_string();
+        assert!(told(Errno::OPNOTSUPP).contains("modprobe veth"));
+        assert!(!told(Errno::EXIST).contains("veth"));
+    }
 }

@@ -73,6 +73,9 @@ impl Store {
             let commit = Commit { mode: Mode::Add, cas: how.vivify_cas, ..Commit::default() };
             if let Outcome::Stored { .. } = self.commit(reservation, &commit, now) {
                 let meta = item.meta();
+                if !how.peek {
+                    note_use(item.header(), now);
+                }
                 return Some(Fetched { item, meta, created: true, won: true, token_sent: false });
             }
         }

@@ -222,9 +222,9 @@ fn one_fetch_wins_the_right_to_renew() {
     let store = small();
     let vivify = Fetch { vivify: Some(NOW + 60), ..Fetch::default() };
     let made = store.fetch(b"k", &vivify, NOW).unwrap();
-    assert!(made.created && made.won && !made.token_sent && made.item.value().is_empty());
+    assert!(made.created && made.won && !made.token_sent && made.item.value().is_empty() && !made.meta.fetched);
     let again = store.fetch(b"k", &vivify, NOW).unwrap();
-    assert!(!again.created && !again.won && again.token_sent);
+    assert!(!again.created && !again.won && again.token_sent && again.meta.fetched);
     put(&store, b"k", b"v", NOW + 60, Commit::default(), NOW);
     let recache = Fetch { recache_below: Some(30), ..Fetch::default() };
     let won = |now| store.fetch(b"k", &recache, now).unwrap().won;

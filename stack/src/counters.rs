@@ -124,6 +124,12 @@ crate::counters! {
         windows_widened,
         /// Times it would have been, had others not used up what there is.
         windows_kept_small,
+        /// ICMP messages that a packet was too big for its path (of IcmpInDestUnreachs, Icmp6InPktTooBigs).
+        icmp_too_big,
+        /// Connections whose segments were cut smaller, because of such a message or without one.
+        path_mtu_lowered,
+        /// Those without: full segments had vanished (RFC 4821 §7.7).
+        path_black_holes,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
         /// Resets sent.

@@ -1,6 +1,5 @@
 //! ICMPv4 for dedicated addresses (RFC 792): echo requests are answered, the rest is counted and left.
-//!
-//! (Path-MTU messages, RFC 1191, belong here as well; nothing acts on them yet.)
+//! (Those about the path's MTU are `path_mtu`'s.)
 
 use crate::config::Config;
 use crate::drop::DropReason;

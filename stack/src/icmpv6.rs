@@ -1,7 +1,5 @@
 //! ICMPv6 for dedicated addresses (RFC 4443): echo requests are answered, the rest is counted and left. (Neighbour
-//! discovery goes over ICMPv6 too; see `ndp`.)
-//!
-//! (Packet-too-big messages, RFC 8201, belong here as well; nothing acts on them yet.)
+//! discovery goes over ICMPv6 too, see `ndp`; so do messages about the path's MTU, see `path_mtu`.)
 
 use crate::config::Config;
 use crate::drop::DropReason;

@@ -33,7 +33,7 @@
 //!
 //! # What it does not do
 //!
-//! Pacing and path-MTU discovery are not here. The urgent pointer is ignored: urgent data is data. A closed
+//! Pacing is not here. The urgent pointer is ignored: urgent data is data. A closed
 //! connection discards what its peer still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
@@ -50,6 +50,7 @@ pub mod keep;
 mod keyed;
 mod listen;
 pub mod neighbour;
+mod path_mtu;
 pub mod reassembly;
 pub mod send;
 pub mod seq;

@@ -1,11 +1,11 @@
-//! The table of counters in `docs/counters.md` against the stack: each name that it gives is exported, and each that is
+//! The table of counters in `stack/counters.md` against the stack: each name that it gives is exported, and each that is
 //! exported stands there.
 
 use simoom_stack::counters::Counters;
 use simoom_stack::drop::Drops;
 use std::collections::BTreeSet;
 
-const TABLE: &str = include_str!("../../docs/counters.md");
+const TABLE: &str = include_str!("../counters.md");
 /// Counted by the steering program, not by the stack.
 const ELSEWHERE: &[&str] = &["steer_fragments_dropped"];
 

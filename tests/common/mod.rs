@@ -12,6 +12,8 @@ use simoom::netns::{self, Namespace};
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -68,6 +70,16 @@ pub fn simoom() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_simoom"));
     command.env_remove("SIMOOM_LOG").stdin(Stdio::null());
     command
+}
+
+/// Runs the built program as a user without any privilege. It is a copy that is run: wherever the program lies, others
+/// may not be let in there.
+pub fn run_as_nobody(subcommand: &str) -> Output {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = place.path().join("simoom");
+    std::fs::copy(simoom().get_program(), &program).unwrap();
+    Command::new(program).arg(subcommand).uid(65_534).gid(65_534).output().unwrap()
 }
 
 /// Runs the built program to its end.

@@ -19,6 +19,7 @@ mod lifecycle;
 mod load;
 mod lossy;
 mod memcached;
+mod path_mtu;
 mod queues;
 mod site;
 mod wire;

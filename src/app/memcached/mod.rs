@@ -19,6 +19,32 @@
 //! protocols send a head of their own and the part that is the value. Small ranges are copied, large ones shared:
 //! such an item stays as it is until it is sent, whatever becomes of its key.
 //!
+//! # Which suite covers which command
+//!
+//! Beside an installed memcached are those of `tests/memcached.rs`: *each* request alone, *pipelines* in pieces, *binary*
+//! packets, *udp* datagrams, *stats* by name and type. Clients are memcapable, pymemcache and pylibmc in
+//! `tests/serve/memcached.rs`. All commands have tables in the `_tests.rs` files here, and all that are not `stats` are
+//! cut at random places by the property test and the fuzz target.
+//!
+//! | command | beside memcached | clients |
+//! |---|---|---|
+//! | `get` `gets` | each, pipelines, udp | memcapable, pymemcache, pylibmc, twemproxy (`tests/proxy`) |
+//! | `gat` `gats` | each, pipelines, udp | |
+//! | `set` | each, pipelines, udp | memcapable, pymemcache, pylibmc, twemproxy |
+//! | `add` `replace` `append` `prepend` `cas` | each, pipelines | memcapable, pymemcache, pylibmc |
+//! | `delete` `touch` | each, pipelines, udp | memcapable (`delete`), pymemcache, pylibmc |
+//! | `incr` `decr` | each, udp | memcapable, pymemcache, pylibmc |
+//! | `flush_all`, `version`, `verbosity` | each, pipelines, udp | memcapable |
+//! | `quit` | each, pipelines | memcapable, pymemcache |
+//! | `shutdown`, `cache_memlimit` (refused) | each, pipelines | |
+//! | `stats` | stats | memcapable, pymemcache, pylibmc |
+//! | `stats sizes`, `stats reset` | each, pipelines, binary | |
+//! | `stats settings`, `items`, `slabs`, `conns` | | |
+//! | `mg` `ms` `md` `mn` | each, pipelines, udp | |
+//! | `ma` | each, udp | |
+//! | `me`, `lru_crawler metadump`, `mgdump` | | |
+//! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
+//!
 //! The words are those of memcached 1.6.45, whose source decides where its document says otherwise. This module reads
 //! no clock: the transport calls [`Memcached::clock`]. A connection has no deadline, as in memcached.
 

@@ -44,7 +44,7 @@ fn head(body: &mut String, results: &Results) {
         body,
         "<header>\n<h1>Simoom compared</h1>\n<p>{}, {} cores, {} of memory, {}. Server on core {}, load on core {}, \
          between two network namespaces over veth. Each case was measured {} for {}&nbsp;s, the contenders in turn; \
-         a figure is the median, with the least and the most.</p>\n<p>{began}, in {:.0} minutes; Simoom {} at {}{}.</p>\n",
+         a figure is the median, with the least and the most.</p>\n<p>{began}, in {:.1} minutes; Simoom {} at {}{}.</p>\n",
         escaped(&machine.processor),
         machine.cores,
         Bytes(machine.memory_bytes),
@@ -112,13 +112,21 @@ fn table(body: &mut String, table: &Table) {
     let words = table.words();
     body.push_str("<div class=\"table\"><table>\n");
     for (row, cells) in table.0.iter().enumerate() {
-        let tag = if row == 0 { "th" } else { "td" };
+        // A table that goes over several pages has its head on each.
+        let (group, tag) = if row == 0 { ("thead", "th") } else { ("tbody", "td") };
+        if row < 2 {
+            let _ = write!(body, "<{group}>");
+        }
         body.push_str("<tr>");
         for (column, cell) in cells.iter().enumerate() {
             let class = if column < words { " class=\"word\"" } else { "" };
             let _ = write!(body, "<{tag}{class}>{}</{tag}>", escaped(cell));
         }
-        body.push_str("</tr>\n");
+        body.push_str("</tr>");
+        if row == 0 || row + 1 == table.0.len() {
+            let _ = write!(body, "</{group}>");
+        }
+        body.push('\n');
     }
     body.push_str("</table></div>\n");
 }

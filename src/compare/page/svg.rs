@@ -68,7 +68,7 @@ impl Svg {
         let Svg { height, elements } = self;
         let title = escaped(title);
         format!(
-            "<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{title}\">\n<title>{title}</title>\n{elements}</svg>\n"
+            "<div class=\"chart\"><svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{title}\">\n<title>{title}</title>\n{elements}</svg></div>\n"
         )
     }
 }

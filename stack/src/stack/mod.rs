@@ -6,6 +6,7 @@ mod linger;
 mod memory;
 mod next_hop;
 mod passive;
+mod path;
 mod receive;
 mod turn;
 
@@ -21,6 +22,7 @@ use crate::drop::Drops;
 use crate::keyed::Keyed;
 use crate::listen::HalfOpenTable;
 use crate::neighbour::Neighbours;
+use crate::path_mtu::Paths;
 use crate::tcp::{Budget, Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
 use crate::timer::{Tick, Wheel};
@@ -82,6 +84,7 @@ impl<A: Application> Stack<A> {
             keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
             reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
             flight: flight::Pool::new(limits.connections, limits.flight_runs),
+            paths: Paths::new(),
             window_budget: config.window_budget_bytes(),
             wheel: Wheel::new(timers, tick),
             neighbours: Neighbours::new(&config, keyed, tick),

@@ -7,7 +7,7 @@ use crate::demux::{Owner, Tuple};
 use crate::drop::DropReason;
 use crate::tcp::{Context, Shared, Transmit, input, near_timer};
 use crate::wire::{Flags, Incoming, Packet, Segment};
-use crate::{icmp, icmpv6, wire};
+use crate::{icmp, icmpv6, path_mtu, wire};
 use smoltcp::time::Instant;
 
 impl<A: Application> Stack<A> {
@@ -87,6 +87,11 @@ impl<A: Application> Stack<A> {
             },
             Ok(Incoming::Arp(link, body)) => {
                 return if self.take_arp(link, body, tx) { Read::Stray } else { Read::Done };
+            }
+            Ok(Incoming::Icmp(_, header, body) | Incoming::Icmpv6(_, header, body))
+                if path_mtu::is_too_big(body, header.destination.is_v4()) =>
+            {
+                self.too_big(&header, body)
             }
             Ok(Incoming::Icmp(link, header, body)) => icmp::answer(link, &header, body, config, tx).map(|sent| {
                 counters.echo_replies += u64::from(sent);

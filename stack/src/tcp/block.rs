@@ -144,6 +144,8 @@ pub(crate) struct Cold {
     pub(crate) ecn: ecn::State,
     /// When the peer's rate was last looked at, in microseconds modulo 2³².
     pub(crate) rate_at_us: u32,
+    /// As much as a full segment holds was acknowledged at once.
+    pub(crate) full_arrived: bool,
 }
 
 /// A connection's control block: what every segment needs first, what only loss needs last.

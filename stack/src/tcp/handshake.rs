@@ -15,7 +15,7 @@ use crate::send::Blob;
 use crate::seq::Seq;
 use crate::timer::Tick;
 use crate::wire::tcp::{Flags, Options};
-use crate::wire::{Address, Segment};
+use crate::wire::{Address, Segment, ip};
 
 /// The handshake is complete: the application learns of the connection.
 pub(super) fn established<A: Application, T: Transmit>(
@@ -119,7 +119,12 @@ impl Hot {
         if options.sack_permitted {
             self.marks.set(Marks::SACK);
         }
-        self.mss = effective_mss(options.mss, &self.tuple.remote, &shared.config) - overhead;
+        let remote = &self.tuple.remote;
+        let fits = match shared.paths.mtu(remote, shared.tick) {
+            Some(mtu) => mtu - (ip::header_bytes(remote) + crate::wire::tcp::HEADER_BYTES) as u16,
+            None => u16::MAX,
+        };
+        self.mss = effective_mss(options.mss, remote, &shared.config).min(fits) - overhead;
     }
 }
 

@@ -10,7 +10,7 @@ use super::prr::Prr;
 use super::rack::{Circumstances, Found, Rack};
 use super::{Context, Marks, Phase, Shared, Tcb, Transmit, ack, ecn, sack, timeout};
 use crate::application::Application;
-use crate::flight::{Delivery, Status};
+use crate::flight::{Delivery, Run, Status};
 use crate::send::Blob;
 use crate::seq::Seq;
 use crate::wire::Segment;
@@ -358,6 +358,23 @@ pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     (tcb.recovery.duplicates, tcb.recovery.probe) = (0, None);
     tcb.cold.recover = tcb.hot.snd.nxt;
     tcb.hot.snd.cwnd = pipe(tcb) + u32::from(tcb.hot.mss);
+}
+
+/// What is on its way was too big to arrive, and is sent again in smaller segments. It says nothing of congestion: the
+/// window and the threshold stay (RFC 1191 §6.5).
+pub(super) fn cut_smaller<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
+    watch(tcb);
+    let una = tcb.hot.snd.una;
+    let lose = |_, run: &Run| if run.status == Status::Sacked { Status::Sacked } else { Status::Lost };
+    let (out, _) = tcb.warm.flight.judge(&mut shared.flight, una, lose);
+    tcb.recovery.lost += out;
+    if !tcb.hot.marks.has(Marks::SACK) {
+        tcb.recovery.sacked = 0;
+    }
+    tcb.hot.phase = Phase::Loss;
+    (tcb.recovery.frto, tcb.recovery.probe, tcb.recovery.duplicates) = (Frto::Off, None, 0);
+    tcb.recovery.before = None;
+    tcb.cold.recover = tcb.hot.snd.nxt;
 }
 
 /// RFC 8985 §6.3; without SACK all that is in flight is lost. A peer whose first report was one that it has taken

@@ -8,6 +8,7 @@ use crate::counters::Counters;
 use crate::drop::{DropReason, Drops};
 use crate::keyed::Keyed;
 use crate::neighbour::Neighbours;
+use crate::path_mtu::Paths;
 use crate::timer::{Tick, Wheel};
 use crate::{flight, keep, reassembly, send};
 use smoltcp::time::Instant;
@@ -24,6 +25,7 @@ pub(crate) struct Shared<B> {
     pub(crate) flight: flight::Pool,
     /// Bytes by which receive windows can still be widened.
     pub(crate) window_budget: u64,
+    pub(crate) paths: Paths,
     pub(crate) wheel: Wheel,
     pub(crate) neighbours: Neighbours,
     /// Connections for the next flush to look at; each at most once, so the list never grows.

@@ -2,7 +2,8 @@
 //! the end of patience.
 
 use super::{
-    Context, Due, Fate, Marks, Shared, State, Tcb, Transmit, deliver, handshake, output, probe, recovery, window,
+    Context, Due, Fate, Marks, Shared, State, Tcb, Transmit, deliver, handshake, output, path, probe, recovery,
+    window,
 };
 use crate::application::{Application, Closed};
 use crate::timer::Tick;
@@ -64,7 +65,10 @@ fn unanswered<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
             }
             handshake::syn(tcb, cx.shared, cx.tx);
         }
-        _ if tcb.in_flight() > 0 => recovery::timed_out(tcb, cx.shared),
+        _ if tcb.in_flight() > 0 => {
+            recovery::timed_out(tcb, cx.shared);
+            path::timed_out(tcb, cx.shared);
+        }
         _ if tcb.hot.queue.unread() > 0 && tcb.hot.snd.wnd > 0 => {
             let mss = u32::from(tcb.hot.mss);
             let len = (tcb.hot.queue.unread() as u32).min(mss).min(tcb.hot.snd.wnd).min(tcb.hot.snd.cwnd);

@@ -10,6 +10,7 @@ use crate::stack::{ConnId, Connect, Stack};
 use crate::testing::coverage::{Coverage, Event};
 use crate::testing::echo::{stream_byte, stream_bytes};
 use crate::testing::pair::{mapped_to_ipv6, over_ipv6};
+use crate::wire::checksum::Sum;
 use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Options, Packet, Segment, ipv4, ipv6};
 use crate::{Config, Duration, Inspection, Instant, Transmit};
 use std::collections::{HashMap, VecDeque};
@@ -171,6 +172,10 @@ impl<'c> Bench<'c> {
                 let frame = self.frame(segment);
                 self.burst.push(frame);
                 debug_assert!(*joins || self.burst.len() == 1, "a burst was delivered by the line that ends it");
+            }
+            Statement::TooBig(mtu, segment) => {
+                let frame = self.too_big(*mtu, segment);
+                self.burst.push(frame);
             }
             Statement::Send(len, port) => {
                 self.reply(*port, Some(Event::Send), |conn, reply| conn.send(*len, reply))?;
@@ -481,6 +486,40 @@ impl Bench<'_> {
             len
         });
         frame.truncate(at + packet_len);
+        frame
+    }
+
+    /// Writes the ICMP message of a router that the stack's segment was too big, quoting what RFC 792 asks for, or RFC 4443
+    /// at least.
+    fn too_big(&mut self, mtu: u16, segment: &Notation) -> Vec<u8> {
+        const ROUTER: [u8; 4] = [198, 18, 0, 77];
+        let (local, remote) = (self.local(), self.remote());
+        let (local_port, remote_port) = self.ports(segment.port);
+        let numbers = self.numbers.get(&segment.port.unwrap_or(PEER_PORT)).copied().unwrap_or_default();
+        let seq = numbers.iss.unwrap_or_default() + segment.seq;
+        let (is_v4, header_bytes) = (local.is_v4(), wire::ip::header_bytes(&local));
+        let fitting = if mtu == 0 { 0 } else { mtu + self.more_mtu };
+        let mut body = if is_v4 { vec![3, 4, 0, 0, 0, 0] } else { vec![2, 0, 0, 0, 0, 0] };
+        body.extend(fitting.to_be_bytes());
+        body.resize(8 + header_bytes, 0);
+        let quoted_bytes = wire::tcp::HEADER_BYTES + segment.len as usize;
+        wire::ip::emit(&mut body[8..], &local, &remote, wire::ip::TCP, wire::Ecn::NOT_CAPABLE, quoted_bytes);
+        body.extend([local_port.to_be_bytes(), remote_port.to_be_bytes()].as_flattened());
+        body.extend(seq.0.to_be_bytes());
+        let router = Address::from_v4(ROUTER);
+        let router = if is_v4 { router } else { mapped_to_ipv6(&router) };
+        let (protocol, sum) = match is_v4 {
+            true => (wire::ip::ICMP, Sum::default()),
+            false => (wire::ip::ICMPV6, Sum::pseudo_header(&router, &local, wire::ip::ICMPV6, body.len() as u16)),
+        };
+        let checksum = sum.add_bytes(&body).finish();
+        body[2..4].copy_from_slice(&checksum);
+        let mut frame = vec![0; 200];
+        let link = Link { mac: self.config.mac, vlan: 0 };
+        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ip::ethertype(&local));
+        wire::ip::emit(&mut frame[at..], &router, &local, protocol, wire::Ecn::NOT_CAPABLE, body.len());
+        frame.truncate(at + header_bytes);
+        frame.extend(body);
         frame
     }
 

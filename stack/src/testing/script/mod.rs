@@ -29,6 +29,7 @@
 //! | `mac 2:0:0:0:0:1` | the peer's hardware address from now on |
 //! | `conflict` | another host was heard with the stack's address since this was last asked |
 //! | `app reads`, `leaves`, `answers N`, `closes`, `aborts`, `fills`, `sips N every MILLIS` | what the application does with input, from now on |
+//! | `too-big 1400 seq 1+1460` | a router says that this segment of the stack's did not fit, and what does; 0: it does not say |
 //! | `send N`, `share N`, `close`, `abort`, `deadline N` | what the application does now |
 //! | `refused connect`, `send`, `close`, `abort` | the same calls, none of which may succeed in this state |
 //! | `stop`, `close idle`, `abort all` | the stack accepts no more; closes what is idle; resets all that is left |

@@ -51,6 +51,8 @@ pub enum Statement {
     App(Manner),
     /// `<`, and whether it belongs to the burst of the line before (`&<`)
     Arrives(Notation, bool),
+    /// `too-big MTU SEGMENT`
+    TooBig(u16, Notation),
     /// `>`
     Sends(Notation),
     /// `send N`, of the connection with the peer's port that is given
@@ -142,6 +144,7 @@ fn parse_statement(words: &[&str]) -> Result<Statement, String> {
         ["<", segment @ ..] => Statement::Arrives(Notation::parse(segment)?, false),
         ["&<", segment @ ..] => Statement::Arrives(Notation::parse(segment)?, true),
         [">", segment @ ..] => Statement::Sends(Notation::parse(segment)?),
+        ["too-big", mtu, segment @ ..] => Statement::TooBig(number(mtu)?, Notation::parse(segment)?),
         ["established", options @ ..] => Statement::Established(Notation::parse(options)?),
         ["set", name, value] => Statement::Set((*name).to_owned(), number(value)?),
         ["isn", value] => Statement::Isn(number(value)?),
