@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::demux::Tuple;
 use crate::seq::Seq;
 use crate::wire::tcp::{self, Flags, Options};
-use crate::wire::{Ecn, Link, ethernet, ip};
+use crate::wire::{Ecn, Link};
 
 /// Where a segment goes, and from where.
 pub(crate) struct Way<'a> {
@@ -53,10 +53,7 @@ pub(crate) fn emit<T: Transmit>(
         ecn: numbers.ecn,
         window: numbers.window,
     };
-    tx.transmit(|frame| {
-        let at = ethernet::emit(frame, &config.mac, way.link, ip::ethertype(header.remote));
-        at + tcp::emit(&mut frame[at..], &header, options, payload_len, fill)
-    })
+    tx.transmit(|frame| tcp::emit_frame(frame, (&config.mac, way.link), &header, options, payload_len, fill))
 }
 
 /// Sends a reset for no connection.

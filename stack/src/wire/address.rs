@@ -49,6 +49,13 @@ impl Address {
         (value as u64, (value >> 64) as u64)
     }
 
+    /// The same of an address that is known to be IPv4's.
+    #[inline(always)]
+    pub(super) fn is_unicast_v4(&self) -> bool {
+        let [first, ..] = self.v4();
+        first != 0 && first != 127 && first < 224
+    }
+
     /// Both halves as they lie in memory, for checksums.
     #[inline]
     pub(super) fn ne_halves(&self) -> (u64, u64) {
@@ -62,8 +69,7 @@ impl Address {
     pub fn is_unicast(&self) -> bool {
         const LOOPBACK: Address = Address(Ipv6Addr::LOCALHOST.octets());
         if self.is_v4() {
-            let [first, ..] = self.v4();
-            return first != 0 && first != 127 && first < 224;
+            return self.is_unicast_v4();
         }
         !self.is_unspecified() && !self.is_multicast() && *self != LOOPBACK
     }

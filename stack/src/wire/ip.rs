@@ -1,6 +1,7 @@
 //! What both versions of IP have in common: the header's fields as the layers above want them, the version that an
 //! address belongs to, and the choice between the two when a packet is written.
 
+use super::checksum::Sum;
 use super::{Address, Ecn, ethernet, ipv4, ipv6};
 
 /// Protocol number of ICMP, which goes over IPv4.
@@ -28,6 +29,55 @@ pub struct Header {
     pub hop_limit: u8,
 }
 
+/// One of the two, for code that is compiled for each of them.
+pub(crate) trait Version {
+    /// The EtherType of its packets.
+    const ETHERTYPE: u16;
+    /// The length of the header that [`emit`] writes.
+    const HEADER_BYTES: usize;
+
+    /// As [`emit`].
+    fn emit(bytes: &mut [u8], ends: [&Address; 2], protocol: u8, ecn: Ecn, payload_len: usize);
+
+    /// What an address of this version adds to the pseudo-header's sum.
+    fn sum(address: &Address) -> Sum;
+}
+
+/// IPv4, as a type.
+pub(crate) struct V4;
+/// IPv6, as a type.
+pub(crate) struct V6;
+
+impl Version for V4 {
+    const ETHERTYPE: u16 = ethernet::IPV4;
+    const HEADER_BYTES: usize = ipv4::HEADER_BYTES;
+
+    #[inline(always)]
+    fn emit(bytes: &mut [u8], [source, destination]: [&Address; 2], protocol: u8, ecn: Ecn, payload_len: usize) {
+        ipv4::emit(bytes, source, destination, protocol, ecn, payload_len);
+    }
+
+    #[inline(always)]
+    fn sum(address: &Address) -> Sum {
+        Sum::default().add_bytes(&address.v4())
+    }
+}
+
+impl Version for V6 {
+    const ETHERTYPE: u16 = ethernet::IPV6;
+    const HEADER_BYTES: usize = ipv6::HEADER_BYTES;
+
+    #[inline(always)]
+    fn emit(bytes: &mut [u8], [source, destination]: [&Address; 2], protocol: u8, ecn: Ecn, payload_len: usize) {
+        ipv6::emit(bytes, source, destination, protocol, HOP_LIMIT, ecn, payload_len);
+    }
+
+    #[inline(always)]
+    fn sum(address: &Address) -> Sum {
+        Sum::default().add_bytes(&address.octets())
+    }
+}
+
 /// The EtherType of packets to and from `address`.
 #[inline]
 pub fn ethertype(address: &Address) -> u16 {
@@ -43,9 +93,10 @@ pub fn header_bytes(address: &Address) -> usize {
 /// Writes the header for `payload_len` bytes that follow. Both addresses are of one version.
 #[inline]
 pub fn emit(bytes: &mut [u8], source: &Address, destination: &Address, protocol: u8, ecn: Ecn, payload_len: usize) {
+    let ends = [source, destination];
     if destination.is_v4() {
-        ipv4::emit(bytes, source, destination, protocol, ecn, payload_len);
+        V4::emit(bytes, ends, protocol, ecn, payload_len);
     } else {
-        ipv6::emit(bytes, source, destination, protocol, HOP_LIMIT, ecn, payload_len);
+        V6::emit(bytes, ends, protocol, ecn, payload_len);
     }
 }

@@ -10,7 +10,7 @@ pub const HEADER_BYTES: usize = 20;
 
 /// Reads and checks the header at the front of `bytes`, which `rest_len` further bytes follow in other buffers.
 /// Returns it with the payload in this buffer and the payload's length in the others: link-layer padding is off.
-#[inline]
+#[inline(always)]
 pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), DropReason> {
     let Some(fixed) = bytes.first_chunk::<HEADER_BYTES>() else { return Err(DropReason::Truncated) };
     let header_len = usize::from(fixed[0] & 0x0f) * 4;
@@ -35,7 +35,7 @@ pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), Dr
         hop_limit: fixed[8],
         ecn: Ecn::of(fixed[1]),
     };
-    if !header.source.is_unicast() {
+    if !header.source.is_unicast_v4() {
         return Err(DropReason::IpSource);
     }
     let here = total_len.min(bytes.len());

@@ -67,19 +67,33 @@ pub enum ChecksumPolicy {
 }
 
 /// Reads a packet down to its transport header.
-#[inline]
 pub fn parse<'a>(packet: Packet<'a>, checksums: ChecksumPolicy) -> Result<Incoming<'a>, DropReason> {
+    if let Some(incoming) = parse_ipv4(packet, checksums) {
+        return incoming;
+    }
     let [head, rest @ ..] = packet.0 else { return Err(DropReason::Truncated) };
-    let (link, ethertype, body) = ethernet::parse(head)?;
-    match ethertype {
-        ethernet::IPV4 => over_ipv4(link, body, rest, checksums),
-        ethernet::IPV6 => over_ipv6(link, body, rest, checksums),
-        ethernet::ARP => Ok(Incoming::Arp(link, body)),
+    match ethernet::parse(head)? {
+        (link, ethernet::IPV6, body) => over_ipv6(link, body, rest, checksums),
+        (link, ethernet::ARP, body) => Ok(Incoming::Arp(link, body)),
         _ => Err(DropReason::Ethertype),
     }
 }
 
-#[inline]
+/// As [`parse`], of a packet of IPv4; `None` if it is another. Compiled into its caller, whose way is then no longer for
+/// there being others.
+#[inline(always)]
+pub(crate) fn parse_ipv4<'a>(
+    packet: Packet<'a>,
+    checksums: ChecksumPolicy,
+) -> Option<Result<Incoming<'a>, DropReason>> {
+    let [head, rest @ ..] = packet.0 else { return None };
+    match ethernet::parse(head) {
+        Ok((link, ethernet::IPV4, body)) => Some(over_ipv4(link, body, rest, checksums)),
+        _ => None,
+    }
+}
+
+#[inline(always)]
 fn over_ipv4<'a>(
     link: Link,
     body: &'a [u8],
@@ -88,14 +102,15 @@ fn over_ipv4<'a>(
 ) -> Result<Incoming<'a>, DropReason> {
     let (header, body, rest_len) = ipv4::parse(body, length(rest))?;
     match header.protocol {
-        ip::TCP => tcp::parse(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp),
+        ip::TCP => {
+            tcp::parse::<ip::V4>(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp)
+        }
         ip::ICMP if rest_len == 0 => Ok(Incoming::Icmp(link, header, body)),
         _ => Err(DropReason::Protocol),
     }
 }
 
-/// Apart from the other version's way, which stays as short as if this one were not there.
-#[inline(never)]
+#[inline]
 fn over_ipv6<'a>(
     link: Link,
     body: &'a [u8],
@@ -104,7 +119,9 @@ fn over_ipv6<'a>(
 ) -> Result<Incoming<'a>, DropReason> {
     let (header, body, rest_len) = ipv6::parse(body, length(rest))?;
     match header.protocol {
-        ip::TCP => tcp::parse(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp),
+        ip::TCP => {
+            tcp::parse::<ip::V6>(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp)
+        }
         ip::ICMPV6 if rest_len == 0 => icmpv6(link, header, body),
         _ => Err(DropReason::Protocol),
     }

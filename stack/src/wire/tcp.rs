@@ -1,7 +1,8 @@
 //! The TCP header and its options (RFC 9293 §3.1, 7323 §2 and §3, 2018 §2 and §3).
 
 use super::checksum::Sum;
-use super::{Address, ChecksumPolicy, Ecn, Link, ip, ipv4, ipv6};
+use super::ip::Version;
+use super::{Address, ChecksumPolicy, Ecn, Link, Mac, ethernet, ip};
 use crate::drop::DropReason;
 use crate::seq::Seq;
 
@@ -188,7 +189,7 @@ impl Segment<'_> {
 /// Reads and checks a segment that came in `ip`'s payload `body`. Compiled into the way of each version of IP, whose
 /// header is then never put together.
 #[inline(always)]
-pub fn parse<'a>(
+pub(super) fn parse<'a, V: Version>(
     link: Link,
     ip: &ip::Header,
     body: Payload<'a>,
@@ -199,7 +200,7 @@ pub fn parse<'a>(
     if header_len < HEADER_BYTES || header_len > body.first.len() {
         return Err(DropReason::TcpHeader);
     }
-    if !checksum_is_right(ip, &body, [fixed[16], fixed[17]], checksums) {
+    if !checksum_is_right::<V>(ip, &body, [fixed[16], fixed[17]], checksums) {
         return Err(DropReason::TcpChecksum);
     }
     let word = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
@@ -220,13 +221,24 @@ pub fn parse<'a>(
     })
 }
 
-#[inline]
-fn checksum_is_right(ip: &ip::Header, body: &Payload<'_>, field: [u8; 2], policy: ChecksumPolicy) -> bool {
-    let pseudo = Sum::pseudo_header(&ip.source, &ip.destination, ip::TCP, body.len() as u16);
+#[inline(always)]
+fn checksum_is_right<V: Version>(
+    ip: &ip::Header,
+    body: &Payload<'_>,
+    field: [u8; 2],
+    policy: ChecksumPolicy,
+) -> bool {
+    let pseudo = pseudo_header::<V>(&ip.source, &ip.destination, body.len());
     if policy == ChecksumPolicy::AcceptPartial && pseudo.fold().to_ne_bytes() == field {
         return true;
     }
     pseudo.add_parts(body.parts()).is_valid()
+}
+
+/// As [`Sum::pseudo_header`], of one version.
+#[inline(always)]
+fn pseudo_header<V: Version>(source: &Address, destination: &Address, len: usize) -> Sum {
+    V::sum(source).add_sum(V::sum(destination)).add_u16(ip::TCP.into()).add_u16(len as u16)
 }
 
 #[inline]
@@ -340,7 +352,6 @@ pub struct Header<'a> {
 
 /// Writes IP and TCP headers in front of a payload, which `fill` writes, of at most `payload_len` bytes; returns
 /// the length of headers and payload.
-#[inline]
 pub fn emit(
     bytes: &mut [u8],
     header: &Header<'_>,
@@ -349,34 +360,52 @@ pub fn emit(
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
     if header.remote.is_v4() {
-        emit_behind::<{ ipv4::HEADER_BYTES }>(bytes, header, options, payload_len, fill)
+        emit_over::<ip::V4>(bytes, header, options, payload_len, fill)
     } else {
-        emit_over_ipv6(bytes, header, options, payload_len, fill)
+        emit_over::<ip::V6>(bytes, header, options, payload_len, fill)
     }
 }
 
-/// Apart from the other version's way, which stays as short as if this one were not there.
-#[inline(never)]
-fn emit_over_ipv6(
-    bytes: &mut [u8],
+/// The same behind an Ethernet header for a frame from `mac` to `link`.
+#[inline]
+pub(crate) fn emit_frame(
+    frame: &mut [u8],
+    (mac, link): (&Mac, &Link),
     header: &Header<'_>,
     options: &Options,
     payload_len: usize,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
-    emit_behind::<{ ipv6::HEADER_BYTES }>(bytes, header, options, payload_len, fill)
+    if !header.remote.is_v4() {
+        return emit_frame_over_ipv6(frame, (mac, link), header, options, payload_len, fill);
+    }
+    let at = ethernet::emit(frame, mac, link, ip::V4::ETHERTYPE);
+    at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, fill)
 }
 
-/// Writes a segment behind an IP header of this length.
+/// Apart from the other version's way, which is not longer for this one.
+#[inline(never)]
+fn emit_frame_over_ipv6(
+    frame: &mut [u8],
+    (mac, link): (&Mac, &Link),
+    header: &Header<'_>,
+    options: &Options,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    let at = ethernet::emit(frame, mac, link, ip::V6::ETHERTYPE);
+    at + emit_over::<ip::V6>(&mut frame[at..], header, options, payload_len, fill)
+}
+
 #[inline(always)]
-fn emit_behind<const IP_BYTES: usize>(
+fn emit_over<V: ip::Version>(
     bytes: &mut [u8],
     header: &Header<'_>,
     options: &Options,
     payload_len: usize,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
-    let tcp = &mut bytes[IP_BYTES..];
+    let tcp = &mut bytes[V::HEADER_BYTES..];
     let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..MAX_HEADER_BYTES]);
     let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
     tcp[0..2].copy_from_slice(&header.local_port.to_be_bytes());
@@ -387,10 +416,8 @@ fn emit_behind<const IP_BYTES: usize>(
     tcp[13] = header.flags.0;
     tcp[14..16].copy_from_slice(&header.window.to_be_bytes());
     tcp[16..20].fill(0);
-    let checksum = Sum::pseudo_header(header.local, header.remote, ip::TCP, tcp_len as u16)
-        .add_bytes(&tcp[..tcp_len])
-        .finish();
+    let checksum = pseudo_header::<V>(header.local, header.remote, tcp_len).add_bytes(&tcp[..tcp_len]).finish();
     tcp[16..18].copy_from_slice(&checksum);
-    ip::emit(bytes, header.local, header.remote, ip::TCP, header.ecn, tcp_len);
-    IP_BYTES + tcp_len
+    V::emit(bytes, [header.local, header.remote], ip::TCP, header.ecn, tcp_len);
+    V::HEADER_BYTES + tcp_len
 }
