@@ -61,8 +61,8 @@ pub struct ServeOptions {
 
     /// Serve at this address [default: the addresses of the interface]
     ///
-    /// May be given several times. For an address that the interface has, the kernel goes on answering ARP and
-    /// ping. An address that it does not have is Simoom's own: it answers ARP and ping for it.
+    /// IPv4 or IPv6; may be given several times. For an address that the interface has, the kernel goes on answering
+    /// ARP or neighbour discovery, and ping. An address that it does not have is Simoom's own: it answers them for it.
     #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Where from")]
     pub address: Option<Vec<IpAddr>>,
 
