@@ -91,7 +91,11 @@ mod tests {
     #[test]
     fn a_24_of_ipv4_and_a_64_of_ipv6_are_counted_as_one() {
         for (one, neighbour, stranger) in [
-            (Address::from_v4([198, 18, 0, 1]), Address::from_v4([198, 18, 0, 255]), Address::from_v4([198, 18, 1, 1])),
+            (
+                Address::from_v4([198, 18, 0, 1]),
+                Address::from_v4([198, 18, 0, 255]),
+                Address::from_v4([198, 18, 1, 1]),
+            ),
             (v6(1, 1), v6(1, 255), v6(2, 1)),
         ] {
             let mut prefixes = prefixes(64, 2);
