@@ -111,7 +111,7 @@ Examples:
   simoom serve --interface eth1 --memcached 11211 --memory 8G --cores 0-3
       memcached on port 11211 of eth1, from its queues, with four workers
   simoom serve --interface eth1 --http 80 --address 192.0.2.7
-      at an address of Simoom's own, for which it answers ARP and ping
+      at an address of Simoom's own, for which it answers ARP and ping; an IPv6 address is as good
   simoom serve --config /etc/simoom.toml --log json
       flags from a file; those on the command line win
 

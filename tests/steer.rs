@@ -25,6 +25,7 @@ const OTHER4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
 const SHARED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const DEDICATED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 const OTHER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 3);
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const CLIENT4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 9);
 const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9);
 /// The port claimed at the shared addresses, and one that is not.
@@ -171,6 +172,13 @@ fn solicitation(target: Ipv6Addr) -> Vec<u8> {
     bytes
 }
 
+/// RFC 4861 §4.4, without options.
+fn advertisement(target: Ipv6Addr) -> Vec<u8> {
+    let mut bytes = solicitation(target);
+    bytes[0] = 136;
+    bytes
+}
+
 fn solicited_node(target: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = target.octets();
     Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
@@ -250,11 +258,7 @@ fn rows6() -> Vec<Row> {
         chain.push(TCP);
         chain
     };
-    let to_all = |target| {
-        let mut advertisement = solicitation(target);
-        advertisement[0] = 136;
-        ipv6(Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), ICMPV6, &advertisement)
-    };
+    let to_all = |target| ipv6(ALL_NODES, ICMPV6, &advertisement(target));
     let multicast = |target| ipv6(solicited_node(target), ICMPV6, &solicitation(target));
     let rows = vec![
         ("a claimed port", ipv6(SHARED6, TCP, &tcp(HTTP)), TAKE),
@@ -269,10 +273,12 @@ fn rows6() -> Vec<Row> {
         ("a question for a shared address", multicast(SHARED6), PASS),
         ("a question for another address", multicast(OTHER6), PASS),
         ("a question sent to the dedicated address", ipv6(DEDICATED6, ICMPV6, &solicitation(DEDICATED6)), TAKE),
+        ("an answer to a question of ours", ipv6(DEDICATED6, ICMPV6, &advertisement(OTHER6)), TAKE),
         ("another host's word that it has a dedicated address", to_all(DEDICATED6), TAKE),
+        ("another host's word that it has a shared address", to_all(SHARED6), PASS),
         ("a host's word that it has another address", to_all(CLIENT6), PASS),
         ("a question cut off", ipv6(solicited_node(DEDICATED6), ICMPV6, &solicitation(DEDICATED6)[..20]), PASS),
-        ("a router's advertisement to all nodes", ipv6("ff02::1".parse().unwrap(), ICMPV6, &[134; 16]), PASS),
+        ("a router's advertisement to all nodes", ipv6(ALL_NODES, ICMPV6, &[134; 32]), PASS),
         ("hop-by-hop options", behind(&[HOP_BY_HOP, TCP], HTTP), TAKE),
         ("all kinds of extension", behind(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, TCP], HTTP), TAKE),
         ("all kinds before another port", behind(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, TCP], SSH), PASS),

@@ -61,8 +61,8 @@ pub struct ServeOptions {
 
     /// Serve at this address [default: the addresses of the interface]
     ///
-    /// May be given several times. For an address that the interface has, the kernel goes on answering ARP and
-    /// ping. An address that it does not have is Simoom's own: it answers ARP and ping for it.
+    /// IPv4 or IPv6; may be given several times. For an address that the interface has, the kernel goes on answering
+    /// ARP or neighbour discovery, and ping. An address that it does not have is Simoom's own: it answers them for it.
     #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Where from")]
     pub address: Option<Vec<IpAddr>>,
 
@@ -91,6 +91,13 @@ pub struct ServeOptions {
     /// The memory for them is taken at start-up. Whoever comes when all are in use is refused.
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub connections: Option<u32>,
+
+    /// Hold at most this many connections from one network, an IPv4 /24 or an IPv6 /64 [default: no limit]
+    ///
+    /// Each worker counts its own, half-open ones among them; a SYN beyond them is not answered. Networks are counted
+    /// in a table of fixed size, by a secret hash: a few may share a count, so leave room. Only over AF_XDP.
+    #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
+    pub connections_per_prefix: Option<u32>,
 
     /// Refuse to start if more memory than this is needed [default: the machine's]
     ///

@@ -3,9 +3,10 @@
 //! An address has some 55,000 ports, so a million connections need twenty addresses. As few are used as are enough:
 //! each costs the stack a comparison per packet. None of it is looked up: whether a pair is free, the stack tells.
 
+use crate::config::values;
 use crate::error::{Error, Result};
 use simoom_stack::Address;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The first port that is used; those below may be services' or the kernel's own choice.
 const FIRST_PORT: u16 = 10_000;
@@ -20,41 +21,51 @@ const SHORT_LIVED_ADDRESSES: u32 = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The first address.
-    pub address: Ipv4Addr,
-    /// Its prefix, 32 for the address alone.
+    pub address: IpAddr,
+    /// Its prefix; 32, or 128 with IPv6, for the address alone.
     pub prefix: u8,
 }
 
 impl Source {
     /// Reads `ADDRESS` or `ADDRESS/PREFIX`.
     pub(crate) fn parse(text: &str) -> Result<Source, String> {
-        let (address, prefix) = text.split_once('/').unwrap_or((text, "32"));
-        let address: Ipv4Addr = address.parse().map_err(|_| "not an IPv4 address; write 198.18.64.1/24")?;
-        let prefix = prefix.parse().ok().filter(|prefix| (8..=32).contains(prefix));
-        let prefix = prefix.ok_or("a prefix is a number from 8 to 32; write 198.18.64.1/24")?;
-        if address.is_unspecified() || address.is_multicast() || address.is_loopback() || address.is_broadcast() {
-            return Err("not the address of one host on a network".to_owned());
+        let (address, prefix) =
+            text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address = values::address(address).map_err(|why| format!("{why}; or 198.18.64.1/24"))?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Some(longest), |prefix| prefix.parse().ok());
+        match prefix.filter(|prefix| (8..=longest).contains(prefix)) {
+            Some(prefix) => Ok(Source { address, prefix }),
+            None => Err(format!("a prefix is a number from 8 to {longest}; write {address}/{}", longest - 8)),
         }
-        Ok(Source { address, prefix })
     }
 
     /// Whether `address` is in the same prefix.
     pub(crate) fn is_neighbour(self, address: IpAddr) -> bool {
-        let hosts = (!0u32).checked_shr(self.prefix.into()).unwrap_or(0);
-        matches!(address, IpAddr::V4(address) if address.to_bits() | hosts == self.address.to_bits() | hosts)
+        let hosts = self.host_bits();
+        address.is_ipv4() == self.address.is_ipv4() && bits(address) | hosts == bits(self.address) | hosts
     }
 
-    /// Addresses from the first on that a host can have.
-    fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
-        let (first, hosts) = (self.address.to_bits(), (!0u32).checked_shr(self.prefix.into()).unwrap_or(0));
-        let all_zeros_and_ones = [first & !hosts, first | hosts];
-        (first..=first | hosts)
-            .filter(move |bits| hosts < 2 || !all_zeros_and_ones.contains(bits))
-            .map(Ipv4Addr::from_bits)
+    /// The bits that tell the prefix's hosts apart.
+    fn host_bits(self) -> u128 {
+        let width = if self.address.is_ipv4() { 32 } else { 128 };
+        (!0u128 >> (128 - width)).checked_shr(self.prefix.into()).unwrap_or(0)
+    }
+
+    /// Addresses from the first on that a host can have: not the network's own, nor IPv4's broadcast.
+    fn hosts(self) -> impl Iterator<Item = IpAddr> {
+        let (first, hosts, is_v4) = (bits(self.address), self.host_bits(), self.address.is_ipv4());
+        let (network, last) = (first & !hosts, first | hosts);
+        let is_broadcast = move |bits: u128| is_v4 && bits == last;
+        let at = move |bits: u128| match is_v4 {
+            true => Ipv4Addr::from_bits(bits as u32).into(),
+            false => Ipv6Addr::from_bits(bits).into(),
+        };
+        (first..=last).filter(move |bits| hosts < 2 || *bits != network && !is_broadcast(*bits)).map(at)
     }
 
     /// As many addresses as `connections` need, or as short-lived ones had better have.
-    pub(crate) fn addresses(self, connections: u32, short_lived: bool) -> Result<Vec<Ipv4Addr>> {
+    pub(crate) fn addresses(self, connections: u32, short_lived: bool) -> Result<Vec<IpAddr>> {
         // A tenth more than are open: what has just been closed is not free at once.
         let needed = (connections + connections / 10).div_ceil(PORTS);
         let wished = if short_lived { needed.max(SHORT_LIVED_ADDRESSES) } else { needed };
@@ -65,7 +76,7 @@ impl Source {
                 ADDRESSES_MAX * PORTS / 11 * 10
             )));
         }
-        let addresses: Vec<Ipv4Addr> = self.hosts().take(wished as usize).collect();
+        let addresses: Vec<IpAddr> = self.hosts().take(wished as usize).collect();
         if addresses.len() < needed as usize {
             return Err(Error::usage(format!(
                 "--source {address}/{prefix}: {connections} connections need {needed} addresses of {PORTS} ports, \
@@ -74,6 +85,13 @@ impl Source {
             )));
         }
         Ok(addresses)
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 
@@ -86,7 +104,7 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// All ports of `addresses`, at least one.
-    pub(crate) fn new(addresses: &[Ipv4Addr]) -> Sources {
+    pub(crate) fn new(addresses: &[IpAddr]) -> Sources {
         assert!(!addresses.is_empty(), "a source has an address");
         Sources { addresses: addresses.iter().map(|address| Address::from(*address)).collect(), next: 0 }
     }
@@ -118,9 +136,12 @@ mod tests {
     #[test]
     fn sources_are_read_or_refused() {
         let source = Source::parse("198.18.64.1/24").unwrap();
-        assert_eq!(source, Source { address: Ipv4Addr::new(198, 18, 64, 1), prefix: 24 });
+        assert_eq!(source, Source { address: Ipv4Addr::new(198, 18, 64, 1).into(), prefix: 24 });
         assert_eq!(Source::parse("198.18.64.1").unwrap().prefix, 32);
-        for text in ["", "198.18.64", "198.18.64.1/33", "198.18.64.1/", "2001:db8::1", "127.0.0.1", "224.0.0.1/8"] {
+        assert_eq!(Source::parse("2001:db8::1").unwrap().prefix, 128);
+        assert_eq!(Source::parse("2001:db8::1/64").unwrap().prefix, 64);
+        let wrong = ["", "198.18.64", "198.18.64.1/33", "198.18.64.1/", "2001:db8::1/129", "::1", "ff02::1/64"];
+        for text in wrong.into_iter().chain(["127.0.0.1", "224.0.0.1/8"]) {
             assert!(Source::parse(text).is_err(), "{text}");
         }
     }
@@ -145,10 +166,13 @@ mod tests {
     #[test]
     fn as_many_addresses_as_needed() {
         let source = Source::parse("198.18.64.0/24").unwrap();
-        assert_eq!(source.addresses(10_000, false).unwrap(), [Ipv4Addr::new(198, 18, 64, 1)]);
+        assert_eq!(source.addresses(10_000, false).unwrap(), [IpAddr::from([198, 18, 64, 1])]);
         assert_eq!(source.addresses(1_000_000, false).unwrap().len(), 20);
         assert_eq!(source.addresses(10, true).unwrap().len(), 16);
         assert_eq!(Source::parse("198.18.64.9").unwrap().addresses(10, true).unwrap().len(), 1);
+        let six = Source::parse("2001:db8::/64").unwrap().addresses(60_000, false).unwrap();
+        let expected: [IpAddr; 2] = ["2001:db8::1", "2001:db8::2"].map(|address| address.parse().unwrap());
+        assert_eq!(six, expected, "::0 is every router's");
         let few = Source::parse("198.18.64.1/30").unwrap().addresses(1_000_000, false).unwrap_err();
         assert!(few.to_string().contains("need 20 addresses") && few.to_string().contains("it has 2"), "{few}");
         assert!(source.addresses(16_000_000, false).unwrap_err().to_string().starts_with("--connections 16000000"));
@@ -156,7 +180,7 @@ mod tests {
 
     #[test]
     fn every_pair_comes_once_before_any_comes_again() {
-        let mut sources = Sources::new(&[Ipv4Addr::new(198, 18, 64, 1), Ipv4Addr::new(198, 18, 64, 2)]);
+        let mut sources = Sources::new(&[[198, 18, 64, 1], [198, 18, 64, 2]].map(IpAddr::from));
         let count = sources.count();
         let first = sources.next();
         let all: HashSet<_> = (1..count).map(|_| sources.next()).chain([first]).collect();

@@ -1,8 +1,8 @@
 //! Sending over AF_XDP with Simoom's own stack as client: one worker, one core, source addresses of its own.
 //!
 //! In comes a [`Client`] and where it goes, out goes the client when its run is over, with the stack's counters. The
-//! source addresses are the stack's alone: it answers ARP for them, and the kernel knows nothing of their
-//! connections.
+//! source addresses are the stack's alone: it answers ARP or neighbour discovery for them, and the kernel knows nothing
+//! of their connections.
 
 use super::client::{Client, Conn, Plan, Sips};
 use super::protocol::{Asked, Protocol};
@@ -20,7 +20,7 @@ use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
 use simoom_stack::send::{CHUNK_BYTES, QUEUE_ENTRIES};
 use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, LocalAddress, NextHop, keep};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Pairs of address and port that are tried before an attempt to connect is put off.
@@ -76,16 +76,18 @@ pub(super) fn run<P: Protocol>(
 ) -> Result<Sent<P>> {
     let From { interface, source, gateway, .. } = *from;
     let cannot = |error| Error::failed(format!("--interface {interface}: {error}"));
-    if target.is_ipv6() {
-        return Err(Error::usage(format!("{target}: only IPv4 is sent over AF_XDP; leave --interface out")));
+    if target.is_ipv6() != source.address.is_ipv6() {
+        return Err(Error::usage(format!(
+            "--source {}: {target} is not of that version of IP; name addresses that are",
+            source.address
+        )));
     }
     let facts = netns::interface(interface).map_err(cannot)?;
     let addresses = source.addresses(plan.connections, plan.connection_per_request)?;
     check_addresses(&addresses, &facts, target.ip())?;
     let copied_bytes = protocol.copied_bytes();
     check_memory::<P>(plan, copied_bytes)?;
-    let asked: Vec<IpAddr> = addresses.iter().map(|address| IpAddr::V4(*address)).collect();
-    address_check::check(interface, facts.mac, &asked, ADDRESS_PROBE)?;
+    address_check::check(interface, facts.mac, &addresses, ADDRESS_PROBE)?;
     let way = Way::find(interface, source, target.ip(), gateway)?;
     let options = open_options(from);
     let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
@@ -107,7 +109,7 @@ pub(super) fn run<P: Protocol>(
         queues,
     };
     for address in &addresses {
-        let claim = Claim::Dedicated((*address).into());
+        let claim = Claim::Dedicated(*address);
         device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;
     }
     let transport = format!("AF_XDP on {interface}, {} mode", device.mode());
@@ -137,13 +139,13 @@ fn open_options(from: &From<'_>) -> OpenOptions {
 }
 
 /// The source addresses must be nobody else's.
-fn check_addresses(addresses: &[Ipv4Addr], facts: &netns::Interface, target: IpAddr) -> Result<()> {
+fn check_addresses(addresses: &[IpAddr], facts: &netns::Interface, target: IpAddr) -> Result<()> {
     let owned = facts.addresses.iter().map(|(address, _)| *address).chain([target]);
     for taken in owned {
-        if addresses.iter().any(|address| IpAddr::V4(*address) == taken) {
+        if addresses.contains(&taken) {
             return Err(Error::usage(format!(
                 "--source: {taken} is taken already, by {} or by the target; the source addresses must be \
-                 nobody's, for the stack answers ARP for them",
+                 nobody's, for the stack answers for them",
                 facts.name
             )));
         }
@@ -188,10 +190,10 @@ fn stack_config(
     plan: &Plan,
     copied_bytes: usize,
     facts: &netns::Interface,
-    addresses: &[Ipv4Addr],
+    addresses: &[IpAddr],
     device: &Device,
 ) -> Result<Config> {
-    let local = |address: &Ipv4Addr| LocalAddress { address: Address::from(*address), dedicated: true };
+    let local = |address: &IpAddr| LocalAddress { address: Address::from(*address), dedicated: true };
     let addresses = addresses.iter().map(local).collect();
     let mut stack =
         Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections, plan.slow, copied_bytes));

@@ -2,15 +2,16 @@
 
 use super::{Common, Running, Server, count, failed, plan};
 use crate::app::Service;
-use crate::config::Transport;
+use crate::config::{self, Transport};
 use crate::control::mailbox;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Listener, Poller};
 use crate::metrics::Sheet;
 use crate::thread;
 use crossbeam_channel::bounded;
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u16 = 4096;
@@ -37,7 +38,9 @@ impl Server {
         cores: &[Option<usize>],
     ) -> Result<Vec<SocketAddr>> {
         let bound = bind(common, cores.len())?;
-        let ports: Vec<(u16, Service)> = bound.iter().map(|bound| (bound.address.port(), bound.service)).collect();
+        let mut ports: Vec<(u16, Service)> =
+            bound.iter().map(|bound| (bound.address.port(), bound.service)).collect();
+        ports.dedup();
         let addresses = bound.iter().map(|bound| bound.address).collect();
         let mut listeners: Vec<_> = bound.into_iter().map(|bound| bound.listeners.into_iter()).collect();
         let settings = plan::kernel_settings(common.config, connections, cores.len());
@@ -78,8 +81,15 @@ struct Bound {
 /// port is taken.
 fn bind(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>> {
     let mut all = Vec::new();
-    for (service, address) in common.config.services() {
+    let places = common.config.services().flat_map(|(service, address)| {
+        let both = both_versions(common.config, address);
+        both.into_iter().flatten().map(move |address| (service, address))
+    });
+    for (service, address) in places {
         match Listener::bind(address, workers, BACKLOG) {
+            Err(error) if error.source == Errno::AFNOSUPPORT && address.ip() == Ipv6Addr::UNSPECIFIED => {
+                tracing::debug!("{address} is left out: {error}");
+            }
             Ok(listeners) => {
                 let address = listeners.first().map_or(address, Listener::address);
                 all.push(Bound { service, address, listeners });
@@ -95,6 +105,12 @@ fn bind(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>> {
         }
     }
     Ok(all)
+}
+
+/// Beside an interface, whose addresses are of both versions of IP, listening everywhere means both.
+fn both_versions(config: &config::Serve, address: SocketAddr) -> [Option<SocketAddr>; 2] {
+    let is_everywhere = config.interface.is_some() && address.ip() == Ipv4Addr::UNSPECIFIED;
+    [Some(address), is_everywhere.then(|| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()))]
 }
 
 /// How kernel sockets are to be polled: as `transport` says, or else the better way that this machine allows.

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Sheet;
 use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
+use simoom_stack::wire::ipv6;
 use simoom_stack::{Address, ChecksumPolicy, Config, LocalAddress};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -127,7 +128,7 @@ impl Server {
         let ends: Vec<(Orders, Mailbox)> =
             (0..workers).map(|_| control::mailbox()).collect::<Result<_, _>>().map_err(cannot)?;
         let wakers: Vec<_> = ends.iter().map(|(orders, _)| orders.waker()).collect();
-        let connections = plan::stack_limits(common.config.connections, workers as u32).connections as usize;
+        let connections = stack.limits.connections as usize;
         let places = worker::handover::ring(&wakers, frames);
         for (index, ((queues, (orders, mailbox)), handover)) in dealt.into_iter().zip(ends).zip(places).enumerate()
         {
@@ -169,28 +170,27 @@ impl Served {
     }
 }
 
-/// The addresses to claim: those given, or those that the interface has.
+/// The addresses to claim: those given, or those that the interface has, of both versions of IP and link-local ones
+/// too: wherever the kernel's listener beside would be reached, the stack is.
 fn served(config: &config::Serve, facts: &netns::Interface) -> Result<Vec<Served>> {
     let own: Vec<IpAddr> = facts.addresses.iter().map(|(address, _)| *address).collect();
-    if let Some(address) = config.addresses.iter().find(|address| address.is_ipv6()) {
+    let chosen = if config.addresses.is_empty() { &own } else { &config.addresses };
+    let name = &facts.name;
+    if chosen.is_empty() {
         return Err(Error::usage(format!(
-            "--address {address}: IPv6 is not served over AF_XDP yet; use --transport epoll for it"
+            "--interface {name}: it has no address; give it one (ip address add ADDRESS/PREFIX dev {name}), or name \
+             one that only Simoom shall have with --address"
+        )));
+    }
+    let (mtu, least) = (facts.mtu_bytes, ipv6::MIN_MTU);
+    if let Some(address) = chosen.iter().find(|address| address.is_ipv6() && mtu < u32::from(least)) {
+        return Err(Error::usage(format!(
+            "--address {address}: {name} takes packets of {mtu} bytes, and IPv6 needs an MTU of at least {least}; \
+             raise it (ip link set {name} mtu {least}) or leave the address out"
         )));
     }
     let served = |address: &IpAddr| Served { address: *address, dedicated: !own.contains(address) };
-    let given: Vec<Served> = config.addresses.iter().map(served).collect();
-    if !given.is_empty() {
-        return Ok(given);
-    }
-    let all: Vec<Served> = own.iter().filter(|address| address.is_ipv4()).map(served).collect();
-    if all.is_empty() {
-        let name = &facts.name;
-        return Err(Error::usage(format!(
-            "--interface {name}: it has no IPv4 address; give it one (ip address add ADDRESS/PREFIX dev {name}), or \
-             name one that only Simoom shall have with --address"
-        )));
-    }
-    Ok(all)
+    Ok(chosen.iter().map(served).collect())
 }
 
 /// One worker can only sleep on so many queues.
@@ -223,7 +223,7 @@ fn stack_config(
         .iter()
         .map(|served| LocalAddress { address: Address::from(served.address), dedicated: served.dedicated })
         .collect();
-    let limits = plan::stack_limits(config.connections, workers);
+    let limits = plan::stack_limits(config.connections, config.connections_per_prefix, workers);
     let mut stack = Config::new(facts.mac, addresses, secret()?, limits);
     stack.send_timeout_ms = config.timeouts.send.as_millis().clamp(1, 1 << 30) as u32;
     suit_device(&mut stack, facts, device);

@@ -51,6 +51,7 @@ mod keyed;
 mod listen;
 pub mod neighbour;
 mod path_mtu;
+mod prefix;
 pub mod reassembly;
 pub mod send;
 pub mod seq;

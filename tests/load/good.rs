@@ -21,7 +21,8 @@ pub(crate) fn serve(flags: &str) -> (Process, SocketAddr) {
     // What it says later must not find the pipe closed.
     std::thread::spawn(move || lines.read_to_string(&mut String::new()));
     let (_, rest) = log.split_once("addresses=[").unwrap();
-    let address = rest.split([']', ',']).next().unwrap().parse().unwrap();
+    let address = rest.split([',', ' ', '\n']).next().unwrap();
+    let address = address.strip_suffix(']').unwrap_or(address).parse().unwrap();
     (server, address)
 }
 
@@ -97,6 +98,29 @@ fn many_addresses_of_one_client_reach_a_server_that_asks_for_them_by_arp() {
     assert_eq!((output.status.code(), &report["responses"]), (Some(0), &200.into()), "{}", stderr(&output));
     // One for each source address but the first, which has told its own with the question for the server's.
     assert!(report["stack"]["arp_replies"].as_u64() >= Some(15), "{report}");
+}
+
+#[test]
+fn a_good_server_over_ipv6_asks_for_many_addresses_of_one_client() {
+    if !need_root() {
+        return;
+    }
+    let network = Network::new(1).unwrap();
+    let server = network.address_v6(1);
+    let (_server, _) = network.server.run(|| serve("--interface s0 --transport xdp --http 8080"));
+    let source = network.address_v6(16);
+    let flags =
+        format!("--requests 200 --connections 16 --connection-per-request --interface c0 --source {source}/120");
+    let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8080)), &flags));
+    let report = json(&output);
+    assert_eq!((output.status.code(), &report["responses"]), (Some(0), &200.into()), "{}", stderr(&output));
+    // Replies go to where segments came from; through the kernel's sockets, each address is asked for.
+    let (_server, _) = network.server.run(|| serve(&format!("--transport epoll --http [{server}]:8081")));
+    let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8081)), &flags));
+    let report = json(&output);
+    assert_eq!((output.status.code(), &report["responses"]), (Some(0), &200.into()), "{}", stderr(&output));
+    // All but the first, as above.
+    assert!(report["stack"]["neighbour_replies"].as_u64() >= Some(15), "{report}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod client;
 mod delay;
 mod files;
 mod hostile;
+mod ipv6;
 mod lifecycle;
 mod load;
 mod lossy;

@@ -89,7 +89,7 @@ impl<P: Protocol> Client<P> {
             Closed::Refused | Closed::ResetByPeer => self.fault(Fault::Refused, || "connection refused".to_owned()),
             Closed::TimedOut => self.fault(Fault::Unanswered, || "nobody answered the connection's SYN".to_owned()),
             Closed::Unreachable => {
-                self.fault(Fault::Unanswered, || "nobody answered ARP for the next hop".to_owned());
+                self.fault(Fault::Unanswered, || "nobody answered for the next hop".to_owned());
             }
             Closed::Finished | Closed::Aborted => {}
         }

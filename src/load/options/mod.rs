@@ -106,7 +106,8 @@ pub struct LoadOptions {
     /// Send from these addresses, which nobody else may have
     ///
     /// Of 198.18.64.1/24, as many from 198.18.64.1 on are used as the connections need, one for each 50,000, and up to
-    /// 16 with --connection-per-request. Simoom answers ARP for them; the kernel must not have them.
+    /// 16 with --connection-per-request. Simoom answers ARP, or neighbour discovery, for them; the kernel must not have
+    /// them.
     #[arg(long, value_name = "ADDR[/PREFIX]", value_parser = Source::parse, help_heading = "Where from")]
     pub source: Option<Source>,
 

@@ -107,6 +107,7 @@ impl<A: Application> Stack<A> {
         }
         self.free.pop();
         self.demux.insert(hash, Owner::Connection(id));
+        self.prefixes.add(&tuple.remote);
         self.shared.counters.active_opens += 1;
         let tcb = &mut self.tcbs[id as usize];
         tcb.conn = conn;

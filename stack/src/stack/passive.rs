@@ -51,6 +51,9 @@ impl<A: Application> Stack<A> {
         if half_open >= free {
             return self.shared.drop(DropReason::ConnectionsFull);
         }
+        if !self.prefixes.has_room(&arrival.tuple.remote) {
+            return self.shared.drop(DropReason::PrefixFull);
+        }
         // Half of the blocks are left for handshakes that keep nothing meanwhile.
         let is_crowded = self.half_open.is_full() || 2 * half_open >= free;
         if is_crowded && self.shared.config.syn_cookies {
@@ -64,6 +67,7 @@ impl<A: Application> Stack<A> {
             return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
+        self.prefixes.add(&arrival.tuple.remote);
         let timer = self.half_open_timer(index);
         self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
         self.send_syn_ack(index, tx);
@@ -107,6 +111,12 @@ impl<A: Application> Stack<A> {
             self.shared.drop(DropReason::ConnectionsFull);
             return true;
         }
+        // Of a cookie nothing is kept, so its connection is counted now.
+        if !self.prefixes.has_room(&tuple.remote) {
+            self.shared.drop(DropReason::PrefixFull);
+            return true;
+        }
+        self.prefixes.add(&tuple.remote);
         self.shared.counters.syn_cookies_received += 1;
         let entry = HalfOpen::of_cookie(segment, *tuple, mss, &self.keyed);
         let id = self.free.pop().expect("there are more blocks than half-open connections");
@@ -182,6 +192,7 @@ impl<A: Application> Stack<A> {
     pub(super) fn forget_half_open(&mut self, index: u32, hash: u32) {
         self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.remove(hash, Owner::HalfOpen(index));
+        self.prefixes.remove(&self.half_open.get(index).tuple.remote);
         self.half_open.remove(index);
     }
 

@@ -23,7 +23,7 @@ const IS_FRAGMENT: u16 = 0xfff9;
 
 /// Reads and checks the header at the front of `bytes`, which `rest_len` further bytes follow in other buffers.
 /// Returns it with the payload in this buffer and the payload's length in the others: link-layer padding is off.
-#[inline(never)]
+#[inline]
 pub fn parse(bytes: &[u8], rest_len: usize) -> Result<(Header, &[u8], usize), DropReason> {
     let Some((fixed, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Err(DropReason::Truncated) };
     if fixed[0] >> 4 != 6 {

@@ -71,19 +71,48 @@ pub enum ChecksumPolicy {
 pub fn parse<'a>(packet: Packet<'a>, checksums: ChecksumPolicy) -> Result<Incoming<'a>, DropReason> {
     let [head, rest @ ..] = packet.0 else { return Err(DropReason::Truncated) };
     let (link, ethertype, body) = ethernet::parse(head)?;
-    let rest_len = rest.iter().map(|part| part.len()).sum();
-    let (header, body, rest_len) = match ethertype {
-        ethernet::IPV4 => ipv4::parse(body, rest_len)?,
-        ethernet::IPV6 => ipv6::parse(body, rest_len)?,
-        ethernet::ARP => return Ok(Incoming::Arp(link, body)),
-        _ => return Err(DropReason::Ethertype),
-    };
-    match (header.protocol, ethertype) {
-        (ip::TCP, _) => tcp::parse(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp),
-        (ip::ICMP, ethernet::IPV4) if rest_len == 0 => Ok(Incoming::Icmp(link, header, body)),
-        (ip::ICMPV6, ethernet::IPV6) if rest_len == 0 => icmpv6(link, header, body),
+    match ethertype {
+        ethernet::IPV4 => over_ipv4(link, body, rest, checksums),
+        ethernet::IPV6 => over_ipv6(link, body, rest, checksums),
+        ethernet::ARP => Ok(Incoming::Arp(link, body)),
+        _ => Err(DropReason::Ethertype),
+    }
+}
+
+#[inline]
+fn over_ipv4<'a>(
+    link: Link,
+    body: &'a [u8],
+    rest: &'a [&'a [u8]],
+    checksums: ChecksumPolicy,
+) -> Result<Incoming<'a>, DropReason> {
+    let (header, body, rest_len) = ipv4::parse(body, length(rest))?;
+    match header.protocol {
+        ip::TCP => tcp::parse(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp),
+        ip::ICMP if rest_len == 0 => Ok(Incoming::Icmp(link, header, body)),
         _ => Err(DropReason::Protocol),
     }
+}
+
+/// Apart from the other version's way, which stays as short as if this one were not there.
+#[inline(never)]
+fn over_ipv6<'a>(
+    link: Link,
+    body: &'a [u8],
+    rest: &'a [&'a [u8]],
+    checksums: ChecksumPolicy,
+) -> Result<Incoming<'a>, DropReason> {
+    let (header, body, rest_len) = ipv6::parse(body, length(rest))?;
+    match header.protocol {
+        ip::TCP => tcp::parse(link, &header, Payload::new(body, rest, rest_len), checksums).map(Incoming::Tcp),
+        ip::ICMPV6 if rest_len == 0 => icmpv6(link, header, body),
+        _ => Err(DropReason::Protocol),
+    }
+}
+
+#[inline]
+fn length(parts: &[&[u8]]) -> usize {
+    parts.iter().map(|part| part.len()).sum()
 }
 
 /// RFC 4443 §2.3: the checksum covers a pseudo-header.

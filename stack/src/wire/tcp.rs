@@ -1,7 +1,7 @@
 //! The TCP header and its options (RFC 9293 §3.1, 7323 §2 and §3, 2018 §2 and §3).
 
 use super::checksum::Sum;
-use super::{Address, ChecksumPolicy, Ecn, Link, ip};
+use super::{Address, ChecksumPolicy, Ecn, Link, ip, ipv4, ipv6};
 use crate::drop::DropReason;
 use crate::seq::Seq;
 
@@ -185,8 +185,9 @@ impl Segment<'_> {
     }
 }
 
-/// Reads and checks a segment that came in `ip`'s payload `body`.
-#[inline]
+/// Reads and checks a segment that came in `ip`'s payload `body`. Compiled into the way of each version of IP, whose
+/// header is then never put together.
+#[inline(always)]
 pub fn parse<'a>(
     link: Link,
     ip: &ip::Header,
@@ -347,8 +348,35 @@ pub fn emit(
     payload_len: usize,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> usize {
-    let ip_len = ip::header_bytes(header.remote);
-    let tcp = &mut bytes[ip_len..];
+    if header.remote.is_v4() {
+        emit_behind::<{ ipv4::HEADER_BYTES }>(bytes, header, options, payload_len, fill)
+    } else {
+        emit_over_ipv6(bytes, header, options, payload_len, fill)
+    }
+}
+
+/// Apart from the other version's way, which stays as short as if this one were not there.
+#[inline(never)]
+fn emit_over_ipv6(
+    bytes: &mut [u8],
+    header: &Header<'_>,
+    options: &Options,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    emit_behind::<{ ipv6::HEADER_BYTES }>(bytes, header, options, payload_len, fill)
+}
+
+/// Writes a segment behind an IP header of this length.
+#[inline(always)]
+fn emit_behind<const IP_BYTES: usize>(
+    bytes: &mut [u8],
+    header: &Header<'_>,
+    options: &Options,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    let tcp = &mut bytes[IP_BYTES..];
     let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..MAX_HEADER_BYTES]);
     let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
     tcp[0..2].copy_from_slice(&header.local_port.to_be_bytes());
@@ -364,5 +392,5 @@ pub fn emit(
         .finish();
     tcp[16..18].copy_from_slice(&checksum);
     ip::emit(bytes, header.local, header.remote, ip::TCP, header.ecn, tcp_len);
-    ip_len + tcp_len
+    IP_BYTES + tcp_len
 }
