@@ -91,6 +91,15 @@ pub fn is_misread_number(version: &str, mine: &[u8], other: &[u8]) -> bool {
     is_old(version) && mine != other && is_refused
 }
 
+/// The key that `request` counts and gives a cas unique of its own. Memcached tells that one but gives it to the item
+/// that was there, which is another one if the number grew longer: the number's cas unique is one of its own counting.
+pub fn key_with_another_cas(request: &[u8]) -> Option<&[u8]> {
+    let mut words = request.split(u8::is_ascii_whitespace);
+    (words.next()? == b"ma").then_some(())?;
+    let key = words.next()?;
+    words.any(|word| word.first() == Some(&b'E')).then_some(key)
+}
+
 /// Whether both refuse, in different words.
 pub fn differ_in_words(version: &str, mine: &[u8], other: &[u8]) -> bool {
     is_old(version) && is_refusal(mine) && is_refusal(other)
