@@ -62,7 +62,8 @@ pub struct Config {
     /// How long a neighbour has to answer the first question for its hardware address; twice as long the second time, and
     /// so on (RFC 4861 §10: a second).
     pub neighbour_retry_ms: u32,
-    /// Challenge ACKs (RFC 5961 §7) and resets for strangers, per second each.
+    /// Challenge ACKs (RFC 5961 §7), resets for strangers, acknowledgements in TIME-WAIT, echo replies, and answers to
+    /// neighbours: about so many of each a second.
     pub answers_per_second: u32,
 }
 

@@ -37,6 +37,7 @@
 //! connection discards what its peer still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
+mod answers;
 pub mod application;
 pub mod config;
 mod cookie;

@@ -14,6 +14,7 @@ pub use census::Census;
 pub use control::{ConnId, Connect, ConnectError};
 pub use next_hop::NextHop;
 
+use crate::answers::Answers;
 use crate::application::{Application, Closed};
 use crate::config::Config;
 use crate::counters::Counters;
@@ -24,7 +25,7 @@ use crate::listen::HalfOpenTable;
 use crate::neighbour::Neighbours;
 use crate::path_mtu::Paths;
 use crate::prefix::Prefixes;
-use crate::tcp::{Budget, Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
+use crate::tcp::{Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
 use crate::timer::{Tick, Wheel};
 use crate::{flight, keep, reassembly, send};
@@ -92,8 +93,7 @@ impl<A: Application> Stack<A> {
             neighbours: Neighbours::new(&config, keyed, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
-            challenges: Budget::new(config.answers_per_second, keyed),
-            resets: Budget::new(config.answers_per_second, keyed),
+            answers: Answers::new(config.answers_per_second, keyed),
             counters: Counters::default(),
             drops: Drops::default(),
             config,

@@ -2,6 +2,7 @@
 
 use super::Stack;
 use super::receive::Arrival;
+use crate::answers::Answer;
 use crate::application::Application;
 use crate::cookie;
 use crate::demux::{Owner, Tuple};
@@ -141,7 +142,7 @@ impl<A: Application> Stack<A> {
 
     /// A reset with the numbers that make the sender believe it, unless the segment was one.
     pub(super) fn send_reset<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
-        if segment.flags.has(Flags::RST) || !self.shared.resets.take(self.shared.tick) {
+        if segment.flags.has(Flags::RST) || !self.shared.may_answer(Answer::Reset) {
             return;
         }
         let numbers = if segment.flags.has(Flags::ACK) {
@@ -181,8 +182,11 @@ impl<A: Application> Stack<A> {
     }
 
     pub(super) fn challenge_half_open<T: Transmit>(&mut self, entry: &HalfOpen, tx: &mut T) {
-        let Shared { config, tick, counters, challenges, .. } = &mut self.shared;
-        if challenges.take(*tick) && entry.send_ack(config, *tick, tx) {
+        if !self.shared.may_answer(Answer::Challenge) {
+            return;
+        }
+        let Shared { config, tick, counters, .. } = &mut self.shared;
+        if entry.send_ack(config, *tick, tx) {
             counters.segments_sent += 1;
             counters.pure_acks_sent += 1;
             counters.challenge_acks += 1;
