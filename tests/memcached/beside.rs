@@ -60,7 +60,7 @@ impl Beside {
         let is_known =
             differences::may_differ(request, false) || differences::differ_in_words(&self.version, &mine, &other);
         let agreed = self.agreed(mine, &other, is_known);
-        match differences::key_with_another_cas(request) {
+        match differences::key_counted_and_changed(request) {
             Some(key) => self.forget(key, agreed.answer),
             None => agreed,
         }
