@@ -415,7 +415,7 @@ impl Ring {
             }
             Kind::Send => Some(Completion::Sent { key, taken: result.map(|n| n as usize) }),
             Kind::Poll => {
-                let events = result.map(|bits| PollFlags::from_bits_retain(bits as u16));
+                let events = result.map(|bits| PollFlags::from_bits_retain(bits as _));
                 Some(Completion::Ready { key, events, more })
             }
             Kind::Untold => None,
@@ -466,10 +466,15 @@ pub(super) struct Batch<'r, 'a> {
     bytes: PhantomData<&'a [u8]>,
 }
 
+/// Events as io_uring takes them. The width of their bits is another one where rustix goes through libc, as under Miri.
+fn mask(events: PollFlags) -> u32 {
+    events.bits() as u32
+}
+
 impl<'a> Batch<'_, 'a> {
     /// Tells each time that `eventfd` is written to.
     pub(super) fn wake(&mut self, eventfd: BorrowedFd<'_>) {
-        let poll = opcode::PollAdd::new(Fd(eventfd.as_raw_fd()), u32::from(PollFlags::IN.bits())).multi(true);
+        let poll = opcode::PollAdd::new(Fd(eventfd.as_raw_fd()), mask(PollFlags::IN)).multi(true);
         self.push(poll.build(), Kind::Wake.named(0));
     }
 
@@ -495,7 +500,7 @@ impl<'a> Batch<'_, 'a> {
 
     /// Tells when one of `events` is there: each time, or once.
     pub(super) fn poll(&mut self, socket: BorrowedFd<'_>, key: Key, events: PollFlags, each_time: bool) {
-        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), u32::from(events.bits())).multi(each_time);
+        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), mask(events)).multi(each_time);
         self.push(poll.build(), Kind::Poll.named(key.to_bits()));
     }
 

@@ -1,6 +1,7 @@
 //! A burst of packets comes in: each is read, and its segment handed to whoever owns its four-tuple.
 
 use super::{BURST, GROUP, Stack};
+use crate::answers::Answer;
 use crate::application::Application;
 use crate::config::Config;
 use crate::demux::{Owner, Tuple};
@@ -90,7 +91,7 @@ impl<A: Application> Stack<A> {
     /// A segment goes on; all else is taken here.
     #[inline(always)]
     fn sort<'p, T: Transmit>(&mut self, incoming: Result<Incoming<'p>, DropReason>, tx: &mut T) -> Read<'p> {
-        let Shared { config, counters, .. } = &mut self.shared;
+        let Shared { config, counters, answers, tick, .. } = &mut self.shared;
         let result = match incoming {
             Ok(Incoming::Tcp(segment)) => match check_segment(&segment, config) {
                 Ok(()) => {
@@ -108,14 +109,18 @@ impl<A: Application> Stack<A> {
             {
                 self.too_big(&header, body)
             }
-            Ok(Incoming::Icmp(link, header, body)) => icmp::answer(link, &header, body, config, tx).map(|sent| {
-                counters.echo_replies += u64::from(sent);
-            }),
+            Ok(Incoming::Icmp(link, header, body)) => {
+                let may = || answers.take(Answer::Echo, *tick, counters);
+                icmp::answer(link, &header, body, config, may, tx).map(|sent| {
+                    counters.echo_replies += u64::from(sent);
+                })
+            }
             Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {
                 return if self.take_ndp(link, &header, body, tx) { Read::Stray } else { Read::Done };
             }
             Ok(Incoming::Icmpv6(link, header, body)) => {
-                icmpv6::answer(link, &header, body, config, tx).map(|sent| {
+                let may = || answers.take(Answer::Echo, *tick, counters);
+                icmpv6::answer(link, &header, body, config, may, tx).map(|sent| {
                     counters.echo_replies += u64::from(sent);
                 })
             }
