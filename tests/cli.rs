@@ -109,11 +109,11 @@ fn toml_value(flag: &clap::Arg) -> String {
         "interface" => "\"s0\"".into(),
         "address" => "[\"198.18.0.1\"]".into(),
         "cores" => "[0]".into(),
-        "connections" => "5".into(),
+        "connections" | "connections-per-prefix" => "5".into(),
         "memory-limit" | "memory" => "\"512M\"".into(),
         "item-size-max" => "\"1M\"".into(),
         "busy-poll" => "true".into(),
-        name if name.ends_with("-timeout") => "\"5s\"".into(),
+        name if name == "address-probe" || name.ends_with("-timeout") => "\"5s\"".into(),
         name => {
             let values = flag.get_possible_values();
             let value = values.first().unwrap_or_else(|| panic!("give a value for the new flag --{name} here"));
