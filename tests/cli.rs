@@ -111,6 +111,7 @@ fn toml_value(flag: &clap::Arg) -> String {
         "cores" => "[0]".into(),
         "connections" | "connections-per-prefix" => "5".into(),
         "memory-limit" | "memory" => "\"512M\"".into(),
+        "address-probe" => "\"300ms\"".into(),
         "item-size-max" => "\"1M\"".into(),
         "busy-poll" => "true".into(),
         name if name == "address-probe" || name.ends_with("-timeout") => "\"5s\"".into(),

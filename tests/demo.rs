@@ -15,21 +15,39 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The line of the table that begins with `transport`: its mode, requests and errors.
-fn row(text: &str, transport: &str) -> (String, u64, u64) {
-    let line = text.lines().find_map(|line| line.strip_prefix(transport)?.strip_prefix("  "));
-    let line = line.unwrap_or_else(|| panic!("the table has no line {transport}:\n{text}"));
-    let cells: Vec<&str> = line.split_whitespace().collect();
+/// The table's line of `protocol` over `transport`: its mode, requests and errors.
+fn row(text: &str, protocol: &str, transport: &str) -> (String, u64, u64) {
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<&str>>());
+    let cells = lines.filter(|cells| cells.len() >= 5).find(|cells| cells[..2] == [protocol, transport]);
+    let cells = cells.unwrap_or_else(|| panic!("the table has no line of {protocol} over {transport}:\n{text}"));
     let number = |cell: &str| cell.replace(',', "").parse().unwrap();
-    (cells[0].into(), number(cells[1]), number(cells[2]))
+    (cells[2].into(), number(cells[3]), number(cells[4]))
+}
+
+/// What the lines of a transport are like: the requests of both protocols went well.
+fn transport_rows(text: &str, transport: &str, expected_mode: &str) {
+    for protocol in ["HTTP", "memcached"] {
+        let (mode, requests, errors) = row(text, protocol, transport);
+        assert!(mode == expected_mode && requests > 0 && errors == 0, "{protocol} over {transport}:\n{text}");
+    }
 }
 
 /// The lines of the kernel's sockets, whichever ways this machine allows, are as they should be.
 fn kernel_rows(text: &str) {
     let io_uring = simoom::kernel::io_uring().is_ok().then_some("io_uring");
-    for transport in io_uring.into_iter().chain(["epoll"]) {
-        let (mode, requests, errors) = row(text, transport);
-        assert!(mode == "-" && requests > 0 && errors == 0, "{text}");
+    let transports: Vec<&str> = io_uring.into_iter().chain(["epoll"]).collect();
+    for transport in &transports {
+        transport_rows(text, transport, "-");
+    }
+    let served = text.matches("Serving ").count();
+    assert!(served >= transports.len(), "{text}");
+    for answered in [
+        "set visits 0 0 2 | 41 -> STORED",
+        "incr visits 1 -> 42",
+        "get visits -> VALUE visits 0 2 | 42 | END",
+        "gets visits -> VALUE visits 0 2 2 | 42 | END",
+    ] {
+        assert_eq!(text.lines().filter(|line| line.trim() == answered).count(), served, "{answered}:\n{text}");
     }
 }
 
@@ -44,8 +62,7 @@ fn as_root_every_transport_answers_without_error() {
         return;
     }
     let text = stdout(&run(["demo"]));
-    let (mode, requests, errors) = row(&text, "AF_XDP");
-    assert!(mode == "generic" && requests > 0 && errors == 0, "{text}");
+    transport_rows(&text, "AF_XDP", "generic");
     kernel_rows(&text);
     assert!(text.contains("its kernel's TCP accepted 0 connections"), "{text}");
 }

@@ -18,6 +18,8 @@ mod differences;
 mod peer;
 #[path = "memcached/requests.rs"]
 mod requests;
+#[path = "memcached/stats.rs"]
+mod stats;
 #[path = "memcached/udp.rs"]
 mod udp;
 
@@ -82,25 +84,7 @@ fn binary_packets_get_the_answers_that_memcached_gives() {
 #[test]
 fn stats_have_the_names_and_types_that_memcached_gives() {
     Beside::run(|mut beside, _| {
-        let (mine, other) = beside.both(b"stats\r\n");
-        let read = |answer: &[u8]| -> Vec<(String, String)> {
-            let text = String::from_utf8(answer.to_vec()).unwrap();
-            let lines = text.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
-            lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-        };
-        let theirs = read(&other);
-        let kind = |value: &str| match value.split_once('.') {
-            Some((whole, part)) if whole.parse::<u64>().is_ok() && part.parse::<u64>().is_ok() => "decimal",
-            None if value.parse::<u64>().is_ok() => "integer",
-            _ => "text",
-        };
-        let mine = read(&mine);
-        for (name, value) in mine.iter().filter(|(name, _)| name != "simoom_version") {
-            let Some((_, other)) = theirs.iter().find(|(known, _)| known == name) else {
-                panic!("memcached has no {name}");
-            };
-            assert_eq!(kind(value), kind(other), "{name}: {value}, {other}");
-        }
+        let mine = stats::compared(&mut beside, "");
         for name in [
             "pid",
             "uptime",
@@ -142,6 +126,28 @@ fn stats_have_the_names_and_types_that_memcached_gives() {
             "reclaimed",
         ] {
             assert!(mine.iter().any(|(known, _)| known == name), "{name} is missing");
+        }
+    });
+}
+
+/// The same of each topic, with an item in the store. What stands for a slab class or a connection is not compared.
+#[test]
+fn topics_of_stats_have_the_names_and_types_that_memcached_gives() {
+    Beside::run(|mut beside, _| {
+        beside.ask(
+            b"set a 0 0 100\r\n".iter().chain(&[b'x'; 100]).chain(b"\r\n").copied().collect::<Vec<u8>>().as_slice(),
+        );
+        for (topic, least) in [
+            (" settings", &["maxbytes", "maxconns", "tcpport", "udpport", "num_threads", "item_size_max"][..]),
+            (" items", &["items:#:number", "items:#:age", "items:#:mem_requested"]),
+            (" slabs", &["#:chunk_size", "#:used_chunks", "#:total_pages", "active_slabs", "total_malloced"]),
+            (" sizes", &["sizes_status"]),
+            (" conns", &["#:state", "#:secs_since_last_cmd"]),
+        ] {
+            let mine = stats::compared(&mut beside, topic);
+            for name in least {
+                assert!(mine.iter().any(|(known, _)| known == name), "stats{topic}: {name} is missing");
+            }
         }
     });
 }

@@ -39,7 +39,7 @@ fn every_flag_arrives() {
     let serve = serve(
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
-         --connections 100000 --transport xdp --xdp-mode generic --busy-poll --memory-limit 2G --log json \
+         --connections 100000 --connections-per-prefix 50 --transport xdp --xdp-mode generic --busy-poll --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4",
     )
     .unwrap();
@@ -58,6 +58,7 @@ fn every_flag_arrives() {
         root: Some("/".into()),
         cores: vec![0, 2],
         connections: 100_000,
+        connections_per_prefix: Some(50),
         transport: Transport::Xdp,
         xdp_mode: XdpMode::Generic,
         busy_poll: true,
@@ -143,6 +144,11 @@ fn what_does_not_go_together_is_refused() {
         (
             "--interface s0 --transport epoll --xdp-mode copy",
             "--xdp-mode copy: means nothing with --transport epoll",
+        ),
+        ("--connections-per-prefix 9", "--connections-per-prefix 9: means nothing without --interface"),
+        (
+            "--interface s0 --transport epoll --connections-per-prefix 9",
+            "--connections-per-prefix 9: means nothing with --transport epoll",
         ),
         ("--address 198.18.0.1", "write --http 198.18.0.1:8080"),
         ("--interface s0 --address 198.18.0.1 --address 198.18.0.1", "--address 198.18.0.1: given twice"),

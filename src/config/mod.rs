@@ -63,6 +63,8 @@ pub struct Serve {
     pub cores: Vec<usize>,
     /// Connections held at once, by all workers together.
     pub connections: u32,
+    /// Connections that one worker holds from one source /24 of IPv4 or /64 of IPv6; `None`: no such limit.
+    pub connections_per_prefix: Option<u32>,
     /// Which way the packets come in.
     pub transport: Transport,
     /// How AF_XDP sockets are bound.
@@ -154,6 +156,7 @@ impl Serve {
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
             root: options.root,
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
+            connections_per_prefix: options.connections_per_prefix,
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or_default(),
@@ -199,6 +202,9 @@ impl Serve {
         }
         if self.busy_poll {
             return refuse("--busy-poll");
+        }
+        if let Some(most) = self.connections_per_prefix {
+            return refuse(&format!("--connections-per-prefix {most}"));
         }
         Ok(())
     }

@@ -92,6 +92,13 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub connections: Option<u32>,
 
+    /// Hold at most this many connections from one network, an IPv4 /24 or an IPv6 /64 [default: no limit]
+    ///
+    /// Each worker counts its own, half-open ones among them; a SYN beyond them is not answered. Networks are counted
+    /// in a table of fixed size, by a secret hash: a few may share a count, so leave room. Only over AF_XDP.
+    #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
+    pub connections_per_prefix: Option<u32>,
+
     /// Refuse to start if more memory than this is needed [default: the machine's]
     ///
     /// A number of bytes, or with K, M, G or T for powers of 1024: 512M. The log shows what the memory is for.

@@ -1,5 +1,5 @@
-//! A small closed-loop HTTP client over ordinary kernel sockets: so many connections, each of which sends its next
-//! request when the answer to the last one has come and was compared.
+//! A small closed-loop client over ordinary kernel sockets: so many connections, each of which sends its next request
+//! when the answer to the last one has come and was compared.
 //!
 //! In comes a [`Load`], out goes an [`Outcome`]. Whatever is not the expected answer is an error of a named kind and
 //! costs the connection, which is then made anew. One thread; not a benchmark tool.
@@ -27,14 +27,44 @@ const LATENCY_MAX_US: u64 = 60_000_000;
 pub(super) struct Load {
     /// Where the server is.
     pub(super) target: SocketAddr,
-    /// The body that every answer must have.
-    pub(super) body: &'static [u8],
+    /// What is sent over and over.
+    pub(super) request: String,
+    /// What every answer must be.
+    pub(super) expected: Expected,
     /// Connections, with one request under way on each.
     pub(super) connections: usize,
     /// For how long requests are sent.
     pub(super) time: Duration,
     /// The core to stay on.
     pub(super) core: Option<usize>,
+}
+
+/// What an answer must be.
+#[derive(Clone, Copy)]
+pub(super) enum Expected {
+    /// An HTTP response with this body.
+    Page(&'static [u8]),
+    /// These very bytes.
+    Bytes(&'static [u8]),
+}
+
+impl Expected {
+    /// Room for an answer.
+    fn room(self) -> usize {
+        match self {
+            Expected::Page(body) => HEAD_BYTES + body.len(),
+            Expected::Bytes(bytes) => bytes.len() + 1,
+        }
+    }
+
+    /// Whether `answer` is whole and as expected. When it is `full`, no more of it can come.
+    fn check(self, answer: &[u8], full: bool) -> Result<bool, Flaw> {
+        match self {
+            Expected::Page(body) => check(answer, full, body),
+            Expected::Bytes(bytes) if bytes.starts_with(answer) => Ok(bytes.len() == answer.len()),
+            Expected::Bytes(_) => Err(Flaw::Content),
+        }
+    }
 }
 
 /// What came of it.
@@ -132,7 +162,6 @@ pub(super) fn drive(load: &Load) -> io::Result<Outcome> {
 
 struct Client<'a> {
     load: &'a Load,
-    request: Vec<u8>,
     epoll: OwnedFd,
     connections: Vec<Option<Connection>>,
     outcome: Outcome,
@@ -154,13 +183,8 @@ impl<'a> Client<'a> {
             latency_us: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).map_err(io::Error::other)?,
             busy: 0.0,
         };
-        let mut client = Client {
-            load,
-            request: format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", load.target).into(),
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            connections: Vec::new(),
-            outcome,
-        };
+        let mut client =
+            Client { load, epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, connections: Vec::new(), outcome };
         for place in 0..load.connections {
             let connection = client.connect(place)?;
             client.connections.push(connection);
@@ -177,7 +201,7 @@ impl<'a> Client<'a> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(place as u64), epoll::EventFlags::IN)?;
-        let buffer = vec![0; HEAD_BYTES + self.load.body.len()].into();
+        let buffer = vec![0; self.load.expected.room()].into();
         Ok(Some(Connection { stream, sent_at: Instant::now(), buffer, filled: 0 }))
     }
 
@@ -210,7 +234,7 @@ impl<'a> Client<'a> {
         let Some(connection) = &mut self.connections[place] else { return };
         (connection.sent_at, connection.filled) = (Instant::now(), 0);
         // The last answer was read to its end, so an empty send buffer takes the request whole.
-        if connection.stream.write_all(&self.request).is_err() {
+        if connection.stream.write_all(self.load.request.as_bytes()).is_err() {
             self.outcome.errors.note(Flaw::Reset);
             self.connections[place] = None;
         }
@@ -219,7 +243,7 @@ impl<'a> Client<'a> {
     /// Reads what has come; with the answer whole, goes on to the next request unless the time is over.
     fn readable(&mut self, place: usize, until: Instant) -> io::Result<()> {
         let Some(connection) = &mut self.connections[place] else { return Ok(()) };
-        let read = connection.read(self.load.body);
+        let read = connection.read(self.load.expected);
         let over = Instant::now() >= until;
         match read {
             Ok(false) => return Ok(()),
@@ -244,13 +268,13 @@ impl<'a> Client<'a> {
 }
 
 impl Connection {
-    /// Reads once; says whether the answer, with `body`, is whole.
-    fn read(&mut self, body: &[u8]) -> Result<bool, Flaw> {
+    /// Reads once; says whether the answer is whole.
+    fn read(&mut self, expected: Expected) -> Result<bool, Flaw> {
         match self.stream.read(&mut self.buffer[self.filled..]) {
             Ok(0) => Err(Flaw::Reset),
             Ok(n) => {
                 self.filled += n;
-                check(&self.buffer[..self.filled], self.filled == self.buffer.len(), body)
+                expected.check(&self.buffer[..self.filled], self.filled == self.buffer.len())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
             Err(_) => Err(Flaw::Reset),
@@ -258,7 +282,7 @@ impl Connection {
     }
 }
 
-/// Whether `answer` is whole and as expected. When it is `full`, no more of it can come.
+/// Whether `answer` is a whole response with `body`.
 fn check(answer: &[u8], full: bool, body: &[u8]) -> Result<bool, Flaw> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);

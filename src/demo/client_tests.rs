@@ -32,6 +32,16 @@ fn what_is_wrong_with_an_answer_is_named() {
     );
 }
 
+#[test]
+fn bytes_are_compared_one_by_one() {
+    let expected = Expected::Bytes(b"END\r\n");
+    for (answer, read) in
+        [("EN", Ok(false)), ("END\r\n", Ok(true)), ("ENT", Err(Flaw::Content)), ("END\r\nE", Err(Flaw::Content))]
+    {
+        assert_eq!(expected.check(answer.as_bytes(), false), read, "{answer}");
+    }
+}
+
 /// Drives two connections for a moment against a server that does `serve` to each connection.
 fn driven(serve: impl Fn(TcpStream) + Send + Copy + 'static) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -41,7 +51,9 @@ fn driven(serve: impl Fn(TcpStream) + Send + Copy + 'static) -> Outcome {
             std::thread::spawn(move || serve(stream));
         }
     });
-    drive(&Load { target, body: b"hello", connections: 2, time: Duration::from_millis(50), core: None }).unwrap()
+    let request = "GET / HTTP/1.1\r\nHost: here\r\n\r\n".to_owned();
+    let expected = Expected::Page(b"hello");
+    drive(&Load { target, request, expected, connections: 2, time: Duration::from_millis(50), core: None }).unwrap()
 }
 
 #[test]

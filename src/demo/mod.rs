@@ -1,11 +1,12 @@
 //! `simoom demo`: the transports at work between two network namespaces.
 //!
 //! As root: two namespaces without names, a veth pair between them, the server in one over AF_XDP and then over kernel
-//! sockets, by io_uring and by epoll, and real HTTP requests from the other through ordinary kernel sockets
-//! ([`client`]). Else, and where namespaces are not to be had, the same on loopback through kernel sockets. What was measured comes out as a table
+//! sockets, by io_uring and by epoll, and real requests of HTTP and memcached from the other through ordinary kernel
+//! sockets ([`client`], [`memcached`]). Else, and where namespaces are not to be had, the same on loopback through kernel sockets. What was measured comes out as a table
 //! ([`report`]). Everything is bounded in time, and everything it makes goes with the process, however that ends.
 
 mod client;
+mod memcached;
 pub(crate) mod report;
 
 use crate::config::{Cores, Endpoint, Serve, ServeOptions, Transport, usable_cores};
@@ -14,7 +15,7 @@ use crate::kernel;
 use crate::metrics::Count;
 use crate::netns::{self, Namespace};
 use crate::serve::{self, Server};
-use client::{Load, Outcome};
+use client::{Expected, Load, Outcome};
 use report::{Row, grouped, say};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -26,8 +27,11 @@ const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2));
 const PREFIX_LEN: u8 = 24;
 const PORT: u16 = 8080;
-/// How long each transport is driven.
+const MEMCACHED_PORT: u16 = 11211;
+/// How long each transport is driven with HTTP.
 const LOAD_TIME: Duration = Duration::from_secs(3);
+/// The same with memcached.
+const MEMCACHED_LOAD_TIME: Duration = Duration::from_secs(1);
 /// For the last answers at the end of a load.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// Connections that the client keeps open, each with one request under way.
@@ -40,10 +44,11 @@ pub fn run() -> Result<()> {
     end_on_signals()?;
     let cores = usable_cores()?;
     let cores = Places { server: cores[0], client: cores[cores.len().min(2) - 1] };
-    let rows = match Network::new() {
+    let mut rows = match Network::new() {
         Ok(network) => in_namespaces(&network, cores)?,
         Err(error) => on_loopback(&error, cores)?,
     };
+    rows.sort_by_key(|row| row.protocol);
     say("")?;
     say(&report::table(&rows))?;
     if let Some(text) = report::limits(&rows) {
@@ -90,35 +95,32 @@ fn in_namespaces(network: &Network, cores: Places) -> Result<Vec<Row>> {
         "Two network namespaces, joined by a veth pair: the server's s0 has {SERVER}, the client's c0 {CLIENT}."
     ))?;
     let mut rows = Vec::new();
-    let over_xdp = ServeOptions {
-        interface: Some("s0".into()),
-        transport: Some(Transport::Xdp),
-        ..options(Endpoint { address: None, port: PORT }, cores)
-    };
+    let over_xdp =
+        ServeOptions { interface: Some("s0".into()), transport: Some(Transport::Xdp), ..options(None, cores) };
     match network.server.run(|| start(over_xdp)) {
-        Ok(server) => rows.push(measure("AF_XDP", server, Some(network), cores)?),
+        Ok(server) => rows.extend(measure("AF_XDP", server, Some(network), cores)?),
         Err(error) => say(&format!("\nNo AF_XDP here, so kernel sockets only. The reason: {error}."))?,
     }
-    let endpoint = Endpoint { address: Some(SERVER), port: PORT };
-    rows.extend(over_kernel_sockets(Some(network), endpoint, cores)?);
+    rows.extend(over_kernel_sockets(Some(network), cores)?);
     Ok(rows)
 }
 
 /// Each way to serve over kernel sockets that this machine allows.
-fn over_kernel_sockets(network: Option<&Network>, http: Endpoint, cores: Places) -> Result<Vec<Row>> {
+fn over_kernel_sockets(network: Option<&Network>, cores: Places) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
+    let address = if network.is_some() { SERVER } else { Ipv4Addr::LOCALHOST.into() };
     let mut ways = vec![("io_uring", Transport::IoUring), ("epoll", Transport::Epoll)];
     if let Err(reason) = kernel::io_uring() {
         say(&format!("\nKernel sockets over epoll only. The reason: {reason}."))?;
         ways.remove(0);
     }
     for (name, transport) in ways {
-        let options = ServeOptions { transport: Some(transport), ..options(http, cores) };
+        let options = ServeOptions { transport: Some(transport), ..options(Some(address), cores) };
         let server = match network {
             Some(network) => network.server.run(|| start(options))?,
             None => start(options)?,
         };
-        rows.push(measure(name, server, network, cores)?);
+        rows.extend(measure(name, server, network, cores)?);
     }
     Ok(rows)
 }
@@ -129,12 +131,16 @@ fn on_loopback(reason: &io::Error, cores: Places) -> Result<Vec<Row>> {
         "As root this would serve between two network namespaces joined by a veth pair, over AF_XDP and then over",
     )?;
     say("kernel sockets, and the table would compare them. Nothing outside those namespaces is touched.")?;
-    over_kernel_sockets(None, Endpoint { address: Some(Ipv4Addr::LOCALHOST.into()), port: 0 }, cores)
+    over_kernel_sockets(None, cores)
 }
 
-fn options(http: Endpoint, cores: Places) -> ServeOptions {
+/// At `address`, on loopback at ports that are free there; `None`: at those of the interface.
+fn options(address: Option<IpAddr>, cores: Places) -> ServeOptions {
+    let is_loopback = address.is_some_and(|address| address.is_loopback());
+    let endpoint = |port| Some(Endpoint { address, port: if is_loopback { 0 } else { port } });
     ServeOptions {
-        http: Some(http),
+        http: endpoint(PORT),
+        memcached: endpoint(MEMCACHED_PORT),
         cores: Some(Cores(vec![cores.server])),
         connections: Some(1024),
         ..ServeOptions::default()
@@ -146,38 +152,66 @@ fn start(options: ServeOptions) -> Result<Server> {
     serve::start(&Serve::resolve(options, &usable_cores()?)?)
 }
 
-/// Drives `server`, stops it and says what both ends counted.
-fn measure(transport: &'static str, server: Server, network: Option<&Network>, cores: Places) -> Result<Row> {
-    let target = *server.addresses.first().ok_or_else(|| Error::failed("the server has no address"))?;
-    say(&format!("\nServing http://{target}/ on core {}: {}.", cores.server, server.transport))?;
+/// Drives `server` with HTTP and with memcached, stops it and says what both ends counted.
+fn measure(transport: &'static str, server: Server, network: Option<&Network>, cores: Places) -> Result<[Row; 2]> {
+    let &[http, memcached] = &server.addresses[..] else {
+        return Err(Error::failed(format!("the server has the addresses {:?}", server.addresses)));
+    };
+    say(&format!("\nServing http://{http}/ and memcached on core {}: {}.", cores.server, server.transport))?;
     let xdp_mode = server.xdp_mode();
-    let outcome = drive(target, network, cores.client);
+    let outcomes = drive(http, memcached, network, cores.client);
     let counts = server.stop(DRAIN_TIME)?;
-    let outcome = outcome.map_err(|error| Error::because(format!("sending requests to {target}"), error))?;
-    say(&format!("  {}", told_by_client(&outcome)))?;
+    let cannot = |error| Error::because(format!("sending requests to {http} and {memcached}"), error);
+    let Driven { page, conversation, get } = outcomes.map_err(cannot)?;
+    say(&format!("  {}", told_by_client("HTTP", &page, "every body compared")))?;
+    say("  Client: memcached, one request of each kind:")?;
+    for line in conversation {
+        say(&format!("    {line}"))?;
+    }
+    say(&format!("  {}", told_by_client("memcached", &get, "every answer compared")))?;
     say(&format!("  {}", told_by_server(&counts, xdp_mode.is_some())))?;
-    Ok(Row { transport, xdp_mode, outcome })
+    let row = |protocol, outcome| Row { protocol, transport, xdp_mode, outcome };
+    Ok([row("HTTP", page), row("memcached", get)])
 }
 
-fn drive(target: SocketAddr, network: Option<&Network>, core: usize) -> io::Result<Outcome> {
-    let load = Load {
+/// What the client has of one server.
+struct Driven {
+    page: Outcome,
+    conversation: Vec<String>,
+    get: Outcome,
+}
+
+fn drive(http: SocketAddr, memcached: SocketAddr, network: Option<&Network>, core: usize) -> io::Result<Driven> {
+    let load = |target, request, expected, time| Load {
         target,
-        body: crate::app::content::BUILT_IN_PAGE,
+        request,
+        expected,
         connections: CONNECTIONS,
-        time: LOAD_TIME,
+        time,
         core: Some(core),
     };
+    let page = Expected::Page(crate::app::content::BUILT_IN_PAGE);
+    let page = load(http, format!("GET / HTTP/1.1\r\nHost: {http}\r\n\r\n"), page, LOAD_TIME);
+    let answer = Expected::Bytes(memcached::ANSWER.as_bytes());
+    let get = load(memcached, memcached::REQUEST.to_owned(), answer, MEMCACHED_LOAD_TIME);
+    let drive = || {
+        Ok(Driven {
+            page: client::drive(&page)?,
+            conversation: memcached::converse(memcached)?,
+            get: client::drive(&get)?,
+        })
+    };
     match network {
-        Some(network) => network.client.run(|| client::drive(&load)),
+        Some(network) => network.client.run(drive),
         // A thread of its own, which ends with its pinning.
-        None => std::thread::scope(|scope| scope.spawn(|| client::drive(&load)).join())
+        None => std::thread::scope(|scope| scope.spawn(drive).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
 }
 
-fn told_by_client(outcome: &Outcome) -> String {
+fn told_by_client(protocol: &str, outcome: &Outcome, compared: &str) -> String {
     format!(
-        "Client: {CONNECTIONS} connections through kernel sockets, {} requests in {:.1} s, every body compared; {}.",
+        "Client: {protocol}, {CONNECTIONS} connections through kernel sockets, {} requests in {:.1} s, {compared}; {}.",
         grouped(outcome.requests),
         outcome.elapsed.as_secs_f64(),
         outcome.errors
@@ -191,13 +225,20 @@ fn told_by_server(counts: &[Count], over_xdp: bool) -> String {
     };
     if over_xdp {
         format!(
-            "Server: {} frames from the receive queue, {} requests; its kernel's TCP accepted {} connections.",
+            "Server: {} frames from the receive queue, {} requests of HTTP, {} memcached gets; its kernel's TCP accepted \
+             {} connections.",
             count("rx_frames"),
             count("http_requests"),
+            count("memcached_cmd_get"),
             count("connections_accepted")
         )
     } else {
-        format!("Server: {} requests on {} connections.", count("http_requests"), count("connections_accepted"))
+        format!(
+            "Server: {} requests of HTTP and {} memcached gets on {} connections.",
+            count("http_requests"),
+            count("memcached_cmd_get"),
+            count("connections_accepted")
+        )
     }
 }
 

@@ -8,8 +8,10 @@ use std::io::{self, Write};
 /// From this part of the time on, a core counts as full.
 const FULL: f64 = 0.9;
 
-/// One transport's line of the table.
+/// The line of the table of one protocol over one transport.
 pub(super) struct Row {
+    /// What was served: "HTTP", "memcached".
+    pub(super) protocol: &'static str,
     /// What served: "AF_XDP", "io_uring", "epoll".
     pub(super) transport: &'static str,
     /// The mode, over AF_XDP.
@@ -19,10 +21,11 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self) -> [String; 8] {
         let outcome = &self.outcome;
         let rate = outcome.requests as f64 / outcome.elapsed.as_secs_f64();
         [
+            self.protocol.into(),
             self.transport.into(),
             self.xdp_mode.map_or("-", Mode::name).into(),
             grouped(outcome.requests),
@@ -36,14 +39,15 @@ impl Row {
 
 /// The table, names to the left and numbers to the right.
 pub(super) fn table(rows: &[Row]) -> String {
-    let head = ["transport", "XDP mode", "requests", "errors", "requests/s", "p50", "p99"].map(String::from);
-    let lines: Vec<[String; 7]> = [head].into_iter().chain(rows.iter().map(Row::cells)).collect();
-    let widths: [usize; 7] =
+    let head =
+        ["protocol", "transport", "XDP mode", "requests", "errors", "requests/s", "p50", "p99"].map(String::from);
+    let lines: Vec<[String; 8]> = [head].into_iter().chain(rows.iter().map(Row::cells)).collect();
+    let widths: [usize; 8] =
         std::array::from_fn(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0));
     let mut text = String::new();
     for line in &lines {
         for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
-            let cell = if column < 2 { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") };
+            let cell = if column < 3 { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") };
             text.push_str(&cell);
         }
         text.truncate(text.trim_end().len());
@@ -54,7 +58,8 @@ pub(super) fn table(rows: &[Row]) -> String {
 
 /// What the table cannot show: where the client was the limit.
 pub(super) fn limits(rows: &[Row]) -> Option<String> {
-    let limited: Vec<&str> = rows.iter().filter(|row| row.outcome.busy >= FULL).map(|row| row.transport).collect();
+    let full = rows.iter().filter(|row| row.outcome.busy >= FULL);
+    let limited: Vec<String> = full.map(|row| format!("{} over {}", row.protocol, row.transport)).collect();
     (!limited.is_empty()).then(|| {
         format!(
             "With {} the client's own core was full: the server could have answered more.",
@@ -109,6 +114,7 @@ mod tests {
         let elapsed = Duration::from_secs(2);
         let transport = if xdp_mode.is_some() { "AF_XDP" } else { "epoll" };
         Row {
+            protocol: "HTTP",
             transport,
             xdp_mode,
             outcome: Outcome { requests, errors: Errors::default(), elapsed, latency_us, busy },
@@ -120,16 +126,16 @@ mod tests {
         let rows = [row(Some(Mode::Generic), 1_234_567, 0.99), row(None, 20, 0.1)];
         assert_eq!(
             table(&rows),
-            "transport  XDP mode   requests  errors  requests/s     p50     p99\n\
-             AF_XDP     generic   1,234,567       0     617,284  250 µs  250 µs\n\
-             epoll      -                20       0          10  250 µs  250 µs\n"
+            "protocol  transport  XDP mode   requests  errors  requests/s     p50     p99\n\
+             HTTP      AF_XDP     generic   1,234,567       0     617,284  250 µs  250 µs\n\
+             HTTP      epoll      -                20       0          10  250 µs  250 µs\n"
         );
     }
 
     #[test]
     fn a_full_client_is_told_of() {
         let text = limits(&[row(Some(Mode::Generic), 5, 0.95), row(None, 5, 0.5)]).unwrap();
-        assert!(text.starts_with("With AF_XDP the client's own core was full"), "{text}");
+        assert!(text.starts_with("With HTTP over AF_XDP the client's own core was full"), "{text}");
         assert_eq!(limits(&[row(None, 5, 0.5)]), None);
     }
 

@@ -211,6 +211,12 @@ impl Server {
             Transport::Auto => match xdp::open_if_possible(common, interface)? {
                 Ok(opened) => opened,
                 Err(reason) => {
+                    if let Some(most) = config.connections_per_prefix {
+                        return Err(Error::usage(format!(
+                            "--connections-per-prefix {most}: only over AF_XDP, which {interface} does not allow: \
+                             {reason}; mend that, or leave the flag out"
+                        )));
+                    }
                     tracing::warn!(interface, reason, "serving through kernel sockets, not AF_XDP");
                     return self.start_kernel(common);
                 }

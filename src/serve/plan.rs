@@ -10,9 +10,10 @@ use crate::kernel::{self, Poller, Settings};
 use crate::limits::{self, Limit, Plan};
 use simoom_stack::Limits;
 
-/// Limits of one of `workers` stacks that hold `connections` together.
-pub(super) fn stack_limits(connections: u32, workers: u32) -> Limits {
-    Limits::for_connections(connections.div_ceil(workers).min(Limits::MAX))
+/// Limits of one of `workers` stacks that hold `connections` together, each `per_prefix` of one source prefix.
+pub(super) fn stack_limits(connections: u32, per_prefix: Option<u32>, workers: u32) -> Limits {
+    let limits = Limits::for_connections(connections.div_ceil(workers).min(Limits::MAX));
+    Limits { connections_per_prefix: per_prefix.unwrap_or(0), ..limits }
 }
 
 /// Bounds of one of `workers` kernel workers that hold `connections` together.
@@ -33,7 +34,8 @@ pub(super) fn check_xdp(
     let plan = |connections| {
         let mut plan = add_memcached(config, connections, workers as usize, begin(config, content));
         plan = plan.add("packet memory", queues as usize, options.memory_bytes(1));
-        for (what, count, bytes) in stack_limits(connections, workers).memory::<Services>() {
+        let limits = stack_limits(connections, config.connections_per_prefix, workers);
+        for (what, count, bytes) in limits.memory::<Services>() {
             let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
             plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
         }
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_million_connections_take_at_most_a_kibibyte_each() {
-        let bytes: u64 = stack_limits(1_000_000, 1).memory::<Services>().map(|(_, _, bytes)| bytes).sum();
+        let bytes: u64 = stack_limits(1_000_000, Some(1), 1).memory::<Services>().map(|(_, _, bytes)| bytes).sum();
         assert!(bytes <= 1_000_000 * 1024, "{} bytes each", bytes / 1_000_000);
     }
 }

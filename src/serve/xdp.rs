@@ -128,7 +128,7 @@ impl Server {
         let ends: Vec<(Orders, Mailbox)> =
             (0..workers).map(|_| control::mailbox()).collect::<Result<_, _>>().map_err(cannot)?;
         let wakers: Vec<_> = ends.iter().map(|(orders, _)| orders.waker()).collect();
-        let connections = plan::stack_limits(common.config.connections, workers as u32).connections as usize;
+        let connections = stack.limits.connections as usize;
         let places = worker::handover::ring(&wakers, frames);
         for (index, ((queues, (orders, mailbox)), handover)) in dealt.into_iter().zip(ends).zip(places).enumerate()
         {
@@ -223,7 +223,7 @@ fn stack_config(
         .iter()
         .map(|served| LocalAddress { address: Address::from(served.address), dedicated: served.dedicated })
         .collect();
-    let limits = plan::stack_limits(config.connections, workers);
+    let limits = plan::stack_limits(config.connections, config.connections_per_prefix, workers);
     let mut stack = Config::new(facts.mac, addresses, secret()?, limits);
     stack.send_timeout_ms = config.timeouts.send.as_millis().clamp(1, 1 << 30) as u32;
     suit_device(&mut stack, facts, device);

@@ -62,7 +62,8 @@ pub struct Config {
     /// How long a neighbour has to answer the first question for its hardware address; twice as long the second time, and
     /// so on (RFC 4861 §10: a second).
     pub neighbour_retry_ms: u32,
-    /// Challenge ACKs (RFC 5961 §7) and resets for strangers, per second each.
+    /// Challenge ACKs (RFC 5961 §7), resets for strangers, acknowledgements in TIME-WAIT, echo replies, and answers to
+    /// neighbours: about so many of each a second.
     pub answers_per_second: u32,
 }
 
@@ -105,6 +106,9 @@ pub struct Limits {
     pub connections: u32,
     /// Answered SYNs whose acknowledgement is outstanding.
     pub half_open: u32,
+    /// Connections at once from one source /24 of IPv4 or /64 of IPv6, half-open ones among them; 0 for no such limit.
+    /// Prefixes that meet in the table which counts them are counted together.
+    pub connections_per_prefix: u32,
     /// Entries of the TIME_WAIT table; the oldest gives way.
     pub time_wait: u32,
     /// Ranges queued to be sent or unacknowledged.
@@ -136,6 +140,7 @@ impl Limits {
         Limits {
             connections,
             half_open: active.min(16_384),
+            connections_per_prefix: 0,
             time_wait: active,
             send_entries: send_chunks * 2,
             send_chunks,

@@ -132,8 +132,15 @@ crate::counters! {
         path_black_holes,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
+        /// Those and other duplicate acknowledgements that were not sent, for there had been enough in that second
+        /// (TcpExtTCPACKSkippedChallenge, TcpExtTCPACKSkippedSeq, TcpExtTCPACKSkippedPAWS).
+        challenge_acks_suppressed,
+        /// Acknowledgements in TIME-WAIT that were not sent for the same reason (TcpExtTCPACKSkippedTimeWait).
+        time_wait_acks_suppressed,
         /// Resets sent.
         resets_sent,
+        /// Resets for strangers that were not sent, for there had been enough in that second.
+        resets_suppressed,
         /// Times an application's input was overfull.
         input_overfull,
         /// Times an application's answer did not fit the send pool, and its connection was reset.
@@ -156,7 +163,11 @@ crate::counters! {
         neighbours_unreachable,
         /// Neighbour solicitations answered (RFC 4861 §7.2.4).
         neighbour_replies,
+        /// ARP requests and neighbour solicitations not answered, for there had been enough in that second.
+        neighbour_replies_suppressed,
         /// ICMP and ICMPv6 echo requests answered.
         echo_replies,
+        /// Echo requests not answered, for there had been enough in that second (IcmpOutRateLimitGlobal).
+        echo_replies_suppressed,
     }
 }

@@ -8,12 +8,14 @@ use crate::wire::{Ecn, Link, ethernet, ip, ipv4};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr};
 
-/// Answers an echo request to a dedicated address of this stack. Returns whether a reply was sent.
+/// Answers an echo request to a dedicated address of this stack. Returns whether a reply was sent: only if it
+/// `may` be, which is not asked before the request has been found right.
 pub(crate) fn answer<T: Transmit>(
     link: Link,
     header: &ip::Header,
     body: &[u8],
     config: &Config,
+    may: impl FnOnce() -> bool,
     tx: &mut T,
 ) -> Result<bool, DropReason> {
     let is_ours = config.is_dedicated(&header.destination);
@@ -30,11 +32,12 @@ pub(crate) fn answer<T: Transmit>(
     if ipv4::HEADER_BYTES + len > usize::from(config.mtu) {
         return Err(DropReason::Icmp);
     }
-    Ok(tx.transmit(|frame| {
-        let at = ethernet::emit(frame, &config.mac, &link, ethernet::IPV4);
-        let body = at + ipv4::HEADER_BYTES;
-        ipv4::emit(&mut frame[at..], &header.destination, &header.source, ip::ICMP, Ecn::NOT_CAPABLE, len);
-        reply.emit(&mut Icmpv4Packet::new_unchecked(&mut frame[body..body + len]), &checksums);
-        body + len
-    }))
+    Ok(may()
+        && tx.transmit(|frame| {
+            let at = ethernet::emit(frame, &config.mac, &link, ethernet::IPV4);
+            let body = at + ipv4::HEADER_BYTES;
+            ipv4::emit(&mut frame[at..], &header.destination, &header.source, ip::ICMP, Ecn::NOT_CAPABLE, len);
+            reply.emit(&mut Icmpv4Packet::new_unchecked(&mut frame[body..body + len]), &checksums);
+            body + len
+        }))
 }

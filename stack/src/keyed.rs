@@ -3,6 +3,7 @@
 
 use crate::demux::{HashKey, Tuple};
 use crate::seq::Seq;
+use crate::wire::Address;
 use siphasher::sip::SipHasher24;
 use smoltcp::time::Instant;
 use std::hash::Hasher;
@@ -47,6 +48,11 @@ impl Keyed {
     pub(crate) fn cookie(&self, tuple: &Tuple, with: Option<(u32, Seq)>) -> u32 {
         let domain = with.map_or(2, |(count, irs)| 1 << 63 | u64::from(count) << 32 | u64::from(irs.0));
         self.sip(tuple, domain) as u32
+    }
+
+    /// A hash of a source prefix, whose other bits are cleared.
+    pub(crate) fn prefix(&self, prefix: &Address) -> u32 {
+        self.sip(&Tuple { remote: *prefix, ..Tuple::default() }, 3) as u32
     }
 
     /// A number below `bound` that nobody else can tell, different at each `place`.

@@ -37,6 +37,7 @@
 //! connection discards what its peer still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
+mod answers;
 pub mod application;
 pub mod config;
 mod cookie;
@@ -51,6 +52,7 @@ mod keyed;
 mod listen;
 pub mod neighbour;
 mod path_mtu;
+mod prefix;
 pub mod reassembly;
 pub mod send;
 pub mod seq;

@@ -177,6 +177,20 @@ fn rfc_4861_section_7_2_4_a_solicitation_is_answered() {
     assert_eq!(scene.count("drop_ndp"), 3);
 }
 
+/// Each kind has its own limit: a flood of echo requests leaves neighbours their answers.
+#[test]
+fn so_many_are_answered_a_second_and_the_others_counted() {
+    let mut scene = Scene::new(true);
+    for (message, sent, suppressed) in [
+        (&ECHO, "echo_replies", "echo_replies_suppressed"),
+        (&SOLICITATION, "neighbour_replies", "neighbour_replies_suppressed"),
+    ] {
+        let answered = (0..2000).map(|_| scene.answers(message).len() as u64).sum::<u64>();
+        assert!((500..=1500).contains(&answered), "{answered} for {sent}");
+        assert_eq!((scene.count(sent), scene.count(suppressed)), (answered, 2000 - answered));
+    }
+}
+
 /// A shared address is the kernel's to speak for.
 #[test]
 fn a_shared_address_is_left_to_the_kernel() {

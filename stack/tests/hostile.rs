@@ -143,6 +143,22 @@ fn connections_hoarded() {
     assert!(scene.counts().1.drop_connections_full > 0);
 }
 
+#[test]
+fn connections_hoarded_from_one_network() {
+    let limits = Limits { connections: 8, connections_per_prefix: 4, ..Limits::for_connections(64) };
+    let mut scene = Scene::new(limits);
+    let hoarder = |host: u8| Forged { source: Address::from_v4([198, 19, 7, host]), ..Forged::syn(1000, 9) };
+    for host in 0..4 {
+        scene.handshake(hoarder(host));
+    }
+    // Another address of the same network gets nothing more; a client from elsewhere is served.
+    scene.serve(|scene| assert_eq!(scene.attack(&hoarder(200).frame(&[])), [[0u8; 0]; 0]));
+    let (counters, drops) = scene.counts();
+    assert!(drops.drop_prefix_full > 0 && drops.drop_connections_full == 0, "{drops:?}");
+    assert_eq!(counters.passive_opens, 5);
+    assert_eq!(scene.census().counted_by_prefix, scene.census().connections);
+}
+
 /// Spoofed segments of the client's connection, their numbers strewn so that each window is met.
 fn blind(flags: Flags, text: &[u8], per_ms: u32) -> (Counters, Drops) {
     let mut scene = Scene::new(Limits::for_connections(64));

@@ -59,7 +59,11 @@ impl Beside {
         }
         let is_known =
             differences::may_differ(request, false) || differences::differ_in_words(&self.version, &mine, &other);
-        self.agreed(mine, &other, is_known)
+        let agreed = self.agreed(mine, &other, is_known);
+        match differences::key_counted_and_changed(request) {
+            Some(key) => self.forget(key, agreed.answer),
+            None => agreed,
+        }
     }
 
     /// Sends requests behind one another, in pieces of the given sizes, over and over.
@@ -86,7 +90,7 @@ impl Beside {
         (self.ours.ask(request), self.theirs.ask(request))
     }
 
-    /// One has counted and one has not: with this key they would answer differently from here on.
+    /// The item is not the same in both: with this key they would answer differently from here on.
     fn forget(&mut self, key: &[u8], answer: Vec<u8>) -> Agreed {
         self.both(&[b"delete ", key, b"\r\n"].concat());
         Agreed { answer, exactly: false }

@@ -91,6 +91,21 @@ pub fn is_misread_number(version: &str, mine: &[u8], other: &[u8]) -> bool {
     is_old(version) && mine != other && is_refused
 }
 
+/// The key that `request` counts and gives a cas unique or a time of its own. Memcached tells those but gives them to the
+/// item that was there, which is another one if the number grew longer: the number keeps its time, and has a cas unique
+/// of memcached's own counting.
+pub fn key_counted_and_changed(request: &[u8]) -> Option<&[u8]> {
+    let mut words = request.split(u8::is_ascii_whitespace);
+    (words.next()? == b"ma").then_some(())?;
+    let key = words.next()?;
+    words.any(|word| matches!(word.first(), Some(b'E' | b'T'))).then_some(key)
+}
+
+/// Whether a line of `stats` is one that memcached of this version does not have.
+pub fn is_own_stat(version: &str, name: &str) -> bool {
+    name == "simoom_version" || is_old(version) && name == "client_flags_size"
+}
+
 /// Whether both refuse, in different words.
 pub fn differ_in_words(version: &str, mine: &[u8], other: &[u8]) -> bool {
     is_old(version) && is_refusal(mine) && is_refusal(other)

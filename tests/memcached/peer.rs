@@ -25,30 +25,14 @@ impl Memcached {
             return None;
         };
         let version = String::from_utf8_lossy(&told.stdout).trim().trim_start_matches("memcached ").to_owned();
-        let address = free_address();
-        let mut command = Command::new(&program);
-        command.args([
-            "-l",
-            "127.0.0.1",
-            "-p",
-            &address.port().to_string(),
-            "-U",
-            &address.port().to_string(),
-            "-t",
-            "1",
-            "-u",
-            "root",
-        ]);
-        // Without threads that hold items for a moment: whether a number is counted in place would be left to chance.
-        command.args(["-o", "no_lru_maintainer,no_lru_crawler"]);
-        let process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::null()));
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "{program} does not listen on {address}");
-            std::thread::sleep(Duration::from_millis(10));
+        for _ in 0..10 {
+            let address = free_address();
+            if let Some(process) = serve(&program, address) {
+                println!("beside memcached {version}");
+                return Some(Memcached { _process: process, address, version });
+            }
         }
-        println!("beside memcached {version}");
-        Some(Memcached { _process: process, address, version })
+        panic!("{program} ends as soon as it is started");
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -134,6 +118,33 @@ impl Peer {
         let mut told =
             text.lines().filter(|line| line.starts_with("VALUE ")).filter_map(|line| line.split(' ').nth(4));
         self.cas = told.next_back().and_then(|cas| cas.parse().ok()).unwrap_or(self.cas);
+    }
+}
+
+/// The program once it answers at `address`; `None` if it has ended, because another program took the port meanwhile.
+fn serve(program: &str, address: SocketAddr) -> Option<Process> {
+    let port = address.port().to_string();
+    let mut command = Command::new(program);
+    command.args(["-l", "127.0.0.1", "-p", &port, "-U", &port, "-t", "1", "-u", "root"]);
+    // Without threads that hold items for a moment: whether a number is counted in place would be left to chance.
+    command.args(["-o", "no_lru_maintainer,no_lru_crawler"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::null()));
+    let deadline = Instant::now() + PATIENCE;
+    let told = format!("STAT pid {}\r\n", process.child().id());
+    loop {
+        let answers = TcpStream::connect(address).is_ok_and(|mut stream| {
+            let mut line = vec![0; told.len()];
+            let asked = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.write_all(b"stats\r\n"));
+            asked.and_then(|()| stream.read_exact(&mut line)).is_ok_and(|()| line == told.as_bytes())
+        });
+        if answers {
+            return Some(process);
+        }
+        if process.child().try_wait().unwrap().is_some() {
+            return None;
+        }
+        assert!(Instant::now() < deadline, "{program} does not listen on {address}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -233,7 +233,9 @@ fn meta_set(random: &mut Random) -> String {
         "P1",
         "S5",
     ];
-    let (flags, value) = (without(&flags(random, choices), " b", &[" MA", " MP"]), value(random));
+    let flags = without(&flags(random, choices), " b", &[" MA", " MP"]);
+    // Memcached gives the cas unique of an `ms` that it refuses for its opaque to what the connection stores next.
+    let (flags, value) = (without(&flags, " E7777777", &[" O1234"]), value(random));
     format!("ms {} {}{flags}\r\n{value}\r\n", key(random), value.len())
 }
 

@@ -5,6 +5,8 @@
 mod binary;
 #[path = "meta_tests.rs"]
 mod meta;
+#[path = "model_tests.rs"]
+mod model;
 #[path = "text_tests.rs"]
 mod text;
 
@@ -102,7 +104,9 @@ fn stats_have_topics() {
         ("cas_enabled", "yes"),
         ("active_slabs", "1"),
         ("sizes_status", "disabled"),
-        ("curr_connections", "1"),
+        ("0:state", "conn_listening"),
+        ("1:state", "conn_parse_cmd"),
+        ("1:secs_since_last_cmd", "0"),
     ] {
         assert_eq!(stat(&answer, name), value, "{name}");
     }

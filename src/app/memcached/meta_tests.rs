@@ -55,6 +55,15 @@ fn meta_set() {
         ),
         ("ms a 3 q\nabcdef\n", "CLIENT_ERROR bad data chunk\nCLIENT_ERROR bad command line format\n"),
         ("ms a 1 O12345678901234567890123456789012\nx\nmn\n", "CLIENT_ERROR opaque token too long\nMN\n"),
+        // What an `ms` that is refused says of a cas unique is not for what comes next, though memcached takes it so.
+        (
+            "ms a 1 E77 O12345678901234567890123456789012\nx\nset a 0 0 1\ny\nmg a c\nmd a E77 C77\n",
+            "CLIENT_ERROR opaque token too long\nSTORED\nHD c1\nEX\n",
+        ),
+        (
+            "ms a 3 E77\nabcde\nset a 0 0 1\ny\ngets a\ncas a 0 0 1 77\nz\n",
+            "CLIENT_ERROR bad data chunk\nCLIENT_ERROR bad command line format\nSTORED\nVALUE a 0 1 1\ny\nEND\nEXISTS\n",
+        ),
     ]);
 }
 
@@ -82,6 +91,9 @@ fn meta_arithmetic() {
             "VA 2\n13\nVA 2\n14\nVA 2 t-1\n15\nHD t90\n",
         ),
         ("ms a 1\n5\nma a C9\nma a C1 c\nma a E100 c v\n", "HD\nEX\nHD c2\nVA 1 c100\n7\n"),
+        // Memcached tells this cas unique and this time, too, but gives them to a number only if it does not grow.
+        ("ms a 2\n99\nma a T30 t v\nmg a t\n", "HD\nVA 3 t30\n100\nHD t30\n"),
+        ("ms a 2\n99\nma a E100 c v\nmg a c\nmd a C100\n", "HD\nVA 3 c100\n100\nHD c100\nHD\n"),
         ("ms a 1\n5\nma a t T30 v\nma a t\nma a q v\nmn\n", "HD\nVA 1 t-1\n6\nHD t30\nMN\n"),
         ("ms a 1\nx\nma a\n", "HD\nCLIENT_ERROR cannot increment or decrement non-numeric value\n"),
         (

@@ -23,7 +23,8 @@
 //!
 //! Beside an installed memcached are those of `tests/memcached.rs`: *each* request alone, *pipelines* in pieces, *binary*
 //! packets, *udp* datagrams, *stats* by name and type. Clients are memcapable, pymemcache and pylibmc in
-//! `tests/serve/memcached.rs`. All commands have tables in the `_tests.rs` files here, and all that are not `stats` are
+//! `tests/serve/memcached.rs`. `model_tests.rs` holds all that stores, brings, changes or removes items, text, meta and
+//! binary, against a plain map. All commands have tables in the `_tests.rs` files here, and all that are not `stats` are
 //! cut at random places by the property test and the fuzz target.
 //!
 //! | command | beside memcached | clients |
@@ -39,7 +40,7 @@
 //! | `shutdown`, `cache_memlimit` (refused) | each, pipelines | |
 //! | `stats` | stats | memcapable, pymemcache, pylibmc |
 //! | `stats sizes`, `stats reset` | each, pipelines, binary | |
-//! | `stats settings`, `items`, `slabs`, `conns` | | |
+//! | `stats settings`, `items`, `slabs`, `conns` | stats | |
 //! | `mg` `ms` `md` `mn` | each, pipelines, udp | |
 //! | `ma` | each, udp | |
 //! | `me`, `lru_crawler metadump`, `mgdump` | | |

@@ -16,6 +16,7 @@ pub(crate) mod waiting;
 pub use announcement::Conflict;
 pub use route::Route;
 
+use crate::answers::{Answer, Answers};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::DropReason;
@@ -43,6 +44,7 @@ pub(crate) struct Moment<'a> {
     pub(crate) now: Tick,
     pub(crate) config: &'a Config,
     pub(crate) counters: &'a mut Counters,
+    pub(crate) answers: &'a mut Answers,
 }
 
 /// All that a stack knows of its neighbours.
@@ -162,14 +164,14 @@ impl Neighbours {
         moment: Moment<'_>,
         tx: &mut T,
     ) -> Result<Taken, DropReason> {
-        let Moment { now, config, counters } = moment;
+        let Moment { now, config, counters, answers } = moment;
         let arp = Arp::parse(body)?;
         if let Some(index) = config.dedicated(&arp.sender) {
             if arp.sender_mac == config.mac {
                 return Err(DropReason::Arp);
             }
             let conflict = Conflict { address: arp.sender, mac: arp.sender_mac };
-            self.defend(index, conflict, Moment { now, config, counters }, tx);
+            self.defend(index, conflict, Moment { now, config, counters, answers }, tx);
             return Ok(Taken::Done);
         }
         if config.dedicated(&arp.target).is_none() {
@@ -179,7 +181,8 @@ impl Neighbours {
         let known = self.cache.heard(&arp.sender, &arp.sender_mac, how, now);
         match arp.operation {
             Operation::Request => {
-                counters.arp_replies += u64::from(arp.answer(config.mac).send(&link, tx));
+                let may = answers.take(Answer::Neighbour, now, counters);
+                counters.arp_replies += u64::from(may && arp.answer(config.mac).send(&link, tx));
                 Ok(Taken::Done)
             }
             Operation::Reply if known => Ok(Taken::Done),
@@ -198,10 +201,11 @@ impl Neighbours {
         moment: Moment<'_>,
         tx: &mut T,
     ) -> Result<Taken, DropReason> {
-        let Moment { now, config, counters } = moment;
+        let Moment { now, config, counters, answers } = moment;
         match wire::ndp::parse(header, body)? {
             Message::Solicitation { target, source_mac } => {
-                let sent = ndp::answer(link, header, target, source_mac, config, tx)?;
+                let may = || answers.take(Answer::Neighbour, now, counters);
+                let sent = ndp::answer(link, header, target, source_mac, config, may, tx)?;
                 counters.neighbour_replies += u64::from(sent);
                 if let Some(mac) = source_mac.filter(|_| !header.source.is_unspecified()) {
                     self.cache.heard(&header.source, &mac, Heard::Mention, now);
@@ -216,7 +220,7 @@ impl Neighbours {
                 if let Some(index) = config.dedicated(&target) {
                     if mac != config.mac {
                         let conflict = Conflict { address: target, mac };
-                        self.defend(index, conflict, Moment { now, config, counters }, tx);
+                        self.defend(index, conflict, Moment { now, config, counters, answers }, tx);
                     }
                     return Ok(Taken::Done);
                 }
@@ -229,7 +233,7 @@ impl Neighbours {
 
     /// Another host bears one of our addresses.
     fn defend<T: Transmit>(&mut self, index: usize, conflict: Conflict, moment: Moment<'_>, tx: &mut T) {
-        let Moment { now, config, counters } = moment;
+        let Moment { now, config, counters, .. } = moment;
         counters.address_conflicts += 1;
         counters.address_defences += u64::from(self.announcement.disputed(index, conflict, config.mac, now, tx));
     }

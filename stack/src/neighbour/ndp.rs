@@ -8,13 +8,15 @@ use crate::tcp::Transmit;
 use crate::wire::ndp::{self, Message};
 use crate::wire::{self, Address, ChecksumPolicy, Incoming, Link, Mac, Packet, ip};
 
-/// Answers a solicitation for a dedicated address of this stack (§7.2.4). Returns whether a reply was sent.
+/// Answers a solicitation for a dedicated address of this stack (§7.2.4). Returns whether a reply was sent: only
+/// if it `may` be, which is not asked before the question has been found right.
 pub(crate) fn answer<T: Transmit>(
     link: Link,
     header: &ip::Header,
     target: Address,
     source_mac: Option<Mac>,
     config: &Config,
+    may: impl FnOnce() -> bool,
     tx: &mut T,
 ) -> Result<bool, DropReason> {
     let is_asked = header.destination == target || header.destination == target.solicited_node();
@@ -33,7 +35,7 @@ pub(crate) fn answer<T: Transmit>(
     let link = Link { mac, ..link };
     let target_mac = Some(config.mac);
     let reply = Message::Advertisement { target, target_mac, router: false, solicited, overrides: true };
-    Ok(tx.transmit(|frame| ndp::emit(frame, &config.mac, &link, [&target, &to], &reply)))
+    Ok(may() && tx.transmit(|frame| ndp::emit(frame, &config.mac, &link, [&target, &to], &reply)))
 }
 
 /// Asks for the hardware address of `target`: all whose addresses end like it or, if `only` is given, that one (§7.2.2).

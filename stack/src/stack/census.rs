@@ -10,6 +10,8 @@ pub struct Census {
     pub connections: usize,
     /// Half-open connections.
     pub half_open: usize,
+    /// Both, as counted by source prefixes; 0 without a limit for these.
+    pub counted_by_prefix: usize,
     /// Entries of the send pool in use.
     pub send_entries: usize,
     /// Chunks of the send pool in use.
@@ -35,6 +37,7 @@ impl<A: Application> Stack<A> {
         Census {
             connections: self.connections(),
             half_open: self.half_open.len() as usize,
+            counted_by_prefix: self.prefixes.total(),
             send_entries: limits.send_entries as usize - entries,
             send_chunks: limits.send_chunks as usize - chunks,
             kept: (limits.keep_small + limits.keep_large) as usize - small - large,

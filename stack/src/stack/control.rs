@@ -24,7 +24,10 @@ impl ConnId {
 pub struct Connect {
     /// One of this stack's addresses.
     pub local: Address,
-    /// The port on this side.
+    /// The port on this side, which the caller deals: the stack knows no range that is free. One that opens connections
+    /// to hosts which strangers could speak for should choose by a keyed hash of the addresses and a count (RFC 6056
+    /// §3.3.3). `simoom load` deals its ports in turn instead: it needs every one, each as late as possible after its
+    /// last use, and loads its owner's own servers; sequence numbers are keyed all the same (RFC 6528).
     pub local_port: u16,
     /// The other side.
     pub remote: Address,
@@ -107,6 +110,7 @@ impl<A: Application> Stack<A> {
         }
         self.free.pop();
         self.demux.insert(hash, Owner::Connection(id));
+        self.prefixes.add(&tuple.remote);
         self.shared.counters.active_opens += 1;
         let tcb = &mut self.tcbs[id as usize];
         tcb.conn = conn;

@@ -2,6 +2,7 @@
 
 use super::Stack;
 use super::receive::Arrival;
+use crate::answers::Answer;
 use crate::application::{Application, Closed};
 use crate::demux::Owner;
 use crate::tcp::segment::{Numbers, Way, emit};
@@ -30,6 +31,9 @@ impl<A: Application> Stack<A> {
     }
 
     pub(super) fn acknowledge_time_wait<T: Transmit>(&mut self, index: u32, tx: &mut T) {
+        if !self.shared.may_answer(Answer::TimeWait) {
+            return;
+        }
         let entry = self.time_wait.get(index);
         let mut options = wire::Options::default();
         if let Some((last, offset)) = entry.timestamps {

@@ -5,6 +5,7 @@ use crate::config::Limits;
 use crate::demux::Demux;
 use crate::listen::HalfOpenTable;
 use crate::neighbour::Neighbours;
+use crate::prefix::Prefixes;
 use crate::tcp::Tcb;
 use crate::time_wait::TimeWaitTable;
 use crate::timer::Wheel;
@@ -18,6 +19,7 @@ impl Limits {
         [
             row("connections", self.connections, self.connections as usize * size_of::<Tcb<A::Conn>>()),
             row("half-open connections", self.half_open, HalfOpenTable::memory_bytes(self.half_open)),
+            row("counts of source prefixes", Prefixes::slots(self), Prefixes::memory_bytes(self)),
             row("TIME_WAIT entries", self.time_wait, TimeWaitTable::memory_bytes(self.time_wait)),
             row("demultiplexing slots", owners, Demux::memory_bytes(owners)),
             row("timers", timers, Wheel::memory_bytes(timers) + 2 * self.connections as usize * size_of::<u32>()),

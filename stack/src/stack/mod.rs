@@ -14,6 +14,7 @@ pub use census::Census;
 pub use control::{ConnId, Connect, ConnectError};
 pub use next_hop::NextHop;
 
+use crate::answers::Answers;
 use crate::application::{Application, Closed};
 use crate::config::Config;
 use crate::counters::Counters;
@@ -23,7 +24,8 @@ use crate::keyed::Keyed;
 use crate::listen::HalfOpenTable;
 use crate::neighbour::Neighbours;
 use crate::path_mtu::Paths;
-use crate::tcp::{Budget, Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
+use crate::prefix::Prefixes;
+use crate::tcp::{Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
 use crate::timer::{Tick, Wheel};
 use crate::{flight, keep, reassembly, send};
@@ -62,6 +64,7 @@ pub struct Stack<A: Application> {
     tcbs: Vec<Tcb<A::Conn>>,
     free: Vec<u32>,
     half_open: HalfOpenTable,
+    prefixes: Prefixes,
     time_wait: TimeWaitTable,
     /// Until when a SYN cookie may come back; never, if none was sent.
     cookies_until: Tick,
@@ -90,8 +93,7 @@ impl<A: Application> Stack<A> {
             neighbours: Neighbours::new(&config, keyed, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
-            challenges: Budget::new(config.answers_per_second, keyed),
-            resets: Budget::new(config.answers_per_second, keyed),
+            answers: Answers::new(config.answers_per_second, keyed),
             counters: Counters::default(),
             drops: Drops::default(),
             config,
@@ -105,6 +107,7 @@ impl<A: Application> Stack<A> {
             tcbs: (0..limits.connections).map(|_| Tcb::default()).collect(),
             free: (0..limits.connections).rev().collect(),
             half_open: HalfOpenTable::new(limits.half_open),
+            prefixes: Prefixes::new(&limits, keyed),
             time_wait: TimeWaitTable::new(limits.time_wait),
             cookies_until: Tick::NEVER,
             flushing: Vec::with_capacity(limits.connections as usize),
@@ -173,6 +176,7 @@ impl<A: Application> Stack<A> {
         let tcb = &mut self.tcbs[id as usize];
         self.shared.count_closed(how);
         tcb.release(&mut self.shared);
+        self.prefixes.remove(&tcb.hot.tuple.remote);
         self.shared.wheel.cancel(near_timer(id));
         self.shared.wheel.cancel(far_timer(id));
         if tcb.hot.state == State::SynSent {

@@ -79,8 +79,8 @@ impl<A: Application> Stack<A> {
 
     /// An ARP packet. Returns whether it is a stray for the caller.
     pub(super) fn take_arp<T: Transmit>(&mut self, link: Link, body: &[u8], tx: &mut T) -> bool {
-        let Shared { neighbours, config, counters, tick, .. } = &mut self.shared;
-        let taken = neighbours.take_arp(link, body, Moment { now: *tick, config, counters }, tx);
+        let Shared { neighbours, config, counters, answers, tick, .. } = &mut self.shared;
+        let taken = neighbours.take_arp(link, body, Moment { now: *tick, config, counters, answers }, tx);
         self.is_stray(taken, DropReason::Arp)
     }
 
@@ -92,8 +92,8 @@ impl<A: Application> Stack<A> {
         body: &[u8],
         tx: &mut T,
     ) -> bool {
-        let Shared { neighbours, config, counters, tick, .. } = &mut self.shared;
-        let taken = neighbours.take_ndp(link, header, body, Moment { now: *tick, config, counters }, tx);
+        let Shared { neighbours, config, counters, answers, tick, .. } = &mut self.shared;
+        let taken = neighbours.take_ndp(link, header, body, Moment { now: *tick, config, counters, answers }, tx);
         self.is_stray(taken, DropReason::Ndp)
     }
 

@@ -2,6 +2,7 @@
 
 use super::Stack;
 use super::receive::Arrival;
+use crate::answers::Answer;
 use crate::application::Application;
 use crate::cookie;
 use crate::demux::{Owner, Tuple};
@@ -51,6 +52,9 @@ impl<A: Application> Stack<A> {
         if half_open >= free {
             return self.shared.drop(DropReason::ConnectionsFull);
         }
+        if !self.prefixes.has_room(&arrival.tuple.remote) {
+            return self.shared.drop(DropReason::PrefixFull);
+        }
         // Half of the blocks are left for handshakes that keep nothing meanwhile.
         let is_crowded = self.half_open.is_full() || 2 * half_open >= free;
         if is_crowded && self.shared.config.syn_cookies {
@@ -64,6 +68,7 @@ impl<A: Application> Stack<A> {
             return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
+        self.prefixes.add(&arrival.tuple.remote);
         let timer = self.half_open_timer(index);
         self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
         self.send_syn_ack(index, tx);
@@ -107,6 +112,12 @@ impl<A: Application> Stack<A> {
             self.shared.drop(DropReason::ConnectionsFull);
             return true;
         }
+        // Of a cookie nothing is kept, so its connection is counted now.
+        if !self.prefixes.has_room(&tuple.remote) {
+            self.shared.drop(DropReason::PrefixFull);
+            return true;
+        }
+        self.prefixes.add(&tuple.remote);
         self.shared.counters.syn_cookies_received += 1;
         let entry = HalfOpen::of_cookie(segment, *tuple, mss, &self.keyed);
         let id = self.free.pop().expect("there are more blocks than half-open connections");
@@ -131,7 +142,7 @@ impl<A: Application> Stack<A> {
 
     /// A reset with the numbers that make the sender believe it, unless the segment was one.
     pub(super) fn send_reset<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
-        if segment.flags.has(Flags::RST) || !self.shared.resets.take(self.shared.tick) {
+        if segment.flags.has(Flags::RST) || !self.shared.may_answer(Answer::Reset) {
             return;
         }
         let numbers = if segment.flags.has(Flags::ACK) {
@@ -171,8 +182,11 @@ impl<A: Application> Stack<A> {
     }
 
     pub(super) fn challenge_half_open<T: Transmit>(&mut self, entry: &HalfOpen, tx: &mut T) {
-        let Shared { config, tick, counters, challenges, .. } = &mut self.shared;
-        if challenges.take(*tick) && entry.send_ack(config, *tick, tx) {
+        if !self.shared.may_answer(Answer::Challenge) {
+            return;
+        }
+        let Shared { config, tick, counters, .. } = &mut self.shared;
+        if entry.send_ack(config, *tick, tx) {
             counters.segments_sent += 1;
             counters.pure_acks_sent += 1;
             counters.challenge_acks += 1;
@@ -182,6 +196,7 @@ impl<A: Application> Stack<A> {
     pub(super) fn forget_half_open(&mut self, index: u32, hash: u32) {
         self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.remove(hash, Owner::HalfOpen(index));
+        self.prefixes.remove(&self.half_open.get(index).tuple.remote);
         self.half_open.remove(index);
     }
 

@@ -1,6 +1,7 @@
 //! A burst of packets comes in: each is read, and its segment handed to whoever owns its four-tuple.
 
 use super::{BURST, GROUP, Stack};
+use crate::answers::Answer;
 use crate::application::Application;
 use crate::config::Config;
 use crate::demux::{Owner, Tuple};
@@ -75,7 +76,7 @@ impl<A: Application> Stack<A> {
 
     /// Reads a packet; answers what needs no connection.
     pub(super) fn parse<'p, T: Transmit>(&mut self, packet: Packet<'p>, tx: &mut T) -> Read<'p> {
-        let Shared { config, counters, .. } = &mut self.shared;
+        let Shared { config, counters, answers, tick, .. } = &mut self.shared;
         let result = match wire::parse(packet, config.checksums) {
             Ok(Incoming::Tcp(segment)) => match check_segment(&segment, config) {
                 Ok(()) => {
@@ -93,14 +94,18 @@ impl<A: Application> Stack<A> {
             {
                 self.too_big(&header, body)
             }
-            Ok(Incoming::Icmp(link, header, body)) => icmp::answer(link, &header, body, config, tx).map(|sent| {
-                counters.echo_replies += u64::from(sent);
-            }),
+            Ok(Incoming::Icmp(link, header, body)) => {
+                let may = || answers.take(Answer::Echo, *tick, counters);
+                icmp::answer(link, &header, body, config, may, tx).map(|sent| {
+                    counters.echo_replies += u64::from(sent);
+                })
+            }
             Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {
                 return if self.take_ndp(link, &header, body, tx) { Read::Stray } else { Read::Done };
             }
             Ok(Incoming::Icmpv6(link, header, body)) => {
-                icmpv6::answer(link, &header, body, config, tx).map(|sent| {
+                let may = || answers.take(Answer::Echo, *tick, counters);
+                icmpv6::answer(link, &header, body, config, may, tx).map(|sent| {
                     counters.echo_replies += u64::from(sent);
                 })
             }

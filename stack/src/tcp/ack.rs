@@ -92,7 +92,10 @@ pub(super) fn advance<C, B: Blob>(tcb: &mut Tcb<C>, ack: Seq, delivery: &mut Del
     tcb.hot.snd.una = ack;
     tcb.hot.queue.acknowledge(&mut shared.send, u64::from(acked - u32::from(fin)));
     tcb.cold.timeouts = 0;
-    tcb.cold.full_arrived |= acked >= u32::from(tcb.hot.mss);
+    if acked >= u32::from(tcb.hot.mss) {
+        // Not for a short answer's acknowledgement: the flag lies in a cache line that nothing else of a request touches.
+        tcb.cold.full_arrived = true;
+    }
     if ack.after(tcb.cold.recover) {
         // Kept close behind, so that it still compares after 2^31 bytes without loss.
         tcb.cold.recover = ack - 1;

@@ -7,6 +7,7 @@
 use super::ack::process_ack;
 use super::handshake::{established, syn_sent};
 use super::{Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, deliver, ecn, output, sack};
+use crate::answers::Answer;
 use crate::application::{Application, Closed};
 use crate::drop::DropReason;
 use crate::send::Blob;
@@ -89,7 +90,9 @@ fn check_sequence<C, B: Blob>(
         && Seq(value).before(Seq(hot.rcv.ts_recent))
         && !is_outdated(heard_at, shared.tick)
     {
-        hot.marks.set(Marks::ACK_NOW);
+        if !segment.is_empty() || shared.may_answer(Answer::Challenge) {
+            hot.marks.set(Marks::ACK_NOW);
+        }
         return Err(Stop::Dropped(DropReason::Paws));
     }
     if is_acceptable(hot, segment) {
@@ -99,7 +102,8 @@ fn check_sequence<C, B: Blob>(
         sack::note_duplicate(tcb, segment.seq, segment.seq + segment.payload.len() as u32);
     }
     let hot = &mut tcb.hot;
-    if !is_reset && (!segment.is_empty() || shared.challenges.take(shared.tick)) {
+    // Text is answered without a limit, once a flush: it is how a peer learns that it was received before.
+    if !is_reset && (!segment.is_empty() || shared.may_answer(Answer::Challenge)) {
         hot.marks.set(Marks::ACK_NOW);
     }
     // §3.10.7.4: a shut window still lets valid acknowledgements and resets through.
@@ -150,7 +154,7 @@ fn check_reset_and_syn<B: Blob>(hot: &mut Hot, segment: &Segment<'_>, shared: &m
 
 /// Sends a challenge ACK at the next flush, within the limit of RFC 5961 §7.
 fn challenge<B: Blob>(hot: &mut Hot, shared: &mut Shared<B>) {
-    if shared.challenges.take(shared.tick) {
+    if shared.may_answer(Answer::Challenge) {
         shared.counters.challenge_acks += 1;
         hot.marks.set(Marks::ACK_NOW);
     }

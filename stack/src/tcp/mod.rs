@@ -30,7 +30,7 @@ use crate::drop::DropReason;
 
 pub(crate) use block::{Due, Hot, Scales, Tcb, far_timer, near_timer};
 pub(crate) use marks::{Marks, Phase, State};
-pub(crate) use shared::{Budget, Shared};
+pub(crate) use shared::Shared;
 
 /// Takes the frames that the stack writes.
 pub trait Transmit {

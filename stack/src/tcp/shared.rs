@@ -2,11 +2,11 @@
 
 use super::Hot;
 use super::Marks;
+use crate::answers::{Answer, Answers};
 use crate::application::Closed;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::{DropReason, Drops};
-use crate::keyed::Keyed;
 use crate::neighbour::Neighbours;
 use crate::path_mtu::Paths;
 use crate::timer::{Tick, Wheel};
@@ -32,41 +32,9 @@ pub(crate) struct Shared<B> {
     pub(crate) ready: Vec<u32>,
     /// Connections whose application waits for the send pool; each at most once.
     pub(crate) waiting: VecDeque<u32>,
-    /// Challenge ACKs (RFC 5961 §7).
-    pub(crate) challenges: Budget,
-    /// Resets for segments without a connection.
-    pub(crate) resets: Budget,
+    pub(crate) answers: Answers,
     pub(crate) counters: Counters,
     pub(crate) drops: Drops,
-}
-
-/// A limit per second, for answers that a stranger can provoke. How many there are varies from second to second
-/// between half as many and half as many more, so that a stranger who sees the limit reached cannot tell how many
-/// answers others got (CVE-2016-5696).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
-    keyed: Keyed,
-    per_second: u32,
-    left: u32,
-    until: Tick,
-}
-
-impl Budget {
-    pub(crate) fn new(per_second: u32, keyed: Keyed) -> Budget {
-        Budget { keyed, per_second, left: 0, until: Tick::NEVER }
-    }
-
-    /// Takes one; `false` if this second's are used up.
-    pub(crate) fn take(&mut self, now: Tick) -> bool {
-        if self.until == Tick::NEVER || self.until.is_due(now) {
-            let half = self.per_second.div_ceil(2);
-            self.left = half + self.keyed.below(self.per_second + 1, now.millis());
-            self.until = now.plus(1000);
-        }
-        let allowed = self.left > 0;
-        self.left -= u32::from(allowed);
-        allowed
-    }
 }
 
 impl<B> Shared<B> {
@@ -99,6 +67,11 @@ impl<B: send::Blob> Shared<B> {
             Closed::Aborted => &mut counters.closed_aborted,
         };
         *counter += 1;
+    }
+
+    /// Whether an answer of this kind may be sent to whoever provokes it; if not, it is counted.
+    pub(crate) fn may_answer(&mut self, kind: Answer) -> bool {
+        self.answers.take(kind, self.tick, &mut self.counters)
     }
 
     /// Counts a dropped segment.

@@ -133,6 +133,8 @@ impl Transmit for Judge {
 const LIMITS: Limits = Limits {
     connections: 12,
     half_open: 4,
+    // Counted, and never reached.
+    connections_per_prefix: u32::MAX,
     time_wait: 3,
     send_entries: 40,
     send_chunks: 24,
@@ -222,6 +224,7 @@ impl Target {
         let Census {
             connections,
             half_open,
+            counted_by_prefix,
             send_entries,
             send_chunks,
             kept,
@@ -232,6 +235,7 @@ impl Target {
         } = self.stack.census();
         assert!(widened_bytes <= 4 * reassembly::BLOCK_BYTES * LIMITS.reassembly_blocks as usize);
         assert!(connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize);
+        assert_eq!(counted_by_prefix, connections + half_open);
         assert!(send_entries <= LIMITS.send_entries as usize && send_chunks <= LIMITS.send_chunks as usize);
         assert!(flight_runs <= LIMITS.flight_runs as usize && unresolved <= LIMITS.unresolved as usize);
         assert!(kept <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);

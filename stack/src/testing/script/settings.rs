@@ -63,6 +63,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "neighbour_retry_ms" => &mut config.neighbour_retry_ms,
         "answers_per_second" => &mut config.answers_per_second,
         "connections" => &mut limits.connections,
+        "connections_per_prefix" => &mut limits.connections_per_prefix,
         "half_open" => &mut limits.half_open,
         "time_wait" => &mut limits.time_wait,
         "send_entries" => &mut limits.send_entries,

@@ -1,0 +1,82 @@
+//! What memcached's part of the demonstration sends and shows: one request of each kind and its answer, then a load.
+//!
+//! In comes the address of a server whose store is empty, out go the requests with the answers that came. An answer
+//! that is not the expected one is an error.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// For a connection to be made, and for each answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Requests, and the answers that a fresh store gives to them, in this order.
+const CONVERSATION: &[(&str, &str)] = &[
+    ("set visits 0 0 2\r\n41\r\n", "STORED\r\n"),
+    ("incr visits 1\r\n", "42\r\n"),
+    ("get visits\r\n", "VALUE visits 0 2\r\n42\r\nEND\r\n"),
+    ("gets visits\r\n", "VALUE visits 0 2 2\r\n42\r\nEND\r\n"),
+];
+
+/// What the load asks for over and over, once [`converse`] has been there.
+pub(super) const REQUEST: &str = CONVERSATION[2].0;
+/// The answer to it.
+pub(super) const ANSWER: &str = CONVERSATION[2].1;
+
+/// Sends each request when the last one is answered; returns a line for each, ends of lines as blanks.
+pub(super) fn converse(target: SocketAddr) -> io::Result<Vec<String>> {
+    let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    CONVERSATION.iter().map(|(request, expected)| exchange(&mut stream, request, expected)).collect()
+}
+
+fn exchange(stream: &mut TcpStream, request: &str, expected: &str) -> io::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    if answer != expected {
+        return Err(io::Error::new(ErrorKind::InvalidData, format!("{request:?} was answered {answer:?}")));
+    }
+    Ok(format!("{} -> {}", in_a_line(request), in_a_line(&answer)))
+}
+
+fn in_a_line(text: &str) -> String {
+    text.trim_end().replace("\r\n", " | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn asked(answers: &'static [&'static str]) -> io::Result<Vec<String>> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 512];
+            for answer in answers {
+                assert!(stream.read(&mut request).unwrap() > 0);
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let told = converse(target);
+        server.join().unwrap();
+        told
+    }
+
+    #[test]
+    fn each_answer_is_compared_and_shown() {
+        let told = asked(&[
+            "STORED\r\n",
+            "42\r\n",
+            "VALUE visits 0 2\r\n42\r\nEND\r\n",
+            "VALUE visits 0 2 2\r\n42\r\nEND\r\n",
+        ]);
+        assert_eq!(told.unwrap()[3], "gets visits -> VALUE visits 0 2 2 | 42 | END");
+        let error = asked(&["STORED\r\n", "41\r\n"]).unwrap_err();
+        assert!(error.to_string().contains(r#""incr visits 1\r\n" was answered "41\r\n""#), "{error}");
+    }
+}
