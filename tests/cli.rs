@@ -114,7 +114,7 @@ fn toml_value(flag: &clap::Arg) -> String {
         "address-probe" => "\"300ms\"".into(),
         "item-size-max" => "\"1M\"".into(),
         "busy-poll" => "true".into(),
-        name if name.ends_with("-timeout") => "\"5s\"".into(),
+        name if name == "address-probe" || name.ends_with("-timeout") => "\"5s\"".into(),
         name => {
             let values = flag.get_possible_values();
             let value = values.first().unwrap_or_else(|| panic!("give a value for the new flag --{name} here"));

@@ -43,22 +43,24 @@ fn start() -> Option<(Site, Namespace, IpAddr)> {
     Some((plan.with(&format!("--address {own}")).start_in(network), far, own))
 }
 
-fn downloads(site: &Site, far: &Namespace, own: IpAddr) {
+/// Downloads the large file, which makes so many downloads, and waits until what it counted is published.
+fn downloads(site: &Site, far: &Namespace, own: IpAddr, nth: u64) {
     let to = tempfile::NamedTempFile::new().unwrap();
     let url = format!("http://{}{LARGE}", at(own));
     run(far, "curl", &["-sSf", "--max-time", "60", "-o", to.path().to_str().unwrap(), &url]);
     assert!(std::fs::read(to.path()).unwrap() == site.content(LARGE), "not what was sent to port {PORT}");
+    site.wait_for("closed_finished", nth);
 }
 
 #[test]
 fn rfc_1191_a_router_says_what_fits() {
     let Some((site, far, own)) = start() else { return };
-    downloads(&site, &far, own);
+    downloads(&site, &far, own, 1);
     assert!(site.counter("icmp_too_big") > 0, "{}", site.metrics());
     assert_eq!((site.counter("path_mtu_lowered"), site.counter("path_black_holes")), (1, 0));
     // The path is remembered: nothing is too big any more.
     let told = site.counter("icmp_too_big");
-    downloads(&site, &far, own);
+    downloads(&site, &far, own, 2);
     assert_eq!((site.counter("path_mtu_lowered"), site.counter("icmp_too_big")), (1, told));
 }
 
@@ -69,6 +71,6 @@ fn rfc_4821_a_router_that_is_not_heard_is_found_out() {
         chain leaving { type filter hook output priority 0; icmp type destination-unreachable drop; }
     }";
     site.run_client("nft", &[rules]);
-    downloads(&site, &far, own);
+    downloads(&site, &far, own, 1);
     assert_eq!((site.counter("icmp_too_big"), site.counter("path_black_holes")), (0, 1), "{}", site.metrics());
 }
