@@ -62,6 +62,15 @@ fn the_markdown_table_has_the_plans_with_one_rate() {
 }
 
 #[test]
+fn the_markdown_table_leaves_out_a_plan_of_which_no_answer_came_to_its_end() {
+    let mut results = testing::results();
+    for case in results.cases.iter_mut().filter(|case| case.plan == "get-12") {
+        case.report.as_mut().unwrap()["responses_per_second"] = 0.into();
+    }
+    assert!(!markdown(&results).contains("GET 12 B"));
+}
+
+#[test]
 fn times_are_written_for_people() {
     assert_eq!([250.0, 1234.0, 2_500_000.0].map(time), ["250 µs", "1.23 ms", "2.50 s"]);
 }
