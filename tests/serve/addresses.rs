@@ -7,11 +7,6 @@ use simoom::netns::{self, Namespace};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
-fn ping(site: &Site, address: IpAddr) {
-    let report = site.run_client("ping", &["-c", "3", "-i", "0.2", "-W", "20", &address.to_string()]);
-    assert!(report.contains(" 3 received") && report.contains(" 0% packet loss"), "{report}");
-}
-
 #[test]
 fn an_address_of_its_own_answers_arp_ping_and_http() {
     if !need_program("ping") {
@@ -21,7 +16,7 @@ fn an_address_of_its_own_answers_arp_ping_and_http() {
     let Some(network) = plan.network() else { return };
     let own = network.address(7);
     let site = plan.with(&format!("--address {own} --address-probe 20ms")).start_in(network);
-    ping(&site, own);
+    site.ping(own, &[]);
     assert!(site.run_client("ping", &["-c", "1", "-s", "1400", &own.to_string()]).contains("1408 bytes from"));
     let mut client = site.connect_to(at(own));
     client.expect("/64k", &site.content("/64k"));
@@ -29,7 +24,7 @@ fn an_address_of_its_own_answers_arp_ping_and_http() {
     site.wait_for("echo_replies", 4);
 
     let kernels = site.network.address(1);
-    ping(&site, kernels);
+    site.ping(kernels, &[]);
     assert_eq!(site.counter("echo_replies"), 4, "the kernel has answered for its own address");
     // The whole address is Simoom's: nobody else listens there.
     let refused = site.network.client.run(|| TcpStream::connect(SocketAddr::new(own, PORT + 1)));
@@ -43,7 +38,7 @@ fn a_shared_address_leaves_all_else_to_the_kernel() {
     }
     let Some(site) = Site::start(Transport::Xdp) else { return };
     let address = site.network.address(1);
-    ping(&site, address);
+    site.ping(address, &[]);
     kernel_serves(&site, SocketAddr::new(address, PORT + 1));
 
     let server = site.network.server.run(|| UdpSocket::bind(SocketAddr::new(address, PORT))).unwrap();

@@ -95,15 +95,6 @@ fn wait_for_link_local(network: &Network) -> Ipv6Addr {
     found.unwrap()
 }
 
-fn ping(site: &Site, address: IpAddr, flags: &[&str]) {
-    let mut arguments = vec!["-6", "-c", "3", "-i", "0.2", "-W", "20"];
-    let address = address.to_string();
-    arguments.extend(flags);
-    arguments.push(&address);
-    let report = site.run_client("ping", &arguments);
-    assert!(report.contains(" 3 received") && report.contains(" 0% packet loss"), "{report}");
-}
-
 #[test]
 fn an_address_of_its_own_answers_solicitations_ping_and_http() {
     if !need_program("ping") {
@@ -113,13 +104,13 @@ fn an_address_of_its_own_answers_solicitations_ping_and_http() {
     let Some(network) = plan.network() else { return };
     let own = network.address_v6(7);
     let site = plan.with(&format!("--address {own}")).start_in(network);
-    ping(&site, own, &[]);
-    ping(&site, own, &["-s", "1400"]);
+    site.ping(own, &[]);
+    site.ping(own, &["-s", "1400"]);
     site.connect_to(at(own)).expect("/64k", &site.content("/64k"));
     site.wait_for("neighbour_replies", 1);
     site.wait_for("echo_replies", 6);
 
-    ping(&site, site.network.address_v6(1), &[]);
+    site.ping(site.network.address_v6(1), &[]);
     assert_eq!(site.counter("echo_replies"), 6, "the kernel has answered for its own address");
     let refused = site.network.client.run(|| TcpStream::connect(SocketAddr::new(own, PORT + 1)));
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);

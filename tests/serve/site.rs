@@ -167,6 +167,14 @@ impl Site {
         text
     }
 
+    /// Asks for three echoes from the client, with these flags of ping's, and gets them all.
+    pub fn ping(&self, address: IpAddr, flags: &[&str]) {
+        let address = address.to_string();
+        let arguments = [&["-c", "3", "-i", "0.2", "-W", "20"], flags, &[&address]].concat();
+        let report = self.run_client("ping", &arguments);
+        assert!(report.contains(" 3 received") && report.contains(" 0% packet loss"), "{report}");
+    }
+
     /// Others are served: a new connection and the answers to a few requests on it.
     pub fn serves_others(&self) {
         let mut other = self.connect();
