@@ -61,7 +61,8 @@ impl Serve {
         }
         match &self.root {
             Some(root) if !root.is_dir() => {
-                Err(Error::usage(format!("--root {}: there is no such directory", root.display())))
+                let what = if root.exists() { "it is no directory" } else { "there is no such directory" };
+                Err(Error::usage(format!("--root {}: {what}; name the one that holds the files", root.display())))
             }
             _ => Ok(()),
         }
