@@ -31,9 +31,7 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
     }
     match segment.payload.in_one() {
         // As a rule it is what comes next, all of it fits the window, and it lies in one buffer.
-        Some(text)
-            if !text.is_empty() && segment.seq == tcb.hot.rcv.nxt && end.at_or_before(tcb.hot.rcv.edge) =>
-        {
+        Some(text) if !text.is_empty() && segment.seq == tcb.hot.rcv.nxt && end.at_or_before(tcb.hot.rcv.edge) => {
             take(tcb, text, cx);
         }
         _ if take_what_fits(tcb, segment, cx) => {}
