@@ -121,8 +121,9 @@ fn join_pages(base: *mut u8, len: usize) {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HugePages;
 
-/// An allocation of so many bytes holds a whole huge page, wherever it begins.
-const LARGE_BYTES: usize = 2 * HUGE_PAGE_BYTES;
+/// From so many bytes on; the translations of less stay in the processor, and memory that is never used is not taken for
+/// it a huge page at a time.
+const LARGE_BYTES: usize = 8 * HUGE_PAGE_BYTES;
 
 impl HugePages {
     fn joined(base: *mut u8, len: usize) -> *mut u8 {

@@ -23,7 +23,7 @@ fn a_large_allocation_may_come_on_huge_pages() {
     if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
         return;
     }
-    for bytes in [LARGE_BYTES, 5 * HUGE_PAGE_BYTES] {
+    for bytes in [LARGE_BYTES, LARGE_BYTES + 5 * 4096] {
         let layout = Layout::from_size_align(bytes, 64).unwrap();
         // SAFETY: the layout has a size, and the memory is given back with the same one.
         let flags = unsafe {
