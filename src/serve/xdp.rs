@@ -49,7 +49,8 @@ pub(super) struct Opened {
 /// Opens an interface if this machine can; else the reason why not, for `--transport auto` to go on without.
 /// Configuration that cannot be carried out is an error all the same.
 pub(super) fn open_if_possible(common: &Common<'_>, interface: &str) -> Result<Result<Opened, String>> {
-    let facts = probe::facts(Some(interface))?;
+    let facts = probe::facts(Some(interface))
+        .map_err(|error| Error::failed(format!("--interface {interface}: {error}")))?;
     let choice = facts.interfaces.into_iter().next().map(|probed| probed.choice);
     if let Some(choice) = choice.filter(|choice| choice.transport != Transport::Xdp) {
         return Ok(Err(choice.reason));
@@ -95,11 +96,11 @@ impl Server {
             count(workers, "core")
         );
         self.start_stack_workers(common, queues, workers, &stack, &ports)?;
-        let at_all = |(port, _): &(u16, Service)| {
-            let port = *port;
-            served.iter().map(move |served| SocketAddr::new(served.address, port))
-        };
-        self.addresses = ports.iter().flat_map(at_all).collect();
+        let at_port = |port| served.iter().map(move |served| SocketAddr::new(served.address, port));
+        self.addresses = ports.iter().flat_map(|(port, _)| at_port(*port)).collect();
+        if let Some((port, _)) = ports.iter().find(|(_, service)| *service == Service::Memcached) {
+            common.tell_listeners(&at_port(*port).collect::<Vec<_>>(), false)?;
+        }
         let sheet = Sheet::new("steering");
         self.board.sheets.push(sheet.clone());
         let claimed = self.device.insert(Claimed { device, sheet });

@@ -2,8 +2,10 @@
 
 use super::super::http::Http;
 use super::super::memcached::Memcached;
-use super::super::pace::Arrivals;
+use super::super::pace::{Arrivals, Rate};
+use super::opening::OPENING_PAUSE_US;
 use super::*;
+use crate::load::course::Extent;
 use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Closed, Opened};
 
@@ -11,7 +13,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 type HttpConn = <Client<Http> as Application>::Conn;
 
-const OPENED: Opened = Opened { local_port: 1, active: true, token: 0 };
+const OPENED: Opened = Opened { local_port: 1, active: true, token: 0, ends: None };
 
 /// A client and the connections that it has open.
 struct Bench {
