@@ -1,4 +1,4 @@
-//! The whole handler against a plain map ([`model`]): text, meta and binary requests on three connections to three workers
+//! The whole handler against a plain map ([`map`]): text, meta and binary requests on three connections to three workers
 //! with one store, pipelines cut anywhere and at every byte, values from nothing to nearly 1 MB, and a clock that only
 //! the test moves.
 //!
@@ -6,16 +6,16 @@
 
 #[path = "model_tests/binary.rs"]
 mod binary;
+#[path = "model_tests/map.rs"]
+mod map;
 #[path = "model_tests/meta.rs"]
 mod meta;
-#[path = "model_tests/model.rs"]
-mod model;
 #[path = "model_tests/text.rs"]
 mod text;
 
 use super::*;
 use crate::store::Settings;
-use model::Model;
+use map::Model;
 use simoom_stack::testing::seeds;
 
 /// Requests of a run.

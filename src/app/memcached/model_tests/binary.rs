@@ -2,7 +2,7 @@
 
 use super::super::packet;
 use super::Exchange;
-use super::model::{Known, Model};
+use super::map::{Known, Model};
 
 const NOT_FOUND: (u16, &[u8]) = (1, b"Not found");
 const EXISTS: (u16, &[u8]) = (2, b"Data exists for key.");

@@ -2,7 +2,7 @@
 //! cas uniques that the request chooses.
 
 use super::Exchange;
-use super::model::{Known, Model};
+use super::map::{Known, Model};
 
 /// A key as a request names it, and as answers tell it.
 struct Named {

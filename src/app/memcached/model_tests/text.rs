@@ -1,7 +1,7 @@
 //! Requests of the text protocol, each with the answer that is due.
 
 use super::Exchange;
-use super::model::{Known, Model};
+use super::map::{Known, Model};
 
 impl Model {
     pub(super) fn text(&mut self) -> Exchange {
