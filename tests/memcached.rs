@@ -130,7 +130,7 @@ fn stats_have_the_names_and_types_that_memcached_gives() {
     });
 }
 
-/// The same of each topic, with an item in the store. What stands for a slab class or a connection is not compared.
+/// The same of each topic, with an item in the store. What stands for a slab class is not compared.
 #[test]
 fn topics_of_stats_have_the_names_and_types_that_memcached_gives() {
     Beside::run(|mut beside, _| {
@@ -142,12 +142,29 @@ fn topics_of_stats_have_the_names_and_types_that_memcached_gives() {
             (" items", &["items:#:number", "items:#:age", "items:#:mem_requested"]),
             (" slabs", &["#:chunk_size", "#:used_chunks", "#:total_pages", "active_slabs", "total_malloced"]),
             (" sizes", &["sizes_status"]),
-            (" conns", &["#:state", "#:secs_since_last_cmd"]),
+            (" conns", &["#:UDP", "#:addr", "#:listen_addr", "#:state", "#:secs_since_last_cmd"]),
         ] {
             let mine = stats::compared(&mut beside, topic);
             for name in least {
                 assert!(mine.iter().any(|(known, _)| known == name), "stats{topic}: {name} is missing");
             }
         }
+    });
+}
+
+/// Listeners and connections, one of text and one of the binary protocol, in the same words line by line.
+#[test]
+fn connections_are_told_as_memcached_tells_them() {
+    Beside::run(|mut beside, _| {
+        // Each has been served, so each is known.
+        beside.ask(b"mn\r\n");
+        beside.exchange(&[&[0x80, 10][..], &[0; 22]].concat());
+        let [mine, theirs] = stats::connections(&mut beside);
+        assert_eq!(mine, theirs);
+        let count = |wanted: &str| mine.iter().filter(|line| *line == wanted).count();
+        assert_eq!(count("#:listen_addr tcp:127.0.0.1:#"), 2);
+        assert_eq!(count("#:addr tcp:127.0.0.1:#"), 3, "the listener and two connections");
+        assert_eq!(count("#:addr udp:127.0.0.1:#"), 1);
+        assert_eq!(count("#:state conn_parse_cmd"), 1);
     });
 }

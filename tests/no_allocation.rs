@@ -9,13 +9,15 @@ use simoom::app::memcached::Memcached;
 use simoom::app::testing::memcached;
 use simoom::app::{Blob, memcached::Conn};
 use simoom_stack::send::{Pool, Queue, Wishes};
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_stack::{Application, Closed, Ends, Opened, Reply};
+use std::net::Ipv4Addr;
 
 /// Offers `pieces` to a connection of its own; returns how many bytes were answered.
 fn converse(handler: &mut Memcached, pool: &mut Pool<Blob>, pieces: &[&[u8]]) -> u64 {
     let (mut conn, mut queue, mut answered) = (Conn::default(), Queue::default(), 0);
     let mut wishes = Wishes::default();
-    let opened = Opened { local_port: 11211, active: false, token: 0 };
+    let [remote, local] = [50_000, 11211].map(|port| (Ipv4Addr::LOCALHOST, port).into());
+    let opened = Opened { local_port: 11211, active: false, token: 0, ends: Some(Ends { remote, local }) };
     handler.opened(&mut conn, opened, &mut Reply::new(pool, &mut queue, &mut wishes));
     for piece in pieces {
         let mut reply = Reply::new(pool, &mut queue, &mut wishes);
@@ -45,7 +47,7 @@ fn no_request_allocates() {
         &[b"set n 0 0 1\r\n1\r\nincr n 5\r\ndecr n 1\r\ntouch n 10\r\ngat 0 n\r\ndelete n\r\n"],
         &[b"ms m 3 T30 k O1 c\r\nabc\r\nmg m v t k c\r\nma c N0 J5 v\r\nmd m q\r\nmd c\r\nme a\r\nmn\r\n"],
         &[b"append a 0 0 1\r\nx\r\nreplace a 0 0 3\r\nabc\r\nadd a 0 0 1\r\ny\r\nversion\r\n"],
-        &[b"nonsense\r\nset a 0 0 3\r\nabcdefgh\r\nflush_all 1000\r\nverbosity 1\r\n"],
+        &[b"nonsense\r\nset a 0 0 3\r\nabcdefgh\r\nflush_all 1000\r\nverbosity 1\r\nstats conns\r\n"],
         &[&binary_set, &binary_get],
     ];
     let mut handler = memcached();

@@ -152,6 +152,10 @@ impl Application for Services {
     type Blob = Blob;
     type Conn = Conn;
 
+    fn wants_ends(&self, local_port: u16) -> bool {
+        self.memcached.is_some() && self.ports.contains(&(local_port, Service::Memcached))
+    }
+
     fn opened(&mut self, conn: &mut Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
         let service = self.ports.iter().find(|(port, _)| *port == opened.local_port);
         *conn = match service {

@@ -8,7 +8,8 @@ use super::http::{Http, INPUT_MAX_BYTES, Options};
 use super::memcached::{self, Memcached};
 use crate::store::{self, Store};
 use simoom_stack::send::{Pool, Queue, Wishes};
-use simoom_stack::{Application, Duration, Opened, Reply};
+use simoom_stack::{Application, Closed, Duration, Ends, Opened, Reply};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 
 /// An application and one connection to it.
@@ -42,7 +43,8 @@ impl<A: Application> Line<A> {
             settings: 0,
             kept: Vec::new(),
         };
-        let opened = Opened { local_port: port, active: false, token: 0 };
+        let [remote, local] = [50_000, port].map(|port| (Ipv4Addr::LOCALHOST, port).into());
+        let opened = Opened { local_port: port, active: false, token: 0, ends: Some(Ends { remote, local }) };
         line.call(|app, conn, reply| app.opened(conn, opened, reply));
         line
     }
@@ -115,6 +117,12 @@ impl<A: Application> Line<A> {
         let deadline = self.deadline.take()?;
         self.call(Application::timeout);
         Some(deadline)
+    }
+
+    /// The connection ends in order.
+    pub fn close(&mut self) {
+        self.app.closed(&mut self.conn, Closed::Finished);
+        self.conn = A::Conn::default();
     }
 
     /// Bytes queued.

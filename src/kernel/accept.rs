@@ -7,7 +7,7 @@ use super::socket::Socket;
 use crate::hosted::Hosted;
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use simoom_stack::Opened;
+use simoom_stack::{Ends, Opened};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -53,10 +53,11 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             self.host.counters.connections_refused += 1;
             return reset(&socket);
         }
+        let ends = self.host.app.wants_ends(local_port).then(|| ends(&socket)).flatten();
         let Ok(key) = self.table.insert(Session::new(Socket::new(socket))) else { return };
         let Some(session) = self.table.get_mut(key) else { return };
         self.host.counters.connections_accepted += 1;
-        self.host.opened(session, Opened { local_port, active: false, token: 0 });
+        self.host.opened(session, Opened { local_port, active: false, token: 0, ends });
         self.driver.prepare(&mut session.io);
         self.visit(key);
     }
@@ -75,6 +76,13 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         }
         Ok(())
     }
+}
+
+/// Both ends of a connection; `None` if it is over already.
+fn ends(socket: &OwnedFd) -> Option<Ends> {
+    let remote = rustix::net::getpeername(socket).ok()??.try_into().ok()?;
+    let local = rustix::net::getsockname(socket).ok()?.try_into().ok()?;
+    Some(Ends { remote, local })
 }
 
 /// Makes closing `socket` a reset. If that fails the peer gets a FIN instead, which is all that is left.

@@ -77,7 +77,7 @@ fn opened() -> (Host<Script>, Session<Script, ()>) {
         linger_timeout: Duration::from_secs(5),
     };
     let mut session = Session::new(());
-    host.opened(&mut session, Opened { local_port: 80, active: false, token: 0 });
+    host.opened(&mut session, Opened { local_port: 80, active: false, token: 0, ends: None });
     (host, session)
 }
 

@@ -305,7 +305,7 @@ impl<P: Protocol> Kernel<P> {
 
     fn connected(&mut self, slot: usize) {
         self.sessions[slot].connected = true;
-        let opened = Opened { local_port: 0, active: true, token: slot as u32 };
+        let opened = Opened { local_port: 0, active: true, token: slot as u32, ends: None };
         self.call(slot, |client, conn, reply| client.opened(conn, opened, reply));
     }
 

@@ -42,6 +42,9 @@ impl Server {
             bound.iter().map(|bound| (bound.address.port(), bound.service)).collect();
         ports.dedup();
         let addresses = bound.iter().map(|bound| bound.address).collect();
+        let memcached = bound.iter().filter(|bound| bound.service == Service::Memcached);
+        let at: Vec<SocketAddr> = memcached.map(|bound| bound.address).collect();
+        common.tell_listeners(&at, false)?;
         let mut listeners: Vec<_> = bound.into_iter().map(|bound| bound.listeners.into_iter()).collect();
         let settings = plan::kernel_settings(common.config, connections, cores.len());
         allow_files(connections);

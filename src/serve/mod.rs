@@ -142,6 +142,14 @@ impl Common<'_> {
         Ok(Services::new(ports, self.content.clone(), options, memcached))
     }
 
+    /// These are the addresses that memcached is served on.
+    fn tell_listeners(&self, addresses: &[SocketAddr], over_udp: bool) -> Result<()> {
+        let Some(config) = self.config.memcached.filter(|_| !addresses.is_empty()) else { return Ok(()) };
+        let shared = self.memcached(config)?;
+        addresses.iter().for_each(|address| shared.listens(memcached::Listening { address: *address, over_udp }));
+        Ok(())
+    }
+
     /// What the memcached handlers share.
     fn memcached(&self, config: config::Memcached) -> Result<Arc<memcached::Shared>> {
         if let Some(shared) = self.memcached.get() {

@@ -17,6 +17,7 @@ impl Server {
         let socket =
             Socket::bind(address).map_err(|error| Error::failed(format!("--memcached-udp {address}: {error}")))?;
         self.udp = Some(socket.address());
+        common.tell_listeners(&[socket.address()], true)?;
         let worker = common.made.replace(common.made.get() + 1);
         let handler = Memcached::new(common.memcached(config)?, worker, 1);
         let (orders, mailbox) = mailbox().map_err(cannot)?;

@@ -95,11 +95,11 @@ impl Server {
             count(workers, "core")
         );
         self.start_stack_workers(common, queues, workers, &stack, &ports)?;
-        let at_all = |(port, _): &(u16, Service)| {
-            let port = *port;
-            served.iter().map(move |served| SocketAddr::new(served.address, port))
-        };
-        self.addresses = ports.iter().flat_map(at_all).collect();
+        let at_port = |port| served.iter().map(move |served| SocketAddr::new(served.address, port));
+        self.addresses = ports.iter().flat_map(|(port, _)| at_port(*port)).collect();
+        if let Some((port, _)) = ports.iter().find(|(_, service)| *service == Service::Memcached) {
+            common.tell_listeners(&at_port(*port).collect::<Vec<_>>(), false)?;
+        }
         let sheet = Sheet::new("steering");
         self.board.sheets.push(sheet.clone());
         let claimed = self.device.insert(Claimed { device, sheet });

@@ -5,6 +5,7 @@
 //! driven by the user-space stack and by the kernel-socket transport, so an application is written once.
 
 use crate::send::{Blob, Reply};
+use std::net::SocketAddr;
 
 /// An application: one value per worker, called for every connection of that worker.
 ///
@@ -16,6 +17,12 @@ pub trait Application {
     /// What the application keeps for one connection, from `opened` to `closed`; held beside the control block,
     /// so it should be small (at most 64 bytes).
     type Conn: Default;
+
+    /// Whether [`Opened::ends`] is of use to it, of connections to this port: a transport may have to ask for them.
+    fn wants_ends(&self, local_port: u16) -> bool {
+        let _ = local_port;
+        false
+    }
 
     /// A connection is established. `conn` is fresh, or what [`crate::Stack::connect_with`] was given; set its first
     /// deadline here.
@@ -63,6 +70,17 @@ pub struct Opened {
     pub active: bool,
     /// What [`crate::Stack::connect`] was given, so that a client knows its own; 0 on a passive open.
     pub token: u32,
+    /// Both ends, if the application [wants](Application::wants_ends) them.
+    pub ends: Option<Ends>,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The peer.
+    pub remote: SocketAddr,
+    /// This side.
+    pub local: SocketAddr,
 }
 
 /// Why a connection ended.

@@ -4,7 +4,9 @@
 //! table holds hashes and owners only; whether an owner's four-tuple is really the one sought, the owner's own
 //! table tells. Its size is fixed: twice as many slots as there can be owners.
 
+use crate::application::Ends;
 use crate::wire::{Address, Segment};
+use std::net::SocketAddr;
 
 /// Who owns a four-tuple: which table, and the index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,14 @@ impl Tuple {
             local: segment.local,
             remote_port: segment.remote_port,
             local_port: segment.local_port,
+        }
+    }
+
+    /// As the application is told.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends {
+            remote: SocketAddr::new(self.remote.into(), self.remote_port),
+            local: SocketAddr::new(self.local.into(), self.local_port),
         }
     }
 }

@@ -64,7 +64,7 @@ mod time_wait;
 pub mod timer;
 pub mod wire;
 
-pub use application::{Application, Closed, Opened};
+pub use application::{Application, Closed, Ends, Opened};
 pub use config::{Config, Congestion, EcnPolicy, Limits, LocalAddress};
 pub use neighbour::Route;
 pub use send::{Blob, Reply};

@@ -17,6 +17,21 @@ pub fn compared(beside: &mut Beside, topic: &str) -> Vec<(String, String)> {
     mine
 }
 
+/// The lines of `stats conns` of both, Simoom's first, in order: numbers, ports and times told as `#`.
+pub fn connections(beside: &mut Beside) -> [Vec<String>; 2] {
+    let (mine, theirs) = beside.both(b"stats conns\r\n");
+    [mine, theirs].map(|answer| {
+        let shape = |(name, value): (String, String)| match value.rsplit_once(':') {
+            Some((address, port)) if port.parse::<u16>().is_ok() => format!("{name} {address}:#"),
+            _ if value.parse::<u64>().is_ok() => format!("{name} #"),
+            _ => format!("{name} {value}"),
+        };
+        let mut shapes: Vec<String> = lines(&answer).into_iter().map(shape).collect();
+        shapes.sort();
+        shapes
+    })
+}
+
 fn lines(answer: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8(answer.to_vec()).unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));

@@ -5,7 +5,7 @@ use crate::common::{need_program, skip, wait_until};
 use crate::site::{Plan, Site, Transport};
 use crate::{PATIENCE, over_all};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ over_all! {
     python_clients_find_a_memcached,
     http_and_memcached_are_served_side_by_side,
     values_of_any_size_come_back_whole,
+    every_connection_is_told_with_its_ends,
     datagrams_are_answered_beside_any_transport,
 }
 
@@ -116,4 +117,49 @@ fn values_of_any_size_come_back_whole(transport: Transport) {
         client.read_exact(&mut answer).unwrap();
         assert!(answer == expected, "{len} bytes");
     }
+}
+
+/// Those of the transport asked for, and beside AF_XDP those that came through the kernel.
+fn every_connection_is_told_with_its_ends(transport: Transport) {
+    let Some(site) = start(transport) else { return };
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| site.connect_to(address(&site)).stream).collect();
+    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
+    clients.push(site.network.server.run(|| TcpStream::connect(local)).unwrap());
+    for client in &mut clients {
+        assert!(connections(client).contains(":state conn_listening\r\n"));
+    }
+    let ends = |client: &TcpStream| {
+        let (remote, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        format!(":addr tcp:{remote}\r\n*:listen_addr tcp:{local}\r\n*:state conn_")
+    };
+    let asked = connections(&mut clients[4]);
+    // Numbers say which lines belong together; they are not what is asked here.
+    let told = without_numbers(&asked);
+    for client in &clients {
+        assert!(told.contains(&ends(client)), "{}: {asked}", ends(client));
+    }
+    assert!(told.contains("*:UDP UDP\r\n*:addr udp:"), "{asked}");
+    let gone = clients.remove(0);
+    let gone_ends = ends(&gone);
+    drop(gone);
+    wait_until("the one that has ended is told no more", PATIENCE, || {
+        !without_numbers(&connections(&mut clients[3])).contains(&gone_ends)
+    });
+}
+
+fn connections(client: &mut TcpStream) -> String {
+    client.write_all(b"stats conns\r\n").unwrap();
+    let mut told = Vec::new();
+    let mut piece = [0; 4096];
+    while !told.ends_with(b"END\r\n") {
+        let n = client.read(&mut piece).unwrap();
+        assert!(n > 0, "the answer has an end");
+        told.extend_from_slice(&piece[..n]);
+    }
+    String::from_utf8(told).unwrap()
+}
+
+fn without_numbers(told: &str) -> String {
+    let lines = told.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(':'));
+    lines.map(|(_, rest)| format!("*:{rest}\r\n")).collect()
 }

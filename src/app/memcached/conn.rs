@@ -1,6 +1,7 @@
 //! What a connection is doing.
 
 use super::dump::Dump;
+use super::roster::Place;
 use super::stats::Topic;
 
 /// What the handler keeps for one connection.
@@ -8,9 +9,13 @@ use super::stats::Topic;
 pub struct Conn {
     pub(super) protocol: Protocol,
     pub(super) phase: Phase,
+    /// What all may know of it.
+    pub(super) doing: Doing,
+    /// Where that is noted, if there was room.
+    pub(super) place: Option<Place>,
 }
 
-const _: () = assert!(size_of::<Conn>() <= 32);
+const _: () = assert!(size_of::<Conn>() <= 40);
 
 /// Which protocol the first byte spoke.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub(super) enum Phase {
     SkipLine,
     /// In an answer to `stats`; of the request all but the last byte is consumed.
     Stats(Stats),
+    /// In a list of connections, of which this is the next one's number; of the request all but the last byte is consumed.
+    Conns(u64),
     /// In a list of items; of the request all but the last byte is consumed.
     Dump(Dump),
     /// The last answer is queued.
@@ -61,7 +68,76 @@ pub(super) struct Stats {
     pub(super) opaque: Option<[u8; 4]>,
 }
 
+/// What a connection is doing, and when it was last heard from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Doing {
+    /// Unix seconds.
+    pub(super) at: u32,
+    pub(super) state: State,
+}
+
+impl Doing {
+    /// As one number, which is never half an old and half a new one.
+    pub(super) fn to_bits(self) -> u64 {
+        u64::from(self.at) << 8 | self.state as u64
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Doing {
+        let state = State::ALL.iter().copied().find(|state| *state as u64 == bits & 0xff);
+        Doing { at: (bits >> 8) as u32, state: state.unwrap_or_default() }
+    }
+}
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $state:ident $name:literal,)*) => {
+        /// What memcached calls what a connection is doing.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(super) enum State { $($(#[$doc])* $state,)* }
+
+        impl State {
+            const ALL: &'static [State] = & [$(State::$state,)*];
+
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(State::$state => $name,)*
+                }
+            }
+        }
+    };
+}
+
+states! {
+    /// Between requests.
+    #[default]
+    Read "conn_read",
+    /// Asking for this list.
+    ParseCmd "conn_parse_cmd",
+    /// Sending a value.
+    Nread "conn_nread",
+    /// Sending what is read past.
+    Swallow "conn_swallow",
+    /// Behind its last answer.
+    Closing "conn_closing",
+    /// Taking a long answer.
+    Mwrite "conn_mwrite",
+    /// No connection yet: where they come from.
+    Listening "conn_listening",
+}
+
 impl Conn {
+    /// What it is doing at `now`.
+    #[inline]
+    pub(super) fn doing(&self, now: u32) -> Doing {
+        let state = match self.phase {
+            Phase::Command => State::Read,
+            Phase::Upload(_) => State::Nread,
+            Phase::Skip(_) | Phase::SkipLine => State::Swallow,
+            Phase::Keys(_) | Phase::Stats(_) | Phase::Conns(_) | Phase::Dump(_) => State::Mwrite,
+            Phase::Closing => State::Closing,
+        };
+        Doing { at: now, state }
+    }
+
     /// Whether no request is under way.
     pub(crate) fn is_between_requests(&self) -> bool {
         self.phase == Phase::Command

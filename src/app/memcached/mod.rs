@@ -12,8 +12,8 @@
 //! - *Upload*: space for a value was reserved in the store; what arrives is written there, wherever it was cut, and
 //!   committed with its last byte ([`upload`]).
 //! - *Skip* and *SkipLine*: a value that was refused, or the rest of a line, is read past and never held.
-//! - *Stats* and *Dump*: lines of an answer that may be longer than there is room for ([`stats`], [`dump`]). The last
-//!   byte of the request is consumed with the last of them.
+//! - *Stats*, *Conns* and *Dump*: lines of an answer that may be longer than there is room for ([`stats`], [`conns`],
+//!   [`dump`]). The last byte of the request is consumed with the last of them.
 //!
 //! An item is stored as the very bytes that a text `get` answers, so an answer is a range of the store; the other
 //! protocols send a head of their own and the part that is the value. Small ranges are copied, large ones shared:
@@ -22,7 +22,7 @@
 //! # Which suite covers which command
 //!
 //! Beside an installed memcached are those of `tests/memcached.rs`: *each* request alone, *pipelines* in pieces, *binary*
-//! packets, *udp* datagrams, *stats* by name and type. Clients are memcapable, pymemcache and pylibmc in
+//! packets, *udp* datagrams, *stats* by name and type, of *connections* line by line. Clients are memcapable, pymemcache and pylibmc in
 //! `tests/serve/memcached.rs`. `model_tests.rs` holds all that stores, brings, changes or removes items, text, meta and
 //! binary, against a plain map. All commands have tables in the `_tests.rs` files here, and all that are not `stats` are
 //! cut at random places by the property test and the fuzz target.
@@ -53,12 +53,14 @@ mod ahead;
 mod base64;
 mod binary;
 mod conn;
+mod conns;
 pub mod datagram;
 mod dump;
 mod meta;
 mod number;
 mod options;
 mod out;
+mod roster;
 mod stats;
 mod tally;
 mod text;
@@ -67,13 +69,14 @@ mod tokens;
 mod upload;
 
 pub use conn::Conn;
-pub use options::{Options, Shared};
+pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
 
 use super::Blob;
 use crate::store::{Item, Store};
-use conn::{Phase, Protocol};
+use conn::{Doing, Phase, Protocol};
 use out::Out;
+use roster::Registrar;
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::ops::Range;
 use std::sync::Arc;
@@ -100,6 +103,7 @@ pub struct Memcached {
     now: u32,
     out: Out,
     uploads: Uploads,
+    registrar: Registrar,
     /// Keys whose items were fetched ahead, from the one at hand on.
     ahead: usize,
     draining: bool,
@@ -117,12 +121,15 @@ impl Memcached {
     /// The handler of the worker with this number, counted from 0 and nobody else's, which serves at most so many
     /// connections at once.
     pub fn new(shared: Arc<Shared>, worker: usize, connections: usize) -> Memcached {
+        let registrar = Registrar::new(connections);
+        shared.enrol(registrar.roster());
         Memcached {
             store: shared.store().clone(),
             worker,
             now: shared.started(),
             out: Out::new(),
             uploads: Uploads::new(connections),
+            registrar,
             ahead: 0,
             draining: false,
             shared,
@@ -131,7 +138,7 @@ impl Memcached {
 
     /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not counted.
     pub const fn memory_bytes(connections: usize) -> usize {
-        size_of::<Memcached>() + Uploads::memory_bytes(connections)
+        size_of::<Memcached>() + Uploads::memory_bytes(connections) + Registrar::memory_bytes(connections)
     }
 
     /// Tells the time of day; to be called at least once before the first connection and then about once a second.
@@ -179,6 +186,7 @@ impl Memcached {
             Phase::Skip(left) => Step::Took(self.skip(conn, left, bytes)),
             Phase::SkipLine => Step::Took(skip_line(conn, bytes)),
             Phase::Stats(stats) => self.stats(conn, stats, reply),
+            Phase::Conns(number) => self.conns(conn, number, reply),
             Phase::Dump(dump) => self.dump(conn, dump, reply),
             Phase::Closing => Step::Took(bytes.len()),
         }
@@ -219,6 +227,15 @@ impl Memcached {
         }
     }
 
+    /// Notes what a connection is doing where all may read it.
+    #[cold]
+    fn tell(&mut self, conn: &mut Conn, doing: Doing) {
+        conn.doing = doing;
+        if let Some(place) = &conn.place {
+            self.registrar.tell(place, doing);
+        }
+    }
+
     fn hang_up(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         self.count(Count::HungUp);
         close(conn, reply);
@@ -245,8 +262,14 @@ impl Application for Memcached {
     type Blob = Blob;
     type Conn = Conn;
 
-    fn opened(&mut self, _: &mut Conn, _: Opened, _: &mut Reply<'_, Blob>) {
+    fn wants_ends(&self, _: u16) -> bool {
+        true
+    }
+
+    fn opened(&mut self, conn: &mut Conn, opened: Opened, _: &mut Reply<'_, Blob>) {
         self.count(Count::Opened);
+        conn.doing = conn.doing(self.now);
+        conn.place = opened.ends.and_then(|ends| self.registrar.enter(ends, conn.doing));
     }
 
     fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
@@ -265,6 +288,10 @@ impl Application for Memcached {
         let tally = self.shared.tally();
         tally.add(self.worker, Count::BytesRead, at as u64);
         tally.add(self.worker, Count::BytesWritten, reply.queued() - queued);
+        let doing = conn.doing(self.now);
+        if doing != conn.doing {
+            self.tell(conn, doing);
+        }
         at
     }
 
@@ -283,6 +310,9 @@ impl Application for Memcached {
     fn closed(&mut self, conn: &mut Conn, _: Closed) {
         self.abandon(conn);
         self.count(Count::Closed);
+        if let Some(place) = conn.place.take() {
+            self.registrar.leave(place);
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the handlers of all workers have in common: the store, the numbers, and what `stats settings` tells.
 
+use super::roster::Roster;
 use super::tally::Tally;
 use crate::store::Store;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What can be chosen about the handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +38,25 @@ pub struct Shared {
     options: Options,
     tally: Tally,
     started: u32,
+    listeners: Mutex<Vec<Listening>>,
+    rosters: Mutex<Vec<Arc<Roster>>>,
+}
+
+/// Where clients come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// The address with its port.
+    pub address: SocketAddr,
+    /// UDP, not TCP.
+    pub over_udp: bool,
 }
 
 impl Shared {
     /// The common part of as many handlers as `options` say; `unix_seconds` is the time that uptime counts from.
     pub fn new(store: Arc<Store>, options: Options, unix_seconds: u64) -> Arc<Shared> {
         let started = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
-        Arc::new(Shared { store, options, tally: Tally::new(options.workers), started })
+        let (listeners, rosters) = (Mutex::default(), Mutex::default());
+        Arc::new(Shared { store, options, tally: Tally::new(options.workers), started, listeners, rosters })
     }
 
     /// The store.
@@ -56,6 +70,25 @@ impl Shared {
 
     pub(super) fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// From here on `stats conns` tells of it. To be called before anybody can connect.
+    pub fn listens(&self, listening: Listening) {
+        self.listeners().push(listening);
+    }
+
+    /// Where clients come in. Only `stats conns` locks this while connections are served, and then the next.
+    pub(super) fn listeners(&self) -> MutexGuard<'_, Vec<Listening>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes known who is connected to one more handler.
+    pub(super) fn enrol(&self, roster: &Arc<Roster>) {
+        self.rosters().push(roster.clone());
+    }
+
+    pub(super) fn rosters(&self) -> MutexGuard<'_, Vec<Arc<Roster>>> {
+        self.rosters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn started(&self) -> u32 {

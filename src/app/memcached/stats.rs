@@ -21,8 +21,6 @@ pub(super) enum Topic {
     /// The same as `stats slabs` does.
     Slabs,
     Sizes,
-    /// The listener, and the connection that asks: a handler knows no others, and nobody's address.
-    Conns,
     /// Nothing but the end.
     Nothing,
 }
@@ -36,7 +34,6 @@ impl Topic {
             b"items" => Topic::Items,
             b"slabs" => Topic::Slabs,
             b"sizes" => Topic::Sizes,
-            b"conns" => Topic::Conns,
             _ => return None,
         })
     }
@@ -135,14 +132,6 @@ const SETTINGS: &[(&str, Value)] = &[
     ("client_flags_size", Text("4")),
 ];
 
-/// As memcached numbers them, the listener first. The one that asks is in the midst of its command.
-const CONNS: &[(&str, Value)] = &[
-    ("0:state", Text("conn_listening")),
-    ("0:secs_since_last_cmd", Text("0")),
-    ("1:state", Text("conn_parse_cmd")),
-    ("1:secs_since_last_cmd", Text("0")),
-];
-
 type Field<T> = (&'static str, fn(&T) -> u64);
 
 const ITEMS: &[Field<ClassStatistics>] =
@@ -189,7 +178,6 @@ impl Memcached {
             Topic::Items => self.class_line(b"items:", ITEMS, line, name, value),
             Topic::Slabs => self.class_line(b"", SLABS, line, name, value) || self.slabs_end(line, name, value),
             Topic::Sizes => self.known_line(&[("sizes_status", Text("disabled"))], line, name, value),
-            Topic::Conns => self.known_line(CONNS, line, name, value),
             Topic::Nothing => false,
         }
     }

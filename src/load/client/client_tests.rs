@@ -11,7 +11,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 type HttpConn = <Client<Http> as Application>::Conn;
 
-const OPENED: Opened = Opened { local_port: 1, active: true, token: 0 };
+const OPENED: Opened = Opened { local_port: 1, active: true, token: 0, ends: None };
 
 /// A client and the connections that it has open.
 struct Bench {

@@ -46,9 +46,10 @@ fn syn_acknowledged<A: Application, T>(tcb: &mut Tcb<A::Conn>, segment: &Segment
 
 /// Tells the application that the connection is established.
 pub(crate) fn open<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>, active: bool) {
-    let opened = Opened { local_port: tcb.hot.tuple.local_port, active, token: tcb.cold.token };
+    let (app, tuple) = (&mut *cx.app, &tcb.hot.tuple);
+    let ends = app.wants_ends(tuple.local_port).then(|| tuple.ends());
+    let opened = Opened { local_port: tuple.local_port, active, token: tcb.cold.token, ends };
     tcb.hot.marks.set(Marks::OPENED);
-    let app = &mut *cx.app;
     tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.opened(conn, opened, reply));
 }
 

@@ -49,6 +49,11 @@ impl Address {
         (value as u64, (value >> 64) as u64)
     }
 
+    /// The address of what [`Address::halves`] gives.
+    pub fn from_halves(low: u64, high: u64) -> Address {
+        Address((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
+    }
+
     /// The same of an address that is known to be IPv4's.
     #[inline(always)]
     pub(super) fn is_unicast_v4(&self) -> bool {

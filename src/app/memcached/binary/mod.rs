@@ -388,8 +388,7 @@ impl Memcached {
                 Some(Topic::Nothing)
             }
             key if key.starts_with(b"settings") => Some(Topic::Settings),
-            // Connections cannot be asked for here in memcached.
-            b"conns" => None,
+            // Connections are no topic: in memcached they cannot be asked for here.
             key => Topic::of(key),
         };
         match topic {

@@ -319,6 +319,7 @@ impl Memcached {
     fn begin_stats(&mut self, conn: &mut Conn, about: &[u8], reply: &mut Reply<'_, Blob>) {
         match Topic::of(about) {
             Some(topic) => conn.phase = Phase::Stats(Stats { topic, line: 0, opaque: None }),
+            None if about == b"conns" => conn.phase = Phase::Conns(0),
             None if about == b"reset" => {
                 self.shared.tally().reset();
                 self.say(b"RESET", reply);
