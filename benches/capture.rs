@@ -14,7 +14,8 @@
 mod common;
 mod served;
 
-use common::{Capture, Network, Path, Verdict, need_program, need_root};
+use common::capture::{Capture, Verdict};
+use common::{Network, Path, need_program, need_root};
 use served::{OURS, THEIRS, content};
 use std::process::Command;
 use std::time::Duration;

@@ -4,10 +4,9 @@
 #![allow(clippy::print_stdout, reason = "a skip must be seen in the test's output")]
 
 mod bridge;
-mod capture;
+pub mod capture;
 
 pub use bridge::{Bridge, Path};
-pub use capture::{Capture, Verdict};
 
 use pnet::util::MacAddr;
 use simoom::netns::{self, Namespace};

@@ -1,6 +1,7 @@
 //! What tshark makes of the server's packets: captured at the peer's end, with every checksum validated.
 
-use crate::common::{Capture, Network, Path, need_program, need_root};
+use crate::common::capture::Capture;
+use crate::common::{Network, Path, need_program, need_root};
 use crate::site::{FILES, LARGE, PORT, Plan, Site, Transport};
 use std::time::Duration;
 

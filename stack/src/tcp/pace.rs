@@ -16,8 +16,6 @@ const CREDIT_US: u32 = 2 * TICK_US;
 /// loses an eighth of a round trip at most, later enough to fill it.
 const SLOW_START_PERCENT: u64 = 400;
 const AVOIDANCE_PERCENT: u64 = 120;
-/// A window of less than a segment a second is paced as that.
-const MAX_WAIT_US: u64 = 1_000_000;
 
 /// Whether the path is long enough.
 #[inline]
@@ -38,7 +36,9 @@ fn holds_on_long_path<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &Shared<B>) -> b
     }
     let now_us = shared.now_us();
     let ahead_us = tcb.cold.paced_us.wrapping_sub(now_us) as i32;
-    if ahead_us > TICK_US as i32 {
+    // Further ahead than a window can put it, it is from so long ago that the clock came round.
+    let is_recent = (-(CREDIT_US as i32)..=tcb.warm.rtt.srtt_us() as i32).contains(&ahead_us);
+    if is_recent && ahead_us > TICK_US as i32 {
         let wait_ms = (ahead_us as u32 - TICK_US).div_ceil(1000);
         let at = shared.tick.plus(wait_ms);
         if at.is_sooner_than(tcb.hot.resend_at) {
@@ -46,20 +46,14 @@ fn holds_on_long_path<C, B>(tcb: &mut Tcb<C>, len: u32, shared: &Shared<B>) -> b
         }
         return true;
     }
-    // Long ago, or so long that the clock came round: no more than the credit.
-    let from_us = if (-(CREDIT_US as i32)..).contains(&ahead_us) {
-        tcb.cold.paced_us
-    } else {
-        now_us.wrapping_sub(CREDIT_US)
-    };
+    let from_us = if is_recent { tcb.cold.paced_us } else { now_us.wrapping_sub(CREDIT_US) };
     tcb.cold.paced_us = from_us.wrapping_add(takes_us(tcb, len));
     false
 }
 
-/// How long `len` bytes take at the connection's pace.
+/// How long `len` bytes take at the connection's pace: no longer than a round trip.
 fn takes_us<C>(tcb: &Tcb<C>, len: u32) -> u32 {
     let (cwnd, ssthresh) = (tcb.hot.snd.cwnd, tcb.control.ssthresh);
     let percent = if cwnd < ssthresh / 2 { SLOW_START_PERCENT } else { AVOIDANCE_PERCENT };
-    let us = u64::from(len) * u64::from(tcb.warm.rtt.srtt_us()) * 100 / (u64::from(cwnd.max(1)) * percent);
-    us.min(MAX_WAIT_US) as u32
+    (u64::from(len) * u64::from(tcb.warm.rtt.srtt_us()) * 100 / (u64::from(cwnd.max(len)) * percent)) as u32
 }
