@@ -1,4 +1,4 @@
-//! The stack alone, in memory: a request segment in, a response segment out, with 1, 10,000 and 1,000,000 connections
+//! The stack alone, in memory: a request segment in, a response segment out, with 1 to 1,000,000 connections
 //! open and the requests spread over them in random order.
 //!
 //! What is timed is a worker's turn without its system calls: a burst of 64 segments received, timers, flush. Making
@@ -14,11 +14,15 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time;
 use turn::Bench;
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: simoom::HugePages = simoom::HugePages;
+
 fn requests(c: &mut Criterion) {
     let mut group = c.benchmark_group("stack");
     group.throughput(Throughput::Elements(1));
     group.sample_size(20);
-    for connections in [1, 10_000, 1_000_000] {
+    for connections in [1, 1000, 10_000, 1_000_000] {
         let mut bench = None;
         for (what, with_acks) in [("request", false), ("request and acknowledgement", true)] {
             group.bench_function(format!("{what}, {connections} connections"), |b| {

@@ -25,3 +25,4 @@ pub mod thread;
 pub mod worker;
 
 pub use error::{Error, Result};
+pub use mapping::HugePages;

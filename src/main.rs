@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: simoom::HugePages = simoom::HugePages;
+
 fn main() -> ExitCode {
     simoom::cli::run(std::env::args_os())
 }

@@ -1,10 +1,12 @@
-//! Memory mappings that unmap themselves: a ring of a socket, the anonymous memory of a UMEM or of the store.
+//! Memory mappings that unmap themselves: a ring of a socket, the anonymous memory of a UMEM or of the store. And the
+//! allocator of a program whose tables are large ([`HugePages`]).
 //!
 //! Nothing here knows what the memory holds; whoever makes references into it answers for them.
 
 #[cfg(not(miri))]
 use rustix::mm::{Advice, madvise, mmap_anonymous, munmap};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::{NonNull, null_mut};
@@ -49,10 +51,7 @@ impl Mapping {
             return Ok((mapping, Pages::Huge));
         }
         let mapping = Mapping::private(len, MapFlags::empty())?;
-        #[cfg(not(miri))]
-        // SAFETY: the range is the mapping's own; the advice changes no contents. A kernel without transparent huge
-        // pages refuses it, which is no loss.
-        let _ = unsafe { madvise(mapping.base.as_ptr().cast(), len, Advice::LinuxHugepage) };
+        join_pages(mapping.base.as_ptr(), len);
         Ok((mapping, Pages::Ordinary))
     }
 
@@ -102,3 +101,62 @@ impl Drop for Mapping {
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
     }
 }
+
+/// Asks the kernel to join the pages of a range into huge ones where it can. A kernel without transparent huge pages
+/// refuses it, which is no loss.
+fn join_pages(base: *mut u8, len: usize) {
+    let start = base.addr().next_multiple_of(HUGE_PAGE_BYTES) - base.addr();
+    let whole = len.saturating_sub(start) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    #[cfg(not(miri))]
+    if whole > 0 {
+        // SAFETY: the range lies within memory that the caller has just been given; the advice changes no contents.
+        let _ = unsafe { madvise(base.wrapping_add(start).cast(), whole, Advice::LinuxHugepage) };
+    }
+    #[cfg(miri)]
+    let _ = whole;
+}
+
+/// The system's allocator, whose large allocations come on huge pages where the kernel has them. A table of a million
+/// connections is met anywhere, and on ordinary pages each look costs a walk through the page tables besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HugePages;
+
+/// From so many bytes on; the translations of less stay in the processor, and memory that is never used is not taken for
+/// it a huge page at a time.
+const LARGE_BYTES: usize = 8 * HUGE_PAGE_BYTES;
+
+impl HugePages {
+    fn joined(base: *mut u8, len: usize) -> *mut u8 {
+        if len >= LARGE_BYTES && !base.is_null() {
+            join_pages(base, len);
+        }
+        base
+    }
+}
+
+// SAFETY: every call is handed on to the system's allocator; the memory that it returns is only advised upon.
+unsafe impl GlobalAlloc for HugePages {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps the contract, which is the same.
+        HugePages::joined(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        HugePages::joined(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, base: *mut u8, layout: Layout, len: usize) -> *mut u8 {
+        // SAFETY: as above.
+        HugePages::joined(unsafe { System.realloc(base, layout, len) }, len)
+    }
+
+    unsafe fn dealloc(&self, base: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(base, layout) }
+    }
+}
+
+#[cfg(test)]
+#[path = "mapping_tests.rs"]
+mod tests;

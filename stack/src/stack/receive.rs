@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::demux::{Owner, Tuple};
 use crate::drop::DropReason;
 use crate::tcp::{Context, Shared, Transmit, input, near_timer};
-use crate::wire::{Flags, Incoming, Packet, Segment};
+use crate::wire::{Flags, Incoming, Link, Packet, Segment, ip};
 use crate::{icmp, icmpv6, path_mtu, wire};
 use smoltcp::time::Instant;
 
@@ -40,22 +40,20 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) -> u64 {
-        let mut group: [Option<Arrival<'_>>; N] = [const { None }; N];
+        // One by one, as a repeated constant would be copied whole into each place.
+        let mut group: [Option<Arrival<'_>>; N] = std::array::from_fn(|_| None);
         let mut strays = 0;
         for (index, (place, packet)) in group.iter_mut().zip(packets).enumerate() {
-            match self.parse(*packet, tx) {
-                Read::Segment(arrival) => *place = Some(arrival),
-                Read::Stray => strays |= 1 << index,
-                Read::Done => {}
-            }
+            strays |= u64::from(self.parse(*packet, place, tx)) << index;
         }
+        let mut guesses = [0; N];
         if N > 1 {
-            self.touch(&group);
+            self.touch(&group, &mut guesses);
             announce(&group, app);
         }
-        for (index, arrival) in group.iter().enumerate() {
+        for (index, (arrival, guess)) in group.iter().zip(guesses).enumerate() {
             if let Some(arrival) = arrival
-                && !self.dispatch(arrival, app, tx)
+                && !self.dispatch(arrival, guess, app, tx)
             {
                 strays |= 1 << index;
             }
@@ -74,68 +72,79 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Reads a packet; answers what needs no connection.
-    pub(super) fn parse<'p, T: Transmit>(&mut self, packet: Packet<'p>, tx: &mut T) -> Read<'p> {
-        match wire::parse_ipv4(packet, self.shared.config.checksums) {
-            Some(incoming) => self.sort(incoming, tx),
-            None => self.parse_other(packet, tx),
+    /// Reads a packet: a segment is put in its place, for its owner; all else is answered here, or dropped. Returns
+    /// whether it is for another worker.
+    pub(super) fn parse<'p, T: Transmit>(
+        &mut self,
+        packet: Packet<'p>,
+        place: &mut Option<Arrival<'p>>,
+        tx: &mut T,
+    ) -> bool {
+        match wire::parse_segment(packet, self.shared.config.checksums) {
+            Some(segment) => self.admit(segment, place),
+            None => return self.parse_other(packet, place, tx),
+        }
+        false
+    }
+
+    /// Apart, so that the way of a segment over IPv4 is one straight run.
+    #[inline(never)]
+    fn parse_other<'p, T: Transmit>(
+        &mut self,
+        packet: Packet<'p>,
+        place: &mut Option<Arrival<'p>>,
+        tx: &mut T,
+    ) -> bool {
+        match wire::parse(packet, self.shared.config.checksums) {
+            Ok(Incoming::Tcp(segment)) => self.admit(segment, place),
+            Ok(Incoming::Arp(link, body)) => return self.take_arp(link, body, tx),
+            Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {
+                return self.take_ndp(link, &header, body, tx);
+            }
+            Ok(Incoming::Icmp(link, header, body) | Incoming::Icmpv6(link, header, body)) => {
+                self.take_icmp(link, &header, body, tx);
+            }
+            Err(reason) => self.shared.drop(reason),
+        }
+        false
+    }
+
+    /// Puts a segment in its place, unless it makes no sense for whatever connection.
+    #[inline(always)]
+    fn admit<'p>(&mut self, segment: Segment<'p>, place: &mut Option<Arrival<'p>>) {
+        match check_segment(&segment, &self.shared.config) {
+            Ok(()) => {
+                self.shared.counters.segments_received += 1;
+                let tuple = Tuple::of(&segment);
+                *place = Some(Arrival { hash: self.keyed.hash(&tuple), tuple, segment });
+            }
+            Err(reason) => self.shared.drop(reason),
         }
     }
 
-    /// Apart, so that the way of IPv4 is one straight run.
-    #[inline(never)]
-    fn parse_other<'p, T: Transmit>(&mut self, packet: Packet<'p>, tx: &mut T) -> Read<'p> {
-        self.sort(wire::parse(packet, self.shared.config.checksums), tx)
-    }
-
-    /// A segment goes on; all else is taken here.
-    #[inline(always)]
-    fn sort<'p, T: Transmit>(&mut self, incoming: Result<Incoming<'p>, DropReason>, tx: &mut T) -> Read<'p> {
-        let Shared { config, counters, answers, tick, .. } = &mut self.shared;
-        let result = match incoming {
-            Ok(Incoming::Tcp(segment)) => match check_segment(&segment, config) {
-                Ok(()) => {
-                    counters.segments_received += 1;
-                    let tuple = Tuple::of(&segment);
-                    return Read::Segment(Arrival { hash: self.keyed.hash(&tuple), tuple, segment });
-                }
-                Err(reason) => Err(reason),
-            },
-            Ok(Incoming::Arp(link, body)) => {
-                return if self.take_arp(link, body, tx) { Read::Stray } else { Read::Done };
-            }
-            Ok(Incoming::Icmp(_, header, body) | Incoming::Icmpv6(_, header, body))
-                if path_mtu::is_too_big(body, header.destination.is_v4()) =>
-            {
-                self.too_big(&header, body)
-            }
-            Ok(Incoming::Icmp(link, header, body)) => {
-                let may = || answers.take(Answer::Echo, *tick, counters);
-                icmp::answer(link, &header, body, config, may, tx).map(|sent| {
-                    counters.echo_replies += u64::from(sent);
-                })
-            }
-            Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {
-                return if self.take_ndp(link, &header, body, tx) { Read::Stray } else { Read::Done };
-            }
-            Ok(Incoming::Icmpv6(link, header, body)) => {
-                let may = || answers.take(Answer::Echo, *tick, counters);
-                icmpv6::answer(link, &header, body, config, may, tx).map(|sent| {
-                    counters.echo_replies += u64::from(sent);
-                })
-            }
-            Err(reason) => Err(reason),
+    /// An ICMP message, of either version of IP.
+    fn take_icmp<T: Transmit>(&mut self, link: Link, header: &ip::Header, body: &[u8], tx: &mut T) {
+        let is_v4 = header.destination.is_v4();
+        let result = if path_mtu::is_too_big(body, is_v4) {
+            self.too_big(header, body)
+        } else {
+            let Shared { config, counters, answers, tick, .. } = &mut self.shared;
+            let may = || answers.take(Answer::Echo, *tick, counters);
+            let sent = match is_v4 {
+                true => icmp::answer(link, header, body, config, may, tx),
+                false => icmpv6::answer(link, header, body, config, may, tx),
+            };
+            sent.map(|sent| counters.echo_replies += u64::from(sent))
         };
         if let Err(reason) = result {
             self.shared.drop(reason);
         }
-        Read::Done
     }
 
     /// Reads a word of each line that the group's connections will need, so that the misses overlap instead of
-    /// following one another. Two short loops, so that the processor looks far enough ahead.
-    pub(super) fn touch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N]) {
-        let mut ids = [0; N];
+    /// following one another. Two short loops, so that the processor looks far enough ahead. Leaves the connections
+    /// that the segments probably are for.
+    fn touch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N], ids: &mut [u32; N]) {
         for (id, arrival) in ids.iter_mut().zip(group) {
             if let Some(arrival) = arrival
                 && let Some(Owner::Connection(owner)) = self.demux.guess(arrival.hash)
@@ -143,7 +152,7 @@ impl<A: Application> Stack<A> {
                 *id = owner;
             }
         }
-        self.touch_connections(&ids);
+        self.touch_connections(ids);
     }
 
     pub(super) fn touch_connections(&self, ids: &[u32]) {
@@ -156,12 +165,16 @@ impl<A: Application> Stack<A> {
         std::hint::black_box(seen);
     }
 
-    /// Hands a segment to its owner. Returns `false` if it is a stray for the caller.
+    /// Hands a segment to its owner, which may be the connection `guess`. Returns `false` if it is a stray for the
+    /// caller.
     #[inline]
-    pub(super) fn dispatch<T: Transmit>(&mut self, arrival: &Arrival<'_>, app: &mut A, tx: &mut T) -> bool {
+    fn dispatch<T: Transmit>(&mut self, arrival: &Arrival<'_>, guess: u32, app: &mut A, tx: &mut T) -> bool {
         let Arrival { hash, tuple, segment } = arrival;
-        let owner = self.owner_of(*hash, tuple);
-        match owner {
+        if self.tcbs.get(guess as usize).is_some_and(|tcb| tcb.hot.tuple == *tuple) {
+            self.for_connection(guess, segment, app, tx);
+            return true;
+        }
+        match self.owner_of(*hash, tuple) {
             Some(Owner::Connection(id)) => self.for_connection(id, segment, app, tx),
             Some(Owner::HalfOpen(index)) => self.for_half_open(index, arrival, app, tx),
             Some(Owner::TimeWait(index)) => self.for_time_wait(index, arrival, tx),
@@ -206,16 +219,6 @@ pub(super) struct Arrival<'a> {
     pub(super) hash: u32,
     pub(super) tuple: Tuple,
     pub(super) segment: Segment<'a>,
-}
-
-/// What a packet turned out to be.
-pub(super) enum Read<'a> {
-    /// A segment, for its owner.
-    Segment(Arrival<'a>),
-    /// It was answered, or dropped.
-    Done,
-    /// It is for another worker.
-    Stray,
 }
 
 /// What can be said of a segment without knowing its connection.

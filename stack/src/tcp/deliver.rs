@@ -29,12 +29,33 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
         tcb.hot.marks.set(Marks::FIN_SEEN);
         tcb.cold.peer_fin = end;
     }
-    // Only what the window holds is taken.
-    let fitting = tcb.hot.rcv.edge.since(segment.seq) as usize;
-    let text = segment.payload.take(fitting);
+    match segment.payload.in_one() {
+        // As a rule it is what comes next, all of it fits the window, and it lies in one buffer.
+        Some(text) if !text.is_empty() && segment.seq == tcb.hot.rcv.nxt && end.at_or_before(tcb.hot.rcv.edge) => {
+            take(tcb, text, cx);
+        }
+        _ if take_what_fits(tcb, segment, cx) => {}
+        _ => return Fate::Lives,
+    }
+    if !tcb.cold.reassembly.is_empty() {
+        take_from_reassembly(tcb, cx);
+    }
+    acknowledge_text(tcb);
+    let fin_is_next = tcb.hot.marks.has(Marks::FIN_SEEN) && tcb.cold.peer_fin == tcb.hot.rcv.nxt;
+    if fin_is_next { take_fin(tcb, cx.shared) } else { Fate::Lives }
+}
+
+/// Takes what is new of a segment's text, and not beyond the window. Returns `false` if it lies ahead of a gap.
+#[inline(never)]
+fn take_what_fits<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> bool {
+    let text = segment.payload.take(tcb.hot.rcv.edge.since(segment.seq) as usize);
     if segment.seq.after(tcb.hot.rcv.nxt) {
         ahead_of_gap(tcb, segment.seq, text, cx);
-        return Fate::Lives;
+        return false;
     }
     let old = tcb.hot.rcv.nxt.since(segment.seq) as usize;
     if old > 0 || text.len() < segment.payload.len() {
@@ -47,12 +68,7 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
             break;
         }
     }
-    if !tcb.cold.reassembly.is_empty() {
-        take_from_reassembly(tcb, cx);
-    }
-    acknowledge_text(tcb);
-    let fin_is_next = tcb.hot.marks.has(Marks::FIN_SEEN) && tcb.cold.peer_fin == tcb.hot.rcv.nxt;
-    if fin_is_next { take_fin(tcb, cx.shared) } else { Fate::Lives }
+    true
 }
 
 /// Keeps text that arrived ahead of a gap, and says so at once: each such segment is answered by a duplicate

@@ -112,11 +112,10 @@ pub(super) fn flags<C>(tcb: &Tcb<C>) -> Flags {
 /// The bits of a segment with `len` bytes of text that was never sent before (§6.1.2, §6.1.4), besides [`flags`].
 #[inline]
 pub(super) fn of_new_text<C>(tcb: &Tcb<C>, len: u32) -> (Flags, Ecn) {
-    match tcb.hot.marks.has(Marks::ECN) && len > 0 {
-        true if tcb.cold.ecn.owes_cwr => (Flags::CWR, Ecn::CAPABLE),
-        true => (Flags::default(), Ecn::CAPABLE),
-        false => (Flags::default(), Ecn::NOT_CAPABLE),
+    if !tcb.hot.marks.has(Marks::ECN) || len == 0 {
+        return (Flags::default(), Ecn::NOT_CAPABLE);
     }
+    (if tcb.cold.ecn.owes_cwr { Flags::CWR } else { Flags::default() }, Ecn::CAPABLE)
 }
 
 /// New text was sent: the peer has heard of a reduction.

@@ -40,7 +40,13 @@ fn synchronized<A: Application, T: Transmit>(
     cx: &mut Context<'_, A, T>,
 ) -> Result<Fate, Stop> {
     let heard_at = std::mem::replace(&mut tcb.warm.heard_at, cx.shared.tick);
-    let segment = &without_repeated_syn(tcb, segment);
+    let opening;
+    let segment = if tcb.hot.state == State::SynReceived {
+        opening = without_repeated_syn(&tcb.hot, segment);
+        &opening
+    } else {
+        segment
+    };
     check_sequence(tcb, segment, heard_at, cx.shared)?;
     check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
     if !segment.flags.has(Flags::ACK) {
@@ -65,9 +71,10 @@ fn synchronized<A: Application, T: Transmit>(
 }
 
 /// In a simultaneous open the peer's SYN-ACK repeats the SYN that was taken already; what is new is its ACK.
-fn without_repeated_syn<'a, C>(tcb: &Tcb<C>, segment: &Segment<'a>) -> Segment<'a> {
+#[cold]
+fn without_repeated_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a> {
     let mut segment = *segment;
-    if tcb.hot.state == State::SynReceived && segment.flags.has(Flags::SYN) && segment.seq + 1 == tcb.hot.rcv.nxt {
+    if segment.flags.has(Flags::SYN) && segment.seq + 1 == hot.rcv.nxt {
         segment.flags.0 &= !Flags::SYN.0;
         segment.seq += 1;
     }

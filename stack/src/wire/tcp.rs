@@ -131,6 +131,12 @@ impl<'a> Payload<'a> {
         self
     }
 
+    /// The bytes, if they lie in one buffer.
+    #[inline]
+    pub fn in_one(&self) -> Option<&'a [u8]> {
+        (self.rest_len == 0).then_some(self.first)
+    }
+
     /// The bytes, a buffer at a time; no slice is empty.
     pub fn parts(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut left = self.rest_len;
@@ -232,7 +238,11 @@ fn checksum_is_right<V: Version>(
     if policy == ChecksumPolicy::AcceptPartial && pseudo.fold().to_ne_bytes() == field {
         return true;
     }
-    pseudo.add_parts(body.parts()).is_valid()
+    let sum = match body.in_one() {
+        Some(bytes) => pseudo.add_bytes(bytes),
+        None => pseudo.add_parts(body.parts()),
+    };
+    sum.is_valid()
 }
 
 /// As [`Sum::pseudo_header`], of one version.
@@ -241,15 +251,21 @@ fn pseudo_header<V: Version>(source: &Address, destination: &Address, len: usize
     V::sum(source).add_sum(V::sum(destination)).add_u16(ip::TCP.into()).add_u16(len as u16)
 }
 
-#[inline]
+#[inline(always)]
 fn parse_options(bytes: &[u8]) -> Result<Options, DropReason> {
-    let mut options = Options::default();
     // The layout that every stack sends for timestamps alone (RFC 7323 appendix A).
-    if let [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] = *bytes {
-        options.timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
-        return Ok(options);
+    if let Some((kind, &[a, b, c, d, e, f, g, h])) = bytes.split_first_chunk()
+        && *kind == [NOP, NOP, TIMESTAMPS, 10]
+    {
+        let timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+        return Ok(Options { timestamps, ..Options::default() });
     }
-    let mut rest = bytes;
+    parse_any_options(bytes)
+}
+
+#[inline(never)]
+fn parse_any_options(bytes: &[u8]) -> Result<Options, DropReason> {
+    let (mut options, mut rest) = (Options::default(), bytes);
     while let [kind, after @ ..] = rest {
         match *kind {
             END => break,
@@ -294,8 +310,9 @@ impl Options {
         }
     }
 
-    /// Writes the options, padded to whole words; returns how many bytes.
-    #[inline]
+    /// Writes the options, padded to whole words; returns how many bytes. Compiled into its caller, who knows that most of
+    /// them are not there.
+    #[inline(always)]
     pub fn emit(&self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         let mut put = |option: &[u8]| {
