@@ -4,6 +4,7 @@ mod common;
 
 use common::{Network, Process, need_program, need_root, run, simoom};
 use rustix::process::Signal;
+use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -51,6 +52,10 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
         ("serve --memory-limit 5X", "error: --memory-limit 5X: not a size; write 512M or 2G"),
         ("serve --idle-timeout 2d", "error: --idle-timeout 2d: not a time; write 30s, 500ms or 5m"),
         ("serve --root /does/not/exist", "error: --root /does/not/exist: there is no such directory"),
+        (
+            "serve --root /dev/null",
+            "error: --root /dev/null: it is no directory; name the one that holds the files",
+        ),
         ("serve --config /does/not/exist", "error: --config /does/not/exist: No such file"),
         ("serve file", "error: unexpected argument 'file' found"),
         ("probe a b", "error: unexpected argument 'b' found"),
@@ -69,6 +74,38 @@ fn a_failure_exits_with_1() {
     let output = run(["probe", "nosuchif0"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).starts_with("error: there is no interface \"nosuchif0\" here"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_serve_cannot_have_is_named_with_its_flag_and_a_remedy() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    let held =
+        format!("cannot listen on {taken}: Address already in use (os error 98); stop the process that holds");
+    for (arguments, expected) in [
+        (format!("serve --http {taken}"), format!("error: --http {taken}: {held}")),
+        (format!("serve --http 127.0.0.1:0 --admin {taken}"), format!("error: --admin {taken}: {held}")),
+        (
+            "serve --interface nosuchif0 --http 8080".to_owned(),
+            "error: --interface nosuchif0: there is no interface \"nosuchif0\" here; there is: ".to_owned(),
+        ),
+    ] {
+        let output = run(arguments.split_whitespace());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "simoom {arguments}: {text}");
+        assert!(text.contains(&expected), "simoom {arguments}\n  said {text:?}\n  not  {expected:?}");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_ends_nothing() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    // What is logged first cannot be written; that the port is taken is found out later, and ends it in order.
+    let status = simoom().args(["serve", "--http", &taken]).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(1), "{status}");
 }
 
 #[test]

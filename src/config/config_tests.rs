@@ -1,3 +1,4 @@
+use super::cores::ranges;
 use super::*;
 use crate::cli;
 

@@ -3,11 +3,15 @@
 //! Nothing here opens a socket or looks at a network interface: whether an interface or an address exists is found
 //! out when it is used.
 
+mod check;
 pub(crate) mod complaint;
+mod cores;
+mod endpoints;
 mod file;
 mod options;
 pub(crate) mod values;
 
+pub use cores::usable_cores;
 pub use options::{LogOptions, ServeOptions};
 pub use values::{
     CONNECTIONS_MAX, CORES_MAX, Cores, Endpoint, LogFormat, LogLevel, MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX,
@@ -18,6 +22,8 @@ use crate::app::Service;
 use crate::error::{Error, Result};
 use crate::store;
 use clap::{ArgMatches, FromArgMatches, ValueEnum};
+use cores::chosen_cores;
+use endpoints::{Endpoints, claimed_addresses};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -183,67 +189,6 @@ impl Serve {
         let http = self.http.map(|address| (Service::Http, address));
         http.into_iter().chain(self.memcached.map(|memcached| (Service::Memcached, memcached.address)))
     }
-
-    /// What only AF_XDP can do is not asked of kernel sockets.
-    fn check_transport(&self) -> Result<()> {
-        let (without, remedy) = match (&self.interface, self.transport) {
-            (None, _) => ("without --interface", "name the network interface"),
-            (Some(_), Transport::Epoll) => ("with --transport epoll", "leave one of the two out"),
-            (Some(_), Transport::IoUring) => ("with --transport io-uring", "leave one of the two out"),
-            (Some(_), _) => return Ok(()),
-        };
-        let refuse = |flag: &str| Err(Error::usage(format!("{flag}: means nothing {without}; {remedy}")));
-        if self.transport == Transport::Xdp {
-            return refuse("--transport xdp");
-        }
-        if self.xdp_mode != XdpMode::Auto {
-            let mode = self.xdp_mode.to_possible_value().map_or_else(String::new, |mode| mode.get_name().into());
-            return refuse(&format!("--xdp-mode {mode}"));
-        }
-        if self.busy_poll {
-            return refuse("--busy-poll");
-        }
-        if let Some(most) = self.connections_per_prefix {
-            return refuse(&format!("--connections-per-prefix {most}"));
-        }
-        Ok(())
-    }
-
-    /// Ports and directories can be used as asked.
-    fn check_places(&self) -> Result<()> {
-        for (service, at) in self.services() {
-            let (flag, name) = (service.flag(), service.name());
-            if at.port() == 0 && self.interface.is_some() {
-                return Err(Error::usage(format!("{flag} 0: with --interface, a port from 1 to 65535")));
-            }
-            let overlap = |admin: &SocketAddr| {
-                admin.ip() == at.ip() || admin.ip().is_unspecified() || at.ip().is_unspecified()
-            };
-            let clashes = |admin: &SocketAddr| overlap(admin) && admin.port() == at.port() && at.port() != 0;
-            if let Some(admin) = self.admin.filter(clashes) {
-                return Err(Error::usage(format!(
-                    "--admin {admin}: {name} is served on port {} already; choose another port",
-                    admin.port()
-                )));
-            }
-        }
-        // Whose a connection is, is told by its port alone.
-        if let (Some(http), Some(Memcached { address, .. })) = (self.http, self.memcached)
-            && http.port() == address.port()
-            && http.port() != 0
-        {
-            return Err(Error::usage(format!(
-                "--memcached {address}: HTTP is served on port {} already; choose another port",
-                http.port()
-            )));
-        }
-        match &self.root {
-            Some(root) if !root.is_dir() => {
-                Err(Error::usage(format!("--root {}: there is no such directory", root.display())))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Memcached {
@@ -251,38 +196,6 @@ impl Memcached {
     pub fn store(&self, workers: usize) -> store::Settings {
         let (memory_bytes, item_max_bytes) = (self.memory_bytes, self.item_max_bytes);
         store::Settings { memory_bytes, item_max_bytes, workers, hash_key: None }
-    }
-}
-
-/// What is to be served where, as far as flags say.
-struct Endpoints {
-    http: Option<Endpoint>,
-    memcached: Option<Endpoint>,
-    memcached_is_optional: bool,
-}
-
-impl Endpoints {
-    /// A flag of one service asks for that one; without any, both are served, but memcached not to a network: it
-    /// would be open to all of it.
-    fn of(options: &ServeOptions) -> Endpoints {
-        let asks_for_http = options.http.is_some() || options.root.is_some();
-        let asks_for_memcached = options.memcached.is_some()
-            || options.memcached_udp.is_some()
-            || options.memory.is_some()
-            || options.item_size_max.is_some();
-        let at = |given: Option<Endpoint>, port| given.unwrap_or(Endpoint { address: None, port });
-        let memcached_is_optional = !asks_for_memcached && !asks_for_http && options.interface.is_none();
-        Endpoints {
-            http: (asks_for_http || !asks_for_memcached).then_some(at(options.http, PORT_DEFAULT)),
-            memcached: (asks_for_memcached || memcached_is_optional)
-                .then_some(at(options.memcached, MEMCACHED_PORT_DEFAULT)),
-            memcached_is_optional,
-        }
-    }
-
-    fn given(&self) -> impl Iterator<Item = (Service, Endpoint)> {
-        let http = self.http.map(|endpoint| (Service::Http, endpoint));
-        http.into_iter().chain(self.memcached.map(|endpoint| (Service::Memcached, endpoint)))
     }
 }
 
@@ -302,71 +215,6 @@ pub fn level_from_environment() -> Result<Option<LogLevel>> {
             value.to_string_lossy()
         ))
     })
-}
-
-/// What `--address` and the addresses in `--http` and `--memcached` say together.
-fn claimed_addresses(options: &ServeOptions, endpoints: &Endpoints) -> Result<Vec<IpAddr>> {
-    let mut addresses = options.address.clone().unwrap_or_default();
-    if let (None, Some(address)) = (&options.interface, addresses.first()) {
-        let write: Vec<String> = endpoints
-            .given()
-            .map(|(service, at)| format!("{} {}", service.flag(), SocketAddr::new(*address, at.port)))
-            .collect();
-        return Err(Error::usage(format!(
-            "--address {address}: means nothing without --interface; name the network interface, or write {} to \
-             listen there through kernel sockets",
-            write.join(" ")
-        )));
-    }
-    let twice = addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
-    if let Some((_, address)) = twice {
-        return Err(Error::usage(format!("--address {address}: given twice")));
-    }
-    for (service, Endpoint { address, port }) in endpoints.given() {
-        let Some(address) = address.filter(|address| options.interface.is_some() && !address.is_unspecified())
-        else {
-            continue;
-        };
-        if addresses.is_empty() {
-            addresses.push(address);
-        } else if !addresses.contains(&address) {
-            let flag = service.flag();
-            return Err(Error::usage(format!(
-                "{flag} {}: not one of the addresses given with other flags; write {flag} {port}",
-                SocketAddr::new(address, port)
-            )));
-        }
-    }
-    Ok(addresses)
-}
-
-/// The cores that `--cores` names, or all of those `usable`.
-fn chosen_cores(given: Option<Cores>, usable: &[usize]) -> Result<Vec<usize>> {
-    let Some(Cores(cores)) = given else { return Ok(usable.to_vec()) };
-    match cores.iter().find(|core| !usable.contains(core)) {
-        Some(core) => Err(Error::usage(format!(
-            "--cores {}: core {core} cannot be used; this process may use {}",
-            ranges(&cores),
-            ranges(usable)
-        ))),
-        None => Ok(cores),
-    }
-}
-
-/// Ascending numbers in the notation of `--cores`: `0-3,6`.
-fn ranges(numbers: &[usize]) -> String {
-    let runs = numbers.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
-        [one] => one.to_string(),
-        _ => format!("{}-{}", run[0], run[run.len() - 1]),
-    });
-    runs.collect::<Vec<_>>().join(",")
-}
-
-/// The cores that this process may use, in ascending order.
-pub fn usable_cores() -> Result<Vec<usize>> {
-    let set = rustix::thread::sched_getaffinity(None)
-        .map_err(|error| Error::because("asking which cores this process may use", error))?;
-    Ok((0..CORES_MAX).filter(|core| set.is_set(*core)).collect())
 }
 
 #[cfg(test)]

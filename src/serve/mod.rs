@@ -21,12 +21,15 @@ use crate::config::{self, Transport};
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
 use crate::kernel::Poller;
+use crate::kernel::listener::ListenError;
 use crate::metrics::{Board, Count, Sheet};
 use crate::store::Store;
 use crate::thread::Failure;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
+use rustix::io::Errno;
 use simoom_stack::Duration;
 use std::cell::{Cell, OnceCell};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -269,7 +272,10 @@ impl Server {
 
     fn start_admin(&mut self, config: &config::Serve) -> Result<()> {
         if let Some(address) = config.admin {
-            let cannot = |error| Error::failed(format!("--admin {address}: {error}"));
+            let cannot = |error: io::Error| match Errno::from_io_error(&error) {
+                Some(source) => Error::failed(format!("--admin {address}: {}", ListenError { address, source })),
+                None => Error::failed(format!("--admin {address}: {error}")),
+            };
             self.admin = Some(Admin::start(address, self.board.clone()).map_err(cannot)?);
         }
         Ok(())

@@ -49,7 +49,8 @@ pub(super) struct Opened {
 /// Opens an interface if this machine can; else the reason why not, for `--transport auto` to go on without.
 /// Configuration that cannot be carried out is an error all the same.
 pub(super) fn open_if_possible(common: &Common<'_>, interface: &str) -> Result<Result<Opened, String>> {
-    let facts = probe::facts(Some(interface))?;
+    let facts = probe::facts(Some(interface))
+        .map_err(|error| Error::failed(format!("--interface {interface}: {error}")))?;
     let choice = facts.interfaces.into_iter().next().map(|probed| probed.choice);
     if let Some(choice) = choice.filter(|choice| choice.transport != Transport::Xdp) {
         return Ok(Err(choice.reason));

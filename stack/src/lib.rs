@@ -29,12 +29,13 @@
 //! (`time_wait`). Both tables, the control blocks, and every pool have a size fixed by [`Limits`]; running out of any is
 //! a counter and a wait, or a refusal.
 //!
-//! An active open asks for its next hop by ARP ([`neighbour`]) and waits for the answer before its SYN goes out.
+//! An active open asks for its next hop by ARP or neighbour discovery ([`neighbour`]) and waits for the answer before its
+//! SYN goes out.
 //!
 //! # What it does not do
 //!
-//! Pacing is not here. The urgent pointer is ignored: urgent data is data. A closed
-//! connection discards what its peer still sends instead of resetting it, so that the last answer is not lost.
+//! Pacing is not here. The urgent pointer is ignored: urgent data is data. A closed connection discards what its peer
+//! still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
 mod answers;

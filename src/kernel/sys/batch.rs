@@ -1,8 +1,9 @@
 //! Operations on their way into the ring: in come descriptors, names and borrowed bytes, out go entries of the submission
 //! queue. Never keeps a byte beyond the submission it was borrowed for.
 
+use super::buffers::GROUP;
 use super::completion::Kind;
-use super::ring::{GROUP, Ring, SUBMISSIONS};
+use super::ring::{Ring, SUBMISSIONS};
 use crate::kernel::table::Key;
 use crate::kernel::visit::GATHER_BYTES;
 use io_uring::types::Fd;

@@ -1,15 +1,20 @@
 //! The receive buffers: in come buffers to lend, out go their addresses in the ring from which the kernel takes them.
 //! Never frees one while the ring is open, nor lends one that is held.
 
+use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
+use rustix::io::Errno;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Bytes of one receive buffer.
 pub(in crate::kernel) const BUFFER_BYTES: usize = 2048;
 /// From one buffer to the next: not a power of two, so that their first lines do not share a few sets of the cache.
-pub(super) const BUFFER_STRIDE: usize = BUFFER_BYTES + 64;
+const BUFFER_STRIDE: usize = BUFFER_BYTES + 64;
+/// The group of the receive buffers; there is no other.
+pub(super) const GROUP: u16 = 0;
 /// There are at most so many receive buffers.
 pub(in crate::kernel) const BUFFERS_MAX: usize = 1 << 15;
 const PAGE_BYTES: usize = 4096;
@@ -17,8 +22,8 @@ const PAGE_BYTES: usize = 4096;
 /// A receive buffer that the kernel has filled and given away.
 #[derive(Debug)]
 pub(in crate::kernel) struct Buffer {
-    pub(super) id: u16,
-    pub(super) len: u16,
+    id: u16,
+    len: u16,
 }
 
 impl Buffer {
@@ -33,8 +38,8 @@ impl Buffer {
 }
 
 /// Zeroed pages that are freed when dropped.
-pub(super) struct Memory {
-    pub(super) base: NonNull<u8>,
+struct Memory {
+    base: NonNull<u8>,
     layout: Layout,
 }
 
@@ -57,18 +62,18 @@ impl Drop for Memory {
 /// The receive buffers and the ring in which the kernel finds those that it may fill.
 pub(super) struct Buffers {
     /// `entries` times `io_uring_buf`; the first one's reserved field is the tail.
-    pub(super) ring: Memory,
+    ring: Memory,
     bytes: Memory,
-    pub(super) count: u16,
+    count: u16,
     /// `entries` - 1.
-    pub(super) mask: u16,
+    mask: u16,
     tail: u16,
     /// How many the kernel has not given away.
-    pub(super) free: u16,
+    free: u16,
 }
 
 impl Buffers {
-    pub(super) const fn entries(count: usize) -> usize {
+    const fn entries(count: usize) -> usize {
         count.next_power_of_two()
     }
 
@@ -87,14 +92,61 @@ impl Buffers {
         buffers
     }
 
-    pub(super) fn at(&self, id: u16) -> NonNull<u8> {
+    /// Bytes of memory that so many buffers take.
+    pub(super) const fn memory_bytes(count: usize) -> usize {
+        Buffers::entries(count) * size_of::<BufRingEntry>() + count * BUFFER_STRIDE
+    }
+
+    /// Tells the kernel where to find them.
+    ///
+    /// # Safety
+    ///
+    /// They must be dropped after the ring is closed, or have it cancel all that may write to them before.
+    pub(super) unsafe fn register(&self, ring: &IoUring) -> io::Result<()> {
+        let address = self.ring.base.as_ptr() as u64;
+        // SAFETY: the memory is page-aligned and has this many entries; the caller sees to its life.
+        unsafe { ring.submitter().register_buf_ring_with_flags(address, self.mask + 1, GROUP, 0) }
+    }
+
+    /// How many the kernel may fill.
+    pub(super) fn free(&self) -> usize {
+        usize::from(self.free)
+    }
+
+    /// What a receive brought, into the buffer that its completion names. One without bytes in it is lent again.
+    pub(super) fn take(&mut self, id: u16, received: Result<u32, Errno>) -> Result<Option<Buffer>, Errno> {
+        assert!(id < self.count, "the kernel names buffer {id} of {}", self.count);
+        self.free -= 1;
+        match received {
+            Ok(len) if len > 0 => Ok(Some(Buffer { id, len: (len as usize).min(BUFFER_BYTES) as u16 })),
+            _ => {
+                self.put(id);
+                received.map(|_| None)
+            }
+        }
+    }
+
+    /// The bytes that were received into `buffer`.
+    pub(super) fn bytes<'a>(&'a self, buffer: &'a Buffer) -> &'a [u8] {
+        // SAFETY: the buffer lies within the memory (`at` checks), `len` is at most BUFFER_BYTES, and as long as the
+        // `Buffer` is held the kernel does not write there (3).
+        unsafe { std::slice::from_raw_parts(self.at(buffer.id).as_ptr(), buffer.len()) }
+    }
+
+    /// Lets the kernel fill `buffer` again.
+    #[allow(clippy::needless_pass_by_value, reason = "the buffer is the kernel's from now on")]
+    pub(super) fn give(&mut self, buffer: Buffer) {
+        self.put(buffer.id);
+    }
+
+    fn at(&self, id: u16) -> NonNull<u8> {
         assert!(id < self.count, "buffer {id} of {}", self.count);
         // SAFETY: an id below `count` lies within the memory, as allocated in `new`.
         unsafe { self.bytes.base.add(usize::from(id) * BUFFER_STRIDE) }
     }
 
     /// Lets the kernel fill the buffer: the caller must hold it, and gives it up.
-    pub(super) fn put(&mut self, id: u16) {
+    fn put(&mut self, id: u16) {
         let base: NonNull<BufRingEntry> = self.ring.base.cast();
         let address = self.at(id).as_ptr() as u64;
         // SAFETY: the masked index is one of the ring's entries. The kernel does not read this one until the tail has

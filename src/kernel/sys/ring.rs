@@ -2,10 +2,10 @@
 //! the kernel again once a submission broke off.
 
 use super::batch::{Batch, Outbox};
-use super::buffers::{BUFFER_BYTES, BUFFER_STRIDE, Buffer, Buffers};
+use super::buffers::{Buffer, Buffers};
 use super::completion::{Completion, KIND_SHIFT, Kind};
 use crate::kernel::table::Key;
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -18,8 +18,6 @@ use std::time::Duration;
 pub(super) const SUBMISSIONS: u32 = 512;
 /// Completions that wait in the ring; the kernel keeps more elsewhere.
 const COMPLETIONS: u32 = 8192;
-/// The group of the receive buffers; there is no other.
-pub(super) const GROUP: u16 = 0;
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 /// Tries to submit while the kernel has no memory for it.
@@ -47,18 +45,16 @@ impl Ring {
             .setup_cqsize(COMPLETIONS)
             .build(SUBMISSIONS)?;
         let buffers = Buffers::new(buffers);
-        let address = buffers.ring.base.as_ptr() as u64;
-        // SAFETY: the memory is page-aligned, has this many entries, and is freed after the ring is closed.
-        unsafe { ring.submitter().register_buf_ring_with_flags(address, buffers.mask + 1, GROUP, 0)? };
+        // SAFETY: dropping the ring cancels every operation before the buffers are freed (2).
+        unsafe { buffers.register(&ring)? };
         Ok(Ring { ring, buffers: Some(buffers), outbox: Outbox::new(), broken: false })
     }
 
     /// Bytes of memory that a ring takes, what it shares with the kernel included.
     pub(in crate::kernel) const fn memory_bytes(buffers: usize) -> usize {
-        let entries = Buffers::entries(buffers) * size_of::<BufRingEntry>();
         let queues = SUBMISSIONS as usize * (size_of::<squeue::Entry>() + size_of::<u32>())
             + COMPLETIONS as usize * size_of::<cqueue::Entry>();
-        entries + buffers * BUFFER_STRIDE + queues + Outbox::MEMORY_BYTES
+        Buffers::memory_bytes(buffers) + queues + Outbox::MEMORY_BYTES
     }
 
     /// Which of the operations that are needed here the kernel does not know.
@@ -150,23 +146,19 @@ impl Ring {
 
     /// The bytes that were received into `buffer`.
     pub(in crate::kernel) fn bytes<'a>(&'a self, buffer: &'a Buffer) -> &'a [u8] {
-        let Some(buffers) = &self.buffers else { return &[] };
-        // SAFETY: the buffer lies within the memory (`at` checks), `len` is at most BUFFER_BYTES, and as long as the
-        // `Buffer` is held the kernel does not write there (3).
-        unsafe { std::slice::from_raw_parts(buffers.at(buffer.id).as_ptr(), buffer.len()) }
+        self.buffers.as_ref().map_or(&[], |buffers| buffers.bytes(buffer))
     }
 
     /// Lets the kernel fill `buffer` again.
-    #[allow(clippy::needless_pass_by_value, reason = "the buffer is the kernel's from now on")]
     pub(in crate::kernel) fn give(&mut self, buffer: Buffer) {
         if let Some(buffers) = &mut self.buffers {
-            buffers.put(buffer.id);
+            buffers.give(buffer);
         }
     }
 
     /// Buffers that the kernel may fill.
     pub(in crate::kernel) fn free_buffers(&self) -> usize {
-        self.buffers.as_ref().map_or(0, |buffers| usize::from(buffers.free))
+        self.buffers.as_ref().map_or(0, Buffers::free)
     }
 
     fn check(&self) -> io::Result<()> {
@@ -232,15 +224,7 @@ impl Ring {
     fn input(&mut self, id: Option<u16>, received: Result<u32, Errno>) -> Result<Option<Buffer>, Errno> {
         let Some(id) = id else { return received.map(|_| None) };
         let buffers = self.buffers.as_mut().expect("they are there until the ring is dropped");
-        assert!(id < buffers.count, "the kernel names buffer {id} of {}", buffers.count);
-        buffers.free -= 1;
-        match received {
-            Ok(len) if len > 0 => Ok(Some(Buffer { id, len: (len as usize).min(BUFFER_BYTES) as u16 })),
-            _ => {
-                buffers.put(id);
-                received.map(|_| None)
-            }
-        }
+        buffers.take(id, received)
     }
 }
 

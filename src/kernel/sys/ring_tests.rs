@@ -1,3 +1,4 @@
+use super::super::buffers::BUFFER_BYTES;
 use super::*;
 use crate::kernel::table::Table;
 use std::io::{Read, Write};

@@ -2,8 +2,10 @@
 
 use super::super::http::Http;
 use super::super::memcached::Memcached;
-use super::super::pace::Arrivals;
+use super::super::pace::{Arrivals, Rate};
+use super::opening::OPENING_PAUSE_US;
 use super::*;
+use crate::load::course::Extent;
 use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Closed, Opened};
 

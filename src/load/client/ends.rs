@@ -2,7 +2,8 @@
 
 use super::super::protocol::{Lookups, Protocol, Text};
 use super::super::tally::Fault;
-use super::{Client, Conn, OPENING_PAUSE_US, Stage};
+use super::opening::OPENING_PAUSE_US;
+use super::{Client, Conn, Stage};
 use simoom_stack::{Closed, Reply};
 
 impl<P: Protocol> Client<P> {

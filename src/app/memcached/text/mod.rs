@@ -1,21 +1,21 @@
 //! The text protocol: lines in, what they ask for done and answered.
 
 mod request;
+mod retrieval;
+mod storage;
 
 pub(super) use request::{BAD_FORMAT, Dump as DumpOf, KEY_MAX_BYTES, MetaKind};
 
-use super::conn::{Conn, Keys, Phase, Stats};
+use super::conn::{Conn, Phase, Stats};
 use super::dump::Dump;
 use super::stats::Topic;
 use super::tally::Count;
 use super::time::expiry;
 use super::tokens::LINE_MAX_BYTES;
-use super::upload::{Ending, Job};
-use super::{COPY_MAX_BYTES, Memcached, Step, VERSION, close};
+use super::{Memcached, Step, VERSION, close};
 use crate::app::Blob;
-use crate::store::{Commit, Count as Counting, Mode};
-use crate::store::{Counted, Delete, Item, New, Outcome};
-use request::{Get, How, Refusal, Request, Store};
+use crate::store::{Count as Counting, Counted, Delete, Outcome};
+use request::{Refusal, Request};
 use simoom_stack::Reply;
 
 impl Memcached {
@@ -52,188 +52,6 @@ impl Memcached {
                 Step::Took(wire_len)
             }
         }
-    }
-
-    /// A line without an end: only a retrieval may have so many keys.
-    #[cold]
-    fn long_line(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
-        let (with_cas, command_len) = match bytes {
-            [b'g', b'e', b't', b' ', ..] => (false, 4),
-            [b'g', b'e', b't', b's', b' ', ..] => (true, 5),
-            _ => {
-                self.hang_up(conn, reply);
-                return Step::Took(bytes.len());
-            }
-        };
-        conn.phase = Phase::Keys(Keys { with_cas, touch: None });
-        Step::Took(command_len)
-    }
-
-    #[inline]
-    fn get(
-        &mut self,
-        conn: &mut Conn,
-        line: &[u8],
-        get: &Get<'_>,
-        bytes: &[u8],
-        reply: &mut Reply<'_, Blob>,
-    ) -> Step {
-        if get.keys.split(|byte| *byte == b' ').any(|key| key.len() > KEY_MAX_BYTES) {
-            // What memcached does, too: no key is answered if one is none.
-            self.refuse(conn, &Refusal { text: BAD_FORMAT, value_bytes: 0, noreply: false }, reply);
-            conn.phase = Phase::SkipLine;
-            return Step::Took(line.len());
-        }
-        let keys = Keys { with_cas: get.with_cas, touch: get.touch.map(|exptime| expiry(exptime, self.now)) };
-        let first = line.len() - get.keys.len();
-        match self.keys(conn, keys, &bytes[first..], reply) {
-            Step::Took(n) => Step::Took(first + n),
-            Step::Wait => unreachable!("the line has an end"),
-        }
-    }
-
-    /// Answers the keys that `bytes` begin with, to the end of their line or as far as there is room.
-    pub(super) fn keys(&mut self, conn: &mut Conn, keys: Keys, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
-        conn.phase = Phase::Keys(keys);
-        let mut at = 0;
-        loop {
-            let Some(len) = memchr::memchr2(b' ', b'\n', &bytes[at..]) else {
-                return self.key_without_end(conn, at, &bytes[at..], reply);
-            };
-            let is_last = bytes[at + len] == b'\n';
-            let key = &bytes[at..at + len];
-            let key = if is_last { key.strip_suffix(b"\r").unwrap_or(key) } else { key };
-            if key.len() > KEY_MAX_BYTES {
-                self.say(BAD_FORMAT, reply);
-                conn.phase = Phase::SkipLine;
-                return Step::Took(at + len);
-            }
-            self.look_behind(&bytes[at + len + 1..], !is_last);
-            if !key.is_empty() {
-                self.answer_key(key, keys, reply);
-            }
-            at += len + 1;
-            if is_last {
-                reply.copy(b"END\r\n");
-                conn.phase = Phase::Command;
-                return Step::Took(at);
-            }
-            if !reply.has_room() {
-                return Step::Took(at);
-            }
-        }
-    }
-
-    /// Only in a line that is longer than any other may be.
-    #[cold]
-    fn key_without_end(&mut self, conn: &mut Conn, at: usize, key: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
-        if key.len() > KEY_MAX_BYTES + 1 {
-            self.say(BAD_FORMAT, reply);
-            conn.phase = Phase::SkipLine;
-            return Step::Took(at + key.len());
-        }
-        if at == 0 { Step::Wait } else { Step::Took(at) }
-    }
-
-    #[inline]
-    fn answer_key(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) {
-        let hit = match keys.touch {
-            None if !keys.with_cas => self.answer_plain(key, reply),
-            None => self.store.get(key, self.now).map(|item| self.send_with_cas(item, reply)).is_some(),
-            Some(exptime) => match self.get_and_touch(key, exptime) {
-                Some(item) if keys.with_cas => {
-                    self.send_with_cas(item, reply);
-                    true
-                }
-                Some(item) => {
-                    let all = 0..item.line().len();
-                    self.send(item, all, reply);
-                    true
-                }
-                None => false,
-            },
-        };
-        self.count_fetch(keys.touch.is_some(), hit);
-    }
-
-    /// The answer to a plain `get` of one key; whether it was a hit. What is copied is only glanced at.
-    #[inline]
-    fn answer_plain(&self, key: &[u8], reply: &mut Reply<'_, Blob>) -> bool {
-        let Some(glance) = self.store.glance(key, self.now) else { return false };
-        if glance.line().len() <= COPY_MAX_BYTES {
-            reply.copy(glance.line());
-            return true;
-        }
-        let Some(item) = self.store.keep(glance, self.now) else { return false };
-        let all = 0..item.line().len();
-        reply.share(Blob::Item(item), all);
-        true
-    }
-
-    /// Not as one step: what is replaced between the two is touched, and brought as it was before.
-    pub(super) fn get_and_touch(&self, key: &[u8], exptime: u32) -> Option<Item> {
-        self.count(Count::CmdTouch);
-        let item = self.store.get(key, self.now)?;
-        self.store.touch(key, exptime, self.now);
-        Some(item)
-    }
-
-    pub(super) fn count_fetch(&self, touch: bool, hit: bool) {
-        if !touch {
-            self.count(Count::CmdGet);
-        }
-        self.count(match (touch, hit) {
-            (false, true) => Count::GetHits,
-            (false, false) => Count::GetMisses,
-            (true, true) => Count::TouchHits,
-            (true, false) => Count::TouchMisses,
-        });
-    }
-
-    fn send_with_cas(&mut self, item: Item, reply: &mut Reply<'_, Blob>) {
-        let head_end = item.value_range().start - 2;
-        reply.copy(&item.line()[..head_end]);
-        reply.copy(self.out.clear().push(b" ").number(item.cas()).push(b"\r\n").bytes());
-        let value = head_end + 2..item.line().len();
-        self.send(item, value, reply);
-    }
-
-    fn store(&mut self, conn: &mut Conn, store: &Store<'_>, behind: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
-        let new = New {
-            key: store.key,
-            flags: store.client_flags,
-            exptime: expiry(store.exptime, self.now),
-            value_bytes: store.len as usize,
-            binary_key: false,
-        };
-        let (mode, compare) = match store.how {
-            How::Set => (Mode::Set, None),
-            How::Add => (Mode::Add, None),
-            How::Replace => (Mode::Replace, None),
-            How::Append => (Mode::Append, None),
-            How::Prepend => (Mode::Prepend, None),
-            How::Cas(cas) => (Mode::Set, Some(cas)),
-        };
-        match self.reserve(&new) {
-            Ok(reservation) => {
-                let commit = Commit { mode, compare, ..Commit::default() };
-                let job = Job { commit, ending: Ending::Text { noreply: store.noreply } };
-                self.begin_upload(conn, reservation, job, behind, reply)
-            }
-            Err(refused) => {
-                if store.how == How::Set {
-                    self.forget(store.key);
-                }
-                let refusal = Refusal { text: refused.text(), value_bytes: store.len + 2, noreply: store.noreply };
-                self.refuse(conn, &refusal, reply);
-                0
-            }
-        }
-    }
-
-    /// What is there must not be taken for what was to be stored.
-    pub(super) fn forget(&self, key: &[u8]) {
-        self.store.delete(key, &Delete::default(), self.now);
     }
 
     fn simple(&mut self, conn: &mut Conn, request: &Request<'_>, reply: &mut Reply<'_, Blob>) {

@@ -1,0 +1,56 @@
+//! `set`, `add`, `replace`, `append`, `prepend` and `cas`: a line that announces a value in, a place for the value out.
+
+use super::super::Memcached;
+use super::super::conn::Conn;
+use super::super::time::expiry;
+use super::super::upload::{Ending, Job};
+use super::request::{How, Refusal, Store};
+use crate::app::Blob;
+use crate::store::{Commit, Delete, Mode, New};
+use simoom_stack::Reply;
+
+impl Memcached {
+    pub(super) fn store(
+        &mut self,
+        conn: &mut Conn,
+        store: &Store<'_>,
+        behind: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
+        let new = New {
+            key: store.key,
+            flags: store.client_flags,
+            exptime: expiry(store.exptime, self.now),
+            value_bytes: store.len as usize,
+            binary_key: false,
+        };
+        let (mode, compare) = match store.how {
+            How::Set => (Mode::Set, None),
+            How::Add => (Mode::Add, None),
+            How::Replace => (Mode::Replace, None),
+            How::Append => (Mode::Append, None),
+            How::Prepend => (Mode::Prepend, None),
+            How::Cas(cas) => (Mode::Set, Some(cas)),
+        };
+        match self.reserve(&new) {
+            Ok(reservation) => {
+                let commit = Commit { mode, compare, ..Commit::default() };
+                let job = Job { commit, ending: Ending::Text { noreply: store.noreply } };
+                self.begin_upload(conn, reservation, job, behind, reply)
+            }
+            Err(refused) => {
+                if store.how == How::Set {
+                    self.forget(store.key);
+                }
+                let refusal = Refusal { text: refused.text(), value_bytes: store.len + 2, noreply: store.noreply };
+                self.refuse(conn, &refusal, reply);
+                0
+            }
+        }
+    }
+
+    /// What is there must not be taken for what was to be stored.
+    pub(in crate::app::memcached) fn forget(&self, key: &[u8]) {
+        self.store.delete(key, &Delete::default(), self.now);
+    }
+}

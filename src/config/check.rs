@@ -1,0 +1,70 @@
+//! What goes together: a whole [`Serve`] in, the flag that does not fit out.
+
+use super::{Memcached, Serve, Transport, XdpMode};
+use crate::error::{Error, Result};
+use clap::ValueEnum;
+use std::net::SocketAddr;
+
+impl Serve {
+    /// What only AF_XDP can do is not asked of kernel sockets.
+    pub(super) fn check_transport(&self) -> Result<()> {
+        let (without, remedy) = match (&self.interface, self.transport) {
+            (None, _) => ("without --interface", "name the network interface"),
+            (Some(_), Transport::Epoll) => ("with --transport epoll", "leave one of the two out"),
+            (Some(_), Transport::IoUring) => ("with --transport io-uring", "leave one of the two out"),
+            (Some(_), _) => return Ok(()),
+        };
+        let refuse = |flag: &str| Err(Error::usage(format!("{flag}: means nothing {without}; {remedy}")));
+        if self.transport == Transport::Xdp {
+            return refuse("--transport xdp");
+        }
+        if self.xdp_mode != XdpMode::Auto {
+            let mode = self.xdp_mode.to_possible_value().map_or_else(String::new, |mode| mode.get_name().into());
+            return refuse(&format!("--xdp-mode {mode}"));
+        }
+        if self.busy_poll {
+            return refuse("--busy-poll");
+        }
+        if let Some(most) = self.connections_per_prefix {
+            return refuse(&format!("--connections-per-prefix {most}"));
+        }
+        Ok(())
+    }
+
+    /// Ports and directories can be used as asked.
+    pub(super) fn check_places(&self) -> Result<()> {
+        for (service, at) in self.services() {
+            let (flag, name) = (service.flag(), service.name());
+            if at.port() == 0 && self.interface.is_some() {
+                return Err(Error::usage(format!("{flag} 0: with --interface, a port from 1 to 65535")));
+            }
+            let overlap = |admin: &SocketAddr| {
+                admin.ip() == at.ip() || admin.ip().is_unspecified() || at.ip().is_unspecified()
+            };
+            let clashes = |admin: &SocketAddr| overlap(admin) && admin.port() == at.port() && at.port() != 0;
+            if let Some(admin) = self.admin.filter(clashes) {
+                return Err(Error::usage(format!(
+                    "--admin {admin}: {name} is served on port {} already; choose another port",
+                    admin.port()
+                )));
+            }
+        }
+        // Whose a connection is, is told by its port alone.
+        if let (Some(http), Some(Memcached { address, .. })) = (self.http, self.memcached)
+            && http.port() == address.port()
+            && http.port() != 0
+        {
+            return Err(Error::usage(format!(
+                "--memcached {address}: HTTP is served on port {} already; choose another port",
+                http.port()
+            )));
+        }
+        match &self.root {
+            Some(root) if !root.is_dir() => {
+                let what = if root.exists() { "it is no directory" } else { "there is no such directory" };
+                Err(Error::usage(format!("--root {}: {what}; name the one that holds the files", root.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Which cores: `--cores` and what this process may use in, the cores of the workers out.
+
+use super::{CORES_MAX, Cores};
+use crate::error::{Error, Result};
+
+/// The cores that `--cores` names, or all of those `usable`.
+pub(super) fn chosen_cores(given: Option<Cores>, usable: &[usize]) -> Result<Vec<usize>> {
+    let Some(Cores(cores)) = given else { return Ok(usable.to_vec()) };
+    match cores.iter().find(|core| !usable.contains(core)) {
+        Some(core) => Err(Error::usage(format!(
+            "--cores {}: core {core} cannot be used; this process may use {}",
+            ranges(&cores),
+            ranges(usable)
+        ))),
+        None => Ok(cores),
+    }
+}
+
+/// Ascending numbers in the notation of `--cores`: `0-3,6`.
+pub(super) fn ranges(numbers: &[usize]) -> String {
+    let runs = numbers.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+        [one] => one.to_string(),
+        _ => format!("{}-{}", run[0], run[run.len() - 1]),
+    });
+    runs.collect::<Vec<_>>().join(",")
+}
+
+/// The cores that this process may use, in ascending order.
+pub fn usable_cores() -> Result<Vec<usize>> {
+    let set = rustix::thread::sched_getaffinity(None)
+        .map_err(|error| Error::because("asking which cores this process may use", error))?;
+    Ok((0..CORES_MAX).filter(|core| set.is_set(*core)).collect())
+}

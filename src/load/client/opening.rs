@@ -1,0 +1,42 @@
+//! Which connection is opened next, and when: few at once, and none for a while after one failed.
+
+use super::super::protocol::Protocol;
+use super::{Client, Conn};
+
+/// Handshakes that may be under way while the connections of a run are opened: few enough for any backlog.
+const OPENING_MAX: u32 = 128;
+/// After an attempt to connect has failed, no other is made for so long.
+pub(super) const OPENING_PAUSE_US: u64 = 100_000;
+
+impl<P: Protocol> Client<P> {
+    /// A connection to begin to open now, if there is one.
+    pub(crate) fn next_to_open(&mut self) -> Option<Conn<P::Progress>> {
+        if !self.course.opens() || self.now_us < self.opening_paused_until_us {
+            return None;
+        }
+        let of_one_request = self.plan.connection_per_request;
+        // The first connection goes alone too: if it is refused, so are all.
+        let most = if self.proven { OPENING_MAX } else { 1 - self.open.min(1) };
+        if of_one_request && !self.may_send() || !of_one_request && self.opening >= most {
+            return None;
+        }
+        let slot = self.slots.take_unopened()?;
+        let place = self.first_place(slot);
+        self.pace_before_opening = self.pace;
+        let outstanding = u16::from(of_one_request && self.take(place, 1) == 1);
+        self.in_flight += u32::from(outstanding);
+        self.opening += 1;
+        self.worked = true;
+        Some(Conn { slot, outstanding, ..Conn::default() })
+    }
+
+    /// The transport cannot open this connection just now.
+    pub(crate) fn postpone(&mut self, slot: u32) {
+        self.opening -= 1;
+        if self.plan.connection_per_request {
+            self.in_flight -= 1;
+            self.untake(self.pace_before_opening, 1, 0);
+        }
+        self.slots.postpone(slot);
+    }
+}

@@ -1,0 +1,225 @@
+//! Sending through ordinary kernel sockets: one thread, one epoll, as little as possible around the client.
+//!
+//! In comes a [`Client`] and where it goes, out goes the client when its run is over. Readiness is edge-triggered: a
+//! socket is read until it has no more, and written until it takes no more.
+
+mod connect;
+mod transfer;
+
+use super::client::{Client, Conn, Plan, Sips};
+use super::protocol::{Protocol, Text};
+use super::watch::Watch;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use connect::allow_descriptors;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue};
+use simoom_stack::timer::{Tick, Wheel};
+use simoom_stack::{Application, Closed};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// Events that are taken from the kernel at once.
+const EVENTS: usize = 512;
+/// Bytes that are read from a socket at once.
+const READ_BYTES: usize = 256 * 1024;
+/// The loop looks round at least so often.
+const SLEEP_US: u64 = 5_000;
+/// How long the loop spins after the last event before it sleeps: to be woken for each answer would cost the server's
+/// core, which sends the wake-up, more than the answer itself.
+const SPIN_US: u64 = 100;
+/// Deadlines that are looked at in one go.
+const DUE: usize = 64;
+const NEVER: u64 = u64::MAX;
+
+/// One connection, or the place for it.
+struct Session<S> {
+    socket: Option<OwnedFd>,
+    connected: bool,
+    closing: bool,
+    conn: Conn<S>,
+    queue: Queue,
+    /// What was read and not consumed: the beginning of a head, or what is to be read later.
+    kept: Vec<u8>,
+    /// There may be something to read,
+    readable: bool,
+    /// and the end of the stream behind it.
+    peer_done: bool,
+    /// Nothing is read before the deadline.
+    reads_later: bool,
+    deadline_us: u64,
+}
+
+/// The loop's state.
+struct Kernel<P: Protocol> {
+    client: Client<P>,
+    target: SocketAddr,
+    epoll: OwnedFd,
+    sessions: Vec<Session<P::Progress>>,
+    pool: Pool<Text>,
+    /// A timer for each session.
+    wheel: Wheel,
+    /// How much is read at once.
+    read_bytes: usize,
+    clock: Clock,
+    now_us: u64,
+    worked_us: u64,
+}
+
+/// Runs the client to its end; `watch` may end it sooner.
+pub(super) fn run<P: Protocol>(
+    plan: &Plan,
+    protocol: P,
+    target: SocketAddr,
+    watch: &mut Watch,
+) -> Result<Client<P>> {
+    allow_descriptors(plan.connections)?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| Error::because("epoll", error))?;
+    let session = || Session {
+        socket: None,
+        connected: false,
+        closing: false,
+        conn: Conn::default(),
+        queue: Queue::default(),
+        kept: Vec::new(),
+        readable: false,
+        peer_done: false,
+        reads_later: false,
+        deadline_us: NEVER,
+    };
+    // A request on each connection, and as much again: half of a pool is for empty queues. Where requests are copied,
+    // some long batches besides; they are gone as soon as the socket has taken them.
+    let batches = 2 * plan.connections as usize + 4 * usize::from(QUEUE_ENTRIES);
+    let chunks = if protocol.copied_bytes() > 0 { batches } else { usize::from(QUEUE_ENTRIES) };
+    let clock = Clock::since_boot();
+    let mut kernel = Kernel {
+        client: Client::new(plan.clone(), protocol),
+        target,
+        epoll,
+        sessions: (0..plan.connections).map(|_| session()).collect(),
+        pool: Pool::new(batches, chunks),
+        wheel: Wheel::new(plan.connections, Tick::from_millis(clock.now_ms())),
+        read_bytes: plan.slow.map_or(READ_BYTES, Sips::sip_bytes),
+        clock,
+        now_us: 0,
+        worked_us: 0,
+    };
+    kernel.go_on(watch)?;
+    Ok(kernel.client)
+}
+
+impl<P: Protocol> Kernel<P> {
+    fn go_on(&mut self, watch: &mut Watch) -> Result<()> {
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
+        let mut buffer = vec![0; self.read_bytes];
+        loop {
+            self.tick();
+            watch.look(self.now_us, &mut self.client);
+            if self.client.course().is_over() {
+                return Ok(());
+            }
+            while let Some(conn) = self.client.next_to_open() {
+                self.connect(conn)?;
+            }
+            self.send_in_turn();
+            self.meet_deadlines(&mut buffer);
+            events.clear();
+            // What was done so far took time; what follows is waiting.
+            self.tick();
+            let timeout = self.patience();
+            let spins = timeout.tv_nsec == 0;
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => {
+                    self.worked_us = self.now_us;
+                    if spins {
+                        self.client.worked();
+                    }
+                }
+                Err(error) => return Err(Error::because("waiting for answers", error)),
+            }
+            for event in &events {
+                // A batch takes milliseconds: each of its answers has its own time.
+                self.tick();
+                self.handle(event.data.u64() as usize, event.flags, &mut buffer);
+            }
+        }
+    }
+
+    /// How long to wait for the next event: not past the next request, and at its heels not at all, for to be woken
+    /// takes time too.
+    fn patience(&self) -> Timespec {
+        let next_us = self.client.next_us().map_or(NEVER, |next_us| next_us.saturating_sub(SPIN_US));
+        let deadline =
+            self.wheel.next_deadline().map_or(NEVER, |at| self.tick_now().until(at).max(0) as u64 * 1000);
+        let left_us = next_us.saturating_sub(self.now_us).min(SLEEP_US).min(deadline);
+        let spins = self.now_us - self.worked_us < SPIN_US;
+        Timespec { tv_sec: 0, tv_nsec: if spins { 0 } else { left_us as i64 * 1000 } }
+    }
+
+    fn tick(&mut self) {
+        self.now_us = self.clock.now_us();
+        self.client.turn(self.now_us);
+    }
+
+    fn send_in_turn(&mut self) {
+        while let Some(slot) = self.client.next_to_send() {
+            let slot = slot as usize;
+            let usable =
+                |session: &Session<P::Progress>| session.socket.is_some() && session.connected && !session.closing;
+            if !usable(&self.sessions[slot]) {
+                continue;
+            }
+            if self.call(slot, Client::send) == Some(false) {
+                return;
+            }
+        }
+    }
+
+    /// Tells the client of deadlines that have passed, and reads on where that was put off until then.
+    fn meet_deadlines(&mut self, buffer: &mut [u8]) {
+        let mut due = [0; DUE];
+        loop {
+            let count = self.wheel.expire(self.tick_now(), &mut due);
+            for slot in &due[..count] {
+                self.meet_deadline(*slot as usize, buffer);
+            }
+            if count < due.len() {
+                return;
+            }
+        }
+    }
+
+    fn meet_deadline(&mut self, slot: usize, buffer: &mut [u8]) {
+        let session = &mut self.sessions[slot];
+        if session.socket.is_none() || session.deadline_us == NEVER {
+            return;
+        }
+        if session.deadline_us > self.now_us {
+            // It was put off.
+            return self.wheel.schedule(slot as u32, tick_of(session.deadline_us));
+        }
+        session.deadline_us = NEVER;
+        if session.closing {
+            // The server does not close its side.
+            return self.end(slot, Closed::Finished);
+        }
+        let put_off = std::mem::take(&mut session.reads_later);
+        self.call(slot, Client::timeout);
+        if put_off {
+            self.offer(slot, &[]);
+            self.read(slot, buffer);
+        }
+    }
+
+    /// The tick that it is, in the time of the run.
+    fn tick_now(&self) -> Tick {
+        Tick::from_millis(self.now_us / 1000)
+    }
+}
+
+/// The first tick at which a deadline has passed.
+fn tick_of(deadline_us: u64) -> Tick {
+    Tick::from_millis(deadline_us.div_ceil(1000))
+}
