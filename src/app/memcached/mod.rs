@@ -32,7 +32,8 @@
 //! | `get` `gets` | each, pipelines, udp | memcapable, pymemcache, pylibmc, twemproxy (`tests/proxy`) |
 //! | `gat` `gats` | each, pipelines, udp | |
 //! | `set` | each, pipelines, udp | memcapable, pymemcache, pylibmc, twemproxy |
-//! | `add` `replace` `append` `prepend` `cas` | each, pipelines | memcapable, pymemcache, pylibmc |
+//! | `add` | each, pipelines, udp | memcapable, pymemcache, pylibmc |
+//! | `replace` `append` `prepend` `cas` | each, pipelines | memcapable, pymemcache, pylibmc |
 //! | `delete` `touch` | each, pipelines, udp | memcapable (`delete`), pymemcache, pylibmc |
 //! | `incr` `decr` | each, udp | memcapable, pymemcache, pylibmc |
 //! | `flush_all`, `version`, `verbosity` | each, pipelines, udp | memcapable |
