@@ -21,18 +21,14 @@ impl<A: Application> Stack<A> {
         assert!(packets.len() <= BURST, "a burst of {} packets", packets.len());
         self.set_clock(now);
         self.shared.counters.packets_received += packets.len() as u64;
-        let mut strays = 0;
-        for (index, group) in packets.chunks(GROUP).enumerate() {
-            let found = match group {
-                [one] => self.receive_group::<1, T>(&[*one], app, tx),
-                _ => self.receive_group::<GROUP, T>(group, app, tx),
-            };
-            strays |= found << (index * GROUP);
+        match packets.len() {
+            0..=1 => self.receive_group::<1, T>(packets, app, tx),
+            2..=GROUP => self.receive_group::<GROUP, T>(packets, app, tx),
+            _ => self.receive_group::<BURST, T>(packets, app, tx),
         }
-        strays
     }
 
-    /// Takes at most `N` packets, reading all of them before any is handled.
+    /// Takes at most `N` packets, reading all of them before any is handled, so that their cache misses overlap.
     #[inline]
     pub(super) fn receive_group<const N: usize, T: Transmit>(
         &mut self,
@@ -146,9 +142,11 @@ impl<A: Application> Stack<A> {
     }
 
     /// Reads a word of each line that the group's connections will need, so that the misses overlap instead of
-    /// following one another. Two short loops, so that the processor looks far enough ahead. Leaves the connections
-    /// that the segments probably are for.
+    /// following one another. Short loops, and nothing in the first and the last depends on what is read, so that the
+    /// processor looks far enough ahead. Leaves the connections that the segments probably are for.
     fn touch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N], ids: &mut [u32; N]) {
+        let slots = group.iter().flatten().fold(0, |seen, arrival| seen ^ self.demux.touch(arrival.hash));
+        std::hint::black_box(slots);
         for (id, arrival) in ids.iter_mut().zip(group) {
             if let Some(arrival) = arrival
                 && let Some(Owner::Connection(owner)) = self.demux.guess(arrival.hash)
