@@ -124,6 +124,8 @@ fn the_claimed_port_is_served_and_reserved_in_the_kernel_too() {
         Client::new(stream).expect("/64k", &site.content("/64k"));
     }
     wait_until("the kernel worker has counted", PATIENCE, || site.counter("connections_accepted") == 2);
+    // The worker over AF_XDP may not have come to publish anything yet.
+    site.wait_for_counter("passive_opens");
     assert_eq!(site.counter("passive_opens"), 0);
     let taken = site.network.server.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)));
     assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);

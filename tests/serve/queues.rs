@@ -14,7 +14,9 @@ pub fn two_workers() -> Option<Site> {
         crate::common::skip("needs two cores");
         return None;
     }
-    Plan { queues: QUEUES, ..Plan::new(Transport::Xdp) }.with("--cores 0-1").start()
+    // Where the machine is busy, a client may have to wait for its turn longer than a server would for it.
+    let flags = "--cores 0-1 --idle-timeout 10m --send-timeout 10m";
+    Plan { queues: QUEUES, ..Plan::new(Transport::Xdp) }.with(flags).start()
 }
 
 /// Connects, a few at a time, until both workers have connections; returns all of them.
