@@ -145,6 +145,12 @@ impl Demux {
         }
     }
 
+    /// Reads the first slot of this hash: for having it in the cache before it is needed.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u32) -> u32 {
+        self.slots.get((hash & self.mask) as usize).map_or(0, |slot| slot.owner)
+    }
+
     /// The first owner with this hash, probably the one sought: for touching its memory before it is needed.
     #[inline]
     pub(crate) fn guess(&self, hash: u32) -> Option<Owner> {

@@ -42,7 +42,8 @@ pub(crate) use inspect::{SIMULTANEOUS, Standing};
 
 /// The most packets that [`Stack::receive`] takes at once.
 pub const BURST: usize = 64;
-/// Packets that are read before the first of them is handled: enough for their cache misses to overlap.
+/// Timers that are looked at together: enough for their cache misses to overlap. Up to so many packets, a burst is a
+/// small one.
 const GROUP: usize = 16;
 
 /// The TCP stack of one worker, with the application's state for each of its connections.

@@ -21,18 +21,14 @@ impl<A: Application> Stack<A> {
         assert!(packets.len() <= BURST, "a burst of {} packets", packets.len());
         self.set_clock(now);
         self.shared.counters.packets_received += packets.len() as u64;
-        let mut strays = 0;
-        for (index, group) in packets.chunks(GROUP).enumerate() {
-            let found = match group {
-                [one] => self.receive_group::<1, T>(&[*one], app, tx),
-                _ => self.receive_group::<GROUP, T>(group, app, tx),
-            };
-            strays |= found << (index * GROUP);
+        match packets.len() {
+            0..=1 => self.receive_group::<1, T>(packets, app, tx),
+            2..=GROUP => self.receive_group::<GROUP, T>(packets, app, tx),
+            _ => self.receive_group::<BURST, T>(packets, app, tx),
         }
-        strays
     }
 
-    /// Takes at most `N` packets, reading all of them before any is handled.
+    /// Takes at most `N` packets, reading all of them before any is handled, so that their cache misses overlap.
     #[inline]
     pub(super) fn receive_group<const N: usize, T: Transmit>(
         &mut self,
@@ -61,14 +57,18 @@ impl<A: Application> Stack<A> {
         strays
     }
 
-    /// Answers a packet that no worker knows as RFC 9293 §3.10.7.1 says: with a reset.
+    /// Answers a packet that no worker knows: a segment as RFC 9293 §3.10.7.1 says, with a reset, and nothing else.
     pub fn refuse<T: Transmit>(&mut self, now: Instant, packet: Packet<'_>, tx: &mut T) {
         self.set_clock(now);
-        if let Ok(Incoming::Tcp(segment)) = wire::parse(packet, self.shared.config.checksums) {
-            match self.may_bear_cookie(&segment) {
-                true => self.shared.drop(DropReason::NoCookie),
-                false => self.send_refusal(&segment, tx),
+        match wire::parse(packet, self.shared.config.checksums) {
+            Ok(Incoming::Tcp(segment)) if self.may_bear_cookie(&segment) => self.shared.drop(DropReason::NoCookie),
+            Ok(Incoming::Tcp(segment)) => self.send_refusal(&segment, tx),
+            Ok(Incoming::Icmp(_, header, body) | Incoming::Icmpv6(_, header, body))
+                if path_mtu::is_too_big(body, header.destination.is_v4()) =>
+            {
+                self.take_too_big(None);
             }
+            _ => {}
         }
     }
 
@@ -102,7 +102,7 @@ impl<A: Application> Stack<A> {
                 return self.take_ndp(link, &header, body, tx);
             }
             Ok(Incoming::Icmp(link, header, body) | Incoming::Icmpv6(link, header, body)) => {
-                self.take_icmp(link, &header, body, tx);
+                return self.take_icmp(link, &header, body, tx);
             }
             Err(reason) => self.shared.drop(reason),
         }
@@ -122,29 +122,31 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// An ICMP message, of either version of IP.
-    fn take_icmp<T: Transmit>(&mut self, link: Link, header: &ip::Header, body: &[u8], tx: &mut T) {
+    /// An ICMP message, of either version of IP. Returns whether it is for another worker.
+    fn take_icmp<T: Transmit>(&mut self, link: Link, header: &ip::Header, body: &[u8], tx: &mut T) -> bool {
         let is_v4 = header.destination.is_v4();
-        let result = if path_mtu::is_too_big(body, is_v4) {
-            self.too_big(header, body)
-        } else {
-            let Shared { config, counters, answers, tick, .. } = &mut self.shared;
-            let may = || answers.take(Answer::Echo, *tick, counters);
-            let sent = match is_v4 {
-                true => icmp::answer(link, header, body, config, may, tx),
-                false => icmpv6::answer(link, header, body, config, may, tx),
-            };
-            sent.map(|sent| counters.echo_replies += u64::from(sent))
-        };
-        if let Err(reason) = result {
-            self.shared.drop(reason);
+        if path_mtu::is_too_big(body, is_v4) {
+            return self.too_big(header, body);
         }
+        let Shared { config, counters, answers, tick, .. } = &mut self.shared;
+        let may = || answers.take(Answer::Echo, *tick, counters);
+        let sent = match is_v4 {
+            true => icmp::answer(link, header, body, config, may, tx),
+            false => icmpv6::answer(link, header, body, config, may, tx),
+        };
+        match sent {
+            Ok(sent) => self.shared.counters.echo_replies += u64::from(sent),
+            Err(reason) => self.shared.drop(reason),
+        }
+        false
     }
 
     /// Reads a word of each line that the group's connections will need, so that the misses overlap instead of
-    /// following one another. Two short loops, so that the processor looks far enough ahead. Leaves the connections
-    /// that the segments probably are for.
+    /// following one another. Short loops, and nothing in the first and the last depends on what is read, so that the
+    /// processor looks far enough ahead. Leaves the connections that the segments probably are for.
     fn touch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N], ids: &mut [u32; N]) {
+        let slots = group.iter().flatten().fold(0, |seen, arrival| seen ^ self.demux.touch(arrival.hash));
+        std::hint::black_box(slots);
         for (id, arrival) in ids.iter_mut().zip(group) {
             if let Some(arrival) = arrival
                 && let Some(Owner::Connection(owner)) = self.demux.guess(arrival.hash)
