@@ -93,12 +93,13 @@ mod tests {
     fn numbered_keys_spread_evenly_over_both_halves_of_the_hash() {
         let key = HashKey::random();
         let (mut high, mut low) = ([0u32; 256], [0u32; 256]);
-        for n in 0..256 * 256 {
+        let (keys, within) = if cfg!(miri) { (256, 0..=8) } else { (256 * 256, 150..=370) };
+        for n in 0..keys {
             let hash = key.hash(format!("key:{n}").as_bytes());
             high[(hash >> 56) as usize] += 1;
             low[(hash & 255) as usize] += 1;
         }
-        // 256 a bin on average, so a standard deviation of 16.
-        assert!(high.iter().chain(&low).all(|count| (150..=370).contains(count)), "{high:?} {low:?}");
+        // 256 a bin on average, so a standard deviation of 16; under Miri one, so more than eight are one in a million.
+        assert!(high.iter().chain(&low).all(|count| within.contains(count)), "{high:?} {low:?}");
     }
 }
