@@ -439,12 +439,15 @@ fn what_concerns_a_connection_of_the_kernels_is_left_to_it() {
     namespace.run(|| {
         for (address, prefix) in [(IpAddr::V4(SHARED4), 32), (IpAddr::V6(SHARED6), 128)] {
             simoom::netns::set_address("lo", address, prefix).unwrap();
-            let mut listener = None;
+            let mut both = None;
+            // An IPv6 address can be bound a moment before there is a route to it.
             wait_until("the address can be used", PATIENCE, || {
-                listener = TcpListener::bind((address, HTTP)).ok();
-                listener.is_some()
+                both = TcpListener::bind((address, HTTP))
+                    .and_then(|listener| Ok((listener, TcpStream::connect((address, HTTP))?)))
+                    .ok();
+                both.is_some()
             });
-            let client = TcpStream::connect((address, HTTP)).unwrap();
+            let (_listener, client) = both.unwrap();
             let port = client.local_addr().unwrap().port();
             assert_eq!(steering.verdict(&too_big_to(address, port)).unwrap(), PASS, "{address}: the kernel's");
             let other = if port == CLIENT_PORT { CLIENT_PORT + 1 } else { CLIENT_PORT };

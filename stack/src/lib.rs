@@ -34,7 +34,7 @@
 //!
 //! # What it does not do
 //!
-//! Pacing is not here. The urgent pointer is ignored: urgent data is data. A closed connection discards what its peer
+//! The urgent pointer is ignored: urgent data is data. A closed connection discards what its peer
 //! still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
