@@ -30,12 +30,41 @@ struct xdp_md {
 	__u32 egress_ifindex;
 };
 
+/* The ends of a connection, named as in a packet that comes in. */
+struct bpf_sock_tuple {
+	union {
+		struct {
+			__be32 saddr, daddr;
+			__be16 sport, dport;
+		} ipv4;
+		struct {
+			__be32 saddr[4], daddr[4];
+			__be16 sport, dport;
+		} ipv6;
+	};
+};
+
+struct bpf_sock {
+	__u32 bound_dev_if, family, type, protocol, mark, priority;
+	__be32 src_ip4, src_ip6[4];
+	__u32 src_port;
+	__be16 dst_port, unused;
+	__be32 dst_ip4, dst_ip6[4];
+	__u32 state;
+	__u32 rx_queue_mapping;
+};
+#define BPF_TCP_LISTEN 10
+#define BPF_F_CURRENT_NETNS (-1)
+
 #define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
 #define BPF_MAP_TYPE_XSKMAP 17
 
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)51;
+static long (*bpf_sk_release)(void *sock) = (void *)86;
+static struct bpf_sock *(*bpf_skc_lookup_tcp)(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
+					      __u64 flags) = (void *)99;
 
 /* How a map's properties are written down in BTF. */
 #define __uint(name, value) int(*name)[value]

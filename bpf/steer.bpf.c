@@ -94,6 +94,15 @@ struct tcp_ports {
 	__be16 source, destination;
 };
 
+/* RFC 792, RFC 1191 §4: fragmentation needed and DF set. */
+struct icmp {
+	__u8 type, code;
+	__be16 checksum;
+	__be32 rest;
+};
+#define ICMP_UNREACHABLE 3
+#define ICMP_FRAGMENTATION_NEEDED 4
+
 struct icmpv6 {
 	__u8 type, code;
 	__be16 checksum;
@@ -101,8 +110,23 @@ struct icmpv6 {
 	/* RFC 4861 §4.3 and §4.4: the target. */
 	struct address target;
 };
+/* RFC 4443 §3.2 */
+#define ICMPV6_PACKET_TOO_BIG 2
 #define ICMPV6_NEIGHBOUR_SOLICITATION 135
 #define ICMPV6_NEIGHBOUR_ADVERTISEMENT 136
+
+/* What a router says of a packet that was too big, as far as it quotes one that the stack has sent: without options,
+ * and without extension headers. */
+struct too_big_ipv4 {
+	struct icmp icmp;
+	struct ipv4 ip;
+	struct tcp_ports tcp;
+};
+struct too_big_ipv6 {
+	struct icmp icmp;
+	struct ipv6 ip;
+	struct tcp_ports tcp;
+};
 
 #define PROTOCOL_HOP_BY_HOP 0
 #define PROTOCOL_ICMP 1
@@ -169,6 +193,61 @@ static __always_inline int steer_tcp(struct xdp_md *ctx, const struct claim *cla
 	return has_port(claim, tcp->destination) ? to_socket(ctx) : XDP_PASS;
 }
 
+/* The kernel has connections of its own at a claimed port: of clients that did not come through this interface. What a
+ * router says of one of these is the kernel's. */
+static __always_inline int is_kernels(struct xdp_md *ctx, struct bpf_sock_tuple *ends, __u32 size)
+{
+	struct bpf_sock *sock = bpf_skc_lookup_tcp(ctx, ends, size, BPF_F_CURRENT_NETNS, 0);
+	int is_connection;
+
+	if (!sock)
+		return 0;
+	is_connection = sock->state != BPF_TCP_LISTEN;
+	bpf_sk_release(sock);
+	return is_connection;
+}
+
+/* ICMP to a shared address is the kernel's, but for what concerns the size of the stack's own packets. */
+static __always_inline int steer_too_big_ipv4(struct xdp_md *ctx, const struct claim *claim, const struct ipv4 *ip,
+					      const struct too_big_ipv4 *said, void *end)
+{
+	if ((void *)(said + 1) > end || said->icmp.type != ICMP_UNREACHABLE ||
+	    said->icmp.code != ICMP_FRAGMENTATION_NEEDED)
+		return XDP_PASS;
+	if (said->ip.version_ihl != 0x45 || said->ip.protocol != PROTOCOL_TCP ||
+	    said->ip.source != ip->destination || !has_port(claim, said->tcp.source))
+		return XDP_PASS;
+
+	struct bpf_sock_tuple ends = { .ipv4 = {
+		.saddr = said->ip.destination,
+		.daddr = said->ip.source,
+		.sport = said->tcp.destination,
+		.dport = said->tcp.source,
+	} };
+
+	return is_kernels(ctx, &ends, sizeof(ends.ipv4)) ? XDP_PASS : to_socket(ctx);
+}
+
+static __always_inline int steer_too_big_ipv6(struct xdp_md *ctx, const struct claim *claim, const struct ipv6 *ip,
+					      const struct too_big_ipv6 *said, void *end)
+{
+	if ((void *)(said + 1) > end || said->icmp.type != ICMPV6_PACKET_TOO_BIG || said->icmp.code)
+		return XDP_PASS;
+	if (said->ip.next_header != PROTOCOL_TCP || !has_port(claim, said->tcp.source))
+		return XDP_PASS;
+
+	struct bpf_sock_tuple ends = { .ipv6 = { .sport = said->tcp.destination, .dport = said->tcp.source } };
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		if (said->ip.source.words[i] != ip->destination.words[i])
+			return XDP_PASS;
+		ends.ipv6.saddr[i] = said->ip.destination.words[i];
+		ends.ipv6.daddr[i] = said->ip.source.words[i];
+	}
+	return is_kernels(ctx, &ends, sizeof(ends.ipv6)) ? XDP_PASS : to_socket(ctx);
+}
+
 static __always_inline int steer_arp(struct xdp_md *ctx, const struct arp *arp, void *end)
 {
 	if ((void *)(arp + 1) > end || arp->hardware != be16(1) || arp->protocol != ETHERTYPE_IPV4)
@@ -193,9 +272,14 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 
 	const struct claim *claim = claim_of_ipv4(ip->destination);
 
-	if (!claim || (ip->protocol == PROTOCOL_ICMP && !is_dedicated(claim)))
+	int is_fragment = ip->fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET);
+
+	if (!claim)
 		return XDP_PASS;
-	if (unlikely(ip->fragment & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET))) {
+	if (ip->protocol == PROTOCOL_ICMP && !is_dedicated(claim))
+		return is_fragment ? XDP_PASS
+				   : steer_too_big_ipv4(ctx, claim, ip, (void *)ip + header_len, end);
+	if (unlikely(is_fragment)) {
 		/* The kernel would put it together and answer with a reset. */
 		count(COUNTER_FRAGMENT);
 		return XDP_DROP;
@@ -208,8 +292,14 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *ip, const struct icmpv6 *icmp,
 					void *end)
 {
-	if (*(const __u8 *)&ip->destination != 0xff)
-		return is_dedicated(claim_of(&ip->destination)) ? to_socket(ctx) : XDP_PASS;
+	if (*(const __u8 *)&ip->destination != 0xff) {
+		const struct claim *claim = claim_of(&ip->destination);
+
+		if (!claim)
+			return XDP_PASS;
+		return is_dedicated(claim) ? to_socket(ctx)
+					   : steer_too_big_ipv6(ctx, claim, ip, (const void *)icmp, end);
+	}
 	/* Of what is sent to a group only the question for a dedicated address, and another's word that it has one, are
 	 * not the kernel's. */
 	if ((void *)(icmp + 1) > end || (icmp->type != ICMPV6_NEIGHBOUR_SOLICITATION &&

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::skip;
+use common::{skip, wait_until};
 use pnet::packet::Packet;
 use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket};
 use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
@@ -15,9 +15,12 @@ use pnet::packet::vlan::MutableVlanPacket;
 use pnet::util::MacAddr;
 use simoom::af_xdp::{Claim, Steering, Verdict, features};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const SHARED4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const DEDICATED4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -31,6 +34,10 @@ const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9);
 /// The port claimed at the shared addresses, and one that is not.
 const HTTP: u16 = 80;
 const SSH: u16 = 22;
+const CLIENT_PORT: u16 = 50_000;
+/// Fragmentation needed and DF set (RFC 792), packet too big (RFC 4443 §3.2).
+const TOO_BIG4: [u8; 2] = [3, 4];
+const TOO_BIG6: [u8; 2] = [2, 0];
 
 const TCP: IpNextHeaderProtocol = IpNextHeaderProtocols::Tcp;
 const UDP: IpNextHeaderProtocol = IpNextHeaderProtocols::Udp;
@@ -84,7 +91,7 @@ fn ethernet(ethertype: pnet::packet::ethernet::EtherType, tagged: bool, payload:
 fn tcp(port: u16) -> Vec<u8> {
     let mut bytes = vec![0; 20];
     let mut segment = MutableTcpPacket::new(&mut bytes).unwrap();
-    segment.set_source(50_000);
+    segment.set_source(CLIENT_PORT);
     segment.set_destination(port);
     segment.set_data_offset(5);
     bytes
@@ -162,6 +169,28 @@ fn arp_from(sender: Ipv4Addr, target: Ipv4Addr, reply: bool) -> Vec<u8> {
     packet.set_operation(if reply { ArpOperations::Reply } else { ArpOperations::Request });
     packet.set_sender_proto_addr(sender);
     packet.set_target_proto_addr(target);
+    bytes
+}
+
+/// What a router says of a packet that was sent to the client: type and code, and its quote.
+fn too_big(kind: [u8; 2], quote: &[u8]) -> Vec<u8> {
+    [&[kind[0], kind[1], 0, 0, 0, 0, 5, 120], quote].concat()
+}
+
+/// The head of a packet of which routers speak, as far as they have to quote it (RFC 792).
+fn sent4(from: Ipv4Addr, port: u16, protocol: IpNextHeaderProtocol) -> Vec<u8> {
+    ipv4_with(CLIENT4, protocol, &sent_tcp(port, CLIENT_PORT)[..8], 5, |packet| packet.set_source(from))
+}
+
+fn sent6(from: Ipv6Addr, port: u16, protocol: IpNextHeaderProtocol) -> Vec<u8> {
+    let mut bytes = ipv6(CLIENT6, protocol, &sent_tcp(port, CLIENT_PORT)[..8]);
+    MutableIpv6Packet::new(&mut bytes).unwrap().set_source(from);
+    bytes
+}
+
+fn sent_tcp(from: u16, to: u16) -> Vec<u8> {
+    let mut bytes = tcp(to);
+    MutableTcpPacket::new(&mut bytes).unwrap().set_source(from);
     bytes
 }
 
@@ -245,6 +274,48 @@ fn rows4() -> Vec<Row> {
     rows
 }
 
+/// Routers' messages to a shared address.
+fn too_big_rows() -> Vec<Row> {
+    let said4 = |kind, quote: &[u8]| ipv4(SHARED4, ICMP, &too_big(kind, quote));
+    let said6 = |kind, quote: &[u8]| ipv6(SHARED6, ICMPV6, &too_big(kind, quote));
+    let (ours4, ours6) = (sent4(SHARED4, HTTP, TCP), sent6(SHARED6, HTTP, TCP));
+    let with_options =
+        ipv4_with(CLIENT4, TCP, &sent_tcp(HTTP, CLIENT_PORT), 6, |packet| packet.set_source(SHARED4));
+    let behind_options = ipv4_with(SHARED4, ICMP, &too_big(TOO_BIG4, &ours4), 6, |_| ());
+    let in_parts = ipv4_with(SHARED4, ICMP, &too_big(TOO_BIG4, &ours4), 5, |packet| packet.set_flags(0b001));
+    let rows4 = [
+        ("of a claimed port's packet", said4(TOO_BIG4, &ours4), TAKE),
+        ("behind options", behind_options, TAKE),
+        ("of another port's packet", said4(TOO_BIG4, &sent4(SHARED4, SSH, TCP)), PASS),
+        ("of a packet from elsewhere", said4(TOO_BIG4, &sent4(OTHER4, HTTP, TCP)), PASS),
+        ("of a datagram", said4(TOO_BIG4, &sent4(SHARED4, HTTP, UDP)), PASS),
+        ("of a packet with options", said4(TOO_BIG4, &with_options), PASS),
+        ("of a packet it does not quote to the ports", said4(TOO_BIG4, &ours4[..23]), PASS),
+        ("in a fragment", in_parts, PASS),
+        ("that it is not to be reached", said4([3, 1], &ours4), PASS),
+        ("that its time was over", said4([11, 0], &ours4), PASS),
+    ];
+    let rows6 = [
+        ("of a claimed port's packet", said6(TOO_BIG6, &ours6), TAKE),
+        (
+            "behind an extension",
+            ipv6(SHARED6, DESTINATION, &extension(ICMPV6, 0, [0, 0], &too_big(TOO_BIG6, &ours6))),
+            TAKE,
+        ),
+        ("of another port's packet", said6(TOO_BIG6, &sent6(SHARED6, SSH, TCP)), PASS),
+        ("of a packet from elsewhere", said6(TOO_BIG6, &sent6(OTHER6, HTTP, TCP)), PASS),
+        ("of a datagram", said6(TOO_BIG6, &sent6(SHARED6, HTTP, UDP)), PASS),
+        ("of a packet it does not quote to the ports", said6(TOO_BIG6, &ours6[..43]), PASS),
+        ("that it is not to be reached", said6([1, 0], &ours6), PASS),
+    ];
+    let over = |ethertype| move |(name, packet, verdict)| -> Row { (name, ethertype, packet, verdict) };
+    rows4.into_iter().map(over(EtherTypes::Ipv4)).chain(rows6.into_iter().map(over(EtherTypes::Ipv6))).collect()
+}
+
+fn rows() -> impl Iterator<Item = Row> {
+    rows4().into_iter().chain(rows6()).chain(too_big_rows())
+}
+
 fn rows6() -> Vec<Row> {
     let behind = |chain: &[IpNextHeaderProtocol], port: u16| -> Vec<u8> {
         let mut payload = tcp(port);
@@ -323,7 +394,7 @@ fn every_frame_of_the_table_goes_where_it_should() {
     let socket = socket();
     steering.set_socket(0, &socket).unwrap();
     let mut dropped = 0;
-    for (name, ethertype, payload, expected) in rows4().into_iter().chain(rows6()) {
+    for (name, ethertype, payload, expected) in rows() {
         for tagged in [false, true] {
             let frame = ethernet(ethertype, tagged, &payload);
             let verdict = steering.verdict(&frame).unwrap();
@@ -342,7 +413,7 @@ fn a_frame_cut_off_anywhere_is_passed() {
     let Some(mut steering) = steering() else { return };
     let socket = socket();
     steering.set_socket(0, &socket).unwrap();
-    for (name, ethertype, payload, expected) in rows4().into_iter().chain(rows6()) {
+    for (name, ethertype, payload, expected) in rows() {
         let frame = ethernet(ethertype, true, &payload);
         // The kernel runs no frame shorter than an Ethernet header.
         for len in 14..frame.len() {
@@ -355,6 +426,47 @@ fn a_frame_cut_off_anywhere_is_passed() {
     assert_eq!(steering.verdict(&frame[..14 + 20 + 3]).unwrap(), PASS);
     assert_eq!(steering.verdict(&frame[..14 + 20 + 4]).unwrap(), TAKE, "the ports are all it takes");
     assert_eq!(counter(&steering, "steer_truncated"), before + 1);
+}
+
+/// A connection that the kernel has at the claimed port hears of the path's MTU from the kernel; all others, which a
+/// listener there does not make the kernel's, are the stack's.
+#[test]
+fn what_concerns_a_connection_of_the_kernels_is_left_to_it() {
+    let Some(mut steering) = steering() else { return };
+    let socket = socket();
+    steering.set_socket(0, &socket).unwrap();
+    let namespace = simoom::netns::Namespace::new().unwrap();
+    namespace.run(|| {
+        for (address, prefix) in [(IpAddr::V4(SHARED4), 32), (IpAddr::V6(SHARED6), 128)] {
+            simoom::netns::set_address("lo", address, prefix).unwrap();
+            let mut listener = None;
+            wait_until("the address can be used", PATIENCE, || {
+                listener = TcpListener::bind((address, HTTP)).ok();
+                listener.is_some()
+            });
+            let client = TcpStream::connect((address, HTTP)).unwrap();
+            let port = client.local_addr().unwrap().port();
+            assert_eq!(steering.verdict(&too_big_to(address, port)).unwrap(), PASS, "{address}: the kernel's");
+            let other = if port == CLIENT_PORT { CLIENT_PORT + 1 } else { CLIENT_PORT };
+            assert_eq!(steering.verdict(&too_big_to(address, other)).unwrap(), TAKE, "{address}: nobody's");
+        }
+    });
+}
+
+/// A router's message of a packet from `address` to itself and this port.
+fn too_big_to(address: IpAddr, port: u16) -> Vec<u8> {
+    let segment = sent_tcp(HTTP, port);
+    match address {
+        IpAddr::V4(address) => {
+            let sent = ipv4_with(address, TCP, &segment, 5, |packet| packet.set_source(address));
+            ethernet(EtherTypes::Ipv4, false, &ipv4(address, ICMP, &too_big(TOO_BIG4, &sent)))
+        }
+        IpAddr::V6(address) => {
+            let mut sent = ipv6(address, TCP, &segment);
+            MutableIpv6Packet::new(&mut sent).unwrap().set_source(address);
+            ethernet(EtherTypes::Ipv6, false, &ipv6(address, ICMPV6, &too_big(TOO_BIG6, &sent)))
+        }
+    }
 }
 
 #[test]
@@ -377,7 +489,7 @@ fn claims_come_and_go_at_run_time() {
         assert_eq!(steering.verdict(&frame).unwrap(), TAKE, "each of the most ports");
     }
     steering.remove_all_claims().unwrap();
-    for (name, ethertype, payload, _) in rows4().into_iter().chain(rows6()) {
+    for (name, ethertype, payload, _) in rows() {
         assert_eq!(steering.verdict(&ethernet(ethertype, false, &payload)).unwrap(), PASS, "{name}");
     }
 }

@@ -3,6 +3,7 @@
 //! In come [`OpenOptions`], out go a [`Device`] for the one who claims and counts, and a [`Queue`] with a pool of
 //! frames for each receive queue. No frame passes through here.
 
+use super::groups::Groups;
 use super::socket::{Plan, open_queues};
 use super::umem::MAX_QUEUES;
 use super::{Census, Claim, Error, FramePool, Mode, Queue, RingSizes, Steering, Umem, drivers, features};
@@ -84,6 +85,7 @@ pub struct Device {
     mode: Mode,
     multi_buffer: bool,
     steering: Steering,
+    groups: Groups,
     umem: Arc<Umem>,
 }
 
@@ -118,6 +120,7 @@ impl Device {
         let driver = features::driver(interface).unwrap_or_else(|_| "unknown".into());
         let count = queue_count(options)?;
         let mut steering = Steering::load(count)?;
+        let groups = Groups::new(ifindex).map_err(Error::Socket)?;
         let (umem, pools) = Umem::new(options.frames_per_queue * count, options.chunk_bytes, count)?;
         let umem = Arc::new(umem);
         let (attempt, queues) = open_somehow(options, ifindex, &driver, count, &umem, &mut steering)?;
@@ -129,7 +132,7 @@ impl Device {
         let Attempt { mode, multi_buffer } = attempt;
         tracing::info!(interface, driver, %mode, multi_buffer, queues = count, pages = ?umem.pages(), "AF_XDP is open");
         let interface = interface.to_owned();
-        Ok((Device { interface, ifindex, driver, mode, multi_buffer, steering, umem }, parts))
+        Ok((Device { interface, ifindex, driver, mode, multi_buffer, steering, groups, umem }, parts))
     }
 
     /// The interface's name.
@@ -164,17 +167,25 @@ impl Device {
 
     /// Has claimed traffic come to the queues from now on.
     pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        if let Claim::Dedicated(address) = claim {
+            self.groups.join(address).map_err(Error::Group)?;
+        }
         self.steering.add_claim(claim)
     }
 
     /// Leaves traffic to the kernel again; without effect if it is not claimed.
     pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
-        self.steering.remove_claim(claim)
+        self.steering.remove_claim(claim)?;
+        match claim {
+            Claim::Dedicated(address) => self.groups.leave(address).map_err(Error::Group),
+            Claim::Port(_) => Ok(()),
+        }
     }
 
     /// Leaves all traffic to the kernel again.
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
-        self.steering.remove_all_claims()
+        self.steering.remove_all_claims()?;
+        self.groups.leave_all().map_err(Error::Group)
     }
 
     /// The steering program's counters: name and value.

@@ -68,6 +68,8 @@ pub enum Error {
         /// The bound that was reached.
         bound: String,
     },
+    /// The interface cannot be told to receive what neighbour discovery sends to a group.
+    Group(io::Error),
     /// The interface went away, or its queue was unbound, while in use.
     Gone {
         /// The receive queue.
@@ -104,6 +106,7 @@ impl fmt::Display for Error {
                 tried.iter().try_for_each(|(mode, reason)| write!(f, "; {mode}: {reason}"))
             }
             Error::TooManyClaims { bound } => f.write_str(bound),
+            Error::Group(source) => write!(f, "a group of neighbour discovery cannot be joined: {source}"),
             Error::Gone { queue, source } => {
                 write!(f, "queue {queue} was unbound: the interface is gone or was reconfigured ({source})")
             }
@@ -134,6 +137,7 @@ impl std::error::Error for Error {
         match self {
             Error::NoInterface { source, .. }
             | Error::Socket(source)
+            | Error::Group(source)
             | Error::Umem { source, .. }
             | Error::Ring { source, .. }
             | Error::Bind { source, .. }

@@ -24,7 +24,7 @@
 //! end the device goes first and takes the program off, then the queues.
 //!
 //! The rooms, in the order of that walk: `umem`, `pool`, `queue` over `depth`, `ring` and `sys`; `device` over
-//! `socket`, `program` and `claims`; and [`features`] with [`drivers`], which tell what there is.
+//! `socket`, `program`, `claims` and `groups`; and [`features`] with [`drivers`], which tell what there is.
 
 mod claims;
 mod depth;
@@ -32,6 +32,7 @@ mod device;
 pub mod drivers;
 mod error;
 pub mod features;
+mod groups;
 mod netdev;
 mod pool;
 mod program;
@@ -47,6 +48,7 @@ pub use claims::{CLAIM_ADDRESSES, CLAIM_PORTS, Claim};
 pub use device::{Device, OpenOptions};
 pub use error::Error;
 pub use features::rx_queues;
+pub(crate) use groups::Groups;
 pub use pool::FramePool;
 pub use program::{Steering, Verdict};
 pub use queue::Queue;

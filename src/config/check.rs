@@ -1,6 +1,6 @@
 //! What goes together: a whole [`Serve`] in, the flag that does not fit out.
 
-use super::{Memcached, Serve, Transport, XdpMode};
+use super::{Ecn, Memcached, Serve, Transport, XdpMode};
 use crate::error::{Error, Result};
 use clap::ValueEnum;
 use std::net::SocketAddr;
@@ -21,6 +21,9 @@ impl Serve {
         if self.xdp_mode != XdpMode::Auto {
             let mode = self.xdp_mode.to_possible_value().map_or_else(String::new, |mode| mode.get_name().into());
             return refuse(&format!("--xdp-mode {mode}"));
+        }
+        if self.ecn == Ecn::Off {
+            return refuse("--ecn off");
         }
         if self.busy_poll {
             return refuse("--busy-poll");

@@ -32,7 +32,7 @@ fn without_flags_a_page_on_loopback() {
     assert_eq!(serve.cores, CORES);
     assert_eq!(serve.connections, CONNECTIONS_DEFAULT);
     assert_eq!((serve.transport, serve.xdp_mode, serve.busy_poll), (Transport::Auto, XdpMode::Auto, false));
-    assert_eq!(serve.timeouts, TIMEOUTS_DEFAULT);
+    assert_eq!((serve.ecn, serve.timeouts), (Ecn::Accept, TIMEOUTS_DEFAULT));
 }
 
 #[test]
@@ -40,7 +40,8 @@ fn every_flag_arrives() {
     let serve = serve(
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
-         --connections 100000 --connections-per-prefix 50 --transport xdp --xdp-mode generic --busy-poll --memory-limit 2G --log json \
+         --connections 100000 --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll \
+         --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4",
     )
     .unwrap();
@@ -62,6 +63,7 @@ fn every_flag_arrives() {
         connections_per_prefix: Some(50),
         transport: Transport::Xdp,
         xdp_mode: XdpMode::Generic,
+        ecn: Ecn::Off,
         busy_poll: true,
         memory_limit_bytes: Some(2 << 30),
         admin: Some("127.0.0.1:9100".parse().unwrap()),
@@ -139,6 +141,7 @@ fn what_does_not_go_together_is_refused() {
     for (flags, expected) in [
         ("--transport xdp", "--transport xdp: means nothing without --interface"),
         ("--xdp-mode zero-copy", "--xdp-mode zero-copy: means nothing without --interface"),
+        ("--ecn off", "--ecn off: means nothing without --interface"),
         ("--busy-poll", "--busy-poll: means nothing without --interface"),
         ("--interface s0 --transport epoll --busy-poll", "--busy-poll: means nothing with --transport epoll"),
         ("--interface s0 --transport io-uring --busy-poll", "--busy-poll: means nothing with --transport io-uring"),

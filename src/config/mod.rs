@@ -14,7 +14,7 @@ pub(crate) mod values;
 pub use cores::usable_cores;
 pub use options::{LogOptions, ServeOptions};
 pub use values::{
-    CONNECTIONS_MAX, CORES_MAX, Cores, Endpoint, LogFormat, LogLevel, MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX,
+    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, LogFormat, LogLevel, MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX,
     Transport, XdpMode,
 };
 
@@ -75,6 +75,8 @@ pub struct Serve {
     pub transport: Transport,
     /// How AF_XDP sockets are bound.
     pub xdp_mode: XdpMode,
+    /// Whether connections use explicit congestion notification.
+    pub ecn: Ecn,
     /// Whether workers spin for ever.
     pub busy_poll: bool,
     /// The most memory that may be planned for.
@@ -165,6 +167,7 @@ impl Serve {
             connections_per_prefix: options.connections_per_prefix,
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
+            ecn: options.ecn.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or_default(),
             memory_limit_bytes: options.memory_limit,
             admin: options.admin.map(|admin| admin.at(Ipv4Addr::LOCALHOST.into())),

@@ -3,7 +3,7 @@
 //! No flag has a default here: what is not given must stay recognisable, so that flags win over the file.
 //! [`super::Serve`] fills in the defaults.
 
-use super::values::{self, Cores, Endpoint, LogFormat, LogLevel, Transport, XdpMode};
+use super::values::{self, Cores, Ecn, Endpoint, LogFormat, LogLevel, Transport, XdpMode};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -79,6 +79,12 @@ pub struct ServeOptions {
     /// How to bind to the interface's queues [default: auto]
     #[arg(long, value_name = "MODE", value_enum, help_heading = "Where from")]
     pub xdp_mode: Option<XdpMode>,
+
+    /// Whether routers may mark packets of a connection instead of dropping them (ECN, RFC 3168) [default: accept]
+    ///
+    /// Over AF_XDP; for kernel sockets, sysctl net.ipv4.tcp_ecn says so.
+    #[arg(long, value_name = "WHEN", value_enum, help_heading = "Where from")]
+    pub ecn: Option<Ecn>,
 
     /// Use these cores, one worker on each [default: all that the process may use]
     ///

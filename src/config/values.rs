@@ -46,6 +46,16 @@ pub enum XdpMode {
     Generic,
 }
 
+/// Whether connections use explicit congestion notification (RFC 3168).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Ecn {
+    /// With clients that ask for it
+    #[default]
+    Accept,
+    /// With none
+    Off,
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {

@@ -1,5 +1,8 @@
 //! Where connections come from: source addresses and ports, dealt out in turn.
 //!
+//! Ports are neither hashed nor random (RFC 6056 §3.3): a run needs all of them, each as late as possible after its last
+//! use, and loads its owner's own servers. [`simoom_stack::Connect::local_port`] says who should choose otherwise.
+//!
 //! An address has some 55,000 ports, so a million connections need twenty addresses. As few are used as are enough:
 //! each costs the stack a comparison per packet. None of it is looked up: whether a pair is free, the stack tells.
 

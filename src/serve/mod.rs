@@ -40,8 +40,9 @@ const PUBLISH_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Serves as `config` says, until SIGTERM or SIGINT.
 pub fn run(config: &config::Serve) -> Result<()> {
-    let signals = signals::watch()?;
+    let (signals, starting) = signals::watch_start()?;
     let server = start(config)?;
+    drop(starting);
     tracing::info!(transport = %server.transport, addresses = ?server.addresses, "serving");
     let outcome = server.wait(&signals);
     match &outcome {

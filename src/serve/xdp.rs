@@ -10,7 +10,7 @@ use crate::metrics::Sheet;
 use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
 use simoom_stack::wire::ipv6;
-use simoom_stack::{Address, ChecksumPolicy, Config, LocalAddress};
+use simoom_stack::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -226,6 +226,10 @@ fn stack_config(
         .collect();
     let limits = plan::stack_limits(config.connections, config.connections_per_prefix, workers);
     let mut stack = Config::new(facts.mac, addresses, secret()?, limits);
+    stack.ecn = match config.ecn {
+        config::Ecn::Accept => EcnPolicy::Accept,
+        config::Ecn::Off => EcnPolicy::Off,
+    };
     stack.send_timeout_ms = config.timeouts.send.as_millis().clamp(1, 1 << 30) as u32;
     suit_device(&mut stack, facts, device);
     Ok(stack)

@@ -5,7 +5,7 @@ use simoom_stack::drop::Drops;
 use simoom_stack::seq::Seq;
 use simoom_stack::testing::echo::{Echo, stream_bytes};
 use simoom_stack::testing::pair::config;
-use simoom_stack::testing::{Forged, Pair, Quality, Random};
+use simoom_stack::testing::{Forged, Pair, Quality, Random, TooBig};
 use simoom_stack::wire::{Flags, Options};
 use simoom_stack::{Address, Census, Closed, Config, Duration, Limits, Packet, Transmit};
 
@@ -278,6 +278,65 @@ fn reassembly_of_gaps() {
     for attacker in &attackers {
         scene.attack(&Forged { flags: Flags::RST, ..*attacker }.frame(&[]));
     }
+    scene.settle();
+}
+
+/// CVE-2019-11477: the smallest segments, and reports that some of them have arrived and others not.
+#[test]
+fn sack_panic() {
+    let mut scene = Scene::new(Limits { flight_runs: 32, ..Limits::for_connections(64) });
+    let options = Options { mss: Some(1), sack_permitted: true, ..Options::default() };
+    let mut attackers: Vec<Forged> =
+        (0..20).map(|port| scene.handshake(Forged { options, ..Forged::syn(1000 + port, 9) })).collect();
+    for attacker in &mut attackers {
+        scene.attack(&attacker.frame(&stream_bytes(0, 1400)));
+        attacker.seq = attacker.seq.wrapping_add(1400);
+    }
+    scene.serve(|scene| {
+        for attacker in &attackers {
+            let sack = std::array::from_fn(|_| {
+                let left = Seq(attacker.ack) + 1 + scene.random.below(800) as u32;
+                (left, left + 88)
+            });
+            let options = Options { sack, sack_count: 3, ..Options::default() };
+            scene.attack(&Forged { options, ..*attacker }.frame(&[]));
+        }
+        assert!(scene.census().flight_runs <= 32);
+    });
+    let (counters, _) = scene.counts();
+    assert!(counters.sack_blocks_unnoted > 100, "{counters:?}");
+    for attacker in &attackers {
+        scene.attack(&Forged { flags: Flags::RST, ..*attacker }.frame(&[]));
+    }
+    scene.settle();
+}
+
+/// Routers' messages about the client's connection, from who does not know its numbers, and about any others.
+#[test]
+fn icmp_flood() {
+    let mut scene = Scene::new(Limits::for_connections(64));
+    let server = config(2, Limits::for_connections(1));
+    let (local, mut said) = (server.addresses[0].address, 0);
+    scene.serve(|scene| {
+        for _ in 0..200 {
+            said += 1;
+            let [.., c, d] = scene.random.next_u64().to_be_bytes();
+            let remote = if said % 2 == 0 { CLIENT } else { [198, 19, c, d] };
+            let message = TooBig {
+                local,
+                local_port: 80,
+                remote: Address::from_v4(remote),
+                remote_port: VICTIM_PORT,
+                seq: Seq(scene.random.next_u64() as u32),
+                len: 1460,
+                mtu: 552,
+            };
+            assert_eq!(scene.attack(&message.frame(server.mac)).len(), 0, "nobody is answered");
+        }
+    });
+    let (counters, drops) = scene.counts();
+    assert!(said > 10_000 && counters.icmp_too_big == said, "{said}, {counters:?}");
+    assert_eq!((drops.drop_icmp, counters.path_mtu_lowered), (said, 0));
     scene.settle();
 }
 

@@ -1,11 +1,12 @@
 //! Which address is whose: Simoom's own, or shared with the kernel, which keeps everything but the claimed port.
 
-use crate::common::{need_program, need_root, run, wait_until};
+use crate::common::{Process, need_program, need_root, run, simoom, wait_until};
 use crate::site::{PORT, Plan, Site, Transport, at};
 use crate::wire::Wire;
 use simoom::netns::{self, Namespace};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Stdio;
 
 #[test]
 fn an_address_of_its_own_answers_arp_ping_and_http() {
@@ -71,6 +72,8 @@ fn the_claimed_port_is_served_on_loopback_too() {
         crate::client::Client::new(stream).expect("/64k", &site.content("/64k"));
     }
     wait_until("the kernel worker has counted", crate::PATIENCE, || site.counter("connections_accepted") == 2);
+    // The worker over AF_XDP may not have come to publish anything yet.
+    site.wait_for_counter("passive_opens");
     assert_eq!(site.counter("passive_opens"), 0);
 }
 
@@ -144,6 +147,44 @@ fn an_address_that_another_host_has_is_not_served() {
             assert!(said.contains(&format!("another host on s0 has {theirs}, at {mac}; choose")), "{said}");
         }
     });
+}
+
+/// A NIC that filters lets neighbour discovery's questions through only if somebody asks for their group.
+#[test]
+fn rfc_4861_section_7_2_1_the_groups_of_an_own_address_are_joined_while_it_is_served() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let own = network.address_v6(7);
+    let mut site = plan.with(&format!("--address {own} --address-probe 20ms")).start_in(network);
+    let groups = |site: &Site| {
+        site.network.server.run(|| std::fs::read_to_string("/proc/thread-self/net/dev_mcast")).unwrap()
+    };
+    let served = groups(&site);
+    assert!(served.lines().any(|line| line.contains("s0") && line.ends_with("3333ff000007")), "{served}");
+    assert!(site.terminate().success());
+    let left = groups(&site);
+    assert!(!left.contains("3333ff000007"), "{left}");
+    assert!(left.contains("3333ff000001"), "the kernel's own are left alone: {left}");
+}
+
+/// Asking for an address takes minutes here; who asks for an end does not wait for that.
+#[test]
+fn sigterm_ends_a_server_that_is_still_asking() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let flags = format!(
+        "serve --transport xdp --interface s0 --http {PORT} --cores 0 --address {} --address-probe 1h",
+        network.address(7)
+    );
+    let mut command = simoom();
+    command.args(flags.split(' ')).stderr(Stdio::piped());
+    let mut process = network.server.run(|| Process::start(&mut command));
+    let mut said = BufReader::new(process.child().stderr.take().expect("standard error is piped")).lines();
+    assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("asking whether another host has")));
+    process.signal(rustix::process::Signal::TERM);
+    assert!(process.wait(crate::PATIENCE).success());
+    let rest: Vec<String> = said.map_while(Result::ok).collect();
+    assert!(rest.iter().any(|line| line.contains("stopped before anything was served")), "{rest:?}");
 }
 
 #[test]

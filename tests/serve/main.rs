@@ -12,6 +12,7 @@ mod addresses;
 mod capture;
 mod client;
 mod delay;
+mod ecn;
 mod files;
 mod hostile;
 mod ipv6;

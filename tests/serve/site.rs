@@ -213,6 +213,12 @@ impl Site {
         self.counters(name).iter().map(|(_, value)| value).sum()
     }
 
+    /// Waits until the worker whose counter it is has published it for the first time.
+    pub fn wait_for_counter(&self, name: &str) {
+        let published = format!("simoom_{name}");
+        wait_until(&format!("{name} is published"), PATIENCE, || self.metrics().contains(&published));
+    }
+
     /// Waits until a counter is at least `least`.
     pub fn wait_for(&self, name: &str, least: u64) {
         let deadline = Instant::now() + PATIENCE;

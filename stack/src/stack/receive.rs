@@ -57,14 +57,18 @@ impl<A: Application> Stack<A> {
         strays
     }
 
-    /// Answers a packet that no worker knows as RFC 9293 §3.10.7.1 says: with a reset.
+    /// Answers a packet that no worker knows: a segment as RFC 9293 §3.10.7.1 says, with a reset, and nothing else.
     pub fn refuse<T: Transmit>(&mut self, now: Instant, packet: Packet<'_>, tx: &mut T) {
         self.set_clock(now);
-        if let Ok(Incoming::Tcp(segment)) = wire::parse(packet, self.shared.config.checksums) {
-            match self.may_bear_cookie(&segment) {
-                true => self.shared.drop(DropReason::NoCookie),
-                false => self.send_refusal(&segment, tx),
+        match wire::parse(packet, self.shared.config.checksums) {
+            Ok(Incoming::Tcp(segment)) if self.may_bear_cookie(&segment) => self.shared.drop(DropReason::NoCookie),
+            Ok(Incoming::Tcp(segment)) => self.send_refusal(&segment, tx),
+            Ok(Incoming::Icmp(_, header, body) | Incoming::Icmpv6(_, header, body))
+                if path_mtu::is_too_big(body, header.destination.is_v4()) =>
+            {
+                self.take_too_big(None);
             }
+            _ => {}
         }
     }
 
@@ -98,7 +102,7 @@ impl<A: Application> Stack<A> {
                 return self.take_ndp(link, &header, body, tx);
             }
             Ok(Incoming::Icmp(link, header, body) | Incoming::Icmpv6(link, header, body)) => {
-                self.take_icmp(link, &header, body, tx);
+                return self.take_icmp(link, &header, body, tx);
             }
             Err(reason) => self.shared.drop(reason),
         }
@@ -118,23 +122,23 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// An ICMP message, of either version of IP.
-    fn take_icmp<T: Transmit>(&mut self, link: Link, header: &ip::Header, body: &[u8], tx: &mut T) {
+    /// An ICMP message, of either version of IP. Returns whether it is for another worker.
+    fn take_icmp<T: Transmit>(&mut self, link: Link, header: &ip::Header, body: &[u8], tx: &mut T) -> bool {
         let is_v4 = header.destination.is_v4();
-        let result = if path_mtu::is_too_big(body, is_v4) {
-            self.too_big(header, body)
-        } else {
-            let Shared { config, counters, answers, tick, .. } = &mut self.shared;
-            let may = || answers.take(Answer::Echo, *tick, counters);
-            let sent = match is_v4 {
-                true => icmp::answer(link, header, body, config, may, tx),
-                false => icmpv6::answer(link, header, body, config, may, tx),
-            };
-            sent.map(|sent| counters.echo_replies += u64::from(sent))
-        };
-        if let Err(reason) = result {
-            self.shared.drop(reason);
+        if path_mtu::is_too_big(body, is_v4) {
+            return self.too_big(header, body);
         }
+        let Shared { config, counters, answers, tick, .. } = &mut self.shared;
+        let may = || answers.take(Answer::Echo, *tick, counters);
+        let sent = match is_v4 {
+            true => icmp::answer(link, header, body, config, may, tx),
+            false => icmpv6::answer(link, header, body, config, may, tx),
+        };
+        match sent {
+            Ok(sent) => self.shared.counters.echo_replies += u64::from(sent),
+            Err(reason) => self.shared.drop(reason),
+        }
+        false
     }
 
     /// Reads a word of each line that the group's connections will need, so that the misses overlap instead of

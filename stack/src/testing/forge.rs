@@ -3,7 +3,8 @@
 use super::pair::{PORT, config, mapped_to_ipv6};
 use crate::config::Limits;
 use crate::seq::Seq;
-use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Options, Packet};
+use crate::wire::checksum::Sum;
+use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Mac, Options, Packet};
 
 /// A segment to the server of a [`super::Pair`].
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +88,56 @@ impl Forged {
             buf.len()
         });
         frame.truncate(at + len);
+        frame
+    }
+}
+
+/// A router's message that a segment was too big (RFC 792, RFC 1191; RFC 4443 §3.2).
+#[derive(Clone, Copy, Debug)]
+pub struct TooBig {
+    /// Who sent the segment, and hears of it.
+    pub local: Address,
+    /// ... from which port.
+    pub local_port: u16,
+    /// Whom it was for.
+    pub remote: Address,
+    /// ... and which port.
+    pub remote_port: u16,
+    /// Its SEG.SEQ.
+    pub seq: Seq,
+    /// Its bytes of text.
+    pub len: u16,
+    /// The packet that fits; 0 if the router does not say.
+    pub mtu: u16,
+}
+
+impl TooBig {
+    /// The frame to `mac`, quoting what RFC 792 asks for, or RFC 4443 at least.
+    pub fn frame(&self, mac: Mac) -> Vec<u8> {
+        const ROUTER: [u8; 4] = [198, 18, 0, 77];
+        let TooBig { local, local_port, remote, remote_port, seq, len, mtu } = *self;
+        let (is_v4, header_bytes) = (local.is_v4(), wire::ip::header_bytes(&local));
+        let mut body = if is_v4 { vec![3, 4, 0, 0, 0, 0] } else { vec![2, 0, 0, 0, 0, 0] };
+        body.extend(mtu.to_be_bytes());
+        body.resize(8 + header_bytes, 0);
+        let quoted_bytes = wire::tcp::HEADER_BYTES + usize::from(len);
+        wire::ip::emit(&mut body[8..], &local, &remote, wire::ip::TCP, Ecn::NOT_CAPABLE, quoted_bytes);
+        body.extend([local_port.to_be_bytes(), remote_port.to_be_bytes()].as_flattened());
+        body.extend(seq.0.to_be_bytes());
+        let router = Address::from_v4(ROUTER);
+        let router = if is_v4 { router } else { mapped_to_ipv6(&router) };
+        let (protocol, sum) = match is_v4 {
+            true => (wire::ip::ICMP, Sum::default()),
+            false => (wire::ip::ICMPV6, Sum::pseudo_header(&router, &local, wire::ip::ICMPV6, body.len() as u16)),
+        };
+        let checksum = sum.add_bytes(&body).finish();
+        body[2..4].copy_from_slice(&checksum);
+        let mut frame = vec![0; 200];
+        let link = Link { mac, vlan: 0 };
+        let at = wire::ethernet::emit(&mut frame, &[2, 0, 0, 0, 0, 66], &link, wire::ip::ethertype(&local));
+        wire::ip::emit(&mut frame[at..], &router, &local, protocol, Ecn::NOT_CAPABLE, body.len());
+        frame.truncate(at + header_bytes);
+        frame.extend(body);
         frame
     }
 }

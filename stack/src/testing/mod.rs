@@ -14,7 +14,7 @@ pub mod script;
 pub mod wire;
 
 pub use coverage::Coverage;
-pub use forge::Forged;
+pub use forge::{Forged, TooBig};
 pub use link::{Link, Quality};
 pub use pair::Pair;
 pub use random::{Random, seeds};

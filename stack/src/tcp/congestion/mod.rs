@@ -51,12 +51,13 @@ pub(crate) struct Control {
     idle_since: Tick,
     hystart: hystart::HyStart,
     cubic: cubic::Cubic,
+    reno: reno::Reno,
 }
 
 impl Default for Control {
     fn default() -> Control {
-        let (hystart, cubic) = Default::default();
-        Control { ssthresh: u32::MAX, idle_since: Tick::NEVER, hystart, cubic }
+        let (hystart, cubic, reno) = Default::default();
+        Control { ssthresh: u32::MAX, idle_since: Tick::NEVER, hystart, cubic, reno }
     }
 }
 
@@ -68,7 +69,7 @@ impl Control {
         } else {
             match algorithm {
                 Congestion::Cubic => self.cubic.avoid(cwnd, progress),
-                Congestion::NewReno => cwnd.saturating_add(reno::avoid(cwnd, progress.mss)),
+                Congestion::NewReno => cwnd.saturating_add(self.reno.avoid(cwnd, progress.mss, progress.acked)),
             }
         };
         grown.min(MOST_BYTES)
@@ -77,7 +78,10 @@ impl Control {
     /// RFC 5681 §3.1: a segment for each that is acknowledged; but one acknowledgement may stand for a burst of them
     /// (RFC 3465 §2.2, L = 2; RFC 9406 §4.3, L = 8).
     fn slow_start(&mut self, algorithm: Congestion, cwnd: u32, progress: &Progress) -> u32 {
-        if algorithm == Congestion::NewReno || self.ssthresh != u32::MAX {
+        if algorithm == Congestion::NewReno {
+            return reno::slow_start(progress.acked, progress.mss, self.ssthresh == u32::MAX);
+        }
+        if self.ssthresh != u32::MAX {
             return progress.acked.min(2 * progress.mss);
         }
         let (step, is_over) = self.hystart.grow(progress);
@@ -93,7 +97,7 @@ impl Control {
         let used = cwnd.min(in_flight);
         self.ssthresh = match algorithm {
             Congestion::Cubic => self.cubic.lost(used, used, mss),
-            Congestion::NewReno => reno::threshold_after_loss(used, mss),
+            Congestion::NewReno => self.reno.lost(used, mss),
         };
     }
 
@@ -144,7 +148,8 @@ mod tests {
         };
         assert_eq!(reno(u32::MAX, 14_600, 1460), 16_060);
         assert_eq!(reno(u32::MAX, 14_600, 100), 14_700);
-        assert_eq!(reno(14_600, 14_600, 1460), 14_746);
+        assert_eq!(reno(14_600, 14_600, 1460), 14_600);
+        assert_eq!(reno(14_600, 14_600, 14_600), 16_060);
         assert_eq!(reno(1, 1 << 30, 1), 1 << 30);
     }
 

@@ -1,12 +1,11 @@
 //! Between frames, with numbers as they are on the wire, and lines, with numbers relative to where the connection began.
 
 use super::super::Notation;
-use super::{Bench, Numbers, PEER_MAC, PEER_PORT, SERVICE_PORT, START};
+use super::{Bench, Numbers, PEER_PORT, SERVICE_PORT, START};
 use crate::seq::Seq;
+use crate::testing::TooBig;
 use crate::testing::echo::{stream_byte, stream_bytes};
-use crate::testing::pair::mapped_to_ipv6;
-use crate::wire::checksum::Sum;
-use crate::wire::{self, Address, ChecksumPolicy, Flags, Incoming, Link, Packet, Segment};
+use crate::wire::{self, ChecksumPolicy, Flags, Incoming, Link, Packet, Segment};
 
 impl Bench<'_> {
     /// Writes the frame that a `<` line means.
@@ -49,38 +48,14 @@ impl Bench<'_> {
         frame
     }
 
-    /// Writes the ICMP message of a router that the stack's segment was too big, quoting what RFC 792 asks for, or RFC 4443
-    /// at least.
+    /// Writes the ICMP message of a router that the stack's segment was too big.
     pub(super) fn too_big(&mut self, mtu: u16, segment: &Notation) -> Vec<u8> {
-        const ROUTER: [u8; 4] = [198, 18, 0, 77];
         let (local, remote) = (self.local(), self.remote());
         let (local_port, remote_port) = self.ports(segment.port);
         let numbers = self.numbers.get(&segment.port.unwrap_or(PEER_PORT)).copied().unwrap_or_default();
         let seq = numbers.iss.unwrap_or_default() + segment.seq;
-        let (is_v4, header_bytes) = (local.is_v4(), wire::ip::header_bytes(&local));
-        let fitting = if mtu == 0 { 0 } else { mtu + self.more_mtu };
-        let mut body = if is_v4 { vec![3, 4, 0, 0, 0, 0] } else { vec![2, 0, 0, 0, 0, 0] };
-        body.extend(fitting.to_be_bytes());
-        body.resize(8 + header_bytes, 0);
-        let quoted_bytes = wire::tcp::HEADER_BYTES + segment.len as usize;
-        wire::ip::emit(&mut body[8..], &local, &remote, wire::ip::TCP, wire::Ecn::NOT_CAPABLE, quoted_bytes);
-        body.extend([local_port.to_be_bytes(), remote_port.to_be_bytes()].as_flattened());
-        body.extend(seq.0.to_be_bytes());
-        let router = Address::from_v4(ROUTER);
-        let router = if is_v4 { router } else { mapped_to_ipv6(&router) };
-        let (protocol, sum) = match is_v4 {
-            true => (wire::ip::ICMP, Sum::default()),
-            false => (wire::ip::ICMPV6, Sum::pseudo_header(&router, &local, wire::ip::ICMPV6, body.len() as u16)),
-        };
-        let checksum = sum.add_bytes(&body).finish();
-        body[2..4].copy_from_slice(&checksum);
-        let mut frame = vec![0; 200];
-        let link = Link { mac: self.config.mac, vlan: 0 };
-        let at = wire::ethernet::emit(&mut frame, &PEER_MAC, &link, wire::ip::ethertype(&local));
-        wire::ip::emit(&mut frame[at..], &router, &local, protocol, wire::Ecn::NOT_CAPABLE, body.len());
-        frame.truncate(at + header_bytes);
-        frame.extend(body);
-        frame
+        let (len, mtu) = (segment.len as u16, if mtu == 0 { 0 } else { mtu + self.more_mtu });
+        TooBig { local, local_port, remote, remote_port, seq, len, mtu }.frame(self.config.mac)
     }
 
     /// Reads a frame that the stack sent; its text must be the stream's.
