@@ -1,12 +1,14 @@
 //! What tshark's expert analysis says of downloads over bad paths: Simoom over AF_XDP beside nginx over Linux TCP.
 //!
-//!     cargo bench --bench capture
+//!     cargo bench --bench capture [-- SEED]
 //!
 //! Both servers are in one namespace, behind the delaying and losing bridge of the tests, and send the same file in turn to
 //! a client over Linux TCP; every download is compared with the file. The capture is taken at the client's end, with every
 //! checksum validated. Prints, side by side, the segments with text that arrived there, those among them that repeat an
 //! earlier one or fill a gap (retransmissions), those that repeat what the client had acknowledged already (spurious), and
-//! faults: malformed packets and wrong checksums. Needs root, nginx, ethtool, curl and tshark.
+//! faults: malformed packets and wrong checksums. Beside them, from the client's own counters, which miss nothing that a
+//! capture does: segments that it received twice (its D-SACKs). SEED is another choice of what is lost. Needs root, nginx,
+//! ip, ethtool, curl and tshark.
 
 #![allow(clippy::print_stdout, reason = "it prints its measurements")]
 
@@ -26,41 +28,57 @@ const PATHS: [(u64, u64, usize); 7] =
 
 fn main() {
     let is_quick = std::env::args().any(|word| word == "--quick");
-    if !(need_root() && ["nginx", "ethtool", "curl", "tshark"].into_iter().all(need_program)) {
+    let seed = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(4);
+    if !(need_root() && ["nginx", "ip", "ethtool", "curl", "tshark"].into_iter().all(need_program)) {
         return;
     }
     println!(
-        "RTT ms   loss %   MB     nginx segments  again  spurious  faults    simoom segments  again  spurious  faults"
+        "RTT ms   loss %   MB     nginx segments  again  spurious  twice  faults    simoom segments  again  spurious  twice  faults"
     );
     for (rtt_ms, loss_permille, megabytes) in if is_quick { &PATHS[4..5] } else { &PATHS[..] } {
-        let path = Path { delay: Duration::from_micros(rtt_ms * 500), loss_permille: *loss_permille, seed: 4 };
+        let path = Path { delay: Duration::from_micros(rtt_ms * 500), loss_permille: *loss_permille, seed };
         let [theirs, ours] = measure(path, megabytes << 20).map(|verdict| show(&verdict));
         println!("{rtt_ms:6} {:8.1} {megabytes:4} {theirs} {ours}", *loss_permille as f64 / 10.0);
     }
 }
 
-fn measure(path: Path, len: usize) -> [Verdict; 2] {
+fn measure(path: Path, len: usize) -> [(Verdict, u64); 2] {
     let network = Network::through(path).expect("a network of our own");
     let root = tempfile::tempdir().expect("a directory of our own");
     let bytes = content(len);
     std::fs::write(root.path().join("file"), &bytes).expect("room for the file");
     let _servers = [common::nginx(&network, root.path(), THEIRS), served::ours(&network, root.path(), "")];
     let capture = Capture::start(&network);
-    for port in [THEIRS, OURS] {
+    let twice = [THEIRS, OURS].map(|port| {
+        let before = duplicates_reported(&network);
         let url = format!("http://{}:{port}/file", network.address(1));
         let got = root.path().join("got");
         let mut curl = Command::new("curl");
         curl.args(["-sSf", "--max-time", "600", "-o"]).arg(&got).arg(&url);
         let status = network.client.run(|| curl.status()).expect("curl runs");
         assert!(status.success() && std::fs::read(&got).is_ok_and(|got| got == bytes), "{url} came otherwise");
-    }
-    capture.judge([THEIRS, OURS])
+        duplicates_reported(&network) - before
+    });
+    let mut twice = twice.into_iter();
+    capture.judge([THEIRS, OURS]).map(|verdict| (verdict, twice.next().expect("one for each port")))
 }
 
-fn show(verdict: &Verdict) -> String {
+/// Segments that the client has reported as received before (RFC 2883), of whatever connection.
+fn duplicates_reported(network: &Network) -> u64 {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/netstat").expect("the kernel's counters");
+    let text = network.client.run(read);
+    let [names, values] = text.lines().filter(|line| line.starts_with("TcpExt:")).collect::<Vec<_>>()[..] else {
+        panic!("{text:?}")
+    };
+    let is_meant = |name: &str| ["TCPDSACKOldSent", "TCPDSACKOfoSent"].contains(&name);
+    let counted = names.split(' ').zip(values.split(' ')).filter(|(name, _)| is_meant(name));
+    counted.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+}
+
+fn show((verdict, twice): &(Verdict, u64)) -> String {
     let Verdict { texts, retransmissions, spurious, faults } = verdict;
     for fault in faults {
         println!("{fault}");
     }
-    format!("{texts:17} {retransmissions:6} {spurious:9} {:7}", faults.len())
+    format!("{texts:17} {retransmissions:6} {spurious:9} {twice:6} {:7}", faults.len())
 }

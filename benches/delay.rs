@@ -4,7 +4,7 @@
 //!
 //! Both servers are in one namespace, behind the delaying bridge of the tests, and take turns; every download is compared
 //! with the file. Each is a connection of its own; times count from the connection's SYN. Prints medians and their ratio.
-//! Needs root, nginx and ethtool.
+//! Needs root, nginx, ip and ethtool.
 
 #![allow(clippy::print_stdout, reason = "it prints its measurements")]
 
@@ -25,7 +25,7 @@ const CONTENDERS: [u16; 2] = [THEIRS, OURS];
 fn main() {
     let numbers: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let is_quick = std::env::args().any(|word| word == "--quick");
-    if !(need_root() && need_program("nginx") && need_program("ethtool")) {
+    if !(need_root() && ["nginx", "ip", "ethtool"].into_iter().all(need_program)) {
         return;
     }
     let rounds = numbers.first().copied().unwrap_or(if is_quick { 1 } else { 9 });

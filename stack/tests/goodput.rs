@@ -1,7 +1,8 @@
 //! Goodput over links that lose frames, in simulated time: one large download each, every byte compared.
 //!
 //! Prints a table (`cargo test -p simoom-stack --test goodput -- --nocapture`). Nothing about speed is asserted, only
-//! that loss is repaired by what arrives after it: timeouts are the exception, and little is sent for nothing.
+//! that loss is repaired by what arrives after it: timeouts are the exception, and nothing is sent for nothing but by
+//! them and by loss probes, one segment each.
 
 #![allow(clippy::print_stdout, reason = "the table is what the test is for")]
 
@@ -73,7 +74,7 @@ fn download(congestion: Congestion, permille: u32, rtt_ms: u64, seed: u64) -> (f
 
 #[test]
 fn loss_is_repaired_without_timeouts() {
-    println!("loss %   RTT ms   NewReno kB/s   CUBIC kB/s   recoveries  timeouts  sent again");
+    println!("loss %   RTT ms   NewReno kB/s   CUBIC kB/s   recoveries  timeouts  sent again  for nothing");
     for permille in [1, 10, 50, 100] {
         for rtt_ms in [1, 10, 100] {
             let of = |congestion| {
@@ -89,12 +90,13 @@ fn loss_is_repaired_without_timeouts() {
                     timeouts,
                     sum(|counters| counters.retransmissions),
                     sum(|counters| counters.segments_sent),
+                    [sum(|counters| counters.loss_probes), sum(|counters| counters.dsacks_received)],
                 )
             };
             let (reno, ..) = of(Congestion::NewReno);
-            let (cubic, recoveries, timeouts, again, sent) = of(Congestion::Cubic);
+            let (cubic, recoveries, timeouts, again, sent, [probes, needless]) = of(Congestion::Cubic);
             println!(
-                "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {recoveries:12} {timeouts:9} {:10.1} %",
+                "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {recoveries:12} {timeouts:9} {:10.1} % {needless:12}",
                 f64::from(permille) / 10.0,
                 100.0 * again as f64 / sent as f64
             );
@@ -102,6 +104,9 @@ fn loss_is_repaired_without_timeouts() {
                 assert!(timeouts * 10 <= recoveries, "{timeouts} timeouts beside {recoveries} recoveries");
             }
             assert!(again * 1000 <= sent * (u64::from(permille) * 2 + 5), "{again} of {sent} segments sent again");
+            // When the last acknowledgements are lost, a probe or the timeout's one segment asks for another.
+            let asked = timeouts + probes;
+            assert!(needless <= asked, "{needless} segments for nothing by {timeouts} timeouts, {probes} probes");
         }
     }
 }

@@ -148,7 +148,8 @@ impl Drop for Process {
 }
 
 /// Starts nginx over Linux's TCP in the network's server namespace, with one worker, and waits until it answers. It serves
-/// what is in `root`, and keeps its own files there.
+/// what is in `root`, and keeps its own files there. Towards the client it uses CUBIC, as Simoom does, whatever the
+/// kernel's own choice. Needs the program ip.
 pub fn nginx(network: &Network, root: &std::path::Path, port: u16) -> Process {
     let (work, address) = (root.display(), network.address(1));
     let configuration = format!(
@@ -160,7 +161,14 @@ pub fn nginx(network: &Network, root: &std::path::Path, port: u16) -> Process {
     std::fs::write(&path, configuration).expect("room for nginx's configuration");
     let mut command = Command::new("nginx");
     command.arg("-p").arg(root).arg("-c").arg(&path).stdin(Stdio::null()).stderr(Stdio::null());
-    let process = network.server.run(|| Process::start(&mut command));
+    let process = network.server.run(|| {
+        // A namespace may choose only what the first one allows; a route may name any.
+        let subnet = format!("198.18.{}.0/24", network.subnet);
+        let mut route = Command::new("ip");
+        route.args(["route", "replace", &subnet, "dev", "s0", "src", &address.to_string(), "congctl", "cubic"]);
+        assert!(route.status().expect("ip runs").success(), "a route with CUBIC");
+        Process::start(&mut command)
+    });
     network.wait_for_listener(port, Duration::from_secs(60));
     process
 }

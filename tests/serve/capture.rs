@@ -48,7 +48,7 @@ fn tshark_finds_no_fault_in_ordinary_traffic() {
 #[test]
 fn tshark_finds_no_more_sent_for_nothing_than_linux_sends() {
     let path = Path { delay: Duration::from_micros(200), loss_permille: 10, seed: 4 };
-    if !need_program("nginx") {
+    if !need_program("nginx") || !need_program("ip") {
         return;
     }
     let Some(network) = network(path) else { return };
