@@ -157,10 +157,11 @@ impl Wheel {
         count
     }
 
-    /// Reads the timer's node: for having it in the cache before it is needed.
+    /// Reads the timer's node, both ends of it, as it may lie across two cache lines: for having it in the cache before
+    /// it is needed.
     #[inline]
     pub fn touch(&self, timer: u32) -> u32 {
-        self.nodes.get(timer as usize).map_or(0, |node| node.next)
+        self.nodes.get(timer as usize).map_or(0, |node| node.next ^ node.at.0)
     }
 
     /// When to call [`Wheel::expire`] next: not later than the first deadline, earlier at times.

@@ -106,7 +106,15 @@ pub(super) fn has_reduced<C>(tcb: &Tcb<C>) -> bool {
 /// The bits of every segment after the handshake.
 #[inline]
 pub(super) fn flags<C>(tcb: &Tcb<C>) -> Flags {
-    if tcb.hot.marks.has(Marks::ECN) && tcb.cold.ecn.echoes { Flags::ACK.with(Flags::ECE) } else { Flags::ACK }
+    if tcb.hot.marks.has(Marks::ECN) { flags_once_agreed(tcb) } else { Flags::ACK }
+}
+
+/// Apart, as [`new_text_once_agreed`] is: to save itself a branch, the compiler would read of every connection what
+/// only this one asks, and that lies in a cache line that nothing else of a request touches.
+#[cold]
+#[inline(never)]
+fn flags_once_agreed<C>(tcb: &Tcb<C>) -> Flags {
+    if tcb.cold.ecn.echoes { Flags::ACK.with(Flags::ECE) } else { Flags::ACK }
 }
 
 /// The bits of a segment with `len` bytes of text that was never sent before (§6.1.2, §6.1.4), besides [`flags`].
@@ -115,7 +123,13 @@ pub(super) fn of_new_text<C>(tcb: &Tcb<C>, len: u32) -> (Flags, Ecn) {
     if !tcb.hot.marks.has(Marks::ECN) || len == 0 {
         return (Flags::default(), Ecn::NOT_CAPABLE);
     }
-    (if tcb.cold.ecn.owes_cwr { Flags::CWR } else { Flags::default() }, Ecn::CAPABLE)
+    (new_text_once_agreed(tcb), Ecn::CAPABLE)
+}
+
+#[cold]
+#[inline(never)]
+fn new_text_once_agreed<C>(tcb: &Tcb<C>) -> Flags {
+    if tcb.cold.ecn.owes_cwr { Flags::CWR } else { Flags::default() }
 }
 
 /// New text was sent: the peer has heard of a reduction.
