@@ -168,7 +168,7 @@ fn what_does_not_go_together_is_refused() {
         ("--admin 8080", "--admin 127.0.0.1:8080: HTTP is served on port 8080 already"),
         ("--http 0.0.0.0:80 --admin 80", "choose another port"),
         ("--root /does/not/exist", "--root /does/not/exist: there is no such directory"),
-        ("--root /dev/null", "there is no such directory"),
+        ("--root /dev/null", "--root /dev/null: it is no directory; name the one that holds the files"),
         ("--config /does/not/exist", "--config /does/not/exist: "),
     ] {
         match serve(flags) {

@@ -38,6 +38,9 @@ pub struct Config {
     /// ... and at most, once it is seen to send so fast; up to 2³⁰. Less than the former means that windows stay as they
     /// are.
     pub receive_window_most_bytes: u32,
+    /// On a path whose shortest round trip is not less, in microseconds, what is sent is spread over the round trip;
+    /// `u32::MAX` for no path.
+    pub paced_from_us: u32,
     /// Shortest retransmission timeout; RFC 6298 says 1000, Linux and most others use 200.
     pub min_rto_ms: u32,
     /// How long an acknowledgement may wait for data to ride on; at most 500 (RFC 9293 §3.8.6.3).
@@ -187,6 +190,7 @@ impl Config {
             receive_window_bytes: 64 * 1024,
             // What the header's field can say with a shift of 4: 10 MB/s at 100 ms.
             receive_window_most_bytes: 0xffff << 4,
+            paced_from_us: 4000,
             min_rto_ms: 200,
             delayed_ack_ms: 40,
             send_timeout_ms: 60_000,

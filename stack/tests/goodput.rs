@@ -142,3 +142,46 @@ fn a_window_is_widened_until_it_no_longer_holds_the_peer_up() {
         assert!(widened < 120.0, "{widened} s");
     }
 }
+
+/// Downloads over a bottleneck with a short queue; returns seconds, frames lost in that queue, segments sent again, and
+/// timeouts.
+fn through_bottleneck(paced_from_us: u32, total: usize, megabits: u64, rtt_ms: u64, queue_frames: u64) -> [f64; 4] {
+    let bottleneck = (megabits * 125_000, queue_frames * 1514);
+    let quality = Quality { delay: Duration::from_micros(rtt_ms * 500), bottleneck, ..Quality::default() };
+    let config = |host| Config { paced_from_us, ..config(host, Limits::for_connections(64)) };
+    let app = || Download { total, finished: 0 };
+    let mut pair = Pair::new(config(1), config(2), quality, 1, app);
+    let start = pair.now;
+    pair.connect(40_000);
+    assert!(pair.run_until(3_000_000, |pair| pair.client.app.finished == 1), "{quality:?}: the download stops");
+    let seconds = (pair.now - start).total_micros() as f64 / 1e6;
+    let counters = pair.server.stack.counters().0;
+    let (again, timeouts) = (counters.retransmissions, counters.retransmission_timeouts);
+    [seconds, pair.server.out.overflowed as f64, again as f64, timeouts as f64]
+}
+
+/// What a window allows, all sent at once, overruns a queue that is short beside the path; spread over the round trip it
+/// fits. Where the queue is long, pacing must not cost what it saves elsewhere.
+#[test]
+fn pacing_pays_where_a_queue_is_short_and_costs_little_where_none_is() {
+    println!(
+        "Mbit/s   RTT ms   queue      bytes   at once: s   lost  again  timeouts   paced: s   lost  again  timeouts"
+    );
+    let short = [10, 100].into_iter().flat_map(|megabits| [(megabits, 20), (megabits, 50)]);
+    for (megabits, queue) in short.chain([(1000, 4000)]) {
+        for (rtt_ms, total) in [(10, TOTAL), (30, TOTAL), (100, 65_536), (100, TOTAL), (100, LARGE)] {
+            if megabits == 10 && total == LARGE {
+                continue;
+            }
+            let [at_once, paced] =
+                [u32::MAX, 4000].map(|from_us| through_bottleneck(from_us, total, megabits, rtt_ms, queue));
+            let show = |[s, lost, again, timeouts]: [f64; 4]| format!("{s:10.3} {lost:6} {again:6} {timeouts:9}");
+            println!("{megabits:6} {rtt_ms:8} {queue:7} {total:10}   {} {}", show(at_once), show(paced));
+            let ratio = paced[0] / at_once[0];
+            assert!(ratio < 1.05, "pacing takes {ratio} times as long");
+            if (megabits, rtt_ms, queue) == (100, 100, 20) && total != 65_536 {
+                assert!(ratio < 0.75, "pacing takes {ratio} times as long");
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a skip must be seen in the test's output")]
 
 mod bridge;
+pub mod capture;
 
 pub use bridge::{Bridge, Path};
 

@@ -1,6 +1,6 @@
 //! Two instances behind a proxy, as people scale memcached out: Debian's `nutcracker` (twemproxy) with ketama hashing
 //! puts each key on one of them. One is stopped and comes back. Needs root and nutcracker; the clients that hash keys
-//! themselves, python3 with pylibmc.
+//! themselves, python3 with pylibmc and pymemcache.
 
 #![allow(clippy::print_stdout, reason = "a skip must be seen in the test's output")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 /// What the README shows.
 const CONFIGURATION: &str = include_str!("nutcracker.yml");
+const README: &str = include_str!("../../README.md");
 const PROXY: &str = "127.0.0.1:22121";
 const PORT: u16 = 11211;
 const ADMIN: &str = "127.0.0.1:9090";
@@ -57,6 +58,14 @@ impl Instance {
         let mut process = self.process.take().expect("it runs");
         process.signal(rustix::process::Signal::TERM);
         assert!(process.wait(PATIENCE).success());
+    }
+
+    /// Forgets everything, at once.
+    fn flush(&self, proxy: &Namespace) {
+        let mut client = Client::connect(proxy, self.address);
+        client.send(b"flush_all\r\n");
+        assert_eq!(client.line(), "OK");
+        wait_until("all is forgotten", PATIENCE, || self.stat(proxy, "curr_items") == 0);
     }
 
     /// One of its `stats`, asked for without the proxy.
@@ -216,29 +225,53 @@ fn is_on(proxy: &Namespace, instance: &Instance, n: usize) -> Option<()> {
 #[test]
 fn clients_that_hash_keys_themselves_find_them_again() {
     const PYTHON: &str = "/usr/bin/python3";
-    let pylibmc = Command::new(PYTHON).args(["-c", "import pylibmc"]).stderr(Stdio::null()).status();
-    if !pylibmc.is_ok_and(|status| status.success()) {
-        return skip("needs python3 with pylibmc");
+    let modules = Command::new(PYTHON).args(["-c", "import pylibmc, pymemcache"]).stderr(Stdio::null()).status();
+    if !modules.is_ok_and(|status| status.success()) {
+        return skip("needs python3 with pylibmc and pymemcache");
     }
     if !need_root() {
         return;
     }
     let (proxy, instances) = instances();
-    let script = r#"
-import pylibmc
-client = pylibmc.Client(["198.18.100.1", "198.18.101.1"], behaviors={"ketama": True})
-keys = {f"key:{n}": n for n in range(10_000)}
-assert client.set_multi(keys) == []
-assert client.get_multi(list(keys)) == keys
-"#;
-    let told = proxy.run(|| Command::new(PYTHON).args(["-c", script]).stdin(Stdio::null()).output()).unwrap();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let items = instances.each_ref().map(|instance| instance.stat(&proxy, "curr_items"));
-    assert!(items[0] + items[1] == 10_000 && items.iter().all(|items| *items > 2500), "{items:?}");
+    let shown = README.lines().find(|line| line.starts_with("    pylibmc.Client(")).expect("README.md shows one");
+    let pymemcache = r#"HashClient([("198.18.100.1", 11211), ("198.18.101.1", 11211)], timeout=20)"#;
+    for (client, import, set, get) in [
+        (shown.trim(), "import pylibmc", "set_multi", "get_multi"),
+        (pymemcache, "from pymemcache.client.hash import HashClient", "set_many", "get_many"),
+    ] {
+        let script = format!(
+            "{import}\n\
+             client = {client}\n\
+             keys = {{'key:%d' % n: b'%d' % n for n in range(10_000)}}\n\
+             assert client.{set}(keys) == []\n\
+             assert client.{get}(list(keys)) == keys\n"
+        );
+        let run = || Command::new(PYTHON).args(["-c", &script]).stdin(Stdio::null()).output();
+        let told = proxy.run(run).unwrap();
+        assert!(told.status.success(), "{script}{}", String::from_utf8_lossy(&told.stderr));
+        let items = instances.each_ref().map(|instance| instance.stat(&proxy, "curr_items"));
+        assert!(items[0] + items[1] == 10_000 && items.iter().all(|items| *items > 2500), "{client}: {items:?}");
+        instances.iter().for_each(|instance| instance.flush(&proxy));
+    }
 }
 
 #[test]
 fn the_readme_shows_what_is_tested() {
     let shown = CONFIGURATION.lines().map(|line| format!("    {line}\n")).collect::<String>();
-    assert!(include_str!("../../README.md").contains(&shown), "README.md shows another configuration");
+    assert!(README.contains(&shown), "README.md shows another configuration");
+}
+
+/// mcrouter is not packaged for Debian, so no test runs it: what is shown for it is read at least, and names the servers
+/// that the others name.
+#[test]
+fn the_readme_shows_mcrouter_a_pool_and_a_route_to_it() {
+    let shown = README.lines().find(|line| line.starts_with("    {\"pools\"")).expect("README.md shows one");
+    let shown: serde_json::Value = serde_json::from_str(shown).unwrap();
+    let pool = shown["route"].as_str().and_then(|route| route.strip_prefix("PoolRoute|")).unwrap();
+    let servers = shown["pools"][pool]["servers"].as_array().unwrap();
+    assert_eq!(servers.len(), 2);
+    for server in servers {
+        let server = format!("- {}:1 ", server.as_str().unwrap());
+        assert!(CONFIGURATION.contains(&server), "{server} is not in nutcracker.yml");
+    }
 }

@@ -32,7 +32,8 @@
 //! | `get` `gets` | each, pipelines, udp | memcapable, pymemcache, pylibmc, twemproxy (`tests/proxy`) |
 //! | `gat` `gats` | each, pipelines, udp | |
 //! | `set` | each, pipelines, udp | memcapable, pymemcache, pylibmc, twemproxy |
-//! | `add` `replace` `append` `prepend` `cas` | each, pipelines | memcapable, pymemcache, pylibmc |
+//! | `add` `replace` | each, pipelines, udp | memcapable, pymemcache, pylibmc |
+//! | `append` `prepend` `cas` | each, pipelines | memcapable, pymemcache, pylibmc |
 //! | `delete` `touch` | each, pipelines, udp | memcapable (`delete`), pymemcache, pylibmc |
 //! | `incr` `decr` | each, udp | memcapable, pymemcache, pylibmc |
 //! | `flush_all`, `version`, `verbosity` | each, pipelines, udp | memcapable |
@@ -40,7 +41,8 @@
 //! | `shutdown`, `cache_memlimit` (refused) | each, pipelines | |
 //! | `stats` | stats | memcapable, pymemcache, pylibmc |
 //! | `stats sizes`, `stats reset` | each, pipelines, binary | |
-//! | `stats settings`, `items`, `slabs`, `conns` | stats | |
+//! | `stats settings`, `items`, `slabs` | stats | |
+//! | `stats conns` | stats, connections | `tests/serve/memcached.rs`, over every transport |
 //! | `mg` `ms` `md` `mn` | each, pipelines, udp | |
 //! | `ma` | each, udp | |
 //! | `me`, `lru_crawler metadump`, `mgdump` | | |

@@ -112,6 +112,8 @@ pub(crate) enum Due {
     LossProbe,
     /// A look at what was out of order (RFC 8985 §6.3).
     Reordering,
+    /// The next segment of a paced connection.
+    Pacing,
 }
 
 /// What is touched only when something is out of the ordinary; down to `duplicate`, now and then, when nothing is.
@@ -144,6 +146,8 @@ pub(crate) struct Cold {
     pub(crate) ecn: ecn::State,
     /// When the peer's rate was last looked at, in microseconds modulo 2³².
     pub(crate) rate_at_us: u32,
+    /// When the next segment may go out, in the same time, if this connection is paced.
+    pub(crate) paced_us: u32,
     /// As much as a full segment holds was acknowledged at once.
     pub(crate) full_arrived: bool,
 }

@@ -13,6 +13,7 @@ pub(crate) mod handshake;
 pub(crate) mod input;
 mod marks;
 pub(crate) mod output;
+mod pace;
 pub(crate) mod path;
 mod probe;
 mod prr;

@@ -8,7 +8,7 @@ use super::congestion::initial_window;
 use super::recovery::Frto;
 use super::segment::{Numbers, Way, emit, stateless};
 use super::window::{opens_window, window_field};
-use super::{Due, Hot, Marks, Phase, Shared, State, Tcb, Transmit, ecn, recovery, sack, timeout};
+use super::{Due, Hot, Marks, Phase, Shared, State, Tcb, Transmit, ecn, pace, recovery, sack, timeout};
 use crate::application::Application;
 use crate::drop::DropReason;
 use crate::send::Blob;
@@ -65,6 +65,9 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
         }
         if !tcb.warm.flight.takes_more(&shared.flight) {
             // What is sent now could not be told from what was reported: an acknowledgement will make room.
+            return true;
+        }
+        if in_flight > 0 && pace::holds(tcb, len, shared) {
             return true;
         }
         let fin = fin_due && len == unread;

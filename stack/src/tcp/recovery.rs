@@ -5,6 +5,7 @@
 //! partial acknowledgements (RFC 5681 §3.2, RFC 6582). The sending itself is `output`'s.
 
 use super::congestion::Progress;
+use super::pace;
 use super::probe;
 use super::prr::Prr;
 use super::rack::{Circumstances, Found, Rack};
@@ -312,6 +313,7 @@ pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, delivery: &Delivery, shared: &Shared<
         srtt_us: tcb.warm.rtt.srtt_us(),
         una: tcb.hot.snd.una,
         nxt: tcb.hot.snd.nxt,
+        paced: pace::is_due(tcb, shared),
     };
     tcb.hot.snd.cwnd = tcb.control.grow(shared.config.congestion, tcb.hot.snd.cwnd, &progress);
 }

@@ -60,6 +60,7 @@ impl RttEstimator {
     }
 
     /// The shortest round trip of the last minutes; 0 before there was any.
+    #[inline]
     pub(crate) fn min_us(&self) -> u32 {
         self.min_us
     }

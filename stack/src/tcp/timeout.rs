@@ -23,6 +23,7 @@ pub(crate) fn expire<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &m
                 rearm(tcb, cx.shared);
             }
             Due::Reordering if tcb.in_flight() > 0 => recovery::look_again(tcb, cx.shared),
+            Due::Pacing => rearm(tcb, cx.shared),
             _ => {
                 if let fate @ Fate::Ends(_) = unanswered(tcb, cx) {
                     return fate;

@@ -92,7 +92,16 @@ mod tests {
 
     fn progress(now_ms: u64, acked: u32, srtt_ms: u32) -> Progress {
         let now = Tick::from_millis(now_ms);
-        Progress { now, acked, mss: MSS, rtt_us: None, srtt_us: srtt_ms * 1000, una: Seq(0), nxt: Seq(0) }
+        Progress {
+            now,
+            acked,
+            mss: MSS,
+            rtt_us: None,
+            srtt_us: srtt_ms * 1000,
+            una: Seq(0),
+            nxt: Seq(0),
+            paced: false,
+        }
     }
 
     /// A window's worth of acknowledgements each round trip, from the loss on.

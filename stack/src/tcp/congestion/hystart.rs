@@ -16,7 +16,7 @@ const N_RTT_SAMPLE: u8 = 8;
 const CSS_GROWTH_DIVISOR: u32 = 4;
 /// and lasts so many round trips.
 const CSS_ROUNDS: u8 = 5;
-/// §4.3: segments that one acknowledgement can add, of a sender without pacing.
+/// §4.3: segments that one acknowledgement can add where what it adds goes out at once.
 const L: u32 = 8;
 
 /// What HyStart++ remembers. Round trips are in microseconds, 0 before there was any.
@@ -48,7 +48,7 @@ impl HyStart {
         if self.samples >= N_RTT_SAMPLE {
             self.look();
         }
-        let step = progress.acked.min(L * progress.mss);
+        let step = if progress.paced { progress.acked } else { progress.acked.min(L * progress.mss) };
         match self.conservative {
             Some(rounds) => (step / CSS_GROWTH_DIVISOR, rounds >= CSS_ROUNDS),
             None => (step, false),
@@ -91,6 +91,7 @@ mod tests {
                 srtt_us: rtt_us,
                 una,
                 nxt: una + 10 * MSS,
+                paced: false,
             };
             let (step, over) = hystart.grow(&progress);
             total = (total.0 + step, over);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc_9406_section_4_3_one_acknowledgement_adds_eight_segments_at_most() {
+    fn rfc_9406_section_4_3_one_acknowledgement_adds_eight_segments_at_most_without_pacing() {
         let progress = Progress {
             now: Tick::from_millis(1),
             acked: 40 * MSS,
@@ -130,7 +131,9 @@ mod tests {
             srtt_us: 0,
             una: Seq(0),
             nxt: Seq(0),
+            paced: false,
         };
         assert_eq!(HyStart::default().grow(&progress), (8 * MSS, false));
+        assert_eq!(HyStart::default().grow(&Progress { paced: true, ..progress }), (40 * MSS, false));
     }
 }

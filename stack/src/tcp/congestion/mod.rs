@@ -38,6 +38,8 @@ pub(crate) struct Progress {
     pub(crate) srtt_us: u32,
     pub(crate) una: Seq,
     pub(crate) nxt: Seq,
+    /// Whether what the window allows is spread over the round trip.
+    pub(crate) paced: bool,
 }
 
 /// What congestion control remembers of a connection.
@@ -124,7 +126,7 @@ mod tests {
 
     fn progress(acked: u32) -> Progress {
         let now = Tick::from_millis(5000);
-        Progress { now, acked, mss: 1460, rtt_us: None, srtt_us: 10_000, una: Seq(1), nxt: Seq(2) }
+        Progress { now, acked, mss: 1460, rtt_us: None, srtt_us: 10_000, una: Seq(1), nxt: Seq(2), paced: false }
     }
 
     #[test]

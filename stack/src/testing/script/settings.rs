@@ -54,6 +54,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "receive_window_bytes" => &mut config.receive_window_bytes,
         "receive_window_most_bytes" => &mut config.receive_window_most_bytes,
         "min_rto_ms" => &mut config.min_rto_ms,
+        "paced_from_us" => &mut config.paced_from_us,
         "delayed_ack_ms" => &mut config.delayed_ack_ms,
         "send_timeout_ms" => &mut config.send_timeout_ms,
         "close_timeout_ms" => &mut config.close_timeout_ms,
