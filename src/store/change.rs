@@ -5,7 +5,7 @@ use super::arena::Place;
 use super::condition::{Verdict, verdict};
 use super::layout::{self, BINARY_KEY, FETCHED, LINKED, STALE, Shape, TOKEN_SENT, USES_SHIFT};
 use super::number::{Digits, apply, parse};
-use super::space::Queue;
+use super::space::{Queue, Space};
 use super::stripe::add;
 use super::table::{Entry, Held, Slot};
 use super::*;
@@ -50,28 +50,43 @@ impl Store {
     fn may_reserve(&self, shape: Shape) -> bool {
         let large = u64::from(shape.units() >> (self.memory.frame_shift - 2) != 0);
         let units = (self.memory.frames() as u64) << self.memory.frame_shift;
-        self.memory.reserved.load(Relaxed) + u64::from(shape.units()) <= (units / RESERVED_PART) >> large
+        self.memory.reserved.0.load(Relaxed) + u64::from(shape.units()) <= (units / RESERVED_PART) >> large
     }
 
     /// A place for an item, counted as live, its header telling its shape and that it is not linked.
     pub(super) fn take(&self, shape: Shape, exptime: u32, now: u32) -> Option<Place> {
         let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
-        let mut space = self.space();
-        let class = space.class(ttl);
-        let at = match space.append(shape.units(), Queue::Young, class) {
-            Some(at) => at,
-            None => {
-                let head = self.make_room(&mut space, shape.units(), now)?;
-                // Room was made under the lock, perhaps in the segment that is open.
-                space.begin(head, shape.units(), Queue::Young, class, now)
-            }
+        let (units, class) = (shape.units(), space::class(ttl, space::classes(self.memory.frames() as u32)));
+        let occupy = |at| {
+            let header = self.memory.arena.header(at);
+            header.marks.store(0, Relaxed);
+            shape.store(header);
+            self.memory.add(at, units);
+            self.memory.extend(at, exptime);
         };
-        let header = self.memory.arena.header(at);
-        header.marks.store(0, Relaxed);
-        shape.store(header);
-        self.memory.add(at, shape.units());
-        self.memory.extend(at, exptime);
+        if let Some(at) = self.take_from_piece(units, class, occupy) {
+            return Some(at);
+        }
+        let mut space = self.space();
+        if self.is_for_pieces(units) {
+            self.renew_piece(&mut space, units, class, now);
+            if let Some(at) = self.take_from_piece(units, class, occupy) {
+                return Some(at);
+            }
+        }
+        let at = self.append(&mut space, units, class, now)?;
+        occupy(at);
         Some(at)
+    }
+
+    /// Appends `units` to an open segment, or to one that is begun with them.
+    pub(super) fn append(&self, space: &mut Space, units: u32, class: usize, now: u32) -> Option<Place> {
+        if let Some(at) = space.append(units, Queue::Young, class) {
+            return Some(at);
+        }
+        let head = self.make_room(space, units, now)?;
+        // Room was made under the lock, perhaps in the segment that is open.
+        Some(space.begin(head, units, Queue::Young, class, now))
     }
 
     /// Stores a value that was wholly written, if `how`'s condition holds.
@@ -178,7 +193,7 @@ impl Store {
     }
 
     fn next_cas(&self) -> u64 {
-        self.cas.fetch_add(1, Relaxed) + 1
+        self.cas.0.fetch_add(1, Relaxed) + 1
     }
 
     /// Counts the number that the value under `key` spells up or down.

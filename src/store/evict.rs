@@ -145,8 +145,13 @@ impl Store {
         true
     }
 
-    /// The items of a segment that were linked when they were looked at.
-    pub(super) fn linked<'a>(&'a self, space: &Space, head: u32) -> impl Iterator<Item = (Place, Shape)> + use<'a> {
+    /// The items of a segment that were linked when they were looked at. No piece of it is left.
+    pub(super) fn linked<'a>(
+        &'a self,
+        space: &mut Space,
+        head: u32,
+    ) -> impl Iterator<Item = (Place, Shape)> + use<'a> {
+        self.end_pieces(space, head);
         let mut at = space.start(head);
         let end = at + space.segments[head as usize].used;
         std::iter::from_fn(move || {
@@ -209,7 +214,7 @@ impl Store {
     }
 
     /// What to keep of a segment so that at most [`KEPT_QUARTERS`] of it are, and nothing below [`WORTH_KEPT`].
-    fn cutoff(&self, space: &Space, head: u32, now: u32) -> Cutoff {
+    fn cutoff(&self, space: &mut Space, head: u32, now: u32) -> Cutoff {
         let mean = self.mean_units().ilog2();
         let mut units = [0u32; WORTH_MAX + 1];
         for (at, shape) in self.linked(space, head) {

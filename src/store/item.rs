@@ -189,7 +189,7 @@ impl Reservation {
     /// The holder of the place, which was counted as live.
     pub(super) fn new(stripe: &Arc<Stripe>, at: Place) -> Reservation {
         let reservation = Reservation { stripe: Arc::clone(stripe), at, written: 0, linked: false };
-        stripe.memory.reserved.fetch_add(reservation.shape().units().into(), Relaxed);
+        stripe.reserve(reservation.shape().units());
         reservation
     }
 
@@ -244,7 +244,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let units = self.shape().units();
-        self.stripe.memory.reserved.fetch_sub(units.into(), Relaxed);
+        self.stripe.unreserve(units);
         if !self.linked {
             self.stripe.memory.subtract(self.at, units);
         }

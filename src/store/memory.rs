@@ -5,18 +5,23 @@ use super::arena::{Arena, Place, UNIT_BYTES};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+/// What has cache lines to itself, for it is written often and by all.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Alone<T>(pub(super) T);
+
 /// The arena, and for each of its frames what is left of the items that begin in it.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) arena: Arena,
     /// Units of a frame, as a power of 2.
     pub(super) frame_shift: u32,
-    /// Items and reservations in the upper half, their units in the lower.
+    /// Items, reservations and pieces in the upper half, the units of items and reservations in the lower.
     live: Box<[AtomicU64]>,
     /// When the last of the items expires, or `u32::MAX`.
     expiry: Box<[AtomicU32]>,
-    /// Units of values that are still coming.
-    pub(super) reserved: AtomicU64,
+    /// Units of values that are still coming, and those that stripes have credit for.
+    pub(super) reserved: Alone<AtomicU64>,
 }
 
 impl Memory {
@@ -27,7 +32,7 @@ impl Memory {
             frame_shift,
             live: (0..frames).map(|_| AtomicU64::new(0)).collect(),
             expiry: (0..frames).map(|_| AtomicU32::new(0)).collect(),
-            reserved: AtomicU64::new(0),
+            reserved: Alone::default(),
         })
     }
 
@@ -43,7 +48,8 @@ impl Memory {
         (at >> self.frame_shift) as usize
     }
 
-    /// Counts an item or a reservation in; with the lock of the space, so that a count of 0 stays 0 under it.
+    /// Counts an item, a reservation or a piece in; with the lock of the space, or in a piece, which itself counts: so a
+    /// count of 0 stays 0 under the lock.
     pub(super) fn add(&self, at: Place, units: u32) {
         self.live[self.frame(at)].fetch_add(1 << 32 | u64::from(units), SeqCst);
     }
@@ -53,7 +59,7 @@ impl Memory {
         self.live[self.frame(at)].fetch_sub(1 << 32 | u64::from(units), SeqCst);
     }
 
-    /// Items and reservations that begin in a frame, and their units.
+    /// Items, reservations and pieces that begin in a frame, and the units of the former two.
     pub(super) fn live(&self, frame: u32) -> (u32, u32) {
         let live = self.live[frame as usize].load(SeqCst);
         ((live >> 32) as u32, live as u32)
@@ -61,7 +67,11 @@ impl Memory {
 
     /// An item in this frame lives until `exptime`.
     pub(super) fn extend(&self, at: Place, exptime: u32) {
-        self.expiry[self.frame(at)].fetch_max(if exptime == 0 { u32::MAX } else { exptime }, SeqCst);
+        let (expiry, exptime) = (&self.expiry[self.frame(at)], if exptime == 0 { u32::MAX } else { exptime });
+        // Most items change nothing; then the line stays with whoever else has it.
+        if expiry.load(SeqCst) < exptime {
+            expiry.fetch_max(exptime, SeqCst);
+        }
     }
 
     pub(super) fn expiry(&self, frame: u32) -> u32 {

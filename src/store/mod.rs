@@ -5,13 +5,14 @@
 //! start-up, or knows of commands and connections.
 //!
 //! Read in this order: `arena` (memory, and the contract that makes references into it sound), `layout` (an item:
-//! 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe` (pins), `space` (frames and segments),
-//! then what is done with them: `fetch`, `change`, `evict`, `upkeep`. Locks are taken in one order: that of the
-//! space, that of a chain, that of the table's spare buckets. A get takes none, unless much is pinned.
+//! 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe` (pins), `space` (frames and segments), `piece`
+//! (what a stripe has of these to itself), then what is done with them: `fetch`, `change`, `evict`, `upkeep`. Locks are
+//! taken in one order: that of the space, that of a stripe's pieces or that of a chain, that of the table's spare
+//! buckets. A get takes none, unless much is pinned.
 //!
 //! Bounds: `--memory` holds everything, the table being a sixteenth. Senders pin a quarter of it (or one item of the
 //! largest size for each worker, if that is more), in whole frames of 16 to 256 KiB; values still coming take a half,
-//! large ones of them a quarter.
+//! large ones of them a quarter. With more than one worker pieces that are not filled yet take a sixty-fourth.
 //!
 //! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a second between
 //! workers. An exptime of 0 means never; an item is expired once its exptime ≤ `now`.
@@ -26,6 +27,7 @@ mod item;
 mod layout;
 mod memory;
 mod number;
+mod piece;
 mod request;
 mod settings;
 mod space;
@@ -45,7 +47,7 @@ use crate::error::{Error, Result};
 use crate::limits::Bytes;
 use arena::UNIT_BYTES;
 use hash::HashKey;
-use memory::Memory;
+use memory::{Alone, Memory};
 use space::Space;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,8 +71,10 @@ pub struct Store {
     hash_key: HashKey,
     /// Frames that one stripe may pin.
     pinned_max: u32,
+    /// Units of a piece of an open segment; 0 if there are none.
+    piece_units: u32,
     /// The last cas unique given out.
-    cas: AtomicU64,
+    cas: Alone<AtomicU64>,
     /// How often flush_all took effect, modulo 256: what was stored before has another number.
     generation: AtomicU8,
     /// When the next flush_all takes effect, `u32::MAX` if none is to.
@@ -103,8 +107,9 @@ impl Store {
             hash_key: HashKey::new(settings.hash_key),
             pinned_max: (frames / PINNED_PART / stripes).max(1 + settings.item_max_bytes as usize / frame_bytes)
                 as u32,
+            piece_units: piece::units(stripes, frames, frame_units),
             memory,
-            cas: AtomicU64::new(0),
+            cas: Alone::default(),
             generation: AtomicU8::new(0),
             flush_at: AtomicU32::new(u32::MAX),
             flushes: AtomicU64::new(0),

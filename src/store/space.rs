@@ -48,6 +48,8 @@ pub(super) struct Segment {
     pub(super) swept: u8,
     /// Whether this frame's number is on the stack of free ones.
     stacked: bool,
+    /// Pieces of it that stripes append to; see [`super::piece`].
+    pub(super) pieces: u16,
     pub(super) frames: u32,
     /// Units taken from its start.
     pub(super) used: u32,
@@ -141,11 +143,41 @@ impl Space {
 
     /// Takes `units` from an open segment if they fit into one, the fuller one first.
     pub(super) fn append(&mut self, units: u32, queue: Queue, class: usize) -> Option<Place> {
-        let [open, fuller] = self.open[queue as usize][class];
-        let head = [fuller, open].into_iter().find(|head| self.room(*head) >= units)?;
+        let head = self.roomy(units, queue, class)?;
         let segment = &mut self.segments[head as usize];
         segment.used += units;
         Some(head * self.frame_units + segment.used - units)
+    }
+
+    /// Whether [`Space::append`] would find room.
+    pub(super) fn has_room(&self, units: u32, queue: Queue, class: usize) -> bool {
+        self.roomy(units, queue, class).is_some()
+    }
+
+    fn roomy(&self, units: u32, queue: Queue, class: usize) -> Option<u32> {
+        let [open, fuller] = self.open[queue as usize][class];
+        [fuller, open].into_iter().find(|head| self.room(*head) >= units)
+    }
+
+    /// Appends up to `most` units to the segment in which a piece ends at `end`, if nothing lies behind that yet; returns
+    /// how many.
+    pub(super) fn lengthen(&mut self, end: Place, most: u32) -> u32 {
+        let (head, used) = ((end - 1) / self.frame_units, (end - 1) % self.frame_units + 1);
+        if self.segments[head as usize].used != used {
+            return 0;
+        }
+        let units = most.min(self.frame_units - used);
+        self.segments[head as usize].used += units;
+        units
+    }
+
+    /// Takes the last `units` off the segment in which a piece ends at `end`, if nothing lies behind that; whether it did.
+    pub(super) fn shorten(&mut self, end: Place, units: u32) -> bool {
+        let (head, used) = ((end - 1) / self.frame_units, (end - 1) % self.frame_units + 1);
+        let segment = &mut self.segments[head as usize];
+        let is_last = segment.used == used;
+        segment.used -= if is_last { units } else { 0 };
+        is_last
     }
 
     /// Units that can be appended to an open segment; 0 if there is none.
@@ -169,6 +201,7 @@ impl Space {
             class: class as u8,
             swept: segment.swept,
             stacked,
+            pieces: 0,
             frames,
             used: units,
             begun: now,

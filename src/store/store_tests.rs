@@ -75,6 +75,44 @@ fn an_item_is_the_line_of_a_text_get() {
 }
 
 #[test]
+fn a_piece_goes_on_as_long_as_nothing_lies_behind_it() {
+    let store = small();
+    let keys: Vec<String> = (0..100).map(|n| format!("key{n:02}")).collect();
+    keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 20]));
+    let place = |key: &String| store.get(key.as_bytes(), NOW).unwrap().place();
+    let apart: Vec<u32> = keys.windows(2).map(|pair| place(&pair[1]) - place(&pair[0])).collect();
+    assert!(store.piece_units < 100 * apart[0] && apart.iter().all(|units| *units == apart[0]), "{apart:?}");
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn what_a_piece_has_left_is_bridged_where_something_lies_behind_it() {
+    let store = small();
+    let place = |key: &[u8]| store.get(key, NOW).unwrap().place();
+    set(&store, b"first", &[b'v'; 20]);
+    set(&store, b"large", &[b'v'; 500]);
+    let small = (0u64..).map(|n| set(&store, format!("key{n}").as_bytes(), &[b'v'; 20]) - 3);
+    let behind = |n: &u64| place(format!("key{n}").as_bytes()) > place(b"large");
+    let last = small.into_iter().find(behind).unwrap();
+    assert!(last > 2 && place(b"first") < place(b"key0") && place(b"key0") < place(b"large"));
+    // A piece is no item.
+    assert_eq!(store.classes(NOW).iter().map(|class| class.items).sum::<u64>(), last + 3);
+    // The walk that frees them all goes over the bridge.
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+fn pieces_are_a_small_part_of_the_memory_and_one_worker_has_none() {
+    let memory_bytes = Settings::default().memory_bytes as usize;
+    for workers in [1, 2, 64] {
+        let store = Store::new(&Settings { workers, ..Settings::default() }).unwrap();
+        let pieces = workers * space::classes(store.memory.frames() as u32) as usize;
+        let bytes = pieces * store.piece_units as usize * UNIT_BYTES;
+        assert!(bytes <= memory_bytes / 64 && (bytes == 0) == (workers == 1), "{bytes} for {workers}");
+    }
+}
+
+#[test]
 fn a_value_may_come_in_pieces_and_a_reservation_may_be_given_up() {
     let store = small();
     let mut reservation = store.reserve(&new(b"k", 6, 0), NOW).unwrap();

@@ -1,4 +1,5 @@
-//! What each worker keeps for itself, so that workers do not wait for each other's cache lines: pins and counters.
+//! What each worker keeps for itself, so that workers do not wait for each other's cache lines: pins, counters and
+//! pieces of open segments ([`super::piece`]).
 //!
 //! A pin on a frame keeps it from being used anew. The frames that one stripe pins are bounded, and so is what all
 //! of them pin together. A glance is a pin that ends before its thread does anything else: it counts towards no bound.
@@ -6,10 +7,11 @@
 use super::arena::Place;
 use super::layout::Shape;
 use super::memory::Memory;
+use super::piece::Pieces;
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The counters of one stripe, in the names of [`super::Statistics`]; items and bytes are those linked less those
 /// unlinked, which for one stripe may be below zero.
@@ -35,6 +37,8 @@ pub(super) fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Relaxed);
 }
 
+/// A stripe's credit for values still to come is taken by one in so many parts of a frame, and is two of these at most.
+const CREDIT_PART: u64 = 16;
 /// One glance among the pins of a frame.
 const GLANCE: u64 = 1 << 32;
 
@@ -49,6 +53,9 @@ pub(super) struct Stripe {
     large: Box<[AtomicU32]>,
     /// Frames kept by the pins of this stripe.
     pinned: AtomicU32,
+    /// Units for values still to come that [`Memory::reserved`] counts already.
+    credit: AtomicU64,
+    pieces: Mutex<Pieces>,
     pub(super) tally: Tally,
 }
 
@@ -67,7 +74,15 @@ impl Stripe {
     pub(super) fn new(memory: Arc<Memory>) -> Stripe {
         let pins = (0..memory.frames()).map(|_| AtomicU64::new(0)).collect();
         let large = (0..memory.frames()).map(|_| AtomicU32::new(0)).collect();
-        Stripe { memory, pins, large, pinned: 0.into(), tally: Tally::default() }
+        Stripe {
+            memory,
+            pins,
+            large,
+            pinned: 0.into(),
+            credit: 0.into(),
+            pieces: Mutex::default(),
+            tally: Tally::default(),
+        }
     }
 
     /// Bytes of memory that [`Stripe::new`] takes for each frame.
@@ -141,6 +156,44 @@ impl Stripe {
             pinned if pinned > bound / 2 => Pressure::High,
             _ => Pressure::Low,
         }
+    }
+
+    /// Its pieces of open segments.
+    #[inline]
+    pub(super) fn pieces(&self) -> MutexGuard<'_, Pieces> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the units of a value that is still coming; from the stripe's credit, if it has so much.
+    #[inline]
+    pub(super) fn reserve(&self, units: u32) {
+        let units = u64::from(units);
+        if self.credit.fetch_update(Relaxed, Relaxed, |credit| credit.checked_sub(units)).is_err() {
+            let more = self.credit_units();
+            self.memory.reserved.0.fetch_add(units + more, Relaxed);
+            self.credit.fetch_add(more, Relaxed);
+        }
+    }
+
+    /// Takes back a [`Stripe::reserve`].
+    #[inline]
+    pub(super) fn unreserve(&self, units: u32) {
+        let credit = self.credit.fetch_add(units.into(), Relaxed) + u64::from(units);
+        let kept = self.credit_units();
+        if credit > 2 * kept && self.credit.compare_exchange(credit, kept, Relaxed, Relaxed).is_ok() {
+            self.memory.reserved.0.fetch_sub(credit - kept, Relaxed);
+        }
+    }
+
+    /// Units of credit.
+    pub(super) fn credit(&self) -> u64 {
+        self.credit.load(Relaxed)
+    }
+
+    /// So much credit is taken or given back at a time.
+    #[inline]
+    fn credit_units(&self) -> u64 {
+        (1 << self.memory.frame_shift) / CREDIT_PART
     }
 
     /// Whether any item that begins in the frame is pinned.

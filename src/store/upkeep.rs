@@ -42,7 +42,7 @@ impl Store {
         segment.state == State::Head
             && segment.queue != Queue::Limbo
             && (self.memory.expiry(head) <= now
-                || self.memory.live(head).0 == 0
+                || self.memory.live(head).0 == u32::from(segment.pieces)
                 || segment.swept != self.generation.load(Relaxed))
     }
 
@@ -142,8 +142,14 @@ impl Store {
             items_moved: sum(|tally| &tally.moved),
             hash_places: self.table.places() as u64,
             flushes: self.flushes.load(Relaxed),
-            reserved_bytes: self.memory.reserved.load(Relaxed) * UNIT_BYTES as u64,
+            reserved_bytes: self.reserved_units() * UNIT_BYTES as u64,
         }
+    }
+
+    /// Units of values that are still coming.
+    fn reserved_units(&self) -> u64 {
+        let credit: u64 = self.stripes.iter().map(|stripe| stripe.credit()).sum();
+        self.memory.reserved.0.load(Relaxed).saturating_sub(credit)
     }
 
     /// Items by their time to live; classes without segments are left out.
@@ -153,7 +159,7 @@ impl Store {
         for (head, segment) in space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head) {
             let class = &mut classes[usize::from(segment.class)];
             let (items, units) = self.memory.live(head as u32);
-            class.items += u64::from(items);
+            class.items += u64::from(items.saturating_sub(segment.pieces.into()));
             class.bytes += u64::from(units) * UNIT_BYTES as u64;
             class.segments += 1;
             class.segment_bytes += u64::from(segment.frames) << self.memory.frame_shift << UNIT_BYTES.ilog2();
