@@ -74,6 +74,26 @@ fn an_interface_is_described_as_it_was_made() {
 }
 
 #[test]
+fn a_route_names_the_congestion_control_whatever_the_default_is() {
+    if !need_root() {
+        return;
+    }
+    let network = Network::new(1).unwrap();
+    let (IpAddr::V4(own), listening) = (network.address(1), network.address(2)) else { unreachable!("IPv4") };
+    let listener = network.client.run(|| TcpListener::bind((listening, 0))).unwrap();
+    let at = listener.local_addr().unwrap();
+    for algorithm in ["reno", "cubic"] {
+        network.server.run(|| {
+            netns::set_congestion_control("s0", own, 24, algorithm).unwrap();
+            let stream = TcpStream::connect_timeout(&at, LIMIT).unwrap();
+            assert_eq!(rustix::net::sockopt::tcp_congestion(&stream).unwrap(), algorithm);
+        });
+    }
+    let error = network.server.run(|| netns::set_congestion_control("s0", own, 24, "nonesuch")).unwrap_err();
+    assert!(error.to_string().contains("having TCP use nonesuch on s0"), "{error}");
+}
+
+#[test]
 fn a_neighbour_is_believed() {
     if !need_root() {
         return;

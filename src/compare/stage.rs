@@ -11,17 +11,20 @@ use crate::netns::{self, Namespace};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// The client's own address; those that the load sends from are others.
-const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2));
+const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// Where the load sends from: enough for a million connections.
 pub(super) const SOURCE: &str = "198.18.64.0/18";
 const PREFIX_LEN: u8 = 16;
+/// What the kernel's TCP uses at both ends: Simoom's own default, which is Linux's. A machine may have another, and a
+/// namespace inherits that.
+const CONGESTION_CONTROL: &str = "cubic";
 /// How long a process may take to end when it is told to.
 const ENDING: Duration = Duration::from_secs(3);
 /// How often an ending process is looked at.
@@ -50,11 +53,12 @@ impl Stage<'_> {
         let server = Namespace::new().map_err(failed)?;
         let client = Namespace::new().map_err(failed)?;
         netns::veth(&server, "s0", &client, "c0", 1).map_err(failed)?;
-        let address: IpAddr = SERVER.parse().expect("the server's address is one");
+        let address: Ipv4Addr = SERVER.parse().expect("the server's address is one");
         for (namespace, name, address) in [(&server, "s0", address), (&client, "c0", CLIENT)] {
             let set = || {
-                netns::set_address(name, address, PREFIX_LEN)?;
+                netns::set_address(name, address.into(), PREFIX_LEN)?;
                 netns::set_up(name)?;
+                netns::set_congestion_control(name, address, PREFIX_LEN, CONGESTION_CONTROL)?;
                 set_segmentation_offload(name, segmentation_offload)
             };
             namespace.run(set).map_err(failed)?;

@@ -10,12 +10,14 @@ use netlink_packet_core::{
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Bytes of `struct ifinfomsg`, which comes before the attributes of a link message.
@@ -90,6 +92,33 @@ pub fn gateway(interface: &str, destination: IpAddr) -> io::Result<Option<IpAddr
         RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) => Some(gateway.into()),
         _ => None,
     }))
+}
+
+/// Has the kernel's TCP use `algorithm`, `cubic` say, towards the network that the interface's own IPv4 `address` is in,
+/// whatever the default of this machine is. A route may name any algorithm that the kernel has; a namespace's default
+/// only those that the first namespace allows to all.
+pub fn set_congestion_control(
+    interface: &str,
+    address: Ipv4Addr,
+    prefix_len: u8,
+    algorithm: &str,
+) -> io::Result<()> {
+    let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len)).unwrap_or(0);
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet;
+    message.header.destination_prefix_length = prefix_len;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Kernel;
+    message.header.scope = RouteScope::Link;
+    message.header.kind = RouteType::Unicast;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::Inet(Ipv4Addr::from_bits(address.to_bits() & mask))),
+        RouteAttribute::PrefSource(RouteAddress::Inet(address)),
+        RouteAttribute::Oif(index_of(interface)?),
+        RouteAttribute::Metrics(vec![RouteMetric::CcAlgo(algorithm.to_owned())]),
+    ];
+    request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+        .map_err(|error| explain(&error, &format!("having TCP use {algorithm} on {interface}")))
 }
 
 /// Makes a veth pair: `name` in the calling thread's namespace, `peer_name` in `peer_namespace`.

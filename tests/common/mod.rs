@@ -149,9 +149,10 @@ impl Drop for Process {
 
 /// Starts nginx over Linux's TCP in the network's server namespace, with one worker, and waits until it answers. It serves
 /// what is in `root`, and keeps its own files there. Towards the client it uses CUBIC, as Simoom does, whatever the
-/// kernel's own choice. Needs the program ip.
+/// kernel's own choice.
 pub fn nginx(network: &Network, root: &std::path::Path, port: u16) -> Process {
-    let (work, address) = (root.display(), network.address(1));
+    let work = root.display();
+    let IpAddr::V4(address) = network.address(1) else { unreachable!("IPv4") };
     let configuration = format!(
         "daemon off; master_process off; pid {work}/nginx.pid; error_log {work}/error.log;
          events {{ worker_connections 100; }}
@@ -162,11 +163,7 @@ pub fn nginx(network: &Network, root: &std::path::Path, port: u16) -> Process {
     let mut command = Command::new("nginx");
     command.arg("-p").arg(root).arg("-c").arg(&path).stdin(Stdio::null()).stderr(Stdio::null());
     let process = network.server.run(|| {
-        // A namespace may choose only what the first one allows; a route may name any.
-        let subnet = format!("198.18.{}.0/24", network.subnet);
-        let mut route = Command::new("ip");
-        route.args(["route", "replace", &subnet, "dev", "s0", "src", &address.to_string(), "congctl", "cubic"]);
-        assert!(route.status().expect("ip runs").success(), "a route with CUBIC");
+        netns::set_congestion_control("s0", address, 24, "cubic").unwrap();
         Process::start(&mut command)
     });
     network.wait_for_listener(port, Duration::from_secs(60));
