@@ -166,6 +166,13 @@ impl HalfOpen {
         }
     }
 
+    /// Whether a segment acknowledges another SYN-ACK than this connection's.
+    pub(crate) fn is_anothers(&self, segment: &Segment<'_>) -> bool {
+        let flags = segment.flags;
+        let acknowledges = flags.has(Flags::ACK) && !flags.has(Flags::SYN) && !flags.has(Flags::RST);
+        acknowledges && segment.ack != self.iss + 1
+    }
+
     /// Judges a segment for this four-tuple, in the order of the steps of §3.10.7.4.
     pub(crate) fn judge(&self, segment: &Segment<'_>, config: &Config) -> Verdict {
         let next = self.irs + 1;

@@ -156,15 +156,20 @@ impl<A: Application> Stack<A> {
         stateless(&way, numbers, &self.shared.config, &mut self.shared.counters, tx);
     }
 
-    /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens.
+    /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens. Returns `false` if the segment is a stray for the
+    /// caller: a SYN that was repeated may have come to two workers, of which the peer knows one by its SYN-ACK.
     pub(super) fn for_half_open<T: Transmit>(
         &mut self,
         index: u32,
         arrival: &Arrival<'_>,
         app: &mut A,
         tx: &mut T,
-    ) {
+    ) -> bool {
         let entry = *self.half_open.get(index);
+        if self.shared.config.reports_strays && entry.is_anothers(&arrival.segment) {
+            self.shared.drop(DropReason::Stray);
+            return false;
+        }
         match entry.judge(&arrival.segment, &self.shared.config) {
             listen::Verdict::Complete => self.complete(index, entry, arrival, app, tx),
             listen::Verdict::Repeat => self.send_syn_ack(index, tx),
@@ -179,6 +184,7 @@ impl<A: Application> Stack<A> {
             }
             listen::Verdict::Drop(reason) => self.shared.drop(reason),
         }
+        true
     }
 
     pub(super) fn challenge_half_open<T: Transmit>(&mut self, entry: &HalfOpen, tx: &mut T) {

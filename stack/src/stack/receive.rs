@@ -178,7 +178,7 @@ impl<A: Application> Stack<A> {
         }
         match self.owner_of(*hash, tuple) {
             Some(Owner::Connection(id)) => self.for_connection(id, segment, app, tx),
-            Some(Owner::HalfOpen(index)) => self.for_half_open(index, arrival, app, tx),
+            Some(Owner::HalfOpen(index)) => return self.for_half_open(index, arrival, app, tx),
             Some(Owner::TimeWait(index)) => self.for_time_wait(index, arrival, tx),
             None => return self.for_listener(arrival, app, tx),
         }
