@@ -2,9 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each bench compiles this file and uses a part of it")]
 
-use crate::common::{Network, Process, simoom};
+use crate::common::{Network, Process, simoom, wait_until};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 /// How long anything may take that does happen.
@@ -14,13 +13,18 @@ pub const OURS: u16 = 8080;
 /// Where nginx does.
 pub const THEIRS: u16 = 8081;
 
-/// Starts Simoom over AF_XDP with these files, and further flags as they would be typed.
+/// Starts Simoom over AF_XDP with these files, and further flags as they would be typed, and waits until it says that it
+/// serves: who comes before that, while only the kernel's listener is there, is reset when the port is claimed.
 pub fn ours(network: &Network, root: &Path, flags: &str) -> Process {
     let mut command = simoom();
     command.args(["serve", "--interface", "s0", "--transport", "xdp", "--cores", "0", "--http", &OURS.to_string()]);
-    command.args(flags.split_whitespace()).arg("--root").arg(root).stderr(Stdio::null());
+    let log = tempfile::NamedTempFile::new().expect("a file of our own");
+    command.args(flags.split_whitespace()).arg("--root").arg(root).args(["--log", "json"]);
+    command.stderr(log.reopen().expect("a file may be opened twice"));
     let process = network.server.run(|| Process::start(&mut command));
-    network.wait_for_listener(OURS, PATIENCE);
+    wait_until("it serves", PATIENCE, || {
+        std::fs::read_to_string(log.path()).is_ok_and(|text| text.contains("\"serving\""))
+    });
     process
 }
 
