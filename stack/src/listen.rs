@@ -168,9 +168,7 @@ impl HalfOpen {
 
     /// Whether a segment acknowledges another SYN-ACK than this connection's.
     pub(crate) fn is_anothers(&self, segment: &Segment<'_>) -> bool {
-        let flags = segment.flags;
-        let acknowledges = flags.has(Flags::ACK) && !flags.has(Flags::SYN) && !flags.has(Flags::RST);
-        acknowledges && segment.ack != self.iss + 1
+        segment.flags.only_acknowledge() && segment.ack != self.iss + 1
     }
 
     /// Judges a segment for this four-tuple, in the order of the steps of §3.10.7.4.

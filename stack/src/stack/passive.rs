@@ -94,9 +94,7 @@ impl<A: Application> Stack<A> {
         if self.cookies_until.is_due(self.shared.tick) {
             self.cookies_until = Tick::NEVER;
         }
-        let flags = segment.flags;
-        let acknowledges = flags.has(Flags::ACK) && !flags.has(Flags::SYN) && !flags.has(Flags::RST);
-        self.cookies_until != Tick::NEVER && acknowledges && self.listens(segment.local_port)
+        self.cookies_until != Tick::NEVER && segment.flags.only_acknowledge() && self.listens(segment.local_port)
     }
 
     /// The handshake's last segment, if it bears a cookie. Returns whether it does.

@@ -55,6 +55,11 @@ impl Flags {
         self.0 & other.0 != 0
     }
 
+    /// Whether these are an acknowledgement's, and neither a SYN's nor a reset's.
+    pub(crate) const fn only_acknowledge(self) -> bool {
+        self.has(Flags::ACK) && !self.has_any(Flags::SYN.with(Flags::RST))
+    }
+
     /// The bits of both.
     #[inline]
     pub const fn with(self, other: Flags) -> Flags {
