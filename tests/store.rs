@@ -3,22 +3,31 @@
 //!
 //! A client gets, and sets what it misses. Keys are drawn from a Zipf distribution; each has its own size and time to
 //! live, of which there are two mixes. `SIMOOM_HIT_RATIO_REQUESTS=3000000` makes the runs longer than they are by default.
+//!
+//! The clock is the test's own: a second passes every [`REQUESTS_A_SECOND`] requests, however fast the machine is.
+//! memcached cannot be given a clock, so the client deletes each item in the second in which it expires. Both caches
+//! thus hold each item equally long, and only eviction tells them apart.
 
 mod common;
 
 use common::{Process, need_program, wait_until};
 use simoom::store::{Commit, New, Settings, Store};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 const MEMORY_BYTES: u64 = 64 << 20;
 const KEYS: usize = 300_000;
 /// Requests of one round: all are asked for, then what was missed is set.
 const ROUND: usize = 50;
+/// Requests in a second of the test's clock.
+const REQUESTS_A_SECOND: usize = 20_000;
+/// When the test's clock begins, in seconds since 1970.
+const START: u32 = 1_700_000_000;
 
 fn requests() -> usize {
     let given = std::env::var("SIMOOM_HIT_RATIO_REQUESTS").ok();
@@ -88,6 +97,7 @@ const STREAMS: [Stream; 2] = [
 
 /// A key with its size and time to live, which it always has.
 struct Key {
+    number: usize,
     name: String,
     value_bytes: usize,
     ttl: u32,
@@ -107,37 +117,33 @@ impl Key {
         let (_, low, high) = size.expect("the parts are a hundred");
         let value_bytes = (low + random.next() % (high - low)) as usize;
         let ttl = stream.ttls[(random.next() % 10) as usize];
-        Key { name: format!("key:{n:08}"), value_bytes, ttl }
+        Key { number: n, name: format!("key:{n:08}"), value_bytes, ttl }
     }
 }
 
 /// Something that can be asked for keys and given values.
 trait Cache {
     /// For each key whether it was there.
-    fn get(&mut self, keys: &[&Key]) -> Vec<bool>;
-    fn set(&mut self, keys: &[&Key]);
+    fn get(&mut self, keys: &[&Key], now: u32) -> Vec<bool>;
+    fn set(&mut self, keys: &[&Key], now: u32);
 }
 
 struct Simoom(std::sync::Arc<Store>, Vec<u8>);
 
-fn now() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock past 1970").as_secs() as u32
-}
-
 impl Cache for Simoom {
-    fn get(&mut self, keys: &[&Key]) -> Vec<bool> {
-        self.0.maintain(now());
-        keys.iter().map(|key| self.0.get(key.name.as_bytes(), now()).is_some()).collect()
+    fn get(&mut self, keys: &[&Key], now: u32) -> Vec<bool> {
+        self.0.maintain(now);
+        keys.iter().map(|key| self.0.get(key.name.as_bytes(), now).is_some()).collect()
     }
 
-    fn set(&mut self, keys: &[&Key]) {
+    fn set(&mut self, keys: &[&Key], now: u32) {
         for key in keys {
-            let exptime = if key.ttl == 0 { 0 } else { now() + key.ttl };
+            let exptime = if key.ttl == 0 { 0 } else { now + key.ttl };
             let value_bytes = key.value_bytes;
             let new = New { key: key.name.as_bytes(), flags: 0, exptime, value_bytes, binary_key: false };
-            let mut reservation = self.0.reserve(&new, now()).expect("nothing is pinned");
+            let mut reservation = self.0.reserve(&new, now).expect("nothing is pinned");
             reservation.write(&self.1[..value_bytes]);
-            self.0.commit(reservation, &Commit::default(), now());
+            self.0.commit(reservation, &Commit::default(), now);
         }
     }
 }
@@ -146,6 +152,40 @@ struct Memcached {
     _process: Process,
     stream: BufReader<UnixStream>,
     bytes: Vec<u8>,
+    expiry: Expiry,
+}
+
+/// When each item expires.
+struct Expiry {
+    /// The second in which the key's item expires; 0 for never.
+    exptimes: Vec<u32>,
+    /// Keys whose items may expire in a second: one that was set again since expires later.
+    due: BTreeMap<u32, Vec<usize>>,
+}
+
+impl Expiry {
+    fn new() -> Expiry {
+        Expiry { exptimes: vec![0; KEYS], due: BTreeMap::new() }
+    }
+
+    fn set(&mut self, key: &Key, now: u32) {
+        let exptime = if key.ttl == 0 { 0 } else { now + key.ttl };
+        self.exptimes[key.number] = exptime;
+        if exptime > 0 {
+            self.due.entry(exptime).or_default().push(key.number);
+        }
+    }
+
+    /// Takes the keys whose items have expired by `now`.
+    fn take(&mut self, now: u32) -> Vec<usize> {
+        let later = self.due.split_off(&(now + 1));
+        let due = std::mem::replace(&mut self.due, later);
+        due.into_iter()
+            .flat_map(|(exptime, keys)| keys.into_iter().map(move |key| (exptime, key)))
+            .filter(|(exptime, key)| self.exptimes[*key] == *exptime)
+            .map(|(_, key)| key)
+            .collect()
+    }
 }
 
 impl Memcached {
@@ -164,7 +204,7 @@ impl Memcached {
             stream.is_some()
         });
         let stream = BufReader::with_capacity(1 << 20, stream.expect("connected"));
-        Memcached { _process: process, stream, bytes: vec![b'v'; 100_000] }
+        Memcached { _process: process, stream, bytes: vec![b'v'; 100_000], expiry: Expiry::new() }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -173,7 +213,10 @@ impl Memcached {
 }
 
 impl Cache for Memcached {
-    fn get(&mut self, keys: &[&Key]) -> Vec<bool> {
+    fn get(&mut self, keys: &[&Key], now: u32) -> Vec<bool> {
+        let expired = self.expiry.take(now);
+        let deletes: String = expired.iter().map(|n| format!("delete key:{n:08} noreply\r\n")).collect();
+        self.send(deletes.as_bytes());
         let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
         self.send(format!("get {}\r\n", names.join(" ")).as_bytes());
         let mut found = vec![false; keys.len()];
@@ -197,11 +240,12 @@ impl Cache for Memcached {
         }
     }
 
-    fn set(&mut self, keys: &[&Key]) {
+    fn set(&mut self, keys: &[&Key], now: u32) {
         let mut request = Vec::new();
         for key in keys {
-            let Key { name, ttl, value_bytes } = key;
-            request.extend_from_slice(format!("set {name} 0 {ttl} {value_bytes} noreply\r\n").as_bytes());
+            let Key { name, value_bytes, .. } = key;
+            self.expiry.set(key, now);
+            request.extend_from_slice(format!("set {name} 0 0 {value_bytes} noreply\r\n").as_bytes());
             request.extend_from_slice(&self.bytes[..*value_bytes]);
             request.extend_from_slice(b"\r\n");
         }
@@ -234,12 +278,13 @@ fn compare(alpha: f64, seed: u64, keys: &[Key], simoom: &mut Simoom, memcached: 
     let rounds = requests() / ROUND;
     let mut hits: Vec<[f64; 2]> = Vec::new();
     for round in 0..rounds {
+        let now = START + (round * ROUND / REQUESTS_A_SECOND) as u32;
         let asked: Vec<&Key> = (0..ROUND).map(|_| &keys[zipf.draw(&mut random)]).collect();
         let caches: [&mut dyn Cache; 2] = [simoom, memcached];
         let found = caches.map(|cache| {
-            let found = cache.get(&asked);
+            let found = cache.get(&asked, now);
             let missed = asked.iter().zip(&found).filter(|(_, found)| !**found).map(|(key, _)| *key);
-            cache.set(&missed.collect::<Vec<_>>());
+            cache.set(&missed.collect::<Vec<_>>(), now);
             found.iter().filter(|found| **found).count() as f64 / ROUND as f64
         });
         if round >= rounds / 3 {
