@@ -19,6 +19,7 @@ pub(super) enum Kind {
     Poll = 5,
     /// What is told of only if it fails, which does not matter then.
     Untold = 6,
+    Hangup = 7,
 }
 
 impl Kind {
@@ -28,7 +29,15 @@ impl Kind {
     }
 
     pub(super) fn of(name: u64) -> Option<Kind> {
-        let kinds = [Kind::Wake, Kind::Accept, Kind::Receive, Kind::Send, Kind::Poll, Kind::Untold];
+        let kinds = [
+            Kind::Wake,
+            Kind::Accept,
+            Kind::Receive,
+            Kind::Send,
+            Kind::Poll,
+            Kind::Untold,
+            Kind::Hangup,
+        ];
         kinds.into_iter().find(|kind| *kind as u64 == name >> KIND_SHIFT)
     }
 }
@@ -46,4 +55,6 @@ pub(in crate::kernel) enum Completion {
     Sent { key: Key, taken: Result<usize, Errno> },
     /// The socket is ready.
     Ready { key: Key, events: Result<PollFlags, Errno>, more: bool },
+    /// The peer has reset or closed the connection.
+    HungUp { key: Key, events: Result<PollFlags, Errno> },
 }

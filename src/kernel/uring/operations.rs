@@ -14,6 +14,7 @@ use simoom_stack::Application;
 pub(in crate::kernel) struct Operations {
     receive: Receive,
     poll: Poll,
+    hangup: Hangup,
     /// Bytes that a send was given whose completion has not come.
     sending: Option<u32>,
     /// There was trouble: input is read by visits until the connection is idle.
@@ -46,6 +47,20 @@ enum Poll {
     Stopping,
 }
 
+/// Whether a poll waits for the peer to reset or close, beside a receive that goes on.
+///
+/// A receive that goes on is not enough. If bytes and a reset come in one iteration, the kernel's multishot receive
+/// takes the bytes, sees that the socket holds no more, and waits for a wake-up that has been. (A FIN is not lost:
+/// the kernel says that it is still to be read.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Hangup {
+    #[default]
+    Unwatched,
+    Watched,
+    /// It has told: it tells once.
+    Told,
+}
+
 /// What is to be started for a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Start {
@@ -53,6 +68,8 @@ pub(super) struct Start {
     pub(super) receive: Option<Receiving>,
     /// Tell when one of these is there; each time, or once.
     pub(super) poll: Option<(PollFlags, bool)>,
+    /// Tell when the peer resets or closes.
+    pub(super) hangup: bool,
 }
 
 /// How to receive.
@@ -64,7 +81,7 @@ pub(super) enum Receiving {
 
 impl Start {
     pub(super) fn is_nothing(self) -> bool {
-        !self.send && self.receive.is_none() && self.poll.is_none()
+        !self.send && self.receive.is_none() && self.poll.is_none() && !self.hangup
     }
 }
 
@@ -102,6 +119,10 @@ impl Operations {
         self.poll = Poll::Off;
     }
 
+    pub(super) fn hangup_told(&mut self) {
+        self.hangup = Hangup::Told;
+    }
+
     /// How many bytes the send was given that has completed.
     pub(super) fn send_ended(&mut self) -> u64 {
         u64::from(self.sending.take().unwrap_or(0))
@@ -114,6 +135,18 @@ impl Operations {
         if matches!(self.poll, Poll::Room | Poll::All) {
             shared.ring.stop_poll(key);
         }
+        if self.hangup == Hangup::Watched {
+            shared.ring.stop_hangup(key);
+        }
+    }
+
+    /// Watches for a reset from the first receive that goes on, for as long as the connection lives.
+    fn watch_hangup(&mut self) -> bool {
+        let start = self.hangup == Hangup::Unwatched && self.receive == Receive::On;
+        if start {
+            self.hangup = Hangup::Watched;
+        }
+        start
     }
 
     fn start_receive(&mut self) -> Option<Receiving> {
@@ -186,7 +219,8 @@ pub(super) fn change<A: Application>(
         part.sending = Some(session.queue.len() as u32);
         io.writable = false;
     }
-    Start { send, receive, poll }
+    let hangup = part.watch_hangup();
+    Start { send, receive, poll, hangup }
 }
 
 fn sends<A: Application>(session: &Session<A, Socket<Operations>>) -> bool {

@@ -84,6 +84,9 @@ fn start_all<A: Hosted>(server: &mut Server<A, Uring>, listens: bool) -> io::Res
             if let Some((events, each_time)) = start.poll {
                 batch.poll(socket, *key, events, each_time);
             }
+            if start.hangup {
+                batch.hangup(socket, *key);
+            }
         }
     })
 }
