@@ -41,7 +41,6 @@ over_both! {
     an_abort_is_a_reset,
     the_last_answer_survives_input_that_nobody_reads,
     a_peer_that_does_not_close_is_let_go,
-    a_peer_that_is_through_is_not_waited_for,
     deadlines_of_the_application_are_kept,
     a_peer_that_takes_nothing_is_reset,
     beyond_the_limit_connections_are_reset_and_others_do_not_notice,
@@ -231,28 +230,6 @@ fn the_last_answer_survives_input_that_nobody_reads(poller: Poller) {
     client.send("more\n");
     drop(client);
     service.wait_for("closed_finished", 1);
-}
-
-/// One that said so, and sends on nevertheless, is waited for like any other.
-fn a_peer_that_is_through_is_not_waited_for(poller: Poller) {
-    let service = Service::start(poller, &settings());
-    let mut first = service.connect();
-    first.send("last\n");
-    let mut second = service.connect();
-    second.ask("before");
-    second.send("last\n");
-    for client in [&mut first, &mut second] {
-        client.expect("bye\n");
-        client.expect_end();
-    }
-    service.wait_for("closed_finished", 2);
-    assert_eq!(service.count("closed_timed_out"), 0);
-    let mut third = service.connect();
-    third.send([b"last\n".as_slice(), &[b'z'; 500_000]].concat());
-    third.expect("bye\n");
-    third.expect_end();
-    drop(third);
-    service.wait_for("closed_finished", 3);
 }
 
 fn a_peer_that_does_not_close_is_let_go(poller: Poller) {

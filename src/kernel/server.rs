@@ -239,6 +239,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             self.host.close(session);
             return self.visit(key);
         }
+        self.host.limit_wait(session, matches!(next, Next::Room | Next::Buffer));
         if !self.driver.arrange(key, session) {
             return self.end(key, Closed::Aborted);
         }
@@ -276,7 +277,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             let Some(session) = self.table.get_mut(key) else { continue };
             match self.host.due(session) {
                 Due::Nothing | Due::Application => self.visit(key),
-                Due::Linger => self.end(key, Closed::TimedOut),
+                Due::Held | Due::Linger => self.end(key, Closed::TimedOut),
                 Due::Send => self.retry_send(key),
             }
         }

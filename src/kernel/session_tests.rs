@@ -7,7 +7,6 @@ struct Script {
     resumed: usize,
     timeouts: usize,
     closed: Vec<Closed>,
-    peer_is_through: bool,
 }
 
 impl Application for Script {
@@ -58,10 +57,6 @@ impl Hosted for Script {
     fn clock(&mut self, _: u64) {}
 
     fn drain(&mut self) {}
-
-    fn peer_is_through(&self, (): &()) -> bool {
-        self.peer_is_through
-    }
 
     fn publish(&self, _: &mut dyn FnMut(&'static str, u64)) {}
 }
@@ -185,17 +180,4 @@ fn the_end_gives_everything_back() {
         let counted: u64 = host.counters.iter().filter(|(name, _)| ends.contains(name)).map(|(_, n)| n).sum();
         assert_eq!(counted, 1);
     }
-}
-
-#[test]
-fn only_a_peer_that_is_through_is_not_waited_for() {
-    let (mut host, mut session) = opened();
-    host.app.peer_is_through = true;
-    host.offer(&mut session, b"w");
-    assert_eq!((session.phase, session.sends_last()), (Phase::Open, false));
-    host.offer(&mut session, b"c");
-    assert_eq!((session.phase, session.sends_last()), (Phase::Parting, true));
-    let (mut host, mut session) = opened();
-    host.offer(&mut session, b"c");
-    assert_eq!((session.phase, session.sends_last()), (Phase::Closing, true));
 }

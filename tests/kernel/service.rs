@@ -44,7 +44,6 @@ pub(crate) struct Lines {
 pub(crate) struct Line {
     pieces: u32,
     waits: bool,
-    is_through: bool,
 }
 
 impl Lines {
@@ -77,11 +76,6 @@ impl Lines {
                 reply.set_timeout(Some(After::from_millis(rest.parse().unwrap_or(0))));
             }
             "close" => {
-                reply.copy(b"bye\n");
-                reply.close();
-            }
-            "last" => {
-                conn.is_through = true;
                 reply.copy(b"bye\n");
                 reply.close();
             }
@@ -146,10 +140,6 @@ impl Hosted for Lines {
 
     fn idle(&self, conn: &Line) -> bool {
         !conn.waits && conn.pieces == 0
-    }
-
-    fn peer_is_through(&self, conn: &Line) -> bool {
-        conn.is_through
     }
 
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {

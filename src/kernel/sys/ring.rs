@@ -213,8 +213,7 @@ impl Ring {
             }
             Kind::Receive => {
                 let id = cqueue::buffer_select(entry.flags());
-                let rest = cqueue::sock_nonempty(entry.flags());
-                Some(Completion::Received { key, input: self.input(id, result), more, rest })
+                Some(Completion::Received { key, input: self.input(id, result), more })
             }
             Kind::Send => Some(Completion::Sent { key, taken: result.map(|n| n as usize) }),
             Kind::Poll => {

@@ -149,7 +149,7 @@ fn handle_all<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<bool> {
 
 fn handle<A: Hosted>(server: &mut Server<A, Uring>, completion: Completion) -> io::Result<()> {
     match completion {
-        Completion::Received { key, input, more, rest } => input::received(server, key, input, more, rest),
+        Completion::Received { key, input, more } => input::received(server, key, input, more),
         Completion::Sent { key, taken } => output::sent(server, key, taken),
         Completion::Ready { key, events, more } => ready(server, key, events, more),
         Completion::HungUp { key, events } => hung_up(server, key, events),

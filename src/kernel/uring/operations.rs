@@ -149,9 +149,11 @@ impl Operations {
         start
     }
 
-    fn start_receive(&mut self) -> Option<Receiving> {
+    /// A connection that `closes` is expected to send little but the FIN.
+    fn start_receive(&mut self, closes: bool) -> Option<Receiving> {
         let (receive, receiving) = match self.receive {
             Receive::New => (Receive::Once, Receiving::Once),
+            Receive::Off if closes => (Receive::Once, Receiving::Once),
             Receive::Off => (Receive::On, Receiving::UntilStopped),
             Receive::Once | Receive::On | Receive::Stopping => return None,
         };
@@ -197,19 +199,19 @@ pub(super) fn change<A: Application>(
     look_for_trouble(session, send);
     let io = &mut session.io;
     let part = &mut io.part;
-    let parts = session.phase == Phase::Parting;
-    let wants_input = !part.careful && !io.eof && !parts;
+    let closes = session.phase != Phase::Open;
+    let wants_input = !part.careful && !io.eof;
     let mut receive = None;
     if !wants_input {
         part.stop_receive(key, shared);
     } else if shared.ring.free_buffers() > 0 {
         // Without a free buffer it would only end again.
-        receive = part.start_receive();
+        receive = part.start_receive(closes);
     }
     let is_full = !io.writable && !send && part.sending.is_none();
-    let watch = if is_full && (parts || part.receives()) {
+    let watch = if is_full && part.receives() {
         Poll::Room
-    } else if parts || part.receives() {
+    } else if part.receives() {
         Poll::Off
     } else {
         Poll::All
@@ -232,7 +234,7 @@ fn look_for_trouble<A: Application>(session: &mut Session<A, Socket<Operations>>
     let io = &session.io;
     // Room may come of what is being sent.
     let is_refused = session.wants_room && !sends && io.part.sending.is_none();
-    let trouble = is_refused || io.readable || io.held_back || !io.part.held.is_empty();
+    let trouble = is_refused || session.reads_later || io.readable || io.held_back || !io.part.held.is_empty();
     let idle = session.holds_nothing() || session.phase == Phase::Lingering;
     session.io.part.careful = trouble || (session.io.part.careful && !idle);
 }
