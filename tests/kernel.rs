@@ -40,6 +40,7 @@ over_both! {
     after_a_half_close_the_answers_are_still_sent_whole,
     an_abort_is_a_reset,
     the_last_answer_survives_input_that_nobody_reads,
+    the_last_answer_survives_bytes_that_come_while_it_is_sent,
     a_peer_that_does_not_close_is_let_go,
     deadlines_of_the_application_are_kept,
     a_peer_that_takes_nothing_is_reset,
@@ -47,10 +48,15 @@ over_both! {
     a_connection_that_waits_for_the_pool_is_served_when_others_have_sent,
     a_peer_that_never_stops_does_not_starve_others,
     a_peer_that_disappears_leaves_nothing,
+    a_reset_right_behind_input_is_noticed,
+    a_reset_is_noticed_whatever_the_connection_waits_for,
+    whoever_waits_for_what_others_hold_is_given_up_in_time,
     thousands_of_connections_are_served,
     workers_share_a_port,
     ipv6_is_served,
     draining_finishes_what_is_under_way_and_nothing_more,
+    draining_answers_whoever_has_connected,
+    draining_gives_idle_connections_time_for_one_more_request,
     draining_is_bounded,
     a_second_order_cuts_the_drain_short,
 }
@@ -232,6 +238,20 @@ fn the_last_answer_survives_input_that_nobody_reads(poller: Poller) {
     service.wait_for("closed_finished", 1);
 }
 
+/// Closing with input unread, or before more comes, would send a reset in the place of the answer.
+fn the_last_answer_survives_bytes_that_come_while_it_is_sent(poller: Poller) {
+    let service = Service::start(poller, &settings());
+    for i in 0..1000 {
+        let mut client = service.connect();
+        client.send("close\n");
+        (0..i % 40 * 20).for_each(|_| std::hint::spin_loop());
+        client.send("more");
+        client.expect("bye\n");
+        client.expect_end();
+    }
+    service.wait_for("closed_finished", 1000);
+}
+
 fn a_peer_that_does_not_close_is_let_go(poller: Poller) {
     let linger_timeout = Duration::from_millis(50);
     let service = Service::start(poller, &Settings { linger_timeout, ..settings() });
@@ -337,6 +357,82 @@ fn a_peer_that_disappears_leaves_nothing(poller: Poller) {
     service.connect().ask("next");
 }
 
+/// Bytes and a reset that come in one iteration, on connections that have been served before.
+fn a_reset_right_behind_input_is_noticed(poller: Poller) {
+    let service = Service::start(poller, &settings());
+    for part in ["echo half".to_owned(), "echo many\n".repeat(8000)] {
+        for _ in 0..100 {
+            let mut client = service.connect();
+            (0..2).for_each(|_| client.ask("served"));
+            client.send(&part);
+            client.reset();
+        }
+        service.wait_for("connections_open", 0);
+    }
+}
+
+/// A service whose buffers, chunks and ranges for all are taken, and who holds them.
+fn exhausted(poller: Poller, settings: Settings) -> (Service, Vec<Client>) {
+    let settings = Settings {
+        connections: 200,
+        small_inputs: 0,
+        large_inputs: 1,
+        receive_buffers: 2,
+        send_entries: 64,
+        send_chunks: 64,
+        ..settings
+    };
+    let service = Service::start(poller, &settings);
+    let mut holders: Vec<Client> = vec![hold_a_block(&service)];
+    while service.count("send_pool_exhausted") == 0 {
+        assert!(holders.len() < 150, "answers to {} clients fit", holders.len());
+        let mut greedy = service.connect_narrow();
+        greedy.send("stream 60\n");
+        let answers = holders.len() as u64;
+        holders.push(greedy);
+        let is_told =
+            |service: &Service| service.count("socket_full") >= answers || service.count("send_pool_exhausted") > 0;
+        service.wait_until("a full socket, or a short pool", is_told);
+    }
+    (service, holders)
+}
+
+fn a_reset_is_noticed_whatever_the_connection_waits_for(poller: Poller) {
+    // Nothing ends by a deadline.
+    let never = Duration::from_secs(1000);
+    let (service, mut all) =
+        exhausted(poller, Settings { send_timeout: never, linger_timeout: never, ..settings() });
+    // For a buffer, with input left in the kernel; for room; for the application's deadline; for the FIN.
+    let held_back = service.count("input_pool_exhausted");
+    for (text, count) in [("echo held", 0), ("stream 60\n", 0), ("later 1000000\n", 0), ("abc\necho", 1)] {
+        let (mut client, opened) = (service.connect(), service.count("connections_accepted"));
+        client.send(text);
+        service.wait_until("it is accepted", |service| service.count("connections_accepted") > opened);
+        if count == 0 {
+            all.push(client);
+        }
+    }
+    service.wait_until("input left in the kernel", |service| service.count("input_pool_exhausted") > held_back);
+    all.into_iter().for_each(Client::reset);
+    service.wait_for("connections_open", 0);
+    assert_eq!(service.count("closed_timed_out"), 0);
+    service.connect().ask("next");
+}
+
+fn whoever_waits_for_what_others_hold_is_given_up_in_time(poller: Poller) {
+    let send_timeout = Duration::from_millis(200);
+    let settings = Settings { small_inputs: 0, large_inputs: 1, send_timeout, ..settings() };
+    let service = Service::start(poller, &settings);
+    let mut holder = hold_a_block(&service);
+    let mut waits = service.connect();
+    waits.send("echo held back");
+    waits.expect_reset();
+    service.wait_for("closed_timed_out", 1);
+    // The holder waits for nobody but its peer.
+    holder.send("\n");
+    holder.expect("held\n");
+}
+
 fn thousands_of_connections_are_served(poller: Poller) {
     let limit = getrlimit(Resource::Nofile);
     let room = limit.maximum.unwrap_or(65_536) as usize / 4;
@@ -395,6 +491,44 @@ fn draining_finishes_what_is_under_way_and_nothing_more(poller: Poller) {
     service.join();
     assert_eq!(service.count("drain_cut_off"), 0);
     assert_eq!(service.count("closed_finished"), 4);
+}
+
+/// They waited to be accepted when the order to drain came.
+fn draining_answers_whoever_has_connected(poller: Poller) {
+    const CLIENTS: usize = 300;
+    let mut clients = Vec::new();
+    let connect = |address, orders: &[simoom::control::Orders]| {
+        clients.extend((0..CLIENTS).map(|_| Client::new(TcpStream::connect(address).unwrap())));
+        clients.iter_mut().for_each(|client| client.send("echo one\n"));
+        orders.iter().for_each(|orders| orders.send(simoom::control::Order::Drain(service::PATIENCE)));
+    };
+    let at = "127.0.0.1:0".parse().unwrap();
+    let settings = Settings { linger_timeout: service::PATIENCE, ..Settings::for_connections(CLIENTS) };
+    let mut service = Service::start_after(poller, &settings, 1, at, connect);
+    for mut client in clients {
+        client.expect("one\n");
+        client.expect_end();
+    }
+    service.join();
+    assert_eq!((service.count("drain_cut_off"), service.count("closed_finished")), (0, CLIENTS as u64));
+}
+
+/// Also one whose first request has not come.
+fn draining_gives_idle_connections_time_for_one_more_request(poller: Poller) {
+    let settings = Settings { drain_idle: service::PATIENCE, ..settings() };
+    let mut service = Service::start(poller, &settings);
+    let (mut fresh, mut idle) = (service.connect(), service.connect());
+    idle.ask("before");
+    service.wait_for("connections_accepted", 2);
+    service.drain(2 * service::PATIENCE);
+    service.wait_for("application_draining", 1);
+    for client in [&mut fresh, &mut idle] {
+        client.ask("in the drain");
+        client.expect_end();
+    }
+    drop((fresh, idle));
+    service.join();
+    assert_eq!((service.count("drain_cut_off"), service.count("closed_finished")), (0, 2));
 }
 
 fn draining_is_bounded(poller: Poller) {

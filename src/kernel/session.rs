@@ -39,8 +39,6 @@ pub(super) struct Session<A: Application, S> {
     pub(super) wants_room: bool,
     /// The application wants no input before its deadline.
     pub(super) reads_later: bool,
-    /// No input was offered yet.
-    pub(super) is_fresh: bool,
     /// Bytes that were dropped since the FIN was sent.
     pub(super) lingered_bytes: u32,
     pub(super) queue: Queue,
@@ -57,7 +55,6 @@ impl<A: Application, S> Session<A, S> {
             phase: Phase::Open,
             wants_room: false,
             reads_later: false,
-            is_fresh: true,
             lingered_bytes: 0,
             queue: Queue::default(),
             kept: Kept::default(),
@@ -125,7 +122,6 @@ impl<A: Hosted> Host<A> {
 
     /// Offers `bytes`, which include whatever was kept, and says how many of them are done with.
     pub(super) fn offer<S>(&mut self, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
-        session.is_fresh = false;
         let consumed = self.call(session, |app, conn, reply| app.received(conn, bytes, reply));
         assert!(consumed <= bytes.len(), "{consumed} bytes consumed of {}", bytes.len());
         if session.phase == Phase::Open && consumed == 0 && bytes.len() >= INPUT_BYTES && !session.takes_no_input()
@@ -237,6 +233,11 @@ impl<A: Hosted> Host<A> {
         let n = u32::try_from(n).unwrap_or(u32::MAX);
         session.lingered_bytes = session.lingered_bytes.saturating_add(n);
         session.lingered_bytes <= LINGER_BYTES
+    }
+
+    /// The peer has at most this long to close.
+    pub(super) fn shorten_linger<S>(&self, session: &mut Session<A, S>, at_most_ms: u64) {
+        session.transport_ms = session.transport_ms.min(self.now_ms.saturating_add(at_most_ms));
     }
 
     /// The FIN was sent: from now on the peer has the linger timeout to close.

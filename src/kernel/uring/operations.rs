@@ -49,9 +49,9 @@ enum Poll {
 
 /// Whether a poll waits for the peer to reset or close, beside a receive that goes on.
 ///
-/// A receive that goes on is not enough. If bytes and a reset come in one iteration, the kernel's multishot receive
-/// takes the bytes, sees that the socket holds no more, and waits for a wake-up that has been. (A FIN is not lost:
-/// the kernel says that it is still to be read.)
+/// A receive that goes on is not enough. If it begins with more than 64 KiB and a reset behind them in the socket, the
+/// kernel (6.18 does) reads 64 KiB, polls, reads what is left when the poll tells of that and of the reset together,
+/// and waits for a wake-up that has been. A FIN is not lost: the kernel takes note that it is still to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Hangup {
     #[default]
