@@ -372,7 +372,7 @@ fn a_reset_right_behind_input_is_noticed(poller: Poller) {
 }
 
 /// A service whose buffers, chunks and ranges for all are taken, and who holds them.
-fn exhausted(poller: Poller, settings: Settings) -> (Service, Vec<Client>) {
+fn exhausted(poller: Poller, settings: &Settings) -> (Service, Vec<Client>) {
     let settings = Settings {
         connections: 200,
         small_inputs: 0,
@@ -380,7 +380,7 @@ fn exhausted(poller: Poller, settings: Settings) -> (Service, Vec<Client>) {
         receive_buffers: 2,
         send_entries: 64,
         send_chunks: 64,
-        ..settings
+        ..settings.clone()
     };
     let service = Service::start(poller, &settings);
     let mut holders: Vec<Client> = vec![hold_a_block(&service)];
@@ -401,7 +401,7 @@ fn a_reset_is_noticed_whatever_the_connection_waits_for(poller: Poller) {
     // Nothing ends by a deadline.
     let never = Duration::from_secs(1000);
     let (service, mut all) =
-        exhausted(poller, Settings { send_timeout: never, linger_timeout: never, ..settings() });
+        exhausted(poller, &Settings { send_timeout: never, linger_timeout: never, ..settings() });
     // For a buffer, with input left in the kernel; for room; for the application's deadline; for the FIN.
     let held_back = service.count("input_pool_exhausted");
     for (text, count) in [("echo held", 0), ("stream 60\n", 0), ("later 1000000\n", 0), ("abc\necho", 1)] {
