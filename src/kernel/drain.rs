@@ -1,13 +1,10 @@
 //! The end of a worker: in comes the order to drain, out goes one connection after the other, until none is left or
 //! the time is over. Never breaks off an answer before that, nor resets who has connected.
 //!
-//! | from | to | what |
-//! |---|---|---|
-//! | the order | [`HANDSHAKES_MS`] | SYNs are dropped; handshakes that have begun end, and whoever is through is accepted: closing a listener resets who waits at it |
-//! | the order | `Settings::drain_idle` | each connection is closed with its next answer, one that has not yet asked with its first: a request that crosses the FIN of an idle connection is lost |
-//! | `Settings::drain_idle` | the end | connections that are idle are closed |
-//!
-//! Each is shorter where the whole drain may take little time.
+//! 1. Whoever has connected is accepted, and the listeners are closed: closing one resets who waits at it.
+//! 2. Each connection is closed with its next answer, one that has not yet asked with its first. A request that crosses
+//!    the FIN of an idle connection is lost, so for `Settings::drain_idle`, or half of a shorter drain, none is sent.
+//! 3. Connections that are idle then are closed, and others as they become idle.
 
 use super::server::{Driver, Server};
 use super::session::{Host, Phase, Session};
@@ -19,8 +16,6 @@ use simoom_stack::Closed;
 use std::io;
 use std::time::Duration;
 
-/// How long handshakes that have begun may take: a round trip to most clients.
-const HANDSHAKES_MS: u64 = 50;
 /// How long a peer of a connection that was closed idle may take to close: pools of clients do not look.
 const IDLE_LINGER_MS: u64 = 500;
 
@@ -29,8 +24,6 @@ const IDLE_LINGER_MS: u64 = 500;
 pub(super) struct Drain {
     /// Whatever is open then is cut off.
     until_ms: u64,
-    /// The listeners are closed then; `None`: they are.
-    accepts_until_ms: Option<u64>,
     /// Connections that are idle then are closed; `None`: each is when it becomes idle.
     keeps_idle_until_ms: Option<u64>,
 }
@@ -39,7 +32,6 @@ impl Drain {
     fn new(now_ms: u64, at_most_ms: u64, idle_ms: u64) -> Drain {
         Drain {
             until_ms: now_ms.saturating_add(at_most_ms),
-            accepts_until_ms: Some(now_ms + HANDSHAKES_MS.min(at_most_ms / 4)),
             keeps_idle_until_ms: Some(now_ms + idle_ms.min(at_most_ms / 2)),
         }
     }
@@ -47,14 +39,12 @@ impl Drain {
     /// Ends no later than `until_ms`.
     fn shorten(&mut self, until_ms: u64) {
         self.until_ms = self.until_ms.min(until_ms);
-        self.accepts_until_ms = self.accepts_until_ms.map(|at_ms| at_ms.min(until_ms));
         self.keeps_idle_until_ms = self.keeps_idle_until_ms.map(|at_ms| at_ms.min(until_ms));
     }
 
     /// When there is something to do for it.
     pub(super) fn next_ms(&self) -> u64 {
-        let next_ms = self.accepts_until_ms.into_iter().chain(self.keeps_idle_until_ms).min();
-        next_ms.map_or(self.until_ms, |at_ms| at_ms.min(self.until_ms))
+        self.keeps_idle_until_ms.map_or(self.until_ms, |at_ms| at_ms.min(self.until_ms))
     }
 
     /// Whether a connection is closed as soon as it is idle.
@@ -68,51 +58,55 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         self.mailbox.clear_wake();
         while let Some(order) = self.mailbox.take() {
             let Order::Drain(at_most) = order;
-            self.begin_drain(at_most);
+            self.begin_drain(at_most)?;
         }
         Ok(())
     }
 
     /// A second order can only shorten the time.
-    fn begin_drain(&mut self, at_most: Duration) {
+    fn begin_drain(&mut self, at_most: Duration) -> io::Result<()> {
         let (now_ms, at_most_ms) = (self.host.now_ms, millis(at_most));
         if let Some(drain) = &mut self.drain {
-            return drain.shorten(now_ms.saturating_add(at_most_ms));
+            drain.shorten(now_ms.saturating_add(at_most_ms));
+            return Ok(());
         }
+        // First of all: a client that is told to close connects anew, and is to be refused then, not kept waiting.
+        self.close_listeners()?;
         self.host.app.drain();
-        for listener in &self.listeners {
-            // Without the filter, who connects in the last moment is reset.
-            let _ = listener.drop_syns();
-        }
         self.drain = Some(Drain::new(now_ms, at_most_ms, self.drain_idle_ms));
-    }
-
-    /// Does what the drain's time has come for.
-    pub(super) fn go_on_draining(&mut self) -> io::Result<()> {
-        let now_ms = self.host.now_ms;
-        let Some(drain) = &mut self.drain else { return Ok(()) };
-        let is_over = |at_ms: &mut Option<u64>| at_ms.take_if(|at_ms| *at_ms <= now_ms).is_some();
-        let closes_listeners = is_over(&mut drain.accepts_until_ms);
-        let closes_idle = is_over(&mut drain.keeps_idle_until_ms);
-        if closes_listeners {
-            self.close_listeners()?;
-        }
-        if closes_idle {
-            self.close_idle()?;
-        }
         Ok(())
     }
 
     /// Takes in whoever has connected, and closes the listeners.
     fn close_listeners(&mut self) -> io::Result<()> {
         D::release_listeners(self)?;
-        for number in 0..self.listeners.len() {
-            // What fails here fails for a listener that is closed next.
-            while self.accept(number).is_ok_and(|more| more) {}
+        self.accept_all();
+        // Between the last look and the close nobody may come. It does not take long: a client whose SYN is dropped
+        // waits for a second. Without the filter, it would be reset.
+        for listener in &self.listeners {
+            let _ = listener.drop_syns();
         }
+        self.accept_all();
         self.listeners.clear();
         self.accept_again_ms = None;
         Ok(())
+    }
+
+    /// What fails here fails for a listener that is closed next.
+    fn accept_all(&mut self) {
+        for number in 0..self.listeners.len() {
+            while self.accept(number).is_ok_and(|more| more) {}
+        }
+    }
+
+    /// Does what the drain's time has come for.
+    pub(super) fn go_on_draining(&mut self) -> io::Result<()> {
+        let now_ms = self.host.now_ms;
+        let Some(drain) = &mut self.drain else { return Ok(()) };
+        match drain.keeps_idle_until_ms.take_if(|at_ms| *at_ms <= now_ms) {
+            Some(_) => self.close_idle(),
+            None => Ok(()),
+        }
     }
 
     fn close_idle(&mut self) -> io::Result<()> {
@@ -137,10 +131,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.drain.is_some_and(|drain| {
-            let is_empty = self.table.len() == 0 && drain.accepts_until_ms.is_none();
-            is_empty || drain.until_ms <= self.host.now_ms
-        })
+        self.drain.is_some_and(|drain| self.table.len() == 0 || drain.until_ms <= self.host.now_ms)
     }
 
     /// Ends what is still open when the time to drain is over.

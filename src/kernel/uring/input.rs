@@ -43,6 +43,9 @@ pub(super) fn received<A: Hosted>(
         Ok(None) => {
             session.io.peer_done = true;
             session.io.eof = session.io.part.held.is_empty();
+            if session.phase == Phase::Lingering && session.io.eof {
+                return server.end(key, Closed::Finished);
+            }
             session.io.readable = !session.io.eof;
         }
         Err(Errno::NOBUFS) => {
