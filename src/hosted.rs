@@ -21,14 +21,6 @@ pub trait Hosted: Application {
         true
     }
 
-    /// Whether the peer of `conn`, which was just asked to be closed, has said that it sends nothing more. A transport
-    /// may then close as soon as the answers are sent, and need not wait for the peer to close first: what came after
-    /// that would be met with a reset, which can destroy the last answer on its way (RFC 9112 §9.6).
-    fn peer_is_through(&self, conn: &Self::Conn) -> bool {
-        let _ = conn;
-        false
-    }
-
     /// Gives each counter's name and value to `sink`.
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64));
 }

@@ -40,18 +40,23 @@ over_both! {
     after_a_half_close_the_answers_are_still_sent_whole,
     an_abort_is_a_reset,
     the_last_answer_survives_input_that_nobody_reads,
+    the_last_answer_survives_bytes_that_come_while_it_is_sent,
     a_peer_that_does_not_close_is_let_go,
-    a_peer_that_is_through_is_not_waited_for,
     deadlines_of_the_application_are_kept,
     a_peer_that_takes_nothing_is_reset,
     beyond_the_limit_connections_are_reset_and_others_do_not_notice,
     a_connection_that_waits_for_the_pool_is_served_when_others_have_sent,
     a_peer_that_never_stops_does_not_starve_others,
     a_peer_that_disappears_leaves_nothing,
+    a_reset_right_behind_input_is_noticed,
+    a_reset_is_noticed_whatever_the_connection_waits_for,
+    whoever_waits_for_what_others_hold_is_given_up_in_time,
     thousands_of_connections_are_served,
     workers_share_a_port,
     ipv6_is_served,
     draining_finishes_what_is_under_way_and_nothing_more,
+    draining_answers_whoever_has_connected,
+    draining_gives_idle_connections_time_for_one_more_request,
     draining_is_bounded,
     a_second_order_cuts_the_drain_short,
 }
@@ -233,26 +238,18 @@ fn the_last_answer_survives_input_that_nobody_reads(poller: Poller) {
     service.wait_for("closed_finished", 1);
 }
 
-/// One that said so, and sends on nevertheless, is waited for like any other.
-fn a_peer_that_is_through_is_not_waited_for(poller: Poller) {
+/// Closing with input unread, or before more comes, would send a reset in the place of the answer.
+fn the_last_answer_survives_bytes_that_come_while_it_is_sent(poller: Poller) {
     let service = Service::start(poller, &settings());
-    let mut first = service.connect();
-    first.send("last\n");
-    let mut second = service.connect();
-    second.ask("before");
-    second.send("last\n");
-    for client in [&mut first, &mut second] {
+    for i in 0..1000 {
+        let mut client = service.connect();
+        client.send("close\n");
+        (0..i % 40 * 20).for_each(|_| std::hint::spin_loop());
+        client.send("more");
         client.expect("bye\n");
         client.expect_end();
     }
-    service.wait_for("closed_finished", 2);
-    assert_eq!(service.count("closed_timed_out"), 0);
-    let mut third = service.connect();
-    third.send([b"last\n".as_slice(), &[b'z'; 500_000]].concat());
-    third.expect("bye\n");
-    third.expect_end();
-    drop(third);
-    service.wait_for("closed_finished", 3);
+    service.wait_for("closed_finished", 1000);
 }
 
 fn a_peer_that_does_not_close_is_let_go(poller: Poller) {
@@ -360,6 +357,79 @@ fn a_peer_that_disappears_leaves_nothing(poller: Poller) {
     service.connect().ask("next");
 }
 
+/// More input than io_uring receives at a time, and a reset behind it, before the worker looks again.
+fn a_reset_right_behind_input_is_noticed(poller: Poller) {
+    let service = Service::start(poller, &Settings { receive_buffers: 64, ..settings() });
+    // They ask for nothing, so that nothing is sent that would find the reset; a buffer of 2 KiB holds whole lines, so
+    // that nothing is held back.
+    let input = "stream \n".repeat(36 * 256);
+    for served in [0, 2] {
+        for _ in 0..50 {
+            let mut client = service.connect();
+            (0..served).for_each(|_| client.ask("served"));
+            client.send(&input);
+            client.reset();
+        }
+        service.wait_for("connections_open", 0);
+    }
+}
+
+/// A service whose buffers, chunks and ranges for all are taken, and who holds them.
+fn exhausted(poller: Poller, settings: &Settings) -> (Service, Vec<Client>) {
+    let settings = Settings {
+        connections: 200,
+        small_inputs: 0,
+        large_inputs: 1,
+        receive_buffers: 2,
+        send_entries: 64,
+        send_chunks: 64,
+        ..settings.clone()
+    };
+    let service = Service::start(poller, &settings);
+    let mut holders = vec![hold_a_block(&service)];
+    // Half of the pool is for queues that hold nothing: it takes many that hold an answer to empty that half too.
+    holders.extend((0..60).map(|_| service.connect_narrow()));
+    holders[1..].iter_mut().for_each(|client| client.send("stream 60\n"));
+    service.wait_until("a short pool", |service| service.count("send_pool_exhausted") > 0);
+    (service, holders)
+}
+
+fn a_reset_is_noticed_whatever_the_connection_waits_for(poller: Poller) {
+    // Nothing ends by a deadline.
+    let never = Duration::from_secs(1000);
+    let (service, mut all) =
+        exhausted(poller, &Settings { send_timeout: never, linger_timeout: never, ..settings() });
+    // For a buffer, with input left in the kernel; for room; for the application's deadline; for the FIN.
+    let held_back = service.count("input_pool_exhausted");
+    for (text, count) in [("echo held", 0), ("stream 60\n", 0), ("later 1000000\n", 0), ("abc\necho", 1)] {
+        let (mut client, opened) = (service.connect(), service.count("connections_accepted"));
+        client.send(text);
+        service.wait_until("it is accepted", |service| service.count("connections_accepted") > opened);
+        if count == 0 {
+            all.push(client);
+        }
+    }
+    service.wait_until("input left in the kernel", |service| service.count("input_pool_exhausted") > held_back);
+    all.into_iter().for_each(Client::reset);
+    service.wait_for("connections_open", 0);
+    assert_eq!(service.count("closed_timed_out"), 0);
+    service.connect().ask("next");
+}
+
+fn whoever_waits_for_what_others_hold_is_given_up_in_time(poller: Poller) {
+    let send_timeout = Duration::from_millis(200);
+    let settings = Settings { small_inputs: 0, large_inputs: 1, send_timeout, ..settings() };
+    let service = Service::start(poller, &settings);
+    let mut holder = hold_a_block(&service);
+    let mut waits = service.connect();
+    waits.send("echo held back");
+    waits.expect_reset();
+    service.wait_for("closed_timed_out", 1);
+    // The holder waits for nobody but its peer.
+    holder.send("\n");
+    holder.expect("held\n");
+}
+
 fn thousands_of_connections_are_served(poller: Poller) {
     let limit = getrlimit(Resource::Nofile);
     let room = limit.maximum.unwrap_or(65_536) as usize / 4;
@@ -418,6 +488,44 @@ fn draining_finishes_what_is_under_way_and_nothing_more(poller: Poller) {
     service.join();
     assert_eq!(service.count("drain_cut_off"), 0);
     assert_eq!(service.count("closed_finished"), 4);
+}
+
+/// They waited to be accepted when the order to drain came.
+fn draining_answers_whoever_has_connected(poller: Poller) {
+    const CLIENTS: usize = 300;
+    let mut clients = Vec::new();
+    let connect = |address, orders: &[simoom::control::Orders]| {
+        clients.extend((0..CLIENTS).map(|_| Client::new(TcpStream::connect(address).unwrap())));
+        clients.iter_mut().for_each(|client| client.send("echo one\n"));
+        orders.iter().for_each(|orders| orders.send(simoom::control::Order::Drain(service::PATIENCE)));
+    };
+    let at = "127.0.0.1:0".parse().unwrap();
+    let settings = Settings { linger_timeout: service::PATIENCE, ..Settings::for_connections(CLIENTS) };
+    let mut service = Service::start_after(poller, &settings, 1, at, connect);
+    for mut client in clients {
+        client.expect("one\n");
+        client.expect_end();
+    }
+    service.join();
+    assert_eq!((service.count("drain_cut_off"), service.count("closed_finished")), (0, CLIENTS as u64));
+}
+
+/// Also one whose first request has not come.
+fn draining_gives_idle_connections_time_for_one_more_request(poller: Poller) {
+    let settings = Settings { drain_idle: service::PATIENCE, ..settings() };
+    let mut service = Service::start(poller, &settings);
+    let (mut fresh, mut idle) = (service.connect(), service.connect());
+    idle.ask("before");
+    service.wait_for("connections_accepted", 2);
+    service.drain(2 * service::PATIENCE);
+    service.wait_for("application_draining", 1);
+    for client in [&mut fresh, &mut idle] {
+        client.ask("in the drain");
+        client.expect_end();
+    }
+    drop((fresh, idle));
+    service.join();
+    assert_eq!((service.count("drain_cut_off"), service.count("closed_finished")), (0, 2));
 }
 
 fn draining_is_bounded(poller: Poller) {

@@ -134,10 +134,6 @@ impl Hosted for Services {
         }
     }
 
-    fn peer_is_through(&self, conn: &Conn) -> bool {
-        matches!(conn, Conn::Http(conn) if conn.peer_is_through())
-    }
-
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
         for (name, value) in self.http.counters().iter() {
             sink(name, value);

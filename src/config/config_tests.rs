@@ -42,7 +42,8 @@ fn every_flag_arrives() {
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll \
          --memory-limit 2G --log json \
-         --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4",
+         --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
+         --tcp-keepalive 5",
     )
     .unwrap();
     let expected = Serve {
@@ -71,6 +72,7 @@ fn every_flag_arrives() {
             header: Duration::from_secs(1),
             idle: Duration::from_secs(2),
             send: Duration::from_secs(3),
+            keep_alive: Duration::from_secs(5),
             drain: Duration::from_secs(4),
         },
         log: Log { format: LogFormat::Json, level: LogLevel::Debug },

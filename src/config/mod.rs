@@ -43,6 +43,7 @@ pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
     header: Duration::from_secs(10),
     idle: Duration::from_secs(60),
     send: Duration::from_secs(60),
+    keep_alive: Duration::from_secs(7200),
     drain: Duration::from_secs(10),
 };
 
@@ -113,6 +114,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For a client to take something of its answer.
     pub send: Duration,
+    /// For a silent client to be asked whether it is still there; zero: never (RFC 9293 §3.8.4).
+    pub keep_alive: Duration,
     /// For open answers to finish at shutdown; may be zero.
     pub drain: Duration,
 }
@@ -175,6 +178,7 @@ impl Serve {
                 header: options.header_timeout.unwrap_or(TIMEOUTS_DEFAULT.header),
                 idle: options.idle_timeout.unwrap_or(TIMEOUTS_DEFAULT.idle),
                 send: options.send_timeout.unwrap_or(TIMEOUTS_DEFAULT.send),
+                keep_alive: options.tcp_keepalive.unwrap_or(TIMEOUTS_DEFAULT.keep_alive),
                 drain: options.drain_timeout.unwrap_or(TIMEOUTS_DEFAULT.drain),
             },
             log: options.log.into(),

@@ -18,20 +18,20 @@ const ACCEPTS: usize = 64;
 const ACCEPT_PAUSE_MS: u64 = 100;
 
 impl<A: Hosted, D: Driver> Server<A, D> {
-    /// Accepts those who wait at a listener.
-    pub(super) fn accept(&mut self, number: usize) -> io::Result<()> {
+    /// Accepts those who wait at a listener, up to [`ACCEPTS`]. Says whether more may wait.
+    pub(super) fn accept(&mut self, number: usize) -> io::Result<bool> {
         for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get(number) else { return Ok(()) };
+            let Some(listener) = self.listeners.get(number) else { return Ok(false) };
             let accepted = listener.accept();
             if let Err(Errno::AGAIN) = accepted {
-                return Ok(());
+                return Ok(false);
             }
             self.accepted(number, accepted)?;
             if self.accept_again_ms.is_some() {
-                return Ok(());
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Opens an accepted connection, or sees to why there is none.

@@ -37,6 +37,8 @@ simoom_stack::counters! {
         timeouts,
         /// Input beyond the bound of one connection.
         overfull,
+        /// An answer did not fit what the application was promised: the connection was reset.
+        answer_overflow,
         /// A connection had to wait because others held the ranges or chunks for answers.
         send_pool_exhausted,
         /// Input was left in the kernel because every buffer for it was taken.

@@ -1,64 +1,137 @@
 //! The end of a worker: in comes the order to drain, out goes one connection after the other, until none is left or
-//! the time is over. Never breaks off an answer before that.
+//! the time is over. Never breaks off an answer before that, nor resets who has connected.
+//!
+//! 1. Whoever has connected is accepted, and the listeners are closed: closing one resets who waits at it.
+//! 2. Each connection is closed with its next answer, one that has not yet asked with its first. A request that crosses
+//!    the FIN of an idle connection is lost, so for `Settings::drain_idle`, or half of a shorter drain, none is sent.
+//! 3. Connections that are idle then are closed, and others as they become idle.
 
 use super::server::{Driver, Server};
 use super::session::{Host, Phase, Session};
 use super::socket::Socket;
-use crate::clock::millis;
+use crate::clock::{look_at, millis};
 use crate::control::Order;
 use crate::hosted::Hosted;
 use simoom_stack::Closed;
 use std::io;
 use std::time::Duration;
 
+/// How long a peer of a connection that was closed idle may take to close: pools of clients do not look.
+const IDLE_LINGER_MS: u64 = 500;
+
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    /// Whatever is open then is cut off.
+    until_ms: u64,
+    /// Connections that are idle then are closed; `None`: each is when it becomes idle.
+    keeps_idle_until_ms: Option<u64>,
+}
+
+impl Drain {
+    fn new(now_ms: u64, at_most_ms: u64, idle_ms: u64) -> Drain {
+        Drain {
+            until_ms: now_ms.saturating_add(at_most_ms),
+            keeps_idle_until_ms: Some(now_ms + idle_ms.min(at_most_ms / 2)),
+        }
+    }
+
+    /// Ends no later than `until_ms`.
+    fn shorten(&mut self, until_ms: u64) {
+        self.until_ms = self.until_ms.min(until_ms);
+        self.keeps_idle_until_ms = self.keeps_idle_until_ms.map(|at_ms| at_ms.min(until_ms));
+    }
+
+    /// When there is something to do for it.
+    pub(super) fn next_ms(&self) -> u64 {
+        self.keeps_idle_until_ms.map_or(self.until_ms, |at_ms| at_ms.min(self.until_ms))
+    }
+
+    /// Whether a connection is closed as soon as it is idle.
+    pub(super) fn closes_idle(&self) -> bool {
+        self.keeps_idle_until_ms.is_none()
+    }
+}
+
 impl<A: Hosted, D: Driver> Server<A, D> {
     pub(super) fn obey(&mut self) -> io::Result<()> {
         self.mailbox.clear_wake();
         while let Some(order) = self.mailbox.take() {
             let Order::Drain(at_most) = order;
-            self.drain(at_most)?;
-            if at_most == Duration::ZERO {
-                break;
-            }
+            self.begin_drain(at_most)?;
         }
         Ok(())
     }
 
-    /// Takes in who has connected already, closes the listeners and every idle connection; the others follow as
-    /// they become idle. A second order can only shorten the time.
-    fn drain(&mut self, at_most: Duration) -> io::Result<()> {
-        let until_ms = self.host.now_ms.saturating_add(millis(at_most));
-        if let Some(earlier_ms) = self.drain_until_ms {
-            self.drain_until_ms = Some(earlier_ms.min(until_ms));
+    /// A second order can only shorten the time.
+    fn begin_drain(&mut self, at_most: Duration) -> io::Result<()> {
+        let (now_ms, at_most_ms) = (self.host.now_ms, millis(at_most));
+        if let Some(drain) = &mut self.drain {
+            drain.shorten(now_ms.saturating_add(at_most_ms));
             return Ok(());
         }
+        // First of all: a client that is told to close connects anew, and is to be refused then, not kept waiting.
+        self.close_listeners()?;
+        self.host.app.drain();
+        self.drain = Some(Drain::new(now_ms, at_most_ms, self.drain_idle_ms));
+        Ok(())
+    }
+
+    /// Takes in whoever has connected, and closes the listeners.
+    fn close_listeners(&mut self) -> io::Result<()> {
         D::release_listeners(self)?;
-        for number in 0..self.listeners.len() {
-            // What fails here fails for a listener that is closed next.
-            let _ = self.accept(number);
+        self.accept_all();
+        // Between the last look and the close nobody may come. It does not take long: a client whose SYN is dropped
+        // waits for a second. Without the filter, it would be reset.
+        for listener in &self.listeners {
+            let _ = listener.drop_syns();
         }
+        self.accept_all();
         self.listeners.clear();
         self.accept_again_ms = None;
+        Ok(())
+    }
+
+    /// What fails here fails for a listener that is closed next.
+    fn accept_all(&mut self) {
+        for number in 0..self.listeners.len() {
+            while self.accept(number).is_ok_and(|more| more) {}
+        }
+    }
+
+    /// Does what the drain's time has come for.
+    pub(super) fn go_on_draining(&mut self) -> io::Result<()> {
+        let now_ms = self.host.now_ms;
+        let Some(drain) = &mut self.drain else { return Ok(()) };
+        match drain.keeps_idle_until_ms.take_if(|at_ms| *at_ms <= now_ms) {
+            Some(_) => self.close_idle(),
+            None => Ok(()),
+        }
+    }
+
+    fn close_idle(&mut self) -> io::Result<()> {
         D::settle(self)?;
-        self.host.app.drain();
         for index in 0..self.table.capacity() {
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
+            let was_open = session.phase == Phase::Open;
             // A request may have come since the last look.
             session.io.readable |= !session.io.eof;
+            // The visit closes it if it is idle after that.
             self.visit(key);
             if let Some(session) = self.table.get_mut(key)
-                && is_idle(&self.host, session)
+                && was_open
+                && session.phase == Phase::Lingering
             {
-                self.end(key, Closed::Finished);
+                self.host.shorten_linger(session, IDLE_LINGER_MS);
+                self.wheel.bring_forward(key.index, look_at(session.next_deadline_ms(), self.host.now_ms));
             }
         }
-        self.drain_until_ms = Some(until_ms);
         Ok(())
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.drain_until_ms.is_some_and(|until_ms| self.table.len() == 0 || until_ms <= self.host.now_ms)
+        self.drain.is_some_and(|drain| self.table.len() == 0 || drain.until_ms <= self.host.now_ms)
     }
 
     /// Ends what is still open when the time to drain is over.
@@ -66,7 +139,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         for index in 0..self.table.capacity() {
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            if session.phase == Phase::Lingering {
+            if session.phase == Phase::Lingering || is_idle(&self.host, session) {
                 self.end(key, Closed::TimedOut);
             } else {
                 self.host.counters.drain_cut_off += 1;

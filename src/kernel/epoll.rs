@@ -128,7 +128,7 @@ impl Driver for Epoll {
 fn handle<A: Hosted>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io::Result<()> {
     match event.data.u64() {
         MAILBOX => server.called = true,
-        number if number < MAILBOX => server.accept(number as usize)?,
+        number if number < MAILBOX => server.accept(number as usize).map(drop)?,
         bits => {
             let key = Key::from_bits(bits);
             server.note(key, readiness(event.flags));

@@ -4,11 +4,19 @@
 //! What an accepted socket shall have is set on the listener, from which it is inherited: no call for it on each
 //! connection.
 
+use super::sys;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// Time between the probes of one peer (RFC 1122 leaves it open; Linux has the same), and their number.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(75);
+const KEEP_ALIVE_PROBES: u32 = 9;
+/// The kernel takes no longer times in its keep-alive options.
+const KEEP_ALIVE_MAX_SECONDS: u64 = 32_767;
 
 /// One worker's listening socket.
 #[derive(Debug)]
@@ -39,6 +47,32 @@ impl Listener {
     /// The address with the port that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Limits how long peers that have vanished are waited for, at the connections accepted from now on.
+    ///
+    /// A peer that acknowledges nothing, or keeps its window shut, for `send` is given up, also when all of an answer
+    /// has been handed to the kernel. Who is silent for `keep_alive` is probed; zero: never. The kernel counts silence
+    /// towards `send`, too: if that is the shorter, one probe without an answer is enough.
+    pub(super) fn set_timeouts(&self, send: Duration, keep_alive: Duration) -> Result<(), Errno> {
+        let send_ms = u32::try_from(send.as_millis()).unwrap_or(u32::MAX).min(i32::MAX as u32);
+        sockopt::set_tcp_user_timeout(&self.socket, send_ms.max(1))?;
+        if keep_alive.is_zero() {
+            return sockopt::set_socket_keepalive(&self.socket, false);
+        }
+        let whole_seconds = |time: Duration| {
+            let seconds = (time.as_millis() as u64).div_ceil(1000);
+            Duration::from_secs(seconds.clamp(1, KEEP_ALIVE_MAX_SECONDS))
+        };
+        sockopt::set_tcp_keepidle(&self.socket, whole_seconds(keep_alive))?;
+        sockopt::set_tcp_keepintvl(&self.socket, whole_seconds(keep_alive.min(KEEP_ALIVE_INTERVAL)))?;
+        sockopt::set_tcp_keepcnt(&self.socket, KEEP_ALIVE_PROBES)?;
+        sockopt::set_socket_keepalive(&self.socket, true)
+    }
+
+    /// Drops each SYN from now on, so that nobody waits here who came after the last look.
+    pub(super) fn drop_syns(&self) -> std::io::Result<()> {
+        sys::drop_syns(self.socket.as_fd())
     }
 
     /// The next connection that waits, as a non-blocking socket.
@@ -140,6 +174,40 @@ mod tests {
         let _client = TcpStream::connect(listeners[0].address()).unwrap();
         let accepted = listeners[0].accept().unwrap();
         assert!(sockopt::tcp_nodelay(&accepted).unwrap());
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_the_timeouts_in_whole_seconds() {
+        let seconds = Duration::from_secs;
+        let timeouts = |send, keep_alive| {
+            let listeners = Listener::bind(address("127.0.0.1:0"), 1, 16).unwrap();
+            listeners[0].set_timeouts(send, keep_alive).unwrap();
+            let _client = TcpStream::connect(listeners[0].address()).unwrap();
+            let accepted = listeners[0].accept().unwrap();
+            let send_ms = sockopt::tcp_user_timeout(&accepted).unwrap();
+            let probes = sockopt::socket_keepalive(&accepted).unwrap().then(|| {
+                let idle = sockopt::tcp_keepidle(&accepted).unwrap();
+                (idle, sockopt::tcp_keepintvl(&accepted).unwrap(), sockopt::tcp_keepcnt(&accepted).unwrap())
+            });
+            (send_ms, probes)
+        };
+        assert_eq!(timeouts(seconds(60), seconds(7200)), (60_000, Some((seconds(7200), seconds(75), 9))));
+        let short = Duration::from_millis(1500);
+        assert_eq!(timeouts(short, short), (1500, Some((seconds(2), seconds(2), 9))));
+        assert_eq!(timeouts(seconds(1), seconds(86_400)), (1000, Some((seconds(32_767), seconds(75), 9))));
+        assert_eq!(timeouts(seconds(1), Duration::ZERO), (1000, None));
+    }
+
+    #[test]
+    fn after_syns_are_dropped_who_has_connected_is_served_and_nobody_else_comes() {
+        let listeners = Listener::bind(address("127.0.0.1:0"), 1, 16).unwrap();
+        let _client = TcpStream::connect(listeners[0].address()).unwrap();
+        listeners[0].drop_syns().unwrap();
+        let accepted = listeners[0].accept().unwrap();
+        assert!(rustix::net::send(&accepted, b"answer", rustix::net::SendFlags::empty()).is_ok());
+        let late = TcpStream::connect_timeout(&listeners[0].address(), Duration::from_millis(50));
+        assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(listeners[0].accept().unwrap_err(), Errno::AGAIN);
     }
 
     #[test]

@@ -24,6 +24,21 @@
 //! | io_uring's receive buffers | the bytes stay in the kernel's socket buffer and are read from there, as over epoll | `receive_buffers_exhausted` |
 //! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
 //!
+//! What a connection waits for, and why it does not wait for ever. A reset is always told of: by epoll, whose
+//! registration lasts as long as the connection, and by io_uring, as said here.
+//!
+//! | it waits for | a reset is told by | the deadline is |
+//! |---|---|---|
+//! | a request, its first | the receive | the application's; keep-alive ends it if the peer is gone |
+//! | a request, another one | the receive, or the poll for a hang-up beside it | the same |
+//! | the rest of a request that is held back, or for a buffer for it | the poll for everything | the send timeout, or the application's |
+//! | a free receive buffer | the poll for everything | as for a request: the input is read without one |
+//! | room for answers that others hold | the poll for everything | the send timeout |
+//! | the application's deadline, to read on | the poll for everything | that deadline |
+//! | the socket, to take what is queued, also the last | the poll for room, or for everything | the send timeout |
+//! | the peer, to acknowledge what the kernel took | as for a request | TCP_USER_TIMEOUT, which is the send timeout |
+//! | the peer's FIN | the receive, or the poll for everything | the linger timeout |
+//!
 //! memcached over UDP is a thread of its own, [`udp`].
 //!
 //! All memory is fixed when a `Server` is made: see [`Settings::memory_bytes`].
@@ -122,6 +137,10 @@ pub struct Settings {
     pub receive_buffers: usize,
     /// A peer that takes none of its answer for this long is reset.
     pub send_timeout: Duration,
+    /// A peer that is silent for this long is probed (SO_KEEPALIVE); zero: none is.
+    pub keep_alive: Duration,
+    /// While draining, a connection that is idle has at most this long to send its next request.
+    pub drain_idle: Duration,
     /// After the last answer and the FIN, a peer that does not close is waited for at most this long.
     pub linger_timeout: Duration,
 }
@@ -139,6 +158,8 @@ impl Settings {
             large_inputs: connections / 32 + 64,
             receive_buffers: connections.clamp(64, 1024),
             send_timeout: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(7200),
+            drain_idle: Duration::from_millis(500),
             linger_timeout: Duration::from_secs(5),
         }
     }

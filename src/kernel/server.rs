@@ -3,7 +3,7 @@
 
 use super::accept::reset;
 use super::counters::Counters;
-use super::drain::is_idle;
+use super::drain::{Drain, is_idle};
 use super::listener::Listener;
 use super::session::{Due, Host, Session};
 use super::socket::{Part, Socket};
@@ -11,7 +11,7 @@ use super::table::{Key, Table};
 use super::turns::Turns;
 use super::visit::{Next, Tools, visit, write};
 use super::{INPUT_BYTES, Settings};
-use crate::clock::{Clock, NEVER, look_at};
+use crate::clock::{Clock, NEVER, look_at, millis};
 use crate::control::Mailbox;
 use crate::hosted::Hosted;
 use crate::metrics::{Publisher, Sheet};
@@ -76,7 +76,7 @@ pub(super) struct Readiness {
 pub(super) struct Server<A: Application, D: Driver> {
     pub(super) host: Host<A>,
     pub(super) table: Table<Session<A, Socket<D::Part>>>,
-    wheel: Wheel,
+    pub(super) wheel: Wheel,
     /// Connections that have more to do than one visit allows, or that the driver wants visited later.
     pub(super) turns: Turns,
     /// Connections that wait for room in the pool for answers.
@@ -87,7 +87,8 @@ pub(super) struct Server<A: Application, D: Driver> {
     outgrown: Turns,
     pub(super) listeners: Vec<Listener>,
     pub(super) accept_again_ms: Option<u64>,
-    pub(super) drain_until_ms: Option<u64>,
+    pub(super) drain: Option<Drain>,
+    pub(super) drain_idle_ms: u64,
     pub(super) mailbox: Mailbox,
     /// The mailbox is to be looked into.
     pub(super) called: bool,
@@ -117,6 +118,9 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         sheet: Arc<Sheet>,
     ) -> io::Result<Self> {
         settings.check()?;
+        for listener in &listeners {
+            listener.set_timeouts(settings.send_timeout, settings.keep_alive)?;
+        }
         let driver = D::new(settings, &listeners, &mailbox)?;
         Ok(Server {
             host: Host {
@@ -136,7 +140,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             outgrown: Turns::new(settings.connections),
             listeners,
             accept_again_ms: None,
-            drain_until_ms: None,
+            drain: None,
+            drain_idle_ms: millis(settings.drain_idle),
             mailbox,
             called: false,
             driver,
@@ -164,6 +169,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             self.give_room();
             self.give_buffers();
             self.resume_accepting()?;
+            self.go_on_draining()?;
         }
         self.cut_off();
         self.publish();
@@ -196,7 +202,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         {
             return Duration::ZERO;
         }
-        let duties = [self.accept_again_ms, self.drain_until_ms, self.publisher.next_ms()];
+        let drain_ms = self.drain.map(|drain| drain.next_ms());
+        let duties = [self.accept_again_ms, drain_ms, self.publisher.next_ms()];
         let duties = duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
         let now = Tick::from_millis(self.host.now_ms);
         let deadline = self.wheel.next_deadline().map(|at| now.until(at).max(0) as u64);
@@ -235,10 +242,15 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             return self.end(key, how);
         }
         let Some(session) = self.table.get_mut(key) else { return };
-        if self.drain_until_ms.is_some() && next == Next::Event && is_idle(&self.host, session) {
+        if let Some(drain) = &self.drain
+            && drain.closes_idle()
+            && next == Next::Event
+            && is_idle(&self.host, session)
+        {
             self.host.close(session);
             return self.visit(key);
         }
+        self.host.limit_wait(session, matches!(next, Next::Room | Next::Buffer));
         if !self.driver.arrange(key, session) {
             return self.end(key, Closed::Aborted);
         }
@@ -276,6 +288,11 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             let Some(session) = self.table.get_mut(key) else { continue };
             match self.host.due(session) {
                 Due::Nothing | Due::Application => self.visit(key),
+                Due::Held => {
+                    // A FIN would look like the end of an answer.
+                    reset(&session.io.fd);
+                    self.end(key, Closed::TimedOut);
+                }
                 Due::Linger => self.end(key, Closed::TimedOut),
                 Due::Send => self.retry_send(key),
             }

@@ -13,6 +13,9 @@ use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::time::Duration;
 
+/// A peer that sends more than this after the FIN is reset: it does not listen.
+const LINGER_BYTES: u32 = 64 << 20;
+
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -20,8 +23,6 @@ pub(super) enum Phase {
     Open,
     /// The application asked to close: what is queued is sent, then the FIN.
     Closing,
-    /// The same, but the peer has said that it sends nothing more. The connection is over when what is queued is sent.
-    Parting,
     /// The FIN is sent; what still comes is discarded until the peer closes, because closing with input unread
     /// would send a reset that can destroy the last answer on its way (RFC 9112 §9.6).
     Lingering,
@@ -36,6 +37,10 @@ pub(super) struct Session<A: Application, S> {
     pub(super) phase: Phase,
     /// The application was refused room and waits for `resumed`.
     pub(super) wants_room: bool,
+    /// The application wants no input before its deadline.
+    pub(super) reads_later: bool,
+    /// Bytes that were dropped since the FIN was sent.
+    pub(super) lingered_bytes: u32,
     pub(super) queue: Queue,
     pub(super) kept: Kept,
     conn: A::Conn,
@@ -49,6 +54,8 @@ impl<A: Application, S> Session<A, S> {
             io,
             phase: Phase::Open,
             wants_room: false,
+            reads_later: false,
+            lingered_bytes: 0,
             queue: Queue::default(),
             kept: Kept::default(),
             conn: A::Conn::default(),
@@ -61,18 +68,23 @@ impl<A: Application, S> Session<A, S> {
     pub(super) fn next_deadline_ms(&self) -> u64 {
         match self.phase {
             Phase::Open => self.application_ms.min(self.transport_ms),
-            Phase::Closing | Phase::Parting | Phase::Lingering | Phase::Aborted => self.transport_ms,
+            Phase::Closing | Phase::Lingering | Phase::Aborted => self.transport_ms,
         }
     }
 
     /// Whether what is queued is the last that is sent.
     pub(super) fn sends_last(&self) -> bool {
-        matches!(self.phase, Phase::Closing | Phase::Parting)
+        self.phase == Phase::Closing
+    }
+
+    /// Whether the application takes no input now.
+    pub(super) fn takes_no_input(&self) -> bool {
+        self.wants_room || self.reads_later
     }
 
     /// Whether the transport holds nothing of a request or an answer.
     pub(super) fn holds_nothing(&self) -> bool {
-        self.phase == Phase::Open && !self.wants_room && self.kept.is_empty() && self.queue.is_empty()
+        self.phase == Phase::Open && !self.takes_no_input() && self.kept.is_empty() && self.queue.is_empty()
     }
 }
 
@@ -85,6 +97,8 @@ pub(super) enum Due {
     Application,
     /// The peer has taken nothing for the send timeout, as far as is known.
     Send,
+    /// The connection has waited for room or a buffer that others hold, for the send timeout.
+    Held,
     /// The peer has not closed.
     Linger,
 }
@@ -110,7 +124,8 @@ impl<A: Hosted> Host<A> {
     pub(super) fn offer<S>(&mut self, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
         let consumed = self.call(session, |app, conn, reply| app.received(conn, bytes, reply));
         assert!(consumed <= bytes.len(), "{consumed} bytes consumed of {}", bytes.len());
-        if session.phase == Phase::Open && consumed == 0 && bytes.len() >= INPUT_BYTES && !session.wants_room {
+        if session.phase == Phase::Open && consumed == 0 && bytes.len() >= INPUT_BYTES && !session.takes_no_input()
+        {
             self.counters.overfull += 1;
             self.call(session, |app, conn, reply| app.overfull(conn, bytes, reply));
             self.close(session);
@@ -144,7 +159,7 @@ impl<A: Hosted> Host<A> {
     pub(super) fn resumed<S>(&mut self, session: &mut Session<A, S>) {
         session.wants_room = false;
         self.call(session, A::resumed);
-        if session.phase == Phase::Open && !session.wants_room && !session.kept.is_empty() {
+        if session.phase == Phase::Open && !session.takes_no_input() && !session.kept.is_empty() {
             self.offer_kept(session);
         }
     }
@@ -158,14 +173,22 @@ impl<A: Hosted> Host<A> {
     pub(super) fn due<S>(&mut self, session: &mut Session<A, S>) -> Due {
         if session.transport_ms <= self.now_ms {
             session.transport_ms = NEVER;
-            return if session.phase == Phase::Lingering { Due::Linger } else { Due::Send };
+            return match session.phase {
+                Phase::Lingering => Due::Linger,
+                _ if session.queue.is_empty() => Due::Held,
+                _ => Due::Send,
+            };
         }
         if session.phase != Phase::Open || session.application_ms > self.now_ms {
             return Due::Nothing;
         }
         session.application_ms = NEVER;
         self.counters.timeouts += 1;
+        let put_off = std::mem::take(&mut session.reads_later);
         self.call(session, A::timeout);
+        if put_off && session.phase == Phase::Open && !session.takes_no_input() && !session.kept.is_empty() {
+            self.offer_kept(session);
+        }
         Due::Application
     }
 
@@ -185,7 +208,36 @@ impl<A: Hosted> Host<A> {
         if session.phase == Phase::Open {
             session.phase = Phase::Closing;
             session.wants_room = false;
+            session.reads_later = false;
+            if session.queue.is_empty() {
+                session.transport_ms = NEVER;
+            }
         }
+    }
+
+    /// Limits how long a connection with nothing queued waits for what others hold: room, or a buffer for input.
+    pub(super) fn limit_wait<S>(&self, session: &mut Session<A, S>, waits: bool) {
+        if session.phase != Phase::Open || !session.queue.is_empty() {
+            return;
+        }
+        if !waits {
+            session.transport_ms = NEVER;
+        } else if session.transport_ms == NEVER {
+            session.transport_ms = self.now_ms.saturating_add(millis(self.send_timeout));
+        }
+    }
+
+    /// Takes note of bytes that were dropped after the FIN. Says whether the peer may send more.
+    pub(super) fn dropped<S>(&mut self, session: &mut Session<A, S>, n: usize) -> bool {
+        self.counters.bytes_received += n as u64;
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        session.lingered_bytes = session.lingered_bytes.saturating_add(n);
+        session.lingered_bytes <= LINGER_BYTES
+    }
+
+    /// The peer has at most this long to close.
+    pub(super) fn shorten_linger<S>(&self, session: &mut Session<A, S>, at_most_ms: u64) {
+        session.transport_ms = session.transport_ms.min(self.now_ms.saturating_add(at_most_ms));
     }
 
     /// The FIN was sent: from now on the peer has the linger timeout to close.
@@ -232,15 +284,14 @@ impl<A: Hosted> Host<A> {
                 self.now_ms.saturating_add(millis(Duration::from_micros(after.total_micros())))
             });
         }
-        if wishes.abort {
+        self.counters.answer_overflow += u64::from(wishes.overflow);
+        if wishes.abort || wishes.overflow {
             session.phase = Phase::Aborted;
         } else if wishes.close {
             self.close(session);
-            if session.phase == Phase::Closing && self.app.peer_is_through(&session.conn) {
-                session.phase = Phase::Parting;
-            }
         } else if session.phase == Phase::Open {
             session.wants_room |= wishes.wants_room;
+            session.reads_later |= wishes.read_later;
         }
     }
 }

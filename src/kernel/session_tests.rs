@@ -7,7 +7,6 @@ struct Script {
     resumed: usize,
     timeouts: usize,
     closed: Vec<Closed>,
-    peer_is_through: bool,
 }
 
 impl Application for Script {
@@ -26,6 +25,8 @@ impl Application for Script {
                 b'c' => reply.close(),
                 b'a' => reply.abort(),
                 b'w' => reply.share(b"word", 0..4),
+                b'o' => (0..200).for_each(|_| reply.share(b"over", 0..4)),
+                b'l' => reply.read_later(),
                 b'f' => {
                     while reply.has_room() {
                         reply.share(b"fill", 0..4);
@@ -58,10 +59,6 @@ impl Hosted for Script {
     fn clock(&mut self, _: u64) {}
 
     fn drain(&mut self) {}
-
-    fn peer_is_through(&self, (): &()) -> bool {
-        self.peer_is_through
-    }
 
     fn publish(&self, _: &mut dyn FnMut(&'static str, u64)) {}
 }
@@ -188,14 +185,98 @@ fn the_end_gives_everything_back() {
 }
 
 #[test]
-fn only_a_peer_that_is_through_is_not_waited_for() {
+fn half_an_answer_is_an_abort() {
+    for input in ["o", "oc"] {
+        let (mut host, mut session) = opened();
+        host.offer(&mut session, input.as_bytes());
+        assert_eq!((session.phase, host.counters.answer_overflow), (Phase::Aborted, 1));
+    }
+}
+
+#[test]
+fn input_that_is_put_off_is_offered_right_after_the_deadline() {
     let (mut host, mut session) = opened();
-    host.app.peer_is_through = true;
-    host.offer(&mut session, b"w");
-    assert_eq!((session.phase, session.sends_last()), (Phase::Open, false));
-    host.offer(&mut session, b"c");
-    assert_eq!((session.phase, session.sends_last()), (Phase::Parting, true));
+    assert_eq!(host.offer(&mut session, b"5l?"), 2);
+    host.keep(&mut session, b"w?");
+    assert!(session.takes_no_input() && !session.holds_nothing());
+    host.now_ms = 1005;
+    assert_eq!(host.due(&mut session), Due::Application);
+    assert_eq!((host.app.timeouts, session.queue.len(), session.takes_no_input()), (1, 4, false));
+    assert_eq!(session.kept.bytes(&host.inputs), b"?");
+}
+
+/// Whatever a connection waits for that the application has set no deadline for.
+#[test]
+fn every_wait_ends() {
+    type Wait = fn(&mut Host<Script>, &mut Session<Script, ()>);
+    let waits: [(&str, Wait, u64, Due); 6] = [
+        ("room", |host, session| host.limit_wait(session, true), 61_000, Due::Held),
+        ("the socket", |host, session| host.sent(session, 0), 61_000, Due::Send),
+        (
+            "the socket, to close",
+            |host, session| {
+                host.close(session);
+                host.sent(session, 0);
+            },
+            61_000,
+            Due::Send,
+        ),
+        ("the FIN", |host, session| host.linger(session), 6000, Due::Linger),
+        (
+            "the FIN, while draining",
+            |host, session| {
+                host.linger(session);
+                host.shorten_linger(session, 10);
+            },
+            1010,
+            Due::Linger,
+        ),
+        (
+            "the FIN, after it waited for room",
+            |host, session| {
+                host.limit_wait(session, true);
+                host.close(session);
+                assert_eq!(session.next_deadline_ms(), NEVER);
+                host.linger(session);
+            },
+            6000,
+            Due::Linger,
+        ),
+    ];
+    for (what, wait, deadline_ms, due) in waits {
+        let (mut host, mut session) = opened();
+        host.offer(&mut session, b"n");
+        if due == Due::Send {
+            host.offer(&mut session, b"w");
+        } else {
+            session.wants_room = true;
+        }
+        wait(&mut host, &mut session);
+        assert_eq!(session.next_deadline_ms(), deadline_ms, "{what}");
+        host.now_ms = deadline_ms - 1;
+        assert_eq!(host.due(&mut session), Due::Nothing, "{what}");
+        host.now_ms = deadline_ms;
+        assert_eq!(host.due(&mut session), due, "{what}");
+    }
+}
+
+#[test]
+fn a_wait_for_others_ends_with_it() {
     let (mut host, mut session) = opened();
-    host.offer(&mut session, b"c");
-    assert_eq!((session.phase, session.sends_last()), (Phase::Closing, true));
+    host.offer(&mut session, b"n");
+    host.limit_wait(&mut session, true);
+    host.now_ms = 2000;
+    host.limit_wait(&mut session, true);
+    assert_eq!(session.next_deadline_ms(), 61_000);
+    host.limit_wait(&mut session, false);
+    assert_eq!(session.next_deadline_ms(), NEVER);
+}
+
+#[test]
+fn a_peer_that_sends_on_after_the_fin_is_heard_up_to_a_bound() {
+    let (mut host, mut session) = opened();
+    host.linger(&mut session);
+    assert!(host.dropped(&mut session, LINGER_BYTES as usize));
+    assert!(!host.dropped(&mut session, 1));
+    assert!(!host.dropped(&mut session, u32::MAX as usize));
 }

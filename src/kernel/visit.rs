@@ -11,8 +11,9 @@
 //! While answers wait for the socket, or the application for room, nothing is read: that is how a peer that sends
 //! without reading is slowed down. A visit is bounded; who has more to do stands in line.
 //!
-//! The last that is sent waits for the FIN (MSG_MORE), which goes in the same segment: who closes, closes in the visit in
-//! which the socket has taken all of it, or shuts it down.
+//! The last that is sent waits for the FIN (MSG_MORE), which goes in the same segment: the socket is shut down in the
+//! visit in which it has taken all of it. It is closed once the peer's FIN has been read: close(2) with input unread,
+//! or before more of it comes, sends a reset, which can destroy the answer (RFC 9112 §9.6).
 
 use super::INPUT_BYTES;
 use super::session::{Host, Phase, Session};
@@ -81,18 +82,16 @@ fn step<A: Hosted, P: Part>(
     match session.phase {
         Phase::Aborted => Err(Closed::Aborted),
         Phase::Open if session.wants_room => Ok(resume(host, session)),
-        Phase::Open | Phase::Closing | Phase::Parting if !session.queue.is_empty() => Ok(Some(Next::Event)),
+        Phase::Open | Phase::Closing if !session.queue.is_empty() => Ok(Some(Next::Event)),
+        // What is kept is offered after the application's deadline, even after the peer's FIN.
+        Phase::Open if session.reads_later => Ok(Some(Next::Event)),
         Phase::Open if session.io.eof => Err(Closed::Finished),
         Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Buffer)),
         Phase::Open if !session.io.readable => Ok(Some(Next::Event)),
         Phase::Open => read(host, session, tools).map(|()| None),
-        Phase::Closing | Phase::Parting if session.io.eof => Err(Closed::Finished),
-        Phase::Parting if !session.io.readable => Err(Closed::Finished),
-        Phase::Closing | Phase::Parting => {
-            // After the peer's FIN only what it sent before is still to be read; closing sends ours then.
-            if !session.io.peer_done {
-                rustix::net::shutdown(&session.io.fd, Shutdown::Write).map_err(|_| Closed::ResetByPeer)?;
-            }
+        Phase::Closing if session.io.eof => Err(Closed::Finished),
+        Phase::Closing => {
+            rustix::net::shutdown(&session.io.fd, Shutdown::Write).map_err(|_| Closed::ResetByPeer)?;
             host.linger(session);
             Ok(None)
         }
@@ -224,12 +223,15 @@ fn peek<A: Hosted, P: Part>(
         take(host, session, from_kernel, tools)?;
     }
     session.io.held_back = from_kernel < n;
+    if consumed > 0 {
+        host.limit_wait(session, false);
+    }
     if !session.io.held_back {
         return Ok(());
     }
     // Look again, unless that would show the same. Then a new edge or a free buffer is what helps, or nothing more
     // will come and what is left is not a whole request.
-    session.io.readable = consumed > 0 || session.wants_room;
+    session.io.readable = consumed > 0 || session.takes_no_input();
     session.io.eof = !session.io.readable && session.io.peer_done;
     Ok(())
 }
@@ -263,6 +265,6 @@ fn discard<A: Hosted, P: Part>(
         return Ok(Some(Next::Event));
     }
     host.counters.read_calls += 1;
-    host.counters.bytes_received += session.io.recv(tools.shared, tools.scratch, RecvFlags::TRUNC)? as u64;
-    Ok(None)
+    let dropped = session.io.recv(tools.shared, tools.scratch, RecvFlags::TRUNC)?;
+    if host.dropped(session, dropped) { Ok(None) } else { Err(Closed::TimedOut) }
 }

@@ -19,7 +19,8 @@ pub(super) fn stack_limits(connections: u32, per_prefix: Option<u32>, workers: u
 /// Bounds of one of `workers` kernel workers that hold `connections` together.
 pub(super) fn kernel_settings(config: &config::Serve, connections: u32, workers: usize) -> Settings {
     let each = (connections as usize).div_ceil(workers);
-    Settings { send_timeout: config.timeouts.send, ..Settings::for_connections(each) }
+    let config::Timeouts { send, keep_alive, .. } = config.timeouts;
+    Settings { send_timeout: send, keep_alive, ..Settings::for_connections(each) }
 }
 
 /// Checks what `workers` stacks on a device of `queues` queues take, a kernel worker beside them.

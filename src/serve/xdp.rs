@@ -230,6 +230,9 @@ fn stack_config(
         config::Ecn::Accept => EcnPolicy::Accept,
         config::Ecn::Off => EcnPolicy::Off,
     };
+    let keep_alive_ms = config.timeouts.keep_alive.as_millis().min(1 << 30) as u32;
+    stack.keep_alive_ms = keep_alive_ms;
+    stack.keep_alive_interval_ms = stack.keep_alive_interval_ms.min(keep_alive_ms.max(1));
     stack.send_timeout_ms = config.timeouts.send.as_millis().clamp(1, 1 << 30) as u32;
     suit_device(&mut stack, facts, device);
     Ok(stack)

@@ -44,7 +44,6 @@ pub(crate) struct Lines {
 pub(crate) struct Line {
     pieces: u32,
     waits: bool,
-    is_through: bool,
 }
 
 impl Lines {
@@ -70,6 +69,9 @@ impl Lines {
             "echo" => {
                 reply.copy(rest.as_bytes());
                 reply.share(b"\n", 0..1);
+                if self.draining {
+                    reply.close();
+                }
             }
             "stream" => conn.pieces = rest.parse().unwrap_or(0),
             "later" => {
@@ -77,11 +79,6 @@ impl Lines {
                 reply.set_timeout(Some(After::from_millis(rest.parse().unwrap_or(0))));
             }
             "close" => {
-                reply.copy(b"bye\n");
-                reply.close();
-            }
-            "last" => {
-                conn.is_through = true;
                 reply.copy(b"bye\n");
                 reply.close();
             }
@@ -148,13 +145,10 @@ impl Hosted for Lines {
         !conn.waits && conn.pieces == 0
     }
 
-    fn peer_is_through(&self, conn: &Line) -> bool {
-        conn.is_through
-    }
-
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
         sink("application_opened", self.opened);
         sink("application_closed", self.ended);
+        sink("application_draining", u64::from(self.draining));
     }
 }
 
@@ -183,19 +177,30 @@ impl Service {
         workers: usize,
         address: SocketAddr,
     ) -> Service {
+        Service::start_after(poller, settings, workers, address, |_, _| ())
+    }
+
+    /// Starts when `before` has returned: who connects in it waits to be accepted.
+    pub(crate) fn start_after(
+        poller: Poller,
+        settings: &Settings,
+        workers: usize,
+        address: SocketAddr,
+        before: impl FnOnce(SocketAddr, &[Orders]),
+    ) -> Service {
         let (sender, failures) = unbounded();
         let listeners = Listener::bind(address, workers, 4096).unwrap();
         let address = listeners[0].address();
-        let (mut all_orders, mut threads, mut board) = (Vec::new(), Vec::new(), Board::default());
-        for (number, listener) in listeners.into_iter().enumerate() {
-            let (orders, mailbox) = mailbox().unwrap();
+        let (mut threads, mut board) = (Vec::new(), Board::default());
+        let (all_orders, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mailbox().unwrap()).unzip();
+        before(address, &all_orders);
+        for (number, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
             let name = format!("kernel {number}");
             let sheet = Sheet::new(&name);
             board.sheets.push(sheet.clone());
             let settings = settings.clone();
             let work = move || run(poller, &settings, vec![listener], Lines::default(), mailbox, sheet, || ());
             threads.push(spawn(name, None, sender.clone(), work).unwrap());
-            all_orders.push(orders);
         }
         let service = Service { address, board, orders: all_orders, threads, failures };
         service.wait_until("every worker", |service| {

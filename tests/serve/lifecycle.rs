@@ -20,6 +20,7 @@ over_all!(
     an_idle_server_costs_nothing,
     a_low_file_limit_is_raised,
     an_idle_client_is_closed_in_time,
+    a_client_that_has_vanished_is_let_go,
 );
 
 /// A client in the middle of a download that it takes slowly.
@@ -163,6 +164,19 @@ fn an_idle_client_is_closed_in_time(transport: Transport) {
     client.expect_end();
     site.connect().expect_end();
     site.wait_for("http_idle_timeouts", 2);
+}
+
+/// Its address is gone: nothing answers for it.
+fn a_client_that_has_vanished_is_let_go(transport: Transport) {
+    if !need_program("ip") {
+        return;
+    }
+    let flags = "--tcp-keepalive 1s --send-timeout 1s --idle-timeout 1h";
+    let Some(site) = Plan::new(transport).with(flags).start() else { return };
+    let mut client = site.connect();
+    client.expect("/12", &site.content("/12"));
+    site.run_client("ip", &["address", "flush", "dev", "c0"]);
+    site.wait_for("closed_timed_out", 1);
 }
 
 /// Ends when its interface is removed, with a reason.

@@ -4,6 +4,7 @@
 use crate::common::{need_program, skip, wait_until};
 use crate::site::{Plan, Site, Transport};
 use crate::{PATIENCE, over_all};
+use rustix::net::sockopt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
@@ -19,6 +20,7 @@ over_all! {
     python_clients_find_a_memcached,
     http_and_memcached_are_served_side_by_side,
     values_of_any_size_come_back_whole,
+    uploads_that_are_reset_leave_no_connection,
     every_connection_is_told_with_its_ends,
     datagrams_are_answered_beside_any_transport,
 }
@@ -96,6 +98,20 @@ fn datagrams_are_answered_beside_any_transport(transport: Transport) {
     assert_eq!(answer.escape_ascii().to_string(), r"\x124\x00\x00\x00\x01\x00\x00VALUE a 0 5\r\nhello\r\nEND\r\n");
     site.wait_for("udp_received", 1);
     site.wait_for("memcached_get_hits", 1);
+}
+
+/// Through the loopback interface, whose segments bring more than io_uring receives at a time with the reset behind it.
+fn uploads_that_are_reset_leave_no_connection(transport: Transport) {
+    let Some(site) = start(transport) else { return };
+    for i in 0..40 {
+        let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, PORT));
+        let mut client = site.network.server.run(connect).unwrap();
+        let part = [format!("set key{i} 0 0 900000\r\n").as_bytes(), &[b'q'; 70_000]].concat();
+        client.write_all(&part).unwrap();
+        sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    }
+    site.wait_for("connections_accepted", 40);
+    wait_until("no connection is open", PATIENCE, || site.counter("connections_open") == 0);
 }
 
 fn values_of_any_size_come_back_whole(transport: Transport) {

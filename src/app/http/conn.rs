@@ -25,10 +25,7 @@ const QUEUED_UNIT_BYTES: u64 = 64;
 pub(super) enum Phase {
     Head(Search),
     Body(Discard, Answer),
-    Closing {
-        /// The client has said that it sends nothing more, and has kept to that.
-        is_through: bool,
-    },
+    Closing,
 }
 
 impl Default for Phase {
@@ -73,11 +70,6 @@ impl Conn {
     pub(crate) fn is_between_requests(&self) -> bool {
         matches!(self.phase, Phase::Head(_))
     }
-
-    /// Whether its last answer is queued, and the client has said that it sends nothing more.
-    pub(crate) fn peer_is_through(&self) -> bool {
-        matches!(self.phase, Phase::Closing { is_through: true })
-    }
 }
 
 impl Http {
@@ -100,12 +92,12 @@ impl Http {
     pub(super) fn idle(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         let queued = queued_units(reply);
         if queued == 0 {
-            self.counters.http_idle_timeouts += u64::from(!matches!(conn.phase, Phase::Closing { .. }));
-            conn.phase = Phase::Closing { is_through: false };
+            self.counters.http_idle_timeouts += u64::from(!matches!(conn.phase, Phase::Closing));
+            conn.phase = Phase::Closing;
             reply.close();
         } else if queued >= conn.queued {
             self.counters.http_stalled += 1;
-            conn.phase = Phase::Closing { is_through: false };
+            conn.phase = Phase::Closing;
             reply.abort();
         } else {
             conn.waiting = Waiting::Unset;

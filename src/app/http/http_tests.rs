@@ -216,27 +216,6 @@ fn nothing_behind_the_last_request_is_answered() {
 }
 
 #[test]
-fn a_client_is_through_that_says_so_and_sends_nothing_more_rfc_9112_section_9_6() {
-    for (request, expected) in [
-        ("GET /12 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true),
-        ("GET /12 HTTP/1.0\r\n\r\n", true),
-        ("PUT /12 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc", true),
-        ("GET /12 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nmore", false),
-        // These are closed by the server's own decision: the client may send on.
-        ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", false),
-        ("GET /12 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nHost: b\r\n\r\n", false),
-        ("GET /12 HTTP/1.1\r\nHost: a\r\n\r\n", false),
-    ] {
-        let mut pool = simoom_stack::send::Pool::<Blob>::new(64, 64);
-        let (mut queue, mut wishes, mut conn) = <(_, simoom_stack::send::Wishes, Conn)>::default();
-        http().received(&mut conn, request.as_bytes(), &mut Reply::new(&mut pool, &mut queue, &mut wishes));
-        assert_eq!(conn.peer_is_through(), expected, "{request}");
-        assert!(wishes.close || !expected);
-        queue.clear(&mut pool);
-    }
-}
-
-#[test]
 fn deadlines_follow_what_is_waited_for() {
     let Timeouts { head, body, idle } = Timeouts::default();
     let mut line = open();

@@ -105,10 +105,7 @@ impl Http {
 
     fn step(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match (conn.phase, bytes) {
-            (Phase::Closing { .. }, _) => {
-                conn.phase = Phase::Closing { is_through: false };
-                Step::Took(bytes.len())
-            }
+            (Phase::Closing, _) => Step::Took(bytes.len()),
             (Phase::Body(discard, answer), _) => self.read_body(conn, discard, answer, bytes, reply),
             // RFC 9112 §2.2: empty lines before a request line are ignored. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
@@ -209,11 +206,7 @@ impl Http {
 
     #[inline]
     fn answer(&mut self, conn: &mut Conn, answer: Answer, reply: &mut Reply<'_, Blob>) {
-        let persistence = match answer.persistence {
-            Persistence::Last => Persistence::Last,
-            _ if self.draining => Persistence::Close,
-            persistence => persistence,
-        };
+        let persistence = if self.draining { Persistence::Close } else { answer.persistence };
         let (status, rest) = match answer.subject {
             Subject::File(index) => (Status::Ok, self.content.file(index).ok()),
             Subject::NotModified(index) => (Status::NotModified, self.content.file(index).not_modified()),
@@ -227,8 +220,8 @@ impl Http {
         self.counters.note_answer(status);
         conn.waiting = Waiting::Unset;
         conn.phase = Phase::default();
-        if matches!(persistence, Persistence::Close | Persistence::Last) {
-            conn.phase = Phase::Closing { is_through: persistence == Persistence::Last };
+        if persistence == Persistence::Close {
+            conn.phase = Phase::Closing;
             reply.close();
         }
     }
@@ -245,7 +238,7 @@ impl Http {
         self.answers.send(status, Persistence::Close, self.answers.page(status), with_content, reply);
         self.counters.note_answer(status);
         conn.waiting = Waiting::Unset;
-        conn.phase = Phase::Closing { is_through: false };
+        conn.phase = Phase::Closing;
         reply.close();
     }
 }

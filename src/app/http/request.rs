@@ -209,9 +209,9 @@ impl Noted {
     /// RFC 9112 §9.3.
     fn persistence(&self, minor: u8) -> Persistence {
         match (self.close, minor) {
-            (true, _) => Persistence::Last,
+            (true, _) => Persistence::Close,
             (false, 0) if self.keep_alive => Persistence::KeepAndSay,
-            (false, 0) => Persistence::Last,
+            (false, 0) => Persistence::Close,
             (false, _) => Persistence::Keep,
         }
     }

@@ -146,17 +146,17 @@ fn framing_by_rfc_9112_section_6() {
 
 #[test]
 fn persistence_by_rfc_9112_section_9_3() {
-    use Persistence::{Keep, KeepAndSay, Last};
+    use Persistence::{Close, Keep, KeepAndSay};
     let table = [
         ("1.1", "", Keep),
         ("1.1", "Connection: keep-alive\r\n", Keep),
-        ("1.1", "Connection: close\r\n", Last),
-        ("1.1", "Connection: Upgrade, CLOSE\r\n", Last),
-        ("1.1", "Connection: upgrade\r\nConnection: close\r\n", Last),
+        ("1.1", "Connection: close\r\n", Close),
+        ("1.1", "Connection: Upgrade, CLOSE\r\n", Close),
+        ("1.1", "Connection: upgrade\r\nConnection: close\r\n", Close),
         ("1.1", "Connection: closed\r\n", Keep),
-        ("1.0", "", Last),
+        ("1.0", "", Close),
         ("1.0", "Connection: Keep-Alive\r\n", KeepAndSay),
-        ("1.0", "Connection: keep-alive, close\r\n", Last),
+        ("1.0", "Connection: keep-alive, close\r\n", Close),
     ];
     for (version, fields, expected) in table {
         let head = format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n");

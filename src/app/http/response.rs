@@ -73,8 +73,6 @@ pub(super) enum Persistence {
     KeepAndSay,
     /// It is closed after the answer.
     Close,
-    /// The same, and by the client's own word: it sends no more requests.
-    Last,
 }
 
 /// The part of an answer that never changes: fields after Date, the empty line, content.
@@ -197,7 +195,7 @@ impl Answers {
         match persistence {
             Persistence::Keep => {}
             Persistence::KeepAndSay => reply.copy(CONNECTION_KEEP_ALIVE),
-            Persistence::Close | Persistence::Last => reply.copy(CONNECTION_CLOSE),
+            Persistence::Close => reply.copy(CONNECTION_CLOSE),
         }
         rest.send(with_content, reply);
     }

@@ -62,6 +62,12 @@ impl<'a> Batch<'_, 'a> {
         self.push(poll.build(), Kind::Poll.named(key.to_bits()));
     }
 
+    /// Tells once when the peer resets or closes the connection: these events need not be asked for.
+    pub(in crate::kernel) fn hangup(&mut self, socket: BorrowedFd<'_>, key: Key) {
+        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), mask(PollFlags::empty()));
+        self.push(poll.build(), Kind::Hangup.named(key.to_bits()));
+    }
+
     /// Sends `len` bytes, those of `slices`, as far as the socket takes them now. Of what is the `last` that is sent,
     /// what does not fill a segment waits for the FIN.
     pub(in crate::kernel) fn send(

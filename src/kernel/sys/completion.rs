@@ -19,6 +19,7 @@ pub(super) enum Kind {
     Poll = 5,
     /// What is told of only if it fails, which does not matter then.
     Untold = 6,
+    Hangup = 7,
 }
 
 impl Kind {
@@ -28,7 +29,7 @@ impl Kind {
     }
 
     pub(super) fn of(name: u64) -> Option<Kind> {
-        let kinds = [Kind::Wake, Kind::Accept, Kind::Receive, Kind::Send, Kind::Poll, Kind::Untold];
+        let kinds = [Kind::Wake, Kind::Accept, Kind::Receive, Kind::Send, Kind::Poll, Kind::Untold, Kind::Hangup];
         kinds.into_iter().find(|kind| *kind as u64 == name >> KIND_SHIFT)
     }
 }
@@ -40,10 +41,12 @@ pub(in crate::kernel) enum Completion {
     Woken { more: bool },
     /// A listener has accepted, or why not.
     Accepted { listener: usize, socket: Result<OwnedFd, Errno>, more: bool },
-    /// Bytes have come, or `None` with the peer's FIN. `rest`: there is more of them.
-    Received { key: Key, input: Result<Option<Buffer>, Errno>, more: bool, rest: bool },
+    /// Bytes have come, or `None` with the peer's FIN.
+    Received { key: Key, input: Result<Option<Buffer>, Errno>, more: bool },
     /// The socket took so many bytes.
     Sent { key: Key, taken: Result<usize, Errno> },
     /// The socket is ready.
     Ready { key: Key, events: Result<PollFlags, Errno>, more: bool },
+    /// The peer has reset or closed the connection.
+    HungUp { key: Key, events: Result<PollFlags, Errno> },
 }

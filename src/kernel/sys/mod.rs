@@ -18,13 +18,15 @@
 //!    the kernel has closed it.
 //!
 //! The operations are added by [`batch`], entered by [`ring`] and told of by [`completion`]; the receive buffers are
-//! [`buffers`].
+//! [`buffers`]. Apart from the ring, [`filter`] makes a call that rustix has not.
 
 mod batch;
 mod buffers;
 mod completion;
+mod filter;
 mod ring;
 
 pub(super) use buffers::{BUFFERS_MAX, Buffer};
 pub(super) use completion::Completion;
+pub(super) use filter::drop_syns;
 pub(super) use ring::Ring;

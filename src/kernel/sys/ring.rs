@@ -113,6 +113,11 @@ impl Ring {
         self.stop(Kind::Poll.named(key.to_bits()));
     }
 
+    /// The same for what waits for the peer to reset or close.
+    pub(in crate::kernel) fn stop_hangup(&mut self, key: Key) {
+        self.stop(Kind::Hangup.named(key.to_bits()));
+    }
+
     fn stop(&mut self, name: u64) {
         self.push_untold(opcode::AsyncCancel::new(name).build());
     }
@@ -208,13 +213,16 @@ impl Ring {
             }
             Kind::Receive => {
                 let id = cqueue::buffer_select(entry.flags());
-                let rest = cqueue::sock_nonempty(entry.flags());
-                Some(Completion::Received { key, input: self.input(id, result), more, rest })
+                Some(Completion::Received { key, input: self.input(id, result), more })
             }
             Kind::Send => Some(Completion::Sent { key, taken: result.map(|n| n as usize) }),
             Kind::Poll => {
                 let events = result.map(|bits| PollFlags::from_bits_retain(bits as _));
                 Some(Completion::Ready { key, events, more })
+            }
+            Kind::Hangup => {
+                let events = result.map(|bits| PollFlags::from_bits_retain(bits as _));
+                Some(Completion::HungUp { key, events })
             }
             Kind::Untold => None,
         }

@@ -204,3 +204,35 @@ fn operations_that_are_told_to_stop_end() {
     ring.wait(Duration::ZERO).unwrap();
     assert!(ring.next().is_none());
 }
+
+/// Why connections are watched for a hang-up beside a receive that goes on: one that finds more than the kernel reads
+/// at a time, and a reset behind it, never tells of that.
+#[test]
+fn a_reset_behind_much_input_is_told_by_the_hangup() {
+    const BUFFERS: usize = 64;
+    let Some(mut ring) = ring(BUFFERS) else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, _) = listener.accept().unwrap();
+    let input = vec![b'x'; 40 * BUFFER_BYTES];
+    client.write_all(&input).unwrap();
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    ring.submit(|batch| {
+        batch.receive(socket.as_fd(), key());
+        batch.hangup(socket.as_fd(), key());
+    })
+    .unwrap();
+    let (mut bytes, mut is_told) = (0, false);
+    while bytes < input.len() || !is_told {
+        match next(&mut ring) {
+            Completion::HungUp { events: Ok(events), .. } => is_told = events.contains(PollFlags::HUP),
+            Completion::Received { input: Ok(Some(buffer)), .. } => {
+                bytes += buffer.len();
+                ring.give(buffer);
+            }
+            Completion::Received { input: Err(_), .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}

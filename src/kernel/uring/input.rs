@@ -13,13 +13,12 @@ use crate::kernel::visit::Next;
 use rustix::io::Errno;
 use simoom_stack::{Application, Closed};
 
-/// A receive has brought something, or has ended; `rest` of what has come may lie in the kernel.
+/// A receive has brought something, or has ended.
 pub(super) fn received<A: Hosted>(
     server: &mut Server<A, Uring>,
     key: Key,
     input: Result<Option<Buffer>, Errno>,
     more: bool,
-    rest: bool,
 ) {
     let shared = &mut server.driver.shared;
     let Some(session) = server.table.get_mut(key) else {
@@ -34,10 +33,6 @@ pub(super) fn received<A: Hosted>(
     match input {
         Ok(Some(buffer)) => {
             take(&mut server.host, session, shared, buffer);
-            if rest && session.phase == Phase::Parting {
-                // The peer was not through.
-                session.phase = Phase::Closing;
-            }
             if session.phase == Phase::Aborted {
                 return server.end(key, Closed::Aborted);
             }
@@ -48,6 +43,9 @@ pub(super) fn received<A: Hosted>(
         Ok(None) => {
             session.io.peer_done = true;
             session.io.eof = session.io.part.held.is_empty();
+            if session.phase == Phase::Lingering && session.io.eof {
+                return server.end(key, Closed::Finished);
+            }
             session.io.readable = !session.io.eof;
         }
         Err(Errno::NOBUFS) => {
@@ -75,10 +73,12 @@ fn take<A: Hosted>(
 ) {
     host.counters.read_calls += 1;
     if session.phase != Phase::Open {
-        host.counters.bytes_received += buffer.len() as u64;
+        if !host.dropped(session, buffer.len()) {
+            session.phase = Phase::Aborted;
+        }
         return shared.ring.give(buffer);
     }
-    let waits = session.wants_room || session.io.held_back || !session.io.part.held.is_empty();
+    let waits = session.takes_no_input() || session.io.held_back || !session.io.part.held.is_empty();
     let done = if waits {
         0
     } else if session.kept.is_empty() {

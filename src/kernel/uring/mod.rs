@@ -149,9 +149,10 @@ fn handle_all<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<bool> {
 
 fn handle<A: Hosted>(server: &mut Server<A, Uring>, completion: Completion) -> io::Result<()> {
     match completion {
-        Completion::Received { key, input, more, rest } => input::received(server, key, input, more, rest),
+        Completion::Received { key, input, more } => input::received(server, key, input, more),
         Completion::Sent { key, taken } => output::sent(server, key, taken),
         Completion::Ready { key, events, more } => ready(server, key, events, more),
+        Completion::HungUp { key, events } => hung_up(server, key, events),
         Completion::Accepted { listener, socket, more } => {
             server.driver.accepting[listener] = more;
             match socket {
@@ -184,4 +185,17 @@ fn ready<A: Hosted>(server: &mut Server<A, Uring>, key: Key, events: Result<Poll
         error: events.contains(PollFlags::ERR),
     };
     server.note(key, readiness);
+}
+
+/// The peer has reset or closed the connection. A FIN is received with the input before it.
+fn hung_up<A: Hosted>(server: &mut Server<A, Uring>, key: Key, events: Result<PollFlags, Errno>) {
+    let Some(session) = server.table.get_mut(key) else { return };
+    session.io.part.hangup_told();
+    let Ok(events) = events else { return };
+    if events.intersects(PollFlags::ERR | PollFlags::HUP) {
+        let error = events.contains(PollFlags::ERR);
+        // If something else has taken the error, reading finds the end.
+        server.note(key, Readiness { readable: true, error, ..Readiness::default() });
+        server.turns.join(key.index);
+    }
 }

@@ -14,6 +14,7 @@ use simoom_stack::Application;
 pub(in crate::kernel) struct Operations {
     receive: Receive,
     poll: Poll,
+    hangup: Hangup,
     /// Bytes that a send was given whose completion has not come.
     sending: Option<u32>,
     /// There was trouble: input is read by visits until the connection is idle.
@@ -46,6 +47,20 @@ enum Poll {
     Stopping,
 }
 
+/// Whether a poll waits for the peer to reset or close, beside a receive that goes on.
+///
+/// A receive that goes on is not enough. If it begins with more than 64 KiB and a reset behind them in the socket, the
+/// kernel (6.18 does) reads 64 KiB, polls, reads what is left when the poll tells of that and of the reset together,
+/// and waits for a wake-up that has been. A FIN is not lost: the kernel takes note that it is still to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Hangup {
+    #[default]
+    Unwatched,
+    Watched,
+    /// It has told: it tells once.
+    Told,
+}
+
 /// What is to be started for a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Start {
@@ -53,6 +68,8 @@ pub(super) struct Start {
     pub(super) receive: Option<Receiving>,
     /// Tell when one of these is there; each time, or once.
     pub(super) poll: Option<(PollFlags, bool)>,
+    /// Tell when the peer resets or closes.
+    pub(super) hangup: bool,
 }
 
 /// How to receive.
@@ -64,7 +81,7 @@ pub(super) enum Receiving {
 
 impl Start {
     pub(super) fn is_nothing(self) -> bool {
-        !self.send && self.receive.is_none() && self.poll.is_none()
+        !self.send && self.receive.is_none() && self.poll.is_none() && !self.hangup
     }
 }
 
@@ -102,6 +119,10 @@ impl Operations {
         self.poll = Poll::Off;
     }
 
+    pub(super) fn hangup_told(&mut self) {
+        self.hangup = Hangup::Told;
+    }
+
     /// How many bytes the send was given that has completed.
     pub(super) fn send_ended(&mut self) -> u64 {
         u64::from(self.sending.take().unwrap_or(0))
@@ -114,11 +135,25 @@ impl Operations {
         if matches!(self.poll, Poll::Room | Poll::All) {
             shared.ring.stop_poll(key);
         }
+        if self.hangup == Hangup::Watched {
+            shared.ring.stop_hangup(key);
+        }
     }
 
-    fn start_receive(&mut self) -> Option<Receiving> {
+    /// Watches for a reset from the first receive that goes on, for as long as the connection lives.
+    fn watch_hangup(&mut self) -> bool {
+        let start = self.hangup == Hangup::Unwatched && self.receive == Receive::On;
+        if start {
+            self.hangup = Hangup::Watched;
+        }
+        start
+    }
+
+    /// A connection that `closes` is expected to send little but the FIN.
+    fn start_receive(&mut self, closes: bool) -> Option<Receiving> {
         let (receive, receiving) = match self.receive {
             Receive::New => (Receive::Once, Receiving::Once),
+            Receive::Off if closes => (Receive::Once, Receiving::Once),
             Receive::Off => (Receive::On, Receiving::UntilStopped),
             Receive::Once | Receive::On | Receive::Stopping => return None,
         };
@@ -164,19 +199,19 @@ pub(super) fn change<A: Application>(
     look_for_trouble(session, send);
     let io = &mut session.io;
     let part = &mut io.part;
-    let parts = session.phase == Phase::Parting;
-    let wants_input = !part.careful && !io.eof && !parts;
+    let closes = session.phase != Phase::Open;
+    let wants_input = !part.careful && !io.eof;
     let mut receive = None;
     if !wants_input {
         part.stop_receive(key, shared);
     } else if shared.ring.free_buffers() > 0 {
         // Without a free buffer it would only end again.
-        receive = part.start_receive();
+        receive = part.start_receive(closes);
     }
     let is_full = !io.writable && !send && part.sending.is_none();
-    let watch = if is_full && (parts || part.receives()) {
+    let watch = if is_full && part.receives() {
         Poll::Room
-    } else if parts || part.receives() {
+    } else if part.receives() {
         Poll::Off
     } else {
         Poll::All
@@ -186,7 +221,8 @@ pub(super) fn change<A: Application>(
         part.sending = Some(session.queue.len() as u32);
         io.writable = false;
     }
-    Start { send, receive, poll }
+    let hangup = part.watch_hangup();
+    Start { send, receive, poll, hangup }
 }
 
 fn sends<A: Application>(session: &Session<A, Socket<Operations>>) -> bool {
@@ -198,7 +234,7 @@ fn look_for_trouble<A: Application>(session: &mut Session<A, Socket<Operations>>
     let io = &session.io;
     // Room may come of what is being sent.
     let is_refused = session.wants_room && !sends && io.part.sending.is_none();
-    let trouble = is_refused || io.readable || io.held_back || !io.part.held.is_empty();
+    let trouble = is_refused || session.reads_later || io.readable || io.held_back || !io.part.held.is_empty();
     let idle = session.holds_nothing() || session.phase == Phase::Lingering;
     session.io.part.careful = trouble || (session.io.part.careful && !idle);
 }

@@ -84,6 +84,9 @@ fn start_all<A: Hosted>(server: &mut Server<A, Uring>, listens: bool) -> io::Res
             if let Some((events, each_time)) = start.poll {
                 batch.poll(socket, *key, events, each_time);
             }
+            if start.hangup {
+                batch.hangup(socket, *key);
+            }
         }
     })
 }
@@ -103,7 +106,7 @@ pub(super) fn sent<A: Hosted>(server: &mut Server<A, Uring>, key: Key, taken: Re
     server.host.sent(session, taken);
     let io = &session.io;
     let is_through = io.writable && session.queue.is_empty() && !io.readable && !io.part.is_careful();
-    if !is_through || needs_visit(session) || server.drain_until_ms.is_some() {
+    if !is_through || needs_visit(session) || server.drain.is_some() {
         server.turns.join(key.index);
     }
 }
