@@ -3,7 +3,7 @@
 //! A worker of either transport owns one application and nothing else knows it, so the time of day, the order to
 //! drain and the question for counters come to it this way.
 
-use simoom_stack::Application;
+use simoom_stack::{Application, Reply};
 
 /// An application that a worker can run.
 pub trait Hosted: Application {
@@ -18,6 +18,19 @@ pub trait Hosted: Application {
     /// neither input nor answers of the connection; say no while a request is half consumed.
     fn idle(&self, conn: &Self::Conn) -> bool {
         let _ = conn;
+        true
+    }
+
+    /// A call for `conn` panicked, and no other but `closed` follows for it: answer that if nothing of an answer to the
+    /// current request is queued, and close; else abort. Called after `received` and `overfull`.
+    fn panicked(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
+        let _ = conn;
+        reply.abort();
+    }
+
+    /// Whether what this application shares with other connections and workers can still be relied on, asked after a
+    /// panic in it: no lock was held, for example. If not, the worker ends, and with it the process.
+    fn is_sound(&self) -> bool {
         true
     }
 

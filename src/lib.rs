@@ -27,6 +27,7 @@ pub mod log;
 mod mapping;
 pub mod metrics;
 pub mod netns;
+pub mod panics;
 pub mod probe;
 pub mod serve;
 pub mod store;

@@ -1,11 +1,10 @@
 //! A worker's thread: in comes what it shall run, out goes a handle, and a reason on a channel if it fails. A
 //! worker never dies in silence: its listeners would go on taking connections that nobody serves.
 
+use crate::panics;
 use crossbeam_channel::Sender;
 use rustix::thread::{CpuSet, sched_setaffinity};
-use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
 /// Why a worker ended before it was told to.
@@ -25,10 +24,11 @@ where
 {
     std::thread::Builder::new().name(name.clone()).spawn(move || {
         let work = || core.map_or(Ok(()), pin).and_then(|()| work());
-        let reason = match catch_unwind(AssertUnwindSafe(work)) {
+        panics::reported_here();
+        let reason = match panics::catch(work) {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
-            Err(panic) => format!("panicked: {}", panic_text(&*panic)),
+            Err(panic) => format!("panicked at {panic}"),
         };
         // Nobody listens any more: the process is going down already.
         let _ = failures.send(Failure { worker: name, reason });
@@ -47,11 +47,6 @@ pub fn pin(core: usize) -> io::Result<()> {
     let mut only = CpuSet::new();
     only.set(core);
     Ok(sched_setaffinity(None, &only)?)
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 #[cfg(test)]
@@ -74,8 +69,9 @@ mod tests {
     fn errors_and_panics_are_told_with_the_workers_name() {
         let error = failure_of(None, || Err(io::Error::other("the socket is gone"))).unwrap();
         assert_eq!(error, Failure { worker: "kernel 0".into(), reason: "the socket is gone".into() });
+        panics::install();
         let panic = failure_of(None, || panic!("count is {}", 3)).unwrap();
-        assert_eq!(panic.reason, "panicked: count is 3");
+        assert_eq!(panic.reason, format!("panicked at {}:{}: count is 3", file!(), line!() - 1));
     }
 
     #[test]

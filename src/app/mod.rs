@@ -3,6 +3,7 @@
 //! A transport drives one [`Services`] per worker. Each connection is served by the service that owns the port it
 //! came to; a service knows nothing of the others, nor of ports.
 
+pub mod contained;
 pub mod content;
 pub mod http;
 pub mod memcached;
@@ -132,6 +133,18 @@ impl Hosted for Services {
             Conn::Memcached(conn) => conn.is_between_requests(),
             Conn::Unserved => true,
         }
+    }
+
+    fn panicked(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        match conn {
+            Conn::Http(conn) => self.http.panicked(conn, reply),
+            // A protocol of several requests under way has no answer for all of them.
+            Conn::Memcached(_) | Conn::Unserved => reply.abort(),
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.memcached.as_ref().is_none_or(Memcached::is_sound)
     }
 
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {

@@ -14,6 +14,7 @@ pub(crate) mod xdp;
 
 use crate::admin::Admin;
 use crate::af_xdp::Mode;
+use crate::app::contained::Contained;
 use crate::app::content::Content;
 use crate::app::memcached::{self, Memcached};
 use crate::app::{Service, Services, http};
@@ -23,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::metrics::{Board, Count, Sheet};
+use crate::panics;
 use crate::store::Store;
 use crate::thread::Failure;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
@@ -131,7 +133,7 @@ impl Common<'_> {
     }
 
     /// A fresh application for one worker, which holds so many connections.
-    fn services(&self, ports: &[(u16, Service)], connections: usize) -> Result<Services> {
+    fn services(&self, ports: &[(u16, Service)], connections: usize) -> Result<Contained<Services>> {
         let worker = self.made.replace(self.made.get() + 1);
         let memcached = match self.config.memcached {
             Some(config) if ports.iter().any(|(_, service)| *service == Service::Memcached) => {
@@ -143,7 +145,7 @@ impl Common<'_> {
         let timeouts =
             http::Timeouts { head: Duration::from(header), idle: Duration::from(idle), ..Default::default() };
         let options = http::Options { timeouts, ..http::Options::default() };
-        Ok(Services::new(ports, self.content.clone(), options, memcached))
+        Ok(Contained::new(Services::new(ports, self.content.clone(), options, memcached)))
     }
 
     /// These are the addresses that memcached is served on.
@@ -179,6 +181,7 @@ impl Common<'_> {
 
 /// Starts serving as `config` says, in the network namespace of the calling thread.
 pub fn start(config: &config::Serve) -> Result<Server> {
+    panics::install();
     let limit_bytes =
         config.memory_limit_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let content =

@@ -121,6 +121,11 @@ impl Store {
         self.memory_bytes
     }
 
+    /// Whether no panic happened while a lock was held, which may have left half a change. Looks at every lock.
+    pub fn is_sound(&self) -> bool {
+        !self.space.is_poisoned() && self.table.is_sound() && self.stripes.iter().all(|stripe| stripe.is_sound())
+    }
+
     #[inline]
     fn stripe(&self) -> &Arc<Stripe> {
         &self.stripes[stripe::thread_number() % self.stripes.len()]

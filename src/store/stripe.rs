@@ -158,6 +158,11 @@ impl Stripe {
         }
     }
 
+    /// Whether no panic cut off a change of the pieces.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.pieces.is_poisoned()
+    }
+
     /// Its pieces of open segments.
     #[inline]
     pub(super) fn pieces(&self) -> MutexGuard<'_, Pieces> {

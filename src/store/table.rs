@@ -143,6 +143,11 @@ impl Table {
         self.locks[chain % self.locks.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether no panic happened while one of its locks was held.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.spare.is_poisoned() && !self.locks.iter().any(Mutex::is_poisoned)
+    }
+
     /// The places of a chain, in order.
     #[inline]
     pub(super) fn slots(&self, chain: usize) -> impl Iterator<Item = &Slot> {

@@ -335,6 +335,17 @@ pub struct Reply<'a, B> {
     pool: &'a mut Pool<B>,
     queue: &'a mut Queue,
     wishes: &'a mut Wishes,
+    is_broken: bool,
+}
+
+/// Set on a panic while the pool or the queue changes: from then on neither can be relied on. Costs nothing without a
+/// panic, because only unwinding drops it.
+struct BrokenOnPanic<'a>(&'a mut bool);
+
+impl Drop for BrokenOnPanic<'_> {
+    fn drop(&mut self) {
+        *self.0 = true;
+    }
 }
 
 /// What an application asked for through a [`Reply`], for the transport to act on after the call.
@@ -357,7 +368,7 @@ pub struct Wishes {
 impl<'a, B: Blob> Reply<'a, B> {
     /// A reply that appends to `queue` and notes what else is asked for in `wishes`.
     pub fn new(pool: &'a mut Pool<B>, queue: &'a mut Queue, wishes: &'a mut Wishes) -> Self {
-        Reply { pool, queue, wishes }
+        Reply { pool, queue, wishes, is_broken: false }
     }
 
     /// Whether [`ROOM_COPY_BYTES`] can be copied and [`ROOM_SHARES`] blobs shared. If not, stop and return: the
@@ -387,7 +398,9 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// Queues a copy of `bytes`. Beyond what [`Reply::has_room`] promised this may fail, which aborts the
     /// connection: half an answer must not be sent.
     pub fn copy(&mut self, bytes: &[u8]) {
+        let guard = BrokenOnPanic(&mut self.is_broken);
         self.wishes.overflow |= !self.queue.copy(self.pool, bytes);
+        std::mem::forget(guard);
     }
 
     /// Queues `range` of `blob` without copying it; `range` lies within the blob, is at most 2 GiB long and ends
@@ -402,7 +415,15 @@ impl<'a, B: Blob> Reply<'a, B> {
             self.wishes.overflow = true;
             return;
         };
+        let guard = BrokenOnPanic(&mut self.is_broken);
         self.wishes.overflow |= !self.queue.append(self.pool, Source::Blob(blob), start, end);
+        std::mem::forget(guard);
+    }
+
+    /// Whether a panic cut off [`Reply::copy`] or [`Reply::share`] while they changed the pool, which all connections
+    /// share: it must not be used any more.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Closes the connection once everything queued is sent and acknowledged.

@@ -158,3 +158,19 @@ fn the_last_eighth_is_for_answers_that_were_begun() {
     fill(&mut pool, &mut begun);
     assert!(begun.len >= ANSWER_BYTES || !pool.keeps_promise());
 }
+
+#[test]
+fn a_panic_while_the_pool_changes_is_noted_and_one_of_the_caller_is_not() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    let mut pool: Pool<&'static [u8]> = Pool::new(4, 4);
+    let (mut queue, mut wishes) = (Queue::default(), Wishes::default());
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    reply.copy(b"whole");
+    let past_the_end = catch_unwind(AssertUnwindSafe(|| reply.share(b"short", 0..6)));
+    assert!(past_the_end.is_err() && !reply.is_broken());
+    // No such chunk.
+    pool.free_chunks.push(99);
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    let cut_off = catch_unwind(AssertUnwindSafe(|| reply.copy(&[0; 2 * CHUNK_BYTES])));
+    assert!(cut_off.is_err() && reply.is_broken());
+}

@@ -22,7 +22,7 @@ simoom_stack::counters! {
         http_responses_3xx,
         /// Answers 400 to 499, refusals included.
         http_responses_4xx,
-        /// Answers 501 and 505.
+        /// Answers 500, 501 and 505.
         http_responses_5xx,
         /// Answers 304.
         http_not_modified,
@@ -78,7 +78,9 @@ impl Counters {
                 self.http_responses_3xx += 1;
                 self.http_not_modified += 1;
             }
-            Status::NotImplemented | Status::VersionNotSupported => self.http_responses_5xx += 1,
+            Status::InternalServerError | Status::NotImplemented | Status::VersionNotSupported => {
+                self.http_responses_5xx += 1
+            }
             _ => self.http_responses_4xx += 1,
         }
     }

@@ -63,6 +63,8 @@ pub struct Http {
     answers: Answers,
     /// Where paths with escapes or dot segments are decoded.
     scratch: Box<[u8]>,
+    /// Bytes queued on the connection at hand up to its last whole answer; 0 between calls.
+    whole: u64,
     draining: bool,
     counters: Counters,
 }
@@ -83,6 +85,7 @@ impl Http {
             options,
             answers: Answers::new(),
             scratch: vec![0; REQUEST_LINE_MAX_BYTES].into(),
+            whole: 0,
             draining: false,
             counters: Counters::default(),
         }
@@ -101,6 +104,20 @@ impl Http {
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// A call for this connection panicked. 500 in place of the answer of which nothing is queued; else a reset, which
+    /// tells the client that the answer is cut off.
+    pub(in crate::app) fn panicked(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        let whole = std::mem::take(&mut self.whole);
+        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing { .. }) {
+            let status = Status::InternalServerError;
+            self.answers.send(status, Persistence::Close, self.answers.page(status), false, reply);
+            self.counters.note_answer(status);
+            reply.close();
+        } else {
+            reply.abort();
+        }
     }
 
     fn step(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
@@ -261,22 +278,26 @@ impl Application for Http {
             if !reply.has_room() {
                 break Waiting::Idle;
             }
+            self.whole = reply.queued();
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
                 Step::Wait(waiting) => break waiting,
             }
         };
         self.wait(conn, waiting, reply);
+        self.whole = 0;
         at
     }
 
     fn overfull(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+        self.whole = reply.queued();
         let refusal = match conn.phase {
             Phase::Head(search) if !search.is_past_line() => Refusal::LineTooLong,
             _ => Refusal::HeadTooLarge,
         };
         self.refuse(conn, refusal, bytes, reply);
         self.wait(conn, Waiting::Idle, reply);
+        self.whole = 0;
     }
 
     fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {

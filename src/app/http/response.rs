@@ -37,13 +37,14 @@ pub(crate) enum Status {
     UriTooLong,
     ExpectationFailed,
     FieldsTooLarge,
+    InternalServerError,
     NotImplemented,
     VersionNotSupported,
 }
 
 /// Each status by its place in the enum: code and reason phrase (RFC 9110 §15, RFC 6585 §5), and the sentence
 /// that the page of an error carries.
-const STATUSES: [(Status, &str, &str); 14] = [
+const STATUSES: [(Status, &str, &str); 15] = [
     (Status::Ok, "200 OK", ""),
     (Status::MovedPermanently, "301 Moved Permanently", "This directory is called with a slash at its end."),
     (Status::NotModified, "304 Not Modified", ""),
@@ -60,6 +61,7 @@ const STATUSES: [(Status, &str, &str); 14] = [
         "431 Request Header Fields Too Large",
         "The head of the request is longer than 16 KiB or has more than 100 fields.",
     ),
+    (Status::InternalServerError, "500 Internal Server Error", ""),
     (Status::NotImplemented, "501 Not Implemented", "This method or transfer coding is not known here."),
     (Status::VersionNotSupported, "505 HTTP Version Not Supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
 ];

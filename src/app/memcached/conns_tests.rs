@@ -2,6 +2,7 @@ use super::super::{Options, Shared};
 use crate::app::memcached::Memcached;
 use crate::app::memcached::options::Listening;
 use crate::app::testing::{Line, NOW};
+use crate::hosted::Hosted;
 use crate::store::{Settings, Store};
 use simoom_stack::send::Pool;
 use std::sync::Arc;

@@ -9,8 +9,9 @@
 //! datagram to the next, so a value whose end does not come with it is forgotten.
 
 use super::{Blob, Conn, Memcached, binary};
+use crate::hosted::Hosted;
+use simoom_stack::Reply;
 use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
-use simoom_stack::{Application, Reply};
 
 /// The frame in front of each datagram.
 pub const FRAME_BYTES: usize = 8;
@@ -23,8 +24,22 @@ const PART_BYTES: usize = DATAGRAM_MAX_BYTES - FRAME_BYTES;
 /// Ranges and chunks for what is answered in one step.
 const POOL: usize = 2 * QUEUE_ENTRIES as usize;
 
+/// A handler of requests that come in datagrams.
+pub trait Handler: Hosted<Blob = Blob, Conn = Conn> {
+    /// Forgets a value that does not come whole, and with it all that `conn` holds.
+    fn abandon(&mut self, conn: &Conn);
+}
+
+impl Handler for Memcached {
+    fn abandon(&mut self, conn: &Conn) {
+        Memcached::abandon(self, conn);
+    }
+}
+
 /// Room for one answer; the same for all.
 pub struct Datagrams {
+    /// The state of the request at hand, for [`Datagrams::begin_anew`].
+    conn: Conn,
     pool: Pool<Blob>,
     queue: Queue,
     /// The answer, each part behind room for its frame.
@@ -49,7 +64,7 @@ pub enum Fate {
 impl Default for Datagrams {
     fn default() -> Datagrams {
         let sent = vec![0; ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES].into_boxed_slice();
-        Datagrams { pool: Pool::new(POOL, POOL), queue: Queue::default(), sent, len: 0 }
+        Datagrams { conn: Conn::default(), pool: Pool::new(POOL, POOL), queue: Queue::default(), sent, len: 0 }
     }
 }
 
@@ -60,14 +75,14 @@ impl Datagrams {
     }
 
     /// Has `handler` carry out what a datagram asks for; [`Datagrams::answer`] tells what is to be sent.
-    pub fn serve(&mut self, handler: &mut Memcached, datagram: &[u8]) -> Fate {
+    pub fn serve<H: Handler>(&mut self, handler: &mut H, datagram: &[u8]) -> Fate {
         self.len = 0;
         let Some((&[id_high, id_low, _, _, 0, 1, _, _], requests)) = datagram.split_first_chunk() else {
             return Fate::Malformed;
         };
-        let mut conn = Conn::default();
-        let fate = self.carry_out(handler, &mut conn, requests);
-        handler.abandon(&conn);
+        self.conn = Conn::default();
+        let fate = self.carry_out(handler, requests);
+        handler.abandon(&self.conn);
         self.queue.clear(&mut self.pool);
         if fate == Fate::TooLarge {
             self.refuse(requests);
@@ -76,11 +91,18 @@ impl Datagrams {
         fate
     }
 
-    fn carry_out(&mut self, handler: &mut Memcached, conn: &mut Conn, mut requests: &[u8]) -> Fate {
+    /// The handler panicked: what the request holds is given back, and nothing is answered. The pool may be left half
+    /// changed, so it is made anew.
+    pub fn begin_anew<H: Handler>(&mut self, handler: &mut H) {
+        (self.pool, self.queue, self.len) = (Pool::new(POOL, POOL), Queue::default(), 0);
+        handler.abandon(&std::mem::take(&mut self.conn));
+    }
+
+    fn carry_out<H: Handler>(&mut self, handler: &mut H, mut requests: &[u8]) -> Fate {
         while !requests.is_empty() {
             let mut wishes = Wishes::default();
             let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut wishes);
-            let taken = handler.received(conn, requests, &mut reply);
+            let taken = handler.received(&mut self.conn, requests, &mut reply);
             requests = &requests[taken..];
             if !self.collect() {
                 return Fate::TooLarge;
@@ -92,7 +114,7 @@ impl Datagrams {
                 return Fate::Incomplete;
             }
         }
-        if conn.is_between_requests() { Fate::Done } else { Fate::Incomplete }
+        if self.conn.is_between_requests() { Fate::Done } else { Fate::Incomplete }
     }
 
     /// Takes what is queued to the answer; says no if that does not hold it.

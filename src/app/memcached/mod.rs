@@ -49,7 +49,7 @@
 //! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
 //!
 //! The words are those of memcached 1.6.45, whose source decides where its document says otherwise. This module reads
-//! no clock: the transport calls [`Memcached::clock`]. A connection has no deadline, as in memcached.
+//! no clock: the transport calls [`Hosted::clock`]. A connection has no deadline, as in memcached.
 
 mod ahead;
 mod base64;
@@ -75,6 +75,7 @@ pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
 
 use super::Blob;
+use crate::hosted::Hosted;
 use crate::store::{Item, Store};
 use conn::{Doing, Phase, Protocol};
 use out::Out;
@@ -141,22 +142,6 @@ impl Memcached {
     /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not counted.
     pub const fn memory_bytes(connections: usize) -> usize {
         size_of::<Memcached>() + Uploads::memory_bytes(connections) + Registrar::memory_bytes(connections)
-    }
-
-    /// Tells the time of day; to be called at least once before the first connection and then about once a second.
-    pub fn clock(&mut self, unix_seconds: u64) {
-        self.now = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
-        self.store.maintain(self.now);
-    }
-
-    /// From now on every connection closes behind the request that it is in.
-    pub fn drain(&mut self) {
-        self.draining = true;
-    }
-
-    /// Gives each counter's name and value to `sink`.
-    pub fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        self.shared.tally().of(self.worker).for_each(|(name, value)| sink(name, value));
     }
 
     #[inline]
@@ -315,6 +300,32 @@ impl Application for Memcached {
         if let Some(place) = conn.place.take() {
             self.registrar.leave(place);
         }
+    }
+}
+
+impl Hosted for Memcached {
+    fn clock(&mut self, unix_seconds: u64) {
+        self.now = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
+        self.store.maintain(self.now);
+    }
+
+    /// From now on every connection closes behind the request that it is in.
+    fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    fn idle(&self, conn: &Conn) -> bool {
+        conn.is_between_requests()
+    }
+
+    /// Whether no panic cut off a change of the store. What else all workers share is usable after every step: atomic
+    /// counters, and lists that only grow.
+    fn is_sound(&self) -> bool {
+        self.store.is_sound()
+    }
+
+    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+        self.shared.tally().of(self.worker).for_each(|(name, value)| sink(name, value));
     }
 }
 

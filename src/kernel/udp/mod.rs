@@ -6,8 +6,9 @@
 
 mod credit;
 
+use crate::app::contained::Containment;
 use crate::app::memcached::Memcached;
-use crate::app::memcached::datagram::{Datagrams, Fate};
+use crate::app::memcached::datagram::{Datagrams, Fate, Handler};
 use crate::clock::Clock;
 use crate::control::Mailbox;
 use crate::metrics::{Publisher, Sheet};
@@ -27,7 +28,7 @@ const BURST: usize = 64;
 
 /// Bytes of memory that it takes, the handler's own aside.
 pub fn memory_bytes() -> usize {
-    size_of::<Udp>() + RECEIVED_MAX_BYTES + Datagrams::memory_bytes() + Credits::MEMORY_BYTES
+    size_of::<Udp<Memcached>>() + RECEIVED_MAX_BYTES + Datagrams::memory_bytes() + Credits::MEMORY_BYTES
 }
 
 simoom_stack::counters! {
@@ -41,6 +42,8 @@ simoom_stack::counters! {
         udp_malformed,
         /// Requests whose end was missing.
         udp_incomplete,
+        /// Requests whose handling panicked; they get no answer.
+        udp_panicked,
         /// Answers refused because they would have taken too many datagrams.
         udp_answer_too_large,
         /// Datagrams dropped because their source had been sent enough.
@@ -111,11 +114,12 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {}
 
 /// The thread's state.
-pub struct Udp {
+pub struct Udp<H = Memcached> {
     socket: UdpSocket,
-    handler: Memcached,
+    handler: H,
     datagrams: Datagrams,
     credits: Credits,
+    containment: Containment,
     received: Box<[u8]>,
     counters: Counters,
     mailbox: Mailbox,
@@ -123,14 +127,15 @@ pub struct Udp {
     clock: Clock,
 }
 
-impl Udp {
+impl<H: Handler> Udp<H> {
     /// Takes all the memory that it will ever use.
-    pub fn new(socket: Socket, handler: Memcached, mailbox: Mailbox, sheet: Arc<Sheet>) -> Udp {
+    pub fn new(socket: Socket, handler: H, mailbox: Mailbox, sheet: Arc<Sheet>) -> Udp<H> {
         Udp {
             socket: socket.socket,
             handler,
             datagrams: Datagrams::default(),
             credits: Credits::new(),
+            containment: Containment::default(),
             received: vec![0; RECEIVED_MAX_BYTES].into_boxed_slice(),
             counters: Counters::default(),
             mailbox,
@@ -146,7 +151,7 @@ impl Udp {
             self.sleep()?;
             let now_ms = self.clock.now_ms();
             if let Some(unix_seconds) = self.clock.new_second(now_ms) {
-                self.handler.clock(unix_seconds);
+                self.contain(|udp| udp.handler.clock(unix_seconds));
             }
             self.serve(now_ms);
             if self.publisher.is_due(now_ms) {
@@ -191,7 +196,13 @@ impl Udp {
             self.counters.udp_credit_used_up += 1;
             return;
         }
-        match self.datagrams.serve(&mut self.handler, &self.received[..len]) {
+        let fate = self.contain(|udp| udp.datagrams.serve(&mut udp.handler, &udp.received[..len]));
+        let Some(fate) = fate else {
+            self.counters.udp_panicked += 1;
+            self.contain(|udp| udp.datagrams.begin_anew(&mut udp.handler));
+            return;
+        };
+        match fate {
             Fate::Done => {}
             Fate::Malformed => self.counters.udp_malformed += 1,
             Fate::Incomplete => self.counters.udp_incomplete += 1,
@@ -206,10 +217,24 @@ impl Udp {
         }
     }
 
+    /// Calls the handler; nothing if that panicked. What the store shares with others must be sound all the same.
+    fn contain<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Option<R> {
+        let containment = std::mem::take(&mut self.containment);
+        let result = containment.run(|| call(self));
+        self.containment = containment;
+        match result {
+            Err(panic) if !self.handler.is_sound() => panic.resume(),
+            result => result.ok(),
+        }
+    }
+
     fn publish(&mut self, now_ms: u64) {
         self.publisher.publish(now_ms, |counts| {
             counts.extend(self.counters.iter());
-            self.handler.publish(&mut |name, value| counts.push((name, value)));
+            let mut push = |name, value| counts.push((name, value));
+            // A panic here costs counters that come again.
+            let _ = self.containment.run(|| self.handler.publish(&mut push));
+            self.containment.publish(&mut push);
         });
     }
 }

@@ -1,0 +1,164 @@
+//! Panics: where one happened, told to whoever catches it, and logged at most once a second.
+//!
+//! [`install`] sets a hook that notes the place of a panic for its thread instead of printing it, on threads that say
+//! that they report panics themselves ([`reported_here`]). [`catch`] runs a call and returns its panic as a [`Panic`].
+//! On all other threads the hook that was there before prints, as ever.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+/// At most one line of the log tells of panics in this time.
+const LOG_PERIOD: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Whether this thread reports its panics itself.
+    static REPORTED: Cell<bool> = const { Cell::new(false) };
+    /// Where the last panic of this thread happened, until somebody takes it.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A panic that was caught.
+pub struct Panic {
+    payload: Box<dyn Any + Send>,
+    place: Option<String>,
+}
+
+impl Panic {
+    /// Goes on with the panic, for the caller's caller to catch.
+    pub fn resume(self) -> ! {
+        PLACE.set(self.place);
+        resume_unwind(self.payload)
+    }
+}
+
+/// The place, as far as it is known, and the message.
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", message(&*self.payload)),
+            None => f.write_str(message(&*self.payload)),
+        }
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+/// Runs `call`. Costs next to nothing without a panic.
+#[inline]
+pub fn catch<R>(call: impl FnOnce() -> R) -> Result<R, Panic> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(caught)
+}
+
+#[cold]
+fn caught(payload: Box<dyn Any + Send>) -> Panic {
+    Panic { payload, place: PLACE.take() }
+}
+
+/// This thread catches its panics and reports them: the hook need not print them.
+pub fn reported_here() {
+    REPORTED.set(true);
+}
+
+/// Sets the hook, once for the process.
+pub fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !note(info) {
+                previous(info);
+            }
+        }));
+    });
+}
+
+/// Notes where a panic happened; says no if it must be printed. That includes a panic while another unwinds, which
+/// ends the process at once.
+fn note(info: &PanicHookInfo<'_>) -> bool {
+    let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
+    PLACE.with_borrow_mut(|noted| {
+        let is_second = noted.is_some();
+        *noted = place;
+        REPORTED.get() && !is_second
+    })
+}
+
+/// What the log was told, and what it was spared.
+struct Told {
+    at: Option<Instant>,
+    suppressed: u64,
+}
+
+static TOLD: Mutex<Told> = Mutex::new(Told { at: None, suppressed: 0 });
+
+/// Logs a panic that was contained, unless another was logged less than a second ago: then it is counted.
+#[cold]
+pub fn log(panic: &Panic) {
+    if let Some(suppressed) = due(Instant::now(), 1) {
+        tracing::error!(at = %panic, suppressed, "a handler panicked; its connection ends");
+    }
+}
+
+/// Logs how many panics were counted and not logged, if a second has passed since. To be called about once a second.
+pub fn log_suppressed() {
+    if let Some(suppressed @ 1..) = due(Instant::now(), 0) {
+        tracing::error!(suppressed, "handlers panicked as often again since the last such line");
+    }
+}
+
+/// Whether a line is due at `now`: then how many panics no line told of. If not, `new` panics more are kept for later.
+fn due(now: Instant, new: u64) -> Option<u64> {
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.at.is_some_and(|at| now.saturating_duration_since(at) < LOG_PERIOD) {
+        told.suppressed += new;
+        return None;
+    }
+    if new > 0 || told.suppressed > 0 {
+        told.at = Some(now);
+    }
+    Some(std::mem::take(&mut told.suppressed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caught_panic_tells_its_place_and_message() {
+        install();
+        reported_here();
+        let panic = catch(|| panic!("count is {}", 3)).err().unwrap();
+        let (place, line) = (file!(), line!() - 1);
+        assert_eq!(panic.to_string(), format!("{place}:{line}: count is 3"));
+        assert!(matches!(catch(|| 7), Ok(7)));
+    }
+
+    #[test]
+    fn a_resumed_panic_keeps_its_place() {
+        install();
+        reported_here();
+        let inner = || catch(|| panic!("deep")).unwrap_or_else(|panic: Panic| panic.resume());
+        let panic = catch(inner).err().unwrap();
+        assert!(panic.to_string().starts_with(concat!(file!(), ":")), "{panic}");
+        assert!(panic.to_string().ends_with(": deep"), "{panic}");
+    }
+
+    #[test]
+    fn one_line_a_second_tells_of_all_panics() {
+        let second = Duration::from_secs(1);
+        // Far from the present, so that no other test's panics are near.
+        let start = Instant::now() + 1000 * second;
+        assert_eq!(due(start, 1).map(|_| ()), Some(()));
+        assert_eq!((due(start, 1), due(start + second / 2, 1), due(start + second / 2, 0)), (None, None, None));
+        assert_eq!(due(start + second, 1), Some(2));
+        assert_eq!(due(start + 2 * second, 0), Some(0));
+        assert_eq!(due(start + 2 * second, 1), Some(0));
+    }
+}
