@@ -160,6 +160,8 @@ impl Answers {
             preambles: STATUSES.map(|(status, ..)| Preamble::new(status)),
             pages: STATUSES.map(|(status, ..)| match status {
                 Status::MethodNotAllowed => Rendered::page(status, "Allow: GET, HEAD\r\n"),
+                // The method may be unknown where this is sent, and an answer to HEAD has no content.
+                Status::InternalServerError => Rendered::new("Content-Length: 0\r\n", b""),
                 status => Rendered::page(status, ""),
             }),
         };
