@@ -28,7 +28,6 @@ pub(crate) enum Call {
     Clock,
     Drain,
     Idle,
-    PeerIsThrough,
     Panicked,
     Publish,
 }
@@ -150,11 +149,6 @@ impl<A: Hosted> Hosted for Saboteur<A> {
     fn idle(&self, conn: &A::Conn) -> bool {
         self.plot.call(Call::Idle);
         self.app.idle(conn)
-    }
-
-    fn peer_is_through(&self, conn: &A::Conn) -> bool {
-        self.plot.call(Call::PeerIsThrough);
-        self.app.peer_is_through(conn)
     }
 
     fn panicked(&mut self, conn: &mut A::Conn, reply: &mut Reply<'_, A::Blob>) {
