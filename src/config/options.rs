@@ -134,9 +134,8 @@ pub struct ServeOptions {
 
     /// Probe a client that has been silent for this long [default: 120m]
     ///
-    /// A client that is gone does not answer, and its connection is closed after up to nine probes, 75 seconds apart
-    /// or TIME if that is shorter. 0 probes nobody. On kernel sockets in whole seconds, and one probe without an
-    /// answer is enough where --send-timeout is shorter than TIME.
+    /// A client that is gone does not answer, and its connection is closed after nine probes, 75 seconds apart or TIME
+    /// if that is shorter. 0 probes nobody. On kernel sockets in whole seconds.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub tcp_keepalive: Option<Duration>,
 

@@ -36,7 +36,7 @@
 //! | room for answers that others hold | the poll for everything | the send timeout |
 //! | the application's deadline, to read on | the poll for everything | that deadline |
 //! | the socket, to take what is queued, also the last | the poll for room, or for everything | the send timeout |
-//! | the peer, to acknowledge what the kernel took | as for a request | TCP_USER_TIMEOUT, which is the send timeout |
+//! | the peer, to acknowledge what the kernel took | as for a request | the application's; `net.ipv4.tcp_retries2` if the peer is gone |
 //! | the peer's FIN | the receive, or the poll for everything | the linger timeout |
 //!
 //! memcached over UDP is a thread of its own, [`udp`].

@@ -119,7 +119,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     ) -> io::Result<Self> {
         settings.check()?;
         for listener in &listeners {
-            listener.set_timeouts(settings.send_timeout, settings.keep_alive)?;
+            listener.set_keep_alive(settings.keep_alive)?;
         }
         let driver = D::new(settings, &listeners, &mailbox)?;
         Ok(Server {
