@@ -79,7 +79,7 @@ impl Counters {
                 self.http_not_modified += 1;
             }
             Status::InternalServerError | Status::NotImplemented | Status::VersionNotSupported => {
-                self.http_responses_5xx += 1
+                self.http_responses_5xx += 1;
             }
             _ => self.http_responses_4xx += 1,
         }

@@ -110,7 +110,7 @@ impl Http {
     /// tells the client that the answer is cut off.
     pub(in crate::app) fn panicked(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
-        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing { .. }) {
+        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing) {
             let status = Status::InternalServerError;
             self.answers.send(status, Persistence::Close, self.answers.page(status), false, reply);
             self.counters.note_answer(status);
