@@ -226,8 +226,11 @@ fn a_panic_of_calls_without_a_connection_ends_nothing(transport: Transport) {
     });
     bed.plot.next(Call::Drain, 1);
     bed.plot.next(Call::Idle, 1);
-    bed.stop();
-    idle.iter_mut().for_each(|stream| assert_eq!(end(stream), (Vec::new(), true)));
+    // The drain waits until each client has closed, too.
+    std::thread::scope(|scope| {
+        scope.spawn(|| idle.into_iter().for_each(|mut stream| assert_eq!(end(&mut stream), (Vec::new(), true))));
+        bed.stop();
+    });
 }
 
 fn a_panic_that_leaves_state_in_doubt_ends_the_worker(transport: Transport) {
