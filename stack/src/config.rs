@@ -112,6 +112,9 @@ pub struct Limits {
     /// Connections at once from one source /24 of IPv4 or /64 of IPv6, half-open ones among them; 0 for no such limit.
     /// Prefixes that meet in the table which counts them are counted together.
     pub connections_per_prefix: u32,
+    /// Connections at once to each port that [`Stack::listen`](crate::Stack::listen) is given, half-open ones among them;
+    /// 0 for no such limit.
+    pub connections_per_port: u32,
     /// Entries of the TIME_WAIT table; the oldest gives way.
     pub time_wait: u32,
     /// Ranges queued to be sent or unacknowledged.
@@ -144,6 +147,7 @@ impl Limits {
             connections,
             half_open: active.min(16_384),
             connections_per_prefix: 0,
+            connections_per_port: 0,
             time_wait: active,
             send_entries: send_chunks * 2,
             send_chunks,

@@ -73,6 +73,8 @@ drops! {
     ConnectionsFull => drop_connections_full,
     /// The table of half-open connections is full: the SYN is not answered.
     HalfOpenFull => drop_half_open_full,
+    /// As many connections as the port may have: the SYN is not answered.
+    PortFull => drop_port_full,
     /// As many connections as may be from one source prefix: the SYN is not answered.
     PrefixFull => drop_prefix_full,
     /// Outside the receive window (RFC 9293 §3.10.7.4, first check).

@@ -13,7 +13,8 @@ use crate::wire::Address;
 const SLOTS_MIN: u32 = 1024;
 
 /// The counts of one worker.
-pub(crate) struct Prefixes {
+#[derive(Debug)]
+pub struct Prefixes {
     keyed: Keyed,
     /// A power of two of them, or none without a limit.
     counts: Vec<u32>,
@@ -25,6 +26,11 @@ impl Prefixes {
         Prefixes { keyed, counts: vec![0; Prefixes::slots(limits) as usize], most: limits.connections_per_prefix }
     }
 
+    /// As the counts of a stack with these limits, for a transport that is none.
+    pub fn with_secret(limits: &Limits, secret: [u64; 4]) -> Prefixes {
+        Prefixes::new(limits, Keyed::new(secret))
+    }
+
     /// At least one for each connection, so that few meet even if each has a prefix of its own.
     pub(crate) fn slots(limits: &Limits) -> u32 {
         match limits.connections_per_prefix {
@@ -33,27 +39,48 @@ impl Prefixes {
         }
     }
 
-    pub(crate) fn memory_bytes(limits: &Limits) -> usize {
+    /// Whether there is a limit, and so a table of counts.
+    pub fn is_limited(&self) -> bool {
+        !self.counts.is_empty()
+    }
+
+    /// Bytes of memory that the counts take.
+    pub fn memory_bytes(limits: &Limits) -> usize {
         Prefixes::slots(limits) as usize * size_of::<u32>()
     }
 
     /// Whether another connection may come from there.
     pub(crate) fn has_room(&self, remote: &Address) -> bool {
-        self.place(remote).is_none_or(|place| self.counts[place] < self.most)
+        self.place(remote).is_none_or(|place| self.has_room_at(place))
+    }
+
+    /// Whether another connection may come from the prefix that is counted at `place`.
+    pub fn has_room_at(&self, place: u32) -> bool {
+        self.counts[place as usize] < self.most
     }
 
     /// A connection with this remote address begins.
     pub(crate) fn add(&mut self, remote: &Address) {
         if let Some(place) = self.place(remote) {
-            self.counts[place] += 1;
+            self.add_at(place);
         }
     }
 
-    /// It has ended.
+    /// A connection from the prefix that is counted at `place` begins.
+    pub fn add_at(&mut self, place: u32) {
+        self.counts[place as usize] += 1;
+    }
+
+    /// A connection with this remote address has ended.
     pub(crate) fn remove(&mut self, remote: &Address) {
         if let Some(place) = self.place(remote) {
-            self.counts[place] -= 1;
+            self.remove_at(place);
         }
+    }
+
+    /// A connection from the prefix that is counted at `place` has ended.
+    pub fn remove_at(&mut self, place: u32) {
+        self.counts[place as usize] -= 1;
     }
 
     /// All that are counted.
@@ -61,9 +88,10 @@ impl Prefixes {
         self.counts.iter().map(|&count| count as usize).sum()
     }
 
-    fn place(&self, remote: &Address) -> Option<usize> {
+    /// Where the prefix of `remote` is counted; `None` without a limit.
+    pub fn place(&self, remote: &Address) -> Option<u32> {
         let last = self.counts.len().checked_sub(1)?;
-        Some(self.keyed.prefix(&prefix(remote)) as usize & last)
+        Some(self.keyed.prefix(&prefix(remote)) & last as u32)
     }
 }
 

@@ -47,6 +47,7 @@ fn way(reason: DropReason) -> Way {
         DropReason::NoListener => Script("< RST seq 1"),
         DropReason::Stray => Script("set reports_strays 1\n< ACK seq 1 ack 1"),
         DropReason::ConnectionsFull => Script("set connections 1\nestablished\n< SYN seq 0 port 4001"),
+        DropReason::PortFull => Script("set connections_per_port 1\nestablished\n< SYN seq 0 port 4001"),
         DropReason::PrefixFull => Script("set connections_per_prefix 1\nestablished\n< SYN seq 0 port 4001"),
         DropReason::HalfOpenFull => Script("set syn_cookies 0\nset half_open 0\n< SYN seq 0"),
         DropReason::OutsideWindow => Script("established\n< ACK seq 70000+1 ack 1\n> ACK seq 1 ack 1"),

@@ -12,6 +12,8 @@ pub struct Census {
     pub half_open: usize,
     /// Both, as counted by source prefixes; 0 without a limit for these.
     pub counted_by_prefix: usize,
+    /// Both, as counted by listening ports.
+    pub counted_by_port: usize,
     /// Entries of the send pool in use.
     pub send_entries: usize,
     /// Chunks of the send pool in use.
@@ -38,6 +40,7 @@ impl<A: Application> Stack<A> {
             connections: self.connections(),
             half_open: self.half_open.len() as usize,
             counted_by_prefix: self.prefixes.total(),
+            counted_by_port: self.ports.iter().map(|port| port.open as usize).sum(),
             send_entries: limits.send_entries as usize - entries,
             send_chunks: limits.send_chunks as usize - chunks,
             kept: (limits.keep_small + limits.keep_large) as usize - small - large,

@@ -110,7 +110,7 @@ impl<A: Application> Stack<A> {
         }
         self.free.pop();
         self.demux.insert(hash, Owner::Connection(id));
-        self.prefixes.add(&tuple.remote);
+        self.count_in(&tuple);
         self.shared.counters.active_opens += 1;
         let tcb = &mut self.tcbs[id as usize];
         tcb.conn = conn;

@@ -18,12 +18,13 @@ use crate::answers::Answers;
 use crate::application::{Application, Closed};
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::demux::{Demux, Owner};
+use crate::demux::{Demux, Owner, Tuple};
 use crate::drop::Drops;
 use crate::keyed::Keyed;
 use crate::listen::HalfOpenTable;
 use crate::neighbour::Neighbours;
 use crate::path_mtu::Paths;
+use crate::ports::{Port, Ports};
 use crate::prefix::Prefixes;
 use crate::tcp::{Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
@@ -59,7 +60,7 @@ const GROUP: usize = 16;
 pub struct Stack<A: Application> {
     shared: Shared<A::Blob>,
     keyed: Keyed,
-    ports: Vec<u16>,
+    ports: Ports,
     accepts: bool,
     demux: Demux,
     tcbs: Vec<Tcb<A::Conn>>,
@@ -102,7 +103,7 @@ impl<A: Application> Stack<A> {
         let mut stack = Stack {
             keyed,
             shared,
-            ports: Vec::new(),
+            ports: Ports::default(),
             accepts: true,
             demux: Demux::new(owners),
             tcbs: (0..limits.connections).map(|_| Tcb::default()).collect(),
@@ -122,9 +123,18 @@ impl<A: Application> Stack<A> {
 
     /// Answers SYNs to this port from now on.
     pub fn listen(&mut self, port: u16) {
-        if !self.ports.contains(&port) {
-            self.ports.push(port);
-        }
+        let limit = self.shared.config.limits.connections_per_port;
+        self.listen_with_limit(port, if limit == 0 { u32::MAX } else { limit });
+    }
+
+    /// Answers SYNs to this port from now on, while it has fewer than `limit` connections.
+    pub fn listen_with_limit(&mut self, port: u16, limit: u32) {
+        self.ports.listen(port, limit);
+    }
+
+    /// The listening ports, each with its connections.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter()
     }
 
     /// What is counted: [`Counters`] and [`Drops`].
@@ -135,6 +145,11 @@ impl<A: Application> Stack<A> {
     /// Connections with a control block: open, opening or closing.
     pub fn connections(&self) -> usize {
         self.tcbs.len() - self.free.len()
+    }
+
+    /// The most connections with a control block.
+    pub fn capacity(&self) -> usize {
+        self.tcbs.len()
     }
 
     /// When to call [`Stack::expire`] next, as time from now; `None` while no timer is set.
@@ -154,6 +169,18 @@ impl<A: Application> Stack<A> {
 
     pub(super) fn time_wait_timer(&self, index: u32) -> u32 {
         2 * self.shared.config.limits.connections + self.shared.config.limits.half_open + index
+    }
+
+    /// Counts a connection that begins.
+    fn count_in(&mut self, tuple: &Tuple) {
+        self.prefixes.add(&tuple.remote);
+        self.ports.add(tuple.local_port);
+    }
+
+    /// Counts a connection that has ended.
+    fn count_out(&mut self, tuple: &Tuple) {
+        self.prefixes.remove(&tuple.remote);
+        self.ports.remove(tuple.local_port);
     }
 
     /// Does what has to be done with a connection after an event.
@@ -177,7 +204,7 @@ impl<A: Application> Stack<A> {
         let tcb = &mut self.tcbs[id as usize];
         self.shared.count_closed(how);
         tcb.release(&mut self.shared);
-        self.prefixes.remove(&tcb.hot.tuple.remote);
+        let tuple = tcb.hot.tuple;
         self.shared.wheel.cancel(near_timer(id));
         self.shared.wheel.cancel(far_timer(id));
         if tcb.hot.state == State::SynSent {
@@ -191,5 +218,6 @@ impl<A: Application> Stack<A> {
         }
         tcb.vacate();
         self.free.push(id);
+        self.count_out(&tuple);
     }
 }

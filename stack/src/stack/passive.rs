@@ -17,7 +17,7 @@ use crate::wire::{Flags, Segment};
 
 impl<A: Application> Stack<A> {
     pub(super) fn listens(&self, port: u16) -> bool {
-        self.accepts && self.ports.contains(&port)
+        self.accepts && self.ports.contains(port)
     }
 
     /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
@@ -55,6 +55,9 @@ impl<A: Application> Stack<A> {
         if !self.prefixes.has_room(&arrival.tuple.remote) {
             return self.shared.drop(DropReason::PrefixFull);
         }
+        if !self.ports.admits(arrival.tuple.local_port) {
+            return self.shared.drop(DropReason::PortFull);
+        }
         // Half of the blocks are left for handshakes that keep nothing meanwhile.
         let is_crowded = self.half_open.is_full() || 2 * half_open >= free;
         if is_crowded && self.shared.config.syn_cookies {
@@ -68,7 +71,7 @@ impl<A: Application> Stack<A> {
             return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
-        self.prefixes.add(&arrival.tuple.remote);
+        self.count_in(&arrival.tuple);
         let timer = self.half_open_timer(index);
         self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
         self.send_syn_ack(index, tx);
@@ -115,7 +118,11 @@ impl<A: Application> Stack<A> {
             self.shared.drop(DropReason::PrefixFull);
             return true;
         }
-        self.prefixes.add(&tuple.remote);
+        if !self.ports.admits(tuple.local_port) {
+            self.shared.drop(DropReason::PortFull);
+            return true;
+        }
+        self.count_in(tuple);
         self.shared.counters.syn_cookies_received += 1;
         let entry = HalfOpen::of_cookie(segment, *tuple, mss, &self.keyed);
         let id = self.free.pop().expect("there are more blocks than half-open connections");
@@ -200,7 +207,8 @@ impl<A: Application> Stack<A> {
     pub(super) fn forget_half_open(&mut self, index: u32, hash: u32) {
         self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.remove(hash, Owner::HalfOpen(index));
-        self.prefixes.remove(&self.half_open.get(index).tuple.remote);
+        let tuple = self.half_open.get(index).tuple;
+        self.count_out(&tuple);
         self.half_open.remove(index);
     }
 

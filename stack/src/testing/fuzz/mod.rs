@@ -49,6 +49,7 @@ const LIMITS: Limits = Limits {
     half_open: 4,
     // Counted, and never reached.
     connections_per_prefix: u32::MAX,
+    connections_per_port: u32::MAX,
     time_wait: 3,
     send_entries: 40,
     send_chunks: 24,

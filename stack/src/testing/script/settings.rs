@@ -65,6 +65,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "answers_per_second" => &mut config.answers_per_second,
         "connections" => &mut limits.connections,
         "connections_per_prefix" => &mut limits.connections_per_prefix,
+        "connections_per_port" => &mut limits.connections_per_port,
         "half_open" => &mut limits.half_open,
         "time_wait" => &mut limits.time_wait,
         "send_entries" => &mut limits.send_entries,
