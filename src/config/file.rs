@@ -7,17 +7,28 @@ use super::complaint::Complaint;
 use super::options::ServeOptions;
 use crate::error::{Error, Result};
 use clap::{ArgAction, Args, Command, FromArgMatches};
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 /// A flag that cannot stand in the file: it says which file to read.
 const NOT_A_KEY: &str = "config";
 
+/// The longest file: a thousand times what all flags take.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+
 /// Reads the file at `path`.
 pub(super) fn read(path: &Path) -> Result<ServeOptions> {
-    let text =
-        fs::read_to_string(path).map_err(|error| Error::usage(format!("--config {}: {error}", path.display())))?;
+    let refuse = |what: &dyn std::fmt::Display| Error::usage(format!("--config {}: {what}", path.display()));
+    let file = File::open(path).map_err(|error| refuse(&error))?;
+    let mut text = String::new();
+    // A pipe is as good as a file; a device may never end.
+    let read = file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text);
+    if text.len() as u64 > FILE_MAX_BYTES {
+        return Err(refuse(&"longer than 1 MiB; give a TOML file with the flags of `simoom serve`"));
+    }
+    read.map_err(|error| refuse(&error))?;
     parse(&text, &path.display().to_string())
 }
 
