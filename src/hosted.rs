@@ -3,6 +3,8 @@
 //! A worker of either transport owns one application and nothing else knows it, so the time of day, the order to
 //! drain and the question for counters come to it this way.
 
+use crate::metrics::Count;
+use simoom_stack::ports::Port;
 use simoom_stack::{Application, Reply};
 
 /// An application that a worker can run.
@@ -34,6 +36,32 @@ pub trait Hosted: Application {
         true
     }
 
+    /// The names under which the connections to `port` are counted; `None` if nobody asks for them.
+    fn port_names(&self, port: u16) -> Option<PortNames> {
+        let _ = port;
+        None
+    }
+
     /// Gives each counter's name and value to `sink`.
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64));
+}
+
+/// Names of what is counted of a port's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct PortNames {
+    /// Connections now.
+    pub open: &'static str,
+    /// The largest number of connections at once.
+    pub limit: &'static str,
+    /// Connections refused because of the limit.
+    pub refused: &'static str,
+}
+
+/// Appends what is counted of `port` under the application's names.
+pub(crate) fn count_port<A: Hosted>(app: &A, port: &Port, counts: &mut Vec<Count>) {
+    if let Some(names) = app.port_names(port.number) {
+        counts.push((names.open, port.open.into()));
+        counts.push((names.limit, port.limit.into()));
+        counts.push((names.refused, port.refused));
+    }
 }

@@ -17,7 +17,7 @@
 //! State of a handler that is one worker's and outlives a call (counters, tables of free places) is changed in steps
 //! that each leave it usable.
 
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, PortNames};
 use crate::panics::{self, Panic};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::cell::Cell;
@@ -190,6 +190,10 @@ impl<A: Hosted> Hosted for Contained<A> {
     fn idle(&self, conn: &A::Conn) -> bool {
         // A connection that cannot be asked is not worth waiting for.
         self.ask(true, |app| app.idle(conn))
+    }
+
+    fn port_names(&self, port: u16) -> Option<PortNames> {
+        self.ask(None, |app| app.port_names(port))
     }
 
     fn is_sound(&self) -> bool {

@@ -10,7 +10,7 @@ pub mod memcached;
 #[doc(hidden)]
 pub mod testing;
 
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, PortNames};
 use crate::store::Item;
 use content::Content;
 use http::Http;
@@ -54,6 +54,30 @@ impl Service {
         match self {
             Service::Http => "--http",
             Service::Memcached => "--memcached",
+        }
+    }
+
+    /// The flag of `serve` that limits its connections.
+    pub fn connections_flag(self) -> &'static str {
+        match self {
+            Service::Http => "--http-connections",
+            Service::Memcached => "--memcached-connections",
+        }
+    }
+
+    /// Under which names its connections are counted.
+    pub fn port_names(self) -> PortNames {
+        match self {
+            Service::Http => PortNames {
+                open: "http_connections_open",
+                limit: "http_connections_limit",
+                refused: "http_connections_refused",
+            },
+            Service::Memcached => PortNames {
+                open: "memcached_connections_open",
+                limit: "memcached_connections_limit",
+                refused: "memcached_connections_refused",
+            },
         }
     }
 
@@ -145,6 +169,11 @@ impl Hosted for Services {
 
     fn is_sound(&self) -> bool {
         self.memcached.as_ref().is_none_or(Memcached::is_sound)
+    }
+
+    fn port_names(&self, port: u16) -> Option<PortNames> {
+        let (_, service) = self.ports.iter().find(|(number, _)| *number == port)?;
+        Some(service.port_names())
     }
 
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {

@@ -1,11 +1,32 @@
 //! What goes together: a whole [`Serve`] in, the flag that does not fit out.
 
 use super::{Ecn, Memcached, Serve, Transport, XdpMode};
+use crate::app::Service;
 use crate::error::{Error, Result};
 use clap::ValueEnum;
 use std::net::SocketAddr;
 
 impl Serve {
+    /// A service's share of the connections is one of a service that is served, and not more than all.
+    pub(super) fn check_shares(&self) -> Result<()> {
+        let given = [(Service::Http, self.http_connections), (Service::Memcached, self.memcached_connections)];
+        for (service, limit) in given {
+            let Some(limit) = limit else { continue };
+            let flag = service.connections_flag();
+            if !self.services().any(|(served, _)| served == service) {
+                let (name, ask) = (service.name(), service.flag());
+                return Err(Error::usage(format!("{flag} {limit}: {name} is not served; give {ask} PORT")));
+            }
+            if limit > self.connections {
+                return Err(Error::usage(format!(
+                    "{flag} {limit}: at most {}, as many as --connections",
+                    self.connections
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// What only AF_XDP can do is not asked of kernel sockets.
     pub(super) fn check_transport(&self) -> Result<()> {
         let (without, remedy) = match (&self.interface, self.transport) {
@@ -27,9 +48,6 @@ impl Serve {
         }
         if self.busy_poll {
             return refuse("--busy-poll");
-        }
-        if let Some(most) = self.connections_per_prefix {
-            return refuse(&format!("--connections-per-prefix {most}"));
         }
         Ok(())
     }

@@ -40,7 +40,8 @@ fn every_flag_arrives() {
     let serve = serve(
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
-         --connections 100000 --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll \
+         --connections 100000 --http-connections 60000 --memcached-connections 70000 \
+         --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
          --tcp-keepalive 5",
@@ -61,6 +62,8 @@ fn every_flag_arrives() {
         root: Some("/".into()),
         cores: vec![0, 2],
         connections: 100_000,
+        http_connections: Some(60_000),
+        memcached_connections: Some(70_000),
         connections_per_prefix: Some(50),
         transport: Transport::Xdp,
         xdp_mode: XdpMode::Generic,
@@ -139,6 +142,26 @@ fn a_flag_of_one_service_asks_for_that_one() {
 }
 
 #[test]
+fn a_service_beside_another_leaves_it_an_eighth_of_the_connections() {
+    let limits = |flags: &str, connections, workers| {
+        let limit = serve(flags).unwrap().connection_limits(connections, workers);
+        (limit(Service::Http), limit(Service::Memcached))
+    };
+    for (flags, connections, workers, expected) in [
+        ("", 1000, 1, (875, 875)),
+        ("", 2, 1, (1, 1)),
+        ("", 1, 1, (1, 1)),
+        ("--http 80", 1000, 1, (1000, 1000)),
+        ("--connections 1000 --http 80 --memcached 81 --memcached-connections 100", 1000, 1, (875, 100)),
+        ("--connections 1000 --http 80 --memcached 81 --memcached-connections 1000", 250, 4, (219, 250)),
+        ("--http 80 --memcached 81 --http-connections 1", 250, 4, (1, 219)),
+        ("--http 80 --memcached 81 --http-connections 9000", 1024, 1, (1024, 896)),
+    ] {
+        assert_eq!(limits(flags, connections, workers), expected, "{flags} {connections} {workers}");
+    }
+}
+
+#[test]
 fn what_does_not_go_together_is_refused() {
     for (flags, expected) in [
         ("--transport xdp", "--transport xdp: means nothing without --interface"),
@@ -151,10 +174,11 @@ fn what_does_not_go_together_is_refused() {
             "--interface s0 --transport epoll --xdp-mode copy",
             "--xdp-mode copy: means nothing with --transport epoll",
         ),
-        ("--connections-per-prefix 9", "--connections-per-prefix 9: means nothing without --interface"),
+        ("--http-connections 9 --connections 8", "--http-connections 9: at most 8, as many as --connections"),
+        ("--memcached 11211 --http-connections 9", "--http-connections 9: HTTP is not served; give --http PORT"),
         (
-            "--interface s0 --transport epoll --connections-per-prefix 9",
-            "--connections-per-prefix 9: means nothing with --transport epoll",
+            "--http 80 --memcached-connections 9",
+            "--memcached-connections 9: memcached is not served; give --memcached PORT",
         ),
         ("--address 198.18.0.1", "write --http 198.18.0.1:8080"),
         ("--interface s0 --address 198.18.0.1 --address 198.18.0.1", "--address 198.18.0.1: given twice"),

@@ -70,6 +70,10 @@ pub struct Serve {
     pub cores: Vec<usize>,
     /// Connections held at once, by all workers together.
     pub connections: u32,
+    /// Connections to HTTP at once; `None`: see [`Serve::connection_limits`].
+    pub http_connections: Option<u32>,
+    /// The same of memcached.
+    pub memcached_connections: Option<u32>,
     /// Connections that one worker holds from one source /24 of IPv4 or /64 of IPv6; `None`: no such limit.
     pub connections_per_prefix: Option<u32>,
     /// Which way the packets come in.
@@ -167,6 +171,8 @@ impl Serve {
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
             root: options.root,
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
+            http_connections: options.http_connections,
+            memcached_connections: options.memcached_connections,
             connections_per_prefix: options.connections_per_prefix,
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
@@ -185,6 +191,7 @@ impl Serve {
         };
         serve.check_transport()?;
         serve.check_places()?;
+        serve.check_shares()?;
         if let Some(memcached) = serve.memcached {
             memcached.store(1).check()?;
         }
@@ -195,6 +202,27 @@ impl Serve {
     pub fn services(&self) -> impl Iterator<Item = (Service, SocketAddr)> + use<> {
         let http = self.http.map(|address| (Service::Http, address));
         http.into_iter().chain(self.memcached.map(|memcached| (Service::Memcached, memcached.address)))
+    }
+}
+
+/// Of the connections of a worker, the part that another service keeps of this one's: 1/8.
+const RESERVE_SHIFT: u32 = 3;
+
+impl Serve {
+    /// The most connections of each service to one of `workers` workers, which holds `connections`. A service that has
+    /// another beside it leaves an eighth for that one, unless its own flag says otherwise.
+    pub fn connection_limits(&self, connections: u32, workers: u32) -> impl Fn(Service) -> u32 + use<> {
+        let is_shared = self.http.is_some() && self.memcached.is_some();
+        let reserve = if is_shared && connections > 1 { (connections >> RESERVE_SHIFT).max(1) } else { 0 };
+        let given = [self.http_connections, self.memcached_connections];
+        move |service| {
+            let [http, memcached] = given;
+            let given = match service {
+                Service::Http => http,
+                Service::Memcached => memcached,
+            };
+            given.map_or(connections - reserve, |given| given.div_ceil(workers).min(connections))
+        }
     }
 }
 

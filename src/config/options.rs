@@ -38,7 +38,7 @@ pub struct ServeOptions {
     ///
     /// At the address of --memcached, unless another is given. A request is one datagram. Who asks may not be who is
     /// answered: an answer takes at most 8 datagrams of 1400 bytes, and each client address gets at most 1 MiB a
-    /// second more than it sends. The datagrams come through the kernel, whatever the transport.
+    /// second more than it sends, a network 2 MiB and all together 4 MiB, but for addresses that use TCP too. The datagrams come through the kernel, whatever the transport.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
     pub memcached_udp: Option<Endpoint>,
 
@@ -98,14 +98,29 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub connections: Option<u32>,
 
+    /// Hold at most this many connections to HTTP at once [default: 7/8 of --connections beside memcached, else all]
+    ///
+    /// So that memcached's clients cannot be kept out by those of HTTP. Further ones are refused.
+    #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
+    pub http_connections: Option<u32>,
+
+    /// Hold at most this many connections to memcached at once [default: 7/8 of --connections beside HTTP, else all]
+    ///
+    /// So that HTTP's clients cannot be kept out by those of memcached. Further ones are refused.
+    #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
+    pub memcached_connections: Option<u32>,
+
     /// Hold at most this many connections from one network, an IPv4 /24 or an IPv6 /64 [default: no limit]
     ///
-    /// Each worker counts its own, half-open ones among them; a SYN beyond them is not answered. Networks are counted
-    /// in a table of fixed size, by a secret hash: a few may share a count, so leave room. Only over AF_XDP.
+    /// Each worker counts its own. Over AF_XDP a SYN beyond the limit is not answered, and half-open connections count
+    /// too; kernel sockets reset the connection. Networks are counted in a table of fixed size, by a secret hash: a few
+    /// may share a count, so choose the limit with some to spare.
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub connections_per_prefix: Option<u32>,
 
     /// Refuse to start if more memory than this is needed [default: the machine's]
+    ///
+    /// Limits of cgroups and resource limits hold besides.
     ///
     /// A number of bytes, or with K, M, G or T for powers of 1024: 512M. The log shows what the memory is for.
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Resources")]
@@ -140,12 +155,14 @@ pub struct ServeOptions {
     pub tcp_keepalive: Option<Duration>,
 
     /// On SIGTERM, let open answers finish for at most this long [default: 10s]
+    ///
+    /// SIGINT and SIGQUIT are the same; a second signal ends the wait. SIGHUP, SIGUSR1 and SIGUSR2 reload nothing.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub drain_timeout: Option<Duration>,
 
-    /// Serve metrics in Prometheus' format and a health check at this address
+    /// Serve metrics in Prometheus' format and health checks at this address
     ///
-    /// GET /metrics and GET /healthz. With a port alone, on 127.0.0.1.
+    /// GET /metrics, GET /healthz (alive) and GET /readyz (ready for clients, or 503 and why not). With a port alone, on 127.0.0.1.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "Operation")]
     pub admin: Option<Endpoint>,
 

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use simoom_stack::{Ends, Opened};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -53,8 +54,12 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             self.host.counters.connections_refused += 1;
             return reset(&socket);
         }
+        let Some(share) = self.admission.share(&socket, local_port, &mut self.host.counters) else {
+            return reset(&socket);
+        };
         let ends = self.host.app.wants_ends(local_port).then(|| ends(&socket)).flatten();
         let Ok(key) = self.table.insert(Session::new(Socket::new(socket))) else { return };
+        self.admission.take(key.index, share);
         let Some(session) = self.table.get_mut(key) else { return };
         self.host.counters.connections_accepted += 1;
         self.host.opened(session, Opened { local_port, active: false, token: 0, ends });
@@ -80,9 +85,14 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 
 /// Both ends of a connection; `None` if it is over already.
 fn ends(socket: &OwnedFd) -> Option<Ends> {
-    let remote = rustix::net::getpeername(socket).ok()??.try_into().ok()?;
+    let remote = remote(socket)?;
     let local = rustix::net::getsockname(socket).ok()?.try_into().ok()?;
     Some(Ends { remote, local })
+}
+
+/// The peer's end of a connection; `None` if it is over already.
+pub(super) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
+    rustix::net::getpeername(socket).ok()??.try_into().ok()
 }
 
 /// Makes closing `socket` a reset. If that fails the peer gets a FIN instead, which is all that is left.

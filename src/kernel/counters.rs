@@ -9,6 +9,8 @@ simoom_stack::counters! {
         connections_accepted,
         /// Connections accepted and reset at once because the table was full.
         connections_refused,
+        /// Connections accepted and reset at once because their network had as many as it may have.
+        prefix_refused,
         /// Connections that ended in order.
         closed_finished,
         /// Connections that the peer reset.

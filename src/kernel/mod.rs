@@ -18,6 +18,7 @@
 //! | what | then | counter |
 //! |---|---|---|
 //! | connections | the new one is accepted and reset at once: its client, or the balancer before it, learns within a round trip, where one left in the backlog would only time out | `connections_refused` |
+//! | connections to one port, or from one network | the same | `http_connections_refused`, `memcached_connections_refused`, `prefix_refused` |
 //! | file descriptors | accepting pauses for 100 ms; clients wait in the backlog | `accept_pauses` |
 //! | ranges or chunks for answers | the application is asked to stop, the socket is not read, and it resumes when others have sent | `send_pool_exhausted` |
 //! | buffers for kept input | the bytes stay in the kernel's socket buffer: read with `MSG_PEEK`, removed as far as they are consumed, so whole requests are still answered | `input_pool_exhausted` |
@@ -44,6 +45,7 @@
 //! All memory is fixed when a `Server` is made: see [`Settings::memory_bytes`].
 
 mod accept;
+mod admission;
 mod counters;
 mod drain;
 mod epoll;
@@ -125,6 +127,10 @@ pub fn run<A: Hosted>(
 pub struct Settings {
     /// Connections open at once; each takes a file descriptor.
     pub connections: usize,
+    /// Connections open at once to each of these ports; other ports have no limit of their own.
+    pub port_limits: Vec<(u16, u32)>,
+    /// Connections open at once from one /24 of IPv4 or /64 of IPv6; 0 for no such limit.
+    pub connections_per_prefix: u32,
     /// Ranges of answers that are queued at once, over all connections: at least 64.
     pub send_entries: usize,
     /// Chunks of 512 bytes for copied parts of answers, over all connections: at least 64.
@@ -152,6 +158,8 @@ impl Settings {
         let per_worker = usize::from(QUEUE_ENTRIES) * 16;
         Settings {
             connections,
+            port_limits: Vec::new(),
+            connections_per_prefix: 0,
             send_entries: connections * 8 + per_worker,
             send_chunks: connections * 4 + per_worker,
             small_inputs: connections / 4 + 64,

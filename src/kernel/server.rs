@@ -2,6 +2,7 @@
 //! the connections they are for. Never blocks but in the driver, and there until the next deadline.
 
 use super::accept::reset;
+use super::admission::Admission;
 use super::counters::Counters;
 use super::drain::{Drain, is_idle};
 use super::listener::Listener;
@@ -13,7 +14,7 @@ use super::visit::{Next, Tools, visit, write};
 use super::{INPUT_BYTES, Settings};
 use crate::clock::{Clock, NEVER, look_at, millis};
 use crate::control::Mailbox;
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, count_port};
 use crate::metrics::{Publisher, Sheet};
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -76,6 +77,7 @@ pub(super) struct Readiness {
 pub(super) struct Server<A: Application, D: Driver> {
     pub(super) host: Host<A>,
     pub(super) table: Table<Session<A, Socket<D::Part>>>,
+    pub(super) admission: Admission,
     pub(super) wheel: Wheel,
     /// Connections that have more to do than one visit allows, or that the driver wants visited later.
     pub(super) turns: Turns,
@@ -104,6 +106,7 @@ pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> us
     Table::<Session<A, Socket<D::Part>>>::memory_bytes(connections)
         + Wheel::memory_bytes(connections as u32)
         + 4 * Turns::memory_bytes(connections)
+        + Admission::memory_bytes(settings)
         + INPUT_BYTES
         + D::memory_bytes(settings)
 }
@@ -133,6 +136,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
                 linger_timeout: settings.linger_timeout,
             },
             table: Table::new(settings.connections),
+            admission: Admission::new(settings),
             wheel: Wheel::new(settings.connections as u32, Tick::from_millis(0)),
             turns: Turns::new(settings.connections),
             starved: Turns::new(settings.connections),
@@ -179,8 +183,11 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     fn publish(&mut self) {
         let host = &mut self.host;
         host.counters.connections_open = self.table.len() as u64;
+        let (limit, ports) = (u64::from(self.table.capacity()), self.admission.ports());
         self.publisher.publish(host.now_ms, |counts| {
             counts.extend(host.counters.iter());
+            counts.push(("connections_limit", limit));
+            ports.for_each(|port| count_port(&host.app, port, counts));
             host.app.publish(&mut |name, value| counts.push((name, value)));
         });
     }
@@ -271,6 +278,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     pub(super) fn end(&mut self, key: Key, how: Closed) {
         let Some(session) = self.table.remove(key) else { return };
         self.wheel.cancel(key.index);
+        self.admission.release(key.index);
         let cut_off = how == Closed::Aborted || !session.queue.is_empty();
         let socket = self.host.end(session, how);
         if cut_off {

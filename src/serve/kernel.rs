@@ -46,7 +46,8 @@ impl Server {
         let at: Vec<SocketAddr> = memcached.map(|bound| bound.address).collect();
         common.tell_listeners(&at, false)?;
         let mut listeners: Vec<_> = bound.into_iter().map(|bound| bound.listeners.into_iter()).collect();
-        let settings = plan::kernel_settings(common.config, connections, cores.len());
+        let mut settings = plan::kernel_settings(common.config, connections, cores.len());
+        settings.port_limits = plan::port_limits(common.config, &ports, settings.connections, cores.len());
         allow_files(connections);
         for (index, core) in cores.iter().enumerate() {
             let own = listeners.iter_mut().filter_map(Iterator::next).collect();

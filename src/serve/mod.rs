@@ -169,7 +169,7 @@ impl Common<'_> {
             udp_port: config.udp.map_or(0, |udp| udp.port()),
             workers,
             threads,
-            connections: self.config.connections,
+            connections: self.config.connection_limits(self.config.connections, 1)(Service::Memcached),
             memory_bytes: config.memory_bytes,
             item_max_bytes: config.item_max_bytes,
         };
@@ -226,12 +226,6 @@ impl Server {
             Transport::Auto => match xdp::open_if_possible(common, interface)? {
                 Ok(opened) => opened,
                 Err(reason) => {
-                    if let Some(most) = config.connections_per_prefix {
-                        return Err(Error::usage(format!(
-                            "--connections-per-prefix {most}: only over AF_XDP, which {interface} does not allow: \
-                             {reason}; mend that, or leave the flag out"
-                        )));
-                    }
                     tracing::warn!(interface, reason, "serving through kernel sockets, not AF_XDP");
                     return self.start_kernel(common);
                 }

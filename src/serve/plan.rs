@@ -1,9 +1,9 @@
 //! The memory plans of both transports: what each worker's tables and pools take, for so many connections.
 
 use crate::af_xdp::OpenOptions;
-use crate::app::Services;
 use crate::app::content::Content;
 use crate::app::memcached::Memcached;
+use crate::app::{Service, Services};
 use crate::config;
 use crate::error::Result;
 use crate::kernel::{self, Poller, Settings};
@@ -20,7 +20,19 @@ pub(super) fn stack_limits(connections: u32, per_prefix: Option<u32>, workers: u
 pub(super) fn kernel_settings(config: &config::Serve, connections: u32, workers: usize) -> Settings {
     let each = (connections as usize).div_ceil(workers);
     let config::Timeouts { send, keep_alive, .. } = config.timeouts;
-    Settings { send_timeout: send, keep_alive, ..Settings::for_connections(each) }
+    let connections_per_prefix = config.connections_per_prefix.unwrap_or(0);
+    Settings { connections_per_prefix, send_timeout: send, keep_alive, ..Settings::for_connections(each) }
+}
+
+/// The most connections to each of `ports`, of one of `workers` workers that holds `connections`.
+pub(super) fn port_limits(
+    config: &config::Serve,
+    ports: &[(u16, Service)],
+    connections: usize,
+    workers: usize,
+) -> Vec<(u16, u32)> {
+    let limit = config.connection_limits(u32::try_from(connections).unwrap_or(u32::MAX), workers as u32);
+    ports.iter().map(|(port, service)| (*port, limit(*service))).collect()
 }
 
 /// Checks what `workers` stacks on a device of `queues` queues take, a kernel worker beside them.

@@ -140,7 +140,7 @@ impl Server {
                 app: common.services(ports, connections)?,
                 // One is enough to tell everybody.
                 stack: Config { announces: index == 0, ..stack.clone() },
-                ports: ports.iter().map(|(port, _)| *port).collect(),
+                ports: plan::port_limits(common.config, ports, connections, workers),
                 handover,
                 mailbox,
                 sheet: sheet.clone(),

@@ -20,7 +20,7 @@ mod outbound;
 use crate::af_xdp::{self, Frame, FramePool, Queue};
 use crate::clock::{Clock, NEVER};
 use crate::control::{Mailbox, Order};
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, count_port};
 use crate::metrics::{Publisher, Sheet};
 use handover::Handover;
 use idle::Idle;
@@ -43,8 +43,8 @@ pub struct Parts<A> {
     pub app: A,
     /// The stack's configuration.
     pub stack: Config,
-    /// The ports that the application serves.
-    pub ports: Vec<u16>,
+    /// The ports that the application serves, each with the largest number of connections at once.
+    pub ports: Vec<(u16, u32)>,
     /// The way to and from the other workers of the device.
     pub handover: Handover,
     /// Orders from the control thread.
@@ -114,8 +114,8 @@ impl<A: Hosted> Worker<A> {
         let clock = Clock::since_boot();
         let now_us = clock.now_us();
         let mut stack = Stack::new(stack, Instant::from_micros(now_us as i64));
-        for port in ports {
-            stack.listen(port);
+        for (port, limit) in ports {
+            stack.listen_with_limit(port, limit);
         }
         Worker {
             stack,
@@ -241,6 +241,8 @@ impl<A: Hosted> Worker<A> {
         self.publisher.publish(self.now_us / 1000, |counts| {
             let (counters, drops) = self.stack.counters();
             counts.push(("connections_open", self.stack.connections() as u64));
+            counts.push(("connections_limit", self.stack.capacity() as u64));
+            self.stack.ports().for_each(|port| count_port(&self.app, port, counts));
             counts.extend(counters.iter().chain(drops.iter()));
             counts.extend(self.handover.counters().iter());
             self.outbound.count(counts);

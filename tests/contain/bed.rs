@@ -127,7 +127,7 @@ impl Bed {
         let work = move |mailbox: Mailbox, sheet| {
             let waker = mailbox_waker();
             let handover = handover::ring(&[waker], frames).remove(0);
-            let ports = PORTS.to_vec();
+            let ports = PORTS.map(|port| (port, u32::MAX)).to_vec();
             Worker::new(Parts { queues, app, stack, ports, handover, mailbox, sheet, busy_poll: false }).run()
         };
         let bed = network.server.run(|| Bed::start(plot, store, at, work));

@@ -2,7 +2,7 @@
 //! of a kind.
 
 use simoom::app::memcached::datagram::Handler;
-use simoom::hosted::Hosted;
+use simoom::hosted::{Hosted, PortNames};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -154,6 +154,10 @@ impl<A: Hosted> Hosted for Saboteur<A> {
     fn panicked(&mut self, conn: &mut A::Conn, reply: &mut Reply<'_, A::Blob>) {
         self.plot.call(Call::Panicked);
         self.app.panicked(conn, reply);
+    }
+
+    fn port_names(&self, port: u16) -> Option<PortNames> {
+        self.app.port_names(port)
     }
 
     fn is_sound(&self) -> bool {

@@ -1,0 +1,86 @@
+//! Who may have a connection: in comes an accepted socket, out goes a share of its port's and its network's limit, or a
+//! refusal, counted by its reason. A share is given back with the connection that has it.
+
+use super::Settings;
+use super::accept::remote;
+use super::counters::Counters;
+use simoom_stack::ports::{Port, Ports};
+use simoom_stack::prefix::Prefixes;
+use simoom_stack::{Address, Limits};
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
+
+/// What a connection counts against.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Share {
+    port: u16,
+    /// Where its network is counted, if networks are.
+    place: Option<u32>,
+}
+
+/// The limits of one worker, with what counts against them.
+pub(super) struct Admission {
+    ports: Ports,
+    prefixes: Prefixes,
+    /// What each connection of the table counts against.
+    shares: Vec<Share>,
+}
+
+impl Admission {
+    pub(super) fn new(settings: &Settings) -> Admission {
+        let mut ports = Ports::default();
+        settings.port_limits.iter().for_each(|(port, limit)| ports.listen(*port, *limit));
+        let hash = RandomState::new();
+        let secret = std::array::from_fn(|number| hash.hash_one(number));
+        Admission {
+            ports,
+            prefixes: Prefixes::with_secret(&limits(settings), secret),
+            shares: vec![Share::default(); settings.connections],
+        }
+    }
+
+    pub(super) fn memory_bytes(settings: &Settings) -> usize {
+        Prefixes::memory_bytes(&limits(settings)) + settings.connections * size_of::<Share>()
+    }
+
+    /// A share for a socket that was accepted at `port`; `None` if there is none left.
+    pub(super) fn share(&mut self, socket: &OwnedFd, port: u16, counters: &mut Counters) -> Option<Share> {
+        if !self.ports.admits(port) {
+            return None;
+        }
+        // Without a limit for networks nobody asks the kernel for the address.
+        let place = match self.prefixes.is_limited() {
+            true => remote(socket).and_then(|remote| self.prefixes.place(&Address::from(remote.ip()))),
+            false => None,
+        };
+        if place.is_some_and(|place| !self.prefixes.has_room_at(place)) {
+            counters.prefix_refused += 1;
+            return None;
+        }
+        Some(Share { port, place })
+    }
+
+    /// The connection at `index` of the table has this share from now on.
+    pub(super) fn take(&mut self, index: u32, share: Share) {
+        self.ports.add(share.port);
+        share.place.into_iter().for_each(|place| self.prefixes.add_at(place));
+        self.shares[index as usize] = share;
+    }
+
+    /// The connection at `index` of the table has ended.
+    pub(super) fn release(&mut self, index: u32) {
+        let share = std::mem::take(&mut self.shares[index as usize]);
+        self.ports.remove(share.port);
+        share.place.into_iter().for_each(|place| self.prefixes.remove_at(place));
+    }
+
+    pub(super) fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter()
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let connections = u32::try_from(settings.connections).unwrap_or(u32::MAX / 2);
+    let connections_per_prefix = settings.connections_per_prefix;
+    Limits { connections_per_prefix, ..Limits::for_connections(connections) }
+}
