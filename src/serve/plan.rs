@@ -2,7 +2,7 @@
 
 use crate::af_xdp::OpenOptions;
 use crate::app::content::Content;
-use crate::app::memcached::Memcached;
+use crate::app::memcached::{Memcached, Shared};
 use crate::app::{Service, Services};
 use crate::config;
 use crate::error::Result;
@@ -82,7 +82,7 @@ fn begin(config: &config::Serve, content: &Content) -> Plan {
     match config.memcached {
         Some(memcached) => {
             let plan = plan.add("store of memcached", 1, memcached.memory_bytes as usize);
-            let udp = kernel::udp::memory_bytes() + Memcached::memory_bytes(1);
+            let udp = kernel::udp::memory_bytes() + Memcached::memory_bytes(1) + Shared::UDP_MEMORY_BYTES;
             plan.add("memcached over UDP", usize::from(memcached.udp.is_some()), udp)
         }
         None => plan,

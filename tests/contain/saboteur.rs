@@ -4,6 +4,7 @@
 use simoom::app::memcached::datagram::Handler;
 use simoom::hosted::{Hosted, PortNames};
 use simoom_stack::{Application, Closed, Opened, Reply};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
@@ -173,5 +174,9 @@ impl<A: Hosted> Hosted for Saboteur<A> {
 impl<A: Handler> Handler for Saboteur<A> {
     fn abandon(&mut self, conn: &A::Conn) {
         self.app.abandon(conn);
+    }
+
+    fn is_proven(&self, address: IpAddr) -> bool {
+        self.app.is_proven(address)
     }
 }

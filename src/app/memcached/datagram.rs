@@ -12,6 +12,7 @@ use super::{Blob, Conn, Memcached, binary};
 use crate::hosted::Hosted;
 use simoom_stack::Reply;
 use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
+use std::net::IpAddr;
 
 /// The frame in front of each datagram.
 pub const FRAME_BYTES: usize = 8;
@@ -28,11 +29,21 @@ const POOL: usize = 2 * QUEUE_ENTRIES as usize;
 pub trait Handler: Hosted<Blob = Blob, Conn = Conn> {
     /// Forgets a value that does not come whole, and with it all that `conn` holds.
     fn abandon(&mut self, conn: &Conn);
+
+    /// Whether `address` is known to receive what is sent to it.
+    fn is_proven(&self, address: IpAddr) -> bool {
+        let _ = address;
+        false
+    }
 }
 
 impl Handler for Memcached {
     fn abandon(&mut self, conn: &Conn) {
         Memcached::abandon(self, conn);
+    }
+
+    fn is_proven(&self, address: IpAddr) -> bool {
+        Memcached::is_proven(self, address)
     }
 }
 

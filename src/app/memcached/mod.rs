@@ -62,6 +62,7 @@ mod meta;
 mod number;
 mod options;
 mod out;
+mod proven;
 mod roster;
 mod stats;
 mod tally;
@@ -81,6 +82,7 @@ use conn::{Doing, Phase, Protocol};
 use out::Out;
 use roster::Registrar;
 use simoom_stack::{Application, Closed, Opened, Reply};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use tally::Count;
@@ -142,6 +144,11 @@ impl Memcached {
     /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not counted.
     pub const fn memory_bytes(connections: usize) -> usize {
         size_of::<Memcached>() + Uploads::memory_bytes(connections) + Registrar::memory_bytes(connections)
+    }
+
+    /// As [`Shared::is_proven`], at this second.
+    pub fn is_proven(&self, address: IpAddr) -> bool {
+        self.shared.is_proven(address, self.now)
     }
 
     #[inline]
@@ -256,6 +263,9 @@ impl Application for Memcached {
     fn opened(&mut self, conn: &mut Conn, opened: Opened, _: &mut Reply<'_, Blob>) {
         self.count(Count::Opened);
         conn.doing = conn.doing(self.now);
+        if let Some(ends) = &opened.ends {
+            self.shared.note_handshake(ends.remote.ip(), self.now);
+        }
         conn.place = opened.ends.and_then(|ends| self.registrar.enter(ends, conn.doing));
     }
 

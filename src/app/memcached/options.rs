@@ -1,9 +1,10 @@
 //! What the handlers of all workers have in common: the store, the numbers, and what `stats settings` tells.
 
+use super::proven::Proven;
 use super::roster::Roster;
 use super::tally::Tally;
 use crate::store::Store;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What can be chosen about the handlers.
@@ -40,6 +41,8 @@ pub struct Shared {
     started: u32,
     listeners: Mutex<Vec<Listening>>,
     rosters: Mutex<Vec<Arc<Roster>>>,
+    /// Kept only where memcached is served over UDP.
+    proven: Option<Proven>,
 }
 
 /// Where clients come in.
@@ -56,7 +59,8 @@ impl Shared {
     pub fn new(store: Arc<Store>, options: Options, unix_seconds: u64) -> Arc<Shared> {
         let started = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
         let (listeners, rosters) = (Mutex::default(), Mutex::default());
-        Arc::new(Shared { store, options, tally: Tally::new(options.workers), started, listeners, rosters })
+        let proven = (options.udp_port != 0).then(Proven::new);
+        Arc::new(Shared { store, options, tally: Tally::new(options.workers), started, listeners, rosters, proven })
     }
 
     /// The store.
@@ -89,6 +93,21 @@ impl Shared {
 
     pub(super) fn rosters(&self) -> MutexGuard<'_, Vec<Arc<Roster>>> {
         self.rosters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that are taken where memcached is served over UDP.
+    pub const UDP_MEMORY_BYTES: usize = Proven::MEMORY_BYTES;
+
+    /// Notes that a TCP handshake with `address` was completed at this second.
+    pub(super) fn note_handshake(&self, address: IpAddr, now: u32) {
+        if let Some(proven) = &self.proven {
+            proven.note(address, now);
+        }
+    }
+
+    /// Whether `address` has completed a TCP handshake within the last hour, and so receives what is sent to it.
+    pub fn is_proven(&self, address: IpAddr, now: u32) -> bool {
+        self.proven.as_ref().is_some_and(|proven| proven.contains(address, now))
     }
 
     pub(super) fn started(&self) -> u32 {

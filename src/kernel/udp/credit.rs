@@ -1,109 +1,141 @@
-//! What may still be sent to an address: in come addresses and byte counts, out goes whether to answer.
+//! What may still be sent over UDP: in come a source and byte counts, out goes whether to answer.
 //!
-//! A datagram's source is what its sender says. So that nobody can have Simoom flood somebody else, each source has a
-//! credit: it grows by what the source sends and by [`BYTES_PER_SECOND`], up to [`BURST_BYTES`], and answers use it
-//! up. Sources share it whose hashes fall together, keyed so that nobody can make them; IPv6 addresses that share
-//! their first 64 bits are one source.
+//! A datagram's source is what its sender says. So that nobody can have Simoom flood somebody else, there are budgets for
+//! each source, for each network and for all sources together. A budget grows by what its sources send and by its rate,
+//! up to a burst, and answers use it up. An answer no longer than its request is always sent: it multiplies nothing, and
+//! so a flood of forged requests does not silence clients that store.
+//!
+//! A source that is known to receive what is sent to it (see [`crate::app::memcached::Shared::is_proven`]) has its own
+//! budget alone. Sources share a budget whose hashes fall together, keyed so that nobody can make them.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
-/// What each source may be sent beyond what it sends.
-pub(crate) const BYTES_PER_SECOND: u64 = 1 << 20;
-/// The most credit that is saved up.
-const BURST_BYTES: i64 = 64 << 10;
-/// Credits kept.
-const PLACES: usize = 4096;
+/// How fast a budget grows, and how much of it is saved up.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    bytes_per_second: u64,
+    burst_bytes: i64,
+}
+
+/// An IPv4 address, or an IPv6 /64.
+const SOURCE: Rate = Rate { bytes_per_second: 1 << 20, burst_bytes: 64 << 10 };
+/// An IPv4 /24, or an IPv6 /56.
+const NETWORK: Rate = Rate { bytes_per_second: 2 << 20, burst_bytes: 128 << 10 };
+/// All sources that are not proven.
+const TOTAL: Rate = Rate { bytes_per_second: 4 << 20, burst_bytes: 256 << 10 };
+/// Budgets kept for sources.
+const SOURCES: usize = 4096;
+/// Budgets kept for networks.
+const NETWORKS: usize = 1024;
+/// Time that a budget grows for at most between two requests: more fills any budget.
+const LONGEST_MS: u64 = 60_000;
+
+/// Which budget was used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UsedUp {
+    /// The source's.
+    Source,
+    /// The network's.
+    Network,
+    /// That of all sources.
+    Total,
+}
+
+/// A request and its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange {
+    pub(super) source: IpAddr,
+    /// Whether the source is known to receive what is sent to it.
+    pub(super) proven: bool,
+    pub(super) received_bytes: usize,
+    pub(super) answer_bytes: usize,
+}
 
 pub(super) struct Credits {
-    places: Box<[Credit]>,
+    sources: Box<[Credit]>,
+    networks: Box<[Credit]>,
+    total: Credit,
     hash: RandomState,
 }
 
+/// The state of one budget.
 #[derive(Clone, Copy)]
 struct Credit {
     /// Below zero by at most one answer.
     bytes: i64,
-    /// When it was reckoned.
+    /// When it was last brought up to date.
     at_ms: u64,
 }
 
+impl Credit {
+    const fn full(rate: Rate) -> Credit {
+        Credit { bytes: rate.burst_bytes, at_ms: 0 }
+    }
+
+    /// Adds what has been earned. Returns whether anything may be spent.
+    fn earn(&mut self, rate: Rate, received_bytes: usize, now_ms: u64) -> bool {
+        let elapsed_ms = now_ms.saturating_sub(self.at_ms).min(LONGEST_MS);
+        let earned = (elapsed_ms * rate.bytes_per_second / 1000) as i64 + received_bytes as i64;
+        *self = Credit { bytes: rate.burst_bytes.min(self.bytes + earned), at_ms: now_ms };
+        self.bytes > 0
+    }
+}
+
 impl Credits {
-    pub(super) const MEMORY_BYTES: usize = PLACES * size_of::<Credit>();
+    pub(super) const MEMORY_BYTES: usize = (SOURCES + NETWORKS) * size_of::<Credit>();
 
     pub(super) fn new() -> Credits {
-        let full = Credit { bytes: BURST_BYTES, at_ms: 0 };
-        Credits { places: vec![full; PLACES].into_boxed_slice(), hash: RandomState::new() }
+        Credits {
+            sources: vec![Credit::full(SOURCE); SOURCES].into_boxed_slice(),
+            networks: vec![Credit::full(NETWORK); NETWORKS].into_boxed_slice(),
+            total: Credit::full(TOTAL),
+            hash: RandomState::new(),
+        }
     }
 
-    /// A source has sent so many bytes: whether it may be answered.
-    pub(super) fn earn(&mut self, source: IpAddr, sent: usize, now_ms: u64) -> bool {
-        let credit = self.of(source);
-        let earned = (now_ms.saturating_sub(credit.at_ms)).min(60_000) * BYTES_PER_SECOND / 1000;
-        *credit = Credit { bytes: BURST_BYTES.min(credit.bytes + earned as i64 + sent as i64), at_ms: now_ms };
-        credit.bytes > 0
+    /// Takes the answer off every budget that it counts against, or says which one is used up.
+    pub(super) fn take(&mut self, exchange: Exchange, now_ms: u64) -> Result<(), UsedUp> {
+        let Exchange { source, proven, received_bytes, answer_bytes } = exchange;
+        let (of_source, of_network) = (self.place(source, 64, SOURCES), self.place(network(source), 56, NETWORKS));
+        let mut budgets = [
+            (UsedUp::Source, SOURCE, &mut self.sources[of_source]),
+            (UsedUp::Network, NETWORK, &mut self.networks[of_network]),
+            (UsedUp::Total, TOTAL, &mut self.total),
+        ];
+        let counted = if proven { 1 } else { budgets.len() };
+        let budgets = &mut budgets[..counted];
+        let mut used_up = None;
+        for (which, rate, credit) in budgets.iter_mut() {
+            if !credit.earn(*rate, received_bytes, now_ms) {
+                used_up = used_up.or(Some(*which));
+            }
+        }
+        if let Some(which) = used_up.filter(|_| answer_bytes > received_bytes) {
+            return Err(which);
+        }
+        budgets.iter_mut().for_each(|(_, _, credit)| credit.bytes -= answer_bytes as i64);
+        Ok(())
     }
 
-    /// It was answered with so many.
-    pub(super) fn spend(&mut self, source: IpAddr, answered: usize) {
-        self.of(source).bytes -= answered as i64;
-    }
-
-    fn of(&mut self, source: IpAddr) -> &mut Credit {
-        let bits = match source {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+    /// Where the budget of an address is; of an IPv6 address its first `bits` count.
+    fn place(&self, address: IpAddr, bits: u32, places: usize) -> usize {
+        let key = match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits() >> (128 - bits),
         };
-        let place = self.hash.hash_one((source.is_ipv4(), bits)) % PLACES as u64;
-        &mut self.places[place as usize]
+        (self.hash.hash_one((address.is_ipv4(), bits, key)) % places as u64) as usize
+    }
+}
+
+/// The /24 of an IPv4 address; an IPv6 address as it is.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => IpAddr::V4((address.to_bits() & !0xff).into()),
+        IpAddr::V6(_) => address,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn source(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_source_is_answered_until_its_credit_is_used_up_and_again_when_time_has_passed() {
-        let (mut credits, at) = (Credits::new(), source("198.18.0.2"));
-        for _ in 0..6 {
-            assert!(credits.earn(at, 0, 1000));
-            credits.spend(at, 11_000);
-        }
-        // 66,000 bytes are more than 64 KiB by 464, which takes less than a millisecond.
-        assert!(!credits.earn(at, 0, 1000));
-        assert!(credits.earn(at, 0, 1001));
-        credits.spend(at, 10_000_000);
-        assert!(!credits.earn(at, 0, 10_000) && credits.earn(at, 0, 11_000));
-    }
-
-    #[test]
-    fn what_a_source_sends_it_may_be_sent() {
-        let (mut credits, at) = (Credits::new(), source("2001:db8::2"));
-        credits.spend(at, 1 << 17);
-        for _ in 0..100 {
-            assert!(!credits.earn(at, 100, 0));
-            credits.spend(at, 100);
-        }
-        assert!(credits.earn(at, 1 << 17, 0));
-    }
-
-    #[test]
-    fn credit_is_not_saved_up_beyond_a_burst() {
-        let (mut credits, at) = (Credits::new(), source("198.18.0.2"));
-        assert!(credits.earn(at, 1 << 30, u64::MAX));
-        credits.spend(at, BURST_BYTES as usize);
-        assert!(!credits.earn(at, 0, u64::MAX));
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_source() {
-        let mut credits = Credits::new();
-        credits.spend(source("2001:db8:0:1::2"), 1 << 20);
-        assert!(!credits.earn(source("2001:db8:0:1:ffff::9"), 0, 0));
-    }
-}
+#[path = "credit_tests.rs"]
+mod tests;

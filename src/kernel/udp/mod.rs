@@ -12,7 +12,7 @@ use crate::app::memcached::datagram::{Datagrams, Fate, Handler};
 use crate::clock::Clock;
 use crate::control::Mailbox;
 use crate::metrics::{Publisher, Sheet};
-use credit::Credits;
+use credit::{Credits, Exchange, UsedUp};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
@@ -46,8 +46,12 @@ simoom_stack::counters! {
         udp_panicked,
         /// Answers refused because they would have taken too many datagrams.
         udp_answer_too_large,
-        /// Datagrams dropped because their source had been sent enough.
+        /// Answers not sent because their source had been sent enough.
         udp_credit_used_up,
+        /// Answers not sent because the source's network had been sent enough.
+        udp_network_credit_used_up,
+        /// Answers not sent because all sources together had been sent enough.
+        udp_total_credit_used_up,
         /// Datagrams of answers that the socket did not take.
         udp_send_failed,
         /// The socket had an error to tell instead of a datagram.
@@ -84,6 +88,16 @@ fn bound(address: SocketAddr) -> Result<Socket, Errno> {
     rustix::net::bind(&socket, &address)?;
     let address = rustix::net::getsockname(&socket)?.try_into()?;
     Ok(Socket { socket: socket.into(), address })
+}
+
+impl Counters {
+    fn count(&mut self, used_up: UsedUp) {
+        match used_up {
+            UsedUp::Source => self.udp_credit_used_up += 1,
+            UsedUp::Network => self.udp_network_credit_used_up += 1,
+            UsedUp::Total => self.udp_total_credit_used_up += 1,
+        }
+    }
 }
 
 /// Why an address cannot be bound, and what to do.
@@ -192,10 +206,6 @@ impl<H: Handler> Udp<H> {
 
     fn answer(&mut self, len: usize, source: SocketAddr, now_ms: u64) {
         self.counters.udp_received += 1;
-        if !self.credits.earn(source.ip(), len, now_ms) {
-            self.counters.udp_credit_used_up += 1;
-            return;
-        }
         let fate = self.contain(|udp| udp.datagrams.serve(&mut udp.handler, &udp.received[..len]));
         let Some(fate) = fate else {
             self.counters.udp_panicked += 1;
@@ -208,8 +218,16 @@ impl<H: Handler> Udp<H> {
             Fate::Incomplete => self.counters.udp_incomplete += 1,
             Fate::TooLarge => self.counters.udp_answer_too_large += 1,
         }
+        let exchange = Exchange {
+            source: source.ip(),
+            proven: self.handler.is_proven(source.ip()),
+            received_bytes: len,
+            answer_bytes: self.datagrams.answer().map(<[u8]>::len).sum(),
+        };
+        if let Err(which) = self.credits.take(exchange, now_ms) {
+            return self.counters.count(which);
+        }
         for datagram in self.datagrams.answer() {
-            self.credits.spend(source.ip(), datagram.len());
             match self.socket.send_to(datagram, source) {
                 Ok(_) => self.counters.udp_sent += 1,
                 Err(_) => self.counters.udp_send_failed += 1,

@@ -1,0 +1,66 @@
+//! Addresses that are known to receive what is sent to them, because a TCP handshake from there was completed: a
+//! datagram's source may be forged, a handshake's is not. Workers write, the thread for UDP reads.
+//!
+//! A table of fixed size, by a keyed hash. An entry that another address overwrites is lost, which costs that address
+//! a lower limit and nothing else.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Addresses that are remembered.
+const PLACES: usize = 4096;
+/// How long an address is taken for proven after its last handshake.
+const LIFE_SECONDS: u32 = 3600;
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Proven {
+    /// The upper half of an address's hash, and the second of its last handshake. 0 is nobody's.
+    places: Box<[AtomicU64]>,
+    hash: RandomState,
+}
+
+impl Proven {
+    pub(super) const MEMORY_BYTES: usize = PLACES * size_of::<AtomicU64>();
+
+    pub(super) fn new() -> Proven {
+        Proven { places: (0..PLACES).map(|_| AtomicU64::new(0)).collect(), hash: RandomState::new() }
+    }
+
+    /// A handshake with `address` was completed.
+    pub(super) fn note(&self, address: IpAddr, now: u32) {
+        let (place, tag) = self.find(address);
+        place.store(tag | u64::from(now), Relaxed);
+    }
+
+    /// Whether one was, not long ago.
+    pub(super) fn contains(&self, address: IpAddr, now: u32) -> bool {
+        let (place, tag) = self.find(address);
+        let entry = place.load(Relaxed);
+        entry & TAG == tag && entry != 0 && now.saturating_sub(entry as u32) <= LIFE_SECONDS
+    }
+
+    fn find(&self, address: IpAddr) -> (&AtomicU64, u64) {
+        let hash = self.hash.hash_one(address.to_canonical());
+        (&self.places[hash as usize % PLACES], hash & TAG)
+    }
+}
+
+const TAG: u64 = 0xffff_ffff_0000_0000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_proven_for_an_hour_after_its_handshake_and_no_other_is() {
+        let proven = Proven::new();
+        let [client, other] = ["198.18.0.1", "198.18.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let now = 1_700_000_000;
+        assert!(!proven.contains(client, now));
+        proven.note(client, now);
+        assert!(proven.contains(client, now) && proven.contains(client, now + LIFE_SECONDS));
+        assert!(!proven.contains(client, now + LIFE_SECONDS + 1) && !proven.contains(other, now));
+    }
+}
