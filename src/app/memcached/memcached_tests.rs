@@ -340,3 +340,13 @@ fn every_cut_of_a_pipeline_gets_the_same_answers() {
         assert_eq!(memcached_answers(&input, &[1], true), whole);
     }
 }
+
+#[test]
+fn no_metric_is_published_by_the_store_and_by_handlers() {
+    let handler = crate::app::testing::memcached();
+    let (mut of_handler, mut of_store) = (Vec::new(), Vec::new());
+    handler.publish(&mut |name, _| of_handler.push(name));
+    crate::app::memcached::publish_store(&handler.store.statistics(), &mut |name, _| of_store.push(name));
+    let twice: Vec<_> = of_store.iter().filter(|name| of_handler.contains(name)).collect();
+    assert!(!of_store.is_empty() && !of_handler.is_empty() && twice.is_empty(), "{twice:?}");
+}

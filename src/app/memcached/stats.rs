@@ -235,9 +235,14 @@ pub fn publish_store(statistics: &Statistics, sink: &mut dyn FnMut(&'static str,
     let names = STORE_NAMES.iter().copied();
     for ((name, value), (known, published)) in statistics.iter().zip(names) {
         assert_eq!(name, known, "each number of the store has its name here");
-        sink(published, value);
+        if !COUNTED_BY_HANDLERS.contains(&name) {
+            sink(published, value);
+        }
     }
 }
+
+/// Handlers publish these themselves, worker by worker: published here too, a sum over all would count each event twice.
+const COUNTED_BY_HANDLERS: [&str; 2] = ["store_too_large", "store_no_memory"];
 
 macro_rules! store_names {
     ($($name:literal,)*) => {
