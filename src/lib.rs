@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod netns;
 pub mod panics;
 pub mod probe;
+pub mod readiness;
 pub mod serve;
 pub mod store;
 pub mod thread;

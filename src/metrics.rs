@@ -83,18 +83,25 @@ impl Publisher {
     }
 }
 
-/// The sheets of all workers.
+/// The sheets of all workers, shared by all clones: a reader sees the workers that start later, too.
 #[derive(Clone, Debug, Default)]
-pub struct Board {
-    /// One sheet a worker, in the order of the workers.
-    pub sheets: Vec<Arc<Sheet>>,
-}
+pub struct Board(Arc<Mutex<Vec<Arc<Sheet>>>>);
 
 impl Board {
+    /// Adds a worker's sheet.
+    pub fn add(&self, sheet: Arc<Sheet>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sheet);
+    }
+
+    /// One sheet a worker, in the order in which they were added.
+    pub fn sheets(&self) -> Vec<Arc<Sheet>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Each counter's sum over all sheets, in the order of first appearance.
     pub fn totals(&self) -> Vec<Count> {
         let mut totals: Vec<Count> = Vec::new();
-        for (name, value) in self.sheets.iter().flat_map(|sheet| sheet.read()) {
+        for (name, value) in self.sheets().iter().flat_map(|sheet| sheet.read()) {
             match totals.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, total)) => *total += value,
                 None => totals.push((name, value)),
@@ -110,9 +117,10 @@ mod tests {
 
     #[test]
     fn totals_add_up_over_workers() {
-        let board = Board { sheets: vec![Sheet::new("worker 0"), Sheet::new("worker 1")] };
-        board.sheets[0].publish([("requests", 3), ("only_here", 1)].into_iter());
-        board.sheets[1].publish([("requests", 4)].into_iter());
+        let board = Board::default();
+        ["worker 0", "worker 1"].iter().for_each(|worker| board.add(Sheet::new(*worker)));
+        board.sheets()[0].publish([("requests", 3), ("only_here", 1)].into_iter());
+        board.sheets()[1].publish([("requests", 4)].into_iter());
         assert_eq!(board.totals(), [("requests", 7), ("only_here", 1)]);
     }
 

@@ -57,6 +57,8 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
             "error: --root /dev/null: it is no directory; name the one that holds the files",
         ),
         ("serve --config /does/not/exist", "error: --config /does/not/exist: No such file"),
+        ("serve --config /dev/zero", "error: --config /dev/zero: longer than 1 MiB"),
+        ("serve --config /", "error: --config /: Is a directory"),
         ("serve file", "error: unexpected argument 'file' found"),
         ("probe a b", "error: unexpected argument 'b' found"),
         ("sevre", "error: unrecognized subcommand 'sevre'"),
@@ -94,6 +96,23 @@ fn what_serve_cannot_have_is_named_with_its_flag_and_a_remedy() {
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "simoom {arguments}: {text}");
         assert!(text.contains(&expected), "simoom {arguments}\n  said {text:?}\n  not  {expected:?}");
+    }
+}
+
+#[test]
+fn memory_that_a_resource_limit_refuses_is_refused_before_anything_is_served() {
+    if !need_program("sh") {
+        return;
+    }
+    let program = simoom().get_program().to_string_lossy().into_owned();
+    for (limit, name) in [("-v 400000", "RLIMIT_AS of 390.6 MiB"), ("-d 60000", "RLIMIT_DATA of 58.6 MiB")] {
+        let script =
+            format!("ulimit {limit} && {program} serve --http 127.0.0.1:0 --memcached 127.0.0.1:0 --cores 0");
+        let output = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{limit}: {text}");
+        assert!(text.contains("they need ") && text.contains(name) && text.contains("--memory"), "{limit}: {text}");
+        assert!(!text.contains("serving"), "{limit}: {text}");
     }
 }
 
@@ -146,7 +165,7 @@ fn toml_value(flag: &clap::Arg) -> String {
         "interface" => "\"s0\"".into(),
         "address" => "[\"198.18.0.1\"]".into(),
         "cores" => "[0]".into(),
-        "connections" | "connections-per-prefix" => "5".into(),
+        name if name.contains("connections") => "5".into(),
         "memory-limit" | "memory" => "\"512M\"".into(),
         "address-probe" => "\"300ms\"".into(),
         "item-size-max" => "\"1M\"".into(),
@@ -181,6 +200,16 @@ fn every_flag_can_stand_in_the_file() {
         let expected = format!("error: {path}:2: last-line: there is no such key");
         assert!(text.starts_with(&expected), "{name}: {text}");
     }
+}
+
+#[test]
+fn a_pipe_is_as_good_as_a_file() {
+    if !need_program("bash") {
+        return;
+    }
+    let script = format!("{} serve --config <(echo last-line = 0)", simoom().get_program().to_string_lossy());
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert!(stderr(&output).contains(":1: last-line: there is no such key"), "{}", stderr(&output));
 }
 
 #[test]

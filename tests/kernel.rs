@@ -452,7 +452,8 @@ fn workers_share_a_port(poller: Poller) {
     let mut clients: Vec<Client> = (0..40).map(|_| service.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("whoever"));
     service.wait_for("connections_accepted", 40);
-    let each = service.board.sheets.iter().map(|sheet| sheet.read()[1].1);
+    let sheets = service.board.sheets();
+    let each = sheets.iter().map(|sheet| sheet.read()[1].1);
     assert!(each.clone().all(|accepted| accepted > 0), "{:?}", each.collect::<Vec<_>>());
 }
 

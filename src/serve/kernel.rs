@@ -23,7 +23,7 @@ impl Server {
     pub(super) fn start_kernel(&mut self, common: &Common<'_>) -> Result<()> {
         let config = common.config;
         let workers = config.cores.len();
-        plan::check_kernel(config, &common.content, workers, common.poller)?;
+        plan::check_kernel(config, common.bound.as_ref(), &common.content, workers, common.poller)?;
         let cores: Vec<Option<usize>> = config.cores.iter().copied().map(Some).collect();
         self.addresses = self.start_kernel_workers(common, config.connections, &cores)?;
         self.transport = format!("kernel sockets over {}, {}", common.poller, count(workers, "worker"));
@@ -56,7 +56,7 @@ impl Server {
             let (orders, mailbox) = mailbox().map_err(cannot)?;
             let sheet = Sheet::new(&name);
             let app = common.services(&ports, settings.connections)?;
-            self.board.sheets.push(sheet.clone());
+            self.board.add(sheet.clone());
             let (poller, settings) = (common.poller, settings.clone());
             let (ready, is_ready) = bounded(1);
             let ready = move || {

@@ -6,13 +6,14 @@
 //! [`Server::failed`]; the process goes down with that reason rather than leave a queue unserved.
 
 pub(crate) mod address_check;
+mod health;
 mod kernel;
 mod plan;
 pub(crate) mod signals;
 mod udp;
 pub(crate) mod xdp;
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::af_xdp::Mode;
 use crate::app::contained::Contained;
 use crate::app::content::Content;
@@ -23,8 +24,10 @@ use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
+use crate::limits;
 use crate::metrics::{Board, Count, Sheet};
 use crate::panics;
+use crate::readiness::{Readiness, Reason};
 use crate::store::Store;
 use crate::thread::Failure;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
@@ -37,10 +40,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+/// How often it is looked whether all workers have ended, if they do not say so themselves.
+const END_CHECK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
 /// How often the counters are read that no worker publishes, and the store is looked after.
 const PUBLISH_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Serves as `config` says, until SIGTERM or SIGINT.
+/// Serves as `config` says, until SIGTERM, SIGINT or SIGQUIT.
 pub fn run(config: &config::Serve) -> Result<()> {
     let (signals, starting) = signals::watch_start()?;
     let server = start(config)?;
@@ -51,7 +56,7 @@ pub fn run(config: &config::Serve) -> Result<()> {
         Ok(signal) => tracing::info!(signal, limit = ?config.timeouts.drain, "draining"),
         Err(error) => tracing::error!("{error}; stopping"),
     }
-    let totals = server.stop(config.timeouts.drain)?;
+    let totals = server.drain(config.timeouts.drain, &signals)?;
     tracing::info!(requests = total(&totals, "http_requests"), "stopped");
     outcome.map(drop)
 }
@@ -84,6 +89,7 @@ pub struct Server {
     device: Option<xdp::Claimed>,
     store: Option<Stored>,
     board: Board,
+    readiness: Arc<Readiness>,
     admin: Option<Admin>,
 }
 
@@ -117,6 +123,8 @@ fn unix_seconds() -> u64 {
 /// What all workers of a server are made from.
 struct Common<'a> {
     config: &'a config::Serve,
+    /// The limit of the system that leaves the least memory, as it was before any was taken.
+    bound: Option<limits::Bound>,
     content: Arc<Content>,
     /// Made with the first application that serves memcached, when the memory plan has been checked.
     memcached: OnceCell<Arc<memcached::Shared>>,
@@ -182,14 +190,7 @@ impl Common<'_> {
 /// Starts serving as `config` says, in the network namespace of the calling thread.
 pub fn start(config: &config::Serve) -> Result<Server> {
     panics::install();
-    let limit_bytes =
-        config.memory_limit_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    let content =
-        Content::load(config.root.as_deref(), limit_bytes).map_err(|error| Error::usage(error.to_string()))?;
     let (failures, failed) = crossbeam_channel::unbounded();
-    let poller = kernel::poller(config.transport)?;
-    let (content, memcached, made) = (Arc::new(content), OnceCell::new(), Cell::new(0));
-    let common = Common { config, content, memcached, made, poller, failures };
     let mut server = Server {
         transport: String::new(),
         addresses: Vec::new(),
@@ -199,14 +200,16 @@ pub fn start(config: &config::Serve) -> Result<Server> {
         device: None,
         store: None,
         board: Board::default(),
+        readiness: Arc::new(Readiness::starting()),
         admin: None,
     };
-    let started = server.start_transport(&common).and_then(|()| server.start_udp(&common)).and_then(|()| {
-        server.adopt_store(&common);
-        server.start_admin(config)
-    });
+    // First of all, so that it can be asked whether the server is still starting.
+    let started = server.start_admin(config).and_then(|()| server.start_services(config, failures));
     match started {
-        Ok(()) => Ok(server),
+        Ok(()) => {
+            server.readiness.clear(Reason::Starting);
+            Ok(server)
+        }
         Err(error) => {
             // What was started is stopped; the reason to report is the first.
             let _ = server.stop(std::time::Duration::ZERO);
@@ -216,6 +219,24 @@ pub fn start(config: &config::Serve) -> Result<Server> {
 }
 
 impl Server {
+    /// Loads the content, checks the memory plan and starts all workers.
+    fn start_services(&mut self, config: &config::Serve, failures: Sender<Failure>) -> Result<()> {
+        // Content alone may be more than the system allows: it is refused before the plan is known.
+        let bound = limits::tightest(plan::threads(config));
+        let left_bytes = bound.as_ref().map(limits::Bound::left_bytes);
+        let limit_bytes = config.memory_limit_bytes.into_iter().chain(left_bytes).min();
+        let limit_bytes = limit_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let content =
+            Content::load(config.root.as_deref(), limit_bytes).map_err(|error| Error::usage(error.to_string()))?;
+        let poller = kernel::poller(config.transport)?;
+        let (content, memcached, made) = (Arc::new(content), OnceCell::new(), Cell::new(0));
+        let common = Common { config, bound, content, memcached, made, poller, failures };
+        self.start_transport(&common)?;
+        self.start_udp(&common)?;
+        self.adopt_store(&common);
+        Ok(())
+    }
+
     /// Takes the best transport that works, and says in one line which and why not a better one.
     fn start_transport(&mut self, common: &Common<'_>) -> Result<()> {
         let config = common.config;
@@ -236,7 +257,7 @@ impl Server {
 
     /// Waits for a signal, which it names, or for a worker's failure; meanwhile publishes what no worker does.
     fn wait(&self, signals: &Receiver<&'static str>) -> Result<&'static str> {
-        let publishes = self.device.is_some() || self.store.is_some();
+        let publishes = self.device.is_some() || self.store.is_some() || self.admin.is_some();
         let publish = if publishes { tick(PUBLISH_PERIOD) } else { never() };
         loop {
             select! {
@@ -257,13 +278,16 @@ impl Server {
         if let Some(stored) = &self.store {
             stored.look_after();
         }
+        if self.admin.is_some() {
+            health::check_connections(&self.board, &self.readiness);
+        }
     }
 
     /// The store outlives its makers' part of the start.
     fn adopt_store(&mut self, common: &Common<'_>) {
         let Some(shared) = common.memcached.get() else { return };
         let sheet = Sheet::new("store");
-        self.board.sheets.push(sheet.clone());
+        self.board.add(sheet.clone());
         let stored = self.store.insert(Stored { store: shared.store().clone(), sheet });
         stored.look_after();
     }
@@ -274,7 +298,8 @@ impl Server {
                 Some(source) => Error::failed(format!("--admin {address}: {}", ListenError { address, source })),
                 None => Error::failed(format!("--admin {address}: {error}")),
             };
-            self.admin = Some(Admin::start(address, self.board.clone()).map_err(cannot)?);
+            let source = admin::Source { board: self.board.clone(), readiness: self.readiness.clone() };
+            self.admin = Some(Admin::start(address, source).map_err(cannot)?);
         }
         Ok(())
     }
@@ -296,10 +321,15 @@ impl Server {
     }
 
     /// Stops accepting, lets open responses finish for at most `limit`, closes, detaches. Returns the last counters.
-    pub fn stop(mut self, limit: std::time::Duration) -> Result<Vec<Count>> {
-        for worker in &self.workers {
-            worker.orders.send(Order::Drain(limit));
-        }
+    pub fn stop(self, limit: std::time::Duration) -> Result<Vec<Count>> {
+        self.drain(limit, &never())
+    }
+
+    /// As [`Server::stop`]. The next one of `signals` ends the drain at once.
+    fn drain(mut self, limit: std::time::Duration, signals: &Receiver<&'static str>) -> Result<Vec<Count>> {
+        self.readiness.set(Reason::Draining);
+        self.order(Order::Drain(limit));
+        let failure = self.await_workers(signals);
         let mut outcome = Ok(());
         for worker in self.workers.drain(..) {
             if worker.thread.join().is_err() {
@@ -307,9 +337,39 @@ impl Server {
             }
         }
         let totals = self.totals();
-        if let Ok(failure) = self.failures.try_recv() {
+        if let Some(failure) = failure.or_else(|| self.failures.try_recv().ok()) {
             outcome = Err(failed(&failure));
         }
         outcome.map(|()| totals)
+    }
+
+    fn order(&self, order: Order) {
+        self.workers.iter().for_each(|worker| worker.orders.send(order));
+    }
+
+    /// Waits until all workers have ended; meanwhile publishes what no worker does, and looks at signals. Returns the
+    /// first failure.
+    fn await_workers(&self, signals: &Receiver<&'static str>) -> Option<Failure> {
+        let (publish, look) = (tick(PUBLISH_PERIOD), tick(END_CHECK_PERIOD));
+        let (mut signals, mut first) = (signals.clone(), None);
+        while !self.workers.iter().all(|worker| worker.thread.is_finished()) {
+            select! {
+                recv(self.failures) -> failure => match failure {
+                    Ok(failure) => drop(first.get_or_insert(failure)),
+                    // No worker is left that could fail.
+                    Err(_) => return first,
+                },
+                recv(signals) -> signal => match signal {
+                    Ok(signal) => {
+                        tracing::warn!(signal, "ending the drain at once");
+                        self.order(Order::Drain(std::time::Duration::ZERO));
+                    }
+                    Err(_) => signals = never(),
+                },
+                recv(publish) -> _ => self.publish(),
+                recv(look) -> _ => {}
+            }
+        }
+        first
     }
 }

@@ -7,7 +7,7 @@ use crate::app::{Service, Services};
 use crate::config;
 use crate::error::Result;
 use crate::kernel::{self, Poller, Settings};
-use crate::limits::{self, Limit, Plan};
+use crate::limits::{self, Bound, Limit, Plan};
 use simoom_stack::Limits;
 
 /// Limits of one of `workers` stacks that hold `connections` together, each `per_prefix` of one source prefix.
@@ -38,6 +38,7 @@ pub(super) fn port_limits(
 /// Checks what `workers` stacks on a device of `queues` queues take, a kernel worker beside them.
 pub(super) fn check_xdp(
     config: &config::Serve,
+    bound: Option<&Bound>,
     content: &Content,
     options: &OpenOptions,
     queues: u32,
@@ -58,12 +59,13 @@ pub(super) fn check_xdp(
         let beside = kernel_settings(config, beside_connections, 1);
         plan.add("the kernel worker beside", 1, beside.memory_bytes::<Services>(poller))
     };
-    check(config, plan)
+    check(config, bound, plan)
 }
 
 /// Checks what `workers` kernel workers take.
 pub(super) fn check_kernel(
     config: &config::Serve,
+    bound: Option<&Bound>,
     content: &Content,
     workers: usize,
     poller: Poller,
@@ -73,7 +75,7 @@ pub(super) fn check_kernel(
         let plan = add_memcached(config, connections, workers, begin(config, content));
         plan.add("kernel workers", workers, settings.memory_bytes::<Services>(poller))
     };
-    check(config, plan)
+    check(config, bound, plan)
 }
 
 /// What all workers share.
@@ -100,7 +102,16 @@ fn add_memcached(config: &config::Serve, connections: u32, workers: usize, plan:
     }
 }
 
-fn check(config: &config::Serve, plan: impl Fn(u32) -> Plan) -> Result<()> {
+/// Threads that are started at most: a worker for each core, one beside them, and those for UDP, signals and the admin
+/// endpoint.
+pub(super) fn threads(config: &config::Serve) -> usize {
+    config.cores.len() + 4
+}
+
+fn check(config: &config::Serve, bound: Option<&Bound>, plan: impl Fn(u32) -> Plan) -> Result<()> {
+    if let Some(bound) = bound {
+        limits::check_bound(bound, config.connections, &plan)?;
+    }
     let plan = limits::check(Limit::from_flag(config.memory_limit_bytes), config.connections, plan)?;
     tracing::info!("memory plan for {} connections\n{plan}", config.connections);
     Ok(())

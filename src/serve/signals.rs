@@ -1,18 +1,29 @@
-//! SIGTERM and SIGINT as messages. The first one is an order to stop; a second one, while draining, ends the process
-//! at once: the kernel then takes the program off, for its link goes with the process. A process that is still starting
-//! has nothing to end in order: there the first one does the same.
+//! Signals as messages and log lines.
+//!
+//! | signal | while starting | while serving | while draining |
+//! |---|---|---|---|
+//! | SIGTERM, SIGINT, SIGQUIT | ends the process, with success | begins to drain | ends the drain at once, in order; a third one kills |
+//! | SIGHUP, SIGUSR1, SIGUSR2, SIGALRM | logged | logged | logged |
+//! | SIGXFSZ | ignored: a write beyond the limit fails instead | the same | the same |
+//!
+//! SIGPIPE is ignored by Rust's runtime. Other commands than `serve` are ended by the second SIGTERM or SIGINT.
 
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, signal_name};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The name of the first signal that comes.
+/// Signals that stop the process in order.
+const STOPS: [i32; 3] = [SIGTERM, SIGINT, SIGQUIT];
+/// Signals that servers commonly reload, reopen or dump something for.
+const REQUESTS: [i32; 4] = [SIGHUP, SIGUSR1, SIGUSR2, SIGALRM];
+
+/// The name of the first SIGTERM or SIGINT. The second ends the process.
 pub(crate) fn watch() -> Result<Receiver<&'static str>> {
-    watch_with(|_| ())
+    watch_with(&[SIGTERM, SIGINT], 1, |_| ())
 }
 
 /// That a process is starting, until this value goes.
@@ -25,12 +36,14 @@ impl Drop for Starting {
     }
 }
 
-/// As [`watch`], but as long as the process is starting the first signal ends it, with success: reading content and
-/// asking for addresses take their time, and nothing looks at a channel meanwhile.
+/// The names of the first two signals that stop a server; the third ends the process. While the process is starting,
+/// the first one ends it, with success: reading content and asking for addresses take their time, and nothing looks at a
+/// channel meanwhile. Signals that would otherwise end the process without a word are logged.
 pub(super) fn watch_start() -> Result<(Receiver<&'static str>, Starting)> {
     let starting = Arc::new(AtomicBool::new(true));
     let starts = starting.clone();
-    let signals = watch_with(move |signal| {
+    let all: Vec<i32> = STOPS.into_iter().chain(REQUESTS).chain([SIGXFSZ]).collect();
+    let signals = watch_with(&all, 2, move |signal| {
         if starts.load(Ordering::Acquire) {
             tracing::info!(signal, "stopped before anything was served");
             std::process::exit(0);
@@ -39,22 +52,40 @@ pub(super) fn watch_start() -> Result<(Receiver<&'static str>, Starting)> {
     Ok((signals, Starting(starting)))
 }
 
-/// Calls `first` with the first signal's name before it is sent.
-fn watch_with(first: impl FnOnce(&'static str) + Send + 'static) -> Result<Receiver<&'static str>> {
+/// Sends the names of the first `stops` signals of [`STOPS`] among `signals`, after a call of `first` with the first; the
+/// next one has its default effect.
+fn watch_with(
+    signals: &[i32],
+    stops: usize,
+    first: impl FnOnce(&'static str) + Send + 'static,
+) -> Result<Receiver<&'static str>> {
     let cannot = |error| Error::because("watching for SIGTERM", error);
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(cannot)?;
-    let (sender, receiver) = bounded(1);
+    let mut signals = Signals::new(signals).map_err(cannot)?;
+    let (sender, receiver) = bounded(stops);
     let watch = move || {
-        let mut signals = signals.forever();
-        if let Some(signal) = signals.next() {
+        let (mut first, mut left) = (Some(first), stops);
+        for signal in signals.forever() {
             let name = signal_name(signal).unwrap_or("a signal");
-            first(name);
-            let _ = sender.send(name);
-        }
-        for again in signals {
-            let _ = emulate_default_handler(again);
+            if !STOPS.contains(&signal) {
+                note(signal, name);
+            } else if left > 0 {
+                left -= 1;
+                if let Some(first) = first.take() {
+                    first(name);
+                }
+                // Nobody listens any more: the process is ending.
+                let _ = sender.send(name);
+            } else {
+                let _ = emulate_default_handler(signal);
+            }
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(cannot)?;
     Ok(receiver)
+}
+
+fn note(signal: i32, name: &'static str) {
+    if signal != SIGXFSZ {
+        tracing::warn!(signal = name, "ignored: nothing is reloaded; restart simoom to apply changes");
+    }
 }

@@ -22,7 +22,7 @@ impl Server {
         let handler = Memcached::new(common.memcached(config)?, worker, 1);
         let (orders, mailbox) = mailbox().map_err(cannot)?;
         let sheet = Sheet::new("udp");
-        self.board.sheets.push(sheet.clone());
+        self.board.add(sheet.clone());
         let udp = Udp::new(socket, handler, mailbox, sheet);
         let thread = thread::spawn("udp".into(), None, common.failures.clone(), move || udp.run());
         self.workers.push(Running { orders, thread: thread.map_err(cannot)? });

@@ -73,7 +73,7 @@ pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
     let options =
         OpenOptions { mode: mode(config.xdp_mode), busy_poll: config.busy_poll, ..OpenOptions::new(interface) };
     let beside = (BESIDE_CONNECTIONS, common.poller);
-    plan::check_xdp(config, &common.content, &options, queues, workers as u32, beside)?;
+    plan::check_xdp(config, common.bound.as_ref(), &common.content, &options, queues, workers as u32, beside)?;
     let (device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(config, &facts, &served, &device, workers as u32)?;
     Ok(Opened { device, queues, workers, stack, served, interface: interface.to_owned() })
@@ -102,7 +102,7 @@ impl Server {
             common.tell_listeners(&at_port(*port).collect::<Vec<_>>(), false)?;
         }
         let sheet = Sheet::new("steering");
-        self.board.sheets.push(sheet.clone());
+        self.board.add(sheet.clone());
         let claimed = self.device.insert(Claimed { device, sheet });
         claimed.publish();
         for claim in served.iter().flat_map(|served| served.claims(&ports)) {
@@ -149,7 +149,7 @@ impl Server {
             let core = Some(common.config.cores[index]);
             let thread = thread::spawn(name, core, common.failures.clone(), move || Worker::new(parts).run());
             self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
-            self.board.sheets.push(sheet);
+            self.board.add(sheet);
         }
         Ok(())
     }

@@ -141,7 +141,8 @@ impl Bed {
         let (sender, failures) = unbounded();
         let (orders, mailbox) = mailbox().unwrap();
         let sheet = Sheet::new("worker");
-        let board = Board { sheets: vec![sheet.clone()] };
+        let board = Board::default();
+        board.add(sheet.clone());
         let thread = Some(spawn("worker".into(), None, sender, move || work(mailbox, sheet)).unwrap());
         Bed { plot, store, http, memcached, network: None, board, orders, thread, failures, _device: None }
     }
@@ -207,7 +208,8 @@ impl Datagrams {
         let at = socket.address();
         let (orders, mailbox) = mailbox().unwrap();
         let sheet = Sheet::new("udp");
-        let board = Board { sheets: vec![sheet.clone()] };
+        let board = Board::default();
+        board.add(sheet.clone());
         let udp = Udp::new(socket, Saboteur { app, plot: plot.clone() }, mailbox, sheet);
         let (sender, failures) = unbounded();
         let thread = spawn("udp".into(), None, sender, move || udp.run()).unwrap();

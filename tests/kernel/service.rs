@@ -191,20 +191,20 @@ impl Service {
         let (sender, failures) = unbounded();
         let listeners = Listener::bind(address, workers, 4096).unwrap();
         let address = listeners[0].address();
-        let (mut threads, mut board) = (Vec::new(), Board::default());
+        let (mut threads, board) = (Vec::new(), Board::default());
         let (all_orders, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mailbox().unwrap()).unzip();
         before(address, &all_orders);
         for (number, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
             let name = format!("kernel {number}");
             let sheet = Sheet::new(&name);
-            board.sheets.push(sheet.clone());
+            board.add(sheet.clone());
             let settings = settings.clone();
             let work = move || run(poller, &settings, vec![listener], Lines::default(), mailbox, sheet, || ());
             threads.push(spawn(name, None, sender.clone(), work).unwrap());
         }
         let service = Service { address, board, orders: all_orders, threads, failures };
         service.wait_until("every worker", |service| {
-            service.board.sheets.iter().all(|sheet| !sheet.read().is_empty())
+            service.board.sheets().iter().all(|sheet| !sheet.read().is_empty())
         });
         service
     }

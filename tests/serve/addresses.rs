@@ -1,7 +1,7 @@
 //! Which address is whose: Simoom's own, or shared with the kernel, which keeps everything but the claimed port.
 
 use crate::common::{Process, need_program, need_root, run, simoom, wait_until};
-use crate::site::{PORT, Plan, Site, Transport, at};
+use crate::site::{ADMIN, PORT, Plan, Site, Transport, ask_admin, at};
 use crate::wire::Wire;
 use simoom::netns::{self, Namespace};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -173,7 +173,7 @@ fn sigterm_ends_a_server_that_is_still_asking() {
     let plan = Plan::new(Transport::Xdp);
     let Some(network) = plan.network() else { return };
     let flags = format!(
-        "serve --transport xdp --interface s0 --http {PORT} --cores 0 --address {} --address-probe 1h",
+        "serve --transport xdp --interface s0 --http {PORT} --cores 0 --address {} --address-probe 1h --admin {ADMIN}",
         network.address(7)
     );
     let mut command = simoom();
@@ -181,6 +181,10 @@ fn sigterm_ends_a_server_that_is_still_asking() {
     let mut process = network.server.run(|| Process::start(&mut command));
     let mut said = BufReader::new(process.child().stderr.take().expect("standard error is piped")).lines();
     assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("asking whether another host has")));
+    let ready = ask_admin(&network, "/readyz").unwrap();
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("not ready: starting\n"), "{ready}");
+    process.signal(rustix::process::Signal::HUP);
+    assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("SIGHUP")));
     process.signal(rustix::process::Signal::TERM);
     assert!(process.wait(crate::PATIENCE).success());
     let rest: Vec<String> = said.map_while(Result::ok).collect();

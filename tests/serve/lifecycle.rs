@@ -16,6 +16,7 @@ over_all!(
     an_open_download_is_finished_at_the_end,
     what_does_not_finish_in_time_is_cut_off,
     a_second_signal_ends_it_at_once,
+    signals_that_ask_for_a_reload_are_logged,
     a_kill_leaves_the_kernel_working,
     an_idle_server_costs_nothing,
     a_low_file_limit_is_raised,
@@ -94,7 +95,33 @@ fn a_second_signal_ends_it_at_once(transport: Transport) {
     site.process.signal(Signal::TERM);
     site.wait_for_log("\"draining\"");
     site.process.signal(Signal::INT);
-    assert_eq!(site.process.wait(PATIENCE).signal(), Some(Signal::INT.as_raw()));
+    site.wait_for_log("ending the drain at once");
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
+}
+
+fn signals_that_ask_for_a_reload_are_logged(transport: Transport) {
+    let Some(mut site) = Plan::new(transport).with("--drain-timeout 1h").start() else { return };
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM] {
+        site.process.signal(signal);
+    }
+    for name in ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM"] {
+        site.wait_for_log(&format!("\"signal\":\"{name}\""));
+    }
+    assert_eq!(site.log().matches("nothing is reloaded").count(), 4, "{}", site.log());
+    site.serves_others();
+    assert!(site.admin("/readyz").ends_with("\r\n\r\nready\n"));
+    let _open = downloading(&site);
+    site.process.signal(Signal::QUIT);
+    site.wait_for_log("\"draining\"");
+    wait_until("/readyz tells of the drain", PATIENCE, || site.admin("/readyz").ends_with("not ready: draining\n"));
+    assert!(site.admin("/healthz").starts_with("HTTP/1.1 200 "));
+    site.process.signal(Signal::HUP);
+    wait_until("a signal while draining is logged", PATIENCE, || {
+        site.log().matches("nothing is reloaded").count() == 5
+    });
+    assert!(site.process.is_running());
+    site.process.signal(Signal::TERM);
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
 }
 
 fn a_kill_leaves_the_kernel_working(transport: Transport) {

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 /// The port that is served.
 pub const PORT: u16 = 8080;
-const ADMIN: &str = "127.0.0.1:9090";
+/// Where the admin endpoint is, in the server's namespace.
+pub const ADMIN: &str = "127.0.0.1:9090";
 /// The files that every site serves, with their sizes.
 pub const FILES: [(&str, usize); 4] = [("/12", 12), ("/4k", 4096), ("/64k", 65_536), (LARGE, 10 << 20)];
 /// The largest file: more than all buffers between server and client hold.
@@ -183,12 +184,14 @@ impl Site {
         }
     }
 
+    /// The whole answer of the admin endpoint to a request for this path.
+    pub fn admin(&self, path: &str) -> String {
+        ask_admin(&self.network, path).unwrap()
+    }
+
     /// All metrics, as the admin endpoint shows them.
     pub fn metrics(&self) -> String {
-        let mut stream = self.network.server.run(|| TcpStream::connect(ADMIN)).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
+        let text = self.admin("/metrics");
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
         text
     }
@@ -233,6 +236,15 @@ impl Site {
         self.process.signal(rustix::process::Signal::TERM);
         self.process.wait(PATIENCE)
     }
+}
+
+/// The whole answer of the admin endpoint in the network's server namespace.
+pub fn ask_admin(network: &Network, path: &str) -> std::io::Result<String> {
+    let mut stream = network.server.run(|| TcpStream::connect(ADMIN))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// An address of the site's network with the port that is served.

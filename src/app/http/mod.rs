@@ -39,6 +39,7 @@ mod target;
 pub(crate) use conditional::Validators;
 pub use conn::Conn;
 pub use counters::Counters;
+pub(crate) use date::imf_fixdate;
 pub use options::{Options, Timeouts};
 
 use super::Blob;

@@ -3,6 +3,11 @@
 //! The parts' own sizes come in, a printed table or a refusal goes out. Nothing is allocated here. A plan that
 //! exceeds the limit is refused with the number of connections that would fit.
 
+mod cgroup;
+mod system;
+
+pub use system::{Bound, tightest};
+
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -110,6 +115,28 @@ pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Resu
             Bytes(bytes)
         ),
     }))
+}
+
+/// Fails if the plan for `connections` exceeds what `bound` leaves: the system would end the process, or refuse it the
+/// memory, when it is too late to say why.
+pub fn check_bound(bound: &Bound, connections: u32, plan: impl Fn(u32) -> Plan) -> Result<()> {
+    let wanted = plan(connections);
+    let left = bound.left_bytes();
+    if wanted.total_bytes() <= left {
+        return Ok(());
+    }
+    let remedy = match largest(connections, |connections| plan(connections).total_bytes() <= left) {
+        0 => format!("even one connection needs {}: lower --memory", Bytes(plan(1).total_bytes())),
+        most => format!("--connections {most} would fit"),
+    };
+    Err(Error::usage(format!(
+        "--connections {connections}: they need {}, and {} of {} leaves {}; {remedy}, or {}\n{wanted}",
+        Bytes(wanted.total_bytes()),
+        bound.name,
+        Bytes(bound.limit_bytes),
+        Bytes(left),
+        bound.remedy
+    )))
 }
 
 /// The largest number below `end` for which `fits` holds, where it holds for all smaller ones; 0 if for none

@@ -71,6 +71,24 @@ fn without_a_flag_the_machine_is_the_limit() {
 }
 
 #[test]
+fn a_limit_of_the_system_is_named_with_what_fits_and_how_to_raise_it() {
+    let bound = |limit_bytes, used_bytes| Bound {
+        name: "RLIMIT_AS".into(),
+        limit_bytes,
+        used_bytes,
+        remedy: "raise it (ulimit -v)",
+    };
+    let needed = plan(1000).total_bytes();
+    assert_eq!(check_bound(&bound(needed + 5, 5), 1000, plan), Ok(()));
+    let refusal = |bound| check_bound(&bound, 1000, plan).unwrap_err().to_string();
+    let text = refusal(bound(needed + 5, 6));
+    assert!(text.starts_with("--connections 1000: they need ") && text.contains("RLIMIT_AS of "), "{text}");
+    assert!(text.contains("; --connections 9") && text.contains("would fit, or raise it (ulimit -v)\n"), "{text}");
+    let text = refusal(bound(1 << 20, 0));
+    assert!(text.contains("even one connection needs 1.0 MiB: lower --memory, or raise it"), "{text}");
+}
+
+#[test]
 fn absurd_counts_do_not_overflow() {
     let plan = Plan::new().add("a", usize::MAX, usize::MAX).add("b", usize::MAX, 2);
     assert_eq!(plan.total_bytes(), u64::MAX);

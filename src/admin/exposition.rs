@@ -1,0 +1,67 @@
+//! All counters in Prometheus' text exposition format.
+
+use super::Source;
+use crate::readiness::Reason;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+
+/// What goes up and down; all else only counts up.
+const GAUGES: &[&str] = &[
+    "connections_open",
+    "connections_limit",
+    "http_connections_open",
+    "http_connections_limit",
+    "memcached_connections_open",
+    "memcached_connections_limit",
+    "memcached_curr_items",
+    "memcached_bytes",
+    "memcached_limit_maxbytes",
+    "memcached_frames",
+    "memcached_frames_free",
+    "memcached_frames_limbo",
+    "memcached_frames_pinned",
+    "memcached_reserved_bytes",
+    "memcached_hash_places",
+];
+
+/// The samples of one name together, as the format asks, and no sample twice.
+pub(super) fn exposition(source: &Source) -> String {
+    let mut text = readiness(source);
+    let mut names: Vec<&'static str> = Vec::new();
+    let mut samples: HashMap<&'static str, String> = HashMap::new();
+    for sheet in source.board.sheets() {
+        let worker = escaped(sheet.label());
+        let mut seen = HashSet::new();
+        for (name, value) in sheet.read() {
+            // Prometheus refuses a whole scrape for one sample that stands there twice.
+            if !seen.insert(name) {
+                debug_assert!(false, "{name} is published twice by {worker}");
+                continue;
+            }
+            let (kind, suffix) = if GAUGES.contains(&name) { ("gauge", "") } else { ("counter", "_total") };
+            let lines = samples.entry(name).or_insert_with(|| {
+                names.push(name);
+                format!("# TYPE simoom_{name}{suffix} {kind}\n")
+            });
+            let _ = writeln!(lines, "simoom_{name}{suffix}{{worker=\"{worker}\"}} {value}");
+        }
+    }
+    text.extend(names.iter().map(|name| samples[name].as_str()));
+    text
+}
+
+/// A sample for each reason not to be ready: 1 while it holds.
+fn readiness(source: &Source) -> String {
+    let mut text = "# TYPE simoom_not_ready gauge\n".to_owned();
+    let holding: Vec<Reason> = source.readiness.reasons().collect();
+    for reason in Reason::ALL {
+        let value = u8::from(holding.contains(&reason));
+        let _ = writeln!(text, "simoom_not_ready{{reason=\"{reason}\"}} {value}");
+    }
+    text
+}
+
+/// A label's value, with what the format gives a meaning of its own escaped.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

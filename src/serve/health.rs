@@ -1,0 +1,63 @@
+//! Whether workers have connections left: their published gauges in, a reason not to be ready out.
+
+use crate::app::Service;
+use crate::hosted::PortNames;
+use crate::metrics::{Board, Count};
+use crate::readiness::{Readiness, Reason};
+
+/// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change.
+pub(super) fn check_connections(board: &Board, readiness: &Readiness) {
+    let full = board.sheets().into_iter().find_map(|sheet| {
+        let what = full(&sheet.read())?;
+        Some((sheet, what))
+    });
+    if !readiness.update(Reason::ConnectionsExhausted, full.is_some()) {
+        return;
+    }
+    match full {
+        Some((sheet, what)) => tracing::warn!(worker = sheet.label(), "{what}: new clients are refused"),
+        None => tracing::info!("connections are free again"),
+    }
+}
+
+/// Which connections of a worker are all in use.
+fn full(counts: &[Count]) -> Option<&'static str> {
+    let value = |name| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let is_full = |open, limit| value(limit).is_some_and(|limit| value(open) >= Some(limit));
+    let of = |PortNames { open, limit, .. }| is_full(open, limit);
+    if is_full("connections_open", "connections_limit") {
+        Some("all connections are in use (--connections)")
+    } else if of(Service::Http.port_names()) {
+        Some("all connections of HTTP are in use (--http-connections)")
+    } else if of(Service::Memcached.port_names()) {
+        Some("all connections of memcached are in use (--memcached-connections)")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Sheet;
+
+    #[test]
+    fn a_worker_without_connections_for_a_service_is_a_reason_not_to_be_ready() {
+        let (board, readiness) = (Board::default(), Readiness::starting());
+        readiness.clear(Reason::Starting);
+        let sheets = [Sheet::new("udp"), Sheet::new("kernel 0")];
+        sheets.iter().for_each(|sheet| board.add(sheet.clone()));
+        for (counts, exhausted) in [
+            (vec![("connections_open", 7), ("connections_limit", 8)], false),
+            (vec![("connections_open", 8), ("connections_limit", 8)], true),
+            (vec![], false),
+            (vec![("memcached_connections_open", 7), ("memcached_connections_limit", 7)], true),
+            (vec![("http_connections_open", 6), ("http_connections_limit", 7)], false),
+            (vec![("http_connections_open", 7), ("http_connections_limit", 7)], true),
+        ] {
+            sheets[1].publish(counts.iter().copied());
+            check_connections(&board, &readiness);
+            assert_eq!(!readiness.is_ready(), exhausted, "{counts:?}");
+        }
+    }
+}
