@@ -10,7 +10,7 @@ mod common;
 
 use common::{Process, need_program, need_root, simoom, skip, wait_until};
 use simoom::netns::{self, Namespace};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Instance {
         command.args("serve --interface s0 --transport xdp --memcached 11211 --cores 0 --admin".split(' '));
         command.arg(ADMIN).stderr(Stdio::null());
         self.process = Some(self.namespace.run(|| Process::start(&mut command)));
-        wait_until("the instance serves", PATIENCE, || self.namespace.run(|| TcpStream::connect(ADMIN)).is_ok());
+        wait_until("the instance serves", PATIENCE, || self.namespace.run(is_ready));
     }
 
     fn stop(&mut self) {
@@ -163,6 +163,14 @@ impl Client {
             left = again;
         }
     }
+}
+
+/// Whether the instance in this namespace says that it is ready. Its admin port is open before.
+fn is_ready() -> bool {
+    let Ok(mut stream) = TcpStream::connect(ADMIN) else { return false };
+    let mut answer = String::new();
+    let asked = stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut answer));
+    asked.is_ok() && answer.split(' ').nth(1) == Some("200")
 }
 
 /// Two instances that serve, and the namespace of the proxy.
