@@ -15,8 +15,13 @@ use std::os::fd::{AsFd, AsRawFd};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/steer.bpf.o"));
 
 /// The names of `enum counter` in bpf/layout.h, in its order.
-const COUNTER_NAMES: [&str; 4] =
-    ["steer_no_socket", "steer_fragments_dropped", "steer_truncated", "steer_too_many_extensions"];
+const COUNTER_NAMES: [&str; 5] = [
+    "steer_no_socket",
+    "steer_fragments_dropped",
+    "steer_truncated",
+    "steer_too_many_extensions",
+    "steer_martians_dropped",
+];
 
 /// How the program handles frames: `XDP_PASS` and its kin in `<linux/bpf.h>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +71,18 @@ fn failed<E: StdError + 'static>(step: &'static str) -> impl Fn(E) -> Error {
     }
 }
 
+/// What removes another program: `ip link` removes one that was attached without a link, and does nothing to a bpf_link.
+const REMOVE_OTHER: &str = "; another XDP program is attached to the interface: stop the process that holds it. \
+     `bpftool net` shows the program, `bpftool link` its link: `bpftool link detach id N` detaches that; if there is none, \
+     `ip link set dev IF xdp off` removes the program";
+
 fn remedy_for(code: i32) -> &'static str {
     match code {
         libc::EPERM => "; it needs CAP_BPF and CAP_NET_ADMIN: run as root or grant them",
         // The verifier's word for what only the trusted may do, such as to move along a packet by a length read there.
         libc::EACCES => "; it needs CAP_PERFMON: run as root or grant it",
-        libc::EBUSY => {
-            "; another XDP program is there: `bpftool net` shows it, `ip link set IF xdp off` removes it"
-        }
+        // EEXIST is the answer where that program runs in another mode.
+        libc::EBUSY | libc::EEXIST => REMOVE_OTHER,
         libc::EOPNOTSUPP => "; the driver cannot run XDP programs",
         _ => "",
     }
@@ -207,6 +216,16 @@ mod tests {
         assert_eq!(step, "loading");
         assert_eq!(reason.matches("not permitted").count(), 1, "{reason}");
         assert!(reason.contains("CAP_BPF"), "{reason}");
+    }
+
+    #[test]
+    fn another_program_is_named_as_the_obstacle_in_either_mode() {
+        for code in [libc::EBUSY, libc::EEXIST] {
+            let Error::Program { reason, .. } = failed("attaching")(io::Error::from_raw_os_error(code)) else {
+                panic!("another error")
+            };
+            assert!(reason.contains("bpftool link detach id N") && reason.contains("xdp off"), "{reason}");
+        }
     }
 
     #[test]
