@@ -9,7 +9,11 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// A server that is ready, with these workers.
 fn source(workers: &[(&str, &[Count])]) -> Source {
-    let source = Source { board: Board::default(), readiness: Arc::new(Readiness::starting()) };
+    let source = Source {
+        board: Board::default(),
+        readiness: Arc::new(Readiness::starting()),
+        listeners: Listeners::default(),
+    };
     source.readiness.clear(Reason::Starting);
     for (worker, counts) in workers {
         let sheet = Sheet::new(*worker);

@@ -14,6 +14,7 @@ mod exposition;
 mod respond;
 
 use crate::control::{Mailbox, Orders, mailbox};
+use crate::listening::Listeners;
 use crate::metrics::Board;
 use crate::readiness::Readiness;
 use connection::Connection;
@@ -37,6 +38,8 @@ pub struct Source {
     pub board: Board,
     /// Whether the server takes new requests well.
     pub readiness: Arc<Readiness>,
+    /// Where the server is reached.
+    pub listeners: Listeners,
 }
 
 /// The running endpoint. It ends when this value is dropped.

@@ -55,9 +55,9 @@ const LOG_VARIABLE: &str = "SIMOOM_LOG";
 pub struct Serve {
     /// The interface whose queues are bound; `None`: kernel sockets only.
     pub interface: Option<String>,
-    /// Where the kernel's sockets listen for HTTP, if it is served; its port is claimed from the interface. Port 0
-    /// (the kernel chooses) only without an interface.
-    pub http: Option<SocketAddr>,
+    /// Where HTTP is served, if it is. Without an address, only beside an interface: at [`Serve::addresses`] and on
+    /// loopback. Port 0 (the kernel chooses) only without an interface.
+    pub http: Option<Endpoint>,
     /// The same of memcached, and its memory. One of the two is served.
     pub memcached: Option<Memcached>,
     /// The addresses claimed from the interface; none: those that it has.
@@ -97,10 +97,10 @@ pub struct Serve {
 /// How memcached is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memcached {
-    /// Where.
-    pub address: SocketAddr,
+    /// Where, as [`Serve::http`].
+    pub endpoint: Endpoint,
     /// Where over UDP, if at all.
-    pub udp: Option<SocketAddr>,
+    pub udp: Option<Endpoint>,
     /// Nobody asked for it: where its port is taken, the rest is served without it.
     pub optional: bool,
     /// Memory for items.
@@ -151,16 +151,13 @@ impl Serve {
     /// Fills in the defaults and checks that everything goes together.
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
-        let default_address = match options.interface {
-            Some(_) => Ipv4Addr::UNSPECIFIED,
-            None => Ipv4Addr::LOCALHOST,
-        };
+        endpoints.check()?;
         let store = store::Settings::default();
         let serve = Serve {
-            http: endpoints.http.map(|http| http.at(default_address.into())),
-            memcached: endpoints.memcached.map(|memcached| Memcached {
-                address: memcached.at(default_address.into()),
-                udp: options.memcached_udp.map(|udp| udp.at(memcached.address.unwrap_or(default_address.into()))),
+            http: endpoints.http,
+            memcached: endpoints.memcached.map(|endpoint| Memcached {
+                endpoint,
+                udp: endpoints.memcached_udp,
                 optional: endpoints.memcached_is_optional,
                 memory_bytes: options.memory.unwrap_or(store.memory_bytes),
                 item_max_bytes: options.item_size_max.unwrap_or(store.item_max_bytes),
@@ -199,9 +196,9 @@ impl Serve {
     }
 
     /// What is served where.
-    pub fn services(&self) -> impl Iterator<Item = (Service, SocketAddr)> + use<> {
-        let http = self.http.map(|address| (Service::Http, address));
-        http.into_iter().chain(self.memcached.map(|memcached| (Service::Memcached, memcached.address)))
+    pub fn services(&self) -> impl Iterator<Item = (Service, Endpoint)> + use<> {
+        let http = self.http.map(|endpoint| (Service::Http, endpoint));
+        http.into_iter().chain(self.memcached.map(|memcached| (Service::Memcached, memcached.endpoint)))
     }
 }
 

@@ -57,8 +57,14 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     pub(super) fn obey(&mut self) -> io::Result<()> {
         self.mailbox.clear_wake();
         while let Some(order) = self.mailbox.take() {
-            let Order::Drain(at_most) = order;
-            self.begin_drain(at_most)?;
+            match order {
+                Order::Drain(at_most) => self.begin_drain(at_most)?,
+                Order::Leave => {
+                    self.begin_drain(Duration::ZERO)?;
+                    // The mailbox of a process that is ending gives this order for ever.
+                    break;
+                }
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 pub(crate) mod address_check;
 mod health;
 mod kernel;
+pub(crate) mod places;
 mod plan;
 pub(crate) mod signals;
 mod udp;
@@ -25,18 +26,21 @@ use crate::error::{Error, Result};
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;
+use crate::listening::{self, Listeners, Listening, Via};
 use crate::metrics::{Board, Count, Sheet};
 use crate::panics;
 use crate::readiness::{Readiness, Reason};
 use crate::store::Store;
 use crate::thread::Failure;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
+use places::{Host, Places};
 use rustix::io::Errno;
 use simoom_stack::Duration;
 use std::cell::{Cell, OnceCell};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -82,11 +86,13 @@ pub struct Server {
     /// Where clients reach it.
     pub addresses: Vec<SocketAddr>,
     /// Where memcached is reached over UDP, if it is.
-    pub udp: Option<SocketAddr>,
+    pub udp: Vec<SocketAddr>,
+    /// Where everything is reached.
+    pub listeners: Listeners,
     /// Told when a worker ends before it should.
     pub failures: Receiver<Failure>,
     workers: Vec<Running>,
-    device: Option<xdp::Claimed>,
+    device: Option<xdp::Claims>,
     store: Option<Stored>,
     board: Board,
     readiness: Arc<Readiness>,
@@ -97,6 +103,16 @@ pub struct Server {
 struct Running {
     orders: Orders,
     thread: JoinHandle<()>,
+    /// Set by a worker over AF_XDP that has drained and waits for [`Order::Leave`].
+    drained: Option<Arc<AtomicBool>>,
+}
+
+impl Running {
+    /// Whether nothing is open there any more. A worker that has failed has nothing left to wait for.
+    fn has_drained(&self) -> bool {
+        let drained = self.drained.as_ref().is_some_and(|drained| drained.load(Ordering::Acquire));
+        drained || self.thread.is_finished()
+    }
 }
 
 /// The store of memcached, and where its counters go.
@@ -126,6 +142,10 @@ struct Common<'a> {
     /// The limit of the system that leaves the least memory, as it was before any was taken.
     bound: Option<limits::Bound>,
     content: Arc<Content>,
+    /// The interfaces here, if one is named.
+    host: Option<Host>,
+    /// Where the services are reached.
+    places: Places,
     /// Made with the first application that serves memcached, when the memory plan has been checked.
     memcached: OnceCell<Arc<memcached::Shared>>,
     /// How many applications were made.
@@ -173,8 +193,8 @@ impl Common<'_> {
         let threads = self.config.cores.len();
         let workers = threads + 1 + usize::from(config.udp.is_some());
         let options = memcached::Options {
-            port: config.address.port(),
-            udp_port: config.udp.map_or(0, |udp| udp.port()),
+            port: config.endpoint.port,
+            udp_port: config.udp.map_or(0, |udp| udp.port),
             workers,
             threads,
             connections: self.config.connection_limits(self.config.connections, 1)(Service::Memcached),
@@ -187,6 +207,15 @@ impl Common<'_> {
     }
 }
 
+/// The interfaces here, if `config` names one, and where its services are reached.
+fn places(config: &config::Serve) -> Result<(Option<Host>, Places)> {
+    let around =
+        |name: &String| Host::around(name).map_err(|error| Error::failed(format!("--interface {name}: {error}")));
+    let host = config.interface.as_ref().map(around).transpose()?;
+    let places = Places::of(config, host.as_ref())?;
+    Ok((host, places))
+}
+
 /// Starts serving as `config` says, in the network namespace of the calling thread.
 pub fn start(config: &config::Serve) -> Result<Server> {
     panics::install();
@@ -194,7 +223,8 @@ pub fn start(config: &config::Serve) -> Result<Server> {
     let mut server = Server {
         transport: String::new(),
         addresses: Vec::new(),
-        udp: None,
+        udp: Vec::new(),
+        listeners: Listeners::default(),
         failures: failed,
         workers: Vec::new(),
         device: None,
@@ -230,7 +260,8 @@ impl Server {
             Content::load(config.root.as_deref(), limit_bytes).map_err(|error| Error::usage(error.to_string()))?;
         let poller = kernel::poller(config.transport)?;
         let (content, memcached, made) = (Arc::new(content), OnceCell::new(), Cell::new(0));
-        let common = Common { config, bound, content, memcached, made, poller, failures };
+        let (host, places) = places(config)?;
+        let common = Common { config, bound, content, host, places, memcached, made, poller, failures };
         self.start_transport(&common)?;
         self.start_udp(&common)?;
         self.adopt_store(&common);
@@ -298,8 +329,11 @@ impl Server {
                 Some(source) => Error::failed(format!("--admin {address}: {}", ListenError { address, source })),
                 None => Error::failed(format!("--admin {address}: {error}")),
             };
-            let source = admin::Source { board: self.board.clone(), readiness: self.readiness.clone() };
-            self.admin = Some(Admin::start(address, source).map_err(cannot)?);
+            let (board, readiness) = (self.board.clone(), self.readiness.clone());
+            let source = admin::Source { board, readiness, listeners: self.listeners.clone() };
+            let admin = self.admin.insert(Admin::start(address, source).map_err(cannot)?);
+            let (service, address) = (listening::ADMIN, admin.address());
+            self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Kernel });
         }
         Ok(())
     }
@@ -312,7 +346,7 @@ impl Server {
 
     /// How the AF_XDP sockets are bound, if there are any.
     pub fn xdp_mode(&self) -> Option<Mode> {
-        self.device.as_ref().map(xdp::Claimed::mode)
+        self.device.as_ref().map(xdp::Claims::mode)
     }
 
     /// Where `/metrics` is served, if it is.
@@ -328,6 +362,7 @@ impl Server {
     /// As [`Server::stop`]. The next one of `signals` ends the drain at once.
     fn drain(mut self, limit: std::time::Duration, signals: &Receiver<&'static str>) -> Result<Vec<Count>> {
         self.readiness.set(Reason::Draining);
+        self.listeners.close();
         self.order(Order::Drain(limit));
         let failure = self.await_workers(signals);
         let mut outcome = Ok(());
@@ -347,12 +382,29 @@ impl Server {
         self.workers.iter().for_each(|worker| worker.orders.send(order));
     }
 
+    /// Once all workers over AF_XDP have drained: leaves the interface's traffic to the kernel, then lets them leave.
+    /// Until then each still refuses what its queues receive, and passes on what belongs to another one. Returns whether
+    /// that is done.
+    fn release_queues(&mut self) -> bool {
+        let mut queues = self.workers.iter().filter(|worker| worker.drained.is_some());
+        if !queues.all(Running::has_drained) {
+            return false;
+        }
+        if let Some(device) = &mut self.device {
+            device.release();
+        }
+        let queues = self.workers.iter().filter(|worker| worker.drained.is_some());
+        queues.for_each(|worker| worker.orders.send(Order::Leave));
+        true
+    }
+
     /// Waits until all workers have ended; meanwhile publishes what no worker does, and looks at signals. Returns the
     /// first failure.
-    fn await_workers(&self, signals: &Receiver<&'static str>) -> Option<Failure> {
+    fn await_workers(&mut self, signals: &Receiver<&'static str>) -> Option<Failure> {
         let (publish, look) = (tick(PUBLISH_PERIOD), tick(END_CHECK_PERIOD));
-        let (mut signals, mut first) = (signals.clone(), None);
+        let (mut signals, mut first, mut released) = (signals.clone(), None, false);
         while !self.workers.iter().all(|worker| worker.thread.is_finished()) {
+            released = released || self.release_queues();
             select! {
                 recv(self.failures) -> failure => match failure {
                     Ok(failure) => drop(first.get_or_insert(failure)),
