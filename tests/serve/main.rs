@@ -22,6 +22,7 @@ mod lossy;
 mod memcached;
 mod path_mtu;
 mod queues;
+mod restart;
 mod shares;
 mod site;
 mod wire;
