@@ -117,6 +117,23 @@ fn rfc_1812_section_5_3_8_nobody_poses_as_this_host() {
     assert_eq!(scene.attack(&Forged::syn(1000, 1).frame(&[])).len(), 1, "a peer is answered");
 }
 
+/// A stack that accepts no more keeps its word to a peer that has the SYN-ACK, with a cookie in it or not.
+#[test]
+fn a_handshake_under_way_completes_after_the_stack_has_stopped_accepting() {
+    for half_open in [0, 64] {
+        let mut scene = Scene::new(Limits { half_open, ..Limits::for_connections(64) });
+        let syn = Forged::syn(1000, 1);
+        assert!(!scene.pair.server.stack.is_opening());
+        let answer = scene.attack(&syn.frame(&[]));
+        scene.pair.server.stack.stop_accepting();
+        assert!(scene.pair.server.stack.is_opening());
+        scene.attack(&syn.completing(&answer[0]).frame(&[]));
+        assert_eq!(scene.counts().0.passive_opens, 1, "half-open: {half_open}");
+        scene.attack(&Forged::syn(1001, 1).frame(&[]));
+        assert_eq!((scene.counts().0.syn_acks_sent, scene.counts().0.resets_sent), (1, 1));
+    }
+}
+
 /// A service is reached only where it is asked for, though the address is this stack's for another one.
 #[test]
 fn a_port_is_open_only_at_its_places() {
