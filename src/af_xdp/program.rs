@@ -39,8 +39,11 @@ pub enum Verdict {
 /// The loaded program with its maps.
 pub struct Steering {
     program: Ebpf,
-    /// With it, whether it is in the driver.
-    link: Option<(FdLink, bool)>,
+    /// The program's identifier in the kernel.
+    id: u32,
+    link: Option<FdLink>,
+    /// Whether the link is to the driver.
+    native: bool,
     table: ClaimTable,
     claims: HashMap<MapData, AddressKey, ClaimValue>,
     sockets: XskMap<MapData>,
@@ -98,6 +101,7 @@ impl Steering {
             .load(OBJECT)
             .map_err(failed("its object and maps"))?;
         xdp(&mut program)?.load().map_err(failed("loading"))?;
+        let id = xdp(&mut program)?.info().map_err(failed("its identifier"))?.id();
         let mut map = |name: &'static str| -> Result<Map, Error> {
             let missing = || Error::Program { step: "its maps", reason: format!("{name} is not in the object") };
             program.take_map(name).ok_or_else(missing)
@@ -108,6 +112,8 @@ impl Steering {
             counters: PerCpuArray::try_from(map("counters")?).map_err(failed("the map of counters"))?,
             table: ClaimTable::default(),
             link: None,
+            native: false,
+            id,
             program,
         })
     }
@@ -115,18 +121,30 @@ impl Steering {
     /// Attaches the program to the interface, in the driver (`native`) or in front of the kernel's stack, unless it is
     /// there already. It stays on one interface.
     pub(crate) fn attach(&mut self, ifindex: u32, native: bool) -> Result<(), Error> {
-        if self.link.as_ref().is_some_and(|(_, attached)| *attached == native) {
+        if self.link.is_some() && self.native == native {
             return Ok(());
         }
         self.link = None;
+        self.native = native;
         let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
         let program = xdp(&mut self.program)?;
         let id = program.attach_to_if_index(ifindex, mode).map_err(failed("attaching"))?;
         let link = program.take_link(id).map_err(failed("attaching"))?;
         // Kernels before 5.9 have no link for XDP, and what is attached without one outlives a killed process.
         let link = FdLink::try_from(link).map_err(failed("attaching by a bpf_link, Linux 5.9 or later"))?;
-        self.link = Some((link, native));
+        self.link = Some(link);
         Ok(())
+    }
+
+    /// Attaches the program again after somebody else has detached it: the link is there still, and leads nowhere.
+    pub(crate) fn attach_again(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.link = None;
+        self.attach(ifindex, self.native)
+    }
+
+    /// The program's identifier in the kernel.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Has claimed frames of a receive queue go to `socket`, until the socket is closed.

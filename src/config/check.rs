@@ -1,6 +1,6 @@
 //! What goes together: a whole [`Serve`] in, the flag that does not fit out.
 
-use super::{Ecn, Memcached, Serve, Transport, XdpMode};
+use super::{Ecn, InterfaceChange, Memcached, Serve, Transport, XdpMode};
 use crate::app::Service;
 use crate::error::{Error, Result};
 use clap::ValueEnum;
@@ -45,6 +45,9 @@ impl Serve {
         }
         if self.ecn == Ecn::Off {
             return refuse("--ecn off");
+        }
+        if self.on_interface_change == InterfaceChange::End {
+            return refuse("--on-interface-change end");
         }
         if self.busy_poll {
             return refuse("--busy-poll");

@@ -46,7 +46,7 @@ fn every_flag_arrives() {
         "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
-         --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll \
+         --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
          --tcp-keepalive 5",
@@ -73,6 +73,7 @@ fn every_flag_arrives() {
         transport: Transport::Xdp,
         xdp_mode: XdpMode::Generic,
         ecn: Ecn::Off,
+        on_interface_change: InterfaceChange::End,
         busy_poll: true,
         memory_limit_bytes: Some(2 << 30),
         admin: Some("127.0.0.1:9100".parse().unwrap()),
@@ -188,6 +189,7 @@ fn what_does_not_go_together_is_refused() {
         ("--xdp-mode zero-copy", "--xdp-mode zero-copy: means nothing without --interface"),
         ("--ecn off", "--ecn off: means nothing without --interface"),
         ("--busy-poll", "--busy-poll: means nothing without --interface"),
+        ("--on-interface-change end", "--on-interface-change end: means nothing without --interface"),
         ("--interface s0 --transport epoll --busy-poll", "--busy-poll: means nothing with --transport epoll"),
         ("--interface s0 --transport io-uring --busy-poll", "--busy-poll: means nothing with --transport io-uring"),
         (

@@ -14,8 +14,8 @@ pub(crate) mod values;
 pub use cores::usable_cores;
 pub use options::{LogOptions, ServeOptions};
 pub use values::{
-    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, LogFormat, LogLevel, MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX,
-    Transport, XdpMode,
+    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, MEMORY_LIMIT_MIN_BYTES,
+    TIMEOUT_MAX, Transport, XdpMode,
 };
 
 use crate::app::Service;
@@ -82,6 +82,8 @@ pub struct Serve {
     pub xdp_mode: XdpMode,
     /// Whether connections use explicit congestion notification.
     pub ecn: Ecn,
+    /// What a change of the interface leads to.
+    pub on_interface_change: InterfaceChange,
     /// Whether workers spin for ever.
     pub busy_poll: bool,
     /// The most memory that may be planned for.
@@ -174,6 +176,7 @@ impl Serve {
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
             ecn: options.ecn.unwrap_or_default(),
+            on_interface_change: options.on_interface_change.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or_default(),
             memory_limit_bytes: options.memory_limit,
             admin: options.admin.map(|admin| admin.at(Ipv4Addr::LOCALHOST.into())),

@@ -3,7 +3,7 @@
 //! No flag has a default here: what is not given must stay recognisable, so that flags win over the file.
 //! [`super::Serve`] fills in the defaults.
 
-use super::values::{self, Cores, Ecn, Endpoint, LogFormat, LogLevel, Transport, XdpMode};
+use super::values::{self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -79,6 +79,12 @@ pub struct ServeOptions {
     /// How to bind to the interface's queues [default: auto]
     #[arg(long, value_name = "MODE", value_enum, help_heading = "Where from")]
     pub xdp_mode: Option<XdpMode>,
+
+    /// What to do when the XDP program is detached from outside, or the interface has more queues [default: repair]
+    ///
+    /// Either is noticed within a second, logged and counted (xdp_detachments, queue_additions).
+    #[arg(long, value_name = "WHAT", value_enum, help_heading = "Where from")]
+    pub on_interface_change: Option<InterfaceChange>,
 
     /// Whether routers may mark packets of a connection instead of dropping them (ECN, RFC 3168) [default: accept]
     ///

@@ -58,6 +58,16 @@ pub enum Ecn {
     Off,
 }
 
+/// What the server does when the interface that it serves changes under it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum InterfaceChange {
+    /// Attach the XDP program again; serve the queues there were, and say so on /readyz
+    #[default]
+    Repair,
+    /// End with exit code 1, for a supervisor to start it anew
+    End,
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {

@@ -12,6 +12,7 @@ pub(crate) mod places;
 mod plan;
 pub(crate) mod signals;
 mod udp;
+mod watch;
 pub(crate) mod xdp;
 
 use crate::admin::{self, Admin};
@@ -20,7 +21,7 @@ use crate::app::contained::Contained;
 use crate::app::content::Content;
 use crate::app::memcached::{self, Memcached};
 use crate::app::{Service, Services, http};
-use crate::config::{self, Transport};
+use crate::config::{self, InterfaceChange, Transport};
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
 use crate::kernel::Poller;
@@ -43,19 +44,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
+use watch::Watch;
 
 /// How often it is looked whether all workers have ended, if they do not say so themselves.
 const END_CHECK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
+/// How often it is looked whether something has changed outside: noticed within a second.
+const WATCH_PERIOD: std::time::Duration = std::time::Duration::from_millis(500);
 /// How often the counters are read that no worker publishes, and the store is looked after.
 const PUBLISH_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Serves as `config` says, until SIGTERM, SIGINT or SIGQUIT.
 pub fn run(config: &config::Serve) -> Result<()> {
     let (signals, starting) = signals::watch_start()?;
-    let server = start(config)?;
+    let mut server = start(config)?;
     drop(starting);
     tracing::info!(transport = %server.transport, addresses = ?server.addresses, "serving");
-    let outcome = server.wait(&signals);
+    let outcome = server.wait(&signals, config.on_interface_change);
     match &outcome {
         Ok(signal) => tracing::info!(signal, limit = ?config.timeouts.drain, "draining"),
         Err(error) => tracing::error!("{error}; stopping"),
@@ -286,10 +290,11 @@ impl Server {
         self.start_xdp(common, opened)
     }
 
-    /// Waits for a signal, which it names, or for a worker's failure; meanwhile publishes what no worker does.
-    fn wait(&self, signals: &Receiver<&'static str>) -> Result<&'static str> {
-        let publishes = self.device.is_some() || self.store.is_some() || self.admin.is_some();
-        let publish = if publishes { tick(PUBLISH_PERIOD) } else { never() };
+    /// Waits for a signal, which it names, or for a worker's failure, or for a change outside that ends the server;
+    /// meanwhile publishes what no worker does. In the network namespace that the server was started in.
+    fn wait(&mut self, signals: &Receiver<&'static str>, policy: InterfaceChange) -> Result<&'static str> {
+        let (publish, look) = (tick(PUBLISH_PERIOD), tick(WATCH_PERIOD));
+        let mut watch = Watch::new(policy, self.readiness.clone(), &self.board);
         loop {
             select! {
                 recv(signals) -> signal => return Ok(signal.unwrap_or_default()),
@@ -298,6 +303,7 @@ impl Server {
                     Err(_) => Error::failed("all workers have ended"),
                 }),
                 recv(publish) -> _ => self.publish(),
+                recv(look) -> _ => watch.look(self.device.as_mut(), &self.board)?,
             }
         }
     }
@@ -308,9 +314,6 @@ impl Server {
         }
         if let Some(stored) = &self.store {
             stored.look_after();
-        }
-        if self.admin.is_some() {
-            health::check_connections(&self.board, &self.readiness);
         }
     }
 

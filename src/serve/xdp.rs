@@ -2,7 +2,7 @@
 
 use super::places::{Claimed, Host};
 use super::{Common, Running, Server, address_check, count, kernel, plan};
-use crate::af_xdp::{Device, FramePool, Mode, OpenOptions, Queue, rx_queues};
+use crate::af_xdp::{Device, FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
 use crate::app::Service;
 use crate::config::{self, Transport, XdpMode};
 use crate::control::{self, Mailbox, Orders};
@@ -13,6 +13,7 @@ use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
 use simoom_stack::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,12 +24,35 @@ const BESIDE_CONNECTIONS: u32 = 1024;
 /// A device with what was claimed on it. Dropping it takes the program off the interface.
 pub(super) struct Claims {
     device: Device,
+    queues: u32,
     sheet: Arc<Sheet>,
 }
 
 impl Claims {
     pub(super) fn mode(&self) -> Mode {
         self.device.mode()
+    }
+
+    pub(super) fn interface(&self) -> &str {
+        self.device.interface()
+    }
+
+    pub(super) fn link(&self) -> io::Result<Link> {
+        self.device.link()
+    }
+
+    pub(super) fn attach_again(&mut self) -> Result<()> {
+        self.device.attach_again().map_err(|error| Error::failed(error.to_string()))
+    }
+
+    /// The receive queues that have a socket.
+    pub(super) fn queues(&self) -> u32 {
+        self.queues
+    }
+
+    /// The receive queues that the interface has now, if it tells.
+    pub(super) fn queues_now(&self) -> Option<u32> {
+        rx_queues(self.device.interface()).ok()
     }
 
     /// Leaves all traffic to the kernel again. What fails here is undone when the process ends.
@@ -108,14 +132,15 @@ impl Server {
             count(queues.len(), "queue"),
             count(workers, "core")
         );
+        let bound_queues = queues.len() as u32;
         self.start_stack_workers(common, queues, workers, &stack, &ports)?;
-        self.claim(common, device)?;
+        self.claim(common, device, bound_queues)?;
         let beside = BESIDE_CONNECTIONS.min(common.config.connections);
         self.start_kernel_workers(common, bound, beside, &[None])
     }
 
     /// Has the interface's traffic come to the workers from now on.
-    fn claim(&mut self, common: &Common<'_>, device: Device) -> Result<()> {
+    fn claim(&mut self, common: &Common<'_>, device: Device, queues: u32) -> Result<()> {
         let places = &common.places.claimed;
         self.addresses = places.iter().map(|claimed| claimed.at).collect();
         for Claimed { service, at, .. } in places {
@@ -126,7 +151,7 @@ impl Server {
         common.tell_listeners(&memcached.map(|claimed| claimed.at).collect::<Vec<_>>(), false)?;
         let sheet = Sheet::new("steering");
         self.board.add(sheet.clone());
-        let claims = self.device.insert(Claims { device, sheet });
+        let claims = self.device.insert(Claims { device, queues, sheet });
         claims.publish();
         for claim in places.iter().map(Claimed::claim) {
             claims.device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;
