@@ -11,6 +11,7 @@ mod kernel;
 pub(crate) mod places;
 mod plan;
 pub(crate) mod signals;
+mod stored;
 mod udp;
 mod watch;
 pub(crate) mod xdp;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
+use stored::Stored;
 use watch::Watch;
 
 /// How often it is looked whether all workers have ended, if they do not say so themselves.
@@ -116,23 +118,6 @@ impl Running {
     fn has_drained(&self) -> bool {
         let drained = self.drained.as_ref().is_some_and(|drained| drained.load(Ordering::Acquire));
         drained || self.thread.is_finished()
-    }
-}
-
-/// The store of memcached, and where its counters go.
-struct Stored {
-    store: Arc<Store>,
-    sheet: Arc<Sheet>,
-}
-
-impl Stored {
-    /// Frees what has expired, for workers that sleep do not, and brings the counters to the board.
-    fn look_after(&self) {
-        let now = u32::try_from(unix_seconds()).unwrap_or(u32::MAX);
-        self.store.maintain(now);
-        let mut counts = Vec::with_capacity(32);
-        memcached::publish_store(&self.store.statistics(), &mut |name, value| counts.push((name, value)));
-        self.sheet.publish(counts.into_iter());
     }
 }
 
@@ -268,8 +253,7 @@ impl Server {
         let common = Common { config, bound, content, host, places, memcached, made, poller, failures };
         self.start_transport(&common)?;
         self.start_udp(&common)?;
-        self.adopt_store(&common);
-        Ok(())
+        self.adopt_store(&common)
     }
 
     /// Takes the best transport that works, and says in one line which and why not a better one.
@@ -302,28 +286,27 @@ impl Server {
                     Ok(failure) => failed(&failure),
                     Err(_) => Error::failed("all workers have ended"),
                 }),
-                recv(publish) -> _ => self.publish(),
+                recv(publish) -> _ => self.publish()?,
                 recv(look) -> _ => watch.look(self.device.as_mut(), &self.board)?,
             }
         }
     }
 
-    fn publish(&self) {
+    /// An error says that the store can no longer be relied on.
+    fn publish(&self) -> Result<()> {
+        panics::log_suppressed();
         if let Some(device) = &self.device {
             device.publish();
         }
-        if let Some(stored) = &self.store {
-            stored.look_after();
-        }
+        self.store.as_ref().map_or(Ok(()), Stored::look_after)
     }
 
     /// The store outlives its makers' part of the start.
-    fn adopt_store(&mut self, common: &Common<'_>) {
-        let Some(shared) = common.memcached.get() else { return };
+    fn adopt_store(&mut self, common: &Common<'_>) -> Result<()> {
+        let Some(shared) = common.memcached.get() else { return Ok(()) };
         let sheet = Sheet::new("store");
         self.board.add(sheet.clone());
-        let stored = self.store.insert(Stored { store: shared.store().clone(), sheet });
-        stored.look_after();
+        self.store.insert(Stored::new(shared.store().clone(), sheet)).look_after()
     }
 
     fn start_admin(&mut self, config: &config::Serve) -> Result<()> {
@@ -343,7 +326,8 @@ impl Server {
 
     /// The counters of all workers, summed, and those of the steering program.
     pub fn totals(&self) -> Vec<Count> {
-        self.publish();
+        // The process is ending, or a reader asks: there is nothing to be done about the store here.
+        let _ = self.publish();
         self.board.totals()
     }
 
@@ -421,7 +405,8 @@ impl Server {
                     }
                     Err(_) => signals = never(),
                 },
-                recv(publish) -> _ => self.publish(),
+                // All are draining already.
+                recv(publish) -> _ => drop(self.publish()),
                 recv(look) -> _ => {}
             }
         }

@@ -25,6 +25,7 @@ mod queues;
 mod restart;
 mod shares;
 mod site;
+mod watch;
 mod wire;
 
 use std::time::Duration;
