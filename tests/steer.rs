@@ -316,7 +316,8 @@ fn rows() -> impl Iterator<Item = Row> {
     rows4().into_iter().chain(rows6()).chain(too_big_rows()).chain(martian_rows())
 }
 
-/// Packets whose source no host has (RFC 1122 §3.2.1.3, RFC 4291 §2.5), and which the kernel refuses as well.
+/// Packets whose source no host has (RFC 1122 §3.2.1.3, RFC 4291 §2.5), and which the kernel
+/// refuses as well.
 fn martian_rows() -> Vec<Row> {
     let from4 = |source: &str, to, protocol, payload: &[u8]| {
         ipv4_with(to, protocol, payload, 5, |packet| packet.set_source(source.parse().unwrap()))
@@ -365,7 +366,8 @@ fn martian_rows() -> Vec<Row> {
     rows
 }
 
-/// RFC 1122 §3.3.6: a segment in a frame to everybody, or to a group, is not for this host; the kernel drops it, too.
+/// RFC 1122 §3.3.6: a segment in a frame to everybody, or to a group, is not for this host; the
+/// kernel drops it, too.
 #[test]
 fn a_claimed_segment_in_a_frame_to_several_hosts_is_dropped() {
     let Some(mut steering) = steering() else { return };

@@ -188,7 +188,8 @@ fn a_request_cut_short_is_refused() {
     assert!(response.starts_with("HTTP/1.1 400"), "{response}");
 }
 
-/// A name that stands on a sheet twice is a fault of this program, and fails an assertion where there are any.
+/// A name that stands on a sheet twice is a fault of this program, and fails an assertion where
+/// there are any.
 #[cfg(debug_assertions)]
 #[test]
 fn a_panic_costs_one_answer_and_not_the_endpoint() {

@@ -96,8 +96,8 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    /// Serves until the mailbox says that nobody wants it any more. A panic ends the connections that are open; health
-    /// checks are answered again after a pause.
+    /// Serves until the mailbox says that nobody wants it any more. A panic ends the connections
+    /// that are open; health checks are answered again after a pause.
     fn run(mut self) {
         panics::reported_here();
         while self.mailbox.take().is_none() {

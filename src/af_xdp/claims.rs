@@ -13,10 +13,10 @@ pub const CLAIM_ADDRESSES: usize = 256;
 /// `CLAIM_DEDICATED` of bpf/layout.h.
 const CLAIM_DEDICATED: u32 = 1;
 
-/// Whether one host on a network can have this address: it is not unspecified, loopback, multicast, reserved or
-/// broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.5), nor an IPv4 address written as one of IPv6. The kernel takes no packet
-/// for another address from the wire, and nothing else may be claimed. The broadcast address of a network is not known
-/// here.
+/// Whether one host on a network can have this address: it is not unspecified, loopback, multicast,
+/// reserved or broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.5), nor an IPv4 address written as one of
+/// IPv6. The kernel takes no packet for another address from the wire, and nothing else may be
+/// claimed. The broadcast address of a network is not known here.
 pub fn is_host_address(address: IpAddr) -> bool {
     let is_mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     !is_mapped && Address::from(address).is_unicast()

@@ -1,5 +1,5 @@
-//! Questions over netlink: an interface's XDP abilities (generic netlink family `netdev`), its queue count and the state
-//! of its link.
+//! Questions over netlink: an interface's XDP abilities (generic netlink family `netdev`), its
+//! queue count and the state of its link.
 //!
 //! Requests and answers are a header and attributes (length, kind, value, padded to 4 bytes); that is all there is to
 //! it, so it is written and read by hand here.
@@ -33,7 +33,8 @@ const IFINFOMSG_BYTES: usize = 16;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_XDP: u16 = 43;
-/// Whichever mode a program is in: IFLA_XDP_PROG_ID, and those of the driver, in front of the stack and on the NIC.
+/// Whichever mode a program is in: IFLA_XDP_PROG_ID, and those of the driver, in front of the stack
+/// and on the NIC.
 const IFLA_XDP_PROG_IDS: [u16; 4] = [4, 5, 6, 7];
 /// `<linux/if.h>`
 const IFF_UP: u32 = 1;

@@ -74,7 +74,8 @@ fn failed<E: StdError + 'static>(step: &'static str) -> impl Fn(E) -> Error {
     }
 }
 
-/// What removes another program: `ip link` removes one that was attached without a link, and does nothing to a bpf_link.
+/// What removes another program: `ip link` removes one that was attached without a link, and does
+/// nothing to a bpf_link.
 const REMOVE_OTHER: &str = "; another XDP program is attached to the interface: stop the process that holds it. \
      `bpftool net` shows the program, `bpftool link` its link: `bpftool link detach id N` detaches that; if there is none, \
      `ip link set dev IF xdp off` removes the program";
@@ -136,7 +137,8 @@ impl Steering {
         Ok(())
     }
 
-    /// Attaches the program again after somebody else has detached it: the link is there still, and leads nowhere.
+    /// Attaches the program again after somebody else has detached it: the link is there still, and
+    /// leads nowhere.
     pub(crate) fn attach_again(&mut self, ifindex: u32) -> Result<(), Error> {
         self.link = None;
         self.attach(ifindex, self.native)

@@ -153,7 +153,8 @@ fn a_flag_of_one_service_asks_for_that_one() {
         ("--memcached-udp 11212", "memcached 127.0.0.1:11211"),
         ("--item-size-max 2m", "memcached 127.0.0.1:11211"),
         ("--memcached 0.0.0.0:11211 --root /", "HTTP 127.0.0.1:8080, memcached 0.0.0.0:11211"),
-        // Beside an interface a port alone is at the addresses of the interface and on loopback, not everywhere.
+        // Beside an interface a port alone is at the addresses of the interface and on loopback,
+        // not everywhere.
         ("--interface s0", "HTTP 8080"),
         ("--interface s0 --memory 1G", "memcached 11211"),
         ("--interface s0 --http 0.0.0.0:80", "HTTP 0.0.0.0:80"),

@@ -1,5 +1,5 @@
-//! What is served where: the flags that name services, ports and addresses in, one endpoint for each service out, and the
-//! addresses to claim.
+//! What is served where: the flags that name services, ports and addresses in, one endpoint for
+//! each service out, and the addresses to claim.
 
 use super::{Endpoint, MEMCACHED_PORT_DEFAULT, PORT_DEFAULT, ServeOptions};
 use crate::af_xdp::is_host_address;
@@ -16,8 +16,9 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// A flag of one service asks for that one; without any, both are served, but memcached not to a network: it
-    /// would be open to all of it. Without an interface an endpoint without an address is on loopback.
+    /// A flag of one service asks for that one; without any, both are served, but memcached not to
+    /// a network: it would be open to all of it. Without an interface an endpoint without an
+    /// address is on loopback.
     pub(super) fn of(options: &ServeOptions) -> Endpoints {
         let asks_for_http = options.http.is_some() || options.root.is_some();
         let asks_for_memcached = options.memcached.is_some()
@@ -49,8 +50,8 @@ impl Endpoints {
         http.into_iter().chain(memcached).chain(udp)
     }
 
-    /// Each endpoint is one that a server's socket can be bound to. Loopback and the unspecified addresses are for kernel
-    /// sockets alone.
+    /// Each endpoint is one that a server's socket can be bound to. Loopback and the unspecified
+    /// addresses are for kernel sockets alone.
     pub(super) fn check(&self) -> Result<()> {
         for (flag, endpoint) in self.given() {
             let Some(address) = endpoint.address else { continue };

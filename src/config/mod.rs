@@ -55,8 +55,8 @@ const LOG_VARIABLE: &str = "SIMOOM_LOG";
 pub struct Serve {
     /// The interface whose queues are bound; `None`: kernel sockets only.
     pub interface: Option<String>,
-    /// Where HTTP is served, if it is. Without an address, only beside an interface: at [`Serve::addresses`] and on
-    /// loopback. Port 0 (the kernel chooses) only without an interface.
+    /// Where HTTP is served, if it is. Without an address, only beside an interface: at
+    /// [`Serve::addresses`] and on loopback. Port 0 (the kernel chooses) only without an interface.
     pub http: Option<Endpoint>,
     /// The same of memcached, and its memory. One of the two is served.
     pub memcached: Option<Memcached>,

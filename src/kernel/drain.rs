@@ -18,8 +18,8 @@ use simoom_stack::Closed;
 use std::io;
 use std::time::Duration;
 
-/// How long handshakes have that were under way when the drain began. A client whose SYN is dropped meanwhile is refused
-/// when it repeats that, after a second.
+/// How long handshakes have that were under way when the drain began. A client whose SYN is dropped
+/// meanwhile is refused when it repeats that, after a second.
 const HANDSHAKE_MS: u64 = 100;
 /// How long a peer of a connection that was closed idle may take to close: pools of clients do not look.
 const IDLE_LINGER_MS: u64 = 500;
@@ -90,7 +90,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         // First of all: a client that is told to close connects anew, and is to be refused then.
         self.accept_all();
         for listener in &self.listeners {
-            // Without the filter, clients are accepted until the listeners are closed, and the last are reset.
+            // Without the filter, clients are accepted until the listeners are closed, and the last
+            // are reset.
             let _ = listener.drop_syns();
         }
         self.host.app.drain();

@@ -35,7 +35,8 @@ pub enum Presence {
 }
 
 impl Reserved {
-    /// Binds `address` for `workers` workers; port 0 takes a free port, the same for all. `[::]` takes IPv6 only: bind
+    /// Binds `address` for `workers` workers; port 0 takes a free port, the same for all. `[::]`
+    /// takes IPv6 only: bind
     /// `0.0.0.0` as well.
     pub fn bind(address: SocketAddr, presence: Presence, workers: usize) -> Result<Vec<Reserved>, ListenError> {
         let failed = |source| ListenError { address, source };
@@ -59,7 +60,8 @@ impl Reserved {
         self.address
     }
 
-    /// Lets connections in. Up to `backlog` of them (and at most `net.core.somaxconn`) wait to be accepted.
+    /// Lets connections in. Up to `backlog` of them (and at most `net.core.somaxconn`) wait to be
+    /// accepted.
     pub fn listen(self, backlog: u16) -> Result<Listener, ListenError> {
         let Reserved { socket, address } = self;
         let listen = || {

@@ -5,7 +5,8 @@ use crate::hosted::PortNames;
 use crate::metrics::{Board, Count};
 use crate::readiness::{Readiness, Reason};
 
-/// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change. Returns whether connections have just run out.
+/// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change. Returns whether
+/// connections have just run out.
 pub(super) fn check_connections(board: &Board, readiness: &Readiness) -> bool {
     let full = board.sheets().into_iter().find_map(|sheet| {
         let what = full(&sheet.read())?;

@@ -95,8 +95,8 @@ pub(super) struct Bound {
     sockets: Vec<Reserved>,
 }
 
-/// Binds what kernel sockets are to serve, in the order of the configuration. A service that nobody asked for is left
-/// out if its port is taken.
+/// Binds what kernel sockets are to serve, in the order of the configuration. A service that nobody
+/// asked for is left out if its port is taken.
 pub(super) fn reserve(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>> {
     let mut all = Vec::new();
     for place in &common.places.listening {

@@ -114,7 +114,8 @@ struct Running {
 }
 
 impl Running {
-    /// Whether nothing is open there any more. A worker that has failed has nothing left to wait for.
+    /// Whether nothing is open there any more. A worker that has failed has nothing left to wait
+    /// for.
     fn has_drained(&self) -> bool {
         let drained = self.drained.as_ref().is_some_and(|drained| drained.load(Ordering::Acquire));
         drained || self.thread.is_finished()
@@ -274,8 +275,9 @@ impl Server {
         self.start_xdp(common, opened)
     }
 
-    /// Waits for a signal, which it names, or for a worker's failure, or for a change outside that ends the server;
-    /// meanwhile publishes what no worker does. In the network namespace that the server was started in.
+    /// Waits for a signal, which it names, or for a worker's failure, or for a change outside that
+    /// ends the server; meanwhile publishes what no worker does. In the network namespace that the
+    /// server was started in.
     fn wait(&mut self, signals: &Receiver<&'static str>, policy: InterfaceChange) -> Result<&'static str> {
         let (publish, look) = (tick(PUBLISH_PERIOD), tick(WATCH_PERIOD));
         let mut watch = Watch::new(policy, self.readiness.clone(), &self.board);
@@ -326,7 +328,8 @@ impl Server {
 
     /// The counters of all workers, summed, and those of the steering program.
     pub fn totals(&self) -> Vec<Count> {
-        // The process is ending, or a reader asks: there is nothing to be done about the store here.
+        // The process is ending, or a reader asks: there is nothing to be done about the store
+        // here.
         let _ = self.publish();
         self.board.totals()
     }
@@ -369,9 +372,9 @@ impl Server {
         self.workers.iter().for_each(|worker| worker.orders.send(order));
     }
 
-    /// Once all workers over AF_XDP have drained: leaves the interface's traffic to the kernel, then lets them leave.
-    /// Until then each still refuses what its queues receive, and passes on what belongs to another one. Returns whether
-    /// that is done.
+    /// Once all workers over AF_XDP have drained: leaves the interface's traffic to the kernel,
+    /// then lets them leave. Until then each still refuses what its queues receive, and passes on
+    /// what belongs to another one. Returns whether that is done.
     fn release_queues(&mut self) -> bool {
         let mut queues = self.workers.iter().filter(|worker| worker.drained.is_some());
         if !queues.all(Running::has_drained) {

@@ -1,5 +1,5 @@
-//! Where each service is reached: the configuration and the host's addresses in, the addresses to claim and those that
-//! kernel sockets listen on out.
+//! Where each service is reached: the configuration and the host's addresses in, the addresses to
+//! claim and those that kernel sockets listen on out.
 //!
 //! | a service's flag | claimed from the interface | kernel sockets |
 //! |---|---|---|
@@ -60,7 +60,8 @@ impl Host {
         self.others.iter().find(|(other, _)| *other == address).map(|(_, name)| name.as_str())
     }
 
-    /// Addresses that no peer on the interface's network has: the host's own, and the network's broadcast addresses.
+    /// Addresses that no peer on the interface's network has: the host's own, and the network's
+    /// broadcast addresses.
     pub(super) fn no_peers(&self) -> Vec<Address> {
         let own = self.interface.addresses.iter().map(|(address, _)| *address);
         let others = self.others.iter().map(|(address, _)| *address);
@@ -71,7 +72,8 @@ impl Host {
             .collect()
     }
 
-    /// The broadcast addresses of the interface's networks (RFC 919 §7). Networks of one or two addresses have none.
+    /// The broadcast addresses of the interface's networks (RFC 919 §7). Networks of one or two
+    /// addresses have none.
     fn broadcasts(&self) -> impl Iterator<Item = IpAddr> {
         self.interface.addresses.iter().filter_map(|(address, prefix_len)| match address {
             IpAddr::V4(v4) if *prefix_len < 31 => {
@@ -113,7 +115,8 @@ pub(crate) enum Origin {
     Named,
     /// The interface has it. It may be tentative or come back later (IPV6_FREEBIND).
     Interface,
-    /// It is loopback, beside the interface's addresses. A host without this version of IP goes without.
+    /// It is loopback, beside the interface's addresses. A host without this version of IP goes
+    /// without.
     Loopback,
 }
 
@@ -138,7 +141,8 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// Where the services of `config` are reached on `host`, which is known if an interface is named.
+    /// Where the services of `config` are reached on `host`, which is known if an interface is
+    /// named.
     pub(crate) fn of(config: &config::Serve, host: Option<&Host>) -> Result<Places> {
         let mut places = Places::default();
         for (service, endpoint) in config.services() {
@@ -227,8 +231,8 @@ impl Places {
         Ok(())
     }
 
-    /// Each address given with `--address` is claimed for a service, and something is claimed at all where the interface's
-    /// queues are to be served.
+    /// Each address given with `--address` is claimed for a service, and something is claimed at
+    /// all where the interface's queues are to be served.
     fn check(&self, config: &config::Serve, host: &Host) -> Result<()> {
         let is_claimed = |address: &IpAddr| self.claimed.iter().any(|claimed| claimed.at.ip() == *address);
         if let Some(address) = config.addresses.iter().find(|address| !is_claimed(address)) {
@@ -270,8 +274,8 @@ impl Places {
     }
 }
 
-/// The addresses to claim that `wanted` agrees to, of those given with `--address` or of the interface's own, of both
-/// versions of IP and link-local ones too.
+/// The addresses to claim that `wanted` agrees to, of those given with `--address` or of the
+/// interface's own, of both versions of IP and link-local ones too.
 fn chosen(config: &config::Serve, host: &Host, wanted: impl Fn(IpAddr) -> bool) -> Result<Vec<IpAddr>> {
     let name = &host.interface.name;
     for address in &config.addresses {

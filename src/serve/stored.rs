@@ -1,4 +1,5 @@
-//! The store of memcached as the control thread sees it: looked after while workers sleep, and counted.
+//! The store of memcached as the control thread sees it: looked after while workers sleep, and
+//! counted.
 
 use super::unix_seconds;
 use crate::app::contained::Containment;
@@ -21,8 +22,8 @@ impl Stored {
         Stored { store, sheet, containment: Containment::default() }
     }
 
-    /// Frees what has expired, for workers that sleep do not, and brings the counters to the board. A panic in it is
-    /// counted; it is an error if it may have left the store half changed.
+    /// Frees what has expired, for workers that sleep do not, and brings the counters to the board.
+    /// A panic in it is counted; it is an error if it may have left the store half changed.
     pub(super) fn look_after(&self) -> Result<()> {
         let now = u32::try_from(unix_seconds()).unwrap_or(u32::MAX);
         let mut counts: Vec<Count> = Vec::with_capacity(32);

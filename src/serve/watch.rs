@@ -1,5 +1,6 @@
-//! What may change while the server runs: the interface's link, the XDP program on it, its queues, and the connections
-//! that are left. Each change is logged once, counted, and a reason not to be ready while it lasts.
+//! What may change while the server runs: the interface's link, the XDP program on it, its queues,
+//! and the connections that are left. Each change is logged once, counted, and a reason not to be
+//! ready while it lasts.
 
 use super::health;
 use super::xdp::Claims;

@@ -114,8 +114,8 @@ pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
 impl Server {
     /// Serves from the interface's receive queues, and through kernel sockets beside them.
     ///
-    /// Kernel sockets take their addresses first and listen last: a connection that they accepted before its address is
-    /// claimed would be reset by the stack.
+    /// Kernel sockets take their addresses first and listen last: a connection that they accepted
+    /// before its address is claimed would be reset by the stack.
     pub(super) fn start_xdp(&mut self, common: &Common<'_>, opened: Opened) -> Result<()> {
         let Opened { device, queues, workers, stack, interface } = opened;
         let claimed = &common.places.claimed;

@@ -35,7 +35,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const UNSENT_LOOK_US: u64 = 1_000;
 /// How often a draining worker looks for connections that have become idle, in microseconds.
 const DRAIN_LOOK_US: u64 = 5_000;
-/// How long an idle connection of a draining worker has for its next request, in microseconds: as on kernel sockets.
+/// How long an idle connection of a draining worker has for its next request, in microseconds: as
+/// on kernel sockets.
 const DRAIN_IDLE_US: u64 = 500_000;
 /// Bursts that a leaving worker still takes from its queues: more than the RX ring holds.
 const LAST_BURSTS: usize = 256;
@@ -58,8 +59,9 @@ pub struct Parts<A> {
     pub sheet: Arc<Sheet>,
     /// Never sleep.
     pub busy_poll: bool,
-    /// Set when the worker has drained. It then refuses connections and passes segments on until [`Order::Leave`], so that
-    /// its queues are served as long as they are claimed. Without it, a worker leaves when it has drained.
+    /// Set when the worker has drained. It then refuses connections and passes segments on until
+    /// [`Order::Leave`], so that its queues are served as long as they are claimed. Without it, a
+    /// worker leaves when it has drained.
     pub drained: Option<Arc<AtomicBool>>,
 }
 
@@ -104,8 +106,9 @@ impl<A: Hosted> Hand<'_, A> {
 
 /// An order to drain that is being carried out.
 ///
-/// A request that crosses the FIN of an idle connection is lost, and so is one that comes with the last segment of a
-/// handshake to a worker that has left. So idle connections, and handshakes, have some time first.
+/// A request that crosses the FIN of an idle connection is lost, and so is one that comes with the
+/// last segment of a handshake to a worker that has left. So idle connections, and handshakes, have
+/// some time first.
 #[derive(Clone, Copy)]
 struct Drain {
     /// Whatever is open then is cut off.

@@ -13,10 +13,11 @@ pub struct Config {
     pub mac: Mac,
     /// The addresses that segments may be for.
     pub addresses: Vec<LocalAddress>,
-    /// The only places where connections are accepted; none: wherever an address of this stack and a listening port meet.
+    /// The only places where connections are accepted; none: wherever an address of this stack and
+    /// a listening port meet.
     pub places: Vec<(Address, u16)>,
-    /// Addresses that no peer has besides this stack's own: those of the host, and the broadcast addresses of its
-    /// networks. Who claims to be one of them is not answered (RFC 1812 §5.3.8).
+    /// Addresses that no peer has besides this stack's own: those of the host, and the broadcast
+    /// addresses of its networks. Who claims to be one of them is not answered (RFC 1812 §5.3.8).
     pub no_peers: Vec<Address>,
     /// The ways of active opens. Without any, each has to bring its next hop's hardware address.
     pub routes: Vec<Route>,

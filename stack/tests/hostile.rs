@@ -98,7 +98,8 @@ impl Scene {
     }
 }
 
-/// LAND and its kin: a SYN from an address that only this host can have. The kernel calls it a martian.
+/// LAND and its kin: a SYN from an address that only this host can have. The kernel calls it a
+/// martian.
 #[test]
 fn rfc_1812_section_5_3_8_nobody_poses_as_this_host() {
     let kernels = Address::from_v4([198, 18, 7, 1]);
@@ -117,7 +118,8 @@ fn rfc_1812_section_5_3_8_nobody_poses_as_this_host() {
     assert_eq!(scene.attack(&Forged::syn(1000, 1).frame(&[])).len(), 1, "a peer is answered");
 }
 
-/// A stack that accepts no more keeps its word to a peer that has the SYN-ACK, with a cookie in it or not.
+/// A stack that accepts no more keeps its word to a peer that has the SYN-ACK, with a cookie in it
+/// or not.
 #[test]
 fn a_handshake_under_way_completes_after_the_stack_has_stopped_accepting() {
     for half_open in [0, 64] {
@@ -134,7 +136,8 @@ fn a_handshake_under_way_completes_after_the_stack_has_stopped_accepting() {
     }
 }
 
-/// A service is reached only where it is asked for, though the address is this stack's for another one.
+/// A service is reached only where it is asked for, though the address is this stack's for another
+/// one.
 #[test]
 fn a_port_is_open_only_at_its_places() {
     let server = config(2, Limits::for_connections(64));

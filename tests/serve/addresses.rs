@@ -301,7 +301,8 @@ fn the_unspecified_address_asks_for_all_of_its_version() {
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
-/// What the kernel's check for martians would not let in (ip_route_input_slow) does not come in past it.
+/// What the kernel's check for martians would not let in (ip_route_input_slow) does not come in
+/// past it.
 #[test]
 fn rfc_1122_section_3_2_1_3_martians_from_the_wire_are_dropped_and_counted() {
     let plan = Plan::new(Transport::Xdp);

@@ -239,3 +239,19 @@ fn a_taken_port_is_an_error() {
     let said = process.stderr();
     assert!(said.contains(&format!("error: --http {}: cannot listen on", at(network.address(1)))), "{said}");
 }
+
+/// `ip link set IF xdp off` does nothing to a program that hangs on a bpf_link.
+#[test]
+fn another_program_on_the_interface_is_an_error_with_a_remedy() {
+    let Some(site) = Site::start(Transport::Xdp) else { return };
+    for mode in ["generic", "copy"] {
+        let mut command = simoom();
+        command.args(["serve", "--interface", "s0", "--transport", "xdp", "--xdp-mode", mode, "--http", "8081"]);
+        command.args(["--cores", "0"]).stderr(Stdio::piped());
+        let mut second = site.network.server.run(|| Process::start(&mut command));
+        assert_eq!(second.wait(PATIENCE).code(), Some(1));
+        let said = second.stderr();
+        assert!(said.contains("bpftool link detach id N"), "{mode}: {said}");
+    }
+    site.serves_others();
+}

@@ -1,4 +1,5 @@
-//! Starts and stops under clients that open a connection for each request: none of their requests is lost.
+//! Starts and stops under clients that open a connection for each request: none of their requests
+//! is lost.
 
 use crate::client::get;
 use crate::common::{Process, simoom, wait_until};
@@ -19,7 +20,8 @@ const BEFORE_THE_STOP: u64 = 400;
 
 over_all!(a_stop_answers_every_request_that_was_sent);
 
-/// How long a client may take from its connection to its request: what a stop cuts short then is seen.
+/// How long a client may take from its connection to its request: what a stop cuts short then is
+/// seen.
 const THINKING_MS: [u64; 4] = [0, 1, 5, 20];
 
 /// What became of requests.
@@ -107,7 +109,8 @@ fn a_stop_of_two_workers_answers_every_request_that_was_sent() {
     stop_under_load(site);
 }
 
-/// Before the claims are there, clients are refused; after that the stack has them, and nobody in between.
+/// Before the claims are there, clients are refused; after that the stack has them, and nobody in
+/// between.
 #[test]
 fn a_start_answers_every_request_that_was_sent() {
     let Some(network) = Plan::new(Transport::Xdp).network() else { return };

@@ -1,12 +1,14 @@
-//! What changes outside while a server runs is noticed: told by /readyz, logged, counted, and repaired where it can be.
+//! What changes outside while a server runs is noticed: told by /readyz, logged, counted, and
+//! repaired where it can be.
 
 use crate::PATIENCE;
 use crate::common::{need_program, wait_until};
 use crate::site::{Plan, Site, Transport};
 use std::process::{Command, Stdio};
 
-/// Detaches the XDP program with the identifier that it is given, as `bpftool link detach` does: among all links the one
-/// whose file says that it is of this program (bpf(2): BPF_LINK_GET_NEXT_ID, BPF_LINK_GET_FD_BY_ID, BPF_LINK_DETACH).
+/// Detaches the XDP program with the identifier that it is given, as `bpftool link detach` does:
+/// among all links the one whose file says that it is of this program (bpf(2):
+/// BPF_LINK_GET_NEXT_ID, BPF_LINK_GET_FD_BY_ID, BPF_LINK_DETACH).
 const DETACH: &str = r#"
 import ctypes, platform, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)

@@ -1,5 +1,5 @@
-//! memcached over UDP: datagrams in from kernel sockets, the handler's answers out. One thread, which sleeps while
-//! nothing comes; nothing is held for a client but its [`credit`].
+//! memcached over UDP: datagrams in from kernel sockets, the handler's answers out. One thread,
+//! which sleeps while nothing comes; nothing is held for a client but its [`credit`].
 //!
 //! What is not answered is counted by its reason ([`Counters`]). A datagram that the socket does not take is lost, as
 //! it may be on the way.
@@ -199,7 +199,8 @@ impl<H: Handler> Udp<H> {
         Ok(epoll)
     }
 
-    /// Until a datagram or an order comes, or counters are to be published. Returns the sockets that have datagrams.
+    /// Until a datagram or an order comes, or counters are to be published. Returns the sockets
+    /// that have datagrams.
     fn sleep(&self, epoll: &OwnedFd) -> io::Result<[Option<usize>; EVENTS]> {
         let timeout = self.publisher.next_ms().map(|next_ms| {
             let left_ms = next_ms.saturating_sub(self.clock.now_ms());

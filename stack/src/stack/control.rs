@@ -139,8 +139,9 @@ impl<A: Application> Stack<A> {
         self.accepts = false;
     }
 
-    /// Whether a peer may take itself for connected that has no connection here yet: its acknowledgement, and a request
-    /// with it, are under way. Takes note of cookies that have run out.
+    /// Whether a peer may take itself for connected that has no connection here yet: its
+    /// acknowledgement, and a request with it, are under way. Takes note of cookies that have run
+    /// out.
     pub fn is_opening(&mut self) -> bool {
         if self.cookies_until.is_due(self.shared.tick) {
             self.cookies_until = Tick::NEVER;
