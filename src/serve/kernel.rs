@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u16 = 4096;
-/// Open files besides those of the connections: listeners, queues, maps, standard streams, and some to spare.
+/// Open files besides those of connections and listeners: queues, maps, standard streams, and some to spare.
 const OTHER_FILES: u64 = 256;
 
 impl Server {
@@ -49,10 +49,11 @@ impl Server {
             bound.iter().map(|bound| (bound.address.port(), bound.service)).collect();
         ports.dedup();
         self.tell_kernel_listeners(common, &bound)?;
+        let sockets = bound.len() * cores.len();
         let mut listeners = listen(bound)?;
         let mut settings = plan::kernel_settings(common.config, connections, cores.len());
         settings.port_limits = plan::port_limits(common.config, &ports, settings.connections, cores.len());
-        allow_files(connections);
+        allow_files(connections, sockets);
         for (index, core) in cores.iter().enumerate() {
             let own = listeners.iter_mut().filter_map(Iterator::next).collect();
             let name = format!("kernel {index}");
@@ -151,9 +152,9 @@ pub(super) fn poller(transport: Transport) -> Result<Poller> {
 
 /// Each connection of a kernel socket takes a file descriptor: raises the soft limit as far as that needs and the hard
 /// limit allows. With fewer the server works, and accepts as many as it can.
-fn allow_files(connections: u32) {
+fn allow_files(connections: u32, listeners: usize) {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::from(connections) + OTHER_FILES;
+    let wanted = u64::from(connections) + listeners as u64 + OTHER_FILES;
     if limit.current.is_none_or(|current| current >= wanted) {
         return;
     }

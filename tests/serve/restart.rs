@@ -2,9 +2,9 @@
 //! is lost.
 
 use crate::client::get;
-use crate::common::{Process, simoom, wait_until};
+use crate::common::{Process, need_program, simoom, wait_until};
 use crate::queues::two_workers;
-use crate::site::{ADMIN, PORT, Plan, Site, Transport, ask_admin, at};
+use crate::site::{ADMIN, LARGE, PORT, Plan, Site, Transport, ask_admin, at};
 use crate::{PATIENCE, over_all};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -148,4 +148,60 @@ fn a_start_answers_every_request_that_was_sent() {
     let metrics = ask_admin(&network, "/metrics").unwrap();
     assert!(metrics.contains("simoom_connections_accepted_total{worker=\"kernel 0\"} 0\n"), "{metrics}");
     drop(server);
+}
+
+/// The names of the server's threads.
+fn threads(site: &Site) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", site.process.id())).unwrap();
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok().map(|name| name.trim().to_owned())
+    };
+    tasks.filter_map(name).collect()
+}
+
+/// The queues of a worker without connections are served as long as another one drains: segments for that one may come
+/// to them, and left to the kernel they would be answered with a reset.
+#[test]
+fn a_worker_that_has_drained_passes_on_what_is_for_another() {
+    if !need_program("ethtool") {
+        return;
+    }
+    let Some(mut site) = two_workers() else { return };
+    site.wait_for_counter("passive_opens");
+    let on = |name: &str, worker: &str| {
+        let counters = site.counters(name);
+        counters.iter().find(|(label, _)| label == worker).map_or(0, |(_, value)| *value)
+    };
+    let body = site.content("/12");
+    let mut kept = None;
+    wait_until("a connection is the second worker's, and none the first's", PATIENCE, || {
+        if kept.is_none() {
+            let before = on("passive_opens", "xdp 1");
+            let requests = site.counter("http_requests");
+            let mut client = site.connect();
+            client.expect("/12", &body);
+            site.wait_for("http_requests", requests + 1);
+            kept = (on("passive_opens", "xdp 1") > before).then_some(client);
+        }
+        kept.is_some() && on("connections_open", "xdp 0") == 0
+    });
+    let mut client = kept.expect("set when the wait ended");
+    rustix::net::sockopt::set_socket_recv_buffer_size(&client.stream, 16 << 10).unwrap();
+    client.request(LARGE);
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    // From now on everything arrives on the first worker's queue.
+    site.run_client("ethtool", &["-L", "c0", "tx", "1"]);
+    site.process.signal(rustix::process::Signal::TERM);
+    site.wait_for_log("\"draining\"");
+    let connect = || site.network.client.run(|| TcpStream::connect_timeout(&site.address(), PATIENCE));
+    wait_until("new connections are refused", PATIENCE, || {
+        connect().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    let content = site.content(LARGE);
+    assert!(client.take(content.len()) == content, "not the bytes of the file");
+    let names = threads(&site);
+    assert!(names.iter().any(|name| name == "xdp 0"), "the first worker has left: {names:?}");
+    client.expect_end();
+    drop(client);
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
 }
