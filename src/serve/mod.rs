@@ -1,9 +1,12 @@
 //! `simoom serve`: the parts joined, run until told to stop, and taken apart again in order.
 //!
-//! [`start`] makes a [`Server`] of a checked configuration: content is loaded, the memory plan is checked, the device
-//! is opened, workers are started, and only then is traffic claimed. [`Server::stop`] goes the other way: workers
-//! drain while their traffic is still claimed, then the program comes off. A worker that fails is reported by
-//! [`Server::failed`]; the process goes down with that reason rather than leave a queue unserved.
+//! [`start`] makes a [`Server`] of a checked configuration: content is loaded, the memory plan is
+//! checked, the device is opened, kernel sockets are bound, workers are started, traffic is claimed,
+//! and only then do the kernel sockets listen. [`Server::stop`] goes the other way: workers drain
+//! while their traffic is still claimed; when all have drained the claims are removed, the workers
+//! leave, and the program comes off. A worker that fails is reported by [`Server::failures`]; the
+//! process goes down with that reason rather than leave a queue unserved. [`watch`] looks at what
+//! changes outside meanwhile.
 
 pub(crate) mod address_check;
 mod health;
