@@ -206,6 +206,12 @@ fn places(config: &config::Serve) -> Result<(Option<Host>, Places)> {
         |name: &String| Host::around(name).map_err(|error| Error::failed(format!("--interface {name}: {error}")));
     let host = config.interface.as_ref().map(around).transpose()?;
     let places = Places::of(config, host.as_ref())?;
+    for address in host.iter().flat_map(|host| places.off_link(host)) {
+        tracing::warn!(
+            %address, interface = config.interface,
+            "--address: in none of the interface's networks; clients reach it only by a route to this host"
+        );
+    }
     Ok((host, places))
 }
 

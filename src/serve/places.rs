@@ -19,6 +19,7 @@ use crate::netns::{self, Interface};
 use rustix::io::Errno;
 use simoom_stack::Address;
 use simoom_stack::wire::ipv6;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The flag of memcached over UDP.
@@ -58,6 +59,19 @@ impl Host {
     /// The other interface that has `address`.
     fn other_with(&self, address: IpAddr) -> Option<&str> {
         self.others.iter().find(|(other, _)| *other == address).map(|(_, name)| name.as_str())
+    }
+
+    /// Whether `address` lies in one of the interface's networks, so that its neighbours ask for it there.
+    fn is_on_link(&self, address: IpAddr) -> bool {
+        self.interface.addresses.iter().any(|(own, prefix_len)| match (own, address) {
+            (IpAddr::V4(own), IpAddr::V4(address)) => {
+                (own.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix_len)
+            }
+            (IpAddr::V6(own), IpAddr::V6(address)) => {
+                (own.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix_len)
+            }
+            _ => false,
+        })
     }
 
     /// Addresses that no peer on the interface's network has: the host's own, and the network's
@@ -258,6 +272,12 @@ impl Places {
             )));
         }
         Ok(())
+    }
+
+    /// Addresses of Simoom's own that only a router would send here: routed to this host, or mistyped.
+    pub(super) fn off_link(&self, host: &Host) -> BTreeSet<IpAddr> {
+        let dedicated = self.claimed.iter().filter(|claimed| claimed.dedicated).map(|claimed| claimed.at.ip());
+        dedicated.filter(|address| !host.interface.addresses.is_empty() && !host.is_on_link(*address)).collect()
     }
 
     /// Kernel sockets alone cannot serve what only Simoom would have.

@@ -148,6 +148,18 @@ fn kernel_sockets_alone_serve_no_address_of_simooms_own() {
 }
 
 #[test]
+fn an_own_address_outside_of_the_networks_is_told() {
+    let off_link = |host: &Host, flags: &str| -> Vec<String> {
+        places_on(host, flags).unwrap().off_link(host).iter().map(ToString::to_string).collect()
+    };
+    let flags = "--http 80 --memcached 81 --address 198.18.0.7 --address 198.18.1.7 --address 2001:db8:1::7 \
+                 --address 2001:db8::7 --address 198.18.0.1";
+    assert_eq!(off_link(&host(), flags), ["198.18.1.7", "2001:db8:1::7"]);
+    let bare = Host::of(interface(7, "s0", &[]), &[]);
+    assert!(off_link(&bare, "--http 80 --address 198.18.0.7").is_empty(), "it has no network to be outside of");
+}
+
+#[test]
 fn no_peer_has_an_address_of_the_host_or_of_broadcast() {
     let no_peers: Vec<String> = host().no_peers().iter().map(ToString::to_string).collect();
     assert_eq!(no_peers, ["198.18.0.1", "2001:db8::1", "fe80::1", "192.0.2.9", "198.18.0.255"]);
