@@ -1,5 +1,6 @@
 //! One file, ready for the wire: its answers rendered but for what changes by the second or by the connection.
 
+use super::charset;
 use super::hash::fnv1a;
 use crate::app::http::Validators;
 use crate::app::http::date::imf_fixdate;
@@ -60,7 +61,7 @@ impl File {
 fn content_type(name: &Path, content: &[u8]) -> String {
     let mime = mime_guess::from_path(name).first_or_octet_stream();
     let is_text = mime.type_() == "text" && mime.get_param("charset").is_none();
-    let charset = if is_text && std::str::from_utf8(content).is_ok() { "; charset=utf-8" } else { "" };
+    let charset = if is_text && charset::is_utf_8(content) { "; charset=utf-8" } else { "" };
     format!("{mime}{charset}")
 }
 
@@ -70,12 +71,14 @@ mod tests {
 
     #[test]
     fn types_follow_the_name_and_text_names_its_charset() {
-        let table: [(&str, &[u8], &str); 9] = [
+        let table: [(&str, &[u8], &str); 11] = [
             ("index.html", b"<p>", "text/html; charset=utf-8"),
             ("a.css", b"", "text/css; charset=utf-8"),
             ("a.js", b"1", "text/javascript; charset=utf-8"),
             ("README.TXT", b"\xc3\xa4", "text/plain; charset=utf-8"),
             ("latin1.txt", b"\xe4", "text/plain"),
+            ("iso-2022-jp.html", b"<p>\x1b$B$3\x1b(B", "text/html"),
+            ("koi8.html", b"<meta charset=koi8-r><p>", "text/html"),
             ("a.json", b"{}", "application/json"),
             ("a.svg", b"<svg/>", "image/svg+xml"),
             ("a.png", b"\x89PNG", "image/png"),

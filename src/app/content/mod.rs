@@ -4,6 +4,7 @@
 //! by one hash lookup without allocation; behind the index stands an answer rendered whole. Nothing here touches the
 //! file system after [`Content::load`], so no request can reach anything that was not loaded.
 
+mod charset;
 mod file;
 mod hash;
 mod load;
@@ -11,7 +12,7 @@ mod load;
 pub(crate) use file::File;
 pub use load::Error;
 
-use super::http::response::{Rendered, Status};
+use super::http::response::Redirect;
 use hash::PathHasher;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -36,7 +37,7 @@ pub(crate) enum Entry {
 pub struct Content {
     entries: HashMap<Box<[u8]>, Entry, BuildHasherDefault<PathHasher>>,
     files: Vec<File>,
-    redirects: Vec<Rendered>,
+    redirects: Vec<Redirect>,
     memory_bytes: usize,
 }
 
@@ -74,7 +75,7 @@ impl Content {
     pub fn memory_bytes(&self) -> usize {
         let tables = self.entries.capacity() * (size_of::<(Box<[u8]>, Entry)>() + 1)
             + self.files.capacity() * size_of::<File>()
-            + self.redirects.capacity() * size_of::<Rendered>();
+            + self.redirects.capacity() * size_of::<Redirect>();
         self.memory_bytes + tables
     }
 
@@ -94,7 +95,7 @@ impl Content {
         &self.files[index as usize]
     }
 
-    pub(crate) fn redirect(&self, index: u32) -> &Rendered {
+    pub(crate) fn redirect(&self, index: u32) -> &Redirect {
         &self.redirects[index as usize]
     }
 
@@ -116,8 +117,7 @@ impl Content {
         if without_slash.is_empty() {
             return;
         }
-        let location = format!("Location: {}\r\n", encode(path));
-        let redirect = Rendered::page(Status::MovedPermanently, &location);
+        let redirect = Redirect::new(&encode(path));
         self.memory_bytes += redirect.memory_bytes();
         let index = index(self.redirects.len());
         self.redirects.push(redirect);
