@@ -8,20 +8,30 @@ mod charset;
 mod file;
 mod hash;
 mod load;
+mod skipped;
+mod walk;
 
 pub(crate) use file::File;
 pub use load::Error;
 
 use super::http::response::Redirect;
 use hash::PathHasher;
+use mime_guess::Mime;
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::hash::BuildHasherDefault;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The page that is served when no root is given, at `/`.
 pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
+
+/// How a tree of files is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The most memory that it may take.
+    pub limit_bytes: usize,
+    /// Whether names that begin with a dot are served, too. `.well-known` always is.
+    pub dotfiles: bool,
+}
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +52,11 @@ pub struct Content {
 }
 
 impl Content {
-    /// The files under `root`, or without one the built-in page, taking at most `limit_bytes` of memory. What cannot
-    /// be served (unreadable, not a regular file, a symbolic link that leaves the root) is logged and left out.
-    pub fn load(root: Option<&Path>, limit_bytes: usize) -> Result<Content, Error> {
+    /// The files under `root`, or without one the built-in page. What cannot be served (unreadable,
+    /// not a regular file, a symbolic link that leaves the root) is logged and left out.
+    pub fn load(root: Option<&Path>, settings: Settings) -> Result<Content, Error> {
         match root {
-            Some(root) => load::load(root, limit_bytes),
+            Some(root) => load::load(root, settings),
             None => Ok(Content::built_in()),
         }
     }
@@ -54,7 +64,7 @@ impl Content {
     /// The page that is served when no root is given, alone.
     pub fn built_in() -> Content {
         let mut content = Content::default();
-        content.add_file(b"/index.html", BUILT_IN_PAGE, None);
+        content.add_file_at("/index.html", BUILT_IN_PAGE, None);
         content.add_directory(b"/");
         content
     }
@@ -63,10 +73,10 @@ impl Content {
     pub(crate) fn for_tests() -> Content {
         let mut content = Content::built_in();
         let modified = Some(700_000_000);
-        content.add_file(b"/12", b"Hello, all!\n", modified);
-        content.add_file(b"/small", &[b's'; 200], modified);
-        content.add_file(b"/large", &[b'l'; 20_000], modified);
-        content.add_file(b"/dir/index.html", b"<p>dir", modified);
+        content.add_file_at("/12", b"Hello, all!\n", modified);
+        content.add_file_at("/small", &[b's'; 200], modified);
+        content.add_file_at("/large", &[b'l'; 20_000], modified);
+        content.add_file_at("/dir/index.html", b"<p>dir", modified);
         content.add_directory(b"/dir/");
         content
     }
@@ -100,11 +110,22 @@ impl Content {
     }
 
     /// Adds a file under its path, which also tells its type.
-    fn add_file(&mut self, path: &[u8], content: &[u8], modified: Option<u64>) {
-        let file = File::new(Path::new(OsStr::from_bytes(path)), content, modified);
+    fn add_file_at(&mut self, path: &str, content: &[u8], modified: Option<u64>) {
+        let index = self.add_file(&file::mime_of(Path::new(path)), content, modified);
+        self.add_path(path.as_bytes(), index);
+    }
+
+    /// Adds a file that has no path yet; returns its index.
+    fn add_file(&mut self, mime: &Mime, content: &[u8], modified: Option<u64>) -> u32 {
+        let file = File::new(mime, content, modified);
         self.memory_bytes += file.memory_bytes();
         let index = index(self.files.len());
         self.files.push(file);
+        index
+    }
+
+    /// Adds a path of a file.
+    fn add_path(&mut self, path: &[u8], index: u32) {
         self.add_entry(path, Entry::File(index));
     }
 
