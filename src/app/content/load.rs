@@ -68,7 +68,7 @@ pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
     let root_error = |source| Error::Root { root: root.to_path_buf(), source };
     let mut progress = Progress::default();
     let canonical = root.canonicalize().map_err(root_error)?;
-    let tree = walk::walk(&canonical, settings.dotfiles, |tree| {
+    let tree = walk::walk(&canonical, settings, |tree| {
         if progress.is_due(Instant::now()) {
             let (directories, paths) = (tree.directories.len(), tree.paths.len());
             info!(directories, paths, "looking for the files under --root");

@@ -12,6 +12,7 @@
 //! - All paths through one link are served. Of those through more, a directory has no further ones
 //!   once [`LINKED_PATHS_MAX`] paths through links lead to it.
 
+use super::Settings;
 use super::file::mime_of;
 use super::skipped::{Reason, Skipped};
 use mime_guess::Mime;
@@ -91,7 +92,7 @@ struct Visit {
 
 struct Walk<'a> {
     root: &'a Path,
-    dotfiles: bool,
+    settings: Settings,
     directories: Vec<Directory>,
     directory_of: HashMap<Inode, usize>,
     file_of: HashMap<(Inode, Mime), usize>,
@@ -102,15 +103,16 @@ struct Walk<'a> {
     tree: Tree,
 }
 
-/// Walks the tree under `root`, a canonical path. `dotfiles` says whether names that begin with a dot
-/// are served. `progress` is called for each directory with what was found so far.
-pub(super) fn walk(root: &Path, dotfiles: bool, mut progress: impl FnMut(&Tree)) -> io::Result<Tree> {
+/// Walks the tree under `root`, a canonical path. `progress` is called for each directory with what was
+/// found so far. A tree that needs more than the limit is not found whole: its paths are only counted,
+/// and links are not followed any more.
+pub(super) fn walk(root: &Path, settings: Settings, mut progress: impl FnMut(&Tree)) -> io::Result<Tree> {
     let metadata = fs::metadata(root)?;
     // An error for the root is the caller's to report.
     fs::read_dir(root)?;
     let mut walk = Walk {
         root,
-        dotfiles,
+        settings,
         directories: Vec::new(),
         directory_of: HashMap::new(),
         file_of: HashMap::new(),
@@ -159,6 +161,10 @@ impl Walk<'_> {
         self.tree.directories.push(request_path);
     }
 
+    fn is_too_large(&self) -> bool {
+        self.tree.needed_bytes > self.settings.limit_bytes as u64
+    }
+
     fn path_of(&self, directory: usize, entry: &Entry) -> PathBuf {
         self.directories[directory].path.join(std::ffi::OsStr::from_bytes(&entry.name))
     }
@@ -166,11 +172,16 @@ impl Walk<'_> {
     fn file(&mut self, visit: usize, entry: &Entry, file: usize) {
         let request_path = [self.visits[visit].request_path.as_slice(), &entry.name].concat();
         self.tree.needed_bytes += request_path.len() as u64 + PATH_OVERHEAD_BYTES;
-        self.tree.paths.push((request_path, file));
+        if !self.is_too_large() {
+            self.tree.paths.push((request_path, file));
+        }
     }
 
     /// Lets a directory be visited by the path of `visit` and the entry.
     fn subdirectory(&mut self, visit: usize, entry: &Entry, target: usize) -> Result<(), Reason> {
+        if entry.is_link && self.is_too_large() {
+            return Ok(());
+        }
         if self.leads_through(visit, target) {
             return Err(Reason::Loop);
         }
@@ -208,7 +219,7 @@ impl Walk<'_> {
     fn entry(&mut self, directory: &Path, entry: &DirEntry) -> Option<Entry> {
         let name = entry.file_name().as_bytes().to_vec();
         let path = directory.join(entry.file_name());
-        let target = if name.starts_with(b".") && name != WELL_KNOWN && !self.dotfiles {
+        let target = if name.starts_with(b".") && name != WELL_KNOWN && !self.settings.dotfiles {
             Err(Reason::Dotfile)
         } else {
             entry.file_type().map_err(Reason::Unreadable).and_then(|kind| self.target(&path, kind))

@@ -2,7 +2,11 @@ use super::*;
 use std::os::unix::fs::symlink;
 
 fn found(root: &Path) -> Tree {
-    walk(&root.canonicalize().unwrap(), false, |_| {}).unwrap()
+    walk_with(root, Settings { limit_bytes: usize::MAX, dotfiles: false })
+}
+
+fn walk_with(root: &Path, settings: Settings) -> Tree {
+    walk(&root.canonicalize().unwrap(), settings, |_| {}).unwrap()
 }
 
 fn write(root: &Path, path: &str) {
@@ -48,6 +52,14 @@ fn directories_that_link_to_each_other_have_a_bounded_number_of_paths() {
     let lines = tree.skipped.text();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("a path through several links; 64 others"), "{lines:?}");
+}
+
+#[test]
+fn a_tree_beyond_the_limit_is_only_counted() {
+    let root = linked_to_each_other(12);
+    let tree = walk_with(root.path(), Settings { limit_bytes: 100, dotfiles: false });
+    assert_eq!((tree.files.len(), tree.paths.len(), tree.directories.len()), (12, 0, 1 + 2 * 12));
+    assert!(tree.needed_bytes > 12 * FILE_OVERHEAD_BYTES, "{}", tree.needed_bytes);
 }
 
 #[test]
@@ -120,7 +132,7 @@ fn names_with_a_dot_in_front_are_left_out_but_well_known() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].ends_with(".env: its name begins with a dot; --dotfiles serves it (+4)"), "{lines:?}");
 
-    let tree = walk(&root.path().canonicalize().unwrap(), true, |_| {}).unwrap();
+    let tree = walk_with(root.path(), Settings { limit_bytes: usize::MAX, dotfiles: true });
     assert_eq!((tree.paths.len(), tree.skipped.text().len()), (8, 0));
 }
 
