@@ -26,6 +26,7 @@ fn without_flags_a_page_on_loopback() {
         optional: true,
         memory_bytes: 64 << 20,
         item_max_bytes: 1 << 20,
+        idle: Duration::from_secs(3600),
     };
     assert_eq!(serve.memcached, Some(memcached));
     assert_eq!((serve.interface, serve.root, serve.admin), (None, None, None));
@@ -44,7 +45,7 @@ fn every_flag_arrives() {
          --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
-         --tcp-keepalive 5",
+         --tcp-keepalive 5 --memcached-idle-timeout 6s",
     )
     .unwrap();
     let expected = Serve {
@@ -56,6 +57,7 @@ fn every_flag_arrives() {
             optional: false,
             memory_bytes: 1 << 30,
             item_max_bytes: 512 << 10,
+            idle: Duration::from_secs(6),
         }),
         addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         address_probe: Duration::from_millis(300),

@@ -180,6 +180,8 @@ impl Common<'_> {
             connections: self.config.connection_limits(self.config.connections, 1)(Service::Memcached),
             memory_bytes: config.memory_bytes,
             item_max_bytes: config.item_max_bytes,
+            idle_seconds: config.idle.as_millis().div_ceil(1000) as u32,
+            ..memcached::Options::default()
         };
         let store = Store::new(&config.store(workers))?;
         let shared = memcached::Shared::new(store, options, unix_seconds());

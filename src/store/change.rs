@@ -11,59 +11,44 @@ use super::table::{Entry, Held, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Values that are still coming may take one in so many of the memory; those larger than a quarter of a frame, which
-/// a client can leave unfinished at little cost to itself, half of that.
-const RESERVED_PART: u64 = 2;
-
 impl Store {
-    /// Reserves space for a value, evicting what is worth least if need be.
+    /// Reserves space for a value that is at hand, evicting items if need be. For one that a client is still sending
+    /// there is [`Store::reserve_incoming`].
     pub fn reserve(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
-        assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
         self.tick(now);
-        let shape = Shape::of(new);
-        if shape.total_bytes() <= self.item_max_bytes && !self.may_reserve(shape) {
+        let shape = self.checked_shape(new)?;
+        let Some(at) = self.take(shape, new.exptime, now) else {
             add(&self.stripe().tally.no_memory, 1);
             return Err(Refusal::OutOfMemory);
-        }
-        self.reserve_at_once(new, now)
+        };
+        self.render_reserved(at, shape, new);
+        Ok(Reservation::complete(self.stripe(), at))
     }
 
-    /// As [`Store::reserve`], for a value that is there already.
-    fn reserve_at_once(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
-        let tally = &self.stripe().tally;
+    /// The lengths of a new item, if it is not too large.
+    pub(super) fn checked_shape(&self, new: &New<'_>) -> Result<Shape, Refusal> {
+        assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
         let shape = Shape::of(new);
         if new.value_bytes > self.item_max_bytes || shape.total_bytes() > self.item_max_bytes {
-            add(&tally.too_large, 1);
+            add(&self.stripe().tally.too_large, 1);
             return Err(Refusal::TooLarge);
         }
-        let Some(at) = self.take(shape, new.exptime, now) else {
-            add(&tally.no_memory, 1);
-            return Err(Refusal::OutOfMemory);
-        };
+        Ok(shape)
+    }
+
+    /// Writes what is known of a new item to the place that was taken for it.
+    pub(super) fn render_reserved(&self, at: Place, shape: Shape, new: &New<'_>) {
         let header = self.memory.arena.header(at);
         header.exptime.store(new.exptime, Relaxed);
         header.marks.store(if new.binary_key { BINARY_KEY } else { 0 }, Relaxed);
         layout::render(&self.memory.arena, at, shape, new);
-        Ok(Reservation::new(self.stripe(), at))
-    }
-
-    fn may_reserve(&self, shape: Shape) -> bool {
-        let large = u64::from(shape.units() >> (self.memory.frame_shift - 2) != 0);
-        let units = (self.memory.frames() as u64) << self.memory.frame_shift;
-        self.memory.reserved.0.load(Relaxed) + u64::from(shape.units()) <= (units / RESERVED_PART) >> large
     }
 
     /// A place for an item, counted as live, its header telling its shape and that it is not linked.
     pub(super) fn take(&self, shape: Shape, exptime: u32, now: u32) -> Option<Place> {
         let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
         let (units, class) = (shape.units(), space::class(ttl, space::classes(self.memory.frames() as u32)));
-        let occupy = |at| {
-            let header = self.memory.arena.header(at);
-            header.marks.store(0, Relaxed);
-            shape.store(header);
-            self.memory.add(at, units);
-            self.memory.extend(at, exptime);
-        };
+        let occupy = |at| self.occupy(at, shape, exptime);
         if let Some(at) = self.take_from_piece(units, class, occupy) {
             return Some(at);
         }
@@ -77,6 +62,15 @@ impl Store {
         let at = self.append(&mut space, units, class, now)?;
         occupy(at);
         Some(at)
+    }
+
+    /// Counts the item to be at `at` as live, and makes it one that a walk over its segment passes over.
+    pub(super) fn occupy(&self, at: Place, shape: Shape, exptime: u32) {
+        let header = self.memory.arena.header(at);
+        header.marks.store(0, Relaxed);
+        shape.store(header);
+        self.memory.add(at, shape.units());
+        self.memory.extend(at, exptime);
     }
 
     /// Appends `units` to an open segment, or to one that is begun with them.
@@ -93,6 +87,12 @@ impl Store {
     pub fn commit(&self, mut reservation: Reservation, how: &Commit, now: u32) -> Outcome {
         assert_eq!(reservation.remaining(), 0, "a value committed before all of it was written");
         self.tick(now);
+        if reservation.is_incoming() {
+            reservation = match self.admit(reservation, now) {
+                Some(admitted) => admitted,
+                None => return Outcome::OutOfMemory,
+            };
+        }
         let hash = self.hash_key.hash(reservation.key());
         // The item that `reservation` was joined to, if it was.
         let mut joined: Option<Item> = None;
@@ -138,8 +138,7 @@ impl Store {
     fn join(&self, item: &Item, new: &Reservation, mode: Mode, now: u32) -> Result<Reservation, Refusal> {
         let Meta { flags, exptime, binary_key, .. } = item.meta();
         let value_bytes = item.shape().value_bytes + new.shape().value_bytes;
-        let mut whole =
-            self.reserve_at_once(&New { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
+        let mut whole = self.reserve(&New { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
         let (first, second) = match mode {
             Mode::Prepend => (new.value(), item.value()),
             _ => (item.value(), new.value()),

@@ -20,8 +20,6 @@ pub(super) struct Memory {
     live: Box<[AtomicU64]>,
     /// When the last of the items expires, or `u32::MAX`.
     expiry: Box<[AtomicU32]>,
-    /// Units of values that are still coming, and those that stripes have credit for.
-    pub(super) reserved: Alone<AtomicU64>,
 }
 
 impl Memory {
@@ -32,7 +30,6 @@ impl Memory {
             frame_shift,
             live: (0..frames).map(|_| AtomicU64::new(0)).collect(),
             expiry: (0..frames).map(|_| AtomicU32::new(0)).collect(),
-            reserved: Alone::default(),
         })
     }
 

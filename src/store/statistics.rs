@@ -23,8 +23,6 @@ simoom_stack::counters! {
         store_too_large,
         /// Values refused because no memory could be had.
         store_no_memory,
-        /// Fetches answered as misses because senders pin as much as they may.
-        pin_refused,
         /// Fetches answered with a copy because senders pin many segments.
         pin_copied,
         /// Frames that the memory is divided into.

@@ -2,7 +2,7 @@
 
 use super::arena::Place;
 use super::layout::{self, Shape};
-use super::space::{CLASSES_MAX, Queue, State};
+use super::space::{CLASSES_MAX, Queue, Segment, State};
 use super::stripe::Tally;
 use super::table::{Entry, Slot};
 use super::*;
@@ -22,6 +22,7 @@ impl Store {
         self.tick(now);
         let mut space = self.space();
         self.look_at_limbo(&mut space);
+        self.free_empty_incoming(&mut space);
         let mut segments_left = SWEEP_SEGMENTS;
         for _ in 0..SWEEP_FRAMES.min(space.segments.len() as u32) {
             let head = space.cursor;
@@ -39,8 +40,7 @@ impl Store {
 
     fn wants_sweep(&self, space: &Space, head: u32, now: u32) -> bool {
         let segment = &space.segments[head as usize];
-        segment.state == State::Head
-            && segment.queue != Queue::Limbo
+        space.is_evictable(head)
             && (self.memory.expiry(head) <= now
                 || self.memory.live(head).0 == u32::from(segment.pieces)
                 || segment.swept != self.generation.load(Relaxed))
@@ -107,7 +107,8 @@ impl Store {
         self.flushes.fetch_add(1, Relaxed);
         if generation.is_multiple_of(FLUSHES_UNSWEPT) {
             for head in 0..space.segments.len() as u32 {
-                if space.segments[head as usize].state == State::Head {
+                let Segment { state, queue, .. } = space.segments[head as usize];
+                if state == State::Head && queue != Queue::Incoming {
                     self.sweep(&mut space, head, now);
                 }
             }
@@ -132,7 +133,6 @@ impl Store {
             evicted_unfetched: sum(|tally| &tally.evicted_unfetched),
             store_too_large: sum(|tally| &tally.too_large),
             store_no_memory: sum(|tally| &tally.no_memory),
-            pin_refused: sum(|tally| &tally.pin_refused),
             pin_copied: sum(|tally| &tally.pin_copied),
             frames_pinned: self.stripes.iter().map(|stripe| u64::from(stripe.pinned())).sum(),
             frames: space.segments.len() as u64,
@@ -142,21 +142,16 @@ impl Store {
             items_moved: sum(|tally| &tally.moved),
             hash_places: self.table.places() as u64,
             flushes: self.flushes.load(Relaxed),
-            reserved_bytes: self.reserved_units() * UNIT_BYTES as u64,
+            reserved_bytes: self.stripes.iter().map(|stripe| stripe.incoming()).sum::<u64>() * UNIT_BYTES as u64,
         }
     }
 
-    /// Units of values that are still coming.
-    fn reserved_units(&self) -> u64 {
-        let credit: u64 = self.stripes.iter().map(|stripe| stripe.credit()).sum();
-        self.memory.reserved.0.load(Relaxed).saturating_sub(credit)
-    }
-
-    /// Items by their time to live; classes without segments are left out.
+    /// Items by their time to live; classes without items are left out.
     pub fn classes(&self, now: u32) -> Vec<ClassStatistics> {
         let space = self.space();
         let mut classes = [ClassStatistics::default(); CLASSES_MAX];
-        for (head, segment) in space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head) {
+        let heads = space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head);
+        for (head, segment) in heads.filter(|(_, part)| part.queue != Queue::Incoming) {
             let class = &mut classes[usize::from(segment.class)];
             let (items, units) = self.memory.live(head as u32);
             class.items += u64::from(items.saturating_sub(segment.pieces.into()));
@@ -168,7 +163,7 @@ impl Store {
         for (number, class) in classes.iter_mut().enumerate() {
             (class.class, class.ttl_below) = (number as u32 + 1, space.ttl_below(number));
         }
-        classes.into_iter().filter(|class| class.segments > 0).collect()
+        classes.into_iter().filter(|class| class.items > 0).collect()
     }
 
     /// Shows items to `visit`, from `cursor` (0 at first) on, about `limit` of them; returns the cursor to go on

@@ -49,7 +49,7 @@
 //! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
 //!
 //! The words are those of memcached 1.6.45, whose source decides where its document says otherwise. This module reads
-//! no clock: the transport calls [`Hosted::clock`]. A connection has no deadline, as in memcached.
+//! no clock: the transport calls [`Hosted::clock`]. What ends a connection in time is in [`watch`].
 
 mod ahead;
 mod base64;
@@ -70,6 +70,8 @@ mod text;
 mod time;
 mod tokens;
 mod upload;
+mod uploads;
+mod watch;
 
 pub use conn::Conn;
 pub use options::{Listening, Options, Shared};
@@ -86,7 +88,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use tally::Count;
-use upload::Uploads;
+use uploads::Uploads;
 
 /// The version whose protocol this is: what clients ask for to know which commands there are.
 pub const VERSION: &str = "1.6.45";
@@ -111,6 +113,10 @@ pub struct Memcached {
     registrar: Registrar,
     /// Keys whose items were fetched ahead, from the one at hand on.
     ahead: usize,
+    /// The request at hand waits for readers that release items.
+    holds_back: bool,
+    /// An answer of this call holds items.
+    shares_items: bool,
     draining: bool,
 }
 
@@ -136,6 +142,8 @@ impl Memcached {
             uploads: Uploads::new(connections),
             registrar,
             ahead: 0,
+            holds_back: false,
+            shares_items: false,
             draining: false,
             shared,
         }
@@ -206,12 +214,22 @@ impl Memcached {
 
     /// Queues a part of an item.
     #[inline]
-    fn send(&self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
-        if range.len() <= COPY_MAX_BYTES {
+    fn send(&mut self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
+        let copies = range.len() <= COPY_MAX_BYTES
+            || (self.store.is_pinned_out(reply.queued() > 0) && range.len() <= reply.copyable());
+        if copies {
             reply.copy(&item.line()[range]);
         } else {
+            self.shares_items = true;
             reply.share(Blob::Item(item), range);
         }
+    }
+
+    /// The request waits until readers release items.
+    #[cold]
+    fn hold_back(&mut self) -> Step {
+        self.holds_back = true;
+        Step::Wait
     }
 
     /// Forgets a value that does not come whole.
@@ -260,8 +278,9 @@ impl Application for Memcached {
         true
     }
 
-    fn opened(&mut self, conn: &mut Conn, opened: Opened, _: &mut Reply<'_, Blob>) {
+    fn opened(&mut self, conn: &mut Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.count(Count::Opened);
+        self.begin_watch(reply);
         conn.doing = conn.doing(self.now);
         if let Some(ends) = &opened.ends {
             self.shared.note_handshake(ends.remote.ip(), self.now);
@@ -272,11 +291,15 @@ impl Application for Memcached {
     fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         let queued = reply.queued();
         self.ahead = 0;
-        let mut at = 0;
+        (self.holds_back, self.shares_items) = (false, false);
+        let (mut at, mut is_partial) = (0, false);
         while at < bytes.len() && reply.has_room() {
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
-                Step::Wait => break,
+                Step::Wait => {
+                    is_partial = true;
+                    break;
+                }
             }
             if self.draining && conn.is_between_requests() {
                 close(conn, reply);
@@ -284,7 +307,9 @@ impl Application for Memcached {
         }
         let tally = self.shared.tally();
         tally.add(self.worker, Count::BytesRead, at as u64);
-        tally.add(self.worker, Count::BytesWritten, reply.queued() - queued);
+        let added = reply.queued() - queued;
+        tally.add(self.worker, Count::BytesWritten, added);
+        self.watch(conn, at, added, is_partial, reply);
         let doing = conn.doing(self.now);
         if doing != conn.doing {
             self.tell(conn, doing);
@@ -301,8 +326,9 @@ impl Application for Memcached {
         self.hang_up(conn, reply);
     }
 
-    /// No deadline is ever set.
-    fn timeout(&mut self, _: &mut Conn, _: &mut Reply<'_, Blob>) {}
+    fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        self.check(conn, reply);
+    }
 
     fn closed(&mut self, conn: &mut Conn, _: Closed) {
         self.abandon(conn);

@@ -127,7 +127,7 @@ const SETTINGS: &[(&str, Value)] = &[
     ("dump_enabled", Text("yes")),
     ("lru_maintainer_thread", Text("no")),
     ("lru_segmented", Text("no")),
-    ("idle_timeout", Text("0")),
+    ("idle_timeout", Number(|handler| handler.shared.options().idle_seconds.into())),
     ("track_sizes", Text("no")),
     ("client_flags_size", Text("4")),
 ];
@@ -253,7 +253,7 @@ macro_rules! store_names {
 
 store_names! {
     "curr_items", "total_items", "bytes", "limit_maxbytes", "evictions", "reclaimed", "expired_unfetched",
-    "evicted_unfetched", "store_too_large", "store_no_memory", "pin_refused", "pin_copied", "frames", "frames_free",
+    "evicted_unfetched", "store_too_large", "store_no_memory", "pin_copied", "frames", "frames_free",
     "frames_limbo", "frames_pinned", "segments_expired", "items_moved", "hash_places", "flushes", "reserved_bytes",
 }
 

@@ -75,7 +75,7 @@ impl Memcached {
             value_bytes: packet.value_len() as usize,
             binary_key: false,
         };
-        match self.reserve(&new) {
+        match self.reserve(&new, behind, 0) {
             Ok(reservation) => {
                 let Header { opcode, opaque, .. } = packet.header;
                 let job = Job { commit, ending: Ending::Binary { opcode, opaque, quiet: packet.quiet } };
@@ -94,6 +94,17 @@ impl Memcached {
                 0
             }
         }
+    }
+
+    /// Answers a storage command whose value lost its space.
+    pub(in crate::app::memcached) fn answer_out_of_memory(
+        &mut self,
+        opcode: u8,
+        opaque: [u8; 4],
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        let header = Header { opcode, opaque, ..Header::default() };
+        self.fail(&header, Status::OutOfMemory, reply);
     }
 
     /// Answers a storage command whose value has come.

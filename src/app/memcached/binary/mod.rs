@@ -71,6 +71,10 @@ impl Memcached {
         if let Operation::Stat = operation {
             return Step::Took(self.begin_stat(conn, &packet, ahead, reply));
         }
+        let brings_value = matches!(operation, Operation::Get { .. } | Operation::Touch { with_value: true, .. });
+        if brings_value && self.must_wait(packet.key, reply) {
+            return self.hold_back();
+        }
         Step::Took(ahead + self.operate(conn, operation, &packet, behind, reply))
     }
 

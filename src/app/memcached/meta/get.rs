@@ -25,6 +25,10 @@ impl Memcached {
             vivify_cas: meta.flags.new_cas,
             binary_key: meta.has_binary_key(),
         };
+        if meta.flags.value && self.must_wait(meta.key(), reply) {
+            self.hold_back();
+            return Ok(());
+        }
         match self.store.fetch(meta.key(), &how, self.now) {
             Some(fetched) => self.meta_hit(&meta, fetched, reply),
             None => self.meta_miss(&meta, reply),

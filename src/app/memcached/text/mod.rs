@@ -32,7 +32,8 @@ impl Memcached {
             Ok(Request::Get(get)) => self.get(conn, line, &get, bytes, reply),
             Ok(Request::Store(store)) => Step::Took(wire_len + self.store(conn, &store, &bytes[wire_len..], reply)),
             Ok(Request::Meta(kind)) => {
-                Step::Took(wire_len + self.meta(conn, kind, line, &bytes[wire_len..], reply))
+                let behind = self.meta(conn, kind, line, &bytes[wire_len..], reply);
+                if self.holds_back { Step::Wait } else { Step::Took(wire_len + behind) }
             }
             Ok(Request::Stats(about)) => {
                 self.begin_stats(conn, about, reply);
