@@ -24,6 +24,7 @@ mod path_mtu;
 mod queues;
 mod shares;
 mod site;
+mod starvation;
 mod wire;
 
 use std::time::Duration;
