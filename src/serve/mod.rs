@@ -19,6 +19,7 @@ use crate::app::contained::Contained;
 use crate::app::content::Content;
 use crate::app::memcached::{self, Memcached};
 use crate::app::{Service, Services, http};
+use crate::clock;
 use crate::config::{self, Transport};
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
@@ -38,7 +39,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::SystemTime;
 
 /// How often it is looked whether all workers have ended, if they do not say so themselves.
 const END_CHECK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
@@ -108,16 +108,12 @@ struct Stored {
 impl Stored {
     /// Frees what has expired, for workers that sleep do not, and brings the counters to the board.
     fn look_after(&self) {
-        let now = u32::try_from(unix_seconds()).unwrap_or(u32::MAX);
+        let now = u32::try_from(clock::steady_seconds()).unwrap_or(u32::MAX);
         self.store.maintain(now);
         let mut counts = Vec::with_capacity(32);
         memcached::publish_store(&self.store.statistics(), &mut |name, value| counts.push((name, value)));
         self.sheet.publish(counts.into_iter());
     }
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// What all workers of a server are made from.
@@ -184,7 +180,7 @@ impl Common<'_> {
             ..memcached::Options::default()
         };
         let store = Store::new(&config.store(workers))?;
-        let shared = memcached::Shared::new(store, options, unix_seconds());
+        let shared = memcached::Shared::new(store, options, clock::steady_seconds());
         Ok(self.memcached.get_or_init(|| shared).clone())
     }
 }

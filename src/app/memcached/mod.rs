@@ -78,7 +78,7 @@ pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
 
 use super::Blob;
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, Seconds};
 use crate::store::{Item, Store};
 use conn::{Doing, Phase, Protocol};
 use out::Out;
@@ -88,6 +88,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use tally::Count;
+use time::Times;
 use uploads::Uploads;
 
 /// The version whose protocol this is: what clients ask for to know which commands there are.
@@ -106,8 +107,10 @@ pub struct Memcached {
     shared: Arc<Shared>,
     /// Which of the workers this is.
     worker: usize,
-    /// Unix seconds.
+    /// Unix seconds of a clock that nobody sets ([`Seconds::steady`]): the store's.
     now: u32,
+    /// Unix seconds, as the system has them.
+    time_of_day: u32,
     out: Out,
     uploads: Uploads,
     registrar: Registrar,
@@ -138,6 +141,7 @@ impl Memcached {
             store: shared.store().clone(),
             worker,
             now: shared.started(),
+            time_of_day: shared.started(),
             out: Out::new(),
             uploads: Uploads::new(connections),
             registrar,
@@ -157,6 +161,11 @@ impl Memcached {
     /// As [`Shared::is_proven`], at this second.
     pub fn is_proven(&self, address: IpAddr) -> bool {
         self.shared.is_proven(address, self.now)
+    }
+
+    #[inline]
+    fn times(&self) -> Times {
+        Times { now: self.now, time_of_day: self.time_of_day }
     }
 
     #[inline]
@@ -340,8 +349,9 @@ impl Application for Memcached {
 }
 
 impl Hosted for Memcached {
-    fn clock(&mut self, unix_seconds: u64) {
-        self.now = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
+    fn clock(&mut self, seconds: Seconds) {
+        let [unix, steady] = [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
+        (self.now, self.time_of_day) = (steady, unix);
         self.store.maintain(self.now);
     }
 

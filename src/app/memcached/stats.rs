@@ -54,7 +54,7 @@ use Value::{Number, Seconds, Text};
 const GENERAL: &[(&str, Value)] = &[
     ("pid", Number(|_| u64::from(std::process::id()))),
     ("uptime", Number(|handler| u64::from(handler.now.saturating_sub(handler.shared.started())))),
-    ("time", Number(|handler| handler.now.into())),
+    ("time", Number(|handler| handler.time_of_day.into())),
     ("version", Text(VERSION)),
     ("simoom_version", Text(env!("CARGO_PKG_VERSION"))),
     ("pointer_size", Number(|_| u64::from(usize::BITS))),

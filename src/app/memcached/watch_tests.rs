@@ -4,7 +4,7 @@ use super::super::{Memcached, Options, Shared};
 use super::CHECK_SECONDS;
 use crate::app::Blob;
 use crate::app::testing::{Line, NOW};
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, Seconds};
 use crate::store::{Settings, Store};
 use simoom_stack::send::Pool;
 use std::sync::Arc;
@@ -46,12 +46,12 @@ fn pass(line: &mut Line<Memcached>, now: &mut u64, seconds: u64) {
         && at_ms + deadline.total_millis() <= end
     {
         at_ms += deadline.total_millis();
-        line.app.clock(at_ms / 1000);
+        line.app.clock(Seconds::of(at_ms / 1000));
         line.expire();
         line.offer(b"");
     }
     *now = end / 1000;
-    line.app.clock(*now);
+    line.app.clock(Seconds::of(*now));
 }
 
 #[test]

@@ -164,8 +164,8 @@ impl<H: Handler> Udp<H> {
         while self.mailbox.take().is_none() {
             self.sleep()?;
             let now_ms = self.clock.now_ms();
-            if let Some(unix_seconds) = self.clock.new_second(now_ms) {
-                self.contain(|udp| udp.handler.clock(unix_seconds));
+            if let Some(seconds) = self.clock.new_second(now_ms) {
+                self.contain(|udp| udp.handler.clock(seconds));
             }
             self.serve(now_ms);
             if self.publisher.is_due(now_ms) {

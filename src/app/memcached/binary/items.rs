@@ -71,7 +71,7 @@ impl Memcached {
         let new = New {
             key: packet.key,
             flags: packet.extra32(0),
-            exptime: expiry_unsigned(packet.extra32(4), self.now),
+            exptime: expiry_unsigned(packet.extra32(4), self.times()),
             value_bytes: packet.value_len() as usize,
             binary_key: false,
         };
@@ -148,7 +148,7 @@ impl Memcached {
 
     pub(super) fn count_packet(&mut self, packet: &Packet<'_>, decrement: bool, reply: &mut Reply<'_, Blob>) {
         let exptime = packet.extra32(16);
-        let create = (packet.extra64(8), expiry_unsigned(exptime, self.now));
+        let create = (packet.extra64(8), expiry_unsigned(exptime, self.times()));
         let how = Counting {
             delta: packet.extra64(0),
             decrement,

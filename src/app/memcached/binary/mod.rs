@@ -90,7 +90,7 @@ impl Memcached {
         match operation {
             Operation::Get { with_key } => self.bring(packet, None, true, with_key, reply),
             Operation::Touch { with_value, with_key } => {
-                let touch = expiry_unsigned(packet.extra32(0), self.now);
+                let touch = expiry_unsigned(packet.extra32(0), self.times());
                 self.bring(packet, Some(touch), with_value, with_key, reply);
                 skip_value(conn, packet);
             }

@@ -85,7 +85,7 @@ impl Memcached {
         let new = New {
             key: meta.key(),
             flags: meta.flags.client_flags,
-            exptime: expiry(exptime.unwrap_or(0), self.now),
+            exptime: expiry(exptime.unwrap_or(0), self.times()),
             value_bytes: len,
             binary_key: meta.has_binary_key(),
         };

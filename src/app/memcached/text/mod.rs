@@ -93,7 +93,7 @@ impl Memcached {
     }
 
     fn touch(&mut self, key: &[u8], exptime: i32) -> &'static [u8] {
-        let hit = self.store.touch(key, expiry(exptime, self.now), self.now);
+        let hit = self.store.touch(key, expiry(exptime, self.times()), self.now);
         self.count(Count::CmdTouch);
         self.count_fetch(true, hit);
         if hit { b"TOUCHED" } else { b"NOT_FOUND" }
@@ -128,7 +128,7 @@ impl Memcached {
     /// Memcached counts a delay from the second before.
     pub(super) fn flush_all(&mut self, exptime: u32) {
         self.count(Count::CmdFlush);
-        let at = match super::time::expiry_unsigned(exptime, self.now) {
+        let at = match super::time::expiry_unsigned(exptime, self.times()) {
             0 => self.now,
             at => at - 1,
         };

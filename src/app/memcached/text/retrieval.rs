@@ -41,7 +41,7 @@ impl Memcached {
             conn.phase = Phase::SkipLine;
             return Step::Took(line.len());
         }
-        let keys = Keys::new(get.with_cas, get.touch.map(|exptime| expiry(exptime, self.now)));
+        let keys = Keys::new(get.with_cas, get.touch.map(|exptime| expiry(exptime, self.times())));
         let first = line.len() - get.keys.len();
         match self.keys(conn, keys, &bytes[first..], reply) {
             Step::Took(n) => Step::Took(first + n),

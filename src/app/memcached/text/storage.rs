@@ -20,7 +20,7 @@ impl Memcached {
         let new = New {
             key: store.key,
             flags: store.client_flags,
-            exptime: expiry(store.exptime, self.now),
+            exptime: expiry(store.exptime, self.times()),
             value_bytes: store.len as usize,
             binary_key: false,
         };
