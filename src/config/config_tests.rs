@@ -189,7 +189,7 @@ fn what_does_not_go_together_is_refused() {
         ("--memcached 0 --interface s0", "--memcached 0: with --interface, a port from 1 to 65535"),
         ("--memcached 80 --http 80", "--memcached 127.0.0.1:80: HTTP is served on port 80 already"),
         ("--memcached 80 --admin 80", "--admin 127.0.0.1:80: memcached is served on port 80 already"),
-        ("--memory 1T", "--memory 1.0 TiB: it is from 1.0 MiB to 32.0 GiB"),
+        ("--memory 2T", "--memory 2.0 TiB: it is from 1.0 MiB to 1.0 TiB"),
         ("--memory 4M --item-size-max 1M", "--item-size-max 1.0 MiB: with --memory 4.0 MiB it is from"),
         (
             "--interface s0 --http 198.18.0.1:80 --memcached 198.18.0.2:81",

@@ -153,12 +153,12 @@ impl Store {
     ) -> impl Iterator<Item = (Place, Shape)> + use<'a> {
         self.end_pieces(space, head);
         let mut at = space.start(head);
-        let end = at + space.segments[head as usize].used;
+        let end = at + u64::from(space.segments[head as usize].used);
         std::iter::from_fn(move || {
             while at < end {
                 let (place, header) = (at, self.memory.arena.header(at));
                 let shape = Shape::read(header);
-                at += shape.units();
+                at += u64::from(shape.units());
                 if header.marks.load(Acquire) & LINKED != 0 {
                     return Some((place, shape));
                 }

@@ -100,9 +100,17 @@ impl Store {
         let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
             Error::because(format_args!("--memory {}: taking it", Bytes(settings.memory_bytes)), error)
         })?;
+        Ok(Store::of(settings, table, memory, fixed + frames * each))
+    }
+
+    /// The store that consists of a table and memory for items, which take `memory_bytes` together.
+    fn of(settings: &Settings, table: Table, memory: Memory, memory_bytes: usize) -> Arc<Store> {
+        let (frames, stripes) = (memory.frames(), settings.workers.max(1));
+        let frame_units = 1 << memory.frame_shift;
+        let frame_bytes = frame_units * UNIT_BYTES;
         let memory = Arc::new(memory);
-        Ok(Arc::new(Store {
-            memory_bytes: fixed + frames * each,
+        Arc::new(Store {
+            memory_bytes,
             item_max_bytes: settings.item_max_bytes as usize,
             table,
             space: Mutex::new(Space::new(frames as u32, frame_units as u32, stripes)),
@@ -117,7 +125,7 @@ impl Store {
             generation: AtomicU8::new(0),
             flush_at: AtomicU32::new(u32::MAX),
             flushes: AtomicU64::new(0),
-        }))
+        })
     }
 
     /// Bytes of memory that it has taken, of all kinds together.

@@ -117,6 +117,11 @@ pub(super) fn class(ttl: Option<u32>, classes: u32) -> usize {
     (1 + power * (classes - 1) / (CLASSES_MAX as u32 - 1)) as usize
 }
 
+/// The place so many units into a frame.
+fn place(frame: u32, frame_units: u32, units: u32) -> Place {
+    Place::from(frame) * Place::from(frame_units) + Place::from(units)
+}
+
 impl Space {
     pub(super) fn new(frames: u32, frame_units: u32, stripes: usize) -> Space {
         let segments = vec![Segment { stacked: true, ..Segment::default() }; frames as usize];
@@ -137,6 +142,12 @@ impl Space {
         }
     }
 
+    /// Gives free frames out from the last on.
+    #[cfg(test)]
+    pub(super) fn begin_at_the_end(&mut self) {
+        self.stack.reverse();
+    }
+
     /// Bytes of memory that [`Space::new`] takes for each frame.
     pub(super) const FRAME_BYTES: usize = size_of::<Segment>() + 2 * size_of::<u32>();
 
@@ -154,7 +165,7 @@ impl Space {
 
     /// Where the first unit of a frame is.
     pub(super) fn start(&self, frame: u32) -> Place {
-        frame * self.frame_units
+        place(frame, self.frame_units, 0)
     }
 
     /// Takes `units` from an open segment if they fit into one, the fuller one first.
@@ -162,7 +173,13 @@ impl Space {
         let head = self.roomy(units, queue, class)?;
         let segment = &mut self.segments[head as usize];
         segment.used += units;
-        Some(head * self.frame_units + segment.used - units)
+        Some(place(head, self.frame_units, segment.used - units))
+    }
+
+    /// The frame in which a piece ends at `end`, and the units of it up to there.
+    fn used_to(&self, end: Place) -> (u32, u32) {
+        let (last, frame_units) = (end - 1, u64::from(self.frame_units));
+        ((last / frame_units) as u32, (last % frame_units) as u32 + 1)
     }
 
     /// Whether [`Space::append`] would find room.
@@ -178,7 +195,7 @@ impl Space {
     /// Appends up to `most` units to the segment in which a piece ends at `end`, if nothing lies behind that yet; returns
     /// how many.
     pub(super) fn lengthen(&mut self, end: Place, most: u32) -> u32 {
-        let (head, used) = ((end - 1) / self.frame_units, (end - 1) % self.frame_units + 1);
+        let (head, used) = self.used_to(end);
         if self.segments[head as usize].used != used {
             return 0;
         }
@@ -189,7 +206,7 @@ impl Space {
 
     /// Takes the last `units` off the segment in which a piece ends at `end`, if nothing lies behind that; whether it did.
     pub(super) fn shorten(&mut self, end: Place, units: u32) -> bool {
-        let (head, used) = ((end - 1) / self.frame_units, (end - 1) % self.frame_units + 1);
+        let (head, used) = self.used_to(end);
         let segment = &mut self.segments[head as usize];
         let is_last = segment.used == used;
         segment.used -= if is_last { units } else { 0 };
@@ -231,7 +248,7 @@ impl Space {
             return None;
         }
         segment.used += units;
-        Some(head * self.frame_units + segment.used - units)
+        Some(place(head, self.frame_units, segment.used - units))
     }
 
     /// Begins a segment of a stripe's incoming values, as [`Space::begin`] does.

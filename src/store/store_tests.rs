@@ -82,8 +82,11 @@ fn a_piece_goes_on_as_long_as_nothing_lies_behind_it() {
     let keys: Vec<String> = (0..100).map(|n| format!("key{n:02}")).collect();
     keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 20]));
     let place = |key: &String| store.get(key.as_bytes(), NOW).unwrap().place();
-    let apart: Vec<u32> = keys.windows(2).map(|pair| place(&pair[1]) - place(&pair[0])).collect();
-    assert!(store.piece_units < 100 * apart[0] && apart.iter().all(|units| *units == apart[0]), "{apart:?}");
+    let apart: Vec<u64> = keys.windows(2).map(|pair| place(&pair[1]) - place(&pair[0])).collect();
+    assert!(
+        u64::from(store.piece_units) < 100 * apart[0] && apart.iter().all(|units| *units == apart[0]),
+        "{apart:?}"
+    );
     assert_nothing_leaks(&store, NOW);
 }
 
@@ -428,3 +431,43 @@ fn classes_tell_times_to_live_apart() {
 
 #[path = "incoming_tests.rs"]
 mod incoming;
+
+/// Of 64 GiB only what is written takes memory here, and the table is small. Frames are given out from the last on.
+#[test]
+#[cfg(not(miri))]
+fn items_lie_beyond_32_gibibytes() {
+    let settings = Settings { memory_bytes: 64 << 30, workers: 2, ..Settings::default() };
+    settings.check().unwrap();
+    let frames = (settings.memory_bytes / settings.frame_bytes() as u64) as usize;
+    let frame_shift = (settings.frame_bytes() / UNIT_BYTES).ilog2();
+    let memory = match Memory::sparse(frames, frame_shift) {
+        Ok(memory) => memory,
+        Err(error) => return skip(&format!("cannot map 64 GiB: {error}")),
+    };
+    let store = Store::of(&settings, Table::new(1 << 20), memory, 0);
+    store.space().begin_at_the_end();
+    let filled = |n: u32, bytes: usize| vec![n as u8; bytes];
+    for n in 0..400 {
+        let bytes = [3, 500, 100_000, 700_000][n as usize % 4];
+        set(&store, format!("key{n}").as_bytes(), &filled(n, bytes));
+    }
+    for n in 0..400 {
+        let bytes = [3, 500, 100_000, 700_000][n as usize % 4];
+        let item = store.get(format!("key{n}").as_bytes(), NOW).unwrap();
+        assert_eq!(item.value(), filled(n, bytes));
+        // Items larger than a frame lie where the first run of free frames is.
+        assert!(bytes > 256 << 10 || item.place() > 1 << 32, "{bytes} at {}", item.place());
+    }
+    let mut incoming = store.reserve_incoming(&new(b"incoming", 6, 0), NOW, || false).unwrap();
+    incoming.write(b"abcdef");
+    assert!(matches!(store.commit(incoming, &Commit::default(), NOW), Outcome::Stored { .. }));
+    assert_eq!(value(&store, b"incoming").unwrap(), b"abcdef");
+    (0..400).for_each(|n| _ = store.delete(format!("key{n}").as_bytes(), &Delete::default(), NOW));
+    assert_eq!(store.statistics().curr_items, 1);
+}
+
+#[cfg(not(miri))]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
