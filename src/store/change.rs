@@ -46,8 +46,7 @@ impl Store {
 
     /// A place for an item, counted as live, its header telling its shape and that it is not linked.
     pub(super) fn take(&self, shape: Shape, exptime: u32, now: u32) -> Option<Place> {
-        let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
-        let (units, class) = (shape.units(), space::class(ttl, space::classes(self.memory.frames() as u32)));
+        let (units, class) = (shape.units(), self.class(exptime, now));
         let occupy = |at| self.occupy(at, shape, exptime);
         if let Some(at) = self.take_from_piece(units, class, occupy) {
             return Some(at);
@@ -62,6 +61,12 @@ impl Store {
         let at = self.append(&mut space, units, class, now)?;
         occupy(at);
         Some(at)
+    }
+
+    /// The class of what expires at `exptime`.
+    pub(super) fn class(&self, exptime: u32, now: u32) -> usize {
+        let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
+        space::class(ttl, space::classes(self.memory.frames() as u32))
     }
 
     /// Counts the item to be at `at` as live, and makes it one that a walk over its segment passes over.
@@ -102,7 +107,13 @@ impl Store {
             let old = self.locked(reservation.key(), hash, now);
             let cas = old.map(|(_, at)| self.memory.arena.header(at).cas.load(Relaxed));
             match (verdict(how, cas), old) {
-                (Verdict::Refuse(outcome), _) => return outcome,
+                (Verdict::Refuse(outcome), old) => {
+                    if let (Outcome::Exists, true, Some((_, at))) = (outcome, how.compare.is_some(), old) {
+                        let exptime = self.memory.arena.header(at).exptime.load(Relaxed);
+                        add(&self.stripe().tally.classes[self.class(exptime, now)].cas_badval, 1);
+                    }
+                    return outcome;
+                }
                 (Verdict::Join, Some((_, at))) if joined.as_ref().is_none_or(|item| item.place() != at) => {
                     self.stripe().pin(at);
                     let item = Item::pinned(self.stripe(), at);
@@ -125,10 +136,16 @@ impl Store {
                     if let (Verdict::StoreStale, Some((_, at))) = (verdict, old) {
                         self.inherit_staleness(&reservation, at);
                     }
-                    return match self.link(&held, reservation, hash, old, how.cas, now) {
-                        Some(cas) => Outcome::Stored { cas },
-                        None => Outcome::OutOfMemory,
+                    let class = self.class(reservation.header().exptime.load(Relaxed), now);
+                    let Some(cas) = self.link(&held, reservation, hash, old, how.cas, now) else {
+                        return Outcome::OutOfMemory;
                     };
+                    let tally = &self.stripe().tally.classes[class];
+                    add(&tally.sets, 1);
+                    if how.compare.is_some() {
+                        add(&tally.cas_hits, 1);
+                    }
+                    return Outcome::Stored { cas };
                 }
             }
         }
@@ -180,7 +197,6 @@ impl Store {
         let uses = old.map_or(0, |(_, at)| self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT);
         header.marks.fetch_or(LINKED | uses << USES_SHIFT, Release);
         let tally = &self.stripe().tally;
-        add(&tally.stored, 1);
         add(&tally.items, 1);
         add(&tally.bytes, shape.total_bytes() as u64);
         slot.store(Entry::new(hash, at));
@@ -251,6 +267,7 @@ impl Store {
         if at != item.place() || item.cas() != compare {
             return None;
         }
+        add(&self.stripe().tally.stored, 1);
         self.link(&held, reservation, hash, Some((slot, at)), cas, now)
     }
 
@@ -313,6 +330,7 @@ impl Store {
             let Some(_) = self.link(&held, empty, hash, Some((slot, at)), how.cas.or(Some(cas)), now) else {
                 return Outcome::OutOfMemory;
             };
+            add(&self.stripe().tally.stored, 1);
             at = place;
         }
         if how.invalidate {

@@ -95,8 +95,7 @@ impl Store {
         let exptime = reservation.header().exptime.load(Relaxed);
         if (shape.units() - 1) >> self.memory.frame_shift > 0 {
             let mut space = self.space();
-            let class = space.class((exptime != 0).then(|| exptime.saturating_sub(now)));
-            space.admit(self.memory.frame(reservation.place()) as u32, class);
+            space.admit(self.memory.frame(reservation.place()) as u32, self.class(exptime, now));
             return Some(reservation.admitted());
         }
         let at = self.take(shape, exptime, now)?;

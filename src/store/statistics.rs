@@ -63,4 +63,10 @@ pub struct ClassStatistics {
     pub segment_bytes: u64,
     /// Seconds since the oldest of these segments was begun.
     pub age: u32,
+    /// Values stored since start, those under the condition of a cas unique among them.
+    pub sets: u64,
+    /// Values stored as the cas unique was the one given.
+    pub cas_hits: u64,
+    /// Values not stored as the cas unique was another.
+    pub cas_badval: u64,
 }

@@ -8,6 +8,7 @@ use super::arena::Place;
 use super::layout::Shape;
 use super::memory::Memory;
 use super::piece::Pieces;
+use super::space::CLASSES_MAX;
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -19,7 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) struct Tally {
     pub(super) items: AtomicU64,
     pub(super) bytes: AtomicU64,
+    /// Items stored otherwise than by [`super::Store::commit`].
     pub(super) stored: AtomicU64,
+    pub(super) classes: [ClassTally; CLASSES_MAX],
     pub(super) evictions: AtomicU64,
     pub(super) reclaimed: AtomicU64,
     pub(super) expired_unfetched: AtomicU64,
@@ -28,6 +31,14 @@ pub(super) struct Tally {
     pub(super) no_memory: AtomicU64,
     pub(super) pin_copied: AtomicU64,
     pub(super) moved: AtomicU64,
+}
+
+/// What [`super::Store::commit`] did with items of one class, as in [`super::ClassStatistics`].
+#[derive(Debug, Default)]
+pub(super) struct ClassTally {
+    pub(super) sets: AtomicU64,
+    pub(super) cas_hits: AtomicU64,
+    pub(super) cas_badval: AtomicU64,
 }
 
 /// Adds to a counter; with `u64::MAX` takes one off.

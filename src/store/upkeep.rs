@@ -124,7 +124,8 @@ impl Store {
         };
         Statistics {
             curr_items: sum(|tally| &tally.items),
-            total_items: sum(|tally| &tally.stored),
+            total_items: sum(|tally| &tally.stored)
+                + self.class_counts().map(|counts| counts[0]).iter().sum::<u64>(),
             bytes: sum(|tally| &tally.bytes),
             limit_maxbytes: self.memory_bytes as u64,
             evictions: sum(|tally| &tally.evictions),
@@ -146,7 +147,20 @@ impl Store {
         }
     }
 
-    /// Items by their time to live; classes without items are left out.
+    /// For each class, its sets, cas hits and cas of other values.
+    fn class_counts(&self) -> [[u64; 3]; CLASSES_MAX] {
+        let mut counts = [[0; 3]; CLASSES_MAX];
+        for stripe in &self.stripes {
+            for ([sets, hits, badval], tally) in counts.iter_mut().zip(&stripe.tally.classes) {
+                *sets += tally.sets.load(Relaxed);
+                *hits += tally.cas_hits.load(Relaxed);
+                *badval += tally.cas_badval.load(Relaxed);
+            }
+        }
+        counts
+    }
+
+    /// Items by their time to live; classes that never had any are left out.
     pub fn classes(&self, now: u32) -> Vec<ClassStatistics> {
         let space = self.space();
         let mut classes = [ClassStatistics::default(); CLASSES_MAX];
@@ -160,10 +174,11 @@ impl Store {
             class.segment_bytes += u64::from(segment.frames) << self.memory.frame_shift << UNIT_BYTES.ilog2();
             class.age = class.age.max(now.saturating_sub(segment.begun));
         }
-        for (number, class) in classes.iter_mut().enumerate() {
+        for (number, (class, counts)) in classes.iter_mut().zip(self.class_counts()).enumerate() {
+            [class.sets, class.cas_hits, class.cas_badval] = counts;
             (class.class, class.ttl_below) = (number as u32 + 1, space.ttl_below(number));
         }
-        classes.into_iter().filter(|class| class.items > 0).collect()
+        classes.into_iter().filter(|class| class.items + class.sets > 0).collect()
     }
 
     /// Shows items to `visit`, from `cursor` (0 at first) on, about `limit` of them; returns the cursor to go on

@@ -143,6 +143,9 @@ const SLABS: &[Field<ClassStatistics>] = &[
     ("total_chunks", |class| class.items),
     ("used_chunks", |class| class.items),
     ("free_chunks", |_| 0),
+    ("cmd_set", |class| class.sets),
+    ("cas_hits", |class| class.cas_hits),
+    ("cas_badval", |class| class.cas_badval),
 ];
 
 impl Memcached {
@@ -175,8 +178,15 @@ impl Memcached {
         match stats.topic {
             Topic::General => self.known_line(GENERAL, line, name, value),
             Topic::Settings => self.known_line(SETTINGS, line, name, value),
-            Topic::Items => self.class_line(b"items:", ITEMS, line, name, value),
-            Topic::Slabs => self.class_line(b"", SLABS, line, name, value) || self.slabs_end(line, name, value),
+            Topic::Items => {
+                let mut classes = self.store.classes(self.now);
+                classes.retain(|class| class.items > 0);
+                class_line(&classes, b"items:", ITEMS, line, name, value)
+            }
+            Topic::Slabs => {
+                let classes = self.store.classes(self.now);
+                class_line(&classes, b"", SLABS, line, name, value) || slabs_end(&classes, line, name, value)
+            }
             Topic::Sizes => self.known_line(&[("sizes_status", Text("disabled"))], line, name, value),
             Topic::Nothing => false,
         }
@@ -199,35 +209,33 @@ impl Memcached {
         };
         true
     }
+}
 
-    fn class_line(
-        &self,
-        prefix: &[u8],
-        fields: &[Field<ClassStatistics>],
-        line: usize,
-        name: &mut Out,
-        value: &mut Out,
-    ) -> bool {
-        let classes = self.store.classes(self.now);
-        let Some(class) = classes.get(line / fields.len()) else { return false };
-        let (field, number) = fields[line % fields.len()];
-        name.push(prefix).number(class.class.into()).push(b":").push(field.as_bytes());
-        value.number(number(class));
-        true
-    }
+fn class_line(
+    classes: &[ClassStatistics],
+    prefix: &[u8],
+    fields: &[Field<ClassStatistics>],
+    line: usize,
+    name: &mut Out,
+    value: &mut Out,
+) -> bool {
+    let Some(class) = classes.get(line / fields.len()) else { return false };
+    let (field, number) = fields[line % fields.len()];
+    name.push(prefix).number(class.class.into()).push(b":").push(field.as_bytes());
+    value.number(number(class));
+    true
+}
 
-    fn slabs_end(&self, line: usize, name: &mut Out, value: &mut Out) -> bool {
-        let classes = self.store.classes(self.now);
-        match line - classes.len() * SLABS.len() {
-            0 => (name.push(b"active_slabs"), value.number(classes.len() as u64)),
-            1 => {
-                let bytes = classes.iter().map(|class| class.segment_bytes).sum();
-                (name.push(b"total_malloced"), value.number(bytes))
-            }
-            _ => return false,
-        };
-        true
-    }
+fn slabs_end(classes: &[ClassStatistics], line: usize, name: &mut Out, value: &mut Out) -> bool {
+    match line - classes.len() * SLABS.len() {
+        0 => (name.push(b"active_slabs"), value.number(classes.len() as u64)),
+        1 => {
+            let bytes = classes.iter().map(|class| class.segment_bytes).sum();
+            (name.push(b"total_malloced"), value.number(bytes))
+        }
+        _ => return false,
+    };
+    true
 }
 
 /// The store's numbers, by the names that they are published by: once for all workers.
