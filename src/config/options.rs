@@ -150,6 +150,8 @@ pub struct ServeOptions {
     pub memcached_idle_timeout: Option<Duration>,
 
     /// Close a connection whose client takes nothing of its answer for this long [default: 60s]
+    ///
+    /// Or less than 1000 bytes a second on average.
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub send_timeout: Option<Duration>,
 
