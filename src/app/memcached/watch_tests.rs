@@ -188,7 +188,7 @@ fn a_get_waits_for_readers_and_is_no_miss_and_readers_that_do_not_read_are_reset
             reader.take_all();
         }
     }
-    assert!(readers.iter().any(|reader| reader.aborted()));
+    assert!(readers.iter().any(Line::aborted));
     pass(&mut victim, &mut now, 1);
     assert!(String::from_utf8(victim.take()).unwrap().contains(&"v".repeat(100_000)));
 }
