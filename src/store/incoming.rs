@@ -31,8 +31,10 @@ enum Search {
 }
 
 impl Store {
-    /// Reserves space for a value that is still to come. While this thread's share of the memory for such values is
-    /// full, `give_up` is called: it drops one other reservation of this thread, or says that there is none.
+    /// Reserves space for a value that is still to come. While this thread's share of the memory for
+    /// such values is full, `give_up` is called: it drops one other reservation of this thread, or
+    /// says that there is none. Then others that use the same share have filled it, and this value
+    /// may exceed it.
     pub fn reserve_incoming(
         &self,
         new: &New<'_>,
@@ -41,22 +43,21 @@ impl Store {
     ) -> Result<Reservation, Refusal> {
         self.tick(now);
         let shape = self.checked_shape(new)?;
-        loop {
-            match self.search_incoming(shape, new.exptime, now) {
-                Search::Found(at) => {
-                    self.render_reserved(at, shape, new);
-                    return Ok(Reservation::incoming(self.stripe(), at));
-                }
-                Search::ShareIsFull if give_up() => {}
-                Search::ShareIsFull | Search::OutOfMemory => {
-                    add(&self.stripe().tally.no_memory, 1);
-                    return Err(Refusal::OutOfMemory);
-                }
-            }
+        let mut found = self.search_incoming(shape, new.exptime, Some(self.incoming_max), now);
+        while matches!(found, Search::ShareIsFull) {
+            let limit = give_up().then_some(self.incoming_max);
+            found = self.search_incoming(shape, new.exptime, limit, now);
         }
+        let Search::Found(at) = found else {
+            add(&self.stripe().tally.no_memory, 1);
+            return Err(Refusal::OutOfMemory);
+        };
+        self.render_reserved(at, shape, new);
+        Ok(Reservation::incoming(self.stripe(), at))
     }
 
-    fn search_incoming(&self, shape: Shape, exptime: u32, now: u32) -> Search {
+    /// Takes space if this stripe has no more than `limit` frames then, and all have their part.
+    fn search_incoming(&self, shape: Shape, exptime: u32, limit: Option<u32>, now: u32) -> Search {
         let (units, stripe) = (shape.units(), self.stripe_number());
         let frames = units.div_ceil(1 << self.memory.frame_shift);
         let mut space = self.space();
@@ -64,7 +65,7 @@ impl Store {
             Some(at) => at,
             None => {
                 self.free_empty_incoming(&mut space);
-                if space.incoming_frames(stripe) + frames > self.incoming_max {
+                if limit.is_some_and(|limit| space.incoming_frames(stripe) + frames > limit) {
                     return Search::ShareIsFull;
                 }
                 let all = space.frames(Queue::Incoming) + frames;

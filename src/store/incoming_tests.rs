@@ -97,28 +97,37 @@ fn each_worker_has_a_share() {
         hash_key: Some([1, 2]),
     });
     let store = store.unwrap();
-    let fill = |held: &mut Vec<Reservation>| {
-        while let Ok(reservation) = store.reserve_incoming(&new(b"half", 10_000, 0), NOW, || false) {
-            held.push(reservation);
-        }
-    };
-    let (mut one, mut other) = (Vec::new(), Vec::new());
-    fill(&mut one);
-    // Threads are numbered in the order of their first call: of two new ones one has the other stripe.
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope
-                .spawn(|| {
-                    let mut held = Vec::new();
-                    fill(&mut held);
-                    held
-                })
-                .join()
-                .map(|held| other.extend(held))
-                .unwrap();
-        }
-    });
-    assert!(one.len() > 10 && other.len() > 10, "{} and {}", one.len(), other.len());
-    drop((one, other));
+    let mut held = VecDeque::new();
+    fill(&store, &mut held);
+    let own = store.stripe_number();
+    // Threads share stripes. One with the same as this thread, whose share is full, begins beyond
+    // that; one with the other has a share of its own.
+    let (mut of_same, mut of_other) = (None, None);
+    while of_same.is_none() || of_other.is_none() {
+        let (number, len) = std::thread::scope(|scope| {
+            let thread = || {
+                let mut held = VecDeque::new();
+                fill(&store, &mut held);
+                (store.stripe_number(), held.len())
+            };
+            scope.spawn(thread).join().unwrap()
+        });
+        *(if number == own { &mut of_same } else { &mut of_other }) = Some(len);
+    }
+    assert!(of_same > Some(0) && of_other > Some(10) && held.len() > 10, "{of_same:?} {of_other:?}");
+    drop(held);
     assert_nothing_leaks(&store, NOW);
+}
+
+/// Reserves as a handler does, whose oldest value gives way, until one has.
+fn fill(store: &Store, held: &mut VecDeque<Reservation>) {
+    let mut is_full = false;
+    while !is_full {
+        let give_up = || {
+            is_full = true;
+            held.pop_front().is_some()
+        };
+        let reserved = store.reserve_incoming(&new(b"half", 10_000, 0), NOW, give_up).unwrap();
+        held.push_back(reserved);
+    }
 }
