@@ -120,10 +120,15 @@ impl<A: Hosted> Host<A> {
         self.call(session, |app, conn, reply| app.opened(conn, opened, reply));
     }
 
-    /// Offers `bytes`, which include whatever was kept, and says how many of them are done with.
+    /// Offers `bytes`, which include whatever was kept, and says how many of them are done with. None are if the
+    /// application has seen more than that: a part lies in the socket and must be read first.
     pub(super) fn offer<S>(&mut self, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
+        if !session.kept.may_offer(bytes.len()) {
+            return 0;
+        }
         let consumed = self.call(session, |app, conn, reply| app.received(conn, bytes, reply));
         assert!(consumed <= bytes.len(), "{consumed} bytes consumed of {}", bytes.len());
+        session.kept.offered(bytes.len(), consumed);
         if session.phase == Phase::Open && consumed == 0 && bytes.len() >= INPUT_BYTES && !session.takes_no_input()
         {
             self.counters.overfull += 1;
