@@ -212,7 +212,7 @@ fn offered_input_never_shrinks(poller: Poller) {
             ..settings()
         };
         let service = Service::start(poller, &settings);
-        let mut request = |random: &mut Random| {
+        let request = |random: &mut Random| {
             let most = [30, 900, 3000, 9000][random.below(4) as usize];
             format!("echo {}\n", "y".repeat(random.below(most) as usize))
         };
