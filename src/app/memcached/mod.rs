@@ -9,6 +9,8 @@
 //!   consumed. [`text`], [`meta`] and [`binary`] read it and do it.
 //! - *Keys*: the keys of a retrieval are looked up and answered one by one, each consumed once it is answered. So a
 //!   line of any number of keys stops where there is no room for one more answer, and goes on from there.
+//! - *LongLine*: such a line, from a client that writes all of it before it reads ([`text`]): what there is no room to
+//!   answer is held, within a bound for all connections.
 //! - *Upload*: space for a value was reserved in the store; what arrives is written there, wherever it was cut, and
 //!   committed with its last byte ([`upload`]).
 //! - *Skip* and *SkipLine*: a value that was refused, or the rest of a line, is read past and never held.
@@ -86,6 +88,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use tally::Count;
+use text::{HELD_MAX_BYTES, LongLines};
 use upload::Uploads;
 
 /// The version whose protocol this is: what clients ask for to know which commands there are.
@@ -108,6 +111,7 @@ pub struct Memcached {
     now: u32,
     out: Out,
     uploads: Uploads,
+    long_lines: LongLines,
     registrar: Registrar,
     /// Keys whose items were fetched ahead, from the one at hand on.
     ahead: usize,
@@ -134,6 +138,7 @@ impl Memcached {
             now: shared.started(),
             out: Out::new(),
             uploads: Uploads::new(connections),
+            long_lines: LongLines::default(),
             registrar,
             ahead: 0,
             draining: false,
@@ -143,7 +148,10 @@ impl Memcached {
 
     /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not counted.
     pub const fn memory_bytes(connections: usize) -> usize {
-        size_of::<Memcached>() + Uploads::memory_bytes(connections) + Registrar::memory_bytes(connections)
+        size_of::<Memcached>()
+            + Uploads::memory_bytes(connections)
+            + HELD_MAX_BYTES
+            + Registrar::memory_bytes(connections)
     }
 
     /// As [`Shared::is_proven`], at this second.
@@ -176,6 +184,7 @@ impl Memcached {
         match conn.phase {
             Phase::Command => self.command(conn, bytes, reply),
             Phase::Keys(keys) => self.keys(conn, keys, bytes, reply),
+            Phase::LongLine(_) => Step::Wait,
             Phase::Upload(place) => self.upload(conn, place, bytes, reply),
             Phase::Skip(left) => Step::Took(self.skip(conn, left, bytes)),
             Phase::SkipLine => Step::Took(skip_line(conn, bytes)),
@@ -214,10 +223,12 @@ impl Memcached {
         }
     }
 
-    /// Forgets a value that does not come whole.
+    /// Forgets a value or a line that does not come whole.
     fn abandon(&mut self, conn: &Conn) {
-        if let Phase::Upload(place) = conn.phase {
-            self.uploads.cancel(place);
+        match conn.phase {
+            Phase::Upload(place) => self.uploads.cancel(place),
+            Phase::LongLine(place) => self.long_lines.cancel(place),
+            _ => {}
         }
     }
 
@@ -272,7 +283,7 @@ impl Application for Memcached {
     fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         let queued = reply.queued();
         self.ahead = 0;
-        let mut at = 0;
+        let mut at = self.go_on_with_line(conn, bytes, reply);
         while at < bytes.len() && reply.has_room() {
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
@@ -281,6 +292,12 @@ impl Application for Memcached {
             if self.draining && conn.is_between_requests() {
                 close(conn, reply);
             }
+        }
+        if at < bytes.len()
+            && let Phase::Keys(keys) = conn.phase
+            && !reply.has_room()
+        {
+            at += self.hold_keys(conn, keys, &bytes[at..]);
         }
         let tally = self.shared.tally();
         tally.add(self.worker, Count::BytesRead, at as u64);
@@ -299,6 +316,16 @@ impl Application for Memcached {
     /// A transport that keeps less than [`INPUT_MAX_BYTES`]: what came is a line without an end.
     fn overfull(&mut self, conn: &mut Conn, _: &[u8], reply: &mut Reply<'_, Blob>) {
         self.hang_up(conn, reply);
+    }
+
+    /// A line that is held goes on; whatever else waited for room is offered again.
+    fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        let queued = reply.queued();
+        self.go_on_with_line(conn, &[], reply);
+        if self.draining && conn.is_between_requests() {
+            close(conn, reply);
+        }
+        self.shared.tally().add(self.worker, Count::BytesWritten, reply.queued() - queued);
     }
 
     /// No deadline is ever set.
