@@ -37,6 +37,8 @@ pub(super) struct Session<A: Application, S> {
     pub(super) phase: Phase,
     /// The application was refused room and waits for `resumed`.
     pub(super) wants_room: bool,
+    /// It wants input nevertheless.
+    pub(super) reads_on: bool,
     /// The application wants no input before its deadline.
     pub(super) reads_later: bool,
     /// Bytes that were dropped since the FIN was sent.
@@ -54,6 +56,7 @@ impl<A: Application, S> Session<A, S> {
             io,
             phase: Phase::Open,
             wants_room: false,
+            reads_on: false,
             reads_later: false,
             lingered_bytes: 0,
             queue: Queue::default(),
@@ -296,6 +299,7 @@ impl<A: Hosted> Host<A> {
             self.close(session);
         } else if session.phase == Phase::Open {
             session.wants_room |= wishes.wants_room;
+            session.reads_on = wishes.read_on;
             session.reads_later |= wishes.read_later;
         }
     }

@@ -15,6 +15,7 @@ mod delay;
 mod ecn;
 mod files;
 mod hostile;
+mod input;
 mod ipv6;
 mod lifecycle;
 mod load;

@@ -297,7 +297,7 @@ impl Application for Memcached {
             && let Phase::Keys(keys) = conn.phase
             && !reply.has_room()
         {
-            at += self.hold_keys(conn, keys, &bytes[at..]);
+            at += self.hold_keys(conn, keys, &bytes[at..], reply);
         }
         let tally = self.shared.tally();
         tally.add(self.worker, Count::BytesRead, at as u64);

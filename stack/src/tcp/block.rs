@@ -212,7 +212,8 @@ impl<C> Tcb<C> {
     /// Does what the application asked for.
     #[inline]
     pub(crate) fn act<B: send::Blob>(&mut self, id: u32, wishes: Wishes, shared: &mut Shared<B>) {
-        let Wishes { close, abort, overflow, wants_room, read_later, timeout } = wishes;
+        // An application that has consumed everything is offered more in any case.
+        let Wishes { close, abort, overflow, wants_room, read_later, read_on: _, timeout } = wishes;
         if read_later {
             self.cold.put_off.set(PutOff::READS_LATER);
         }

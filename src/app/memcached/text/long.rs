@@ -64,6 +64,10 @@ impl LongLines {
         place
     }
 
+    fn is_whole(&self, place: u32) -> bool {
+        self.places[place as usize].as_ref().is_some_and(Line::is_whole)
+    }
+
     fn put_back(&mut self, place: u32, line: Line) {
         self.taken_bytes += line.bytes.capacity();
         self.places[place as usize] = Some(line);
@@ -85,17 +89,24 @@ impl Memcached {
     /// There is no room to answer the keys that `bytes` begin with. Holds them, up to the end of the line; returns how
     /// many bytes it took.
     #[cold]
-    pub(in crate::app::memcached) fn hold_keys(&mut self, conn: &mut Conn, keys: Keys, bytes: &[u8]) -> usize {
+    pub(in crate::app::memcached) fn hold_keys(
+        &mut self,
+        conn: &mut Conn,
+        keys: Keys,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
         if memchr::memchr(b'\n', bytes).is_some() {
             // The end has come, and the client writes no more of this line.
             return 0;
         }
         let place = self.long_lines.put(Line { keys, bytes: Vec::new(), at: 0 });
         conn.phase = Phase::LongLine(place);
-        self.hold_more(place, bytes)
+        self.go_on_with_line(conn, bytes, reply)
     }
 
-    /// Holds more of a line that is held, and answers what there is room for; returns how many bytes it took.
+    /// Holds more of a line that is held, and answers what there is room for; returns how many bytes it took. Asks for
+    /// more input if all was taken.
     #[inline]
     pub(in crate::app::memcached) fn go_on_with_line(
         &mut self,
@@ -108,6 +119,9 @@ impl Memcached {
             let held = self.hold_more(place, &bytes[took..]);
             took += held;
             if self.answer_held(conn, place, reply) + held == 0 {
+                if took == bytes.len() && !self.long_lines.is_whole(place) {
+                    reply.read_on();
+                }
                 break;
             }
         }
