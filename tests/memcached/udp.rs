@@ -116,7 +116,7 @@ fn table() -> Vec<(Vec<u8>, bool)> {
 fn beside(compare: impl FnOnce(&Server, Client, Client)) {
     let Some(memcached) = Memcached::start() else { return };
     let server = simoom();
-    compare(&server, Client::new(server.udp.unwrap()), Client::new(memcached.address()));
+    compare(&server, Client::new(server.udp[0]), Client::new(memcached.address()));
     server.stop(Duration::from_secs(5)).unwrap();
 }
 
@@ -177,7 +177,7 @@ fn hostile_datagrams_get_no_answer_from_either_and_are_counted() {
 #[test]
 fn a_source_that_asks_for_too_much_is_left_without_answers() {
     let server = simoom();
-    let client = Client::new(server.udp.unwrap());
+    let client = Client::new(server.udp[0]);
     let set = format!("set a 0 0 10000\r\n{}\r\n", "v".repeat(10_000));
     assert_eq!(text(&client.ask(1, set.as_bytes())), b"STORED\r\n");
     assert_eq!(text(&client.ask(1, b"get a a\r\n")), b"SERVER_ERROR answer too large for UDP\r\n");

@@ -237,5 +237,5 @@ fn a_taken_port_is_an_error() {
     let mut process = network.server.run(|| Process::start(&mut command));
     assert_eq!(process.wait(PATIENCE).code(), Some(1));
     let said = process.stderr();
-    assert!(said.contains("error: --http 0.0.0.0:8080: "), "{said}");
+    assert!(said.contains(&format!("error: --http {}: cannot listen on", at(network.address(1)))), "{said}");
 }

@@ -23,8 +23,10 @@ mod lossy;
 mod memcached;
 mod path_mtu;
 mod queues;
+mod restart;
 mod shares;
 mod site;
+mod watch;
 mod wire;
 
 use std::time::Duration;
