@@ -276,7 +276,7 @@ fn a_process_ends_with_its_guard() {
     let mut signalled = start();
     assert!(signalled.is_running());
     signalled.signal(Signal::TERM);
-    assert_eq!(signalled.wait(Duration::from_secs(10)).signal(), Some(Signal::TERM.as_raw()));
+    assert_eq!(signalled.wait(Duration::from_secs(60)).signal(), Some(Signal::TERM.as_raw()));
     let dropped = start();
     let entry = format!("/proc/{}", dropped.id());
     assert!(Path::new(&entry).exists());

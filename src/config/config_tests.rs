@@ -43,7 +43,7 @@ fn without_flags_a_page_on_loopback() {
 #[test]
 fn every_flag_arrives() {
     let serve = serve(
-        "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / \
+        "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / --dotfiles \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
          --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
@@ -65,6 +65,7 @@ fn every_flag_arrives() {
         addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         address_probe: Duration::from_millis(300),
         root: Some("/".into()),
+        dotfiles: true,
         cores: vec![0, 2],
         connections: 100_000,
         http_connections: Some(60_000),

@@ -66,6 +66,8 @@ pub struct Serve {
     pub address_probe: Duration,
     /// The directory served; `None`: the built-in page.
     pub root: Option<PathBuf>,
+    /// Whether names that begin with a dot are served.
+    pub dotfiles: bool,
     /// One worker on each of these cores, at most; never empty, ascending.
     pub cores: Vec<usize>,
     /// Connections held at once, by all workers together.
@@ -169,6 +171,7 @@ impl Serve {
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
             root: options.root,
+            dotfiles: options.dotfiles.unwrap_or_default(),
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
             http_connections: options.http_connections,
             memcached_connections: options.memcached_connections,

@@ -27,6 +27,15 @@ pub struct ServeOptions {
     #[arg(long, value_name = "DIR", help_heading = "What to serve")]
     pub root: Option<PathBuf>,
 
+    /// Serve files and directories whose names begin with a dot, too [default: only .well-known]
+    ///
+    /// .git, .env and .htpasswd often hold what nobody should read.
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "What to serve"
+    )]
+    pub dotfiles: Option<bool>,
+
     /// Serve memcached on this port [default: 127.0.0.1:11211]
     ///
     /// With or without an address as --http. Without any flag that says what to serve, HTTP and memcached are both

@@ -19,7 +19,7 @@ pub(crate) mod xdp;
 use crate::admin::{self, Admin};
 use crate::af_xdp::Mode;
 use crate::app::contained::Contained;
-use crate::app::content::Content;
+use crate::app::content::{self, Content};
 use crate::app::memcached::{self, Memcached};
 use crate::app::{Service, Services, http};
 use crate::config::{self, InterfaceChange, Transport};
@@ -245,8 +245,9 @@ impl Server {
         let left_bytes = bound.as_ref().map(limits::Bound::left_bytes);
         let limit_bytes = config.memory_limit_bytes.into_iter().chain(left_bytes).min();
         let limit_bytes = limit_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let settings = content::Settings { limit_bytes, dotfiles: config.dotfiles };
         let content =
-            Content::load(config.root.as_deref(), limit_bytes).map_err(|error| Error::usage(error.to_string()))?;
+            Content::load(config.root.as_deref(), settings).map_err(|error| Error::usage(error.to_string()))?;
         let poller = kernel::poller(config.transport)?;
         let (content, memcached, made) = (Arc::new(content), OnceCell::new(), Cell::new(0));
         let (host, places) = places(config)?;
