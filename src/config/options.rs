@@ -161,6 +161,12 @@ pub struct ServeOptions {
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub idle_timeout: Option<Duration>,
 
+    /// Close a connection to memcached that is idle for longer than this, 0s: never [default: 1h]
+    ///
+    /// memcached itself, unless told otherwise, keeps idle connections for ever, and so each keeps another client out.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub memcached_idle_timeout: Option<Duration>,
+
     /// Close a connection whose client takes nothing of its answer for this long [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub send_timeout: Option<Duration>,

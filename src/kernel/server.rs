@@ -194,8 +194,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 
     pub(super) fn tick(&mut self) {
         self.host.now_ms = self.clock.now_ms();
-        if let Some(unix_seconds) = self.clock.new_second(self.host.now_ms) {
-            self.host.app.clock(unix_seconds);
+        if let Some(seconds) = self.clock.new_second(self.host.now_ms) {
+            self.host.app.clock(seconds);
         }
     }
 

@@ -56,7 +56,7 @@ impl Application for Script {
 }
 
 impl Hosted for Script {
-    fn clock(&mut self, _: u64) {}
+    fn clock(&mut self, _: crate::hosted::Seconds) {}
 
     fn drain(&mut self) {}
 

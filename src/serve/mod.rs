@@ -22,6 +22,7 @@ use crate::app::contained::Contained;
 use crate::app::content::{self, Content};
 use crate::app::memcached::{self, Memcached};
 use crate::app::{Service, Services, http};
+use crate::clock;
 use crate::config::{self, InterfaceChange, Transport};
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
@@ -44,7 +45,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
 use stored::Stored;
 use watch::Watch;
 
@@ -121,10 +121,6 @@ impl Running {
     }
 }
 
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// What all workers of a server are made from.
 struct Common<'a> {
     config: &'a config::Serve,
@@ -189,9 +185,11 @@ impl Common<'_> {
             connections: self.config.connection_limits(self.config.connections, 1)(Service::Memcached),
             memory_bytes: config.memory_bytes,
             item_max_bytes: config.item_max_bytes,
+            idle_seconds: config.idle.as_millis().div_ceil(1000) as u32,
+            ..memcached::Options::default()
         };
         let store = Store::new(&config.store(workers))?;
-        let shared = memcached::Shared::new(store, options, unix_seconds());
+        let shared = memcached::Shared::new(store, options, clock::steady_seconds());
         Ok(self.memcached.get_or_init(|| shared).clone())
     }
 }

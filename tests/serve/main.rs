@@ -26,6 +26,7 @@ mod queues;
 mod restart;
 mod shares;
 mod site;
+mod starvation;
 mod watch;
 mod wire;
 
