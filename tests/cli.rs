@@ -238,9 +238,13 @@ fn probe_reports_the_loopback_interface_for_people_and_programs() {
     let text = stdout(&run(["probe", "lo"]));
     assert!(text.starts_with("kernel ") && text.contains("\nlo: up, MTU"), "{text}");
     assert!(text.contains("serve would use"), "{text}");
+    assert!(text.contains("listening on      HTTP 127.0.0.1:8080, HTTP [::1]:8080\n"), "{text}");
     let output = run(["probe", "lo", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
     assert_eq!(json["interfaces"][0]["name"], "lo");
+    let places = json["interfaces"][0]["listens"].as_array().unwrap();
+    let at = serde_json::json!({"service": "HTTP", "address": "127.0.0.1:8080", "claimed": false});
+    assert!(places.contains(&at), "{places:?}");
     let transport = if simoom::kernel::io_uring().is_ok() { "io-uring" } else { "epoll" };
     assert_eq!(json["interfaces"][0]["choice"]["transport"], transport);
     assert_eq!(json["machine"]["io_uring"]["works"], transport == "io-uring");
@@ -272,7 +276,7 @@ fn a_process_ends_with_its_guard() {
     let mut signalled = start();
     assert!(signalled.is_running());
     signalled.signal(Signal::TERM);
-    assert_eq!(signalled.wait(Duration::from_secs(10)).signal(), Some(Signal::TERM.as_raw()));
+    assert_eq!(signalled.wait(Duration::from_secs(60)).signal(), Some(Signal::TERM.as_raw()));
     let dropped = start();
     let entry = format!("/proc/{}", dropped.id());
     assert!(Path::new(&entry).exists());

@@ -40,6 +40,8 @@ pub(super) struct Session<A: Application, S> {
     pub(super) phase: Phase,
     /// The application was refused room and waits for `resumed`.
     pub(super) wants_room: bool,
+    /// It wants input nevertheless.
+    pub(super) reads_on: bool,
     /// The application wants no input before its deadline.
     pub(super) reads_later: bool,
     /// Bytes that were dropped since the FIN was sent.
@@ -59,6 +61,7 @@ impl<A: Application, S> Session<A, S> {
             io,
             phase: Phase::Open,
             wants_room: false,
+            reads_on: false,
             reads_later: false,
             lingered_bytes: 0,
             taken_bytes: 0,
@@ -126,10 +129,15 @@ impl<A: Hosted> Host<A> {
         self.call(session, |app, conn, reply| app.opened(conn, opened, reply));
     }
 
-    /// Offers `bytes`, which include whatever was kept, and says how many of them are done with.
+    /// Offers `bytes`, which include whatever was kept, and says how many of them are done with. None are if the
+    /// application has seen more than that: a part lies in the socket and must be read first.
     pub(super) fn offer<S>(&mut self, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
+        if !session.kept.may_offer(bytes.len()) {
+            return 0;
+        }
         let consumed = self.call(session, |app, conn, reply| app.received(conn, bytes, reply));
         assert!(consumed <= bytes.len(), "{consumed} bytes consumed of {}", bytes.len());
+        session.kept.offered(bytes.len(), consumed);
         if session.phase == Phase::Open && consumed == 0 && bytes.len() >= INPUT_BYTES && !session.takes_no_input()
         {
             self.counters.overfull += 1;
@@ -310,6 +318,7 @@ impl<A: Hosted> Host<A> {
             self.close(session);
         } else if session.phase == Phase::Open {
             session.wants_room |= wishes.wants_room;
+            session.reads_on = wishes.read_on;
             session.reads_later |= wishes.read_later;
         }
     }

@@ -138,6 +138,13 @@ impl Store {
         !self.space.is_poisoned() && self.table.is_sound() && self.stripes.iter().all(|stripe| stripe.is_sound())
     }
 
+    /// Leaves the store as a panic in the midst of a change does.
+    #[cfg(test)]
+    pub(crate) fn panic_while_locked(&self) {
+        let _space = self.space.lock();
+        panic!("injected while a lock is held");
+    }
+
     #[inline]
     fn stripe(&self) -> &Arc<Stripe> {
         &self.stripes[self.stripe_number()]

@@ -13,6 +13,11 @@ pub struct Config {
     pub mac: Mac,
     /// The addresses that segments may be for.
     pub addresses: Vec<LocalAddress>,
+    /// The only places where connections are accepted; none: wherever an address of this stack and a listening port meet.
+    pub places: Vec<(Address, u16)>,
+    /// Addresses that no peer has besides this stack's own: those of the host, and the broadcast addresses of its
+    /// networks. Who claims to be one of them is not answered (RFC 1812 §5.3.8).
+    pub no_peers: Vec<Address>,
     /// The ways of active opens. Without any, each has to bring its next hop's hardware address.
     pub routes: Vec<Route>,
     /// Whether this stack announces its dedicated addresses at the start (RFC 5227 §2.3); one worker of a device does.
@@ -183,6 +188,8 @@ impl Config {
         Config {
             mac,
             addresses,
+            places: Vec::new(),
+            no_peers: Vec::new(),
             routes: Vec::new(),
             announces: false,
             mtu: 1500,
@@ -215,6 +222,16 @@ impl Config {
     #[inline]
     pub(crate) fn has(&self, address: &Address) -> bool {
         self.addresses.iter().any(|local| local.address == *address)
+    }
+
+    /// Whether a peer can have `address`.
+    pub(crate) fn may_be_peer(&self, address: &Address) -> bool {
+        !self.has(address) && !self.no_peers.contains(address)
+    }
+
+    /// Whether connections to this port of this address are accepted, where its port listens.
+    pub(crate) fn serves(&self, local: &Address, port: u16) -> bool {
+        self.places.is_empty() || self.places.contains(&(*local, port))
     }
 
     /// Whether `address` is this stack's and not the kernel's.

@@ -362,6 +362,8 @@ pub struct Wishes {
     pub wants_room: bool,
     /// Input is kept, and offered again after the next deadline.
     pub read_later: bool,
+    /// Input is offered although the application was refused room.
+    pub read_on: bool,
     /// The deadline was set, or cleared with `Some(None)`; `None`: it stays as it was.
     pub timeout: Option<Option<Duration>>,
 }
@@ -451,6 +453,12 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// how a client reads slowly; the kernel transport of a server has no use for it and offers input as ever.
     pub fn read_later(&mut self) {
         self.wishes.read_later = true;
+    }
+
+    /// Goes on reading although [`Reply::has_room`] said no: for an application that consumes all of its input before it
+    /// can answer. It lasts until the next call.
+    pub fn read_on(&mut self) {
+        self.wishes.read_on = true;
     }
 
     /// Asks for `timeout` to be called once `after` has passed, unless another deadline is set by then; `None`

@@ -36,6 +36,8 @@ pub(super) enum Phase {
     Command,
     /// In a line of keys; those before it are answered.
     Keys(Keys),
+    /// In such a line, of which a part is held until there is room to answer it: its place among those.
+    LongLine(u32),
     /// In a value that is stored as it comes: its place among the uploads.
     Upload(u32),
     /// In bytes that are read past: so many are left.
@@ -152,7 +154,9 @@ impl Conn {
             Phase::Command => State::Read,
             Phase::Upload(_) => State::Nread,
             Phase::Skip(_) | Phase::SkipLine => State::Swallow,
-            Phase::Keys(_) | Phase::Stats(_) | Phase::Conns(_) | Phase::Dump(_) => State::Mwrite,
+            Phase::Keys(_) | Phase::LongLine(_) | Phase::Stats(_) | Phase::Conns(_) | Phase::Dump(_) => {
+                State::Mwrite
+            }
             Phase::Closing => State::Closing,
         };
         Doing { at: now, state }

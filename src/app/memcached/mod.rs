@@ -9,6 +9,8 @@
 //!   consumed. [`text`], [`meta`] and [`binary`] read it and do it.
 //! - *Keys*: the keys of a retrieval are looked up and answered one by one, each consumed once it is answered. So a
 //!   line of any number of keys stops where there is no room for one more answer, and goes on from there.
+//! - *LongLine*: such a line, from a client that writes all of it before it reads ([`text`]): what there is no room to
+//!   answer is held, within a bound for all connections.
 //! - *Upload*: space for a value was reserved in the store; what arrives is written there, wherever it was cut, and
 //!   committed with its last byte ([`upload`]).
 //! - *Skip* and *SkipLine*: a value that was refused, or the rest of a line, is read past and never held.
@@ -88,6 +90,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use tally::Count;
+use text::{HELD_MAX_BYTES, LongLines};
 use time::Times;
 use uploads::Uploads;
 
@@ -113,6 +116,7 @@ pub struct Memcached {
     time_of_day: u32,
     out: Out,
     uploads: Uploads,
+    long_lines: LongLines,
     registrar: Registrar,
     /// Keys whose items were fetched ahead, from the one at hand on.
     ahead: usize,
@@ -144,6 +148,7 @@ impl Memcached {
             time_of_day: shared.started(),
             out: Out::new(),
             uploads: Uploads::new(connections),
+            long_lines: LongLines::default(),
             registrar,
             ahead: 0,
             holds_back: false,
@@ -155,7 +160,10 @@ impl Memcached {
 
     /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not counted.
     pub const fn memory_bytes(connections: usize) -> usize {
-        size_of::<Memcached>() + Uploads::memory_bytes(connections) + Registrar::memory_bytes(connections)
+        size_of::<Memcached>()
+            + Uploads::memory_bytes(connections)
+            + HELD_MAX_BYTES
+            + Registrar::memory_bytes(connections)
     }
 
     /// As [`Shared::is_proven`], at this second.
@@ -193,6 +201,7 @@ impl Memcached {
         match conn.phase {
             Phase::Command => self.command(conn, bytes, reply),
             Phase::Keys(keys) => self.keys(conn, keys, bytes, reply),
+            Phase::LongLine(_) => Step::Wait,
             Phase::Upload(place) => self.upload(conn, place, bytes, reply),
             Phase::Skip(left) => Step::Took(self.skip(conn, left, bytes)),
             Phase::SkipLine => Step::Took(skip_line(conn, bytes)),
@@ -241,10 +250,12 @@ impl Memcached {
         Step::Wait
     }
 
-    /// Forgets a value that does not come whole.
+    /// Forgets a value or a line that does not come whole.
     fn abandon(&mut self, conn: &Conn) {
-        if let Phase::Upload(place) = conn.phase {
-            self.uploads.cancel(place);
+        match conn.phase {
+            Phase::Upload(place) => self.uploads.cancel(place),
+            Phase::LongLine(place) => self.long_lines.cancel(place),
+            _ => {}
         }
     }
 
@@ -302,6 +313,9 @@ impl Application for Memcached {
         self.ahead = 0;
         (self.holds_back, self.shares_items) = (false, false);
         let (mut at, mut is_partial) = (0, false);
+        if matches!(conn.phase, Phase::LongLine(_)) {
+            (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
+        }
         while at < bytes.len() && reply.has_room() {
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
@@ -313,6 +327,12 @@ impl Application for Memcached {
             if self.draining && conn.is_between_requests() {
                 close(conn, reply);
             }
+        }
+        if at < bytes.len()
+            && let Phase::Keys(keys) = conn.phase
+            && !reply.has_room()
+        {
+            at += self.hold_keys(conn, keys, &bytes[at..], reply);
         }
         let tally = self.shared.tally();
         tally.add(self.worker, Count::BytesRead, at as u64);
@@ -335,8 +355,17 @@ impl Application for Memcached {
         self.hang_up(conn, reply);
     }
 
+    /// Answers more of a line that is held. What else waited for room is offered again by the transport.
+    fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        if matches!(conn.phase, Phase::LongLine(_)) {
+            self.received(conn, &[], reply);
+        }
+    }
+
     fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         self.check(conn, reply);
+        // A line that is held may wait for readers.
+        self.resumed(conn, reply);
     }
 
     fn closed(&mut self, conn: &mut Conn, _: Closed) {

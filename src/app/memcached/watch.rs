@@ -96,7 +96,7 @@ impl Memcached {
         let waits = match conn.phase {
             _ if self.holds_back => Waits::Readers,
             Phase::Upload(_) => Waits::Request,
-            Phase::Command | Phase::Keys(_) if is_partial => Waits::Request,
+            Phase::Command | Phase::Keys(_) | Phase::LongLine(_) if is_partial => Waits::Request,
             _ => Waits::Nothing,
         };
         let is_other_request = taken > 0 && !matches!(conn.phase, Phase::Upload(_));

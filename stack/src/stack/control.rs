@@ -5,6 +5,7 @@ use crate::application::{Application, Closed};
 use crate::demux::{Owner, Tuple};
 use crate::send::Reply;
 use crate::tcp::{Hot, Marks, State, Transmit, handshake, output};
+use crate::timer::Tick;
 use crate::wire::{Address, Link};
 use smoltcp::time::Instant;
 
@@ -138,13 +139,22 @@ impl<A: Application> Stack<A> {
         self.accepts = false;
     }
 
+    /// Whether a peer may take itself for connected that has no connection here yet: its acknowledgement, and a request
+    /// with it, are under way. Takes note of cookies that have run out.
+    pub fn is_opening(&mut self) -> bool {
+        if self.cookies_until.is_due(self.shared.tick) {
+            self.cookies_until = Tick::NEVER;
+        }
+        self.half_open.len() > 0 || self.cookies_until != Tick::NEVER
+    }
+
     /// Closes every connection that nothing is queued for, nothing is kept for, and that `may_close` agrees to: nobody
     /// waits for anything there. Call again for those that have finished since.
     pub fn close_idle(&mut self, may_close: impl Fn(&A::Conn) -> bool) {
         for id in 0..self.tcbs.len() as u32 {
             let tcb = &mut self.tcbs[id as usize];
             let is_open = tcb.hot.state == State::Established && !tcb.hot.marks.has(Marks::CLOSING);
-            if is_open && tcb.hot.queue.is_empty() && tcb.cold.kept.is_empty() && may_close(&tcb.conn) {
+            if is_open && tcb.hot.queue.is_empty() && tcb.holds_nothing() && may_close(&tcb.conn) {
                 tcb.close(&mut self.shared);
                 self.shared.make_ready(&mut tcb.hot, id);
             }

@@ -1,9 +1,11 @@
 //! The text protocol: lines in, what they ask for done and answered.
 
+mod long;
 mod request;
 mod retrieval;
 mod storage;
 
+pub(super) use long::{HELD_MAX_BYTES, LongLines};
 pub(super) use request::{BAD_FORMAT, Dump as DumpOf, KEY_MAX_BYTES, MetaKind};
 
 use super::conn::{Conn, Phase, Stats};
