@@ -8,6 +8,8 @@ use common::skip;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
 use simoom::kernel::{INPUT_BYTES, Poller, Settings};
+use simoom::metrics::Sheet;
+use simoom_stack::testing::Random;
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +37,8 @@ over_both! {
     pipelined_requests_beyond_all_room_are_answered_in_order,
     input_left_in_the_kernel_moves_on_when_a_block_is_free,
     a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free,
+    input_that_was_seen_is_not_offered_in_part_when_a_small_block_is_free,
+    offered_input_never_shrinks,
     a_line_beyond_the_bound_is_answered_as_overfull,
     a_slow_reader_gets_all_of_it_while_others_are_served,
     after_a_half_close_the_answers_are_still_sent_whole,
@@ -176,6 +180,58 @@ fn a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free(polle
     large.expect(format!("{long}\n"));
     outgrown.send("\n");
     outgrown.expect(format!("{long}\n"));
+}
+
+/// More of a request was seen in the kernel than the block holds that becomes free.
+fn input_that_was_seen_is_not_offered_in_part_when_a_small_block_is_free(poller: Poller) {
+    let service = Service::start(poller, &Settings { small_inputs: 1, large_inputs: 1, ..settings() });
+    let [mut large, mut small, mut other] = [service.connect(), service.connect(), service.connect()];
+    let long = "x".repeat(3000);
+    large.send(format!("echo {long}"));
+    service.wait_for("bytes_received", 3005);
+    small.send("echo held");
+    service.wait_for("bytes_received", 3014);
+    other.send(format!("echo {long}"));
+    service.wait_until("input left in the kernel", |service| service.count("input_pool_exhausted") > 0);
+    small.send("\n");
+    small.expect("held\n");
+    large.send("\n");
+    large.expect(format!("{long}\n"));
+    other.send("\n");
+    other.expect(format!("{long}\n"));
+}
+
+/// Requests of many lengths in pieces of many lengths, from clients that take turns at random, with hardly any blocks:
+/// [`service::Lines`] checks what it is offered.
+fn offered_input_never_shrinks(poller: Poller) {
+    let mut random = Random::new(common::seed());
+    for _ in 0..10 {
+        let settings = Settings {
+            small_inputs: random.below(3) as usize,
+            large_inputs: 1 + random.below(2) as usize,
+            receive_buffers: 1 + random.below(6) as usize,
+            ..settings()
+        };
+        let service = Service::start(poller, &settings);
+        let request = |random: &mut Random| {
+            let most = [30, 900, 3000, 9000][random.below(4) as usize];
+            format!("echo {}\n", "y".repeat(random.below(most) as usize))
+        };
+        let texts: Vec<String> =
+            (0..8).map(|_| (0..1 + random.below(6)).map(|_| request(&mut random)).collect()).collect();
+        let mut clients: Vec<(Client, &[u8])> =
+            texts.iter().map(|text| (service.connect(), text.as_bytes())).collect();
+        while clients.iter().any(|(_, left)| !left.is_empty()) {
+            let (client, left) = &mut clients[random.below(8) as usize];
+            let most = [3, 40, 2000, 5000][random.below(4) as usize];
+            let (piece, rest) = left.split_at(left.len().min(1 + random.below(most) as usize));
+            client.send(piece);
+            *left = rest;
+        }
+        for ((client, _), text) in clients.iter_mut().zip(&texts) {
+            client.expect(text.replace("echo ", ""));
+        }
+    }
 }
 
 fn a_line_beyond_the_bound_is_answered_as_overfull(poller: Poller) {
@@ -449,12 +505,13 @@ fn thousands_of_connections_are_served(poller: Poller) {
 
 fn workers_share_a_port(poller: Poller) {
     let service = Service::start_workers(poller, &settings(), 2, "127.0.0.1:0".parse().unwrap());
-    let mut clients: Vec<Client> = (0..40).map(|_| service.connect()).collect();
-    clients.iter_mut().for_each(|client| client.ask("whoever"));
-    service.wait_for("connections_accepted", 40);
-    let sheets = service.board.sheets();
-    let each = sheets.iter().map(|sheet| sheet.read()[1].1);
-    assert!(each.clone().all(|accepted| accepted > 0), "{:?}", each.collect::<Vec<_>>());
+    // The kernel chooses by a hash: as many connections as it takes until each worker has been chosen.
+    service.wait_until("a connection for each worker", |service| {
+        service.connect().ask("whoever");
+        let accepted =
+            |sheet: &Sheet| sheet.read().iter().any(|(name, n)| *name == "connections_accepted" && *n > 0);
+        service.board.sheets().iter().all(|sheet| accepted(sheet))
+    });
 }
 
 fn ipv6_is_served(poller: Poller) {

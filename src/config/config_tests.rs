@@ -31,6 +31,7 @@ fn without_flags_a_page_on_loopback() {
         optional: true,
         memory_bytes: 64 << 20,
         item_max_bytes: 1 << 20,
+        idle: Duration::from_secs(3600),
     };
     assert_eq!(serve.memcached, Some(memcached));
     assert_eq!((serve.interface, serve.root, serve.admin), (None, None, None));
@@ -43,13 +44,13 @@ fn without_flags_a_page_on_loopback() {
 #[test]
 fn every_flag_arrives() {
     let serve = serve(
-        "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / \
+        "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / --dotfiles \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
          --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
-         --tcp-keepalive 5",
+         --tcp-keepalive 5 --memcached-idle-timeout 6s",
     )
     .unwrap();
     let expected = Serve {
@@ -61,10 +62,12 @@ fn every_flag_arrives() {
             optional: false,
             memory_bytes: 1 << 30,
             item_max_bytes: 512 << 10,
+            idle: Duration::from_secs(6),
         }),
         addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         address_probe: Duration::from_millis(300),
         root: Some("/".into()),
+        dotfiles: true,
         cores: vec![0, 2],
         connections: 100_000,
         http_connections: Some(60_000),
@@ -211,7 +214,7 @@ fn what_does_not_go_together_is_refused() {
         ("--memcached 0 --interface s0", "--memcached 0: with --interface, a port from 1 to 65535"),
         ("--memcached 80 --http 80", "--memcached 127.0.0.1:80: HTTP is served on port 80 already"),
         ("--memcached 80 --admin 80", "--admin 127.0.0.1:80: memcached is served on port 80 already"),
-        ("--memory 1T", "--memory 1.0 TiB: it is from 1.0 MiB to 32.0 GiB"),
+        ("--memory 2T", "--memory 2.0 TiB: it is from 1.0 MiB to 1.0 TiB"),
         ("--memory 4M --item-size-max 1M", "--item-size-max 1.0 MiB: with --memory 4.0 MiB it is from"),
         ("--cores 0-9", "core 4 cannot be used; this process may use 0-3"),
         ("--admin 8080", "--admin 127.0.0.1:8080: HTTP is served on port 8080 already"),

@@ -35,6 +35,9 @@ pub const CONNECTIONS_DEFAULT: u32 = 16_384;
 pub const PORT_DEFAULT: u16 = 8080;
 /// The port unless `--memcached` says otherwise: the one that its clients try.
 pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
+/// How long a connection to memcached may be idle unless `--memcached-idle-timeout` says otherwise: longer than clients
+/// leave a pooled connection unused.
+pub const MEMCACHED_IDLE_DEFAULT: Duration = Duration::from_secs(3600);
 /// RFC 5227 §1.1, PROBE_MIN.
 pub const ADDRESS_PROBE_DEFAULT: Duration = Duration::from_secs(1);
 /// The timeouts unless flags say otherwise. A minute of idleness outlasts what browsers and load balancers
@@ -66,6 +69,8 @@ pub struct Serve {
     pub address_probe: Duration,
     /// The directory served; `None`: the built-in page.
     pub root: Option<PathBuf>,
+    /// Whether names that begin with a dot are served.
+    pub dotfiles: bool,
     /// One worker on each of these cores, at most; never empty, ascending.
     pub cores: Vec<usize>,
     /// Connections held at once, by all workers together.
@@ -109,6 +114,8 @@ pub struct Memcached {
     pub memory_bytes: u64,
     /// The largest item.
     pub item_max_bytes: u64,
+    /// For a client to send its next request; zero: for ever.
+    pub idle: Duration,
 }
 
 /// How long things may take.
@@ -163,12 +170,14 @@ impl Serve {
                 optional: endpoints.memcached_is_optional,
                 memory_bytes: options.memory.unwrap_or(store.memory_bytes),
                 item_max_bytes: options.item_size_max.unwrap_or(store.item_max_bytes),
+                idle: options.memcached_idle_timeout.unwrap_or(MEMCACHED_IDLE_DEFAULT),
             }),
             addresses: claimed_addresses(&options, &endpoints)?,
             cores: chosen_cores(options.cores, cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
             root: options.root,
+            dotfiles: options.dotfiles.unwrap_or_default(),
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
             http_connections: options.http_connections,
             memcached_connections: options.memcached_connections,

@@ -28,6 +28,15 @@ pub struct ServeOptions {
     #[arg(long, value_name = "DIR", help_heading = "What to serve")]
     pub root: Option<PathBuf>,
 
+    /// Serve files and directories whose names begin with a dot, too [default: only .well-known]
+    ///
+    /// .git, .env and .htpasswd often hold what nobody should read.
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "What to serve"
+    )]
+    pub dotfiles: Option<bool>,
+
     /// Serve memcached on this port [default: 127.0.0.1:11211]
     ///
     /// With or without an address as --http. Without any flag that says what to serve, HTTP and memcached are both
@@ -156,7 +165,15 @@ pub struct ServeOptions {
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub idle_timeout: Option<Duration>,
 
+    /// Close a connection to memcached that is idle for longer than this, 0s: never [default: 1h]
+    ///
+    /// memcached itself, unless told otherwise, keeps idle connections for ever, and so each keeps another client out.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub memcached_idle_timeout: Option<Duration>,
+
     /// Close a connection whose client takes nothing of its answer for this long [default: 60s]
+    ///
+    /// Or less than 1000 bytes a second on average.
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub send_timeout: Option<Duration>,
 

@@ -81,6 +81,9 @@ fn step<A: Hosted, P: Part>(
     }
     match session.phase {
         Phase::Aborted => Err(Closed::Aborted),
+        Phase::Open if session.reads_on && session.io.readable && !session.io.eof => {
+            read(host, session, tools).map(|()| None)
+        }
         Phase::Open if session.wants_room => Ok(resume(host, session)),
         Phase::Open | Phase::Closing if !session.queue.is_empty() => Ok(Some(Next::Event)),
         // What is kept is offered after the application's deadline, even after the peer's FIN.

@@ -22,9 +22,10 @@ pub(crate) mod xdp;
 use crate::admin::{self, Admin};
 use crate::af_xdp::Mode;
 use crate::app::contained::Contained;
-use crate::app::content::Content;
+use crate::app::content::{self, Content};
 use crate::app::memcached::{self, Memcached};
 use crate::app::{Service, Services, http};
+use crate::clock;
 use crate::config::{self, InterfaceChange, Transport};
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
@@ -47,7 +48,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
 use stored::Stored;
 use watch::Watch;
 
@@ -125,10 +125,6 @@ impl Running {
     }
 }
 
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// What all workers of a server are made from.
 struct Common<'a> {
     config: &'a config::Serve,
@@ -193,9 +189,11 @@ impl Common<'_> {
             connections: self.config.connection_limits(self.config.connections, 1)(Service::Memcached),
             memory_bytes: config.memory_bytes,
             item_max_bytes: config.item_max_bytes,
+            idle_seconds: config.idle.as_millis().div_ceil(1000) as u32,
+            ..memcached::Options::default()
         };
         let store = Store::new(&config.store(workers))?;
-        let shared = memcached::Shared::new(store, options, unix_seconds());
+        let shared = memcached::Shared::new(store, options, clock::steady_seconds());
         Ok(self.memcached.get_or_init(|| shared).clone())
     }
 }
@@ -255,8 +253,9 @@ impl Server {
         let left_bytes = bound.as_ref().map(limits::Bound::left_bytes);
         let limit_bytes = config.memory_limit_bytes.into_iter().chain(left_bytes).min();
         let limit_bytes = limit_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let settings = content::Settings { limit_bytes, dotfiles: config.dotfiles };
         let content =
-            Content::load(config.root.as_deref(), limit_bytes).map_err(|error| Error::usage(error.to_string()))?;
+            Content::load(config.root.as_deref(), settings).map_err(|error| Error::usage(error.to_string()))?;
         let poller = kernel::poller(config.transport)?;
         let (content, memcached, made) = (Arc::new(content), OnceCell::new(), Cell::new(0));
         let (host, places) = places(config)?;

@@ -1,9 +1,9 @@
 //! The store of memcached as the control thread sees it: looked after while workers sleep, and
 //! counted.
 
-use super::unix_seconds;
 use crate::app::contained::Containment;
 use crate::app::memcached;
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics::{Count, Sheet};
 use crate::panics;
@@ -25,7 +25,7 @@ impl Stored {
     /// Frees what has expired, for workers that sleep do not, and brings the counters to the board.
     /// A panic in it is counted; it is an error if it may have left the store half changed.
     pub(super) fn look_after(&self) -> Result<()> {
-        let now = u32::try_from(unix_seconds()).unwrap_or(u32::MAX);
+        let now = u32::try_from(clock::steady_seconds()).unwrap_or(u32::MAX);
         let mut counts: Vec<Count> = Vec::with_capacity(32);
         self.contain(|| {
             self.store.maintain(now);

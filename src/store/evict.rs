@@ -91,7 +91,7 @@ impl Store {
         let some = (space.cursor as usize..frames).chain(0..space.cursor as usize).take(SPARSE_LOOK);
         let ends = some.filter(|frame| {
             let segment = &space.segments[*frame];
-            segment.state == State::Head && segment.frames == 1 && segment.queue != Queue::Limbo
+            space.is_evictable(*frame as u32) && segment.frames == 1
         });
         let gaps = ends.map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
         let sparse = gaps.filter(|(gap, head)| {
@@ -153,12 +153,12 @@ impl Store {
     ) -> impl Iterator<Item = (Place, Shape)> + use<'a> {
         self.end_pieces(space, head);
         let mut at = space.start(head);
-        let end = at + space.segments[head as usize].used;
+        let end = at + u64::from(space.segments[head as usize].used);
         std::iter::from_fn(move || {
             while at < end {
                 let (place, header) = (at, self.memory.arena.header(at));
                 let shape = Shape::read(header);
-                at += shape.units();
+                at += u64::from(shape.units());
                 if header.marks.load(Acquire) & LINKED != 0 {
                     return Some((place, shape));
                 }
@@ -297,7 +297,8 @@ impl Store {
     /// Empties the segments in the row of `frames` frames that holds least; the first of them, if all became free.
     fn clear_run(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
         let first = space.window(frames, |head, segment| {
-            let in_use = segment.queue == Queue::Limbo || self.is_pinned(segment, head);
+            let is_held = matches!(segment.queue, Queue::Limbo | Queue::Incoming);
+            let in_use = is_held || self.is_pinned(segment, head);
             (!in_use).then(|| self.memory.live(head).1)
         })?;
         // Items that are moved out must not be moved into another frame of the row.

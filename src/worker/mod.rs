@@ -226,8 +226,8 @@ impl<A: Hosted> Worker<A> {
     /// The one reading of the clock in a turn.
     fn tick(&mut self) {
         self.now_us = self.clock.now_us();
-        if let Some(unix_seconds) = self.clock.new_second(self.now_us / 1000) {
-            self.app.clock(unix_seconds);
+        if let Some(seconds) = self.clock.new_second(self.now_us / 1000) {
+            self.app.clock(seconds);
         }
     }
 

@@ -30,9 +30,13 @@ pub trait Application {
 
     /// Reads `bytes`, the stream's next, and returns how many are consumed (at most `bytes.len()`).
     ///
-    /// What is not consumed is kept, within the transport's bound for one connection, and offered again at the
-    /// front of what follows. Consume everything before the first incomplete request. Stop early, whatever is
+    /// What is not consumed is offered again at the front of what follows, within the transport's bound for one
+    /// connection. Consume everything before the first incomplete request. Stop early, whatever is
     /// left, when [`Reply::has_room`] says no: `resumed` follows when there is room again.
+    ///
+    /// Offered input never shrinks. If a call was offered `n` bytes and consumed `c`, the next call is offered the
+    /// same `n - c` bytes and possibly more behind them. So an application may remember a position up to `n - c`.
+    /// A transport without memory to keep the rest waits until all of it is there again, or ends the connection.
     fn received(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>) -> usize;
 
     /// These inputs will be offered next, as far as they come in order, each with the local port that it came to: for

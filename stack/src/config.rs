@@ -51,7 +51,8 @@ pub struct Config {
     pub min_rto_ms: u32,
     /// How long an acknowledgement may wait for data to ride on; at most 500 (RFC 9293 §3.8.6.3).
     pub delayed_ack_ms: u32,
-    /// A connection whose peer takes or acknowledges nothing for so long is reset, its window shut or not.
+    /// A connection whose peer acknowledges nothing for so long is reset, its window shut or not; so is one that
+    /// acknowledges less than 1000 bytes a second on average, once it is behind by so long.
     pub send_timeout_ms: u32,
     /// How long a connection that this side has closed waits for the peer to close.
     pub close_timeout_ms: u32,

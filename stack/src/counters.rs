@@ -143,6 +143,11 @@ crate::counters! {
         resets_suppressed,
         /// Times an application's input was overfull.
         input_overfull,
+        /// Bytes of input that were held in reassembly blocks, because the buffers for it were used up or full.
+        input_held_in_blocks,
+        /// Connections reset because they held a part of a request for over a second while others' input found no
+        /// memory.
+        input_evicted,
         /// Times an application's answer did not fit the send pool, and its connection was reset.
         answer_overflow,
         /// Times an application began to wait for room in the send pool, or in its connection's part of it.

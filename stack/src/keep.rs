@@ -31,7 +31,8 @@ struct Class {
 
 impl Class {
     fn new(size: usize, count: usize) -> Class {
-        let last = u32::try_from(count).expect("limits bound the pool below 2^32 buffers");
+        let last = u32::try_from(count).ok().filter(|&count| count < u32::MAX / 2);
+        let last = last.expect("limits bound the pool below 2^31 buffers");
         Class { bytes: vec![0; size * count], free: (0..last).rev().collect(), size }
     }
 
@@ -86,21 +87,51 @@ impl Pool {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The buffer that a connection holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
-    #[default]
     None,
     Small(u32),
     Large(u32),
 }
 
+/// A [`Holder`] in four bytes: 0 for none, or the index plus one, shifted by a bit that tells the size.
+#[derive(Clone, Copy, Debug, Default)]
+struct Packed(u32);
+
+impl From<Holder> for Packed {
+    fn from(holder: Holder) -> Packed {
+        match holder {
+            Holder::None => Packed(0),
+            Holder::Small(index) => Packed((index + 1) << 1),
+            Holder::Large(index) => Packed((index + 1) << 1 | 1),
+        }
+    }
+}
+
+impl Packed {
+    #[inline]
+    fn holder(self) -> Holder {
+        match (self.0 >> 1, self.0 & 1) {
+            (0, _) => Holder::None,
+            (number, 0) => Holder::Small(number - 1),
+            (number, _) => Holder::Large(number - 1),
+        }
+    }
+}
+
 /// What is kept for one connection: `len` bytes from `start` on in its buffer. It must be [`clear`](Kept::clear)ed
 /// before it is dropped, or its buffer stays taken.
+///
+/// It also knows how much the application has seen and not consumed. That can be more than is kept: without a free
+/// buffer the rest stays in the socket, or with the peer. Input is delivered only when all of it is there again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kept {
-    holder: Holder,
+    holder: Packed,
     start: u32,
     len: u32,
+    /// Bytes at the front of the unconsumed stream that the application has seen.
+    seen: u32,
 }
 
 impl Kept {
@@ -116,9 +147,28 @@ impl Kept {
         self.len == 0
     }
 
+    /// Whether nothing is kept, and nothing that the application has seen is missing.
+    #[inline]
+    pub fn is_untouched(&self) -> bool {
+        self.len == 0 && self.seen == 0
+    }
+
+    /// Whether the application may be offered the first `len` unconsumed bytes: no fewer than it has seen.
+    #[inline]
+    pub fn may_offer(&self, len: usize) -> bool {
+        len >= self.seen as usize
+    }
+
+    /// The application was offered the first `len` unconsumed bytes and consumed so many of them.
+    #[inline]
+    pub fn offered(&mut self, len: usize, consumed: usize) {
+        debug_assert!(self.may_offer(len), "offered {len} bytes of {} seen before", self.seen);
+        self.seen = (len - consumed) as u32;
+    }
+
     /// The bytes, in one piece.
     pub fn bytes<'a>(&self, pool: &'a Pool) -> &'a [u8] {
-        let buffer = match self.holder {
+        let buffer = match self.holder.holder() {
             Holder::None => return &[],
             Holder::Small(index) => pool.small.buffer(index),
             Holder::Large(index) => pool.large.buffer(index),
@@ -129,7 +179,7 @@ impl Kept {
     /// Copies as much of `bytes` behind what is kept as there is room for; returns how much.
     pub fn append(&mut self, pool: &mut Pool, bytes: &[u8]) -> usize {
         self.make_room(pool, bytes.len());
-        let Some((class, index)) = pool.class(self.holder) else { return 0 };
+        let Some((class, index)) = pool.class(self.holder.holder()) else { return 0 };
         let end = (self.start + self.len) as usize;
         let spare = &mut class.buffer_mut(index)[end..];
         let n = bytes.len().min(spare.len());
@@ -138,19 +188,22 @@ impl Kept {
         n
     }
 
-    /// Drops the first `n` bytes, at most [`Kept::len`]; an empty buffer goes back to the pool.
+    /// Drops the first `n` bytes, at most [`Kept::len`]; an empty buffer goes back to the pool. What the application
+    /// has seen of later bytes stays noted.
     pub fn consume(&mut self, pool: &mut Pool, n: usize) {
         assert!(n <= self.len(), "consumed {n} bytes of {}", self.len);
         self.start += n as u32;
         self.len -= n as u32;
         if self.len == 0 {
+            let seen = self.seen;
             self.clear(pool);
+            self.seen = seen;
         }
     }
 
     /// Drops everything.
     pub fn clear(&mut self, pool: &mut Pool) {
-        if let Some((class, index)) = pool.class(self.holder) {
+        if let Some((class, index)) = pool.class(self.holder.holder()) {
             class.free.push(index);
         }
         *self = Kept::default();
@@ -165,12 +218,12 @@ impl Kept {
         self.enlarge(pool, self.len() + LEAST_SPARE_BYTES);
         self.move_to_front(pool);
         let end = self.len();
-        pool.class(self.holder).map_or(&mut [], |(class, index)| &mut class.buffer_mut(index)[end..])
+        pool.class(self.holder.holder()).map_or(&mut [], |(class, index)| &mut class.buffer_mut(index)[end..])
     }
 
     /// `n` bytes were read into [`Kept::spare`].
     pub fn extend(&mut self, pool: &mut Pool, n: usize) {
-        let size = pool.class(self.holder).map_or(0, |(class, _)| class.size);
+        let size = pool.class(self.holder.holder()).map_or(0, |(class, _)| class.size);
         let end = self.start as usize + self.len();
         assert!(n <= size - end, "{n} bytes were read where {} had room", size - end);
         self.len += n as u32;
@@ -178,7 +231,7 @@ impl Kept {
 
     /// Gives a large buffer back if half a small one holds what is kept, and one is free.
     pub fn shrink(&mut self, pool: &mut Pool) {
-        let Holder::Large(from) = self.holder else { return };
+        let Holder::Large(from) = self.holder.holder() else { return };
         if self.len() > SMALL_BYTES / 2 {
             return;
         }
@@ -186,14 +239,14 @@ impl Kept {
         let held = &pool.large.buffer(from)[self.start as usize..][..self.len as usize];
         pool.small.buffer_mut(to)[..held.len()].copy_from_slice(held);
         pool.large.free.push(from);
-        (self.holder, self.start) = (Holder::Small(to), 0);
+        (self.holder, self.start) = (Holder::Small(to).into(), 0);
     }
 
     /// Makes room for `more` bytes, as far as a buffer of the next size or the front of this one gives it.
     fn make_room(&mut self, pool: &mut Pool, more: usize) {
         let wanted = self.len() + more;
         self.enlarge(pool, wanted);
-        let Some((class, _)) = pool.class(self.holder) else { return };
+        let Some((class, _)) = pool.class(self.holder.holder()) else { return };
         if self.start as usize + wanted > class.size {
             self.move_to_front(pool);
         }
@@ -201,14 +254,14 @@ impl Kept {
 
     /// Takes a buffer of the next size if one is free and this one is too small for `wanted` bytes.
     fn enlarge(&mut self, pool: &mut Pool, wanted: usize) {
-        let size = pool.class(self.holder).map_or(0, |(class, _)| class.size);
+        let size = pool.class(self.holder.holder()).map_or(0, |(class, _)| class.size);
         if wanted > size && size < pool.large.size {
             self.grow(pool, wanted);
         }
     }
 
     fn move_to_front(&mut self, pool: &mut Pool) {
-        let Some((class, index)) = pool.class(self.holder) else { return };
+        let Some((class, index)) = pool.class(self.holder.holder()) else { return };
         if self.start > 0 {
             let held = self.start as usize..(self.start + self.len) as usize;
             class.buffer_mut(index).copy_within(held, 0);
@@ -218,18 +271,18 @@ impl Kept {
 
     fn grow(&mut self, pool: &mut Pool, wanted: usize) {
         let small = || wanted <= SMALL_BYTES || pool.large.free.is_empty();
-        let holder = if self.holder == Holder::None && small() {
+        let holder = if self.holder.holder() == Holder::None && small() {
             pool.small.free.pop().map(Holder::Small).or_else(|| pool.large.free.pop().map(Holder::Large))
         } else {
             pool.large.free.pop().map(Holder::Large)
         };
         let Some(holder) = holder else { return };
-        if let (Holder::Small(from), Holder::Large(to)) = (self.holder, holder) {
+        if let (Holder::Small(from), Holder::Large(to)) = (self.holder.holder(), holder) {
             let held = &pool.small.buffer(from)[self.start as usize..][..self.len as usize];
             pool.large.buffer_mut(to)[..held.len()].copy_from_slice(held);
             pool.small.free.push(from);
         }
-        (self.holder, self.start) = (holder, 0);
+        (self.holder, self.start) = (holder.into(), 0);
     }
 }
 

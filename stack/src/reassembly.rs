@@ -185,6 +185,27 @@ impl Reassembly {
         }
     }
 
+    /// Copies the bytes from `seq` on up to the first gap to `buf`, as many as fit; returns how many. They stay.
+    pub fn copy(&self, pool: &Pool, mut seq: Seq, buf: &mut [u8]) -> usize {
+        let mut filled = 0;
+        let mut at = self.head;
+        while let Some(block) = pool.blocks.get(at as usize) {
+            if block.seq.after(seq) || filled == buf.len() {
+                break;
+            }
+            if block.end().after(seq) {
+                let base = at as usize * BLOCK_BYTES;
+                let bytes = &pool.bytes[base + seq.since(block.seq) as usize..base + block.len as usize];
+                let n = bytes.len().min(buf.len() - filled);
+                buf[filled..filled + n].copy_from_slice(&bytes[..n]);
+                filled += n;
+                seq += n as u32;
+            }
+            at = block.next;
+        }
+        filled
+    }
+
     /// The runs of data held, `[left, right)` each, in order.
     pub fn runs<'a>(&self, pool: &'a Pool) -> impl Iterator<Item = (Seq, Seq)> + use<'a> {
         let mut at = self.head;

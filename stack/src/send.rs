@@ -29,8 +29,9 @@ const BEGIN_PART: usize = 8;
 /// A queue that holds [`ANSWER_BYTES`] goes on while more than one in so many are left: however many peers never read
 /// what they asked for, the others have that to be answered from.
 const GO_ON_PART: usize = 2;
-/// A queue that holds this much takes no further answer, so that lengths stay within 32 bits.
-const ROOM_QUEUED_BYTES: u32 = 1 << 30;
+/// A queue that holds this much takes no further answer, so that a peer that does not read holds little of what answers
+/// are made of.
+const ROOM_QUEUED_BYTES: u32 = 1 << 20;
 const NONE: u32 = u32::MAX;
 
 /// Immutable bytes that may be shared by many answers: a file, a stored item. Cloning must be cheap.
@@ -361,6 +362,8 @@ pub struct Wishes {
     pub wants_room: bool,
     /// Input is kept, and offered again after the next deadline.
     pub read_later: bool,
+    /// Input is offered although the application was refused room.
+    pub read_on: bool,
     /// The deadline was set, or cleared with `Some(None)`; `None`: it stays as it was.
     pub timeout: Option<Option<Duration>>,
 }
@@ -393,6 +396,15 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// Bytes queued on this connection and not yet acknowledged, those of this call included.
     pub fn queued(&self) -> u64 {
         self.queue.len()
+    }
+
+    /// Bytes that may be copied beyond what [`Reply::has_room`] promised, if it did: what others need is left to them.
+    pub fn copyable(&self) -> usize {
+        let entries = (QUEUE_ENTRIES - ROOM_ENTRIES).saturating_sub(self.queue.count);
+        let spare = |free: usize, all: usize| free.saturating_sub(all / GO_ON_PART + usize::from(ROOM_ENTRIES));
+        let (free_entries, free_chunks) = self.pool.free();
+        let chunks = spare(free_chunks, self.pool.chunks.len() / CHUNK_BYTES);
+        usize::from(entries).min(spare(free_entries, self.pool.entries.len())).min(chunks) * CHUNK_BYTES
     }
 
     /// Queues a copy of `bytes`. Beyond what [`Reply::has_room`] promised this may fail, which aborts the
@@ -441,6 +453,12 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// how a client reads slowly; the kernel transport of a server has no use for it and offers input as ever.
     pub fn read_later(&mut self) {
         self.wishes.read_later = true;
+    }
+
+    /// Goes on reading although [`Reply::has_room`] said no: for an application that consumes all of its input before it
+    /// can answer. It lasts until the next call.
+    pub fn read_on(&mut self) {
+        self.wishes.read_on = true;
     }
 
     /// Asks for `timeout` to be called once `after` has passed, unless another deadline is set by then; `None`

@@ -46,6 +46,8 @@ struct PlayerConn {
     to_send: u64,
     sent: u64,
     received: u64,
+    /// Bytes that it has seen and not consumed.
+    seen: usize,
     /// Times more that it leaves a part of its input.
     leaves: u8,
     /// Times more that it reads nothing for a while.
@@ -103,6 +105,8 @@ impl Application for Player {
 
     fn received(&mut self, conn: &mut PlayerConn, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
         assert!(conn.is_open && !bytes.is_empty());
+        assert!(bytes.len() >= conn.seen, "offered {} bytes of {} seen before", bytes.len(), conn.seen);
+        conn.seen = bytes.len();
         if conn.pauses > 0 {
             (conn.pauses, conn.is_paused) = (conn.pauses - 1, true);
             reply.read_later();
@@ -123,6 +127,7 @@ impl Application for Player {
             Closes::AbortsHeard => reply.abort(),
             _ => {}
         }
+        conn.seen = bytes.len() - n;
         n
     }
 

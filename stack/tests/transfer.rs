@@ -113,9 +113,8 @@ fn several_hundred_connections_on_one_stack() {
 fn marks_take_the_window_down_without_loss() {
     for seed in seeds(20) {
         let limits = Limits::for_connections(64);
-        // An echo stops reading when it has much to send; in a wide window, more is on its way then than is kept.
         let ecn = EcnPolicy::Request;
-        let config = |host| Config { ecn, receive_window_most_bytes: 0, ..config(host, limits) };
+        let config = |host| Config { ecn, ..config(host, limits) };
         let quality = Quality { mark: 20, ..quality(5000) };
         let mut pair =
             Pair::new(config(1), config(2), quality, seed, || Echo { total: 500_000, ..Echo::default() });

@@ -11,7 +11,7 @@
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::net::sockopt;
 use simoom::control::{Order, Orders, mailbox};
-use simoom::hosted::Hosted;
+use simoom::hosted::{Hosted, Seconds};
 use simoom::kernel::{Listener, Poller, Settings, run};
 use simoom::metrics::{Board, Sheet};
 use simoom::thread::{Failure, spawn};
@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Nothing that a test waits for takes longer than this, however busy the machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `stream` sends: no part of it looks like another.
 pub(crate) fn piece() -> &'static [u8] {
@@ -43,6 +43,8 @@ pub(crate) struct Lines {
 #[derive(Default)]
 pub(crate) struct Line {
     pieces: u32,
+    /// Bytes that it was offered and did not consume.
+    seen: usize,
     waits: bool,
 }
 
@@ -97,6 +99,7 @@ impl Application for Lines {
     }
 
     fn received(&mut self, conn: &mut Line, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
+        assert!(bytes.len() >= conn.seen, "offered {} bytes of {} seen before", bytes.len(), conn.seen);
         let mut consumed = 0;
         while self.stream(conn, reply) {
             let Some(n) = bytes[consumed..].iter().position(|byte| *byte == b'\n') else { break };
@@ -106,6 +109,7 @@ impl Application for Lines {
             self.line(conn, &bytes[consumed..consumed + n], reply);
             consumed += n + 1;
         }
+        conn.seen = bytes.len() - consumed;
         consumed
     }
 
@@ -133,8 +137,8 @@ impl Application for Lines {
 }
 
 impl Hosted for Lines {
-    fn clock(&mut self, unix_seconds: u64) {
-        self.unix_seconds = unix_seconds;
+    fn clock(&mut self, seconds: Seconds) {
+        self.unix_seconds = seconds.unix;
     }
 
     fn drain(&mut self) {

@@ -15,6 +15,7 @@ mod delay;
 mod ecn;
 mod files;
 mod hostile;
+mod input;
 mod ipv6;
 mod lifecycle;
 mod load;
@@ -25,6 +26,7 @@ mod queues;
 mod restart;
 mod shares;
 mod site;
+mod starvation;
 mod watch;
 mod wire;
 

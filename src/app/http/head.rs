@@ -35,7 +35,9 @@ impl Search {
 #[inline]
 pub(super) fn find_end(bytes: &[u8], search: &mut Search) -> Result<Option<usize>, Refusal> {
     let window = &bytes[..bytes.len().min(HEAD_MAX_BYTES)];
-    let mut at = usize::from(search.seen);
+    // Transports never offer less than before. If one did, the search would begin at the end, not panic.
+    debug_assert!(usize::from(search.seen) <= window.len(), "offered input has shrunk");
+    let mut at = usize::from(search.seen).min(window.len());
     if at == 0 && window.first().is_some_and(|&byte| !TOKEN[usize::from(byte)]) {
         return Err(Refusal::BadSyntax);
     }

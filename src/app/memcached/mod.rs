@@ -9,6 +9,8 @@
 //!   consumed. [`text`], [`meta`] and [`binary`] read it and do it.
 //! - *Keys*: the keys of a retrieval are looked up and answered one by one, each consumed once it is answered. So a
 //!   line of any number of keys stops where there is no room for one more answer, and goes on from there.
+//! - *LongLine*: such a line, from a client that writes all of it before it reads ([`text`]): what there is no room to
+//!   answer is held, within a bound for all connections.
 //! - *Upload*: space for a value was reserved in the store; what arrives is written there, wherever it was cut, and
 //!   committed with its last byte ([`upload`]).
 //! - *Skip* and *SkipLine*: a value that was refused, or the rest of a line, is read past and never held.
@@ -49,7 +51,7 @@
 //! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
 //!
 //! The words are those of memcached 1.6.45, whose source decides where its document says otherwise. This module reads
-//! no clock: the transport calls [`Hosted::clock`]. A connection has no deadline, as in memcached.
+//! no clock: the transport calls [`Hosted::clock`]. What ends a connection in time is in [`watch`].
 
 mod ahead;
 mod base64;
@@ -70,13 +72,15 @@ mod text;
 mod time;
 mod tokens;
 mod upload;
+mod uploads;
+mod watch;
 
 pub use conn::Conn;
 pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
 
 use super::Blob;
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, Seconds};
 use crate::store::{Item, Store};
 use conn::{Doing, Phase, Protocol};
 use out::Out;
@@ -86,7 +90,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use tally::Count;
-use upload::Uploads;
+use text::{HELD_MAX_BYTES, LongLines};
+use time::Times;
+use uploads::Uploads;
 
 /// The version whose protocol this is: what clients ask for to know which commands there are.
 pub const VERSION: &str = "1.6.45";
@@ -104,13 +110,20 @@ pub struct Memcached {
     shared: Arc<Shared>,
     /// Which of the workers this is.
     worker: usize,
-    /// Unix seconds.
+    /// Unix seconds of a clock that nobody sets ([`Seconds::steady`]): the store's.
     now: u32,
+    /// Unix seconds, as the system has them.
+    time_of_day: u32,
     out: Out,
     uploads: Uploads,
+    long_lines: LongLines,
     registrar: Registrar,
     /// Keys whose items were fetched ahead, from the one at hand on.
     ahead: usize,
+    /// The request at hand waits for readers that release items.
+    holds_back: bool,
+    /// An answer of this call holds items.
+    shares_items: bool,
     draining: bool,
 }
 
@@ -132,10 +145,14 @@ impl Memcached {
             store: shared.store().clone(),
             worker,
             now: shared.started(),
+            time_of_day: shared.started(),
             out: Out::new(),
             uploads: Uploads::new(connections),
+            long_lines: LongLines::default(),
             registrar,
             ahead: 0,
+            holds_back: false,
+            shares_items: false,
             draining: false,
             shared,
         }
@@ -143,12 +160,20 @@ impl Memcached {
 
     /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not counted.
     pub const fn memory_bytes(connections: usize) -> usize {
-        size_of::<Memcached>() + Uploads::memory_bytes(connections) + Registrar::memory_bytes(connections)
+        size_of::<Memcached>()
+            + Uploads::memory_bytes(connections)
+            + HELD_MAX_BYTES
+            + Registrar::memory_bytes(connections)
     }
 
     /// As [`Shared::is_proven`], at this second.
     pub fn is_proven(&self, address: IpAddr) -> bool {
         self.shared.is_proven(address, self.now)
+    }
+
+    #[inline]
+    fn times(&self) -> Times {
+        Times { now: self.now, time_of_day: self.time_of_day }
     }
 
     #[inline]
@@ -176,6 +201,7 @@ impl Memcached {
         match conn.phase {
             Phase::Command => self.command(conn, bytes, reply),
             Phase::Keys(keys) => self.keys(conn, keys, bytes, reply),
+            Phase::LongLine(_) => Step::Wait,
             Phase::Upload(place) => self.upload(conn, place, bytes, reply),
             Phase::Skip(left) => Step::Took(self.skip(conn, left, bytes)),
             Phase::SkipLine => Step::Took(skip_line(conn, bytes)),
@@ -206,18 +232,30 @@ impl Memcached {
 
     /// Queues a part of an item.
     #[inline]
-    fn send(&self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
-        if range.len() <= COPY_MAX_BYTES {
+    fn send(&mut self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
+        let copies = range.len() <= COPY_MAX_BYTES
+            || (self.store.is_pinned_out(reply.queued() > 0) && range.len() <= reply.copyable());
+        if copies {
             reply.copy(&item.line()[range]);
         } else {
+            self.shares_items = true;
             reply.share(Blob::Item(item), range);
         }
     }
 
-    /// Forgets a value that does not come whole.
+    /// The request waits until readers release items.
+    #[cold]
+    fn hold_back(&mut self) -> Step {
+        self.holds_back = true;
+        Step::Wait
+    }
+
+    /// Forgets a value or a line that does not come whole.
     fn abandon(&mut self, conn: &Conn) {
-        if let Phase::Upload(place) = conn.phase {
-            self.uploads.cancel(place);
+        match conn.phase {
+            Phase::Upload(place) => self.uploads.cancel(place),
+            Phase::LongLine(place) => self.long_lines.cancel(place),
+            _ => {}
         }
     }
 
@@ -260,8 +298,9 @@ impl Application for Memcached {
         true
     }
 
-    fn opened(&mut self, conn: &mut Conn, opened: Opened, _: &mut Reply<'_, Blob>) {
+    fn opened(&mut self, conn: &mut Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.count(Count::Opened);
+        self.begin_watch(reply);
         conn.doing = conn.doing(self.now);
         if let Some(ends) = &opened.ends {
             self.shared.note_handshake(ends.remote.ip(), self.now);
@@ -272,19 +311,34 @@ impl Application for Memcached {
     fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         let queued = reply.queued();
         self.ahead = 0;
-        let mut at = 0;
+        (self.holds_back, self.shares_items) = (false, false);
+        let (mut at, mut is_partial) = (0, false);
+        if matches!(conn.phase, Phase::LongLine(_)) {
+            (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
+        }
         while at < bytes.len() && reply.has_room() {
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
-                Step::Wait => break,
+                Step::Wait => {
+                    is_partial = true;
+                    break;
+                }
             }
             if self.draining && conn.is_between_requests() {
                 close(conn, reply);
             }
         }
+        if at < bytes.len()
+            && let Phase::Keys(keys) = conn.phase
+            && !reply.has_room()
+        {
+            at += self.hold_keys(conn, keys, &bytes[at..], reply);
+        }
         let tally = self.shared.tally();
         tally.add(self.worker, Count::BytesRead, at as u64);
-        tally.add(self.worker, Count::BytesWritten, reply.queued() - queued);
+        let added = reply.queued() - queued;
+        tally.add(self.worker, Count::BytesWritten, added);
+        self.watch(conn, at, added, is_partial, reply);
         let doing = conn.doing(self.now);
         if doing != conn.doing {
             self.tell(conn, doing);
@@ -301,8 +355,18 @@ impl Application for Memcached {
         self.hang_up(conn, reply);
     }
 
-    /// No deadline is ever set.
-    fn timeout(&mut self, _: &mut Conn, _: &mut Reply<'_, Blob>) {}
+    /// Answers more of a line that is held. What else waited for room is offered again by the transport.
+    fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        if matches!(conn.phase, Phase::LongLine(_)) {
+            self.received(conn, &[], reply);
+        }
+    }
+
+    fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        self.check(conn, reply);
+        // A line that is held may wait for readers.
+        self.resumed(conn, reply);
+    }
 
     fn closed(&mut self, conn: &mut Conn, _: Closed) {
         self.abandon(conn);
@@ -314,8 +378,9 @@ impl Application for Memcached {
 }
 
 impl Hosted for Memcached {
-    fn clock(&mut self, unix_seconds: u64) {
-        self.now = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
+    fn clock(&mut self, seconds: Seconds) {
+        let [unix, steady] = [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
+        (self.now, self.time_of_day) = (steady, unix);
         self.store.maintain(self.now);
     }
 

@@ -128,7 +128,7 @@ fn time_passes_when_the_clock_says_so() {
     line.offer(b"set a 0 10 1\r\nx\r\nset b 0 2592001 1\r\nx\r\nset c 0 0 1\r\nx\r\nflush_all 100\r\n");
     assert_eq!(line.take(), b"STORED\r\nSTORED\r\nSTORED\r\nOK\r\n");
     for (later, expected) in [(0, "ac"), (9, "ac"), (10, "c"), (98, "c"), (99, ""), (200, "")] {
-        line.app.clock(NOW + later);
+        line.app.clock(Seconds::of(NOW + later));
         line.offer(b"get a b c\r\n");
         let answer = String::from_utf8(line.take()).unwrap();
         let found: String = answer.lines().filter_map(|line| line.strip_prefix("VALUE ")?.chars().next()).collect();
@@ -178,4 +178,58 @@ fn a_list_of_any_length_goes_out_as_there_is_room() {
             text.lines().filter_map(|line| line.strip_prefix("key=")?.split(' ').next()).collect();
         assert_eq!(told.len(), 500);
     }
+}
+
+/// From a client that writes all of it before it reads: what there is no room to answer is held, up to its bound.
+#[test]
+fn a_line_beyond_all_room_is_held_until_it_is_answered() {
+    const KEYS: usize = 50_000;
+    let mut line = open();
+    line.offer(&[b"set k 0 0 1000\r\n", [b'v'; 1000].as_slice(), b"\r\n"].concat());
+    assert_eq!(line.take(), b"STORED\r\n");
+    let keys = ["k", "no-such-key-of-23-bytes"].iter().cycle().take(KEYS).copied().collect::<Vec<_>>().join(" ");
+    let input = format!("get {keys}\r\nget k\r\n");
+    for piece in input.as_bytes().chunks(1460) {
+        line.offer(piece);
+    }
+    assert_eq!(line.kept(), b"get k\r\n".len());
+    let hit = format!("VALUE k 0 1000\r\n{}\r\n", "v".repeat(1000));
+    let expected = format!("{}END\r\n{hit}END\r\n", hit.repeat(KEYS / 2));
+    assert!(line.take() == expected.as_bytes());
+    assert_eq!(line.kept(), 0);
+}
+
+#[test]
+fn held_lines_are_bounded_and_given_back() {
+    let mut line = open_full(memcached());
+    let mut held = 0;
+    // A key is never looked at before there is room: bytes without an end.
+    while line.kept() == 0 {
+        line.offer(&b"key ".repeat(1000));
+        held += 4000;
+        assert!(held <= 2 * HELD_MAX_BYTES);
+    }
+    assert!(held > HELD_MAX_BYTES / 2);
+    assert!(line.app.long_lines.taken_bytes <= HELD_MAX_BYTES);
+    line.close();
+    assert_eq!(line.app.long_lines.taken_bytes, 0);
+}
+
+#[test]
+fn a_key_too_long_ends_a_held_line() {
+    let mut line = open_full(memcached());
+    line.offer(&b"key ".repeat(2000));
+    line.offer(&[b'x'; 300]);
+    line.offer(b" key\r\nversion\r\n");
+    let answer = line.take();
+    assert!(answer.ends_with(b"CLIENT_ERROR bad command line format\r\nVERSION 1.6.45\r\n"));
+}
+
+/// A connection in a line of keys, without room for an answer.
+fn open_full(app: Memcached) -> Line<Memcached> {
+    let mut line = Line::open(app, 11211);
+    line.offer(&[b"set k 0 0 1000\r\n", [b'v'; 1000].as_slice(), b"\r\n"].concat());
+    line.take();
+    line.offer(&[b"get ".as_slice(), &b"k ".repeat(2000)].concat());
+    line
 }

@@ -175,8 +175,8 @@ impl<H: Handler> Udp<H> {
         while self.mailbox.take().is_none() {
             let ready = self.sleep(&epoll)?;
             let now_ms = self.clock.now_ms();
-            if let Some(unix_seconds) = self.clock.new_second(now_ms) {
-                self.contain(|udp| udp.handler.clock(unix_seconds));
+            if let Some(seconds) = self.clock.new_second(now_ms) {
+                self.contain(|udp| udp.handler.clock(seconds));
             }
             for index in ready.into_iter().flatten() {
                 self.serve(index, now_ms);

@@ -155,7 +155,7 @@ impl<A: Application> Stack<A> {
         for id in 0..self.tcbs.len() as u32 {
             let tcb = &mut self.tcbs[id as usize];
             let is_open = tcb.hot.state == State::Established && !tcb.hot.marks.has(Marks::CLOSING);
-            if is_open && tcb.hot.queue.is_empty() && tcb.cold.kept.is_empty() && may_close(&tcb.conn) {
+            if is_open && tcb.hot.queue.is_empty() && tcb.holds_nothing() && may_close(&tcb.conn) {
                 tcb.close(&mut self.shared);
                 self.shared.make_ready(&mut tcb.hot, id);
             }

@@ -39,6 +39,7 @@ impl Limits {
                 self.keep_small + self.keep_large,
                 keep::Pool::memory_bytes(self.keep_small as usize, self.keep_large as usize),
             ),
+            row("bytes to put input together", keep::LARGE_BYTES as u32, keep::LARGE_BYTES),
             row(
                 "reassembly blocks",
                 self.reassembly_blocks,

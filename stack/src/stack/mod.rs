@@ -70,6 +70,8 @@ pub struct Stack<A: Application> {
     time_wait: TimeWaitTable,
     /// Until when a SYN cookie may come back; never, if none was sent.
     cookies_until: Tick,
+    /// Where the search for a connection that holds input too long goes on.
+    evict_from: u32,
     /// The list that a flush works through, while `shared.ready` takes what comes for the next.
     flushing: Vec<u32>,
 }
@@ -87,6 +89,8 @@ impl<A: Application> Stack<A> {
             tick,
             send: send::Pool::new(limits.send_entries as usize, limits.send_chunks as usize),
             keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
+            scratch: vec![0; keep::LARGE_BYTES].into(),
+            input_short: false,
             reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
             flight: flight::Pool::new(limits.connections, limits.flight_runs),
             paths: Paths::new(),
@@ -112,6 +116,7 @@ impl<A: Application> Stack<A> {
             prefixes: Prefixes::new(&limits, keyed),
             time_wait: TimeWaitTable::new(limits.time_wait),
             cookies_until: Tick::NEVER,
+            evict_from: 0,
             flushing: Vec::with_capacity(limits.connections as usize),
         };
         if stack.shared.config.announces {

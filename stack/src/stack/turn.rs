@@ -6,6 +6,9 @@ use crate::config::Limits;
 use crate::tcp::{Context, Marks, State, Transmit, deliver, output, timeout};
 use smoltcp::time::Instant;
 
+/// Connections that a search for one to evict looks at.
+const EVICT_STEPS: usize = 256;
+
 impl<A: Application> Stack<A> {
     /// Does what has come due. What is to be sent waits for [`Stack::flush`], save retransmissions and probes.
     /// Returns how many timers had come due.
@@ -72,6 +75,9 @@ impl<A: Application> Stack<A> {
         self.set_clock(now);
         self.open_settled(app, tx);
         self.resume_waiting(app, tx);
+        if std::mem::take(&mut self.shared.input_short) {
+            self.evict_input();
+        }
         std::mem::swap(&mut self.flushing, &mut self.shared.ready);
         let mut blocked = false;
         for place in 0..self.flushing.len() {
@@ -103,6 +109,25 @@ impl<A: Application> Stack<A> {
         }
         tcb.arm(id, &mut self.shared);
         sent_all
+    }
+
+    /// Some input found no memory: resets a connection that has held a part of a request for too long, if one is among
+    /// the next few, so that there is memory when the peer sends again. However many such connections there are, and
+    /// whatever they wait for, they cannot keep it all.
+    #[cold]
+    fn evict_input(&mut self) {
+        for _ in 0..self.tcbs.len().min(EVICT_STEPS) {
+            let id = self.evict_from;
+            self.evict_from = (id + 1) % self.tcbs.len() as u32;
+            let tcb = &mut self.tcbs[id as usize];
+            if tcb.holds_too_long(self.shared.tick) {
+                self.shared.counters.input_evicted += 1;
+                tcb.hot.marks.set(Marks::ABORT);
+                tcb.close(&mut self.shared);
+                self.shared.make_ready(&mut tcb.hot, id);
+                return;
+            }
+        }
     }
 
     /// Lets applications go on for which there was no room in the send pool, in the order in which they were refused.

@@ -1,6 +1,7 @@
 //! The control block: all that is known of one connection, and what every room of [`super`] does with it.
 
 use super::congestion::Control;
+use super::held::{Backlog, PutOff};
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::{Marks, Phase, Shared, State, ecn, window};
@@ -133,8 +134,8 @@ pub(crate) struct Cold {
     pub(crate) timeouts: u8,
     /// Keep-alive probes in a row without an answer.
     pub(crate) probes: u8,
-    /// The application reads no input before its deadline.
-    pub(crate) reads_later: bool,
+    /// Why input is not offered as it comes.
+    pub(crate) put_off: PutOff,
     /// What was received again, to be reported once (RFC 2883); as a rule nothing.
     pub(crate) duplicate: (Seq, Seq),
     /// Where the latest out-of-order segment began, to report it first (RFC 2018 §4).
@@ -148,6 +149,10 @@ pub(crate) struct Cold {
     pub(crate) rate_at_us: u32,
     /// When the next segment may go out, in the same time, if this connection is paced.
     pub(crate) paced_us: u32,
+    /// Input behind that in `kept`.
+    pub(crate) backlog: Backlog,
+    /// Since when input is held of which the application has consumed nothing more.
+    pub(crate) held_since: Tick,
     /// As much as a full segment holds was acknowledged at once.
     pub(crate) full_arrived: bool,
 }
@@ -207,9 +212,10 @@ impl<C> Tcb<C> {
     /// Does what the application asked for.
     #[inline]
     pub(crate) fn act<B: send::Blob>(&mut self, id: u32, wishes: Wishes, shared: &mut Shared<B>) {
-        let Wishes { close, abort, overflow, wants_room, read_later, timeout } = wishes;
+        // An application that has consumed everything is offered more in any case.
+        let Wishes { close, abort, overflow, wants_room, read_later, read_on: _, timeout } = wishes;
         if read_later {
-            self.cold.reads_later = true;
+            self.cold.put_off.set(PutOff::READS_LATER);
         }
         if let Some(timeout) = timeout {
             self.warm.app_at = timeout.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
@@ -239,8 +245,8 @@ impl<C> Tcb<C> {
     pub(crate) fn close<B: send::Blob>(&mut self, shared: &mut Shared<B>) {
         self.hot.marks.set(Marks::CLOSING);
         self.hot.marks.clear(Marks::WANTS_ROOM);
-        self.cold.reads_later = false;
-        self.cold.kept.clear(&mut shared.keep);
+        self.cold.put_off.clear(PutOff::READS_LATER);
+        self.clear_held(shared);
         self.warm.app_at = Tick::NEVER;
     }
 
@@ -248,7 +254,7 @@ impl<C> Tcb<C> {
     pub(crate) fn release<B: send::Blob>(&mut self, shared: &mut Shared<B>) {
         self.hot.queue.clear(&mut shared.send);
         self.warm.flight.clear(&mut shared.flight);
-        self.cold.kept.clear(&mut shared.keep);
+        self.clear_held(shared);
         self.cold.reassembly.clear(&mut shared.reassembly);
         window::narrow(self, shared);
     }
@@ -322,7 +328,7 @@ impl<C> Tcb<C> {
     /// Whether input is kept without being offered, because the application asked for that.
     #[inline]
     pub(crate) fn holds_input(&self) -> bool {
-        self.hot.marks.has(Marks::WANTS_ROOM) || self.cold.reads_later
+        self.hot.marks.has(Marks::WANTS_ROOM) || self.cold.put_off.has(PutOff::READS_LATER)
     }
 
     /// Sequence numbers sent and not acknowledged, a FIN among them.

@@ -1,15 +1,17 @@
 //! Seventh and eighth step of RFC 9293 §3.10.7.4: the segment's text and its FIN.
 //!
 //! Text in order is offered to the application where it lies, in the received frame. What the application leaves is
-//! kept, and offered again with what follows; text ahead of a gap waits in the reassembly. What finds no buffer is
-//! not acknowledged, and so comes again.
+//! held ([`super::held`]), and offered again with what follows; text ahead of a gap waits in the reassembly. What finds
+//! no memory is not acknowledged, and so comes again. Until all of it has, nothing is offered that the application has
+//! seen more of.
 
+use super::held::PutOff;
 use super::{Context, Fate, Marks, Shared, State, Tcb, Transmit};
 use super::{output, sack, window};
 use crate::application::Application;
 use crate::drop::DropReason;
 use crate::keep::OVERFULL_BYTES;
-use crate::send::Reply;
+use crate::send::{Blob, Reply, Wishes};
 use crate::seq::Seq;
 use crate::wire::{Flags, Segment};
 
@@ -53,6 +55,11 @@ fn take_what_fits<A: Application, T: Transmit>(
     cx: &mut Context<'_, A, T>,
 ) -> bool {
     let text = segment.payload.take(tcb.hot.rcv.edge.since(segment.seq) as usize);
+    if segment.seq.after(tcb.hot.rcv.nxt) && text.is_empty() && !segment.payload.is_empty() {
+        // All of it is beyond the window.
+        tcb.hot.marks.set(Marks::ACK_NOW);
+        return false;
+    }
     if segment.seq.after(tcb.hot.rcv.nxt) {
         ahead_of_gap(tcb, segment.seq, text, cx);
         return false;
@@ -115,16 +122,10 @@ fn take_from_reassembly<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
 fn take<A: Application, T>(tcb: &mut Tcb<A::Conn>, bytes: &[u8], cx: &mut Context<'_, A, T>) -> usize {
     let taken = if tcb.hot.marks.has(Marks::CLOSING) {
         bytes.len()
-    } else if tcb.cold.kept.is_empty() && !tcb.cold.reads_later {
+    } else if tcb.reads_in_place() {
         take_where_it_lies(tcb, bytes, cx)
     } else {
-        // An application that left input for want of room is not asked again before there is room, nor one that reads
-        // later; one that only has more to send, and reads all it is offered, goes on reading.
-        let kept = tcb.cold.kept.append(&mut cx.shared.keep, bytes);
-        if !tcb.holds_input() {
-            offer_kept(tcb, cx);
-        }
-        kept
+        take_behind(tcb, bytes, cx)
     };
     if taken < bytes.len() {
         cx.shared.drop(DropReason::NoReceiveBuffer);
@@ -136,7 +137,7 @@ fn take<A: Application, T>(tcb: &mut Tcb<A::Conn>, bytes: &[u8], cx: &mut Contex
     taken
 }
 
-/// Offers bytes where they lie, and keeps what is left.
+/// Offers bytes where they lie, and holds what is left.
 #[inline]
 fn take_where_it_lies<A: Application, T>(
     tcb: &mut Tcb<A::Conn>,
@@ -149,44 +150,114 @@ fn take_where_it_lies<A: Application, T>(
     if consumed == bytes.len() || tcb.hot.marks.has(Marks::CLOSING) {
         return bytes.len();
     }
-    let kept = tcb.cold.kept.append(&mut cx.shared.keep, &bytes[consumed..]);
-    refuse_overfull(tcb, consumed, cx);
-    consumed + kept
+    tcb.cold.kept.offered(bytes.len(), consumed);
+    let held = tcb.hold(&bytes[consumed..], cx.shared);
+    if consumed == 0 && is_overfull(tcb, bytes.len()) {
+        refuse_overfull(tcb, bytes, cx);
+    }
+    consumed + held
 }
 
-/// Offers what is kept once more.
-pub(crate) fn offer_kept<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
-    if tcb.cold.kept.is_empty() {
-        return;
+/// Takes bytes behind those that are held, or that have to be there again before any are offered.
+///
+/// An application that left input for want of room is not asked again before there is room, nor one that reads later;
+/// one that only has more to send, and reads all it is offered, goes on reading.
+fn take_behind<A: Application, T>(tcb: &mut Tcb<A::Conn>, bytes: &[u8], cx: &mut Context<'_, A, T>) -> usize {
+    let held = tcb.hold(bytes, cx.shared);
+    if tcb.holds_input() {
+        return held;
     }
-    let (app, kept) = (&mut *cx.app, tcb.cold.kept);
-    let bytes = kept.bytes(&cx.shared.keep);
-    let (consumed, wishes) = tcb.ask::<A, _>(&mut cx.shared.send, |conn, reply| app.received(conn, bytes, reply));
-    let consumed = consumed.min(bytes.len());
-    tcb.act(cx.id, wishes, cx.shared);
+    let tail = &bytes[held..];
+    let done = held + offer_with(tcb, tail, cx);
+    if done == bytes.len() || tcb.hot.marks.has(Marks::CLOSING) {
+        return bytes.len();
+    }
+    // Something was consumed, perhaps: there may be memory now.
+    done + tcb.hold(&bytes[done..], cx.shared)
+}
+
+/// Offers what is held once more.
+pub(crate) fn offer_held<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    offer_with(tcb, &[], cx);
+}
+
+/// Offers what is held, and `tail` behind it, for which there is no memory. Goes on while the application consumes
+/// something and has not seen all of it. Returns how much of the tail is consumed.
+fn offer_with<A: Application, T>(tcb: &mut Tcb<A::Conn>, tail: &[u8], cx: &mut Context<'_, A, T>) -> usize {
+    let mut done = 0;
+    loop {
+        let held = tcb.held();
+        let all = held + tail.len() - done;
+        if all == 0 {
+            return done;
+        }
+        let Some((offered, consumed)) = offer_once(tcb, &tail[done..], cx) else { return done };
+        if tcb.hot.marks.has(Marks::CLOSING) {
+            return tail.len();
+        }
+        let from_held = consumed.min(held);
+        tcb.drop_held(from_held, cx.shared);
+        done += consumed - from_held;
+        if consumed == 0 || offered == all || tcb.holds_input() {
+            return done;
+        }
+    }
+}
+
+/// Offers what is held and `tail` behind it, up to [`LARGE_BYTES`] of them, in one piece. Returns how many were offered
+/// and consumed; `None` if the application has seen more than there is now.
+fn offer_once<A: Application, T>(
+    tcb: &mut Tcb<A::Conn>,
+    tail: &[u8],
+    cx: &mut Context<'_, A, T>,
+) -> Option<(usize, usize)> {
+    let (app, shared) = (&mut *cx.app, &mut *cx.shared);
+    let in_buffer = tail.is_empty() && tcb.is_in_buffer();
+    let gathered = if in_buffer { 0 } else { tcb.gather(tail, shared) };
+    let kept = tcb.cold.kept;
+    let bytes = if in_buffer { kept.bytes(&shared.keep) } else { &shared.scratch[..gathered] };
+    let len = bytes.len();
+    if !kept.may_offer(len) {
+        return None;
+    }
+    let (consumed, wishes) = tcb.ask::<A, _>(&mut shared.send, |conn, reply| app.received(conn, bytes, reply));
+    let consumed = consumed.min(len);
+    tcb.act(cx.id, wishes, shared);
     if tcb.hot.marks.has(Marks::CLOSING) {
-        return;
+        return Some((len, consumed));
     }
-    tcb.cold.kept.consume(&mut cx.shared.keep, consumed);
-    refuse_overfull(tcb, consumed, cx);
+    tcb.cold.kept.offered(len, consumed);
+    if consumed == 0 && is_overfull(tcb, len) {
+        let bytes = if in_buffer { kept.bytes(&shared.keep) } else { &shared.scratch[..len] };
+        shared.counters.input_overfull += 1;
+        let ((), wishes) = tcb.ask::<A, _>(&mut shared.send, |conn, reply| app.overfull(conn, bytes, reply));
+        end_overfull(tcb, cx.id, wishes, shared);
+    }
+    Some((len, consumed))
 }
 
-/// Tells the application when the most that it may leave is kept and it waits for more.
-fn refuse_overfull<A: Application, T>(tcb: &mut Tcb<A::Conn>, consumed: usize, cx: &mut Context<'_, A, T>) {
-    let waits = consumed == 0 && !tcb.holds_input();
-    if !waits || tcb.cold.kept.len() < OVERFULL_BYTES {
-        return;
-    }
+/// Whether the application waits for more although it was offered the most that it may leave.
+#[inline]
+fn is_overfull<C>(tcb: &Tcb<C>, offered: usize) -> bool {
+    offered >= OVERFULL_BYTES && !tcb.holds_input()
+}
+
+/// Tells the application that its input is overfull.
+#[cold]
+fn refuse_overfull<A: Application, T>(tcb: &mut Tcb<A::Conn>, bytes: &[u8], cx: &mut Context<'_, A, T>) {
+    let app = &mut *cx.app;
     cx.shared.counters.input_overfull += 1;
-    let (app, kept) = (&mut *cx.app, tcb.cold.kept);
-    let bytes = kept.bytes(&cx.shared.keep);
     let ((), wishes) = tcb.ask::<A, _>(&mut cx.shared.send, |conn, reply| app.overfull(conn, bytes, reply));
-    tcb.act(cx.id, wishes, cx.shared);
-    // Nothing that the application could still read would fit.
+    end_overfull(tcb, cx.id, wishes, cx.shared);
+}
+
+/// Closes, and resets unless the application has closed: nothing that it could still read would fit.
+fn end_overfull<C, B: Blob>(tcb: &mut Tcb<C>, id: u32, wishes: Wishes, shared: &mut Shared<B>) {
+    tcb.act(id, wishes, shared);
     if !tcb.hot.marks.has(Marks::CLOSING) {
         tcb.hot.marks.set(Marks::ABORT);
     }
-    tcb.close(cx.shared);
+    tcb.close(shared);
 }
 
 /// The send pool has room again: the application goes on, first with what it was writing, then with its input.
@@ -202,7 +273,7 @@ pub(crate) fn resume<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context
 
 /// The application's deadline has passed: it is told, and goes on with its input if it put that off until now.
 pub(crate) fn deadline<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
-    let put_off = std::mem::take(&mut tcb.cold.reads_later);
+    let put_off = tcb.cold.put_off.clear(PutOff::READS_LATER);
     let app = &mut *cx.app;
     tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.timeout(conn, reply));
     if put_off {
@@ -214,7 +285,7 @@ pub(crate) fn deadline<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: 
 /// peer has.
 fn go_on<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
     if !tcb.holds_input() {
-        offer_kept(tcb, cx);
+        offer_held(tcb, cx);
     }
     if tcb.hot.marks.has(Marks::FIN_TAKEN) && !tcb.holds_input() {
         tcb.close(cx.shared);
@@ -235,7 +306,7 @@ fn acknowledge_text<C>(tcb: &mut Tcb<C>) {
 }
 
 /// Eighth step: the peer has sent everything.
-fn take_fin<C: Default, B: crate::send::Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> Fate {
+fn take_fin<C: Default, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> Fate {
     let hot = &mut tcb.hot;
     hot.rcv.nxt += 1;
     hot.rcv.edge = hot.rcv.edge.max(hot.rcv.nxt);

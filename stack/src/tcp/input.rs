@@ -113,8 +113,9 @@ fn check_sequence<C, B: Blob>(
     if !is_reset && (!segment.is_empty() || shared.may_answer(Answer::Challenge)) {
         hot.marks.set(Marks::ACK_NOW);
     }
-    // §3.10.7.4: a shut window still lets valid acknowledgements and resets through.
-    if hot.rcv.edge == hot.rcv.nxt && segment.seq == hot.rcv.nxt {
+    // §3.10.7.4: a shut window still lets valid acknowledgements and resets through. It is as shut to a peer that has
+    // filled it and of whose bytes some are missing here.
+    if segment.seq == hot.rcv.edge {
         return Ok(());
     }
     Err(Stop::Dropped(DropReason::OutsideWindow))
@@ -126,16 +127,16 @@ fn is_outdated(heard_at: Tick, now: Tick) -> bool {
     !(0..DAYS_24_MS).contains(&heard_at.until(now))
 }
 
-/// The four cases of §3.10.7.4's table.
+/// The four cases of §3.10.7.4's table. A segment without text may also stand at the right edge of an open window:
+/// that is SND.NXT of a peer that has filled the window, and its acknowledgements count while a part of that is lost.
 #[inline]
 fn is_acceptable(hot: &Hot, segment: &Segment<'_>) -> bool {
     let (nxt, edge) = (hot.rcv.nxt, hot.rcv.edge);
     let (start, len) = (segment.seq, segment.len());
-    match (len, edge == nxt) {
-        (0, true) => start == nxt,
-        (0, false) => start.at_or_after(nxt) && start.before(edge),
-        (_, true) => false,
-        (_, false) => start.before(edge) && (start + len).after(nxt),
+    match len {
+        0 => start.at_or_after(nxt) && start.at_or_before(edge),
+        // Never of a shut window, whose edge is RCV.NXT.
+        _ => start.before(edge) && (start + len).after(nxt),
     }
 }
 

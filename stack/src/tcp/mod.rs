@@ -10,6 +10,7 @@ pub(crate) mod congestion;
 pub(crate) mod deliver;
 pub(crate) mod ecn;
 pub(crate) mod handshake;
+mod held;
 pub(crate) mod input;
 mod marks;
 pub(crate) mod output;

@@ -21,6 +21,10 @@ pub(crate) struct Shared<B> {
     pub(crate) tick: Tick,
     pub(crate) send: send::Pool<B>,
     pub(crate) keep: keep::Pool,
+    /// Where held input is put together for the application: [`keep::LARGE_BYTES`].
+    pub(crate) scratch: Box<[u8]>,
+    /// Input found no memory since the last flush.
+    pub(crate) input_short: bool,
     pub(crate) reassembly: reassembly::Pool,
     pub(crate) flight: flight::Pool,
     /// Bytes by which receive windows can still be widened.

@@ -82,8 +82,17 @@ fn unanswered<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut Cont
         _ => return Fate::Lives,
     }
     let rto_ms = tcb.warm.rtt.rto_ms(cx.shared.config.min_rto_ms, tcb.cold.timeouts);
-    tcb.hot.resend_at = cx.shared.tick.plus(rto_ms);
+    let at = cx.shared.tick.plus(rto_ms);
+    tcb.hot.resend_at = if is_opening { at } else { within_patience(tcb, at, cx.shared) };
     Fate::Lives
+}
+
+/// `at`, or when the send timeout is over if that is sooner: the timer backs off to minutes, patience ends on time.
+fn within_patience<C, B>(tcb: &Tcb<C>, at: Tick, shared: &Shared<B>) -> Tick {
+    match tcb.cold.stalled_since {
+        Tick::NEVER => at,
+        since => at.sooner(since.plus(shared.config.send_timeout_ms)),
+    }
 }
 
 /// The time that what is in flight has to be acknowledged starts anew (RFC 6298 §5.1 to §5.3). A probe comes first, if
@@ -100,7 +109,8 @@ pub(super) fn rearm<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
         None => (Due::Retransmission, rto_ms),
     };
     tcb.cold.due = due;
-    tcb.hot.resend_at = shared.tick.plus(after_ms);
+    let at = shared.tick.plus(after_ms);
+    tcb.hot.resend_at = if tcb.cold.timeouts == 0 { at } else { within_patience(tcb, at, shared) };
 }
 
 /// After an acknowledgement that is more than plain progress: what is late is looked at again in time

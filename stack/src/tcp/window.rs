@@ -7,6 +7,7 @@
 //! had no room, goes back to the first window. What was once offered is never taken back (RFC 9293 §3.8.6, SHLD-14): the
 //! right edge stays where it is until the window behind it is small again.
 
+use super::held::PutOff;
 use super::{Marks, Shared, Tcb};
 use crate::Config;
 use crate::keep::LARGE_BYTES;
@@ -67,7 +68,7 @@ fn received_half<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let is_enough = now_bytes >= rtt_us.saturating_mul(ENOUGH_BYTES_PER_US);
     // What the header cannot say is not worth having.
     let is_scaled = tcb.hot.marks.has(Marks::SCALES);
-    if took_us > rtt_us || more == 0 || is_enough || !is_scaled || !tcb.cold.kept.is_empty() {
+    if took_us > rtt_us || more == 0 || is_enough || !is_scaled || !tcb.holds_nothing() {
         return;
     }
     if u64::from(more) > shared.window_budget {
@@ -99,16 +100,17 @@ pub(super) fn reassembly_blocks<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u16 {
 
 /// The window to advertise, scaled down; RCV.NXT + RCV.WND moves right in steps worth having (receiver's
 /// silly-window avoidance, RFC 9293 §3.8.6.2.2), and never left.
+///
+/// What does not fill a unit of the scale is not offered: rounded up, the peer could send beyond the edge, where its
+/// bytes are dropped. So the edge that the peer sees may move left by less than a unit, which RFC 7323 §2.4 has senders
+/// bear. Bytes up to the edge as it was offered before are still taken.
 #[inline]
 pub(super) fn window_field<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> u16 {
     if window_growth(tcb, shared) >= u32::from(tcb.hot.mss).min(shared.config.receive_window_bytes / 2) {
         tcb.hot.rcv.edge = tcb.hot.rcv.nxt + advertisable(tcb, shared);
     }
-    let scale = tcb.hot.scales.rcv();
-    let window = tcb.hot.rcv.edge.since(tcb.hot.rcv.nxt);
-    // Rounded up: rounded down, the edge would move left by a few bytes.
-    let field = (window + ((1 << scale) - 1)) >> scale;
-    field.min(u32::from(u16::MAX)) as u16
+    let window = tcb.hot.rcv.edge.since(tcb.hot.rcv.nxt) >> tcb.hot.scales.rcv();
+    window.min(u32::from(u16::MAX)) as u16
 }
 
 /// Bytes that can be taken, as far as the header's field can say so.
@@ -130,16 +132,16 @@ pub(super) fn opens_window<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
         && !tcb.hot.marks.has(Marks::FIN_TAKEN)
 }
 
-/// Bytes that can be taken from the peer: less than the whole window only while input is kept. An application that
+/// Bytes that can be taken from the peer: less than the whole window only while input is held. An application that
 /// waits for the rest of a request may be sent a whole window more, or it might wait for ever; one that reads later is
 /// sent what the window has left.
 #[inline]
 pub(crate) fn receive_space<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
     let window = window_bytes(tcb.hot.widened, &shared.config);
-    let kept = tcb.cold.kept.len();
-    match (kept, tcb.cold.reads_later) {
+    let held = tcb.held();
+    match (held, tcb.cold.put_off.has(PutOff::READS_LATER)) {
         (0, _) => window,
-        (_, false) => window.min((LARGE_BYTES - kept) as u32),
-        (_, true) => window.min(LARGE_BYTES as u32).saturating_sub(kept as u32),
+        (_, false) => window.min(LARGE_BYTES.saturating_sub(held) as u32),
+        (_, true) => window.min(LARGE_BYTES as u32).saturating_sub(held as u32),
     }
 }

@@ -1,0 +1,177 @@
+//! Lines of keys that no transport holds as a whole, from clients that write such a line before they read any of its
+//! answer. Once there is no room for more of the answer, the rest of the line is held here, as memcached holds it: were
+//! it left to the transport, client and server would wait for each other.
+
+use super::super::conn::{Conn, Keys, Phase};
+use super::super::{Memcached, Step, close, skip_line};
+use crate::app::Blob;
+use simoom_stack::Reply;
+
+/// Bytes that one worker holds for all its connections; memory for longer lines is doubled within it. What finds no place waits in the transport.
+pub(in crate::app::memcached) const HELD_MAX_BYTES: usize = 8 << 20;
+
+/// The rest of a line of keys, as far as it has come.
+#[derive(Debug)]
+struct Line {
+    keys: Keys,
+    bytes: Vec<u8>,
+    /// Where the first key stands that is not answered.
+    at: usize,
+}
+
+impl Line {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    fn is_whole(&self) -> bool {
+        self.bytes.last() == Some(&b'\n')
+    }
+
+    /// Appends what finds room if at most so many bytes are taken; returns how many bytes did.
+    fn append(&mut self, bytes: &[u8], free_bytes: usize) -> usize {
+        if self.bytes.len() + bytes.len() > self.bytes.capacity() {
+            // What is answered makes room first; then the memory doubles.
+            self.bytes.drain(..std::mem::take(&mut self.at));
+        }
+        let wanted = (self.bytes.len() + bytes.len()).next_power_of_two();
+        if wanted > self.bytes.capacity() && wanted <= free_bytes {
+            self.bytes.reserve_exact(wanted - self.bytes.len());
+        }
+        let n = bytes.len().min(self.bytes.capacity() - self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..n]);
+        n
+    }
+}
+
+/// The lines that are held for the connections of one worker.
+#[derive(Debug, Default)]
+pub(in crate::app::memcached) struct LongLines {
+    places: Vec<Option<Line>>,
+    /// Bytes that all of them take.
+    pub(in crate::app::memcached) taken_bytes: usize,
+}
+
+impl LongLines {
+    /// Holds the line of a connection; returns its place.
+    fn put(&mut self, line: Line) -> u32 {
+        let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        let place = u32::try_from(place).expect("fewer lines than connections");
+        self.put_back(place, line);
+        place
+    }
+
+    fn is_whole(&self, place: u32) -> bool {
+        self.places[place as usize].as_ref().is_some_and(Line::is_whole)
+    }
+
+    fn put_back(&mut self, place: u32, line: Line) {
+        self.taken_bytes += line.bytes.capacity();
+        self.places[place as usize] = Some(line);
+    }
+
+    fn take(&mut self, place: u32) -> Option<Line> {
+        let line = self.places[place as usize].take()?;
+        self.taken_bytes -= line.bytes.capacity();
+        Some(line)
+    }
+
+    /// The connection is gone.
+    pub(in crate::app::memcached) fn cancel(&mut self, place: u32) {
+        drop(self.take(place));
+    }
+}
+
+impl Memcached {
+    /// There is no room to answer the keys that `bytes` begin with. Holds them, up to the end of the line; returns how
+    /// many bytes it took.
+    #[cold]
+    pub(in crate::app::memcached) fn hold_keys(
+        &mut self,
+        conn: &mut Conn,
+        keys: Keys,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
+        if memchr::memchr(b'\n', bytes).is_some() {
+            // The end has come, and the client writes no more of this line.
+            return 0;
+        }
+        let place = self.long_lines.put(Line { keys, bytes: Vec::new(), at: 0 });
+        conn.phase = Phase::LongLine(place);
+        self.go_on_with_line(conn, bytes, reply).0
+    }
+
+    /// Holds more of a line that is held, and answers what there is room for. Returns how many bytes it took, and whether
+    /// it waits for more. Asks for more if there is no room.
+    #[cold]
+    pub(in crate::app::memcached) fn go_on_with_line(
+        &mut self,
+        conn: &mut Conn,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> (usize, bool) {
+        let mut took = 0;
+        while let Phase::LongLine(place) = conn.phase {
+            let held = self.hold_more(place, &bytes[took..]);
+            took += held;
+            if self.answer_held(conn, place, reply) + held > 0 {
+                continue;
+            }
+            let wants_more = took == bytes.len() && !self.long_lines.is_whole(place);
+            if reply.has_room() {
+                return (took, wants_more);
+            }
+            if wants_more {
+                reply.read_on();
+            }
+            return (took, false);
+        }
+        if self.draining && conn.is_between_requests() {
+            close(conn, reply);
+        }
+        (took, false)
+    }
+
+    /// Returns how many of `bytes` are of this line, and found a place.
+    #[cold]
+    fn hold_more(&mut self, place: u32, bytes: &[u8]) -> usize {
+        let Some(mut line) = self.long_lines.take(place) else { return 0 };
+        let wanted = match memchr::memchr(b'\n', bytes) {
+            _ if line.is_whole() => 0,
+            Some(end) => end + 1,
+            None => bytes.len(),
+        };
+        let n = line.append(&bytes[..wanted], HELD_MAX_BYTES - self.long_lines.taken_bytes);
+        self.long_lines.put_back(place, line);
+        n
+    }
+
+    /// Answers the keys that are held, as far as there is room; returns how many bytes are answered.
+    #[cold]
+    fn answer_held(&mut self, conn: &mut Conn, place: u32, reply: &mut Reply<'_, Blob>) -> usize {
+        let Some(mut line) = self.long_lines.take(place) else { return 0 };
+        let from = line.at;
+        conn.phase = Phase::Keys(line.keys);
+        while !line.rest().is_empty() && reply.has_room() {
+            let step = match conn.phase {
+                Phase::Keys(keys) => self.keys(conn, keys, line.rest(), reply),
+                // A key was too long.
+                _ => Step::Took(skip_line(conn, line.rest())),
+            };
+            match step {
+                Step::Took(n) => line.at += n,
+                Step::Wait => break,
+            }
+        }
+        let answered = line.at - from;
+        if !line.rest().is_empty() {
+            conn.phase = Phase::LongLine(place);
+            self.long_lines.put_back(place, line);
+        }
+        answered
+    }
+}
