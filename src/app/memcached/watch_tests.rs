@@ -201,3 +201,33 @@ fn a_slow_reader_is_left_alone_while_nobody_waits() {
     pass(&mut line, &mut now, 600);
     assert!(!line.aborted() && line.queued() > 100_000);
 }
+
+#[test]
+fn a_line_of_keys_that_is_held_waits_for_readers_too() {
+    const KEYS: usize = 1000;
+    let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+    let value = "v".repeat(100_000);
+    let mut victim = bed.open();
+    for n in 0..16 {
+        victim.offer(format!("set k{n} 0 0 100000\r\n{value}\r\n").as_bytes());
+    }
+    victim.take();
+    victim.offer(format!("get {}", ["k0"; KEYS].join(" ")).as_bytes());
+    victim.offer(b"\r\n");
+    assert!(victim.queued() > 0 && victim.kept() == 0, "a part is answered, the rest is held");
+    let mut readers: Vec<_> = (1..16).map(|_| bed.open()).collect();
+    for (n, reader) in readers.iter_mut().enumerate() {
+        reader.offer(format!("get k{} k{}\r\n", n + 1, (n + 2) % 16).as_bytes());
+    }
+    let mut answer = victim.take();
+    let waited = counted(&victim, "memcached_requests_held_back") > 0;
+    assert!(waited && !answer.ends_with(b"END\r\n"), "{} bytes", answer.len());
+    drop(readers.drain(..).map(|mut reader| reader.take_all()).collect::<Vec<_>>());
+    while !answer.ends_with(b"END\r\n") {
+        assert!(!victim.aborted() && victim.deadline().is_some());
+        pass(&mut victim, &mut now, 1);
+        answer.extend(victim.take());
+    }
+    let hit = format!("VALUE k0 0 100000\r\n{value}\r\n");
+    assert!(answer == format!("{}END\r\n", hit.repeat(KEYS)).as_bytes());
+}
