@@ -14,7 +14,8 @@ pub use choice::{Choice, choose};
 use crate::config::{Serve, ServeOptions, Transport};
 use crate::error::{Error, Result};
 use crate::netns::{self, Interface};
-use crate::serve::places::{Host, Places};
+use crate::serve::host::Host;
+use crate::serve::places::Places;
 use facts::{Facts, Listens, Probed};
 use std::io::{self, Write};
 

@@ -10,6 +10,7 @@
 
 pub(crate) mod address_check;
 mod health;
+pub(crate) mod host;
 mod kernel;
 pub(crate) mod places;
 mod plan;
@@ -39,7 +40,8 @@ use crate::readiness::{Readiness, Reason};
 use crate::store::Store;
 use crate::thread::Failure;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
-use places::{Host, Places};
+use host::Host;
+use places::Places;
 use rustix::io::Errno;
 use simoom_stack::Duration;
 use std::cell::{Cell, OnceCell};

@@ -10,93 +10,20 @@
 //!
 //! Any other address is refused: only `--address` makes an address Simoom's own.
 
+use super::host::Host;
 use crate::af_xdp::{Claim, is_host_address};
 use crate::app::Service;
 use crate::config::{self, Endpoint, Transport};
 use crate::error::{Error, Result};
 use crate::kernel::Presence;
-use crate::netns::{self, Interface};
+use crate::netns::Interface;
 use rustix::io::Errno;
-use simoom_stack::Address;
 use simoom_stack::wire::ipv6;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The flag of memcached over UDP.
 const UDP_FLAG: &str = "--memcached-udp";
-
-/// The interfaces of the calling thread's network namespace.
-pub(crate) struct Host {
-    /// The interface to claim from.
-    interface: Interface,
-    /// Addresses of the other interfaces, each with the interface's name.
-    others: Vec<(IpAddr, String)>,
-}
-
-impl Host {
-    pub(crate) fn around(name: &str) -> std::io::Result<Host> {
-        Ok(Host::of(netns::interface(name)?, &netns::interfaces()))
-    }
-
-    pub(crate) fn of(interface: Interface, all: &[Interface]) -> Host {
-        let others = all.iter().filter(|other| other.index != interface.index);
-        let of_one = |other: &Interface| {
-            let name = other.name.clone();
-            other.addresses.iter().map(|(address, _)| (*address, name.clone())).collect::<Vec<_>>()
-        };
-        Host { others: others.flat_map(of_one).collect(), interface }
-    }
-
-    pub(crate) fn interface(&self) -> &Interface {
-        &self.interface
-    }
-
-    /// Whether the interface has `address`.
-    fn has(&self, address: IpAddr) -> bool {
-        self.interface.addresses.iter().any(|(own, _)| *own == address)
-    }
-
-    /// The other interface that has `address`.
-    fn other_with(&self, address: IpAddr) -> Option<&str> {
-        self.others.iter().find(|(other, _)| *other == address).map(|(_, name)| name.as_str())
-    }
-
-    /// Whether `address` lies in one of the interface's networks, so that its neighbours ask for it there.
-    fn is_on_link(&self, address: IpAddr) -> bool {
-        self.interface.addresses.iter().any(|(own, prefix_len)| match (own, address) {
-            (IpAddr::V4(own), IpAddr::V4(address)) => {
-                (own.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix_len)
-            }
-            (IpAddr::V6(own), IpAddr::V6(address)) => {
-                (own.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix_len)
-            }
-            _ => false,
-        })
-    }
-
-    /// Addresses that no peer on the interface's network has: the host's own, and the network's
-    /// broadcast addresses.
-    pub(super) fn no_peers(&self) -> Vec<Address> {
-        let own = self.interface.addresses.iter().map(|(address, _)| *address);
-        let others = self.others.iter().map(|(address, _)| *address);
-        own.chain(others)
-            .filter(|address| is_host_address(*address))
-            .chain(self.broadcasts())
-            .map(Address::from)
-            .collect()
-    }
-
-    /// The broadcast addresses of the interface's networks (RFC 919 §7). Networks of one or two
-    /// addresses have none.
-    fn broadcasts(&self) -> impl Iterator<Item = IpAddr> {
-        self.interface.addresses.iter().filter_map(|(address, prefix_len)| match address {
-            IpAddr::V4(v4) if *prefix_len < 31 => {
-                Some(IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() | u32::MAX >> prefix_len)))
-            }
-            _ => None,
-        })
-    }
-}
 
 /// An address to claim for a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +54,7 @@ pub(crate) struct Listening {
 pub(crate) enum Origin {
     /// A flag names it.
     Named,
-    /// The interface has it. It may be tentative or come back later (IPV6_FREEBIND).
+    /// The interface has it. It may be tentative or come back later (IP_FREEBIND).
     Interface,
     /// It is loopback, beside the interface's addresses. A host without this version of IP goes
     /// without.
@@ -200,7 +127,7 @@ impl Places {
                 self.listening.push(named(service, endpoint));
             }
             Some(address) => {
-                let name = &host.interface.name;
+                let name = &host.interface().name;
                 return Err(Error::usage(format!(
                     "{flag} {endpoint}: no interface here has {address}; give it to {name} (ip address add \
                      {address}/PREFIX dev {name}), or have it as Simoom's own with --address {address}"
@@ -255,7 +182,7 @@ impl Places {
                  --memcached"
             )));
         }
-        let Interface { name, mtu_bytes, loopback, .. } = &host.interface;
+        let Interface { name, mtu_bytes, loopback, .. } = host.interface();
         let wants_queues = matches!(config.transport, Transport::Auto | Transport::Xdp);
         if self.claimed.is_empty() && wants_queues && !loopback {
             return Err(Error::usage(format!(
@@ -277,7 +204,7 @@ impl Places {
     /// Addresses of Simoom's own that only a router would send here: routed to this host, or mistyped.
     pub(super) fn off_link(&self, host: &Host) -> BTreeSet<IpAddr> {
         let dedicated = self.claimed.iter().filter(|claimed| claimed.dedicated).map(|claimed| claimed.at.ip());
-        dedicated.filter(|address| !host.interface.addresses.is_empty() && !host.is_on_link(*address)).collect()
+        dedicated.filter(|address| !host.interface().addresses.is_empty() && !host.is_on_link(*address)).collect()
     }
 
     /// Kernel sockets alone cannot serve what only Simoom would have.
@@ -297,7 +224,7 @@ impl Places {
 /// The addresses to claim that `wanted` agrees to, of those given with `--address` or of the
 /// interface's own, of both versions of IP and link-local ones too.
 fn chosen(config: &config::Serve, host: &Host, wanted: impl Fn(IpAddr) -> bool) -> Result<Vec<IpAddr>> {
-    let name = &host.interface.name;
+    let name = &host.interface().name;
     for address in &config.addresses {
         if let Some(other) = host.other_with(*address).filter(|_| !host.has(*address)) {
             return Err(Error::usage(format!(
@@ -311,10 +238,10 @@ fn chosen(config: &config::Serve, host: &Host, wanted: impl Fn(IpAddr) -> bool) 
             )));
         }
     }
-    let own = host.interface.addresses.iter().map(|(address, _)| *address);
+    let own = host.interface().addresses.iter().map(|(address, _)| *address);
     let own: Vec<IpAddr> = own.filter(|address| is_host_address(*address)).collect();
     let all = if config.addresses.is_empty() { own } else { config.addresses.clone() };
-    if all.is_empty() && !host.interface.loopback {
+    if all.is_empty() && !host.interface().loopback {
         return Err(Error::usage(format!(
             "--interface {name}: it has no address; give it one (ip address add ADDRESS/PREFIX dev {name}), or name \
              one that only Simoom shall have with --address"
@@ -349,7 +276,7 @@ fn named(service: Service, endpoint: Endpoint) -> Listening {
 fn on_interface(service: Service, address: IpAddr, port: u16, host: &Host) -> Listening {
     let at = match address {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-            SocketAddr::V6(SocketAddrV6::new(v6, port, 0, host.interface.index))
+            SocketAddr::V6(SocketAddrV6::new(v6, port, 0, host.interface().index))
         }
         _ => SocketAddr::new(address, port),
     };

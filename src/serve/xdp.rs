@@ -1,6 +1,7 @@
 //! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once they run.
 
-use super::places::{Claimed, Host};
+use super::host::Host;
+use super::places::Claimed;
 use super::{Common, Running, Server, address_check, count, kernel, plan};
 use crate::af_xdp::{Device, FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
 use crate::app::Service;
