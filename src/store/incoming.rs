@@ -1,9 +1,10 @@
-//! Values that clients are still sending: space for them, apart from that of items, until they are complete.
+//! Values that clients are still sending: space for them, apart from that of items, until they are
+//! complete.
 //!
-//! A client may never finish what it began. So values in progress lie in segments of their own, at most a quarter of
-//! the memory, of which each stripe has its share: whatever they hold, a value that is complete finds the rest. A value
-//! of up to a frame is copied among the items when it is complete; a larger one stays where it is, and its segment
-//! becomes one of the young.
+//! A client may never finish what it began. So values in progress lie in segments of their own, at
+//! most a quarter of the memory, of which each stripe has its share: whatever they hold, a value
+//! that is complete finds the rest. A value of up to a frame is copied among the items when it is
+//! complete; a larger one stays where it is, and its segment becomes one of the young.
 
 use super::arena::Place;
 use super::layout::{self, Shape};
@@ -17,7 +18,8 @@ const INCOMING_PART: usize = 4;
 /// Segments of incoming values that are looked at each time for one that is empty.
 const EMPTY_LOOK: usize = 16;
 
-/// Frames that the incoming values of one stripe may take: its share, or those of the largest item and one more.
+/// Frames that the incoming values of one stripe may take: its share, or those of the largest item
+/// and one more.
 pub(super) fn stripe_frames(frames: usize, frame_bytes: usize, stripes: usize, item_max_bytes: usize) -> u32 {
     (frames / INCOMING_PART / stripes).max(1 + item_max_bytes.div_ceil(frame_bytes)) as u32
 }
@@ -31,10 +33,10 @@ enum Search {
 }
 
 impl Store {
-    /// Reserves space for a value that is still to come. While this thread's share of the memory for
-    /// such values is full, `give_up` is called: it drops one other reservation of this thread, or
-    /// says that there is none. Then others that use the same share have filled it, and this value
-    /// may exceed it.
+    /// Reserves space for a value that is still to come. While this thread's share of the memory
+    /// for such values is full, `give_up` is called: it drops one other reservation of this thread,
+    /// or says that there is none. Then others that use the same share have filled it, and this
+    /// value may exceed it.
     pub fn reserve_incoming(
         &self,
         new: &New<'_>,
