@@ -11,10 +11,13 @@ use super::layout::{self, Shape};
 use super::space::{Queue, Space};
 use super::stripe::add;
 use super::*;
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Incoming values take at most one in this many frames.
 const INCOMING_PART: usize = 4;
+/// Frames that are looked at each time for one that is free.
+const FRAMES_LOOK: usize = 256;
 /// Segments of incoming values that are looked at each time for one that is empty.
 const EMPTY_LOOK: usize = 16;
 
@@ -74,12 +77,50 @@ impl Store {
                 if all as usize > self.memory.frames() / INCOMING_PART {
                     return Search::OutOfMemory;
                 }
-                let Some(head) = self.make_room(&mut space, units, now) else { return Search::OutOfMemory };
+                let Some(head) = self.free_incoming(&mut space, frames, now) else {
+                    return Search::OutOfMemory;
+                };
                 space.begin_incoming(head, units, stripe, now)
             }
         };
         self.occupy(at, shape, exptime);
         Search::Found(at)
+    }
+
+    /// Frames for incoming values: the first of them, all free. They are among the last of all
+    /// frames, so that the others hold a row for each large value that is complete.
+    fn free_incoming(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
+        if !self.free_frames(space, frames.min(2), now) {
+            return None;
+        }
+        let all = 0..self.memory.frames() as u32;
+        let last = all.end - all.end / INCOMING_PART as u32..all.end;
+        match frames {
+            1 => self.free_one(space, last, now),
+            _ => {
+                let row = self.free_row(space, frames, last, now);
+                row.or_else(|| self.free_row(space, frames, all, now))
+            }
+        }
+    }
+
+    /// A free frame among these; if there is none within reach, one is emptied.
+    fn free_one(&self, space: &mut Space, among: Range<u32>, now: u32) -> Option<u32> {
+        for _ in 0..FRAMES_LOOK {
+            let frame = among.start + space.incoming_cursor % (among.end - among.start);
+            if space.is_free(frame) {
+                return Some(frame);
+            }
+            space.incoming_cursor = space.incoming_cursor.wrapping_add(1);
+        }
+        for _ in 0..FRAMES_LOOK {
+            let frame = among.start + space.incoming_cursor % (among.end - among.start);
+            if let Some(head) = self.free_row(space, 1, frame..frame + 1, now) {
+                return Some(head);
+            }
+            space.incoming_cursor = space.incoming_cursor.wrapping_add(1);
+        }
+        None
     }
 
     /// Frees segments of incoming values of which none is left, the oldest first.

@@ -131,3 +131,30 @@ fn fill(store: &Store, held: &mut VecDeque<Reservation>) {
         held.push_back(reserved);
     }
 }
+
+/// Values that are begun now and then, while memory is used anew, would lie all over it.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of items take an hour")]
+fn a_large_value_finds_a_row_of_frames_between_those_that_do_not_end() {
+    let store = store(4 << 20, 256 << 10);
+    let mut held = Vec::new();
+    let mut key = 0;
+    for _ in 0..store.memory.frames() / 4 {
+        // One takes a frame almost alone.
+        let begun = store.reserve_incoming(&new(b"half", 12_000, 0), NOW, || false);
+        held.extend(begun.ok());
+        // As much as four frames hold.
+        for _ in 0..60 {
+            key += 1;
+            set(&store, format!("small{key}").as_bytes(), &[b's'; 1000]);
+        }
+    }
+    assert!(held.len() > 50, "{}", held.len());
+    for n in 0..100 {
+        set(&store, format!("large{n}").as_bytes(), &vec![b'l'; 250_000]);
+        let begun = store.reserve_incoming(&new(b"large", 250_000, 0), NOW, || held.pop().is_some());
+        assert!(begun.is_ok(), "{n}, {} held: {:?}", held.len(), store.statistics());
+    }
+    drop(held);
+    assert_nothing_leaks(&store, NOW);
+}
