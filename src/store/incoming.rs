@@ -87,36 +87,39 @@ impl Store {
         Search::Found(at)
     }
 
-    /// Frames for incoming values: the first of them, all free. They are among the last of all
-    /// frames, so that the others hold a row for each large value that is complete.
+    /// Frames for incoming values: the first of them, all free. Single ones are among the last of all
+    /// frames: scattered over all they would leave no row for a large value that is complete.
     fn free_incoming(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
         if !self.free_frames(space, frames.min(2), now) {
             return None;
         }
         let all = 0..self.memory.frames() as u32;
-        let last = all.end - all.end / INCOMING_PART as u32..all.end;
-        match frames {
-            1 => self.free_one(space, last, now),
-            _ => {
-                let row = self.free_row(space, frames, last, now);
-                row.or_else(|| self.free_row(space, frames, all, now))
-            }
+        if frames > 1 {
+            return self.free_row(space, frames, all, now);
         }
+        let last = all.end - all.end / INCOMING_PART as u32..all.end;
+        let is_free = |space: &Space, frame| space.is_free(frame);
+        let is_small = |space: &Space, frame| space.segments[frame as usize].frames == 1;
+        self.free_one(space, &last, is_free, now)
+            .or_else(|| self.free_one(space, &last, is_small, now))
+            // A large item, however much it is used.
+            .or_else(|| self.free_one(space, &last, |_, _| true, now))
     }
 
-    /// A free frame among these; if there is none within reach, one is emptied.
-    fn free_one(&self, space: &mut Space, among: Range<u32>, now: u32) -> Option<u32> {
-        for _ in 0..FRAMES_LOOK {
-            let frame = among.start + space.incoming_cursor % (among.end - among.start);
-            if space.is_free(frame) {
+    /// A frame among these for which `suits` holds, emptied if need be; `None` if none is within reach.
+    fn free_one(
+        &self,
+        space: &mut Space,
+        among: &Range<u32>,
+        suits: impl Fn(&Space, u32) -> bool,
+        now: u32,
+    ) -> Option<u32> {
+        for _ in 0..FRAMES_LOOK.min(among.len()) {
+            let frame = among.start + space.incoming_cursor % among.len() as u32;
+            if suits(space, frame)
+                && let Some(frame) = self.free_row(space, 1, frame..frame + 1, now)
+            {
                 return Some(frame);
-            }
-            space.incoming_cursor = space.incoming_cursor.wrapping_add(1);
-        }
-        for _ in 0..FRAMES_LOOK {
-            let frame = among.start + space.incoming_cursor % (among.end - among.start);
-            if let Some(head) = self.free_row(space, 1, frame..frame + 1, now) {
-                return Some(head);
             }
             space.incoming_cursor = space.incoming_cursor.wrapping_add(1);
         }

@@ -132,6 +132,26 @@ fn fill(store: &Store, held: &mut VecDeque<Reservation>) {
     }
 }
 
+/// A frame is emptied for them, but not one of a large item that is used.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of items take an hour")]
+fn values_that_are_begun_evict_no_large_item() {
+    let store = store(4 << 20, 256 << 10);
+    let large = |n: usize| format!("large{n}").into_bytes();
+    let small = |n: usize| _ = set(&store, format!("small{n}").as_bytes(), &[b's'; 1000]);
+    (0..900).for_each(small);
+    (0..8).for_each(|n| _ = set(&store, &large(n), &vec![b'l'; 250_000]));
+    (900..1500).for_each(small);
+    let mut held = VecDeque::new();
+    for _ in 0..500 {
+        (0..8).for_each(|n| assert!(store.get(&large(n), NOW).is_some(), "{n}"));
+        held.push_back(store.reserve_incoming(&new(b"half", 12_000, 0), NOW, || false).unwrap());
+        if held.len() > 30 {
+            held.pop_front();
+        }
+    }
+}
+
 /// Values that are begun now and then, while memory is used anew, would lie all over it.
 #[test]
 #[cfg_attr(miri, ignore = "thousands of items take an hour")]
