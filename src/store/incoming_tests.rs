@@ -131,3 +131,50 @@ fn fill(store: &Store, held: &mut VecDeque<Reservation>) {
         held.push_back(reserved);
     }
 }
+
+/// A frame is emptied for them, but not one of a large item that is used.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of items take an hour")]
+fn values_that_are_begun_evict_no_large_item() {
+    let store = store(4 << 20, 256 << 10);
+    let large = |n: usize| format!("large{n}").into_bytes();
+    let small = |n: usize| _ = set(&store, format!("small{n}").as_bytes(), &[b's'; 1000]);
+    (0..900).for_each(small);
+    (0..8).for_each(|n| _ = set(&store, &large(n), &vec![b'l'; 250_000]));
+    (900..1500).for_each(small);
+    let mut held = VecDeque::new();
+    for _ in 0..500 {
+        (0..8).for_each(|n| assert!(store.get(&large(n), NOW).is_some(), "{n}"));
+        held.push_back(store.reserve_incoming(&new(b"half", 12_000, 0), NOW, || false).unwrap());
+        if held.len() > 30 {
+            held.pop_front();
+        }
+    }
+}
+
+/// Values that are begun now and then, while memory is used anew, would lie all over it.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of items take an hour")]
+fn a_large_value_finds_a_row_of_frames_between_those_that_do_not_end() {
+    let store = store(4 << 20, 256 << 10);
+    let mut held = Vec::new();
+    let mut key = 0;
+    for _ in 0..store.memory.frames() / 4 {
+        // One takes a frame almost alone.
+        let begun = store.reserve_incoming(&new(b"half", 12_000, 0), NOW, || false);
+        held.extend(begun.ok());
+        // As much as four frames hold.
+        for _ in 0..60 {
+            key += 1;
+            set(&store, format!("small{key}").as_bytes(), &[b's'; 1000]);
+        }
+    }
+    assert!(held.len() > 50, "{}", held.len());
+    for n in 0..100 {
+        set(&store, format!("large{n}").as_bytes(), &vec![b'l'; 250_000]);
+        let begun = store.reserve_incoming(&new(b"large", 250_000, 0), NOW, || held.pop().is_some());
+        assert!(begun.is_ok(), "{n}, {} held: {:?}", held.len(), store.statistics());
+    }
+    drop(held);
+    assert_nothing_leaks(&store, NOW);
+}

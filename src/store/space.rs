@@ -98,6 +98,8 @@ pub(super) struct Space {
     pub(super) free_frames: u32,
     /// Where the next sweep goes on.
     pub(super) cursor: u32,
+    /// Where the next look for a frame of incoming values goes on.
+    pub(super) incoming_cursor: u32,
     /// Frames kept free, to move items into while a segment is emptied.
     pub(super) spare_frames: u32,
     frame_units: u32,
@@ -135,6 +137,7 @@ impl Space {
             held: 0..0,
             free_frames: frames,
             cursor: 0,
+            incoming_cursor: 0,
             spare_frames: 2 + frames / 128,
             frame_units,
             classes: classes(frames),
@@ -311,33 +314,45 @@ impl Space {
         None
     }
 
-    /// The first of `frames` free frames in a row.
-    pub(super) fn free_run(&self, frames: u32) -> Option<u32> {
+    /// The first of `frames` free frames in a row among these.
+    pub(super) fn free_run(&self, frames: u32, among: Range<u32>) -> Option<u32> {
         let mut row = 0;
-        for (at, segment) in self.segments.iter().enumerate() {
-            row = if segment.state == State::Free { row + 1 } else { 0 };
+        for at in among {
+            row = if self.is_free(at) { row + 1 } else { 0 };
             if row == frames {
-                return Some(at as u32 + 1 - frames);
+                return Some(at + 1 - frames);
             }
         }
         None
     }
 
-    /// Where to clear `frames` frames in a row at least cost. `cost` says what it costs to empty the segment that
-    /// begins with a frame, `None` if that cannot be done.
-    pub(super) fn window(&mut self, frames: u32, cost: impl Fn(u32, &Segment) -> Option<u32>) -> Option<u32> {
+    pub(super) fn is_free(&self, frame: u32) -> bool {
+        self.segments[frame as usize].state == State::Free
+    }
+
+    /// Where to clear `frames` frames in a row among these at least cost. `cost` says what it costs to empty the
+    /// segment that begins with a frame, `None` if that cannot be done.
+    pub(super) fn window(
+        &mut self,
+        frames: u32,
+        among: Range<u32>,
+        cost: impl Fn(u32, &Segment) -> Option<u32>,
+    ) -> Option<u32> {
         let mut of_segment = Some(0);
-        for (at, segment) in self.segments.iter().enumerate() {
+        let first = self.head(among.start).unwrap_or(among.start);
+        for at in first..among.end {
+            let segment = &self.segments[at as usize];
             match segment.state {
                 State::Free => of_segment = Some(0),
-                State::Head => of_segment = cost(at as u32, segment).map(|cost| cost / segment.frames),
+                State::Head => of_segment = cost(at, segment).map(|cost| cost / segment.frames),
                 State::Body => {}
             }
-            self.costs[at] = of_segment.unwrap_or(u32::MAX);
+            self.costs[at as usize] = of_segment.unwrap_or(u32::MAX);
         }
-        let windows = self.costs.windows(frames as usize).enumerate();
-        let costs = windows.filter(|(_, costs)| !costs.contains(&u32::MAX));
-        let sums = costs.map(|(at, costs)| (costs.iter().map(|cost| u64::from(*cost)).sum::<u64>(), at as u32));
+        let costs = &self.costs[among.start as usize..among.end as usize];
+        let windows = costs.windows(frames as usize).zip(among);
+        let costs = windows.filter(|(costs, _)| !costs.contains(&u32::MAX));
+        let sums = costs.map(|(costs, at)| (costs.iter().map(|cost| u64::from(*cost)).sum::<u64>(), at));
         sums.min().map(|(_, at)| at)
     }
 

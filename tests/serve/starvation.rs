@@ -1,4 +1,5 @@
-//! Clients of memcached that hold memory or connections and give nothing back: others notice nothing.
+//! Clients of memcached that hold memory or connections and give nothing back: others notice
+//! nothing.
 
 use crate::client::Client;
 use crate::over_all;

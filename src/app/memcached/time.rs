@@ -1,5 +1,6 @@
-//! Expiration times: what a client says in, seconds of the store's clock out. That clock is not set when the system's is,
-//! so an item lives as long as it was to, and a date is converted when it is given.
+//! Expiration times: what a client says in, seconds of the store's clock out. That clock is not set
+//! when the system's is, so an item lives as long as it was to, and a date is converted when it is
+//! given.
 
 use crate::store::EXPIRED;
 
@@ -22,8 +23,8 @@ impl Times {
     }
 }
 
-/// When an item expires that a client wants to live until `exptime`: 0 is never, less has always passed, and so has
-/// a unix time that has.
+/// When an item expires that a client wants to live until `exptime`: 0 is never, less has always
+/// passed, and so has a unix time that has.
 pub(super) fn expiry(exptime: i32, times: Times) -> u32 {
     match u32::try_from(exptime) {
         Ok(exptime) => expiry_unsigned(exptime, times),
@@ -45,7 +46,8 @@ pub(super) fn seconds_until(exptime: i32, times: Times) -> u32 {
     expiry(exptime, times).saturating_sub(times.now)
 }
 
-/// The time of one clock that another shows when it shows `time`, the one being at `from` now and the other at `to`.
+/// The time of one clock that another shows when it shows `time`, the one being at `from` now and
+/// the other at `to`.
 fn shift(time: u32, from: u32, to: u32) -> u32 {
     let shifted = i64::from(time) - i64::from(from) + i64::from(to);
     u32::try_from(shifted.max(i64::from(EXPIRED))).unwrap_or(u32::MAX)

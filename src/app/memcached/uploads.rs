@@ -1,13 +1,13 @@
 //! The values of one worker that come in pieces: as many places as connections, taken at start-up.
 //!
-//! Uploads stand in a list by their last progress. When the space for incoming values is full, the first of the list
-//! gives its space up to a newer one.
+//! Uploads stand in a list by their last progress. When the space for incoming values is full, the
+//! first of the list gives its space up to a newer one.
 
 use super::upload::{Ending, Job};
 use crate::store::Reservation;
 
-/// An upload counts as in progress when this many bytes have come since it last did, so that a client cannot keep its
-/// space by sending single bytes.
+/// An upload counts as in progress when this many bytes have come since it last did, so that a
+/// client cannot keep its space by sending single bytes.
 const PROGRESS_BYTES: usize = 4096;
 const NONE: u32 = u32::MAX;
 
@@ -145,8 +145,8 @@ impl Uploads {
         std::mem::replace(&mut upload.checked, lacks) - lacks
     }
 
-    /// Gives up the space of the upload whose last progress is the longest ago. `forget` sees it before. Returns
-    /// whether there was one.
+    /// Gives up the space of the upload whose last progress is the longest ago. `forget` sees it
+    /// before. Returns whether there was one.
     pub(super) fn displace(&mut self, forget: impl FnOnce(&Upload)) -> bool {
         let place = self.first;
         if place == NONE {

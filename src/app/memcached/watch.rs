@@ -1,11 +1,14 @@
-//! Ends connections that take from others: idle ones, requests that come too slowly, readers that do not read.
+//! Ends connections that take from others: idle ones, requests that come too slowly, readers that
+//! do not read.
 //!
-//! A connection has one deadline. It is set when the connection is opened, and looked at anew when it fires: a request
-//! that comes whole and whose answer is copied costs nothing. While a request is incomplete, or an answer that holds
-//! items of the store is unsent, the deadline fires every [`CHECK_SECONDS`].
+//! A connection has one deadline. It is set when the connection is opened, and looked at anew when
+//! it fires: a request that comes whole and whose answer is copied costs nothing. While a request
+//! is incomplete, or an answer that holds items of the store is unsent, the deadline fires every
+//! [`CHECK_SECONDS`].
 //!
-//! A get of an item that cannot be held (readers hold as much as they may) and is too large to be copied waits: the
-//! request is offered again after [`HOLD_MS`]. Meanwhile connections that hold items and do not read are reset.
+//! A get of an item that cannot be held (readers hold as much as they may) and is too large to be
+//! copied waits: the request is offered again after [`HOLD_MS`]. Meanwhile connections that hold
+//! items and do not read are reset.
 
 use super::conn::{Conn, Phase};
 use super::tally::Count;
@@ -80,8 +83,8 @@ impl Memcached {
         }
     }
 
-    /// Input was offered and so many bytes of it were taken, after which `added` bytes more were unsent. `is_partial`
-    /// says whether the handler waits for more input.
+    /// Input was offered and so many bytes of it were taken, after which `added` bytes more were
+    /// unsent. `is_partial` says whether the handler waits for more input.
     #[inline]
     pub(super) fn watch(
         &mut self,
@@ -162,15 +165,16 @@ impl Memcached {
         }
     }
 
-    /// Whether too little of a request has come since the last check: of a value less than the least rate allows, of
-    /// anything else not the end.
+    /// Whether too little of a request has come since the last check: of a value less than the
+    /// least rate allows, of anything else not the end.
     fn is_slow(&mut self, conn: &Conn) -> bool {
         let Phase::Upload(place) = conn.phase else { return true };
         let least = RATE_MIN_BYTES_PER_SECOND * u64::from(self.shared.options().request_seconds);
         (self.uploads.came(place) as u64) < least
     }
 
-    /// Whether the item under `key` can be neither held nor copied now, so that its request must wait.
+    /// Whether the item under `key` can be neither held nor copied now, so that its request must
+    /// wait.
     #[inline]
     pub(super) fn must_wait(&self, key: &[u8], reply: &Reply<'_, Blob>) -> bool {
         self.store.is_pinned_out(reply.queued() > 0) && !self.can_copy(key, reply)
