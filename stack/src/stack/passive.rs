@@ -23,18 +23,15 @@ impl<A: Application> Stack<A> {
     /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
     pub(super) fn for_listener<T: Transmit>(&mut self, arrival: &Arrival<'_>, app: &mut A, tx: &mut T) -> bool {
         let segment = &arrival.segment;
-        if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && self.listens(segment.local_port) {
-            self.open_half(arrival, None, tx);
+        if !segment.flags.has_any(Flags::ACK.with(Flags::RST)) && self.listens(segment.local_port) {
+            match segment.flags.only_synchronize() {
+                true => self.open_half(arrival, None, tx),
+                false => self.shared.drop(DropReason::TcpFlags),
+            }
             return true;
         }
-        if self.may_bear_cookie(segment) {
-            if self.complete_cookie(arrival, app, tx) {
-                return true;
-            }
-            if !self.shared.config.reports_strays {
-                self.shared.drop(DropReason::NoCookie);
-                return true;
-            }
+        if self.may_bear_cookie(segment) && self.complete_cookie(arrival, app, tx) {
+            return true;
         }
         if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
             self.shared.drop(DropReason::Stray);
@@ -93,7 +90,7 @@ impl<A: Application> Stack<A> {
     }
 
     /// Whether cookies are out, and a segment of no connection could bring one.
-    pub(super) fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
+    fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
         if self.cookies_until.is_due(self.shared.tick) {
             self.cookies_until = Tick::NEVER;
         }
@@ -139,8 +136,18 @@ impl<A: Application> Stack<A> {
         }
     }
 
+    /// Whether a segment's sender may have a connection by a cookie which is still on its way, overtaken or lost.
+    fn may_follow_cookie(&mut self, segment: &Segment<'_>) -> bool {
+        !segment.is_empty()
+            && self.may_bear_cookie(segment)
+            && cookie::may_be(&self.keyed, &Tuple::of(segment), segment.ack - 1, self.shared.now)
+    }
+
     /// §3.10.7.1: what belongs to nobody is reset.
     pub(super) fn send_refusal<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
+        if self.may_follow_cookie(segment) {
+            return self.shared.drop(DropReason::NoCookie);
+        }
         self.shared.drop(DropReason::NoListener);
         self.send_reset(segment, tx);
     }
