@@ -13,7 +13,7 @@ use crate::seq::Seq;
 use crate::tcp::segment::{Numbers, Way, stateless};
 use crate::tcp::{Context, Hot, Marks, Shared, State, Transmit, congestion, ecn, handshake, window};
 use crate::timer::Tick;
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, Options, Segment};
 
 impl<A: Application> Stack<A> {
     pub(super) fn listens(&self, port: u16) -> bool {
@@ -165,7 +165,7 @@ impl<A: Application> Stack<A> {
         };
         let tuple = Tuple::of(segment);
         let way = Way { tuple: &tuple, link: &segment.link };
-        stateless(&way, numbers, &self.shared.config, &mut self.shared.counters, tx);
+        stateless(&way, numbers, &Options::default(), &self.shared.config, &mut self.shared.counters, tx);
     }
 
     /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens. Returns `false` if the segment is a stray for the

@@ -140,6 +140,8 @@ pub(crate) struct Cold {
     pub(crate) duplicate: (Seq, Seq),
     /// The sequence number of the peer's FIN, once FIN_SEEN.
     pub(crate) peer_fin: Seq,
+    /// SND.NXT when the congestion window was last in full use, if CWND_LIMITED.
+    pub(crate) limited_until: Seq,
     /// What the application passed to an active open.
     pub(crate) token: u32,
     pub(crate) ecn: ecn::State,
