@@ -43,14 +43,21 @@ pub(crate) fn make(keyed: &Keyed, tuple: &Tuple, irs: Seq, mss: Option<u16>, now
 /// The MSS that the cookie `iss` tells; `None` if it is none of ours, or too old.
 pub(crate) fn check(keyed: &Keyed, tuple: &Tuple, irs: Seq, iss: Seq, now: Instant) -> Option<u16> {
     let bare = iss.0.wrapping_sub(keyed.cookie(tuple, None));
-    let age = (period(now).wrapping_sub(bare >> 24)) & 0xff;
-    if age >= PERIODS {
-        return None;
-    }
-    let count = period(now).wrapping_sub(age);
+    let count = sent_in(bare, now)?;
     let index = bare.wrapping_sub(keyed.cookie(tuple, Some((count, irs)))) & LOW;
     let is_whole = index & ((1 << INDEX_SHIFT) - 1) == 0;
     MSS.get((index >> INDEX_SHIFT) as usize).copied().filter(|_| is_whole)
+}
+
+/// Whether `iss` can be a cookie, of a SYN whose number is not known: what is none passes once in 128 times.
+pub(crate) fn may_be(keyed: &Keyed, tuple: &Tuple, iss: Seq, now: Instant) -> bool {
+    sent_in(iss.0.wrapping_sub(keyed.cookie(tuple, None)), now).is_some()
+}
+
+/// The period in which a cookie was sent; `None` if that is too long ago.
+fn sent_in(bare: u32, now: Instant) -> Option<u32> {
+    let age = (period(now).wrapping_sub(bare >> 24)) & 0xff;
+    (age < PERIODS).then(|| period(now).wrapping_sub(age))
 }
 
 fn period(now: Instant) -> u32 {
@@ -93,6 +100,16 @@ mod tests {
         assert_eq!(check(&keyed(), &tuple, Seq(78), cookie, at(1001)), None);
         assert_eq!(check(&keyed(), &tuple, Seq(77), cookie + 1, at(1001)), None);
         assert_eq!(check(&Keyed::new([9, 2, 3, 4]), &tuple, Seq(77), cookie, at(1001)), None);
+    }
+
+    #[test]
+    fn most_of_what_is_no_cookie_cannot_be_one() {
+        let (tuple, now) = (Tuple::default(), Instant::from_secs(1000));
+        for irs in 0..1000 {
+            assert!(may_be(&keyed(), &tuple, make(&keyed(), &tuple, Seq(irs), Some(1460), now), now));
+        }
+        let can = (0..1 << 16).filter(|n| may_be(&keyed(), &tuple, Seq(n << 16), now));
+        assert_eq!(can.count(), (1 << 16) / 128);
     }
 
     #[test]

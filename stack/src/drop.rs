@@ -60,12 +60,13 @@ drops! {
     TcpChecksum => drop_tcp_checksum,
     /// A TCP option's length is impossible.
     TcpOptions => drop_tcp_options,
-    /// A combination of control bits that means nothing (RFC 9293 §3.10.7): none, or SYN with RST or FIN.
+    /// A port is 0.
+    TcpPort => drop_tcp_port,
+    /// For a listening port, without ACK or RST, and not a plain SYN (RFC 9293 §3.10.7.2).
     TcpFlags => drop_tcp_flags,
     /// No connection and no listener; a reset is sent unless it was one.
     NoListener => drop_no_listener,
-    /// No connection and no cookie, while SYN cookies are out (RFC 4987 §3.6): not reset, for the segment that bears the
-    /// cookie may be late.
+    /// Text that may follow a SYN cookie which is late (RFC 4987 §3.6): not reset, and sent again.
     NoCookie => drop_no_cookie,
     /// No connection and not a SYN, where another worker may know it.
     Stray => drop_stray,

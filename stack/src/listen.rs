@@ -175,7 +175,7 @@ impl HalfOpen {
     pub(crate) fn judge(&self, segment: &Segment<'_>, config: &Config) -> Verdict {
         let next = self.irs + 1;
         let flags = segment.flags;
-        if flags.has(Flags::SYN) && !flags.has(Flags::ACK) && segment.seq == self.irs {
+        if flags.only_synchronize() && segment.seq == self.irs {
             return Verdict::Repeat;
         }
         if let (Some(last), Some((value, _))) = (self.timestamp, segment.options.timestamps)

@@ -55,6 +55,10 @@ pub(crate) fn read(header: &ip::Header, body: &[u8]) -> Option<TooBig> {
         return if Sum::default().add_bytes(body).is_valid() { read_v4(header, said, quote) } else { None };
     }
     let said = u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+    // RFC 8201 §4: every link of IPv6 carries so much.
+    if said < u32::from(ipv6::MIN_MTU) {
+        return None;
+    }
     read_v6(header, u16::try_from(said).unwrap_or(u16::MAX), quote)
 }
 

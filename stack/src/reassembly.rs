@@ -20,6 +20,8 @@ pub struct Pool {
     bytes: Vec<u8>,
     free: u32,
     free_count: usize,
+    /// Counts [`Reassembly::mark_latest`], modulo 2³².
+    marked: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -27,6 +29,8 @@ struct Block {
     seq: Seq,
     len: u32,
     next: u32,
+    /// The pool's `marked` when this block was marked last.
+    marked: u32,
 }
 
 impl Block {
@@ -39,12 +43,13 @@ impl Pool {
     /// A pool of so many blocks.
     pub fn new(blocks: usize) -> Pool {
         let count = u32::try_from(blocks).expect("limits bound the pool below 2^32 blocks");
-        let link = |next| Block { seq: Seq(0), len: 0, next: if next == count { NONE } else { next } };
+        let link = |next| Block { seq: Seq(0), len: 0, next: if next == count { NONE } else { next }, marked: 0 };
         Pool {
             blocks: (1..=count).map(link).collect(),
             bytes: vec![0; blocks * BLOCK_BYTES],
             free: if count == 0 { NONE } else { 0 },
             free_count: blocks,
+            marked: 0,
         }
     }
 
@@ -161,7 +166,7 @@ impl Reassembly {
             let n = pool.fill(index, 0, data);
             let link = if before == NONE { &mut self.head } else { &mut pool.blocks[before as usize].next };
             let next = std::mem::replace(link, index);
-            pool.blocks[index as usize] = Block { seq, len: n as u32, next };
+            pool.blocks[index as usize] = Block { seq, len: n as u32, next, marked: pool.marked };
             self.count += 1;
             (before, seq, data) = (index, seq + n as u32, data.skip(n));
         }
@@ -206,19 +211,58 @@ impl Reassembly {
         filled
     }
 
+    /// The segment that has just come begins at `seq`: its run is the latest.
+    pub fn mark_latest(&self, pool: &mut Pool, seq: Seq) {
+        pool.marked = pool.marked.wrapping_add(1);
+        let mut at = self.head;
+        while let Some(block) = pool.blocks.get_mut(at as usize)
+            && block.seq.at_or_before(seq)
+        {
+            if block.end().after(seq) {
+                block.marked = pool.marked;
+            }
+            at = block.next;
+        }
+    }
+
     /// The runs of data held, `[left, right)` each, in order.
     pub fn runs<'a>(&self, pool: &'a Pool) -> impl Iterator<Item = (Seq, Seq)> + use<'a> {
+        self.runs_with_age(pool).map(|(_, run)| run)
+    }
+
+    /// The `N` runs that were marked latest of those which begin at `from` or after, the latest first.
+    pub fn latest_runs<const N: usize>(&self, pool: &Pool, from: Seq) -> impl Iterator<Item = (Seq, Seq)> + use<N> {
+        let mut latest = [None; N];
+        for mut run in self.runs_with_age(pool).filter(|(_, run)| run.0.at_or_after(from)) {
+            for place in &mut latest {
+                match place {
+                    Some((age, _)) if *age <= run.0 => {}
+                    Some(younger) => std::mem::swap(younger, &mut run),
+                    None => {
+                        *place = Some(run);
+                        break;
+                    }
+                }
+            }
+        }
+        latest.into_iter().flatten().map(|(_, run)| run)
+    }
+
+    /// The runs in order, each with how many were marked after it.
+    fn runs_with_age<'a>(&self, pool: &'a Pool) -> impl Iterator<Item = (u32, (Seq, Seq))> + use<'a> {
         let mut at = self.head;
+        let age = |block: &Block| pool.marked.wrapping_sub(block.marked);
         std::iter::from_fn(move || {
             let first = pool.blocks.get(at as usize)?;
-            let mut last = first;
+            let (mut last, mut youngest) = (first, age(first));
             while let Some(next) = pool.blocks.get(last.next as usize)
                 && next.seq == last.end()
             {
                 last = next;
+                youngest = youngest.min(age(next));
             }
             at = last.next;
-            Some((first.seq, last.end()))
+            Some((youngest, (first.seq, last.end())))
         })
     }
 
@@ -283,6 +327,27 @@ mod tests {
             held.clear(&mut pool);
             prop_assert_eq!(pool.free(), 64);
         }
+    }
+
+    /// RFC 2018 §4: the order in which runs are to be reported, whatever grows together meanwhile.
+    #[test]
+    fn rfc_2018_section_4_the_latest_runs_come_first() {
+        let (mut pool, mut held) = (Pool::new(64), Reassembly::default());
+        let mut come = |seq: u32| {
+            held.insert(&mut pool, MAX_BLOCKS, Seq(seq), Payload::new(&[0; 10], &[], 0)).expect("there is room");
+            held.mark_latest(&mut pool, Seq(seq));
+            held.latest_runs::<3>(&pool, Seq(1)).map(|(left, _)| left.0).collect::<Vec<_>>()
+        };
+        assert_eq!(come(30), [30]);
+        assert_eq!(come(10), [10, 30]);
+        assert_eq!(come(50), [50, 10, 30]);
+        assert_eq!(come(70), [70, 50, 10]);
+        // What comes in order behind a run leaves the order of the others alone.
+        assert_eq!((come(80), come(90)), (vec![70, 50, 10], vec![70, 50, 10]));
+        assert_eq!(come(20), [10, 70, 50]);
+        // What is there already was sent again.
+        assert_eq!(come(50), [50, 10, 70]);
+        held.clear(&mut pool);
     }
 
     #[test]

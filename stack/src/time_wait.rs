@@ -84,13 +84,19 @@ impl TimeWait {
         if segment.flags.has(Flags::RST) {
             return Verdict::Ignore;
         }
-        if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) {
-            return if self.is_newer(segment) { Verdict::Reuse } else { Verdict::Acknowledge };
+        if segment.flags.only_synchronize() && self.is_newer(segment) {
+            return Verdict::Reuse;
         }
-        if segment.flags.has(Flags::FIN) {
+        if segment.flags.has(Flags::SYN) {
+            return Verdict::Acknowledge;
+        }
+        let has_ack = segment.flags.has(Flags::ACK);
+        if has_ack && segment.flags.has(Flags::FIN) {
             return Verdict::Restart;
         }
-        if segment.is_empty() && segment.seq == self.rcv_nxt { Verdict::Ignore } else { Verdict::Acknowledge }
+        // Fifth step: without ACK, what is in the window is dropped.
+        let is_dropped = segment.is_empty() || !has_ack;
+        if is_dropped && segment.seq == self.rcv_nxt { Verdict::Ignore } else { Verdict::Acknowledge }
     }
 
     /// RFC 6191 §2: a SYN with a later timestamp, or without timestamps a later sequence number.

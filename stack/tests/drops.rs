@@ -43,6 +43,7 @@ fn way(reason: DropReason) -> Way {
         DropReason::TcpHeader => Frame(syn(|frame| frame[46] = 0x40)),
         DropReason::TcpChecksum => Frame(syn(|frame| frame[38] ^= 1)),
         DropReason::TcpOptions => Frame(with_checksums(syn(|frame| frame[55] = 1))),
+        DropReason::TcpPort => Frame(with_checksums(syn(|frame| frame[34..36].fill(0)))),
         DropReason::TcpFlags => Frame(with_checksums(syn(|frame| frame[47] = 0x03))),
         DropReason::NoListener => Script("< RST seq 1"),
         DropReason::Stray => Script("set reports_strays 1\n< ACK seq 1 ack 1"),
@@ -57,7 +58,7 @@ fn way(reason: DropReason) -> Way {
         DropReason::BadAck => Script("established\n< ACK seq 1 ack 2\n> ACK seq 1 ack 1"),
         DropReason::NoAck => Script("connect\n> SYN seq 0 mss 1460 ws 1 sackOK ts * *\n< PSH ACK seq 1 ack 1"),
         DropReason::NoCookie => Script(
-            "set half_open 0\n< SYN seq 0 win 65535 mss 1460\n> SYN ACK seq 0 ack 1 mss 1460\n< ACK seq 1 ack 2",
+            "set half_open 0\n< SYN seq 0 win 65535 mss 1460\n> SYN ACK seq 0 ack 1 mss 1460\n< ACK seq 2+1 ack 1",
         ),
         DropReason::LateData => Script(
             "established\n< FIN ACK seq 1 ack 1\n> FIN ACK seq 1 ack 2\n< ACK seq 2+1 ack 1\n> ACK seq 2 ack 2",

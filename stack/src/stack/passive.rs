@@ -13,7 +13,7 @@ use crate::seq::Seq;
 use crate::tcp::segment::{Numbers, Way, stateless};
 use crate::tcp::{Context, Hot, Marks, Shared, State, Transmit, congestion, ecn, handshake, window};
 use crate::timer::Tick;
-use crate::wire::{Address, Flags, Segment};
+use crate::wire::{Address, Flags, Options, Segment};
 
 impl<A: Application> Stack<A> {
     /// Whether a SYN to this end of a four-tuple is answered.
@@ -32,18 +32,15 @@ impl<A: Application> Stack<A> {
             self.shared.drop(DropReason::IpSource);
             return true;
         }
-        if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && self.listens(&arrival.tuple) {
-            self.open_half(arrival, None, tx);
+        if !segment.flags.has_any(Flags::ACK.with(Flags::RST)) && self.listens(&arrival.tuple) {
+            match segment.flags.only_synchronize() {
+                true => self.open_half(arrival, None, tx),
+                false => self.shared.drop(DropReason::TcpFlags),
+            }
             return true;
         }
-        if self.may_bear_cookie(segment) {
-            if self.complete_cookie(arrival, app, tx) {
-                return true;
-            }
-            if !self.shared.config.reports_strays {
-                self.shared.drop(DropReason::NoCookie);
-                return true;
-            }
+        if self.may_bear_cookie(segment) && self.complete_cookie(arrival, app, tx) {
+            return true;
         }
         if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
             self.shared.drop(DropReason::Stray);
@@ -102,7 +99,7 @@ impl<A: Application> Stack<A> {
     }
 
     /// Whether cookies are out, and a segment of no connection could bring one.
-    pub(super) fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
+    fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
         if self.cookies_until.is_due(self.shared.tick) {
             self.cookies_until = Tick::NEVER;
         }
@@ -151,8 +148,18 @@ impl<A: Application> Stack<A> {
         }
     }
 
+    /// Whether a segment's sender may have a connection by a cookie which is still on its way, overtaken or lost.
+    fn may_follow_cookie(&mut self, segment: &Segment<'_>) -> bool {
+        !segment.is_empty()
+            && self.may_bear_cookie(segment)
+            && cookie::may_be(&self.keyed, &Tuple::of(segment), segment.ack - 1, self.shared.now)
+    }
+
     /// §3.10.7.1: what belongs to nobody is reset.
     pub(super) fn send_refusal<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
+        if self.may_follow_cookie(segment) {
+            return self.shared.drop(DropReason::NoCookie);
+        }
         self.shared.drop(DropReason::NoListener);
         self.send_reset(segment, tx);
     }
@@ -170,7 +177,7 @@ impl<A: Application> Stack<A> {
         };
         let tuple = Tuple::of(segment);
         let way = Way { tuple: &tuple, link: &segment.link };
-        stateless(&way, numbers, &self.shared.config, &mut self.shared.counters, tx);
+        stateless(&way, numbers, &Options::default(), &self.shared.config, &mut self.shared.counters, tx);
     }
 
     /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens. Returns `false` if the segment is a stray for the

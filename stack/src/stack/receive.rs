@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::demux::{Owner, Tuple};
 use crate::drop::DropReason;
 use crate::tcp::{Context, Shared, Transmit, input, near_timer};
-use crate::wire::{Flags, Incoming, Link, Packet, Segment, ip};
+use crate::wire::{Incoming, Link, Packet, Segment, ip};
 use crate::{icmp, icmpv6, path_mtu, wire};
 use smoltcp::time::Instant;
 
@@ -61,7 +61,6 @@ impl<A: Application> Stack<A> {
     pub fn refuse<T: Transmit>(&mut self, now: Instant, packet: Packet<'_>, tx: &mut T) {
         self.set_clock(now);
         match wire::parse(packet, self.shared.config.checksums) {
-            Ok(Incoming::Tcp(segment)) if self.may_bear_cookie(&segment) => self.shared.drop(DropReason::NoCookie),
             Ok(Incoming::Tcp(segment)) => self.send_refusal(&segment, tx),
             Ok(Incoming::Icmp(_, header, body) | Incoming::Icmpv6(_, header, body))
                 if path_mtu::is_too_big(body, header.destination.is_v4()) =>
@@ -229,11 +228,8 @@ fn check_segment(segment: &Segment<'_>, config: &Config) -> Result<(), DropReaso
     if !config.has(&segment.local) {
         return Err(DropReason::NotOurs);
     }
-    let flags = segment.flags;
-    let has_any = flags.has(Flags::SYN) || flags.has(Flags::ACK) || flags.has(Flags::RST);
-    let contradicts = flags.has(Flags::SYN) && (flags.has(Flags::RST) || flags.has(Flags::FIN));
-    if !has_any || contradicts || segment.remote_port == 0 || segment.local_port == 0 {
-        return Err(DropReason::TcpFlags);
+    if segment.remote_port == 0 || segment.local_port == 0 {
+        return Err(DropReason::TcpPort);
     }
     Ok(())
 }

@@ -138,10 +138,10 @@ pub(crate) struct Cold {
     pub(crate) put_off: PutOff,
     /// What was received again, to be reported once (RFC 2883); as a rule nothing.
     pub(crate) duplicate: (Seq, Seq),
-    /// Where the latest out-of-order segment began, to report it first (RFC 2018 §4).
-    pub(crate) latest_gap: Seq,
     /// The sequence number of the peer's FIN, once FIN_SEEN.
     pub(crate) peer_fin: Seq,
+    /// SND.NXT when the congestion window was last in full use, if CWND_LIMITED.
+    pub(crate) limited_until: Seq,
     /// What the application passed to an active open.
     pub(crate) token: u32,
     pub(crate) ecn: ecn::State,
@@ -170,7 +170,7 @@ pub(crate) struct Tcb<C> {
 }
 
 const _: () = assert!(
-    offset_of!(Tcb<[u64; 4]>, cold) + offset_of!(Cold, latest_gap) <= 256,
+    offset_of!(Tcb<[u64; 4]>, cold) + offset_of!(Cold, peer_fin) <= 256,
     "what a request touches outgrew four cache lines"
 );
 const _: () = assert!(size_of::<Hot>() <= 128, "the hot part of a control block outgrew two cache lines");

@@ -13,7 +13,7 @@ use crate::drop::DropReason;
 use crate::keep::OVERFULL_BYTES;
 use crate::send::{Blob, Reply, Wishes};
 use crate::seq::Seq;
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, Payload, Segment};
 
 /// Takes text and FIN of a segment that passed all checks.
 pub(crate) fn text_and_fin<A: Application, T: Transmit>(
@@ -27,27 +27,60 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
         return Fate::Lives;
     }
     let end = segment.seq + segment.payload.len() as u32;
-    if segment.flags.has(Flags::FIN) && end.at_or_before(tcb.hot.rcv.edge) {
-        tcb.hot.marks.set(Marks::FIN_SEEN);
-        tcb.cold.peer_fin = end;
-    }
+    note_fin(tcb, segment, end);
+    // As a rule it is what comes next, all of it fits the window, it lies in one buffer, and nothing waits behind it.
+    let is_plain =
+        segment.seq == tcb.hot.rcv.nxt && end.at_or_before(tcb.hot.rcv.edge) && tcb.cold.reassembly.is_empty();
     match segment.payload.in_one() {
-        // As a rule it is what comes next, all of it fits the window, and it lies in one buffer.
-        Some(text) if !text.is_empty() && segment.seq == tcb.hot.rcv.nxt && end.at_or_before(tcb.hot.rcv.edge) => {
+        Some(text) if is_plain && !text.is_empty() => {
             take(tcb, text, cx);
         }
         _ if take_what_fits(tcb, segment, cx) => {}
         _ => return Fate::Lives,
     }
-    if !tcb.cold.reassembly.is_empty() {
-        take_from_reassembly(tcb, cx);
-    }
     acknowledge_text(tcb);
-    let fin_is_next = tcb.hot.marks.has(Marks::FIN_SEEN) && tcb.cold.peer_fin == tcb.hot.rcv.nxt;
-    if fin_is_next { take_fin(tcb, cx.shared) } else { Fate::Lives }
+    take_fin_if_next(tcb, cx.shared)
 }
 
-/// Takes what is new of a segment's text, and not beyond the window. Returns `false` if it lies ahead of a gap.
+/// Keeps text and FIN of a SYN that crossed this side's, until the connection is established (RFC 9293 §3.10.7.3). What
+/// finds no memory comes again: nothing of it is acknowledged yet.
+pub(super) fn queue<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
+    let text = segment.payload.take(tcb.hot.rcv.edge.since(segment.seq) as usize);
+    let most_blocks = window::reassembly_blocks(tcb, shared);
+    if tcb.cold.reassembly.insert(&mut shared.reassembly, most_blocks, segment.seq, text).is_err() {
+        shared.drop(DropReason::ReassemblyFull);
+    }
+    note_fin(tcb, segment, segment.seq + segment.payload.len() as u32);
+}
+
+/// The connection is established: takes what came with the peer's SYN.
+pub(super) fn queued<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    if !tcb.cold.reassembly.is_empty() {
+        take_from_reassembly(tcb, cx);
+        acknowledge_text(tcb);
+    }
+    let fate = take_fin_if_next(tcb, cx.shared);
+    debug_assert_eq!(fate, Fate::Lives, "this side has sent no FIN");
+}
+
+/// Remembers where the peer's FIN is, behind text that ends at `end`, unless that is beyond the window.
+#[inline]
+fn note_fin<C>(tcb: &mut Tcb<C>, segment: &Segment<'_>, end: Seq) {
+    if segment.flags.has(Flags::FIN) && end.at_or_before(tcb.hot.rcv.edge) {
+        tcb.hot.marks.set(Marks::FIN_SEEN);
+        tcb.cold.peer_fin = end;
+    }
+}
+
+/// Takes the peer's FIN if all text before it is taken.
+#[inline]
+fn take_fin_if_next<C: Default, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) -> Fate {
+    let fin_is_next = tcb.hot.marks.has(Marks::FIN_SEEN) && tcb.cold.peer_fin == tcb.hot.rcv.nxt;
+    if fin_is_next { take_fin(tcb, shared) } else { Fate::Lives }
+}
+
+/// Takes what is new of a segment's text, and not beyond the window, and what waited behind it. Returns `false` if it
+/// lies ahead of a gap.
 #[inline(never)]
 fn take_what_fits<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
@@ -68,14 +101,28 @@ fn take_what_fits<A: Application, T: Transmit>(
     if old > 0 || text.len() < segment.payload.len() {
         // RFC 9293 §3.10.7.4: what was already received, or does not fit, is answered with an acknowledgement.
         tcb.hot.marks.set(Marks::ACK_NOW);
-        sack::note_duplicate(tcb, segment.seq, tcb.hot.rcv.nxt);
     }
+    note_received_before(tcb, segment.seq, text, cx.shared);
     for part in text.skip(old).parts() {
         if take(tcb, part, cx) < part.len() {
             break;
         }
     }
+    if !tcb.cold.reassembly.is_empty() {
+        take_from_reassembly(tcb, cx);
+    }
     true
+}
+
+/// Notes for a report the first part of `text` that was received before: already taken, or held beyond a gap (RFC 2883
+/// §4.2).
+fn note_received_before<C, B>(tcb: &mut Tcb<C>, seq: Seq, text: Payload<'_>, shared: &Shared<B>) {
+    let end = seq + text.len() as u32;
+    if seq.before(tcb.hot.rcv.nxt) {
+        sack::note_duplicate(tcb, seq, if end.before(tcb.hot.rcv.nxt) { end } else { tcb.hot.rcv.nxt });
+    } else if let Some((left, right)) = tcb.cold.reassembly.held_of(&shared.reassembly, seq, end) {
+        sack::note_duplicate(tcb, left, right);
+    }
 }
 
 /// Keeps text that arrived ahead of a gap, and says so at once: each such segment is answered by a duplicate
@@ -83,19 +130,17 @@ fn take_what_fits<A: Application, T: Transmit>(
 fn ahead_of_gap<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     seq: Seq,
-    text: crate::wire::Payload<'_>,
+    text: Payload<'_>,
     cx: &mut Context<'_, A, T>,
 ) {
     cx.shared.counters.out_of_order += 1;
-    tcb.cold.latest_gap = seq;
-    if let Some((left, right)) = tcb.cold.reassembly.held_of(&cx.shared.reassembly, seq, seq + text.len() as u32) {
-        sack::note_duplicate(tcb, left, right);
-    }
+    note_received_before(tcb, seq, text, cx.shared);
     let most_blocks = window::reassembly_blocks(tcb, cx.shared);
     if tcb.cold.reassembly.insert(&mut cx.shared.reassembly, most_blocks, seq, text).is_err() {
         cx.shared.drop(DropReason::ReassemblyFull);
         window::narrow(tcb, cx.shared);
     }
+    tcb.cold.reassembly.mark_latest(&mut cx.shared.reassembly, seq);
     if !output::acknowledge(tcb, cx.shared, cx.tx) {
         tcb.hot.marks.set(Marks::ACK_NOW);
     }

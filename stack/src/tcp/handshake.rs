@@ -4,7 +4,7 @@
 use super::ack;
 use super::segment::{Numbers, Way, emit};
 use super::{
-    Context, Fate, Hot, Marks, Scales, Shared, State, Stop, Tcb, Transmit, congestion, ecn, output, window,
+    Context, Fate, Hot, Marks, Scales, Shared, State, Stop, Tcb, Transmit, congestion, deliver, ecn, output, window,
 };
 use crate::application::{Application, Closed, Opened};
 use crate::config::Config;
@@ -89,14 +89,20 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
     tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
     tcb.warm.heard_at = cx.shared.tick;
     tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), tcb.cold.timeouts);
+    let behind_syn = Segment { seq: segment.seq + 1, ..*segment };
     if !has_ack {
         tcb.hot.state = State::SynReceived;
+        deliver::queue(tcb, &behind_syn, cx.shared);
         syn(tcb, cx.shared, cx.tx);
         return Ok(Fate::Lives);
     }
     tcb.hot.marks.set(Marks::ACK_NOW);
     cx.shared.neighbours.reached(&segment.link.mac, cx.shared.tick);
     syn_acknowledged(tcb, segment, cx);
+    // Fourth step: other controls and text are processed as in ESTABLISHED.
+    if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
+        return Ok(deliver::text_and_fin(tcb, &behind_syn, cx));
+    }
     Ok(Fate::Lives)
 }
 

@@ -59,6 +59,7 @@ fn synchronized<A: Application, T: Transmit>(
     update_ts_recent(&mut tcb.hot, segment);
     if tcb.hot.state == State::SynReceived {
         established(tcb, segment, cx);
+        deliver::queued(tcb, cx);
     }
     ecn::arrived(tcb, segment, cx.shared);
     if segment.ack.at_or_after(tcb.hot.snd.una) {
@@ -74,7 +75,8 @@ fn synchronized<A: Application, T: Transmit>(
 #[cold]
 fn without_repeated_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a> {
     let mut segment = *segment;
-    if segment.flags.has(Flags::SYN) && segment.seq + 1 == hot.rcv.nxt {
+    let is_syn = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::RST);
+    if is_syn && segment.seq + 1 == hot.rcv.nxt {
         segment.flags.0 &= !Flags::SYN.0;
         segment.seq += 1;
     }

@@ -66,7 +66,7 @@ impl Marks {
     pub(crate) const FIN_TAKEN: Marks = Marks(1 << 8);
     /// The application refused input for want of room.
     pub(crate) const WANTS_ROOM: Marks = Marks(1 << 9);
-    /// More was to be sent at the last flush than the congestion window let out.
+    /// The congestion window was in full use a round trip ago, or since.
     pub(crate) const CWND_LIMITED: Marks = Marks(1 << 10);
     /// Both sides sent a window scale.
     pub(crate) const SCALES: Marks = Marks(1 << 11);

@@ -50,7 +50,11 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
         let unread = tcb.hot.queue.unread() as u32;
         let fin_due = tcb.hot.marks.has(Marks::CLOSING) && !tcb.hot.marks.has(Marks::FIN_SENT);
         if unread == 0 && !fin_due {
-            tcb.hot.marks.clear(Marks::CWND_LIMITED);
+            if in_flight + mss > tcb.hot.snd.cwnd {
+                limited(tcb);
+            } else if tcb.hot.marks.has(Marks::CWND_LIMITED) {
+                no_longer_limited(tcb);
+            }
             return true;
         }
         let window = tcb.hot.snd.wnd.saturating_sub(in_flight);
@@ -58,7 +62,7 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
         let len = unread.min(mss).min(window).min(allowed);
         if unread > 0 && len < unread.min(mss) && holds_back(tcb, len, in_flight) {
             if allowed < window {
-                tcb.hot.marks.set(Marks::CWND_LIMITED);
+                limited(tcb);
             }
             start_waiting(tcb, shared);
             return true;
@@ -74,6 +78,20 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
         if !send_one(tcb, len, fin, shared, tx) {
             return false;
         }
+    }
+}
+
+/// The congestion window is in full use: what is in flight now says something about the path.
+fn limited<C>(tcb: &mut Tcb<C>) {
+    tcb.hot.marks.set(Marks::CWND_LIMITED);
+    tcb.cold.limited_until = tcb.hot.snd.nxt;
+}
+
+/// It is not any more: acknowledgements of what was in flight then still count.
+#[cold]
+fn no_longer_limited<C>(tcb: &mut Tcb<C>) {
+    if tcb.hot.snd.una.at_or_after(tcb.cold.limited_until) {
+        tcb.hot.marks.clear(Marks::CWND_LIMITED);
     }
 }
 
@@ -297,11 +315,13 @@ pub(crate) fn probe<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shar
     sent
 }
 
-/// Resets a connection, with the sequence number that makes the peer accept it.
+/// Resets a connection, with the sequence number that makes the peer accept it, and timestamps where those are in use
+/// (RFC 7323 §3.2).
 pub(crate) fn reset<B: Blob, T: Transmit>(hot: &Hot, seq: Seq, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let way = Way { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers::plain(seq, hot.rcv.nxt, Flags::RST.with(Flags::ACK), 0);
-    stateless(&way, numbers, &shared.config, &mut shared.counters, tx)
+    let options = data_options(hot, shared);
+    stateless(&way, numbers, &options, &shared.config, &mut shared.counters, tx)
 }
 
 /// Answers an acknowledgement of what was never sent while the connection is not synchronized: a reset with that
@@ -309,7 +329,7 @@ pub(crate) fn reset<B: Blob, T: Transmit>(hot: &Hot, seq: Seq, shared: &mut Shar
 pub(crate) fn refuse_ack<B: Blob, T: Transmit>(hot: &Hot, ack: Seq, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let way = Way { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers::plain(ack, Seq(0), Flags::RST, 0);
-    stateless(&way, numbers, &shared.config, &mut shared.counters, tx)
+    stateless(&way, numbers, &Options::default(), &shared.config, &mut shared.counters, tx)
 }
 
 /// Everything received so far has been acknowledged.

@@ -33,7 +33,9 @@ pub(super) fn send<A: Application, T: Transmit>(tcb: &mut Tcb<A::Conn>, cx: &mut
     let sent = if new > 0 && tcb.warm.flight.takes_more(&cx.shared.flight) {
         output::send_next(tcb, new, cx.shared, cx.tx)
     } else {
-        let len = nxt.since(una).min(mss);
+        // The last segment may have borne the FIN beside all that fits.
+        let fin = u32::from(tcb.hot.marks.has(Marks::FIN_SENT));
+        let len = nxt.since(una).min(mss + fin);
         output::retransmit(tcb, nxt - len, nxt, cx.shared, cx.tx).is_some()
     };
     if sent {

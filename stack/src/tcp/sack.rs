@@ -53,16 +53,14 @@ pub(super) fn has_report<C>(tcb: &Tcb<C>) -> bool {
     tcb.hot.marks.has(Marks::SACK) && (tcb.owes_report() || !tcb.cold.reassembly.is_empty())
 }
 
-/// The duplicate, if there was one, then the run with the latest segment, then the others, as many as fit beside
-/// timestamps (RFC 2018 §4, RFC 2883 §4).
+/// Puts in the duplicate, if there was one, then the run with the latest segment, then those reported before it, the
+/// latest first, as many as fit beside timestamps (RFC 2018 §4, RFC 2883 §4).
 pub(super) fn report<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, options: &mut Options) {
-    let latest = tcb.cold.latest_gap;
-    let holds_latest = |run: &(Seq, Seq)| run.0.at_or_before(latest) && run.1.after(latest);
-    let runs = || tcb.cold.reassembly.runs(&shared.reassembly);
-    let ordered = runs().filter(holds_latest).chain(runs().filter(|run| !holds_latest(run)));
     let fitting = if options.timestamps.is_some() { 3 } else { 4 };
     let duplicate = tcb.owes_report().then_some(tcb.cold.duplicate);
-    for (block, run) in options.sack.iter_mut().zip(duplicate.into_iter().chain(ordered)).take(fitting) {
+    // What begins at RCV.NXT only waits for memory: the peer may have to send it again.
+    let runs = tcb.cold.reassembly.latest_runs::<4>(&shared.reassembly, tcb.hot.rcv.nxt + 1);
+    for (block, run) in options.sack.iter_mut().zip(duplicate.into_iter().chain(runs)).take(fitting) {
         *block = run;
         options.sack_count += 1;
     }

@@ -56,15 +56,16 @@ pub(crate) fn emit<T: Transmit>(
     tx.transmit(|frame| tcp::emit_frame(frame, (&config.mac, way.link), &header, options, payload_len, fill))
 }
 
-/// Sends a reset for no connection.
+/// Sends a reset.
 pub(crate) fn stateless<T: Transmit>(
     way: &Way<'_>,
     numbers: Numbers,
+    options: &Options,
     config: &crate::Config,
     counters: &mut Counters,
     tx: &mut T,
 ) -> bool {
-    let sent = emit(way, numbers, &Options::default(), 0, config, tx, |_| 0);
+    let sent = emit(way, numbers, options, 0, config, tx, |_| 0);
     counters.segments_sent += u64::from(sent);
     counters.resets_sent += u64::from(sent);
     sent

@@ -60,6 +60,11 @@ impl Flags {
         self.has(Flags::ACK) && !self.has_any(Flags::SYN.with(Flags::RST))
     }
 
+    /// Whether these open a connection: SYN without ACK, FIN and RST.
+    pub(crate) const fn only_synchronize(self) -> bool {
+        self.has(Flags::SYN) && !self.has_any(Flags::ACK.with(Flags::FIN).with(Flags::RST))
+    }
+
     /// The bits of both.
     #[inline]
     pub const fn with(self, other: Flags) -> Flags {

@@ -47,7 +47,8 @@ fn without_connection(state: &'static str, event: Event) -> Expected {
 /// §3.10.7.3.
 fn syn_sent(event: Event) -> Expected {
     match event {
-        Event::SynAck => Ok(&["ESTABLISHED"]),
+        // A FIN beside it is processed at once.
+        Event::SynAck => Ok(&["ESTABLISHED", "CLOSE-WAIT"]),
         Event::Syn => Ok(&[BOTH]),
         Event::Rst | Event::Abort | Event::UserTimeout => Ok(&["CLOSED"]),
         Event::RstOutside | Event::Outside | Event::AckOld | Event::AckAgain => NO_WINDOW,
@@ -61,9 +62,10 @@ fn syn_sent(event: Event) -> Expected {
 /// §3.10.7.4 with its exceptions for SYN-RECEIVED.
 fn syn_received(state: &'static str, event: Event) -> Expected {
     match (state, event) {
+        // A FIN may have come with the crossing SYN.
+        (BOTH, Event::Ack | Event::Text | Event::SynAck) => Ok(&["ESTABLISHED", "CLOSE-WAIT"]),
         (_, Event::Ack | Event::Text | Event::TextAhead | Event::FinAhead) => Ok(&["ESTABLISHED"]),
         (_, Event::Fin) => Ok(&["CLOSE-WAIT"]),
-        (BOTH, Event::SynAck) => Ok(&["ESTABLISHED"]),
         (_, Event::Rst | Event::UserTimeout) | (BOTH, Event::Abort) => Ok(&["CLOSED"]),
         ("SYN-RECEIVED", Event::Send | Event::Close | Event::Abort) => NO_NAME,
         (_, Event::AckOfFin | Event::FinAndAckOfFin) => NO_FIN,

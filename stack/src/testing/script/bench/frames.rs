@@ -36,7 +36,9 @@ impl Bench<'_> {
             window: segment.window.unwrap_or(u16::MAX),
         };
         let len = segment.len as usize;
-        let text = stream_bytes(u64::from(segment.seq.wrapping_sub(1)), len);
+        // Text begins behind the SYN, which the segment itself may be.
+        let text_seq = segment.seq.wrapping_add(u32::from(segment.flags.has(Flags::SYN)));
+        let text = stream_bytes(u64::from(text_seq.wrapping_sub(1)), len);
         let mut frame = vec![0; 9100];
         let link = Link { mac: self.config.mac, vlan: segment.vlan };
         let at = wire::ethernet::emit(&mut frame, &self.peer_mac, &link, wire::ip::ethertype(&remote));
