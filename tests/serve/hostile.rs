@@ -97,7 +97,7 @@ fn segments_for_anothers_connection_change_nothing() {
 }
 
 /// The server's memory that is in use, in bytes.
-fn resident_bytes(site: &Site) -> u64 {
+pub(crate) fn resident_bytes(site: &Site) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", site.process.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
@@ -105,7 +105,7 @@ fn resident_bytes(site: &Site) -> u64 {
 
 /// Sends so many frames of noise: random bytes, random bytes behind good headers, and good segments with a few bytes
 /// changed at random.
-fn noise(wire: &mut Wire, random: &mut Random, count: usize) {
+pub(crate) fn noise(wire: &mut Wire, random: &mut Random, count: usize) {
     for index in 0..count {
         let port = 1 + random.below(65_535) as u16;
         let payload: Vec<u8> = (0..random.below(200)).map(|_| random.next() as u8).collect();

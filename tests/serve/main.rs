@@ -11,6 +11,7 @@ mod abuse;
 mod addresses;
 mod capture;
 mod client;
+mod connections;
 mod delay;
 mod ecn;
 mod files;
