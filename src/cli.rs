@@ -8,7 +8,7 @@ use crate::config::complaint::Complaint;
 use crate::config::{self, LogLevel, LogOptions, Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::load::{self, LoadOptions};
-use crate::{demo, log, probe, serve};
+use crate::{demo, guide, log, probe, serve};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -35,6 +35,7 @@ Begin with one of these:
   simoom serve --help       all about serving
   simoom load URL           send requests to a server, check and time the answers
   simoom compare            Simoom beside nginx, in figures and charts
+  simoom guide              the topics of the guide: set-up, operation, limits, architecture
 
 Exit codes: 0 it went well, 1 it failed, 2 it was asked for wrongly.";
 
@@ -86,6 +87,12 @@ enum Command {
     /// nothing behind.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(Box<CompareOptions>),
+
+    /// Print a page of the guide; without a topic, list the topics
+    ///
+    /// The pages are Markdown: set-up of a NIC, HTTP, memcached, limits, operation, metrics and more.
+    #[command(after_help = GUIDE_EXAMPLES)]
+    Guide(GuideOptions),
 
     /// Answer every segment from what it says alone, for `compare` to know what the machine allows; not a server
     #[command(hide = true)]
@@ -150,6 +157,18 @@ Examples:
   simoom probe                 all interfaces
   simoom probe eth1 --json     one, for a program to read";
 
+const GUIDE_EXAMPLES: &str = "\
+Examples:
+  simoom guide                 the topics
+  simoom guide limits          what happens when something is full";
+
+#[derive(Args, Debug)]
+struct GuideOptions {
+    /// The page to print [default: the list of topics]
+    #[arg(value_name = "TOPIC")]
+    topic: Option<String>,
+}
+
 #[derive(Args, Debug)]
 struct ProbeOptions {
     /// Only this network interface [default: all]
@@ -209,6 +228,7 @@ fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
         Command::Within(options) => compare::run_within(&options),
         Command::Sweep(options) => compare::run_sweep(&options),
         Command::Probe(options) => probe::run(options.interface.as_deref(), options.json),
+        Command::Guide(options) => guide::run(options.topic.as_deref()),
         Command::Demo(options) => {
             log_warnings(&options)?;
             demo::run()

@@ -19,6 +19,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod error;
+pub mod guide;
 pub mod hosted;
 pub mod kernel;
 pub mod limits;

@@ -130,12 +130,38 @@ fn a_log_that_nobody_reads_ends_nothing() {
 
 #[test]
 fn help_and_version_exit_with_0_on_standard_output() {
-    for arguments in ["--help", "-h", "--version", "serve --help", "serve -h", "probe --help", "demo --help"] {
+    for arguments in
+        ["--help", "-h", "--version", "serve --help", "serve -h", "probe --help", "demo --help", "guide --help"]
+    {
         let output = run(arguments.split_whitespace());
         assert_eq!(output.status.code(), Some(0), "simoom {arguments}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "simoom {arguments}");
     }
     assert!(stdout(&run(["--version"])).starts_with(concat!("simoom ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn the_guide_lists_its_topics_and_prints_each() {
+    let list = stdout(&run(["guide"]));
+    for page in simoom::guide::PAGES {
+        assert!(list.contains(&format!("\n  {} ", page.topic)), "{list}");
+        let output = run(["guide", page.topic]);
+        let title = page.text.lines().next().unwrap();
+        assert!(stdout(&output).starts_with(title) && output.status.code() == Some(0), "{}", page.topic);
+    }
+    let output = run(["guide", "limit"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("error: guide limit: no such topic; it is one of nic, http, "));
+}
+
+#[test]
+fn a_guide_that_nobody_reads_to_the_end_is_no_failure() {
+    for topic in [&["guide"][..], &["guide", "limits"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = simoom().args(topic).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{topic:?}");
+    }
 }
 
 #[test]
