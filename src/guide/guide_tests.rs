@@ -27,7 +27,7 @@ fn every_topic_prints_its_page_without_definitions_of_links() {
 #[test]
 fn an_unknown_topic_is_a_usage_error_that_names_the_topics() {
     let Err(Error::Usage(text)) = page("ngnix") else { panic!("a usage error") };
-    assert!(text.starts_with("guide ngnix: no such topic; it is one of "), "{text}");
+    assert!(text.starts_with("guide ngnix: unknown topic; expected one of "), "{text}");
     assert!(PAGES.iter().all(|page| text.contains(page.topic)), "{text}");
 }
 
