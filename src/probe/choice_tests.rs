@@ -112,7 +112,12 @@ fn facts_and_choices() {
             XdpMode::Auto,
             "the loopback interface has no receive queues; io_uring is forbidden",
         ),
-        (|machine, _| machine.io_uring = no("forbidden"), Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is known to work"),
+        (
+            |machine, _| machine.io_uring = no("forbidden"),
+            Transport::Xdp,
+            XdpMode::ZeroCopy,
+            "zero-copy is known to work",
+        ),
     ];
     for (change, transport, mode, reason) in cases {
         let (mut machine, mut link) = (machine(), link());

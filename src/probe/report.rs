@@ -86,7 +86,7 @@ impl Display for Probed {
         match link.xdp {
             Some(xdp) => features(f, xdp, &link.zero_copy_trust)?,
             None => {
-                line(f, "  XDP", "this kernel does not report the XDP features of the driver (it does from 6.3)")?
+                line(f, "  XDP", "this kernel does not report the XDP features of the driver (it does from 6.3)")?;
             }
         }
         let how = match (choice.transport, choice.mode) {
