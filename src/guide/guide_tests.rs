@@ -1,11 +1,6 @@
 use super::*;
 use std::collections::BTreeSet;
 
-/// The names in backquotes, of all pages.
-fn quoted() -> BTreeSet<&'static str> {
-    PAGES.iter().flat_map(|page| page.text.split('`').skip(1).step_by(2)).collect()
-}
-
 /// The links of a page: what stands in brackets as one word, but not in code.
 fn links(text: &str) -> BTreeSet<&str> {
     let prose = text.split('`').step_by(2);
@@ -61,14 +56,42 @@ fn every_flag_of_serve_is_on_a_page() {
     }
 }
 
+/// A file of the repository.
+fn file(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Whether this is there, seen from the root of the repository.
+fn exists(name: &str) -> bool {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name).exists()
+}
+
 #[test]
-fn files_that_pages_name_exist() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let tops = ["src/", "stack/", "bpf/", "tests/", "benches/"];
-    let named = quoted().into_iter().filter(|name| tops.iter().any(|top| name.starts_with(top)));
-    for name in named {
-        assert!(root.join(name).exists(), "there is no {name}");
+fn files_that_documents_name_exist() {
+    let tops = ["src/", "stack/", "bpf/", "tests/", "benches/", ".ci/"];
+    let documents = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(file);
+    let texts = documents.iter().map(String::as_str).chain(PAGES.iter().map(|page| page.text));
+    for name in texts.flat_map(|text| text.split('`').skip(1).step_by(2)) {
+        // A name in capitals stands for another.
+        let is_pattern = name.contains(|c: char| c.is_whitespace() || c == '…') || name.contains("NAME");
+        assert!(is_pattern || !tops.iter().any(|top| name.starts_with(top)) || exists(name), "there is no {name}");
     }
+}
+
+#[test]
+fn the_readme_is_short_and_its_links_lead_to_files_and_headings() {
+    let readme = file("README.md");
+    assert!(readme.lines().count() <= 200);
+    for target in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let (name, heading) = target.split_once('#').unwrap_or((target, ""));
+        let text = if name.is_empty() { readme.clone() } else { file(name) };
+        let anchor = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        let is_there = text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+        assert!(heading.is_empty() || is_there, "no heading for {target}");
+    }
+    let linked = |page: &Page| readme.contains(&format!("(src/guide/{}.md)", page.topic));
+    assert!(PAGES.iter().all(linked), "the README links to each page");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) fn check(interface: &str, mac: Mac, addresses: &[IpAddr], unit: time:
     }
     let cannot = |error| Error::because(format!("checking on {interface} whether addresses are free"), error);
     let device = datalink::interfaces().into_iter().find(|device| device.name == interface);
-    let device = device.ok_or_else(|| Error::failed(format!("--interface {interface}: it is gone")))?;
+    let device = device.ok_or_else(|| Error::failed(format!("--interface {interface}: the interface is gone")))?;
     // RFC 4862 §5.4.2: who has an address of IPv6 says so to a group.
     let mut groups = Groups::new(device.index).map_err(cannot)?;
     addresses.iter().try_for_each(|address| groups.join(*address)).map_err(cannot)?;

@@ -110,7 +110,7 @@ fn what_is_missing_for_af_xdp_is_said() {
         assert!(text.contains("is not of that version of IP"), "{text}");
         let nobody = SocketAddr::new(network.address(77), 8080);
         let text = said(nobody, &flags, 1);
-        assert!(text.starts_with("error: nobody on c0 answered for"), "{text}");
+        assert!(text.starts_with("error: no host on c0 answered for"), "{text}");
         let output = load(&url(&HTTP, server), &flags);
         assert_eq!((faults(&json(&output)), output.status.code()), (vec![("refused".to_owned(), 1)], Some(1)));
     });

@@ -202,7 +202,7 @@ impl LoadOptions {
         };
         let source = self.source.ok_or_else(|| {
             Error::usage(format!(
-                "--interface {interface}: --source is missing: addresses that nobody has, such as 198.18.64.1/24"
+                "--interface {interface}: --source is missing; give addresses that no host has, such as 198.18.64.1/24"
             ))
         })?;
         Ok(Some(From { interface, source, gateway: self.gateway, mode: self.xdp_mode.unwrap_or_default() }))
