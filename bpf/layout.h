@@ -34,6 +34,8 @@ enum counter {
 	COUNTER_TRUNCATED,
 	/* To a claimed address, behind more IPv6 extension headers than are walked: left to the kernel. */
 	COUNTER_EXTENSIONS,
+	/* To a claimed port or address, from an address that no host has, or to everybody on the link: dropped. */
+	COUNTER_MARTIAN,
 	COUNTERS,
 };
 

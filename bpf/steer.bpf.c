@@ -183,14 +183,61 @@ static __always_inline int has_port(const struct claim *claim, __be16 port)
 	return 0;
 }
 
+static __always_inline int drop_martian(void)
+{
+	count(COUNTER_MARTIAN);
+	return XDP_DROP;
+}
+
+/* RFC 1122 section 3.2.1.3: not "this network", loopback, a group, reserved or broadcast. */
+static __always_inline int is_host_ipv4(__be32 ip)
+{
+	__u8 first = *(const __u8 *)&ip;
+
+	return first && first != 127 && first < 224;
+}
+
+/* RFC 4291 section 2.5.5.2. No packet of IPv6 is from or to such an address; in the map of claims it is IPv4's. */
+static __always_inline int is_mapped(const struct address *address)
+{
+	return !(address->words[0] | address->words[1]) && address->words[2] == be32(0xffff);
+}
+
+static __always_inline int is_unspecified(const struct address *address)
+{
+	return !(address->words[0] | address->words[1] | address->words[2] | address->words[3]);
+}
+
+/* RFC 4291 section 2.5: not a group, unspecified, loopback or IPv4's. */
+static __always_inline int is_host_ipv6(const struct address *address)
+{
+	if (*(const __u8 *)address == 0xff || is_mapped(address))
+		return 0;
+	return (address->words[0] | address->words[1] | address->words[2] | (address->words[3] & ~be32(1))) != 0;
+}
+
+/* RFC 1122 section 3.3.6: a packet to one host does not come in a frame to several. */
+static __always_inline int is_to_group(struct xdp_md *ctx)
+{
+	struct ethernet *ethernet = (void *)(unsigned long)ctx->data;
+
+	return (void *)(ethernet + 1) > (void *)(unsigned long)ctx->data_end || ethernet->destination[0] & 1;
+}
+
+/* A segment to an address with claims. `from_host` says whether its source is an address that a host can have. The
+ * kernel judges what is not claimed. */
 static __always_inline int steer_tcp(struct xdp_md *ctx, const struct claim *claim, const struct tcp_ports *tcp,
-				     void *end)
+				     int from_host, void *end)
 {
 	if ((void *)(tcp + 1) > end) {
 		count(COUNTER_TRUNCATED);
 		return XDP_PASS;
 	}
-	return has_port(claim, tcp->destination) ? to_socket(ctx) : XDP_PASS;
+	if (!has_port(claim, tcp->destination))
+		return XDP_PASS;
+	if (unlikely(!from_host || is_to_group(ctx)))
+		return drop_martian();
+	return to_socket(ctx);
 }
 
 /* The kernel has connections of its own at a claimed port: of clients that did not come through this interface. What a
@@ -284,9 +331,11 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 		count(COUNTER_FRAGMENT);
 		return XDP_DROP;
 	}
+	int from_host = is_host_ipv4(ip->source);
+
 	if (ip->protocol == PROTOCOL_ICMP)
-		return to_socket(ctx);
-	return steer_tcp(ctx, claim, (void *)ip + header_len, end);
+		return from_host ? to_socket(ctx) : drop_martian();
+	return steer_tcp(ctx, claim, (void *)ip + header_len, from_host, end);
 }
 
 static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *ip, const struct icmpv6 *icmp,
@@ -297,6 +346,10 @@ static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *i
 
 		if (!claim)
 			return XDP_PASS;
+		/* A host without an address yet may ask for its neighbours (RFC 4861 section 4.3). */
+		if (is_mapped(&ip->destination) ||
+		    (is_dedicated(claim) && !is_host_ipv6(&ip->source) && !is_unspecified(&ip->source)))
+			return drop_martian();
 		return is_dedicated(claim) ? to_socket(ctx)
 					   : steer_too_big_ipv6(ctx, claim, ip, (const void *)icmp, end);
 	}
@@ -348,7 +401,9 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 		if (protocol == PROTOCOL_TCP) {
 			const struct claim *claim = claim_of(&ip->destination);
 
-			return claim ? steer_tcp(ctx, claim, (void *)extension, end) : XDP_PASS;
+			int are_hosts = is_host_ipv6(&ip->source) && !is_mapped(&ip->destination);
+
+			return claim ? steer_tcp(ctx, claim, (void *)extension, are_hosts, end) : XDP_PASS;
 		}
 		if (protocol == PROTOCOL_ICMPV6)
 			return steer_icmpv6(ctx, ip, (void *)extension, end);

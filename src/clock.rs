@@ -1,7 +1,9 @@
 //! The clocks of a worker: in come readings of the system's clocks, out go the time since the worker started and,
 //! when it has changed, the second of the day. Never wakes anybody.
 
+use crate::hosted::Seconds;
 use simoom_stack::timer::Tick;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A deadline that never comes.
@@ -38,16 +40,34 @@ impl Clock {
         self.start.elapsed().as_micros() as u64
     }
 
-    /// The Unix time in seconds if it may have changed since it was last told. Reads the system's clock only
-    /// then, so a step of that clock is noticed within a second.
-    pub(crate) fn new_second(&mut self, now_ms: u64) -> Option<u64> {
+    /// The time in seconds if it may have changed since it was last told. Reads the system's clock only then, so a step
+    /// of that clock is noticed within a second.
+    pub(crate) fn new_second(&mut self, now_ms: u64) -> Option<Seconds> {
         if now_ms < self.next_second_ms {
             return None;
         }
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        self.next_second_ms = now_ms + 1000 - u64::from(unix.subsec_millis());
-        Some(unix.as_secs())
+        let (unix, steady) = (unix_time(), steady_time());
+        let soonest = u64::from(unix.subsec_millis().max(steady.subsec_millis()));
+        self.next_second_ms = now_ms + 1000 - soonest;
+        Some(Seconds { unix: unix.as_secs(), steady: steady.as_secs() })
     }
+}
+
+/// The time of day.
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO)
+}
+
+/// As [`Seconds::steady`].
+fn steady_time() -> Duration {
+    static START: OnceLock<(Duration, Instant)> = OnceLock::new();
+    let (unix, start) = START.get_or_init(|| (unix_time(), Instant::now()));
+    *unix + start.elapsed()
+}
+
+/// [`Seconds::steady`] now, for threads that are no worker.
+pub(crate) fn steady_seconds() -> u64 {
+    steady_time().as_secs()
 }
 
 /// Whole milliseconds, rounded up so that no deadline comes early.
@@ -68,7 +88,8 @@ mod tests {
     #[test]
     fn a_second_is_told_once_and_again_when_it_ends() {
         let mut clock = Clock::new();
-        assert!(clock.new_second(0).is_some_and(|unix| unix > 1_600_000_000));
+        let seconds = clock.new_second(0).unwrap();
+        assert!(seconds.unix > 1_600_000_000 && seconds.steady > 1_600_000_000);
         let ends_ms = clock.next_second_ms;
         assert!((1..=1000).contains(&ends_ms));
         assert_eq!(clock.new_second(ends_ms - 1), None);

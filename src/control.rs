@@ -15,6 +15,8 @@ use std::time::Duration;
 pub enum Order {
     /// Accept nothing new, let open responses finish for at most this long, close idle connections, then return.
     Drain(Duration),
+    /// Return now: for a worker that has drained, and that went on so that others may drain.
+    Leave,
 }
 
 /// The control thread's end.
@@ -65,12 +67,12 @@ impl Waker {
 
 impl Mailbox {
     /// The next order, if there is one. Once every [`Orders`] is gone the process is ending: that is an order to
-    /// drain without waiting.
+    /// leave.
     pub fn take(&self) -> Option<Order> {
         match self.orders.try_recv() {
             Ok(order) => Some(order),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Order::Drain(Duration::ZERO)),
+            Err(TryRecvError::Disconnected) => Some(Order::Leave),
         }
     }
 
@@ -109,9 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_without_control_drains_at_once() {
+    fn a_worker_without_control_leaves() {
         let (orders, mailbox) = mailbox().unwrap();
         drop(orders);
-        assert_eq!(mailbox.take(), Some(Order::Drain(Duration::ZERO)));
+        assert_eq!(mailbox.take(), Some(Order::Leave));
     }
 }

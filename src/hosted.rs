@@ -7,11 +7,27 @@ use crate::metrics::Count;
 use simoom_stack::ports::Port;
 use simoom_stack::{Application, Reply};
 
+/// The time, in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seconds {
+    /// The time of day, as the system has it: may be set forward or back.
+    pub unix: u64,
+    /// The same when the process started, and counted from there by a clock that nobody sets. The same for all workers.
+    pub steady: u64,
+}
+
+impl Seconds {
+    /// Both clocks tell this Unix time.
+    pub fn of(unix: u64) -> Seconds {
+        Seconds { unix, steady: unix }
+    }
+}
+
 /// An application that a worker can run.
 pub trait Hosted: Application {
-    /// The time of day: called before the first connection, and before other calls whenever the second has
-    /// changed. A worker that sleeps does not wake for it.
-    fn clock(&mut self, unix_seconds: u64);
+    /// The time: called before the first connection, and before other calls whenever the second has changed. A worker
+    /// that sleeps does not wake for it.
+    fn clock(&mut self, seconds: Seconds);
 
     /// The worker drains: from now on each connection is to be closed with its next answer. Called once.
     fn drain(&mut self);

@@ -22,6 +22,7 @@ pub mod error;
 pub mod hosted;
 pub mod kernel;
 pub mod limits;
+pub mod listening;
 pub mod load;
 pub mod log;
 mod mapping;

@@ -1,9 +1,15 @@
 //! The log: where tracing's events are written, and how.
+//!
+//! An event is one line. Names of files, texts of panics and what peers send may be part of it, so all
+//! control characters in its message and fields are escaped: none can end the line and begin another.
 
 use crate::config::{Log, LogFormat, LogLevel};
+use std::fmt::{self, Write};
 use std::io::{self, IsTerminal};
 use tracing::{Level, Subscriber};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 
 /// Writes events to standard error from now on. A second call changes nothing.
 pub fn init(log: Log) {
@@ -30,21 +36,68 @@ where
         .with_target(false)
         .log_internal_errors(false);
     match log.format {
-        LogFormat::Text => Box::new(lines.with_ansi(colours).finish()),
+        LogFormat::Text => Box::new(lines.with_ansi(colours).fmt_fields(OneLine(DefaultFields::new())).finish()),
+        // JSON escapes them itself.
         LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),
     }
+}
+
+/// Writes message and fields as ever, but for control characters.
+struct OneLine(DefaultFields);
+
+impl<'w> FormatFields<'w> for OneLine {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        self.0.format_fields(Writer::new(&mut Escaping(&mut writer)), fields)
+    }
+}
+
+/// Passes on what is written, with control characters and line separators as their escapes.
+struct Escaping<'a, 'w>(&'a mut Writer<'w>);
+
+impl Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_escaped(self.0, text)
+    }
+}
+
+/// Shows a text of a peer's as part of one line.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_escaped(f, self.0)
+    }
+}
+
+fn write_escaped(to: &mut impl Write, text: &str) -> fmt::Result {
+    let mut rest = text;
+    while let Some(at) = rest.find(ends_a_line) {
+        let (plain, behind) = rest.split_at(at);
+        to.write_str(plain)?;
+        let mut chars = behind.chars();
+        if let Some(control) = chars.next() {
+            write!(to, "{}", control.escape_default())?;
+        }
+        rest = chars.as_str();
+    }
+    to.write_str(rest)
+}
+
+/// Whether `char` may end a line or steer a terminal. U+2028 and U+2029 are no control characters, but
+/// separate lines.
+fn ends_a_line(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Lines {
+    impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -56,16 +109,55 @@ mod tests {
 
     /// What is written of a warning, an info and a debug event.
     fn written(format: LogFormat, level: LogLevel) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = subscriber(Log { format, level }, move || writer.clone(), false);
-        tracing::subscriber::with_default(subscriber, || {
+        written_by(format, level, false, || {
             tracing::warn!("careful");
             tracing::info!(queues = 4, "open");
             tracing::debug!("detail");
-        });
+        })
+    }
+
+    fn written_by(format: LogFormat, level: LogLevel, colours: bool, events: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber(Log { format, level }, move || writer.clone(), colours);
+        tracing::subscriber::with_default(subscriber, events);
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    /// A name that would write a line of its own, clear the screen and write another.
+    const HOSTILE: &str = "a\nERROR all is lost\r\u{1b}[2J\u{9b}2J\u{7f}\u{2028}b\t\0é";
+
+    fn hostile_events() {
+        tracing::warn!("not served: {HOSTILE}");
+        tracing::warn!(path = %std::path::Path::new(HOSTILE).display(), "not served");
+        tracing::warn!(path = HOSTILE, "not served");
+        tracing::warn!(error = &io::Error::other(HOSTILE) as &dyn std::error::Error, "failed");
+        let panic = crate::panics::catch(|| panic!("{HOSTILE}")).err().unwrap();
+        tracing::warn!(at = %panic, "panicked");
+    }
+
+    #[test]
+    fn no_name_writes_a_line_of_its_own() {
+        crate::panics::install();
+        crate::panics::reported_here();
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = written_by(format, LogLevel::Info, false, hostile_events);
+            assert_eq!(text.lines().count(), 5, "{text}");
+            for line in text.lines() {
+                assert!(line.contains("WARN") && line.contains(r"a\nERROR all is lost"), "{line}");
+            }
+        }
+        let text = written_by(LogFormat::Text, LogLevel::Info, false, hostile_events);
+        assert!(!text.replace('\n', "").contains(ends_a_line), "{text:?}");
+        assert!(text.contains('é'), "{text}");
+    }
+
+    #[test]
+    fn colours_come_from_the_log_alone() {
+        let text = written_by(LogFormat::Text, LogLevel::Info, true, hostile_events);
+        assert!(text.contains("\u{1b}[33m WARN\u{1b}[0m"), "{text:?}");
+        assert!(!text.contains("\u{1b}[2J"), "{text:?}");
     }
 
     #[test]

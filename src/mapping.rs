@@ -74,6 +74,12 @@ impl Mapping {
         Ok(Mapping::from_raw(base.cast(), len))
     }
 
+    /// `len` bytes of zeros that take memory only where they are written.
+    #[cfg(all(test, not(miri)))]
+    pub(crate) fn sparse(len: usize) -> io::Result<Mapping> {
+        Mapping::private(len, MapFlags::NORESERVE)
+    }
+
     fn from_raw(base: *mut u8, len: usize) -> Mapping {
         Mapping { base: NonNull::new(base).expect("mmap does not return null"), len }
     }

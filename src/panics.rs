@@ -66,6 +66,14 @@ pub fn reported_here() {
     REPORTED.set(true);
 }
 
+/// As [`reported_here`], for the time of `call` alone: the thread's other panics are printed.
+pub fn reported<R>(call: impl FnOnce() -> R) -> R {
+    let before = REPORTED.replace(true);
+    let result = call();
+    REPORTED.set(before);
+    result
+}
+
 /// Sets the hook, once for the process.
 pub fn install() {
     static INSTALLED: Once = Once::new();
@@ -102,14 +110,14 @@ static TOLD: Mutex<Told> = Mutex::new(Told { at: None, suppressed: 0 });
 #[cold]
 pub fn log(panic: &Panic) {
     if let Some(suppressed) = due(Instant::now(), 1) {
-        tracing::error!(at = %panic, suppressed, "a handler panicked; its connection ends");
+        tracing::error!(at = %panic, suppressed, "a panic was contained; the connection or the call that it was for ends");
     }
 }
 
 /// Logs how many panics were counted and not logged, if a second has passed since. To be called about once a second.
 pub fn log_suppressed() {
     if let Some(suppressed @ 1..) = due(Instant::now(), 0) {
-        tracing::error!(suppressed, "handlers panicked as often again since the last such line");
+        tracing::error!(suppressed, "so many more panics were contained since the last such line");
     }
 }
 

@@ -4,7 +4,8 @@ mod common;
 
 use common::{Network, Process, need_program, need_root, run, simoom};
 use rustix::process::Signal;
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -238,9 +239,13 @@ fn probe_reports_the_loopback_interface_for_people_and_programs() {
     let text = stdout(&run(["probe", "lo"]));
     assert!(text.starts_with("kernel ") && text.contains("\nlo: up, MTU"), "{text}");
     assert!(text.contains("serve would use"), "{text}");
+    assert!(text.contains("listening on      HTTP 127.0.0.1:8080, HTTP [::1]:8080\n"), "{text}");
     let output = run(["probe", "lo", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
     assert_eq!(json["interfaces"][0]["name"], "lo");
+    let places = json["interfaces"][0]["listens"].as_array().unwrap();
+    let at = serde_json::json!({"service": "HTTP", "address": "127.0.0.1:8080", "claimed": false});
+    assert!(places.contains(&at), "{places:?}");
     let transport = if simoom::kernel::io_uring().is_ok() { "io-uring" } else { "epoll" };
     assert_eq!(json["interfaces"][0]["choice"]["transport"], transport);
     assert_eq!(json["machine"]["io_uring"]["works"], transport == "io-uring");
@@ -263,6 +268,45 @@ fn probe_would_serve_a_veth_in_generic_mode() {
     assert_eq!(outside.status.code(), Some(1), "s0 is not in the test's own namespace");
 }
 
+/// FIFOs, and names that would write lines into the log; a name that begins with a dot.
+#[test]
+fn odd_names_under_the_root_neither_hold_up_the_start_nor_write_log_lines() {
+    if !need_program("mkfifo") {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let forged = "pipe\n2026-01-01T00:00:00.000000Z  INFO forged\r\u{1b}[2J";
+    let made = Command::new("mkfifo").args([root.path().join("pipe"), root.path().join(forged)]).status();
+    assert!(made.unwrap().success());
+    std::fs::create_dir(root.path().join(".well-known")).unwrap();
+    for name in [".env", ".well-known/token"] {
+        std::fs::write(root.path().join(name), "x").unwrap();
+    }
+    let mut command = simoom();
+    command.args(["serve", "--transport", "epoll", "--http", "127.0.0.1:0", "--root"]).arg(root.path());
+    let mut process = Process::start(command.stderr(Stdio::piped()));
+    let mut lines = BufReader::new(process.child().stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut log = Vec::new();
+    let address = loop {
+        let line = lines.next().unwrap_or_else(|| panic!("the server ended: {log:?}"));
+        let address = line.split_once("addresses=[").map(|(_, rest)| rest.trim_end_matches(']').to_owned());
+        log.push(line);
+        if let Some(address) = address {
+            break address;
+        }
+    };
+    assert!(log.iter().all(|line| !line.contains(char::is_control) && !line.ends_with("forged")), "{log:#?}");
+    let pipes = log.iter().filter(|line| line.contains("a FIFO") && line.contains("WARN not served"));
+    assert_eq!(pipes.count(), 2, "{log:#?}");
+    for (path, code) in [("/.env", "404"), ("/.well-known/token", "200"), ("/pipe", "404")] {
+        let mut client = TcpStream::connect(&address).unwrap();
+        write!(client, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{path}: {answer}");
+    }
+}
+
 #[test]
 fn a_process_ends_with_its_guard() {
     if !need_program("sh") {
@@ -272,7 +316,7 @@ fn a_process_ends_with_its_guard() {
     let mut signalled = start();
     assert!(signalled.is_running());
     signalled.signal(Signal::TERM);
-    assert_eq!(signalled.wait(Duration::from_secs(10)).signal(), Some(Signal::TERM.as_raw()));
+    assert_eq!(signalled.wait(Duration::from_secs(60)).signal(), Some(Signal::TERM.as_raw()));
     let dropped = start();
     let entry = format!("/proc/{}", dropped.id());
     assert!(Path::new(&entry).exists());

@@ -6,7 +6,7 @@ use common::{Network, Process, need_program, need_root, run, run_as_nobody, simo
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -68,10 +68,32 @@ fn results(directory: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(directory.join("results.json")).unwrap()).unwrap()
 }
 
-/// What is left in the directory for temporary files by comparisons.
-fn workplaces() -> Vec<PathBuf> {
-    let all = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|entry| entry.path());
-    all.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("simoom-compare-")).collect()
+/// How many directories comparisons have in this one.
+fn workplaces(directory: &Path) -> usize {
+    let names = std::fs::read_dir(directory).unwrap().flatten().map(|entry| entry.file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("simoom-compare-")).count()
+}
+
+/// Whether a case had answers, or parts of them, and the server used its core. Of a large file that is
+/// read slowly no answer comes to its end.
+fn has_answers(case: &Value) -> bool {
+    let came = ["responses", "content_bytes"].map(|what| case["report"][what].as_u64().unwrap_or(0));
+    came.iter().any(|count| *count > 0) && case["cpu"]["server_core"].as_f64() > Some(0.0)
+}
+
+/// A fifth of a second may be too short on a busy machine: then the case has one more try with more time.
+fn measured_something(case: &Value) {
+    let (plan, contender) = (case["plan"].as_str().unwrap(), case["contender"].as_str().unwrap());
+    let answered = has_answers(case)
+        || ["2", "20"].iter().any(|seconds| {
+            let directory = tempfile::tempdir().unwrap();
+            let out = directory.path().to_str().unwrap();
+            let names = ["--plan", plan, "--contender", contender, "--out", out];
+            let (output, said, complained) = compare(&[&["--quick", "--seconds", seconds], &names[..]].concat());
+            assert_eq!(output.status.code(), Some(0), "{complained}\n{said}");
+            results(directory.path())["cases"].as_array().unwrap().iter().all(has_answers)
+        });
+    assert!(answered, "{case}");
 }
 
 /// The smoke test of everything, and a look at the page that comes of it.
@@ -91,10 +113,7 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
         let of_it: Vec<_> = cases.iter().filter(|case| case["contender"] == contender).collect();
         assert!(of_it.len() >= 12, "{contender}: {}", of_it.len());
         for case in of_it.iter().filter(|case| case["plan"] != "idle") {
-            // Of a large file that is read slowly no answer comes to its end.
-            let came = ["responses", "content_bytes"].map(|what| case["report"][what].as_u64().unwrap());
-            assert!(came.iter().any(|count| *count > 0), "{case}");
-            assert!(case["cpu"]["server_core"].as_f64().unwrap() > 0.0, "{case}");
+            measured_something(case);
         }
     }
     let lines = std::fs::read_to_string(directory.path().join("results.csv")).unwrap().lines().count();
@@ -266,11 +285,13 @@ fn however_it_ends_nothing_is_left() {
         return;
     }
     let _cores = take_cores();
+    // Of its own, for others may compare on this machine, too.
+    let place = tempfile::tempdir().unwrap();
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
-        let before = workplaces();
         let mut process = Process::start(
             simoom()
                 .args(["compare", "--plan", "get-12", "--contender", "epoll", "--seconds", "30"])
+                .env("TMPDIR", place.path())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped()),
         );
@@ -279,7 +300,7 @@ fn however_it_ends_nothing_is_left() {
             descendants(own).iter().any(|process| runs(*process, "simoom load"))
         });
         let started = descendants(own);
-        assert!(workplaces().len() > before.len() && started.len() >= 3, "{started:?}");
+        assert!(workplaces(place.path()) == 1 && started.len() >= 3, "{started:?}");
         process.signal(signal);
         let status = process.wait(PATIENCE);
         if signal != Signal::KILL {
@@ -290,7 +311,7 @@ fn however_it_ends_nothing_is_left() {
         wait_until("all that it started is gone", PATIENCE, || {
             started.iter().all(|process| !Path::new(&format!("/proc/{process}/exe")).exists())
         });
-        wait_until("its directory is gone", PATIENCE, || workplaces() == before);
+        wait_until("its directory is gone", PATIENCE, || workplaces(place.path()) == 0);
     }
 }
 

@@ -140,7 +140,19 @@ fn topics_of_stats_have_the_names_and_types_that_memcached_gives() {
         for (topic, least) in [
             (" settings", &["maxbytes", "maxconns", "tcpport", "udpport", "num_threads", "item_size_max"][..]),
             (" items", &["items:#:number", "items:#:age", "items:#:mem_requested"]),
-            (" slabs", &["#:chunk_size", "#:used_chunks", "#:total_pages", "active_slabs", "total_malloced"]),
+            (
+                " slabs",
+                &[
+                    "#:chunk_size",
+                    "#:cmd_set",
+                    "#:cas_hits",
+                    "#:cas_badval",
+                    "#:used_chunks",
+                    "#:total_pages",
+                    "active_slabs",
+                    "total_malloced",
+                ],
+            ),
             (" sizes", &["sizes_status"]),
             (" conns", &["#:UDP", "#:addr", "#:listen_addr", "#:state", "#:secs_since_last_cmd"]),
         ] {

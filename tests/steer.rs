@@ -313,7 +313,78 @@ fn too_big_rows() -> Vec<Row> {
 }
 
 fn rows() -> impl Iterator<Item = Row> {
-    rows4().into_iter().chain(rows6()).chain(too_big_rows())
+    rows4().into_iter().chain(rows6()).chain(too_big_rows()).chain(martian_rows())
+}
+
+/// Packets whose source no host has (RFC 1122 §3.2.1.3, RFC 4291 §2.5), and which the kernel
+/// refuses as well.
+fn martian_rows() -> Vec<Row> {
+    let from4 = |source: &str, to, protocol, payload: &[u8]| {
+        ipv4_with(to, protocol, payload, 5, |packet| packet.set_source(source.parse().unwrap()))
+    };
+    let from6 = |source: &str, to, protocol, payload: &[u8]| {
+        let mut bytes = ipv6(to, protocol, payload);
+        MutableIpv6Packet::new(&mut bytes).unwrap().set_source(source.parse().unwrap());
+        bytes
+    };
+    let mut rows = Vec::new();
+    for source in ["0.0.0.0", "0.0.0.9", "127.0.0.1", "127.9.9.9", "224.0.0.1", "240.0.0.1", "255.255.255.255"] {
+        for (name, packet, verdict) in [
+            ("a claimed port", from4(source, SHARED4, TCP, &tcp(HTTP)), DROP),
+            ("another port", from4(source, SHARED4, TCP, &tcp(SSH)), PASS),
+            ("a dedicated address", from4(source, DEDICATED4, TCP, &tcp(SSH)), DROP),
+            ("a dedicated address, ICMP", from4(source, DEDICATED4, ICMP, &[8, 0, 0, 0, 0, 0, 0, 0]), DROP),
+            ("an address without a claim", from4(source, OTHER4, TCP, &tcp(HTTP)), PASS),
+        ] {
+            rows.push((name, EtherTypes::Ipv4, packet, verdict));
+        }
+    }
+    for source in ["::", "::1", "ff02::1", "::ffff:198.18.0.9"] {
+        let echo = if source == "::" { TAKE } else { DROP };
+        for (name, packet, verdict) in [
+            ("a claimed port", from6(source, SHARED6, TCP, &tcp(HTTP)), DROP),
+            ("another port", from6(source, SHARED6, TCP, &tcp(SSH)), PASS),
+            ("a dedicated address", from6(source, DEDICATED6, TCP, &tcp(SSH)), DROP),
+            ("a dedicated address, ICMPv6", from6(source, DEDICATED6, ICMPV6, &[128; 8]), echo),
+        ] {
+            rows.push((name, EtherTypes::Ipv6, packet, verdict));
+        }
+    }
+    // In the map of claims an IPv4 address stands as an address of IPv6.
+    for (address, protocol, payload) in
+        [(SHARED4, TCP, tcp(HTTP)), (DEDICATED4, TCP, tcp(SSH)), (DEDICATED4, ICMPV6, vec![128; 8])]
+    {
+        let packet = ipv6(address.to_ipv6_mapped(), protocol, &payload);
+        rows.push(("an IPv4 address in a header of IPv6", EtherTypes::Ipv6, packet, DROP));
+    }
+    rows.push((
+        "a host of a high network",
+        EtherTypes::Ipv4,
+        from4("223.255.255.254", SHARED4, TCP, &tcp(HTTP)),
+        TAKE,
+    ));
+    rows
+}
+
+/// RFC 1122 §3.3.6: a segment in a frame to everybody, or to a group, is not for this host; the
+/// kernel drops it, too.
+#[test]
+fn a_claimed_segment_in_a_frame_to_several_hosts_is_dropped() {
+    let Some(mut steering) = steering() else { return };
+    let socket = socket();
+    steering.set_socket(0, &socket).unwrap();
+    for packet in [
+        ethernet(EtherTypes::Ipv4, true, &ipv4(SHARED4, TCP, &tcp(HTTP))),
+        ethernet(EtherTypes::Ipv6, false, &ipv6(DEDICATED6, TCP, &tcp(SSH))),
+    ] {
+        for first in [0xff, 0x01, 0x33] {
+            let mut frame = packet.clone();
+            frame[0] = first;
+            assert_eq!(steering.verdict(&frame).unwrap(), DROP, "{first:x}");
+        }
+        assert_eq!(steering.verdict(&packet).unwrap(), TAKE);
+    }
+    assert_eq!(counter(&steering, "steer_martians_dropped"), 6);
 }
 
 fn rows6() -> Vec<Row> {
@@ -402,7 +473,10 @@ fn every_frame_of_the_table_goes_where_it_should() {
             dropped += u64::from(verdict == DROP);
         }
     }
-    assert_eq!(counter(&steering, "steer_fragments_dropped"), dropped);
+    let counted = ["steer_fragments_dropped", "steer_martians_dropped"].map(|name| counter(&steering, name));
+    assert_eq!(counted.iter().sum::<u64>(), dropped);
+    let martians = martian_rows().iter().filter(|(_, _, _, verdict)| *verdict == DROP).count() as u64;
+    assert_eq!(counted[1], 2 * martians, "with and without a tag");
     assert_eq!(counter(&steering, "steer_no_socket"), 0);
     assert_eq!(counter(&steering, "steer_too_many_extensions"), 2, "with and without a tag");
 }

@@ -199,7 +199,7 @@ impl Memcached {
                 .stdin(Stdio::null()),
         );
         let mut stream = None;
-        wait_until("memcached answers", Duration::from_secs(10), || {
+        wait_until("memcached answers", Duration::from_secs(60), || {
             stream = UnixStream::connect(&socket).ok();
             stream.is_some()
         });

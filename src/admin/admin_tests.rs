@@ -9,7 +9,11 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// A server that is ready, with these workers.
 fn source(workers: &[(&str, &[Count])]) -> Source {
-    let source = Source { board: Board::default(), readiness: Arc::new(Readiness::starting()) };
+    let source = Source {
+        board: Board::default(),
+        readiness: Arc::new(Readiness::starting()),
+        listeners: Listeners::default(),
+    };
     source.readiness.clear(Reason::Starting);
     for (worker, counts) in workers {
         let sheet = Sheet::new(*worker);
@@ -182,6 +186,21 @@ fn a_request_cut_short_is_refused() {
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     assert!(response.starts_with("HTTP/1.1 400"), "{response}");
+}
+
+/// A name that stands on a sheet twice is a fault of this program, and fails an assertion where
+/// there are any.
+#[cfg(debug_assertions)]
+#[test]
+fn a_panic_costs_one_answer_and_not_the_endpoint() {
+    crate::panics::install();
+    let source = source(&[("worker 0", &[("twice", 1), ("twice", 2)])]);
+    let admin = start_from(&source);
+    for _ in 0..3 {
+        let response = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
+        assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
+        assert!(ask(&admin, "GET /healthz HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
+    }
 }
 
 #[test]

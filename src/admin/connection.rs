@@ -3,6 +3,7 @@
 
 use super::Source;
 use super::respond::{self, HEAD_BYTES};
+use crate::panics;
 use rustix::event::PollFlags;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -87,7 +88,12 @@ impl Connection {
             self.head.extend_from_slice(&buffer[..n]);
             let unix_seconds =
                 SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            if let Some(answer) = respond::respond(&self.head, n == 0, source, unix_seconds) {
+            let answer = panics::catch(|| respond::respond(&self.head, n == 0, source, unix_seconds));
+            let answer = answer.unwrap_or_else(|panic| {
+                panics::log(&panic);
+                Some(respond::FAILED.to_vec())
+            });
+            if let Some(answer) = answer {
                 (self.answer, self.state) = (answer, State::Writing);
             }
         }

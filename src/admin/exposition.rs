@@ -1,6 +1,7 @@
 //! All counters in Prometheus' text exposition format.
 
 use super::Source;
+use crate::listening::Listening;
 use crate::readiness::Reason;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -26,7 +27,7 @@ const GAUGES: &[&str] = &[
 
 /// The samples of one name together, as the format asks, and no sample twice.
 pub(super) fn exposition(source: &Source) -> String {
-    let mut text = readiness(source);
+    let mut text = readiness(source) + &listening(source);
     let mut names: Vec<&'static str> = Vec::new();
     let mut samples: HashMap<&'static str, String> = HashMap::new();
     for sheet in source.board.sheets() {
@@ -57,6 +58,22 @@ fn readiness(source: &Source) -> String {
     for reason in Reason::ALL {
         let value = u8::from(holding.contains(&reason));
         let _ = writeln!(text, "simoom_not_ready{{reason=\"{reason}\"}} {value}");
+    }
+    text
+}
+
+/// A sample of 1 for each service at each address.
+fn listening(source: &Source) -> String {
+    let places = source.listeners.all();
+    let mut text = String::new();
+    for (index, Listening { service, protocol, address, via }) in places.iter().enumerate() {
+        if index == 0 {
+            text.push_str("# TYPE simoom_listening gauge\n");
+        }
+        let _ = writeln!(
+            text,
+            "simoom_listening{{service=\"{service}\",protocol=\"{protocol}\",address=\"{address}\",via=\"{via}\"}} 1"
+        );
     }
     text
 }

@@ -14,7 +14,9 @@ mod exposition;
 mod respond;
 
 use crate::control::{Mailbox, Orders, mailbox};
+use crate::listening::Listeners;
 use crate::metrics::Board;
+use crate::panics;
 use crate::readiness::Readiness;
 use connection::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -37,6 +39,8 @@ pub struct Source {
     pub board: Board,
     /// Whether the server takes new requests well.
     pub readiness: Arc<Readiness>,
+    /// Where the server is reached.
+    pub listeners: Listeners,
 }
 
 /// The running endpoint. It ends when this value is dropped.
@@ -92,14 +96,25 @@ struct Endpoint {
 }
 
 impl Endpoint {
+    /// Serves until the mailbox says that nobody wants it any more. A panic ends the connections
+    /// that are open; health checks are answered again after a pause.
     fn run(mut self) {
+        panics::reported_here();
         while self.mailbox.take().is_none() {
-            let now = Instant::now();
-            self.accept(now);
-            let source = &self.source;
-            self.connections.retain_mut(|connection| connection.advance(source, now));
-            self.wait();
+            if let Err(panic) = panics::catch(|| self.turn()) {
+                panics::log(&panic);
+                self.connections.clear();
+                thread::sleep(RETRY_PAUSE);
+            }
         }
+    }
+
+    fn turn(&mut self) {
+        let now = Instant::now();
+        self.accept(now);
+        let source = &self.source;
+        self.connections.retain_mut(|connection| connection.advance(source, now));
+        self.wait();
     }
 
     /// Accepts clients that wait, up to [`CONNECTIONS`] of them.

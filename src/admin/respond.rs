@@ -10,6 +10,10 @@ pub(super) const HEAD_BYTES: usize = 4096;
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The answer to a request that could not be answered for a fault of this program.
+pub(super) const FAILED: &[u8] =
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
 struct Answer {
     status: &'static str,
     content_type: &'static str,

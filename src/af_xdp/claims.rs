@@ -1,6 +1,7 @@
 //! What of the traffic is ours, as the steering program's map wants it: one entry an address.
 
 use super::Error;
+use simoom_stack::Address;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,15 @@ pub const CLAIM_PORTS: usize = 16;
 pub const CLAIM_ADDRESSES: usize = 256;
 /// `CLAIM_DEDICATED` of bpf/layout.h.
 const CLAIM_DEDICATED: u32 = 1;
+
+/// Whether one host on a network can have this address: it is not unspecified, loopback, multicast,
+/// reserved or broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.5), nor an IPv4 address written as one of
+/// IPv6. The kernel takes no packet for another address from the wire, and nothing else may be
+/// claimed. The broadcast address of a network is not known here.
+pub fn is_host_address(address: IpAddr) -> bool {
+    let is_mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    !is_mapped && Address::from(address).is_unicast()
+}
 
 /// One claim on the interface's traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +74,9 @@ pub(crate) struct ClaimTable(BTreeMap<AddressKey, ClaimValue>);
 impl ClaimTable {
     /// Adds a claim (again, which changes nothing) and returns the map's new entry.
     pub(crate) fn add(&mut self, claim: Claim) -> Result<(AddressKey, ClaimValue), Error> {
+        if !is_host_address(address_of(claim)) {
+            return Err(Error::NoHostAddress { claim });
+        }
         let key = address_key(address_of(claim));
         if self.0.len() == CLAIM_ADDRESSES && !self.0.contains_key(&key) {
             let bound = format!("{claim} cannot be claimed: {CLAIM_ADDRESSES} addresses are, which is the most");

@@ -69,3 +69,32 @@ fn the_bounds_are_told() {
     assert!(error.contains("256 addresses"), "{error}");
     assert!(table.add(Claim::Dedicated(ADDRESS)).is_ok(), "an address that has an entry needs no other");
 }
+
+#[test]
+fn only_what_a_host_can_have_is_claimed() {
+    let mut table = ClaimTable::default();
+    for (address, is_host) in [
+        ("198.18.0.1", true),
+        ("223.255.255.254", true),
+        ("2001:db8::1", true),
+        ("fe80::1", true),
+        ("0.0.0.0", false),
+        ("0.1.2.3", false),
+        ("127.0.0.1", false),
+        ("127.255.0.9", false),
+        ("224.0.0.1", false),
+        ("240.0.0.1", false),
+        ("255.255.255.255", false),
+        ("::", false),
+        ("::1", false),
+        ("ff02::1", false),
+        ("::ffff:198.18.0.1", false),
+    ] {
+        let address: IpAddr = address.parse().unwrap();
+        assert_eq!(is_host_address(address), is_host, "{address}");
+        for claim in [Claim::Dedicated(address), Claim::Port(SocketAddr::new(address, 80))] {
+            let added = table.add(claim);
+            assert_eq!(added.is_ok(), is_host, "{claim}: {added:?}");
+        }
+    }
+}

@@ -4,9 +4,11 @@
 //! frames for each receive queue. No frame passes through here.
 
 use super::groups::Groups;
+use super::netdev::{self, LinkState};
 use super::socket::{Plan, open_queues};
 use super::umem::MAX_QUEUES;
 use super::{Census, Claim, Error, FramePool, Mode, Queue, RingSizes, Steering, Umem, drivers, features};
+use std::io;
 use std::sync::Arc;
 
 /// What to open and how.
@@ -74,6 +76,17 @@ impl OpenOptions {
 
 fn check(good: bool, name: &'static str, value: u32, bound: impl FnOnce() -> String) -> Result<(), Error> {
     if good { Ok(()) } else { Err(Error::Option { name, value: value.into(), bound: bound() }) }
+}
+
+/// The state of an interface's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Whether it was brought up.
+    pub up: bool,
+    /// Whether it has a carrier.
+    pub carrier: bool,
+    /// Whether the steering program is on it.
+    pub has_program: bool,
 }
 
 /// An open interface. Dropping it takes the program off; do that before the queues are dropped.
@@ -186,6 +199,17 @@ impl Device {
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
         self.steering.remove_all_claims()?;
         self.groups.leave_all().map_err(Error::Group)
+    }
+
+    /// The state of the interface's link. For a thread in the interface's network namespace.
+    pub fn link(&self) -> io::Result<Link> {
+        let LinkState { up, carrier, programs } = netdev::link_state(self.ifindex)?;
+        Ok(Link { up, carrier, has_program: programs.contains(&self.steering.id()) })
+    }
+
+    /// Attaches the steering program again after somebody else has detached it.
+    pub fn attach_again(&mut self) -> Result<(), Error> {
+        self.steering.attach_again(self.ifindex)
     }
 
     /// The steering program's counters: name and value.

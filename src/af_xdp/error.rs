@@ -1,6 +1,6 @@
 //! What can go wrong between a NIC and its frames, each with what the user can do about it.
 
-use super::Mode;
+use super::{Claim, Mode};
 use std::fmt;
 use std::io;
 
@@ -63,6 +63,11 @@ pub enum Error {
         /// Each mode with the reason against it.
         tried: Vec<(Mode, String)>,
     },
+    /// The claim is on an address that no host on a network can have.
+    NoHostAddress {
+        /// The claim.
+        claim: Claim,
+    },
     /// More is claimed than the program's maps hold.
     TooManyClaims {
         /// The bound that was reached.
@@ -105,6 +110,10 @@ impl fmt::Display for Error {
                 write!(f, "{interface} cannot be opened through AF_XDP")?;
                 tried.iter().try_for_each(|(mode, reason)| write!(f, "; {mode}: {reason}"))
             }
+            Error::NoHostAddress { claim } => write!(
+                f,
+                "{claim} cannot be claimed: no host on a network has this address, and the kernel takes no packet for it"
+            ),
             Error::TooManyClaims { bound } => f.write_str(bound),
             Error::Group(source) => write!(f, "a group of neighbour discovery cannot be joined: {source}"),
             Error::Gone { queue, source } => {
@@ -142,9 +151,11 @@ impl std::error::Error for Error {
             | Error::Ring { source, .. }
             | Error::Bind { source, .. }
             | Error::Gone { source, .. } => Some(source),
-            Error::Option { .. } | Error::Program { .. } | Error::NoMode { .. } | Error::TooManyClaims { .. } => {
-                None
-            }
+            Error::Option { .. }
+            | Error::Program { .. }
+            | Error::NoMode { .. }
+            | Error::NoHostAddress { .. }
+            | Error::TooManyClaims { .. } => None,
         }
     }
 }

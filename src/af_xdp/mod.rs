@@ -44,8 +44,8 @@ mod sys;
 mod umem;
 
 pub use crate::mapping::Pages;
-pub use claims::{CLAIM_ADDRESSES, CLAIM_PORTS, Claim};
-pub use device::{Device, OpenOptions};
+pub use claims::{CLAIM_ADDRESSES, CLAIM_PORTS, Claim, is_host_address};
+pub use device::{Device, Link, OpenOptions};
 pub use error::Error;
 pub use features::rx_queues;
 pub(crate) use groups::Groups;

@@ -1,4 +1,5 @@
-//! Two questions over netlink: an interface's XDP abilities (generic netlink family `netdev`) and its queue count.
+//! Questions over netlink: an interface's XDP abilities (generic netlink family `netdev`), its
+//! queue count and the state of its link.
 //!
 //! Requests and answers are a header and attributes (length, kind, value, padded to 4 bytes); that is all there is to
 //! it, so it is written and read by hand here.
@@ -31,6 +32,13 @@ const RTM_GETLINK: u16 = 18;
 const IFINFOMSG_BYTES: usize = 16;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_XDP: u16 = 43;
+/// Whichever mode a program is in: IFLA_XDP_PROG_ID, and those of the driver, in front of the stack
+/// and on the NIC.
+const IFLA_XDP_PROG_IDS: [u16; 4] = [4, 5, 6, 7];
+/// `<linux/if.h>`
+const IFF_UP: u32 = 1;
+const IFF_LOWER_UP: u32 = 1 << 16;
 
 /// What an interface says of its XDP abilities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,11 +102,36 @@ pub(crate) fn features(ifindex: u32) -> io::Result<XdpFeatures> {
     })
 }
 
-/// Receive and transmit queues that the interface was made with.
-pub(crate) fn queues(ifindex: u32) -> io::Result<(u32, u32)> {
+/// The state of an interface's link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LinkState {
+    /// Whether it was brought up.
+    pub(crate) up: bool,
+    /// Whether it has a carrier.
+    pub(crate) carrier: bool,
+    /// The identifiers of the XDP programs on it.
+    pub(crate) programs: Vec<u32>,
+}
+
+/// Asks for the state of the link.
+pub(crate) fn link_state(ifindex: u32) -> io::Result<LinkState> {
+    let reply = ask(NETLINK_ROUTE, RTM_GETLINK, &link_request(ifindex))?;
+    let (header, attributes) = reply.split_at_checked(IFINFOMSG_BYTES).ok_or_else(malformed)?;
+    let flags = u32::from_ne_bytes(header[8..12].try_into().expect("4 bytes"));
+    let xdp = find(attributes, IFLA_XDP).unwrap_or_default();
+    let programs = IFLA_XDP_PROG_IDS.into_iter().filter_map(|kind| find(xdp, kind)).map(|id| number(id) as u32);
+    Ok(LinkState { up: flags & IFF_UP != 0, carrier: flags & IFF_LOWER_UP != 0, programs: programs.collect() })
+}
+
+fn link_request(ifindex: u32) -> Vec<u8> {
     let mut body = vec![0; IFINFOMSG_BYTES];
     body[4..8].copy_from_slice(&ifindex.to_ne_bytes());
-    let reply = ask(NETLINK_ROUTE, RTM_GETLINK, &body)?;
+    body
+}
+
+/// Receive and transmit queues that the interface was made with.
+pub(crate) fn queues(ifindex: u32) -> io::Result<(u32, u32)> {
+    let reply = ask(NETLINK_ROUTE, RTM_GETLINK, &link_request(ifindex))?;
     let attributes = reply.get(IFINFOMSG_BYTES..).ok_or_else(malformed)?;
     let count = |kind| find(attributes, kind).map(number).ok_or_else(malformed);
     Ok((count(IFLA_NUM_RX_QUEUES)? as u32, count(IFLA_NUM_TX_QUEUES)? as u32))
@@ -218,5 +251,7 @@ mod tests {
     #[test]
     fn the_loopback_interface_has_a_queue() {
         assert_eq!(queues(1).unwrap(), (1, 1));
+        assert_eq!(link_state(1).unwrap().programs, [0; 0]);
+        assert!(link_state(u32::MAX >> 1).is_err());
     }
 }

@@ -15,8 +15,13 @@ use std::os::fd::{AsFd, AsRawFd};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/steer.bpf.o"));
 
 /// The names of `enum counter` in bpf/layout.h, in its order.
-const COUNTER_NAMES: [&str; 4] =
-    ["steer_no_socket", "steer_fragments_dropped", "steer_truncated", "steer_too_many_extensions"];
+const COUNTER_NAMES: [&str; 5] = [
+    "steer_no_socket",
+    "steer_fragments_dropped",
+    "steer_truncated",
+    "steer_too_many_extensions",
+    "steer_martians_dropped",
+];
 
 /// How the program handles frames: `XDP_PASS` and its kin in `<linux/bpf.h>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +39,11 @@ pub enum Verdict {
 /// The loaded program with its maps.
 pub struct Steering {
     program: Ebpf,
-    /// With it, whether it is in the driver.
-    link: Option<(FdLink, bool)>,
+    /// The program's identifier in the kernel.
+    id: u32,
+    link: Option<FdLink>,
+    /// Whether the link is to the driver.
+    native: bool,
     table: ClaimTable,
     claims: HashMap<MapData, AddressKey, ClaimValue>,
     sockets: XskMap<MapData>,
@@ -66,14 +74,19 @@ fn failed<E: StdError + 'static>(step: &'static str) -> impl Fn(E) -> Error {
     }
 }
 
+/// What removes another program: `ip link` removes one that was attached without a link, and does
+/// nothing to a bpf_link.
+const REMOVE_OTHER: &str = "; another XDP program is attached to the interface: stop the process that holds it. \
+     `bpftool net` shows the program, `bpftool link` its link: `bpftool link detach id N` detaches that; if there is none, \
+     `ip link set dev IF xdp off` removes the program";
+
 fn remedy_for(code: i32) -> &'static str {
     match code {
         libc::EPERM => "; it needs CAP_BPF and CAP_NET_ADMIN: run as root or grant them",
         // The verifier's word for what only the trusted may do, such as to move along a packet by a length read there.
         libc::EACCES => "; it needs CAP_PERFMON: run as root or grant it",
-        libc::EBUSY => {
-            "; another XDP program is there: `bpftool net` shows it, `ip link set IF xdp off` removes it"
-        }
+        // EEXIST is the answer where that program runs in another mode.
+        libc::EBUSY | libc::EEXIST => REMOVE_OTHER,
         libc::EOPNOTSUPP => "; the driver cannot run XDP programs",
         _ => "",
     }
@@ -89,6 +102,7 @@ impl Steering {
             .load(OBJECT)
             .map_err(failed("its object and maps"))?;
         xdp(&mut program)?.load().map_err(failed("loading"))?;
+        let id = xdp(&mut program)?.info().map_err(failed("its identifier"))?.id();
         let mut map = |name: &'static str| -> Result<Map, Error> {
             let missing = || Error::Program { step: "its maps", reason: format!("{name} is not in the object") };
             program.take_map(name).ok_or_else(missing)
@@ -99,6 +113,8 @@ impl Steering {
             counters: PerCpuArray::try_from(map("counters")?).map_err(failed("the map of counters"))?,
             table: ClaimTable::default(),
             link: None,
+            native: false,
+            id,
             program,
         })
     }
@@ -106,18 +122,31 @@ impl Steering {
     /// Attaches the program to the interface, in the driver (`native`) or in front of the kernel's stack, unless it is
     /// there already. It stays on one interface.
     pub(crate) fn attach(&mut self, ifindex: u32, native: bool) -> Result<(), Error> {
-        if self.link.as_ref().is_some_and(|(_, attached)| *attached == native) {
+        if self.link.is_some() && self.native == native {
             return Ok(());
         }
         self.link = None;
+        self.native = native;
         let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
         let program = xdp(&mut self.program)?;
         let id = program.attach_to_if_index(ifindex, mode).map_err(failed("attaching"))?;
         let link = program.take_link(id).map_err(failed("attaching"))?;
         // Kernels before 5.9 have no link for XDP, and what is attached without one outlives a killed process.
         let link = FdLink::try_from(link).map_err(failed("attaching by a bpf_link, Linux 5.9 or later"))?;
-        self.link = Some((link, native));
+        self.link = Some(link);
         Ok(())
+    }
+
+    /// Attaches the program again after somebody else has detached it: the link is there still, and
+    /// leads nowhere.
+    pub(crate) fn attach_again(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.link = None;
+        self.attach(ifindex, self.native)
+    }
+
+    /// The program's identifier in the kernel.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Has claimed frames of a receive queue go to `socket`, until the socket is closed.
@@ -207,6 +236,16 @@ mod tests {
         assert_eq!(step, "loading");
         assert_eq!(reason.matches("not permitted").count(), 1, "{reason}");
         assert!(reason.contains("CAP_BPF"), "{reason}");
+    }
+
+    #[test]
+    fn another_program_is_named_as_the_obstacle_in_either_mode() {
+        for code in [libc::EBUSY, libc::EEXIST] {
+            let Error::Program { reason, .. } = failed("attaching")(io::Error::from_raw_os_error(code)) else {
+                panic!("another error")
+            };
+            assert!(reason.contains("bpftool link detach id N") && reason.contains("xdp off"), "{reason}");
+        }
     }
 
     #[test]

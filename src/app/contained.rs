@@ -17,7 +17,7 @@
 //! State of a handler that is one worker's and outlives a call (counters, tables of free places) is changed in steps
 //! that each leave it usable.
 
-use crate::hosted::{Hosted, PortNames};
+use crate::hosted::{Hosted, PortNames, Seconds};
 use crate::panics::{self, Panic};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::cell::Cell;
@@ -179,8 +179,8 @@ impl<A: Hosted> Application for Contained<A> {
 }
 
 impl<A: Hosted> Hosted for Contained<A> {
-    fn clock(&mut self, unix_seconds: u64) {
-        self.run(|app| app.clock(unix_seconds));
+    fn clock(&mut self, seconds: Seconds) {
+        self.run(|app| app.clock(seconds));
     }
 
     fn drain(&mut self) {

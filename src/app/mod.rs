@@ -10,7 +10,7 @@ pub mod memcached;
 #[doc(hidden)]
 pub mod testing;
 
-use crate::hosted::{Hosted, PortNames};
+use crate::hosted::{Hosted, PortNames, Seconds};
 use crate::store::Item;
 use content::Content;
 use http::Http;
@@ -137,10 +137,10 @@ impl Services {
 }
 
 impl Hosted for Services {
-    fn clock(&mut self, unix_seconds: u64) {
-        self.http.clock(unix_seconds);
+    fn clock(&mut self, seconds: Seconds) {
+        self.http.clock(seconds.unix);
         if let Some(memcached) = &mut self.memcached {
-            memcached.clock(unix_seconds);
+            memcached.clock(seconds);
         }
     }
 

@@ -64,7 +64,7 @@ impl<A: Application> Line<A> {
         self.kept.extend_from_slice(bytes);
         let mut kept = std::mem::take(&mut self.kept);
         let mut at = 0;
-        while at < kept.len() && !self.is_over() {
+        while at < kept.len() && !self.is_over() && !self.wishes.read_later {
             let rest = &kept[at..];
             let n = self.call(|app, conn, reply| app.received(conn, rest, reply));
             assert!(n <= rest.len(), "consumed {n} of {}", rest.len());
@@ -75,7 +75,8 @@ impl<A: Application> Line<A> {
         }
         kept.drain(..at);
         self.kept = kept;
-        if self.kept.len() > INPUT_MAX_BYTES && !self.wishes.wants_room && !self.is_over() {
+        let holds_input = self.wishes.wants_room || self.wishes.read_later;
+        if self.kept.len() > INPUT_MAX_BYTES && !holds_input && !self.is_over() {
             let kept = std::mem::take(&mut self.kept);
             self.call(|app, conn, reply| app.overfull(conn, &kept, reply));
         }
@@ -106,6 +107,11 @@ impl<A: Application> Line<A> {
         self.queue.acknowledge(&mut self.pool, n);
     }
 
+    /// The connection was reset: what is queued is given back.
+    pub fn take_all(&mut self) {
+        self.queue.clear(&mut self.pool);
+    }
+
     fn resume(&mut self) {
         self.wishes.wants_room = false;
         self.call(Application::resumed);
@@ -115,6 +121,7 @@ impl<A: Application> Line<A> {
     /// The deadline passes; returns how long it was, `None` if there was none.
     pub fn expire(&mut self) -> Option<Duration> {
         let deadline = self.deadline.take()?;
+        self.wishes.read_later = false;
         self.call(Application::timeout);
         Some(deadline)
     }

@@ -1,10 +1,10 @@
 //! What goes together: a whole [`Serve`] in, the flag that does not fit out.
 
-use super::{Ecn, Memcached, Serve, Transport, XdpMode};
+use super::{Ecn, InterfaceChange, Memcached, Serve, Transport, XdpMode};
 use crate::app::Service;
 use crate::error::{Error, Result};
 use clap::ValueEnum;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 impl Serve {
     /// A service's share of the connections is one of a service that is served, and not more than all.
@@ -46,6 +46,9 @@ impl Serve {
         if self.ecn == Ecn::Off {
             return refuse("--ecn off");
         }
+        if self.on_interface_change == InterfaceChange::End {
+            return refuse("--on-interface-change end");
+        }
         if self.busy_poll {
             return refuse("--busy-poll");
         }
@@ -56,13 +59,15 @@ impl Serve {
     pub(super) fn check_places(&self) -> Result<()> {
         for (service, at) in self.services() {
             let (flag, name) = (service.flag(), service.name());
-            if at.port() == 0 && self.interface.is_some() {
+            if at.port == 0 && self.interface.is_some() {
                 return Err(Error::usage(format!("{flag} 0: with --interface, a port from 1 to 65535")));
             }
+            // Without an address it is at several, loopback among them.
             let overlap = |admin: &SocketAddr| {
-                admin.ip() == at.ip() || admin.ip().is_unspecified() || at.ip().is_unspecified()
+                let is_same = |address: IpAddr| address == admin.ip() || address.is_unspecified();
+                admin.ip().is_unspecified() || at.address.is_none_or(is_same)
             };
-            let clashes = |admin: &SocketAddr| overlap(admin) && admin.port() == at.port() && at.port() != 0;
+            let clashes = |admin: &SocketAddr| overlap(admin) && admin.port() == at.port && at.port != 0;
             if let Some(admin) = self.admin.filter(clashes) {
                 return Err(Error::usage(format!(
                     "--admin {admin}: {name} is served on port {} already; choose another port",
@@ -71,13 +76,13 @@ impl Serve {
             }
         }
         // Whose a connection is, is told by its port alone.
-        if let (Some(http), Some(Memcached { address, .. })) = (self.http, self.memcached)
-            && http.port() == address.port()
-            && http.port() != 0
+        if let (Some(http), Some(Memcached { endpoint, .. })) = (self.http, self.memcached)
+            && http.port == endpoint.port
+            && http.port != 0
         {
             return Err(Error::usage(format!(
-                "--memcached {address}: HTTP is served on port {} already; choose another port",
-                http.port()
+                "--memcached {endpoint}: HTTP is served on port {} already; choose another port",
+                http.port
             )));
         }
         match &self.root {

@@ -16,16 +16,22 @@ fn serve_in(environment: Option<LogLevel>, flags: &str) -> Result<Serve> {
     Serve::from_matches(matches.subcommand_matches("serve").unwrap(), environment, CORES)
 }
 
+/// Reads `[ADDR:]PORT`.
+fn endpoint(text: &str) -> Endpoint {
+    values::endpoint(text).unwrap()
+}
+
 #[test]
 fn without_flags_a_page_on_loopback() {
     let serve = serve("").unwrap();
-    assert_eq!(serve.http, Some("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(serve.http, Some(endpoint("127.0.0.1:8080")));
     let memcached = Memcached {
-        address: "127.0.0.1:11211".parse().unwrap(),
+        endpoint: endpoint("127.0.0.1:11211"),
         udp: None,
         optional: true,
         memory_bytes: 64 << 20,
         item_max_bytes: 1 << 20,
+        idle: Duration::from_secs(3600),
     };
     assert_eq!(serve.memcached, Some(memcached));
     assert_eq!((serve.interface, serve.root, serve.admin), (None, None, None));
@@ -38,28 +44,30 @@ fn without_flags_a_page_on_loopback() {
 #[test]
 fn every_flag_arrives() {
     let serve = serve(
-        "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / \
+        "--interface s0 --http 8081 --memcached 8082 --memcached-udp 8083 --memory 1G --item-size-max 512K --root / --dotfiles \
          --address 198.18.0.1 --address 2001:db8::1 --address-probe 300ms --cores 0,2 \
          --connections 100000 --http-connections 60000 --memcached-connections 70000 \
-         --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll \
+         --connections-per-prefix 50 --transport xdp --xdp-mode generic --ecn off --busy-poll --on-interface-change end \
          --memory-limit 2G --log json \
          --log-level debug --admin 9100 --header-timeout 1 --idle-timeout 2 --send-timeout 3 --drain-timeout 4 \
-         --tcp-keepalive 5",
+         --tcp-keepalive 5 --memcached-idle-timeout 6s",
     )
     .unwrap();
     let expected = Serve {
         interface: Some("s0".into()),
-        http: Some("0.0.0.0:8081".parse().unwrap()),
+        http: Some(endpoint("8081")),
         memcached: Some(Memcached {
-            address: "0.0.0.0:8082".parse().unwrap(),
-            udp: Some("0.0.0.0:8083".parse().unwrap()),
+            endpoint: endpoint("8082"),
+            udp: Some(endpoint("8083")),
             optional: false,
             memory_bytes: 1 << 30,
             item_max_bytes: 512 << 10,
+            idle: Duration::from_secs(6),
         }),
         addresses: vec!["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         address_probe: Duration::from_millis(300),
         root: Some("/".into()),
+        dotfiles: true,
         cores: vec![0, 2],
         connections: 100_000,
         http_connections: Some(60_000),
@@ -68,6 +76,7 @@ fn every_flag_arrives() {
         transport: Transport::Xdp,
         xdp_mode: XdpMode::Generic,
         ecn: Ecn::Off,
+        on_interface_change: InterfaceChange::End,
         busy_poll: true,
         memory_limit_bytes: Some(2 << 30),
         admin: Some("127.0.0.1:9100".parse().unwrap()),
@@ -93,7 +102,7 @@ fn flags_win_over_the_file() {
     .unwrap();
     let path = file.path().display();
     let from_file = serve(&format!("--config {path}")).unwrap();
-    let port = |serve: &Serve| serve.http.unwrap().port();
+    let port = |serve: &Serve| serve.http.unwrap().port;
     assert_eq!((port(&from_file), from_file.connections, from_file.busy_poll), (81, 5, true));
     assert_eq!(from_file.log.level, LogLevel::Warn);
     let both =
@@ -109,14 +118,27 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
-fn an_address_in_http_is_the_one_claimed() {
+fn only_address_says_what_is_claimed_for_all_services() {
     let claimed = |flags: &str| serve(flags).unwrap().addresses;
     let address: IpAddr = "198.18.0.1".parse().unwrap();
-    assert_eq!(claimed("--interface s0 --http 198.18.0.1:80"), [address]);
-    assert_eq!(claimed("--interface s0 --http 198.18.0.1:80 --address 198.18.0.1"), [address]);
+    assert_eq!(claimed("--interface s0 --http 80 --address 198.18.0.1"), [address]);
+    assert!(claimed("--interface s0 --http 198.18.0.1:80").is_empty());
     assert!(claimed("--interface s0 --http 0.0.0.0:80").is_empty());
     assert!(claimed("--http 198.18.0.1:80").is_empty());
-    assert_eq!(claimed("--interface s0 --http 80 --memcached 198.18.0.1:81"), [address]);
+}
+
+#[test]
+fn memcached_over_udp_is_at_the_address_of_memcached_unless_another_is_given() {
+    let udp = |flags: &str| serve(flags).unwrap().memcached.unwrap().udp.unwrap().to_string();
+    for (flags, expected) in [
+        ("--memcached-udp 82", "127.0.0.1:82"),
+        ("--memcached 198.18.0.1:81 --memcached-udp 82", "198.18.0.1:82"),
+        ("--memcached 198.18.0.1:81 --memcached-udp [::1]:82", "[::1]:82"),
+        ("--interface s0 --memcached-udp 82", "82"),
+        ("--interface s0 --memcached 198.18.0.1:81 --memcached-udp 82", "198.18.0.1:82"),
+    ] {
+        assert_eq!(udp(flags), expected, "{flags}");
+    }
 }
 
 #[test]
@@ -134,8 +156,11 @@ fn a_flag_of_one_service_asks_for_that_one() {
         ("--memcached-udp 11212", "memcached 127.0.0.1:11211"),
         ("--item-size-max 2m", "memcached 127.0.0.1:11211"),
         ("--memcached 0.0.0.0:11211 --root /", "HTTP 127.0.0.1:8080, memcached 0.0.0.0:11211"),
-        ("--interface s0", "HTTP 0.0.0.0:8080"),
-        ("--interface s0 --memory 1G", "memcached 0.0.0.0:11211"),
+        // Beside an interface a port alone is at the addresses of the interface and on loopback,
+        // not everywhere.
+        ("--interface s0", "HTTP 8080"),
+        ("--interface s0 --memory 1G", "memcached 11211"),
+        ("--interface s0 --http 0.0.0.0:80", "HTTP 0.0.0.0:80"),
     ] {
         assert_eq!(served(flags), expected, "{flags}");
     }
@@ -168,6 +193,7 @@ fn what_does_not_go_together_is_refused() {
         ("--xdp-mode zero-copy", "--xdp-mode zero-copy: means nothing without --interface"),
         ("--ecn off", "--ecn off: means nothing without --interface"),
         ("--busy-poll", "--busy-poll: means nothing without --interface"),
+        ("--on-interface-change end", "--on-interface-change end: means nothing without --interface"),
         ("--interface s0 --transport epoll --busy-poll", "--busy-poll: means nothing with --transport epoll"),
         ("--interface s0 --transport io-uring --busy-poll", "--busy-poll: means nothing with --transport io-uring"),
         (
@@ -182,17 +208,14 @@ fn what_does_not_go_together_is_refused() {
         ),
         ("--address 198.18.0.1", "write --http 198.18.0.1:8080"),
         ("--interface s0 --address 198.18.0.1 --address 198.18.0.1", "--address 198.18.0.1: given twice"),
-        ("--interface s0 --address 198.18.0.1 --http 198.18.0.2:80", "--http 198.18.0.2:80: not one of"),
+        ("--http 224.0.0.1:80", "--http 224.0.0.1:80: 224.0.0.1 is not the address of one host on a network"),
+        ("--interface s0 --http 80 --admin 80", "--admin 127.0.0.1:80: HTTP is served on port 80 already"),
         ("--interface s0 --http 0", "--http 0: with --interface, a port from 1 to 65535"),
         ("--memcached 0 --interface s0", "--memcached 0: with --interface, a port from 1 to 65535"),
         ("--memcached 80 --http 80", "--memcached 127.0.0.1:80: HTTP is served on port 80 already"),
         ("--memcached 80 --admin 80", "--admin 127.0.0.1:80: memcached is served on port 80 already"),
-        ("--memory 1T", "--memory 1.0 TiB: it is from 1.0 MiB to 32.0 GiB"),
+        ("--memory 2T", "--memory 2.0 TiB: it is from 1.0 MiB to 1.0 TiB"),
         ("--memory 4M --item-size-max 1M", "--item-size-max 1.0 MiB: with --memory 4.0 MiB it is from"),
-        (
-            "--interface s0 --http 198.18.0.1:80 --memcached 198.18.0.2:81",
-            "--memcached 198.18.0.2:81: not one of the addresses given with other flags; write --memcached 81",
-        ),
         ("--cores 0-9", "core 4 cannot be used; this process may use 0-3"),
         ("--admin 8080", "--admin 127.0.0.1:8080: HTTP is served on port 8080 already"),
         ("--http 0.0.0.0:80 --admin 80", "choose another port"),

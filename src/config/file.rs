@@ -15,6 +15,9 @@ use toml::de::{DeTable, DeValue};
 /// A flag that cannot stand in the file: it says which file to read.
 const NOT_A_KEY: &str = "config";
 
+/// The one flag whose value is itself a list.
+const LIST_KEY: &str = "cores";
+
 /// The longest file: a thousand times what all flags take.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 
@@ -62,6 +65,9 @@ fn set(options: &mut ServeOptions, flags: &Command, key: &str, value: &DeValue<'
     let values = match (value, flag.get_action()) {
         (DeValue::Array(array), ArgAction::Append) => {
             array.iter().map(|value| scalar(key, value.get_ref())).collect::<Result<Vec<_>, _>>()?
+        }
+        (DeValue::Array(_), _) if key != LIST_KEY => {
+            return Err(format!("{key}: one value, not a list"));
         }
         (DeValue::Array(array), _) => {
             let parts: Result<Vec<_>, _> = array.iter().map(|value| scalar(key, value.get_ref())).collect();

@@ -14,8 +14,8 @@ pub(crate) mod values;
 pub use cores::usable_cores;
 pub use options::{LogOptions, ServeOptions};
 pub use values::{
-    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, LogFormat, LogLevel, MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX,
-    Transport, XdpMode,
+    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, MEMORY_LIMIT_MIN_BYTES,
+    TIMEOUT_MAX, Transport, XdpMode,
 };
 
 use crate::app::Service;
@@ -35,6 +35,9 @@ pub const CONNECTIONS_DEFAULT: u32 = 16_384;
 pub const PORT_DEFAULT: u16 = 8080;
 /// The port unless `--memcached` says otherwise: the one that its clients try.
 pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
+/// How long a connection to memcached may be idle unless `--memcached-idle-timeout` says otherwise: longer than clients
+/// leave a pooled connection unused.
+pub const MEMCACHED_IDLE_DEFAULT: Duration = Duration::from_secs(3600);
 /// RFC 5227 §1.1, PROBE_MIN.
 pub const ADDRESS_PROBE_DEFAULT: Duration = Duration::from_secs(1);
 /// The timeouts unless flags say otherwise. A minute of idleness outlasts what browsers and load balancers
@@ -55,9 +58,9 @@ const LOG_VARIABLE: &str = "SIMOOM_LOG";
 pub struct Serve {
     /// The interface whose queues are bound; `None`: kernel sockets only.
     pub interface: Option<String>,
-    /// Where the kernel's sockets listen for HTTP, if it is served; its port is claimed from the interface. Port 0
-    /// (the kernel chooses) only without an interface.
-    pub http: Option<SocketAddr>,
+    /// Where HTTP is served, if it is. Without an address, only beside an interface: at
+    /// [`Serve::addresses`] and on loopback. Port 0 (the kernel chooses) only without an interface.
+    pub http: Option<Endpoint>,
     /// The same of memcached, and its memory. One of the two is served.
     pub memcached: Option<Memcached>,
     /// The addresses claimed from the interface; none: those that it has.
@@ -66,6 +69,8 @@ pub struct Serve {
     pub address_probe: Duration,
     /// The directory served; `None`: the built-in page.
     pub root: Option<PathBuf>,
+    /// Whether names that begin with a dot are served.
+    pub dotfiles: bool,
     /// One worker on each of these cores, at most; never empty, ascending.
     pub cores: Vec<usize>,
     /// Connections held at once, by all workers together.
@@ -82,6 +87,8 @@ pub struct Serve {
     pub xdp_mode: XdpMode,
     /// Whether connections use explicit congestion notification.
     pub ecn: Ecn,
+    /// What a change of the interface leads to.
+    pub on_interface_change: InterfaceChange,
     /// Whether workers spin for ever.
     pub busy_poll: bool,
     /// The most memory that may be planned for.
@@ -97,16 +104,18 @@ pub struct Serve {
 /// How memcached is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memcached {
-    /// Where.
-    pub address: SocketAddr,
+    /// Where, as [`Serve::http`].
+    pub endpoint: Endpoint,
     /// Where over UDP, if at all.
-    pub udp: Option<SocketAddr>,
+    pub udp: Option<Endpoint>,
     /// Nobody asked for it: where its port is taken, the rest is served without it.
     pub optional: bool,
     /// Memory for items.
     pub memory_bytes: u64,
     /// The largest item.
     pub item_max_bytes: u64,
+    /// For a client to send its next request; zero: for ever.
+    pub idle: Duration,
 }
 
 /// How long things may take.
@@ -151,25 +160,24 @@ impl Serve {
     /// Fills in the defaults and checks that everything goes together.
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
-        let default_address = match options.interface {
-            Some(_) => Ipv4Addr::UNSPECIFIED,
-            None => Ipv4Addr::LOCALHOST,
-        };
+        endpoints.check()?;
         let store = store::Settings::default();
         let serve = Serve {
-            http: endpoints.http.map(|http| http.at(default_address.into())),
-            memcached: endpoints.memcached.map(|memcached| Memcached {
-                address: memcached.at(default_address.into()),
-                udp: options.memcached_udp.map(|udp| udp.at(memcached.address.unwrap_or(default_address.into()))),
+            http: endpoints.http,
+            memcached: endpoints.memcached.map(|endpoint| Memcached {
+                endpoint,
+                udp: endpoints.memcached_udp,
                 optional: endpoints.memcached_is_optional,
                 memory_bytes: options.memory.unwrap_or(store.memory_bytes),
                 item_max_bytes: options.item_size_max.unwrap_or(store.item_max_bytes),
+                idle: options.memcached_idle_timeout.unwrap_or(MEMCACHED_IDLE_DEFAULT),
             }),
             addresses: claimed_addresses(&options, &endpoints)?,
             cores: chosen_cores(options.cores, cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
             root: options.root,
+            dotfiles: options.dotfiles.unwrap_or_default(),
             connections: options.connections.unwrap_or(CONNECTIONS_DEFAULT),
             http_connections: options.http_connections,
             memcached_connections: options.memcached_connections,
@@ -177,6 +185,7 @@ impl Serve {
             transport: options.transport.unwrap_or_default(),
             xdp_mode: options.xdp_mode.unwrap_or_default(),
             ecn: options.ecn.unwrap_or_default(),
+            on_interface_change: options.on_interface_change.unwrap_or_default(),
             busy_poll: options.busy_poll.unwrap_or_default(),
             memory_limit_bytes: options.memory_limit,
             admin: options.admin.map(|admin| admin.at(Ipv4Addr::LOCALHOST.into())),
@@ -199,9 +208,9 @@ impl Serve {
     }
 
     /// What is served where.
-    pub fn services(&self) -> impl Iterator<Item = (Service, SocketAddr)> + use<> {
-        let http = self.http.map(|address| (Service::Http, address));
-        http.into_iter().chain(self.memcached.map(|memcached| (Service::Memcached, memcached.address)))
+    pub fn services(&self) -> impl Iterator<Item = (Service, Endpoint)> + use<> {
+        let http = self.http.map(|endpoint| (Service::Http, endpoint));
+        http.into_iter().chain(self.memcached.map(|memcached| (Service::Memcached, memcached.endpoint)))
     }
 }
 

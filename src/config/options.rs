@@ -3,7 +3,7 @@
 //! No flag has a default here: what is not given must stay recognisable, so that flags win over the file.
 //! [`super::Serve`] fills in the defaults.
 
-use super::values::{self, Cores, Ecn, Endpoint, LogFormat, LogLevel, Transport, XdpMode};
+use super::values::{self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,9 +14,11 @@ use std::time::Duration;
 pub struct ServeOptions {
     /// Serve HTTP on this port [default: 127.0.0.1:8080]
     ///
-    /// With an address, only there. Without an address and without --interface, on 127.0.0.1; with --interface, at
-    /// the addresses of the interface. Port 0 lets the kernel choose one, which the log names; only without
-    /// --interface.
+    /// With an address, only there; 0.0.0.0 or [::] is every address of that version of IP. Without
+    /// an address and without --interface, on 127.0.0.1; with --interface, at --address or the
+    /// addresses of the interface, and on loopback. Loopback and addresses of other interfaces are
+    /// served through kernel sockets. Port 0 lets the kernel choose one, which the log names; only
+    /// without --interface.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
     pub http: Option<Endpoint>,
 
@@ -25,6 +27,15 @@ pub struct ServeOptions {
     /// They are read into memory at start-up, ready to be sent.
     #[arg(long, value_name = "DIR", help_heading = "What to serve")]
     pub root: Option<PathBuf>,
+
+    /// Serve files and directories whose names begin with a dot, too [default: only .well-known]
+    ///
+    /// .git, .env and .htpasswd often hold what nobody should read.
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true, help_heading = "What to serve"
+    )]
+    pub dotfiles: Option<bool>,
 
     /// Serve memcached on this port [default: 127.0.0.1:11211]
     ///
@@ -36,9 +47,12 @@ pub struct ServeOptions {
 
     /// Serve memcached over UDP, too, on this port [default: not at all]
     ///
-    /// At the address of --memcached, unless another is given. A request is one datagram. Who asks may not be who is
-    /// answered: an answer takes at most 8 datagrams of 1400 bytes, and each client address gets at most 1 MiB a
-    /// second more than it sends, a network 2 MiB and all together 4 MiB, but for addresses that use TCP too. The datagrams come through the kernel, whatever the transport.
+    /// At the address of --memcached, unless another is given; without an address and with
+    /// --interface, at those that the kernel has. A request is one datagram. Who asks may not be
+    /// who is answered: an answer takes at most 8 datagrams of 1400 bytes, and each client address
+    /// gets at most 1 MiB a second more than it sends, a network 2 MiB and all together 4 MiB, but
+    /// for addresses that use TCP too. The datagrams come through the kernel, whatever the
+    /// transport.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
     pub memcached_udp: Option<Endpoint>,
 
@@ -61,8 +75,9 @@ pub struct ServeOptions {
 
     /// Serve at this address [default: the addresses of the interface]
     ///
-    /// IPv4 or IPv6; may be given several times. For an address that the interface has, the kernel goes on answering
-    /// ARP or neighbour discovery, and ping. An address that it does not have is Simoom's own: it answers them for it.
+    /// IPv4 or IPv6; may be given several times. For an address that the interface has, the kernel
+    /// goes on answering ARP or neighbour discovery, and ping. An address that no interface has is
+    /// Simoom's own: it answers them for it. An address of another interface is refused.
     #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Where from")]
     pub address: Option<Vec<IpAddr>>,
 
@@ -79,6 +94,13 @@ pub struct ServeOptions {
     /// How to bind to the interface's queues [default: auto]
     #[arg(long, value_name = "MODE", value_enum, help_heading = "Where from")]
     pub xdp_mode: Option<XdpMode>,
+
+    /// What to do when the XDP program is detached from outside, or the interface has more queues
+    /// [default: repair]
+    ///
+    /// Either is noticed within a second, logged and counted (xdp_detachments, queue_additions).
+    #[arg(long, value_name = "WHAT", value_enum, help_heading = "Where from")]
+    pub on_interface_change: Option<InterfaceChange>,
 
     /// Whether routers may mark packets of a connection instead of dropping them (ECN, RFC 3168) [default: accept]
     ///
@@ -143,7 +165,15 @@ pub struct ServeOptions {
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub idle_timeout: Option<Duration>,
 
+    /// Close a connection to memcached that is idle for longer than this, 0s: never [default: 1h]
+    ///
+    /// memcached itself, unless told otherwise, keeps idle connections for ever, and so each keeps another client out.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
+    pub memcached_idle_timeout: Option<Duration>,
+
     /// Close a connection whose client takes nothing of its answer for this long [default: 60s]
+    ///
+    /// Or less than 1000 bytes a second on average.
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub send_timeout: Option<Duration>,
 
@@ -156,7 +186,8 @@ pub struct ServeOptions {
 
     /// On SIGTERM, let open answers finish for at most this long [default: 10s]
     ///
-    /// SIGINT and SIGQUIT are the same; a second signal ends the wait. SIGHUP, SIGUSR1 and SIGUSR2 reload nothing.
+    /// Idle connections have up to 500 ms for one more request. SIGINT and SIGQUIT are the same; a
+    /// second signal ends the wait. SIGHUP, SIGUSR1 and SIGUSR2 reload nothing.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub drain_timeout: Option<Duration>,
 

@@ -1,8 +1,10 @@
 //! The values that flags and configuration keys take: text in, a checked value out, or a reason that names the
 //! bound.
 
+use crate::af_xdp::is_host_address;
 use clap::ValueEnum;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -56,6 +58,16 @@ pub enum Ecn {
     Off,
 }
 
+/// What the server does when the interface that it serves changes under it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum InterfaceChange {
+    /// Attach the XDP program again; serve the queues there were, and say so on /readyz
+    #[default]
+    Repair,
+    /// End with exit code 1, for a supervisor to start it anew
+    End,
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -98,6 +110,16 @@ impl Endpoint {
     }
 }
 
+/// As the user writes it.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => SocketAddr::new(address, self.port).fmt(f),
+            None => self.port.fmt(f),
+        }
+    }
+}
+
 /// Core numbers in ascending order, none twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores(pub Vec<usize>);
@@ -118,8 +140,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
 pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr =
         text.parse().map_err(|_| "not an IP address; write 192.0.2.1 or 2001:db8::1".to_owned())?;
-    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    if address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast {
+    if !is_host_address(address) {
         return Err("not the address of one host on a network".to_owned());
     }
     Ok(address)

@@ -1,7 +1,9 @@
 //! The end of a worker: in comes the order to drain, out goes one connection after the other, until none is left or
 //! the time is over. Never breaks off an answer before that, nor resets who has connected.
 //!
-//! 1. Whoever has connected is accepted, and the listeners are closed: closing one resets who waits at it.
+//! 1. New handshakes are not answered, and those under way have [`HANDSHAKE_MS`] to end: a client that has the SYN-ACK
+//!    sends its request, and closing the listener would reset it. Whoever has connected is accepted; then the listeners
+//!    are closed.
 //! 2. Each connection is closed with its next answer, one that has not yet asked with its first. A request that crosses
 //!    the FIN of an idle connection is lost, so for `Settings::drain_idle`, or half of a shorter drain, none is sent.
 //! 3. Connections that are idle then are closed, and others as they become idle.
@@ -16,6 +18,9 @@ use simoom_stack::Closed;
 use std::io;
 use std::time::Duration;
 
+/// How long handshakes have that were under way when the drain began. A client whose SYN is dropped
+/// meanwhile is refused when it repeats that, after a second.
+const HANDSHAKE_MS: u64 = 100;
 /// How long a peer of a connection that was closed idle may take to close: pools of clients do not look.
 const IDLE_LINGER_MS: u64 = 500;
 
@@ -26,6 +31,8 @@ pub(super) struct Drain {
     until_ms: u64,
     /// Connections that are idle then are closed; `None`: each is when it becomes idle.
     keeps_idle_until_ms: Option<u64>,
+    /// The listeners are closed then; `None`: they are.
+    listens_until_ms: Option<u64>,
 }
 
 impl Drain {
@@ -33,18 +40,22 @@ impl Drain {
         Drain {
             until_ms: now_ms.saturating_add(at_most_ms),
             keeps_idle_until_ms: Some(now_ms + idle_ms.min(at_most_ms / 2)),
+            listens_until_ms: Some(now_ms + HANDSHAKE_MS.min(at_most_ms / 2)),
         }
     }
 
     /// Ends no later than `until_ms`.
     fn shorten(&mut self, until_ms: u64) {
         self.until_ms = self.until_ms.min(until_ms);
-        self.keeps_idle_until_ms = self.keeps_idle_until_ms.map(|at_ms| at_ms.min(until_ms));
+        for at_ms in [&mut self.keeps_idle_until_ms, &mut self.listens_until_ms].into_iter().flatten() {
+            *at_ms = until_ms.min(*at_ms);
+        }
     }
 
     /// When there is something to do for it.
     pub(super) fn next_ms(&self) -> u64 {
-        self.keeps_idle_until_ms.map_or(self.until_ms, |at_ms| at_ms.min(self.until_ms))
+        let times = [self.keeps_idle_until_ms, self.listens_until_ms];
+        times.into_iter().flatten().fold(self.until_ms, u64::min)
     }
 
     /// Whether a connection is closed as soon as it is idle.
@@ -57,8 +68,14 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     pub(super) fn obey(&mut self) -> io::Result<()> {
         self.mailbox.clear_wake();
         while let Some(order) = self.mailbox.take() {
-            let Order::Drain(at_most) = order;
-            self.begin_drain(at_most)?;
+            match order {
+                Order::Drain(at_most) => self.begin_drain(at_most)?,
+                Order::Leave => {
+                    self.begin_drain(Duration::ZERO)?;
+                    // The mailbox of a process that is ending gives this order for ever.
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -70,8 +87,13 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             drain.shorten(now_ms.saturating_add(at_most_ms));
             return Ok(());
         }
-        // First of all: a client that is told to close connects anew, and is to be refused then, not kept waiting.
-        self.close_listeners()?;
+        // First of all: a client that is told to close connects anew, and is to be refused then.
+        self.accept_all();
+        for listener in &self.listeners {
+            // Without the filter, clients are accepted until the listeners are closed, and the last
+            // are reset.
+            let _ = listener.drop_syns();
+        }
         self.host.app.drain();
         self.drain = Some(Drain::new(now_ms, at_most_ms, self.drain_idle_ms));
         Ok(())
@@ -80,12 +102,6 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     /// Takes in whoever has connected, and closes the listeners.
     fn close_listeners(&mut self) -> io::Result<()> {
         D::release_listeners(self)?;
-        self.accept_all();
-        // Between the last look and the close nobody may come. It does not take long: a client whose SYN is dropped
-        // waits for a second. Without the filter, it would be reset.
-        for listener in &self.listeners {
-            let _ = listener.drop_syns();
-        }
         self.accept_all();
         self.listeners.clear();
         self.accept_again_ms = None;
@@ -102,6 +118,10 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     /// Does what the drain's time has come for.
     pub(super) fn go_on_draining(&mut self) -> io::Result<()> {
         let now_ms = self.host.now_ms;
+        let Some(drain) = &mut self.drain else { return Ok(()) };
+        if drain.listens_until_ms.take_if(|at_ms| *at_ms <= now_ms).is_some() {
+            self.close_listeners()?;
+        }
         let Some(drain) = &mut self.drain else { return Ok(()) };
         match drain.keeps_idle_until_ms.take_if(|at_ms| *at_ms <= now_ms) {
             Some(_) => self.close_idle(),
@@ -131,7 +151,10 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.drain.is_some_and(|drain| self.table.len() == 0 || drain.until_ms <= self.host.now_ms)
+        self.drain.is_some_and(|drain| {
+            let is_empty = self.table.len() == 0 && drain.listens_until_ms.is_none();
+            is_empty || drain.until_ms <= self.host.now_ms
+        })
     }
 
     /// Ends what is still open when the time to drain is over.

@@ -18,6 +18,61 @@ const KEEP_ALIVE_PROBES: u32 = 9;
 /// The kernel takes no longer times in its keep-alive options.
 const KEEP_ALIVE_MAX_SECONDS: u64 = 32_767;
 
+/// One worker's socket, bound and not listening yet: the kernel refuses connections.
+#[derive(Debug)]
+pub struct Reserved {
+    socket: OwnedFd,
+    address: SocketAddr,
+}
+
+/// Whether the kernel must have an address now for a socket to be bound to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Yes.
+    Now,
+    /// No: it may be tentative still, or come back (IP_FREEBIND).
+    AnyTime,
+}
+
+impl Reserved {
+    /// Binds `address` for `workers` workers; port 0 takes a free port, the same for all. `[::]`
+    /// takes IPv6 only: bind
+    /// `0.0.0.0` as well.
+    pub fn bind(address: SocketAddr, presence: Presence, workers: usize) -> Result<Vec<Reserved>, ListenError> {
+        let failed = |source| ListenError { address, source };
+        if address.port() != 0 {
+            // A group lets in every socket of the same user, a second server started by mistake too; a socket
+            // outside the group is let in only if nobody listens.
+            bound(address, presence, false).map_err(failed)?;
+        }
+        let mut reserved: Vec<Reserved> = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            let address = reserved.first().map_or(address, |first| first.address);
+            let socket = bound(address, presence, true).map_err(failed)?;
+            let address = rustix::net::getsockname(&socket).and_then(TryInto::try_into).map_err(failed)?;
+            reserved.push(Reserved { socket, address });
+        }
+        Ok(reserved)
+    }
+
+    /// The address with the port that it is bound to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets connections in. Up to `backlog` of them (and at most `net.core.somaxconn`) wait to be
+    /// accepted.
+    pub fn listen(self, backlog: u16) -> Result<Listener, ListenError> {
+        let Reserved { socket, address } = self;
+        let listen = || {
+            sockopt::set_tcp_nodelay(&socket, true)?;
+            rustix::net::listen(&socket, i32::from(backlog))
+        };
+        listen().map_err(|source| ListenError { address, source })?;
+        Ok(Listener { socket, address })
+    }
+}
+
 /// One worker's listening socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -26,22 +81,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address` for `workers` workers; port 0 takes a free port, the same for all. Up to `backlog`
-    /// connections (and at most `net.core.somaxconn`) wait for each worker to accept them. `[::]` takes IPv6 only:
-    /// bind `0.0.0.0` as well.
+    /// As [`Reserved::bind`] and [`Reserved::listen`] at once.
     pub fn bind(address: SocketAddr, workers: usize, backlog: u16) -> Result<Vec<Listener>, ListenError> {
-        let failed = |source| ListenError { address, source };
-        if address.port() != 0 {
-            // A group lets in every socket of the same user, a second server started by mistake too; a socket
-            // outside the group is let in only if nobody listens.
-            bound(address, false).map_err(failed)?;
-        }
-        let mut listeners: Vec<Listener> = Vec::with_capacity(workers);
-        for _ in 0..workers {
-            let address = listeners.first().map_or(address, |first| first.address);
-            listeners.push(listen(address, backlog).map_err(failed)?);
-        }
-        Ok(listeners)
+        let reserved = Reserved::bind(address, Presence::Now, workers)?;
+        reserved.into_iter().map(|reserved| reserved.listen(backlog)).collect()
     }
 
     /// The address with the port that it listens on.
@@ -84,16 +127,8 @@ impl AsFd for Listener {
     }
 }
 
-fn listen(address: SocketAddr, backlog: u16) -> Result<Listener, Errno> {
-    let socket = bound(address, true)?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    rustix::net::listen(&socket, i32::from(backlog))?;
-    let address = rustix::net::getsockname(&socket)?.try_into()?;
-    Ok(Listener { socket, address })
-}
-
 /// A socket bound to `address`, in the group of those who share it or outside.
-fn bound(address: SocketAddr, shared: bool) -> Result<OwnedFd, Errno> {
+fn bound(address: SocketAddr, presence: Presence, shared: bool) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
@@ -103,8 +138,19 @@ fn bound(address: SocketAddr, shared: bool) -> Result<OwnedFd, Errno> {
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
+    if presence == Presence::AnyTime {
+        set_freebind(&socket, address)?;
+    }
     rustix::net::bind(&socket, &address)?;
     Ok(socket)
+}
+
+/// Lets `socket` be bound to an address that the kernel does not have now.
+pub(super) fn set_freebind(socket: impl AsFd, address: SocketAddr) -> Result<(), Errno> {
+    match address {
+        SocketAddr::V4(_) => sockopt::set_ip_freebind(socket, true),
+        SocketAddr::V6(_) => sockopt::set_ipv6_freebind(socket, true),
+    }
 }
 
 /// Why an address cannot be listened on, and what to do.
@@ -163,6 +209,24 @@ mod tests {
         let accepted = |listener: &Listener| std::iter::from_fn(|| listener.accept().ok()).count();
         assert_eq!(listeners.iter().map(accepted).sum::<usize>(), 12);
         assert_eq!(listeners[0].accept().unwrap_err(), Errno::AGAIN);
+    }
+
+    #[test]
+    fn a_reserved_address_refuses_connections_until_it_listens() {
+        let mut reserved = Reserved::bind(address("127.0.0.1:0"), Presence::Now, 2).unwrap();
+        let at = reserved[0].address();
+        assert_eq!(reserved[1].address(), at);
+        assert_eq!(TcpStream::connect(at).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        let listener = reserved.pop().unwrap().listen(16).unwrap();
+        let _client = TcpStream::connect(at).unwrap();
+        assert!(listener.accept().is_ok());
+    }
+
+    #[test]
+    fn an_address_that_may_come_later_can_be_reserved() {
+        let later = address("198.51.100.7:8080");
+        assert_eq!(Reserved::bind(later, Presence::Now, 1).unwrap_err().source, Errno::ADDRNOTAVAIL);
+        assert_eq!(Reserved::bind(later, Presence::AnyTime, 1).unwrap()[0].address(), later);
     }
 
     #[test]

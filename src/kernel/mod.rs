@@ -61,7 +61,7 @@ mod uring;
 mod visit;
 
 pub use counters::Counters;
-pub use listener::Listener;
+pub use listener::{Listener, Presence, Reserved};
 
 use crate::control::Mailbox;
 use crate::hosted::Hosted;

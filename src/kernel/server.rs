@@ -194,8 +194,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 
     pub(super) fn tick(&mut self) {
         self.host.now_ms = self.clock.now_ms();
-        if let Some(unix_seconds) = self.clock.new_second(self.host.now_ms) {
-            self.host.app.clock(unix_seconds);
+        if let Some(seconds) = self.clock.new_second(self.host.now_ms) {
+            self.host.app.clock(seconds);
         }
     }
 
@@ -308,17 +308,22 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     }
 
     /// The socket is said to be writable when a good part of its buffer is free, which a slow peer may take longer
-    /// for than the send timeout: only if the socket takes nothing at all has the peer taken nothing.
+    /// for than the send timeout: how much the peer has taken shows in what the socket takes now.
     fn retry_send(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
         if session.io.part.is_sending() {
             return self.visit(key);
         }
-        let before = session.queue.len();
+        let (before, taken) = (session.queue.len(), self.host.taken_bytes(session));
         let mut tools = Tools { scratch: &mut self.scratch, shared: self.driver.shared() };
         match write(&mut self.host, session, &mut tools) {
             Err(how) => self.end(key, how),
-            Ok(()) if session.queue.len() == before => self.end(key, Closed::TimedOut),
+            Ok(())
+                if !session.queue.is_empty()
+                    && self.host.took_too_little(taken + (before - session.queue.len()) as u32) =>
+            {
+                self.end(key, Closed::TimedOut);
+            }
             Ok(()) => self.visit(key),
         }
     }

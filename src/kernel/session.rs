@@ -16,6 +16,9 @@ use std::time::Duration;
 /// A peer that sends more than this after the FIN is reset: it does not listen.
 const LINGER_BYTES: u32 = 64 << 20;
 
+/// Bytes a second that a peer must take on average, over the send timeout, of what is queued for it.
+const SEND_RATE_MIN: u64 = 1000;
+
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -43,6 +46,8 @@ pub(super) struct Session<A: Application, S> {
     pub(super) reads_later: bool,
     /// Bytes that were dropped since the FIN was sent.
     pub(super) lingered_bytes: u32,
+    /// Bytes that the socket has taken since the send timeout began to run.
+    taken_bytes: u32,
     pub(super) queue: Queue,
     pub(super) kept: Kept,
     conn: A::Conn,
@@ -59,6 +64,7 @@ impl<A: Application, S> Session<A, S> {
             reads_on: false,
             reads_later: false,
             lingered_bytes: 0,
+            taken_bytes: 0,
             queue: Queue::default(),
             kept: Kept::default(),
             conn: A::Conn::default(),
@@ -200,15 +206,28 @@ impl<A: Hosted> Host<A> {
         Due::Application
     }
 
-    /// The socket took `n` bytes of the queue. The send timeout runs anew if some are left.
+    /// The socket took `n` bytes of the queue. If some are left, the send timeout runs anew once the socket has taken
+    /// what a peer must take in that time.
     pub(super) fn sent<S>(&mut self, session: &mut Session<A, S>, n: usize) {
         self.counters.bytes_sent += n as u64;
         session.queue.acknowledge(&mut self.pool, n as u64);
+        session.taken_bytes = session.taken_bytes.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
         if session.queue.is_empty() {
-            session.transport_ms = NEVER;
-        } else if n > 0 || session.transport_ms == NEVER {
+            (session.transport_ms, session.taken_bytes) = (NEVER, 0);
+        } else if session.transport_ms == NEVER || !self.took_too_little(session.taken_bytes) {
             session.transport_ms = self.now_ms.saturating_add(millis(self.send_timeout));
+            session.taken_bytes = 0;
         }
+    }
+
+    /// Bytes that the socket has taken since the send timeout began to run.
+    pub(super) fn taken_bytes<S>(&self, session: &Session<A, S>) -> u32 {
+        session.taken_bytes
+    }
+
+    /// Whether a peer that takes so many bytes in the send timeout is too slow.
+    pub(super) fn took_too_little(&self, bytes: u32) -> bool {
+        u64::from(bytes) < (millis(self.send_timeout).saturating_mul(SEND_RATE_MIN) / 1000).max(1)
     }
 
     /// Offers no more input, and closes once everything queued is sent.

@@ -56,7 +56,7 @@ impl Application for Script {
 }
 
 impl Hosted for Script {
-    fn clock(&mut self, _: u64) {}
+    fn clock(&mut self, _: crate::hosted::Seconds) {}
 
     fn drain(&mut self) {}
 
@@ -110,18 +110,20 @@ fn after_close_no_deadline_of_the_application_counts() {
 #[test]
 fn the_send_timeout_runs_from_the_last_progress() {
     let (mut host, mut session) = opened();
-    host.offer(&mut session, b"nww");
+    // A peer must take three bytes in this time.
+    host.send_timeout = Duration::from_millis(3);
+    host.offer(&mut session, b"nwww");
     host.sent(&mut session, 0);
-    assert_eq!(session.next_deadline_ms(), 61_000);
-    host.now_ms = 2000;
-    host.sent(&mut session, 0);
-    assert_eq!(session.next_deadline_ms(), 61_000);
-    host.sent(&mut session, 3);
-    assert_eq!(session.next_deadline_ms(), 62_000);
-    host.now_ms = 62_000;
-    assert_eq!(host.due(&mut session), Due::Send);
-    host.sent(&mut session, 5);
-    assert_eq!((session.next_deadline_ms(), host.counters.bytes_sent), (NEVER, 8));
+    assert_eq!(session.next_deadline_ms(), 1003);
+    host.now_ms = 1001;
+    host.sent(&mut session, 2);
+    assert_eq!((session.next_deadline_ms(), host.took_too_little(host.taken_bytes(&session))), (1003, true));
+    host.sent(&mut session, 1);
+    assert_eq!(session.next_deadline_ms(), 1004);
+    host.now_ms = 1004;
+    assert_eq!((host.due(&mut session), host.taken_bytes(&session)), (Due::Send, 0));
+    host.sent(&mut session, 9);
+    assert_eq!((session.next_deadline_ms(), host.counters.bytes_sent), (NEVER, 12));
 }
 
 #[test]

@@ -106,6 +106,7 @@ pub(super) fn run<P: Protocol>(
         mailbox,
         sheet: sheet.clone(),
         busy_poll: true,
+        drained: None,
         queues,
     };
     for address in &addresses {

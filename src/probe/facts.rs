@@ -2,7 +2,7 @@
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Everything about this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,6 +21,25 @@ pub struct Probed {
     pub link: Link,
     /// What `serve` would choose.
     pub choice: super::Choice,
+    /// Where `serve --interface` would be reached without further flags, or why nowhere.
+    #[serde(serialize_with = "places")]
+    pub listens: Result<Vec<Listens>, String>,
+}
+
+/// The list alone: empty where nothing would be reached.
+fn places<S: Serializer>(listens: &Result<Vec<Listens>, String>, serializer: S) -> Result<S::Ok, S::Error> {
+    listens.as_deref().unwrap_or_default().serialize(serializer)
+}
+
+/// A service at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listens {
+    /// "HTTP".
+    pub service: &'static str,
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether it is claimed from the interface's queues; else a kernel socket listens there.
+    pub claimed: bool,
 }
 
 /// What the kernel is and lets this process do.

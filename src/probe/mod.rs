@@ -11,9 +11,12 @@ mod report;
 
 pub use choice::{Choice, choose};
 
+use crate::config::{Serve, ServeOptions, Transport};
 use crate::error::{Error, Result};
-use crate::netns;
-use facts::{Facts, Probed};
+use crate::netns::{self, Interface};
+use crate::serve::host::Host;
+use crate::serve::places::Places;
+use facts::{Facts, Listens, Probed};
 use std::io::{self, Write};
 
 /// Prints the facts of `interface`, or of all, as text or as JSON.
@@ -42,9 +45,25 @@ pub fn facts(interface: Option<&str>) -> Result<Facts> {
     let machine = ask::machine()?;
     // A release that does not begin with a version is of some future kind.
     let kernel = machine.kernel_version().unwrap_or((u32::MAX, 0));
-    let probed = |interface| {
+    let all = netns::interfaces();
+    let probed = |interface: Interface| {
+        let host = Host::of(interface.clone(), &all);
         let link = ask::link(interface, kernel);
-        Probed { choice: choose(&machine, &link), link }
+        let choice = choose(&machine, &link);
+        let listens = listens(&host, choice.transport, &machine.cores).map_err(|error| error.to_string());
+        Probed { choice, listens, link }
     };
     Ok(Facts { interfaces: interfaces.into_iter().map(probed).collect(), machine })
+}
+
+/// Where `serve --interface` would be reached over this transport without further flags.
+fn listens(host: &Host, transport: Transport, cores: &[usize]) -> Result<Vec<Listens>> {
+    let interface = Some(host.interface().name.clone());
+    let config = Serve::resolve(ServeOptions { interface, ..ServeOptions::default() }, cores)?;
+    let places = Places::of(&config, Some(host))?;
+    let claimed = places.claimed.iter().filter(|_| transport == Transport::Xdp);
+    let claimed = claimed.map(|place| Listens { service: place.service.name(), address: place.at, claimed: true });
+    let kernels = places.listening.iter();
+    let kernels = kernels.map(|place| Listens { service: place.service.name(), address: place.at, claimed: false });
+    Ok(claimed.chain(kernels).collect())
 }

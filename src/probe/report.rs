@@ -1,6 +1,6 @@
 //! The facts as text for a person: one line each, the remedies beside what is missing.
 
-use super::facts::{Ability, Capability, Facts, Link, Machine, Probed, Trust, XdpFeatures};
+use super::facts::{Ability, Capability, Facts, Link, Listens, Machine, Probed, Trust, XdpFeatures};
 use crate::config::{Transport, XdpMode};
 use crate::limits::Bytes;
 use clap::ValueEnum;
@@ -79,7 +79,7 @@ impl Display for Ability {
 
 impl Display for Probed {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Probed { link, choice } = self;
+        let Probed { link, choice, listens } = self;
         writeln!(f, "{}: {}", link.name, state(link))?;
         line(f, "  driver", link.driver.as_deref().unwrap_or("unknown"))?;
         line(f, "  queues", format_args!("{} receive, {} transmit", link.rx_queues, link.tx_queues))?;
@@ -96,8 +96,24 @@ impl Display for Probed {
                 format!("AF_XDP, {}", mode.as_ref().map_or("", |mode| mode.get_name()))
             }
         };
-        line(f, "  serve would use", format_args!("{how}: {}", choice.reason))
+        line(f, "  serve would use", format_args!("{how}: {}", choice.reason))?;
+        match listens {
+            Ok(listens) => listening(f, listens),
+            Err(reason) => line(f, "  listening on", format_args!("nothing: {reason}")),
+        }
     }
+}
+
+/// Where `serve` would be reached: from the queues, and through the kernel.
+fn listening(f: &mut Formatter<'_>, listens: &[Listens]) -> fmt::Result {
+    for (name, is_claimed) in [("  claiming", true), ("  listening on", false)] {
+        let places = listens.iter().filter(|place| place.claimed == is_claimed);
+        let places: Vec<String> = places.map(|place| format!("{} {}", place.service, place.address)).collect();
+        if !places.is_empty() {
+            line(f, name, list(&places))?;
+        }
+    }
+    Ok(())
 }
 
 /// `up, MTU 1500, 192.0.2.1`.

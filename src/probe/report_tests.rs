@@ -34,7 +34,9 @@ fn link() -> Link {
 fn the_whole_report() {
     let mut machine = machine();
     let able = Machine { bpf_programs: Ability::Yes, ..machine.clone() };
-    let probed = Probed { choice: choose(&able, &link()), link: link() };
+    let place = |address: &str, claimed| Listens { service: "HTTP", address: address.parse().unwrap(), claimed };
+    let listens = vec![place("192.0.2.1:8080", true), place("192.0.2.1:8080", false), place("[::1]:8080", false)];
+    let probed = Probed { choice: choose(&able, &link()), link: link(), listens: Ok(listens) };
     machine.kernel = "5.10.0-1".into();
     let text = Facts { machine, interfaces: vec![probed] }.to_string();
     let expected = "\
@@ -60,6 +62,8 @@ eth1: up, no carrier, MTU 1500, 192.0.2.1, 2001:db8::1
   multi-buffer      yes, but not with zero-copy
   TX checksum       no
   serve would use   AF_XDP, copy: not zero-copy, which is not to be trusted with ice: it corrupts memory
+  claiming          HTTP 192.0.2.1:8080
+  listening on      HTTP 192.0.2.1:8080, HTTP [::1]:8080
 ";
     assert_eq!(text, expected);
 }

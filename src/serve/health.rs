@@ -5,19 +5,22 @@ use crate::hosted::PortNames;
 use crate::metrics::{Board, Count};
 use crate::readiness::{Readiness, Reason};
 
-/// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change.
-pub(super) fn check_connections(board: &Board, readiness: &Readiness) {
+/// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change. Returns whether
+/// connections have just run out.
+pub(super) fn check_connections(board: &Board, readiness: &Readiness) -> bool {
     let full = board.sheets().into_iter().find_map(|sheet| {
         let what = full(&sheet.read())?;
         Some((sheet, what))
     });
     if !readiness.update(Reason::ConnectionsExhausted, full.is_some()) {
-        return;
+        return false;
     }
+    let is_exhausted = full.is_some();
     match full {
         Some((sheet, what)) => tracing::warn!(worker = sheet.label(), "{what}: new clients are refused"),
         None => tracing::info!("connections are free again"),
     }
+    is_exhausted
 }
 
 /// Which connections of a worker are all in use.

@@ -2,53 +2,58 @@
 
 use super::{Common, Running, Server, count, failed, plan};
 use crate::app::Service;
-use crate::config::{self, Transport};
+use crate::config::Transport;
 use crate::control::mailbox;
 use crate::error::{Error, Result};
-use crate::kernel::{self, Listener, Poller};
+use crate::kernel::listener::ListenError;
+use crate::kernel::{self, Listener, Poller, Reserved};
+use crate::listening::{Listening, Via};
 use crate::metrics::Sheet;
 use crate::thread;
 use crossbeam_channel::bounded;
-use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u16 = 4096;
-/// Open files besides those of the connections: listeners, queues, maps, standard streams, and some to spare.
+/// Open files besides those of connections and listeners: queues, maps, standard streams, and some to spare.
 const OTHER_FILES: u64 = 256;
 
 impl Server {
     /// Serves through kernel sockets alone: one worker a core.
     pub(super) fn start_kernel(&mut self, common: &Common<'_>) -> Result<()> {
         let config = common.config;
+        common.places.check_kernel_alone()?;
         let workers = config.cores.len();
         plan::check_kernel(config, common.bound.as_ref(), &common.content, workers, common.poller)?;
         let cores: Vec<Option<usize>> = config.cores.iter().copied().map(Some).collect();
-        self.addresses = self.start_kernel_workers(common, config.connections, &cores)?;
+        let bound = reserve(common, workers)?;
+        self.addresses = bound.iter().map(|bound| bound.address).collect();
+        self.start_kernel_workers(common, bound, config.connections, &cores)?;
         self.transport = format!("kernel sockets over {}, {}", common.poller, count(workers, "worker"));
         Ok(())
     }
 
-    /// Starts one kernel worker for each of `cores` on the configured addresses; returns these with their ports.
+    /// Listens on what is reserved, and starts one kernel worker for each of `cores`.
     pub(super) fn start_kernel_workers(
         &mut self,
         common: &Common<'_>,
+        bound: Vec<Bound>,
         connections: u32,
         cores: &[Option<usize>],
-    ) -> Result<Vec<SocketAddr>> {
-        let bound = bind(common, cores.len())?;
+    ) -> Result<()> {
+        if bound.is_empty() {
+            return Ok(());
+        }
         let mut ports: Vec<(u16, Service)> =
             bound.iter().map(|bound| (bound.address.port(), bound.service)).collect();
         ports.dedup();
-        let addresses = bound.iter().map(|bound| bound.address).collect();
-        let memcached = bound.iter().filter(|bound| bound.service == Service::Memcached);
-        let at: Vec<SocketAddr> = memcached.map(|bound| bound.address).collect();
-        common.tell_listeners(&at, false)?;
-        let mut listeners: Vec<_> = bound.into_iter().map(|bound| bound.listeners.into_iter()).collect();
+        self.tell_kernel_listeners(common, &bound)?;
+        let sockets = bound.len() * cores.len();
+        let mut listeners = listen(bound)?;
         let mut settings = plan::kernel_settings(common.config, connections, cores.len());
         settings.port_limits = plan::port_limits(common.config, &ports, settings.connections, cores.len());
-        allow_files(connections);
+        allow_files(connections, sockets);
         for (index, core) in cores.iter().enumerate() {
             let own = listeners.iter_mut().filter_map(Iterator::next).collect();
             let name = format!("kernel {index}");
@@ -64,39 +69,46 @@ impl Server {
             };
             let work = move || kernel::run(poller, &settings, own, app, mailbox, sheet, ready);
             let thread = thread::spawn(name.clone(), *core, common.failures.clone(), work);
-            self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
+            self.workers.push(Running { orders, thread: thread.map_err(cannot)?, drained: None });
             if is_ready.recv().is_err() {
                 let failure = self.failures.recv();
                 return Err(failure.map_or_else(|_| Error::failed("a worker has ended"), |why| failed(&why)));
             }
         }
-        Ok(addresses)
+        Ok(())
+    }
+
+    fn tell_kernel_listeners(&self, common: &Common<'_>, bound: &[Bound]) -> Result<()> {
+        for Bound { service, address, .. } in bound {
+            let (service, address) = (service.name(), *address);
+            self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Kernel });
+        }
+        let memcached = bound.iter().filter(|bound| bound.service == Service::Memcached);
+        let at: Vec<SocketAddr> = memcached.map(|bound| bound.address).collect();
+        common.tell_listeners(&at, false)
     }
 }
 
-/// A service's sockets, one a worker.
-struct Bound {
+/// A service's sockets, one a worker, which do not listen yet.
+pub(super) struct Bound {
     service: Service,
     address: SocketAddr,
-    listeners: Vec<Listener>,
+    sockets: Vec<Reserved>,
 }
 
-/// Binds what is to be served, in the order of the configuration. A service that nobody asked for is left out if its
-/// port is taken.
-fn bind(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>> {
+/// Binds what kernel sockets are to serve, in the order of the configuration. A service that nobody
+/// asked for is left out if its port is taken.
+pub(super) fn reserve(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>> {
     let mut all = Vec::new();
-    let places = common.config.services().flat_map(|(service, address)| {
-        let both = both_versions(common.config, address);
-        both.into_iter().flatten().map(move |address| (service, address))
-    });
-    for (service, address) in places {
-        match Listener::bind(address, workers, BACKLOG) {
-            Err(error) if error.source == Errno::AFNOSUPPORT && address.ip() == Ipv6Addr::UNSPECIFIED => {
-                tracing::debug!("{address} is left out: {error}");
+    for place in &common.places.listening {
+        let service = place.service;
+        match Reserved::bind(place.at, place.origin.presence(), workers) {
+            Ok(sockets) => {
+                let address = sockets.first().map_or(place.at, Reserved::address);
+                all.push(Bound { service, address, sockets });
             }
-            Ok(listeners) => {
-                let address = listeners.first().map_or(address, Listener::address);
-                all.push(Bound { service, address, listeners });
+            Err(error) if place.origin.may_lack(error.source) => {
+                tracing::debug!(address = %place.at, "left out: {error}");
             }
             Err(error) if common.is_optional(service) => {
                 tracing::warn!(
@@ -105,16 +117,22 @@ fn bind(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>> {
                     service.flag()
                 );
             }
-            Err(error) => return Err(Error::failed(format!("{} {address}: {error}", service.flag()))),
+            Err(error) => return Err(Error::failed(format!("{} {}: {error}", service.flag(), place.at))),
         }
     }
     Ok(all)
 }
 
-/// Beside an interface, whose addresses are of both versions of IP, listening everywhere means both.
-fn both_versions(config: &config::Serve, address: SocketAddr) -> [Option<SocketAddr>; 2] {
-    let is_everywhere = config.interface.is_some() && address.ip() == Ipv4Addr::UNSPECIFIED;
-    [Some(address), is_everywhere.then(|| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()))]
+/// Has all sockets listen: for each address one a worker.
+fn listen(bound: Vec<Bound>) -> Result<Vec<impl Iterator<Item = Listener>>> {
+    let listen = |Bound { service, address, sockets }: Bound| {
+        let listeners: Result<Vec<Listener>, ListenError> =
+            sockets.into_iter().map(|socket| socket.listen(BACKLOG)).collect();
+        let listeners =
+            listeners.map_err(|error| Error::failed(format!("{} {address}: {error}", service.flag())))?;
+        Ok(listeners.into_iter())
+    };
+    bound.into_iter().map(listen).collect()
 }
 
 /// How kernel sockets are to be polled: as `transport` says, or else the better way that this machine allows.
@@ -134,9 +152,9 @@ pub(super) fn poller(transport: Transport) -> Result<Poller> {
 
 /// Each connection of a kernel socket takes a file descriptor: raises the soft limit as far as that needs and the hard
 /// limit allows. With fewer the server works, and accepts as many as it can.
-fn allow_files(connections: u32) {
+fn allow_files(connections: u32, listeners: usize) {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::from(connections) + OTHER_FILES;
+    let wanted = u64::from(connections) + listeners as u64 + OTHER_FILES;
     if limit.current.is_none_or(|current| current >= wanted) {
         return;
     }

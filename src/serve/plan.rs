@@ -113,7 +113,10 @@ fn check(config: &config::Serve, bound: Option<&Bound>, plan: impl Fn(u32) -> Pl
         limits::check_bound(bound, config.connections, &plan)?;
     }
     let plan = limits::check(Limit::from_flag(config.memory_limit_bytes), config.connections, plan)?;
-    tracing::info!("memory plan for {} connections\n{plan}", config.connections);
+    tracing::info!("memory plan for {} connections", config.connections);
+    for row in plan.to_string().lines() {
+        tracing::info!("{row}");
+    }
     Ok(())
 }
 

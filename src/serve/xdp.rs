@@ -1,31 +1,66 @@
 //! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once they run.
 
-use super::{Common, Running, Server, address_check, count, plan};
-use crate::af_xdp::{Claim, Device, FramePool, Mode, OpenOptions, Queue, rx_queues};
+use super::host::Host;
+use super::places::Claimed;
+use super::{Common, Running, Server, address_check, count, kernel, plan};
+use crate::af_xdp::{Device, FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
 use crate::app::Service;
 use crate::config::{self, Transport, XdpMode};
 use crate::control::{self, Mailbox, Orders};
 use crate::error::{Error, Result};
+use crate::listening::{Listening, Via};
 use crate::metrics::Sheet;
 use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
-use simoom_stack::wire::ipv6;
 use simoom_stack::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Connections of the kernel worker that serves clients who do not come through the claimed interface.
 const BESIDE_CONNECTIONS: u32 = 1024;
 
 /// A device with what was claimed on it. Dropping it takes the program off the interface.
-pub(super) struct Claimed {
+pub(super) struct Claims {
     device: Device,
+    queues: u32,
     sheet: Arc<Sheet>,
 }
 
-impl Claimed {
+impl Claims {
     pub(super) fn mode(&self) -> Mode {
         self.device.mode()
+    }
+
+    pub(super) fn interface(&self) -> &str {
+        self.device.interface()
+    }
+
+    pub(super) fn link(&self) -> io::Result<Link> {
+        self.device.link()
+    }
+
+    pub(super) fn attach_again(&mut self) -> Result<()> {
+        self.device.attach_again().map_err(|error| Error::failed(error.to_string()))
+    }
+
+    /// The receive queues that have a socket.
+    pub(super) fn queues(&self) -> u32 {
+        self.queues
+    }
+
+    /// The receive queues that the interface has now, if it tells.
+    pub(super) fn queues_now(&self) -> Option<u32> {
+        rx_queues(self.device.interface()).ok()
+    }
+
+    /// Leaves all traffic to the kernel again. What fails here is undone when the process ends.
+    pub(super) fn release(&mut self) {
+        if let Err(error) = self.device.remove_all_claims() {
+            tracing::warn!("{error}");
+        }
     }
 
     /// Brings the steering program's counters to the board. They lie in the kernel, and no worker sees them.
@@ -42,7 +77,6 @@ pub(super) struct Opened {
     queues: Vec<(Queue, FramePool)>,
     workers: usize,
     stack: Config,
-    served: Vec<Served>,
     interface: String,
 }
 
@@ -64,9 +98,8 @@ pub(super) fn open_if_possible(common: &Common<'_>, interface: &str) -> Result<R
 /// Opens an interface: all of its queues, in the best mode that works.
 pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
     let config = common.config;
-    let failed = |error| Error::failed(format!("--interface {interface}: {error}"));
-    let facts = netns::interface(interface).map_err(failed)?;
-    let served = served(config, &facts)?;
+    let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
+    let host = common.host.as_ref().ok_or_else(|| failed("it is gone"))?;
     let queues = rx_queues(interface).map_err(|error| Error::failed(error.to_string()))?;
     let workers = (queues as usize).min(config.cores.len());
     check_sleepable(queues as usize, workers)?;
@@ -75,38 +108,54 @@ pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
     let beside = (BESIDE_CONNECTIONS, common.poller);
     plan::check_xdp(config, common.bound.as_ref(), &common.content, &options, queues, workers as u32, beside)?;
     let (device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
-    let stack = stack_config(config, &facts, &served, &device, workers as u32)?;
-    Ok(Opened { device, queues, workers, stack, served, interface: interface.to_owned() })
+    let stack = stack_config(common, host, &device, workers as u32)?;
+    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned() })
 }
 
 impl Server {
     /// Serves from the interface's receive queues, and through kernel sockets beside them.
+    ///
+    /// Kernel sockets take their addresses first and listen last: a connection that they accepted
+    /// before its address is claimed would be reset by the stack.
     pub(super) fn start_xdp(&mut self, common: &Common<'_>, opened: Opened) -> Result<()> {
-        let Opened { device, queues, workers, stack, served, interface } = opened;
-        let own: Vec<IpAddr> =
-            served.iter().filter(|served| served.dedicated).map(|served| served.address).collect();
+        let Opened { device, queues, workers, stack, interface } = opened;
+        let claimed = &common.places.claimed;
+        let own: BTreeSet<IpAddr> =
+            claimed.iter().filter(|claimed| claimed.dedicated).map(|claimed| claimed.at.ip()).collect();
+        let own: Vec<IpAddr> = own.into_iter().collect();
         address_check::check(&interface, stack.mac, &own, common.config.address_probe)?;
-        let ports: Vec<_> = common.config.services().map(|(service, at)| (at.port(), service)).collect();
-        let beside = BESIDE_CONNECTIONS.min(common.config.connections);
-        self.start_kernel_workers(common, beside, &[None])?;
+        let bound = kernel::reserve(common, 1)?;
+        let mut ports: Vec<_> = claimed.iter().map(|claimed| (claimed.at.port(), claimed.service)).collect();
+        ports.dedup();
         self.transport = format!(
             "AF_XDP, {} mode, {} on {}",
             device.mode(),
             count(queues.len(), "queue"),
             count(workers, "core")
         );
+        let bound_queues = queues.len() as u32;
         self.start_stack_workers(common, queues, workers, &stack, &ports)?;
-        let at_port = |port| served.iter().map(move |served| SocketAddr::new(served.address, port));
-        self.addresses = ports.iter().flat_map(|(port, _)| at_port(*port)).collect();
-        if let Some((port, _)) = ports.iter().find(|(_, service)| *service == Service::Memcached) {
-            common.tell_listeners(&at_port(*port).collect::<Vec<_>>(), false)?;
+        self.claim(common, device, bound_queues)?;
+        let beside = BESIDE_CONNECTIONS.min(common.config.connections);
+        self.start_kernel_workers(common, bound, beside, &[None])
+    }
+
+    /// Has the interface's traffic come to the workers from now on.
+    fn claim(&mut self, common: &Common<'_>, device: Device, queues: u32) -> Result<()> {
+        let places = &common.places.claimed;
+        self.addresses = places.iter().map(|claimed| claimed.at).collect();
+        for Claimed { service, at, .. } in places {
+            let (service, address) = (service.name(), *at);
+            self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Xdp });
         }
+        let memcached = places.iter().filter(|claimed| claimed.service == Service::Memcached);
+        common.tell_listeners(&memcached.map(|claimed| claimed.at).collect::<Vec<_>>(), false)?;
         let sheet = Sheet::new("steering");
         self.board.add(sheet.clone());
-        let claimed = self.device.insert(Claimed { device, sheet });
-        claimed.publish();
-        for claim in served.iter().flat_map(|served| served.claims(&ports)) {
-            claimed.device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;
+        let claims = self.device.insert(Claims { device, queues, sheet });
+        claims.publish();
+        for claim in places.iter().map(Claimed::claim) {
+            claims.device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;
         }
         Ok(())
     }
@@ -135,6 +184,7 @@ impl Server {
         {
             let name = format!("xdp {index}");
             let sheet = Sheet::new(&name);
+            let drained = Arc::new(AtomicBool::new(false));
             let parts = Parts {
                 queues,
                 app: common.services(ports, connections)?,
@@ -145,53 +195,15 @@ impl Server {
                 mailbox,
                 sheet: sheet.clone(),
                 busy_poll: common.config.busy_poll,
+                drained: Some(drained.clone()),
             };
             let core = Some(common.config.cores[index]);
             let thread = thread::spawn(name, core, common.failures.clone(), move || Worker::new(parts).run());
-            self.workers.push(Running { orders, thread: thread.map_err(cannot)? });
+            self.workers.push(Running { orders, thread: thread.map_err(cannot)?, drained: Some(drained) });
             self.board.add(sheet);
         }
         Ok(())
     }
-}
-
-/// An address to serve, and whether the kernel has it.
-struct Served {
-    address: IpAddr,
-    dedicated: bool,
-}
-
-impl Served {
-    /// An address of its own is claimed whole.
-    fn claims(&self, ports: &[(u16, Service)]) -> Vec<Claim> {
-        if self.dedicated {
-            return vec![Claim::Dedicated(self.address)];
-        }
-        ports.iter().map(|(port, _)| Claim::Port(SocketAddr::new(self.address, *port))).collect()
-    }
-}
-
-/// The addresses to claim: those given, or those that the interface has, of both versions of IP and link-local ones
-/// too: wherever the kernel's listener beside would be reached, the stack is.
-fn served(config: &config::Serve, facts: &netns::Interface) -> Result<Vec<Served>> {
-    let own: Vec<IpAddr> = facts.addresses.iter().map(|(address, _)| *address).collect();
-    let chosen = if config.addresses.is_empty() { &own } else { &config.addresses };
-    let name = &facts.name;
-    if chosen.is_empty() {
-        return Err(Error::usage(format!(
-            "--interface {name}: it has no address; give it one (ip address add ADDRESS/PREFIX dev {name}), or name \
-             one that only Simoom shall have with --address"
-        )));
-    }
-    let (mtu, least) = (facts.mtu_bytes, ipv6::MIN_MTU);
-    if let Some(address) = chosen.iter().find(|address| address.is_ipv6() && mtu < u32::from(least)) {
-        return Err(Error::usage(format!(
-            "--address {address}: {name} takes packets of {mtu} bytes, and IPv6 needs an MTU of at least {least}; \
-             raise it (ip link set {name} mtu {least}) or leave the address out"
-        )));
-    }
-    let served = |address: &IpAddr| Served { address: *address, dedicated: !own.contains(address) };
-    Ok(chosen.iter().map(served).collect())
 }
 
 /// One worker can only sleep on so many queues.
@@ -213,19 +225,24 @@ pub(crate) fn mode(mode: XdpMode) -> Option<Mode> {
 }
 
 /// What every worker's stack is told.
-fn stack_config(
-    config: &config::Serve,
-    facts: &netns::Interface,
-    served: &[Served],
-    device: &Device,
-    workers: u32,
-) -> Result<Config> {
-    let addresses = served
-        .iter()
-        .map(|served| LocalAddress { address: Address::from(served.address), dedicated: served.dedicated })
-        .collect();
+fn stack_config(common: &Common<'_>, host: &Host, device: &Device, workers: u32) -> Result<Config> {
+    let (config, facts) = (common.config, host.interface());
+    let claimed = &common.places.claimed;
+    let mut addresses: Vec<LocalAddress> = Vec::new();
+    for Claimed { at, dedicated, .. } in claimed {
+        let address = Address::from(at.ip());
+        if !addresses.iter().any(|known| known.address == address) {
+            addresses.push(LocalAddress { address, dedicated: *dedicated });
+        }
+    }
     let limits = plan::stack_limits(config.connections, config.connections_per_prefix, workers);
+    let ports: BTreeSet<u16> = claimed.iter().map(|claimed| claimed.at.port()).collect();
+    let everywhere = claimed.len() == addresses.len() * ports.len();
     let mut stack = Config::new(facts.mac, addresses, secret()?, limits);
+    if !everywhere {
+        stack.places = claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
+    }
+    stack.no_peers = host.no_peers();
     stack.ecn = match config.ecn {
         config::Ecn::Accept => EcnPolicy::Accept,
         config::Ecn::Off => EcnPolicy::Off,

@@ -18,8 +18,12 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
-/// Where an item begins: in units of [`UNIT_BYTES`] from the start of the arena.
-pub(super) type Place = u32;
+/// Where an item begins: in units of [`UNIT_BYTES`] from the start of the arena; below 2 to the power of
+/// [`PLACE_BITS`].
+pub(super) type Place = u64;
+
+/// Enough for 8 TiB.
+pub(super) const PLACE_BITS: u32 = 40;
 
 /// Items begin at multiples of this.
 pub(super) const UNIT_BYTES: usize = 8;
@@ -68,6 +72,12 @@ impl Arena {
         #[cfg(not(miri))]
         (0..bytes).step_by(4096).for_each(|at| arena.write((at / UNIT_BYTES) as Place, 0, &[0]));
         Ok(arena)
+    }
+
+    /// An arena of which only what is written takes memory.
+    #[cfg(all(test, not(miri)))]
+    pub(super) fn sparse(bytes: usize) -> io::Result<Arena> {
+        Ok(Arena { mapping: Mapping::sparse(bytes)?, bytes })
     }
 
     /// The address of `range` of the bytes from `at` on; a panic if they leave the arena.

@@ -11,59 +11,43 @@ use super::table::{Entry, Held, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Values that are still coming may take one in so many of the memory; those larger than a quarter of a frame, which
-/// a client can leave unfinished at little cost to itself, half of that.
-const RESERVED_PART: u64 = 2;
-
 impl Store {
-    /// Reserves space for a value, evicting what is worth least if need be.
+    /// Reserves space for a value that is at hand, evicting items if need be. For one that a client is still sending
+    /// there is [`Store::reserve_incoming`].
     pub fn reserve(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
-        assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
         self.tick(now);
-        let shape = Shape::of(new);
-        if shape.total_bytes() <= self.item_max_bytes && !self.may_reserve(shape) {
+        let shape = self.checked_shape(new)?;
+        let Some(at) = self.take(shape, new.exptime, now) else {
             add(&self.stripe().tally.no_memory, 1);
             return Err(Refusal::OutOfMemory);
-        }
-        self.reserve_at_once(new, now)
+        };
+        self.render_reserved(at, shape, new);
+        Ok(Reservation::complete(self.stripe(), at))
     }
 
-    /// As [`Store::reserve`], for a value that is there already.
-    fn reserve_at_once(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
-        let tally = &self.stripe().tally;
+    /// The lengths of a new item, if it is not too large.
+    pub(super) fn checked_shape(&self, new: &New<'_>) -> Result<Shape, Refusal> {
+        assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
         let shape = Shape::of(new);
         if new.value_bytes > self.item_max_bytes || shape.total_bytes() > self.item_max_bytes {
-            add(&tally.too_large, 1);
+            add(&self.stripe().tally.too_large, 1);
             return Err(Refusal::TooLarge);
         }
-        let Some(at) = self.take(shape, new.exptime, now) else {
-            add(&tally.no_memory, 1);
-            return Err(Refusal::OutOfMemory);
-        };
+        Ok(shape)
+    }
+
+    /// Writes what is known of a new item to the place that was taken for it.
+    pub(super) fn render_reserved(&self, at: Place, shape: Shape, new: &New<'_>) {
         let header = self.memory.arena.header(at);
         header.exptime.store(new.exptime, Relaxed);
         header.marks.store(if new.binary_key { BINARY_KEY } else { 0 }, Relaxed);
         layout::render(&self.memory.arena, at, shape, new);
-        Ok(Reservation::new(self.stripe(), at))
-    }
-
-    fn may_reserve(&self, shape: Shape) -> bool {
-        let large = u64::from(shape.units() >> (self.memory.frame_shift - 2) != 0);
-        let units = (self.memory.frames() as u64) << self.memory.frame_shift;
-        self.memory.reserved.0.load(Relaxed) + u64::from(shape.units()) <= (units / RESERVED_PART) >> large
     }
 
     /// A place for an item, counted as live, its header telling its shape and that it is not linked.
     pub(super) fn take(&self, shape: Shape, exptime: u32, now: u32) -> Option<Place> {
-        let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
-        let (units, class) = (shape.units(), space::class(ttl, space::classes(self.memory.frames() as u32)));
-        let occupy = |at| {
-            let header = self.memory.arena.header(at);
-            header.marks.store(0, Relaxed);
-            shape.store(header);
-            self.memory.add(at, units);
-            self.memory.extend(at, exptime);
-        };
+        let (units, class) = (shape.units(), self.class(exptime, now));
+        let occupy = |at| self.occupy(at, shape, exptime);
         if let Some(at) = self.take_from_piece(units, class, occupy) {
             return Some(at);
         }
@@ -77,6 +61,21 @@ impl Store {
         let at = self.append(&mut space, units, class, now)?;
         occupy(at);
         Some(at)
+    }
+
+    /// The class of what expires at `exptime`.
+    pub(super) fn class(&self, exptime: u32, now: u32) -> usize {
+        let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
+        space::class(ttl, space::classes(self.memory.frames() as u32))
+    }
+
+    /// Counts the item to be at `at` as live, and makes it one that a walk over its segment passes over.
+    pub(super) fn occupy(&self, at: Place, shape: Shape, exptime: u32) {
+        let header = self.memory.arena.header(at);
+        header.marks.store(0, Relaxed);
+        shape.store(header);
+        self.memory.add(at, shape.units());
+        self.memory.extend(at, exptime);
     }
 
     /// Appends `units` to an open segment, or to one that is begun with them.
@@ -93,6 +92,12 @@ impl Store {
     pub fn commit(&self, mut reservation: Reservation, how: &Commit, now: u32) -> Outcome {
         assert_eq!(reservation.remaining(), 0, "a value committed before all of it was written");
         self.tick(now);
+        if reservation.is_incoming() {
+            reservation = match self.admit(reservation, now) {
+                Some(admitted) => admitted,
+                None => return Outcome::OutOfMemory,
+            };
+        }
         let hash = self.hash_key.hash(reservation.key());
         // The item that `reservation` was joined to, if it was.
         let mut joined: Option<Item> = None;
@@ -102,7 +107,13 @@ impl Store {
             let old = self.locked(reservation.key(), hash, now);
             let cas = old.map(|(_, at)| self.memory.arena.header(at).cas.load(Relaxed));
             match (verdict(how, cas), old) {
-                (Verdict::Refuse(outcome), _) => return outcome,
+                (Verdict::Refuse(outcome), old) => {
+                    if let (Outcome::Exists, true, Some((_, at))) = (outcome, how.compare.is_some(), old) {
+                        let exptime = self.memory.arena.header(at).exptime.load(Relaxed);
+                        add(&self.stripe().tally.classes[self.class(exptime, now)].cas_badval, 1);
+                    }
+                    return outcome;
+                }
                 (Verdict::Join, Some((_, at))) if joined.as_ref().is_none_or(|item| item.place() != at) => {
                     self.stripe().pin(at);
                     let item = Item::pinned(self.stripe(), at);
@@ -125,10 +136,16 @@ impl Store {
                     if let (Verdict::StoreStale, Some((_, at))) = (verdict, old) {
                         self.inherit_staleness(&reservation, at);
                     }
-                    return match self.link(&held, reservation, hash, old, how.cas, now) {
-                        Some(cas) => Outcome::Stored { cas },
-                        None => Outcome::OutOfMemory,
+                    let class = self.class(reservation.header().exptime.load(Relaxed), now);
+                    let Some(cas) = self.link(&held, reservation, hash, old, how.cas, now) else {
+                        return Outcome::OutOfMemory;
                     };
+                    let tally = &self.stripe().tally.classes[class];
+                    add(&tally.sets, 1);
+                    if how.compare.is_some() {
+                        add(&tally.cas_hits, 1);
+                    }
+                    return Outcome::Stored { cas };
                 }
             }
         }
@@ -138,8 +155,7 @@ impl Store {
     fn join(&self, item: &Item, new: &Reservation, mode: Mode, now: u32) -> Result<Reservation, Refusal> {
         let Meta { flags, exptime, binary_key, .. } = item.meta();
         let value_bytes = item.shape().value_bytes + new.shape().value_bytes;
-        let mut whole =
-            self.reserve_at_once(&New { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
+        let mut whole = self.reserve(&New { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
         let (first, second) = match mode {
             Mode::Prepend => (new.value(), item.value()),
             _ => (item.value(), new.value()),
@@ -181,7 +197,6 @@ impl Store {
         let uses = old.map_or(0, |(_, at)| self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT);
         header.marks.fetch_or(LINKED | uses << USES_SHIFT, Release);
         let tally = &self.stripe().tally;
-        add(&tally.stored, 1);
         add(&tally.items, 1);
         add(&tally.bytes, shape.total_bytes() as u64);
         slot.store(Entry::new(hash, at));
@@ -252,6 +267,7 @@ impl Store {
         if at != item.place() || item.cas() != compare {
             return None;
         }
+        add(&self.stripe().tally.stored, 1);
         self.link(&held, reservation, hash, Some((slot, at)), cas, now)
     }
 
@@ -314,6 +330,7 @@ impl Store {
             let Some(_) = self.link(&held, empty, hash, Some((slot, at)), how.cas.or(Some(cas)), now) else {
                 return Outcome::OutOfMemory;
             };
+            add(&self.stripe().tally.stored, 1);
             at = place;
         }
         if how.invalidate {

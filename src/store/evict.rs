@@ -15,6 +15,7 @@ use super::space::{Queue, Segment, State};
 use super::stripe::{Tally, add};
 use super::table::{Entry, Held, Slot};
 use super::*;
+use std::ops::Range;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Sizes beyond so many doublings above or below the mean count as that.
@@ -51,17 +52,30 @@ impl Store {
     /// Frames for `units` more: the first of them, all free. `None` if what there is cannot be evicted.
     pub(super) fn make_room(&self, space: &mut Space, units: u32, now: u32) -> Option<u32> {
         let frames = units.div_ceil(1 << self.memory.frame_shift);
-        let mut turns = 0;
-        while space.free_frames < frames.min(2) + space.spare_frames {
-            turns += 1;
-            if turns > space.segments.len() || !self.evict(space, now) {
-                return None;
-            }
+        if !self.free_frames(space, frames.min(2), now) {
+            return None;
         }
         match frames {
             1 => space.free_frame(),
-            _ => space.free_run(frames).or_else(|| self.clear_run(space, frames, now)),
+            _ => self.free_row(space, frames, 0..space.segments.len() as u32, now),
         }
+    }
+
+    /// Sees to it that so many frames are free besides the spare ones; whether they are.
+    pub(super) fn free_frames(&self, space: &mut Space, frames: u32, now: u32) -> bool {
+        let mut turns = 0;
+        while space.free_frames < frames + space.spare_frames {
+            turns += 1;
+            if turns > space.segments.len() || !self.evict(space, now) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The first of `frames` frames in a row among these, all free; if there are none, they are emptied.
+    pub(super) fn free_row(&self, space: &mut Space, frames: u32, among: Range<u32>, now: u32) -> Option<u32> {
+        space.free_run(frames, among.clone()).or_else(|| self.clear_run(space, frames, among, now))
     }
 
     /// Empties one segment; whether there was one to empty.
@@ -91,7 +105,7 @@ impl Store {
         let some = (space.cursor as usize..frames).chain(0..space.cursor as usize).take(SPARSE_LOOK);
         let ends = some.filter(|frame| {
             let segment = &space.segments[*frame];
-            segment.state == State::Head && segment.frames == 1 && segment.queue != Queue::Limbo
+            space.is_evictable(*frame as u32) && segment.frames == 1
         });
         let gaps = ends.map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
         let sparse = gaps.filter(|(gap, head)| {
@@ -153,12 +167,12 @@ impl Store {
     ) -> impl Iterator<Item = (Place, Shape)> + use<'a> {
         self.end_pieces(space, head);
         let mut at = space.start(head);
-        let end = at + space.segments[head as usize].used;
+        let end = at + u64::from(space.segments[head as usize].used);
         std::iter::from_fn(move || {
             while at < end {
                 let (place, header) = (at, self.memory.arena.header(at));
                 let shape = Shape::read(header);
-                at += shape.units();
+                at += u64::from(shape.units());
                 if header.marks.load(Acquire) & LINKED != 0 {
                     return Some((place, shape));
                 }
@@ -294,10 +308,12 @@ impl Store {
         Some(slot)
     }
 
-    /// Empties the segments in the row of `frames` frames that holds least; the first of them, if all became free.
-    fn clear_run(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
-        let first = space.window(frames, |head, segment| {
-            let in_use = segment.queue == Queue::Limbo || self.is_pinned(segment, head);
+    /// Empties the segments in the row of `frames` frames among these that holds least; the first of them, if all became
+    /// free.
+    fn clear_run(&self, space: &mut Space, frames: u32, among: Range<u32>, now: u32) -> Option<u32> {
+        let first = space.window(frames, among, |head, segment| {
+            let is_held = matches!(segment.queue, Queue::Limbo | Queue::Incoming);
+            let in_use = is_held || self.is_pinned(segment, head);
             (!in_use).then(|| self.memory.live(head).1)
         })?;
         // Items that are moved out must not be moved into another frame of the row.

@@ -2,7 +2,7 @@
 
 use super::arena::{Header, Place};
 use super::layout::{self, FETCHED, Shape, TOKEN_SENT, USES_MAX, USES_SHIFT};
-use super::stripe::{Pressure, add, chance};
+use super::stripe::{add, chance};
 use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -11,15 +11,15 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 pub const AHEAD_MAX: usize = 16;
 
 impl Store {
-    /// The item under `key`, if there is one that has not expired, marked as fetched. Senders may pin a quarter of
-    /// the memory, each worker its part of that (or one item of the largest size if that is more); from half of it on
-    /// small items come as copies, beyond it this is a miss. Both are counted ([`Statistics::pin_copied`], [`Statistics::pin_refused`]).
+    /// The item under `key`, if there is one that has not expired, marked as fetched. Senders should pin no more than a
+    /// quarter of the memory, each worker its part of that ([`Store::is_pinned_out`]); from half of it on small items
+    /// come as copies, which are counted ([`Statistics::pin_copied`]).
     #[inline]
     pub fn get(&self, key: &[u8], now: u32) -> Option<Item> {
-        self.keep(self.glance(key, now)?, now)
+        Some(self.keep(self.glance(key, now)?, now))
     }
 
-    /// As [`Store::get`], for who copies what it needs of the item and is done: nothing is refused it.
+    /// As [`Store::get`], for callers that copy the bytes at once. Not subject to the pin limit.
     #[inline]
     pub fn glance(&self, key: &[u8], now: u32) -> Option<Glance<'_>> {
         let glance = self.find_alive(key, now)?;
@@ -27,11 +27,11 @@ impl Store {
         Some(glance)
     }
 
-    /// A handle on an item in place of a glance at it, within the bounds of [`Store::get`].
-    pub fn keep(&self, glance: Glance<'_>, now: u32) -> Option<Item> {
+    /// A handle on an item in place of a glance at it, as [`Store::get`] returns it.
+    pub fn keep(&self, glance: Glance<'_>, now: u32) -> Item {
         let (item, first) = glance.pin();
         drop(glance);
-        if first { self.within_bounds(item, now) } else { Some(item) }
+        if first { self.compacted(item, now) } else { item }
     }
 
     /// Asks the processor for what calls with these keys will read first, at most [`AHEAD_MAX`] of them: memory is far,
@@ -54,7 +54,7 @@ impl Store {
 
     /// The item under `key`, if there is one that has not expired. Nothing changes by that, and nobody wins anything.
     pub fn peek(&self, key: &[u8], now: u32) -> Option<Item> {
-        self.keep(self.find_alive(key, now)?, now)
+        Some(self.keep(self.find_alive(key, now)?, now))
     }
 
     /// As [`Store::get`], with all that a meta get may ask.
@@ -62,7 +62,7 @@ impl Store {
         self.tick(now);
         loop {
             if let Some(found) = self.fetch_found(key, how, now) {
-                return found;
+                return Some(found);
             }
             let exptime = how.vivify?;
             let new = New { key, flags: 0, exptime, value_bytes: 0, binary_key: how.binary_key };
@@ -81,8 +81,8 @@ impl Store {
         }
     }
 
-    /// `None` if there is no such item, `Some(None)` if it could not be pinned.
-    fn fetch_found(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Option<Fetched>> {
+    /// `None` if there is no such item.
+    fn fetch_found(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Fetched> {
         let hash = self.hash_key.hash(key);
         let held = self.table.lock(self.table.chain(hash));
         let (_, at) = self.locked(key, hash, now)?;
@@ -104,8 +104,8 @@ impl Store {
         }
         // Copying takes space, whose lock comes before that of a chain.
         drop(held);
-        let item = if first { self.within_bounds(item, now) } else { Some(item) };
-        Some(item.map(|item| Fetched { item, meta, created: false, won, token_sent: meta.token_sent }))
+        let item = if first { self.compacted(item, now) } else { item };
+        Some(Fetched { item, meta, created: false, won, token_sent: meta.token_sent })
     }
 
     /// Sets the exptime of the item under `key`; whether there is one.
@@ -200,16 +200,28 @@ impl Store {
         self.memory.subtract(at, shape.units());
     }
 
-    /// The item itself, a copy, or nothing, by how much this stripe pins already.
-    fn within_bounds(&self, item: Item, now: u32) -> Option<Item> {
-        match self.stripe().pressure(self.pinned_max) {
-            Pressure::Low => Some(item),
-            Pressure::High => Some(self.copied(&item, now).unwrap_or(item)),
-            Pressure::Full => {
-                add(&self.stripe().tally.pin_refused, 1);
-                None
-            }
-        }
+    /// The item itself, or a copy if this stripe pins much.
+    fn compacted(&self, item: Item, now: u32) -> Item {
+        if self.is_pinned_much() { self.copied(&item, now).unwrap_or(item) } else { item }
+    }
+
+    /// Whether the pins of this thread's stripe take more than half of what they may.
+    #[inline]
+    pub fn is_pinned_much(&self) -> bool {
+        self.stripe().pinned() > self.pinned_max / 2
+    }
+
+    /// Whether the pins of this thread's stripe take all that they may. Then the caller should hold no more items, but
+    /// copy or wait: no call here refuses one. A client that holds none yet has half as much again.
+    #[inline]
+    pub fn is_pinned_out(&self, holds_some: bool) -> bool {
+        let pinned = self.stripe().pinned();
+        pinned > self.pinned_max && (holds_some || pinned > self.pinned_max + self.pinned_max / 2)
+    }
+
+    /// Bytes of [`Item::line`] of the item under `key`, as [`Store::peek`] would find it.
+    pub fn line_bytes(&self, key: &[u8], now: u32) -> Option<usize> {
+        self.find_alive(key, now).map(|glance| glance.line().len())
     }
 
     /// A copy of an item that is small against a frame: it lies beside the latest items, so that many such pin few

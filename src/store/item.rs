@@ -182,15 +182,40 @@ pub struct Reservation {
     stripe: Arc<Stripe>,
     at: Place,
     written: u32,
+    incoming: bool,
     linked: bool,
 }
 
 impl Reservation {
-    /// The holder of the place, which was counted as live.
-    pub(super) fn new(stripe: &Arc<Stripe>, at: Place) -> Reservation {
-        let reservation = Reservation { stripe: Arc::clone(stripe), at, written: 0, linked: false };
-        stripe.reserve(reservation.shape().units());
+    /// The holder of a place among the items, which was counted as live.
+    pub(super) fn complete(stripe: &Arc<Stripe>, at: Place) -> Reservation {
+        Reservation { stripe: Arc::clone(stripe), at, written: 0, incoming: false, linked: false }
+    }
+
+    /// The holder of a place among the items to which a whole value was copied.
+    pub(super) fn written(stripe: &Arc<Stripe>, at: Place) -> Reservation {
+        let mut reservation = Reservation::complete(stripe, at);
+        reservation.written = reservation.shape().value_bytes as u32;
         reservation
+    }
+
+    /// The holder of a place among the values that clients are still sending.
+    pub(super) fn incoming(stripe: &Arc<Stripe>, at: Place) -> Reservation {
+        let mut reservation = Reservation::complete(stripe, at);
+        reservation.incoming = true;
+        stripe.begin_incoming(reservation.shape().units());
+        reservation
+    }
+
+    pub(super) fn is_incoming(&self) -> bool {
+        self.incoming
+    }
+
+    /// The same place, now among the items.
+    pub(super) fn admitted(mut self) -> Reservation {
+        self.stripe.end_incoming(self.shape().units());
+        self.incoming = false;
+        self
     }
 
     pub(super) fn place(&self) -> Place {
@@ -243,11 +268,14 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let units = self.shape().units();
-        self.stripe.unreserve(units);
-        if !self.linked {
-            self.stripe.memory.subtract(self.at, units);
+        if self.linked {
+            return;
         }
+        let units = self.shape().units();
+        if self.incoming {
+            self.stripe.end_incoming(units);
+        }
+        self.stripe.memory.subtract(self.at, units);
     }
 }
 

@@ -20,20 +20,27 @@ pub(super) struct Memory {
     live: Box<[AtomicU64]>,
     /// When the last of the items expires, or `u32::MAX`.
     expiry: Box<[AtomicU32]>,
-    /// Units of values that are still coming, and those that stripes have credit for.
-    pub(super) reserved: Alone<AtomicU64>,
 }
 
 impl Memory {
     /// Takes memory for `frames` frames of 2 to the power of `frame_shift` units.
     pub(super) fn new(frames: usize, frame_shift: u32) -> std::io::Result<Memory> {
-        Ok(Memory {
-            arena: Arena::new((frames << frame_shift) * UNIT_BYTES)?,
+        Ok(Memory::of(Arena::new((frames << frame_shift) * UNIT_BYTES)?, frames, frame_shift))
+    }
+
+    /// As [`Memory::new`], but the frames take memory only when they are written.
+    #[cfg(all(test, not(miri)))]
+    pub(super) fn sparse(frames: usize, frame_shift: u32) -> std::io::Result<Memory> {
+        Ok(Memory::of(Arena::sparse((frames << frame_shift) * UNIT_BYTES)?, frames, frame_shift))
+    }
+
+    fn of(arena: Arena, frames: usize, frame_shift: u32) -> Memory {
+        Memory {
+            arena,
             frame_shift,
             live: (0..frames).map(|_| AtomicU64::new(0)).collect(),
             expiry: (0..frames).map(|_| AtomicU32::new(0)).collect(),
-            reserved: Alone::default(),
-        })
+        }
     }
 
     /// Bytes of memory that [`Memory::new`] takes for each frame besides the frame.

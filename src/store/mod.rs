@@ -11,8 +11,8 @@
 //! buckets. A get takes none, unless much is pinned.
 //!
 //! Bounds: `--memory` holds everything, the table being a sixteenth. Senders pin a quarter of it (or one item of the
-//! largest size for each worker, if that is more), in whole frames of 16 to 256 KiB; values still coming take a half,
-//! large ones of them a quarter. With more than one worker pieces that are not filled yet take a sixty-fourth.
+//! largest size for each worker, if that is more), in whole frames of 16 to 256 KiB; values that clients are still
+//! sending take a quarter (`incoming`). With more than one worker pieces that are not filled yet take a sixty-fourth.
 //!
 //! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a second between
 //! workers. An exptime of 0 means never; an item is expired once its exptime ≤ `now`.
@@ -23,6 +23,7 @@ mod condition;
 mod evict;
 mod fetch;
 mod hash;
+mod incoming;
 mod item;
 mod layout;
 mod memory;
@@ -71,6 +72,8 @@ pub struct Store {
     hash_key: HashKey,
     /// Frames that one stripe may pin.
     pinned_max: u32,
+    /// Frames that the incoming values of one stripe may take.
+    incoming_max: u32,
     /// Units of a piece of an open segment; 0 if there are none.
     piece_units: u32,
     /// The last cas unique given out.
@@ -97,23 +100,32 @@ impl Store {
         let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
             Error::because(format_args!("--memory {}: taking it", Bytes(settings.memory_bytes)), error)
         })?;
+        Ok(Store::of(settings, table, memory, fixed + frames * each))
+    }
+
+    /// The store that consists of a table and memory for items, which take `memory_bytes` together.
+    fn of(settings: &Settings, table: Table, memory: Memory, memory_bytes: usize) -> Arc<Store> {
+        let (frames, stripes) = (memory.frames(), settings.workers.max(1));
+        let frame_units = 1 << memory.frame_shift;
+        let frame_bytes = frame_units * UNIT_BYTES;
         let memory = Arc::new(memory);
-        Ok(Arc::new(Store {
-            memory_bytes: fixed + frames * each,
+        Arc::new(Store {
+            memory_bytes,
             item_max_bytes: settings.item_max_bytes as usize,
             table,
-            space: Mutex::new(Space::new(frames as u32, frame_units as u32)),
+            space: Mutex::new(Space::new(frames as u32, frame_units as u32, stripes)),
             stripes: (0..stripes).map(|_| Arc::new(Stripe::new(Arc::clone(&memory)))).collect(),
             hash_key: HashKey::new(settings.hash_key),
             pinned_max: (frames / PINNED_PART / stripes).max(1 + settings.item_max_bytes as usize / frame_bytes)
                 as u32,
+            incoming_max: incoming::stripe_frames(frames, frame_bytes, stripes, settings.item_max_bytes as usize),
             piece_units: piece::units(stripes, frames, frame_units),
             memory,
             cas: Alone::default(),
             generation: AtomicU8::new(0),
             flush_at: AtomicU32::new(u32::MAX),
             flushes: AtomicU64::new(0),
-        }))
+        })
     }
 
     /// Bytes of memory that it has taken, of all kinds together.
@@ -126,9 +138,21 @@ impl Store {
         !self.space.is_poisoned() && self.table.is_sound() && self.stripes.iter().all(|stripe| stripe.is_sound())
     }
 
+    /// Leaves the store as a panic in the midst of a change does.
+    #[cfg(test)]
+    pub(crate) fn panic_while_locked(&self) {
+        let _space = self.space.lock();
+        panic!("injected while a lock is held");
+    }
+
     #[inline]
     fn stripe(&self) -> &Arc<Stripe> {
-        &self.stripes[stripe::thread_number() % self.stripes.len()]
+        &self.stripes[self.stripe_number()]
+    }
+
+    #[inline]
+    fn stripe_number(&self) -> usize {
+        stripe::thread_number() % self.stripes.len()
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {

@@ -89,12 +89,10 @@ impl Model {
     fn settle(&mut self, key: u8) -> Option<Known> {
         self.expire();
         let peek = Fetch { peek: true, ..Fetch::default() };
-        let refused = self.store.statistics().pin_refused;
-        let mut there = self.store.fetch(&name(key), &peek, self.now);
-        if self.store.statistics().pin_refused > refused {
+        if self.store.is_pinned_out(true) {
             self.held.clear();
-            there = self.store.fetch(&name(key), &peek, self.now);
         }
+        let there = self.store.fetch(&name(key), &peek, self.now);
         match (self.known.get(&key), there) {
             (None, None) => None,
             (Some(known), Some(fetched)) => {

@@ -41,7 +41,7 @@ pub(super) fn units(stripes: usize, frames: usize, frame_units: usize) -> u32 {
 
 impl Piece {
     fn left(self) -> u32 {
-        self.end - self.at
+        (self.end - self.at) as u32
     }
 
     /// Whether `units` may be taken: what is left then is nothing, or enough for a bridge.
@@ -52,7 +52,7 @@ impl Piece {
     #[inline]
     fn take(&mut self, units: u32) -> Option<Place> {
         let at = self.at;
-        self.fits(units).then(|| self.at += units).map(|()| at)
+        self.fits(units).then(|| self.at += u64::from(units)).map(|()| at)
     }
 
     /// Makes an item that nothing names of what is left, for who walks over the segment.
@@ -101,7 +101,7 @@ impl Store {
     fn lengthen_piece(&self, space: &mut Space, units: u32, class: usize) -> bool {
         let piece = &mut self.stripe().pieces()[class];
         if piece.end != 0 && !piece.fits(units) {
-            piece.end += space.lengthen(piece.end, self.piece_units - piece.left());
+            piece.end += u64::from(space.lengthen(piece.end, self.piece_units - piece.left()));
         }
         if !piece.fits(units) {
             self.end_piece(space, piece);
@@ -112,7 +112,7 @@ impl Store {
     /// Makes this stripe's piece of the units from `at` on that were just appended. It has none: only with the lock of the
     /// space does it get one.
     fn begin_piece(&self, space: &mut Space, at: Place, class: usize) {
-        let piece = Piece { at, end: at + self.piece_units };
+        let piece = Piece { at, end: at + u64::from(self.piece_units) };
         let before = std::mem::replace(&mut self.stripe().pieces()[class], piece);
         assert_eq!(before.end, 0, "a piece lost");
         space.segments[self.memory.frame(at)].pieces += 1;

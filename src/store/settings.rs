@@ -1,16 +1,21 @@
 //! What the store is made with, and the bounds that it must keep.
 
+use super::arena::{PLACE_BITS, UNIT_BYTES};
 use crate::error::{Error, Result};
 use crate::limits::Bytes;
 
 /// `--memory` is at least this.
 pub const MEMORY_MIN_BYTES: u64 = 1 << 20;
 /// `--memory` is at most this.
-pub const MEMORY_MAX_BYTES: u64 = 1 << 35;
+pub const MEMORY_MAX_BYTES: u64 = 1 << 40;
+const _: () = assert!(MEMORY_MAX_BYTES / (UNIT_BYTES as u64) < 1 << PLACE_BITS, "places do not reach so far");
 /// `--item-size-max` is at least this, as in memcached.
 pub const ITEM_MIN_BYTES: u64 = 1 << 10;
 /// `--item-size-max` is at most this part of `--memory`.
 pub const ITEM_MAX_PART: u64 = 8;
+
+/// `--item-size-max` is at most this, as in memcached.
+const ITEM_MAX_BYTES: u64 = 1 << 30;
 
 /// Bounds of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +53,7 @@ impl Settings {
                 Bytes(MEMORY_MAX_BYTES)
             )));
         }
-        let most = memory_bytes / ITEM_MAX_PART;
+        let most = (memory_bytes / ITEM_MAX_PART).min(ITEM_MAX_BYTES);
         if !(ITEM_MIN_BYTES..=most).contains(&item_max_bytes) {
             return Err(Error::usage(format!(
                 "--item-size-max {}: with --memory {} it is from {} to {}",
@@ -71,7 +76,7 @@ mod tests {
         let refusal = |memory_bytes, item_max_bytes| {
             Settings { memory_bytes, item_max_bytes, ..Settings::default() }.check().unwrap_err().to_string()
         };
-        assert_eq!(refusal(1000, 1024), "--memory 1000 B: it is from 1.0 MiB to 32.0 GiB");
+        assert_eq!(refusal(1000, 1024), "--memory 1000 B: it is from 1.0 MiB to 1.0 TiB");
         assert_eq!(
             refusal(1 << 20, 1 << 20),
             "--item-size-max 1.0 MiB: with --memory 1.0 MiB it is from 1.0 KiB to 128.0 KiB"

@@ -25,6 +25,8 @@ pub(super) enum Queue {
     Main,
     /// Emptied, but a pin or a reservation is left.
     Limbo,
+    /// Values that clients are still sending. The table names nothing in it, so nothing in it is evicted.
+    Incoming,
 }
 
 /// What a frame is to its segment.
@@ -50,6 +52,8 @@ pub(super) struct Segment {
     stacked: bool,
     /// Pieces of it that stripes append to; see [`super::piece`].
     pub(super) pieces: u16,
+    /// The stripe that it belongs to, if its queue is [`Queue::Incoming`].
+    stripe: u16,
     pub(super) frames: u32,
     /// Units taken from its start.
     pub(super) used: u32,
@@ -67,14 +71,25 @@ struct Line {
     frames: u32,
 }
 
+/// The segments of one stripe's incoming values.
+#[derive(Clone, Copy, Debug)]
+struct Incoming {
+    /// The segment that values are appended to.
+    open: u32,
+    /// Frames of all of them.
+    frames: u32,
+}
+
 /// What the lock of the space protects.
 #[derive(Debug)]
 pub(super) struct Space {
     pub(super) segments: Box<[Segment]>,
-    lines: [Line; 3],
+    lines: [Line; 4],
     /// The open segments of the young and main queues, by class: the one that was begun last, and one that another
     /// item did not fit in but smaller ones may.
     open: [[[u32; 2]; CLASSES_MAX]; 2],
+    /// Each stripe's segments of incoming values.
+    incoming: Box<[Incoming]>,
     stack: Vec<u32>,
     /// What clearing each frame would cost; a scratch for [`Space::window`].
     costs: Box<[u32]>,
@@ -83,6 +98,8 @@ pub(super) struct Space {
     pub(super) free_frames: u32,
     /// Where the next sweep goes on.
     pub(super) cursor: u32,
+    /// Where the next look for a frame of incoming values goes on.
+    pub(super) incoming_cursor: u32,
     /// Frames kept free, to move items into while a segment is emptied.
     pub(super) spare_frames: u32,
     frame_units: u32,
@@ -102,23 +119,36 @@ pub(super) fn class(ttl: Option<u32>, classes: u32) -> usize {
     (1 + power * (classes - 1) / (CLASSES_MAX as u32 - 1)) as usize
 }
 
+/// The place so many units into a frame.
+fn place(frame: u32, frame_units: u32, units: u32) -> Place {
+    Place::from(frame) * Place::from(frame_units) + Place::from(units)
+}
+
 impl Space {
-    pub(super) fn new(frames: u32, frame_units: u32) -> Space {
+    pub(super) fn new(frames: u32, frame_units: u32, stripes: usize) -> Space {
         let segments = vec![Segment { stacked: true, ..Segment::default() }; frames as usize];
         Space {
             segments: segments.into(),
-            lines: [Line { first: NONE, last: NONE, frames: 0 }; 3],
+            lines: [Line { first: NONE, last: NONE, frames: 0 }; 4],
             open: [[[NONE; 2]; CLASSES_MAX]; 2],
+            incoming: vec![Incoming { open: NONE, frames: 0 }; stripes].into(),
             stack: (0..frames).rev().collect(),
             costs: vec![0; frames as usize].into(),
             held: 0..0,
             free_frames: frames,
             cursor: 0,
+            incoming_cursor: 0,
             spare_frames: 2 + frames / 128,
             frame_units,
             classes: classes(frames),
             segments_expired: 0,
         }
+    }
+
+    /// Gives free frames out from the last on.
+    #[cfg(test)]
+    pub(super) fn begin_at_the_end(&mut self) {
+        self.stack.reverse();
     }
 
     /// Bytes of memory that [`Space::new`] takes for each frame.
@@ -138,7 +168,7 @@ impl Space {
 
     /// Where the first unit of a frame is.
     pub(super) fn start(&self, frame: u32) -> Place {
-        frame * self.frame_units
+        place(frame, self.frame_units, 0)
     }
 
     /// Takes `units` from an open segment if they fit into one, the fuller one first.
@@ -146,7 +176,13 @@ impl Space {
         let head = self.roomy(units, queue, class)?;
         let segment = &mut self.segments[head as usize];
         segment.used += units;
-        Some(head * self.frame_units + segment.used - units)
+        Some(place(head, self.frame_units, segment.used - units))
+    }
+
+    /// The frame in which a piece ends at `end`, and the units of it up to there.
+    fn used_to(&self, end: Place) -> (u32, u32) {
+        let (last, frame_units) = (end - 1, u64::from(self.frame_units));
+        ((last / frame_units) as u32, (last % frame_units) as u32 + 1)
     }
 
     /// Whether [`Space::append`] would find room.
@@ -162,7 +198,7 @@ impl Space {
     /// Appends up to `most` units to the segment in which a piece ends at `end`, if nothing lies behind that yet; returns
     /// how many.
     pub(super) fn lengthen(&mut self, end: Place, most: u32) -> u32 {
-        let (head, used) = ((end - 1) / self.frame_units, (end - 1) % self.frame_units + 1);
+        let (head, used) = self.used_to(end);
         if self.segments[head as usize].used != used {
             return 0;
         }
@@ -173,7 +209,7 @@ impl Space {
 
     /// Takes the last `units` off the segment in which a piece ends at `end`, if nothing lies behind that; whether it did.
     pub(super) fn shorten(&mut self, end: Place, units: u32) -> bool {
-        let (head, used) = ((end - 1) / self.frame_units, (end - 1) % self.frame_units + 1);
+        let (head, used) = self.used_to(end);
         let segment = &mut self.segments[head as usize];
         let is_last = segment.used == used;
         segment.used -= if is_last { units } else { 0 };
@@ -185,8 +221,61 @@ impl Space {
         self.segments.get(head as usize).map_or(0, |segment| self.frame_units - segment.used)
     }
 
-    /// Begins a segment of `frames` free frames from `head` on, with an item of `units` in it.
+    /// Begins a segment on free frames from `head` on, with an item of `units` in it.
     pub(super) fn begin(&mut self, head: u32, units: u32, queue: Queue, class: usize, now: u32) -> Place {
+        let frames = self.occupy(head, units, queue, class as u16, now);
+        if frames == 1 {
+            // The two with the most room stay open.
+            let [open, fuller] = self.open[queue as usize][class];
+            let mut heads = [head, open, fuller];
+            heads.sort_by_key(|head| std::cmp::Reverse(self.room(*head)));
+            self.open[queue as usize][class] = [heads[0], heads[1]];
+        }
+        self.start(head)
+    }
+
+    /// Takes `units` from the open segment of a stripe's incoming values, if they fit. `is_empty` tells whether none
+    /// is left in a segment: then its space is used again.
+    pub(super) fn append_incoming(
+        &mut self,
+        units: u32,
+        stripe: usize,
+        is_empty: impl Fn(u32) -> bool,
+    ) -> Option<Place> {
+        let head = self.incoming[stripe].open;
+        let segment = self.segments.get_mut(head as usize)?;
+        if is_empty(head) {
+            segment.used = 0;
+        }
+        if self.frame_units - segment.used < units {
+            return None;
+        }
+        segment.used += units;
+        Some(place(head, self.frame_units, segment.used - units))
+    }
+
+    /// Begins a segment of a stripe's incoming values, as [`Space::begin`] does.
+    pub(super) fn begin_incoming(&mut self, head: u32, units: u32, stripe: usize, now: u32) -> Place {
+        if self.occupy(head, units, Queue::Incoming, stripe as u16, now) == 1 {
+            self.incoming[stripe].open = head;
+        }
+        self.start(head)
+    }
+
+    /// Frames of a stripe's incoming values.
+    pub(super) fn incoming_frames(&self, stripe: usize) -> u32 {
+        self.incoming[stripe].frames
+    }
+
+    /// Turns a segment of one incoming value into one of a young item of this class.
+    pub(super) fn admit(&mut self, head: u32, class: usize) {
+        self.requeue(head, Queue::Young);
+        self.segments[head as usize].class = class as u8;
+    }
+
+    /// Makes a segment of the free frames from `head` on that `units` take; returns how many. The owner is a class, or of
+    /// incoming values a stripe.
+    fn occupy(&mut self, head: u32, units: u32, queue: Queue, owner: u16, now: u32) -> u32 {
         let frames = units.div_ceil(self.frame_units);
         for frame in head..head + frames {
             assert_eq!(self.segments[frame as usize].state, State::Free, "a frame taken twice");
@@ -198,10 +287,11 @@ impl Space {
         *segment = Segment {
             state: State::Head,
             queue,
-            class: class as u8,
+            class: if queue == Queue::Incoming { 0 } else { owner as u8 },
             swept: segment.swept,
             stacked,
             pieces: 0,
+            stripe: owner,
             frames,
             used: units,
             begun: now,
@@ -209,14 +299,7 @@ impl Space {
             after: NONE,
         };
         self.push(head);
-        if frames == 1 {
-            // The two with the most room stay open.
-            let [open, fuller] = self.open[queue as usize][class];
-            let mut heads = [head, open, fuller];
-            heads.sort_by_key(|head| std::cmp::Reverse(self.room(*head)));
-            self.open[queue as usize][class] = [heads[0], heads[1]];
-        }
-        self.start(head)
+        frames
     }
 
     /// A free frame.
@@ -231,33 +314,45 @@ impl Space {
         None
     }
 
-    /// The first of `frames` free frames in a row.
-    pub(super) fn free_run(&self, frames: u32) -> Option<u32> {
+    /// The first of `frames` free frames in a row among these.
+    pub(super) fn free_run(&self, frames: u32, among: Range<u32>) -> Option<u32> {
         let mut row = 0;
-        for (at, segment) in self.segments.iter().enumerate() {
-            row = if segment.state == State::Free { row + 1 } else { 0 };
+        for at in among {
+            row = if self.is_free(at) { row + 1 } else { 0 };
             if row == frames {
-                return Some(at as u32 + 1 - frames);
+                return Some(at + 1 - frames);
             }
         }
         None
     }
 
-    /// Where to clear `frames` frames in a row at least cost. `cost` says what it costs to empty the segment that
-    /// begins with a frame, `None` if that cannot be done.
-    pub(super) fn window(&mut self, frames: u32, cost: impl Fn(u32, &Segment) -> Option<u32>) -> Option<u32> {
+    pub(super) fn is_free(&self, frame: u32) -> bool {
+        self.segments[frame as usize].state == State::Free
+    }
+
+    /// Where to clear `frames` frames in a row among these at least cost. `cost` says what it costs to empty the
+    /// segment that begins with a frame, `None` if that cannot be done.
+    pub(super) fn window(
+        &mut self,
+        frames: u32,
+        among: Range<u32>,
+        cost: impl Fn(u32, &Segment) -> Option<u32>,
+    ) -> Option<u32> {
         let mut of_segment = Some(0);
-        for (at, segment) in self.segments.iter().enumerate() {
+        let first = self.head(among.start).unwrap_or(among.start);
+        for at in first..among.end {
+            let segment = &self.segments[at as usize];
             match segment.state {
                 State::Free => of_segment = Some(0),
-                State::Head => of_segment = cost(at as u32, segment).map(|cost| cost / segment.frames),
+                State::Head => of_segment = cost(at, segment).map(|cost| cost / segment.frames),
                 State::Body => {}
             }
-            self.costs[at] = of_segment.unwrap_or(u32::MAX);
+            self.costs[at as usize] = of_segment.unwrap_or(u32::MAX);
         }
-        let windows = self.costs.windows(frames as usize).enumerate();
-        let costs = windows.filter(|(_, costs)| !costs.contains(&u32::MAX));
-        let sums = costs.map(|(at, costs)| (costs.iter().map(|cost| u64::from(*cost)).sum::<u64>(), at as u32));
+        let costs = &self.costs[among.start as usize..among.end as usize];
+        let windows = costs.windows(frames as usize).zip(among);
+        let costs = windows.filter(|(costs, _)| !costs.contains(&u32::MAX));
+        let sums = costs.map(|(costs, at)| (costs.iter().map(|cost| u64::from(*cost)).sum::<u64>(), at));
         sums.min().map(|(_, at)| at)
     }
 
@@ -304,7 +399,11 @@ impl Space {
 
     /// Appends no more to a segment.
     pub(super) fn close(&mut self, head: u32) {
-        let Segment { queue, class, .. } = self.segments[head as usize];
+        let Segment { queue, class, stripe, .. } = self.segments[head as usize];
+        if queue == Queue::Incoming {
+            let open = &mut self.incoming[usize::from(stripe)].open;
+            *open = if *open == head { NONE } else { *open };
+        }
         let Some(classes) = self.open.get_mut(queue as usize) else { return };
         let open = &mut classes[usize::from(class)];
         *open = match *open {
@@ -314,10 +413,20 @@ impl Space {
         };
     }
 
+    /// Whether items may be evicted from a segment: not if readers or uploads hold what is left in it.
+    pub(super) fn is_evictable(&self, head: u32) -> bool {
+        let Segment { state, queue, .. } = self.segments[head as usize];
+        state == State::Head && matches!(queue, Queue::Young | Queue::Main)
+    }
+
     /// Whether a segment is appended to.
     pub(super) fn is_open(&self, head: u32) -> bool {
-        let Segment { queue, class, .. } = self.segments[head as usize];
-        self.open.get(queue as usize).is_some_and(|open| open[usize::from(class)].contains(&head))
+        let Segment { queue, class, stripe, .. } = self.segments[head as usize];
+        match queue {
+            Queue::Young | Queue::Main => self.open[queue as usize][usize::from(class)].contains(&head),
+            Queue::Limbo => false,
+            Queue::Incoming => self.incoming[usize::from(stripe)].open == head,
+        }
     }
 
     /// Puts a closed segment at the end of a queue.
@@ -338,7 +447,10 @@ impl Space {
     }
 
     fn push(&mut self, head: u32) {
-        let Segment { queue, frames, .. } = self.segments[head as usize];
+        let Segment { queue, frames, stripe, .. } = self.segments[head as usize];
+        if queue == Queue::Incoming {
+            self.incoming[usize::from(stripe)].frames += frames;
+        }
         let line = &mut self.lines[queue as usize];
         let last = std::mem::replace(&mut line.last, head);
         line.frames += frames;
@@ -351,7 +463,10 @@ impl Space {
     }
 
     fn unlink(&mut self, head: u32) {
-        let Segment { queue, frames, before, after, .. } = self.segments[head as usize];
+        let Segment { queue, frames, before, after, stripe, .. } = self.segments[head as usize];
+        if queue == Queue::Incoming {
+            self.incoming[usize::from(stripe)].frames -= frames;
+        }
         let line = &mut self.lines[queue as usize];
         line.frames -= frames;
         match self.segments.get_mut(before as usize) {

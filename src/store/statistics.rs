@@ -23,8 +23,6 @@ simoom_stack::counters! {
         store_too_large,
         /// Values refused because no memory could be had.
         store_no_memory,
-        /// Fetches answered as misses because senders pin as much as they may.
-        pin_refused,
         /// Fetches answered with a copy because senders pin many segments.
         pin_copied,
         /// Frames that the memory is divided into.
@@ -65,4 +63,10 @@ pub struct ClassStatistics {
     pub segment_bytes: u64,
     /// Seconds since the oldest of these segments was begun.
     pub age: u32,
+    /// Values stored since start, those under the condition of a cas unique among them.
+    pub sets: u64,
+    /// Values stored as the cas unique was the one given.
+    pub cas_hits: u64,
+    /// Values not stored as the cas unique was another.
+    pub cas_badval: u64,
 }

@@ -8,6 +8,7 @@ use super::arena::Place;
 use super::layout::Shape;
 use super::memory::Memory;
 use super::piece::Pieces;
+use super::space::CLASSES_MAX;
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -19,16 +20,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) struct Tally {
     pub(super) items: AtomicU64,
     pub(super) bytes: AtomicU64,
+    /// Items stored otherwise than by [`super::Store::commit`].
     pub(super) stored: AtomicU64,
+    pub(super) classes: [ClassTally; CLASSES_MAX],
     pub(super) evictions: AtomicU64,
     pub(super) reclaimed: AtomicU64,
     pub(super) expired_unfetched: AtomicU64,
     pub(super) evicted_unfetched: AtomicU64,
     pub(super) too_large: AtomicU64,
     pub(super) no_memory: AtomicU64,
-    pub(super) pin_refused: AtomicU64,
     pub(super) pin_copied: AtomicU64,
     pub(super) moved: AtomicU64,
+}
+
+/// What [`super::Store::commit`] did with items of one class, as in [`super::ClassStatistics`].
+#[derive(Debug, Default)]
+pub(super) struct ClassTally {
+    pub(super) sets: AtomicU64,
+    pub(super) cas_hits: AtomicU64,
+    pub(super) cas_badval: AtomicU64,
 }
 
 /// Adds to a counter; with `u64::MAX` takes one off.
@@ -37,8 +47,6 @@ pub(super) fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Relaxed);
 }
 
-/// A stripe's credit for values still to come is taken by one in so many parts of a frame, and is two of these at most.
-const CREDIT_PART: u64 = 16;
 /// One glance among the pins of a frame.
 const GLANCE: u64 = 1 << 32;
 
@@ -53,21 +61,10 @@ pub(super) struct Stripe {
     large: Box<[AtomicU32]>,
     /// Frames kept by the pins of this stripe.
     pinned: AtomicU32,
-    /// Units for values still to come that [`Memory::reserved`] counts already.
-    credit: AtomicU64,
+    /// Units of values that are still coming.
+    incoming: AtomicU64,
     pieces: Mutex<Pieces>,
     pub(super) tally: Tally,
-}
-
-/// How much a fetch finds pinned already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pressure {
-    /// Little.
-    Low,
-    /// More than half of what may be.
-    High,
-    /// All that may be.
-    Full,
 }
 
 impl Stripe {
@@ -79,7 +76,7 @@ impl Stripe {
             pins,
             large,
             pinned: 0.into(),
-            credit: 0.into(),
+            incoming: 0.into(),
             pieces: Mutex::default(),
             tally: Tally::default(),
         }
@@ -148,16 +145,6 @@ impl Stripe {
         self.pinned.load(Relaxed)
     }
 
-    /// How near this stripe is to pinning `bound` frames.
-    #[inline]
-    pub(super) fn pressure(&self, bound: u32) -> Pressure {
-        match self.pinned() {
-            pinned if pinned > bound => Pressure::Full,
-            pinned if pinned > bound / 2 => Pressure::High,
-            _ => Pressure::Low,
-        }
-    }
-
     /// Whether no panic cut off a change of the pieces.
     pub(super) fn is_sound(&self) -> bool {
         !self.pieces.is_poisoned()
@@ -169,36 +156,19 @@ impl Stripe {
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the units of a value that is still coming; from the stripe's credit, if it has so much.
-    #[inline]
-    pub(super) fn reserve(&self, units: u32) {
-        let units = u64::from(units);
-        if self.credit.fetch_update(Relaxed, Relaxed, |credit| credit.checked_sub(units)).is_err() {
-            let more = self.credit_units();
-            self.memory.reserved.0.fetch_add(units + more, Relaxed);
-            self.credit.fetch_add(more, Relaxed);
-        }
+    /// Counts the units of a value that is still coming.
+    pub(super) fn begin_incoming(&self, units: u32) {
+        self.incoming.fetch_add(units.into(), Relaxed);
     }
 
-    /// Takes back a [`Stripe::reserve`].
-    #[inline]
-    pub(super) fn unreserve(&self, units: u32) {
-        let credit = self.credit.fetch_add(units.into(), Relaxed) + u64::from(units);
-        let kept = self.credit_units();
-        if credit > 2 * kept && self.credit.compare_exchange(credit, kept, Relaxed, Relaxed).is_ok() {
-            self.memory.reserved.0.fetch_sub(credit - kept, Relaxed);
-        }
+    /// Takes back a [`Stripe::begin_incoming`].
+    pub(super) fn end_incoming(&self, units: u32) {
+        self.incoming.fetch_sub(units.into(), Relaxed);
     }
 
-    /// Units of credit.
-    pub(super) fn credit(&self) -> u64 {
-        self.credit.load(Relaxed)
-    }
-
-    /// So much credit is taken or given back at a time.
-    #[inline]
-    fn credit_units(&self) -> u64 {
-        (1 << self.memory.frame_shift) / CREDIT_PART
+    /// Units of values that are still coming.
+    pub(super) fn incoming(&self) -> u64 {
+        self.incoming.load(Relaxed)
     }
 
     /// Whether any item that begins in the frame is pinned.

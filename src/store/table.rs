@@ -1,10 +1,10 @@
 //! The hash table: from a key's hash to the places of the items that it may be.
 //!
 //! Bulk chaining: a bucket is one cache line, seven entries and the number of a further bucket, taken from a fixed
-//! number of spare ones. An entry is 32 bits of the hash and a place. Readers take no lock; who changes a chain holds
+//! number of spare ones. An entry is 24 bits of the hash and a place of 40. Readers take no lock; who changes a chain holds
 //! its lock, replaces an entry in place, and never moves one. So a key that is there all the while is always found.
 
-use super::arena::{Place, prefetch};
+use super::arena::{PLACE_BITS, Place, prefetch};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const SLOTS: usize = 7;
 /// One spare bucket for so many others.
 const SPARE_PART: usize = 8;
+/// Bits of the hash in an entry.
+const HASH_BITS: u32 = u64::BITS - PLACE_BITS;
 /// Locks; a chain has one of them.
 const LOCKS: usize = 4096;
 
-/// An entry: the hash's lower half above, the place plus one below; 0 if there is none.
+/// An entry: the hash's lowest bits above, the place plus one below; 0 if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry(u64);
 
@@ -25,17 +27,18 @@ impl Entry {
 
     #[inline]
     pub(super) fn new(hash: u64, at: Place) -> Entry {
-        Entry(hash << 32 | u64::from(at + 1))
+        debug_assert!(at + 1 < 1 << PLACE_BITS, "a place beyond what an entry holds");
+        Entry(hash << PLACE_BITS | (at + 1))
     }
 
     #[inline]
     pub(super) fn may_be(self, hash: u64) -> bool {
-        (self.0 >> 32) as u32 == hash as u32 && self != Entry::NONE
+        self.0 >> PLACE_BITS == hash << PLACE_BITS >> PLACE_BITS && self != Entry::NONE
     }
 
     #[inline]
     pub(super) fn place(self) -> Place {
-        (self.0 as u32).wrapping_sub(1)
+        (self.0 << HASH_BITS >> HASH_BITS).wrapping_sub(1)
     }
 }
 
@@ -214,10 +217,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_tell_the_half_hash_and_the_place() {
+    fn entries_tell_a_part_of_the_hash_and_the_place() {
         let entry = Entry::new(0xdead_beef_0000_0001, 0);
         assert!(entry.may_be(0x1234_5678_0000_0001) && !entry.may_be(2) && entry.place() == 0);
-        assert_eq!(Entry::new(7, Place::MAX - 1).place(), Place::MAX - 1);
+        let last = (1 << PLACE_BITS) - 2;
+        assert_eq!(Entry::new(u64::MAX, last).place(), last);
+        assert!(Entry::new(u64::MAX, last).may_be(u64::MAX) && Entry::new(7, last).may_be(7));
         assert!(!Entry::NONE.may_be(0));
     }
 

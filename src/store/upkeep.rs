@@ -2,7 +2,7 @@
 
 use super::arena::Place;
 use super::layout::{self, Shape};
-use super::space::{CLASSES_MAX, Queue, State};
+use super::space::{CLASSES_MAX, Queue, Segment, State};
 use super::stripe::Tally;
 use super::table::{Entry, Slot};
 use super::*;
@@ -22,6 +22,7 @@ impl Store {
         self.tick(now);
         let mut space = self.space();
         self.look_at_limbo(&mut space);
+        self.free_empty_incoming(&mut space);
         let mut segments_left = SWEEP_SEGMENTS;
         for _ in 0..SWEEP_FRAMES.min(space.segments.len() as u32) {
             let head = space.cursor;
@@ -39,8 +40,7 @@ impl Store {
 
     fn wants_sweep(&self, space: &Space, head: u32, now: u32) -> bool {
         let segment = &space.segments[head as usize];
-        segment.state == State::Head
-            && segment.queue != Queue::Limbo
+        space.is_evictable(head)
             && (self.memory.expiry(head) <= now
                 || self.memory.live(head).0 == u32::from(segment.pieces)
                 || segment.swept != self.generation.load(Relaxed))
@@ -107,7 +107,8 @@ impl Store {
         self.flushes.fetch_add(1, Relaxed);
         if generation.is_multiple_of(FLUSHES_UNSWEPT) {
             for head in 0..space.segments.len() as u32 {
-                if space.segments[head as usize].state == State::Head {
+                let Segment { state, queue, .. } = space.segments[head as usize];
+                if state == State::Head && queue != Queue::Incoming {
                     self.sweep(&mut space, head, now);
                 }
             }
@@ -123,7 +124,8 @@ impl Store {
         };
         Statistics {
             curr_items: sum(|tally| &tally.items),
-            total_items: sum(|tally| &tally.stored),
+            total_items: sum(|tally| &tally.stored)
+                + self.class_counts().map(|counts| counts[0]).iter().sum::<u64>(),
             bytes: sum(|tally| &tally.bytes),
             limit_maxbytes: self.memory_bytes as u64,
             evictions: sum(|tally| &tally.evictions),
@@ -132,7 +134,6 @@ impl Store {
             evicted_unfetched: sum(|tally| &tally.evicted_unfetched),
             store_too_large: sum(|tally| &tally.too_large),
             store_no_memory: sum(|tally| &tally.no_memory),
-            pin_refused: sum(|tally| &tally.pin_refused),
             pin_copied: sum(|tally| &tally.pin_copied),
             frames_pinned: self.stripes.iter().map(|stripe| u64::from(stripe.pinned())).sum(),
             frames: space.segments.len() as u64,
@@ -142,21 +143,29 @@ impl Store {
             items_moved: sum(|tally| &tally.moved),
             hash_places: self.table.places() as u64,
             flushes: self.flushes.load(Relaxed),
-            reserved_bytes: self.reserved_units() * UNIT_BYTES as u64,
+            reserved_bytes: self.stripes.iter().map(|stripe| stripe.incoming()).sum::<u64>() * UNIT_BYTES as u64,
         }
     }
 
-    /// Units of values that are still coming.
-    fn reserved_units(&self) -> u64 {
-        let credit: u64 = self.stripes.iter().map(|stripe| stripe.credit()).sum();
-        self.memory.reserved.0.load(Relaxed).saturating_sub(credit)
+    /// For each class, its sets, cas hits and cas of other values.
+    fn class_counts(&self) -> [[u64; 3]; CLASSES_MAX] {
+        let mut counts = [[0; 3]; CLASSES_MAX];
+        for stripe in &self.stripes {
+            for ([sets, hits, badval], tally) in counts.iter_mut().zip(&stripe.tally.classes) {
+                *sets += tally.sets.load(Relaxed);
+                *hits += tally.cas_hits.load(Relaxed);
+                *badval += tally.cas_badval.load(Relaxed);
+            }
+        }
+        counts
     }
 
-    /// Items by their time to live; classes without segments are left out.
+    /// Items by their time to live; classes that never had any are left out.
     pub fn classes(&self, now: u32) -> Vec<ClassStatistics> {
         let space = self.space();
         let mut classes = [ClassStatistics::default(); CLASSES_MAX];
-        for (head, segment) in space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head) {
+        let heads = space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head);
+        for (head, segment) in heads.filter(|(_, part)| part.queue != Queue::Incoming) {
             let class = &mut classes[usize::from(segment.class)];
             let (items, units) = self.memory.live(head as u32);
             class.items += u64::from(items.saturating_sub(segment.pieces.into()));
@@ -165,10 +174,11 @@ impl Store {
             class.segment_bytes += u64::from(segment.frames) << self.memory.frame_shift << UNIT_BYTES.ilog2();
             class.age = class.age.max(now.saturating_sub(segment.begun));
         }
-        for (number, class) in classes.iter_mut().enumerate() {
+        for (number, (class, counts)) in classes.iter_mut().zip(self.class_counts()).enumerate() {
+            [class.sets, class.cas_hits, class.cas_badval] = counts;
             (class.class, class.ttl_below) = (number as u32 + 1, space.ttl_below(number));
         }
-        classes.into_iter().filter(|class| class.segments > 0).collect()
+        classes.into_iter().filter(|class| class.items + class.sets > 0).collect()
     }
 
     /// Shows items to `visit`, from `cursor` (0 at first) on, about `limit` of them; returns the cursor to go on

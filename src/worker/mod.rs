@@ -29,11 +29,17 @@ pub use outbound::Outbound;
 use simoom_stack::{Config, Instant, Stack};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How soon a worker that could not send everything tries again, in microseconds.
 const UNSENT_LOOK_US: u64 = 1_000;
 /// How often a draining worker looks for connections that have become idle, in microseconds.
 const DRAIN_LOOK_US: u64 = 5_000;
+/// How long an idle connection of a draining worker has for its next request, in microseconds: as
+/// on kernel sockets.
+const DRAIN_IDLE_US: u64 = 500_000;
+/// Bursts that a leaving worker still takes from its queues: more than the RX ring holds.
+const LAST_BURSTS: usize = 256;
 
 /// What a worker is made of.
 pub struct Parts<A> {
@@ -53,6 +59,10 @@ pub struct Parts<A> {
     pub sheet: Arc<Sheet>,
     /// Never sleep.
     pub busy_poll: bool,
+    /// Set when the worker has drained. It then refuses connections and passes segments on until
+    /// [`Order::Leave`], so that its queues are served as long as they are claimed. Without it, a
+    /// worker leaves when it has drained.
+    pub drained: Option<Arc<AtomicBool>>,
 }
 
 /// A worker, ready to [`run`](Worker::run).
@@ -67,6 +77,8 @@ pub struct Worker<A: Hosted> {
     now_us: u64,
     idle: Idle,
     drain: Option<Drain>,
+    drained: Option<Arc<AtomicBool>>,
+    leaves: bool,
     publisher: Publisher,
 }
 
@@ -93,10 +105,32 @@ impl<A: Hosted> Hand<'_, A> {
 }
 
 /// An order to drain that is being carried out.
+///
+/// A request that crosses the FIN of an idle connection is lost, and so is one that comes with the
+/// last segment of a handshake to a worker that has left. So idle connections, and handshakes, have
+/// some time first.
 #[derive(Clone, Copy)]
 struct Drain {
+    /// Whatever is open then is cut off.
     until_us: u64,
+    /// Connections that are idle from then on are closed, and no handshake is waited for.
+    keeps_idle_until_us: u64,
+    /// When to look for idle connections next.
     look_at_us: u64,
+}
+
+impl Drain {
+    fn new(now_us: u64, at_most_us: u64) -> Drain {
+        let keeps_idle_until_us = now_us + DRAIN_IDLE_US.min(at_most_us / 2);
+        Drain { until_us: now_us.saturating_add(at_most_us), keeps_idle_until_us, look_at_us: keeps_idle_until_us }
+    }
+
+    /// Ends no later than `until_us`.
+    fn shorten(&mut self, until_us: u64) {
+        for at_us in [&mut self.until_us, &mut self.keeps_idle_until_us, &mut self.look_at_us] {
+            *at_us = until_us.min(*at_us);
+        }
+    }
 }
 
 /// Whether the loop goes on.
@@ -109,7 +143,7 @@ enum Turn {
 impl<A: Hosted> Worker<A> {
     /// Takes all the memory that the worker will ever use.
     pub fn new(parts: Parts<A>) -> Worker<A> {
-        let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll } = parts;
+        let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll, drained } = parts;
         stack.reports_strays = handover.has_others();
         let clock = Clock::since_boot();
         let now_us = clock.now_us();
@@ -128,6 +162,8 @@ impl<A: Hosted> Worker<A> {
             now_us,
             idle: Idle::new(busy_poll),
             drain: None,
+            drained,
+            leaves: false,
             publisher: Publisher::new(sheet),
         }
     }
@@ -162,10 +198,25 @@ impl<A: Hosted> Worker<A> {
             }
             self.tick();
         }
+        self.empty_rings();
         self.stack.abort_all(&mut self.app, &mut self.outbound);
         self.outbound.flush().map_err(io::Error::other)?;
         self.publish();
         Ok(self.app)
+    }
+
+    /// Answers what is in the receive rings when the worker leaves; nothing more is steered there.
+    fn empty_rings(&mut self) {
+        if !self.leaves {
+            return;
+        }
+        for _ in 0..LAST_BURSTS {
+            if self.receive() + self.take_handed_over() == 0 {
+                break;
+            }
+            let now = self.now();
+            self.stack.flush(now, &mut self.app, &mut self.outbound);
+        }
     }
 
     fn now(&self) -> Instant {
@@ -175,30 +226,31 @@ impl<A: Hosted> Worker<A> {
     /// The one reading of the clock in a turn.
     fn tick(&mut self) {
         self.now_us = self.clock.now_us();
-        if let Some(unix_seconds) = self.clock.new_second(self.now_us / 1000) {
-            self.app.clock(unix_seconds);
+        if let Some(seconds) = self.clock.new_second(self.now_us / 1000) {
+            self.app.clock(seconds);
         }
     }
 
     /// Orders, draining and publishing.
     fn control(&mut self) -> Turn {
-        if let Some(Order::Drain(limit)) = self.mailbox.take() {
-            self.begin_to_drain(limit);
+        match self.mailbox.take() {
+            Some(Order::Drain(limit)) => self.begin_to_drain(limit),
+            Some(Order::Leave) => self.leaves = true,
+            None => {}
         }
         if self.publisher.is_due(self.now_us / 1000) {
             self.publish();
         }
-        self.go_on_draining()
+        if self.leaves { Turn::Done } else { self.go_on_draining() }
     }
 
     /// A second order can only shorten the time that the first one gave.
     fn begin_to_drain(&mut self, limit: std::time::Duration) {
-        let until_us = self.now_us.saturating_add(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
+        let at_most_us = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
         if let Some(drain) = &mut self.drain {
-            drain.until_us = drain.until_us.min(until_us);
-            return;
+            return drain.shorten(self.now_us.saturating_add(at_most_us));
         }
-        self.drain = Some(Drain { until_us, look_at_us: 0 });
+        self.drain = Some(Drain::new(self.now_us, at_most_us));
         self.stack.stop_accepting();
         self.app.drain();
     }
@@ -210,7 +262,16 @@ impl<A: Hosted> Worker<A> {
             let app = &self.app;
             self.stack.close_idle(|conn| app.idle(conn));
         }
-        if self.stack.connections() == 0 || self.now_us >= drain.until_us { Turn::Done } else { Turn::GoOn }
+        let is_opening = self.stack.is_opening() && self.now_us < drain.keeps_idle_until_us;
+        let is_over = self.now_us >= drain.until_us || (self.stack.connections() == 0 && !is_opening);
+        match &self.drained {
+            _ if !is_over => Turn::GoOn,
+            Some(drained) => {
+                drained.store(true, Ordering::Release);
+                Turn::GoOn
+            }
+            None => Turn::Done,
+        }
     }
 
     /// Nothing came: spins on, or sleeps until something does.

@@ -13,6 +13,12 @@ pub struct Config {
     pub mac: Mac,
     /// The addresses that segments may be for.
     pub addresses: Vec<LocalAddress>,
+    /// The only places where connections are accepted; none: wherever an address of this stack and
+    /// a listening port meet.
+    pub places: Vec<(Address, u16)>,
+    /// Addresses that no peer has besides this stack's own: those of the host, and the broadcast
+    /// addresses of its networks. Who claims to be one of them is not answered (RFC 1812 §5.3.8).
+    pub no_peers: Vec<Address>,
     /// The ways of active opens. Without any, each has to bring its next hop's hardware address.
     pub routes: Vec<Route>,
     /// Whether this stack announces its dedicated addresses at the start (RFC 5227 §2.3); one worker of a device does.
@@ -45,7 +51,8 @@ pub struct Config {
     pub min_rto_ms: u32,
     /// How long an acknowledgement may wait for data to ride on; at most 500 (RFC 9293 §3.8.6.3).
     pub delayed_ack_ms: u32,
-    /// A connection whose peer takes or acknowledges nothing for so long is reset, its window shut or not.
+    /// A connection whose peer acknowledges nothing for so long is reset, its window shut or not; so is one that
+    /// acknowledges less than 1000 bytes a second on average, once it is behind by so long.
     pub send_timeout_ms: u32,
     /// How long a connection that this side has closed waits for the peer to close.
     pub close_timeout_ms: u32,
@@ -182,6 +189,8 @@ impl Config {
         Config {
             mac,
             addresses,
+            places: Vec::new(),
+            no_peers: Vec::new(),
             routes: Vec::new(),
             announces: false,
             mtu: 1500,
@@ -214,6 +223,16 @@ impl Config {
     #[inline]
     pub(crate) fn has(&self, address: &Address) -> bool {
         self.addresses.iter().any(|local| local.address == *address)
+    }
+
+    /// Whether a peer can have `address`.
+    pub(crate) fn may_be_peer(&self, address: &Address) -> bool {
+        !self.has(address) && !self.no_peers.contains(address)
+    }
+
+    /// Whether connections to this port of this address are accepted, where its port listens.
+    pub(crate) fn serves(&self, local: &Address, port: u16) -> bool {
+        self.places.is_empty() || self.places.contains(&(*local, port))
     }
 
     /// Whether `address` is this stack's and not the kernel's.

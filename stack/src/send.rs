@@ -29,8 +29,9 @@ const BEGIN_PART: usize = 8;
 /// A queue that holds [`ANSWER_BYTES`] goes on while more than one in so many are left: however many peers never read
 /// what they asked for, the others have that to be answered from.
 const GO_ON_PART: usize = 2;
-/// A queue that holds this much takes no further answer, so that lengths stay within 32 bits.
-const ROOM_QUEUED_BYTES: u32 = 1 << 30;
+/// A queue that holds this much takes no further answer, so that a peer that does not read holds little of what answers
+/// are made of.
+const ROOM_QUEUED_BYTES: u32 = 1 << 20;
 const NONE: u32 = u32::MAX;
 
 /// Immutable bytes that may be shared by many answers: a file, a stored item. Cloning must be cheap.
@@ -395,6 +396,15 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// Bytes queued on this connection and not yet acknowledged, those of this call included.
     pub fn queued(&self) -> u64 {
         self.queue.len()
+    }
+
+    /// Bytes that may be copied beyond what [`Reply::has_room`] promised, if it did: what others need is left to them.
+    pub fn copyable(&self) -> usize {
+        let entries = (QUEUE_ENTRIES - ROOM_ENTRIES).saturating_sub(self.queue.count);
+        let spare = |free: usize, all: usize| free.saturating_sub(all / GO_ON_PART + usize::from(ROOM_ENTRIES));
+        let (free_entries, free_chunks) = self.pool.free();
+        let chunks = spare(free_chunks, self.pool.chunks.len() / CHUNK_BYTES);
+        usize::from(entries).min(spare(free_entries, self.pool.entries.len())).min(chunks) * CHUNK_BYTES
     }
 
     /// Queues a copy of `bytes`. Beyond what [`Reply::has_room`] promised this may fail, which aborts the

@@ -174,3 +174,20 @@ fn a_panic_while_the_pool_changes_is_noted_and_one_of_the_caller_is_not() {
     let cut_off = catch_unwind(AssertUnwindSafe(|| reply.copy(&[0; 2 * CHUNK_BYTES])));
     assert!(cut_off.is_err() && reply.is_broken());
 }
+
+#[test]
+fn what_may_be_copied_leaves_others_their_part() {
+    for (entries, chunks, most) in [(1024, 1024, 59), (1024, 100, 45), (100, 1024, 45), (64, 12, 1), (10, 10, 0)] {
+        let mut pool = Pool::<&'static [u8]>::new(entries, chunks);
+        let (mut queue, mut wishes) = (Queue::default(), Wishes::default());
+        let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+        assert!(reply.has_room());
+        let copyable = reply.copyable();
+        assert_eq!(copyable, most * CHUNK_BYTES, "{entries}, {chunks}");
+        reply.copy(&vec![b'x'; copyable]);
+        // What was promised still fits.
+        reply.copy(&[b'y'; ROOM_COPY_BYTES]);
+        assert_eq!((wishes.overflow, queue.len()), (false, (copyable + ROOM_COPY_BYTES) as u64));
+        queue.clear(&mut pool);
+    }
+}

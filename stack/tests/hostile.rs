@@ -98,6 +98,68 @@ impl Scene {
     }
 }
 
+/// LAND and its kin: a SYN from an address that only this host can have. The kernel calls it a
+/// martian.
+#[test]
+fn rfc_1812_section_5_3_8_nobody_poses_as_this_host() {
+    let kernels = Address::from_v4([198, 18, 7, 1]);
+    let server = Config { no_peers: vec![kernels], ..config(2, Limits::for_connections(64)) };
+    let own = server.addresses[0].address;
+    let client = config(1, Limits::for_connections(64));
+    let pair = Pair::new(client, server, Quality::default(), 1, Echo::default);
+    let mut scene = Scene { pair, random: Random::new(1) };
+    for (source, dropped) in [(own, 1), (kernels, 2)] {
+        let syn = Forged { source, source_port: 80, ..Forged::syn(1000, 1) };
+        assert!(scene.attack(&syn.frame(&[])).is_empty(), "{source}: a SYN is not answered");
+        assert!(scene.attack(&Forged { port: 9, ..syn }.frame(&[])).is_empty(), "{source}: nor refused");
+        assert_eq!(scene.counts().1.drop_ip_source, 2 * dropped);
+    }
+    assert_eq!(scene.census(), Census::default());
+    assert_eq!(scene.attack(&Forged::syn(1000, 1).frame(&[])).len(), 1, "a peer is answered");
+}
+
+/// A stack that accepts no more keeps its word to a peer that has the SYN-ACK, with a cookie in it
+/// or not.
+#[test]
+fn a_handshake_under_way_completes_after_the_stack_has_stopped_accepting() {
+    for half_open in [0, 64] {
+        let mut scene = Scene::new(Limits { half_open, ..Limits::for_connections(64) });
+        let syn = Forged::syn(1000, 1);
+        assert!(!scene.pair.server.stack.is_opening());
+        let answer = scene.attack(&syn.frame(&[]));
+        scene.pair.server.stack.stop_accepting();
+        assert!(scene.pair.server.stack.is_opening());
+        scene.attack(&syn.completing(&answer[0]).frame(&[]));
+        assert_eq!(scene.counts().0.passive_opens, 1, "half-open: {half_open}");
+        scene.attack(&Forged::syn(1001, 1).frame(&[]));
+        assert_eq!((scene.counts().0.syn_acks_sent, scene.counts().0.resets_sent), (1, 1));
+    }
+}
+
+/// A service is reached only where it is asked for, though the address is this stack's for another
+/// one.
+#[test]
+fn a_port_is_open_only_at_its_places() {
+    let server = config(2, Limits::for_connections(64));
+    let own = server.addresses[0].address;
+    let port = Forged::syn(1, 1).port;
+    for (places, is_open) in [
+        (vec![], true),
+        (vec![(own, port)], true),
+        (vec![(own, port + 1)], false),
+        (vec![(Address::from_v4([198, 18, 7, 1]), port)], false),
+    ] {
+        let server = Config { places: places.clone(), ..server.clone() };
+        let client = config(1, Limits::for_connections(64));
+        let pair = Pair::new(client, server, Quality::default(), 1, Echo::default);
+        let mut scene = Scene { pair, random: Random::new(1) };
+        let answer = scene.attack(&Forged::syn(1000, 1).frame(&[]));
+        assert_eq!(scene.counts().0.syn_acks_sent, u64::from(is_open), "{places:?}");
+        assert_eq!(scene.counts().0.resets_sent, u64::from(!is_open), "{places:?}");
+        assert_eq!(answer.len(), 1);
+    }
+}
+
 #[test]
 fn syn_flood() {
     let mut scene = Scene::new(Limits { half_open: 32, ..Limits::for_connections(64) });

@@ -32,38 +32,51 @@ pub struct Path {
     pub seed: u64,
 }
 
+impl Path {
+    /// For each frame that comes to a lane, 0 from the server and 1 to it, whether it is lost.
+    pub fn losses(&self, lane: u64) -> impl Iterator<Item = bool> + Send + use<> {
+        let permille = self.loss_permille;
+        // A xorshift generator.
+        let mut random = (self.seed * 2 + lane).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        std::iter::repeat_with(move || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % 1000 < permille
+        })
+    }
+}
+
 /// The threads that carry frames. They end when this value goes.
 #[derive(Debug)]
 pub struct Bridge {
     ends: Arc<AtomicBool>,
-    carried: Arc<AtomicU64>,
-    lost: Arc<AtomicU64>,
+    counts: [Arc<Counts>; 2],
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Bridge {
     /// Joins the calling thread's interfaces `a` and `b`; behind `a` is the interface with the address `a_mac`, and so on.
     pub fn new(a: (&str, MacAddr), b: (&str, MacAddr), path: Path) -> io::Result<Bridge> {
-        let (ends, counts) = (Arc::new(AtomicBool::new(false)), [(); 2].map(|()| Arc::new(AtomicU64::new(0))));
+        let (ends, counts) = (Arc::new(AtomicBool::new(false)), <[Arc<Counts>; 2]>::default());
         let ((a_out, a_in), (b_out, b_in)) = (open(a.0)?, open(b.0)?);
         let mut threads = Vec::new();
-        for (from, input, output, seed) in
-            [(a.1, a_in, b_out, path.seed * 2), (b.1, b_in, a_out, path.seed * 2 + 1)]
-        {
+        for (number, (from, input, output)) in [(a.1, a_in, b_out), (b.1, b_in, a_out)].into_iter().enumerate() {
             let (put, take) = mpsc::channel();
-            let [carried, lost] = counts.clone();
-            let lane = Lane { from, path, random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, lost };
-            let ends = ends.clone();
-            threads.push(std::thread::spawn(move || lane.take_in(input, &put, &ends)));
-            threads.push(std::thread::spawn(move || hand_over(&take, output, &carried)));
+            let lane = Lane { from, delay: path.delay, counts: counts[number].clone() };
+            let (losses, ends) = (path.losses(number as u64), ends.clone());
+            threads.push(std::thread::spawn(move || lane.take_in(input, losses, &put, &ends)));
+            threads.push(std::thread::spawn(move || hand_over(&take, output)));
         }
-        let [carried, lost] = counts;
-        Ok(Bridge { ends, carried, lost, threads })
+        Ok(Bridge { ends, counts, threads })
     }
 
-    /// Frames handed over, and frames lost.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.carried.load(Ordering::Relaxed), self.lost.load(Ordering::Relaxed))
+    /// Frames that came to each lane, and those of them that were lost.
+    pub fn lanes(&self) -> [(u64, u64); 2] {
+        [0, 1].map(|lane: usize| {
+            let Counts { taken, lost } = &*self.counts[lane];
+            (taken.load(Ordering::Relaxed), lost.load(Ordering::Relaxed))
+        })
     }
 }
 
@@ -98,16 +111,26 @@ fn open(interface: &str) -> io::Result<(Box<dyn DataLinkSender>, Box<dyn DataLin
 /// One direction: when a frame arrives there, and the frame.
 type Carried = (Instant, Vec<u8>);
 
+#[derive(Debug, Default)]
+struct Counts {
+    taken: AtomicU64,
+    lost: AtomicU64,
+}
+
 struct Lane {
     from: MacAddr,
-    path: Path,
-    /// State of a xorshift generator.
-    random: u64,
-    lost: Arc<AtomicU64>,
+    delay: Duration,
+    counts: Arc<Counts>,
 }
 
 impl Lane {
-    fn take_in(mut self, mut input: Box<dyn DataLinkReceiver>, put: &mpsc::Sender<Carried>, ends: &AtomicBool) {
+    fn take_in(
+        self,
+        mut input: Box<dyn DataLinkReceiver>,
+        mut losses: impl Iterator<Item = bool>,
+        put: &mpsc::Sender<Carried>,
+        ends: &AtomicBool,
+    ) {
         while !ends.load(Ordering::Relaxed) {
             let frame = match input.next() {
                 // This namespace's own kernel speaks up, too.
@@ -117,29 +140,21 @@ impl Lane {
                 // The interface is gone: so is the network.
                 Err(_) => return,
             };
-            if self.loses() {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            } else if put.send((Instant::now() + self.path.delay, frame.to_vec())).is_err() {
+            self.counts.taken.fetch_add(1, Ordering::Relaxed);
+            if losses.next() == Some(true) {
+                self.counts.lost.fetch_add(1, Ordering::Relaxed);
+            } else if put.send((Instant::now() + self.delay, frame.to_vec())).is_err() {
                 return;
             }
         }
     }
-
-    fn loses(&mut self) -> bool {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random % 1000 < self.path.loss_permille
-    }
 }
 
 /// Sends each frame when its time has come, until there is nobody left to bring any.
-fn hand_over(take: &mpsc::Receiver<Carried>, mut output: Box<dyn DataLinkSender>, carried: &AtomicU64) {
+fn hand_over(take: &mpsc::Receiver<Carried>, mut output: Box<dyn DataLinkSender>) {
     while let Ok((at, frame)) = take.recv() {
         std::thread::sleep(at.saturating_duration_since(Instant::now()));
         // Refused while the interface is down or its queue full: lost, as on any link.
-        if let Some(Ok(())) = output.send_to(&frame, None) {
-            carried.fetch_add(1, Ordering::Relaxed);
-        }
+        let _ = output.send_to(&frame, None);
     }
 }

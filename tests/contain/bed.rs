@@ -128,7 +128,18 @@ impl Bed {
             let waker = mailbox_waker();
             let handover = handover::ring(&[waker], frames).remove(0);
             let ports = PORTS.map(|port| (port, u32::MAX)).to_vec();
-            Worker::new(Parts { queues, app, stack, ports, handover, mailbox, sheet, busy_poll: false }).run()
+            Worker::new(Parts {
+                queues,
+                app,
+                stack,
+                ports,
+                handover,
+                mailbox,
+                sheet,
+                busy_poll: false,
+                drained: None,
+            })
+            .run()
         };
         let bed = network.server.run(|| Bed::start(plot, store, at, work));
         Bed { network: Some(network), _device: Some(device), ..bed }
@@ -204,13 +215,13 @@ impl Datagrams {
         panics::install();
         let plot = Arc::new(Plot::default());
         let (app, store) = memcached();
-        let socket = Socket::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let socket = Socket::bind((Ipv4Addr::LOCALHOST, 0).into(), simoom::kernel::Presence::Now).unwrap();
         let at = socket.address();
         let (orders, mailbox) = mailbox().unwrap();
         let sheet = Sheet::new("udp");
         let board = Board::default();
         board.add(sheet.clone());
-        let udp = Udp::new(socket, Saboteur { app, plot: plot.clone() }, mailbox, sheet);
+        let udp = Udp::new(vec![socket], Saboteur { app, plot: plot.clone() }, mailbox, sheet);
         let (sender, failures) = unbounded();
         let thread = spawn("udp".into(), None, sender, move || udp.run()).unwrap();
         Datagrams { at, plot, store, board, orders, thread, failures }

@@ -2,7 +2,7 @@
 //! of a kind.
 
 use simoom::app::memcached::datagram::Handler;
-use simoom::hosted::{Hosted, PortNames};
+use simoom::hosted::{Hosted, PortNames, Seconds};
 use simoom_stack::{Application, Closed, Opened, Reply};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -137,9 +137,9 @@ impl<A: Hosted> Application for Saboteur<A> {
 }
 
 impl<A: Hosted> Hosted for Saboteur<A> {
-    fn clock(&mut self, unix_seconds: u64) {
+    fn clock(&mut self, seconds: Seconds) {
         self.plot.call(Call::Clock);
-        self.app.clock(unix_seconds);
+        self.app.clock(seconds);
     }
 
     fn drain(&mut self) {

@@ -139,7 +139,9 @@ fn a_server_that_pauses_does_not_hide_it_from_an_open_loop() {
         &url(&HTTP, misbehaving::start(&HTTP, LOCALHOST, 10, Deed::Pause(pause))),
         "--connections 1 --requests 300",
     ));
-    assert!(closed["latency_us"]["p50"].as_u64() < Some(100_000), "a closed loop sees one slow answer: {closed}");
+    // On a busy machine, too: what slows each answer slows down a queue of 150 still more.
+    let p50 = |report: &Value| report["latency_us"]["p50"].as_u64().unwrap();
+    assert!(p50(&closed) < p50(&report), "a closed loop sees one slow answer: {closed}");
 }
 
 #[test]
@@ -153,8 +155,8 @@ fn files_hold_what_the_report_says() {
     let csv = std::fs::read_to_string(csv).unwrap();
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert!(
-        lines.len() == 3 && lines.iter().all(|line| line.len() == lines[0].len()),
-        "a header, two seconds: {csv}"
+        lines.len() >= 3 && lines.iter().all(|line| line.len() == lines[0].len()),
+        "a header and two seconds, or more if the last answer is late: {csv}"
     );
     for (column, total) in [("sent", &report["sent"]), ("responses", &report["responses"])] {
         let place = lines[0].iter().position(|name| *name == column).unwrap();

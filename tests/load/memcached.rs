@@ -15,7 +15,7 @@ fn memcached(address: IpAddr) -> (Process, SocketAddr) {
     command.env("MEMCACHED_PORT_FILENAME", &ports).stdin(Stdio::null());
     let process = Process::start(&mut command);
     let mut port = None;
-    wait_until("memcached listens", Duration::from_secs(20), || {
+    wait_until("memcached listens", Duration::from_secs(60), || {
         let text = std::fs::read_to_string(&ports).unwrap_or_default();
         port = text.lines().find_map(|line| line.strip_prefix("TCP INET: ")?.trim().parse().ok());
         port.is_some()

@@ -41,7 +41,7 @@ impl Beside {
         let theirs = Peer::connect(memcached.address());
         let version = memcached.version().to_owned();
         compare(Beside { ours, theirs, version, sent: Vec::new() }, Random::new(seed()));
-        server.stop(Duration::from_secs(5)).unwrap();
+        server.stop(Duration::from_secs(60)).unwrap();
     }
 
     /// The version of memcached.

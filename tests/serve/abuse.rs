@@ -55,23 +55,26 @@ fn clients_that_dribble_run_out_of_time(transport: Transport) {
     const DRIBBLERS: usize = 20;
     let Some(site) = Plan::new(transport).with("--header-timeout 1s").start() else { return };
     let mut dribblers: Vec<Client> = (0..DRIBBLERS).map(|_| site.connect()).collect();
+    let mut refused = [false; DRIBBLERS];
     let mut other = site.connect();
     let body = site.content("/12");
     let mut bytes = b"GET /12 HTTP/1.1\r\nX: ".iter().copied().chain(std::iter::repeat(b'x'));
     while site.counter("http_head_timeouts") < DRIBBLERS as u64 {
         let byte = [bytes.next().unwrap()];
-        for dribbler in &mut dribblers {
-            // Refused once the server has closed.
-            let _ = dribbler.stream.write_all(&byte);
+        for (dribbler, refused) in dribblers.iter_mut().zip(&mut refused) {
+            // Refused once the server has closed and a byte was answered with a reset.
+            *refused |= dribbler.stream.write_all(&byte).is_err();
         }
         other.expect("/12", &body);
         // The pace of a slow client.
         std::thread::sleep(Duration::from_millis(100));
     }
-    for dribbler in &mut dribblers {
+    for (dribbler, refused) in dribblers.iter_mut().zip(refused) {
         let mut head = [0; 12];
         match dribbler.stream.read_exact(&mut head) {
             Ok(()) => assert_eq!(&head, b"HTTP/1.1 408"),
+            // A write was told of the reset already.
+            Err(error) if refused => assert_eq!(error.kind(), ErrorKind::UnexpectedEof),
             // A byte that crossed the answer was answered with a reset.
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }

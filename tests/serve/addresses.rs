@@ -216,3 +216,175 @@ fn an_address_of_its_own_is_defended() {
     site.wait_for_log(&format!("{own}, at 02:00:00:00:00:09"));
     site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
 }
+
+/// What listens in the calling thread's namespace, TCP and UDP, as `address:port` in order.
+fn listening() -> Vec<String> {
+    let mut found = Vec::new();
+    for (table, state) in [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")] {
+        let text = std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if fields[3] == state {
+                let (address, port) = fields[1].split_once(':').unwrap();
+                // Words in the order of this machine.
+                let words = address.as_bytes().chunks(8).map(|word| std::str::from_utf8(word).unwrap());
+                let bytes: Vec<u8> =
+                    words.flat_map(|word| u32::from_str_radix(word, 16).unwrap().to_ne_bytes()).collect();
+                let ip: IpAddr = match <[u8; 4]>::try_from(&bytes[..]) {
+                    Ok(v4) => v4.into(),
+                    Err(_) => <[u8; 16]>::try_from(&bytes[..]).unwrap().into(),
+                };
+                let at = SocketAddr::new(ip, u16::from_str_radix(port, 16).unwrap());
+                found.push(format!("{} {at}", &table[..3]));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn nothing_listens_where_nobody_asked() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let own = network.address(1);
+    let flags = format!("--address {own} --memcached 127.0.0.1:11211 --memcached-udp 11212");
+    let site = plan.with(&flags).start_in(network);
+    let mut expected = vec![
+        format!("tcp {own}:8080"),
+        "tcp 127.0.0.1:8080".into(),
+        "tcp [::1]:8080".into(),
+        "tcp 127.0.0.1:11211".into(),
+        "udp 127.0.0.1:11212".into(),
+        format!("tcp {ADMIN}"),
+    ];
+    expected.sort();
+    assert_eq!(site.network.server.run(listening), expected);
+    let (metrics, log) = (site.metrics(), site.log());
+    let told = |service: &str, protocol: &str, address: &str, via: &str| {
+        let sample = format!(
+            "simoom_listening{{service=\"{service}\",protocol=\"{protocol}\",address=\"{address}\",via=\"{via}\"}} 1\n"
+        );
+        assert!(metrics.contains(&sample), "{sample} is not in {metrics}");
+        let line = format!(
+            "\"message\":\"listening\",\"service\":\"{service}\",\"protocol\":\"{protocol}\",\"address\":\"{address}\",\"via\":\"{via}\""
+        );
+        assert!(log.contains(&line), "{line} is not in {log}");
+    };
+    told("HTTP", "tcp", &format!("{own}:8080"), "xdp");
+    told("HTTP", "tcp", &format!("{own}:8080"), "kernel");
+    told("HTTP", "tcp", "[::1]:8080", "kernel");
+    told("memcached", "tcp", "127.0.0.1:11211", "kernel");
+    told("memcached", "udp", "127.0.0.1:11212", "kernel");
+    told("admin", "tcp", ADMIN, "kernel");
+    assert_eq!(
+        metrics.matches("\nsimoom_listening{").count(),
+        expected.len() + 1,
+        "the claimed one beside: {metrics}"
+    );
+}
+
+/// The unspecified address is what asks for all of them.
+#[test]
+fn the_unspecified_address_asks_for_all_of_its_version() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let root = crate::site::files();
+    let mut command = simoom();
+    command.args(["serve", "--interface", "s0", "--transport", "xdp", "--cores", "0", "--http", "0.0.0.0:8080"]);
+    command.args(["--admin", ADMIN, "--log", "json", "--root"]).arg(root.path()).stderr(Stdio::piped());
+    let site = Site::of(network, root, command);
+    assert_eq!(site.network.server.run(listening), [format!("tcp 0.0.0.0:{PORT}"), format!("tcp {ADMIN}")]);
+    site.connect().expect("/12", &site.content("/12"));
+    let six = SocketAddr::new(site.network.address_v6(1), PORT);
+    let refused = site.network.client.run(|| TcpStream::connect_timeout(&six, crate::PATIENCE));
+    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+/// What the kernel's check for martians would not let in (ip_route_input_slow) does not come in
+/// past it.
+#[test]
+fn rfc_1122_section_3_2_1_3_martians_from_the_wire_are_dropped_and_counted() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let site = plan.with("--memcached 127.0.0.1:11211 --memcached-udp 11211").start_in(network);
+    let mut wire = Wire::new(&site);
+    let mut send = |from: [u8; 4], to: Option<[u8; 4]>, port: u16| {
+        let mut segment = wire.segment(40_000);
+        (segment.from, segment.to_port, segment.flags) = (from.into(), port, crate::wire::SYN);
+        segment.to = to.map_or(segment.to, Ipv4Addr::from);
+        let frame = segment.frame(&wire);
+        wire.send(&frame);
+    };
+    let IpAddr::V4(own) = site.network.address(1) else { unreachable!() };
+    let IpAddr::V4(client) = site.network.address(2) else { unreachable!() };
+    // To loopback: neither claimed nor announced.
+    send(client.octets(), Some([127, 0, 0, 1]), 11211);
+    send(client.octets(), Some([127, 0, 0, 1]), PORT);
+    for source in [[127, 0, 0, 1], [0, 0, 0, 0], [224, 0, 0, 1], [240, 0, 0, 9], [255, 255, 255, 255]] {
+        send(source, None, PORT);
+    }
+    site.wait_for("steer_martians_dropped", 5);
+    // LAND: from the server's own address, and from its network's broadcast address.
+    let [a, b, c, _] = own.octets();
+    send(own.octets(), None, PORT);
+    send([a, b, c, 255], None, PORT);
+    site.wait_for("drop_ip_source", 2);
+    site.connect().expect("/12", &site.content("/12"));
+    site.wait_for("passive_opens", 1);
+    assert_eq!((site.counter("passive_opens"), site.counter("syn_acks_sent")), (1, 1), "{}", site.metrics());
+    assert_eq!((site.counter("arp_replies"), site.counter("address_announcements")), (0, 0));
+    assert_eq!(site.counter("connections_accepted"), 0, "the kernel has dropped what was for loopback");
+}
+
+#[test]
+fn a_loopback_address_is_not_claimed_and_a_strange_one_refused() {
+    let Some(network) = Plan::new(Transport::Xdp).network() else { return };
+    let strange = network.address(9);
+    network.server.run(|| {
+        for (flags, expected) in [
+            (
+                format!("--http {strange}:8080"),
+                format!("error: --http {strange}:8080: no interface here has {strange}; give"),
+            ),
+            ("--http 127.0.0.1:8080".into(), "error: --interface s0: no service is served at its addresses".into()),
+            ("--http 8080 --address 127.0.0.1".into(), "not the address of one host on a network".into()),
+        ] {
+            for transport in ["xdp", "auto"] {
+                let arguments = format!("serve --interface s0 --transport {transport} {flags}");
+                let output = run(arguments.split(' '));
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert_eq!(output.status.code(), Some(2), "{said}");
+                assert!(said.contains(&expected), "{flags}: {said}");
+            }
+        }
+    });
+}
+
+/// Two services at addresses of their own: neither is reached at the other's.
+#[test]
+fn each_service_is_reached_at_its_own_address_alone() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let (web, cache) = (network.address(7), network.address(8));
+    let root = crate::site::files();
+    let mut command = simoom();
+    command.args(["serve", "--interface", "s0", "--transport", "xdp", "--cores", "0", "--address-probe", "0"]);
+    for address in [web, cache] {
+        command.args(["--address", &address.to_string()]);
+    }
+    command.args(["--http", &format!("{web}:8080"), "--memcached", &format!("{cache}:11211"), "--memory", "64M"]);
+    command.args(["--admin", ADMIN, "--log", "json", "--root"]).arg(root.path()).stderr(Stdio::piped());
+    let site = Site::of(network, root, command);
+    assert_eq!(site.network.server.run(listening), [format!("tcp {ADMIN}")]);
+    site.connect_to(at(web)).expect("/12", &site.content("/12"));
+    let connect = |address, port| {
+        let to = SocketAddr::new(address, port);
+        site.network.client.run(|| TcpStream::connect_timeout(&to, crate::PATIENCE))
+    };
+    connect(cache, 11211).unwrap();
+    for (address, port) in [(web, 11211), (cache, PORT)] {
+        let refused = connect(address, port).map(drop).expect_err("the service is not there");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,16 +1,30 @@
 //! A link that loses packets both ways, between the server and a client over Linux TCP.
 
-use crate::common::need_program;
+use crate::common::{need_program, seed};
 use crate::site::{LARGE, Plan, Site, Transport};
+use std::collections::BTreeSet;
 
-/// Loses so many packets of a thousand at random, in both directions. The client's end loses them: what AF_XDP takes
-/// never comes to a filter of the server's.
-fn lose(site: &Site, permille: u32) {
+/// Of each thousand packets, loses those that the seed chooses, in each direction others. The client's end loses
+/// them: what AF_XDP takes never comes to a filter of the server's.
+fn lose(site: &Site, permille: usize, random: &mut u64) {
+    let mut chosen = || {
+        let mut places = BTreeSet::new();
+        while places.len() < permille {
+            *random ^= *random << 13;
+            *random ^= *random >> 7;
+            *random ^= *random << 17;
+            places.insert(*random % 1000);
+        }
+        let drops: Vec<String> = places.iter().map(|place| format!("{place} : drop")).collect();
+        format!("numgen inc mod 1000 vmap {{ {} }};", drops.join(", "))
+    };
     let rules = format!(
         "table inet loss {{
-            chain arriving {{ type filter hook prerouting priority -300; numgen random mod 1000 < {permille} drop; }}
-            chain leaving {{ type filter hook postrouting priority 300; numgen random mod 1000 < {permille} drop; }}
-        }}"
+            chain arriving {{ type filter hook prerouting priority -300; {} }}
+            chain leaving {{ type filter hook postrouting priority 300; {} }}
+        }}",
+        chosen(),
+        chosen()
     );
     site.run_client("nft", &["flush", "ruleset"]);
     site.run_client("nft", &[&rules]);
@@ -26,8 +40,9 @@ fn a_large_file_arrives_whole_however_many_packets_are_lost() {
     let url = format!("http://{}{LARGE}", site.address());
     let to = tempfile::NamedTempFile::new().unwrap();
     let path = to.path().to_str().unwrap();
+    let mut random = seed().wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     for permille in [1, 10, 30] {
-        lose(&site, permille);
+        lose(&site, permille, &mut random);
         site.run_client("curl", &["-sSf", "--max-time", "60", "-o", path, &url]);
         assert!(
             std::fs::read(path).unwrap() == site.content(LARGE),
@@ -35,7 +50,14 @@ fn a_large_file_arrives_whole_however_many_packets_are_lost() {
         );
     }
     assert!(site.counter("fast_retransmissions") > 0, "nothing was recovered");
-    let (again, needless) = (site.counter("retransmissions"), site.counter("dsacks_received"));
-    println!("{again} segments sent again, {needless} of them for nothing");
-    assert!(needless <= again / 10, "{needless} of {again} repetitions were for nothing");
+    let [again, needless, timeouts, probes] =
+        ["retransmissions", "dsacks_received", "retransmission_timeouts", "loss_probes"]
+            .map(|name| site.counter(name));
+    println!("{again} segments sent again, {needless} for nothing; {timeouts} timeouts, {probes} probes");
+    // What is sent for nothing is asked for by a timer that a busy machine was slow to serve: as in
+    // stack/tests/goodput.rs, a segment for each.
+    assert!(
+        needless <= again / 10 + timeouts + probes,
+        "{needless} of {again} for nothing; {timeouts} timeouts, {probes} probes"
+    );
 }

@@ -1,9 +1,11 @@
 //! One file, ready for the wire: its answers rendered but for what changes by the second or by the connection.
 
+use super::charset;
 use super::hash::fnv1a;
 use crate::app::http::Validators;
 use crate::app::http::date::imf_fixdate;
 use crate::app::http::response::Rendered;
+use mime_guess::Mime;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -17,12 +19,12 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Renders the answers for `content`; `name` tells its type, `modified` is in unix seconds.
-    pub(super) fn new(name: &Path, content: &[u8], modified: Option<u64>) -> File {
+    /// Renders the answers for `content`; `modified` is in unix seconds.
+    pub(super) fn new(mime: &Mime, content: &[u8], modified: Option<u64>) -> File {
         let etag = format!("\"{:016x}-{:x}\"", fnv1a(content), content.len());
         let mut fields = String::new();
         // Writing to a string does not fail.
-        let _ = write!(fields, "Content-Type: {}\r\n", content_type(name, content));
+        let _ = write!(fields, "Content-Type: {}\r\n", content_type(mime, content));
         let _ = write!(fields, "Content-Length: {}\r\nETag: {etag}\r\n", content.len());
         if let Some(modified) = modified {
             let date = imf_fixdate(modified);
@@ -56,11 +58,15 @@ impl File {
     }
 }
 
-/// The type by the name's extension. Text that is UTF-8 says so; of other text nothing is known.
-fn content_type(name: &Path, content: &[u8]) -> String {
-    let mime = mime_guess::from_path(name).first_or_octet_stream();
+/// The type by the name's extension.
+pub(super) fn mime_of(name: &Path) -> Mime {
+    mime_guess::from_path(name).first_or_octet_stream()
+}
+
+/// Text that is UTF-8 says so; of other text nothing is known.
+fn content_type(mime: &Mime, content: &[u8]) -> String {
     let is_text = mime.type_() == "text" && mime.get_param("charset").is_none();
-    let charset = if is_text && std::str::from_utf8(content).is_ok() { "; charset=utf-8" } else { "" };
+    let charset = if is_text && charset::is_utf_8(content) { "; charset=utf-8" } else { "" };
     format!("{mime}{charset}")
 }
 
@@ -70,25 +76,27 @@ mod tests {
 
     #[test]
     fn types_follow_the_name_and_text_names_its_charset() {
-        let table: [(&str, &[u8], &str); 9] = [
+        let table: [(&str, &[u8], &str); 11] = [
             ("index.html", b"<p>", "text/html; charset=utf-8"),
             ("a.css", b"", "text/css; charset=utf-8"),
             ("a.js", b"1", "text/javascript; charset=utf-8"),
             ("README.TXT", b"\xc3\xa4", "text/plain; charset=utf-8"),
             ("latin1.txt", b"\xe4", "text/plain"),
+            ("iso-2022-jp.html", b"<p>\x1b$B$3\x1b(B", "text/html"),
+            ("koi8.html", b"<meta charset=koi8-r><p>", "text/html"),
             ("a.json", b"{}", "application/json"),
             ("a.svg", b"<svg/>", "image/svg+xml"),
             ("a.png", b"\x89PNG", "image/png"),
             ("none", b"text", "application/octet-stream"),
         ];
         for (name, content, expected) in table {
-            assert_eq!(content_type(Path::new(name), content), expected, "{name}");
+            assert_eq!(content_type(&mime_of(Path::new(name)), content), expected, "{name}");
         }
     }
 
     #[test]
     fn the_entity_tag_follows_the_content_alone() {
-        let tag = |content: &[u8], modified| File::new(Path::new("a"), content, modified).etag;
+        let tag = |content: &[u8], modified| File::new(&mime_of(Path::new("a")), content, modified).etag;
         assert_eq!(tag(b"one", None), tag(b"one", Some(7)));
         assert_ne!(tag(b"one", None), tag(b"two", None));
         assert_eq!(&*tag(b"", None), b"\"cbf29ce484222325-0\"");

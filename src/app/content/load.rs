@@ -1,21 +1,20 @@
 //! Reading a directory tree: a root goes in, [`Content`] or an error that says what to change comes out.
 //!
-//! The tree is walked before anything is read, so that one too large is refused at once and with its whole size. What
-//! cannot be served is logged and left out; a symbolic link is followed where it stays within the root.
+//! The tree is walked before anything is read, so that one too large is refused at once and with its
+//! whole size. What cannot be served is logged and left out; a symbolic link is followed where it stays
+//! within the root.
 
-use super::Content;
+use super::{Content, Settings, walk};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
-use tracing::warn;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tracing::{info, warn};
 
-/// What one file takes besides its content: heads, table entries and a path of common length.
-const FILE_OVERHEAD_BYTES: u64 = 512;
-/// Contents are queued as ranges below 4 GiB; with the head before them they must stay below that.
-const FILE_MAX_BYTES: u64 = (1 << 32) - 4096;
+/// The log says this often how far loading has come.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the files under the root cannot be served.
 #[derive(Debug)]
@@ -65,116 +64,121 @@ impl std::error::Error for Error {
     }
 }
 
-/// What the walk found.
-#[derive(Default)]
-struct Tree {
-    files: Vec<Found>,
-    /// Request paths, each with its slash at the end.
-    directories: Vec<Vec<u8>>,
-    needed_bytes: u64,
-}
-
-struct Found {
-    request_path: Vec<u8>,
-    /// Canonical: what was checked is what is read.
-    path: PathBuf,
-}
-
-pub(super) fn load(root: &Path, limit_bytes: usize) -> Result<Content, Error> {
+pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
     let root_error = |source| Error::Root { root: root.to_path_buf(), source };
+    let mut progress = Progress::default();
     let canonical = root.canonicalize().map_err(root_error)?;
-    let names = fs::read_dir(&canonical).map_err(root_error)?;
-    let mut walk = Walk { root: &canonical, within: vec![canonical.clone()], tree: Tree::default() };
-    walk.directory(names, &mut b"/".to_vec());
-    let Tree { files, directories, needed_bytes } = walk.tree;
-    let check = |needed_bytes: u64| {
-        let limit_bytes = limit_bytes as u64;
-        match needed_bytes <= limit_bytes {
-            true => Ok(()),
-            false => {
-                Err(Error::TooLarge { root: root.to_path_buf(), files: files.len(), needed_bytes, limit_bytes })
-            }
+    let tree = walk::walk(&canonical, settings, |tree| {
+        if progress.is_due(Instant::now()) {
+            let (directories, paths) = (tree.directories.len(), tree.paths.len());
+            info!(directories, paths, "looking for the files under --root");
         }
+    })
+    .map_err(root_error)?;
+    tree.skipped.log();
+
+    let check = |needed_bytes: u64| {
+        let limit_bytes = settings.limit_bytes as u64;
+        let too_large = needed_bytes > limit_bytes;
+        let (root, files) = (root.to_path_buf(), tree.files.len());
+        if too_large { Err(Error::TooLarge { root, files, needed_bytes, limit_bytes }) } else { Ok(()) }
     };
-    check(needed_bytes)?;
+    check(tree.needed_bytes)?;
 
     let mut content = Content::default();
-    for file in &files {
-        match read(&file.path) {
-            Ok((bytes, modified)) => content.add_file(&file.request_path, &bytes, modified),
-            Err(error) => warn!(path = %file.path.display(), %error, "not served: cannot be read"),
+    let mut indices = Vec::with_capacity(tree.files.len());
+    let mut bytes = Vec::new();
+    for (read_files, found) in tree.files.iter().enumerate() {
+        let memory_bytes = content.memory_bytes() as u64;
+        if progress.is_due(Instant::now()) {
+            let (files, mib) = (tree.files.len(), memory_bytes >> 20);
+            info!(read_files, files, mib, "reading the files under --root");
         }
-        // Files may have grown since the walk.
-        check(content.memory_bytes() as u64)?;
+        let file = open(&found.path).and_then(|(file, metadata)| {
+            // It may have grown since the walk.
+            let limit = check(memory_bytes + metadata.len());
+            let modified = limit.is_ok().then(|| read(file, &metadata, &mut bytes)).transpose()?;
+            Ok(limit.map(|()| modified.flatten()))
+        });
+        indices.push(match file {
+            Ok(modified) => Some(content.add_file(&found.mime, &bytes, modified?)),
+            Err(error) => {
+                warn!(path = %found.path.display(), %error, "not served: cannot be read");
+                None
+            }
+        });
     }
-    for directory in &directories {
+    for (path, file) in &tree.paths {
+        if let Some(index) = indices[*file] {
+            content.add_path(path, index);
+        }
+    }
+    for directory in &tree.directories {
         content.add_directory(directory);
     }
     check(content.memory_bytes() as u64)?;
     Ok(content)
 }
 
-struct Walk<'a> {
-    root: &'a Path,
-    /// The canonical directories being walked, from the root down: a link to one of them would never end.
-    within: Vec<PathBuf>,
-    tree: Tree,
-}
-
-impl Walk<'_> {
-    /// Walks the `names` of a directory; `request_path` is its own, with the slash, and is left as it was.
-    fn directory(&mut self, names: fs::ReadDir, request_path: &mut Vec<u8>) {
-        let mut names: Vec<_> = names.filter_map(Result::ok).collect();
-        names.sort_by_key(fs::DirEntry::file_name);
-        for name in names {
-            let len = request_path.len();
-            request_path.extend_from_slice(name.file_name().as_bytes());
-            if let Err(reason) = self.entry(&name.path(), request_path) {
-                warn!(path = %name.path().display(), "not served: {reason}");
-            }
-            request_path.truncate(len);
-        }
-        self.tree.directories.push(request_path.clone());
-    }
-
-    fn entry(&mut self, path: &Path, request_path: &mut Vec<u8>) -> Result<(), String> {
-        let canonical = path.canonicalize().map_err(|error| error.to_string())?;
-        if !canonical.starts_with(self.root) {
-            return Err(format!("a link out of the root, to {}", canonical.display()));
-        }
-        let metadata = fs::metadata(&canonical).map_err(|error| error.to_string())?;
-        if metadata.is_dir() {
-            self.subdirectory(canonical, request_path)
-        } else if !metadata.is_file() {
-            Err("neither a regular file nor a directory".into())
-        } else if metadata.len() > FILE_MAX_BYTES {
-            Err(format!("its {} bytes are more than the {FILE_MAX_BYTES} of one file", metadata.len()))
-        } else {
-            self.tree.needed_bytes += metadata.len() + FILE_OVERHEAD_BYTES;
-            self.tree.files.push(Found { request_path: request_path.clone(), path: canonical });
-            Ok(())
-        }
-    }
-
-    fn subdirectory(&mut self, canonical: PathBuf, request_path: &mut Vec<u8>) -> Result<(), String> {
-        if self.within.contains(&canonical) {
-            return Err("a link to a directory that holds it".into());
-        }
-        let names = fs::read_dir(&canonical).map_err(|error| error.to_string())?;
-        request_path.push(b'/');
-        self.within.push(canonical);
-        self.directory(names, request_path);
-        self.within.pop();
-        Ok(())
-    }
-}
-
-/// A file's bytes, and when it was last modified. RFC 9110 §8.8.2.1: never in the future.
-fn read(path: &Path) -> io::Result<(Vec<u8>, Option<u64>)> {
-    let file = fs::File::open(path)?;
+/// Opens a file that the walk found. A FIFO or a device that took its place in the meantime is refused,
+/// and is not waited for; a link is not followed.
+fn open(path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY;
+    let file = fs::File::options().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    file.take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
+    if metadata.is_file() { Ok((file, metadata)) } else { Err(io::Error::other("no longer a regular file")) }
+}
+
+/// Replaces `bytes` by those of the file, as many as its metadata says; returns when it was last
+/// modified. RFC 9110 §8.8.2.1: never in the future.
+fn read(file: fs::File, metadata: &fs::Metadata, bytes: &mut Vec<u8>) -> io::Result<Option<u64>> {
+    bytes.clear();
+    file.take(metadata.len()).read_to_end(bytes)?;
     let modified = metadata.modified()?.min(SystemTime::now());
-    Ok((bytes, modified.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())))
+    Ok(modified.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()))
+}
+
+/// When to say in the log how far loading has come.
+#[derive(Default)]
+struct Progress {
+    last: Option<Instant>,
+}
+
+impl Progress {
+    /// Whether [`PROGRESS_EVERY`] has passed since the last time, or since the first call.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let last = *self.last.get_or_insert(now);
+        let is_due = now.duration_since(last) >= PROGRESS_EVERY;
+        if is_due {
+            self.last = Some(now);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_once_in_a_while() {
+        let mut progress = Progress::default();
+        let start = Instant::now();
+        let due: Vec<u32> = (0..10).filter(|n| progress.is_due(start + *n * PROGRESS_EVERY / 4)).collect();
+        assert_eq!(due, [4, 8]);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(path("fifo")).status().unwrap();
+        assert!(made.success());
+        fs::write(path("file"), "x").unwrap();
+        std::os::unix::fs::symlink("file", path("link")).unwrap();
+        assert!(open(&path("file")).is_ok());
+        for name in ["fifo", "link"] {
+            assert!(open(&path(name)).is_err(), "{name}");
+        }
+    }
 }

@@ -4,23 +4,34 @@
 //! by one hash lookup without allocation; behind the index stands an answer rendered whole. Nothing here touches the
 //! file system after [`Content::load`], so no request can reach anything that was not loaded.
 
+mod charset;
 mod file;
 mod hash;
 mod load;
+mod skipped;
+mod walk;
 
 pub(crate) use file::File;
 pub use load::Error;
 
-use super::http::response::{Rendered, Status};
+use super::http::response::Redirect;
 use hash::PathHasher;
+use mime_guess::Mime;
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::hash::BuildHasherDefault;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The page that is served when no root is given, at `/`.
 pub(crate) const BUILT_IN_PAGE: &[u8] = include_bytes!("built_in.html");
+
+/// How a tree of files is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The most memory that it may take.
+    pub limit_bytes: usize,
+    /// Whether names that begin with a dot are served, too. `.well-known` always is.
+    pub dotfiles: bool,
+}
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +47,16 @@ pub(crate) enum Entry {
 pub struct Content {
     entries: HashMap<Box<[u8]>, Entry, BuildHasherDefault<PathHasher>>,
     files: Vec<File>,
-    redirects: Vec<Rendered>,
+    redirects: Vec<Redirect>,
     memory_bytes: usize,
 }
 
 impl Content {
-    /// The files under `root`, or without one the built-in page, taking at most `limit_bytes` of memory. What cannot
-    /// be served (unreadable, not a regular file, a symbolic link that leaves the root) is logged and left out.
-    pub fn load(root: Option<&Path>, limit_bytes: usize) -> Result<Content, Error> {
+    /// The files under `root`, or without one the built-in page. What cannot be served (unreadable,
+    /// not a regular file, a symbolic link that leaves the root) is logged and left out.
+    pub fn load(root: Option<&Path>, settings: Settings) -> Result<Content, Error> {
         match root {
-            Some(root) => load::load(root, limit_bytes),
+            Some(root) => load::load(root, settings),
             None => Ok(Content::built_in()),
         }
     }
@@ -53,7 +64,7 @@ impl Content {
     /// The page that is served when no root is given, alone.
     pub fn built_in() -> Content {
         let mut content = Content::default();
-        content.add_file(b"/index.html", BUILT_IN_PAGE, None);
+        content.add_file_at("/index.html", BUILT_IN_PAGE, None);
         content.add_directory(b"/");
         content
     }
@@ -62,10 +73,10 @@ impl Content {
     pub(crate) fn for_tests() -> Content {
         let mut content = Content::built_in();
         let modified = Some(700_000_000);
-        content.add_file(b"/12", b"Hello, all!\n", modified);
-        content.add_file(b"/small", &[b's'; 200], modified);
-        content.add_file(b"/large", &[b'l'; 20_000], modified);
-        content.add_file(b"/dir/index.html", b"<p>dir", modified);
+        content.add_file_at("/12", b"Hello, all!\n", modified);
+        content.add_file_at("/small", &[b's'; 200], modified);
+        content.add_file_at("/large", &[b'l'; 20_000], modified);
+        content.add_file_at("/dir/index.html", b"<p>dir", modified);
         content.add_directory(b"/dir/");
         content
     }
@@ -74,7 +85,7 @@ impl Content {
     pub fn memory_bytes(&self) -> usize {
         let tables = self.entries.capacity() * (size_of::<(Box<[u8]>, Entry)>() + 1)
             + self.files.capacity() * size_of::<File>()
-            + self.redirects.capacity() * size_of::<Rendered>();
+            + self.redirects.capacity() * size_of::<Redirect>();
         self.memory_bytes + tables
     }
 
@@ -94,16 +105,27 @@ impl Content {
         &self.files[index as usize]
     }
 
-    pub(crate) fn redirect(&self, index: u32) -> &Rendered {
+    pub(crate) fn redirect(&self, index: u32) -> &Redirect {
         &self.redirects[index as usize]
     }
 
     /// Adds a file under its path, which also tells its type.
-    fn add_file(&mut self, path: &[u8], content: &[u8], modified: Option<u64>) {
-        let file = File::new(Path::new(OsStr::from_bytes(path)), content, modified);
+    fn add_file_at(&mut self, path: &str, content: &[u8], modified: Option<u64>) {
+        let index = self.add_file(&file::mime_of(Path::new(path)), content, modified);
+        self.add_path(path.as_bytes(), index);
+    }
+
+    /// Adds a file that has no path yet; returns its index.
+    fn add_file(&mut self, mime: &Mime, content: &[u8], modified: Option<u64>) -> u32 {
+        let file = File::new(mime, content, modified);
         self.memory_bytes += file.memory_bytes();
         let index = index(self.files.len());
         self.files.push(file);
+        index
+    }
+
+    /// Adds a path of a file.
+    fn add_path(&mut self, path: &[u8], index: u32) {
         self.add_entry(path, Entry::File(index));
     }
 
@@ -116,8 +138,7 @@ impl Content {
         if without_slash.is_empty() {
             return;
         }
-        let location = format!("Location: {}\r\n", encode(path));
-        let redirect = Rendered::page(Status::MovedPermanently, &location);
+        let redirect = Redirect::new(&encode(path));
         self.memory_bytes += redirect.memory_bytes();
         let index = index(self.redirects.len());
         self.redirects.push(redirect);

@@ -33,12 +33,13 @@ pub(super) fn is_precondition(name: &str) -> bool {
         .any(|precondition| name.eq_ignore_ascii_case(precondition))
 }
 
-/// Evaluates the preconditions in the order of RFC 9110 §13.2.2.
-pub(super) fn evaluate(fields: &[Header<'_>], file: Validators<'_>) -> Verdict {
+/// Evaluates the preconditions in the order of RFC 9110 §13.2.2; `now` in unix seconds.
+pub(super) fn evaluate(fields: &[Header<'_>], file: Validators<'_>, now: u64) -> Verdict {
     let values = |name: &'static str| {
         fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     };
-    let moment = |name| only(values(name)).and_then(date::parse).zip(file.modified);
+    let modified = file.modified.and_then(|seconds| i64::try_from(seconds).ok());
+    let moment = |name| only(values(name)).and_then(|value| date::parse(value, now)).zip(modified);
 
     if values("If-Match").next().is_some() {
         if !matches(values("If-Match"), file.etag, Comparison::Strong) {

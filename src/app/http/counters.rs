@@ -72,7 +72,7 @@ simoom_stack::counters! {
 impl Counters {
     pub(super) fn note_answer(&mut self, status: Status) {
         match status {
-            Status::Ok => self.http_responses_2xx += 1,
+            Status::Ok | Status::NoContent => self.http_responses_2xx += 1,
             Status::MovedPermanently => self.http_responses_3xx += 1,
             Status::NotModified => {
                 self.http_responses_3xx += 1;
@@ -90,6 +90,7 @@ impl Counters {
         match status {
             Status::NotFound => self.http_not_found += 1,
             Status::MethodNotAllowed => self.http_method_not_allowed += 1,
+            Status::UriTooLong => self.http_line_too_long += 1,
             Status::PreconditionFailed => self.http_precondition_failed += 1,
             Status::NotImplemented => self.http_unknown_method += 1,
             _ => {}

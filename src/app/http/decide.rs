@@ -15,8 +15,10 @@ impl Http {
         let subject = match (request.method, request.target) {
             (Method::Get | Method::Head, Some(target)) => self.find(target, request)?,
             (Method::Unknown, _) => Subject::Page(Status::NotImplemented),
-            // RFC 9110 §9.1: methods but GET and HEAD are optional. That goes for OPTIONS too, and Allow tells
-            // its sender what an answer to it would have told.
+            // RFC 9110 §9.3.7: all resources have the same options, those that do not exist too, so
+            // that load balancers can check a server that has no index.html.
+            (Method::Options, _) => Subject::Page(Status::NoContent),
+            // RFC 9110 §9.1: methods but GET and HEAD are optional.
             _ => Subject::Page(Status::MethodNotAllowed),
         };
         let persistence = match request.method {
@@ -41,7 +43,8 @@ impl Http {
         if !request.conditional {
             return Ok(Subject::File(index));
         }
-        Ok(match conditional::evaluate(request.fields, self.content.file(index).validators()) {
+        let file = self.content.file(index).validators();
+        Ok(match conditional::evaluate(request.fields, file, self.answers.date()) {
             Verdict::Perform => Subject::File(index),
             Verdict::NotModified => Subject::NotModified(index),
             Verdict::Failed => Subject::Page(Status::PreconditionFailed),

@@ -160,18 +160,71 @@ impl Http {
     fn handle(&mut self, conn: &mut Conn, head: &[u8], reply: &mut Reply<'_, Blob>) {
         self.counters.http_requests += 1;
         self.counters.http_head_bytes += head.len() as u64;
-        let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-        let handled = Request::parse(head, &mut space).and_then(|request| {
-            let answer = self.decide(&request)?;
-            match self.discard(request.framing)? {
-                None => self.answer(conn, answer, reply),
-                Some(discard) => self.begin_body(conn, &request, discard, answer, reply),
+        match self.handle_parsed(conn, head, reply) {
+            Ok(()) => {}
+            Err(Refusal::UnknownVersion) => self.handle_later_minor(conn, head, reply),
+            Err(refusal) => self.refuse(conn, refusal, head, reply),
+        }
+    }
+
+    /// A request of HTTP/1.2 to HTTP/1.9 is handled as one of HTTP/1.1. Other versions are refused.
+    #[cold]
+    fn handle_later_minor(&mut self, conn: &mut Conn, head: &[u8], reply: &mut Reply<'_, Blob>) {
+        let mut copy = [0; head::HEAD_MAX_BYTES];
+        let copy = &mut copy[..head.len()];
+        copy.copy_from_slice(head);
+        let handled = match request::later_minor_at(head) {
+            Some(at) => {
+                copy[at] = b'1';
+                self.handle_parsed(conn, copy, reply)
             }
-            Ok(())
-        });
+            None => Err(Refusal::UnknownVersion),
+        };
         if let Err(refusal) = handled {
             self.refuse(conn, refusal, head, reply);
         }
+    }
+
+    #[inline]
+    fn handle_parsed(&mut self, conn: &mut Conn, head: &[u8], reply: &mut Reply<'_, Blob>) -> Result<(), Refusal> {
+        let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let request = Request::parse(head, &mut space)?;
+        let answer = self.decide(&request)?;
+        let discard = self.discard(request.framing)?;
+        if let Subject::Redirect(index) = answer.subject
+            && let Some(query) = request.query()
+        {
+            self.redirect(conn, index, query, answer, discard.is_some(), reply);
+            return Ok(());
+        }
+        match discard {
+            None => self.answer(conn, answer, reply),
+            Some(discard) => self.begin_body(conn, &request, discard, answer, reply),
+        }
+        Ok(())
+    }
+
+    /// Answers with a redirect that keeps the query. The connection has no place for a query while
+    /// the request's content is read, so it ends if there is any.
+    #[cold]
+    fn redirect(
+        &mut self,
+        conn: &mut Conn,
+        index: u32,
+        query: &[u8],
+        answer: Answer,
+        has_body: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        let asked = if has_body { Persistence::Close } else { answer.persistence };
+        if query.len() > response::INSERTED_MAX_BYTES {
+            let subject = Subject::Page(Status::UriTooLong);
+            return self.answer(conn, Answer { subject, persistence: asked, ..answer }, reply);
+        }
+        let persistence = self.persistence(asked);
+        let redirect = self.content.redirect(index);
+        self.answers.redirect(redirect, query, persistence, answer.with_content, reply);
+        self.answered(conn, Status::MovedPermanently, persistence, reply);
     }
 
     /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) is told at once what it will get. If that is an
@@ -224,17 +277,27 @@ impl Http {
 
     #[inline]
     fn answer(&mut self, conn: &mut Conn, answer: Answer, reply: &mut Reply<'_, Blob>) {
-        let persistence = if self.draining { Persistence::Close } else { answer.persistence };
+        let persistence = self.persistence(answer.persistence);
         let (status, rest) = match answer.subject {
             Subject::File(index) => (Status::Ok, self.content.file(index).ok()),
             Subject::NotModified(index) => (Status::NotModified, self.content.file(index).not_modified()),
-            Subject::Redirect(index) => (Status::MovedPermanently, self.content.redirect(index)),
+            Subject::Redirect(index) => (Status::MovedPermanently, self.content.redirect(index).rendered()),
             Subject::Page(status) => {
                 self.counters.note_page(status);
                 (status, self.answers.page(status))
             }
         };
         self.answers.send(status, persistence, rest, answer.with_content, reply);
+        self.answered(conn, status, persistence, reply);
+    }
+
+    #[inline]
+    fn persistence(&self, asked: Persistence) -> Persistence {
+        if self.draining { Persistence::Close } else { asked }
+    }
+
+    #[inline]
+    fn answered(&mut self, conn: &mut Conn, status: Status, persistence: Persistence, reply: &mut Reply<'_, Blob>) {
         self.counters.note_answer(status);
         conn.waiting = Waiting::Unset;
         conn.phase = Phase::default();

@@ -20,6 +20,8 @@ pub(super) enum Method {
     Get,
     /// HEAD.
     Head,
+    /// OPTIONS.
+    Options,
     /// Defined by RFC 9110 §9 or RFC 5789, not allowed on any resource here.
     Other,
     /// The same, but what follows its head may be no HTTP (RFC 9110 §9.3.6).
@@ -55,6 +57,13 @@ pub(super) struct Request<'h, 'b> {
 }
 
 impl<'h, 'b> Request<'h, 'b> {
+    /// The query of the target, question mark included; `None` if it is empty or not there.
+    pub(super) fn query(&self) -> Option<&'b [u8]> {
+        let target = self.target?;
+        let query = &target[memchr::memchr(b'?', target)?..];
+        (query.len() > 1).then_some(query)
+    }
+
     /// Understands `head`, whose end [`super::head::find_end`] found.
     #[inline]
     pub(super) fn parse(
@@ -66,7 +75,9 @@ impl<'h, 'b> Request<'h, 'b> {
             Ok(httparse::Status::Complete(len)) if len == head.len() => {}
             Ok(_) => return Err(Refusal::BadSyntax),
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
-            Err(httparse::Error::Version) if names_a_version(head) => return Err(Refusal::UnknownVersion),
+            Err(httparse::Error::Version) if version(head).is_some() => {
+                return Err(Refusal::UnknownVersion);
+            }
             Err(_) => return Err(Refusal::BadSyntax),
         }
         let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
@@ -99,18 +110,30 @@ fn method_of(name: &str) -> Method {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
         "CONNECT" => Method::Connect,
-        "DELETE" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE" => Method::Other,
+        "OPTIONS" => Method::Options,
+        "DELETE" | "PATCH" | "POST" | "PUT" | "TRACE" => Method::Other,
         _ => Method::Unknown,
     }
 }
 
-/// Tells a request line of another version, which httparse refuses, from one that is no request line.
-fn names_a_version(head: &[u8]) -> bool {
-    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+/// Where the minor version of `head` stands, if httparse refuses it for that alone: RFC 9110 §2.5, a
+/// request of a later minor version is one of the last minor version that the recipient knows.
+pub(super) fn later_minor_at(head: &[u8]) -> Option<usize> {
+    let (at, [b'1', b'.', b'2'..=b'9']) = version(head)? else { return None };
+    Some(at + 2)
+}
+
+/// The digits and the dot of a request line's version, and where they begin; `None` if it is no
+/// request line.
+fn version(head: &[u8]) -> Option<(usize, [u8; 3])> {
+    let line = head.split(|&byte| byte == b'\r').next()?;
     let mut words = line.split(|&byte| byte == b' ').skip(2);
-    match (words.next().and_then(|word| word.strip_prefix(b"HTTP/")), words.next()) {
-        (Some(&[major, b'.', minor]), None) => major.is_ascii_digit() && minor.is_ascii_digit(),
-        _ => false,
+    let (version, None) = (words.next()?.strip_prefix(b"HTTP/")?, words.next()) else { return None };
+    match *version {
+        [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Some((line.len() - version.len(), [major, b'.', minor]))
+        }
+        _ => None,
     }
 }
 
@@ -148,10 +171,12 @@ impl Noted {
                 self.has_host = true;
             }
             6 if is("Expect") => {
-                if !field.value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Refusal::UnknownExpectation);
+                for expectation in members(field.value) {
+                    if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(Refusal::UnknownExpectation);
+                    }
+                    self.expects_continue = true;
                 }
-                self.expects_continue = true;
             }
             10 if is("Connection") => {
                 for option in members(field.value) {

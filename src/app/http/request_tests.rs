@@ -43,7 +43,7 @@ fn request_lines_of_rfc_9112_section_3() {
         ("§3.2.3 authority form", "CONNECT h:443 HTTP/1.1", Ok((Method::Connect, None))),
         ("§3.2.3 only for CONNECT", "GET h:443 HTTP/1.1", Err(BadTarget)),
         ("§3.2.3 CONNECT takes no path", "CONNECT /a HTTP/1.1", Err(BadTarget)),
-        ("§3.2.4 asterisk form", "OPTIONS * HTTP/1.1", Ok((Method::Other, None))),
+        ("§3.2.4 asterisk form", "OPTIONS * HTTP/1.1", Ok((Method::Options, None))),
         ("§3.2.4 not for GET", "GET * HTTP/1.1", Err(BadTarget)),
         ("§2.3 another major version", "GET / HTTP/2.0", Err(UnknownVersion)),
         ("RFC 9113 §3.4 the preface of HTTP/2", "PRI * HTTP/2.0", Err(UnknownVersion)),
@@ -168,7 +168,15 @@ fn persistence_by_rfc_9112_section_9_3() {
 fn expectations_by_rfc_9110_section_10_1_1() {
     assert_eq!(with("Expect: 100-Continue\r\n").map(|outcome| outcome.4), Ok(true));
     assert_eq!(with("").map(|outcome| outcome.4), Ok(false));
-    assert_eq!(with("Expect: 200-ok\r\n"), Err(Refusal::UnknownExpectation));
+    for list in ["100-continue,", ", 100-continue", "100-continue ,,\t100-Continue"] {
+        assert_eq!(with(&format!("Expect: {list}\r\n")).map(|outcome| outcome.4), Ok(true), "{list}");
+    }
+    for empty in ["", ",", " , "] {
+        assert_eq!(with(&format!("Expect: {empty}\r\n")).map(|outcome| outcome.4), Ok(false));
+    }
+    for list in ["200-ok", "100-continue, 200-ok", "100-continue;a"] {
+        assert_eq!(with(&format!("Expect: {list}\r\n")), Err(Refusal::UnknownExpectation), "{list}");
+    }
     let old = parse(b"GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(old.map(|outcome| outcome.4), Ok(false), "an HTTP/1.0 client cannot mean it");
 }

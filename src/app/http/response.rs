@@ -8,7 +8,7 @@
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
 use simoom_stack::Reply;
-use simoom_stack::send::CHUNK_BYTES;
+use simoom_stack::send::{CHUNK_BYTES, ROOM_COPY_BYTES};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -17,8 +17,15 @@ use std::sync::Arc;
 pub(crate) const COPY_MAX_BYTES: usize = CHUNK_BYTES - 70;
 const _: () = assert!(PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
 
+/// The longest insertion of [`Rendered::send_inserting`]: what is left of the bytes that can be
+/// copied for one answer.
+pub(super) const INSERTED_MAX_BYTES: usize = 896;
+const _: () = assert!(PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= ROOM_COPY_BYTES);
+
 /// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// The methods of all resources (RFC 9110 §10.2.1).
+const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 const CONNECTION_CLOSE: &[u8] = b"Connection: close\r\n";
 const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n";
 
@@ -26,6 +33,7 @@ const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Ok,
+    NoContent,
     MovedPermanently,
     NotModified,
     BadRequest,
@@ -44,17 +52,22 @@ pub(crate) enum Status {
 
 /// Each status by its place in the enum: code and reason phrase (RFC 9110 §15, RFC 6585 §5), and the sentence
 /// that the page of an error carries.
-const STATUSES: [(Status, &str, &str); 15] = [
+const STATUSES: [(Status, &str, &str); 16] = [
     (Status::Ok, "200 OK", ""),
+    (Status::NoContent, "204 No Content", ""),
     (Status::MovedPermanently, "301 Moved Permanently", "This directory is called with a slash at its end."),
     (Status::NotModified, "304 Not Modified", ""),
     (Status::BadRequest, "400 Bad Request", "The request does not follow the rules of HTTP."),
     (Status::NotFound, "404 Not Found", "There is nothing of this name here."),
-    (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET and HEAD are served here."),
+    (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET, HEAD and OPTIONS are allowed here."),
     (Status::RequestTimeout, "408 Request Timeout", "The request did not arrive in time."),
     (Status::PreconditionFailed, "412 Precondition Failed", "The file is not the one the request is about."),
     (Status::ContentTooLarge, "413 Content Too Large", "The request carries more content than is read here."),
-    (Status::UriTooLong, "414 URI Too Long", "The request line is longer than 8 KiB."),
+    (
+        Status::UriTooLong,
+        "414 URI Too Long",
+        "The request line is longer than 8 KiB, or its query longer than the 896 bytes that a redirect keeps.",
+    ),
     (Status::ExpectationFailed, "417 Expectation Failed", "No expectation but 100-continue can be met."),
     (
         Status::FieldsTooLarge,
@@ -111,12 +124,50 @@ impl Rendered {
     }
 
     fn send(&self, with_content: bool, reply: &mut Reply<'_, Blob>) {
-        let len = if with_content { self.bytes.len() } else { self.head_len };
+        let len = self.len(with_content);
         if len <= COPY_MAX_BYTES {
             reply.copy(&self.bytes[..len]);
         } else {
             reply.share(Blob::Shared(self.bytes.clone()), 0..len);
         }
+    }
+
+    /// With `inserted`, up to [`INSERTED_MAX_BYTES`], in front of the byte at `at`.
+    fn send_inserting(&self, at: usize, inserted: &[u8], with_content: bool, reply: &mut Reply<'_, Blob>) {
+        let len = self.len(with_content);
+        reply.share(Blob::Shared(self.bytes.clone()), 0..at);
+        reply.copy(inserted);
+        reply.share(Blob::Shared(self.bytes.clone()), at..len);
+    }
+
+    fn len(&self, with_content: bool) -> usize {
+        if with_content { self.bytes.len() } else { self.head_len }
+    }
+}
+
+/// A redirect to one place, to which a query can be added.
+#[derive(Clone, Debug)]
+pub(crate) struct Redirect {
+    rendered: Rendered,
+    location_end: usize,
+}
+
+impl Redirect {
+    /// `location` as it stands in a URI.
+    pub(crate) fn new(location: &str) -> Redirect {
+        let field = format!("Location: {location}");
+        let rendered = Rendered::page(Status::MovedPermanently, &format!("{field}\r\n"));
+        Redirect { rendered, location_end: field.len() }
+    }
+
+    /// The redirect without a query.
+    pub(crate) fn rendered(&self) -> &Rendered {
+        &self.rendered
+    }
+
+    /// Bytes of memory it takes besides its own struct.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.rendered.memory_bytes()
     }
 }
 
@@ -159,7 +210,9 @@ impl Answers {
             unix_seconds: 0,
             preambles: STATUSES.map(|(status, ..)| Preamble::new(status)),
             pages: STATUSES.map(|(status, ..)| match status {
-                Status::MethodNotAllowed => Rendered::page(status, "Allow: GET, HEAD\r\n"),
+                Status::MethodNotAllowed => Rendered::page(status, ALLOW),
+                // RFC 9110 §8.6: no Content-Length.
+                Status::NoContent => Rendered::new(ALLOW, b""),
                 // The method may be unknown where this is sent, and an answer to HEAD has no content.
                 Status::InternalServerError => Rendered::new("Content-Length: 0\r\n", b""),
                 status => Rendered::page(status, ""),
@@ -167,6 +220,11 @@ impl Answers {
         };
         answers.render_date(0);
         answers
+    }
+
+    /// The Date of the answers.
+    pub(super) fn date(&self) -> u64 {
+        self.unix_seconds
     }
 
     /// Every answer from now on carries this Date.
@@ -194,6 +252,25 @@ impl Answers {
         with_content: bool,
         reply: &mut Reply<'_, Blob>,
     ) {
+        self.begin(status, persistence, reply);
+        rest.send(with_content, reply);
+    }
+
+    /// Sends the redirect to its place and `query`, question mark included.
+    pub(super) fn redirect(
+        &self,
+        redirect: &Redirect,
+        query: &[u8],
+        persistence: Persistence,
+        with_content: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        self.begin(Status::MovedPermanently, persistence, reply);
+        redirect.rendered.send_inserting(redirect.location_end, query, with_content, reply);
+    }
+
+    #[inline]
+    fn begin(&self, status: Status, persistence: Persistence, reply: &mut Reply<'_, Blob>) {
         let preamble = &self.preambles[status as usize];
         reply.copy(&preamble.bytes[..preamble.len]);
         match persistence {
@@ -201,7 +278,6 @@ impl Answers {
             Persistence::KeepAndSay => reply.copy(CONNECTION_KEEP_ALIVE),
             Persistence::Close => reply.copy(CONNECTION_CLOSE),
         }
-        rest.send(with_content, reply);
     }
 
     /// The page that says what went wrong.
@@ -220,7 +296,7 @@ mod tests {
             assert_eq!(status as usize, place);
             let preamble = Preamble::new(status);
             assert!(preamble.bytes.starts_with(format!("HTTP/1.1 {line}\r\n").as_bytes()));
-            let page = Rendered::page(status, "Allow: GET, HEAD\r\n");
+            let page = Rendered::page(status, ALLOW);
             assert!(page.bytes.len() <= COPY_MAX_BYTES, "{line}");
         }
         assert!(Preamble::new(Status::Ok).len + COPY_MAX_BYTES <= CHUNK_BYTES);

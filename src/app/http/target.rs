@@ -13,7 +13,7 @@ pub(super) fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, Re
     match method {
         Method::Connect if is_authority(target) => Ok(None),
         Method::Connect => Err(Refusal::BadTarget),
-        Method::Other | Method::Unknown if target == b"*" => Ok(None),
+        Method::Options | Method::Other | Method::Unknown if target == b"*" => Ok(None),
         _ => absolute_form(target).map(Some),
     }
 }

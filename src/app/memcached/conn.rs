@@ -3,6 +3,7 @@
 use super::dump::Dump;
 use super::roster::Place;
 use super::stats::Topic;
+use super::watch::Watch;
 
 /// What the handler keeps for one connection.
 #[derive(Debug, Default)]
@@ -11,6 +12,7 @@ pub struct Conn {
     pub(super) phase: Phase,
     /// What all may know of it.
     pub(super) doing: Doing,
+    pub(super) watch: Watch,
     /// Where that is noted, if there was room.
     pub(super) place: Option<Place>,
 }
@@ -56,8 +58,20 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Keys {
     pub(super) with_cas: bool,
-    /// Unix seconds to expire at, 0 for never.
-    pub(super) touch: Option<u32>,
+    touches: bool,
+    exptime: u32,
+}
+
+impl Keys {
+    /// With `touch`, items get this time to expire at, in unix seconds; 0 is never. 8 bytes, unlike an `Option` in it.
+    pub(super) fn new(with_cas: bool, touch: Option<u32>) -> Keys {
+        Keys { with_cas, touches: touch.is_some(), exptime: touch.unwrap_or(0) }
+    }
+
+    #[inline]
+    pub(super) fn touch(self) -> Option<u32> {
+        self.touches.then_some(self.exptime)
+    }
 }
 
 /// How far an answer to `stats` has come.
@@ -127,6 +141,12 @@ states! {
 }
 
 impl Conn {
+    /// A value comes in pieces; its place is among the uploads.
+    pub(super) fn begin_upload(&mut self, place: u32, now: u32) {
+        self.phase = Phase::Upload(place);
+        self.watch.begin_request(now);
+    }
+
     /// What it is doing at `now`.
     #[inline]
     pub(super) fn doing(&self, now: u32) -> Doing {

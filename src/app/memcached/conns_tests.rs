@@ -2,7 +2,7 @@ use super::super::{Options, Shared};
 use crate::app::memcached::Memcached;
 use crate::app::memcached::options::Listening;
 use crate::app::testing::{Line, NOW};
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, Seconds};
 use crate::store::{Settings, Store};
 use simoom_stack::send::Pool;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn listeners_and_connections_of_all_workers_are_told() {
     let shared = shared();
     let (mut first, mut second) = (open(&shared, 0), open(&shared, 1));
     first.offer(b"set a 0 0 5\r\nhe");
-    second.app.clock(NOW + 7);
+    second.app.clock(Seconds::of(NOW + 7));
     let expected = "\
         STAT 0:addr tcp:0.0.0.0:11211\r\nSTAT 0:state conn_listening\r\nSTAT 0:secs_since_last_cmd 7\r\n\
         STAT 1:UDP UDP\r\nSTAT 1:addr udp6:[2001:db8::1]:11211\r\nSTAT 1:state conn_read\r\n\
@@ -40,7 +40,7 @@ fn listeners_and_connections_of_all_workers_are_told() {
         STAT 5:secs_since_last_cmd 0\r\nEND\r\n";
     assert_eq!(ask(&mut second), expected);
     // Once more: what asked before is between requests again, and what was sending is done.
-    first.app.clock(NOW + 9);
+    first.app.clock(Seconds::of(NOW + 9));
     first.offer(b"llo\r\n");
     assert_eq!(first.take(), b"STORED\r\n");
     let told = ask(&mut first);

@@ -118,6 +118,10 @@ impl Datagrams {
             if !self.collect() {
                 return Fate::TooLarge;
             }
+            if wishes.read_later {
+                // The answer would have to wait: it is of a large item.
+                return Fate::TooLarge;
+            }
             if wishes.close {
                 return Fate::Done;
             }

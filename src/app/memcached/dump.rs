@@ -3,6 +3,7 @@
 use super::conn::{Conn, Phase};
 use super::out::Out;
 use super::text::DumpOf;
+use super::time::Times;
 use super::{Memcached, Step};
 use crate::app::Blob;
 use crate::store::Visit;
@@ -36,11 +37,12 @@ impl Memcached {
         dump.begun = true;
         while reply.has_room() {
             let (mut seen, mut has_room) = (0, true);
+            let times = self.times();
             let out = &mut self.out;
             let next = self.store.dump(dump.cursor, ITEMS, self.now, &mut |visit| {
                 seen += 1;
                 if seen > dump.told && has_room {
-                    describe(&visit, dump.of, out.clear());
+                    describe(&visit, dump.of, times, out.clear());
                     reply.copy(out.bytes());
                     dump.told = seen;
                     has_room = reply.has_room();
@@ -71,7 +73,7 @@ impl Memcached {
     }
 }
 
-fn describe(visit: &Visit<'_>, of: DumpOf, out: &mut Out) {
+fn describe(visit: &Visit<'_>, of: DumpOf, times: Times, out: &mut Out) {
     let meta = &visit.meta;
     match of {
         DumpOf::Keys if meta.binary_key => out.push(b"mg ").base64(visit.key).push(b" b\r\n"),
@@ -80,9 +82,9 @@ fn describe(visit: &Visit<'_>, of: DumpOf, out: &mut Out) {
             out.push(b"key=").escaped(visit.key).push(b" exp=");
             match meta.exptime {
                 0 => out.push(b"-1"),
-                exptime => out.number(exptime.into()),
+                exptime => out.number(times.date(exptime).into()),
             };
-            out.push(b" la=").number(meta.last_access.into());
+            out.push(b" la=").number(times.date(meta.last_access).into());
             out.push(b" cas=").number(meta.cas);
             out.push(if meta.fetched { b" fetch=yes" } else { b" fetch=no" });
             out.push(b" cls=").number(visit.class.into());

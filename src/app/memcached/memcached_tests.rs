@@ -112,6 +112,19 @@ fn stats_have_topics() {
     assert!(answer.ends_with("END\r\nERROR\r\n"));
 }
 
+/// Without these lines memcached_exporter reports the server as down.
+#[test]
+fn slabs_tell_what_was_stored_in_each() {
+    let (answer, _) =
+        ask(b"set a 0 0 1\r\nx\r\nset b 0 60 1\r\nx\r\nadd a 0 0 1\r\ny\r\ngets a\r\ncas a 0 0 1 7\r\ny\r\n\
+          cas a 0 0 1 1\r\ny\r\ncas none 0 0 1 1\r\ny\r\nincr a 1\r\nstats slabs\r\n");
+    for (name, value) in [("1:cmd_set", "2"), ("1:cas_hits", "1"), ("1:cas_badval", "1")] {
+        assert_eq!(stat(&answer, name), value, "{name}: {answer}");
+    }
+    let sets: Vec<&str> = answer.lines().filter(|line| line.contains(":cmd_set ")).collect();
+    assert!(sets.len() == 2 && sets[1].ends_with(" 1"), "{sets:?}");
+}
+
 #[test]
 fn small_answers_are_one_entry_and_large_ones_share_the_item() {
     let mut pool = simoom_stack::send::Pool::<Blob>::new(64, 64);
@@ -123,6 +136,7 @@ fn small_answers_are_one_entry_and_large_ones_share_the_item() {
         let value = "x".repeat(len);
         let input = format!("set a 0 0 {len} noreply\r\n{value}\r\nget a\r\n");
         assert_eq!(handler.received(&mut conn, input.as_bytes(), &mut reply), input.len());
+        wishes.timeout = None;
         assert_eq!((pool.free(), wishes), ((64 - entries, 63), Default::default()), "{len}");
         queue.clear(&mut pool);
     }

@@ -51,7 +51,7 @@
 //! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
 //!
 //! The words are those of memcached 1.6.45, whose source decides where its document says otherwise. This module reads
-//! no clock: the transport calls [`Hosted::clock`]. A connection has no deadline, as in memcached.
+//! no clock: the transport calls [`Hosted::clock`]. What ends a connection in time is in [`watch`].
 
 mod ahead;
 mod base64;
@@ -72,13 +72,15 @@ mod text;
 mod time;
 mod tokens;
 mod upload;
+mod uploads;
+mod watch;
 
 pub use conn::Conn;
 pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
 
 use super::Blob;
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, Seconds};
 use crate::store::{Item, Store};
 use conn::{Doing, Phase, Protocol};
 use out::Out;
@@ -89,7 +91,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use tally::Count;
 use text::{HELD_MAX_BYTES, LongLines};
-use upload::Uploads;
+use time::Times;
+use uploads::Uploads;
 
 /// The version whose protocol this is: what clients ask for to know which commands there are.
 pub const VERSION: &str = "1.6.45";
@@ -107,14 +110,20 @@ pub struct Memcached {
     shared: Arc<Shared>,
     /// Which of the workers this is.
     worker: usize,
-    /// Unix seconds.
+    /// Unix seconds of a clock that nobody sets ([`Seconds::steady`]): the store's.
     now: u32,
+    /// Unix seconds, as the system has them.
+    time_of_day: u32,
     out: Out,
     uploads: Uploads,
     long_lines: LongLines,
     registrar: Registrar,
     /// Keys whose items were fetched ahead, from the one at hand on.
     ahead: usize,
+    /// The request at hand waits for readers that release items.
+    holds_back: bool,
+    /// An answer of this call holds items.
+    shares_items: bool,
     draining: bool,
 }
 
@@ -136,11 +145,14 @@ impl Memcached {
             store: shared.store().clone(),
             worker,
             now: shared.started(),
+            time_of_day: shared.started(),
             out: Out::new(),
             uploads: Uploads::new(connections),
             long_lines: LongLines::default(),
             registrar,
             ahead: 0,
+            holds_back: false,
+            shares_items: false,
             draining: false,
             shared,
         }
@@ -157,6 +169,11 @@ impl Memcached {
     /// As [`Shared::is_proven`], at this second.
     pub fn is_proven(&self, address: IpAddr) -> bool {
         self.shared.is_proven(address, self.now)
+    }
+
+    #[inline]
+    fn times(&self) -> Times {
+        Times { now: self.now, time_of_day: self.time_of_day }
     }
 
     #[inline]
@@ -215,12 +232,22 @@ impl Memcached {
 
     /// Queues a part of an item.
     #[inline]
-    fn send(&self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
-        if range.len() <= COPY_MAX_BYTES {
+    fn send(&mut self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
+        let copies = range.len() <= COPY_MAX_BYTES
+            || (self.store.is_pinned_out(reply.queued() > 0) && range.len() <= reply.copyable());
+        if copies {
             reply.copy(&item.line()[range]);
         } else {
+            self.shares_items = true;
             reply.share(Blob::Item(item), range);
         }
+    }
+
+    /// The request waits until readers release items.
+    #[cold]
+    fn hold_back(&mut self) -> Step {
+        self.holds_back = true;
+        Step::Wait
     }
 
     /// Forgets a value or a line that does not come whole.
@@ -271,8 +298,9 @@ impl Application for Memcached {
         true
     }
 
-    fn opened(&mut self, conn: &mut Conn, opened: Opened, _: &mut Reply<'_, Blob>) {
+    fn opened(&mut self, conn: &mut Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.count(Count::Opened);
+        self.begin_watch(reply);
         conn.doing = conn.doing(self.now);
         if let Some(ends) = &opened.ends {
             self.shared.note_handshake(ends.remote.ip(), self.now);
@@ -283,11 +311,18 @@ impl Application for Memcached {
     fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         let queued = reply.queued();
         self.ahead = 0;
-        let mut at = self.go_on_with_line(conn, bytes, reply);
+        (self.holds_back, self.shares_items) = (false, false);
+        let (mut at, mut is_partial) = (0, false);
+        if matches!(conn.phase, Phase::LongLine(_)) {
+            (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
+        }
         while at < bytes.len() && reply.has_room() {
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
-                Step::Wait => break,
+                Step::Wait => {
+                    is_partial = true;
+                    break;
+                }
             }
             if self.draining && conn.is_between_requests() {
                 close(conn, reply);
@@ -301,7 +336,9 @@ impl Application for Memcached {
         }
         let tally = self.shared.tally();
         tally.add(self.worker, Count::BytesRead, at as u64);
-        tally.add(self.worker, Count::BytesWritten, reply.queued() - queued);
+        let added = reply.queued() - queued;
+        tally.add(self.worker, Count::BytesWritten, added);
+        self.watch(conn, at, added, is_partial, reply);
         let doing = conn.doing(self.now);
         if doing != conn.doing {
             self.tell(conn, doing);
@@ -318,18 +355,18 @@ impl Application for Memcached {
         self.hang_up(conn, reply);
     }
 
-    /// A line that is held goes on; whatever else waited for room is offered again.
+    /// Answers more of a line that is held. What else waited for room is offered again by the transport.
     fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        let queued = reply.queued();
-        self.go_on_with_line(conn, &[], reply);
-        if self.draining && conn.is_between_requests() {
-            close(conn, reply);
+        if matches!(conn.phase, Phase::LongLine(_)) {
+            self.received(conn, &[], reply);
         }
-        self.shared.tally().add(self.worker, Count::BytesWritten, reply.queued() - queued);
     }
 
-    /// No deadline is ever set.
-    fn timeout(&mut self, _: &mut Conn, _: &mut Reply<'_, Blob>) {}
+    fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        self.check(conn, reply);
+        // A line that is held may wait for readers.
+        self.resumed(conn, reply);
+    }
 
     fn closed(&mut self, conn: &mut Conn, _: Closed) {
         self.abandon(conn);
@@ -341,8 +378,9 @@ impl Application for Memcached {
 }
 
 impl Hosted for Memcached {
-    fn clock(&mut self, unix_seconds: u64) {
-        self.now = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
+    fn clock(&mut self, seconds: Seconds) {
+        let [unix, steady] = [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
+        (self.now, self.time_of_day) = (steady, unix);
         self.store.maintain(self.now);
     }
 

@@ -28,7 +28,7 @@ type Exchange = (Vec<u8>, Vec<u8>);
 
 /// A pipeline on one connection, cut anywhere; both are at the model's time.
 fn exchange(line: &mut Line<Memcached>, model: &mut Model, next: fn(&mut Model) -> Exchange, seed: u64) -> usize {
-    line.app.clock(model.now.into());
+    line.app.clock(Seconds::of(model.now.into()));
     let requests = 1 + model.below(12) as usize;
     let (asked, expected): (Vec<_>, Vec<_>) = (0..requests).map(|_| next(model)).unzip();
     let (input, expected) = (asked.concat(), expected.concat());

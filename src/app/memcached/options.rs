@@ -24,12 +24,30 @@ pub struct Options {
     pub memory_bytes: u64,
     /// The largest item.
     pub item_max_bytes: u64,
+    /// A connection without a request for more seconds than this is closed; 0: none is.
+    pub idle_seconds: u32,
+    /// A request has this many seconds to be complete; a value that comes fast enough has as many again and again.
+    pub request_seconds: u32,
 }
+
+/// An hour: clients that pool connections use each of them more often.
+const IDLE_SECONDS: u32 = 3600;
+const REQUEST_SECONDS: u32 = 30;
 
 impl Default for Options {
     fn default() -> Options {
         let crate::store::Settings { memory_bytes, item_max_bytes, .. } = crate::store::Settings::default();
-        Options { port: 11211, udp_port: 0, workers: 1, threads: 1, connections: 64, memory_bytes, item_max_bytes }
+        Options {
+            port: 11211,
+            udp_port: 0,
+            workers: 1,
+            threads: 1,
+            connections: 64,
+            memory_bytes,
+            item_max_bytes,
+            idle_seconds: IDLE_SECONDS,
+            request_seconds: REQUEST_SECONDS,
+        }
     }
 }
 

@@ -54,7 +54,7 @@ use Value::{Number, Seconds, Text};
 const GENERAL: &[(&str, Value)] = &[
     ("pid", Number(|_| u64::from(std::process::id()))),
     ("uptime", Number(|handler| u64::from(handler.now.saturating_sub(handler.shared.started())))),
-    ("time", Number(|handler| handler.now.into())),
+    ("time", Number(|handler| handler.time_of_day.into())),
     ("version", Text(VERSION)),
     ("simoom_version", Text(env!("CARGO_PKG_VERSION"))),
     ("pointer_size", Number(|_| u64::from(usize::BITS))),
@@ -127,7 +127,7 @@ const SETTINGS: &[(&str, Value)] = &[
     ("dump_enabled", Text("yes")),
     ("lru_maintainer_thread", Text("no")),
     ("lru_segmented", Text("no")),
-    ("idle_timeout", Text("0")),
+    ("idle_timeout", Number(|handler| handler.shared.options().idle_seconds.into())),
     ("track_sizes", Text("no")),
     ("client_flags_size", Text("4")),
 ];
@@ -143,6 +143,9 @@ const SLABS: &[Field<ClassStatistics>] = &[
     ("total_chunks", |class| class.items),
     ("used_chunks", |class| class.items),
     ("free_chunks", |_| 0),
+    ("cmd_set", |class| class.sets),
+    ("cas_hits", |class| class.cas_hits),
+    ("cas_badval", |class| class.cas_badval),
 ];
 
 impl Memcached {
@@ -175,8 +178,15 @@ impl Memcached {
         match stats.topic {
             Topic::General => self.known_line(GENERAL, line, name, value),
             Topic::Settings => self.known_line(SETTINGS, line, name, value),
-            Topic::Items => self.class_line(b"items:", ITEMS, line, name, value),
-            Topic::Slabs => self.class_line(b"", SLABS, line, name, value) || self.slabs_end(line, name, value),
+            Topic::Items => {
+                let mut classes = self.store.classes(self.now);
+                classes.retain(|class| class.items > 0);
+                class_line(&classes, b"items:", ITEMS, line, name, value)
+            }
+            Topic::Slabs => {
+                let classes = self.store.classes(self.now);
+                class_line(&classes, b"", SLABS, line, name, value) || slabs_end(&classes, line, name, value)
+            }
             Topic::Sizes => self.known_line(&[("sizes_status", Text("disabled"))], line, name, value),
             Topic::Nothing => false,
         }
@@ -199,35 +209,33 @@ impl Memcached {
         };
         true
     }
+}
 
-    fn class_line(
-        &self,
-        prefix: &[u8],
-        fields: &[Field<ClassStatistics>],
-        line: usize,
-        name: &mut Out,
-        value: &mut Out,
-    ) -> bool {
-        let classes = self.store.classes(self.now);
-        let Some(class) = classes.get(line / fields.len()) else { return false };
-        let (field, number) = fields[line % fields.len()];
-        name.push(prefix).number(class.class.into()).push(b":").push(field.as_bytes());
-        value.number(number(class));
-        true
-    }
+fn class_line(
+    classes: &[ClassStatistics],
+    prefix: &[u8],
+    fields: &[Field<ClassStatistics>],
+    line: usize,
+    name: &mut Out,
+    value: &mut Out,
+) -> bool {
+    let Some(class) = classes.get(line / fields.len()) else { return false };
+    let (field, number) = fields[line % fields.len()];
+    name.push(prefix).number(class.class.into()).push(b":").push(field.as_bytes());
+    value.number(number(class));
+    true
+}
 
-    fn slabs_end(&self, line: usize, name: &mut Out, value: &mut Out) -> bool {
-        let classes = self.store.classes(self.now);
-        match line - classes.len() * SLABS.len() {
-            0 => (name.push(b"active_slabs"), value.number(classes.len() as u64)),
-            1 => {
-                let bytes = classes.iter().map(|class| class.segment_bytes).sum();
-                (name.push(b"total_malloced"), value.number(bytes))
-            }
-            _ => return false,
-        };
-        true
-    }
+fn slabs_end(classes: &[ClassStatistics], line: usize, name: &mut Out, value: &mut Out) -> bool {
+    match line - classes.len() * SLABS.len() {
+        0 => (name.push(b"active_slabs"), value.number(classes.len() as u64)),
+        1 => {
+            let bytes = classes.iter().map(|class| class.segment_bytes).sum();
+            (name.push(b"total_malloced"), value.number(bytes))
+        }
+        _ => return false,
+    };
+    true
 }
 
 /// The store's numbers, by the names that they are published by: once for all workers.
@@ -253,7 +261,7 @@ macro_rules! store_names {
 
 store_names! {
     "curr_items", "total_items", "bytes", "limit_maxbytes", "evictions", "reclaimed", "expired_unfetched",
-    "evicted_unfetched", "store_too_large", "store_no_memory", "pin_refused", "pin_copied", "frames", "frames_free",
+    "evicted_unfetched", "store_too_large", "store_no_memory", "pin_copied", "frames", "frames_free",
     "frames_limbo", "frames_pinned", "segments_expired", "items_moved", "hash_places", "flushes", "reserved_bytes",
 }
 

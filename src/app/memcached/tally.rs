@@ -69,6 +69,16 @@ counts! {
     HungUp "hung_up",
     /// Values that came in pieces.
     Streamed "values_streamed",
+    /// Values in progress that gave their space up to newer ones.
+    Displaced "uploads_displaced",
+    /// Connections ended because a request of theirs came too slowly.
+    SlowRequests "slow_requests_ended",
+    /// Connections ended because they did not read while others needed what their answers hold.
+    StalledReaders "stalled_readers_ended",
+    /// Requests held back until readers release items.
+    HeldBack "requests_held_back",
+    /// Connections closed because they were idle.
+    IdleKicks "idle_kicks",
     /// Bytes of values read past because they were refused.
     Skipped "value_bytes_skipped",
     /// Bytes of requests.

@@ -128,7 +128,7 @@ fn time_passes_when_the_clock_says_so() {
     line.offer(b"set a 0 10 1\r\nx\r\nset b 0 2592001 1\r\nx\r\nset c 0 0 1\r\nx\r\nflush_all 100\r\n");
     assert_eq!(line.take(), b"STORED\r\nSTORED\r\nSTORED\r\nOK\r\n");
     for (later, expected) in [(0, "ac"), (9, "ac"), (10, "c"), (98, "c"), (99, ""), (200, "")] {
-        line.app.clock(NOW + later);
+        line.app.clock(Seconds::of(NOW + later));
         line.offer(b"get a b c\r\n");
         let answer = String::from_utf8(line.take()).unwrap();
         let found: String = answer.lines().filter_map(|line| line.strip_prefix("VALUE ")?.chars().next()).collect();

@@ -1,14 +1,15 @@
 //! Values on their way in: space reserved in the store, bytes written there as they come, a commit with the last one.
 //!
-//! A value that is there as a whole is stored at once. One that comes in pieces has a place here until it is
-//! complete: as many places as connections, taken at start-up.
+//! A value that is there as a whole is stored at once. One that comes in pieces lies in the store's memory for incoming
+//! values until it is complete ([`super::uploads`]), and may have to give its space up to a newer one.
 
 use super::conn::{Conn, Phase};
 use super::meta::Echo;
 use super::tally::Count;
+use super::uploads::{Found, Upload};
 use super::{Memcached, Step};
 use crate::app::Blob;
-use crate::store::{Commit, Mode, New, Outcome, Refusal, Reservation};
+use crate::store::{Commit, Delete, Mode, New, Outcome, Refusal, Reservation};
 use simoom_stack::Reply;
 
 /// What is to become of a value.
@@ -28,7 +29,7 @@ pub(super) enum Ending {
 
 impl Ending {
     /// CR LF end a value but in the binary protocol.
-    fn bytes(&self) -> &'static [u8] {
+    pub(super) fn bytes(&self) -> &'static [u8] {
         match self {
             Ending::Text { .. } | Ending::Meta(_) => b"\r\n",
             Ending::Binary { .. } => b"",
@@ -46,56 +47,38 @@ impl Refusal {
     }
 }
 
-#[derive(Debug)]
-struct Upload {
-    reservation: Reservation,
-    job: Job,
-}
-
-/// The values of one worker that come in pieces.
-#[derive(Debug)]
-pub(super) struct Uploads {
-    places: Vec<Option<Upload>>,
-    free: Vec<u32>,
-}
-
-impl Uploads {
-    pub(super) fn new(places: usize) -> Uploads {
-        let count = u32::try_from(places).expect("limits bound the connections of a worker below 2^32");
-        Uploads { places: (0..count).map(|_| None).collect(), free: (0..count).rev().collect() }
-    }
-
-    /// Bytes of memory that [`Uploads::new`] takes.
-    pub(super) const fn memory_bytes(places: usize) -> usize {
-        places * (size_of::<Option<Upload>>() + size_of::<u32>())
-    }
-
-    /// The connection is gone: its space goes back to the store.
-    pub(super) fn cancel(&mut self, place: u32) {
-        drop(self.take(place));
-    }
-
-    fn put(&mut self, upload: Upload) -> Option<u32> {
-        let place = self.free.pop()?;
-        self.places[place as usize] = Some(upload);
-        Some(place)
-    }
-
-    fn take(&mut self, place: u32) -> Option<Upload> {
-        let upload = self.places[place as usize].take()?;
-        self.free.push(place);
-        Some(upload)
-    }
-}
-
 impl Memcached {
-    pub(super) fn reserve(&mut self, new: &New<'_>) -> Result<Reservation, Refusal> {
-        let reserved = self.store.reserve(new, self.now);
+    /// Reserves space for a value of which `behind` is what has come so far; `end_bytes` bytes end it.
+    pub(super) fn reserve(
+        &mut self,
+        new: &New<'_>,
+        behind: &[u8],
+        end_bytes: usize,
+    ) -> Result<Reservation, Refusal> {
+        let is_complete = behind.len() >= new.value_bytes.saturating_add(end_bytes);
+        let reserved = if is_complete { self.store.reserve(new, self.now) } else { self.reserve_incoming(new) };
         self.count(match &reserved {
             Ok(_) => Count::CmdSet,
             Err(Refusal::TooLarge) => Count::TooLarge,
             Err(Refusal::OutOfMemory) => Count::NoMemory,
         });
+        reserved
+    }
+
+    fn reserve_incoming(&mut self, new: &New<'_>) -> Result<Reservation, Refusal> {
+        let mut displaced = 0;
+        let (store, uploads, now) = (&self.store, &mut self.uploads, self.now);
+        let reserved = store.reserve_incoming(new, now, || {
+            let found = uploads.displace(|upload| {
+                if upload.job.commit.mode == Mode::Set && upload.job.commit.compare.is_none() {
+                    // What is there must not be taken for what was to be stored.
+                    store.delete(upload.reservation.key(), &Delete::default(), now);
+                }
+            });
+            displaced += u64::from(found);
+            found
+        });
+        self.shared.tally().add(self.worker, Count::Displaced, displaced);
         reserved
     }
 
@@ -116,8 +99,8 @@ impl Memcached {
         }
         self.count(Count::Streamed);
         let left = reservation.remaining() + job.ending.bytes().len();
-        match self.uploads.put(Upload { reservation, job }) {
-            Some(place) => conn.phase = Phase::Upload(place),
+        match self.uploads.put(Upload::new(reservation, job)) {
+            Some(place) => conn.begin_upload(place, self.now),
             // There is a place for each connection, so this is for a transport that opens more than it said.
             None => {
                 self.say(Refusal::OutOfMemory.text(), reply);
@@ -135,18 +118,33 @@ impl Memcached {
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        let Some(Upload { reservation, job }) = &mut self.uploads.places[place as usize] else {
-            unreachable!("a connection in this phase has an upload");
+        let Found::Coming(Upload { reservation, job, .. }) = self.uploads.find(place) else {
+            self.refuse_displaced(conn, place, reply);
+            return Step::Took(0);
         };
         let n = reservation.write(bytes);
         let Some(end) = end_of(reservation, job, &bytes[n..]) else {
+            self.uploads.progressed(place);
             return if n == 0 { Step::Wait } else { Step::Took(n) };
         };
         conn.phase = Phase::Command;
-        if let Some(Upload { reservation, job }) = self.uploads.take(place) {
+        if let Some(Upload { reservation, job, .. }) = self.uploads.take(place) {
             self.finish(reservation, &job, &bytes[n..n + end], reply);
         }
         Step::Took(n + end)
+    }
+
+    /// The space of this value was given up to a newer one: refuses it, and reads past the rest.
+    #[cold]
+    fn refuse_displaced(&mut self, conn: &mut Conn, place: u32, reply: &mut Reply<'_, Blob>) {
+        let Some(displaced) = self.uploads.take_displaced(place) else { return };
+        conn.phase = Phase::Skip(displaced.left);
+        self.count(Count::NoMemory);
+        match displaced.ending {
+            Ending::Text { noreply: true } => {}
+            Ending::Text { noreply: false } | Ending::Meta(_) => self.say(Refusal::OutOfMemory.text(), reply),
+            Ending::Binary { opcode, opaque, .. } => self.answer_out_of_memory(opcode, opaque, reply),
+        }
     }
 
     /// Stores a value that is complete, if it ends in `end` as it should.

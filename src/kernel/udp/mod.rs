@@ -1,5 +1,5 @@
-//! memcached over UDP: datagrams in from a kernel socket, the handler's answers out. One thread, which sleeps while
-//! nothing comes; nothing is held for a client but its [`credit`].
+//! memcached over UDP: datagrams in from kernel sockets, the handler's answers out. One thread,
+//! which sleeps while nothing comes; nothing is held for a client but its [`credit`].
 //!
 //! What is not answered is counted by its reason ([`Counters`]). A datagram that the socket does not take is lost, as
 //! it may be on the way.
@@ -11,20 +11,27 @@ use crate::app::memcached::Memcached;
 use crate::app::memcached::datagram::{Datagrams, Fate, Handler};
 use crate::clock::Clock;
 use crate::control::Mailbox;
+use crate::kernel::listener::{Presence, set_freebind};
 use crate::metrics::{Publisher, Sheet};
 use credit::{Credits, Exchange, UsedUp};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// The longest datagram that IP carries.
 const RECEIVED_MAX_BYTES: usize = 65_535;
-/// Datagrams between two looks at the mailbox.
+/// Datagrams of one socket between two looks at the others and at the mailbox.
 const BURST: usize = 64;
+/// Sockets that are told of at once.
+const EVENTS: usize = 16;
+/// What epoll calls the mailbox; sockets are called by their number.
+const MAILBOX: u64 = u64::MAX;
 
 /// Bytes of memory that it takes, the handler's own aside.
 pub fn memory_bytes() -> usize {
@@ -68,8 +75,8 @@ pub struct Socket {
 
 impl Socket {
     /// Binds `address`; port 0 takes a free one. `[::]` takes IPv6 only.
-    pub fn bind(address: SocketAddr) -> Result<Socket, BindError> {
-        bound(address).map_err(|source| BindError { port: address.port(), source })
+    pub fn bind(address: SocketAddr, presence: Presence) -> Result<Socket, BindError> {
+        bound(address, presence).map_err(|source| BindError { port: address.port(), source })
     }
 
     /// The address with the port that it is bound to.
@@ -78,12 +85,15 @@ impl Socket {
     }
 }
 
-fn bound(address: SocketAddr) -> Result<Socket, Errno> {
+fn bound(address: SocketAddr, presence: Presence) -> Result<Socket, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if presence == Presence::AnyTime {
+        set_freebind(&socket, address)?;
     }
     rustix::net::bind(&socket, &address)?;
     let address = rustix::net::getsockname(&socket)?.try_into()?;
@@ -129,7 +139,7 @@ impl std::error::Error for BindError {}
 
 /// The thread's state.
 pub struct Udp<H = Memcached> {
-    socket: UdpSocket,
+    sockets: Vec<UdpSocket>,
     handler: H,
     datagrams: Datagrams,
     credits: Credits,
@@ -143,9 +153,9 @@ pub struct Udp<H = Memcached> {
 
 impl<H: Handler> Udp<H> {
     /// Takes all the memory that it will ever use.
-    pub fn new(socket: Socket, handler: H, mailbox: Mailbox, sheet: Arc<Sheet>) -> Udp<H> {
+    pub fn new(sockets: Vec<Socket>, handler: H, mailbox: Mailbox, sheet: Arc<Sheet>) -> Udp<H> {
         Udp {
-            socket: socket.socket,
+            sockets: sockets.into_iter().map(|socket| socket.socket).collect(),
             handler,
             datagrams: Datagrams::default(),
             credits: Credits::new(),
@@ -161,13 +171,16 @@ impl<H: Handler> Udp<H> {
     /// Serves until told to drain, which is at once: nothing is ever open.
     pub fn run(mut self) -> io::Result<()> {
         self.publish(0);
+        let epoll = self.watch()?;
         while self.mailbox.take().is_none() {
-            self.sleep()?;
+            let ready = self.sleep(&epoll)?;
             let now_ms = self.clock.now_ms();
-            if let Some(unix_seconds) = self.clock.new_second(now_ms) {
-                self.contain(|udp| udp.handler.clock(unix_seconds));
+            if let Some(seconds) = self.clock.new_second(now_ms) {
+                self.contain(|udp| udp.handler.clock(seconds));
             }
-            self.serve(now_ms);
+            for index in ready.into_iter().flatten() {
+                self.serve(index, now_ms);
+            }
             if self.publisher.is_due(now_ms) {
                 self.publish(now_ms);
             }
@@ -176,27 +189,43 @@ impl<H: Handler> Udp<H> {
         Ok(())
     }
 
-    /// Until a datagram or an order comes, or counters are to be published.
-    fn sleep(&self) -> io::Result<()> {
+    /// Has the kernel tell of datagrams and orders.
+    fn watch(&self) -> io::Result<OwnedFd> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &self.mailbox, epoll::EventData::new_u64(MAILBOX), epoll::EventFlags::IN)?;
+        for (index, socket) in self.sockets.iter().enumerate() {
+            epoll::add(&epoll, socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+        }
+        Ok(epoll)
+    }
+
+    /// Until a datagram or an order comes, or counters are to be published. Returns the sockets
+    /// that have datagrams.
+    fn sleep(&self, epoll: &OwnedFd) -> io::Result<[Option<usize>; EVENTS]> {
         let timeout = self.publisher.next_ms().map(|next_ms| {
             let left_ms = next_ms.saturating_sub(self.clock.now_ms());
             Timespec { tv_sec: (left_ms / 1000) as i64, tv_nsec: (left_ms % 1000 * 1_000_000) as i64 }
         });
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.mailbox, PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
+        let events = match epoll::wait(epoll, &mut events, timeout.as_ref()) {
+            Ok((events, _)) => &*events,
+            Err(Errno::INTR) => &[],
             Err(error) => return Err(error.into()),
+        };
+        let mut ready = [None; EVENTS];
+        for (place, event) in ready.iter_mut().zip(events) {
+            match event.data.u64() {
+                MAILBOX => self.mailbox.clear_wake(),
+                index => *place = Some(index as usize),
+            }
         }
-        if fds[1].revents().contains(PollFlags::IN) {
-            self.mailbox.clear_wake();
-        }
-        Ok(())
+        Ok(ready)
     }
 
-    fn serve(&mut self, now_ms: u64) {
+    fn serve(&mut self, index: usize, now_ms: u64) {
         for _ in 0..BURST {
-            match self.socket.recv_from(&mut self.received) {
-                Ok((len, source)) => self.answer(len, source, now_ms),
+            match self.sockets[index].recv_from(&mut self.received) {
+                Ok((len, source)) => self.answer(index, len, source, now_ms),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
                 Err(_) => self.counters.udp_receive_failed += 1,
             }
@@ -204,7 +233,7 @@ impl<H: Handler> Udp<H> {
         }
     }
 
-    fn answer(&mut self, len: usize, source: SocketAddr, now_ms: u64) {
+    fn answer(&mut self, index: usize, len: usize, source: SocketAddr, now_ms: u64) {
         self.counters.udp_received += 1;
         let fate = self.contain(|udp| udp.datagrams.serve(&mut udp.handler, &udp.received[..len]));
         let Some(fate) = fate else {
@@ -228,7 +257,7 @@ impl<H: Handler> Udp<H> {
             return self.counters.count(which);
         }
         for datagram in self.datagrams.answer() {
-            match self.socket.send_to(datagram, source) {
+            match self.sockets[index].send_to(datagram, source) {
                 Ok(_) => self.counters.udp_sent += 1,
                 Err(_) => self.counters.udp_send_failed += 1,
             }

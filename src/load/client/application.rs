@@ -148,7 +148,7 @@ impl<P: Protocol> Client<P> {
 }
 
 impl<P: Protocol> Hosted for Client<P> {
-    fn clock(&mut self, _: u64) {}
+    fn clock(&mut self, _: crate::hosted::Seconds) {}
 
     fn drain(&mut self) {
         self.end();

@@ -5,6 +5,7 @@ use crate::application::{Application, Closed};
 use crate::demux::{Owner, Tuple};
 use crate::send::Reply;
 use crate::tcp::{Hot, Marks, State, Transmit, handshake, output};
+use crate::timer::Tick;
 use crate::wire::{Address, Link};
 use smoltcp::time::Instant;
 
@@ -136,6 +137,16 @@ impl<A: Application> Stack<A> {
     /// Accepts no further connection; SYNs are refused.
     pub fn stop_accepting(&mut self) {
         self.accepts = false;
+    }
+
+    /// Whether a peer may take itself for connected that has no connection here yet: its
+    /// acknowledgement, and a request with it, are under way. Takes note of cookies that have run
+    /// out.
+    pub fn is_opening(&mut self) -> bool {
+        if self.cookies_until.is_due(self.shared.tick) {
+            self.cookies_until = Tick::NEVER;
+        }
+        self.half_open.len() > 0 || self.cookies_until != Tick::NEVER
     }
 
     /// Closes every connection that nothing is queued for, nothing is kept for, and that `may_close` agrees to: nobody

@@ -20,7 +20,7 @@ impl<A: Application> Stack<A> {
                 self.acknowledge_time_wait(index, tx);
                 self.schedule_time_wait(index);
             }
-            Verdict::Reuse if !self.listens(arrival.segment.local_port) => self.acknowledge_time_wait(index, tx),
+            Verdict::Reuse if !self.listens(&arrival.tuple) => self.acknowledge_time_wait(index, tx),
             Verdict::Reuse => {
                 let used_up = self.time_wait.get(index).snd_nxt;
                 self.shared.counters.time_wait_reused += 1;

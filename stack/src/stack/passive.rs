@@ -13,17 +13,26 @@ use crate::seq::Seq;
 use crate::tcp::segment::{Numbers, Way, stateless};
 use crate::tcp::{Context, Hot, Marks, Shared, State, Transmit, congestion, ecn, handshake, window};
 use crate::timer::Tick;
-use crate::wire::{Flags, Options, Segment};
+use crate::wire::{Address, Flags, Options, Segment};
 
 impl<A: Application> Stack<A> {
-    pub(super) fn listens(&self, port: u16) -> bool {
-        self.accepts && self.ports.contains(port)
+    /// Whether a SYN to this end of a four-tuple is answered.
+    pub(super) fn listens(&self, tuple: &Tuple) -> bool {
+        self.accepts && self.has_listener(tuple.local_port, &tuple.local)
+    }
+
+    fn has_listener(&self, port: u16, local: &Address) -> bool {
+        self.ports.contains(port) && self.shared.config.serves(local, port)
     }
 
     /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
     pub(super) fn for_listener<T: Transmit>(&mut self, arrival: &Arrival<'_>, app: &mut A, tx: &mut T) -> bool {
         let segment = &arrival.segment;
-        if !segment.flags.has_any(Flags::ACK.with(Flags::RST)) && self.listens(segment.local_port) {
+        if !self.shared.config.may_be_peer(&segment.remote) {
+            self.shared.drop(DropReason::IpSource);
+            return true;
+        }
+        if !segment.flags.has_any(Flags::ACK.with(Flags::RST)) && self.listens(&arrival.tuple) {
             match segment.flags.only_synchronize() {
                 true => self.open_half(arrival, None, tx),
                 false => self.shared.drop(DropReason::TcpFlags),
@@ -94,7 +103,10 @@ impl<A: Application> Stack<A> {
         if self.cookies_until.is_due(self.shared.tick) {
             self.cookies_until = Tick::NEVER;
         }
-        self.cookies_until != Tick::NEVER && segment.flags.only_acknowledge() && self.listens(segment.local_port)
+        // Also when no SYN is answered any more: the peer was told that it is connected.
+        self.cookies_until != Tick::NEVER
+            && segment.flags.only_acknowledge()
+            && self.has_listener(segment.local_port, &segment.local)
     }
 
     /// The handshake's last segment, if it bears a cookie. Returns whether it does.

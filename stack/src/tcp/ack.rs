@@ -3,13 +3,16 @@
 
 use super::congestion::initial_window;
 use super::rtt::MAX_RTO_MS;
-use super::{Context, Fate, Marks, Phase, Shared, State, Stop, Tcb, Transmit, recovery, timeout};
+use super::{Context, Due, Fate, Marks, Phase, Shared, State, Stop, Tcb, Transmit, recovery, timeout};
 use crate::application::{Application, Closed};
 use crate::flight::Delivery;
 use crate::send::Blob;
 use crate::seq::Seq;
 use crate::timer::Tick;
 use crate::wire::Segment;
+
+/// Bytes a second that a peer must take on average, over the send timeout, of what is queued for it.
+const READ_RATE_MIN: u32 = 1000;
 
 /// Fifth step: what the acknowledgement brings, SEG.ACK being at least SND.UNA.
 #[inline]
@@ -40,6 +43,10 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
     }
     if tcb.hot.marks.has(Marks::FIN_SENT) && segment.ack == tcb.hot.snd.nxt {
         return fin_acknowledged(tcb, cx.shared);
+    }
+    if is_stalled(tcb, cx.shared) {
+        // The timer gives the peer up.
+        (tcb.cold.due, tcb.hot.resend_at) = (Due::Retransmission, cx.shared.tick);
     }
     Ok(())
 }
@@ -100,14 +107,32 @@ pub(super) fn advance<C, B: Blob>(tcb: &mut Tcb<C>, ack: Seq, delivery: &mut Del
         // Kept close behind, so that it still compares after 2^31 bytes without loss.
         tcb.cold.recover = ack - 1;
     }
-    if ack == tcb.hot.snd.nxt {
-        tcb.cold.stalled_since = Tick::NEVER;
-        if tcb.hot.snd.cwnd > initial_window(u32::from(tcb.hot.mss), 0) {
-            tcb.control.rests(shared.tick);
-        }
-    } else {
-        tcb.cold.stalled_since = shared.tick;
+    if ack == tcb.hot.snd.nxt && tcb.hot.snd.cwnd > initial_window(u32::from(tcb.hot.mss), 0) {
+        tcb.control.rests(shared.tick);
     }
+    tcb.cold.stalled_since = if ack == tcb.hot.snd.nxt && tcb.hot.queue.is_empty() {
+        Tick::NEVER
+    } else {
+        credited(tcb.cold.stalled_since, acked, shared.tick)
+    };
+}
+
+/// Since when a peer counts as stalled that has taken `acked` bytes more: each puts the end of patience off by a
+/// millisecond. A peer that takes less than [`READ_RATE_MIN`] on average is given up in the end.
+#[inline]
+fn credited(stalled_since: Tick, acked: u32, now: Tick) -> Tick {
+    match stalled_since {
+        Tick::NEVER => now,
+        since => since.plus((acked / (READ_RATE_MIN / 1000)).min(1 << 30)).sooner(now),
+    }
+}
+
+/// Whether the peer takes less than it must. One that acknowledges a byte now and then never lets a timer run out, so
+/// this is looked at when it does.
+#[inline]
+fn is_stalled<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
+    tcb.cold.stalled_since != Tick::NEVER
+        && tcb.cold.stalled_since.until(shared.tick) >= shared.config.send_timeout_ms as i32
 }
 
 /// The peer has everything, this side's FIN included.

@@ -157,10 +157,10 @@ fn send_one<C, B: Blob, T: Transmit>(
         hot.state = if hot.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
     }
     if hot.snd.nxt == hot.snd.una {
-        // The persist timer may be running; its time and backoff are not those of what is sent now.
+        // The persist timer may be running; its time and backoff are not those of what is sent now. But a peer that opens
+        // its window by a byte now and then stays stalled.
         hot.resend_at = Tick::NEVER;
         tcb.cold.timeouts = 0;
-        tcb.cold.stalled_since = Tick::NEVER;
     }
     hot.snd.nxt += len + u32::from(fin);
     acknowledged(hot);

@@ -62,7 +62,7 @@ impl<A: Application> Stack<A> {
     pub(crate) fn standing(&self, tuple: &Tuple) -> Standing {
         match self.owner_of(self.keyed.hash(tuple), tuple) {
             None => {
-                let state = if self.listens(tuple.local_port) { "LISTEN" } else { "CLOSED" };
+                let state = if self.listens(tuple) { "LISTEN" } else { "CLOSED" };
                 Standing { state, ..Standing::default() }
             }
             Some(Owner::Connection(id)) => {

@@ -71,11 +71,11 @@ impl Memcached {
         let new = New {
             key: packet.key,
             flags: packet.extra32(0),
-            exptime: expiry_unsigned(packet.extra32(4), self.now),
+            exptime: expiry_unsigned(packet.extra32(4), self.times()),
             value_bytes: packet.value_len() as usize,
             binary_key: false,
         };
-        match self.reserve(&new) {
+        match self.reserve(&new, behind, 0) {
             Ok(reservation) => {
                 let Header { opcode, opaque, .. } = packet.header;
                 let job = Job { commit, ending: Ending::Binary { opcode, opaque, quiet: packet.quiet } };
@@ -94,6 +94,17 @@ impl Memcached {
                 0
             }
         }
+    }
+
+    /// Answers a storage command whose value lost its space.
+    pub(in crate::app::memcached) fn answer_out_of_memory(
+        &mut self,
+        opcode: u8,
+        opaque: [u8; 4],
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        let header = Header { opcode, opaque, ..Header::default() };
+        self.fail(&header, Status::OutOfMemory, reply);
     }
 
     /// Answers a storage command whose value has come.
@@ -137,7 +148,7 @@ impl Memcached {
 
     pub(super) fn count_packet(&mut self, packet: &Packet<'_>, decrement: bool, reply: &mut Reply<'_, Blob>) {
         let exptime = packet.extra32(16);
-        let create = (packet.extra64(8), expiry_unsigned(exptime, self.now));
+        let create = (packet.extra64(8), expiry_unsigned(exptime, self.times()));
         let how = Counting {
             delta: packet.extra64(0),
             decrement,

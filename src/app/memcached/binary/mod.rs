@@ -71,6 +71,10 @@ impl Memcached {
         if let Operation::Stat = operation {
             return Step::Took(self.begin_stat(conn, &packet, ahead, reply));
         }
+        let brings_value = matches!(operation, Operation::Get { .. } | Operation::Touch { with_value: true, .. });
+        if brings_value && self.must_wait(packet.key, reply) {
+            return self.hold_back();
+        }
         Step::Took(ahead + self.operate(conn, operation, &packet, behind, reply))
     }
 
@@ -86,7 +90,7 @@ impl Memcached {
         match operation {
             Operation::Get { with_key } => self.bring(packet, None, true, with_key, reply),
             Operation::Touch { with_value, with_key } => {
-                let touch = expiry_unsigned(packet.extra32(0), self.now);
+                let touch = expiry_unsigned(packet.extra32(0), self.times());
                 self.bring(packet, Some(touch), with_value, with_key, reply);
                 skip_value(conn, packet);
             }

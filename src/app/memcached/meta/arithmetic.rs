@@ -30,7 +30,7 @@ impl Memcached {
             decrement,
             compare: cas.filter(|cas| *cas != 0),
             cas: new_cas,
-            exptime: ttl.map(|exptime| expiry(exptime, self.now)),
+            exptime: ttl.map(|exptime| expiry(exptime, self.times())),
             create: self.exptime_created(&meta).map(|exptime| (initial, exptime)),
             binary_key: meta.has_binary_key(),
         };
@@ -67,7 +67,8 @@ impl Memcached {
     }
 
     fn push_counted(&mut self, meta: &Meta<'_>, value: u64, cas: u64, mut exptime: u32, created: bool) {
-        let (out, now) = (self.out.clear(), self.now);
+        let (now, times) = (self.now, self.times());
+        let out = self.out.clear();
         match meta.flags.value {
             true => out.push(b"VA ").number(u64::from(value.checked_ilog10().unwrap_or(0)) + 1),
             false => out.push(b"HD"),
@@ -79,7 +80,7 @@ impl Memcached {
                 b'O' => push_opaque(out, flag),
                 b'k' => out.key(meta.key(), meta.has_binary_key()),
                 flag => {
-                    exptime = meta.exptime_after(flag, exptime, created, now);
+                    exptime = meta.exptime_after(flag, exptime, created, times);
                     continue;
                 }
             };

@@ -17,14 +17,18 @@ impl Memcached {
         meta.check_opaque()?;
         let Flags { ttl, recache, no_update, .. } = meta.flags;
         let how = Fetch {
-            touch: ttl.map(|exptime| expiry(exptime, self.now)),
+            touch: ttl.map(|exptime| expiry(exptime, self.times())),
             peek: no_update,
-            recache_below: recache.map(|exptime| seconds_until(exptime, self.now)),
+            recache_below: recache.map(|exptime| seconds_until(exptime, self.times())),
             recache_after_touch: meta.last_of(b'T', b'R') == Some(b'R'),
             vivify: self.exptime_created(&meta),
             vivify_cas: meta.flags.new_cas,
             binary_key: meta.has_binary_key(),
         };
+        if meta.flags.value && self.must_wait(meta.key(), reply) {
+            self.hold_back();
+            return Ok(());
+        }
         match self.store.fetch(meta.key(), &how, self.now) {
             Some(fetched) => self.meta_hit(&meta, fetched, reply),
             None => self.meta_miss(&meta, reply),
@@ -37,7 +41,7 @@ impl Memcached {
         let mut exptime = if created { 0 } else { known.exptime };
         let value = item.value_range();
         let with_value = meta.flags.value && meta.flags.cas != Some(known.cas);
-        let now = self.now;
+        let (now, times) = (self.now, self.times());
         let out = self.out.clear();
         match with_value {
             true => out.push(b"VA ").number(value.len() as u64),
@@ -54,7 +58,7 @@ impl Memcached {
                 b'O' => push_opaque(out, flag),
                 b'k' => out.key(item.key(), known.binary_key),
                 flag => {
-                    exptime = meta.exptime_after(flag, exptime, created, now);
+                    exptime = meta.exptime_after(flag, exptime, created, times);
                     continue;
                 }
             };

@@ -55,7 +55,7 @@ impl Memcached {
     fn exptime_created(&self, meta: &Meta<'_>) -> Option<u32> {
         let Flags { vivify, ttl, .. } = meta.flags;
         let exptime = if meta.last_of(b'N', b'T') == Some(b'T') { ttl } else { vivify };
-        vivify.and(exptime).map(|exptime| expiry(exptime, self.now))
+        vivify.and(exptime).map(|exptime| expiry(exptime, self.times()))
     }
 
     /// The flags that answers without an item have.
@@ -76,7 +76,7 @@ impl Memcached {
         let Flags { ttl, cas, new_cas, invalidate, remove_value, client_flags, quiet, .. } = meta.flags;
         self.out.clear().push(b"HD");
         self.push_echo(&meta);
-        let exptime = ttl.map(|exptime| expiry(exptime, self.now));
+        let exptime = ttl.map(|exptime| expiry(exptime, self.times()));
         let emptied = remove_value.then(|| (client_flags, exptime.unwrap_or(0)));
         let how = Delete { compare: cas, cas: new_cas, invalidate, exptime, emptied };
         let code: &[u8; 2] = match self.store.delete(meta.key(), &how, self.now) {

@@ -4,7 +4,7 @@
 use crate::app::memcached::base64;
 use crate::app::memcached::number::{signed, unsigned, unsigned32};
 use crate::app::memcached::text::{BAD_FORMAT, KEY_MAX_BYTES};
-use crate::app::memcached::time::expiry;
+use crate::app::memcached::time::{Times, expiry};
 use crate::app::memcached::tokens::Tokens;
 
 /// Longest opaque, its `O` included.
@@ -103,10 +103,10 @@ impl<'a> Meta<'a> {
     }
 
     /// The exptime of an item once a flag has been heeded, in memcached's order: that of the line.
-    pub(super) fn exptime_after(&self, flag: u8, exptime: u32, created: bool, now: u32) -> u32 {
+    pub(super) fn exptime_after(&self, flag: u8, exptime: u32, created: bool, times: Times) -> u32 {
         match (flag, self.flags.ttl, self.flags.vivify) {
-            (b'T', Some(ttl), _) => expiry(ttl, now),
-            (b'N', _, Some(vivify)) if created => expiry(vivify, now),
+            (b'T', Some(ttl), _) => expiry(ttl, times),
+            (b'N', _, Some(vivify)) if created => expiry(vivify, times),
             _ => exptime,
         }
     }

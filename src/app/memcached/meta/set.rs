@@ -63,7 +63,7 @@ impl Memcached {
             self.complain(BAD_FORMAT, reply);
             return 0;
         };
-        match self.begin_meta_set(&mut meta, len as usize) {
+        match self.begin_meta_set(&mut meta, len as usize, behind) {
             Ok((reservation, job)) => self.begin_upload(conn, reservation, job, behind, reply),
             Err(text) => {
                 self.complain(text, reply);
@@ -73,18 +73,23 @@ impl Memcached {
         }
     }
 
-    fn begin_meta_set(&mut self, meta: &mut Meta<'_>, len: usize) -> Result<(Reservation, Job), &'static [u8]> {
+    fn begin_meta_set(
+        &mut self,
+        meta: &mut Meta<'_>,
+        len: usize,
+        behind: &[u8],
+    ) -> Result<(Reservation, Job), &'static [u8]> {
         meta.read()?;
         let commit = commit_of(&meta.flags)?;
         let exptime = if commit.vivify { meta.flags.vivify } else { meta.flags.ttl };
         let new = New {
             key: meta.key(),
             flags: meta.flags.client_flags,
-            exptime: expiry(exptime.unwrap_or(0), self.now),
+            exptime: expiry(exptime.unwrap_or(0), self.times()),
             value_bytes: len,
             binary_key: meta.has_binary_key(),
         };
-        let reservation = self.reserve(&new).map_err(|refused| {
+        let reservation = self.reserve(&new, behind, 2).map_err(|refused| {
             self.forget(meta.key());
             refused.text()
         })?;

@@ -3,7 +3,7 @@
 //! it left to the transport, client and server would wait for each other.
 
 use super::super::conn::{Conn, Keys, Phase};
-use super::super::{Memcached, Step, skip_line};
+use super::super::{Memcached, Step, close, skip_line};
 use crate::app::Blob;
 use simoom_stack::Reply;
 
@@ -102,30 +102,38 @@ impl Memcached {
         }
         let place = self.long_lines.put(Line { keys, bytes: Vec::new(), at: 0 });
         conn.phase = Phase::LongLine(place);
-        self.go_on_with_line(conn, bytes, reply)
+        self.go_on_with_line(conn, bytes, reply).0
     }
 
-    /// Holds more of a line that is held, and answers what there is room for; returns how many bytes it took. Asks for
-    /// more input if all was taken.
-    #[inline]
+    /// Holds more of a line that is held, and answers what there is room for. Returns how many bytes it took, and whether
+    /// it waits for more. Asks for more if there is no room.
+    #[cold]
     pub(in crate::app::memcached) fn go_on_with_line(
         &mut self,
         conn: &mut Conn,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
-    ) -> usize {
+    ) -> (usize, bool) {
         let mut took = 0;
         while let Phase::LongLine(place) = conn.phase {
             let held = self.hold_more(place, &bytes[took..]);
             took += held;
-            if self.answer_held(conn, place, reply) + held == 0 {
-                if took == bytes.len() && !self.long_lines.is_whole(place) {
-                    reply.read_on();
-                }
-                break;
+            if self.answer_held(conn, place, reply) + held > 0 {
+                continue;
             }
+            let wants_more = took == bytes.len() && !self.long_lines.is_whole(place);
+            if reply.has_room() {
+                return (took, wants_more);
+            }
+            if wants_more {
+                reply.read_on();
+            }
+            return (took, false);
         }
-        took
+        if self.draining && conn.is_between_requests() {
+            close(conn, reply);
+        }
+        (took, false)
     }
 
     /// Returns how many of `bytes` are of this line, and found a place.

@@ -34,7 +34,8 @@ impl Memcached {
             Ok(Request::Get(get)) => self.get(conn, line, &get, bytes, reply),
             Ok(Request::Store(store)) => Step::Took(wire_len + self.store(conn, &store, &bytes[wire_len..], reply)),
             Ok(Request::Meta(kind)) => {
-                Step::Took(wire_len + self.meta(conn, kind, line, &bytes[wire_len..], reply))
+                let behind = self.meta(conn, kind, line, &bytes[wire_len..], reply);
+                if self.holds_back { Step::Wait } else { Step::Took(wire_len + behind) }
             }
             Ok(Request::Stats(about)) => {
                 self.begin_stats(conn, about, reply);
@@ -94,7 +95,7 @@ impl Memcached {
     }
 
     fn touch(&mut self, key: &[u8], exptime: i32) -> &'static [u8] {
-        let hit = self.store.touch(key, expiry(exptime, self.now), self.now);
+        let hit = self.store.touch(key, expiry(exptime, self.times()), self.now);
         self.count(Count::CmdTouch);
         self.count_fetch(true, hit);
         if hit { b"TOUCHED" } else { b"NOT_FOUND" }
@@ -129,7 +130,7 @@ impl Memcached {
     /// Memcached counts a delay from the second before.
     pub(super) fn flush_all(&mut self, exptime: u32) {
         self.count(Count::CmdFlush);
-        let at = match super::time::expiry_unsigned(exptime, self.now) {
+        let at = match super::time::expiry_unsigned(exptime, self.times()) {
             0 => self.now,
             at => at - 1,
         };

@@ -22,7 +22,7 @@ impl Memcached {
                 return Step::Took(bytes.len());
             }
         };
-        conn.phase = Phase::Keys(Keys { with_cas, touch: None });
+        conn.phase = Phase::Keys(Keys::new(with_cas, None));
         Step::Took(command_len)
     }
 
@@ -41,11 +41,12 @@ impl Memcached {
             conn.phase = Phase::SkipLine;
             return Step::Took(line.len());
         }
-        let keys = Keys { with_cas: get.with_cas, touch: get.touch.map(|exptime| expiry(exptime, self.now)) };
+        let keys = Keys::new(get.with_cas, get.touch.map(|exptime| expiry(exptime, self.times())));
         let first = line.len() - get.keys.len();
         match self.keys(conn, keys, &bytes[first..], reply) {
             Step::Took(n) => Step::Took(first + n),
-            Step::Wait => unreachable!("the line has an end"),
+            // The first key waits; its command is behind it.
+            Step::Wait => Step::Took(first),
         }
     }
 
@@ -72,8 +73,8 @@ impl Memcached {
                 return Step::Took(at + len);
             }
             self.look_behind(&bytes[at + len + 1..], !is_last);
-            if !key.is_empty() {
-                self.answer_key(key, keys, reply);
+            if !key.is_empty() && !self.answer_key(key, keys, reply) {
+                return if at == 0 { self.hold_back() } else { Step::Took(at) };
             }
             at += len + 1;
             if is_last {
@@ -98,10 +99,15 @@ impl Memcached {
         if at == 0 { Step::Wait } else { Step::Took(at) }
     }
 
+    /// Says no if the answer has to wait.
     #[inline]
-    fn answer_key(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) {
-        let hit = match keys.touch {
-            None if !keys.with_cas => self.answer_plain(key, reply),
+    fn answer_key(&mut self, key: &[u8], keys: Keys, reply: &mut Reply<'_, Blob>) -> bool {
+        let hit = match keys.touch() {
+            None if !keys.with_cas => match self.answer_plain(key, reply) {
+                Some(hit) => hit,
+                None => return false,
+            },
+            _ if self.must_wait(key, reply) => return false,
             None => self.store.get(key, self.now).map(|item| self.send_with_cas(item, reply)).is_some(),
             Some(exptime) => match self.get_and_touch(key, exptime) {
                 Some(item) if keys.with_cas => {
@@ -116,21 +122,28 @@ impl Memcached {
                 None => false,
             },
         };
-        self.count_fetch(keys.touch.is_some(), hit);
+        self.count_fetch(keys.touch().is_some(), hit);
+        true
     }
 
-    /// The answer to a plain `get` of one key; whether it was a hit. What is copied is only glanced at.
+    /// The answer to a plain `get` of one key; whether it was a hit, or `None` if it has to wait. What is copied is only
+    /// glanced at.
     #[inline]
-    fn answer_plain(&self, key: &[u8], reply: &mut Reply<'_, Blob>) -> bool {
-        let Some(glance) = self.store.glance(key, self.now) else { return false };
-        if glance.line().len() <= COPY_MAX_BYTES {
+    fn answer_plain(&mut self, key: &[u8], reply: &mut Reply<'_, Blob>) -> Option<bool> {
+        let Some(glance) = self.store.glance(key, self.now) else { return Some(false) };
+        let len = glance.line().len();
+        if len <= COPY_MAX_BYTES {
             reply.copy(glance.line());
-            return true;
+            return Some(true);
         }
-        let Some(item) = self.store.keep(glance, self.now) else { return false };
-        let all = 0..item.line().len();
-        reply.share(Blob::Item(item), all);
-        true
+        if self.store.is_pinned_out(reply.queued() > 0) {
+            let copies = len <= reply.copyable();
+            return copies.then(|| reply.copy(glance.line())).map(|()| true);
+        }
+        let item = self.store.keep(glance, self.now);
+        self.shares_items = true;
+        reply.share(Blob::Item(item), 0..len);
+        Some(true)
     }
 
     /// Not as one step: what is replaced between the two is touched, and brought as it was before.

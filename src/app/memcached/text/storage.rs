@@ -20,7 +20,7 @@ impl Memcached {
         let new = New {
             key: store.key,
             flags: store.client_flags,
-            exptime: expiry(store.exptime, self.now),
+            exptime: expiry(store.exptime, self.times()),
             value_bytes: store.len as usize,
             binary_key: false,
         };
@@ -32,7 +32,7 @@ impl Memcached {
             How::Prepend => (Mode::Prepend, None),
             How::Cas(cas) => (Mode::Set, Some(cas)),
         };
-        match self.reserve(&new) {
+        match self.reserve(&new, behind, 2) {
             Ok(reservation) => {
                 let commit = Commit { mode, compare, ..Commit::default() };
                 let job = Job { commit, ending: Ending::Text { noreply: store.noreply } };

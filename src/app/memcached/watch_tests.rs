@@ -1,0 +1,230 @@
+//! What ends a connection in time, and what a request waits for.
+
+use super::super::{Memcached, Options, Shared};
+use super::CHECK_SECONDS;
+use crate::app::Blob;
+use crate::app::testing::{Line, NOW};
+use crate::hosted::{Hosted, Seconds};
+use crate::store::{Settings, Store};
+use simoom_stack::send::Pool;
+use std::sync::Arc;
+
+/// A store of 4 MiB that all connections share, with frames of 16 KiB.
+struct Bed {
+    shared: Arc<Shared>,
+    handlers: usize,
+}
+
+impl Bed {
+    fn new(options: Options) -> Bed {
+        let settings = Settings { memory_bytes: 4 << 20, item_max_bytes: 256 << 10, ..Settings::default() };
+        let store = Store::new(&Settings { hash_key: Some([1, 2]), ..settings }).unwrap();
+        Bed { shared: Shared::new(store, Options { workers: 64, ..options }, NOW), handlers: 0 }
+    }
+
+    /// A connection, with a handler of its own on this thread: the store takes them for one worker.
+    fn open(&mut self) -> Line<Memcached> {
+        self.handlers += 1;
+        let handler = Memcached::new(self.shared.clone(), self.handlers - 1, 4);
+        Line::open_with(handler, 11211, Pool::<Blob>::new(512, 512))
+    }
+}
+
+fn counted(line: &Line<Memcached>, name: &str) -> u64 {
+    let mut found = None;
+    line.app.publish(&mut |known, value| found = found.or((known == name).then_some(value)));
+    found.unwrap_or_else(|| panic!("no counter {name}"))
+}
+
+/// Lets deadlines pass, each when it is set for, until `seconds` are over or the connection is.
+fn pass(line: &mut Line<Memcached>, now: &mut u64, seconds: u64) {
+    let end = *now * 1000 + seconds * 1000;
+    let mut at_ms = *now * 1000;
+    while let Some(deadline) = line.deadline()
+        && !line.closed()
+        && !line.aborted()
+        && at_ms + deadline.total_millis() <= end
+    {
+        at_ms += deadline.total_millis();
+        line.app.clock(Seconds::of(at_ms / 1000));
+        line.expire();
+        line.offer(b"");
+    }
+    *now = end / 1000;
+    line.app.clock(Seconds::of(*now));
+}
+
+#[test]
+fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let mut bed = Bed::new(Options { idle_seconds: 10, ..Options::default() });
+    let (mut line, mut now) = (bed.open(), NOW);
+    for _ in 0..20 {
+        pass(&mut line, &mut now, 9);
+        line.offer(b"version\r\n");
+        line.take();
+    }
+    assert!(!line.closed());
+    pass(&mut line, &mut now, 12);
+    assert!(line.closed() && !line.aborted());
+    assert_eq!(counted(&line, "memcached_idle_kicks"), 1);
+    // Nothing tells one that is never closed from one that is, before its time.
+    let mut bed = Bed::new(Options { idle_seconds: 0, ..Options::default() });
+    let line = bed.open();
+    assert_eq!(line.deadline(), None);
+}
+
+#[test]
+fn requests_on_time_set_no_deadline() {
+    let (mut bed, mut line) = (Bed::new(Options::default()), None);
+    let line = line.insert(bed.open());
+    let before = line.settings();
+    for _ in 0..100 {
+        line.offer(b"set a 0 0 3\r\nabc\r\nget a\r\n");
+        assert_eq!(line.take(), b"STORED\r\nVALUE a 0 3\r\nabc\r\nEND\r\n");
+    }
+    assert_eq!(line.settings(), before);
+}
+
+#[test]
+fn a_value_that_does_not_come_ends_the_connection() {
+    for begun in ["set a 0 0 100\r\nabc", "set a 0 0 90000\r\nabc", "get a", "gets ", "set"] {
+        let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+        let mut line = bed.open();
+        line.offer(begun.as_bytes());
+        pass(&mut line, &mut now, 29);
+        assert!(!line.aborted(), "{begun}");
+        pass(&mut line, &mut now, u64::from(CHECK_SECONDS) + 1);
+        assert!(line.aborted(), "{begun}");
+        assert_eq!(counted(&line, "memcached_slow_requests_ended"), 1);
+    }
+}
+
+#[test]
+fn a_value_that_comes_too_slowly_ends_the_connection_and_one_fast_enough_does_not() {
+    for (bytes_each_second, ends) in [(1, true), (900, true), (1200, false)] {
+        let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+        let mut line = bed.open();
+        line.offer(b"set a 0 0 200000\r\n");
+        for _ in 0..40 {
+            line.offer(&vec![b'x'; bytes_each_second * CHECK_SECONDS as usize]);
+            pass(&mut line, &mut now, CHECK_SECONDS.into());
+        }
+        assert_eq!(line.aborted(), ends, "{bytes_each_second} B/s");
+    }
+}
+
+#[test]
+fn requests_cut_anywhere_are_not_slow_as_long_as_they_end() {
+    let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+    let mut line = bed.open();
+    let request = b"set a 0 0 3\r\nabc\r\n";
+    line.offer(&request[..5]);
+    for n in 0..200 {
+        let cut = n % request.len();
+        line.offer(&request[if n == 0 { 5 } else { (n - 1) % request.len() }..]);
+        line.offer(&request[..cut]);
+        line.take();
+        pass(&mut line, &mut now, CHECK_SECONDS.into());
+    }
+    assert!(!line.aborted());
+}
+
+#[test]
+fn uploads_that_never_end_keep_out_no_value_that_is_complete() {
+    let mut bed = Bed::new(Options::default());
+    // Each has a handler of its own, so that none can give up another's space.
+    let mut uploads: Vec<_> = (0..20).map(|_| bed.open()).collect();
+    for (n, line) in uploads.iter_mut().enumerate() {
+        line.offer(format!("set k{n} 0 0 200000\r\nabc").as_bytes());
+    }
+    let refused = uploads.iter().filter(|line| line.queued() > 0).count();
+    assert!((10..20).contains(&refused), "{refused}");
+    let mut line = bed.open();
+    for n in 0..100 {
+        let value = "v".repeat(200_000);
+        line.offer(format!("set k{n} 0 0 200000\r\n{value}\r\n").as_bytes());
+        assert_eq!(line.take(), b"STORED\r\n");
+    }
+}
+
+#[test]
+fn a_get_waits_for_readers_and_is_no_miss_and_readers_that_do_not_read_are_reset() {
+    let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+    let mut writer = bed.open();
+    for n in 0..16 {
+        writer.offer(format!("set k{n} 0 0 100000\r\n{}\r\n", "v".repeat(100_000)).as_bytes());
+        writer.offer(format!("set m{n} 0 0 20000\r\n{}\r\n", "m".repeat(20_000)).as_bytes());
+    }
+    assert_eq!(writer.take(), b"STORED\r\n".repeat(32));
+    let mut readers: Vec<_> = (0..16).map(|_| bed.open()).collect();
+    for (n, reader) in readers.iter_mut().enumerate() {
+        reader.offer(format!("get k{n} k{}\r\n", (n + 1) % 16).as_bytes());
+    }
+    let mut victim = bed.open();
+    // What can be copied is answered at once, whatever the command.
+    let m = "m".repeat(20_000);
+    for command in ["get m1", "gets m1", "gat 0 m1", "mg m1 v"] {
+        victim.offer(format!("{command}\r\n").as_bytes());
+        assert!(String::from_utf8(victim.take()).unwrap().contains(&m), "{command}");
+    }
+    // What cannot waits.
+    for command in ["get k1", "gets k1", "gat 0 k1", "mg k1 v"] {
+        let mut victim = bed.open();
+        victim.offer(format!("{command}\r\n").as_bytes());
+        assert_eq!((victim.queued(), victim.closed()), (0, false), "{command}");
+        assert_eq!(counted(&victim, "memcached_requests_held_back"), 1);
+        assert_eq!(counted(&victim, "memcached_get_misses"), 0);
+    }
+    victim.offer(b"get k1\r\n");
+    assert_eq!(victim.queued(), 0);
+    for reader in &mut readers {
+        let mut now = now;
+        pass(reader, &mut now, 2 * u64::from(CHECK_SECONDS) + 1);
+        if reader.aborted() {
+            assert_eq!(counted(reader, "memcached_stalled_readers_ended"), 1);
+            reader.take_all();
+        }
+    }
+    assert!(readers.iter().any(Line::aborted));
+    pass(&mut victim, &mut now, 1);
+    assert!(String::from_utf8(victim.take()).unwrap().contains(&"v".repeat(100_000)));
+}
+
+#[test]
+fn a_slow_reader_is_left_alone_while_nobody_waits() {
+    let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+    let mut line = bed.open();
+    line.offer(format!("set k 0 0 100000\r\n{}\r\nget k\r\n", "v".repeat(100_000)).as_bytes());
+    pass(&mut line, &mut now, 600);
+    assert!(!line.aborted() && line.queued() > 100_000);
+}
+
+#[test]
+fn a_line_of_keys_that_is_held_waits_for_readers_too() {
+    const KEYS: usize = 1000;
+    let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+    let value = "v".repeat(100_000);
+    let mut victim = bed.open();
+    for n in 0..16 {
+        victim.offer(format!("set k{n} 0 0 100000\r\n{value}\r\n").as_bytes());
+    }
+    victim.take();
+    victim.offer(format!("get {}", ["k0"; KEYS].join(" ")).as_bytes());
+    victim.offer(b"\r\n");
+    assert!(victim.queued() > 0 && victim.kept() == 0, "a part is answered, the rest is held");
+    let mut readers: Vec<_> = (1..16).map(|_| bed.open()).collect();
+    for (n, reader) in readers.iter_mut().enumerate() {
+        reader.offer(format!("get k{} k{}\r\n", n + 1, (n + 2) % 16).as_bytes());
+    }
+    let mut answer = victim.take();
+    let waited = counted(&victim, "memcached_requests_held_back") > 0;
+    assert!(waited && !answer.ends_with(b"END\r\n"), "{} bytes", answer.len());
+    drop(readers.drain(..).map(|mut reader| reader.take_all()).collect::<Vec<_>>());
+    while !answer.ends_with(b"END\r\n") {
+        assert!(!victim.aborted() && victim.deadline().is_some());
+        pass(&mut victim, &mut now, 1);
+        answer.extend(victim.take());
+    }
+    let hit = format!("VALUE k0 0 100000\r\n{value}\r\n");
+    assert!(answer == format!("{}END\r\n", hit.repeat(KEYS)).as_bytes());
+}

@@ -1,0 +1,79 @@
+//! The addresses of this host: those of the interface to claim from, and those of all others.
+
+use crate::af_xdp::is_host_address;
+use crate::netns::{self, Interface};
+use simoom_stack::Address;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The interfaces of the calling thread's network namespace.
+pub(crate) struct Host {
+    /// The interface to claim from.
+    interface: Interface,
+    /// Addresses of the other interfaces, each with the interface's name.
+    others: Vec<(IpAddr, String)>,
+}
+
+impl Host {
+    pub(crate) fn around(name: &str) -> std::io::Result<Host> {
+        Ok(Host::of(netns::interface(name)?, &netns::interfaces()))
+    }
+
+    pub(crate) fn of(interface: Interface, all: &[Interface]) -> Host {
+        let others = all.iter().filter(|other| other.index != interface.index);
+        let of_one = |other: &Interface| {
+            let name = other.name.clone();
+            other.addresses.iter().map(|(address, _)| (*address, name.clone())).collect::<Vec<_>>()
+        };
+        Host { others: others.flat_map(of_one).collect(), interface }
+    }
+
+    pub(crate) fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// Whether the interface has `address`.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.interface.addresses.iter().any(|(own, _)| *own == address)
+    }
+
+    /// The other interface that has `address`.
+    pub(super) fn other_with(&self, address: IpAddr) -> Option<&str> {
+        self.others.iter().find(|(other, _)| *other == address).map(|(_, name)| name.as_str())
+    }
+
+    /// Whether `address` lies in one of the interface's networks, so that its neighbours ask for it there.
+    pub(super) fn is_on_link(&self, address: IpAddr) -> bool {
+        self.interface.addresses.iter().any(|(own, prefix_len)| match (own, address) {
+            (IpAddr::V4(own), IpAddr::V4(address)) => {
+                (own.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix_len)
+            }
+            (IpAddr::V6(own), IpAddr::V6(address)) => {
+                (own.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(*prefix_len)
+            }
+            _ => false,
+        })
+    }
+
+    /// Addresses that no peer on the interface's network has: the host's own, and the network's
+    /// broadcast addresses.
+    pub(super) fn no_peers(&self) -> Vec<Address> {
+        let own = self.interface.addresses.iter().map(|(address, _)| *address);
+        let others = self.others.iter().map(|(address, _)| *address);
+        own.chain(others)
+            .filter(|address| is_host_address(*address))
+            .chain(self.broadcasts())
+            .map(Address::from)
+            .collect()
+    }
+
+    /// The broadcast addresses of the interface's networks (RFC 919 §7). Networks of one or two
+    /// addresses have none.
+    pub(super) fn broadcasts(&self) -> impl Iterator<Item = IpAddr> {
+        self.interface.addresses.iter().filter_map(|(address, prefix_len)| match address {
+            IpAddr::V4(v4) if *prefix_len < 31 => {
+                Some(IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() | u32::MAX >> prefix_len)))
+            }
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! The store of memcached as the control thread sees it: looked after while workers sleep, and
+//! counted.
+
+use crate::app::contained::Containment;
+use crate::app::memcached;
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::metrics::{Count, Sheet};
+use crate::panics;
+use crate::store::Store;
+use std::sync::Arc;
+
+/// The store, and where its counters go.
+pub(super) struct Stored {
+    store: Arc<Store>,
+    sheet: Arc<Sheet>,
+    containment: Containment,
+}
+
+impl Stored {
+    pub(super) fn new(store: Arc<Store>, sheet: Arc<Sheet>) -> Stored {
+        Stored { store, sheet, containment: Containment::default() }
+    }
+
+    /// Frees what has expired, for workers that sleep do not, and brings the counters to the board.
+    /// A panic in it is counted; it is an error if it may have left the store half changed.
+    pub(super) fn look_after(&self) -> Result<()> {
+        let now = u32::try_from(clock::steady_seconds()).unwrap_or(u32::MAX);
+        let mut counts: Vec<Count> = Vec::with_capacity(32);
+        self.contain(|| {
+            self.store.maintain(now);
+            memcached::publish_store(&self.store.statistics(), &mut |name, value| counts.push((name, value)));
+        })?;
+        self.containment.publish(&mut |name, value| counts.push((name, value)));
+        self.sheet.publish(counts.into_iter());
+        Ok(())
+    }
+
+    fn contain(&self, work: impl FnOnce()) -> Result<()> {
+        match panics::reported(|| self.containment.run(work)) {
+            Err(panic) if !self.store.is_sound() => {
+                Err(Error::failed(format!("looking after the store: panicked at {panic}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Settings;
+
+    #[test]
+    fn a_panic_of_the_upkeep_ends_nothing_unless_the_store_is_in_doubt() {
+        panics::install();
+        let store = Store::new(&Settings { memory_bytes: 16 << 20, ..Settings::default() }).unwrap();
+        let stored = Stored::new(store.clone(), Sheet::new("store"));
+        assert!(stored.contain(|| panic!("injected")).is_ok());
+        stored.look_after().unwrap();
+        assert!(stored.sheet.read().contains(&("handler_panics", 1)), "{:?}", stored.sheet.read());
+        let in_doubt = stored.contain(|| store.panic_while_locked());
+        let error = in_doubt.unwrap_err().to_string();
+        assert!(error.starts_with("looking after the store: panicked at src/store/"), "{error}");
+        assert!(stored.look_after().is_ok(), "nothing panics, so nothing is asked");
+    }
+}

@@ -1,0 +1,120 @@
+//! Clients of memcached that hold memory or connections and give nothing back: others notice
+//! nothing.
+
+use crate::client::Client;
+use crate::over_all;
+use crate::site::{Plan, Site, Transport};
+use rustix::net::sockopt;
+use std::net::SocketAddr;
+
+over_all!(
+    uploads_that_never_end_keep_out_no_set,
+    readers_that_do_not_read_cause_no_miss,
+    idle_connections_are_closed,
+);
+
+const MEMCACHED: u16 = 11211;
+
+fn start(transport: Transport, flags: &str) -> Option<Site> {
+    let place = if transport == Transport::Xdp { "" } else { "0.0.0.0:" };
+    Plan::new(transport).with(&format!("--connections 2000 --memcached {place}{MEMCACHED} {flags}")).start()
+}
+
+fn connect(site: &Site) -> Client {
+    site.connect_to(SocketAddr::new(site.network.address(1), MEMCACHED))
+}
+
+/// A connection that takes few bytes.
+fn connect_narrow(site: &Site) -> Client {
+    let client = connect(site);
+    sockopt::set_socket_recv_buffer_size(&client.stream, 2048).unwrap();
+    client
+}
+
+fn set(client: &mut Client, key: &str, bytes: usize) {
+    client.send(format!("set {key} 0 0 {bytes}\r\n{}\r\n", "v".repeat(bytes)));
+    let answer = client.take(8);
+    assert_eq!(answer.escape_ascii().to_string(), r"STORED\r\n", "{key} of {bytes} bytes");
+}
+
+/// Gets an item that must be there.
+fn get(client: &mut Client, key: &str, bytes: usize) {
+    client.send(format!("get {key}\r\n"));
+    let head = format!("VALUE {key} 0 {bytes}\r\n");
+    assert_eq!(String::from_utf8(client.take(5)).unwrap(), "VALUE", "{key} of {bytes} bytes was missed");
+    let answer = client.take(head.len() + bytes + b"\r\nEND\r\n".len() - 5);
+    assert!(answer.starts_with(&head.as_bytes()[5..]) && answer.ends_with(b"v\r\nEND\r\n"), "{key}");
+}
+
+fn uploads_that_never_end_keep_out_no_set(transport: Transport) {
+    let Some(site) = start(transport, "--memory 16M") else { return };
+    let mut held = Vec::new();
+    for (count, bytes) in [(400, 30_000), (60, 1000), (60, 60), (20, 4)] {
+        for n in 0..count {
+            let mut client = connect(&site);
+            client.send(format!("set half{bytes}-{n} 0 0 {bytes}\r\nabc"));
+            held.push(client);
+        }
+    }
+    site.wait_for("memcached_values_streamed", held.len() as u64);
+    let mut client = connect(&site);
+    for bytes in [10, 1000, 20_000, 500_000] {
+        for n in 0..50 {
+            set(&mut client, &format!("whole{bytes}-{n}"), bytes);
+        }
+    }
+    site.wait_for("memcached_uploads_displaced", 1);
+    assert_eq!(site.counter("memcached_store_no_memory"), 0, "nobody who sends was refused");
+    // One that lost its space is told so, and goes on with its next request.
+    let first = &mut held[0];
+    first.send(format!("{}\r\nversion\r\n", "c".repeat(30_000 - 3)));
+    let answer = String::from_utf8(first.take(51)).unwrap();
+    assert!(answer.starts_with("SERVER_ERROR out of memory storing object\r\nVERSION "), "{answer}");
+}
+
+fn readers_that_do_not_read_cause_no_miss(transport: Transport) {
+    let Some(site) = start(transport, "--memory 64M") else { return };
+    let mut client = connect(&site);
+    for n in 0..100 {
+        set(&mut client, &format!("s{n}"), 100);
+        set(&mut client, &format!("k{n}"), 1000);
+        set(&mut client, &format!("m{n}"), 5000);
+        set(&mut client, &format!("z{n}"), 60_000);
+    }
+    (0..8).for_each(|n| set(&mut client, &format!("a{n}"), 1_000_000));
+    let keys = |key: String, times: usize| format!("get {}\r\n", vec![key; times].join(" "));
+    let mut held = Vec::new();
+    for n in 0..8 {
+        let mut reader = connect_narrow(&site);
+        reader.send(keys(format!("a{n}"), 40));
+        held.push(reader);
+    }
+    for n in 0..30 {
+        let mut reader = connect_narrow(&site);
+        reader.send(keys(format!("z{}", 3 * n), 120));
+        held.push(reader);
+    }
+    site.wait_for("memcached_get_hits", 38);
+    for n in 0..50 {
+        set(&mut client, &format!("new{n}"), 1000);
+        get(&mut client, &format!("new{n}"), 1000);
+        get(&mut client, &format!("s{n}"), 100);
+        get(&mut client, &format!("k{n}"), 1000);
+        get(&mut client, &format!("m{n}"), 5000);
+        // Too large to be copied: it waits until readers are reset.
+        get(&mut client, &format!("z{n}"), 60_000);
+    }
+    site.wait_for("memcached_cmd_get", 38 + 250);
+    assert_eq!(site.counter("memcached_get_misses"), 0);
+}
+
+fn idle_connections_are_closed(transport: Transport) {
+    let Some(site) = start(transport, "--memcached-idle-timeout 1s") else { return };
+    let mut silent: Vec<Client> = (0..20).map(|_| connect(&site)).collect();
+    let mut used = connect(&site);
+    set(&mut used, "k", 10);
+    silent.iter_mut().for_each(Client::expect_end);
+    used.expect_end();
+    site.wait_for("memcached_idle_kicks", 21);
+    site.serves_others();
+}

@@ -1,0 +1,155 @@
+//! What changes outside while a server runs is noticed: told by /readyz, logged, counted, and
+//! repaired where it can be.
+
+use crate::PATIENCE;
+use crate::common::{need_program, wait_until};
+use crate::site::{Plan, Site, Transport};
+use std::process::{Command, Stdio};
+
+/// Detaches the XDP program with the identifier that it is given, as `bpftool link detach` does:
+/// among all links the one whose file says that it is of this program (bpf(2):
+/// BPF_LINK_GET_NEXT_ID, BPF_LINK_GET_FD_BY_ID, BPF_LINK_DETACH).
+const DETACH: &str = r#"
+import ctypes, platform, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+def bpf(command, *words):
+    attributes = ctypes.create_string_buffer(struct.pack("=4I", *words, *[0] * (4 - len(words))), 16)
+    return libc.syscall(number, command, attributes, 16), attributes
+link = 0
+while True:
+    result, attributes = bpf(31, link)
+    if result:
+        sys.exit("no link of program " + sys.argv[1])
+    link = struct.unpack_from("=I", attributes, 4)[0]
+    fd, _ = bpf(30, link)
+    if fd >= 0 and "prog_id:\t" + sys.argv[1] + "\n" in open("/proc/self/fdinfo/%d" % fd).read():
+        result, _ = bpf(34, fd)
+        sys.exit(result and ctypes.get_errno())
+"#;
+
+/// The identifier of the program on the server's interface, if there is one.
+fn program(site: &Site) -> Option<String> {
+    let show = || Command::new("ip").args(["link", "show", "dev", "s0"]).stdin(Stdio::null()).output();
+    let text = String::from_utf8(site.network.server.run(show).unwrap().stdout).unwrap();
+    let (_, rest) = text.split_once("prog/xdp id ")?;
+    Some(rest.split_whitespace().next().unwrap().to_owned())
+}
+
+fn detach(site: &Site) {
+    let id = program(site).expect("a program is attached");
+    let output = Command::new("python3").args(["-c", DETACH, &id]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn run_server(site: &Site, program: &str, arguments: &[&str]) {
+    let run = || Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = site.network.server.run(run).unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn wait_for_readyz(site: &Site, end: &str) {
+    wait_until(&format!("/readyz ends with {end:?}"), PATIENCE, || site.admin("/readyz").ends_with(end));
+}
+
+#[test]
+fn a_program_detached_from_outside_is_attached_again() {
+    if !need_program("ip") || !need_program("python3") {
+        return;
+    }
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    site.connect().expect("/12", &site.content("/12"));
+    let before = program(&site);
+    detach(&site);
+    site.wait_for_log("the XDP program was detached from outside");
+    site.wait_for_log("the XDP program is attached again");
+    assert_eq!(program(&site), before);
+    site.wait_for("xdp_reattachments", 1);
+    assert_eq!(site.counter("xdp_detachments"), 1);
+    wait_for_readyz(&site, "\r\n\r\nready\n");
+    // What comes now goes to the stack, not to the kernel's TCP.
+    let accepted = site.counter("connections_accepted");
+    let opens = site.counter("passive_opens");
+    site.connect().expect("/64k", &site.content("/64k"));
+    site.wait_for("passive_opens", opens + 1);
+    assert_eq!(site.counter("connections_accepted"), accepted);
+    assert!(site.terminate().success(), "{}", site.log());
+}
+
+#[test]
+fn a_program_detached_from_outside_ends_the_server_if_that_is_asked_for() {
+    if !need_program("ip") || !need_program("python3") {
+        return;
+    }
+    let flags = "--on-interface-change end --drain-timeout 1s";
+    let Some(mut site) = Plan::new(Transport::Xdp).with(flags).start() else { return };
+    detach(&site);
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(1), "{}", site.log());
+    wait_until("the reason is told", PATIENCE, || {
+        site.log().contains("error: --interface s0: the XDP program was detached from outside")
+    });
+}
+
+#[test]
+fn a_lost_link_is_told_until_it_is_back() {
+    if !need_program("ip") {
+        return;
+    }
+    let Some(mut site) = Site::start(Transport::Xdp) else { return };
+    wait_for_readyz(&site, "\r\n\r\nready\n");
+    site.run_client("ip", &["link", "set", "c0", "down"]);
+    wait_for_readyz(&site, "not ready: link_down\n");
+    site.wait_for_log("the interface has lost its link");
+    site.run_client("ip", &["link", "set", "c0", "up"]);
+    wait_for_readyz(&site, "\r\n\r\nready\n");
+    site.wait_for_log("the link is up again");
+    site.wait_for("link_losses", 1);
+    site.connect().expect("/12", &site.content("/12"));
+    assert!(site.metrics().contains("simoom_not_ready{reason=\"link_down\"} 0\n"));
+}
+
+/// A server on one of two queues; the other is taken into use while it runs.
+fn with_a_queue_to_spare(flags: &str) -> Option<Site> {
+    if !need_program("ethtool") {
+        return None;
+    }
+    let plan = Plan { queues: 2, ..Plan::new(Transport::Xdp) }.with(flags);
+    let network = plan.network()?;
+    let set = || Command::new("ethtool").args(["-L", "s0", "rx", "1", "tx", "1"]).stdin(Stdio::null()).status();
+    assert!(network.server.run(set).unwrap().success());
+    Some(plan.start_in(network))
+}
+
+#[test]
+fn queues_added_while_it_serves_are_told_until_they_are_gone() {
+    let Some(mut site) = with_a_queue_to_spare("") else { return };
+    site.connect().expect("/12", &site.content("/12"));
+    run_server(&site, "ethtool", &["-L", "s0", "rx", "2", "tx", "2"]);
+    wait_for_readyz(&site, "not ready: queues_unserved\n");
+    site.wait_for_log("s0 has 2 receive queues now, and 1 have a socket");
+    run_server(&site, "ethtool", &["-L", "s0", "rx", "1", "tx", "1"]);
+    wait_for_readyz(&site, "\r\n\r\nready\n");
+    site.wait_for("queue_additions", 1);
+}
+
+#[test]
+fn queues_added_while_it_serves_end_the_server_if_that_is_asked_for() {
+    let flags = "--on-interface-change end --drain-timeout 1s";
+    let Some(mut site) = with_a_queue_to_spare(flags) else { return };
+    run_server(&site, "ethtool", &["-L", "s0", "rx", "2", "tx", "2"]);
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(1), "{}", site.log());
+    wait_until("the reason is told", PATIENCE, || site.log().contains("error: s0 has 2 receive queues now"));
+}
+
+/// Whoever cannot connect any more finds the reason in the log, in metrics and in /readyz.
+#[test]
+fn connections_that_run_out_are_told_and_counted() {
+    let Some(mut site) = Plan::new(Transport::Epoll).with("--connections 4").start() else { return };
+    let held: Vec<_> = (0..4).map(|_| site.connect()).collect();
+    wait_for_readyz(&site, "not ready: connections_exhausted\n");
+    site.wait_for_log("all connections are in use (--connections)");
+    site.wait_for("connection_exhaustions", 1);
+    drop(held);
+    wait_for_readyz(&site, "\r\n\r\nready\n");
+    assert_eq!(site.counter("connection_exhaustions"), 1);
+}
