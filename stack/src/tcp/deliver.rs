@@ -15,8 +15,9 @@ use crate::send::{Blob, Reply, Wishes};
 use crate::seq::Seq;
 use crate::wire::{Flags, Payload, Segment};
 
-/// Takes text and FIN of a segment that passed all checks.
-pub(crate) fn text_and_fin<A: Application, T: Transmit>(
+/// Takes text and FIN of a segment that passed all checks. Compiled into the way of every segment.
+#[inline(always)]
+pub(super) fn text_and_fin<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
@@ -41,6 +42,16 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
     }
     acknowledge_text(tcb);
     take_fin_if_next(tcb, cx.shared)
+}
+
+/// The same for what a SYN-ACK bears behind its SYN.
+#[inline(never)]
+pub(super) fn behind_syn<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Fate {
+    text_and_fin(tcb, segment, cx)
 }
 
 /// Keeps text and FIN of a SYN that crossed this side's, until the connection is established (RFC
