@@ -262,7 +262,7 @@ fn offer_with<A: Application, T>(tcb: &mut Tcb<A::Conn>, tail: &[u8], cx: &mut C
     }
 }
 
-/// Offers what is held and `tail` behind it, up to [`LARGE_BYTES`] of them, in one piece. Returns how many were offered
+/// Offers what is held and `tail` behind it, up to [`LARGE_BYTES`](crate::keep::LARGE_BYTES) of them, in one piece. Returns how many were offered
 /// and consumed; `None` if the application has seen more than there is now.
 fn offer_once<A: Application, T>(
     tcb: &mut Tcb<A::Conn>,
