@@ -312,3 +312,7 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

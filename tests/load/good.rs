@@ -61,7 +61,7 @@ fn a_good_server_is_found_good(target: SocketAddr, flags: &str) {
         match wanted {
             Some(wanted) => assert_eq!(report["responses"], wanted, "{shape}"),
             None => {
-                assert!(report["responses"].as_u64() > Some(0) && report["seconds"].as_f64() >= Some(seconds))
+                assert!(report["responses"].as_u64() > Some(0) && report["seconds"].as_f64() >= Some(seconds));
             }
         }
         match connections {
