@@ -1,11 +1,12 @@
-//! How deep a queue keeps its fill ring: as shallow as its bursts allow, for what is shallow stays in the cache.
+//! The number of frames on a queue's fill ring: as low as its bursts allow, so that the frames stay in the cache.
 //!
 //! The fill ring is first in, first out: a queue that keeps 8192 frames on it touches all of them, 32 MiB, before it
-//! touches one again, and each packet is then written to memory that no cache holds. A queue that keeps 1024 goes
-//! round within a core's second-level cache. So the depth follows the longest burst that was found waiting, with room
-//! for one four times as long; it grows at once and shrinks slowly. In come how many frames were waiting, out goes
-//! how many to lend. Before a worker sleeps it fills the ring to the brim whatever this says, for a burst may meet it
-//! then.
+//! touches one again, and each packet is then written to memory that no cache holds. A queue that keeps 1024 frames
+//! cycles within a core's second-level cache. So the depth follows the longest burst that was found waiting, with space
+//! for a burst four times as long. It grows at once and shrinks slowly.
+//!
+//! In comes the number of frames waiting, out goes the number of frames to keep on the ring. Before a packet loop sleeps
+//! it fills the whole ring ([`super::Queue::refill`]).
 
 /// The depth below which little is gained, and a burst out of nothing would find too few.
 const LEAST: u32 = 1024;

@@ -15,24 +15,24 @@ use std::sync::Arc;
 pub struct OpenOptions {
     /// The interface, in the calling thread's network namespace.
     pub interface: String,
-    /// The only mode to try, or all from the best down.
+    /// The mode to try. `None`: all of them, the fastest first.
     pub mode: Option<Mode>,
-    /// Receive queues to bind, from 0. `None`: all that the interface has, which is the only number with which no
-    /// claimed segment can reach the kernel.
+    /// Receive queues to bind, from queue 0. `None`: all that the interface has. The kernel's stack gets the frames of
+    /// queues that are not bound.
     pub queues: Option<u32>,
-    /// Chunks of packet memory a queue: at least the fill and TX rings' sizes and [`super::BURST`].
+    /// Chunks of packet memory for each queue: at least the sizes of the fill ring and the TX ring plus [`super::BURST`].
     pub frames_per_queue: u32,
     /// Bytes of a chunk, 2048 or 4096.
     pub chunk_bytes: u32,
     /// Slots of the rings.
     pub rings: RingSizes,
-    /// Have the driver polled by the workers rather than by interrupts (SO_PREFER_BUSY_POLL).
+    /// Drive the NIC from the packet loop instead of interrupts (SO_PREFER_BUSY_POLL). Without effect in generic mode.
     pub busy_poll: bool,
 }
 
 impl OpenOptions {
-    /// The defaults for an interface: all modes, all queues, 16,384 frames of 4096 bytes. The receive
-    /// rings are deep, 8192 slots, for a kernel that hands on ten thousand requests at once.
+    /// The defaults for an interface: all modes, all queues, 16,384 frames of 4096 bytes for each queue. The receive rings
+    /// have 8192 slots, for a kernel that delivers ten thousand small packets at once.
     pub fn new(interface: impl Into<String>) -> Self {
         OpenOptions {
             interface: interface.into(),
@@ -45,7 +45,7 @@ impl OpenOptions {
         }
     }
 
-    /// Bytes of packet memory that `queues` queues take.
+    /// Bytes of packet memory for `queues` queues.
     pub fn memory_bytes(&self, queues: u32) -> usize {
         self.frames_per_queue as usize * self.chunk_bytes as usize * queues as usize
     }
@@ -113,7 +113,7 @@ pub struct Link {
     pub has_program: bool,
 }
 
-/// An open interface. Dropping it takes the program off; do that before the queues are dropped.
+/// An open interface. Dropping it detaches the program; drop it before the queues.
 #[derive(Debug)]
 pub struct Device {
     interface: String,
@@ -181,12 +181,12 @@ impl Device {
         self.ifindex
     }
 
-    /// The interface's driver, "unknown" if it does not tell.
+    /// The interface's driver, "unknown" if it is not reported.
     pub fn driver(&self) -> &str {
         &self.driver
     }
 
-    /// The mode that worked.
+    /// The mode in use.
     pub fn mode(&self) -> Mode {
         self.mode
     }
@@ -196,7 +196,7 @@ impl Device {
         self.multi_buffer
     }
 
-    /// The memory of all its frames.
+    /// The packet memory of all queues.
     pub fn umem(&self) -> &Arc<Umem> {
         &self.umem
     }
@@ -206,7 +206,7 @@ impl Device {
         &self.program
     }
 
-    /// The state of the interface's link. For a thread in the interface's network namespace.
+    /// The state of the interface's link. Call it in the interface's network namespace.
     pub fn link(&self) -> io::Result<Link> {
         let LinkState { up, carrier, programs } = netdev::link_state(self.ifindex)?;
         Ok(Link { up, carrier, has_program: programs.contains(&self.program.id()) })
@@ -217,13 +217,13 @@ impl Device {
         self.program.attach_again(self.ifindex)
     }
 
-    /// Who holds how many of the frames, by the ledger.
+    /// The chunks of the packet memory by holder.
     pub fn ownership(&self) -> Ownership {
         self.umem.ownership()
     }
 }
 
-/// Tries one way after the other, and says why each was left.
+/// Tries one way after the other, and logs why each failed.
 fn open_somehow(
     options: &OpenOptions,
     ifindex: u32,
@@ -262,8 +262,8 @@ fn open_somehow(
     Err(Error::NoMode { interface: options.interface.clone(), tried })
 }
 
-/// Whether a mode that was refused may do without multi-buffer: an old kernel does not know the flag (EINVAL), a driver
-/// may not have it (EOPNOTSUPP).
+/// Whether a mode that was refused may work without multi-buffer: an old kernel does not know the flag (EINVAL), a driver
+/// may not support it (EOPNOTSUPP).
 fn may_be_for_multi_buffer(error: &Error) -> bool {
     let Error::Bind { source, .. } = error else { return false };
     matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))

@@ -1,19 +1,19 @@
-//! What is known of NIC drivers, beyond what they say of themselves.
+//! Known faults and preferences of NIC drivers, beyond what the drivers report.
 //!
-//! A driver that offers zero-copy mode may still get it wrong on some kernels, and then it is memory that is
-//! overwritten. The table holds what was reported, with where; a driver that is not in it is tried.
+//! Zero-copy mode of some drivers corrupts memory on some kernels. A table has the drivers with reports, and where the
+//! fault was reported. A driver that is not in the table is tried.
 
-/// What is known of a driver's zero-copy mode.
+/// An entry of the table: a driver's zero-copy mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZeroCopy {
-    /// In good use from this kernel version (major, minor) on.
+    /// Trusted from this kernel version (major, minor) on.
     Good {
         /// The first version.
         since: (u32, u32),
     },
-    /// Not to be used unless asked for.
+    /// Used only on request.
     Bad {
-        /// Why, and where that is reported.
+        /// The fault, and where it was reported.
         reason: &'static str,
     },
 }
@@ -36,12 +36,12 @@ const ZERO_COPY: &[(&str, ZeroCopy)] = &[
     ),
 ];
 
-/// What is known of zero-copy mode with `driver`; nothing for most.
+/// The table's entry for `driver`. Most drivers have none.
 pub fn zero_copy(driver: &str) -> Option<ZeroCopy> {
     ZERO_COPY.iter().find(|(name, _)| *name == driver).map(|(_, known)| *known)
 }
 
-/// Why zero-copy mode is not to be tried unasked with `driver` on a kernel of this version (major, minor), if so.
+/// The reason not to try zero-copy mode with `driver` on a kernel of this version (major, minor), if there is one.
 pub fn distrust(driver: &str, kernel: (u32, u32)) -> Option<String> {
     match zero_copy(driver)? {
         ZeroCopy::Bad { reason } => Some(format!("not tried with driver {driver}: {reason}")),
@@ -53,14 +53,14 @@ pub fn distrust(driver: &str, kernel: (u32, u32)) -> Option<String> {
     }
 }
 
-/// Whether generic mode is the better one although the driver has a native mode. On a veth it is: faster by half, and
-/// native mode would switch off segmentation offload at the peer and bound the MTU.
+/// Whether generic mode is better although the driver has a native mode. On a veth it is faster by half; native mode
+/// switches off segmentation offload at the peer and limits the MTU.
 pub fn prefers_generic(driver: &str) -> bool {
     driver == "veth"
 }
 
-/// Whether the peer of such an interface is this machine's own kernel, which may leave TCP checksums to be completed
-/// by hardware that is not there. Only there may a checksum over the pseudo-header alone be accepted.
+/// Whether the peer of such an interface is a kernel that leaves TCP checksums to hardware. Accept a checksum over the
+/// pseudo-header alone on such an interface, and on no other.
 pub fn leaves_checksums_partial(driver: &str) -> bool {
     driver == "veth"
 }

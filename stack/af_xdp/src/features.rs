@@ -1,7 +1,6 @@
-//! What the kernel and an interface offer, found out by asking.
+//! What the kernel and an interface support.
 //!
-//! Everything is asked in the calling thread's network namespace, by ioctl and netlink, because /sys may show another
-//! namespace.
+//! All functions ask by ioctl or netlink in the calling thread's network namespace. /sys may show another namespace.
 
 use super::netdev;
 use super::sys::{self, EthtoolChannels, EthtoolDriver, EthtoolValue};
@@ -12,7 +11,7 @@ use std::io;
 
 pub use super::netdev::XdpFeatures;
 
-/// Whether an AF_XDP socket can be made; the error says what is missing.
+/// Whether an AF_XDP socket can be opened; the error names what is missing.
 pub fn can_open_sockets() -> Result<(), Error> {
     sys::xdp_socket().map(drop).map_err(Error::Socket)
 }
@@ -22,7 +21,7 @@ pub fn can_load_program() -> Result<(), Error> {
     Program::redirect_all(1)?.test_run(&[0; 64]).map(drop)
 }
 
-/// The running kernel's version, major and minor; zeros if it does not look like one.
+/// The running kernel's version, major and minor. Zeros if it cannot be parsed.
 pub fn kernel_version() -> (u32, u32) {
     parse_version(&rustix::system::uname().release().to_string_lossy())
 }
@@ -50,24 +49,24 @@ pub fn driver(interface: &str) -> io::Result<String> {
     Ok(request.driver())
 }
 
-/// Has the kernel's TCP leave it to an interface to cut long segments (`ethtool -K IF tso on`), or not. The one thing
-/// here that changes anything.
+/// Turns TCP segmentation offload of an interface on or off (`ethtool -K IF tso on`). The only function of this module
+/// that changes a setting.
 pub fn set_segmentation_offload(interface: &str, on: bool) -> io::Result<()> {
     sys::ethtool(interface, &mut EthtoolValue::segmentation_offload(on))
 }
 
-/// How many queues an interface has in use.
+/// Queues of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queues {
-    /// That packets are received on.
+    /// Receive queues in use.
     pub rx: u32,
-    /// That packets are sent from.
+    /// Transmit queues in use.
     pub tx: u32,
-    /// The most that could be set for receiving; the same as `rx` if the driver does not tell.
+    /// The largest number of receive queues that can be set; the same as `rx` if the driver does not report it.
     pub max_rx: u32,
 }
 
-/// How many queues an interface has.
+/// The queues of an interface.
 pub fn queues(interface: &str) -> io::Result<Queues> {
     let mut request = EthtoolChannels::request();
     let asked = sys::ethtool(interface, &mut request);
@@ -75,7 +74,7 @@ pub fn queues(interface: &str) -> io::Result<Queues> {
     match asked {
         Ok(()) if rx > 0 => Ok(Queues { rx, tx, max_rx: request.max_rx + request.max_combined }),
         Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => Err(error),
-        // A driver that does not tell has a fixed number.
+        // A driver that does not report them has a fixed number.
         _ => {
             let index = interface_index(interface).map_err(io::Error::other)?;
             let (rx, tx) = netdev::queues(index)?;
@@ -84,14 +83,14 @@ pub fn queues(interface: &str) -> io::Result<Queues> {
     }
 }
 
-/// How many receive queues an interface has; every one must have a socket, or claimed segments reach the kernel.
+/// Receive queues of an interface. The kernel's stack gets the frames of each queue without a socket.
 pub fn rx_queues(interface: &str) -> Result<u32, Error> {
     interface_index(interface)?;
     let queues = queues(interface).map_err(|source| Error::NoInterface { name: interface.to_owned(), source })?;
     Ok(queues.rx)
 }
 
-/// What an interface says of its XDP abilities. Kernels before 6.3 have no such question (ENOENT).
+/// The XDP features of an interface. The error is ENOENT on kernels before 6.3.
 pub fn xdp_features(interface: &str) -> io::Result<XdpFeatures> {
     let index = interface_index(interface).map_err(io::Error::other)?;
     netdev::features(index)

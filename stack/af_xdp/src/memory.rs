@@ -44,9 +44,9 @@ impl Mapping {
         Ok(Mapping::from_raw(base.cast(), len))
     }
 
-    /// Maps at least `len` bytes of zeros, on huge pages if the reserved pool has enough of them. `len` is not 0.
+    /// Maps at least `len` bytes of zeros, on huge pages if the reserved pool has enough of them.
     pub fn anonymous(len: usize) -> io::Result<(Mapping, Pages)> {
-        let len = len.next_multiple_of(HUGE_PAGE_BYTES);
+        let len = len.max(1).next_multiple_of(HUGE_PAGE_BYTES);
         if let Ok(mapping) = Mapping::private(len, MapFlags::HUGETLB | MapFlags::HUGE_2MB) {
             return Ok((mapping, Pages::Huge));
         }
@@ -74,7 +74,7 @@ impl Mapping {
         Ok(Mapping::from_raw(base.cast(), len))
     }
 
-    /// Maps `len` bytes of zeros without a reservation: a page takes memory when it is written. `len` is not 0.
+    /// Maps `len` bytes of zeros without a reservation: a page takes memory when it is written. 0 bytes are an error.
     #[cfg(not(miri))]
     pub fn sparse(len: usize) -> io::Result<Mapping> {
         Mapping::private(len, MapFlags::NORESERVE)

@@ -1,8 +1,7 @@
-//! Questions over netlink: an interface's XDP abilities (generic netlink family `netdev`), its
-//! queue count and the state of its link.
+//! Requests over netlink: an interface's XDP features (generic netlink family `netdev`), its number of queues and the
+//! state of its link.
 //!
-//! Requests and answers are a header and attributes (length, kind, value, padded to 4 bytes); that is all there is to
-//! it, so it is written and read by hand here.
+//! Requests and answers are a header and attributes (length, kind, value, padded to 4 bytes), written and read by hand.
 
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
@@ -40,12 +39,12 @@ const IFLA_XDP_PROG_IDS: [u16; 4] = [4, 5, 6, 7];
 const IFF_UP: u32 = 1;
 const IFF_LOWER_UP: u32 = 1 << 16;
 
-/// What an interface says of its XDP abilities.
+/// XDP features of an interface, as its driver reports them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XdpFeatures {
     /// Bits of `NETDEV_XDP_ACT_*`.
     pub act: u64,
-    /// Frames that a packet may have in zero-copy mode; 1 without multi-buffer.
+    /// Frames per packet in zero-copy mode; 1 without multi-buffer.
     pub zero_copy_max_segments: u32,
     /// Bits of `NETDEV_XSK_FLAGS_*`.
     pub xsk: u64,
@@ -68,17 +67,17 @@ impl XdpFeatures {
         self.act & 1 << 3 != 0
     }
 
-    /// In native mode packets may come in several buffers.
+    /// In native mode a packet may have several buffers.
     pub fn multi_buffer(&self) -> bool {
         self.act & 1 << 5 != 0
     }
 
-    /// The NIC can complete checksums of what is transmitted.
+    /// The NIC can complete checksums of transmitted packets.
     pub fn tx_checksum(&self) -> bool {
         self.xsk & 1 << 1 != 0
     }
 
-    /// The names of all that is set, as `ynl` calls them.
+    /// The names of all set bits, as `ynl` prints them.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         let (act, xsk) = (self.act, self.xsk);
         let act = Self::ACT_NAMES.iter().enumerate().filter(move |(bit, _)| act & 1 << bit != 0);

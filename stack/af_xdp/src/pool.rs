@@ -1,10 +1,10 @@
-//! A worker's free frames: a stack, so that the one whose bytes are still in the cache goes out first.
+//! Free frames: a stack, so that the frame whose bytes are still in the cache is taken first.
 //!
-//! Frames may come back to another pool of the same device than they were taken from; none is ever made here.
+//! A frame may return to another pool of the same device than it was taken from. No frame is created here.
 
 use super::Frame;
 
-/// Free frames of one device, owned by one worker.
+/// Free frames of one device, owned by one thread.
 #[derive(Debug)]
 pub struct FramePool {
     /// The UMEM's id, its chunk size less one, and all of its chunks: a pool holds them all without growing.
@@ -20,26 +20,26 @@ impl FramePool {
         FramePool { umem, offset_mask: u64::from(chunk_bytes - 1), free }
     }
 
-    /// A free frame, without bytes; nothing when all are in use, which is for the caller to count.
+    /// Takes a free frame, without bytes. `None` if all are in use.
     #[inline]
     pub fn take(&mut self) -> Option<Frame> {
         self.free.pop()
     }
 
-    /// Takes a frame back.
+    /// Returns a frame to the pool. Panics if it is another device's.
     #[inline]
     pub fn give(&mut self, frame: Frame) {
         self.free.push(frame.emptied(self.umem, self.offset_mask));
     }
 
-    /// Takes over the frames of another pool of the same device, for a worker that serves several queues.
+    /// Adds the frames of another pool of the same device, for a thread that serves several queues.
     pub fn append(&mut self, other: FramePool) {
         for frame in other.free {
             self.give(frame);
         }
     }
 
-    /// Frames free.
+    /// Free frames.
     #[inline]
     pub fn len(&self) -> usize {
         self.free.len()

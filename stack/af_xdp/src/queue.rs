@@ -1,6 +1,6 @@
-//! One receive queue with its four rings, as a worker drives it.
+//! One receive queue with its four rings.
 //!
-//! In come frames from the wire (`receive`) and frames to send (`transmit`, then `flush`); taken-back frames go to
+//! In come frames from the wire (`receive`) and frames to send (`transmit`, then `flush`); frames that were sent go to
 //! the pool (`complete`). Nothing here allocates, and the kernel is called only where a ring asks for it. The queue
 //! never looks into a packet.
 
@@ -14,7 +14,7 @@ use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// Frames that the fill ring may be short of before it is topped up: so many index updates are saved.
+/// The fill ring is refilled when it lacks this many frames, to save updates of its index.
 const REFILL_BATCH: u32 = 16;
 
 /// The four rings of a queue.
@@ -25,7 +25,7 @@ pub(crate) struct Rings {
     pub(crate) completion: Consumer<u64>,
 }
 
-/// How a queue behaves, the same for all queues of a device.
+/// What a queue can do, the same for all queues of a device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capabilities {
     pub(crate) zero_copy: bool,
@@ -35,9 +35,9 @@ pub(crate) struct Capabilities {
 
 /// A receive queue of the interface, bound to an AF_XDP socket.
 ///
-/// One worker owns it: it is `Send`, and every method that touches a ring takes it exclusively. Close the
-/// [`super::Device`] first: without its queues its program leaves claimed segments to the kernel, which resets
-/// connections it does not know.
+/// One thread owns it: it is `Send`, and every method that touches a ring takes it exclusively. Drop the
+/// [`super::Device`] first: a program whose queues are gone passes their frames to the kernel's stack, which resets
+/// connections that it does not know.
 pub struct Queue {
     id: u32,
     rings: Rings,
@@ -67,7 +67,7 @@ impl Queue {
         self.id
     }
 
-    /// The memory that the frames of this queue, and of its device's other queues, lie in.
+    /// The packet memory of this queue and of its device's other queues.
     #[inline]
     pub fn umem(&self) -> &Arc<Umem> {
         &self.umem
@@ -78,11 +78,11 @@ impl Queue {
         self.capabilities.multi_buffer
     }
 
-    /// Appends about `max` received frames to `out`, tops up the fill ring from `pool` as deep as the bursts of late
-    /// need it, and returns how many frames were appended.
+    /// Appends about `max` received frames to `out`, refills the fill ring from `pool` to the depth that recent bursts
+    /// need, and returns the number of frames appended.
     ///
-    /// A packet is not split over two calls: fewer than `max` come if the next packet would not fit or has not
-    /// arrived whole, and more if a single packet has more frames. Give `out` room for `max` + 32 to spare it growing.
+    /// A packet is not split over two calls: fewer than `max` frames come if the next packet would not fit or has not
+    /// arrived whole, and more if a single packet has more frames. With capacity for `max` + 32, `out` does not grow.
     #[inline]
     pub fn receive(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>, max: usize) -> usize {
         let before = out.len();
@@ -99,13 +99,13 @@ impl Queue {
             || (taken == 0 && self.capabilities.zero_copy && self.rings.fill.needs_wakeup())
         {
             self.counters.rx_wakeups += 1;
-            // What is wrong shows itself in `check` or at the next transmission.
+            // `check` or the next transmission reports an error.
             let _ = sys::kick_rx(&self.socket);
         }
         out.len() - before
     }
 
-    /// How many descriptors to take so that no packet is split: the last one ends a packet.
+    /// Descriptors to take so that no packet is split: the last one ends a packet.
     #[inline]
     fn whole_packets(&mut self, max: u32) -> u32 {
         let waiting = self.rings.rx.available(self.rings.rx.size());
@@ -117,8 +117,8 @@ impl Queue {
         if let Some(last) = (0..available).rev().find(|ahead| self.ends_packet(*ahead)) {
             return last + 1;
         }
-        // One packet longer than `max`, or not all of it is there. A ring full of one packet will never hold its
-        // end: it goes out as it is, and its reader finds it cut off.
+        // One packet longer than `max`, or not all of it has arrived. A ring full of one packet never holds its end: the
+        // packet is returned truncated.
         let tried = available;
         available = self.rings.rx.available(self.rings.rx.size());
         match (tried..available).find(|ahead| self.ends_packet(*ahead)) {
@@ -147,14 +147,14 @@ impl Queue {
         out.push(frame);
     }
 
-    /// Tops the fill ring up to the brim: before a sleep, which a burst of any length may end.
+    /// Fills the fill ring, for a burst of any length. Call it before waiting for frames.
     #[inline]
     pub fn refill(&mut self, pool: &mut FramePool) {
         self.lend(self.rings.fill.size(), pool);
     }
 
-    /// Lends frames to the kernel until it has `level` of them, or the pool is empty. It never has more than the fill
-    /// ring has slots, so the RX ring, which is no smaller, never overflows.
+    /// Puts frames on the fill ring until the kernel has `level` of them to receive into, or the pool is empty. The kernel
+    /// never has more than the fill ring has slots, so the RX ring, which is no smaller, never overflows.
     #[inline]
     fn lend(&mut self, level: u32, pool: &mut FramePool) {
         let wanted = level.saturating_sub(self.frames.receive as u32);
@@ -178,9 +178,11 @@ impl Queue {
         }
     }
 
-    /// Puts a frame on the TX ring; [`Queue::flush`] sends it. A full ring gives it back: flush, complete, try again
-    /// or drop the packet. Every frame of a chain but the last says [`Frame::more`]; put a chain on whole or not at
-    /// all, asking [`Queue::transmit_space`] first. A frame without bytes is given back too.
+    /// Puts a frame on the TX ring; [`Queue::flush`] sends it. Returns the frame if the ring is full: flush, complete, then
+    /// try again or drop the packet. Returns a frame without bytes, too.
+    ///
+    /// [`Frame::more`] is set for each frame of a chain but the last. Put on all frames of a chain or none: ask
+    /// [`Queue::transmit_space`] first.
     #[inline]
     pub fn transmit(&mut self, frame: Frame) -> Result<(), Frame> {
         if frame.is_empty() {
@@ -198,21 +200,21 @@ impl Queue {
         Ok(())
     }
 
-    /// Frames that the TX ring has room for now.
+    /// Free slots of the TX ring.
     #[inline]
     pub fn transmit_space(&mut self) -> usize {
         self.rings.tx.free(self.rings.tx.size()) as usize
     }
 
-    /// Frames put on the TX ring that the kernel has not taken. While there are any after a flush, do not sleep
-    /// without flushing again.
+    /// Frames put on the TX ring that the kernel has not taken. While this is not 0 after a flush, do not sleep without
+    /// flushing again.
     #[inline]
     pub fn unsent(&self) -> usize {
         self.rings.tx.pending() as usize
     }
 
-    /// Sends what is on the TX ring, calling the kernel only if it wants to be woken. What the kernel does not take
-    /// for now stays on the ring for the next flush. The error is [`Error::Gone`].
+    /// Sends the frames on the TX ring; calls the kernel only if it asks for a wakeup. Frames that the kernel does not take
+    /// now stay on the ring for the next flush. The error is [`Error::Gone`].
     #[inline]
     pub fn flush(&mut self) -> Result<(), Error> {
         self.rings.tx.submit();
@@ -243,7 +245,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Gives frames whose transmission is over back to `pool`; returns how many.
+    /// Returns the frames that were sent to `pool`, and their number.
     #[inline]
     pub fn complete(&mut self, pool: &mut FramePool) -> usize {
         let done = self.rings.completion.available(1);
@@ -265,8 +267,8 @@ impl Queue {
         done as usize
     }
 
-    /// Whether the queue is still bound: [`Error::Gone`] if the interface was removed. Ask when poll(2) says POLLERR,
-    /// and now and then when spinning.
+    /// Whether the queue is still bound: [`Error::Gone`] if the interface was removed. Call it when poll(2) reports
+    /// POLLERR. Call it every second or so as well: not every kernel wakes poll(2) when an interface is removed.
     pub fn check(&self) -> Result<(), Error> {
         match sockopt::socket_error(&self.socket) {
             Ok(Ok(())) => Ok(()),
@@ -274,12 +276,12 @@ impl Queue {
         }
     }
 
-    /// What was counted here.
+    /// The queue's counters.
     pub fn counters(&self) -> &QueueCounters {
         &self.counters
     }
 
-    /// What the kernel counted; a system call.
+    /// The kernel's counters of the socket. Makes a system call.
     pub fn kernel_counters(&self) -> Result<KernelCounters, Error> {
         let gone = |error: Errno| Error::Gone { queue: self.id, source: error.into() };
         let raw = sockopt::xdp_statistics(&self.socket).map_err(gone)?;
@@ -293,8 +295,7 @@ impl Queue {
         })
     }
 
-    /// Frames of this queue that the kernel has. With those in pools and in hands they are all of the UMEM's, so
-    /// long as no bad descriptor was counted.
+    /// Frames of this queue that the kernel holds.
     pub fn frames(&self) -> QueueFrames {
         self.frames
     }

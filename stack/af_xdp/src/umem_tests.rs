@@ -57,7 +57,7 @@ fn a_descriptor_becomes_a_frame_only_if_it_names_bytes_of_a_chunk_that_the_ring_
 }
 
 #[test]
-fn the_census_follows_chunks_to_the_kernel_and_back() {
+fn the_ownership_table_follows_chunks_to_the_kernel_and_back() {
     let (umem, mut pools) = umem(4, 1);
     let (receive, transmit) = (Holder::receive(7), Holder::transmit(7));
     let a = umem.lend(&pools[0].take().unwrap(), receive);

@@ -82,7 +82,7 @@ impl Net {
             skip("needs ip (iproute2)");
             return None;
         }
-        let base = format!("simoom-xdp-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let base = format!("simoom-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let names = Names([format!("{base}s"), format!("{base}c")]);
         let [server, client] = &names.0;
         ip(&format!("netns add {server}"));
