@@ -56,18 +56,31 @@ struct Escaping<'a, 'w>(&'a mut Writer<'w>);
 
 impl Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text;
-        while let Some(at) = rest.find(ends_a_line) {
-            let (plain, behind) = rest.split_at(at);
-            self.0.write_str(plain)?;
-            let mut chars = behind.chars();
-            if let Some(control) = chars.next() {
-                write!(self.0, "{}", control.escape_default())?;
-            }
-            rest = chars.as_str();
-        }
-        self.0.write_str(rest)
+        write_escaped(self.0, text)
     }
+}
+
+/// Shows a text of a peer's as part of one line.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_escaped(f, self.0)
+    }
+}
+
+fn write_escaped(to: &mut impl Write, text: &str) -> fmt::Result {
+    let mut rest = text;
+    while let Some(at) = rest.find(ends_a_line) {
+        let (plain, behind) = rest.split_at(at);
+        to.write_str(plain)?;
+        let mut chars = behind.chars();
+        if let Some(control) = chars.next() {
+            write!(to, "{}", control.escape_default())?;
+        }
+        rest = chars.as_str();
+    }
+    to.write_str(rest)
 }
 
 /// Whether `char` may end a line or steer a terminal. U+2028 and U+2029 are no control characters, but

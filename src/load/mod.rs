@@ -29,6 +29,7 @@ mod xdp;
 pub use options::LoadOptions;
 
 use crate::error::{Error, Result};
+use crate::log::Escaped;
 use crate::metrics::Count;
 use crate::thread;
 use client::Plan;
@@ -79,7 +80,7 @@ pub fn run(options: &LoadOptions) -> Result<()> {
         _ => {}
     }
     let Some(faults) = report.faults() else { return Ok(()) };
-    let first = report.outcome.tally.first_fault.as_deref().unwrap_or_default();
+    let first = Escaped(report.outcome.tally.first_fault.as_deref().unwrap_or_default());
     Err(Error::failed(format!("{}: {faults}; the first: {first}", options.url)))
 }
 

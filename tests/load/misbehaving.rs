@@ -214,6 +214,15 @@ fn without_verify_other_content_of_the_same_length_is_no_error() {
 }
 
 #[test]
+fn what_a_server_says_does_not_steer_the_terminal() {
+    let deed = Deed::Say("EN\u{1b}[2J\rall is well\r\n");
+    let flags = format!("--connections 1 --requests 20 {}", MEMCACHED.flags);
+    let output = load(&url(&MEMCACHED, start(&MEMCACHED, LOCALHOST, 10, deed)), &flags);
+    let text = stderr(&output);
+    assert!(text.contains(r"EN\u{1b}[2J\rall is well") && !text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
 fn a_server_that_closes_between_requests_as_it_said_is_no_error() {
     let deed = Deed::SayAndClose("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
     let output = load(&url(&HTTP, start(&HTTP, LOCALHOST, 10, deed)), "--connections 1 --requests 20");

@@ -13,14 +13,19 @@ const SEED: u64 = 0x5eed_0f51_0000_0001;
 type Change = fn(&mut Vec<u8>);
 
 /// What is done to a good segment, and the counter that says so.
-const WRONG: [(&str, Change); 12] = [
+const WRONG: [(&str, Change); 13] = [
     ("steer_fragments_dropped", |frame| frame[IP + 6] = 0x20),
     ("steer_truncated", |frame| frame.truncate(TCP + 2)),
     ("drop_ip_header", |frame| frame[IP + 2..IP + 4].copy_from_slice(&[0, 10])),
     ("drop_truncated", |frame| frame[IP + 2..IP + 4].copy_from_slice(&[9, 9])),
     ("drop_ip_checksum", |frame| frame[IP + 10] ^= 0x55),
-    ("drop_ip_source", |frame| {
+    ("steer_martians_dropped", |frame| {
         frame[IP + 12..IP + 16].fill(255);
+        seal(frame);
+    }),
+    // From the server's own address.
+    ("drop_ip_source", |frame| {
+        frame.copy_within(IP + 16..IP + 20, IP + 12);
         seal(frame);
     }),
     ("drop_tcp_checksum", |frame| frame[TCP + 16] ^= 0x55),

@@ -3,7 +3,7 @@
 
 use super::congestion::initial_window;
 use super::rtt::MAX_RTO_MS;
-use super::{Context, Fate, Marks, Phase, Shared, State, Stop, Tcb, Transmit, output, recovery, timeout};
+use super::{Context, Due, Fate, Marks, Phase, Shared, State, Stop, Tcb, Transmit, recovery, timeout};
 use crate::application::{Application, Closed};
 use crate::flight::Delivery;
 use crate::send::Blob;
@@ -45,8 +45,8 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
         return fin_acknowledged(tcb, cx.shared);
     }
     if is_stalled(tcb, cx.shared) {
-        output::reset(&tcb.hot, tcb.hot.snd.nxt, cx.shared, cx.tx);
-        return Err(Stop::Over(Fate::Ends(Closed::TimedOut)));
+        // The timer gives the peer up.
+        (tcb.cold.due, tcb.hot.resend_at) = (Due::Retransmission, cx.shared.tick);
     }
     Ok(())
 }
