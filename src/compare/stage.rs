@@ -5,9 +5,9 @@
 
 use super::contenders::SERVER;
 use super::options::Cores;
-use crate::af_xdp::features::set_segmentation_offload;
 use crate::error::{Error, Result};
 use crate::netns::{self, Namespace};
+use af_xdp::features::set_segmentation_offload;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io;

@@ -2,9 +2,9 @@
 //! each service out, and the addresses to claim.
 
 use super::{Endpoint, MEMCACHED_PORT_DEFAULT, PORT_DEFAULT, ServeOptions};
-use crate::af_xdp::is_host_address;
 use crate::app::Service;
 use crate::error::{Error, Result};
+use crate::steer::is_host_address;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What is to be served where, as far as flags say.

@@ -1,7 +1,7 @@
 //! The values that flags and configuration keys take: text in, a checked value out, or a reason that names the
 //! bound.
 
-use crate::af_xdp::is_host_address;
+use crate::steer::is_host_address;
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 use std::fmt;

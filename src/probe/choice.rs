@@ -3,8 +3,8 @@
 //! A pure function of the facts, so that `probe` and `serve` cannot disagree.
 
 use super::facts::{Ability, Link, Machine, Trust};
-use crate::af_xdp::drivers;
 use crate::config::{Transport, XdpMode};
+use af_xdp::drivers;
 use serde::{Serialize, Serializer};
 
 /// What `serve` takes when left to choose.
@@ -60,7 +60,7 @@ fn obstacle(machine: &Machine, link: &Link) -> Option<String> {
 const UNTOLD: &str =
     "this kernel does not report the XDP features of the driver: zero-copy is tried first, then copy, then generic";
 
-/// The mode that will be taken, by the rules that [`crate::af_xdp::Device::open`] goes by.
+/// The mode that will be taken, by the rules that [`af_xdp::Device::open`] goes by.
 fn mode(link: &Link) -> (XdpMode, String) {
     let driver = link.driver.as_deref().unwrap_or("this driver");
     if drivers::prefers_generic(driver) {

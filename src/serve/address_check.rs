@@ -3,8 +3,8 @@
 //! The stack's [`Probing`] says what is asked when and what an answer means; here are the clock and a packet socket,
 //! which sees what arrives on all queues, for nothing of it is steered away yet. The kernel goes on as if nothing were.
 
-use crate::af_xdp::Groups;
 use crate::error::{Error, Result};
+use crate::steer::Groups;
 use pnet::datalink::{self, Channel, DataLinkSender};
 use simoom_stack::neighbour::probing::Probing;
 use simoom_stack::{Address, Duration, Instant, Mac, Transmit};

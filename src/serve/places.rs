@@ -11,12 +11,12 @@
 //! Any other address is refused: only `--address` makes an address Simoom's own.
 
 use super::host::Host;
-use crate::af_xdp::{Claim, is_host_address};
 use crate::app::Service;
 use crate::config::{self, Endpoint, Transport};
 use crate::error::{Error, Result};
 use crate::kernel::Presence;
 use crate::netns::Interface;
+use crate::steer::{Claim, is_host_address};
 use rustix::io::Errno;
 use simoom_stack::wire::ipv6;
 use std::collections::BTreeSet;

@@ -13,7 +13,7 @@
 //!   (its live count was 0) and after that no pin was held on it. Taking a pin before reading the entry again, and
 //!   removing the entry before reading the pins, all in one total order (`SeqCst`), leaves no gap between the two.
 
-use crate::mapping::Mapping;
+use af_xdp::memory::Mapping;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
