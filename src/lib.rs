@@ -11,6 +11,8 @@
 //! runs it side by side with others, [`demo`] shows it between two namespaces of [`netns`], and [`probe`] tells what the
 //! machine can do.
 
+#![deny(unsafe_code)]
+
 pub mod admin;
 pub mod app;
 pub mod cli;

@@ -27,7 +27,8 @@ pub fn is_host_address(address: IpAddr) -> bool {
 pub enum Claim {
     /// Segments to a TCP port of an address that is otherwise the kernel's. The port is not 0.
     Port(SocketAddr),
-    /// All TCP ports, ICMP, ARP and neighbour discovery of an address that the kernel does not have.
+    /// All TCP ports, ICMP, ARP and neighbour discovery of an address that the kernel does not
+    /// have.
     Dedicated(IpAddr),
 }
 
@@ -97,7 +98,8 @@ impl ClaimTable {
         Ok((key, value))
     }
 
-    /// Removes a claim (or none, if it is not there) and returns the map's new entry, `None` if there is to be none.
+    /// Removes a claim (or none, if it is not there) and returns the map's new entry, `None` if
+    /// there is to be none.
     pub(crate) fn remove(&mut self, claim: Claim) -> (AddressKey, Option<ClaimValue>) {
         let key = address_key(address_of(claim));
         let Some(value) = self.0.get_mut(&key) else { return (key, None) };

@@ -6,7 +6,8 @@ fn port(port: u16) -> Claim {
 
 const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 18, 0, 1));
 
-/// The sizes and offsets of bpf/layout.h, read from its text: `struct claim` is a word and then the ports.
+/// The sizes and offsets of bpf/layout.h, read from its text: `struct claim` is a word and then the
+/// ports.
 #[test]
 fn the_layout_is_that_of_the_header() {
     let header = include_str!("../../bpf/layout.h");

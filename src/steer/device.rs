@@ -5,7 +5,8 @@ use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, Umem, features};
 use std::io;
 use std::sync::Arc;
 
-/// An open interface whose program is the steering program. Dropping it detaches the program; drop it before the queues.
+/// An open interface whose program is the steering program. Dropping it detaches the program; drop
+/// it before the queues.
 #[derive(Debug)]
 pub struct Device {
     device: af_xdp::Device,
@@ -14,9 +15,11 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens an interface, with nothing claimed yet: call [`Device::add_claim`] when the workers are ready.
+    /// Opens an interface, with nothing claimed yet: call [`Device::add_claim`] when the workers
+    /// are ready.
     ///
-    /// Returns, with the device, each bound queue and a pool with the frames that its fill ring left over.
+    /// Returns, with the device, each bound queue and a pool with the frames that its fill ring
+    /// left over.
     pub fn open(options: &OpenOptions) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
         let (program, steering) = Steering::load(options.queue_count()?)?;
         let ifindex = features::interface_index(&options.interface)?;

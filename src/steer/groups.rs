@@ -1,6 +1,6 @@
-//! The Ethernet groups of neighbour discovery: questions for an IPv6 address are sent to one of them (RFC 4861 §2.3), and
-//! a NIC lets through only the groups that somebody on the host has asked for. For addresses that the kernel does not
-//! have, that is done here.
+//! The Ethernet groups of neighbour discovery: questions for an IPv6 address are sent to one of
+//! them (RFC 4861 §2.3), and a NIC lets through only the groups that somebody on the host has asked
+//! for. For addresses that the kernel does not have, that is done here.
 //!
 //! In come addresses, out goes what the NIC's filter is told. No frame passes through here.
 
@@ -27,7 +27,8 @@ impl Groups {
         Ok(Groups { socket: sys::packet_socket()?, ifindex, joined: BTreeSet::new() })
     }
 
-    /// Receives what neighbour discovery sends about `address` from now on. (ARP's questions go to everybody.)
+    /// Receives what neighbour discovery sends about `address` from now on. (ARP's questions go to
+    /// everybody.)
     pub(crate) fn join(&mut self, address: IpAddr) -> io::Result<()> {
         match address {
             IpAddr::V6(address) if self.joined.insert(address) => self.change(address, true),

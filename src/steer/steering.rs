@@ -31,7 +31,8 @@ pub fn can_load() -> Result<(), Error> {
 }
 
 impl Steering {
-    /// Loads the program for the sockets of `queues` receive queues. Nothing is claimed and nothing attached yet.
+    /// Loads the program for the sockets of `queues` receive queues. Nothing is claimed and nothing
+    /// attached yet.
     pub fn load(queues: u32) -> Result<(Program, Steering), Error> {
         let mut program = Program::load(OBJECT, "steer", "sockets", queues)?;
         let claims = HashMap::try_from(program.take_map("claims")?).map_err(failed("the map of claims"))?;

@@ -1,4 +1,5 @@
-//! The one system call of this module that rustix has no safe form of: membership of an Ethernet group.
+//! The one system call of this module that rustix has no safe form of: membership of an Ethernet
+//! group.
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::ffi::c_int;
@@ -10,8 +11,8 @@ pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Has the interface receive what is sent to the Ethernet group `mac` as long as the packet socket `fd` is open, or
-/// (`join` is false) no longer.
+/// Has the interface receive what is sent to the Ethernet group `mac` as long as the packet socket
+/// `fd` is open, or (`join` is false) no longer.
 pub(crate) fn membership(fd: BorrowedFd<'_>, ifindex: u32, mac: [u8; 6], join: bool) -> io::Result<()> {
     let name = if join { libc::PACKET_ADD_MEMBERSHIP } else { libc::PACKET_DROP_MEMBERSHIP };
     let mut address = [0; 8];
@@ -23,7 +24,8 @@ pub(crate) fn membership(fd: BorrowedFd<'_>, ifindex: u32, mac: [u8; 6], join: b
         mr_address: address,
     };
     let len = size_of_val(&request) as libc::socklen_t;
-    // SAFETY: the kernel reads `len` bytes of `request`, which lives through the call and has no padding.
+    // SAFETY: the kernel reads `len` bytes of `request`, which lives through the call and has no
+    // padding.
     let result =
         unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, name, (&raw const request).cast(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

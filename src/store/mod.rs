@@ -17,6 +17,7 @@
 //! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a second between
 //! workers. An exptime of 0 means never; an item is expired once its exptime ≤ `now`.
 
+#[expect(unsafe_code, reason = "the arena makes references into memory that it maps")]
 mod arena;
 mod change;
 mod condition;

@@ -4,7 +4,7 @@
 //! an AF_XDP [`Queue`], or anything else that receives and transmits frames ([`FrameIo`]). Each
 //! turn of [`Worker::run`] reads the clock once and then goes down the list and out again:
 //!
-//! 1. [`inbound`]: up to [`af_xdp::BURST`] frames from each queue become packets for the stack, which
+//! 1. [`inbound`]: up to [`BURST`] frames from each queue become packets for the stack, which
 //!    hands requests to the application where they lie;
 //! 2. [`handover`]: packets that reached the wrong worker are passed on, those passed here are taken;
 //! 3. timers, then the flush: the stack writes what is to be sent straight into free frames ([`outbound`]);

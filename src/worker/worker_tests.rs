@@ -16,7 +16,8 @@ use std::time::Duration;
 
 const PORT: u16 = 7;
 const FRAMES: u32 = 64;
-/// Frames that an end takes before it wants to be flushed: fewer than the stack has to send at once.
+/// Frames that an end takes before it wants to be flushed: fewer than the stack has to send at
+/// once.
 const SLOTS: usize = 8;
 /// Bytes that go there and back: many times what all frames hold.
 const TOTAL: u64 = 1 << 20;

@@ -1,4 +1,5 @@
-//! Claims over a veth pair: the claimed segments come to the queue, all other traffic goes to the kernel.
+//! Claims over a veth pair: the claimed segments come to the queue, all other traffic goes to the
+//! kernel.
 
 use crate::PATIENCE;
 use crate::common::{Network, need_root, skip, wait_until};
@@ -22,7 +23,8 @@ fn what_is_not_claimed_is_the_kernels() {
         let http = SocketAddr::new(net.address(1), 80);
         device.add_claim(Claim::Port(http)).unwrap();
         the_kernel_serves_the_rest(&net, http);
-        // The claimed segments come to the queue although the kernel listens too, until the claim is gone.
+        // The claimed segments come to the queue although the kernel listens too, until the claim
+        // is gone.
         let listener = net.server.run(|| TcpListener::bind(http).unwrap());
         let refused = net.client.run(|| TcpStream::connect_timeout(&http, Duration::from_millis(200)));
         assert!(refused.is_err(), "{mode}: nobody answers on the queue");

@@ -1,12 +1,14 @@
-//! The number of frames on a queue's fill ring: as low as its bursts allow, so that the frames stay in the cache.
+//! The number of frames on a queue's fill ring: as low as its bursts allow, so that the frames stay
+//! in the cache.
 //!
-//! The fill ring is first in, first out: a queue that keeps 8192 frames on it touches all of them, 32 MiB, before it
-//! touches one again, and each packet is then written to memory that no cache holds. A queue that keeps 1024 frames
-//! cycles within a core's second-level cache. So the depth follows the longest burst that was found waiting, with space
-//! for a burst four times as long. It grows at once and shrinks slowly.
+//! The fill ring is first in, first out: a queue that keeps 8192 frames on it touches all of them,
+//! 32 MiB, before it touches one again, and each packet is then written to memory that no cache
+//! holds. A queue that keeps 1024 frames cycles within a core's second-level cache. So the depth
+//! follows the longest burst that was found waiting, with space for a burst four times as long. It
+//! grows at once and shrinks slowly.
 //!
-//! In comes the number of frames waiting, out goes the number of frames to keep on the ring. Before a packet loop sleeps
-//! it fills the whole ring ([`super::Queue::refill`]).
+//! In comes the number of frames waiting, out goes the number of frames to keep on the ring. Before
+//! a packet loop sleeps it fills the whole ring ([`super::Queue::refill`]).
 
 /// The depth below which little is gained, and a burst out of nothing would find too few.
 const LEAST: u32 = 1024;

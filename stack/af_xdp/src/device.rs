@@ -1,7 +1,8 @@
-//! An interface opened through AF_XDP: the program attached, every receive queue bound, in the best mode that works.
+//! An interface opened through AF_XDP: the program attached, every receive queue bound, in the best
+//! mode that works.
 //!
-//! In come [`OpenOptions`] and a [`Program`], out go a [`Device`] for control, and for each receive queue a [`Queue`]
-//! with a pool of frames. No frame passes through here.
+//! In come [`OpenOptions`] and a [`Program`], out go a [`Device`] for control, and for each receive
+//! queue a [`Queue`] with a pool of frames. No frame passes through here.
 
 use super::netdev::{self, LinkState};
 use super::socket::{Plan, open_queues};
@@ -17,22 +18,25 @@ pub struct OpenOptions {
     pub interface: String,
     /// The mode to try. `None`: all of them, the fastest first.
     pub mode: Option<Mode>,
-    /// Receive queues to bind, from queue 0. `None`: all that the interface has. The kernel's stack gets the frames of
-    /// queues that are not bound.
+    /// Receive queues to bind, from queue 0. `None`: all that the interface has. The kernel's stack
+    /// gets the frames of queues that are not bound.
     pub queues: Option<u32>,
-    /// Chunks of packet memory for each queue: at least the sizes of the fill ring and the TX ring plus [`super::BURST`].
+    /// Chunks of packet memory for each queue: at least the sizes of the fill ring and the TX ring
+    /// plus [`super::BURST`].
     pub frames_per_queue: u32,
     /// Bytes of a chunk, 2048 or 4096.
     pub chunk_bytes: u32,
     /// Slots of the rings.
     pub rings: RingSizes,
-    /// Drive the NIC from the packet loop instead of interrupts (SO_PREFER_BUSY_POLL). Without effect in generic mode.
+    /// Drive the NIC from the packet loop instead of interrupts (SO_PREFER_BUSY_POLL). Without
+    /// effect in generic mode.
     pub busy_poll: bool,
 }
 
 impl OpenOptions {
-    /// The defaults for an interface: all modes, all queues, 16,384 frames of 4096 bytes for each queue. The receive rings
-    /// have 8192 slots, for a kernel that delivers ten thousand small packets at once.
+    /// The defaults for an interface: all modes, all queues, 16,384 frames of 4096 bytes for each
+    /// queue. The receive rings have 8192 slots, for a kernel that delivers ten thousand small
+    /// packets at once.
     pub fn new(interface: impl Into<String>) -> Self {
         OpenOptions {
             interface: interface.into(),
@@ -50,8 +54,8 @@ impl OpenOptions {
         self.frames_per_queue as usize * self.chunk_bytes as usize * queues as usize
     }
 
-    /// Receive queues to bind: [`OpenOptions::queues`], or all that the interface has. An error names an option that is
-    /// out of bounds, or the interface if it does not exist.
+    /// Receive queues to bind: [`OpenOptions::queues`], or all that the interface has. An error
+    /// names an option that is out of bounds, or the interface if it does not exist.
     pub fn queue_count(&self) -> Result<u32, Error> {
         self.validate()?;
         features::interface_index(&self.interface)?;
@@ -146,10 +150,12 @@ fn attempts(requested: Option<Mode>, driver: &str, kernel: (u32, u32)) -> (Vec<A
 }
 
 impl Device {
-    /// Opens an interface: attaches `program` and binds a socket to each receive queue, in the best mode that works.
+    /// Opens an interface: attaches `program` and binds a socket to each receive queue, in the best
+    /// mode that works.
     ///
-    /// Returns, with the device, each bound queue and a pool with the frames that its fill ring left over. The program
-    /// must have been loaded for at least [`OpenOptions::queue_count`] queues.
+    /// Returns, with the device, each bound queue and a pool with the frames that its fill ring
+    /// left over. The program must have been loaded for at least [`OpenOptions::queue_count`]
+    /// queues.
     pub fn open(options: &OpenOptions, mut program: Program) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
         let interface = options.interface.as_str();
         let count = options.queue_count()?;
@@ -262,8 +268,8 @@ fn open_somehow(
     Err(Error::NoMode { interface: options.interface.clone(), tried })
 }
 
-/// Whether a mode that was refused may work without multi-buffer: an old kernel does not know the flag (EINVAL), a driver
-/// may not support it (EOPNOTSUPP).
+/// Whether a mode that was refused may work without multi-buffer: an old kernel does not know the
+/// flag (EINVAL), a driver may not support it (EOPNOTSUPP).
 fn may_be_for_multi_buffer(error: &Error) -> bool {
     let Error::Bind { source, .. } = error else { return false };
     matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))

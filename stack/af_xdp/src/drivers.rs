@@ -1,7 +1,7 @@
 //! Known faults and preferences of NIC drivers, beyond what the drivers report.
 //!
-//! Zero-copy mode of some drivers corrupts memory on some kernels. A table has the drivers with reports, and where the
-//! fault was reported. A driver that is not in the table is tried.
+//! Zero-copy mode of some drivers corrupts memory on some kernels. A table has the drivers with
+//! reports, and where the fault was reported. A driver that is not in the table is tried.
 
 /// An entry of the table: a driver's zero-copy mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ pub fn zero_copy(driver: &str) -> Option<ZeroCopy> {
     ZERO_COPY.iter().find(|(name, _)| *name == driver).map(|(_, known)| *known)
 }
 
-/// The reason not to try zero-copy mode with `driver` on a kernel of this version (major, minor), if there is one.
+/// The reason not to try zero-copy mode with `driver` on a kernel of this version (major, minor),
+/// if there is one.
 pub fn distrust(driver: &str, kernel: (u32, u32)) -> Option<String> {
     match zero_copy(driver)? {
         ZeroCopy::Bad { reason } => Some(format!("not tried with driver {driver}: {reason}")),
@@ -53,14 +54,14 @@ pub fn distrust(driver: &str, kernel: (u32, u32)) -> Option<String> {
     }
 }
 
-/// Whether generic mode is better although the driver has a native mode. On a veth it is faster by half; native mode
-/// switches off segmentation offload at the peer and limits the MTU.
+/// Whether generic mode is better although the driver has a native mode. On a veth it is faster by
+/// half; native mode switches off segmentation offload at the peer and limits the MTU.
 pub fn prefers_generic(driver: &str) -> bool {
     driver == "veth"
 }
 
-/// Whether the peer of such an interface is a kernel that leaves TCP checksums to hardware. Accept a checksum over the
-/// pseudo-header alone on such an interface, and on no other.
+/// Whether the peer of such an interface is a kernel that leaves TCP checksums to hardware. Accept
+/// a checksum over the pseudo-header alone on such an interface, and on no other.
 pub fn leaves_checksums_partial(driver: &str) -> bool {
     driver == "veth"
 }

@@ -74,8 +74,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error of a step with an XDP program or with a map of it: tells what the loader and the kernel said, each
-    /// cause once, and what to do about it. For callers that took a map with [`super::Program::take_map`].
+    /// The error of a step with an XDP program or with a map of it: tells what the loader and the
+    /// kernel said, each cause once, and what to do about it. For callers that took a map with
+    /// [`super::Program::take_map`].
     pub fn program<E: StdError + 'static>(step: &'static str, error: E) -> Error {
         let mut reason = error.to_string();
         let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
@@ -157,7 +158,8 @@ const REMOVE_OTHER: &str = "; another XDP program is attached to the interface: 
 fn program_remedy(code: i32) -> &'static str {
     match code {
         libc::EPERM => "; it needs CAP_BPF and CAP_NET_ADMIN: run as root or grant them",
-        // The verifier's answer to what only the privileged may do, such as to advance in a packet by a length read there.
+        // The verifier's answer to what only the privileged may do, such as to advance in a packet
+        // by a length read there.
         libc::EACCES => "; it needs CAP_PERFMON: run as root or grant it",
         // EEXIST is the answer where that program runs in another mode.
         libc::EBUSY | libc::EEXIST => REMOVE_OTHER,

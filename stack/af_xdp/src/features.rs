@@ -1,6 +1,7 @@
 //! What the kernel and an interface support.
 //!
-//! All functions ask by ioctl or netlink in the calling thread's network namespace. /sys may show another namespace.
+//! All functions ask by ioctl or netlink in the calling thread's network namespace. /sys may show
+//! another namespace.
 
 use super::netdev;
 use super::sys::{self, EthtoolChannels, EthtoolDriver, EthtoolValue};
@@ -16,7 +17,8 @@ pub fn can_open_sockets() -> Result<(), Error> {
     sys::xdp_socket().map(drop).map_err(Error::Socket)
 }
 
-/// Whether the kernel accepts and runs an XDP program, the built-in one; the error names the step that failed.
+/// Whether the kernel accepts and runs an XDP program, the built-in one; the error names the step
+/// that failed.
 pub fn can_load_program() -> Result<(), Error> {
     Program::redirect_all(1)?.test_run(&[0; 64]).map(drop)
 }
@@ -49,8 +51,8 @@ pub fn driver(interface: &str) -> io::Result<String> {
     Ok(request.driver())
 }
 
-/// Turns TCP segmentation offload of an interface on or off (`ethtool -K IF tso on`). The only function of this module
-/// that changes a setting.
+/// Turns TCP segmentation offload of an interface on or off (`ethtool -K IF tso on`). The only
+/// function of this module that changes a setting.
 pub fn set_segmentation_offload(interface: &str, on: bool) -> io::Result<()> {
     sys::ethtool(interface, &mut EthtoolValue::segmentation_offload(on))
 }
@@ -62,7 +64,8 @@ pub struct Queues {
     pub rx: u32,
     /// Transmit queues in use.
     pub tx: u32,
-    /// The largest number of receive queues that can be set; the same as `rx` if the driver does not report it.
+    /// The largest number of receive queues that can be set; the same as `rx` if the driver does
+    /// not report it.
     pub max_rx: u32,
 }
 
@@ -83,7 +86,8 @@ pub fn queues(interface: &str) -> io::Result<Queues> {
     }
 }
 
-/// Receive queues of an interface. The kernel's stack gets the frames of each queue without a socket.
+/// Receive queues of an interface. The kernel's stack gets the frames of each queue without a
+/// socket.
 pub fn rx_queues(interface: &str) -> Result<u32, Error> {
     interface_index(interface)?;
     let queues = queues(interface).map_err(|source| Error::NoInterface { name: interface.to_owned(), source })?;

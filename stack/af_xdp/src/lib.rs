@@ -1,14 +1,16 @@
-//! AF_XDP sockets: frames go from a NIC's receive queues to user space and back, past the kernel's network stack.
+//! AF_XDP sockets: frames go from a NIC's receive queues to user space and back, past the kernel's
+//! network stack.
 //!
-//! The crate attaches an XDP program to an interface, binds a socket to each receive queue, and hands out move-only
-//! [`Frame`]s in packet memory that all queues share. It covers shared UMEM, packets of several buffers, busy polling,
-//! the need-wakeup flag, and three modes with fallback from the fastest to the most widely supported. It never looks
-//! into a packet and starts no thread.
+//! The crate attaches an XDP program to an interface, binds a socket to each receive queue, and
+//! hands out move-only [`Frame`]s in packet memory that all queues share. It covers shared UMEM,
+//! packets of several buffers, busy polling, the need-wakeup flag, and three modes with fallback
+//! from the fastest to the most widely supported. It never looks into a packet and starts no
+//! thread.
 //!
 //! # Example
 //!
-//! This program sends each frame back as it came. The built-in XDP program redirects every frame of the interface, so
-//! nothing else on the host receives from it.
+//! This program sends each frame back as it came. The built-in XDP program redirects every frame of
+//! the interface, so nothing else on the host receives from it.
 //!
 //! ```no_run
 //! use af_xdp::{BURST, Device, OpenOptions, Program};
@@ -33,39 +35,46 @@
 //! }
 //! ```
 //!
-//! The loop spins. To sleep, wait with poll(2) until the queue is readable: a [`Queue`] is [`AsFd`](std::os::fd::AsFd).
+//! The loop spins. To sleep, wait with poll(2) until the queue is readable: a [`Queue`] is
+//! [`AsFd`](std::os::fd::AsFd).
 //!
 //! # The path of a frame
 //!
-//! A [`Frame`] owns one chunk of the packet memory that the NIC and the process share, the [`Umem`]. Free frames lie in
-//! a [`FramePool`].
+//! A [`Frame`] owns one chunk of the packet memory that the NIC and the process share, the
+//! [`Umem`]. Free frames lie in a [`FramePool`].
 //!
-//! 1. [`Queue::receive`] puts free frames on the *fill ring*. The kernel, or the NIC in zero-copy mode, writes a packet
-//!    into each and returns it on the *RX ring*. `receive` appends those frames to the caller's list.
-//! 2. The caller reads the bytes in place ([`Umem::bytes`]). It then returns the frame to the pool, or writes a packet
-//!    into it or into another frame ([`Umem::chunk_mut`]).
+//! 1. [`Queue::receive`] puts free frames on the *fill ring*. The kernel, or the NIC in zero-copy
+//!    mode, writes a packet into each and returns it on the *RX ring*. `receive` appends those
+//!    frames to the caller's list.
+//! 2. The caller reads the bytes in place ([`Umem::bytes`]). It then returns the frame to the pool,
+//!    or writes a packet into it or into another frame ([`Umem::chunk_mut`]).
 //! 3. [`Queue::transmit`] puts a frame on the *TX ring* and [`Queue::flush`] starts transmission.
-//! 4. [`Queue::complete`] takes sent frames from the *completion ring* and returns them to the pool.
+//! 4. [`Queue::complete`] takes sent frames from the *completion ring* and returns them to the
+//!    pool.
 //!
-//! A packet longer than a chunk is a chain of frames: [`Frame::more`] is true for each of them but the last.
+//! A packet longer than a chunk is a chain of frames: [`Frame::more`] is true for each of them but
+//! the last.
 //!
-//! A `Frame` moves and cannot be copied, and the UMEM records the holder of each chunk. A descriptor from the kernel for
-//! a chunk that the kernel does not hold is counted and ignored, so no chunk is ever owned twice.
+//! A `Frame` moves and cannot be copied, and the UMEM records the holder of each chunk. A
+//! descriptor from the kernel for a chunk that the kernel does not hold is counted and ignored, so
+//! no chunk is ever owned twice.
 //!
 //! # The life of a device
 //!
-//! [`Device::open`] attaches a [`Program`] and binds a socket to each receive queue. It tries [`Mode::ZeroCopy`], then
-//! [`Mode::Copy`], then [`Mode::Generic`], and logs the reason for each step down. The program decides which frames go
-//! to the sockets; the kernel's stack gets the rest. [`Program::redirect_all`] is built in, [`Program::load`] takes an
-//! object of the caller's. Drop the device before the queues: it detaches the program.
+//! [`Device::open`] attaches a [`Program`] and binds a socket to each receive queue. It tries
+//! [`Mode::ZeroCopy`], then [`Mode::Copy`], then [`Mode::Generic`], and logs the reason for each
+//! step down. The program decides which frames go to the sockets; the kernel's stack gets the rest.
+//! [`Program::redirect_all`] is built in, [`Program::load`] takes an object of the caller's. Drop
+//! the device before the queues: it detaches the program.
 //!
-//! [`FrameIo`] is what a packet loop needs of a queue, so that the loop also runs over memory or a TAP device.
-//! [`features`] and [`drivers`] report what the kernel and a NIC support. [`memory`] has the mappings.
+//! [`FrameIo`] is what a packet loop needs of a queue, so that the loop also runs over memory or a
+//! TAP device. [`features`] and [`drivers`] report what the kernel and a NIC support. [`memory`]
+//! has the mappings.
 //!
 //! # Reading the code
 //!
-//! Start with `umem`, `pool` and `queue`. A queue stands on `depth` (how many frames the fill ring holds), `ring` and
-//! `sys`. `device` stands on `socket` and `program`.
+//! Start with `umem`, `pool` and `queue`. A queue stands on `depth` (how many frames the fill ring
+//! holds), `ring` and `sys`. `device` stands on `socket` and `program`.
 
 mod depth;
 mod device;
@@ -102,7 +111,8 @@ use std::fmt;
 /// Frames that a packet loop usually takes at once.
 pub const BURST: usize = 64;
 
-/// `XDP_PACKET_HEADROOM` of `<linux/bpf.h>`: bytes that the kernel leaves free at the start of a chunk it receives into.
+/// `XDP_PACKET_HEADROOM` of `<linux/bpf.h>`: bytes that the kernel leaves free at the start of a
+/// chunk it receives into.
 const XDP_PACKET_HEADROOM_BYTES: usize = 256;
 
 /// How packets come from the driver to the sockets.
@@ -110,10 +120,11 @@ const XDP_PACKET_HEADROOM_BYTES: usize = 256;
 pub enum Mode {
     /// The NIC reads and writes the frames itself. Needs support in the driver.
     ZeroCopy,
-    /// The program runs in the driver, and the kernel copies packets. Needs XDP support in the driver.
-    Copy,
-    /// The program runs in front of the kernel's stack (SKB mode), and the kernel copies packets. Works with every
+    /// The program runs in the driver, and the kernel copies packets. Needs XDP support in the
     /// driver.
+    Copy,
+    /// The program runs in front of the kernel's stack (SKB mode), and the kernel copies packets.
+    /// Works with every driver.
     Generic,
 }
 

@@ -1,7 +1,8 @@
-//! Memory mappings that unmap themselves ([`Mapping`]), and an allocator for programs with large tables ([`HugePages`]).
+//! Memory mappings that unmap themselves ([`Mapping`]), and an allocator for programs with large
+//! tables ([`HugePages`]).
 //!
-//! A mapping is a ring of a socket, or anonymous memory such as a UMEM. This module does not know what the memory holds:
-//! code that makes references into it is responsible for them.
+//! A mapping is a ring of a socket, or anonymous memory such as a UMEM. This module does not know
+//! what the memory holds: code that makes references into it is responsible for them.
 
 #[cfg(not(miri))]
 use rustix::mm::{Advice, madvise, mmap_anonymous, munmap};
@@ -29,8 +30,8 @@ pub struct Mapping {
     len: usize,
 }
 
-// SAFETY: a mapping is memory of the process, not of a thread; this type only holds its bounds and hands out a raw
-// pointer.
+// SAFETY: a mapping is memory of the process, not of a thread; this type only holds its bounds and
+// hands out a raw pointer.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -55,7 +56,8 @@ impl Mapping {
         Ok((mapping, Pages::Ordinary))
     }
 
-    /// Miri knows no mappings; there the memory comes from its allocator, so that it can judge what is done with it.
+    /// Miri knows no mappings; there the memory comes from its allocator, so that it can judge what
+    /// is done with it.
     #[cfg(miri)]
     fn private(len: usize, flags: MapFlags) -> io::Result<Mapping> {
         if !flags.is_empty() {
@@ -74,7 +76,8 @@ impl Mapping {
         Ok(Mapping::from_raw(base.cast(), len))
     }
 
-    /// Maps `len` bytes of zeros without a reservation: a page takes memory when it is written. 0 bytes are an error.
+    /// Maps `len` bytes of zeros without a reservation: a page takes memory when it is written. 0
+    /// bytes are an error.
     #[cfg(not(miri))]
     pub fn sparse(len: usize) -> io::Result<Mapping> {
         Mapping::private(len, MapFlags::NORESERVE)
@@ -111,28 +114,29 @@ impl Drop for Mapping {
             std::alloc::dealloc(self.base.as_ptr(), layout);
         }
         #[cfg(not(miri))]
-        // SAFETY: the range is this mapping's, made by mmap and unmapped nowhere else; whoever holds pointers into
-        // it also holds the mapping.
+        // SAFETY: the range is this mapping's, made by mmap and unmapped nowhere else; whoever
+        // holds pointers into it also holds the mapping.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
     }
 }
 
-/// Asks the kernel to merge the pages of a range into huge pages where it can. A kernel without transparent huge pages
-/// refuses; the memory is then used as it is.
+/// Asks the kernel to merge the pages of a range into huge pages where it can. A kernel without
+/// transparent huge pages refuses; the memory is then used as it is.
 fn join_pages(base: *mut u8, len: usize) {
     let start = base.addr().next_multiple_of(HUGE_PAGE_BYTES) - base.addr();
     let whole = len.saturating_sub(start) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
     #[cfg(not(miri))]
     if whole > 0 {
-        // SAFETY: the range lies within memory that the caller has just been given; the advice changes no contents.
+        // SAFETY: the range lies within memory that the caller has just been given; the advice
+        // changes no contents.
         let _ = unsafe { madvise(base.wrapping_add(start).cast(), whole, Advice::LinuxHugepage) };
     }
     #[cfg(miri)]
     let _ = whole;
 }
 
-/// The system's allocator, with huge pages for large allocations where the kernel has them. Random access to a large
-/// table costs a TLB miss each time on ordinary pages.
+/// The system's allocator, with huge pages for large allocations where the kernel has them. Random
+/// access to a large table costs a TLB miss each time on ordinary pages.
 ///
 /// ```
 /// #[global_allocator]
@@ -142,8 +146,8 @@ fn join_pages(base: *mut u8, len: usize) {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HugePages;
 
-/// The smallest allocation that gets huge pages. The TLB covers smaller ones, and they would waste the unused part of a
-/// huge page.
+/// The smallest allocation that gets huge pages. The TLB covers smaller ones, and they would waste
+/// the unused part of a huge page.
 const LARGE_BYTES: usize = 8 * HUGE_PAGE_BYTES;
 
 impl HugePages {
@@ -155,7 +159,8 @@ impl HugePages {
     }
 }
 
-// SAFETY: every call is handed on to the system's allocator; the memory that it returns is only advised upon.
+// SAFETY: every call is handed on to the system's allocator; the memory that it returns is only
+// advised upon.
 unsafe impl GlobalAlloc for HugePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract, which is the same.

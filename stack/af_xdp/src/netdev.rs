@@ -1,7 +1,8 @@
-//! Requests over netlink: an interface's XDP features (generic netlink family `netdev`), its number of queues and the
-//! state of its link.
+//! Requests over netlink: an interface's XDP features (generic netlink family `netdev`), its number
+//! of queues and the state of its link.
 //!
-//! Requests and answers are a header and attributes (length, kind, value, padded to 4 bytes), written and read by hand.
+//! Requests and answers are a header and attributes (length, kind, value, padded to 4 bytes),
+//! written and read by hand.
 
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};

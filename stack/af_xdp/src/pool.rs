@@ -1,13 +1,15 @@
 //! Free frames: a stack, so that the frame whose bytes are still in the cache is taken first.
 //!
-//! A frame may return to another pool of the same device than it was taken from. No frame is created here.
+//! A frame may return to another pool of the same device than it was taken from. No frame is
+//! created here.
 
 use super::Frame;
 
 /// Free frames of one device, owned by one thread.
 #[derive(Debug)]
 pub struct FramePool {
-    /// The UMEM's id, its chunk size less one, and all of its chunks: a pool holds them all without growing.
+    /// The UMEM's id, its chunk size less one, and all of its chunks: a pool holds them all without
+    /// growing.
     umem: u16,
     offset_mask: u64,
     free: Vec<Frame>,

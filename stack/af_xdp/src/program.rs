@@ -1,7 +1,8 @@
 //! The XDP program of a device: load, attach, and the map of its sockets.
 //!
-//! In comes a BPF object, out goes a [`Program`]. The program is attached by a bpf_link: it is detached when this value
-//! is dropped, or when the process ends for any reason. No frame passes through here.
+//! In comes a BPF object, out goes a [`Program`]. The program is attached by a bpf_link: it is
+//! detached when this value is dropped, or when the process ends for any reason. No frame passes
+//! through here.
 
 use super::Error;
 use aya::maps::{Map, MapData, XskMap};
@@ -57,11 +58,12 @@ pub struct Program {
 }
 
 impl Program {
-    /// Loads the XDP program `name` of a compiled BPF object, and sizes its XSKMAP `sockets` for `queues` receive
-    /// queues. Nothing is attached yet.
+    /// Loads the XDP program `name` of a compiled BPF object, and sizes its XSKMAP `sockets` for
+    /// `queues` receive queues. Nothing is attached yet.
     ///
-    /// The program's section decides about multi-buffer: `xdp.frags` accepts packets of several buffers, `xdp` does not.
-    /// `object` must be aligned to 8 bytes: embed it with [`aya::include_bytes_aligned`].
+    /// The program's section decides about multi-buffer: `xdp.frags` accepts packets of several
+    /// buffers, `xdp` does not. `object` must be aligned to 8 bytes: embed it with
+    /// [`aya::include_bytes_aligned`].
     pub fn load(object: &[u8], name: &str, sockets: &str, queues: u32) -> Result<Program, Error> {
         let mut ebpf = EbpfLoader::new()
             .btf(None)
@@ -76,8 +78,8 @@ impl Program {
         Ok(Program { ebpf, name: name.to_owned(), id, queues, link: None, native: false, sockets })
     }
 
-    /// Loads the built-in program: it redirects each frame of a queue with a socket to that socket, and passes all other
-    /// frames to the kernel's stack.
+    /// Loads the built-in program: it redirects each frame of a queue with a socket to that socket,
+    /// and passes all other frames to the kernel's stack.
     pub fn redirect_all(queues: u32) -> Result<Program, Error> {
         Program::load(REDIRECT, "redirect", "sockets", queues)
     }
@@ -92,8 +94,8 @@ impl Program {
         self.id
     }
 
-    /// Attaches the program to the interface, in the driver (`native`) or in front of the kernel's stack, unless it is
-    /// attached that way already. A program belongs to one interface.
+    /// Attaches the program to the interface, in the driver (`native`) or in front of the kernel's
+    /// stack, unless it is attached that way already. A program belongs to one interface.
     pub fn attach(&mut self, ifindex: u32, native: bool) -> Result<(), Error> {
         if self.link.is_some() && self.native == native {
             return Ok(());
@@ -105,33 +107,36 @@ impl Program {
         let program = xdp(&mut self.ebpf, &self.name)?;
         let id = program.attach_to_if_index(ifindex, mode).map_err(failed)?;
         let link = program.take_link(id).map_err(failed)?;
-        // Kernels before 5.9 have no link for XDP, and what is attached without one outlives a killed process.
+        // Kernels before 5.9 have no link for XDP, and what is attached without one outlives a
+        // killed process.
         let link = FdLink::try_from(link)
             .map_err(|error| Error::program("attaching by a bpf_link, Linux 5.9 or later", error))?;
         self.link = Some(link);
         Ok(())
     }
 
-    /// Attaches the program again, in the same mode, after another process has detached it. The link of a detached
-    /// program still exists and has no effect.
+    /// Attaches the program again, in the same mode, after another process has detached it. The
+    /// link of a detached program still exists and has no effect.
     pub fn attach_again(&mut self, ifindex: u32) -> Result<(), Error> {
         self.link = None;
         self.attach(ifindex, self.native)
     }
 
-    /// Enters the socket of a receive queue into the map of sockets, until the socket is closed. [`super::Device::open`]
-    /// does this for each queue.
+    /// Enters the socket of a receive queue into the map of sockets, until the socket is closed.
+    /// [`super::Device::open`] does this for each queue.
     pub fn set_socket(&mut self, queue: u32, socket: impl AsFd) -> Result<(), Error> {
         let set = self.sockets.set(queue, socket.as_fd().as_raw_fd(), 0);
         set.map_err(|error| Error::program("the map of sockets", error))
     }
 
-    /// Takes a map of the object, for the caller to read and write while the program runs. Each map can be taken once.
+    /// Takes a map of the object, for the caller to read and write while the program runs. Each map
+    /// can be taken once.
     pub fn take_map(&mut self, name: &str) -> Result<Map, Error> {
         take_map(&mut self.ebpf, name)
     }
 
-    /// Runs the program over `frame` as if it came in on queue 0 (BPF_PROG_TEST_RUN). Sends nothing.
+    /// Runs the program over `frame` as if it came in on queue 0 (BPF_PROG_TEST_RUN). Sends
+    /// nothing.
     pub fn test_run(&mut self, frame: &[u8]) -> Result<Verdict, Error> {
         let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
         let result = xdp(&mut self.ebpf, &self.name)?.test_run(options);

@@ -1,8 +1,8 @@
 //! One receive queue with its four rings.
 //!
-//! In come frames from the wire (`receive`) and frames to send (`transmit`, then `flush`); frames that were sent go to
-//! the pool (`complete`). Nothing here allocates, and the kernel is called only where a ring asks for it. The queue
-//! never looks into a packet.
+//! In come frames from the wire (`receive`) and frames to send (`transmit`, then `flush`); frames
+//! that were sent go to the pool (`complete`). Nothing here allocates, and the kernel is called
+//! only where a ring asks for it. The queue never looks into a packet.
 
 use super::depth::Depth;
 use super::ring::{Consumer, Producer};
@@ -35,9 +35,9 @@ pub(crate) struct Capabilities {
 
 /// A receive queue of the interface, bound to an AF_XDP socket.
 ///
-/// One thread owns it: it is `Send`, and every method that touches a ring takes it exclusively. Drop the
-/// [`super::Device`] first: a program whose queues are gone passes their frames to the kernel's stack, which resets
-/// connections that it does not know.
+/// One thread owns it: it is `Send`, and every method that touches a ring takes it exclusively.
+/// Drop the [`super::Device`] first: a program whose queues are gone passes their frames to the
+/// kernel's stack, which resets connections that it does not know.
 pub struct Queue {
     id: u32,
     rings: Rings,
@@ -78,11 +78,12 @@ impl Queue {
         self.capabilities.multi_buffer
     }
 
-    /// Appends about `max` received frames to `out`, refills the fill ring from `pool` to the depth that recent bursts
-    /// need, and returns the number of frames appended.
+    /// Appends about `max` received frames to `out`, refills the fill ring from `pool` to the depth
+    /// that recent bursts need, and returns the number of frames appended.
     ///
-    /// A packet is not split over two calls: fewer than `max` frames come if the next packet would not fit or has not
-    /// arrived whole, and more if a single packet has more frames. With capacity for `max` + 32, `out` does not grow.
+    /// A packet is not split over two calls: fewer than `max` frames come if the next packet would
+    /// not fit or has not arrived whole, and more if a single packet has more frames. With capacity
+    /// for `max` + 32, `out` does not grow.
     #[inline]
     pub fn receive(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>, max: usize) -> usize {
         let before = out.len();
@@ -117,8 +118,8 @@ impl Queue {
         if let Some(last) = (0..available).rev().find(|ahead| self.ends_packet(*ahead)) {
             return last + 1;
         }
-        // One packet longer than `max`, or not all of it has arrived. A ring full of one packet never holds its end: the
-        // packet is returned truncated.
+        // One packet longer than `max`, or not all of it has arrived. A ring full of one packet
+        // never holds its end: the packet is returned truncated.
         let tried = available;
         available = self.rings.rx.available(self.rings.rx.size());
         match (tried..available).find(|ahead| self.ends_packet(*ahead)) {
@@ -153,8 +154,9 @@ impl Queue {
         self.lend(self.rings.fill.size(), pool);
     }
 
-    /// Puts frames on the fill ring until the kernel has `level` of them to receive into, or the pool is empty. The kernel
-    /// never has more than the fill ring has slots, so the RX ring, which is no smaller, never overflows.
+    /// Puts frames on the fill ring until the kernel has `level` of them to receive into, or the
+    /// pool is empty. The kernel never has more than the fill ring has slots, so the RX ring, which
+    /// is no smaller, never overflows.
     #[inline]
     fn lend(&mut self, level: u32, pool: &mut FramePool) {
         let wanted = level.saturating_sub(self.frames.receive as u32);
@@ -178,11 +180,12 @@ impl Queue {
         }
     }
 
-    /// Puts a frame on the TX ring; [`Queue::flush`] sends it. Returns the frame if the ring is full: flush, complete, then
-    /// try again or drop the packet. Returns a frame without bytes, too.
+    /// Puts a frame on the TX ring; [`Queue::flush`] sends it. Returns the frame if the ring is
+    /// full: flush, complete, then try again or drop the packet. Returns a frame without bytes,
+    /// too.
     ///
-    /// [`Frame::more`] is set for each frame of a chain but the last. Put on all frames of a chain or none: ask
-    /// [`Queue::transmit_space`] first.
+    /// [`Frame::more`] is set for each frame of a chain but the last. Put on all frames of a chain
+    /// or none: ask [`Queue::transmit_space`] first.
     #[inline]
     pub fn transmit(&mut self, frame: Frame) -> Result<(), Frame> {
         if frame.is_empty() {
@@ -206,15 +209,16 @@ impl Queue {
         self.rings.tx.free(self.rings.tx.size()) as usize
     }
 
-    /// Frames put on the TX ring that the kernel has not taken. While this is not 0 after a flush, do not sleep without
-    /// flushing again.
+    /// Frames put on the TX ring that the kernel has not taken. While this is not 0 after a flush,
+    /// do not sleep without flushing again.
     #[inline]
     pub fn unsent(&self) -> usize {
         self.rings.tx.pending() as usize
     }
 
-    /// Sends the frames on the TX ring; calls the kernel only if it asks for a wakeup. Frames that the kernel does not take
-    /// now stay on the ring for the next flush. The error is [`Error::Gone`].
+    /// Sends the frames on the TX ring; calls the kernel only if it asks for a wakeup. Frames that
+    /// the kernel does not take now stay on the ring for the next flush. The error is
+    /// [`Error::Gone`].
     #[inline]
     pub fn flush(&mut self) -> Result<(), Error> {
         self.rings.tx.submit();
@@ -267,8 +271,9 @@ impl Queue {
         done as usize
     }
 
-    /// Whether the queue is still bound: [`Error::Gone`] if the interface was removed. Call it when poll(2) reports
-    /// POLLERR. Call it every second or so as well: not every kernel wakes poll(2) when an interface is removed.
+    /// Whether the queue is still bound: [`Error::Gone`] if the interface was removed. Call it when
+    /// poll(2) reports POLLERR. Call it every second or so as well: not every kernel wakes poll(2)
+    /// when an interface is removed.
     pub fn check(&self) -> Result<(), Error> {
         match sockopt::socket_error(&self.socket) {
             Ok(Ok(())) => Ok(()),

@@ -1,9 +1,11 @@
-//! The rings between this process and the kernel: one producer, one consumer, a power of two of slots.
+//! The rings between this process and the kernel: one producer, one consumer, a power of two of
+//! slots.
 //!
-//! Both sides count slots with a free-running 32-bit index, so `producer - consumer` (wrapping) is how many are
-//! filled. Each side publishes its index with a release store after it is done with the slots, and reads the other
-//! side's with an acquire load before it touches them. The memory may be a mapping of a socket or, in tests, plain
-//! memory with both sides in this process. An index from the other side that cannot be is taken for "nothing to do".
+//! Both sides count slots with a free-running 32-bit index, so `producer - consumer` (wrapping) is
+//! how many are filled. Each side publishes its index with a release store after it is done with
+//! the slots, and reads the other side's with an acquire load before it touches them. The memory
+//! may be a mapping of a socket or, in tests, plain memory with both sides in this process. An
+//! index from the other side that cannot be is taken for "nothing to do".
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,14 +27,15 @@ struct Shared<T> {
     _memory: Box<dyn Send>,
 }
 
-// SAFETY: the pointers lead into `_memory`, which is Send and goes with them; the slots are plain values and the
-// indices atomics.
+// SAFETY: the pointers lead into `_memory`, which is Send and goes with them; the slots are plain
+// values and the indices atomics.
 unsafe impl<T: Copy + Send> Send for Shared<T> {}
 
 impl<T: Copy> Shared<T> {
     /// # Safety
-    /// The pointers are aligned, lead to `size` initialized slots and to the indices, and are valid for as long as
-    /// `memory` lives. No other producer (or consumer, for a consumer) of the ring exists.
+    /// The pointers are aligned, lead to `size` initialized slots and to the indices, and are valid
+    /// for as long as `memory` lives. No other producer (or consumer, for a consumer) of the ring
+    /// exists.
     unsafe fn new(layout: Layout<T>, memory: Box<dyn Send>) -> Self {
         assert!(layout.size.is_power_of_two(), "a ring of {} slots", layout.size);
         Shared { layout, _memory: memory }
@@ -52,7 +55,8 @@ impl<T: Copy> Shared<T> {
 
     #[inline]
     fn slot(&self, index: u32) -> *mut T {
-        // SAFETY: the mask keeps the offset below `size`, within the slots by the contract of `new`.
+        // SAFETY: the mask keeps the offset below `size`, within the slots by the contract of
+        // `new`.
         unsafe { self.layout.slots.as_ptr().add((index & (self.layout.size - 1)) as usize) }
     }
 
@@ -90,7 +94,8 @@ impl<T: Copy> Producer<T> {
         self.shared.layout.size
     }
 
-    /// Free slots; looks at the consumer only if fewer than `wanted` were free when it was last seen.
+    /// Free slots; looks at the consumer only if fewer than `wanted` were free when it was last
+    /// seen.
     #[inline]
     pub(crate) fn free(&mut self, wanted: u32) -> u32 {
         let known = self.free_end.wrapping_sub(self.next);
@@ -108,8 +113,8 @@ impl<T: Copy> Producer<T> {
     #[inline]
     pub(crate) fn push(&mut self, value: T) {
         assert!(self.free_end != self.next, "pushed onto a ring without a free slot");
-        // SAFETY: the slot is free: the consumer has released it (acquired in `free`) and does not read it before
-        // `submit` publishes it; there is no other producer.
+        // SAFETY: the slot is free: the consumer has released it (acquired in `free`) and does not
+        // read it before `submit` publishes it; there is no other producer.
         unsafe { self.shared.slot(self.next).write(value) };
         self.next = self.next.wrapping_add(1);
     }
@@ -158,7 +163,8 @@ impl<T: Copy> Consumer<T> {
         self.shared.layout.size
     }
 
-    /// Filled slots; looks at the producer only if fewer than `wanted` were filled when it was last seen.
+    /// Filled slots; looks at the producer only if fewer than `wanted` were filled when it was last
+    /// seen.
     #[inline]
     pub(crate) fn available(&mut self, wanted: u32) -> u32 {
         let known = self.filled_end.wrapping_sub(self.next);
@@ -172,12 +178,14 @@ impl<T: Copy> Consumer<T> {
         self.filled_end.wrapping_sub(self.next)
     }
 
-    /// The value `ahead` slots past the next one; `ahead` is below what [`Consumer::available`] said.
+    /// The value `ahead` slots past the next one; `ahead` is below what [`Consumer::available`]
+    /// said.
     #[inline]
     pub(crate) fn peek(&self, ahead: u32) -> T {
         assert!(ahead < self.filled_end.wrapping_sub(self.next), "peeked past the filled slots");
-        // SAFETY: the slot is filled: the producer has published it (acquired in `available`) and does not write it
-        // before `release`; a slot holds a plain value, so whatever bits are there are one.
+        // SAFETY: the slot is filled: the producer has published it (acquired in `available`) and
+        // does not write it before `release`; a slot holds a plain value, so whatever bits are
+        // there are one.
         unsafe { self.shared.slot(self.next.wrapping_add(ahead)).read() }
     }
 

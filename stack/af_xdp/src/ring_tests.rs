@@ -15,7 +15,8 @@ struct Plain<T> {
     slots: UnsafeCell<[T; SIZE]>,
 }
 
-// SAFETY: the slots are only touched through one producer and one consumer, which is what is tested.
+// SAFETY: the slots are only touched through one producer and one consumer, which is what is
+// tested.
 unsafe impl<T: Send> Sync for Plain<T> {}
 
 fn plain<T: Copy>(start: u32, empty: T) -> Arc<Plain<T>> {
@@ -38,13 +39,15 @@ fn layout<T>(ring: &Arc<Plain<T>>) -> Layout<T> {
 }
 
 fn ends<T: Copy + Send + 'static>(ring: &Arc<Plain<T>>) -> (Producer<T>, Consumer<T>) {
-    // SAFETY: the pointers lead into the Arc that goes along; one producer and one consumer are made of it.
+    // SAFETY: the pointers lead into the Arc that goes along; one producer and one consumer are
+    // made of it.
     unsafe {
         (Producer::new(layout(ring), Box::new(ring.clone())), Consumer::new(layout(ring), Box::new(ring.clone())))
     }
 }
 
-/// Both sides of a fresh ring of [`PLAIN_SLOTS`] slots whose indices are about to wrap; nobody asks to be woken.
+/// Both sides of a fresh ring of [`PLAIN_SLOTS`] slots whose indices are about to wrap; nobody asks
+/// to be woken.
 pub(crate) fn pair<T: Copy + Send + 'static>(empty: T) -> (Producer<T>, Consumer<T>) {
     ends(&plain(u32::MAX - 2, empty))
 }

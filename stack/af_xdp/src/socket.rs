@@ -1,4 +1,5 @@
-//! Makes and binds the socket of one queue: the UMEM registered or shared, the four rings sized and mapped.
+//! Makes and binds the socket of one queue: the UMEM registered or shared, the four rings sized and
+//! mapped.
 
 use super::queue::{Capabilities, Queue, Rings};
 use super::ring::{Consumer, Producer};
@@ -15,10 +16,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A queue that was just unbound is released a little later; for so long EBUSY is not taken for an answer.
+/// A queue that was just unbound is released a little later; for so long EBUSY is not taken for an
+/// answer.
 const BUSY_DEADLINE: Duration = Duration::from_secs(2);
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-/// Bytes of packets that a socket may have under way in copy mode; the default would hold some ninety frames.
+/// Bytes of packets that a socket may have under way in copy mode; the default would hold some
+/// ninety frames.
 const SEND_BUFFER_BYTES: usize = 8 << 20;
 
 /// What all sockets of a device have in common.
@@ -31,7 +34,8 @@ pub(crate) struct Plan {
     pub(crate) busy_poll: bool,
 }
 
-/// Makes the sockets of queues 0 to `count` and binds them; the first registers the UMEM, the others share it.
+/// Makes the sockets of queues 0 to `count` and binds them; the first registers the UMEM, the
+/// others share it.
 pub(crate) fn open_queues(plan: &Plan, count: u32, umem: &Arc<Umem>) -> Result<Vec<Queue>, Error> {
     let mut queues: Vec<Queue> = Vec::with_capacity(count as usize);
     for id in 0..count {
@@ -77,9 +81,10 @@ fn make_rings(socket: &OwnedFd, sizes: &RingSizes) -> io::Result<Rings> {
     let (tx, tx_memory) = sys::map_ring(fd, XDP_PGOFF_TX_RING, &offsets.tx, sizes.tx)?;
     let (completion, completion_memory) =
         sys::map_ring(fd, XDP_UMEM_PGOFF_COMPLETION_RING, &offsets.cr, sizes.completion)?;
-    // SAFETY: `map_ring` found each layout to be within and aligned in the mapping that goes along with it. The
-    // socket is new, so the kernel is the only other party of each ring: it consumes fill and TX, produces RX and
-    // completions. Fill and completion slots are u64, RX and TX slots `struct xdp_desc`, as `if_xdp.h` says.
+    // SAFETY: `map_ring` found each layout to be within and aligned in the mapping that goes along
+    // with it. The socket is new, so the kernel is the only other party of each ring: it consumes
+    // fill and TX, produces RX and completions. Fill and completion slots are u64, RX and TX slots
+    // `struct xdp_desc`, as `if_xdp.h` says.
     unsafe {
         Ok(Rings {
             fill: Producer::new(fill, fill_memory),

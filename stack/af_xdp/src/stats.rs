@@ -1,6 +1,7 @@
 //! Counters of a queue, and the kernel's counters of its socket.
 
-/// Declares a struct of `u64` counters with `iter`, which yields the name of each field with its value.
+/// Declares a struct of `u64` counters with `iter`, which yields the name of each field with its
+/// value.
 macro_rules! counters {
     ($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
         $(#[$doc])*
@@ -25,7 +26,8 @@ counters! {
         rx_bytes,
         /// Frames received whose packet continues in the next frame.
         rx_continued,
-        /// RX descriptors of a chunk that the kernel did not hold, or of bytes outside it. Their chunks are lost.
+        /// RX descriptors of a chunk that the kernel did not hold, or of bytes outside it. Their
+        /// chunks are lost.
         rx_bad_descriptors,
         /// Times the fill ring could not be filled because the pool was empty.
         rx_pool_empty,
@@ -43,7 +45,8 @@ counters! {
         tx_bad_completions,
         /// System calls that started transmission.
         tx_wakeups,
-        /// System calls to transmit that ended early for lack of buffers or queue space (EAGAIN, ENOBUFS).
+        /// System calls to transmit that ended early for lack of buffers or queue space (EAGAIN,
+        /// ENOBUFS).
         tx_retries,
         /// Frames that the kernel took and dropped (EBUSY).
         tx_dropped,
@@ -59,7 +62,8 @@ counters! {
 counters! {
     /// The kernel's counters of a queue's socket (XDP_STATISTICS).
     pub struct KernelCounters {
-        /// Packets dropped for reasons without a counter of their own, mostly for lack of frames in the fill ring.
+        /// Packets dropped for reasons without a counter of their own, mostly for lack of frames in
+        /// the fill ring.
         xsk_rx_dropped,
         /// Fill ring entries that named no chunk.
         xsk_rx_invalid_descs,

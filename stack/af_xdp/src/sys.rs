@@ -29,7 +29,8 @@ fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets one sendto take up to `budget` descriptors in copy mode: at least 32, at most the TX ring's size.
+/// Lets one sendto take up to `budget` descriptors in copy mode: at least 32, at most the TX ring's
+/// size.
 pub(crate) fn set_tx_budget(fd: BorrowedFd<'_>, budget: u32) -> io::Result<()> {
     set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, budget as c_int)
 }
@@ -88,8 +89,8 @@ struct EthtoolRequest {
     _rest: [u64; 2],
 }
 
-/// One ethtool command on the interface `name`: `command` is a structure of `<linux/ethtool.h>`, which begins with
-/// the command's number and has the size that the kernel takes for it.
+/// One ethtool command on the interface `name`: `command` is a structure of `<linux/ethtool.h>`,
+/// which begins with the command's number and has the size that the kernel takes for it.
 pub(crate) fn ethtool<T: EthtoolCommand>(name: &str, command: &mut T) -> io::Result<()> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     let mut request =
@@ -100,8 +101,9 @@ pub(crate) fn ethtool<T: EthtoolCommand>(name: &str, command: &mut T) -> io::Res
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
     }
     request.name[..name.len()].copy_from_slice(name);
-    // SAFETY: the request is laid out as the kernel's, and `data` leads to a structure that `EthtoolCommand` promises
-    // to be the one that its number says, exclusively borrowed through the call.
+    // SAFETY: the request is laid out as the kernel's, and `data` leads to a structure that
+    // `EthtoolCommand` promises to be the one that its number says, exclusively borrowed through
+    // the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -109,8 +111,8 @@ pub(crate) fn ethtool<T: EthtoolCommand>(name: &str, command: &mut T) -> io::Res
 /// A structure of `<linux/ethtool.h>`.
 ///
 /// # Safety
-/// The type is `repr(C)`, begins with the number of a command, and is at least as large as what the kernel reads and
-/// writes for that command.
+/// The type is `repr(C)`, begins with the number of a command, and is at least as large as what the
+/// kernel reads and writes for that command.
 pub(crate) unsafe trait EthtoolCommand {}
 
 /// `struct ethtool_channels`: how many queues there are of each kind.
@@ -136,7 +138,8 @@ impl EthtoolChannels {
     }
 }
 
-// SAFETY: laid out as the kernel's `struct ethtool_channels`, and made only by `request` with its command.
+// SAFETY: laid out as the kernel's `struct ethtool_channels`, and made only by `request` with its
+// command.
 unsafe impl EthtoolCommand for EthtoolChannels {}
 
 /// `struct ethtool_drvinfo`: which driver an interface has.
@@ -162,7 +165,8 @@ impl EthtoolDriver {
     }
 }
 
-// SAFETY: laid out as the kernel's `struct ethtool_drvinfo` (196 bytes), and made only by `request` with its command.
+// SAFETY: laid out as the kernel's `struct ethtool_drvinfo` (196 bytes), and made only by `request`
+// with its command.
 unsafe impl EthtoolCommand for EthtoolDriver {}
 
 const _: () = assert!(size_of::<EthtoolDriver>() == 196 && size_of::<EthtoolChannels>() == 36);
@@ -184,5 +188,6 @@ impl EthtoolValue {
     }
 }
 
-// SAFETY: laid out as the kernel's `struct ethtool_value` (8 bytes), which is what its command takes.
+// SAFETY: laid out as the kernel's `struct ethtool_value` (8 bytes), which is what its command
+// takes.
 unsafe impl EthtoolCommand for EthtoolValue {}

@@ -1,9 +1,9 @@
 //! The packet memory, and the frames in it: values that move and cannot be copied.
 //!
-//! In come descriptors from the kernel, out go [`Frame`]s, or nothing if a descriptor is invalid. An ownership table with
-//! one entry per chunk records its holder: this process, or the kernel through one ring of one queue. So there is never a
-//! second `Frame` of one chunk, whatever a driver returns. [`Umem::bytes_mut`] relies on that to give out exclusive
-//! references.
+//! In come descriptors from the kernel, out go [`Frame`]s, or nothing if a descriptor is invalid.
+//! An ownership table with one entry per chunk records its holder: this process, or the kernel
+//! through one ring of one queue. So there is never a second `Frame` of one chunk, whatever a
+//! driver returns. [`Umem::bytes_mut`] relies on that to give out exclusive references.
 
 use super::memory::{Mapping, Pages};
 use super::pool::FramePool;
@@ -11,9 +11,11 @@ use super::{Error, XDP_PACKET_HEADROOM_BYTES};
 use rustix::net::xdp::{XdpDesc, XdpDescOptions, XdpUmemReg, XdpUmemRegFlags};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
-/// One chunk of a [`Umem`], and the range of its bytes in use. No second `Frame` of the chunk exists.
+/// One chunk of a [`Umem`], and the range of its bytes in use. No second `Frame` of the chunk
+/// exists.
 ///
-/// Give it to a [`FramePool`] or to [`super::Queue::transmit`]. Dropping it leaks its chunk until the device is closed.
+/// Give it to a [`FramePool`] or to [`super::Queue::transmit`]. Dropping it leaks its chunk until
+/// the device is closed.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a dropped frame is lost to its pool"]
 pub struct Frame {
@@ -60,7 +62,8 @@ impl Frame {
         self.more = more;
     }
 
-    /// The same chunk without bytes in use, at its start. Panics if the chunk is not one of the UMEM `umem`.
+    /// The same chunk without bytes in use, at its start. Panics if the chunk is not one of the
+    /// UMEM `umem`.
     #[inline]
     pub(crate) fn emptied(self, umem: u16, offset_mask: u64) -> Frame {
         assert_eq!(self.umem, umem, "a frame of another device");
@@ -116,8 +119,9 @@ pub struct Umem {
 }
 
 impl Umem {
-    /// Maps memory for `chunks` chunks of `chunk_bytes` and shares them out to `pools` pools, evenly; the first pools get
-    /// the remainder. [`super::Device::open`] does this; call it for an implementation of [`super::FrameIo`].
+    /// Maps memory for `chunks` chunks of `chunk_bytes` and shares them out to `pools` pools,
+    /// evenly; the first pools get the remainder. [`super::Device::open`] does this; call it for an
+    /// implementation of [`super::FrameIo`].
     ///
     /// # Panics
     /// If `chunk_bytes` is neither 2048 nor 4096, or `chunks` or `pools` is 0.
@@ -174,8 +178,9 @@ impl Umem {
     #[inline]
     pub fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
         let (offset, len) = self.span(frame);
-        // SAFETY: `span` keeps within one chunk of the mapping, which lives as long as `self`. The frame is the only
-        // one of its chunk (the invariant of the ownership table) and is borrowed, so neither the kernel nor anyone else writes.
+        // SAFETY: `span` keeps within one chunk of the mapping, which lives as long as `self`. The
+        // frame is the only one of its chunk (the invariant of the ownership table) and is
+        // borrowed, so neither the kernel nor anyone else writes.
         unsafe { std::slice::from_raw_parts(self.mapping.base().as_ptr().add(offset), len) }
     }
 
@@ -183,11 +188,13 @@ impl Umem {
     #[inline]
     pub fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
         let (offset, len) = self.span(frame);
-        // SAFETY: as in `bytes`; the frame is borrowed exclusively, so there is no other reference to its chunk.
+        // SAFETY: as in `bytes`; the frame is borrowed exclusively, so there is no other reference
+        // to its chunk.
         unsafe { std::slice::from_raw_parts_mut(self.mapping.base().as_ptr().add(offset), len) }
     }
 
-    /// All bytes of a frame's chunk, to write a packet from the start. Set its length with [`Frame::set_len`] afterwards.
+    /// All bytes of a frame's chunk, to write a packet from the start. Set its length with
+    /// [`Frame::set_len`] afterwards.
     #[inline]
     pub fn chunk_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
         frame.addr &= !u64::from(self.chunk_bytes - 1);
@@ -209,8 +216,8 @@ impl Umem {
         let _ = offset;
     }
 
-    /// Offset into the mapping and length of a frame's bytes. Panics if they are not within one chunk of this UMEM, which
-    /// is a fault of the caller.
+    /// Offset into the mapping and length of a frame's bytes. Panics if they are not within one
+    /// chunk of this UMEM, which is a fault of the caller.
     #[inline]
     fn span(&self, frame: &Frame) -> (usize, usize) {
         assert_eq!(frame.umem, self.id, "a frame of another device");
@@ -228,8 +235,9 @@ impl Umem {
         XdpDesc { addr: addr as u64, len: len as u32, options }
     }
 
-    /// Takes a chunk back from the kernel. Returns nothing if the descriptor crosses the end of its chunk, or `from` does
-    /// not hold that chunk. One thread alone takes back a holder's chunks, so a load followed by a store is safe.
+    /// Takes a chunk back from the kernel. Returns nothing if the descriptor crosses the end of its
+    /// chunk, or `from` does not hold that chunk. One thread alone takes back a holder's chunks, so
+    /// a load followed by a store is safe.
     #[inline]
     pub(crate) fn take_back(&self, desc: XdpDesc, from: Holder) -> Option<Frame> {
         let chunk = usize::try_from(desc.addr >> self.chunk_bytes.trailing_zeros()).ok()?;
@@ -243,7 +251,8 @@ impl Umem {
         Some(Frame { addr: desc.addr, len: desc.len, umem: self.id, more })
     }
 
-    /// Counts the chunks by holder. While other threads use the queues, the sum is exact and the parts may be stale.
+    /// Counts the chunks by holder. While other threads use the queues, the sum is exact and the
+    /// parts may be stale.
     pub fn ownership(&self) -> Ownership {
         let mut ownership = Ownership::default();
         for holder in &self.holders {

@@ -10,14 +10,16 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-/// Traffic over two queues that share the memory, each with a worker; then every frame is counted in its place.
+/// Traffic over two queues that share the memory, each with a worker; then every frame is counted
+/// in its place.
 #[test]
 fn no_frame_is_lost_or_owned_twice() {
     const FRAMES: u32 = 20_000;
     const FLOWS: u32 = 64;
     for mode in MODES {
-        // In generic mode a veth takes the number of the queue a frame was sent from, less one, for the one it came
-        // in on; in native mode the number itself, and there may be no more at the peer than here.
+        // In generic mode a veth takes the number of the queue a frame was sent from, less one, for
+        // the one it came in on; in native mode the number itself, and there may be no more at the
+        // peer than here.
         let client_queues = if mode == Mode::Generic { 3 } else { 2 };
         let Some(net) = Net::with(2, client_queues) else { return };
         let (device, parts) = net.open(|options| options.mode = Some(mode)).unwrap();
@@ -35,7 +37,8 @@ fn no_frame_is_lost_or_owned_twice() {
                     scope.spawn(move || reflect(End { queue, pool }, received, sent))
                 })
                 .collect();
-            // At most two hundred under way, so that none is dropped for want of room: a veth in native mode has 256.
+            // At most two hundred under way, so that none is dropped for want of room: a veth in
+            // native mode has 256.
             for number in 0..FRAMES {
                 until("the workers keep up", || number - received.load(Ordering::Relaxed) < 200);
                 let bytes = numbered((number % FLOWS) as u16, number, 60);
@@ -66,7 +69,8 @@ fn no_frame_is_lost_or_owned_twice() {
     }
 }
 
-/// Sends everything back until `sent` frames were received by all; returns the numbers of those seen here.
+/// Sends everything back until `sent` frames were received by all; returns the numbers of those
+/// seen here.
 fn reflect(mut end: End, received: &AtomicU32, sent: &AtomicU32) -> (End, BTreeSet<u64>) {
     let umem = end.umem();
     let (mut seen, mut burst) = (BTreeSet::new(), Vec::new());

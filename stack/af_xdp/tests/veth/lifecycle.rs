@@ -26,7 +26,8 @@ fn the_program_goes_with_the_device() {
 
 const HOLDER: &str = "SIMOOM_TEST_HOLD_DEVICE";
 
-/// Not a test of its own: in the process that the next test starts, holds a device until it is killed.
+/// Not a test of its own: in the process that the next test starts, holds a device until it is
+/// killed.
 #[test]
 fn holder_of_a_device() {
     if std::env::var_os(HOLDER).is_some() {

@@ -134,8 +134,8 @@ fn small_chunks_and_busy_polling_do_as_well() {
     }
 }
 
-/// The kernel peer sends segments longer than a chunk, and its segmentation offload packets of several of them: they come
-/// as chains of frames.
+/// The kernel peer sends segments longer than a chunk, and its segmentation offload packets of
+/// several of them: they come as chains of frames.
 #[test]
 fn a_packet_longer_than_a_chunk_comes_as_a_chain_that_is_never_split() {
     const MTU: u16 = 9000;
