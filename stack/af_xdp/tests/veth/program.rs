@@ -4,6 +4,8 @@ use crate::net::can_run;
 use af_xdp::{Error, Program, Verdict};
 use rustix::net::{AddressFamily, SocketType, socket};
 
+static OBJECT: &[u8] = af_xdp::aya::include_bytes_aligned!("../../bpf/redirect.bpf.o");
+
 #[test]
 fn the_built_in_program_redirects_to_a_socket_and_passes_the_rest() {
     if !can_run() {
@@ -25,17 +27,12 @@ fn what_an_object_lacks_is_named() {
     if !can_run() {
         return;
     }
-    let object = aya_object();
     let reason = |error: Error| error.to_string();
-    let error = Program::load(object, "steer", "sockets", 1).map_err(reason).expect_err("no such program");
+    let error = Program::load(OBJECT, "steer", "sockets", 1).map_err(reason).expect_err("no such program");
     assert!(error.contains("no program \"steer\""), "{error}");
-    let error = Program::load(object, "redirect", "claims", 1).map_err(reason).expect_err("no such map");
+    let error = Program::load(OBJECT, "redirect", "claims", 1).map_err(reason).expect_err("no such map");
     assert!(error.contains("claims"), "{error}");
-    let mut program = Program::load(object, "redirect", "sockets", 1).unwrap();
+    let mut program = Program::load(OBJECT, "redirect", "sockets", 1).unwrap();
     let error = program.take_map("sockets").map(drop).map_err(reason).expect_err("the program itself has it");
     assert!(error.contains("sockets is not in the object"), "{error}");
-}
-
-fn aya_object() -> &'static [u8] {
-    af_xdp::aya::include_bytes_aligned!("../../bpf/redirect.bpf.o")
 }
