@@ -1,7 +1,7 @@
 //! Connections of each listening port, against a limit of its own: one service cannot use up the connection table that
 //! another service shares.
 //!
-//! A half-open connection counts like an open one. Only counts are kept.
+//! Only counts are kept. A half-open connection is not counted: anybody can have as many as he can forge addresses.
 
 /// A listening port and its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct Port {
     pub number: u16,
     /// The largest number of connections at once.
     pub limit: u32,
-    /// Connections now, half-open ones among them.
+    /// Connections now.
     pub open: u32,
     /// Connections refused because of the limit.
     pub refused: u64,
@@ -39,6 +39,12 @@ impl Ports {
         let admitted = port.open < port.limit;
         port.refused += u64::from(!admitted);
         admitted
+    }
+
+    /// How many more connections `number` may have.
+    pub fn left(&self, number: u16) -> u32 {
+        let port = self.0.iter().find(|port| port.number == number);
+        port.map_or(u32::MAX, |port| port.limit.saturating_sub(port.open))
     }
 
     /// A connection to `number` begins.

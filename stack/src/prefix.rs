@@ -1,7 +1,7 @@
 //! How many connections each source prefix has: a /24 of IPv4, a /64 of IPv6, about what one network is given.
 //!
-//! In comes the remote address of a connection that begins or ends, half-open ones among them; out goes whether another
-//! may begin. Only counts are kept, under a keyed hash in a table of fixed size: prefixes that meet in a slot are counted
+//! In comes the remote address of a connection that begins or ends; out goes whether another may begin. A half-open one
+//! is not counted: anybody can forge its address. Only counts are kept, under a keyed hash in a table of fixed size: prefixes that meet in a slot are counted
 //! together, so that one may be refused because of another, and which ones meet nobody outside can tell. What an active
 //! open takes is counted and never refused. Without a limit there is no table.
 
@@ -52,6 +52,11 @@ impl Prefixes {
     /// Whether another connection may come from there.
     pub(crate) fn has_room(&self, remote: &Address) -> bool {
         self.place(remote).is_none_or(|place| self.has_room_at(place))
+    }
+
+    /// How many more may come from there.
+    pub(crate) fn left(&self, remote: &Address) -> u32 {
+        self.place(remote).map_or(u32::MAX, |place| self.most.saturating_sub(self.counts[place as usize]))
     }
 
     /// Whether another connection may come from the prefix that is counted at `place`.

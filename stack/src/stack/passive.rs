@@ -58,14 +58,14 @@ impl<A: Application> Stack<A> {
         if half_open >= free {
             return self.shared.drop(DropReason::ConnectionsFull);
         }
-        if !self.prefixes.has_room(&arrival.tuple.remote) {
-            return self.shared.drop(DropReason::PrefixFull);
+        if !self.has_place(&arrival.tuple) {
+            return;
         }
-        if !self.ports.admits(arrival.tuple.local_port) {
-            return self.shared.drop(DropReason::PortFull);
-        }
-        // Half of the blocks are left for handshakes that keep nothing meanwhile.
-        let is_crowded = self.half_open.is_full() || 2 * half_open >= free;
+        // Half of the blocks are left for handshakes that keep nothing meanwhile, and so are the last
+        // places of a port and of a prefix: however many SYNs somebody forges, they take none.
+        let Tuple { remote, local_port, .. } = &arrival.tuple;
+        let places = self.ports.left(*local_port).min(self.prefixes.left(remote)) as usize;
+        let is_crowded = self.half_open.is_full() || 2 * half_open >= free || half_open >= places;
         if is_crowded && self.shared.config.syn_cookies {
             return self.send_cookie(arrival, tx);
         }
@@ -77,10 +77,22 @@ impl<A: Application> Stack<A> {
             return self.shared.drop(DropReason::HalfOpenFull);
         };
         self.demux.insert(arrival.hash, Owner::HalfOpen(index));
-        self.count_in(&arrival.tuple);
         let timer = self.half_open_timer(index);
         self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
         self.send_syn_ack(index, tx);
+    }
+
+    /// Whether the limits of its prefix and of its port let a connection in; counts the drop if not.
+    fn has_place(&mut self, tuple: &Tuple) -> bool {
+        let full = if !self.prefixes.has_room(&tuple.remote) {
+            DropReason::PrefixFull
+        } else if !self.ports.admits(tuple.local_port) {
+            DropReason::PortFull
+        } else {
+            return true;
+        };
+        self.shared.drop(full);
+        false
     }
 
     /// Answers a SYN and forgets it; its four-tuple may come back with [`Stack::complete_cookie`].
@@ -122,16 +134,9 @@ impl<A: Application> Stack<A> {
             self.shared.drop(DropReason::ConnectionsFull);
             return true;
         }
-        // Of a cookie nothing is kept, so its connection is counted now.
-        if !self.prefixes.has_room(&tuple.remote) {
-            self.shared.drop(DropReason::PrefixFull);
+        if !self.has_place(tuple) {
             return true;
         }
-        if !self.ports.admits(tuple.local_port) {
-            self.shared.drop(DropReason::PortFull);
-            return true;
-        }
-        self.count_in(tuple);
         self.shared.counters.syn_cookies_received += 1;
         let entry = HalfOpen::of_cookie(segment, *tuple, mss, &self.keyed);
         let id = self.free.pop().expect("there are more blocks than half-open connections");
@@ -227,8 +232,6 @@ impl<A: Application> Stack<A> {
     pub(super) fn forget_half_open(&mut self, index: u32, hash: u32) {
         self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.remove(hash, Owner::HalfOpen(index));
-        let tuple = self.half_open.get(index).tuple;
-        self.count_out(&tuple);
         self.half_open.remove(index);
     }
 
@@ -241,6 +244,10 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) {
+        if !self.has_place(&entry.tuple) {
+            // Others were faster. The peer believes that it is connected, and will send again.
+            return;
+        }
         let id = self.free.pop().expect("a block is kept for each half-open connection");
         self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.replace(arrival.hash, Owner::HalfOpen(index), Owner::Connection(id));
@@ -257,6 +264,7 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) {
+        self.count_in(&entry.tuple);
         let tcb = &mut self.tcbs[id as usize];
         tcb.hot = Hot { marks: tcb.hot.marks, tuple: entry.tuple, link: entry.link, ..Hot::default() };
         tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared);

@@ -64,6 +64,8 @@ fn syn_received(state: &'static str, event: Event) -> Expected {
     match (state, event) {
         // A FIN may have come with the crossing SYN.
         (BOTH, Event::Ack | Event::Text | Event::SynAck) => Ok(&["ESTABLISHED", "CLOSE-WAIT"]),
+        // At the limit of its port or prefix it stays until there is a place.
+        ("SYN-RECEIVED", Event::Ack) => Ok(&["ESTABLISHED", "SYN-RECEIVED"]),
         (_, Event::Ack | Event::Text | Event::TextAhead | Event::FinAhead) => Ok(&["ESTABLISHED"]),
         (_, Event::Fin) => Ok(&["CLOSE-WAIT"]),
         (_, Event::Rst | Event::UserTimeout) | (BOTH, Event::Abort) => Ok(&["CLOSED"]),

@@ -219,8 +219,7 @@ impl Target {
         } = self.stack.census();
         assert!(widened_bytes <= 4 * reassembly::BLOCK_BYTES * LIMITS.reassembly_blocks as usize);
         assert!(connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize);
-        assert_eq!(counted_by_prefix, connections + half_open);
-        assert_eq!(counted_by_port, connections + half_open);
+        assert_eq!((counted_by_prefix, counted_by_port), (connections, connections));
         assert!(send_entries <= LIMITS.send_entries as usize && send_chunks <= LIMITS.send_chunks as usize);
         assert!(flight_runs <= LIMITS.flight_runs as usize && unresolved <= LIMITS.unresolved as usize);
         assert!(kept <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);
