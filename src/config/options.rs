@@ -136,8 +136,8 @@ pub struct ServeOptions {
 
     /// Largest number of connections from one network, an IPv4 /24 or an IPv6 /64 [default: no limit]
     ///
-    /// Each worker counts its own. Over AF_XDP a SYN beyond the limit is not answered, and half-open
-    /// connections count too; kernel sockets reset the connection. Networks are counted in a table of
+    /// Each worker counts its own. Over AF_XDP a SYN beyond the limit is not answered; kernel sockets
+    /// reset the connection. Half-open connections do not count. Networks are counted in a table of
     /// fixed size by a keyed hash: a few may share a count, so choose the limit with a margin.
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub connections_per_prefix: Option<u32>,
