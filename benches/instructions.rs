@@ -1,16 +1,18 @@
-//! How many instructions the stack takes for a request, and the memcached handler with its store: what an addition to
-//! them costs, without the clock's noise.
+//! How many instructions the stack takes for a request, and the handlers of HTTP and memcached, with its store: what an
+//! addition to them costs, without the clock's noise. Handlers are counted as the server runs them, with their panics
+//! contained; and without that, to tell what it costs.
 //!
 //! Each scenario runs under `valgrind --tool=callgrind`, which counts only what happens inside a worker's turn
-//! (`Bench::offer`): receive, expire, flush; or in the handler (`KeyBench::offer`). Prints one line a scenario; the count repeats to within a few
+//! (`Bench::offer`): receive, expire, flush; or in the handler (`HandlerBench::offer`). Prints one line a scenario; the count repeats to within a few
 //! instructions, so that two commits compare. Without valgrind it says so and measures nothing.
 
 #![allow(clippy::print_stdout, reason = "counts are not times, so criterion cannot report them")]
 
 mod turn;
 
-use simoom::app::memcached::Memcached;
-use simoom::app::testing::{Line, memcached};
+use simoom::app::contained::Contained;
+use simoom::app::testing::{Line, services};
+use simoom_stack::Application;
 use std::process::Command;
 use turn::Bench;
 
@@ -27,7 +29,7 @@ const KEYS: usize = 10_000;
 
 /// What is counted, per request: the smallest answer, the same with acknowledgements of their own, and an answer
 /// of many segments; of memcached per key.
-const SCENARIOS: [(&str, Scenario); 7] = [
+const SCENARIOS: [(&str, Scenario); 10] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
     ("64 KiB", Scenario::Large),
@@ -35,6 +37,9 @@ const SCENARIOS: [(&str, Scenario); 7] = [
     ("get of 10 keys, each", Scenario::Get { keys: 10, lines: 1 }),
     ("get, 16 sent at once, each", Scenario::Get { keys: 1, lines: 16 }),
     ("set", Scenario::Set),
+    ("get, panics not contained", Scenario::BareGet),
+    ("HTTP", Scenario::Http),
+    ("HTTP, panics not contained", Scenario::BareHttp),
 ];
 
 #[derive(Clone, Copy)]
@@ -48,6 +53,11 @@ enum Scenario {
         lines: usize,
     },
     Set,
+    /// As a get of one key.
+    BareGet,
+    /// Requests for a small file, over and over.
+    Http,
+    BareHttp,
 }
 
 fn main() {
@@ -57,7 +67,10 @@ fn main() {
     {
         let (_, scenario) = SCENARIOS.iter().find(|(known, _)| known == name).expect("a scenario's name");
         return match scenario {
-            Scenario::Get { .. } | Scenario::Set => run_keys(*scenario),
+            Scenario::Get { .. } | Scenario::Set => run_keys(*scenario, Contained::new(services())),
+            Scenario::BareGet => run_keys(Scenario::Get { keys: 1, lines: 1 }, services()),
+            Scenario::Http => run_http(Contained::new(services())),
+            Scenario::BareHttp => run_http(services()),
             _ => run(*scenario),
         };
     }
@@ -105,16 +118,10 @@ fn run(scenario: Scenario) {
     println!("{requests}");
 }
 
-/// A handler whose store holds all keys.
-struct KeyBench(Line<Memcached>);
+/// A connection to a handler.
+struct HandlerBench<A: Application>(Line<A>);
 
-impl KeyBench {
-    fn new() -> KeyBench {
-        let mut bench = KeyBench(Line::open(memcached(), 11211));
-        (0..KEYS).for_each(|key| bench.offer(set(key).as_bytes()));
-        bench
-    }
-
+impl<A: Application> HandlerBench<A> {
     fn offer(&mut self, input: &[u8]) {
         assert_eq!(self.0.offer_in_place(input), input.len());
         self.0.acknowledge(self.0.queued());
@@ -131,13 +138,23 @@ fn set(key: usize) -> String {
     format!("set key:{key:08} 0 0 100\r\n{}\r\n", "x".repeat(100))
 }
 
+/// As [`run`], for a handler of HTTP.
+fn run_http<A: Application>(app: A) {
+    let mut bench = HandlerBench(Line::open(app, 80));
+    let request = b"GET /12 HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\r\n";
+    (0..WARM_UP_BURSTS).for_each(|_| bench.offer(request));
+    (0..BURSTS).for_each(|_| bench.offer_counted(request));
+    println!("{BURSTS}");
+}
+
 /// As [`run`], for keys that are asked for in turn.
-fn run_keys(scenario: Scenario) {
+fn run_keys<A: Application>(scenario: Scenario, app: A) {
     let (keys, lines) = match scenario {
         Scenario::Get { keys, lines } => (keys, lines),
         _ => (1, 1),
     };
-    let mut bench = KeyBench::new();
+    let mut bench = HandlerBench(Line::open(app, 11211));
+    (0..KEYS).for_each(|key| bench.offer(set(key).as_bytes()));
     // A step without a common divisor visits all keys, far apart.
     let mut order = (0..).map(|index| index * 7919 % KEYS);
     for _ in 0..BURSTS {

@@ -1,5 +1,7 @@
 //! Simoom: HTTP and memcached from a NIC's receive queues, or from kernel sockets.
 //!
+//! The [`guide`] is for those who run it: set-up, operation, limits, and the [architecture](guide::architecture).
+//!
 //! A packet's way is [`steer`], the XDP program that redirects claimed traffic; [`af_xdp`], frames off the rings of a
 //! queue; [`worker`], the loop of a core, which alone joins the rest; [`simoom_stack`], TCP; [`app`], what is asked and
 //! answered, with memcached's items in [`store`]. [`kernel`] serves the same [`app`] through sockets. [`serve`] puts it
@@ -20,6 +22,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod error;
+pub mod guide;
 pub mod hosted;
 pub mod kernel;
 pub mod limits;

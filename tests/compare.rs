@@ -175,8 +175,8 @@ fn look_at(page: &Path, width: u32, height: u32) -> Value {
 #[test]
 fn names_that_are_not_there_and_cores_that_cannot_be_are_refused() {
     for (arguments, expected) in [
-        ("--plan get-13", "error: --plan get-13: there is none of that name; there are get-12,"),
-        ("--contender apache", "error: --contender apache: there is none of that name; there are xdp,"),
+        ("--plan get-13", "error: --plan get-13: unknown name; expected one of get-12,"),
+        ("--contender apache", "error: --contender apache: unknown name; expected one of xdp,"),
         ("--cores 0,0", "error: --cores 0,0: not two different cores"),
         ("--cores 0,900", "error: --cores 0,900: this process may use the cores"),
         ("--seconds 0", "error: --seconds 0: not a number of seconds from 0.1 to 600"),

@@ -235,18 +235,12 @@ impl Application for Services {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::Line;
+    use super::testing::{Line, services};
     use super::*;
-
-    fn services() -> Services {
-        let ports = [(8080, Service::Http), (11211, Service::Memcached)];
-        let content = Arc::new(Content::built_in());
-        Services::new(&ports, content, http::Options::default(), Some(testing::memcached()))
-    }
 
     #[test]
     fn a_connection_is_served_by_the_owner_of_its_port() {
-        let mut line = Line::open(services(), 8080);
+        let mut line = Line::open(services(), 80);
         line.offer(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(line.take().starts_with(b"HTTP/1.1 200 OK\r\n"));
         let mut requests = None;

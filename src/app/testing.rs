@@ -6,6 +6,7 @@
 use super::content::Content;
 use super::http::{Http, INPUT_MAX_BYTES, Options};
 use super::memcached::{self, Memcached};
+use super::{Service, Services};
 use crate::store::{self, Store};
 use simoom_stack::send::{Pool, Queue, Wishes};
 use simoom_stack::{Application, Closed, Duration, Ends, Opened, Reply};
@@ -188,6 +189,13 @@ pub fn http() -> Http {
     let mut http = Http::new(CONTENT.clone(), Options { body_max_bytes: 4096, ..Options::default() });
     http.clock(784_111_777);
     http
+}
+
+/// All services as a worker has them: [`http`] on port 80 and [`memcached`] on port 11211.
+pub fn services() -> Services {
+    let ports = [(80, Service::Http), (11211, Service::Memcached)];
+    let options = Options { body_max_bytes: 4096, ..Options::default() };
+    Services::new(&ports, Arc::new(Content::for_tests()), options, Some(memcached()))
 }
 
 /// The time that [`memcached`] begins with.

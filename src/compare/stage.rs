@@ -120,7 +120,7 @@ impl Process {
 
     /// How it ended, if it has.
     pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.0.try_wait().map_err(|error| Error::because("asking after a process", error))
+        self.0.try_wait().map_err(|error| Error::because("waiting for a process", error))
     }
 
     /// Whether it ends by itself before the deadline.

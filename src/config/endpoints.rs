@@ -76,7 +76,7 @@ pub(super) fn claimed_addresses(options: &ServeOptions, endpoints: &Endpoints) -
         let write: Vec<String> =
             endpoints.given().map(|(flag, at)| format!("{flag} {}", SocketAddr::new(*address, at.port))).collect();
         return Err(Error::usage(format!(
-            "--address {address}: means nothing without --interface; name the network interface, or write {} to \
+            "--address {address}: cannot be used without --interface; name the network interface, or write {} to \
              listen there through kernel sockets",
             write.join(" ")
         )));

@@ -79,7 +79,7 @@ pub(super) fn run<P: Protocol>(
     let cannot = |error| Error::failed(format!("--interface {interface}: {error}"));
     if target.is_ipv6() != source.address.is_ipv6() {
         return Err(Error::usage(format!(
-            "--source {}: {target} is not of that version of IP; name addresses that are",
+            "--source {}: {target} is of the other IP version; give source addresses of its version",
             source.address
         )));
     }

@@ -100,7 +100,7 @@ pub(super) fn open_if_possible(common: &Common<'_>, interface: &str) -> Result<R
 pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
     let config = common.config;
     let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
-    let host = common.host.as_ref().ok_or_else(|| failed("it is gone"))?;
+    let host = common.host.as_ref().ok_or_else(|| failed("the interface is gone"))?;
     let queues = rx_queues(interface).map_err(|error| Error::failed(error.to_string()))?;
     let workers = (queues as usize).min(config.cores.len());
     check_sleepable(queues as usize, workers)?;

@@ -99,7 +99,7 @@ impl Store {
         let frames = (memory_bytes - fixed) / each;
         let frame_units = frame_bytes / UNIT_BYTES;
         let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
-            Error::because(format_args!("--memory {}: taking it", Bytes(settings.memory_bytes)), error)
+            Error::because(format_args!("--memory {}: allocating it", Bytes(settings.memory_bytes)), error)
         })?;
         Ok(Store::of(settings, table, memory, fixed + frames * each))
     }

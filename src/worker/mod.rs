@@ -298,7 +298,7 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
 
     fn publish(&mut self) {
         if let Some(conflict) = self.stack.take_conflict() {
-            tracing::warn!(%conflict, "another host says that it has an address of ours");
+            tracing::warn!(%conflict, "another host claims an address of ours");
         }
         self.publisher.publish(self.now_us / 1000, |counts| {
             let (counters, drops) = self.stack.counters();

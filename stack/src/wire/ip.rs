@@ -39,6 +39,9 @@ pub(crate) trait Version {
     /// As [`emit`].
     fn emit(bytes: &mut [u8], ends: [&Address; 2], protocol: u8, ecn: Ecn, payload_len: usize);
 
+    /// Labels the flow between ports (RFC 6437), in a header that [`Version::emit`] has written.
+    fn label(_bytes: &mut [u8], _ends: [&Address; 2], _ports: [u16; 2]) {}
+
     /// What an address of this version adds to the pseudo-header's sum.
     fn sum(address: &Address) -> Sum;
 }
@@ -70,6 +73,11 @@ impl Version for V6 {
     #[inline(always)]
     fn emit(bytes: &mut [u8], [source, destination]: [&Address; 2], protocol: u8, ecn: Ecn, payload_len: usize) {
         ipv6::emit(bytes, source, destination, protocol, HOP_LIMIT, ecn, payload_len);
+    }
+
+    #[inline(always)]
+    fn label(bytes: &mut [u8], ends: [&Address; 2], ports: [u16; 2]) {
+        ipv6::label(bytes, ends, ports);
     }
 
     #[inline(always)]

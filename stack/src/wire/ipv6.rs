@@ -129,3 +129,26 @@ pub fn emit(
     header[8..24].copy_from_slice(&source.octets());
     header[24..40].copy_from_slice(&destination.octets());
 }
+
+/// Labels a header as of a flow: all packets of a connection bear the same label, resets among
+/// them, and whatever spreads flows by it keeps them in order.
+#[inline]
+pub(super) fn label(bytes: &mut [u8], ends: [&Address; 2], ports: [u16; 2]) {
+    let [_, high, middle, low] = flow_label(ends, ports).to_be_bytes();
+    bytes[1] |= high;
+    bytes[2..4].copy_from_slice(&[middle, low]);
+}
+
+/// RFC 6437 §3 and appendix A: 20 bits that depend on the five-tuple alone, evenly spread, and
+/// never 0.
+#[inline]
+fn flow_label([source, destination]: [&Address; 2], [from, to]: [u16; 2]) -> u32 {
+    // Odd, and their bits in no pattern: the golden ratio's and the square root of 3's.
+    const ODD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b];
+    let ((s0, s1), (d0, d1)) = (source.halves(), destination.halves());
+    let ports = u64::from(from) << 16 | u64::from(to);
+    let prefixes = (s0 ^ d0.rotate_left(32)).wrapping_mul(ODD[0]);
+    let hosts = (s1 ^ d1.rotate_left(32) ^ ports ^ prefixes >> 32).wrapping_mul(ODD[1]);
+    let mixed = (hosts ^ hosts >> 32).wrapping_mul(ODD[0]);
+    ((mixed >> 44) as u32).max(1)
+}

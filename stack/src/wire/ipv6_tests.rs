@@ -386,3 +386,37 @@ proptest! {
         let _ = ndp::parse(&header, body);
     }
 }
+
+/// RFC 6437 §3: a label for each flow, the same in all of its packets, and spread evenly: a quarter
+/// of a million flows get about as many labels as that many even draws from 2²⁰ would, 231,940.
+#[test]
+fn rfc_6437_section_3_flows_are_labelled_evenly() {
+    let label = |host: u16, local_port: u16, remote_port: u16, flags| {
+        let remote = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host);
+        let (local, remote) = (Address::from_v6(OURS.octets()), Address::from_v6(remote.octets()));
+        let header = tcp::Header {
+            local: &local,
+            local_port,
+            remote: &remote,
+            remote_port,
+            seq: crate::seq::Seq(1),
+            ack: crate::seq::Seq(2),
+            flags,
+            ecn: Ecn::CAPABLE,
+            window: 9,
+        };
+        let mut packet = [0; 100];
+        tcp::emit(&mut packet, &header, &tcp::Options::default(), 0, |_| 0);
+        assert_eq!((packet[0], packet[1] >> 4), (0x60, 0x2), "version and traffic class are as they were");
+        u32::from_be_bytes([0, packet[1] & 0xf, packet[2], packet[3]])
+    };
+    assert_eq!(label(1, 80, 4000, Flags::ACK), label(1, 80, 4000, Flags::RST));
+    let mut seen = std::collections::BTreeSet::new();
+    for host in 1..=4 {
+        for port in 0..u16::MAX {
+            seen.insert(label(host, 80, port, Flags::ACK));
+        }
+    }
+    assert!(!seen.contains(&0));
+    assert!((230_500..=233_500).contains(&seen.len()), "{} labels", seen.len());
+}

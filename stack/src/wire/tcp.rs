@@ -445,6 +445,8 @@ fn emit_over<V: ip::Version>(
     tcp[16..20].fill(0);
     let checksum = pseudo_header::<V>(header.local, header.remote, tcp_len).add_bytes(&tcp[..tcp_len]).finish();
     tcp[16..18].copy_from_slice(&checksum);
-    V::emit(bytes, [header.local, header.remote], ip::TCP, header.ecn, tcp_len);
+    let ends = [header.local, header.remote];
+    V::emit(bytes, ends, ip::TCP, header.ecn, tcp_len);
+    V::label(bytes, ends, [header.local_port, header.remote_port]);
     V::HEADER_BYTES + tcp_len
 }
