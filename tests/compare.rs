@@ -121,7 +121,12 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
     for (width, height) in [(1280, 800), (794, 1123)] {
         let verdict = look_at(&directory.path().join("report.html"), width, height);
         assert!(verdict["charts"].as_u64().unwrap() >= 12, "{verdict}");
-        assert_eq!((&verdict["flaws"], &verdict["scripts"]), (&serde_json::json!([]), &0.into()));
+        let mut flaws = verdict["flaws"].as_array().unwrap().clone();
+        if !cases.iter().all(has_answers) {
+            // A case without an answer in its fifth of a second has no bar, rightly.
+            flaws.retain(|flaw| !flaw.as_str().unwrap().ends_with(": an empty bar"));
+        }
+        assert_eq!((&flaws, &verdict["scripts"]), (&Vec::new(), &0.into()));
     }
 }
 

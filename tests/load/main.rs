@@ -107,7 +107,7 @@ fn what_is_missing_for_af_xdp_is_said() {
         let text = said(server, &format!("--interface c0 --source {}", network.address(1)), 2);
         assert!(text.contains("is taken already"), "{text}");
         let text = said(SocketAddr::new(network.address_v6(1), 8080), &flags, 2);
-        assert!(text.contains("is not of that version of IP"), "{text}");
+        assert!(text.contains("is of the other IP version"), "{text}");
         let nobody = SocketAddr::new(network.address(77), 8080);
         let text = said(nobody, &flags, 1);
         assert!(text.starts_with("error: no host on c0 answered for"), "{text}");
