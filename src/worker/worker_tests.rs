@@ -81,8 +81,6 @@ impl FrameIo for End {
         frames.len() - before
     }
 
-    fn refill(&mut self, _: &mut FramePool) {}
-
     fn transmit(&mut self, frame: Frame) -> Result<(), Frame> {
         if frame.is_empty() || self.transmit_space() == 0 {
             return Err(frame);

@@ -1,5 +1,5 @@
-/* Redirects every frame to the AF_XDP socket of the queue it came in on. The kernel's stack gets the
- * frames of a queue without a socket.
+/* Redirects every frame to the AF_XDP socket of the queue it came in on. The kernel's stack gets
+ * the frames of a queue without a socket.
  *
  * The declarations are those of <linux/bpf.h>, so that clang alone is needed: see `build` beside
  * this file. */

@@ -24,8 +24,10 @@ pub trait FrameIo: AsFd {
     fn receive(&mut self, pool: &mut FramePool, frames: &mut Vec<Frame>, max: usize) -> usize;
 
     /// Prepares for a burst of any length: takes as many free frames from `pool` as it can receive
-    /// into.
-    fn refill(&mut self, pool: &mut FramePool);
+    /// into. Does nothing by default.
+    fn refill(&mut self, pool: &mut FramePool) {
+        let _ = pool;
+    }
 
     /// Queues a frame to send. Returns it if it is empty or there is no space: flush, complete,
     /// then try again or drop it.
@@ -44,11 +46,16 @@ pub trait FrameIo: AsFd {
     fn complete(&mut self, pool: &mut FramePool) -> usize;
 
     /// Whether the device still works. Called when poll(2) reports an error, and once in a while.
-    fn check(&self) -> Result<(), Self::Error>;
+    /// By default it does.
+    fn check(&self) -> Result<(), Self::Error> {
+        Ok(())
+    }
 
     /// Calls `count` with the name and value of each counter: always the same names in the same
-    /// order.
-    fn counters(&self, count: &mut dyn FnMut(&'static str, u64));
+    /// order. There are none by default.
+    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        let _ = count;
+    }
 }
 
 impl FrameIo for Queue {
