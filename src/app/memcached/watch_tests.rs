@@ -296,6 +296,12 @@ fn a_line_of_keys_whose_answers_the_client_has_not_read_is_not_slow() {
         pass(&mut line, &mut now, CHECK_SECONDS.into());
     }
     assert!(!line.aborted() && line.queued() > 0);
+    // Once it has read them, its time for the rest of the line begins.
+    line.take();
+    pass(&mut line, &mut now, 2 * u64::from(CHECK_SECONDS));
+    assert!(!line.aborted());
+    pass(&mut line, &mut now, 30);
+    assert!(line.aborted());
 }
 
 #[test]
