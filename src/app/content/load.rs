@@ -4,11 +4,11 @@
 //! whole size. What cannot be served is logged and left out; a symbolic link is followed where it stays
 //! within the root.
 
+use super::root::Root;
 use super::{Content, Settings, walk};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::{info, warn};
@@ -67,8 +67,8 @@ impl std::error::Error for Error {
 pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
     let root_error = |source| Error::Root { root: root.to_path_buf(), source };
     let mut progress = Progress::default();
-    let canonical = root.canonicalize().map_err(root_error)?;
-    let tree = walk::walk(&canonical, settings, |tree| {
+    let opened = root.canonicalize().and_then(Root::open).map_err(root_error)?;
+    let tree = walk::walk(&opened, settings, |tree| {
         if progress.is_due(Instant::now()) {
             let (directories, paths) = (tree.directories.len(), tree.paths.len());
             info!(directories, paths, "looking for the files under --root");
@@ -94,7 +94,7 @@ pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
             let (files, mib) = (tree.files.len(), memory_bytes >> 20);
             info!(read_files, files, mib, "reading the files under --root");
         }
-        let file = open(&found.path).and_then(|(file, metadata)| {
+        let file = open(&opened, &found.path).and_then(|(file, metadata)| {
             // It may have grown since the walk.
             let limit = check(memory_bytes + metadata.len());
             let modified = limit.is_ok().then(|| read(file, &metadata, &mut bytes)).transpose()?;
@@ -122,9 +122,8 @@ pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
 
 /// Opens a file that the walk found. A FIFO or a device that took its place in the meantime is refused,
 /// and is not waited for; a link is not followed.
-fn open(path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
-    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY;
-    let file = fs::File::options().read(true).custom_flags(flags).open(path)?;
+fn open(root: &Root, path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
+    let file = root.file(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file() { Ok((file, metadata)) } else { Err(io::Error::other("no longer a regular file")) }
 }
@@ -171,14 +170,16 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_is_not_waited_for() {
         let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
+        let canonical = directory.path().canonicalize().unwrap();
+        let path = |name: &str| canonical.join(name);
         let made = std::process::Command::new("mkfifo").arg(path("fifo")).status().unwrap();
         assert!(made.success());
         fs::write(path("file"), "x").unwrap();
         std::os::unix::fs::symlink("file", path("link")).unwrap();
-        assert!(open(&path("file")).is_ok());
+        let root = Root::open(canonical.clone()).unwrap();
+        assert!(open(&root, &path("file")).is_ok());
         for name in ["fifo", "link"] {
-            assert!(open(&path(name)).is_err(), "{name}");
+            assert!(open(&root, &path(name)).is_err(), "{name}");
         }
     }
 }

@@ -8,6 +8,7 @@ mod charset;
 mod file;
 mod hash;
 mod load;
+mod root;
 mod skipped;
 mod walk;
 

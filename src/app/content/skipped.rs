@@ -25,9 +25,11 @@ pub(super) enum Reason {
     TooManyPaths,
     /// A name that begins with a dot.
     Dotfile,
+    /// A link to such a name, or to what lies under one.
+    ToDotfile,
 }
 
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 impl Reason {
     fn kind(&self) -> usize {
@@ -39,6 +41,7 @@ impl Reason {
             Reason::Unreadable(_) => 4,
             Reason::TooManyPaths => 5,
             Reason::Dotfile => 6,
+            Reason::ToDotfile => 7,
         }
     }
 }
@@ -59,6 +62,9 @@ impl fmt::Display for Reason {
                 super::walk::LINKED_PATHS_MAX
             ),
             Reason::Dotfile => write!(f, "its name begins with a dot; --dotfiles serves it"),
+            Reason::ToDotfile => {
+                write!(f, "a symbolic link to a name that begins with a dot; --dotfiles serves it")
+            }
         }
     }
 }
@@ -136,6 +142,7 @@ mod tests {
             Reason::Unreadable(io::Error::other("x")),
             Reason::TooManyPaths,
             Reason::Dotfile,
+            Reason::ToDotfile,
         ];
         let mut skipped = Skipped::default();
         let kinds = reasons.len();

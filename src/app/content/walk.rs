@@ -1,5 +1,5 @@
 //! Finding the files under a root: a directory goes in, request paths and the files behind them come
-//! out. No file is opened.
+//! out. No file is opened. The tree may change meanwhile ([`super::root`]).
 //!
 //! A symbolic link to a directory gives all that is below it a second path. Directories that link to
 //! each other have as many paths as there are orders to follow the links in, a number that grows with
@@ -14,13 +14,15 @@
 
 use super::Settings;
 use super::file::mime_of;
+use super::root::Root;
 use super::skipped::{Reason, Skipped};
 use mime_guess::Mime;
+use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, DirEntry, FileType, Metadata};
+use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// More paths through links lead to a directory only if they follow a single link.
@@ -61,6 +63,7 @@ type Inode = (u64, u64);
 struct Directory {
     /// Canonical.
     path: PathBuf,
+    inode: Inode,
     /// `None` until it is listed.
     entries: Option<Vec<Entry>>,
     linked_paths: u32,
@@ -91,7 +94,7 @@ struct Visit {
 }
 
 struct Walk<'a> {
-    root: &'a Path,
+    root: &'a Root,
     settings: Settings,
     directories: Vec<Directory>,
     directory_of: HashMap<Inode, usize>,
@@ -103,13 +106,11 @@ struct Walk<'a> {
     tree: Tree,
 }
 
-/// Walks the tree under `root`, a canonical path. `progress` is called for each directory with what was
+/// Walks the tree under `root`. `progress` is called for each directory with what was
 /// found so far. A tree that needs more than the limit is not found whole: its paths are only counted,
 /// and links are not followed any more.
-pub(super) fn walk(root: &Path, settings: Settings, mut progress: impl FnMut(&Tree)) -> io::Result<Tree> {
-    let metadata = fs::metadata(root)?;
-    // An error for the root is the caller's to report.
-    fs::read_dir(root)?;
+pub(super) fn walk(root: &Root, settings: Settings, mut progress: impl FnMut(&Tree)) -> io::Result<Tree> {
+    let stat = root.stat(root.path())?;
     let mut walk = Walk {
         root,
         settings,
@@ -121,7 +122,7 @@ pub(super) fn walk(root: &Path, settings: Settings, mut progress: impl FnMut(&Tr
         behind_links: VecDeque::new(),
         tree: Tree::default(),
     };
-    let directory = walk.directory(root.to_path_buf(), &metadata);
+    let directory = walk.directory(root.path().to_path_buf(), &stat);
     walk.visits.push(Visit { directory, parent: None, links: 0, request_path: b"/".to_vec() });
     walk.next.push_back(0);
     loop {
@@ -166,7 +167,7 @@ impl Walk<'_> {
     }
 
     fn path_of(&self, directory: usize, entry: &Entry) -> PathBuf {
-        self.directories[directory].path.join(std::ffi::OsStr::from_bytes(&entry.name))
+        self.directories[directory].path.join(OsStr::from_bytes(&entry.name))
     }
 
     fn file(&mut self, visit: usize, entry: &Entry, file: usize) {
@@ -206,23 +207,27 @@ impl Walk<'_> {
 
     /// What lies in a directory and can be served, by name.
     fn list(&mut self, directory: usize) -> Vec<Entry> {
-        let path = self.directories[directory].path.clone();
-        let listed = fs::read_dir(&path).and_then(Iterator::collect::<io::Result<Vec<DirEntry>>>);
-        let mut listed = listed.unwrap_or_else(|error| {
-            self.tree.skipped.note(&path, Reason::Unreadable(error));
-            Vec::new()
-        });
-        listed.sort_by_cached_key(DirEntry::file_name);
-        listed.iter().filter_map(|entry| self.entry(&path, entry)).collect()
+        let Directory { path, inode, .. } = &self.directories[directory];
+        let (path, inode) = (path.clone(), *inode);
+        let opened = self.root.directory(&path).and_then(|opened| Ok((names_in(&opened, inode)?, opened)));
+        match opened {
+            Ok((names, opened)) => names.into_iter().filter_map(|name| self.entry(&path, &opened, name)).collect(),
+            Err(error) => {
+                self.tree.skipped.note(&path, Reason::Unreadable(error));
+                Vec::new()
+            }
+        }
     }
 
-    fn entry(&mut self, directory: &Path, entry: &DirEntry) -> Option<Entry> {
-        let name = entry.file_name().as_bytes().to_vec();
-        let path = directory.join(entry.file_name());
-        let target = if name.starts_with(b".") && name != WELL_KNOWN && !self.settings.dotfiles {
+    /// The entry of this name in the directory at `path`, which is open.
+    fn entry(&mut self, path: &Path, directory: &OwnedFd, name: Vec<u8>) -> Option<Entry> {
+        let path = path.join(OsStr::from_bytes(&name));
+        let target = if self.is_hidden(&name) {
             Err(Reason::Dotfile)
         } else {
-            entry.file_type().map_err(Reason::Unreadable).and_then(|kind| self.target(&path, kind))
+            statat(directory, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|error| Reason::Unreadable(error.into()))
+                .and_then(|stat| self.target(&path, &stat))
         };
         match target {
             Ok((target, is_link)) => Some(Entry { name, is_link, target }),
@@ -233,51 +238,93 @@ impl Walk<'_> {
         }
     }
 
-    /// What `path` names, and whether it is a link.
-    fn target(&mut self, path: &Path, kind: FileType) -> Result<(Target, bool), Reason> {
-        let canonical =
-            if kind.is_symlink() { path.canonicalize().map_err(Reason::Unreadable)? } else { path.to_path_buf() };
-        if !canonical.starts_with(self.root) {
-            return Err(Reason::OutOfRoot(canonical));
-        }
-        let metadata = fs::metadata(&canonical).map_err(Reason::Unreadable)?;
-        let kind = (metadata.file_type(), kind.is_symlink());
-        match kind {
-            (kind, is_link) if kind.is_dir() => {
-                Ok((Target::Directory(self.directory(canonical, &metadata)), is_link))
-            }
-            (kind, _) if !kind.is_file() => Err(Reason::Special(kind_of(kind))),
-            _ if metadata.len() > FILE_MAX_BYTES => Err(Reason::TooLarge(metadata.len())),
-            (_, is_link) => Ok((Target::File(self.found(path, canonical, &metadata)), is_link)),
+    /// Whether the name is that of a dotfile, and those are not served.
+    fn is_hidden(&self, name: &[u8]) -> bool {
+        name.starts_with(b".") && name != WELL_KNOWN && !self.settings.dotfiles
+    }
+
+    /// What `path` names, and whether it is a link. `stat` is of the link itself.
+    fn target(&mut self, path: &Path, stat: &Stat) -> Result<(Target, bool), Reason> {
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            let (canonical, stat) = self.follow(path)?;
+            Ok((self.served(path, canonical, &stat)?, true))
+        } else {
+            Ok((self.served(path, path.to_path_buf(), stat)?, false))
         }
     }
 
-    fn directory(&mut self, path: PathBuf, metadata: &Metadata) -> usize {
-        *self.directory_of.entry((metadata.dev(), metadata.ino())).or_insert_with(|| {
-            self.directories.push(Directory { path, entries: None, linked_paths: 0 });
+    /// Where the link at `path` leads to within the root.
+    fn follow(&self, path: &Path) -> Result<(PathBuf, Stat), Reason> {
+        let canonical = path.canonicalize().map_err(Reason::Unreadable)?;
+        let Ok(relative) = canonical.strip_prefix(self.root.path()) else {
+            return Err(Reason::OutOfRoot(canonical));
+        };
+        // Kubernetes mounts a ConfigMap as links into a directory whose name begins with two dots.
+        let is_hidden = |name: &OsStr| self.is_hidden(name.as_bytes()) && !name.as_bytes().starts_with(b"..");
+        if relative.iter().any(is_hidden) {
+            return Err(Reason::ToDotfile);
+        }
+        let stat = self.root.stat(&canonical).map_err(Reason::Unreadable)?;
+        Ok((canonical, stat))
+    }
+
+    /// The directory or file at `canonical`, which `named` names.
+    fn served(&mut self, named: &Path, canonical: PathBuf, stat: &Stat) -> Result<Target, Reason> {
+        let bytes = stat.st_size as u64;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(Target::Directory(self.directory(canonical, stat))),
+            FileType::RegularFile if bytes > FILE_MAX_BYTES => Err(Reason::TooLarge(bytes)),
+            FileType::RegularFile => Ok(Target::File(self.found(named, canonical, stat))),
+            kind => Err(Reason::Special(kind_of(kind))),
+        }
+    }
+
+    fn directory(&mut self, path: PathBuf, stat: &Stat) -> usize {
+        let inode = inode_of(stat);
+        *self.directory_of.entry(inode).or_insert_with(|| {
+            self.directories.push(Directory { path, inode, entries: None, linked_paths: 0 });
             self.directories.len() - 1
         })
     }
 
     /// The file at `path`, of the type that the last name in `named` says.
-    fn found(&mut self, named: &Path, path: PathBuf, metadata: &Metadata) -> usize {
+    fn found(&mut self, named: &Path, path: PathBuf, stat: &Stat) -> usize {
         let mime = mime_of(named);
-        let key = ((metadata.dev(), metadata.ino()), mime.clone());
+        let key = (inode_of(stat), mime.clone());
         *self.file_of.entry(key).or_insert_with(|| {
-            self.tree.needed_bytes += metadata.len() + FILE_OVERHEAD_BYTES;
+            self.tree.needed_bytes += stat.st_size as u64 + FILE_OVERHEAD_BYTES;
             self.tree.files.push(Found { path, mime });
             self.tree.files.len() - 1
         })
     }
 }
 
+/// The names in an open directory, in order, if it is the one with this inode.
+fn names_in(directory: &OwnedFd, inode: Inode) -> io::Result<Vec<Vec<u8>>> {
+    if inode_of(&fstat(directory)?) != inode {
+        return Err(io::Error::other("another directory took its place"));
+    }
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn inode_of(stat: &Stat) -> Inode {
+    (stat.st_dev, stat.st_ino)
+}
+
 fn kind_of(kind: FileType) -> &'static str {
-    if kind.is_fifo() {
-        "a FIFO"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
+    match kind {
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        FileType::Symlink => "a symbolic link that was changed meanwhile",
+        _ => "a device",
     }
 }
 

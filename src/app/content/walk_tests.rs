@@ -1,4 +1,5 @@
 use super::*;
+use std::fs;
 use std::os::unix::fs::symlink;
 
 fn found(root: &Path) -> Tree {
@@ -6,7 +7,11 @@ fn found(root: &Path) -> Tree {
 }
 
 fn walk_with(root: &Path, settings: Settings) -> Tree {
-    walk(&root.canonicalize().unwrap(), settings, |_| {}).unwrap()
+    walk(&opened(root), settings, |_| {}).unwrap()
+}
+
+fn opened(root: &Path) -> Root {
+    Root::open(root.canonicalize().unwrap()).unwrap()
 }
 
 fn write(root: &Path, path: &str) {
@@ -155,4 +160,95 @@ fn what_is_neither_file_nor_directory_is_named() {
     ] {
         assert!(lines.contains(expected), "{lines}");
     }
+}
+
+#[test]
+fn links_to_dotfiles_are_left_out_but_those_of_a_config_map() {
+    let root = tempfile::tempdir().unwrap();
+    for path in [".git/config", ".env", "..2026_01/file", ".well-known/token", "d/plain"] {
+        write(root.path(), path);
+    }
+    let links = [
+        ("..2026_01", "..data"),
+        ("..data/file", "file"),
+        ("..data", "map"),
+        (".git", "git"),
+        (".git/config", "cfg"),
+        ("../.env", "d/env"),
+        (".env", ".alias"),
+        (".alias", "alias"),
+        (".well-known/token", "token"),
+        (".git/../d/plain", "plain"),
+    ];
+    for (to, link) in links {
+        symlink(to, root.path().join(link)).unwrap();
+    }
+    // An absolute link into the root is as any other.
+    let canonical = root.path().canonicalize().unwrap();
+    symlink(canonical.join("d/plain"), root.path().join("absolute")).unwrap();
+    symlink(canonical.join(".env"), root.path().join("absolute-env")).unwrap();
+    let tree = found(root.path());
+    let mut all = paths(&tree);
+    all.sort();
+    let served = ["/.well-known/token", "/absolute", "/d/plain", "/file", "/map/file", "/plain", "/token"];
+    assert_eq!(all, served);
+    let lines = tree.skipped.text().join("\n");
+    assert_eq!(lines.matches("a symbolic link to a name that begins with a dot").count(), 5, "{lines}");
+
+    let tree = walk_with(root.path(), Settings { limit_bytes: usize::MAX, dotfiles: true });
+    assert!(paths(&tree).contains(&"/git/config".to_owned()) && tree.skipped.text().is_empty());
+}
+
+/// Puts a link to a directory with a file of the same name in the place of `root/d`.
+fn swap(root: &Path, outside: &Path) {
+    fs::rename(root.join("d"), root.join("was")).unwrap();
+    symlink(outside, root.join("d")).unwrap();
+}
+
+#[test]
+fn a_directory_that_is_swapped_before_it_is_listed_is_left_out() {
+    let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(root.path(), "d/file");
+    write(outside.path(), "secret");
+    let mut visits = 0;
+    let tree = walk(&opened(root.path()), Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {
+        visits += 1;
+        if visits == 1 {
+            // The root was listed, and with it d was found to be a directory.
+            swap(root.path(), outside.path());
+        }
+    });
+    let tree = tree.unwrap();
+    assert_eq!((paths(&tree), visits), (Vec::<String>::new(), 2));
+    assert_eq!(tree.skipped.text().len(), 1, "{:?}", tree.skipped.text());
+}
+
+#[test]
+fn a_directory_that_another_takes_the_place_of_is_not_listed_as_the_first() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "d/file");
+    write(root.path(), ".hidden/secret");
+    let mut visits = 0;
+    let tree = walk(&opened(root.path()), Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {
+        visits += 1;
+        if visits == 1 {
+            fs::rename(root.path().join("d"), root.path().join("was")).unwrap();
+            fs::rename(root.path().join(".hidden"), root.path().join("d")).unwrap();
+        }
+    });
+    let tree = tree.unwrap();
+    assert!(paths(&tree).is_empty());
+    assert!(tree.skipped.text().join("").contains("another directory took its place"));
+}
+
+#[test]
+fn a_directory_that_is_swapped_before_its_files_are_read_does_not_lead_out() {
+    let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(root.path(), "d/file");
+    write(outside.path(), "file");
+    let opened = opened(root.path());
+    let tree = walk(&opened, Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {}).unwrap();
+    assert!(opened.file(&tree.files[0].path).is_ok());
+    swap(root.path(), outside.path());
+    assert!(opened.file(&tree.files[0].path).is_err());
 }

@@ -84,8 +84,9 @@ pub(super) struct Stats {
     pub(super) opaque: Option<[u8; 4]>,
 }
 
-/// What a connection is doing, and when it was last heard from.
+/// What a connection is doing, and when it was last heard from. Packed: [`Conn`] needs the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(Rust, packed)]
 pub(super) struct Doing {
     /// Unix seconds.
     pub(super) at: u32,
@@ -144,6 +145,13 @@ impl Conn {
     /// A value comes in pieces; its place is among the uploads.
     pub(super) fn begin_upload(&mut self, place: u32, now: u32) {
         self.phase = Phase::Upload(place);
+        self.watch.begin_request(now);
+    }
+
+    /// The value of a refused request follows: so many bytes are read past.
+    #[cold]
+    pub(super) fn begin_skip(&mut self, bytes: u64, now: u32) {
+        self.phase = Phase::Skip(bytes);
         self.watch.begin_request(now);
     }
 

@@ -122,6 +122,8 @@ pub struct Memcached {
     ahead: usize,
     /// The request at hand waits for readers that release items.
     holds_back: bool,
+    /// When a request last waited for readers.
+    held_back_at: Option<u32>,
     /// An answer of this call holds items.
     shares_items: bool,
     draining: bool,
@@ -152,6 +154,7 @@ impl Memcached {
             registrar,
             ahead: 0,
             holds_back: false,
+            held_back_at: None,
             shares_items: false,
             draining: false,
             shared,
@@ -338,6 +341,8 @@ impl Application for Memcached {
         tally.add(self.worker, Count::BytesRead, at as u64);
         let added = reply.queued() - queued;
         tally.add(self.worker, Count::BytesWritten, added);
+        // A line of keys all of which are answered has no end yet.
+        is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
         self.watch(conn, at, added, is_partial, reply);
         let doing = conn.doing(self.now);
         if doing != conn.doing {

@@ -104,7 +104,7 @@ impl Memcached {
             // There is a place for each connection, so this is for a transport that opens more than it said.
             None => {
                 self.say(Refusal::OutOfMemory.text(), reply);
-                conn.phase = Phase::Skip(left as u64);
+                conn.begin_skip(left as u64, self.now);
             }
         }
         n

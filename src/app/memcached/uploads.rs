@@ -18,14 +18,12 @@ pub(super) struct Upload {
     pub(super) job: Job,
     /// What the value lacked when the upload last counted as in progress.
     lacked: usize,
-    /// What the value lacked when the rate of the upload was last checked.
-    checked: usize,
 }
 
 impl Upload {
     pub(super) fn new(reservation: Reservation, job: Job) -> Upload {
         let lacked = reservation.remaining();
-        Upload { reservation, job, lacked, checked: lacked }
+        Upload { reservation, job, lacked }
     }
 
     /// Bytes that are still to come.
@@ -136,13 +134,6 @@ impl Uploads {
             self.unlink(place);
             self.append(place);
         }
-    }
-
-    /// Bytes that have come since this was last asked.
-    pub(super) fn came(&mut self, place: u32) -> usize {
-        let State::Coming(upload) = &mut self.places[place as usize].state else { return 0 };
-        let lacks = upload.reservation.remaining();
-        std::mem::replace(&mut upload.checked, lacks) - lacks
     }
 
     /// Gives up the space of the upload whose last progress is the longest ago. `forget` sees it

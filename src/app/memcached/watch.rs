@@ -22,6 +22,12 @@ const HOLD_MS: u64 = 20;
 /// A client that sends a value, or reads while others wait, may not be slower.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 1024;
 
+/// While others wait, a client may not hold an item for longer.
+const HOLD_SECONDS: u32 = 30;
+/// In so many checks it reads all of it; it may be queued right behind a check, and be read right
+/// behind another.
+const HOLD_CHECKS: u64 = (HOLD_SECONDS / CHECK_SECONDS - 2) as u64;
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Waits {
@@ -53,6 +59,10 @@ pub(super) struct Watch {
     next: Next,
     /// When it began to wait for this, or when that was last checked; seconds modulo 2¹⁶.
     since: u16,
+    /// Bytes of a request that have come since then, as far as they were looked at.
+    came: u16,
+    /// The most KiB that were unsent at a check of the answers at hand.
+    held_kib: u16,
     /// Bytes that would be unsent if the client had read nothing since the last check.
     unsent: u32,
 }
@@ -60,17 +70,30 @@ pub(super) struct Watch {
 impl Watch {
     /// From now on the connection waits for the rest of a request.
     pub(super) fn begin_request(&mut self, now: u32) {
-        (self.waits, self.since) = (Waits::Request, now as u16);
+        self.waits = Waits::Request;
+        self.restart(now);
     }
 
-    /// Whether the client has read too little since the last check, of what was unsent then.
-    fn is_stalled(&mut self, unsent: u64) -> bool {
+    fn restart(&mut self, now: u32) {
+        (self.since, self.came) = (now as u16, 0);
+    }
+
+    /// Whether the client has read too little since the last check, of what was unsent then. While
+    /// others wait, the least rate grows with what the client holds: it is read, or given up, in
+    /// [`HOLD_SECONDS`].
+    fn is_stalled(&mut self, unsent: u64, others_wait: bool) -> bool {
         let expected = std::mem::replace(&mut self.unsent, unsent as u32);
         let next = if unsent > 0 { Next::SoonUnsent } else { Next::Soon };
         let was_unsent = std::mem::replace(&mut self.next, next) == Next::SoonUnsent;
         let read = u64::from(expected).saturating_sub(unsent);
         let least = RATE_MIN_BYTES_PER_SECOND * u64::from(CHECK_SECONDS);
-        was_unsent && read < least && 4 * read < unsent
+        let share = u64::from(self.held_kib) * 1024 / HOLD_CHECKS;
+        let unsent_kib = u16::try_from(unsent / 1024).unwrap_or(u16::MAX);
+        // A client that has read half of all there was holds little of what it held then.
+        let is_other = 2 * read >= u64::from(expected);
+        self.held_kib = if is_other { unsent_kib } else { self.held_kib.max(unsent_kib) };
+        let is_slow = read < least && 4 * read < unsent;
+        was_unsent && unsent > 0 && (is_slow || (others_wait && read < share))
     }
 }
 
@@ -98,23 +121,37 @@ impl Memcached {
         watch.unsent = watch.unsent.saturating_add(added as u32);
         let waits = match conn.phase {
             _ if self.holds_back => Waits::Readers,
-            Phase::Upload(_) => Waits::Request,
+            Phase::Upload(_) | Phase::Skip(_) | Phase::SkipLine => Waits::Request,
             Phase::Command | Phase::Keys(_) | Phase::LongLine(_) if is_partial => Waits::Request,
             _ => Waits::Nothing,
         };
-        let is_other_request = taken > 0 && !matches!(conn.phase, Phase::Upload(_));
-        if waits != watch.waits || (is_other_request && waits == Waits::Request) {
-            (watch.waits, watch.since) = (waits, self.now as u16);
+        if waits != Waits::Nothing || waits != watch.waits || self.shares_items {
+            self.look_soon(conn, taken, waits, reply);
         }
-        if waits != Waits::Nothing || self.shares_items {
-            self.look_soon(conn, reply);
+    }
+
+    /// Notes what the connection waits for from now on. A request that is taken as it comes noted
+    /// itself when it began: no part of it that comes starts the time anew.
+    fn wait_for(&mut self, watch: &mut Watch, is_command: bool, taken: usize, waits: Waits) {
+        let was = std::mem::replace(&mut watch.waits, waits);
+        let is_other = waits != was && (is_command || waits == Waits::Readers || was == Waits::Readers);
+        if is_other || (is_command && taken > 0) {
+            watch.restart(self.now);
+        } else {
+            watch.came = watch.came.saturating_add(u16::try_from(taken).unwrap_or(u16::MAX));
         }
     }
 
     #[cold]
-    fn look_soon(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+    fn look_soon(&mut self, conn: &mut Conn, taken: usize, waits: Waits, reply: &mut Reply<'_, Blob>) {
+        let is_command = conn.phase == Phase::Command;
+        self.wait_for(&mut conn.watch, is_command, taken, waits);
+        if waits == Waits::Nothing && !self.shares_items {
+            return;
+        }
         if conn.watch.waits == Waits::Readers {
             self.count(Count::HeldBack);
+            self.held_back_at = Some(self.now);
             reply.read_later();
             reply.set_timeout(Some(Duration::from_millis(HOLD_MS)));
         } else if conn.watch.next == Next::Idle {
@@ -127,6 +164,11 @@ impl Memcached {
 
     /// The deadline has passed: ends the connection if it has to be, or sets the next one.
     pub(super) fn check(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        if conn.watch.waits != Waits::Readers && !reply.has_room() {
+            // The rest of a request is not looked at before the client reads; the send timeout
+            // bounds that.
+            conn.watch.restart(self.now);
+        }
         let waited = u32::from((self.now as u16).wrapping_sub(conn.watch.since));
         match conn.watch.waits {
             Waits::Request if waited >= self.shared.options().request_seconds => {
@@ -134,13 +176,14 @@ impl Memcached {
                     self.count(Count::SlowRequests);
                     return reply.abort();
                 }
-                conn.watch.since = self.now as u16;
+                conn.watch.restart(self.now);
             }
             Waits::Readers if waited < CHECK_SECONDS => return self.look_again(conn, reply),
-            Waits::Readers => conn.watch.since = self.now as u16,
+            Waits::Readers => conn.watch.restart(self.now),
             _ => {}
         }
-        if conn.watch.is_stalled(reply.queued()) && self.store.is_pinned_much() {
+        let held_back = self.held_back_at.is_some_and(|at| self.now - at <= CHECK_SECONDS);
+        if conn.watch.is_stalled(reply.queued(), held_back) && self.store.is_pinned_much() {
             self.count(Count::StalledReaders);
             return reply.abort();
         }
@@ -165,12 +208,11 @@ impl Memcached {
         }
     }
 
-    /// Whether too little of a request has come since the last check: of a value less than the
-    /// least rate allows, of anything else not the end.
-    fn is_slow(&mut self, conn: &Conn) -> bool {
-        let Phase::Upload(place) = conn.phase else { return true };
+    /// Whether too little of a request has come since the last check: of one that is taken as it
+    /// comes less than the least rate allows, of any other not the end.
+    fn is_slow(&self, conn: &Conn) -> bool {
         let least = RATE_MIN_BYTES_PER_SECOND * u64::from(self.shared.options().request_seconds);
-        (self.uploads.came(place) as u64) < least
+        conn.phase == Phase::Command || u64::from(conn.watch.came) < least.min(u16::MAX.into())
     }
 
     /// Whether the item under `key` can be neither held nor copied now, so that its request must

@@ -228,3 +228,111 @@ fn a_line_of_keys_that_is_held_waits_for_readers_too() {
     let hit = format!("VALUE k0 0 100000\r\n{value}\r\n");
     assert!(answer == format!("{}END\r\n", hit.repeat(KEYS)).as_bytes());
 }
+
+/// Offers `more` every [`CHECK_SECONDS`] for 40 times, and reads all answers; says whether that
+/// ended the connection.
+fn dribble(begun: &[u8], more: &[u8]) -> bool {
+    let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+    let mut line = bed.open();
+    line.offer(begun);
+    for _ in 0..40 {
+        line.take();
+        pass(&mut line, &mut now, CHECK_SECONDS.into());
+        if line.aborted() {
+            assert_eq!(counted(&line, "memcached_slow_requests_ended"), 1);
+            return true;
+        }
+        line.offer(more);
+    }
+    false
+}
+
+#[test]
+fn whatever_dribbles_for_ever_ends_the_connection_and_what_comes_fast_enough_does_not() {
+    let keys = [b"get ".as_slice(), &b"a ".repeat(1500)].concat();
+    let too_long = [keys.as_slice(), &[b'k'; 300], b" "].concat();
+    let mut packet = [0; 24];
+    // An opcode that there is not, with a body.
+    (packet[0], packet[1], packet[8]) = (0x80, 0xee, 0x3f);
+    let begun: [(&str, &[u8], &[u8]); 7] = [
+        ("a refused value", b"set big 0 0 2000000000\r\n", b"x"),
+        ("a refused meta value", b"ms big 2000000000\r\n", b"x"),
+        ("a refused packet", &packet, b"x"),
+        ("a value", b"set a 0 0 250000\r\n", b"x"),
+        ("a line of keys", &keys, b"a "),
+        ("a key", &keys[..keys.len() - 1], b" a"),
+        ("a line with a key too long", &too_long, b"a "),
+    ];
+    for (what, begun, more) in begun {
+        assert!(dribble(begun, more), "{what}, {} bytes each time", more.len());
+        let enough = 1200 * CHECK_SECONDS as usize / more.len();
+        assert!(!dribble(begun, &more.repeat(enough)), "{what}, fast enough");
+    }
+}
+
+#[test]
+fn requests_that_are_refused_but_end_are_not_slow() {
+    assert!(!dribble(b"", b"set big 0 0 9\r\nset b 0 0 9999999\r\n"), "a value that has come");
+    let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+    let mut line = bed.open();
+    for _ in 0..20 {
+        line.offer(b"set a x 0 9\r\n012345678");
+        pass(&mut line, &mut now, 20);
+        line.offer(b"\r\n");
+        line.take();
+    }
+    assert!(!line.aborted());
+}
+
+#[test]
+fn a_line_of_keys_whose_answers_the_client_has_not_read_is_not_slow() {
+    let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+    let mut line = bed.open();
+    line.offer(format!("set k 0 0 100000\r\n{}\r\n", "v".repeat(100_000)).as_bytes());
+    line.take();
+    line.offer(format!("get {}", "k ".repeat(2000)).as_bytes());
+    for _ in 0..40 {
+        line.offer(b"k ");
+        pass(&mut line, &mut now, CHECK_SECONDS.into());
+    }
+    assert!(!line.aborted() && line.queued() > 0);
+    // Once it has read them, its time for the rest of the line begins.
+    line.take();
+    pass(&mut line, &mut now, 2 * u64::from(CHECK_SECONDS));
+    assert!(!line.aborted());
+    pass(&mut line, &mut now, 30);
+    assert!(line.aborted());
+}
+
+#[test]
+fn while_others_wait_no_reader_holds_an_item_for_longer_than_half_a_minute() {
+    const VALUE_BYTES: u64 = 100_000;
+    for (others_wait, bytes_each_second, ends) in
+        [(true, 1100, true), (true, VALUE_BYTES / 50, true), (true, VALUE_BYTES / 15, false), (false, 1100, false)]
+    {
+        let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
+        let mut writer = bed.open();
+        let value = "v".repeat(VALUE_BYTES as usize);
+        for n in 0..16 {
+            writer.offer(format!("set k{n} 0 0 {VALUE_BYTES}\r\n{value}\r\n").as_bytes());
+        }
+        writer.take();
+        let mut reader = bed.open();
+        reader.offer(b"get k15\r\n");
+        assert!(reader.queued() > VALUE_BYTES);
+        // Others hold the rest of what may be held, and stay.
+        let mut others: Vec<_> = (0..15).map(|_| bed.open()).collect();
+        for (n, other) in others.iter_mut().enumerate() {
+            other.offer(format!("get k{n} k{}\r\n", n + 1).as_bytes());
+        }
+        let from = now;
+        while reader.queued() > 0 && !reader.aborted() && now < from + 60 {
+            // A get of a connection of the same worker is held back.
+            reader.app.held_back_at = others_wait.then_some(now as u32);
+            reader.acknowledge(reader.queued().min(bytes_each_second * u64::from(CHECK_SECONDS)));
+            pass(&mut reader, &mut now, CHECK_SECONDS.into());
+        }
+        assert_eq!(reader.aborted(), ends, "{bytes_each_second} B/s, others wait: {others_wait}");
+        assert!(!others_wait || now <= from + 30, "{bytes_each_second} B/s: {} s", now - from);
+    }
+}

@@ -90,7 +90,7 @@ impl Memcached {
                     Refusal::OutOfMemory => Status::OutOfMemory,
                 };
                 self.fail(&packet.header, status, reply);
-                skip_value(conn, packet);
+                skip_value(conn, packet, self.now);
                 0
             }
         }

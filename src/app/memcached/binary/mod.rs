@@ -62,7 +62,7 @@ impl Memcached {
                 Some(_) => self.break_off(conn, &header, Status::Invalid, reply),
                 None => {
                     self.fail(&header, Status::UnknownCommand, reply);
-                    skip_value(conn, &packet);
+                    skip_value(conn, &packet, self.now);
                 }
             }
             return Step::Took(HEADER_BYTES + front.len());
@@ -92,7 +92,7 @@ impl Memcached {
             Operation::Touch { with_value, with_key } => {
                 let touch = expiry_unsigned(packet.extra32(0), self.times());
                 self.bring(packet, Some(touch), with_value, with_key, reply);
-                skip_value(conn, packet);
+                skip_value(conn, packet, self.now);
             }
             Operation::Store(mode) => {
                 let commit = Commit { mode, compare: packet.compare(), ..Commit::default() };
@@ -118,7 +118,7 @@ impl Memcached {
             }
             Operation::Sasl => {
                 self.fail(&packet.header, Status::UnknownCommand, reply);
-                skip_value(conn, packet);
+                skip_value(conn, packet, self.now);
             }
             Operation::Stat => unreachable!("answered line by line"),
         }
@@ -149,7 +149,7 @@ impl Memcached {
             }
             _ => {
                 self.fail(&packet.header, Status::NotFound, reply);
-                skip_value(conn, packet);
+                skip_value(conn, packet, self.now);
                 ahead
             }
         }
@@ -186,8 +186,8 @@ impl Memcached {
     }
 }
 
-fn skip_value(conn: &mut Conn, packet: &Packet<'_>) {
+fn skip_value(conn: &mut Conn, packet: &Packet<'_>, now: u32) {
     if packet.value_len() > 0 {
-        conn.phase = Phase::Skip(packet.value_len().into());
+        conn.begin_skip(packet.value_len().into(), now);
     }
 }

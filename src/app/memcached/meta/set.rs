@@ -1,7 +1,7 @@
 //! `ms`: a value to store, and what its answer gives back of the request.
 
 use super::super::Memcached;
-use super::super::conn::{Conn, Phase};
+use super::super::conn::Conn;
 use super::super::number::signed;
 use super::super::text::{BAD_FORMAT, KEY_MAX_BYTES};
 use super::super::time::expiry;
@@ -67,7 +67,7 @@ impl Memcached {
             Ok((reservation, job)) => self.begin_upload(conn, reservation, job, behind, reply),
             Err(text) => {
                 self.complain(text, reply);
-                conn.phase = Phase::Skip(len as u64 + 2);
+                conn.begin_skip(len as u64 + 2, self.now);
                 0
             }
         }

@@ -162,7 +162,7 @@ impl Memcached {
             self.say(refusal.text, reply);
         }
         if refusal.value_bytes > 0 {
-            conn.phase = Phase::Skip(u64::from(refusal.value_bytes));
+            conn.begin_skip(refusal.value_bytes.into(), self.now);
         }
     }
 }

@@ -23,6 +23,7 @@ impl Memcached {
             }
         };
         conn.phase = Phase::Keys(Keys::new(with_cas, None));
+        conn.watch.begin_request(self.now);
         Step::Took(command_len)
     }
 
@@ -39,6 +40,7 @@ impl Memcached {
             // What memcached does, too: no key is answered if one is none.
             self.refuse(conn, &Refusal { text: BAD_FORMAT, value_bytes: 0, noreply: false }, reply);
             conn.phase = Phase::SkipLine;
+            conn.watch.begin_request(self.now);
             return Step::Took(line.len());
         }
         let keys = Keys::new(get.with_cas, get.touch.map(|exptime| expiry(exptime, self.times())));
