@@ -214,6 +214,7 @@ fn an_address_of_its_own_is_defended() {
     site.wait_for("address_conflicts", 3);
     assert_eq!(site.counter("address_defences"), 1, "one answer is enough for a while");
     site.wait_for_log(&format!("{own}, at 02:00:00:00:00:09"));
+    assert_eq!(site.log().matches("another host claims").count(), 1, "one line is enough for a while");
     site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
 }
 

@@ -1,0 +1,66 @@
+//! A log that nobody reads: standard error is a full pipe.
+
+use crate::client::Client;
+use crate::common::wait_until;
+use crate::site::{LARGE, Plan, Site, Transport, UNREAD_BYTES};
+use crate::{PATIENCE, over_all};
+use rustix::net::sockopt;
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader, PipeReader};
+
+over_all!(a_server_with_an_unread_log_serves_and_ends, a_second_signal_ends_it_with_an_unread_log);
+
+/// Starts a server and lets it log until its pipe is full.
+fn start(plan: Plan) -> Option<(Site, BufReader<PipeReader>)> {
+    let (site, mut log) = plan.start_unread()?;
+    let mut line = String::new();
+    site.process.signal(Signal::HUP);
+    while !line.ends_with("\"SIGHUP\"}\n") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the server ended");
+    }
+    wait_until("the pipe has no space for another line", PATIENCE, || {
+        site.process.signal(Signal::HUP);
+        let unread = rustix::io::ioctl_fionread(log.get_ref()).unwrap() as usize;
+        unread + line.len() > UNREAD_BYTES
+    });
+    Some((site, log))
+}
+
+/// A thread that is stuck in a write would not act on the signal either: `SIGHUP` is logged.
+fn a_server_with_an_unread_log_serves_and_ends(transport: Transport) {
+    let Some((mut site, _log)) = start(Plan::new(transport).with("--drain-timeout 1s")) else { return };
+    (0..20).for_each(|_| site.process.signal(Signal::HUP));
+    site.serves_others();
+    assert_eq!(site.terminate().code(), Some(0));
+}
+
+fn a_second_signal_ends_it_with_an_unread_log(transport: Transport) {
+    let Some((mut site, _log)) = start(Plan::new(transport).with("--drain-timeout 1h")) else { return };
+    let mut open: Client = site.connect();
+    sockopt::set_socket_recv_buffer_size(&open.stream, 16 << 10).unwrap();
+    open.request(LARGE);
+    assert!(open.head().starts_with("HTTP/1.1 200 "));
+    site.process.signal(Signal::TERM);
+    wait_until("it drains", PATIENCE, || site.admin("/readyz").ends_with("not ready: draining\n"));
+    assert!(site.process.is_running(), "a download is open");
+    assert_eq!(site.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_log_that_is_read_late_says_how_many_lines_were_lost() {
+    let Some((mut site, log)) = start(Plan::new(Transport::Epoll)) else { return };
+    wait_until("lines are lost", PATIENCE, || {
+        for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM].repeat(500) {
+            site.process.signal(signal);
+        }
+        site.counter("log_lines_lost") > 0
+    });
+    let mut lines = log.lines().map(Result::unwrap);
+    let report = lines.find(|line| line.contains("lines of the log were lost")).expect("a report before the end");
+    assert!(report.contains("\"level\":\"ERROR\"") && !report.contains("\"lines\":0"), "{report}");
+    site.process.signal(Signal::TERM);
+    // The last lines are there, up to the very last.
+    assert!(lines.last().expect("lines of the end").contains("\"stopped\""));
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(0));
+}
