@@ -19,7 +19,7 @@ pub const FILES: [(&str, usize); 4] = [("/12", 12), ("/4k", 4096), ("/64k", 65_5
 /// The largest file: more than all buffers between server and client hold.
 pub const LARGE: &str = "/10m";
 
-/// Bytes of the pipe of [`Plan::start_unread`].
+/// Bytes of the pipe of [`Plan::start_unread_in`].
 pub const UNREAD_BYTES: usize = 4096;
 
 /// Which way the packets come in.
@@ -89,9 +89,8 @@ impl Plan {
     }
 
     /// Starts the server with a pipe of 4 KiB for its log, which is read until the server serves
-    /// and then left alone. Skips the test where [`Plan::start`] does.
-    pub fn start_unread(self) -> Option<(Site, BufReader<PipeReader>)> {
-        let network = self.network()?;
+    /// and then left alone. In a network made before.
+    pub fn start_unread_in(self, network: Network) -> (Site, BufReader<PipeReader>) {
         let root = files();
         let mut command = self.command(root.path());
         let (reader, writer) = std::io::pipe().unwrap();
@@ -103,7 +102,7 @@ impl Plan {
         while !log.contains("\"serving\"") {
             assert!(reader.read_line(&mut log).unwrap() > 0, "the server ended:\n{log}");
         }
-        Some((Site { network, process, log: Arc::new(Mutex::new(log)), root }, reader))
+        (Site { network, process, log: Arc::new(Mutex::new(log)), root }, reader)
     }
 
     /// The command that starts the server, which serves the files under `root`.

@@ -1,18 +1,26 @@
 //! A log that nobody reads: standard error is a full pipe.
 
+use crate::addresses::claim;
 use crate::client::Client;
-use crate::common::wait_until;
-use crate::site::{LARGE, Plan, Site, Transport, UNREAD_BYTES};
+use crate::common::{Network, wait_until};
+use crate::site::{LARGE, Plan, Site, Transport, UNREAD_BYTES, at};
+use crate::wire::Wire;
 use crate::{PATIENCE, over_all};
 use rustix::net::sockopt;
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, PipeReader};
+use std::net::IpAddr;
 
 over_all!(a_server_with_an_unread_log_serves_and_ends, a_second_signal_ends_it_with_an_unread_log);
 
 /// Starts a server and lets it log until its pipe is full.
 fn start(plan: Plan) -> Option<(Site, BufReader<PipeReader>)> {
-    let (site, mut log) = plan.start_unread()?;
+    let network = plan.network()?;
+    Some(start_in(network, plan))
+}
+
+fn start_in(network: Network, plan: Plan) -> (Site, BufReader<PipeReader>) {
+    let (site, mut log) = plan.start_unread_in(network);
     let mut line = String::new();
     site.process.signal(Signal::HUP);
     while !line.ends_with("\"SIGHUP\"}\n") {
@@ -24,7 +32,7 @@ fn start(plan: Plan) -> Option<(Site, BufReader<PipeReader>)> {
         let unread = rustix::io::ioctl_fionread(log.get_ref()).unwrap() as usize;
         unread + line.len() > UNREAD_BYTES
     });
-    Some((site, log))
+    (site, log)
 }
 
 /// A thread that is stuck in a write would not act on the signal either: `SIGHUP` is logged.
@@ -45,6 +53,20 @@ fn a_second_signal_ends_it_with_an_unread_log(transport: Transport) {
     wait_until("it drains", PATIENCE, || site.admin("/readyz").ends_with("not ready: draining\n"));
     assert!(site.process.is_running(), "a download is open");
     assert_eq!(site.terminate().code(), Some(0));
+}
+
+/// The worker logs the claim before it publishes that it counted it.
+#[test]
+fn a_claimed_address_is_served_with_an_unread_log() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let IpAddr::V4(own) = network.address(7) else { unreachable!() };
+    let plan = plan.with(&format!("--address {own} --address-probe 0"));
+    let (site, _log) = start_in(network, plan);
+    site.wait_for_counter("address_conflicts");
+    Wire::new(&site).send(&claim(own, &site));
+    site.wait_for("address_conflicts", 1);
+    site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
 }
 
 #[test]
