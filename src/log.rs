@@ -13,6 +13,7 @@ pub(crate) use queue::MEMORY_BYTES;
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::error::{Error, Result};
 use queue::Queue;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::fmt::{self, Write};
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -35,7 +36,7 @@ pub fn init(log: Log) -> Result<()> {
         return Ok(());
     }
     let colours = io::stderr().is_terminal();
-    let queue = Queue::start(io::stderr(), loss_report(log, colours))
+    let queue = Queue::start(Stderr, loss_report(log, colours))
         .map_err(|error| Error::because("starting the log thread", error))?;
     let queue = QUEUE.get_or_init(|| queue).clone();
     // Fails only if a subscriber is set already.
@@ -43,9 +44,31 @@ pub fn init(log: Log) -> Result<()> {
     Ok(())
 }
 
+/// Standard error, waited for even if it is non-blocking: another process that shares the pipe may
+/// have made it so. For the log thread alone.
+struct Stderr;
+
+impl io::Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stderr = io::stderr();
+        loop {
+            match (&stderr).write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Logs the number of lost lines straight to standard error. For the log thread alone.
 fn loss_report(log: Log, colours: bool) -> impl FnMut(u64) + Send + 'static {
-    let direct = tracing::Dispatch::new(subscriber(log, io::stderr, colours));
+    let direct = tracing::Dispatch::new(subscriber(log, || Stderr, colours));
     move |lines| {
         tracing::dispatcher::with_default(&direct, || {
             // An error, so that each level shows it: errors may be among the lost lines.

@@ -3,7 +3,7 @@
 use crate::PATIENCE;
 use crate::client::Client;
 use crate::common::{Network, Process, need_root, simoom, wait_until};
-use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{ChildStderr, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -88,15 +88,19 @@ impl Plan {
         Site::of(network, root, command)
     }
 
-    /// Starts the server with a pipe of 4 KiB for its log, which is read until the server serves
-    /// and then left alone. In a network made before.
-    pub fn start_unread_in(self, network: Network) -> (Site, BufReader<PipeReader>) {
+    /// Starts the server in a network made before, with this pipe for its log. Makes it a pipe of
+    /// 4 KiB and reads it until the server serves.
+    pub fn start_unread_in(
+        self,
+        network: Network,
+        reader: PipeReader,
+        writer: PipeWriter,
+    ) -> (Site, BufReader<PipeReader>) {
         let root = files();
         let mut command = self.command(root.path());
-        let (reader, writer) = std::io::pipe().unwrap();
         rustix::pipe::fcntl_setpipe_size(&writer, UNREAD_BYTES).unwrap();
         let process = network.server.run(|| Process::start(command.stderr(writer)));
-        // It has the other end of the pipe: with it this process would never see the log's end.
+        // The command has the other end of the pipe: with it this process would never see the log's end.
         drop(command);
         let (mut reader, mut log) = (BufReader::new(reader), String::new());
         while !log.contains("\"serving\"") {

@@ -2,7 +2,7 @@
 
 use crate::addresses::claim;
 use crate::client::Client;
-use crate::common::{Network, wait_until};
+use crate::common::{Network, need_program, wait_until};
 use crate::site::{LARGE, Plan, Site, Transport, UNREAD_BYTES, at};
 use crate::wire::Wire;
 use crate::{PATIENCE, over_all};
@@ -20,7 +20,8 @@ fn start(plan: Plan) -> Option<(Site, BufReader<PipeReader>)> {
 }
 
 fn start_in(network: Network, plan: Plan) -> (Site, BufReader<PipeReader>) {
-    let (site, mut log) = plan.start_unread_in(network);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (site, mut log) = plan.start_unread_in(network, reader, writer);
     let mut line = String::new();
     site.process.signal(Signal::HUP);
     while !line.ends_with("\"SIGHUP\"}\n") {
@@ -70,19 +71,47 @@ fn a_claimed_address_is_served_with_an_unread_log() {
 }
 
 #[test]
-fn a_log_that_is_read_late_says_how_many_lines_were_lost() {
-    let Some((mut site, log)) = start(Plan::new(Transport::Epoll)) else { return };
+fn a_failed_server_ends_with_an_unread_log() {
+    if !need_program("ip") {
+        return;
+    }
+    let Some((mut site, _log)) = start(Plan::new(Transport::Xdp).with("--drain-timeout 1s")) else { return };
+    site.run_client("ip", &["link", "delete", "c0"]);
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(1));
+}
+
+/// Lines that wait while nobody reads, at least.
+const QUEUED: usize = 4096;
+
+/// The log has each queued line, then the number of lost ones, and in the end its last line.
+fn is_read_late((mut site, log): (Site, BufReader<PipeReader>)) {
     wait_until("lines are lost", PATIENCE, || {
         for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM].repeat(500) {
             site.process.signal(signal);
         }
         site.counter("log_lines_lost") > 0
     });
-    let mut lines = log.lines().map(Result::unwrap);
-    let report = lines.find(|line| line.contains("lines of the log were lost")).expect("a report before the end");
-    assert!(report.contains("\"level\":\"ERROR\"") && !report.contains("\"lines\":0"), "{report}");
+    let lines = log.lines().map(Result::unwrap);
+    let mut lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(&line).expect("whole lines"));
+    let is_report =
+        |line: &serde_json::Value| line["message"].as_str().unwrap().contains("lines of the log were lost");
+    let queued = lines.by_ref().take_while(|line| !is_report(line)).count();
+    assert!(queued >= QUEUED, "{queued} lines before the report");
     site.process.signal(Signal::TERM);
-    // The last lines are there, up to the very last.
-    assert!(lines.last().expect("lines of the end").contains("\"stopped\""));
+    assert_eq!(lines.last().expect("lines of the end")["message"], "stopped");
     assert_eq!(site.process.wait(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn a_log_that_is_read_late_says_how_many_lines_were_lost() {
+    start(Plan::new(Transport::Epoll)).into_iter().for_each(is_read_late);
+}
+
+/// A process that shares the pipe may make it non-blocking.
+#[test]
+fn a_log_to_a_non_blocking_pipe_waits_for_the_reader() {
+    let Some(network) = Plan::new(Transport::Epoll).network() else { return };
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    is_read_late(Plan::new(Transport::Epoll).start_unread_in(network, reader, writer));
 }
