@@ -12,7 +12,6 @@ use crate::{demo, guide, log, probe, serve};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// Serve HTTP and memcached over a user-space TCP stack on AF_XDP, or over kernel sockets
@@ -188,7 +187,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse(&error),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            log::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             complain(&error.to_string());
             error.exit_code()
@@ -207,7 +209,7 @@ fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
             let environment = config::level_from_environment()?;
             let (_, matches) = matches.subcommand().expect("clap found a subcommand");
             let config = Serve::from_matches(matches, environment, &config::usable_cores()?)?;
-            log::init(config.log);
+            log::init(config.log)?;
             serve::run(&config)
         }
         Command::Load(options) => {
@@ -236,8 +238,7 @@ fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
 /// Logs warnings only, unless flag or environment ask for more: other events would disturb the output of a command.
 fn log_warnings(options: &LogOptions) -> Result<()> {
     let level = options.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
-    log::init(LogOptions { log_level: level, ..options.clone() }.into());
-    Ok(())
+    log::init(LogOptions { log_level: level, ..options.clone() }.into())
 }
 
 /// Prints clap's error, or the requested help.
@@ -255,5 +256,5 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "error: {text}");
+    log::print(&format!("error: {text}\n"));
 }

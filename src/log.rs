@@ -2,20 +2,107 @@
 //!
 //! An event is one line. Names of files, texts of panics and what peers send may be part of it, so all
 //! control characters in its message and fields are escaped: none can end the line and begin another.
+//!
+//! After [`init`] one thread writes all lines ([`queue`]). A log that nobody reads costs lines, and
+//! neither a worker nor the end of the process waits for it.
+
+mod queue;
+
+pub(crate) use queue::MEMORY_BYTES;
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::error::{Error, Result};
+use queue::Queue;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::fmt::{self, Write};
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::time::Duration;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 
-/// Writes events to standard error from now on. A second call changes nothing.
-pub fn init(log: Log) {
+/// How long the end of the process waits for lines that are not written yet.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// The way to the log thread, once it is started.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// Starts the log thread, which writes events to standard error from now on. A second call changes
+/// nothing.
+pub fn init(log: Log) -> Result<()> {
+    if QUEUE.get().is_some() {
+        return Ok(());
+    }
     let colours = io::stderr().is_terminal();
+    let queue = Queue::start(Stderr, loss_report(log, colours))
+        .map_err(|error| Error::because("starting the log thread", error))?;
+    let queue = QUEUE.get_or_init(|| queue).clone();
     // Fails only if a subscriber is set already.
-    let _ = tracing::subscriber::set_global_default(subscriber(log, io::stderr, colours));
+    let _ = tracing::subscriber::set_global_default(subscriber(log, queue, colours));
+    Ok(())
+}
+
+/// Standard error, waited for even if it is non-blocking: another process that shares the pipe may
+/// have made it so. For the log thread alone.
+struct Stderr;
+
+impl io::Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stderr = io::stderr();
+        loop {
+            match (&stderr).write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Logs the number of lost lines straight to standard error. For the log thread alone.
+fn loss_report(log: Log, colours: bool) -> impl FnMut(u64) + Send + 'static {
+    let direct = tracing::Dispatch::new(subscriber(log, || Stderr, colours));
+    move |lines| {
+        tracing::dispatcher::with_default(&direct, || {
+            // An error, so that each level shows it: errors may be among the lost lines.
+            tracing::error!(lines, "lines of the log were lost: standard error did not take them");
+        });
+    }
+}
+
+/// Waits until the lines logged so far are written, for at most a second. To be called before the
+/// process ends.
+pub(crate) fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(FLUSH_LIMIT);
+    }
+}
+
+/// Writes `text` as it is to standard error, behind the lines logged so far. Waits for at most a
+/// second. For the last words of a process. Returns whether they are written.
+pub(crate) fn print(text: &str) -> bool {
+    match QUEUE.get() {
+        Some(queue) => queue.print(text, FLUSH_LIMIT),
+        // Nothing serves yet. There is nobody to report an error to.
+        None => io::Write::write_all(&mut io::stderr(), text.as_bytes()).is_ok(),
+    }
+}
+
+/// Whether the log thread is started.
+pub(crate) fn is_started() -> bool {
+    QUEUE.get().is_some()
+}
+
+/// Lines lost since the start of the process.
+pub(crate) fn lines_lost() -> u64 {
+    QUEUE.get().map_or(0, Queue::lost)
 }
 
 fn subscriber<W>(log: Log, writer: W, colours: bool) -> Box<dyn Subscriber + Send + Sync>

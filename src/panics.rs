@@ -2,9 +2,12 @@
 //!
 //! [`install`] sets a hook that notes the place of a panic for its thread instead of printing it, on threads that say
 //! that they report panics themselves ([`reported_here`]). [`catch`] runs a call and returns its panic as a [`Panic`].
-//! On all other threads the hook that was there before prints, as ever.
+//! On all other threads the hook prints: through the log thread if there is one ([`log::print`]), or else as the hook
+//! did that was there before.
 
+use crate::log;
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
@@ -79,12 +82,33 @@ pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !note(info) {
-                previous(info);
-            }
+        std::panic::set_hook(Box::new(move |info| match note(info) {
+            true => {}
+            false if log::is_started() => print(info),
+            false => previous(info),
         }));
     });
+}
+
+/// Prints through the log thread. The process may die of the panic: a log that nobody reads must
+/// not prevent that.
+fn print(info: &PanicHookInfo<'_>) {
+    let is_written = log::print(&text(info));
+    if REPORTED.get() && !is_written {
+        // A panic while another unwinds. Rust itself would write to standard error before it aborts.
+        std::process::abort();
+    }
+}
+
+/// What Rust's own hook prints.
+fn text(info: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let mut text = format!("\nthread '{}' {info}\n", thread.name().unwrap_or("<unnamed>"));
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        text.push_str(&format!("stack backtrace:\n{backtrace}"));
+    }
+    text
 }
 
 /// Notes where a panic happened; says no if it must be printed. That includes a panic while another unwinds, which

@@ -19,7 +19,7 @@ use client::{Expected, Load, Outcome};
 use report::{Row, grouped, say};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -251,7 +251,7 @@ fn end_on_signals() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(cannot)?;
     let end = move || {
         if let Some(signal) = signals.forever().next() {
-            let _ = writeln!(io::stderr(), "\ninterrupted; nothing is left behind");
+            crate::log::print("\ninterrupted; nothing is left behind\n");
             std::process::exit(SIGNALLED + signal);
         }
     };

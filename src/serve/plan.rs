@@ -80,7 +80,7 @@ pub(super) fn check_kernel(
 
 /// What all workers share.
 fn begin(config: &config::Serve, content: &Content) -> Plan {
-    let plan = Plan::new().add("content", 1, content.memory_bytes());
+    let plan = Plan::new().add("content", 1, content.memory_bytes()).add("log queue", 1, crate::log::MEMORY_BYTES);
     match config.memcached {
         Some(memcached) => {
             let plan = plan.add("store of memcached", 1, memcached.memory_bytes as usize);
@@ -102,10 +102,10 @@ fn add_memcached(config: &config::Serve, connections: u32, workers: usize, plan:
     }
 }
 
-/// Threads that are started at most: a worker for each core, one beside them, and those for UDP, signals and the admin
-/// endpoint.
+/// Threads that are started at most: a worker for each core, one beside them, and those for UDP, signals, the log
+/// and the admin endpoint.
 pub(super) fn threads(config: &config::Serve) -> usize {
-    config.cores.len() + 4
+    config.cores.len() + 5
 }
 
 fn check(config: &config::Serve, bound: Option<&Bound>, plan: impl Fn(u32) -> Plan) -> Result<()> {

@@ -6,6 +6,9 @@
 //! | SIGHUP, SIGUSR1, SIGUSR2, SIGALRM | logged | logged | logged |
 //! | SIGXFSZ | ignored: a write beyond the limit fails instead | the same | the same |
 //!
+//! No signal waits for a log that nobody reads: a signal that ends the process at once flushes the log for at most a
+//! second.
+//!
 //! SIGPIPE is ignored by Rust's runtime. Other commands than `serve` are ended by the second SIGTERM or SIGINT.
 
 use crate::error::{Error, Result};
@@ -46,6 +49,7 @@ pub(super) fn watch_start() -> Result<(Receiver<&'static str>, Starting)> {
     let signals = watch_with(&all, 2, move |signal| {
         if starts.load(Ordering::Acquire) {
             tracing::info!(signal, "stopped before anything was served");
+            crate::log::flush();
             std::process::exit(0);
         }
     })?;
@@ -76,6 +80,7 @@ fn watch_with(
                 // Nobody listens any more: the process is ending.
                 let _ = sender.send(name);
             } else {
+                crate::log::flush();
                 let _ = emulate_default_handler(signal);
             }
         }

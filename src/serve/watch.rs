@@ -6,6 +6,7 @@ use super::health;
 use super::xdp::Claims;
 use crate::config::InterfaceChange;
 use crate::error::{Error, Result};
+use crate::log;
 use crate::metrics::{Board, Sheet};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ simoom_stack::counters! {
         queue_additions,
         /// Times that all connections of a worker, or of a service on it, were in use.
         connection_exhaustions,
+        /// Lines of the log that were lost because standard error did not take them.
+        log_lines_lost,
     }
 }
 
@@ -47,6 +50,7 @@ impl Watch {
         let exhausted = health::check_connections(board, &self.readiness);
         self.events.connection_exhaustions += u64::from(exhausted);
         let looked = claims.map_or(Ok(()), |claims| self.look_at_interface(claims));
+        self.events.log_lines_lost = log::lines_lost();
         self.publish();
         looked
     }

@@ -13,6 +13,7 @@
 //! With nothing to do it spins for a moment and then sleeps in poll(2) until a packet, an order or a deadline
 //! ([`idle`]).
 
+mod conflicts;
 pub mod handover;
 mod idle;
 mod inbound;
@@ -23,6 +24,7 @@ use crate::control::{Mailbox, Order};
 use crate::hosted::{Hosted, count_port};
 use crate::metrics::{Publisher, Sheet};
 use af_xdp::{BURST, Frame, FrameIo, FramePool, Queue};
+use conflicts::Conflicts;
 use handover::Handover;
 use idle::Idle;
 pub use idle::MAX_QUEUES;
@@ -80,6 +82,7 @@ pub struct Worker<A: Hosted, Q = Queue> {
     drain: Option<Drain>,
     drained: Option<Arc<AtomicBool>>,
     leaves: bool,
+    conflicts: Conflicts,
     publisher: Publisher,
 }
 
@@ -165,6 +168,7 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
             drain: None,
             drained,
             leaves: false,
+            conflicts: Conflicts::default(),
             publisher: Publisher::new(sheet),
         }
     }
@@ -297,8 +301,11 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
     }
 
     fn publish(&mut self) {
-        if let Some(conflict) = self.stack.take_conflict() {
-            tracing::warn!(%conflict, "another host claims an address of ours");
+        let conflicts = self.stack.counters().0.address_conflicts;
+        if let Some(conflicts) = self.conflicts.due(self.now_us, conflicts)
+            && let Some(conflict) = self.stack.take_conflict()
+        {
+            tracing::warn!(%conflict, conflicts, "another host claims an address of ours");
         }
         self.publisher.publish(self.now_us / 1000, |counts| {
             let (counters, drops) = self.stack.counters();

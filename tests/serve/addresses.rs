@@ -191,14 +191,8 @@ fn sigterm_ends_a_server_that_is_still_asking() {
     assert!(rest.iter().any(|line| line.contains("stopped before anything was served")), "{rest:?}");
 }
 
-#[test]
-fn an_address_of_its_own_is_defended() {
-    let plan = Plan::new(Transport::Xdp);
-    let Some(network) = plan.network() else { return };
-    let IpAddr::V4(own) = network.address(7) else { unreachable!() };
-    let mut site = plan.with(&format!("--address {own} --address-probe 0")).start_in(network);
-    site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
-    let mut wire = Wire::new(&site);
+/// An ARP request by which another host claims `own`.
+pub fn claim(own: Ipv4Addr, site: &Site) -> Vec<u8> {
     let (intruder, target) = ([2, 0, 0, 0, 0, 9], site.network.address(2));
     let IpAddr::V4(target) = target else { unreachable!() };
     let mut frame = vec![0xff; 6];
@@ -208,12 +202,25 @@ fn an_address_of_its_own_is_defended() {
     frame.extend(own.octets());
     frame.extend([0; 6]);
     frame.extend(target.octets());
+    frame
+}
+
+#[test]
+fn an_address_of_its_own_is_defended() {
+    let plan = Plan::new(Transport::Xdp);
+    let Some(network) = plan.network() else { return };
+    let IpAddr::V4(own) = network.address(7) else { unreachable!() };
+    let mut site = plan.with(&format!("--address {own} --address-probe 0")).start_in(network);
+    site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
+    let mut wire = Wire::new(&site);
+    let claim = claim(own, &site);
     for _ in 0..3 {
-        wire.send(&frame);
+        wire.send(&claim);
     }
     site.wait_for("address_conflicts", 3);
     assert_eq!(site.counter("address_defences"), 1, "one answer is enough for a while");
     site.wait_for_log(&format!("{own}, at 02:00:00:00:00:09"));
+    assert_eq!(site.log().matches("another host claims").count(), 1, "one line is enough for a while");
     site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
 }
 

@@ -29,6 +29,7 @@ mod restart;
 mod shares;
 mod site;
 mod starvation;
+mod unread_log;
 mod watch;
 mod wire;
 

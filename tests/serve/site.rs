@@ -3,7 +3,7 @@
 use crate::PATIENCE;
 use crate::client::Client;
 use crate::common::{Network, Process, need_root, simoom, wait_until};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{ChildStderr, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -18,6 +18,9 @@ pub const ADMIN: &str = "127.0.0.1:9090";
 pub const FILES: [(&str, usize); 4] = [("/12", 12), ("/4k", 4096), ("/64k", 65_536), (LARGE, 10 << 20)];
 /// The largest file: more than all buffers between server and client hold.
 pub const LARGE: &str = "/10m";
+
+/// Bytes of the pipe of [`Plan::start_unread_in`].
+pub const UNREAD_BYTES: usize = 4096;
 
 /// Which way the packets come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +83,36 @@ impl Plan {
     /// Starts the server in a network made before.
     pub fn start_in(self, network: Network) -> Site {
         let root = files();
+        let mut command = self.command(root.path());
+        command.stderr(Stdio::piped());
+        Site::of(network, root, command)
+    }
+
+    /// Starts the server in a network made before, with this pipe for its log. Makes it a pipe of
+    /// 4 KiB and reads it until the server serves.
+    pub fn start_unread_in(
+        self,
+        network: Network,
+        reader: PipeReader,
+        writer: PipeWriter,
+    ) -> (Site, BufReader<PipeReader>) {
+        let root = files();
+        let mut command = self.command(root.path());
+        rustix::pipe::fcntl_setpipe_size(&writer, UNREAD_BYTES).unwrap();
+        let process = network.server.run(|| Process::start(command.stderr(writer)));
+        // The command has the other end of the pipe: with it this process would never see the log's end.
+        drop(command);
+        let (mut reader, mut log) = (BufReader::new(reader), String::new());
+        while !log.contains("\"serving\"") {
+            assert!(reader.read_line(&mut log).unwrap() > 0, "the server ended:\n{log}");
+        }
+        (Site { network, process, log: Arc::new(Mutex::new(log)), root }, reader)
+    }
+
+    /// The command that starts the server, which serves the files under `root`.
+    fn command(&self, root: &std::path::Path) -> std::process::Command {
         let mut command = simoom();
-        command.args(["serve", "--admin", ADMIN, "--log", "json", "--root"]).arg(root.path());
+        command.args(["serve", "--admin", ADMIN, "--log", "json", "--root"]).arg(root);
         match self.transport {
             Transport::Xdp => {
                 command.args(["--transport", "xdp", "--interface", "s0", "--http", &PORT.to_string()])
@@ -92,8 +123,8 @@ impl Plan {
         if !self.arguments.iter().any(|argument| argument == "--cores") {
             command.args(["--cores", "0"]);
         }
-        command.args(&self.arguments).stderr(Stdio::piped());
-        Site::of(network, root, command)
+        command.args(&self.arguments);
+        command
     }
 }
 
