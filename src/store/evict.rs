@@ -11,11 +11,10 @@
 
 use super::arena::Place;
 use super::layout::{self, FETCHED, LINKED, Shape, USES_MAX, USES_SHIFT};
-use super::space::{Queue, Segment, State};
+use super::space::{Queue, Segment};
 use super::stripe::{Tally, add};
 use super::table::{Entry, Held, Slot};
 use super::*;
-use std::ops::Range;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Sizes beyond so many doublings above or below the mean count as that.
@@ -34,14 +33,14 @@ const KEPT_QUARTERS: u32 = 3;
 const GAPS_PART: u32 = 3;
 /// Frames that are looked at for a sparse one each time.
 const SPARSE_LOOK: usize = 8192;
-/// Pinned segments that are passed over in the search for one to empty.
+/// Pinned and new segments that are passed over in the search for one to empty.
 const PASSED_MAX: u32 = 4096;
 /// Segments that wait for their last pin and are looked at each time.
 const LIMBO_MAX: usize = 16;
 
 /// Which items of a segment to keep: all above a worth, and some of that worth.
 #[derive(Clone, Copy, Debug)]
-struct Cutoff {
+pub(super) struct Cutoff {
     worth: usize,
     units_left: u32,
     /// The logarithm of the mean item's units, against which sizes are measured.
@@ -57,7 +56,7 @@ impl Store {
         }
         match frames {
             1 => space.free_frame(),
-            _ => self.free_row(space, frames, 0..space.segments.len() as u32, now),
+            _ => self.free_row(space, frames, now),
         }
     }
 
@@ -73,11 +72,6 @@ impl Store {
         true
     }
 
-    /// The first of `frames` frames in a row among these, all free; if there are none, they are emptied.
-    pub(super) fn free_row(&self, space: &mut Space, frames: u32, among: Range<u32>, now: u32) -> Option<u32> {
-        space.free_run(frames, among.clone()).or_else(|| self.clear_run(space, frames, among, now))
-    }
-
     /// Empties one segment; whether there was one to empty.
     fn evict(&self, space: &mut Space, now: u32) -> bool {
         let free = space.free_frames;
@@ -90,8 +84,13 @@ impl Store {
             return true;
         }
         let young = space.frames(Queue::Young) > space.segments.len() as u32 / YOUNG_PART;
-        let order = if young { [Queue::Young, Queue::Main] } else { [Queue::Main, Queue::Young] };
-        let Some(head) = order.into_iter().find_map(|queue| self.unpinned(space, queue)) else { return false };
+        let newest = Store::newest_frames(space);
+        let (young_first, main) = ((Queue::Young, newest), (Queue::Main, 0));
+        let order = if young { [young_first, main] } else { [main, young_first] };
+        let mut order = order.into_iter().chain([(Queue::Young, 0)]);
+        let Some(head) = order.find_map(|(queue, newest)| self.victim(space, queue, newest)) else {
+            return false;
+        };
         if !self.spare_large(space, head, now) {
             let cutoff = self.cutoff(space, head, now);
             self.empty(space, head, cutoff, now);
@@ -107,7 +106,12 @@ impl Store {
             let segment = &space.segments[*frame];
             space.is_evictable(*frame as u32) && segment.frames == 1
         });
-        let gaps = ends.map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
+        // Nothing is appended to a closed segment: what it has left is a gap too.
+        let used = |head: usize| match space.is_open(head as u32) || space.segments[head].pieces > 0 {
+            true => space.segments[head].used,
+            false => 1 << self.memory.frame_shift,
+        };
+        let gaps = ends.map(|head| (used(head) - self.memory.live(head as u32).1, head as u32));
         let sparse = gaps.filter(|(gap, head)| {
             *gap >= (1 << self.memory.frame_shift) / GAPS_PART
                 && !space.is_open(*head)
@@ -116,20 +120,23 @@ impl Store {
         sparse.max().map(|(_, head)| head)
     }
 
-    /// The first segment of a queue that no sender pins; those before it go to the end of the queue.
-    fn unpinned(&self, space: &mut Space, queue: Queue) -> Option<u32> {
+    /// The first segment of a queue that no sender pins, and to which nothing was written while the
+    /// last `newest` frames were. The segments before it go to the end of the queue.
+    fn victim(&self, space: &mut Space, queue: Queue, newest: u32) -> Option<u32> {
         for _ in 0..PASSED_MAX.min(space.frames(queue)) {
             let head = space.first(queue)?;
-            if !self.is_pinned(&space.segments[head as usize], head) {
+            let is_newest = newest > 0 && self.is_recent(space, head, newest);
+            if !is_newest && !self.is_pinned(&space.segments[head as usize], head) {
                 return Some(head);
             }
+            // Of an open segment older items are there too: from now on it ages.
             space.close(head);
             space.requeue(head, queue);
         }
         None
     }
 
-    fn is_pinned(&self, segment: &Segment, head: u32) -> bool {
+    pub(super) fn is_pinned(&self, segment: &Segment, head: u32) -> bool {
         (head..head + segment.frames).any(|frame| self.stripes.iter().any(|stripe| stripe.is_pinned(frame)))
     }
 
@@ -181,7 +188,7 @@ impl Store {
         })
     }
 
-    fn uses(&self, at: Place) -> u8 {
+    pub(super) fn uses(&self, at: Place) -> u8 {
         self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT
     }
 
@@ -203,7 +210,7 @@ impl Store {
     }
 
     /// Moves what is worth keeping out of a segment, evicts the rest, and frees it.
-    fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
+    pub(super) fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
         space.close(head);
         let items = self.linked(space, head);
         for (at, shape) in items {
@@ -228,7 +235,7 @@ impl Store {
     }
 
     /// What to keep of a segment so that at most [`KEPT_QUARTERS`] of it are, and nothing below [`WORTH_KEPT`].
-    fn cutoff(&self, space: &mut Space, head: u32, now: u32) -> Cutoff {
+    pub(super) fn cutoff(&self, space: &mut Space, head: u32, now: u32) -> Cutoff {
         let mean = self.mean_units().ilog2();
         let mut units = [0u32; WORTH_MAX + 1];
         for (at, shape) in self.linked(space, head) {
@@ -306,35 +313,6 @@ impl Store {
         let slot = self.table.slots(chain).min_by_key(|slot| self.uses(slot.load().place()))?;
         self.oust(slot, slot.load().place());
         Some(slot)
-    }
-
-    /// Empties the segments in the row of `frames` frames among these that holds least; the first of them, if all became
-    /// free.
-    fn clear_run(&self, space: &mut Space, frames: u32, among: Range<u32>, now: u32) -> Option<u32> {
-        let first = space.window(frames, among, |head, segment| {
-            let is_held = matches!(segment.queue, Queue::Limbo | Queue::Incoming);
-            let in_use = is_held || self.is_pinned(segment, head);
-            (!in_use).then(|| self.memory.live(head).1)
-        })?;
-        // Items that are moved out must not be moved into another frame of the row.
-        let row = first..first + frames;
-        for frame in row.clone() {
-            if let Some(head) = space.head(frame) {
-                space.close(head);
-            }
-        }
-        space.hold(row.clone());
-        for frame in row {
-            if let Some(head) = space.head(frame) {
-                let cutoff = self.cutoff(space, head, now);
-                self.empty(space, head, cutoff, now);
-            }
-        }
-        space.let_go();
-        let all_free = space.segments[first as usize..(first + frames) as usize]
-            .iter()
-            .all(|segment| segment.state == State::Free);
-        all_free.then_some(first)
     }
 }
 

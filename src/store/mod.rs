@@ -6,7 +6,7 @@
 //!
 //! Read in this order: `arena` (memory, and the contract that makes references into it sound), `layout` (an item:
 //! 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe` (pins), `space` (frames and segments), `piece`
-//! (what a stripe has of these to itself), then what is done with them: `fetch`, `change`, `evict`, `upkeep`. Locks are
+//! (what a stripe has of these to itself), then what is done with them: `fetch`, `change`, `evict`, `row`, `upkeep`. Locks are
 //! taken in one order: that of the space, that of a stripe's pieces or that of a chain, that of the table's spare
 //! buckets. A get takes none, unless much is pinned.
 //!
@@ -30,6 +30,7 @@ mod memory;
 mod number;
 mod piece;
 mod request;
+mod row;
 mod settings;
 mod space;
 mod statistics;
@@ -160,6 +161,9 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod keep_tests;
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;

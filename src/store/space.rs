@@ -59,6 +59,8 @@ pub(super) struct Segment {
     pub(super) used: u32,
     /// When it was begun, unix seconds.
     pub(super) begun: u32,
+    /// [`Space::written`] when it was last appended to.
+    written: u32,
     before: u32,
     after: u32,
 }
@@ -98,6 +100,10 @@ pub(super) struct Space {
     pub(super) free_frames: u32,
     /// Where the next sweep goes on.
     pub(super) cursor: u32,
+    /// Where the next search for a row of frames begins.
+    pub(super) row_cursor: u32,
+    /// Frames that new items were written to, modulo 2^32: the clock by which segments age.
+    written: u32,
     /// Where the next look for a frame of incoming values goes on.
     pub(super) incoming_cursor: u32,
     /// Frames kept free, to move items into while a segment is emptied.
@@ -138,6 +144,8 @@ impl Space {
             free_frames: frames,
             cursor: 0,
             incoming_cursor: 0,
+            row_cursor: 0,
+            written: 0,
             spare_frames: 2 + frames / 128,
             frame_units,
             classes: classes(frames),
@@ -176,6 +184,7 @@ impl Space {
         let head = self.roomy(units, queue, class)?;
         let segment = &mut self.segments[head as usize];
         segment.used += units;
+        segment.written = self.written;
         Some(place(head, self.frame_units, segment.used - units))
     }
 
@@ -204,6 +213,7 @@ impl Space {
         }
         let units = most.min(self.frame_units - used);
         self.segments[head as usize].used += units;
+        self.segments[head as usize].written = self.written;
         units
     }
 
@@ -270,6 +280,7 @@ impl Space {
     /// Turns a segment of one incoming value into one of a young item of this class.
     pub(super) fn admit(&mut self, head: u32, class: usize) {
         self.requeue(head, Queue::Young);
+        self.segments[head as usize].written = self.written;
         self.segments[head as usize].class = class as u8;
     }
 
@@ -282,6 +293,9 @@ impl Space {
             self.segments[frame as usize].state = State::Body;
         }
         self.free_frames -= frames;
+        if queue != Queue::Main {
+            self.written = self.written.wrapping_add(frames);
+        }
         let segment = &mut self.segments[head as usize];
         let stacked = segment.stacked;
         *segment = Segment {
@@ -295,6 +309,7 @@ impl Space {
             frames,
             used: units,
             begun: now,
+            written: self.written,
             before: NONE,
             after: NONE,
         };
@@ -312,6 +327,11 @@ impl Space {
             }
         }
         None
+    }
+
+    /// Frames that new items were written to since a segment was last appended to.
+    pub(super) fn age(&self, head: u32) -> u32 {
+        self.written.wrapping_sub(self.segments[head as usize].written)
     }
 
     /// The first of `frames` free frames in a row among these.
@@ -336,7 +356,7 @@ impl Space {
         &mut self,
         frames: u32,
         among: Range<u32>,
-        cost: impl Fn(u32, &Segment) -> Option<u32>,
+        cost: impl Fn(&Space, u32) -> Option<u32>,
     ) -> Option<u32> {
         let mut of_segment = Some(0);
         let first = self.head(among.start).unwrap_or(among.start);
@@ -344,7 +364,7 @@ impl Space {
             let segment = &self.segments[at as usize];
             match segment.state {
                 State::Free => of_segment = Some(0),
-                State::Head => of_segment = cost(at, segment).map(|cost| cost / segment.frames),
+                State::Head => of_segment = cost(self, at).map(|cost| cost / segment.frames),
                 State::Body => {}
             }
             self.costs[at as usize] = of_segment.unwrap_or(u32::MAX);
