@@ -187,7 +187,7 @@ impl Store {
         let (at, shape, header) = (reservation.place(), reservation.shape(), reservation.header());
         let slot = match old {
             Some((slot, _)) => slot,
-            None => self.vacancy(held, self.table.chain(hash))?,
+            None => self.vacancy(held, self.table.chain(hash), now)?,
         };
         let cas = cas.unwrap_or_else(|| self.next_cas());
         header.cas.store(cas, Relaxed);

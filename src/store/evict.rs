@@ -31,6 +31,8 @@ const YOUNG_PART: u32 = 10;
 const KEPT_QUARTERS: u32 = 3;
 /// A segment is tidied, rather than another evicted from, if one in so many of its units lies in gaps.
 const GAPS_PART: u32 = 3;
+/// The hash table grows into at most one in this many frames.
+const TABLE_FRAMES_PART: u32 = 4;
 /// Frames that are looked at for a sparse one each time.
 const SPARSE_LOOK: usize = 8192;
 /// Pinned and new segments that are passed over in the search for one to empty.
@@ -51,12 +53,26 @@ impl Store {
     /// Frames for `units` more: the first of them, all free. `None` if what there is cannot be evicted.
     pub(super) fn make_room(&self, space: &mut Space, units: u32, now: u32) -> Option<u32> {
         let frames = units.div_ceil(1 << self.memory.frame_shift);
+        self.grow_table(space, now);
         if !self.free_frames(space, frames.min(2), now) {
             return None;
         }
         match frames {
             1 => space.free_frame(),
             _ => self.free_row(space, frames, now),
+        }
+    }
+
+    /// Gives the hash table a frame, if it has few spare buckets left for the next items.
+    fn grow_table(&self, space: &mut Space, now: u32) {
+        let max = space.segments.len() as u32 / TABLE_FRAMES_PART;
+        if self.table.is_short()
+            && space.table_frames < max
+            && self.free_frames(space, 1, now)
+            && let Some(frame) = space.free_frame()
+        {
+            space.give_to_table(frame);
+            self.table.grow(frame);
         }
     }
 
@@ -305,13 +321,27 @@ impl Store {
         self.forget(at);
     }
 
-    /// An empty slot of a chain whose lock is held; where there is none the chain's least used item gives way.
-    pub(super) fn vacancy<'a>(&'a self, _held: &Held<'_>, chain: usize) -> Option<&'a Slot> {
-        if let Some(slot) = self.table.vacancy(chain) {
-            return Some(slot);
+    /// An empty slot of a chain whose lock is held; where there is none an item gives way.
+    pub(super) fn vacancy<'a>(&'a self, _held: &Held<'_>, chain: usize, now: u32) -> Option<&'a Slot> {
+        self.table.vacancy(chain).or_else(|| self.vacate(chain, now))
+    }
+
+    /// Empties a slot of a full chain: that of a dead item, else of the one used least, among those
+    /// of the one not used for longest. The newest item stays.
+    #[cold]
+    fn vacate(&self, chain: usize, now: u32) -> Option<&Slot> {
+        let header = |slot: &Slot| self.memory.arena.header(slot.load().place());
+        let newest = self.table.slots(chain).map(|slot| header(slot).cas.load(Relaxed)).max()?;
+        let slot = self.table.slots(chain).min_by_key(|slot| {
+            let (at, header) = (slot.load().place(), header(slot));
+            let (is_alive, cas) = (self.is_alive(header, now), header.cas.load(Relaxed));
+            (is_alive, is_alive && cas == newest, self.uses(at), header.last_access.load(Relaxed), cas)
+        })?;
+        let at = slot.load().place();
+        match self.is_alive(header(slot), now) {
+            true => self.oust(slot, at),
+            false => self.expire(slot, at),
         }
-        let slot = self.table.slots(chain).min_by_key(|slot| self.uses(slot.load().place()))?;
-        self.oust(slot, slot.load().place());
         Some(slot)
     }
 }

@@ -128,3 +128,41 @@ proptest! {
         assert_nothing_leaks(&store, NOW);
     }
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "60,000 items take an hour")]
+fn what_is_stored_after_a_flush_is_there() {
+    let store = store(8 << 20);
+    (0..62_500).for_each(|n| _ = set(&store, n.to_string().as_bytes(), b"1"));
+    store.flush(NOW, NOW);
+    let key = |n: u32| format!("new{n}");
+    (0..3000).for_each(|n| _ = set(&store, key(n).as_bytes(), &[b'y'; 100]));
+    assert_eq!((0..3000).filter(|n| !is_there(&store, &key(*n))).count(), 0);
+    assert_eq!(store.statistics().evictions, 0);
+}
+
+/// memcached holds 699,008 items of one byte in 64 MiB; this store has an eighth of that.
+#[test]
+#[cfg_attr(miri, ignore = "90,000 items take an hour")]
+fn as_many_items_of_one_byte_fit_as_in_memcached() {
+    let store = store(8 << 20);
+    let keys = 0..699_008 / 8;
+    keys.clone().for_each(|n| _ = set(&store, format!("key{n:06}").as_bytes(), b"1"));
+    let found = keys.clone().filter(|n| is_there(&store, &format!("key{n:06}"))).count();
+    assert_eq!((found, store.statistics().evictions), (keys.len(), 0), "{:?}", store.statistics());
+    assert!(store.memory_bytes() <= 8 << 20);
+    assert_nothing_leaks(&store, NOW);
+}
+
+/// The table has no place left long before the memory is full.
+#[test]
+#[cfg_attr(miri, ignore = "100,000 items take an hour")]
+fn the_newest_item_is_there_though_the_table_is_full() {
+    let store = store(1 << 20);
+    for n in 0..100_000 {
+        let key = n.to_string();
+        set(&store, key.as_bytes(), b"");
+        assert!(is_there(&store, &key), "{n}: {:?}", store.statistics());
+    }
+    assert_nothing_leaks(&store, NOW);
+}

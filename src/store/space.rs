@@ -38,6 +38,8 @@ pub(super) enum State {
     Body,
     /// The first of a segment in a queue.
     Head,
+    /// The hash table has it.
+    Table,
 }
 
 /// One frame's part in the segment that it belongs to; all but `state` mean something for the first one only.
@@ -98,6 +100,8 @@ pub(super) struct Space {
     /// Free frames among these are not given out one by one.
     held: Range<u32>,
     pub(super) free_frames: u32,
+    /// Frames that the hash table has.
+    pub(super) table_frames: u32,
     /// Where the next sweep goes on.
     pub(super) cursor: u32,
     /// Where the next search for a row of frames begins.
@@ -145,6 +149,7 @@ impl Space {
             cursor: 0,
             incoming_cursor: 0,
             row_cursor: 0,
+            table_frames: 0,
             written: 0,
             spare_frames: 2 + frames / 128,
             frame_units,
@@ -329,6 +334,13 @@ impl Space {
         None
     }
 
+    /// Makes a frame from [`Space::free_frame`] the table's.
+    pub(super) fn give_to_table(&mut self, frame: u32) {
+        self.segments[frame as usize].state = State::Table;
+        self.free_frames -= 1;
+        self.table_frames += 1;
+    }
+
     /// Frames that new items were written to since a segment was last appended to.
     pub(super) fn age(&self, head: u32) -> u32 {
         self.written.wrapping_sub(self.segments[head as usize].written)
@@ -366,6 +378,7 @@ impl Space {
                 State::Free => of_segment = Some(0),
                 State::Head => of_segment = cost(self, at).map(|cost| cost / segment.frames),
                 State::Body => {}
+                State::Table => of_segment = None,
             }
             self.costs[at as usize] = of_segment.unwrap_or(u32::MAX);
         }
@@ -379,7 +392,7 @@ impl Space {
     /// The first frame of the segment that a frame is part of.
     pub(super) fn head(&self, frame: u32) -> Option<u32> {
         match self.segments[frame as usize].state {
-            State::Free => None,
+            State::Free | State::Table => None,
             State::Head => Some(frame),
             State::Body => self.head(frame - 1),
         }

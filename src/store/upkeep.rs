@@ -138,6 +138,7 @@ impl Store {
             frames_pinned: self.stripes.iter().map(|stripe| u64::from(stripe.pinned())).sum(),
             frames: space.segments.len() as u64,
             frames_free: space.free_frames.into(),
+            frames_table: space.table_frames.into(),
             frames_limbo: space.frames(Queue::Limbo).into(),
             segments_expired: space.segments_expired,
             items_moved: sum(|tally| &tally.moved),
