@@ -193,8 +193,11 @@ impl Store {
         header.cas.store(cas, Relaxed);
         header.last_access.store(now, Relaxed);
         header.generation.store(self.generation.load(Acquire), Relaxed);
-        // A key that was read much will be.
-        let uses = old.map_or(0, |(_, at)| self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT);
+        // A key that was read much will be, and one that is back soon is of the working set.
+        let uses = match old {
+            Some((_, at)) => self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT,
+            None => u8::from(self.ghost.remembers(hash)),
+        };
         header.marks.fetch_or(LINKED | uses << USES_SHIFT, Release);
         let tally = &self.stripe().tally;
         add(&tally.items, 1);

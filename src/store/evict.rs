@@ -6,7 +6,8 @@
 //! New items are *young*. When room is short, the segment of young items that was begun first is emptied if they hold
 //! more than a tenth of the memory, else that of main items. What is worth keeping, by its uses and its size, moves
 //! to the end of a queue, the main one if it was used, and loses a use; the rest is evicted. Of a segment at most three
-//! quarters are kept, those worth most, so that emptying one always frees something. This joins S3-FIFO's two queues,
+//! quarters are kept, those worth most, so that emptying one always frees something. A key that comes back soon after its
+//! item was evicted ([`super::ghost`]) has a use from the start: so the main items follow the clients. This joins S3-FIFO's two queues,
 //! Segcache's merging of segments and the sizes of GreedyDual.
 
 use super::arena::Place;
@@ -122,12 +123,7 @@ impl Store {
             let segment = &space.segments[*frame];
             space.is_evictable(*frame as u32) && segment.frames == 1
         });
-        // Nothing is appended to a closed segment: what it has left is a gap too.
-        let used = |head: usize| match space.is_open(head as u32) || space.segments[head].pieces > 0 {
-            true => space.segments[head].used,
-            false => 1 << self.memory.frame_shift,
-        };
-        let gaps = ends.map(|head| (used(head) - self.memory.live(head as u32).1, head as u32));
+        let gaps = ends.map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
         let sparse = gaps.filter(|(gap, head)| {
             *gap >= (1 << self.memory.frame_shift) / GAPS_PART
                 && !space.is_open(*head)
@@ -145,8 +141,9 @@ impl Store {
             if !is_newest && !self.is_pinned(&space.segments[head as usize], head) {
                 return Some(head);
             }
-            // Of an open segment older items are there too: from now on it ages.
-            space.close(head);
+            if !is_newest {
+                space.close(head);
+            }
             space.requeue(head, queue);
         }
         None
@@ -228,8 +225,8 @@ impl Store {
     /// Moves what is worth keeping out of a segment, evicts the rest, and frees it.
     pub(super) fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
         space.close(head);
-        let items = self.linked(space, head);
-        for (at, shape) in items {
+        let items = self.sum(|tally| &tally.items);
+        for (at, shape) in self.linked(space, head) {
             let key = layout::key(&self.memory.arena, at);
             let hash = self.hash_key.hash(key);
             let held = self.table.lock(self.table.chain(hash));
@@ -241,6 +238,7 @@ impl Store {
                 self.expire(slot, at);
             } else if !(cutoff.keeps(self.uses(at), shape) && self.relocate(space, slot, hash, at, shape, now)) {
                 self.oust(slot, at);
+                self.ghost.remember(hash, items);
             }
             self.table.shrink(self.table.chain(hash));
             drop(held);
@@ -271,10 +269,13 @@ impl Store {
 
     /// Units of the mean item, at least 1.
     fn mean_units(&self) -> u64 {
-        let sum = |of: fn(&Tally) -> &AtomicU64| {
-            self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed)).fold(0, u64::wrapping_add)
-        };
-        (sum(|tally| &tally.bytes) / sum(|tally| &tally.items).max(1) / UNIT_BYTES as u64).max(1)
+        let (bytes, items) = (self.sum(|tally| &tally.bytes), self.sum(|tally| &tally.items));
+        (bytes / items.max(1) / UNIT_BYTES as u64).max(1)
+    }
+
+    /// The sum of a counter over all stripes.
+    pub(super) fn sum(&self, of: fn(&Tally) -> &AtomicU64) -> u64 {
+        self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed)).fold(0, u64::wrapping_add)
     }
 
     /// Moves an item into the main queue, or if it was not used to the end of the young one, if there is room without emptying another segment; whether it did. The

@@ -24,6 +24,7 @@ mod change;
 mod condition;
 mod evict;
 mod fetch;
+mod ghost;
 mod hash;
 mod incoming;
 mod item;
@@ -50,6 +51,7 @@ pub use statistics::{ClassStatistics, Statistics};
 use crate::error::{Error, Result};
 use crate::limits::Bytes;
 use arena::UNIT_BYTES;
+use ghost::Ghost;
 use hash::HashKey;
 use memory::{Alone, Memory};
 use space::Space;
@@ -60,6 +62,8 @@ use table::Table;
 
 /// The hash table begins with one in this many parts of the memory.
 const TABLE_PART: usize = 16;
+/// Fingerprints of evicted items take one in this many parts of the memory.
+const GHOST_PART: usize = 128;
 /// Frames that senders may pin: one in so many, and for each worker at least those of the largest item.
 const PINNED_PART: usize = 4;
 
@@ -73,6 +77,8 @@ pub struct Store {
     space: Mutex<Space>,
     stripes: Box<[Arc<Stripe>]>,
     hash_key: HashKey,
+    /// What was evicted lately.
+    ghost: Ghost,
     /// Frames that one stripe may pin.
     pinned_max: u32,
     /// Frames that the incoming values of one stripe may take.
@@ -97,7 +103,10 @@ impl Store {
         let table_bytes = memory_bytes / TABLE_PART;
         let frame_bytes = settings.frame_bytes();
         let each = frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + stripes * Stripe::FRAME_BYTES;
-        let fixed = Table::memory_bytes(table_bytes) + size_of::<Store>() + stripes * size_of::<Stripe>();
+        let fixed = memory_bytes / GHOST_PART
+            + Table::memory_bytes(table_bytes)
+            + size_of::<Store>()
+            + stripes * size_of::<Stripe>();
         let frames = (memory_bytes - fixed) / each;
         let frame_units = frame_bytes / UNIT_BYTES;
         let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
@@ -120,6 +129,7 @@ impl Store {
             space: Mutex::new(Space::new(frames as u32, frame_units as u32, stripes)),
             stripes: (0..stripes).map(|_| Arc::new(Stripe::new(Arc::clone(&memory)))).collect(),
             hash_key: HashKey::new(settings.hash_key),
+            ghost: Ghost::new(settings.memory_bytes as usize / GHOST_PART),
             pinned_max: (frames / PINNED_PART / stripes).max(1 + settings.item_max_bytes as usize / frame_bytes)
                 as u32,
             incoming_max: incoming::stripe_frames(frames, frame_bytes, stripes, settings.item_max_bytes as usize),
