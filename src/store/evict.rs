@@ -36,6 +36,8 @@ const GAPS_PART: u32 = 3;
 const TABLE_FRAMES_PART: u32 = 4;
 /// Frames that are looked at for a sparse one each time.
 const SPARSE_LOOK: usize = 8192;
+/// Segments whose dead items are removed before live ones are evicted.
+const SWEPT_MAX: usize = 8;
 /// Pinned and new segments that are passed over in the search for one to empty.
 const PASSED_MAX: u32 = 4096;
 /// Segments that wait for their last pin and are looked at each time.
@@ -67,6 +69,9 @@ impl Store {
     /// Gives the hash table a frame, if it has few spare buckets left for the next items.
     fn grow_table(&self, space: &mut Space, now: u32) {
         let max = space.segments.len() as u32 / TABLE_FRAMES_PART;
+        if self.table.is_short() {
+            self.sweep_one(space, now);
+        }
         if self.table.is_short()
             && space.table_frames < max
             && self.free_frames(space, 1, now)
@@ -95,6 +100,15 @@ impl Store {
         self.look_at_limbo(space);
         if space.free_frames > free {
             return true;
+        }
+        // Dead items go before live ones.
+        for _ in 0..SWEPT_MAX {
+            if !self.sweep_one(space, now) {
+                break;
+            }
+            if space.free_frames > free {
+                return true;
+            }
         }
         if let Some(head) = self.sparsest(space) {
             self.empty(space, head, Cutoff { worth: 0, units_left: u32::MAX, mean: 0 }, now);

@@ -167,6 +167,31 @@ fn the_newest_item_is_there_though_the_table_is_full() {
     assert_nothing_leaks(&store, NOW);
 }
 
+#[test]
+#[cfg_attr(miri, ignore = "100,000 items take an hour")]
+fn dead_items_make_room_before_live_ones_are_evicted() {
+    for flushed in [true, false] {
+        let store = store(8 << 20);
+        let exptime = if flushed { 0 } else { NOW + 3000 };
+        // Twice what fits, and used: so most of the memory is the main queue's.
+        for n in 0..90_000 {
+            let key = format!("used{n}");
+            put(&store, key.as_bytes(), &[b'u'; 100], exptime, Commit::default(), NOW);
+            assert!(is_there(&store, &key));
+        }
+        let now = if flushed { NOW } else { NOW + 4000 };
+        if flushed {
+            store.flush(now, now);
+        }
+        let before = store.statistics().evictions;
+        let key = |n: u32| format!("new{n}").into_bytes();
+        (0..36_000).for_each(|n| _ = put(&store, &key(n), &[b'n'; 100], 0, Commit::default(), now));
+        let statistics = store.statistics();
+        assert_eq!(statistics.evictions, before, "flushed: {flushed}, {statistics:?}");
+        assert!((0..36_000).all(|n| store.get(&key(n), now).is_some()));
+    }
+}
+
 /// Asks for all keys once, `step` apart, and stores what is missed; the hit ratio.
 fn pass(store: &Store, name: &str, keys: u64, value: &[u8], step: u64) -> f64 {
     let mut hits = 0;

@@ -100,6 +100,8 @@ pub(super) struct Space {
     /// Free frames among these are not given out one by one.
     held: Range<u32>,
     pub(super) free_frames: u32,
+    /// How often flush_all took effect, modulo 256.
+    pub(super) flushes: u8,
     /// Frames that the hash table has.
     pub(super) table_frames: u32,
     /// Where the next sweep goes on.
@@ -149,6 +151,7 @@ impl Space {
             cursor: 0,
             incoming_cursor: 0,
             row_cursor: 0,
+            flushes: 0,
             table_frames: 0,
             written: 0,
             spare_frames: 2 + frames / 128,
@@ -307,7 +310,7 @@ impl Space {
             state: State::Head,
             queue,
             class: if queue == Queue::Incoming { 0 } else { owner as u8 },
-            swept: segment.swept,
+            swept: self.flushes,
             stacked,
             pieces: 0,
             stripe: owner,
