@@ -1,4 +1,4 @@
-/* What the program and its loader share: the keys and values of the maps. src/af_xdp/program.rs mirrors it, and a
+/* What the program and its loader share: the keys and values of the maps. src/steer/claims.rs mirrors it, and a
  * test there holds the two to the same sizes and offsets. */
 #ifndef SIMOOM_LAYOUT_H
 #define SIMOOM_LAYOUT_H

@@ -1,32 +1,32 @@
-//! How a command fails: a sentence for the user, and the exit code that goes with it.
+//! The error of a command: a message for the user, and the exit code.
 
 use std::fmt;
 use std::process::ExitCode;
 
-/// Why a command could not do what was asked. Its text says what the user can do about it.
+/// Why a command failed. The message says what the user can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The command line or the configuration file is wrong: exit code 2.
     Usage(String),
-    /// The request was sound but could not be carried out: exit code 1.
+    /// The command line is right, but the command failed: exit code 1.
     Failed(String),
 }
 
-/// The result of a command, or of a part of one.
+/// The result of a command or of a part of it.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A usage error that says `text`.
+    /// A usage error with this message.
     pub fn usage(text: impl Into<String>) -> Error {
         Error::Usage(text.into())
     }
 
-    /// A failure that says `text`.
+    /// A failure with this message.
     pub fn failed(text: impl Into<String>) -> Error {
         Error::Failed(text.into())
     }
 
-    /// A failure of what was being done (`doing`: "reading /srv/www"), because of `cause`.
+    /// A failure of an operation (`doing`: "reading /srv/www"), because of `cause`.
     pub fn because(doing: impl fmt::Display, cause: impl fmt::Display) -> Error {
         Error::Failed(format!("{doing}: {cause}"))
     }

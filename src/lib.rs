@@ -1,16 +1,19 @@
 //! Simoom: HTTP and memcached from a NIC's receive queues, or from kernel sockets.
 //!
-//! A packet's way is [`af_xdp`], frames off the rings of a queue; [`worker`], the loop of a core, which alone joins the
-//! rest; [`simoom_stack`], TCP; [`app`], what is asked and answered, with memcached's items in [`store`]. [`kernel`]
-//! serves the same [`app`] through sockets. [`serve`] puts it together as [`config`] says, and [`limits`] adds up the
-//! memory before any is taken.
+//! The [`guide`] is for those who run it: set-up, operation, limits, and the [architecture](guide::architecture).
+//!
+//! A packet's way is [`steer`], the XDP program that redirects claimed traffic; [`af_xdp`], frames off the rings of a
+//! queue; [`worker`], the loop of a core, which alone joins the rest; [`simoom_stack`], TCP; [`app`], what is asked and
+//! answered, with memcached's items in [`store`]. [`kernel`] serves the same [`app`] through sockets. [`serve`] puts it
+//! together as [`config`] says, and [`limits`] adds up the memory before any is taken.
 //!
 //! Beside that stand the programs that hold it to its word: [`load`] sends requests and checks the answers, [`compare`]
 //! runs it side by side with others, [`demo`] shows it between two namespaces of [`netns`], and [`probe`] tells what the
 //! machine can do.
 
+#![deny(unsafe_code)]
+
 pub mod admin;
-pub mod af_xdp;
 pub mod app;
 pub mod cli;
 mod clock;
@@ -19,22 +22,23 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod error;
+pub mod guide;
 pub mod hosted;
 pub mod kernel;
 pub mod limits;
 pub mod listening;
 pub mod load;
 pub mod log;
-mod mapping;
 pub mod metrics;
 pub mod netns;
 pub mod panics;
 pub mod probe;
 pub mod readiness;
 pub mod serve;
+pub mod steer;
 pub mod store;
 pub mod thread;
 pub mod worker;
 
+pub use af_xdp::memory::HugePages;
 pub use error::{Error, Result};
-pub use mapping::HugePages;

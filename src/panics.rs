@@ -110,14 +110,14 @@ static TOLD: Mutex<Told> = Mutex::new(Told { at: None, suppressed: 0 });
 #[cold]
 pub fn log(panic: &Panic) {
     if let Some(suppressed) = due(Instant::now(), 1) {
-        tracing::error!(at = %panic, suppressed, "a panic was contained; the connection or the call that it was for ends");
+        tracing::error!(at = %panic, suppressed, "a panic was contained; its connection or call is ended");
     }
 }
 
 /// Logs how many panics were counted and not logged, if a second has passed since. To be called about once a second.
 pub fn log_suppressed() {
     if let Some(suppressed @ 1..) = due(Instant::now(), 0) {
-        tracing::error!(suppressed, "so many more panics were contained since the last such line");
+        tracing::error!(suppressed, "further panics were contained since the last report");
     }
 }
 

@@ -35,28 +35,25 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
     for (arguments, expected) in [
         ("serve --connections 5000000000", "error: --connections 5000000000: at most 16777216; "),
         ("serve --connections=-1", "error: --connections -1: not a number; write one from 1 to 16777216"),
-        ("serve --conections 5", "error: --conections: there is no such flag; did you mean --connections?"),
-        ("serve --transport dpdk", "error: --transport dpdk: it is one of auto, xdp, io-uring, epoll"),
-        ("serve --transport", "error: --transport: a value is missing; it is one of auto, xdp, io-uring, epoll"),
+        ("serve --conections 5", "error: --conections: unknown flag; did you mean --connections?"),
+        ("serve --transport dpdk", "error: --transport dpdk: expected one of auto, xdp, io-uring, epoll"),
+        ("serve --transport", "error: --transport: a value is missing; expected one of auto, xdp, io-uring, epoll"),
         ("serve --http", "error: --http: a value is missing"),
         ("serve --http 80 --http 81", "error: --http: given more than once"),
         ("serve --http 70000", "error: --http 70000: a port is at most 65535"),
-        ("serve --transport xdp", "error: --transport xdp: means nothing without --interface"),
-        ("serve --busy-poll=maybe", "error: --busy-poll maybe: it is one of true, false"),
+        ("serve --transport xdp", "error: --transport xdp: cannot be used without --interface"),
+        ("serve --busy-poll=maybe", "error: --busy-poll maybe: expected one of true, false"),
         ("serve --cores 0-1023", "error: --cores 0-1023: core "),
         ("serve --memory 1K", "error: --memory 1K: at least 1M"),
         (
             "serve --memory 1M --item-size-max 1M",
-            "error: --item-size-max 1.0 MiB: with --memory 1.0 MiB it is from",
+            "error: --item-size-max 1.0 MiB: with --memory 1.0 MiB it must be from",
         ),
-        ("serve --memcached x", "error: --memcached x: not a port, nor an address and a port"),
+        ("serve --memcached x", "error: --memcached x: neither a port nor ADDR:PORT"),
         ("serve --memory-limit 5X", "error: --memory-limit 5X: not a size; write 512M or 2G"),
         ("serve --idle-timeout 2d", "error: --idle-timeout 2d: not a time; write 30s, 500ms or 5m"),
-        ("serve --root /does/not/exist", "error: --root /does/not/exist: there is no such directory"),
-        (
-            "serve --root /dev/null",
-            "error: --root /dev/null: it is no directory; name the one that holds the files",
-        ),
+        ("serve --root /does/not/exist", "error: --root /does/not/exist: no such directory"),
+        ("serve --root /dev/null", "error: --root /dev/null: not a directory; name the one that holds the files"),
         ("serve --config /does/not/exist", "error: --config /does/not/exist: No such file"),
         ("serve --config /dev/zero", "error: --config /dev/zero: longer than 1 MiB"),
         ("serve --config /", "error: --config /: Is a directory"),
@@ -130,12 +127,38 @@ fn a_log_that_nobody_reads_ends_nothing() {
 
 #[test]
 fn help_and_version_exit_with_0_on_standard_output() {
-    for arguments in ["--help", "-h", "--version", "serve --help", "serve -h", "probe --help", "demo --help"] {
+    for arguments in
+        ["--help", "-h", "--version", "serve --help", "serve -h", "probe --help", "demo --help", "guide --help"]
+    {
         let output = run(arguments.split_whitespace());
         assert_eq!(output.status.code(), Some(0), "simoom {arguments}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "simoom {arguments}");
     }
     assert!(stdout(&run(["--version"])).starts_with(concat!("simoom ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn the_guide_lists_its_topics_and_prints_each() {
+    let list = stdout(&run(["guide"]));
+    for page in simoom::guide::PAGES {
+        assert!(list.contains(&format!("\n  {} ", page.topic)), "{list}");
+        let output = run(["guide", page.topic]);
+        let title = page.text.lines().next().unwrap();
+        assert!(stdout(&output).starts_with(title) && output.status.code() == Some(0), "{}", page.topic);
+    }
+    let output = run(["guide", "limit"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("error: guide limit: unknown topic; expected one of nic, http, "));
+}
+
+#[test]
+fn a_guide_that_nobody_reads_to_the_end_is_no_failure() {
+    for topic in [&["guide"][..], &["guide", "limits"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = simoom().args(topic).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{topic:?}");
+    }
 }
 
 #[test]
@@ -198,7 +221,7 @@ fn every_flag_can_stand_in_the_file() {
             continue;
         }
         let (text, path) = with_file(&format!("{name} = {}\nlast-line = 0\n", toml_value(&flag)));
-        let expected = format!("error: {path}:2: last-line: there is no such key");
+        let expected = format!("error: {path}:2: last-line: unknown key");
         assert!(text.starts_with(&expected), "{name}: {text}");
     }
 }
@@ -210,15 +233,15 @@ fn a_pipe_is_as_good_as_a_file() {
     }
     let script = format!("{} serve --config <(echo last-line = 0)", simoom().get_program().to_string_lossy());
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
-    assert!(stderr(&output).contains(":1: last-line: there is no such key"), "{}", stderr(&output));
+    assert!(stderr(&output).contains(":1: last-line: unknown key"), "{}", stderr(&output));
 }
 
 #[test]
 fn errors_in_the_file_name_file_and_line() {
     for (text, line, expected) in [
-        ("# a comment\n\nconections = 5\n", 3, "conections: there is no such key"),
+        ("# a comment\n\nconections = 5\n", 3, "conections: unknown key"),
         ("http = 80\nconnections = 5000000000\n", 2, "connections = 5000000000: at most 16777216"),
-        ("http = 80\nbusy-poll = \"on\"\n", 2, "busy-poll = on: it is one of true, false"),
+        ("http = 80\nbusy-poll = \"on\"\n", 2, "busy-poll = on: expected one of true, false"),
         ("http = 80\nhttp 81\n", 2, ""),
     ] {
         let (said, path) = with_file(text);
@@ -231,7 +254,11 @@ fn errors_in_the_file_name_file_and_line() {
 fn the_level_in_the_environment_is_checked_too() {
     let output = simoom().arg("serve").env("SIMOOM_LOG", "loud").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).starts_with("error: SIMOOM_LOG=loud: it is one of error, warn"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("error: SIMOOM_LOG=loud: expected one of error, warn"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -121,7 +121,12 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
     for (width, height) in [(1280, 800), (794, 1123)] {
         let verdict = look_at(&directory.path().join("report.html"), width, height);
         assert!(verdict["charts"].as_u64().unwrap() >= 12, "{verdict}");
-        assert_eq!((&verdict["flaws"], &verdict["scripts"]), (&serde_json::json!([]), &0.into()));
+        let mut flaws = verdict["flaws"].as_array().unwrap().clone();
+        if !cases.iter().all(has_answers) {
+            // A case without an answer in its fifth of a second has no bar, rightly.
+            flaws.retain(|flaw| !flaw.as_str().unwrap().ends_with(": an empty bar"));
+        }
+        assert_eq!((&flaws, &verdict["scripts"]), (&Vec::new(), &0.into()));
     }
 }
 
@@ -175,8 +180,8 @@ fn look_at(page: &Path, width: u32, height: u32) -> Value {
 #[test]
 fn names_that_are_not_there_and_cores_that_cannot_be_are_refused() {
     for (arguments, expected) in [
-        ("--plan get-13", "error: --plan get-13: there is none of that name; there are get-12,"),
-        ("--contender apache", "error: --contender apache: there is none of that name; there are xdp,"),
+        ("--plan get-13", "error: --plan get-13: unknown name; expected one of get-12,"),
+        ("--contender apache", "error: --contender apache: unknown name; expected one of xdp,"),
         ("--cores 0,0", "error: --cores 0,0: not two different cores"),
         ("--cores 0,900", "error: --cores 0,900: this process may use the cores"),
         ("--seconds 0", "error: --seconds 0: not a number of seconds from 0.1 to 600"),

@@ -2,7 +2,10 @@
 //! its compiled object held against its source.
 
 mod common;
+#[path = "steer/veth.rs"]
+mod veth;
 
+use af_xdp::{Program, Verdict, features};
 use common::{skip, wait_until};
 use pnet::packet::Packet;
 use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, MutableArpPacket};
@@ -13,7 +16,7 @@ use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::packet::tcp::MutableTcpPacket;
 use pnet::packet::vlan::MutableVlanPacket;
 use pnet::util::MacAddr;
-use simoom::af_xdp::{Claim, Steering, Verdict, features};
+use simoom::steer::{Claim, Error, Steering, can_load};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::path::Path;
@@ -49,12 +52,12 @@ const FRAGMENT: IpNextHeaderProtocol = IpNextHeaderProtocols::Ipv6Frag;
 const DESTINATION: IpNextHeaderProtocol = IpNextHeaderProtocols::Ipv6Opts;
 
 /// The claims of all tests: a port of one address of each family, and the whole of another.
-fn steering() -> Option<Steering> {
-    if let Err(error) = features::can_open_sockets().and_then(|()| features::can_load_program()) {
+fn steering() -> Option<(Program, Steering)> {
+    if let Err(error) = features::can_open_sockets().map_err(Error::from).and_then(|()| can_load()) {
         skip(&error.to_string());
         return None;
     }
-    let mut steering = Steering::load(4).unwrap();
+    let (program, mut steering) = Steering::load(4).unwrap();
     for claim in [
         Claim::Port((SHARED4, HTTP).into()),
         Claim::Port((SHARED6, HTTP).into()),
@@ -63,7 +66,7 @@ fn steering() -> Option<Steering> {
     ] {
         steering.add_claim(claim).unwrap();
     }
-    Some(steering)
+    Some((program, steering))
 }
 
 /// A socket for queue 0, which is the one that test runs come in on. It need not be bound to be redirected to.
@@ -370,9 +373,9 @@ fn martian_rows() -> Vec<Row> {
 /// kernel drops it, too.
 #[test]
 fn a_claimed_segment_in_a_frame_to_several_hosts_is_dropped() {
-    let Some(mut steering) = steering() else { return };
+    let Some((mut program, steering)) = steering() else { return };
     let socket = socket();
-    steering.set_socket(0, &socket).unwrap();
+    program.set_socket(0, &socket).unwrap();
     for packet in [
         ethernet(EtherTypes::Ipv4, true, &ipv4(SHARED4, TCP, &tcp(HTTP))),
         ethernet(EtherTypes::Ipv6, false, &ipv6(DEDICATED6, TCP, &tcp(SSH))),
@@ -380,9 +383,9 @@ fn a_claimed_segment_in_a_frame_to_several_hosts_is_dropped() {
         for first in [0xff, 0x01, 0x33] {
             let mut frame = packet.clone();
             frame[0] = first;
-            assert_eq!(steering.verdict(&frame).unwrap(), DROP, "{first:x}");
+            assert_eq!(program.test_run(&frame).unwrap(), DROP, "{first:x}");
         }
-        assert_eq!(steering.verdict(&packet).unwrap(), TAKE);
+        assert_eq!(program.test_run(&packet).unwrap(), TAKE);
     }
     assert_eq!(counter(&steering, "steer_martians_dropped"), 6);
 }
@@ -461,14 +464,14 @@ fn counter(steering: &Steering, name: &str) -> u64 {
 
 #[test]
 fn every_frame_of_the_table_goes_where_it_should() {
-    let Some(mut steering) = steering() else { return };
+    let Some((mut program, steering)) = steering() else { return };
     let socket = socket();
-    steering.set_socket(0, &socket).unwrap();
+    program.set_socket(0, &socket).unwrap();
     let mut dropped = 0;
     for (name, ethertype, payload, expected) in rows() {
         for tagged in [false, true] {
             let frame = ethernet(ethertype, tagged, &payload);
-            let verdict = steering.verdict(&frame).unwrap();
+            let verdict = program.test_run(&frame).unwrap();
             assert_eq!(verdict, expected, "{name} ({ethertype}, tagged: {tagged})");
             dropped += u64::from(verdict == DROP);
         }
@@ -484,21 +487,21 @@ fn every_frame_of_the_table_goes_where_it_should() {
 /// Cut off anywhere, a frame is either taken, if the ports are there, or left to the kernel.
 #[test]
 fn a_frame_cut_off_anywhere_is_passed() {
-    let Some(mut steering) = steering() else { return };
+    let Some((mut program, steering)) = steering() else { return };
     let socket = socket();
-    steering.set_socket(0, &socket).unwrap();
+    program.set_socket(0, &socket).unwrap();
     for (name, ethertype, payload, expected) in rows() {
         let frame = ethernet(ethertype, true, &payload);
         // The kernel runs no frame shorter than an Ethernet header.
         for len in 14..frame.len() {
-            let verdict = steering.verdict(&frame[..len]).unwrap();
+            let verdict = program.test_run(&frame[..len]).unwrap();
             assert!(verdict == expected || verdict == PASS, "{name} cut off at {len}: {verdict:?}");
         }
     }
     let before = counter(&steering, "steer_truncated");
     let frame = ethernet(EtherTypes::Ipv4, false, &ipv4(SHARED4, TCP, &tcp(HTTP)));
-    assert_eq!(steering.verdict(&frame[..14 + 20 + 3]).unwrap(), PASS);
-    assert_eq!(steering.verdict(&frame[..14 + 20 + 4]).unwrap(), TAKE, "the ports are all it takes");
+    assert_eq!(program.test_run(&frame[..14 + 20 + 3]).unwrap(), PASS);
+    assert_eq!(program.test_run(&frame[..14 + 20 + 4]).unwrap(), TAKE, "the ports are all it takes");
     assert_eq!(counter(&steering, "steer_truncated"), before + 1);
 }
 
@@ -506,9 +509,9 @@ fn a_frame_cut_off_anywhere_is_passed() {
 /// listener there does not make the kernel's, are the stack's.
 #[test]
 fn what_concerns_a_connection_of_the_kernels_is_left_to_it() {
-    let Some(mut steering) = steering() else { return };
+    let Some((mut program, _steering)) = steering() else { return };
     let socket = socket();
-    steering.set_socket(0, &socket).unwrap();
+    program.set_socket(0, &socket).unwrap();
     let namespace = simoom::netns::Namespace::new().unwrap();
     namespace.run(|| {
         for (address, prefix) in [(IpAddr::V4(SHARED4), 32), (IpAddr::V6(SHARED6), 128)] {
@@ -523,9 +526,9 @@ fn what_concerns_a_connection_of_the_kernels_is_left_to_it() {
             });
             let (_listener, client) = both.unwrap();
             let port = client.local_addr().unwrap().port();
-            assert_eq!(steering.verdict(&too_big_to(address, port)).unwrap(), PASS, "{address}: the kernel's");
+            assert_eq!(program.test_run(&too_big_to(address, port)).unwrap(), PASS, "{address}: the kernel's");
             let other = if port == CLIENT_PORT { CLIENT_PORT + 1 } else { CLIENT_PORT };
-            assert_eq!(steering.verdict(&too_big_to(address, other)).unwrap(), TAKE, "{address}: nobody's");
+            assert_eq!(program.test_run(&too_big_to(address, other)).unwrap(), TAKE, "{address}: nobody's");
         }
     });
 }
@@ -548,40 +551,40 @@ fn too_big_to(address: IpAddr, port: u16) -> Vec<u8> {
 
 #[test]
 fn claims_come_and_go_at_run_time() {
-    let Some(mut steering) = steering() else { return };
+    let Some((mut program, mut steering)) = steering() else { return };
     let socket = socket();
-    steering.set_socket(0, &socket).unwrap();
+    program.set_socket(0, &socket).unwrap();
     let frame = ethernet(EtherTypes::Ipv4, false, &ipv4(OTHER4, TCP, &tcp(8080)));
     let claim = Claim::Port((OTHER4, 8080).into());
-    assert_eq!(steering.verdict(&frame).unwrap(), PASS);
+    assert_eq!(program.test_run(&frame).unwrap(), PASS);
     steering.add_claim(claim).unwrap();
-    assert_eq!(steering.verdict(&frame).unwrap(), TAKE);
+    assert_eq!(program.test_run(&frame).unwrap(), TAKE);
     steering.remove_claim(claim).unwrap();
-    assert_eq!(steering.verdict(&frame).unwrap(), PASS);
+    assert_eq!(program.test_run(&frame).unwrap(), PASS);
     for port in 1..=16 {
         steering.add_claim(Claim::Port((OTHER4, port * 500).into())).unwrap();
     }
     for port in 1..=16 {
         let frame = ethernet(EtherTypes::Ipv4, false, &ipv4(OTHER4, TCP, &tcp(port * 500)));
-        assert_eq!(steering.verdict(&frame).unwrap(), TAKE, "each of the most ports");
+        assert_eq!(program.test_run(&frame).unwrap(), TAKE, "each of the most ports");
     }
     steering.remove_all_claims().unwrap();
     for (name, ethertype, payload, _) in rows() {
-        assert_eq!(steering.verdict(&ethernet(ethertype, false, &payload)).unwrap(), PASS, "{name}");
+        assert_eq!(program.test_run(&ethernet(ethertype, false, &payload)).unwrap(), PASS, "{name}");
     }
 }
 
 #[test]
 fn a_queue_without_a_socket_leaves_the_frame_to_the_kernel_and_counts_it() {
-    let Some(mut steering) = steering() else { return };
+    let Some((mut program, steering)) = steering() else { return };
     let frame = ethernet(EtherTypes::Ipv4, false, &ipv4(SHARED4, TCP, &tcp(HTTP)));
-    assert_eq!(steering.verdict(&frame).unwrap(), PASS);
+    assert_eq!(program.test_run(&frame).unwrap(), PASS);
     assert_eq!(counter(&steering, "steer_no_socket"), 1);
     let socket = socket();
-    steering.set_socket(0, &socket).unwrap();
-    assert_eq!(steering.verdict(&frame).unwrap(), TAKE);
+    program.set_socket(0, &socket).unwrap();
+    assert_eq!(program.test_run(&frame).unwrap(), TAKE);
     drop(socket);
-    assert_eq!(steering.verdict(&frame).unwrap(), PASS, "a closed socket leaves the map");
+    assert_eq!(program.test_run(&frame).unwrap(), PASS, "a closed socket leaves the map");
     assert_eq!(counter(&steering, "steer_no_socket"), 2);
 }
 
@@ -614,23 +617,29 @@ fn compiler(recorded: &str) -> Result<[String; 2], String> {
     Err(format!("needs clang {recorded} and its llvm-strip, found {found:?}"))
 }
 
-/// What is committed is what the source compiles to. Another major version of clang may well write other bytes.
+/// Each committed object is what its source compiles to. Another major version of clang may write other bytes.
 #[test]
-fn the_committed_object_is_built_from_the_committed_source() {
-    let bpf = Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf");
-    let recorded = fs::read_to_string(bpf.join("steer.bpf.o.clang")).unwrap();
-    let [clang, strip] = match compiler(recorded.trim()) {
-        Ok(tools) => tools,
-        Err(reason) => return skip(&reason),
-    };
-    // Built elsewhere, to show that the bytes do not depend on where.
-    let elsewhere = tempfile::tempdir().unwrap();
-    for name in ["bpf.h", "layout.h", "steer.bpf.c", "build"] {
-        fs::copy(bpf.join(name), elsewhere.path().join(name)).unwrap();
+fn the_committed_objects_are_built_from_the_committed_sources() {
+    for (directory, object) in [("bpf", "steer.bpf.o"), ("stack/af_xdp/bpf", "redirect.bpf.o")] {
+        let bpf = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+        let recorded = fs::read_to_string(bpf.join(format!("{object}.clang"))).unwrap();
+        let [clang, strip] = match compiler(recorded.trim()) {
+            Ok(tools) => tools,
+            Err(reason) => return skip(&reason),
+        };
+        // Built elsewhere, to show that the bytes do not depend on the directory.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let sources = fs::read_dir(&bpf).unwrap().map(|entry| entry.unwrap().file_name());
+        for name in sources.filter(|name| name != object) {
+            fs::copy(bpf.join(&name), elsewhere.path().join(&name)).unwrap();
+        }
+        let build = elsewhere.path().join("build");
+        let output = Command::new(build).env("CLANG", clang).env("LLVM_STRIP", strip).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (built, committed) = (elsewhere.path().join(object), bpf.join(object));
+        assert!(
+            fs::read(built).unwrap() == fs::read(committed).unwrap(),
+            "{object} is stale: run {directory}/build"
+        );
     }
-    let build = elsewhere.path().join("build");
-    let output = Command::new(build).env("CLANG", clang).env("LLVM_STRIP", strip).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let (built, committed) = (elsewhere.path().join("steer.bpf.o"), bpf.join("steer.bpf.o"));
-    assert!(fs::read(built).unwrap() == fs::read(committed).unwrap(), "bpf/steer.bpf.o is stale: run bpf/build");
 }

@@ -1,7 +1,7 @@
 //! `simoom compare`: Simoom beside other servers, under the same load, on the same cores, in turn.
 //!
 //! Two tables say what there is: [`plans`], what is asked, and [`contenders`], who answers and how each is started.
-//! [`run`] goes through them, [`case`] measures one of each on a [`stage`] of its own while [`sample`] reads what it
+//! [`mod@run`] goes through them, [`case`] measures one of each on a [`stage`] of its own while [`sample`] reads what it
 //! costs. [`results`] is what was found, [`figures`] what follows from it; [`tables`], [`csv`] and [`page`] tell it.
 //! [`ceiling`] is a contender that is no server: what the machine allows.
 
@@ -96,7 +96,7 @@ fn read(file: &Path) -> Result<Results> {
     let results: Results =
         serde_json::from_str(&text).map_err(|error| cannot(format!("not the results of a comparison: {error}")))?;
     if results.schema != SCHEMA {
-        return Err(cannot(format!("layout {} is not the one known here, {SCHEMA}", results.schema)));
+        return Err(cannot(format!("layout {} is not supported, expected {SCHEMA}", results.schema)));
     }
     Ok(results)
 }

@@ -17,35 +17,35 @@ const REPEATS: u32 = 3;
 /// The flags of `compare`.
 #[derive(Args, Clone, Debug)]
 pub struct CompareOptions {
-    /// Only these plans [default: all]
+    /// Plans to run [default: all]
     ///
-    /// `--list` tells their names.
+    /// `--list` lists their names.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "What to compare")]
     pub plan: Vec<String>,
 
-    /// Only these contenders [default: all that are installed]
+    /// Servers to measure [default: all that are installed]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "What to compare")]
     pub contender: Vec<String>,
 
-    /// Measure each case so often, all contenders in turn [default: 3]
+    /// Number of rounds, in each of which all servers take turns [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "How long")]
     pub repeats: Option<u32>,
 
-    /// Measure for so many seconds, each time [default: 1.5]
+    /// Seconds of each measurement [default: 1.5]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "How long")]
     pub seconds: Option<f64>,
 
-    /// Only see that everything works: once each, 0.2 seconds, at most 1,000 connections
+    /// Only check that everything works: one round, 0.2 seconds, at most 1,000 connections
     ///
-    /// The figures of so short a run are not to be quoted.
+    /// Do not quote the figures of such a run.
     #[arg(long, help_heading = "How long")]
     pub quick: bool,
 
-    /// List plans and contenders, and do nothing
+    /// List plans and servers, and do nothing else
     #[arg(long, help_heading = "Output")]
     pub list: bool,
 
-    /// Write results.json, results.csv and report.html to this directory, which is made
+    /// Write results.json, results.csv and report.html to this directory, created if missing
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
 
@@ -53,11 +53,11 @@ pub struct CompareOptions {
     #[arg(long, value_name = "results.json", help_heading = "Output")]
     pub table: Option<PathBuf>,
 
-    /// Make report.html and results.csv anew, beside a recorded results.json
+    /// Write report.html and results.csv of a recorded results.json again, beside it
     #[arg(long, value_name = "results.json", help_heading = "Output")]
     pub report: Option<PathBuf>,
 
-    /// Run servers on the first of these cores and the load on the second [default: the first two]
+    /// Cores of the server and of the load [default: the first two]
     #[arg(long, value_name = "SERVER,CLIENT", value_parser = two_cores, help_heading = "Where")]
     pub cores: Option<Cores>,
 
@@ -112,10 +112,7 @@ fn named<T>(
 ) -> Result<Vec<&'static T>> {
     if let Some(unknown) = names.iter().find(|wanted| !all.iter().any(|one| name(one) == *wanted)) {
         let known: Vec<&str> = all.iter().map(name).collect();
-        return Err(Error::usage(format!(
-            "{flag} {unknown}: there is none of that name; there are {}",
-            known.join(", ")
-        )));
+        return Err(Error::usage(format!("{flag} {unknown}: unknown name; expected one of {}", known.join(", "))));
     }
     Ok(all.iter().filter(|one| names.is_empty() || names.iter().any(|wanted| wanted == name(one))).collect())
 }

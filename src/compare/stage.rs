@@ -5,9 +5,9 @@
 
 use super::contenders::SERVER;
 use super::options::Cores;
-use crate::af_xdp::features::set_segmentation_offload;
 use crate::error::{Error, Result};
 use crate::netns::{self, Namespace};
+use af_xdp::features::set_segmentation_offload;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io;
@@ -120,7 +120,7 @@ impl Process {
 
     /// How it ended, if it has.
     pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.0.try_wait().map_err(|error| Error::because("asking after a process", error))
+        self.0.try_wait().map_err(|error| Error::because("waiting for a process", error))
     }
 
     /// Whether it ends by itself before the deadline.

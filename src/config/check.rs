@@ -35,7 +35,7 @@ impl Serve {
             (Some(_), Transport::IoUring) => ("with --transport io-uring", "leave one of the two out"),
             (Some(_), _) => return Ok(()),
         };
-        let refuse = |flag: &str| Err(Error::usage(format!("{flag}: means nothing {without}; {remedy}")));
+        let refuse = |flag: &str| Err(Error::usage(format!("{flag}: cannot be used {without}; {remedy}")));
         if self.transport == Transport::Xdp {
             return refuse("--transport xdp");
         }
@@ -87,7 +87,7 @@ impl Serve {
         }
         match &self.root {
             Some(root) if !root.is_dir() => {
-                let what = if root.exists() { "it is no directory" } else { "there is no such directory" };
+                let what = if root.exists() { "not a directory" } else { "no such directory" };
                 Err(Error::usage(format!("--root {}: {what}; name the one that holds the files", root.display())))
             }
             _ => Ok(()),

@@ -32,8 +32,8 @@ impl Complaint {
         let (value, reason) = match error.kind() {
             ErrorKind::ValueValidation => (value, error.source()?.to_string()),
             ErrorKind::InvalidValue if value.as_deref() == Some("") => (None, missing_value(error)),
-            ErrorKind::InvalidValue => (value, format!("it is one of {}", possible_values(error)?)),
-            ErrorKind::UnknownArgument => (None, "there is no such flag".to_owned()),
+            ErrorKind::InvalidValue => (value, format!("expected one of {}", possible_values(error)?)),
+            ErrorKind::UnknownArgument => (None, "unknown flag".to_owned()),
             ErrorKind::ArgumentConflict => (None, "given more than once".to_owned()),
             _ => return None,
         };
@@ -57,7 +57,7 @@ impl fmt::Display for Complaint {
 
 fn missing_value(error: &clap::Error) -> String {
     match possible_values(error) {
-        Some(values) => format!("a value is missing; it is one of {values}"),
+        Some(values) => format!("a value is missing; expected one of {values}"),
         None => "a value is missing".to_owned(),
     }
 }

@@ -189,16 +189,19 @@ fn a_service_beside_another_leaves_it_an_eighth_of_the_connections() {
 #[test]
 fn what_does_not_go_together_is_refused() {
     for (flags, expected) in [
-        ("--transport xdp", "--transport xdp: means nothing without --interface"),
-        ("--xdp-mode zero-copy", "--xdp-mode zero-copy: means nothing without --interface"),
-        ("--ecn off", "--ecn off: means nothing without --interface"),
-        ("--busy-poll", "--busy-poll: means nothing without --interface"),
-        ("--on-interface-change end", "--on-interface-change end: means nothing without --interface"),
-        ("--interface s0 --transport epoll --busy-poll", "--busy-poll: means nothing with --transport epoll"),
-        ("--interface s0 --transport io-uring --busy-poll", "--busy-poll: means nothing with --transport io-uring"),
+        ("--transport xdp", "--transport xdp: cannot be used without --interface"),
+        ("--xdp-mode zero-copy", "--xdp-mode zero-copy: cannot be used without --interface"),
+        ("--ecn off", "--ecn off: cannot be used without --interface"),
+        ("--busy-poll", "--busy-poll: cannot be used without --interface"),
+        ("--on-interface-change end", "--on-interface-change end: cannot be used without --interface"),
+        ("--interface s0 --transport epoll --busy-poll", "--busy-poll: cannot be used with --transport epoll"),
+        (
+            "--interface s0 --transport io-uring --busy-poll",
+            "--busy-poll: cannot be used with --transport io-uring",
+        ),
         (
             "--interface s0 --transport epoll --xdp-mode copy",
-            "--xdp-mode copy: means nothing with --transport epoll",
+            "--xdp-mode copy: cannot be used with --transport epoll",
         ),
         ("--http-connections 9 --connections 8", "--http-connections 9: at most 8, as many as --connections"),
         ("--memcached 11211 --http-connections 9", "--http-connections 9: HTTP is not served; give --http PORT"),
@@ -214,13 +217,13 @@ fn what_does_not_go_together_is_refused() {
         ("--memcached 0 --interface s0", "--memcached 0: with --interface, a port from 1 to 65535"),
         ("--memcached 80 --http 80", "--memcached 127.0.0.1:80: HTTP is served on port 80 already"),
         ("--memcached 80 --admin 80", "--admin 127.0.0.1:80: memcached is served on port 80 already"),
-        ("--memory 2T", "--memory 2.0 TiB: it is from 1.0 MiB to 1.0 TiB"),
-        ("--memory 4M --item-size-max 1M", "--item-size-max 1.0 MiB: with --memory 4.0 MiB it is from"),
+        ("--memory 2T", "--memory 2.0 TiB: must be from 1.0 MiB to 1.0 TiB"),
+        ("--memory 4M --item-size-max 1M", "--item-size-max 1.0 MiB: with --memory 4.0 MiB it must be from"),
         ("--cores 0-9", "core 4 cannot be used; this process may use 0-3"),
         ("--admin 8080", "--admin 127.0.0.1:8080: HTTP is served on port 8080 already"),
         ("--http 0.0.0.0:80 --admin 80", "choose another port"),
-        ("--root /does/not/exist", "--root /does/not/exist: there is no such directory"),
-        ("--root /dev/null", "--root /dev/null: it is no directory; name the one that holds the files"),
+        ("--root /does/not/exist", "--root /does/not/exist: no such directory"),
+        ("--root /dev/null", "--root /dev/null: not a directory; name the one that holds the files"),
         ("--config /does/not/exist", "--config /does/not/exist: "),
     ] {
         match serve(flags) {

@@ -28,6 +28,6 @@ pub(super) fn ranges(numbers: &[usize]) -> String {
 /// The cores that this process may use, in ascending order.
 pub fn usable_cores() -> Result<Vec<usize>> {
     let set = rustix::thread::sched_getaffinity(None)
-        .map_err(|error| Error::because("asking which cores this process may use", error))?;
+        .map_err(|error| Error::because("reading the CPU affinity of this process", error))?;
     Ok((0..CORES_MAX).filter(|core| set.is_set(*core)).collect())
 }

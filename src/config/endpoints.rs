@@ -2,9 +2,9 @@
 //! each service out, and the addresses to claim.
 
 use super::{Endpoint, MEMCACHED_PORT_DEFAULT, PORT_DEFAULT, ServeOptions};
-use crate::af_xdp::is_host_address;
 use crate::app::Service;
 use crate::error::{Error, Result};
+use crate::steer::is_host_address;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What is to be served where, as far as flags say.
@@ -76,7 +76,7 @@ pub(super) fn claimed_addresses(options: &ServeOptions, endpoints: &Endpoints) -
         let write: Vec<String> =
             endpoints.given().map(|(flag, at)| format!("{flag} {}", SocketAddr::new(*address, at.port))).collect();
         return Err(Error::usage(format!(
-            "--address {address}: means nothing without --interface; name the network interface, or write {} to \
+            "--address {address}: cannot be used without --interface; name the network interface, or write {} to \
              listen there through kernel sockets",
             write.join(" ")
         )));

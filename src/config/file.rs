@@ -106,7 +106,7 @@ fn unknown(flags: &Command, key: &str) -> String {
     let complaint = flags.clone().try_get_matches_from([format!("--{key}")]).err();
     let like = complaint.as_ref().and_then(Complaint::of).and_then(|complaint| complaint.suggestion);
     let like = like.map_or_else(String::new, |like| format!("; did you mean {}?", like.trim_start_matches('-')));
-    format!("{key}: there is no such key (keys are the flags of `simoom serve`, without the dashes){like}")
+    format!("{key}: unknown key (keys are the flags of `simoom serve`, without the dashes){like}")
 }
 
 #[cfg(test)]

@@ -255,7 +255,7 @@ pub fn level_from_environment() -> Result<Option<LogLevel>> {
     let level = value.to_str().and_then(|text| LogLevel::from_str(text, true).ok());
     level.map(Some).ok_or_else(|| {
         Error::usage(format!(
-            "{LOG_VARIABLE}={}: it is one of error, warn, info, debug, trace",
+            "{LOG_VARIABLE}={}: expected one of error, warn, info, debug, trace",
             value.to_string_lossy()
         ))
     })

@@ -1,7 +1,7 @@
 //! The values that flags and configuration keys take: text in, a checked value out, or a reason that names the
 //! bound.
 
-use crate::af_xdp::is_host_address;
+use crate::steer::is_host_address;
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,73 +22,73 @@ const INTERFACE_NAME_MAX_BYTES: usize = 15;
 /// Which way the bytes come in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
-    /// AF_XDP where an interface is named and it works, else kernel sockets: over io_uring where that may be used, else
-    /// over epoll
+    /// AF_XDP if --interface is given and works; else kernel sockets, with io_uring if allowed, else
+    /// with epoll
     #[default]
     Auto,
-    /// AF_XDP, or fail saying why not
+    /// AF_XDP, or fail with the reason
     Xdp,
-    /// Kernel sockets over io_uring, or fail saying why not
+    /// Kernel sockets with io_uring, or fail with the reason
     IoUring,
-    /// Kernel sockets over epoll
+    /// Kernel sockets with epoll
     Epoll,
 }
 
 /// How AF_XDP sockets are bound to the interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum XdpMode {
-    /// The fastest that works and is known to be sound with this driver
+    /// The fastest mode that works and is known to be sound with the driver
     #[default]
     Auto,
-    /// The NIC writes into our memory
+    /// The NIC reads and writes packet memory directly
     ZeroCopy,
-    /// Native XDP in the driver, with one copy
+    /// Native XDP in the driver, with one copy of each packet
     Copy,
-    /// After the driver, in the kernel's generic path; works everywhere and is the faster on veth
+    /// Generic XDP, after the driver; works everywhere and is the fastest mode on veth
     Generic,
 }
 
 /// Whether connections use explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Ecn {
-    /// With clients that ask for it
+    /// Use ECN with clients that offer it
     #[default]
     Accept,
-    /// With none
+    /// Decline ECN
     Off,
 }
 
 /// What the server does when the interface that it serves changes under it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum InterfaceChange {
-    /// Attach the XDP program again; serve the queues there were, and say so on /readyz
+    /// Attach the XDP program again; keep the queues of the start and report others on /readyz
     #[default]
     Repair,
-    /// End with exit code 1, for a supervisor to start it anew
+    /// End with exit code 1, for a supervisor to restart the server
     End,
 }
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people
+    /// Text, one line an event
     #[default]
     Text,
-    /// One JSON object a line
+    /// JSON, one object a line
     Json,
 }
 
 /// The least important lines that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
-    /// What went wrong
+    /// Failures
     Error,
-    /// What may go wrong
+    /// Conditions that may lead to a failure
     Warn,
-    /// What was decided and done, at start and end
+    /// Decisions and events at start and end
     #[default]
     Info,
-    /// More about each decision
+    /// Details of each decision
     Debug,
     /// Everything
     Trace,
@@ -133,7 +133,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
         let port = text.parse().map_err(|_| "a port is at most 65535".to_owned())?;
         return Ok(Endpoint { address: None, port });
     }
-    Err("not a port, nor an address and a port; write 8080, 192.0.2.1:8080 or [2001:db8::1]:8080".to_owned())
+    Err("neither a port nor ADDR:PORT; write 8080, 192.0.2.1:8080 or [2001:db8::1]:8080".to_owned())
 }
 
 /// Reads one address that a server can have.
@@ -149,10 +149,10 @@ pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
 /// Reads an interface's name.
 pub(crate) fn interface(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > INTERFACE_NAME_MAX_BYTES {
-        return Err(format!("an interface's name has 1 to {INTERFACE_NAME_MAX_BYTES} bytes"));
+        return Err(format!("an interface name has 1 to {INTERFACE_NAME_MAX_BYTES} bytes"));
     }
     if text.contains('/') || text.contains(char::is_whitespace) || text == "." || text == ".." {
-        return Err("not an interface's name; `ip -br link` lists them".to_owned());
+        return Err("not an interface name; `ip -br link` lists them".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -162,18 +162,18 @@ pub(crate) fn cores(text: &str) -> Result<Cores, String> {
     let number = |text: &str| match text.trim().parse::<usize>() {
         Ok(core) if core < CORES_MAX => Ok(core),
         Ok(core) => Err(format!("core {core}: cores are numbered up to {}", CORES_MAX - 1)),
-        Err(_) => Err(format!("{:?} is not a core's number; write 0-3 or 0,2", text.trim())),
+        Err(_) => Err(format!("{:?} is not a core number; write 0-3 or 0,2", text.trim())),
     };
     let mut cores = BTreeSet::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (number(first)?, number(last)?);
         if first > last {
-            return Err(format!("the range {first}-{last} runs backwards; write {last}-{first}"));
+            return Err(format!("the range {first}-{last} is reversed; write {last}-{first}"));
         }
         for core in first..=last {
             if !cores.insert(core) {
-                return Err(format!("core {core} is named twice; a core has one worker"));
+                return Err(format!("core {core} is given twice; a core has one worker"));
             }
         }
     }

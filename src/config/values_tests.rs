@@ -20,15 +20,15 @@ fn endpoints() {
     refused(
         endpoint,
         &[
-            ("", "not a port"),
+            ("", "neither a port"),
             ("65536", "at most 65535"),
             ("99999999999999999999", "at most 65535"),
-            ("-1", "not a port"),
-            (":80", "not a port"),
-            ("localhost:80", "not a port"),
-            ("::1:80", "not a port"),
-            ("127.0.0.1:", "not a port"),
-            ("127.0.0.1", "not a port"),
+            ("-1", "neither a port"),
+            (":80", "neither a port"),
+            ("localhost:80", "neither a port"),
+            ("::1:80", "neither a port"),
+            ("127.0.0.1:", "neither a port"),
+            ("127.0.0.1", "neither a port"),
         ],
     );
 }
@@ -76,7 +76,7 @@ fn core_lists() {
             ("a", "\"a\" is not"),
             ("-1", "\"\" is not"),
             ("3-1", "write 1-3"),
-            ("0-2,1", "core 1 is named twice"),
+            ("0-2,1", "core 1 is given twice"),
             ("1024", "up to 1023"),
             ("0-99999999999", "up to 1023"),
         ],

@@ -59,7 +59,7 @@ pub fn run() -> Result<()> {
     }
     match rows.iter().map(|row| row.outcome.errors.total()).sum() {
         0 => Ok(()),
-        errors => Err(Error::failed(format!("{} requests went wrong: the table names how", grouped(errors)))),
+        errors => Err(Error::failed(format!("{} requests failed: the table shows how", grouped(errors)))),
     }
 }
 
@@ -130,7 +130,7 @@ fn on_loopback(reason: &io::Error, cores: Places) -> Result<Vec<Row>> {
     say(
         "As root this would serve between two network namespaces joined by a veth pair, over AF_XDP and then over",
     )?;
-    say("kernel sockets, and the table would compare them. Nothing outside those namespaces is touched.")?;
+    say("kernel sockets, and compare them in the table. It changes nothing outside those namespaces.")?;
     over_kernel_sockets(None, cores)
 }
 

@@ -1,8 +1,8 @@
 //! What the demonstration prints: lines on standard output, and the table at its end.
 
 use super::client::Outcome;
-use crate::af_xdp::Mode;
 use crate::error::{Error, Result};
+use af_xdp::Mode;
 use std::io::{self, Write};
 
 /// From this part of the time on, a core counts as full.

@@ -53,6 +53,7 @@ pub mod listener;
 mod server;
 mod session;
 mod socket;
+#[expect(unsafe_code, reason = "system calls without a safe form, and the rings of io_uring")]
 mod sys;
 mod table;
 mod turns;

@@ -40,11 +40,11 @@ impl Way {
     pub(super) fn no_answer(&self, interface: &str) -> Error {
         Error::failed(match self.gateway {
             Some(gateway) => format!(
-                "nobody on {interface} answered for {gateway}, the gateway to {}; is it on that network, and up?",
+                "no host on {interface} answered for {gateway}, the gateway to {}; is it on that network, and up?",
                 self.target
             ),
             None => format!(
-                "nobody on {interface} answered for {}; is it on that network, and up? If it is behind a router, \
+                "no host on {interface} answered for {}; is it on that network, and up? If it is behind a router, \
                  name that with --gateway",
                 self.target
             ),

@@ -51,7 +51,7 @@ impl Target {
         let (scheme, rest) = match url.split_once("://") {
             Some(("http", rest)) => (Scheme::Http, rest),
             Some(("memcached", rest)) => (Scheme::Memcached, rest),
-            Some((scheme, _)) => return Err(wrong(&format!("{scheme} is not a scheme that load speaks"))),
+            Some((scheme, _)) => return Err(wrong(&format!("{scheme} is not a supported scheme"))),
             None => return Err(wrong("it does not begin with http:// or memcached://")),
         };
         let rest = rest.split('#').next().unwrap_or_default();
@@ -123,7 +123,7 @@ mod tests {
     fn wrong_urls_are_usage_errors_that_say_why() {
         for (url, expected) in [
             ("198.18.0.1:8080", "does not begin with http://"),
-            ("https://198.18.0.1/", "https is not a scheme"),
+            ("https://198.18.0.1/", "https is not a supported scheme"),
             ("http:///path", "names no host"),
             ("memcached://198.18.0.1/key", "memcached has no paths"),
             ("http://me@198.18.0.1/", "user name"),

@@ -9,15 +9,16 @@ use super::protocol::{Asked, Protocol};
 use super::route::Way;
 use super::sources::{Source, Sources};
 use super::watch::Watch;
-use crate::af_xdp::{Claim, Device, OpenOptions, RingSizes};
 use crate::config::XdpMode;
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
 use crate::metrics::{Count, Sheet};
 use crate::serve::address_check;
 use crate::serve::xdp::{mode, suit_device};
+use crate::steer::{Claim, Device};
 use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
+use af_xdp::{OpenOptions, RingSizes};
 use simoom_stack::send::{CHUNK_BYTES, QUEUE_ENTRIES};
 use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, LocalAddress, NextHop, keep};
 use std::net::{IpAddr, SocketAddr};
@@ -78,7 +79,7 @@ pub(super) fn run<P: Protocol>(
     let cannot = |error| Error::failed(format!("--interface {interface}: {error}"));
     if target.is_ipv6() != source.address.is_ipv6() {
         return Err(Error::usage(format!(
-            "--source {}: {target} is not of that version of IP; name addresses that are",
+            "--source {}: {target} is of the other IP version; give source addresses of its version",
             source.address
         )));
     }

@@ -3,19 +3,15 @@
 
 use super::facts::{Ability, Link, Machine, Trust, XdpFeatures};
 use super::machine;
-use crate::af_xdp::drivers::{self, ZeroCopy};
-use crate::af_xdp::features;
 use crate::error::Result;
-use crate::kernel;
 use crate::netns::Interface;
+use crate::{kernel, steer};
+use af_xdp::drivers::{self, ZeroCopy};
+use af_xdp::features;
 
 /// The facts of the machine.
 pub(super) fn machine() -> Result<Machine> {
-    machine::machine(
-        ability(features::can_open_sockets()),
-        ability(features::can_load_program()),
-        ability(kernel::io_uring()),
-    )
+    machine::machine(ability(features::can_open_sockets()), ability(steer::can_load()), ability(kernel::io_uring()))
 }
 
 fn ability<E: ToString>(tried: std::result::Result<(), E>) -> Ability {

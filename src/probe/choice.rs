@@ -3,8 +3,8 @@
 //! A pure function of the facts, so that `probe` and `serve` cannot disagree.
 
 use super::facts::{Ability, Link, Machine, Trust};
-use crate::af_xdp::drivers;
 use crate::config::{Transport, XdpMode};
+use af_xdp::drivers;
 use serde::{Serialize, Serializer};
 
 /// What `serve` takes when left to choose.
@@ -44,7 +44,7 @@ fn over_kernel_sockets(machine: &Machine, obstacle: String) -> Choice {
 /// What stands in the way of AF_XDP.
 fn obstacle(machine: &Machine, link: &Link) -> Option<String> {
     if link.loopback {
-        return Some("the loopback interface has no queues to take packets from".into());
+        return Some("the loopback interface has no receive queues".into());
     }
     for ability in [&machine.xdp_sockets, &machine.bpf_programs] {
         if let Ability::No { reason } = ability {
@@ -58,25 +58,25 @@ fn obstacle(machine: &Machine, link: &Link) -> Option<String> {
 }
 
 const UNTOLD: &str =
-    "this kernel does not tell what the driver offers: zero-copy is tried first, then copy, then generic";
+    "this kernel does not report the XDP features of the driver: zero-copy is tried first, then copy, then generic";
 
-/// The mode that will be taken, by the rules that [`crate::af_xdp::Device::open`] goes by.
+/// The mode that will be taken, by the rules that [`af_xdp::Device::open`] goes by.
 fn mode(link: &Link) -> (XdpMode, String) {
     let driver = link.driver.as_deref().unwrap_or("this driver");
     if drivers::prefers_generic(driver) {
         return (XdpMode::Generic, format!("on {driver} the generic path is faster than the driver's own"));
     }
     match (&link.zero_copy_trust, link.xdp) {
-        (_, Some(xdp)) if !xdp.native => (XdpMode::Generic, format!("{driver} has no XDP of its own")),
+        (_, Some(xdp)) if !xdp.native => (XdpMode::Generic, format!("{driver} has no native XDP")),
         (_, Some(xdp)) if !xdp.zero_copy => (XdpMode::Copy, format!("{driver} has no zero-copy")),
         (Trust::Bad { note }, _) => {
-            (XdpMode::Copy, format!("not zero-copy, which is not to be trusted with {driver}: {note}"))
+            (XdpMode::Copy, format!("zero-copy is known to be faulty with {driver}: {note}"))
         }
         (_, None) => (XdpMode::ZeroCopy, UNTOLD.into()),
-        (Trust::Good { note }, _) => (XdpMode::ZeroCopy, format!("zero-copy is good with {driver}: {note}")),
-        (Trust::Unknown, _) => {
-            (XdpMode::ZeroCopy, format!("{driver} offers zero-copy, and nothing bad is known of it"))
+        (Trust::Good { note }, _) => {
+            (XdpMode::ZeroCopy, format!("zero-copy is known to work with {driver}: {note}"))
         }
+        (Trust::Unknown, _) => (XdpMode::ZeroCopy, format!("{driver} offers zero-copy, without known faults")),
     }
 }
 

@@ -44,18 +44,18 @@ fn no(reason: &str) -> Ability {
 fn facts_and_choices() {
     type Change = fn(&mut Machine, &mut Link);
     let cases: &[(Change, Transport, XdpMode, &str)] = &[
-        (|_, _| {}, Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is good with mlx5_core: since 6.1"),
+        (|_, _| {}, Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is known to work with mlx5_core: since 6.1"),
         (
             |_, link| link.zero_copy_trust = Trust::Bad { note: "it corrupts memory".into() },
             Transport::Xdp,
             XdpMode::Copy,
-            "not zero-copy, which is not to be trusted with mlx5_core: it corrupts memory",
+            "zero-copy is known to be faulty with mlx5_core: it corrupts memory",
         ),
         (
             |_, link| link.zero_copy_trust = Trust::Unknown,
             Transport::Xdp,
             XdpMode::ZeroCopy,
-            "nothing bad is known of it",
+            "without known faults",
         ),
         (
             |_, link| link.xdp.as_mut().unwrap().zero_copy = false,
@@ -67,7 +67,7 @@ fn facts_and_choices() {
             |_, link| link.xdp = Some(XdpFeatures::default()),
             Transport::Xdp,
             XdpMode::Generic,
-            "mlx5_core has no XDP of its own",
+            "mlx5_core has no native XDP",
         ),
         (|_, link| link.xdp = None, Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is tried first"),
         (
@@ -77,7 +77,7 @@ fn facts_and_choices() {
             },
             Transport::Xdp,
             XdpMode::Copy,
-            "not zero-copy",
+            "known to be faulty",
         ),
         (|_, link| link.driver = Some("veth".into()), Transport::Xdp, XdpMode::Generic, "on veth"),
         (
@@ -87,7 +87,7 @@ fn facts_and_choices() {
             },
             Transport::Xdp,
             XdpMode::Generic,
-            "this driver has no XDP",
+            "this driver has no native XDP",
         ),
         (|_, link| link.loopback = true, Transport::IoUring, XdpMode::Auto, "loopback"),
         (|_, link| link.up = false, Transport::IoUring, XdpMode::Auto, "ip link set eth1 up"),
@@ -110,9 +110,14 @@ fn facts_and_choices() {
             },
             Transport::Epoll,
             XdpMode::Auto,
-            "the loopback interface has no queues to take packets from; io_uring is forbidden",
+            "the loopback interface has no receive queues; io_uring is forbidden",
         ),
-        (|machine, _| machine.io_uring = no("forbidden"), Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is good"),
+        (
+            |machine, _| machine.io_uring = no("forbidden"),
+            Transport::Xdp,
+            XdpMode::ZeroCopy,
+            "zero-copy is known to work",
+        ),
     ];
     for (change, transport, mode, reason) in cases {
         let (mut machine, mut link) = (machine(), link());

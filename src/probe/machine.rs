@@ -11,12 +11,8 @@ const CAPABILITIES: [(&str, u32, &str); 7] = [
     ("CAP_NET_RAW", 13, "open AF_XDP sockets"),
     ("CAP_NET_ADMIN", 12, "attach the steering program to an interface"),
     ("CAP_BPF", 39, "load the steering program"),
-    (
-        "CAP_PERFMON",
-        38,
-        "have the steering program accepted: it moves along a packet by lengths that it reads there",
-    ),
-    ("CAP_IPC_LOCK", 14, "share more memory with the kernel than the limit of locked memory"),
+    ("CAP_PERFMON", 38, "load a steering program with variable packet offsets"),
+    ("CAP_IPC_LOCK", 14, "pin more packet memory than RLIMIT_MEMLOCK allows"),
     ("CAP_NET_BIND_SERVICE", 10, "serve on ports below 1024"),
     ("CAP_SYS_ADMIN", 21, "make the network namespaces of `simoom demo`"),
 ];

@@ -40,8 +40,8 @@ impl Display for Machine {
             line(f, "", format_args!("{name} is needed to {needed_to}"))?;
         }
         if !names(false).is_empty() {
-            line(f, "", "run as root, or give the program what it needs to serve:")?;
-            line(f, "", "setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock=ep FILE")?;
+            line(f, "", "run as root, or give the program the capabilities to serve:")?;
+            line(f, "", "setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock+ep FILE")?;
         }
         locked_memory(f, self)
     }
@@ -85,7 +85,9 @@ impl Display for Probed {
         line(f, "  queues", format_args!("{} receive, {} transmit", link.rx_queues, link.tx_queues))?;
         match link.xdp {
             Some(xdp) => features(f, xdp, &link.zero_copy_trust)?,
-            None => line(f, "  XDP", "this kernel does not tell what the driver offers (it does from 6.3)")?,
+            None => {
+                line(f, "  XDP", "this kernel does not report the XDP features of the driver (it does from 6.3)")?;
+            }
         }
         let how = match (choice.transport, choice.mode) {
             (Transport::IoUring, _) => "kernel sockets over io_uring".to_owned(),
@@ -134,7 +136,7 @@ fn features(f: &mut Formatter<'_>, xdp: XdpFeatures, trust: &Trust) -> fmt::Resu
             line(f, "  zero-copy", format_args!("{zero_copy}; known good with this driver: {note}"))
         }
         Trust::Bad { note } => {
-            line(f, "  zero-copy", format_args!("{zero_copy}; not to be trusted with this driver: {note}"))
+            line(f, "  zero-copy", format_args!("{zero_copy}; known to be faulty with this driver: {note}"))
         }
         Trust::Unknown if xdp.zero_copy => {
             line(f, "  zero-copy", format_args!("{zero_copy}; nothing is known of it with this driver"))

@@ -48,8 +48,8 @@ io_uring            no: io_uring is forbidden
 capabilities held   CAP_NET_RAW
 missing             CAP_IPC_LOCK
                     CAP_IPC_LOCK is needed to do something
-                    run as root, or give the program what it needs to serve:
-                    setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock=ep FILE
+                    run as root, or give the program the capabilities to serve:
+                    setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock+ep FILE
 locked memory       at most 8.0 MiB, which the UMEM counts against
                     raise it: ulimit -l, or LimitMEMLOCK= in the service's unit
                     on this kernel BPF maps count against the limit of 8.0 MiB, whatever the capabilities
@@ -58,10 +58,10 @@ eth1: up, no carrier, MTU 1500, 192.0.2.1, 2001:db8::1
   driver            ice
   queues            4 receive, 4 transmit
   native XDP        yes
-  zero-copy         yes; not to be trusted with this driver: it corrupts memory
+  zero-copy         yes; known to be faulty with this driver: it corrupts memory
   multi-buffer      yes, but not with zero-copy
   TX checksum       no
-  serve would use   AF_XDP, copy: not zero-copy, which is not to be trusted with ice: it corrupts memory
+  serve would use   AF_XDP, copy: zero-copy is known to be faulty with ice: it corrupts memory
   claiming          HTTP 192.0.2.1:8080
   listening on      HTTP 192.0.2.1:8080, HTTP [::1]:8080
 ";

@@ -3,8 +3,8 @@
 //! The stack's [`Probing`] says what is asked when and what an answer means; here are the clock and a packet socket,
 //! which sees what arrives on all queues, for nothing of it is steered away yet. The kernel goes on as if nothing were.
 
-use crate::af_xdp::Groups;
 use crate::error::{Error, Result};
+use crate::steer::Groups;
 use pnet::datalink::{self, Channel, DataLinkSender};
 use simoom_stack::neighbour::probing::Probing;
 use simoom_stack::{Address, Duration, Instant, Mac, Transmit};
@@ -23,17 +23,17 @@ pub(crate) fn check(interface: &str, mac: Mac, addresses: &[IpAddr], unit: time:
     if addresses.is_empty() || unit.is_zero() {
         return Ok(());
     }
-    let cannot = |error| Error::because(format!("asking on {interface} whether addresses are free"), error);
+    let cannot = |error| Error::because(format!("checking on {interface} whether addresses are free"), error);
     let device = datalink::interfaces().into_iter().find(|device| device.name == interface);
-    let device = device.ok_or_else(|| Error::failed(format!("--interface {interface}: it is gone")))?;
+    let device = device.ok_or_else(|| Error::failed(format!("--interface {interface}: the interface is gone")))?;
     // RFC 4862 §5.4.2: who has an address of IPv6 says so to a group.
     let mut groups = Groups::new(device.index).map_err(cannot)?;
     addresses.iter().try_for_each(|address| groups.join(*address)).map_err(cannot)?;
     let config = datalink::Config { read_timeout: Some(LOOK), promiscuous: false, ..Default::default() };
     let Channel::Ethernet(sender, mut receiver) = datalink::channel(&device, config).map_err(cannot)? else {
-        return Err(Error::failed(format!("--interface {interface}: no Ethernet interface")));
+        return Err(Error::failed(format!("--interface {interface}: not an Ethernet interface")));
     };
-    tracing::info!(interface, ?addresses, "asking whether another host has these addresses");
+    tracing::info!(interface, ?addresses, "checking whether another host has these addresses");
     let began = time::Instant::now();
     let now = || Instant::from_micros(began.elapsed().as_micros() as i64);
     let asked = addresses.iter().map(|address| Address::from(*address)).collect();

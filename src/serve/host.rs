@@ -1,7 +1,7 @@
 //! The addresses of this host: those of the interface to claim from, and those of all others.
 
-use crate::af_xdp::is_host_address;
 use crate::netns::{self, Interface};
+use crate::steer::is_host_address;
 use simoom_stack::Address;
 use std::net::{IpAddr, Ipv4Addr};
 

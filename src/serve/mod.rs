@@ -21,7 +21,6 @@ mod watch;
 pub(crate) mod xdp;
 
 use crate::admin::{self, Admin};
-use crate::af_xdp::Mode;
 use crate::app::contained::Contained;
 use crate::app::content::{self, Content};
 use crate::app::memcached::{self, Memcached};
@@ -39,6 +38,7 @@ use crate::panics;
 use crate::readiness::{Readiness, Reason};
 use crate::store::Store;
 use crate::thread::Failure;
+use af_xdp::Mode;
 use crossbeam_channel::{Receiver, Sender, never, select, tick};
 use host::Host;
 use places::Places;

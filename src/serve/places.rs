@@ -11,12 +11,12 @@
 //! Any other address is refused: only `--address` makes an address Simoom's own.
 
 use super::host::Host;
-use crate::af_xdp::{Claim, is_host_address};
 use crate::app::Service;
 use crate::config::{self, Endpoint, Transport};
 use crate::error::{Error, Result};
 use crate::kernel::Presence;
 use crate::netns::Interface;
+use crate::steer::{Claim, is_host_address};
 use rustix::io::Errno;
 use simoom_stack::wire::ipv6;
 use std::collections::BTreeSet;
@@ -130,7 +130,7 @@ impl Places {
                 let name = &host.interface().name;
                 return Err(Error::usage(format!(
                     "{flag} {endpoint}: no interface here has {address}; give it to {name} (ip address add \
-                     {address}/PREFIX dev {name}), or have it as Simoom's own with --address {address}"
+                     {address}/PREFIX dev {name}), or make it Simoom's own with --address {address}"
                 )));
             }
         }
@@ -164,7 +164,7 @@ impl Places {
             Some(address) => {
                 return Err(Error::usage(format!(
                     "{UDP_FLAG} {endpoint}: datagrams come through the kernel, and no interface here has {address}; name \
-                     an address that the kernel has, 127.0.0.1:{} say",
+                     an address that the kernel has, such as 127.0.0.1:{}",
                     endpoint.port
                 )));
             }
@@ -178,7 +178,7 @@ impl Places {
         let is_claimed = |address: &IpAddr| self.claimed.iter().any(|claimed| claimed.at.ip() == *address);
         if let Some(address) = config.addresses.iter().find(|address| !is_claimed(address)) {
             return Err(Error::usage(format!(
-                "--address {address}: no service is served there; leave it out, or name a port alone with --http or \
+                "--address {address}: no service is served there; leave it out, or give a port without an address with --http or \
                  --memcached"
             )));
         }
@@ -186,7 +186,7 @@ impl Places {
         let wants_queues = matches!(config.transport, Transport::Auto | Transport::Xdp);
         if self.claimed.is_empty() && wants_queues && !loopback {
             return Err(Error::usage(format!(
-                "--interface {name}: no service is served at its addresses; leave it out, or name a port alone with \
+                "--interface {name}: no service is served at its addresses; leave it out, or give a port without an address with \
                  --http or --memcached"
             )));
         }
@@ -214,8 +214,8 @@ impl Places {
             let address = claimed.at.ip();
             Err(Error::usage(format!(
                 "--address {address}: no interface here has it, and kernel sockets serve only what the kernel has; give it \
-                 to the interface (ip address add {address}/PREFIX dev IF), or serve over AF_XDP (--transport xdp says \
-                 what is in its way)"
+                 to the interface (ip address add {address}/PREFIX dev IF), or serve over AF_XDP (--transport xdp \
+                 reports the obstacle)"
             )))
         })
     }
@@ -244,7 +244,7 @@ fn chosen(config: &config::Serve, host: &Host, wanted: impl Fn(IpAddr) -> bool) 
     if all.is_empty() && !host.interface().loopback {
         return Err(Error::usage(format!(
             "--interface {name}: it has no address; give it one (ip address add ADDRESS/PREFIX dev {name}), or name \
-             one that only Simoom shall have with --address"
+             an address that only Simoom uses with --address"
         )));
     }
     Ok(all.into_iter().filter(|address| wanted(*address)).collect())
@@ -272,7 +272,7 @@ fn named(service: Service, endpoint: Endpoint) -> Listening {
     Listening { service, at: endpoint.at(Ipv4Addr::LOCALHOST.into()), origin: Origin::Named }
 }
 
-/// An address of the interface. A link-local one means nothing without the interface (RFC 4007 §6).
+/// An address of the interface. A link-local one cannot be used without the interface (RFC 4007 §6).
 fn on_interface(service: Service, address: IpAddr, port: u16, host: &Host) -> Listening {
     let at = match address {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {

@@ -107,7 +107,7 @@ fn datagrams_are_served_where_the_kernel_has_the_address() {
 fn what_cannot_be_claimed_is_refused_with_a_remedy() {
     for (flags, expected) in [
         ("--http 198.18.0.7:80", "--http 198.18.0.7:80: no interface here has 198.18.0.7; give it to s0"),
-        ("--http 198.18.0.7:80", "or have it as Simoom's own with --address 198.18.0.7"),
+        ("--http 198.18.0.7:80", "or make it Simoom's own with --address 198.18.0.7"),
         ("--http 80 --address 192.0.2.9", "--address 192.0.2.9: eth0 has it, not s0; name eth0 with --interface"),
         ("--http 80 --address 198.18.0.255", "--address 198.18.0.255: it is the broadcast address of s0's network"),
         ("--http 127.0.0.1:80", "--interface s0: no service is served at its addresses; leave it out"),

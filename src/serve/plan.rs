@@ -1,6 +1,5 @@
 //! The memory plans of both transports: what each worker's tables and pools take, for so many connections.
 
-use crate::af_xdp::OpenOptions;
 use crate::app::content::Content;
 use crate::app::memcached::{Memcached, Shared};
 use crate::app::{Service, Services};
@@ -8,6 +7,7 @@ use crate::config;
 use crate::error::Result;
 use crate::kernel::{self, Poller, Settings};
 use crate::limits::{self, Bound, Limit, Plan};
+use af_xdp::OpenOptions;
 use simoom_stack::Limits;
 
 /// Limits of one of `workers` stacks that hold `connections` together, each `per_prefix` of one source prefix.

@@ -43,7 +43,7 @@ impl Stored {
     fn contain(&self, work: impl FnOnce()) -> Result<()> {
         match panics::reported(|| self.containment.run(work)) {
             Err(panic) if !self.store.is_sound() => {
-                Err(Error::failed(format!("looking after the store: panicked at {panic}")))
+                Err(Error::failed(format!("store maintenance: panicked at {panic}")))
             }
             _ => Ok(()),
         }
@@ -65,7 +65,7 @@ mod tests {
         assert!(stored.sheet.read().contains(&("handler_panics", 1)), "{:?}", stored.sheet.read());
         let in_doubt = stored.contain(|| store.panic_while_locked());
         let error = in_doubt.unwrap_err().to_string();
-        assert!(error.starts_with("looking after the store: panicked at src/store/"), "{error}");
+        assert!(error.starts_with("store maintenance: panicked at src/store/"), "{error}");
         assert!(stored.look_after().is_ok(), "nothing panics, so nothing is asked");
     }
 }

@@ -102,8 +102,8 @@ impl Watch {
                 self.readiness.clear(Reason::Detached);
                 tracing::warn!(interface, "the XDP program is attached again");
             }
-            Err(error) if is_new => tracing::error!(interface, "it cannot be attached again yet: {error}"),
-            Err(error) => tracing::debug!(interface, "it cannot be attached again yet: {error}"),
+            Err(error) if is_new => tracing::error!(interface, "cannot attach the XDP program again yet: {error}"),
+            Err(error) => tracing::debug!(interface, "cannot attach the XDP program again yet: {error}"),
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl Watch {
         self.events.queue_additions += 1;
         let text = format!(
             "{interface} has {now} receive queues now, and {bound} have a socket: the kernel gets what the others receive; \
-             restart, or take them away (`ethtool -L {interface} combined {bound}`)"
+             restart, or remove them (`ethtool -L {interface} combined {bound}`)"
         );
         if self.policy == InterfaceChange::End {
             return Err(Error::failed(text));

@@ -3,15 +3,16 @@
 use super::host::Host;
 use super::places::Claimed;
 use super::{Common, Running, Server, address_check, count, kernel, plan};
-use crate::af_xdp::{Device, FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
 use crate::app::Service;
 use crate::config::{self, Transport, XdpMode};
 use crate::control::{self, Mailbox, Orders};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
 use crate::metrics::Sheet;
+use crate::steer::Device;
 use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
+use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
 use simoom_stack::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
 use std::collections::BTreeSet;
 use std::io;
@@ -99,7 +100,7 @@ pub(super) fn open_if_possible(common: &Common<'_>, interface: &str) -> Result<R
 pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
     let config = common.config;
     let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
-    let host = common.host.as_ref().ok_or_else(|| failed("it is gone"))?;
+    let host = common.host.as_ref().ok_or_else(|| failed("the interface is gone"))?;
     let queues = rx_queues(interface).map_err(|error| Error::failed(error.to_string()))?;
     let workers = (queues as usize).min(config.cores.len());
     check_sleepable(queues as usize, workers)?;

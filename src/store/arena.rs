@@ -16,7 +16,7 @@
 //!   are made of atomics alone.
 
 use super::table::Bucket;
-use crate::mapping::Mapping;
+use af_xdp::memory::Mapping;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};

@@ -19,6 +19,7 @@
 //! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a second between
 //! workers. An exptime of 0 means never; an item is expired once its exptime ≤ `now`.
 
+#[expect(unsafe_code, reason = "the arena makes references into memory that it maps")]
 mod arena;
 mod change;
 mod condition;
@@ -110,7 +111,7 @@ impl Store {
         let frames = (memory_bytes - fixed) / each;
         let frame_units = frame_bytes / UNIT_BYTES;
         let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
-            Error::because(format_args!("--memory {}: taking it", Bytes(settings.memory_bytes)), error)
+            Error::because(format_args!("--memory {}: allocating it", Bytes(settings.memory_bytes)), error)
         })?;
         Ok(Store::of(settings, table_bytes, memory, fixed + frames * each))
     }

@@ -47,7 +47,7 @@ impl Settings {
         let Settings { memory_bytes, item_max_bytes, workers: _, hash_key: _ } = *self;
         if !(MEMORY_MIN_BYTES..=MEMORY_MAX_BYTES).contains(&memory_bytes) {
             return Err(Error::usage(format!(
-                "--memory {}: it is from {} to {}",
+                "--memory {}: must be from {} to {}",
                 Bytes(memory_bytes),
                 Bytes(MEMORY_MIN_BYTES),
                 Bytes(MEMORY_MAX_BYTES)
@@ -56,7 +56,7 @@ impl Settings {
         let most = (memory_bytes / ITEM_MAX_PART).min(ITEM_MAX_BYTES);
         if !(ITEM_MIN_BYTES..=most).contains(&item_max_bytes) {
             return Err(Error::usage(format!(
-                "--item-size-max {}: with --memory {} it is from {} to {}",
+                "--item-size-max {}: with --memory {} it must be from {} to {}",
                 Bytes(item_max_bytes),
                 Bytes(memory_bytes),
                 Bytes(ITEM_MIN_BYTES),
@@ -76,10 +76,10 @@ mod tests {
         let refusal = |memory_bytes, item_max_bytes| {
             Settings { memory_bytes, item_max_bytes, ..Settings::default() }.check().unwrap_err().to_string()
         };
-        assert_eq!(refusal(1000, 1024), "--memory 1000 B: it is from 1.0 MiB to 1.0 TiB");
+        assert_eq!(refusal(1000, 1024), "--memory 1000 B: must be from 1.0 MiB to 1.0 TiB");
         assert_eq!(
             refusal(1 << 20, 1 << 20),
-            "--item-size-max 1.0 MiB: with --memory 1.0 MiB it is from 1.0 KiB to 128.0 KiB"
+            "--item-size-max 1.0 MiB: with --memory 1.0 MiB it must be from 1.0 KiB to 128.0 KiB"
         );
         assert!(refusal(1 << 20, 10).starts_with("--item-size-max 10 B"));
         assert!(Settings::default().check().is_ok());

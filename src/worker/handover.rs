@@ -6,8 +6,8 @@
 //! from, for no pool may drain into another. Channels are bounded: what does not fit is dropped and counted, and TCP
 //! sends it again.
 
-use crate::af_xdp::Frame;
 use crate::control::Waker;
+use af_xdp::Frame;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use simoom_stack::counters;
 

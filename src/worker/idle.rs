@@ -1,8 +1,8 @@
 //! What a worker does when there is nothing to do: spins for a moment, for the next packet is often near, and then
 //! sleeps in poll(2). An idle appliance costs no core.
 
-use crate::af_xdp::Queue;
 use crate::control::Mailbox;
+use af_xdp::FrameIo;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
@@ -45,16 +45,22 @@ impl Idle {
     }
 
     /// Asks, if it is time to, whether the queues are still there.
-    pub(super) fn check_now_and_then(&mut self, now_us: u64, queues: &[Queue]) -> io::Result<()> {
+    pub(super) fn check_now_and_then<Q: FrameIo>(&mut self, now_us: u64, queues: &[Q]) -> io::Result<()> {
         if now_us < self.check_at_us {
             return Ok(());
         }
         self.check_at_us = now_us + CHECK_US;
-        queues.iter().try_for_each(Queue::check).map_err(io::Error::other)
+        queues.iter().try_for_each(FrameIo::check).map_err(io::Error::other)
     }
 
     /// Sleeps until a queue has received, an order has come, or it is `until_us`; for a second at most.
-    pub(super) fn sleep(&self, queues: &[Queue], mailbox: &Mailbox, now_us: u64, until_us: u64) -> io::Result<()> {
+    pub(super) fn sleep<Q: FrameIo>(
+        &self,
+        queues: &[Q],
+        mailbox: &Mailbox,
+        now_us: u64,
+        until_us: u64,
+    ) -> io::Result<()> {
         let watched = |index: usize| match queues.get(index) {
             Some(queue) => PollFd::from_borrowed_fd(queue.as_fd(), PollFlags::IN),
             None => PollFd::from_borrowed_fd(mailbox.as_fd(), PollFlags::IN),

@@ -5,8 +5,8 @@
 
 use super::Worker;
 use super::handover::Passed;
-use crate::af_xdp::{BURST, Frame, Umem};
 use crate::hosted::Hosted;
+use af_xdp::{BURST, Frame, FrameIo, Umem};
 use simoom_stack::Packet;
 
 /// Buffers of one burst at most. The longest packet, 64 KiB, comes in at most 35; one of more buffers is cut off, and
@@ -15,7 +15,7 @@ const PARTS: usize = 2 * BURST;
 /// Frames of a short burst.
 const FEW: usize = 4;
 
-impl<A: Hosted> Worker<A> {
+impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
     /// Takes a burst from each queue; returns the number of frames.
     #[inline]
     pub(super) fn receive(&mut self) -> usize {

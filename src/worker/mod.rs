@@ -1,9 +1,10 @@
 //! The per-core loop: the one place where frames, stack and application meet.
 //!
-//! A [`Worker`] owns one or more receive queues, a [`Stack`] and an application, and nothing of it is shared. Each
+//! A [`Worker`] owns one or more receive queues, a [`Stack`] and an application, and nothing of it is shared. A queue is
+//! an AF_XDP [`Queue`], or anything else that receives and transmits frames ([`FrameIo`]). Each
 //! turn of [`Worker::run`] reads the clock once and then goes down the list and out again:
 //!
-//! 1. [`inbound`]: up to [`BURST`](crate::af_xdp::BURST) frames from each queue become packets for the stack, which
+//! 1. [`inbound`]: up to [`BURST`] frames from each queue become packets for the stack, which
 //!    hands requests to the application where they lie;
 //! 2. [`handover`]: packets that reached the wrong worker are passed on, those passed here are taken;
 //! 3. timers, then the flush: the stack writes what is to be sent straight into free frames ([`outbound`]);
@@ -17,11 +18,11 @@ mod idle;
 mod inbound;
 mod outbound;
 
-use crate::af_xdp::{self, Frame, FramePool, Queue};
 use crate::clock::{Clock, NEVER};
 use crate::control::{Mailbox, Order};
 use crate::hosted::{Hosted, count_port};
 use crate::metrics::{Publisher, Sheet};
+use af_xdp::{BURST, Frame, FrameIo, FramePool, Queue};
 use handover::Handover;
 use idle::Idle;
 pub use idle::MAX_QUEUES;
@@ -42,9 +43,9 @@ const DRAIN_IDLE_US: u64 = 500_000;
 const LAST_BURSTS: usize = 256;
 
 /// What a worker is made of.
-pub struct Parts<A> {
+pub struct Parts<A, Q = Queue> {
     /// Its receive queues, at least one; the first one also transmits.
-    pub queues: Vec<(Queue, FramePool)>,
+    pub queues: Vec<(Q, FramePool)>,
     /// The application.
     pub app: A,
     /// The stack's configuration.
@@ -66,10 +67,10 @@ pub struct Parts<A> {
 }
 
 /// A worker, ready to [`run`](Worker::run).
-pub struct Worker<A: Hosted> {
+pub struct Worker<A: Hosted, Q = Queue> {
     stack: Stack<A>,
     app: A,
-    outbound: Outbound,
+    outbound: Outbound<Q>,
     frames: Vec<Frame>,
     handover: Handover,
     mailbox: Mailbox,
@@ -83,7 +84,7 @@ pub struct Worker<A: Hosted> {
 }
 
 /// What a worker lends to whoever acts of its own accord.
-pub struct Hand<'a, A: Hosted> {
+pub struct Hand<'a, A: Hosted, Q = Queue> {
     /// The time of this turn, in microseconds since the worker began.
     pub now_us: u64,
     /// The same, for the stack.
@@ -93,11 +94,11 @@ pub struct Hand<'a, A: Hosted> {
     /// The application.
     pub app: &'a mut A,
     /// What the stack transmits through.
-    pub outbound: &'a mut Outbound,
+    pub outbound: &'a mut Outbound<Q>,
     clock: &'a Clock,
 }
 
-impl<A: Hosted> Hand<'_, A> {
+impl<A: Hosted, Q> Hand<'_, A, Q> {
     /// Reads the clock once more: for who has done much since the turn began, and takes times of what comes next.
     pub fn read_clock_us(&self) -> u64 {
         self.clock.now_us()
@@ -140,9 +141,9 @@ enum Turn {
     Done,
 }
 
-impl<A: Hosted> Worker<A> {
+impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
     /// Takes all the memory that the worker will ever use.
-    pub fn new(parts: Parts<A>) -> Worker<A> {
+    pub fn new(parts: Parts<A, Q>) -> Worker<A, Q> {
         let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll, drained } = parts;
         stack.reports_strays = handover.has_others();
         let clock = Clock::since_boot();
@@ -155,7 +156,7 @@ impl<A: Hosted> Worker<A> {
             stack,
             app,
             outbound: Outbound::new(queues),
-            frames: Vec::with_capacity(4 * af_xdp::BURST),
+            frames: Vec::with_capacity(4 * BURST),
             handover,
             mailbox,
             clock,
@@ -175,7 +176,7 @@ impl<A: Hosted> Worker<A> {
 
     /// As [`Worker::run`], but at the start of each turn `act` is lent what is needed to act of its own accord, as a
     /// client does. Ends when `act` says no, too. Returns the application.
-    pub fn run_with(mut self, mut act: impl FnMut(Hand<'_, A>) -> bool) -> io::Result<A> {
+    pub fn run_with(mut self, mut act: impl FnMut(Hand<'_, A, Q>) -> bool) -> io::Result<A> {
         self.tick();
         while self.control() == Turn::GoOn {
             let (now_us, now) = (self.now_us, self.now());
@@ -297,7 +298,7 @@ impl<A: Hosted> Worker<A> {
 
     fn publish(&mut self) {
         if let Some(conflict) = self.stack.take_conflict() {
-            tracing::warn!(%conflict, "another host says that it has an address of ours");
+            tracing::warn!(%conflict, "another host claims an address of ours");
         }
         self.publisher.publish(self.now_us / 1000, |counts| {
             let (counters, drops) = self.stack.counters();
@@ -311,3 +312,7 @@ impl<A: Hosted> Worker<A> {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

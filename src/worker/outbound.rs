@@ -1,7 +1,7 @@
 //! The queues of a worker and its free frames: where the stack's segments go, and where received frames return.
 
-use crate::af_xdp::{Error, Frame, FramePool, Queue, QueueCounters, Umem};
 use crate::metrics::Count;
+use af_xdp::{Frame, FrameIo, FramePool, Queue, Umem};
 use simoom_stack::Transmit;
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use std::sync::Arc;
 const FLUSH_FRAMES: u32 = 32;
 
 /// A worker's queues and frames.
-pub struct Outbound {
-    queues: Vec<Queue>,
+pub struct Outbound<Q = Queue> {
+    queues: Vec<Q>,
     pool: FramePool,
     umem: Arc<Umem>,
     /// Something found no free frame since [`Outbound::is_behind`] was asked.
@@ -20,9 +20,9 @@ pub struct Outbound {
     written: u32,
 }
 
-impl Outbound {
+impl<Q: FrameIo> Outbound<Q> {
     /// The frames of all `queues`, at least one, in one pool.
-    pub(crate) fn new(queues: Vec<(Queue, FramePool)>) -> Outbound {
+    pub(crate) fn new(queues: Vec<(Q, FramePool)>) -> Outbound<Q> {
         let mut parts = queues.into_iter();
         let (first, mut pool) = parts.next().expect("a worker has at least one queue");
         let umem = first.umem().clone();
@@ -34,7 +34,7 @@ impl Outbound {
         Outbound { queues, pool, umem, refused: false, written: 0 }
     }
 
-    pub(super) fn queues(&self) -> &[Queue] {
+    pub(super) fn queues(&self) -> &[Q] {
         &self.queues
     }
 
@@ -59,7 +59,7 @@ impl Outbound {
     }
 
     /// Has the kernel send what is written, and takes back what is sent.
-    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+    pub(crate) fn flush(&mut self) -> Result<(), Q::Error> {
         self.written = 0;
         self.queues[0].flush()?;
         self.queues[0].complete(&mut self.pool);
@@ -76,25 +76,24 @@ impl Outbound {
     pub(super) fn count(&self, counts: &mut Vec<Count>) {
         let from = counts.len();
         for queue in &self.queues {
-            let kernel = queue.kernel_counters().unwrap_or_default();
-            let all = queue.counters().iter().chain(kernel.iter());
-            for (place, (name, value)) in all.enumerate() {
-                match counts.get_mut(from + place) {
+            let mut at = from;
+            queue.counters(&mut |name, value| {
+                match counts.get_mut(at) {
                     Some((_, sum)) => *sum += value,
                     None => counts.push((name, value)),
                 }
-            }
+                at += 1;
+            });
         }
-        debug_assert!(counts.len() - from >= QueueCounters::default().iter().count());
     }
 
     /// A frame to write into, if one is free and the TX ring has a place for it; sends what is written to get there.
     #[inline]
     fn frame(&mut self) -> Option<Frame> {
-        if self.queues[0].transmit_room() == 0 || self.pool.is_empty() {
+        if self.queues[0].transmit_space() == 0 || self.pool.is_empty() {
             // An error here is found again by the flush at the end of the turn.
             let _ = self.flush();
-            if self.queues[0].transmit_room() == 0 {
+            if self.queues[0].transmit_space() == 0 {
                 return None;
             }
         }
@@ -102,14 +101,14 @@ impl Outbound {
     }
 }
 
-impl Transmit for Outbound {
+impl<Q: FrameIo> Transmit for Outbound<Q> {
     #[inline]
     fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
         let Some(mut frame) = self.frame() else {
             self.refused = true;
             return false;
         };
-        let len = write(self.umem.room_mut(&mut frame));
+        let len = write(self.umem.chunk_mut(&mut frame));
         frame.set_len(len);
         match self.queues[0].transmit(frame) {
             Ok(()) => {

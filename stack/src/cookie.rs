@@ -49,7 +49,8 @@ pub(crate) fn check(keyed: &Keyed, tuple: &Tuple, irs: Seq, iss: Seq, now: Insta
     MSS.get((index >> INDEX_SHIFT) as usize).copied().filter(|_| is_whole)
 }
 
-/// Whether `iss` can be a cookie, of a SYN whose number is not known: what is none passes once in 128 times.
+/// Whether `iss` can be a cookie; the number of the SYN is not known. One of 128 other numbers passes
+/// too.
 pub(crate) fn may_be(keyed: &Keyed, tuple: &Tuple, iss: Seq, now: Instant) -> bool {
     sent_in(iss.0.wrapping_sub(keyed.cookie(tuple, None)), now).is_some()
 }

@@ -230,7 +230,8 @@ impl Reassembly {
         self.runs_with_age(pool).map(|(_, run)| run)
     }
 
-    /// The `N` runs that were marked latest of those which begin at `from` or after, the latest first.
+    /// The `N` runs that were marked latest of those which begin at `from` or after, the latest
+    /// first.
     pub fn latest_runs<const N: usize>(&self, pool: &Pool, from: Seq) -> impl Iterator<Item = (Seq, Seq)> + use<N> {
         let mut latest = [None; N];
         for mut run in self.runs_with_age(pool).filter(|(_, run)| run.0.at_or_after(from)) {

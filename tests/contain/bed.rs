@@ -3,8 +3,8 @@
 
 use crate::common::{Network, need_root, wait_until};
 use crate::saboteur::{Plot, Saboteur};
+use af_xdp::{Mode, OpenOptions};
 use crossbeam_channel::{Receiver, unbounded};
-use simoom::af_xdp::{Claim, Device, Mode, OpenOptions};
 use simoom::app::contained::Contained;
 use simoom::app::content::Content;
 use simoom::app::memcached::{self, Memcached};
@@ -13,6 +13,7 @@ use simoom::control::{Mailbox, Order, Orders, mailbox};
 use simoom::kernel::udp::{Socket, Udp};
 use simoom::kernel::{Listener, Poller, Settings, run};
 use simoom::metrics::{Board, Sheet};
+use simoom::steer::{Claim, Device};
 use simoom::store::{self, Store};
 use simoom::thread::{Failure, spawn};
 use simoom::worker::{Parts, Worker, handover};

@@ -80,5 +80,5 @@ fn a_target_behind_a_router_is_reached_through_it() {
     let output = row.load("--source 198.18.0.10/24 --gateway 198.18.0.77");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", stderr(&output));
     let said = stderr(&output);
-    assert!(said.contains(&format!("nobody on c0 answered for 198.18.0.77, the gateway to {TARGET}")), "{said}");
+    assert!(said.contains(&format!("no host on c0 answered for 198.18.0.77, the gateway to {TARGET}")), "{said}");
 }

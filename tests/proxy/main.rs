@@ -15,9 +15,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// What the README shows.
 const CONFIGURATION: &str = include_str!("nutcracker.yml");
-const README: &str = include_str!("../../README.md");
+/// The page of the guide that shows the configurations tested here.
+const PAGE: &str = include_str!("../../src/guide/memcached.md");
 const PROXY: &str = "127.0.0.1:22121";
 const PORT: u16 = 11211;
 const ADMIN: &str = "127.0.0.1:9090";
@@ -241,7 +241,7 @@ fn clients_that_hash_keys_themselves_find_them_again() {
         return;
     }
     let (proxy, instances) = instances();
-    let shown = README.lines().find(|line| line.starts_with("    pylibmc.Client(")).expect("README.md shows one");
+    let shown = PAGE.lines().find(|line| line.starts_with("pylibmc.Client(")).expect("the page shows one");
     let pymemcache = r#"HashClient([("198.18.100.1", 11211), ("198.18.101.1", 11211)], timeout=20)"#;
     for (client, import, set, get) in [
         (shown.trim(), "import pylibmc", "set_multi", "get_multi"),
@@ -264,16 +264,15 @@ fn clients_that_hash_keys_themselves_find_them_again() {
 }
 
 #[test]
-fn the_readme_shows_what_is_tested() {
-    let shown = CONFIGURATION.lines().map(|line| format!("    {line}\n")).collect::<String>();
-    assert!(README.contains(&shown), "README.md shows another configuration");
+fn the_guide_shows_what_is_tested() {
+    assert!(PAGE.contains(CONFIGURATION), "the page memcached shows another configuration");
 }
 
 /// mcrouter is not packaged for Debian, so no test runs it: what is shown for it is read at least, and names the servers
 /// that the others name.
 #[test]
-fn the_readme_shows_mcrouter_a_pool_and_a_route_to_it() {
-    let shown = README.lines().find(|line| line.starts_with("    {\"pools\"")).expect("README.md shows one");
+fn the_guide_shows_mcrouter_a_pool_and_a_route_to_it() {
+    let shown = PAGE.lines().find(|line| line.starts_with("{\"pools\"")).expect("the page shows one");
     let shown: serde_json::Value = serde_json::from_str(shown).unwrap();
     let pool = shown["route"].as_str().and_then(|route| route.strip_prefix("PoolRoute|")).unwrap();
     let servers = shown["pools"][pool]["servers"].as_array().unwrap();

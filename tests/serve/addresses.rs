@@ -180,7 +180,7 @@ fn sigterm_ends_a_server_that_is_still_asking() {
     command.args(flags.split(' ')).stderr(Stdio::piped());
     let mut process = network.server.run(|| Process::start(&mut command));
     let mut said = BufReader::new(process.child().stderr.take().expect("standard error is piped")).lines();
-    assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("asking whether another host has")));
+    assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("checking whether another host has")));
     let ready = ask_admin(&network, "/readyz").unwrap();
     assert!(ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("not ready: starting\n"), "{ready}");
     process.signal(rustix::process::Signal::HUP);

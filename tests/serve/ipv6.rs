@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::common::{Network, need_program, wait_until};
 use crate::site::{FILES, PORT, Plan, Site, Transport, at};
 use crate::wire::{SYN, Wire};
+use af_xdp::{Frame, FramePool, Mode, OpenOptions, Queue};
 use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
 use pnet::packet::ipv6::{
@@ -13,7 +14,7 @@ use pnet::packet::ipv6::{
 };
 use pnet::packet::tcp::{MutableTcpPacket, TcpOption, ipv6_checksum};
 use pnet::util::MacAddr;
-use simoom::af_xdp::{Claim, Device, Frame, FramePool, Mode, OpenOptions, Queue};
+use simoom::steer::{Claim, Device};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
 
@@ -241,7 +242,7 @@ impl Tap {
 
     fn send(&mut self, bytes: &[u8]) {
         let mut frame = self.pool.take().unwrap();
-        self.queue.umem().clone().room_mut(&mut frame)[..bytes.len()].copy_from_slice(bytes);
+        self.queue.umem().clone().chunk_mut(&mut frame)[..bytes.len()].copy_from_slice(bytes);
         frame.set_len(bytes.len());
         self.queue.transmit(frame).unwrap();
         wait_until("the frame is sent", PATIENCE, || {

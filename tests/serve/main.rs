@@ -22,6 +22,7 @@ mod lifecycle;
 mod load;
 mod lossy;
 mod memcached;
+mod metrics;
 mod path_mtu;
 mod queues;
 mod restart;

@@ -46,11 +46,11 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::OutOfRoot(to) => write!(f, "a link out of the root, to {}", to.display()),
-            Reason::Loop => write!(f, "a link to a directory that holds it"),
-            Reason::Special(kind) => write!(f, "neither a regular file nor a directory but {kind}"),
+            Reason::OutOfRoot(to) => write!(f, "a symbolic link out of the root, to {}", to.display()),
+            Reason::Loop => write!(f, "a symbolic link to a directory that contains it"),
+            Reason::Special(kind) => write!(f, "not a regular file or directory but {kind}"),
             Reason::TooLarge(bytes) => {
-                write!(f, "its {bytes} bytes are more than the {} of one file", super::walk::FILE_MAX_BYTES)
+                write!(f, "its {bytes} bytes exceed the limit of {} for one file", super::walk::FILE_MAX_BYTES)
             }
             Reason::Unreadable(error) => write!(f, "{error}"),
             Reason::TooManyPaths => write!(

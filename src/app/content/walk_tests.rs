@@ -90,7 +90,7 @@ fn links_that_lead_back_end_the_path_and_are_told_once() {
     assert_eq!(paths(&tree), ["/a/other", "/a/b/file", "/short/file", "/short/up/other"]);
     let lines = tree.skipped.text();
     assert_eq!(lines.len(), 3, "{lines:?}");
-    assert!(lines.iter().all(|line| line.ends_with("a link to a directory that holds it (+0)")));
+    assert!(lines.iter().all(|line| line.ends_with("a symbolic link to a directory that contains it (+0)")));
 }
 
 #[test]
@@ -148,9 +148,9 @@ fn what_is_neither_file_nor_directory_is_named() {
     assert!(tree.paths.is_empty());
     let lines = tree.skipped.text().join("\n");
     for expected in [
-        "pipe: neither a regular file nor a directory but a FIFO (+0)",
-        "socket: neither a regular file nor a directory but a socket (+0)",
-        "outside: a link out of the root, to /dev/null (+0)",
+        "pipe: not a regular file or directory but a FIFO (+0)",
+        "socket: not a regular file or directory but a socket (+0)",
+        "outside: a symbolic link out of the root, to /dev/null (+0)",
         "dangling: No such file or directory",
     ] {
         assert!(lines.contains(expected), "{lines}");

@@ -55,28 +55,28 @@ pub(crate) enum Status {
 const STATUSES: [(Status, &str, &str); 16] = [
     (Status::Ok, "200 OK", ""),
     (Status::NoContent, "204 No Content", ""),
-    (Status::MovedPermanently, "301 Moved Permanently", "This directory is called with a slash at its end."),
+    (Status::MovedPermanently, "301 Moved Permanently", "The path of a directory ends with a slash."),
     (Status::NotModified, "304 Not Modified", ""),
-    (Status::BadRequest, "400 Bad Request", "The request does not follow the rules of HTTP."),
-    (Status::NotFound, "404 Not Found", "There is nothing of this name here."),
-    (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET, HEAD and OPTIONS are allowed here."),
+    (Status::BadRequest, "400 Bad Request", "The request is malformed."),
+    (Status::NotFound, "404 Not Found", "The requested file was not found."),
+    (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET, HEAD and OPTIONS are allowed."),
     (Status::RequestTimeout, "408 Request Timeout", "The request did not arrive in time."),
-    (Status::PreconditionFailed, "412 Precondition Failed", "The file is not the one the request is about."),
-    (Status::ContentTooLarge, "413 Content Too Large", "The request carries more content than is read here."),
+    (Status::PreconditionFailed, "412 Precondition Failed", "A precondition of the request failed."),
+    (Status::ContentTooLarge, "413 Content Too Large", "The content of the request is longer than the limit."),
     (
         Status::UriTooLong,
         "414 URI Too Long",
-        "The request line is longer than 8 KiB, or its query longer than the 896 bytes that a redirect keeps.",
+        "The request line is longer than 8 KiB, or its query is longer than the 896 bytes that a redirect keeps.",
     ),
-    (Status::ExpectationFailed, "417 Expectation Failed", "No expectation but 100-continue can be met."),
+    (Status::ExpectationFailed, "417 Expectation Failed", "Only the expectation 100-continue is supported."),
     (
         Status::FieldsTooLarge,
         "431 Request Header Fields Too Large",
         "The head of the request is longer than 16 KiB or has more than 100 fields.",
     ),
     (Status::InternalServerError, "500 Internal Server Error", ""),
-    (Status::NotImplemented, "501 Not Implemented", "This method or transfer coding is not known here."),
-    (Status::VersionNotSupported, "505 HTTP Version Not Supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
+    (Status::NotImplemented, "501 Not Implemented", "The method or transfer coding is not supported."),
+    (Status::VersionNotSupported, "505 HTTP Version Not Supported", "Only HTTP/1.0 and HTTP/1.1 are supported."),
 ];
 
 /// What becomes of the connection after an answer, and what the answer says of it (RFC 9112 §9.3).

@@ -8,11 +8,12 @@
 mod answer;
 mod responder;
 
-use crate::af_xdp::{BURST, Claim, Device, Frame, FramePool, OpenOptions, Queue, rx_queues};
 use crate::config::{LogOptions, values};
 use crate::error::{Error, Result};
+use crate::steer::{self, Claim, Device};
 use crate::worker::Outbound;
 use crate::{netns, thread};
+use af_xdp::{BURST, Frame, FramePool, OpenOptions, Queue, rx_queues};
 use answer::{Answers, Http, Memcached};
 use clap::Args;
 use responder::Responder;
@@ -70,8 +71,8 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
     let address = facts.addresses.iter().map(|(address, _)| *address).find(IpAddr::is_ipv4);
     let address =
         address.ok_or_else(|| Error::usage(format!("--interface {interface}: it has no IPv4 address")))?;
-    let cannot = |error: crate::af_xdp::Error| Error::failed(error.to_string());
-    let queues = rx_queues(interface).map_err(cannot)?;
+    let cannot = |error: steer::Error| Error::failed(error.to_string());
+    let queues = rx_queues(interface).map_err(|error| cannot(error.into()))?;
     let (mut device, parts) =
         Device::open(&OpenOptions { busy_poll: true, ..OpenOptions::new(interface) }).map_err(cannot)?;
     let packet_bytes = (facts.mtu_bytes as usize).min(device.umem().chunk_bytes() - LINK_BYTES);

@@ -51,7 +51,7 @@ impl<P: Protocol> Client<P> {
         at: usize,
         reply: &mut Reply<'_, Text>,
     ) -> usize {
-        let detail = format!("{} bytes more than were asked for", bytes.len() - at);
+        let detail = format!("{} bytes more than requested", bytes.len() - at);
         self.fail(conn, Fault::Surplus, detail, reply);
         bytes.len()
     }
@@ -88,9 +88,9 @@ impl<P: Protocol> Client<P> {
         self.opening_paused_until_us = self.now_us + OPENING_PAUSE_US;
         match how {
             Closed::Refused | Closed::ResetByPeer => self.fault(Fault::Refused, || "connection refused".to_owned()),
-            Closed::TimedOut => self.fault(Fault::Unanswered, || "nobody answered the connection's SYN".to_owned()),
+            Closed::TimedOut => self.fault(Fault::Unanswered, || "the SYN was not answered".to_owned()),
             Closed::Unreachable => {
-                self.fault(Fault::Unanswered, || "nobody answered for the next hop".to_owned());
+                self.fault(Fault::Unanswered, || "the next hop did not answer".to_owned());
             }
             Closed::Finished | Closed::Aborted => {}
         }

@@ -118,7 +118,7 @@ impl Reader<'_> {
                 Some(asked) if asked == number => break,
                 Some(_) => progress.misses += 1,
                 None => {
-                    return Err((Fault::Content, format!("a value of {}, which was not asked for", text())));
+                    return Err((Fault::Content, format!("a value of {}, which was not requested", text())));
                 }
             }
         }

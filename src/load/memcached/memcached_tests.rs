@@ -131,7 +131,7 @@ fn what_is_wrong_is_named() {
         (&endless, Fault::Garbled, "a line of over 1024 bytes"),
         ("VALUE k00000000 0\r\n", Fault::Garbled, "announces no value"),
         ("VALUE 42 0 20\r\n", Fault::Garbled, "announces no value"),
-        ("VALUE k00000001 0 20\r\n", Fault::Content, "which was not asked for"),
+        ("VALUE k00000001 0 20\r\n", Fault::Content, "which was not requested"),
         ("VALUE k00000000 0 21\r\n", Fault::Length, "21 bytes of k00000000 where 20 were stored"),
         ("VALUE k00000000 0 20\r\n0000000012345678901234END\r\n", Fault::Garbled, "no end after the value"),
     ] {

@@ -17,23 +17,23 @@ const ZIPF_MAX: f64 = 10.0;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "memcached")]
 pub struct MemcachedOptions {
-    /// Ask for so many keys [default: 100000]
+    /// Number of keys [default: 100000]
     #[arg(long, value_name = "N", value_parser = keys)]
     pub keys: Option<u32>,
 
-    /// Store values of so many bytes, or of that many from key to key [default: 100]
+    /// Size of the values in bytes; with MIN-MAX it varies from key to key [default: 100]
     #[arg(long, value_name = "BYTES|MIN-MAX", value_parser = value_bytes)]
     pub value_size: Option<ValueBytes>,
 
-    /// Let this share of the requests be gets, and all others sets [default: 0.9]
+    /// Share of gets among the requests; the others are sets [default: 0.9]
     #[arg(long, value_name = "SHARE", value_parser = get_ratio)]
     pub get_ratio: Option<f64>,
 
-    /// Draw keys by Zipf's law with this exponent, the k-th in proportion to 1/k^S [default: all alike]
+    /// Draw keys by Zipf's law with this exponent: the k-th in proportion to 1/k^S [default: uniform]
     #[arg(long, value_name = "S", value_parser = zipf)]
     pub zipf: Option<f64>,
 
-    /// Name so many keys in each get [default: 1]
+    /// Number of keys in each get [default: 1]
     #[arg(long, value_name = "K", value_parser = multiget)]
     pub multiget: Option<u16>,
 
@@ -59,7 +59,9 @@ fn value_bytes(text: &str) -> Result<ValueBytes, String> {
         (Ok(least), Ok(most)) if 1 <= least && least <= most && most <= VALUE_MAX_BYTES => {
             Ok(ValueBytes(least, most))
         }
-        _ => Err(format!("not a number of bytes from 1 to {VALUE_MAX_BYTES}, nor two; write 100 or 10-1000")),
+        _ => Err(format!(
+            "not a number of bytes from 1 to {VALUE_MAX_BYTES}, nor a range of them; write 100 or 10-1000"
+        )),
     }
 }
 
@@ -110,7 +112,7 @@ impl MemcachedOptions {
             ("--no-preload", self.no_preload),
         ];
         match given.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Error::usage(format!("{flag}: means nothing without a memcached:// URL"))),
+            Some((flag, _)) => Err(Error::usage(format!("{flag}: cannot be used without a memcached:// URL"))),
             None => Ok(()),
         }
     }

@@ -27,51 +27,50 @@ const RATE_MAX: f64 = 1e8;
 /// The flags of `load`.
 #[derive(Args, Clone, Debug)]
 pub struct LoadOptions {
-    /// What to load: http://HOST[:PORT]/PATH or memcached://HOST[:PORT]
+    /// Target: `http://HOST[:PORT]/PATH` or `memcached://HOST[:PORT]`
     #[arg(value_name = "URL")]
     pub url: String,
 
-    /// Keep so many connections open
+    /// Number of open connections
     #[arg(long, value_name = "N", value_parser = values::connections, default_value = "50", help_heading = "Load")]
     pub connections: u32,
 
-    /// Let at most so many connections wait for an answer at once [default: all]
+    /// Largest number of connections that wait for an answer at once [default: all]
     ///
-    /// The next request goes to the connection that has rested longest, so that all are used in turn.
+    /// The next request goes to the connection that was idle longest, so that all are used in turn.
     #[arg(long, value_name = "M", value_parser = values::connections, help_heading = "Load")]
     pub in_flight: Option<u32>,
 
-    /// Send so many requests at once on a connection
+    /// Number of requests sent at once on a connection
     #[arg(long, value_name = "D", value_parser = pipeline, default_value = "1", help_heading = "Load")]
     pub pipeline: u16,
 
-    /// Send so many requests a second, however fast they are answered: an open loop
+    /// Requests a second, however slow the answers are: an open loop
     ///
-    /// Each request has a time of its own, and its latency counts from that. One that finds all connections waiting for
-    /// an answer (or --in-flight of them) waits too; with --pipeline, up to so many that wait go at once. Give enough
-    /// --connections: as many as the rate times the longest latency that you want to see.
+    /// Each request has a scheduled time, and its latency counts from that time. A request waits while all connections
+    /// (or --in-flight of them) wait for an answer; with --pipeline, up to that many waiting requests are sent at once.
+    /// Give as many --connections as the rate times the longest latency of interest.
     #[arg(long, value_name = "R", value_parser = rate, help_heading = "Load")]
     pub rate: Option<f64>,
 
-    /// How the requests of --rate are spread [default: poisson]
+    /// Distribution of the requests of --rate in time [default: poisson]
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Load")]
     pub arrivals: Option<Arrivals>,
 
-    /// Read answers no faster than this, on each connection
+    /// Read answers at most this fast on each connection, as slow clients do
     ///
-    /// So do many clients behind thin lines. Nothing is read ahead but a small window. --timeout then limits the wait
-    /// for the next bytes, and a run that ends in the midst of answers counts the bytes that came. The first answer is
-    /// read at full speed.
+    /// The receive window is small. --timeout then limits the wait for the next bytes, and if the run ends within an
+    /// answer, the bytes received count. The first answer is read at full speed.
     #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = slow, help_heading = "Load")]
     pub slow: Option<u32>,
 
-    /// Draw from this seed whatever is left to chance
+    /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Load")]
     pub seed: u64,
 
     /// Open a connection for each request
     ///
-    /// --connections then says how many of them are under way at once. Latencies include the opening.
+    /// --connections is then the number of concurrent requests. Latencies include the handshake.
     #[arg(long, help_heading = "Load")]
     pub connection_per_request: bool,
 
@@ -79,17 +78,17 @@ pub struct LoadOptions {
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Extent (500ms, 30s, 5m)")]
     pub duration: Option<Duration>,
 
-    /// Measure so many requests
+    /// Number of requests to measure
     #[arg(long, value_name = "R", value_parser = requests, help_heading = "Extent (500ms, 30s, 5m)")]
     pub requests: Option<u64>,
 
-    /// Send for this long before anything is counted [default: 1s, or 0 with --requests]
+    /// Warm-up before the measurement [default: 1s, or 0 with --requests]
     ///
     /// It begins when all connections are open. Errors count from the first connection on.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Extent (500ms, 30s, 5m)")]
     pub warm_up: Option<Duration>,
 
-    /// Give an answer up that takes longer than this
+    /// Time for an answer
     #[arg(
         long, value_name = "TIME", value_parser = values::timeout, default_value = "10s",
         help_heading = "Extent (500ms, 30s, 5m)"
@@ -98,37 +97,36 @@ pub struct LoadOptions {
 
     /// Send over AF_XDP from this network interface, with Simoom's own TCP [default: kernel sockets]
     ///
-    /// All receive queues are taken, by one thread that spins.
-    /// Needs --source, and root or the capabilities that `simoom probe` names.
-    #[arg(long, value_name = "IF", value_parser = values::interface, help_heading = "Where from")]
+    /// One thread that spins takes all receive queues. Needs --source, and root or the capabilities that
+    /// `simoom probe` names.
+    #[arg(long, value_name = "IF", value_parser = values::interface, help_heading = "Interface")]
     pub interface: Option<String>,
 
-    /// Send from these addresses, which nobody else may have
+    /// Source addresses, which no other host and not the kernel may have
     ///
-    /// Of 198.18.64.1/24, as many from 198.18.64.1 on are used as the connections need, one for each 50,000, and up to
-    /// 16 with --connection-per-request. Simoom answers ARP, or neighbour discovery, for them; the kernel must not have
-    /// them.
-    #[arg(long, value_name = "ADDR[/PREFIX]", value_parser = Source::parse, help_heading = "Where from")]
+    /// With 198.18.64.1/24, addresses from 198.18.64.1 on are used: one for each 50,000 connections, and up to 16 with
+    /// --connection-per-request. Simoom answers ARP, or neighbour discovery, for them.
+    #[arg(long, value_name = "ADDR[/PREFIX]", value_parser = Source::parse, help_heading = "Interface")]
     pub source: Option<Source>,
 
-    /// Send through this router [default: as the kernel's routes say]
+    /// Next hop, if the target is behind a router [default: from the routes of the kernel]
     ///
-    /// It is asked for its hardware address by ARP, as is a target on the interface's own network.
-    #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Where from")]
+    /// Its hardware address is resolved by ARP or neighbour discovery, as that of a target on the same network.
+    #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Interface")]
     pub gateway: Option<IpAddr>,
 
-    /// How to bind to the interface's queues [default: auto]
-    #[arg(long, value_name = "MODE", value_enum, help_heading = "Where from")]
+    /// How AF_XDP sockets are bound to the queues of the interface [default: auto]
+    #[arg(long, value_name = "MODE", value_enum, help_heading = "Interface")]
     pub xdp_mode: Option<XdpMode>,
 
-    /// Keep to this core [default: wherever the kernel puts it]
-    #[arg(long, value_name = "CORE", value_parser = core, help_heading = "Where from")]
+    /// Core to run on [default: any]
+    #[arg(long, value_name = "CORE", value_parser = core, help_heading = "Interface")]
     pub core: Option<usize>,
 
     /// Check the content of every answer
     ///
-    /// HTTP: it must be that of the first answer; status (200 to 299) and length (the first one's) are always checked.
-    /// memcached: a value must be one that was stored under its key; key and length are always checked.
+    /// HTTP: the content must equal that of the first answer. memcached: a value must be one that was stored under its
+    /// key. Without --verify, the status (200 to 299) or the key, and the length are checked.
     #[arg(long, help_heading = "Checks and output")]
     pub verify: bool,
 
@@ -136,16 +134,16 @@ pub struct LoadOptions {
     #[arg(long, help_heading = "Checks and output")]
     pub json: bool,
 
-    /// Write a line for each second measured to this file, as comma-separated values with a header
+    /// Write a line for each second to this CSV file
     ///
-    /// What was sent, answered and wrong in that second, the connections open at its end, and its latencies in
-    /// microseconds, to two digits. The file is written when the run is over.
+    /// Requests sent, answers, errors, open connections, and latencies in microseconds, to two digits. The file is
+    /// written at the end of the run.
     #[arg(long, value_name = "FILE", help_heading = "Checks and output")]
     pub csv: Option<PathBuf>,
 
-    /// Write the latencies to this file as HdrHistogram's percentile text (.hgrm), in milliseconds
+    /// Write the latencies to this file as percentile text of HdrHistogram (.hgrm), in milliseconds
     ///
-    /// HdrHistogram's plotFiles.html, hdr-plot and others draw it.
+    /// For plotFiles.html of HdrHistogram, hdr-plot and others.
     #[arg(long, value_name = "FILE", help_heading = "Checks and output")]
     pub hdr: Option<PathBuf>,
 
@@ -159,7 +157,7 @@ pub struct LoadOptions {
 }
 
 fn core(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "not a core's number; write 0 or 1".to_owned())
+    text.parse().map_err(|_| "not a core number; write 0 or 1".to_owned())
 }
 
 fn pipeline(text: &str) -> Result<u16, String> {
@@ -172,7 +170,7 @@ fn pipeline(text: &str) -> Result<u16, String> {
 fn requests(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(count) if count >= 1 => Ok(count),
-        _ => Err("not a number from 1 up".to_owned()),
+        _ => Err("not a number of at least 1".to_owned()),
     }
 }
 
@@ -194,7 +192,7 @@ impl LoadOptions {
     /// Where to send from over AF_XDP; `None` for kernel sockets.
     pub(crate) fn from(&self) -> Result<Option<From<'_>>> {
         let Some(interface) = self.interface.as_deref() else {
-            let without = |flag| Err(Error::usage(format!("{flag}: means nothing without --interface")));
+            let without = |flag| Err(Error::usage(format!("{flag}: cannot be used without --interface")));
             return match (self.source, self.gateway, self.xdp_mode) {
                 (Some(_), ..) => without("--source"),
                 (_, Some(_), _) => without("--gateway"),
@@ -204,7 +202,7 @@ impl LoadOptions {
         };
         let source = self.source.ok_or_else(|| {
             Error::usage(format!(
-                "--interface {interface}: --source is missing: addresses that nobody has, such as 198.18.64.1/24"
+                "--interface {interface}: --source is missing; give addresses that no host has, such as 198.18.64.1/24"
             ))
         })?;
         Ok(Some(From { interface, source, gateway: self.gateway, mode: self.xdp_mode.unwrap_or_default() }))
@@ -219,18 +217,18 @@ impl LoadOptions {
         if self.connection_per_request {
             if let Some(in_flight) = in_flight {
                 return Err(Error::usage(format!(
-                    "--in-flight {in_flight}: means nothing with --connection-per-request; --connections says how \
+                    "--in-flight {in_flight}: cannot be used with --connection-per-request; --connections says how \
                      many are under way"
                 )));
             }
             if pipeline > 1 {
                 return Err(Error::usage(format!(
-                    "--pipeline {pipeline}: means nothing with --connection-per-request"
+                    "--pipeline {pipeline}: cannot be used with --connection-per-request"
                 )));
             }
         }
         let rate = match (self.rate, self.arrivals) {
-            (None, Some(_)) => return Err(Error::usage("--arrivals: means nothing without --rate")),
+            (None, Some(_)) => return Err(Error::usage("--arrivals: cannot be used without --rate")),
             (None, None) => None,
             (Some(per_second), arrivals) => {
                 Some(Rate { per_second, arrivals: arrivals.unwrap_or_default(), seed: self.seed })

@@ -148,7 +148,8 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Whether a segment's sender may have a connection by a cookie which is still on its way, overtaken or lost.
+    /// Whether a segment's sender may have a connection by a cookie which is still on its way,
+    /// overtaken or lost.
     fn may_follow_cookie(&mut self, segment: &Segment<'_>) -> bool {
         !segment.is_empty()
             && self.may_bear_cookie(segment)

@@ -15,8 +15,9 @@ use crate::send::{Blob, Reply, Wishes};
 use crate::seq::Seq;
 use crate::wire::{Flags, Payload, Segment};
 
-/// Takes text and FIN of a segment that passed all checks.
-pub(crate) fn text_and_fin<A: Application, T: Transmit>(
+/// Takes text and FIN of a segment that passed all checks. Compiled into the way of every segment.
+#[inline(always)]
+pub(super) fn text_and_fin<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
@@ -28,7 +29,8 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
     }
     let end = segment.seq + segment.payload.len() as u32;
     note_fin(tcb, segment, end);
-    // As a rule it is what comes next, all of it fits the window, it lies in one buffer, and nothing waits behind it.
+    // As a rule it is what comes next, all of it fits the window, it lies in one buffer, and
+    // nothing waits behind it.
     let is_plain =
         segment.seq == tcb.hot.rcv.nxt && end.at_or_before(tcb.hot.rcv.edge) && tcb.cold.reassembly.is_empty();
     match segment.payload.in_one() {
@@ -42,8 +44,18 @@ pub(crate) fn text_and_fin<A: Application, T: Transmit>(
     take_fin_if_next(tcb, cx.shared)
 }
 
-/// Keeps text and FIN of a SYN that crossed this side's, until the connection is established (RFC 9293 §3.10.7.3). What
-/// finds no memory comes again: nothing of it is acknowledged yet.
+/// The same for what a SYN-ACK bears behind its SYN.
+#[inline(never)]
+pub(super) fn behind_syn<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Fate {
+    text_and_fin(tcb, segment, cx)
+}
+
+/// Keeps text and FIN of a SYN that crossed this side's, until the connection is established (RFC
+/// 9293 §3.10.7.3). What finds no memory comes again: nothing of it is acknowledged yet.
 pub(super) fn queue<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
     let text = segment.payload.take(tcb.hot.rcv.edge.since(segment.seq) as usize);
     let most_blocks = window::reassembly_blocks(tcb, shared);
@@ -63,7 +75,8 @@ pub(super) fn queued<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context
     debug_assert_eq!(fate, Fate::Lives, "this side has sent no FIN");
 }
 
-/// Remembers where the peer's FIN is, behind text that ends at `end`, unless that is beyond the window.
+/// Remembers where the peer's FIN is, behind text that ends at `end`, unless that is beyond the
+/// window.
 #[inline]
 fn note_fin<C>(tcb: &mut Tcb<C>, segment: &Segment<'_>, end: Seq) {
     if segment.flags.has(Flags::FIN) && end.at_or_before(tcb.hot.rcv.edge) {
@@ -79,8 +92,8 @@ fn take_fin_if_next<C: Default, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B
     if fin_is_next { take_fin(tcb, shared) } else { Fate::Lives }
 }
 
-/// Takes what is new of a segment's text, and not beyond the window, and what waited behind it. Returns `false` if it
-/// lies ahead of a gap.
+/// Takes what is new of a segment's text, and not beyond the window, and what waited behind it.
+/// Returns `false` if it lies ahead of a gap.
 #[inline(never)]
 fn take_what_fits<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
@@ -114,8 +127,8 @@ fn take_what_fits<A: Application, T: Transmit>(
     true
 }
 
-/// Notes for a report the first part of `text` that was received before: already taken, or held beyond a gap (RFC 2883
-/// §4.2).
+/// Notes for a report the first part of `text` that was received before: already taken, or held
+/// beyond a gap (RFC 2883 §4.2).
 fn note_received_before<C, B>(tcb: &mut Tcb<C>, seq: Seq, text: Payload<'_>, shared: &Shared<B>) {
     let end = seq + text.len() as u32;
     if seq.before(tcb.hot.rcv.nxt) {
@@ -249,7 +262,7 @@ fn offer_with<A: Application, T>(tcb: &mut Tcb<A::Conn>, tail: &[u8], cx: &mut C
     }
 }
 
-/// Offers what is held and `tail` behind it, up to [`LARGE_BYTES`] of them, in one piece. Returns how many were offered
+/// Offers what is held and `tail` behind it, up to [`LARGE_BYTES`](crate::keep::LARGE_BYTES) of them, in one piece. Returns how many were offered
 /// and consumed; `None` if the application has seen more than there is now.
 fn offer_once<A: Application, T>(
     tcb: &mut Tcb<A::Conn>,

@@ -17,7 +17,10 @@ use crate::timer::Tick;
 use crate::wire::tcp::{Flags, Options};
 use crate::wire::{Address, Segment, ip};
 
-/// The handshake is complete: the application learns of the connection.
+/// The handshake is complete: the application learns of the connection, and gets what came with
+/// the peer's SYN.
+#[cold]
+#[inline(never)]
 pub(super) fn established<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
@@ -25,6 +28,7 @@ pub(super) fn established<A: Application, T: Transmit>(
 ) {
     tcb.hot.snd.wl1 = segment.seq;
     syn_acknowledged(tcb, segment, cx);
+    deliver::queued(tcb, cx);
 }
 
 /// This side's SYN is acknowledged, and the connection established.
@@ -54,6 +58,8 @@ pub(crate) fn open<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'
 }
 
 /// §3.10.7.3: SYN-SENT.
+#[cold]
+#[inline(never)]
 pub(super) fn syn_sent<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
@@ -101,7 +107,7 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
     syn_acknowledged(tcb, segment, cx);
     // Fourth step: other controls and text are processed as in ESTABLISHED.
     if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
-        return Ok(deliver::text_and_fin(tcb, &behind_syn, cx));
+        return Ok(deliver::behind_syn(tcb, &behind_syn, cx));
     }
     Ok(Fate::Lives)
 }

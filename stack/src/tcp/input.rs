@@ -59,7 +59,6 @@ fn synchronized<A: Application, T: Transmit>(
     update_ts_recent(&mut tcb.hot, segment);
     if tcb.hot.state == State::SynReceived {
         established(tcb, segment, cx);
-        deliver::queued(tcb, cx);
     }
     ecn::arrived(tcb, segment, cx.shared);
     if segment.ack.at_or_after(tcb.hot.snd.una) {

@@ -315,8 +315,8 @@ pub(crate) fn probe<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shar
     sent
 }
 
-/// Resets a connection, with the sequence number that makes the peer accept it, and timestamps where those are in use
-/// (RFC 7323 §3.2).
+/// Resets a connection, with the sequence number that makes the peer accept it, and timestamps
+/// where those are in use (RFC 7323 §3.2).
 pub(crate) fn reset<B: Blob, T: Transmit>(hot: &Hot, seq: Seq, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let way = Way { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers::plain(seq, hot.rcv.nxt, Flags::RST.with(Flags::ACK), 0);

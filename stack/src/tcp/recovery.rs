@@ -180,7 +180,8 @@ fn leave_if_recovered<C>(tcb: &mut Tcb<C>) {
         return;
     }
     if tcb.hot.phase == Phase::Recovery {
-        // RFC 9937 §6.2. What was in flight before the reduction does not widen the window after it.
+        // RFC 9937 §6.2. What was in flight before the reduction does not widen the window after
+        // it.
         tcb.hot.snd.cwnd = tcb.control.ssthresh;
         tcb.hot.marks.clear(Marks::CWND_LIMITED);
     }

@@ -53,8 +53,9 @@ pub(super) fn has_report<C>(tcb: &Tcb<C>) -> bool {
     tcb.hot.marks.has(Marks::SACK) && (tcb.owes_report() || !tcb.cold.reassembly.is_empty())
 }
 
-/// Puts in the duplicate, if there was one, then the run with the latest segment, then those reported before it, the
-/// latest first, as many as fit beside timestamps (RFC 2018 §4, RFC 2883 §4).
+/// Puts in the duplicate, if there was one, then the run with the latest segment, then those
+/// reported before it, the latest first, as many as fit beside timestamps (RFC 2018 §4, RFC 2883
+/// §4).
 pub(super) fn report<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, options: &mut Options) {
     let fitting = if options.timestamps.is_some() { 3 } else { 4 };
     let duplicate = tcb.owes_report().then_some(tcb.cold.duplicate);

@@ -130,8 +130,8 @@ pub fn emit(
     header[24..40].copy_from_slice(&destination.octets());
 }
 
-/// Labels a header as of a flow: all packets of a connection bear the same label, resets among them, and whatever spreads
-/// flows by it keeps them in order.
+/// Labels a header as of a flow: all packets of a connection bear the same label, resets among
+/// them, and whatever spreads flows by it keeps them in order.
 #[inline]
 pub(super) fn label(bytes: &mut [u8], ends: [&Address; 2], ports: [u16; 2]) {
     let [_, high, middle, low] = flow_label(ends, ports).to_be_bytes();
@@ -139,7 +139,8 @@ pub(super) fn label(bytes: &mut [u8], ends: [&Address; 2], ports: [u16; 2]) {
     bytes[2..4].copy_from_slice(&[middle, low]);
 }
 
-/// RFC 6437 §3 and appendix A: 20 bits that depend on the five-tuple alone, evenly spread, and never 0.
+/// RFC 6437 §3 and appendix A: 20 bits that depend on the five-tuple alone, evenly spread, and
+/// never 0.
 #[inline]
 fn flow_label([source, destination]: [&Address; 2], [from, to]: [u16; 2]) -> u32 {
     // Odd, and their bits in no pattern: the golden ratio's and the square root of 3's.

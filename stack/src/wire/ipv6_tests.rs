@@ -387,8 +387,8 @@ proptest! {
     }
 }
 
-/// RFC 6437 §3: a label for each flow, the same in all of its packets, and spread evenly: a quarter of a million flows
-/// get about as many labels as that many even draws from 2²⁰ would, 231,940.
+/// RFC 6437 §3: a label for each flow, the same in all of its packets, and spread evenly: a quarter
+/// of a million flows get about as many labels as that many even draws from 2²⁰ would, 231,940.
 #[test]
 fn rfc_6437_section_3_flows_are_labelled_evenly() {
     let label = |host: u16, local_port: u16, remote_port: u16, flags| {

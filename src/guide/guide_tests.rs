@@ -1,0 +1,105 @@
+use super::*;
+use std::collections::BTreeSet;
+
+/// The links of a page: what stands in brackets as one word, but not in code.
+fn links(text: &str) -> BTreeSet<&str> {
+    let prose = text.split('`').step_by(2);
+    let words = prose.flat_map(|part| part.split('[').skip(1)).filter_map(|part| part.split_once(']'));
+    words.map(|(word, _)| word).filter(|word| !word.contains(char::is_whitespace) && !word.is_empty()).collect()
+}
+
+#[test]
+fn every_topic_prints_its_page_without_definitions_of_links() {
+    for Page { topic, summary, text } in PAGES {
+        let printed = page(topic).unwrap();
+        assert!(printed.starts_with("# ") && printed.ends_with('\n'), "{topic}");
+        assert!(!printed.contains(".md\n") && printed.len() <= text.len(), "{topic}");
+        assert!(list().contains(&format!("  {topic} ")) && list().contains(summary), "{topic}");
+    }
+    assert!(list().lines().all(|line| line.len() <= 100), "{}", list());
+}
+
+#[test]
+fn an_unknown_topic_is_a_usage_error_that_names_the_topics() {
+    let Err(Error::Usage(text)) = page("ngnix") else { panic!("a usage error") };
+    assert!(text.starts_with("guide ngnix: unknown topic; expected one of "), "{text}");
+    assert!(PAGES.iter().all(|page| text.contains(page.topic)), "{text}");
+}
+
+#[test]
+fn links_between_pages_resolve() {
+    let topics: BTreeSet<&str> = PAGES.iter().map(|page| page.topic).collect();
+    for page in PAGES {
+        let defined: BTreeSet<&str> = page
+            .text
+            .lines()
+            .filter_map(|line| line.strip_prefix('[')?.split_once("]: "))
+            .map(|(topic, file)| {
+                assert_eq!(file, format!("{topic}.md"), "{}", page.topic);
+                topic
+            })
+            .collect();
+        let used = links(page.text);
+        assert!(used.is_subset(&topics), "{}: {used:?}", page.topic);
+        assert_eq!(used, defined, "{}: each link has a definition", page.topic);
+    }
+}
+
+#[test]
+fn every_flag_of_serve_is_on_a_page() {
+    let command = crate::cli::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    let text: String = PAGES.iter().map(|page| page.text).collect();
+    let words: BTreeSet<&str> = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).collect();
+    for flag in serve.get_arguments().filter_map(clap::Arg::get_long) {
+        assert!(flag == "help" || words.contains(format!("--{flag}").as_str()), "no page names --{flag}");
+    }
+}
+
+/// A file of the repository.
+fn file(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Whether this is there, seen from the root of the repository.
+fn exists(name: &str) -> bool {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name).exists()
+}
+
+#[test]
+fn files_that_documents_name_exist() {
+    let tops = ["src/", "stack/", "bpf/", "tests/", "benches/", ".ci/"];
+    let documents = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(file);
+    let texts = documents.iter().map(String::as_str).chain(PAGES.iter().map(|page| page.text));
+    for name in texts.flat_map(|text| text.split('`').skip(1).step_by(2)) {
+        // A name in capitals stands for another.
+        let is_pattern = name.contains(|c: char| c.is_whitespace() || c == '…') || name.contains("NAME");
+        assert!(is_pattern || !tops.iter().any(|top| name.starts_with(top)) || exists(name), "there is no {name}");
+    }
+}
+
+#[test]
+fn the_readme_is_short_and_its_links_lead_to_files_and_headings() {
+    let readme = file("README.md");
+    assert!(readme.lines().count() <= 200);
+    for target in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let (name, heading) = target.split_once('#').unwrap_or((target, ""));
+        let text = if name.is_empty() { readme.clone() } else { file(name) };
+        let anchor = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        let is_there = text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+        assert!(heading.is_empty() || is_there, "no heading for {target}");
+    }
+    let linked = |page: &Page| readme.contains(&format!("(src/guide/{}.md)", page.topic));
+    assert!(PAGES.iter().all(linked), "the README links to each page");
+}
+
+#[test]
+fn lines_are_at_most_100_columns_but_for_rows_of_tables_and_code() {
+    for page in PAGES {
+        let prose = page.text.split("```").step_by(2).flat_map(str::lines);
+        for line in prose.filter(|line| !line.starts_with('|')) {
+            assert!(line.chars().count() <= 100, "{}: {line}", page.topic);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What of the traffic is ours, as the steering program's map wants it: one entry an address.
+
+use super::Error;
+use simoom_stack::Address;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// `CLAIM_PORTS` of bpf/layout.h: ports of one address that can be claimed.
+pub const CLAIM_PORTS: usize = 16;
+/// `CLAIM_ADDRESSES` of bpf/layout.h: addresses that can be claimed.
+pub const CLAIM_ADDRESSES: usize = 256;
+/// `CLAIM_DEDICATED` of bpf/layout.h.
+const CLAIM_DEDICATED: u32 = 1;
+
+/// Whether one host on a network can have this address: it is not unspecified, loopback, multicast,
+/// reserved or broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.5), nor an IPv4 address written as one of
+/// IPv6. The kernel takes no packet for another address from the wire, and nothing else may be
+/// claimed. The broadcast address of a network is not known here.
+pub fn is_host_address(address: IpAddr) -> bool {
+    let is_mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    !is_mapped && Address::from(address).is_unicast()
+}
+
+/// One claim on the interface's traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Claim {
+    /// Segments to a TCP port of an address that is otherwise the kernel's. The port is not 0.
+    Port(SocketAddr),
+    /// All TCP ports, ICMP, ARP and neighbour discovery of an address that the kernel does not
+    /// have.
+    Dedicated(IpAddr),
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Claim::Port(address) => write!(f, "TCP {address}"),
+            Claim::Dedicated(address) => write!(f, "all of {address}"),
+        }
+    }
+}
+
+/// `struct address` of bpf/layout.h: 16 bytes of an IPv6 address, an IPv4 address mapped into one.
+pub(crate) type AddressKey = [u8; 16];
+
+pub(crate) fn address_key(address: IpAddr) -> AddressKey {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// `struct claim` of bpf/layout.h. A slot without a port holds 0; ports are in network byte order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClaimValue {
+    pub(crate) flags: u32,
+    pub(crate) ports: [u16; CLAIM_PORTS],
+}
+
+impl ClaimValue {
+    /// Bytes of the map's value.
+    pub(crate) const BYTES: usize = 4 + 2 * CLAIM_PORTS;
+
+    /// The map's value: the members of the C structure, which has no padding.
+    pub(crate) fn bytes(&self) -> [u8; ClaimValue::BYTES] {
+        let ports = self.ports.iter().flat_map(|port| port.to_ne_bytes());
+        let mut members = self.flags.to_ne_bytes().into_iter().chain(ports);
+        std::array::from_fn(|_| members.next().expect("as many bytes as the members have"))
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == ClaimValue::default()
+    }
+}
+
+/// All claims, in the form of the map.
+#[derive(Debug, Default)]
+pub(crate) struct ClaimTable(BTreeMap<AddressKey, ClaimValue>);
+
+impl ClaimTable {
+    /// Adds a claim (again, which changes nothing) and returns the map's new entry.
+    pub(crate) fn add(&mut self, claim: Claim) -> Result<(AddressKey, ClaimValue), Error> {
+        if !is_host_address(address_of(claim)) {
+            return Err(Error::NoHostAddress { claim });
+        }
+        let key = address_key(address_of(claim));
+        if self.0.len() == CLAIM_ADDRESSES && !self.0.contains_key(&key) {
+            let bound = format!("{claim} cannot be claimed: {CLAIM_ADDRESSES} addresses are, which is the most");
+            return Err(Error::TooManyClaims { bound });
+        }
+        let mut value = self.0.get(&key).copied().unwrap_or_default();
+        match claim {
+            Claim::Dedicated(_) => value.flags |= CLAIM_DEDICATED,
+            Claim::Port(address) => add_port(&mut value, address)?,
+        }
+        self.0.insert(key, value);
+        Ok((key, value))
+    }
+
+    /// Removes a claim (or none, if it is not there) and returns the map's new entry, `None` if
+    /// there is to be none.
+    pub(crate) fn remove(&mut self, claim: Claim) -> (AddressKey, Option<ClaimValue>) {
+        let key = address_key(address_of(claim));
+        let Some(value) = self.0.get_mut(&key) else { return (key, None) };
+        match claim {
+            Claim::Dedicated(_) => value.flags &= !CLAIM_DEDICATED,
+            Claim::Port(address) => {
+                let port = address.port().to_be();
+                value.ports.iter_mut().filter(|slot| **slot == port).for_each(|slot| *slot = 0);
+            }
+        }
+        let left = *value;
+        if left.is_empty() {
+            self.0.remove(&key);
+            return (key, None);
+        }
+        (key, Some(left))
+    }
+
+    /// Forgets everything; returns the keys that the map still has.
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = AddressKey> + use<> {
+        std::mem::take(&mut self.0).into_keys()
+    }
+}
+
+fn add_port(value: &mut ClaimValue, address: SocketAddr) -> Result<(), Error> {
+    let port = address.port().to_be();
+    if port == 0 {
+        let bound = format!("{address} cannot be claimed: port 0 is no port to listen on");
+        return Err(Error::TooManyClaims { bound });
+    }
+    if value.ports.contains(&port) {
+        return Ok(());
+    }
+    let Some(slot) = value.ports.iter_mut().find(|slot| **slot == 0) else {
+        let bound = format!(
+            "{address} cannot be claimed: {CLAIM_PORTS} ports of {} are, which is the most; \
+             an address of Simoom's own has no such bound",
+            address.ip()
+        );
+        return Err(Error::TooManyClaims { bound });
+    };
+    *slot = port;
+    Ok(())
+}
+
+fn address_of(claim: Claim) -> IpAddr {
+    match claim {
+        Claim::Port(address) => address.ip(),
+        Claim::Dedicated(address) => address,
+    }
+}
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;

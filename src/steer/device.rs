@@ -1,0 +1,88 @@
+//! An interface opened through AF_XDP, with what is claimed of its traffic.
+
+use super::{Claim, Error, Groups, Steering};
+use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, Umem, features};
+use std::io;
+use std::sync::Arc;
+
+/// An open interface whose program is the steering program. Dropping it detaches the program; drop
+/// it before the queues.
+#[derive(Debug)]
+pub struct Device {
+    device: af_xdp::Device,
+    steering: Steering,
+    groups: Groups,
+}
+
+impl Device {
+    /// Opens an interface, with nothing claimed yet: call [`Device::add_claim`] when the workers
+    /// are ready.
+    ///
+    /// Returns, with the device, each bound queue and a pool with the frames that its fill ring
+    /// left over.
+    pub fn open(options: &OpenOptions) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
+        let (program, steering) = Steering::load(options.queue_count()?)?;
+        let ifindex = features::interface_index(&options.interface)?;
+        let groups = Groups::new(ifindex).map_err(af_xdp::Error::Socket)?;
+        let (device, queues) = af_xdp::Device::open(options, program)?;
+        Ok((Device { device, steering, groups }, queues))
+    }
+
+    /// The interface's name.
+    pub fn interface(&self) -> &str {
+        self.device.interface()
+    }
+
+    /// The interface's driver, "unknown" if it does not tell.
+    pub fn driver(&self) -> &str {
+        self.device.driver()
+    }
+
+    /// The mode that worked.
+    pub fn mode(&self) -> Mode {
+        self.device.mode()
+    }
+
+    /// The memory of all its frames.
+    pub fn umem(&self) -> &Arc<Umem> {
+        self.device.umem()
+    }
+
+    /// Has claimed traffic come to the queues from now on.
+    pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        if let Claim::Dedicated(address) = claim {
+            self.groups.join(address).map_err(Error::Group)?;
+        }
+        self.steering.add_claim(claim)
+    }
+
+    /// Leaves traffic to the kernel again; without effect if it is not claimed.
+    pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        self.steering.remove_claim(claim)?;
+        match claim {
+            Claim::Dedicated(address) => self.groups.leave(address).map_err(Error::Group),
+            Claim::Port(_) => Ok(()),
+        }
+    }
+
+    /// Leaves all traffic to the kernel again.
+    pub fn remove_all_claims(&mut self) -> Result<(), Error> {
+        self.steering.remove_all_claims()?;
+        self.groups.leave_all().map_err(Error::Group)
+    }
+
+    /// The state of the interface's link. For a thread in the interface's network namespace.
+    pub fn link(&self) -> io::Result<Link> {
+        self.device.link()
+    }
+
+    /// Attaches the steering program again after another process has detached it.
+    pub fn attach_again(&mut self) -> Result<(), Error> {
+        Ok(self.device.attach_again()?)
+    }
+
+    /// The steering program's counters: name and value.
+    pub fn counters(&self) -> Result<impl Iterator<Item = (&'static str, u64)> + use<>, Error> {
+        Ok(self.steering.counters()?.into_iter())
+    }
+}

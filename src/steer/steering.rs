@@ -1,0 +1,104 @@
+//! The steering program bpf/steer.bpf.c: its map of claims and its counters.
+
+use super::claims::{AddressKey, ClaimTable, ClaimValue};
+use super::{Claim, Error};
+use af_xdp::Program;
+use af_xdp::aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use std::io::ErrorKind;
+
+static OBJECT: &[u8] = af_xdp::aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/steer.bpf.o"));
+
+/// The names of `enum counter` in bpf/layout.h, in its order.
+const COUNTER_NAMES: [&str; 5] = [
+    "steer_no_socket",
+    "steer_fragments_dropped",
+    "steer_truncated",
+    "steer_too_many_extensions",
+    "steer_martians_dropped",
+];
+
+/// The maps of a loaded steering program.
+pub struct Steering {
+    table: ClaimTable,
+    claims: HashMap<MapData, AddressKey, [u8; ClaimValue::BYTES]>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// Whether the kernel accepts and runs the steering program; the error names the step that failed.
+pub fn can_load() -> Result<(), Error> {
+    let (mut program, _) = Steering::load(1)?;
+    Ok(program.test_run(&[0; 64]).map(drop)?)
+}
+
+impl Steering {
+    /// Loads the program for the sockets of `queues` receive queues. Nothing is claimed and nothing
+    /// attached yet.
+    pub fn load(queues: u32) -> Result<(Program, Steering), Error> {
+        let mut program = Program::load(OBJECT, "steer", "sockets", queues)?;
+        let claims = HashMap::try_from(program.take_map("claims")?).map_err(failed("the map of claims"))?;
+        let counters =
+            PerCpuArray::try_from(program.take_map("counters")?).map_err(failed("the map of counters"))?;
+        Ok((program, Steering { table: ClaimTable::default(), claims, counters }))
+    }
+
+    /// Claims traffic from now on.
+    pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        let (key, value) = self.table.add(claim)?;
+        self.claims.insert(key, value.bytes(), 0).map_err(failed("adding a claim"))
+    }
+
+    /// Leaves traffic to the kernel again.
+    pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
+        match self.table.remove(claim) {
+            (key, Some(value)) => self.claims.insert(key, value.bytes(), 0).map_err(failed("removing a claim")),
+            (key, None) => self.remove_key(key),
+        }
+    }
+
+    /// Leaves all traffic to the kernel again.
+    pub fn remove_all_claims(&mut self) -> Result<(), Error> {
+        self.table.clear().try_for_each(|key| self.remove_key(key))
+    }
+
+    /// The program's counters, each the sum over all processors.
+    pub fn counters(&self) -> Result<[(&'static str, u64); COUNTER_NAMES.len()], Error> {
+        let mut counters = COUNTER_NAMES.map(|name| (name, 0));
+        for (index, (_, value)) in (0..).zip(&mut counters) {
+            let per_cpu = self.counters.get(&index, 0).map_err(failed("reading counters"))?;
+            *value = per_cpu.iter().sum();
+        }
+        Ok(counters)
+    }
+
+    /// Removes an entry that may already be missing.
+    fn remove_key(&mut self, key: AddressKey) -> Result<(), Error> {
+        match self.claims.remove(&key) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("removing a claim")(error)),
+        }
+    }
+}
+
+/// The error of a step with a map.
+fn failed(step: &'static str) -> impl Fn(MapError) -> Error {
+    move |error| af_xdp::Error::program(step, error).into()
+}
+
+impl std::fmt::Debug for Steering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Steering").field("claims", &self.table).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_of_the_header_has_a_name() {
+        let header = include_str!("../../bpf/layout.h");
+        let counters = header.lines().filter(|line| line.trim().starts_with("COUNTER_")).count();
+        assert_eq!(counters, COUNTER_NAMES.len());
+    }
+}

@@ -1,0 +1,211 @@
+//! Workers over memory: two of them, joined by a link that copies frames, without an interface.
+
+use super::*;
+use crate::control::{Orders, Waker, mailbox};
+use crate::hosted::Seconds;
+use af_xdp::Umem;
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use simoom_stack::testing::echo::Echo;
+use simoom_stack::testing::pair::config;
+use simoom_stack::wire::Link;
+use simoom_stack::{Closed, Connect, Limits};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::Duration;
+
+const PORT: u16 = 7;
+const FRAMES: u32 = 64;
+/// Frames that an end takes before it wants to be flushed: fewer than the stack has to send at
+/// once.
+const SLOTS: usize = 8;
+/// Bytes that go there and back: many times what all frames hold.
+const TOTAL: u64 = 1 << 20;
+
+/// One end of a link: frames sent are copied into frames of the other end.
+struct End {
+    umem: Arc<Umem>,
+    to: Sender<Vec<u8>>,
+    from: Receiver<Vec<u8>>,
+    /// Wakes the other end out of poll(2), and what the other end wakes here.
+    waker: Waker,
+    wake: Mailbox,
+    orders: Orders,
+    queued: Vec<Frame>,
+    sent: Vec<Frame>,
+    received: u64,
+    is_gone: Arc<AtomicBool>,
+}
+
+/// The other end is gone.
+#[derive(Debug)]
+struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the link is cut")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+impl AsFd for End {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+impl FrameIo for End {
+    type Error = Gone;
+
+    fn umem(&self) -> &Arc<Umem> {
+        &self.umem
+    }
+
+    fn receive(&mut self, pool: &mut FramePool, frames: &mut Vec<Frame>, max: usize) -> usize {
+        self.wake.clear_wake();
+        let before = frames.len();
+        while frames.len() - before < max
+            && !pool.is_empty()
+            && let Ok(bytes) = self.from.try_recv()
+        {
+            let mut frame = pool.take().expect("the pool is not empty");
+            self.umem.chunk_mut(&mut frame)[..bytes.len()].copy_from_slice(&bytes);
+            frame.set_len(bytes.len());
+            frames.push(frame);
+        }
+        if !self.from.is_empty() {
+            self.orders.waker().wake();
+        }
+        self.received += (frames.len() - before) as u64;
+        frames.len() - before
+    }
+
+    fn refill(&mut self, _: &mut FramePool) {}
+
+    fn transmit(&mut self, frame: Frame) -> Result<(), Frame> {
+        if frame.is_empty() || self.transmit_space() == 0 {
+            return Err(frame);
+        }
+        self.queued.push(frame);
+        Ok(())
+    }
+
+    fn transmit_space(&mut self) -> usize {
+        SLOTS - self.queued.len() - self.sent.len()
+    }
+
+    fn unsent(&self) -> usize {
+        self.queued.len()
+    }
+
+    fn flush(&mut self) -> Result<(), Gone> {
+        self.check()?;
+        for frame in self.queued.drain(..) {
+            // An end that has left receives nothing.
+            let _ = self.to.send(self.umem.bytes(&frame).to_vec());
+            self.sent.push(frame);
+        }
+        self.waker.wake();
+        Ok(())
+    }
+
+    fn complete(&mut self, pool: &mut FramePool) -> usize {
+        let done = self.sent.len();
+        self.sent.drain(..).for_each(|frame| pool.give(frame));
+        done
+    }
+
+    fn check(&self) -> Result<(), Gone> {
+        if self.is_gone.load(Ordering::Relaxed) { Err(Gone) } else { Ok(()) }
+    }
+
+    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        count("frames_received", self.received);
+    }
+}
+
+/// Both ends of a link, each with its frames; the flag cuts it.
+fn link() -> ([(End, FramePool); 2], Arc<AtomicBool>) {
+    let is_gone = Arc::new(AtomicBool::new(false));
+    let [(a_orders, a_wake), (b_orders, b_wake)] = [(); 2].map(|()| mailbox().unwrap());
+    let ((a_to, b_from), (b_to, a_from)) = (unbounded(), unbounded());
+    let end = |to, from, waker, wake, orders| {
+        let (umem, mut pools) = Umem::new(FRAMES, 2048, 1).unwrap();
+        let (umem, is_gone) = (Arc::new(umem), is_gone.clone());
+        let (queued, sent) = (Vec::new(), Vec::new());
+        let end = End { umem, to, from, waker, wake, orders, queued, sent, received: 0, is_gone };
+        (end, pools.remove(0))
+    };
+    let (a_waker, b_waker) = (a_orders.waker(), b_orders.waker());
+    let ends = [end(a_to, a_from, b_waker, a_wake, a_orders), end(b_to, b_from, a_waker, b_wake, b_orders)];
+    (ends, is_gone)
+}
+
+impl Hosted for Echo {
+    fn clock(&mut self, _: Seconds) {}
+
+    fn drain(&mut self) {}
+
+    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+        sink("opened", self.opened);
+    }
+}
+
+/// A worker of host 1 or 2 at this end, with the way to give it orders.
+fn worker(host: u8, queue: (End, FramePool), sheet: Arc<Sheet>) -> (Worker<Echo, End>, Orders) {
+    let (orders, mailbox) = mailbox().unwrap();
+    let parts = Parts {
+        queues: vec![queue],
+        app: Echo { total: TOTAL, ..Echo::default() },
+        stack: config(host, Limits::for_connections(8)),
+        ports: vec![(PORT, u32::MAX)],
+        handover: handover::ring(&[orders.waker()], FRAMES as usize).remove(0),
+        mailbox,
+        sheet,
+        busy_poll: false,
+        drained: None,
+    };
+    (Worker::new(parts), orders)
+}
+
+/// Opens a connection, for all of its bytes to go to the server and back; ends when it is closed.
+fn run_client(client: Worker<Echo, End>) -> io::Result<Echo> {
+    let mut is_open = false;
+    client.run_with(|hand| {
+        if !std::mem::replace(&mut is_open, true) {
+            let [local, remote] = [1, 2].map(|host| simoom_stack::Address::from_v4([198, 18, 0, host]));
+            let link = Some(Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 });
+            let to = Connect { local, local_port: 50_000, remote, remote_port: PORT, link, token: 1 };
+            hand.stack.connect(hand.now, &to, hand.outbound).unwrap();
+        }
+        hand.app.closed.is_empty()
+    })
+}
+
+#[test]
+fn a_worker_runs_over_frames_in_memory() {
+    let ([client, server], _) = link();
+    let sheet = Sheet::new("server");
+    let (server, orders) = worker(2, server, sheet.clone());
+    let server = thread::spawn(move || server.run_with(|_| true));
+    let (client, _orders) = worker(1, client, Sheet::new("client"));
+    let client = run_client(client).unwrap();
+    assert_eq!(client.closed, [(1, Closed::Finished, TOTAL)]);
+    orders.send(Order::Drain(Duration::from_secs(60)));
+    let server = server.join().unwrap().unwrap();
+    assert_eq!(server.closed, [(0, Closed::Finished, TOTAL)]);
+    let counts = sheet.read();
+    let count = |name| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    assert_eq!((count("opened"), count("connections_open")), (Some(1), Some(0)));
+    assert!(count("frames_received") > Some(TOTAL / 2048), "{counts:?}");
+}
+
+#[test]
+fn a_worker_whose_queue_is_gone_ends_and_says_so() {
+    let ([end, _other], is_gone) = link();
+    let (worker, _orders) = worker(1, end, Sheet::new("worker"));
+    is_gone.store(true, Ordering::Relaxed);
+    let error = worker.run().expect_err("nothing to send on").to_string();
+    assert_eq!(error, "the link is cut");
+}

@@ -1,0 +1,280 @@
+//! An interface opened through AF_XDP: the program attached, every receive queue bound, in the best
+//! mode that works.
+//!
+//! In come [`OpenOptions`] and a [`Program`], out go a [`Device`] for control, and for each receive
+//! queue a [`Queue`] with a pool of frames. No frame passes through here.
+
+use super::netdev::{self, LinkState};
+use super::socket::{Plan, open_queues};
+use super::umem::MAX_QUEUES;
+use super::{Error, FramePool, Mode, Ownership, Program, Queue, RingSizes, Umem, drivers, features};
+use std::io;
+use std::sync::Arc;
+
+/// What to open and how.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The interface, in the calling thread's network namespace.
+    pub interface: String,
+    /// The mode to try. `None`: all of them, the fastest first.
+    pub mode: Option<Mode>,
+    /// Receive queues to bind, from queue 0. `None`: all that the interface has. The kernel's stack
+    /// gets the frames of queues that are not bound.
+    pub queues: Option<u32>,
+    /// Chunks of packet memory for each queue: at least the sizes of the fill ring and the TX ring
+    /// plus [`super::BURST`].
+    pub frames_per_queue: u32,
+    /// Bytes of a chunk, 2048 or 4096.
+    pub chunk_bytes: u32,
+    /// Slots of the rings.
+    pub rings: RingSizes,
+    /// Drive the NIC from the packet loop instead of interrupts (SO_PREFER_BUSY_POLL). Without
+    /// effect in generic mode.
+    pub busy_poll: bool,
+}
+
+impl OpenOptions {
+    /// The defaults for an interface: all modes, all queues, 16,384 frames of 4096 bytes for each
+    /// queue. The receive rings have 8192 slots, for a kernel that delivers ten thousand small
+    /// packets at once.
+    pub fn new(interface: impl Into<String>) -> Self {
+        OpenOptions {
+            interface: interface.into(),
+            mode: None,
+            queues: None,
+            frames_per_queue: 16384,
+            chunk_bytes: 4096,
+            rings: RingSizes { fill: 8192, rx: 8192, tx: 4096, completion: 4096 },
+            busy_poll: false,
+        }
+    }
+
+    /// Bytes of packet memory for `queues` queues.
+    pub fn memory_bytes(&self, queues: u32) -> usize {
+        self.frames_per_queue as usize * self.chunk_bytes as usize * queues as usize
+    }
+
+    /// Receive queues to bind: [`OpenOptions::queues`], or all that the interface has. An error
+    /// names an option that is out of bounds, or the interface if it does not exist.
+    pub fn queue_count(&self) -> Result<u32, Error> {
+        self.validate()?;
+        features::interface_index(&self.interface)?;
+        let count = match self.queues {
+            Some(count) => count,
+            None => features::rx_queues(&self.interface)?,
+        };
+        let interface = &self.interface;
+        let bound = || format!("1 to {MAX_QUEUES} are needed; `ethtool -L {interface} combined N` sets them");
+        check((1..=MAX_QUEUES).contains(&count), "queues", count, bound)?;
+        // A socket transmits on the queue that has the number of its receive queue, or not at all.
+        if let Ok(queues) = features::queues(interface) {
+            let tx = queues.tx;
+            let bound =
+                || format!("{interface} has {tx} transmit queues, one is needed for each; see `ethtool -L`");
+            check(count <= tx, "queues", count, bound)?;
+        }
+        let frames = u64::from(count) * u64::from(self.frames_per_queue);
+        let bound = || format!("{count} queues of {} frames are more than 4294967295", self.frames_per_queue);
+        check(u32::try_from(frames).is_ok(), "frames_per_queue", self.frames_per_queue, bound)?;
+        Ok(count)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let RingSizes { fill, rx, tx, completion } = self.rings;
+        for (name, size) in
+            [("rings.fill", fill), ("rings.rx", rx), ("rings.tx", tx), ("rings.completion", completion)]
+        {
+            let good = size.is_power_of_two() && (64..=1 << 20).contains(&size);
+            check(good, name, size, || "a power of two from 64 to 1048576 is needed".into())?;
+        }
+        check(rx >= fill, "rings.rx", rx, || {
+            format!("at least rings.fill, {fill}, or received packets are dropped")
+        })?;
+        let good = [2048, 4096].contains(&self.chunk_bytes);
+        check(good, "chunk_bytes", self.chunk_bytes, || "2048 or 4096 is needed".into())?;
+        let least = fill + tx + super::BURST as u32;
+        check(
+            self.frames_per_queue >= least && self.frames_per_queue <= 1 << 22,
+            "frames_per_queue",
+            self.frames_per_queue,
+            || format!("{least} (fill ring, TX ring and a burst) to {} are needed", 1 << 22),
+        )
+    }
+}
+
+fn check(good: bool, name: &'static str, value: u32, bound: impl FnOnce() -> String) -> Result<(), Error> {
+    if good { Ok(()) } else { Err(Error::Option { name, value: value.into(), bound: bound() }) }
+}
+
+/// The state of an interface's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Whether it was brought up.
+    pub up: bool,
+    /// Whether it has a carrier.
+    pub carrier: bool,
+    /// Whether the device's program is on it.
+    pub has_program: bool,
+}
+
+/// An open interface. Dropping it detaches the program; drop it before the queues.
+#[derive(Debug)]
+pub struct Device {
+    interface: String,
+    ifindex: u32,
+    driver: String,
+    mode: Mode,
+    multi_buffer: bool,
+    program: Program,
+    umem: Arc<Umem>,
+}
+
+/// One way to open the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Attempt {
+    mode: Mode,
+    multi_buffer: bool,
+}
+
+/// All ways to try, the best first, and what is left out with the reason against it.
+fn attempts(requested: Option<Mode>, driver: &str, kernel: (u32, u32)) -> (Vec<Attempt>, Option<(Mode, String)>) {
+    let distrust = drivers::distrust(driver, kernel).map(|reason| (Mode::ZeroCopy, reason));
+    let (modes, left_out) = match requested {
+        Some(mode) => (vec![mode], None),
+        None if drivers::prefers_generic(driver) => (vec![Mode::Generic], None),
+        None if distrust.is_some() => (vec![Mode::Copy, Mode::Generic], distrust),
+        None => (vec![Mode::ZeroCopy, Mode::Copy, Mode::Generic], None),
+    };
+    let both = |mode: Mode| [true, false].map(|multi_buffer| Attempt { mode, multi_buffer });
+    (modes.into_iter().flat_map(both).collect(), left_out)
+}
+
+impl Device {
+    /// Opens an interface: attaches `program` and binds a socket to each receive queue, in the best
+    /// mode that works.
+    ///
+    /// Returns, with the device, each bound queue and a pool with the frames that its fill ring
+    /// left over. The program must have been loaded for at least [`OpenOptions::queue_count`]
+    /// queues.
+    pub fn open(options: &OpenOptions, mut program: Program) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
+        let interface = options.interface.as_str();
+        let count = options.queue_count()?;
+        let bound = || format!("the program was loaded for {} queues; load it for as many", program.queues());
+        check(count <= program.queues(), "queues", count, bound)?;
+        let ifindex = features::interface_index(interface)?;
+        let driver = features::driver(interface).unwrap_or_else(|_| "unknown".into());
+        let (umem, pools) = Umem::new(options.frames_per_queue * count, options.chunk_bytes, count)?;
+        let umem = Arc::new(umem);
+        let (attempt, queues) = open_somehow(options, ifindex, &driver, count, &umem, &mut program)?;
+        let mut parts: Vec<(Queue, FramePool)> = queues.into_iter().zip(pools).collect();
+        for (queue, pool) in &mut parts {
+            queue.refill(pool);
+            program.set_socket(queue.id(), &*queue)?;
+        }
+        let Attempt { mode, multi_buffer } = attempt;
+        tracing::info!(interface, driver, %mode, multi_buffer, queues = count, pages = ?umem.pages(), "AF_XDP is open");
+        let interface = interface.to_owned();
+        Ok((Device { interface, ifindex, driver, mode, multi_buffer, program, umem }, parts))
+    }
+
+    /// The interface's name.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// The interface's index.
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// The interface's driver, "unknown" if it is not reported.
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// The mode in use.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether packets longer than a chunk are received, as chains of frames.
+    pub fn multi_buffer(&self) -> bool {
+        self.multi_buffer
+    }
+
+    /// The packet memory of all queues.
+    pub fn umem(&self) -> &Arc<Umem> {
+        &self.umem
+    }
+
+    /// The XDP program that is attached to it.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The state of the interface's link. Call it in the interface's network namespace.
+    pub fn link(&self) -> io::Result<Link> {
+        let LinkState { up, carrier, programs } = netdev::link_state(self.ifindex)?;
+        Ok(Link { up, carrier, has_program: programs.contains(&self.program.id()) })
+    }
+
+    /// Attaches the program again after another process has detached it.
+    pub fn attach_again(&mut self) -> Result<(), Error> {
+        self.program.attach_again(self.ifindex)
+    }
+
+    /// The chunks of the packet memory by holder.
+    pub fn ownership(&self) -> Ownership {
+        self.umem.ownership()
+    }
+}
+
+/// Tries one way after the other, and logs why each failed.
+fn open_somehow(
+    options: &OpenOptions,
+    ifindex: u32,
+    driver: &str,
+    count: u32,
+    umem: &Arc<Umem>,
+    program: &mut Program,
+) -> Result<(Attempt, Vec<Queue>), Error> {
+    let (attempts, left_out) = attempts(options.mode, driver, features::kernel_version());
+    let mut tried: Vec<(Mode, String)> = Vec::new();
+    if let Some((mode, reason)) = left_out {
+        tracing::info!(interface = options.interface, %mode, "{reason}");
+        tried.push((mode, reason));
+    }
+    let mut settled = None;
+    for Attempt { mode, multi_buffer } in attempts {
+        if settled == Some(mode) {
+            continue;
+        }
+        let OpenOptions { rings, busy_poll, .. } = *options;
+        let plan = Plan { ifindex, mode, multi_buffer, rings, busy_poll };
+        let attached = program.attach(ifindex, mode != Mode::Generic);
+        match attached.and_then(|()| open_queues(&plan, count, umem)) {
+            Ok(queues) => return Ok((Attempt { mode, multi_buffer }, queues)),
+            // Without these no mode will do.
+            Err(error @ (Error::Socket(_) | Error::Umem { .. })) => return Err(error),
+            Err(error) => {
+                let with = if multi_buffer { "with" } else { "without" };
+                let reason = format!("{with} multi-buffer: {error}");
+                tracing::info!(interface = options.interface, %mode, "does not work {reason}");
+                tried.push((mode, reason));
+                settled = (!may_be_for_multi_buffer(&error)).then_some(mode);
+            }
+        }
+    }
+    Err(Error::NoMode { interface: options.interface.clone(), tried })
+}
+
+/// Whether a mode that was refused may work without multi-buffer: an old kernel does not know the
+/// flag (EINVAL), a driver may not support it (EOPNOTSUPP).
+fn may_be_for_multi_buffer(error: &Error) -> bool {
+    let Error::Bind { source, .. } = error else { return false };
+    matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
+#[cfg(test)]
+#[path = "device_tests.rs"]
+mod tests;

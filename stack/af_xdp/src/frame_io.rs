@@ -1,0 +1,106 @@
+//! The contract between a packet loop and the source and sink of its frames.
+//!
+//! A loop that is generic over [`FrameIo`] runs over an AF_XDP [`Queue`], over memory in tests, or
+//! over any other device that carries Ethernet frames. The frames lie in a [`Umem`] in each case.
+
+use super::{Error, Frame, FramePool, Queue, Umem};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Receives and transmits Ethernet frames for one packet loop.
+///
+/// A loop calls `receive`, then `transmit` for each frame to send, then `flush` and `complete`, and
+/// starts again. Before it waits until the file descriptor is readable, it calls `refill`; while
+/// `unsent` is not 0 after a flush, it does not wait without flushing again soon.
+pub trait FrameIo: AsFd {
+    /// The failure after which no frame is received or sent any more.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The memory of all frames that are received and transmitted.
+    fn umem(&self) -> &Arc<Umem>;
+
+    /// Appends about `max` received frames to `frames`, whole packets only, and returns their
+    /// number. Takes free frames to receive into from `pool`.
+    fn receive(&mut self, pool: &mut FramePool, frames: &mut Vec<Frame>, max: usize) -> usize;
+
+    /// Prepares for a burst of any length: takes as many free frames from `pool` as it can receive
+    /// into.
+    fn refill(&mut self, pool: &mut FramePool);
+
+    /// Queues a frame to send. Returns it if it is empty or there is no space: flush, complete,
+    /// then try again or drop it.
+    fn transmit(&mut self, frame: Frame) -> Result<(), Frame>;
+
+    /// Frames that [`FrameIo::transmit`] accepts now.
+    fn transmit_space(&mut self) -> usize;
+
+    /// Frames queued that the device has not taken.
+    fn unsent(&self) -> usize;
+
+    /// Sends the queued frames, as many as the device takes now.
+    fn flush(&mut self) -> Result<(), Self::Error>;
+
+    /// Returns the frames that were sent to `pool`, and their number.
+    fn complete(&mut self, pool: &mut FramePool) -> usize;
+
+    /// Whether the device still works. Called when poll(2) reports an error, and once in a while.
+    fn check(&self) -> Result<(), Self::Error>;
+
+    /// Calls `count` with the name and value of each counter: always the same names in the same
+    /// order.
+    fn counters(&self, count: &mut dyn FnMut(&'static str, u64));
+}
+
+impl FrameIo for Queue {
+    type Error = Error;
+
+    #[inline]
+    fn umem(&self) -> &Arc<Umem> {
+        Queue::umem(self)
+    }
+
+    #[inline]
+    fn receive(&mut self, pool: &mut FramePool, frames: &mut Vec<Frame>, max: usize) -> usize {
+        Queue::receive(self, pool, frames, max)
+    }
+
+    #[inline]
+    fn refill(&mut self, pool: &mut FramePool) {
+        Queue::refill(self, pool);
+    }
+
+    #[inline]
+    fn transmit(&mut self, frame: Frame) -> Result<(), Frame> {
+        Queue::transmit(self, frame)
+    }
+
+    #[inline]
+    fn transmit_space(&mut self) -> usize {
+        Queue::transmit_space(self)
+    }
+
+    #[inline]
+    fn unsent(&self) -> usize {
+        Queue::unsent(self)
+    }
+
+    #[inline]
+    fn flush(&mut self) -> Result<(), Error> {
+        Queue::flush(self)
+    }
+
+    #[inline]
+    fn complete(&mut self, pool: &mut FramePool) -> usize {
+        Queue::complete(self, pool)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        Queue::check(self)
+    }
+
+    /// The queue's own counters, then the kernel's, which are 0 if the socket is gone.
+    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
+        let kernel = self.kernel_counters().unwrap_or_default();
+        Queue::counters(self).iter().chain(kernel.iter()).for_each(|(name, value)| count(name, value));
+    }
+}

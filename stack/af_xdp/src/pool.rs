@@ -1,0 +1,55 @@
+//! Free frames: a stack, so that the frame whose bytes are still in the cache is taken first.
+//!
+//! A frame may return to another pool of the same device than it was taken from. No frame is
+//! created here.
+
+use super::Frame;
+
+/// Free frames of one device, owned by one thread.
+#[derive(Debug)]
+pub struct FramePool {
+    /// The UMEM's id, its chunk size less one, and all of its chunks: a pool holds them all without
+    /// growing.
+    umem: u16,
+    offset_mask: u64,
+    free: Vec<Frame>,
+}
+
+impl FramePool {
+    pub(crate) fn new(umem: u16, chunk_bytes: u32, chunks: u32, frames: impl Iterator<Item = Frame>) -> Self {
+        let mut free = Vec::with_capacity(chunks as usize);
+        free.extend(frames);
+        FramePool { umem, offset_mask: u64::from(chunk_bytes - 1), free }
+    }
+
+    /// Takes a free frame, without bytes. `None` if all are in use.
+    #[inline]
+    pub fn take(&mut self) -> Option<Frame> {
+        self.free.pop()
+    }
+
+    /// Returns a frame to the pool. Panics if it is another device's.
+    #[inline]
+    pub fn give(&mut self, frame: Frame) {
+        self.free.push(frame.emptied(self.umem, self.offset_mask));
+    }
+
+    /// Adds the frames of another pool of the same device, for a thread that serves several queues.
+    pub fn append(&mut self, other: FramePool) {
+        for frame in other.free {
+            self.give(frame);
+        }
+    }
+
+    /// Free frames.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Whether none is free.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.free.is_empty()
+    }
+}

@@ -1,0 +1,166 @@
+//! The XDP program of a device: load, attach, and the map of its sockets.
+//!
+//! In comes a BPF object, out goes a [`Program`]. The program is attached by a bpf_link: it is
+//! detached when this value is dropped, or when the process ends for any reason. No frame passes
+//! through here.
+
+use super::Error;
+use aya::maps::{Map, MapData, XskMap};
+use aya::programs::links::FdLink;
+use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+use std::os::fd::{AsFd, AsRawFd};
+
+static REDIRECT: &[u8] = aya::include_bytes_aligned!("../bpf/redirect.bpf.o");
+
+/// The program's decision on a frame: `XDP_PASS` and its siblings in `<linux/bpf.h>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The program failed; the kernel drops the frame.
+    Aborted,
+    /// The frame is dropped.
+    Drop,
+    /// The kernel's stack gets the frame.
+    Pass,
+    /// The interface sends the frame back.
+    Transmit,
+    /// A socket, or another interface, gets the frame.
+    Redirect,
+    /// A number that `<linux/bpf.h>` does not define.
+    Other(u32),
+}
+
+impl From<u32> for Verdict {
+    fn from(action: u32) -> Verdict {
+        match action {
+            0 => Verdict::Aborted,
+            1 => Verdict::Drop,
+            2 => Verdict::Pass,
+            3 => Verdict::Transmit,
+            4 => Verdict::Redirect,
+            other => Verdict::Other(other),
+        }
+    }
+}
+
+/// A loaded XDP program with its maps.
+pub struct Program {
+    ebpf: Ebpf,
+    /// The program's name in the object.
+    name: String,
+    /// The program's identifier in the kernel.
+    id: u32,
+    queues: u32,
+    link: Option<FdLink>,
+    /// Whether the link is to the driver.
+    native: bool,
+    sockets: XskMap<MapData>,
+}
+
+impl Program {
+    /// Loads the XDP program `name` of a compiled BPF object, and sizes its XSKMAP `sockets` for
+    /// `queues` receive queues. Nothing is attached yet.
+    ///
+    /// The program's section decides about multi-buffer: `xdp.frags` accepts packets of several
+    /// buffers, `xdp` does not. `object` must be aligned to 8 bytes: embed it with
+    /// [`aya::include_bytes_aligned`].
+    pub fn load(object: &[u8], name: &str, sockets: &str, queues: u32) -> Result<Program, Error> {
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .map_max_entries(sockets, queues)
+            .load(object)
+            .map_err(|error| Error::program("its object and maps", error))?;
+        let program = xdp(&mut ebpf, name)?;
+        program.load().map_err(|error| Error::program("loading", error))?;
+        let id = program.info().map_err(|error| Error::program("its identifier", error))?.id();
+        let sockets = XskMap::try_from(take_map(&mut ebpf, sockets)?)
+            .map_err(|error| Error::program("the map of sockets", error))?;
+        Ok(Program { ebpf, name: name.to_owned(), id, queues, link: None, native: false, sockets })
+    }
+
+    /// Loads the built-in program: it redirects each frame of a queue with a socket to that socket,
+    /// and passes all other frames to the kernel's stack.
+    pub fn redirect_all(queues: u32) -> Result<Program, Error> {
+        Program::load(REDIRECT, "redirect", "sockets", queues)
+    }
+
+    /// Receive queues that the map of sockets has entries for.
+    pub fn queues(&self) -> u32 {
+        self.queues
+    }
+
+    /// The program's identifier in the kernel, as `bpftool prog` shows it.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Attaches the program to the interface, in the driver (`native`) or in front of the kernel's
+    /// stack, unless it is attached that way already. A program belongs to one interface.
+    pub fn attach(&mut self, ifindex: u32, native: bool) -> Result<(), Error> {
+        if self.link.is_some() && self.native == native {
+            return Ok(());
+        }
+        self.link = None;
+        self.native = native;
+        let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
+        let failed = |error| Error::program("attaching", error);
+        let program = xdp(&mut self.ebpf, &self.name)?;
+        let id = program.attach_to_if_index(ifindex, mode).map_err(failed)?;
+        let link = program.take_link(id).map_err(failed)?;
+        // Kernels before 5.9 have no link for XDP, and what is attached without one outlives a
+        // killed process.
+        let link = FdLink::try_from(link)
+            .map_err(|error| Error::program("attaching by a bpf_link, Linux 5.9 or later", error))?;
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// Attaches the program again, in the same mode, after another process has detached it. The
+    /// link of a detached program still exists and has no effect.
+    pub fn attach_again(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.link = None;
+        self.attach(ifindex, self.native)
+    }
+
+    /// Enters the socket of a receive queue into the map of sockets, until the socket is closed.
+    /// [`super::Device::open`] does this for each queue.
+    pub fn set_socket(&mut self, queue: u32, socket: impl AsFd) -> Result<(), Error> {
+        let set = self.sockets.set(queue, socket.as_fd().as_raw_fd(), 0);
+        set.map_err(|error| Error::program("the map of sockets", error))
+    }
+
+    /// Takes a map of the object, for the caller to read and write while the program runs. Each map
+    /// can be taken once.
+    pub fn take_map(&mut self, name: &str) -> Result<Map, Error> {
+        take_map(&mut self.ebpf, name)
+    }
+
+    /// Runs the program over `frame` as if it came in on queue 0 (BPF_PROG_TEST_RUN). Sends
+    /// nothing.
+    pub fn test_run(&mut self, frame: &[u8]) -> Result<Verdict, Error> {
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
+        let result = xdp(&mut self.ebpf, &self.name)?.test_run(options);
+        Ok(result.map_err(|error| Error::program("a test run", error))?.return_value.into())
+    }
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .field("attached", &self.link.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    let missing = || Error::Program { step: "its object", reason: format!("it has no program {name:?}") };
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
+    program.try_into().map_err(|error| Error::program("its object", error))
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
+    let missing = || Error::Program { step: "its maps", reason: format!("{name} is not in the object") };
+    ebpf.take_map(name).ok_or_else(missing)
+}

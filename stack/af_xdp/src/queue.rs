@@ -1,0 +1,328 @@
+//! One receive queue with its four rings.
+//!
+//! In come frames from the wire (`receive`) and frames to send (`transmit`, then `flush`); frames
+//! that were sent go to the pool (`complete`). Nothing here allocates, and the kernel is called
+//! only where a ring asks for it. The queue never looks into a packet.
+
+use super::depth::Depth;
+use super::ring::{Consumer, Producer};
+use super::umem::Holder;
+use super::{Error, Frame, FramePool, KernelCounters, QueueCounters, QueueFrames, Umem, sys};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use rustix::net::xdp::{XdpDesc, XdpDescOptions};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// The fill ring is refilled when it lacks this many frames, to save updates of its index.
+const REFILL_BATCH: u32 = 16;
+
+/// The four rings of a queue.
+pub(crate) struct Rings {
+    pub(crate) fill: Producer<u64>,
+    pub(crate) rx: Consumer<XdpDesc>,
+    pub(crate) tx: Producer<XdpDesc>,
+    pub(crate) completion: Consumer<u64>,
+}
+
+/// What a queue can do, the same for all queues of a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capabilities {
+    pub(crate) zero_copy: bool,
+    pub(crate) multi_buffer: bool,
+    pub(crate) busy_poll: bool,
+}
+
+/// A receive queue of the interface, bound to an AF_XDP socket.
+///
+/// One thread owns it: it is `Send`, and every method that touches a ring takes it exclusively.
+/// Drop the [`super::Device`] first: a program whose queues are gone passes their frames to the
+/// kernel's stack, which resets connections that it does not know.
+pub struct Queue {
+    id: u32,
+    rings: Rings,
+    umem: Arc<Umem>,
+    capabilities: Capabilities,
+    depth: Depth,
+    counters: QueueCounters,
+    frames: QueueFrames,
+    socket: OwnedFd,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        id: u32,
+        socket: OwnedFd,
+        rings: Rings,
+        umem: Arc<Umem>,
+        capabilities: Capabilities,
+    ) -> Queue {
+        let (counters, frames) = (QueueCounters::default(), QueueFrames::default());
+        let depth = Depth::new(rings.fill.size());
+        Queue { id, rings, umem, capabilities, depth, counters, frames, socket }
+    }
+
+    /// The receive queue's number on its interface.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The packet memory of this queue and of its device's other queues.
+    #[inline]
+    pub fn umem(&self) -> &Arc<Umem> {
+        &self.umem
+    }
+
+    /// Whether a chain of frames ([`Frame::set_more`]) may be transmitted as one packet.
+    pub fn multi_buffer(&self) -> bool {
+        self.capabilities.multi_buffer
+    }
+
+    /// Appends about `max` received frames to `out`, refills the fill ring from `pool` to the depth
+    /// that recent bursts need, and returns the number of frames appended.
+    ///
+    /// A packet is not split over two calls: fewer than `max` frames come if the next packet would
+    /// not fit or has not arrived whole, and more if a single packet has more frames. With capacity
+    /// for `max` + 32, `out` does not grow.
+    #[inline]
+    pub fn receive(&mut self, pool: &mut FramePool, out: &mut Vec<Frame>, max: usize) -> usize {
+        let before = out.len();
+        let taken = self.whole_packets(u32::try_from(max).unwrap_or(u32::MAX));
+        for ahead in 0..taken {
+            self.accept(ahead, out);
+        }
+        if taken > 0 {
+            self.rings.rx.release(taken);
+            self.depth.received(taken);
+        }
+        self.lend(self.depth.frames(), pool);
+        if self.capabilities.busy_poll
+            || (taken == 0 && self.capabilities.zero_copy && self.rings.fill.needs_wakeup())
+        {
+            self.counters.rx_wakeups += 1;
+            // `check` or the next transmission reports an error.
+            let _ = sys::kick_rx(&self.socket);
+        }
+        out.len() - before
+    }
+
+    /// Descriptors to take so that no packet is split: the last one ends a packet.
+    #[inline]
+    fn whole_packets(&mut self, max: u32) -> u32 {
+        let waiting = self.rings.rx.available(self.rings.rx.size());
+        self.depth.found(waiting);
+        let mut available = waiting.min(max);
+        if available == 0 || self.ends_packet(available - 1) {
+            return available;
+        }
+        if let Some(last) = (0..available).rev().find(|ahead| self.ends_packet(*ahead)) {
+            return last + 1;
+        }
+        // One packet longer than `max`, or not all of it has arrived. A ring full of one packet
+        // never holds its end: the packet is returned truncated.
+        let tried = available;
+        available = self.rings.rx.available(self.rings.rx.size());
+        match (tried..available).find(|ahead| self.ends_packet(*ahead)) {
+            Some(last) => last + 1,
+            None if available == self.rings.rx.size() => available,
+            None => 0,
+        }
+    }
+
+    #[inline]
+    fn ends_packet(&self, ahead: u32) -> bool {
+        !self.rings.rx.peek(ahead).options.contains(XdpDescOptions::XDP_PKT_CONTD)
+    }
+
+    #[inline]
+    fn accept(&mut self, ahead: u32, out: &mut Vec<Frame>) {
+        let desc = self.rings.rx.peek(ahead);
+        let Some(frame) = self.umem.take_back(desc, Holder::receive(self.id)) else {
+            self.counters.rx_bad_descriptors += 1;
+            return;
+        };
+        self.frames.receive -= 1;
+        self.counters.rx_frames += 1;
+        self.counters.rx_bytes += frame.len() as u64;
+        self.counters.rx_continued += u64::from(frame.more());
+        out.push(frame);
+    }
+
+    /// Fills the fill ring, for a burst of any length. Call it before waiting for frames.
+    #[inline]
+    pub fn refill(&mut self, pool: &mut FramePool) {
+        self.lend(self.rings.fill.size(), pool);
+    }
+
+    /// Puts frames on the fill ring until the kernel has `level` of them to receive into, or the
+    /// pool is empty. The kernel never has more than the fill ring has slots, so the RX ring, which
+    /// is no smaller, never overflows.
+    #[inline]
+    fn lend(&mut self, level: u32, pool: &mut FramePool) {
+        let wanted = level.saturating_sub(self.frames.receive as u32);
+        if wanted < REFILL_BATCH.min(self.rings.fill.size() / 4) {
+            return;
+        }
+        let room = wanted.min(self.rings.fill.free(wanted));
+        let mut lent = 0;
+        while lent < room {
+            let Some(frame) = pool.take() else {
+                self.counters.rx_pool_empty += 1;
+                break;
+            };
+            let desc = self.umem.lend(&frame, Holder::receive(self.id));
+            self.rings.fill.push(desc.addr);
+            lent += 1;
+        }
+        if lent > 0 {
+            self.rings.fill.submit();
+            self.frames.receive += lent as usize;
+        }
+    }
+
+    /// Puts a frame on the TX ring; [`Queue::flush`] sends it. Returns the frame if the ring is
+    /// full: flush, complete, then try again or drop the packet. Returns a frame without bytes,
+    /// too.
+    ///
+    /// [`Frame::more`] is set for each frame of a chain but the last. Put on all frames of a chain
+    /// or none: ask [`Queue::transmit_space`] first.
+    #[inline]
+    pub fn transmit(&mut self, frame: Frame) -> Result<(), Frame> {
+        if frame.is_empty() {
+            return Err(frame);
+        }
+        if self.rings.tx.free(1) == 0 {
+            self.counters.tx_ring_full += 1;
+            return Err(frame);
+        }
+        self.counters.tx_frames += 1;
+        self.counters.tx_bytes += frame.len() as u64;
+        self.frames.transmit += 1;
+        let desc = self.umem.lend(&frame, Holder::transmit(self.id));
+        self.rings.tx.push(desc);
+        Ok(())
+    }
+
+    /// Free slots of the TX ring.
+    #[inline]
+    pub fn transmit_space(&mut self) -> usize {
+        self.rings.tx.free(self.rings.tx.size()) as usize
+    }
+
+    /// Frames put on the TX ring that the kernel has not taken. While this is not 0 after a flush,
+    /// do not sleep without flushing again.
+    #[inline]
+    pub fn unsent(&self) -> usize {
+        self.rings.tx.pending() as usize
+    }
+
+    /// Sends the frames on the TX ring; calls the kernel only if it asks for a wakeup. Frames that
+    /// the kernel does not take now stay on the ring for the next flush. The error is
+    /// [`Error::Gone`].
+    #[inline]
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.rings.tx.submit();
+        let mut pending = self.rings.tx.pending();
+        while pending > 0 && self.rings.tx.needs_wakeup() {
+            self.counters.tx_wakeups += 1;
+            match sys::kick_tx(&self.socket) {
+                // The driver was woken and sends on its own time.
+                Ok(()) if self.capabilities.zero_copy => return Ok(()),
+                Ok(()) => {}
+                Err(Errno::AGAIN | Errno::NOBUFS) => self.counters.tx_retries += 1,
+                Err(Errno::BUSY) if self.capabilities.zero_copy => self.counters.tx_retries += 1,
+                Err(Errno::BUSY) => self.counters.tx_dropped += 1,
+                Err(Errno::NETDOWN) => {
+                    self.counters.tx_interface_down += 1;
+                    return self.check();
+                }
+                Err(Errno::NXIO) => return Err(Error::Gone { queue: self.id, source: Errno::NXIO.into() }),
+                Err(_) => self.counters.tx_errors += 1,
+            }
+            let left = self.rings.tx.pending();
+            if left == pending {
+                self.counters.tx_stalled += 1;
+                return Ok(());
+            }
+            pending = left;
+        }
+        Ok(())
+    }
+
+    /// Returns the frames that were sent to `pool`, and their number.
+    #[inline]
+    pub fn complete(&mut self, pool: &mut FramePool) -> usize {
+        let done = self.rings.completion.available(1);
+        for ahead in 0..done {
+            let desc =
+                XdpDesc { addr: self.rings.completion.peek(ahead), len: 0, options: XdpDescOptions::empty() };
+            match self.umem.take_back(desc, Holder::transmit(self.id)) {
+                Some(frame) => {
+                    pool.give(frame);
+                    self.frames.transmit -= 1;
+                    self.counters.tx_completed += 1;
+                }
+                None => self.counters.tx_bad_completions += 1,
+            }
+        }
+        if done > 0 {
+            self.rings.completion.release(done);
+        }
+        done as usize
+    }
+
+    /// Whether the queue is still bound: [`Error::Gone`] if the interface was removed. Call it when
+    /// poll(2) reports POLLERR. Call it every second or so as well: not every kernel wakes poll(2)
+    /// when an interface is removed.
+    pub fn check(&self) -> Result<(), Error> {
+        match sockopt::socket_error(&self.socket) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) | Err(error) => Err(Error::Gone { queue: self.id, source: error.into() }),
+        }
+    }
+
+    /// The queue's counters.
+    pub fn counters(&self) -> &QueueCounters {
+        &self.counters
+    }
+
+    /// The kernel's counters of the socket. Makes a system call.
+    pub fn kernel_counters(&self) -> Result<KernelCounters, Error> {
+        let gone = |error: Errno| Error::Gone { queue: self.id, source: error.into() };
+        let raw = sockopt::xdp_statistics(&self.socket).map_err(gone)?;
+        Ok(KernelCounters {
+            xsk_rx_dropped: raw.rx_dropped,
+            xsk_rx_invalid_descs: raw.rx_invalid_descs,
+            xsk_tx_invalid_descs: raw.tx_invalid_descs,
+            xsk_rx_ring_full: raw.rx_ring_full.unwrap_or(0),
+            xsk_fill_ring_empty: raw.rx_fill_ring_empty_descs.unwrap_or(0),
+            xsk_tx_ring_empty: raw.tx_ring_empty_descs.unwrap_or(0),
+        })
+    }
+
+    /// Frames of this queue that the kernel holds.
+    pub fn frames(&self) -> QueueFrames {
+        self.frames
+    }
+}
+
+/// Readable when a frame was received.
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue")
+            .field("id", &self.id)
+            .field("capabilities", &self.capabilities)
+            .field("frames", &self.frames)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

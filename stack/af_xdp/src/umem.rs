@@ -1,0 +1,290 @@
+//! The packet memory, and the frames in it: values that move and cannot be copied.
+//!
+//! In come descriptors from the kernel, out go [`Frame`]s, or nothing if a descriptor is invalid.
+//! An ownership table with one entry per chunk records its holder: this process, or the kernel
+//! through one ring of one queue. So there is never a second `Frame` of one chunk, whatever a
+//! driver returns. [`Umem::bytes_mut`] relies on that to give out exclusive references.
+
+use super::memory::{Mapping, Pages};
+use super::pool::FramePool;
+use super::{Error, XDP_PACKET_HEADROOM_BYTES};
+use rustix::net::xdp::{XdpDesc, XdpDescOptions, XdpUmemReg, XdpUmemRegFlags};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+
+/// One chunk of a [`Umem`], and the range of its bytes in use. No second `Frame` of the chunk
+/// exists.
+///
+/// Give it to a [`FramePool`] or to [`super::Queue::transmit`]. Dropping it leaks its chunk until
+/// the device is closed.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a dropped frame is lost to its pool"]
+pub struct Frame {
+    addr: u64,
+    len: u32,
+    umem: u16,
+    more: bool,
+}
+
+impl Frame {
+    /// Offset of its first byte in use from the start of the UMEM.
+    #[inline]
+    pub fn addr(&self) -> u64 {
+        self.addr
+    }
+
+    /// Bytes in use.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether no bytes are in use, as in a frame fresh from the pool.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the packet continues in the next frame.
+    #[inline]
+    pub fn more(&self) -> bool {
+        self.more
+    }
+
+    /// Sets how many bytes are in use. If the chunk is shorter, the next use of the bytes panics.
+    #[inline]
+    pub fn set_len(&mut self, len: usize) {
+        self.len = u32::try_from(len).expect("a frame is shorter than 4 GiB");
+    }
+
+    /// Sets whether the packet continues in the frame transmitted next.
+    #[inline]
+    pub fn set_more(&mut self, more: bool) {
+        self.more = more;
+    }
+
+    /// The same chunk without bytes in use, at its start. Panics if the chunk is not one of the
+    /// UMEM `umem`.
+    #[inline]
+    pub(crate) fn emptied(self, umem: u16, offset_mask: u64) -> Frame {
+        assert_eq!(self.umem, umem, "a frame of another device");
+        Frame { addr: self.addr & !offset_mask, len: 0, umem, more: false }
+    }
+}
+
+/// The holder of a chunk that this process holds; any other number is a [`Holder`].
+const USER: u16 = 0;
+
+/// The kernel, through one direction of one queue, in the ownership table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder(u16);
+
+impl Holder {
+    /// The kernel, to receive into: by the fill ring to the RX ring of `queue`.
+    #[inline]
+    pub(crate) fn receive(queue: u32) -> Holder {
+        Holder(1 + 2 * queue as u16)
+    }
+
+    /// The kernel, to transmit from: by the TX ring to the completion ring of `queue`.
+    #[inline]
+    pub(crate) fn transmit(queue: u32) -> Holder {
+        Holder(2 + 2 * queue as u16)
+    }
+}
+
+/// Queues that the ownership table can tell apart.
+pub(crate) const MAX_QUEUES: u32 = 4096;
+
+/// Chunks by holder, from the ownership table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ownership {
+    /// Chunks of this process: in pools, or as frames in use.
+    pub user: usize,
+    /// Chunks that the kernel has to receive into, or has received into.
+    pub receive: usize,
+    /// Chunks that the kernel has to transmit, or has transmitted.
+    pub transmit: usize,
+}
+
+/// A device's packet memory: `chunks` chunks of one size, shared by all of its queues and workers.
+#[derive(Debug)]
+pub struct Umem {
+    mapping: Mapping,
+    pages: Pages,
+    /// A power of two.
+    chunk_bytes: u32,
+    chunks: u32,
+    id: u16,
+    holders: Box<[AtomicU16]>,
+}
+
+impl Umem {
+    /// Maps memory for `chunks` chunks of `chunk_bytes` and shares them out to `pools` pools,
+    /// evenly; the first pools get the remainder. [`super::Device::open`] does this; call it for an
+    /// implementation of [`super::FrameIo`].
+    ///
+    /// # Panics
+    /// If `chunk_bytes` is neither 2048 nor 4096, or `chunks` or `pools` is 0.
+    pub fn new(chunks: u32, chunk_bytes: u32, pools: u32) -> Result<(Umem, Vec<FramePool>), Error> {
+        assert!([2048, 4096].contains(&chunk_bytes) && chunks > 0 && pools > 0);
+        let bytes = chunks as usize * chunk_bytes as usize;
+        let (mapping, pages) = Mapping::anonymous(bytes).map_err(|source| Error::Umem { bytes, source })?;
+        let holders = (0..chunks).map(|_| AtomicU16::new(USER)).collect();
+        let umem = Umem { mapping, pages, chunk_bytes, chunks, id: next_id(), holders };
+        let (each, over) = (chunks / pools, chunks % pools);
+        let mut start = 0;
+        let dealt = (0..pools).map(|pool| {
+            let end = start + each + u32::from(pool < over);
+            let frames = (start..end).map(|chunk| umem.empty(chunk));
+            start = end;
+            FramePool::new(umem.id, umem.chunk_bytes, chunks, frames)
+        });
+        let dealt = dealt.collect();
+        Ok((umem, dealt))
+    }
+
+    /// A frame without bytes. Only for a chunk of which no other frame exists.
+    fn empty(&self, chunk: u32) -> Frame {
+        Frame { addr: u64::from(chunk) * u64::from(self.chunk_bytes), len: 0, umem: self.id, more: false }
+    }
+
+    /// Chunks in all.
+    pub fn chunks(&self) -> usize {
+        self.chunks as usize
+    }
+
+    /// Bytes of a chunk: the maximum length of a transmitted frame.
+    #[inline]
+    pub fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes as usize
+    }
+
+    /// Bytes of a packet that one chunk can receive. A longer packet comes as a chain of frames.
+    pub fn receive_bytes(&self) -> usize {
+        self.chunk_bytes() - XDP_PACKET_HEADROOM_BYTES
+    }
+
+    /// The kind of pages of the memory.
+    pub fn pages(&self) -> Pages {
+        self.pages
+    }
+
+    /// Bytes of memory mapped.
+    pub fn memory_bytes(&self) -> usize {
+        self.mapping.len()
+    }
+
+    /// The bytes in use of a frame. Panics if the frame is another device's.
+    #[inline]
+    pub fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        let (offset, len) = self.span(frame);
+        // SAFETY: `span` keeps within one chunk of the mapping, which lives as long as `self`. The
+        // frame is the only one of its chunk (the invariant of the ownership table) and is
+        // borrowed, so neither the kernel nor anyone else writes.
+        unsafe { std::slice::from_raw_parts(self.mapping.base().as_ptr().add(offset), len) }
+    }
+
+    /// The bytes in use of a frame, to change them. Panics if the frame is another device's.
+    #[inline]
+    pub fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        let (offset, len) = self.span(frame);
+        // SAFETY: as in `bytes`; the frame is borrowed exclusively, so there is no other reference
+        // to its chunk.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.base().as_ptr().add(offset), len) }
+    }
+
+    /// All bytes of a frame's chunk, to write a packet from the start. Set its length with
+    /// [`Frame::set_len`] afterwards.
+    #[inline]
+    pub fn chunk_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        frame.addr &= !u64::from(self.chunk_bytes - 1);
+        frame.len = self.chunk_bytes;
+        self.bytes_mut(frame)
+    }
+
+    /// Prefetches the first bytes of a frame into the cache.
+    #[inline]
+    pub fn prefetch(&self, frame: &Frame) {
+        let (offset, _) = self.span(frame);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `span` keeps within the mapping, and a prefetch reads nothing.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.mapping.base().as_ptr().add(offset).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
+    /// Offset into the mapping and length of a frame's bytes. Panics if they are not within one
+    /// chunk of this UMEM, which is a fault of the caller.
+    #[inline]
+    fn span(&self, frame: &Frame) -> (usize, usize) {
+        assert_eq!(frame.umem, self.id, "a frame of another device");
+        let offset = frame.addr & u64::from(self.chunk_bytes - 1);
+        assert!(offset + u64::from(frame.len) <= u64::from(self.chunk_bytes), "a frame longer than its chunk");
+        (frame.addr as usize, frame.len as usize)
+    }
+
+    /// Makes the kernel the holder of a chunk; returns the descriptor for the ring.
+    #[inline]
+    pub(crate) fn lend(&self, frame: &Frame, to: Holder) -> XdpDesc {
+        let (addr, len) = self.span(frame);
+        self.holders[addr >> self.chunk_bytes.trailing_zeros()].store(to.0, Ordering::Relaxed);
+        let options = if frame.more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
+        XdpDesc { addr: addr as u64, len: len as u32, options }
+    }
+
+    /// Takes a chunk back from the kernel. Returns nothing if the descriptor crosses the end of its
+    /// chunk, or `from` does not hold that chunk. One thread alone takes back a holder's chunks, so
+    /// a load followed by a store is safe.
+    #[inline]
+    pub(crate) fn take_back(&self, desc: XdpDesc, from: Holder) -> Option<Frame> {
+        let chunk = usize::try_from(desc.addr >> self.chunk_bytes.trailing_zeros()).ok()?;
+        let offset = desc.addr & u64::from(self.chunk_bytes - 1);
+        let holder = self.holders.get(chunk)?;
+        if offset + u64::from(desc.len) > u64::from(self.chunk_bytes) || holder.load(Ordering::Relaxed) != from.0 {
+            return None;
+        }
+        holder.store(USER, Ordering::Relaxed);
+        let more = desc.options.contains(XdpDescOptions::XDP_PKT_CONTD);
+        Some(Frame { addr: desc.addr, len: desc.len, umem: self.id, more })
+    }
+
+    /// Counts the chunks by holder. While other threads use the queues, the sum is exact and the
+    /// parts may be stale.
+    pub fn ownership(&self) -> Ownership {
+        let mut ownership = Ownership::default();
+        for holder in &self.holders {
+            match holder.load(Ordering::Relaxed) {
+                USER => ownership.user += 1,
+                tag if tag % 2 == 1 => ownership.receive += 1,
+                _ => ownership.transmit += 1,
+            }
+        }
+        ownership
+    }
+
+    /// How the memory is registered with the kernel.
+    pub(crate) fn registration(&self) -> XdpUmemReg {
+        XdpUmemReg {
+            addr: self.mapping.base().as_ptr().expose_provenance() as u64,
+            len: u64::from(self.chunks) * u64::from(self.chunk_bytes),
+            chunk_size: self.chunk_bytes,
+            headroom: 0,
+            flags: XdpUmemRegFlags::empty(),
+            tx_metadata_len: 0,
+        }
+    }
+}
+
+/// Tells the UMEMs of a process apart, so that a frame is not used with another device's memory.
+fn next_id() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    u16::try_from(id).expect("a process opens fewer than 65,536 devices")
+}
+
+#[cfg(test)]
+#[path = "umem_tests.rs"]
+mod tests;

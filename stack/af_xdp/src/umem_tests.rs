@@ -1,0 +1,95 @@
+use super::*;
+
+const CHUNK: u64 = 4096;
+
+fn umem(chunks: u32, pools: u32) -> (Umem, Vec<FramePool>) {
+    Umem::new(chunks, CHUNK as u32, pools).unwrap()
+}
+
+fn desc(addr: u64, len: u32) -> XdpDesc {
+    XdpDesc { addr, len, options: XdpDescOptions::empty() }
+}
+
+#[test]
+fn frames_are_dealt_out_once_each() {
+    let (umem, mut pools) = umem(11, 3);
+    assert_eq!(pools.iter().map(FramePool::len).collect::<Vec<_>>(), [4, 4, 3]);
+    let mut seen: Vec<u64> = Vec::new();
+    for pool in &mut pools {
+        while let Some(frame) = pool.take() {
+            assert!(frame.is_empty() && !frame.more());
+            seen.push(frame.addr());
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..11).map(|chunk| chunk * CHUNK).collect::<Vec<_>>());
+    assert_eq!(umem.ownership(), Ownership { user: 11, ..Ownership::default() });
+}
+
+#[test]
+fn bytes_written_are_read_back_and_other_frames_keep_theirs() {
+    let (umem, mut pools) = umem(4, 1);
+    let (mut a, mut b) = (pools[0].take().unwrap(), pools[0].take().unwrap());
+    umem.chunk_mut(&mut a).fill(0xaa);
+    umem.chunk_mut(&mut b)[..3].copy_from_slice(b"abc");
+    b.set_len(3);
+    assert_eq!(umem.bytes(&b), b"abc");
+    assert_eq!(a.len(), CHUNK as usize);
+    assert!(umem.bytes(&a).iter().all(|byte| *byte == 0xaa));
+}
+
+#[test]
+fn a_descriptor_becomes_a_frame_only_if_it_names_bytes_of_a_chunk_that_the_ring_holds() {
+    let (umem, mut pools) = umem(4, 1);
+    let (ring, other) = (Holder::receive(0), Holder::receive(1));
+    let frame = pools[0].take().unwrap();
+    let base = umem.lend(&frame, ring).addr;
+    assert_eq!(umem.take_back(desc(base, 60), other), None, "another queue's");
+    assert_eq!(umem.take_back(desc(base, 60), Holder::transmit(0)), None, "the other direction's");
+    assert_eq!(umem.take_back(desc(base + 256, CHUNK as u32 - 255), ring), None, "past the chunk");
+    assert_eq!(umem.take_back(desc(base, u32::MAX), ring), None, "longer than anything");
+    assert_eq!(umem.take_back(desc(4 * CHUNK, 60), ring), None, "past the memory");
+    assert_eq!(umem.take_back(desc(u64::MAX, 60), ring), None, "far past the memory");
+    let frame = umem.take_back(desc(base + 256, CHUNK as u32 - 256), ring).expect("a good one");
+    assert_eq!((frame.addr(), frame.len()), (base + 256, CHUNK as usize - 256));
+    assert_eq!(umem.take_back(desc(base + 256, 60), ring), None, "handed back twice");
+    pools[0].give(frame);
+}
+
+#[test]
+fn the_ownership_table_follows_chunks_to_the_kernel_and_back() {
+    let (umem, mut pools) = umem(4, 1);
+    let (receive, transmit) = (Holder::receive(7), Holder::transmit(7));
+    let a = umem.lend(&pools[0].take().unwrap(), receive);
+    let b = umem.lend(&pools[0].take().unwrap(), transmit);
+    assert_eq!(umem.ownership(), Ownership { user: 2, receive: 1, transmit: 1 });
+    assert!(umem.take_back(a, receive).is_some() && umem.take_back(b, transmit).is_some());
+    assert_eq!(umem.ownership(), Ownership { user: 4, ..Ownership::default() });
+}
+
+#[test]
+fn a_chain_keeps_its_mark_both_ways() {
+    let (umem, mut pools) = umem(1, 1);
+    let mut frame = pools[0].take().unwrap();
+    frame.set_more(true);
+    let desc = umem.lend(&frame, Holder::transmit(0));
+    assert_eq!(desc.options, XdpDescOptions::XDP_PKT_CONTD);
+    assert!(umem.take_back(desc, Holder::transmit(0)).unwrap().more());
+}
+
+#[test]
+#[should_panic(expected = "longer than its chunk")]
+fn a_frame_cannot_be_stretched_over_its_neighbour() {
+    let (umem, mut pools) = umem(2, 1);
+    let mut frame = pools[0].take().unwrap();
+    frame.set_len(CHUNK as usize + 1);
+    umem.bytes_mut(&mut frame);
+}
+
+#[test]
+#[should_panic(expected = "another device")]
+fn a_frame_is_not_used_with_another_memory() {
+    let (_one, mut pools) = umem(1, 1);
+    let (other, _) = umem(1, 1);
+    let _ = other.bytes(&pools[0].take().unwrap());
+}
