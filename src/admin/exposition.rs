@@ -19,6 +19,7 @@ const GAUGES: &[&str] = &[
     "memcached_limit_maxbytes",
     "memcached_frames",
     "memcached_frames_free",
+    "memcached_frames_table",
     "memcached_frames_limbo",
     "memcached_frames_pinned",
     "memcached_reserved_bytes",

@@ -103,6 +103,20 @@ impl<A: Application> Line<A> {
         }
     }
 
+    /// Takes what is queued, lets `meanwhile` act on the application, and lets that go on if it stopped for lack of
+    /// room; returns what it took, and whether it went on.
+    pub fn take_once(&mut self, meanwhile: impl FnOnce(&mut A)) -> (Vec<u8>, bool) {
+        let queued = self.queue.len();
+        let taken = self.queue.slices(&self.pool).flatten().copied().collect();
+        self.acknowledge(queued);
+        meanwhile(&mut self.app);
+        let goes_on = self.wishes.wants_room && !self.is_over();
+        if goes_on {
+            self.resume();
+        }
+        (taken, goes_on)
+    }
+
     /// The client takes `n` bytes of what is queued, unseen.
     pub fn acknowledge(&mut self, n: u64) {
         self.queue.acknowledge(&mut self.pool, n);

@@ -10,6 +10,10 @@ use crate::panics;
 use crate::store::Store;
 use std::sync::Arc;
 
+/// How often the store frees dead memory each time, at most: in all, what a flush of 256 MiB leaves.
+/// The workers get the store's lock between two of them.
+const MAINTAIN_MAX: usize = 256;
+
 /// The store, and where its counters go.
 pub(super) struct Stored {
     store: Arc<Store>,
@@ -28,7 +32,7 @@ impl Stored {
         let now = u32::try_from(clock::steady_seconds()).unwrap_or(u32::MAX);
         let mut counts: Vec<Count> = Vec::with_capacity(32);
         self.contain(|| {
-            self.store.maintain(now);
+            let _ = (0..MAINTAIN_MAX).all(|_| self.store.maintain(now));
             memcached::publish_store(&self.store.statistics(), &mut |name, value| counts.push((name, value)));
         })?;
         self.containment.publish(&mut |name, value| counts.push((name, value)));

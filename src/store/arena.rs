@@ -12,7 +12,10 @@
 //! - A frame is used anew only with the lock of the space, after no entry and no reservation named a place in it
 //!   (its live count was 0) and after that no pin was held on it. Taking a pin before reading the entry again, and
 //!   removing the entry before reading the pins, all in one total order (`SeqCst`), leaves no gap between the two.
+//! - A frame that the table takes for buckets was free, as for any use anew, and is the table's for ever. Buckets
+//!   are made of atomics alone.
 
+use super::table::Bucket;
 use af_xdp::memory::Mapping;
 use std::io;
 use std::ops::Range;
@@ -97,6 +100,16 @@ impl Arena {
         // atomics, for which any bytes are valid; a frame's memory changes between line and header only when it is
         // used anew, which by the contract nobody overlaps.
         unsafe { &*address.cast::<Header>() }
+    }
+
+    /// The bucket at `at` of a frame that the table took.
+    #[inline]
+    pub(super) fn bucket(&self, at: Place) -> &Bucket {
+        let address = self.address(at, &(0..size_of::<Bucket>()));
+        assert!(address.cast::<Bucket>().is_aligned(), "a bucket between two cache lines");
+        // SAFETY: in bounds and aligned, by the assertions. All fields are atomics, for which any bytes are valid; by
+        // the contract nobody else uses the memory of the frame.
+        unsafe { &*address.cast::<Bucket>() }
     }
 
     /// A range of the line of the item at `at`.

@@ -187,14 +187,17 @@ impl Store {
         let (at, shape, header) = (reservation.place(), reservation.shape(), reservation.header());
         let slot = match old {
             Some((slot, _)) => slot,
-            None => self.vacancy(held, self.table.chain(hash))?,
+            None => self.vacancy(held, self.table.chain(hash), now)?,
         };
         let cas = cas.unwrap_or_else(|| self.next_cas());
         header.cas.store(cas, Relaxed);
         header.last_access.store(now, Relaxed);
         header.generation.store(self.generation.load(Acquire), Relaxed);
-        // A key that was read much will be.
-        let uses = old.map_or(0, |(_, at)| self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT);
+        // A key that was read much will be, and one that is back soon is of the working set.
+        let uses = match old {
+            Some((_, at)) => self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT,
+            None => u8::from(self.ghost.remembers(hash)),
+        };
         header.marks.fetch_or(LINKED | uses << USES_SHIFT, Release);
         let tally = &self.stripe().tally;
         add(&tally.items, 1);

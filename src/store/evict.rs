@@ -6,16 +6,16 @@
 //! New items are *young*. When room is short, the segment of young items that was begun first is emptied if they hold
 //! more than a tenth of the memory, else that of main items. What is worth keeping, by its uses and its size, moves
 //! to the end of a queue, the main one if it was used, and loses a use; the rest is evicted. Of a segment at most three
-//! quarters are kept, those worth most, so that emptying one always frees something. This joins S3-FIFO's two queues,
+//! quarters are kept, those worth most, so that emptying one always frees something. A key that comes back soon after its
+//! item was evicted ([`super::ghost`]) has a use from the start: so the main items follow the clients. This joins S3-FIFO's two queues,
 //! Segcache's merging of segments and the sizes of GreedyDual.
 
 use super::arena::Place;
 use super::layout::{self, FETCHED, LINKED, Shape, USES_MAX, USES_SHIFT};
-use super::space::{Queue, Segment, State};
+use super::space::{Queue, Segment};
 use super::stripe::{Tally, add};
 use super::table::{Entry, Held, Slot};
 use super::*;
-use std::ops::Range;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Sizes beyond so many doublings above or below the mean count as that.
@@ -32,16 +32,20 @@ const YOUNG_PART: u32 = 10;
 const KEPT_QUARTERS: u32 = 3;
 /// A segment is tidied, rather than another evicted from, if one in so many of its units lies in gaps.
 const GAPS_PART: u32 = 3;
+/// The hash table grows into at most one in this many frames.
+const TABLE_FRAMES_PART: u32 = 4;
 /// Frames that are looked at for a sparse one each time.
 const SPARSE_LOOK: usize = 8192;
-/// Pinned segments that are passed over in the search for one to empty.
+/// Segments whose dead items are removed before live ones are evicted.
+const SWEPT_MAX: usize = 8;
+/// Pinned and new segments that are passed over in the search for one to empty.
 const PASSED_MAX: u32 = 4096;
 /// Segments that wait for their last pin and are looked at each time.
 const LIMBO_MAX: usize = 16;
 
 /// Which items of a segment to keep: all above a worth, and some of that worth.
 #[derive(Clone, Copy, Debug)]
-struct Cutoff {
+pub(super) struct Cutoff {
     worth: usize,
     units_left: u32,
     /// The logarithm of the mean item's units, against which sizes are measured.
@@ -52,12 +56,29 @@ impl Store {
     /// Frames for `units` more: the first of them, all free. `None` if what there is cannot be evicted.
     pub(super) fn make_room(&self, space: &mut Space, units: u32, now: u32) -> Option<u32> {
         let frames = units.div_ceil(1 << self.memory.frame_shift);
+        self.grow_table(space, now);
         if !self.free_frames(space, frames.min(2), now) {
             return None;
         }
         match frames {
             1 => space.free_frame(),
-            _ => self.free_row(space, frames, 0..space.segments.len() as u32, now),
+            _ => self.free_row(space, frames, now),
+        }
+    }
+
+    /// Gives the hash table a frame, if it has few spare buckets left for the next items.
+    fn grow_table(&self, space: &mut Space, now: u32) {
+        let max = space.segments.len() as u32 / TABLE_FRAMES_PART;
+        if self.table.is_short() {
+            self.sweep_one(space, now);
+        }
+        if self.table.is_short()
+            && space.table_frames < max
+            && self.free_frames(space, 1, now)
+            && let Some(frame) = space.free_frame()
+        {
+            space.give_to_table(frame);
+            self.table.grow(frame);
         }
     }
 
@@ -73,11 +94,6 @@ impl Store {
         true
     }
 
-    /// The first of `frames` frames in a row among these, all free; if there are none, they are emptied.
-    pub(super) fn free_row(&self, space: &mut Space, frames: u32, among: Range<u32>, now: u32) -> Option<u32> {
-        space.free_run(frames, among.clone()).or_else(|| self.clear_run(space, frames, among, now))
-    }
-
     /// Empties one segment; whether there was one to empty.
     fn evict(&self, space: &mut Space, now: u32) -> bool {
         let free = space.free_frames;
@@ -85,13 +101,27 @@ impl Store {
         if space.free_frames > free {
             return true;
         }
+        // Dead items go before live ones.
+        for _ in 0..SWEPT_MAX {
+            if !self.sweep_one(space, now) {
+                break;
+            }
+            if space.free_frames > free {
+                return true;
+            }
+        }
         if let Some(head) = self.sparsest(space) {
             self.empty(space, head, Cutoff { worth: 0, units_left: u32::MAX, mean: 0 }, now);
             return true;
         }
         let young = space.frames(Queue::Young) > space.segments.len() as u32 / YOUNG_PART;
-        let order = if young { [Queue::Young, Queue::Main] } else { [Queue::Main, Queue::Young] };
-        let Some(head) = order.into_iter().find_map(|queue| self.unpinned(space, queue)) else { return false };
+        let newest = Store::newest_frames(space);
+        let (young_first, main) = ((Queue::Young, newest), (Queue::Main, 0));
+        let order = if young { [young_first, main] } else { [main, young_first] };
+        let mut order = order.into_iter().chain([(Queue::Young, 0)]);
+        let Some(head) = order.find_map(|(queue, newest)| self.victim(space, queue, newest)) else {
+            return false;
+        };
         if !self.spare_large(space, head, now) {
             let cutoff = self.cutoff(space, head, now);
             self.empty(space, head, cutoff, now);
@@ -116,20 +146,24 @@ impl Store {
         sparse.max().map(|(_, head)| head)
     }
 
-    /// The first segment of a queue that no sender pins; those before it go to the end of the queue.
-    fn unpinned(&self, space: &mut Space, queue: Queue) -> Option<u32> {
+    /// The first segment of a queue that no sender pins, and to which nothing was written while the
+    /// last `newest` frames were. The segments before it go to the end of the queue.
+    fn victim(&self, space: &mut Space, queue: Queue, newest: u32) -> Option<u32> {
         for _ in 0..PASSED_MAX.min(space.frames(queue)) {
             let head = space.first(queue)?;
-            if !self.is_pinned(&space.segments[head as usize], head) {
+            let is_newest = newest > 0 && self.is_recent(space, head, newest);
+            if !is_newest && !self.is_pinned(&space.segments[head as usize], head) {
                 return Some(head);
             }
-            space.close(head);
+            if !is_newest {
+                space.close(head);
+            }
             space.requeue(head, queue);
         }
         None
     }
 
-    fn is_pinned(&self, segment: &Segment, head: u32) -> bool {
+    pub(super) fn is_pinned(&self, segment: &Segment, head: u32) -> bool {
         (head..head + segment.frames).any(|frame| self.stripes.iter().any(|stripe| stripe.is_pinned(frame)))
     }
 
@@ -181,7 +215,7 @@ impl Store {
         })
     }
 
-    fn uses(&self, at: Place) -> u8 {
+    pub(super) fn uses(&self, at: Place) -> u8 {
         self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT
     }
 
@@ -203,10 +237,10 @@ impl Store {
     }
 
     /// Moves what is worth keeping out of a segment, evicts the rest, and frees it.
-    fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
+    pub(super) fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
         space.close(head);
-        let items = self.linked(space, head);
-        for (at, shape) in items {
+        let items = self.sum(|tally| &tally.items);
+        for (at, shape) in self.linked(space, head) {
             let key = layout::key(&self.memory.arena, at);
             let hash = self.hash_key.hash(key);
             let held = self.table.lock(self.table.chain(hash));
@@ -218,6 +252,7 @@ impl Store {
                 self.expire(slot, at);
             } else if !(cutoff.keeps(self.uses(at), shape) && self.relocate(space, slot, hash, at, shape, now)) {
                 self.oust(slot, at);
+                self.ghost.remember(hash, items);
             }
             self.table.shrink(self.table.chain(hash));
             drop(held);
@@ -228,7 +263,7 @@ impl Store {
     }
 
     /// What to keep of a segment so that at most [`KEPT_QUARTERS`] of it are, and nothing below [`WORTH_KEPT`].
-    fn cutoff(&self, space: &mut Space, head: u32, now: u32) -> Cutoff {
+    pub(super) fn cutoff(&self, space: &mut Space, head: u32, now: u32) -> Cutoff {
         let mean = self.mean_units().ilog2();
         let mut units = [0u32; WORTH_MAX + 1];
         for (at, shape) in self.linked(space, head) {
@@ -248,10 +283,13 @@ impl Store {
 
     /// Units of the mean item, at least 1.
     fn mean_units(&self) -> u64 {
-        let sum = |of: fn(&Tally) -> &AtomicU64| {
-            self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed)).fold(0, u64::wrapping_add)
-        };
-        (sum(|tally| &tally.bytes) / sum(|tally| &tally.items).max(1) / UNIT_BYTES as u64).max(1)
+        let (bytes, items) = (self.sum(|tally| &tally.bytes), self.sum(|tally| &tally.items));
+        (bytes / items.max(1) / UNIT_BYTES as u64).max(1)
+    }
+
+    /// The sum of a counter over all stripes.
+    pub(super) fn sum(&self, of: fn(&Tally) -> &AtomicU64) -> u64 {
+        self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed)).fold(0, u64::wrapping_add)
     }
 
     /// Moves an item into the main queue, or if it was not used to the end of the young one, if there is room without emptying another segment; whether it did. The
@@ -298,43 +336,28 @@ impl Store {
         self.forget(at);
     }
 
-    /// An empty slot of a chain whose lock is held; where there is none the chain's least used item gives way.
-    pub(super) fn vacancy<'a>(&'a self, _held: &Held<'_>, chain: usize) -> Option<&'a Slot> {
-        if let Some(slot) = self.table.vacancy(chain) {
-            return Some(slot);
-        }
-        let slot = self.table.slots(chain).min_by_key(|slot| self.uses(slot.load().place()))?;
-        self.oust(slot, slot.load().place());
-        Some(slot)
+    /// An empty slot of a chain whose lock is held; where there is none an item gives way.
+    pub(super) fn vacancy<'a>(&'a self, _held: &Held<'_>, chain: usize, now: u32) -> Option<&'a Slot> {
+        self.table.vacancy(chain).or_else(|| self.vacate(chain, now))
     }
 
-    /// Empties the segments in the row of `frames` frames among these that holds least; the first of them, if all became
-    /// free.
-    fn clear_run(&self, space: &mut Space, frames: u32, among: Range<u32>, now: u32) -> Option<u32> {
-        let first = space.window(frames, among, |head, segment| {
-            let is_held = matches!(segment.queue, Queue::Limbo | Queue::Incoming);
-            let in_use = is_held || self.is_pinned(segment, head);
-            (!in_use).then(|| self.memory.live(head).1)
+    /// Empties a slot of a full chain: that of a dead item, else of the one used least, among those
+    /// of the one not used for longest. The newest item stays.
+    #[cold]
+    fn vacate(&self, chain: usize, now: u32) -> Option<&Slot> {
+        let header = |slot: &Slot| self.memory.arena.header(slot.load().place());
+        let newest = self.table.slots(chain).map(|slot| header(slot).cas.load(Relaxed)).max()?;
+        let slot = self.table.slots(chain).min_by_key(|slot| {
+            let (at, header) = (slot.load().place(), header(slot));
+            let (is_alive, cas) = (self.is_alive(header, now), header.cas.load(Relaxed));
+            (is_alive, is_alive && cas == newest, self.uses(at), header.last_access.load(Relaxed), cas)
         })?;
-        // Items that are moved out must not be moved into another frame of the row.
-        let row = first..first + frames;
-        for frame in row.clone() {
-            if let Some(head) = space.head(frame) {
-                space.close(head);
-            }
+        let at = slot.load().place();
+        match self.is_alive(header(slot), now) {
+            true => self.oust(slot, at),
+            false => self.expire(slot, at),
         }
-        space.hold(row.clone());
-        for frame in row {
-            if let Some(head) = space.head(frame) {
-                let cutoff = self.cutoff(space, head, now);
-                self.empty(space, head, cutoff, now);
-            }
-        }
-        space.let_go();
-        let all_free = space.segments[first as usize..(first + frames) as usize]
-            .iter()
-            .all(|segment| segment.state == State::Free);
-        all_free.then_some(first)
+        Some(slot)
     }
 }
 

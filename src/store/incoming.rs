@@ -93,16 +93,25 @@ impl Store {
         if !self.free_frames(space, frames.min(2), now) {
             return None;
         }
-        let all = 0..self.memory.frames() as u32;
         if frames > 1 {
-            return self.free_row(space, frames, all, now);
+            return self.free_row(space, frames, now);
         }
-        let last = all.end - all.end / INCOMING_PART as u32..all.end;
-        let is_free = |space: &Space, frame| space.is_free(frame);
+        let all = self.memory.frames() as u32;
+        let last = all - all / INCOMING_PART as u32..all;
+        let (recent, newest) = (Store::recent_frames(space), Store::newest_frames(space));
         let is_small = |space: &Space, frame| space.segments[frame as usize].frames == 1;
-        self.free_one(space, &last, is_free, now)
-            .or_else(|| self.free_one(space, &last, is_small, now))
+        let is_old = |space: &Space, frame, recent| !self.is_recent(space, frame, recent);
+        self.free_one(space, &last, |space, frame| space.is_free(frame), now)
+            .or_else(|| {
+                let suits = |space: &Space, frame| is_small(space, frame) && is_old(space, frame, recent);
+                self.free_one(space, &last, suits, now)
+            })
+            .or_else(|| {
+                let suits = |space: &Space, frame| is_small(space, frame) && is_old(space, frame, newest);
+                self.free_one(space, &last, suits, now)
+            })
             // A large item, however much it is used.
+            .or_else(|| self.free_one(space, &last, |space, frame| is_old(space, frame, newest), now))
             .or_else(|| self.free_one(space, &last, |_, _| true, now))
     }
 
@@ -116,9 +125,7 @@ impl Store {
     ) -> Option<u32> {
         for _ in 0..FRAMES_LOOK.min(among.len()) {
             let frame = among.start + space.incoming_cursor % among.len() as u32;
-            if suits(space, frame)
-                && let Some(frame) = self.free_row(space, 1, frame..frame + 1, now)
-            {
+            if suits(space, frame) && self.free_frame_at(space, frame, now) {
                 return Some(frame);
             }
             space.incoming_cursor = space.incoming_cursor.wrapping_add(1);

@@ -6,11 +6,13 @@
 //!
 //! Read in this order: `arena` (memory, and the contract that makes references into it sound), `layout` (an item:
 //! 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe` (pins), `space` (frames and segments), `piece`
-//! (what a stripe has of these to itself), then what is done with them: `fetch`, `change`, `evict`, `upkeep`. Locks are
+//! (what a stripe has of these to itself), then what is done with them: `fetch`, `change`, `evict`, `row`, `upkeep`. Locks are
 //! taken in one order: that of the space, that of a stripe's pieces or that of a chain, that of the table's spare
 //! buckets. A get takes none, unless much is pinned.
 //!
-//! Bounds: `--memory` holds everything, the table being a sixteenth. Senders pin a quarter of it (or one item of the
+//! Bounds: `--memory` holds everything. The table is a sixteenth, and grows up to a quarter more where items are small.
+//! An item takes 24 bytes and its line, to the next multiple of 8, and 11 to 15 bytes of the table: 60 bytes for a value
+//! of one byte with a key of 9. Senders pin a quarter of it (or one item of the
 //! largest size for each worker, if that is more), in whole frames of 16 to 256 KiB; values that clients are still
 //! sending take a quarter (`incoming`). With more than one worker pieces that are not filled yet take a sixty-fourth.
 //!
@@ -23,6 +25,7 @@ mod change;
 mod condition;
 mod evict;
 mod fetch;
+mod ghost;
 mod hash;
 mod incoming;
 mod item;
@@ -31,6 +34,7 @@ mod memory;
 mod number;
 mod piece;
 mod request;
+mod row;
 mod settings;
 mod space;
 mod statistics;
@@ -48,6 +52,7 @@ pub use statistics::{ClassStatistics, Statistics};
 use crate::error::{Error, Result};
 use crate::limits::Bytes;
 use arena::UNIT_BYTES;
+use ghost::Ghost;
 use hash::HashKey;
 use memory::{Alone, Memory};
 use space::Space;
@@ -56,8 +61,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stripe::Stripe;
 use table::Table;
 
-/// The hash table's part of the memory is one in so many.
+/// The hash table begins with one in this many parts of the memory.
 const TABLE_PART: usize = 16;
+/// Fingerprints of evicted items take one in this many parts of the memory.
+const GHOST_PART: usize = 128;
 /// Frames that senders may pin: one in so many, and for each worker at least those of the largest item.
 const PINNED_PART: usize = 4;
 
@@ -71,6 +78,8 @@ pub struct Store {
     space: Mutex<Space>,
     stripes: Box<[Arc<Stripe>]>,
     hash_key: HashKey,
+    /// What was evicted lately.
+    ghost: Ghost,
     /// Frames that one stripe may pin.
     pinned_max: u32,
     /// Frames that the incoming values of one stripe may take.
@@ -92,20 +101,24 @@ impl Store {
         settings.check()?;
         let memory_bytes = settings.memory_bytes as usize;
         let stripes = settings.workers.max(1);
-        let table = Table::new(memory_bytes / TABLE_PART);
+        let table_bytes = memory_bytes / TABLE_PART;
         let frame_bytes = settings.frame_bytes();
         let each = frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + stripes * Stripe::FRAME_BYTES;
-        let fixed = table.memory_bytes() + size_of::<Store>() + stripes * size_of::<Stripe>();
+        let fixed = memory_bytes / GHOST_PART
+            + Table::memory_bytes(table_bytes)
+            + size_of::<Store>()
+            + stripes * size_of::<Stripe>();
         let frames = (memory_bytes - fixed) / each;
         let frame_units = frame_bytes / UNIT_BYTES;
         let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
             Error::because(format_args!("--memory {}: allocating it", Bytes(settings.memory_bytes)), error)
         })?;
-        Ok(Store::of(settings, table, memory, fixed + frames * each))
+        Ok(Store::of(settings, table_bytes, memory, fixed + frames * each))
     }
 
-    /// The store that consists of a table and memory for items, which take `memory_bytes` together.
-    fn of(settings: &Settings, table: Table, memory: Memory, memory_bytes: usize) -> Arc<Store> {
+    /// The store that consists of a table of `table_bytes` at first and memory for items, which take
+    /// `memory_bytes` together.
+    fn of(settings: &Settings, table_bytes: usize, memory: Memory, memory_bytes: usize) -> Arc<Store> {
         let (frames, stripes) = (memory.frames(), settings.workers.max(1));
         let frame_units = 1 << memory.frame_shift;
         let frame_bytes = frame_units * UNIT_BYTES;
@@ -113,10 +126,11 @@ impl Store {
         Arc::new(Store {
             memory_bytes,
             item_max_bytes: settings.item_max_bytes as usize,
-            table,
+            table: Table::new(table_bytes, Arc::clone(&memory)),
             space: Mutex::new(Space::new(frames as u32, frame_units as u32, stripes)),
             stripes: (0..stripes).map(|_| Arc::new(Stripe::new(Arc::clone(&memory)))).collect(),
             hash_key: HashKey::new(settings.hash_key),
+            ghost: Ghost::new(settings.memory_bytes as usize / GHOST_PART),
             pinned_max: (frames / PINNED_PART / stripes).max(1 + settings.item_max_bytes as usize / frame_bytes)
                 as u32,
             incoming_max: incoming::stripe_frames(frames, frame_bytes, stripes, settings.item_max_bytes as usize),
@@ -161,6 +175,9 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod keep_tests;
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;

@@ -38,6 +38,8 @@ pub(super) enum State {
     Body,
     /// The first of a segment in a queue.
     Head,
+    /// The hash table has it.
+    Table,
 }
 
 /// One frame's part in the segment that it belongs to; all but `state` mean something for the first one only.
@@ -59,6 +61,8 @@ pub(super) struct Segment {
     pub(super) used: u32,
     /// When it was begun, unix seconds.
     pub(super) begun: u32,
+    /// [`Space::written`] when it was last appended to.
+    written: u32,
     before: u32,
     after: u32,
 }
@@ -96,8 +100,16 @@ pub(super) struct Space {
     /// Free frames among these are not given out one by one.
     held: Range<u32>,
     pub(super) free_frames: u32,
+    /// How often flush_all took effect, modulo 256.
+    pub(super) flushes: u8,
+    /// Frames that the hash table has.
+    pub(super) table_frames: u32,
     /// Where the next sweep goes on.
     pub(super) cursor: u32,
+    /// Where the next search for a row of frames begins.
+    pub(super) row_cursor: u32,
+    /// Frames that new items were written to, modulo 2^32: the clock by which segments age.
+    written: u32,
     /// Where the next look for a frame of incoming values goes on.
     pub(super) incoming_cursor: u32,
     /// Frames kept free, to move items into while a segment is emptied.
@@ -138,6 +150,10 @@ impl Space {
             free_frames: frames,
             cursor: 0,
             incoming_cursor: 0,
+            row_cursor: 0,
+            flushes: 0,
+            table_frames: 0,
+            written: 0,
             spare_frames: 2 + frames / 128,
             frame_units,
             classes: classes(frames),
@@ -176,6 +192,7 @@ impl Space {
         let head = self.roomy(units, queue, class)?;
         let segment = &mut self.segments[head as usize];
         segment.used += units;
+        segment.written = self.written;
         Some(place(head, self.frame_units, segment.used - units))
     }
 
@@ -204,6 +221,7 @@ impl Space {
         }
         let units = most.min(self.frame_units - used);
         self.segments[head as usize].used += units;
+        self.segments[head as usize].written = self.written;
         units
     }
 
@@ -270,6 +288,7 @@ impl Space {
     /// Turns a segment of one incoming value into one of a young item of this class.
     pub(super) fn admit(&mut self, head: u32, class: usize) {
         self.requeue(head, Queue::Young);
+        self.segments[head as usize].written = self.written;
         self.segments[head as usize].class = class as u8;
     }
 
@@ -282,19 +301,23 @@ impl Space {
             self.segments[frame as usize].state = State::Body;
         }
         self.free_frames -= frames;
+        if queue != Queue::Main {
+            self.written = self.written.wrapping_add(frames);
+        }
         let segment = &mut self.segments[head as usize];
         let stacked = segment.stacked;
         *segment = Segment {
             state: State::Head,
             queue,
             class: if queue == Queue::Incoming { 0 } else { owner as u8 },
-            swept: segment.swept,
+            swept: self.flushes,
             stacked,
             pieces: 0,
             stripe: owner,
             frames,
             used: units,
             begun: now,
+            written: self.written,
             before: NONE,
             after: NONE,
         };
@@ -312,6 +335,18 @@ impl Space {
             }
         }
         None
+    }
+
+    /// Makes a frame from [`Space::free_frame`] the table's.
+    pub(super) fn give_to_table(&mut self, frame: u32) {
+        self.segments[frame as usize].state = State::Table;
+        self.free_frames -= 1;
+        self.table_frames += 1;
+    }
+
+    /// Frames that new items were written to since a segment was last appended to.
+    pub(super) fn age(&self, head: u32) -> u32 {
+        self.written.wrapping_sub(self.segments[head as usize].written)
     }
 
     /// The first of `frames` free frames in a row among these.
@@ -336,7 +371,7 @@ impl Space {
         &mut self,
         frames: u32,
         among: Range<u32>,
-        cost: impl Fn(u32, &Segment) -> Option<u32>,
+        cost: impl Fn(&Space, u32) -> Option<u32>,
     ) -> Option<u32> {
         let mut of_segment = Some(0);
         let first = self.head(among.start).unwrap_or(among.start);
@@ -344,8 +379,9 @@ impl Space {
             let segment = &self.segments[at as usize];
             match segment.state {
                 State::Free => of_segment = Some(0),
-                State::Head => of_segment = cost(at, segment).map(|cost| cost / segment.frames),
+                State::Head => of_segment = cost(self, at).map(|cost| cost / segment.frames),
                 State::Body => {}
+                State::Table => of_segment = None,
             }
             self.costs[at as usize] = of_segment.unwrap_or(u32::MAX);
         }
@@ -359,7 +395,7 @@ impl Space {
     /// The first frame of the segment that a frame is part of.
     pub(super) fn head(&self, frame: u32) -> Option<u32> {
         match self.segments[frame as usize].state {
-            State::Free => None,
+            State::Free | State::Table => None,
             State::Head => Some(frame),
             State::Body => self.head(frame - 1),
         }

@@ -29,6 +29,8 @@ simoom_stack::counters! {
         frames,
         /// Frames that are free (a gauge).
         frames_free,
+        /// Frames that the hash table has grown into.
+        frames_table,
         /// Frames emptied but still pinned by senders (a gauge).
         frames_limbo,
         /// Frames that senders pin, each counted for each worker that does (a gauge).

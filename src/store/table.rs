@@ -1,13 +1,19 @@
 //! The hash table: from a key's hash to the places of the items that it may be.
 //!
-//! Bulk chaining: a bucket is one cache line, seven entries and the number of a further bucket, taken from a fixed
-//! number of spare ones. An entry is 24 bits of the hash and a place of 40. Readers take no lock; who changes a chain holds
+//! Bulk chaining: a bucket is one cache line, seven entries and the number of a further bucket, taken from the spare
+//! ones. An entry is 24 bits of the hash and a place of 40. Readers take no lock; who changes a chain holds
 //! its lock, replaces an entry in place, and never moves one. So a key that is there all the while is always found.
+//!
+//! The table begins with a sixteenth of the memory. Where items are small it needs more: then it takes
+//! frames of the arena for further spare buckets, a quarter of all frames at most, and keeps them.
+//! An item takes 11 to 15 bytes of a table that has grown: 8 for its entry, the rest for empty slots
+//! and the links between buckets.
 
-use super::arena::{PLACE_BITS, Place, prefetch};
+use super::arena::{PLACE_BITS, Place, UNIT_BYTES, prefetch};
+use super::memory::Memory;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Entries of a bucket.
 const SLOTS: usize = 7;
@@ -17,6 +23,10 @@ const SPARE_PART: usize = 8;
 const HASH_BITS: u32 = u64::BITS - PLACE_BITS;
 /// Locks; a chain has one of them.
 const LOCKS: usize = 4096;
+/// Marks the `next` of a spare bucket: readers that still stand in it take it for the last one.
+const SPARE: u64 = 1 << 63;
+/// Units of a bucket in the arena.
+const BUCKET_UNITS: u64 = (size_of::<Bucket>() / UNIT_BYTES) as u64;
 
 /// An entry: the hash's lowest bits above, the place plus one below; 0 if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +54,7 @@ impl Entry {
 
 /// Where an entry stands.
 #[derive(Debug, Default)]
+#[repr(transparent)]
 pub(super) struct Slot(AtomicU64);
 
 impl Slot {
@@ -64,12 +75,25 @@ impl Slot {
     }
 }
 
+/// Entries, and where the chain goes on. Made of atomics alone, since the arena has buckets too.
 #[derive(Debug, Default)]
-#[repr(align(64))]
-struct Bucket {
+#[repr(C, align(64))]
+pub(super) struct Bucket {
     slots: [Slot; SLOTS],
-    /// The chain's next bucket, 0 if there is none (bucket 0 is never spare).
-    next: AtomicU32,
+    /// The number of the chain's next bucket, 0 if there is none (bucket 0 is never spare). In a
+    /// spare bucket that of the next spare one, with [`SPARE`].
+    next: AtomicU64,
+}
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+/// Buckets in no chain.
+#[derive(Debug, Default)]
+struct Spare {
+    /// The number of the first one, 0 if there is none.
+    first: u64,
+    count: usize,
+    /// All buckets that were ever spare.
+    all: usize,
 }
 
 /// The lock of a chain, held.
@@ -78,42 +102,82 @@ pub(super) type Held<'a> = MutexGuard<'a, ()>;
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// First those that hashes choose, then the spare ones.
+    /// First those that hashes choose, then the first spare ones. Numbers beyond them name buckets
+    /// in the arena.
     buckets: Box<[Bucket]>,
     main: usize,
     locks: Box<[Mutex<()>]>,
-    /// Buckets in no chain.
-    spare: Mutex<Vec<u32>>,
+    spare: Mutex<Spare>,
+    memory: Arc<Memory>,
 }
 
 impl Table {
-    /// A table within `bytes` of memory.
-    pub(super) fn new(bytes: usize) -> Table {
+    /// A table that begins with `bytes` of memory and grows into `memory`.
+    pub(super) fn new(bytes: usize, memory: Arc<Memory>) -> Table {
         let (main, spare) = Table::shape(bytes);
-        Table {
+        let table = Table {
             buckets: (0..main + spare).map(|_| Bucket::default()).collect(),
             main,
             locks: (0..LOCKS.min(main)).map(|_| Mutex::default()).collect(),
-            spare: Mutex::new((main as u32..(main + spare) as u32).rev().collect()),
-        }
+            spare: Mutex::default(),
+            memory,
+        };
+        table.add_spare((main as u64..(main + spare) as u64).rev());
+        table
+    }
+
+    /// Bytes of memory that [`Table::new`] takes of so many.
+    pub(super) fn memory_bytes(bytes: usize) -> usize {
+        let (main, spare) = Table::shape(bytes);
+        (main + spare) * size_of::<Bucket>() + LOCKS.min(main) * size_of::<Mutex<()>>()
     }
 
     fn shape(bytes: usize) -> (usize, usize) {
-        let each = size_of::<Bucket>() * (SPARE_PART + 1) + size_of::<u32>();
+        let each = size_of::<Bucket>() * (SPARE_PART + 1);
         let spare = (bytes / each).max(1);
         (spare * SPARE_PART, spare)
     }
 
-    /// Bytes of memory that it has taken.
-    pub(super) fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.buckets)
-            + size_of_val(&*self.locks)
-            + (self.buckets.len() - self.main) * size_of::<u32>()
-    }
-
     /// Entries that fit, if they spread evenly.
     pub(super) fn places(&self) -> usize {
-        self.buckets.len() * SLOTS
+        (self.main + self.spare_buckets().all) * SLOTS
+    }
+
+    fn spare_buckets(&self) -> MutexGuard<'_, Spare> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bucket of this number.
+    #[inline]
+    fn bucket(&self, number: u64) -> &Bucket {
+        match self.buckets.get(number as usize) {
+            Some(bucket) => bucket,
+            None => self.memory.arena.bucket((number - self.buckets.len() as u64) * BUCKET_UNITS),
+        }
+    }
+
+    /// Whether so few spare buckets are left that the items of one frame may need them.
+    pub(super) fn is_short(&self) -> bool {
+        let (of_frame, of_first) = (1 << self.memory.frame_shift, self.buckets.len() - self.main);
+        self.spare_buckets().count < (of_frame / BUCKET_UNITS as usize / 2).min(of_first / 4)
+    }
+
+    /// Makes spare buckets of a frame, which is the table's from now on.
+    pub(super) fn grow(&self, frame: u32) {
+        let buckets = (1 << self.memory.frame_shift) / BUCKET_UNITS;
+        let first = self.buckets.len() as u64 + u64::from(frame) * buckets;
+        for number in first..first + buckets {
+            self.bucket(number).slots.iter().for_each(|slot| slot.store(Entry::NONE));
+        }
+        self.add_spare((first..first + buckets).rev());
+    }
+
+    fn add_spare(&self, numbers: impl Iterator<Item = u64>) {
+        let mut spare = self.spare_buckets();
+        for number in numbers {
+            spare.push(self, number);
+            spare.all += 1;
+        }
     }
 
     /// Chains, for walking over all entries.
@@ -162,8 +226,8 @@ impl Table {
                     return Some(slot);
                 }
                 bucket = match bucket.next.load(Acquire) {
-                    0 => return None,
-                    next => &self.buckets[next as usize],
+                    0 | SPARE.. => return None,
+                    next => self.bucket(next),
                 };
                 slots = bucket.slots.iter();
             }
@@ -175,13 +239,13 @@ impl Table {
         if let Some(slot) = self.slots(chain).find(|slot| slot.load() == Entry::NONE) {
             return Some(slot);
         }
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let spare = self.spare_buckets().pop(self)?;
         let mut last = &self.buckets[chain];
         while let next @ 1.. = last.next.load(Relaxed) {
-            last = &self.buckets[next as usize];
+            last = self.bucket(next);
         }
         last.next.store(spare, Release);
-        self.buckets[spare as usize].slots.first()
+        self.bucket(spare).slots.first()
     }
 
     /// Gives a chain's last buckets back that are spare ones and empty; the chain's lock is held.
@@ -193,12 +257,12 @@ impl Table {
             let (mut before, mut last) = (None, &self.buckets[chain]);
             while let next @ 1.. = last.next.load(Relaxed) {
                 before = Some((last, next));
-                last = &self.buckets[next as usize];
+                last = self.bucket(next);
             }
             match before {
                 Some((before, number)) if last.slots.iter().all(|slot| slot.load() == Entry::NONE) => {
                     before.next.store(0, Release);
-                    self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+                    self.spare_buckets().push(self, number);
                 }
                 _ => return,
             }
@@ -208,13 +272,35 @@ impl Table {
     /// Spare buckets in no chain, and all of them.
     #[cfg(test)]
     pub(super) fn spare(&self) -> (usize, usize) {
-        (self.spare.lock().unwrap().len(), self.buckets.len() - self.main)
+        let spare = self.spare_buckets();
+        (spare.count, spare.all)
+    }
+}
+
+impl Spare {
+    fn push(&mut self, table: &Table, number: u64) {
+        table.bucket(number).next.store(self.first | SPARE, Release);
+        self.first = number;
+        self.count += 1;
+    }
+
+    fn pop(&mut self, table: &Table) -> Option<u64> {
+        let number = Some(self.first).filter(|number| *number != 0)?;
+        let next = &table.bucket(number).next;
+        self.first = next.load(Relaxed) & !SPARE;
+        self.count -= 1;
+        next.store(0, Release);
+        Some(number)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn table(bytes: usize) -> Table {
+        Table::new(bytes, Arc::new(Memory::new(2, 11).unwrap()))
+    }
 
     #[test]
     fn entries_tell_a_part_of_the_hash_and_the_place() {
@@ -228,12 +314,21 @@ mod tests {
 
     #[test]
     fn a_chain_grows_into_spare_buckets_and_gives_them_back() {
-        let table = Table::new(64 * 1024);
-        assert!(table.memory_bytes() <= 64 * 1024 + LOCKS * 8);
+        let table = table(64 * 1024);
+        assert!(Table::memory_bytes(64 * 1024) <= 64 * 1024 + LOCKS * 8);
         let (free, spare) = table.spare();
         assert_eq!(free, spare);
         let _held = table.lock(0);
         let mut used = 0;
+        while let Some(slot) = table.vacancy(0) {
+            slot.store(Entry::new(used, used as Place));
+            used += 1;
+        }
+        assert_eq!((used as usize, table.spare().0), ((spare + 1) * SLOTS, 0));
+        assert!(table.is_short());
+        table.grow(1);
+        let (free, spare) = table.spare();
+        assert_eq!((free, table.is_short()), ((1 << 11) / BUCKET_UNITS as usize, false));
         while let Some(slot) = table.vacancy(0) {
             slot.store(Entry::new(used, used as Place));
             used += 1;
@@ -249,7 +344,7 @@ mod tests {
 
     #[test]
     fn every_hash_has_a_chain() {
-        let table = Table::new(100_000);
+        let table = table(100_000);
         assert!(table.chain(u64::MAX) == table.chains() - 1 && table.chain(0) == 0);
     }
 }

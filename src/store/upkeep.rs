@@ -8,12 +8,15 @@ use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// Frames that one call of [`Store::maintain`] looks at.
+/// Frames that are looked at for a segment with dead items each time.
 const SWEEP_FRAMES: u32 = 2048;
 /// Segments whose items one call of [`Store::maintain`] looks at.
 const SWEEP_SEGMENTS: u32 = 4;
 /// After so many flushes all flushed items are removed at once, long before their number comes again.
 const FLUSHES_UNSWEPT: u8 = 128;
+
+/// Bits of a dump's cursor that tell the slot of a chain; those above tell the chain.
+const CURSOR_SLOT_BITS: u32 = 24;
 
 impl Store {
     /// Frees the memory of expired and flushed items, a bounded amount of work at a time; to be called by any worker
@@ -23,16 +26,17 @@ impl Store {
         let mut space = self.space();
         self.look_at_limbo(&mut space);
         self.free_empty_incoming(&mut space);
-        let mut segments_left = SWEEP_SEGMENTS;
+        (0..SWEEP_SEGMENTS).all(|_| self.sweep_one(&mut space, now))
+    }
+
+    /// Removes the dead items of the next segment that is likely to have some; whether there was one.
+    pub(super) fn sweep_one(&self, space: &mut Space, now: u32) -> bool {
         for _ in 0..SWEEP_FRAMES.min(space.segments.len() as u32) {
             let head = space.cursor;
             space.cursor = (head + 1) % space.segments.len() as u32;
-            if self.wants_sweep(&space, head, now) {
-                self.sweep(&mut space, head, now);
-                segments_left -= 1;
-                if segments_left == 0 {
-                    return true;
-                }
+            if self.wants_sweep(space, head, now) {
+                self.sweep(space, head, now);
+                return true;
             }
         }
         false
@@ -103,6 +107,7 @@ impl Store {
             return;
         }
         let generation = self.generation.fetch_add(1, AcqRel).wrapping_add(1);
+        space.flushes = generation;
         self.flush_at.store(u32::MAX, Release);
         self.flushes.fetch_add(1, Relaxed);
         if generation.is_multiple_of(FLUSHES_UNSWEPT) {
@@ -138,6 +143,7 @@ impl Store {
             frames_pinned: self.stripes.iter().map(|stripe| u64::from(stripe.pinned())).sum(),
             frames: space.segments.len() as u64,
             frames_free: space.free_frames.into(),
+            frames_table: space.table_frames.into(),
             frames_limbo: space.frames(Queue::Limbo).into(),
             segments_expired: space.segments_expired,
             items_moved: sum(|tally| &tally.moved),
@@ -181,16 +187,18 @@ impl Store {
         classes.into_iter().filter(|class| class.items + class.sets > 0).collect()
     }
 
-    /// Shows items to `visit`, from `cursor` (0 at first) on, about `limit` of them; returns the cursor to go on
-    /// from, `None` at the end. An item that is there all the while is shown once.
+    /// Shows items to `visit`, from `cursor` (0 at first) on, `limit` of them; returns the cursor to go on
+    /// from, `None` at the end. An item that is there all the while is shown once: the cursor is a place in the
+    /// table, and an entry never moves.
     pub fn dump(&self, cursor: u64, limit: usize, now: u32, visit: &mut dyn FnMut(Visit<'_>)) -> Option<u64> {
         self.tick(now);
-        let mut shown = 0;
-        for chain in cursor as usize..self.table.chains() {
-            if shown >= limit {
-                return Some(chain as u64);
-            }
-            for slot in self.table.slots(chain) {
+        let (first, mut shown) = ((cursor >> CURSOR_SLOT_BITS) as usize, 0);
+        for chain in first..self.table.chains() {
+            let begin = if chain == first { cursor as usize % (1 << CURSOR_SLOT_BITS) } else { 0 };
+            for (at, slot) in self.table.slots(chain).enumerate().skip(begin) {
+                if shown >= limit {
+                    return Some((chain as u64) << CURSOR_SLOT_BITS | at as u64);
+                }
                 if let Some(item) = self.pinned(slot).filter(|item| self.is_alive(item.header(), now)) {
                     visit(self.visit_of(&item, now));
                     shown += 1;

@@ -9,22 +9,21 @@ use crate::app::Blob;
 use crate::store::Visit;
 use simoom_stack::Reply;
 
-/// How many items are asked for at a time.
-const ITEMS: usize = 16;
+/// The cursor once all items were told.
+const ENDED: u64 = u64::MAX;
 
 /// How far a list has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dump {
     of: DumpOf,
     begun: bool,
-    /// Items behind the cursor that are told already.
-    told: u16,
+    /// Where the store goes on, or [`ENDED`].
     cursor: u64,
 }
 
 impl Dump {
     pub(super) fn of(of: DumpOf) -> Dump {
-        Dump { of, begun: false, told: 0, cursor: 0 }
+        Dump { of, begun: false, cursor: 0 }
     }
 }
 
@@ -36,34 +35,22 @@ impl Memcached {
         }
         dump.begun = true;
         while reply.has_room() {
-            let (mut seen, mut has_room) = (0, true);
-            let times = self.times();
-            let out = &mut self.out;
-            let next = self.store.dump(dump.cursor, ITEMS, self.now, &mut |visit| {
-                seen += 1;
-                if seen > dump.told && has_room {
-                    describe(&visit, dump.of, times, out.clear());
-                    reply.copy(out.bytes());
-                    dump.told = seen;
-                    has_room = reply.has_room();
-                }
-            });
-            if dump.told < seen {
-                break;
+            if dump.cursor == ENDED {
+                return Memcached::end_dump(conn, dump, reply);
             }
-            let Some(cursor) = next else { return self.end_dump(conn, dump, reply) };
-            (dump.cursor, dump.told) = (cursor, 0);
+            let (times, out) = (self.times(), &mut self.out);
+            // One at a time: what was told is before the cursor, whatever writers do meanwhile.
+            let next = self.store.dump(dump.cursor, 1, self.now, &mut |visit| {
+                describe(&visit, dump.of, times, out.clear());
+                reply.copy(out.bytes());
+            });
+            dump.cursor = next.unwrap_or(ENDED);
         }
         conn.phase = Phase::Dump(dump);
         Step::Wait
     }
 
-    fn end_dump(&mut self, conn: &mut Conn, mut dump: Dump, reply: &mut Reply<'_, Blob>) -> Step {
-        if !reply.has_room() {
-            dump.told = u16::MAX;
-            conn.phase = Phase::Dump(dump);
-            return Step::Wait;
-        }
+    fn end_dump(conn: &mut Conn, dump: Dump, reply: &mut Reply<'_, Blob>) -> Step {
         conn.phase = Phase::Command;
         reply.copy(match dump.of {
             DumpOf::Metadata => b"END\r\n",

@@ -262,7 +262,8 @@ macro_rules! store_names {
 store_names! {
     "curr_items", "total_items", "bytes", "limit_maxbytes", "evictions", "reclaimed", "expired_unfetched",
     "evicted_unfetched", "store_too_large", "store_no_memory", "pin_copied", "frames", "frames_free",
-    "frames_limbo", "frames_pinned", "segments_expired", "items_moved", "hash_places", "flushes", "reserved_bytes",
+    "frames_table", "frames_limbo", "frames_pinned", "segments_expired", "items_moved", "hash_places", "flushes",
+    "reserved_bytes",
 }
 
 /// What the processor did for this process.

@@ -1,6 +1,8 @@
 //! The text protocol: lines in, the words of memcached out.
 
 use super::*;
+use crate::store::{Commit, Delete, New, Outcome};
+use simoom_stack::send::Pool;
 
 #[test]
 fn values_are_stored_under_conditions() {
@@ -178,6 +180,40 @@ fn a_list_of_any_length_goes_out_as_there_is_room() {
             text.lines().filter_map(|line| line.strip_prefix("key=")?.split(' ').next()).collect();
         assert_eq!(told.len(), 500);
     }
+}
+
+/// Writers change chains before and behind the cursor while the list goes out.
+#[test]
+fn a_list_has_each_item_that_stays_exactly_once() {
+    let mut line = Line::open_with(memcached(), 11211, Pool::new(5, 3));
+    for key in 0..1000 {
+        line.offer(format!("set stays{key} 0 0 1 noreply\r\nx\r\n").as_bytes());
+        line.offer(format!("set goes{key} 0 0 1 noreply\r\nx\r\n").as_bytes());
+    }
+    line.offer(b"lru_crawler metadump all\r\n");
+    let (mut text, mut key, mut goes_on) = (Vec::new(), 0, true);
+    while goes_on {
+        let taken;
+        (taken, goes_on) = line.take_once(|app| {
+            let now = app.now;
+            for _ in 0..7 {
+                key = (key + 1) % 1000;
+                let gone = format!("goes{key}");
+                if app.store.delete(gone.as_bytes(), &Delete::default(), now) == Outcome::NotFound {
+                    let new = New { key: gone.as_bytes(), flags: 0, exptime: 0, value_bytes: 0, binary_key: false };
+                    let reservation = app.store.reserve(&new, now).unwrap();
+                    app.store.commit(reservation, &Commit::default(), now);
+                }
+            }
+        });
+        text.extend(taken);
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.ends_with("END\r\n"));
+    let told = text.lines().filter_map(|line| line.strip_prefix("key=stays")?.split(' ').next());
+    let mut told: Vec<u32> = told.map(|number| number.parse().unwrap()).collect();
+    told.sort_unstable();
+    assert_eq!(told, (0..1000).collect::<Vec<u32>>());
 }
 
 /// From a client that writes all of it before it reads: what there is no room to answer is held, up to its bound.

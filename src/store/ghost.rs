@@ -1,0 +1,105 @@
+//! Which items were evicted lately: fingerprints of their keys.
+//!
+//! A key that is stored again soon after its item was evicted belongs to the clients' working set.
+//! Its item begins with one use, so that it moves to the main queue, and what was used there before
+//! the working set changed gives way. This is the ghost queue of S3-FIFO.
+//!
+//! A hash names a word of five fingerprints, the latest lowest. A fingerprint has 8 bits of the hash
+//! and 4 of the epoch. An epoch lasts until half as many items were evicted as the store has; what
+//! was evicted before the last epoch is forgotten, so that as many are remembered as items are there.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Fingerprints of a word.
+const PRINTS: u32 = 5;
+/// Bits of a fingerprint and its epoch.
+const PRINT_BITS: u32 = HASH_BITS + EPOCH_BITS;
+const HASH_BITS: u32 = 8;
+const EPOCH_BITS: u32 = 4;
+/// Epochs before the present one whose fingerprints count.
+const EPOCHS_BEFORE: u64 = 2;
+/// The least number of items that an epoch counts with.
+const ITEMS_MIN: u64 = 64;
+
+#[derive(Debug)]
+pub(super) struct Ghost {
+    words: Box<[AtomicU64]>,
+    /// The epoch, from 1, in which items are evicted; 0 before any were.
+    epoch: AtomicU32,
+    /// Items evicted in it.
+    evicted: AtomicU64,
+}
+
+impl Ghost {
+    /// Takes `bytes` of memory.
+    pub(super) fn new(bytes: usize) -> Ghost {
+        let words = (bytes / size_of::<AtomicU64>()).max(1);
+        Ghost { words: (0..words).map(|_| AtomicU64::new(0)).collect(), epoch: 0.into(), evicted: 0.into() }
+    }
+
+    /// The word of a hash. Its lowest 24 bits are apart from those that choose a chain.
+    fn word(&self, hash: u64) -> &AtomicU64 {
+        &self.words[(((hash >> 8 & 0xffff_ffff) * self.words.len() as u64) >> 32) as usize]
+    }
+
+    /// The fingerprint of a hash in an epoch; never 0.
+    fn print(hash: u64, epoch: u32) -> u64 {
+        let hash = (hash & 0xff).max(1);
+        u64::from(epoch) % (1 << EPOCH_BITS) << HASH_BITS | hash
+    }
+
+    /// Remembers an evicted item, where so many are in the store. With the lock of the space.
+    pub(super) fn remember(&self, hash: u64, items: u64) {
+        let evicted = self.evicted.load(Relaxed) + 1;
+        let is_over = evicted > items.max(ITEMS_MIN) / 2;
+        self.evicted.store(if is_over { 0 } else { evicted }, Relaxed);
+        let epoch = self.epoch.load(Relaxed);
+        let epoch = if is_over || epoch == 0 { epoch.wrapping_add(1).max(1) } else { epoch };
+        self.epoch.store(epoch, Relaxed);
+        let word = self.word(hash);
+        word.store(word.load(Relaxed) << PRINT_BITS | Ghost::print(hash, epoch), Relaxed);
+    }
+
+    /// Whether the item of a hash was evicted in this epoch or the two before, as far as a fingerprint tells.
+    #[inline]
+    pub(super) fn remembers(&self, hash: u64) -> bool {
+        let epoch = self.epoch.load(Relaxed);
+        if epoch == 0 {
+            return false;
+        }
+        let word = self.word(hash).load(Relaxed);
+        (0..PRINTS).any(|n| {
+            let print = word >> (n * PRINT_BITS) & ((1 << PRINT_BITS) - 1);
+            let age = u64::from(epoch).wrapping_sub(print >> HASH_BITS) % (1 << EPOCH_BITS);
+            print & 0xff == (hash & 0xff).max(1) && age <= EPOCHS_BEFORE
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(n: u64) -> u64 {
+        (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    }
+
+    #[test]
+    fn what_was_evicted_lately_is_remembered() {
+        let ghost = Ghost::new(8 << 10);
+        assert!(!(0..1000).any(|n| ghost.remembers(hash(n))));
+        (0..1000).for_each(|n| ghost.remember(hash(n), 1000));
+        assert!((500..1000).all(|n| ghost.remembers(hash(n))));
+        let others = (5000..15_000).filter(|n| ghost.remembers(hash(*n))).count();
+        assert!(others < 500, "{others} of 10,000 seem to be remembered");
+    }
+
+    #[test]
+    fn what_was_evicted_long_ago_is_forgotten() {
+        let ghost = Ghost::new(64 << 10);
+        (0..5000).for_each(|n| ghost.remember(hash(n), 1000));
+        assert!((4000..5000).all(|n| ghost.remembers(hash(n))));
+        assert!((0..3000).filter(|n| ghost.remembers(hash(*n))).count() < 100);
+    }
+}

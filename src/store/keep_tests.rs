@@ -1,0 +1,227 @@
+//! What was stored is found: whatever its size and its neighbours' sizes, after a flush, and when
+//! the clients' keys change.
+
+use super::tests::{NOW, assert_nothing_leaks, new, put, set};
+use super::*;
+use proptest::prelude::*;
+use std::collections::VecDeque;
+
+/// A store for one worker whose hash is the same in each run.
+fn store(memory_bytes: u64) -> Arc<Store> {
+    let item_max_bytes = (memory_bytes / 8).min(1 << 20);
+    let hash_key = Some([1, 2]);
+    Store::new(&Settings { memory_bytes, item_max_bytes, workers: 1, hash_key }).unwrap()
+}
+
+fn is_there(store: &Store, key: &str) -> bool {
+    store.get(key.as_bytes(), NOW).is_some()
+}
+
+/// Stores a value that arrives in parts.
+fn set_incoming(store: &Store, key: &str, value: &[u8]) {
+    let mut reservation = store.reserve_incoming(&new(key.as_bytes(), value.len(), 0), NOW, || false).unwrap();
+    value.chunks(16_000).for_each(|part| assert_eq!(reservation.write(part), part.len()));
+    let outcome = store.commit(reservation, &Commit::default(), NOW);
+    assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of megabytes take an hour")]
+fn large_values_do_not_evict_the_item_stored_before_them() {
+    for (rounds, large_sets) in [(450, 1), (150, 3)] {
+        let store = store(64 << 20);
+        let (small, large) = (vec![b's'; 20_000], vec![b'l'; 500_000]);
+        let mut missed = 0;
+        for round in 0..rounds {
+            let key = format!("small{round}");
+            set_incoming(&store, &key, &small);
+            for n in 0..large_sets {
+                set_incoming(&store, &format!("large{round}-{n}"), &large);
+            }
+            assert!(is_there(&store, &format!("large{round}-{}", large_sets - 1)));
+            missed += u32::from(!is_there(&store, &key));
+        }
+        assert_eq!(missed, 0, "{large_sets} large sets between, {:?}", store.statistics());
+    }
+}
+
+/// A segment of the row cannot be freed while a reader looks at it: then another row is cleared.
+#[test]
+#[cfg_attr(miri, ignore = "megabytes take an hour")]
+fn a_large_value_finds_another_row_when_a_frame_cannot_be_freed() {
+    let store = store(8 << 20);
+    let small = |n: usize| format!("small{n}");
+    (0..40_000).for_each(|n| _ = set(&store, small(n).as_bytes(), &[b's'; 150]));
+    // Reservations that are not complete: no pin tells that the frame cannot be freed.
+    let mut held = Vec::new();
+    for n in 0..40 {
+        held.push(store.reserve(&new(b"half", 100, 0), NOW).unwrap());
+        (0..100).for_each(|m| _ = set(&store, format!("more{n}-{m}").as_bytes(), &[b's'; 150]));
+    }
+    (0..40 * 100).for_each(|n| {
+        let key = format!("more{}-{}", n / 100, n % 100);
+        store.delete(key.as_bytes(), &Delete::default(), NOW);
+    });
+    for n in 0..200 {
+        let key = format!("large{n}");
+        let reserved = store.reserve(&new(key.as_bytes(), 900_000, 0), NOW);
+        assert!(reserved.is_ok(), "{n}: {:?}", store.statistics());
+    }
+    drop(held);
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    bytes: usize,
+    incoming: bool,
+    reads: u8,
+    ttl: Option<u32>,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let bytes = prop_oneof![6 => 0usize..300, 3 => 300usize..20_000, 2 => 20_000usize..1_000_000];
+    let ttl = prop_oneof![3 => Just(None), 1 => (1u32..10_000_000).prop_map(Some)];
+    (bytes, any::<bool>(), 0u8..3, ttl).prop_map(|(bytes, incoming, reads, ttl)| Step {
+        bytes,
+        incoming,
+        reads,
+        ttl,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 1 } else { 24 },
+        failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Each item is found until a sixteenth of the memory was written after it.
+    #[test]
+    fn the_newest_items_of_any_sizes_are_there(
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 400 })
+    ) {
+        const MEMORY_BYTES: u64 = 8 << 20;
+        let store = store(MEMORY_BYTES);
+        let mut newest: VecDeque<(String, usize)> = VecDeque::new();
+        for (n, step) in steps.iter().enumerate() {
+            let key = format!("key{n}");
+            let value = vec![n as u8; step.bytes];
+            if step.incoming {
+                set_incoming(&store, &key, &value);
+            } else {
+                let exptime = step.ttl.map_or(0, |ttl| NOW + ttl);
+                put(&store, key.as_bytes(), &value, exptime, Commit::default(), NOW);
+            }
+            newest.push_back((key, step.bytes));
+            while newest.len() > 1
+                && newest.iter().skip(1).map(|(_, bytes)| bytes + 100).sum::<usize>()
+                    > MEMORY_BYTES as usize / 16
+            {
+                newest.pop_front();
+            }
+            let reads = newest.iter().rev().take(1 + usize::from(step.reads));
+            reads.for_each(|(key, _)| assert!(is_there(&store, key), "{key} after key{n}"));
+            if n % 16 == 0 {
+                let peek = |key: &str| store.peek(key.as_bytes(), NOW).is_some();
+                newest.iter().for_each(|(key, _)| assert!(peek(key), "{key} after key{n}"));
+            }
+        }
+        assert_nothing_leaks(&store, NOW);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "60,000 items take an hour")]
+fn what_is_stored_after_a_flush_is_there() {
+    let store = store(8 << 20);
+    (0..62_500).for_each(|n| _ = set(&store, n.to_string().as_bytes(), b"1"));
+    store.flush(NOW, NOW);
+    let key = |n: u32| format!("new{n}");
+    (0..3000).for_each(|n| _ = set(&store, key(n).as_bytes(), &[b'y'; 100]));
+    assert_eq!((0..3000).filter(|n| !is_there(&store, &key(*n))).count(), 0);
+    assert_eq!(store.statistics().evictions, 0);
+}
+
+/// memcached holds 699,008 items of one byte in 64 MiB; this store has an eighth of that.
+#[test]
+#[cfg_attr(miri, ignore = "90,000 items take an hour")]
+fn as_many_items_of_one_byte_fit_as_in_memcached() {
+    let store = store(8 << 20);
+    let keys = 0..699_008 / 8;
+    keys.clone().for_each(|n| _ = set(&store, format!("key{n:06}").as_bytes(), b"1"));
+    let found = keys.clone().filter(|n| is_there(&store, &format!("key{n:06}"))).count();
+    assert_eq!((found, store.statistics().evictions), (keys.len(), 0), "{:?}", store.statistics());
+    assert!(store.memory_bytes() <= 8 << 20);
+    assert_nothing_leaks(&store, NOW);
+}
+
+/// The table has no place left long before the memory is full.
+#[test]
+#[cfg_attr(miri, ignore = "100,000 items take an hour")]
+fn the_newest_item_is_there_though_the_table_is_full() {
+    let store = store(1 << 20);
+    for n in 0..100_000 {
+        let key = n.to_string();
+        set(&store, key.as_bytes(), b"");
+        assert!(is_there(&store, &key), "{n}: {:?}", store.statistics());
+    }
+    assert_nothing_leaks(&store, NOW);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "100,000 items take an hour")]
+fn dead_items_make_room_before_live_ones_are_evicted() {
+    for flushed in [true, false] {
+        let store = store(8 << 20);
+        let exptime = if flushed { 0 } else { NOW + 3000 };
+        // Twice what fits, and used: so most of the memory is the main queue's.
+        for n in 0..90_000 {
+            let key = format!("used{n}");
+            put(&store, key.as_bytes(), &[b'u'; 100], exptime, Commit::default(), NOW);
+            assert!(is_there(&store, &key));
+        }
+        let now = if flushed { NOW } else { NOW + 4000 };
+        if flushed {
+            store.flush(now, now);
+        }
+        let before = store.statistics().evictions;
+        let key = |n: u32| format!("new{n}").into_bytes();
+        (0..36_000).for_each(|n| _ = put(&store, &key(n), &[b'n'; 100], 0, Commit::default(), now));
+        let statistics = store.statistics();
+        assert_eq!(statistics.evictions, before, "flushed: {flushed}, {statistics:?}");
+        assert!((0..36_000).all(|n| store.get(&key(n), now).is_some()));
+    }
+}
+
+/// Asks for all keys once, `step` apart, and stores what is missed; the hit ratio.
+fn pass(store: &Store, name: &str, keys: u64, value: &[u8], step: u64) -> f64 {
+    let mut hits = 0;
+    for n in 0..keys {
+        let key = format!("{name}{:08}", n * step % keys);
+        match store.get(key.as_bytes(), NOW) {
+            Some(_) => hits += 1,
+            None => _ = set(store, key.as_bytes(), value),
+        }
+    }
+    hits as f64 / keys as f64
+}
+
+/// Three passes over 25,000 keys, then five over fewer; in the last those are there. Of 200 bytes
+/// the memory holds 14,700 items, of 100 bytes 24,000.
+#[test]
+#[cfg_attr(miri, ignore = "300,000 items take an hour")]
+fn a_changed_working_set_takes_the_place_of_the_old_one() {
+    // Primes: each reaches all keys, in another order.
+    let (same, shuffled) = ([1_000_003; 8], [7, 11, 101, 1009, 10_007, 100_003, 1_000_003, 13]);
+    for (value_bytes, keys, steps, least) in [
+        (200, 14_500, same, 0.85),
+        (200, 15_600, shuffled, 0.85),
+        (100, 15_600, same, 0.96),
+        (100, 20_000, shuffled, 0.96),
+        (1, 25_000, same, 1.0),
+    ] {
+        let (store, value) = (store(4 << 20), vec![b'v'; value_bytes]);
+        steps[..3].iter().for_each(|step| _ = pass(&store, "a", 25_000, &value, *step));
+        let ratios: Vec<f64> = steps[3..].iter().map(|step| pass(&store, "b", keys, &value, *step)).collect();
+        assert!(ratios[4] >= least, "{value_bytes} B: {ratios:?}, {:?}", store.statistics());
+    }
+}
