@@ -10,8 +10,8 @@ use crate::panics;
 use crate::store::Store;
 use std::sync::Arc;
 
-/// How often the store frees dead memory each time, at most: in all, what a flush of 256 MiB leaves.
-/// The workers get the store's lock between two of them.
+/// How often the store frees dead memory each time, at most: in all, what a flush of 256 MiB
+/// leaves. The workers get the store's lock between two of them.
 const MAINTAIN_MAX: usize = 256;
 
 /// The store, and where its counters go.

@@ -4,9 +4,10 @@
 //! Its item begins with one use, so that it moves to the main queue, and what was used there before
 //! the working set changed gives way. This is the ghost queue of S3-FIFO.
 //!
-//! A hash names a word of five fingerprints, the latest lowest. A fingerprint has 8 bits of the hash
-//! and 4 of the epoch. An epoch lasts until half as many items were evicted as the store has; what
-//! was evicted before the last epoch is forgotten, so that as many are remembered as items are there.
+//! A hash names a word of five fingerprints, the latest lowest. A fingerprint has 8 bits of the
+//! hash and 4 of the epoch. An epoch lasts until half as many items were evicted as the store has;
+//! what was evicted before the last epoch is forgotten, so that as many are remembered as items are
+//! there.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -61,7 +62,8 @@ impl Ghost {
         word.store(word.load(Relaxed) << PRINT_BITS | Ghost::print(hash, epoch), Relaxed);
     }
 
-    /// Whether the item of a hash was evicted in this epoch or the two before, as far as a fingerprint tells.
+    /// Whether the item of a hash was evicted in this epoch or the two before, as far as a
+    /// fingerprint tells.
     #[inline]
     pub(super) fn remembers(&self, hash: u64) -> bool {
         let epoch = self.epoch.load(Relaxed);

@@ -100,7 +100,8 @@ impl Plan {
         let mut command = self.command(root.path());
         rustix::pipe::fcntl_setpipe_size(&writer, UNREAD_BYTES).unwrap();
         let process = network.server.run(|| Process::start(command.stderr(writer)));
-        // The command has the other end of the pipe: with it this process would never see the log's end.
+        // The command has the other end of the pipe: with it this process would never see the log's
+        // end.
         drop(command);
         let (mut reader, mut log) = (BufReader::new(reader), String::new());
         while !log.contains("\"serving\"") {

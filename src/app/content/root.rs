@@ -1,9 +1,9 @@
 //! Opening files and directories under the root.
 //!
-//! Another process may change the tree while it is loaded, and put a symbolic link in the place of a
-//! directory that was checked. So nothing is opened by its whole path: each name is opened within the
-//! directory before it, and no name may be a link. Links are resolved before, to a canonical path.
-//! openat2(2) would do the same in one call, but some containers forbid it.
+//! Another process may change the tree while it is loaded, and put a symbolic link in the place of
+//! a directory that was checked. So nothing is opened by its whole path: each name is opened within
+//! the directory before it, and no name may be a link. Links are resolved before, to a canonical
+//! path. openat2(2) would do the same in one call, but some containers forbid it.
 
 use rustix::fs::{self, Mode, OFlags, Stat};
 use std::fs::File;
