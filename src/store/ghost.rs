@@ -47,7 +47,7 @@ impl Ghost {
     /// The fingerprint of a hash in an epoch; never 0.
     fn print(hash: u64, epoch: u32) -> u64 {
         let hash = (hash & 0xff).max(1);
-        u64::from(epoch) % (1 << EPOCH_BITS) << HASH_BITS | hash
+        ((u64::from(epoch) % (1 << EPOCH_BITS)) << HASH_BITS) | hash
     }
 
     /// Remembers an evicted item, where so many are in the store. With the lock of the space.
@@ -59,7 +59,7 @@ impl Ghost {
         let epoch = if is_over || epoch == 0 { epoch.wrapping_add(1).max(1) } else { epoch };
         self.epoch.store(epoch, Relaxed);
         let word = self.word(hash);
-        word.store(word.load(Relaxed) << PRINT_BITS | Ghost::print(hash, epoch), Relaxed);
+        word.store((word.load(Relaxed) << PRINT_BITS) | Ghost::print(hash, epoch), Relaxed);
     }
 
     /// Whether the item of a hash was evicted in this epoch or the two before, as far as a

@@ -101,7 +101,7 @@ impl Store {
         let (recent, newest) = (Store::recent_frames(space), Store::newest_frames(space));
         let is_small = |space: &Space, frame| space.segments[frame as usize].frames == 1;
         let is_old = |space: &Space, frame, recent| !self.is_recent(space, frame, recent);
-        self.free_one(space, &last, |space, frame| space.is_free(frame), now)
+        self.free_one(space, &last, Space::is_free, now)
             .or_else(|| {
                 let suits = |space: &Space, frame| is_small(space, frame) && is_old(space, frame, recent);
                 self.free_one(space, &last, suits, now)
