@@ -304,6 +304,15 @@ fn binary_piece() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// A value that is still on its way while the list is told: found by the property below.
+#[test]
+fn a_list_of_classes_is_the_same_beside_a_value_that_comes_byte_by_byte() {
+    let value = format!("{}xx", "7".repeat(65));
+    let input = format!("get a nothing a nothing \r\nset a 1 0 65 noreply\r\n{value}stats items\r\n");
+    let whole = memcached_answers(input.as_bytes(), &[], false);
+    assert_eq!(memcached_answers(input.as_bytes(), &[1], false), whole);
+}
+
 proptest! {
     #[test]
     fn any_split_gets_the_same_answers(
