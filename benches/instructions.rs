@@ -1,10 +1,11 @@
-//! How many instructions the stack takes for a request, and the handlers of HTTP and memcached, with its store: what an
-//! addition to them costs, without the clock's noise. Handlers are counted as the server runs them, with their panics
-//! contained; and without that, to tell what it costs.
+//! How many instructions the stack takes for a request, and the handlers of HTTP and memcached,
+//! with its store: what an addition to them costs, without the clock's noise. Handlers are counted
+//! as the server runs them, with their panics contained; and without that, to tell what it costs.
 //!
 //! Each scenario runs under `valgrind --tool=callgrind`, which counts only what happens inside a worker's turn
-//! (`Bench::offer`): receive, expire, flush; or in the handler (`HandlerBench::offer`). Prints one line a scenario; the count repeats to within a few
-//! instructions, so that two commits compare. Without valgrind it says so and measures nothing.
+//! (`Bench::offer`): receive, expire, flush; or in the handler (`HandlerBench::offer`). Prints one
+//! line a scenario; the count repeats to within a few instructions, so that two commits compare.
+//! Without valgrind it says so and measures nothing.
 
 #![allow(clippy::print_stdout, reason = "counts are not times, so criterion cannot report them")]
 

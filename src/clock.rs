@@ -53,8 +53,8 @@ impl Clock {
     }
 }
 
-/// The time of day.
-fn unix_time() -> Duration {
+/// The time of day, since the Unix epoch; zero before it.
+pub(crate) fn unix_time() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 

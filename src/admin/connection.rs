@@ -3,12 +3,13 @@
 
 use super::Source;
 use super::respond::{self, HEAD_BYTES};
+use crate::clock::unix_time;
 use crate::panics;
 use rustix::event::PollFlags;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A request and its answer may take this long together.
 const REQUEST_TIME: Duration = Duration::from_secs(2);
@@ -86,8 +87,7 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             self.head.extend_from_slice(&buffer[..n]);
-            let unix_seconds =
-                SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let unix_seconds = unix_time().as_secs();
             let answer = panics::catch(|| respond::respond(&self.head, n == 0, source, unix_seconds));
             let answer = answer.unwrap_or_else(|panic| {
                 panics::log(&panic);

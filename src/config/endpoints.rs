@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::steer::is_host_address;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+/// The flag of memcached over UDP.
+pub(crate) const UDP_FLAG: &str = "--memcached-udp";
+
 /// What is to be served where, as far as flags say.
 pub(super) struct Endpoints {
     pub(super) http: Option<Endpoint>,
@@ -46,7 +49,7 @@ impl Endpoints {
     fn given(&self) -> impl Iterator<Item = (&'static str, Endpoint)> {
         let http = self.http.map(|endpoint| (Service::Http.flag(), endpoint));
         let memcached = self.memcached.map(|endpoint| (Service::Memcached.flag(), endpoint));
-        let udp = self.memcached_udp.map(|endpoint| ("--memcached-udp", endpoint));
+        let udp = self.memcached_udp.map(|endpoint| (UDP_FLAG, endpoint));
         http.into_iter().chain(memcached).chain(udp)
     }
 

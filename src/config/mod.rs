@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::store;
 use clap::{ArgMatches, FromArgMatches, ValueEnum};
 use cores::chosen_cores;
+pub(crate) use endpoints::UDP_FLAG;
 use endpoints::{Endpoints, claimed_addresses};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

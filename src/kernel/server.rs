@@ -314,7 +314,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         if session.io.part.is_sending() {
             return self.visit(key);
         }
-        let (before, taken) = (session.queue.len(), self.host.taken_bytes(session));
+        let (before, taken) = (session.queue.len(), session.taken_bytes);
         let mut tools = Tools { scratch: &mut self.scratch, shared: self.driver.shared() };
         match write(&mut self.host, session, &mut tools) {
             Err(how) => self.end(key, how),

@@ -10,14 +10,11 @@ use crate::clock::{NEVER, millis};
 use crate::hosted::Hosted;
 use simoom_stack::keep::{self, Kept};
 use simoom_stack::send::{Pool, Queue, Wishes};
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_stack::{Application, Closed, Opened, READ_RATE_MIN, Reply};
 use std::time::Duration;
 
 /// A peer that sends more than this after the FIN is reset: it does not listen.
 const LINGER_BYTES: u32 = 64 << 20;
-
-/// Bytes a second that a peer must take on average, over the send timeout, of what is queued for it.
-const SEND_RATE_MIN: u64 = 1000;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +44,7 @@ pub(super) struct Session<A: Application, S> {
     /// Bytes that were dropped since the FIN was sent.
     pub(super) lingered_bytes: u32,
     /// Bytes that the socket has taken since the send timeout began to run.
-    taken_bytes: u32,
+    pub(super) taken_bytes: u32,
     pub(super) queue: Queue,
     pub(super) kept: Kept,
     conn: A::Conn,
@@ -220,14 +217,9 @@ impl<A: Hosted> Host<A> {
         }
     }
 
-    /// Bytes that the socket has taken since the send timeout began to run.
-    pub(super) fn taken_bytes<S>(&self, session: &Session<A, S>) -> u32 {
-        session.taken_bytes
-    }
-
     /// Whether a peer that takes so many bytes in the send timeout is too slow.
     pub(super) fn took_too_little(&self, bytes: u32) -> bool {
-        u64::from(bytes) < (millis(self.send_timeout).saturating_mul(SEND_RATE_MIN) / 1000).max(1)
+        u64::from(bytes) < (millis(self.send_timeout).saturating_mul(u64::from(READ_RATE_MIN)) / 1000).max(1)
     }
 
     /// Offers no more input, and closes once everything queued is sent.

@@ -117,11 +117,11 @@ fn the_send_timeout_runs_from_the_last_progress() {
     assert_eq!(session.next_deadline_ms(), 1003);
     host.now_ms = 1001;
     host.sent(&mut session, 2);
-    assert_eq!((session.next_deadline_ms(), host.took_too_little(host.taken_bytes(&session))), (1003, true));
+    assert_eq!((session.next_deadline_ms(), host.took_too_little(session.taken_bytes)), (1003, true));
     host.sent(&mut session, 1);
     assert_eq!(session.next_deadline_ms(), 1004);
     host.now_ms = 1004;
-    assert_eq!((host.due(&mut session), host.taken_bytes(&session)), (Due::Send, 0));
+    assert_eq!((host.due(&mut session), session.taken_bytes), (Due::Send, 0));
     host.sent(&mut session, 9);
     assert_eq!((session.next_deadline_ms(), host.counters.bytes_sent), (NEVER, 12));
 }

@@ -12,7 +12,7 @@
 
 use super::host::Host;
 use crate::app::Service;
-use crate::config::{self, Endpoint, Transport};
+use crate::config::{self, Endpoint, Transport, UDP_FLAG};
 use crate::error::{Error, Result};
 use crate::kernel::Presence;
 use crate::netns::Interface;
@@ -21,9 +21,6 @@ use rustix::io::Errno;
 use simoom_stack::wire::ipv6;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-
-/// The flag of memcached over UDP.
-const UDP_FLAG: &str = "--memcached-udp";
 
 /// An address to claim for a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,14 +1,16 @@
 //! Making room: which segment is emptied, which of its items are kept, and where these go.
 //!
-//! What is replaced, deleted or expired leaves gaps. While there is a segment that consists of them by a third, the one
-//! with the most is emptied, and all that is left in it is kept: nothing is evicted for want of tidiness.
+//! What is replaced, deleted or expired leaves gaps. While there is a segment that consists of them
+//! by a third, the one with the most is emptied, and all that is left in it is kept: nothing is
+//! evicted for want of tidiness.
 //!
-//! New items are *young*. When room is short, the segment of young items that was begun first is emptied if they hold
-//! more than a tenth of the memory, else that of main items. What is worth keeping, by its uses and its size, moves
-//! to the end of a queue, the main one if it was used, and loses a use; the rest is evicted. Of a segment at most three
-//! quarters are kept, those worth most, so that emptying one always frees something. A key that comes back soon after its
-//! item was evicted ([`super::ghost`]) has a use from the start: so the main items follow the clients. This joins S3-FIFO's two queues,
-//! Segcache's merging of segments and the sizes of GreedyDual.
+//! New items are *young*. When room is short, the segment of young items that was begun first is
+//! emptied if they hold more than a tenth of the memory, else that of main items. What is worth
+//! keeping, by its uses and its size, moves to the end of a queue, the main one if it was used, and
+//! loses a use; the rest is evicted. Of a segment at most three quarters are kept, those worth
+//! most, so that emptying one always frees something. A key that comes back soon after its item was
+//! evicted ([`super::ghost`]) has a use from the start: so the main items follow the clients. This
+//! joins S3-FIFO's two queues, Segcache's merging of segments and the sizes of GreedyDual.
 
 use super::arena::Place;
 use super::layout::{self, FETCHED, LINKED, Shape, USES_MAX, USES_SHIFT};
@@ -181,8 +183,8 @@ impl Store {
 
     /// Frees a segment in which nothing is left and that nobody pins; whether it did.
     ///
-    /// The order matters: live counts are 0 only after the entries are gone, and stay 0 under the lock of the space,
-    /// so a pin that is taken after this look finds no entry any more.
+    /// The order matters: live counts are 0 only after the entries are gone, and stay 0 under the
+    /// lock of the space, so a pin that is taken after this look finds no entry any more.
     pub(super) fn free_if_empty(&self, space: &mut Space, head: u32) -> bool {
         let segment = space.segments[head as usize];
         if self.memory.live(head).0 != 0 || self.is_pinned(&segment, head) {
@@ -292,8 +294,8 @@ impl Store {
         self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed)).fold(0, u64::wrapping_add)
     }
 
-    /// Moves an item into the main queue, or if it was not used to the end of the young one, if there is room without emptying another segment; whether it did. The
-    /// chain's lock is held.
+    /// Moves an item into the main queue, or if it was not used to the end of the young one, if
+    /// there is room without emptying another segment; whether it did. The chain's lock is held.
     fn relocate(&self, space: &mut Space, slot: &Slot, hash: u64, at: Place, shape: Shape, now: u32) -> bool {
         let (arena, units) = (&self.memory.arena, shape.units());
         let exptime = arena.header(at).exptime.load(Relaxed);
@@ -361,8 +363,9 @@ impl Store {
     }
 }
 
-/// What an item is worth keeping: a doubling of its uses counts as much as being eight times smaller. Hits are what a
-/// cache is for, and a large item takes the place of many; but what is large and much used stays.
+/// What an item is worth keeping: a doubling of its uses counts as much as being eight times
+/// smaller. Hits are what a cache is for, and a large item takes the place of many; but what is
+/// large and much used stays.
 fn worth(uses: u8, shape: Shape, mean: u32) -> usize {
     let smaller = (mean as i32 - shape.units().ilog2() as i32).clamp(-SMALLER_MAX, SMALLER_MAX);
     (USES_WEIGHT * i32::from(uses) + smaller + SMALLER_MAX) as usize

@@ -6,6 +6,10 @@ use crate::reassembly;
 use crate::send;
 use crate::wire::{Address, ChecksumPolicy, Mac};
 
+/// Bytes a second that a peer must take on average, over the send timeout, of what is queued for it:
+/// over this stack, and over any other transport of the same applications.
+pub const READ_RATE_MIN: u32 = 1000;
+
 /// The configuration of one worker's stack. Times are in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -52,7 +56,7 @@ pub struct Config {
     /// How long an acknowledgement may wait for data to ride on; at most 500 (RFC 9293 §3.8.6.3).
     pub delayed_ack_ms: u32,
     /// A connection whose peer acknowledges nothing for so long is reset, its window shut or not; so is one that
-    /// acknowledges less than 1000 bytes a second on average, once it is behind by so long.
+    /// acknowledges less than [`READ_RATE_MIN`] on average, once it is behind by so long.
     pub send_timeout_ms: u32,
     /// How long a connection that this side has closed waits for the peer to close.
     pub close_timeout_ms: u32,
@@ -116,10 +120,10 @@ pub struct Limits {
     pub connections: u32,
     /// Answered SYNs whose acknowledgement is outstanding.
     pub half_open: u32,
-    /// Connections at once from one source /24 of IPv4 or /64 of IPv6, half-open ones among them; 0 for no such limit.
+    /// Connections at once from one source /24 of IPv4 or /64 of IPv6, half-open ones not counted; 0 for no such limit.
     /// Prefixes that meet in the table which counts them are counted together.
     pub connections_per_prefix: u32,
-    /// Connections at once to each port that [`Stack::listen`](crate::Stack::listen) is given, half-open ones among them;
+    /// Connections at once to each port that [`Stack::listen`](crate::Stack::listen) is given, half-open ones not counted;
     /// 0 for no such limit.
     pub connections_per_port: u32,
     /// Entries of the TIME_WAIT table; the oldest gives way.

@@ -67,7 +67,7 @@ pub mod timer;
 pub mod wire;
 
 pub use application::{Application, Closed, Ends, Opened};
-pub use config::{Config, Congestion, EcnPolicy, Limits, LocalAddress};
+pub use config::{Config, Congestion, EcnPolicy, Limits, LocalAddress, READ_RATE_MIN};
 pub use neighbour::Route;
 pub use send::{Blob, Reply};
 pub use smoltcp::time::{Duration, Instant};

@@ -1,9 +1,10 @@
 //! How many connections each source prefix has: a /24 of IPv4, a /64 of IPv6, about what one network is given.
 //!
-//! In comes the remote address of a connection that begins or ends; out goes whether another may begin. A half-open one
-//! is not counted: anybody can forge its address. Only counts are kept, under a keyed hash in a table of fixed size: prefixes that meet in a slot are counted
-//! together, so that one may be refused because of another, and which ones meet nobody outside can tell. What an active
-//! open takes is counted and never refused. Without a limit there is no table.
+//! In comes the remote address of a connection that begins or ends; out goes whether another may
+//! begin. A half-open one is not counted: anybody can forge its address. Only counts are kept,
+//! under a keyed hash in a table of fixed size: prefixes that meet in a slot are counted together,
+//! so that one may be refused because of another, and which ones meet nobody outside can tell. What
+//! an active open takes is counted and never refused. Without a limit there is no table.
 
 use crate::config::Limits;
 use crate::keyed::Keyed;

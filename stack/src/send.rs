@@ -448,9 +448,10 @@ impl<'a, B: Blob> Reply<'a, B> {
         self.wishes.abort = true;
     }
 
-    /// Reads no more for now, however much comes: set a deadline, and after its `timeout` input is offered again. What
-    /// this call did not consume is kept meanwhile, within the receive window, which shuts when that is full. This is
-    /// how a client reads slowly; the kernel transport of a server has no use for it and offers input as ever.
+    /// Reads no more for now, however much comes: set a deadline, and after its `timeout` input is
+    /// offered again. What this call did not consume is kept meanwhile, within the receive window,
+    /// which shuts when that is full. So a client reads slowly, and a request waits for what others
+    /// hold.
     pub fn read_later(&mut self) {
         self.wishes.read_later = true;
     }

@@ -39,14 +39,8 @@ fn imf(value: &[u8]) -> Option<i64> {
     let mut text = Text(value);
     text.one_of(DAYS.map(|day| &day[..3]))?;
     text.literal(", ")?;
-    let day = text.number(2)?;
-    text.literal(" ")?;
-    let month = text.one_of(MONTHS)?;
-    text.literal(" ")?;
-    let year = text.number(4)?;
-    text.literal(" ")?;
-    let second = text.second_of_day()?;
-    text.ends_in(" GMT")?;
+    let (day, month, year) = text.day(" ", 4)?;
+    let second = text.rest_in_gmt()?;
     unix_second(year, month, day, second)
 }
 
@@ -56,14 +50,8 @@ fn rfc_850(value: &[u8], now: u64) -> Option<i64> {
     let mut text = Text(value);
     text.one_of(DAYS)?;
     text.literal(", ")?;
-    let day = text.number(2)?;
-    text.literal("-")?;
-    let month = text.one_of(MONTHS)?;
-    text.literal("-")?;
-    let year = text.number(2)?;
-    text.literal(" ")?;
-    let second = text.second_of_day()?;
-    text.ends_in(" GMT")?;
+    let (day, month, year) = text.day("-", 2)?;
+    let second = text.rest_in_gmt()?;
     let now = now.min(LAST_SECOND) as i64;
     let century = (1970 + now / YEAR_SECONDS) / 100 * 100;
     [century + 100, century, century - 100]
@@ -116,6 +104,23 @@ impl Text<'_> {
         self.0 = rest;
         let digit = |byte: &u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
         number.iter().try_fold(0, |sum, byte| Some(10 * sum + digit(byte)?))
+    }
+
+    /// Day, month and year as in `06 Nov 1994` or `06-Nov-94`.
+    fn day(&mut self, separator: &str, year_digits: usize) -> Option<(i64, i64, i64)> {
+        let day = self.number(2)?;
+        self.literal(separator)?;
+        let month = self.one_of(MONTHS)?;
+        self.literal(separator)?;
+        Some((day, month, self.number(year_digits)?))
+    }
+
+    /// ` 08:49:37 GMT`, to the end.
+    fn rest_in_gmt(&mut self) -> Option<i64> {
+        self.literal(" ")?;
+        let second = self.second_of_day()?;
+        self.ends_in(" GMT")?;
+        Some(second)
     }
 
     /// `08:49:37`; the second may be 60, a leap second.

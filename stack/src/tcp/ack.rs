@@ -5,14 +5,12 @@ use super::congestion::initial_window;
 use super::rtt::MAX_RTO_MS;
 use super::{Context, Due, Fate, Marks, Phase, Shared, State, Stop, Tcb, Transmit, recovery, timeout};
 use crate::application::{Application, Closed};
+use crate::config::READ_RATE_MIN;
 use crate::flight::Delivery;
 use crate::send::Blob;
 use crate::seq::Seq;
 use crate::timer::Tick;
 use crate::wire::Segment;
-
-/// Bytes a second that a peer must take on average, over the send timeout, of what is queued for it.
-const READ_RATE_MIN: u32 = 1000;
 
 /// Fifth step: what the acknowledgement brings, SEG.ACK being at least SND.UNA.
 #[inline]

@@ -1,9 +1,9 @@
 //! Seventh and eighth step of RFC 9293 §3.10.7.4: the segment's text and its FIN.
 //!
 //! Text in order is offered to the application where it lies, in the received frame. What the application leaves is
-//! held ([`super::held`]), and offered again with what follows; text ahead of a gap waits in the reassembly. What finds
-//! no memory is not acknowledged, and so comes again. Until all of it has, nothing is offered that the application has
-//! seen more of.
+//! held ([`super::held`]), and offered again with what follows; text ahead of a gap waits in the
+//! reassembly. What finds no memory is not acknowledged, and so comes again. Until all of it has,
+//! nothing is offered that the application has seen more of.
 
 use super::held::PutOff;
 use super::{Context, Fate, Marks, Shared, State, Tcb, Transmit};
@@ -218,8 +218,8 @@ fn take_where_it_lies<A: Application, T>(
 
 /// Takes bytes behind those that are held, or that have to be there again before any are offered.
 ///
-/// An application that left input for want of room is not asked again before there is room, nor one that reads later;
-/// one that only has more to send, and reads all it is offered, goes on reading.
+/// An application that left input for want of room is not asked again before there is room, nor one
+/// that reads later; one that only has more to send, and reads all it is offered, goes on reading.
 fn take_behind<A: Application, T>(tcb: &mut Tcb<A::Conn>, bytes: &[u8], cx: &mut Context<'_, A, T>) -> usize {
     let held = tcb.hold(bytes, cx.shared);
     if tcb.holds_input() {
@@ -262,8 +262,9 @@ fn offer_with<A: Application, T>(tcb: &mut Tcb<A::Conn>, tail: &[u8], cx: &mut C
     }
 }
 
-/// Offers what is held and `tail` behind it, up to [`LARGE_BYTES`](crate::keep::LARGE_BYTES) of them, in one piece. Returns how many were offered
-/// and consumed; `None` if the application has seen more than there is now.
+/// Offers what is held and `tail` behind it, up to [`LARGE_BYTES`](crate::keep::LARGE_BYTES) of
+/// them, in one piece. Returns how many were offered and consumed; `None` if the application has
+/// seen more than there is now.
 fn offer_once<A: Application, T>(
     tcb: &mut Tcb<A::Conn>,
     tail: &[u8],
@@ -350,8 +351,8 @@ fn go_on<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) 
     }
 }
 
-/// Marks what was taken for acknowledgement: at once for more than a full segment (RFC 9293 §3.8.6.3), else with the
-/// answer or after a while.
+/// Marks what was taken for acknowledgement: at once for more than a full segment (RFC 9293
+/// §3.8.6.3), else with the answer or after a while.
 #[inline]
 fn acknowledge_text<C>(tcb: &mut Tcb<C>) {
     let hot = &mut tcb.hot;

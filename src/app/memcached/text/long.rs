@@ -1,13 +1,15 @@
-//! Lines of keys that no transport holds as a whole, from clients that write such a line before they read any of its
-//! answer. Once there is no room for more of the answer, the rest of the line is held here, as memcached holds it: were
-//! it left to the transport, client and server would wait for each other.
+//! Lines of keys that no transport holds as a whole, from clients that write such a line before
+//! they read any of its answer. Once there is no room for more of the answer, the rest of the line
+//! is held here, as memcached holds it: were it left to the transport, client and server would wait
+//! for each other.
 
 use super::super::conn::{Conn, Keys, Phase};
 use super::super::{Memcached, Step, close, skip_line};
 use crate::app::Blob;
 use simoom_stack::Reply;
 
-/// Bytes that one worker holds for all its connections; memory for longer lines is doubled within it. What finds no place waits in the transport.
+/// Bytes that one worker holds for all its connections; memory for longer lines is doubled within
+/// it. What finds no place waits in the transport.
 pub(in crate::app::memcached) const HELD_MAX_BYTES: usize = 8 << 20;
 
 /// The rest of a line of keys, as far as it has come.
@@ -86,8 +88,8 @@ impl LongLines {
 }
 
 impl Memcached {
-    /// There is no room to answer the keys that `bytes` begin with. Holds them, up to the end of the line; returns how
-    /// many bytes it took.
+    /// There is no room to answer the keys that `bytes` begin with. Holds them, up to the end of
+    /// the line; returns how many bytes it took.
     #[cold]
     pub(in crate::app::memcached) fn hold_keys(
         &mut self,
@@ -105,8 +107,8 @@ impl Memcached {
         self.go_on_with_line(conn, bytes, reply).0
     }
 
-    /// Holds more of a line that is held, and answers what there is room for. Returns how many bytes it took, and whether
-    /// it waits for more. Asks for more if there is no room.
+    /// Holds more of a line that is held, and answers what there is room for. Returns how many
+    /// bytes it took, and whether it waits for more. Asks for more if there is no room.
     #[cold]
     pub(in crate::app::memcached) fn go_on_with_line(
         &mut self,

@@ -2,7 +2,7 @@
 
 use crate::frames::{numbered, segment_from};
 use crate::net::{DEDICATED, End, MODES, Net, until};
-use af_xdp::{BURST, Mode, RingSizes};
+use af_xdp::{BURST, Device, Mode, RingSizes};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::tcp::{TcpFlags, TcpPacket};
 use pnet::transport::{TransportChannelType, TransportProtocol, transport_channel};
@@ -91,17 +91,22 @@ fn reflect(mut end: End, received: &AtomicU32, sent: &AtomicU32) -> (End, BTreeS
     (end, seen)
 }
 
-#[test]
-fn what_the_kernel_had_to_drop_is_counted() {
-    let Some(net) = Net::new(1) else { return };
-    let (_device, mut parts) = net
+/// A device with rings of 64 slots and 256 frames, and its only queue.
+fn with_small_rings(net: &Net) -> (Device, End) {
+    let (device, mut parts) = net
         .open(|options| {
             options.rings = RingSizes { fill: 64, rx: 64, tx: 64, completion: 64 };
             options.frames_per_queue = 256;
         })
         .unwrap();
     let (queue, pool) = parts.pop().unwrap();
-    let mut end = End { queue, pool };
+    (device, End { queue, pool })
+}
+
+#[test]
+fn what_the_kernel_had_to_drop_is_counted() {
+    let Some(net) = Net::new(1) else { return };
+    let (_device, mut end) = with_small_rings(&net);
     let (mut sender, _receiver) = net.wire();
     for number in 0..200 {
         sender.send_to(&numbered(0, number, 10), None).unwrap().unwrap();
@@ -125,14 +130,7 @@ fn what_the_kernel_had_to_drop_is_counted() {
 #[test]
 fn a_full_tx_ring_gives_the_frame_back() {
     let Some(net) = Net::new(1) else { return };
-    let (_device, mut parts) = net
-        .open(|options| {
-            options.rings = RingSizes { fill: 64, rx: 64, tx: 64, completion: 64 };
-            options.frames_per_queue = 256;
-        })
-        .unwrap();
-    let (queue, pool) = parts.pop().unwrap();
-    let mut end = End { queue, pool };
+    let (_device, mut end) = with_small_rings(&net);
     let bytes = segment_from(1, 2, 3, 4, TcpFlags::ACK);
     assert_eq!(end.queue.transmit_space(), 64);
     for _ in 0..64 {
