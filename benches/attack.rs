@@ -1,11 +1,13 @@
-//! A client that wants its file while others attack: a flood of SYNs from spoofed sources, and slow-loris.
+//! A client that wants its file while others attack: a flood of SYNs from spoofed sources, and
+//! slow-loris.
 //!
 //!     cargo bench --bench attack [-- SECONDS]
 //!
-//! The attacker shares the client's core and its end of the veth pair. Each download is a connection of its own and is
-//! compared with the file; prints how long they took, and the server's memory at the start, in mid-attack, when all that the
-//! plan reserves for this has been touched once, and at the end. Ends with an error if a client waited for a second, or
-//! memory still grew. Needs root.
+//! The attacker shares the client's core and its end of the veth pair. Each download is a
+//! connection of its own and is compared with the file; prints how long they took, and the server's
+//! memory at the start, in mid-attack, when all that the plan reserves for this has been touched
+//! once, and at the end. Ends with an error if a client waited for a second, or memory still grew.
+//! Needs root.
 
 #![allow(clippy::print_stdout, reason = "it prints its measurements")]
 
@@ -56,8 +58,13 @@ fn raise_open_files() {
         .expect("a limit may be raised to its maximum");
 }
 
-/// Downloads again and again while `attack` lasts; returns whether all promises were kept. The attack says what it did.
-fn under(name: &str, lasts: Duration, attack: impl Fn(&Network, &AtomicBool) -> String + Sync) -> bool {
+/// Downloads again and again while `attack` lasts; returns whether all promises were kept. The
+/// attack says what it did.
+fn under(
+    name: &str,
+    lasts: Duration,
+    attack: impl Fn(&Network, &AtomicBool) -> String + Sync,
+) -> bool {
     let network = Network::new(1).expect("a network of our own");
     let root = tempfile::tempdir().expect("a directory of our own");
     let file = content(FILE);
@@ -75,8 +82,16 @@ fn under(name: &str, lasts: Duration, attack: impl Fn(&Network, &AtomicBool) -> 
     let after = resident_bytes(&server);
     let slowest = times.iter().copied().fold(0.0, f64::max);
     let (count, typical) = (times.len(), median(times));
-    println!("{name:16} {count:6} downloads   median {typical:7.2} ms   slowest {slowest:7.1} ms   {told}");
-    println!("{:16} memory in use: {} KiB, then {}, then {}", "", before >> 10, middle >> 10, after >> 10);
+    println!(
+        "{name:16} {count:6} downloads   median {typical:7.2} ms   slowest {slowest:7.1} ms   {told}"
+    );
+    println!(
+        "{:16} memory in use: {} KiB, then {}, then {}",
+        "",
+        before >> 10,
+        middle >> 10,
+        after >> 10
+    );
     slowest <= PROMISE.as_secs_f64() * 1e3 && after.saturating_sub(middle) <= GROWTH
 }
 
@@ -88,7 +103,9 @@ fn downloads(network: &Network, file: &[u8], lasts: Duration) -> Vec<f64> {
         let begin = Instant::now();
         let mut stream = TcpStream::connect_timeout(&at, PATIENCE).expect("the server answers");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
-        stream.write_all(b"GET /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it is asked");
+        stream
+            .write_all(b"GET /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .expect("it is asked");
         let mut got = Vec::with_capacity(FILE + 1024);
         stream.read_to_end(&mut got).expect("the answer comes");
         assert!(got.ends_with(file), "what came is not the file");
@@ -99,8 +116,10 @@ fn downloads(network: &Network, file: &[u8], lasts: Duration) -> Vec<f64> {
 }
 
 fn resident_bytes(server: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("the server runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("the server runs");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
     line.trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
 }
 
@@ -138,8 +157,10 @@ fn flood(network: &Network, ends: &AtomicBool) -> String {
 }
 
 fn raw_sender() -> Box<dyn DataLinkSender> {
-    let interface =
-        datalink::interfaces().into_iter().find(|interface| interface.name == "c0").expect("it was made");
+    let interface = datalink::interfaces()
+        .into_iter()
+        .find(|interface| interface.name == "c0")
+        .expect("it was made");
     match datalink::channel(&interface, datalink::Config::default()).expect("a raw socket") {
         Channel::Ethernet(sender, _) => sender,
         _ => panic!("c0 is an Ethernet interface"),
@@ -160,7 +181,9 @@ fn syn(to_mac: [u8; 6], from_mac: [u8; 6], to: Ipv4Addr, index: u64) -> [u8; 58]
     frame[38..42].copy_from_slice(&mixed[4..8]);
     frame[46..50].copy_from_slice(&[0x60, 2, 0xff, 0xff]);
     frame[54..58].copy_from_slice(&[2, 4, 5, 180]);
-    let sum = |bytes: &[u8]| bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum::<u32>();
+    let sum = |bytes: &[u8]| {
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum::<u32>()
+    };
     let header = fold(sum(&frame[14..34]));
     frame[24..26].copy_from_slice(&header.to_be_bytes());
     let segment = fold(sum(&frame[26..34]) + 6 + 24 + sum(&frame[34..58]));
@@ -188,7 +211,10 @@ fn slow_loris(network: &Network, ends: &AtomicBool) -> String {
     while !ends.load(Ordering::Relaxed) {
         let begin = Instant::now();
         if lorises.len() < LORISES {
-            lorises.extend((lorises.len()..LORISES).map_while(|_| (!ends.load(Ordering::Relaxed)).then(connect)));
+            lorises.extend(
+                (lorises.len()..LORISES)
+                    .map_while(|_| (!ends.load(Ordering::Relaxed)).then(connect)),
+            );
         }
         for loris in &mut lorises {
             if loris.as_mut().is_some_and(|stream| stream.write_all(b"x").is_ok()) {

@@ -1,14 +1,16 @@
-//! What tshark's expert analysis says of downloads over bad paths: Simoom over AF_XDP beside nginx over Linux TCP.
+//! What tshark's expert analysis says of downloads over bad paths: Simoom over AF_XDP beside nginx
+//! over Linux TCP.
 //!
 //!     cargo bench --bench capture [-- SEED]
 //!
-//! Both servers are in one namespace, behind the delaying and losing bridge of the tests, and send the same file in turn to
-//! a client over Linux TCP; every download is compared with the file. The capture is taken at the client's end, with every
-//! checksum validated. Prints, side by side, the segments with text that arrived there, those among them that repeat an
-//! earlier one or fill a gap (retransmissions), those that repeat what the client had acknowledged already (spurious), and
-//! faults: malformed packets and wrong checksums. Beside them, from the client's own counters, which miss nothing that a
-//! capture does: segments that it received twice (its D-SACKs). SEED is another choice of what is lost. Needs root, nginx,
-//! ip, ethtool, curl and tshark.
+//! Both servers are in one namespace, behind the delaying and losing bridge of the tests, and send
+//! the same file in turn to a client over Linux TCP; every download is compared with the file. The
+//! capture is taken at the client's end, with every checksum validated. Prints, side by side, the
+//! segments with text that arrived there, those among them that repeat an earlier one or fill a gap
+//! (retransmissions), those that repeat what the client had acknowledged already (spurious), and
+//! faults: malformed packets and wrong checksums. Beside them, from the client's own counters,
+//! which miss nothing that a capture does: segments that it received twice (its D-SACKs). SEED is
+//! another choice of what is lost. Needs root, nginx, ip, ethtool, curl and tshark.
 
 #![allow(clippy::print_stdout, reason = "it prints its measurements")]
 
@@ -22,21 +24,27 @@ use served::{OURS, THEIRS, content};
 use std::process::Command;
 use std::time::Duration;
 
-/// Round trip in milliseconds, packets of a thousand lost each way, and megabytes: fewer where a download takes minutes.
+/// Round trip in milliseconds, packets of a thousand lost each way, and megabytes: fewer where a
+/// download takes minutes.
 const PATHS: [(u64, u64, usize); 7] =
     [(1, 1, 20), (1, 10, 20), (1, 50, 10), (1, 100, 5), (10, 0, 20), (100, 0, 20), (10, 10, 20)];
 
 fn main() {
     let is_quick = std::env::args().any(|word| word == "--quick");
     let seed = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(4);
-    if !(need_root() && ["nginx", "ip", "ethtool", "curl", "tshark"].into_iter().all(need_program)) {
+    if !(need_root() && ["nginx", "ip", "ethtool", "curl", "tshark"].into_iter().all(need_program))
+    {
         return;
     }
     println!(
         "RTT ms   loss %   MB     nginx segments  again  spurious  twice  faults    simoom segments  again  spurious  twice  faults"
     );
     for (rtt_ms, loss_permille, megabytes) in if is_quick { &PATHS[4..5] } else { &PATHS[..] } {
-        let path = Path { delay: Duration::from_micros(rtt_ms * 500), loss_permille: *loss_permille, seed };
+        let path = Path {
+            delay: Duration::from_micros(rtt_ms * 500),
+            loss_permille: *loss_permille,
+            seed,
+        };
         let [theirs, ours] = measure(path, megabytes << 20).map(|verdict| show(&verdict));
         println!("{rtt_ms:6} {:8.1} {megabytes:4} {theirs} {ours}", *loss_permille as f64 / 10.0);
     }
@@ -47,7 +55,8 @@ fn measure(path: Path, len: usize) -> [(Verdict, u64); 2] {
     let root = tempfile::tempdir().expect("a directory of our own");
     let bytes = content(len);
     std::fs::write(root.path().join("file"), &bytes).expect("room for the file");
-    let _servers = [common::nginx(&network, root.path(), THEIRS), served::ours(&network, root.path(), "")];
+    let _servers =
+        [common::nginx(&network, root.path(), THEIRS), served::ours(&network, root.path(), "")];
     let capture = Capture::start(&network);
     let twice = [THEIRS, OURS].map(|port| {
         let before = duplicates_reported(&network);
@@ -56,7 +65,10 @@ fn measure(path: Path, len: usize) -> [(Verdict, u64); 2] {
         let mut curl = Command::new("curl");
         curl.args(["-sSf", "--max-time", "600", "-o"]).arg(&got).arg(&url);
         let status = network.client.run(|| curl.status()).expect("curl runs");
-        assert!(status.success() && std::fs::read(&got).is_ok_and(|got| got == bytes), "{url} came otherwise");
+        assert!(
+            status.success() && std::fs::read(&got).is_ok_and(|got| got == bytes),
+            "{url} came otherwise"
+        );
         duplicates_reported(&network) - before
     });
     let mut twice = twice.into_iter();
@@ -65,9 +77,12 @@ fn measure(path: Path, len: usize) -> [(Verdict, u64); 2] {
 
 /// Segments that the client has reported as received before (RFC 2883), of whatever connection.
 fn duplicates_reported(network: &Network) -> u64 {
-    let read = || std::fs::read_to_string("/proc/thread-self/net/netstat").expect("the kernel's counters");
+    let read =
+        || std::fs::read_to_string("/proc/thread-self/net/netstat").expect("the kernel's counters");
     let text = network.client.run(read);
-    let [names, values] = text.lines().filter(|line| line.starts_with("TcpExt:")).collect::<Vec<_>>()[..] else {
+    let [names, values] =
+        text.lines().filter(|line| line.starts_with("TcpExt:")).collect::<Vec<_>>()[..]
+    else {
         panic!("{text:?}")
     };
     let is_meant = |name: &str| ["TCPDSACKOldSent", "TCPDSACKOfoSent"].contains(&name);

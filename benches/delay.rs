@@ -2,9 +2,9 @@
 //!
 //!     cargo bench --bench delay [-- ROUNDS [RTT_MS...]]
 //!
-//! Both servers are in one namespace, behind the delaying bridge of the tests, and take turns; every download is compared
-//! with the file. Each is a connection of its own; times count from the connection's SYN. Prints medians and their ratio.
-//! Needs root, nginx, ip and ethtool.
+//! Both servers are in one namespace, behind the delaying bridge of the tests, and take turns;
+//! every download is compared with the file. Each is a connection of its own; times count from the
+//! connection's SYN. Prints medians and their ratio. Needs root, nginx, ip and ethtool.
 
 #![allow(clippy::print_stdout, reason = "it prints its measurements")]
 
@@ -35,7 +35,9 @@ fn main() {
         _ => vec![10, 100],
     };
     println!("# {rounds} rounds in turn; medians in ms since the SYN");
-    println!("RTT ms   file            nginx first     all   simoom first     all   ratio first    all");
+    println!(
+        "RTT ms   file            nginx first     all   simoom first     all   ratio first    all"
+    );
     for rtt_ms in round_trips {
         measure(rtt_ms, rounds, if is_quick { &SIZES[..1] } else { &SIZES });
     }
@@ -49,7 +51,8 @@ fn measure(rtt_ms: u64, rounds: u64, sizes: &[(&str, usize)]) {
     for (bytes, (_, len)) in files.iter().zip(sizes) {
         std::fs::write(root.path().join(len.to_string()), bytes).expect("room for the files");
     }
-    let _servers = [common::nginx(&network, root.path(), THEIRS), served::ours(&network, root.path(), "")];
+    let _servers =
+        [common::nginx(&network, root.path(), THEIRS), served::ours(&network, root.path(), "")];
     for ((name, len), bytes) in sizes.iter().zip(&files) {
         let mut times = [(); 2].map(|()| [Vec::new(), Vec::new()]);
         for _ in 0..rounds {
@@ -83,7 +86,10 @@ fn download(at: SocketAddr, len: usize, expected: &[u8]) -> (f64, f64) {
         let n = stream.read(&mut got[end..]).expect("the answer comes");
         end += n;
         first.get_or_insert_with(|| start.elapsed());
-        let head = got[..end.min(1024)].windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
+        let head = got[..end.min(1024)]
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .map(|at| at + 4);
         if head.is_some_and(|head| end - head == len) || n == 0 {
             let all = start.elapsed();
             assert!(got[..end].ends_with(expected), "what came is not the file");

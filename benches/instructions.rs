@@ -2,10 +2,10 @@
 //! with its store: what an addition to them costs, without the clock's noise. Handlers are counted
 //! as the server runs them, with their panics contained; and without that, to tell what it costs.
 //!
-//! Each scenario runs under `valgrind --tool=callgrind`, which counts only what happens inside a worker's turn
-//! (`Bench::offer`): receive, expire, flush; or in the handler (`HandlerBench::offer`). Prints one
-//! line a scenario; the count repeats to within a few instructions, so that two commits compare.
-//! Without valgrind it says so and measures nothing.
+//! Each scenario runs under `valgrind --tool=callgrind`, which counts only what happens inside a
+//! worker's turn (`Bench::offer`): receive, expire, flush; or in the handler
+//! (`HandlerBench::offer`). Prints one line a scenario; the count repeats to within a few
+//! instructions, so that two commits compare. Without valgrind it says so and measures nothing.
 
 #![allow(clippy::print_stdout, reason = "counts are not times, so criterion cannot report them")]
 
@@ -13,7 +13,7 @@ mod turn;
 
 use simoom::app::contained::Contained;
 use simoom::app::testing::{Line, services};
-use simoom_stack::Application;
+use simoom_io::Application;
 use std::process::Command;
 use turn::Bench;
 
@@ -28,8 +28,8 @@ const LARGE_BYTES: usize = 64 * 1024;
 /// Keys that are asked for in turn, each with a value of 100 bytes.
 const KEYS: usize = 10_000;
 
-/// What is counted, per request: the smallest answer, the same with acknowledgements of their own, and an answer
-/// of many segments; of memcached per key.
+/// What is counted, per request: the smallest answer, the same with acknowledgements of their own,
+/// and an answer of many segments; of memcached per key.
 const SCENARIOS: [(&str, Scenario); 10] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
@@ -66,7 +66,8 @@ fn main() {
     if let [_, flag, name] = &arguments[..]
         && flag == "--measure"
     {
-        let (_, scenario) = SCENARIOS.iter().find(|(known, _)| known == name).expect("a scenario's name");
+        let (_, scenario) =
+            SCENARIOS.iter().find(|(known, _)| known == name).expect("a scenario's name");
         return match scenario {
             Scenario::Get { .. } | Scenario::Set => run_keys(*scenario, Contained::new(services())),
             Scenario::BareGet => run_keys(Scenario::Get { keys: 1, lines: 1 }, services()),
@@ -78,7 +79,11 @@ fn main() {
     for (name, _) in SCENARIOS {
         match count(name) {
             Some(instructions) => println!("{name:<30} {instructions:>8.0} instructions"),
-            None => return println!("valgrind is not installed or failed: instructions are not counted"),
+            None => {
+                return println!(
+                    "valgrind is not installed or failed: instructions are not counted"
+                );
+            }
         }
     }
 }
@@ -87,13 +92,23 @@ fn main() {
 fn count(name: &str) -> Option<f64> {
     let program = std::env::current_exe().ok()?;
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*Bench*offer_counted*"])
+        .args([
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            "--toggle-collect=*Bench*offer_counted*",
+        ])
         .arg(program)
         .args(["--measure", name])
         .output()
         .ok()?;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    let collected = told.lines().find_map(|line| line.split_once("Collected : "))?.1.trim().parse::<f64>().ok()?;
+    let collected = told
+        .lines()
+        .find_map(|line| line.split_once("Collected : "))?
+        .1
+        .trim()
+        .parse::<f64>()
+        .ok()?;
     let requests: f64 = String::from_utf8_lossy(&output.stdout).lines().last()?.parse().ok()?;
     Some(collected / requests)
 }
@@ -109,7 +124,9 @@ fn run(scenario: Scenario) {
         bench.counts = burst >= WARM_UP_BURSTS;
         bench.counts_acks = bench.counts && !matches!(scenario, Scenario::Small);
         match scenario {
-            Scenario::Large => requests += bench.large(LARGE_BYTES as u32) * usize::from(bench.counts),
+            Scenario::Large => {
+                requests += bench.large(LARGE_BYTES as u32) * usize::from(bench.counts);
+            }
             _ => {
                 bench.burst();
                 requests += bench.size() * usize::from(bench.counts);
@@ -159,8 +176,11 @@ fn run_keys<A: Application>(scenario: Scenario, app: A) {
     // A step without a common divisor visits all keys, far apart.
     let mut order = (0..).map(|index| index * 7919 % KEYS);
     for _ in 0..BURSTS {
-        let mut asked =
-            || (0..keys).map(|_| format!(" key:{:08}", order.next().expect("endless"))).collect::<String>();
+        let mut asked = || {
+            (0..keys)
+                .map(|_| format!(" key:{:08}", order.next().expect("endless")))
+                .collect::<String>()
+        };
         let input: String = match scenario {
             Scenario::Set => set(order.next().expect("endless")),
             _ => (0..lines).map(|_| format!("get{}\r\n", asked())).collect(),

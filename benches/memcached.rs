@@ -1,4 +1,5 @@
-//! The memcached handler and its store, in memory: request bytes in, ranges out, and the ranges given back.
+//! The memcached handler and its store, in memory: request bytes in, ranges out, and the ranges
+//! given back.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use simoom::app::memcached::Memcached;
@@ -32,7 +33,9 @@ fn each_key(request: impl Fn(usize) -> String) -> Vec<Vec<u8>> {
 fn requests(c: &mut Criterion) {
     let mut group = c.benchmark_group("memcached");
     let value = "x".repeat(100);
-    let ten = |key: usize| (0..10).map(|step| format!(" key:{:08}", (key + step * 997) % KEYS)).collect::<String>();
+    let ten = |key: usize| {
+        (0..10).map(|step| format!(" key:{:08}", (key + step * 997) % KEYS)).collect::<String>()
+    };
     let cases: [(&str, usize, Vec<Vec<u8>>); 6] = [
         ("get_100_bytes", 100, each_key(|key| format!("get key:{key:08}\r\n"))),
         ("get_300_bytes", 300, each_key(|key| format!("get key:{key:08}\r\n"))),
@@ -45,7 +48,9 @@ fn requests(c: &mut Criterion) {
         let mut line = filled(len);
         let mut inputs = inputs.iter().cycle();
         group.throughput(Throughput::Elements(1));
-        group.bench_function(name, |b| b.iter(|| round(&mut line, inputs.next().expect("it cycles"))));
+        group.bench_function(name, |b| {
+            b.iter(|| round(&mut line, inputs.next().expect("it cycles")));
+        });
     }
     group.finish();
 }

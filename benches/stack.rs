@@ -1,10 +1,11 @@
-//! The stack alone, in memory: a request segment in, a response segment out, with 1 to 1,000,000 connections
-//! open and the requests spread over them in random order.
+//! The stack alone, in memory: a request segment in, a response segment out, with 1 to 1,000,000
+//! connections open and the requests spread over them in random order.
 //!
-//! What is timed is a worker's turn without its system calls: a burst of 64 segments received, timers, flush. Making
-//! the requests is not. A response is acknowledged by the client's next request or, when that has not come eight
-//! bursts later, by a segment of its own: 512 requests are in flight. The first group leaves those segments out of the
-//! time, the second has them in. Memory for each size is printed.
+//! What is timed is a worker's turn without its system calls: a burst of 64 segments received,
+//! timers, flush. Making the requests is not. A response is acknowledged by the client's next
+//! request or, when that has not come eight bursts later, by a segment of its own: 512 requests are
+//! in flight. The first group leaves those segments out of the time, the second has them in. Memory
+//! for each size is printed.
 
 #![allow(clippy::print_stdout, reason = "memory is not a time, so criterion does not report it")]
 

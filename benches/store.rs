@@ -22,7 +22,8 @@ fn set(store: &Store, key: &[u8]) {
     black_box(store.commit(reservation, &Commit::default(), NOW));
 }
 
-/// How long `threads` threads take for `count` calls each, which get different numbers from 0 on, scattered.
+/// How long `threads` threads take for `count` calls each, which get different numbers from 0 on,
+/// scattered.
 fn timed(threads: usize, count: u64, call: &(impl Fn(usize) + Sync)) -> Duration {
     let go = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -44,13 +45,18 @@ fn timed(threads: usize, count: u64, call: &(impl Fn(usize) + Sync)) -> Duration
             })
             .collect();
         go.store(true, Ordering::Release);
-        workers.into_iter().map(|worker| worker.join().expect("no call panics")).max().expect("a thread")
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("no call panics"))
+            .max()
+            .expect("a thread")
     })
 }
 
 fn store_calls(c: &mut Criterion) {
     let store: Arc<Store> =
-        Store::new(&Settings { memory_bytes: 256 << 20, workers: 2, ..Settings::default() }).expect("memory");
+        Store::new(&Settings { memory_bytes: 256 << 20, workers: 2, ..Settings::default() })
+            .expect("memory");
     let (there, missing) = (keys("key"), keys("none"));
     there.iter().for_each(|key| set(&store, key));
     let mut group = c.benchmark_group("store");

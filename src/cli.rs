@@ -1,7 +1,7 @@
 //! The command line: arguments in, one command carried out, an exit code out.
 //!
-//! Exit codes: 0, success; 1, failure; 2, usage error. An error is one line on standard error that names the flag,
-//! the value and the allowed range.
+//! Exit codes: 0, success; 1, failure; 2, usage error. An error is one line on standard error that
+//! names the flag, the value and the allowed range.
 
 use crate::compare::{self, CeilingOptions, CompareOptions, SweepOptions, WithinOptions};
 use crate::config::complaint::Complaint;
@@ -16,9 +16,10 @@ use std::process::ExitCode;
 
 /// Serve HTTP and memcached over a user-space TCP stack on AF_XDP, or over kernel sockets
 ///
-/// Simoom takes the packets for its ports straight from the receive queues of a network interface, through AF_XDP,
-/// and runs TCP and its handlers in one polling loop on each core. The kernel gets all other packets. Where XDP does
-/// not work, the same server runs over kernel sockets, with io_uring or epoll.
+/// Simoom takes the packets for its ports straight from the receive queues of a network interface,
+/// through AF_XDP, and runs TCP and its handlers in one polling loop on each core. The kernel gets
+/// all other packets. Where XDP does not work, the same server runs over kernel sockets, with
+/// io_uring or epoll.
 #[derive(Debug, Parser)]
 #[command(name = "simoom", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
@@ -42,9 +43,9 @@ Exit codes: 0 success, 1 failure, 2 usage error.";
 enum Command {
     /// Serve HTTP, memcached or both
     ///
-    /// Without flags: a built-in page on http://127.0.0.1:8080/ and, if its port is free, memcached with 64 MiB on
-    /// 127.0.0.1:11211, through kernel sockets. With --interface, over AF_XDP where that works; the log names the
-    /// transport and the reason in one line.
+    /// Without flags: a built-in page on http://127.0.0.1:8080/ and, if its port is free, memcached
+    /// with 64 MiB on 127.0.0.1:11211, through kernel sockets. With --interface, over AF_XDP where
+    /// that works; the log names the transport and the reason in one line.
     ///
     /// SIGTERM or Ctrl-C drains and stops the server.
     #[command(after_help = SERVE_EXAMPLES)]
@@ -52,41 +53,46 @@ enum Command {
 
     /// Send requests to an HTTP server or a memcached; check and time every answer
     ///
-    /// Closed loop by default: each connection that has its answer sends the next request. With --rate an open loop:
-    /// each request has a scheduled time, however slow the server is. Every answer is checked: status and length with
-    /// HTTP, key and length with memcached, and with --verify the content. Errors are counted by kind, and the exit
-    /// code is 1 if there are any.
+    /// Closed loop by default: each connection that has its answer sends the next request. With
+    /// --rate an open loop: each request has a scheduled time, however slow the server is. Every
+    /// answer is checked: status and length with HTTP, key and length with memcached, and with
+    /// --verify the content. Errors are counted by kind, and the exit code is 1 if there are any.
     ///
-    /// The report shows how busy the generator itself was, and in the open loop how many requests left late although
-    /// a connection was free. If it was always busy, or late, the figures may be its own.
+    /// The report shows how busy the generator itself was, and in the open loop how many requests
+    /// left late although a connection was free. If it was always busy, or late, the figures may be
+    /// its own.
     #[command(after_help = LOAD_EXAMPLES)]
     Load(Box<LoadOptions>),
 
     /// Report what this machine and its network interfaces can do
     ///
-    /// Kernel version, capabilities held and missing, BPF, AF_XDP and io_uring; for each interface its driver, its
-    /// queues, its XDP modes, and the transport that `serve` would choose, with the reason.
+    /// Kernel version, capabilities held and missing, BPF, AF_XDP and io_uring; for each interface
+    /// its driver, its queues, its XDP modes, and the transport that `serve` would choose, with the
+    /// reason.
     #[command(after_help = PROBE_EXAMPLES)]
     Probe(ProbeOptions),
 
     /// Serve and measure over each transport, between two network namespaces
     ///
-    /// As root: makes two namespaces joined by a veth pair, serves in one over AF_XDP, io_uring and epoll, sends requests
-    /// from the other, prints its measurements, and leaves nothing behind. Without root: serves on loopback through
-    /// kernel sockets. The log shows warnings only, unless --log-level or $SIMOOM_LOG asks for more.
+    /// As root: makes two namespaces joined by a veth pair, serves in one over AF_XDP, io_uring and
+    /// epoll, sends requests from the other, prints its measurements, and leaves nothing behind.
+    /// Without root: serves on loopback through kernel sockets. The log shows warnings only, unless
+    /// --log-level or $SIMOOM_LOG asks for more.
     Demo(LogOptions),
 
     /// Measure Simoom and other servers with the same load, and write a report
     ///
-    /// Makes two network namespaces joined by a veth pair, with the server on one core and the load on another. The
-    /// servers take turns in each round, so that a drift of the machine affects all of them. The ceiling, a responder
-    /// without TCP, shows what the machine allows. Needs root and two cores; leaves nothing behind.
+    /// Makes two network namespaces joined by a veth pair, with the server on one core and the load
+    /// on another. The servers take turns in each round, so that a drift of the machine affects all
+    /// of them. The ceiling, a responder without TCP, shows what the machine allows. Needs root and
+    /// two cores; leaves nothing behind.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(Box<CompareOptions>),
 
     /// Print a page of the guide; without a topic, list the topics
     ///
-    /// The pages are Markdown: set-up of a NIC, HTTP, memcached, limits, operation, metrics and more.
+    /// The pages are Markdown: set-up of a NIC, HTTP, memcached, limits, operation, metrics and
+    /// more.
     #[command(after_help = GUIDE_EXAMPLES)]
     Guide(GuideOptions),
 
@@ -235,7 +241,8 @@ fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
     }
 }
 
-/// Logs warnings only, unless flag or environment ask for more: other events would disturb the output of a command.
+/// Logs warnings only, unless flag or environment ask for more: other events would disturb the
+/// output of a command.
 fn log_warnings(options: &LogOptions) -> Result<()> {
     let level = options.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
     log::init(LogOptions { log_level: level, ..options.clone() }.into())

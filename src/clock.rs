@@ -1,8 +1,8 @@
-//! The clocks of a worker: in come readings of the system's clocks, out go the time since the worker started and,
-//! when it has changed, the second of the day. Never wakes anybody.
+//! The clocks of a worker: in come readings of the system's clocks, out go the time since the
+//! worker started and, when it has changed, the second of the day. Never wakes anybody.
 
 use crate::hosted::Seconds;
-use simoom_stack::timer::Tick;
+use simoom_io::timer::Tick;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,8 +21,9 @@ impl Clock {
         Clock { start: Instant::now(), next_second_ms: 0 }
     }
 
-    /// A clock that started with the machine: what a later process reads is never less than what an earlier one did, so
-    /// initial sequence numbers (RFC 6528) and timestamps (RFC 7323) made from it do not go back.
+    /// A clock that started with the machine: what a later process reads is never less than what an
+    /// earlier one did, so initial sequence numbers (RFC 6528) and timestamps (RFC 7323) made from
+    /// it do not go back.
     pub(crate) fn since_boot() -> Clock {
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let uptime = Duration::new(uptime.tv_sec.unsigned_abs(), uptime.tv_nsec as u32);
@@ -40,8 +41,8 @@ impl Clock {
         self.start.elapsed().as_micros() as u64
     }
 
-    /// The time in seconds if it may have changed since it was last told. Reads the system's clock only then, so a step
-    /// of that clock is noticed within a second.
+    /// The time in seconds if it may have changed since it was last told. Reads the system's clock
+    /// only then, so a step of that clock is noticed within a second.
     pub(crate) fn new_second(&mut self, now_ms: u64) -> Option<Seconds> {
         if now_ms < self.next_second_ms {
             return None;
@@ -75,8 +76,9 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(NEVER)
 }
 
-/// When a timing wheel is to look at a deadline. One that has passed is looked at a tick from now, so that who sets
-/// it anew each time it fires cannot hold up the loop; a very distant one before its time.
+/// When a timing wheel is to look at a deadline. One that has passed is looked at a tick from now,
+/// so that who sets it anew each time it fires cannot hold up the loop; a very distant one before
+/// its time.
 pub(crate) fn look_at(deadline_ms: u64, now_ms: u64) -> Tick {
     Tick::from_millis(deadline_ms.clamp(now_ms + 1, now_ms + FARTHEST_MS))
 }

@@ -1,7 +1,8 @@
 //! Orders from the control thread to a worker, and the way to wake a worker that sleeps in poll(2).
 //!
-//! A worker of either transport owns a [`Mailbox`]; the control thread keeps the matching [`Orders`]. An order is
-//! put in the channel first and the eventfd is written after, so a worker that wakes finds it.
+//! A worker of either transport owns a [`Mailbox`]; the control thread keeps the matching
+//! [`Orders`]. An order is put in the channel first and the eventfd is written after, so a worker
+//! that wakes finds it.
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::event::{EventfdFlags, eventfd};
@@ -13,7 +14,8 @@ use std::time::Duration;
 /// What a worker is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Accept nothing new, let open responses finish for at most this long, close idle connections, then return.
+    /// Accept nothing new, let open responses finish for at most this long, close idle connections,
+    /// then return.
     Drain(Duration),
     /// Return now: for a worker that has drained, and that went on so that others may drain.
     Leave,
@@ -45,7 +47,8 @@ pub fn mailbox() -> io::Result<(Orders, Mailbox)> {
 }
 
 impl Orders {
-    /// Gives an order and wakes the worker. A worker that has already returned needs none: that is no error.
+    /// Gives an order and wakes the worker. A worker that has already returned needs none: that is
+    /// no error.
     pub fn send(&self, order: Order) {
         if self.orders.send(order).is_ok() {
             self.waker.wake();
@@ -59,15 +62,16 @@ impl Orders {
 }
 
 impl Waker {
-    /// Makes the worker's eventfd readable. A full eventfd is readable already, so failure means nothing here.
+    /// Makes the worker's eventfd readable. A full eventfd is readable already, so failure means
+    /// nothing here.
     pub fn wake(&self) {
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 }
 
 impl Mailbox {
-    /// The next order, if there is one. Once every [`Orders`] is gone the process is ending: that is an order to
-    /// leave.
+    /// The next order, if there is one. Once every [`Orders`] is gone the process is ending: that
+    /// is an order to leave.
     pub fn take(&self) -> Option<Order> {
         match self.orders.try_recv() {
             Ok(order) => Some(order),
@@ -76,7 +80,8 @@ impl Mailbox {
         }
     }
 
-    /// Makes the eventfd unreadable again; call it after poll(2) says it is readable and before [`Mailbox::take`].
+    /// Makes the eventfd unreadable again; call it after poll(2) says it is readable and before
+    /// [`Mailbox::take`].
     pub fn clear_wake(&self) {
         let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
     }

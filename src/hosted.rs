@@ -1,18 +1,19 @@
 //! What a transport asks of the application it hosts, beyond the calls for each connection.
 //!
-//! A worker of either transport owns one application and nothing else knows it, so the time of day, the order to
-//! drain and the question for counters come to it this way.
+//! A worker of either transport owns one application and nothing else knows it, so the time of day,
+//! the order to drain and the question for counters come to it this way.
 
 use crate::metrics::Count;
-use simoom_stack::ports::Port;
-use simoom_stack::{Application, Reply};
+use simoom_io::{Application, Reply};
+use simoom_tcp::ports::Port;
 
 /// The time, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds {
     /// The time of day, as the system has it: may be set forward or back.
     pub unix: u64,
-    /// The same when the process started, and counted from there by a clock that nobody sets. The same for all workers.
+    /// The same when the process started, and counted from there by a clock that nobody sets. The
+    /// same for all workers.
     pub steady: u64,
 }
 
@@ -25,29 +26,33 @@ impl Seconds {
 
 /// An application that a worker can run.
 pub trait Hosted: Application {
-    /// The time: called before the first connection, and before other calls whenever the second has changed. A worker
-    /// that sleeps does not wake for it.
+    /// The time: called before the first connection, and before other calls whenever the second has
+    /// changed. A worker that sleeps does not wake for it.
     fn clock(&mut self, seconds: Seconds);
 
-    /// The worker drains: from now on each connection is to be closed with its next answer. Called once.
+    /// The worker drains: from now on each connection is to be closed with its next answer. Called
+    /// once.
     fn drain(&mut self);
 
-    /// Whether `conn` is between requests, so that draining may close it now. A transport asks only when it holds
-    /// neither input nor answers of the connection; say no while a request is half consumed.
+    /// Whether `conn` is between requests, so that draining may close it now. A transport asks only
+    /// when it holds neither input nor answers of the connection; say no while a request is half
+    /// consumed.
     fn idle(&self, conn: &Self::Conn) -> bool {
         let _ = conn;
         true
     }
 
-    /// A call for `conn` panicked, and no other but `closed` follows for it: answer that if nothing of an answer to the
-    /// current request is queued, and close; else abort. Called after `received` and `overfull`.
+    /// A call for `conn` panicked, and no other but `closed` follows for it: answer that if nothing
+    /// of an answer to the current request is queued, and close; else abort. Called after
+    /// `received` and `overfull`.
     fn panicked(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = conn;
         reply.abort();
     }
 
-    /// Whether what this application shares with other connections and workers can still be relied on, asked after a
-    /// panic in it: no lock was held, for example. If not, the worker ends, and with it the process.
+    /// Whether what this application shares with other connections and workers can still be relied
+    /// on, asked after a panic in it: no lock was held, for example. If not, the worker ends, and
+    /// with it the process.
     fn is_sound(&self) -> bool {
         true
     }

@@ -1,15 +1,17 @@
 //! Simoom: HTTP and memcached from a NIC's receive queues, or from kernel sockets.
 //!
-//! The [`guide`] is for those who run it: set-up, operation, limits, and the [architecture](guide::architecture).
+//! The [`guide`] is for those who run it: set-up, operation, limits, and the
+//! [architecture](guide::architecture).
 //!
-//! A packet's way is [`steer`], the XDP program that redirects claimed traffic; [`af_xdp`], frames off the rings of a
-//! queue; [`worker`], the loop of a core, which alone joins the rest; [`simoom_stack`], TCP; [`app`], what is asked and
-//! answered, with memcached's items in [`store`]. [`kernel`] serves the same [`app`] through sockets. [`serve`] puts it
-//! together as [`config`] says, and [`limits`] adds up the memory before any is taken.
+//! A packet's way is [`steer`], the XDP program that redirects claimed traffic; [`af_xdp`], frames
+//! off the rings of a queue; [`worker`], the loop of a core, which alone joins the rest;
+//! [`simoom_tcp`], TCP; [`app`], what is asked and answered, with memcached's items in [`store`].
+//! [`kernel`] serves the same [`app`] through sockets. [`serve`] puts it together as [`config`]
+//! says, and [`limits`] adds up the memory before any is taken.
 //!
-//! Beside that stand the programs that hold it to its word: [`load`] sends requests and checks the answers, [`compare`]
-//! runs it side by side with others, [`demo`] shows it between two namespaces of [`netns`], and [`probe`] tells what the
-//! machine can do.
+//! Beside that stand the programs that hold it to its word: [`load`] sends requests and checks the
+//! answers, [`compare`] runs it side by side with others, [`demo`] shows it between two namespaces
+//! of [`netns`], and [`probe`] tells what the machine can do.
 
 #![deny(unsafe_code)]
 

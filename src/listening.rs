@@ -56,7 +56,10 @@ impl Listeners {
 
     /// Nothing is accepted any more, but by the admin endpoint.
     pub fn close(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|place| place.service == ADMIN);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|place| place.service == ADMIN);
     }
 
     /// All places.

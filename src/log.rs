@@ -1,7 +1,8 @@
 //! The log: where tracing's events are written, and how.
 //!
-//! An event is one line. Names of files, texts of panics and what peers send may be part of it, so all
-//! control characters in its message and fields are escaped: none can end the line and begin another.
+//! An event is one line. Names of files, texts of panics and what peers send may be part of it, so
+//! all control characters in its message and fields are escaped: none can end the line and begin
+//! another.
 //!
 //! After [`init`] one thread writes all lines ([`queue`]). A log that nobody reads costs lines, and
 //! neither a worker nor the end of the process waits for it.
@@ -116,14 +117,17 @@ where
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    // A log that cannot be written must not end what it tells of: complaining of that on standard error would panic.
+    // A log that cannot be written must not end what it tells of: complaining of that on standard
+    // error would panic.
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(writer)
         .with_target(false)
         .log_internal_errors(false);
     match log.format {
-        LogFormat::Text => Box::new(lines.with_ansi(colours).fmt_fields(OneLine(DefaultFields::new())).finish()),
+        LogFormat::Text => {
+            Box::new(lines.with_ansi(colours).fmt_fields(OneLine(DefaultFields::new())).finish())
+        }
         // JSON escapes them itself.
         LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),
     }
@@ -170,8 +174,8 @@ fn write_escaped(to: &mut impl Write, text: &str) -> fmt::Result {
     to.write_str(rest)
 }
 
-/// Whether `char` may end a line or steer a terminal. U+2028 and U+2029 are no control characters, but
-/// separate lines.
+/// Whether `char` may end a line or steer a terminal. U+2028 and U+2029 are no control characters,
+/// but separate lines.
 fn ends_a_line(char: char) -> bool {
     char.is_control() || matches!(char, '\u{2028}' | '\u{2029}')
 }
@@ -203,7 +207,12 @@ mod tests {
         })
     }
 
-    fn written_by(format: LogFormat, level: LogLevel, colours: bool, events: impl FnOnce()) -> String {
+    fn written_by(
+        format: LogFormat,
+        level: LogLevel,
+        colours: bool,
+        events: impl FnOnce(),
+    ) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = subscriber(Log { format, level }, move || writer.clone(), colours);
@@ -249,7 +258,8 @@ mod tests {
 
     #[test]
     fn the_level_bounds_what_is_written() {
-        for (level, count) in [(LogLevel::Error, 0), (LogLevel::Warn, 1), (LogLevel::Info, 2), (LogLevel::Debug, 3)]
+        for (level, count) in
+            [(LogLevel::Error, 0), (LogLevel::Warn, 1), (LogLevel::Info, 2), (LogLevel::Debug, 3)]
         {
             assert_eq!(written(LogFormat::Text, level).lines().count(), count, "{level:?}");
         }
@@ -264,7 +274,8 @@ mod tests {
     #[test]
     fn every_line_of_json_is_an_object() {
         let text = written(LogFormat::Json, LogLevel::Info);
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((&lines[0]["level"], &lines[0]["message"]), (&"WARN".into(), &"careful".into()));
         assert_eq!((&lines[1]["message"], &lines[1]["queues"]), (&"open".into(), &4.into()));
     }

@@ -1,8 +1,8 @@
 //! Counters on their way from the workers to whoever asks.
 //!
-//! A worker adds to plain integers of its own and, a few times a second, publishes all of them on its [`Sheet`];
-//! readers (the admin endpoint, the summary at shutdown) read the [`Board`] of all sheets. So counting costs the
-//! data path an addition, and reading disturbs it not at all.
+//! A worker adds to plain integers of its own and, a few times a second, publishes all of them on
+//! its [`Sheet`]; readers (the admin endpoint, the summary at shutdown) read the [`Board`] of all
+//! sheets. So counting costs the data path an addition, and reading disturbs it not at all.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,8 +27,8 @@ impl Sheet {
         &self.label
     }
 
-    /// Replaces what was published. Says no, and leaves it, if a reader holds the sheet: the data path does not wait,
-    /// it comes again later.
+    /// Replaces what was published. Says no, and leaves it, if a reader holds the sheet: the data
+    /// path does not wait, it comes again later.
     pub fn publish(&self, counts: impl Iterator<Item = Count>) -> bool {
         let Ok(mut sheet) = self.counts.try_lock() else { return false };
         sheet.clear();
@@ -45,8 +45,8 @@ impl Sheet {
 /// How old published counters may get while they change.
 const PUBLISH_MS: u64 = 250;
 
-/// A worker's own end of its sheet: brings the counters there while they change, and once more when they have
-/// stopped changing. So it wakes a worker that has nothing else to do, but once.
+/// A worker's own end of its sheet: brings the counters there while they change, and once more when
+/// they have stopped changing. So it wakes a worker that has nothing else to do, but once.
 pub(crate) struct Publisher {
     sheet: Arc<Sheet>,
     counts: Vec<Count>,
@@ -83,7 +83,8 @@ impl Publisher {
     }
 }
 
-/// The sheets of all workers, shared by all clones: a reader sees the workers that start later, too.
+/// The sheets of all workers, shared by all clones: a reader sees the workers that start later,
+/// too.
 #[derive(Clone, Debug, Default)]
 pub struct Board(Arc<Mutex<Vec<Arc<Sheet>>>>);
 

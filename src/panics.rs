@@ -1,9 +1,9 @@
 //! Panics: where one happened, told to whoever catches it, and logged at most once a second.
 //!
-//! [`install`] sets a hook that notes the place of a panic for its thread instead of printing it, on threads that say
-//! that they report panics themselves ([`reported_here`]). [`catch`] runs a call and returns its panic as a [`Panic`].
-//! On all other threads the hook prints: through the log thread if there is one ([`log::print`]), or else as the hook
-//! did that was there before.
+//! [`install`] sets a hook that notes the place of a panic for its thread instead of printing it,
+//! on threads that say that they report panics themselves ([`reported_here`]). [`catch`] runs a
+//! call and returns its panic as a [`Panic`]. On all other threads the hook prints: through the log
+//! thread if there is one ([`log::print`]), or else as the hook did that was there before.
 
 use crate::log;
 use std::any::Any;
@@ -50,7 +50,8 @@ impl fmt::Display for Panic {
 
 fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
 }
 
 /// Runs `call`. Costs next to nothing without a panic.
@@ -95,7 +96,8 @@ pub fn install() {
 fn print(info: &PanicHookInfo<'_>) {
     let is_written = log::print(&text(info));
     if REPORTED.get() && !is_written {
-        // A panic while another unwinds. Rust itself would write to standard error before it aborts.
+        // A panic while another unwinds. Rust itself would write to standard error before it
+        // aborts.
         std::process::abort();
     }
 }
@@ -111,8 +113,8 @@ fn text(info: &PanicHookInfo<'_>) -> String {
     text
 }
 
-/// Notes where a panic happened; says no if it must be printed. That includes a panic while another unwinds, which
-/// ends the process at once.
+/// Notes where a panic happened; says no if it must be printed. That includes a panic while another
+/// unwinds, which ends the process at once.
 fn note(info: &PanicHookInfo<'_>) -> bool {
     let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
     PLACE.with_borrow_mut(|noted| {
@@ -130,7 +132,8 @@ struct Told {
 
 static TOLD: Mutex<Told> = Mutex::new(Told { at: None, suppressed: 0 });
 
-/// Logs a panic that was contained, unless another was logged less than a second ago: then it is counted.
+/// Logs a panic that was contained, unless another was logged less than a second ago: then it is
+/// counted.
 #[cold]
 pub fn log(panic: &Panic) {
     if let Some(suppressed) = due(Instant::now(), 1) {
@@ -138,14 +141,16 @@ pub fn log(panic: &Panic) {
     }
 }
 
-/// Logs how many panics were counted and not logged, if a second has passed since. To be called about once a second.
+/// Logs how many panics were counted and not logged, if a second has passed since. To be called
+/// about once a second.
 pub fn log_suppressed() {
     if let Some(suppressed @ 1..) = due(Instant::now(), 0) {
         tracing::error!(suppressed, "further panics were contained since the last report");
     }
 }
 
-/// Whether a line is due at `now`: then how many panics no line told of. If not, `new` panics more are kept for later.
+/// Whether a line is due at `now`: then how many panics no line told of. If not, `new` panics more
+/// are kept for later.
 fn due(now: Instant, new: u64) -> Option<u64> {
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     if told.at.is_some_and(|at| now.saturating_duration_since(at) < LOG_PERIOD) {
@@ -188,7 +193,10 @@ mod tests {
         // Far from the present, so that no other test's panics are near.
         let start = Instant::now() + 1000 * second;
         assert_eq!(due(start, 1).map(|_| ()), Some(()));
-        assert_eq!((due(start, 1), due(start + second / 2, 1), due(start + second / 2, 0)), (None, None, None));
+        assert_eq!(
+            (due(start, 1), due(start + second / 2, 1), due(start + second / 2, 0)),
+            (None, None, None)
+        );
         assert_eq!(due(start + second, 1), Some(2));
         assert_eq!(due(start + 2 * second, 0), Some(0));
         assert_eq!(due(start + 2 * second, 1), Some(0));

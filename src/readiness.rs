@@ -1,8 +1,8 @@
 //! Whether the server takes new requests well, and if not, for which reasons.
 //!
-//! Whoever notices a condition sets its reason and clears it when the condition has passed; `/readyz` reads them. A
-//! server that is not ready may still be alive and answering: a load balancer sends its clients elsewhere, nobody
-//! restarts it for this.
+//! Whoever notices a condition sets its reason and clears it when the condition has passed;
+//! `/readyz` reads them. A server that is not ready may still be alive and answering: a load
+//! balancer sends its clients elsewhere, nobody restarts it for this.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -106,7 +106,9 @@ mod tests {
         assert!(readiness.set(Reason::LinkDown) && !readiness.set(Reason::LinkDown));
         assert_eq!(readiness.reasons().collect::<Vec<_>>(), [Reason::Starting, Reason::LinkDown]);
         assert!(readiness.clear(Reason::Starting) && !readiness.clear(Reason::Starting));
-        assert!(readiness.update(Reason::LinkDown, false) && !readiness.update(Reason::LinkDown, false));
+        assert!(
+            readiness.update(Reason::LinkDown, false) && !readiness.update(Reason::LinkDown, false)
+        );
         assert!(readiness.is_ready() && readiness.reasons().next().is_none());
     }
 

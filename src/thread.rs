@@ -1,5 +1,6 @@
-//! A worker's thread: in comes what it shall run, out goes a handle, and a reason on a channel if it fails. A
-//! worker never dies in silence: its listeners would go on taking connections that nobody serves.
+//! A worker's thread: in comes what it shall run, out goes a handle, and a reason on a channel if
+//! it fails. A worker never dies in silence: its listeners would go on taking connections that
+//! nobody serves.
 
 use crate::panics;
 use crossbeam_channel::Sender;
@@ -16,9 +17,14 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// Runs `work` on a thread of its own called `name`, on `core` if one is given. An error or a panic in it is told
-/// to `failures`, for the process to go down with that reason.
-pub fn spawn<F>(name: String, core: Option<usize>, failures: Sender<Failure>, work: F) -> io::Result<JoinHandle<()>>
+/// Runs `work` on a thread of its own called `name`, on `core` if one is given. An error or a panic
+/// in it is told to `failures`, for the process to go down with that reason.
+pub fn spawn<F>(
+    name: String,
+    core: Option<usize>,
+    failures: Sender<Failure>,
+    work: F,
+) -> io::Result<JoinHandle<()>>
 where
     F: FnOnce() -> io::Result<()> + Send + 'static,
 {
@@ -39,9 +45,12 @@ where
 pub fn pin(core: usize) -> io::Result<()> {
     let allowed = rustix::thread::sched_getaffinity(None)?;
     if core >= CpuSet::MAX_CPU || !allowed.is_set(core) {
-        let cores: Vec<String> =
-            (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).map(|core| core.to_string()).collect();
-        let message = format!("core {core} is not among those this process may use: {}", cores.join(", "));
+        let cores: Vec<String> = (0..CpuSet::MAX_CPU)
+            .filter(|core| allowed.is_set(*core))
+            .map(|core| core.to_string())
+            .collect();
+        let message =
+            format!("core {core} is not among those this process may use: {}", cores.join(", "));
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     let mut only = CpuSet::new();
@@ -68,7 +77,10 @@ mod tests {
     #[test]
     fn errors_and_panics_are_told_with_the_workers_name() {
         let error = failure_of(None, || Err(io::Error::other("the socket is gone"))).unwrap();
-        assert_eq!(error, Failure { worker: "kernel 0".into(), reason: "the socket is gone".into() });
+        assert_eq!(
+            error,
+            Failure { worker: "kernel 0".into(), reason: "the socket is gone".into() }
+        );
         panics::install();
         let panic = failure_of(None, || panic!("count is {}", 3)).unwrap();
         assert_eq!(panic.reason, format!("panicked at {}:{}: count is 3", file!(), line!() - 1));
@@ -90,6 +102,9 @@ mod tests {
     #[test]
     fn a_core_that_is_not_ours_is_named_with_those_that_are() {
         let error = failure_of(Some(100_000), || Ok(())).unwrap();
-        assert!(error.reason.starts_with("core 100000 is not among those this process may use: "), "{error:?}");
+        assert!(
+            error.reason.starts_with("core 100000 is not among those this process may use: "),
+            "{error:?}"
+        );
     }
 }

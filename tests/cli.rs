@@ -34,10 +34,19 @@ fn long_name(flag: &clap::Arg) -> &str {
 fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
     for (arguments, expected) in [
         ("serve --connections 5000000000", "error: --connections 5000000000: at most 16777216; "),
-        ("serve --connections=-1", "error: --connections -1: not a number; write one from 1 to 16777216"),
+        (
+            "serve --connections=-1",
+            "error: --connections -1: not a number; write one from 1 to 16777216",
+        ),
         ("serve --conections 5", "error: --conections: unknown flag; did you mean --connections?"),
-        ("serve --transport dpdk", "error: --transport dpdk: expected one of auto, xdp, io-uring, epoll"),
-        ("serve --transport", "error: --transport: a value is missing; expected one of auto, xdp, io-uring, epoll"),
+        (
+            "serve --transport dpdk",
+            "error: --transport dpdk: expected one of auto, xdp, io-uring, epoll",
+        ),
+        (
+            "serve --transport",
+            "error: --transport: a value is missing; expected one of auto, xdp, io-uring, epoll",
+        ),
         ("serve --http", "error: --http: a value is missing"),
         ("serve --http 80 --http 81", "error: --http: given more than once"),
         ("serve --http 70000", "error: --http 70000: a port is at most 65535"),
@@ -53,7 +62,10 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
         ("serve --memory-limit 5X", "error: --memory-limit 5X: not a size; write 512M or 2G"),
         ("serve --idle-timeout 2d", "error: --idle-timeout 2d: not a time; write 30s, 500ms or 5m"),
         ("serve --root /does/not/exist", "error: --root /does/not/exist: no such directory"),
-        ("serve --root /dev/null", "error: --root /dev/null: not a directory; name the one that holds the files"),
+        (
+            "serve --root /dev/null",
+            "error: --root /dev/null: not a directory; name the one that holds the files",
+        ),
         ("serve --config /does/not/exist", "error: --config /does/not/exist: No such file"),
         ("serve --config /dev/zero", "error: --config /dev/zero: longer than 1 MiB"),
         ("serve --config /", "error: --config /: Is a directory"),
@@ -64,7 +76,10 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
         let output = run(arguments.split_whitespace());
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "simoom {arguments}: {text}");
-        assert!(text.contains(expected), "simoom {arguments}\n  said {text:?}\n  not  {expected:?}");
+        assert!(
+            text.contains(expected),
+            "simoom {arguments}\n  said {text:?}\n  not  {expected:?}"
+        );
         assert!(output.stdout.is_empty(), "simoom {arguments}: errors go to standard error");
     }
 }
@@ -73,27 +88,39 @@ fn bad_usage_exits_with_2_and_names_flag_value_and_bound() {
 fn a_failure_exits_with_1() {
     let output = run(["probe", "nosuchif0"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(stderr(&output).starts_with("error: there is no interface \"nosuchif0\" here"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("error: there is no interface \"nosuchif0\" here"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
 fn what_serve_cannot_have_is_named_with_its_flag_and_a_remedy() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
-    let held =
-        format!("cannot listen on {taken}: Address already in use (os error 98); stop the process that holds");
+    let held = format!(
+        "cannot listen on {taken}: Address already in use (os error 98); stop the process that holds"
+    );
     for (arguments, expected) in [
         (format!("serve --http {taken}"), format!("error: --http {taken}: {held}")),
-        (format!("serve --http 127.0.0.1:0 --admin {taken}"), format!("error: --admin {taken}: {held}")),
+        (
+            format!("serve --http 127.0.0.1:0 --admin {taken}"),
+            format!("error: --admin {taken}: {held}"),
+        ),
         (
             "serve --interface nosuchif0 --http 8080".to_owned(),
-            "error: --interface nosuchif0: there is no interface \"nosuchif0\" here; there is: ".to_owned(),
+            "error: --interface nosuchif0: there is no interface \"nosuchif0\" here; there is: "
+                .to_owned(),
         ),
     ] {
         let output = run(arguments.split_whitespace());
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "simoom {arguments}: {text}");
-        assert!(text.contains(&expected), "simoom {arguments}\n  said {text:?}\n  not  {expected:?}");
+        assert!(
+            text.contains(&expected),
+            "simoom {arguments}\n  said {text:?}\n  not  {expected:?}"
+        );
     }
 }
 
@@ -103,13 +130,20 @@ fn memory_that_a_resource_limit_refuses_is_refused_before_anything_is_served() {
         return;
     }
     let program = simoom().get_program().to_string_lossy().into_owned();
-    for (limit, name) in [("-v 400000", "RLIMIT_AS of 390.6 MiB"), ("-d 60000", "RLIMIT_DATA of 58.6 MiB")] {
-        let script =
-            format!("ulimit {limit} && {program} serve --http 127.0.0.1:0 --memcached 127.0.0.1:0 --cores 0");
-        let output = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
+    for (limit, name) in
+        [("-v 400000", "RLIMIT_AS of 390.6 MiB"), ("-d 60000", "RLIMIT_DATA of 58.6 MiB")]
+    {
+        let script = format!(
+            "ulimit {limit} && {program} serve --http 127.0.0.1:0 --memcached 127.0.0.1:0 --cores 0"
+        );
+        let output =
+            Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{limit}: {text}");
-        assert!(text.contains("they need ") && text.contains(name) && text.contains("--memory"), "{limit}: {text}");
+        assert!(
+            text.contains("they need ") && text.contains(name) && text.contains("--memory"),
+            "{limit}: {text}"
+        );
         assert!(!text.contains("serving"), "{limit}: {text}");
     }
 }
@@ -120,16 +154,24 @@ fn a_log_that_nobody_reads_ends_nothing() {
     let taken = holder.local_addr().unwrap().to_string();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    // What is logged first cannot be written; that the port is taken is found out later, and ends it in order.
+    // What is logged first cannot be written; that the port is taken is found out later, and ends
+    // it in order.
     let status = simoom().args(["serve", "--http", &taken]).stderr(writer).status().unwrap();
     assert_eq!(status.code(), Some(1), "{status}");
 }
 
 #[test]
 fn help_and_version_exit_with_0_on_standard_output() {
-    for arguments in
-        ["--help", "-h", "--version", "serve --help", "serve -h", "probe --help", "demo --help", "guide --help"]
-    {
+    for arguments in [
+        "--help",
+        "-h",
+        "--version",
+        "serve --help",
+        "serve -h",
+        "probe --help",
+        "demo --help",
+        "guide --help",
+    ] {
         let output = run(arguments.split_whitespace());
         assert_eq!(output.status.code(), Some(0), "simoom {arguments}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "simoom {arguments}");
@@ -144,11 +186,18 @@ fn the_guide_lists_its_topics_and_prints_each() {
         assert!(list.contains(&format!("\n  {} ", page.topic)), "{list}");
         let output = run(["guide", page.topic]);
         let title = page.text.lines().next().unwrap();
-        assert!(stdout(&output).starts_with(title) && output.status.code() == Some(0), "{}", page.topic);
+        assert!(
+            stdout(&output).starts_with(title) && output.status.code() == Some(0),
+            "{}",
+            page.topic
+        );
     }
     let output = run(["guide", "limit"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).starts_with("error: guide limit: unknown topic; expected one of nic, http, "));
+    assert!(
+        stderr(&output)
+            .starts_with("error: guide limit: unknown topic; expected one of nic, http, ")
+    );
 }
 
 #[test]
@@ -174,8 +223,14 @@ fn help_tells_of_every_flag_and_its_default() {
     let summary = stdout(&run(["serve", "-h"]));
     for flag in serve_flags() {
         let name = long_name(&flag);
-        assert!(help.contains(&format!("--{name}")) && summary.contains(&format!("--{name}")), "--{name}");
-        assert!(flag.get_help().is_some_and(|text| !text.to_string().is_empty()), "--{name} has no help");
+        assert!(
+            help.contains(&format!("--{name}")) && summary.contains(&format!("--{name}")),
+            "--{name}"
+        );
+        assert!(
+            flag.get_help().is_some_and(|text| !text.to_string().is_empty()),
+            "--{name} has no help"
+        );
         assert!(flag.get_help_heading().is_some(), "--{name} stands in no section");
     }
     assert!(help.contains("Examples:") && help.contains("[default: 16384]"));
@@ -198,13 +253,16 @@ fn toml_value(flag: &clap::Arg) -> String {
         name if name == "address-probe" || name.ends_with("-timeout") => "\"5s\"".into(),
         name => {
             let values = flag.get_possible_values();
-            let value = values.first().unwrap_or_else(|| panic!("give a value for the new flag --{name} here"));
+            let value = values
+                .first()
+                .unwrap_or_else(|| panic!("give a value for the new flag --{name} here"));
             format!("{:?}", value.get_name())
         }
     }
 }
 
-/// What `simoom serve` says of a file with this text; a last line that is always wrong keeps it from serving.
+/// What `simoom serve` says of a file with this text; a last line that is always wrong keeps it
+/// from serving.
 fn with_file(text: &str) -> (String, String) {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     std::fs::write(&file, text).unwrap();
@@ -231,7 +289,10 @@ fn a_pipe_is_as_good_as_a_file() {
     if !need_program("bash") {
         return;
     }
-    let script = format!("{} serve --config <(echo last-line = 0)", simoom().get_program().to_string_lossy());
+    let script = format!(
+        "{} serve --config <(echo last-line = 0)",
+        simoom().get_program().to_string_lossy()
+    );
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert!(stderr(&output).contains(":1: last-line: unknown key"), "{}", stderr(&output));
 }
@@ -268,7 +329,8 @@ fn probe_reports_the_loopback_interface_for_people_and_programs() {
     assert!(text.contains("serve would use"), "{text}");
     assert!(text.contains("listening on      HTTP 127.0.0.1:8080, HTTP [::1]:8080\n"), "{text}");
     let output = run(["probe", "lo", "--json"]);
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
+    let json: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
     assert_eq!(json["interfaces"][0]["name"], "lo");
     let places = json["interfaces"][0]["listens"].as_array().unwrap();
     let at = serde_json::json!({"service": "HTTP", "address": "127.0.0.1:8080", "claimed": false});
@@ -287,10 +349,18 @@ fn probe_would_serve_a_veth_in_generic_mode() {
     let network = Network::new(2).unwrap();
     let output = network.server.run(|| run(["probe", "s0", "--json"]));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
+    let json: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("probe --json writes JSON");
     let s0 = &json["interfaces"][0];
-    assert_eq!((&s0["driver"], &s0["rx_queues"], &s0["tx_queues"]), (&"veth".into(), &2.into(), &2.into()));
-    assert_eq!((&s0["choice"]["transport"], &s0["choice"]["mode"]), (&"xdp".into(), &"generic".into()), "{s0}");
+    assert_eq!(
+        (&s0["driver"], &s0["rx_queues"], &s0["tx_queues"]),
+        (&"veth".into(), &2.into(), &2.into())
+    );
+    assert_eq!(
+        (&s0["choice"]["transport"], &s0["choice"]["mode"]),
+        (&"xdp".into(), &"generic".into()),
+        "{s0}"
+    );
     let outside = run(["probe", "s0"]);
     assert_eq!(outside.status.code(), Some(1), "s0 is not in the test's own namespace");
 }
@@ -303,27 +373,36 @@ fn odd_names_under_the_root_neither_hold_up_the_start_nor_write_log_lines() {
     }
     let root = tempfile::tempdir().unwrap();
     let forged = "pipe\n2026-01-01T00:00:00.000000Z  INFO forged\r\u{1b}[2J";
-    let made = Command::new("mkfifo").args([root.path().join("pipe"), root.path().join(forged)]).status();
+    let made =
+        Command::new("mkfifo").args([root.path().join("pipe"), root.path().join(forged)]).status();
     assert!(made.unwrap().success());
     std::fs::create_dir(root.path().join(".well-known")).unwrap();
     for name in [".env", ".well-known/token"] {
         std::fs::write(root.path().join(name), "x").unwrap();
     }
     let mut command = simoom();
-    command.args(["serve", "--transport", "epoll", "--http", "127.0.0.1:0", "--root"]).arg(root.path());
+    command
+        .args(["serve", "--transport", "epoll", "--http", "127.0.0.1:0", "--root"])
+        .arg(root.path());
     let mut process = Process::start(command.stderr(Stdio::piped()));
-    let mut lines = BufReader::new(process.child().stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines =
+        BufReader::new(process.child().stderr.take().unwrap()).lines().map(Result::unwrap);
     let mut log = Vec::new();
     let address = loop {
         let line = lines.next().unwrap_or_else(|| panic!("the server ended: {log:?}"));
-        let address = line.split_once("addresses=[").map(|(_, rest)| rest.trim_end_matches(']').to_owned());
+        let address =
+            line.split_once("addresses=[").map(|(_, rest)| rest.trim_end_matches(']').to_owned());
         log.push(line);
         if let Some(address) = address {
             break address;
         }
     };
-    assert!(log.iter().all(|line| !line.contains(char::is_control) && !line.ends_with("forged")), "{log:#?}");
-    let pipes = log.iter().filter(|line| line.contains("a FIFO") && line.contains("WARN not served"));
+    assert!(
+        log.iter().all(|line| !line.contains(char::is_control) && !line.ends_with("forged")),
+        "{log:#?}"
+    );
+    let pipes =
+        log.iter().filter(|line| line.contains("a FIFO") && line.contains("WARN not served"));
     assert_eq!(pipes.count(), 2, "{log:#?}");
     for (path, code) in [("/.env", "404"), ("/.well-known/token", "200"), ("/pipe", "404")] {
         let mut client = TcpStream::connect(&address).unwrap();
@@ -339,7 +418,8 @@ fn a_process_ends_with_its_guard() {
     if !need_program("sh") {
         return;
     }
-    let start = || Process::start(Command::new("sh").args(["-c", "read line"]).stdin(Stdio::piped()));
+    let start =
+        || Process::start(Command::new("sh").args(["-c", "read line"]).stdin(Stdio::piped()));
     let mut signalled = start();
     assert!(signalled.is_running());
     signalled.signal(Signal::TERM);

@@ -52,7 +52,11 @@ fn the_ceiling_answers_a_load_without_error() {
         ("--response-bytes 512 --close", "--connections 64 --connection-per-request", 20_000),
     ] {
         let report = load_the_ceiling(ceiling, &format!("{load} --requests {requests}"));
-        assert_eq!((&report["errors"], &report["responses"]), (&0.into(), &requests.into()), "{load}");
+        assert_eq!(
+            (&report["errors"], &report["responses"]),
+            (&0.into(), &requests.into()),
+            "{load}"
+        );
     }
 }
 
@@ -74,14 +78,16 @@ fn workplaces(directory: &Path) -> usize {
     names.filter(|name| name.to_string_lossy().starts_with("simoom-compare-")).count()
 }
 
-/// Whether a case had answers, or parts of them, and the server used its core. Of a large file that is
-/// read slowly no answer comes to its end.
+/// Whether a case had answers, or parts of them, and the server used its core. Of a large file that
+/// is read slowly no answer comes to its end.
 fn has_answers(case: &Value) -> bool {
-    let came = ["responses", "content_bytes"].map(|what| case["report"][what].as_u64().unwrap_or(0));
+    let came =
+        ["responses", "content_bytes"].map(|what| case["report"][what].as_u64().unwrap_or(0));
     came.iter().any(|count| *count > 0) && case["cpu"]["server_core"].as_f64() > Some(0.0)
 }
 
-/// A fifth of a second may be too short on a busy machine: then the case has one more try with more time.
+/// A fifth of a second may be too short on a busy machine: then the case has one more try with more
+/// time.
 fn measured_something(case: &Value) {
     let (plan, contender) = (case["plan"].as_str().unwrap(), case["contender"].as_str().unwrap());
     let answered = has_answers(case)
@@ -89,7 +95,8 @@ fn measured_something(case: &Value) {
             let directory = tempfile::tempdir().unwrap();
             let out = directory.path().to_str().unwrap();
             let names = ["--plan", plan, "--contender", contender, "--out", out];
-            let (output, said, complained) = compare(&[&["--quick", "--seconds", seconds], &names[..]].concat());
+            let (output, said, complained) =
+                compare(&[&["--quick", "--seconds", seconds], &names[..]].concat());
             assert_eq!(output.status.code(), Some(0), "{complained}\n{said}");
             results(directory.path())["cases"].as_array().unwrap().iter().all(has_answers)
         });
@@ -104,7 +111,8 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
     }
     let _cores = take_cores();
     let directory = tempfile::tempdir().unwrap();
-    let (output, said, complained) = compare(&["--quick", "--out", directory.path().to_str().unwrap()]);
+    let (output, said, complained) =
+        compare(&["--quick", "--out", directory.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{complained}\n{said}");
     let results = results(directory.path());
     let cases = results["cases"].as_array().unwrap();
@@ -116,7 +124,8 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
             measured_something(case);
         }
     }
-    let lines = std::fs::read_to_string(directory.path().join("results.csv")).unwrap().lines().count();
+    let lines =
+        std::fs::read_to_string(directory.path().join("results.csv")).unwrap().lines().count();
     assert_eq!(lines, cases.len() + 1);
     for (width, height) in [(1280, 800), (794, 1123)] {
         let verdict = look_at(&directory.path().join("report.html"), width, height);
@@ -130,8 +139,8 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
     }
 }
 
-/// Measures the page in a browser: charts without size, texts that overlap or leave their drawing, words wider than
-/// the page.
+/// Measures the page in a browser: charts without size, texts that overlap or leave their drawing,
+/// words wider than the page.
 const LOOK: &str = r#"<script>
 const flaws = [], box = e => e.getBoundingClientRect();
 const charts = document.querySelectorAll('svg');
@@ -173,8 +182,10 @@ fn look_at(page: &Path, width: u32, height: u32) -> Value {
         .unwrap();
     let page = String::from_utf8_lossy(&output.stdout);
     let verdict = page.split_once("<output>").and_then(|(_, rest)| rest.split_once("</output>"));
-    let (verdict, _) = verdict.unwrap_or_else(|| panic!("{page}\n{}", String::from_utf8_lossy(&output.stderr)));
-    serde_json::from_str(&verdict.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")).unwrap()
+    let (verdict, _) =
+        verdict.unwrap_or_else(|| panic!("{page}\n{}", String::from_utf8_lossy(&output.stderr)));
+    serde_json::from_str(&verdict.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
+        .unwrap()
 }
 
 #[test]
@@ -212,8 +223,8 @@ fn without_root_it_says_what_it_needs() {
     assert!(complained.contains("run as root"), "{complained}");
 }
 
-/// memcached is looked for where PATH says, so that it can be hidden from the comparison. (nginx is looked for in the
-/// directories for administrators too, which not every PATH names.)
+/// memcached is looked for where PATH says, so that it can be hidden from the comparison. (nginx is
+/// looked for in the directories for administrators too, which not every PATH names.)
 #[test]
 fn a_contender_that_is_not_installed_is_left_out_unless_it_was_named() {
     if !need_root() {
@@ -221,14 +232,22 @@ fn a_contender_that_is_not_installed_is_left_out_unless_it_was_named() {
     }
     let _cores = take_cores();
     let compare = |arguments: &str| {
-        let output = simoom().arg("compare").args(arguments.split(' ')).env("PATH", "/nowhere").output().unwrap();
+        let output = simoom()
+            .arg("compare")
+            .args(arguments.split(' '))
+            .env("PATH", "/nowhere")
+            .output()
+            .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
     let (code, said, complained) = compare("--quick --seconds 0.1 --plan mc-get");
     assert_eq!(code, Some(0), "{complained}");
     assert!(said.contains("memcached: left out: it is not installed"), "{said}");
-    assert!(said.lines().any(|line| line.contains("Simoom, epoll") && line.contains('%')), "{said}");
+    assert!(
+        said.lines().any(|line| line.contains("Simoom, epoll") && line.contains('%')),
+        "{said}"
+    );
     let (code, _, complained) = compare("--quick --plan mc-get --contender epoll,memcached");
     let expected = "error: --contender memcached: memcached is not installed: install it, or leave the name out";
     assert!(code == Some(2) && complained.starts_with(expected), "{complained}");
@@ -251,7 +270,17 @@ fn a_contender_that_dies_is_a_failed_case_and_the_rest_goes_on() {
     let out = directory.path().to_str().unwrap().to_owned();
     let mut process = Process::start(
         simoom()
-            .args(["compare", "--plan", "get-12", "--contender", "epoll,nginx", "--repeats", "1", "--seconds", "2"])
+            .args([
+                "compare",
+                "--plan",
+                "get-12",
+                "--contender",
+                "epoll,nginx",
+                "--repeats",
+                "1",
+                "--seconds",
+                "2",
+            ])
             .args(["--out", &out])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped()),
@@ -261,7 +290,8 @@ fn a_contender_that_dies_is_a_failed_case_and_the_rest_goes_on() {
     wait_until("the comparison ends", PATIENCE, || {
         let all = descendants(own);
         if !killed
-            && let Some(server) = all.iter().copied().find(|process| runs(*process, "nginx: worker"))
+            && let Some(server) =
+                all.iter().copied().find(|process| runs(*process, "nginx: worker"))
             && all.iter().any(|process| runs(*process, " load http"))
         {
             // The worker does not come again: its master goes first.
@@ -277,7 +307,8 @@ fn a_contender_that_dies_is_a_failed_case_and_the_rest_goes_on() {
     assert_eq!(process.wait(PATIENCE).code(), Some(1));
     assert!(process.stderr().contains("1 of 2 cases failed"));
     let results = results(directory.path());
-    let errors: Vec<&Value> = results["cases"].as_array().unwrap().iter().map(|case| &case["error"]).collect();
+    let errors: Vec<&Value> =
+        results["cases"].as_array().unwrap().iter().map(|case| &case["error"]).collect();
     assert!(
         errors[0].is_null() && errors[1].as_str().unwrap().contains("the server ended under load"),
         "{errors:?}"
@@ -324,7 +355,8 @@ fn however_it_ends_nothing_is_left() {
 fn descendants(process: u32) -> Vec<u32> {
     let file = format!("/proc/{process}/task/{process}/children");
     let children = std::fs::read_to_string(file).unwrap_or_default();
-    let children: Vec<u32> = children.split_whitespace().map(|child| child.parse().unwrap()).collect();
+    let children: Vec<u32> =
+        children.split_whitespace().map(|child| child.parse().unwrap()).collect();
     children.iter().flat_map(|child| [vec![*child], descendants(*child)].concat()).collect()
 }
 
@@ -343,12 +375,14 @@ fn pid(process: u32) -> Pid {
     Pid::from_raw(i32::try_from(process).unwrap()).unwrap()
 }
 
-/// The README's table stands between two comments, of which the first names the recorded run that it comes from.
+/// The README's table stands between two comments, of which the first names the recorded run that
+/// it comes from.
 #[test]
 fn the_readmes_table_is_what_its_recorded_run_makes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let (_, rest) = readme.split_once("<!-- simoom compare --table ").expect("the README has such a comment");
+    let (_, rest) =
+        readme.split_once("<!-- simoom compare --table ").expect("the README has such a comment");
     let (run, rest) = rest.split_once(" -->\n").unwrap();
     let (table, _) = rest.split_once("<!-- end -->").unwrap();
     let (output, said, complained) = compare(&["--table", root.join(run).to_str().unwrap()]);

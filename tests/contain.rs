@@ -1,5 +1,5 @@
-//! A panic in a handler ends one connection, over every transport: panics are injected under load, and nobody else is
-//! to notice.
+//! A panic in a handler ends one connection, over every transport: panics are injected under load,
+//! and nobody else is to notice.
 
 #[path = "contain/bed.rs"]
 mod bed;
@@ -12,8 +12,8 @@ use saboteur::{AFTER, BEFORE, Call, Plot, TWICE};
 use simoom::app::{Blob, Service};
 use simoom::hosted::Hosted;
 use simoom::kernel::Poller;
-use simoom_stack::send::{Pool, Queue, Wishes};
-use simoom_stack::{Application, Closed, Ends, Opened, Reply};
+use simoom_io::send::{Pool, Queue, Wishes};
+use simoom_io::{Application, Closed, Ends, Opened, Reply};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -93,7 +93,8 @@ impl Drop for Done<'_> {
     }
 }
 
-/// Runs `good` again and again on connections that stay, while `bad` uses up one connection after the other.
+/// Runs `good` again and again on connections that stay, while `bad` uses up one connection after
+/// the other.
 fn load(
     bed: &Bed,
     service: Service,
@@ -175,7 +176,9 @@ fn panics_in_memcached_end_their_connections_only(transport: Transport) {
     expect(&mut setup, "STORED\r\n");
     drop(setup);
     let good = |stream: &mut TcpStream, number| {
-        stream.write_all(format!("set k 0 0 4\r\n{:04}\r\nget large\r\n", number % 10_000).as_bytes()).unwrap();
+        stream
+            .write_all(format!("set k 0 0 4\r\n{:04}\r\nget large\r\n", number % 10_000).as_bytes())
+            .unwrap();
         expect(stream, &format!("STORED\r\nVALUE large 0 2000\r\n{large}\r\nEND\r\n"));
     };
     let bad = |stream: &mut TcpStream, number| {
@@ -218,7 +221,9 @@ fn a_panic_of_calls_without_a_connection_ends_nothing(transport: Transport) {
         idle.iter_mut().for_each(|stream| _ = answer(stream));
     };
     ask_all();
-    [Call::Publish, Call::Clock, Call::Expected].into_iter().for_each(|call| bed.plot.next(call, 1));
+    [Call::Publish, Call::Clock, Call::Expected]
+        .into_iter()
+        .for_each(|call| bed.plot.next(call, 1));
     common::wait_until("a panic of each", PATIENCE, || {
         // Over AF_XDP only packets of one burst are prefetched; kernel sockets prefetch nothing.
         ask_all();
@@ -228,7 +233,10 @@ fn a_panic_of_calls_without_a_connection_ends_nothing(transport: Transport) {
     bed.plot.next(Call::Idle, 1);
     // The drain waits until each client has closed, too.
     std::thread::scope(|scope| {
-        scope.spawn(|| idle.into_iter().for_each(|mut stream| assert_eq!(end(&mut stream), (Vec::new(), true))));
+        scope.spawn(|| {
+            idle.into_iter()
+                .for_each(|mut stream| assert_eq!(end(&mut stream), (Vec::new(), true)));
+        });
         bed.stop();
     });
 }
@@ -273,7 +281,10 @@ fn panics_in_memcached_over_udp_cost_their_datagrams_only() {
     let counts = bed.stop();
     let count = |name| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     assert!((900..=902).contains(&plot.injected()));
-    assert_eq!((count("handler_panics"), count("udp_panicked")), (Some(plot.injected()), Some(900)));
+    assert_eq!(
+        (count("handler_panics"), count("udp_panicked")),
+        (Some(plot.injected()), Some(900))
+    );
     let statistics = store.statistics();
     assert_eq!((statistics.reserved_bytes, statistics.frames_pinned), (0, 0), "{statistics:?}");
 }
@@ -296,7 +307,11 @@ impl Conn {
 
     fn call<R>(
         &mut self,
-        call: impl FnOnce(&mut bed::App, &mut <bed::App as Application>::Conn, &mut Reply<'_, Blob>) -> R,
+        call: impl FnOnce(
+            &mut bed::App,
+            &mut <bed::App as Application>::Conn,
+            &mut Reply<'_, Blob>,
+        ) -> R,
     ) -> R {
         let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut self.wishes);
         call(&mut self.app, &mut self.conn, &mut reply)
@@ -304,7 +319,8 @@ impl Conn {
 
     fn open(&mut self, local_port: u16) {
         let [remote, local] = [50_000, local_port].map(|port| (Ipv4Addr::LOCALHOST, port).into());
-        let opened = Opened { local_port, active: false, token: 0, ends: Some(Ends { remote, local }) };
+        let opened =
+            Opened { local_port, active: false, token: 0, ends: Some(Ends { remote, local }) };
         self.call(|app, conn, reply| app.opened(conn, opened, reply));
     }
 
@@ -319,7 +335,14 @@ impl Conn {
 fn every_call_of_a_connection_may_panic() {
     simoom::panics::install();
     for port in [80, 11211] {
-        for call in [Call::Opened, Call::Received, Call::Overfull, Call::Resumed, Call::Timeout, Call::Panicked] {
+        for call in [
+            Call::Opened,
+            Call::Received,
+            Call::Overfull,
+            Call::Resumed,
+            Call::Timeout,
+            Call::Panicked,
+        ] {
             let plot = Arc::new(Plot::default());
             let mut line = Conn::new(&plot);
             if call != Call::Opened {
@@ -328,7 +351,9 @@ fn every_call_of_a_connection_may_panic() {
             plot.next(call, 1);
             match call {
                 Call::Opened => line.open(port),
-                Call::Received => _ = line.call(|app, conn, reply| app.received(conn, b"GET", reply)),
+                Call::Received => {
+                    _ = line.call(|app, conn, reply| app.received(conn, b"GET", reply));
+                }
                 Call::Overfull => line.call(|app, conn, reply| app.overfull(conn, b"GET", reply)),
                 Call::Resumed => line.call(Application::resumed),
                 Call::Timeout => line.call(Application::timeout),
@@ -336,8 +361,16 @@ fn every_call_of_a_connection_may_panic() {
             }
             let answers = port == 80 && matches!(call, Call::Received | Call::Overfull);
             let Wishes { close, abort, .. } = line.wishes;
-            assert_eq!((close, abort, line.queue.is_empty()), (answers, !answers, !answers), "{port} {call:?}");
-            assert_eq!(line.count("handler_panics"), 1 + u64::from(call == Call::Panicked), "{port} {call:?}");
+            assert_eq!(
+                (close, abort, line.queue.is_empty()),
+                (answers, !answers, !answers),
+                "{port} {call:?}"
+            );
+            assert_eq!(
+                line.count("handler_panics"),
+                1 + u64::from(call == Call::Panicked),
+                "{port} {call:?}"
+            );
             // Whatever is called now reaches nobody.
             let queued = line.queue.len();
             assert_eq!(line.call(|app, conn, reply| app.received(conn, b"mn\r\n", reply)), 4);

@@ -1,10 +1,12 @@
-//! What libFuzzer found worth keeping, offered to the handlers in pieces and as a whole: `tests/corpus` holds the inputs
-//! that together reach all that a run of `tests/fuzz` reached, one a file.
+//! What libFuzzer found worth keeping, offered to the handlers in pieces and as a whole:
+//! `tests/corpus` holds the inputs that together reach all that a run of `tests/fuzz` reached, one
+//! a file.
 
 use simoom::app::testing::{fuzz_http, fuzz_memcached};
 use std::path::PathBuf;
 
-/// Offers every input of a target's corpus; the name of the one that failed is the last one printed.
+/// Offers every input of a target's corpus; the name of the one that failed is the last one
+/// printed.
 fn replay(target: &str, offer: fn(&[u8])) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
     let entries = std::fs::read_dir(folder).expect("the corpus");

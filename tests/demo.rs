@@ -1,4 +1,5 @@
-//! `simoom demo` as its users meet it: what it prints, how it ends, and that it leaves nothing behind.
+//! `simoom demo` as its users meet it: what it prints, how it ends, and that it leaves nothing
+//! behind.
 
 mod common;
 
@@ -18,8 +19,10 @@ fn stdout(output: &Output) -> String {
 /// The table's line of `protocol` over `transport`: its mode, requests and errors.
 fn row(text: &str, protocol: &str, transport: &str) -> (String, u64, u64) {
     let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<&str>>());
-    let cells = lines.filter(|cells| cells.len() >= 5).find(|cells| cells[..2] == [protocol, transport]);
-    let cells = cells.unwrap_or_else(|| panic!("the table has no line of {protocol} over {transport}:\n{text}"));
+    let cells =
+        lines.filter(|cells| cells.len() >= 5).find(|cells| cells[..2] == [protocol, transport]);
+    let cells = cells
+        .unwrap_or_else(|| panic!("the table has no line of {protocol} over {transport}:\n{text}"));
     let number = |cell: &str| cell.replace(',', "").parse().unwrap();
     (cells[2].into(), number(cells[3]), number(cells[4]))
 }
@@ -28,7 +31,10 @@ fn row(text: &str, protocol: &str, transport: &str) -> (String, u64, u64) {
 fn transport_rows(text: &str, transport: &str, expected_mode: &str) {
     for protocol in ["HTTP", "memcached"] {
         let (mode, requests, errors) = row(text, protocol, transport);
-        assert!(mode == expected_mode && requests > 0 && errors == 0, "{protocol} over {transport}:\n{text}");
+        assert!(
+            mode == expected_mode && requests > 0 && errors == 0,
+            "{protocol} over {transport}:\n{text}"
+        );
     }
 }
 
@@ -47,7 +53,11 @@ fn kernel_rows(text: &str) {
         "get visits -> VALUE visits 0 2 | 42 | END",
         "gets visits -> VALUE visits 0 2 2 | 42 | END",
     ] {
-        assert_eq!(text.lines().filter(|line| line.trim() == answered).count(), served, "{answered}:\n{text}");
+        assert_eq!(
+            text.lines().filter(|line| line.trim() == answered).count(),
+            served,
+            "{answered}:\n{text}"
+        );
     }
 }
 
@@ -84,13 +94,17 @@ fn an_interrupt_ends_it_and_leaves_nothing() {
     }
     let before = interfaces();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let mut process = Process::start(simoom().arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let mut process =
+            Process::start(simoom().arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped()));
         let mut lines = BufReader::new(process.child().stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().starts_with("Serving ")), "it never served");
         process.signal(signal);
         assert_eq!(process.wait(PATIENCE).code(), Some(code));
         assert_eq!(process.stderr().trim(), "interrupted; nothing is left behind");
-        assert!(!lines.any(|line| line.unwrap().contains("requests/s")), "the table is not printed");
+        assert!(
+            !lines.any(|line| line.unwrap().contains("requests/s")),
+            "the table is not printed"
+        );
     }
     assert_eq!(interfaces(), before);
 }

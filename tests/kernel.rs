@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
 use simoom::kernel::{INPUT_BYTES, Poller, Settings};
 use simoom::metrics::Sheet;
-use simoom_stack::testing::Random;
+use simoom_tcp::testing::Random;
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,8 +69,8 @@ fn settings() -> Settings {
     Settings { linger_timeout: service::PATIENCE, ..Settings::for_connections(64) }
 }
 
-/// Services with plenty of blocks for kept input, with few, and with none left: another client's half request holds
-/// the only one, so that what is not consumed stays in the kernel.
+/// Services with plenty of blocks for kept input, with few, and with none left: another client's
+/// half request holds the only one, so that what is not consumed stays in the kernel.
 fn services(poller: Poller) -> [(Service, Option<Client>); 3] {
     let start = |small_inputs, large_inputs, receive_buffers| {
         let settings = Settings { small_inputs, large_inputs, receive_buffers, ..settings() };
@@ -96,7 +96,8 @@ fn input_may_be_split_at_every_byte(poller: Poller) {
         let mut client = service.connect();
         for at in 0..=text.len() {
             client.send(&text[..at]);
-            // The worker sees this after the first part, so the second part comes in an event of its own.
+            // The worker sees this after the first part, so the second part comes in an event of
+            // its own.
             other.ask("between");
             client.send(&text[at..]);
             client.expect(&answer);
@@ -115,7 +116,8 @@ fn input_may_come_byte_by_byte(poller: Poller) {
     }
 }
 
-/// Sends so many requests at once that no bound holds them, and reads the answers once `meanwhile` is done.
+/// Sends so many requests at once that no bound holds them, and reads the answers once `meanwhile`
+/// is done.
 fn pipeline(service: &Service, meanwhile: impl FnOnce()) {
     let requests: String = (0..20_000).map(|i| format!("echo request {i}\n")).collect();
     let answers: String = (0..20_000).map(|i| format!("request {i}\n")).collect();
@@ -154,7 +156,8 @@ fn without_receive_buffers_input_is_read_as_over_epoll() {
 
 fn input_left_in_the_kernel_moves_on_when_a_block_is_free(poller: Poller) {
     for small_inputs in [0, 1] {
-        let service = Service::start(poller, &Settings { small_inputs, large_inputs: 1, ..settings() });
+        let service =
+            Service::start(poller, &Settings { small_inputs, large_inputs: 1, ..settings() });
         let mut holders: Vec<Client> = (0..=small_inputs).map(|_| service.connect()).collect();
         holders.iter_mut().for_each(|holder| holder.send("echo held"));
         service.wait_for("bytes_received", 9 * holders.len() as u64);
@@ -168,14 +171,17 @@ fn input_left_in_the_kernel_moves_on_when_a_block_is_free(poller: Poller) {
 }
 
 fn a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free(poller: Poller) {
-    let service = Service::start(poller, &Settings { small_inputs: 1, large_inputs: 1, ..settings() });
+    let service =
+        Service::start(poller, &Settings { small_inputs: 1, large_inputs: 1, ..settings() });
     let long = "x".repeat(3000);
     let mut large = service.connect();
     large.send(format!("echo {long}"));
     service.wait_for("bytes_received", 3005);
     let mut outgrown = service.connect();
     outgrown.send(format!("echo {long}"));
-    service.wait_until("input left in the kernel", |service| service.count("input_pool_exhausted") > 0);
+    service.wait_until("input left in the kernel", |service| {
+        service.count("input_pool_exhausted") > 0
+    });
     large.send("\n");
     large.expect(format!("{long}\n"));
     outgrown.send("\n");
@@ -184,15 +190,19 @@ fn a_request_that_outgrows_a_small_block_moves_on_when_a_large_one_is_free(polle
 
 /// More of a request was seen in the kernel than the block holds that becomes free.
 fn input_that_was_seen_is_not_offered_in_part_when_a_small_block_is_free(poller: Poller) {
-    let service = Service::start(poller, &Settings { small_inputs: 1, large_inputs: 1, ..settings() });
-    let [mut large, mut small, mut other] = [service.connect(), service.connect(), service.connect()];
+    let service =
+        Service::start(poller, &Settings { small_inputs: 1, large_inputs: 1, ..settings() });
+    let [mut large, mut small, mut other] =
+        [service.connect(), service.connect(), service.connect()];
     let long = "x".repeat(3000);
     large.send(format!("echo {long}"));
     service.wait_for("bytes_received", 3005);
     small.send("echo held");
     service.wait_for("bytes_received", 3014);
     other.send(format!("echo {long}"));
-    service.wait_until("input left in the kernel", |service| service.count("input_pool_exhausted") > 0);
+    service.wait_until("input left in the kernel", |service| {
+        service.count("input_pool_exhausted") > 0
+    });
     small.send("\n");
     small.expect("held\n");
     large.send("\n");
@@ -201,8 +211,8 @@ fn input_that_was_seen_is_not_offered_in_part_when_a_small_block_is_free(poller:
     other.expect(format!("{long}\n"));
 }
 
-/// Requests of many lengths in pieces of many lengths, from clients that take turns at random, with hardly any blocks:
-/// [`service::Lines`] checks what it is offered.
+/// Requests of many lengths in pieces of many lengths, from clients that take turns at random, with
+/// hardly any blocks: [`service::Lines`] checks what it is offered.
 fn offered_input_never_shrinks(poller: Poller) {
     let mut random = Random::new(common::seed());
     for _ in 0..10 {
@@ -217,8 +227,9 @@ fn offered_input_never_shrinks(poller: Poller) {
             let most = [30, 900, 3000, 9000][random.below(4) as usize];
             format!("echo {}\n", "y".repeat(random.below(most) as usize))
         };
-        let texts: Vec<String> =
-            (0..8).map(|_| (0..1 + random.below(6)).map(|_| request(&mut random)).collect()).collect();
+        let texts: Vec<String> = (0..8)
+            .map(|_| (0..1 + random.below(6)).map(|_| request(&mut random)).collect())
+            .collect();
         let mut clients: Vec<(Client, &[u8])> =
             texts.iter().map(|text| (service.connect(), text.as_bytes())).collect();
         while clients.iter().any(|(_, left)| !left.is_empty()) {
@@ -259,7 +270,9 @@ fn a_slow_reader_gets_all_of_it_while_others_are_served(poller: Poller) {
     (0..100).for_each(|i| other.ask(&i.to_string()));
     slow.expect_pieces(300);
     slow.expect("end\n");
-    service.wait_until("all bytes counted", |service| service.count("bytes_sent") >= 300 * piece().len() as u64);
+    service.wait_until("all bytes counted", |service| {
+        service.count("bytes_sent") >= 300 * piece().len() as u64
+    });
 }
 
 fn after_a_half_close_the_answers_are_still_sent_whole(poller: Poller) {
@@ -357,15 +370,19 @@ fn beyond_the_limit_connections_are_reset_and_others_do_not_notice(poller: Polle
 
 fn a_connection_that_waits_for_the_pool_is_served_when_others_have_sent(poller: Poller) {
     const PIECES: usize = 60;
-    let service = Service::start(poller, &Settings { send_entries: 64, send_chunks: 64, ..settings() });
-    // Half of the pool is for queues that hold nothing: it takes many that hold an answer to empty that half too.
+    let service =
+        Service::start(poller, &Settings { send_entries: 64, send_chunks: 64, ..settings() });
+    // Half of the pool is for queues that hold nothing: it takes many that hold an answer to empty
+    // that half too.
     let mut greedy: Vec<Client> = (0..60).map(|_| service.connect_narrow()).collect();
     greedy.iter_mut().for_each(|client| client.send(format!("stream {PIECES}\n")));
     service.wait_until("a short pool", |service| service.count("send_pool_exhausted") > 0);
     let exhausted = service.count("send_pool_exhausted");
     let mut starved = service.connect();
     starved.send("echo at last\n");
-    service.wait_until("one more that waits", |service| service.count("send_pool_exhausted") > exhausted);
+    service.wait_until("one more that waits", |service| {
+        service.count("send_pool_exhausted") > exhausted
+    });
     // All at once: those that did not read would hold what the others wait for.
     let read = |mut client: Client| std::thread::spawn(move || client.expect_pieces(PIECES));
     let reading: Vec<_> = greedy.into_iter().map(read).collect();
@@ -413,11 +430,12 @@ fn a_peer_that_disappears_leaves_nothing(poller: Poller) {
     service.connect().ask("next");
 }
 
-/// More input than io_uring receives at a time, and a reset behind it, before the worker looks again.
+/// More input than io_uring receives at a time, and a reset behind it, before the worker looks
+/// again.
 fn a_reset_right_behind_input_is_noticed(poller: Poller) {
     let service = Service::start(poller, &Settings { receive_buffers: 64, ..settings() });
-    // They ask for nothing, so that nothing is sent that would find the reset; a buffer of 2 KiB holds whole lines, so
-    // that nothing is held back.
+    // They ask for nothing, so that nothing is sent that would find the reset; a buffer of 2 KiB
+    // holds whole lines, so that nothing is held back.
     let input = "stream \n".repeat(36 * 256);
     for served in [0, 2] {
         for _ in 0..50 {
@@ -443,7 +461,8 @@ fn exhausted(poller: Poller, settings: &Settings) -> (Service, Vec<Client>) {
     };
     let service = Service::start(poller, &settings);
     let mut holders = vec![hold_a_block(&service)];
-    // Half of the pool is for queues that hold nothing: it takes many that hold an answer to empty that half too.
+    // Half of the pool is for queues that hold nothing: it takes many that hold an answer to empty
+    // that half too.
     holders.extend((0..60).map(|_| service.connect_narrow()));
     holders[1..].iter_mut().for_each(|client| client.send("stream 60\n"));
     service.wait_until("a short pool", |service| service.count("send_pool_exhausted") > 0);
@@ -455,17 +474,23 @@ fn a_reset_is_noticed_whatever_the_connection_waits_for(poller: Poller) {
     let never = Duration::from_secs(1000);
     let (service, mut all) =
         exhausted(poller, &Settings { send_timeout: never, linger_timeout: never, ..settings() });
-    // For a buffer, with input left in the kernel; for room; for the application's deadline; for the FIN.
+    // For a buffer, with input left in the kernel; for room; for the application's deadline; for
+    // the FIN.
     let held_back = service.count("input_pool_exhausted");
-    for (text, count) in [("echo held", 0), ("stream 60\n", 0), ("later 1000000\n", 0), ("abc\necho", 1)] {
+    for (text, count) in
+        [("echo held", 0), ("stream 60\n", 0), ("later 1000000\n", 0), ("abc\necho", 1)]
+    {
         let (mut client, opened) = (service.connect(), service.count("connections_accepted"));
         client.send(text);
-        service.wait_until("it is accepted", |service| service.count("connections_accepted") > opened);
+        service
+            .wait_until("it is accepted", |service| service.count("connections_accepted") > opened);
         if count == 0 {
             all.push(client);
         }
     }
-    service.wait_until("input left in the kernel", |service| service.count("input_pool_exhausted") > held_back);
+    service.wait_until("input left in the kernel", |service| {
+        service.count("input_pool_exhausted") > held_back
+    });
     all.into_iter().for_each(Client::reset);
     service.wait_for("connections_open", 0);
     assert_eq!(service.count("closed_timed_out"), 0);
@@ -489,7 +514,8 @@ fn whoever_waits_for_what_others_hold_is_given_up_in_time(poller: Poller) {
 fn thousands_of_connections_are_served(poller: Poller) {
     let limit = getrlimit(Resource::Nofile);
     let room = limit.maximum.unwrap_or(65_536) as usize / 4;
-    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
+    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit })
+        .unwrap();
     let count = room.min(4000);
     let service = Service::start(poller, &Settings::for_connections(count));
     let mut clients: Vec<Client> = (0..count).map(|_| service.connect()).collect();
@@ -505,11 +531,13 @@ fn thousands_of_connections_are_served(poller: Poller) {
 
 fn workers_share_a_port(poller: Poller) {
     let service = Service::start_workers(poller, &settings(), 2, "127.0.0.1:0".parse().unwrap());
-    // The kernel chooses by a hash: as many connections as it takes until each worker has been chosen.
+    // The kernel chooses by a hash: as many connections as it takes until each worker has been
+    // chosen.
     service.wait_until("a connection for each worker", |service| {
         service.connect().ask("whoever");
-        let accepted =
-            |sheet: &Sheet| sheet.read().iter().any(|(name, n)| *name == "connections_accepted" && *n > 0);
+        let accepted = |sheet: &Sheet| {
+            sheet.read().iter().any(|(name, n)| *name == "connections_accepted" && *n > 0)
+        };
         service.board.sheets().iter().all(|sheet| accepted(sheet))
     });
 }
@@ -555,17 +583,23 @@ fn draining_answers_whoever_has_connected(poller: Poller) {
     let connect = |address, orders: &[simoom::control::Orders]| {
         clients.extend((0..CLIENTS).map(|_| Client::new(TcpStream::connect(address).unwrap())));
         clients.iter_mut().for_each(|client| client.send("echo one\n"));
-        orders.iter().for_each(|orders| orders.send(simoom::control::Order::Drain(service::PATIENCE)));
+        orders
+            .iter()
+            .for_each(|orders| orders.send(simoom::control::Order::Drain(service::PATIENCE)));
     };
     let at = "127.0.0.1:0".parse().unwrap();
-    let settings = Settings { linger_timeout: service::PATIENCE, ..Settings::for_connections(CLIENTS) };
+    let settings =
+        Settings { linger_timeout: service::PATIENCE, ..Settings::for_connections(CLIENTS) };
     let mut service = Service::start_after(poller, &settings, 1, at, connect);
     for mut client in clients {
         client.expect("one\n");
         client.expect_end();
     }
     service.join();
-    assert_eq!((service.count("drain_cut_off"), service.count("closed_finished")), (0, CLIENTS as u64));
+    assert_eq!(
+        (service.count("drain_cut_off"), service.count("closed_finished")),
+        (0, CLIENTS as u64)
+    );
 }
 
 /// Also one whose first request has not come.

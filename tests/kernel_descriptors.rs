@@ -1,4 +1,5 @@
-//! Running out of file descriptors: a test alone in its process, because the limit is the process's.
+//! Running out of file descriptors: a test alone in its process, because the limit is the
+//! process's.
 
 mod common;
 #[path = "kernel/service.rs"]

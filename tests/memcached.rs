@@ -1,11 +1,15 @@
-//! Simoom beside an installed memcached: both are sent the same randomised requests, in the same pieces, and must give
-//! the same answers, byte for byte, but for cas uniques, the clock's last second and what is listed in
-//! [`differences`].
+//! Simoom beside an installed memcached: both are sent the same randomised requests, in the same
+//! pieces, and must give the same answers, byte for byte, but for cas uniques, the clock's last
+//! second and what is listed in [`differences`].
 //!
-//! The memcached taken is the one in the path; SIMOOM_TEST_MEMCACHED names another. SIMOOM_TEST_SEED=N draws other
-//! requests, SIMOOM_TEST_SEED=new others each time; the seed is printed.
+//! The memcached taken is the one in the path; SIMOOM_TEST_MEMCACHED names another.
+//! SIMOOM_TEST_SEED=N draws other requests, SIMOOM_TEST_SEED=new others each time; the seed is
+//! printed.
 
-#![allow(clippy::print_stdout, reason = "the seed and what was compared are seen in a test's output")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the seed and what was compared are seen in a test's output"
+)]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 #[path = "memcached/beside.rs"]
@@ -46,14 +50,16 @@ fn each_text_request_gets_the_answer_that_memcached_gives() {
     });
 }
 
-/// Requests are sent alone first: those go into the pipeline whose answers were the same and would be behind others.
+/// Requests are sent alone first: those go into the pipeline whose answers were the same and would
+/// be behind others.
 #[test]
 fn pipelines_in_any_pieces_get_the_answers_that_memcached_gives() {
     Beside::run(|mut beside, mut random| {
         for _ in 0..150 {
             let mut pipeline = Vec::new();
             let mut closes = false;
-            // What is behind a request that closes may be unread by then, and takes answers along as it is thrown away.
+            // What is behind a request that closes may be unread by then, and takes answers along
+            // as it is thrown away.
             while pipeline.len() < 30 && !closes {
                 let request = next(&mut random, beside.version());
                 let alone = beside.ask(&request);
@@ -135,10 +141,19 @@ fn stats_have_the_names_and_types_that_memcached_gives() {
 fn topics_of_stats_have_the_names_and_types_that_memcached_gives() {
     Beside::run(|mut beside, _| {
         beside.ask(
-            b"set a 0 0 100\r\n".iter().chain(&[b'x'; 100]).chain(b"\r\n").copied().collect::<Vec<u8>>().as_slice(),
+            b"set a 0 0 100\r\n"
+                .iter()
+                .chain(&[b'x'; 100])
+                .chain(b"\r\n")
+                .copied()
+                .collect::<Vec<u8>>()
+                .as_slice(),
         );
         for (topic, least) in [
-            (" settings", &["maxbytes", "maxconns", "tcpport", "udpport", "num_threads", "item_size_max"][..]),
+            (
+                " settings",
+                &["maxbytes", "maxconns", "tcpport", "udpport", "num_threads", "item_size_max"][..],
+            ),
             (" items", &["items:#:number", "items:#:age", "items:#:mem_requested"]),
             (
                 " slabs",
@@ -158,17 +173,22 @@ fn topics_of_stats_have_the_names_and_types_that_memcached_gives() {
         ] {
             let mine = stats::compared(&mut beside, topic);
             for name in least {
-                assert!(mine.iter().any(|(known, _)| known == name), "stats{topic}: {name} is missing");
+                assert!(
+                    mine.iter().any(|(known, _)| known == name),
+                    "stats{topic}: {name} is missing"
+                );
             }
         }
     });
 }
 
-/// Listeners and connections, one of text and one of the binary protocol, in the same words line by line.
+/// Listeners and connections, one of text and one of the binary protocol, in the same words line by
+/// line.
 #[test]
 fn connections_are_told_as_memcached_tells_them() {
     Beside::run(|mut beside, _| {
-        // Each has been served, so each is known. Not `mn`: its answer is also the mark behind answers.
+        // Each has been served, so each is known. Not `mn`: its answer is also the mark behind
+        // answers.
         beside.ask(b"get none\r\n");
         beside.exchange(&[&[0x80, 10][..], &[0; 22]].concat());
         let [mine, theirs] = stats::connections(&mut beside);

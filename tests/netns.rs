@@ -68,7 +68,8 @@ fn an_interface_is_described_as_it_was_made() {
         assert_eq!((c0.mtu_bytes, c0.rx_queues, c0.tx_queues), (1500, 3, 3));
         let lo = netns::interface("lo").unwrap();
         assert!(lo.up && lo.loopback);
-        let names: Vec<String> = netns::interfaces().into_iter().map(|interface| interface.name).collect();
+        let names: Vec<String> =
+            netns::interfaces().into_iter().map(|interface| interface.name).collect();
         assert_eq!(names, ["lo", "c0"]);
     });
 }
@@ -79,7 +80,9 @@ fn a_route_names_the_congestion_control_whatever_the_default_is() {
         return;
     }
     let network = Network::new(1).unwrap();
-    let (IpAddr::V4(own), listening) = (network.address(1), network.address(2)) else { unreachable!("IPv4") };
+    let (IpAddr::V4(own), listening) = (network.address(1), network.address(2)) else {
+        unreachable!("IPv4")
+    };
     let listener = network.client.run(|| TcpListener::bind((listening, 0))).unwrap();
     let at = listener.local_addr().unwrap();
     for algorithm in ["reno", "cubic"] {
@@ -89,7 +92,10 @@ fn a_route_names_the_congestion_control_whatever_the_default_is() {
             assert_eq!(rustix::net::sockopt::tcp_congestion(&stream).unwrap(), algorithm);
         });
     }
-    let error = network.server.run(|| netns::set_congestion_control("s0", own, 24, "nonesuch")).unwrap_err();
+    let error = network
+        .server
+        .run(|| netns::set_congestion_control("s0", own, 24, "nonesuch"))
+        .unwrap_err();
     assert!(error.to_string().contains("having TCP use nonesuch on s0"), "{error}");
 }
 
@@ -119,7 +125,8 @@ fn threads_and_processes_started_inside_stay_inside() {
     let devices = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
     let seen = network.server.run(|| std::thread::spawn(devices).join().unwrap());
     assert!(seen.contains("s0:"), "{seen}");
-    let child = network.client.run(|| Command::new("cat").arg("/proc/self/net/dev").output()).unwrap();
+    let child =
+        network.client.run(|| Command::new("cat").arg("/proc/self/net/dev").output()).unwrap();
     assert!(String::from_utf8_lossy(&child.stdout).contains("c0:"), "{child:?}");
     assert!(!devices().contains("c0:"), "the test's own thread is where it was");
 }
@@ -159,7 +166,10 @@ fn errors_name_what_was_being_done() {
         let unknown = netns::interface("nope").unwrap_err().to_string();
         assert!(unknown.contains("\"nope\"") && unknown.contains("lo, s0"), "{unknown}");
         let twice = netns::set_address("s0", network.address(1), 24).unwrap_err();
-        assert!(twice.to_string().contains("s0") && twice.to_string().contains("exists"), "{twice}");
+        assert!(
+            twice.to_string().contains("s0") && twice.to_string().contains("exists"),
+            "{twice}"
+        );
         let absurd = netns::set_address("s0", network.address(3), 77).unwrap_err();
         assert!(absurd.to_string().contains("/77"), "{absurd}");
     });

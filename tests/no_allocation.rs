@@ -1,15 +1,16 @@
-//! The memcached handler and its store allocate nothing for a request once they are made: not for a value that comes
-//! whole or in pieces, nor for an answer that is copied or shared. A counting allocator holds them to that.
+//! The memcached handler and its store allocate nothing for a request once they are made: not for a
+//! value that comes whole or in pieces, nor for an answer that is copied or shared. A counting
+//! allocator holds them to that.
 
-#[path = "../stack/tests/counting/mod.rs"]
+#[path = "../stack/tcp/tests/counting/mod.rs"]
 mod counting;
 
 use counting::ALLOCATIONS;
 use simoom::app::memcached::Memcached;
 use simoom::app::testing::memcached;
 use simoom::app::{Blob, memcached::Conn};
-use simoom_stack::send::{Pool, Queue, Wishes};
-use simoom_stack::{Application, Closed, Ends, Opened, Reply};
+use simoom_io::send::{Pool, Queue, Wishes};
+use simoom_io::{Application, Closed, Ends, Opened, Reply};
 use std::net::Ipv4Addr;
 
 /// Offers `pieces` to a connection of its own; returns how many bytes were answered.
@@ -17,11 +18,17 @@ fn converse(handler: &mut Memcached, pool: &mut Pool<Blob>, pieces: &[&[u8]]) ->
     let (mut conn, mut queue, mut answered) = (Conn::default(), Queue::default(), 0);
     let mut wishes = Wishes::default();
     let [remote, local] = [50_000, 11211].map(|port| (Ipv4Addr::LOCALHOST, port).into());
-    let opened = Opened { local_port: 11211, active: false, token: 0, ends: Some(Ends { remote, local }) };
+    let opened =
+        Opened { local_port: 11211, active: false, token: 0, ends: Some(Ends { remote, local }) };
     handler.opened(&mut conn, opened, &mut Reply::new(pool, &mut queue, &mut wishes));
     for piece in pieces {
         let mut reply = Reply::new(pool, &mut queue, &mut wishes);
-        assert_eq!(handler.received(&mut conn, piece, &mut reply), piece.len(), "{}", piece.escape_ascii());
+        assert_eq!(
+            handler.received(&mut conn, piece, &mut reply),
+            piece.len(),
+            "{}",
+            piece.escape_ascii()
+        );
         answered += queue.len();
         queue.clear(pool);
     }
@@ -35,8 +42,11 @@ fn no_request_allocates() {
     let set_large = [&b"set large 0 0 5000\r\n"[..], &large, b"\r\n"].concat();
     let packet = |opcode: u8, extras: &[u8], key: &[u8], value: &[u8]| {
         let body = (extras.len() + key.len() + value.len()) as u32;
-        let head =
-            [&[0x80, opcode, 0, key.len() as u8, extras.len() as u8, 0, 0, 0][..], &body.to_be_bytes()].concat();
+        let head = [
+            &[0x80, opcode, 0, key.len() as u8, extras.len() as u8, 0, 0, 0][..],
+            &body.to_be_bytes(),
+        ]
+        .concat();
         [&head, &[0; 12][..], extras, key, value].concat()
     };
     let (binary_set, binary_get) = (packet(1, &[0; 8], b"b", b"value"), packet(0, b"", b"b", b""));
@@ -52,8 +62,9 @@ fn no_request_allocates() {
     ];
     let mut handler = memcached();
     let mut pool = Pool::new(64, 64);
-    let mut round =
-        || -> u64 { conversations.iter().map(|pieces| converse(&mut handler, &mut pool, pieces)).sum() };
+    let mut round = || -> u64 {
+        conversations.iter().map(|pieces| converse(&mut handler, &mut pool, pieces)).sum()
+    };
     let answered = round();
     let before = ALLOCATIONS.get();
     for _ in 0..2000 {

@@ -1,5 +1,5 @@
-//! The steering program, run by the kernel over a table of frames that another library built (BPF_PROG_TEST_RUN), and
-//! its compiled object held against its source.
+//! The steering program, run by the kernel over a table of frames that another library built
+//! (BPF_PROG_TEST_RUN), and its compiled object held against its source.
 
 mod common;
 #[path = "steer/veth.rs"]
@@ -53,7 +53,8 @@ const DESTINATION: IpNextHeaderProtocol = IpNextHeaderProtocols::Ipv6Opts;
 
 /// The claims of all tests: a port of one address of each family, and the whole of another.
 fn steering() -> Option<(Program, Steering)> {
-    if let Err(error) = features::can_open_sockets().map_err(Error::from).and_then(|()| can_load()) {
+    if let Err(error) = features::can_open_sockets().map_err(Error::from).and_then(|()| can_load())
+    {
         skip(&error.to_string());
         return None;
     }
@@ -69,9 +70,11 @@ fn steering() -> Option<(Program, Steering)> {
     Some((program, steering))
 }
 
-/// A socket for queue 0, which is the one that test runs come in on. It need not be bound to be redirected to.
+/// A socket for queue 0, which is the one that test runs come in on. It need not be bound to be
+/// redirected to.
 fn socket() -> rustix::fd::OwnedFd {
-    rustix::net::socket(rustix::net::AddressFamily::XDP, rustix::net::SocketType::RAW, None).unwrap()
+    rustix::net::socket(rustix::net::AddressFamily::XDP, rustix::net::SocketType::RAW, None)
+        .unwrap()
 }
 
 fn ethernet(ethertype: pnet::packet::ethernet::EtherType, tagged: bool, payload: &[u8]) -> Vec<u8> {
@@ -142,7 +145,8 @@ fn ipv6(to: Ipv6Addr, protocol: IpNextHeaderProtocol, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// An extension header of `units` × 8 bytes more than the least; `second` is the routing header's word.
+/// An extension header of `units` × 8 bytes more than the least; `second` is the routing header's
+/// word.
 fn extension(next: IpNextHeaderProtocol, units: u8, second: [u8; 2], payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 8 + 8 * usize::from(units)];
     bytes[..4].copy_from_slice(&[next.0, units, second[0], second[1]]);
@@ -182,7 +186,9 @@ fn too_big(kind: [u8; 2], quote: &[u8]) -> Vec<u8> {
 
 /// The head of a packet of which routers speak, as far as they have to quote it (RFC 792).
 fn sent4(from: Ipv4Addr, port: u16, protocol: IpNextHeaderProtocol) -> Vec<u8> {
-    ipv4_with(CLIENT4, protocol, &sent_tcp(port, CLIENT_PORT)[..8], 5, |packet| packet.set_source(from))
+    ipv4_with(CLIENT4, protocol, &sent_tcp(port, CLIENT_PORT)[..8], 5, |packet| {
+        packet.set_source(from);
+    })
 }
 
 fn sent6(from: Ipv6Addr, port: u16, protocol: IpNextHeaderProtocol) -> Vec<u8> {
@@ -250,28 +256,65 @@ fn rows4() -> Vec<Row> {
         ("UDP to a dedicated address", ipv4(DEDICATED4, UDP, &tcp(53)), PASS),
         ("options before a claimed port", ipv4_with(SHARED4, TCP, &tcp(HTTP), 6, |_| ()), TAKE),
         ("the most options", ipv4_with(SHARED4, TCP, &tcp(HTTP), 15, |_| ()), TAKE),
-        ("the most options before another port", ipv4_with(SHARED4, TCP, &tcp(SSH), 15, |_| ()), PASS),
+        (
+            "the most options before another port",
+            ipv4_with(SHARED4, TCP, &tcp(SSH), 15, |_| ()),
+            PASS,
+        ),
         ("a header too short to be one", ipv4_with(SHARED4, TCP, &tcp(HTTP), 4, |_| ()), PASS),
-        ("another version", ipv4_with(SHARED4, TCP, &tcp(HTTP), 5, |packet| packet.set_version(5)), PASS),
+        (
+            "another version",
+            ipv4_with(SHARED4, TCP, &tcp(HTTP), 5, |packet| packet.set_version(5)),
+            PASS,
+        ),
         ("a first fragment", ipv4_with(SHARED4, TCP, &tcp(HTTP), 5, more), DROP),
         ("a later fragment", ipv4_with(SHARED4, TCP, &tcp(HTTP), 5, later), DROP),
         ("a fragment to an unclaimed address", ipv4_with(OTHER4, TCP, &tcp(HTTP), 5, more), PASS),
         ("a UDP fragment", ipv4_with(SHARED4, UDP, &tcp(HTTP), 5, more), PASS),
-        ("an ICMP fragment to a shared address", ipv4_with(SHARED4, ICMP, &[8; 16], 5, later), PASS),
-        ("an ICMP fragment to a dedicated address", ipv4_with(DEDICATED4, ICMP, &[8; 16], 5, later), DROP),
-        ("a TCP fragment to a dedicated address", ipv4_with(DEDICATED4, TCP, &tcp(HTTP), 5, later), DROP),
+        (
+            "an ICMP fragment to a shared address",
+            ipv4_with(SHARED4, ICMP, &[8; 16], 5, later),
+            PASS,
+        ),
+        (
+            "an ICMP fragment to a dedicated address",
+            ipv4_with(DEDICATED4, ICMP, &[8; 16], 5, later),
+            DROP,
+        ),
+        (
+            "a TCP fragment to a dedicated address",
+            ipv4_with(DEDICATED4, TCP, &tcp(HTTP), 5, later),
+            DROP,
+        ),
     ];
-    let mut rows: Vec<Row> =
-        rows.into_iter().map(|(name, packet, verdict)| (name, EtherTypes::Ipv4, packet, verdict)).collect();
+    let mut rows: Vec<Row> = rows
+        .into_iter()
+        .map(|(name, packet, verdict)| (name, EtherTypes::Ipv4, packet, verdict))
+        .collect();
     rows.extend([
         ("a request for a dedicated address", EtherTypes::Arp, arp(DEDICATED4, false), TAKE),
         ("a reply to a dedicated address", EtherTypes::Arp, arp(DEDICATED4, true), TAKE),
         ("a request for a shared address", EtherTypes::Arp, arp(SHARED4, false), PASS),
         ("a request for another address", EtherTypes::Arp, arp(OTHER4, false), PASS),
-        ("a request from a dedicated address", EtherTypes::Arp, arp_from(DEDICATED4, OTHER4, false), TAKE),
-        ("a request from a shared address", EtherTypes::Arp, arp_from(SHARED4, OTHER4, false), PASS),
+        (
+            "a request from a dedicated address",
+            EtherTypes::Arp,
+            arp_from(DEDICATED4, OTHER4, false),
+            TAKE,
+        ),
+        (
+            "a request from a shared address",
+            EtherTypes::Arp,
+            arp_from(SHARED4, OTHER4, false),
+            PASS,
+        ),
         ("a reply to a shared address", EtherTypes::Arp, arp(SHARED4, true), PASS),
-        ("an IPv4 packet that says it is IPv6", EtherTypes::Ipv6, ipv4(SHARED4, TCP, &tcp(HTTP)), PASS),
+        (
+            "an IPv4 packet that says it is IPv6",
+            EtherTypes::Ipv6,
+            ipv4(SHARED4, TCP, &tcp(HTTP)),
+            PASS,
+        ),
         ("neither IP nor ARP", EtherTypes::Lldp, ipv4(SHARED4, TCP, &tcp(HTTP)), PASS),
     ]);
     rows
@@ -282,10 +325,12 @@ fn too_big_rows() -> Vec<Row> {
     let said4 = |kind, quote: &[u8]| ipv4(SHARED4, ICMP, &too_big(kind, quote));
     let said6 = |kind, quote: &[u8]| ipv6(SHARED6, ICMPV6, &too_big(kind, quote));
     let (ours4, ours6) = (sent4(SHARED4, HTTP, TCP), sent6(SHARED6, HTTP, TCP));
-    let with_options =
-        ipv4_with(CLIENT4, TCP, &sent_tcp(HTTP, CLIENT_PORT), 6, |packet| packet.set_source(SHARED4));
+    let with_options = ipv4_with(CLIENT4, TCP, &sent_tcp(HTTP, CLIENT_PORT), 6, |packet| {
+        packet.set_source(SHARED4);
+    });
     let behind_options = ipv4_with(SHARED4, ICMP, &too_big(TOO_BIG4, &ours4), 6, |_| ());
-    let in_parts = ipv4_with(SHARED4, ICMP, &too_big(TOO_BIG4, &ours4), 5, |packet| packet.set_flags(0b001));
+    let in_parts =
+        ipv4_with(SHARED4, ICMP, &too_big(TOO_BIG4, &ours4), 5, |packet| packet.set_flags(0b001));
     let rows4 = [
         ("of a claimed port's packet", said4(TOO_BIG4, &ours4), TAKE),
         ("behind options", behind_options, TAKE),
@@ -311,8 +356,13 @@ fn too_big_rows() -> Vec<Row> {
         ("of a packet it does not quote to the ports", said6(TOO_BIG6, &ours6[..43]), PASS),
         ("that it is not to be reached", said6([1, 0], &ours6), PASS),
     ];
-    let over = |ethertype| move |(name, packet, verdict)| -> Row { (name, ethertype, packet, verdict) };
-    rows4.into_iter().map(over(EtherTypes::Ipv4)).chain(rows6.into_iter().map(over(EtherTypes::Ipv6))).collect()
+    let over =
+        |ethertype| move |(name, packet, verdict)| -> Row { (name, ethertype, packet, verdict) };
+    rows4
+        .into_iter()
+        .map(over(EtherTypes::Ipv4))
+        .chain(rows6.into_iter().map(over(EtherTypes::Ipv6)))
+        .collect()
 }
 
 fn rows() -> impl Iterator<Item = Row> {
@@ -331,12 +381,24 @@ fn martian_rows() -> Vec<Row> {
         bytes
     };
     let mut rows = Vec::new();
-    for source in ["0.0.0.0", "0.0.0.9", "127.0.0.1", "127.9.9.9", "224.0.0.1", "240.0.0.1", "255.255.255.255"] {
+    for source in [
+        "0.0.0.0",
+        "0.0.0.9",
+        "127.0.0.1",
+        "127.9.9.9",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+    ] {
         for (name, packet, verdict) in [
             ("a claimed port", from4(source, SHARED4, TCP, &tcp(HTTP)), DROP),
             ("another port", from4(source, SHARED4, TCP, &tcp(SSH)), PASS),
             ("a dedicated address", from4(source, DEDICATED4, TCP, &tcp(SSH)), DROP),
-            ("a dedicated address, ICMP", from4(source, DEDICATED4, ICMP, &[8, 0, 0, 0, 0, 0, 0, 0]), DROP),
+            (
+                "a dedicated address, ICMP",
+                from4(source, DEDICATED4, ICMP, &[8, 0, 0, 0, 0, 0, 0, 0]),
+                DROP,
+            ),
             ("an address without a claim", from4(source, OTHER4, TCP, &tcp(HTTP)), PASS),
         ] {
             rows.push((name, EtherTypes::Ipv4, packet, verdict));
@@ -417,25 +479,57 @@ fn rows6() -> Vec<Row> {
         ("a question for a dedicated address", multicast(DEDICATED6), TAKE),
         ("a question for a shared address", multicast(SHARED6), PASS),
         ("a question for another address", multicast(OTHER6), PASS),
-        ("a question sent to the dedicated address", ipv6(DEDICATED6, ICMPV6, &solicitation(DEDICATED6)), TAKE),
+        (
+            "a question sent to the dedicated address",
+            ipv6(DEDICATED6, ICMPV6, &solicitation(DEDICATED6)),
+            TAKE,
+        ),
         ("an answer to a question of ours", ipv6(DEDICATED6, ICMPV6, &advertisement(OTHER6)), TAKE),
         ("another host's word that it has a dedicated address", to_all(DEDICATED6), TAKE),
         ("another host's word that it has a shared address", to_all(SHARED6), PASS),
         ("a host's word that it has another address", to_all(CLIENT6), PASS),
-        ("a question cut off", ipv6(solicited_node(DEDICATED6), ICMPV6, &solicitation(DEDICATED6)[..20]), PASS),
+        (
+            "a question cut off",
+            ipv6(solicited_node(DEDICATED6), ICMPV6, &solicitation(DEDICATED6)[..20]),
+            PASS,
+        ),
         ("a router's advertisement to all nodes", ipv6(ALL_NODES, ICMPV6, &[134; 32]), PASS),
         ("hop-by-hop options", behind(&[HOP_BY_HOP, TCP], HTTP), TAKE),
-        ("all kinds of extension", behind(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, TCP], HTTP), TAKE),
-        ("all kinds before another port", behind(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, TCP], SSH), PASS),
+        (
+            "all kinds of extension",
+            behind(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, TCP], HTTP),
+            TAKE,
+        ),
+        (
+            "all kinds before another port",
+            behind(&[HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION, TCP], SSH),
+            PASS,
+        ),
         ("as many extensions as are walked", behind(&many(5), HTTP), TAKE),
         ("one extension too many", behind(&many(6), HTTP), PASS),
-        ("a route that is not at its end", ipv6(SHARED6, ROUTING, &extension(TCP, 0, [0, 1], &tcp(HTTP))), PASS),
-        ("UDP behind an extension", ipv6(SHARED6, DESTINATION, &extension(UDP, 0, [0, 0], &tcp(HTTP))), PASS),
-        ("the longest extension", ipv6(SHARED6, DESTINATION, &extension(TCP, 150, [0, 0], &tcp(HTTP))), TAKE),
+        (
+            "a route that is not at its end",
+            ipv6(SHARED6, ROUTING, &extension(TCP, 0, [0, 1], &tcp(HTTP))),
+            PASS,
+        ),
+        (
+            "UDP behind an extension",
+            ipv6(SHARED6, DESTINATION, &extension(UDP, 0, [0, 0], &tcp(HTTP))),
+            PASS,
+        ),
+        (
+            "the longest extension",
+            ipv6(SHARED6, DESTINATION, &extension(TCP, 150, [0, 0], &tcp(HTTP))),
+            TAKE,
+        ),
         ("a first fragment", ipv6(SHARED6, FRAGMENT, &fragment(TCP, 0, true, &tcp(HTTP))), DROP),
         ("a later fragment", ipv6(SHARED6, FRAGMENT, &fragment(TCP, 181, false, &tcp(HTTP))), DROP),
         ("the only fragment", ipv6(SHARED6, FRAGMENT, &fragment(TCP, 0, false, &tcp(HTTP))), TAKE),
-        ("the only fragment to another port", ipv6(SHARED6, FRAGMENT, &fragment(TCP, 0, false, &tcp(SSH))), PASS),
+        (
+            "the only fragment to another port",
+            ipv6(SHARED6, FRAGMENT, &fragment(TCP, 0, false, &tcp(SSH))),
+            PASS,
+        ),
         (
             "a fragment of who knows what",
             ipv6(SHARED6, FRAGMENT, &fragment(DESTINATION, 181, true, &[0; 32])),
@@ -452,14 +546,24 @@ fn rows6() -> Vec<Row> {
             ipv6(DEDICATED6, FRAGMENT, &fragment(ICMPV6, 181, true, &[0; 32])),
             DROP,
         ),
-        ("a fragment to an unclaimed address", ipv6(OTHER6, FRAGMENT, &fragment(TCP, 0, true, &tcp(HTTP))), PASS),
+        (
+            "a fragment to an unclaimed address",
+            ipv6(OTHER6, FRAGMENT, &fragment(TCP, 0, true, &tcp(HTTP))),
+            PASS,
+        ),
     ];
-    rows.into_iter().map(|(name, packet, verdict)| (name, EtherTypes::Ipv6, packet, verdict)).collect()
+    rows.into_iter()
+        .map(|(name, packet, verdict)| (name, EtherTypes::Ipv6, packet, verdict))
+        .collect()
 }
 
 fn counter(steering: &Steering, name: &str) -> u64 {
     let counters = steering.counters().unwrap();
-    counters.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name} is a counter")).1
+    counters
+        .iter()
+        .find(|(known, _)| *known == name)
+        .unwrap_or_else(|| panic!("{name} is a counter"))
+        .1
 }
 
 #[test]
@@ -476,9 +580,11 @@ fn every_frame_of_the_table_goes_where_it_should() {
             dropped += u64::from(verdict == DROP);
         }
     }
-    let counted = ["steer_fragments_dropped", "steer_martians_dropped"].map(|name| counter(&steering, name));
+    let counted =
+        ["steer_fragments_dropped", "steer_martians_dropped"].map(|name| counter(&steering, name));
     assert_eq!(counted.iter().sum::<u64>(), dropped);
-    let martians = martian_rows().iter().filter(|(_, _, _, verdict)| *verdict == DROP).count() as u64;
+    let martians =
+        martian_rows().iter().filter(|(_, _, _, verdict)| *verdict == DROP).count() as u64;
     assert_eq!(counted[1], 2 * martians, "with and without a tag");
     assert_eq!(counter(&steering, "steer_no_socket"), 0);
     assert_eq!(counter(&steering, "steer_too_many_extensions"), 2, "with and without a tag");
@@ -501,12 +607,16 @@ fn a_frame_cut_off_anywhere_is_passed() {
     let before = counter(&steering, "steer_truncated");
     let frame = ethernet(EtherTypes::Ipv4, false, &ipv4(SHARED4, TCP, &tcp(HTTP)));
     assert_eq!(program.test_run(&frame[..14 + 20 + 3]).unwrap(), PASS);
-    assert_eq!(program.test_run(&frame[..14 + 20 + 4]).unwrap(), TAKE, "the ports are all it takes");
+    assert_eq!(
+        program.test_run(&frame[..14 + 20 + 4]).unwrap(),
+        TAKE,
+        "the ports are all it takes"
+    );
     assert_eq!(counter(&steering, "steer_truncated"), before + 1);
 }
 
-/// A connection that the kernel has at the claimed port hears of the path's MTU from the kernel; all others, which a
-/// listener there does not make the kernel's, are the stack's.
+/// A connection that the kernel has at the claimed port hears of the path's MTU from the kernel;
+/// all others, which a listener there does not make the kernel's, are the stack's.
 #[test]
 fn what_concerns_a_connection_of_the_kernels_is_left_to_it() {
     let Some((mut program, _steering)) = steering() else { return };
@@ -526,9 +636,17 @@ fn what_concerns_a_connection_of_the_kernels_is_left_to_it() {
             });
             let (_listener, client) = both.unwrap();
             let port = client.local_addr().unwrap().port();
-            assert_eq!(program.test_run(&too_big_to(address, port)).unwrap(), PASS, "{address}: the kernel's");
+            assert_eq!(
+                program.test_run(&too_big_to(address, port)).unwrap(),
+                PASS,
+                "{address}: the kernel's"
+            );
             let other = if port == CLIENT_PORT { CLIENT_PORT + 1 } else { CLIENT_PORT };
-            assert_eq!(program.test_run(&too_big_to(address, other)).unwrap(), TAKE, "{address}: nobody's");
+            assert_eq!(
+                program.test_run(&too_big_to(address, other)).unwrap(),
+                TAKE,
+                "{address}: nobody's"
+            );
         }
     });
 }
@@ -570,7 +688,11 @@ fn claims_come_and_go_at_run_time() {
     }
     steering.remove_all_claims().unwrap();
     for (name, ethertype, payload, _) in rows() {
-        assert_eq!(program.test_run(&ethernet(ethertype, false, &payload)).unwrap(), PASS, "{name}");
+        assert_eq!(
+            program.test_run(&ethernet(ethertype, false, &payload)).unwrap(),
+            PASS,
+            "{name}"
+        );
     }
 }
 
@@ -601,14 +723,16 @@ fn the_table_is_of_well_formed_frames() {
     assert_eq!((header.get_fragment_offset(), header.is_last_fragment()), (181 * 8, false));
 }
 
-/// The compiler of the recorded major version, with its strip: as Debian and Ubuntu name them, or the plain ones.
+/// The compiler of the recorded major version, with its strip: as Debian and Ubuntu name them, or
+/// the plain ones.
 fn compiler(recorded: &str) -> Result<[String; 2], String> {
     let mut found = Vec::new();
     for suffix in [format!("-{recorded}"), String::new()] {
         let tools = [format!("clang{suffix}"), format!("llvm-strip{suffix}")];
         let Ok(output) = Command::new(&tools[0]).arg("-dumpversion").output() else { continue };
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if version.split('.').next() == Some(recorded) && Command::new(&tools[1]).arg("--version").output().is_ok()
+        if version.split('.').next() == Some(recorded)
+            && Command::new(&tools[1]).arg("--version").output().is_ok()
         {
             return Ok(tools);
         }
@@ -617,7 +741,8 @@ fn compiler(recorded: &str) -> Result<[String; 2], String> {
     Err(format!("needs clang {recorded} and its llvm-strip, found {found:?}"))
 }
 
-/// Each committed object is what its source compiles to. Another major version of clang may write other bytes.
+/// Each committed object is what its source compiles to. Another major version of clang may write
+/// other bytes.
 #[test]
 fn the_committed_objects_are_built_from_the_committed_sources() {
     for (directory, object) in [("bpf", "steer.bpf.o"), ("stack/af_xdp/bpf", "redirect.bpf.o")] {
@@ -634,7 +759,8 @@ fn the_committed_objects_are_built_from_the_committed_sources() {
             fs::copy(bpf.join(&name), elsewhere.path().join(&name)).unwrap();
         }
         let build = elsewhere.path().join("build");
-        let output = Command::new(build).env("CLANG", clang).env("LLVM_STRIP", strip).output().unwrap();
+        let output =
+            Command::new(build).env("CLANG", clang).env("LLVM_STRIP", strip).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let (built, committed) = (elsewhere.path().join(object), bpf.join(object));
         assert!(

@@ -1,12 +1,14 @@
-//! The store beside the memcached that is installed: the same stream of requests, the same memory, whose hit ratio
-//! is higher.
+//! The store beside the memcached that is installed: the same stream of requests, the same memory,
+//! whose hit ratio is higher.
 //!
-//! A client gets, and sets what it misses. Keys are drawn from a Zipf distribution; each has its own size and time to
-//! live, of which there are two mixes. `SIMOOM_HIT_RATIO_REQUESTS=3000000` makes the runs longer than they are by default.
+//! A client gets, and sets what it misses. Keys are drawn from a Zipf distribution; each has its
+//! own size and time to live, of which there are two mixes. `SIMOOM_HIT_RATIO_REQUESTS=3000000`
+//! makes the runs longer than they are by default.
 //!
-//! The clock is the test's own: a second passes every [`REQUESTS_A_SECOND`] requests, however fast the machine is.
-//! memcached cannot be given a clock, so the client deletes each item in the second in which it expires. Both caches
-//! thus hold each item equally long, and only eviction tells them apart.
+//! The clock is the test's own: a second passes every [`REQUESTS_A_SECOND`] requests, however fast
+//! the machine is. memcached cannot be given a clock, so the client deletes each item in the second
+//! in which it expires. Both caches thus hold each item equally long, and only eviction tells them
+//! apart.
 
 mod common;
 
@@ -140,7 +142,8 @@ impl Cache for Simoom {
         for key in keys {
             let exptime = if key.ttl == 0 { 0 } else { now + key.ttl };
             let value_bytes = key.value_bytes;
-            let new = New { key: key.name.as_bytes(), flags: 0, exptime, value_bytes, binary_key: false };
+            let new =
+                New { key: key.name.as_bytes(), flags: 0, exptime, value_bytes, binary_key: false };
             let mut reservation = self.0.reserve(&new, now).expect("nothing is pinned");
             reservation.write(&self.1[..value_bytes]);
             self.0.commit(reservation, &Commit::default(), now);
@@ -215,7 +218,8 @@ impl Memcached {
 impl Cache for Memcached {
     fn get(&mut self, keys: &[&Key], now: u32) -> Vec<bool> {
         let expired = self.expiry.take(now);
-        let deletes: String = expired.iter().map(|n| format!("delete key:{n:08} noreply\r\n")).collect();
+        let deletes: String =
+            expired.iter().map(|n| format!("delete key:{n:08} noreply\r\n")).collect();
         self.send(deletes.as_bytes());
         let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
         self.send(format!("get {}\r\n", names.join(" ")).as_bytes());
@@ -229,7 +233,10 @@ impl Cache for Memcached {
                 ["END"] => return found,
                 ["VALUE", name, _, bytes] => {
                     // Answers come in the order of the keys.
-                    at += names[at..].iter().position(|asked| *asked == name).expect("it was asked for");
+                    at += names[at..]
+                        .iter()
+                        .position(|asked| *asked == name)
+                        .expect("it was asked for");
                     found[at] = true;
                     at += 1;
                     let bytes: usize = bytes.parse().expect("a length");
@@ -245,7 +252,8 @@ impl Cache for Memcached {
         for key in keys {
             let Key { name, value_bytes, .. } = key;
             self.expiry.set(key, now);
-            request.extend_from_slice(format!("set {name} 0 0 {value_bytes} noreply\r\n").as_bytes());
+            request
+                .extend_from_slice(format!("set {name} 0 0 {value_bytes} noreply\r\n").as_bytes());
             request.extend_from_slice(&self.bytes[..*value_bytes]);
             request.extend_from_slice(b"\r\n");
         }
@@ -272,7 +280,13 @@ impl fmt::Display for Row {
 }
 
 /// Lets both caches answer the same requests; the first third only fills them.
-fn compare(alpha: f64, seed: u64, keys: &[Key], simoom: &mut Simoom, memcached: &mut Memcached) -> Row {
+fn compare(
+    alpha: f64,
+    seed: u64,
+    keys: &[Key],
+    simoom: &mut Simoom,
+    memcached: &mut Memcached,
+) -> Row {
     let zipf = Zipf::new(alpha);
     let mut random = Random(seed);
     let rounds = requests() / ROUND;
@@ -283,7 +297,8 @@ fn compare(alpha: f64, seed: u64, keys: &[Key], simoom: &mut Simoom, memcached: 
         let caches: [&mut dyn Cache; 2] = [simoom, memcached];
         let found = caches.map(|cache| {
             let found = cache.get(&asked, now);
-            let missed = asked.iter().zip(&found).filter(|(_, found)| !**found).map(|(key, _)| *key);
+            let missed =
+                asked.iter().zip(&found).filter(|(_, found)| !**found).map(|(key, _)| *key);
             cache.set(&missed.collect::<Vec<_>>(), now);
             found.iter().filter(|found| **found).count() as f64 / ROUND as f64
         });
@@ -292,9 +307,11 @@ fn compare(alpha: f64, seed: u64, keys: &[Key], simoom: &mut Simoom, memcached: 
         }
     }
     let count = hits.len() as f64;
-    let [simoom, memcached] = [0, 1].map(|of| hits.iter().map(|found| found[of]).sum::<f64>() / count);
+    let [simoom, memcached] =
+        [0, 1].map(|of| hits.iter().map(|found| found[of]).sum::<f64>() / count);
     let mean = simoom - memcached;
-    let variance = hits.iter().map(|found| (found[0] - found[1] - mean).powi(2)).sum::<f64>() / count;
+    let variance =
+        hits.iter().map(|found| (found[0] - found[1] - mean).powi(2)).sum::<f64>() / count;
     Row { alpha, simoom, memcached, error: 2.0 * (variance / count).sqrt() }
 }
 

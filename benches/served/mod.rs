@@ -1,6 +1,11 @@
-//! What the benches over a network of their own share: a file, the server in the network's server namespace, a median.
+//! What the benches over a network of their own share: a file, the server in the network's server
+//! namespace, a median.
 
-#![allow(dead_code, unreachable_pub, reason = "each bench compiles this file and uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each bench compiles this file and uses a part of it"
+)]
 
 use crate::common::{Network, Process, simoom, wait_until};
 use std::path::Path;
@@ -13,11 +18,22 @@ pub const OURS: u16 = 8080;
 /// Where nginx does.
 pub const THEIRS: u16 = 8081;
 
-/// Starts Simoom over AF_XDP with these files, and further flags as they would be typed, and waits until it says that it
-/// serves: who comes before that, while only the kernel's listener is there, is reset when the port is claimed.
+/// Starts Simoom over AF_XDP with these files, and further flags as they would be typed, and waits
+/// until it says that it serves: who comes before that, while only the kernel's listener is there,
+/// is reset when the port is claimed.
 pub fn ours(network: &Network, root: &Path, flags: &str) -> Process {
     let mut command = simoom();
-    command.args(["serve", "--interface", "s0", "--transport", "xdp", "--cores", "0", "--http", &OURS.to_string()]);
+    command.args([
+        "serve",
+        "--interface",
+        "s0",
+        "--transport",
+        "xdp",
+        "--cores",
+        "0",
+        "--http",
+        &OURS.to_string(),
+    ]);
     let log = tempfile::NamedTempFile::new().expect("a file of our own");
     command.args(flags.split_whitespace()).arg("--root").arg(root).args(["--log", "json"]);
     command.stderr(log.reopen().expect("a file may be opened twice"));

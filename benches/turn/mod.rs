@@ -1,14 +1,13 @@
-//! What the benches of the stack share: a stack with clients on all its connections, and bursts of their requests.
+//! What the benches of the stack share: a stack with clients on all its connections, and bursts of
+//! their requests.
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
-use simoom_stack::send::CHUNK_BYTES;
-use simoom_stack::testing::Random;
-use simoom_stack::testing::wire::Peer;
-use simoom_stack::{
-    Address, Application, BURST, Closed, Config, Duration, Instant, Limits, LocalAddress, Opened, Packet, Reply,
-    Stack, Transmit,
-};
+use simoom_io::send::CHUNK_BYTES;
+use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
+use simoom_tcp::testing::Random;
+use simoom_tcp::testing::wire::Peer;
+use simoom_tcp::{Address, BURST, Config, Limits, LocalAddress, Packet, Stack, Transmit};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time;
@@ -33,7 +32,12 @@ impl Application for Responder {
         reply.set_timeout(Some(Duration::from_secs(75)));
     }
 
-    fn received(&mut self, conn: &mut [u64; 4], bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
+    fn received(
+        &mut self,
+        conn: &mut [u64; 4],
+        bytes: &[u8],
+        reply: &mut Reply<'_, &'static [u8]>,
+    ) -> usize {
         conn[0] += 1;
         if reply.has_room() {
             match self.answer_bytes {
@@ -100,7 +104,8 @@ impl Bench {
     /// A stack with so many connections open.
     pub(crate) fn new(connections: u32) -> Bench {
         let local = Address::from_v4([198, 18, 0, 1]);
-        let limits = Limits { half_open: 64, time_wait: 64, ..Limits::for_connections(connections + 64) };
+        let limits =
+            Limits { half_open: 64, time_wait: 64, ..Limits::for_connections(connections + 64) };
         let config = Config::new(
             [2, 0, 0, 0, 0, 1],
             vec![LocalAddress { address: local, dedicated: false }],
@@ -119,7 +124,18 @@ impl Bench {
         let (random, now, recent) = (Random::new(1), Instant::from_millis(1), VecDeque::new());
         let responder = Responder { answer_bytes: RESPONSE_BYTES };
         let (counts, counts_acks) = (false, false);
-        let mut bench = Bench { stack, sink, counts, counts_acks, responder, peers, random, now, requests, recent };
+        let mut bench = Bench {
+            stack,
+            sink,
+            counts,
+            counts_acks,
+            responder,
+            peers,
+            random,
+            now,
+            requests,
+            recent,
+        };
         for index in 0..connections {
             bench.open(index);
         }
@@ -130,7 +146,12 @@ impl Bench {
     pub(crate) fn open(&mut self, index: u32) {
         let [_, a, b, c] = (index / 50_000).to_be_bytes();
         let remote = Address::from_v4([198, 19, b, c.wrapping_add(a).wrapping_add(2)]);
-        let mut peer = Peer::new(remote, 10_000 + (index % 50_000) as u16, Address::from_v4([198, 18, 0, 1]), 80);
+        let mut peer = Peer::new(
+            remote,
+            10_000 + (index % 50_000) as u16,
+            Address::from_v4([198, 18, 0, 1]),
+            80,
+        );
         let slot = self.sink.sent % BURST;
         self.offer(&[peer.syn()], false);
         peer.read(&self.sink.frames[slot]);
@@ -166,8 +187,8 @@ impl Bench {
         self.stack.flush(self.now, &mut self.responder, &mut self.sink);
     }
 
-    /// One request each of as many clients as a burst holds, chosen at random. Returns how long the stack took for
-    /// them, and for acknowledgements of responses of some time ago.
+    /// One request each of as many clients as a burst holds, chosen at random. Returns how long the
+    /// stack took for them, and for acknowledgements of responses of some time ago.
     pub(crate) fn burst(&mut self) -> (time::Duration, time::Duration) {
         let start = self.random.below(self.peers.len() as u64);
         let acks = self.acknowledge_old(start);
@@ -182,7 +203,11 @@ impl Bench {
         self.now += Duration::from_micros(32);
         let sent = self.sink.sent;
         let took = self.offer(&requests, self.counts);
-        assert_eq!(self.sink.sent - sent, requests.len(), "each request is answered by one segment");
+        assert_eq!(
+            self.sink.sent - sent,
+            requests.len(),
+            "each request is answered by one segment"
+        );
         self.requests = requests;
         (took, acks)
     }
@@ -192,7 +217,8 @@ impl Bench {
         self.responder.answer_bytes = answer_bytes;
     }
 
-    /// One request of one client, answered by `answer_bytes`, of which it acknowledges every other segment.
+    /// One request of one client, answered by `answer_bytes`, of which it acknowledges every other
+    /// segment.
     pub(crate) fn large(&mut self, answer_bytes: u32) -> usize {
         const TWO_SEGMENTS: u32 = 2 * 1448;
         let place = self.random.below(self.peers.len() as u64) as usize;

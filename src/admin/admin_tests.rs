@@ -28,12 +28,18 @@ fn start_from(source: &Source) -> Admin {
 }
 
 fn start() -> Admin {
-    start_from(&source(&[("worker 0", &[("requests", 3), ("errors", 1)]), ("a \"b\" \\ c", &[("requests", 4)])]))
+    start_from(&source(&[
+        ("worker 0", &[("requests", 3), ("errors", 1)]),
+        ("a \"b\" \\ c", &[("requests", 4)]),
+    ]))
 }
 
 /// The metrics behind those of readiness.
 fn counters(text: &str) -> String {
-    text.lines().filter(|line| !line.contains("simoom_not_ready")).map(|line| format!("{line}\n")).collect()
+    text.lines()
+        .filter(|line| !line.contains("simoom_not_ready"))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 fn connect(admin: &Admin) -> TcpStream {
@@ -53,7 +59,10 @@ fn ask(admin: &Admin, request: &str) -> String {
 
 #[test]
 fn what_goes_up_and_down_is_a_gauge() {
-    let text = exposition::exposition(&source(&[("xdp 0", &[("connections_open", 3), ("passive_opens", 5)])]));
+    let text = exposition::exposition(&source(&[(
+        "xdp 0",
+        &[("connections_open", 3), ("passive_opens", 5)],
+    )]));
     let expected = "# TYPE simoom_connections_open gauge\nsimoom_connections_open{worker=\"xdp 0\"} 3\n\
                     # TYPE simoom_passive_opens_total counter\nsimoom_passive_opens_total{worker=\"xdp 0\"} 5\n";
     assert_eq!(counters(&text), expected);
@@ -139,7 +148,8 @@ fn a_client_that_does_not_read_its_answer_delays_nobody() {
 #[test]
 fn every_answer_has_a_date_and_405_says_what_is_allowed() {
     let admin = start();
-    for request in ["GET /healthz HTTP/1.1\r\n\r\n", "GET /x HTTP/1.1\r\n\r\n", "nonsense\r\n\r\n"] {
+    for request in ["GET /healthz HTTP/1.1\r\n\r\n", "GET /x HTTP/1.1\r\n\r\n", "nonsense\r\n\r\n"]
+    {
         let response = ask(&admin, request);
         assert!(response.contains("\r\nDate: ") && response.contains(" GMT\r\n"), "{response}");
         assert!(!response.contains("Allow:"), "{response}");
@@ -155,10 +165,15 @@ fn alive_is_told_from_ready() {
     source.readiness.set(Reason::Draining);
     source.readiness.set(Reason::LinkDown);
     let ready = ask(&admin, "GET /readyz HTTP/1.1\r\n\r\n");
-    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("not ready: draining, link_down\n"), "{ready}");
+    assert!(
+        ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("not ready: draining, link_down\n"),
+        "{ready}"
+    );
     assert!(ask(&admin, "GET /healthz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
     let metrics = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
-    for line in ["simoom_not_ready{reason=\"draining\"} 1\n", "simoom_not_ready{reason=\"starting\"} 0\n"] {
+    for line in
+        ["simoom_not_ready{reason=\"draining\"} 1\n", "simoom_not_ready{reason=\"starting\"} 0\n"]
+    {
         assert!(metrics.contains(line), "{metrics}");
     }
     source.readiness.clear(Reason::Draining);

@@ -1,5 +1,5 @@
-//! One client of the admin endpoint: bytes from a non-blocking socket in, one answer out. Never blocks, and holds at most
-//! [`HEAD_BYTES`] of a request.
+//! One client of the admin endpoint: bytes from a non-blocking socket in, one answer out. Never
+//! blocks, and holds at most [`HEAD_BYTES`] of a request.
 
 use super::Source;
 use super::respond::{self, HEAD_BYTES};
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 /// A request and its answer may take this long together.
 const REQUEST_TIME: Duration = Duration::from_secs(2);
-/// Reads in one call of [`Connection::advance`]: a client that never stops sending leaves time for the others.
+/// Reads in one call of [`Connection::advance`]: a client that never stops sending leaves time for
+/// the others.
 const READS: usize = 16;
 
 /// What a connection waits for.
@@ -23,7 +24,8 @@ enum State {
     Reading,
     /// Space in the socket for the rest of the answer.
     Writing,
-    /// The client's FIN: a close with unread input would reset the connection and could cost the client its answer.
+    /// The client's FIN: a close with unread input would reset the connection and could cost the
+    /// client its answer.
     Closing,
 }
 
@@ -40,7 +42,14 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(stream: TcpStream, now: Instant) -> Connection {
         let deadline = now + REQUEST_TIME;
-        Connection { stream, deadline, state: State::Reading, head: Vec::new(), answer: Vec::new(), sent: 0 }
+        Connection {
+            stream,
+            deadline,
+            state: State::Reading,
+            head: Vec::new(),
+            answer: Vec::new(),
+            sent: 0,
+        }
     }
 
     /// Whether no whole request has come.
@@ -88,7 +97,8 @@ impl Connection {
             };
             self.head.extend_from_slice(&buffer[..n]);
             let unix_seconds = unix_time().as_secs();
-            let answer = panics::catch(|| respond::respond(&self.head, n == 0, source, unix_seconds));
+            let answer =
+                panics::catch(|| respond::respond(&self.head, n == 0, source, unix_seconds));
             let answer = answer.unwrap_or_else(|panic| {
                 panics::log(&panic);
                 Some(respond::FAILED.to_vec())

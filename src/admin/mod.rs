@@ -1,7 +1,8 @@
 //! The admin endpoint: metrics in Prometheus' text format and health checks, for monitoring.
 //!
-//! One thread serves up to [`CONNECTIONS`] clients at once and waits for none of them: sockets are non-blocking, and each
-//! connection has a deadline. It reads what the workers publish and never touches the data path.
+//! One thread serves up to [`CONNECTIONS`] clients at once and waits for none of them: sockets are
+//! non-blocking, and each connection has a deadline. It reads what the workers publish and never
+//! touches the data path.
 //!
 //! | target | answer |
 //! |---|---|
@@ -29,7 +30,8 @@ use std::time::{Duration, Instant};
 
 /// Clients served at once. When another comes, the oldest that has not sent its request gives way.
 const CONNECTIONS: usize = 64;
-/// How long no connection is accepted after accept(2) failed, for want of file descriptors for example.
+/// How long no connection is accepted after accept(2) failed, for want of file descriptors for
+/// example.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What answers are made from.
@@ -58,7 +60,8 @@ impl Admin {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (orders, mailbox) = mailbox()?;
-        let endpoint = Endpoint { listener, mailbox, source, connections: VecDeque::new(), accept_at: None };
+        let endpoint =
+            Endpoint { listener, mailbox, source, connections: VecDeque::new(), accept_at: None };
         let thread = thread::Builder::new().name("admin".into()).spawn(move || endpoint.run())?;
         Ok(Admin { address, orders: Some(orders), thread: Some(thread) })
     }
@@ -128,7 +131,8 @@ impl Endpoint {
                 Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
                     self.make_space();
                     let mut connection = Connection::new(stream, now);
-                    // A request that is there already is answered before a later client can take its place.
+                    // A request that is there already is answered before a later client can take
+                    // its place.
                     if connection.advance(&self.source, now) {
                         self.connections.push_back(connection);
                     }
@@ -144,7 +148,8 @@ impl Endpoint {
         }
     }
 
-    /// Closes the oldest connection without a request, or else the oldest, if there is no space for another.
+    /// Closes the oldest connection without a request, or else the oldest, if there is no space for
+    /// another.
     fn make_space(&mut self) {
         if self.connections.len() >= CONNECTIONS {
             let idle = self.connections.iter().position(Connection::is_idle);
@@ -156,7 +161,10 @@ impl Endpoint {
     fn wait(&self) {
         let listens = if self.accept_at.is_none() { PollFlags::IN } else { PollFlags::empty() };
         let own = [PollFd::new(&self.mailbox, PollFlags::IN), PollFd::new(&self.listener, listens)];
-        let clients = self.connections.iter().map(|connection| PollFd::new(connection, connection.interest()));
+        let clients = self
+            .connections
+            .iter()
+            .map(|connection| PollFd::new(connection, connection.interest()));
         let mut fds: Vec<PollFd<'_>> = own.into_iter().chain(clients).collect();
         let deadlines = self.connections.iter().map(Connection::deadline).chain(self.accept_at);
         let timeout = deadlines.min().map(|at| {

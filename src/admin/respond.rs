@@ -28,19 +28,27 @@ impl Answer {
     }
 }
 
-/// The answer to the request that begins with `head`; `None` if its end has yet to come. `is_end` says that nothing
-/// more comes.
-pub(super) fn respond(head: &[u8], is_end: bool, source: &Source, unix_seconds: u64) -> Option<Vec<u8>> {
+/// The answer to the request that begins with `head`; `None` if its end has yet to come. `is_end`
+/// says that nothing more comes.
+pub(super) fn respond(
+    head: &[u8],
+    is_end: bool,
+    source: &Source,
+    unix_seconds: u64,
+) -> Option<Vec<u8>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
     let is_head = head.starts_with(b"HEAD ");
     let answer = match request.parse(head) {
         Ok(httparse::Status::Complete(_)) => answer(&request, source),
-        Ok(httparse::Status::Partial) if head.len() >= HEAD_BYTES => {
-            Answer::new("431 Request Header Fields Too Large", "the head has more than 4096 bytes\n")
-        }
+        Ok(httparse::Status::Partial) if head.len() >= HEAD_BYTES => Answer::new(
+            "431 Request Header Fields Too Large",
+            "the head has more than 4096 bytes\n",
+        ),
         Ok(httparse::Status::Partial) if !is_end => return None,
-        Ok(httparse::Status::Partial) | Err(_) => Answer::new("400 Bad Request", "not an HTTP request\n"),
+        Ok(httparse::Status::Partial) | Err(_) => {
+            Answer::new("400 Bad Request", "not an HTTP request\n")
+        }
     };
     let Answer { status, content_type, fields, body } = answer;
     let date = imf_fixdate(unix_seconds);
@@ -65,7 +73,9 @@ fn answer(request: &httparse::Request<'_, '_>, source: &Source) -> Answer {
         return Answer { fields: "Allow: GET, HEAD\r\n", ..refusal };
     }
     match path {
-        "/metrics" => Answer { content_type: PROMETHEUS, ..Answer::new("200 OK", exposition(source)) },
+        "/metrics" => {
+            Answer { content_type: PROMETHEUS, ..Answer::new("200 OK", exposition(source)) }
+        }
         "/healthz" | "/livez" => Answer::new("200 OK", "ok\n"),
         "/readyz" => readiness(source),
         _ => Answer::new("404 Not Found", "try /metrics, /healthz, /livez or /readyz\n"),
@@ -80,7 +90,8 @@ fn readiness(source: &Source) -> Answer {
     Answer::new("503 Service Unavailable", format!("not ready: {}\n", reasons.join(", ")))
 }
 
-/// The path of a target in origin-form or absolute-form (RFC 9112 §3.2). Every authority is this endpoint's.
+/// The path of a target in origin-form or absolute-form (RFC 9112 §3.2). Every authority is this
+/// endpoint's.
 fn path(target: &str) -> &str {
     let absolute = ["http://", "https://"].iter().find_map(|scheme| {
         let (start, rest) = target.split_at_checked(scheme.len())?;

@@ -1,25 +1,27 @@
 //! Containment: a panic in a handler ends the connection that the call was for, not the process.
 //!
-//! [`Contained`] lies between every transport and the application that it hosts, and passes all calls on. A call that
-//! panics is counted and logged ([`crate::panics`]); the connection's state is released by `closed` and replaced by the
-//! default, which no service serves. HTTP answers 500 where nothing of an answer is queued yet; otherwise the
-//! connection is reset.
+//! [`Contained`] lies between every transport and the application that it hosts, and passes all
+//! calls on. A call that panics is counted and logged ([`crate::panics`]); the connection's state
+//! is released by `closed` and replaced by the default, which no service serves. HTTP answers 500
+//! where nothing of an answer is queued yet; otherwise the connection is reset.
 //!
 //! # When the process ends all the same
 //!
-//! A panic goes on up to the worker's thread, and the process ends with its place and message as the reason, where what
-//! is shared by other connections may be left half changed:
+//! A panic goes on up to the worker's thread, and the process ends with its place and message as
+//! the reason, where what is shared by other connections may be left half changed:
 //!
-//! - in the transport itself: stack, rings, tables, pools. No call of a handler is under way there, so nothing catches.
-//! - in [`Reply::copy`] or [`Reply::share`] while they change the pool of answers ([`Reply::is_broken`]).
+//! - in the transport itself: stack, rings, tables, pools. No call of a handler is under way there,
+//!   so nothing catches.
+//! - in [`Reply::copy`] or [`Reply::share`] while they change the pool of answers
+//!   ([`Reply::is_broken`]).
 //! - while a lock of the store was held: the lock is poisoned ([`Hosted::is_sound`]).
 //!
-//! State of a handler that is one worker's and outlives a call (counters, tables of free places) is changed in steps
-//! that each leave it usable.
+//! State of a handler that is one worker's and outlives a call (counters, tables of free places) is
+//! changed in steps that each leave it usable.
 
 use crate::hosted::{Hosted, PortNames, Seconds};
 use crate::panics::{self, Panic};
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_io::{Application, Closed, Opened, Reply};
 use std::cell::Cell;
 
 /// Runs calls of handlers and counts their panics.
@@ -63,13 +65,14 @@ enum Last {
 }
 
 impl<A: Hosted> Contained<A> {
-    /// Contains the panics of `app`. `A::Conn::default()` must be the state of a connection that `app` does not serve:
-    /// `closed` does nothing for it.
+    /// Contains the panics of `app`. `A::Conn::default()` must be the state of a connection that
+    /// `app` does not serve: `closed` does nothing for it.
     pub fn new(app: A) -> Contained<A> {
         Contained { app, containment: Containment::default() }
     }
 
-    /// A call for one connection; `None` if it panicked. The connection has ended then, as far as the application goes.
+    /// A call for one connection; `None` if it panicked. The connection has ended then, as far as
+    /// the application goes.
     #[inline]
     fn call<R>(
         &mut self,
@@ -89,7 +92,13 @@ impl<A: Hosted> Contained<A> {
 
     #[cold]
     #[inline(never)]
-    fn give_up(&mut self, panic: Panic, conn: &mut A::Conn, reply: &mut Reply<'_, A::Blob>, last: Last) {
+    fn give_up(
+        &mut self,
+        panic: Panic,
+        conn: &mut A::Conn,
+        reply: &mut Reply<'_, A::Blob>,
+        last: Last,
+    ) {
         self.containment.note(&panic);
         self.end_if_in_doubt(panic, reply.is_broken());
         reply.set_timeout(None);
@@ -103,8 +112,8 @@ impl<A: Hosted> Contained<A> {
         *conn = A::Conn::default();
     }
 
-    /// Has the application give back what it holds for a connection. A call that panics is made once more: the first
-    /// may have got so far that nothing is left to fail.
+    /// Has the application give back what it holds for a connection. A call that panics is made
+    /// once more: the first may have got so far that nothing is left to fail.
     fn release(&mut self, conn: &mut A::Conn, how: Closed) {
         for _ in 0..2 {
             match self.containment.run(|| self.app.closed(conn, how)) {
@@ -150,8 +159,14 @@ impl<A: Hosted> Application for Contained<A> {
     }
 
     #[inline]
-    fn received(&mut self, conn: &mut A::Conn, bytes: &[u8], reply: &mut Reply<'_, A::Blob>) -> usize {
-        let consumed = self.call(conn, reply, Last::Ask, |app, conn, reply| app.received(conn, bytes, reply));
+    fn received(
+        &mut self,
+        conn: &mut A::Conn,
+        bytes: &[u8],
+        reply: &mut Reply<'_, A::Blob>,
+    ) -> usize {
+        let consumed =
+            self.call(conn, reply, Last::Ask, |app, conn, reply| app.received(conn, bytes, reply));
         consumed.unwrap_or(bytes.len())
     }
 

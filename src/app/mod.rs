@@ -1,7 +1,7 @@
 //! The applications: bytes in, ranges of bytes out; the same ones over every transport.
 //!
-//! A transport drives one [`Services`] per worker. Each connection is served by the service that owns the port it
-//! came to; a service knows nothing of the others, nor of ports.
+//! A transport drives one [`Services`] per worker. Each connection is served by the service that
+//! owns the port it came to; a service knows nothing of the others, nor of ports.
 
 pub mod contained;
 pub mod content;
@@ -15,7 +15,7 @@ use crate::store::Item;
 use content::Content;
 use http::Http;
 use memcached::Memcached;
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_io::{Application, Closed, Opened, Reply};
 use std::sync::Arc;
 
 /// The immutable bytes that answers are made of.
@@ -29,7 +29,7 @@ pub enum Blob {
     Item(Item),
 }
 
-impl simoom_stack::Blob for Blob {
+impl simoom_io::Blob for Blob {
     fn bytes(&self) -> &[u8] {
         match self {
             Blob::Static(bytes) => bytes,
@@ -109,7 +109,8 @@ pub enum Conn {
     Memcached(memcached::Conn),
 }
 
-/// The service that a connection belongs to, with the connection's state; the second expression if it has none.
+/// The service that a connection belongs to, with the connection's state; the second expression if
+/// it has none.
 macro_rules! served {
     ($services:ident, $conn:ident, ($service:ident, $state:ident) => $call:expr, $none:expr) => {
         match ($conn, &mut $services.memcached) {
@@ -124,8 +125,8 @@ macro_rules! served {
 }
 
 impl Services {
-    /// The services on `ports`. Memory for content and items is shared with the other workers', all else is this
-    /// worker's. Without a handler for memcached its ports are nobody's.
+    /// The services on `ports`. Memory for content and items is shared with the other workers', all
+    /// else is this worker's. Without a handler for memcached its ports are nobody's.
     pub fn new(
         ports: &[(u16, Service)],
         content: Arc<Content>,
@@ -208,7 +209,9 @@ impl Application for Services {
     fn expected(&mut self, inputs: &[(u16, &[u8])]) {
         let Some(memcached) = &self.memcached else { return };
         let is_memcached = |port| self.ports.contains(&(port, Service::Memcached));
-        memcached.expected(inputs.iter().filter(|(port, _)| is_memcached(*port)).map(|(_, input)| *input));
+        memcached.expected(
+            inputs.iter().filter(|(port, _)| is_memcached(*port)).map(|(_, input)| *input),
+        );
     }
 
     #[inline]
@@ -244,7 +247,9 @@ mod tests {
         line.offer(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(line.take().starts_with(b"HTTP/1.1 200 OK\r\n"));
         let mut requests = None;
-        line.app.publish(&mut |name, value| requests = requests.or((name == "http_requests").then_some(value)));
+        line.app.publish(&mut |name, value| {
+            requests = requests.or((name == "http_requests").then_some(value));
+        });
         assert_eq!(requests, Some(1));
     }
 

@@ -1,15 +1,16 @@
 //! One connection of an application in memory, for tests, benches and fuzz targets.
 //!
-//! It keeps what the application does not consume and offers it again, within the bound that every transport
-//! grants, and answers the application's wishes as a transport would; time passes when the test says so.
+//! It keeps what the application does not consume and offers it again, within the bound that every
+//! transport grants, and answers the application's wishes as a transport would; time passes when
+//! the test says so.
 
 use super::content::Content;
 use super::http::{Http, INPUT_MAX_BYTES, Options};
 use super::memcached::{self, Memcached};
 use super::{Service, Services};
 use crate::store::{self, Store};
-use simoom_stack::send::{Pool, Queue, Wishes};
-use simoom_stack::{Application, Closed, Duration, Ends, Opened, Reply};
+use simoom_io::send::{Pool, Queue, Wishes};
+use simoom_io::{Application, Closed, Duration, Ends, Opened, Reply};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 
@@ -45,12 +46,20 @@ impl<A: Application> Line<A> {
             kept: Vec::new(),
         };
         let [remote, local] = [50_000, port].map(|port| (Ipv4Addr::LOCALHOST, port).into());
-        let opened = Opened { local_port: port, active: false, token: 0, ends: Some(Ends { remote, local }) };
+        let opened = Opened {
+            local_port: port,
+            active: false,
+            token: 0,
+            ends: Some(Ends { remote, local }),
+        };
         line.call(|app, conn, reply| app.opened(conn, opened, reply));
         line
     }
 
-    fn call<T>(&mut self, call: impl FnOnce(&mut A, &mut A::Conn, &mut Reply<'_, A::Blob>) -> T) -> T {
+    fn call<T>(
+        &mut self,
+        call: impl FnOnce(&mut A, &mut A::Conn, &mut Reply<'_, A::Blob>) -> T,
+    ) -> T {
         let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut self.wishes);
         let result = call(&mut self.app, &mut self.conn, &mut reply);
         if let Some(deadline) = self.wishes.timeout.take() {
@@ -60,7 +69,8 @@ impl<A: Application> Line<A> {
         result
     }
 
-    /// Bytes arrive: they are put behind those kept, and all are offered for as long as some are consumed.
+    /// Bytes arrive: they are put behind those kept, and all are offered for as long as some are
+    /// consumed.
     pub fn offer(&mut self, bytes: &[u8]) {
         self.kept.extend_from_slice(bytes);
         let mut kept = std::mem::take(&mut self.kept);
@@ -88,8 +98,8 @@ impl<A: Application> Line<A> {
         self.call(|app, conn, reply| app.received(conn, bytes, reply))
     }
 
-    /// Takes everything that is queued, and lets the application go on where it stopped for lack of room; returns
-    /// all of it.
+    /// Takes everything that is queued, and lets the application go on where it stopped for lack of
+    /// room; returns all of it.
     pub fn take(&mut self) -> Vec<u8> {
         let mut taken = Vec::new();
         loop {
@@ -103,8 +113,8 @@ impl<A: Application> Line<A> {
         }
     }
 
-    /// Takes what is queued, lets `meanwhile` act on the application, and lets that go on if it stopped for lack of
-    /// room; returns what it took, and whether it went on.
+    /// Takes what is queued, lets `meanwhile` act on the application, and lets that go on if it
+    /// stopped for lack of room; returns what it took, and whether it went on.
     pub fn take_once(&mut self, meanwhile: impl FnOnce(&mut A)) -> (Vec<u8>, bool) {
         let queued = self.queue.len();
         let taken = self.queue.slices(&self.pool).flatten().copied().collect();
@@ -157,7 +167,8 @@ impl<A: Application> Line<A> {
         self.kept.len()
     }
 
-    /// The most bytes that are ever kept while `input` is offered in pieces of `size` until the connection closes.
+    /// The most bytes that are ever kept while `input` is offered in pieces of `size` until the
+    /// connection closes.
     pub fn most_kept(&mut self, input: &[u8], size: usize) -> usize {
         let mut most = 0;
         for piece in input.chunks(size) {
@@ -196,11 +207,12 @@ impl<A: Application> Line<A> {
     }
 }
 
-/// An HTTP handler over the built-in page and a few files of chosen sizes: `/12` and `/small`, which are copied,
-/// `/large`, which is shared, and `/dir/`.
+/// An HTTP handler over the built-in page and a few files of chosen sizes: `/12` and `/small`,
+/// which are copied, `/large`, which is shared, and `/dir/`.
 pub fn http() -> Http {
     static CONTENT: LazyLock<Arc<Content>> = LazyLock::new(|| Arc::new(Content::for_tests()));
-    let mut http = Http::new(CONTENT.clone(), Options { body_max_bytes: 4096, ..Options::default() });
+    let mut http =
+        Http::new(CONTENT.clone(), Options { body_max_bytes: 4096, ..Options::default() });
     http.clock(784_111_777);
     http
 }
@@ -217,14 +229,18 @@ pub const NOW: u64 = 1_700_000_000;
 
 /// A memcached handler over a store of its own of 8 MiB.
 pub fn memcached() -> Memcached {
-    let settings = store::Settings { memory_bytes: 8 << 20, hash_key: Some([1, 2]), ..store::Settings::default() };
+    let settings = store::Settings {
+        memory_bytes: 8 << 20,
+        hash_key: Some([1, 2]),
+        ..store::Settings::default()
+    };
     let store = Store::new(&settings).expect("the bounds are kept");
     let shared = memcached::Shared::new(store, memcached::Options::default(), NOW);
     Memcached::new(shared, 0, 64)
 }
 
-/// What the handler answers to `input` offered in pieces of the given sizes, over and over, and whether it closes.
-/// A `narrow` connection has room for one answer at a time.
+/// What the handler answers to `input` offered in pieces of the given sizes, over and over, and
+/// whether it closes. A `narrow` connection has room for one answer at a time.
 pub fn http_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
     answers(http(), input, sizes, narrow)
 }
@@ -251,14 +267,15 @@ fn answers<A: Application>(app: A, input: &[u8], sizes: &[usize], narrow: bool) 
     (answers, line.closed())
 }
 
-/// The entry of the fuzz target: the first byte chooses how the others are split. Offered in pieces, or with room
-/// for one answer at a time, or both, they get the answers that they get as a whole.
+/// The entry of the fuzz target: the first byte chooses how the others are split. Offered in
+/// pieces, or with room for one answer at a time, or both, they get the answers that they get as a
+/// whole.
 pub fn fuzz_http(data: &[u8]) {
     fuzz(data, http_answers);
 }
 
-/// The entry of the fuzz target for memcached; as [`fuzz_http`]. What `stats` tells depends on more than the requests:
-/// input that may ask for it is answered but not compared.
+/// The entry of the fuzz target for memcached; as [`fuzz_http`]. What `stats` tells depends on more
+/// than the requests: input that may ask for it is answered but not compared.
 pub fn fuzz_memcached(data: &[u8]) {
     let asks_for_stats = data.windows(5).any(|window| window == b"stats") || data.contains(&0x10);
     if asks_for_stats {

@@ -1,6 +1,6 @@
-//! One case: a stage set up, a contender started, the load sent, everything read that is to be known, and all of it
-//! taken down again. What goes wrong with contender or load is part of the result; what would go wrong with every case,
-//! and an interruption, is an error.
+//! One case: a stage set up, a contender started, the load sent, everything read that is to be
+//! known, and all of it taken down again. What goes wrong with contender or load is part of the
+//! result; what would go wrong with every case, and an interruption, is an error.
 
 use super::contenders::{Contender, FILE, PORT, SERVER, Setting};
 use super::options::Cores;
@@ -106,24 +106,40 @@ impl Bench<'_> {
     }
 
     /// Waits until the server has answered a request; the reason, if it does not.
-    fn wait_for_answer(&self, asked: Asked, stage: &Stage<'_>, server: &mut Process) -> Result<Result<(), String>> {
+    fn wait_for_answer(
+        &self,
+        asked: Asked,
+        stage: &Stage<'_>,
+        server: &mut Process,
+    ) -> Result<Result<(), String>> {
         let deadline = Instant::now() + STARTING;
         loop {
             if stage.run(Side::Client, || answers(asked)) {
                 return Ok(Ok(()));
             }
             if let Some(status) = server.ended()? {
-                return Ok(Err(format!("it did not start ({status}): {}", self.last_line("server"))));
+                return Ok(Err(format!(
+                    "it did not start ({status}): {}",
+                    self.last_line("server")
+                )));
             }
             if Instant::now() > deadline {
-                return Ok(Err(format!("it did not answer within {STARTING:?}: {}", self.last_line("server"))));
+                return Ok(Err(format!(
+                    "it did not answer within {STARTING:?}: {}",
+                    self.last_line("server")
+                )));
             }
             self.pause()?;
         }
     }
 
     /// Takes readings while nothing is asked.
-    fn watch_idle(&self, server: &mut Process, samples: &mut Samples, outcome: &mut Outcome) -> Result<()> {
+    fn watch_idle(
+        &self,
+        server: &mut Process,
+        samples: &mut Samples,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
         let deadline = Instant::now() + self.warm_up + self.measured;
         while Instant::now() < deadline && server.ended()?.is_none() {
             samples.take();
@@ -147,7 +163,8 @@ impl Bench<'_> {
     ) -> Result<()> {
         outcome.load = self.load_arguments(subject);
         let mut load = stage.start(Side::Client, self.simoom, &outcome.load, self.log("load")?)?;
-        let limit = self.measured * subject.plan.stretch + OPENING + OPENING_EACH * subject.connections;
+        let limit =
+            self.measured * subject.plan.stretch + OPENING + OPENING_EACH * subject.connections;
         let deadline = Instant::now() + limit;
         let status = 'ended: loop {
             samples.take();
@@ -158,7 +175,8 @@ impl Bench<'_> {
                 self.pause()?;
             }
             if server.ended()?.is_some() {
-                outcome.error = Some(format!("the server ended under load: {}", self.last_line("server")));
+                outcome.error =
+                    Some(format!("the server ended under load: {}", self.last_line("server")));
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -168,7 +186,8 @@ impl Bench<'_> {
         };
         samples.take();
         outcome.report = self.read("load.out").and_then(|text| serde_json::from_str(&text).ok());
-        let measured = outcome.report.as_ref().and_then(|report| report["measured_us_since_boot"].as_array());
+        let measured =
+            outcome.report.as_ref().and_then(|report| report["measured_us_since_boot"].as_array());
         let moments: Vec<u64> = measured.into_iter().flatten().filter_map(Value::as_u64).collect();
         if let [from_us, until_us] = moments[..] {
             outcome.cpu = samples.cpu(from_us, until_us);
@@ -198,7 +217,8 @@ impl Bench<'_> {
             arguments += &format!(" --requests {}", each * connections);
         } else {
             let measured = (self.measured * plan.stretch).as_millis();
-            arguments += &format!(" --duration {measured}ms --warm-up {}ms", self.warm_up.as_millis());
+            arguments +=
+                &format!(" --duration {measured}ms --warm-up {}ms", self.warm_up.as_millis());
         }
         if let Some(rate) = rate {
             arguments += &format!(" --rate {}", rate.round().max(1.0));
@@ -209,7 +229,8 @@ impl Bench<'_> {
     fn log(&self, name: &str) -> Result<Log> {
         let file = |suffix: &str| {
             let path = self.workplace.path().join(format!("{name}.{suffix}"));
-            File::create(&path).map_err(|error| Error::because(format!("writing {}", path.display()), error))
+            File::create(&path)
+                .map_err(|error| Error::because(format!("writing {}", path.display()), error))
         };
         Ok(Log { output: file("out")?, errors: file("err")? })
     }
@@ -240,12 +261,14 @@ impl Bench<'_> {
 /// Whether the server answers over an ordinary connection.
 fn answers(asked: Asked) -> bool {
     let (question, answer) = match asked {
-        Asked::Http(_) => {
-            (format!("GET /{FILE} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n"), "HTTP/1.1 200")
-        }
+        Asked::Http(_) => (
+            format!("GET /{FILE} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n"),
+            "HTTP/1.1 200",
+        ),
         Asked::Memcached(_) => ("get nothing\r\n".to_owned(), "END"),
     };
-    let address: SocketAddr = format!("{SERVER}:{PORT}").parse().expect("the server's address is one");
+    let address: SocketAddr =
+        format!("{SERVER}:{PORT}").parse().expect("the server's address is one");
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, ATTEMPT)?;
         stream.set_read_timeout(Some(ATTEMPT))?;

@@ -1,7 +1,7 @@
 //! Who is compared: a table of contenders, and how each is started at its best.
 //!
-//! A contender is a program with arguments and files, made for what a plan asks. Nothing is started here but programs
-//! that are asked for their version.
+//! A contender is a program with arguments and files, made for what a plan asks. Nothing is started
+//! here but programs that are asked for their version.
 
 use super::plans::Asked;
 use std::fmt::Write;
@@ -18,7 +18,8 @@ pub(super) const FILE: &str = "file";
 const STORE_MEGABYTES: u32 = 256;
 /// Files that nginx keeps open, besides connections.
 const NGINX_FILES: u32 = 100;
-/// From this size on, nginx is faster if the kernel sends the file (sendfile) than if nginx copies it.
+/// From this size on, nginx is faster if the kernel sends the file (sendfile) than if nginx copies
+/// it.
 const SENDFILE_BYTES: u32 = 16 * 1024;
 
 /// A row of the table.
@@ -108,7 +109,12 @@ impl Contender {
         let output = Command::new(program).arg(self.version).stdin(Stdio::null()).output();
         let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
-        said.lines().next().unwrap_or("unknown").trim_start_matches("nginx version: ").trim().to_owned()
+        said.lines()
+            .next()
+            .unwrap_or("unknown")
+            .trim_start_matches("nginx version: ")
+            .trim()
+            .to_owned()
     }
 
     /// Whether it can be asked for that.
@@ -162,20 +168,23 @@ fn ceiling(setting: &Setting<'_>) -> Start {
         Asked::Http(bytes) => (bytes, ""),
         Asked::Memcached(bytes) => (bytes, "--memcached"),
     };
-    let arguments = words(&format!("ceiling --interface s0 --port {PORT} --response-bytes {bytes} {how}"));
+    let arguments =
+        words(&format!("ceiling --interface s0 --port {PORT} --response-bytes {bytes} {how}"));
     Start { arguments, file: None }
 }
 
 /// One thread, as there is one core; a thread more for each only costs.
 fn memcached(setting: &Setting<'_>) -> Start {
     let room = room(setting.connections);
-    let arguments =
-        format!("-u root -l {SERVER} -p {PORT} -U 0 -t 1 -c {room} -m {STORE_MEGABYTES} -b 16384 -R 200");
+    let arguments = format!(
+        "-u root -l {SERVER} -p {PORT} -U 0 -t 1 -c {room} -m {STORE_MEGABYTES} -b 16384 -R 200"
+    );
     Start { arguments: words(&arguments), file: None }
 }
 
-/// One worker without access log, its files open beforehand, as many connections as needed. Small files are copied:
-/// measured here, that answers up to five times as many requests as `sendfile`, which is the faster for large ones.
+/// One worker without access log, its files open beforehand, as many connections as needed. Small
+/// files are copied: measured here, that answers up to five times as many requests as `sendfile`,
+/// which is the faster for large ones.
 fn nginx(setting: &Setting<'_>) -> Start {
     let Asked::Http(bytes) = setting.asked else { return Start::default() };
     let connections = room(setting.connections);
@@ -188,12 +197,21 @@ fn nginx(setting: &Setting<'_>) -> Start {
     let _ = writeln!(text, "events {{ use epoll; worker_connections {connections}; }}");
     let _ = writeln!(text, "http {{ access_log off; {send} tcp_nodelay on;");
     let _ = writeln!(text, "    keepalive_requests 1000000000; keepalive_timeout 1h; etag off;");
-    let _ = writeln!(text, "    open_file_cache max=100; open_file_cache_valid 1h; default_type text/plain;");
+    let _ = writeln!(
+        text,
+        "    open_file_cache max=100; open_file_cache_valid 1h; default_type text/plain;"
+    );
     for temporary in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = writeln!(text, "    {temporary}_temp_path {place}/temp;");
     }
-    let _ = writeln!(text, "    server {{ listen {SERVER}:{PORT} backlog=16384 reuseport; root {place}/www; }} }}");
-    Start { arguments: words(&format!("-p {place} -c {place}/nginx.conf")), file: Some(("nginx.conf", text)) }
+    let _ = writeln!(
+        text,
+        "    server {{ listen {SERVER}:{PORT} backlog=16384 reuseport; root {place}/www; }} }}"
+    );
+    Start {
+        arguments: words(&format!("-p {place} -c {place}/nginx.conf")),
+        file: Some(("nginx.conf", text)),
+    }
 }
 
 impl Contender {

@@ -1,4 +1,5 @@
-//! Results as comma-separated values: a line for each case, for spreadsheets. No field needs quotes but the last.
+//! Results as comma-separated values: a line for each case, for spreadsheets. No field needs quotes
+//! but the last.
 
 use super::results::{Case, Results};
 use std::fmt::Write;
@@ -19,20 +20,31 @@ pub(super) fn text(results: &Results) -> String {
 fn line(text: &mut String, case: &Case) {
     let Case { plan, point, contender, repeat, .. } = case;
     let _ = write!(text, "{plan},{point},{contender},{repeat}");
-    let number = |path: &[&str]| case.number(path).map(|number| number.to_string()).unwrap_or_default();
+    let number =
+        |path: &[&str]| case.number(path).map(|number| number.to_string()).unwrap_or_default();
     for path in [&["responses"][..], &["responses_per_second"], &["content_bytes_per_second"]] {
         let _ = write!(text, ",{}", number(path));
     }
     for key in ["p50", "p90", "p99", "p99_9", "p99_99", "max"] {
         let _ = write!(text, ",{}", number(&["latency_us", key]));
     }
-    let cpu = case.cpu.map(|cpu| [cpu.server_core, cpu.client_core, cpu.server].map(|part| format!("{part:.3}")));
-    let memory =
-        case.memory.map(|memory| [memory.process_bytes, memory.kernel_bytes].map(|bytes| bytes.to_string()));
-    let error =
-        case.error.as_deref().map(|error| format!("\"{}\"", error.replace('"', "\"\""))).unwrap_or_default();
-    let _ =
-        writeln!(text, ",{},{},{error}", cpu.unwrap_or_default().join(","), memory.unwrap_or_default().join(","));
+    let cpu = case
+        .cpu
+        .map(|cpu| [cpu.server_core, cpu.client_core, cpu.server].map(|part| format!("{part:.3}")));
+    let memory = case
+        .memory
+        .map(|memory| [memory.process_bytes, memory.kernel_bytes].map(|bytes| bytes.to_string()));
+    let error = case
+        .error
+        .as_deref()
+        .map(|error| format!("\"{}\"", error.replace('"', "\"\"")))
+        .unwrap_or_default();
+    let _ = writeln!(
+        text,
+        ",{},{},{error}",
+        cpu.unwrap_or_default().join(","),
+        memory.unwrap_or_default().join(",")
+    );
 }
 
 #[cfg(test)]

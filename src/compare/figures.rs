@@ -34,8 +34,11 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
-        let median =
-            if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
         Some(Spread { min, median, max })
     }
 }
@@ -54,8 +57,9 @@ impl Case {
         self.number(&["responses_per_second"])
     }
 
-    /// A percentile of latency in microseconds, by its key: `p50`. Where nothing has a latency, as in an overload in
-    /// which all that was answered had waited since the warm-up, the report says 0.
+    /// A percentile of latency in microseconds, by its key: `p50`. Where nothing has a latency, as
+    /// in an overload in which all that was answered had waited since the warm-up, the report says
+    /// 0.
     pub(super) fn latency_us(&self, key: &str) -> Option<f64> {
         self.number(&["latency_us", key]).filter(|us| *us > 0.0)
     }
@@ -65,7 +69,8 @@ impl Case {
         self.number(&["content_bytes_per_second"])
     }
 
-    /// Microseconds of both cores for a request: what the kernel does for a server it may do on either.
+    /// Microseconds of both cores for a request: what the kernel does for a server it may do on
+    /// either.
     pub(super) fn cpu_us(&self) -> Option<f64> {
         let cpu = self.cpu?;
         Some((cpu.server_core + cpu.client_core) * 1e6 / self.rate().filter(|rate| *rate > 0.0)?)
@@ -85,7 +90,9 @@ impl Results {
         (plan, point, contender): (&str, &str, &str),
         figure: impl Fn(&Case) -> Option<f64>,
     ) -> Option<Spread> {
-        Spread::of(self.cases.iter().filter(|case| case.is_of(plan, point, contender)).filter_map(figure))
+        Spread::of(
+            self.cases.iter().filter(|case| case.is_of(plan, point, contender)).filter_map(figure),
+        )
     }
 
     /// The rate of a plan with one point.
@@ -99,9 +106,16 @@ impl Results {
     }
 
     /// Bytes that a connection more takes, between two points of a plan over connections.
-    pub(super) fn bytes_per_connection(&self, plan: &str, contender: &str, few: u32, many: u32) -> Option<f64> {
+    pub(super) fn bytes_per_connection(
+        &self,
+        plan: &str,
+        contender: &str,
+        few: u32,
+        many: u32,
+    ) -> Option<f64> {
         let at = |connections: u32| {
-            let spread = self.spread((plan, &connections.to_string(), contender), Case::memory_bytes)?;
+            let spread =
+                self.spread((plan, &connections.to_string(), contender), Case::memory_bytes)?;
             Some(spread.median)
         };
         Some((at(many)? - at(few)?) / f64::from(many - few))

@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 pub(super) fn machine(cores: usize) -> Machine {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let named = |key: &str| {
-        let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|name| name.trim() == key));
+        let line = cpuinfo
+            .lines()
+            .find(|line| line.split(':').next().is_some_and(|name| name.trim() == key));
         line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
     };
     let processor = named("model name").unwrap_or_else(|| "unknown".to_owned());
@@ -22,7 +24,12 @@ pub(super) fn machine(cores: usize) -> Machine {
         processor: processor + &model,
         cores,
         memory_bytes: (system.totalram as u64).saturating_mul(u64::from(system.mem_unit)),
-        kernel: format!("{} {} {}", part(uname.sysname()), part(uname.release()), part(uname.machine())),
+        kernel: format!(
+            "{} {} {}",
+            part(uname.sysname()),
+            part(uname.release()),
+            part(uname.machine())
+        ),
     }
 }
 
@@ -35,7 +42,8 @@ pub(super) fn build(simoom: &Path) -> Build {
         .args(["describe", "--always", "--dirty", "--abbrev=10"])
         .stdin(Stdio::null())
         .output();
-    let commit = described.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    let commit =
+        described.ok().filter(|output| output.status.success()).map(|output| output.stdout);
     Build {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: String::from_utf8_lossy(&commit.unwrap_or_default()).trim().to_owned(),

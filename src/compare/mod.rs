@@ -1,9 +1,10 @@
 //! `simoom compare`: Simoom beside other servers, under the same load, on the same cores, in turn.
 //!
-//! Two tables say what there is: [`plans`], what is asked, and [`contenders`], who answers and how each is started.
-//! [`mod@run`] goes through them, [`case`] measures one of each on a [`stage`] of its own while [`sample`] reads what it
-//! costs. [`results`] is what was found, [`figures`] what follows from it; [`tables`], [`csv`] and [`page`] tell it.
-//! [`ceiling`] is a contender that is no server: what the machine allows.
+//! Two tables say what there is: [`plans`], what is asked, and [`contenders`], who answers and how
+//! each is started. [`mod@run`] goes through them, [`case`] measures one of each on a [`stage`] of
+//! its own while [`sample`] reads what it costs. [`results`] is what was found, [`figures`] what
+//! follows from it; [`tables`], [`csv`] and [`page`] tell it. [`ceiling`] is a contender that is no
+//! server: what the machine allows.
 
 mod case;
 mod ceiling;
@@ -63,40 +64,51 @@ pub fn run(options: &CompareOptions) -> Result<()> {
     print::head(comparison.results(), run::estimate(&choice, files).as_secs_f64() / 60.0)?;
     let results = comparison.run(|results, plan| print::plan(results, plan.name))?;
     if let Some(directory) = &options.out {
-        let json = serde_json::to_string(&results).map_err(|error| Error::failed(error.to_string()))?;
+        let json =
+            serde_json::to_string(&results).map_err(|error| Error::failed(error.to_string()))?;
         write(&directory.join("results.json"), &json)?;
         write_readable(&results, directory)?;
     }
     match results.failed().count() {
-        0 if results.cases.is_empty() => Err(Error::failed("nothing was measured: every case was left out")),
-        0 => Ok(()),
-        failed => {
-            Err(Error::failed(format!("{failed} of {} cases failed; the tables name them", results.cases.len())))
+        0 if results.cases.is_empty() => {
+            Err(Error::failed("nothing was measured: every case was left out"))
         }
+        0 => Ok(()),
+        failed => Err(Error::failed(format!(
+            "{failed} of {} cases failed; the tables name them",
+            results.cases.len()
+        ))),
     }
 }
 
 fn cores(options: &CompareOptions, usable: &[usize]) -> Result<Cores> {
     match (options.cores, usable) {
-        (Some(cores), _) if usable.contains(&cores.server) && usable.contains(&cores.client) => Ok(cores),
+        (Some(cores), _) if usable.contains(&cores.server) && usable.contains(&cores.client) => {
+            Ok(cores)
+        }
         (Some(cores), _) => {
             let Cores { server, client } = cores;
-            Err(Error::usage(format!("--cores {server},{client}: this process may use the cores {usable:?}")))
+            Err(Error::usage(format!(
+                "--cores {server},{client}: this process may use the cores {usable:?}"
+            )))
         }
         (None, [server, client, ..]) => Ok(Cores { server: *server, client: *client }),
-        (None, _) => {
-            Err(Error::failed("server and load each need a core of their own, and this process may use one only"))
-        }
+        (None, _) => Err(Error::failed(
+            "server and load each need a core of their own, and this process may use one only",
+        )),
     }
 }
 
 fn read(file: &Path) -> Result<Results> {
     let cannot = |error: String| Error::failed(format!("{}: {error}", file.display()));
     let text = fs::read_to_string(file).map_err(|error| cannot(error.to_string()))?;
-    let results: Results =
-        serde_json::from_str(&text).map_err(|error| cannot(format!("not the results of a comparison: {error}")))?;
+    let results: Results = serde_json::from_str(&text)
+        .map_err(|error| cannot(format!("not the results of a comparison: {error}")))?;
     if results.schema != SCHEMA {
-        return Err(cannot(format!("layout {} is not supported, expected {SCHEMA}", results.schema)));
+        return Err(cannot(format!(
+            "layout {} is not supported, expected {SCHEMA}",
+            results.schema
+        )));
     }
     Ok(results)
 }
@@ -115,5 +127,6 @@ fn make_directory(directory: &Path) -> Result<()> {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|error| Error::because(format!("writing {}", path.display()), error))
+    fs::write(path, text)
+        .map_err(|error| Error::because(format!("writing {}", path.display()), error))
 }

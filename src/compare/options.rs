@@ -90,7 +90,8 @@ impl CompareOptions {
     /// Looks up the names and fills in the defaults.
     pub(super) fn choice(&self) -> Result<Choice> {
         let plans = named("--plan", &self.plan, PLANS, |plan| plan.name)?;
-        let contenders = named("--contender", &self.contender, CONTENDERS, |contender| contender.name)?;
+        let contenders =
+            named("--contender", &self.contender, CONTENDERS, |contender| contender.name)?;
         let seconds = self.seconds.unwrap_or(if self.quick { SECONDS_QUICK } else { SECONDS });
         Ok(Choice {
             plans,
@@ -112,9 +113,15 @@ fn named<T>(
 ) -> Result<Vec<&'static T>> {
     if let Some(unknown) = names.iter().find(|wanted| !all.iter().any(|one| name(one) == *wanted)) {
         let known: Vec<&str> = all.iter().map(name).collect();
-        return Err(Error::usage(format!("{flag} {unknown}: unknown name; expected one of {}", known.join(", "))));
+        return Err(Error::usage(format!(
+            "{flag} {unknown}: unknown name; expected one of {}",
+            known.join(", ")
+        )));
     }
-    Ok(all.iter().filter(|one| names.is_empty() || names.iter().any(|wanted| wanted == name(one))).collect())
+    Ok(all
+        .iter()
+        .filter(|one| names.is_empty() || names.iter().any(|wanted| wanted == name(one)))
+        .collect())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -125,7 +132,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn two_cores(text: &str) -> Result<Cores, String> {
-    let numbers = text.split_once(',').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
+    let numbers = text
+        .split_once(',')
+        .and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
     match numbers {
         Some((server, client)) if server != client => Ok(Cores { server, client }),
         _ => Err("not two different cores; write 0,1".to_owned()),

@@ -1,5 +1,5 @@
-//! What is compared: a table of plans. A row says what is asked for, over how many connections and at what pace, and
-//! which figure tells the contenders apart. Nothing is done here.
+//! What is compared: a table of plans. A row says what is asked for, over how many connections and
+//! at what pace, and which figure tells the contenders apart. Nothing is done here.
 
 use super::figures::Figure;
 
@@ -66,8 +66,9 @@ pub(super) struct Plan {
 /// The point whose rate `OfOwnPeak` and `OfNginxPeak` refer to.
 pub(super) const PEAK: &str = "peak";
 
-/// A file that takes a slow reader five minutes. It is no larger, for the first answer is waited for, at full speed but
-/// through a slow reader's window of 2 KiB: that is a round trip for every segment or two.
+/// A file that takes a slow reader five minutes. It is no larger, for the first answer is waited
+/// for, at full speed but through a slow reader's window of 2 KiB: that is a round trip for every
+/// segment or two.
 const SLOWLY_READ_BYTES: u32 = 1 << 20;
 
 const fn closed(connections: u32, load: &'static str) -> Point {
@@ -171,7 +172,8 @@ mod tests {
         for plan in PLANS {
             let points: HashSet<_> = plan.points.iter().map(|point| point.name).collect();
             assert_eq!(points.len(), plan.points.len(), "{}", plan.name);
-            let refers = |point: &Point| matches!(point.pace, Pace::OfOwnPeak(_) | Pace::OfNginxPeak(_));
+            let refers =
+                |point: &Point| matches!(point.pace, Pace::OfOwnPeak(_) | Pace::OfNginxPeak(_));
             if let Some(first) = plan.points.iter().position(refers) {
                 let peak = plan.points.iter().position(|point| point.name == PEAK);
                 assert!(peak.is_some_and(|peak| peak < first), "{}", plan.name);

@@ -1,4 +1,5 @@
-//! What a comparison prints: a line of progress on a terminal, each plan's table when it is done, and what failed.
+//! What a comparison prints: a line of progress on a terminal, each plan's table when it is done,
+//! and what failed.
 
 use super::contenders::CONTENDERS;
 use super::figures::Figure;
@@ -20,8 +21,10 @@ pub(super) fn progress(
     if stderr().is_terminal() {
         let at = if point.is_empty() { String::new() } else { format!(", {point}") };
         // "Erase to the end of the line": the line stays one.
-        let _ =
-            write!(stderr(), "\r\x1b[K{plan}{at}: {contender} ({case} of {cases}, round {repeat} of {repeats})");
+        let _ = write!(
+            stderr(),
+            "\r\x1b[K{plan}{at}: {contender} ({case} of {cases}, round {repeat} of {repeats})"
+        );
     }
 }
 
@@ -50,7 +53,9 @@ pub(super) fn plan(results: &Results, name: &str) -> Result<()> {
         let error = case.error.as_deref().unwrap_or_default();
         say(&format!("  {}{at}, round {}: failed: {error}", case.contender, case.repeat))?;
     }
-    for left_out in results.left_out.iter().filter(|left_out| left_out.plan.as_deref() == Some(name)) {
+    for left_out in
+        results.left_out.iter().filter(|left_out| left_out.plan.as_deref() == Some(name))
+    {
         let at = left_out.point.as_deref().map(|point| format!(" at {point}")).unwrap_or_default();
         say(&format!("  {}{at}: left out: {}", left_out.contender, left_out.reason))?;
     }
@@ -81,5 +86,7 @@ pub(super) fn list() -> Result<()> {
         say(&format!("  {:<14}{}", plan.name, plan.title))?;
     }
     say("Contenders:")?;
-    CONTENDERS.iter().try_for_each(|contender| say(&format!("  {:<14}{}", contender.name, contender.title)))
+    CONTENDERS
+        .iter()
+        .try_for_each(|contender| say(&format!("  {:<14}{}", contender.name, contender.title)))
 }

@@ -1,5 +1,6 @@
-//! What a comparison found, as it stands in `results.json`: everything that is needed to read the figures, and to
-//! measure them again. Names here are the names there. All times are seconds unless a name says otherwise.
+//! What a comparison found, as it stands in `results.json`: everything that is needed to read the
+//! figures, and to measure them again. Names here are the names there. All times are seconds unless
+//! a name says otherwise.
 
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +50,8 @@ pub(super) struct Machine {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Build {
     pub(super) version: String,
-    /// The commit of the directory that the program lies in, `-dirty` if something was changed; empty if unknown.
+    /// The commit of the directory that the program lies in, `-dirty` if something was changed;
+    /// empty if unknown.
     pub(super) commit: String,
     /// `release` or `debug`.
     pub(super) profile: String,
@@ -145,7 +147,8 @@ pub(super) struct Cpu {
 pub(super) struct Memory {
     /// Its processes' own.
     pub(super) process_bytes: u64,
-    /// By how much the kernel's objects (`Slab` in /proc/meminfo) had grown since before it was started.
+    /// By how much the kernel's objects (`Slab` in /proc/meminfo) had grown since before it was
+    /// started.
     pub(super) kernel_bytes: u64,
 }
 

@@ -1,5 +1,6 @@
-//! The order of a comparison: plan by plan, all contenders in turn, and that again for each repeat, so that a drift of
-//! the machine hits all alike. In comes a choice, out go results; nothing is printed here but progress.
+//! The order of a comparison: plan by plan, all contenders in turn, and that again for each repeat,
+//! so that a drift of the machine hits all alike. In comes a choice, out go results; nothing is
+//! printed here but progress.
 
 use super::case::{Bench, Subject};
 use super::contenders::{Contender, NGINX, NOT_COMPARED};
@@ -42,7 +43,8 @@ impl<'a> Comparison<'a> {
         usable_cores: usize,
         signals: &'a Receiver<&'static str>,
     ) -> Result<Comparison<'a>> {
-        let simoom = std::env::current_exe().map_err(|error| Error::because("looking for this program", error))?;
+        let simoom = std::env::current_exe()
+            .map_err(|error| Error::because("looking for this program", error))?;
         let mut present = Vec::new();
         let mut left_out: Vec<LeftOut> = Vec::new();
         for contender in &choice.contenders {
@@ -74,7 +76,10 @@ impl<'a> Comparison<'a> {
                 quick: choice.quick,
                 open_files_limit: raise_files(),
             },
-            contenders: present.iter().map(|(contender, program)| about(contender, program)).collect(),
+            contenders: present
+                .iter()
+                .map(|(contender, program)| about(contender, program))
+                .collect(),
             left_out,
             plans: choice.plans.iter().map(|plan| plan_about(plan)).collect(),
             cases: Vec::new(),
@@ -88,7 +93,10 @@ impl<'a> Comparison<'a> {
     }
 
     /// Measures everything; `after_plan` is called with what there is when a plan is done.
-    pub(super) fn run(mut self, mut after_plan: impl FnMut(&Results, &Plan) -> Result<()>) -> Result<Results> {
+    pub(super) fn run(
+        mut self,
+        mut after_plan: impl FnMut(&Results, &Plan) -> Result<()>,
+    ) -> Result<Results> {
         let simoom = self.simoom.clone();
         let workplace = Workplace::new(&simoom)?;
         let bench = Bench {
@@ -203,10 +211,16 @@ impl<'a> Comparison<'a> {
     }
 
     /// The rate to offer, by what was measured so far.
-    fn rate(&self, plan: &Plan, point: &Point, contender: &Contender) -> Result<Option<f64>, String> {
+    fn rate(
+        &self,
+        plan: &Plan,
+        point: &Point,
+        contender: &Contender,
+    ) -> Result<Option<f64>, String> {
         let part_of_peak = |part: f64, name: &str| {
             let peak = self.results.spread((plan.name, PEAK, name), Case::rate);
-            let Spread { median, .. } = peak.ok_or_else(|| format!("the peak of {name} could not be measured"))?;
+            let Spread { median, .. } =
+                peak.ok_or_else(|| format!("the peak of {name} could not be measured"))?;
             Ok(Some(part * median))
         };
         match point.pace {
@@ -239,7 +253,8 @@ fn about(contender: &Contender, program: &std::path::Path) -> About {
 }
 
 fn plan_about(plan: &Plan) -> PlanAbout {
-    let point = |point: &Point| PointAbout { name: point.name.to_owned(), connections: point.connections };
+    let point =
+        |point: &Point| PointAbout { name: point.name.to_owned(), connections: point.connections };
     PlanAbout {
         name: plan.name.to_owned(),
         title: plan.title.to_owned(),
@@ -248,7 +263,8 @@ fn plan_about(plan: &Plan) -> PlanAbout {
     }
 }
 
-/// Raises the limit of open files, which contenders inherit, as far as it goes; returns where it is then.
+/// Raises the limit of open files, which contenders inherit, as far as it goes; returns where it is
+/// then.
 fn raise_files() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let most = maximum.unwrap_or(u64::MAX);
@@ -263,17 +279,19 @@ fn raise_files() -> u64 {
 
 /// The time that all of it will take at most, for a reader to know whether to wait.
 pub(super) fn estimate(choice: &Choice, files: u64) -> Duration {
-    let points = choice.plans.iter().flat_map(|plan| plan.points.iter().map(move |point| (plan, point)));
+    let points =
+        choice.plans.iter().flat_map(|plan| plan.points.iter().map(move |point| (plan, point)));
     let points = points.filter(|(plan, point)| !choice.quick || is_quick(plan, point));
     let each = |(plan, point): (&&Plan, &Point)| {
-        let contenders = choice
-            .contenders
-            .iter()
-            .filter(|contender| contender.speaks(plan.asked) && (plan.for_ceiling || !contender.is_ceiling));
-        let contenders =
-            contenders.filter(|contender| u64::from(contender.files_needed(point.connections)) <= files);
+        let contenders = choice.contenders.iter().filter(|contender| {
+            contender.speaks(plan.asked) && (plan.for_ceiling || !contender.is_ceiling)
+        });
+        let contenders = contenders
+            .filter(|contender| u64::from(contender.files_needed(point.connections)) <= files);
         let opening = Duration::from_micros(7) * point.connections;
-        (choice.measured.mul_f64(f64::from(plan.stretch) + WARM_UP) + Duration::from_millis(600) + opening)
+        (choice.measured.mul_f64(f64::from(plan.stretch) + WARM_UP)
+            + Duration::from_millis(600)
+            + opening)
             * contenders.count() as u32
     };
     points.map(|(plan, point)| each((plan, point))).sum::<Duration>() * choice.repeats

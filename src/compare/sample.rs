@@ -1,7 +1,7 @@
 //! How busy the cores are and what a server takes, read from /proc while a case runs.
 //!
-//! The sums that the kernel keeps are read every so often with the time; what was used between two moments is found
-//! between the readings. Nothing in the measured processes is touched.
+//! The sums that the kernel keeps are read every so often with the time; what was used between two
+//! moments is found between the readings. Nothing in the measured processes is touched.
 
 use crate::compare::options::Cores;
 use crate::compare::results::{Cpu, Memory};
@@ -23,7 +23,8 @@ pub(super) struct Samples {
 #[derive(Clone, Copy, Debug, Default)]
 struct Reading {
     at_us: u64,
-    /// Seconds since the machine started that the cores were busy, and that the server's threads ran.
+    /// Seconds since the machine started that the cores were busy, and that the server's threads
+    /// ran.
     server_core: f64,
     client_core: f64,
     server: f64,
@@ -109,7 +110,8 @@ fn tree(process: u32) -> Vec<u32> {
     let mut next = 0;
     while let Some(parent) = found.get(next).copied() {
         next += 1;
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+            .unwrap_or_default();
         found.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
     }
     found
@@ -119,7 +121,12 @@ fn tree(process: u32) -> Vec<u32> {
 fn run_seconds(process: u32) -> f64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return 0.0 };
     let nanoseconds = |thread: fs::DirEntry| -> Option<u64> {
-        fs::read_to_string(thread.path().join("schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+        fs::read_to_string(thread.path().join("schedstat"))
+            .ok()?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
     };
     threads.flatten().filter_map(nanoseconds).sum::<u64>() as f64 / 1e9
 }
@@ -127,7 +134,8 @@ fn run_seconds(process: u32) -> f64 {
 /// Memory that is a process's own or shared by no file, in bytes.
 fn resident_bytes(process: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    ["RssAnon:", "RssShmem:", "HugetlbPages:"].iter().map(|key| kilobytes(&text, key)).sum::<u64>() * 1024
+    ["RssAnon:", "RssShmem:", "HugetlbPages:"].iter().map(|key| kilobytes(&text, key)).sum::<u64>()
+        * 1024
 }
 
 fn kilobytes(text: &str, key: &str) -> u64 {
@@ -152,12 +160,20 @@ mod tests {
     #[test]
     fn a_cores_busy_time_leaves_idling_out() {
         let stat = "cpu  1 1 1 1 1 1 1 1 0 0\ncpu0 100 10 20 5000 900 3 4 13 0 0\ncpu1 7 0 0 0 0 0 0 0 0 0\n";
-        assert_eq!((busy_seconds(stat, 0), busy_seconds(stat, 1), busy_seconds(stat, 2)), (1.5, 0.07, 0.0));
+        assert_eq!(
+            (busy_seconds(stat, 0), busy_seconds(stat, 1), busy_seconds(stat, 2)),
+            (1.5, 0.07, 0.0)
+        );
     }
 
     #[test]
     fn what_was_used_between_readings_is_in_proportion() {
-        let reading = |at_us, busy| Reading { at_us, server_core: busy, server: busy / 2.0, ..Reading::default() };
+        let reading = |at_us, busy| Reading {
+            at_us,
+            server_core: busy,
+            server: busy / 2.0,
+            ..Reading::default()
+        };
         let mut samples = Samples::new(Cores { server: 0, client: 1 }, 1, 0);
         samples.readings = vec![reading(0, 5.0), reading(1_000_000, 6.0), reading(2_000_000, 6.5)];
         let cpu = samples.cpu(500_000, 1_500_000).unwrap();
@@ -168,7 +184,9 @@ mod tests {
     #[test]
     fn this_process_has_run_and_takes_memory() {
         let own = std::process::id();
-        assert!(tree(own).contains(&own) && run_seconds(own) > 0.0 && resident_bytes(own) > 100_000);
+        assert!(
+            tree(own).contains(&own) && run_seconds(own) > 0.0 && resident_bytes(own) > 100_000
+        );
         assert!(kernel_memory() > 1_000_000);
     }
 }

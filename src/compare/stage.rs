@@ -1,7 +1,9 @@
-//! Where a case takes place: two namespaces joined by a veth pair, and processes in them, each on its core.
+//! Where a case takes place: two namespaces joined by a veth pair, and processes in them, each on
+//! its core.
 //!
-//! A stage lasts for one case, so that no connection of one case (TIME_WAIT, a neighbour's entry) is there in the next.
-//! It has no name; everything goes with the process that made it, however that ends.
+//! A stage lasts for one case, so that no connection of one case (TIME_WAIT, a neighbour's entry)
+//! is there in the next. It has no name; everything goes with the process that made it, however
+//! that ends.
 
 use super::contenders::SERVER;
 use super::options::Cores;
@@ -22,8 +24,8 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// Where the load sends from: enough for a million connections.
 pub(super) const SOURCE: &str = "198.18.64.0/18";
 const PREFIX_LEN: u8 = 16;
-/// What the kernel's TCP uses at both ends: Simoom's own default, which is Linux's. A machine may have another, and a
-/// namespace inherits that.
+/// What the kernel's TCP uses at both ends: Simoom's own default, which is Linux's. A machine may
+/// have another, and a namespace inherits that.
 const CONGESTION_CONTROL: &str = "cubic";
 /// How long a process may take to end when it is told to.
 const ENDING: Duration = Duration::from_secs(3);
@@ -48,7 +50,11 @@ pub(super) enum Side {
 
 impl Stage<'_> {
     /// Sets one up.
-    pub(super) fn new(cores: Cores, simoom: &Path, segmentation_offload: bool) -> Result<Stage<'_>> {
+    pub(super) fn new(
+        cores: Cores,
+        simoom: &Path,
+        segmentation_offload: bool,
+    ) -> Result<Stage<'_>> {
         let failed = |error: io::Error| Error::failed(error.to_string());
         let server = Namespace::new().map_err(failed)?;
         let client = Namespace::new().map_err(failed)?;
@@ -71,14 +77,21 @@ impl Stage<'_> {
         self.namespace(side).run(inside)
     }
 
-    /// Starts a program on a side's core, its output in `log`. It ends with this process, for it is the calling thread
-    /// that it is bound to: that must be one that lasts.
-    pub(super) fn start(&self, side: Side, program: &Path, arguments: &[String], log: Log) -> Result<Process> {
+    /// Starts a program on a side's core, its output in `log`. It ends with this process, for it is
+    /// the calling thread that it is bound to: that must be one that lasts.
+    pub(super) fn start(
+        &self,
+        side: Side,
+        program: &Path,
+        arguments: &[String],
+        log: Log,
+    ) -> Result<Process> {
         let core = match side {
             Side::Server => self.cores.server,
             Side::Client => self.cores.client,
         };
-        let namespace = format!("/proc/{}/fd/{}", std::process::id(), self.namespace(side).as_fd().as_raw_fd());
+        let namespace =
+            format!("/proc/{}/fd/{}", std::process::id(), self.namespace(side).as_fd().as_raw_fd());
         let child = Command::new(self.simoom)
             .args(["within", "--namespace", &namespace, "--core", &core.to_string(), "--"])
             .arg(program)

@@ -60,20 +60,29 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
         spread.map(|spread| time(spread.median)).unwrap_or_default()
     };
     let rate = spread(Case::rate).filter(|rate| rate.max > 0.0);
-    let content = median(Case::content_rate).filter(|content| *content > 1e8 || rate.is_none() && *content > 0.0);
+    let content = median(Case::content_rate)
+        .filter(|content| *content > 1e8 || rate.is_none() && *content > 0.0);
     // Of a large file no answer may have come to its end.
-    let main: fn(&Case) -> Option<f64> = if rate.is_some() { Case::rate } else { Case::content_rate };
+    let main: fn(&Case) -> Option<f64> =
+        if rate.is_some() { Case::rate } else { Case::content_rate };
     let beside = |other: &str| {
         let other = results.spread((plan, point, other), main).filter(|_| contender != other)?;
         Some(median(main)? / other.median).filter(|ratio| ratio.is_finite())
     };
-    let is_failed =
-        content.is_none() && rate.is_none() && results.failed().any(|case| case.is_of(plan, point, contender));
+    let is_failed = content.is_none()
+        && rate.is_none()
+        && results.failed().any(|case| case.is_of(plan, point, contender));
     let part = |part: fn(&Case) -> Option<f64>| median(part).map(percent);
-    let cores = [part(|case| Some(case.cpu?.server_core)), part(|case| Some(case.cpu?.client_core))];
-    let cores = cores.into_iter().flatten().collect::<Vec<_>>().join(" + ").replacen(" % + ", " + ", 1);
+    let cores =
+        [part(|case| Some(case.cpu?.server_core)), part(|case| Some(case.cpu?.client_core))];
+    let cores =
+        cores.into_iter().flatten().collect::<Vec<_>>().join(" + ").replacen(" % + ", " + ", 1);
     vec![
-        if is_failed { "failed".to_owned() } else { rate.map(|rate| number(rate.median)).unwrap_or_default() },
+        if is_failed {
+            "failed".to_owned()
+        } else {
+            rate.map(|rate| number(rate.median)).unwrap_or_default()
+        },
         rate.map(range).unwrap_or_default(),
         of_its_peak(results, place).map(percent).unwrap_or_default(),
         latency("p50"),
@@ -82,15 +91,21 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
         content.map(|content| format!("{}/s", Bytes(content as u64))).unwrap_or_default(),
         cores,
         median(Case::cpu_us).map(|us| format!("{us:.2} µs")).unwrap_or_default(),
-        // Beside requests, what the server itself takes is the smaller part; where there are none it is all.
-        if rate.is_none() { part(|case| Some(case.cpu?.server)).unwrap_or_default() } else { String::new() },
+        // Beside requests, what the server itself takes is the smaller part; where there are none
+        // it is all.
+        if rate.is_none() {
+            part(|case| Some(case.cpu?.server)).unwrap_or_default()
+        } else {
+            String::new()
+        },
         median(Case::memory_bytes).map(|bytes| Bytes(bytes as u64).to_string()).unwrap_or_default(),
         beside(NGINX).map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
         beside(CEILING).map(percent).unwrap_or_default(),
     ]
 }
 
-/// What is served at a point of a plan about rates, as a part of what the same contender served at the plan's peak.
+/// What is served at a point of a plan about rates, as a part of what the same contender served at
+/// the plan's peak.
 fn of_its_peak(results: &Results, (plan, point, contender): (&str, &str, &str)) -> Option<f64> {
     let about = results.plans.iter().find(|about| about.name == plan)?;
     if point == PEAK || about.figure != Figure::Rate {
@@ -100,8 +115,8 @@ fn of_its_peak(results: &Results, (plan, point, contender): (&str, &str, &str)) 
     Some(served(point)? / served(PEAK)?).filter(|part| part.is_finite())
 }
 
-/// What a connection more takes, for each contender of a plan over connections, between the points of 1,000 and of the
-/// most connections that it had.
+/// What a connection more takes, for each contender of a plan over connections, between the points
+/// of 1,000 and of the most connections that it had.
 pub(super) fn memory(results: &Results, plan: &PlanAbout) -> Vec<String> {
     let line = |contender: &About| {
         let has = |connections: u32| {
@@ -112,12 +127,16 @@ pub(super) fn memory(results: &Results, plan: &PlanAbout) -> Vec<String> {
         let most = points.filter(|connections| *connections > FEW && has(*connections)).max()?;
         let bytes = results.bytes_per_connection(&plan.name, &contender.name, FEW, most)?;
         let (few, most) = (grouped(FEW.into()), grouped(most.into()));
-        Some(format!("{}: {:.0} bytes a connection more, from {few} to {most}", contender.title, bytes))
+        Some(format!(
+            "{}: {:.0} bytes a connection more, from {few} to {most}",
+            contender.title, bytes
+        ))
     };
     results.contenders.iter().filter_map(line).collect()
 }
 
-/// The README's table: a row for each plan whose rate is what it is about, a column for each contender.
+/// The README's table: a row for each plan whose rate is what it is about, a column for each
+/// contender.
 pub(super) fn markdown(results: &Results) -> String {
     let mut rows = Vec::new();
     let mut head: Vec<String> = vec!["work".to_owned()];
@@ -126,17 +145,16 @@ pub(super) fn markdown(results: &Results) -> String {
     rows.push(head);
     for plan in results.plans.iter().filter(|plan| plan.points.len() == 1) {
         // Of a large file no answer may have come to its end: bytes are what that plan is about.
-        let rate =
-            |name: &str| results.rate(&plan.name, name).map(|spread| spread.median).filter(|rate| *rate > 0.0);
+        let rate = |name: &str| {
+            results.rate(&plan.name, name).map(|spread| spread.median).filter(|rate| *rate > 0.0)
+        };
         if !results.contenders.iter().any(|contender| rate(&contender.name).is_some()) {
             continue;
         }
         let mut row = vec![plan.title.clone()];
-        row.extend(
-            results.contenders.iter().map(|contender| {
-                rate(&contender.name).map(|rate| format!("{}/s", number(rate))).unwrap_or_default()
-            }),
-        );
+        row.extend(results.contenders.iter().map(|contender| {
+            rate(&contender.name).map(|rate| format!("{}/s", number(rate))).unwrap_or_default()
+        }));
         let ratio = |other: &str| Some(rate("xdp")? / rate(other)?);
         row.push(ratio(NGINX).map(|ratio| format!("{ratio:.2}")).unwrap_or_default());
         row.push(ratio(CEILING).map(percent).unwrap_or_default());
@@ -152,9 +170,12 @@ pub(super) fn markdown(results: &Results) -> String {
 impl Table {
     fn without_empty_columns(self) -> Table {
         let Table(rows) = self;
-        let full: Vec<bool> =
-            (0..rows[0].len()).map(|column| rows[1..].iter().any(|row| !row[column].is_empty())).collect();
-        let keep = |row: Vec<String>| row.into_iter().zip(&full).filter(|(_, full)| **full).map(|(cell, _)| cell);
+        let full: Vec<bool> = (0..rows[0].len())
+            .map(|column| rows[1..].iter().any(|row| !row[column].is_empty()))
+            .collect();
+        let keep = |row: Vec<String>| {
+            row.into_iter().zip(&full).filter(|(_, full)| **full).map(|(cell, _)| cell)
+        };
         Table(rows.into_iter().map(|row| keep(row).collect()).collect())
     }
 
@@ -166,14 +187,19 @@ impl Table {
     /// Lines that align, words to the left and numbers to the right.
     pub(super) fn text(&self) -> String {
         let Table(rows) = self;
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let width =
+            |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let words = self.words();
         let mut text = String::new();
         for row in rows {
             let mut line = String::from("  ");
             for (column, cell) in row.iter().enumerate() {
                 let width = width(column);
-                line += &if column < words { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") };
+                line += &if column < words {
+                    format!("{cell:<width$}  ")
+                } else {
+                    format!("{cell:>width$}  ")
+                };
             }
             text += line.trim_end();
             text.push('\n');

@@ -24,26 +24,36 @@ fn a_plan_of_several_points_names_them_and_who_is_not_there_has_no_line() {
     let text = table.text();
     let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
     assert!(text.lines().next().unwrap().starts_with("  at      contender"), "{text}");
-    assert!(widths[1..].iter().all(|width| *width <= widths[0]), "numbers end where their head does\n{text}");
+    assert!(
+        widths[1..].iter().all(|width| *width <= widths[0]),
+        "numbers end where their head does\n{text}"
+    );
 }
 
 #[test]
 fn what_is_served_in_an_overload_stands_beside_the_peak() {
     let mut results = testing::results();
     let overload = results.plans.len() - 1;
-    let percentiles = |case: &mut Case| case.report.as_mut().unwrap()["latency_us"]["p50"] = 0.into();
+    let percentiles =
+        |case: &mut Case| case.report.as_mut().unwrap()["latency_us"]["p50"] = 0.into();
     results.cases.iter_mut().filter(|case| case.point == "200 % of own peak").for_each(percentiles);
     let Table(rows) = of_plan(&results, &results.plans[overload]);
     let column = |name: &str| rows[0].iter().position(|head| head == name).unwrap();
     let of = |name: &str| rows[1..].iter().map(|row| row[column(name)].clone()).collect::<Vec<_>>();
     assert_eq!(of("of its peak"), ["", "", "95 %", "95 %"]);
-    assert_eq!(of("p50")[2..], ["", ""], "where all that was sent had waited since the warm-up, there is none");
+    assert_eq!(
+        of("p50")[2..],
+        ["", ""],
+        "where all that was sent had waited since the warm-up, there is none"
+    );
 }
 
 #[test]
 fn a_case_that_failed_counts_in_no_figure() {
     let mut results = testing::results();
-    for case in results.cases.iter_mut().filter(|case| case.plan == "get-12" && case.contender == "nginx") {
+    for case in
+        results.cases.iter_mut().filter(|case| case.plan == "get-12" && case.contender == "nginx")
+    {
         case.error = Some("gone".to_owned());
     }
     let Table(rows) = of_plan(&results, &results.plans[0]);

@@ -1,8 +1,10 @@
-//! Results for tests: two contenders and the ceiling, a plan with one point and one with several, three rounds.
+//! Results for tests: two contenders and the ceiling, a plan with one point and one with several,
+//! three rounds.
 
 use super::figures::Figure;
 use super::results::{
-    About, Build, Case, Cpu, LeftOut, Machine, Memory, PlanAbout, PointAbout, Results, SCHEMA, Settings,
+    About, Build, Case, Cpu, LeftOut, Machine, Memory, PlanAbout, PointAbout, Results, SCHEMA,
+    Settings,
 };
 use serde_json::json;
 
@@ -24,7 +26,11 @@ pub(super) fn results() -> Results {
             memory_bytes: 1 << 34,
             kernel: "Linux 6.18 x86_64".to_owned(),
         },
-        simoom: Build { version: "0.1.0".to_owned(), commit: "abc".to_owned(), profile: "release".to_owned() },
+        simoom: Build {
+            version: "0.1.0".to_owned(),
+            commit: "abc".to_owned(),
+            profile: "release".to_owned(),
+        },
         settings: Settings {
             seconds: 1.5,
             warm_up_seconds: 0.3,
@@ -71,8 +77,11 @@ pub(super) fn results() -> Results {
     for plan in results.plans.clone() {
         for point in &plan.points {
             for repeat in 1..=3 {
-                for (name, rate) in [("xdp", 600_000.0), ("nginx", 200_000.0), ("ceiling", 750_000.0)] {
-                    let no_server = name == "ceiling" && ["latency", "overload"].contains(&plan.name.as_str());
+                for (name, rate) in
+                    [("xdp", 600_000.0), ("nginx", 200_000.0), ("ceiling", 750_000.0)]
+                {
+                    let no_server =
+                        name == "ceiling" && ["latency", "overload"].contains(&plan.name.as_str());
                     if name == "nginx" && point.connections > 20_000 || no_server {
                         continue;
                     }
@@ -91,8 +100,10 @@ pub(super) fn results() -> Results {
 }
 
 fn plan(name: &str, title: &str, figure: Figure, points: &[(&str, u32)]) -> PlanAbout {
-    let points =
-        points.iter().map(|(name, connections)| PointAbout { name: (*name).to_owned(), connections: *connections });
+    let points = points.iter().map(|(name, connections)| PointAbout {
+        name: (*name).to_owned(),
+        connections: *connections,
+    });
     PlanAbout { name: name.to_owned(), title: title.to_owned(), figure, points: points.collect() }
 }
 
@@ -116,6 +127,9 @@ fn case(plan: &str, point: &PointAbout, contender: &str, repeat: u32, rate: f64)
             },
         })),
         cpu: Some(Cpu { seconds: 1.5, server_core: 0.95, client_core: 0.8, server: 0.7 }),
-        memory: Some(Memory { process_bytes: 1_000_000 + 500 * u64::from(point.connections), kernel_bytes: 0 }),
+        memory: Some(Memory {
+            process_bytes: 1_000_000 + 500 * u64::from(point.connections),
+            kernel_bytes: 0,
+        }),
     }
 }

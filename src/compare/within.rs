@@ -1,12 +1,15 @@
-//! `simoom within`: a program started in a namespace that has no name, on one core, to end with who started it.
+//! `simoom within`: a program started in a namespace that has no name, on one core, to end with who
+//! started it.
 //!
-//! In come a namespace, a core and a command line; this process becomes that program. Between fork and exec only
-//! unsafe code may act, so the way leads over a process of its own.
+//! In come a namespace, a core and a command line; this process becomes that program. Between fork
+//! and exec only unsafe code may act, so the way leads over a process of its own.
 
 use crate::error::{Error, Result};
 use crate::thread;
 use clap::Args;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::ffi::OsString;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! The directory that a comparison works in, and the process that removes it afterwards.
 //!
-//! The directory outlives its owner if that is killed, so a process of its own waits for the end of its standard input,
-//! which the kernel brings about however the owner ends, and then removes it.
+//! The directory outlives its owner if that is killed, so a process of its own waits for the end of
+//! its standard input, which the kernel brings about however the owner ends, and then removes it.
 
 use crate::error::{Error, Result};
 use clap::Args;

@@ -7,15 +7,21 @@ use clap::ValueEnum;
 use std::net::{IpAddr, SocketAddr};
 
 impl Serve {
-    /// A service's share of the connections is one of a service that is served, and not more than all.
+    /// A service's share of the connections is one of a service that is served, and not more than
+    /// all.
     pub(super) fn check_shares(&self) -> Result<()> {
-        let given = [(Service::Http, self.http_connections), (Service::Memcached, self.memcached_connections)];
+        let given = [
+            (Service::Http, self.http_connections),
+            (Service::Memcached, self.memcached_connections),
+        ];
         for (service, limit) in given {
             let Some(limit) = limit else { continue };
             let flag = service.connections_flag();
             if !self.services().any(|(served, _)| served == service) {
                 let (name, ask) = (service.name(), service.flag());
-                return Err(Error::usage(format!("{flag} {limit}: {name} is not served; give {ask} PORT")));
+                return Err(Error::usage(format!(
+                    "{flag} {limit}: {name} is not served; give {ask} PORT"
+                )));
             }
             if limit > self.connections {
                 return Err(Error::usage(format!(
@@ -32,15 +38,21 @@ impl Serve {
         let (without, remedy) = match (&self.interface, self.transport) {
             (None, _) => ("without --interface", "name the network interface"),
             (Some(_), Transport::Epoll) => ("with --transport epoll", "leave one of the two out"),
-            (Some(_), Transport::IoUring) => ("with --transport io-uring", "leave one of the two out"),
+            (Some(_), Transport::IoUring) => {
+                ("with --transport io-uring", "leave one of the two out")
+            }
             (Some(_), _) => return Ok(()),
         };
-        let refuse = |flag: &str| Err(Error::usage(format!("{flag}: cannot be used {without}; {remedy}")));
+        let refuse =
+            |flag: &str| Err(Error::usage(format!("{flag}: cannot be used {without}; {remedy}")));
         if self.transport == Transport::Xdp {
             return refuse("--transport xdp");
         }
         if self.xdp_mode != XdpMode::Auto {
-            let mode = self.xdp_mode.to_possible_value().map_or_else(String::new, |mode| mode.get_name().into());
+            let mode = self
+                .xdp_mode
+                .to_possible_value()
+                .map_or_else(String::new, |mode| mode.get_name().into());
             return refuse(&format!("--xdp-mode {mode}"));
         }
         if self.ecn == Ecn::Off {
@@ -60,14 +72,17 @@ impl Serve {
         for (service, at) in self.services() {
             let (flag, name) = (service.flag(), service.name());
             if at.port == 0 && self.interface.is_some() {
-                return Err(Error::usage(format!("{flag} 0: with --interface, a port from 1 to 65535")));
+                return Err(Error::usage(format!(
+                    "{flag} 0: with --interface, a port from 1 to 65535"
+                )));
             }
             // Without an address it is at several, loopback among them.
             let overlap = |admin: &SocketAddr| {
                 let is_same = |address: IpAddr| address == admin.ip() || address.is_unspecified();
                 admin.ip().is_unspecified() || at.address.is_none_or(is_same)
             };
-            let clashes = |admin: &SocketAddr| overlap(admin) && admin.port() == at.port && at.port != 0;
+            let clashes =
+                |admin: &SocketAddr| overlap(admin) && admin.port() == at.port && at.port != 0;
             if let Some(admin) = self.admin.filter(clashes) {
                 return Err(Error::usage(format!(
                     "--admin {admin}: {name} is served on port {} already; choose another port",
@@ -88,7 +103,10 @@ impl Serve {
         match &self.root {
             Some(root) if !root.is_dir() => {
                 let what = if root.exists() { "not a directory" } else { "no such directory" };
-                Err(Error::usage(format!("--root {}: {what}; name the one that holds the files", root.display())))
+                Err(Error::usage(format!(
+                    "--root {}: {what}; name the one that holds the files",
+                    root.display()
+                )))
             }
             _ => Ok(()),
         }

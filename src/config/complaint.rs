@@ -1,4 +1,5 @@
-//! What clap has against an argument, as one sentence: `--connections 5000000000: at most 16777216; …`.
+//! What clap has against an argument, as one sentence: `--connections 5000000000: at most 16777216;
+//! …`.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::error::Error as _;
@@ -18,7 +19,8 @@ pub(crate) struct Complaint {
 }
 
 impl Complaint {
-    /// Takes clap's error apart if it is about one flag or its value; `None` for others, whose own text is good.
+    /// Takes clap's error apart if it is about one flag or its value; `None` for others, whose own
+    /// text is good.
     pub(crate) fn of(error: &clap::Error) -> Option<Complaint> {
         let text = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => Some(text.clone()),
@@ -26,13 +28,16 @@ impl Complaint {
             _ => None,
         };
         // clap names an argument with its value: `--connections <N>`, `--busy-poll[=<BOOL>]`.
-        let argument = text(ContextKind::InvalidArg).filter(|argument| argument.starts_with("--"))?;
+        let argument =
+            text(ContextKind::InvalidArg).filter(|argument| argument.starts_with("--"))?;
         let flag = argument.split([' ', '=', '[']).next()?.to_owned();
         let value = text(ContextKind::InvalidValue);
         let (value, reason) = match error.kind() {
             ErrorKind::ValueValidation => (value, error.source()?.to_string()),
             ErrorKind::InvalidValue if value.as_deref() == Some("") => (None, missing_value(error)),
-            ErrorKind::InvalidValue => (value, format!("expected one of {}", possible_values(error)?)),
+            ErrorKind::InvalidValue => {
+                (value, format!("expected one of {}", possible_values(error)?))
+            }
             ErrorKind::UnknownArgument => (None, "unknown flag".to_owned()),
             ErrorKind::ArgumentConflict => (None, "given more than once".to_owned()),
             _ => return None,

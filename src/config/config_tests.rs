@@ -4,7 +4,8 @@ use crate::cli;
 
 const CORES: &[usize] = &[0, 1, 2, 3];
 
-/// What `simoom serve` with these flags, separated by spaces, comes to on a machine with four cores.
+/// What `simoom serve` with these flags, separated by spaces, comes to on a machine with four
+/// cores.
 fn serve(flags: &str) -> Result<Serve> {
     serve_in(None, flags)
 }
@@ -37,7 +38,10 @@ fn without_flags_a_page_on_loopback() {
     assert_eq!((serve.interface, serve.root, serve.admin), (None, None, None));
     assert_eq!(serve.cores, CORES);
     assert_eq!(serve.connections, CONNECTIONS_DEFAULT);
-    assert_eq!((serve.transport, serve.xdp_mode, serve.busy_poll), (Transport::Auto, XdpMode::Auto, false));
+    assert_eq!(
+        (serve.transport, serve.xdp_mode, serve.busy_poll),
+        (Transport::Auto, XdpMode::Auto, false)
+    );
     assert_eq!((serve.ecn, serve.timeouts), (Ecn::Accept, TIMEOUTS_DEFAULT));
 }
 
@@ -105,15 +109,20 @@ fn flags_win_over_the_file() {
     let port = |serve: &Serve| serve.http.unwrap().port;
     assert_eq!((port(&from_file), from_file.connections, from_file.busy_poll), (81, 5, true));
     assert_eq!(from_file.log.level, LogLevel::Warn);
-    let both =
-        serve(&format!("--connections 6 --config {path} --busy-poll=false --address 198.18.0.9 --log-level error"))
-            .unwrap();
+    let both = serve(&format!(
+        "--connections 6 --config {path} --busy-poll=false --address 198.18.0.9 --log-level error"
+    ))
+    .unwrap();
     assert_eq!((port(&both), both.connections, both.busy_poll), (81, 6, false));
     assert_eq!(both.addresses, ["198.18.0.9".parse::<IpAddr>().unwrap()], "replaced, not added to");
     assert_eq!(both.log.level, LogLevel::Error);
     let level = |flags: &str| serve_in(Some(LogLevel::Debug), flags).unwrap().log.level;
     assert_eq!(level(""), LogLevel::Debug);
-    assert_eq!(level(&format!("--config {path}")), LogLevel::Debug, "the environment wins over the file");
+    assert_eq!(
+        level(&format!("--config {path}")),
+        LogLevel::Debug,
+        "the environment wins over the file"
+    );
     assert_eq!(level("--log-level error"), LogLevel::Error, "the flag wins over the environment");
 }
 
@@ -145,7 +154,11 @@ fn memcached_over_udp_is_at_the_address_of_memcached_unless_another_is_given() {
 fn a_flag_of_one_service_asks_for_that_one() {
     let served = |flags: &str| {
         let services: Vec<_> = serve(flags).unwrap().services().collect();
-        services.iter().map(|(service, at)| format!("{} {at}", service.name())).collect::<Vec<_>>().join(", ")
+        services
+            .iter()
+            .map(|(service, at)| format!("{} {at}", service.name()))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     for (flags, expected) in [
         ("", "HTTP 127.0.0.1:8080, memcached 127.0.0.1:11211"),
@@ -177,12 +190,26 @@ fn a_service_beside_another_leaves_it_an_eighth_of_the_connections() {
         ("", 2, 1, (1, 1)),
         ("", 1, 1, (1, 1)),
         ("--http 80", 1000, 1, (1000, 1000)),
-        ("--connections 1000 --http 80 --memcached 81 --memcached-connections 100", 1000, 1, (875, 100)),
-        ("--connections 1000 --http 80 --memcached 81 --memcached-connections 1000", 250, 4, (219, 250)),
+        (
+            "--connections 1000 --http 80 --memcached 81 --memcached-connections 100",
+            1000,
+            1,
+            (875, 100),
+        ),
+        (
+            "--connections 1000 --http 80 --memcached 81 --memcached-connections 1000",
+            250,
+            4,
+            (219, 250),
+        ),
         ("--http 80 --memcached 81 --http-connections 1", 250, 4, (1, 219)),
         ("--http 80 --memcached 81 --http-connections 9000", 1024, 1, (1024, 896)),
     ] {
-        assert_eq!(limits(flags, connections, workers), expected, "{flags} {connections} {workers}");
+        assert_eq!(
+            limits(flags, connections, workers),
+            expected,
+            "{flags} {connections} {workers}"
+        );
     }
 }
 
@@ -193,8 +220,14 @@ fn what_does_not_go_together_is_refused() {
         ("--xdp-mode zero-copy", "--xdp-mode zero-copy: cannot be used without --interface"),
         ("--ecn off", "--ecn off: cannot be used without --interface"),
         ("--busy-poll", "--busy-poll: cannot be used without --interface"),
-        ("--on-interface-change end", "--on-interface-change end: cannot be used without --interface"),
-        ("--interface s0 --transport epoll --busy-poll", "--busy-poll: cannot be used with --transport epoll"),
+        (
+            "--on-interface-change end",
+            "--on-interface-change end: cannot be used without --interface",
+        ),
+        (
+            "--interface s0 --transport epoll --busy-poll",
+            "--busy-poll: cannot be used with --transport epoll",
+        ),
         (
             "--interface s0 --transport io-uring --busy-poll",
             "--busy-poll: cannot be used with --transport io-uring",
@@ -203,27 +236,51 @@ fn what_does_not_go_together_is_refused() {
             "--interface s0 --transport epoll --xdp-mode copy",
             "--xdp-mode copy: cannot be used with --transport epoll",
         ),
-        ("--http-connections 9 --connections 8", "--http-connections 9: at most 8, as many as --connections"),
-        ("--memcached 11211 --http-connections 9", "--http-connections 9: HTTP is not served; give --http PORT"),
+        (
+            "--http-connections 9 --connections 8",
+            "--http-connections 9: at most 8, as many as --connections",
+        ),
+        (
+            "--memcached 11211 --http-connections 9",
+            "--http-connections 9: HTTP is not served; give --http PORT",
+        ),
         (
             "--http 80 --memcached-connections 9",
             "--memcached-connections 9: memcached is not served; give --memcached PORT",
         ),
         ("--address 198.18.0.1", "write --http 198.18.0.1:8080"),
-        ("--interface s0 --address 198.18.0.1 --address 198.18.0.1", "--address 198.18.0.1: given twice"),
-        ("--http 224.0.0.1:80", "--http 224.0.0.1:80: 224.0.0.1 is not the address of one host on a network"),
-        ("--interface s0 --http 80 --admin 80", "--admin 127.0.0.1:80: HTTP is served on port 80 already"),
+        (
+            "--interface s0 --address 198.18.0.1 --address 198.18.0.1",
+            "--address 198.18.0.1: given twice",
+        ),
+        (
+            "--http 224.0.0.1:80",
+            "--http 224.0.0.1:80: 224.0.0.1 is not the address of one host on a network",
+        ),
+        (
+            "--interface s0 --http 80 --admin 80",
+            "--admin 127.0.0.1:80: HTTP is served on port 80 already",
+        ),
         ("--interface s0 --http 0", "--http 0: with --interface, a port from 1 to 65535"),
         ("--memcached 0 --interface s0", "--memcached 0: with --interface, a port from 1 to 65535"),
         ("--memcached 80 --http 80", "--memcached 127.0.0.1:80: HTTP is served on port 80 already"),
-        ("--memcached 80 --admin 80", "--admin 127.0.0.1:80: memcached is served on port 80 already"),
+        (
+            "--memcached 80 --admin 80",
+            "--admin 127.0.0.1:80: memcached is served on port 80 already",
+        ),
         ("--memory 2T", "--memory 2.0 TiB: must be from 1.0 MiB to 1.0 TiB"),
-        ("--memory 4M --item-size-max 1M", "--item-size-max 1.0 MiB: with --memory 4.0 MiB it must be from"),
+        (
+            "--memory 4M --item-size-max 1M",
+            "--item-size-max 1.0 MiB: with --memory 4.0 MiB it must be from",
+        ),
         ("--cores 0-9", "core 4 cannot be used; this process may use 0-3"),
         ("--admin 8080", "--admin 127.0.0.1:8080: HTTP is served on port 8080 already"),
         ("--http 0.0.0.0:80 --admin 80", "choose another port"),
         ("--root /does/not/exist", "--root /does/not/exist: no such directory"),
-        ("--root /dev/null", "--root /dev/null: not a directory; name the one that holds the files"),
+        (
+            "--root /dev/null",
+            "--root /dev/null: not a directory; name the one that holds the files",
+        ),
         ("--config /does/not/exist", "--config /does/not/exist: "),
     ] {
         match serve(flags) {
@@ -257,7 +314,9 @@ fn what_goes_together_is_taken() {
 
 #[test]
 fn runs_of_cores_read_as_they_are_written() {
-    for (numbers, text) in [(&[0][..], "0"), (&[0, 1], "0-1"), (&[0, 2, 3, 4, 7], "0,2-4,7"), (&[], "")] {
+    for (numbers, text) in
+        [(&[0][..], "0"), (&[0, 1], "0-1"), (&[0, 2, 3, 4, 7], "0,2-4,7"), (&[], "")]
+    {
         assert_eq!(ranges(numbers), text);
     }
 }

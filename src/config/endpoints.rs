@@ -28,20 +28,24 @@ impl Endpoints {
             || options.memcached_udp.is_some()
             || options.memory.is_some()
             || options.item_size_max.is_some();
-        let default_address = options.interface.is_none().then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let default_address =
+            options.interface.is_none().then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let at = |given: Option<Endpoint>, port| {
             let Endpoint { address, port } = given.unwrap_or(Endpoint { address: None, port });
             Endpoint { address: address.or(default_address), port }
         };
-        let memcached_is_optional = !asks_for_memcached && !asks_for_http && options.interface.is_none();
-        let memcached =
-            (asks_for_memcached || memcached_is_optional).then_some(at(options.memcached, MEMCACHED_PORT_DEFAULT));
+        let memcached_is_optional =
+            !asks_for_memcached && !asks_for_http && options.interface.is_none();
+        let memcached = (asks_for_memcached || memcached_is_optional)
+            .then_some(at(options.memcached, MEMCACHED_PORT_DEFAULT));
         // Over UDP at the address of TCP, unless another is given.
         let beside = memcached.and_then(|memcached| memcached.address);
         Endpoints {
             http: (asks_for_http || !asks_for_memcached).then_some(at(options.http, PORT_DEFAULT)),
             memcached,
-            memcached_udp: options.memcached_udp.map(|udp| Endpoint { address: udp.address.or(beside), ..udp }),
+            memcached_udp: options
+                .memcached_udp
+                .map(|udp| Endpoint { address: udp.address.or(beside), ..udp }),
             memcached_is_optional,
         }
     }
@@ -73,18 +77,24 @@ impl Endpoints {
 }
 
 /// What `--address` says.
-pub(super) fn claimed_addresses(options: &ServeOptions, endpoints: &Endpoints) -> Result<Vec<IpAddr>> {
+pub(super) fn claimed_addresses(
+    options: &ServeOptions,
+    endpoints: &Endpoints,
+) -> Result<Vec<IpAddr>> {
     let addresses = options.address.clone().unwrap_or_default();
     if let (None, Some(address)) = (&options.interface, addresses.first()) {
-        let write: Vec<String> =
-            endpoints.given().map(|(flag, at)| format!("{flag} {}", SocketAddr::new(*address, at.port))).collect();
+        let write: Vec<String> = endpoints
+            .given()
+            .map(|(flag, at)| format!("{flag} {}", SocketAddr::new(*address, at.port)))
+            .collect();
         return Err(Error::usage(format!(
             "--address {address}: cannot be used without --interface; name the network interface, or write {} to \
              listen there through kernel sockets",
             write.join(" ")
         )));
     }
-    let twice = addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
+    let twice =
+        addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
     if let Some((_, address)) = twice {
         return Err(Error::usage(format!("--address {address}: given twice")));
     }

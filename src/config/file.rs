@@ -1,7 +1,8 @@
 //! The configuration file: TOML in, the flags it stands for out.
 //!
-//! A key is the name of a flag and is read by the flag's own parser, so that no flag can be missing here and both
-//! say the same of a bad value. What is wrong is reported with the file, the line, the key and the value.
+//! A key is the name of a flag and is read by the flag's own parser, so that no flag can be missing
+//! here and both say the same of a bad value. What is wrong is reported with the file, the line,
+//! the key and the value.
 
 use super::complaint::Complaint;
 use super::options::ServeOptions;
@@ -23,13 +24,16 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// Reads the file at `path`.
 pub(super) fn read(path: &Path) -> Result<ServeOptions> {
-    let refuse = |what: &dyn std::fmt::Display| Error::usage(format!("--config {}: {what}", path.display()));
+    let refuse =
+        |what: &dyn std::fmt::Display| Error::usage(format!("--config {}: {what}", path.display()));
     let file = File::open(path).map_err(|error| refuse(&error))?;
     let mut text = String::new();
     // A pipe is as good as a file; a device may never end.
     let read = file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text);
     if text.len() as u64 > FILE_MAX_BYTES {
-        return Err(refuse(&"longer than 1 MiB; give a TOML file with the flags of `simoom serve`"));
+        return Err(refuse(
+            &"longer than 1 MiB; give a TOML file with the flags of `simoom serve`",
+        ));
     }
     read.map_err(|error| refuse(&error))?;
     parse(&text, &path.display().to_string())
@@ -41,12 +45,14 @@ fn parse(text: &str, name: &str) -> Result<ServeOptions> {
         let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         Error::usage(format!("{name}:{line}: {what}"))
     };
-    let table =
-        DeTable::parse(text).map_err(|error| refuse(error.span().map_or(0, |span| span.start), error.message()))?;
+    let table = DeTable::parse(text)
+        .map_err(|error| refuse(error.span().map_or(0, |span| span.start), error.message()))?;
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
 
-    let flags = ServeOptions::augment_args(Command::new("serve").no_binary_name(true).disable_help_flag(true));
+    let flags = ServeOptions::augment_args(
+        Command::new("serve").no_binary_name(true).disable_help_flag(true),
+    );
     let mut options = ServeOptions::default();
     for (key, value) in entries {
         set(&mut options, &flags, key.get_ref(), value.get_ref())
@@ -56,12 +62,19 @@ fn parse(text: &str, name: &str) -> Result<ServeOptions> {
 }
 
 /// Sets the flag that `key` names, or says what is wrong.
-fn set(options: &mut ServeOptions, flags: &Command, key: &str, value: &DeValue<'_>) -> Result<(), String> {
+fn set(
+    options: &mut ServeOptions,
+    flags: &Command,
+    key: &str,
+    value: &DeValue<'_>,
+) -> Result<(), String> {
     if key == NOT_A_KEY {
         return Err(format!("{key}: a configuration file cannot name another"));
     }
-    let flag =
-        flags.get_arguments().find(|flag| flag.get_long() == Some(key)).ok_or_else(|| unknown(flags, key))?;
+    let flag = flags
+        .get_arguments()
+        .find(|flag| flag.get_long() == Some(key))
+        .ok_or_else(|| unknown(flags, key))?;
     let values = match (value, flag.get_action()) {
         (DeValue::Array(array), ArgAction::Append) => {
             array.iter().map(|value| scalar(key, value.get_ref())).collect::<Result<Vec<_>, _>>()?
@@ -70,7 +83,8 @@ fn set(options: &mut ServeOptions, flags: &Command, key: &str, value: &DeValue<'
             return Err(format!("{key}: one value, not a list"));
         }
         (DeValue::Array(array), _) => {
-            let parts: Result<Vec<_>, _> = array.iter().map(|value| scalar(key, value.get_ref())).collect();
+            let parts: Result<Vec<_>, _> =
+                array.iter().map(|value| scalar(key, value.get_ref())).collect();
             vec![parts?.join(",")]
         }
         _ => vec![scalar(key, value)?],
@@ -81,7 +95,9 @@ fn set(options: &mut ServeOptions, flags: &Command, key: &str, value: &DeValue<'
         .try_get_matches_from(arguments)
         .and_then(|matches| options.update_from_arg_matches(&matches))
         .map_err(|error| match Complaint::of(&error) {
-            Some(Complaint { value: Some(value), reason, .. }) => format!("{key} = {value}: {reason}"),
+            Some(Complaint { value: Some(value), reason, .. }) => {
+                format!("{key} = {value}: {reason}")
+            }
             Some(Complaint { reason, .. }) => format!("{key}: {reason}"),
             None => format!("{key}: {error}"),
         })
@@ -104,8 +120,11 @@ fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
 
 fn unknown(flags: &Command, key: &str) -> String {
     let complaint = flags.clone().try_get_matches_from([format!("--{key}")]).err();
-    let like = complaint.as_ref().and_then(Complaint::of).and_then(|complaint| complaint.suggestion);
-    let like = like.map_or_else(String::new, |like| format!("; did you mean {}?", like.trim_start_matches('-')));
+    let like =
+        complaint.as_ref().and_then(Complaint::of).and_then(|complaint| complaint.suggestion);
+    let like = like.map_or_else(String::new, |like| {
+        format!("; did you mean {}?", like.trim_start_matches('-'))
+    });
     format!("{key}: unknown key (keys are the flags of `simoom serve`, without the dashes){like}")
 }
 

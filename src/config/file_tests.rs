@@ -54,11 +54,17 @@ fn a_single_value_where_several_may_stand() {
 #[test]
 fn errors_name_file_line_key_value_and_bound() {
     for (text, expected) in [
-        ("http = 80\n\nconnections = 5000000000\n", "simoom.toml:3: connections = 5000000000: at most 16777216"),
+        (
+            "http = 80\n\nconnections = 5000000000\n",
+            "simoom.toml:3: connections = 5000000000: at most 16777216",
+        ),
         ("conections = 5", "simoom.toml:1: conections: unknown key"),
         ("conections = 5", "did you mean connections?"),
         ("\nConnections = 5", "simoom.toml:2: Connections: unknown key"),
-        ("config = \"other.toml\"", "simoom.toml:1: config: a configuration file cannot name another"),
+        (
+            "config = \"other.toml\"",
+            "simoom.toml:1: config: a configuration file cannot name another",
+        ),
         ("help = true", "simoom.toml:1: help: unknown key"),
         ("[serve]\nhttp = 80", "simoom.toml:1: serve: unknown key"),
         ("\n[http]\nport = 80", "simoom.toml:2: http: table is not a value of this key"),

@@ -1,7 +1,7 @@
 //! What a command is to do, as checked values: flags and configuration file in, one [`Serve`] out.
 //!
-//! Nothing here opens a socket or looks at a network interface: whether an interface or an address exists is found
-//! out when it is used.
+//! Nothing here opens a socket or looks at a network interface: whether an interface or an address
+//! exists is found out when it is used.
 
 mod check;
 pub(crate) mod complaint;
@@ -14,8 +14,8 @@ pub(crate) mod values;
 pub use cores::usable_cores;
 pub use options::{LogOptions, ServeOptions};
 pub use values::{
-    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, MEMORY_LIMIT_MIN_BYTES,
-    TIMEOUT_MAX, Transport, XdpMode,
+    CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel,
+    MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
 };
 
 use crate::app::Service;
@@ -29,20 +29,20 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Connections held at once unless `--connections` says otherwise: ten thousand with room to spare, for at most
-/// 16 MiB of connection tables.
+/// Connections held at once unless `--connections` says otherwise: ten thousand with room to spare,
+/// for at most 16 MiB of connection tables.
 pub const CONNECTIONS_DEFAULT: u32 = 16_384;
 /// The port unless `--http` says otherwise: one that needs no privilege.
 pub const PORT_DEFAULT: u16 = 8080;
 /// The port unless `--memcached` says otherwise: the one that its clients try.
 pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
-/// How long a connection to memcached may be idle unless `--memcached-idle-timeout` says otherwise: longer than clients
-/// leave a pooled connection unused.
+/// How long a connection to memcached may be idle unless `--memcached-idle-timeout` says otherwise:
+/// longer than clients leave a pooled connection unused.
 pub const MEMCACHED_IDLE_DEFAULT: Duration = Duration::from_secs(3600);
 /// RFC 5227 §1.1, PROBE_MIN.
 pub const ADDRESS_PROBE_DEFAULT: Duration = Duration::from_secs(1);
-/// The timeouts unless flags say otherwise. A minute of idleness outlasts what browsers and load balancers
-/// keep a connection for; ten seconds suffice for any honest request head.
+/// The timeouts unless flags say otherwise. A minute of idleness outlasts what browsers and load
+/// balancers keep a connection for; ten seconds suffice for any honest request head.
 pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
     header: Duration::from_secs(10),
     idle: Duration::from_secs(60),
@@ -80,7 +80,8 @@ pub struct Serve {
     pub http_connections: Option<u32>,
     /// The same of memcached.
     pub memcached_connections: Option<u32>,
-    /// Connections that one worker holds from one source /24 of IPv4 or /64 of IPv6; `None`: no such limit.
+    /// Connections that one worker holds from one source /24 of IPv4 or /64 of IPv6; `None`: no
+    /// such limit.
     pub connections_per_prefix: Option<u32>,
     /// Which way the packets come in.
     pub transport: Transport,
@@ -144,9 +145,14 @@ pub struct Log {
 }
 
 impl Serve {
-    /// Reads what the command line and its `--config` file say and checks that it goes together. `environment` is
-    /// the level that the environment names; `cores` are those that the process may use.
-    pub fn from_matches(matches: &ArgMatches, environment: Option<LogLevel>, cores: &[usize]) -> Result<Serve> {
+    /// Reads what the command line and its `--config` file say and checks that it goes together.
+    /// `environment` is the level that the environment names; `cores` are those that the process
+    /// may use.
+    pub fn from_matches(
+        matches: &ArgMatches,
+        environment: Option<LogLevel>,
+        cores: &[usize],
+    ) -> Result<Serve> {
         let internal = |error: clap::Error| Error::failed(error.to_string());
         let given = ServeOptions::from_arg_matches(matches).map_err(internal)?;
         let mut options = match &given.config {
@@ -211,7 +217,8 @@ impl Serve {
     /// What is served where.
     pub fn services(&self) -> impl Iterator<Item = (Service, Endpoint)> + use<> {
         let http = self.http.map(|endpoint| (Service::Http, endpoint));
-        http.into_iter().chain(self.memcached.map(|memcached| (Service::Memcached, memcached.endpoint)))
+        http.into_iter()
+            .chain(self.memcached.map(|memcached| (Service::Memcached, memcached.endpoint)))
     }
 }
 
@@ -219,11 +226,17 @@ impl Serve {
 const RESERVE_SHIFT: u32 = 3;
 
 impl Serve {
-    /// The most connections of each service to one of `workers` workers, which holds `connections`. A service that has
-    /// another beside it leaves an eighth for that one, unless its own flag says otherwise.
-    pub fn connection_limits(&self, connections: u32, workers: u32) -> impl Fn(Service) -> u32 + use<> {
+    /// The most connections of each service to one of `workers` workers, which holds `connections`.
+    /// A service that has another beside it leaves an eighth for that one, unless its own flag says
+    /// otherwise.
+    pub fn connection_limits(
+        &self,
+        connections: u32,
+        workers: u32,
+    ) -> impl Fn(Service) -> u32 + use<> {
         let is_shared = self.http.is_some() && self.memcached.is_some();
-        let reserve = if is_shared && connections > 1 { (connections >> RESERVE_SHIFT).max(1) } else { 0 };
+        let reserve =
+            if is_shared && connections > 1 { (connections >> RESERVE_SHIFT).max(1) } else { 0 };
         let given = [self.http_connections, self.memcached_connections];
         move |service| {
             let [http, memcached] = given;
@@ -246,13 +259,18 @@ impl Memcached {
 
 impl From<LogOptions> for Log {
     fn from(options: LogOptions) -> Log {
-        Log { format: options.log_format.unwrap_or_default(), level: options.log_level.unwrap_or_default() }
+        Log {
+            format: options.log_format.unwrap_or_default(),
+            level: options.log_level.unwrap_or_default(),
+        }
     }
 }
 
 /// The level that SIMOOM_LOG names, if it is set: the flag wins over it, it wins over the file.
 pub fn level_from_environment() -> Result<Option<LogLevel>> {
-    let Some(value) = std::env::var_os(LOG_VARIABLE).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let Some(value) = std::env::var_os(LOG_VARIABLE).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
     let level = value.to_str().and_then(|text| LogLevel::from_str(text, true).ok());
     level.map(Some).ok_or_else(|| {
         Error::usage(format!(

@@ -1,9 +1,12 @@
-//! The flags of `serve` as the user gives them: every one optional, on the command line or in the file.
+//! The flags of `serve` as the user gives them: every one optional, on the command line or in the
+//! file.
 //!
-//! No flag has a default here: a flag that was not given must stay recognisable, so that flags win over the file.
-//! [`super::Serve`] fills in the defaults.
+//! No flag has a default here: a flag that was not given must stay recognisable, so that flags win
+//! over the file. [`super::Serve`] fills in the defaults.
 
-use super::values::{self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode};
+use super::values::{
+    self, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel, Transport, XdpMode,
+};
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,10 +17,11 @@ use std::time::Duration;
 pub struct ServeOptions {
     /// Serve HTTP on this port [default: 127.0.0.1:8080]
     ///
-    /// With an address, only at that address; `0.0.0.0` or `[::]` is every address of that version of IP.
-    /// Without an address: on 127.0.0.1, or with --interface at --address or the addresses of the
-    /// interface, and on loopback. Loopback and addresses of other interfaces are served through kernel
-    /// sockets. With port 0 the kernel chooses a port and the log names it; not with --interface.
+    /// With an address, only at that address; `0.0.0.0` or `[::]` is every address of that version
+    /// of IP. Without an address: on 127.0.0.1, or with --interface at --address or the addresses
+    /// of the interface, and on loopback. Loopback and addresses of other interfaces are served
+    /// through kernel sockets. With port 0 the kernel chooses a port and the log names it; not with
+    /// --interface.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
     pub http: Option<Endpoint>,
 
@@ -38,20 +42,20 @@ pub struct ServeOptions {
 
     /// Serve memcached on this port [default: 127.0.0.1:11211]
     ///
-    /// Addresses are as for --http. Without any flag that selects a service, HTTP and memcached are both
-    /// served on their default ports; memcached only if its port is free, and not with --interface. A
-    /// flag of one service selects that service alone.
+    /// Addresses are as for --http. Without any flag that selects a service, HTTP and memcached are
+    /// both served on their default ports; memcached only if its port is free, and not with
+    /// --interface. A flag of one service selects that service alone.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
     pub memcached: Option<Endpoint>,
 
     /// Also serve memcached over UDP on this port [default: off]
     ///
     /// The address is that of --memcached unless another is given; without an address and with
-    /// --interface, the addresses that the kernel has. Datagrams come through the kernel, whatever the
-    /// transport. A request is one datagram, an answer up to 8 datagrams of 1400 bytes. Because source
-    /// addresses can be spoofed, answers beyond the bytes received are limited to 1 MiB a second for each
-    /// address, 2 MiB for each network and 4 MiB in all. Only the first limit holds for addresses that
-    /// also use TCP.
+    /// --interface, the addresses that the kernel has. Datagrams come through the kernel, whatever
+    /// the transport. A request is one datagram, an answer up to 8 datagrams of 1400 bytes. Because
+    /// source addresses can be spoofed, answers beyond the bytes received are limited to 1 MiB a
+    /// second for each address, 2 MiB for each network and 4 MiB in all. Only the first limit holds
+    /// for addresses that also use TCP.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "What to serve")]
     pub memcached_udp: Option<Endpoint>,
 
@@ -77,15 +81,15 @@ pub struct ServeOptions {
     /// Serve at this address [default: the addresses of the interface]
     ///
     /// IPv4 or IPv6; may be given several times. For an address of the interface, the kernel still
-    /// answers ARP or neighbour discovery, and ping. An address that no interface has belongs to Simoom,
-    /// which then answers them. An address of another interface is an error.
+    /// answers ARP or neighbour discovery, and ping. An address that no interface has belongs to
+    /// Simoom, which then answers them. An address of another interface is an error.
     #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Interface and transport")]
     pub address: Option<Vec<IpAddr>>,
 
     /// Interval of the duplicate-address check (RFC 5227); 0 turns the check off [default: 1s]
     ///
-    /// The check takes four to seven intervals before serving begins. If another host has the address,
-    /// nothing is served.
+    /// The check takes four to seven intervals before serving begins. If another host has the
+    /// address, nothing is served.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Interface and transport")]
     pub address_probe: Option<Duration>,
 
@@ -112,7 +116,8 @@ pub struct ServeOptions {
 
     /// Cores to use, one worker on each [default: all that the process may use]
     ///
-    /// A list of numbers and ranges: 0-3 or 0,2. Use cores of the NUMA node that the NIC is attached to.
+    /// A list of numbers and ranges: 0-3 or 0,2. Use cores of the NUMA node that the NIC is
+    /// attached to.
     #[arg(long, value_name = "LIST", value_parser = values::cores, help_heading = "Resources")]
     pub cores: Option<Cores>,
 
@@ -122,30 +127,34 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub connections: Option<u32>,
 
-    /// Largest number of open HTTP connections [default: 7/8 of --connections beside memcached, else all]
+    /// Largest number of open HTTP connections [default: 7/8 of --connections beside memcached,
+    /// else all]
     ///
     /// Keeps clients of HTTP from taking all connections. Further connections are refused.
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub http_connections: Option<u32>,
 
-    /// Largest number of open memcached connections [default: 7/8 of --connections beside HTTP, else all]
+    /// Largest number of open memcached connections [default: 7/8 of --connections beside HTTP,
+    /// else all]
     ///
     /// Keeps clients of memcached from taking all connections. Further connections are refused.
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub memcached_connections: Option<u32>,
 
-    /// Largest number of connections from one network, an IPv4 /24 or an IPv6 /64 [default: no limit]
+    /// Largest number of connections from one network, an IPv4 /24 or an IPv6 /64 [default: no
+    /// limit]
     ///
-    /// Each worker counts its own. Over AF_XDP a SYN beyond the limit is not answered; kernel sockets
-    /// reset the connection. Half-open connections do not count. Networks are counted in a table of
-    /// fixed size by a keyed hash: a few may share a count, so choose the limit with a margin.
+    /// Each worker counts its own. Over AF_XDP a SYN beyond the limit is not answered; kernel
+    /// sockets reset the connection. Half-open connections do not count. Networks are counted in a
+    /// table of fixed size by a keyed hash: a few may share a count, so choose the limit with a
+    /// margin.
     #[arg(long, value_name = "N", value_parser = values::connections, help_heading = "Resources")]
     pub connections_per_prefix: Option<u32>,
 
     /// Refuse to start if the memory plan exceeds this [default: the machine's memory]
     ///
-    /// A number of bytes, or with K, M, G or T for powers of 1024: 512M. The log shows the plan. Limits
-    /// of cgroups and resource limits apply as well.
+    /// A number of bytes, or with K, M, G or T for powers of 1024: 512M. The log shows the plan.
+    /// Limits of cgroups and resource limits apply as well.
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Resources")]
     pub memory_limit: Option<u64>,
 
@@ -176,8 +185,8 @@ pub struct ServeOptions {
 
     /// Time in which a client must take something of its answer [default: 60s]
     ///
-    /// A connection that takes nothing for this long, or less than 1000 bytes a second on average, is
-    /// reset.
+    /// A connection that takes nothing for this long, or less than 1000 bytes a second on average,
+    /// is reset.
     #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub send_timeout: Option<Duration>,
 
@@ -190,15 +199,15 @@ pub struct ServeOptions {
 
     /// Time for open answers to finish after SIGTERM [default: 10s]
     ///
-    /// Idle connections have up to 500 ms for one more request. SIGINT and SIGQUIT do the same; a second
-    /// signal ends the wait. SIGHUP, SIGUSR1 and SIGUSR2 reload nothing.
+    /// Idle connections have up to 500 ms for one more request. SIGINT and SIGQUIT do the same; a
+    /// second signal ends the wait. SIGHUP, SIGUSR1 and SIGUSR2 reload nothing.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Timeouts (500ms, 30s, 5m)")]
     pub drain_timeout: Option<Duration>,
 
     /// Serve metrics for Prometheus and health checks on this port
     ///
-    /// GET /metrics, GET /healthz (alive), and GET /readyz (ready for clients, or 503 with the reasons).
-    /// Without an address, on 127.0.0.1.
+    /// GET /metrics, GET /healthz (alive), and GET /readyz (ready for clients, or 503 with the
+    /// reasons). Without an address, on 127.0.0.1.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = values::endpoint, help_heading = "Operation")]
     pub admin: Option<Endpoint>,
 

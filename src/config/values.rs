@@ -1,5 +1,5 @@
-//! The values that flags and configuration keys take: text in, a checked value out, or a reason that names the
-//! bound.
+//! The values that flags and configuration keys take: text in, a checked value out, or a reason
+//! that names the bound.
 
 use crate::steer::is_host_address;
 use clap::ValueEnum;
@@ -8,7 +8,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// `--connections` goes up to this: beyond it the tables of one process would take tens of gigabytes.
+/// `--connections` goes up to this: beyond it the tables of one process would take tens of
+/// gigabytes.
 pub const CONNECTIONS_MAX: u32 = 1 << 24;
 /// Cores are numbered below this, as in the kernel's `cpu_set_t`.
 pub const CORES_MAX: usize = 1024;
@@ -22,8 +23,8 @@ const INTERFACE_NAME_MAX_BYTES: usize = 15;
 /// Which way the bytes come in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
-    /// AF_XDP if --interface is given and works; else kernel sockets, with io_uring if allowed, else
-    /// with epoll
+    /// AF_XDP if --interface is given and works; else kernel sockets, with io_uring if allowed,
+    /// else with epoll
     #[default]
     Auto,
     /// AF_XDP, or fail with the reason

@@ -57,15 +57,25 @@ fn interface_names() {
     assert_eq!(ok(interface, "enp3s0f1"), "enp3s0f1");
     refused(
         interface,
-        &[("", "1 to 15"), ("sixteen-bytes-xx", "1 to 15"), ("a/b", "not an"), ("a b", "not an"), ("..", "not an")],
+        &[
+            ("", "1 to 15"),
+            ("sixteen-bytes-xx", "1 to 15"),
+            ("a/b", "not an"),
+            ("a b", "not an"),
+            ("..", "not an"),
+        ],
     );
 }
 
 #[test]
 fn core_lists() {
-    for (text, want) in
-        [("0", &[0][..]), ("0-3", &[0, 1, 2, 3]), ("2,0", &[0, 2]), ("4-5, 0-1", &[0, 1, 4, 5]), ("1023", &[1023])]
-    {
+    for (text, want) in [
+        ("0", &[0][..]),
+        ("0-3", &[0, 1, 2, 3]),
+        ("2,0", &[0, 2]),
+        ("4-5, 0-1", &[0, 1, 4, 5]),
+        ("1023", &[1023]),
+    ] {
         assert_eq!(ok(cores, text).0, want, "{text}");
     }
     refused(
@@ -131,9 +141,14 @@ fn sizes() {
 
 #[test]
 fn times() {
-    for (text, want_ms) in
-        [("30", 30_000), ("2.5s", 2500), ("500ms", 500), ("5m", 300_000), ("1h", 3_600_000), ("24h", 86_400_000)]
-    {
+    for (text, want_ms) in [
+        ("30", 30_000),
+        ("2.5s", 2500),
+        ("500ms", 500),
+        ("5m", 300_000),
+        ("1h", 3_600_000),
+        ("24h", 86_400_000),
+    ] {
         assert_eq!(ok(timeout, text).as_millis(), want_ms, "{text}");
     }
     assert_eq!(ok(duration, "0"), Duration::ZERO);

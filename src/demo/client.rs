@@ -1,8 +1,9 @@
-//! A small closed-loop client over ordinary kernel sockets: so many connections, each of which sends its next request
-//! when the answer to the last one has come and was compared.
+//! A small closed-loop client over ordinary kernel sockets: so many connections, each of which
+//! sends its next request when the answer to the last one has come and was compared.
 //!
-//! In comes a [`Load`], out goes an [`Outcome`]. Whatever is not the expected answer is an error of a named kind and
-//! costs the connection, which is then made anew. One thread; not a benchmark tool.
+//! In comes a [`Load`], out goes an [`Outcome`]. Whatever is not the expected answer is an error of
+//! a named kind and costs the connection, which is then made anew. One thread; not a benchmark
+//! tool.
 
 use crate::thread;
 use hdrhistogram::Histogram;
@@ -180,11 +181,16 @@ impl<'a> Client<'a> {
             requests: 0,
             errors: Errors::default(),
             elapsed: Duration::ZERO,
-            latency_us: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).map_err(io::Error::other)?,
+            latency_us: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)
+                .map_err(io::Error::other)?,
             busy: 0.0,
         };
-        let mut client =
-            Client { load, epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, connections: Vec::new(), outcome };
+        let mut client = Client {
+            load,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            connections: Vec::new(),
+            outcome,
+        };
         for place in 0..load.connections {
             let connection = client.connect(place)?;
             client.connections.push(connection);
@@ -192,7 +198,8 @@ impl<'a> Client<'a> {
         Ok(client)
     }
 
-    /// A connection that answers to the name `place`; `None`, and an error counted, if the server does not take it.
+    /// A connection that answers to the name `place`; `None`, and an error counted, if the server
+    /// does not take it.
     fn connect(&mut self, place: usize) -> io::Result<Option<Connection>> {
         let Ok(stream) = TcpStream::connect_timeout(&self.load.target, CONNECT_TIME) else {
             self.outcome.errors.connect += 1;
@@ -200,7 +207,12 @@ impl<'a> Client<'a> {
         };
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(place as u64), epoll::EventFlags::IN)?;
+        epoll::add(
+            &self.epoll,
+            &stream,
+            epoll::EventData::new_u64(place as u64),
+            epoll::EventFlags::IN,
+        )?;
         let buffer = vec![0; self.load.expected.room()].into();
         Ok(Some(Connection { stream, sent_at: Instant::now(), buffer, filled: 0 }))
     }
@@ -217,7 +229,8 @@ impl<'a> Client<'a> {
             if left.is_zero() {
                 break;
             }
-            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let left =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&left))?;
             for event in events.drain(..) {
                 self.readable(event.data.u64() as usize, until)?;
@@ -225,7 +238,8 @@ impl<'a> Client<'a> {
         }
         self.outcome.errors.unanswered += self.connections.iter().flatten().count() as u64;
         self.outcome.elapsed = began.elapsed();
-        self.outcome.busy = (thread_time() - cpu_began).as_secs_f64() / self.outcome.elapsed.as_secs_f64();
+        self.outcome.busy =
+            (thread_time() - cpu_began).as_secs_f64() / self.outcome.elapsed.as_secs_f64();
         Ok(())
     }
 
@@ -240,7 +254,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Reads what has come; with the answer whole, goes on to the next request unless the time is over.
+    /// Reads what has come; with the answer whole, goes on to the next request unless the time is
+    /// over.
     fn readable(&mut self, place: usize, until: Instant) -> io::Result<()> {
         let Some(connection) = &mut self.connections[place] else { return Ok(()) };
         let read = connection.read(self.load.expected);
@@ -249,7 +264,9 @@ impl<'a> Client<'a> {
             Ok(false) => return Ok(()),
             Ok(true) => {
                 self.outcome.requests += 1;
-                self.outcome.latency_us.saturating_record(connection.sent_at.elapsed().as_micros() as u64);
+                self.outcome
+                    .latency_us
+                    .saturating_record(connection.sent_at.elapsed().as_micros() as u64);
             }
             Err(flaw) => {
                 self.outcome.errors.note(flaw);
@@ -276,7 +293,11 @@ impl Connection {
                 self.filled += n;
                 expected.check(&self.buffer[..self.filled], self.filled == self.buffer.len())
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                Ok(false)
+            }
             Err(_) => Err(Flaw::Reset),
         }
     }
@@ -294,7 +315,8 @@ fn check(answer: &[u8], full: bool, body: &[u8]) -> Result<bool, Flaw> {
     if response.code != Some(200) {
         return Err(Flaw::Status);
     }
-    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length =
+        response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
     if length != Some(body.len()) {
         return Err(Flaw::Length);

@@ -23,7 +23,12 @@ fn what_is_wrong_with_an_answer_is_named() {
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo", Flaw::Content),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, and more", Flaw::Content),
     ] {
-        assert_eq!(check(answer, false, b"hello"), Err(flaw), "{}", String::from_utf8_lossy(answer));
+        assert_eq!(
+            check(answer, false, b"hello"),
+            Err(flaw),
+            "{}",
+            String::from_utf8_lossy(answer)
+        );
     }
     assert_eq!(
         check(b"HTTP/1.1 200 OK\r\nX: endless", true, b"hello"),
@@ -35,15 +40,18 @@ fn what_is_wrong_with_an_answer_is_named() {
 #[test]
 fn bytes_are_compared_one_by_one() {
     let expected = Expected::Bytes(b"END\r\n");
-    for (answer, read) in
-        [("EN", Ok(false)), ("END\r\n", Ok(true)), ("ENT", Err(Flaw::Content)), ("END\r\nE", Err(Flaw::Content))]
-    {
+    for (answer, read) in [
+        ("EN", Ok(false)),
+        ("END\r\n", Ok(true)),
+        ("ENT", Err(Flaw::Content)),
+        ("END\r\nE", Err(Flaw::Content)),
+    ] {
         assert_eq!(expected.check(answer.as_bytes(), false), read, "{answer}");
     }
 }
 
-/// Drives two connections against a server that does `serve` to each connection, for 50 ms or as much
-/// longer as a busy machine needs for two answers or errors.
+/// Drives two connections against a server that does `serve` to each connection, for 50 ms or as
+/// much longer as a busy machine needs for two answers or errors.
 fn driven(serve: impl Fn(TcpStream) + Send + Copy + 'static) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
@@ -54,7 +62,14 @@ fn driven(serve: impl Fn(TcpStream) + Send + Copy + 'static) -> Outcome {
     });
     let request = "GET / HTTP/1.1\r\nHost: here\r\n\r\n".to_owned();
     let expected = Expected::Page(b"hello");
-    let mut load = Load { target, request, expected, connections: 2, time: Duration::from_millis(50), core: None };
+    let mut load = Load {
+        target,
+        request,
+        expected,
+        connections: 2,
+        time: Duration::from_millis(50),
+        core: None,
+    };
     loop {
         let outcome = drive(&load).unwrap();
         if outcome.requests + outcome.errors.total() >= 2 || load.time > Duration::from_secs(60) {
@@ -71,10 +86,16 @@ fn good_answers_are_requests_and_bad_ones_errors() {
         while stream.read(&mut request).is_ok_and(|n| n > 0) && stream.write_all(answer).is_ok() {}
     };
     let good = driven(move |stream| answer(stream, GOOD));
-    assert!(good.requests >= 2 && good.errors == Errors::default(), "{} {}", good.requests, good.errors);
+    assert!(
+        good.requests >= 2 && good.errors == Errors::default(),
+        "{} {}",
+        good.requests,
+        good.errors
+    );
     assert_eq!(good.latency_us.len(), good.requests);
 
-    let bad = driven(move |stream| answer(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo"));
+    let bad =
+        driven(move |stream| answer(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo"));
     assert!(
         bad.requests == 0 && bad.errors.content >= 2 && bad.errors.total() == bad.errors.content,
         "{}",

@@ -1,7 +1,8 @@
-//! What memcached's part of the demonstration sends and shows: one request of each kind and its answer, then a load.
+//! What memcached's part of the demonstration sends and shows: one request of each kind and its
+//! answer, then a load.
 //!
-//! In comes the address of a server whose store is empty, out go the requests with the answers that came. An answer
-//! that is not the expected one is an error.
+//! In comes the address of a server whose store is empty, out go the requests with the answers that
+//! came. An answer that is not the expected one is an error.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,12 +24,16 @@ pub(super) const REQUEST: &str = CONVERSATION[2].0;
 /// The answer to it.
 pub(super) const ANSWER: &str = CONVERSATION[2].1;
 
-/// Sends each request when the last one is answered; returns a line for each, ends of lines as blanks.
+/// Sends each request when the last one is answered; returns a line for each, ends of lines as
+/// blanks.
 pub(super) fn converse(target: SocketAddr) -> io::Result<Vec<String>> {
     let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    CONVERSATION.iter().map(|(request, expected)| exchange(&mut stream, request, expected)).collect()
+    CONVERSATION
+        .iter()
+        .map(|(request, expected)| exchange(&mut stream, request, expected))
+        .collect()
 }
 
 fn exchange(stream: &mut TcpStream, request: &str, expected: &str) -> io::Result<String> {
@@ -37,7 +42,10 @@ fn exchange(stream: &mut TcpStream, request: &str, expected: &str) -> io::Result
     stream.read_exact(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
     if answer != expected {
-        return Err(io::Error::new(ErrorKind::InvalidData, format!("{request:?} was answered {answer:?}")));
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            format!("{request:?} was answered {answer:?}"),
+        ));
     }
     Ok(format!("{} -> {}", in_a_line(request), in_a_line(&answer)))
 }
@@ -77,6 +85,9 @@ mod tests {
         ]);
         assert_eq!(told.unwrap()[3], "gets visits -> VALUE visits 0 2 2 | 42 | END");
         let error = asked(&["STORED\r\n", "41\r\n"]).unwrap_err();
-        assert!(error.to_string().contains(r#""incr visits 1\r\n" was answered "41\r\n""#), "{error}");
+        assert!(
+            error.to_string().contains(r#""incr visits 1\r\n" was answered "41\r\n""#),
+            "{error}"
+        );
     }
 }

@@ -1,9 +1,11 @@
 //! `simoom demo`: the transports at work between two network namespaces.
 //!
-//! As root: two namespaces without names, a veth pair between them, the server in one over AF_XDP and then over kernel
-//! sockets, by io_uring and by epoll, and real requests of HTTP and memcached from the other through ordinary kernel
-//! sockets ([`client`], [`memcached`]). Else, and where namespaces are not to be had, the same on loopback through kernel sockets. What was measured comes out as a table
-//! ([`report`]). Everything is bounded in time, and everything it makes goes with the process, however that ends.
+//! As root: two namespaces without names, a veth pair between them, the server in one over AF_XDP
+//! and then over kernel sockets, by io_uring and by epoll, and real requests of HTTP and memcached
+//! from the other through ordinary kernel sockets ([`client`], [`memcached`]). Else, and where
+//! namespaces are not to be had, the same on loopback through kernel sockets. What was measured
+//! comes out as a table ([`report`]). Everything is bounded in time, and everything it makes goes
+//! with the process, however that ends.
 
 mod client;
 mod memcached;
@@ -36,7 +38,8 @@ const MEMCACHED_LOAD_TIME: Duration = Duration::from_secs(1);
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// Connections that the client keeps open, each with one request under way.
 const CONNECTIONS: usize = 50;
-/// The exit code of a process that a signal ended is this and the signal's number, by the shell's convention.
+/// The exit code of a process that a signal ended is this and the signal's number, by the shell's
+/// convention.
 const SIGNALLED: i32 = 128;
 
 /// Runs the demonstration and prints what it measured.
@@ -55,11 +58,15 @@ pub fn run() -> Result<()> {
         say(&text)?;
     }
     if cfg!(debug_assertions) {
-        say("This is a debug build, whose own TCP is slow; `cargo run --release -- demo` compares fairly.")?;
+        say(
+            "This is a debug build, whose own TCP is slow; `cargo run --release -- demo` compares fairly.",
+        )?;
     }
     match rows.iter().map(|row| row.outcome.errors.total()).sum() {
         0 => Ok(()),
-        errors => Err(Error::failed(format!("{} requests failed: the table shows how", grouped(errors)))),
+        errors => {
+            Err(Error::failed(format!("{} requests failed: the table shows how", grouped(errors))))
+        }
     }
 }
 
@@ -80,7 +87,9 @@ impl Network {
     fn new() -> io::Result<Network> {
         let network = Network { server: Namespace::new()?, client: Namespace::new()? };
         netns::veth(&network.server, "s0", &network.client, "c0", 1)?;
-        for (namespace, name, address) in [(&network.server, "s0", SERVER), (&network.client, "c0", CLIENT)] {
+        for (namespace, name, address) in
+            [(&network.server, "s0", SERVER), (&network.client, "c0", CLIENT)]
+        {
             namespace.run(|| {
                 netns::set_address(name, address, PREFIX_LEN)?;
                 netns::set_up(name)
@@ -95,11 +104,16 @@ fn in_namespaces(network: &Network, cores: Places) -> Result<Vec<Row>> {
         "Two network namespaces, joined by a veth pair: the server's s0 has {SERVER}, the client's c0 {CLIENT}."
     ))?;
     let mut rows = Vec::new();
-    let over_xdp =
-        ServeOptions { interface: Some("s0".into()), transport: Some(Transport::Xdp), ..options(None, cores) };
+    let over_xdp = ServeOptions {
+        interface: Some("s0".into()),
+        transport: Some(Transport::Xdp),
+        ..options(None, cores)
+    };
     match network.server.run(|| start(over_xdp)) {
         Ok(server) => rows.extend(measure("AF_XDP", server, Some(network), cores)?),
-        Err(error) => say(&format!("\nNo AF_XDP here, so kernel sockets only. The reason: {error}."))?,
+        Err(error) => {
+            say(&format!("\nNo AF_XDP here, so kernel sockets only. The reason: {error}."))?;
+        }
     }
     rows.extend(over_kernel_sockets(Some(network), cores)?);
     Ok(rows)
@@ -130,7 +144,9 @@ fn on_loopback(reason: &io::Error, cores: Places) -> Result<Vec<Row>> {
     say(
         "As root this would serve between two network namespaces joined by a veth pair, over AF_XDP and then over",
     )?;
-    say("kernel sockets, and compare them in the table. It changes nothing outside those namespaces.")?;
+    say(
+        "kernel sockets, and compare them in the table. It changes nothing outside those namespaces.",
+    )?;
     over_kernel_sockets(None, cores)
 }
 
@@ -153,17 +169,28 @@ fn start(options: ServeOptions) -> Result<Server> {
 }
 
 /// Drives `server` with HTTP and with memcached, stops it and says what both ends counted.
-fn measure(transport: &'static str, server: Server, network: Option<&Network>, cores: Places) -> Result<[Row; 2]> {
-    // The server has the interface's link-local IPv6 address as well; the client of the demonstration has none.
-    let reached: Vec<SocketAddr> = server.addresses.iter().copied().filter(SocketAddr::is_ipv4).collect();
+fn measure(
+    transport: &'static str,
+    server: Server,
+    network: Option<&Network>,
+    cores: Places,
+) -> Result<[Row; 2]> {
+    // The server has the interface's link-local IPv6 address as well; the client of the
+    // demonstration has none.
+    let reached: Vec<SocketAddr> =
+        server.addresses.iter().copied().filter(SocketAddr::is_ipv4).collect();
     let &[http, memcached] = &reached[..] else {
         return Err(Error::failed(format!("the server has the addresses {:?}", server.addresses)));
     };
-    say(&format!("\nServing http://{http}/ and memcached on core {}: {}.", cores.server, server.transport))?;
+    say(&format!(
+        "\nServing http://{http}/ and memcached on core {}: {}.",
+        cores.server, server.transport
+    ))?;
     let xdp_mode = server.xdp_mode();
     let outcomes = drive(http, memcached, network, cores.client);
     let counts = server.stop(DRAIN_TIME)?;
-    let cannot = |error| Error::because(format!("sending requests to {http} and {memcached}"), error);
+    let cannot =
+        |error| Error::because(format!("sending requests to {http} and {memcached}"), error);
     let Driven { page, conversation, get } = outcomes.map_err(cannot)?;
     say(&format!("  {}", told_by_client("HTTP", &page, "every body compared")))?;
     say("  Client: memcached, one request of each kind:")?;
@@ -183,7 +210,12 @@ struct Driven {
     get: Outcome,
 }
 
-fn drive(http: SocketAddr, memcached: SocketAddr, network: Option<&Network>, core: usize) -> io::Result<Driven> {
+fn drive(
+    http: SocketAddr,
+    memcached: SocketAddr,
+    network: Option<&Network>,
+    core: usize,
+) -> io::Result<Driven> {
     let load = |target, request, expected, time| Load {
         target,
         request,
@@ -244,8 +276,8 @@ fn told_by_server(counts: &[Count], over_xdp: bool) -> String {
     }
 }
 
-/// Ends the process at the first SIGINT or SIGTERM. There is nothing to clean up: namespaces, sockets and the program
-/// on the interface go with the process.
+/// Ends the process at the first SIGINT or SIGTERM. There is nothing to clean up: namespaces,
+/// sockets and the program on the interface go with the process.
 fn end_on_signals() -> Result<()> {
     let cannot = |error| Error::because("watching for Ctrl-C", error);
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(cannot)?;

@@ -40,14 +40,17 @@ impl Row {
 /// The table, names to the left and numbers to the right.
 pub(super) fn table(rows: &[Row]) -> String {
     let head =
-        ["protocol", "transport", "XDP mode", "requests", "errors", "requests/s", "p50", "p99"].map(String::from);
+        ["protocol", "transport", "XDP mode", "requests", "errors", "requests/s", "p50", "p99"]
+            .map(String::from);
     let lines: Vec<[String; 8]> = [head].into_iter().chain(rows.iter().map(Row::cells)).collect();
-    let widths: [usize; 8] =
-        std::array::from_fn(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0));
+    let widths: [usize; 8] = std::array::from_fn(|column| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
+    });
     let mut text = String::new();
     for line in &lines {
         for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
-            let cell = if column < 3 { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") };
+            let cell =
+                if column < 3 { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") };
             text.push_str(&cell);
         }
         text.truncate(text.trim_end().len());
@@ -59,7 +62,8 @@ pub(super) fn table(rows: &[Row]) -> String {
 /// What the table cannot show: where the client was the limit.
 pub(super) fn limits(rows: &[Row]) -> Option<String> {
     let full = rows.iter().filter(|row| row.outcome.busy >= FULL);
-    let limited: Vec<String> = full.map(|row| format!("{} over {}", row.protocol, row.transport)).collect();
+    let limited: Vec<String> =
+        full.map(|row| format!("{} over {}", row.protocol, row.transport)).collect();
     (!limited.is_empty()).then(|| {
         format!(
             "With {} the client's own core was full: the server could have answered more.",
@@ -142,6 +146,9 @@ mod tests {
     #[test]
     fn numbers_are_written_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([999, 1000, 12_345, 1_500_000].map(time), ["999 µs", "1.00 ms", "12.35 ms", "1.50 s"]);
+        assert_eq!(
+            [999, 1000, 12_345, 1_500_000].map(time),
+            ["999 µs", "1.00 ms", "12.35 ms", "1.50 s"]
+        );
     }
 }

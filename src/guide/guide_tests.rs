@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 /// The links of a page: what stands in brackets as one word, but not in code.
 fn links(text: &str) -> BTreeSet<&str> {
     let prose = text.split('`').step_by(2);
-    let words = prose.flat_map(|part| part.split('[').skip(1)).filter_map(|part| part.split_once(']'));
-    words.map(|(word, _)| word).filter(|word| !word.contains(char::is_whitespace) && !word.is_empty()).collect()
+    let words =
+        prose.flat_map(|part| part.split('[').skip(1)).filter_map(|part| part.split_once(']'));
+    words
+        .map(|(word, _)| word)
+        .filter(|word| !word.contains(char::is_whitespace) && !word.is_empty())
+        .collect()
 }
 
 #[test]
@@ -50,9 +54,13 @@ fn every_flag_of_serve_is_on_a_page() {
     let command = crate::cli::command();
     let serve = command.find_subcommand("serve").unwrap();
     let text: String = PAGES.iter().map(|page| page.text).collect();
-    let words: BTreeSet<&str> = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).collect();
+    let words: BTreeSet<&str> =
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).collect();
     for flag in serve.get_arguments().filter_map(clap::Arg::get_long) {
-        assert!(flag == "help" || words.contains(format!("--{flag}").as_str()), "no page names --{flag}");
+        assert!(
+            flag == "help" || words.contains(format!("--{flag}").as_str()),
+            "no page names --{flag}"
+        );
     }
 }
 
@@ -74,8 +82,12 @@ fn files_that_documents_name_exist() {
     let texts = documents.iter().map(String::as_str).chain(PAGES.iter().map(|page| page.text));
     for name in texts.flat_map(|text| text.split('`').skip(1).step_by(2)) {
         // A name in capitals stands for another.
-        let is_pattern = name.contains(|c: char| c.is_whitespace() || c == '…') || name.contains("NAME");
-        assert!(is_pattern || !tops.iter().any(|top| name.starts_with(top)) || exists(name), "there is no {name}");
+        let is_pattern =
+            name.contains(|c: char| c.is_whitespace() || c == '…') || name.contains("NAME");
+        assert!(
+            is_pattern || !tops.iter().any(|top| name.starts_with(top)) || exists(name),
+            "there is no {name}"
+        );
     }
 }
 
@@ -86,7 +98,8 @@ fn the_readme_is_short_and_its_links_lead_to_files_and_headings() {
     for target in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         let (name, heading) = target.split_once('#').unwrap_or((target, ""));
         let text = if name.is_empty() { readme.clone() } else { file(name) };
-        let anchor = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        let anchor =
+            |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
         let is_there = text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
         assert!(heading.is_empty() || is_there, "no heading for {target}");
     }

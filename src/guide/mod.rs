@@ -75,7 +75,10 @@ fn list() -> String {
 fn page(topic: &str) -> Result<String> {
     let Some(page) = PAGES.iter().find(|page| page.topic == topic) else {
         let topics: Vec<&str> = PAGES.iter().map(|page| page.topic).collect();
-        return Err(Error::usage(format!("guide {topic}: unknown topic; expected one of {}", topics.join(", "))));
+        return Err(Error::usage(format!(
+            "guide {topic}: unknown topic; expected one of {}",
+            topics.join(", ")
+        )));
     };
     let is_definition = |line: &str| line.starts_with('[') && line.contains("]: ");
     let lines = page.text.lines().filter(|line| !is_definition(line));

@@ -1,5 +1,6 @@
-//! New connections: in comes a listener that is ready or a socket that was accepted, out go open connections, or
-//! resets when the table is full. Never spins on a connection that cannot be accepted.
+//! New connections: in comes a listener that is ready or a socket that was accepted, out go open
+//! connections, or resets when the table is full. Never spins on a connection that cannot be
+//! accepted.
 
 use super::server::{Driver, Server};
 use super::session::Session;
@@ -7,7 +8,7 @@ use super::socket::Socket;
 use crate::hosted::Hosted;
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use simoom_stack::{Ends, Opened};
+use simoom_io::{Ends, Opened};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -36,12 +37,18 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     }
 
     /// Opens an accepted connection, or sees to why there is none.
-    pub(super) fn accepted(&mut self, number: usize, socket: Result<OwnedFd, Errno>) -> io::Result<()> {
+    pub(super) fn accepted(
+        &mut self,
+        number: usize,
+        socket: Result<OwnedFd, Errno>,
+    ) -> io::Result<()> {
         let Some(listener) = self.listeners.get(number) else { return Ok(()) };
         let local_port = listener.address().port();
         match socket {
             Ok(socket) => self.open(socket, local_port),
-            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return self.pause_accepting(),
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                return self.pause_accepting();
+            }
             Err(error @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK)) => return Err(error.into()),
             // accept(2): errors of the new connection itself, and of its network.
             Err(_) => self.host.counters.accept_errors += 1,
@@ -95,7 +102,8 @@ pub(super) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
     rustix::net::getpeername(socket).ok()??.try_into().ok()
 }
 
-/// Makes closing `socket` a reset. If that fails the peer gets a FIN instead, which is all that is left.
+/// Makes closing `socket` a reset. If that fails the peer gets a FIN instead, which is all that is
+/// left.
 pub(super) fn reset(socket: &OwnedFd) {
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }

@@ -1,12 +1,13 @@
-//! Who may have a connection: in comes an accepted socket, out goes a share of its port's and its network's limit, or a
-//! refusal, counted by its reason. A share is given back with the connection that has it.
+//! Who may have a connection: in comes an accepted socket, out goes a share of its port's and its
+//! network's limit, or a refusal, counted by its reason. A share is given back with the connection
+//! that has it.
 
 use super::Settings;
 use super::accept::remote;
 use super::counters::Counters;
-use simoom_stack::ports::{Port, Ports};
-use simoom_stack::prefix::Prefixes;
-use simoom_stack::{Address, Limits};
+use simoom_tcp::ports::{Port, Ports};
+use simoom_tcp::prefix::Prefixes;
+use simoom_tcp::{Address, Limits};
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 
@@ -44,13 +45,20 @@ impl Admission {
     }
 
     /// A share for a socket that was accepted at `port`; `None` if there is none left.
-    pub(super) fn share(&mut self, socket: &OwnedFd, port: u16, counters: &mut Counters) -> Option<Share> {
+    pub(super) fn share(
+        &mut self,
+        socket: &OwnedFd,
+        port: u16,
+        counters: &mut Counters,
+    ) -> Option<Share> {
         if !self.ports.admits(port) {
             return None;
         }
         // Without a limit for networks nobody asks the kernel for the address.
         let place = match self.prefixes.is_limited() {
-            true => remote(socket).and_then(|remote| self.prefixes.place(&Address::from(remote.ip()))),
+            true => {
+                remote(socket).and_then(|remote| self.prefixes.place(&Address::from(remote.ip())))
+            }
             false => None,
         };
         if place.is_some_and(|place| !self.prefixes.has_room_at(place)) {

@@ -1,6 +1,6 @@
 //! What a worker of the kernel transport counts.
 
-simoom_stack::counters! {
+simoom_io::counters! {
     /// Counts of one worker since it started; `connections_open` is the number now.
     pub struct Counters {
         /// Connections open now.

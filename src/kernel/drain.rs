@@ -1,11 +1,13 @@
-//! The end of a worker: in comes the order to drain, out goes one connection after the other, until none is left or
-//! the time is over. Never breaks off an answer before that, nor resets who has connected.
+//! The end of a worker: in comes the order to drain, out goes one connection after the other, until
+//! none is left or the time is over. Never breaks off an answer before that, nor resets who has
+//! connected.
 //!
-//! 1. New handshakes are not answered, and those under way have [`HANDSHAKE_MS`] to end: a client that has the SYN-ACK
-//!    sends its request, and closing the listener would reset it. Whoever has connected is accepted; then the listeners
-//!    are closed.
-//! 2. Each connection is closed with its next answer, one that has not yet asked with its first. A request that crosses
-//!    the FIN of an idle connection is lost, so for `Settings::drain_idle`, or half of a shorter drain, none is sent.
+//! 1. New handshakes are not answered, and those under way have [`HANDSHAKE_MS`] to end: a client
+//!    that has the SYN-ACK sends its request, and closing the listener would reset it. Whoever has
+//!    connected is accepted; then the listeners are closed.
+//! 2. Each connection is closed with its next answer, one that has not yet asked with its first. A
+//!    request that crosses the FIN of an idle connection is lost, so for `Settings::drain_idle`, or
+//!    half of a shorter drain, none is sent.
 //! 3. Connections that are idle then are closed, and others as they become idle.
 
 use super::server::{Driver, Server};
@@ -14,14 +16,15 @@ use super::socket::Socket;
 use crate::clock::{look_at, millis};
 use crate::control::Order;
 use crate::hosted::Hosted;
-use simoom_stack::Closed;
+use simoom_io::Closed;
 use std::io;
 use std::time::Duration;
 
 /// How long handshakes have that were under way when the drain began. A client whose SYN is dropped
 /// meanwhile is refused when it repeats that, after a second.
 const HANDSHAKE_MS: u64 = 100;
-/// How long a peer of a connection that was closed idle may take to close: pools of clients do not look.
+/// How long a peer of a connection that was closed idle may take to close: pools of clients do not
+/// look.
 const IDLE_LINGER_MS: u64 = 500;
 
 /// How far a drain has come.
@@ -47,7 +50,9 @@ impl Drain {
     /// Ends no later than `until_ms`.
     fn shorten(&mut self, until_ms: u64) {
         self.until_ms = self.until_ms.min(until_ms);
-        for at_ms in [&mut self.keeps_idle_until_ms, &mut self.listens_until_ms].into_iter().flatten() {
+        for at_ms in
+            [&mut self.keeps_idle_until_ms, &mut self.listens_until_ms].into_iter().flatten()
+        {
             *at_ms = until_ms.min(*at_ms);
         }
     }
@@ -144,7 +149,10 @@ impl<A: Hosted, D: Driver> Server<A, D> {
                 && session.phase == Phase::Lingering
             {
                 self.host.shorten_linger(session, IDLE_LINGER_MS);
-                self.wheel.bring_forward(key.index, look_at(session.next_deadline_ms(), self.host.now_ms));
+                self.wheel.bring_forward(
+                    key.index,
+                    look_at(session.next_deadline_ms(), self.host.now_ms),
+                );
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
-//! epoll as a worker's driver: in come its events, out go readiness, connections that wait to be accepted and calls
-//! of the mailbox. Connections are registered edge-triggered, once, and only when there is something to wait for: one
-//! whose request is there when it is accepted, and that is closed with the answer, never is.
+//! epoll as a worker's driver: in come its events, out go readiness, connections that wait to be
+//! accepted and calls of the mailbox. Connections are registered edge-triggered, once, and only
+//! when there is something to wait for: one whose request is there when it is accepted, and that is
+//! closed with the answer, never is.
 
 use super::Settings;
 use super::listener::Listener;
@@ -12,7 +13,7 @@ use crate::control::Mailbox;
 use crate::hosted::Hosted;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use simoom_stack::Application;
+use simoom_io::Application;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -22,7 +23,8 @@ use std::time::Duration;
 const EVENTS: usize = 256;
 /// What epoll calls the mailbox; listeners are called by their number, connections by their key.
 const MAILBOX: u64 = u32::MAX as u64;
-/// What is told of every connection from the first; EPOLLOUT is from the first time that its socket is full.
+/// What is told of every connection from the first; EPOLLOUT is from the first time that its socket
+/// is full.
 const WATCHED: epoll::EventFlags =
     epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
 
@@ -56,7 +58,12 @@ impl Driver for Epoll {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, mailbox, epoll::EventData::new_u64(MAILBOX), epoll::EventFlags::IN)?;
         for (number, listener) in listeners.iter().enumerate() {
-            epoll::add(&epoll, listener, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
+            epoll::add(
+                &epoll,
+                listener,
+                epoll::EventData::new_u64(number as u64),
+                epoll::EventFlags::IN,
+            )?;
         }
         Ok(Epoll { epoll, nothing: () })
     }
@@ -82,12 +89,16 @@ impl Driver for Epoll {
     }
 
     fn prepare(&mut self, socket: &mut Socket<Registered>) {
-        // A request may have come with the handshake. One that comes after the first read is told of when the socket is
-        // registered, as an edge.
+        // A request may have come with the handshake. One that comes after the first read is told
+        // of when the socket is registered, as an edge.
         socket.readable = true;
     }
 
-    fn arrange<A: Application>(&mut self, key: Key, session: &mut Session<A, Socket<Registered>>) -> bool {
+    fn arrange<A: Application>(
+        &mut self,
+        key: Key,
+        session: &mut Session<A, Socket<Registered>>,
+    ) -> bool {
         let socket = &mut session.io;
         let (watched, polls_out) = (socket.part.watched, socket.part.polls_out);
         if watched && (socket.writable || polls_out) {

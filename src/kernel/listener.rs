@@ -1,8 +1,8 @@
-//! Listening sockets: in comes an address, out goes one socket a worker, all of one `SO_REUSEPORT` group, or an
-//! error that says what to do. Never shares a port with another process by accident.
+//! Listening sockets: in comes an address, out goes one socket a worker, all of one `SO_REUSEPORT`
+//! group, or an error that says what to do. Never shares a port with another process by accident.
 //!
-//! What an accepted socket shall have is set on the listener, from which it is inherited: no call for it on each
-//! connection.
+//! What an accepted socket shall have is set on the listener, from which it is inherited: no call
+//! for it on each connection.
 
 use super::sys;
 use rustix::io::Errno;
@@ -12,7 +12,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Time between the probes of one peer (RFC 1122 leaves it open; Linux has the same), and their number.
+/// Time between the probes of one peer (RFC 1122 leaves it open; Linux has the same), and their
+/// number.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(75);
 const KEEP_ALIVE_PROBES: u32 = 9;
 /// The kernel takes no longer times in its keep-alive options.
@@ -38,18 +39,23 @@ impl Reserved {
     /// Binds `address` for `workers` workers; port 0 takes a free port, the same for all. `[::]`
     /// takes IPv6 only: bind
     /// `0.0.0.0` as well.
-    pub fn bind(address: SocketAddr, presence: Presence, workers: usize) -> Result<Vec<Reserved>, ListenError> {
+    pub fn bind(
+        address: SocketAddr,
+        presence: Presence,
+        workers: usize,
+    ) -> Result<Vec<Reserved>, ListenError> {
         let failed = |source| ListenError { address, source };
         if address.port() != 0 {
-            // A group lets in every socket of the same user, a second server started by mistake too; a socket
-            // outside the group is let in only if nobody listens.
+            // A group lets in every socket of the same user, a second server started by mistake
+            // too; a socket outside the group is let in only if nobody listens.
             bound(address, presence, false).map_err(failed)?;
         }
         let mut reserved: Vec<Reserved> = Vec::with_capacity(workers);
         for _ in 0..workers {
             let address = reserved.first().map_or(address, |first| first.address);
             let socket = bound(address, presence, true).map_err(failed)?;
-            let address = rustix::net::getsockname(&socket).and_then(TryInto::try_into).map_err(failed)?;
+            let address =
+                rustix::net::getsockname(&socket).and_then(TryInto::try_into).map_err(failed)?;
             reserved.push(Reserved { socket, address });
         }
         Ok(reserved)
@@ -82,7 +88,11 @@ pub struct Listener {
 
 impl Listener {
     /// As [`Reserved::bind`] and [`Reserved::listen`] at once.
-    pub fn bind(address: SocketAddr, workers: usize, backlog: u16) -> Result<Vec<Listener>, ListenError> {
+    pub fn bind(
+        address: SocketAddr,
+        workers: usize,
+        backlog: u16,
+    ) -> Result<Vec<Listener>, ListenError> {
         let reserved = Reserved::bind(address, Presence::Now, workers)?;
         reserved.into_iter().map(|reserved| reserved.listen(backlog)).collect()
     }
@@ -92,10 +102,11 @@ impl Listener {
         self.address
     }
 
-    /// At the connections accepted from now on, probes peers that are silent for `keep_alive`; zero: none.
+    /// At the connections accepted from now on, probes peers that are silent for `keep_alive`;
+    /// zero: none.
     ///
-    /// TCP_USER_TIMEOUT is left alone: Linux (6.18) resets by it also a slow reader that makes progress, if its window
-    /// never has room for the whole first buffer of what is queued.
+    /// TCP_USER_TIMEOUT is left alone: Linux (6.18) resets by it also a slow reader that makes
+    /// progress, if its window never has room for the whole first buffer of what is queued.
     pub(super) fn set_keep_alive(&self, keep_alive: Duration) -> Result<(), Errno> {
         if keep_alive.is_zero() {
             return sockopt::set_socket_keepalive(&self.socket, false);
@@ -105,7 +116,10 @@ impl Listener {
             Duration::from_secs(seconds.clamp(1, KEEP_ALIVE_MAX_SECONDS))
         };
         sockopt::set_tcp_keepidle(&self.socket, whole_seconds(keep_alive))?;
-        sockopt::set_tcp_keepintvl(&self.socket, whole_seconds(keep_alive.min(KEEP_ALIVE_INTERVAL)))?;
+        sockopt::set_tcp_keepintvl(
+            &self.socket,
+            whole_seconds(keep_alive.min(KEEP_ALIVE_INTERVAL)),
+        )?;
         sockopt::set_tcp_keepcnt(&self.socket, KEEP_ALIVE_PROBES)?;
         sockopt::set_socket_keepalive(&self.socket, true)
     }
@@ -177,9 +191,13 @@ impl fmt::Display for ListenError {
                 "port {port} is privileged: choose one from 1024 up, grant CAP_NET_BIND_SERVICE, or lower \
                  net.ipv4.ip_unprivileged_port_start"
             ),
-            Errno::ADDRNOTAVAIL => write!(f, "no interface has {0}: see `ip address show to {0}`", address.ip()),
+            Errno::ADDRNOTAVAIL => {
+                write!(f, "no interface has {0}: see `ip address show to {0}`", address.ip())
+            }
             Errno::AFNOSUPPORT => write!(f, "this kernel runs without IPv6: give an IPv4 address"),
-            Errno::MFILE => write!(f, "raise the limit of open files (`ulimit -n`, LimitNOFILE= in a unit)"),
+            Errno::MFILE => {
+                write!(f, "raise the limit of open files (`ulimit -n`, LimitNOFILE= in a unit)")
+            }
             _ => write!(f, "check that the address can be bound in this network namespace"),
         }
     }
@@ -216,7 +234,10 @@ mod tests {
         let mut reserved = Reserved::bind(address("127.0.0.1:0"), Presence::Now, 2).unwrap();
         let at = reserved[0].address();
         assert_eq!(reserved[1].address(), at);
-        assert_eq!(TcpStream::connect(at).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            TcpStream::connect(at).unwrap_err().kind(),
+            std::io::ErrorKind::ConnectionRefused
+        );
         let listener = reserved.pop().unwrap().listen(16).unwrap();
         let _client = TcpStream::connect(at).unwrap();
         assert!(listener.accept().is_ok());
@@ -225,7 +246,10 @@ mod tests {
     #[test]
     fn an_address_that_may_come_later_can_be_reserved() {
         let later = address("198.51.100.7:8080");
-        assert_eq!(Reserved::bind(later, Presence::Now, 1).unwrap_err().source, Errno::ADDRNOTAVAIL);
+        assert_eq!(
+            Reserved::bind(later, Presence::Now, 1).unwrap_err().source,
+            Errno::ADDRNOTAVAIL
+        );
         assert_eq!(Reserved::bind(later, Presence::AnyTime, 1).unwrap()[0].address(), later);
     }
 
@@ -247,7 +271,11 @@ mod tests {
             let accepted = listeners[0].accept().unwrap();
             sockopt::socket_keepalive(&accepted).unwrap().then(|| {
                 let idle = sockopt::tcp_keepidle(&accepted).unwrap();
-                (idle, sockopt::tcp_keepintvl(&accepted).unwrap(), sockopt::tcp_keepcnt(&accepted).unwrap())
+                (
+                    idle,
+                    sockopt::tcp_keepintvl(&accepted).unwrap(),
+                    sockopt::tcp_keepcnt(&accepted).unwrap(),
+                )
             })
         };
         assert_eq!(keep_alive(seconds(7200)), Some((seconds(7200), seconds(75), 9)));
@@ -271,7 +299,11 @@ mod tests {
     #[test]
     fn ipv6_leaves_ipv4_alone() {
         let Ok(six) = Listener::bind(address("[::]:0"), 1, 16) else { return };
-        let four = Listener::bind(SocketAddr::new("0.0.0.0".parse().unwrap(), six[0].address().port()), 1, 16);
+        let four = Listener::bind(
+            SocketAddr::new("0.0.0.0".parse().unwrap(), six[0].address().port()),
+            1,
+            16,
+        );
         assert!(four.is_ok() || four.unwrap_err().source == Errno::ADDRINUSE);
         assert!(sockopt::ipv6_v6only(&six[0]).unwrap());
         assert!(TcpStream::connect(("::1", six[0].address().port())).is_ok());

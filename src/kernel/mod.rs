@@ -1,17 +1,18 @@
 //! The kernel transport: the applications of the user-space stack, served over kernel sockets.
 //!
-//! It serves where AF_XDP is not to be had, and beside it for clients that do not come through the claimed
-//! interface. One `Server` a worker thread, nothing shared between them: each binds its own `SO_REUSEPORT`
-//! socket to each address ([`listener`]) and the kernel spreads the connections.
+//! It serves where AF_XDP is not to be had, and beside it for clients that do not come through the
+//! claimed interface. One `Server` a worker thread, nothing shared between them: each binds its own
+//! `SO_REUSEPORT` socket to each address ([`listener`]) and the kernel spreads the connections.
 //!
-//! The way of a request: a `server`'s driver, `epoll` or `uring`, waits for a batch of events and finds each one's
-//! connection in the `table`; the bytes, where they were read, go to the application through `session`, which acts on
-//! what the application asks for; what was not consumed is kept in the stack's [`keep`]; the answers, ranges of shared
-//! bytes, go to the socket in one call. Over epoll reading and writing is the work of `visit`; io_uring reads and
-//! writes for itself and leaves to `visit` what cannot go its way. Deadlines of any number of connections lie in the
-//! stack's [`timer`](simoom_stack::timer), and connections that must wait for their turn stand in a line of `turns`.
-//! The loop's other duties are `accept` and `drain`. `table`, `session`, `turns` and [`listener`] know nothing of
-//! readiness or completions.
+//! The way of a request: a `server`'s driver, `epoll` or `uring`, waits for a batch of events and
+//! finds each one's connection in the `table`; the bytes, where they were read, go to the
+//! application through `session`, which acts on what the application asks for; what was not
+//! consumed is kept in the stack's [`keep`]; the answers, ranges of shared bytes, go to the socket
+//! in one call. Over epoll reading and writing is the work of `visit`; io_uring reads and writes
+//! for itself and leaves to `visit` what cannot go its way. Deadlines of any number of connections
+//! lie in the stack's [`timer`](simoom_io::timer), and connections that must wait for their turn
+//! stand in a line of `turns`. The loop's other duties are `accept` and `drain`. `table`,
+//! `session`, `turns` and [`listener`] know nothing of readiness or completions.
 //!
 //! What happens when something runs out:
 //!
@@ -25,8 +26,8 @@
 //! | io_uring's receive buffers | the bytes stay in the kernel's socket buffer and are read from there, as over epoll | `receive_buffers_exhausted` |
 //! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
 //!
-//! What a connection waits for, and why it does not wait for ever. A reset is always told of: by epoll, whose
-//! registration lasts as long as the connection, and by io_uring, as said here.
+//! What a connection waits for, and why it does not wait for ever. A reset is always told of: by
+//! epoll, whose registration lasts as long as the connection, and by io_uring, as said here.
 //!
 //! | it waits for | a reset is told by | the deadline is |
 //! |---|---|---|
@@ -69,16 +70,17 @@ use crate::hosted::Hosted;
 use crate::metrics::Sheet;
 use epoll::Epoll;
 use server::Server;
-use simoom_stack::Application;
-use simoom_stack::keep;
-use simoom_stack::send::{Pool, QUEUE_ENTRIES};
+use simoom_io::Application;
+use simoom_io::keep;
+use simoom_io::send::{Pool, QUEUE_ENTRIES};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use uring::Uring;
 
-/// Bytes of input that are kept for one connection: what a large buffer holds, and where input is overfull.
+/// Bytes of input that are kept for one connection: what a large buffer holds, and where input is
+/// overfull.
 pub const INPUT_BYTES: usize = keep::OVERFULL_BYTES;
 
 /// How a worker learns from the kernel what happens at its sockets.
@@ -99,15 +101,15 @@ impl fmt::Display for Poller {
     }
 }
 
-/// Whether io_uring can be used here, or what stands in the way, with its remedy. A ring is made to find out, and
-/// thrown away.
+/// Whether io_uring can be used here, or what stands in the way, with its remedy. A ring is made to
+/// find out, and thrown away.
 pub fn io_uring() -> Result<(), String> {
     uring::ability::ability()
 }
 
-/// Serves on the calling thread, as one worker, until an order to drain has been carried out, or the kernel refuses
-/// what a server cannot do without. Takes all the memory it will ever use first, publishes its counters, and calls
-/// `ready`.
+/// Serves on the calling thread, as one worker, until an order to drain has been carried out, or
+/// the kernel refuses what a server cannot do without. Takes all the memory it will ever use first,
+/// publishes its counters, and calls `ready`.
 pub fn run<A: Hosted>(
     poller: Poller,
     settings: &Settings,
@@ -118,8 +120,12 @@ pub fn run<A: Hosted>(
     ready: impl FnOnce(),
 ) -> io::Result<()> {
     match poller {
-        Poller::Epoll => Server::<A, Epoll>::new(settings, listeners, app, mailbox, sheet)?.run(ready),
-        Poller::IoUring => Server::<A, Uring>::new(settings, listeners, app, mailbox, sheet)?.run(ready),
+        Poller::Epoll => {
+            Server::<A, Epoll>::new(settings, listeners, app, mailbox, sheet)?.run(ready)
+        }
+        Poller::IoUring => {
+            Server::<A, Uring>::new(settings, listeners, app, mailbox, sheet)?.run(ready)
+        }
     }
 }
 
@@ -140,7 +146,8 @@ pub struct Settings {
     pub small_inputs: usize,
     /// Buffers of 16 KiB for the same: at least 1.
     pub large_inputs: usize,
-    /// Buffers of 2 KiB that io_uring receives into, over all connections: 1 to 32768. epoll takes none.
+    /// Buffers of 2 KiB that io_uring receives into, over all connections: 1 to 32768. epoll takes
+    /// none.
     pub receive_buffers: usize,
     /// A peer that takes none of its answer for this long is reset.
     pub send_timeout: Duration,
@@ -148,13 +155,14 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// While draining, a connection that is idle has at most this long to send its next request.
     pub drain_idle: Duration,
-    /// After the last answer and the FIN, a peer that does not close is waited for at most this long.
+    /// After the last answer and the FIN, a peer that does not close is waited for at most this
+    /// long.
     pub linger_timeout: Duration,
 }
 
 impl Settings {
-    /// Bounds that suit `connections`: answers for all of them to have 2 KiB queued, beyond what the kernel holds, and
-    /// kept input for one in four, of which an eighth may be large.
+    /// Bounds that suit `connections`: answers for all of them to have 2 KiB queued, beyond what
+    /// the kernel holds, and kept input for one in four, of which an eighth may be large.
     pub fn for_connections(connections: usize) -> Settings {
         let per_worker = usize::from(QUEUE_ENTRIES) * 16;
         Settings {
@@ -173,8 +181,8 @@ impl Settings {
         }
     }
 
-    /// Bytes of memory that a worker of application `A` takes with these settings, whatever its clients do; the
-    /// kernel's socket buffers are not among them.
+    /// Bytes of memory that a worker of application `A` takes with these settings, whatever its
+    /// clients do; the kernel's socket buffers are not among them.
     pub fn memory_bytes<A: Application>(&self, poller: Poller) -> usize {
         let driven = match poller {
             Poller::Epoll => server::memory_bytes::<A, Epoll>(self),
@@ -200,7 +208,8 @@ impl Settings {
         let receive = ("receive_buffers", self.receive_buffers, 1, sys::BUFFERS_MAX);
         for (name, value, least, most) in bounds.into_iter().chain([receive]) {
             if !(least..=most).contains(&value) {
-                let message = format!("kernel transport: {name} is {value}; it must be {least} to {most}");
+                let message =
+                    format!("kernel transport: {name} is {value}; it must be {least} to {most}");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
             }
         }

@@ -1,5 +1,6 @@
-//! The loop of one worker: in come what its [`Driver`] saw happen, orders and the passing of time, out go visits to
-//! the connections they are for. Never blocks but in the driver, and there until the next deadline.
+//! The loop of one worker: in come what its [`Driver`] saw happen, orders and the passing of time,
+//! out go visits to the connections they are for. Never blocks but in the driver, and there until
+//! the next deadline.
 
 use super::accept::reset;
 use super::admission::Admission;
@@ -18,15 +19,16 @@ use crate::hosted::{Hosted, count_port};
 use crate::metrics::{Publisher, Sheet};
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use simoom_stack::keep;
-use simoom_stack::send::{Pool, Queue};
-use simoom_stack::timer::{Tick, Wheel};
-use simoom_stack::{Application, Closed, Reply};
+use simoom_io::keep;
+use simoom_io::send::{Pool, Queue};
+use simoom_io::timer::{Tick, Wheel};
+use simoom_io::{Application, Closed, Reply};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A day: the wheel must be turned while its ticks still compare, and every kernel knows such a timeout.
+/// A day: the wheel must be turned while its ticks still compare, and every kernel knows such a
+/// timeout.
 const LONGEST_SLEEP_MS: u64 = 86_400_000;
 
 /// The way a worker learns from the kernel what happens: epoll, or io_uring.
@@ -41,14 +43,20 @@ pub(super) trait Driver: Sized {
 
     fn shared(&mut self) -> &mut Self::Shared;
 
-    /// Waits until something happens, for at most [`Server::sleep`], calls [`Server::tick`] and handles all of it.
+    /// Waits until something happens, for at most [`Server::sleep`], calls [`Server::tick`] and
+    /// handles all of it.
     fn wait<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
 
     /// Prepares the socket of a new connection for its first visit.
     fn prepare(&mut self, socket: &mut Socket<Self::Part>);
 
-    /// Sees to it that what a connection waits for after a visit will be told, or says that it cannot.
-    fn arrange<A: Application>(&mut self, key: Key, session: &mut Session<A, Socket<Self::Part>>) -> bool;
+    /// Sees to it that what a connection waits for after a visit will be told, or says that it
+    /// cannot.
+    fn arrange<A: Application>(
+        &mut self,
+        key: Key,
+        session: &mut Session<A, Socket<Self::Part>>,
+    ) -> bool;
 
     /// Closes the socket of a connection that has ended.
     fn close(&mut self, key: Key, socket: Socket<Self::Part>);
@@ -59,7 +67,8 @@ pub(super) trait Driver: Sized {
     /// Lets go of the listeners: what they have accepted is in the table when this returns.
     fn release_listeners<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
 
-    /// All there is to know has been told when this returns, and every connection's reads are its own.
+    /// All there is to know has been told when this returns, and every connection's reads are its
+    /// own.
     fn settle<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
 }
 
@@ -79,7 +88,8 @@ pub(super) struct Server<A: Application, D: Driver> {
     pub(super) table: Table<Session<A, Socket<D::Part>>>,
     pub(super) admission: Admission,
     pub(super) wheel: Wheel,
-    /// Connections that have more to do than one visit allows, or that the driver wants visited later.
+    /// Connections that have more to do than one visit allows, or that the driver wants visited
+    /// later.
     pub(super) turns: Turns,
     /// Connections that wait for room in the pool for answers.
     starved: Turns,
@@ -129,7 +139,11 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             host: Host {
                 app,
                 pool: Pool::new(settings.send_entries, settings.send_chunks),
-                inputs: keep::Pool::with_large_bytes(settings.small_inputs, settings.large_inputs, INPUT_BYTES),
+                inputs: keep::Pool::with_large_bytes(
+                    settings.small_inputs,
+                    settings.large_inputs,
+                    INPUT_BYTES,
+                ),
                 counters: Counters::default(),
                 now_ms: 0,
                 send_timeout: settings.send_timeout,
@@ -155,7 +169,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         })
     }
 
-    /// Serves until an order to drain has been carried out, or the kernel refuses what a server cannot do without.
+    /// Serves until an order to drain has been carried out, or the kernel refuses what a server
+    /// cannot do without.
     pub(super) fn run(mut self, ready: impl FnOnce()) -> io::Result<()> {
         self.tick();
         self.publish();
@@ -211,13 +226,17 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         }
         let drain_ms = self.drain.map(|drain| drain.next_ms());
         let duties = [self.accept_again_ms, drain_ms, self.publisher.next_ms()];
-        let duties = duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
+        let duties =
+            duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
         let now = Tick::from_millis(self.host.now_ms);
         let deadline = self.wheel.next_deadline().map(|at| now.until(at).max(0) as u64);
-        Duration::from_millis(duties.chain(deadline).min().unwrap_or(LONGEST_SLEEP_MS).min(LONGEST_SLEEP_MS))
+        Duration::from_millis(
+            duties.chain(deadline).min().unwrap_or(LONGEST_SLEEP_MS).min(LONGEST_SLEEP_MS),
+        )
     }
 
-    /// Takes note of what the kernel says of a connection's socket. It is to be visited then, if it is still there.
+    /// Takes note of what the kernel says of a connection's socket. It is to be visited then, if it
+    /// is still there.
     pub(super) fn note(&mut self, key: Key, readiness: Readiness) {
         let Some(session) = self.table.get_mut(key) else { return };
         if readiness.error {
@@ -307,8 +326,9 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         }
     }
 
-    /// The socket is said to be writable when a good part of its buffer is free, which a slow peer may take longer
-    /// for than the send timeout: how much the peer has taken shows in what the socket takes now.
+    /// The socket is said to be writable when a good part of its buffer is free, which a slow peer
+    /// may take longer for than the send timeout: how much the peer has taken shows in what the
+    /// socket takes now.
     fn retry_send(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
         if session.io.part.is_sending() {

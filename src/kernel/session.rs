@@ -1,16 +1,17 @@
 //! One connection as the application sees it, whatever the transport's way to read and write.
 //!
-//! In come the transport's events, out go calls to the application and, from what it asks for in return (its
-//! [`Wishes`]), the connection's phase and deadlines. Nothing here makes a system call or knows of readiness:
-//! `S`, the transport's own part of a connection, is only carried along.
+//! In come the transport's events, out go calls to the application and, from what it asks for in
+//! return (its [`Wishes`]), the connection's phase and deadlines. Nothing here makes a system call
+//! or knows of readiness: `S`, the transport's own part of a connection, is only carried along.
 
 use super::INPUT_BYTES;
 use super::counters::Counters;
 use crate::clock::{NEVER, millis};
 use crate::hosted::Hosted;
-use simoom_stack::keep::{self, Kept};
-use simoom_stack::send::{Pool, Queue, Wishes};
-use simoom_stack::{Application, Closed, Opened, READ_RATE_MIN, Reply};
+use simoom_io::keep::{self, Kept};
+use simoom_io::send::{Pool, Queue, Wishes};
+use simoom_io::{Application, Closed, Opened, Reply};
+use simoom_tcp::READ_RATE_MIN;
 use std::time::Duration;
 
 /// A peer that sends more than this after the FIN is reset: it does not listen.
@@ -23,8 +24,8 @@ pub(super) enum Phase {
     Open,
     /// The application asked to close: what is queued is sent, then the FIN.
     Closing,
-    /// The FIN is sent; what still comes is discarded until the peer closes, because closing with input unread
-    /// would send a reset that can destroy the last answer on its way (RFC 9112 §9.6).
+    /// The FIN is sent; what still comes is discarded until the peer closes, because closing with
+    /// input unread would send a reset that can destroy the last answer on its way (RFC 9112 §9.6).
     Lingering,
     /// The application asked for a reset.
     Aborted,
@@ -90,7 +91,10 @@ impl<A: Application, S> Session<A, S> {
 
     /// Whether the transport holds nothing of a request or an answer.
     pub(super) fn holds_nothing(&self) -> bool {
-        self.phase == Phase::Open && !self.takes_no_input() && self.kept.is_empty() && self.queue.is_empty()
+        self.phase == Phase::Open
+            && !self.takes_no_input()
+            && self.kept.is_empty()
+            && self.queue.is_empty()
     }
 }
 
@@ -126,8 +130,9 @@ impl<A: Hosted> Host<A> {
         self.call(session, |app, conn, reply| app.opened(conn, opened, reply));
     }
 
-    /// Offers `bytes`, which include whatever was kept, and says how many of them are done with. None are if the
-    /// application has seen more than that: a part lies in the socket and must be read first.
+    /// Offers `bytes`, which include whatever was kept, and says how many of them are done with.
+    /// None are if the application has seen more than that: a part lies in the socket and must be
+    /// read first.
     pub(super) fn offer<S>(&mut self, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
         if !session.kept.may_offer(bytes.len()) {
             return 0;
@@ -135,7 +140,10 @@ impl<A: Hosted> Host<A> {
         let consumed = self.call(session, |app, conn, reply| app.received(conn, bytes, reply));
         assert!(consumed <= bytes.len(), "{consumed} bytes consumed of {}", bytes.len());
         session.kept.offered(bytes.len(), consumed);
-        if session.phase == Phase::Open && consumed == 0 && bytes.len() >= INPUT_BYTES && !session.takes_no_input()
+        if session.phase == Phase::Open
+            && consumed == 0
+            && bytes.len() >= INPUT_BYTES
+            && !session.takes_no_input()
         {
             self.counters.overfull += 1;
             self.call(session, |app, conn, reply| app.overfull(conn, bytes, reply));
@@ -160,7 +168,8 @@ impl<A: Hosted> Host<A> {
         assert_eq!(taken, rest.len(), "more was read than a free buffer keeps");
     }
 
-    /// The first `n` kept bytes are done with. A large buffer that has become too large is given back.
+    /// The first `n` kept bytes are done with. A large buffer that has become too large is given
+    /// back.
     pub(super) fn consume<S>(&mut self, session: &mut Session<A, S>, n: usize) {
         session.kept.consume(&mut self.inputs, n);
         session.kept.shrink(&mut self.inputs);
@@ -197,18 +206,23 @@ impl<A: Hosted> Host<A> {
         self.counters.timeouts += 1;
         let put_off = std::mem::take(&mut session.reads_later);
         self.call(session, A::timeout);
-        if put_off && session.phase == Phase::Open && !session.takes_no_input() && !session.kept.is_empty() {
+        if put_off
+            && session.phase == Phase::Open
+            && !session.takes_no_input()
+            && !session.kept.is_empty()
+        {
             self.offer_kept(session);
         }
         Due::Application
     }
 
-    /// The socket took `n` bytes of the queue. If some are left, the send timeout runs anew once the socket has taken
-    /// what a peer must take in that time.
+    /// The socket took `n` bytes of the queue. If some are left, the send timeout runs anew once
+    /// the socket has taken what a peer must take in that time.
     pub(super) fn sent<S>(&mut self, session: &mut Session<A, S>, n: usize) {
         self.counters.bytes_sent += n as u64;
         session.queue.acknowledge(&mut self.pool, n as u64);
-        session.taken_bytes = session.taken_bytes.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+        session.taken_bytes =
+            session.taken_bytes.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
         if session.queue.is_empty() {
             (session.transport_ms, session.taken_bytes) = (NEVER, 0);
         } else if session.transport_ms == NEVER || !self.took_too_little(session.taken_bytes) {
@@ -219,7 +233,8 @@ impl<A: Hosted> Host<A> {
 
     /// Whether a peer that takes so many bytes in the send timeout is too slow.
     pub(super) fn took_too_little(&self, bytes: u32) -> bool {
-        u64::from(bytes) < (millis(self.send_timeout).saturating_mul(u64::from(READ_RATE_MIN)) / 1000).max(1)
+        u64::from(bytes)
+            < (millis(self.send_timeout).saturating_mul(u64::from(READ_RATE_MIN)) / 1000).max(1)
     }
 
     /// Offers no more input, and closes once everything queued is sent.
@@ -234,7 +249,8 @@ impl<A: Hosted> Host<A> {
         }
     }
 
-    /// Limits how long a connection with nothing queued waits for what others hold: room, or a buffer for input.
+    /// Limits how long a connection with nothing queued waits for what others hold: room, or a
+    /// buffer for input.
     pub(super) fn limit_wait<S>(&self, session: &mut Session<A, S>, waits: bool) {
         if session.phase != Phase::Open || !session.queue.is_empty() {
             return;

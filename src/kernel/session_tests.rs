@@ -1,5 +1,5 @@
 use super::*;
-use simoom_stack::send::CHUNK_BYTES;
+use simoom_io::send::CHUNK_BYTES;
 
 /// Does what each byte of input says; other bytes stay unconsumed.
 #[derive(Default)]
@@ -14,13 +14,18 @@ impl Application for Script {
     type Conn = ();
 
     fn opened(&mut self, (): &mut (), _: Opened, reply: &mut Reply<'_, &'static [u8]>) {
-        reply.set_timeout(Some(simoom_stack::Duration::from_millis(100)));
+        reply.set_timeout(Some(simoom_io::Duration::from_millis(100)));
     }
 
-    fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
+    fn received(
+        &mut self,
+        (): &mut (),
+        bytes: &[u8],
+        reply: &mut Reply<'_, &'static [u8]>,
+    ) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
-                b'5' => reply.set_timeout(Some(simoom_stack::Duration::from_micros(4_001))),
+                b'5' => reply.set_timeout(Some(simoom_io::Duration::from_micros(4_001))),
                 b'n' => reply.set_timeout(None),
                 b'c' => reply.close(),
                 b'a' => reply.abort(),
@@ -88,7 +93,10 @@ fn the_applications_deadline_is_set_put_off_and_cleared() {
     assert_eq!(host.due(&mut session), Due::Nothing);
     host.now_ms = 1005;
     assert_eq!(host.due(&mut session), Due::Application);
-    assert_eq!((host.app.timeouts, host.counters.timeouts, session.next_deadline_ms()), (1, 1, NEVER));
+    assert_eq!(
+        (host.app.timeouts, host.counters.timeouts, session.next_deadline_ms()),
+        (1, 1, NEVER)
+    );
     host.offer(&mut session, b"5n");
     assert_eq!(session.next_deadline_ms(), NEVER);
 }
@@ -117,7 +125,10 @@ fn the_send_timeout_runs_from_the_last_progress() {
     assert_eq!(session.next_deadline_ms(), 1003);
     host.now_ms = 1001;
     host.sent(&mut session, 2);
-    assert_eq!((session.next_deadline_ms(), host.took_too_little(session.taken_bytes)), (1003, true));
+    assert_eq!(
+        (session.next_deadline_ms(), host.took_too_little(session.taken_bytes)),
+        (1003, true)
+    );
     host.sent(&mut session, 1);
     assert_eq!(session.next_deadline_ms(), 1004);
     host.now_ms = 1004;
@@ -159,7 +170,10 @@ fn input_at_the_bound_is_overfull_and_closes_whatever_the_application_asks() {
     input[0] = b'?';
     assert_eq!(host.offer(&mut session, &input), INPUT_BYTES);
     assert_eq!((session.phase, host.counters.overfull), (Phase::Closing, 1));
-    assert_eq!(session.queue.slices(&host.pool).flatten().copied().collect::<Vec<u8>>(), b"wordtoo much");
+    assert_eq!(
+        session.queue.slices(&host.pool).flatten().copied().collect::<Vec<u8>>(),
+        b"wordtoo much"
+    );
 }
 
 #[test]
@@ -180,8 +194,10 @@ fn the_end_gives_everything_back() {
         host.end(session, how);
         assert_eq!((host.pool.free(), host.app.closed), ((128, 128), vec![how]));
         assert_eq!(host.inputs.free(), (2, 2));
-        let ends = ["closed_finished", "closed_reset_by_peer", "closed_timed_out", "closed_aborted"];
-        let counted: u64 = host.counters.iter().filter(|(name, _)| ends.contains(name)).map(|(_, n)| n).sum();
+        let ends =
+            ["closed_finished", "closed_reset_by_peer", "closed_timed_out", "closed_aborted"];
+        let counted: u64 =
+            host.counters.iter().filter(|(name, _)| ends.contains(name)).map(|(_, n)| n).sum();
         assert_eq!(counted, 1);
     }
 }

@@ -1,9 +1,10 @@
-//! A connection's socket with what is known of its readiness: in come reads, out go bytes, first those that the
-//! transport took from the kernel before anybody asked for them, then those that lie there. Never blocks.
+//! A connection's socket with what is known of its readiness: in come reads, out go bytes, first
+//! those that the transport took from the kernel before anybody asked for them, then those that lie
+//! there. Never blocks.
 
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use simoom_stack::Closed;
+use simoom_io::Closed;
 use std::os::fd::OwnedFd;
 
 /// A transport's own part of a socket.
@@ -11,14 +12,15 @@ pub(super) trait Part: Default {
     /// What the parts of all sockets of a worker share.
     type Shared;
 
-    /// Copies input that was taken from the kernel unasked to the front of `buf`, as much as fits, and drops it here
-    /// unless it is only `peeked` at. Returns how much.
+    /// Copies input that was taken from the kernel unasked to the front of `buf`, as much as fits,
+    /// and drops it here unless it is only `peeked` at. Returns how much.
     fn early(&mut self, shared: &mut Self::Shared, buf: &mut [u8], peeked: bool) -> usize {
         let _ = (shared, buf, peeked);
         0
     }
 
-    /// Whether a send is under way whose outcome is not yet known: nothing may be written meanwhile.
+    /// Whether a send is under way whose outcome is not yet known: nothing may be written
+    /// meanwhile.
     fn is_sending(&self) -> bool {
         false
     }

@@ -1,11 +1,12 @@
-//! The connections of one worker: a slab of fixed size. In comes a value, out goes the key by which events name
-//! it; a key outlives its connection and then finds nothing. Never grows.
+//! The connections of one worker: a slab of fixed size. In comes a value, out goes the key by which
+//! events name it; a key outlives its connection and then finds nothing. Never grows.
 
 /// The last generation before they begin anew with 1.
 const LAST_GENERATION: u32 = (1 << 28) - 1;
 
-/// Names one connection for as long as it lives. The generation is never 0, which leaves the keys below 2³² to the
-/// event loop's own descriptors, and never above [`LAST_GENERATION`], which leaves it the highest four bits.
+/// Names one connection for as long as it lives. The generation is never 0, which leaves the keys
+/// below 2³² to the event loop's own descriptors, and never above [`LAST_GENERATION`], which leaves
+/// it the highest four bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) index: u32,
@@ -27,8 +28,8 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-/// At most as many values as it was made for; `free` is used as a stack, so that slots still in the cache are
-/// taken first.
+/// At most as many values as it was made for; `free` is used as a stack, so that slots still in the
+/// cache are taken first.
 pub(super) struct Table<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
@@ -81,7 +82,10 @@ impl<T> Table<T> {
 
     /// Frees the slot: `key` finds nothing from now on.
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
-        let slot = self.slots.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+        let slot = self
+            .slots
+            .get_mut(key.index as usize)
+            .filter(|slot| slot.generation == key.generation)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation % LAST_GENERATION + 1;
         self.free.push(key.index);

@@ -1,5 +1,6 @@
-//! A line of connections that wait for their turn, each standing in it at most once. In and out go indices of the
-//! table; whether the connection behind an index still wants its turn is for the caller to see. Never grows.
+//! A line of connections that wait for their turn, each standing in it at most once. In and out go
+//! indices of the table; whether the connection behind an index still wants its turn is for the
+//! caller to see. Never grows.
 
 use std::collections::VecDeque;
 
@@ -54,7 +55,10 @@ mod tests {
         assert_eq!(turns.len(), 3);
         assert_eq!(turns.next(), Some(2));
         turns.join(2);
-        assert_eq!([turns.next(), turns.next(), turns.next(), turns.next()], [Some(0), Some(3), Some(2), None]);
+        assert_eq!(
+            [turns.next(), turns.next(), turns.next(), turns.next()],
+            [Some(0), Some(3), Some(2), None]
+        );
         assert!(turns.is_empty());
     }
 }

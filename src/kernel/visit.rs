@@ -1,19 +1,24 @@
-//! What is done for one connection when its socket may be readable or writable, or its deadline has passed.
+//! What is done for one connection when its socket may be readable or writable, or its deadline has
+//! passed.
 //!
-//! In comes a session with what the kernel said of its socket; bytes go from the socket to the application and from
-//! the queue to the socket; out goes what to wait for next. Sockets are watched for edges: no call to change what is
-//! watched, for the price of remembering in [`Socket`] what is still to be read or may be written. A read that comes
-//! back short has emptied the socket, so there is no second one to learn that there is nothing; what arrives later is
-//! a new edge. The last edge, the peer's FIN, is told apart (EPOLLRDHUP): from then on reads go on until they return
-//! 0. io_uring's own way to receive and send spares most visits; what it has taken from the kernel and could not
-//! deliver is read here like the rest, and first.
+//! In comes a session with what the kernel said of its socket; bytes go from the socket to the
+//! application and from the queue to the socket; out goes what to wait for next. Sockets are
+//! watched for edges: no call to change what is watched, for the price of remembering in [`Socket`]
+//! what is still to be read or may be written. A read that comes back short has emptied the socket,
+//! so there is no second one to learn that there is nothing; what arrives later is a new edge. The
+//! last edge, the peer's FIN, is told apart (EPOLLRDHUP): from then on reads go on until they
+//! return
+//! 0. io_uring's own way to receive and send spares most visits; what it has taken from the kernel
+//!    and could not deliver is read here like the rest, and first.
 //!
-//! While answers wait for the socket, or the application for room, nothing is read: that is how a peer that sends
-//! without reading is slowed down. A visit is bounded; who has more to do stands in line.
+//! While answers wait for the socket, or the application for room, nothing is read: that is how a
+//! peer that sends without reading is slowed down. A visit is bounded; who has more to do stands in
+//! line.
 //!
-//! The last that is sent waits for the FIN (MSG_MORE), which goes in the same segment: the socket is shut down in the
-//! visit in which it has taken all of it. It is closed once the peer's FIN has been read: close(2) with input unread,
-//! or before more of it comes, sends a reset, which can destroy the answer (RFC 9112 §9.6).
+//! The last that is sent waits for the FIN (MSG_MORE), which goes in the same segment: the socket
+//! is shut down in the visit in which it has taken all of it. It is closed once the peer's FIN has
+//! been read: close(2) with input unread, or before more of it comes, sends a reset, which can
+//! destroy the answer (RFC 9112 §9.6).
 
 use super::INPUT_BYTES;
 use super::session::{Host, Phase, Session};
@@ -21,14 +26,15 @@ use super::socket::{Part, Socket};
 use crate::hosted::Hosted;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
-use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue};
-use simoom_stack::{Blob, Closed};
+use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
+use simoom_io::{Blob, Closed};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
 /// Reads, or calls of `resumed`, in one visit: 128 KiB of input at most.
 const STEPS: usize = 8;
-/// Answers of several ranges are copied together up to this length: one short range is cheaper for the kernel.
+/// Answers of several ranges are copied together up to this length: one short range is cheaper for
+/// the kernel.
 pub(super) const GATHER_BYTES: usize = 2048;
 
 /// What a connection waits for after a visit.
@@ -40,7 +46,8 @@ pub(super) enum Next {
     Turn,
     /// Room in the pool for answers, which others hold.
     Room,
-    /// Its next event, or a buffer for input that lies in the kernel: the larger kind if it holds one already.
+    /// Its next event, or a buffer for input that lies in the kernel: the larger kind if it holds
+    /// one already.
     Buffer,
     /// Nothing: it is over.
     Over(Closed),
@@ -94,7 +101,8 @@ fn step<A: Hosted, P: Part>(
         Phase::Open => read(host, session, tools).map(|()| None),
         Phase::Closing if session.io.eof => Err(Closed::Finished),
         Phase::Closing => {
-            rustix::net::shutdown(&session.io.fd, Shutdown::Write).map_err(|_| Closed::ResetByPeer)?;
+            rustix::net::shutdown(&session.io.fd, Shutdown::Write)
+                .map_err(|_| Closed::ResetByPeer)?;
             host.linger(session);
             Ok(None)
         }
@@ -202,11 +210,12 @@ fn read<A: Hosted, P: Part>(
     Ok(())
 }
 
-/// Offers what is kept with what lies in the kernel, and takes from both only what is consumed: the way to go on
-/// when there is no buffer to keep the rest in.
+/// Offers what is kept with what lies in the kernel, and takes from both only what is consumed: the
+/// way to go on when there is no buffer to keep the rest in.
 ///
-/// What is left there must not stay for ever: a few bytes can pin a buffer that fills the receive window, and then
-/// nothing follows that would complete the request. So the connection also waits for a buffer.
+/// What is left there must not stay for ever: a few bytes can pin a buffer that fills the receive
+/// window, and then nothing follows that would complete the request. So the connection also waits
+/// for a buffer.
 fn peek<A: Hosted, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
@@ -214,7 +223,8 @@ fn peek<A: Hosted, P: Part>(
 ) -> Result<(), Closed> {
     let kept = session.kept.len();
     tools.scratch[..kept].copy_from_slice(session.kept.bytes(&host.inputs));
-    let n = session.io.recv(tools.shared, &mut tools.scratch[kept..INPUT_BYTES], RecvFlags::PEEK)?;
+    let n =
+        session.io.recv(tools.shared, &mut tools.scratch[kept..INPUT_BYTES], RecvFlags::PEEK)?;
     if n == 0 {
         return Ok(());
     }
@@ -232,8 +242,8 @@ fn peek<A: Hosted, P: Part>(
     if !session.io.held_back {
         return Ok(());
     }
-    // Look again, unless that would show the same. Then a new edge or a free buffer is what helps, or nothing more
-    // will come and what is left is not a whole request.
+    // Look again, unless that would show the same. Then a new edge or a free buffer is what helps,
+    // or nothing more will come and what is left is not a whole request.
     session.io.readable = consumed > 0 || session.takes_no_input();
     session.io.eof = !session.io.readable && session.io.peer_done;
     Ok(())

@@ -1,8 +1,9 @@
 //! What the memory controllers of this process's cgroups leave: the kernel's files in, bounds out.
 //!
-//! A limit of any ancestor holds too, so every directory from the process's own up to the mount point is read, in version
-//! 2 (`memory.max`, and `memory.high`, above which the kernel throttles) and version 1 (`memory.limit_in_bytes`). Page
-//! cache that the kernel can drop at once does not count as used. What cannot be read bounds nothing.
+//! A limit of any ancestor holds too, so every directory from the process's own up to the mount
+//! point is read, in version 2 (`memory.max`, and `memory.high`, above which the kernel throttles)
+//! and version 1 (`memory.limit_in_bytes`). Page cache that the kernel can drop at once does not
+//! count as used. What cannot be read bounds nothing.
 
 use super::system::Bound;
 use std::fs;
@@ -23,12 +24,19 @@ struct Version {
     droppable: &'static str,
 }
 
-const V2: Version =
-    Version { limits: &["memory.max", "memory.high"], used: "memory.current", droppable: "inactive_file" };
-const V1: Version =
-    Version { limits: &["memory.limit_in_bytes"], used: "memory.usage_in_bytes", droppable: "total_inactive_file" };
+const V2: Version = Version {
+    limits: &["memory.max", "memory.high"],
+    used: "memory.current",
+    droppable: "inactive_file",
+};
+const V1: Version = Version {
+    limits: &["memory.limit_in_bytes"],
+    used: "memory.usage_in_bytes",
+    droppable: "total_inactive_file",
+};
 
-/// The bounds of all cgroups that the process is in. `process` is its directory in /proc, `root` the root directory.
+/// The bounds of all cgroups that the process is in. `process` is its directory in /proc, `root`
+/// the root directory.
 pub(super) fn bounds(process: &Path, root: &Path) -> Vec<Bound> {
     let (cgroups, mounts) = (read(&process.join("cgroup")), read(&process.join("mountinfo")));
     let (Some(cgroups), Some(mounts)) = (cgroups, mounts) else { return Vec::new() };
@@ -36,10 +44,12 @@ pub(super) fn bounds(process: &Path, root: &Path) -> Vec<Bound> {
     cgroups.lines().flat_map(|line| bounds_of(line, &mounts, root)).collect()
 }
 
-/// The bounds that a line of /proc/PID/cgroup leads to: `0::/PATH`, or `N:CONTROLLERS:/PATH` in version 1.
+/// The bounds that a line of /proc/PID/cgroup leads to: `0::/PATH`, or `N:CONTROLLERS:/PATH` in
+/// version 1.
 fn bounds_of(line: &str, mounts: &[Mount<'_>], root: &Path) -> Vec<Bound> {
     let mut fields = line.splitn(3, ':');
-    let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+    let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next())
+    else {
         return Vec::new();
     };
     let version = match controllers {
@@ -47,7 +57,9 @@ fn bounds_of(line: &str, mounts: &[Mount<'_>], root: &Path) -> Vec<Bound> {
         names if names.split(',').any(|name| name == "memory") => V1,
         _ => return Vec::new(),
     };
-    let is_it = |mount: &&Mount<'_>| mount.is_v2 == controllers.is_empty() && (mount.is_v2 || mount.has_memory);
+    let is_it = |mount: &&Mount<'_>| {
+        mount.is_v2 == controllers.is_empty() && (mount.is_v2 || mount.has_memory)
+    };
     let Some(mount) = mounts.iter().find(is_it) else { return Vec::new() };
     let top = root.join(mount.point.trim_start_matches('/'));
     // In a container the mount may show a part of the hierarchy only, or the path lead out of it.
@@ -63,7 +75,8 @@ fn bounds_in(directory: &Path, version: Version, root: &Path) -> Vec<Bound> {
     let number = |name: &str| read(&directory.join(name))?.trim().parse::<u64>().ok();
     let used = number(version.used).unwrap_or(0);
     let stat = read(&directory.join("memory.stat")).unwrap_or_default();
-    let droppable = stat.lines().find_map(|line| line.strip_prefix(version.droppable)?.trim().parse().ok());
+    let droppable =
+        stat.lines().find_map(|line| line.strip_prefix(version.droppable)?.trim().parse().ok());
     let used_bytes = used.saturating_sub(droppable.unwrap_or(0));
     let name = |file: &str| {
         let path = directory.strip_prefix(root).unwrap_or(directory);
@@ -71,7 +84,12 @@ fn bounds_in(directory: &Path, version: Version, root: &Path) -> Vec<Bound> {
     };
     let bound = |file: &&str| {
         let limit_bytes = number(file).filter(|limit| *limit < UNLIMITED_BYTES)?;
-        Some(Bound { name: name(file), limit_bytes, used_bytes, remedy: "raise it (MemoryMax= in a unit)" })
+        Some(Bound {
+            name: name(file),
+            limit_bytes,
+            used_bytes,
+            remedy: "raise it (MemoryMax= in a unit)",
+        })
     };
     version.limits.iter().filter_map(bound).collect()
 }
@@ -95,7 +113,9 @@ impl Mount<'_> {
             "cgroup" => false,
             _ => return None,
         };
-        let has_memory = behind.nth(1).is_some_and(|options| options.split(',').any(|option| option == "memory"));
+        let has_memory = behind
+            .nth(1)
+            .is_some_and(|options| options.split(',').any(|option| option == "memory"));
         Some(Mount { root, point, is_v2, has_memory })
     }
 }

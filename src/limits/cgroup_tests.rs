@@ -18,7 +18,8 @@ fn found(root: &TempDir) -> Vec<(String, u64, u64)> {
     bounds.into_iter().map(|bound| (bound.name, bound.limit_bytes, bound.used_bytes)).collect()
 }
 
-const V2_MOUNT: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+const V2_MOUNT: &str =
+    "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
 
 #[test]
 fn every_ancestor_of_version_2_bounds_what_is_below() {
@@ -53,7 +54,10 @@ fn version_1_is_read_beside_version_2() {
         ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
         ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "5000\n"),
         ("sys/fs/cgroup/memory/a/memory.usage_in_bytes", "3000\n"),
-        ("sys/fs/cgroup/memory/a/memory.stat", "cache 9\ninactive_file 1\ntotal_inactive_file 1000\n"),
+        (
+            "sys/fs/cgroup/memory/a/memory.stat",
+            "cache 9\ninactive_file 1\ntotal_inactive_file 1000\n",
+        ),
         ("sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "4000\n"),
     ]);
     let expected = [

@@ -1,6 +1,7 @@
 use super::*;
 
-/// A megabyte that is always there, and for each connection 1000 bytes and a place in a table of a power of two.
+/// A megabyte that is always there, and for each connection 1000 bytes and a place in a table of a
+/// power of two.
 fn plan(connections: u32) -> Plan {
     let connections = connections as usize;
     Plan::new().add("content", 1, 1 << 20).add("connections", connections, 1000).add(
@@ -50,8 +51,15 @@ fn the_suggested_number_fits_and_the_next_does_not() {
 #[test]
 fn the_suggested_limit_is_enough() {
     let text = refusal(Limit::Flag(2 << 20), 100_000);
-    let megabytes: u64 =
-        text.split("give --memory-limit ").nth(1).unwrap().split('M').next().unwrap().parse().unwrap();
+    let megabytes: u64 = text
+        .split("give --memory-limit ")
+        .nth(1)
+        .unwrap()
+        .split('M')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(check(Limit::Flag(megabytes << 20), 100_000, plan).is_ok());
     assert!(check(Limit::Flag((megabytes - 1) << 20), 100_000, plan).is_err());
 }
@@ -67,7 +75,10 @@ fn without_a_flag_the_machine_is_the_limit() {
     let Limit::Machine(bytes) = Limit::from_flag(None) else { panic!("no flag was given") };
     assert!(bytes > 1 << 26, "this machine has {bytes} bytes");
     let text = refusal(Limit::Machine(64 << 20), 1_000_000);
-    assert!(text.starts_with("--connections 1000000: they need") && text.contains("has 64.0 MiB"), "{text}");
+    assert!(
+        text.starts_with("--connections 1000000: they need") && text.contains("has 64.0 MiB"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -82,10 +93,19 @@ fn a_limit_of_the_system_is_named_with_what_fits_and_how_to_raise_it() {
     assert_eq!(check_bound(&bound(needed + 5, 5), 1000, plan), Ok(()));
     let refusal = |bound| check_bound(&bound, 1000, plan).unwrap_err().to_string();
     let text = refusal(bound(needed + 5, 6));
-    assert!(text.starts_with("--connections 1000: they need ") && text.contains("RLIMIT_AS of "), "{text}");
-    assert!(text.contains("; --connections 9") && text.contains("would fit, or raise it (ulimit -v)\n"), "{text}");
+    assert!(
+        text.starts_with("--connections 1000: they need ") && text.contains("RLIMIT_AS of "),
+        "{text}"
+    );
+    assert!(
+        text.contains("; --connections 9") && text.contains("would fit, or raise it (ulimit -v)\n"),
+        "{text}"
+    );
     let text = refusal(bound(1 << 20, 0));
-    assert!(text.contains("even one connection needs 1.0 MiB: lower --memory, or raise it"), "{text}");
+    assert!(
+        text.contains("even one connection needs 1.0 MiB: lower --memory, or raise it"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! The memory plan: every table, pool, ring and store that start-up will take, added up before any is taken.
+//! The memory plan: every table, pool, ring and store that start-up will take, added up before any
+//! is taken.
 //!
-//! The parts' own sizes come in, a printed table or a refusal goes out. Nothing is allocated here. A plan that
-//! exceeds the limit is refused with the number of connections that would fit.
+//! The parts' own sizes come in, a printed table or a refusal goes out. Nothing is allocated here.
+//! A plan that exceeds the limit is refused with the number of connections that would fit.
 
 mod cgroup;
 mod system;
@@ -88,7 +89,8 @@ impl Plan {
     }
 }
 
-/// The plan for `connections`, if it does not exceed `limit`; if it does, an error that says what would fit.
+/// The plan for `connections`, if it does not exceed `limit`; if it does, an error that says what
+/// would fit.
 ///
 /// `plan` must not take less memory for more connections.
 pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Result<Plan> {
@@ -117,8 +119,8 @@ pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Resu
     }))
 }
 
-/// Fails if the plan for `connections` exceeds what `bound` leaves: the system would end the process, or refuse it the
-/// memory, when it is too late to say why.
+/// Fails if the plan for `connections` exceeds what `bound` leaves: the system would end the
+/// process, or refuse it the memory, when it is too late to say why.
 pub fn check_bound(bound: &Bound, connections: u32, plan: impl Fn(u32) -> Plan) -> Result<()> {
     let wanted = plan(connections);
     let left = bound.left_bytes();
@@ -139,8 +141,8 @@ pub fn check_bound(bound: &Bound, connections: u32, plan: impl Fn(u32) -> Plan) 
     )))
 }
 
-/// The largest number below `end` for which `fits` holds, where it holds for all smaller ones; 0 if for none
-/// from 1 on.
+/// The largest number below `end` for which `fits` holds, where it holds for all smaller ones; 0 if
+/// for none from 1 on.
 fn largest(end: u32, fits: impl Fn(u32) -> bool) -> u32 {
     let (mut fitting, mut failing) = (0, end);
     while failing - fitting > 1 {
@@ -162,7 +164,8 @@ fn megabytes(bytes: u64) -> u64 {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = "memory in all";
-        let width = self.rows.iter().map(|row| row.what.len()).chain([total.len()]).max().unwrap_or(0);
+        let width =
+            self.rows.iter().map(|row| row.what.len()).chain([total.len()]).max().unwrap_or(0);
         for row in &self.rows {
             writeln!(
                 f,
@@ -173,7 +176,13 @@ impl fmt::Display for Plan {
                 Bytes(row.bytes()).to_string()
             )?;
         }
-        write!(f, "{total:width$}  {:>10}    {:>12}  {:>12}", "", "", Bytes(self.total_bytes()).to_string())
+        write!(
+            f,
+            "{total:width$}  {:>10}    {:>12}  {:>12}",
+            "",
+            "",
+            Bytes(self.total_bytes()).to_string()
+        )
     }
 }
 

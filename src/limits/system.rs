@@ -1,11 +1,13 @@
-//! The limits that the system sets to the memory of this process, and what they leave: cgroups and resource limits.
+//! The limits that the system sets to the memory of this process, and what they leave: cgroups and
+//! resource limits.
 
 use super::cgroup;
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::path::Path;
 
-/// Address space of a thread besides what the plan lists: its stack, and the arena that the allocator reserves for it.
+/// Address space of a thread besides what the plan lists: its stack, and the arena that the
+/// allocator reserves for it.
 const THREAD_ADDRESS_BYTES: u64 = (2 + 64) << 20;
 /// Data of a thread: its stack.
 const THREAD_DATA_BYTES: u64 = 2 << 20;
@@ -41,7 +43,8 @@ pub fn tightest(threads: usize) -> Option<Bound> {
 /// The bounds by resource limits (getrlimit(2)).
 fn resources(threads: u64) -> Vec<Bound> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let (address_bytes, data_bytes) = (size_bytes(&status, "VmSize:"), size_bytes(&status, "VmData:"));
+    let (address_bytes, data_bytes) =
+        (size_bytes(&status, "VmSize:"), size_bytes(&status, "VmData:"));
     let of = |resource, name: &str, used_bytes: u64, thread_bytes: u64, remedy| {
         let limit_bytes = getrlimit(resource).current?;
         let used_bytes = used_bytes + threads * thread_bytes + SLACK_BYTES;
@@ -82,7 +85,10 @@ mod tests {
     #[test]
     fn sizes_are_read_from_status() {
         let status = "Name:\tsimoom\nVmSize:\t    1000 kB\nVmData:\t     300 kB\n";
-        assert_eq!((size_bytes(status, "VmSize:"), size_bytes(status, "VmData:")), (1_024_000, 307_200));
+        assert_eq!(
+            (size_bytes(status, "VmSize:"), size_bytes(status, "VmData:")),
+            (1_024_000, 307_200)
+        );
         assert_eq!(size_bytes("", "VmSize:"), 0);
     }
 

@@ -1,10 +1,11 @@
-//! The course of a run: open, warm up, measure, end. In come the time and how far the connections are; out goes
-//! whether requests may be sent and whether answers count. Knows nothing of how anything is sent.
+//! The course of a run: open, warm up, measure, end. In come the time and how far the connections
+//! are; out goes whether requests may be sent and whether answers count. Knows nothing of how
+//! anything is sent.
 //!
-//! What comes while measuring is what was served in that time, whenever it was asked for: in an overload, requests that
-//! have waited since the warm-up. Latencies are another matter. In the open loop they are those of the requests that
-//! were due while measuring, and when that is over their answers are waited for: those that take longest must not be
-//! left out.
+//! What comes while measuring is what was served in that time, whenever it was asked for: in an
+//! overload, requests that have waited since the warm-up. Latencies are another matter. In the open
+//! loop they are those of the requests that were due while measuring, and when that is over their
+//! answers are waited for: those that take longest must not be left out.
 
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ pub(crate) struct Extent {
 /// Where the connections are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
-    /// The first answer is there and was good, and each connection was opened or found that it cannot be.
+    /// The first answer is there and was good, and each connection was opened or found that it
+    /// cannot be.
     pub(crate) ready: bool,
     /// Whether all was sent that must be before the run begins; `None` if nothing must.
     pub(crate) prepared: Option<bool>,
@@ -41,7 +43,8 @@ enum Phase {
     WarmUp {
         until_us: u64,
     },
-    /// What was sent uncounted is answered first, so that exactly the requests asked for are counted.
+    /// What was sent uncounted is answered first, so that exactly the requests asked for are
+    /// counted.
     Emptying,
     Measuring {
         from_us: u64,
@@ -72,10 +75,13 @@ impl Course {
         Course { extent, open_loop, phase: Phase::Opening, budget: u64::MAX }
     }
 
-    /// Goes on to the next phase when it is time. Says whether requests begin to be sent at the pace of the run.
+    /// Goes on to the next phase when it is time. Says whether requests begin to be sent at the
+    /// pace of the run.
     pub(crate) fn step(&mut self, now_us: u64, progress: Progress) -> bool {
         match self.phase {
-            Phase::Opening if progress.ready && progress.prepared.is_some() => self.phase = Phase::Preparing,
+            Phase::Opening if progress.ready && progress.prepared.is_some() => {
+                self.phase = Phase::Preparing;
+            }
             Phase::Preparing if progress.prepared == Some(true) => self.phase = Phase::Settling,
             Phase::Settling if progress.in_flight > 0 => {}
             Phase::Settling | Phase::Opening if progress.ready => {
@@ -100,7 +106,9 @@ impl Course {
                     self.phase = Phase::Over { took_us };
                 }
             }
-            Phase::Trailing { took_us, .. } if progress.in_flight == 0 => self.phase = Phase::Over { took_us },
+            Phase::Trailing { took_us, .. } if progress.in_flight == 0 => {
+                self.phase = Phase::Over { took_us }
+            }
             _ => {}
         }
         false
@@ -131,8 +139,10 @@ impl Course {
     /// Whether requests may be sent.
     #[inline]
     pub(crate) fn sends(&self) -> bool {
-        let sends =
-            !matches!(self.phase, Phase::Settling | Phase::Emptying | Phase::Trailing { .. } | Phase::Over { .. });
+        let sends = !matches!(
+            self.phase,
+            Phase::Settling | Phase::Emptying | Phase::Trailing { .. } | Phase::Over { .. }
+        );
         sends && self.budget > 0
     }
 
@@ -159,7 +169,8 @@ impl Course {
         matches!(self.phase, Phase::Measuring { .. })
     }
 
-    /// Whether a request that was due at `due_us` counts, as sent, and with its latency when it is answered.
+    /// Whether a request that was due at `due_us` counts, as sent, and with its latency when it is
+    /// answered.
     #[inline]
     pub(crate) fn counts(&self, due_us: u64) -> bool {
         match self.phase {
@@ -228,7 +239,10 @@ mod tests {
 
     #[test]
     fn a_counted_run_counts_exactly_what_was_asked_for() {
-        let mut course = Course::new(Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO }, false);
+        let mut course = Course::new(
+            Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO },
+            false,
+        );
         assert_eq!(course.take(8), 8);
         course.step(1, BUSY);
         course.step(1, BUSY);
@@ -244,9 +258,17 @@ mod tests {
 
     #[test]
     fn what_must_be_sent_first_is_sent_and_answered_before_the_run_begins() {
-        let mut course = Course::new(Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO }, true);
+        let mut course = Course::new(
+            Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO },
+            true,
+        );
         course.step(1, Progress { prepared: Some(false), ..BUSY });
-        assert!(course.sends() && !course.is_paced() && !course.is_opening() && course.name() == "preparing");
+        assert!(
+            course.sends()
+                && !course.is_paced()
+                && !course.is_opening()
+                && course.name() == "preparing"
+        );
         course.step(2, Progress { prepared: Some(false), ..EMPTY });
         course.step(3, Progress { prepared: Some(true), ..BUSY });
         course.step(4, Progress { prepared: Some(true), ..BUSY });

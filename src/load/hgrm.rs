@@ -1,6 +1,6 @@
 //! A histogram as HdrHistogram's percentile text (`.hgrm`), which its own plotter
-//! (<https://hdrhistogram.github.io/HdrHistogram/plotFiles.html>), `hdr-plot` and others read. Times are milliseconds, as
-//! in what wrk2 writes.
+//! (<https://hdrhistogram.github.io/HdrHistogram/plotFiles.html>), `hdr-plot` and others read.
+//! Times are milliseconds, as in what wrk2 writes.
 
 use hdrhistogram::Histogram;
 use std::fmt::Write;
@@ -12,15 +12,22 @@ const US_PER_MS: f64 = 1000.0;
 
 /// The text for a histogram of microseconds.
 pub(crate) fn text(histogram: &Histogram<u64>) -> String {
-    let mut text =
-        format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
+    let mut text = format!(
+        "{:>12} {:>14} {:>10} {:>14}\n\n",
+        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+    );
     let mut count = 0;
     for step in histogram.iter_quantiles(TICKS) {
         count += step.count_since_last_iteration();
-        let (value, quantile) = (step.value_iterated_to() as f64 / US_PER_MS, step.quantile_iterated_to());
+        let (value, quantile) =
+            (step.value_iterated_to() as f64 / US_PER_MS, step.quantile_iterated_to());
         let _ = write!(text, "{value:12.3} {quantile:2.12} {count:10}");
         // Of 100 % the distance has no inverse.
-        let _ = if quantile < 1.0 { writeln!(text, " {:14.2}", 1.0 / (1.0 - quantile)) } else { writeln!(text) };
+        let _ = if quantile < 1.0 {
+            writeln!(text, " {:14.2}", 1.0 / (1.0 - quantile))
+        } else {
+            writeln!(text)
+        };
     }
     let (mean, deviation) = (histogram.mean() / US_PER_MS, histogram.stdev() / US_PER_MS);
     let (max, total) = (histogram.max() as f64 / US_PER_MS, histogram.len());
@@ -47,12 +54,24 @@ mod tests {
         let text = text(&histogram);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "       Value     Percentile TotalCount 1/(1-Percentile)");
-        assert_eq!((lines[1], lines[2]), ("", "       0.001 0.000000000000          1           1.00"));
+        assert_eq!(
+            (lines[1], lines[2]),
+            ("", "       0.001 0.000000000000          1           1.00")
+        );
         let median = lines.iter().find(|line| line.contains(" 0.500000000000 ")).unwrap();
-        assert_eq!(median.split_whitespace().collect::<Vec<_>>(), ["0.500", "0.500000000000", "500", "2.00"]);
+        assert_eq!(
+            median.split_whitespace().collect::<Vec<_>>(),
+            ["0.500", "0.500000000000", "500", "2.00"]
+        );
         let last = lines.iter().rfind(|line| !line.starts_with('#')).unwrap();
-        assert_eq!(last.split_whitespace().collect::<Vec<_>>(), ["1.000", "1.000000000000", "1000"]);
-        assert!(text.contains("#[Max     =        1.000, Total count    =         1000]"), "{text}");
+        assert_eq!(
+            last.split_whitespace().collect::<Vec<_>>(),
+            ["1.000", "1.000000000000", "1000"]
+        );
+        assert!(
+            text.contains("#[Max     =        1.000, Total count    =         1000]"),
+            "{text}"
+        );
         assert!(text.contains("SubBuckets     =         2048]"), "{text}");
     }
 

@@ -1,10 +1,12 @@
 //! `simoom load`: a load generator for HTTP and memcached that checks every answer.
 //!
-//! [`client`] is the client as an application: connections, their requests and what is counted; [`protocol`] is what it
-//! asks of that which is spoken, [`http`] or [`memcached`]. [`course`] says when a run opens, measures and ends, [`pace`] when a request
-//! is due, [`tally`] counts. They know of no transport. [`kernel`] drives them through ordinary sockets, an independent
-//! witness; [`xdp`] through Simoom's own stack, from [`sources`] of its own, so that one core can send what one core
-//! can serve. [`report`] tells what came of it, [`series`] second by second, [`hgrm`] for plotters.
+//! [`client`] is the client as an application: connections, their requests and what is counted;
+//! [`protocol`] is what it asks of that which is spoken, [`http`] or [`memcached`]. [`course`] says
+//! when a run opens, measures and ends, [`pace`] when a request is due, [`tally`] counts. They know
+//! of no transport. [`kernel`] drives them through ordinary sockets, an independent witness;
+//! [`xdp`] through Simoom's own stack, from [`sources`] of its own, so that one core can send what
+//! one core can serve. [`report`] tells what came of it, [`series`] second by second, [`hgrm`] for
+//! plotters.
 
 mod client;
 mod course;
@@ -62,7 +64,8 @@ pub fn run(options: &LoadOptions) -> Result<()> {
     }
     let outcome = match shape {
         None => {
-            let http = Http::new(&target.request(plan.connection_per_request), plan.pipeline, plan.verify);
+            let http =
+                Http::new(&target.request(plan.connection_per_request), plan.pipeline, plan.verify);
             send(&plan, http, address, from.as_ref())?
         }
         Some(shape) => {
@@ -96,16 +99,27 @@ pub(crate) struct Outcome {
     pub(crate) stack: Vec<Count>,
 }
 
-fn send<P: Protocol>(plan: &Plan, protocol: P, target: SocketAddr, from: Option<&From<'_>>) -> Result<Outcome> {
+fn send<P: Protocol>(
+    plan: &Plan,
+    protocol: P,
+    target: SocketAddr,
+    from: Option<&From<'_>>,
+) -> Result<Outcome> {
     let mut watch = Watch::new()?;
     let (client, transport, stack) = match from {
         Some(from) => {
-            let Sent { client, transport, counts } = xdp::run(plan, protocol, target, from, &mut watch)?;
+            let Sent { client, transport, counts } =
+                xdp::run(plan, protocol, target, from, &mut watch)?;
             (client, transport, counts)
         }
-        None => (kernel::run(plan, protocol, target, &mut watch)?, "kernel sockets".to_owned(), Vec::new()),
+        None => (
+            kernel::run(plan, protocol, target, &mut watch)?,
+            "kernel sockets".to_owned(),
+            Vec::new(),
+        ),
     };
-    let (measured, waiting, mut tally) = (client.course().measured(0), client.waiting(), client.tally);
+    let (measured, waiting, mut tally) =
+        (client.course().measured(0), client.waiting(), client.tally);
     tally.end();
     Ok(Outcome { transport, measured, waiting, tally, stack })
 }

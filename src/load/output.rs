@@ -1,5 +1,5 @@
-//! The files that a run leaves: opened before it, so that a path that cannot be written is found out at once, and
-//! written after it.
+//! The files that a run leaves: opened before it, so that a path that cannot be written is found
+//! out at once, and written after it.
 
 use super::hgrm;
 use super::options::LoadOptions;
@@ -18,7 +18,10 @@ pub(crate) struct Output {
 impl Output {
     /// Opens what the options name, and empties it.
     pub(crate) fn open(options: &LoadOptions) -> Result<Output> {
-        Ok(Output { csv: create("--csv", options.csv.as_deref())?, hdr: create("--hdr", options.hdr.as_deref())? })
+        Ok(Output {
+            csv: create("--csv", options.csv.as_deref())?,
+            hdr: create("--hdr", options.hdr.as_deref())?,
+        })
     }
 
     /// Writes what the report has for them.
@@ -42,5 +45,6 @@ fn create(flag: &str, path: Option<&Path>) -> Result<Option<(PathBuf, File)>> {
 }
 
 fn write((path, mut file): (PathBuf, File), text: &str) -> Result<()> {
-    file.write_all(text.as_bytes()).map_err(|error| Error::because(format!("writing {}", path.display()), error))
+    file.write_all(text.as_bytes())
+        .map_err(|error| Error::because(format!("writing {}", path.display()), error))
 }

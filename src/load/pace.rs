@@ -1,9 +1,11 @@
-//! When requests are due: in the closed loop whenever a connection is free, in the open loop at times of their own.
+//! When requests are due: in the closed loop whenever a connection is free, in the open loop at
+//! times of their own.
 //!
-//! The open loop's times do not depend on the server. A request that finds no free connection waits, and its latency
-//! counts from the time that was meant for it, so that a server that stalls cannot hide that from the figures
-//! ("coordinated omission"). The queue of those that wait takes no memory: the times are a sequence that its seed
-//! determines, and what waits is the part of it between the last one sent and now.
+//! The open loop's times do not depend on the server. A request that finds no free connection
+//! waits, and its latency counts from the time that was meant for it, so that a server that stalls
+//! cannot hide that from the figures ("coordinated omission"). The queue of those that wait takes
+//! no memory: the times are a sequence that its seed determines, and what waits is the part of it
+//! between the last one sent and now.
 
 use super::random::Random;
 use clap::ValueEnum;
@@ -76,7 +78,8 @@ impl Pace {
         self.next_us <= now_us as f64
     }
 
-    /// Takes the next request, if it is due: the time that is meant for it, which is `now_us` in the closed loop.
+    /// Takes the next request, if it is due: the time that is meant for it, which is `now_us` in
+    /// the closed loop.
     #[inline]
     pub(crate) fn take(&mut self, now_us: u64) -> Option<u64> {
         if self.rate.is_none() {
@@ -110,7 +113,9 @@ impl Pace {
 
     fn move_on(&mut self) {
         self.next_us += match self.rate {
-            Some(Rate { arrivals: Arrivals::Poisson, .. }) => -self.gap_us * self.random.unit().ln(),
+            Some(Rate { arrivals: Arrivals::Poisson, .. }) => {
+                -self.gap_us * self.random.unit().ln()
+            }
             _ => self.gap_us,
         };
     }
@@ -150,7 +155,10 @@ mod tests {
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
         // The seed is fixed, so this is the same at every run: mean and deviation are both 1000.
-        assert!((mean - 1000.0).abs() < 10.0 && (variance.sqrt() - 1000.0).abs() < 20.0, "{mean}, {variance}");
+        assert!(
+            (mean - 1000.0).abs() < 10.0 && (variance.sqrt() - 1000.0).abs() < 20.0,
+            "{mean}, {variance}"
+        );
         let longer = gaps.iter().filter(|gap| **gap > 2000.0).count() as f64 / gaps.len() as f64;
         assert!((longer - (-2f64).exp()).abs() < 0.005, "{longer}");
     }

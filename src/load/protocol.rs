@@ -1,8 +1,8 @@
-//! What is spoken over the connections: what to send next, and what must come back. A protocol knows neither
-//! connections nor time; [`super::client`] has those.
+//! What is spoken over the connections: what to send next, and what must come back. A protocol
+//! knows neither connections nor time; [`super::client`] has those.
 
 use super::tally::Fault;
-use simoom_stack::{Blob, Reply};
+use simoom_io::{Blob, Reply};
 use std::rc::Rc;
 
 /// The bytes of requests, shared by all connections of one thread.
@@ -80,14 +80,16 @@ pub(crate) trait Protocol {
     /// What an answer begins with that must come in one piece: "head", "line".
     const BEGINS_WITH: &'static str;
 
-    /// Queues requests, at most one for each of `asked`, and notes there what is asked; returns how many. That is fewer
-    /// if `reply` has no room for more, and at least one if it has any.
+    /// Queues requests, at most one for each of `asked`, and notes there what is asked; returns how
+    /// many. That is fewer if `reply` has no room for more, and at least one if it has any.
     fn ask(&mut self, asked: &mut [Asked<Self::Request>], reply: &mut Reply<'_, Text>) -> usize;
 
-    /// Reads on, in `bytes`, the answer to `asked`, of which `progress` was read: at most to its end.
+    /// Reads on, in `bytes`, the answer to `asked`, of which `progress` was read: at most to its
+    /// end.
     fn read(&mut self, asked: &Self::Request, progress: &mut Self::Progress, bytes: &[u8]) -> Took;
 
-    /// Bytes that a batch on one connection copies into its reply, at most: pools are made for that.
+    /// Bytes that a batch on one connection copies into its reply, at most: pools are made for
+    /// that.
     fn copied_bytes(&self) -> usize {
         0
     }
@@ -101,6 +103,7 @@ pub(crate) trait Protocol {
     /// The run begins. If anything had to be asked before, it is answered.
     fn begin(&mut self) {}
 
-    /// How much of the content had come when an answer was cut off, in words; `None` if that had not begun.
+    /// How much of the content had come when an answer was cut off, in words; `None` if that had
+    /// not begun.
     fn cut(&self, progress: &Self::Progress) -> Option<String>;
 }

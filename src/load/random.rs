@@ -1,5 +1,5 @@
-//! Chance from a seed: SplitMix64 (Steele, Lea and Flood, 2014), for arrivals, keys and contents. The same seed gives
-//! the same sequence on every machine. Not for secrets.
+//! Chance from a seed: SplitMix64 (Steele, Lea and Flood, 2014), for arrivals, keys and contents.
+//! The same seed gives the same sequence on every machine. Not for secrets.
 
 /// A sequence of numbers that its seed determines.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,7 +43,10 @@ mod tests {
         // The first outputs for the seed 1234567, from the reference implementation.
         let mut random = Random::new(1_234_567);
         let first: [u64; 3] = std::array::from_fn(|_| random.next());
-        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+        assert_eq!(
+            first,
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
     }
 
     #[test]

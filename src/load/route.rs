@@ -1,10 +1,10 @@
-//! The way to the target: whom a SYN is handed to, as `--gateway` or the kernel's routes say. Nothing is sent here; the
-//! stack asks the next hop for its hardware address.
+//! The way to the target: whom a SYN is handed to, as `--gateway` or the kernel's routes say.
+//! Nothing is sent here; the stack asks the next hop for its hardware address.
 
 use super::sources::Source;
 use crate::error::{Error, Result};
 use crate::netns;
-use simoom_stack::Route;
+use simoom_tcp::Route;
 use std::net::IpAddr;
 
 /// The way to one target.
@@ -15,9 +15,14 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// The way from `interface`: through `gateway` if one is given, else as the kernel would go; what lies in the prefix of
-    /// `source` needs no route.
-    pub(super) fn find(interface: &str, source: Source, target: IpAddr, gateway: Option<IpAddr>) -> Result<Way> {
+    /// The way from `interface`: through `gateway` if one is given, else as the kernel would go;
+    /// what lies in the prefix of `source` needs no route.
+    pub(super) fn find(
+        interface: &str,
+        source: Source,
+        target: IpAddr,
+        gateway: Option<IpAddr>,
+    ) -> Result<Way> {
         if gateway.is_some() {
             return Ok(Way { target, gateway });
         }

@@ -1,5 +1,5 @@
-//! What each second of a run brought, as lines of comma-separated values. In come answers and running totals; out goes
-//! text. Never writes a file: a run must not wait for a disk.
+//! What each second of a run brought, as lines of comma-separated values. In come answers and
+//! running totals; out goes text. Never writes a file: a run must not wait for a disk.
 
 use hdrhistogram::Histogram;
 use std::fmt::Write;
@@ -74,7 +74,8 @@ impl Series {
         }
         let Totals { sent, responses, content_bytes, hits, misses, errors } = totals;
         let before = self.before;
-        let rate = (responses - before.responses) as f64 * SECOND_US as f64 / (now_us - self.since_us) as f64;
+        let rate = (responses - before.responses) as f64 * SECOND_US as f64
+            / (now_us - self.since_us) as f64;
         let seconds = (now_us - self.began_us) as f64 / SECOND_US as f64;
         let at = |percentile| self.latency_us.value_at_percentile(percentile);
         let (p50, p90, p99, p999) = (at(50.0), at(90.0), at(99.0), at(99.9));
@@ -118,7 +119,8 @@ mod tests {
             series.latency(latency_us);
         }
         assert_eq!(series.next_us(), 1_000_500);
-        let totals = Totals { sent: 9, responses: 3, content_bytes: 36, hits: 2, misses: 1, errors: 1 };
+        let totals =
+            Totals { sent: 9, responses: 3, content_bytes: 36, hits: 2, misses: 1, errors: 1 };
         series.end_second(1_000_600, totals, 7);
         assert_eq!(series.next_us(), 2_000_500, "lines do not drift");
         series.latency(50);

@@ -1,14 +1,16 @@
 //! Where connections come from: source addresses and ports, dealt out in turn.
 //!
-//! Ports are neither hashed nor random (RFC 6056 §3.3): a run needs all of them, each as late as possible after its last
-//! use, and loads its owner's own servers. [`simoom_stack::Connect::local_port`] says who should choose otherwise.
+//! Ports are neither hashed nor random (RFC 6056 §3.3): a run needs all of them, each as late as
+//! possible after its last use, and loads its owner's own servers.
+//! [`simoom_tcp::Connect::local_port`] says who should choose otherwise.
 //!
-//! An address has some 55,000 ports, so a million connections need twenty addresses. As few are used as are enough:
-//! each costs the stack a comparison per packet. None of it is looked up: whether a pair is free, the stack tells.
+//! An address has some 55,000 ports, so a million connections need twenty addresses. As few are
+//! used as are enough: each costs the stack a comparison per packet. None of it is looked up:
+//! whether a pair is free, the stack tells.
 
 use crate::config::values;
 use crate::error::{Error, Result};
-use simoom_stack::Address;
+use simoom_tcp::Address;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The first port that is used; those below may be services' or the kernel's own choice.
@@ -17,7 +19,8 @@ const FIRST_PORT: u16 = 10_000;
 const PORTS: u32 = (u16::MAX - FIRST_PORT) as u32 + 1;
 /// The most addresses used at once.
 const ADDRESSES_MAX: u32 = 64;
-/// With a connection for each request, ports come round again within seconds: the more addresses, the later.
+/// With a connection for each request, ports come round again within seconds: the more addresses,
+/// the later.
 const SHORT_LIVED_ADDRESSES: u32 = 16;
 
 /// What `--source` says: an address, and the length of its prefix.
@@ -34,19 +37,24 @@ impl Source {
     pub(crate) fn parse(text: &str) -> Result<Source, String> {
         let (address, prefix) =
             text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let address = values::address(address).map_err(|why| format!("{why}; or 198.18.64.1/24"))?;
+        let address =
+            values::address(address).map_err(|why| format!("{why}; or 198.18.64.1/24"))?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.map_or(Some(longest), |prefix| prefix.parse().ok());
         match prefix.filter(|prefix| (8..=longest).contains(prefix)) {
             Some(prefix) => Ok(Source { address, prefix }),
-            None => Err(format!("a prefix is a number from 8 to {longest}; write {address}/{}", longest - 8)),
+            None => Err(format!(
+                "a prefix is a number from 8 to {longest}; write {address}/{}",
+                longest - 8
+            )),
         }
     }
 
     /// Whether `address` is in the same prefix.
     pub(crate) fn is_neighbour(self, address: IpAddr) -> bool {
         let hosts = self.host_bits();
-        address.is_ipv4() == self.address.is_ipv4() && bits(address) | hosts == bits(self.address) | hosts
+        address.is_ipv4() == self.address.is_ipv4()
+            && bits(address) | hosts == bits(self.address) | hosts
     }
 
     /// The bits that tell the prefix's hosts apart.
@@ -55,7 +63,8 @@ impl Source {
         (!0u128 >> (128 - width)).checked_shr(self.prefix.into()).unwrap_or(0)
     }
 
-    /// Addresses from the first on that a host can have: not the network's own, nor IPv4's broadcast.
+    /// Addresses from the first on that a host can have: not the network's own, nor IPv4's
+    /// broadcast.
     fn hosts(self) -> impl Iterator<Item = IpAddr> {
         let (first, hosts, is_v4) = (bits(self.address), self.host_bits(), self.address.is_ipv4());
         let (network, last) = (first & !hosts, first | hosts);
@@ -64,7 +73,9 @@ impl Source {
             true => Ipv4Addr::from_bits(bits as u32).into(),
             false => Ipv6Addr::from_bits(bits).into(),
         };
-        (first..=last).filter(move |bits| hosts < 2 || *bits != network && !is_broadcast(*bits)).map(at)
+        (first..=last)
+            .filter(move |bits| hosts < 2 || *bits != network && !is_broadcast(*bits))
+            .map(at)
     }
 
     /// As many addresses as `connections` need, or as short-lived ones had better have.
@@ -109,7 +120,10 @@ impl Sources {
     /// All ports of `addresses`, at least one.
     pub(crate) fn new(addresses: &[IpAddr]) -> Sources {
         assert!(!addresses.is_empty(), "a source has an address");
-        Sources { addresses: addresses.iter().map(|address| Address::from(*address)).collect(), next: 0 }
+        Sources {
+            addresses: addresses.iter().map(|address| Address::from(*address)).collect(),
+            next: 0,
+        }
     }
 
     /// The first address.
@@ -143,7 +157,15 @@ mod tests {
         assert_eq!(Source::parse("198.18.64.1").unwrap().prefix, 32);
         assert_eq!(Source::parse("2001:db8::1").unwrap().prefix, 128);
         assert_eq!(Source::parse("2001:db8::1/64").unwrap().prefix, 64);
-        let wrong = ["", "198.18.64", "198.18.64.1/33", "198.18.64.1/", "2001:db8::1/129", "::1", "ff02::1/64"];
+        let wrong = [
+            "",
+            "198.18.64",
+            "198.18.64.1/33",
+            "198.18.64.1/",
+            "2001:db8::1/129",
+            "::1",
+            "ff02::1/64",
+        ];
         for text in wrong.into_iter().chain(["127.0.0.1", "224.0.0.1/8"]) {
             assert!(Source::parse(text).is_err(), "{text}");
         }
@@ -174,11 +196,21 @@ mod tests {
         assert_eq!(source.addresses(10, true).unwrap().len(), 16);
         assert_eq!(Source::parse("198.18.64.9").unwrap().addresses(10, true).unwrap().len(), 1);
         let six = Source::parse("2001:db8::/64").unwrap().addresses(60_000, false).unwrap();
-        let expected: [IpAddr; 2] = ["2001:db8::1", "2001:db8::2"].map(|address| address.parse().unwrap());
+        let expected: [IpAddr; 2] =
+            ["2001:db8::1", "2001:db8::2"].map(|address| address.parse().unwrap());
         assert_eq!(six, expected, "::0 is every router's");
         let few = Source::parse("198.18.64.1/30").unwrap().addresses(1_000_000, false).unwrap_err();
-        assert!(few.to_string().contains("need 20 addresses") && few.to_string().contains("it has 2"), "{few}");
-        assert!(source.addresses(16_000_000, false).unwrap_err().to_string().starts_with("--connections 16000000"));
+        assert!(
+            few.to_string().contains("need 20 addresses") && few.to_string().contains("it has 2"),
+            "{few}"
+        );
+        assert!(
+            source
+                .addresses(16_000_000, false)
+                .unwrap_err()
+                .to_string()
+                .starts_with("--connections 16000000")
+        );
     }
 
     #[test]

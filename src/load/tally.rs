@@ -1,5 +1,5 @@
-//! What is counted: answers with their latencies, faults, each kind apart, and how the generator itself did. Knows no
-//! connections.
+//! What is counted: answers with their latencies, faults, each kind apart, and how the generator
+//! itself did. Knows no connections.
 
 use super::protocol::Lookups;
 use super::series::{Series, Totals};
@@ -94,7 +94,8 @@ impl Tally {
     /// Nothing yet; `by_second` keeps what each second brings.
     pub(crate) fn new(by_second: bool) -> Tally {
         let histogram = |digits| {
-            Histogram::new_with_max(LATENCY_MAX_US, digits).expect("these digits up to an hour are allowed")
+            Histogram::new_with_max(LATENCY_MAX_US, digits)
+                .expect("these digits up to an hour are allowed")
         };
         Tally {
             measured_us: (0, 0),

@@ -77,14 +77,22 @@ impl Target {
     pub(crate) fn address(&self) -> Result<SocketAddr> {
         let is_v6 = self.authority.ends_with(']');
         let has_port = !is_v6 && self.authority.rsplit_once(':').is_some();
-        let with_port =
-            if has_port { self.authority.clone() } else { format!("{}:{}", self.authority, self.scheme.port()) };
-        if with_port.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        let with_port = if has_port {
+            self.authority.clone()
+        } else {
+            format!("{}:{}", self.authority, self.scheme.port())
+        };
+        if with_port
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
+        {
             let found = with_port.to_socket_addrs().map(|mut found| found.next());
             return match found {
                 Ok(Some(address)) => Ok(address),
                 Ok(None) => Err(Error::failed(format!("{}: the host has no address", self.url))),
-                Err(error) => Err(Error::failed(format!("{}: looking up the host: {error}", self.url))),
+                Err(error) => {
+                    Err(Error::failed(format!("{}: looking up the host: {error}", self.url)))
+                }
             };
         }
         Err(Error::usage(format!("{}: a port is a number from 1 to 65535", self.url)))
@@ -114,7 +122,11 @@ mod tests {
             ("memcached://198.18.0.1:11212/", "198.18.0.1:11212", "/", "198.18.0.1:11212"),
         ] {
             let target = Target::parse(url).unwrap();
-            assert_eq!((target.authority.as_str(), target.path.as_str()), (authority, path), "{url}");
+            assert_eq!(
+                (target.authority.as_str(), target.path.as_str()),
+                (authority, path),
+                "{url}"
+            );
             assert_eq!(target.address().unwrap(), address.parse().unwrap(), "{url}");
         }
     }
@@ -130,7 +142,10 @@ mod tests {
             ("http://198.18.0.1/a b", "%20"),
         ] {
             let error = Target::parse(url).unwrap_err();
-            assert!(matches!(&error, Error::Usage(text) if text.contains(expected)), "{url}: {error}");
+            assert!(
+                matches!(&error, Error::Usage(text) if text.contains(expected)),
+                "{url}: {error}"
+            );
         }
         let error = Target::parse("http://198.18.0.1:99999/").unwrap().address().unwrap_err();
         assert!(error.to_string().contains("1 to 65535"), "{error}");
@@ -138,8 +153,12 @@ mod tests {
 
     #[test]
     fn a_request_names_host_and_path() {
-        let text = String::from_utf8(Target::parse("http://a:81/b").unwrap().request(true)).unwrap();
-        assert!(text.starts_with("GET /b HTTP/1.1\r\nHost: a:81\r\n") && text.ends_with("\r\n\r\n"), "{text}");
+        let text =
+            String::from_utf8(Target::parse("http://a:81/b").unwrap().request(true)).unwrap();
+        assert!(
+            text.starts_with("GET /b HTTP/1.1\r\nHost: a:81\r\n") && text.ends_with("\r\n\r\n"),
+            "{text}"
+        );
         assert!(text.contains("Connection: close\r\n"));
     }
 }

@@ -1,4 +1,5 @@
-//! What a running load owes to who started it: a line of progress on a terminal, and an end when they want it.
+//! What a running load owes to who started it: a line of progress on a terminal, and an end when
+//! they want it.
 
 use super::client::Client;
 use super::protocol::Protocol;
@@ -25,7 +26,13 @@ impl Watch {
     /// Watches for SIGINT and SIGTERM from now on.
     pub(crate) fn new() -> Result<Watch> {
         let terminal = stderr().is_terminal();
-        Ok(Watch { signals: signals::watch()?, terminal, look_at_us: 0, shown_us: 0, shown_answers: 0 })
+        Ok(Watch {
+            signals: signals::watch()?,
+            terminal,
+            look_at_us: 0,
+            shown_us: 0,
+            shown_answers: 0,
+        })
     }
 
     /// Call each time round; does something a hundred times a second.
@@ -49,10 +56,13 @@ impl Watch {
     fn show<P: Protocol>(&mut self, now_us: u64, client: &Client<P>) {
         let answers = client.answers();
         let rate = (answers - self.shown_answers) as f64 * 1e6 / (now_us - self.shown_us) as f64;
-        let (phase, open, faults) = (client.course().name(), client.open(), client.tally.fault_count());
+        let (phase, open, faults) =
+            (client.course().name(), client.open(), client.tally.fault_count());
         // Carriage return and "erase to the end of the line": the line stays one.
-        let _ =
-            write!(stderr(), "\r\x1b[K{phase}: {open} connections open, {rate:.0} responses/s, {faults} errors");
+        let _ = write!(
+            stderr(),
+            "\r\x1b[K{phase}: {open} connections open, {rate:.0} responses/s, {faults} errors"
+        );
         (self.shown_us, self.shown_answers) = (now_us, answers);
     }
 }

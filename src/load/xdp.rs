@@ -1,8 +1,9 @@
-//! Sending over AF_XDP with Simoom's own stack as client: one worker, one core, source addresses of its own.
+//! Sending over AF_XDP with Simoom's own stack as client: one worker, one core, source addresses of
+//! its own.
 //!
-//! In comes a [`Client`] and where it goes, out goes the client when its run is over, with the stack's counters. The
-//! source addresses are the stack's alone: it answers ARP or neighbour discovery for them, and the kernel knows nothing
-//! of their connections.
+//! In comes a [`Client`] and where it goes, out goes the client when its run is over, with the
+//! stack's counters. The source addresses are the stack's alone: it answers ARP or neighbour
+//! discovery for them, and the kernel knows nothing of their connections.
 
 use super::client::{Client, Conn, Plan, Sips};
 use super::protocol::{Asked, Protocol};
@@ -19,26 +20,31 @@ use crate::steer::{Claim, Device};
 use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
 use af_xdp::{OpenOptions, RingSizes};
-use simoom_stack::send::{CHUNK_BYTES, QUEUE_ENTRIES};
-use simoom_stack::{Address, Config, ConnId, Connect, ConnectError, Limits, LocalAddress, NextHop, keep};
+use simoom_io::keep;
+use simoom_io::send::{CHUNK_BYTES, QUEUE_ENTRIES};
+use simoom_tcp::{Address, Config, ConnId, Connect, ConnectError, Limits, LocalAddress, NextHop};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Pairs of address and port that are tried before an attempt to connect is put off.
 const TRIES: u32 = 64;
-/// Connections that have copied requests under way at once, at most; with more of them, some wait for room.
+/// Connections that have copied requests under way at once, at most; with more of them, some wait
+/// for room.
 const ACTIVE_MAX: u32 = 65_536;
 /// SYNs to one that does not answer: with the waits between them, seven seconds.
 const SYN_RETRIES: u8 = 2;
-/// How soon the question for the next hop's hardware address is repeated; three of them take three and a half seconds.
+/// How soon the question for the next hop's hardware address is repeated; three of them take three
+/// and a half seconds.
 const NEIGHBOUR_RETRY_MS: u32 = 500;
-/// With thousands of connections the next request on one, which carries the acknowledgement of the last answer, may be
-/// a while in coming. Other clients wait from 40 to 200 ms; a server sends again after 200.
+/// With thousands of connections the next request on one, which carries the acknowledgement of the
+/// last answer, may be a while in coming. Other clients wait from 40 to 200 ms; a server sends
+/// again after 200.
 const DELAYED_ACK_MS: u32 = 100;
-/// Room for whatever a server sends ahead: an answer of 64 KiB with its head is not to wait for a window.
+/// Room for whatever a server sends ahead: an answer of 64 KiB with its head is not to wait for a
+/// window.
 const RECEIVE_WINDOW_BYTES: u32 = 256 * 1024;
-/// The pace of asking whether the source addresses are free: a run is not to wait for seconds, and who has one answers
-/// within a millisecond.
+/// The pace of asking whether the source addresses are free: a run is not to wait for seconds, and
+/// who has one answers within a millisecond.
 const ADDRESS_PROBE: Duration = Duration::from_millis(20);
 /// At the end connections are closed in order for at most this long; what is left then is reset.
 const CLOSING_US: u64 = 5_000_000;
@@ -91,7 +97,8 @@ pub(super) fn run<P: Protocol>(
     address_check::check(interface, facts.mac, &addresses, ADDRESS_PROBE)?;
     let way = Way::find(interface, source, target.ip(), gateway)?;
     let options = open_options(from);
-    let (mut device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
+    let (mut device, queues) =
+        Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let cannot_start = |error| Error::because("starting a worker", error);
     let (orders, mailbox) = control::mailbox().map_err(cannot_start)?;
     let mut places = handover::ring(&[orders.waker()], device.umem().chunks());
@@ -112,7 +119,9 @@ pub(super) fn run<P: Protocol>(
     };
     for address in &addresses {
         let claim = Claim::Dedicated(*address);
-        device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;
+        device
+            .add_claim(claim)
+            .map_err(|error| Error::because(format!("claiming {claim}"), error))?;
     }
     let transport = format!("AF_XDP on {interface}, {} mode", device.mode());
     let mut driver = Driver {
@@ -129,7 +138,8 @@ pub(super) fn run<P: Protocol>(
     Ok(Sent { client, transport, counts: sheet.read() })
 }
 
-/// Deeper rings than a server has: a generator that is held up for a moment must not lose what its server answered.
+/// Deeper rings than a server has: a generator that is held up for a moment must not lose what its
+/// server answered.
 fn open_options(from: &From<'_>) -> OpenOptions {
     OpenOptions {
         mode: mode(from.mode),
@@ -170,11 +180,13 @@ fn check_memory<P: Protocol>(plan: &Plan, copied_bytes: usize) -> Result<()> {
 }
 
 fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Limits {
-    // A connection that is closed and one that takes its place may be there at once; nobody opens one to a client.
+    // A connection that is closed and one that takes its place may be there at once; nobody opens
+    // one to a client.
     let most = connections.saturating_add(connections / 8 + 64);
     let mut limits = Limits { half_open: 1, ..Limits::for_connections(most) };
     if copied_bytes > 0 {
-        // A batch on each connection, as far as a queue holds it, and as much again: half is for empty queues.
+        // A batch on each connection, as far as a queue holds it, and as much again: half is for
+        // empty queues.
         let chunks = (copied_bytes.div_ceil(CHUNK_BYTES) + 1).min(QUEUE_ENTRIES.into()) as u32;
         let active = most.min(ACTIVE_MAX);
         limits.send_chunks = limits.send_chunks.max(2 * active * chunks);
@@ -183,7 +195,9 @@ fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Li
     match slow {
         None => limits,
         // Each may keep a window of input that it has not read.
-        Some(sips) if sips.window_bytes() <= keep::SMALL_BYTES => Limits { keep_small: most, ..limits },
+        Some(sips) if sips.window_bytes() <= keep::SMALL_BYTES => {
+            Limits { keep_small: most, ..limits }
+        }
         Some(_) => Limits { keep_small: most, keep_large: most, ..limits },
     }
 }
@@ -195,10 +209,15 @@ fn stack_config(
     addresses: &[IpAddr],
     device: &Device,
 ) -> Result<Config> {
-    let local = |address: &IpAddr| LocalAddress { address: Address::from(*address), dedicated: true };
+    let local =
+        |address: &IpAddr| LocalAddress { address: Address::from(*address), dedicated: true };
     let addresses = addresses.iter().map(local).collect();
-    let mut stack =
-        Config::new(facts.mac, addresses, secret()?, stack_limits(plan.connections, plan.slow, copied_bytes));
+    let mut stack = Config::new(
+        facts.mac,
+        addresses,
+        secret()?,
+        stack_limits(plan.connections, plan.slow, copied_bytes),
+    );
     suit_device(&mut stack, facts, device);
     stack.syn_retries = SYN_RETRIES;
     stack.neighbour_retry_ms = NEIGHBOUR_RETRY_MS;
@@ -214,14 +233,19 @@ fn stack_config(
     Ok(stack)
 }
 
-/// A secret that lasts as long as the machine is up. One run after another then numbers its connections as a single
-/// machine would, ever upwards, and so a server that still has a run's last connections in TIME_WAIT knows those of the
-/// next for new ones (RFC 6191). Nobody is kept from guessing it: a load generator talks to nobody but its target.
+/// A secret that lasts as long as the machine is up. One run after another then numbers its
+/// connections as a single machine would, ever upwards, and so a server that still has a run's last
+/// connections in TIME_WAIT knows those of the next for new ones (RFC 6191). Nobody is kept from
+/// guessing it: a load generator talks to nobody but its target.
 fn secret() -> Result<[u64; 4]> {
     let file = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read(file).map_err(|error| Error::because(format!("reading {file}"), error))?;
-    let word =
-        |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| text.get(8 * at + byte).copied().unwrap_or(1)));
+    let text =
+        std::fs::read(file).map_err(|error| Error::because(format!("reading {file}"), error))?;
+    let word = |at: usize| {
+        u64::from_ne_bytes(std::array::from_fn(|byte| {
+            text.get(8 * at + byte).copied().unwrap_or(1)
+        }))
+    };
     Ok(std::array::from_fn(word))
 }
 
@@ -275,12 +299,17 @@ impl Driver {
         true
     }
 
-    /// Closes what is open, in order and not faster than the server takes it; says whether to go on with that.
+    /// Closes what is open, in order and not faster than the server takes it; says whether to go on
+    /// with that.
     fn close_all<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>) -> bool {
         let Driver { connections, closing, .. } = self;
         let open = hand.stack.connections();
-        let closing =
-            closing.get_or_insert(Closing { until_us: hand.now_us + CLOSING_US, next: 0, begun: 0, open });
+        let closing = closing.get_or_insert(Closing {
+            until_us: hand.now_us + CLOSING_US,
+            next: 0,
+            begun: 0,
+            open,
+        });
         let gone = closing.open - open;
         while closing.begun < gone + CLOSING_AT_ONCE
             && let Some(connection) = connections.get(closing.next)
@@ -296,7 +325,11 @@ impl Driver {
     }
 
     /// Begins to open a connection; says whether another may be tried in this turn.
-    fn connect<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>, conn: &Conn<P::Progress>) -> bool {
+    fn connect<P: Protocol>(
+        &mut self,
+        hand: &mut Hand<'_, Client<P>>,
+        conn: &Conn<P::Progress>,
+    ) -> bool {
         let slot = conn.slot();
         for _ in 0..TRIES {
             let (local, local_port) = self.sources.next();
@@ -329,7 +362,8 @@ impl Driver {
         while let Some(slot) = hand.app.next_to_send() {
             let Some(id) = self.connections[slot as usize] else { continue };
             let app = &mut *hand.app;
-            let sent = hand.stack.with(id, |conn, reply| conn.slot() != slot || app.send(conn, reply));
+            let sent =
+                hand.stack.with(id, |conn, reply| conn.slot() != slot || app.send(conn, reply));
             if sent == Some(false) {
                 return;
             }

@@ -1,9 +1,9 @@
 //! Network namespaces without a name, and veth pairs between them.
 //!
-//! The demonstration, the comparison and the tests each need a network of their own. A [`Namespace`] here is
-//! nothing but a file descriptor: it has no name that could clash and no mount that could be left behind, so the
-//! kernel removes it, with its interfaces, when the process ends, however it ends. Nothing here touches the
-//! namespace the process was started in.
+//! The demonstration, the comparison and the tests each need a network of their own. A
+//! [`Namespace`] here is nothing but a file descriptor: it has no name that could clash and no
+//! mount that could be left behind, so the kernel removes it, with its interfaces, when the process
+//! ends, however it ends. Nothing here touches the namespace the process was started in.
 
 mod interface;
 mod rtnetlink;
@@ -18,7 +18,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::thread;
 
-/// A network namespace that lives as long as this value, or as a thread, process or socket inside it.
+/// A network namespace that lives as long as this value, or as a thread, process or socket inside
+/// it.
 #[derive(Debug)]
 pub struct Namespace(OwnedFd);
 
@@ -29,7 +30,10 @@ impl Namespace {
             let made = scope.spawn(|| {
                 unshare_network().map_err(|error| {
                     let remedy = "it needs CAP_SYS_ADMIN: run as root";
-                    io::Error::new(error.kind(), format!("making a network namespace: {error}; {remedy}"))
+                    io::Error::new(
+                        error.kind(),
+                        format!("making a network namespace: {error}; {remedy}"),
+                    )
                 })?;
                 let namespace = File::open("/proc/thread-self/ns/net")?;
                 set_up("lo")?;
@@ -39,14 +43,16 @@ impl Namespace {
         })
     }
 
-    /// Runs `inside` on a thread of its own within this namespace and returns what it returned; a panic goes on
-    /// here. Sockets, threads and child processes that it makes belong to this namespace. Several calls may run
-    /// at once.
+    /// Runs `inside` on a thread of its own within this namespace and returns what it returned; a
+    /// panic goes on here. Sockets, threads and child processes that it makes belong to this
+    /// namespace. Several calls may run at once.
     pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let ran = scope.spawn(|| {
                 move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))
-                    .unwrap_or_else(|error| panic!("entering a network namespace this process made: {error}"));
+                    .unwrap_or_else(|error| {
+                        panic!("entering a network namespace this process made: {error}")
+                    });
                 inside()
             });
             ran.join().unwrap_or_else(|panic| resume_unwind(panic))
@@ -60,13 +66,22 @@ impl AsFd for Namespace {
     }
 }
 
-/// Joins interface `a_name` in `a` and `b_name` in `b` by a veth pair with `queues` receive and transmit queues
-/// at either end. Both ends are down at first.
-pub fn veth(a: &Namespace, a_name: &str, b: &Namespace, b_name: &str, queues: u32) -> io::Result<()> {
+/// Joins interface `a_name` in `a` and `b_name` in `b` by a veth pair with `queues` receive and
+/// transmit queues at either end. Both ends are down at first.
+pub fn veth(
+    a: &Namespace,
+    a_name: &str,
+    b: &Namespace,
+    b_name: &str,
+    queues: u32,
+) -> io::Result<()> {
     a.run(|| rtnetlink::add_veth(a_name, b_name, b.as_fd(), queues))
 }
 
-#[expect(deprecated, reason = "deprecated for its CLONE_FILES alone; the safe call is right for CLONE_NEWNET")]
+#[expect(
+    deprecated,
+    reason = "deprecated for its CLONE_FILES alone; the safe call is right for CLONE_NEWNET"
+)]
 fn unshare_network() -> io::Result<()> {
     Ok(rustix::thread::unshare(UnshareFlags::NEWNET)?)
 }

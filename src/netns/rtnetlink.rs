@@ -1,17 +1,24 @@
-//! Requests to the kernel's rtnetlink(7): make and configure interfaces in the calling thread's namespace.
+//! Requests to the kernel's rtnetlink(7): make and configure interfaces in the calling thread's
+//! namespace.
 //!
-//! In come plain values, out goes one request, back comes its acknowledgement; each call uses a socket of its
-//! own. For few interfaces at start-up, not for the data path.
+//! In come plain values, out goes one request, back comes its acknowledgement; each call uses a
+//! socket of its own. For few interfaces at start-up, not for the data path.
 
 use netlink_packet_core::{
-    ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_ERROR,
-    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator, Parseable, ParseableParametrized,
+    ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
+    NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    Parseable, ParseableParametrized,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -23,8 +30,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// Bytes of `struct ifinfomsg`, which comes before the attributes of a link message.
 const LINK_HEADER_BYTES: usize = 16;
 
-/// Gives the interface `address` with a prefix of `prefix_len` bits. An IPv6 address is usable at once: duplicate
-/// address detection is left out.
+/// Gives the interface `address` with a prefix of `prefix_len` bits. An IPv6 address is usable at
+/// once: duplicate address detection is left out.
 pub fn set_address(interface: &str, address: IpAddr, prefix_len: u8) -> io::Result<()> {
     let mut message = AddressMessage::default();
     message.header.index = index_of(interface)?;
@@ -34,8 +41,9 @@ pub fn set_address(interface: &str, address: IpAddr, prefix_len: u8) -> io::Resu
         message.header.flags = AddressHeaderFlags::Nodad;
     }
     message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
-    request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
-        .map_err(|error| explain(&error, &format!("giving {interface} the address {address}/{prefix_len}")))
+    request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).map_err(|error| {
+        explain(&error, &format!("giving {interface} the address {address}/{prefix_len}"))
+    })
 }
 
 /// Brings the interface up.
@@ -67,14 +75,17 @@ pub fn add_neighbour(interface: &str, address: IpAddr, mac: [u8; 6]) -> io::Resu
         IpAddr::V4(address) => NeighbourAddress::Inet(address),
         IpAddr::V6(address) => NeighbourAddress::Inet6(address),
     };
-    message.attributes =
-        vec![NeighbourAttribute::Destination(destination), NeighbourAttribute::LinkLayerAddress(mac.to_vec())];
-    request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
-        .map_err(|error| explain(&error, &format!("adding {address} to the neighbours of {interface}")))
+    message.attributes = vec![
+        NeighbourAttribute::Destination(destination),
+        NeighbourAttribute::LinkLayerAddress(mac.to_vec()),
+    ];
+    request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE).map_err(
+        |error| explain(&error, &format!("adding {address} to the neighbours of {interface}")),
+    )
 }
 
-/// The gateway by which the kernel would send to `destination` from this interface; `None` if it would send there
-/// directly. An error says that it would not send at all.
+/// The gateway by which the kernel would send to `destination` from this interface; `None` if it
+/// would send there directly. An error says that it would not send at all.
 pub fn gateway(interface: &str, destination: IpAddr) -> io::Result<Option<IpAddr>> {
     let mut message = RouteMessage::default();
     message.header.address_family = family(destination);
@@ -83,7 +94,8 @@ pub fn gateway(interface: &str, destination: IpAddr) -> io::Result<Option<IpAddr
         IpAddr::V4(address) => RouteAddress::Inet(address),
         IpAddr::V6(address) => RouteAddress::Inet6(address),
     };
-    message.attributes = vec![RouteAttribute::Destination(address), RouteAttribute::Oif(index_of(interface)?)];
+    message.attributes =
+        vec![RouteAttribute::Destination(address), RouteAttribute::Oif(index_of(interface)?)];
     let reply = exchange(RouteNetlinkMessage::GetRoute(message), 0)?;
     let body = NetlinkBuffer::new_checked(&reply).map_err(io::Error::other)?.payload();
     let route = RouteMessage::parse(body).map_err(io::Error::other)?;
@@ -94,9 +106,9 @@ pub fn gateway(interface: &str, destination: IpAddr) -> io::Result<Option<IpAddr
     }))
 }
 
-/// Has the kernel's TCP use `algorithm`, `cubic` say, towards the network that the interface's own IPv4 `address` is in,
-/// whatever the default of this machine is. A route may name any algorithm that the kernel has; a namespace's default
-/// only those that the first namespace allows to all.
+/// Has the kernel's TCP use `algorithm`, `cubic` say, towards the network that the interface's own
+/// IPv4 `address` is in, whatever the default of this machine is. A route may name any algorithm
+/// that the kernel has; a namespace's default only those that the first namespace allows to all.
 pub fn set_congestion_control(
     interface: &str,
     address: Ipv4Addr,
@@ -112,7 +124,9 @@ pub fn set_congestion_control(
     message.header.scope = RouteScope::Link;
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![
-        RouteAttribute::Destination(RouteAddress::Inet(Ipv4Addr::from_bits(address.to_bits() & mask))),
+        RouteAttribute::Destination(RouteAddress::Inet(Ipv4Addr::from_bits(
+            address.to_bits() & mask,
+        ))),
         RouteAttribute::PrefSource(RouteAddress::Inet(address)),
         RouteAttribute::Oif(index_of(interface)?),
         RouteAttribute::Metrics(vec![RouteMetric::CcAlgo(algorithm.to_owned())]),
@@ -122,7 +136,12 @@ pub fn set_congestion_control(
 }
 
 /// Makes a veth pair: `name` in the calling thread's namespace, `peer_name` in `peer_namespace`.
-pub(super) fn add_veth(name: &str, peer_name: &str, peer_namespace: BorrowedFd<'_>, queues: u32) -> io::Result<()> {
+pub(super) fn add_veth(
+    name: &str,
+    peer_name: &str,
+    peer_namespace: BorrowedFd<'_>,
+    queues: u32,
+) -> io::Result<()> {
     let end = |name: &str| {
         vec![
             LinkAttribute::IfName(name.to_owned()),
@@ -139,8 +158,9 @@ pub(super) fn add_veth(name: &str, peer_name: &str, peer_namespace: BorrowedFd<'
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
-    request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
-        .map_err(|error| explain(&or_no_veth(error), &format!("making the veth pair {name} and {peer_name}")))
+    request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).map_err(|error| {
+        explain(&or_no_veth(error), &format!("making the veth pair {name} and {peer_name}"))
+    })
 }
 
 /// A kernel without veth says only that it does not support what it was asked for.
@@ -152,8 +172,8 @@ fn or_no_veth(error: io::Error) -> io::Error {
     error
 }
 
-/// What the kernel knows of the interface, as far as its attributes can be read: a kernel newer than this program
-/// may send some that cannot.
+/// What the kernel knows of the interface, as far as its attributes can be read: a kernel newer
+/// than this program may send some that cannot.
 pub(super) fn link_attributes(index: u32) -> io::Result<Vec<LinkAttribute>> {
     let mut message = LinkMessage::default();
     message.header.index = index;
@@ -162,7 +182,9 @@ pub(super) fn link_attributes(index: u32) -> io::Result<Vec<LinkAttribute>> {
     let attributes = body.get(LINK_HEADER_BYTES..).unwrap_or_default();
     Ok(NlasIterator::new(attributes)
         .map_while(Result::ok)
-        .filter_map(|attribute| LinkAttribute::parse_with_param(&attribute, AddressFamily::Unspec).ok())
+        .filter_map(|attribute| {
+            LinkAttribute::parse_with_param(&attribute, AddressFamily::Unspec).ok()
+        })
         .collect())
 }
 
@@ -183,7 +205,8 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
     exchange(message, flags | NLM_F_ACK).map(drop)
 }
 
-/// Sends a request and returns the kernel's first message in reply; an error message becomes the error.
+/// Sends a request and returns the kernel's first message in reply; an error message becomes the
+/// error.
 fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<u8>> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | flags;

@@ -1,5 +1,5 @@
-//! Asks the kernel: the abilities of the machine are tried, those of an interface are what its driver says, and what
-//! is known of the driver is looked up.
+//! Asks the kernel: the abilities of the machine are tried, those of an interface are what its
+//! driver says, and what is known of the driver is looked up.
 
 use super::facts::{Ability, Link, Machine, Trust, XdpFeatures};
 use super::machine;
@@ -11,7 +11,11 @@ use af_xdp::features;
 
 /// The facts of the machine.
 pub(super) fn machine() -> Result<Machine> {
-    machine::machine(ability(features::can_open_sockets()), ability(steer::can_load()), ability(kernel::io_uring()))
+    machine::machine(
+        ability(features::can_open_sockets()),
+        ability(steer::can_load()),
+        ability(kernel::io_uring()),
+    )
 }
 
 fn ability<E: ToString>(tried: std::result::Result<(), E>) -> Ability {
@@ -21,7 +25,8 @@ fn ability<E: ToString>(tried: std::result::Result<(), E>) -> Ability {
     }
 }
 
-/// The facts of an interface. What its driver does not tell is left open: that is no failure of the probe.
+/// The facts of an interface. What its driver does not tell is left open: that is no failure of the
+/// probe.
 pub(super) fn link(interface: Interface, kernel: (u32, u32)) -> Link {
     let driver = features::driver(&interface.name).ok();
     let (rx_queues, tx_queues) = match features::queues(&interface.name) {

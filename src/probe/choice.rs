@@ -1,4 +1,5 @@
-//! Which transport and mode `serve` takes on an interface when left to choose, and why: facts in, one line out.
+//! Which transport and mode `serve` takes on an interface when left to choose, and why: facts in,
+//! one line out.
 //!
 //! A pure function of the facts, so that `probe` and `serve` cannot disagree.
 
@@ -13,8 +14,8 @@ pub struct Choice {
     /// AF_XDP, io_uring or epoll; never `auto`.
     #[serde(serialize_with = "value_name")]
     pub transport: Transport,
-    /// The mode that will be taken; if it fails after all, those below it follow. `auto` over kernel sockets, where
-    /// it means nothing.
+    /// The mode that will be taken; if it fails after all, those below it follow. `auto` over
+    /// kernel sockets, where it means nothing.
     #[serde(serialize_with = "value_name")]
     pub mode: XdpMode,
     /// Why, and why not the better one, in one line.
@@ -57,14 +58,16 @@ fn obstacle(machine: &Machine, link: &Link) -> Option<String> {
     None
 }
 
-const UNTOLD: &str =
-    "this kernel does not report the XDP features of the driver: zero-copy is tried first, then copy, then generic";
+const UNTOLD: &str = "this kernel does not report the XDP features of the driver: zero-copy is tried first, then copy, then generic";
 
 /// The mode that will be taken, by the rules that [`af_xdp::Device::open`] goes by.
 fn mode(link: &Link) -> (XdpMode, String) {
     let driver = link.driver.as_deref().unwrap_or("this driver");
     if drivers::prefers_generic(driver) {
-        return (XdpMode::Generic, format!("on {driver} the generic path is faster than the driver's own"));
+        return (
+            XdpMode::Generic,
+            format!("on {driver} the generic path is faster than the driver's own"),
+        );
     }
     match (&link.zero_copy_trust, link.xdp) {
         (_, Some(xdp)) if !xdp.native => (XdpMode::Generic, format!("{driver} has no native XDP")),
@@ -76,12 +79,17 @@ fn mode(link: &Link) -> (XdpMode, String) {
         (Trust::Good { note }, _) => {
             (XdpMode::ZeroCopy, format!("zero-copy is known to work with {driver}: {note}"))
         }
-        (Trust::Unknown, _) => (XdpMode::ZeroCopy, format!("{driver} offers zero-copy, without known faults")),
+        (Trust::Unknown, _) => {
+            (XdpMode::ZeroCopy, format!("{driver} offers zero-copy, without known faults"))
+        }
     }
 }
 
 /// Serialises a value by the name that it has on the command line.
-fn value_name<S: Serializer>(value: &impl clap::ValueEnum, serializer: S) -> Result<S::Ok, S::Error> {
+fn value_name<S: Serializer>(
+    value: &impl clap::ValueEnum,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match value.to_possible_value() {
         Some(value) => serializer.serialize_str(value.get_name()),
         None => serializer.serialize_none(),

@@ -44,7 +44,12 @@ fn no(reason: &str) -> Ability {
 fn facts_and_choices() {
     type Change = fn(&mut Machine, &mut Link);
     let cases: &[(Change, Transport, XdpMode, &str)] = &[
-        (|_, _| {}, Transport::Xdp, XdpMode::ZeroCopy, "zero-copy is known to work with mlx5_core: since 6.1"),
+        (
+            |_, _| {},
+            Transport::Xdp,
+            XdpMode::ZeroCopy,
+            "zero-copy is known to work with mlx5_core: since 6.1",
+        ),
         (
             |_, link| link.zero_copy_trust = Trust::Bad { note: "it corrupts memory".into() },
             Transport::Xdp,

@@ -1,4 +1,5 @@
-//! What `simoom probe` finds out, as plain values: for the choice of a transport, for the report, and as JSON.
+//! What `simoom probe` finds out, as plain values: for the choice of a transport, for the report,
+//! and as JSON.
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -27,7 +28,10 @@ pub struct Probed {
 }
 
 /// The list alone: empty where nothing would be reached.
-fn places<S: Serializer>(listens: &Result<Vec<Listens>, String>, serializer: S) -> Result<S::Ok, S::Error> {
+fn places<S: Serializer>(
+    listens: &Result<Vec<Listens>, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     listens.as_deref().unwrap_or_default().serialize(serializer)
 }
 

@@ -18,11 +18,16 @@ const CAPABILITIES: [(&str, u32, &str); 7] = [
 ];
 
 /// Reads the machine's facts; the abilities were tried by the caller.
-pub(super) fn machine(xdp_sockets: Ability, bpf_programs: Ability, io_uring: Ability) -> Result<Machine> {
+pub(super) fn machine(
+    xdp_sockets: Ability,
+    bpf_programs: Ability,
+    io_uring: Ability,
+) -> Result<Machine> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|error| Error::because("reading /proc/self/status", error))?;
-    let effective = effective(&status)
-        .ok_or_else(|| Error::failed("/proc/self/status: it has no CapEff line; is /proc the kernel's?"))?;
+    let effective = effective(&status).ok_or_else(|| {
+        Error::failed("/proc/self/status: it has no CapEff line; is /proc the kernel's?")
+    })?;
     Ok(Machine {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         cores: config::usable_cores()?,
@@ -51,12 +56,17 @@ mod tests {
     use super::*;
 
     fn missing(effective: u64) -> Vec<&'static str> {
-        capabilities(effective).iter().filter(|capability| !capability.held).map(|one| one.name).collect()
+        capabilities(effective)
+            .iter()
+            .filter(|capability| !capability.held)
+            .map(|one| one.name)
+            .collect()
     }
 
     #[test]
     fn capabilities_are_read_from_status() {
-        let status = "Name:\tsimoom\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n";
+        let status =
+            "Name:\tsimoom\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n";
         assert_eq!(effective(status), Some(0x1ff_ffff_ffff));
         assert_eq!(effective("Name:\tsimoom\n"), None);
         assert_eq!(effective("CapEff:\tnonsense\n"), None);

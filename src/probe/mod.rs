@@ -1,7 +1,9 @@
-//! `simoom probe`: what this machine and its network interfaces can do, and what `serve` would choose.
+//! `simoom probe`: what this machine and its network interfaces can do, and what `serve` would
+//! choose.
 //!
-//! Facts are gathered first ([`facts()`]), the choice is a pure function of them ([`choose`]), and both are printed as
-//! text or JSON. Whatever is tried for it is undone at once; nothing is changed.
+//! Facts are gathered first ([`facts()`]), the choice is a pure function of them ([`choose`]), and
+//! both are printed as text or JSON. Whatever is tried for it is undone at once; nothing is
+//! changed.
 
 mod ask;
 mod choice;
@@ -23,7 +25,9 @@ use std::io::{self, Write};
 pub fn run(interface: Option<&str>, json: bool) -> Result<()> {
     let facts = facts(interface)?;
     let text = if json {
-        serde_json::to_string_pretty(&facts).map_err(|error| Error::because("writing JSON", error))? + "\n"
+        serde_json::to_string_pretty(&facts)
+            .map_err(|error| Error::because("writing JSON", error))?
+            + "\n"
     } else {
         facts.to_string()
     };
@@ -39,7 +43,9 @@ pub fn run(interface: Option<&str>, json: bool) -> Result<()> {
 /// Gathers the facts of `interface`, or of all, in the calling thread's network namespace.
 pub fn facts(interface: Option<&str>) -> Result<Facts> {
     let interfaces = match interface {
-        Some(name) => vec![netns::interface(name).map_err(|error| Error::failed(error.to_string()))?],
+        Some(name) => {
+            vec![netns::interface(name).map_err(|error| Error::failed(error.to_string()))?]
+        }
         None => netns::interfaces(),
     };
     let machine = ask::machine()?;
@@ -50,7 +56,8 @@ pub fn facts(interface: Option<&str>) -> Result<Facts> {
         let host = Host::of(interface.clone(), &all);
         let link = ask::link(interface, kernel);
         let choice = choose(&machine, &link);
-        let listens = listens(&host, choice.transport, &machine.cores).map_err(|error| error.to_string());
+        let listens =
+            listens(&host, choice.transport, &machine.cores).map_err(|error| error.to_string());
         Probed { choice, listens, link }
     };
     Ok(Facts { interfaces: interfaces.into_iter().map(probed).collect(), machine })
@@ -62,8 +69,16 @@ fn listens(host: &Host, transport: Transport, cores: &[usize]) -> Result<Vec<Lis
     let config = Serve::resolve(ServeOptions { interface, ..ServeOptions::default() }, cores)?;
     let places = Places::of(&config, Some(host))?;
     let claimed = places.claimed.iter().filter(|_| transport == Transport::Xdp);
-    let claimed = claimed.map(|place| Listens { service: place.service.name(), address: place.at, claimed: true });
+    let claimed = claimed.map(|place| Listens {
+        service: place.service.name(),
+        address: place.at,
+        claimed: true,
+    });
     let kernels = places.listening.iter();
-    let kernels = kernels.map(|place| Listens { service: place.service.name(), address: place.at, claimed: false });
+    let kernels = kernels.map(|place| Listens {
+        service: place.service.name(),
+        address: place.at,
+        claimed: false,
+    });
     Ok(claimed.chain(kernels).collect())
 }

@@ -1,12 +1,15 @@
 //! The facts as text for a person: one line each, the remedies beside what is missing.
 
-use super::facts::{Ability, Capability, Facts, Link, Listens, Machine, Probed, Trust, XdpFeatures};
+use super::facts::{
+    Ability, Capability, Facts, Link, Listens, Machine, Probed, Trust, XdpFeatures,
+};
 use crate::config::{Transport, XdpMode};
 use crate::limits::Bytes;
 use clap::ValueEnum;
 use std::fmt::{self, Display, Formatter};
 
-/// From this kernel version on, BPF maps are charged to the memory cgroup and not to RLIMIT_MEMLOCK.
+/// From this kernel version on, BPF maps are charged to the memory cgroup and not to
+/// RLIMIT_MEMLOCK.
 const MAPS_ARE_NOT_LOCKED: (u32, u32) = (5, 11);
 
 impl Display for Facts {
@@ -41,7 +44,11 @@ impl Display for Machine {
         }
         if !names(false).is_empty() {
             line(f, "", "run as root, or give the program the capabilities to serve:")?;
-            line(f, "", "setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock+ep FILE")?;
+            line(
+                f,
+                "",
+                "setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock+ep FILE",
+            )?;
         }
         locked_memory(f, self)
     }
@@ -50,7 +57,9 @@ impl Display for Machine {
 /// How much memory may be locked, which the UMEM is.
 fn locked_memory(f: &mut Formatter<'_>, machine: &Machine) -> fmt::Result {
     let unbounded = machine.capabilities.iter().any(|one| one.held && one.name == "CAP_IPC_LOCK");
-    let Some(bytes) = machine.memlock_limit_bytes else { return line(f, "locked memory", "unlimited") };
+    let Some(bytes) = machine.memlock_limit_bytes else {
+        return line(f, "locked memory", "unlimited");
+    };
     let limit = Bytes(bytes);
     if unbounded {
         line(f, "locked memory", "unlimited, by CAP_IPC_LOCK")?;
@@ -62,7 +71,9 @@ fn locked_memory(f: &mut Formatter<'_>, machine: &Machine) -> fmt::Result {
         line(
             f,
             "",
-            format_args!("on this kernel BPF maps count against the limit of {limit}, whatever the capabilities"),
+            format_args!(
+                "on this kernel BPF maps count against the limit of {limit}, whatever the capabilities"
+            ),
         )?;
     }
     Ok(())
@@ -82,11 +93,19 @@ impl Display for Probed {
         let Probed { link, choice, listens } = self;
         writeln!(f, "{}: {}", link.name, state(link))?;
         line(f, "  driver", link.driver.as_deref().unwrap_or("unknown"))?;
-        line(f, "  queues", format_args!("{} receive, {} transmit", link.rx_queues, link.tx_queues))?;
+        line(
+            f,
+            "  queues",
+            format_args!("{} receive, {} transmit", link.rx_queues, link.tx_queues),
+        )?;
         match link.xdp {
             Some(xdp) => features(f, xdp, &link.zero_copy_trust)?,
             None => {
-                line(f, "  XDP", "this kernel does not report the XDP features of the driver (it does from 6.3)")?;
+                line(
+                    f,
+                    "  XDP",
+                    "this kernel does not report the XDP features of the driver (it does from 6.3)",
+                )?;
             }
         }
         let how = match (choice.transport, choice.mode) {
@@ -110,7 +129,8 @@ impl Display for Probed {
 fn listening(f: &mut Formatter<'_>, listens: &[Listens]) -> fmt::Result {
     for (name, is_claimed) in [("  claiming", true), ("  listening on", false)] {
         let places = listens.iter().filter(|place| place.claimed == is_claimed);
-        let places: Vec<String> = places.map(|place| format!("{} {}", place.service, place.address)).collect();
+        let places: Vec<String> =
+            places.map(|place| format!("{} {}", place.service, place.address)).collect();
         if !places.is_empty() {
             line(f, name, list(&places))?;
         }
@@ -135,12 +155,16 @@ fn features(f: &mut Formatter<'_>, xdp: XdpFeatures, trust: &Trust) -> fmt::Resu
         Trust::Good { note } => {
             line(f, "  zero-copy", format_args!("{zero_copy}; known good with this driver: {note}"))
         }
-        Trust::Bad { note } => {
-            line(f, "  zero-copy", format_args!("{zero_copy}; known to be faulty with this driver: {note}"))
-        }
-        Trust::Unknown if xdp.zero_copy => {
-            line(f, "  zero-copy", format_args!("{zero_copy}; nothing is known of it with this driver"))
-        }
+        Trust::Bad { note } => line(
+            f,
+            "  zero-copy",
+            format_args!("{zero_copy}; known to be faulty with this driver: {note}"),
+        ),
+        Trust::Unknown if xdp.zero_copy => line(
+            f,
+            "  zero-copy",
+            format_args!("{zero_copy}; nothing is known of it with this driver"),
+        ),
         Trust::Unknown => line(f, "  zero-copy", zero_copy),
     }?;
     let multi_buffer = match (xdp.multi_buffer, xdp.zero_copy_multi_buffer) {

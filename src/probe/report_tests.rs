@@ -25,7 +25,12 @@ fn link() -> Link {
         driver: Some("ice".into()),
         rx_queues: 4,
         tx_queues: 4,
-        xdp: Some(XdpFeatures { native: true, zero_copy: true, multi_buffer: true, ..XdpFeatures::default() }),
+        xdp: Some(XdpFeatures {
+            native: true,
+            zero_copy: true,
+            multi_buffer: true,
+            ..XdpFeatures::default()
+        }),
         zero_copy_trust: Trust::Bad { note: "it corrupts memory".into() },
     }
 }
@@ -34,8 +39,16 @@ fn link() -> Link {
 fn the_whole_report() {
     let mut machine = machine();
     let able = Machine { bpf_programs: Ability::Yes, ..machine.clone() };
-    let place = |address: &str, claimed| Listens { service: "HTTP", address: address.parse().unwrap(), claimed };
-    let listens = vec![place("192.0.2.1:8080", true), place("192.0.2.1:8080", false), place("[::1]:8080", false)];
+    let place = |address: &str, claimed| Listens {
+        service: "HTTP",
+        address: address.parse().unwrap(),
+        claimed,
+    };
+    let listens = vec![
+        place("192.0.2.1:8080", true),
+        place("192.0.2.1:8080", false),
+        place("[::1]:8080", false),
+    ];
     let probed = Probed { choice: choose(&able, &link()), link: link(), listens: Ok(listens) };
     machine.kernel = "5.10.0-1".into();
     let text = Facts { machine, interfaces: vec![probed] }.to_string();
@@ -73,7 +86,10 @@ fn what_is_not_missing_is_not_explained() {
     let mut machine = machine();
     machine.capabilities[1].held = true;
     let text = machine.to_string();
-    assert!(text.contains("missing             none\nlocked memory       unlimited, by CAP_IPC_LOCK\n"), "{text}");
+    assert!(
+        text.contains("missing             none\nlocked memory       unlimited, by CAP_IPC_LOCK\n"),
+        "{text}"
+    );
     assert!(!text.contains("setcap") && !text.contains("BPF maps"), "{text}");
 }
 

@@ -1,36 +1,51 @@
-//! Whether addresses that are to be Simoom's own are free: asked on the link before anything is claimed (RFC 5227 §2.1).
+//! Whether addresses that are to be Simoom's own are free: asked on the link before anything is
+//! claimed (RFC 5227 §2.1).
 //!
-//! The stack's [`Probing`] says what is asked when and what an answer means; here are the clock and a packet socket,
-//! which sees what arrives on all queues, for nothing of it is steered away yet. The kernel goes on as if nothing were.
+//! The stack's [`Probing`] says what is asked when and what an answer means; here are the clock and
+//! a packet socket, which sees what arrives on all queues, for nothing of it is steered away yet.
+//! The kernel goes on as if nothing were.
 
 use crate::error::{Error, Result};
 use crate::steer::Groups;
 use pnet::datalink::{self, Channel, DataLinkSender};
-use simoom_stack::neighbour::probing::Probing;
-use simoom_stack::{Address, Duration, Instant, Mac, Transmit};
+use simoom_io::{Duration, Instant};
+use simoom_tcp::neighbour::probing::Probing;
+use simoom_tcp::{Address, Mac, Transmit};
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time;
 
 /// How long a look at the socket lasts.
 const LOOK: time::Duration = time::Duration::from_millis(10);
-/// The longest frame that is sent: an Ethernet header and an ARP packet, or a neighbour solicitation.
+/// The longest frame that is sent: an Ethernet header and an ARP packet, or a neighbour
+/// solicitation.
 const FRAME_BYTES: usize = 128;
 
-/// Fails if another host on `interface`, whose hardware address is `mac`, has one of `addresses` or wants it. Takes four
-/// to seven times `unit`; RFC 5227 says a second. Zero asks nobody.
-pub(crate) fn check(interface: &str, mac: Mac, addresses: &[IpAddr], unit: time::Duration) -> Result<()> {
+/// Fails if another host on `interface`, whose hardware address is `mac`, has one of `addresses` or
+/// wants it. Takes four to seven times `unit`; RFC 5227 says a second. Zero asks nobody.
+pub(crate) fn check(
+    interface: &str,
+    mac: Mac,
+    addresses: &[IpAddr],
+    unit: time::Duration,
+) -> Result<()> {
     if addresses.is_empty() || unit.is_zero() {
         return Ok(());
     }
-    let cannot = |error| Error::because(format!("checking on {interface} whether addresses are free"), error);
+    let cannot = |error| {
+        Error::because(format!("checking on {interface} whether addresses are free"), error)
+    };
     let device = datalink::interfaces().into_iter().find(|device| device.name == interface);
-    let device = device.ok_or_else(|| Error::failed(format!("--interface {interface}: the interface is gone")))?;
+    let device = device
+        .ok_or_else(|| Error::failed(format!("--interface {interface}: the interface is gone")))?;
     // RFC 4862 §5.4.2: who has an address of IPv6 says so to a group.
     let mut groups = Groups::new(device.index).map_err(cannot)?;
     addresses.iter().try_for_each(|address| groups.join(*address)).map_err(cannot)?;
-    let config = datalink::Config { read_timeout: Some(LOOK), promiscuous: false, ..Default::default() };
-    let Channel::Ethernet(sender, mut receiver) = datalink::channel(&device, config).map_err(cannot)? else {
+    let config =
+        datalink::Config { read_timeout: Some(LOOK), promiscuous: false, ..Default::default() };
+    let Channel::Ethernet(sender, mut receiver) =
+        datalink::channel(&device, config).map_err(cannot)?
+    else {
         return Err(Error::failed(format!("--interface {interface}: not an Ethernet interface")));
     };
     tracing::info!(interface, ?addresses, "checking whether another host has these addresses");

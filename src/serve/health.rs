@@ -17,7 +17,9 @@ pub(super) fn check_connections(board: &Board, readiness: &Readiness) -> bool {
     }
     let is_exhausted = full.is_some();
     match full {
-        Some((sheet, what)) => tracing::warn!(worker = sheet.label(), "{what}: new clients are refused"),
+        Some((sheet, what)) => {
+            tracing::warn!(worker = sheet.label(), "{what}: new clients are refused");
+        }
         None => tracing::info!("connections are free again"),
     }
     is_exhausted

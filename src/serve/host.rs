@@ -2,7 +2,7 @@
 
 use crate::netns::{self, Interface};
 use crate::steer::is_host_address;
-use simoom_stack::Address;
+use simoom_tcp::Address;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The interfaces of the calling thread's network namespace.
@@ -41,7 +41,8 @@ impl Host {
         self.others.iter().find(|(other, _)| *other == address).map(|(_, name)| name.as_str())
     }
 
-    /// Whether `address` lies in one of the interface's networks, so that its neighbours ask for it there.
+    /// Whether `address` lies in one of the interface's networks, so that its neighbours ask for it
+    /// there.
     pub(super) fn is_on_link(&self, address: IpAddr) -> bool {
         self.interface.addresses.iter().any(|(own, prefix_len)| match (own, address) {
             (IpAddr::V4(own), IpAddr::V4(address)) => {

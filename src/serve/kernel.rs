@@ -1,4 +1,5 @@
-//! The kernel transport's part of a server: alone with a worker a core, or one worker beside AF_XDP.
+//! The kernel transport's part of a server: alone with a worker a core, or one worker beside
+//! AF_XDP.
 
 use super::{Common, Running, Server, count, failed, plan};
 use crate::app::Service;
@@ -16,7 +17,8 @@ use std::net::SocketAddr;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u16 = 4096;
-/// Open files besides those of connections and listeners: queues, maps, standard streams, and some to spare.
+/// Open files besides those of connections and listeners: queues, maps, standard streams, and some
+/// to spare.
 const OTHER_FILES: u64 = 256;
 
 impl Server {
@@ -30,7 +32,8 @@ impl Server {
         let bound = reserve(common, workers)?;
         self.addresses = bound.iter().map(|bound| bound.address).collect();
         self.start_kernel_workers(common, bound, config.connections, &cores)?;
-        self.transport = format!("kernel sockets over {}, {}", common.poller, count(workers, "worker"));
+        self.transport =
+            format!("kernel sockets over {}, {}", common.poller, count(workers, "worker"));
         Ok(())
     }
 
@@ -52,7 +55,8 @@ impl Server {
         let sockets = bound.len() * cores.len();
         let mut listeners = listen(bound)?;
         let mut settings = plan::kernel_settings(common.config, connections, cores.len());
-        settings.port_limits = plan::port_limits(common.config, &ports, settings.connections, cores.len());
+        settings.port_limits =
+            plan::port_limits(common.config, &ports, settings.connections, cores.len());
         allow_files(connections, sockets);
         for (index, core) in cores.iter().enumerate() {
             let own = listeners.iter_mut().filter_map(Iterator::next).collect();
@@ -72,7 +76,8 @@ impl Server {
             self.workers.push(Running { orders, thread: thread.map_err(cannot)?, drained: None });
             if is_ready.recv().is_err() {
                 let failure = self.failures.recv();
-                return Err(failure.map_or_else(|_| Error::failed("a worker has ended"), |why| failed(&why)));
+                return Err(failure
+                    .map_or_else(|_| Error::failed("a worker has ended"), |why| failed(&why)));
             }
         }
         Ok(())
@@ -117,7 +122,9 @@ pub(super) fn reserve(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>>
                     service.flag()
                 );
             }
-            Err(error) => return Err(Error::failed(format!("{} {}: {error}", service.flag(), place.at))),
+            Err(error) => {
+                return Err(Error::failed(format!("{} {}: {error}", service.flag(), place.at)));
+            }
         }
     }
     Ok(all)
@@ -128,21 +135,24 @@ fn listen(bound: Vec<Bound>) -> Result<Vec<impl Iterator<Item = Listener>>> {
     let listen = |Bound { service, address, sockets }: Bound| {
         let listeners: Result<Vec<Listener>, ListenError> =
             sockets.into_iter().map(|socket| socket.listen(BACKLOG)).collect();
-        let listeners =
-            listeners.map_err(|error| Error::failed(format!("{} {address}: {error}", service.flag())))?;
+        let listeners = listeners
+            .map_err(|error| Error::failed(format!("{} {address}: {error}", service.flag())))?;
         Ok(listeners.into_iter())
     };
     bound.into_iter().map(listen).collect()
 }
 
-/// How kernel sockets are to be polled: as `transport` says, or else the better way that this machine allows.
+/// How kernel sockets are to be polled: as `transport` says, or else the better way that this
+/// machine allows.
 pub(super) fn poller(transport: Transport) -> Result<Poller> {
     if transport == Transport::Epoll {
         return Ok(Poller::Epoll);
     }
     match (kernel::io_uring(), transport) {
         (Ok(()), _) => Ok(Poller::IoUring),
-        (Err(reason), Transport::IoUring) => Err(Error::failed(format!("--transport io-uring: {reason}"))),
+        (Err(reason), Transport::IoUring) => {
+            Err(Error::failed(format!("--transport io-uring: {reason}")))
+        }
         (Err(reason), _) => {
             tracing::info!(reason, "kernel sockets are served over epoll, not io_uring");
             Ok(Poller::Epoll)
@@ -150,8 +160,8 @@ pub(super) fn poller(transport: Transport) -> Result<Poller> {
     }
 }
 
-/// Each connection of a kernel socket takes a file descriptor: raises the soft limit as far as that needs and the hard
-/// limit allows. With fewer the server works, and accepts as many as it can.
+/// Each connection of a kernel socket takes a file descriptor: raises the soft limit as far as that
+/// needs and the hard limit allows. With fewer the server works, and accepts as many as it can.
 fn allow_files(connections: u32, listeners: usize) {
     let limit = getrlimit(Resource::Nofile);
     let wanted = u64::from(connections) + listeners as u64 + OTHER_FILES;

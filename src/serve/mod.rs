@@ -1,12 +1,12 @@
 //! `simoom serve`: the parts joined, run until told to stop, and taken apart again in order.
 //!
 //! [`start`] makes a [`Server`] of a checked configuration: content is loaded, the memory plan is
-//! checked, the device is opened, kernel sockets are bound, workers are started, traffic is claimed,
-//! and only then do the kernel sockets listen. [`Server::stop`] goes the other way: workers drain
-//! while their traffic is still claimed; when all have drained the claims are removed, the workers
-//! leave, and the program comes off. A worker that fails is reported by [`Server::failures`]; the
-//! process goes down with that reason rather than leave a queue unserved. [`watch`] looks at what
-//! changes outside meanwhile.
+//! checked, the device is opened, kernel sockets are bound, workers are started, traffic is
+//! claimed, and only then do the kernel sockets listen. [`Server::stop`] goes the other way:
+//! workers drain while their traffic is still claimed; when all have drained the claims are
+//! removed, the workers leave, and the program comes off. A worker that fails is reported by
+//! [`Server::failures`]; the process goes down with that reason rather than leave a queue unserved.
+//! [`watch`] looks at what changes outside meanwhile.
 
 pub(crate) mod address_check;
 mod health;
@@ -43,7 +43,7 @@ use crossbeam_channel::{Receiver, Sender, never, select, tick};
 use host::Host;
 use places::Places;
 use rustix::io::Errno;
-use simoom_stack::Duration;
+use simoom_io::Duration;
 use std::cell::{Cell, OnceCell};
 use std::io;
 use std::net::SocketAddr;
@@ -137,7 +137,8 @@ struct Common<'a> {
     host: Option<Host>,
     /// Where the services are reached.
     places: Places,
-    /// Made with the first application that serves memcached, when the memory plan has been checked.
+    /// Made with the first application that serves memcached, when the memory plan has been
+    /// checked.
     memcached: OnceCell<Arc<memcached::Shared>>,
     /// How many applications were made.
     made: Cell<usize>,
@@ -148,11 +149,16 @@ struct Common<'a> {
 impl Common<'_> {
     /// Whether the rest is served if this cannot be.
     fn is_optional(&self, service: Service) -> bool {
-        service == Service::Memcached && self.config.memcached.is_some_and(|memcached| memcached.optional)
+        service == Service::Memcached
+            && self.config.memcached.is_some_and(|memcached| memcached.optional)
     }
 
     /// A fresh application for one worker, which holds so many connections.
-    fn services(&self, ports: &[(u16, Service)], connections: usize) -> Result<Contained<Services>> {
+    fn services(
+        &self,
+        ports: &[(u16, Service)],
+        connections: usize,
+    ) -> Result<Contained<Services>> {
         let worker = self.made.replace(self.made.get() + 1);
         let memcached = match self.config.memcached {
             Some(config) if ports.iter().any(|(_, service)| *service == Service::Memcached) => {
@@ -161,17 +167,24 @@ impl Common<'_> {
             _ => None,
         };
         let config::Timeouts { header, idle, .. } = self.config.timeouts;
-        let timeouts =
-            http::Timeouts { head: Duration::from(header), idle: Duration::from(idle), ..Default::default() };
+        let timeouts = http::Timeouts {
+            head: Duration::from(header),
+            idle: Duration::from(idle),
+            ..Default::default()
+        };
         let options = http::Options { timeouts, ..http::Options::default() };
         Ok(Contained::new(Services::new(ports, self.content.clone(), options, memcached)))
     }
 
     /// These are the addresses that memcached is served on.
     fn tell_listeners(&self, addresses: &[SocketAddr], over_udp: bool) -> Result<()> {
-        let Some(config) = self.config.memcached.filter(|_| !addresses.is_empty()) else { return Ok(()) };
+        let Some(config) = self.config.memcached.filter(|_| !addresses.is_empty()) else {
+            return Ok(());
+        };
         let shared = self.memcached(config)?;
-        addresses.iter().for_each(|address| shared.listens(memcached::Listening { address: *address, over_udp }));
+        addresses.iter().for_each(|address| {
+            shared.listens(memcached::Listening { address: *address, over_udp });
+        });
         Ok(())
     }
 
@@ -180,7 +193,8 @@ impl Common<'_> {
         if let Some(shared) = self.memcached.get() {
             return Ok(shared.clone());
         }
-        // One for each core, one beside them for clients that do not come through the interface, one for UDP.
+        // One for each core, one beside them for clients that do not come through the interface,
+        // one for UDP.
         let threads = self.config.cores.len();
         let workers = threads + 1 + usize::from(config.udp.is_some());
         let options = memcached::Options {
@@ -188,7 +202,9 @@ impl Common<'_> {
             udp_port: config.udp.map_or(0, |udp| udp.port),
             workers,
             threads,
-            connections: self.config.connection_limits(self.config.connections, 1)(Service::Memcached),
+            connections: self.config.connection_limits(self.config.connections, 1)(
+                Service::Memcached,
+            ),
             memory_bytes: config.memory_bytes,
             item_max_bytes: config.item_max_bytes,
             idle_seconds: config.idle.as_millis().div_ceil(1000) as u32,
@@ -202,8 +218,9 @@ impl Common<'_> {
 
 /// The interfaces here, if `config` names one, and where its services are reached.
 fn places(config: &config::Serve) -> Result<(Option<Host>, Places)> {
-    let around =
-        |name: &String| Host::around(name).map_err(|error| Error::failed(format!("--interface {name}: {error}")));
+    let around = |name: &String| {
+        Host::around(name).map_err(|error| Error::failed(format!("--interface {name}: {error}")))
+    };
     let host = config.interface.as_ref().map(around).transpose()?;
     let places = Places::of(config, host.as_ref())?;
     for address in host.iter().flat_map(|host| places.off_link(host)) {
@@ -254,14 +271,16 @@ impl Server {
         let bound = limits::tightest(plan::threads(config));
         let left_bytes = bound.as_ref().map(limits::Bound::left_bytes);
         let limit_bytes = config.memory_limit_bytes.into_iter().chain(left_bytes).min();
-        let limit_bytes = limit_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let limit_bytes =
+            limit_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let settings = content::Settings { limit_bytes, dotfiles: config.dotfiles };
-        let content =
-            Content::load(config.root.as_deref(), settings).map_err(|error| Error::usage(error.to_string()))?;
+        let content = Content::load(config.root.as_deref(), settings)
+            .map_err(|error| Error::usage(error.to_string()))?;
         let poller = kernel::poller(config.transport)?;
         let (content, memcached, made) = (Arc::new(content), OnceCell::new(), Cell::new(0));
         let (host, places) = places(config)?;
-        let common = Common { config, bound, content, host, places, memcached, made, poller, failures };
+        let common =
+            Common { config, bound, content, host, places, memcached, made, poller, failures };
         self.start_transport(&common)?;
         self.start_udp(&common)?;
         self.adopt_store(&common)
@@ -288,7 +307,11 @@ impl Server {
     /// Waits for a signal, which it names, or for a worker's failure, or for a change outside that
     /// ends the server; meanwhile publishes what no worker does. In the network namespace that the
     /// server was started in.
-    fn wait(&mut self, signals: &Receiver<&'static str>, policy: InterfaceChange) -> Result<&'static str> {
+    fn wait(
+        &mut self,
+        signals: &Receiver<&'static str>,
+        policy: InterfaceChange,
+    ) -> Result<&'static str> {
         let (publish, look) = (tick(PUBLISH_PERIOD), tick(WATCH_PERIOD));
         let mut watch = Watch::new(policy, self.readiness.clone(), &self.board);
         loop {
@@ -324,7 +347,9 @@ impl Server {
     fn start_admin(&mut self, config: &config::Serve) -> Result<()> {
         if let Some(address) = config.admin {
             let cannot = |error: io::Error| match Errno::from_io_error(&error) {
-                Some(source) => Error::failed(format!("--admin {address}: {}", ListenError { address, source })),
+                Some(source) => {
+                    Error::failed(format!("--admin {address}: {}", ListenError { address, source }))
+                }
                 None => Error::failed(format!("--admin {address}: {error}")),
             };
             let (board, readiness) = (self.board.clone(), self.readiness.clone());
@@ -354,13 +379,18 @@ impl Server {
         self.admin.as_ref().map(Admin::address)
     }
 
-    /// Stops accepting, lets open responses finish for at most `limit`, closes, detaches. Returns the last counters.
+    /// Stops accepting, lets open responses finish for at most `limit`, closes, detaches. Returns
+    /// the last counters.
     pub fn stop(self, limit: std::time::Duration) -> Result<Vec<Count>> {
         self.drain(limit, &never())
     }
 
     /// As [`Server::stop`]. The next one of `signals` ends the drain at once.
-    fn drain(mut self, limit: std::time::Duration, signals: &Receiver<&'static str>) -> Result<Vec<Count>> {
+    fn drain(
+        mut self,
+        limit: std::time::Duration,
+        signals: &Receiver<&'static str>,
+    ) -> Result<Vec<Count>> {
         self.readiness.set(Reason::Draining);
         self.listeners.close();
         self.order(Order::Drain(limit));
@@ -398,8 +428,8 @@ impl Server {
         true
     }
 
-    /// Waits until all workers have ended; meanwhile publishes what no worker does, and looks at signals. Returns the
-    /// first failure.
+    /// Waits until all workers have ended; meanwhile publishes what no worker does, and looks at
+    /// signals. Returns the first failure.
     fn await_workers(&mut self, signals: &Receiver<&'static str>) -> Option<Failure> {
         let (publish, look) = (tick(PUBLISH_PERIOD), tick(END_CHECK_PERIOD));
         let (mut signals, mut first, mut released) = (signals.clone(), None, false);

@@ -18,7 +18,7 @@ use crate::kernel::Presence;
 use crate::netns::Interface;
 use crate::steer::{Claim, is_host_address};
 use rustix::io::Errno;
-use simoom_stack::wire::ipv6;
+use simoom_tcp::wire::ipv6;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -101,7 +101,13 @@ impl Places {
         Ok(places)
     }
 
-    fn add(&mut self, service: Service, endpoint: Endpoint, config: &config::Serve, host: &Host) -> Result<()> {
+    fn add(
+        &mut self,
+        service: Service,
+        endpoint: Endpoint,
+        config: &config::Serve,
+        host: &Host,
+    ) -> Result<()> {
         let flag = service.flag();
         match endpoint.address {
             None => {
@@ -114,7 +120,9 @@ impl Places {
                 self.claim(service, endpoint, chosen(config, host, same_version)?, host);
                 self.listening.push(named(service, endpoint));
             }
-            Some(address) if host.has(address) || chosen(config, host, |_| true)?.contains(&address) => {
+            Some(address)
+                if host.has(address) || chosen(config, host, |_| true)?.contains(&address) =>
+            {
                 self.claim(service, endpoint, vec![address], host);
                 if host.has(address) {
                     self.listening.push(on_interface(service, address, endpoint.port, host));
@@ -143,7 +151,12 @@ impl Places {
     }
 
     /// Datagrams come through the kernel: they are served where it has the address.
-    fn add_datagrams(&mut self, endpoint: Endpoint, config: &config::Serve, host: &Host) -> Result<()> {
+    fn add_datagrams(
+        &mut self,
+        endpoint: Endpoint,
+        config: &config::Serve,
+        host: &Host,
+    ) -> Result<()> {
         let service = Service::Memcached;
         match endpoint.address {
             None => {
@@ -154,7 +167,9 @@ impl Places {
                 self.datagrams.push(on_interface(service, address, endpoint.port, host));
             }
             Some(address)
-                if address.is_unspecified() || address.is_loopback() || host.other_with(address).is_some() =>
+                if address.is_unspecified()
+                    || address.is_loopback()
+                    || host.other_with(address).is_some() =>
             {
                 self.datagrams.push(named(service, endpoint));
             }
@@ -172,7 +187,8 @@ impl Places {
     /// Each address given with `--address` is claimed for a service, and something is claimed at
     /// all where the interface's queues are to be served.
     fn check(&self, config: &config::Serve, host: &Host) -> Result<()> {
-        let is_claimed = |address: &IpAddr| self.claimed.iter().any(|claimed| claimed.at.ip() == *address);
+        let is_claimed =
+            |address: &IpAddr| self.claimed.iter().any(|claimed| claimed.at.ip() == *address);
         if let Some(address) = config.addresses.iter().find(|address| !is_claimed(address)) {
             return Err(Error::usage(format!(
                 "--address {address}: no service is served there; leave it out, or give a port without an address with --http or \
@@ -188,7 +204,8 @@ impl Places {
             )));
         }
         let (mtu, least) = (*mtu_bytes, ipv6::MIN_MTU);
-        let too_long = self.claimed.iter().find(|claimed| claimed.at.is_ipv6() && mtu < u32::from(least));
+        let too_long =
+            self.claimed.iter().find(|claimed| claimed.at.is_ipv6() && mtu < u32::from(least));
         if let Some(address) = too_long.map(|claimed| claimed.at.ip()) {
             return Err(Error::usage(format!(
                 "--address {address}: {name} takes packets of {mtu} bytes, and IPv6 needs an MTU of at least {least}; \
@@ -198,10 +215,14 @@ impl Places {
         Ok(())
     }
 
-    /// Addresses of Simoom's own that only a router would send here: routed to this host, or mistyped.
+    /// Addresses of Simoom's own that only a router would send here: routed to this host, or
+    /// mistyped.
     pub(super) fn off_link(&self, host: &Host) -> BTreeSet<IpAddr> {
-        let dedicated = self.claimed.iter().filter(|claimed| claimed.dedicated).map(|claimed| claimed.at.ip());
-        dedicated.filter(|address| !host.interface().addresses.is_empty() && !host.is_on_link(*address)).collect()
+        let dedicated =
+            self.claimed.iter().filter(|claimed| claimed.dedicated).map(|claimed| claimed.at.ip());
+        dedicated
+            .filter(|address| !host.interface().addresses.is_empty() && !host.is_on_link(*address))
+            .collect()
     }
 
     /// Kernel sockets alone cannot serve what only Simoom would have.
@@ -220,7 +241,11 @@ impl Places {
 
 /// The addresses to claim that `wanted` agrees to, of those given with `--address` or of the
 /// interface's own, of both versions of IP and link-local ones too.
-fn chosen(config: &config::Serve, host: &Host, wanted: impl Fn(IpAddr) -> bool) -> Result<Vec<IpAddr>> {
+fn chosen(
+    config: &config::Serve,
+    host: &Host,
+    wanted: impl Fn(IpAddr) -> bool,
+) -> Result<Vec<IpAddr>> {
     let name = &host.interface().name;
     for address in &config.addresses {
         if let Some(other) = host.other_with(*address).filter(|_| !host.has(*address)) {
@@ -269,7 +294,8 @@ fn named(service: Service, endpoint: Endpoint) -> Listening {
     Listening { service, at: endpoint.at(Ipv4Addr::LOCALHOST.into()), origin: Origin::Named }
 }
 
-/// An address of the interface. A link-local one cannot be used without the interface (RFC 4007 §6).
+/// An address of the interface. A link-local one cannot be used without the interface (RFC 4007
+/// §6).
 fn on_interface(service: Service, address: IpAddr, port: u16, host: &Host) -> Listening {
     let at = match address {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {

@@ -7,7 +7,10 @@ fn interface(index: u32, name: &str, addresses: &[(&str, u8)]) -> Interface {
         index,
         mac: [2, 0, 0, 0, 0, 1],
         mtu_bytes: 1500,
-        addresses: addresses.iter().map(|(address, len)| (address.parse().unwrap(), *len)).collect(),
+        addresses: addresses
+            .iter()
+            .map(|(address, len)| (address.parse().unwrap(), *len))
+            .collect(),
         up: true,
         carrier: true,
         loopback: name == "lo",
@@ -26,9 +29,11 @@ fn host() -> Host {
 
 /// Where `simoom serve --interface s0` with these flags is reached.
 fn places_on(host: &Host, flags: &str) -> Result<Places> {
-    let arguments = ["simoom", "serve", "--interface", "s0"].into_iter().chain(flags.split_whitespace());
+    let arguments =
+        ["simoom", "serve", "--interface", "s0"].into_iter().chain(flags.split_whitespace());
     let matches = cli::command().try_get_matches_from(arguments).unwrap();
-    let config = config::Serve::from_matches(matches.subcommand_matches("serve").unwrap(), None, &[0])?;
+    let config =
+        config::Serve::from_matches(matches.subcommand_matches("serve").unwrap(), None, &[0])?;
     Places::of(&config, Some(host))
 }
 
@@ -38,9 +43,11 @@ fn text(places: &Places) -> [String; 3] {
         let own = if claimed.dedicated { "*" } else { "" };
         format!("{own}{}", claimed.at)
     });
-    let listening =
-        |listening: &[Listening]| listening.iter().map(|place| place.at.to_string()).collect::<Vec<_>>();
-    [claimed.collect(), listening(&places.listening), listening(&places.datagrams)].map(|all: Vec<_>| all.join(" "))
+    let listening = |listening: &[Listening]| {
+        listening.iter().map(|place| place.at.to_string()).collect::<Vec<_>>()
+    };
+    [claimed.collect(), listening(&places.listening), listening(&places.datagrams)]
+        .map(|all: Vec<_>| all.join(" "))
 }
 
 #[test]
@@ -64,8 +71,16 @@ fn each_service_is_reached_where_it_is_asked_for_and_nowhere_else() {
             "198.18.0.1:80",
             "198.18.0.1:80 127.0.0.1:80 [::1]:80 127.0.0.1:11211",
         ),
-        ("--http 198.18.0.1:80 --memcached [::1]:11211", "198.18.0.1:80", "198.18.0.1:80 [::1]:11211"),
-        ("--http 198.18.0.1:80 --memcached 192.0.2.9:81", "198.18.0.1:80", "198.18.0.1:80 192.0.2.9:81"),
+        (
+            "--http 198.18.0.1:80 --memcached [::1]:11211",
+            "198.18.0.1:80",
+            "198.18.0.1:80 [::1]:11211",
+        ),
+        (
+            "--http 198.18.0.1:80 --memcached 192.0.2.9:81",
+            "198.18.0.1:80",
+            "198.18.0.1:80 192.0.2.9:81",
+        ),
         // Each at an address of its own.
         (
             "--http 198.18.0.7:80 --memcached 198.18.0.8:81 --address 198.18.0.7 --address 198.18.0.8",
@@ -91,7 +106,10 @@ fn each_service_is_reached_where_it_is_asked_for_and_nowhere_else() {
 #[test]
 fn datagrams_are_served_where_the_kernel_has_the_address() {
     for (flags, expected) in [
-        ("--memcached 81 --address 198.18.0.1 --memcached-udp 82", "198.18.0.1:82 127.0.0.1:82 [::1]:82"),
+        (
+            "--memcached 81 --address 198.18.0.1 --memcached-udp 82",
+            "198.18.0.1:82 127.0.0.1:82 [::1]:82",
+        ),
         ("--memcached 198.18.0.1:81 --memcached-udp 82", "198.18.0.1:82"),
         ("--memcached 198.18.0.1:81 --memcached-udp 127.0.0.1:82", "127.0.0.1:82"),
         ("--memcached 81 --address 198.18.0.7 --memcached-udp 82", "127.0.0.1:82 [::1]:82"),
@@ -106,16 +124,31 @@ fn datagrams_are_served_where_the_kernel_has_the_address() {
 #[test]
 fn what_cannot_be_claimed_is_refused_with_a_remedy() {
     for (flags, expected) in [
-        ("--http 198.18.0.7:80", "--http 198.18.0.7:80: no interface here has 198.18.0.7; give it to s0"),
+        (
+            "--http 198.18.0.7:80",
+            "--http 198.18.0.7:80: no interface here has 198.18.0.7; give it to s0",
+        ),
         ("--http 198.18.0.7:80", "or make it Simoom's own with --address 198.18.0.7"),
-        ("--http 80 --address 192.0.2.9", "--address 192.0.2.9: eth0 has it, not s0; name eth0 with --interface"),
-        ("--http 80 --address 198.18.0.255", "--address 198.18.0.255: it is the broadcast address of s0's network"),
-        ("--http 127.0.0.1:80", "--interface s0: no service is served at its addresses; leave it out"),
+        (
+            "--http 80 --address 192.0.2.9",
+            "--address 192.0.2.9: eth0 has it, not s0; name eth0 with --interface",
+        ),
+        (
+            "--http 80 --address 198.18.0.255",
+            "--address 198.18.0.255: it is the broadcast address of s0's network",
+        ),
+        (
+            "--http 127.0.0.1:80",
+            "--interface s0: no service is served at its addresses; leave it out",
+        ),
         (
             "--http 127.0.0.1:80 --address 198.18.0.1",
             "--address 198.18.0.1: no service is served there; leave it out",
         ),
-        ("--http 224.0.0.1:80", "--http 224.0.0.1:80: 224.0.0.1 is not the address of one host on a network"),
+        (
+            "--http 224.0.0.1:80",
+            "--http 224.0.0.1:80: 224.0.0.1 is not the address of one host on a network",
+        ),
         (
             "--memcached-udp 255.255.255.255:82",
             "--memcached-udp 255.255.255.255:82: 255.255.255.255 is not the address",
@@ -136,7 +169,10 @@ fn an_interface_without_addresses_needs_one() {
     let bare = Host::of(interface(7, "s0", &[]), &[]);
     let error = places_on(&bare, "--http 80").unwrap_err().to_string();
     assert!(error.contains("--interface s0: it has no address"), "{error}");
-    assert_eq!(text(&places_on(&bare, "--http 80 --address 198.18.0.7").unwrap())[0], "*198.18.0.7:80");
+    assert_eq!(
+        text(&places_on(&bare, "--http 80 --address 198.18.0.7").unwrap())[0],
+        "*198.18.0.7:80"
+    );
 }
 
 #[test]
@@ -156,7 +192,10 @@ fn an_own_address_outside_of_the_networks_is_told() {
                  --address 2001:db8::7 --address 198.18.0.1";
     assert_eq!(off_link(&host(), flags), ["198.18.1.7", "2001:db8:1::7"]);
     let bare = Host::of(interface(7, "s0", &[]), &[]);
-    assert!(off_link(&bare, "--http 80 --address 198.18.0.7").is_empty(), "it has no network to be outside of");
+    assert!(
+        off_link(&bare, "--http 80 --address 198.18.0.7").is_empty(),
+        "it has no network to be outside of"
+    );
 }
 
 #[test]

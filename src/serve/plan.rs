@@ -1,4 +1,5 @@
-//! The memory plans of both transports: what each worker's tables and pools take, for so many connections.
+//! The memory plans of both transports: what each worker's tables and pools take, for so many
+//! connections.
 
 use crate::app::content::Content;
 use crate::app::memcached::{Memcached, Shared};
@@ -8,20 +9,30 @@ use crate::error::Result;
 use crate::kernel::{self, Poller, Settings};
 use crate::limits::{self, Bound, Limit, Plan};
 use af_xdp::OpenOptions;
-use simoom_stack::Limits;
+use simoom_tcp::Limits;
 
-/// Limits of one of `workers` stacks that hold `connections` together, each `per_prefix` of one source prefix.
+/// Limits of one of `workers` stacks that hold `connections` together, each `per_prefix` of one
+/// source prefix.
 pub(super) fn stack_limits(connections: u32, per_prefix: Option<u32>, workers: u32) -> Limits {
     let limits = Limits::for_connections(connections.div_ceil(workers).min(Limits::MAX));
     Limits { connections_per_prefix: per_prefix.unwrap_or(0), ..limits }
 }
 
 /// Bounds of one of `workers` kernel workers that hold `connections` together.
-pub(super) fn kernel_settings(config: &config::Serve, connections: u32, workers: usize) -> Settings {
+pub(super) fn kernel_settings(
+    config: &config::Serve,
+    connections: u32,
+    workers: usize,
+) -> Settings {
     let each = (connections as usize).div_ceil(workers);
     let config::Timeouts { send, keep_alive, .. } = config.timeouts;
     let connections_per_prefix = config.connections_per_prefix.unwrap_or(0);
-    Settings { connections_per_prefix, send_timeout: send, keep_alive, ..Settings::for_connections(each) }
+    Settings {
+        connections_per_prefix,
+        send_timeout: send,
+        keep_alive,
+        ..Settings::for_connections(each)
+    }
 }
 
 /// The most connections to each of `ports`, of one of `workers` workers that holds `connections`.
@@ -31,7 +42,8 @@ pub(super) fn port_limits(
     connections: usize,
     workers: usize,
 ) -> Vec<(u16, u32)> {
-    let limit = config.connection_limits(u32::try_from(connections).unwrap_or(u32::MAX), workers as u32);
+    let limit =
+        config.connection_limits(u32::try_from(connections).unwrap_or(u32::MAX), workers as u32);
     ports.iter().map(|(port, service)| (*port, limit(*service))).collect()
 }
 
@@ -80,11 +92,16 @@ pub(super) fn check_kernel(
 
 /// What all workers share.
 fn begin(config: &config::Serve, content: &Content) -> Plan {
-    let plan = Plan::new().add("content", 1, content.memory_bytes()).add("log queue", 1, crate::log::MEMORY_BYTES);
+    let plan = Plan::new().add("content", 1, content.memory_bytes()).add(
+        "log queue",
+        1,
+        crate::log::MEMORY_BYTES,
+    );
     match config.memcached {
         Some(memcached) => {
             let plan = plan.add("store of memcached", 1, memcached.memory_bytes as usize);
-            let udp = kernel::udp::memory_bytes() + Memcached::memory_bytes(1) + Shared::UDP_MEMORY_BYTES;
+            let udp =
+                kernel::udp::memory_bytes() + Memcached::memory_bytes(1) + Shared::UDP_MEMORY_BYTES;
             plan.add("memcached over UDP", usize::from(memcached.udp.is_some()), udp)
         }
         None => plan,
@@ -102,8 +119,8 @@ fn add_memcached(config: &config::Serve, connections: u32, workers: usize, plan:
     }
 }
 
-/// Threads that are started at most: a worker for each core, one beside them, and those for UDP, signals, the log
-/// and the admin endpoint.
+/// Threads that are started at most: a worker for each core, one beside them, and those for UDP,
+/// signals, the log and the admin endpoint.
 pub(super) fn threads(config: &config::Serve) -> usize {
     config.cores.len() + 5
 }
@@ -112,7 +129,8 @@ fn check(config: &config::Serve, bound: Option<&Bound>, plan: impl Fn(u32) -> Pl
     if let Some(bound) = bound {
         limits::check_bound(bound, config.connections, &plan)?;
     }
-    let plan = limits::check(Limit::from_flag(config.memory_limit_bytes), config.connections, plan)?;
+    let plan =
+        limits::check(Limit::from_flag(config.memory_limit_bytes), config.connections, plan)?;
     tracing::info!("memory plan for {} connections", config.connections);
     for row in plan.to_string().lines() {
         tracing::info!("{row}");
@@ -126,7 +144,10 @@ mod tests {
 
     #[test]
     fn a_million_connections_take_at_most_a_kibibyte_each() {
-        let bytes: u64 = stack_limits(1_000_000, Some(1), 1).memory::<Services>().map(|(_, _, bytes)| bytes).sum();
+        let bytes: u64 = stack_limits(1_000_000, Some(1), 1)
+            .memory::<Services>()
+            .map(|(_, _, bytes)| bytes)
+            .sum();
         assert!(bytes <= 1_000_000 * 1024, "{} bytes each", bytes / 1_000_000);
     }
 }

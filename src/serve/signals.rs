@@ -6,10 +6,11 @@
 //! | SIGHUP, SIGUSR1, SIGUSR2, SIGALRM | logged | logged | logged |
 //! | SIGXFSZ | ignored: a write beyond the limit fails instead | the same | the same |
 //!
-//! No signal waits for a log that nobody reads: a signal that ends the process at once flushes the log for at most a
-//! second.
+//! No signal waits for a log that nobody reads: a signal that ends the process at once flushes the
+//! log for at most a second.
 //!
-//! SIGPIPE is ignored by Rust's runtime. Other commands than `serve` are ended by the second SIGTERM or SIGINT.
+//! SIGPIPE is ignored by Rust's runtime. Other commands than `serve` are ended by the second
+//! SIGTERM or SIGINT.
 
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, bounded};
@@ -39,9 +40,10 @@ impl Drop for Starting {
     }
 }
 
-/// The names of the first two signals that stop a server; the third ends the process. While the process is starting,
-/// the first one ends it, with success: reading content and asking for addresses take their time, and nothing looks at a
-/// channel meanwhile. Signals that would otherwise end the process without a word are logged.
+/// The names of the first two signals that stop a server; the third ends the process. While the
+/// process is starting, the first one ends it, with success: reading content and asking for
+/// addresses take their time, and nothing looks at a channel meanwhile. Signals that would
+/// otherwise end the process without a word are logged.
 pub(super) fn watch_start() -> Result<(Receiver<&'static str>, Starting)> {
     let starting = Arc::new(AtomicBool::new(true));
     let starts = starting.clone();
@@ -56,8 +58,8 @@ pub(super) fn watch_start() -> Result<(Receiver<&'static str>, Starting)> {
     Ok((signals, Starting(starting)))
 }
 
-/// Sends the names of the first `stops` signals of [`STOPS`] among `signals`, after a call of `first` with the first; the
-/// next one has its default effect.
+/// Sends the names of the first `stops` signals of [`STOPS`] among `signals`, after a call of
+/// `first` with the first; the next one has its default effect.
 fn watch_with(
     signals: &[i32],
     stops: usize,
@@ -91,6 +93,9 @@ fn watch_with(
 
 fn note(signal: i32, name: &'static str) {
     if signal != SIGXFSZ {
-        tracing::warn!(signal = name, "ignored: nothing is reloaded; restart simoom to apply changes");
+        tracing::warn!(
+            signal = name,
+            "ignored: nothing is reloaded; restart simoom to apply changes"
+        );
     }
 }

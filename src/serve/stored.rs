@@ -33,7 +33,9 @@ impl Stored {
         let mut counts: Vec<Count> = Vec::with_capacity(32);
         self.contain(|| {
             let _ = (0..MAINTAIN_MAX).all(|_| self.store.maintain(now));
-            memcached::publish_store(&self.store.statistics(), &mut |name, value| counts.push((name, value)));
+            memcached::publish_store(&self.store.statistics(), &mut |name, value| {
+                counts.push((name, value));
+            });
         })?;
         self.containment.publish(&mut |name, value| counts.push((name, value)));
         self.sheet.publish(counts.into_iter());
@@ -58,7 +60,8 @@ mod tests {
     #[test]
     fn a_panic_of_the_upkeep_ends_nothing_unless_the_store_is_in_doubt() {
         panics::install();
-        let store = Store::new(&Settings { memory_bytes: 16 << 20, ..Settings::default() }).unwrap();
+        let store =
+            Store::new(&Settings { memory_bytes: 16 << 20, ..Settings::default() }).unwrap();
         let stored = Stored::new(store.clone(), Sheet::new("store"));
         assert!(stored.contain(|| panic!("injected")).is_ok());
         stored.look_after().unwrap();

@@ -1,4 +1,5 @@
-//! memcached over UDP as a part of a server: a thread of its own, through the kernel, beside either transport.
+//! memcached over UDP as a part of a server: a thread of its own, through the kernel, beside either
+//! transport.
 
 use super::{Common, Running, Server};
 use crate::app::Service;
@@ -22,7 +23,9 @@ impl Server {
                 Err(error) if place.origin.may_lack(error.source) => {
                     tracing::debug!(address = %place.at, "left out: {error}");
                 }
-                Err(error) => return Err(Error::failed(format!("--memcached-udp {}: {error}", place.at))),
+                Err(error) => {
+                    return Err(Error::failed(format!("--memcached-udp {}: {error}", place.at)));
+                }
             }
         }
         if sockets.is_empty() {

@@ -11,7 +11,7 @@ use crate::metrics::{Board, Sheet};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
 
-simoom_stack::counters! {
+simoom_io::counters! {
     /// What happened to the server from outside.
     pub struct Events {
         /// Times that the interface lost its link or was set down.
@@ -39,7 +39,8 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(policy: InterfaceChange, readiness: Arc<Readiness>, board: &Board) -> Watch {
-        let watch = Watch { policy, readiness, events: Events::default(), sheet: Sheet::new("server") };
+        let watch =
+            Watch { policy, readiness, events: Events::default(), sheet: Sheet::new("server") };
         board.add(watch.sheet.clone());
         watch.publish();
         watch
@@ -75,7 +76,10 @@ impl Watch {
         }
         match (up, carrier) {
             (true, true) => tracing::info!(interface, "the link is up again"),
-            (false, _) => tracing::warn!(interface, "the interface was set down (`ip link set {interface} up`)"),
+            (false, _) => tracing::warn!(
+                interface,
+                "the interface was set down (`ip link set {interface} up`)"
+            ),
             (true, false) => tracing::warn!(interface, "the interface has lost its link"),
         }
         self.events.link_losses += u64::from(!(up && carrier));
@@ -106,8 +110,12 @@ impl Watch {
                 self.readiness.clear(Reason::Detached);
                 tracing::warn!(interface, "the XDP program is attached again");
             }
-            Err(error) if is_new => tracing::error!(interface, "cannot attach the XDP program again yet: {error}"),
-            Err(error) => tracing::debug!(interface, "cannot attach the XDP program again yet: {error}"),
+            Err(error) if is_new => {
+                tracing::error!(interface, "cannot attach the XDP program again yet: {error}");
+            }
+            Err(error) => {
+                tracing::debug!(interface, "cannot attach the XDP program again yet: {error}");
+            }
         }
         Ok(())
     }
@@ -154,14 +162,20 @@ mod tests {
             (false, true, false, 2),
         ] {
             watch.note_link("s0", up, carrier);
-            assert_eq!((watch.readiness.is_ready(), watch.events.link_losses), (ready, losses), "{up} {carrier}");
+            assert_eq!(
+                (watch.readiness.is_ready(), watch.events.link_losses),
+                (ready, losses),
+                "{up} {carrier}"
+            );
         }
     }
 
     #[test]
     fn added_queues_end_the_server_or_are_told() {
         let mut carries_on = watch(InterfaceChange::Repair);
-        for (now, ready, additions) in [(2, true, 0), (4, false, 1), (3, false, 1), (2, true, 1), (1, true, 1)] {
+        for (now, ready, additions) in
+            [(2, true, 0), (4, false, 1), (3, false, 1), (2, true, 1), (1, true, 1)]
+        {
             carries_on.note_queues("s0", 2, now).unwrap();
             assert_eq!(
                 (carries_on.readiness.is_ready(), carries_on.events.queue_additions),

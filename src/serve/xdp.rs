@@ -1,4 +1,5 @@
-//! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once they run.
+//! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once
+//! they run.
 
 use super::host::Host;
 use super::places::Claimed;
@@ -13,14 +14,15 @@ use crate::steer::Device;
 use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
 use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
-use simoom_stack::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
+use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Connections of the kernel worker that serves clients who do not come through the claimed interface.
+/// Connections of the kernel worker that serves clients who do not come through the claimed
+/// interface.
 const BESIDE_CONNECTIONS: u32 = 1024;
 
 /// A device with what was claimed on it. Dropping it takes the program off the interface.
@@ -64,7 +66,8 @@ impl Claims {
         }
     }
 
-    /// Brings the steering program's counters to the board. They lie in the kernel, and no worker sees them.
+    /// Brings the steering program's counters to the board. They lie in the kernel, and no worker
+    /// sees them.
     pub(super) fn publish(&self) {
         if let Ok(counters) = self.device.counters() {
             self.sheet.publish(counters);
@@ -81,9 +84,12 @@ pub(super) struct Opened {
     interface: String,
 }
 
-/// Opens an interface if this machine can; else the reason why not, for `--transport auto` to go on without.
-/// Configuration that cannot be carried out is an error all the same.
-pub(super) fn open_if_possible(common: &Common<'_>, interface: &str) -> Result<Result<Opened, String>> {
+/// Opens an interface if this machine can; else the reason why not, for `--transport auto` to go on
+/// without. Configuration that cannot be carried out is an error all the same.
+pub(super) fn open_if_possible(
+    common: &Common<'_>,
+    interface: &str,
+) -> Result<Result<Opened, String>> {
     let facts = probe::facts(Some(interface))
         .map_err(|error| Error::failed(format!("--interface {interface}: {error}")))?;
     let choice = facts.interfaces.into_iter().next().map(|probed| probed.choice);
@@ -104,11 +110,23 @@ pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
     let queues = rx_queues(interface).map_err(|error| Error::failed(error.to_string()))?;
     let workers = (queues as usize).min(config.cores.len());
     check_sleepable(queues as usize, workers)?;
-    let options =
-        OpenOptions { mode: mode(config.xdp_mode), busy_poll: config.busy_poll, ..OpenOptions::new(interface) };
+    let options = OpenOptions {
+        mode: mode(config.xdp_mode),
+        busy_poll: config.busy_poll,
+        ..OpenOptions::new(interface)
+    };
     let beside = (BESIDE_CONNECTIONS, common.poller);
-    plan::check_xdp(config, common.bound.as_ref(), &common.content, &options, queues, workers as u32, beside)?;
-    let (device, queues) = Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
+    plan::check_xdp(
+        config,
+        common.bound.as_ref(),
+        &common.content,
+        &options,
+        queues,
+        workers as u32,
+        beside,
+    )?;
+    let (device, queues) =
+        Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(common, host, &device, workers as u32)?;
     Ok(Opened { device, queues, workers, stack, interface: interface.to_owned() })
 }
@@ -121,12 +139,16 @@ impl Server {
     pub(super) fn start_xdp(&mut self, common: &Common<'_>, opened: Opened) -> Result<()> {
         let Opened { device, queues, workers, stack, interface } = opened;
         let claimed = &common.places.claimed;
-        let own: BTreeSet<IpAddr> =
-            claimed.iter().filter(|claimed| claimed.dedicated).map(|claimed| claimed.at.ip()).collect();
+        let own: BTreeSet<IpAddr> = claimed
+            .iter()
+            .filter(|claimed| claimed.dedicated)
+            .map(|claimed| claimed.at.ip())
+            .collect();
         let own: Vec<IpAddr> = own.into_iter().collect();
         address_check::check(&interface, stack.mac, &own, common.config.address_probe)?;
         let bound = kernel::reserve(common, 1)?;
-        let mut ports: Vec<_> = claimed.iter().map(|claimed| (claimed.at.port(), claimed.service)).collect();
+        let mut ports: Vec<_> =
+            claimed.iter().map(|claimed| (claimed.at.port(), claimed.service)).collect();
         ports.dedup();
         self.transport = format!(
             "AF_XDP, {} mode, {} on {}",
@@ -156,7 +178,10 @@ impl Server {
         let claims = self.device.insert(Claims { device, queues, sheet });
         claims.publish();
         for claim in places.iter().map(Claimed::claim) {
-            claims.device.add_claim(claim).map_err(|error| Error::because(format!("claiming {claim}"), error))?;
+            claims
+                .device
+                .add_claim(claim)
+                .map_err(|error| Error::because(format!("claiming {claim}"), error))?;
         }
         Ok(())
     }
@@ -181,7 +206,8 @@ impl Server {
         let wakers: Vec<_> = ends.iter().map(|(orders, _)| orders.waker()).collect();
         let connections = stack.limits.connections as usize;
         let places = worker::handover::ring(&wakers, frames);
-        for (index, ((queues, (orders, mailbox)), handover)) in dealt.into_iter().zip(ends).zip(places).enumerate()
+        for (index, ((queues, (orders, mailbox)), handover)) in
+            dealt.into_iter().zip(ends).zip(places).enumerate()
         {
             let name = format!("xdp {index}");
             let sheet = Sheet::new(&name);
@@ -199,8 +225,14 @@ impl Server {
                 drained: Some(drained.clone()),
             };
             let core = Some(common.config.cores[index]);
-            let thread = thread::spawn(name, core, common.failures.clone(), move || Worker::new(parts).run());
-            self.workers.push(Running { orders, thread: thread.map_err(cannot)?, drained: Some(drained) });
+            let thread = thread::spawn(name, core, common.failures.clone(), move || {
+                Worker::new(parts).run()
+            });
+            self.workers.push(Running {
+                orders,
+                thread: thread.map_err(cannot)?,
+                drained: Some(drained),
+            });
             self.board.add(sheet);
         }
         Ok(())
@@ -213,7 +245,10 @@ fn check_sleepable(queues: usize, workers: usize) -> Result<()> {
     if queues.div_ceil(workers) <= most {
         return Ok(());
     }
-    Err(Error::usage(format!("--cores: {queues} queues on {}; at most {most} a core", count(workers, "core"))))
+    Err(Error::usage(format!(
+        "--cores: {queues} queues on {}; at most {most} a core",
+        count(workers, "core")
+    )))
 }
 
 pub(crate) fn mode(mode: XdpMode) -> Option<Mode> {
@@ -241,7 +276,8 @@ fn stack_config(common: &Common<'_>, host: &Host, device: &Device, workers: u32)
     let everywhere = claimed.len() == addresses.len() * ports.len();
     let mut stack = Config::new(facts.mac, addresses, secret()?, limits);
     if !everywhere {
-        stack.places = claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
+        stack.places =
+            claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();
     stack.ecn = match config.ecn {
@@ -261,7 +297,9 @@ pub(super) fn secret() -> Result<[u64; 4]> {
     let mut secret = [0; 32];
     rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Error::because("asking the kernel for random numbers", error))?;
-    Ok(std::array::from_fn(|at| u64::from_ne_bytes(std::array::from_fn(|byte| secret[8 * at + byte]))))
+    Ok(std::array::from_fn(|at| {
+        u64::from_ne_bytes(std::array::from_fn(|byte| secret[8 * at + byte]))
+    }))
 }
 
 /// Sets what depends on the device: how long packets may be, and which checksums are taken.

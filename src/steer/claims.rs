@@ -1,7 +1,7 @@
 //! What of the traffic is ours, as the steering program's map wants it: one entry an address.
 
 use super::Error;
-use simoom_stack::Address;
+use simoom_tcp::Address;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -86,7 +86,9 @@ impl ClaimTable {
         }
         let key = address_key(address_of(claim));
         if self.0.len() == CLAIM_ADDRESSES && !self.0.contains_key(&key) {
-            let bound = format!("{claim} cannot be claimed: {CLAIM_ADDRESSES} addresses are, which is the most");
+            let bound = format!(
+                "{claim} cannot be claimed: {CLAIM_ADDRESSES} addresses are, which is the most"
+            );
             return Err(Error::TooManyClaims { bound });
         }
         let mut value = self.0.get(&key).copied().unwrap_or_default();

@@ -12,7 +12,8 @@ const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 18, 0, 1));
 fn the_layout_is_that_of_the_header() {
     let header = include_str!("../../bpf/layout.h");
     let define = |name: &str| -> usize {
-        let line = header.lines().find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name));
+        let line =
+            header.lines().find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name));
         line.unwrap_or_else(|| panic!("{name} is defined")).trim().parse().unwrap()
     };
     assert_eq!(define("CLAIM_PORTS "), CLAIM_PORTS);
@@ -70,7 +71,10 @@ fn the_bounds_are_told() {
     }
     let error = table.add(Claim::Dedicated(IpAddr::from([198, 19, 0, 1]))).unwrap_err().to_string();
     assert!(error.contains("256 addresses"), "{error}");
-    assert!(table.add(Claim::Dedicated(ADDRESS)).is_ok(), "an address that has an entry needs no other");
+    assert!(
+        table.add(Claim::Dedicated(ADDRESS)).is_ok(),
+        "an address that has an entry needs no other"
+    );
 }
 
 #[test]

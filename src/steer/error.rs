@@ -39,7 +39,9 @@ impl fmt::Display for Error {
                 "{claim} cannot be claimed: no host on a network has this address, and the kernel takes no packet for it"
             ),
             Error::TooManyClaims { bound } => f.write_str(bound),
-            Error::Group(source) => write!(f, "a group of neighbour discovery cannot be joined: {source}"),
+            Error::Group(source) => {
+                write!(f, "a group of neighbour discovery cannot be joined: {source}")
+            }
         }
     }
 }

@@ -46,12 +46,15 @@ impl Groups {
 
     /// Leaves all of them.
     pub(crate) fn leave_all(&mut self) -> io::Result<()> {
-        std::mem::take(&mut self.joined).into_iter().try_for_each(|address| self.change(address, false))
+        std::mem::take(&mut self.joined)
+            .into_iter()
+            .try_for_each(|address| self.change(address, false))
     }
 
     /// The kernel counts: a group that several addresses share is left with the last of them.
     fn change(&self, address: Ipv6Addr, join: bool) -> io::Result<()> {
-        let membership = |group| sys::membership(self.socket.as_fd(), self.ifindex, ethernet(group), join);
+        let membership =
+            |group| sys::membership(self.socket.as_fd(), self.ifindex, ethernet(group), join);
         membership(solicited_node(address))?;
         membership(ALL_NODES)
     }

@@ -6,7 +6,8 @@ use af_xdp::Program;
 use af_xdp::aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use std::io::ErrorKind;
 
-static OBJECT: &[u8] = af_xdp::aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/steer.bpf.o"));
+static OBJECT: &[u8] =
+    af_xdp::aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/steer.bpf.o"));
 
 /// The names of `enum counter` in bpf/layout.h, in its order.
 const COUNTER_NAMES: [&str; 5] = [
@@ -35,9 +36,10 @@ impl Steering {
     /// attached yet.
     pub fn load(queues: u32) -> Result<(Program, Steering), Error> {
         let mut program = Program::load(OBJECT, "steer", "sockets", queues)?;
-        let claims = HashMap::try_from(program.take_map("claims")?).map_err(failed("the map of claims"))?;
-        let counters =
-            PerCpuArray::try_from(program.take_map("counters")?).map_err(failed("the map of counters"))?;
+        let claims =
+            HashMap::try_from(program.take_map("claims")?).map_err(failed("the map of claims"))?;
+        let counters = PerCpuArray::try_from(program.take_map("counters")?)
+            .map_err(failed("the map of counters"))?;
         Ok((program, Steering { table: ClaimTable::default(), claims, counters }))
     }
 
@@ -50,7 +52,9 @@ impl Steering {
     /// Leaves traffic to the kernel again.
     pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
         match self.table.remove(claim) {
-            (key, Some(value)) => self.claims.insert(key, value.bytes(), 0).map_err(failed("removing a claim")),
+            (key, Some(value)) => {
+                self.claims.insert(key, value.bytes(), 0).map_err(failed("removing a claim"))
+            }
             (key, None) => self.remove_key(key),
         }
     }
@@ -74,7 +78,9 @@ impl Steering {
     fn remove_key(&mut self, key: AddressKey) -> Result<(), Error> {
         match self.claims.remove(&key) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => {
+                Ok(())
+            }
             Err(error) => Err(failed("removing a claim")(error)),
         }
     }

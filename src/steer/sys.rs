@@ -13,7 +13,12 @@ pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
 
 /// Has the interface receive what is sent to the Ethernet group `mac` as long as the packet socket
 /// `fd` is open, or (`join` is false) no longer.
-pub(crate) fn membership(fd: BorrowedFd<'_>, ifindex: u32, mac: [u8; 6], join: bool) -> io::Result<()> {
+pub(crate) fn membership(
+    fd: BorrowedFd<'_>,
+    ifindex: u32,
+    mac: [u8; 6],
+    join: bool,
+) -> io::Result<()> {
     let name = if join { libc::PACKET_ADD_MEMBERSHIP } else { libc::PACKET_DROP_MEMBERSHIP };
     let mut address = [0; 8];
     address[..6].copy_from_slice(&mac);
@@ -26,7 +31,8 @@ pub(crate) fn membership(fd: BorrowedFd<'_>, ifindex: u32, mac: [u8; 6], join: b
     let len = size_of_val(&request) as libc::socklen_t;
     // SAFETY: the kernel reads `len` bytes of `request`, which lives through the call and has no
     // padding.
-    let result =
-        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, name, (&raw const request).cast(), len) };
+    let result = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_PACKET, name, (&raw const request).cast(), len)
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,19 +1,21 @@
 //! The memory that items lie in, and the only `unsafe` of the store: references into it.
 //!
-//! An item is a [`Header`] of 24 bytes, then the line that a text `get` returns, padded to 8 bytes. A [`Place`] names
-//! where it begins. Nothing here knows which places are in use; what makes the references sound is this contract,
-//! which the rest of the store keeps:
+//! An item is a [`Header`] of 24 bytes, then the line that a text `get` returns, padded to 8 bytes.
+//! A [`Place`] names where it begins. Nothing here knows which places are in use; what makes the
+//! references sound is this contract, which the rest of the store keeps:
 //!
 //! - Headers are made of atomics alone and may be read and written by anyone at any time.
-//! - A line is written by one thread at a time, and only as long as no entry of the table names its place: by the
-//!   holder of its reservation, or while it is being moved there.
-//! - A line is read only by who holds a pin on its frame that was taken while an entry of the table named the place;
-//!   or the lock of that entry; or the lock of the space, if the item is marked as linked.
-//! - A frame is used anew only with the lock of the space, after no entry and no reservation named a place in it
-//!   (its live count was 0) and after that no pin was held on it. Taking a pin before reading the entry again, and
-//!   removing the entry before reading the pins, all in one total order (`SeqCst`), leaves no gap between the two.
-//! - A frame that the table takes for buckets was free, as for any use anew, and is the table's for ever. Buckets
-//!   are made of atomics alone.
+//! - A line is written by one thread at a time, and only as long as no entry of the table names its
+//!   place: by the holder of its reservation, or while it is being moved there.
+//! - A line is read only by who holds a pin on its frame that was taken while an entry of the table
+//!   named the place; or the lock of that entry; or the lock of the space, if the item is marked as
+//!   linked.
+//! - A frame is used anew only with the lock of the space, after no entry and no reservation named
+//!   a place in it (its live count was 0) and after that no pin was held on it. Taking a pin before
+//!   reading the entry again, and removing the entry before reading the pins, all in one total
+//!   order (`SeqCst`), leaves no gap between the two.
+//! - A frame that the table takes for buckets was free, as for any use anew, and is the table's for
+//!   ever. Buckets are made of atomics alone.
 
 use super::table::Bucket;
 use af_xdp::memory::Mapping;
@@ -21,8 +23,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
-/// Where an item begins: in units of [`UNIT_BYTES`] from the start of the arena; below 2 to the power of
-/// [`PLACE_BITS`].
+/// Where an item begins: in units of [`UNIT_BYTES`] from the start of the arena; below 2 to the
+/// power of [`PLACE_BITS`].
 pub(super) type Place = u64;
 
 /// Enough for 8 TiB.
@@ -87,7 +89,10 @@ impl Arena {
     #[inline]
     fn address(&self, at: Place, range: &Range<usize>) -> *mut u8 {
         let base = at as usize * UNIT_BYTES;
-        assert!(range.start <= range.end && range.end <= self.bytes - base.min(self.bytes), "beyond the arena");
+        assert!(
+            range.start <= range.end && range.end <= self.bytes - base.min(self.bytes),
+            "beyond the arena"
+        );
         // SAFETY: within the mapping, by the assertion; it lives as long as `self`.
         unsafe { self.mapping.base().as_ptr().add(base + range.start) }
     }
@@ -96,9 +101,9 @@ impl Arena {
     #[inline]
     pub(super) fn header(&self, at: Place) -> &Header {
         let address = self.address(at, &(0..HEADER_BYTES));
-        // SAFETY: in bounds, and aligned since the mapping is to pages and places are to 8 bytes. All fields are
-        // atomics, for which any bytes are valid; a frame's memory changes between line and header only when it is
-        // used anew, which by the contract nobody overlaps.
+        // SAFETY: in bounds, and aligned since the mapping is to pages and places are to 8 bytes.
+        // All fields are atomics, for which any bytes are valid; a frame's memory changes between
+        // line and header only when it is used anew, which by the contract nobody overlaps.
         unsafe { &*address.cast::<Header>() }
     }
 
@@ -107,8 +112,8 @@ impl Arena {
     pub(super) fn bucket(&self, at: Place) -> &Bucket {
         let address = self.address(at, &(0..size_of::<Bucket>()));
         assert!(address.cast::<Bucket>().is_aligned(), "a bucket between two cache lines");
-        // SAFETY: in bounds and aligned, by the assertions. All fields are atomics, for which any bytes are valid; by
-        // the contract nobody else uses the memory of the frame.
+        // SAFETY: in bounds and aligned, by the assertions. All fields are atomics, for which any
+        // bytes are valid; by the contract nobody else uses the memory of the frame.
         unsafe { &*address.cast::<Bucket>() }
     }
 
@@ -117,7 +122,8 @@ impl Arena {
     pub(super) fn line(&self, at: Place, range: Range<usize>) -> &[u8] {
         let range = HEADER_BYTES + range.start..HEADER_BYTES + range.end;
         let address = self.address(at, &range);
-        // SAFETY: in bounds; by the contract the caller holds a pin or a lock that keeps the line from being written.
+        // SAFETY: in bounds; by the contract the caller holds a pin or a lock that keeps the line
+        // from being written.
         unsafe { std::slice::from_raw_parts(address, range.len()) }
     }
 
@@ -129,12 +135,13 @@ impl Arena {
 
     fn write(&self, at: Place, offset: usize, bytes: &[u8]) {
         let address = self.address(at, &(offset..offset + bytes.len()));
-        // SAFETY: in bounds; by the contract this thread alone uses the line now, so `bytes`, which is a line that
-        // may be read or memory outside of the arena, does not overlap it.
+        // SAFETY: in bounds; by the contract this thread alone uses the line now, so `bytes`, which
+        // is a line that may be read or memory outside of the arena, does not overlap it.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
     }
 
-    /// Asks the processor to fetch the item at `at`, which will be read soon: its header, and what is near behind it.
+    /// Asks the processor to fetch the item at `at`, which will be read soon: its header, and what
+    /// is near behind it.
     #[inline]
     pub(super) fn prefetch(&self, at: Place) {
         let last = (self.bytes - HEADER_BYTES) / UNIT_BYTES;
@@ -167,7 +174,10 @@ mod tests {
         let arena = Arena::new(4096).unwrap();
         arena.header(8).cas.store(7, Relaxed);
         arena.write_line(8, 2, b"abc");
-        assert_eq!((arena.header(8).cas.load(Relaxed), arena.line(8, 2..5)), (7, b"abc".as_slice()));
+        assert_eq!(
+            (arena.header(8).cas.load(Relaxed), arena.line(8, 2..5)),
+            (7, b"abc".as_slice())
+        );
         assert_eq!(arena.line(8, 0..2), [0, 0]);
         arena.prefetch(8);
     }
@@ -177,7 +187,8 @@ mod tests {
         let arena = Arena::new(4096).unwrap();
         let last = (4096 - HEADER_BYTES) / UNIT_BYTES - 1;
         arena.write_line(last as Place, 0, &[1; UNIT_BYTES]);
-        let beyond = std::panic::catch_unwind(|| arena.write_line(last as Place, 0, &[1; UNIT_BYTES + 1]));
+        let beyond =
+            std::panic::catch_unwind(|| arena.write_line(last as Place, 0, &[1; UNIT_BYTES + 1]));
         assert!(beyond.is_err());
         assert!(std::panic::catch_unwind(|| arena.header(Place::MAX).cas.load(Relaxed)).is_err());
     }

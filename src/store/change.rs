@@ -1,5 +1,6 @@
-//! Storing, counting, deleting. Space is taken first and without any lock of the table, the value written without any
-//! lock at all; only then is the entry changed, under its chain's lock, in a few instructions.
+//! Storing, counting, deleting. Space is taken first and without any lock of the table, the value
+//! written without any lock at all; only then is the entry changed, under its chain's lock, in a
+//! few instructions.
 
 use super::arena::Place;
 use super::condition::{Verdict, verdict};
@@ -12,8 +13,8 @@ use super::*;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 impl Store {
-    /// Reserves space for a value that is at hand, evicting items if need be. For one that a client is still sending
-    /// there is [`Store::reserve_incoming`].
+    /// Reserves space for a value that is at hand, evicting items if need be. For one that a client
+    /// is still sending there is [`Store::reserve_incoming`].
     pub fn reserve(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
         self.tick(now);
         let shape = self.checked_shape(new)?;
@@ -44,7 +45,8 @@ impl Store {
         layout::render(&self.memory.arena, at, shape, new);
     }
 
-    /// A place for an item, counted as live, its header telling its shape and that it is not linked.
+    /// A place for an item, counted as live, its header telling its shape and that it is not
+    /// linked.
     pub(super) fn take(&self, shape: Shape, exptime: u32, now: u32) -> Option<Place> {
         let (units, class) = (shape.units(), self.class(exptime, now));
         let occupy = |at| self.occupy(at, shape, exptime);
@@ -69,7 +71,8 @@ impl Store {
         space::class(ttl, space::classes(self.memory.frames() as u32))
     }
 
-    /// Counts the item to be at `at` as live, and makes it one that a walk over its segment passes over.
+    /// Counts the item to be at `at` as live, and makes it one that a walk over its segment passes
+    /// over.
     pub(super) fn occupy(&self, at: Place, shape: Shape, exptime: u32) {
         let header = self.memory.arena.header(at);
         header.marks.store(0, Relaxed);
@@ -79,7 +82,13 @@ impl Store {
     }
 
     /// Appends `units` to an open segment, or to one that is begun with them.
-    pub(super) fn append(&self, space: &mut Space, units: u32, class: usize, now: u32) -> Option<Place> {
+    pub(super) fn append(
+        &self,
+        space: &mut Space,
+        units: u32,
+        class: usize,
+        now: u32,
+    ) -> Option<Place> {
         if let Some(at) = space.append(units, Queue::Young, class) {
             return Some(at);
         }
@@ -108,13 +117,17 @@ impl Store {
             let cas = old.map(|(_, at)| self.memory.arena.header(at).cas.load(Relaxed));
             match (verdict(how, cas), old) {
                 (Verdict::Refuse(outcome), old) => {
-                    if let (Outcome::Exists, true, Some((_, at))) = (outcome, how.compare.is_some(), old) {
+                    if let (Outcome::Exists, true, Some((_, at))) =
+                        (outcome, how.compare.is_some(), old)
+                    {
                         let exptime = self.memory.arena.header(at).exptime.load(Relaxed);
                         add(&self.stripe().tally.classes[self.class(exptime, now)].cas_badval, 1);
                     }
                     return outcome;
                 }
-                (Verdict::Join, Some((_, at))) if joined.as_ref().is_none_or(|item| item.place() != at) => {
+                (Verdict::Join, Some((_, at)))
+                    if joined.as_ref().is_none_or(|item| item.place() != at) =>
+                {
                     self.stripe().pin(at);
                     let item = Item::pinned(self.stripe(), at);
                     drop(held);
@@ -152,10 +165,17 @@ impl Store {
     }
 
     /// A reservation that holds the item's value and the new one, in the order that `mode` says.
-    fn join(&self, item: &Item, new: &Reservation, mode: Mode, now: u32) -> Result<Reservation, Refusal> {
+    fn join(
+        &self,
+        item: &Item,
+        new: &Reservation,
+        mode: Mode,
+        now: u32,
+    ) -> Result<Reservation, Refusal> {
         let Meta { flags, exptime, binary_key, .. } = item.meta();
         let value_bytes = item.shape().value_bytes + new.shape().value_bytes;
-        let mut whole = self.reserve(&New { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
+        let mut whole =
+            self.reserve(&New { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
         let (first, second) = match mode {
             Mode::Prepend => (new.value(), item.value()),
             _ => (item.value(), new.value()),
@@ -173,8 +193,8 @@ impl Store {
         new.marks.fetch_or(STALE | old.marks.load(Relaxed) & TOKEN_SENT, Relaxed);
     }
 
-    /// Lets the table name a reserved item in place of the `old` one, if any; returns its cas unique, or `None` if
-    /// the table has no place left.
+    /// Lets the table name a reserved item in place of the `old` one, if any; returns its cas
+    /// unique, or `None` if the table has no place left.
     fn link(
         &self,
         held: &Held<'_>,
@@ -240,17 +260,23 @@ impl Store {
             }
             let Some(number) = parse(item.value()) else { return Counted::NonNumeric };
             let number = apply(number, how.delta, how.decrement);
-            let meta = Meta { exptime: how.exptime.unwrap_or(old.exptime), last_access: now, ..old };
+            let meta =
+                Meta { exptime: how.exptime.unwrap_or(old.exptime), last_access: now, ..old };
             let Some(reservation) = self.spell(key, number, item.value().len(), &meta, now) else {
                 return Counted::OutOfMemory;
             };
-            // memcached writes a number that is no longer than the old value in its place: it stays what it was.
+            // memcached writes a number that is no longer than the old value in its place: it stays
+            // what it was.
             if reservation.value_bytes() == item.value().len() {
                 let marks = item.header().marks.load(Relaxed) & (STALE | TOKEN_SENT | FETCHED);
                 reservation.header().marks.fetch_or(marks, Relaxed);
             }
             if let Some(cas) = self.exchange(&item, old.cas, reservation, hash, how.cas, now) {
-                return Counted::Value { value: number, meta: Meta { cas, ..meta }, created: false };
+                return Counted::Value {
+                    value: number,
+                    meta: Meta { cas, ..meta },
+                    created: false,
+                };
             }
         }
     }
@@ -277,22 +303,35 @@ impl Store {
     /// Makes the item that is to be counted; `None` if there is one by now.
     fn count_from(&self, key: &[u8], how: &Count, now: u32) -> Option<Counted> {
         let Some((value, exptime)) = how.create else { return Some(Counted::NotFound) };
-        let meta = Meta { exptime, binary_key: how.binary_key, last_access: now, ..Meta::default() };
-        let Some(reservation) = self.spell(key, value, 0, &meta, now) else { return Some(Counted::OutOfMemory) };
+        let meta =
+            Meta { exptime, binary_key: how.binary_key, last_access: now, ..Meta::default() };
+        let Some(reservation) = self.spell(key, value, 0, &meta, now) else {
+            return Some(Counted::OutOfMemory);
+        };
         let commit = Commit { mode: Mode::Add, cas: how.cas, ..Commit::default() };
         match self.commit(reservation, &commit, now) {
-            Outcome::Stored { cas } => Some(Counted::Value { value, meta: Meta { cas, ..meta }, created: true }),
+            Outcome::Stored { cas } => {
+                Some(Counted::Value { value, meta: Meta { cas, ..meta }, created: true })
+            }
             Outcome::OutOfMemory => Some(Counted::OutOfMemory),
             _ => None,
         }
     }
 
     /// A value that spells `number`, followed by blanks up to `width` bytes.
-    fn spell(&self, key: &[u8], number: u64, width: usize, meta: &Meta, now: u32) -> Option<Reservation> {
+    fn spell(
+        &self,
+        key: &[u8],
+        number: u64,
+        width: usize,
+        meta: &Meta,
+        now: u32,
+    ) -> Option<Reservation> {
         let digits = Digits::of(number);
         let value_bytes = digits.bytes().len().max(width);
         let Meta { flags, exptime, binary_key, .. } = *meta;
-        let mut reservation = self.reserve(&New { key, flags, exptime, value_bytes, binary_key }, now).ok()?;
+        let mut reservation =
+            self.reserve(&New { key, flags, exptime, value_bytes, binary_key }, now).ok()?;
         reservation.write(digits.bytes());
         while reservation.remaining() > 0 {
             reservation.write(b"                    ");
@@ -307,7 +346,9 @@ impl Store {
         let chain = self.table.chain(hash);
         let empty = match how.emptied {
             Some((flags, exptime)) => {
-                match self.reserve(&New { key, flags, exptime, value_bytes: 0, binary_key: false }, now) {
+                match self
+                    .reserve(&New { key, flags, exptime, value_bytes: 0, binary_key: false }, now)
+                {
                     Ok(reservation) => Some(reservation),
                     Err(_) => return Outcome::OutOfMemory,
                 }
@@ -330,7 +371,9 @@ impl Store {
         if let Some(empty) = empty {
             empty.header().marks.fetch_or(header.marks.load(Relaxed) & BINARY_KEY, Relaxed);
             let place = empty.place();
-            let Some(_) = self.link(&held, empty, hash, Some((slot, at)), how.cas.or(Some(cas)), now) else {
+            let Some(_) =
+                self.link(&held, empty, hash, Some((slot, at)), how.cas.or(Some(cas)), now)
+            else {
                 return Outcome::OutOfMemory;
             };
             add(&self.stripe().tally.stored, 1);
@@ -342,7 +385,8 @@ impl Store {
         Outcome::Stored { cas: self.memory.arena.header(at).cas.load(Relaxed) }
     }
 
-    /// Marks an item stale; its chain's lock is held. The cas unique changes last: see [`layout::meta`].
+    /// Marks an item stale; its chain's lock is held. The cas unique changes last: see
+    /// [`layout::meta`].
     fn invalidate(&self, at: Place, how: &Delete) {
         let header = self.memory.arena.header(at);
         if let Some(exptime) = how.exptime {

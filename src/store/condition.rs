@@ -1,7 +1,8 @@
 //! Under which condition a value is stored or a key deleted, and what came of it.
 //!
-//! In comes what is asked and what the store holds under the key; out goes a verdict, as memcached's `do_store_item`
-//! has it. Nothing here touches memory or locks, so that the rules can be read as a table.
+//! In comes what is asked and what the store holds under the key; out goes a verdict, as
+//! memcached's `do_store_item` has it. Nothing here touches memory or locks, so that the rules can
+//! be read as a table.
 
 /// Which keys a value may be stored under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,12 +27,14 @@ pub struct Commit {
     pub mode: Mode,
     /// Only over an item with this cas unique: `cas`, and the meta flag C. `Some(0)` matches none.
     pub compare: Option<u64>,
-    /// The cas unique that the item gets; one of the store's own counting if `None`. The meta flag E.
+    /// The cas unique that the item gets; one of the store's own counting if `None`. The meta flag
+    /// E.
     pub cas: Option<u64>,
-    /// If `compare` is below the item's cas unique, store all the same, marked stale (the meta flag I).
+    /// If `compare` is below the item's cas unique, store all the same, marked stale (the meta flag
+    /// I).
     pub invalidate: bool,
-    /// With [`Mode::Append`] and [`Mode::Prepend`]: store the value as it is where there is no item (the meta
-    /// flag N; flags and exptime are then those of the reservation).
+    /// With [`Mode::Append`] and [`Mode::Prepend`]: store the value as it is where there is no item
+    /// (the meta flag N; flags and exptime are then those of the reservation).
     pub vivify: bool,
 }
 
@@ -42,12 +45,13 @@ pub struct Delete {
     pub compare: Option<u64>,
     /// The cas unique of an item that stays; one of the store's own counting if `None`.
     pub cas: Option<u64>,
-    /// The item stays but is marked stale, so that one client wins the right to renew it (the meta flag I).
+    /// The item stays but is marked stale, so that one client wins the right to renew it (the meta
+    /// flag I).
     pub invalidate: bool,
     /// With `invalidate`: the new exptime.
     pub exptime: Option<u32>,
-    /// The item stays but with no value, with these client flags and this exptime, and, unless `cas` or `invalidate`
-    /// says otherwise, its cas unique (the meta flag x).
+    /// The item stays but with no value, with these client flags and this exptime, and, unless
+    /// `cas` or `invalidate` says otherwise, its cas unique (the meta flag x).
     pub emptied: Option<(u32, u32)>,
 }
 
@@ -153,7 +157,8 @@ mod tests {
 
     #[test]
     fn an_older_cas_unique_with_invalidate_stores_a_stale_item_and_a_newer_does_not() {
-        let commit = |compare| Commit { compare: Some(compare), invalidate: true, ..Commit::default() };
+        let commit =
+            |compare| Commit { compare: Some(compare), invalidate: true, ..Commit::default() };
         assert_eq!(verdict(&commit(4), Some(5)), StoreStale);
         assert_eq!(verdict(&commit(5), Some(5)), Store);
         assert_eq!(verdict(&commit(6), Some(5)), Refuse(Exists));

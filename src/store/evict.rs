@@ -32,7 +32,8 @@ const WORTH_KEPT: usize = SMALLER_MAX as usize + 1;
 const YOUNG_PART: u32 = 10;
 /// Of an emptied segment, what is left of it after this division by 4 is kept at most.
 const KEPT_QUARTERS: u32 = 3;
-/// A segment is tidied, rather than another evicted from, if one in so many of its units lies in gaps.
+/// A segment is tidied, rather than another evicted from, if one in so many of its units lies in
+/// gaps.
 const GAPS_PART: u32 = 3;
 /// The hash table grows into at most one in this many frames.
 const TABLE_FRAMES_PART: u32 = 4;
@@ -55,7 +56,8 @@ pub(super) struct Cutoff {
 }
 
 impl Store {
-    /// Frames for `units` more: the first of them, all free. `None` if what there is cannot be evicted.
+    /// Frames for `units` more: the first of them, all free. `None` if what there is cannot be
+    /// evicted.
     pub(super) fn make_room(&self, space: &mut Space, units: u32, now: u32) -> Option<u32> {
         let frames = units.div_ceil(1 << self.memory.frame_shift);
         self.grow_table(space, now);
@@ -131,15 +133,18 @@ impl Store {
         true
     }
 
-    /// The segment of one frame with the most gaps, if they are a third of it or more, and nobody pins it.
+    /// The segment of one frame with the most gaps, if they are a third of it or more, and nobody
+    /// pins it.
     fn sparsest(&self, space: &Space) -> Option<u32> {
         let frames = space.segments.len();
-        let some = (space.cursor as usize..frames).chain(0..space.cursor as usize).take(SPARSE_LOOK);
+        let some =
+            (space.cursor as usize..frames).chain(0..space.cursor as usize).take(SPARSE_LOOK);
         let ends = some.filter(|frame| {
             let segment = &space.segments[*frame];
             space.is_evictable(*frame as u32) && segment.frames == 1
         });
-        let gaps = ends.map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
+        let gaps = ends
+            .map(|head| (space.segments[head].used - self.memory.live(head as u32).1, head as u32));
         let sparse = gaps.filter(|(gap, head)| {
             *gap >= (1 << self.memory.frame_shift) / GAPS_PART
                 && !space.is_open(*head)
@@ -166,7 +171,8 @@ impl Store {
     }
 
     pub(super) fn is_pinned(&self, segment: &Segment, head: u32) -> bool {
-        (head..head + segment.frames).any(|frame| self.stripes.iter().any(|stripe| stripe.is_pinned(frame)))
+        (head..head + segment.frames)
+            .any(|frame| self.stripes.iter().any(|stripe| stripe.is_pinned(frame)))
     }
 
     /// Frees segments that were emptied before and are no longer in use.
@@ -174,7 +180,8 @@ impl Store {
         for _ in 0..LIMBO_MAX {
             let Some(head) = space.first(Queue::Limbo) else { return };
             if !self.free_if_empty(space, head) {
-                // A reservation that was in it may have become an item: then it is like any other segment.
+                // A reservation that was in it may have become an item: then it is like any other
+                // segment.
                 let only_reserved = self.linked(space, head).next().is_none();
                 space.requeue(head, if only_reserved { Queue::Limbo } else { Queue::Main });
             }
@@ -231,9 +238,9 @@ impl Store {
         if self.uses(at) == 0 || !self.is_alive(header, now) {
             return false;
         }
-        let _ = header
-            .marks
-            .fetch_update(AcqRel, Relaxed, |marks| (marks >> USES_SHIFT > 0).then(|| marks - (1 << USES_SHIFT)));
+        let _ = header.marks.fetch_update(AcqRel, Relaxed, |marks| {
+            (marks >> USES_SHIFT > 0).then(|| marks - (1 << USES_SHIFT))
+        });
         space.requeue(head, Queue::Main);
         true
     }
@@ -247,12 +254,16 @@ impl Store {
             let hash = self.hash_key.hash(key);
             let held = self.table.lock(self.table.chain(hash));
             let entry = Entry::new(hash, at);
-            let Some(slot) = self.table.slots(self.table.chain(hash)).find(|slot| slot.load() == entry) else {
+            let Some(slot) =
+                self.table.slots(self.table.chain(hash)).find(|slot| slot.load() == entry)
+            else {
                 continue;
             };
             if !self.is_alive(self.memory.arena.header(at), now) {
                 self.expire(slot, at);
-            } else if !(cutoff.keeps(self.uses(at), shape) && self.relocate(space, slot, hash, at, shape, now)) {
+            } else if !(cutoff.keeps(self.uses(at), shape)
+                && self.relocate(space, slot, hash, at, shape, now))
+            {
                 self.oust(slot, at);
                 self.ghost.remember(hash, items);
             }
@@ -264,7 +275,8 @@ impl Store {
         }
     }
 
-    /// What to keep of a segment so that at most [`KEPT_QUARTERS`] of it are, and nothing below [`WORTH_KEPT`].
+    /// What to keep of a segment so that at most [`KEPT_QUARTERS`] of it are, and nothing below
+    /// [`WORTH_KEPT`].
     pub(super) fn cutoff(&self, space: &mut Space, head: u32, now: u32) -> Cutoff {
         let mean = self.mean_units().ilog2();
         let mut units = [0u32; WORTH_MAX + 1];
@@ -296,7 +308,15 @@ impl Store {
 
     /// Moves an item into the main queue, or if it was not used to the end of the young one, if
     /// there is room without emptying another segment; whether it did. The chain's lock is held.
-    fn relocate(&self, space: &mut Space, slot: &Slot, hash: u64, at: Place, shape: Shape, now: u32) -> bool {
+    fn relocate(
+        &self,
+        space: &mut Space,
+        slot: &Slot,
+        hash: u64,
+        at: Place,
+        shape: Shape,
+        now: u32,
+    ) -> bool {
         let (arena, units) = (&self.memory.arena, shape.units());
         let exptime = arena.header(at).exptime.load(Relaxed);
         let class = space.class((exptime != 0).then(|| exptime.saturating_sub(now)));
@@ -339,7 +359,12 @@ impl Store {
     }
 
     /// An empty slot of a chain whose lock is held; where there is none an item gives way.
-    pub(super) fn vacancy<'a>(&'a self, _held: &Held<'_>, chain: usize, now: u32) -> Option<&'a Slot> {
+    pub(super) fn vacancy<'a>(
+        &'a self,
+        _held: &Held<'_>,
+        chain: usize,
+        now: u32,
+    ) -> Option<&'a Slot> {
         self.table.vacancy(chain).or_else(|| self.vacate(chain, now))
     }
 
@@ -352,7 +377,13 @@ impl Store {
         let slot = self.table.slots(chain).min_by_key(|slot| {
             let (at, header) = (slot.load().place(), header(slot));
             let (is_alive, cas) = (self.is_alive(header, now), header.cas.load(Relaxed));
-            (is_alive, is_alive && cas == newest, self.uses(at), header.last_access.load(Relaxed), cas)
+            (
+                is_alive,
+                is_alive && cas == newest,
+                self.uses(at),
+                header.last_access.load(Relaxed),
+                cas,
+            )
         })?;
         let at = slot.load().place();
         match self.is_alive(header(slot), now) {

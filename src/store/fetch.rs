@@ -1,4 +1,5 @@
-//! Reading: `get` and its kin. A plain fetch takes no lock; one that changes the item takes that of its chain.
+//! Reading: `get` and its kin. A plain fetch takes no lock; one that changes the item takes that of
+//! its chain.
 
 use super::arena::{Header, Place};
 use super::layout::{self, FETCHED, Shape, TOKEN_SENT, USES_MAX, USES_SHIFT};
@@ -7,13 +8,15 @@ use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// The most keys that are fetched ahead at once: what the processor can wait for at a time, and little more.
+/// The most keys that are fetched ahead at once: what the processor can wait for at a time, and
+/// little more.
 pub const AHEAD_MAX: usize = 16;
 
 impl Store {
-    /// The item under `key`, if there is one that has not expired, marked as fetched. Senders should pin no more than a
-    /// quarter of the memory, each worker its part of that ([`Store::is_pinned_out`]); from half of it on small items
-    /// come as copies, which are counted ([`Statistics::pin_copied`]).
+    /// The item under `key`, if there is one that has not expired, marked as fetched. Senders
+    /// should pin no more than a quarter of the memory, each worker its part of that
+    /// ([`Store::is_pinned_out`]); from half of it on small items come as copies, which are counted
+    /// ([`Statistics::pin_copied`]).
     #[inline]
     pub fn get(&self, key: &[u8], now: u32) -> Option<Item> {
         Some(self.keep(self.glance(key, now)?, now))
@@ -34,8 +37,9 @@ impl Store {
         if first { self.compacted(item, now) } else { item }
     }
 
-    /// Asks the processor for what calls with these keys will read first, at most [`AHEAD_MAX`] of them: memory is far,
-    /// and so they wait for all of it together rather than for each. Returns how many keys that were.
+    /// Asks the processor for what calls with these keys will read first, at most [`AHEAD_MAX`] of
+    /// them: memory is far, and so they wait for all of it together rather than for each. Returns
+    /// how many keys that were.
     pub fn fetch_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> usize {
         let mut hashes = [0; AHEAD_MAX];
         let mut count = 0;
@@ -52,7 +56,8 @@ impl Store {
         count
     }
 
-    /// The item under `key`, if there is one that has not expired. Nothing changes by that, and nobody wins anything.
+    /// The item under `key`, if there is one that has not expired. Nothing changes by that, and
+    /// nobody wins anything.
     pub fn peek(&self, key: &[u8], now: u32) -> Option<Item> {
         Some(self.keep(self.find_alive(key, now)?, now))
     }
@@ -93,7 +98,8 @@ impl Store {
             header.exptime.store(exptime, Relaxed);
             self.memory.extend(at, exptime);
         }
-        let exptime = if how.recache_after_touch { how.touch.unwrap_or(meta.exptime) } else { meta.exptime };
+        let exptime =
+            if how.recache_after_touch { how.touch.unwrap_or(meta.exptime) } else { meta.exptime };
         let soon = |limit| exptime != 0 && exptime.saturating_sub(now) < limit;
         let won = !meta.token_sent && (meta.stale || how.recache_below.is_some_and(soon));
         if won {
@@ -129,8 +135,8 @@ impl Store {
 
     /// The item under `key`, alive or not.
     ///
-    /// An entry is read, a pin taken, and the entry read again: if it is still there, the pin came before whatever
-    /// may remove it, and who uses a frame anew looks at the pins after that.
+    /// An entry is read, a pin taken, and the entry read again: if it is still there, the pin came
+    /// before whatever may remove it, and who uses a frame anew looks at the pins after that.
     #[inline]
     fn find(&self, key: &[u8], hash: u64) -> Option<Glance<'_>> {
         let (stripe, chain) = (self.stripe(), self.table.chain(hash));
@@ -153,8 +159,8 @@ impl Store {
         }
     }
 
-    /// The slot and place of the item under `key`, if it is alive; the chain's lock is held. One that is not is
-    /// removed.
+    /// The slot and place of the item under `key`, if it is alive; the chain's lock is held. One
+    /// that is not is removed.
     pub(super) fn locked(&self, key: &[u8], hash: u64, now: u32) -> Option<(&Slot, Place)> {
         let arena = &self.memory.arena;
         let is_it = |slot: &&Slot| {
@@ -175,7 +181,8 @@ impl Store {
     #[inline]
     pub(super) fn is_alive(&self, header: &Header, now: u32) -> bool {
         let exptime = header.exptime.load(Relaxed);
-        (exptime == 0 || exptime > now) && header.generation.load(Relaxed) == self.generation.load(Acquire)
+        (exptime == 0 || exptime > now)
+            && header.generation.load(Relaxed) == self.generation.load(Acquire)
     }
 
     /// Removes a dead item from the table; the chain's lock is held.
@@ -211,8 +218,9 @@ impl Store {
         self.stripe().pinned() > self.pinned_max / 2
     }
 
-    /// Whether the pins of this thread's stripe take all that they may. Then the caller should hold no more items, but
-    /// copy or wait: no call here refuses one. A client that holds none yet has half as much again.
+    /// Whether the pins of this thread's stripe take all that they may. Then the caller should hold
+    /// no more items, but copy or wait: no call here refuses one. A client that holds none yet has
+    /// half as much again.
     #[inline]
     pub fn is_pinned_out(&self, holds_some: bool) -> bool {
         let pinned = self.stripe().pinned();
@@ -224,8 +232,9 @@ impl Store {
         self.find_alive(key, now).map(|glance| glance.line().len())
     }
 
-    /// A copy of an item that is small against a frame: it lies beside the latest items, so that many such pin few
-    /// frames. The table does not name it; its memory is used anew once it is dropped.
+    /// A copy of an item that is small against a frame: it lies beside the latest items, so that
+    /// many such pin few frames. The table does not name it; its memory is used anew once it is
+    /// dropped.
     fn copied(&self, item: &Item, now: u32) -> Option<Item> {
         let (shape, header) = (item.shape(), item.header());
         if shape.units() >> (self.memory.frame_shift - 2) != 0 {

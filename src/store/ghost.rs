@@ -36,7 +36,11 @@ impl Ghost {
     /// Takes `bytes` of memory.
     pub(super) fn new(bytes: usize) -> Ghost {
         let words = (bytes / size_of::<AtomicU64>()).max(1);
-        Ghost { words: (0..words).map(|_| AtomicU64::new(0)).collect(), epoch: 0.into(), evicted: 0.into() }
+        Ghost {
+            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            epoch: 0.into(),
+            evicted: 0.into(),
+        }
     }
 
     /// The word of a hash. Its lowest 24 bits are apart from those that choose a chain.
@@ -84,7 +88,10 @@ mod tests {
     use super::*;
 
     fn hash(n: u64) -> u64 {
-        (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        (n + 1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(17)
+            .wrapping_mul(0xbf58_476d_1ce4_e5b9)
     }
 
     #[test]

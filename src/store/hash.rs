@@ -1,6 +1,8 @@
-//! The hash of keys: folded 64 × 64-bit multiplication (the construction of wyhash), keyed by the process.
+//! The hash of keys: folded 64 × 64-bit multiplication (the construction of wyhash), keyed by the
+//! process.
 //!
-//! Clients choose the keys, so the hash is seeded; where chains grow long all the same, the table bounds them.
+//! Clients choose the keys, so the hash is seeded; where chains grow long all the same, the table
+//! bounds them.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -27,7 +29,9 @@ impl HashKey {
         let HashKey([first, second]) = self;
         let mut state = first ^ key.len() as u64;
         let mut rest = key;
-        while let Some((words, after)) = rest.split_first_chunk::<16>().filter(|(_, after)| !after.is_empty()) {
+        while let Some((words, after)) =
+            rest.split_first_chunk::<16>().filter(|(_, after)| !after.is_empty())
+        {
             state = fold(word(&words[..8]) ^ PI[0] ^ second, word(&words[8..]) ^ state);
             rest = after;
         }
@@ -99,7 +103,8 @@ mod tests {
             high[(hash >> 56) as usize] += 1;
             low[(hash & 255) as usize] += 1;
         }
-        // 256 a bin on average, so a standard deviation of 16; under Miri one, so more than eight are one in a million.
+        // 256 a bin on average, so a standard deviation of 16; under Miri one, so more than eight
+        // are one in a million.
         assert!(high.iter().chain(&low).all(|count| within.contains(count)), "{high:?} {low:?}");
     }
 }

@@ -23,7 +23,12 @@ const EMPTY_LOOK: usize = 16;
 
 /// Frames that the incoming values of one stripe may take: its share, or those of the largest item
 /// and one more.
-pub(super) fn stripe_frames(frames: usize, frame_bytes: usize, stripes: usize, item_max_bytes: usize) -> u32 {
+pub(super) fn stripe_frames(
+    frames: usize,
+    frame_bytes: usize,
+    stripes: usize,
+    item_max_bytes: usize,
+) -> u32 {
     (frames / INCOMING_PART / stripes).max(1 + item_max_bytes.div_ceil(frame_bytes)) as u32
 }
 
@@ -87,8 +92,8 @@ impl Store {
         Search::Found(at)
     }
 
-    /// Frames for incoming values: the first of them, all free. Single ones are among the last of all
-    /// frames: scattered over all they would leave no row for a large value that is complete.
+    /// Frames for incoming values: the first of them, all free. Single ones are among the last of
+    /// all frames: scattered over all they would leave no row for a large value that is complete.
     fn free_incoming(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
         if !self.free_frames(space, frames.min(2), now) {
             return None;
@@ -103,19 +108,24 @@ impl Store {
         let is_old = |space: &Space, frame, recent| !self.is_recent(space, frame, recent);
         self.free_one(space, &last, Space::is_free, now)
             .or_else(|| {
-                let suits = |space: &Space, frame| is_small(space, frame) && is_old(space, frame, recent);
+                let suits =
+                    |space: &Space, frame| is_small(space, frame) && is_old(space, frame, recent);
                 self.free_one(space, &last, suits, now)
             })
             .or_else(|| {
-                let suits = |space: &Space, frame| is_small(space, frame) && is_old(space, frame, newest);
+                let suits =
+                    |space: &Space, frame| is_small(space, frame) && is_old(space, frame, newest);
                 self.free_one(space, &last, suits, now)
             })
             // A large item, however much it is used.
-            .or_else(|| self.free_one(space, &last, |space, frame| is_old(space, frame, newest), now))
+            .or_else(|| {
+                self.free_one(space, &last, |space, frame| is_old(space, frame, newest), now)
+            })
             .or_else(|| self.free_one(space, &last, |_, _| true, now))
     }
 
-    /// A frame among these for which `suits` holds, emptied if need be; `None` if none is within reach.
+    /// A frame among these for which `suits` holds, emptied if need be; `None` if none is within
+    /// reach.
     fn free_one(
         &self,
         space: &mut Space,

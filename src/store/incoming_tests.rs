@@ -4,7 +4,12 @@ use super::*;
 use std::collections::VecDeque;
 
 /// Reserves as the handler does: the oldest of `held` gives way.
-fn reserve(store: &Store, held: &mut VecDeque<Reservation>, key: &[u8], bytes: usize) -> Reservation {
+fn reserve(
+    store: &Store,
+    held: &mut VecDeque<Reservation>,
+    key: &[u8],
+    bytes: usize,
+) -> Reservation {
     let reserved = store.reserve_incoming(&new(key, bytes, 0), NOW, || held.pop_front().is_some());
     reserved.unwrap()
 }
@@ -37,7 +42,11 @@ fn a_complete_value_never_waits_for_one_that_does_not_end() {
         store_all_sizes(&store, round % 3);
     }
     let statistics = store.statistics();
-    assert!(statistics.store_no_memory > 0 && held.len() > 20, "{} held: {statistics:?}", held.len());
+    assert!(
+        statistics.store_no_memory > 0 && held.len() > 20,
+        "{} held: {statistics:?}",
+        held.len()
+    );
     let bound = store.memory.frames() as u32 / 4;
     assert!(store.space().frames(Queue::Incoming) <= bound);
     store_all_sizes(&store, 50);
@@ -78,13 +87,22 @@ fn what_came_in_pieces_lies_among_the_items_once_it_is_complete() {
         for piece in bytes_of.chunks(1000) {
             assert_eq!(reservation.write(piece), piece.len());
         }
-        assert!(matches!(store.commit(reservation, &Commit::default(), NOW), Outcome::Stored { .. }));
+        assert!(matches!(
+            store.commit(reservation, &Commit::default(), NOW),
+            Outcome::Stored { .. }
+        ));
         let item = store.get(key.as_bytes(), NOW).unwrap();
-        assert_eq!((item.value(), item.meta().flags, item.meta().exptime), (&bytes_of[..], 7, NOW + 60));
+        assert_eq!(
+            (item.value(), item.meta().flags, item.meta().exptime),
+            (&bytes_of[..], 7, NOW + 60)
+        );
     }
     assert_eq!(store.statistics().reserved_bytes, 0);
     let classes = store.classes(NOW);
-    assert_eq!(classes.iter().map(|class| (class.items, class.ttl_below)).collect::<Vec<_>>(), [(7, 0)]);
+    assert_eq!(
+        classes.iter().map(|class| (class.items, class.ttl_below)).collect::<Vec<_>>(),
+        [(7, 0)]
+    );
     assert_nothing_leaks(&store, NOW);
 }
 
@@ -114,7 +132,10 @@ fn each_worker_has_a_share() {
         });
         *(if number == own { &mut of_same } else { &mut of_other }) = Some(len);
     }
-    assert!(of_same > Some(0) && of_other > Some(10) && held.len() > 10, "{of_same:?} {of_other:?}");
+    assert!(
+        of_same > Some(0) && of_other > Some(10) && held.len() > 10,
+        "{of_same:?} {of_other:?}"
+    );
     drop(held);
     assert_nothing_leaks(&store, NOW);
 }
@@ -172,7 +193,8 @@ fn a_large_value_finds_a_row_of_frames_between_those_that_do_not_end() {
     assert!(held.len() > 50, "{}", held.len());
     for n in 0..100 {
         set(&store, format!("large{n}").as_bytes(), &vec![b'l'; 250_000]);
-        let begun = store.reserve_incoming(&new(b"large", 250_000, 0), NOW, || held.pop().is_some());
+        let begun =
+            store.reserve_incoming(&new(b"large", 250_000, 0), NOW, || held.pop().is_some());
         assert!(begun.is_ok(), "{n}, {} held: {:?}", held.len(), store.statistics());
     }
     drop(held);

@@ -1,5 +1,5 @@
-//! Handles: on a stored item, and on one that is being written, both of which outlive the store if need be; and a
-//! glance at an item, for who copies what it needs of it at once.
+//! Handles: on a stored item, and on one that is being written, both of which outlive the store if
+//! need be; and a glance at an item, for who copies what it needs of it at once.
 
 use super::arena::{Header, Place};
 use super::layout::{self, Shape};
@@ -9,18 +9,19 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A handle on an item: its bytes stay as they are, wherever they are in the store, until the last handle goes, even
-/// if the item is replaced, expires or is evicted meanwhile. 16 bytes; cloning is cheap.
+/// A handle on an item: its bytes stay as they are, wherever they are in the store, until the last
+/// handle goes, even if the item is replaced, expires or is evicted meanwhile. 16 bytes; cloning is
+/// cheap.
 ///
-/// It pins a frame of the store, so it should live no longer than the bytes take to be sent; what is small is better
-/// copied.
+/// It pins a frame of the store, so it should live no longer than the bytes take to be sent; what
+/// is small is better copied.
 pub struct Item {
     stripe: Arc<Stripe>,
     at: Place,
 }
 
-/// A glance at an item: its bytes stay as they are for as long as this is held, which must not be while anything else is
-/// waited for. It counts towards no bound, and costs less than an [`Item`].
+/// A glance at an item: its bytes stay as they are for as long as this is held, which must not be
+/// while anything else is waited for. It counts towards no bound, and costs less than an [`Item`].
 pub struct Glance<'a> {
     stripe: &'a Arc<Stripe>,
     at: Place,
@@ -132,7 +133,8 @@ impl Item {
         self.stripe.memory.arena.line(self.at, self.value_range())
     }
 
-    /// Everything else, as it is now. A cas unique that is read here never comes with older marks than its own.
+    /// Everything else, as it is now. A cas unique that is read here never comes with older marks
+    /// than its own.
     pub fn meta(&self) -> Meta {
         layout::meta(&self.stripe.memory.arena, self.at)
     }
@@ -163,7 +165,7 @@ impl Drop for Item {
     }
 }
 
-impl simoom_stack::Blob for Item {
+impl simoom_io::Blob for Item {
     #[inline]
     fn bytes(&self) -> &[u8] {
         self.line()
@@ -172,12 +174,17 @@ impl simoom_stack::Blob for Item {
 
 impl fmt::Debug for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Item({:?}, {} bytes)", String::from_utf8_lossy(self.key()), self.value_range().len())
+        write!(
+            f,
+            "Item({:?}, {} bytes)",
+            String::from_utf8_lossy(self.key()),
+            self.value_range().len()
+        )
     }
 }
 
-/// Space in the store for one value that is still coming. Write it, then give it to [`super::Store::commit`]; dropped
-/// before that, it gives the space back. 24 bytes.
+/// Space in the store for one value that is still coming. Write it, then give it to
+/// [`super::Store::commit`]; dropped before that, it gives the space back. 24 bytes.
 pub struct Reservation {
     stripe: Arc<Stripe>,
     at: Place,

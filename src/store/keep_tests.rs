@@ -19,7 +19,8 @@ fn is_there(store: &Store, key: &str) -> bool {
 
 /// Stores a value that arrives in parts.
 fn set_incoming(store: &Store, key: &str, value: &[u8]) {
-    let mut reservation = store.reserve_incoming(&new(key.as_bytes(), value.len(), 0), NOW, || false).unwrap();
+    let mut reservation =
+        store.reserve_incoming(&new(key.as_bytes(), value.len(), 0), NOW, || false).unwrap();
     value.chunks(16_000).for_each(|part| assert_eq!(reservation.write(part), part.len()));
     let outcome = store.commit(reservation, &Commit::default(), NOW);
     assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
@@ -221,7 +222,8 @@ fn a_changed_working_set_takes_the_place_of_the_old_one() {
     ] {
         let (store, value) = (store(4 << 20), vec![b'v'; value_bytes]);
         steps[..3].iter().for_each(|step| _ = pass(&store, "a", 25_000, &value, *step));
-        let ratios: Vec<f64> = steps[3..].iter().map(|step| pass(&store, "b", keys, &value, *step)).collect();
+        let ratios: Vec<f64> =
+            steps[3..].iter().map(|step| pass(&store, "b", keys, &value, *step)).collect();
         assert!(ratios[4] >= least, "{value_bytes} B: {ratios:?}, {:?}", store.statistics());
     }
 }

@@ -1,6 +1,8 @@
-//! How an item lies in memory: which bytes of its line are what, and what the bits of its marks mean.
+//! How an item lies in memory: which bytes of its line are what, and what the bits of its marks
+//! mean.
 //!
-//! Sizes in, sizes out; and the line's text rendered. The client's flags are kept nowhere but in that text.
+//! Sizes in, sizes out; and the line's text rendered. The client's flags are kept nowhere but in
+//! that text.
 
 use super::arena::{Arena, HEADER_BYTES, Header, Place, UNIT_BYTES};
 use super::number::Digits;
@@ -38,7 +40,8 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn of(new: &New<'_>) -> Shape {
-        let digits = Digits::of(new.flags.into()).bytes().len() + Digits::of(new.value_bytes as u64).bytes().len();
+        let digits = Digits::of(new.flags.into()).bytes().len()
+            + Digits::of(new.value_bytes as u64).bytes().len();
         let frill_bytes = KEY_AT + b" ".len() + b" ".len() + END.len() + digits;
         Shape { key_bytes: new.key.len(), frill_bytes, value_bytes: new.value_bytes }
     }
@@ -123,7 +126,8 @@ fn flags(arena: &Arena, at: Place, shape: Shape) -> u32 {
     digits.fold(0u32, |flags, digit| flags.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
 }
 
-/// The metadata of an item. The cas unique is read first: who changes it has changed the marks before.
+/// The metadata of an item. The cas unique is read first: who changes it has changed the marks
+/// before.
 pub(super) fn meta(arena: &Arena, at: Place) -> Meta {
     let header = arena.header(at);
     let cas = header.cas.load(Acquire);
@@ -153,9 +157,11 @@ mod tests {
     #[test]
     fn a_line_is_what_a_text_get_returns() {
         let arena = Arena::new(1 << 16).unwrap();
-        for (key, flags, value) in
-            [(b"k".as_slice(), 0, b"".as_slice()), (&[b'k'; 250], u32::MAX, &[b'v'; 1000]), (b"abc", 42, b"12345")]
-        {
+        for (key, flags, value) in [
+            (b"k".as_slice(), 0, b"".as_slice()),
+            (&[b'k'; 250], u32::MAX, &[b'v'; 1000]),
+            (b"abc", 42, b"12345"),
+        ] {
             let new = New { key, flags, exptime: 0, value_bytes: value.len(), binary_key: false };
             let shape = Shape::of(&new);
             shape.store(arena.header(3));

@@ -1,5 +1,5 @@
-//! What handles outlive the store with: the arena, and what is left in each of its frames. No lock is needed for any
-//! of it.
+//! What handles outlive the store with: the arena, and what is left in each of its frames. No lock
+//! is needed for any of it.
 
 use super::arena::{Arena, Place, UNIT_BYTES};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -16,7 +16,8 @@ pub(super) struct Memory {
     pub(super) arena: Arena,
     /// Units of a frame, as a power of 2.
     pub(super) frame_shift: u32,
-    /// Items, reservations and pieces in the upper half, the units of items and reservations in the lower.
+    /// Items, reservations and pieces in the upper half, the units of items and reservations in the
+    /// lower.
     live: Box<[AtomicU64]>,
     /// When the last of the items expires, or `u32::MAX`.
     expiry: Box<[AtomicU32]>,
@@ -55,8 +56,8 @@ impl Memory {
         (at >> self.frame_shift) as usize
     }
 
-    /// Counts an item, a reservation or a piece in; with the lock of the space, or in a piece, which itself counts: so a
-    /// count of 0 stays 0 under the lock.
+    /// Counts an item, a reservation or a piece in; with the lock of the space, or in a piece,
+    /// which itself counts: so a count of 0 stays 0 under the lock.
     pub(super) fn add(&self, at: Place, units: u32) {
         self.live[self.frame(at)].fetch_add(1 << 32 | u64::from(units), SeqCst);
     }
@@ -74,7 +75,8 @@ impl Memory {
 
     /// An item in this frame lives until `exptime`.
     pub(super) fn extend(&self, at: Place, exptime: u32) {
-        let (expiry, exptime) = (&self.expiry[self.frame(at)], if exptime == 0 { u32::MAX } else { exptime });
+        let (expiry, exptime) =
+            (&self.expiry[self.frame(at)], if exptime == 0 { u32::MAX } else { exptime });
         // Most items change nothing; then the line stays with whoever else has it.
         if expiry.load(SeqCst) < exptime {
             expiry.fetch_max(exptime, SeqCst);

@@ -1,23 +1,26 @@
 //! The item store of memcached: one for all workers, any key from any of them.
 //!
-//! In come keys, and values piece by piece; out go [`Item`]s, handles on immutable bytes that are ready for the wire.
-//! Nothing here reads a clock (`now` is an argument of every call that needs one), makes a system call after
-//! start-up, or knows of commands and connections.
+//! In come keys, and values piece by piece; out go [`Item`]s, handles on immutable bytes that are
+//! ready for the wire. Nothing here reads a clock (`now` is an argument of every call that needs
+//! one), makes a system call after start-up, or knows of commands and connections.
 //!
-//! Read in this order: `arena` (memory, and the contract that makes references into it sound), `layout` (an item:
-//! 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe` (pins), `space` (frames and segments), `piece`
-//! (what a stripe has of these to itself), then what is done with them: `fetch`, `change`, `evict`, `row`, `upkeep`. Locks are
-//! taken in one order: that of the space, that of a stripe's pieces or that of a chain, that of the table's spare
+//! Read in this order: `arena` (memory, and the contract that makes references into it sound),
+//! `layout` (an item: 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe`
+//! (pins), `space` (frames and segments), `piece` (what a stripe has of these to itself), then what
+//! is done with them: `fetch`, `change`, `evict`, `row`, `upkeep`. Locks are taken in one order:
+//! that of the space, that of a stripe's pieces or that of a chain, that of the table's spare
 //! buckets. A get takes none, unless much is pinned.
 //!
-//! Bounds: `--memory` holds everything. The table is a sixteenth, and grows up to a quarter more where items are small.
-//! An item takes 24 bytes and its line, to the next multiple of 8, and 11 to 15 bytes of the table: 60 bytes for a value
-//! of one byte with a key of 9. Senders pin a quarter of it (or one item of the
-//! largest size for each worker, if that is more), in whole frames of 16 to 256 KiB; values that clients are still
-//! sending take a quarter (`incoming`). With more than one worker pieces that are not filled yet take a sixty-fourth.
+//! Bounds: `--memory` holds everything. The table is a sixteenth, and grows up to a quarter more
+//! where items are small. An item takes 24 bytes and its line, to the next multiple of 8, and 11 to
+//! 15 bytes of the table: 60 bytes for a value of one byte with a key of 9. Senders pin a quarter
+//! of it (or one item of the largest size for each worker, if that is more), in whole frames of 16
+//! to 256 KiB; values that clients are still sending take a quarter (`incoming`). With more than
+//! one worker pieces that are not filled yet take a sixty-fourth.
 //!
-//! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a second between
-//! workers. An exptime of 0 means never; an item is expired once its exptime ≤ `now`.
+//! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a
+//! second between workers. An exptime of 0 means never; an item is expired once its exptime ≤
+//! `now`.
 
 #[expect(unsafe_code, reason = "the arena makes references into memory that it maps")]
 mod arena;
@@ -65,7 +68,8 @@ use table::Table;
 const TABLE_PART: usize = 16;
 /// Fingerprints of evicted items take one in this many parts of the memory.
 const GHOST_PART: usize = 128;
-/// Frames that senders may pin: one in so many, and for each worker at least those of the largest item.
+/// Frames that senders may pin: one in so many, and for each worker at least those of the largest
+/// item.
 const PINNED_PART: usize = 4;
 
 /// The store. See the module for what the calls have in common.
@@ -96,14 +100,16 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store that has taken all memory that it will ever take, at most [`Settings::memory_bytes`].
+    /// A store that has taken all memory that it will ever take, at most
+    /// [`Settings::memory_bytes`].
     pub fn new(settings: &Settings) -> Result<Arc<Store>> {
         settings.check()?;
         let memory_bytes = settings.memory_bytes as usize;
         let stripes = settings.workers.max(1);
         let table_bytes = memory_bytes / TABLE_PART;
         let frame_bytes = settings.frame_bytes();
-        let each = frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + stripes * Stripe::FRAME_BYTES;
+        let each =
+            frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + stripes * Stripe::FRAME_BYTES;
         let fixed = memory_bytes / GHOST_PART
             + Table::memory_bytes(table_bytes)
             + size_of::<Store>()
@@ -111,14 +117,22 @@ impl Store {
         let frames = (memory_bytes - fixed) / each;
         let frame_units = frame_bytes / UNIT_BYTES;
         let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
-            Error::because(format_args!("--memory {}: allocating it", Bytes(settings.memory_bytes)), error)
+            Error::because(
+                format_args!("--memory {}: allocating it", Bytes(settings.memory_bytes)),
+                error,
+            )
         })?;
         Ok(Store::of(settings, table_bytes, memory, fixed + frames * each))
     }
 
-    /// The store that consists of a table of `table_bytes` at first and memory for items, which take
-    /// `memory_bytes` together.
-    fn of(settings: &Settings, table_bytes: usize, memory: Memory, memory_bytes: usize) -> Arc<Store> {
+    /// The store that consists of a table of `table_bytes` at first and memory for items, which
+    /// take `memory_bytes` together.
+    fn of(
+        settings: &Settings,
+        table_bytes: usize,
+        memory: Memory,
+        memory_bytes: usize,
+    ) -> Arc<Store> {
         let (frames, stripes) = (memory.frames(), settings.workers.max(1));
         let frame_units = 1 << memory.frame_shift;
         let frame_bytes = frame_units * UNIT_BYTES;
@@ -131,9 +145,15 @@ impl Store {
             stripes: (0..stripes).map(|_| Arc::new(Stripe::new(Arc::clone(&memory)))).collect(),
             hash_key: HashKey::new(settings.hash_key),
             ghost: Ghost::new(settings.memory_bytes as usize / GHOST_PART),
-            pinned_max: (frames / PINNED_PART / stripes).max(1 + settings.item_max_bytes as usize / frame_bytes)
+            pinned_max: (frames / PINNED_PART / stripes)
+                .max(1 + settings.item_max_bytes as usize / frame_bytes)
                 as u32,
-            incoming_max: incoming::stripe_frames(frames, frame_bytes, stripes, settings.item_max_bytes as usize),
+            incoming_max: incoming::stripe_frames(
+                frames,
+                frame_bytes,
+                stripes,
+                settings.item_max_bytes as usize,
+            ),
             piece_units: piece::units(stripes, frames, frame_units),
             memory,
             cas: Alone::default(),
@@ -148,9 +168,12 @@ impl Store {
         self.memory_bytes
     }
 
-    /// Whether no panic happened while a lock was held, which may have left half a change. Looks at every lock.
+    /// Whether no panic happened while a lock was held, which may have left half a change. Looks at
+    /// every lock.
     pub fn is_sound(&self) -> bool {
-        !self.space.is_poisoned() && self.table.is_sound() && self.stripes.iter().all(|stripe| stripe.is_sound())
+        !self.space.is_poisoned()
+            && self.table.is_sound()
+            && self.stripes.iter().all(|stripe| stripe.is_sound())
     }
 
     /// Leaves the store as a panic in the midst of a change does.

@@ -32,7 +32,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Mode::Set), 1 => Just(Mode::Add), 1 => Just(Mode::Replace), 1 => Just(Mode::Append),
         1 => Just(Mode::Prepend)
     ];
-    let compare = prop_oneof![4 => Just(Compare::None), 1 => Just(Compare::Right), 1 => Just(Compare::Wrong)];
+    let compare =
+        prop_oneof![4 => Just(Compare::None), 1 => Just(Compare::Right), 1 => Just(Compare::Wrong)];
     let bytes = prop_oneof![6 => 0usize..300, 3 => 300usize..20_000, 1 => 20_000usize..1_048_000];
     let ttl = prop_oneof![2 => Just(None), 1 => (0u32..100).prop_map(Some)];
     let key = 0u8..40;
@@ -66,7 +67,8 @@ struct Model {
     now: u32,
     flush_at: u32,
     bytes_written: u64,
-    /// Keys that were found to be gone, or that an eviction may have taken before they were replaced.
+    /// Keys that were found to be gone, or that an eviction may have taken before they were
+    /// replaced.
     lost: u64,
     serial: u8,
 }
@@ -122,9 +124,11 @@ impl Model {
         let exptime = ttl.map_or(0, |ttl| self.now + ttl);
         self.serial = self.serial.wrapping_add(1);
         // Now and then a number, so that there is something to count.
-        let value = if bytes < 20 { bytes.to_string().into_bytes() } else { vec![self.serial; bytes] };
+        let value =
+            if bytes < 20 { bytes.to_string().into_bytes() } else { vec![self.serial; bytes] };
         let name = name(key);
-        let mut reservation = match self.store.reserve(&new(&name, value.len(), exptime), self.now) {
+        let mut reservation = match self.store.reserve(&new(&name, value.len(), exptime), self.now)
+        {
             Ok(reservation) => reservation,
             Err(refusal) => return self.refused(refusal, value.len()),
         };
@@ -165,13 +169,19 @@ impl Model {
     fn refused(&self, refusal: Refusal, bytes: usize) {
         match refusal {
             Refusal::TooLarge => assert!(bytes + 400 > self.store.item_max_bytes),
-            Refusal::OutOfMemory => assert!(!self.held.is_empty(), "out of memory with nothing pinned"),
+            Refusal::OutOfMemory => {
+                assert!(!self.held.is_empty(), "out of memory with nothing pinned");
+            }
         }
     }
 
     fn count(&mut self, key: u8, delta: u64, decrement: bool) {
         let Some(old) = self.settle(key) else {
-            let counted = self.store.count(&name(key), &Count { delta, decrement, ..Count::default() }, self.now);
+            let counted = self.store.count(
+                &name(key),
+                &Count { delta, decrement, ..Count::default() },
+                self.now,
+            );
             return assert_eq!(counted, Counted::NotFound);
         };
         let how = Count { delta, decrement, ..Count::default() };
@@ -188,7 +198,9 @@ impl Model {
                 self.known.remove(&key);
                 self.lost += 1;
             }
-            (_, counted) => assert!(counted == Counted::OutOfMemory && !self.held.is_empty(), "{counted:?}"),
+            (_, counted) => {
+                assert!(counted == Counted::OutOfMemory && !self.held.is_empty(), "{counted:?}");
+            }
         }
     }
 
@@ -228,7 +240,9 @@ impl Model {
                     self.known.remove(&key);
                 }
             }
-            Op::GiveUp { key, bytes } => drop(self.store.reserve(&new(&name(key), bytes, 0), self.now)),
+            Op::GiveUp { key, bytes } => {
+                drop(self.store.reserve(&new(&name(key), bytes, 0), self.now));
+            }
             Op::LetGo => self.held.clear(),
             Op::Pass { seconds } => self.now += seconds,
             Op::Maintain => drop(self.store.maintain(self.now)),
@@ -237,7 +251,9 @@ impl Model {
                 self.store.flush(self.now + delay, self.now);
             }
         }
-        self.held.iter().for_each(|(item, bytes)| assert!(item.value() == bytes, "a sent item changed"));
+        self.held
+            .iter()
+            .for_each(|(item, bytes)| assert!(item.value() == bytes, "a sent item changed"));
     }
 }
 
@@ -258,8 +274,9 @@ fn run(memory_bytes: u64, item_max_bytes: u64, ops: &[Op]) {
     let statistics = store.statistics();
     assert!(model.lost <= statistics.evictions, "{} lost, {statistics:?}", model.lost);
     assert_eq!(statistics.curr_items - dead(&model), model.known.len() as u64);
-    let large =
-        ops.iter().any(|op| matches!(op, Op::Put { bytes, .. } | Op::GiveUp { bytes, .. } if *bytes > 4000));
+    let large = ops
+        .iter()
+        .any(|op| matches!(op, Op::Put { bytes, .. } | Op::GiveUp { bytes, .. } if *bytes > 4000));
     if !large && model.bytes_written < memory_bytes / 4 {
         assert_eq!(statistics.evictions, 0, "evicted although memory was not short");
     }

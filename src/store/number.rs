@@ -1,6 +1,7 @@
 //! Numbers in values: what `incr` and `decr` read and write, as memcached does.
 
-/// The number that a value spells: decimal digits of 64 bits, blanks around them allowed (`decr` leaves some behind).
+/// The number that a value spells: decimal digits of 64 bits, blanks around them allowed (`decr`
+/// leaves some behind).
 pub(super) fn parse(value: &[u8]) -> Option<u64> {
     let text = value.trim_ascii_start();
     let text = text.strip_prefix(b"+").unwrap_or(text);
@@ -8,7 +9,9 @@ pub(super) fn parse(value: &[u8]) -> Option<u64> {
     if end == 0 || text.get(end).is_some_and(|byte| !byte.is_ascii_whitespace()) {
         return None;
     }
-    text[..end].iter().try_fold(0u64, |number, digit| number.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
+    text[..end].iter().try_fold(0u64, |number, digit| {
+        number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+    })
 }
 
 /// `incr` wraps at 64 bits, `decr` stops at 0.

@@ -1,9 +1,11 @@
-//! Pieces of open segments that a stripe appends to by itself, so that workers that store do not wait for each other.
+//! Pieces of open segments that a stripe appends to by itself, so that workers that store do not
+//! wait for each other.
 //!
-//! A piece is cut from a segment with the lock of the space; places in it are taken, one after the other, with that of
-//! the stripe's pieces alone. Who walks over a segment ends the pieces in it first: then no place in it is taken without
-//! the lock of the space, and what a piece had left is given back to the segment, or bridged by the header of an item
-//! that nothing names. Until then a piece counts as live, so that its segment is not freed.
+//! A piece is cut from a segment with the lock of the space; places in it are taken, one after the
+//! other, with that of the stripe's pieces alone. Who walks over a segment ends the pieces in it
+//! first: then no place in it is taken without the lock of the space, and what a piece had left is
+//! given back to the segment, or bridged by the header of an item that nothing names. Until then a
+//! piece counts as live, so that its segment is not freed.
 //!
 //! What is bridged is less than an item for each piece. A store for one worker has no pieces.
 
@@ -32,7 +34,8 @@ pub(super) struct Piece {
 /// A stripe's pieces, by class of times to live.
 pub(super) type Pieces = [Piece; CLASSES_MAX];
 
-/// Units of a piece, where so many stripes share a memory of so many frames; 0 if there are to be none.
+/// Units of a piece, where so many stripes share a memory of so many frames; 0 if there are to be
+/// none.
 pub(super) fn units(stripes: usize, frames: usize, frame_units: usize) -> u32 {
     let all = frames * frame_units / MEMORY_PART;
     let each = all / stripes / space::classes(frames as u32) as usize;
@@ -65,9 +68,15 @@ impl Piece {
 }
 
 impl Store {
-    /// A place for `units` in this stripe's piece, if it has room; `occupy` makes it one that can be walked over.
+    /// A place for `units` in this stripe's piece, if it has room; `occupy` makes it one that can
+    /// be walked over.
     #[inline]
-    pub(super) fn take_from_piece(&self, units: u32, class: usize, occupy: impl Fn(Place)) -> Option<Place> {
+    pub(super) fn take_from_piece(
+        &self,
+        units: u32,
+        class: usize,
+        occupy: impl Fn(Place),
+    ) -> Option<Place> {
         if !self.is_for_pieces(units) {
             return None;
         }
@@ -82,8 +91,9 @@ impl Store {
         units <= self.piece_units / ITEM_PART
     }
 
-    /// Gives this stripe's piece room for `units`, if it can: by what lies behind it in its segment, or by another piece.
-    /// There is none if memory is out, or if as much as the item takes, but no whole piece, is left of an open segment.
+    /// Gives this stripe's piece room for `units`, if it can: by what lies behind it in its
+    /// segment, or by another piece. There is none if memory is out, or if as much as the item
+    /// takes, but no whole piece, is left of an open segment.
     pub(super) fn renew_piece(&self, space: &mut Space, units: u32, class: usize, now: u32) {
         if self.lengthen_piece(space, units, class) {
             return;
@@ -109,8 +119,8 @@ impl Store {
         piece.end != 0
     }
 
-    /// Makes this stripe's piece of the units from `at` on that were just appended. It has none: only with the lock of the
-    /// space does it get one.
+    /// Makes this stripe's piece of the units from `at` on that were just appended. It has none:
+    /// only with the lock of the space does it get one.
     fn begin_piece(&self, space: &mut Space, at: Place, class: usize) {
         let piece = Piece { at, end: at + u64::from(self.piece_units) };
         let before = std::mem::replace(&mut self.stripe().pieces()[class], piece);
@@ -119,7 +129,8 @@ impl Store {
         self.memory.add(at, 0);
     }
 
-    /// Ends the pieces in a segment: until the lock of the space is given back no place in it is taken.
+    /// Ends the pieces in a segment: until the lock of the space is given back no place in it is
+    /// taken.
     pub(super) fn end_pieces(&self, space: &mut Space, head: u32) {
         let class = usize::from(space.segments[head as usize].class);
         for stripe in &self.stripes {

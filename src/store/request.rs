@@ -19,8 +19,8 @@ pub struct New<'a> {
     pub exptime: u32,
     /// Bytes of the value; exactly as many must be written before the commit.
     pub value_bytes: usize,
-    /// Whether the key came base64-encoded and holds bytes that a text command could not; only kept for
-    /// [`Meta::binary_key`].
+    /// Whether the key came base64-encoded and holds bytes that a text command could not; only kept
+    /// for [`Meta::binary_key`].
     pub binary_key: bool,
 }
 
@@ -41,7 +41,8 @@ pub struct Fetch {
     /// Leaves access time, hit mark and eviction order as they are (the meta command `me`, or `mg`
     /// without a flag that bumps).
     pub peek: bool,
-    /// One client wins the right to renew an item that lives no longer than this many seconds (the meta flag R).
+    /// One client wins the right to renew an item that lives no longer than this many seconds (the
+    /// meta flag R).
     pub recache_below: Option<u32>,
     /// Whether `recache_below` looks at the exptime that `touch` sets; else at that before.
     pub recache_after_touch: bool,

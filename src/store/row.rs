@@ -43,7 +43,8 @@ impl Store {
     /// Whether the items of a frame's segment may be among the newest.
     pub(super) fn is_recent(&self, space: &Space, frame: u32, recent: u32) -> bool {
         let head = space.head(frame).unwrap_or(frame);
-        let is_young = space.is_evictable(head) && space.segments[head as usize].queue == Queue::Young;
+        let is_young =
+            space.is_evictable(head) && space.segments[head as usize].queue == Queue::Young;
         let segment = &space.segments[head as usize];
         is_young && (space.is_open(head) || segment.pieces > 0 || space.age(head) < recent)
     }
@@ -71,7 +72,13 @@ impl Store {
 
     /// Empties the segments in the row among these that costs least; the first frame, if all
     /// became free.
-    fn clear_row(&self, space: &mut Space, frames: u32, among: Range<u32>, now: u32) -> Option<u32> {
+    fn clear_row(
+        &self,
+        space: &mut Space,
+        frames: u32,
+        among: Range<u32>,
+        now: u32,
+    ) -> Option<u32> {
         let mut recent = Store::recent_frames(space);
         let first = loop {
             let cost = |space: &Space, head| self.cost(space, head, recent);

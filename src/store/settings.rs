@@ -8,7 +8,8 @@ use crate::limits::Bytes;
 pub const MEMORY_MIN_BYTES: u64 = 1 << 20;
 /// `--memory` is at most this.
 pub const MEMORY_MAX_BYTES: u64 = 1 << 40;
-const _: () = assert!(MEMORY_MAX_BYTES / (UNIT_BYTES as u64) < 1 << PLACE_BITS, "places do not reach so far");
+const _: () =
+    assert!(MEMORY_MAX_BYTES / (UNIT_BYTES as u64) < 1 << PLACE_BITS, "places do not reach so far");
 /// `--item-size-max` is at least this, as in memcached.
 pub const ITEM_MIN_BYTES: u64 = 1 << 10;
 /// `--item-size-max` is at most this part of `--memory`.
@@ -26,7 +27,8 @@ pub struct Settings {
     pub item_max_bytes: u64,
     /// Threads that will use it; more may, at some cost.
     pub workers: usize,
-    /// The key of the hash, so that a test repeats itself; `None`: one that nobody outside can know.
+    /// The key of the hash, so that a test repeats itself; `None`: one that nobody outside can
+    /// know.
     pub hash_key: Option<[u64; 2]>,
 }
 
@@ -74,7 +76,10 @@ mod tests {
     #[test]
     fn refusals_name_the_flag_the_value_and_the_bound() {
         let refusal = |memory_bytes, item_max_bytes| {
-            Settings { memory_bytes, item_max_bytes, ..Settings::default() }.check().unwrap_err().to_string()
+            Settings { memory_bytes, item_max_bytes, ..Settings::default() }
+                .check()
+                .unwrap_err()
+                .to_string()
         };
         assert_eq!(refusal(1000, 1024), "--memory 1000 B: must be from 1.0 MiB to 1.0 TiB");
         assert_eq!(

@@ -1,18 +1,22 @@
-//! The arena divided into frames, and the frames into segments: who holds which, and where the next item goes.
+//! The arena divided into frames, and the frames into segments: who holds which, and where the next
+//! item goes.
 //!
-//! A segment is one frame that items are appended to, or a run of frames that holds one item larger than a frame.
-//! Segments of *young* items wait in one queue, those of *main* items, which were used while they were young, in
-//! another; both in the order in which they were begun. Each queue has up to two open segments for each class of times
-//! to live, so that what expires together lies together. Nothing here looks at items; see [`super::evict`].
+//! A segment is one frame that items are appended to, or a run of frames that holds one item larger
+//! than a frame. Segments of *young* items wait in one queue, those of *main* items, which were
+//! used while they were young, in another; both in the order in which they were begun. Each queue
+//! has up to two open segments for each class of times to live, so that what expires together lies
+//! together. Nothing here looks at items; see [`super::evict`].
 //!
-//! All of it is behind one lock, which is held to take space (a few instructions) or to make some (a segment).
+//! All of it is behind one lock, which is held to take space (a few instructions) or to make some
+//! (a segment).
 
 use super::arena::Place;
 use std::ops::Range;
 
 /// No segment.
 pub(super) const NONE: u32 = u32::MAX;
-/// Classes of times to live, at most: one without end, and one for each power of 2 of seconds up to 194 days.
+/// Classes of times to live, at most: one without end, and one for each power of 2 of seconds up to
+/// 194 days.
 pub(super) const CLASSES_MAX: usize = 25;
 
 /// Which queue a segment is in.
@@ -25,7 +29,8 @@ pub(super) enum Queue {
     Main,
     /// Emptied, but a pin or a reservation is left.
     Limbo,
-    /// Values that clients are still sending. The table names nothing in it, so nothing in it is evicted.
+    /// Values that clients are still sending. The table names nothing in it, so nothing in it is
+    /// evicted.
     Incoming,
 }
 
@@ -42,7 +47,8 @@ pub(super) enum State {
     Table,
 }
 
-/// One frame's part in the segment that it belongs to; all but `state` mean something for the first one only.
+/// One frame's part in the segment that it belongs to; all but `state` mean something for the first
+/// one only.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Segment {
     pub(super) state: State,
@@ -89,8 +95,8 @@ struct Incoming {
 pub(super) struct Space {
     pub(super) segments: Box<[Segment]>,
     lines: [Line; 4],
-    /// The open segments of the young and main queues, by class: the one that was begun last, and one that another
-    /// item did not fit in but smaller ones may.
+    /// The open segments of the young and main queues, by class: the one that was begun last, and
+    /// one that another item did not fit in but smaller ones may.
     open: [[[u32; 2]; CLASSES_MAX]; 2],
     /// Each stripe's segments of incoming values.
     incoming: Box<[Incoming]>,
@@ -119,7 +125,8 @@ pub(super) struct Space {
     pub(super) segments_expired: u64,
 }
 
-/// How many classes there are with so many frames: the open segments of two queues take a sixteenth at most.
+/// How many classes there are with so many frames: the open segments of two queues take a sixteenth
+/// at most.
 pub(super) fn classes(frames: u32) -> u32 {
     (frames / 32).clamp(2, CLASSES_MAX as u32)
 }
@@ -175,7 +182,8 @@ impl Space {
         class(ttl, self.classes)
     }
 
-    /// Which times to live are too long for a class; 0 if none are, or the class is of those without end.
+    /// Which times to live are too long for a class; 0 if none are, or the class is of those
+    /// without end.
     pub(super) fn ttl_below(&self, class: usize) -> u32 {
         let powers = 0..CLASSES_MAX as u32 - 1;
         let longer = |power: &u32| self.class(Some(1 << power)) > class;
@@ -212,8 +220,8 @@ impl Space {
         [fuller, open].into_iter().find(|head| self.room(*head) >= units)
     }
 
-    /// Appends up to `most` units to the segment in which a piece ends at `end`, if nothing lies behind that yet; returns
-    /// how many.
+    /// Appends up to `most` units to the segment in which a piece ends at `end`, if nothing lies
+    /// behind that yet; returns how many.
     pub(super) fn lengthen(&mut self, end: Place, most: u32) -> u32 {
         let (head, used) = self.used_to(end);
         if self.segments[head as usize].used != used {
@@ -225,7 +233,8 @@ impl Space {
         units
     }
 
-    /// Takes the last `units` off the segment in which a piece ends at `end`, if nothing lies behind that; whether it did.
+    /// Takes the last `units` off the segment in which a piece ends at `end`, if nothing lies
+    /// behind that; whether it did.
     pub(super) fn shorten(&mut self, end: Place, units: u32) -> bool {
         let (head, used) = self.used_to(end);
         let segment = &mut self.segments[head as usize];
@@ -240,7 +249,14 @@ impl Space {
     }
 
     /// Begins a segment on free frames from `head` on, with an item of `units` in it.
-    pub(super) fn begin(&mut self, head: u32, units: u32, queue: Queue, class: usize, now: u32) -> Place {
+    pub(super) fn begin(
+        &mut self,
+        head: u32,
+        units: u32,
+        queue: Queue,
+        class: usize,
+        now: u32,
+    ) -> Place {
         let frames = self.occupy(head, units, queue, class as u16, now);
         if frames == 1 {
             // The two with the most room stay open.
@@ -252,8 +268,8 @@ impl Space {
         self.start(head)
     }
 
-    /// Takes `units` from the open segment of a stripe's incoming values, if they fit. `is_empty` tells whether none
-    /// is left in a segment: then its space is used again.
+    /// Takes `units` from the open segment of a stripe's incoming values, if they fit. `is_empty`
+    /// tells whether none is left in a segment: then its space is used again.
     pub(super) fn append_incoming(
         &mut self,
         units: u32,
@@ -273,7 +289,13 @@ impl Space {
     }
 
     /// Begins a segment of a stripe's incoming values, as [`Space::begin`] does.
-    pub(super) fn begin_incoming(&mut self, head: u32, units: u32, stripe: usize, now: u32) -> Place {
+    pub(super) fn begin_incoming(
+        &mut self,
+        head: u32,
+        units: u32,
+        stripe: usize,
+        now: u32,
+    ) -> Place {
         if self.occupy(head, units, Queue::Incoming, stripe as u16, now) == 1 {
             self.incoming[stripe].open = head;
         }
@@ -292,8 +314,8 @@ impl Space {
         self.segments[head as usize].class = class as u8;
     }
 
-    /// Makes a segment of the free frames from `head` on that `units` take; returns how many. The owner is a class, or of
-    /// incoming values a stripe.
+    /// Makes a segment of the free frames from `head` on that `units` take; returns how many. The
+    /// owner is a class, or of incoming values a stripe.
     fn occupy(&mut self, head: u32, units: u32, queue: Queue, owner: u16, now: u32) -> u32 {
         let frames = units.div_ceil(self.frame_units);
         for frame in head..head + frames {
@@ -365,8 +387,8 @@ impl Space {
         self.segments[frame as usize].state == State::Free
     }
 
-    /// Where to clear `frames` frames in a row among these at least cost. `cost` says what it costs to empty the
-    /// segment that begins with a frame, `None` if that cannot be done.
+    /// Where to clear `frames` frames in a row among these at least cost. `cost` says what it costs
+    /// to empty the segment that begins with a frame, `None` if that cannot be done.
     pub(super) fn window(
         &mut self,
         frames: u32,
@@ -388,7 +410,8 @@ impl Space {
         let costs = &self.costs[among.start as usize..among.end as usize];
         let windows = costs.windows(frames as usize).zip(among);
         let costs = windows.filter(|(costs, _)| !costs.contains(&u32::MAX));
-        let sums = costs.map(|(costs, at)| (costs.iter().map(|cost| u64::from(*cost)).sum::<u64>(), at));
+        let sums =
+            costs.map(|(costs, at)| (costs.iter().map(|cost| u64::from(*cost)).sum::<u64>(), at));
         sums.min().map(|(_, at)| at)
     }
 
@@ -419,7 +442,8 @@ impl Space {
         }
     }
 
-    /// Keeps the frames of `row`, those that become free too, from [`Space::free_frame`] until [`Space::let_go`].
+    /// Keeps the frames of `row`, those that become free too, from [`Space::free_frame`] until
+    /// [`Space::let_go`].
     pub(super) fn hold(&mut self, row: Range<u32>) {
         self.held = row;
     }
@@ -449,7 +473,8 @@ impl Space {
         };
     }
 
-    /// Whether items may be evicted from a segment: not if readers or uploads hold what is left in it.
+    /// Whether items may be evicted from a segment: not if readers or uploads hold what is left in
+    /// it.
     pub(super) fn is_evictable(&self, head: u32) -> bool {
         let Segment { state, queue, .. } = self.segments[head as usize];
         state == State::Head && matches!(queue, Queue::Young | Queue::Main)
@@ -459,7 +484,9 @@ impl Space {
     pub(super) fn is_open(&self, head: u32) -> bool {
         let Segment { queue, class, stripe, .. } = self.segments[head as usize];
         match queue {
-            Queue::Young | Queue::Main => self.open[queue as usize][usize::from(class)].contains(&head),
+            Queue::Young | Queue::Main => {
+                self.open[queue as usize][usize::from(class)].contains(&head)
+            }
             Queue::Limbo => false,
             Queue::Incoming => self.incoming[usize::from(stripe)].open == head,
         }

@@ -1,6 +1,6 @@
 //! What the store counts, in the names of memcached's `stats` where it has one.
 
-simoom_stack::counters! {
+simoom_io::counters! {
     /// The store's counters and gauges, summed over all workers.
     pub struct Statistics {
         /// Items stored now (a gauge; expired ones that were not yet found count).
@@ -13,7 +13,8 @@ simoom_stack::counters! {
         limit_maxbytes,
         /// Items evicted before they expired, to make room.
         evictions,
-        /// Items that had expired and were removed to make room, or by maintenance, or when they were asked for.
+        /// Items that had expired and were removed to make room, or by maintenance, or when they
+        /// were asked for.
         reclaimed,
         /// Expired items that were never fetched.
         expired_unfetched,

@@ -1,11 +1,12 @@
 use super::space::Queue;
 use super::*;
-use simoom_stack::Blob;
+use simoom_io::Blob;
 
 pub(super) const NOW: u32 = 1_000_000;
 
 pub(super) fn store(memory_bytes: u64, item_max_bytes: u64) -> Arc<Store> {
-    Store::new(&Settings { memory_bytes, item_max_bytes, workers: 2, ..Settings::default() }).unwrap()
+    Store::new(&Settings { memory_bytes, item_max_bytes, workers: 2, ..Settings::default() })
+        .unwrap()
 }
 
 fn small() -> Arc<Store> {
@@ -16,7 +17,14 @@ pub(super) fn new(key: &[u8], value_bytes: usize, exptime: u32) -> New<'_> {
     New { key, flags: 7, exptime, value_bytes, binary_key: false }
 }
 
-pub(super) fn put(store: &Store, key: &[u8], value: &[u8], exptime: u32, how: Commit, now: u32) -> Outcome {
+pub(super) fn put(
+    store: &Store,
+    key: &[u8],
+    value: &[u8],
+    exptime: u32,
+    how: Commit,
+    now: u32,
+) -> Outcome {
     let mut reservation = store.reserve(&new(key, value.len(), exptime), now).unwrap();
     assert_eq!(reservation.write(value), value.len());
     store.commit(reservation, &how, now)
@@ -44,7 +52,9 @@ pub(super) fn assert_nothing_leaks(store: &Store, now: u32) {
     assert_eq!((statistics.frames_free, statistics.frames_pinned), (free, 0), "{statistics:?}");
     let space = store.space();
     assert!(
-        [Queue::Young, Queue::Main, Queue::Limbo, Queue::Incoming].iter().all(|queue| space.frames(*queue) == 0)
+        [Queue::Young, Queue::Main, Queue::Limbo, Queue::Incoming]
+            .iter()
+            .all(|queue| space.frames(*queue) == 0)
     );
     assert!((0..statistics.frames as u32).all(|frame| store.memory.live(frame) == (0, 0)));
     let (spare, all) = store.table.spare();
@@ -53,7 +63,10 @@ pub(super) fn assert_nothing_leaks(store: &Store, now: u32) {
 
 #[test]
 fn handles_are_small() {
-    assert_eq!((size_of::<Item>(), size_of::<Option<Item>>(), size_of::<Reservation>()), (16, 16, 24));
+    assert_eq!(
+        (size_of::<Item>(), size_of::<Option<Item>>(), size_of::<Reservation>()),
+        (16, 16, 24)
+    );
 }
 
 #[test]
@@ -61,7 +74,10 @@ fn memory_taken_is_within_what_was_allowed_and_nearly_all_of_it() {
     for memory_bytes in [1 << 20, 3_333_333, 64 << 20] {
         let store = store(memory_bytes, 64 << 10);
         let taken = store.memory_bytes() as u64;
-        assert!(taken <= memory_bytes && taken > memory_bytes * 9 / 10, "{taken} of {memory_bytes}");
+        assert!(
+            taken <= memory_bytes && taken > memory_bytes * 9 / 10,
+            "{taken} of {memory_bytes}"
+        );
     }
 }
 
@@ -71,7 +87,10 @@ fn an_item_is_the_line_of_a_text_get() {
     set(&store, b"key", b"value");
     let item = store.get(b"key", NOW).unwrap();
     assert_eq!(item.bytes(), b"VALUE key 7 5\r\nvalue\r\n");
-    assert_eq!((item.key(), item.value(), item.value_range()), (b"key".as_slice(), b"value".as_slice(), 15..20));
+    assert_eq!(
+        (item.key(), item.value(), item.value_range()),
+        (b"key".as_slice(), b"value".as_slice(), 15..20)
+    );
     assert_eq!(item.size_bytes(), 24 + 24);
     drop(item);
     assert_nothing_leaks(&store, NOW);
@@ -85,7 +104,8 @@ fn a_piece_goes_on_as_long_as_nothing_lies_behind_it() {
     let place = |key: &String| store.get(key.as_bytes(), NOW).unwrap().place();
     let apart: Vec<u64> = keys.windows(2).map(|pair| place(&pair[1]) - place(&pair[0])).collect();
     assert!(
-        u64::from(store.piece_units) < 100 * apart[0] && apart.iter().all(|units| *units == apart[0]),
+        u64::from(store.piece_units) < 100 * apart[0]
+            && apart.iter().all(|units| *units == apart[0]),
         "{apart:?}"
     );
     assert_nothing_leaks(&store, NOW);
@@ -114,7 +134,10 @@ fn pieces_are_a_small_part_of_the_memory_and_one_worker_has_none() {
         let store = Store::new(&Settings { workers, ..Settings::default() }).unwrap();
         let pieces = workers * space::classes(store.memory.frames() as u32) as usize;
         let bytes = pieces * store.piece_units as usize * UNIT_BYTES;
-        assert!(bytes <= memory_bytes / 64 && (bytes == 0) == (workers == 1), "{bytes} for {workers}");
+        assert!(
+            bytes <= memory_bytes / 64 && (bytes == 0) == (workers == 1),
+            "{bytes} for {workers}"
+        );
     }
 }
 
@@ -126,7 +149,10 @@ fn a_value_may_come_in_pieces_and_a_reservation_may_be_given_up() {
     assert_eq!((reservation.write(b"abc"), reservation.remaining()), (3, 3));
     assert_eq!(value(&store, b"k"), None);
     assert_eq!(reservation.write(b"defgh"), 3);
-    assert!(matches!(store.commit(reservation, &Commit::default(), NOW), Outcome::Stored { cas: 1 }));
+    assert!(matches!(
+        store.commit(reservation, &Commit::default(), NOW),
+        Outcome::Stored { cas: 1 }
+    ));
     assert_eq!(value(&store, b"k").unwrap(), b"abcdef");
     drop(store.reserve_incoming(&new(b"k", 60_000, 0), NOW, || false).unwrap());
     assert_eq!(store.statistics().reserved_bytes, 0);
@@ -179,17 +205,28 @@ fn counting_follows_memcached() {
     set(&store, b"n", b"10");
     assert_eq!((count(b"n", 1, true), value(&store, b"n").unwrap()), (Ok(9), b"9 ".to_vec()));
     assert_eq!((count(b"n", 95, false), value(&store, b"n").unwrap()), (Ok(104), b"104".to_vec()));
-    assert_eq!((count(b"n", u64::MAX, true), value(&store, b"n").unwrap()), (Ok(0), b"0  ".to_vec()));
+    assert_eq!(
+        (count(b"n", u64::MAX, true), value(&store, b"n").unwrap()),
+        (Ok(0), b"0  ".to_vec())
+    );
     set(&store, b"n", b"18446744073709551615");
     assert_eq!(count(b"n", 2, false), Ok(1));
     set(&store, b"n", b"ten");
     assert_eq!(count(b"n", 1, false), Err(Counted::NonNumeric));
     let create = Count { create: Some((5, NOW + 9)), ..Count::default() };
-    let Counted::Value { value: 5, meta, created: true } = store.count(b"m", &create, NOW) else { panic!() };
-    assert_eq!(meta, store.get(b"m", NOW).map(|item| Meta { fetched: false, ..item.meta() }).unwrap());
+    let Counted::Value { value: 5, meta, created: true } = store.count(b"m", &create, NOW) else {
+        panic!()
+    };
+    assert_eq!(
+        meta,
+        store.get(b"m", NOW).map(|item| Meta { fetched: false, ..item.meta() }).unwrap()
+    );
     assert_eq!(meta.exptime, NOW + 9);
     let zero = Count { delta: 1, cas: Some(0), ..Count::default() };
-    assert!(matches!(store.count(b"m", &zero, NOW), Counted::Value { value: 6, meta: Meta { cas: 0, .. }, .. }));
+    assert!(matches!(
+        store.count(b"m", &zero, NOW),
+        Counted::Value { value: 6, meta: Meta { cas: 0, .. }, .. }
+    ));
     assert!(matches!(store.count(b"m", &zero, NOW), Counted::Value { value: 7, .. }));
     assert_eq!(store.count(b"m", &Count { compare: Some(3), ..zero }, NOW), Counted::Exists);
     assert_nothing_leaks(&store, NOW);
@@ -212,7 +249,10 @@ fn an_item_expires_at_its_exptime_and_is_freed_without_a_get() {
     let statistics = store.statistics();
     assert_eq!((statistics.curr_items, statistics.frames_free), (0, statistics.frames));
     let count = u64::from(count);
-    assert_eq!((statistics.reclaimed, statistics.expired_unfetched, statistics.evictions), (count + 1, count, 0));
+    assert_eq!(
+        (statistics.reclaimed, statistics.expired_unfetched, statistics.evictions),
+        (count + 1, count, 0)
+    );
 }
 
 #[test]
@@ -241,7 +281,10 @@ fn deletes_compare_invalidate_and_empty() {
     let store = small();
     let cas = set(&store, b"k", b"v");
     assert_eq!(store.delete(b"none", &Delete::default(), NOW), Outcome::NotFound);
-    assert_eq!(store.delete(b"k", &Delete { compare: Some(99), ..Delete::default() }, NOW), Outcome::Exists);
+    assert_eq!(
+        store.delete(b"k", &Delete { compare: Some(99), ..Delete::default() }, NOW),
+        Outcome::Exists
+    );
     let invalidate = Delete { invalidate: true, exptime: Some(NOW + 30), ..Delete::default() };
     assert_eq!(store.delete(b"k", &invalidate, NOW), Outcome::Stored { cas: cas + 1 });
     let fetch = || store.fetch(b"k", &Fetch::default(), NOW).unwrap();
@@ -253,7 +296,12 @@ fn deletes_compare_invalidate_and_empty() {
     let how = |compare| Commit { compare: Some(compare), invalidate: true, ..Commit::default() };
     assert_eq!(put(&store, b"k", b"w", 0, how(cas), NOW), Outcome::Stored { cas: cas + 2 });
     let third = fetch();
-    assert!(third.meta.stale && third.token_sent && third.meta.exptime == NOW + 30 && third.item.value() == b"w");
+    assert!(
+        third.meta.stale
+            && third.token_sent
+            && third.meta.exptime == NOW + 30
+            && third.item.value() == b"w"
+    );
     assert_eq!(put(&store, b"k", b"x", 0, how(cas + 2), NOW), Outcome::Stored { cas: cas + 3 });
     assert!(!fetch().meta.stale);
     let emptied = Delete { emptied: Some((0, 0)), ..Delete::default() };
@@ -270,13 +318,22 @@ fn one_fetch_wins_the_right_to_renew() {
     let store = small();
     let vivify = Fetch { vivify: Some(NOW + 60), ..Fetch::default() };
     let made = store.fetch(b"k", &vivify, NOW).unwrap();
-    assert!(made.created && made.won && !made.token_sent && made.item.value().is_empty() && !made.meta.fetched);
+    assert!(
+        made.created
+            && made.won
+            && !made.token_sent
+            && made.item.value().is_empty()
+            && !made.meta.fetched
+    );
     let again = store.fetch(b"k", &vivify, NOW).unwrap();
     assert!(!again.created && !again.won && again.token_sent && again.meta.fetched);
     put(&store, b"k", b"v", NOW + 60, Commit::default(), NOW);
     let recache = Fetch { recache_below: Some(30), ..Fetch::default() };
     let won = |now| store.fetch(b"k", &recache, now).unwrap().won;
-    assert_eq!([won(NOW), won(NOW + 30), won(NOW + 31), won(NOW + 32)], [false, false, true, false]);
+    assert_eq!(
+        [won(NOW), won(NOW + 30), won(NOW + 31), won(NOW + 32)],
+        [false, false, true, false]
+    );
     let peek = Fetch { peek: true, touch: Some(0), ..Fetch::default() };
     set(&store, b"p", b"v");
     assert!(!store.fetch(b"p", &peek, NOW + 1).unwrap().meta.fetched);
@@ -296,7 +353,8 @@ fn an_item_that_is_sent_keeps_its_bytes_whatever_becomes_of_it() {
     set(&store, b"a", b"replaced");
     store.delete(b"b", &Delete::default(), NOW);
     store.touch(b"c", NOW + 1, NOW);
-    let (fillers, filler) = if cfg!(miri) { (120, vec![b'f'; 40_000]) } else { (5000, vec![b'f'; 700]) };
+    let (fillers, filler) =
+        if cfg!(miri) { (120, vec![b'f'; 40_000]) } else { (5000, vec![b'f'; 700]) };
     for n in 0..fillers {
         let key = format!("filler{n}").into_bytes();
         set(&store, &key, &filler);
@@ -338,13 +396,23 @@ fn what_senders_pin_is_told_and_nothing_is_refused() {
     assert!(!store.is_pinned_out(false), "who holds nothing has more");
     let next = key(held.len());
     assert!(store.glance(&next, NOW).is_some_and(|glance| glance.line().ends_with(b"\r\n")));
-    assert_eq!(store.line_bytes(&next, NOW), store.glance(&next, NOW).map(|glance| glance.line().len()));
-    assert_eq!(store.statistics().frames_pinned, statistics.frames_pinned, "a glance counts towards no bound");
+    assert_eq!(
+        store.line_bytes(&next, NOW),
+        store.glance(&next, NOW).map(|glance| glance.line().len())
+    );
+    assert_eq!(
+        store.statistics().frames_pinned,
+        statistics.frames_pinned,
+        "a glance counts towards no bound"
+    );
     for n in held.len()..count {
         // Copies take space, so that some items are evicted; none is refused.
         let is_there = store.line_bytes(&key(n), NOW).is_some();
         let item = store.get(&key(n), NOW);
-        assert_eq!((item.is_some(), item.is_none_or(|item| item.value() == [n as u8; BYTES])), (is_there, true));
+        assert_eq!(
+            (item.is_some(), item.is_none_or(|item| item.value() == [n as u8; BYTES])),
+            (is_there, true)
+        );
     }
     for (n, item) in held.iter().enumerate() {
         assert_eq!(item.value(), [n as u8; BYTES]);
@@ -382,7 +450,8 @@ fn what_is_replaced_makes_room_before_anything_is_evicted() {
     let store = small();
     let kept = |n: u32| format!("kept{n}").into_bytes();
     (0..1000).for_each(|n| _ = set(&store, &kept(n), &[b'k'; 300]));
-    (0..50_000).for_each(|n| _ = set(&store, format!("replaced{}", n % 700).as_bytes(), &[b'r'; 100]));
+    (0..50_000)
+        .for_each(|n| _ = set(&store, format!("replaced{}", n % 700).as_bytes(), &[b'r'; 100]));
     assert_eq!(store.statistics().evictions, 0, "{:?}", store.statistics());
     assert!((0..1000).all(|n| store.get(&kept(n), NOW).is_some()));
     assert_nothing_leaks(&store, NOW);
@@ -433,7 +502,8 @@ fn classes_tell_times_to_live_apart() {
 #[path = "incoming_tests.rs"]
 mod incoming;
 
-/// Of 64 GiB only what is written takes memory here, and the table is small. Frames are given out from the last on.
+/// Of 64 GiB only what is written takes memory here, and the table is small. Frames are given out
+/// from the last on.
 #[test]
 #[cfg(not(miri))]
 fn items_lie_beyond_32_gibibytes() {

@@ -1,5 +1,5 @@
-//! Several threads at once: no value is ever torn, nothing leaks, and what each key's history shows could have
-//! happened one step at a time.
+//! Several threads at once: no value is ever torn, nothing leaks, and what each key's history shows
+//! could have happened one step at a time.
 
 use super::tests::{NOW, assert_nothing_leaks, new, store};
 use super::*;
@@ -14,7 +14,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 }
@@ -58,7 +59,8 @@ fn values_are_whole_and_nothing_leaks_while_threads_store_fetch_evict_and_expire
                     let value = value(key, &mut random);
                     let ttl = random.below(4) as u32 * 3;
                     let exptime = if ttl == 0 { 0 } else { now + ttl };
-                    let Ok(mut reservation) = store.reserve(&new(name.as_bytes(), value.len(), exptime), now)
+                    let Ok(mut reservation) =
+                        store.reserve(&new(name.as_bytes(), value.len(), exptime), now)
                     else {
                         held.clear();
                         continue;
@@ -135,8 +137,12 @@ impl Event {
             Event::Set(value) => Some(Some(value)),
             Event::Add(value, true) => state.is_none().then_some(Some(value)),
             Event::Add(_, false) => state.is_some().then_some(state),
-            Event::Cas(old, value, Outcome::Stored { .. }) => (state == Some(old)).then_some(Some(value)),
-            Event::Cas(old, _, Outcome::Exists) => (state.is_some() && state != Some(old)).then_some(state),
+            Event::Cas(old, value, Outcome::Stored { .. }) => {
+                (state == Some(old)).then_some(Some(value))
+            }
+            Event::Cas(old, _, Outcome::Exists) => {
+                (state.is_some() && state != Some(old)).then_some(state)
+            }
             Event::Cas(..) => state.is_none().then_some(state),
             Event::Get(value) => (state == value).then_some(state),
             Event::Delete(found) => (state.is_some() == found).then_some(None),
@@ -147,8 +153,9 @@ impl Event {
 /// An event with the ticks before and after it.
 type Timed = (u64, Event, u64);
 
-/// Whether some order of the events explains all answers: one that keeps each thread's own order, and puts what had
-/// ended before what began later. With `evicts`, the value may also vanish at any time.
+/// Whether some order of the events explains all answers: one that keeps each thread's own order,
+/// and puts what had ended before what began later. With `evicts`, the value may also vanish at any
+/// time.
 fn is_linearizable(history: &[Vec<Timed>], evicts: bool) -> bool {
     let mut seen = HashSet::new();
     let mut open = vec![(vec![0usize; history.len()], None::<u64>)];
@@ -205,9 +212,15 @@ fn histories(store: &Store, keys: usize, rounds: usize) -> Vec<Vec<Vec<Timed>>> 
                 }
                 3 | 4 if last[key].is_some() => {
                     let (old, cas) = last[key].unwrap();
-                    Event::Cas(old, fresh, store_it(Commit { compare: Some(cas), ..Commit::default() }))
+                    Event::Cas(
+                        old,
+                        fresh,
+                        store_it(Commit { compare: Some(cas), ..Commit::default() }),
+                    )
                 }
-                5 => Event::Delete(store.delete(&name, &Delete::default(), NOW) != Outcome::NotFound),
+                5 => {
+                    Event::Delete(store.delete(&name, &Delete::default(), NOW) != Outcome::NotFound)
+                }
                 _ => {
                     let item = store.get(&name, NOW);
                     last[key] = item.map(|item| (number::parse(item.value()).unwrap(), item.cas()));
@@ -218,7 +231,9 @@ fn histories(store: &Store, keys: usize, rounds: usize) -> Vec<Vec<Vec<Timed>>> 
         }
         histories
     });
-    (0..keys).map(|key| by_thread.iter().map(|histories| histories[key].clone()).collect()).collect()
+    (0..keys)
+        .map(|key| by_thread.iter().map(|histories| histories[key].clone()).collect())
+        .collect()
 }
 
 #[test]
@@ -266,11 +281,18 @@ fn histories_are_linearizable_while_items_are_moved_and_evicted() {
 fn the_checker_tells_possible_from_impossible_histories() {
     let set = |value, start, end| (start, Event::Set(value), end);
     let get = |value, start, end| (start, Event::Get(value), end);
-    // A read during two writes may see either or nothing, but never an older value after a newer one.
+    // A read during two writes may see either or nothing, but never an older value after a newer
+    // one.
     let writes = vec![set(1, 0, 3), set(2, 4, 7)];
     assert!(is_linearizable(&[writes.clone(), vec![get(None, 1, 2), get(Some(1), 5, 6)]], false));
-    assert!(is_linearizable(&[writes.clone(), vec![get(Some(1), 1, 2), get(Some(2), 5, 6)]], false));
-    assert!(!is_linearizable(&[writes.clone(), vec![get(Some(2), 5, 6), get(Some(1), 8, 9)]], false));
+    assert!(is_linearizable(
+        &[writes.clone(), vec![get(Some(1), 1, 2), get(Some(2), 5, 6)]],
+        false
+    ));
+    assert!(!is_linearizable(
+        &[writes.clone(), vec![get(Some(2), 5, 6), get(Some(1), 8, 9)]],
+        false
+    ));
     assert!(!is_linearizable(&[writes.clone(), vec![get(None, 8, 9)]], false));
     assert!(is_linearizable(&[writes.clone(), vec![get(None, 8, 9)]], true));
     assert!(!is_linearizable(&[writes, vec![get(None, 8, 9), get(Some(2), 10, 11)]], true));

@@ -1,8 +1,9 @@
-//! What each worker keeps for itself, so that workers do not wait for each other's cache lines: pins, counters and
-//! pieces of open segments ([`super::piece`]).
+//! What each worker keeps for itself, so that workers do not wait for each other's cache lines:
+//! pins, counters and pieces of open segments ([`super::piece`]).
 //!
-//! A pin on a frame keeps it from being used anew. The frames that one stripe pins are bounded, and so is what all
-//! of them pin together. A glance is a pin that ends before its thread does anything else: it counts towards no bound.
+//! A pin on a frame keeps it from being used anew. The frames that one stripe pins are bounded, and
+//! so is what all of them pin together. A glance is a pin that ends before its thread does anything
+//! else: it counts towards no bound.
 
 use super::arena::Place;
 use super::layout::Shape;
@@ -14,8 +15,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The counters of one stripe, in the names of [`super::Statistics`]; items and bytes are those linked less those
-/// unlinked, which for one stripe may be below zero.
+/// The counters of one stripe, in the names of [`super::Statistics`]; items and bytes are those
+/// linked less those unlinked, which for one stripe may be below zero.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) items: AtomicU64,
@@ -55,7 +56,8 @@ const GLANCE: u64 = 1 << 32;
 #[repr(align(128))]
 pub(super) struct Stripe {
     pub(super) memory: Arc<Memory>,
-    /// For each frame, the pins on items that begin in it in the lower half, glances at them in the upper one.
+    /// For each frame, the pins on items that begin in it in the lower half, glances at them in the
+    /// upper one.
     pins: Box<[AtomicU64]>,
     /// For each frame, the pins on an item that goes on beyond it.
     large: Box<[AtomicU32]>,
@@ -178,7 +180,8 @@ impl Stripe {
 }
 
 thread_local! {
-    /// The number of this thread among those that used a store, and a state of pseudo-random numbers.
+    /// The number of this thread among those that used a store, and a state of pseudo-random
+    /// numbers.
     static THREAD: (usize, Cell<u64>) = {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         let number = THREADS.fetch_add(1, Relaxed);
@@ -192,12 +195,18 @@ pub(super) fn thread_number() -> usize {
     THREAD.with(|(number, _)| *number)
 }
 
-/// True about once in 2 to the power of `power`: what decides whether a use of an item that is used often counts.
+/// True about once in 2 to the power of `power`: what decides whether a use of an item that is used
+/// often counts.
 #[inline]
 pub(super) fn chance(power: u8) -> bool {
     THREAD.with(|(_, state)| {
         // Knuth's MMIX generator; its upper bits are the random ones.
-        state.set(state.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        state.set(
+            state
+                .get()
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407),
+        );
         power == 0 || state.get() >> (64 - power) == 0
     })
 }

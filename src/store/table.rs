@@ -1,13 +1,14 @@
 //! The hash table: from a key's hash to the places of the items that it may be.
 //!
-//! Bulk chaining: a bucket is one cache line, seven entries and the number of a further bucket, taken from the spare
-//! ones. An entry is 24 bits of the hash and a place of 40. Readers take no lock; who changes a chain holds
-//! its lock, replaces an entry in place, and never moves one. So a key that is there all the while is always found.
+//! Bulk chaining: a bucket is one cache line, seven entries and the number of a further bucket,
+//! taken from the spare ones. An entry is 24 bits of the hash and a place of 40. Readers take no
+//! lock; who changes a chain holds its lock, replaces an entry in place, and never moves one. So a
+//! key that is there all the while is always found.
 //!
-//! The table begins with a sixteenth of the memory. Where items are small it needs more: then it takes
-//! frames of the arena for further spare buckets, a quarter of all frames at most, and keeps them.
-//! An item takes 11 to 15 bytes of a table that has grown: 8 for its entry, the rest for empty slots
-//! and the links between buckets.
+//! The table begins with a sixteenth of the memory. Where items are small it needs more: then it
+//! takes frames of the arena for further spare buckets, a quarter of all frames at most, and keeps
+//! them. An item takes 11 to 15 bytes of a table that has grown: 8 for its entry, the rest for
+//! empty slots and the links between buckets.
 
 use super::arena::{PLACE_BITS, Place, UNIT_BYTES, prefetch};
 use super::memory::Memory;
@@ -197,7 +198,8 @@ impl Table {
         prefetch(&self.buckets[chain]);
     }
 
-    /// The place that the first bucket of a hash's chain names for it, if any; without a second bucket being read.
+    /// The place that the first bucket of a hash's chain names for it, if any; without a second
+    /// bucket being read.
     #[inline]
     pub(super) fn first_guess(&self, hash: u64) -> Option<Place> {
         let slots = &self.buckets[self.chain(hash)].slots;
@@ -234,7 +236,8 @@ impl Table {
         })
     }
 
-    /// An empty slot of a chain whose lock is held, in a spare bucket if need be; `None` if all of those are taken.
+    /// An empty slot of a chain whose lock is held, in a spare bucket if need be; `None` if all of
+    /// those are taken.
     pub(super) fn vacancy(&self, chain: usize) -> Option<&Slot> {
         if let Some(slot) = self.slots(chain).find(|slot| slot.load() == Entry::NONE) {
             return Some(slot);
@@ -250,8 +253,8 @@ impl Table {
 
     /// Gives a chain's last buckets back that are spare ones and empty; the chain's lock is held.
     ///
-    /// A reader may still stand in such a bucket and follow it into another chain. It cannot find its key there, and
-    /// it does not miss it: when the bucket was given back it held nothing.
+    /// A reader may still stand in such a bucket and follow it into another chain. It cannot find
+    /// its key there, and it does not miss it: when the bucket was given back it held nothing.
     pub(super) fn shrink(&self, chain: usize) {
         loop {
             let (mut before, mut last) = (None, &self.buckets[chain]);
@@ -260,7 +263,9 @@ impl Table {
                 last = self.bucket(next);
             }
             match before {
-                Some((before, number)) if last.slots.iter().all(|slot| slot.load() == Entry::NONE) => {
+                Some((before, number))
+                    if last.slots.iter().all(|slot| slot.load() == Entry::NONE) =>
+                {
                     before.next.store(0, Release);
                     self.spare_buckets().push(self, number);
                 }

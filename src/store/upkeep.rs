@@ -12,15 +12,16 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 const SWEEP_FRAMES: u32 = 2048;
 /// Segments whose items one call of [`Store::maintain`] looks at.
 const SWEEP_SEGMENTS: u32 = 4;
-/// After so many flushes all flushed items are removed at once, long before their number comes again.
+/// After so many flushes all flushed items are removed at once, long before their number comes
+/// again.
 const FLUSHES_UNSWEPT: u8 = 128;
 
 /// Bits of a dump's cursor that tell the slot of a chain; those above tell the chain.
 const CURSOR_SLOT_BITS: u32 = 24;
 
 impl Store {
-    /// Frees the memory of expired and flushed items, a bounded amount of work at a time; to be called by any worker
-    /// a few times a second. Returns whether there is more to do at once.
+    /// Frees the memory of expired and flushed items, a bounded amount of work at a time; to be
+    /// called by any worker a few times a second. Returns whether there is more to do at once.
     pub fn maintain(&self, now: u32) -> bool {
         self.tick(now);
         let mut space = self.space();
@@ -29,7 +30,8 @@ impl Store {
         (0..SWEEP_SEGMENTS).all(|_| self.sweep_one(&mut space, now))
     }
 
-    /// Removes the dead items of the next segment that is likely to have some; whether there was one.
+    /// Removes the dead items of the next segment that is likely to have some; whether there was
+    /// one.
     pub(super) fn sweep_one(&self, space: &mut Space, now: u32) -> bool {
         for _ in 0..SWEEP_FRAMES.min(space.segments.len() as u32) {
             let head = space.cursor;
@@ -84,8 +86,8 @@ impl Store {
         }
     }
 
-    /// Forgets, once `now` reaches `at`, everything stored until then. A later call replaces an earlier one whose
-    /// time has not come.
+    /// Forgets, once `now` reaches `at`, everything stored until then. A later call replaces an
+    /// earlier one whose time has not come.
     pub fn flush(&self, at: u32, now: u32) {
         self.tick(now);
         self.flush_at.store(at.min(u32::MAX - 1), Release);
@@ -149,7 +151,8 @@ impl Store {
             items_moved: sum(|tally| &tally.moved),
             hash_places: self.table.places() as u64,
             flushes: self.flushes.load(Relaxed),
-            reserved_bytes: self.stripes.iter().map(|stripe| stripe.incoming()).sum::<u64>() * UNIT_BYTES as u64,
+            reserved_bytes: self.stripes.iter().map(|stripe| stripe.incoming()).sum::<u64>()
+                * UNIT_BYTES as u64,
         }
     }
 
@@ -177,7 +180,8 @@ impl Store {
             class.items += u64::from(items.saturating_sub(segment.pieces.into()));
             class.bytes += u64::from(units) * UNIT_BYTES as u64;
             class.segments += 1;
-            class.segment_bytes += u64::from(segment.frames) << self.memory.frame_shift << UNIT_BYTES.ilog2();
+            class.segment_bytes +=
+                u64::from(segment.frames) << self.memory.frame_shift << UNIT_BYTES.ilog2();
             class.age = class.age.max(now.saturating_sub(segment.begun));
         }
         for (number, (class, counts)) in classes.iter_mut().zip(self.class_counts()).enumerate() {
@@ -187,10 +191,16 @@ impl Store {
         classes.into_iter().filter(|class| class.items + class.sets > 0).collect()
     }
 
-    /// Shows items to `visit`, from `cursor` (0 at first) on, `limit` of them; returns the cursor to go on
-    /// from, `None` at the end. An item that is there all the while is shown once: the cursor is a place in the
-    /// table, and an entry never moves.
-    pub fn dump(&self, cursor: u64, limit: usize, now: u32, visit: &mut dyn FnMut(Visit<'_>)) -> Option<u64> {
+    /// Shows items to `visit`, from `cursor` (0 at first) on, `limit` of them; returns the cursor
+    /// to go on from, `None` at the end. An item that is there all the while is shown once: the
+    /// cursor is a place in the table, and an entry never moves.
+    pub fn dump(
+        &self,
+        cursor: u64,
+        limit: usize,
+        now: u32,
+        visit: &mut dyn FnMut(Visit<'_>),
+    ) -> Option<u64> {
         self.tick(now);
         let (first, mut shown) = ((cursor >> CURSOR_SLOT_BITS) as usize, 0);
         for chain in first..self.table.chains() {
@@ -199,7 +209,9 @@ impl Store {
                 if shown >= limit {
                     return Some((chain as u64) << CURSOR_SLOT_BITS | at as u64);
                 }
-                if let Some(item) = self.pinned(slot).filter(|item| self.is_alive(item.header(), now)) {
+                if let Some(item) =
+                    self.pinned(slot).filter(|item| self.is_alive(item.header(), now))
+                {
                     visit(self.visit_of(&item, now));
                     shown += 1;
                 }

@@ -1,29 +1,30 @@
-//! Segments that reached the wrong worker: passed round the ring of the device's workers until one knows them.
+//! Segments that reached the wrong worker: passed round the ring of the device's workers until one
+//! knows them.
 //!
-//! A connection belongs to the worker whose queue its SYN came to. When the NIC's receive hashing changes, its
-//! segments come to another; that one does not know them, and passes the packet, frames and all, to the next. The
-//! packet visits each worker once; only the last may refuse it. The frames then go home to the pool that they came
-//! from, for no pool may drain into another. Channels are bounded: what does not fit is dropped and counted, and TCP
-//! sends it again.
+//! A connection belongs to the worker whose queue its SYN came to. When the NIC's receive hashing
+//! changes, its segments come to another; that one does not know them, and passes the packet,
+//! frames and all, to the next. The packet visits each worker once; only the last may refuse it.
+//! The frames then go home to the pool that they came from, for no pool may drain into another.
+//! Channels are bounded: what does not fit is dropped and counted, and TCP sends it again.
 
 use crate::control::Waker;
 use af_xdp::Frame;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use simoom_stack::counters;
 
 /// Frames of one passed packet at most: what 64 KiB take.
 const CHAIN: usize = 36;
 /// Packets that may wait for a worker.
 const INBOX: usize = 1024;
 
-counters! {
+simoom_io::counters! {
     /// What a worker passed on and took over.
     pub struct HandoverCounters {
         /// Packets passed to the next worker.
         handover_passed,
         /// Packets taken over from the one before.
         handover_taken,
-        /// Packets dropped because the next worker did not keep up, or they were of too many frames.
+        /// Packets dropped because the next worker did not keep up, or they were of too many
+        /// frames.
         handover_dropped,
     }
 }
@@ -53,7 +54,8 @@ pub struct Handover {
     counters: HandoverCounters,
 }
 
-/// A ring of as many workers as there are `wakers`, each of which wakes one. `frames` are all that the device has.
+/// A ring of as many workers as there are `wakers`, each of which wakes one. `frames` are all that
+/// the device has.
 pub fn ring(wakers: &[Waker], frames: usize) -> Vec<Handover> {
     let inboxes: Vec<_> = wakers.iter().map(|_| bounded(INBOX)).collect();
     let homes: Vec<_> = wakers.iter().map(|_| bounded(frames)).collect();
@@ -101,8 +103,8 @@ impl Handover {
         self.returned.try_recv().ok()
     }
 
-    /// Passes a packet on, called with each of its frames in turn. Gives the frame back if it cannot be passed; the
-    /// frames before it have then gone home.
+    /// Passes a packet on, called with each of its frames in turn. Gives the frame back if it
+    /// cannot be passed; the frames before it have then gone home.
     pub(super) fn pass(&mut self, frame: Frame, passed: Passed) -> Option<Frame> {
         if self.chain.len() == CHAIN {
             self.abandon(passed);
@@ -133,7 +135,8 @@ impl Handover {
     fn abandon(&mut self, passed: Passed) {
         self.counters.handover_dropped += 1;
         for frame in self.chain.drain(..) {
-            // There is a place for every frame of the device, so this cannot fail while the device is open.
+            // There is a place for every frame of the device, so this cannot fail while the device
+            // is open.
             let _ = self.homes[passed.home].try_send(frame);
         }
     }

@@ -1,5 +1,5 @@
-//! What a worker does when there is nothing to do: spins for a moment, for the next packet is often near, and then
-//! sleeps in poll(2). An idle appliance costs no core.
+//! What a worker does when there is nothing to do: spins for a moment, for the next packet is often
+//! near, and then sleeps in poll(2). An idle appliance costs no core.
 
 use crate::control::Mailbox;
 use af_xdp::FrameIo;
@@ -8,11 +8,12 @@ use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsFd;
 
-/// How long a worker spins after its last work. Longer than the gap between packets of a steady load; short beside
-/// the time that waking takes, so that little is wasted where the load is not steady.
+/// How long a worker spins after its last work. Longer than the gap between packets of a steady
+/// load; short beside the time that waking takes, so that little is wasted where the load is not
+/// steady.
 const SPIN_US: u64 = 50;
-/// How often a worker with nothing to do asks whether its queues are still there, in microseconds: a queue whose
-/// interface was removed makes poll(2) return on no kernel that we know.
+/// How often a worker with nothing to do asks whether its queues are still there, in microseconds:
+/// a queue whose interface was removed makes poll(2) return on no kernel that we know.
 const CHECK_US: u64 = 1_000_000;
 /// Queues that one worker can sleep on.
 pub const MAX_QUEUES: usize = 64;
@@ -45,7 +46,11 @@ impl Idle {
     }
 
     /// Asks, if it is time to, whether the queues are still there.
-    pub(super) fn check_now_and_then<Q: FrameIo>(&mut self, now_us: u64, queues: &[Q]) -> io::Result<()> {
+    pub(super) fn check_now_and_then<Q: FrameIo>(
+        &mut self,
+        now_us: u64,
+        queues: &[Q],
+    ) -> io::Result<()> {
         if now_us < self.check_at_us {
             return Ok(());
         }
@@ -53,7 +58,8 @@ impl Idle {
         queues.iter().try_for_each(FrameIo::check).map_err(io::Error::other)
     }
 
-    /// Sleeps until a queue has received, an order has come, or it is `until_us`; for a second at most.
+    /// Sleeps until a queue has received, an order has come, or it is `until_us`; for a second at
+    /// most.
     pub(super) fn sleep<Q: FrameIo>(
         &self,
         queues: &[Q],
@@ -68,7 +74,10 @@ impl Idle {
         let mut all: [PollFd<'_>; MAX_QUEUES + 1] = std::array::from_fn(watched);
         let fds = &mut all[..=queues.len()];
         let left_us = until_us.min(self.check_at_us).saturating_sub(now_us);
-        let left = Timespec { tv_sec: (left_us / 1_000_000) as i64, tv_nsec: (left_us % 1_000_000 * 1000) as i64 };
+        let left = Timespec {
+            tv_sec: (left_us / 1_000_000) as i64,
+            tv_nsec: (left_us % 1_000_000 * 1000) as i64,
+        };
         match poll(fds, Some(&left)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -1,16 +1,18 @@
-//! From received frames to the stack: frames are joined to packets, given to the stack in bursts, and put away.
+//! From received frames to the stack: frames are joined to packets, given to the stack in bursts,
+//! and put away.
 //!
-//! Nothing is copied: a packet is a list of references into the frames, which stay where they are until the stack
-//! has read them. Packets that the stack does not know are passed on with their frames.
+//! Nothing is copied: a packet is a list of references into the frames, which stay where they are
+//! until the stack has read them. Packets that the stack does not know are passed on with their
+//! frames.
 
 use super::Worker;
 use super::handover::Passed;
 use crate::hosted::Hosted;
 use af_xdp::{BURST, Frame, FrameIo, Umem};
-use simoom_stack::Packet;
+use simoom_tcp::Packet;
 
-/// Buffers of one burst at most. The longest packet, 64 KiB, comes in at most 35; one of more buffers is cut off, and
-/// then dropped by the stack.
+/// Buffers of one burst at most. The longest packet, 64 KiB, comes in at most 35; one of more
+/// buffers is cut off, and then dropped by the stack.
 const PARTS: usize = 2 * BURST;
 /// Frames of a short burst.
 const FEW: usize = 4;
@@ -29,7 +31,8 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         taken
     }
 
-    /// Takes what other workers passed on, and frames that come home; returns the number of packets.
+    /// Takes what other workers passed on, and frames that come home; returns the number of
+    /// packets.
     pub(super) fn take_handed_over(&mut self) -> usize {
         if !self.handover.has_others() {
             return 0;
@@ -50,7 +53,8 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         taken
     }
 
-    /// Gives the packets in `frames` to the stack and puts the frames away; `frames` is empty after.
+    /// Gives the packets in `frames` to the stack and puts the frames away; `frames` is empty
+    /// after.
     fn give_to_stack(&mut self, frames: &mut Vec<Frame>, passed: Passed) {
         if frames.is_empty() {
             return;
@@ -66,8 +70,8 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         }
     }
 
-    /// Gives the first packets to the stack, at most `N` in at most `P` frames. Returns how many frames that were, and
-    /// which of the packets are for another worker.
+    /// Gives the first packets to the stack, at most `N` in at most `P` frames. Returns how many
+    /// frames that were, and which of the packets are for another worker.
     fn burst<const P: usize, const N: usize>(
         &mut self,
         umem: &Umem,

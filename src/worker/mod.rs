@@ -1,17 +1,20 @@
 //! The per-core loop: the one place where frames, stack and application meet.
 //!
-//! A [`Worker`] owns one or more receive queues, a [`Stack`] and an application, and nothing of it is shared. A queue is
-//! an AF_XDP [`Queue`], or anything else that receives and transmits frames ([`FrameIo`]). Each
-//! turn of [`Worker::run`] reads the clock once and then goes down the list and out again:
+//! A [`Worker`] owns one or more receive queues, a [`Stack`] and an application, and nothing of it
+//! is shared. A queue is an AF_XDP [`Queue`], or anything else that receives and transmits frames
+//! ([`FrameIo`]). Each turn of [`Worker::run`] reads the clock once and then goes down the list and
+//! out again:
 //!
 //! 1. [`inbound`]: up to [`BURST`] frames from each queue become packets for the stack, which
 //!    hands requests to the application where they lie;
-//! 2. [`handover`]: packets that reached the wrong worker are passed on, those passed here are taken;
-//! 3. timers, then the flush: the stack writes what is to be sent straight into free frames ([`outbound`]);
+//! 2. [`handover`]: packets that reached the wrong worker are passed on, those passed here are
+//!    taken;
+//! 3. timers, then the flush: the stack writes what is to be sent straight into free frames
+//!    ([`outbound`]);
 //! 4. the kernel is told of the frames to send, and those sent come back to the pool.
 //!
-//! With nothing to do it spins for a moment and then sleeps in poll(2) until a packet, an order or a deadline
-//! ([`idle`]).
+//! With nothing to do it spins for a moment and then sleeps in poll(2) until a packet, an order or
+//! a deadline ([`idle`]).
 
 mod conflicts;
 pub mod handover;
@@ -29,7 +32,8 @@ use handover::Handover;
 use idle::Idle;
 pub use idle::MAX_QUEUES;
 pub use outbound::Outbound;
-use simoom_stack::{Config, Instant, Stack};
+use simoom_io::Instant;
+use simoom_tcp::{Config, Stack};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,7 +106,8 @@ pub struct Hand<'a, A: Hosted, Q = Queue> {
 }
 
 impl<A: Hosted, Q> Hand<'_, A, Q> {
-    /// Reads the clock once more: for who has done much since the turn began, and takes times of what comes next.
+    /// Reads the clock once more: for who has done much since the turn began, and takes times of
+    /// what comes next.
     pub fn read_clock_us(&self) -> u64 {
         self.clock.now_us()
     }
@@ -126,7 +131,11 @@ struct Drain {
 impl Drain {
     fn new(now_us: u64, at_most_us: u64) -> Drain {
         let keeps_idle_until_us = now_us + DRAIN_IDLE_US.min(at_most_us / 2);
-        Drain { until_us: now_us.saturating_add(at_most_us), keeps_idle_until_us, look_at_us: keeps_idle_until_us }
+        Drain {
+            until_us: now_us.saturating_add(at_most_us),
+            keeps_idle_until_us,
+            look_at_us: keeps_idle_until_us,
+        }
     }
 
     /// Ends no later than `until_us`.
@@ -147,7 +156,8 @@ enum Turn {
 impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
     /// Takes all the memory that the worker will ever use.
     pub fn new(parts: Parts<A, Q>) -> Worker<A, Q> {
-        let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll, drained } = parts;
+        let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll, drained } =
+            parts;
         stack.reports_strays = handover.has_others();
         let clock = Clock::since_boot();
         let now_us = clock.now_us();
@@ -178,8 +188,8 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         self.run_with(|_| true).map(drop)
     }
 
-    /// As [`Worker::run`], but at the start of each turn `act` is lent what is needed to act of its own accord, as a
-    /// client does. Ends when `act` says no, too. Returns the application.
+    /// As [`Worker::run`], but at the start of each turn `act` is lent what is needed to act of its
+    /// own accord, as a client does. Ends when `act` says no, too. Returns the application.
     pub fn run_with(mut self, mut act: impl FnMut(Hand<'_, A, Q>) -> bool) -> io::Result<A> {
         self.tick();
         while self.control() == Turn::GoOn {
@@ -268,7 +278,8 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
             self.stack.close_idle(|conn| app.idle(conn));
         }
         let is_opening = self.stack.is_opening() && self.now_us < drain.keeps_idle_until_us;
-        let is_over = self.now_us >= drain.until_us || (self.stack.connections() == 0 && !is_opening);
+        let is_over =
+            self.now_us >= drain.until_us || (self.stack.connections() == 0 && !is_opening);
         match &self.drained {
             _ if !is_over => Turn::GoOn,
             Some(drained) => {

@@ -1,12 +1,14 @@
-//! The queues of a worker and its free frames: where the stack's segments go, and where received frames return.
+//! The queues of a worker and its free frames: where the stack's segments go, and where received
+//! frames return.
 
 use crate::metrics::Count;
 use af_xdp::{Frame, FrameIo, FramePool, Queue, Umem};
-use simoom_stack::Transmit;
+use simoom_tcp::Transmit;
 use std::sync::Arc;
 
-/// Frames that are written before the kernel is asked to send them. It takes as many at one call where it copies, and
-/// frames that wait for more than these leave the cache before they are copied.
+/// Frames that are written before the kernel is asked to send them. It takes as many at one call
+/// where it copies, and frames that wait for more than these leave the cache before they are
+/// copied.
 const FLUSH_FRAMES: u32 = 32;
 
 /// A worker's queues and frames.
@@ -66,8 +68,9 @@ impl<Q: FrameIo> Outbound<Q> {
         Ok(())
     }
 
-    /// Whether something is still to be sent as soon as there is room: frames that the kernel has not taken, or
-    /// segments for which no frame was free since this was last asked. Nothing tells when that room is there.
+    /// Whether something is still to be sent as soon as there is room: frames that the kernel has
+    /// not taken, or segments for which no frame was free since this was last asked. Nothing tells
+    /// when that room is there.
     pub(super) fn is_behind(&mut self) -> bool {
         std::mem::take(&mut self.refused) || self.queues[0].unsent() > 0
     }
@@ -87,7 +90,8 @@ impl<Q: FrameIo> Outbound<Q> {
         }
     }
 
-    /// A frame to write into, if one is free and the TX ring has a place for it; sends what is written to get there.
+    /// A frame to write into, if one is free and the TX ring has a place for it; sends what is
+    /// written to get there.
     #[inline]
     fn frame(&mut self) -> Option<Frame> {
         if self.queues[0].transmit_space() == 0 || self.pool.is_empty() {

@@ -5,10 +5,11 @@ use crate::control::{Orders, Waker, mailbox};
 use crate::hosted::Seconds;
 use af_xdp::Umem;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use simoom_stack::testing::echo::Echo;
-use simoom_stack::testing::pair::config;
-use simoom_stack::wire::Link;
-use simoom_stack::{Closed, Connect, Limits};
+use simoom_io::Closed;
+use simoom_tcp::testing::echo::Echo;
+use simoom_tcp::testing::pair::config;
+use simoom_tcp::wire::Link;
+use simoom_tcp::{Connect, Limits};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
@@ -136,7 +137,10 @@ fn link() -> ([(End, FramePool); 2], Arc<AtomicBool>) {
         (end, pools.remove(0))
     };
     let (a_waker, b_waker) = (a_orders.waker(), b_orders.waker());
-    let ends = [end(a_to, a_from, b_waker, a_wake, a_orders), end(b_to, b_from, a_waker, b_wake, b_orders)];
+    let ends = [
+        end(a_to, a_from, b_waker, a_wake, a_orders),
+        end(b_to, b_from, a_waker, b_wake, b_orders),
+    ];
     (ends, is_gone)
 }
 
@@ -172,9 +176,11 @@ fn run_client(client: Worker<Echo, End>) -> io::Result<Echo> {
     let mut is_open = false;
     client.run_with(|hand| {
         if !std::mem::replace(&mut is_open, true) {
-            let [local, remote] = [1, 2].map(|host| simoom_stack::Address::from_v4([198, 18, 0, host]));
+            let [local, remote] =
+                [1, 2].map(|host| simoom_tcp::Address::from_v4([198, 18, 0, host]));
             let link = Some(Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 });
-            let to = Connect { local, local_port: 50_000, remote, remote_port: PORT, link, token: 1 };
+            let to =
+                Connect { local, local_port: 50_000, remote, remote_port: PORT, link, token: 1 };
             hand.stack.connect(hand.now, &to, hand.outbound).unwrap();
         }
         hand.app.closed.is_empty()

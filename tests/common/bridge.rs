@@ -1,9 +1,10 @@
-//! A link with a length: two interfaces of a namespace between server and client, and threads that carry each frame from
-//! one to the other after a given time, in order and byte for byte, or lose it as a seed says.
+//! A link with a length: two interfaces of a namespace between server and client, and threads that
+//! carry each frame from one to the other after a given time, in order and byte for byte, or lose
+//! it as a seed says.
 //!
-//! In come whole frames of at most [`FRAME_BYTES`]: both ends must leave segmentation and checksums to their kernels
-//! ([`super::Network::through`] sees to that). Nothing is reordered or changed. This stands in for netem, which is not
-//! everywhere.
+//! In come whole frames of at most [`FRAME_BYTES`]: both ends must leave segmentation and checksums
+//! to their kernels ([`super::Network::through`] sees to that). Nothing is reordered or changed.
+//! This stands in for netem, which is not everywhere.
 
 use pnet::datalink::{self, Channel, Config, DataLinkReceiver, DataLinkSender};
 use pnet::util::MacAddr;
@@ -56,12 +57,15 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Joins the calling thread's interfaces `a` and `b`; behind `a` is the interface with the address `a_mac`, and so on.
+    /// Joins the calling thread's interfaces `a` and `b`; behind `a` is the interface with the
+    /// address `a_mac`, and so on.
     pub fn new(a: (&str, MacAddr), b: (&str, MacAddr), path: Path) -> io::Result<Bridge> {
         let (ends, counts) = (Arc::new(AtomicBool::new(false)), <[Arc<Counts>; 2]>::default());
         let ((a_out, a_in), (b_out, b_in)) = (open(a.0)?, open(b.0)?);
         let mut threads = Vec::new();
-        for (number, (from, input, output)) in [(a.1, a_in, b_out), (b.1, b_in, a_out)].into_iter().enumerate() {
+        for (number, (from, input, output)) in
+            [(a.1, a_in, b_out), (b.1, b_in, a_out)].into_iter().enumerate()
+        {
             let (put, take) = mpsc::channel();
             let lane = Lane { from, delay: path.delay, counts: counts[number].clone() };
             let (losses, ends) = (path.losses(number as u64), ends.clone());
@@ -92,7 +96,8 @@ impl Drop for Bridge {
 
 fn open(interface: &str) -> io::Result<(Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>)> {
     let found = datalink::interfaces().into_iter().find(|found| found.name == interface);
-    let interface = found.ok_or_else(|| io::Error::new(ErrorKind::NotFound, interface.to_owned()))?;
+    let interface =
+        found.ok_or_else(|| io::Error::new(ErrorKind::NotFound, interface.to_owned()))?;
     // Receives nothing before it is bound, so that nothing comes in while its buffer is small.
     let socket = socket(AddressFamily::PACKET, SocketType::RAW, None)?;
     sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)?;
@@ -136,7 +141,11 @@ impl Lane {
                 // This namespace's own kernel speaks up, too.
                 Ok(frame) if frame.len() < 14 || frame[6..12] != self.from.octets() => continue,
                 Ok(frame) => frame,
-                Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => continue,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) =>
+                {
+                    continue;
+                }
                 // The interface is gone: so is the network.
                 Err(_) => return,
             };

@@ -33,13 +33,17 @@ impl Capture {
     /// Begins one of all TCP.
     pub fn start(network: &Network) -> Capture {
         // dumpcap gives its privileges up, and writes only where everybody may.
-        let file =
-            std::env::temp_dir().join(format!("simoom-{}-{}.pcapng", std::process::id(), network.address(1)));
+        let file = std::env::temp_dir().join(format!(
+            "simoom-{}-{}.pcapng",
+            std::process::id(),
+            network.address(1)
+        ));
         let mut command = Command::new("tshark");
         command.args(["-q", "-B", "64", "-i", "c0", "-f", "tcp", "-w"]).arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut tshark = network.client.run(|| Process::start(&mut command));
-        let mut said = BufReader::new(tshark.child().stderr.take().expect("standard error is piped"));
+        let mut said =
+            BufReader::new(tshark.child().stderr.take().expect("standard error is piped"));
         let mut line = String::new();
         while !line.starts_with("Capturing on") {
             line.clear();
@@ -65,7 +69,14 @@ impl Capture {
             "frame.number",
         ];
         let mut command = Command::new("tshark");
-        command.args(["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-T", "fields"]);
+        command.args([
+            "-o",
+            "tcp.check_checksum:TRUE",
+            "-o",
+            "ip.check_checksum:TRUE",
+            "-T",
+            "fields",
+        ]);
         command.args(fields.iter().flat_map(|field| ["-e", field])).arg("-r").arg(&self.file);
         let output = command.stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -84,7 +95,8 @@ impl Verdict {
     fn read(port: u16, text: &str) -> Verdict {
         let mut verdict = Verdict::default();
         for line in text.lines() {
-            let [from, len, again, spurious, malformed, tcp, ip, number] = line.split('\t').collect::<Vec<_>>()[..]
+            let [from, len, again, spurious, malformed, tcp, ip, number] =
+                line.split('\t').collect::<Vec<_>>()[..]
             else {
                 panic!("tshark wrote {line:?}")
             };
@@ -96,7 +108,9 @@ impl Verdict {
             verdict.spurious += u64::from(!spurious.is_empty());
             // 1 is "good".
             if !malformed.is_empty() || tcp != "1" || ip != "1" {
-                verdict.faults.push(format!("frame {number}: {malformed} TCP checksum {tcp}, IP checksum {ip}"));
+                verdict.faults.push(format!(
+                    "frame {number}: {malformed} TCP checksum {tcp}, IP checksum {ip}"
+                ));
             }
         }
         verdict

@@ -1,6 +1,11 @@
-//! What the integration tests share: skipping, the built program, deadlines, and a network of two namespaces.
+//! What the integration tests share: skipping, the built program, deadlines, and a network of two
+//! namespaces.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary compiles this file and uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary compiles this file and uses a part of it"
+)]
 #![allow(clippy::print_stdout, reason = "a skip must be seen in the test's output")]
 
 mod bridge;
@@ -30,8 +35,9 @@ pub fn skip(reason: &str) {
     assert!(!required, "SIMOOM_TEST_REQUIRE=all, but this test cannot run: {reason}");
 }
 
-/// What a randomised test begins with, printed: the same number each time, so that a suite which passed does so again.
-/// SIMOOM_TEST_SEED=N is another; SIMOOM_TEST_SEED=new one that was not tried before.
+/// What a randomised test begins with, printed: the same number each time, so that a suite which
+/// passed does so again. SIMOOM_TEST_SEED=N is another; SIMOOM_TEST_SEED=new one that was not tried
+/// before.
 pub fn seed() -> u64 {
     let since_1970 = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock past 1970");
     let seed = match std::env::var("SIMOOM_TEST_SEED").as_deref() {
@@ -73,8 +79,8 @@ pub fn simoom() -> Command {
     command
 }
 
-/// Runs the built program as a user without any privilege. It is a copy that is run: wherever the program lies, others
-/// may not be let in there.
+/// Runs the built program as a user without any privilege. It is a copy that is run: wherever the
+/// program lies, others may not be let in there.
 pub fn run_as_nobody(subcommand: &str) -> Output {
     let place = tempfile::tempdir().unwrap();
     std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -116,7 +122,8 @@ impl Process {
     /// Sends it a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, signal).expect("signalling a child process that was not waited for");
+        rustix::process::kill_process(pid, signal)
+            .expect("signalling a child process that was not waited for");
     }
 
     /// Waits until it ends; fails if that takes longer than `limit`.
@@ -147,9 +154,9 @@ impl Drop for Process {
     }
 }
 
-/// Starts nginx over Linux's TCP in the network's server namespace, with one worker, and waits until it answers. It serves
-/// what is in `root`, and keeps its own files there. Towards the client it uses CUBIC, as Simoom does, whatever the
-/// kernel's own choice.
+/// Starts nginx over Linux's TCP in the network's server namespace, with one worker, and waits
+/// until it answers. It serves what is in `root`, and keeps its own files there. Towards the client
+/// it uses CUBIC, as Simoom does, whatever the kernel's own choice.
 pub fn nginx(network: &Network, root: &std::path::Path, port: u16) -> Process {
     let work = root.display();
     let IpAddr::V4(address) = network.address(1) else { unreachable!("IPv4") };
@@ -170,7 +177,8 @@ pub fn nginx(network: &Network, root: &std::path::Path, port: u16) -> Process {
     process
 }
 
-/// Looks every few milliseconds until `condition` holds; fails, saying `what` was awaited, after `limit`.
+/// Looks every few milliseconds until `condition` holds; fails, saying `what` was awaited, after
+/// `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !condition() {
@@ -179,8 +187,8 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// A server's and a client's namespace, joined by a veth pair: `s0` with 198.18.x.1/24 and 2001:db8:x::1/64,
-/// `c0` with .2 and ::2, both up.
+/// A server's and a client's namespace, joined by a veth pair: `s0` with 198.18.x.1/24 and
+/// 2001:db8:x::1/64, `c0` with .2 and ::2, both up.
 #[derive(Debug)]
 pub struct Network {
     /// What lies between, if it is more than a veth pair.
@@ -201,8 +209,9 @@ impl Network {
         Ok(network)
     }
 
-    /// Makes one whose ends are as far apart as `path` says, a queue each. Needs root and ethtool: frames leave either end
-    /// as they are on a wire, none longer than the MTU and all with their checksums.
+    /// Makes one whose ends are as far apart as `path` says, a queue each. Needs root and ethtool:
+    /// frames leave either end as they are on a wire, none longer than the MTU and all with their
+    /// checksums.
     pub fn through(path: Path) -> io::Result<Network> {
         let (mut network, middle) = (Network::unconnected()?, Namespace::new()?);
         netns::veth(&network.server, "s0", &middle, "s1", 1)?;
@@ -210,7 +219,11 @@ impl Network {
         for (namespace, name) in [(&network.server, "s0"), (&network.client, "c0")] {
             let arguments = ["-K", name, "tx", "off", "tso", "off", "gso", "off", "gro", "off"];
             let output = namespace.run(|| Command::new("ethtool").args(arguments).output())?;
-            assert!(output.status.success(), "ethtool {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "ethtool {arguments:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         let mac = |namespace: &Namespace, name: &str| -> io::Result<MacAddr> {
             Ok(namespace.run(|| netns::interface(name))?.mac.into())
@@ -257,6 +270,15 @@ impl Network {
 
     /// The IPv6 address of `host` in this network.
     pub fn address_v6(&self, host: u8) -> IpAddr {
-        IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, u16::from(self.subnet), 0, 0, 0, 0, u16::from(host)))
+        IpAddr::V6(std::net::Ipv6Addr::new(
+            0x2001,
+            0xdb8,
+            u16::from(self.subnet),
+            0,
+            0,
+            0,
+            0,
+            u16::from(host),
+        ))
     }
 }

@@ -1,5 +1,5 @@
-//! HTTP and memcached with a saboteur, over each transport, with as little memory as a worker can have: what a panic
-//! leaked would be missed by the next requests.
+//! HTTP and memcached with a saboteur, over each transport, with as little memory as a worker can
+//! have: what a panic leaked would be missed by the next requests.
 
 use crate::common::{Network, need_root, wait_until};
 use crate::saboteur::{Plot, Saboteur};
@@ -18,7 +18,7 @@ use simoom::store::{self, Store};
 use simoom::thread::{Failure, spawn};
 use simoom::worker::{Parts, Worker, handover};
 use simoom::{netns, panics};
-use simoom_stack::{Address, ChecksumPolicy, Config, Limits, LocalAddress};
+use simoom_tcp::{Address, ChecksumPolicy, Config, Limits, LocalAddress};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -61,7 +61,8 @@ pub(crate) struct Bed {
 pub(crate) fn memcached() -> (Memcached, Arc<Store>) {
     let settings = store::Settings { memory_bytes: 8 << 20, ..store::Settings::default() };
     let store = Store::new(&settings).unwrap();
-    let shared = memcached::Shared::new(store.clone(), memcached::Options::default(), 1_700_000_000);
+    let shared =
+        memcached::Shared::new(store.clone(), memcached::Options::default(), 1_700_000_000);
     (Memcached::new(shared, 0, CONNECTIONS), store)
 }
 
@@ -99,7 +100,8 @@ impl Bed {
             receive_buffers: 16,
             ..Settings::for_connections(CONNECTIONS)
         };
-        let work = move |mailbox, sheet| run(poller, &settings, listeners, app, mailbox, sheet, || ());
+        let work =
+            move |mailbox, sheet| run(poller, &settings, listeners, app, mailbox, sheet, || ());
         Bed { network: None, ..Bed::start(plot, store, [http, memcached], work) }
     }
 
@@ -111,7 +113,8 @@ impl Bed {
             let facts = netns::interface("s0").unwrap();
             let options = OpenOptions { mode: Some(Mode::Generic), ..OpenOptions::new("s0") };
             let (device, queues) = Device::open(&options).unwrap();
-            let local = LocalAddress { address: Address::from(network.address(1)), dedicated: false };
+            let local =
+                LocalAddress { address: Address::from(network.address(1)), dedicated: false };
             let limits = Limits {
                 send_entries: 256,
                 send_chunks: 256,
@@ -120,7 +123,11 @@ impl Bed {
                 ..Limits::for_connections(CONNECTIONS as u32)
             };
             let checksums = ChecksumPolicy::AcceptPartial;
-            (device, queues, Config { checksums, ..Config::new(facts.mac, vec![local], [1, 2, 3, 4], limits) })
+            (
+                device,
+                queues,
+                Config { checksums, ..Config::new(facts.mac, vec![local], [1, 2, 3, 4], limits) },
+            )
         });
         let at = PORTS.map(|port| SocketAddr::new(network.address(1), port));
         let frames = device.umem().chunks();
@@ -146,7 +153,12 @@ impl Bed {
         Bed { network: Some(network), _device: Some(device), ..bed }
     }
 
-    fn start<W>(plot: Arc<Plot>, store: Arc<Store>, [http, memcached]: [SocketAddr; 2], work: W) -> Bed
+    fn start<W>(
+        plot: Arc<Plot>,
+        store: Arc<Store>,
+        [http, memcached]: [SocketAddr; 2],
+        work: W,
+    ) -> Bed
     where
         W: FnOnce(Mailbox, Arc<Sheet>) -> std::io::Result<()> + Send + 'static,
     {
@@ -155,14 +167,30 @@ impl Bed {
         let sheet = Sheet::new("worker");
         let board = Board::default();
         board.add(sheet.clone());
-        let thread = Some(spawn("worker".into(), None, sender, move || work(mailbox, sheet)).unwrap());
-        Bed { plot, store, http, memcached, network: None, board, orders, thread, failures, _device: None }
+        let thread =
+            Some(spawn("worker".into(), None, sender, move || work(mailbox, sheet)).unwrap());
+        Bed {
+            plot,
+            store,
+            http,
+            memcached,
+            network: None,
+            board,
+            orders,
+            thread,
+            failures,
+            _device: None,
+        }
     }
 
     pub(crate) fn connect(&self, service: Service) -> TcpStream {
         let at = if service == Service::Http { self.http } else { self.memcached };
         let connect = || TcpStream::connect_timeout(&at, PATIENCE);
-        let stream = self.network.as_ref().map_or_else(connect, |network| network.client.run(connect)).unwrap();
+        let stream = self
+            .network
+            .as_ref()
+            .map_or_else(connect, |network| network.client.run(connect))
+            .unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -216,7 +244,8 @@ impl Datagrams {
         panics::install();
         let plot = Arc::new(Plot::default());
         let (app, store) = memcached();
-        let socket = Socket::bind((Ipv4Addr::LOCALHOST, 0).into(), simoom::kernel::Presence::Now).unwrap();
+        let socket =
+            Socket::bind((Ipv4Addr::LOCALHOST, 0).into(), simoom::kernel::Presence::Now).unwrap();
         let at = socket.address();
         let (orders, mailbox) = mailbox().unwrap();
         let sheet = Sheet::new("udp");

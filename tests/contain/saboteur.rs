@@ -1,9 +1,9 @@
-//! An application that delegates to another and panics when it is told to: by a word in its input, or in the next call
-//! of a kind.
+//! An application that delegates to another and panics when it is told to: by a word in its input,
+//! or in the next call of a kind.
 
 use simoom::app::memcached::datagram::Handler;
 use simoom::hosted::{Hosted, PortNames, Seconds};
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_io::{Application, Closed, Opened, Reply};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 pub(crate) const BEFORE: &[u8] = b"!before";
 /// In the input: panic when the application has answered.
 pub(crate) const AFTER: &[u8] = b"!after";
-/// In the input: panic as for [`BEFORE`], and in the first call of `closed` for the same connection.
+/// In the input: panic as for [`BEFORE`], and in the first call of `closed` for the same
+/// connection.
 pub(crate) const TWICE: &[u8] = b"!twice";
 
 /// A kind of call.
@@ -94,7 +95,12 @@ impl<A: Hosted> Application for Saboteur<A> {
         self.plot.call(Call::Opened);
     }
 
-    fn received(&mut self, conn: &mut A::Conn, bytes: &[u8], reply: &mut Reply<'_, A::Blob>) -> usize {
+    fn received(
+        &mut self,
+        conn: &mut A::Conn,
+        bytes: &[u8],
+        reply: &mut Reply<'_, A::Blob>,
+    ) -> usize {
         self.plot.call(Call::Received);
         if contains(bytes, TWICE) {
             self.plot.next(Call::Closed, 1);

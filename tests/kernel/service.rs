@@ -1,4 +1,5 @@
-//! A small line protocol and a worker that serves it: what the tests of the kernel transport talk to.
+//! A small line protocol and a worker that serves it: what the tests of the kernel transport talk
+//! to.
 //!
 //! | line | answer |
 //! |---|---|
@@ -15,7 +16,7 @@ use simoom::hosted::{Hosted, Seconds};
 use simoom::kernel::{Listener, Poller, Settings, run};
 use simoom::metrics::{Board, Sheet};
 use simoom::thread::{Failure, spawn};
-use simoom_stack::{Application, Closed, Duration as After, Opened, Reply};
+use simoom_io::{Application, Closed, Duration as After, Opened, Reply};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::LazyLock;
@@ -27,8 +28,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `stream` sends: no part of it looks like another.
 pub(crate) fn piece() -> &'static [u8] {
-    static PIECE: LazyLock<Vec<u8>> =
-        LazyLock::new(|| (0u32..16 * 1024).flat_map(|i| i.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect());
+    static PIECE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        (0u32..16 * 1024).flat_map(|i| i.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect()
+    });
     &PIECE
 }
 
@@ -98,8 +100,18 @@ impl Application for Lines {
         self.opened += 1;
     }
 
-    fn received(&mut self, conn: &mut Line, bytes: &[u8], reply: &mut Reply<'_, &'static [u8]>) -> usize {
-        assert!(bytes.len() >= conn.seen, "offered {} bytes of {} seen before", bytes.len(), conn.seen);
+    fn received(
+        &mut self,
+        conn: &mut Line,
+        bytes: &[u8],
+        reply: &mut Reply<'_, &'static [u8]>,
+    ) -> usize {
+        assert!(
+            bytes.len() >= conn.seen,
+            "offered {} bytes of {} seen before",
+            bytes.len(),
+            conn.seen
+        );
         let mut consumed = 0;
         while self.stream(conn, reply) {
             let Some(n) = bytes[consumed..].iter().position(|byte| *byte == b'\n') else { break };
@@ -196,14 +208,17 @@ impl Service {
         let listeners = Listener::bind(address, workers, 4096).unwrap();
         let address = listeners[0].address();
         let (mut threads, board) = (Vec::new(), Board::default());
-        let (all_orders, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mailbox().unwrap()).unzip();
+        let (all_orders, mailboxes): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mailbox().unwrap()).unzip();
         before(address, &all_orders);
         for (number, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
             let name = format!("kernel {number}");
             let sheet = Sheet::new(&name);
             board.add(sheet.clone());
             let settings = settings.clone();
-            let work = move || run(poller, &settings, vec![listener], Lines::default(), mailbox, sheet, || ());
+            let work = move || {
+                run(poller, &settings, vec![listener], Lines::default(), mailbox, sheet, || ())
+            };
             threads.push(spawn(name, None, sender.clone(), work).unwrap());
         }
         let service = Service { address, board, orders: all_orders, threads, failures };
@@ -217,8 +232,9 @@ impl Service {
         Client::new(TcpStream::connect(self.address).unwrap())
     }
 
-    /// A client whose kernel takes little more than it reads. With a buffer that hardly holds a segment, its window could
-    /// come to rest at a few bytes, or what arrives be dropped for want of room and sent again ever later.
+    /// A client whose kernel takes little more than it reads. With a buffer that hardly holds a
+    /// segment, its window could come to rest at a few bytes, or what arrives be dropped for want
+    /// of room and sent again ever later.
     pub(crate) fn connect_narrow(&self) -> Client {
         use rustix::net::{AddressFamily, SocketType, connect, socket};
         let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -236,7 +252,11 @@ impl Service {
     pub(crate) fn wait_until(&self, what: &str, condition: impl Fn(&Service) -> bool) {
         let start = Instant::now();
         while !condition(self) {
-            assert!(start.elapsed() < PATIENCE, "{what} did not come; counters: {:?}", self.board.totals());
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{what} did not come; counters: {:?}",
+                self.board.totals()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }

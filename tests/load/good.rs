@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-/// Starts `simoom serve` with `flags`, in the calling thread's namespace; returns it when it serves, and where.
+/// Starts `simoom serve` with `flags`, in the calling thread's namespace; returns it when it
+/// serves, and where.
 pub(crate) fn serve(flags: &str) -> (Process, SocketAddr) {
     let mut command = simoom();
     command.arg("serve").args(flags.split_whitespace()).stderr(Stdio::piped());
@@ -33,9 +34,11 @@ fn load_for_a_while(target: SocketAddr, shape: &str, connections: Option<u64>) -
     loop {
         let output = load(&url(&HTTP, target), &shape.replace("TIME", &format!("{time_ms}ms")));
         let report = json(&output);
-        let opened = connections.is_none_or(|count| report["connections_opened"].as_u64() >= Some(count));
+        let opened =
+            connections.is_none_or(|count| report["connections_opened"].as_u64() >= Some(count));
         // Of an answer to what was sent before measuring began, no latency is known.
-        let answered = report["responses"].as_u64() > Some(0) && report["latency_us"]["max"].as_u64() > Some(0);
+        let answered = report["responses"].as_u64() > Some(0)
+            && report["latency_us"]["max"].as_u64() > Some(0);
         if opened && answered || !shape.contains("TIME") || time_ms > 30_000 {
             return (output, f64::from(time_ms) / 1e3);
         }
@@ -57,24 +60,46 @@ fn a_good_server_is_found_good(target: SocketAddr, flags: &str) {
     ] {
         let (output, seconds) = load_for_a_while(target, &format!("{shape} {flags}"), connections);
         let report = json(&output);
-        assert_eq!((output.status.code(), faults(&report)), (Some(0), vec![]), "{shape}: {}", stderr(&output));
-        let wanted = shape.strip_prefix("--requests ").and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        assert_eq!(
+            (output.status.code(), faults(&report)),
+            (Some(0), vec![]),
+            "{shape}: {}",
+            stderr(&output)
+        );
+        let wanted = shape
+            .strip_prefix("--requests ")
+            .and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
         match wanted {
             Some(wanted) => assert_eq!(report["responses"], wanted, "{shape}"),
             None => {
-                assert!(report["responses"].as_u64() > Some(0) && report["seconds"].as_f64() >= Some(seconds));
+                assert!(
+                    report["responses"].as_u64() > Some(0)
+                        && report["seconds"].as_f64() >= Some(seconds)
+                );
             }
         }
         match connections {
             Some(connections) => assert_eq!(report["connections_opened"], connections, "{shape}"),
-            None => assert!(report["connections_opened"].as_u64() >= wanted, "{shape}: one for each request"),
+            None => assert!(
+                report["connections_opened"].as_u64() >= wanted,
+                "{shape}: one for each request"
+            ),
         }
         let number = |name: &str| report[name].as_u64();
         if shape.contains("--rate") {
-            assert_eq!(number("offered"), Some(number("sent").unwrap() + number("waiting").unwrap()), "{report}");
-            assert_eq!(number("sent"), number("answered"), "all that was sent was waited for: {report}");
+            assert_eq!(
+                number("offered"),
+                Some(number("sent").unwrap() + number("waiting").unwrap()),
+                "{report}"
+            );
+            assert_eq!(
+                number("sent"),
+                number("answered"),
+                "all that was sent was waited for: {report}"
+            );
         }
-        let length = report["content_bytes"].as_u64().unwrap() / report["responses"].as_u64().unwrap();
+        let length =
+            report["content_bytes"].as_u64().unwrap() / report["responses"].as_u64().unwrap();
         assert!(length > 100, "the built-in page has some content: {length} bytes");
         let latency = |name| report["latency_us"][name].as_u64().unwrap();
         let [p50, p99_99, max] = ["p50", "p99_99", "max"].map(latency);
@@ -94,10 +119,12 @@ fn a_good_server_over_af_xdp_and_through_the_kernel_beside_it() {
         return;
     }
     let network = Network::new(2).unwrap();
-    let (_server, target) = network.server.run(|| serve("--interface s0 --transport xdp --http 8080"));
+    let (_server, target) =
+        network.server.run(|| serve("--interface s0 --transport xdp --http 8080"));
     let flags = over_xdp(&network);
     network.client.run(|| {
-        // Twice: the server has the first run's connections in TIME_WAIT when the second uses their addresses and ports.
+        // Twice: the server has the first run's connections in TIME_WAIT when the second uses their
+        // addresses and ports.
         a_good_server_is_found_good(target, &flags);
         a_good_server_is_found_good(target, &flags);
         a_good_server_is_found_good(target, "");
@@ -110,13 +137,21 @@ fn many_addresses_of_one_client_reach_a_server_that_asks_for_them_by_arp() {
         return;
     }
     let network = Network::new(1).unwrap();
-    let (_server, target) = network.server.run(|| serve("--interface s0 --transport epoll --http 8080"));
+    let (_server, target) =
+        network.server.run(|| serve("--interface s0 --transport epoll --http 8080"));
     let target = SocketAddr::new(network.address(1), target.port());
-    let flags = format!("--requests 200 --connections 16 --connection-per-request {}", over_xdp(&network));
+    let flags =
+        format!("--requests 200 --connections 16 --connection-per-request {}", over_xdp(&network));
     let output = network.client.run(|| load(&url(&HTTP, target), &flags));
     let report = json(&output);
-    assert_eq!((output.status.code(), &report["responses"]), (Some(0), &200.into()), "{}", stderr(&output));
-    // One for each source address but the first, which has told its own with the question for the server's.
+    assert_eq!(
+        (output.status.code(), &report["responses"]),
+        (Some(0), &200.into()),
+        "{}",
+        stderr(&output)
+    );
+    // One for each source address but the first, which has told its own with the question for the
+    // server's.
     assert!(report["stack"]["arp_replies"].as_u64() >= Some(15), "{report}");
 }
 
@@ -129,16 +164,29 @@ fn a_good_server_over_ipv6_asks_for_many_addresses_of_one_client() {
     let server = network.address_v6(1);
     let (_server, _) = network.server.run(|| serve("--interface s0 --transport xdp --http 8080"));
     let source = network.address_v6(16);
-    let flags =
-        format!("--requests 200 --connections 16 --connection-per-request --interface c0 --source {source}/120");
+    let flags = format!(
+        "--requests 200 --connections 16 --connection-per-request --interface c0 --source {source}/120"
+    );
     let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8080)), &flags));
     let report = json(&output);
-    assert_eq!((output.status.code(), &report["responses"]), (Some(0), &200.into()), "{}", stderr(&output));
-    // Replies go to where segments came from; through the kernel's sockets, each address is asked for.
-    let (_server, _) = network.server.run(|| serve(&format!("--transport epoll --http [{server}]:8081")));
+    assert_eq!(
+        (output.status.code(), &report["responses"]),
+        (Some(0), &200.into()),
+        "{}",
+        stderr(&output)
+    );
+    // Replies go to where segments came from; through the kernel's sockets, each address is asked
+    // for.
+    let (_server, _) =
+        network.server.run(|| serve(&format!("--transport epoll --http [{server}]:8081")));
     let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8081)), &flags));
     let report = json(&output);
-    assert_eq!((output.status.code(), &report["responses"]), (Some(0), &200.into()), "{}", stderr(&output));
+    assert_eq!(
+        (output.status.code(), &report["responses"]),
+        (Some(0), &200.into()),
+        "{}",
+        stderr(&output)
+    );
     // All but the first, as above.
     assert!(report["stack"]["neighbour_replies"].as_u64() >= Some(15), "{report}");
 }
@@ -157,10 +205,15 @@ fn a_server_that_goes_away_is_an_error_and_the_run_ends_in_time() {
         let (server, target) = serve("--http 127.0.0.1:0 --drain-timeout 0s");
         let mut command = simoom();
         command.args(["load", &format!("http://{target}/"), "--json", "--warm-up", "0s"]);
-        command.args(["--duration", &format!("{seconds}s")]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(["--duration", &format!("{seconds}s")])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut client = Process::start(&mut command);
         // Its connections show that it runs.
-        common::wait_until("the load runs", Duration::from_secs(60), || connections_of(client.id()) > 0);
+        common::wait_until("the load runs", Duration::from_secs(60), || {
+            connections_of(client.id()) > 0
+        });
         drop(server);
         let code = client.wait(Duration::from_secs(60 + seconds)).code();
         // On a busy machine the run may have ended before the server.

@@ -1,5 +1,5 @@
-//! `simoom load` from outside: against `simoom serve` and memcached, and against servers that misbehave, through kernel
-//! sockets and over AF_XDP alike.
+//! `simoom load` from outside: against `simoom serve` and memcached, and against servers that
+//! misbehave, through kernel sockets and over AF_XDP alike.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -25,7 +25,8 @@ fn stderr(output: &Output) -> String {
 }
 
 fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
 }
 
 /// The kinds of errors that were met.
@@ -57,27 +58,57 @@ fn wrong_flags_are_named() {
         ("load", "required arguments were not provided"),
         ("load ftp://198.18.0.1/", "error: ftp://198.18.0.1/: ftp is not a supported scheme"),
         ("load http://:80/ --in-flight 51", "error: --in-flight 51: at most --connections, 50"),
-        ("load http://a/ --connection-per-request --pipeline 2", "error: --pipeline 2: cannot be used with"),
-        ("load http://a/ --connection-per-request --in-flight 2", "error: --in-flight 2: cannot be used with"),
+        (
+            "load http://a/ --connection-per-request --pipeline 2",
+            "error: --pipeline 2: cannot be used with",
+        ),
+        (
+            "load http://a/ --connection-per-request --in-flight 2",
+            "error: --in-flight 2: cannot be used with",
+        ),
         ("load http://a/ --pipeline 1000", "error: --pipeline 1000: not a number from 1 to 256"),
         ("load memcached://a/b", "error: memcached://a/b: memcached has no paths"),
         ("load memcached://a --get-ratio 2", "error: --get-ratio 2: not a number from 0 to 1"),
-        ("load memcached://a --value-size 9-5", "error: --value-size 9-5: not a number of bytes from 1 to"),
+        (
+            "load memcached://a --value-size 9-5",
+            "error: --value-size 9-5: not a number of bytes from 1 to",
+        ),
         ("load memcached://a --keys 0", "error: --keys 0: not a number from 1 to"),
         ("load http://a/ --zipf 1", "error: --zipf: cannot be used without a memcached:// URL"),
-        ("load http://a/ --slow 0", "error: --slow 0: not a number of bytes a second from 1 to 10000000"),
+        (
+            "load http://a/ --slow 0",
+            "error: --slow 0: not a number of bytes a second from 1 to 10000000",
+        ),
         ("load http://a/ --rate 0", "error: --rate 0: not a number of requests a second above 0"),
-        ("load http://a/ --rate fast", "error: --rate fast: not a number of requests a second above 0"),
+        (
+            "load http://a/ --rate fast",
+            "error: --rate fast: not a number of requests a second above 0",
+        ),
         ("load http://a/ --arrivals uniform", "error: --arrivals: cannot be used without --rate"),
-        ("load http://127.0.0.1/ --csv /nosuch/file", "error: --csv /nosuch/file: No such file or directory"),
+        (
+            "load http://127.0.0.1/ --csv /nosuch/file",
+            "error: --csv /nosuch/file: No such file or directory",
+        ),
         ("load http://127.0.0.1/ --hdr /", "error: --hdr /: Is a directory"),
         ("load http://a/ --requests 0", "error: --requests 0: not a number of at least 1"),
-        ("load http://a/ --source 198.18.0.9", "error: --source: cannot be used without --interface"),
-        ("load http://a/ --gateway 198.18.0.9", "error: --gateway: cannot be used without --interface"),
-        ("load http://a/ --gateway 0.0.0.0", "error: --gateway 0.0.0.0: not the address of one host"),
+        (
+            "load http://a/ --source 198.18.0.9",
+            "error: --source: cannot be used without --interface",
+        ),
+        (
+            "load http://a/ --gateway 198.18.0.9",
+            "error: --gateway: cannot be used without --interface",
+        ),
+        (
+            "load http://a/ --gateway 0.0.0.0",
+            "error: --gateway 0.0.0.0: not the address of one host",
+        ),
         ("load http://a/ --xdp-mode copy", "error: --xdp-mode: cannot be used without --interface"),
         ("load http://a/ --interface c0", "error: --interface c0: --source is missing"),
-        ("load http://a/ --source 198.18.0.9/40", "error: --source 198.18.0.9/40: a prefix is a number from 8"),
+        (
+            "load http://a/ --source 198.18.0.9/40",
+            "error: --source 198.18.0.9/40: a prefix is a number from 8",
+        ),
         ("load http://127.0.0.1/ --core 1000", "error: --core 1000: core 1000 is not among those"),
     ] {
         let output = run(arguments.split_whitespace());
@@ -112,7 +143,10 @@ fn what_is_missing_for_af_xdp_is_said() {
         let text = said(nobody, &flags, 1);
         assert!(text.starts_with("error: no host on c0 answered for"), "{text}");
         let output = load(&url(&HTTP, server), &flags);
-        assert_eq!((faults(&json(&output)), output.status.code()), (vec![("refused".to_owned(), 1)], Some(1)));
+        assert_eq!(
+            (faults(&json(&output)), output.status.code()),
+            (vec![("refused".to_owned(), 1)], Some(1))
+        );
     });
     let (alone, other) = (Namespace::new().unwrap(), Namespace::new().unwrap());
     netns::veth(&alone, "c0", &other, "s0", 1).unwrap();
@@ -129,7 +163,8 @@ fn what_is_missing_for_af_xdp_is_said() {
 fn a_server_that_pauses_does_not_hide_it_from_an_open_loop() {
     let pause = Duration::from_millis(300);
     let server = misbehaving::start(&HTTP, LOCALHOST, 10, Deed::Pause(pause));
-    // 250 requests are due during the pause, of 300: half of all wait for at least a tenth of a second.
+    // 250 requests are due during the pause, of 300: half of all wait for at least a tenth of a
+    // second.
     let flags = "--connections 1 --rate 1000 --arrivals uniform --requests 300 --warm-up 0s";
     let report = json(&load(&url(&HTTP, server), flags));
     assert_eq!((&report["responses"], &report["errors"]), (&300.into(), &0.into()), "{report}");
@@ -149,8 +184,11 @@ fn files_hold_what_the_report_says() {
     let directory = tempfile::tempdir().unwrap();
     let (csv, hdr) = (directory.path().join("seconds.csv"), directory.path().join("latency.hgrm"));
     let server = misbehaving::start(&HTTP, LOCALHOST, 0, Deed::Reset);
-    let flags =
-        format!("--duration 1200ms --warm-up 0s --rate 500 --csv {} --hdr {}", csv.display(), hdr.display());
+    let flags = format!(
+        "--duration 1200ms --warm-up 0s --rate 500 --csv {} --hdr {}",
+        csv.display(),
+        hdr.display()
+    );
     let report = json(&load(&url(&HTTP, server), &flags));
     let csv = std::fs::read_to_string(csv).unwrap();
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();

@@ -43,7 +43,12 @@ fn is_found_good(server: SocketAddr, flags: &str) {
     ] {
         let output = load(&format!("memcached://{server}"), &format!("{shape} --verify {flags}"));
         let report = json(&output);
-        assert_eq!((output.status.code(), faults(&report)), (Some(0), vec![]), "{shape}: {}", stderr(&output));
+        assert_eq!(
+            (output.status.code(), faults(&report)),
+            (Some(0), vec![]),
+            "{shape}: {}",
+            stderr(&output)
+        );
         assert_eq!(report["responses"], responses, "{shape}");
         let lookups = (report["hits"].as_u64(), report["misses"].as_u64());
         assert_eq!(lookups, (hits.or(lookups.0), misses), "{shape}");
@@ -80,7 +85,11 @@ fn what_memcached_refuses_is_told() {
     let output = load(&url, "--keys 10 --value-size 2000000 --requests 10");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(faults(&json(&output)), [("status".to_owned(), 1)], "the first answer ends the run");
-    assert!(stderr(&output).contains("SERVER_ERROR object too large for cache"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("SERVER_ERROR object too large for cache"),
+        "{}",
+        stderr(&output)
+    );
     let output = load(&format!("http://{server}/"), "--requests 1");
     assert_eq!(faults(&json(&output)).len(), 1, "{}", stderr(&output));
 }

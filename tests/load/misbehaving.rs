@@ -1,4 +1,5 @@
-//! Servers that do one thing wrong, of either protocol: it is counted once, for what it is, and nothing else is.
+//! Servers that do one thing wrong, of either protocol: it is counted once, for what it is, and
+//! nothing else is.
 
 use crate::common::{Network, need_root};
 use crate::{LOCALHOST, faults, json, load, over_xdp, stderr, url};
@@ -81,8 +82,8 @@ const MEMCACHED: Speech = Speech {
     never_first: &[],
 };
 
-/// Answers all requests rightly but the one with number `turn` (from 1), to which it does `deed`. Its threads end with
-/// their connections, at the latest with the test.
+/// Answers all requests rightly but the one with number `turn` (from 1), to which it does `deed`.
+/// Its threads end with their connections, at the latest with the test.
 pub(crate) fn start(speech: &'static Speech, address: IpAddr, turn: u64, deed: Deed) -> SocketAddr {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -105,11 +106,17 @@ fn serve_one(speech: &Speech, mut stream: TcpStream, requests: &AtomicU64, turn:
         if !is_end {
             continue;
         }
-        let deed = if requests.fetch_add(1, Ordering::SeqCst) + 1 == turn { deed } else { Deed::Say(speech.good) };
+        let deed = if requests.fetch_add(1, Ordering::SeqCst) + 1 == turn {
+            deed
+        } else {
+            Deed::Say(speech.good)
+        };
         match deed {
             Deed::Say(text) => drop(stream.write_all(text.as_bytes())),
             Deed::SayAndClose(text) => return drop(stream.write_all(text.as_bytes())),
-            Deed::Reset => return sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap(),
+            Deed::Reset => {
+                return sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+            }
             Deed::Silence => {}
             Deed::Pause(time) => {
                 std::thread::sleep(time);
@@ -119,8 +126,9 @@ fn serve_one(speech: &Speech, mut stream: TcpStream, requests: &AtomicU64, turn:
     }
 }
 
-/// Loads a server of `start`'s with `shape`. An answer that is never given costs a timeout; one that is
-/// given must not meet it, however busy the machine: then another server is asked with more time.
+/// Loads a server of `start`'s with `shape`. An answer that is never given costs a timeout; one
+/// that is given must not meet it, however busy the machine: then another server is asked with more
+/// time.
 fn load_with_time(
     speech: &Speech,
     start: impl Fn() -> SocketAddr,
@@ -131,7 +139,8 @@ fn load_with_time(
     let mut timeout = if kind == "timeout" { Duration::from_millis(300) } else { TIMEOUT_MAX };
     loop {
         let limits = format!("--timeout {}ms", timeout.as_millis());
-        let output = load(&url(speech, start()), &format!("{shape} {limits} {} {flags}", speech.flags));
+        let output =
+            load(&url(speech, start()), &format!("{shape} {limits} {} {flags}", speech.flags));
         let timeouts = json(&output)["errors_by_kind"]["timeout"].as_u64();
         if timeouts <= Some(1) || timeout >= TIMEOUT_MAX {
             return output;
@@ -140,22 +149,32 @@ fn load_with_time(
     }
 }
 
-/// Request 10 of 21 or so is answered badly: that is one error, of the right kind, and all others count.
+/// Request 10 of 21 or so is answered badly: that is one error, of the right kind, and all others
+/// count.
 fn the_tenth_is_bad(speech: &Speech, start: impl Fn() -> SocketAddr, kind: &str, flags: &str) {
-    let output = load_with_time(speech, start, kind, "--connections 1 --requests 20 --verify", flags);
+    let output =
+        load_with_time(speech, start, kind, "--connections 1 --requests 20 --verify", flags);
     let report = json(&output);
     assert_eq!(faults(&report), [(kind.to_owned(), 1)], "{kind}: {report}");
     assert_eq!((&report["responses"], &report["errors"]), (&19.into(), &1.into()), "{kind}");
     assert_eq!(output.status.code(), Some(1), "{kind}");
     let text = stderr(&output);
-    assert!(text.contains(&format!(": 1 {}; the first: ", kind.replace('_', " "))), "{kind}: {text}");
+    assert!(
+        text.contains(&format!(": 1 {}; the first: ", kind.replace('_', " "))),
+        "{kind}: {text}"
+    );
 }
 
 /// Where the very first answer is bad, the run ends with that.
 fn the_first_is_bad(speech: &Speech, start: impl Fn() -> SocketAddr, kind: &str, flags: &str) {
-    let output = load_with_time(speech, start, kind, "--connections 8 --duration 60s --verify", flags);
+    let output =
+        load_with_time(speech, start, kind, "--connections 8 --duration 60s --verify", flags);
     let report = json(&output);
-    assert_eq!((faults(&report), &report["responses"]), (vec![(kind.to_owned(), 1)], &0.into()), "{kind}");
+    assert_eq!(
+        (faults(&report), &report["responses"]),
+        (vec![(kind.to_owned(), 1)], &0.into()),
+        "{kind}"
+    );
     assert_eq!(output.status.code(), Some(1), "{kind}");
 }
 
@@ -209,7 +228,8 @@ fn memcached_over_af_xdp() {
 #[test]
 fn without_verify_other_content_of_the_same_length_is_no_error() {
     let deed = Deed::Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo");
-    let output = load(&url(&HTTP, start(&HTTP, LOCALHOST, 10, deed)), "--connections 1 --requests 20");
+    let output =
+        load(&url(&HTTP, start(&HTTP, LOCALHOST, 10, deed)), "--connections 1 --requests 20");
     assert_eq!((output.status.code(), &json(&output)["responses"]), (Some(0), &20.into()));
 }
 
@@ -224,21 +244,33 @@ fn what_a_server_says_does_not_steer_the_terminal() {
 
 #[test]
 fn a_server_that_closes_between_requests_as_it_said_is_no_error() {
-    let deed = Deed::SayAndClose("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
-    let output = load(&url(&HTTP, start(&HTTP, LOCALHOST, 10, deed)), "--connections 1 --requests 20");
+    let deed =
+        Deed::SayAndClose("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+    let output =
+        load(&url(&HTTP, start(&HTTP, LOCALHOST, 10, deed)), "--connections 1 --requests 20");
     let report = json(&output);
     assert_eq!((output.status.code(), &report["responses"]), (Some(0), &20.into()), "{report}");
-    assert_eq!((&report["closed_between_requests"], &report["connections_opened"]), (&1.into(), &2.into()));
+    assert_eq!(
+        (&report["closed_between_requests"], &report["connections_opened"]),
+        (&1.into(), &2.into())
+    );
 }
 
 #[test]
 fn a_refused_connection_ends_the_run_with_one_error() {
     // Bound, so that nobody else has the port, but not listened to.
-    let socket =
-        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
     rustix::net::bind(&socket, &SocketAddr::new(LOCALHOST, 0)).unwrap();
     let target: SocketAddr = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
     let output = load(&url(&HTTP, target), "--connections 100");
-    assert_eq!((faults(&json(&output)), output.status.code()), (vec![("refused".to_owned(), 1)], Some(1)));
+    assert_eq!(
+        (faults(&json(&output)), output.status.code()),
+        (vec![("refused".to_owned(), 1)], Some(1))
+    );
     assert!(stderr(&output).contains("connection refused"), "{}", stderr(&output));
 }

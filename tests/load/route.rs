@@ -1,4 +1,5 @@
-//! A target behind a router: three namespaces in a row, the load over AF_XDP at one end, a server at the other.
+//! A target behind a router: three namespaces in a row, the load over AF_XDP at one end, a server
+//! at the other.
 
 use crate::common::{need_program, need_root, run};
 use crate::good::serve;
@@ -41,14 +42,19 @@ impl Row {
 
     fn load(&self, flags: &str) -> Output {
         let url = format!("http://{TARGET}:8080/");
-        let flags = format!("--json --requests 100 --connections 10 --verify --interface c0 {flags}");
+        let flags =
+            format!("--json --requests 100 --connections 10 --verify --interface c0 {flags}");
         self.client.run(|| run(["load", &url].into_iter().chain(flags.split_whitespace())))
     }
 }
 
 /// Runs ip(8) in the calling thread's namespace.
 fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split_whitespace()).stdin(Stdio::null()).output().unwrap();
+    let output = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -62,7 +68,12 @@ fn a_target_behind_a_router_is_reached_through_it() {
     let served = |flags: &str| {
         let output = row.load(flags);
         let report = json(&output);
-        assert_eq!((output.status.code(), faults(&report)), (Some(0), vec![]), "{flags}: {}", stderr(&output));
+        assert_eq!(
+            (output.status.code(), faults(&report)),
+            (Some(0), vec![]),
+            "{flags}: {}",
+            stderr(&output)
+        );
         assert_eq!(
             (&report["responses"], &report["stack"]["arp_requests_sent"]),
             (&100.into(), &1.into()),
@@ -80,5 +91,8 @@ fn a_target_behind_a_router_is_reached_through_it() {
     let output = row.load("--source 198.18.0.10/24 --gateway 198.18.0.77");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", stderr(&output));
     let said = stderr(&output);
-    assert!(said.contains(&format!("no host on c0 answered for 198.18.0.77, the gateway to {TARGET}")), "{said}");
+    assert!(
+        said.contains(&format!("no host on c0 answered for 198.18.0.77, the gateway to {TARGET}")),
+        "{said}"
+    );
 }

@@ -17,10 +17,15 @@ fn folder_of(bytes: usize) -> tempfile::TempDir {
 fn slow_readers_are_slow(server: SocketAddr, flags: &str) {
     let url = format!("http://{server}/file");
     let shape = "--connections 100 --requests 100 --slow 40000 --verify --warm-up 0s --json";
-    let output = run(["load", &url].into_iter().chain(shape.split(' ')).chain(flags.split_whitespace()));
+    let output =
+        run(["load", &url].into_iter().chain(shape.split(' ')).chain(flags.split_whitespace()));
     let report = json(&output);
     assert_eq!((faults(&report), &report["responses"]), (vec![], &100.into()), "{report}");
-    assert_eq!((&report["content_bytes"], output.status.code()), (&2_000_000.into(), Some(0)), "{report}");
+    assert_eq!(
+        (&report["content_bytes"], output.status.code()),
+        (&2_000_000.into(), Some(0)),
+        "{report}"
+    );
     // Half a second each, less two sips.
     assert!(report["latency_us"]["min"].as_u64() >= Some(400_000), "{report}");
 }
@@ -28,7 +33,8 @@ fn slow_readers_are_slow(server: SocketAddr, flags: &str) {
 #[test]
 fn slow_readers_through_kernel_sockets() {
     let folder = folder_of(20_000);
-    let (_server, target) = serve(&format!("--http 127.0.0.1:0 --root {}", folder.path().display()));
+    let (_server, target) =
+        serve(&format!("--http 127.0.0.1:0 --root {}", folder.path().display()));
     slow_readers_are_slow(target, "");
 }
 
@@ -41,7 +47,8 @@ fn slow_readers_over_af_xdp() {
     let folder = folder_of(20_000);
     let flags = format!("--interface s0 --http 8080 --root {}", folder.path().display());
     let ((_xdp, xdp), (_epoll, epoll)) = network.server.run(|| {
-        let other = format!("--http {}:8081 --root {}", network.address(1), folder.path().display());
+        let other =
+            format!("--http {}:8081 --root {}", network.address(1), folder.path().display());
         (serve(&flags), serve(&other))
     });
     network.client.run(|| {

@@ -1,5 +1,5 @@
-//! Simoom and memcached side by side: what one is sent the other is sent, and their answers are compared. A difference
-//! that is not known ends the test, with the requests that led there.
+//! Simoom and memcached side by side: what one is sent the other is sent, and their answers are
+//! compared. A difference that is not known ends the test, with the requests that led there.
 
 use crate::common::seed;
 use crate::differences;
@@ -32,8 +32,8 @@ pub struct Agreed {
 }
 
 impl Beside {
-    /// Runs `compare` with connections to both, Simoom's over kernel sockets on loopback, and the numbers it draws
-    /// from.
+    /// Runs `compare` with connections to both, Simoom's over kernel sockets on loopback, and the
+    /// numbers it draws from.
     pub fn run(compare: impl FnOnce(Beside, Random)) {
         let Some(memcached) = Memcached::start() else { return };
         let server = simoom();
@@ -57,8 +57,8 @@ impl Beside {
             let words: Vec<&[u8]> = request.split(u8::is_ascii_whitespace).collect();
             return self.forget(words[1], mine);
         }
-        let is_known =
-            differences::may_differ(request, false) || differences::differ_in_words(&self.version, &mine, &other);
+        let is_known = differences::may_differ(request, false)
+            || differences::differ_in_words(&self.version, &mine, &other);
         let agreed = self.agreed(mine, &other, is_known);
         match differences::key_counted_and_changed(request) {
             Some(key) => self.forget(key, agreed.answer),
@@ -69,7 +69,8 @@ impl Beside {
     /// Sends requests behind one another, in pieces of the given sizes, over and over.
     pub fn pipeline(&mut self, requests: &[Vec<u8>], sizes: &[usize]) -> Agreed {
         self.sent = requests.to_vec();
-        let (mine, other) = (self.ours.pipeline(requests, sizes), self.theirs.pipeline(requests, sizes));
+        let (mine, other) =
+            (self.ours.pipeline(requests, sizes), self.theirs.pipeline(requests, sizes));
         self.agreed(mine, &other, false)
     }
 

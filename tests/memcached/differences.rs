@@ -1,6 +1,8 @@
-//! Where Simoom and memcached answer differently, and why; and what is left out of every comparison.
+//! Where Simoom and memcached answer differently, and why; and what is left out of every
+//! comparison.
 //!
-//! Simoom follows memcached 1.6.45. Debian's stable release has 1.6.18, whose words are other ones in places.
+//! Simoom follows memcached 1.6.45. Debian's stable release has 1.6.18, whose words are other ones
+//! in places.
 
 /// A difference that is known.
 struct Difference {
@@ -34,7 +36,9 @@ const KNOWN: &[Difference] = &[
     Difference {
         _why: "memcached counts a number in its place, padded, unless an answer before it still holds the item",
         scope: Scope::Pipelined,
-        meets: |request| ["incr ", "decr ", "ma "].iter().any(|command| request.starts_with(command)),
+        meets: |request| {
+            ["incr ", "decr ", "ma "].iter().any(|command| request.starts_with(command))
+        },
     },
 ];
 
@@ -53,18 +57,20 @@ pub fn may_differ(request: &[u8], is_pipelined: bool) -> bool {
     KNOWN.iter().any(|difference| applies(difference.scope) && (difference.meets)(&request))
 }
 
-/// Memcached before 1.6.45: other words for the same refusals, and the flags and numbers of [`is_understood`].
+/// Memcached before 1.6.45: other words for the same refusals, and the flags and numbers of
+/// [`is_understood`].
 pub fn is_old(version: &str) -> bool {
     version != simoom::app::memcached::VERSION
 }
 
-/// Whether both versions take a request for the same. Older ones do not know the meta flags `E` and `x`, nor `b` and
-/// `q` of `ma`, `s` and `N` of `ms`; they take `+5` for a time but not `-` or what exceeds 32 bits; and they read a request with
-/// more tokens than it has use for as nonsense. What they count without an answer is left out because of
-/// [`is_misread_number`].
+/// Whether both versions take a request for the same. Older ones do not know the meta flags `E` and
+/// `x`, nor `b` and `q` of `ma`, `s` and `N` of `ms`; they take `+5` for a time but not `-` or what
+/// exceeds 32 bits; and they read a request with more tokens than it has use for as nonsense. What
+/// they count without an answer is left out because of [`is_misread_number`].
 pub fn is_understood(version: &str, request: &[u8]) -> bool {
     let request = String::from_utf8_lossy(request);
-    let words: Vec<&str> = first_line(&request).split(' ').filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> =
+        first_line(&request).split(' ').filter(|word| !word.is_empty()).collect();
     let command = words.first().copied().unwrap_or_default();
     let has = |unknown: &[&str]| words[1..].iter().any(|word| unknown.contains(word));
     let is_meta = matches!(command, "mg" | "ms" | "md" | "ma");
@@ -72,17 +78,20 @@ pub fn is_understood(version: &str, request: &[u8]) -> bool {
         || words.is_empty()
         || !(is_meta
             && has(&[
-                "E7777777", "x", "s", "b", "S1", "S5", "1", "!", "M", "MX", "Mx", "h", "L", "Lx", "P1", "N1000",
+                "E7777777", "x", "s", "b", "S1", "S5", "1", "!", "M", "MX", "Mx", "h", "L", "Lx",
+                "P1", "N1000",
             ])
             || command == "ma" && has(&["q", "N0"])
             || matches!(command, "incr" | "decr") && has(&["noreply"])
             || matches!(command, "touch" | "gat" | "gats") && has(&["-", "+5", "4000000000"])
-            || matches!(command, "set" | "add" | "replace" | "append" | "prepend") && has(&["-", "1x", "x", "-1"]))
+            || matches!(command, "set" | "add" | "replace" | "append" | "prepend")
+                && has(&["-", "1x", "x", "-1"]))
 }
 
-/// Memcached before 1.6.45, reading a stored number of 2^63 or more, looks for a minus sign past the end of the item, and
-/// takes one that it finds there for the number's own. What lies there, pointers for instance, is left to chance.
-/// Whether that has happened: memcached has not counted what Simoom has.
+/// Memcached before 1.6.45, reading a stored number of 2^63 or more, looks for a minus sign past
+/// the end of the item, and takes one that it finds there for the number's own. What lies there,
+/// pointers for instance, is left to chance. Whether that has happened: memcached has not counted
+/// what Simoom has.
 pub fn is_misread_number(version: &str, mine: &[u8], other: &[u8]) -> bool {
     let is_refused = match other {
         [0x81, _, _, _, _, _, status @ ..] => status.starts_with(&[0, 6]),
@@ -91,9 +100,9 @@ pub fn is_misread_number(version: &str, mine: &[u8], other: &[u8]) -> bool {
     is_old(version) && mine != other && is_refused
 }
 
-/// The key that `request` counts and gives a cas unique or a time of its own. Memcached tells those but gives them to the
-/// item that was there, which is another one if the number grew longer: the number keeps its time, and has a cas unique
-/// of memcached's own counting.
+/// The key that `request` counts and gives a cas unique or a time of its own. Memcached tells those
+/// but gives them to the item that was there, which is another one if the number grew longer: the
+/// number keeps its time, and has a cas unique of memcached's own counting.
 pub fn key_counted_and_changed(request: &[u8]) -> Option<&[u8]> {
     let mut words = request.split(u8::is_ascii_whitespace);
     (words.next()? == b"ma").then_some(())?;
@@ -115,12 +124,15 @@ pub fn differ_in_words(version: &str, mine: &[u8], other: &[u8]) -> bool {
 pub fn is_refusal(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     text.lines().all(|line| {
-        ["ERROR", "CLIENT_ERROR", "SERVER_ERROR", "<closed>", "END"].iter().any(|word| line.starts_with(word))
+        ["ERROR", "CLIENT_ERROR", "SERVER_ERROR", "<closed>", "END"]
+            .iter()
+            .any(|word| line.starts_with(word))
     })
 }
 
-/// An answer without what may differ: cas uniques, seconds since the last access, and the last seconds of a time to
-/// live; each line on its own, which is enough because no value looks like a line.
+/// An answer without what may differ: cas uniques, seconds since the last access, and the last
+/// seconds of a time to live; each line on its own, which is enough because no value looks like a
+/// line.
 pub fn comparable(answer: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(answer);
     let lines = text.split_inclusive('\n').map(|line| {
@@ -130,7 +142,9 @@ pub fn comparable(answer: &[u8]) -> Vec<u8> {
             "VALUE" if words.len() == 5 => {
                 words[..4].iter().map(|word| (*word).to_owned()).chain(["#".into()]).collect()
             }
-            "HD" | "VA" | "EN" | "NS" | "EX" | "NF" => words.iter().map(|word| masked(word)).collect(),
+            "HD" | "VA" | "EN" | "NS" | "EX" | "NF" => {
+                words.iter().map(|word| masked(word)).collect()
+            }
             "VERSION" => vec!["VERSION".into()],
             _ => return line.to_owned(),
         };

@@ -24,7 +24,10 @@ impl Memcached {
             skip(&format!("needs the program {program}, which is not installed"));
             return None;
         };
-        let version = String::from_utf8_lossy(&told.stdout).trim().trim_start_matches("memcached ").to_owned();
+        let version = String::from_utf8_lossy(&told.stdout)
+            .trim()
+            .trim_start_matches("memcached ")
+            .to_owned();
         for _ in 0..10 {
             let address = free_address();
             if let Some(process) = serve(&program, address) {
@@ -70,15 +73,16 @@ impl Peer {
         Peer { address, text: connect(address), binary: connect(address), cas: 999_999_999 }
     }
 
-    /// What a request of the text protocols is answered; [`CLOSED`] at the end if that ends the connection, which is
-    /// then made anew.
+    /// What a request of the text protocols is answered; [`CLOSED`] at the end if that ends the
+    /// connection, which is then made anew.
     pub fn ask(&mut self, request: &[u8]) -> Vec<u8> {
         self.pipeline(&[request], &[])
     }
 
     /// What a pipeline is answered that is sent in pieces of these sizes, over and over.
     pub fn pipeline<R: AsRef<[u8]>>(&mut self, requests: &[R], sizes: &[usize]) -> Vec<u8> {
-        let mut all: Vec<u8> = requests.iter().flat_map(|request| self.fill_in(request.as_ref())).collect();
+        let mut all: Vec<u8> =
+            requests.iter().flat_map(|request| self.fill_in(request.as_ref())).collect();
         if requests.last().is_none_or(|last| last.as_ref() != QUIT) {
             all.extend(MARK);
         }
@@ -108,25 +112,31 @@ impl Peer {
     }
 
     fn fill_in(&self, request: &[u8]) -> Vec<u8> {
-        let Some(at) = request.windows(CAS.len()).position(|window| window == CAS) else { return request.to_vec() };
+        let Some(at) = request.windows(CAS.len()).position(|window| window == CAS) else {
+            return request.to_vec();
+        };
         let cas = self.cas.to_string();
         [&request[..at], cas.as_bytes(), &request[at + CAS.len()..]].concat()
     }
 
     fn note_cas(&mut self, answer: &[u8]) {
         let text = String::from_utf8_lossy(answer);
-        let mut told =
-            text.lines().filter(|line| line.starts_with("VALUE ")).filter_map(|line| line.split(' ').nth(4));
+        let mut told = text
+            .lines()
+            .filter(|line| line.starts_with("VALUE "))
+            .filter_map(|line| line.split(' ').nth(4));
         self.cas = told.next_back().and_then(|cas| cas.parse().ok()).unwrap_or(self.cas);
     }
 }
 
-/// The program once it answers at `address`; `None` if it has ended, because another program took the port meanwhile.
+/// The program once it answers at `address`; `None` if it has ended, because another program took
+/// the port meanwhile.
 fn serve(program: &str, address: SocketAddr) -> Option<Process> {
     let port = address.port().to_string();
     let mut command = Command::new(program);
     command.args(["-l", "127.0.0.1", "-p", &port, "-U", &port, "-t", "1", "-u", "root"]);
-    // Without threads that hold items for a moment: whether a number is counted in place would be left to chance.
+    // Without threads that hold items for a moment: whether a number is counted in place would be
+    // left to chance.
     command.args(["-o", "no_lru_maintainer,no_lru_crawler"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::null()));
     let deadline = Instant::now() + PATIENCE;
@@ -134,8 +144,12 @@ fn serve(program: &str, address: SocketAddr) -> Option<Process> {
     loop {
         let answers = TcpStream::connect(address).is_ok_and(|mut stream| {
             let mut line = vec![0; told.len()];
-            let asked = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.write_all(b"stats\r\n"));
-            asked.and_then(|()| stream.read_exact(&mut line)).is_ok_and(|()| line == told.as_bytes())
+            let asked = stream
+                .set_read_timeout(Some(PATIENCE))
+                .and_then(|()| stream.write_all(b"stats\r\n"));
+            asked
+                .and_then(|()| stream.read_exact(&mut line))
+                .is_ok_and(|()| line == told.as_bytes())
         });
         if answers {
             return Some(process);
@@ -186,7 +200,9 @@ fn exchange(stream: &mut TcpStream, bytes: &[u8], end: &[u8], sizes: &[usize]) -
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
                 return [&answer, CLOSED].concat();
             }
-            Err(error) => panic!("{error} behind {} of {}", answer.escape_ascii(), bytes.escape_ascii()),
+            Err(error) => {
+                panic!("{error} behind {} of {}", answer.escape_ascii(), bytes.escape_ascii())
+            }
             Ok(n) => answer.extend_from_slice(&buffer[..n]),
         }
     }

@@ -27,10 +27,24 @@ impl Random {
 }
 
 /// Few keys, so that they meet.
-const KEYS: &[&str] = &["a", "b", "key:1", "Zm9v", "a_much_longer_key_with_quite_a_few_characters_in_it"];
+const KEYS: &[&str] =
+    &["a", "b", "key:1", "Zm9v", "a_much_longer_key_with_quite_a_few_characters_in_it"];
 /// Far from now, so that the clock's last second does not matter.
-const TIMES: &[&str] =
-    &["0", "0", "0", "1000", "100000", "2592000", "-1", "2592001", "4000000000", "x", "1x", "-", "+5"];
+const TIMES: &[&str] = &[
+    "0",
+    "0",
+    "0",
+    "1000",
+    "100000",
+    "2592000",
+    "-1",
+    "2592001",
+    "4000000000",
+    "x",
+    "1x",
+    "-",
+    "+5",
+];
 const NUMBERS: &[&str] = &[
     "0",
     "1",
@@ -78,9 +92,17 @@ pub fn text(random: &mut Random) -> Vec<u8> {
         8 => format!("delete {}{}{}", key(random), noreply(random), end(random)),
         9 | 10 => {
             let command = random.of(&["incr", "decr"]);
-            format!("{command} {} {}{}{}", key(random), random.of(NUMBERS), noreply(random), end(random))
+            format!(
+                "{command} {} {}{}{}",
+                key(random),
+                random.of(NUMBERS),
+                noreply(random),
+                end(random)
+            )
         }
-        11 => format!("touch {} {}{}{}", key(random), random.of(TIMES), noreply(random), end(random)),
+        11 => {
+            format!("touch {} {}{}{}", key(random), random.of(TIMES), noreply(random), end(random))
+        }
         12..=14 => meta_get(random),
         15..=17 => meta_set(random),
         18 => meta_delete(random),
@@ -118,10 +140,17 @@ pub fn text(random: &mut Random) -> Vec<u8> {
 }
 
 fn storage(random: &mut Random) -> String {
-    let (command, value) = (random.of(&["set", "set", "add", "replace", "append", "prepend"]), value(random));
+    let (command, value) =
+        (random.of(&["set", "set", "add", "replace", "append", "prepend"]), value(random));
     let flags = random.of(&["0", "5", "4294967295", "4294967296", "-1", "x", "+7"]);
-    let len = if random.one_in(30) { value.len().saturating_sub(random.below(3)) } else { value.len() };
-    format!("{command} {} {flags} {} {len}{}\r\n{value}\r\n", key(random), random.of(TIMES), noreply(random))
+    let len =
+        if random.one_in(30) { value.len().saturating_sub(random.below(3)) } else { value.len() };
+    format!(
+        "{command} {} {flags} {} {len}{}\r\n{value}\r\n",
+        key(random),
+        random.of(TIMES),
+        noreply(random)
+    )
 }
 
 /// The cas unique that was told last is named, or another.
@@ -133,7 +162,8 @@ fn cas(random: &mut Random) -> String {
 
 fn retrieval(random: &mut Random) -> String {
     let command = random.of(&["get", "gets", "gat", "gats"]);
-    let time = if command.starts_with("gat") { format!(" {}", random.of(TIMES)) } else { String::new() };
+    let time =
+        if command.starts_with("gat") { format!(" {}", random.of(TIMES)) } else { String::new() };
     let mut keys: String = (0..random.below(5)).map(|_| format!(" {}", key(random))).collect();
     if keys.split(' ').any(|key| key.len() > 250) {
         // Memcached has touched those before it, though it does not answer them.
@@ -234,14 +264,20 @@ fn meta_set(random: &mut Random) -> String {
         "S5",
     ];
     let flags = without(&flags(random, choices), " b", &[" MA", " MP"]);
-    // Memcached gives the cas unique of an `ms` that it refuses for its opaque to what the connection stores next.
+    // Memcached gives the cas unique of an `ms` that it refuses for its opaque to what the
+    // connection stores next.
     let (flags, value) = (without(&flags, " E7777777", &[" O1234"]), value(random));
     format!("ms {} {}{flags}\r\n{value}\r\n", key(random), value.len())
 }
 
-/// A line without a flag if it has one of others: memcached forgets that a key is binary when it creates, joins or empties.
+/// A line without a flag if it has one of others: memcached forgets that a key is binary when it
+/// creates, joins or empties.
 fn without(line: &str, flag: &str, others: &[&str]) -> String {
-    if others.iter().any(|other| line.contains(other)) { line.replace(flag, "") } else { line.to_owned() }
+    if others.iter().any(|other| line.contains(other)) {
+        line.replace(flag, "")
+    } else {
+        line.to_owned()
+    }
 }
 
 fn rare(random: &mut Random) -> String {
@@ -293,7 +329,8 @@ pub fn cuts(random: &mut Random) -> Vec<usize> {
     (0..1 + random.below(5)).map(|_| 1 + random.below(3000)).collect()
 }
 
-/// A packet of the binary protocol. Those of an unknown opcode have no body: memcached reads past too much of it.
+/// A packet of the binary protocol. Those of an unknown opcode have no body: memcached reads past
+/// too much of it.
 pub fn packet(random: &mut Random) -> Vec<u8> {
     let opcode = random.below(0x26) as u8;
     let is_known = !matches!(opcode, 0x1b | 0x1f | 0x25);
@@ -322,7 +359,17 @@ pub fn packet(random: &mut Random) -> Vec<u8> {
     let extras = if broken && random.one_in(2) { vec![0; random.below(24)] } else { extras };
     let cas = if random.one_in(12) { 999_999_999u64 } else { 0 };
     let body = (extras.len() + key.len() + value.len()) as u32;
-    let head = [&[0x80, opcode][..], &(key.len() as u16).to_be_bytes(), &[extras.len() as u8, 0, 0, 0]].concat();
-    [&head, &body.to_be_bytes()[..], b"opaq", &cas.to_be_bytes(), &extras, key.as_bytes(), value.as_bytes()]
-        .concat()
+    let head =
+        [&[0x80, opcode][..], &(key.len() as u16).to_be_bytes(), &[extras.len() as u8, 0, 0, 0]]
+            .concat();
+    [
+        &head,
+        &body.to_be_bytes()[..],
+        b"opaq",
+        &cas.to_be_bytes(),
+        &extras,
+        key.as_bytes(),
+        value.as_bytes(),
+    ]
+    .concat()
 }

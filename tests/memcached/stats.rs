@@ -3,12 +3,14 @@
 use crate::beside::Beside;
 use crate::differences;
 
-/// Simoom's lines, each of which memcached has, too, with a value of the same type; `topic` begins with a blank. Numbers
-/// in names are told as `#`.
+/// Simoom's lines, each of which memcached has, too, with a value of the same type; `topic` begins
+/// with a blank. Numbers in names are told as `#`.
 pub fn compared(beside: &mut Beside, topic: &str) -> Vec<(String, String)> {
     let (mine, other) = beside.both(format!("stats{topic}\r\n").as_bytes());
     let (mine, theirs) = (lines(&mine), lines(&other));
-    for (name, value) in mine.iter().filter(|(name, _)| !differences::is_own_stat(beside.version(), name)) {
+    for (name, value) in
+        mine.iter().filter(|(name, _)| !differences::is_own_stat(beside.version(), name))
+    {
         let Some((_, other)) = theirs.iter().find(|(known, _)| known == name) else {
             panic!("stats{topic}: memcached has no {name}");
         };
@@ -17,7 +19,8 @@ pub fn compared(beside: &mut Beside, topic: &str) -> Vec<(String, String)> {
     mine
 }
 
-/// The lines of `stats conns` of both, Simoom's first, in order: numbers, ports and times told as `#`.
+/// The lines of `stats conns` of both, Simoom's first, in order: numbers, ports and times told as
+/// `#`.
 pub fn connections(beside: &mut Beside) -> [Vec<String>; 2] {
     let (mine, theirs) = beside.both(b"stats conns\r\n");
     [mine, theirs].map(|answer| {

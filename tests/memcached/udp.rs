@@ -1,7 +1,7 @@
 //! Both over UDP: requests in single datagrams, hostile ones among them.
 //!
-//! What a request is answered is compared whole, however it is cut; the datagrams, too, where the answer is to one
-//! request of one key: memcached numbers each key's part anew.
+//! What a request is answered is compared whole, however it is cut; the datagrams, too, where the
+//! answer is to one request of one key: memcached numbers each key's part anew.
 
 use crate::beside::simoom;
 use crate::common::wait_until;
@@ -34,8 +34,8 @@ impl Client {
         self.0.send(datagram).unwrap();
     }
 
-    /// The datagrams that come until `mn`, sent behind the others with a number of its own, is answered: on loopback
-    /// nothing is lost or overtaken.
+    /// The datagrams that come until `mn`, sent behind the others with a number of its own, is
+    /// answered: on loopback nothing is lost or overtaken.
     fn answers(&self) -> Vec<Vec<u8>> {
         self.send(&[&frame(LAST, 1), &b"mn\r\n"[..]].concat());
         let mut answers = Vec::new();
@@ -72,11 +72,14 @@ fn packet(opcode: u8, key: &[u8]) -> Vec<u8> {
 
 /// Requests, and whether memcached numbers their answers as one.
 fn table() -> Vec<(Vec<u8>, bool)> {
-    let value = |key: &str, len: usize| format!("set {key} 7 0 {len}\r\n{}\r\n", "v".repeat(len)).into_bytes();
-    let mut table: Vec<(Vec<u8>, bool)> = [1, 1000, 1366, 1367, 1368, 1369, 1370, 1392, 2784, 5000, 11_000]
-        .iter()
-        .flat_map(|len| [(value("a", *len), true), (b"get a\r\n".to_vec(), true)])
-        .collect();
+    let value = |key: &str, len: usize| {
+        format!("set {key} 7 0 {len}\r\n{}\r\n", "v".repeat(len)).into_bytes()
+    };
+    let mut table: Vec<(Vec<u8>, bool)> =
+        [1, 1000, 1366, 1367, 1368, 1369, 1370, 1392, 2784, 5000, 11_000]
+            .iter()
+            .flat_map(|len| [(value("a", *len), true), (b"get a\r\n".to_vec(), true)])
+            .collect();
     for (request, is_one) in [
         ("set a 0 0 1\r\nx\r\n", true),
         ("set n 0 0 2\r\n10\r\n", true),
@@ -131,14 +134,22 @@ fn requests_in_datagrams_get_the_answers_that_memcached_gives() {
             let id = 0x0100 + number as u16;
             let (mine, other) = (ours.ask(id, &request), theirs.ask(id, &request));
             let shown = request[..request.len().min(60)].escape_ascii();
-            assert_eq!(text(&mine).escape_ascii().to_string(), text(&other).escape_ascii().to_string(), "{shown}");
+            assert_eq!(
+                text(&mine).escape_ascii().to_string(),
+                text(&other).escape_ascii().to_string(),
+                "{shown}"
+            );
             if is_one && !request.starts_with(b"version") && !request.starts_with(b"gets") {
                 assert_eq!(mine, other, "{shown}");
             }
-            let frames =
-                |answers: &[Vec<u8>]| answers.iter().map(|datagram| datagram[..8].to_vec()).collect::<Vec<_>>();
+            let frames = |answers: &[Vec<u8>]| {
+                answers.iter().map(|datagram| datagram[..8].to_vec()).collect::<Vec<_>>()
+            };
             let numbered = mine.iter().enumerate().map(|(sequence, _)| {
-                [id, sequence as u16, mine.len() as u16, 0].iter().flat_map(|number| number.to_be_bytes()).collect()
+                [id, sequence as u16, mine.len() as u16, 0]
+                    .iter()
+                    .flat_map(|number| number.to_be_bytes())
+                    .collect()
             });
             assert_eq!(frames(&mine), numbered.collect::<Vec<Vec<u8>>>(), "{shown}");
         }
@@ -161,7 +172,11 @@ fn hostile_datagrams_get_no_answer_from_either_and_are_counted() {
         for datagram in &hostile {
             ours.send(datagram);
             theirs.send(datagram);
-            assert!(ours.answers().is_empty() && theirs.answers().is_empty(), "{}", datagram.escape_ascii());
+            assert!(
+                ours.answers().is_empty() && theirs.answers().is_empty(),
+                "{}",
+                datagram.escape_ascii()
+            );
         }
         wait_until("the datagrams are counted", PATIENCE, || {
             total(server, "udp_malformed") == hostile.len() as u64
@@ -190,7 +205,9 @@ fn a_source_that_asks_for_too_much_is_left_without_answers() {
             let _ = client.0.send(&[&frame(2, 1), &b"get a\r\n"[..]].concat());
         }
         let mut buffer = [0; 2000];
-        while !matches!(client.0.recv(&mut buffer), Err(error) if error.kind() == ErrorKind::WouldBlock) {}
+        while !matches!(client.0.recv(&mut buffer), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        {
+        }
         total(&server, "udp_credit_used_up") > 0
     });
     server.stop(PATIENCE).unwrap();

@@ -1,6 +1,6 @@
-//! Two instances behind a proxy, as people scale memcached out: Debian's `nutcracker` (twemproxy) with ketama hashing
-//! puts each key on one of them. One is stopped and comes back. Needs root and nutcracker; the clients that hash keys
-//! themselves, python3 with pylibmc and pymemcache.
+//! Two instances behind a proxy, as people scale memcached out: Debian's `nutcracker` (twemproxy)
+//! with ketama hashing puts each key on one of them. One is stopped and comes back. Needs root and
+//! nutcracker; the clients that hash keys themselves, python3 with pylibmc and pymemcache.
 
 #![allow(clippy::print_stdout, reason = "a skip must be seen in the test's output")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
@@ -40,15 +40,21 @@ impl Instance {
         netns::veth(&namespace, "s0", proxy, &peer, 1).unwrap();
         let address = |host| IpAddr::from(Ipv4Addr::new(198, 18, 100 + number, host));
         for (end, name, host) in [(&namespace, "s0", 1), (proxy, &peer, 2)] {
-            end.run(|| netns::set_address(name, address(host), 24).and_then(|()| netns::set_up(name))).unwrap();
+            end.run(|| {
+                netns::set_address(name, address(host), 24).and_then(|()| netns::set_up(name))
+            })
+            .unwrap();
         }
         Instance { namespace, address: SocketAddr::new(address(1), PORT), process: None }
     }
 
-    /// Starts it and waits until it has claimed its traffic, which it has once its metrics can be read.
+    /// Starts it and waits until it has claimed its traffic, which it has once its metrics can be
+    /// read.
     fn start(&mut self) {
         let mut command = simoom();
-        command.args("serve --interface s0 --transport xdp --memcached 11211 --cores 0 --admin".split(' '));
+        command.args(
+            "serve --interface s0 --transport xdp --memcached 11211 --cores 0 --admin".split(' '),
+        );
         command.arg(ADMIN).stderr(Stdio::null());
         self.process = Some(self.namespace.run(|| Process::start(&mut command)));
         wait_until("the instance serves", PATIENCE, || self.namespace.run(is_ready));
@@ -72,8 +78,11 @@ impl Instance {
     fn stat(&self, proxy: &Namespace, name: &str) -> u64 {
         let mut client = Client::connect(proxy, self.address);
         client.send(b"stats\r\n");
-        let lines: Vec<String> = std::iter::from_fn(|| Some(client.line()).filter(|line| line != "END")).collect();
-        let stat = lines.iter().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
+        let lines: Vec<String> =
+            std::iter::from_fn(|| Some(client.line()).filter(|line| line != "END")).collect();
+        let stat = lines
+            .iter()
+            .find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
         stat.and_then(|value| value.parse().ok()).expect("a number")
     }
 }
@@ -81,7 +90,8 @@ impl Instance {
 /// A client of the proxy, or of an instance.
 struct Client {
     stream: BufReader<TcpStream>,
-    /// Requests that the proxy could not carry out: now and then it tries whether an instance is back.
+    /// Requests that the proxy could not carry out: now and then it tries whether an instance is
+    /// back.
     errors: usize,
 }
 
@@ -136,9 +146,9 @@ impl Client {
         missing
     }
 
-    /// Sends a request for each key, many at once, one key each: nutcracker 0.5.0 does not survive a get of several
-    /// when an instance is gone. What the proxy could not ask for is asked again; `check` is given the first line of
-    /// each other answer.
+    /// Sends a request for each key, many at once, one key each: nutcracker 0.5.0 does not survive
+    /// a get of several when an instance is gone. What the proxy could not ask for is asked again;
+    /// `check` is given the first line of each other answer.
     fn ask_until_done(
         &mut self,
         keys: &[usize],
@@ -169,7 +179,9 @@ impl Client {
 fn is_ready() -> bool {
     let Ok(mut stream) = TcpStream::connect(ADMIN) else { return false };
     let mut answer = String::new();
-    let asked = stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").and_then(|()| stream.read_to_string(&mut answer));
+    let asked = stream
+        .write_all(b"GET /readyz HTTP/1.0\r\n\r\n")
+        .and_then(|()| stream.read_to_string(&mut answer));
     asked.is_ok() && answer.split(' ').nth(1) == Some("200")
 }
 
@@ -233,7 +245,10 @@ fn is_on(proxy: &Namespace, instance: &Instance, n: usize) -> Option<()> {
 #[test]
 fn clients_that_hash_keys_themselves_find_them_again() {
     const PYTHON: &str = "/usr/bin/python3";
-    let modules = Command::new(PYTHON).args(["-c", "import pylibmc, pymemcache"]).stderr(Stdio::null()).status();
+    let modules = Command::new(PYTHON)
+        .args(["-c", "import pylibmc, pymemcache"])
+        .stderr(Stdio::null())
+        .status();
     if !modules.is_ok_and(|status| status.success()) {
         return skip("needs python3 with pylibmc and pymemcache");
     }
@@ -241,8 +256,10 @@ fn clients_that_hash_keys_themselves_find_them_again() {
         return;
     }
     let (proxy, instances) = instances();
-    let shown = PAGE.lines().find(|line| line.starts_with("pylibmc.Client(")).expect("the page shows one");
-    let pymemcache = r#"HashClient([("198.18.100.1", 11211), ("198.18.101.1", 11211)], timeout=20)"#;
+    let shown =
+        PAGE.lines().find(|line| line.starts_with("pylibmc.Client(")).expect("the page shows one");
+    let pymemcache =
+        r#"HashClient([("198.18.100.1", 11211), ("198.18.101.1", 11211)], timeout=20)"#;
     for (client, import, set, get) in [
         (shown.trim(), "import pylibmc", "set_multi", "get_multi"),
         (pymemcache, "from pymemcache.client.hash import HashClient", "set_many", "get_many"),
@@ -258,7 +275,10 @@ fn clients_that_hash_keys_themselves_find_them_again() {
         let told = proxy.run(run).unwrap();
         assert!(told.status.success(), "{script}{}", String::from_utf8_lossy(&told.stderr));
         let items = instances.each_ref().map(|instance| instance.stat(&proxy, "curr_items"));
-        assert!(items[0] + items[1] == 10_000 && items.iter().all(|items| *items > 2500), "{client}: {items:?}");
+        assert!(
+            items[0] + items[1] == 10_000 && items.iter().all(|items| *items > 2500),
+            "{client}: {items:?}"
+        );
         instances.iter().for_each(|instance| instance.flush(&proxy));
     }
 }
@@ -268,11 +288,12 @@ fn the_guide_shows_what_is_tested() {
     assert!(PAGE.contains(CONFIGURATION), "the page memcached shows another configuration");
 }
 
-/// mcrouter is not packaged for Debian, so no test runs it: what is shown for it is read at least, and names the servers
-/// that the others name.
+/// mcrouter is not packaged for Debian, so no test runs it: what is shown for it is read at least,
+/// and names the servers that the others name.
 #[test]
 fn the_guide_shows_mcrouter_a_pool_and_a_route_to_it() {
-    let shown = PAGE.lines().find(|line| line.starts_with("{\"pools\"")).expect("the page shows one");
+    let shown =
+        PAGE.lines().find(|line| line.starts_with("{\"pools\"")).expect("the page shows one");
     let shown: serde_json::Value = serde_json::from_str(shown).unwrap();
     let pool = shown["route"].as_str().and_then(|route| route.strip_prefix("PoolRoute|")).unwrap();
     let servers = shown["pools"][pool]["servers"].as_array().unwrap();

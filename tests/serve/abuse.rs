@@ -1,4 +1,5 @@
-//! Clients that are slow, rude or gone: each gets its HTTP error or its counter, and others notice nothing.
+//! Clients that are slow, rude or gone: each gets its HTTP error or its counter, and others notice
+//! nothing.
 
 use crate::client::{Client, get};
 use crate::over_all;
@@ -99,8 +100,13 @@ fn a_client_that_stops_reading_is_given_up(transport: Transport) {
     site.serves_others();
     for client in &mut stopped {
         let mut all = Vec::new();
-        let error = client.stream.read_to_end(&mut all).expect_err("the server has reset the connection");
-        assert!(error.kind() == ErrorKind::ConnectionReset && all.len() < 10 << 20, "{error}, {}", all.len());
+        let error =
+            client.stream.read_to_end(&mut all).expect_err("the server has reset the connection");
+        assert!(
+            error.kind() == ErrorKind::ConnectionReset && all.len() < 10 << 20,
+            "{error}, {}",
+            all.len()
+        );
     }
 }
 
@@ -145,14 +151,26 @@ fn what_is_not_http_is_refused(transport: Transport) {
             "400",
             "http_bad_framing",
         ),
-        ("POST /12 HTTP/1.1\r\nHost: site\r\nContent-Length: 999999999\r\n\r\n", "413", "http_body_too_large"),
+        (
+            "POST /12 HTTP/1.1\r\nHost: site\r\nContent-Length: 999999999\r\n\r\n",
+            "413",
+            "http_body_too_large",
+        ),
         (
             "POST /12 HTTP/1.1\r\nHost: site\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             "501",
             "http_unknown_coding",
         ),
-        ("DELETE /12 HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n", "405", "http_method_not_allowed"),
-        ("BREW /12 HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n", "501", "http_unknown_method"),
+        (
+            "DELETE /12 HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n",
+            "405",
+            "http_method_not_allowed",
+        ),
+        (
+            "BREW /12 HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n",
+            "501",
+            "http_unknown_method",
+        ),
     ] {
         let answer = answer_to_excess(&site, request);
         assert_eq!(answer.get(9..12), Some(status), "{request:?}: {answer:?}");

@@ -1,4 +1,5 @@
-//! Which address is whose: Simoom's own, or shared with the kernel, which keeps everything but the claimed port.
+//! Which address is whose: Simoom's own, or shared with the kernel, which keeps everything but the
+//! claimed port.
 
 use crate::common::{Process, need_program, need_root, run, simoom, wait_until};
 use crate::site::{ADMIN, PORT, Plan, Site, Transport, ask_admin, at};
@@ -18,7 +19,10 @@ fn an_address_of_its_own_answers_arp_ping_and_http() {
     let own = network.address(7);
     let site = plan.with(&format!("--address {own} --address-probe 20ms")).start_in(network);
     site.ping(own, &[]);
-    assert!(site.run_client("ping", &["-c", "1", "-s", "1400", &own.to_string()]).contains("1408 bytes from"));
+    assert!(
+        site.run_client("ping", &["-c", "1", "-s", "1400", &own.to_string()])
+            .contains("1408 bytes from")
+    );
     let mut client = site.connect_to(at(own));
     client.expect("/64k", &site.content("/64k"));
     site.wait_for("arp_replies", 1);
@@ -42,7 +46,8 @@ fn a_shared_address_leaves_all_else_to_the_kernel() {
     site.ping(address, &[]);
     kernel_serves(&site, SocketAddr::new(address, PORT + 1));
 
-    let server = site.network.server.run(|| UdpSocket::bind(SocketAddr::new(address, PORT))).unwrap();
+    let server =
+        site.network.server.run(|| UdpSocket::bind(SocketAddr::new(address, PORT))).unwrap();
     let client = site.network.client.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
     client.send_to(b"over UDP", at(address)).unwrap();
     let mut datagram = [0; 16];
@@ -50,7 +55,11 @@ fn a_shared_address_leaves_all_else_to_the_kernel() {
     let (len, _) = server.recv_from(&mut datagram).unwrap();
     assert_eq!(&datagram[..len], b"over UDP");
     site.serves_others();
-    assert_eq!(site.counter("connections_accepted"), 0, "no served connection went through the kernel's TCP");
+    assert_eq!(
+        site.counter("connections_accepted"),
+        0,
+        "no served connection went through the kernel's TCP"
+    );
 }
 
 /// The kernel's own TCP works at `address`.
@@ -71,7 +80,9 @@ fn the_claimed_port_is_served_on_loopback_too() {
         let stream = site.network.server.run(|| TcpStream::connect(at(address))).unwrap();
         crate::client::Client::new(stream).expect("/64k", &site.content("/64k"));
     }
-    wait_until("the kernel worker has counted", crate::PATIENCE, || site.counter("connections_accepted") == 2);
+    wait_until("the kernel worker has counted", crate::PATIENCE, || {
+        site.counter("connections_accepted") == 2
+    });
     // The worker over AF_XDP may not have come to publish anything yet.
     site.wait_for_counter("passive_opens");
     assert_eq!(site.counter("passive_opens"), 0);
@@ -86,7 +97,8 @@ fn a_claimed_port_is_reserved() {
 
 /// Runs ip(8) in the calling thread's namespace; returns what it wrote.
 fn ip(arguments: &str) -> String {
-    let output = std::process::Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
+    let output =
+        std::process::Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -149,7 +161,8 @@ fn an_address_that_another_host_has_is_not_served() {
     });
 }
 
-/// A NIC that filters lets neighbour discovery's questions through only if somebody asks for their group.
+/// A NIC that filters lets neighbour discovery's questions through only if somebody asks for their
+/// group.
 #[test]
 fn rfc_4861_section_7_2_1_the_groups_of_an_own_address_are_joined_while_it_is_served() {
     let plan = Plan::new(Transport::Xdp);
@@ -157,10 +170,16 @@ fn rfc_4861_section_7_2_1_the_groups_of_an_own_address_are_joined_while_it_is_se
     let own = network.address_v6(7);
     let mut site = plan.with(&format!("--address {own} --address-probe 20ms")).start_in(network);
     let groups = |site: &Site| {
-        site.network.server.run(|| std::fs::read_to_string("/proc/thread-self/net/dev_mcast")).unwrap()
+        site.network
+            .server
+            .run(|| std::fs::read_to_string("/proc/thread-self/net/dev_mcast"))
+            .unwrap()
     };
     let served = groups(&site);
-    assert!(served.lines().any(|line| line.contains("s0") && line.ends_with("3333ff000007")), "{served}");
+    assert!(
+        served.lines().any(|line| line.contains("s0") && line.ends_with("3333ff000007")),
+        "{served}"
+    );
     assert!(site.terminate().success());
     let left = groups(&site);
     assert!(!left.contains("3333ff000007"), "{left}");
@@ -179,16 +198,27 @@ fn sigterm_ends_a_server_that_is_still_asking() {
     let mut command = simoom();
     command.args(flags.split(' ')).stderr(Stdio::piped());
     let mut process = network.server.run(|| Process::start(&mut command));
-    let mut said = BufReader::new(process.child().stderr.take().expect("standard error is piped")).lines();
-    assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("checking whether another host has")));
+    let mut said =
+        BufReader::new(process.child().stderr.take().expect("standard error is piped")).lines();
+    assert!(
+        said.by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("checking whether another host has"))
+    );
     let ready = ask_admin(&network, "/readyz").unwrap();
-    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("not ready: starting\n"), "{ready}");
+    assert!(
+        ready.starts_with("HTTP/1.1 503 ") && ready.ends_with("not ready: starting\n"),
+        "{ready}"
+    );
     process.signal(rustix::process::Signal::HUP);
     assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("SIGHUP")));
     process.signal(rustix::process::Signal::TERM);
     assert!(process.wait(crate::PATIENCE).success());
     let rest: Vec<String> = said.map_while(Result::ok).collect();
-    assert!(rest.iter().any(|line| line.contains("stopped before anything was served")), "{rest:?}");
+    assert!(
+        rest.iter().any(|line| line.contains("stopped before anything was served")),
+        "{rest:?}"
+    );
 }
 
 /// An ARP request by which another host claims `own`.
@@ -220,7 +250,11 @@ fn an_address_of_its_own_is_defended() {
     site.wait_for("address_conflicts", 3);
     assert_eq!(site.counter("address_defences"), 1, "one answer is enough for a while");
     site.wait_for_log(&format!("{own}, at 02:00:00:00:00:09"));
-    assert_eq!(site.log().matches("another host claims").count(), 1, "one line is enough for a while");
+    assert_eq!(
+        site.log().matches("another host claims").count(),
+        1,
+        "one line is enough for a while"
+    );
     site.connect_to(at(own.into())).expect("/12", &site.content("/12"));
 }
 
@@ -234,9 +268,11 @@ fn listening() -> Vec<String> {
             if fields[3] == state {
                 let (address, port) = fields[1].split_once(':').unwrap();
                 // Words in the order of this machine.
-                let words = address.as_bytes().chunks(8).map(|word| std::str::from_utf8(word).unwrap());
-                let bytes: Vec<u8> =
-                    words.flat_map(|word| u32::from_str_radix(word, 16).unwrap().to_ne_bytes()).collect();
+                let words =
+                    address.as_bytes().chunks(8).map(|word| std::str::from_utf8(word).unwrap());
+                let bytes: Vec<u8> = words
+                    .flat_map(|word| u32::from_str_radix(word, 16).unwrap().to_ne_bytes())
+                    .collect();
                 let ip: IpAddr = match <[u8; 4]>::try_from(&bytes[..]) {
                     Ok(v4) => v4.into(),
                     Err(_) => <[u8; 16]>::try_from(&bytes[..]).unwrap().into(),
@@ -298,10 +334,26 @@ fn the_unspecified_address_asks_for_all_of_its_version() {
     let Some(network) = plan.network() else { return };
     let root = crate::site::files();
     let mut command = simoom();
-    command.args(["serve", "--interface", "s0", "--transport", "xdp", "--cores", "0", "--http", "0.0.0.0:8080"]);
-    command.args(["--admin", ADMIN, "--log", "json", "--root"]).arg(root.path()).stderr(Stdio::piped());
+    command.args([
+        "serve",
+        "--interface",
+        "s0",
+        "--transport",
+        "xdp",
+        "--cores",
+        "0",
+        "--http",
+        "0.0.0.0:8080",
+    ]);
+    command
+        .args(["--admin", ADMIN, "--log", "json", "--root"])
+        .arg(root.path())
+        .stderr(Stdio::piped());
     let site = Site::of(network, root, command);
-    assert_eq!(site.network.server.run(listening), [format!("tcp 0.0.0.0:{PORT}"), format!("tcp {ADMIN}")]);
+    assert_eq!(
+        site.network.server.run(listening),
+        [format!("tcp 0.0.0.0:{PORT}"), format!("tcp {ADMIN}")]
+    );
     site.connect().expect("/12", &site.content("/12"));
     let six = SocketAddr::new(site.network.address_v6(1), PORT);
     let refused = site.network.client.run(|| TcpStream::connect_timeout(&six, crate::PATIENCE));
@@ -328,7 +380,9 @@ fn rfc_1122_section_3_2_1_3_martians_from_the_wire_are_dropped_and_counted() {
     // To loopback: neither claimed nor announced.
     send(client.octets(), Some([127, 0, 0, 1]), 11211);
     send(client.octets(), Some([127, 0, 0, 1]), PORT);
-    for source in [[127, 0, 0, 1], [0, 0, 0, 0], [224, 0, 0, 1], [240, 0, 0, 9], [255, 255, 255, 255]] {
+    for source in
+        [[127, 0, 0, 1], [0, 0, 0, 0], [224, 0, 0, 1], [240, 0, 0, 9], [255, 255, 255, 255]]
+    {
         send(source, None, PORT);
     }
     site.wait_for("steer_martians_dropped", 5);
@@ -339,9 +393,18 @@ fn rfc_1122_section_3_2_1_3_martians_from_the_wire_are_dropped_and_counted() {
     site.wait_for("drop_ip_source", 2);
     site.connect().expect("/12", &site.content("/12"));
     site.wait_for("passive_opens", 1);
-    assert_eq!((site.counter("passive_opens"), site.counter("syn_acks_sent")), (1, 1), "{}", site.metrics());
+    assert_eq!(
+        (site.counter("passive_opens"), site.counter("syn_acks_sent")),
+        (1, 1),
+        "{}",
+        site.metrics()
+    );
     assert_eq!((site.counter("arp_replies"), site.counter("address_announcements")), (0, 0));
-    assert_eq!(site.counter("connections_accepted"), 0, "the kernel has dropped what was for loopback");
+    assert_eq!(
+        site.counter("connections_accepted"),
+        0,
+        "the kernel has dropped what was for loopback"
+    );
 }
 
 #[test]
@@ -354,8 +417,14 @@ fn a_loopback_address_is_not_claimed_and_a_strange_one_refused() {
                 format!("--http {strange}:8080"),
                 format!("error: --http {strange}:8080: no interface here has {strange}; give"),
             ),
-            ("--http 127.0.0.1:8080".into(), "error: --interface s0: no service is served at its addresses".into()),
-            ("--http 8080 --address 127.0.0.1".into(), "not the address of one host on a network".into()),
+            (
+                "--http 127.0.0.1:8080".into(),
+                "error: --interface s0: no service is served at its addresses".into(),
+            ),
+            (
+                "--http 8080 --address 127.0.0.1".into(),
+                "not the address of one host on a network".into(),
+            ),
         ] {
             for transport in ["xdp", "auto"] {
                 let arguments = format!("serve --interface s0 --transport {transport} {flags}");
@@ -376,12 +445,32 @@ fn each_service_is_reached_at_its_own_address_alone() {
     let (web, cache) = (network.address(7), network.address(8));
     let root = crate::site::files();
     let mut command = simoom();
-    command.args(["serve", "--interface", "s0", "--transport", "xdp", "--cores", "0", "--address-probe", "0"]);
+    command.args([
+        "serve",
+        "--interface",
+        "s0",
+        "--transport",
+        "xdp",
+        "--cores",
+        "0",
+        "--address-probe",
+        "0",
+    ]);
     for address in [web, cache] {
         command.args(["--address", &address.to_string()]);
     }
-    command.args(["--http", &format!("{web}:8080"), "--memcached", &format!("{cache}:11211"), "--memory", "64M"]);
-    command.args(["--admin", ADMIN, "--log", "json", "--root"]).arg(root.path()).stderr(Stdio::piped());
+    command.args([
+        "--http",
+        &format!("{web}:8080"),
+        "--memcached",
+        &format!("{cache}:11211"),
+        "--memory",
+        "64M",
+    ]);
+    command
+        .args(["--admin", ADMIN, "--log", "json", "--root"])
+        .arg(root.path())
+        .stderr(Stdio::piped());
     let site = Site::of(network, root, command);
     assert_eq!(site.network.server.run(listening), [format!("tcp {ADMIN}")]);
     site.connect_to(at(web)).expect("/12", &site.content("/12"));

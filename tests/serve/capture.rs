@@ -1,4 +1,5 @@
-//! What tshark makes of the server's packets: captured at the peer's end, with every checksum validated.
+//! What tshark makes of the server's packets: captured at the peer's end, with every checksum
+//! validated.
 
 use crate::common::capture::Capture;
 use crate::common::{Network, Path, need_program, need_root};
@@ -9,14 +10,18 @@ const NGINX: u16 = 8081;
 
 /// Whether there is all that is needed, and the network if so.
 fn network(path: Path) -> Option<Network> {
-    let ready = need_root() && need_program("tshark") && need_program("ethtool") && need_program("curl");
+    let ready =
+        need_root() && need_program("tshark") && need_program("ethtool") && need_program("curl");
     ready.then(|| Network::through(path).unwrap())
 }
 
 fn download(site: &Site, port: u16, path: &str) {
     let url = format!("http://{}:{port}{path}", site.network.address(1));
     let got = tempfile::NamedTempFile::new().unwrap();
-    site.run_client("curl", &["-sSf", "--max-time", "120", "-o", got.path().to_str().unwrap(), &url]);
+    site.run_client(
+        "curl",
+        &["-sSf", "--max-time", "120", "-o", got.path().to_str().unwrap(), &url],
+    );
     assert!(std::fs::read(got.path()).unwrap() == site.content(path), "{path} came otherwise");
 }
 

@@ -55,7 +55,11 @@ impl Client {
                 let rest = self.unread.split_off(end + 4);
                 return String::from_utf8(std::mem::replace(&mut self.unread, rest)).unwrap();
             }
-            assert!(self.more() > 0, "closed in the head: {:?}", String::from_utf8_lossy(&self.unread));
+            assert!(
+                self.more() > 0,
+                "closed in the head: {:?}",
+                String::from_utf8_lossy(&self.unread)
+            );
         }
     }
 
@@ -80,7 +84,8 @@ impl Client {
 
     /// Closes with a reset.
     pub fn reset(self) {
-        rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO)).unwrap();
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO))
+            .unwrap();
     }
 
     pub fn finish_sending(&self) {
@@ -102,7 +107,12 @@ impl Answer {
         assert_eq!(self.status, status, "{}", self.head);
         // Megabytes of bytes in a message help nobody.
         let differ = self.body.iter().zip(body).position(|(have, want)| have != want);
-        assert!(self.body == body, "{} bytes for {}, the first wrong at {differ:?}", self.body.len(), body.len());
+        assert!(
+            self.body == body,
+            "{} bytes for {}, the first wrong at {differ:?}",
+            self.body.len(),
+            body.len()
+        );
     }
 }
 
@@ -112,7 +122,9 @@ pub fn get(path: &str) -> String {
 }
 
 fn status(head: &str) -> u16 {
-    head.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("no status line: {head}"))[..3].parse().unwrap()
+    head.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("no status line: {head}"))[..3]
+        .parse()
+        .unwrap()
 }
 
 fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {

@@ -40,7 +40,8 @@ fn a_path_is_as_long_as_it_says_and_changes_nothing() {
         client.read_exact(&mut [0]).unwrap();
         assert!(sent.elapsed() >= 2 * NEAR.delay, "a round trip took {:?}", sent.elapsed());
     }
-    let text: Vec<u8> = (0..1_000_000u32).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_be_bytes()).collect();
+    let text: Vec<u8> =
+        (0..1_000_000u32).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_be_bytes()).collect();
     let mut got = vec![0; text.len()];
     std::thread::scope(|scope| {
         scope.spawn(|| server.write_all(&text).unwrap());
@@ -56,7 +57,10 @@ fn a_path_is_as_long_as_it_says_and_changes_nothing() {
 fn a_path_loses_what_its_seed_says() {
     let path = Path { loss_permille: 50, ..NEAR };
     let expected = |lane, frames| path.losses(lane).take(frames).filter(|lost| *lost).count();
-    assert!((4500..5500).contains(&expected(0, 100_000)) && (4500..5500).contains(&expected(1, 100_000)));
+    assert!(
+        (4500..5500).contains(&expected(0, 100_000))
+            && (4500..5500).contains(&expected(1, 100_000))
+    );
     let Some(network) = network(path) else { return };
     let (mut server, mut client) = connection(&network);
     let mut got = vec![0; 1_000_000];
@@ -73,7 +77,11 @@ fn a_path_loses_what_its_seed_says() {
             .enumerate()
             .all(|(lane, (taken, lost))| expected(lane as u64, *taken as usize) == *lost as usize)
     });
-    assert!(bridge.lanes().iter().all(|(taken, lost)| *taken > 100 && *lost > 0), "{:?}", bridge.lanes());
+    assert!(
+        bridge.lanes().iter().all(|(taken, lost)| *taken > 100 && *lost > 0),
+        "{:?}",
+        bridge.lanes()
+    );
 }
 
 #[test]

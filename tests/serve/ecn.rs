@@ -1,4 +1,5 @@
-//! Explicit congestion notification (RFC 3168) with a client over Linux TCP that asks for it, by both sides' counters.
+//! Explicit congestion notification (RFC 3168) with a client over Linux TCP that asks for it, by
+//! both sides' counters.
 
 use crate::common::need_program;
 use crate::site::{LARGE, Plan, Site, Transport};
@@ -36,10 +37,15 @@ fn rfc_3168_section_6_1_1_a_client_that_asks_gets_it() {
     download(&site);
     site.wait_for("ecn_connections", 1);
     assert!(nstat(&site, "IpExtInECT0Pkts") > 100, "what the server sends can be marked");
-    assert_eq!((site.counter("congestion_echoes"), nstat(&site, "IpExtInCEPkts")), (0, 0), "nobody marks it");
+    assert_eq!(
+        (site.counter("congestion_echoes"), nstat(&site, "IpExtInCEPkts")),
+        (0, 0),
+        "nobody marks it"
+    );
 }
 
-/// A router that marks what it would drop is heard: the window comes down, and nothing is sent again.
+/// A router that marks what it would drop is heard: the window comes down, and nothing is sent
+/// again.
 #[test]
 fn rfc_3168_section_6_1_2_marks_bring_the_window_down() {
     let Some(site) = start("") else { return };

@@ -33,7 +33,10 @@ fn curl_gets_every_file(transport: Transport) {
     for (path, _) in FILES {
         let flags = format!("-f -o {}", to.path().display());
         curl(&site, path, &flags);
-        assert!(std::fs::read(to.path()).unwrap() == site.content(path), "{path} is not what was sent");
+        assert!(
+            std::fs::read(to.path()).unwrap() == site.content(path),
+            "{path} is not what was sent"
+        );
     }
     site.wait_for("http_responses_2xx", FILES.len() as u64);
 }
@@ -44,7 +47,10 @@ fn curl_gets_what_the_rfcs_say(transport: Transport) {
     }
     let Some(site) = Site::start(transport) else { return };
     let head = curl(&site, "/4k", "-I");
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("Content-Length: 4096\r\n"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("Content-Length: 4096\r\n"),
+        "{head}"
+    );
     let etag = head.lines().find_map(|line| line.strip_prefix("ETag: ")).expect("an ETag").trim();
 
     let code = "-o /dev/null -w %{http_code}:%{size_download}:%{num_connects}";
@@ -58,8 +64,10 @@ fn curl_gets_what_the_rfcs_say(transport: Transport) {
     assert!(curl(&site, "/nothing", code).starts_with("404:"));
     let old = curl(&site, "/12", &format!("-0 {code}"));
     assert_eq!(old, "200:12:1");
-    let twice = site
-        .run_client("curl", &["-sS", "-o", "/dev/null", "-o", "/dev/null", "-w", "%{num_connects}", &url, &url]);
+    let twice = site.run_client(
+        "curl",
+        &["-sS", "-o", "/dev/null", "-o", "/dev/null", "-w", "%{num_connects}", &url, &url],
+    );
     assert_eq!(twice, "10", "the second request goes over the first one's connection");
     site.wait_for("http_not_modified", 1);
     site.wait_for("http_not_found", 1);
@@ -128,7 +136,9 @@ fn a_configuration_file_says_it_all(transport: Transport) {
     let Some(network) = Plan::new(transport).network() else { return };
     let root = crate::site::files();
     let place = match transport {
-        Transport::Xdp => "interface = \"s0\"\ntransport = \"xdp\"\nxdp-mode = \"generic\"\nhttp = 8080\n",
+        Transport::Xdp => {
+            "interface = \"s0\"\ntransport = \"xdp\"\nxdp-mode = \"generic\"\nhttp = 8080\n"
+        }
         Transport::IoUring => "transport = \"io-uring\"\nhttp = \"0.0.0.0:8080\"\n",
         Transport::Epoll => "transport = \"epoll\"\nhttp = \"0.0.0.0:8080\"\n",
     };

@@ -1,5 +1,5 @@
-//! What no honest client sends, past the client's kernel: each kind has its counter, memory stays bounded, and others
-//! are served meanwhile and after.
+//! What no honest client sends, past the client's kernel: each kind has its counter, memory stays
+//! bounded, and others are served meanwhile and after.
 
 use crate::common::wait_until;
 use crate::site::{Plan, Site, Transport};
@@ -56,7 +56,8 @@ fn each_kind_of_wrong_frame_has_its_counter() {
     let mut wire = Wire::new(&site);
     for (counter, change) in WRONG {
         let before = site.counter(counter);
-        let mut frame = Segment { payload: b"GET / HTTP/1.1\r\n".to_vec(), ..wire.segment(4000) }.frame(&wire);
+        let mut frame =
+            Segment { payload: b"GET / HTTP/1.1\r\n".to_vec(), ..wire.segment(4000) }.frame(&wire);
         change(&mut frame);
         if frame.len() > TCP && !matches!(counter, "drop_ip_checksum" | "drop_tcp_checksum") {
             reseal_ip(&mut frame);
@@ -90,7 +91,8 @@ fn segments_for_anothers_connection_change_nothing() {
         let before = site.counter("drop_outside_window");
         for _ in 0..100 {
             let (seq, ack) = (random.next() as u32, random.next() as u32);
-            let payload = if flags == ACK { b"GET /evil HTTP/1.1\r\n\r\n".to_vec() } else { Vec::new() };
+            let payload =
+                if flags == ACK { b"GET /evil HTTP/1.1\r\n\r\n".to_vec() } else { Vec::new() };
             let segment = Segment { seq, ack, flags, payload, ..wire.segment(port) };
             wire.send(&segment.frame(&wire));
         }
@@ -108,8 +110,8 @@ pub(crate) fn resident_bytes(site: &Site) -> u64 {
     line.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
 }
 
-/// Sends so many frames of noise: random bytes, random bytes behind good headers, and good segments with a few bytes
-/// changed at random.
+/// Sends so many frames of noise: random bytes, random bytes behind good headers, and good segments
+/// with a few bytes changed at random.
 pub(crate) fn noise(wire: &mut Wire, random: &mut Random, count: usize) {
     for index in 0..count {
         let port = 1 + random.below(65_535) as u16;
@@ -152,9 +154,13 @@ fn noise_costs_no_memory_and_nobody_else_anything() {
     }
     let grown = resident_bytes(&site).saturating_sub(before);
     assert!(grown < 4 << 20, "{grown} bytes more after 40,000 frames");
-    for counter in
-        ["drop_tcp_checksum", "drop_tcp_header", "drop_tcp_options", "drop_tcp_flags", "drop_no_listener"]
-    {
+    for counter in [
+        "drop_tcp_checksum",
+        "drop_tcp_header",
+        "drop_tcp_options",
+        "drop_tcp_flags",
+        "drop_no_listener",
+    ] {
         assert!(site.counter(counter) > 0, "{counter}:\n{}", site.metrics());
     }
     assert!(site.counter("resets_sent") < 60_000, "resets are bounded");
@@ -164,7 +170,9 @@ fn noise_costs_no_memory_and_nobody_else_anything() {
 fn a_flood_of_syns_is_bounded_and_newcomers_are_served_meanwhile() {
     const FLOOD: u32 = 5000;
     const CONNECTIONS: u64 = 500;
-    let Some(site) = Plan::new(Transport::Xdp).with(&format!("--connections {CONNECTIONS}")).start() else {
+    let Some(site) =
+        Plan::new(Transport::Xdp).with(&format!("--connections {CONNECTIONS}")).start()
+    else {
         return;
     };
     let mut wire = Wire::new(&site);
@@ -174,7 +182,8 @@ fn a_flood_of_syns_is_bounded_and_newcomers_are_served_meanwhile() {
     let before = resident_bytes(&site);
     for index in 0..FLOOD {
         let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 19, 0, 1)) + index);
-        let syn = Segment { from, seq: index, ack: 0, flags: SYN, ..wire.segment(1024 + index as u16) };
+        let syn =
+            Segment { from, seq: index, ack: 0, flags: SYN, ..wire.segment(1024 + index as u16) };
         wire.send(&syn.frame(&wire));
         if index % 500 == 0 {
             client.expect("/64k", &body);
@@ -183,11 +192,14 @@ fn a_flood_of_syns_is_bounded_and_newcomers_are_served_meanwhile() {
     }
     let answered = || site.counter("syn_cookies_sent");
     wait_until("the SYNs that find no place are answered by cookies", crate::PATIENCE, || {
-        answered() >= u64::from(FLOOD) - CONNECTIONS && site.counter("connections_open") <= CONNECTIONS
+        answered() >= u64::from(FLOOD) - CONNECTIONS
+            && site.counter("connections_open") <= CONNECTIONS
     });
     client.expect("/64k", &body);
     newcomer();
-    wait_until("newcomers came by cookies", crate::PATIENCE, || site.counter("syn_cookies_received") >= 1);
+    wait_until("newcomers came by cookies", crate::PATIENCE, || {
+        site.counter("syn_cookies_received") >= 1
+    });
     let grown = resident_bytes(&site).saturating_sub(before);
     assert!(grown < 4 << 20, "{grown} bytes more after {FLOOD} SYNs");
 }

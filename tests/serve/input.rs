@@ -1,5 +1,5 @@
-//! Clients that send much before they read, or parts of requests without an end: nobody's input is lost, and whoever
-//! asks whole is served.
+//! Clients that send much before they read, or parts of requests without an end: nobody's input is
+//! lost, and whoever asks whole is served.
 
 use crate::client::{Client, get};
 use crate::over_all;
@@ -14,11 +14,13 @@ over_all!(
     a_line_of_keys_written_before_any_is_read_is_answered,
 );
 
-/// `count` clients that each send the head of a request up to `len` bytes and stop; a good one is served meanwhile, and
-/// then each of them that was not given up.
+/// `count` clients that each send the head of a request up to `len` bytes and stop; a good one is
+/// served meanwhile, and then each of them that was not given up.
 fn half_sent_heads(transport: Transport, count: usize, len: usize) {
     // Few connections, so few buffers for their input.
-    let Some(site) = Plan::new(transport).with("--connections 512 --connections-per-prefix 512").start() else {
+    let Some(site) =
+        Plan::new(transport).with("--connections 512 --connections-per-prefix 512").start()
+    else {
         return;
     };
     let request = get("/12");
@@ -60,10 +62,13 @@ fn bytes_of_heads_beyond_all_buffers_end_nobody(transport: Transport) {
     half_sent_heads(transport, 400, 26);
 }
 
-/// A `get` of one key of 23 bytes, with a value of 1,000, so many times, all of it written before any is read.
+/// A `get` of one key of 23 bytes, with a value of 1,000, so many times, all of it written before
+/// any is read.
 fn a_long_get(transport: Transport, keys: usize) {
     let memcached = SocketAddr::from(([0, 0, 0, 0], 11211));
-    let Some(site) = Plan::new(transport).with(&format!("--memcached {memcached} --memory 64M")).start() else {
+    let Some(site) =
+        Plan::new(transport).with(&format!("--memcached {memcached} --memory 64M")).start()
+    else {
         return;
     };
     let address = SocketAddr::new(site.address().ip(), memcached.port());

@@ -1,5 +1,5 @@
-//! IPv6 over AF_XDP as over kernel sockets: files, memcached, addresses that are Simoom's own; and what a network adds to
-//! packets: extension headers, fragments, VLAN tags.
+//! IPv6 over AF_XDP as over kernel sockets: files, memcached, addresses that are Simoom's own; and
+//! what a network adds to packets: extension headers, fragments, VLAN tags.
 
 use crate::PATIENCE;
 use crate::client::Client;
@@ -20,7 +20,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStrea
 
 fn curl(site: &Site, address: SocketAddr, path: &str, to: &std::path::Path) {
     let url = format!("http://{address}{path}");
-    site.run_client("curl", &["-6", "-g", "-sS", "-f", "--max-time", "60", "-o", to.to_str().unwrap(), &url]);
+    site.run_client(
+        "curl",
+        &["-6", "-g", "-sS", "-f", "--max-time", "60", "-o", to.to_str().unwrap(), &url],
+    );
 }
 
 #[test]
@@ -32,12 +35,18 @@ fn curl_gets_every_file() {
     let to = tempfile::NamedTempFile::new().unwrap();
     for (path, _) in FILES {
         curl(&site, at(site.network.address_v6(1)), path, to.path());
-        assert!(std::fs::read(to.path()).unwrap() == site.content(path), "{path} is not what was sent");
+        assert!(
+            std::fs::read(to.path()).unwrap() == site.content(path),
+            "{path} is not what was sent"
+        );
     }
     site.serves_others();
     site.wait_for("passive_opens", FILES.len() as u64 + 1);
     assert_eq!(site.counter("connections_accepted"), 0, "nothing went through the kernel's TCP");
-    assert!(site.log().contains(&format!("{}", at(site.network.address_v6(1)))), "the log names the address");
+    assert!(
+        site.log().contains(&format!("{}", at(site.network.address_v6(1)))),
+        "the log names the address"
+    );
 }
 
 /// Several workers: a segment may come to one that does not know its connection.
@@ -46,7 +55,8 @@ fn several_queues_serve_many_clients() {
     let mut plan = Plan::new(Transport::Xdp).with("--cores 0,1");
     plan.queues = 2;
     let Some(site) = plan.start() else { return };
-    let mut clients: Vec<Client> = (0..16).map(|_| site.connect_to(at(site.network.address_v6(1)))).collect();
+    let mut clients: Vec<Client> =
+        (0..16).map(|_| site.connect_to(at(site.network.address_v6(1)))).collect();
     for client in &mut clients {
         client.expect("/64k", &site.content("/64k"));
     }
@@ -124,7 +134,9 @@ fn the_claimed_port_is_served_and_reserved_in_the_kernel_too() {
         let stream = site.network.server.run(|| TcpStream::connect(at(address))).unwrap();
         Client::new(stream).expect("/64k", &site.content("/64k"));
     }
-    wait_until("the kernel worker has counted", PATIENCE, || site.counter("connections_accepted") == 2);
+    wait_until("the kernel worker has counted", PATIENCE, || {
+        site.counter("connections_accepted") == 2
+    });
     // The worker over AF_XDP may not have come to publish anything yet.
     site.wait_for_counter("passive_opens");
     assert_eq!(site.counter("passive_opens"), 0);
@@ -182,7 +194,9 @@ fn frame(server_mac: [u8; 6], client_mac: [u8; 6], packet: &[u8]) -> Vec<u8> {
 fn behind_options(segment: &[u8]) -> Vec<u8> {
     let padding = [1, 4, 0, 0, 0, 0];
     let mut hop_by_hop = vec![0; 8];
-    MutableHopByHopPacket::new(&mut hop_by_hop).unwrap().set_next_header(IpNextHeaderProtocols::Ipv6Opts);
+    MutableHopByHopPacket::new(&mut hop_by_hop)
+        .unwrap()
+        .set_next_header(IpNextHeaderProtocols::Ipv6Opts);
     let mut destination = vec![0; 8];
     MutableDestinationPacket::new(&mut destination).unwrap().set_next_header(TCP);
     hop_by_hop[2..].copy_from_slice(&padding);
@@ -206,14 +220,25 @@ fn extension_headers_are_passed_over_and_fragments_counted() {
     site.wait_for("syn_acks_sent", 1);
     let mut wire = Wire::new(&site);
     let (server_mac, client_mac) = (wire.server_mac, wire.client_mac);
-    let whole = packet(theirs, ours, IpNextHeaderProtocols::Hopopt, &behind_options(&syn(theirs, ours, 4000)));
+    let whole = packet(
+        theirs,
+        ours,
+        IpNextHeaderProtocols::Hopopt,
+        &behind_options(&syn(theirs, ours, 4000)),
+    );
     wire.send(&frame(server_mac, client_mac, &whole));
     site.wait_for("syn_acks_sent", 2);
-    let part = packet(theirs, ours, IpNextHeaderProtocols::Ipv6Frag, &fragment(&syn(theirs, ours, 4001)));
+    let part =
+        packet(theirs, ours, IpNextHeaderProtocols::Ipv6Frag, &fragment(&syn(theirs, ours, 4001)));
     wire.send(&frame(server_mac, client_mac, &part));
     site.wait_for("steer_fragments_dropped", 1);
     // Of an option that whoever does not know it must drop the packet for.
-    let mut odd = packet(theirs, ours, IpNextHeaderProtocols::Hopopt, &behind_options(&syn(theirs, ours, 4002)));
+    let mut odd = packet(
+        theirs,
+        ours,
+        IpNextHeaderProtocols::Hopopt,
+        &behind_options(&syn(theirs, ours, 4002)),
+    );
     odd[42] = 0x5e;
     wire.send(&frame(server_mac, client_mac, &odd));
     site.wait_for("drop_ip_extension", 1);
@@ -221,7 +246,8 @@ fn extension_headers_are_passed_over_and_fragments_counted() {
     assert_eq!(site.counter("drop_fragment"), 0, "fragments do not come as far as the stack");
 }
 
-/// The client's end of the wire as AF_XDP sees it: an ordinary packet socket does not show tags where they came.
+/// The client's end of the wire as AF_XDP sees it: an ordinary packet socket does not show tags
+/// where they came.
 struct Tap {
     queue: Queue,
     pool: FramePool,
@@ -268,14 +294,18 @@ impl Tap {
 #[test]
 fn replies_carry_the_vlan_tag_that_came() {
     let Some(site) = Site::start(Transport::Xdp) else { return };
-    // Addresses that the client's kernel does not have, so that it does not reset what it knows nothing of.
+    // Addresses that the client's kernel does not have, so that it does not reset what it knows
+    // nothing of.
     let (from4, from6) = (site.network.address(9), site.network.address_v6(9));
     let mut tap = Tap::new(&site, [from4, from6]);
     let wire = Wire::new(&site);
     let (to, from) = (v6(site.network.address_v6(1)), v6(from6));
-    let over6 = |port| frame(wire.server_mac, wire.client_mac, &packet(from, to, TCP, &syn(from, to, port)));
+    let over6 = |port| {
+        frame(wire.server_mac, wire.client_mac, &packet(from, to, TCP, &syn(from, to, port)))
+    };
     let IpAddr::V4(from) = from4 else { panic!("{from4} is of IPv6") };
-    let over4 = |port| crate::wire::Segment { from, flags: SYN, ack: 0, ..wire.segment(port) }.frame(&wire);
+    let over4 =
+        |port| crate::wire::Segment { from, flags: SYN, ack: 0, ..wire.segment(port) }.frame(&wire);
     for (port, tag) in [(4000, &[][..]), (4001, &[0x81, 0, 0, 7])] {
         for (plain, flags_at) in [(over6(port), 14 + 40 + 13), (over4(port), 14 + 20 + 13)] {
             let tagged = [&plain[..12], tag, &plain[12..]].concat();
@@ -283,7 +313,11 @@ fn replies_carry_the_vlan_tag_that_came() {
             let answer = tap.receive();
             assert_eq!(answer[6..12], wire.server_mac);
             assert_eq!(answer[12..12 + tag.len()], *tag, "the tag that came");
-            assert_eq!(answer[12 + tag.len()..14 + tag.len()], plain[12..14], "the version that came");
+            assert_eq!(
+                answer[12 + tag.len()..14 + tag.len()],
+                plain[12..14],
+                "the version that came"
+            );
             assert_eq!(answer[flags_at + tag.len()], 0x12, "SYN and ACK");
         }
     }

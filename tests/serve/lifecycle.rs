@@ -35,7 +35,8 @@ fn downloading(site: &Site) -> Client {
 
 /// Says whether a program is attached to the server's interface.
 fn has_program(site: &Site) -> bool {
-    let show = || Command::new("ip").args(["link", "show", "dev", "s0"]).stdin(Stdio::null()).output();
+    let show =
+        || Command::new("ip").args(["link", "show", "dev", "s0"]).stdin(Stdio::null()).output();
     let output = site.network.server.run(show).unwrap();
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap().contains("xdp")
@@ -68,7 +69,8 @@ fn an_open_download_is_finished_at_the_end(transport: Transport) {
 
     site.process.signal(Signal::TERM);
     idle.expect_end();
-    let connect = || site.network.client.run(|| TcpStream::connect_timeout(&site.address(), PATIENCE));
+    let connect =
+        || site.network.client.run(|| TcpStream::connect_timeout(&site.address(), PATIENCE));
     wait_until("new connections are refused", PATIENCE, || {
         connect().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
@@ -113,7 +115,9 @@ fn signals_that_ask_for_a_reload_are_logged(transport: Transport) {
     let _open = downloading(&site);
     site.process.signal(Signal::QUIT);
     site.wait_for_log("\"draining\"");
-    wait_until("/readyz tells of the drain", PATIENCE, || site.admin("/readyz").ends_with("not ready: draining\n"));
+    wait_until("/readyz tells of the drain", PATIENCE, || {
+        site.admin("/readyz").ends_with("not ready: draining\n")
+    });
     assert!(site.admin("/healthz").starts_with("HTTP/1.1 200 "));
     site.process.signal(Signal::HUP);
     wait_until("a signal while draining is logged", PATIENCE, || {
@@ -139,7 +143,8 @@ fn a_kill_leaves_the_kernel_working(transport: Transport) {
 /// Processor time that the server has used so far, in ticks of 10 ms.
 fn ticks(site: &Site) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", site.process.id())).unwrap();
-    // The name, in parentheses, may hold spaces; utime and stime are the 12th and 13th fields behind it.
+    // The name, in parentheses, may hold spaces; utime and stime are the 12th and 13th fields
+    // behind it.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
@@ -150,7 +155,8 @@ fn sleeps(site: &Site) -> (u64, u64) {
     let each: Vec<u64> = tasks
         .map(|task| {
             let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            let line =
+                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
             line.unwrap().trim().parse::<u64>().unwrap()
         })
         .collect();
@@ -164,11 +170,15 @@ fn an_idle_server_costs_nothing(transport: Transport) {
     let mut client = site.connect();
     let body = site.content("/12");
     client.expect("/12", &body);
-    let ((slept_before, threads), used_before, start) = (sleeps(&site), ticks(&site), Instant::now());
+    let ((slept_before, threads), used_before, start) =
+        (sleeps(&site), ticks(&site), Instant::now());
     std::thread::sleep(Duration::from_secs(3));
-    let (slept, used, elapsed) = (sleeps(&site).0 - slept_before, ticks(&site) - used_before, start.elapsed());
+    let (slept, used, elapsed) =
+        (sleeps(&site).0 - slept_before, ticks(&site) - used_before, start.elapsed());
     let each_second = slept as f64 / threads as f64 / elapsed.as_secs_f64();
-    println!("idle: {used} ticks of 10 ms and {each_second:.1} wakes a second of each of {threads} threads");
+    println!(
+        "idle: {used} ticks of 10 ms and {each_second:.1} wakes a second of each of {threads} threads"
+    );
     assert!(each_second <= 10.0, "{slept} wakes of {threads} threads in {elapsed:?}");
     let share = used as f64 * 0.01 / elapsed.as_secs_f64();
     assert!(share <= 0.05, "{used} ticks of 10 ms in {elapsed:?}");
@@ -189,7 +199,15 @@ fn a_low_file_limit_is_raised(transport: Transport) {
     let script = "ulimit -Sn 100; exec \"$@\"";
     command.args(["-c", script, "sh"]).arg(simoom().get_program());
     let name = if transport == Transport::IoUring { "io-uring" } else { "epoll" };
-    command.args(["serve", "--transport", name, "--http", "0.0.0.0:8080", "--admin", "127.0.0.1:9090"]);
+    command.args([
+        "serve",
+        "--transport",
+        name,
+        "--http",
+        "0.0.0.0:8080",
+        "--admin",
+        "127.0.0.1:9090",
+    ]);
     command.args(["--log", "json", "--root"]);
     command.arg(root.path()).stdin(Stdio::null()).stderr(Stdio::piped());
     let site = Site::of(network, root, command);
@@ -240,7 +258,9 @@ fn ends_with_its_interface(flags: &str) {
     site.connect().expect("/12", &site.content("/12"));
     site.run_client("ip", &["link", "delete", "c0"]);
     assert_eq!(site.process.wait(PATIENCE).code(), Some(1), "{}", site.log());
-    wait_until("the reason is told", PATIENCE, || site.log().contains("error: worker xdp 0: queue 0 was unbound"));
+    wait_until("the reason is told", PATIENCE, || {
+        site.log().contains("error: worker xdp 0: queue 0 was unbound")
+    });
 }
 
 #[test]
@@ -262,7 +282,10 @@ fn a_taken_port_is_an_error() {
     let mut process = network.server.run(|| Process::start(&mut command));
     assert_eq!(process.wait(PATIENCE).code(), Some(1));
     let said = process.stderr();
-    assert!(said.contains(&format!("error: --http {}: cannot listen on", at(network.address(1)))), "{said}");
+    assert!(
+        said.contains(&format!("error: --http {}: cannot listen on", at(network.address(1)))),
+        "{said}"
+    );
 }
 
 /// `ip link set IF xdp off` does nothing to a program that hangs on a bpf_link.
@@ -271,7 +294,17 @@ fn another_program_on_the_interface_is_an_error_with_a_remedy() {
     let Some(site) = Site::start(Transport::Xdp) else { return };
     for mode in ["generic", "copy"] {
         let mut command = simoom();
-        command.args(["serve", "--interface", "s0", "--transport", "xdp", "--xdp-mode", mode, "--http", "8081"]);
+        command.args([
+            "serve",
+            "--interface",
+            "s0",
+            "--transport",
+            "xdp",
+            "--xdp-mode",
+            mode,
+            "--http",
+            "8081",
+        ]);
         command.args(["--cores", "0"]).stderr(Stdio::piped());
         let mut second = site.network.server.run(|| Process::start(&mut command));
         assert_eq!(second.wait(PATIENCE).code(), Some(1));

@@ -13,8 +13,8 @@ const LOAD_PATIENCE: Duration = Duration::from_secs(180);
 
 over_all!(a_hundred_connections_see_no_error, ten_thousand_connections_see_no_error);
 
-/// Lets wrk load the server until `enough` is so, and fails if it reports an error of any kind; returns how many
-/// requests were answered.
+/// Lets wrk load the server until `enough` is so, and fails if it reports an error of any kind;
+/// returns how many requests were answered.
 fn wrk(site: &Site, connections: u64, enough: impl FnMut() -> bool) -> u64 {
     let url = format!("http://{}/12", site.address());
     let mut command = Command::new("wrk");
@@ -26,8 +26,17 @@ fn wrk(site: &Site, connections: u64, enough: impl FnMut() -> bool) -> u64 {
     wrk.signal(Signal::INT);
     assert!(wrk.wait(PATIENCE).success());
     let mut report = String::new();
-    wrk.child().stdout.take().expect("standard output is piped").read_to_string(&mut report).unwrap();
-    assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}\n{}", site.log());
+    wrk.child()
+        .stdout
+        .take()
+        .expect("standard output is piped")
+        .read_to_string(&mut report)
+        .unwrap();
+    assert!(
+        !report.contains("Socket errors") && !report.contains("Non-2xx"),
+        "{report}\n{}",
+        site.log()
+    );
     let requests = report.lines().find_map(|line| line.trim().split_once(" requests in "));
     requests.unwrap_or_else(|| panic!("wrk said\n{report}")).0.parse().unwrap()
 }

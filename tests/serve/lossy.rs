@@ -4,8 +4,8 @@ use crate::common::{need_program, seed};
 use crate::site::{LARGE, Plan, Site, Transport};
 use std::collections::BTreeSet;
 
-/// Of each thousand packets, loses those that the seed chooses, in each direction others. The client's end loses
-/// them: what AF_XDP takes never comes to a filter of the server's.
+/// Of each thousand packets, loses those that the seed chooses, in each direction others. The
+/// client's end loses them: what AF_XDP takes never comes to a filter of the server's.
 fn lose(site: &Site, permille: usize, random: &mut u64) {
     let mut chosen = || {
         let mut places = BTreeSet::new();
@@ -53,9 +53,11 @@ fn a_large_file_arrives_whole_however_many_packets_are_lost() {
     let [again, needless, timeouts, probes] =
         ["retransmissions", "dsacks_received", "retransmission_timeouts", "loss_probes"]
             .map(|name| site.counter(name));
-    println!("{again} segments sent again, {needless} for nothing; {timeouts} timeouts, {probes} probes");
+    println!(
+        "{again} segments sent again, {needless} for nothing; {timeouts} timeouts, {probes} probes"
+    );
     // What is sent for nothing is asked for by a timer that a busy machine was slow to serve: as in
-    // stack/tests/goodput.rs, a segment for each.
+    // stack/tcp/tests/goodput.rs, a segment for each.
     assert!(
         needless <= again / 10 + timeouts + probes,
         "{needless} of {again} for nothing; {timeouts} timeouts, {probes} probes"

@@ -1,5 +1,6 @@
-//! `simoom serve` as its users meet it: the built program in one network namespace, clients over kernel sockets in
-//! another, a veth pair between them. What all transports must do is asked of all.
+//! `simoom serve` as its users meet it: the built program in one network namespace, clients over
+//! kernel sockets in another, a veth pair between them. What all transports must do is asked of
+//! all.
 
 #![allow(clippy::print_stdout, reason = "what was measured is seen in a test's output")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]

@@ -1,5 +1,5 @@
-//! memcached as its clients meet it: libmemcached's conformance test, and clients in Python, text and binary, over
-//! all transports; and beside HTTP on one server.
+//! memcached as its clients meet it: libmemcached's conformance test, and clients in Python, text
+//! and binary, over all transports; and beside HTTP on one server.
 
 use crate::common::{need_program, skip, wait_until};
 use crate::site::{Plan, Site, Transport};
@@ -29,7 +29,9 @@ over_all! {
 fn start(transport: Transport) -> Option<Site> {
     let flags = match transport {
         Transport::Xdp => "--memcached 11211 --memcached-udp 11211 --memory 64M",
-        Transport::IoUring | Transport::Epoll => "--memcached 0.0.0.0:11211 --memcached-udp 11211 --memory 64M",
+        Transport::IoUring | Transport::Epoll => {
+            "--memcached 0.0.0.0:11211 --memcached-udp 11211 --memory 64M"
+        }
     };
     Plan::new(transport).with(flags).start()
 }
@@ -45,20 +47,28 @@ fn memcapable_passes_whole(transport: Transport) {
     let Some(site) = start(transport) else { return };
     let (host, port) = (address(&site).ip().to_string(), PORT.to_string());
     for protocol in ["-a", "-b"] {
-        let told = site.run_client("memccapable", &["-h", &host, "-p", &port, protocol, "-t", "20"]);
+        let told =
+            site.run_client("memccapable", &["-h", &host, "-p", &port, protocol, "-t", "20"]);
         assert!(told.contains("All tests passed"), "{protocol}: {told}");
     }
     assert!(site.counter("memcached_cmd_set") > 0);
 }
 
 fn python_clients_find_a_memcached(transport: Transport) {
-    let modules = Command::new(PYTHON).args(["-c", "import pymemcache, pylibmc"]).stderr(Stdio::null()).status();
+    let modules = Command::new(PYTHON)
+        .args(["-c", "import pymemcache, pylibmc"])
+        .stderr(Stdio::null())
+        .status();
     if !modules.is_ok_and(|status| status.success()) {
         return skip("needs python3 with pymemcache and pylibmc");
     }
     let Some(site) = start(transport) else { return };
-    let told = site.run_client(PYTHON, &["-c", CLIENTS, &address(&site).ip().to_string(), &PORT.to_string()]);
-    assert!(told.contains("pymemcache, pylibmc text, pylibmc binary: all as it should be"), "{told}");
+    let told = site
+        .run_client(PYTHON, &["-c", CLIENTS, &address(&site).ip().to_string(), &PORT.to_string()]);
+    assert!(
+        told.contains("pymemcache, pylibmc text, pylibmc binary: all as it should be"),
+        "{told}"
+    );
 }
 
 fn http_and_memcached_are_served_side_by_side(transport: Transport) {
@@ -83,7 +93,11 @@ fn datagrams_are_answered_beside_any_transport(transport: Transport) {
     client.write_all(b"set a 0 0 5\r\nhello\r\n").unwrap();
     let mut stored = [0; 8];
     client.read_exact(&mut stored).unwrap();
-    let socket = site.network.client.run(|| UdpSocket::bind(SocketAddr::new(site.network.address(2), 0))).unwrap();
+    let socket = site
+        .network
+        .client
+        .run(|| UdpSocket::bind(SocketAddr::new(site.network.address(2), 0)))
+        .unwrap();
     socket.connect(address(&site)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut answer = [0; 1500];
@@ -95,12 +109,16 @@ fn datagrams_are_answered_beside_any_transport(transport: Transport) {
         len.is_some()
     });
     let answer = &answer[..len.unwrap()];
-    assert_eq!(answer.escape_ascii().to_string(), r"\x124\x00\x00\x00\x01\x00\x00VALUE a 0 5\r\nhello\r\nEND\r\n");
+    assert_eq!(
+        answer.escape_ascii().to_string(),
+        r"\x124\x00\x00\x00\x01\x00\x00VALUE a 0 5\r\nhello\r\nEND\r\n"
+    );
     site.wait_for("udp_received", 1);
     site.wait_for("memcached_get_hits", 1);
 }
 
-/// Through the loopback interface, whose segments bring more than io_uring receives at a time with the reset behind it.
+/// Through the loopback interface, whose segments bring more than io_uring receives at a time with
+/// the reset behind it.
 fn uploads_that_are_reset_leave_no_connection(transport: Transport) {
     let Some(site) = start(transport) else { return };
     for i in 0..40 {
@@ -128,7 +146,9 @@ fn values_of_any_size_come_back_whole(transport: Transport) {
     assert_eq!(answers, b"STORED\r\n".repeat(9));
     for len in [0, 1, 100, 1447, 1448, 1449, 4096, 65_536, 1_000_000] {
         client.write_all(format!("get key{len}\r\n").as_bytes()).unwrap();
-        let expected = [format!("VALUE key{len} 0 {len}\r\n").as_bytes(), &large[..len], b"\r\nEND\r\n"].concat();
+        let expected =
+            [format!("VALUE key{len} 0 {len}\r\n").as_bytes(), &large[..len], b"\r\nEND\r\n"]
+                .concat();
         let mut answer = vec![0; expected.len()];
         client.read_exact(&mut answer).unwrap();
         assert!(answer == expected, "{len} bytes");
@@ -138,7 +158,8 @@ fn values_of_any_size_come_back_whole(transport: Transport) {
 /// Those of the transport asked for, and beside AF_XDP those that came through the kernel.
 fn every_connection_is_told_with_its_ends(transport: Transport) {
     let Some(site) = start(transport) else { return };
-    let mut clients: Vec<TcpStream> = (0..4).map(|_| site.connect_to(address(&site)).stream).collect();
+    let mut clients: Vec<TcpStream> =
+        (0..4).map(|_| site.connect_to(address(&site)).stream).collect();
     let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
     clients.push(site.network.server.run(|| TcpStream::connect(local)).unwrap());
     for client in &mut clients {

@@ -8,17 +8,19 @@ use crate::site::{Plan, Transport};
 use std::collections::BTreeSet;
 
 const METRICS: &str = include_str!("../../src/guide/metrics.md");
-const STACK: &str = include_str!("../../stack/counters.md");
+const STACK: &str = include_str!("../../stack/tcp/counters.md");
 
 /// The names in backquotes in the first column of a table.
 fn first_column(page: &str) -> BTreeSet<&str> {
     let rows = page.lines().filter(|line| line.starts_with("| `"));
-    rows.flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2)).collect()
+    rows.flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2))
+        .collect()
 }
 
 /// The names of the metrics, without prefix and suffix, each with its type.
 fn exported(metrics: &str) -> BTreeSet<(&str, &str)> {
-    let types = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE simoom_")?.split_once(' '));
+    let types =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE simoom_")?.split_once(' '));
     types.map(|(name, kind)| (name.strip_suffix("_total").unwrap_or(name), kind)).collect()
 }
 
@@ -37,7 +39,8 @@ fn every_metric_is_documented_with_its_type(transport: Transport) {
     if transport == Transport::Xdp {
         written_by.extend(["rx_frames", "steer_no_socket"]);
     }
-    let all = |metrics: &str| written_by.iter().all(|name| metrics.contains(&format!("simoom_{name}")));
+    let all =
+        |metrics: &str| written_by.iter().all(|name| metrics.contains(&format!("simoom_{name}")));
     wait_until("all threads have published", PATIENCE, || all(&site.metrics()));
 
     let metrics = site.metrics();

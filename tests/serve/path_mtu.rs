@@ -1,5 +1,6 @@
-//! A client behind a router whose link is narrower than the server's: RFC 1191 and RFC 8201, and RFC 4821 where the
-//! router is not heard. The server's address is its own, or the kernel has it too.
+//! A client behind a router whose link is narrower than the server's: RFC 1191 and RFC 8201, and
+//! RFC 4821 where the router is not heard. The server's address is its own, or the kernel has it
+//! too.
 
 use crate::PATIENCE;
 use crate::client::Client;
@@ -10,8 +11,8 @@ use simoom::netns::{self, Namespace};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::process::{Command, Stdio};
 
-/// The client's namespace of a site's network routes to a third one, over a link that carries 1400 bytes. Whoever is at
-/// its far end does not know that.
+/// The client's namespace of a site's network routes to a third one, over a link that carries 1400
+/// bytes. Whoever is at its far end does not know that.
 fn far_side(network: &Network) -> Namespace {
     let far = Namespace::new().unwrap();
     netns::veth(&network.client, "r1", &far, "f0", 1).unwrap();
@@ -20,7 +21,11 @@ fn far_side(network: &Network) -> Namespace {
             .run(|| {
                 netns::set_address(name, IpAddr::V4(Ipv4Addr::new(198, 19, 255, host)), 24)?;
                 let host = u16::from(host);
-                netns::set_address(name, IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, host)), 64)?;
+                netns::set_address(
+                    name,
+                    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, host)),
+                    64,
+                )?;
                 netns::set_up(name)
             })
             .unwrap();
@@ -35,8 +40,14 @@ fn far_side(network: &Network) -> Namespace {
 }
 
 fn run(namespace: &Namespace, program: &str, arguments: &[&str]) {
-    let output = namespace.run(|| Command::new(program).args(arguments).stdin(Stdio::null()).output()).unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = namespace
+        .run(|| Command::new(program).args(arguments).stdin(Stdio::null()).output())
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn have_programs() -> bool {
@@ -54,12 +65,16 @@ fn start(host: u8, address: impl Fn(&Network, u8) -> IpAddr) -> Option<(Site, Na
     Some((plan.with(&format!("--address {served}")).start_in(network), far, served))
 }
 
-/// Downloads the large file, which makes so many downloads, and waits until what it counted is published.
+/// Downloads the large file, which makes so many downloads, and waits until what it counted is
+/// published.
 fn downloads(site: &Site, far: &Namespace, served: IpAddr, nth: u64) {
     let to = tempfile::NamedTempFile::new().unwrap();
     let url = format!("http://{}{LARGE}", at(served));
     run(far, "curl", &["-g", "-sSf", "--max-time", "60", "-o", to.path().to_str().unwrap(), &url]);
-    assert!(std::fs::read(to.path()).unwrap() == site.content(LARGE), "not what was sent to port {PORT}");
+    assert!(
+        std::fs::read(to.path()).unwrap() == site.content(LARGE),
+        "not what was sent to port {PORT}"
+    );
     site.wait_for("closed_finished", nth);
 }
 
@@ -108,7 +123,12 @@ fn rfc_4821_a_router_that_is_not_heard_is_found_out() {
     }";
     site.run_client("nft", &[rules]);
     downloads(&site, &far, own, 1);
-    assert_eq!((site.counter("icmp_too_big"), site.counter("path_black_holes")), (0, 1), "{}", site.metrics());
+    assert_eq!(
+        (site.counter("icmp_too_big"), site.counter("path_black_holes")),
+        (0, 1),
+        "{}",
+        site.metrics()
+    );
 }
 
 /// The client behind the router, connected.

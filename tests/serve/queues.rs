@@ -1,11 +1,13 @@
-//! Several receive queues: each worker serves its own, and a segment on the wrong one is handed over.
+//! Several receive queues: each worker serves its own, and a segment on the wrong one is handed
+//! over.
 
 use crate::client::Client;
 use crate::common::{need_program, wait_until};
 use crate::site::{LARGE, Plan, Site, Transport, at};
 use std::net::IpAddr;
 
-/// On veth a frame that was sent on queue n > 0 arrives on queue n - 1, so with two queues all would arrive on the first.
+/// On veth a frame that was sent on queue n > 0 arrives on queue n - 1, so with two queues all
+/// would arrive on the first.
 const QUEUES: u32 = 4;
 
 /// A server with two workers, to which the queues are dealt out in turn.
@@ -14,7 +16,8 @@ pub fn two_workers() -> Option<Site> {
         crate::common::skip("needs two cores");
         return None;
     }
-    // Where the machine is busy, a client may have to wait for its turn longer than a server would for it.
+    // Where the machine is busy, a client may have to wait for its turn longer than a server would
+    // for it.
     let flags = "--cores 0-1 --idle-timeout 10m --send-timeout 10m";
     Plan { queues: QUEUES, ..Plan::new(Transport::Xdp) }.with(flags).start()
 }
@@ -85,20 +88,25 @@ fn handed_over(address: impl Fn(&Site) -> IpAddr) {
         assert!(client.take(1000) == content[..1000]);
     }
     assert_eq!(site.counter("handover_passed"), 0);
-    // From now on the client sends everything on its first queue, and all of it arrives on the server's first.
+    // From now on the client sends everything on its first queue, and all of it arrives on the
+    // server's first.
     site.run_client("ethtool", &["-L", "c0", "tx", "1"]);
     std::thread::scope(|scope| {
         for client in &mut clients {
             let (site, content) = (&site, &content);
             scope.spawn(move || {
-                assert!(client.take(content.len() - 1000) == content[1000..], "not the bytes of the file");
+                assert!(
+                    client.take(content.len() - 1000) == content[1000..],
+                    "not the bytes of the file"
+                );
                 client.expect("/12", &site.content("/12"));
             });
         }
     });
     site.wait_for("handover_passed", 1);
     site.wait_for("handover_taken", 1);
-    // A worker that gets no core for some milliseconds finds its ring full, and TCP sends again: on a machine with less
-    // cores than threads that work that is not to be ruled out. Nobody may be taken for a stranger for it.
+    // A worker that gets no core for some milliseconds finds its ring full, and TCP sends again: on
+    // a machine with less cores than threads that work that is not to be ruled out. Nobody may be
+    // taken for a stranger for it.
     assert_eq!(site.counter("resets_sent"), 0);
 }

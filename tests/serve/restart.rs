@@ -71,7 +71,9 @@ fn under_load(
         for client in 0..CLIENTS {
             let thinking = Duration::from_millis(THINKING_MS[client % THINKING_MS.len()]);
             let (tally, goes_on) = (&tally, &goes_on);
-            scope.spawn(move || network.client.run(|| while goes_on(ask(address, thinking, tally), tally) {}));
+            scope.spawn(move || {
+                network.client.run(|| while goes_on(ask(address, thinking, tally), tally) {});
+            });
         }
         act(&tally);
     });
@@ -94,7 +96,11 @@ fn stop_under_load(mut site: Site) {
     );
     assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
     let lost = tally.lost.into_inner().unwrap();
-    assert!(lost.is_empty(), "lost beside {} that were answered: {lost:#?}", tally.answered.into_inner());
+    assert!(
+        lost.is_empty(),
+        "lost beside {} that were answered: {lost:#?}",
+        tally.answered.into_inner()
+    );
     assert_eq!(tally.refused.into_inner(), CLIENTS as u64);
 }
 
@@ -139,14 +145,19 @@ fn a_start_answers_every_request_that_was_sent() {
     let tally = under_load(&network, address, goes_on, |tally| {
         wait_until("clients are refused", PATIENCE, || tally.refused.load(Ordering::Relaxed) > 0);
         server = Some(network.server.run(|| Process::start(&mut command)));
-        wait_until("requests are answered", PATIENCE, || tally.answered.load(Ordering::Relaxed) >= BEFORE_THE_STOP);
+        wait_until("requests are answered", PATIENCE, || {
+            tally.answered.load(Ordering::Relaxed) >= BEFORE_THE_STOP
+        });
         tally.ends.store(true, Ordering::Relaxed);
     });
     let lost = tally.lost.into_inner().unwrap();
     assert!(lost.is_empty(), "{lost:#?}");
     // None of them came through the kernel's TCP.
     let metrics = ask_admin(&network, "/metrics").unwrap();
-    assert!(metrics.contains("simoom_connections_accepted_total{worker=\"kernel 0\"} 0\n"), "{metrics}");
+    assert!(
+        metrics.contains("simoom_connections_accepted_total{worker=\"kernel 0\"} 0\n"),
+        "{metrics}"
+    );
     drop(server);
 }
 
@@ -154,13 +165,15 @@ fn a_start_answers_every_request_that_was_sent() {
 fn threads(site: &Site) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", site.process.id())).unwrap();
     let name = |task: std::io::Result<std::fs::DirEntry>| {
-        std::fs::read_to_string(task.ok()?.path().join("comm")).ok().map(|name| name.trim().to_owned())
+        std::fs::read_to_string(task.ok()?.path().join("comm"))
+            .ok()
+            .map(|name| name.trim().to_owned())
     };
     tasks.filter_map(name).collect()
 }
 
-/// The queues of a worker without connections are served as long as another one drains: segments for that one may come
-/// to them, and left to the kernel they would be answered with a reset.
+/// The queues of a worker without connections are served as long as another one drains: segments
+/// for that one may come to them, and left to the kernel they would be answered with a reset.
 #[test]
 fn a_worker_that_has_drained_passes_on_what_is_for_another() {
     if !need_program("ethtool") {
@@ -193,7 +206,8 @@ fn a_worker_that_has_drained_passes_on_what_is_for_another() {
     site.run_client("ethtool", &["-L", "c0", "tx", "1"]);
     site.process.signal(rustix::process::Signal::TERM);
     site.wait_for_log("\"draining\"");
-    let connect = || site.network.client.run(|| TcpStream::connect_timeout(&site.address(), PATIENCE));
+    let connect =
+        || site.network.client.run(|| TcpStream::connect_timeout(&site.address(), PATIENCE));
     wait_until("new connections are refused", PATIENCE, || {
         connect().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });

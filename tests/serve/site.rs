@@ -15,7 +15,8 @@ pub const PORT: u16 = 8080;
 /// Where the admin endpoint is, in the server's namespace.
 pub const ADMIN: &str = "127.0.0.1:9090";
 /// The files that every site serves, with their sizes.
-pub const FILES: [(&str, usize); 4] = [("/12", 12), ("/4k", 4096), ("/64k", 65_536), (LARGE, 10 << 20)];
+pub const FILES: [(&str, usize); 4] =
+    [("/12", 12), ("/4k", 4096), ("/64k", 65_536), (LARGE, 10 << 20)];
 /// The largest file: more than all buffers between server and client hold.
 pub const LARGE: &str = "/10m";
 
@@ -115,11 +116,20 @@ impl Plan {
         let mut command = simoom();
         command.args(["serve", "--admin", ADMIN, "--log", "json", "--root"]).arg(root);
         match self.transport {
-            Transport::Xdp => {
-                command.args(["--transport", "xdp", "--interface", "s0", "--http", &PORT.to_string()])
+            Transport::Xdp => command.args([
+                "--transport",
+                "xdp",
+                "--interface",
+                "s0",
+                "--http",
+                &PORT.to_string(),
+            ]),
+            Transport::IoUring => {
+                command.args(["--transport", "io-uring", "--http", &format!("0.0.0.0:{PORT}")])
             }
-            Transport::IoUring => command.args(["--transport", "io-uring", "--http", &format!("0.0.0.0:{PORT}")]),
-            Transport::Epoll => command.args(["--transport", "epoll", "--http", &format!("0.0.0.0:{PORT}")]),
+            Transport::Epoll => {
+                command.args(["--transport", "epoll", "--http", &format!("0.0.0.0:{PORT}")])
+            }
         };
         if !self.arguments.iter().any(|argument| argument == "--cores") {
             command.args(["--cores", "0"]);
@@ -183,16 +193,15 @@ impl Site {
     /// A client connected to another address.
     pub fn connect_to(&self, address: SocketAddr) -> Client {
         let stream = self.network.client.run(|| TcpStream::connect_timeout(&address, PATIENCE));
-        Client::new(
-            stream.unwrap_or_else(|error| {
-                panic!("connecting to {address}: {error}\n{}{}", self.log(), self.metrics())
-            }),
-        )
+        Client::new(stream.unwrap_or_else(|error| {
+            panic!("connecting to {address}: {error}\n{}{}", self.log(), self.metrics())
+        }))
     }
 
     /// Runs a program in the client's namespace; returns what it wrote to standard output.
     pub fn run_client(&self, program: &str, arguments: &[&str]) -> String {
-        let run = || std::process::Command::new(program).args(arguments).stdin(Stdio::null()).output();
+        let run =
+            || std::process::Command::new(program).args(arguments).stdin(Stdio::null()).output();
         let output = self.network.client.run(run).unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaint = String::from_utf8_lossy(&output.stderr);
@@ -232,7 +241,9 @@ impl Site {
     pub fn counters(&self, name: &str) -> Vec<(String, u64)> {
         let prefixes = ["_total", ""].map(|suffix| format!("simoom_{name}{suffix}{{worker=\""));
         let metrics = self.metrics();
-        let lines = metrics.lines().filter_map(|line| prefixes.iter().find_map(|prefix| line.strip_prefix(prefix)));
+        let lines = metrics
+            .lines()
+            .filter_map(|line| prefixes.iter().find_map(|prefix| line.strip_prefix(prefix)));
         let found: Vec<(String, u64)> = lines
             .map(|line| {
                 let (worker, value) = line.split_once("\"} ").unwrap();
@@ -251,7 +262,9 @@ impl Site {
     /// Waits until the worker whose counter it is has published it for the first time.
     pub fn wait_for_counter(&self, name: &str) {
         let published = format!("simoom_{name}");
-        wait_until(&format!("{name} is published"), PATIENCE, || self.metrics().contains(&published));
+        wait_until(&format!("{name} is published"), PATIENCE, || {
+            self.metrics().contains(&published)
+        });
     }
 
     /// Waits until a counter is at least `least`.

@@ -17,7 +17,9 @@ const MEMCACHED: u16 = 11211;
 
 fn start(transport: Transport, flags: &str) -> Option<Site> {
     let place = if transport == Transport::Xdp { "" } else { "0.0.0.0:" };
-    Plan::new(transport).with(&format!("--connections 2000 --memcached {place}{MEMCACHED} {flags}")).start()
+    Plan::new(transport)
+        .with(&format!("--connections 2000 --memcached {place}{MEMCACHED} {flags}"))
+        .start()
 }
 
 fn connect(site: &Site) -> Client {
@@ -41,9 +43,16 @@ fn set(client: &mut Client, key: &str, bytes: usize) {
 fn get(client: &mut Client, key: &str, bytes: usize) {
     client.send(format!("get {key}\r\n"));
     let head = format!("VALUE {key} 0 {bytes}\r\n");
-    assert_eq!(String::from_utf8(client.take(5)).unwrap(), "VALUE", "{key} of {bytes} bytes was missed");
+    assert_eq!(
+        String::from_utf8(client.take(5)).unwrap(),
+        "VALUE",
+        "{key} of {bytes} bytes was missed"
+    );
     let answer = client.take(head.len() + bytes + b"\r\nEND\r\n".len() - 5);
-    assert!(answer.starts_with(&head.as_bytes()[5..]) && answer.ends_with(b"v\r\nEND\r\n"), "{key}");
+    assert!(
+        answer.starts_with(&head.as_bytes()[5..]) && answer.ends_with(b"v\r\nEND\r\n"),
+        "{key}"
+    );
 }
 
 fn uploads_that_never_end_keep_out_no_set(transport: Transport) {
@@ -69,7 +78,10 @@ fn uploads_that_never_end_keep_out_no_set(transport: Transport) {
     let first = &mut held[0];
     first.send(format!("{}\r\nversion\r\n", "c".repeat(30_000 - 3)));
     let answer = String::from_utf8(first.take(51)).unwrap();
-    assert!(answer.starts_with("SERVER_ERROR out of memory storing object\r\nVERSION "), "{answer}");
+    assert!(
+        answer.starts_with("SERVER_ERROR out of memory storing object\r\nVERSION "),
+        "{answer}"
+    );
 }
 
 fn readers_that_do_not_read_cause_no_miss(transport: Transport) {

@@ -38,14 +38,18 @@ fn start_in(network: Network, plan: Plan) -> (Site, BufReader<PipeReader>) {
 
 /// A thread that is stuck in a write would not act on the signal either: `SIGHUP` is logged.
 fn a_server_with_an_unread_log_serves_and_ends(transport: Transport) {
-    let Some((mut site, _log)) = start(Plan::new(transport).with("--drain-timeout 1s")) else { return };
+    let Some((mut site, _log)) = start(Plan::new(transport).with("--drain-timeout 1s")) else {
+        return;
+    };
     (0..20).for_each(|_| site.process.signal(Signal::HUP));
     site.serves_others();
     assert_eq!(site.terminate().code(), Some(0));
 }
 
 fn a_second_signal_ends_it_with_an_unread_log(transport: Transport) {
-    let Some((mut site, _log)) = start(Plan::new(transport).with("--drain-timeout 1h")) else { return };
+    let Some((mut site, _log)) = start(Plan::new(transport).with("--drain-timeout 1h")) else {
+        return;
+    };
     let mut open: Client = site.connect();
     sockopt::set_socket_recv_buffer_size(&open.stream, 16 << 10).unwrap();
     open.request(LARGE);
@@ -75,7 +79,9 @@ fn a_failed_server_ends_with_an_unread_log() {
     if !need_program("ip") {
         return;
     }
-    let Some((mut site, _log)) = start(Plan::new(Transport::Xdp).with("--drain-timeout 1s")) else { return };
+    let Some((mut site, _log)) = start(Plan::new(Transport::Xdp).with("--drain-timeout 1s")) else {
+        return;
+    };
     site.run_client("ip", &["link", "delete", "c0"]);
     assert_eq!(site.process.wait(PATIENCE).code(), Some(1));
 }
@@ -92,9 +98,11 @@ fn is_read_late((mut site, log): (Site, BufReader<PipeReader>)) {
         site.counter("log_lines_lost") > 0
     });
     let lines = log.lines().map(Result::unwrap);
-    let mut lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(&line).expect("whole lines"));
-    let is_report =
-        |line: &serde_json::Value| line["message"].as_str().unwrap().contains("lines of the log were lost");
+    let mut lines =
+        lines.map(|line| serde_json::from_str::<serde_json::Value>(&line).expect("whole lines"));
+    let is_report = |line: &serde_json::Value| {
+        line["message"].as_str().unwrap().contains("lines of the log were lost")
+    };
     let queued = lines.by_ref().take_while(|line| !is_report(line)).count();
     assert!(queued >= QUEUED, "{queued} lines before the report");
     site.process.signal(Signal::TERM);

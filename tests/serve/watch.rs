@@ -30,7 +30,8 @@ while True:
 
 /// The identifier of the program on the server's interface, if there is one.
 fn program(site: &Site) -> Option<String> {
-    let show = || Command::new("ip").args(["link", "show", "dev", "s0"]).stdin(Stdio::null()).output();
+    let show =
+        || Command::new("ip").args(["link", "show", "dev", "s0"]).stdin(Stdio::null()).output();
     let text = String::from_utf8(site.network.server.run(show).unwrap().stdout).unwrap();
     let (_, rest) = text.split_once("prog/xdp id ")?;
     Some(rest.split_whitespace().next().unwrap().to_owned())
@@ -45,11 +46,17 @@ fn detach(site: &Site) {
 fn run_server(site: &Site, program: &str, arguments: &[&str]) {
     let run = || Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let output = site.network.server.run(run).unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn wait_for_readyz(site: &Site, end: &str) {
-    wait_until(&format!("/readyz ends with {end:?}"), PATIENCE, || site.admin("/readyz").ends_with(end));
+    wait_until(&format!("/readyz ends with {end:?}"), PATIENCE, || {
+        site.admin("/readyz").ends_with(end)
+    });
 }
 
 #[test]
@@ -115,7 +122,12 @@ fn with_a_queue_to_spare(flags: &str) -> Option<Site> {
     }
     let plan = Plan { queues: 2, ..Plan::new(Transport::Xdp) }.with(flags);
     let network = plan.network()?;
-    let set = || Command::new("ethtool").args(["-L", "s0", "rx", "1", "tx", "1"]).stdin(Stdio::null()).status();
+    let set = || {
+        Command::new("ethtool")
+            .args(["-L", "s0", "rx", "1", "tx", "1"])
+            .stdin(Stdio::null())
+            .status()
+    };
     assert!(network.server.run(set).unwrap().success());
     Some(plan.start_in(network))
 }
@@ -138,13 +150,17 @@ fn queues_added_while_it_serves_end_the_server_if_that_is_asked_for() {
     let Some(mut site) = with_a_queue_to_spare(flags) else { return };
     run_server(&site, "ethtool", &["-L", "s0", "rx", "2", "tx", "2"]);
     assert_eq!(site.process.wait(PATIENCE).code(), Some(1), "{}", site.log());
-    wait_until("the reason is told", PATIENCE, || site.log().contains("error: s0 has 2 receive queues now"));
+    wait_until("the reason is told", PATIENCE, || {
+        site.log().contains("error: s0 has 2 receive queues now")
+    });
 }
 
 /// Whoever cannot connect any more finds the reason in the log, in metrics and in /readyz.
 #[test]
 fn connections_that_run_out_are_told_and_counted() {
-    let Some(mut site) = Plan::new(Transport::Epoll).with("--connections 4").start() else { return };
+    let Some(mut site) = Plan::new(Transport::Epoll).with("--connections 4").start() else {
+        return;
+    };
     let held: Vec<_> = (0..4).map(|_| site.connect()).collect();
     wait_for_readyz(&site, "not ready: connections_exhausted\n");
     site.wait_for_log("all connections are in use (--connections)");

@@ -47,7 +47,16 @@ impl Segment {
         frame.extend(self.to_port.to_be_bytes());
         frame.extend(self.seq.to_be_bytes());
         frame.extend(self.ack.to_be_bytes());
-        frame.extend([((20 + self.options.len()) as u8 / 4) << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
+        frame.extend([
+            ((20 + self.options.len()) as u8 / 4) << 4,
+            self.flags,
+            0xff,
+            0xff,
+            0,
+            0,
+            0,
+            0,
+        ]);
         frame.extend(&self.options);
         frame.extend(&self.payload);
         seal(&mut frame);
@@ -67,7 +76,10 @@ pub fn seal(frame: &mut [u8]) {
 }
 
 fn sum(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum()
+    bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
+        .sum()
 }
 
 fn fold(mut sum: u32) -> u16 {
@@ -90,7 +102,10 @@ impl Wire {
     pub fn new(site: &Site) -> Wire {
         let mac = |name: &str| simoom::netns::interface(name).unwrap().mac;
         let sender = site.network.client.run(|| {
-            let interface = datalink::interfaces().into_iter().find(|interface| interface.name == "c0").unwrap();
+            let interface = datalink::interfaces()
+                .into_iter()
+                .find(|interface| interface.name == "c0")
+                .unwrap();
             match datalink::channel(&interface, datalink::Config::default()).unwrap() {
                 Channel::Ethernet(sender, _) => sender,
                 _ => panic!("c0 is an Ethernet interface"),
@@ -126,7 +141,10 @@ impl Wire {
             match self.sender.send_to(frame, None).expect("the channel has room for a frame") {
                 Ok(()) => return,
                 // The device's queue is full for a moment.
-                Err(error) if error.raw_os_error() == Some(105) || error.kind() == ErrorKind::WouldBlock => {
+                Err(error)
+                    if error.raw_os_error() == Some(105)
+                        || error.kind() == ErrorKind::WouldBlock =>
+                {
                     std::thread::yield_now();
                 }
                 Err(error) => panic!("sending a frame of {} bytes: {error}", frame.len()),

@@ -26,10 +26,13 @@ fn what_is_not_claimed_is_the_kernels() {
         // The claimed segments come to the queue although the kernel listens too, until the claim
         // is gone.
         let listener = net.server.run(|| TcpListener::bind(http).unwrap());
-        let refused = net.client.run(|| TcpStream::connect_timeout(&http, Duration::from_millis(200)));
+        let refused =
+            net.client.run(|| TcpStream::connect_timeout(&http, Duration::from_millis(200)));
         assert!(refused.is_err(), "{mode}: nobody answers on the queue");
         let mut frames = Vec::new();
-        wait_until("a frame is received", PATIENCE, || queue.receive(&mut pool, &mut frames, BURST) > 0);
+        wait_until("a frame is received", PATIENCE, || {
+            queue.receive(&mut pool, &mut frames, BURST) > 0
+        });
         let IpAddr::V4(server) = http.ip() else { unreachable!("IPv4") };
         let umem = queue.umem().clone();
         assert!(frames.iter().all(|frame| umem.bytes(frame)[30..34] == server.octets()), "{mode}");
@@ -54,7 +57,9 @@ fn the_kernel_serves_the_rest(net: &Network, claimed: SocketAddr) {
     drop((listener.accept().unwrap(), stream));
     let ping = || Command::new("ping").args(["-c1", "-W10", &claimed.ip().to_string()]).output();
     match net.client.run(ping) {
-        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        }
         Err(error) => skip(&format!("needs ping: {error}")),
     }
 }

@@ -9,8 +9,8 @@ const DECLARATION_MAX_BYTES: usize = 1024;
 /// What stands in front of an encoding's name in HTML, CSS and XML.
 const DECLARATIONS: [&[u8]; 2] = [b"charset", b"encoding"];
 
-/// Whether `text` is valid UTF-8, holds no control characters but white space, and declares no other
-/// encoding.
+/// Whether `text` is valid UTF-8, holds no control characters but white space, and declares no
+/// other encoding.
 pub(super) fn is_utf_8(text: &[u8]) -> bool {
     let is_control = |byte: &u8| *byte < b' ' && !b"\t\n\x0c\r".contains(byte);
     std::str::from_utf8(text).is_ok()
@@ -31,7 +31,8 @@ fn declared(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         let name = &behind[start..];
         let len = name.iter().position(|byte| !is_name(byte)).unwrap_or(name.len());
         // Without a mark between them it is prose that speaks of charsets.
-        (behind[..start].iter().any(|byte| b"=\"'".contains(byte)) && len > 0).then_some(&name[..len])
+        (behind[..start].iter().any(|byte| b"=\"'".contains(byte)) && len > 0)
+            .then_some(&name[..len])
     })
 }
 
@@ -53,7 +54,11 @@ mod tests {
             ("HTML says so", b"<meta charset=\"UTF-8\">", true),
             ("HTML says otherwise", b"<meta charset = 'Shift_JIS'>", false),
             ("without quotes", b"<META CHARSET=euc-kr>", false),
-            ("of old", b"<meta http-equiv=Content-Type content=\"text/html; charset=gb2312\">", false),
+            (
+                "of old",
+                b"<meta http-equiv=Content-Type content=\"text/html; charset=gb2312\">",
+                false,
+            ),
             ("CSS says so", b"@charset \"utf-8\";", true),
             ("CSS says otherwise", b"@charset \"iso-8859-1\";", false),
             ("XML says so", b"<?xml version='1.0' encoding='utf-8'?>", true),

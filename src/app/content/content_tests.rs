@@ -25,7 +25,12 @@ fn is_file(content: &Content, path: &str) -> bool {
 
 #[test]
 fn files_and_directories_are_found_by_their_paths() {
-    let root = tree(&[("index.html", "root"), ("a b.txt", "x"), ("sub/index.html", "sub"), ("bare/file", "y")]);
+    let root = tree(&[
+        ("index.html", "root"),
+        ("a b.txt", "x"),
+        ("sub/index.html", "sub"),
+        ("bare/file", "y"),
+    ]);
     let content = load(root.path(), LIMIT).unwrap();
     assert_eq!(content.files(), 4);
     for path in ["/", "/index.html", "/a b.txt", "/sub/", "/sub/index.html", "/bare/file"] {
@@ -51,7 +56,11 @@ fn links_are_followed_within_the_root_only() {
     link(Path::new("."), "loop");
     let content = load(root.path(), LIMIT).unwrap();
     assert!(is_file(&content, "/inside.txt") && is_file(&content, "/again/file.txt"));
-    assert_eq!(content.find(b"/inside.txt"), content.find(b"/again/file.txt"), "its bytes are there once");
+    assert_eq!(
+        content.find(b"/inside.txt"),
+        content.find(b"/again/file.txt"),
+        "its bytes are there once"
+    );
     assert_eq!(content.files(), 1);
     for path in ["/secret", "/outside/secret", "/dangling", "/loop/inside.txt", "/loop"] {
         assert_eq!(content.find(path.as_bytes()), None, "{path}");
@@ -61,7 +70,9 @@ fn links_are_followed_within_the_root_only() {
 #[test]
 fn names_with_a_dot_in_front_are_served_if_asked() {
     let root = tree(&[(".env", "x"), (".well-known/a", "y")]);
-    let with = |dotfiles| Content::load(Some(root.path()), Settings { limit_bytes: LIMIT, dotfiles }).unwrap();
+    let with = |dotfiles| {
+        Content::load(Some(root.path()), Settings { limit_bytes: LIMIT, dotfiles }).unwrap()
+    };
     assert!(!is_file(&with(false), "/.env") && is_file(&with(false), "/.well-known/a"));
     assert!(is_file(&with(true), "/.env") && is_file(&with(true), "/.well-known/a"));
 }
@@ -89,11 +100,15 @@ fn names_need_not_be_utf_8() {
 fn a_tree_over_the_limit_is_refused_with_both_numbers() {
     let root = tree(&[("a", &"x".repeat(3000)), ("b", &"y".repeat(3000))]);
     let error = load(root.path(), 5000).unwrap_err();
-    let Error::TooLarge { files: 2, needed_bytes: 6000..=8000, limit_bytes: 5000, .. } = error else {
+    let Error::TooLarge { files: 2, needed_bytes: 6000..=8000, limit_bytes: 5000, .. } = error
+    else {
         panic!("{error:?}");
     };
     let text = error.to_string();
-    assert!(text.starts_with("--root ") && text.contains("5000") && text.contains("--memory-limit"), "{text}");
+    assert!(
+        text.starts_with("--root ") && text.contains("5000") && text.contains("--memory-limit"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -108,7 +123,8 @@ fn a_root_that_is_no_directory_is_refused() {
 
 #[test]
 fn memory_is_counted() {
-    let memory_bytes = |content: &str| load(tree(&[("a", content)]).path(), LIMIT).unwrap().memory_bytes();
+    let memory_bytes =
+        |content: &str| load(tree(&[("a", content)]).path(), LIMIT).unwrap().memory_bytes();
     let (small, large) = (memory_bytes("x"), memory_bytes(&"x".repeat(10_001)));
     assert!((10_000..10_100).contains(&(large - small)), "{small} {large}");
 }

@@ -1,4 +1,5 @@
-//! One file, ready for the wire: its answers rendered but for what changes by the second or by the connection.
+//! One file, ready for the wire: its answers rendered but for what changes by the second or by the
+//! connection.
 
 use super::charset;
 use super::hash::fnv1a;
@@ -96,7 +97,8 @@ mod tests {
 
     #[test]
     fn the_entity_tag_follows_the_content_alone() {
-        let tag = |content: &[u8], modified| File::new(&mime_of(Path::new("a")), content, modified).etag;
+        let tag =
+            |content: &[u8], modified| File::new(&mime_of(Path::new("a")), content, modified).etag;
         assert_eq!(tag(b"one", None), tag(b"one", Some(7)));
         assert_ne!(tag(b"one", None), tag(b"two", None));
         assert_eq!(&*tag(b"", None), b"\"cbf29ce484222325-0\"");

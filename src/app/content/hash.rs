@@ -1,7 +1,7 @@
 //! The hash of contents, for entity tags, and that of paths, for the table: FNV-1a, 64 bits.
 //!
-//! It resists no adversary and need not: who writes the files chooses the tags, and only paths of files that exist
-//! are ever put in the table.
+//! It resists no adversary and need not: who writes the files chooses the tags, and only paths of
+//! files that exist are ever put in the table.
 
 use std::hash::Hasher;
 
@@ -25,10 +25,12 @@ impl Default for PathHasher {
 impl Hasher for PathHasher {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        self.0 =
+            bytes.iter().fold(self.0, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     }
 
-    /// The length that a slice puts before its bytes tells nothing where one slice is all that is hashed.
+    /// The length that a slice puts before its bytes tells nothing where one slice is all that is
+    /// hashed.
     #[inline]
     fn write_usize(&mut self, _: usize) {}
 

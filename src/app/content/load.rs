@@ -1,8 +1,9 @@
-//! Reading a directory tree: a root goes in, [`Content`] or an error that says what to change comes out.
+//! Reading a directory tree: a root goes in, [`Content`] or an error that says what to change comes
+//! out.
 //!
-//! The tree is walked before anything is read, so that one too large is refused at once and with its
-//! whole size. What cannot be served is logged and left out; a symbolic link is followed where it stays
-//! within the root.
+//! The tree is walked before anything is read, so that one too large is refused at once and with
+//! its whole size. What cannot be served is logged and left out; a symbolic link is followed where
+//! it stays within the root.
 
 use super::root::Root;
 use super::{Content, Settings, walk};
@@ -81,7 +82,11 @@ pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
         let limit_bytes = settings.limit_bytes as u64;
         let too_large = needed_bytes > limit_bytes;
         let (root, files) = (root.to_path_buf(), tree.files.len());
-        if too_large { Err(Error::TooLarge { root, files, needed_bytes, limit_bytes }) } else { Ok(()) }
+        if too_large {
+            Err(Error::TooLarge { root, files, needed_bytes, limit_bytes })
+        } else {
+            Ok(())
+        }
     };
     check(tree.needed_bytes)?;
 
@@ -120,12 +125,16 @@ pub(super) fn load(root: &Path, settings: Settings) -> Result<Content, Error> {
     Ok(content)
 }
 
-/// Opens a file that the walk found. A FIFO or a device that took its place in the meantime is refused,
-/// and is not waited for; a link is not followed.
+/// Opens a file that the walk found. A FIFO or a device that took its place in the meantime is
+/// refused, and is not waited for; a link is not followed.
 fn open(root: &Root, path: &Path) -> io::Result<(fs::File, fs::Metadata)> {
     let file = root.file(path)?;
     let metadata = file.metadata()?;
-    if metadata.is_file() { Ok((file, metadata)) } else { Err(io::Error::other("no longer a regular file")) }
+    if metadata.is_file() {
+        Ok((file, metadata))
+    } else {
+        Err(io::Error::other("no longer a regular file"))
+    }
 }
 
 /// Replaces `bytes` by those of the file, as many as its metadata says; returns when it was last
@@ -163,7 +172,8 @@ mod tests {
     fn progress_is_told_once_in_a_while() {
         let mut progress = Progress::default();
         let start = Instant::now();
-        let due: Vec<u32> = (0..10).filter(|n| progress.is_due(start + *n * PROGRESS_EVERY / 4)).collect();
+        let due: Vec<u32> =
+            (0..10).filter(|n| progress.is_due(start + *n * PROGRESS_EVERY / 4)).collect();
         assert_eq!(due, [4, 8]);
     }
 

@@ -1,8 +1,10 @@
-//! The files that HTTP serves: a directory tree, or the built-in page, held in memory ready for the wire.
+//! The files that HTTP serves: a directory tree, or the built-in page, held in memory ready for the
+//! wire.
 //!
-//! Made once at start-up, then immutable and shared by all workers. A request path goes in, an index comes out, found
-//! by one hash lookup without allocation; behind the index stands an answer rendered whole. Nothing here touches the
-//! file system after [`Content::load`], so no request can reach anything that was not loaded.
+//! Made once at start-up, then immutable and shared by all workers. A request path goes in, an
+//! index comes out, found by one hash lookup without allocation; behind the index stands an answer
+//! rendered whole. Nothing here touches the file system after [`Content::load`], so no request can
+//! reach anything that was not loaded.
 
 mod charset;
 mod file;
@@ -130,8 +132,8 @@ impl Content {
         self.add_entry(path, Entry::File(index));
     }
 
-    /// Makes a directory, `path` with its slash, answer with its index.html if it has one, and send those to it who
-    /// leave out the slash. To be called after its files were added.
+    /// Makes a directory, `path` with its slash, answer with its index.html if it has one, and send
+    /// those to it who leave out the slash. To be called after its files were added.
     fn add_directory(&mut self, path: &[u8]) {
         let Some(entry) = self.find(&[path, b"index.html"].concat()) else { return };
         self.add_entry(path, entry);

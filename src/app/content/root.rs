@@ -56,7 +56,8 @@ impl Root {
         let mut opened: Option<OwnedFd> = None;
         while let Some(component) = names.next() {
             let Component::Normal(name) = component else { return Err(out_of_root()) };
-            let flags = if names.peek().is_some() { OFlags::PATH | OFlags::DIRECTORY } else { flags };
+            let flags =
+                if names.peek().is_some() { OFlags::PATH | OFlags::DIRECTORY } else { flags };
             let directory = opened.as_ref().unwrap_or(&self.directory);
             opened = Some(open_in(directory.as_fd(), Path::new(name), flags)?);
         }

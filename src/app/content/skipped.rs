@@ -1,4 +1,5 @@
-//! What under the root is not served, and why: a bounded number of lines in the log, whatever there is.
+//! What under the root is not served, and why: a bounded number of lines in the log, whatever there
+//! is.
 
 use std::fmt;
 use std::io;
@@ -49,11 +50,17 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::OutOfRoot(to) => write!(f, "a symbolic link out of the root, to {}", to.display()),
+            Reason::OutOfRoot(to) => {
+                write!(f, "a symbolic link out of the root, to {}", to.display())
+            }
             Reason::Loop => write!(f, "a symbolic link to a directory that contains it"),
             Reason::Special(kind) => write!(f, "not a regular file or directory but {kind}"),
             Reason::TooLarge(bytes) => {
-                write!(f, "its {bytes} bytes exceed the limit of {} for one file", super::walk::FILE_MAX_BYTES)
+                write!(
+                    f,
+                    "its {bytes} bytes exceed the limit of {} for one file",
+                    super::walk::FILE_MAX_BYTES
+                )
             }
             Reason::Unreadable(error) => write!(f, "{error}"),
             Reason::TooManyPaths => write!(
@@ -124,7 +131,9 @@ impl Skipped {
 impl Skipped {
     /// Each line as text.
     pub(super) fn text(&self) -> Vec<String> {
-        self.lines().map(|(path, reason, alike)| format!("{}: {reason} (+{alike})", path.display())).collect()
+        self.lines()
+            .map(|(path, reason, alike)| format!("{}: {reason} (+{alike})", path.display()))
+            .collect()
     }
 }
 
@@ -163,6 +172,10 @@ mod tests {
         assert_eq!(lines.len(), NAMED_MAX + 1);
         assert!(lines[0].starts_with("0: ") && lines[0].ends_with(" (+0)"), "{}", lines[0]);
         assert!(lines[NAMED_MAX - 1].ends_with(" (+99992)"), "{}", lines[NAMED_MAX - 1]);
-        assert!(lines[NAMED_MAX].ends_with("--dotfiles serves it (+99999)"), "{}", lines[NAMED_MAX]);
+        assert!(
+            lines[NAMED_MAX].ends_with("--dotfiles serves it (+99999)"),
+            "{}",
+            lines[NAMED_MAX]
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! Finding the files under a root: a directory goes in, request paths and the files behind them come
-//! out. No file is opened. The tree may change meanwhile ([`super::root`]).
+//! Finding the files under a root: a directory goes in, request paths and the files behind them
+//! come out. No file is opened. The tree may change meanwhile ([`super::root`]).
 //!
-//! A symbolic link to a directory gives all that is below it a second path. Directories that link to
-//! each other have as many paths as there are orders to follow the links in, a number that grows with
-//! the factorial. Hence:
+//! A symbolic link to a directory gives all that is below it a second path. Directories that link
+//! to each other have as many paths as there are orders to follow the links in, a number that grows
+//! with the factorial. Hence:
 //!
 //! - A directory is listed once, however many paths lead to it. A path never leads through the same
 //!   directory twice.
-//! - Paths are found in the order of the links that they follow: each file's own path first, then the
-//!   paths through one link, and so on.
+//! - Paths are found in the order of the links that they follow: each file's own path first, then
+//!   the paths through one link, and so on.
 //! - All paths through one link are served. Of those through more, a directory has no further ones
 //!   once [`LINKED_PATHS_MAX`] paths through links lead to it.
 
@@ -106,10 +106,14 @@ struct Walk<'a> {
     tree: Tree,
 }
 
-/// Walks the tree under `root`. `progress` is called for each directory with what was
-/// found so far. A tree that needs more than the limit is not found whole: its paths are only counted,
-/// and links are not followed any more.
-pub(super) fn walk(root: &Root, settings: Settings, mut progress: impl FnMut(&Tree)) -> io::Result<Tree> {
+/// Walks the tree under `root`. `progress` is called for each directory with what was found so far.
+/// A tree that needs more than the limit is not found whole: its paths are only counted, and links
+/// are not followed any more.
+pub(super) fn walk(
+    root: &Root,
+    settings: Settings,
+    mut progress: impl FnMut(&Tree),
+) -> io::Result<Tree> {
     let stat = root.stat(root.path())?;
     let mut walk = Walk {
         root,
@@ -202,16 +206,20 @@ impl Walk<'_> {
     /// Whether the path of `visit` leads through the directory or to it.
     fn leads_through(&self, visit: usize, directory: usize) -> bool {
         let above = |visit: &usize| self.visits[*visit].parent;
-        std::iter::successors(Some(visit), above).any(|visit| self.visits[visit].directory == directory)
+        std::iter::successors(Some(visit), above)
+            .any(|visit| self.visits[visit].directory == directory)
     }
 
     /// What lies in a directory and can be served, by name.
     fn list(&mut self, directory: usize) -> Vec<Entry> {
         let Directory { path, inode, .. } = &self.directories[directory];
         let (path, inode) = (path.clone(), *inode);
-        let opened = self.root.directory(&path).and_then(|opened| Ok((names_in(&opened, inode)?, opened)));
+        let opened =
+            self.root.directory(&path).and_then(|opened| Ok((names_in(&opened, inode)?, opened)));
         match opened {
-            Ok((names, opened)) => names.into_iter().filter_map(|name| self.entry(&path, &opened, name)).collect(),
+            Ok((names, opened)) => {
+                names.into_iter().filter_map(|name| self.entry(&path, &opened, name)).collect()
+            }
             Err(error) => {
                 self.tree.skipped.note(&path, Reason::Unreadable(error));
                 Vec::new()
@@ -260,7 +268,8 @@ impl Walk<'_> {
             return Err(Reason::OutOfRoot(canonical));
         };
         // Kubernetes mounts a ConfigMap as links into a directory whose name begins with two dots.
-        let is_hidden = |name: &OsStr| self.is_hidden(name.as_bytes()) && !name.as_bytes().starts_with(b"..");
+        let is_hidden =
+            |name: &OsStr| self.is_hidden(name.as_bytes()) && !name.as_bytes().starts_with(b"..");
         if relative.iter().any(is_hidden) {
             return Err(Reason::ToDotfile);
         }

@@ -32,7 +32,8 @@ fn linked_to_each_other(count: usize) -> tempfile::TempDir {
         write(root.path(), &format!("p{this}/f"));
         fs::create_dir(root.path().join(format!("p{this}/n"))).unwrap();
         for other in (0..count).filter(|other| *other != this) {
-            symlink(format!("../../p{other}"), root.path().join(format!("p{this}/n/p{other}"))).unwrap();
+            symlink(format!("../../p{other}"), root.path().join(format!("p{this}/n/p{other}")))
+                .unwrap();
         }
     }
     root
@@ -95,7 +96,11 @@ fn links_that_lead_back_end_the_path_and_are_told_once() {
     assert_eq!(paths(&tree), ["/a/other", "/a/b/file", "/short/file", "/short/up/other"]);
     let lines = tree.skipped.text();
     assert_eq!(lines.len(), 3, "{lines:?}");
-    assert!(lines.iter().all(|line| line.ends_with("a symbolic link to a directory that contains it (+0)")));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.ends_with("a symbolic link to a directory that contains it (+0)"))
+    );
 }
 
 #[test]
@@ -109,7 +114,10 @@ fn a_file_of_several_names_is_read_once_for_each_type() {
     assert_eq!(paths(&tree), ["/a.html", "/b.htm", "/c.txt", "/d.html"]);
     let files: Vec<usize> = tree.paths.iter().map(|(_, file)| *file).collect();
     assert_eq!((files, tree.files.len()), (vec![0, 0, 1, 0], 2));
-    assert_eq!((tree.files[0].mime.as_ref(), tree.files[1].mime.as_ref()), ("text/html", "text/plain"));
+    assert_eq!(
+        (tree.files[0].mime.as_ref(), tree.files[1].mime.as_ref()),
+        ("text/html", "text/plain")
+    );
 }
 
 #[test]
@@ -135,7 +143,10 @@ fn names_with_a_dot_in_front_are_left_out_but_well_known() {
     assert_eq!(all, served);
     let lines = tree.skipped.text();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].ends_with(".env: its name begins with a dot; --dotfiles serves it (+4)"), "{lines:?}");
+    assert!(
+        lines[0].ends_with(".env: its name begins with a dot; --dotfiles serves it (+4)"),
+        "{lines:?}"
+    );
 
     let tree = walk_with(root.path(), Settings { limit_bytes: usize::MAX, dotfiles: true });
     assert_eq!((tree.paths.len(), tree.skipped.text().len()), (8, 0));
@@ -190,10 +201,15 @@ fn links_to_dotfiles_are_left_out_but_those_of_a_config_map() {
     let tree = found(root.path());
     let mut all = paths(&tree);
     all.sort();
-    let served = ["/.well-known/token", "/absolute", "/d/plain", "/file", "/map/file", "/plain", "/token"];
+    let served =
+        ["/.well-known/token", "/absolute", "/d/plain", "/file", "/map/file", "/plain", "/token"];
     assert_eq!(all, served);
     let lines = tree.skipped.text().join("\n");
-    assert_eq!(lines.matches("a symbolic link to a name that begins with a dot").count(), 5, "{lines}");
+    assert_eq!(
+        lines.matches("a symbolic link to a name that begins with a dot").count(),
+        5,
+        "{lines}"
+    );
 
     let tree = walk_with(root.path(), Settings { limit_bytes: usize::MAX, dotfiles: true });
     assert!(paths(&tree).contains(&"/git/config".to_owned()) && tree.skipped.text().is_empty());
@@ -211,13 +227,14 @@ fn a_directory_that_is_swapped_before_it_is_listed_is_left_out() {
     write(root.path(), "d/file");
     write(outside.path(), "secret");
     let mut visits = 0;
-    let tree = walk(&opened(root.path()), Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {
-        visits += 1;
-        if visits == 1 {
-            // The root was listed, and with it d was found to be a directory.
-            swap(root.path(), outside.path());
-        }
-    });
+    let tree =
+        walk(&opened(root.path()), Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {
+            visits += 1;
+            if visits == 1 {
+                // The root was listed, and with it d was found to be a directory.
+                swap(root.path(), outside.path());
+            }
+        });
     let tree = tree.unwrap();
     assert_eq!((paths(&tree), visits), (Vec::<String>::new(), 2));
     assert_eq!(tree.skipped.text().len(), 1, "{:?}", tree.skipped.text());
@@ -229,13 +246,14 @@ fn a_directory_that_another_takes_the_place_of_is_not_listed_as_the_first() {
     write(root.path(), "d/file");
     write(root.path(), ".hidden/secret");
     let mut visits = 0;
-    let tree = walk(&opened(root.path()), Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {
-        visits += 1;
-        if visits == 1 {
-            fs::rename(root.path().join("d"), root.path().join("was")).unwrap();
-            fs::rename(root.path().join(".hidden"), root.path().join("d")).unwrap();
-        }
-    });
+    let tree =
+        walk(&opened(root.path()), Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {
+            visits += 1;
+            if visits == 1 {
+                fs::rename(root.path().join("d"), root.path().join("was")).unwrap();
+                fs::rename(root.path().join(".hidden"), root.path().join("d")).unwrap();
+            }
+        });
     let tree = tree.unwrap();
     assert!(paths(&tree).is_empty());
     assert!(tree.skipped.text().join("").contains("another directory took its place"));
@@ -247,7 +265,8 @@ fn a_directory_that_is_swapped_before_its_files_are_read_does_not_lead_out() {
     write(root.path(), "d/file");
     write(outside.path(), "file");
     let opened = opened(root.path());
-    let tree = walk(&opened, Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {}).unwrap();
+    let tree =
+        walk(&opened, Settings { limit_bytes: usize::MAX, dotfiles: false }, |_| {}).unwrap();
     assert!(opened.file(&tree.files[0].path).is_ok());
     swap(root.path(), outside.path());
     assert!(opened.file(&tree.files[0].path).is_err());

@@ -1,9 +1,10 @@
-//! Reading past the content of a request: its bytes in, nothing out but where it ends (RFC 9112 §§6.3, 7.1).
+//! Reading past the content of a request: its bytes in, nothing out but where it ends (RFC 9112
+//! §§6.3, 7.1).
 //!
-//! No resource here takes content, yet a GET may carry some, and the next request begins only behind it. It is
-//! read as it comes, in pieces of any size, and never kept. The chunked coding is decoded byte by byte outside of
-//! chunk data, strictly: a line ends in CR LF and nothing else, for two parties that disagree about where a
-//! message ends are how requests are smuggled (§11.2).
+//! No resource here takes content, yet a GET may carry some, and the next request begins only
+//! behind it. It is read as it comes, in pieces of any size, and never kept. The chunked coding is
+//! decoded byte by byte outside of chunk data, strictly: a line ends in CR LF and nothing else, for
+//! two parties that disagree about where a message ends are how requests are smuggled (§11.2).
 
 use super::refusal::Refusal;
 
@@ -57,8 +58,8 @@ impl Discard {
         self.state == State::End
     }
 
-    /// Reads past what `bytes` hold of the content and returns how many bytes that is; all of them unless the
-    /// content ends among them.
+    /// Reads past what `bytes` hold of the content and returns how many bytes that is; all of them
+    /// unless the content ends among them.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::End {
@@ -122,7 +123,8 @@ impl Discard {
     }
 }
 
-/// What may stand in a field or an extension: visible bytes, white space and obs-text, no other controls.
+/// What may stand in a field or an extension: visible bytes, white space and obs-text, no other
+/// controls.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }

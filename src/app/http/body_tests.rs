@@ -20,7 +20,11 @@ fn chunked_content_by_the_rules_of_rfc_9112_section_7() {
     let table: &[Case<'_>] = &[
         ("§7.1 the last chunk alone", "0\r\n\r\n", Ok(true)),
         ("§7.1 two chunks", "3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n", Ok(true)),
-        ("§7.1 sizes are hexadecimal, zeros may lead", "00a\r\n0123456789\r\n000\r\n\r\n", Ok(true)),
+        (
+            "§7.1 sizes are hexadecimal, zeros may lead",
+            "00a\r\n0123456789\r\n000\r\n\r\n",
+            Ok(true),
+        ),
         ("§7.1 data may hold line ends", "4\r\n\r\n\r\n\r\n0\r\n\r\n", Ok(true)),
         ("§7.1.1 extensions are ignored", "1;a=b;c=\"d\"\r\nx\r\n0 ;e\r\n\r\n", Ok(true)),
         ("§7.1.2 trailers are ignored", "0\r\nA: b\r\nC: d\r\n\r\n", Ok(true)),
@@ -43,10 +47,15 @@ fn chunked_content_by_the_rules_of_rfc_9112_section_7() {
         ("a size of many digits", "ffffffffffffffffffff\r\n", Err(Refusal::BodyTooLarge)),
     ];
     for (rule, content, expected) in table {
-        let bytes = [content.as_bytes(), if *expected == Ok(true) { next.as_bytes() } else { b"" }].concat();
+        let bytes = [content.as_bytes(), if *expected == Ok(true) { next.as_bytes() } else { b"" }]
+            .concat();
         for step in 1..=bytes.len() {
             let outcome = read(Discard::chunked(LIMIT), &bytes, step);
-            assert_eq!(outcome, expected.map(|over| (content.len(), over)), "{rule}, {step} bytes at a time");
+            assert_eq!(
+                outcome,
+                expected.map(|over| (content.len(), over)),
+                "{rule}, {step} bytes at a time"
+            );
         }
     }
 }
@@ -55,7 +64,11 @@ fn chunked_content_by_the_rules_of_rfc_9112_section_7() {
 fn framing_counts_against_the_limit() {
     for endless in ["1\r\nx\r\n", "0000", "1;eeeeeeee"] {
         let bytes = endless.repeat(40);
-        assert_eq!(read(Discard::chunked(LIMIT), bytes.as_bytes(), 3), Err(Refusal::BodyTooLarge), "{endless}");
+        assert_eq!(
+            read(Discard::chunked(LIMIT), bytes.as_bytes(), 3),
+            Err(Refusal::BodyTooLarge),
+            "{endless}"
+        );
     }
     let trailers = format!("0\r\n{}", "A: b\r\n".repeat(40));
     assert_eq!(read(Discard::chunked(LIMIT), trailers.as_bytes(), 5), Err(Refusal::BodyTooLarge));

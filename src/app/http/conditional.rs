@@ -1,7 +1,8 @@
-//! Conditional requests (RFC 9110 §13): fields of a request and a file's validators in, a verdict out.
+//! Conditional requests (RFC 9110 §13): fields of a request and a file's validators in, a verdict
+//! out.
 //!
-//! Only asked for a file that exists and a method that is GET or HEAD: §13.2.1 has preconditions ignored where the
-//! answer without them would not be a 2xx.
+//! Only asked for a file that exists and a method that is GET or HEAD: §13.2.1 has preconditions
+//! ignored where the answer without them would not be a 2xx.
 
 use super::date;
 use httparse::Header;
@@ -36,7 +37,10 @@ pub(super) fn is_precondition(name: &str) -> bool {
 /// Evaluates the preconditions in the order of RFC 9110 §13.2.2; `now` in unix seconds.
 pub(super) fn evaluate(fields: &[Header<'_>], file: Validators<'_>, now: u64) -> Verdict {
     let values = |name: &'static str| {
-        fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+        fields
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value)
     };
     let modified = file.modified.and_then(|seconds| i64::try_from(seconds).ok());
     let moment = |name| only(values(name)).and_then(|value| date::parse(value, now)).zip(modified);
@@ -74,16 +78,22 @@ enum Comparison {
     Weak,
 }
 
-/// Whether any member of the list, which may stand on several lines, is `*` or equals `etag`, a strong one.
-fn matches<'a>(mut values: impl Iterator<Item = &'a [u8]>, etag: &[u8], comparison: Comparison) -> bool {
+/// Whether any member of the list, which may stand on several lines, is `*` or equals `etag`, a
+/// strong one.
+fn matches<'a>(
+    mut values: impl Iterator<Item = &'a [u8]>,
+    etag: &[u8],
+    comparison: Comparison,
+) -> bool {
     values.any(|value| {
         value == b"*"
-            || EntityTags(value).any(|(weak, tag)| tag == etag && (comparison == Comparison::Weak || !weak))
+            || EntityTags(value)
+                .any(|(weak, tag)| tag == etag && (comparison == Comparison::Weak || !weak))
     })
 }
 
-/// The entity tags of a list: whether each is weak, and what stands in quotes, with the quotes. Stops at the first
-/// thing that is none: what follows cannot be told apart.
+/// The entity tags of a list: whether each is weak, and what stands in quotes, with the quotes.
+/// Stops at the first thing that is none: what follows cannot be told apart.
 struct EntityTags<'a>(&'a [u8]);
 
 impl<'a> Iterator for EntityTags<'a> {

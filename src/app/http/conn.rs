@@ -5,7 +5,7 @@ use super::body::Discard;
 use super::head::Search;
 use super::response::{Persistence, Status};
 use crate::app::Blob;
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 /// What the handler keeps for one connection.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ pub struct Conn {
 }
 
 const _: () = assert!(size_of::<Conn>() <= 32);
-/// So that a full queue of blobs of 4 GiB can be noted in 32 bits. Slower progress than this in a whole idle period
-/// counts as none.
+/// So that a full queue of blobs of 4 GiB can be noted in 32 bits. Slower progress than this in a
+/// whole idle period counts as none.
 const QUEUED_UNIT_BYTES: u64 = 64;
 
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,8 @@ pub(super) enum Subject {
 }
 
 impl Conn {
-    /// Whether no request is under way: nothing of the next one's head has come, and no content is left to read past.
+    /// Whether no request is under way: nothing of the next one's head has come, and no content is
+    /// left to read past.
     pub(crate) fn is_between_requests(&self) -> bool {
         matches!(self.phase, Phase::Head(_))
     }

@@ -3,7 +3,7 @@
 use super::refusal::Refusal;
 use super::response::Status;
 
-simoom_stack::counters! {
+simoom_io::counters! {
     /// What the HTTP handler of one worker counts; names are those they are published by.
     pub struct Counters {
         /// Connections opened.

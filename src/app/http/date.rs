@@ -13,8 +13,10 @@ const DAY_SECONDS: i64 = 24 * 3600;
 /// The mean of the Gregorian calendar.
 const YEAR_SECONDS: i64 = 31_556_952;
 
-const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const DAYS: [&str; 7] =
+    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// The moment as an IMF-fixdate; the end of the year 9999 for all that come after it.
 pub(crate) fn imf_fixdate(unix_seconds: u64) -> [u8; DATE_BYTES] {
@@ -169,8 +171,11 @@ mod tests {
     #[test]
     fn the_example_of_rfc_9110_section_5_6_7_in_its_three_formats() {
         assert_eq!(&imf_fixdate(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
-        for date in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
-        {
+        for date in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
             assert_eq!(parsed(date), Some(784_111_777), "{date}");
         }
         assert_eq!(parsed("Wed Nov 16 08:49:37 1994"), Some(784_111_777 + 10 * DAY_SECONDS));

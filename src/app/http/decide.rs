@@ -33,7 +33,9 @@ impl Http {
         let path = match path::resolve(target, &mut self.scratch) {
             Ok(path) => path,
             Err(path::Refused::NoFileName) => return Ok(Subject::Page(Status::NotFound)),
-            Err(path::Refused::Malformed | path::Refused::AboveRoot) => return Err(Refusal::BadTarget),
+            Err(path::Refused::Malformed | path::Refused::AboveRoot) => {
+                return Err(Refusal::BadTarget);
+            }
         };
         let index = match self.content.find(path) {
             Some(Entry::File(index)) => index,

@@ -1,13 +1,15 @@
 //! Where a head ends: bytes in, a length out.
 //!
-//! The search remembers how far it looked, so that a head that comes byte by byte is looked through once.
+//! The search remembers how far it looked, so that a head that comes byte by byte is looked through
+//! once.
 
 use super::refusal::Refusal;
 use super::target::alphanumeric_or;
 
 /// Longest request line, its CR LF not counted.
 pub(super) const REQUEST_LINE_MAX_BYTES: usize = 8 * 1024;
-/// Longest head, request line and empty line included. No transport may keep less for one connection.
+/// Longest head, request line and empty line included. No transport may keep less for one
+/// connection.
 pub(super) const HEAD_MAX_BYTES: usize = 16 * 1024;
 
 /// `tchar` of RFC 9110 §5.6.2.
@@ -29,13 +31,15 @@ impl Search {
     }
 }
 
-/// The length of the head that `bytes` begin with, its empty line included; `None` until all of it is there.
-/// `bytes` begin with what they began with at the last call. Lines end in CR LF: a bare LF, which RFC 9112 §2.2
-/// would let pass, is refused, because others along the way may see a different message in it.
+/// The length of the head that `bytes` begin with, its empty line included; `None` until all of it
+/// is there. `bytes` begin with what they began with at the last call. Lines end in CR LF: a bare
+/// LF, which RFC 9112 §2.2 would let pass, is refused, because others along the way may see a
+/// different message in it.
 #[inline]
 pub(super) fn find_end(bytes: &[u8], search: &mut Search) -> Result<Option<usize>, Refusal> {
     let window = &bytes[..bytes.len().min(HEAD_MAX_BYTES)];
-    // Transports never offer less than before. If one did, the search would begin at the end, not panic.
+    // Transports never offer less than before. If one did, the search would begin at the end, not
+    // panic.
     debug_assert!(usize::from(search.seen) <= window.len(), "offered input has shrunk");
     let mut at = usize::from(search.seen).min(window.len());
     if at == 0 && window.first().is_some_and(|&byte| !TOKEN[usize::from(byte)]) {

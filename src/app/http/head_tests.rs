@@ -33,8 +33,16 @@ fn the_end_of_a_head() {
     let table: &[(&str, Vec<u8>, End)] = &[
         ("a whole head", b"GET / HTTP/1.1\r\n\r\nmore".to_vec(), Ok(Some(18))),
         ("not yet", b"GET / HTTP/1.1\r\nA: b\r\n\r".to_vec(), Ok(None)),
-        ("bare LF ends the line", b"GET / HTTP/1.1\nA: b\r\n\r\n".to_vec(), Err(Refusal::BadSyntax)),
-        ("bare LF ends the head", b"GET / HTTP/1.1\r\nA: b\r\n\n".to_vec(), Err(Refusal::BadSyntax)),
+        (
+            "bare LF ends the line",
+            b"GET / HTTP/1.1\nA: b\r\n\r\n".to_vec(),
+            Err(Refusal::BadSyntax),
+        ),
+        (
+            "bare LF ends the head",
+            b"GET / HTTP/1.1\r\nA: b\r\n\n".to_vec(),
+            Err(Refusal::BadSyntax),
+        ),
         ("a record of TLS", b"\x16\x03\x01\x02".to_vec(), Err(Refusal::BadSyntax)),
         ("the longest line", line_max.clone(), Ok(Some(line_max.len()))),
         ("a longer one", line_over, Err(Refusal::LineTooLong)),

@@ -25,12 +25,18 @@ fn get(target: &str, fields: &str) -> String {
 /// The code of each answer in turn. Contents hold no status line.
 fn codes(answers: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(answers);
-    text.match_indices("HTTP/1.1 ").filter_map(|(at, _)| text.get(at + 9..at + 12)?.parse().ok()).collect()
+    text.match_indices("HTTP/1.1 ")
+        .filter_map(|(at, _)| text.get(at + 9..at + 12)?.parse().ok())
+        .collect()
 }
 
 fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     let head = answer.split("\r\n\r\n").next().unwrap();
-    head.lines().skip(1).filter_map(|line| line.split_once(": ")).find(|(n, _)| *n == name).map(|(_, value)| value)
+    head.lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(": "))
+        .find(|(n, _)| *n == name)
+        .map(|(_, value)| value)
 }
 
 #[test]
@@ -45,7 +51,7 @@ fn a_small_file_whole() {
 
 #[test]
 fn a_small_answer_is_one_entry_and_a_large_one_shares_its_file() {
-    let mut pool = simoom_stack::send::Pool::<Blob>::new(64, 64);
+    let mut pool = simoom_io::send::Pool::<Blob>::new(64, 64);
     for (target, entries) in [("/12", 1), ("/small", 1), ("/large", 2)] {
         let (mut queue, mut wishes) = Default::default();
         let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
@@ -182,29 +188,64 @@ fn statuses_and_whether_the_connection_persists() {
     let table: &[(&str, String, u16, bool)] = &[
         ("RFC 9110 §15.5.5", "GET /none HTTP/1.1\r\nHost: a\r\n\r\n".into(), 404, false),
         ("RFC 9110 §15.5.6", "PUT /12 HTTP/1.1\r\nHost: a\r\n\r\n".into(), 405, false),
-        ("content of a method not allowed", format!("POST /12 HTTP/1.1\r\nHost: a\r\n{body}"), 405, false),
+        (
+            "content of a method not allowed",
+            format!("POST /12 HTTP/1.1\r\nHost: a\r\n{body}"),
+            405,
+            false,
+        ),
         ("RFC 9110 §9.3.7", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".into(), 204, false),
         ("RFC 9110 §9.3.6 CONNECT", "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n".into(), 405, true),
         ("RFC 9110 §15.6.2", "BREW /12 HTTP/1.1\r\nHost: a\r\n\r\n".into(), 501, false),
-        ("content of an unknown method", format!("BREW /12 HTTP/1.1\r\nHost: a\r\n{body}"), 501, false),
+        (
+            "content of an unknown method",
+            format!("BREW /12 HTTP/1.1\r\nHost: a\r\n{body}"),
+            501,
+            false,
+        ),
         ("RFC 9112 §3.2 no Host", "GET /12 HTTP/1.1\r\n\r\n".into(), 400, true),
         ("RFC 9112 §9.3 HTTP/1.0", "GET /12 HTTP/1.0\r\n\r\n".into(), 200, true),
-        ("RFC 9112 §9.6", "GET /12 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(), 200, true),
+        (
+            "RFC 9112 §9.6",
+            "GET /12 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".into(),
+            200,
+            true,
+        ),
         ("above the root", "GET /../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400, true),
         ("an escape that is none", "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400, true),
-        ("an escaped slash", "GET /dir%2findex.html HTTP/1.1\r\nHost: a\r\n\r\n".into(), 404, false),
-        ("content past the bound", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4097\r\n\r\n".into(), 413, true),
+        (
+            "an escaped slash",
+            "GET /dir%2findex.html HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            404,
+            false,
+        ),
+        (
+            "content past the bound",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4097\r\n\r\n".into(),
+            413,
+            true,
+        ),
         (
             "a chunk past the bound",
             "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n".into(),
             413,
             true,
         ),
-        ("broken chunks", "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n".into(), 400, true),
+        (
+            "broken chunks",
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n".into(),
+            400,
+            true,
+        ),
         ("RFC 9110 §15.5.15", format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000)), 414, true),
         ("RFC 9110 §15.5.18", "GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n".into(), 417, true),
         ("RFC 6585 §5 length", format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(65536)), 431, true),
-        ("RFC 6585 §5 count", format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(101)), 431, true),
+        (
+            "RFC 6585 §5 count",
+            format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(101)),
+            431,
+            true,
+        ),
         (
             "RFC 9112 §6.1 unknown coding",
             "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".into(),
@@ -214,7 +255,8 @@ fn statuses_and_whether_the_connection_persists() {
         ("RFC 9110 §15.6.6", "GET / HTTP/2.0\r\nHost: a\r\n\r\n".into(), 505, true),
     ];
     for (rule, request, code, closes) in table {
-        let (answer, closed) = http_answers(format!("{request}{}", text(GET.to_vec())).as_bytes(), &[], false);
+        let (answer, closed) =
+            http_answers(format!("{request}{}", text(GET.to_vec())).as_bytes(), &[], false);
         let expected = if *closes { vec![*code] } else { vec![*code, 200] };
         assert_eq!((codes(&answer), closed), (expected, *closes), "{rule}");
         let says_close = field(&text(answer), "Connection") == Some("close");
@@ -248,7 +290,10 @@ fn conditional_requests_are_answered_304_and_412() {
         )
     );
     assert!(get("/12", &format!("If-Match: W/{etag}\r\n")).starts_with("HTTP/1.1 412 "));
-    assert!(get("/12", "If-Modified-Since: Sat, 07 Mar 1992 20:26:40 GMT\r\n").starts_with("HTTP/1.1 304 "));
+    assert!(
+        get("/12", "If-Modified-Since: Sat, 07 Mar 1992 20:26:40 GMT\r\n")
+            .starts_with("HTTP/1.1 304 ")
+    );
     assert!(get("/none", "If-Match: \"x\"\r\n").starts_with("HTTP/1.1 404 "), "RFC 9110 §13.2.1");
     assert!(get("/dir", "If-None-Match: *\r\n").starts_with("HTTP/1.1 301 "), "RFC 9110 §13.2.1");
 }
@@ -271,8 +316,13 @@ fn a_client_that_waits_for_100_is_told() {
     assert_eq!(codes(&line.take()), [200]);
     let no_content = get("/12", "Expect: 100-continue\r\n");
     assert!(no_content.starts_with("HTTP/1.1 200 "), "RFC 9110 §10.1.1: nothing to wait for");
-    let (answer, closed) = ask("PUT /12 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
-    assert_eq!((codes(answer.as_bytes()), closed), (vec![405], true), "the final answer instead, and the end");
+    let (answer, closed) =
+        ask("PUT /12 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    assert_eq!(
+        (codes(answer.as_bytes()), closed),
+        (vec![405], true),
+        "the final answer instead, and the end"
+    );
 }
 
 #[test]
@@ -415,7 +465,7 @@ fn the_date_is_that_of_the_clock() {
 fn a_transport_that_keeps_less_than_a_head_gets_414_or_431() {
     for (input, code) in [(&b"GET /aaaa"[..], 414), (b"GET / HTTP/1.1\r\nA: b", 431)] {
         let (mut queue, mut wishes) = Default::default();
-        let mut pool = simoom_stack::send::Pool::new(8, 8);
+        let mut pool = simoom_io::send::Pool::new(8, 8);
         let mut handler = http();
         let mut conn = Conn::default();
         let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
@@ -478,12 +528,19 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         5 => Just("GET"), 1 => Just("HEAD"), 1 => Just("POST"), 1 => Just("BREW"),
         1 => Just("OPTIONS"),
     ];
-    let version = prop_oneof![8 => Just("1.1"), 1 => Just("1.0"), 1 => Just("1.5"), 1 => Just("2.0")];
-    let request = (method, target, version, fields).prop_map(|(method, target, version, fields)| {
-        let end = if fields.contains("\r\n\r\n") && !fields.ends_with("T: t\r\n") { "" } else { "\r\n" };
-        format!("{method} {target} HTTP/{version}\r\nHost: a\r\n{fields}{end}").into_bytes()
-    });
-    let filler = (0usize..20_000).prop_map(|n| [b"GET / HTTP/1.1\r\nA: ".as_slice(), &vec![b'x'; n]].concat());
+    let version =
+        prop_oneof![8 => Just("1.1"), 1 => Just("1.0"), 1 => Just("1.5"), 1 => Just("2.0")];
+    let request =
+        (method, target, version, fields).prop_map(|(method, target, version, fields)| {
+            let end = if fields.contains("\r\n\r\n") && !fields.ends_with("T: t\r\n") {
+                ""
+            } else {
+                "\r\n"
+            };
+            format!("{method} {target} HTTP/{version}\r\nHost: a\r\n{fields}{end}").into_bytes()
+        });
+    let filler = (0usize..20_000)
+        .prop_map(|n| [b"GET / HTTP/1.1\r\nA: ".as_slice(), &vec![b'x'; n]].concat());
     let noise = proptest::collection::vec(any::<u8>(), 0..30);
     prop_oneof![12 => request, 1 => Just(b"\r\n".to_vec()), 1 => filler, 1 => noise]
 }

@@ -2,25 +2,27 @@
 //!
 //! # The life of a request
 //!
-//! Its bytes come to `received`, in a frame or wherever the transport has them, possibly in pieces, possibly
-//! with requests behind it. A connection is in one of three phases:
+//! Its bytes come to `received`, in a frame or wherever the transport has them, possibly in pieces,
+//! possibly with requests behind it. A connection is in one of three phases:
 //!
-//! - *Head*: `head::find_end` looks for the empty line. Until it is there nothing is consumed, the transport keeps
-//!   the bytes and the search remembers how far it looked. A whole head becomes a `Request`, and that an `Answer`:
-//!   `decide` has the path decoded, looks it up in the `Content` and has the preconditions evaluated.
-//! - *Body*: a request that carries content is answered behind it; `body` reads past the content while the answer
-//!   waits in the connection. `Expect: 100-continue` gets its interim answer first. A request of unacceptable
-//!   framing or size is refused before that.
+//! - *Head*: `head::find_end` looks for the empty line. Until it is there nothing is consumed, the
+//!   transport keeps the bytes and the search remembers how far it looked. A whole head becomes a
+//!   `Request`, and that an `Answer`: `decide` has the path decoded, looks it up in the `Content`
+//!   and has the preconditions evaluated.
+//! - *Body*: a request that carries content is answered behind it; `body` reads past the content
+//!   while the answer waits in the connection. `Expect: 100-continue` gets its interim answer
+//!   first. A request of unacceptable framing or size is refused before that.
 //! - *Closing*: the last answer is queued, and no more input is read.
 //!
-//! Answers are queued by `response`: ranges of bytes rendered before, nothing is formatted per request. When there
-//! is no room for one more answer, reading stops, and the rest of the pipeline waits where it is.
+//! Answers are queued by `response`: ranges of bytes rendered before, nothing is formatted per
+//! request. When there is no room for one more answer, reading stops, and the rest of the pipeline
+//! waits where it is.
 //!
-//! An error that leaves the framing intact (404, 405, 412, 501 for a method) keeps the connection; any other, a
-//! `Refusal`, ends it, so that nothing behind it can be taken for a request.
+//! An error that leaves the framing intact (404, 405, 412, 501 for a method) keeps the connection;
+//! any other, a `Refusal`, ends it, so that nothing behind it can be taken for a request.
 //!
-//! A connection has one deadline, for what it is `Waiting` for. This module reads no clock: the transport calls
-//! [`Http::clock`] with the time of day, and `timeout` when a deadline has passed.
+//! A connection has one deadline, for what it is `Waiting` for. This module reads no clock: the
+//! transport calls [`Http::clock`] with the time of day, and `timeout` when a deadline has passed.
 
 mod body;
 mod conditional;
@@ -50,11 +52,12 @@ use head::{REQUEST_LINE_MAX_BYTES, Search};
 use refusal::Refusal;
 use request::{FIELDS_MAX, Request};
 use response::{Answers, CONTINUE, Persistence, Status};
-use simoom_stack::{Application, Opened, Reply};
+use simoom_io::{Application, Opened, Reply};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-/// A transport must be able to keep this much unconsumed input for one connection: the longest head.
+/// A transport must be able to keep this much unconsumed input for one connection: the longest
+/// head.
 pub const INPUT_MAX_BYTES: usize = head::HEAD_MAX_BYTES;
 
 /// The handler of one worker.
@@ -79,7 +82,8 @@ enum Step {
 }
 
 impl Http {
-    /// A handler that serves `content`. Its answers carry the epoch as their Date until [`Http::clock`] is called.
+    /// A handler that serves `content`. Its answers carry the epoch as their Date until
+    /// [`Http::clock`] is called.
     pub fn new(content: Arc<Content>, options: Options) -> Http {
         Http {
             content,
@@ -92,7 +96,8 @@ impl Http {
         }
     }
 
-    /// Tells the time of day; to be called at least once before the first connection and then about once a second.
+    /// Tells the time of day; to be called at least once before the first connection and then about
+    /// once a second.
     pub fn clock(&mut self, unix_seconds: u64) {
         self.answers.set_date(unix_seconds);
     }
@@ -107,8 +112,8 @@ impl Http {
         &self.counters
     }
 
-    /// A call for this connection panicked. 500 in place of the answer of which nothing is queued; else a reset, which
-    /// tells the client that the answer is cut off.
+    /// A call for this connection panicked. 500 in place of the answer of which nothing is queued;
+    /// else a reset, which tells the client that the answer is cut off.
     pub(in crate::app) fn panicked(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
         if reply.queued() == whole && !matches!(conn.phase, Phase::Closing) {
@@ -124,7 +129,9 @@ impl Http {
     fn step(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         match (conn.phase, bytes) {
             (Phase::Closing, _) => Step::Took(bytes.len()),
-            (Phase::Body(discard, answer), _) => self.read_body(conn, discard, answer, bytes, reply),
+            (Phase::Body(discard, answer), _) => {
+                self.read_body(conn, discard, answer, bytes, reply)
+            }
             // RFC 9112 §2.2: empty lines before a request line are ignored. They start no head.
             (Phase::Head(_), [b'\r']) => Step::Wait(Waiting::Idle),
             (Phase::Head(_), [b'\r', b'\n', ..]) => Step::Took(2),
@@ -186,7 +193,12 @@ impl Http {
     }
 
     #[inline]
-    fn handle_parsed(&mut self, conn: &mut Conn, head: &[u8], reply: &mut Reply<'_, Blob>) -> Result<(), Refusal> {
+    fn handle_parsed(
+        &mut self,
+        conn: &mut Conn,
+        head: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Result<(), Refusal> {
         let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let request = Request::parse(head, &mut space)?;
         let answer = self.decide(&request)?;
@@ -227,8 +239,9 @@ impl Http {
         self.answered(conn, Status::MovedPermanently, persistence, reply);
     }
 
-    /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) is told at once what it will get. If that is an
-    /// error it need not send the content; whether it does cannot be known, so the connection ends with it.
+    /// RFC 9110 §10.1.1: a client that waits for 100 (Continue) is told at once what it will get.
+    /// If that is an error it need not send the content; whether it does cannot be known, so the
+    /// connection ends with it.
     fn begin_body(
         &mut self,
         conn: &mut Conn,
@@ -239,7 +252,11 @@ impl Http {
     ) {
         match (request.expects_continue, answer.subject) {
             (true, Subject::Page(_)) => {
-                return self.answer(conn, Answer { persistence: Persistence::Close, ..answer }, reply);
+                return self.answer(
+                    conn,
+                    Answer { persistence: Persistence::Close, ..answer },
+                    reply,
+                );
             }
             (true, _) => {
                 self.counters.http_continues += 1;
@@ -280,8 +297,12 @@ impl Http {
         let persistence = self.persistence(answer.persistence);
         let (status, rest) = match answer.subject {
             Subject::File(index) => (Status::Ok, self.content.file(index).ok()),
-            Subject::NotModified(index) => (Status::NotModified, self.content.file(index).not_modified()),
-            Subject::Redirect(index) => (Status::MovedPermanently, self.content.redirect(index).rendered()),
+            Subject::NotModified(index) => {
+                (Status::NotModified, self.content.file(index).not_modified())
+            }
+            Subject::Redirect(index) => {
+                (Status::MovedPermanently, self.content.redirect(index).rendered())
+            }
             Subject::Page(status) => {
                 self.counters.note_page(status);
                 (status, self.answers.page(status))
@@ -297,7 +318,13 @@ impl Http {
     }
 
     #[inline]
-    fn answered(&mut self, conn: &mut Conn, status: Status, persistence: Persistence, reply: &mut Reply<'_, Blob>) {
+    fn answered(
+        &mut self,
+        conn: &mut Conn,
+        status: Status,
+        persistence: Persistence,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         self.counters.note_answer(status);
         conn.waiting = Waiting::Unset;
         conn.phase = Phase::default();
@@ -308,15 +335,33 @@ impl Http {
     }
 
     #[cold]
-    fn refuse(&mut self, conn: &mut Conn, refusal: Refusal, head: &[u8], reply: &mut Reply<'_, Blob>) {
+    fn refuse(
+        &mut self,
+        conn: &mut Conn,
+        refusal: Refusal,
+        head: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) {
         self.refuse_with(conn, refusal, !head.starts_with(b"HEAD "), reply);
     }
 
     #[cold]
-    fn refuse_with(&mut self, conn: &mut Conn, refusal: Refusal, with_content: bool, reply: &mut Reply<'_, Blob>) {
+    fn refuse_with(
+        &mut self,
+        conn: &mut Conn,
+        refusal: Refusal,
+        with_content: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         self.counters.note_refusal(refusal);
         let status = refusal.status();
-        self.answers.send(status, Persistence::Close, self.answers.page(status), with_content, reply);
+        self.answers.send(
+            status,
+            Persistence::Close,
+            self.answers.page(status),
+            with_content,
+            reply,
+        );
         self.counters.note_answer(status);
         conn.waiting = Waiting::Unset;
         conn.phase = Phase::Closing;
@@ -337,7 +382,11 @@ impl Application for Http {
         let mut at = 0;
         let waiting = loop {
             if at == bytes.len() {
-                break if matches!(conn.phase, Phase::Body(..)) { Waiting::Body } else { Waiting::Idle };
+                break if matches!(conn.phase, Phase::Body(..)) {
+                    Waiting::Body
+                } else {
+                    Waiting::Idle
+                };
             }
             if !reply.has_room() {
                 break Waiting::Idle;

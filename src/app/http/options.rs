@@ -1,6 +1,6 @@
 //! What can be chosen about the handler.
 
-use simoom_stack::Duration;
+use simoom_io::Duration;
 
 /// How long a connection may wait for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,14 +9,18 @@ pub struct Timeouts {
     pub head: Duration,
     /// For all content of a request; then 408.
     pub body: Duration,
-    /// Without a request, or with answers queued of which the client takes nothing; then the connection is closed,
-    /// or reset.
+    /// Without a request, or with answers queued of which the client takes nothing; then the
+    /// connection is closed, or reset.
     pub idle: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts { head: Duration::from_secs(10), body: Duration::from_secs(60), idle: Duration::from_secs(75) }
+        Timeouts {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(60),
+            idle: Duration::from_secs(75),
+        }
     }
 }
 
@@ -25,7 +29,8 @@ impl Default for Timeouts {
 pub struct Options {
     /// How long a connection may wait.
     pub timeouts: Timeouts,
-    /// Most content of a request, chunk framing and trailers included, that is read past; beyond it 413.
+    /// Most content of a request, chunk framing and trailers included, that is read past; beyond it
+    /// 413.
     pub body_max_bytes: u32,
 }
 

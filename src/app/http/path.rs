@@ -1,8 +1,10 @@
-//! From a request target to the name of a file: percent-decoding and dot segments (RFC 3986 §§2.1, 5.2.4, 6.2.2).
+//! From a request target to the name of a file: percent-decoding and dot segments (RFC 3986 §§2.1,
+//! 5.2.4, 6.2.2).
 //!
-//! In comes a target of origin form, out goes an absolute path that has no `.` or `..` segment, no empty segment
-//! and no query. It never names anything above the root and never holds a byte that no file name can hold; names
-//! without escapes and dots, that is nearly all, are returned as they lie.
+//! In comes a target of origin form, out goes an absolute path that has no `.` or `..` segment, no
+//! empty segment and no query. It never names anything above the root and never holds a byte that
+//! no file name can hold; names without escapes and dots, that is nearly all, are returned as they
+//! lie.
 
 /// Why a target names no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +17,9 @@ pub(super) enum Refused {
     NoFileName,
 }
 
-/// The path that `target` names, decoded into `scratch` (at least as long as `target`) where that is needed.
-/// A target that is empty or only a query, as absolute form may leave it, names the root.
+/// The path that `target` names, decoded into `scratch` (at least as long as `target`) where that
+/// is needed. A target that is empty or only a query, as absolute form may leave it, names the
+/// root.
 pub(super) fn resolve<'a>(target: &'a [u8], scratch: &'a mut [u8]) -> Result<&'a [u8], Refused> {
     let mut plain = true;
     let mut previous = 0;
@@ -41,8 +44,8 @@ pub(super) fn resolve<'a>(target: &'a [u8], scratch: &'a mut [u8]) -> Result<&'a
     }
 }
 
-/// Takes the segments one by one: each is decoded behind those before it, and then stays, goes, or takes the one
-/// before it along. Decoding comes first, so that `%2e%2e` climbs like `..`.
+/// Takes the segments one by one: each is decoded behind those before it, and then stays, goes, or
+/// takes the one before it along. Decoding comes first, so that `%2e%2e` climbs like `..`.
 fn decode<'a>(path: &[u8], scratch: &'a mut [u8]) -> Result<&'a [u8], Refused> {
     let mut len = 0;
     let mut ends_in_slash = false;
@@ -54,7 +57,10 @@ fn decode<'a>(path: &[u8], scratch: &'a mut [u8]) -> Result<&'a [u8], Refused> {
         match &scratch[start + 1..len] {
             b"" | b"." => len = start,
             b".." => {
-                len = scratch[..start].iter().rposition(|&byte| byte == b'/').ok_or(Refused::AboveRoot)?;
+                len = scratch[..start]
+                    .iter()
+                    .rposition(|&byte| byte == b'/')
+                    .ok_or(Refused::AboveRoot)?;
             }
             _ => ends_in_slash = false,
         }
@@ -87,7 +93,10 @@ fn decode_segment(segment: &[u8], out: &mut [u8]) -> Result<usize, Refused> {
 }
 
 fn hex(digit: Option<&u8>) -> Result<u8, Refused> {
-    digit.and_then(|&digit| char::from(digit).to_digit(16)).map(|value| value as u8).ok_or(Refused::Malformed)
+    digit
+        .and_then(|&digit| char::from(digit).to_digit(16))
+        .map(|value| value as u8)
+        .ok_or(Refused::Malformed)
 }
 
 #[cfg(test)]

@@ -45,7 +45,11 @@ fn targets_and_the_paths_they_name() {
         ("/%+1", Err(Refused::Malformed)),
     ];
     for (target, path) in table {
-        assert_eq!(resolved(target.as_bytes()), path.map(|path| path.as_bytes().to_vec()), "{target}");
+        assert_eq!(
+            resolved(target.as_bytes()),
+            path.map(|path| path.as_bytes().to_vec()),
+            "{target}"
+        );
     }
     assert_eq!(resolved(b"/a#b"), Err(Refused::Malformed));
     assert_eq!(resolved(b"/%g0"), Err(Refused::Malformed));
@@ -107,7 +111,8 @@ fn target() -> impl Strategy<Value = Vec<u8>> {
         "[a-c]{1,2}",
         "%[0-9a-fA-F]{2}",
     ];
-    proptest::collection::vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()).into_bytes())
+    proptest::collection::vec(piece, 0..12)
+        .prop_map(|pieces| format!("/{}", pieces.concat()).into_bytes())
 }
 
 proptest! {

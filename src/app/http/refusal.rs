@@ -2,8 +2,8 @@
 
 use super::response::Status;
 
-/// Why a request is refused in a way that ends the connection, either because where it ends is not known or because
-/// reading on would cost too much.
+/// Why a request is refused in a way that ends the connection, either because where it ends is not
+/// known or because reading on would cost too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The head is not what RFC 9112 §2 and §5 describe.

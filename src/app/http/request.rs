@@ -1,7 +1,9 @@
-//! What comes in: from the bytes of a whole head to a request of known meaning, or to the reason why it has none.
+//! What comes in: from the bytes of a whole head to a request of known meaning, or to the reason
+//! why it has none.
 //!
-//! httparse splits the head. The fields that decide where the message ends and what becomes of the connection are
-//! read strictly here: two parties that read them differently are how requests are smuggled (RFC 9112 §11.2).
+//! httparse splits the head. The fields that decide where the message ends and what becomes of the
+//! connection are read strictly here: two parties that read them differently are how requests are
+//! smuggled (RFC 9112 §11.2).
 
 use super::conditional::is_precondition;
 use super::refusal::Refusal;
@@ -45,7 +47,8 @@ pub(super) enum Framing {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request<'h, 'b> {
     pub(super) method: Method,
-    /// The target without scheme and authority: a path, perhaps a query. `None` for `*` and for authority form.
+    /// The target without scheme and authority: a path, perhaps a query. `None` for `*` and for
+    /// authority form.
     pub(super) target: Option<&'b [u8]>,
     pub(super) persistence: Persistence,
     pub(super) framing: Framing,
@@ -80,7 +83,9 @@ impl<'h, 'b> Request<'h, 'b> {
             }
             Err(_) => return Err(Refusal::BadSyntax),
         }
-        let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+        let (Some(method), Some(target), Some(minor)) =
+            (parsed.method, parsed.path, parsed.version)
+        else {
             return Err(Refusal::BadSyntax);
         };
         let fields: &'h [Header<'b>] = parsed.headers;
@@ -116,8 +121,8 @@ fn method_of(name: &str) -> Method {
     }
 }
 
-/// Where the minor version of `head` stands, if httparse refuses it for that alone: RFC 9110 §2.5, a
-/// request of a later minor version is one of the last minor version that the recipient knows.
+/// Where the minor version of `head` stands, if httparse refuses it for that alone: RFC 9110 §2.5,
+/// a request of a later minor version is one of the last minor version that the recipient knows.
 pub(super) fn later_minor_at(head: &[u8]) -> Option<usize> {
     let (at, [b'1', b'.', b'2'..=b'9']) = version(head)? else { return None };
     Some(at + 2)
@@ -128,7 +133,9 @@ pub(super) fn later_minor_at(head: &[u8]) -> Option<usize> {
 fn version(head: &[u8]) -> Option<(usize, [u8; 3])> {
     let line = head.split(|&byte| byte == b'\r').next()?;
     let mut words = line.split(|&byte| byte == b' ').skip(2);
-    let (version, None) = (words.next()?.strip_prefix(b"HTTP/")?, words.next()) else { return None };
+    let (version, None) = (words.next()?.strip_prefix(b"HTTP/")?, words.next()) else {
+        return None;
+    };
     match *version {
         [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
             Some((line.len() - version.len(), [major, b'.', minor]))
@@ -192,14 +199,15 @@ impl Noted {
         Ok(())
     }
 
-    /// RFC 9110 §8.6: digits, once. A second Content-Length is refused even if it says the same. A number too
-    /// large to hold stands for the largest, which is past any bound.
+    /// RFC 9110 §8.6: digits, once. A second Content-Length is refused even if it says the same. A
+    /// number too large to hold stands for the largest, which is past any bound.
     fn note_content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(Refusal::BadFraming);
         }
-        let length =
-            value.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+        let length = value.iter().fold(0u64, |sum, digit| {
+            sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
+        });
         match self.content_length.replace(length) {
             None => Ok(()),
             Some(_) => Err(Refusal::BadFraming),

@@ -1,26 +1,30 @@
 //! What goes out: an answer is a preamble, perhaps a Connection field, and a rendered rest.
 //!
-//! The *preamble* (status line, Server, Date) is the same for every answer of one status in one second, so a worker
-//! renders it once a second. The *rest* (the other fields, the empty line, the content) is the same for all time,
-//! so it is rendered at start-up. Answering is copying two ranges, and sharing one when the content is large:
-//! nothing is formatted or allocated here per request.
+//! The *preamble* (status line, Server, Date) is the same for every answer of one status in one
+//! second, so a worker renders it once a second. The *rest* (the other fields, the empty line, the
+//! content) is the same for all time, so it is rendered at start-up. Answering is copying two
+//! ranges, and sharing one when the content is large: nothing is formatted or allocated here per
+//! request.
 
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
-use simoom_stack::Reply;
-use simoom_stack::send::{CHUNK_BYTES, ROOM_COPY_BYTES};
+use simoom_io::Reply;
+use simoom_io::send::{CHUNK_BYTES, ROOM_COPY_BYTES};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// A rest up to this long is copied, head and content together, so that a small answer is one entry of the send
-/// queue and counts no references. With the preamble of a 200 it fits one chunk.
+/// A rest up to this long is copied, head and content together, so that a small answer is one entry
+/// of the send queue and counts no references. With the preamble of a 200 it fits one chunk.
 pub(crate) const COPY_MAX_BYTES: usize = CHUNK_BYTES - 70;
-const _: () = assert!(PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
+const _: () =
+    assert!(PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + COPY_MAX_BYTES <= 2 * CHUNK_BYTES);
 
 /// The longest insertion of [`Rendered::send_inserting`]: what is left of the bytes that can be
 /// copied for one answer.
 pub(super) const INSERTED_MAX_BYTES: usize = 896;
-const _: () = assert!(PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= ROOM_COPY_BYTES);
+const _: () = assert!(
+    PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= ROOM_COPY_BYTES
+);
 
 /// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -50,33 +54,57 @@ pub(crate) enum Status {
     VersionNotSupported,
 }
 
-/// Each status by its place in the enum: code and reason phrase (RFC 9110 §15, RFC 6585 §5), and the sentence
-/// that the page of an error carries.
+/// Each status by its place in the enum: code and reason phrase (RFC 9110 §15, RFC 6585 §5), and
+/// the sentence that the page of an error carries.
 const STATUSES: [(Status, &str, &str); 16] = [
     (Status::Ok, "200 OK", ""),
     (Status::NoContent, "204 No Content", ""),
-    (Status::MovedPermanently, "301 Moved Permanently", "The path of a directory ends with a slash."),
+    (
+        Status::MovedPermanently,
+        "301 Moved Permanently",
+        "The path of a directory ends with a slash.",
+    ),
     (Status::NotModified, "304 Not Modified", ""),
     (Status::BadRequest, "400 Bad Request", "The request is malformed."),
     (Status::NotFound, "404 Not Found", "The requested file was not found."),
     (Status::MethodNotAllowed, "405 Method Not Allowed", "Only GET, HEAD and OPTIONS are allowed."),
     (Status::RequestTimeout, "408 Request Timeout", "The request did not arrive in time."),
-    (Status::PreconditionFailed, "412 Precondition Failed", "A precondition of the request failed."),
-    (Status::ContentTooLarge, "413 Content Too Large", "The content of the request is longer than the limit."),
+    (
+        Status::PreconditionFailed,
+        "412 Precondition Failed",
+        "A precondition of the request failed.",
+    ),
+    (
+        Status::ContentTooLarge,
+        "413 Content Too Large",
+        "The content of the request is longer than the limit.",
+    ),
     (
         Status::UriTooLong,
         "414 URI Too Long",
         "The request line is longer than 8 KiB, or its query is longer than the 896 bytes that a redirect keeps.",
     ),
-    (Status::ExpectationFailed, "417 Expectation Failed", "Only the expectation 100-continue is supported."),
+    (
+        Status::ExpectationFailed,
+        "417 Expectation Failed",
+        "Only the expectation 100-continue is supported.",
+    ),
     (
         Status::FieldsTooLarge,
         "431 Request Header Fields Too Large",
         "The head of the request is longer than 16 KiB or has more than 100 fields.",
     ),
     (Status::InternalServerError, "500 Internal Server Error", ""),
-    (Status::NotImplemented, "501 Not Implemented", "The method or transfer coding is not supported."),
-    (Status::VersionNotSupported, "505 HTTP Version Not Supported", "Only HTTP/1.0 and HTTP/1.1 are supported."),
+    (
+        Status::NotImplemented,
+        "501 Not Implemented",
+        "The method or transfer coding is not supported.",
+    ),
+    (
+        Status::VersionNotSupported,
+        "505 HTTP Version Not Supported",
+        "Only HTTP/1.0 and HTTP/1.1 are supported.",
+    ),
 ];
 
 /// What becomes of the connection after an answer, and what the answer says of it (RFC 9112 §9.3).
@@ -109,12 +137,18 @@ impl Rendered {
         Rendered { bytes: bytes.into(), head_len }
     }
 
-    /// A page of a few words for an answer that carries no file; `fields` come before those of the page itself.
+    /// A page of a few words for an answer that carries no file; `fields` come before those of the
+    /// page itself.
     pub(crate) fn page(status: Status, fields: &str) -> Rendered {
         let (_, title, sentence) = STATUSES[status as usize];
-        let page = format!("<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{sentence}\n");
+        let page =
+            format!("<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n<p>{sentence}\n");
         let mut all = fields.to_string();
-        let _ = write!(all, "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n", page.len());
+        let _ = write!(
+            all,
+            "Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n",
+            page.len()
+        );
         Rendered::new(&all, page.as_bytes())
     }
 
@@ -133,7 +167,13 @@ impl Rendered {
     }
 
     /// With `inserted`, up to [`INSERTED_MAX_BYTES`], in front of the byte at `at`.
-    fn send_inserting(&self, at: usize, inserted: &[u8], with_content: bool, reply: &mut Reply<'_, Blob>) {
+    fn send_inserting(
+        &self,
+        at: usize,
+        inserted: &[u8],
+        with_content: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let len = self.len(with_content);
         reply.share(Blob::Shared(self.bytes.clone()), 0..at);
         reply.copy(inserted);
@@ -213,7 +253,8 @@ impl Answers {
                 Status::MethodNotAllowed => Rendered::page(status, ALLOW),
                 // RFC 9110 §8.6: no Content-Length.
                 Status::NoContent => Rendered::new(ALLOW, b""),
-                // The method may be unknown where this is sent, and an answer to HEAD has no content.
+                // The method may be unknown where this is sent, and an answer to HEAD has no
+                // content.
                 Status::InternalServerError => Rendered::new("Content-Length: 0\r\n", b""),
                 status => Rendered::page(status, ""),
             }),
@@ -309,8 +350,14 @@ mod tests {
             let preamble = &answers.preambles[Status::Ok as usize];
             String::from_utf8(preamble.bytes[..preamble.len].to_vec()).unwrap()
         };
-        assert_eq!(text(&answers), "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
+        assert_eq!(
+            text(&answers),
+            "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+        );
         answers.set_date(784_111_777);
-        assert_eq!(text(&answers), "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+        assert_eq!(
+            text(&answers),
+            "HTTP/1.1 200 OK\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        );
     }
 }

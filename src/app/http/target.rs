@@ -1,6 +1,8 @@
-//! The target of a request and what of it matters here: its path and query, whatever its form (RFC 9112 §3.2).
+//! The target of a request and what of it matters here: its path and query, whatever its form (RFC
+//! 9112 §3.2).
 //!
-//! Authorities are checked, in the target and in Host, and then forgotten: all are the same to this server.
+//! Authorities are checked, in the target and in Host, and then forgotten: all are the same to this
+//! server.
 
 use super::refusal::Refusal;
 use super::request::Method;
@@ -18,7 +20,8 @@ pub(super) fn path_of(target: &[u8], method: Method) -> Result<Option<&[u8]>, Re
     }
 }
 
-/// §3.2.2: accepted, and the authority in it replaces Host; all authorities are the same to this server.
+/// §3.2.2: accepted, and the authority in it replaces Host; all authorities are the same to this
+/// server.
 fn absolute_form(target: &[u8]) -> Result<&[u8], Refusal> {
     let rest = ["http://", "https://"]
         .iter()
@@ -35,7 +38,8 @@ fn absolute_form(target: &[u8]) -> Result<&[u8], Refusal> {
     Ok(path)
 }
 
-/// Whether `value` is `uri-host [":" port]` (RFC 3986 §3.2.2 and §3.2.3), which an empty value is too.
+/// Whether `value` is `uri-host [":" port]` (RFC 3986 §3.2.2 and §3.2.3), which an empty value is
+/// too.
 pub(super) fn is_authority(value: &[u8]) -> bool {
     let host_end = match value.strip_prefix(b"[") {
         Some(literal) => {

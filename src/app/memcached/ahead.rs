@@ -1,12 +1,13 @@
-//! What the next requests will ask the store for, told at a glance: bytes that were not yet read in, keys out, for their
-//! items to be fetched from far memory all at once. A wrong guess costs a fetch and changes nothing: what is in the
-//! middle of a value may look like a request.
+//! What the next requests will ask the store for, told at a glance: bytes that were not yet read
+//! in, keys out, for their items to be fetched from far memory all at once. A wrong guess costs a
+//! fetch and changes nothing: what is in the middle of a value may look like a request.
 
 use super::binary::{HEADER_BYTES, REQUEST};
 use super::text::KEY_MAX_BYTES;
 use memchr::{memchr, memchr2};
 
-/// The keys of requests, as far as they are whole. After a request that a value follows there are no more.
+/// The keys of requests, as far as they are whole. After a request that a value follows there are
+/// no more.
 pub(super) struct Keys<'a> {
     rest: &'a [u8],
     /// In a line of nothing but keys.
@@ -46,7 +47,8 @@ impl<'a> Keys<'a> {
             return self.next_of_line();
         }
         let key = &behind[..behind.iter().position(|byte| *byte <= b' ')?];
-        let has_no_value = matches!(word, b"mg" | b"md" | b"ma" | b"delete" | b"incr" | b"decr" | b"touch");
+        let has_no_value =
+            matches!(word, b"mg" | b"md" | b"ma" | b"delete" | b"incr" | b"decr" | b"touch");
         let end = if has_no_value { memchr(b'\n', behind)? + 1 } else { behind.len() };
         self.rest = &behind[end..];
         Some(key)
@@ -92,7 +94,10 @@ mod tests {
     #[test]
     fn keys_of_whole_requests_are_told() {
         assert_eq!(keys(b"get a\r\n"), [b"a"]);
-        assert_eq!(keys(b"get a  b\ngets c d\r\nmg e v t\r\ndelete f\r\n"), [b"a", b"b", b"c", b"d", b"e", b"f"]);
+        assert_eq!(
+            keys(b"get a  b\ngets c d\r\nmg e v t\r\ndelete f\r\n"),
+            [b"a", b"b", b"c", b"d", b"e", b"f"]
+        );
         assert_eq!(Keys::of_line(b"b c\r\nget d\r\n").collect::<Vec<_>>(), [b"b", b"c", b"d"]);
     }
 
@@ -101,7 +106,9 @@ mod tests {
         assert_eq!(keys(b"set a 0 0 5\r\nget b\r\nget c\r\n"), [b"a"]);
         assert_eq!(keys(b"get a b"), [b"a"]);
         assert_eq!(keys(b"mg a v"), Vec::<&[u8]>::new());
-        for cut in [&b""[..], b"g", b"get", b"get ", b"\r\n", b"set", b"set ", b"set a", &[REQUEST; 30]] {
+        for cut in
+            [&b""[..], b"g", b"get", b"get ", b"\r\n", b"set", b"set ", b"set a", &[REQUEST; 30]]
+        {
             assert_eq!(keys(cut), Vec::<&[u8]>::new(), "{cut:?}");
         }
     }

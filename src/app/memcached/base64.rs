@@ -1,5 +1,5 @@
-//! Binary keys of meta commands: base64 text in, bytes out, and back. What is no base64 character is passed over, as
-//! memcached does; nothing is allocated.
+//! Binary keys of meta commands: base64 text in, bytes out, and back. What is no base64 character
+//! is passed over, as memcached does; nothing is allocated.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const NONE: u8 = 0x80;

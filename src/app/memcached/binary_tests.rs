@@ -11,7 +11,12 @@ fn answers_of(mut bytes: &[u8]) -> Vec<(u8, u16, u64, String)> {
         let len = u32::from_be_bytes(head[8..12].try_into().unwrap()) as usize;
         let cas = u64::from_be_bytes(head[16..24].try_into().unwrap());
         let (body, behind) = rest.split_at(len);
-        answers.push((head[1], u16::from_be_bytes([head[6], head[7]]), cas, body.escape_ascii().to_string()));
+        answers.push((
+            head[1],
+            u16::from_be_bytes([head[6], head[7]]),
+            cas,
+            body.escape_ascii().to_string(),
+        ));
         bytes = behind;
     }
     answers
@@ -39,19 +44,39 @@ fn binary_packets_are_answered() {
         ("set", packet(1, SET, b"a", b"x", 0), Some((1, 0, 1, ""))),
         ("add", packet(2, SET, b"a", b"x", 0), Some((2, 2, 0, "Data exists for key."))),
         ("addq", packet(18, SET, b"a", b"x", 0), Some((18, 2, 0, "Data exists for key."))),
-        ("set with another number", packet(1, SET, b"a", b"x", 5), Some((1, 2, 0, "Data exists for key."))),
+        (
+            "set with another number",
+            packet(1, SET, b"a", b"x", 5),
+            Some((1, 2, 0, "Data exists for key.")),
+        ),
         ("get", packet(0, b"", b"a", b"", 0), Some((0, 0, 1, "\\x00\\x00\\x00\\x07x"))),
         ("getkq", packet(13, b"", b"a", b"", 0), Some((13, 0, 1, "\\x00\\x00\\x00\\x07ax"))),
         ("appendq", packet(25, b"", b"a", b"y", 0), None),
         ("prepend", packet(15, b"", b"a", b"w", 2), Some((15, 0, 3, ""))),
         ("get", packet(0, b"", b"a", b"", 0), Some((0, 0, 3, "\\x00\\x00\\x00\\x07wxy"))),
-        ("touch", packet(28, &[0, 0, 0, 9], b"a", b"", 0), Some((28, 0, 3, "\\x00\\x00\\x00\\x07"))),
-        ("gat", packet(29, &[0, 0, 0, 0], b"a", b"", 0), Some((29, 0, 3, "\\x00\\x00\\x00\\x07wxy"))),
+        (
+            "touch",
+            packet(28, &[0, 0, 0, 9], b"a", b"", 0),
+            Some((28, 0, 3, "\\x00\\x00\\x00\\x07")),
+        ),
+        (
+            "gat",
+            packet(29, &[0, 0, 0, 0], b"a", b"", 0),
+            Some((29, 0, 3, "\\x00\\x00\\x00\\x07wxy")),
+        ),
         ("gatkq", packet(36, &[0, 0, 0, 0], b"b", b"", 0), None),
-        ("delete, another number", packet(4, b"", b"a", b"", 9), Some((4, 2, 0, "Data exists for key."))),
+        (
+            "delete, another number",
+            packet(4, b"", b"a", b"", 9),
+            Some((4, 2, 0, "Data exists for key.")),
+        ),
         ("deleteq", packet(20, b"", b"a", b"", 3), None),
         ("deleteq, a miss", packet(20, b"", b"a", b"", 0), Some((20, 1, 0, "Not found"))),
-        ("incr, not to create", packet(5, &count(1, 5, u32::MAX), b"n", b"", 0), Some((5, 1, 0, "Not found"))),
+        (
+            "incr, not to create",
+            packet(5, &count(1, 5, u32::MAX), b"n", b"", 0),
+            Some((5, 1, 0, "Not found")),
+        ),
         (
             "incr",
             packet(5, &count(1, 5, 0), b"n", b"", 0),
@@ -73,10 +98,22 @@ fn binary_packets_are_answered() {
         ("flushq", packet(24, b"", b"", b"", 0), None),
         ("noop", packet(10, b"", b"", b"", 0), Some((10, 0, 0, ""))),
         ("version", packet(11, b"", b"", b"", 0), Some((11, 0, 0, "1.6.45"))),
-        ("verbosity is unknown", packet(0x1b, &[0; 4], b"", b"", 0), Some((0x1b, 0x81, 0, "Unknown command"))),
+        (
+            "verbosity is unknown",
+            packet(0x1b, &[0; 4], b"", b"", 0),
+            Some((0x1b, 0x81, 0, "Unknown command")),
+        ),
         ("unknown", packet(0x70, b"", b"k", b"value", 0), Some((0x70, 0x81, 0, "Unknown command"))),
-        ("list mechanisms", packet(0x20, b"", b"", b"", 0), Some((0x20, 0x81, 0, "Unknown command"))),
-        ("authenticate", packet(0x21, b"", b"PLAIN", b"secret", 0), Some((0x21, 0x81, 0, "Unknown command"))),
+        (
+            "list mechanisms",
+            packet(0x20, b"", b"", b"", 0),
+            Some((0x20, 0x81, 0, "Unknown command")),
+        ),
+        (
+            "authenticate",
+            packet(0x21, b"", b"PLAIN", b"secret", 0),
+            Some((0x21, 0x81, 0, "Unknown command")),
+        ),
         ("stat of what is none", packet(16, b"", b"x", b"", 0), Some((16, 1, 0, "Not found"))),
         ("stat", packet(16, b"", b"sizes", b"", 0), Some((16, 0, 0, "sizes_statusdisabled"))),
         ("the end of stat", vec![], Some((16, 0, 0, ""))),
@@ -127,6 +164,7 @@ fn binary_packets_that_break_the_rules_end_the_connection() {
 fn binary_values_that_do_not_fit_are_read_past() {
     let large = packet(1, SET, b"a", &vec![b'x'; 2 << 20], 0);
     let (got, _) = exchange(&[packet(1, SET, b"a", b"x", 0), large, packet(0, b"", b"a", b"", 0)]);
-    let rest: Vec<_> = got[1..].iter().map(|(op, status, _, text)| (*op, *status, text.as_str())).collect();
+    let rest: Vec<_> =
+        got[1..].iter().map(|(op, status, _, text)| (*op, *status, text.as_str())).collect();
     assert_eq!(rest, [(1, 3, "Too large."), (0, 1, "Not found")]);
 }

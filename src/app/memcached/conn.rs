@@ -36,7 +36,8 @@ pub(super) enum Phase {
     Command,
     /// In a line of keys; those before it are answered.
     Keys(Keys),
-    /// In such a line, of which a part is held until there is room to answer it: its place among those.
+    /// In such a line, of which a part is held until there is room to answer it: its place among
+    /// those.
     LongLine(u32),
     /// In a value that is stored as it comes: its place among the uploads.
     Upload(u32),
@@ -46,7 +47,8 @@ pub(super) enum Phase {
     SkipLine,
     /// In an answer to `stats`; of the request all but the last byte is consumed.
     Stats(Stats),
-    /// In a list of connections, of which this is the next one's number; of the request all but the last byte is consumed.
+    /// In a list of connections, of which this is the next one's number; of the request all but the
+    /// last byte is consumed.
     Conns(u64),
     /// In a list of items; of the request all but the last byte is consumed.
     Dump(Dump),
@@ -63,7 +65,8 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// With `touch`, items get this time to expire at, in unix seconds; 0 is never. 8 bytes, unlike an `Option` in it.
+    /// With `touch`, items get this time to expire at, in unix seconds; 0 is never. 8 bytes, unlike
+    /// an `Option` in it.
     pub(super) fn new(with_cas: bool, touch: Option<u32>) -> Keys {
         Keys { with_cas, touches: touch.is_some(), exptime: touch.unwrap_or(0) }
     }
@@ -162,9 +165,11 @@ impl Conn {
             Phase::Command => State::Read,
             Phase::Upload(_) => State::Nread,
             Phase::Skip(_) | Phase::SkipLine => State::Swallow,
-            Phase::Keys(_) | Phase::LongLine(_) | Phase::Stats(_) | Phase::Conns(_) | Phase::Dump(_) => {
-                State::Mwrite
-            }
+            Phase::Keys(_)
+            | Phase::LongLine(_)
+            | Phase::Stats(_)
+            | Phase::Conns(_)
+            | Phase::Dump(_) => State::Mwrite,
             Phase::Closing => State::Closing,
         };
         Doing { at: now, state }

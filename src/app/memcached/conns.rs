@@ -1,16 +1,17 @@
-//! `stats conns`: the listeners, then every connection of every worker and transport, in memcached's names. A number
-//! to go on from in, a few lines a connection out, as there is room: however many there are, they take no memory, and
-//! other connections have their turn in between.
+//! `stats conns`: the listeners, then every connection of every worker and transport, in
+//! memcached's names. A number to go on from in, a few lines a connection out, as there is room:
+//! however many there are, they take no memory, and other connections have their turn in between.
 //!
-//! What memcached numbers by file descriptor has a number of its own here, which it keeps as long as it lasts: the
-//! listeners first, then the places in the workers' rosters. Connections that open or close meanwhile may be missed.
+//! What memcached numbers by file descriptor has a number of its own here, which it keeps as long
+//! as it lasts: the listeners first, then the places in the workers' rosters. Connections that open
+//! or close meanwhile may be missed.
 
 use super::conn::{Conn, Doing, Phase, State};
 use super::options::Listening;
 use super::out::Out;
 use super::{Memcached, Step};
 use crate::app::Blob;
-use simoom_stack::{Ends, Reply};
+use simoom_io::{Ends, Reply};
 use std::fmt::Write;
 use std::net::SocketAddr;
 
@@ -21,8 +22,14 @@ enum Told {
 }
 
 impl Memcached {
-    /// Goes on with the list from `number` on. Once it has ended, the last byte of the request is taken.
-    pub(super) fn conns(&mut self, conn: &mut Conn, mut number: u64, reply: &mut Reply<'_, Blob>) -> Step {
+    /// Goes on with the list from `number` on. Once it has ended, the last byte of the request is
+    /// taken.
+    pub(super) fn conns(
+        &mut self,
+        conn: &mut Conn,
+        mut number: u64,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         self.tell(conn, Doing { at: self.now, state: State::ParseCmd });
         while reply.has_room() {
             let Some((found, told)) = self.shared.next_to_tell(number) else {
@@ -42,7 +49,8 @@ impl Memcached {
 }
 
 impl super::Shared {
-    /// The first number from `from` on that is somebody's, and what is told of it: nothing if it just opens or closes.
+    /// The first number from `from` on that is somebody's, and what is told of it: nothing if it
+    /// just opens or closes.
     fn next_to_tell(&self, from: u64) -> Option<(u64, Option<Told>)> {
         let listeners = self.listeners();
         if let Some(listener) = listeners.get(from as usize) {
@@ -77,7 +85,9 @@ fn describe(out: &mut Out, number: u64, told: &Told, now: u32, started: u32) {
         }
     };
     line(out, number, b"state").push(doing.state.name().as_bytes()).push(b"\r\n");
-    line(out, number, b"secs_since_last_cmd").number(now.saturating_sub(doing.at).into()).push(b"\r\n");
+    line(out, number, b"secs_since_last_cmd")
+        .number(now.saturating_sub(doing.at).into())
+        .push(b"\r\n");
 }
 
 fn line<'o>(out: &'o mut Out, number: u64, name: &[u8]) -> &'o mut Out {

@@ -4,7 +4,7 @@ use crate::app::memcached::options::Listening;
 use crate::app::testing::{Line, NOW};
 use crate::hosted::{Hosted, Seconds};
 use crate::store::{Settings, Store};
-use simoom_stack::send::Pool;
+use simoom_io::send::Pool;
 use std::sync::Arc;
 
 fn shared() -> Arc<Shared> {
@@ -44,9 +44,12 @@ fn listeners_and_connections_of_all_workers_are_told() {
     first.offer(b"llo\r\n");
     assert_eq!(first.take(), b"STORED\r\n");
     let told = ask(&mut first);
-    for line in
-        ["2:state conn_parse_cmd", "2:secs_since_last_cmd 0", "5:state conn_read", "5:secs_since_last_cmd 2"]
-    {
+    for line in [
+        "2:state conn_parse_cmd",
+        "2:secs_since_last_cmd 0",
+        "5:state conn_read",
+        "5:secs_since_last_cmd 2",
+    ] {
         assert!(told.contains(&format!("STAT {line}\r\n")), "{line}: {told}");
     }
 }

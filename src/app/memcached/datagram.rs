@@ -1,17 +1,18 @@
-//! memcached over UDP, the sockets aside: a datagram with its frame in, the datagrams of the answer out.
+//! memcached over UDP, the sockets aside: a datagram with its frame in, the datagrams of the answer
+//! out.
 //!
-//! A frame is eight bytes: the request's number, this datagram's place among so many, and two bytes of nothing, each
-//! of 16 bits. A request is one datagram, as in memcached, which drops those that say otherwise; its answer is as many
-//! as it takes. Several requests in one datagram are answered as one, numbered through; memcached begins anew with
-//! each key.
+//! A frame is eight bytes: the request's number, this datagram's place among so many, and two bytes
+//! of nothing, each of 16 bits. A request is one datagram, as in memcached, which drops those that
+//! say otherwise; its answer is as many as it takes. Several requests in one datagram are answered
+//! as one, numbered through; memcached begins anew with each key.
 //!
-//! An answer is bounded ([`ANSWER_DATAGRAMS_MAX`]): who asks may not be who is answered. Nothing is kept from one
-//! datagram to the next, so a value whose end does not come with it is forgotten.
+//! An answer is bounded ([`ANSWER_DATAGRAMS_MAX`]): who asks may not be who is answered. Nothing is
+//! kept from one datagram to the next, so a value whose end does not come with it is forgotten.
 
 use super::{Blob, Conn, Memcached, binary};
 use crate::hosted::Hosted;
-use simoom_stack::Reply;
-use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
+use simoom_io::Reply;
+use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
 use std::net::IpAddr;
 
 /// The frame in front of each datagram.
@@ -75,20 +76,30 @@ pub enum Fate {
 impl Default for Datagrams {
     fn default() -> Datagrams {
         let sent = vec![0; ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES].into_boxed_slice();
-        Datagrams { conn: Conn::default(), pool: Pool::new(POOL, POOL), queue: Queue::default(), sent, len: 0 }
+        Datagrams {
+            conn: Conn::default(),
+            pool: Pool::new(POOL, POOL),
+            queue: Queue::default(),
+            sent,
+            len: 0,
+        }
     }
 }
 
 impl Datagrams {
     /// Bytes of memory that it takes.
     pub const fn memory_bytes() -> usize {
-        size_of::<Datagrams>() + ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES + Pool::<Blob>::memory_bytes(POOL, POOL)
+        size_of::<Datagrams>()
+            + ANSWER_DATAGRAMS_MAX * DATAGRAM_MAX_BYTES
+            + Pool::<Blob>::memory_bytes(POOL, POOL)
     }
 
-    /// Has `handler` carry out what a datagram asks for; [`Datagrams::answer`] tells what is to be sent.
+    /// Has `handler` carry out what a datagram asks for; [`Datagrams::answer`] tells what is to be
+    /// sent.
     pub fn serve<H: Handler>(&mut self, handler: &mut H, datagram: &[u8]) -> Fate {
         self.len = 0;
-        let Some((&[id_high, id_low, _, _, 0, 1, _, _], requests)) = datagram.split_first_chunk() else {
+        let Some((&[id_high, id_low, _, _, 0, 1, _, _], requests)) = datagram.split_first_chunk()
+        else {
             return Fate::Malformed;
         };
         self.conn = Conn::default();
@@ -102,8 +113,8 @@ impl Datagrams {
         fate
     }
 
-    /// The handler panicked: what the request holds is given back, and nothing is answered. The pool may be left half
-    /// changed, so it is made anew.
+    /// The handler panicked: what the request holds is given back, and nothing is answered. The
+    /// pool may be left half changed, so it is made anew.
     pub fn begin_anew<H: Handler>(&mut self, handler: &mut H) {
         (self.pool, self.queue, self.len) = (Pool::new(POOL, POOL), Queue::default(), 0);
         handler.abandon(&std::mem::take(&mut self.conn));
@@ -150,13 +161,16 @@ impl Datagrams {
         self.len = 0;
         match binary::too_large(requests) {
             Some(packet) => put(&mut self.sent, &mut self.len, &packet),
-            None => put(&mut self.sent, &mut self.len, b"SERVER_ERROR answer too large for UDP\r\n"),
+            None => {
+                put(&mut self.sent, &mut self.len, b"SERVER_ERROR answer too large for UDP\r\n");
+            }
         }
     }
 
     fn frame(&mut self, id: [u8; 2]) {
         let total = self.len.div_ceil(PART_BYTES);
-        for (sequence, datagram) in self.sent.chunks_mut(DATAGRAM_MAX_BYTES).take(total).enumerate() {
+        for (sequence, datagram) in self.sent.chunks_mut(DATAGRAM_MAX_BYTES).take(total).enumerate()
+        {
             let [s0, s1] = (sequence as u16).to_be_bytes();
             let [t0, t1] = (total as u16).to_be_bytes();
             datagram[..FRAME_BYTES].copy_from_slice(&[id[0], id[1], s0, s1, t0, t1, 0, 0]);

@@ -74,7 +74,8 @@ fn a_long_answer_is_several_datagrams_numbered_through() {
     let frames: Vec<&[u8]> = answer.iter().map(|datagram| &datagram[..FRAME_BYTES]).collect();
     assert_eq!(frames, [0, 1, 2, 3].map(|sequence| [0x12, 0x34, 0, sequence, 0, 4, 0, 0]));
     assert!(answer[..3].iter().all(|datagram| datagram.len() == DATAGRAM_MAX_BYTES));
-    let text: Vec<u8> = answer.iter().flat_map(|datagram| &datagram[FRAME_BYTES..]).copied().collect();
+    let text: Vec<u8> =
+        answer.iter().flat_map(|datagram| &datagram[FRAME_BYTES..]).copied().collect();
     assert_eq!(text, format!("VALUE a 0 5000\r\n{value}\r\nEND\r\n").as_bytes());
 }
 

@@ -1,4 +1,5 @@
-//! `lru_crawler metadump` and `mgdump`: a cursor into the store in, a line an item out, as there is room.
+//! `lru_crawler metadump` and `mgdump`: a cursor into the store in, a line an item out, as there is
+//! room.
 
 use super::conn::{Conn, Phase};
 use super::out::Out;
@@ -7,7 +8,7 @@ use super::time::Times;
 use super::{Memcached, Step};
 use crate::app::Blob;
 use crate::store::Visit;
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 /// The cursor once all items were told.
 const ENDED: u64 = u64::MAX;
@@ -29,7 +30,12 @@ impl Dump {
 
 impl Memcached {
     /// Goes on with a list. Once it has ended, the last byte of the request is taken.
-    pub(super) fn dump(&mut self, conn: &mut Conn, mut dump: Dump, reply: &mut Reply<'_, Blob>) -> Step {
+    pub(super) fn dump(
+        &mut self,
+        conn: &mut Conn,
+        mut dump: Dump,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         if !dump.begun {
             self.say(b"OK", reply);
         }

@@ -1,5 +1,5 @@
-//! What the protocols share: what is counted and told, how answers go out, and pipelines cut anywhere. Each protocol
-//! has a file of its own.
+//! What the protocols share: what is counted and told, how answers go out, and pipelines cut
+//! anywhere. Each protocol has a file of its own.
 
 #[path = "binary_tests.rs"]
 mod binary;
@@ -35,7 +35,9 @@ fn open() -> Line<Memcached> {
 
 /// The value of a line of `stats`.
 fn stat<'a>(answer: &'a str, name: &str) -> &'a str {
-    let line = answer.lines().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
+    let line = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in {answer}"))
 }
 
@@ -91,7 +93,9 @@ fn what_happens_is_counted() {
     line.offer(b"stats reset\r\nstats\r\n");
     let answer = String::from_utf8(line.take()).unwrap();
     assert!(
-        answer.starts_with("RESET\r\n") && stat(&answer, "cmd_get") == "0" && stat(&answer, "curr_items") == "1"
+        answer.starts_with("RESET\r\n")
+            && stat(&answer, "cmd_get") == "0"
+            && stat(&answer, "curr_items") == "1"
     );
 }
 
@@ -127,7 +131,7 @@ fn slabs_tell_what_was_stored_in_each() {
 
 #[test]
 fn small_answers_are_one_entry_and_large_ones_share_the_item() {
-    let mut pool = simoom_stack::send::Pool::<Blob>::new(64, 64);
+    let mut pool = simoom_io::send::Pool::<Blob>::new(64, 64);
     let mut handler = memcached();
     for (len, entries) in [(100, 1), (450, 1), (COPY_MAX_BYTES, 2), (20_000, 2)] {
         let (mut queue, mut wishes) = Default::default();
@@ -147,9 +151,13 @@ fn an_item_being_sent_stays_as_it_is() {
     let mut line = open();
     let old = "o".repeat(10_000);
     line.offer(
-        format!("set a 0 0 10000\r\n{old}\r\nget a\r\nset a 0 0 3\r\nnew\r\ndelete a\r\nflush_all\r\n").as_bytes(),
+        format!(
+            "set a 0 0 10000\r\n{old}\r\nget a\r\nset a 0 0 3\r\nnew\r\ndelete a\r\nflush_all\r\n"
+        )
+        .as_bytes(),
     );
-    let expected = format!("STORED\r\nVALUE a 0 10000\r\n{old}\r\nEND\r\nSTORED\r\nDELETED\r\nOK\r\n");
+    let expected =
+        format!("STORED\r\nVALUE a 0 10000\r\n{old}\r\nEND\r\nSTORED\r\nDELETED\r\nOK\r\n");
     assert_eq!(String::from_utf8(line.take()).unwrap(), expected);
 }
 
@@ -165,14 +173,17 @@ fn a_value_goes_straight_to_its_place() {
     assert_eq!((line.take(), line.kept()), (vec![], 1));
     line.offer(b"\nget a\r\n");
     let answer = line.take();
-    assert!(answer.starts_with(b"STORED\r\nVALUE a 0 100000\r\nxxx") && answer.ends_with(b"xxx\r\nEND\r\n"));
+    assert!(
+        answer.starts_with(b"STORED\r\nVALUE a 0 100000\r\nxxx")
+            && answer.ends_with(b"xxx\r\nEND\r\n")
+    );
 }
 
 #[test]
 fn a_connection_that_ends_within_a_value_leaves_no_trace() {
     let mut handler = memcached();
     let (mut queue, mut wishes) = Default::default();
-    let mut pool = simoom_stack::send::Pool::new(8, 8);
+    let mut pool = simoom_io::send::Pool::new(8, 8);
     // More connections, one after the other, than there are places.
     for _ in 0..200 {
         let mut conn = Conn::default();
@@ -250,13 +261,17 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
             0..6,
         ),
     )
-        .prop_map(|(command, key, flags)| format!("{command} {key} {}\r\n", flags.join(" ")).into_bytes());
+        .prop_map(|(command, key, flags)| {
+            format!("{command} {key} {}\r\n", flags.join(" ")).into_bytes()
+        });
     let meta_set = (
         key.clone(),
         0usize..30,
         prop_oneof![Just("k O1 c s"), Just("MA s"), Just("ME q"), Just("T"), Just("I C1 b")],
     )
-        .prop_map(|(key, len, flags)| format!("ms {key} {len} {flags}\r\n{}\r\n", "5".repeat(len)).into_bytes());
+        .prop_map(|(key, len, flags)| {
+            format!("ms {key} {len} {flags}\r\n{}\r\n", "5".repeat(len)).into_bytes()
+        });
     let simple = prop_oneof![
         Just("get a b key\r\n"),
         Just("gets a\n"),
@@ -278,7 +293,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         Just("set a 0 0 9999999\r\nabc"),
     ]
     .prop_map(|text| text.as_bytes().to_vec());
-    let many = (1usize..600).prop_map(|n| format!("get {}\r\n", "a nothing ".repeat(n)).into_bytes());
+    let many =
+        (1usize..600).prop_map(|n| format!("get {}\r\n", "a nothing ".repeat(n)).into_bytes());
     let noise = proptest::collection::vec(any::<u8>(), 0..30);
     prop_oneof![6 => store, 6 => meta, 3 => meta_set, 6 => simple, 1 => many, 1 => noise]
 }
@@ -287,8 +303,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 fn binary_piece() -> impl Strategy<Value = Vec<u8>> {
     let key = prop_oneof![Just(&b"a"[..]), Just(&b"b"[..]), Just(&b""[..])];
     let extras = prop_oneof![Just(0usize), Just(4), Just(8), Just(20)];
-    (0u8..0x27, extras, key, 0usize..100, 0u64..4, prop_oneof![9 => Just(true), 1 => Just(false)]).prop_map(
-        |(opcode, extras, key, value, cas, formed)| {
+    (0u8..0x27, extras, key, 0usize..100, 0u64..4, prop_oneof![9 => Just(true), 1 => Just(false)])
+        .prop_map(|(opcode, extras, key, value, cas, formed)| {
             let (extras, value) = match opcode {
                 _ if !formed => (extras, value),
                 1..=3 | 0x11..=0x13 => (8, value),
@@ -300,15 +316,15 @@ fn binary_piece() -> impl Strategy<Value = Vec<u8>> {
             // What `stat` without a topic tells depends on more than the requests.
             let key = if opcode == 16 { b"items" } else { key };
             packet(opcode, &vec![0; extras], key, &vec![b'5'; value], cas)
-        },
-    )
+        })
 }
 
 /// A value that is still on its way while the list is told: found by the property below.
 #[test]
 fn a_list_of_classes_is_the_same_beside_a_value_that_comes_byte_by_byte() {
     let value = format!("{}xx", "7".repeat(65));
-    let input = format!("get a nothing a nothing \r\nset a 1 0 65 noreply\r\n{value}stats items\r\n");
+    let input =
+        format!("get a nothing a nothing \r\nset a 1 0 65 noreply\r\n{value}stats items\r\n");
     let whole = memcached_answers(input.as_bytes(), &[], false);
     assert_eq!(memcached_answers(input.as_bytes(), &[1], false), whole);
 }
@@ -353,12 +369,19 @@ proptest! {
 fn every_cut_of_a_pipeline_gets_the_same_answers() {
     let text = b"set a 1 0 3\r\nabc\r\nget a b a\r\nms b 2 T30 k O1\r\n12\r\nmg b v t\r\nma b v\r\nmd a q\r\ncas b 0 0 1 5\r\nx\r\n\
         append b 0 0 1 noreply\r\n3\r\ngats 5 b\r\nset c 0 0 9999999\r\n";
-    let binary =
-        [packet(1, SET, b"a", b"xyz", 0), packet(12, b"", b"a", b"", 0), packet(16, b"", b"items", b"", 0)];
+    let binary = [
+        packet(1, SET, b"a", b"xyz", 0),
+        packet(12, b"", b"a", b"", 0),
+        packet(16, b"", b"items", b"", 0),
+    ];
     for input in [text.to_vec(), binary.concat()] {
         let whole = memcached_answers(&input, &[], false);
         for cut in 1..input.len() {
-            assert_eq!(memcached_answers(&input, &[cut, input.len()], false), whole, "cut at {cut}");
+            assert_eq!(
+                memcached_answers(&input, &[cut, input.len()], false),
+                whole,
+                "cut at {cut}"
+            );
         }
         assert_eq!(memcached_answers(&input, &[1], true), whole);
     }
@@ -369,7 +392,9 @@ fn no_metric_is_published_by_the_store_and_by_handlers() {
     let handler = crate::app::testing::memcached();
     let (mut of_handler, mut of_store) = (Vec::new(), Vec::new());
     handler.publish(&mut |name, _| of_handler.push(name));
-    crate::app::memcached::publish_store(&handler.store.statistics(), &mut |name, _| of_store.push(name));
+    crate::app::memcached::publish_store(&handler.store.statistics(), &mut |name, _| {
+        of_store.push(name);
+    });
     let twice: Vec<_> = of_store.iter().filter(|name| of_handler.contains(name)).collect();
     assert!(!of_store.is_empty() && !of_handler.is_empty() && twice.is_empty(), "{twice:?}");
 }

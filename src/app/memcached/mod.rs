@@ -2,32 +2,38 @@
 //!
 //! # The life of a request
 //!
-//! Its bytes come to `received`, in a frame or wherever the transport has them. The first byte of a connection tells
-//! its protocol. A connection is in one of these phases:
+//! Its bytes come to `received`, in a frame or wherever the transport has them. The first byte of a
+//! connection tells its protocol. A connection is in one of these phases:
 //!
-//! - *Command*: a whole command line, or a header with its extras and key, is needed; until it is there nothing is
-//!   consumed. [`text`], [`meta`] and [`binary`] read it and do it.
-//! - *Keys*: the keys of a retrieval are looked up and answered one by one, each consumed once it is answered. So a
-//!   line of any number of keys stops where there is no room for one more answer, and goes on from there.
-//! - *LongLine*: such a line, from a client that writes all of it before it reads ([`text`]): what there is no room to
-//!   answer is held, within a bound for all connections.
-//! - *Upload*: space for a value was reserved in the store; what arrives is written there, wherever it was cut, and
-//!   committed with its last byte ([`upload`]).
-//! - *Skip* and *SkipLine*: a value that was refused, or the rest of a line, is read past and never held.
-//! - *Stats*, *Conns* and *Dump*: lines of an answer that may be longer than there is room for ([`stats`], [`conns`],
-//!   [`dump`]). The last byte of the request is consumed with the last of them.
+//! - *Command*: a whole command line, or a header with its extras and key, is needed; until it is
+//!   there nothing is consumed. [`text`], [`meta`] and [`binary`] read it and do it.
+//! - *Keys*: the keys of a retrieval are looked up and answered one by one, each consumed once it
+//!   is answered. So a line of any number of keys stops where there is no room for one more answer,
+//!   and goes on from there.
+//! - *LongLine*: such a line, from a client that writes all of it before it reads ([`text`]): what
+//!   there is no room to answer is held, within a bound for all connections.
+//! - *Upload*: space for a value was reserved in the store; what arrives is written there, wherever
+//!   it was cut, and committed with its last byte ([`upload`]).
+//! - *Skip* and *SkipLine*: a value that was refused, or the rest of a line, is read past and never
+//!   held.
+//! - *Stats*, *Conns* and *Dump*: lines of an answer that may be longer than there is room for
+//!   ([`stats`], [`conns`], [`dump`]). The last byte of the request is consumed with the last of
+//!   them.
 //!
-//! An item is stored as the very bytes that a text `get` answers, so an answer is a range of the store; the other
-//! protocols send a head of their own and the part that is the value. Small ranges are copied, large ones shared:
-//! such an item stays as it is until it is sent, whatever becomes of its key.
+//! An item is stored as the very bytes that a text `get` answers, so an answer is a range of the
+//! store; the other protocols send a head of their own and the part that is the value. Small ranges
+//! are copied, large ones shared: such an item stays as it is until it is sent, whatever becomes of
+//! its key.
 //!
 //! # Which suite covers which command
 //!
-//! Beside an installed memcached are those of `tests/memcached.rs`: *each* request alone, *pipelines* in pieces, *binary*
-//! packets, *udp* datagrams, *stats* by name and type, of *connections* line by line. Clients are memcapable, pymemcache and pylibmc in
-//! `tests/serve/memcached.rs`. `model_tests.rs` holds all that stores, brings, changes or removes items, text, meta and
-//! binary, against a plain map. All commands have tables in the `_tests.rs` files here, and all that are not `stats` are
-//! cut at random places by the property test and the fuzz target.
+//! Beside an installed memcached are those of `tests/memcached.rs`: *each* request alone,
+//! *pipelines* in pieces, *binary* packets, *udp* datagrams, *stats* by name and type, of
+//! *connections* line by line. Clients are memcapable, pymemcache and pylibmc in
+//! `tests/serve/memcached.rs`. `model_tests.rs` holds all that stores, brings, changes or removes
+//! items, text, meta and binary, against a plain map. All commands have tables in the `_tests.rs`
+//! files here, and all that are not `stats` are cut at random places by the property test and the
+//! fuzz target.
 //!
 //! | command | beside memcached | clients |
 //! |---|---|---|
@@ -50,8 +56,9 @@
 //! | `me`, `lru_crawler metadump`, `mgdump` | | |
 //! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
 //!
-//! The words are those of memcached 1.6.45, whose source decides where its document says otherwise. This module reads
-//! no clock: the transport calls [`Hosted::clock`]. What ends a connection in time is in [`watch`].
+//! The words are those of memcached 1.6.45, whose source decides where its document says otherwise.
+//! This module reads no clock: the transport calls [`Hosted::clock`]. What ends a connection in
+//! time is in [`watch`].
 
 mod ahead;
 mod base64;
@@ -85,7 +92,7 @@ use crate::store::{Item, Store};
 use conn::{Doing, Phase, Protocol};
 use out::Out;
 use roster::Registrar;
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_io::{Application, Closed, Opened, Reply};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -97,12 +104,13 @@ use uploads::Uploads;
 /// The version whose protocol this is: what clients ask for to know which commands there are.
 pub const VERSION: &str = "1.6.45";
 
-/// A transport must be able to keep this much unconsumed input for one connection: the longest command line and its
-/// end, which is more than the longest header with its key.
+/// A transport must be able to keep this much unconsumed input for one connection: the longest
+/// command line and its end, which is more than the longest header with its key.
 pub const INPUT_MAX_BYTES: usize = tokens::LINE_MAX_BYTES + 1;
 
-/// Ranges up to this long are copied: that costs less than to hold the item until it is acknowledged.
-const COPY_MAX_BYTES: usize = simoom_stack::send::CHUNK_BYTES;
+/// Ranges up to this long are copied: that costs less than to hold the item until it is
+/// acknowledged.
+const COPY_MAX_BYTES: usize = simoom_io::send::CHUNK_BYTES;
 
 /// The handler of one worker.
 pub struct Memcached {
@@ -138,8 +146,8 @@ enum Step {
 }
 
 impl Memcached {
-    /// The handler of the worker with this number, counted from 0 and nobody else's, which serves at most so many
-    /// connections at once.
+    /// The handler of the worker with this number, counted from 0 and nobody else's, which serves
+    /// at most so many connections at once.
     pub fn new(shared: Arc<Shared>, worker: usize, connections: usize) -> Memcached {
         let registrar = Registrar::new(connections);
         shared.enrol(registrar.roster());
@@ -161,7 +169,8 @@ impl Memcached {
         }
     }
 
-    /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not counted.
+    /// Bytes of memory that one worker's handler takes when it serves `connections`; the store not
+    /// counted.
     pub const fn memory_bytes(connections: usize) -> usize {
         size_of::<Memcached>()
             + Uploads::memory_bytes(connections)
@@ -184,12 +193,14 @@ impl Memcached {
         self.shared.tally().add(self.worker, count, 1);
     }
 
-    /// As [`Application::expected`]: the first request of each. Which connections are this handler's, the caller knows.
+    /// As [`Application::expected`]: the first request of each. Which connections are this
+    /// handler's, the caller knows.
     pub fn expected<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
         self.store.fetch_ahead(inputs.filter_map(|input| ahead::Keys::of(input).next()));
     }
 
-    /// A key is about to be answered that `behind` follows: fetches the next ones ahead if that is not done already.
+    /// A key is about to be answered that `behind` follows: fetches the next ones ahead if that is
+    /// not done already.
     #[inline]
     fn look_behind(&mut self, behind: &[u8], in_line: bool) {
         self.ahead = self.ahead.saturating_sub(1);
@@ -218,7 +229,8 @@ impl Memcached {
     #[inline]
     fn command(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
         if conn.protocol == Protocol::Unknown {
-            conn.protocol = if bytes[0] == binary::REQUEST { Protocol::Binary } else { Protocol::Text };
+            conn.protocol =
+                if bytes[0] == binary::REQUEST { Protocol::Binary } else { Protocol::Text };
         }
         match conn.protocol {
             Protocol::Binary => self.packet(conn, bytes, reply),
@@ -360,7 +372,8 @@ impl Application for Memcached {
         self.hang_up(conn, reply);
     }
 
-    /// Answers more of a line that is held. What else waited for room is offered again by the transport.
+    /// Answers more of a line that is held. What else waited for room is offered again by the
+    /// transport.
     fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         if matches!(conn.phase, Phase::LongLine(_)) {
             self.received(conn, &[], reply);
@@ -384,7 +397,8 @@ impl Application for Memcached {
 
 impl Hosted for Memcached {
     fn clock(&mut self, seconds: Seconds) {
-        let [unix, steady] = [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
+        let [unix, steady] =
+            [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
         (self.now, self.time_of_day) = (steady, unix);
         self.store.maintain(self.now);
     }
@@ -398,8 +412,8 @@ impl Hosted for Memcached {
         conn.is_between_requests()
     }
 
-    /// Whether no panic cut off a change of the store. What else all workers share is usable after every step: atomic
-    /// counters, and lists that only grow.
+    /// Whether no panic cut off a change of the store. What else all workers share is usable after
+    /// every step: atomic counters, and lists that only grow.
     fn is_sound(&self) -> bool {
         self.store.is_sound()
     }

@@ -1,6 +1,6 @@
-//! The whole handler against a plain map ([`map`]): text, meta and binary requests on three connections to three workers
-//! with one store, pipelines cut anywhere and at every byte, values from nothing to nearly 1 MB, and a clock that only
-//! the test moves.
+//! The whole handler against a plain map ([`map`]): text, meta and binary requests on three
+//! connections to three workers with one store, pipelines cut anywhere and at every byte, values
+//! from nothing to nearly 1 MB, and a clock that only the test moves.
 //!
 //! SIMOOM_SEED=N repeats the run that failed, SIMOOM_RUNS=N makes more of them.
 
@@ -16,7 +16,7 @@ mod text;
 use super::*;
 use crate::store::Settings;
 use map::Model;
-use simoom_stack::testing::seeds;
+use simoom_tcp::testing::seeds;
 
 /// Requests of a run.
 const REQUESTS: usize = 600;
@@ -27,7 +27,12 @@ const CUT_WHOLLY_BYTES: usize = 20_000;
 type Exchange = (Vec<u8>, Vec<u8>);
 
 /// A pipeline on one connection, cut anywhere; both are at the model's time.
-fn exchange(line: &mut Line<Memcached>, model: &mut Model, next: fn(&mut Model) -> Exchange, seed: u64) -> usize {
+fn exchange(
+    line: &mut Line<Memcached>,
+    model: &mut Model,
+    next: fn(&mut Model) -> Exchange,
+    seed: u64,
+) -> usize {
     line.app.clock(Seconds::of(model.now.into()));
     let requests = 1 + model.below(12) as usize;
     let (asked, expected): (Vec<_>, Vec<_>) = (0..requests).map(|_| next(model)).unzip();
@@ -43,7 +48,8 @@ fn exchange(line: &mut Line<Memcached>, model: &mut Model, next: fn(&mut Model) 
     }
     if answers != expected || line.kept() != 0 {
         let told = |bytes: &[u8]| bytes[..bytes.len().min(400)].escape_ascii().to_string();
-        let same = answers.iter().zip(&expected).take_while(|(a, b)| a == b).count().saturating_sub(40);
+        let same =
+            answers.iter().zip(&expected).take_while(|(a, b)| a == b).count().saturating_sub(40);
         let asked: Vec<String> = asked.iter().map(|request| told(request)).collect();
         panic!(
             "SIMOOM_SEED={seed}: behind\n  {}\n  answered …{}\n  expected …{}",
@@ -58,10 +64,12 @@ fn exchange(line: &mut Line<Memcached>, model: &mut Model, next: fn(&mut Model) 
 #[test]
 fn every_answer_is_that_of_a_plain_map() {
     for seed in seeds(4) {
-        let settings = Settings { memory_bytes: 64 << 20, hash_key: Some([seed, 2]), ..Settings::default() };
+        let settings =
+            Settings { memory_bytes: 64 << 20, hash_key: Some([seed, 2]), ..Settings::default() };
         let options = Options { workers: 3, threads: 3, ..Options::default() };
         let shared = Shared::new(Store::new(&settings).unwrap(), options, NOW);
-        let mut lines = [0, 1, 2].map(|worker| Line::open(Memcached::new(shared.clone(), worker, 4), 11211));
+        let mut lines =
+            [0, 1, 2].map(|worker| Line::open(Memcached::new(shared.clone(), worker, 4), 11211));
         let mut model = Model::new(seed, NOW as u32);
         let mut done = 0;
         while done < REQUESTS {

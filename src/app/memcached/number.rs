@@ -1,8 +1,9 @@
 //! Numbers as memcached reads them: the bytes of a token in, a number or nothing out.
 //!
-//! Two readings exist side by side in memcached and so here: most numbers are plain digits ([`unsigned`],
-//! [`signed`]); client flags and expiration times of storage commands, and the stored values that `incr` counts on,
-//! are read as C's strtoul does ([`strtoul`], [`strtol`]), which skips white space, takes a sign and wraps.
+//! Two readings exist side by side in memcached and so here: most numbers are plain digits
+//! ([`unsigned`], [`signed`]); client flags and expiration times of storage commands, and the
+//! stored values that `incr` counts on, are read as C's strtoul does ([`strtoul`], [`strtol`]),
+//! which skips white space, takes a sign and wraps.
 
 /// Most digits of a token that is read as 64 bits, leading zeros included.
 const DIGITS64_MAX: usize = 22;
@@ -49,8 +50,8 @@ fn digits(token: &[u8]) -> Option<u64> {
     Some(sum)
 }
 
-/// As strtoul reads it. White space or the end must follow; a negative number counts only if it wraps to less than
-/// 2⁶³.
+/// As strtoul reads it. White space or the end must follow; a negative number counts only if it
+/// wraps to less than 2⁶³.
 pub(super) fn strtoul(bytes: &[u8]) -> Option<u64> {
     let (negative, magnitude) = sign_and_magnitude(bytes)?;
     let value = if negative { magnitude.wrapping_neg() } else { magnitude };

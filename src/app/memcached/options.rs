@@ -1,4 +1,5 @@
-//! What the handlers of all workers have in common: the store, the numbers, and what `stats settings` tells.
+//! What the handlers of all workers have in common: the store, the numbers, and what `stats
+//! settings` tells.
 
 use super::proven::Proven;
 use super::roster::Roster;
@@ -26,7 +27,8 @@ pub struct Options {
     pub item_max_bytes: u64,
     /// A connection without a request for more seconds than this is closed; 0: none is.
     pub idle_seconds: u32,
-    /// A request has this many seconds to be complete; a value that comes fast enough has as many again and again.
+    /// A request has this many seconds to be complete; a value that comes fast enough has as many
+    /// again and again.
     pub request_seconds: u32,
 }
 
@@ -36,7 +38,8 @@ const REQUEST_SECONDS: u32 = 30;
 
 impl Default for Options {
     fn default() -> Options {
-        let crate::store::Settings { memory_bytes, item_max_bytes, .. } = crate::store::Settings::default();
+        let crate::store::Settings { memory_bytes, item_max_bytes, .. } =
+            crate::store::Settings::default();
         Options {
             port: 11211,
             udp_port: 0,
@@ -73,12 +76,21 @@ pub struct Listening {
 }
 
 impl Shared {
-    /// The common part of as many handlers as `options` say; `unix_seconds` is the time that uptime counts from.
+    /// The common part of as many handlers as `options` say; `unix_seconds` is the time that uptime
+    /// counts from.
     pub fn new(store: Arc<Store>, options: Options, unix_seconds: u64) -> Arc<Shared> {
         let started = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
         let (listeners, rosters) = (Mutex::default(), Mutex::default());
         let proven = (options.udp_port != 0).then(Proven::new);
-        Arc::new(Shared { store, options, tally: Tally::new(options.workers), started, listeners, rosters, proven })
+        Arc::new(Shared {
+            store,
+            options,
+            tally: Tally::new(options.workers),
+            started,
+            listeners,
+            rosters,
+            proven,
+        })
     }
 
     /// The store.
@@ -99,7 +111,8 @@ impl Shared {
         self.listeners().push(listening);
     }
 
-    /// Where clients come in. Only `stats conns` locks this while connections are served, and then the next.
+    /// Where clients come in. Only `stats conns` locks this while connections are served, and then
+    /// the next.
     pub(super) fn listeners(&self) -> MutexGuard<'_, Vec<Listening>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,7 +136,8 @@ impl Shared {
         }
     }
 
-    /// Whether `address` has completed a TCP handshake within the last hour, and so receives what is sent to it.
+    /// Whether `address` has completed a TCP handshake within the last hour, and so receives what
+    /// is sent to it.
     pub fn is_proven(&self, address: IpAddr, now: u32) -> bool {
         self.proven.as_ref().is_some_and(|proven| proven.contains(address, now))
     }

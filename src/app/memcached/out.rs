@@ -1,11 +1,11 @@
-//! The head of one answer, put together before it is queued: text, numbers and keys in, bytes out. One buffer serves
-//! all answers of a worker.
+//! The head of one answer, put together before it is queued: text, numbers and keys in, bytes out.
+//! One buffer serves all answers of a worker.
 
 use super::base64;
 
-/// As much as there is room for in any case, and longer than any head: a key with every byte escaped, and a dozen
-/// numbers.
-const OUT_MAX_BYTES: usize = simoom_stack::send::ROOM_COPY_BYTES;
+/// As much as there is room for in any case, and longer than any head: a key with every byte
+/// escaped, and a dozen numbers.
+const OUT_MAX_BYTES: usize = simoom_io::send::ROOM_COPY_BYTES;
 
 /// The head being put together.
 pub(super) struct Out {
@@ -73,8 +73,14 @@ impl Out {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         for byte in bytes {
             match byte {
-                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' => self.push(&[*byte]),
-                _ => self.push(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]),
+                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' => {
+                    self.push(&[*byte])
+                }
+                _ => self.push(&[
+                    b'%',
+                    DIGITS[usize::from(byte >> 4)],
+                    DIGITS[usize::from(byte & 15)],
+                ]),
             };
         }
         self

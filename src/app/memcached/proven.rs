@@ -1,8 +1,9 @@
-//! Addresses that are known to receive what is sent to them, because a TCP handshake from there was completed: a
-//! datagram's source may be forged, a handshake's is not. Workers write, the thread for UDP reads.
+//! Addresses that are known to receive what is sent to them, because a TCP handshake from there was
+//! completed: a datagram's source may be forged, a handshake's is not. Workers write, the thread
+//! for UDP reads.
 //!
-//! A table of fixed size, by a keyed hash. An entry that another address overwrites is lost, which costs that address
-//! a lower limit and nothing else.
+//! A table of fixed size, by a keyed hash. An entry that another address overwrites is lost, which
+//! costs that address a lower limit and nothing else.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -25,7 +26,10 @@ impl Proven {
     pub(super) const MEMORY_BYTES: usize = PLACES * size_of::<AtomicU64>();
 
     pub(super) fn new() -> Proven {
-        Proven { places: (0..PLACES).map(|_| AtomicU64::new(0)).collect(), hash: RandomState::new() }
+        Proven {
+            places: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+            hash: RandomState::new(),
+        }
     }
 
     /// A handshake with `address` was completed.
@@ -56,7 +60,8 @@ mod tests {
     #[test]
     fn an_address_is_proven_for_an_hour_after_its_handshake_and_no_other_is() {
         let proven = Proven::new();
-        let [client, other] = ["198.18.0.1", "198.18.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let [client, other] =
+            ["198.18.0.1", "198.18.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
         let now = 1_700_000_000;
         assert!(!proven.contains(client, now));
         proven.note(client, now);

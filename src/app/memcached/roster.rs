@@ -1,15 +1,19 @@
-//! Who is connected: a worker notes the connections that it opens and closes, and what each is doing; every worker may
-//! read the notes of all, while they change. Nobody waits for anybody, and a request costs nothing but once a second.
+//! Who is connected: a worker notes the connections that it opens and closes, and what each is
+//! doing; every worker may read the notes of all, while they change. Nobody waits for anybody, and
+//! a request costs nothing but once a second.
 //!
-//! A record is guarded by a version that is odd while it is written: who reads looks at it before and behind, and does
-//! not take what changed meanwhile (a sequence lock, of atomics alone).
+//! A record is guarded by a version that is odd while it is written: who reads looks at it before
+//! and behind, and does not take what changed meanwhile (a sequence lock, of atomics alone).
 
 use super::conn::Doing;
-use simoom_stack::{Address, Ends};
+use simoom_io::Ends;
+use simoom_tcp::Address;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
+};
 
 /// How often a record is read that changes meanwhile, before it is taken for one of nobody.
 const READS: usize = 8;
@@ -54,12 +58,15 @@ impl Roster {
         let words = self.used.iter().enumerate().skip(first);
         words
             .map(|(at, word)| (at, word.load(Acquire)))
-            .map(|(at, word)| (at, if at == first { word & u64::MAX << (from % WORD_BITS) } else { word }))
+            .map(|(at, word)| {
+                (at, if at == first { word & u64::MAX << (from % WORD_BITS) } else { word })
+            })
             .find(|(_, word)| *word != 0)
             .map(|(at, word)| at * WORD_BITS + word.trailing_zeros() as usize)
     }
 
-    /// Both ends of the connection at `place`, and what it is doing; `None` if it is just opened or closed.
+    /// Both ends of the connection at `place`, and what it is doing; `None` if it is just opened or
+    /// closed.
     pub(super) fn get(&self, place: usize) -> Option<(Ends, Doing)> {
         let record = self.records.get(place)?;
         (0..READS).find_map(|_| record.read())
@@ -77,11 +84,15 @@ impl Record {
     fn read(&self) -> Option<(Ends, Doing)> {
         let version = self.version.load(Acquire);
         let ports = self.ports.load(Relaxed);
-        let [remote, local] = [&self.remote, &self.local].map(|end| end.each_ref().map(|half| half.load(Relaxed)));
+        let [remote, local] =
+            [&self.remote, &self.local].map(|end| end.each_ref().map(|half| half.load(Relaxed)));
         let doing = Doing::from_bits(self.doing.load(Relaxed));
         fence(Acquire);
         let is_whole = version.is_multiple_of(2) && self.version.load(Relaxed) == version;
-        let ends = Ends { remote: address(remote, (ports >> 16) as u16), local: address(local, ports as u16) };
+        let ends = Ends {
+            remote: address(remote, (ports >> 16) as u16),
+            local: address(local, ports as u16),
+        };
         is_whole.then_some((ends, doing))
     }
 
@@ -89,7 +100,8 @@ impl Record {
         let version = self.version.load(Relaxed);
         self.version.store(version.wrapping_add(1), Relaxed);
         fence(Release);
-        self.ports.store(u32::from(ends.remote.port()) << 16 | u32::from(ends.local.port()), Relaxed);
+        self.ports
+            .store(u32::from(ends.remote.port()) << 16 | u32::from(ends.local.port()), Relaxed);
         for (record, end) in [(&self.remote, ends.remote), (&self.local, ends.local)] {
             let (low, high) = Address::from(end.ip()).halves();
             record[0].store(low, Relaxed);
@@ -124,7 +136,8 @@ pub(super) struct Registrar {
 impl Registrar {
     /// With room for so many connections at once.
     pub(super) fn new(connections: usize) -> Registrar {
-        let count = u32::try_from(connections).expect("limits bound the connections of a worker below 2^32");
+        let count = u32::try_from(connections)
+            .expect("limits bound the connections of a worker below 2^32");
         Registrar {
             roster: Arc::new(Roster::new(connections)),
             free: (1..=count).rev().filter_map(NonZeroU32::new).map(Place).collect(),

@@ -32,7 +32,10 @@ fn who_has_entered_is_told_until_they_leave() {
         places.push(registrar.enter(ends(number), HEARD).unwrap());
     }
     assert_eq!(registrar.enter(ends(130), HEARD), None, "there is no place left");
-    assert_eq!(all(&roster), (0..130).map(|number| (number as usize, ends(number))).collect::<Vec<_>>());
+    assert_eq!(
+        all(&roster),
+        (0..130).map(|number| (number as usize, ends(number))).collect::<Vec<_>>()
+    );
     places.drain(..129).for_each(|place| registrar.leave(place));
     assert_eq!(all(&roster), [(129, ends(129))]);
     assert!(registrar.enter(ends(7), HEARD).is_some());
@@ -52,7 +55,8 @@ fn what_a_connection_is_doing_is_told() {
 #[test]
 fn addresses_of_both_versions_come_back() {
     let mut registrar = Registrar::new(1);
-    let six = Ends { remote: "[2001:db8::7]:65535".parse().unwrap(), local: "[::1]:1".parse().unwrap() };
+    let six =
+        Ends { remote: "[2001:db8::7]:65535".parse().unwrap(), local: "[::1]:1".parse().unwrap() };
     registrar.enter(six, HEARD).unwrap();
     assert_eq!(registrar.roster().get(0).map(|(ends, _)| ends), Some(six));
 }
@@ -68,7 +72,8 @@ fn a_record_that_changes_is_not_read_by_halves() {
         let reader = scope.spawn(|| {
             let mut seen = 0;
             while !is_over.load(Relaxed) || seen == 0 {
-                for place in [0, 1].into_iter().filter(|place| roster.next(*place) == Some(*place)) {
+                for place in [0, 1].into_iter().filter(|place| roster.next(*place) == Some(*place))
+                {
                     let Some((told, doing)) = roster.get(place) else { continue };
                     let number = doing.at;
                     assert_eq!(told, ends(number));
@@ -77,8 +82,9 @@ fn a_record_that_changes_is_not_read_by_halves() {
             }
             seen
         });
-        let enter =
-            |registrar: &mut Registrar, number| registrar.enter(ends(number), Doing { at: number, ..HEARD });
+        let enter = |registrar: &mut Registrar, number| {
+            registrar.enter(ends(number), Doing { at: number, ..HEARD })
+        };
         let mut places = vec![enter(&mut registrar, 0).unwrap(), enter(&mut registrar, 1).unwrap()];
         for number in 2..ROUNDS {
             registrar.leave(places.remove(0));

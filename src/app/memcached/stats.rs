@@ -1,7 +1,9 @@
-//! What `stats` tells: a topic and a line's number in, a name and a value out, in memcached's names and types.
+//! What `stats` tells: a topic and a line's number in, a name and a value out, in memcached's names
+//! and types.
 //!
-//! Lines are made when they are sent, a few at a time, so a long answer takes no memory; the numbers of one answer may
-//! be moments apart. What only memcached has (slab pages, LRU queues, read buffers) is left out rather than made up.
+//! Lines are made when they are sent, a few at a time, so a long answer takes no memory; the
+//! numbers of one answer may be moments apart. What only memcached has (slab pages, LRU queues,
+//! read buffers) is left out rather than made up.
 
 use super::conn::{Conn, Phase, Stats};
 use super::out::Out;
@@ -9,7 +11,7 @@ use super::tally::Count;
 use super::{Memcached, Step, VERSION};
 use crate::app::Blob;
 use crate::store::{ClassStatistics, Statistics};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 /// What is told about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +136,11 @@ const SETTINGS: &[(&str, Value)] = &[
 
 type Field<T> = (&'static str, fn(&T) -> u64);
 
-const ITEMS: &[Field<ClassStatistics>] =
-    &[("number", |class| class.items), ("age", |class| class.age.into()), ("mem_requested", |class| class.bytes)];
+const ITEMS: &[Field<ClassStatistics>] = &[
+    ("number", |class| class.items),
+    ("age", |class| class.age.into()),
+    ("mem_requested", |class| class.bytes),
+];
 
 const SLABS: &[Field<ClassStatistics>] = &[
     ("chunk_size", |class| class.bytes.checked_div(class.items).unwrap_or(0)),
@@ -150,14 +155,24 @@ const SLABS: &[Field<ClassStatistics>] = &[
 
 impl Memcached {
     /// Goes on with an answer. Once it has ended, the last byte of the request is taken.
-    pub(super) fn stats(&mut self, conn: &mut Conn, mut stats: Stats, reply: &mut Reply<'_, Blob>) -> Step {
+    pub(super) fn stats(
+        &mut self,
+        conn: &mut Conn,
+        mut stats: Stats,
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         let (mut name, mut value) = (Out::new(), Out::new());
         while reply.has_room() {
             let is_line = self.stats_line(&stats, name.clear(), value.clear());
             match stats.opaque {
                 Some(opaque) => self.answer_stat(opaque, name.bytes(), value.bytes(), reply),
                 None if is_line => {
-                    self.out.clear().push(b"STAT ").push(name.bytes()).push(b" ").push(value.bytes());
+                    self.out
+                        .clear()
+                        .push(b"STAT ")
+                        .push(name.bytes())
+                        .push(b" ")
+                        .push(value.bytes());
                     reply.copy(self.out.push(b"\r\n").bytes());
                 }
                 None => reply.copy(b"END\r\n"),
@@ -185,14 +200,23 @@ impl Memcached {
             }
             Topic::Slabs => {
                 let classes = self.store.classes(self.now);
-                class_line(&classes, b"", SLABS, line, name, value) || slabs_end(&classes, line, name, value)
+                class_line(&classes, b"", SLABS, line, name, value)
+                    || slabs_end(&classes, line, name, value)
             }
-            Topic::Sizes => self.known_line(&[("sizes_status", Text("disabled"))], line, name, value),
+            Topic::Sizes => {
+                self.known_line(&[("sizes_status", Text("disabled"))], line, name, value)
+            }
             Topic::Nothing => false,
         }
     }
 
-    fn known_line(&self, lines: &[(&str, Value)], line: usize, name: &mut Out, value: &mut Out) -> bool {
+    fn known_line(
+        &self,
+        lines: &[(&str, Value)],
+        line: usize,
+        name: &mut Out,
+        value: &mut Out,
+    ) -> bool {
         let Some((known, source)) = lines.get(line) else { return false };
         name.push(known.as_bytes());
         match source {
@@ -249,7 +273,8 @@ pub fn publish_store(statistics: &Statistics, sink: &mut dyn FnMut(&'static str,
     }
 }
 
-/// Handlers publish these themselves, worker by worker: published here too, a sum over all would count each event twice.
+/// Handlers publish these themselves, worker by worker: published here too, a sum over all would
+/// count each event twice.
 const COUNTED_BY_HANDLERS: [&str; 2] = ["store_too_large", "store_no_memory"];
 
 macro_rules! store_names {
@@ -273,8 +298,8 @@ enum Mode {
     System,
 }
 
-/// Processor time that the process has used, in microseconds, to a hundredth of a second (proc(5), /proc/pid/stat);
-/// 0 where there is no /proc.
+/// Processor time that the process has used, in microseconds, to a hundredth of a second (proc(5),
+/// /proc/pid/stat); 0 where there is no /proc.
 fn cpu_time_us(mode: Mode) -> u64 {
     let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0 };
     // The second field is the program's name in parentheses, which may contain spaces.
@@ -283,6 +308,7 @@ fn cpu_time_us(mode: Mode) -> u64 {
         Mode::User => 14,
         Mode::System => 15,
     };
-    let ticks: Option<u64> = behind_name.split_whitespace().nth(field - 3).and_then(|ticks| ticks.parse().ok());
+    let ticks: Option<u64> =
+        behind_name.split_whitespace().nth(field - 3).and_then(|ticks| ticks.parse().ok());
     ticks.unwrap_or(0) * 10_000
 }

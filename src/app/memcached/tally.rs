@@ -1,5 +1,6 @@
-//! What the workers count, so that any of them can answer `stats` for all: each adds to numbers of its own, and any
-//! reads everybody's. Counting costs a load and a store of a line that no other worker writes.
+//! What the workers count, so that any of them can answer `stats` for all: each adds to numbers of
+//! its own, and any reads everybody's. Counting costs a load and a store of a line that no other
+//! worker writes.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -108,7 +109,10 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(workers: usize) -> Tally {
-        Tally { workers: (0..workers).map(|_| Numbers::default()).collect(), since: Mutex::new([0; COUNTS]) }
+        Tally {
+            workers: (0..workers).map(|_| Numbers::default()).collect(),
+            since: Mutex::new([0; COUNTS]),
+        }
     }
 
     /// Adds to a number of `worker`. No other thread may add to this worker's.

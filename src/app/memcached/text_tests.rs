@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::{Commit, Delete, New, Outcome};
-use simoom_stack::send::Pool;
+use simoom_io::send::Pool;
 
 #[test]
 fn values_are_stored_under_conditions() {
@@ -24,14 +24,20 @@ fn values_are_stored_under_conditions() {
             "STORED\nVALUE a 0 1 1\nx\nEND\nSTORED\nEXISTS\nVALUE a 0 1 2\ny\nEND\n",
         ),
         ("set a 0 0 1 noreply\nx\nget a\n", "VALUE a 0 1\nx\nEND\n"),
-        ("set a 0 -1 1\nx\nget a\nset a 0 1 1\nx\nget a\n", "STORED\nEND\nSTORED\nVALUE a 0 1\nx\nEND\n"),
+        (
+            "set a 0 -1 1\nx\nget a\nset a 0 1 1\nx\nget a\n",
+            "STORED\nEND\nSTORED\nVALUE a 0 1\nx\nEND\n",
+        ),
     ]);
 }
 
 #[test]
 fn values_that_do_not_end_where_they_say_are_refused() {
     check(&[
-        ("set a 0 0 3\nabcdef\n", "CLIENT_ERROR bad data chunk\nCLIENT_ERROR bad command line format\n"),
+        (
+            "set a 0 0 3\nabcdef\n",
+            "CLIENT_ERROR bad data chunk\nCLIENT_ERROR bad command line format\n",
+        ),
         ("set a 0 0 3\nabcdefgh\n", "CLIENT_ERROR bad data chunk\nERROR\n"),
         ("set a 0 0 3 noreply\nabcdef\nget a\n", "CLIENT_ERROR bad command line format\nEND\n"),
         ("set a 0 x 3\nabc\nget a\n", "CLIENT_ERROR bad command line format\nEND\n"),
@@ -41,9 +47,14 @@ fn values_that_do_not_end_where_they_say_are_refused() {
 #[test]
 fn what_does_not_fit_is_read_past_and_what_was_there_is_gone() {
     let too_large = "x".repeat(2 << 20);
-    let set = format!("set a 0 0 1\r\ny\r\nset a 0 0 {}\r\n{too_large}\r\nget a\r\n", too_large.len());
-    assert_eq!(ask(set.as_bytes()).0, "STORED\r\nSERVER_ERROR object too large for cache\r\nEND\r\n");
-    let add = format!("set a 0 0 1\r\ny\r\nadd a 0 0 {}\r\n{too_large}\r\nget a\r\n", too_large.len());
+    let set =
+        format!("set a 0 0 1\r\ny\r\nset a 0 0 {}\r\n{too_large}\r\nget a\r\n", too_large.len());
+    assert_eq!(
+        ask(set.as_bytes()).0,
+        "STORED\r\nSERVER_ERROR object too large for cache\r\nEND\r\n"
+    );
+    let add =
+        format!("set a 0 0 1\r\ny\r\nadd a 0 0 {}\r\n{too_large}\r\nget a\r\n", too_large.len());
     assert_eq!(
         ask(add.as_bytes()).0,
         "STORED\r\nSERVER_ERROR object too large for cache\r\nVALUE a 0 1\r\ny\r\nEND\r\n"
@@ -53,7 +64,10 @@ fn what_does_not_fit_is_read_past_and_what_was_there_is_gone() {
     for _ in 0..100 {
         assert_eq!(line.offer_in_place(&[b'x'; 1000]), 1000);
     }
-    assert_eq!((line.take(), line.kept()), (b"SERVER_ERROR object too large for cache\r\n".to_vec(), 0));
+    assert_eq!(
+        (line.take(), line.kept()),
+        (b"SERVER_ERROR object too large for cache\r\n".to_vec(), 0)
+    );
 }
 
 #[test]
@@ -100,9 +114,18 @@ fn numbers_are_counted_as_memcached_does() {
         ("set a 0 0 3\n100\ndecr a 1\nget a\n", "STORED\n99\nVALUE a 0 3\n99 \nEND\n"),
         ("set a 0 0 1\n5\ndecr a 9\n", "STORED\n0\n"),
         ("set a 0 0 20\n18446744073709551615\nincr a 2\n", "STORED\n1\n"),
-        ("set a 3 0 1\n5\nincr a 18446744073709551615\nget a\n", "STORED\n4\nVALUE a 3 1\n4\nEND\n"),
-        ("set a 0 0 1\nx\nincr a 1\n", "STORED\nCLIENT_ERROR cannot increment or decrement non-numeric value\n"),
-        ("set a 0 0 0\n\nincr a 1\n", "STORED\nCLIENT_ERROR cannot increment or decrement non-numeric value\n"),
+        (
+            "set a 3 0 1\n5\nincr a 18446744073709551615\nget a\n",
+            "STORED\n4\nVALUE a 3 1\n4\nEND\n",
+        ),
+        (
+            "set a 0 0 1\nx\nincr a 1\n",
+            "STORED\nCLIENT_ERROR cannot increment or decrement non-numeric value\n",
+        ),
+        (
+            "set a 0 0 0\n\nincr a 1\n",
+            "STORED\nCLIENT_ERROR cannot increment or decrement non-numeric value\n",
+        ),
         ("set a 0 0 4\n 7 x\nincr a 1\n", "STORED\n8\n"),
         (
             "incr a x\nincr a -1\n",
@@ -127,13 +150,16 @@ fn what_is_there_is_deleted_touched_and_flushed() {
 #[test]
 fn time_passes_when_the_clock_says_so() {
     let mut line = open();
-    line.offer(b"set a 0 10 1\r\nx\r\nset b 0 2592001 1\r\nx\r\nset c 0 0 1\r\nx\r\nflush_all 100\r\n");
+    line.offer(
+        b"set a 0 10 1\r\nx\r\nset b 0 2592001 1\r\nx\r\nset c 0 0 1\r\nx\r\nflush_all 100\r\n",
+    );
     assert_eq!(line.take(), b"STORED\r\nSTORED\r\nSTORED\r\nOK\r\n");
     for (later, expected) in [(0, "ac"), (9, "ac"), (10, "c"), (98, "c"), (99, ""), (200, "")] {
         line.app.clock(Seconds::of(NOW + later));
         line.offer(b"get a b c\r\n");
         let answer = String::from_utf8(line.take()).unwrap();
-        let found: String = answer.lines().filter_map(|line| line.strip_prefix("VALUE ")?.chars().next()).collect();
+        let found: String =
+            answer.lines().filter_map(|line| line.strip_prefix("VALUE ")?.chars().next()).collect();
         assert_eq!(found, expected, "{later} s later");
     }
 }
@@ -175,7 +201,9 @@ fn a_list_of_any_length_goes_out_as_there_is_room() {
     for narrow in [false, true] {
         let (answers, _) = memcached_answers(input.as_bytes(), &[], narrow);
         let text = String::from_utf8(answers).unwrap();
-        assert!(text.starts_with("OK\r\n") && text.ends_with("END\r\nVALUE key1 0 1\r\nx\r\nEND\r\n"));
+        assert!(
+            text.starts_with("OK\r\n") && text.ends_with("END\r\nVALUE key1 0 1\r\nx\r\nEND\r\n")
+        );
         let told: std::collections::BTreeSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("key=")?.split(' ').next()).collect();
         assert_eq!(told.len(), 500);
@@ -200,7 +228,13 @@ fn a_list_has_each_item_that_stays_exactly_once() {
                 key = (key + 1) % 1000;
                 let gone = format!("goes{key}");
                 if app.store.delete(gone.as_bytes(), &Delete::default(), now) == Outcome::NotFound {
-                    let new = New { key: gone.as_bytes(), flags: 0, exptime: 0, value_bytes: 0, binary_key: false };
+                    let new = New {
+                        key: gone.as_bytes(),
+                        flags: 0,
+                        exptime: 0,
+                        value_bytes: 0,
+                        binary_key: false,
+                    };
                     let reservation = app.store.reserve(&new, now).unwrap();
                     app.store.commit(reservation, &Commit::default(), now);
                 }
@@ -216,14 +250,21 @@ fn a_list_has_each_item_that_stays_exactly_once() {
     assert_eq!(told, (0..1000).collect::<Vec<u32>>());
 }
 
-/// From a client that writes all of it before it reads: what there is no room to answer is held, up to its bound.
+/// From a client that writes all of it before it reads: what there is no room to answer is held, up
+/// to its bound.
 #[test]
 fn a_line_beyond_all_room_is_held_until_it_is_answered() {
     const KEYS: usize = 50_000;
     let mut line = open();
     line.offer(&[b"set k 0 0 1000\r\n", [b'v'; 1000].as_slice(), b"\r\n"].concat());
     assert_eq!(line.take(), b"STORED\r\n");
-    let keys = ["k", "no-such-key-of-23-bytes"].iter().cycle().take(KEYS).copied().collect::<Vec<_>>().join(" ");
+    let keys = ["k", "no-such-key-of-23-bytes"]
+        .iter()
+        .cycle()
+        .take(KEYS)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ");
     let input = format!("get {keys}\r\nget k\r\n");
     for piece in input.as_bytes().chunks(1460) {
         line.offer(piece);

@@ -67,7 +67,10 @@ mod tests {
         assert_eq!(expiry(2_592_000, times), now + 2_592_000);
         assert_eq!(expiry(2_592_001, times), 2_592_001);
         assert_eq!(expiry_unsigned(u32::MAX, times), u32::MAX);
-        assert_eq!([seconds_until(30, times), seconds_until(-1, times), seconds_until(0, times)], [30, 0, 0]);
+        assert_eq!(
+            [seconds_until(30, times), seconds_until(-1, times), seconds_until(0, times)],
+            [30, 0, 0]
+        );
     }
 
     #[test]

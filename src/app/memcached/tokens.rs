@@ -1,8 +1,8 @@
-//! A command line taken apart: its bytes in, the places of its tokens out. Only spaces separate tokens; a line longer
-//! than [`LINE_MAX_BYTES`] is never taken apart.
+//! A command line taken apart: its bytes in, the places of its tokens out. Only spaces separate
+//! tokens; a line longer than [`LINE_MAX_BYTES`] is never taken apart.
 
-/// Longest command line, its end not counted. Longer ones are nonsense, but for `get` and `gets`, whose keys are read
-/// one by one.
+/// Longest command line, its end not counted. Longer ones are nonsense, but for `get` and `gets`,
+/// whose keys are read one by one.
 pub(super) const LINE_MAX_BYTES: usize = 2048;
 /// Tokens beyond these are part of the line but of no command.
 const TOKENS_MAX: usize = 23;
@@ -78,7 +78,10 @@ mod tests {
         let tokens = Tokens::of(b"  set  a\tb c ");
         let all: Vec<&[u8]> = tokens.from(0).collect();
         assert_eq!(all, [&b"set"[..], b"a\tb", b"c"]);
-        assert_eq!((tokens.last(), tokens.get(3), tokens.rest(1)), (&b"c"[..], &b""[..], &b"a\tb c "[..]));
+        assert_eq!(
+            (tokens.last(), tokens.get(3), tokens.rest(1)),
+            (&b"c"[..], &b""[..], &b"a\tb c "[..])
+        );
         let none = Tokens::of(b"  ");
         assert_eq!((none.len(), none.last(), none.rest(0)), (0, &b""[..], &b""[..]));
     }

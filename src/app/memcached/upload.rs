@@ -1,7 +1,9 @@
-//! Values on their way in: space reserved in the store, bytes written there as they come, a commit with the last one.
+//! Values on their way in: space reserved in the store, bytes written there as they come, a commit
+//! with the last one.
 //!
-//! A value that is there as a whole is stored at once. One that comes in pieces lies in the store's memory for incoming
-//! values until it is complete ([`super::uploads`]), and may have to give its space up to a newer one.
+//! A value that is there as a whole is stored at once. One that comes in pieces lies in the store's
+//! memory for incoming values until it is complete ([`super::uploads`]), and may have to give its
+//! space up to a newer one.
 
 use super::conn::{Conn, Phase};
 use super::meta::Echo;
@@ -10,7 +12,7 @@ use super::uploads::{Found, Upload};
 use super::{Memcached, Step};
 use crate::app::Blob;
 use crate::store::{Commit, Delete, Mode, New, Outcome, Refusal, Reservation};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 /// What is to become of a value.
 #[derive(Debug)]
@@ -48,7 +50,8 @@ impl Refusal {
 }
 
 impl Memcached {
-    /// Reserves space for a value of which `behind` is what has come so far; `end_bytes` bytes end it.
+    /// Reserves space for a value of which `behind` is what has come so far; `end_bytes` bytes end
+    /// it.
     pub(super) fn reserve(
         &mut self,
         new: &New<'_>,
@@ -56,7 +59,11 @@ impl Memcached {
         end_bytes: usize,
     ) -> Result<Reservation, Refusal> {
         let is_complete = behind.len() >= new.value_bytes.saturating_add(end_bytes);
-        let reserved = if is_complete { self.store.reserve(new, self.now) } else { self.reserve_incoming(new) };
+        let reserved = if is_complete {
+            self.store.reserve(new, self.now)
+        } else {
+            self.reserve_incoming(new)
+        };
         self.count(match &reserved {
             Ok(_) => Count::CmdSet,
             Err(Refusal::TooLarge) => Count::TooLarge,
@@ -82,7 +89,8 @@ impl Memcached {
         reserved
     }
 
-    /// Takes what `bytes` hold of a value, and stores it if that is all of it; returns how many bytes it took.
+    /// Takes what `bytes` hold of a value, and stores it if that is all of it; returns how many
+    /// bytes it took.
     #[inline]
     pub(super) fn begin_upload(
         &mut self,
@@ -101,7 +109,8 @@ impl Memcached {
         let left = reservation.remaining() + job.ending.bytes().len();
         match self.uploads.put(Upload::new(reservation, job)) {
             Some(place) => conn.begin_upload(place, self.now),
-            // There is a place for each connection, so this is for a transport that opens more than it said.
+            // There is a place for each connection, so this is for a transport that opens more than
+            // it said.
             None => {
                 self.say(Refusal::OutOfMemory.text(), reply);
                 conn.begin_skip(left as u64, self.now);
@@ -142,13 +151,23 @@ impl Memcached {
         self.count(Count::NoMemory);
         match displaced.ending {
             Ending::Text { noreply: true } => {}
-            Ending::Text { noreply: false } | Ending::Meta(_) => self.say(Refusal::OutOfMemory.text(), reply),
-            Ending::Binary { opcode, opaque, .. } => self.answer_out_of_memory(opcode, opaque, reply),
+            Ending::Text { noreply: false } | Ending::Meta(_) => {
+                self.say(Refusal::OutOfMemory.text(), reply);
+            }
+            Ending::Binary { opcode, opaque, .. } => {
+                self.answer_out_of_memory(opcode, opaque, reply);
+            }
         }
     }
 
     /// Stores a value that is complete, if it ends in `end` as it should.
-    fn finish(&mut self, reservation: Reservation, job: &Job, end: &[u8], reply: &mut Reply<'_, Blob>) {
+    fn finish(
+        &mut self,
+        reservation: Reservation,
+        job: &Job,
+        end: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) {
         if end != job.ending.bytes() {
             self.count(Count::BadChunks);
             if !matches!(job.ending, Ending::Text { noreply: true }) {

@@ -73,7 +73,8 @@ pub(super) struct Uploads {
 
 impl Uploads {
     pub(super) fn new(places: usize) -> Uploads {
-        let count = u32::try_from(places).expect("limits bound the connections of a worker below 2^32");
+        let count =
+            u32::try_from(places).expect("limits bound the connections of a worker below 2^32");
         let free = || Place { state: State::Free, before: NONE, after: NONE };
         Uploads {
             places: (0..count).map(|_| free()).collect(),

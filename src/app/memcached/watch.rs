@@ -13,7 +13,7 @@
 use super::conn::{Conn, Phase};
 use super::tally::Count;
 use super::{Blob, Memcached};
-use simoom_stack::{Duration, Reply};
+use simoom_io::{Duration, Reply};
 
 /// Between two looks at a connection that has an incomplete request or an unsent answer.
 pub(super) const CHECK_SECONDS: u32 = 3;
@@ -134,7 +134,8 @@ impl Memcached {
     /// itself when it began: no part of it that comes starts the time anew.
     fn wait_for(&mut self, watch: &mut Watch, is_command: bool, taken: usize, waits: Waits) {
         let was = std::mem::replace(&mut watch.waits, waits);
-        let is_other = waits != was && (is_command || waits == Waits::Readers || was == Waits::Readers);
+        let is_other =
+            waits != was && (is_command || waits == Waits::Readers || was == Waits::Readers);
         if is_other || (is_command && taken > 0) {
             watch.restart(self.now);
         } else {
@@ -143,7 +144,13 @@ impl Memcached {
     }
 
     #[cold]
-    fn look_soon(&mut self, conn: &mut Conn, taken: usize, waits: Waits, reply: &mut Reply<'_, Blob>) {
+    fn look_soon(
+        &mut self,
+        conn: &mut Conn,
+        taken: usize,
+        waits: Waits,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let is_command = conn.phase == Phase::Command;
         self.wait_for(&mut conn.watch, is_command, taken, waits);
         if waits == Waits::Nothing && !self.shares_items {

@@ -6,7 +6,7 @@ use crate::app::Blob;
 use crate::app::testing::{Line, NOW};
 use crate::hosted::{Hosted, Seconds};
 use crate::store::{Settings, Store};
-use simoom_stack::send::Pool;
+use simoom_io::send::Pool;
 use std::sync::Arc;
 
 /// A store of 4 MiB that all connections share, with frames of 16 KiB.
@@ -17,7 +17,8 @@ struct Bed {
 
 impl Bed {
     fn new(options: Options) -> Bed {
-        let settings = Settings { memory_bytes: 4 << 20, item_max_bytes: 256 << 10, ..Settings::default() };
+        let settings =
+            Settings { memory_bytes: 4 << 20, item_max_bytes: 256 << 10, ..Settings::default() };
         let store = Store::new(&Settings { hash_key: Some([1, 2]), ..settings }).unwrap();
         Bed { shared: Shared::new(store, Options { workers: 64, ..options }, NOW), handlers: 0 }
     }
@@ -307,9 +308,12 @@ fn a_line_of_keys_whose_answers_the_client_has_not_read_is_not_slow() {
 #[test]
 fn while_others_wait_no_reader_holds_an_item_for_longer_than_half_a_minute() {
     const VALUE_BYTES: u64 = 100_000;
-    for (others_wait, bytes_each_second, ends) in
-        [(true, 1100, true), (true, VALUE_BYTES / 50, true), (true, VALUE_BYTES / 15, false), (false, 1100, false)]
-    {
+    for (others_wait, bytes_each_second, ends) in [
+        (true, 1100, true),
+        (true, VALUE_BYTES / 50, true),
+        (true, VALUE_BYTES / 15, false),
+        (false, 1100, false),
+    ] {
         let (mut bed, mut now) = (Bed::new(Options::default()), NOW);
         let mut writer = bed.open();
         let value = "v".repeat(VALUE_BYTES as usize);

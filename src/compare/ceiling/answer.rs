@@ -1,17 +1,18 @@
 //! The ceiling's answers: bytes of requests in, pieces that fit a segment out, with their sums.
 //!
-//! HTTP's one answer is made once, cut and summed; of a request only its end is looked for. One whose end is itself cut
-//! in two by a segment's is not seen; `simoom load` sends none such. memcached's answers name the keys that were asked
-//! for, so they are written anew; a request that a segment cuts off is kept until the rest comes, the only thing here
-//! that is. Segments with whole requests must each wait for the answer to the one before.
+//! HTTP's one answer is made once, cut and summed; of a request only its end is looked for. One
+//! whose end is itself cut in two by a segment's is not seen; `simoom load` sends none such.
+//! memcached's answers name the keys that were asked for, so they are written anew; a request that
+//! a segment cuts off is kept until the rest comes, the only thing here that is. Segments with
+//! whole requests must each wait for the answer to the one before.
 
 use memchr::memchr;
 use memchr::memmem::Finder;
-use simoom_stack::Address;
-use simoom_stack::seq::Seq;
-use simoom_stack::wire::checksum::Sum;
-use simoom_stack::wire::tcp::TIMESTAMPS_BYTES;
-use simoom_stack::wire::{ipv4, tcp};
+use simoom_tcp::Address;
+use simoom_tcp::seq::Seq;
+use simoom_tcp::wire::checksum::Sum;
+use simoom_tcp::wire::tcp::TIMESTAMPS_BYTES;
+use simoom_tcp::wire::{ipv4, tcp};
 use std::collections::HashMap;
 
 /// A part of an answer that fits a segment, with the sum of its bytes.
@@ -48,8 +49,8 @@ pub(super) struct Memcached {
     room: usize,
 }
 
-/// The beginning of a request, and where its answer goes: the segment that brings the rest may have been sent before
-/// the answers to those ahead of it came.
+/// The beginning of a request, and where its answer goes: the segment that brings the rest may have
+/// been sent before the answers to those ahead of it came.
 #[derive(Debug)]
 struct Kept {
     text: Vec<u8>,
@@ -62,14 +63,15 @@ fn room(packet_bytes: usize) -> usize {
 }
 
 impl Http {
-    /// `content_bytes` of content, in packets of at most `packet_bytes`; each answer is the last of its connection, if
-    /// it `closes`.
+    /// `content_bytes` of content, in packets of at most `packet_bytes`; each answer is the last of
+    /// its connection, if it `closes`.
     pub(super) fn new(content_bytes: usize, closes: bool, packet_bytes: usize) -> Http {
         let close = if closes { "Connection: close\r\n" } else { "" };
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {content_bytes}\r\n{close}\r\n");
         let mut text = head.into_bytes();
         text.resize(text.len() + content_bytes, b'x');
-        let piece = |bytes: &[u8]| Piece { bytes: bytes.to_vec(), sum: Sum::default().add_bytes(bytes) };
+        let piece =
+            |bytes: &[u8]| Piece { bytes: bytes.to_vec(), sum: Sum::default().add_bytes(bytes) };
         let pieces = text.chunks(room(packet_bytes)).map(piece).collect();
         Http { pieces, closes, end: Finder::new(b"\r\n\r\n") }
     }
@@ -97,8 +99,8 @@ impl Memcached {
         Memcached { value, kept: HashMap::new(), text: Vec::new(), room: room(packet_bytes) }
     }
 
-    /// The answer to all requests that end in a segment's text, which came from `peer` when that waited for `ack`; and
-    /// where the answer begins.
+    /// The answer to all requests that end in a segment's text, which came from `peer` when that
+    /// waited for `ack`; and where the answer begins.
     #[inline]
     pub(super) fn answer(
         &mut self,
@@ -139,7 +141,9 @@ impl Memcached {
                 Some(line_len)
             }
             Some(b"set") => {
-                let bytes = words.nth(3).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse::<usize>().ok());
+                let bytes = words
+                    .nth(3)
+                    .and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse::<usize>().ok());
                 let len = line_len.saturating_add(bytes.unwrap_or(0)).saturating_add(2);
                 (text.len() >= len).then(|| self.text.extend_from_slice(b"STORED\r\n"))?;
                 Some(len)

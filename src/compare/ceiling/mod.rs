@@ -1,9 +1,10 @@
 //! `simoom ceiling`: what the machine allows, for every other figure to be read as a share of it.
 //!
-//! This is not a server. It answers each segment over AF_XDP from what that segment says alone: parsed and checked,
-//! turned round, summed and sent ([`responder`]). It keeps no connection, so it sends nothing twice, minds no window and
-//! looks at no request further than it must. What it leaves out is TCP and HTTP; rings, system calls, parsing
-//! and checksums are the same as Simoom's own, and so is the code for them.
+//! This is not a server. It answers each segment over AF_XDP from what that segment says alone:
+//! parsed and checked, turned round, summed and sent ([`responder`]). It keeps no connection, so it
+//! sends nothing twice, minds no window and looks at no request further than it must. What it
+//! leaves out is TCP and HTTP; rings, system calls, parsing and checksums are the same as Simoom's
+//! own, and so is the code for them.
 
 mod answer;
 mod responder;
@@ -17,15 +18,15 @@ use af_xdp::{BURST, Frame, FramePool, OpenOptions, Queue, rx_queues};
 use answer::{Answers, Http, Memcached};
 use clap::Args;
 use responder::Responder;
-use simoom_stack::{ChecksumPolicy, Packet};
+use simoom_tcp::{ChecksumPolicy, Packet};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 /// Bytes of Ethernet's header in front of a packet of the interface's MTU.
 const LINK_BYTES: usize = 18;
 
-/// After so many turns in which nothing came, some tens of microseconds, there is a pause, after which a burst of any
-/// length may come; the fill rings are made ready for it.
+/// After so many turns in which nothing came, some tens of microseconds, there is a pause, after
+/// which a burst of any length may come; the fill rings are made ready for it.
 const PAUSE_TURNS: u64 = 1000;
 
 /// The flags of `ceiling`.
@@ -60,7 +61,8 @@ pub struct CeilingOptions {
     pub log: LogOptions,
 }
 
-/// Answers until the process is ended: there is nothing to put in order, for the program goes with the process.
+/// Answers until the process is ended: there is nothing to put in order, for the program goes with
+/// the process.
 pub fn run(options: &CeilingOptions) -> Result<()> {
     let interface = options.interface.as_str();
     let failed = |error: io::Error| Error::failed(format!("--interface {interface}: {error}"));
@@ -69,14 +71,19 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
     }
     let facts = netns::interface(interface).map_err(failed)?;
     let address = facts.addresses.iter().map(|(address, _)| *address).find(IpAddr::is_ipv4);
-    let address =
-        address.ok_or_else(|| Error::usage(format!("--interface {interface}: it has no IPv4 address")))?;
+    let address = address
+        .ok_or_else(|| Error::usage(format!("--interface {interface}: it has no IPv4 address")))?;
     let cannot = |error: steer::Error| Error::failed(error.to_string());
     let queues = rx_queues(interface).map_err(|error| cannot(error.into()))?;
     let (mut device, parts) =
-        Device::open(&OpenOptions { busy_poll: true, ..OpenOptions::new(interface) }).map_err(cannot)?;
+        Device::open(&OpenOptions { busy_poll: true, ..OpenOptions::new(interface) })
+            .map_err(cannot)?;
     let packet_bytes = (facts.mtu_bytes as usize).min(device.umem().chunk_bytes() - LINK_BYTES);
-    let checksums = if device.driver() == "veth" { ChecksumPolicy::AcceptPartial } else { ChecksumPolicy::Verify };
+    let checksums = if device.driver() == "veth" {
+        ChecksumPolicy::AcceptPartial
+    } else {
+        ChecksumPolicy::Verify
+    };
     let bytes = options.response_bytes as usize;
     let answers = if options.memcached {
         Answers::Memcached(Memcached::new(bytes, packet_bytes))
@@ -85,7 +92,8 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
     };
     let responder = Responder::new(facts.mac, options.port, checksums, answers);
     device.add_claim(Claim::Port(SocketAddr::new(address, options.port))).map_err(cannot)?;
-    let said = writeln!(io::stdout(), "answering on {address}:{} from {queues} queues", options.port);
+    let said =
+        writeln!(io::stdout(), "answering on {address}:{} from {queues} queues", options.port);
     said.map_err(|error| Error::because("writing to standard output", error))?;
     answer(responder, parts).map_err(failed)
 }

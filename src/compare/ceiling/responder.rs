@@ -1,15 +1,16 @@
 //! One segment in, an answer out, and nothing of a connection kept in between.
 //!
-//! Where a connection stands is read from the segment itself: an answer begins at the peer's SEG.ACK, for there the peer
-//! waits for it, and acknowledges all that the segment brought. Timestamps (RFC 7323) are echoed where the segment has
-//! them; this side's own is a constant, which is in order, for it never goes back.
+//! Where a connection stands is read from the segment itself: an answer begins at the peer's
+//! SEG.ACK, for there the peer waits for it, and acknowledges all that the segment brought.
+//! Timestamps (RFC 7323) are echoed where the segment has them; this side's own is a constant,
+//! which is in order, for it never goes back.
 
 use super::answer::Answers;
-use simoom_stack::seq::Seq;
-use simoom_stack::wire::checksum::Sum;
-use simoom_stack::wire::tcp::{self, Flags, Options};
-use simoom_stack::wire::{self, Ecn, Incoming, Segment, ethernet, ip, ipv4};
-use simoom_stack::{ChecksumPolicy, Mac, Packet, Transmit};
+use simoom_tcp::seq::Seq;
+use simoom_tcp::wire::checksum::Sum;
+use simoom_tcp::wire::tcp::{self, Flags, Options};
+use simoom_tcp::wire::{self, Ecn, Incoming, Segment, ethernet, ip, ipv4};
+use simoom_tcp::{ChecksumPolicy, Mac, Packet, Transmit};
 
 /// SND.NXT at a connection's beginning: any number is as good, with nobody to deceive.
 const INITIAL: Seq = Seq(0);
@@ -45,7 +46,12 @@ struct Outgoing<'a> {
 
 impl Responder {
     /// Answers segments for `port` that come to `mac` with `answers`.
-    pub(super) fn new(mac: Mac, port: u16, checksums: ChecksumPolicy, answers: Answers) -> Responder {
+    pub(super) fn new(
+        mac: Mac,
+        port: u16,
+        checksums: ChecksumPolicy,
+        answers: Answers,
+    ) -> Responder {
         Responder { port, checksums, answers, back: Back { mac } }
     }
 
@@ -64,7 +70,8 @@ impl Responder {
         }
     }
 
-    /// An answer for each request that ends in the segment; this side ends with the last of them, or with the peer.
+    /// An answer for each request that ends in the segment; this side ends with the last of them,
+    /// or with the peer.
     #[inline]
     fn answer(&mut self, segment: &Segment<'_>, tx: &mut impl Transmit) {
         let fin = segment.flags.has(Flags::FIN);
@@ -75,7 +82,9 @@ impl Responder {
                 let requests = http.requests(text);
                 // The numbers of a connection that ends with its first answer are known.
                 let ended = http.closes && segment.ack.after(INITIAL + 1 + http.len());
-                let pieces = (0..requests).flat_map(|_| &http.pieces).map(|piece| (&piece.bytes[..], piece.sum));
+                let pieces = (0..requests)
+                    .flat_map(|_| &http.pieces)
+                    .map(|piece| (&piece.bytes[..], piece.sum));
                 let ends = fin && !ended || requests > 0 && http.closes;
                 self.back.answer(segment, segment.ack, pieces, ends, tx);
             }
@@ -97,7 +106,11 @@ impl Back {
             ..stamped(segment)
         };
         let flags = Flags::SYN.with(Flags::ACK);
-        self.send(segment, &Outgoing { seq: INITIAL, flags, options, payload: &[], sum: Sum::default() }, tx);
+        self.send(
+            segment,
+            &Outgoing { seq: INITIAL, flags, options, payload: &[], sum: Sum::default() },
+            tx,
+        );
     }
 
     /// Sends the pieces one after the other, from `seq` on; an acknowledgement, if there are none.
@@ -124,7 +137,8 @@ impl Back {
         }
     }
 
-    /// Sends an answer back to where the segment came from. Without a free frame it is lost, as on a wire.
+    /// Sends an answer back to where the segment came from. Without a free frame it is lost, as on
+    /// a wire.
     #[inline]
     fn send(&self, segment: &Segment<'_>, out: &Outgoing<'_>, tx: &mut impl Transmit) {
         tx.transmit(|frame| {
@@ -133,12 +147,20 @@ impl Back {
             let header_len = write_header(tcp, segment, out);
             let tcp_len = header_len + out.payload.len();
             tcp[header_len..tcp_len].copy_from_slice(out.payload);
-            let checksum = Sum::pseudo_header(&segment.local, &segment.remote, ip::TCP, tcp_len as u16)
-                .add_bytes(&tcp[..header_len])
-                .add_sum(out.sum)
-                .finish();
+            let checksum =
+                Sum::pseudo_header(&segment.local, &segment.remote, ip::TCP, tcp_len as u16)
+                    .add_bytes(&tcp[..header_len])
+                    .add_sum(out.sum)
+                    .finish();
             tcp[16..18].copy_from_slice(&checksum);
-            ipv4::emit(&mut frame[at..], &segment.local, &segment.remote, ip::TCP, Ecn::NOT_CAPABLE, tcp_len);
+            ipv4::emit(
+                &mut frame[at..],
+                &segment.local,
+                &segment.remote,
+                ip::TCP,
+                Ecn::NOT_CAPABLE,
+                tcp_len,
+            );
             at + ipv4::HEADER_BYTES + tcp_len
         });
     }
@@ -154,7 +176,8 @@ fn stamped(segment: &Segment<'_>) -> Options {
 /// Writes the TCP header with options, its checksum left 0; returns its length.
 #[inline]
 fn write_header(tcp: &mut [u8], segment: &Segment<'_>, out: &Outgoing<'_>) -> usize {
-    let header_len = tcp::HEADER_BYTES + out.options.emit(&mut tcp[tcp::HEADER_BYTES..tcp::MAX_HEADER_BYTES]);
+    let header_len =
+        tcp::HEADER_BYTES + out.options.emit(&mut tcp[tcp::HEADER_BYTES..tcp::MAX_HEADER_BYTES]);
     tcp[0..2].copy_from_slice(&segment.local_port.to_be_bytes());
     tcp[2..4].copy_from_slice(&segment.remote_port.to_be_bytes());
     tcp[4..8].copy_from_slice(&out.seq.0.to_be_bytes());

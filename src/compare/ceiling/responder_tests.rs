@@ -2,7 +2,7 @@
 
 use super::super::answer::{Http, Memcached};
 use super::*;
-use simoom_stack::testing::Forged;
+use simoom_tcp::testing::Forged;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// Of the frames that `Forged` makes.
@@ -27,15 +27,31 @@ fn http(content_bytes: usize, closes: bool) -> Responder {
     Responder::new(MAC, Forged::syn(1, 0).port, ChecksumPolicy::Verify, answers)
 }
 
-/// What is answered to a segment with this text: flags, SEG.SEQ, SEG.ACK and text of each, checksums verified.
-fn answers(responder: &mut Responder, segment: &Forged, text: &[u8]) -> Vec<(Flags, u32, u32, Vec<u8>)> {
+/// What is answered to a segment with this text: flags, SEG.SEQ, SEG.ACK and text of each,
+/// checksums verified.
+fn answers(
+    responder: &mut Responder,
+    segment: &Forged,
+    text: &[u8],
+) -> Vec<(Flags, u32, u32, Vec<u8>)> {
     let mut wire = Wire::default();
     responder.respond(Packet(&[&segment.frame(text)]), &mut wire);
     let read = |frame: &Vec<u8>| match wire::parse(Packet(&[frame]), ChecksumPolicy::Verify) {
         Ok(Incoming::Tcp(answer)) => {
-            assert_eq!((answer.remote_port, answer.local_port), (segment.port, segment.source_port));
-            assert_eq!(answer.options.timestamps, segment.options.timestamps.map(|(value, _)| (TIMESTAMP, value)));
-            (answer.flags, answer.seq.0, answer.ack.0, answer.payload.parts().flatten().copied().collect())
+            assert_eq!(
+                (answer.remote_port, answer.local_port),
+                (segment.port, segment.source_port)
+            );
+            assert_eq!(
+                answer.options.timestamps,
+                segment.options.timestamps.map(|(value, _)| (TIMESTAMP, value))
+            );
+            (
+                answer.flags,
+                answer.seq.0,
+                answer.ack.0,
+                answer.payload.parts().flatten().copied().collect(),
+            )
         }
         other => panic!("not a segment with right checksums: {other:?}"),
     };
@@ -50,8 +66,12 @@ fn segment(seq: u32, ack: u32, flags: Flags) -> Forged {
 
 #[test]
 fn a_syn_is_answered_with_its_options() {
-    let options =
-        Options { mss: Some(1460), window_scale: Some(7), timestamps: Some((5, 0)), ..Options::default() };
+    let options = Options {
+        mss: Some(1460),
+        window_scale: Some(7),
+        timestamps: Some((5, 0)),
+        ..Options::default()
+    };
     let syn = Forged { options, ..Forged::syn(4000, u32::MAX) };
     let got = answers(&mut http(12, false), &syn, &[]);
     assert_eq!(got, [(Flags::SYN.with(Flags::ACK), 0, 0, vec![])]);
@@ -73,7 +93,10 @@ fn a_long_answer_comes_in_segments_that_follow_each_other() {
         assert!(*seq == next && text.len() <= 1448);
         next += text.len() as u32;
     }
-    assert_eq!(next, 50 + 64 * 1024 + b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n".len() as u32);
+    assert_eq!(
+        next,
+        50 + 64 * 1024 + b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n".len() as u32
+    );
     let pushes = got.iter().filter(|(flags, ..)| flags.has(Flags::PSH)).count();
     assert!(pushes == 1 && got.last().unwrap().0.has(Flags::PSH));
 }
@@ -92,17 +115,28 @@ fn a_connection_ends_with_the_peer_or_with_its_first_answer() {
     let got = answers(&mut http(12, false), &segment(9, 60, fin), &[]);
     assert_eq!(got, [(fin_ack, 60, 10, vec![])]);
     let mut closing = http(12, true);
-    let [(flags, seq, _, text)] = answers(&mut closing, &segment(1, 1, Flags::ACK), REQUEST).try_into().unwrap();
+    let [(flags, seq, _, text)] =
+        answers(&mut closing, &segment(1, 1, Flags::ACK), REQUEST).try_into().unwrap();
     assert!(flags == fin_ack.with(Flags::PSH) && text.starts_with(b"HTTP/1.1 200 OK\r\n"));
     let after = seq + text.len() as u32 + 1;
-    assert_eq!(answers(&mut closing, &segment(9, after, fin), &[]), [(Flags::ACK, after, 10, vec![])]);
-    assert_eq!(answers(&mut closing, &segment(9, 1, fin), &[]), [(fin_ack, 1, 10, vec![])], "before any answer");
+    assert_eq!(
+        answers(&mut closing, &segment(9, after, fin), &[]),
+        [(Flags::ACK, after, 10, vec![])]
+    );
+    assert_eq!(
+        answers(&mut closing, &segment(9, 1, fin), &[]),
+        [(fin_ack, 1, 10, vec![])],
+        "before any answer"
+    );
 }
 
 #[test]
 fn what_asks_for_nothing_is_not_answered() {
     let mut responder = http(12, false);
-    assert!(answers(&mut responder, &segment(1, 1, Flags::ACK), &[]).is_empty(), "an acknowledgement");
+    assert!(
+        answers(&mut responder, &segment(1, 1, Flags::ACK), &[]).is_empty(),
+        "an acknowledgement"
+    );
     assert!(answers(&mut responder, &segment(1, 1, Flags::RST.with(Flags::ACK)), &[]).is_empty());
     let elsewhere = Forged { port: 7, ..segment(1, 1, Flags::ACK) };
     assert!(answers(&mut responder, &elsewhere, REQUEST).is_empty());
@@ -120,16 +154,19 @@ fn memcached() -> Responder {
 
 /// All text that is answered to these segments' texts, one after the other.
 fn text(responder: &mut Responder, texts: &[&[u8]]) -> String {
-    let answers = texts.iter().flat_map(|text| answers(responder, &segment(1, 1, Flags::ACK), text));
+    let answers =
+        texts.iter().flat_map(|text| answers(responder, &segment(1, 1, Flags::ACK), text));
     String::from_utf8(answers.flat_map(|(.., text)| text).collect()).unwrap()
 }
 
 #[test]
 fn every_key_has_a_value_and_every_set_is_stored() {
-    let got = text(&mut memcached(), &[b"get a\r\nget b c\r\nset a 0 0 5\r\nget\r\n\r\nversion\r\n"]);
+    let got =
+        text(&mut memcached(), &[b"get a\r\nget b c\r\nset a 0 0 5\r\nget\r\n\r\nversion\r\n"]);
     let value = |key| format!("VALUE {key} 0 3\r\n000\r\n");
     let expected =
-        [value("a"), "END\r\n".into(), value("b"), value("c"), "END\r\nSTORED\r\nERROR\r\n".into()].concat();
+        [value("a"), "END\r\n".into(), value("b"), value("c"), "END\r\nSTORED\r\nERROR\r\n".into()]
+            .concat();
     assert_eq!(got, expected);
 }
 
@@ -143,8 +180,9 @@ fn a_request_that_is_cut_off_is_answered_with_its_rest() {
             // The second was sent before any answer came.
             answers(&mut responder, &segment(1, 1, Flags::ACK), part)
         });
-        let bytes =
-            |answers: &[(Flags, u32, u32, Vec<u8>)]| answers.iter().flat_map(|(.., text)| text.clone()).collect();
+        let bytes = |answers: &[(Flags, u32, u32, Vec<u8>)]| {
+            answers.iter().flat_map(|(.., text)| text.clone()).collect()
+        };
         let (first_text, second_text): (Vec<u8>, Vec<u8>) = (bytes(&first), bytes(&second));
         assert_eq!(
             String::from_utf8([first_text.clone(), second_text].concat()).unwrap(),

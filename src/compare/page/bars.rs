@@ -24,7 +24,8 @@ pub(super) struct Measure {
 }
 
 /// Responses a second.
-pub(super) const RATE: Measure = Measure { name: "responses a second", unit: "/s", figure: Case::rate };
+pub(super) const RATE: Measure =
+    Measure { name: "responses a second", unit: "/s", figure: Case::rate };
 /// Bytes of content a second.
 pub(super) const CONTENT_RATE: Measure =
     Measure { name: "bytes of content a second", unit: "B/s", figure: Case::content_rate };
@@ -42,7 +43,8 @@ pub(super) fn chart(results: &Results, plan: &PlanAbout, measure: &Measure) -> O
         for (class, contender) in results.contenders.iter().enumerate() {
             let place = (plan.name.as_str(), point.name.as_str(), contender.name.as_str());
             if let Some(spread) = results.spread(place, measure.figure) {
-                let at = if point.name.is_empty() { String::new() } else { format!(", {}", point.name) };
+                let at =
+                    if point.name.is_empty() { String::new() } else { format!(", {}", point.name) };
                 rows.push(Row { class, title: format!("{}{at}", contender.title), spread });
             }
         }
@@ -53,8 +55,9 @@ pub(super) fn chart(results: &Results, plan: &PlanAbout, measure: &Measure) -> O
 
 fn draw(rows: &[Row], end: f64, title: &str, measure: &Measure) -> String {
     let left = rows.iter().map(|row| text_width(&row.title)).fold(0.0, f64::max) + GAP;
-    let right =
-        WIDTH - rows.iter().map(|row| text_width(&number(row.spread.median))).fold(0.0, f64::max) - 2.0 * GAP;
+    let right = WIDTH
+        - rows.iter().map(|row| text_width(&number(row.spread.median))).fold(0.0, f64::max)
+        - 2.0 * GAP;
     let bottom = TOP + ROW * rows.len() as f64;
     let at = |value: f64| left + (right - left) * value / end;
     let mut svg = Svg::new(bottom + AXIS);

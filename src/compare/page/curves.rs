@@ -1,4 +1,5 @@
-//! Latency by percentile, a chart for each rate offered and a line for each contender; both axes by powers of ten.
+//! Latency by percentile, a chart for each rate offered and a line for each contender; both axes by
+//! powers of ten.
 
 use super::super::results::{About, Case, PlanAbout, PointAbout, Results};
 use super::super::tables::time;
@@ -30,16 +31,24 @@ pub(super) fn charts(results: &Results, plan: &PlanAbout) -> Option<String> {
             .contenders
             .iter()
             .enumerate()
-            .filter_map(|(class, contender)| series(results, (plan, point), (class, contender), (least, most)))
+            .filter_map(|(class, contender)| {
+                series(results, (plan, point), (class, contender), (least, most))
+            })
             .collect();
         if series.is_empty() {
             continue;
         }
         let marks = PERCENTILES.into_iter().map(|(_, name, part)| (across(part), name.to_owned()));
-        let across = Axis { name: "part of the responses that took no longer", marks: marks.collect() };
+        let across =
+            Axis { name: "part of the responses that took no longer", marks: marks.collect() };
         let up = Axis { name: "time to the response", marks: decades(least, most) };
         let title = format!("{}: {}", plan.title, point.name);
-        let _ = write!(text, "<h3>{}</h3>\n{}", escaped(&point.name), draw(&title, &across, &up, &series));
+        let _ = write!(
+            text,
+            "<h3>{}</h3>\n{}",
+            escaped(&point.name),
+            draw(&title, &across, &up, &series)
+        );
     }
     Some(text)
 }
@@ -52,9 +61,16 @@ fn series(
 ) -> Option<Series> {
     let up = |us: f64| (us.max(1.0).log10() - least) / (most - least);
     let place = |(key, _, part): (&'static str, &str, f64)| {
-        let spread =
-            results.spread((&plan.name, &point.name, &contender.name), |case: &Case| case.latency_us(key))?;
-        Some(Place { x: across(part), y: up(spread.median), least: up(spread.min), most: up(spread.max) })
+        let spread = results
+            .spread((&plan.name, &point.name, &contender.name), |case: &Case| {
+                case.latency_us(key)
+            })?;
+        Some(Place {
+            x: across(part),
+            y: up(spread.median),
+            least: up(spread.min),
+            most: up(spread.max),
+        })
     };
     let points: Vec<Place> = PERCENTILES.into_iter().filter_map(place).collect();
     (!points.is_empty()).then(|| Series { class, name: contender.title.clone(), points })
@@ -68,7 +84,9 @@ fn across(part: f64) -> f64 {
 
 fn decades(least: f64, most: f64) -> Vec<(f64, String)> {
     let count = (most - least).round() as i32;
-    let mark = |step: i32| (f64::from(step) / f64::from(count), whole(10f64.powf(least + f64::from(step))));
+    let mark = |step: i32| {
+        (f64::from(step) / f64::from(count), whole(10f64.powf(least + f64::from(step))))
+    };
     (0..=count).map(mark).collect()
 }
 

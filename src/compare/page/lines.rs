@@ -1,4 +1,5 @@
-//! Throughput against the number of connections open, a line for each contender; connections by powers of ten.
+//! Throughput against the number of connections open, a line for each contender; connections by
+//! powers of ten.
 
 use super::super::results::{Case, PlanAbout, Results};
 use super::plot::{Axis, Place, Series, draw};
@@ -10,28 +11,38 @@ const STEPS: u32 = 4;
 
 /// The chart of a plan over connections; `None` without a rate.
 pub(super) fn chart(results: &Results, plan: &PlanAbout) -> Option<String> {
-    let all: Vec<f64> = results.cases.iter().filter(|case| case.plan == plan.name).filter_map(Case::rate).collect();
+    let all: Vec<f64> =
+        results.cases.iter().filter(|case| case.plan == plan.name).filter_map(Case::rate).collect();
     let most = all.iter().copied().reduce(f64::max).filter(|most| *most > 0.0)?;
     let measured = |connections: &u32| {
         let name = connections.to_string();
         results.cases.iter().any(|case| case.plan == plan.name && case.point == name)
     };
-    let connections: Vec<u32> = plan.points.iter().map(|point| point.connections).filter(measured).collect();
+    let connections: Vec<u32> =
+        plan.points.iter().map(|point| point.connections).filter(measured).collect();
     let (first, last) = (*connections.first()?, *connections.last()?);
     let span = (f64::from(last).log10() - f64::from(first).log10()).max(1e-9);
-    let across = |connections: u32| (f64::from(connections).log10() - f64::from(first).log10()) / span;
+    let across =
+        |connections: u32| (f64::from(connections).log10() - f64::from(first).log10()) / span;
     let end = round_up(most);
     let series = |(class, contender): (usize, &super::super::results::About)| {
         let place = |point: &super::super::results::PointAbout| {
             let spread = results.spread((&plan.name, &point.name, &contender.name), Case::rate)?;
             let x = across(point.connections);
-            Some(Place { x, y: spread.median / end, least: spread.min / end, most: spread.max / end })
+            Some(Place {
+                x,
+                y: spread.median / end,
+                least: spread.min / end,
+                most: spread.max / end,
+            })
         };
         let points: Vec<Place> = plan.points.iter().filter_map(place).collect();
         (!points.is_empty()).then(|| Series { class, name: contender.title.clone(), points })
     };
     let all: Vec<Series> = results.contenders.iter().enumerate().filter_map(series).collect();
-    let marks = connections.iter().map(|connections| (across(*connections), grouped((*connections).into())));
+    let marks = connections
+        .iter()
+        .map(|connections| (across(*connections), grouped((*connections).into())));
     let steps = (0..=STEPS).map(|step| {
         let part = f64::from(step) / f64::from(STEPS);
         (part, format!("{} k", end * part / 1000.0))

@@ -1,8 +1,8 @@
 //! The report as one HTML page that needs nothing else: no script, no font, no other file.
 //!
-//! Results come in, text goes out. Each plan is a section: a chart that suits its figure ([`bars`], [`curves`],
-//! [`lines`] over [`plot`]) over its table. Charts are SVG ([`svg`]) whose colours are the page's, so that they follow a dark screen
-//! and print on white.
+//! Results come in, text goes out. Each plan is a section: a chart that suits its figure ([`bars`],
+//! [`curves`], [`lines`] over [`plot`]) over its table. Charts are SVG ([`svg`]) whose colours are
+//! the page's, so that they follow a dark screen and print on white.
 
 mod bars;
 mod curves;
@@ -51,19 +51,32 @@ fn head(body: &mut String, results: &Results) {
         escaped(&machine.kernel),
         settings.server_core,
         settings.client_core,
-        if settings.repeats == 1 { "once".to_owned() } else { format!("{} times", settings.repeats) },
+        if settings.repeats == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times", settings.repeats)
+        },
         settings.seconds,
         took_seconds / 60.0,
         escaped(&simoom.version),
-        escaped(if simoom.commit.is_empty() { "an unknown commit" } else { simoom.commit.as_str() }),
+        escaped(if simoom.commit.is_empty() {
+            "an unknown commit"
+        } else {
+            simoom.commit.as_str()
+        }),
         if simoom.profile == "release" { "" } else { ", a debug build" },
     );
     if settings.quick {
-        body.push_str("<p class=\"warning\">A smoke test: these figures are too short to be quoted.</p>\n");
+        body.push_str(
+            "<p class=\"warning\">A smoke test: these figures are too short to be quoted.</p>\n",
+        );
     }
     let failed = results.failed().count();
     if failed > 0 {
-        let _ = writeln!(body, "<p class=\"warning\">{failed} cases failed; their sections say how.</p>");
+        let _ = writeln!(
+            body,
+            "<p class=\"warning\">{failed} cases failed; their sections say how.</p>"
+        );
     }
     body.push_str(
         "<p class=\"note\">Cores: how busy the server's and the load's core were, interrupts included. On veth the kernel \
@@ -74,13 +87,21 @@ fn head(body: &mut String, results: &Results) {
     body.push_str("<ul class=\"contenders\">\n");
     for (index, contender) in results.contenders.iter().enumerate() {
         let (title, version) = (escaped(&contender.title), escaped(&contender.version));
-        let _ = writeln!(body, "<li><span class=\"key c{index}\"></span>{title} <small>{version}</small></li>");
+        let _ = writeln!(
+            body,
+            "<li><span class=\"key c{index}\"></span>{title} <small>{version}</small></li>"
+        );
     }
     body.push_str("</ul>\n</header>\n");
 }
 
 fn section(body: &mut String, results: &Results, plan: &PlanAbout) {
-    let _ = writeln!(body, "<section id=\"{}\">\n<h2>{}</h2>", escaped(&plan.name), escaped(&plan.title));
+    let _ = writeln!(
+        body,
+        "<section id=\"{}\">\n<h2>{}</h2>",
+        escaped(&plan.name),
+        escaped(&plan.title)
+    );
     let chart = match plan.figure {
         Figure::Rate => bars::chart(results, plan, &bars::RATE),
         Figure::ContentRate => bars::chart(results, plan, &bars::CONTENT_RATE),
@@ -138,7 +159,8 @@ fn left_out(body: &mut String, results: &Results) {
     body.push_str("<section id=\"left-out\">\n<h2>Left out</h2>\n<ul>\n");
     for left_out in &results.left_out {
         let plan = left_out.plan.as_deref().map(|plan| format!(", {plan}")).unwrap_or_default();
-        let point = left_out.point.as_deref().map(|point| format!(" at {point}")).unwrap_or_default();
+        let point =
+            left_out.point.as_deref().map(|point| format!(" at {point}")).unwrap_or_default();
         let who = escaped(&format!("{}{plan}{point}", left_out.contender));
         let _ = writeln!(body, "<li>{who}: {}.</li>", escaped(&left_out.reason));
     }
@@ -148,10 +170,14 @@ fn left_out(body: &mut String, results: &Results) {
 /// The command lines and configurations, one of each contender and plan.
 fn how(body: &mut String, results: &Results) {
     let command = escaped(&results.command.join(" "));
-    let _ = writeln!(body, "<section id=\"how\">\n<h2>How it was measured</h2>\n<pre>{command}</pre>");
+    let _ =
+        writeln!(body, "<section id=\"how\">\n<h2>How it was measured</h2>\n<pre>{command}</pre>");
     for plan in &results.plans {
         for contender in &results.contenders {
-            let case = results.cases.iter().find(|case| case.plan == plan.name && case.contender == contender.name);
+            let case = results
+                .cases
+                .iter()
+                .find(|case| case.plan == plan.name && case.contender == contender.name);
             let Some(case) = case else { continue };
             let mut text = case.server.join(" ");
             if let Some(configuration) = &case.configuration {

@@ -22,8 +22,9 @@ fn each_plan_has_its_chart_and_every_contender_is_on_it() {
         let from = page.find(&format!("<section id=\"{}\">", plan.name)).unwrap();
         let section = &page[from..from + page[from..].find("</section>").unwrap()];
         for title in ["Simoom, AF_XDP", "nginx"] {
-            let is_there =
-                [format!(">{title}</text>"), format!(">{title}, ")].iter().any(|text| section.contains(text));
+            let is_there = [format!(">{title}</text>"), format!(">{title}, ")]
+                .iter()
+                .any(|text| section.contains(text));
             assert!(is_there, "{title}: {}", plan.name);
         }
     }

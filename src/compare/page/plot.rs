@@ -1,4 +1,5 @@
-//! A field with two axes, and lines on it with their names at the right. Values go in as parts of the axes.
+//! A field with two axes, and lines on it with their names at the right. Values go in as parts of
+//! the axes.
 
 use super::svg::{Anchor, Svg, WIDTH, spread_out, text_width};
 
@@ -60,18 +61,25 @@ pub(super) fn draw(title: &str, across: &Axis, up: &Axis, all: &[Series]) -> Str
     );
     for series in all {
         let class = series.class;
-        let places: Vec<(f64, f64)> = series.points.iter().map(|place| at(place.x, place.y)).collect();
+        let places: Vec<(f64, f64)> =
+            series.points.iter().map(|place| at(place.x, place.y)).collect();
         svg.path(&format!("line c{class}"), &places);
         for place in &series.points {
             svg.line(&format!("range c{class}"), at(place.x, place.least), at(place.x, place.most));
             svg.dot(&format!("dot c{class}"), at(place.x, place.y));
         }
     }
-    let ends = all.iter().map(|series| series.points.last().map_or(floor, |place| at(place.x, place.y).1));
+    let ends =
+        all.iter().map(|series| series.points.last().map_or(floor, |place| at(place.x, place.y).1));
     let mut heights: Vec<f64> = ends.collect();
     spread_out(&mut heights, LABEL, floor);
     for (series, height) in all.iter().zip(heights) {
-        svg.text(&format!("label c{}", series.class), Anchor::Start, (right + GAP, height + 4.5), &series.name);
+        svg.text(
+            &format!("label c{}", series.class),
+            Anchor::Start,
+            (right + GAP, height + 4.5),
+            &series.name,
+        );
     }
     svg.element(title)
 }

@@ -1,4 +1,5 @@
-//! SVG in a fixed width, text of known size on it. Numbers go in, elements come out; colours are the page's classes.
+//! SVG in a fixed width, text of known size on it. Numbers go in, elements come out; colours are
+//! the page's classes.
 
 use std::fmt::Write;
 
@@ -43,11 +44,18 @@ impl Svg {
 
     pub(super) fn path(&mut self, class: &str, points: &[(f64, f64)]) {
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let _ = writeln!(self.elements, "<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "));
+        let _ = writeln!(
+            self.elements,
+            "<polyline class=\"{class}\" points=\"{}\"/>",
+            points.join(" ")
+        );
     }
 
     pub(super) fn dot(&mut self, class: &str, (x, y): (f64, f64)) {
-        let _ = writeln!(self.elements, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>");
+        let _ = writeln!(
+            self.elements,
+            "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"
+        );
     }
 
     pub(super) fn text(&mut self, class: &str, anchor: Anchor, (x, y): (f64, f64), text: &str) {
@@ -83,7 +91,8 @@ pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Moves texts at these heights apart so that each has `room`, keeping their order and all above `bottom`.
+/// Moves texts at these heights apart so that each has `room`, keeping their order and all above
+/// `bottom`.
 pub(super) fn spread_out(heights: &mut [f64], room: f64, bottom: f64) {
     let mut order: Vec<usize> = (0..heights.len()).collect();
     order.sort_by(|a, b| heights[*a].total_cmp(&heights[*b]));
@@ -99,11 +108,16 @@ pub(super) fn spread_out(heights: &mut [f64], room: f64, bottom: f64) {
     }
 }
 
-/// The next number not below `value` that is 1, 2, 4, 6 or 8 times a power of ten, for quarters to be short.
+/// The next number not below `value` that is 1, 2, 4, 6 or 8 times a power of ten, for quarters to
+/// be short.
 pub(super) fn round_up(value: f64) -> f64 {
     let power = 10f64.powf(value.max(1e-9).log10().floor());
     let factors = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0];
-    factors.into_iter().map(|factor| factor * power).find(|round| *round >= value * 0.9999).unwrap_or(value)
+    factors
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|round| *round >= value * 0.9999)
+        .unwrap_or(value)
 }
 
 #[cfg(test)]
@@ -112,7 +126,10 @@ mod tests {
 
     #[test]
     fn round_numbers() {
-        assert_eq!([0.9, 1.0, 1.7, 180_000.0, 7e5].map(round_up), [1.0, 1.0, 2.0, 200_000.0, 800_000.0]);
+        assert_eq!(
+            [0.9, 1.0, 1.7, 180_000.0, 7e5].map(round_up),
+            [1.0, 1.0, 2.0, 200_000.0, 800_000.0]
+        );
     }
 
     #[test]
@@ -121,7 +138,10 @@ mod tests {
         spread_out(&mut heights, 15.0, 100.0);
         let mut sorted = heights;
         sorted.sort_by(f64::total_cmp);
-        assert!(sorted.windows(2).all(|pair| pair[1] - pair[0] >= 15.0) && sorted[3] <= 100.0, "{heights:?}");
+        assert!(
+            sorted.windows(2).all(|pair| pair[1] - pair[0] >= 15.0) && sorted[3] <= 100.0,
+            "{heights:?}"
+        );
         assert!(heights[1] < heights[3] && heights[0] < heights[2], "in order");
     }
 }

@@ -1,5 +1,5 @@
-//! Operations on their way into the ring: in come descriptors, names and borrowed bytes, out go entries of the submission
-//! queue. Never keeps a byte beyond the submission it was borrowed for.
+//! Operations on their way into the ring: in come descriptors, names and borrowed bytes, out go
+//! entries of the submission queue. Never keeps a byte beyond the submission it was borrowed for.
 
 use super::buffers::GROUP;
 use super::completion::Kind;
@@ -17,14 +17,16 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const RANGES: usize = 1024;
 const GATHERED_BYTES: usize = 128 * GATHER_BYTES;
 
-/// Operations on their way into the ring. What they send is borrowed for `'a`, which outlives [`Ring::submit`].
+/// Operations on their way into the ring. What they send is borrowed for `'a`, which outlives
+/// [`Ring::submit`].
 pub(in crate::kernel) struct Batch<'r, 'a> {
     pub(super) ring: &'r mut Ring,
     pub(super) error: Option<io::Error>,
     pub(super) bytes: PhantomData<&'a [u8]>,
 }
 
-/// Events as io_uring takes them. The width of their bits is another one where rustix goes through libc, as under Miri.
+/// Events as io_uring takes them. The width of their bits is another one where rustix goes through
+/// libc, as under Miri.
 fn mask(events: PollFlags) -> u32 {
     events.bits() as u32
 }
@@ -42,7 +44,8 @@ impl<'a> Batch<'_, 'a> {
         self.push(accept.build(), Kind::Accept.named(number as u64));
     }
 
-    /// Receives whatever comes into buffers, until told otherwise, or they run out, or the peer has closed.
+    /// Receives whatever comes into buffers, until told otherwise, or they run out, or the peer has
+    /// closed.
     pub(in crate::kernel) fn receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
         self.push(
             opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build(),
@@ -52,24 +55,33 @@ impl<'a> Batch<'_, 'a> {
 
     /// Receives what comes next into a buffer.
     pub(in crate::kernel) fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
-        let receive = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0).buf_group(GROUP).build();
+        let receive = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+            .buf_group(GROUP)
+            .build();
         self.push(receive.flags(squeue::Flags::BUFFER_SELECT), Kind::Receive.named(key.to_bits()));
     }
 
     /// Tells when one of `events` is there: each time, or once.
-    pub(in crate::kernel) fn poll(&mut self, socket: BorrowedFd<'_>, key: Key, events: PollFlags, each_time: bool) {
+    pub(in crate::kernel) fn poll(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        key: Key,
+        events: PollFlags,
+        each_time: bool,
+    ) {
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), mask(events)).multi(each_time);
         self.push(poll.build(), Kind::Poll.named(key.to_bits()));
     }
 
-    /// Tells once when the peer resets or closes the connection: these events need not be asked for.
+    /// Tells once when the peer resets or closes the connection: these events need not be asked
+    /// for.
     pub(in crate::kernel) fn hangup(&mut self, socket: BorrowedFd<'_>, key: Key) {
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), mask(PollFlags::empty()));
         self.push(poll.build(), Kind::Hangup.named(key.to_bits()));
     }
 
-    /// Sends `len` bytes, those of `slices`, as far as the socket takes them now. Of what is the `last` that is sent,
-    /// what does not fill a segment waits for the FIN.
+    /// Sends `len` bytes, those of `slices`, as far as the socket takes them now. Of what is the
+    /// `last` that is sent, what does not fill a segment waits for the FIN.
     pub(in crate::kernel) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -104,7 +116,10 @@ impl<'a> Batch<'_, 'a> {
         let gathered = &mut self.ring.outbox.gathered;
         let start = gathered.len();
         slices.for_each(|slice| gathered.extend_from_slice(slice));
-        assert!(gathered.len() - start == len && gathered.len() <= GATHERED_BYTES, "the slices have {len} bytes");
+        assert!(
+            gathered.len() - start == len && gathered.len() <= GATHERED_BYTES,
+            "the slices have {len} bytes"
+        );
         gathered[start..].as_ptr()
     }
 
@@ -112,12 +127,17 @@ impl<'a> Batch<'_, 'a> {
     fn list(&mut self, slices: impl Iterator<Item = &'a [u8]>) -> *const libc::msghdr {
         let outbox = &self.ring.outbox;
         let room = outbox.ranges.capacity() - outbox.ranges.len();
-        if room < usize::from(simoom_stack::send::QUEUE_ENTRIES) || outbox.headers.len() == SUBMISSIONS as usize {
+        if room < usize::from(simoom_io::send::QUEUE_ENTRIES)
+            || outbox.headers.len() == SUBMISSIONS as usize
+        {
             self.flush();
         }
         let Outbox { headers, ranges, .. } = &mut self.ring.outbox;
         let (start, room) = (ranges.len(), ranges.capacity() - ranges.len());
-        let range = |slice: &[u8]| libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() };
+        let range = |slice: &[u8]| libc::iovec {
+            iov_base: slice.as_ptr().cast_mut().cast(),
+            iov_len: slice.len(),
+        };
         // Neither list ever grows, so what they hold does not move.
         ranges.extend(slices.take(room).map(range));
         // SAFETY: a msghdr of zeros is one without address, ranges and control data.
@@ -134,7 +154,8 @@ impl<'a> Batch<'_, 'a> {
         self.add(entry, name);
     }
 
-    /// Sees to a place in the queue. What has been gathered and listed for earlier entries is done with after that.
+    /// Sees to a place in the queue. What has been gathered and listed for earlier entries is done
+    /// with after that.
     fn make_room(&mut self) {
         if self.ring.ring.submission().is_full() {
             self.flush();
@@ -142,8 +163,9 @@ impl<'a> Batch<'_, 'a> {
     }
 
     fn add(&mut self, entry: squeue::Entry, name: u64) {
-        // SAFETY: what a send points to is borrowed for 'a or lies in the outbox, both of which outlast the
-        // submission (1); other operations point to nothing but descriptors and the ring's own buffers (2).
+        // SAFETY: what a send points to is borrowed for 'a or lies in the outbox, both of which
+        // outlast the submission (1); other operations point to nothing but descriptors and the
+        // ring's own buffers (2).
         let pushed = unsafe { self.ring.ring.submission().push(&entry.user_data(name)) };
         if pushed.is_err() && self.error.is_none() {
             self.error = Some(io::Error::other("io_uring: the submission queue stays full"));
@@ -174,8 +196,9 @@ impl Outbox {
         }
     }
 
-    pub(super) const MEMORY_BYTES: usize =
-        SUBMISSIONS as usize * size_of::<libc::msghdr>() + RANGES * size_of::<libc::iovec>() + GATHERED_BYTES;
+    pub(super) const MEMORY_BYTES: usize = SUBMISSIONS as usize * size_of::<libc::msghdr>()
+        + RANGES * size_of::<libc::iovec>()
+        + GATHERED_BYTES;
 
     pub(super) fn clear(&mut self) {
         self.headers.clear();

@@ -1,5 +1,5 @@
-//! The receive buffers: in come buffers to lend, out go their addresses in the ring from which the kernel takes them.
-//! Never frees one while the ring is open, nor lends one that is held.
+//! The receive buffers: in come buffers to lend, out go their addresses in the ring from which the
+//! kernel takes them. Never frees one while the ring is open, nor lends one that is held.
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Bytes of one receive buffer.
 pub(in crate::kernel) const BUFFER_BYTES: usize = 2048;
-/// From one buffer to the next: not a power of two, so that their first lines do not share a few sets of the cache.
+/// From one buffer to the next: not a power of two, so that their first lines do not share a few
+/// sets of the cache.
 const BUFFER_STRIDE: usize = BUFFER_BYTES + 64;
 /// The group of the receive buffers; there is no other.
 pub(super) const GROUP: u16 = 0;
@@ -45,7 +46,8 @@ struct Memory {
 
 impl Memory {
     fn zeroed(len: usize) -> Memory {
-        let layout = Layout::from_size_align(len.max(1), PAGE_BYTES).expect("bounded by the number of buffers");
+        let layout = Layout::from_size_align(len.max(1), PAGE_BYTES)
+            .expect("bounded by the number of buffers");
         // SAFETY: the size is not 0.
         let base = unsafe { alloc_zeroed(layout) };
         Memory { base: NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout)), layout }
@@ -101,10 +103,12 @@ impl Buffers {
     ///
     /// # Safety
     ///
-    /// They must be dropped after the ring is closed, or have it cancel all that may write to them before.
+    /// They must be dropped after the ring is closed, or have it cancel all that may write to them
+    /// before.
     pub(super) unsafe fn register(&self, ring: &IoUring) -> io::Result<()> {
         let address = self.ring.base.as_ptr() as u64;
-        // SAFETY: the memory is page-aligned and has this many entries; the caller sees to its life.
+        // SAFETY: the memory is page-aligned and has this many entries; the caller sees to its
+        // life.
         unsafe { ring.submitter().register_buf_ring_with_flags(address, self.mask + 1, GROUP, 0) }
     }
 
@@ -113,12 +117,19 @@ impl Buffers {
         usize::from(self.free)
     }
 
-    /// What a receive brought, into the buffer that its completion names. One without bytes in it is lent again.
-    pub(super) fn take(&mut self, id: u16, received: Result<u32, Errno>) -> Result<Option<Buffer>, Errno> {
+    /// What a receive brought, into the buffer that its completion names. One without bytes in it
+    /// is lent again.
+    pub(super) fn take(
+        &mut self,
+        id: u16,
+        received: Result<u32, Errno>,
+    ) -> Result<Option<Buffer>, Errno> {
         assert!(id < self.count, "the kernel names buffer {id} of {}", self.count);
         self.free -= 1;
         match received {
-            Ok(len) if len > 0 => Ok(Some(Buffer { id, len: (len as usize).min(BUFFER_BYTES) as u16 })),
+            Ok(len) if len > 0 => {
+                Ok(Some(Buffer { id, len: (len as usize).min(BUFFER_BYTES) as u16 }))
+            }
             _ => {
                 self.put(id);
                 received.map(|_| None)
@@ -128,8 +139,8 @@ impl Buffers {
 
     /// The bytes that were received into `buffer`.
     pub(super) fn bytes<'a>(&'a self, buffer: &'a Buffer) -> &'a [u8] {
-        // SAFETY: the buffer lies within the memory (`at` checks), `len` is at most BUFFER_BYTES, and as long as the
-        // `Buffer` is held the kernel does not write there (3).
+        // SAFETY: the buffer lies within the memory (`at` checks), `len` is at most BUFFER_BYTES,
+        // and as long as the `Buffer` is held the kernel does not write there (3).
         unsafe { std::slice::from_raw_parts(self.at(buffer.id).as_ptr(), buffer.len()) }
     }
 
@@ -149,9 +160,10 @@ impl Buffers {
     fn put(&mut self, id: u16) {
         let base: NonNull<BufRingEntry> = self.ring.base.cast();
         let address = self.at(id).as_ptr() as u64;
-        // SAFETY: the masked index is one of the ring's entries. The kernel does not read this one until the tail has
-        // passed it; the ring has a place for every buffer, so it is none that the kernel may still read. Its reserved
-        // field, which in the first entry is the tail, is not written.
+        // SAFETY: the masked index is one of the ring's entries. The kernel does not read this one
+        // until the tail has passed it; the ring has a place for every buffer, so it is none that
+        // the kernel may still read. Its reserved field, which in the first entry is the tail, is
+        // not written.
         unsafe {
             let entry = &mut *base.add(usize::from(self.tail & self.mask)).as_ptr();
             entry.set_addr(address);
@@ -160,7 +172,8 @@ impl Buffers {
         }
         self.tail = self.tail.wrapping_add(1);
         self.free += 1;
-        // SAFETY: the tail lies in the ring's first entry, aligned, and the kernel reads it as an atomic.
+        // SAFETY: the tail lies in the ring's first entry, aligned, and the kernel reads it as an
+        // atomic.
         let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(base.as_ptr()).cast_mut()) };
         tail.store(self.tail, Ordering::Release);
     }

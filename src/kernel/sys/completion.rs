@@ -1,5 +1,6 @@
-//! What operations are called in the ring, and what the kernel tells of them: in comes the name that came back with a
-//! completion, out goes the kind of operation and whose it was. Never reads the ring.
+//! What operations are called in the ring, and what the kernel tells of them: in comes the name
+//! that came back with a completion, out goes the kind of operation and whose it was. Never reads
+//! the ring.
 
 use super::buffers::Buffer;
 use crate::kernel::table::Key;
@@ -7,7 +8,8 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 
-/// The highest four bits of an operation's name say what it is, the others to which connection or listener.
+/// The highest four bits of an operation's name say what it is, the others to which connection or
+/// listener.
 pub(super) const KIND_SHIFT: u32 = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,15 @@ impl Kind {
     }
 
     pub(super) fn of(name: u64) -> Option<Kind> {
-        let kinds = [Kind::Wake, Kind::Accept, Kind::Receive, Kind::Send, Kind::Poll, Kind::Untold, Kind::Hangup];
+        let kinds = [
+            Kind::Wake,
+            Kind::Accept,
+            Kind::Receive,
+            Kind::Send,
+            Kind::Poll,
+            Kind::Untold,
+            Kind::Hangup,
+        ];
         kinds.into_iter().find(|kind| *kind as u64 == name >> KIND_SHIFT)
     }
 }

@@ -1,5 +1,5 @@
-//! One worker's ring: in come batches of operations, out go completions. Never waits beyond a timeout, and never enters
-//! the kernel again once a submission broke off.
+//! One worker's ring: in come batches of operations, out go completions. Never waits beyond a
+//! timeout, and never enters the kernel again once a submission broke off.
 
 use super::batch::{Batch, Outbox};
 use super::buffers::{Buffer, Buffers};
@@ -23,8 +23,9 @@ const ENTER_EXT_ARG: u32 = 1 << 3;
 /// Tries to submit while the kernel has no memory for it.
 const TRIES: usize = 1000;
 
-/// One worker's ring with its receive buffers. It stays with the thread that made it: the kernel takes nothing from
-/// another, and when the ring ends interrupts the system calls of whoever made it.
+/// One worker's ring with its receive buffers. It stays with the thread that made it: the kernel
+/// takes nothing from another, and when the ring ends interrupts the system calls of whoever made
+/// it.
 pub(in crate::kernel) struct Ring {
     pub(super) ring: IoUring,
     /// `None` only when they had to be leaked.
@@ -70,12 +71,19 @@ impl Ring {
             ("cancel", opcode::AsyncCancel::CODE),
             ("close", opcode::Close::CODE),
         ];
-        Ok(needed.iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(name, _)| *name).collect())
+        Ok(needed
+            .iter()
+            .filter(|(_, code)| !probe.is_supported(*code))
+            .map(|(name, _)| *name)
+            .collect())
     }
 
-    /// Submits what `fill` adds, and has done with the bytes of it when this returns. Takes in what has happened
-    /// meanwhile; does not wait.
-    pub(in crate::kernel) fn submit<'a>(&mut self, fill: impl FnOnce(&mut Batch<'_, 'a>)) -> io::Result<()> {
+    /// Submits what `fill` adds, and has done with the bytes of it when this returns. Takes in what
+    /// has happened meanwhile; does not wait.
+    pub(in crate::kernel) fn submit<'a>(
+        &mut self,
+        fill: impl FnOnce(&mut Batch<'_, 'a>),
+    ) -> io::Result<()> {
         self.check()?;
         self.broken = true;
         let mut batch = Batch { ring: self, error: None, bytes: PhantomData };
@@ -122,7 +130,8 @@ impl Ring {
         self.push_untold(opcode::AsyncCancel::new(name).build());
     }
 
-    /// Has a socket closed with the next call that enters the ring. What is under way with it must have been stopped.
+    /// Has a socket closed with the next call that enters the ring. What is under way with it must
+    /// have been stopped.
     pub(in crate::kernel) fn close(&mut self, socket: OwnedFd) {
         if !self.broken {
             self.push_untold(opcode::Close::new(Fd(socket.into_raw_fd())).build());
@@ -135,11 +144,13 @@ impl Ring {
         if self.ring.submission().is_full() {
             self.broken |= self.enter_all().is_err();
         }
-        // SAFETY: cancelling points to no memory, and a descriptor that is to be closed has no other owner (5).
+        // SAFETY: cancelling points to no memory, and a descriptor that is to be closed has no
+        // other owner (5).
         self.broken |= unsafe { self.ring.submission().push(&entry) }.is_err();
     }
 
-    /// The next thing that has happened. An operation that was told to stop and had ended is not told.
+    /// The next thing that has happened. An operation that was told to stop and had ended is not
+    /// told.
     pub(in crate::kernel) fn next(&mut self) -> Option<Completion> {
         loop {
             let entry = self.ring.completion().next()?;
@@ -167,7 +178,11 @@ impl Ring {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.broken { Err(io::Error::other("io_uring: an earlier submission failed")) } else { Ok(()) }
+        if self.broken {
+            Err(io::Error::other("io_uring: an earlier submission failed"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Has the kernel take every entry of the submission queue.
@@ -193,8 +208,8 @@ impl Ring {
         let timeout = Timespec::from(timeout);
         let arguments = SubmitArgs::new().timespec(&timeout);
         let flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
-        // SAFETY: with EXT_ARG the argument is what `SubmitArgs` lays out, and lives through the call. What the
-        // entries point to is alive: see `Batch`.
+        // SAFETY: with EXT_ARG the argument is what `SubmitArgs` lays out, and lives through the
+        // call. What the entries point to is alive: see `Batch`.
         unsafe { self.ring.submitter().enter(entries, want, flags, Some(&arguments)).map(drop) }
     }
 
@@ -206,8 +221,8 @@ impl Ring {
         match Kind::of(entry.user_data())? {
             Kind::Wake => Some(Completion::Woken { more }),
             Kind::Accept => {
-                // SAFETY: a completed accept has put the descriptor into this process's table for whoever reads the
-                // completion, which happens once (4).
+                // SAFETY: a completed accept has put the descriptor into this process's table for
+                // whoever reads the completion, which happens once (4).
                 let socket = result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) });
                 Some(Completion::Accepted { listener: bits as usize, socket, more })
             }
@@ -229,7 +244,11 @@ impl Ring {
     }
 
     /// What a receive brought; a buffer that it names without bytes in it is given back.
-    fn input(&mut self, id: Option<u16>, received: Result<u32, Errno>) -> Result<Option<Buffer>, Errno> {
+    fn input(
+        &mut self,
+        id: Option<u16>,
+        received: Result<u32, Errno>,
+    ) -> Result<Option<Buffer>, Errno> {
         let Some(id) = id else { return received.map(|_| None) };
         let buffers = self.buffers.as_mut().expect("they are there until the ring is dropped");
         buffers.take(id, received)
@@ -246,7 +265,8 @@ impl Drop for Ring {
         if !self.broken {
             let _ = self.enter_all();
         }
-        let none_left = match self.ring.submitter().register_sync_cancel(None, CancelBuilder::any()) {
+        let none_left = match self.ring.submitter().register_sync_cancel(None, CancelBuilder::any())
+        {
             Ok(()) => true,
             Err(error) => error.raw_os_error() == Some(libc::ENOENT),
         };

@@ -46,7 +46,8 @@ fn received(ring: &mut Ring) -> Result<Option<Buffer>, Errno> {
 fn ranges_arrive_whole_and_in_order_however_they_are_passed_on() {
     let Some(mut ring) = ring(1) else { return };
     let (near, mut far) = UnixStream::pair().unwrap();
-    let bytes: Vec<u8> = (0..200_000u32).map(|i| (i.wrapping_mul(0x9E37_79B9) >> 24) as u8).collect();
+    let bytes: Vec<u8> =
+        (0..200_000u32).map(|i| (i.wrapping_mul(0x9E37_79B9) >> 24) as u8).collect();
     let reader = std::thread::spawn(move || {
         let mut got = Vec::new();
         far.read_to_end(&mut got).unwrap();
@@ -56,9 +57,13 @@ fn ranges_arrive_whole_and_in_order_however_they_are_passed_on() {
     let mut sent = 0;
     for (range_bytes, ranges) in [(700, 1), (100, 20), (500, 64)] {
         let answer = &bytes[sent..sent + range_bytes * ranges];
-        ring.submit(|batch| batch.send(near.as_fd(), key(), false, answer.len(), answer.chunks(range_bytes)))
-            .unwrap();
-        let Some(Completion::Sent { taken, .. }) = ring.next() else { panic!("a send is done when submitted") };
+        ring.submit(|batch| {
+            batch.send(near.as_fd(), key(), false, answer.len(), answer.chunks(range_bytes));
+        })
+        .unwrap();
+        let Some(Completion::Sent { taken, .. }) = ring.next() else {
+            panic!("a send is done when submitted")
+        };
         assert_eq!(taken, Ok(answer.len()));
         sent += answer.len();
     }
@@ -70,7 +75,8 @@ fn ranges_arrive_whole_and_in_order_however_they_are_passed_on() {
 fn more_than_the_queue_and_the_outbox_hold_is_submitted_in_parts() {
     let Some(mut ring) = ring(1) else { return };
     const SENDS: usize = 3 * SUBMISSIONS as usize;
-    let pairs: Vec<(UnixStream, UnixStream)> = (0..16).map(|_| UnixStream::pair().unwrap()).collect();
+    let pairs: Vec<(UnixStream, UnixStream)> =
+        (0..16).map(|_| UnixStream::pair().unwrap()).collect();
     let text = |i: usize| format!("{i:0>64}");
     let all: Vec<String> = (0..SENDS).map(text).collect();
     ring.submit(|batch| {
@@ -98,9 +104,13 @@ fn a_full_socket_takes_a_part_then_nothing_and_holds_nobody_up() {
     let bytes = vec![7; 8 << 20];
     let mut outcomes = Vec::new();
     for _ in 0..3 {
-        ring.submit(|batch| batch.send(near.as_fd(), key(), false, bytes.len(), std::iter::once(&bytes[..])))
-            .unwrap();
-        let Some(Completion::Sent { taken, .. }) = ring.next() else { panic!("a send is done when submitted") };
+        ring.submit(|batch| {
+            batch.send(near.as_fd(), key(), false, bytes.len(), std::iter::once(&bytes[..]));
+        })
+        .unwrap();
+        let Some(Completion::Sent { taken, .. }) = ring.next() else {
+            panic!("a send is done when submitted")
+        };
         outcomes.push(taken);
     }
     assert!(matches!(outcomes[0], Ok(n) if n > 0 && n < bytes.len()), "{outcomes:?}");
@@ -152,7 +162,8 @@ fn accepted_descriptors_are_owned_and_accepting_stops() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     ring.submit(|batch| batch.accept(listener.as_fd(), 3)).unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let Completion::Accepted { listener: 3, socket: Ok(socket), more: true } = next(&mut ring) else {
+    let Completion::Accepted { listener: 3, socket: Ok(socket), more: true } = next(&mut ring)
+    else {
         panic!("a connection was accepted")
     };
     drop(socket);
@@ -198,15 +209,18 @@ fn operations_that_are_told_to_stop_end() {
     ring.stop_receive(key());
     assert_eq!(received(&mut ring).unwrap_err(), Errno::CANCELED);
     ring.stop_poll(key());
-    assert!(matches!(next(&mut ring), Completion::Ready { events: Err(Errno::CANCELED), more: false, .. }));
+    assert!(matches!(
+        next(&mut ring),
+        Completion::Ready { events: Err(Errno::CANCELED), more: false, .. }
+    ));
     // What has ended cannot be stopped; that is not told.
     ring.stop_poll(key());
     ring.wait(Duration::ZERO).unwrap();
     assert!(ring.next().is_none());
 }
 
-/// Why connections are watched for a hang-up beside a receive that goes on: one that finds more than the kernel reads
-/// at a time, and a reset behind it, never tells of that.
+/// Why connections are watched for a hang-up beside a receive that goes on: one that finds more
+/// than the kernel reads at a time, and a reset behind it, never tells of that.
 #[test]
 fn a_reset_behind_much_input_is_told_by_the_hangup() {
     const BUFFERS: usize = 64;
@@ -226,7 +240,9 @@ fn a_reset_behind_much_input_is_told_by_the_hangup() {
     let (mut bytes, mut is_told) = (0, false);
     while bytes < input.len() || !is_told {
         match next(&mut ring) {
-            Completion::HungUp { events: Ok(events), .. } => is_told = events.contains(PollFlags::HUP),
+            Completion::HungUp { events: Ok(events), .. } => {
+                is_told = events.contains(PollFlags::HUP);
+            }
             Completion::Received { input: Ok(Some(buffer)), .. } => {
                 bytes += buffer.len();
                 ring.give(buffer);

@@ -1,12 +1,14 @@
 //! What may still be sent over UDP: in come a source and byte counts, out goes whether to answer.
 //!
-//! A datagram's source is what its sender says. So that nobody can have Simoom flood somebody else, there are budgets for
-//! each source, for each network and for all sources together. A budget grows by what its sources send and by its rate,
-//! up to a burst, and answers use it up. An answer no longer than its request is always sent: it multiplies nothing, and
-//! so a flood of forged requests does not silence clients that store.
+//! A datagram's source is what its sender says. So that nobody can have Simoom flood somebody else,
+//! there are budgets for each source, for each network and for all sources together. A budget grows
+//! by what its sources send and by its rate, up to a burst, and answers use it up. An answer no
+//! longer than its request is always sent: it multiplies nothing, and so a flood of forged requests
+//! does not silence clients that store.
 //!
-//! A source that is known to receive what is sent to it (see [`crate::app::memcached::Shared::is_proven`]) has its own
-//! budget alone. Sources share a budget whose hashes fall together, keyed so that nobody can make them.
+//! A source that is known to receive what is sent to it (see
+//! [`crate::app::memcached::Shared::is_proven`]) has its own budget alone. Sources share a budget
+//! whose hashes fall together, keyed so that nobody can make them.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -97,7 +99,8 @@ impl Credits {
     /// Takes the answer off every budget that it counts against, or says which one is used up.
     pub(super) fn take(&mut self, exchange: Exchange, now_ms: u64) -> Result<(), UsedUp> {
         let Exchange { source, proven, received_bytes, answer_bytes } = exchange;
-        let (of_source, of_network) = (self.place(source, 64, SOURCES), self.place(network(source), 56, NETWORKS));
+        let (of_source, of_network) =
+            (self.place(source, 64, SOURCES), self.place(network(source), 56, NETWORKS));
         let mut budgets = [
             (UsedUp::Source, SOURCE, &mut self.sources[of_source]),
             (UsedUp::Network, NETWORK, &mut self.networks[of_network]),

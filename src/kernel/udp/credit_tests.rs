@@ -9,7 +9,8 @@ fn exchange(source: IpAddr, received_bytes: usize, answer_bytes: usize) -> Excha
     Exchange { source, proven: false, received_bytes, answer_bytes }
 }
 
-/// The bytes that requests of 20 bytes, each from the next of `sources`, draw within `ms` milliseconds.
+/// The bytes that requests of 20 bytes, each from the next of `sources`, draw within `ms`
+/// milliseconds.
 fn drawn(sources: impl Iterator<Item = IpAddr> + Clone, ms: u64, proven: bool) -> usize {
     let mut credits = Credits::new();
     let mut sources = sources.cycle();
@@ -17,7 +18,8 @@ fn drawn(sources: impl Iterator<Item = IpAddr> + Clone, ms: u64, proven: bool) -
     for at in 0..ms * 20 {
         let answer_bytes = 11_200;
         let source = sources.next().unwrap();
-        if credits.take(Exchange { proven, ..exchange(source, 20, answer_bytes) }, at / 20).is_ok() {
+        if credits.take(Exchange { proven, ..exchange(source, 20, answer_bytes) }, at / 20).is_ok()
+        {
             drawn += answer_bytes;
         }
     }
@@ -56,17 +58,25 @@ fn credit_is_not_saved_up_beyond_a_burst() {
 fn a_64_of_ipv6_is_one_source() {
     let mut credits = Credits::new();
     while credits.take(exchange(source("2001:db8:0:1::2"), 0, 11_000), 0).is_ok() {}
-    assert_eq!(credits.take(exchange(source("2001:db8:0:1:ffff::9"), 0, 100), 0), Err(UsedUp::Source));
+    assert_eq!(
+        credits.take(exchange(source("2001:db8:0:1:ffff::9"), 0, 100), 0),
+        Err(UsedUp::Source)
+    );
 }
 
 #[test]
 fn forged_sources_draw_no_more_than_their_network_or_all_sources_may() {
-    // A second's worth and a burst, what the requests themselves earn, and the answer that goes beyond it.
+    // A second's worth and a burst, what the requests themselves earn, and the answer that goes
+    // beyond it.
     let within = |drawn: usize, rate: Rate| {
-        let allowed = rate.bytes_per_second as usize + rate.burst_bytes as usize + 20_000 * 20 + 11_200;
+        let allowed =
+            rate.bytes_per_second as usize + rate.burst_bytes as usize + 20_000 * 20 + 11_200;
         assert!(drawn <= allowed, "{drawn} bytes of {allowed}");
     };
-    within(drawn((1..100).map(|host| Ipv4Addr::new(198, 18, 0, host).into()), 1000, false), NETWORK);
+    within(
+        drawn((1..100).map(|host| Ipv4Addr::new(198, 18, 0, host).into()), 1000, false),
+        NETWORK,
+    );
     within(drawn((0..200).map(|net| Ipv4Addr::new(198, 18, net, 1).into()), 1000, false), TOTAL);
     let of_56 = (0..200u16).map(|net| source(&format!("2001:db8:0:{net:x}::1")));
     within(drawn(of_56, 1000, false), NETWORK);

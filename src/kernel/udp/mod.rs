@@ -1,8 +1,8 @@
 //! memcached over UDP: datagrams in from kernel sockets, the handler's answers out. One thread,
 //! which sleeps while nothing comes; nothing is held for a client but its [`credit`].
 //!
-//! What is not answered is counted by its reason ([`Counters`]). A datagram that the socket does not take is lost, as
-//! it may be on the way.
+//! What is not answered is counted by its reason ([`Counters`]). A datagram that the socket does
+//! not take is lost, as it may be on the way.
 
 mod credit;
 
@@ -35,10 +35,13 @@ const MAILBOX: u64 = u64::MAX;
 
 /// Bytes of memory that it takes, the handler's own aside.
 pub fn memory_bytes() -> usize {
-    size_of::<Udp<Memcached>>() + RECEIVED_MAX_BYTES + Datagrams::memory_bytes() + Credits::MEMORY_BYTES
+    size_of::<Udp<Memcached>>()
+        + RECEIVED_MAX_BYTES
+        + Datagrams::memory_bytes()
+        + Credits::MEMORY_BYTES
 }
 
-simoom_stack::counters! {
+simoom_io::counters! {
     /// What is counted of datagrams.
     pub struct Counters {
         /// Datagrams received.
@@ -128,9 +131,14 @@ impl fmt::Display for BindError {
                  choose another port"
             ),
             Errno::ADDRNOTAVAIL => {
-                write!(f, "{source}; UDP comes through the kernel: give an address that an interface has")
+                write!(
+                    f,
+                    "{source}; UDP comes through the kernel: give an address that an interface has"
+                )
             }
-            _ => write!(f, "{source}; check that the address can be bound in this network namespace"),
+            _ => {
+                write!(f, "{source}; check that the address can be bound in this network namespace")
+            }
         }
     }
 }
@@ -192,9 +200,19 @@ impl<H: Handler> Udp<H> {
     /// Has the kernel tell of datagrams and orders.
     fn watch(&self) -> io::Result<OwnedFd> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &self.mailbox, epoll::EventData::new_u64(MAILBOX), epoll::EventFlags::IN)?;
+        epoll::add(
+            &epoll,
+            &self.mailbox,
+            epoll::EventData::new_u64(MAILBOX),
+            epoll::EventFlags::IN,
+        )?;
         for (index, socket) in self.sockets.iter().enumerate() {
-            epoll::add(&epoll, socket, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+            epoll::add(
+                &epoll,
+                socket,
+                epoll::EventData::new_u64(index as u64),
+                epoll::EventFlags::IN,
+            )?;
         }
         Ok(epoll)
     }
@@ -204,7 +222,10 @@ impl<H: Handler> Udp<H> {
     fn sleep(&self, epoll: &OwnedFd) -> io::Result<[Option<usize>; EVENTS]> {
         let timeout = self.publisher.next_ms().map(|next_ms| {
             let left_ms = next_ms.saturating_sub(self.clock.now_ms());
-            Timespec { tv_sec: (left_ms / 1000) as i64, tv_nsec: (left_ms % 1000 * 1_000_000) as i64 }
+            Timespec {
+                tv_sec: (left_ms / 1000) as i64,
+                tv_nsec: (left_ms % 1000 * 1_000_000) as i64,
+            }
         });
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let events = match epoll::wait(epoll, &mut events, timeout.as_ref()) {
@@ -226,7 +247,11 @@ impl<H: Handler> Udp<H> {
         for _ in 0..BURST {
             match self.sockets[index].recv_from(&mut self.received) {
                 Ok((len, source)) => self.answer(index, len, source, now_ms),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                {
+                    return;
+                }
                 Err(_) => self.counters.udp_receive_failed += 1,
             }
             self.publisher.touch();
@@ -264,7 +289,8 @@ impl<H: Handler> Udp<H> {
         }
     }
 
-    /// Calls the handler; nothing if that panicked. What the store shares with others must be sound all the same.
+    /// Calls the handler; nothing if that panicked. What the store shares with others must be sound
+    /// all the same.
     fn contain<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Option<R> {
         let containment = std::mem::take(&mut self.containment);
         let result = containment.run(|| call(self));

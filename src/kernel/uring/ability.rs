@@ -1,5 +1,5 @@
-//! Whether this kernel lets this process use io_uring as the transport does: a ring is made and thrown away, and what
-//! stands in the way is said with its remedy.
+//! Whether this kernel lets this process use io_uring as the transport does: a ring is made and
+//! thrown away, and what stands in the way is said with its remedy.
 
 use crate::kernel::sys::Ring;
 use std::io;
@@ -14,7 +14,9 @@ pub(in crate::kernel) fn ability() -> Result<(), String> {
     let tried = std::thread::scope(|scope| scope.spawn(try_ring).join());
     match tried.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
         Ok(missing) if missing.is_empty() => Ok(()),
-        Ok(missing) => Err(format!("this kernel's io_uring cannot {}; Linux 6.1 can", missing.join(", "))),
+        Ok(missing) => {
+            Err(format!("this kernel's io_uring cannot {}; Linux 6.1 can", missing.join(", ")))
+        }
         Err(error) => {
             let switch = std::fs::read_to_string(SWITCH).unwrap_or_default();
             Err(obstacle(&error, switch.trim()))

@@ -1,5 +1,6 @@
-//! Received bytes that could not be offered at once: in come buffers, out go bytes, in the order in which they came.
-//! One list for each connection, through tables of one entry a buffer. Never grows; never loses a buffer.
+//! Received bytes that could not be offered at once: in come buffers, out go bytes, in the order in
+//! which they came. One list for each connection, through tables of one entry a buffer. Never
+//! grows; never loses a buffer.
 
 use crate::kernel::sys::{Buffer, Ring};
 
@@ -18,7 +19,8 @@ struct Place {
     next: u16,
 }
 
-/// What one connection holds. Must be [`clear`](Held::clear)ed before it is dropped, or its buffers stay taken.
+/// What one connection holds. Must be [`clear`](Held::clear)ed before it is dropped, or its buffers
+/// stay taken.
 #[derive(Debug)]
 pub(super) struct List {
     first: u16,
@@ -50,7 +52,8 @@ impl Held {
     /// Puts a buffer, of which `read` bytes are done with, at the end of the list.
     pub(super) fn push(&mut self, list: &mut List, buffer: Buffer, read: usize) {
         let id = buffer.id();
-        self.places[usize::from(id)] = Place { buffer: Some(buffer), read: read as u16, next: NONE };
+        self.places[usize::from(id)] =
+            Place { buffer: Some(buffer), read: read as u16, next: NONE };
         match self.places.get_mut(usize::from(list.last)) {
             Some(last) => last.next = id,
             None => list.first = id,
@@ -73,8 +76,8 @@ impl Held {
         filled
     }
 
-    /// Moves the first bytes of the list to `buf`, as many as fit; returns how many. Emptied buffers are the kernel's
-    /// again.
+    /// Moves the first bytes of the list to `buf`, as many as fit; returns how many. Emptied
+    /// buffers are the kernel's again.
     pub(super) fn take(&mut self, list: &mut List, ring: &mut Ring, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         while filled < buf.len()

@@ -1,6 +1,6 @@
-//! What has come for a connection: in come filled buffers, out go calls to the application with the bytes where they
-//! lie. What is left over is copied to where input is kept; if there is no place for it, the buffer is held and read
-//! again by a visit. Every buffer is given back or held.
+//! What has come for a connection: in come filled buffers, out go calls to the application with the
+//! bytes where they lie. What is left over is copied to where input is kept; if there is no place
+//! for it, the buffer is held and read again by a visit. Every buffer is given back or held.
 
 use super::{Shared, Uring};
 use crate::hosted::Hosted;
@@ -11,7 +11,7 @@ use crate::kernel::sys::Buffer;
 use crate::kernel::table::Key;
 use crate::kernel::visit::Next;
 use rustix::io::Errno;
-use simoom_stack::{Application, Closed};
+use simoom_io::{Application, Closed};
 
 /// A receive has brought something, or has ended.
 pub(super) fn received<A: Hosted>(
@@ -78,7 +78,8 @@ fn take<A: Hosted>(
         }
         return shared.ring.give(buffer);
     }
-    let waits = session.takes_no_input() || session.io.held_back || !session.io.part.held.is_empty();
+    let waits =
+        session.takes_no_input() || session.io.held_back || !session.io.part.held.is_empty();
     let done = if waits {
         0
     } else if session.kept.is_empty() {
@@ -108,7 +109,11 @@ fn offer<A: Hosted, S>(host: &mut Host<A>, session: &mut Session<A, S>, bytes: &
 }
 
 /// Offers `bytes` with what was kept before them, if there is room for all of them behind that.
-fn offer_with_kept<A: Hosted, S>(host: &mut Host<A>, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
+fn offer_with_kept<A: Hosted, S>(
+    host: &mut Host<A>,
+    session: &mut Session<A, S>,
+    bytes: &[u8],
+) -> usize {
     let spare = session.kept.spare(&mut host.inputs);
     if spare.len() < bytes.len() {
         return 0;

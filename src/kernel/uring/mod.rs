@@ -1,16 +1,18 @@
-//! io_uring as a worker's driver: in come completions, out go calls to the application and, once a turn, one
-//! submission with all that the turn has brought to send and to wait for.
+//! io_uring as a worker's driver: in come completions, out go calls to the application and, once a
+//! turn, one submission with all that the turn has brought to send and to wait for.
 //!
-//! A connection is received from once, and then by a multishot operation: one that is for a single request has none to
-//! end. All connections share the buffers for that ([`input`]). The
-//! answers of a turn are sent together ([`output`]), and what each connection waits for is brought about with them
-//! ([`operations`]). That is the way of a connection without trouble. One that has trouble, because its socket is full,
-//! the application has no room or there is no buffer for its input, is no longer received from: its input stays in the
-//! kernel, is read by [`visit`](super::visit) and watched by poll, as over epoll, until it is idle again.
+//! A connection is received from once, and then by a multishot operation: one that is for a single
+//! request has none to end. All connections share the buffers for that ([`input`]). The answers of
+//! a turn are sent together ([`output`]), and what each connection waits for is brought about with
+//! them ([`operations`]). That is the way of a connection without trouble. One that has trouble,
+//! because its socket is full, the application has no room or there is no buffer for its input, is
+//! no longer received from: its input stays in the kernel, is read by [`visit`](super::visit) and
+//! watched by poll, as over epoll, until it is idle again.
 //!
-//! Nothing happens outside the calls that enter the ring (DEFER_TASKRUN): once all completions are handled, whatever a
-//! connection has not been given lies in the kernel, and reading it there keeps the order. Until then it would not, so
-//! no completion has its connection visited at once: it joins the line of those that wait for their turn.
+//! Nothing happens outside the calls that enter the ring (DEFER_TASKRUN): once all completions are
+//! handled, whatever a connection has not been given lies in the kernel, and reading it there keeps
+//! the order. Until then it would not, so no completion has its connection visited at once: it
+//! joins the line of those that wait for their turn.
 
 pub(super) mod ability;
 mod held;
@@ -33,7 +35,7 @@ use operations::Operations;
 use output::Step;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use simoom_stack::Application;
+use simoom_io::Application;
 use std::io;
 use std::time::Duration;
 
@@ -100,7 +102,11 @@ impl Driver for Uring {
 
     fn prepare(&mut self, _: &mut Socket<Operations>) {}
 
-    fn arrange<A: Application>(&mut self, key: Key, session: &mut Session<A, Socket<Operations>>) -> bool {
+    fn arrange<A: Application>(
+        &mut self,
+        key: Key,
+        session: &mut Session<A, Socket<Operations>>,
+    ) -> bool {
         let _ = session;
         self.changed.join(key.index);
         true
@@ -169,7 +175,12 @@ fn handle<A: Hosted>(server: &mut Server<A, Uring>, completion: Completion) -> i
 }
 
 /// A poll has told something of a connection's socket, or has ended.
-fn ready<A: Hosted>(server: &mut Server<A, Uring>, key: Key, events: Result<PollFlags, Errno>, more: bool) {
+fn ready<A: Hosted>(
+    server: &mut Server<A, Uring>,
+    key: Key,
+    events: Result<PollFlags, Errno>,
+    more: bool,
+) {
     let Some(session) = server.table.get_mut(key) else { return };
     if !more {
         session.io.part.poll_ended();

@@ -1,5 +1,6 @@
-//! The operations of one connection that are under way, and what they should be: in comes the state of its session,
-//! out goes what to start, while what to stop is stopped. At most one of each kind is under way.
+//! The operations of one connection that are under way, and what they should be: in comes the state
+//! of its session, out goes what to start, while what to stop is stopped. At most one of each kind
+//! is under way.
 
 use super::Shared;
 use super::held::List;
@@ -7,7 +8,7 @@ use crate::kernel::session::{Phase, Session};
 use crate::kernel::socket::{Part, Socket};
 use crate::kernel::table::Key;
 use rustix::event::PollFlags;
-use simoom_stack::Application;
+use simoom_io::Application;
 
 /// What io_uring's driver knows of a socket.
 #[derive(Debug, Default)]
@@ -49,9 +50,10 @@ enum Poll {
 
 /// Whether a poll waits for the peer to reset or close, beside a receive that goes on.
 ///
-/// A receive that goes on is not enough. If it begins with more than 64 KiB and a reset behind them in the socket, the
-/// kernel (6.18 does) reads 64 KiB, polls, reads what is left when the poll tells of that and of the reset together,
-/// and waits for a wake-up that has been. A FIN is not lost: the kernel takes note that it is still to be read.
+/// A receive that goes on is not enough. If it begins with more than 64 KiB and a reset behind them
+/// in the socket, the kernel (6.18 does) reads 64 KiB, polls, reads what is left when the poll
+/// tells of that and of the reset together, and waits for a wake-up that has been. A FIN is not
+/// lost: the kernel takes note that it is still to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Hangup {
     #[default]
@@ -140,7 +142,8 @@ impl Operations {
         }
     }
 
-    /// Watches for a reset from the first receive that goes on, for as long as the connection lives.
+    /// Watches for a reset from the first receive that goes on, for as long as the connection
+    /// lives.
     fn watch_hangup(&mut self) -> bool {
         let start = self.hangup == Hangup::Unwatched && self.receive == Receive::On;
         if start {
@@ -168,7 +171,8 @@ impl Operations {
         }
     }
 
-    /// Goes from what is watched to what should be; what cannot be changed yet is looked at again when it has ended.
+    /// Goes from what is watched to what should be; what cannot be changed yet is looked at again
+    /// when it has ended.
     fn watch(&mut self, wanted: Poll, key: Key, shared: &mut Shared) -> Option<(PollFlags, bool)> {
         match (self.poll, wanted) {
             (Poll::Off, Poll::Room) => {
@@ -229,12 +233,17 @@ fn sends<A: Application>(session: &Session<A, Socket<Operations>>) -> bool {
     session.io.writable && !session.queue.is_empty() && session.phase != Phase::Aborted
 }
 
-/// A connection whose input cannot be offered as it comes is received from again when nothing of it is left.
+/// A connection whose input cannot be offered as it comes is received from again when nothing of it
+/// is left.
 fn look_for_trouble<A: Application>(session: &mut Session<A, Socket<Operations>>, sends: bool) {
     let io = &session.io;
     // Room may come of what is being sent.
     let is_refused = session.wants_room && !sends && io.part.sending.is_none();
-    let trouble = is_refused || session.reads_later || io.readable || io.held_back || !io.part.held.is_empty();
+    let trouble = is_refused
+        || session.reads_later
+        || io.readable
+        || io.held_back
+        || !io.part.held.is_empty();
     let idle = session.holds_nothing() || session.phase == Phase::Lingering;
     session.io.part.careful = trouble || (session.io.part.careful && !idle);
 }

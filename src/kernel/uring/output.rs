@@ -1,6 +1,6 @@
-//! One submission with all that a turn has brought: answers to send, and what each connection waits for. In come the
-//! connections that have changed, out go operations, and later what the sockets took. Never has two sends of one
-//! connection under way.
+//! One submission with all that a turn has brought: answers to send, and what each connection waits
+//! for. In come the connections that have changed, out go operations, and later what the sockets
+//! took. Never has two sends of one connection under way.
 
 use super::Uring;
 use super::input::needs_visit;
@@ -9,7 +9,7 @@ use crate::hosted::Hosted;
 use crate::kernel::server::Server;
 use crate::kernel::table::Key;
 use rustix::io::Errno;
-use simoom_stack::Closed;
+use simoom_io::Closed;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -27,7 +27,8 @@ pub(super) fn submit<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<()>
     loop {
         collect(server);
         let driver = &server.driver;
-        let listens = driver.accepts && driver.accepting.contains(&false) && server.accept_again_ms.is_none();
+        let listens =
+            driver.accepts && driver.accepting.contains(&false) && server.accept_again_ms.is_none();
         if driver.steps.is_empty() && driver.wakes && !listens {
             return Ok(());
         }
@@ -92,7 +93,11 @@ fn start_all<A: Hosted>(server: &mut Server<A, Uring>, listens: bool) -> io::Res
 }
 
 /// A socket took what it could of what was queued.
-pub(super) fn sent<A: Hosted>(server: &mut Server<A, Uring>, key: Key, taken: Result<usize, Errno>) {
+pub(super) fn sent<A: Hosted>(
+    server: &mut Server<A, Uring>,
+    key: Key,
+    taken: Result<usize, Errno>,
+) {
     let Some(session) = server.table.get_mut(key) else { return };
     let given = session.io.part.send_ended();
     let taken = match taken {
@@ -105,7 +110,8 @@ pub(super) fn sent<A: Hosted>(server: &mut Server<A, Uring>, key: Key, taken: Re
     server.host.counters.socket_full += u64::from(!session.io.writable);
     server.host.sent(session, taken);
     let io = &session.io;
-    let is_through = io.writable && session.queue.is_empty() && !io.readable && !io.part.is_careful();
+    let is_through =
+        io.writable && session.queue.is_empty() && !io.readable && !io.part.is_careful();
     if !is_through || needs_visit(session) || server.drain.is_some() {
         server.turns.join(key.index);
     }

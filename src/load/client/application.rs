@@ -1,10 +1,11 @@
-//! What a transport calls: the bytes of answers as they come, deadlines, and the ends of connections.
+//! What a transport calls: the bytes of answers as they come, deadlines, and the ends of
+//! connections.
 
 use super::super::protocol::{Protocol, Text, Then, Took};
 use super::super::tally::Fault;
 use super::{Client, Conn, Sips, Stage};
 use crate::hosted::Hosted;
-use simoom_stack::{Application, Closed, Duration, Opened, Reply};
+use simoom_io::{Application, Closed, Duration, Opened, Reply};
 
 impl<P: Protocol> Application for Client<P> {
     type Blob = Text;
@@ -27,7 +28,12 @@ impl<P: Protocol> Application for Client<P> {
     }
 
     #[inline]
-    fn received(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Text>) -> usize {
+    fn received(
+        &mut self,
+        conn: &mut Self::Conn,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Text>,
+    ) -> usize {
         self.worked = true;
         match self.slow() {
             None => self.read(conn, bytes, reply),
@@ -43,7 +49,9 @@ impl<P: Protocol> Application for Client<P> {
     /// There may be room for the request that the connection was opened for.
     fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
         let place = self.first_place(conn.slot);
-        if conn.stage == Stage::Unsent && self.protocol.ask(&mut self.asked[place..=place], reply) == 1 {
+        if conn.stage == Stage::Unsent
+            && self.protocol.ask(&mut self.asked[place..=place], reply) == 1
+        {
             conn.stage = Stage::Open;
             self.sent(place, 1, reply);
         }
@@ -88,7 +96,8 @@ impl<P: Protocol> Client<P> {
             let rest = &bytes[taken..];
             let mut read = self.read(conn, &rest[..rest.len().min(sips.sip_bytes())], reply);
             if read == 0 {
-                // What must come in one piece is longer; the connection pays for it with its next sips.
+                // What must come in one piece is longer; the connection pays for it with its next
+                // sips.
                 read = self.read(conn, rest, reply);
             }
             if read == 0 {
@@ -111,7 +120,12 @@ impl<P: Protocol> Client<P> {
 
     /// Reads answers as far as `bytes` hold them.
     #[inline]
-    fn read(&mut self, conn: &mut Conn<P::Progress>, bytes: &[u8], reply: &mut Reply<'_, Text>) -> usize {
+    fn read(
+        &mut self,
+        conn: &mut Conn<P::Progress>,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Text>,
+    ) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             if conn.outstanding == 0 {

@@ -6,8 +6,8 @@ use super::super::pace::{Arrivals, Rate};
 use super::opening::OPENING_PAUSE_US;
 use super::*;
 use crate::load::course::Extent;
-use simoom_stack::send::{Pool, Queue, Wishes};
-use simoom_stack::{Application, Closed, Opened};
+use simoom_io::send::{Pool, Queue, Wishes};
+use simoom_io::{Application, Closed, Opened};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -61,13 +61,15 @@ impl Bench {
     ) -> (R, Done) {
         let (mut queue, mut wishes) = (Queue::default(), Wishes::default());
         let conn = &mut self.conns[slot as usize];
-        let result = act(&mut self.client, conn, &mut Reply::new(&mut self.pool, &mut queue, &mut wishes));
+        let result =
+            act(&mut self.client, conn, &mut Reply::new(&mut self.pool, &mut queue, &mut wishes));
         let sent = queue.len() / REQUEST.len() as u64;
         queue.clear(&mut self.pool);
         (result, Done { sent, wishes })
     }
 
-    /// Opens what the client wants opened; then the slots that it sends on, with the number of requests each.
+    /// Opens what the client wants opened; then the slots that it sends on, with the number of
+    /// requests each.
     fn turn(&mut self) -> Vec<(u32, u64)> {
         self.turn_at(self.now_us + 10)
     }
@@ -91,7 +93,8 @@ impl Bench {
     }
 
     fn answer(&mut self, slot: u32, bytes: &[u8]) -> Done {
-        let (consumed, done) = self.call(slot, |client, conn, reply| client.received(conn, bytes, reply));
+        let (consumed, done) =
+            self.call(slot, |client, conn, reply| client.received(conn, bytes, reply));
         assert_eq!(consumed, bytes.len());
         done
     }
@@ -138,10 +141,15 @@ fn every_cut_through_an_answer_gives_the_same() {
     for cut in 1..ANSWER.len() {
         let mut bench = Bench::new(1, 1, 1);
         bench.turn();
-        let (consumed, _) = bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..cut], reply));
+        let (consumed, _) =
+            bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..cut], reply));
         let rest = &ANSWER[consumed..];
         bench.answer(0, rest);
-        assert_eq!((bench.client.answers(), bench.client.tally.fault_count()), (1, 0), "cut at {cut}");
+        assert_eq!(
+            (bench.client.answers(), bench.client.tally.fault_count()),
+            (1, 0),
+            "cut at {cut}"
+        );
     }
 }
 
@@ -194,7 +202,8 @@ fn the_state_of_a_connection_stays_within_its_bound() {
     assert!(size_of::<<Client<Memcached> as Application>::Conn>() <= 64);
 }
 
-/// A client of one connection, once it is open, with a request due each millisecond from 1020 µs on.
+/// A client of one connection, once it is open, with a request due each millisecond from 1020 µs
+/// on.
 fn open_loop() -> Bench {
     let extent = Extent {
         duration: Some(std::time::Duration::from_millis(10)),
@@ -206,7 +215,11 @@ fn open_loop() -> Bench {
     bench = Bench::of(Plan { rate, extent, ..bench.client.plan.clone() });
     assert_eq!(bench.turn(), [(0, 1)], "the first alone, at once");
     bench.answer(0, ANSWER);
-    assert_eq!((bench.turn(), bench.turn()), (vec![], vec![]), "measuring has begun, nothing is due");
+    assert_eq!(
+        (bench.turn(), bench.turn()),
+        (vec![], vec![]),
+        "measuring has begun, nothing is due"
+    );
     assert!(bench.client.course().measures());
     bench
 }
@@ -216,7 +229,8 @@ fn in_the_open_loop_latency_counts_from_the_time_that_was_meant() {
     let mut bench = open_loop();
     assert_eq!(bench.turn_at(1_019), []);
     assert_eq!(bench.turn_at(1_020), [(0, 1)]);
-    // The server stalls for three milliseconds and a half: three requests wait, and none is left out.
+    // The server stalls for three milliseconds and a half: three requests wait, and none is left
+    // out.
     assert_eq!(bench.turn_at(4_520), []);
     assert_eq!(bench.answer(0, ANSWER).sent, 1, "the next at once");
     for now_us in [4_530, 4_540] {
@@ -226,7 +240,8 @@ fn in_the_open_loop_latency_counts_from_the_time_that_was_meant() {
     bench.turn_at(4_550);
     assert_eq!(bench.answer(0, ANSWER).sent, 0, "all that were due are sent");
     let latency_us = &bench.client.tally.latency_us;
-    let latencies: Vec<u64> = latency_us.iter_recorded().map(|step| step.value_iterated_to()).collect();
+    let latencies: Vec<u64> =
+        latency_us.iter_recorded().map(|step| step.value_iterated_to()).collect();
     let expected = [530, 1_520, 2_510, 3_500].map(|us| latency_us.highest_equivalent(us));
     assert_eq!(latencies, expected);
     assert_eq!(
@@ -258,12 +273,16 @@ fn the_open_loop_waits_for_what_is_under_way_and_counts_what_was_never_sent() {
     // Due at 1020, 2020, … 10020.
     let tally = &bench.client.tally;
     assert_eq!((tally.sent, tally.latency_us.len(), bench.client.waiting()), (1, 1, 9));
-    assert_eq!((tally.responses, tally.content_bytes), (0, 0), "it was not served in the measured time");
+    assert_eq!(
+        (tally.responses, tally.content_bytes),
+        (0, 0),
+        "it was not served in the measured time"
+    );
     assert!(bench.client.tally.latency_us.max() >= 13_980);
 }
 
-/// A server that takes 2 ms for each of the requests that come every millisecond serves half of them, whichever they
-/// are: to begin with those that have waited since the warm-up.
+/// A server that takes 2 ms for each of the requests that come every millisecond serves half of
+/// them, whichever they are: to begin with those that have waited since the warm-up.
 #[test]
 fn in_an_overload_all_that_is_served_in_the_measured_time_counts() {
     let ten_ms = std::time::Duration::from_millis(10);
@@ -285,7 +304,11 @@ fn in_an_overload_all_that_is_served_in_the_measured_time_counts() {
     assert!(bench.client.course().is_over());
     let (tally, waiting) = (&bench.client.tally, bench.client.waiting());
     assert_eq!((tally.responses, tally.content_bytes), (5, 25), "half of ten, each of 5 bytes");
-    assert_eq!((tally.sent, tally.latency_us.len(), waiting), (0, 0, 10), "and none that was due in that time");
+    assert_eq!(
+        (tally.sent, tally.latency_us.len(), waiting),
+        (0, 0, 10),
+        "and none that was due in that time"
+    );
 }
 
 #[test]
@@ -313,22 +336,36 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
     assert_eq!(bench.turn(), [(0, 1)]);
     let head = ANSWER.len() - 5;
     // A sip is 10 bytes, but a head comes in one piece.
-    let (consumed, done) = bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..head + 2], reply));
+    let (consumed, done) =
+        bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..head + 2], reply));
     assert_eq!((consumed, done.wishes.read_later), (ANSWER.len() - 3, true));
     let wait = done.wishes.timeout.flatten().unwrap();
-    assert_eq!(wait.total_micros(), (consumed as u64 - 10) * 25_000, "as long as those bytes take, but for a sip");
+    assert_eq!(
+        wait.total_micros(),
+        (consumed as u64 - 10) * 25_000,
+        "as long as those bytes take, but for a sip"
+    );
     let mut may_read_us = bench.now_us + wait.total_micros();
     bench.client.turn(may_read_us - 1);
-    let (consumed, done) = bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[head + 2..], reply));
+    let (consumed, done) =
+        bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[head + 2..], reply));
     assert_eq!((consumed, done.wishes.read_later), (0, true), "not yet");
     let ((), done) = bench.call(0, Client::timeout);
-    assert_eq!(done.wishes.timeout, Some(Some(Duration::from_secs(1))), "it waits for what follows");
+    assert_eq!(
+        done.wishes.timeout,
+        Some(Some(Duration::from_secs(1))),
+        "it waits for what follows"
+    );
     may_read_us += 1;
     bench.client.turn(may_read_us);
     assert_eq!(bench.answer(0, &ANSWER[head + 2..]).sent, 1, "the next request goes at once");
     assert_eq!((bench.client.answers(), bench.client.tally.fault_count()), (2, 0));
     let ((), done) = bench.call(0, Client::timeout);
-    assert_eq!(done.wishes.timeout, Some(Some(Duration::from_secs(1))), "when it has paid for its last sip");
+    assert_eq!(
+        done.wishes.timeout,
+        Some(Some(Duration::from_secs(1))),
+        "when it has paid for its last sip"
+    );
     let ((), done) = bench.call(0, Client::timeout);
     assert!(done.wishes.abort, "no answer is a fault");
 }
@@ -338,16 +375,19 @@ fn a_slow_reader_that_is_late_makes_up_for_it_and_leaves_nothing_without_a_deadl
     let plan = Bench::new(1, 1, 1).client.plan;
     let mut bench = Bench::of(Plan { slow: Some(Sips { bytes_per_second: 40 }), ..plan });
     bench.now_us = 10_000_000;
-    let answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n".to_vec(), vec![b'x'; 100]].concat();
+    let answer =
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n".to_vec(), vec![b'x'; 100]].concat();
     let (head, content) = answer.split_at(answer.len() - 100);
     bench.turn();
     bench.answer(0, &answer);
     bench.turn();
     bench.call(0, |client, conn, reply| client.received(conn, head, reply));
     bench.call(0, Client::timeout);
-    // Long after it might have read on: two sips of ten bytes, and then it waits for the time of one.
+    // Long after it might have read on: two sips of ten bytes, and then it waits for the time of
+    // one.
     bench.client.turn(60_000_000);
-    let (consumed, done) = bench.call(0, |client, conn, reply| client.received(conn, content, reply));
+    let (consumed, done) =
+        bench.call(0, |client, conn, reply| client.received(conn, content, reply));
     assert_eq!((consumed, done.wishes.read_later), (20, true));
     assert_eq!(done.wishes.timeout.flatten().map(|wait| wait.total_micros()), Some(250_000));
 }

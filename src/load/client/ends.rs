@@ -4,7 +4,7 @@ use super::super::protocol::{Lookups, Protocol, Text};
 use super::super::tally::Fault;
 use super::opening::OPENING_PAUSE_US;
 use super::{Client, Conn, Stage};
-use simoom_stack::{Closed, Reply};
+use simoom_io::{Closed, Reply};
 
 impl<P: Protocol> Client<P> {
     /// A whole answer is there, and good.
@@ -21,7 +21,8 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// Counts a fault. Where not even the first request is answered well, there is no sense in going on.
+    /// Counts a fault. Where not even the first request is answered well, there is no sense in
+    /// going on.
     pub(super) fn fault(&mut self, fault: Fault, detail: impl FnOnce() -> String) {
         self.tally.fault(fault, detail);
         if !self.proven {
@@ -87,8 +88,12 @@ impl<P: Protocol> Client<P> {
         self.attempts_over += 1;
         self.opening_paused_until_us = self.now_us + OPENING_PAUSE_US;
         match how {
-            Closed::Refused | Closed::ResetByPeer => self.fault(Fault::Refused, || "connection refused".to_owned()),
-            Closed::TimedOut => self.fault(Fault::Unanswered, || "the SYN was not answered".to_owned()),
+            Closed::Refused | Closed::ResetByPeer => {
+                self.fault(Fault::Refused, || "connection refused".to_owned());
+            }
+            Closed::TimedOut => {
+                self.fault(Fault::Unanswered, || "the SYN was not answered".to_owned());
+            }
             Closed::Unreachable => {
                 self.fault(Fault::Unanswered, || "the next hop did not answer".to_owned());
             }
@@ -106,13 +111,17 @@ impl<P: Protocol> Client<P> {
                 self.fault(Fault::Reset, || "connection reset by the server".to_owned());
             }
             (_, Closed::TimedOut | Closed::Unreachable) => {
-                self.fault(Fault::Timeout, || "the server acknowledged nothing any more".to_owned());
+                self.fault(Fault::Timeout, || {
+                    "the server acknowledged nothing any more".to_owned()
+                });
             }
             (_, Closed::Finished) if waits => match self.protocol.cut(&conn.progress) {
                 Some(detail) => self.fault(Fault::Short, || detail),
                 None => self.fault(Fault::ClosedEarly, || "closed before the answer".to_owned()),
             },
-            (_, Closed::Finished) => self.tally.closed_between += u64::from(!self.plan.connection_per_request),
+            (_, Closed::Finished) => {
+                self.tally.closed_between += u64::from(!self.plan.connection_per_request);
+            }
         }
     }
 }

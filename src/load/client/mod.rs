@@ -1,13 +1,14 @@
-//! The client as an application: requests out at their time, answers in and counted. Both transports drive the same
-//! one, whatever [`Protocol`] it speaks.
+//! The client as an application: requests out at their time, answers in and counted. Both
+//! transports drive the same one, whatever [`Protocol`] it speaks.
 //!
-//! A connection is named by its *slot*, 0 to `connections` - 1, for the whole run; when it ends, the slot is opened
-//! again. At most `in_flight` connections wait for an answer at once, and the next request goes to the connection that
-//! has rested longest, so that all of them are used in turn. In the closed loop a request is due whenever one may be
-//! sent; in the open loop at a time of its own, and waits if none may. While connections are being opened, each sends
-//! one request and rests. The transport asks, each time
-//! round: [`Client::turn`]; [`Client::next_to_open`] until there is none; [`Client::next_to_send`] until there is
-//! none, each followed by [`Client::send`]; and calls the [`Application`](simoom_stack::Application) for what comes.
+//! A connection is named by its *slot*, 0 to `connections` - 1, for the whole run; when it ends,
+//! the slot is opened again. At most `in_flight` connections wait for an answer at once, and the
+//! next request goes to the connection that has rested longest, so that all of them are used in
+//! turn. In the closed loop a request is due whenever one may be sent; in the open loop at a time
+//! of its own, and waits if none may. While connections are being opened, each sends one request
+//! and rests. The transport asks, each time round: [`Client::turn`]; [`Client::next_to_open`] until
+//! there is none; [`Client::next_to_send`] until there is none, each followed by [`Client::send`];
+//! and calls the [`Application`](simoom_io::Application) for what comes.
 
 mod application;
 mod conn;
@@ -25,7 +26,7 @@ use super::tally::Tally;
 pub(crate) use conn::Conn;
 use conn::Stage;
 pub(crate) use plan::Plan;
-use simoom_stack::{Duration, Reply};
+use simoom_io::{Duration, Reply};
 pub(crate) use sips::{SLOW_MAX, Sips};
 use slots::Slots;
 
@@ -93,7 +94,8 @@ impl<P: Protocol> Client<P> {
             self.tally.turn(now_us - self.now_us, self.worked);
         }
         (self.now_us, self.worked) = (now_us, false);
-        let all = self.plan.connection_per_request || self.attempts_over >= u64::from(self.plan.connections);
+        let all = self.plan.connection_per_request
+            || self.attempts_over >= u64::from(self.plan.connections);
         let progress = Progress {
             ready: self.proven && all,
             prepared: self.protocol.is_prepared(),
@@ -146,19 +148,21 @@ impl<P: Protocol> Client<P> {
         if self.course.is_paced() && self.has_free() { self.pace.next_us() } else { None }
     }
 
-    /// Requests that were due while measuring and were not sent: in the open loop, those that waited in vain.
+    /// Requests that were due while measuring and were not sent: in the open loop, those that
+    /// waited in vain.
     pub(crate) fn waiting(&self) -> u64 {
         let (from_us, until_us) = self.tally.measured_us;
         self.pace.waiting(from_us, until_us)
     }
 
-    /// How slowly connections that are opened now are to read. The first answer is read at full speed, for all others
-    /// wait for it.
+    /// How slowly connections that are opened now are to read. The first answer is read at full
+    /// speed, for all others wait for it.
     pub(crate) fn slow(&self) -> Option<Sips> {
         self.plan.slow.filter(|_| self.proven)
     }
 
-    /// The run is over: a connection that is in the midst of a long answer does not wait for the rest.
+    /// The run is over: a connection that is in the midst of a long answer does not wait for the
+    /// rest.
     pub(crate) fn leave(&self, conn: &Conn<P::Progress>, reply: &mut Reply<'_, Text>) {
         if self.plan.slow.is_some() && conn.outstanding > 0 { reply.abort() } else { reply.close() }
     }

@@ -3,7 +3,8 @@
 use super::super::protocol::Protocol;
 use super::{Client, Conn};
 
-/// Handshakes that may be under way while the connections of a run are opened: few enough for any backlog.
+/// Handshakes that may be under way while the connections of a run are opened: few enough for any
+/// backlog.
 const OPENING_MAX: u32 = 128;
 /// After an attempt to connect has failed, no other is made for so long.
 pub(super) const OPENING_PAUSE_US: u64 = 100_000;

@@ -3,7 +3,7 @@
 use super::super::pace::Pace;
 use super::super::protocol::{Protocol, Text};
 use super::{Client, Conn, Stage};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 impl<P: Protocol> Client<P> {
     /// The slot to send on next, if anything is to be sent.
@@ -12,9 +12,14 @@ impl<P: Protocol> Client<P> {
         if self.may_send() { self.slots.take(self.course.is_opening()) } else { None }
     }
 
-    /// Sends on an open connection, unless that is not at rest. Returns whether to go on with the next.
+    /// Sends on an open connection, unless that is not at rest. Returns whether to go on with the
+    /// next.
     #[inline]
-    pub(crate) fn send(&mut self, conn: &mut Conn<P::Progress>, reply: &mut Reply<'_, Text>) -> bool {
+    pub(crate) fn send(
+        &mut self,
+        conn: &mut Conn<P::Progress>,
+        reply: &mut Reply<'_, Text>,
+    ) -> bool {
         if conn.outstanding > 0 || conn.stage != Stage::Open {
             return true;
         }
@@ -27,7 +32,8 @@ impl<P: Protocol> Client<P> {
             self.slots.rest(conn.slot);
             return false;
         }
-        let sent = self.protocol.ask(&mut self.asked[place..][..usize::from(granted)], reply) as u16;
+        let sent =
+            self.protocol.ask(&mut self.asked[place..][..usize::from(granted)], reply) as u16;
         if sent < granted {
             self.untake(before, granted, sent);
         }
@@ -41,7 +47,8 @@ impl<P: Protocol> Client<P> {
         true
     }
 
-    /// Takes at most `wanted` of the requests that are due, into the places from `place` on; returns how many.
+    /// Takes at most `wanted` of the requests that are due, into the places from `place` on;
+    /// returns how many.
     #[inline]
     pub(super) fn take(&mut self, place: usize, wanted: u16) -> u16 {
         let budget = self.course.take(u64::from(wanted)) as u16;
@@ -101,7 +108,11 @@ impl<P: Protocol> Client<P> {
     /// Whether a request that is due can be sent.
     #[inline]
     pub(super) fn has_free(&self) -> bool {
-        let any = if self.plan.connection_per_request { self.slots.has_unopened() } else { self.slots.has_free() };
+        let any = if self.plan.connection_per_request {
+            self.slots.has_unopened()
+        } else {
+            self.slots.has_free()
+        };
         any && self.in_flight < self.plan.in_flight
     }
 

@@ -1,13 +1,14 @@
-//! Reading slowly: how much of what has come a connection takes now, and when it reads on. Knows neither answers nor
-//! transports.
+//! Reading slowly: how much of what has come a connection takes now, and when it reads on. Knows
+//! neither answers nor transports.
 
-use simoom_stack::keep;
+use simoom_io::keep;
 
 /// The most that may be asked for: beyond it, deadlines of a millisecond are too coarse.
 pub(crate) const SLOW_MAX: u32 = 10_000_000;
 /// A connection reads so often a second, as far as its window allows.
 const SIPS_PER_SECOND: u32 = 4;
-/// Up to this rate a small window is enough, and what waits to be read fits a small buffer of the stack.
+/// Up to this rate a small window is enough, and what waits to be read fits a small buffer of the
+/// stack.
 const SMALL_WINDOW_RATE: u32 = 64 * 1024;
 
 /// The speed at which connections read.
@@ -20,16 +21,21 @@ pub(crate) struct Sips {
 impl Sips {
     /// Bytes that a connection may be sent ahead.
     pub(crate) fn window_bytes(self) -> usize {
-        if self.bytes_per_second <= SMALL_WINDOW_RATE { keep::SMALL_BYTES } else { keep::LARGE_BYTES - 1 }
+        if self.bytes_per_second <= SMALL_WINDOW_RATE {
+            keep::SMALL_BYTES
+        } else {
+            keep::LARGE_BYTES - 1
+        }
     }
 
-    /// Bytes that are read at once: no more than half a window, so that the other half is under way meanwhile.
+    /// Bytes that are read at once: no more than half a window, so that the other half is under way
+    /// meanwhile.
     pub(crate) fn sip_bytes(self) -> usize {
         ((self.bytes_per_second / SIPS_PER_SECOND) as usize).clamp(1, self.window_bytes() / 2)
     }
 
-    /// When a connection that might read from `read_at_us` on, and reads `bytes` at `now_us`, may read again. One that
-    /// comes late may make up for a sip, and no more.
+    /// When a connection that might read from `read_at_us` on, and reads `bytes` at `now_us`, may
+    /// read again. One that comes late may make up for a sip, and no more.
     pub(crate) fn after(self, read_at_us: u64, bytes: usize, now_us: u64) -> u64 {
         let time_us = |bytes: usize| bytes as u64 * 1_000_000 / u64::from(self.bytes_per_second);
         read_at_us.max(now_us.saturating_sub(time_us(self.sip_bytes()))) + time_us(bytes)
@@ -43,7 +49,10 @@ mod tests {
     #[test]
     fn a_sip_is_a_quarter_of_a_second_or_half_a_window() {
         let of = |bytes_per_second| Sips { bytes_per_second };
-        assert_eq!([of(1).sip_bytes(), of(3600).sip_bytes(), of(60_000).sip_bytes()], [1, 900, 1024]);
+        assert_eq!(
+            [of(1).sip_bytes(), of(3600).sip_bytes(), of(60_000).sip_bytes()],
+            [1, 900, 1024]
+        );
         assert_eq!((of(60_000).window_bytes(), of(SLOW_MAX).sip_bytes()), (2048, 32_767));
     }
 

@@ -1,7 +1,8 @@
-//! Which connections wait for something to do, and in which order. Knows slots alone, not what they stand for.
+//! Which connections wait for something to do, and in which order. Knows slots alone, not what they
+//! stand for.
 //!
-//! A slot is on at most one list of those that may send. It may be found there although its connection has ended
-//! meanwhile: who takes it looks.
+//! A slot is on at most one list of those that may send. It may be found there although its
+//! connection has ended meanwhile: who takes it looks.
 
 use std::collections::VecDeque;
 

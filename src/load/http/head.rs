@@ -1,7 +1,9 @@
-//! The head of a response: bytes in, status and framing out. Knows nothing of connections, and never sees content.
+//! The head of a response: bytes in, status and framing out. Knows nothing of connections, and
+//! never sees content.
 //!
-//! A server that answers one request over and over sends the same head until its Date changes. A head that begins
-//! byte for byte like the last one that was parsed, up to its empty line, says the same and is not parsed again.
+//! A server that answers one request over and over sends the same head until its Date changes. A
+//! head that begins byte for byte like the last one that was parsed, up to its empty line, says the
+//! same and is not parsed again.
 
 /// Header fields that a response may have.
 const FIELDS: usize = 64;
@@ -63,7 +65,9 @@ fn parse(bytes: &[u8]) -> Read {
     let len = match response.parse(bytes) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if bytes.len() < HEAD_MAX_BYTES => return Read::Partial,
-        Ok(httparse::Status::Partial) => return Read::Garbled(format!("a head of over {HEAD_MAX_BYTES} bytes")),
+        Ok(httparse::Status::Partial) => {
+            return Read::Garbled(format!("a head of over {HEAD_MAX_BYTES} bytes"));
+        }
         Err(error) => return Read::Garbled(format!("not an HTTP response: {error}")),
     };
     let status = response.code.unwrap_or_default();
@@ -73,23 +77,32 @@ fn parse(bytes: &[u8]) -> Read {
     }
 }
 
-/// RFC 9112 §6.3 as far as it can be checked: the length must be told ahead. Returns it, and whether the server closes.
-fn framing(fields: &[httparse::Header<'_>], is_http10: bool, status: u16) -> Result<(u64, bool), String> {
+/// RFC 9112 §6.3 as far as it can be checked: the length must be told ahead. Returns it, and
+/// whether the server closes.
+fn framing(
+    fields: &[httparse::Header<'_>],
+    is_http10: bool,
+    status: u16,
+) -> Result<(u64, bool), String> {
     let mut length = matches!(status, 204 | 304).then_some(0);
     let (mut closes, mut keeps) = (false, false);
     for field in fields {
         let value = std::str::from_utf8(field.value).unwrap_or_default().trim();
         if field.name.eq_ignore_ascii_case("content-length") {
-            let told = value.parse().map_err(|_| format!("Content-Length: {value:?} is not a length"))?;
+            let told =
+                value.parse().map_err(|_| format!("Content-Length: {value:?} is not a length"))?;
             if length.is_some_and(|length| length != told) {
                 return Err("two lengths that differ".to_owned());
             }
             length = Some(told);
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err(format!("Transfer-Encoding: {value}, where only Content-Length is understood"));
+            return Err(format!(
+                "Transfer-Encoding: {value}, where only Content-Length is understood"
+            ));
         } else if field.name.eq_ignore_ascii_case("connection") {
             closes |= value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"));
-            keeps |= value.split(',').any(|option| option.trim().eq_ignore_ascii_case("keep-alive"));
+            keeps |=
+                value.split(',').any(|option| option.trim().eq_ignore_ascii_case("keep-alive"));
         }
     }
     let length = length.ok_or_else(|| "no Content-Length".to_owned())?;
@@ -111,9 +124,13 @@ mod tests {
     fn status_length_and_end_of_the_connection() {
         let head = whole("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nhello");
         assert_eq!(head, Head { status: 200, length: 12, closes: false });
-        assert!(whole("HTTP/1.1 200 OK\r\ncontent-length:0\r\nConnection: Foo, Close\r\n\r\n").closes);
+        assert!(
+            whole("HTTP/1.1 200 OK\r\ncontent-length:0\r\nConnection: Foo, Close\r\n\r\n").closes
+        );
         assert!(whole("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").closes);
-        assert!(!whole("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n").closes);
+        assert!(
+            !whole("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n").closes
+        );
         assert_eq!(whole("HTTP/1.1 304 Not Modified\r\n\r\n").length, 0);
     }
 
@@ -127,7 +144,10 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding: chunked"),
         ] {
             let read = Heads::default().read(text.as_bytes());
-            assert!(matches!(&read, Read::Garbled(reason) if reason.contains(expected)), "{text:?}: {read:?}");
+            assert!(
+                matches!(&read, Read::Garbled(reason) if reason.contains(expected)),
+                "{text:?}: {read:?}"
+            );
         }
         let endless = "HTTP/1.1 200 OK\r\nA: ".to_owned() + &"a".repeat(HEAD_MAX_BYTES);
         assert!(matches!(Heads::default().read(endless.as_bytes()), Read::Garbled(_)));

@@ -1,15 +1,16 @@
-//! HTTP/1.1 as the load generator speaks it: one and the same GET, and answers held against the first one.
+//! HTTP/1.1 as the load generator speaks it: one and the same GET, and answers held against the
+//! first one.
 //!
-//! In go the bytes of answers, out come the requests and the verdicts: a status of 200 to 299, the length of the first
-//! answer and, with `--verify`, its content. Never follows a redirect, never reads an answer that does not tell its
-//! length ahead.
+//! In go the bytes of answers, out come the requests and the verdicts: a status of 200 to 299, the
+//! length of the first answer and, with `--verify`, its content. Never follows a redirect, never
+//! reads an answer that does not tell its length ahead.
 
 mod head;
 
 use super::protocol::{Asked, Lookups, Protocol, Text, Then, Took};
 use super::tally::Fault;
 use head::{Head, Heads, Read};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 /// The most content that `--verify` remembers.
 const VERIFY_MAX_BYTES: u64 = 256 << 20;
@@ -64,12 +65,15 @@ impl Http {
     /// Takes the part of the content that `bytes` begins with; returns how many bytes that is.
     #[inline]
     fn content(&mut self, progress: &mut Progress, bytes: &[u8]) -> usize {
-        let n = bytes.len().min(usize::try_from(progress.length - progress.came).unwrap_or(usize::MAX));
+        let n =
+            bytes.len().min(usize::try_from(progress.length - progress.came).unwrap_or(usize::MAX));
         if self.verify && is_good(progress.status) {
             let at = progress.came as usize;
             match &self.reference {
                 Some(first) => progress.same &= first.content.get(at..at + n) == Some(&bytes[..n]),
-                None if progress.length <= VERIFY_MAX_BYTES => self.draft.extend_from_slice(&bytes[..n]),
+                None if progress.length <= VERIFY_MAX_BYTES => {
+                    self.draft.extend_from_slice(&bytes[..n]);
+                }
                 None => {}
             }
         }
@@ -87,7 +91,10 @@ impl Http {
         let Some(first) = &self.reference else { return self.judge_first(length) };
         if length != first.length {
             let expected = first.length;
-            return Then::Bad(Fault::Length, format!("{length} bytes of content where the first had {expected}"));
+            return Then::Bad(
+                Fault::Length,
+                format!("{length} bytes of content where the first had {expected}"),
+            );
         }
         if !same {
             return Then::Bad(Fault::Content, "other content than the first".to_owned());
@@ -128,7 +135,8 @@ impl Protocol for Http {
             match self.heads.read(bytes) {
                 Read::Whole(len, Head { status, length, closes }) => {
                     at = len;
-                    *progress = Progress { length, came: 0, status, begun: true, closes, same: true };
+                    *progress =
+                        Progress { length, came: 0, status, begun: true, closes, same: true };
                 }
                 Read::Partial => return Took::more(0, 0),
                 Read::Garbled(reason) => return Took::lost(Fault::Garbled, reason),

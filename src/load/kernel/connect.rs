@@ -8,10 +8,11 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use simoom_stack::Closed;
+use simoom_io::Closed;
 
-/// The smallest receive buffer that is asked for, of which the kernel makes twice as much. In one for hardly more than
-/// a segment its window can come to rest at a few bytes, and it opens it no further.
+/// The smallest receive buffer that is asked for, of which the kernel makes twice as much. In one
+/// for hardly more than a segment its window can come to rest at a few bytes, and it opens it no
+/// further.
 const RECEIVE_BUFFER_MIN_BYTES: usize = 8192;
 /// Descriptors of the process besides its connections, with some to spare.
 const OTHER_DESCRIPTORS: u64 = 64;
@@ -37,11 +38,13 @@ impl<P: Protocol> Kernel<P> {
     pub(super) fn connect(&mut self, conn: Conn<P::Progress>) -> Result<()> {
         let slot = conn.slot() as usize;
         let target = self.target;
-        let cannot = |error: Errno| Error::failed(format!("connecting to {target}: {}", explain(error)));
+        let cannot =
+            |error: Errno| Error::failed(format!("connecting to {target}: {}", explain(error)));
         let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket =
-            rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)).map_err(cannot)?;
+            rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
+                .map_err(cannot)?;
         sockopt::set_tcp_nodelay(&socket, true).map_err(cannot)?;
         if let Some(sips) = self.client.slow() {
             // Before connecting: the window that is offered at first follows from it.
@@ -63,9 +66,12 @@ impl<P: Protocol> Kernel<P> {
                 None => return Err(cannot(error)),
             },
         }
-        let flags =
-            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(slot as u64), flags).map_err(cannot)?;
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(slot as u64), flags)
+            .map_err(cannot)?;
         session.socket = Some(socket);
         Ok(())
     }

@@ -1,7 +1,8 @@
-//! Sending through ordinary kernel sockets: one thread, one epoll, as little as possible around the client.
+//! Sending through ordinary kernel sockets: one thread, one epoll, as little as possible around the
+//! client.
 //!
-//! In comes a [`Client`] and where it goes, out goes the client when its run is over. Readiness is edge-triggered: a
-//! socket is read until it has no more, and written until it takes no more.
+//! In comes a [`Client`] and where it goes, out goes the client when its run is over. Readiness is
+//! edge-triggered: a socket is read until it has no more, and written until it takes no more.
 
 mod connect;
 mod transfer;
@@ -14,9 +15,9 @@ use crate::error::{Error, Result};
 use connect::allow_descriptors;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use simoom_stack::send::{Pool, QUEUE_ENTRIES, Queue};
-use simoom_stack::timer::{Tick, Wheel};
-use simoom_stack::{Application, Closed};
+use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
+use simoom_io::timer::{Tick, Wheel};
+use simoom_io::{Application, Closed};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -26,8 +27,8 @@ const EVENTS: usize = 512;
 const READ_BYTES: usize = 256 * 1024;
 /// The loop looks round at least so often.
 const SLEEP_US: u64 = 5_000;
-/// How long the loop spins after the last event before it sleeps: to be woken for each answer would cost the server's
-/// core, which sends the wake-up, more than the answer itself.
+/// How long the loop spins after the last event before it sleeps: to be woken for each answer would
+/// cost the server's core, which sends the wake-up, more than the answer itself.
 const SPIN_US: u64 = 100;
 /// Deadlines that are looked at in one go.
 const DUE: usize = 64;
@@ -75,7 +76,8 @@ pub(super) fn run<P: Protocol>(
     watch: &mut Watch,
 ) -> Result<Client<P>> {
     allow_descriptors(plan.connections)?;
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| Error::because("epoll", error))?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+        .map_err(|error| Error::because("epoll", error))?;
     let session = || Session {
         socket: None,
         connected: false,
@@ -88,8 +90,9 @@ pub(super) fn run<P: Protocol>(
         reads_later: false,
         deadline_us: NEVER,
     };
-    // A request on each connection, and as much again: half of a pool is for empty queues. Where requests are copied,
-    // some long batches besides; they are gone as soon as the socket has taken them.
+    // A request on each connection, and as much again: half of a pool is for empty queues. Where
+    // requests are copied, some long batches besides; they are gone as soon as the socket has taken
+    // them.
     let batches = 2 * plan.connections as usize + 4 * usize::from(QUEUE_ENTRIES);
     let chunks = if protocol.copied_bytes() > 0 { batches } else { usize::from(QUEUE_ENTRIES) };
     let clock = Clock::since_boot();
@@ -129,7 +132,11 @@ impl<P: Protocol> Kernel<P> {
             self.tick();
             let timeout = self.patience();
             let spins = timeout.tv_nsec == 0;
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&timeout),
+            ) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => {
                     self.worked_us = self.now_us;
@@ -147,12 +154,15 @@ impl<P: Protocol> Kernel<P> {
         }
     }
 
-    /// How long to wait for the next event: not past the next request, and at its heels not at all, for to be woken
-    /// takes time too.
+    /// How long to wait for the next event: not past the next request, and at its heels not at all,
+    /// for to be woken takes time too.
     fn patience(&self) -> Timespec {
-        let next_us = self.client.next_us().map_or(NEVER, |next_us| next_us.saturating_sub(SPIN_US));
-        let deadline =
-            self.wheel.next_deadline().map_or(NEVER, |at| self.tick_now().until(at).max(0) as u64 * 1000);
+        let next_us =
+            self.client.next_us().map_or(NEVER, |next_us| next_us.saturating_sub(SPIN_US));
+        let deadline = self
+            .wheel
+            .next_deadline()
+            .map_or(NEVER, |at| self.tick_now().until(at).max(0) as u64 * 1000);
         let left_us = next_us.saturating_sub(self.now_us).min(SLEEP_US).min(deadline);
         let spins = self.now_us - self.worked_us < SPIN_US;
         Timespec { tv_sec: 0, tv_nsec: if spins { 0 } else { left_us as i64 * 1000 } }
@@ -166,8 +176,9 @@ impl<P: Protocol> Kernel<P> {
     fn send_in_turn(&mut self) {
         while let Some(slot) = self.client.next_to_send() {
             let slot = slot as usize;
-            let usable =
-                |session: &Session<P::Progress>| session.socket.is_some() && session.connected && !session.closing;
+            let usable = |session: &Session<P::Progress>| {
+                session.socket.is_some() && session.connected && !session.closing
+            };
             if !usable(&self.sessions[slot]) {
                 continue;
             }
@@ -177,7 +188,8 @@ impl<P: Protocol> Kernel<P> {
         }
     }
 
-    /// Tells the client of deadlines that have passed, and reads on where that was put off until then.
+    /// Tells the client of deadlines that have passed, and reads on where that was put off until
+    /// then.
     fn meet_deadlines(&mut self, buffer: &mut [u8]) {
         let mut due = [0; DUE];
         loop {

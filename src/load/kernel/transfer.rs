@@ -7,8 +7,8 @@ use super::{Kernel, NEVER, Session, tick_of};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
-use simoom_stack::send::Wishes;
-use simoom_stack::{Application, Closed, Opened, Reply};
+use simoom_io::send::Wishes;
+use simoom_io::{Application, Closed, Opened, Reply};
 
 impl<P: Protocol> Kernel<P> {
     /// Lets the client act on a connection, and does what it asks for.
@@ -43,7 +43,9 @@ impl<P: Protocol> Kernel<P> {
 
     /// Writes what is queued, as far as the socket takes it.
     fn write(&mut self, slot: usize) {
-        let Session { socket: Some(socket), queue, closing, .. } = &mut self.sessions[slot] else { return };
+        let Session { socket: Some(socket), queue, closing, .. } = &mut self.sessions[slot] else {
+            return;
+        };
         while !queue.is_empty() {
             let bytes = queue.slices(&self.pool).next().unwrap_or_default();
             let sent = rustix::net::send(&*socket, bytes, SendFlags::NOSIGNAL);
@@ -87,11 +89,14 @@ impl<P: Protocol> Kernel<P> {
         self.call(slot, |client, conn, reply| client.opened(conn, opened, reply));
     }
 
-    /// Reads all that has come, to the end of the stream if that has come too; less if the client reads later.
+    /// Reads all that has come, to the end of the stream if that has come too; less if the client
+    /// reads later.
     pub(super) fn read(&mut self, slot: usize, buffer: &mut [u8]) {
         loop {
             let session = &mut self.sessions[slot];
-            let Some(socket) = session.socket.as_ref().filter(|_| session.readable && !session.reads_later) else {
+            let Some(socket) =
+                session.socket.as_ref().filter(|_| session.readable && !session.reads_later)
+            else {
                 return;
             };
             match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
@@ -115,7 +120,8 @@ impl<P: Protocol> Kernel<P> {
         }
         let mut kept = std::mem::take(&mut session.kept);
         if kept.is_empty() {
-            let consumed = self.call(slot, |client, conn, reply| client.received(conn, bytes, reply));
+            let consumed =
+                self.call(slot, |client, conn, reply| client.received(conn, bytes, reply));
             let left = &bytes[consumed.unwrap_or(bytes.len())..];
             self.sessions[slot].kept.extend_from_slice(left);
             return;

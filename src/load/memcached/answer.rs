@@ -1,8 +1,8 @@
 //! The answers to memcached's text protocol: bytes in, verdicts out.
 //!
-//! A get is answered by `VALUE KEY FLAGS BYTES`, a value and a line end for each key that the server has, in the order
-//! in which they were asked for, and by `END`; a set by `STORED`. Anything else is an error that the server tells, or
-//! no answer.
+//! A get is answered by `VALUE KEY FLAGS BYTES`, a value and a line end for each key that the
+//! server has, in the order in which they were asked for, and by `END`; a set by `STORED`. Anything
+//! else is an error that the server tells, or no answer.
 
 use super::super::protocol::{Lookups, Then, Took};
 use super::super::tally::Fault;
@@ -66,7 +66,10 @@ impl Reader<'_> {
                     // All of the content is there, but no line end follows it.
                     (false, Some(value)) if self.is_overrun(value, &rest[taken..]) => {
                         let key = String::from_utf8_lossy(&content::key(value.key)).into_owned();
-                        return Took::lost(Fault::Garbled, format!("no end after the value of {key}"));
+                        return Took::lost(
+                            Fault::Garbled,
+                            format!("no end after the value of {key}"),
+                        );
                     }
                     (false, _) => return took,
                 }
@@ -74,42 +77,58 @@ impl Reader<'_> {
             }
             let Some((line, line_bytes)) = line(rest) else {
                 if rest.len() > LINE_MAX_BYTES {
-                    return Took::lost(Fault::Garbled, format!("a line of over {LINE_MAX_BYTES} bytes"));
+                    return Took::lost(
+                        Fault::Garbled,
+                        format!("a line of over {LINE_MAX_BYTES} bytes"),
+                    );
                 }
                 return took;
             };
             if !progress.begun {
-                *progress = Progress { begun: true, keys: self.workload.keys(request), ..Progress::default() };
+                *progress = Progress {
+                    begun: true,
+                    keys: self.workload.keys(request),
+                    ..Progress::default()
+                };
             }
             took.bytes += line_bytes;
             match (request.kind, line) {
                 (Kind::Get, line) if line.starts_with(b"VALUE ") => {
-                    if let Err((fault, detail)) = self.begin_value(progress, &line[b"VALUE ".len()..]) {
+                    if let Err((fault, detail)) =
+                        self.begin_value(progress, &line[b"VALUE ".len()..])
+                    {
                         return Took::lost(fault, detail);
                     }
                 }
                 (Kind::Get, b"END") => return self.end(progress, took),
-                (Kind::Set, b"STORED") => return done(progress, took, Then::Good(Lookups::default())),
+                (Kind::Set, b"STORED") => {
+                    return done(progress, took, Then::Good(Lookups::default()));
+                }
                 (_, line) if is_error(line) => {
                     let then = Then::Bad(Fault::Status, String::from_utf8_lossy(line).into_owned());
                     return done(progress, took, then);
                 }
                 (kind, line) => {
                     let line = String::from_utf8_lossy(line);
-                    return Took::lost(Fault::Garbled, format!("{line:?} in answer to a {}", kind.name()));
+                    return Took::lost(
+                        Fault::Garbled,
+                        format!("{line:?} in answer to a {}", kind.name()),
+                    );
                 }
             }
         }
     }
 
-    /// A line announces a value: it must be of a key that was asked for, and as long as that key's values are.
+    /// A line announces a value: it must be of a key that was asked for, and as long as that key's
+    /// values are.
     fn begin_value(&self, progress: &mut Progress, line: &[u8]) -> Result<(), (Fault, String)> {
         let text = || String::from_utf8_lossy(line).into_owned();
         let mut words = line.split(|byte| *byte == b' ');
         let key = words.next().unwrap_or_default();
         let number = key.strip_prefix(b"k").and_then(content::from_hex);
         let _flags = words.next();
-        let length = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse::<u32>().ok());
+        let length =
+            words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse::<u32>().ok());
         let (Some(number), Some(length)) = (number, length) else {
             return Err((Fault::Garbled, format!("\"VALUE {}\" announces no value", text())));
         };
@@ -118,7 +137,10 @@ impl Reader<'_> {
                 Some(asked) if asked == number => break,
                 Some(_) => progress.misses += 1,
                 None => {
-                    return Err((Fault::Content, format!("a value of {}, which was not requested", text())));
+                    return Err((
+                        Fault::Content,
+                        format!("a value of {}, which was not requested", text()),
+                    ));
                 }
             }
         }
@@ -126,7 +148,10 @@ impl Reader<'_> {
         if length != expected {
             return Err((
                 Fault::Length,
-                format!("{length} bytes of {} where {expected} were stored", String::from_utf8_lossy(key)),
+                format!(
+                    "{length} bytes of {} where {expected} were stored",
+                    String::from_utf8_lossy(key)
+                ),
             ));
         }
         progress.hits += 1;
@@ -134,7 +159,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Takes what `bytes` hold of a value and its line end; returns how much that is, and whether it is all.
+    /// Takes what `bytes` hold of a value and its line end; returns how much that is, and whether
+    /// it is all.
     #[inline]
     fn value(&self, progress: &mut Progress, bytes: &[u8]) -> (usize, bool) {
         let Some(value) = &mut progress.value else { return (0, false) };
@@ -176,7 +202,9 @@ impl Reader<'_> {
         let misses = u32::from(progress.misses) + progress.keys.left();
         let then = match progress.flaw {
             Flaw::None => Then::Good(Lookups { hits, misses }),
-            Flaw::Content => Then::Bad(Fault::Content, "a value that was never stored under its key".to_owned()),
+            Flaw::Content => {
+                Then::Bad(Fault::Content, "a value that was never stored under its key".to_owned())
+            }
         };
         done(progress, took, then)
     }
@@ -187,7 +215,9 @@ impl Progress {
     pub(super) fn cut(&self, values: &Values) -> Option<String> {
         let Progress { begun, value, hits, .. } = self;
         begun.then(|| match value {
-            Some(value) => format!("closed after {} of {} bytes of a value", value.came, values.len(value.key)),
+            Some(value) => {
+                format!("closed after {} of {} bytes of a value", value.came, values.len(value.key))
+            }
             None => format!("closed after {hits} values, before the answer's end"),
         })
     }
@@ -200,8 +230,8 @@ fn done(progress: &mut Progress, mut took: Took, then: Then) -> Took {
     took
 }
 
-/// The first line, and how many bytes it takes. One that ends as lines do comes without its end; one that does not, with
-/// it, and so is none that is known.
+/// The first line, and how many bytes it takes. One that ends as lines do comes without its end;
+/// one that does not, with it, and so is none that is known.
 #[inline]
 fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', bytes)? + 1;

@@ -1,9 +1,10 @@
-//! Keys and values: all of them follow from a number, so that an answer can be checked without remembering what was
-//! stored.
+//! Keys and values: all of them follow from a number, so that an answer can be checked without
+//! remembering what was stored.
 //!
-//! The key of number 42 is `k0000002a`. A value is as long as its key says. It begins with the version that it was
-//! stored as, eight hexadecimal digits; what follows is a part of one long random text, and key and version say which.
-//! So a value that another connection has stored meanwhile is checked as well as the one that was expected.
+//! The key of number 42 is `k0000002a`. A value is as long as its key says. It begins with the
+//! version that it was stored as, eight hexadecimal digits; what follows is a part of one long
+//! random text, and key and version say which. So a value that another connection has stored
+//! meanwhile is checked as well as the one that was expected.
 
 use super::super::protocol::Text;
 use super::super::random::{Random, mix};
@@ -29,7 +30,8 @@ pub(super) struct Values {
 impl Values {
     /// Values of at least the first and at most the second of `lengths` in bytes.
     pub(super) fn new(lengths: (u32, u32)) -> Values {
-        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        const LETTERS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let mut random = Random::new(0);
         let len = PLACES as usize + lengths.1 as usize;
         let letters = (0..len).map(|_| LETTERS[random.next() as usize % LETTERS.len()]);
@@ -50,10 +52,15 @@ impl Values {
     #[inline]
     pub(super) fn len(&self, key: u32) -> u32 {
         let (least, most) = self.lengths;
-        if least == most { least } else { least + (mix(u64::from(key)) % u64::from(most - least + 1)) as u32 }
+        if least == most {
+            least
+        } else {
+            least + (mix(u64::from(key)) % u64::from(most - least + 1)) as u32
+        }
     }
 
-    /// Where in the text what follows the version lies; all of the value if it is too short for one.
+    /// Where in the text what follows the version lies; all of the value if it is too short for
+    /// one.
     #[inline]
     pub(super) fn place(&self, key: u32, version: u32) -> Range<usize> {
         let len = self.len(key) as usize;
@@ -88,7 +95,8 @@ pub(super) fn hex(number: u32) -> [u8; 8] {
 #[inline]
 pub(super) fn from_hex(digits: &[u8]) -> Option<u32> {
     let digit = |byte: &u8| (*byte as char).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
-    (digits.len() == 8).then(|| digits.iter().try_fold(0, |number, byte| Some(number << 4 | digit(byte)?)))?
+    (digits.len() == 8)
+        .then(|| digits.iter().try_fold(0, |number, byte| Some(number << 4 | digit(byte)?)))?
 }
 
 #[cfg(test)]

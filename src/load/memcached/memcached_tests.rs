@@ -3,10 +3,16 @@
 use super::super::protocol::{Lookups, Then};
 use super::super::tally::Fault;
 use super::*;
-use simoom_stack::send::{Pool, Queue, Wishes};
+use simoom_io::send::{Pool, Queue, Wishes};
 
-const SHAPE: Shape =
-    Shape { keys: 1, value_bytes: (20, 20), get_ratio: 1.0, zipf: None, multiget: 1, preload: false };
+const SHAPE: Shape = Shape {
+    keys: 1,
+    value_bytes: (20, 20),
+    get_ratio: 1.0,
+    zipf: None,
+    multiget: 1,
+    preload: false,
+};
 
 fn memcached(shape: Shape) -> Memcached {
     Memcached::new(shape, 1, 4, true)
@@ -14,7 +20,8 @@ fn memcached(shape: Shape) -> Memcached {
 
 /// Asks once; what is asked, and the bytes of it.
 fn ask(memcached: &mut Memcached) -> (Request, Vec<u8>) {
-    let (mut pool, mut queue, mut wishes) = (Pool::new(256, 64), Queue::default(), Wishes::default());
+    let (mut pool, mut queue, mut wishes) =
+        (Pool::new(256, 64), Queue::default(), Wishes::default());
     let mut asked = [Asked::default()];
     let sent = memcached.ask(&mut asked, &mut Reply::new(&mut pool, &mut queue, &mut wishes));
     assert!(sent == 1 && !wishes.overflow);
@@ -51,7 +58,10 @@ fn what_is_stored_is_found_good_in_every_cut() {
         let shape = Shape { value_bytes: (len, len), get_ratio: 0.0, ..SHAPE };
         let mut memcached = memcached(shape);
         let (set, bytes) = ask(&mut memcached);
-        assert_eq!(read(&mut memcached, &set, b"STORED\r\n", 3), (Then::Good(Lookups::default()), 0));
+        assert_eq!(
+            read(&mut memcached, &set, b"STORED\r\n", 3),
+            (Then::Good(Lookups::default()), 0)
+        );
         memcached.workload = Workload::new(SHAPE, 1);
         let (get, line) = ask(&mut memcached);
         assert_eq!(line, b"get k00000000\r\n");
@@ -89,7 +99,10 @@ fn what_another_connection_has_stored_meanwhile_is_good_and_what_nobody_has_is_n
 fn a_miss_is_counted_and_no_error() {
     let mut memcached = memcached(SHAPE);
     let (get, _) = ask(&mut memcached);
-    assert_eq!(read(&mut memcached, &get, b"END\r\n", 1).0, Then::Good(Lookups { hits: 0, misses: 1 }));
+    assert_eq!(
+        read(&mut memcached, &get, b"END\r\n", 1).0,
+        Then::Good(Lookups { hits: 0, misses: 1 })
+    );
 }
 
 #[test]
@@ -133,19 +146,32 @@ fn what_is_wrong_is_named() {
         ("VALUE 42 0 20\r\n", Fault::Garbled, "announces no value"),
         ("VALUE k00000001 0 20\r\n", Fault::Content, "which was not requested"),
         ("VALUE k00000000 0 21\r\n", Fault::Length, "21 bytes of k00000000 where 20 were stored"),
-        ("VALUE k00000000 0 20\r\n0000000012345678901234END\r\n", Fault::Garbled, "no end after the value"),
+        (
+            "VALUE k00000000 0 20\r\n0000000012345678901234END\r\n",
+            Fault::Garbled,
+            "no end after the value",
+        ),
     ] {
         let (then, _) = read(&mut memcached, &get, answer.as_bytes(), usize::MAX);
         match then {
             Then::Bad(fault, detail) | Then::Lost(fault, detail) => {
-                assert!(fault == expected && detail.contains(words), "{answer:?}: {fault:?} {detail}");
+                assert!(
+                    fault == expected && detail.contains(words),
+                    "{answer:?}: {fault:?} {detail}"
+                );
             }
             other => panic!("{answer:?}: {other:?}"),
         }
     }
     let request = Request { kind: Kind::Set, ..Request::default() };
-    assert!(matches!(read(&mut memcached, &request, b"END\r\n", 9).0, Then::Lost(Fault::Garbled, _)));
-    assert!(matches!(read(&mut memcached, &request, b"NOT_STORED\r\n", 9).0, Then::Bad(Fault::Status, _)));
+    assert!(matches!(
+        read(&mut memcached, &request, b"END\r\n", 9).0,
+        Then::Lost(Fault::Garbled, _)
+    ));
+    assert!(matches!(
+        read(&mut memcached, &request, b"NOT_STORED\r\n", 9).0,
+        Then::Bad(Fault::Status, _)
+    ));
 }
 
 #[test]
@@ -168,7 +194,8 @@ fn the_longest_get_fits_what_may_be_copied() {
 #[test]
 fn a_reply_without_room_takes_what_it_has_room_for() {
     let mut memcached = memcached(Shape { get_ratio: 0.0, value_bytes: (400, 400), ..SHAPE });
-    let (mut pool, mut queue, mut wishes) = (Pool::new(256, 20), Queue::default(), Wishes::default());
+    let (mut pool, mut queue, mut wishes) =
+        (Pool::new(256, 20), Queue::default(), Wishes::default());
     let mut asked = [Asked::default(); 30];
     let sent = memcached.ask(&mut asked, &mut Reply::new(&mut pool, &mut queue, &mut wishes));
     assert!((5..30).contains(&sent) && wishes.wants_room && !wishes.overflow, "{sent}");

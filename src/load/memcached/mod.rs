@@ -1,9 +1,10 @@
-//! memcached's text protocol as the load generator speaks it: gets and sets of keys and values that it can tell good
-//! from bad.
+//! memcached's text protocol as the load generator speaks it: gets and sets of keys and values that
+//! it can tell good from bad.
 //!
-//! In go the bytes of answers, out come requests ([`workload`], keys drawn by [`zipf`]) and verdicts ([`answer`],
-//! [`content`]). A key that the server does not have is a miss and no error; a value of another key, of another length or,
-//! with `--verify`, with another content than was ever stored, is one.
+//! In go the bytes of answers, out come requests ([`workload`], keys drawn by [`zipf`]) and
+//! verdicts ([`answer`], [`content`]). A key that the server does not have is a miss and no error;
+//! a value of another key, of another length or, with `--verify`, with another content than was
+//! ever stored, is one.
 
 mod answer;
 mod content;
@@ -14,8 +15,8 @@ use super::protocol::{Asked, Protocol, Text, Took};
 use answer::{Progress, Reader};
 pub(crate) use content::VALUE_MAX_BYTES;
 use content::{KEY_BYTES, VERSION_BYTES, Values};
-use simoom_stack::Reply;
-use simoom_stack::send::ROOM_COPY_BYTES;
+use simoom_io::Reply;
+use simoom_io::send::ROOM_COPY_BYTES;
 use std::io::Write;
 pub(crate) use workload::Shape;
 use workload::{Kind, Request, Workload};
@@ -114,7 +115,8 @@ impl Protocol for Memcached {
 
     #[inline]
     fn read(&mut self, asked: &Request, progress: &mut Progress, bytes: &[u8]) -> Took {
-        Reader { workload: &self.workload, values: &self.values, verify: self.verify }.read(asked, progress, bytes)
+        Reader { workload: &self.workload, values: &self.values, verify: self.verify }
+            .read(asked, progress, bytes)
     }
 
     fn cut(&self, progress: &Progress) -> Option<String> {

@@ -1,5 +1,5 @@
-//! What is asked of memcached: which keys, how often, in which proportion. A request is the seed that it was drawn from,
-//! so that its keys can be named once more when the answer comes.
+//! What is asked of memcached: which keys, how often, in which proportion. A request is the seed
+//! that it was drawn from, so that its keys can be named once more when the answer comes.
 
 use super::super::random::Random;
 use super::zipf::Zipf;
@@ -75,15 +75,25 @@ pub(super) struct Workload {
     random: Random,
     /// A number below 2⁶⁴ drawn at random that is below this means a get.
     get_below: f64,
-    /// Until the run begins nothing but sets of one key after the other, over and over: so many were drawn.
+    /// Until the run begins nothing but sets of one key after the other, over and over: so many
+    /// were drawn.
     storing: Option<u64>,
 }
 
 impl Workload {
     pub(super) fn new(shape: Shape, seed: u64) -> Workload {
-        let zipf = shape.zipf.filter(|exponent| *exponent > 0.0).map(|exponent| Zipf::new(shape.keys, exponent));
+        let zipf = shape
+            .zipf
+            .filter(|exponent| *exponent > 0.0)
+            .map(|exponent| Zipf::new(shape.keys, exponent));
         let storing = shape.preload.then_some(0);
-        Workload { shape, zipf, random: Random::new(seed), get_below: shape.get_ratio * 2f64.powi(64), storing }
+        Workload {
+            shape,
+            zipf,
+            random: Random::new(seed),
+            get_below: shape.get_ratio * 2f64.powi(64),
+            storing,
+        }
     }
 
     /// Whether sets of all keys were drawn, while that is to be.
@@ -127,7 +137,8 @@ impl Workload {
     fn draw(&self, random: &mut Random) -> u32 {
         match &self.zipf {
             Some(zipf) => zipf.draw(random) - 1,
-            // The upper half of the product: as even as 2³² numbers can be dealt out to so many keys.
+            // The upper half of the product: as even as 2³² numbers can be dealt out to so many
+            // keys.
             None => (((random.next() >> 32) * u64::from(self.shape.keys)) >> 32) as u32,
         }
     }
@@ -152,8 +163,14 @@ impl Keys {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape =
-        Shape { keys: 100, value_bytes: (1, 1), get_ratio: 0.9, zipf: None, multiget: 3, preload: true };
+    const SHAPE: Shape = Shape {
+        keys: 100,
+        value_bytes: (1, 1),
+        get_ratio: 0.9,
+        zipf: None,
+        multiget: 3,
+        preload: true,
+    };
 
     #[test]
     fn every_key_is_stored_before_anything_else() {
@@ -161,7 +178,11 @@ mod tests {
         for drawn in 0..110 {
             assert_eq!(workload.is_stored(), Some(drawn >= 100));
             let (request, key) = workload.next();
-            assert_eq!((request.kind, key), (Kind::Set, drawn % 100), "over and over until the run begins");
+            assert_eq!(
+                (request.kind, key),
+                (Kind::Set, drawn % 100),
+                "over and over until the run begins"
+            );
         }
         workload.begin();
         assert_eq!(workload.is_stored(), None);
@@ -181,7 +202,10 @@ mod tests {
                 Kind::Get => {
                     gets += 1;
                     let mut again = workload.keys(&request);
-                    assert!(named.len() == 3 && named.iter().all(|key| again.next(&workload) == Some(*key)));
+                    assert!(
+                        named.len() == 3
+                            && named.iter().all(|key| again.next(&workload) == Some(*key))
+                    );
                     assert!(named.iter().all(|key| *key < 100));
                 }
                 Kind::Set => assert!(named.is_empty() && key < 100),

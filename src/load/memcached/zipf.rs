@@ -1,8 +1,9 @@
-//! Numbers from 1 to n by Zipf's law: the k-th is drawn in proportion to 1 / k^s. Neither memory nor time grows with n.
+//! Numbers from 1 to n by Zipf's law: the k-th is drawn in proportion to 1 / k^s. Neither memory
+//! nor time grows with n.
 //!
-//! Rejection-inversion (Hörmann and Derflinger, "Rejection-inversion to generate variates from monotone discrete
-//! distributions", 1996): a point under the curve x^-s is drawn by inverting its integral, rounded, and kept unless it
-//! lies above the step that the number stands for.
+//! Rejection-inversion (Hörmann and Derflinger, "Rejection-inversion to generate variates from
+//! monotone discrete distributions", 1996): a point under the curve x^-s is drawn by inverting its
+//! integral, rounded, and kept unless it lies above the step that the number stands for.
 
 use super::super::random::Random;
 
@@ -67,14 +68,22 @@ const TINY: f64 = 1e-8;
 mod tests {
     use super::*;
 
-    /// Draws with a fixed seed, so the result is the same at every run, and compares with the exact probabilities: the
-    /// sum of squared deviations, each in units of its variance, has a mean of n - 1.
+    /// Draws with a fixed seed, so the result is the same at every run, and compares with the exact
+    /// probabilities: the sum of squared deviations, each in units of its variance, has a mean of
+    /// n - 1.
     #[test]
     fn frequencies_are_the_exact_probabilities() {
         const DRAWS: u32 = 1_000_000;
-        for (n, exponent) in
-            [(1, 0.99), (2, 0.5), (10, 0.99), (10, 1.0), (100, 1.0), (100, 1.5), (1000, 0.2), (50, 3.0)]
-        {
+        for (n, exponent) in [
+            (1, 0.99),
+            (2, 0.5),
+            (10, 0.99),
+            (10, 1.0),
+            (100, 1.0),
+            (100, 1.5),
+            (1000, 0.2),
+            (50, 3.0),
+        ] {
             let zipf = Zipf::new(n, exponent);
             let mut random = Random::new(7);
             let mut counts = vec![0u32; n as usize];

@@ -29,7 +29,8 @@ pub struct MemcachedOptions {
     #[arg(long, value_name = "SHARE", value_parser = get_ratio)]
     pub get_ratio: Option<f64>,
 
-    /// Draw keys by Zipf's law with this exponent: the k-th in proportion to 1/k^S [default: uniform]
+    /// Draw keys by Zipf's law with this exponent: the k-th in proportion to 1/k^S [default:
+    /// uniform]
     #[arg(long, value_name = "S", value_parser = zipf)]
     pub zipf: Option<f64>,
 
@@ -112,7 +113,9 @@ impl MemcachedOptions {
             ("--no-preload", self.no_preload),
         ];
         match given.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Error::usage(format!("{flag}: cannot be used without a memcached:// URL"))),
+            Some((flag, _)) => {
+                Err(Error::usage(format!("{flag}: cannot be used without a memcached:// URL")))
+            }
             None => Ok(()),
         }
     }

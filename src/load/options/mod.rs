@@ -47,9 +47,10 @@ pub struct LoadOptions {
 
     /// Requests a second, however slow the answers are: an open loop
     ///
-    /// Each request has a scheduled time, and its latency counts from that time. A request waits while all connections
-    /// (or --in-flight of them) wait for an answer; with --pipeline, up to that many waiting requests are sent at once.
-    /// Give as many --connections as the rate times the longest latency of interest.
+    /// Each request has a scheduled time, and its latency counts from that time. A request waits
+    /// while all connections (or --in-flight of them) wait for an answer; with --pipeline, up to
+    /// that many waiting requests are sent at once. Give as many --connections as the rate times
+    /// the longest latency of interest.
     #[arg(long, value_name = "R", value_parser = rate, help_heading = "Load")]
     pub rate: Option<f64>,
 
@@ -59,8 +60,8 @@ pub struct LoadOptions {
 
     /// Read answers at most this fast on each connection, as slow clients do
     ///
-    /// The receive window is small. --timeout then limits the wait for the next bytes, and if the run ends within an
-    /// answer, the bytes received count. The first answer is read at full speed.
+    /// The receive window is small. --timeout then limits the wait for the next bytes, and if the
+    /// run ends within an answer, the bytes received count. The first answer is read at full speed.
     #[arg(long, value_name = "BYTES_PER_SECOND", value_parser = slow, help_heading = "Load")]
     pub slow: Option<u32>,
 
@@ -95,23 +96,26 @@ pub struct LoadOptions {
     )]
     pub timeout: Duration,
 
-    /// Send over AF_XDP from this network interface, with Simoom's own TCP [default: kernel sockets]
+    /// Send over AF_XDP from this network interface, with Simoom's own TCP [default: kernel
+    /// sockets]
     ///
-    /// One thread that spins takes all receive queues. Needs --source, and root or the capabilities that
-    /// `simoom probe` names.
+    /// One thread that spins takes all receive queues. Needs --source, and root or the capabilities
+    /// that `simoom probe` names.
     #[arg(long, value_name = "IF", value_parser = values::interface, help_heading = "Interface")]
     pub interface: Option<String>,
 
     /// Source addresses, which no other host and not the kernel may have
     ///
-    /// With 198.18.64.1/24, addresses from 198.18.64.1 on are used: one for each 50,000 connections, and up to 16 with
-    /// --connection-per-request. Simoom answers ARP, or neighbour discovery, for them.
+    /// With 198.18.64.1/24, addresses from 198.18.64.1 on are used: one for each 50,000
+    /// connections, and up to 16 with --connection-per-request. Simoom answers ARP, or neighbour
+    /// discovery, for them.
     #[arg(long, value_name = "ADDR[/PREFIX]", value_parser = Source::parse, help_heading = "Interface")]
     pub source: Option<Source>,
 
     /// Next hop, if the target is behind a router [default: from the routes of the kernel]
     ///
-    /// Its hardware address is resolved by ARP or neighbour discovery, as that of a target on the same network.
+    /// Its hardware address is resolved by ARP or neighbour discovery, as that of a target on the
+    /// same network.
     #[arg(long, value_name = "IP", value_parser = values::address, help_heading = "Interface")]
     pub gateway: Option<IpAddr>,
 
@@ -125,8 +129,9 @@ pub struct LoadOptions {
 
     /// Check the content of every answer
     ///
-    /// HTTP: the content must equal that of the first answer. memcached: a value must be one that was stored under its
-    /// key. Without --verify, the status (200 to 299) or the key, and the length are checked.
+    /// HTTP: the content must equal that of the first answer. memcached: a value must be one that
+    /// was stored under its key. Without --verify, the status (200 to 299) or the key, and the
+    /// length are checked.
     #[arg(long, help_heading = "Checks and output")]
     pub verify: bool,
 
@@ -136,8 +141,8 @@ pub struct LoadOptions {
 
     /// Write a line for each second to this CSV file
     ///
-    /// Requests sent, answers, errors, open connections, and latencies in microseconds, to two digits. The file is
-    /// written at the end of the run.
+    /// Requests sent, answers, errors, open connections, and latencies in microseconds, to two
+    /// digits. The file is written at the end of the run.
     #[arg(long, value_name = "FILE", help_heading = "Checks and output")]
     pub csv: Option<PathBuf>,
 
@@ -192,7 +197,8 @@ impl LoadOptions {
     /// Where to send from over AF_XDP; `None` for kernel sockets.
     pub(crate) fn from(&self) -> Result<Option<From<'_>>> {
         let Some(interface) = self.interface.as_deref() else {
-            let without = |flag| Err(Error::usage(format!("{flag}: cannot be used without --interface")));
+            let without =
+                |flag| Err(Error::usage(format!("{flag}: cannot be used without --interface")));
             return match (self.source, self.gateway, self.xdp_mode) {
                 (Some(_), ..) => without("--source"),
                 (_, Some(_), _) => without("--gateway"),
@@ -205,14 +211,21 @@ impl LoadOptions {
                 "--interface {interface}: --source is missing; give addresses that no host has, such as 198.18.64.1/24"
             ))
         })?;
-        Ok(Some(From { interface, source, gateway: self.gateway, mode: self.xdp_mode.unwrap_or_default() }))
+        Ok(Some(From {
+            interface,
+            source,
+            gateway: self.gateway,
+            mode: self.xdp_mode.unwrap_or_default(),
+        }))
     }
 
     /// Checks that the flags go together, and fills in the defaults.
     pub(crate) fn plan(&self) -> Result<Plan> {
         let LoadOptions { connections, in_flight, pipeline, .. } = *self;
         if let Some(in_flight) = in_flight.filter(|in_flight| *in_flight > connections) {
-            return Err(Error::usage(format!("--in-flight {in_flight}: at most --connections, {connections}")));
+            return Err(Error::usage(format!(
+                "--in-flight {in_flight}: at most --connections, {connections}"
+            )));
         }
         if self.connection_per_request {
             if let Some(in_flight) = in_flight {
@@ -228,7 +241,9 @@ impl LoadOptions {
             }
         }
         let rate = match (self.rate, self.arrivals) {
-            (None, Some(_)) => return Err(Error::usage("--arrivals: cannot be used without --rate")),
+            (None, Some(_)) => {
+                return Err(Error::usage("--arrivals: cannot be used without --rate"));
+            }
             (None, None) => None,
             (Some(per_second), arrivals) => {
                 Some(Rate { per_second, arrivals: arrivals.unwrap_or_default(), seed: self.seed })
@@ -245,7 +260,11 @@ impl LoadOptions {
             slow: self.slow.map(|bytes_per_second| Sips { bytes_per_second }),
             verify: self.verify,
             timeout: self.timeout,
-            extent: Extent { duration: timed, requests: self.requests, warm_up: self.warm_up.unwrap_or(warm_up) },
+            extent: Extent {
+                duration: timed,
+                requests: self.requests,
+                warm_up: self.warm_up.unwrap_or(warm_up),
+            },
             by_second: self.csv.is_some(),
         })
     }

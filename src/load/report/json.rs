@@ -11,8 +11,12 @@ impl Report {
         let Report { target, shape, plan, outcome: Outcome { transport, tally, .. } } = self;
         let faults: serde_json::Map<_, _> =
             tally.faults().map(|(name, count)| (name.to_owned(), count.into())).collect();
-        let stack: serde_json::Map<_, _> =
-            self.outcome.stack.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
+        let stack: serde_json::Map<_, _> = self
+            .outcome
+            .stack
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), (*count).into()))
+            .collect();
         serde_json::json!({
             "url": target.url,
             "protocol": target.scheme.name(),

@@ -33,17 +33,26 @@ pub(crate) struct Report {
 
 impl Report {
     fn per_second(&self, count: u64) -> f64 {
-        if self.outcome.measured.is_zero() { 0.0 } else { count as f64 / self.outcome.measured.as_secs_f64() }
+        if self.outcome.measured.is_zero() {
+            0.0
+        } else {
+            count as f64 / self.outcome.measured.as_secs_f64()
+        }
     }
 
     fn retransmissions(&self) -> Option<u64> {
-        self.outcome.stack.iter().find(|(name, _)| *name == "retransmissions").map(|(_, count)| *count)
+        self.outcome
+            .stack
+            .iter()
+            .find(|(name, _)| *name == "retransmissions")
+            .map(|(_, count)| *count)
     }
 
     /// The faults that were met, in words; `None` without any.
     pub(crate) fn faults(&self) -> Option<String> {
         let met = self.outcome.tally.faults().filter(|(_, count)| *count > 0);
-        let list: Vec<String> = met.map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
+        let list: Vec<String> =
+            met.map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
         (!list.is_empty()).then(|| list.join(", "))
     }
 
@@ -65,7 +74,8 @@ impl Report {
         }
     }
 
-    /// Why the figures may be the generator's rather than the server's; `None` if nothing speaks for that.
+    /// Why the figures may be the generator's rather than the server's; `None` if nothing speaks
+    /// for that.
     fn doubt(&self) -> Option<&'static str> {
         let saturated = self.busy() > BUSY_MAX;
         match self.plan.rate {

@@ -39,10 +39,16 @@ fn rates_and_latencies_are_of_the_measured_time() {
     }
     let report = report(tally);
     let text = report.to_string();
-    assert!(text.contains("responses     4, 8/s") && text.contains("content       2.0 KiB, 4.0 KiB/s"), "{text}");
+    assert!(
+        text.contains("responses     4, 8/s") && text.contains("content       2.0 KiB, 4.0 KiB/s"),
+        "{text}"
+    );
     assert!(text.contains("p50 20 µs") && text.contains("errors        none"), "{text}");
     let json = report.json();
-    assert_eq!((&json["responses_per_second"], &json["latency_us"]["p50"]), (&8.0.into(), &20.into()));
+    assert_eq!(
+        (&json["responses_per_second"], &json["latency_us"]["p50"]),
+        (&8.0.into(), &20.into())
+    );
     assert_eq!((&json["errors"], &json["errors_by_kind"]["reset"]), (&0.into(), &0.into()));
     assert!(json["offered"].is_null() && json["generator"]["late"].is_null());
 }
@@ -63,7 +69,8 @@ fn an_open_loop_tells_what_was_offered_and_how_late_the_generator_was() {
     for late_us in [0, 0, 0, 5000] {
         tally.sent(Some(late_us));
     }
-    // Before what was sent here was answered, two answers came to what had waited since the warm-up.
+    // Before what was sent here was answered, two answers came to what had waited since the
+    // warm-up.
     tally.response(Lookups::default());
     tally.response(Lookups::default());
     tally.latency(70);
@@ -71,13 +78,19 @@ fn an_open_loop_tells_what_was_offered_and_how_late_the_generator_was() {
     report.outcome.waiting = 6;
     report.plan.rate = Some(Rate { per_second: 20.0, arrivals: Arrivals::Uniform, seed: 1 });
     let text = report.to_string();
-    assert!(text.contains("load          20/s, uniform, over 2 connections, 1 in flight"), "{text}");
+    assert!(
+        text.contains("load          20/s, uniform, over 2 connections, 1 in flight"),
+        "{text}"
+    );
     assert!(text.contains("10 offered, 4 sent, 1 answered, 6 still waiting at the end"), "{text}");
     assert!(text.contains("responses     2, 4/s"), "{text}");
     assert!(text.contains("25.00 % of requests over 100 µs late by itself"), "{text}");
     assert!(text.contains("latencies may be the generator's"), "{text}");
     let json = report.json();
-    assert_eq!((&json["offered"], &json["sent"], &json["waiting"]), (&10.into(), &4.into(), &6.into()));
+    assert_eq!(
+        (&json["offered"], &json["sent"], &json["waiting"]),
+        (&10.into(), &4.into(), &6.into())
+    );
     assert_eq!((&json["answered"], &json["responses"]), (&1.into(), &2.into()));
     assert_eq!((&json["generator"]["late"], &json["rate"]), (&1.into(), &20.0.into()));
 }
@@ -94,12 +107,24 @@ fn a_generator_that_is_always_at_work_is_doubted() {
 fn of_memcached_it_tells_what_was_asked_and_what_was_there() {
     let mut tally = Tally::new(false);
     tally.response(Lookups { hits: 9, misses: 1 });
-    let shape =
-        Shape { keys: 1000, value_bytes: (10, 20), get_ratio: 0.9, zipf: Some(0.99), multiget: 10, preload: true };
+    let shape = Shape {
+        keys: 1000,
+        value_bytes: (10, 20),
+        get_ratio: 0.9,
+        zipf: Some(0.99),
+        multiget: 10,
+        preload: true,
+    };
     let report = Report { shape: Some(shape), ..report(tally) };
     let text = report.to_string();
-    assert!(text.contains("90 % gets of 10 keys of 1000, Zipf 0.99; values of 10 to 20 bytes"), "{text}");
+    assert!(
+        text.contains("90 % gets of 10 keys of 1000, Zipf 0.99; values of 10 to 20 bytes"),
+        "{text}"
+    );
     assert!(text.contains("9 hits, 1 misses"), "{text}");
     let json = report.json();
-    assert_eq!((&json["hits"], &json["misses"], &json["workload"]["keys"]), (&9.into(), &1.into(), &1000.into()));
+    assert_eq!(
+        (&json["hits"], &json["misses"], &json["workload"]["keys"]),
+        (&9.into(), &1.into(), &1000.into())
+    );
 }

@@ -26,7 +26,12 @@ impl fmt::Display for Report {
                 tally.latency_us.len()
             )?;
         }
-        writeln!(f, "  responses     {}, {:.0}/s", tally.responses, self.per_second(tally.responses))?;
+        writeln!(
+            f,
+            "  responses     {}, {:.0}/s",
+            tally.responses,
+            self.per_second(tally.responses)
+        )?;
         if shape.is_some() {
             let (hits, misses) = tally.lookups;
             writeln!(f, "  keys          {hits} hits, {misses} misses")?;
@@ -40,7 +45,11 @@ impl fmt::Display for Report {
         if self.plan.rate.is_some() {
             let (late, late_us) = (100.0 * self.late(), &tally.late_us);
             let (p99, max) = (time(late_us.value_at_percentile(99.0)), time(late_us.max()));
-            write!(f, ", {late:.2} % of requests over {} late by itself (p99 {p99}, max {max})", time(LATE_US))?;
+            write!(
+                f,
+                ", {late:.2} % of requests over {} late by itself (p99 {p99}, max {max})",
+                time(LATE_US)
+            )?;
         }
         let doubt = self.doubt().map(|doubt| format!("; {doubt}")).unwrap_or_default();
         write!(f, "{doubt}\n  connections   {} opened", tally.opened)?;
@@ -57,20 +66,30 @@ impl fmt::Display for Report {
 impl Report {
     /// What was sent, in words.
     fn load(&self) -> String {
-        let Plan { connections, in_flight, pipeline, connection_per_request, rate, slow, .. } = self.plan;
-        let rate = rate.map(|rate| format!("{}/s, {}, over ", rate.per_second, rate.arrivals.name()));
+        let Plan { connections, in_flight, pipeline, connection_per_request, rate, slow, .. } =
+            self.plan;
+        let rate =
+            rate.map(|rate| format!("{}/s, {}, over ", rate.per_second, rate.arrivals.name()));
         let rate = rate.unwrap_or_default();
         if connection_per_request {
             return format!("{rate}a connection for each request, {connections} at once");
         }
-        let depth = if pipeline > 1 { format!(", {pipeline} requests on each") } else { String::new() };
-        let slow = slow.map(|sips| format!(", each reading at most {}/s", Bytes(sips.bytes_per_second.into())));
-        format!("{rate}{connections} connections, {in_flight} in flight{depth}{}", slow.unwrap_or_default())
+        let depth =
+            if pipeline > 1 { format!(", {pipeline} requests on each") } else { String::new() };
+        let slow = slow.map(|sips| {
+            format!(", each reading at most {}/s", Bytes(sips.bytes_per_second.into()))
+        });
+        format!(
+            "{rate}{connections} connections, {in_flight} in flight{depth}{}",
+            slow.unwrap_or_default()
+        )
     }
 }
 
 fn latencies(histogram: &Histogram<u64>) -> String {
-    let at = |(percentile, name, _)| format!("{name} {}", time(histogram.value_at_percentile(percentile)));
+    let at = |(percentile, name, _)| {
+        format!("{name} {}", time(histogram.value_at_percentile(percentile)))
+    };
     let mut list: Vec<String> = PERCENTILES.into_iter().map(at).collect();
     list.push(format!("max {}", time(histogram.max())));
     list.join(", ")

@@ -13,7 +13,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = OpenOptions { queues: Some(1), ..OpenOptions::new(interface) };
     let program = Program::redirect_all(options.queue_count()?)?;
     let (device, mut queues) = Device::open(&options, program)?;
-    writeln!(stdout(), "{}: driver {}, {} mode", device.interface(), device.driver(), device.mode())?;
+    writeln!(
+        stdout(),
+        "{}: driver {}, {} mode",
+        device.interface(),
+        device.driver(),
+        device.mode()
+    )?;
     let (mut queue, mut pool) = queues.remove(0);
     let mut frames = Vec::with_capacity(2 * BURST);
     loop {

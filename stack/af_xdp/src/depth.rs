@@ -96,7 +96,8 @@ mod tests {
     fn grows_at_once_and_to_the_ring_at_most() {
         let mut depth = Depth::new(8192);
         while go_on(&mut depth, 1) > LEAST {}
-        for (waiting, frames) in [(256, 1024), (257, 2048), (512, 2048), (1500, 8192), (8192, 8192)] {
+        for (waiting, frames) in [(256, 1024), (257, 2048), (512, 2048), (1500, 8192), (8192, 8192)]
+        {
             depth.found(waiting);
             assert_eq!(depth.frames(), frames, "{waiting} waiting");
         }

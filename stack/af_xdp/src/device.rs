@@ -7,7 +7,9 @@
 use super::netdev::{self, LinkState};
 use super::socket::{Plan, open_queues};
 use super::umem::MAX_QUEUES;
-use super::{Error, FramePool, Mode, Ownership, Program, Queue, RingSizes, Umem, drivers, features};
+use super::{
+    Error, FramePool, Mode, Ownership, Program, Queue, RingSizes, Umem, drivers, features,
+};
 use std::io;
 use std::sync::Arc;
 
@@ -64,26 +66,36 @@ impl OpenOptions {
             None => features::rx_queues(&self.interface)?,
         };
         let interface = &self.interface;
-        let bound = || format!("1 to {MAX_QUEUES} are needed; `ethtool -L {interface} combined N` sets them");
+        let bound = || {
+            format!("1 to {MAX_QUEUES} are needed; `ethtool -L {interface} combined N` sets them")
+        };
         check((1..=MAX_QUEUES).contains(&count), "queues", count, bound)?;
         // A socket transmits on the queue that has the number of its receive queue, or not at all.
         if let Ok(queues) = features::queues(interface) {
             let tx = queues.tx;
-            let bound =
-                || format!("{interface} has {tx} transmit queues, one is needed for each; see `ethtool -L`");
+            let bound = || {
+                format!(
+                    "{interface} has {tx} transmit queues, one is needed for each; see `ethtool -L`"
+                )
+            };
             check(count <= tx, "queues", count, bound)?;
         }
         let frames = u64::from(count) * u64::from(self.frames_per_queue);
-        let bound = || format!("{count} queues of {} frames are more than 4294967295", self.frames_per_queue);
+        let bound = || {
+            format!("{count} queues of {} frames are more than 4294967295", self.frames_per_queue)
+        };
         check(u32::try_from(frames).is_ok(), "frames_per_queue", self.frames_per_queue, bound)?;
         Ok(count)
     }
 
     fn validate(&self) -> Result<(), Error> {
         let RingSizes { fill, rx, tx, completion } = self.rings;
-        for (name, size) in
-            [("rings.fill", fill), ("rings.rx", rx), ("rings.tx", tx), ("rings.completion", completion)]
-        {
+        for (name, size) in [
+            ("rings.fill", fill),
+            ("rings.rx", rx),
+            ("rings.tx", tx),
+            ("rings.completion", completion),
+        ] {
             let good = size.is_power_of_two() && (64..=1 << 20).contains(&size);
             check(good, name, size, || "a power of two from 64 to 1048576 is needed".into())?;
         }
@@ -102,7 +114,12 @@ impl OpenOptions {
     }
 }
 
-fn check(good: bool, name: &'static str, value: u32, bound: impl FnOnce() -> String) -> Result<(), Error> {
+fn check(
+    good: bool,
+    name: &'static str,
+    value: u32,
+    bound: impl FnOnce() -> String,
+) -> Result<(), Error> {
     if good { Ok(()) } else { Err(Error::Option { name, value: value.into(), bound: bound() }) }
 }
 
@@ -137,7 +154,11 @@ struct Attempt {
 }
 
 /// All ways to try, the best first, and what is left out with the reason against it.
-fn attempts(requested: Option<Mode>, driver: &str, kernel: (u32, u32)) -> (Vec<Attempt>, Option<(Mode, String)>) {
+fn attempts(
+    requested: Option<Mode>,
+    driver: &str,
+    kernel: (u32, u32),
+) -> (Vec<Attempt>, Option<(Mode, String)>) {
     let distrust = drivers::distrust(driver, kernel).map(|reason| (Mode::ZeroCopy, reason));
     let (modes, left_out) = match requested {
         Some(mode) => (vec![mode], None),
@@ -156,16 +177,23 @@ impl Device {
     /// Returns, with the device, each bound queue and a pool with the frames that its fill ring
     /// left over. The program must have been loaded for at least [`OpenOptions::queue_count`]
     /// queues.
-    pub fn open(options: &OpenOptions, mut program: Program) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
+    pub fn open(
+        options: &OpenOptions,
+        mut program: Program,
+    ) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
         let interface = options.interface.as_str();
         let count = options.queue_count()?;
-        let bound = || format!("the program was loaded for {} queues; load it for as many", program.queues());
+        let bound = || {
+            format!("the program was loaded for {} queues; load it for as many", program.queues())
+        };
         check(count <= program.queues(), "queues", count, bound)?;
         let ifindex = features::interface_index(interface)?;
         let driver = features::driver(interface).unwrap_or_else(|_| "unknown".into());
-        let (umem, pools) = Umem::new(options.frames_per_queue * count, options.chunk_bytes, count)?;
+        let (umem, pools) =
+            Umem::new(options.frames_per_queue * count, options.chunk_bytes, count)?;
         let umem = Arc::new(umem);
-        let (attempt, queues) = open_somehow(options, ifindex, &driver, count, &umem, &mut program)?;
+        let (attempt, queues) =
+            open_somehow(options, ifindex, &driver, count, &umem, &mut program)?;
         let mut parts: Vec<(Queue, FramePool)> = queues.into_iter().zip(pools).collect();
         for (queue, pool) in &mut parts {
             queue.refill(pool);

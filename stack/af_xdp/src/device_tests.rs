@@ -14,9 +14,14 @@ fn the_best_mode_is_tried_first_and_a_veth_is_taken_in_front_of_the_stack() {
     assert_eq!(modes(Some(Mode::ZeroCopy), "ena"), [Mode::ZeroCopy], "who asks for it gets it");
     assert_eq!(modes(None, "ena"), [Mode::Copy, Mode::Generic]);
     let (_, left_out) = attempts(None, "ena", (6, 18));
-    assert!(left_out.is_some_and(|(mode, reason)| mode == Mode::ZeroCopy && reason.contains("ena")));
-    let chains: Vec<bool> =
-        attempts(Some(Mode::Copy), "veth", (6, 18)).0.iter().map(|attempt| attempt.multi_buffer).collect();
+    assert!(
+        left_out.is_some_and(|(mode, reason)| mode == Mode::ZeroCopy && reason.contains("ena"))
+    );
+    let chains: Vec<bool> = attempts(Some(Mode::Copy), "veth", (6, 18))
+        .0
+        .iter()
+        .map(|attempt| attempt.multi_buffer)
+        .collect();
     assert_eq!(chains, [true, false], "multi-buffer first");
 }
 
@@ -40,7 +45,8 @@ fn options_out_of_bounds_are_named_with_value_and_bound() {
 
 #[test]
 fn an_interface_that_is_not_there_is_named() {
-    let error = OpenOptions::new("no-such-if").queue_count().expect_err("there is none").to_string();
+    let error =
+        OpenOptions::new("no-such-if").queue_count().expect_err("there is none").to_string();
     assert!(error.contains("\"no-such-if\"") && error.contains("ip link"), "{error}");
 }
 

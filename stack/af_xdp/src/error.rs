@@ -86,7 +86,8 @@ impl Error {
             if !reason.contains(&text) {
                 reason = format!("{reason}: {text}");
             }
-            if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+            {
                 remedy = program_remedy(code);
             }
             cause = error.source();
@@ -103,10 +104,15 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::NoInterface { name, source } => {
-                write!(f, "no interface {name:?} in this network namespace ({source}); `ip link` lists them")
+                write!(
+                    f,
+                    "no interface {name:?} in this network namespace ({source}); `ip link` lists them"
+                )
             }
             Error::Option { name, value, bound } => write!(f, "{name} is {value}: {bound}"),
-            Error::Socket(source) => write!(f, "no AF_XDP socket: {source}{}", socket_remedy(source)),
+            Error::Socket(source) => {
+                write!(f, "no AF_XDP socket: {source}{}", socket_remedy(source))
+            }
             Error::Umem { bytes, source } => {
                 write!(f, "the kernel did not take {} MiB of UMEM: {source}", bytes >> 20)?;
                 match source.raw_os_error() {
@@ -116,9 +122,15 @@ impl fmt::Display for Error {
                     _ => Ok(()),
                 }
             }
-            Error::Ring { queue, source } => write!(f, "queue {queue}: a ring could not be set up: {source}"),
+            Error::Ring { queue, source } => {
+                write!(f, "queue {queue}: a ring could not be set up: {source}")
+            }
             Error::Bind { queue, mode, source } => {
-                write!(f, "queue {queue} cannot be bound in {mode} mode: {source}{}", bind_remedy(source))
+                write!(
+                    f,
+                    "queue {queue} cannot be bound in {mode} mode: {source}{}",
+                    bind_remedy(source)
+                )
             }
             Error::Program { step, reason } => write!(f, "the XDP program: {step}: {reason}"),
             Error::NoMode { interface, tried } => {
@@ -126,7 +138,10 @@ impl fmt::Display for Error {
                 tried.iter().try_for_each(|(mode, reason)| write!(f, "; {mode}: {reason}"))
             }
             Error::Gone { queue, source } => {
-                write!(f, "queue {queue} was unbound: the interface is gone or was reconfigured ({source})")
+                write!(
+                    f,
+                    "queue {queue} was unbound: the interface is gone or was reconfigured ({source})"
+                )
             }
         }
     }
@@ -143,7 +158,9 @@ fn socket_remedy(error: &io::Error) -> &'static str {
 
 fn bind_remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::EBUSY) => "; another AF_XDP socket holds it: `ss --xdp -p` or `bpftool net` may show whose",
+        Some(libc::EBUSY) => {
+            "; another AF_XDP socket holds it: `ss --xdp -p` or `bpftool net` may show whose"
+        }
         Some(libc::EOPNOTSUPP) => "; the driver does not offer it",
         Some(libc::ENETDOWN) => "; bring the interface up: `ip link set IF up`",
         _ => "",
@@ -189,7 +206,9 @@ mod tests {
     #[test]
     fn an_error_tells_its_causes_once_and_what_to_do() {
         let denied = io::Error::from_raw_os_error(libc::EPERM);
-        let Error::Program { step, reason } = Error::program("loading", denied) else { panic!("another error") };
+        let Error::Program { step, reason } = Error::program("loading", denied) else {
+            panic!("another error")
+        };
         assert_eq!(step, "loading");
         assert_eq!(reason.matches("not permitted").count(), 1, "{reason}");
         assert!(reason.contains("CAP_BPF"), "{reason}");
@@ -198,15 +217,23 @@ mod tests {
     #[test]
     fn another_program_is_named_as_the_obstacle_in_either_mode() {
         for code in [libc::EBUSY, libc::EEXIST] {
-            let reason = Error::program("attaching", io::Error::from_raw_os_error(code)).to_string();
-            assert!(reason.contains("bpftool link detach id N") && reason.contains("xdp off"), "{reason}");
+            let reason =
+                Error::program("attaching", io::Error::from_raw_os_error(code)).to_string();
+            assert!(
+                reason.contains("bpftool link detach id N") && reason.contains("xdp off"),
+                "{reason}"
+            );
         }
     }
 
     #[test]
     fn the_verifiers_log_is_no_part_of_an_error() {
-        let refused = io::Error::other("it returned 13. Verifier output: 0: R1=ctx() R10=fp0\n1: (bf) r7 = r1");
-        let Error::Program { reason, .. } = Error::program("loading", refused) else { panic!("another error") };
+        let refused = io::Error::other(
+            "it returned 13. Verifier output: 0: R1=ctx() R10=fp0\n1: (bf) r7 = r1",
+        );
+        let Error::Program { reason, .. } = Error::program("loading", refused) else {
+            panic!("another error")
+        };
         assert_eq!(reason, "it returned 13");
     }
 }

@@ -29,7 +29,8 @@ pub fn kernel_version() -> (u32, u32) {
 }
 
 fn parse_version(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -90,7 +91,8 @@ pub fn queues(interface: &str) -> io::Result<Queues> {
 /// socket.
 pub fn rx_queues(interface: &str) -> Result<u32, Error> {
     interface_index(interface)?;
-    let queues = queues(interface).map_err(|source| Error::NoInterface { name: interface.to_owned(), source })?;
+    let queues = queues(interface)
+        .map_err(|source| Error::NoInterface { name: interface.to_owned(), source })?;
     Ok(queues.rx)
 }
 

@@ -108,6 +108,9 @@ impl FrameIo for Queue {
     /// The queue's own counters, then the kernel's, which are 0 if the socket is gone.
     fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
         let kernel = self.kernel_counters().unwrap_or_default();
-        Queue::counters(self).iter().chain(kernel.iter()).for_each(|(name, value)| count(name, value));
+        Queue::counters(self)
+            .iter()
+            .chain(kernel.iter())
+            .for_each(|(name, value)| count(name, value));
     }
 }

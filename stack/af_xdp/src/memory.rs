@@ -41,7 +41,9 @@ impl Mapping {
     pub(crate) fn of_ring(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Mapping> {
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a null hint lets the kernel place the mapping where nothing else is.
-        let base = unsafe { mmap(null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags, fd, offset)? };
+        let base = unsafe {
+            mmap(null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags, fd, offset)?
+        };
         Ok(Mapping::from_raw(base.cast(), len))
     }
 

@@ -7,7 +7,8 @@ fn flags_of(address: usize) -> String {
     for line in maps.lines() {
         let range = line.split(' ').next().and_then(|range| range.split_once('-'));
         if let Some((start, end)) = range
-            && let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16))
+            && let (Ok(start), Ok(end)) =
+                (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16))
         {
             is_in = (start..end).contains(&address);
         } else if is_in && let Some(flags) = line.strip_prefix("VmFlags: ") {

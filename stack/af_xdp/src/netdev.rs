@@ -91,10 +91,14 @@ impl XdpFeatures {
 pub(crate) fn features(ifindex: u32) -> io::Result<XdpFeatures> {
     let name = attribute(CTRL_ATTR_FAMILY_NAME, b"netdev\0");
     let reply = ask_generic(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, &name)?;
-    let family =
-        find(&reply, CTRL_ATTR_FAMILY_ID).and_then(|value| Some(u16::from_ne_bytes(value.try_into().ok()?)));
+    let family = find(&reply, CTRL_ATTR_FAMILY_ID)
+        .and_then(|value| Some(u16::from_ne_bytes(value.try_into().ok()?)));
     let family = family.ok_or_else(malformed)?;
-    let reply = ask_generic(family, NETDEV_CMD_DEV_GET, &attribute(NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes()))?;
+    let reply = ask_generic(
+        family,
+        NETDEV_CMD_DEV_GET,
+        &attribute(NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes()),
+    )?;
     Ok(XdpFeatures {
         act: find(&reply, NETDEV_A_DEV_XDP_FEATURES).map_or(0, number),
         zero_copy_max_segments: find(&reply, NETDEV_A_DEV_XDP_ZC_MAX_SEGS).map_or(1, number) as u32,
@@ -119,8 +123,15 @@ pub(crate) fn link_state(ifindex: u32) -> io::Result<LinkState> {
     let (header, attributes) = reply.split_at_checked(IFINFOMSG_BYTES).ok_or_else(malformed)?;
     let flags = u32::from_ne_bytes(header[8..12].try_into().expect("4 bytes"));
     let xdp = find(attributes, IFLA_XDP).unwrap_or_default();
-    let programs = IFLA_XDP_PROG_IDS.into_iter().filter_map(|kind| find(xdp, kind)).map(|id| number(id) as u32);
-    Ok(LinkState { up: flags & IFF_UP != 0, carrier: flags & IFF_LOWER_UP != 0, programs: programs.collect() })
+    let programs = IFLA_XDP_PROG_IDS
+        .into_iter()
+        .filter_map(|kind| find(xdp, kind))
+        .map(|id| number(id) as u32);
+    Ok(LinkState {
+        up: flags & IFF_UP != 0,
+        carrier: flags & IFF_LOWER_UP != 0,
+        programs: programs.collect(),
+    })
 }
 
 fn link_request(ifindex: u32) -> Vec<u8> {
@@ -243,8 +254,16 @@ mod tests {
     #[test]
     fn the_bits_have_names() {
         let features = XdpFeatures { act: 0b10_1001, zero_copy_max_segments: 1, xsk: 0b10 };
-        assert_eq!(features.names().collect::<Vec<_>>(), ["basic", "xsk-zerocopy", "rx-sg", "tx-checksum"]);
-        assert!(features.native() && features.zero_copy() && features.multi_buffer() && features.tx_checksum());
+        assert_eq!(
+            features.names().collect::<Vec<_>>(),
+            ["basic", "xsk-zerocopy", "rx-sg", "tx-checksum"]
+        );
+        assert!(
+            features.native()
+                && features.zero_copy()
+                && features.multi_buffer()
+                && features.tx_checksum()
+        );
     }
 
     /// Every network namespace has a loopback interface, with index 1.

@@ -16,7 +16,12 @@ pub struct FramePool {
 }
 
 impl FramePool {
-    pub(crate) fn new(umem: u16, chunk_bytes: u32, chunks: u32, frames: impl Iterator<Item = Frame>) -> Self {
+    pub(crate) fn new(
+        umem: u16,
+        chunk_bytes: u32,
+        chunks: u32,
+        frames: impl Iterator<Item = Frame>,
+    ) -> Self {
         let mut free = Vec::with_capacity(chunks as usize);
         free.extend(frames);
         FramePool { umem, offset_mask: u64::from(chunk_bytes - 1), free }

@@ -109,8 +109,9 @@ impl Program {
         let link = program.take_link(id).map_err(failed)?;
         // Kernels before 5.9 have no link for XDP, and what is attached without one outlives a
         // killed process.
-        let link = FdLink::try_from(link)
-            .map_err(|error| Error::program("attaching by a bpf_link, Linux 5.9 or later", error))?;
+        let link = FdLink::try_from(link).map_err(|error| {
+            Error::program("attaching by a bpf_link, Linux 5.9 or later", error)
+        })?;
         self.link = Some(link);
         Ok(())
     }
@@ -155,12 +156,14 @@ impl std::fmt::Debug for Program {
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
-    let missing = || Error::Program { step: "its object", reason: format!("it has no program {name:?}") };
+    let missing =
+        || Error::Program { step: "its object", reason: format!("it has no program {name:?}") };
     let program = ebpf.program_mut(name).ok_or_else(missing)?;
     program.try_into().map_err(|error| Error::program("its object", error))
 }
 
 fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
-    let missing = || Error::Program { step: "its maps", reason: format!("{name} is not in the object") };
+    let missing =
+        || Error::Program { step: "its maps", reason: format!("{name} is not in the object") };
     ebpf.take_map(name).ok_or_else(missing)
 }

@@ -236,7 +236,9 @@ impl Queue {
                     self.counters.tx_interface_down += 1;
                     return self.check();
                 }
-                Err(Errno::NXIO) => return Err(Error::Gone { queue: self.id, source: Errno::NXIO.into() }),
+                Err(Errno::NXIO) => {
+                    return Err(Error::Gone { queue: self.id, source: Errno::NXIO.into() });
+                }
                 Err(_) => self.counters.tx_errors += 1,
             }
             let left = self.rings.tx.pending();
@@ -254,8 +256,11 @@ impl Queue {
     pub fn complete(&mut self, pool: &mut FramePool) -> usize {
         let done = self.rings.completion.available(1);
         for ahead in 0..done {
-            let desc =
-                XdpDesc { addr: self.rings.completion.peek(ahead), len: 0, options: XdpDescOptions::empty() };
+            let desc = XdpDesc {
+                addr: self.rings.completion.peek(ahead),
+                len: 0,
+                options: XdpDescOptions::empty(),
+            };
             match self.umem.take_back(desc, Holder::transmit(self.id)) {
                 Some(frame) => {
                     pool.give(frame);
@@ -277,7 +282,9 @@ impl Queue {
     pub fn check(&self) -> Result<(), Error> {
         match sockopt::socket_error(&self.socket) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) | Err(error) => Err(Error::Gone { queue: self.id, source: error.into() }),
+            Ok(Err(error)) | Err(error) => {
+                Err(Error::Gone { queue: self.id, source: error.into() })
+            }
         }
     }
 

@@ -26,9 +26,15 @@ fn queue(id: u32) -> (Queue, Kernel, FramePool) {
     let capabilities = Capabilities { zero_copy: false, multi_buffer: true, busy_poll: false };
     // No ring asks to be woken, so the socket is never used.
     let socket = std::fs::File::open("/dev/null").unwrap().into();
-    let queue = Queue::new(id, socket, Rings { fill, rx, tx, completion }, Arc::new(umem), capabilities);
-    let kernel =
-        Kernel { fill: fill_end, rx: rx_end, tx: tx_end, completion: completion_end, lent: VecDeque::new() };
+    let queue =
+        Queue::new(id, socket, Rings { fill, rx, tx, completion }, Arc::new(umem), capabilities);
+    let kernel = Kernel {
+        fill: fill_end,
+        rx: rx_end,
+        tx: tx_end,
+        completion: completion_end,
+        lent: VecDeque::new(),
+    };
     (queue, kernel, pools.pop().unwrap())
 }
 
@@ -56,7 +62,8 @@ impl Kernel {
     }
 
     fn transmit_all(&mut self) -> Vec<XdpDesc> {
-        let sent: Vec<XdpDesc> = (0..self.tx.available(PLAIN_SLOTS)).map(|ahead| self.tx.peek(ahead)).collect();
+        let sent: Vec<XdpDesc> =
+            (0..self.tx.available(PLAIN_SLOTS)).map(|ahead| self.tx.peek(ahead)).collect();
         self.tx.release(sent.len() as u32);
         for desc in &sent {
             assert!(self.completion.free(1) > 0);
@@ -99,7 +106,11 @@ fn a_packet_is_never_split() {
     kernel.packet(&[2, 3, 4]);
     kernel.packet(&[5]);
     assert_eq!(receive(&mut queue, &mut pool, 2), [1], "the next packet does not fit");
-    assert_eq!(receive(&mut queue, &mut pool, 2), [2, 3, 4], "a packet longer than asked for comes whole");
+    assert_eq!(
+        receive(&mut queue, &mut pool, 2),
+        [2, 3, 4],
+        "a packet longer than asked for comes whole"
+    );
     // The head of a packet whose tail is not here yet.
     let [head, tail] = [kernel.lent.pop_front().unwrap(), kernel.lent.pop_front().unwrap()];
     kernel.push(head, 6, CONTINUED);
@@ -166,7 +177,11 @@ fn frames_go_out_in_order_and_come_back_to_the_pool() {
         queue.flush().unwrap();
         let sent = kernel.transmit_all();
         assert!(sent.iter().map(|desc| desc.len).eq(1..=PLAIN_SLOTS));
-        assert!(sent.iter().enumerate().all(|(at, desc)| desc.options.contains(CONTINUED) == (at % 2 == 0)));
+        assert!(
+            sent.iter()
+                .enumerate()
+                .all(|(at, desc)| desc.options.contains(CONTINUED) == (at % 2 == 0))
+        );
         assert_eq!((queue.unsent(), queue.frames().transmit), (0, PLAIN_SLOTS as usize));
         assert_eq!(queue.complete(&mut pool), PLAIN_SLOTS as usize);
         assert_eq!((queue.frames().transmit, pool.len()), (0, CHUNKS as usize));

@@ -42,7 +42,10 @@ fn ends<T: Copy + Send + 'static>(ring: &Arc<Plain<T>>) -> (Producer<T>, Consume
     // SAFETY: the pointers lead into the Arc that goes along; one producer and one consumer are
     // made of it.
     unsafe {
-        (Producer::new(layout(ring), Box::new(ring.clone())), Consumer::new(layout(ring), Box::new(ring.clone())))
+        (
+            Producer::new(layout(ring), Box::new(ring.clone())),
+            Consumer::new(layout(ring), Box::new(ring.clone())),
+        )
     }
 }
 
@@ -87,7 +90,11 @@ fn a_full_ring_has_no_free_slot_and_an_empty_one_nothing_to_read() {
     for value in 0..SIZE as u64 {
         producer.push(value);
     }
-    assert_eq!((producer.free(1), consumer.available(1)), (0, 0), "nothing is seen before it is submitted");
+    assert_eq!(
+        (producer.free(1), consumer.available(1)),
+        (0, 0),
+        "nothing is seen before it is submitted"
+    );
     producer.submit();
     assert_eq!((consumer.available(1), producer.pending()), (SIZE as u32, SIZE as u32));
     consumer.release(3);
@@ -125,7 +132,8 @@ fn the_wakeup_flag_is_read_and_taken_for_set_where_there_is_none() {
     ring.flags.store(libc::XDP_RING_NEED_WAKEUP, Ordering::Relaxed);
     assert!(producer.needs_wakeup());
     // SAFETY: as in `ends`; nothing is pushed through this second producer.
-    let old = unsafe { Producer::new(Layout { flags: None, ..layout(&ring) }, Box::new(ring.clone())) };
+    let old =
+        unsafe { Producer::new(Layout { flags: None, ..layout(&ring) }, Box::new(ring.clone())) };
     ring.flags.store(0, Ordering::Relaxed);
     assert!(old.needs_wakeup());
 }

@@ -6,8 +6,8 @@ use super::ring::{Consumer, Producer};
 use super::{Error, Mode, RingSizes, Umem, sys};
 use rustix::io::Errno;
 use rustix::net::xdp::{
-    SocketAddrXdp, SocketAddrXdpFlags, SocketAddrXdpWithSharedUmem, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING,
-    XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, XdpOptionsFlags,
+    SocketAddrXdp, SocketAddrXdpFlags, SocketAddrXdpWithSharedUmem, XDP_PGOFF_RX_RING,
+    XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, XdpOptionsFlags,
 };
 use rustix::net::{bind, sockopt};
 use std::io;
@@ -45,13 +45,20 @@ pub(crate) fn open_queues(plan: &Plan, count: u32, umem: &Arc<Umem>) -> Result<V
     Ok(queues)
 }
 
-fn open_queue(plan: &Plan, id: u32, umem: &Arc<Umem>, first: Option<&Queue>) -> Result<Queue, Error> {
+fn open_queue(
+    plan: &Plan,
+    id: u32,
+    umem: &Arc<Umem>,
+    first: Option<&Queue>,
+) -> Result<Queue, Error> {
     let socket = sys::xdp_socket().map_err(Error::Socket)?;
     if first.is_none() {
-        let failed = |error: Errno| Error::Umem { bytes: umem.memory_bytes(), source: error.into() };
+        let failed =
+            |error: Errno| Error::Umem { bytes: umem.memory_bytes(), source: error.into() };
         sockopt::set_xdp_umem_reg(&socket, umem.registration()).map_err(failed)?;
     }
-    let rings = make_rings(&socket, &plan.rings).map_err(|source| Error::Ring { queue: id, source })?;
+    let rings =
+        make_rings(&socket, &plan.rings).map_err(|source| Error::Ring { queue: id, source })?;
     tune(&socket, plan);
     let refused = |error: Errno| Error::Bind { queue: id, mode: plan.mode, source: error.into() };
     bind_patiently(|| match first {
@@ -115,12 +122,20 @@ fn address(plan: &Plan, queue: u32) -> SocketAddrXdp {
         Mode::ZeroCopy => SocketAddrXdpFlags::XDP_ZEROCOPY,
         Mode::Copy | Mode::Generic => SocketAddrXdpFlags::XDP_COPY,
     };
-    let chains = if plan.multi_buffer { SocketAddrXdpFlags::XDP_USE_SG } else { SocketAddrXdpFlags::empty() };
+    let chains = if plan.multi_buffer {
+        SocketAddrXdpFlags::XDP_USE_SG
+    } else {
+        SocketAddrXdpFlags::empty()
+    };
     SocketAddrXdp::new(mode | chains | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP, plan.ifindex, queue)
 }
 
 /// The first socket's flags hold for all; giving any beside this one is an error.
-fn shared_address<'a>(plan: &Plan, queue: u32, first: BorrowedFd<'a>) -> SocketAddrXdpWithSharedUmem<'a> {
+fn shared_address<'a>(
+    plan: &Plan,
+    queue: u32,
+    first: BorrowedFd<'a>,
+) -> SocketAddrXdpWithSharedUmem<'a> {
     let addr = SocketAddrXdp::new(SocketAddrXdpFlags::XDP_SHARED_UMEM, plan.ifindex, queue);
     SocketAddrXdpWithSharedUmem { addr, shared_umem_fd: first }
 }

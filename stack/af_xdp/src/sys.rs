@@ -3,7 +3,9 @@
 use super::memory::Mapping;
 use super::ring::Layout;
 use rustix::net::xdp::XdpRingOffset;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -25,7 +27,8 @@ pub(crate) fn xdp_socket() -> io::Result<OwnedFd> {
 fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     let len = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: the kernel reads `len` bytes of `value`, which lives through the call.
-    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) };
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -93,8 +96,11 @@ struct EthtoolRequest {
 /// which begins with the command's number and has the size that the kernel takes for it.
 pub(crate) fn ethtool<T: EthtoolCommand>(name: &str, command: &mut T) -> io::Result<()> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    let mut request =
-        EthtoolRequest { name: [0; libc::IFNAMSIZ], data: std::ptr::from_mut(command).cast(), _rest: [0; 2] };
+    let mut request = EthtoolRequest {
+        name: [0; libc::IFNAMSIZ],
+        data: std::ptr::from_mut(command).cast(),
+        _rest: [0; 2],
+    };
     // One byte stays 0 to end the name.
     let name = name.as_bytes();
     if name.len() >= libc::IFNAMSIZ {
@@ -104,7 +110,8 @@ pub(crate) fn ethtool<T: EthtoolCommand>(name: &str, command: &mut T) -> io::Res
     // SAFETY: the request is laid out as the kernel's, and `data` leads to a structure that
     // `EthtoolCommand` promises to be the one that its number says, exclusively borrowed through
     // the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -128,7 +128,8 @@ impl Umem {
     pub fn new(chunks: u32, chunk_bytes: u32, pools: u32) -> Result<(Umem, Vec<FramePool>), Error> {
         assert!([2048, 4096].contains(&chunk_bytes) && chunks > 0 && pools > 0);
         let bytes = chunks as usize * chunk_bytes as usize;
-        let (mapping, pages) = Mapping::anonymous(bytes).map_err(|source| Error::Umem { bytes, source })?;
+        let (mapping, pages) =
+            Mapping::anonymous(bytes).map_err(|source| Error::Umem { bytes, source })?;
         let holders = (0..chunks).map(|_| AtomicU16::new(USER)).collect();
         let umem = Umem { mapping, pages, chunk_bytes, chunks, id: next_id(), holders };
         let (each, over) = (chunks / pools, chunks % pools);
@@ -145,7 +146,12 @@ impl Umem {
 
     /// A frame without bytes. Only for a chunk of which no other frame exists.
     fn empty(&self, chunk: u32) -> Frame {
-        Frame { addr: u64::from(chunk) * u64::from(self.chunk_bytes), len: 0, umem: self.id, more: false }
+        Frame {
+            addr: u64::from(chunk) * u64::from(self.chunk_bytes),
+            len: 0,
+            umem: self.id,
+            more: false,
+        }
     }
 
     /// Chunks in all.
@@ -222,7 +228,10 @@ impl Umem {
     fn span(&self, frame: &Frame) -> (usize, usize) {
         assert_eq!(frame.umem, self.id, "a frame of another device");
         let offset = frame.addr & u64::from(self.chunk_bytes - 1);
-        assert!(offset + u64::from(frame.len) <= u64::from(self.chunk_bytes), "a frame longer than its chunk");
+        assert!(
+            offset + u64::from(frame.len) <= u64::from(self.chunk_bytes),
+            "a frame longer than its chunk"
+        );
         (frame.addr as usize, frame.len as usize)
     }
 
@@ -231,7 +240,8 @@ impl Umem {
     pub(crate) fn lend(&self, frame: &Frame, to: Holder) -> XdpDesc {
         let (addr, len) = self.span(frame);
         self.holders[addr >> self.chunk_bytes.trailing_zeros()].store(to.0, Ordering::Relaxed);
-        let options = if frame.more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
+        let options =
+            if frame.more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
         XdpDesc { addr: addr as u64, len: len as u32, options }
     }
 
@@ -243,7 +253,9 @@ impl Umem {
         let chunk = usize::try_from(desc.addr >> self.chunk_bytes.trailing_zeros()).ok()?;
         let offset = desc.addr & u64::from(self.chunk_bytes - 1);
         let holder = self.holders.get(chunk)?;
-        if offset + u64::from(desc.len) > u64::from(self.chunk_bytes) || holder.load(Ordering::Relaxed) != from.0 {
+        if offset + u64::from(desc.len) > u64::from(self.chunk_bytes)
+            || holder.load(Ordering::Relaxed) != from.0
+        {
             return None;
         }
         holder.store(USER, Ordering::Relaxed);

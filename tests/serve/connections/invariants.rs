@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 /// What a process takes beside its plan: the program itself, stacks, the allocator.
 const BESIDE_PLAN: u64 = 48 << 20;
 /// Gauges that return to where they were.
-const GAUGES: [&str; 3] = ["connections_open", "memcached_reserved_bytes", "memcached_frames_pinned"];
+const GAUGES: [&str; 3] =
+    ["connections_open", "memcached_reserved_bytes", "memcached_frames_pinned"];
 
 /// The state before the hostile clients came.
 pub struct Baseline {
@@ -31,7 +32,10 @@ impl Baseline {
         let is_failed = log.contains("panic") || log.contains("\"ERROR\"");
         assert!(!is_failed, "{what}: a worker failed:\n{log}");
         let (resident, plan) = (resident_bytes(site), planned_bytes(&log));
-        assert!(resident <= plan + BESIDE_PLAN, "{what}: {resident} bytes resident of {plan} planned");
+        assert!(
+            resident <= plan + BESIDE_PLAN,
+            "{what}: {resident} bytes resident of {plan} planned"
+        );
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (descriptors, gauges) = (descriptors(site), gauges(site));

@@ -2,9 +2,10 @@
 //! while good clients ask and check every byte. The server's limits are small, so that the clients
 //! reach all of them.
 //!
-//! `SIMOOM_TEST_SEED=N` draws another schedule, `SIMOOM_TEST_SEED=new` one that was not tried before.
-//! `SIMOOM_FUZZ_SECONDS=3600` fuzzes each transport for an hour, and then compares latencies as well.
-//! The seed fixes what each client does; how the clients interleave is up to the machine.
+//! `SIMOOM_TEST_SEED=N` draws another schedule, `SIMOOM_TEST_SEED=new` one that was not tried
+//! before. `SIMOOM_FUZZ_SECONDS=3600` fuzzes each transport for an hour, and then compares
+//! latencies as well. The seed fixes what each client does; how the clients interleave is up to the
+//! machine.
 
 mod good;
 mod hostile;
@@ -67,8 +68,12 @@ fn hostile_connections_harm_nobody_else(transport: Transport) {
     let calm = [good::median(300, || http.ask()), good::median(300, || cache.ask())];
     let before = invariants::Baseline::take(&site);
     let what = format!("SIMOOM_TEST_SEED={seed} over {transport:?}");
-    let busy = beside_hostile_clients(&site, seed, transport, || ask_all_the_time(&mut http, &mut cache, time));
-    let busy = busy.unwrap_or_else(|_| panic!("{what}: a good client failed; the server's log:\n{}", site.log()));
+    let busy = beside_hostile_clients(&site, seed, transport, || {
+        ask_all_the_time(&mut http, &mut cache, time)
+    });
+    let busy = busy.unwrap_or_else(|_| {
+        panic!("{what}: a good client failed; the server's log:\n{}", site.log())
+    });
     println!("{what}: medians {calm:?} calm, {busy:?} busy; {} misses", cache.misses);
     before.is_reached_again(&mut site, &what);
     http.ask();
@@ -131,7 +136,11 @@ fn send_frames(site: &Site, mut random: Random, ends: &AtomicBool) {
 }
 
 /// Asks both services in turn for `time`; the median of each one's latencies.
-fn ask_all_the_time(http: &mut good::Http, cache: &mut good::Cache, time: Duration) -> [Duration; 2] {
+fn ask_all_the_time(
+    http: &mut good::Http,
+    cache: &mut good::Cache,
+    time: Duration,
+) -> [Duration; 2] {
     let began = Instant::now();
     let mut latencies = [Vec::new(), Vec::new()];
     while began.elapsed() < time {

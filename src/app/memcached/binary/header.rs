@@ -1,4 +1,5 @@
-//! Headers of the binary protocol: 24 bytes in, fields out, and the other way for answers. All numbers are big-endian.
+//! Headers of the binary protocol: 24 bytes in, fields out, and the other way for answers. All
+//! numbers are big-endian.
 
 /// Bytes of a header, of a request and of an answer.
 pub(crate) const HEADER_BYTES: usize = 24;
@@ -26,7 +27,8 @@ impl Header {
     #[inline]
     pub(super) fn read(bytes: &[u8]) -> Option<Header> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
-        let [magic, opcode, k0, k1, extras_len, _, _, _, b0, b1, b2, b3, o0, o1, o2, o3, cas @ ..] = *bytes;
+        let [magic, opcode, k0, k1, extras_len, _, _, _, b0, b1, b2, b3, o0, o1, o2, o3, cas @ ..] =
+            *bytes;
         Some(Header {
             magic,
             opcode,

@@ -11,7 +11,7 @@ use super::packet::Packet;
 use super::skip_value;
 use crate::app::Blob;
 use crate::store::{Commit, Count as Counting, Counted, Delete, Mode, New, Outcome, Refusal};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 /// An expiration time that says: do not create.
 const NEVER_CREATE: u32 = u32::MAX;
@@ -78,11 +78,13 @@ impl Memcached {
         match self.reserve(&new, behind, 0) {
             Ok(reservation) => {
                 let Header { opcode, opaque, .. } = packet.header;
-                let job = Job { commit, ending: Ending::Binary { opcode, opaque, quiet: packet.quiet } };
+                let job =
+                    Job { commit, ending: Ending::Binary { opcode, opaque, quiet: packet.quiet } };
                 self.begin_upload(conn, reservation, job, behind, reply)
             }
             Err(refused) => {
-                if matches!(operation(packet.header.opcode), Some((Operation::Store(Mode::Set), _))) {
+                if matches!(operation(packet.header.opcode), Some((Operation::Store(Mode::Set), _)))
+                {
                     self.forget(packet.key);
                 }
                 let status = match refused {
@@ -146,7 +148,12 @@ impl Memcached {
         }
     }
 
-    pub(super) fn count_packet(&mut self, packet: &Packet<'_>, decrement: bool, reply: &mut Reply<'_, Blob>) {
+    pub(super) fn count_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        decrement: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let exptime = packet.extra32(16);
         let create = (packet.extra64(8), expiry_unsigned(exptime, self.times()));
         let how = Counting {

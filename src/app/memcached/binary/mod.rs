@@ -1,8 +1,8 @@
 //! The binary protocol: packets in, what they ask for done and answered.
 //!
-//! It is deprecated but spoken. A request that breaks its rules is answered with an error and ends the connection, as
-//! in memcached. Different from memcached only where that loses count of the bytes: the body of an unknown opcode is
-//! read past, all of it and nothing more.
+//! It is deprecated but spoken. A request that breaks its rules is answered with an error and ends
+//! the connection, as in memcached. Different from memcached only where that loses count of the
+//! bytes: the body of an unknown opcode is read past, all of it and nothing more.
 
 mod header;
 mod items;
@@ -22,12 +22,13 @@ use crate::store::{Commit, Mode};
 use header::{Answer, Header, Status};
 use operation::{Operation, STAT, operation};
 use packet::Packet;
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 /// More than memcached ever takes in one packet.
 const BODY_MAX_BYTES: u32 = 1 << 30;
 
-/// The answer to the packet that `bytes` begin with, if one would be too long to send; `None` if they begin with none.
+/// The answer to the packet that `bytes` begin with, if one would be too long to send; `None` if
+/// they begin with none.
 pub(super) fn too_large(bytes: &[u8]) -> Option<[u8; HEADER_BYTES]> {
     let header = Header::read(bytes).filter(|header| header.magic == REQUEST)?;
     Some(header.answer(Status::TooLarge).to_bytes())
@@ -35,7 +36,12 @@ pub(super) fn too_large(bytes: &[u8]) -> Option<[u8; HEADER_BYTES]> {
 
 impl Memcached {
     /// The next packet.
-    pub(super) fn packet(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    pub(super) fn packet(
+        &mut self,
+        conn: &mut Conn,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         if bytes[0] != REQUEST {
             self.hang_up(conn, reply);
             return Step::Took(bytes.len());
@@ -57,7 +63,8 @@ impl Memcached {
         let (known, behind) = (operation(header.opcode), &bytes[HEADER_BYTES + front.len()..]);
         let quiet = known.is_some_and(|(_, quiet)| quiet);
         let packet = Packet { header, quiet, extras, key };
-        let Some((operation, _)) = known.filter(|(operation, _)| packet.is_formed_as(*operation)) else {
+        let Some((operation, _)) = known.filter(|(operation, _)| packet.is_formed_as(*operation))
+        else {
             match known {
                 Some(_) => self.break_off(conn, &header, Status::Invalid, reply),
                 None => {
@@ -71,7 +78,8 @@ impl Memcached {
         if let Operation::Stat = operation {
             return Step::Took(self.begin_stat(conn, &packet, ahead, reply));
         }
-        let brings_value = matches!(operation, Operation::Get { .. } | Operation::Touch { with_value: true, .. });
+        let brings_value =
+            matches!(operation, Operation::Get { .. } | Operation::Touch { with_value: true, .. });
         if brings_value && self.must_wait(packet.key, reply) {
             return self.hold_back();
         }
@@ -144,7 +152,8 @@ impl Memcached {
         };
         match topic {
             Some(topic) if packet.value_len() == 0 => {
-                conn.phase = Phase::Stats(Stats { topic, line: 0, opaque: Some(packet.header.opaque) });
+                conn.phase =
+                    Phase::Stats(Stats { topic, line: 0, opaque: Some(packet.header.opaque) });
                 ahead - 1
             }
             _ => {
@@ -156,7 +165,13 @@ impl Memcached {
     }
 
     /// One line of an answer to `stat`; the last one is empty.
-    pub(super) fn answer_stat(&mut self, opaque: [u8; 4], name: &[u8], value: &[u8], reply: &mut Reply<'_, Blob>) {
+    pub(super) fn answer_stat(
+        &mut self,
+        opaque: [u8; 4],
+        name: &[u8],
+        value: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let header = Header { opcode: STAT, opaque, ..Header::default() };
         let (key_len, body_len) = (name.len() as u16, (name.len() + value.len()) as u32);
         let answer = Answer { key_len, body_len, ..header.answer(Status::Ok) };
@@ -167,7 +182,8 @@ impl Memcached {
         if packet.quiet {
             return;
         }
-        let answer = Answer { cas, body_len: body.len() as u32, ..packet.header.answer(Status::Ok) };
+        let answer =
+            Answer { cas, body_len: body.len() as u32, ..packet.header.answer(Status::Ok) };
         reply.copy(self.out.clear().push(&answer.to_bytes()).push(body).bytes());
     }
 
@@ -179,7 +195,13 @@ impl Memcached {
     }
 
     #[cold]
-    fn break_off(&mut self, conn: &mut Conn, header: &Header, status: Status, reply: &mut Reply<'_, Blob>) {
+    fn break_off(
+        &mut self,
+        conn: &mut Conn,
+        header: &Header,
+        status: Status,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         self.count(Count::Refused);
         self.fail(header, status, reply);
         close(conn, reply);

@@ -1,4 +1,5 @@
-//! Opcodes: in comes one, out goes what it asks for, and whether the answer is to be told of faults alone.
+//! Opcodes: in comes one, out goes what it asks for, and whether the answer is to be told of faults
+//! alone.
 
 use crate::store::Mode;
 
@@ -32,7 +33,9 @@ pub(super) enum Operation {
 
 /// The operation of an opcode, and whether it is of the quiet kind.
 pub(super) fn operation(opcode: u8) -> Option<(Operation, bool)> {
-    use Operation::{Count, Delete, Flush, Get, Join, Noop, Quit, Sasl, Stat, Store, Touch, Version};
+    use Operation::{
+        Count, Delete, Flush, Get, Join, Noop, Quit, Sasl, Stat, Store, Touch, Version,
+    };
     Some(match opcode {
         0x00 => (Get { with_key: false }, false),
         0x01 => (Store(Mode::Set), false),

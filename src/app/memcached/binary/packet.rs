@@ -1,4 +1,5 @@
-//! A packet but for its value: extras and key where they lie, and whether they are as its operation wants them.
+//! A packet but for its value: extras and key where they lie, and whether they are as its operation
+//! wants them.
 
 use super::header::Header;
 use super::operation::Operation;
@@ -35,12 +36,18 @@ impl Packet<'_> {
 
     /// 32 bits of the extras.
     pub(super) fn extra32(&self, at: usize) -> u32 {
-        self.extras.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_be_bytes(*bytes))
+        self.extras
+            .get(at..)
+            .and_then(<[u8]>::first_chunk)
+            .map_or(0, |bytes| u32::from_be_bytes(*bytes))
     }
 
     /// 64 bits of the extras.
     pub(super) fn extra64(&self, at: usize) -> u64 {
-        self.extras.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_be_bytes(*bytes))
+        self.extras
+            .get(at..)
+            .and_then(<[u8]>::first_chunk)
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
     pub(super) fn compare(&self) -> Option<u64> {

@@ -7,7 +7,7 @@ use super::request::{Flags, Meta};
 use super::{push_opaque, push_ttl};
 use crate::app::Blob;
 use crate::store::{Count as Counting, Counted};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 impl Memcached {
     pub(super) fn meta_arithmetic(
@@ -56,7 +56,8 @@ impl Memcached {
         Ok(())
     }
 
-    /// The exptime that a `t` before a `T` tells of a number: the one before it. `None`: the one after.
+    /// The exptime that a `t` before a `T` tells of a number: the one before it. `None`: the one
+    /// after.
     fn exptime_told(&self, meta: &Meta<'_>) -> Option<u32> {
         meta.flags.ttl?;
         let first = meta.in_order().find(|flag| matches!(flag[0], b't' | b'T'))?;
@@ -66,7 +67,14 @@ impl Memcached {
         self.store.peek(meta.key(), self.now).map(|item| item.meta().exptime)
     }
 
-    fn push_counted(&mut self, meta: &Meta<'_>, value: u64, cas: u64, mut exptime: u32, created: bool) {
+    fn push_counted(
+        &mut self,
+        meta: &Meta<'_>,
+        value: u64,
+        cas: u64,
+        mut exptime: u32,
+        created: bool,
+    ) {
         let (now, times) = (self.now, self.times());
         let out = self.out.clear();
         match meta.flags.value {

@@ -5,10 +5,14 @@ use super::super::text::{BAD_FORMAT, KEY_MAX_BYTES};
 use super::super::{Memcached, base64};
 use super::request::Meta;
 use crate::app::Blob;
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 impl Memcached {
-    pub(super) fn meta_debug(&mut self, line: &[u8], reply: &mut Reply<'_, Blob>) -> Result<(), &'static [u8]> {
+    pub(super) fn meta_debug(
+        &mut self,
+        line: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Result<(), &'static [u8]> {
         let meta = Meta::of(line, 2).ok_or(BAD_FORMAT)?;
         let mut decoded = [0; KEY_MAX_BYTES];
         let mut key = meta.tokens.get(1);

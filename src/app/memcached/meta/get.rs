@@ -8,10 +8,14 @@ use super::request::{Flags, Meta};
 use super::{push_opaque, push_ttl};
 use crate::app::Blob;
 use crate::store::{Fetch, Fetched};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 impl Memcached {
-    pub(super) fn meta_get(&mut self, line: &[u8], reply: &mut Reply<'_, Blob>) -> Result<(), &'static [u8]> {
+    pub(super) fn meta_get(
+        &mut self,
+        line: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Result<(), &'static [u8]> {
         let mut meta = Meta::of(line, 2).ok_or(BAD_FORMAT)?;
         meta.read()?;
         meta.check_opaque()?;

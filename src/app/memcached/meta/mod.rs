@@ -16,7 +16,7 @@ use super::time::expiry;
 use crate::app::Blob;
 use crate::store::{Delete, Outcome};
 use request::{Flags, Meta};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 impl Memcached {
     /// Does what a line says; returns how many of the bytes behind it are consumed.
@@ -69,11 +69,16 @@ impl Memcached {
         }
     }
 
-    fn meta_delete(&mut self, line: &[u8], reply: &mut Reply<'_, Blob>) -> Result<(), &'static [u8]> {
+    fn meta_delete(
+        &mut self,
+        line: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Result<(), &'static [u8]> {
         let mut meta = Meta::of(line, 2).ok_or(BAD_FORMAT)?;
         meta.read()?;
         meta.check_opaque()?;
-        let Flags { ttl, cas, new_cas, invalidate, remove_value, client_flags, quiet, .. } = meta.flags;
+        let Flags { ttl, cas, new_cas, invalidate, remove_value, client_flags, quiet, .. } =
+            meta.flags;
         self.out.clear().push(b"HD");
         self.push_echo(&meta);
         let exptime = ttl.map(|exptime| expiry(exptime, self.times()));

@@ -1,5 +1,6 @@
-//! Lines of the meta protocol: a line in, its key and flags or an error out. Flags are read the same for all
-//! commands, as memcached does; each command then heeds those that mean something to it.
+//! Lines of the meta protocol: a line in, its key and flags or an error out. Flags are read the
+//! same for all commands, as memcached does; each command then heeds those that mean something to
+//! it.
 
 use crate::app::memcached::base64;
 use crate::app::memcached::number::{signed, unsigned, unsigned32};
@@ -80,8 +81,8 @@ impl Default for Flags {
 }
 
 impl<'a> Meta<'a> {
-    /// Takes a line apart. `first_flag` is 2, or 3 for a command with a length. `None` if there are too few tokens, or
-    /// what stands for a flag can be none.
+    /// Takes a line apart. `first_flag` is 2, or 3 for a command with a length. `None` if there are
+    /// too few tokens, or what stands for a flag can be none.
     pub(super) fn of(line: &'a [u8], first_flag: usize) -> Option<Meta<'a>> {
         let tokens = Tokens::of(line);
         let could_be = |flag: &[u8]| matches!(flag[0], b'0'..=b'9' | b'A'..=b'z');
@@ -140,7 +141,8 @@ impl<'a> Meta<'a> {
                 return Err(b"CLIENT_ERROR duplicate flag");
             }
             seen |= 1 << token[0];
-            // Flags behind a bad one are looked at, too: the last complaint is the one that is heard.
+            // Flags behind a bad one are looked at, too: the last complaint is the one that is
+            // heard.
             match self.read_flag(token[0], &token[1..]) {
                 Flag::Read => {}
                 Flag::Bad(text) => outcome = Err(text),

@@ -13,10 +13,20 @@ fn each_flag_says_what_it_says() {
         ("", none),
         (
             "v q u x I",
-            Flags { value: true, quiet: true, no_update: true, remove_value: true, invalidate: true, ..none },
+            Flags {
+                value: true,
+                quiet: true,
+                no_update: true,
+                remove_value: true,
+                invalidate: true,
+                ..none
+            },
         ),
         ("N30 T-1 R0", Flags { vivify: Some(30), ttl: Some(-1), recache: Some(0), ..none }),
-        ("F5 C7 E18446744073709551615", Flags { client_flags: 5, cas: Some(7), new_cas: Some(u64::MAX), ..none }),
+        (
+            "F5 C7 E18446744073709551615",
+            Flags { client_flags: 5, cas: Some(7), new_cas: Some(u64::MAX), ..none },
+        ),
         ("J10 D2 M-", Flags { initial: 10, delta: 2, mode: Some(b'-'), ..none }),
         ("M", Flags { mode: Some(b' '), ..none }),
         ("Mappend", Flags { mode: Some(b'a'), ..none }),
@@ -54,7 +64,10 @@ fn what_is_wrong_is_said_in_memcacheds_words() {
         assert_eq!(read(&format!("mg a {flags}")), Err(expected), "{flags}");
     }
     assert_eq!(read("mg"), Err("no command"));
-    assert_eq!(read(&format!("mg {}", "k".repeat(251))), Err("CLIENT_ERROR bad command line format"));
+    assert_eq!(
+        read(&format!("mg {}", "k".repeat(251))),
+        Err("CLIENT_ERROR bad command line format")
+    );
 }
 
 #[test]

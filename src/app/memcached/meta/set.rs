@@ -9,7 +9,7 @@ use super::super::upload::{Ending, Job};
 use super::request::{Flags, Meta, OPAQUE_MAX_BYTES};
 use crate::app::Blob;
 use crate::store::{Commit, Mode, New, Outcome, Reservation};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 /// What an answer to `ms` gives back of the request, which is gone when the value is complete.
 #[derive(Clone, Copy, Debug)]

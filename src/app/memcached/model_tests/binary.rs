@@ -34,7 +34,9 @@ impl Model {
         let opcode = [[0x00, 0x0c], [0x09, 0x0d]][usize::from(quiet)][usize::from(with_key)];
         let told = if with_key { key.as_bytes() } else { b"" };
         let answer = match self.find(key) {
-            Some(known) => answer(opcode, 0, known.cas, &known.flags.to_be_bytes(), told, &known.value),
+            Some(known) => {
+                answer(opcode, 0, known.cas, &known.flags.to_be_bytes(), told, &known.value)
+            }
             None if quiet => vec![],
             None if with_key => answer(opcode, NOT_FOUND.0, 0, b"", told, b""),
             None => failed(opcode, NOT_FOUND),
@@ -45,7 +47,8 @@ impl Model {
     /// `touch`, which has no quiet kind, `gat` and `gatk`.
     fn binary_touch(&mut self, key: &str, quiet: bool) -> Exchange {
         let (with_key, seconds) = (self.chance(300), self.below(60) as u32);
-        let opcodes = if quiet { [0x1e, 0x24] } else { [if self.chance(500) { 0x1c } else { 0x1d }, 0x23] };
+        let opcodes =
+            if quiet { [0x1e, 0x24] } else { [if self.chance(500) { 0x1c } else { 0x1d }, 0x23] };
         let opcode = opcodes[usize::from(with_key)];
         let told = if with_key { key.as_bytes() } else { b"" };
         let exptime = self.seconds_from_now(seconds);
@@ -97,7 +100,8 @@ impl Model {
             Some(Err(())) => failed(opcode, NON_NUMERIC),
             Some(Ok((number, cas))) => done(opcode, quiet, cas, &number.to_be_bytes()),
         };
-        let extras = [&delta.to_be_bytes()[..], &initial.to_be_bytes(), &seconds.to_be_bytes()].concat();
+        let extras =
+            [&delta.to_be_bytes()[..], &initial.to_be_bytes(), &seconds.to_be_bytes()].concat();
         (packet(opcode, &extras, key.as_bytes(), b"", 0), answer)
     }
 
@@ -118,16 +122,23 @@ impl Model {
     }
 
     fn binary_store(&mut self, key: &str, quiet: bool) -> Exchange {
-        let (how, opcode) = [("set", 0x01), ("add", 0x02), ("replace", 0x03)][self.below(3) as usize];
+        let (how, opcode) =
+            [("set", 0x01), ("add", 0x02), ("replace", 0x03)][self.below(3) as usize];
         let opcode = if quiet { opcode + 0x10 } else { opcode };
-        let (value, flags, seconds) = (self.value(), self.below(1 << 32) as u32, self.below(60) as u32);
+        let (value, flags, seconds) =
+            (self.value(), self.below(1 << 32) as u32, self.below(60) as u32);
         let compare = (how == "set" && self.chance(300)).then(|| self.compare(key));
         let extras = [flags.to_be_bytes(), seconds.to_be_bytes()].concat();
         let request = packet(opcode, &extras, key.as_bytes(), &value, compare.unwrap_or(0));
         let exptime = self.seconds_from_now(seconds);
         let is_there = self.find(key).is_some();
-        let answer = match self.store(how, key, Known { value, flags, exptime, ..Known::default() }, compare, None)
-        {
+        let answer = match self.store(
+            how,
+            key,
+            Known { value, flags, exptime, ..Known::default() },
+            compare,
+            None,
+        ) {
             Ok(cas) => done(opcode, quiet, cas, b""),
             Err(_) if is_there => failed(opcode, EXISTS),
             Err(_) => failed(opcode, NOT_FOUND),
@@ -144,6 +155,8 @@ fn done(opcode: u8, quiet: bool, cas: u64, value: &[u8]) -> Vec<u8> {
 /// An answer of the binary protocol.
 fn answer(opcode: u8, status: u16, cas: u64, extras: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
     let body = [extras, key, value].concat();
-    let head = [&[0x81, opcode, 0, key.len() as u8, extras.len() as u8, 0][..], &status.to_be_bytes()].concat();
+    let head =
+        [&[0x81, opcode, 0, key.len() as u8, extras.len() as u8, 0][..], &status.to_be_bytes()]
+            .concat();
     [&head, &(body.len() as u32).to_be_bytes()[..], b"opaq", &cas.to_be_bytes(), &body].concat()
 }

@@ -1,6 +1,6 @@
 //! The plain map: what the handler should know, and what becomes of it.
 
-use simoom_stack::testing::Random;
+use simoom_tcp::testing::Random;
 use std::collections::HashMap;
 
 const KEYS: u64 = 12;
@@ -131,7 +131,9 @@ impl Model {
         };
         let known = match (how, old) {
             ("set" | "replace", None) if compare.is_some() => return Err("NOT_FOUND"),
-            ("replace" | "append" | "prepend", None) | ("add", Some(_)) => return Err("NOT_STORED"),
+            ("replace" | "append" | "prepend", None) | ("add", Some(_)) => {
+                return Err("NOT_STORED");
+            }
             (_, Some(old)) if compare.is_some_and(|cas| cas != old.cas) => return Err("EXISTS"),
             ("append", Some(old)) if old.value.len() + new.value.len() < 1_000_000 => {
                 joined(&old.value, &new.value, &old)
@@ -159,10 +161,12 @@ impl Model {
     ) -> Option<Result<(u64, u64), ()>> {
         let old = self.find(key)?;
         let text = String::from_utf8(old.value.clone()).unwrap();
-        // A number ends at the first blank, which another one may have left that something was joined to since.
+        // A number ends at the first blank, which another one may have left that something was
+        // joined to since.
         let digits = text.split(' ').next().unwrap_or_default();
         let Ok(number) = digits.parse::<u64>() else { return Some(Err(())) };
-        let number = if decrement { number.saturating_sub(delta) } else { number.wrapping_add(delta) };
+        let number =
+            if decrement { number.saturating_sub(delta) } else { number.wrapping_add(delta) };
         let value = format!("{number:<width$}", width = old.value.len()).into_bytes();
         let stays = value.len() == old.value.len();
         let (stale, token_sent) = (old.stale && stays, old.token_sent && stays);

@@ -1,5 +1,5 @@
-//! Requests of the meta protocol, each with the answer that is due: keys as they are and in base64, quiet and not, with
-//! cas uniques that the request chooses.
+//! Requests of the meta protocol, each with the answer that is due: keys as they are and in base64,
+//! quiet and not, with cas uniques that the request chooses.
 
 use super::Exchange;
 use super::map::{Known, Model};
@@ -63,7 +63,8 @@ impl Model {
         if !self.may_join(key, &value) {
             at = 0;
         }
-        let (how, mode) = [("set", "S"), ("add", "E"), ("append", "A"), ("prepend", "P"), ("replace", "R")][at];
+        let (how, mode) =
+            [("set", "S"), ("add", "E"), ("append", "A"), ("prepend", "P"), ("replace", "R")][at];
         let ((told, exptime), flags) = (self.exptime(), self.below(1 << 32) as u32);
         let compare = (how != "add" && self.chance(300)).then(|| self.compare(key));
         let (named, quiet, chosen) = (self.named(key), self.quiet(), self.cas_chosen());
@@ -106,7 +107,8 @@ impl Model {
         };
         let how = if invalidates { format!(" I T{told}") } else { String::new() };
         let (compare, chosen) = (flag('C', compare), flag('E', chosen));
-        let request = format!("md {} O5{compare}{chosen}{how} k{quiet}{}\r\n", named.token, named.flag);
+        let request =
+            format!("md {} O5{compare}{chosen}{how} k{quiet}{}\r\n", named.token, named.flag);
         let is_told = quiet.is_empty() || code != "HD";
         let answer = if is_told { format!("{code} O5 k{}\r\n", named.told) } else { String::new() };
         (request.into(), answer.into())
@@ -114,10 +116,15 @@ impl Model {
 
     fn meta_count(&mut self, key: &str) -> Exchange {
         let (delta, decrement, initial) = (self.below(400), self.chance(500), self.below(1000));
-        let (named, quiet, chosen, creates) = (self.named(key), self.quiet(), self.cas_chosen(), self.chance(800));
+        let (named, quiet, chosen, creates) =
+            (self.named(key), self.quiet(), self.cas_chosen(), self.chance(800));
         let counted = match self.find(key) {
             None if creates => {
-                let new = Known { value: initial.to_string().into(), binary_key: named.binary, ..Known::default() };
+                let new = Known {
+                    value: initial.to_string().into(),
+                    binary_key: named.binary,
+                    ..Known::default()
+                };
                 Some(Ok((initial, self.put(key, new, chosen))))
             }
             _ => self.count(key, delta, decrement, chosen),
@@ -127,10 +134,13 @@ impl Model {
             Some(Ok((number, cas))) => {
                 format!("VA {} c{cas} k{}\r\n{number}\r\n", number.to_string().len(), named.told)
             }
-            Some(Err(())) => "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n".to_owned(),
+            Some(Err(())) => {
+                "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n".to_owned()
+            }
             None => format!("NF k{}\r\n", named.told),
         };
-        let (mode, created) = (if decrement { "MD" } else { "MI" }, if creates { " N0" } else { "" });
+        let (mode, created) =
+            (if decrement { "MD" } else { "MI" }, if creates { " N0" } else { "" });
         let chosen = flag('E', chosen);
         let request = format!(
             "ma {} {mode} D{delta}{created} J{initial}{chosen} v c k{quiet}{}\r\n",
@@ -147,29 +157,44 @@ impl Model {
             None if !quiet.is_empty() => vec![],
             None => format!("EN O8 k{}\r\n", named.told).into_bytes(),
             Some(Known { value, flags, exptime, cas, binary_key, .. }) => {
-                let ttl = if exptime == 0 { "-1".to_owned() } else { (exptime - self.now).to_string() };
+                let ttl =
+                    if exptime == 0 { "-1".to_owned() } else { (exptime - self.now).to_string() };
                 // As the item has it, not as this request says it.
                 let told = Named::of(key, binary_key).told;
-                let head = format!("VA {} O8 k{told} f{flags} c{cas} t{ttl}{marks}\r\n", value.len());
+                let head =
+                    format!("VA {} O8 k{told} f{flags} c{cas} t{ttl}{marks}\r\n", value.len());
                 [head.as_bytes(), &value, b"\r\n"].concat()
             }
         };
         let vivify = if vivifies { " N30" } else { "" };
         let chosen = flag('E', chosen);
-        let request =
-            format!("mg {} v O8 k f c{vivify} R{recache}{chosen} t{quiet}{}\r\n", named.token, named.flag);
+        let request = format!(
+            "mg {} v O8 k f c{vivify} R{recache}{chosen} t{quiet}{}\r\n",
+            named.token, named.flag
+        );
         (request.into(), answer)
     }
 
     /// What an `mg` does to an item, and which marks it tells.
-    fn marks(&mut self, key: &str, vivifies: bool, recache: u32, named: &Named, chosen: Option<u64>) -> String {
+    fn marks(
+        &mut self,
+        key: &str,
+        vivifies: bool,
+        recache: u32,
+        named: &Named,
+        chosen: Option<u64>,
+    ) -> String {
         let now = self.now;
         let Some(known) = self.known.get_mut(key) else {
             if !vivifies {
                 return String::new();
             }
             let (exptime, binary_key) = (now + 30, named.binary);
-            self.put(key, Known { exptime, token_sent: true, binary_key, ..Known::default() }, chosen);
+            self.put(
+                key,
+                Known { exptime, token_sent: true, binary_key, ..Known::default() },
+                chosen,
+            );
             return " W".to_owned();
         };
         let soon = known.exptime != 0 && known.exptime - now < recache;

@@ -13,19 +13,24 @@ impl Model {
                 let (delta, decrement) = (self.below(400), self.chance(500));
                 let answer = match self.count(&key, delta, decrement, None) {
                     None => "NOT_FOUND\r\n".to_owned(),
-                    Some(Err(())) => "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n".to_owned(),
+                    Some(Err(())) => {
+                        "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
+                            .to_owned()
+                    }
                     Some(Ok((number, _))) => format!("{number}\r\n"),
                 };
                 let command = if decrement { "decr" } else { "incr" };
                 (format!("{command} {key} {delta}\r\n").into(), answer.into())
             }
             7 => {
-                let answer = if self.known.remove(&key).is_some() { "DELETED\r\n" } else { "NOT_FOUND\r\n" };
+                let answer =
+                    if self.known.remove(&key).is_some() { "DELETED\r\n" } else { "NOT_FOUND\r\n" };
                 (format!("delete {key}\r\n").into(), answer.into())
             }
             8 => {
                 let (told, exptime) = self.exptime();
-                let answer = if self.touch(&key, exptime) { "TOUCHED\r\n" } else { "NOT_FOUND\r\n" };
+                let answer =
+                    if self.touch(&key, exptime) { "TOUCHED\r\n" } else { "NOT_FOUND\r\n" };
                 (format!("touch {key} {told}\r\n").into(), answer.into())
             }
             _ => {
@@ -38,8 +43,10 @@ impl Model {
     }
 
     fn text_store(&mut self, key: &str) -> Exchange {
-        let (mut how, value) =
-            (["set", "set", "add", "replace", "append", "prepend", "cas"][self.below(7) as usize], self.value());
+        let (mut how, value) = (
+            ["set", "set", "add", "replace", "append", "prepend", "cas"][self.below(7) as usize],
+            self.value(),
+        );
         if !self.may_join(key, &value) {
             how = "set";
         }
@@ -50,7 +57,8 @@ impl Model {
         let line = format!("{how} {key} {flags} {told} {}{unique}{noreply}\r\n", value.len());
         let request = [line.as_bytes(), &value, b"\r\n"].concat();
         let new = Known { value, flags, exptime, ..Known::default() };
-        let word = match self.store(if how == "cas" { "set" } else { how }, key, new, compare, None) {
+        let word = match self.store(if how == "cas" { "set" } else { how }, key, new, compare, None)
+        {
             Ok(_) => "STORED",
             Err(word) => word,
         };
@@ -64,8 +72,12 @@ impl Model {
         let mut answer = Vec::new();
         for key in &keys {
             let Some(known) = self.find(key) else { continue };
-            let unique = if command.ends_with('s') { format!(" {}", known.cas) } else { String::new() };
-            answer.extend(format!("VALUE {key} {} {}{unique}\r\n", known.flags, known.value.len()).into_bytes());
+            let unique =
+                if command.ends_with('s') { format!(" {}", known.cas) } else { String::new() };
+            answer.extend(
+                format!("VALUE {key} {} {}{unique}\r\n", known.flags, known.value.len())
+                    .into_bytes(),
+            );
             answer.extend([&known.value[..], b"\r\n"].concat());
             touch.map(|(_, exptime)| self.touch(key, exptime));
         }

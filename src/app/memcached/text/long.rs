@@ -6,7 +6,7 @@
 use super::super::conn::{Conn, Keys, Phase};
 use super::super::{Memcached, Step, close, skip_line};
 use crate::app::Blob;
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 /// Bytes that one worker holds for all its connections; memory for longer lines is doubled within
 /// it. What finds no place waits in the transport.
@@ -152,7 +152,8 @@ impl Memcached {
         n
     }
 
-    /// Answers the keys that are held, as far as there is room; returns how many bytes are answered.
+    /// Answers the keys that are held, as far as there is room; returns how many bytes are
+    /// answered.
     #[cold]
     fn answer_held(&mut self, conn: &mut Conn, place: u32, reply: &mut Reply<'_, Blob>) -> usize {
         let Some(mut line) = self.long_lines.take(place) else { return 0 };

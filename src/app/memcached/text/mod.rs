@@ -18,28 +18,40 @@ use super::{Memcached, Step, VERSION, close};
 use crate::app::Blob;
 use crate::store::{Count as Counting, Counted, Delete, Outcome};
 use request::{Refusal, Request};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 impl Memcached {
     /// The next line.
     #[inline]
-    pub(super) fn line(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    pub(super) fn line(
+        &mut self,
+        conn: &mut Conn,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         let window = &bytes[..bytes.len().min(LINE_MAX_BYTES + 1)];
         let Some(lf) = memchr::memchr(b'\n', window) else {
-            return if window.len() > LINE_MAX_BYTES { self.long_line(conn, bytes, reply) } else { Step::Wait };
+            return if window.len() > LINE_MAX_BYTES {
+                self.long_line(conn, bytes, reply)
+            } else {
+                Step::Wait
+            };
         };
         let line = window[..lf].strip_suffix(b"\r").unwrap_or(&window[..lf]);
         let wire_len = lf + 1;
         match request::parse(line, wire_len) {
             Ok(Request::Get(get)) => self.get(conn, line, &get, bytes, reply),
-            Ok(Request::Store(store)) => Step::Took(wire_len + self.store(conn, &store, &bytes[wire_len..], reply)),
+            Ok(Request::Store(store)) => {
+                Step::Took(wire_len + self.store(conn, &store, &bytes[wire_len..], reply))
+            }
             Ok(Request::Meta(kind)) => {
                 let behind = self.meta(conn, kind, line, &bytes[wire_len..], reply);
                 if self.holds_back { Step::Wait } else { Step::Took(wire_len + behind) }
             }
             Ok(Request::Stats(about)) => {
                 self.begin_stats(conn, about, reply);
-                // The end of the line is consumed with the last of the answer, if there is one to come.
+                // The end of the line is consumed with the last of the answer, if there is one to
+                // come.
                 Step::Took(if conn.phase == Phase::Command { wire_len } else { lf })
             }
             Ok(Request::Dump(what)) => {
@@ -101,7 +113,14 @@ impl Memcached {
         if hit { b"TOUCHED" } else { b"NOT_FOUND" }
     }
 
-    fn arithmetic(&mut self, key: &[u8], increment: bool, delta: u64, noreply: bool, reply: &mut Reply<'_, Blob>) {
+    fn arithmetic(
+        &mut self,
+        key: &[u8],
+        increment: bool,
+        delta: u64,
+        noreply: bool,
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let how = Counting { delta, decrement: !increment, ..Counting::default() };
         let counted = self.store.count(key, &how, self.now);
         self.count_arithmetic(increment, &counted);
@@ -167,4 +186,5 @@ impl Memcached {
     }
 }
 
-pub(super) const NON_NUMERIC: &[u8] = b"CLIENT_ERROR cannot increment or decrement non-numeric value";
+pub(super) const NON_NUMERIC: &[u8] =
+    b"CLIENT_ERROR cannot increment or decrement non-numeric value";

@@ -1,5 +1,5 @@
-//! Command lines of the text protocol: a line in, a request or a refusal out. Nothing is looked up here, and no time
-//! is known: expiration times stay as the client gave them.
+//! Command lines of the text protocol: a line in, a request or a refusal out. Nothing is looked up
+//! here, and no time is known: expiration times stay as the client gave them.
 
 use crate::app::memcached::number::{self, signed, unsigned, unsigned32};
 use crate::app::memcached::tokens::Tokens;
@@ -157,7 +157,9 @@ pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, Refusal
         b"stats" => Ok(stats(&Tokens::of(line))),
         b"version" => Ok(Request::Version),
         b"quit" => Ok(Request::Quit),
-        b"watch" => Ok(Request::Say { text: b"CLIENT_ERROR watch commands not allowed", noreply: false }),
+        b"watch" => {
+            Ok(Request::Say { text: b"CLIENT_ERROR watch commands not allowed", noreply: false })
+        }
         _ => rare(&Tokens::of(line)),
     }
 }
@@ -181,13 +183,15 @@ fn get_and_touch(line: &[u8], with_cas: bool) -> Result<Request<'_>, Refusal> {
 
 fn store(line: &[u8], how: How) -> Result<Request<'_>, Refusal> {
     let tokens = Tokens::of(line);
-    let len = signed(tokens.get(4)).filter(|len| tokens.len() >= 5 && (0..=VALUE_MAX_BYTES).contains(len));
+    let len = signed(tokens.get(4))
+        .filter(|len| tokens.len() >= 5 && (0..=VALUE_MAX_BYTES).contains(len));
     let Some(len) = len.map(|len| len as u32) else { return Err(Refusal::of(BAD_FORMAT)) };
     let noreply = says_noreply(&tokens);
     let refusal = || Refusal { value_bytes: len + 2, noreply, ..Refusal::of(BAD_FORMAT) };
     let key = tokens.get(1);
     let numbers = number::strtoul(tokens.get(2)).zip(number::strtol(tokens.get(3)));
-    let (client_flags, exptime) = numbers.filter(|_| key.len() <= KEY_MAX_BYTES).ok_or_else(refusal)?;
+    let (client_flags, exptime) =
+        numbers.filter(|_| key.len() <= KEY_MAX_BYTES).ok_or_else(refusal)?;
     let how = match how {
         How::Cas(_) if tokens.len() > 5 => How::Cas(unsigned(tokens.get(5)).ok_or_else(refusal)?),
         How::Cas(_) => return Err(refusal()),
@@ -198,14 +202,18 @@ fn store(line: &[u8], how: How) -> Result<Request<'_>, Refusal> {
     Ok(Request::Store(Store { how, key, client_flags, exptime, len, noreply }))
 }
 
-/// Old clients send a time, which may only be 0. memcached long refused what else stands there; 1.6.45 no longer does,
-/// which memcapable, the conformance test of libmemcached, takes for a fault.
+/// Old clients send a time, which may only be 0. memcached long refused what else stands there;
+/// 1.6.45 no longer does, which memcapable, the conformance test of libmemcached, takes for a
+/// fault.
 fn delete<'a>(tokens: &Tokens<'a>, key: &'a [u8], noreply: bool) -> Result<Request<'a>, Refusal> {
     let has_time = tokens.len() > 2 && tokens.get(2) == b"0";
     if tokens.len() == 2 + usize::from(has_time) + usize::from(noreply) {
         return Ok(Request::Delete { key, noreply });
     }
-    Err(Refusal { noreply, ..Refusal::of(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]") })
+    Err(Refusal {
+        noreply,
+        ..Refusal::of(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]")
+    })
 }
 
 fn arithmetic(line: &[u8], increment: bool) -> Result<Request<'_>, Refusal> {
@@ -237,7 +245,8 @@ fn says_noreply(tokens: &Tokens<'_>) -> bool {
     tokens.last() == b"noreply"
 }
 
-/// A dump of a slab class, and a record of prefixes, are not to be had: memcached's own words for that.
+/// A dump of a slab class, and a record of prefixes, are not to be had: memcached's own words for
+/// that.
 fn stats<'a>(tokens: &Tokens<'a>) -> Request<'a> {
     let about = tokens.get(1);
     let say = |text| Request::Say { text, noreply: false };
@@ -304,7 +313,9 @@ fn lru_crawler<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, &'static [u8]> {
 fn memory_limit(tokens: &Tokens<'_>) -> &'static [u8] {
     match unsigned32_at(tokens, 1) {
         None => b"ERROR",
-        Some(megabytes) if megabytes < 8 => b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
+        Some(megabytes) if megabytes < 8 => {
+            b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m"
+        }
         Some(megabytes) if megabytes > 1_000_000_000 => {
             b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes"
         }

@@ -4,7 +4,11 @@ fn read(line: &str) -> Result<Request<'_>, Refusal> {
     parse(line.as_bytes(), line.len() + 2)
 }
 
-fn refused(text: &'static [u8], value_bytes: u32, noreply: bool) -> Result<Request<'static>, Refusal> {
+fn refused(
+    text: &'static [u8],
+    value_bytes: u32,
+    noreply: bool,
+) -> Result<Request<'static>, Refusal> {
     Err(Refusal { text, value_bytes, noreply })
 }
 
@@ -14,8 +18,9 @@ fn say(text: &'static str) -> Result<Request<'static>, Refusal> {
 
 #[test]
 fn retrieval() {
-    let get =
-        |keys: &'static str, with_cas, touch| Ok(Request::Get(Get { keys: keys.as_bytes(), with_cas, touch }));
+    let get = |keys: &'static str, with_cas, touch| {
+        Ok(Request::Get(Get { keys: keys.as_bytes(), with_cas, touch }))
+    };
     for (line, expected) in [
         ("get a", get("a", false, None)),
         ("get  a b ", get("a b ", false, None)),
@@ -73,14 +78,28 @@ fn changes() {
         ("delete k", Ok(Request::Delete { key, noreply: false })),
         ("delete k 0 noreply", Ok(Request::Delete { key, noreply: true })),
         ("delete k 0", Ok(Request::Delete { key, noreply: false })),
-        ("delete k 1", refused(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]", 0, false)),
+        (
+            "delete k 1",
+            refused(
+                b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]",
+                0,
+                false,
+            ),
+        ),
         (
             "delete k a noreply",
-            refused(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]", 0, true),
+            refused(
+                b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]",
+                0,
+                true,
+            ),
         ),
         ("delete", refused(BAD_FORMAT, 0, false)),
         ("incr k 1", Ok(Request::Arithmetic { key, increment: true, delta: 1, noreply: false })),
-        ("decr k 1 noreply", Ok(Request::Arithmetic { key, increment: false, delta: 1, noreply: true })),
+        (
+            "decr k 1 noreply",
+            Ok(Request::Arithmetic { key, increment: false, delta: 1, noreply: true }),
+        ),
         ("incr k -1", refused(BAD_DELTA, 0, false)),
         ("incr k noreply", refused(BAD_DELTA, 0, true)),
         ("incr k", refused(BAD_FORMAT, 0, false)),
@@ -131,7 +150,11 @@ fn what_operators_send() {
         assert_eq!(read(line), expected, "{line}");
     }
     for (line, wire_len) in [(&b""[..], 2), (b"mn", 3), (b"a", 3)] {
-        assert_eq!(parse(line, wire_len), refused(BAD_FORMAT, 0, false), "three bytes are no command");
+        assert_eq!(
+            parse(line, wire_len),
+            refused(BAD_FORMAT, 0, false),
+            "three bytes are no command"
+        );
     }
     assert_eq!(read("nonsense noreply"), Ok(Request::Say { text: b"ERROR", noreply: true }));
 }

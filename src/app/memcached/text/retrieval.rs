@@ -1,5 +1,5 @@
-//! `get`, `gets`, `gat` and `gats`: keys in, one by one, the lines of what is there out. A line of keys may be longer than
-//! any other; it is answered as it comes.
+//! `get`, `gets`, `gat` and `gats`: keys in, one by one, the lines of what is there out. A line of
+//! keys may be longer than any other; it is answered as it comes.
 
 use super::super::conn::{Conn, Keys, Phase};
 use super::super::tally::Count;
@@ -8,12 +8,17 @@ use super::super::{COPY_MAX_BYTES, Memcached, Step};
 use super::request::{BAD_FORMAT, Get, KEY_MAX_BYTES, Refusal};
 use crate::app::Blob;
 use crate::store::Item;
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 impl Memcached {
     /// A line without an end: only a retrieval may have so many keys.
     #[cold]
-    pub(super) fn long_line(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    pub(super) fn long_line(
+        &mut self,
+        conn: &mut Conn,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         let (with_cas, command_len) = match bytes {
             [b'g', b'e', b't', b' ', ..] => (false, 4),
             [b'g', b'e', b't', b's', b' ', ..] => (true, 5),
@@ -52,7 +57,8 @@ impl Memcached {
         }
     }
 
-    /// Answers the keys that `bytes` begin with, to the end of their line or as far as there is room.
+    /// Answers the keys that `bytes` begin with, to the end of their line or as far as there is
+    /// room.
     pub(in crate::app::memcached) fn keys(
         &mut self,
         conn: &mut Conn,
@@ -92,7 +98,13 @@ impl Memcached {
 
     /// Only in a line that is longer than any other may be.
     #[cold]
-    fn key_without_end(&mut self, conn: &mut Conn, at: usize, key: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    fn key_without_end(
+        &mut self,
+        conn: &mut Conn,
+        at: usize,
+        key: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         if key.len() > KEY_MAX_BYTES + 1 {
             self.say(BAD_FORMAT, reply);
             conn.phase = Phase::SkipLine;
@@ -110,7 +122,9 @@ impl Memcached {
                 None => return false,
             },
             _ if self.must_wait(key, reply) => return false,
-            None => self.store.get(key, self.now).map(|item| self.send_with_cas(item, reply)).is_some(),
+            None => {
+                self.store.get(key, self.now).map(|item| self.send_with_cas(item, reply)).is_some()
+            }
             Some(exptime) => match self.get_and_touch(key, exptime) {
                 Some(item) if keys.with_cas => {
                     self.send_with_cas(item, reply);
@@ -128,8 +142,8 @@ impl Memcached {
         true
     }
 
-    /// The answer to a plain `get` of one key; whether it was a hit, or `None` if it has to wait. What is copied is only
-    /// glanced at.
+    /// The answer to a plain `get` of one key; whether it was a hit, or `None` if it has to wait.
+    /// What is copied is only glanced at.
     #[inline]
     fn answer_plain(&mut self, key: &[u8], reply: &mut Reply<'_, Blob>) -> Option<bool> {
         let Some(glance) = self.store.glance(key, self.now) else { return Some(false) };
@@ -149,7 +163,11 @@ impl Memcached {
     }
 
     /// Not as one step: what is replaced between the two is touched, and brought as it was before.
-    pub(in crate::app::memcached) fn get_and_touch(&self, key: &[u8], exptime: u32) -> Option<Item> {
+    pub(in crate::app::memcached) fn get_and_touch(
+        &self,
+        key: &[u8],
+        exptime: u32,
+    ) -> Option<Item> {
         self.count(Count::CmdTouch);
         let item = self.store.get(key, self.now)?;
         self.store.touch(key, exptime, self.now);

@@ -1,4 +1,5 @@
-//! `set`, `add`, `replace`, `append`, `prepend` and `cas`: a line that announces a value in, a place for the value out.
+//! `set`, `add`, `replace`, `append`, `prepend` and `cas`: a line that announces a value in, a
+//! place for the value out.
 
 use super::super::Memcached;
 use super::super::conn::Conn;
@@ -7,7 +8,7 @@ use super::super::upload::{Ending, Job};
 use super::request::{How, Refusal, Store};
 use crate::app::Blob;
 use crate::store::{Commit, Delete, Mode, New};
-use simoom_stack::Reply;
+use simoom_io::Reply;
 
 impl Memcached {
     pub(super) fn store(
@@ -42,7 +43,11 @@ impl Memcached {
                 if store.how == How::Set {
                     self.forget(store.key);
                 }
-                let refusal = Refusal { text: refused.text(), value_bytes: store.len + 2, noreply: store.noreply };
+                let refusal = Refusal {
+                    text: refused.text(),
+                    value_bytes: store.len + 2,
+                    noreply: store.noreply,
+                };
                 self.refuse(conn, &refusal, reply);
                 0
             }

@@ -86,7 +86,8 @@ fn reflect(mut end: End, received: &AtomicU32, sent: &AtomicU32) -> (End, BTreeS
             }
         }
         end.queue.flush().unwrap();
-        received.fetch_add(count as u32, Ordering::Relaxed) + count as u32 == sent.load(Ordering::Relaxed)
+        received.fetch_add(count as u32, Ordering::Relaxed) + count as u32
+            == sent.load(Ordering::Relaxed)
     });
     (end, seen)
 }

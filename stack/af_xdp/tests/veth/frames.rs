@@ -20,7 +20,8 @@ pub fn frame(
 ) -> Vec<u8> {
     let mut bytes = vec![0; 14 + 20 + len];
     let mut ethernet = MutableEthernetPacket::new(&mut bytes).unwrap();
-    let (source, destination) = if from_client { (CLIENT_MAC, SERVER_MAC) } else { (SERVER_MAC, CLIENT_MAC) };
+    let (source, destination) =
+        if from_client { (CLIENT_MAC, SERVER_MAC) } else { (SERVER_MAC, CLIENT_MAC) };
     ethernet.set_source(source);
     ethernet.set_destination(destination);
     ethernet.set_ethertype(EtherTypes::Ipv4);
@@ -29,7 +30,11 @@ pub fn frame(
     packet.set_header_length(5);
     packet.set_total_length(20 + len as u16);
     packet.set_ttl(64);
-    packet.set_next_level_protocol(if tcp { IpNextHeaderProtocols::Tcp } else { IpNextHeaderProtocols::Udp });
+    packet.set_next_level_protocol(if tcp {
+        IpNextHeaderProtocols::Tcp
+    } else {
+        IpNextHeaderProtocols::Udp
+    });
     packet.set_source(ips[0]);
     packet.set_destination(ips[1]);
     packet.set_checksum(ipv4::checksum(&packet.to_immutable()));
@@ -53,7 +58,13 @@ pub fn numbered(flow: u16, number: u32, payload: usize) -> Vec<u8> {
     })
 }
 
-pub fn segment_from(source: u16, destination: u16, sequence: u32, acknowledgement: u32, flags: u8) -> Vec<u8> {
+pub fn segment_from(
+    source: u16,
+    destination: u16,
+    sequence: u32,
+    acknowledgement: u32,
+    flags: u8,
+) -> Vec<u8> {
     frame(false, [DEDICATED, CLIENT], true, 20, |bytes| {
         let mut segment = MutableTcpPacket::new(bytes).unwrap();
         segment.set_source(source);
@@ -84,7 +95,10 @@ pub fn syn_ack(source: u16, destination: u16, acknowledgement: u32, mss: u16) ->
 }
 
 /// The next frame on the wire that `wanted` wants.
-pub fn next_on_wire(receiver: &mut Box<dyn DataLinkReceiver>, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+pub fn next_on_wire(
+    receiver: &mut Box<dyn DataLinkReceiver>,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> Vec<u8> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < deadline, "nothing came over the wire");

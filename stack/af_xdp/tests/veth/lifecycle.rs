@@ -19,8 +19,14 @@ fn the_program_goes_with_the_device() {
         until("the program is gone", || !net.program_attached());
     }
     let (_device, end) = net.one_queue(Mode::Generic);
-    let error = net.open(|options| options.mode = Some(Mode::Generic)).expect_err("it is in use").to_string();
-    assert!(error.contains("s0") && error.contains("generic") && error.contains("another XDP program"), "{error}");
+    let error = net
+        .open(|options| options.mode = Some(Mode::Generic))
+        .expect_err("it is in use")
+        .to_string();
+    assert!(
+        error.contains("s0") && error.contains("generic") && error.contains("another XDP program"),
+        "{error}"
+    );
     drop(end);
 }
 
@@ -52,7 +58,10 @@ fn the_program_goes_with_a_killed_process_and_the_interface_can_be_opened_again(
         command.spawn().unwrap()
     });
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.is_ok_and(|line| line == "holding")), "the child did not open the device");
+    assert!(
+        lines.any(|line| line.is_ok_and(|line| line == "holding")),
+        "the child did not open the device"
+    );
     let attached = net.program_attached();
     child.kill().unwrap();
     child.wait().unwrap();
@@ -94,17 +103,27 @@ fn what_an_interface_offers_is_told() {
         let queues = features::queues("s0").unwrap();
         assert_eq!((queues.rx, queues.tx, queues.max_rx), (2, 2, 2));
         match features::xdp_features("s0") {
-            Ok(found) => assert!(found.native() && !found.zero_copy() && !found.tx_checksum(), "{found:?}"),
+            Ok(found) => {
+                assert!(found.native() && !found.zero_copy() && !found.tx_checksum(), "{found:?}");
+            }
             Err(error) => assert!(features::kernel_version() < (6, 3), "{error}"),
         }
     });
     let (device, parts) = net.open(|_| ()).unwrap();
-    assert_eq!((device.mode(), device.driver(), parts.len()), (Mode::Generic, "veth", 2), "auto mode on a veth");
+    assert_eq!(
+        (device.mode(), device.driver(), parts.len()),
+        (Mode::Generic, "veth", 2),
+        "auto mode on a veth"
+    );
     drop((device, parts));
-    let error = net.open(|options| options.mode = Some(Mode::ZeroCopy)).expect_err("a veth has no zero-copy mode");
+    let error = net
+        .open(|options| options.mode = Some(Mode::ZeroCopy))
+        .expect_err("a veth has no zero-copy mode");
     assert!(error.to_string().contains("zero-copy"), "{error}");
     net.server.run(|| ip("link set s0 down"));
-    net.server.run(|| assert!(Command::new("ethtool").args(["-L", "s0", "tx", "1"]).status().unwrap().success()));
+    net.server.run(|| {
+        assert!(Command::new("ethtool").args(["-L", "s0", "tx", "1"]).status().unwrap().success());
+    });
     let error = net.open(|_| ()).expect_err("a queue could not transmit").to_string();
     assert!(error.starts_with("queues is 2: s0 has 1 transmit queues"), "{error}");
 }

@@ -47,7 +47,8 @@ impl Namespace {
     pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let ran = scope.spawn(|| {
-                move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+                move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))
+                    .unwrap();
                 inside()
             });
             ran.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -82,29 +83,38 @@ impl Net {
             skip("needs ip (iproute2)");
             return None;
         }
-        let base = format!("simoom-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let base =
+            format!("simoom-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let names = Names([format!("{base}s"), format!("{base}c")]);
         let [server, client] = &names.0;
         ip(&format!("netns add {server}"));
         ip(&format!("netns add {client}"));
         let many = |queues| format!("numrxqueues {queues} numtxqueues {queues}");
         let (here, there) = (many(queues), many(client_queues));
-        ip(&format!("-n {server} link add s0 {here} type veth peer name c0 {there} netns {client}"));
+        ip(&format!(
+            "-n {server} link add s0 {here} type veth peer name c0 {there} netns {client}"
+        ));
         for (namespace, name, mac, address) in
             [(server, "s0", SERVER_MAC, SERVER), (client, "c0", CLIENT_MAC, CLIENT)]
         {
             ip(&format!("-n {namespace} link set {name} address {mac} addrgenmode none up"));
             ip(&format!("-n {namespace} address add {address}/24 dev {name}"));
         }
-        ip(&format!("-n {client} neighbour add {DEDICATED} lladdr {SERVER_MAC} dev c0 nud permanent"));
+        ip(&format!(
+            "-n {client} neighbour add {DEDICATED} lladdr {SERVER_MAC} dev c0 nud permanent"
+        ));
         let open = |name: &str| Namespace(File::open(format!("/run/netns/{name}")).unwrap());
         Some(Net { server: open(server), client: open(client) })
     }
 
-    pub fn open(&self, change: impl FnOnce(&mut OpenOptions)) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
+    pub fn open(
+        &self,
+        change: impl FnOnce(&mut OpenOptions),
+    ) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
         let mut options = OpenOptions::new("s0");
         change(&mut options);
-        self.server.run(move || Device::open(&options, Program::redirect_all(options.queue_count()?)?))
+        self.server
+            .run(move || Device::open(&options, Program::redirect_all(options.queue_count()?)?))
     }
 
     /// A device in `mode` with its only queue.
@@ -118,7 +128,10 @@ impl Net {
     /// A raw socket at the client's end.
     pub fn wire(&self) -> (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>) {
         self.client.run(|| {
-            let interface = datalink::interfaces().into_iter().find(|interface| interface.name == "c0").unwrap();
+            let interface = datalink::interfaces()
+                .into_iter()
+                .find(|interface| interface.name == "c0")
+                .unwrap();
             let config = datalink::Config {
                 read_timeout: Some(Duration::from_millis(100)),
                 read_buffer_size: 1 << 17,
@@ -133,7 +146,9 @@ impl Net {
 
     /// Whether an XDP program is on `s0`.
     pub fn program_attached(&self) -> bool {
-        let output = self.server.run(|| Command::new("ip").args(["-d", "link", "show", "s0"]).output().unwrap());
+        let output = self
+            .server
+            .run(|| Command::new("ip").args(["-d", "link", "show", "s0"]).output().unwrap());
         assert!(output.status.success());
         String::from_utf8_lossy(&output.stdout).contains("prog/xdp")
     }

@@ -19,7 +19,11 @@ fn the_built_in_program_redirects_to_a_socket_and_passes_the_rest() {
     program.set_socket(0, &socket).unwrap();
     assert_eq!(program.test_run(&[0; 64]).unwrap(), Verdict::Redirect);
     drop(socket);
-    assert_eq!(program.test_run(&[0; 64]).unwrap(), Verdict::Pass, "a closed socket leaves the map");
+    assert_eq!(
+        program.test_run(&[0; 64]).unwrap(),
+        Verdict::Pass,
+        "a closed socket leaves the map"
+    );
 }
 
 #[test]
@@ -28,11 +32,17 @@ fn what_an_object_lacks_is_named() {
         return;
     }
     let reason = |error: Error| error.to_string();
-    let error = Program::load(OBJECT, "steer", "sockets", 1).map_err(reason).expect_err("no such program");
+    let error =
+        Program::load(OBJECT, "steer", "sockets", 1).map_err(reason).expect_err("no such program");
     assert!(error.contains("no program \"steer\""), "{error}");
-    let error = Program::load(OBJECT, "redirect", "claims", 1).map_err(reason).expect_err("no such map");
+    let error =
+        Program::load(OBJECT, "redirect", "claims", 1).map_err(reason).expect_err("no such map");
     assert!(error.contains("claims"), "{error}");
     let mut program = Program::load(OBJECT, "redirect", "sockets", 1).unwrap();
-    let error = program.take_map("sockets").map(drop).map_err(reason).expect_err("the program itself has it");
+    let error = program
+        .take_map("sockets")
+        .map(drop)
+        .map_err(reason)
+        .expect_err("the program itself has it");
     assert!(error.contains("sockets is not in the object"), "{error}");
 }

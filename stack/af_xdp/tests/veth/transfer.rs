@@ -24,7 +24,10 @@ fn frames_arrive_and_leave_byte_for_byte() {
             let mut frames = end.receive(BURST);
             assert_eq!(frames.len(), 1, "{mode}");
             let mut frame = frames.pop().unwrap();
-            assert!(umem.bytes(&frame) == sent && !frame.more(), "{mode}: {payload} bytes of payload");
+            assert!(
+                umem.bytes(&frame) == sent && !frame.more(),
+                "{mode}: {payload} bytes of payload"
+            );
             // The same frame goes back with its addresses turned round.
             let bytes = umem.bytes_mut(&mut frame);
             let (destination, rest) = bytes.split_at_mut(6);
@@ -55,7 +58,11 @@ fn the_kernel_receives_what_is_transmitted() {
                 header.set_source(9);
                 header.set_destination(7000);
                 header.set_length(12);
-                header.set_checksum(udp::ipv4_checksum(&header.to_immutable(), &DEDICATED, &CLIENT));
+                header.set_checksum(udp::ipv4_checksum(
+                    &header.to_immutable(),
+                    &DEDICATED,
+                    &CLIENT,
+                ));
             });
             end.put(&datagram);
         }
@@ -126,7 +133,10 @@ fn small_chunks_and_busy_polling_do_as_well() {
         let sent = numbered(0, 5, 1460);
         sender.send_to(&sent, None).unwrap().unwrap();
         let frames = end.receive(BURST);
-        assert!(frames.len() == 1 && umem.bytes(&frames[0]) == sent, "the longest ordinary frame fits a chunk");
+        assert!(
+            frames.len() == 1 && umem.bytes(&frames[0]) == sent,
+            "the longest ordinary frame fits a chunk"
+        );
         let polled = end.queue.counters().rx_wakeups > 0;
         assert_eq!(polled, mode == Mode::Copy, "{mode}: the driver is polled, where there is one");
         end.give_all(frames);
@@ -161,7 +171,11 @@ fn a_packet_longer_than_a_chunk_comes_as_a_chain_that_is_never_split() {
     until("all data is received", || {
         let frames = end.receive(1);
         assert!(!frames.last().unwrap().more(), "a packet was split");
-        assert_eq!(frames.iter().filter(|frame| !frame.more()).count(), 1, "one packet, if one frame is asked for");
+        assert_eq!(
+            frames.iter().filter(|frame| !frame.more()).count(),
+            1,
+            "one packet, if one frame is asked for"
+        );
         longest = longest.max(frames.len());
         let bytes: Vec<u8> = frames.iter().flat_map(|frame| umem.bytes(frame).to_vec()).collect();
         end.give_all(frames);

@@ -1,0 +1,20 @@
+//! The contract between transports and handlers: bytes in, ranges of shared bytes out.
+//!
+//! A transport delivers the bytes of each connection in stream order to an [`Application`]. The
+//! application answers through a [`Reply`]: it queues ranges of immutable bytes ([`send`]), sets a
+//! deadline, or closes. Input that it leaves unread is kept ([`keep`]) and delivered again, whole.
+//! Deadlines wait on a timer wheel ([`timer`]).
+//!
+//! Nothing here makes a system call or reads a clock: the caller passes the time. The TCP stack over
+//! AF_XDP, kernel sockets and the load generator are transports; HTTP and memcached are applications.
+#![forbid(unsafe_code)]
+
+pub mod application;
+mod counters;
+pub mod keep;
+pub mod send;
+pub mod timer;
+
+pub use application::{Application, Closed, Ends, Opened};
+pub use send::{Blob, Reply};
+pub use smoltcp::time::{Duration, Instant};

@@ -1,0 +1,195 @@
+use super::*;
+use proptest::prelude::*;
+
+static TEXT: &[u8] = b"The quick brown fox jumps over the lazy dog";
+
+/// What one step of a connection's life may do to its send queue.
+#[derive(Clone, Debug)]
+enum Step {
+    Copy(usize),
+    Share(usize, usize),
+    Read(usize),
+    ReadAt(usize, usize),
+    Acknowledge(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..1500usize).prop_map(Step::Copy),
+        (0..TEXT.len(), 0..=TEXT.len()).prop_map(|(a, b)| Step::Share(a.min(b), a.max(b))),
+        (0..2000usize).prop_map(Step::Read),
+        (0..2000usize, 0..600usize).prop_map(|(at, n)| Step::ReadAt(at, n)),
+        (0..1200usize).prop_map(Step::Acknowledge),
+    ]
+}
+
+/// The same queue as a plain vector: `held` bytes, of which `read` were read.
+#[derive(Default)]
+struct Model {
+    held: Vec<u8>,
+    read: usize,
+}
+
+proptest! {
+    #[test]
+    fn a_queue_is_a_byte_vector(steps in proptest::collection::vec(step(), 1..80)) {
+        let mut pool: Pool<&'static [u8]> = Pool::new(400, 400);
+        let (mut queue, mut model) = (Queue::default(), Model::default());
+        let mut counter = 0u8;
+        for step in steps {
+            match step {
+                Step::Copy(n) => {
+                    let bytes: Vec<u8> = (0..n).map(|_| { counter = counter.wrapping_add(1); counter }).collect();
+                    if queue.count < QUEUE_ENTRIES {
+                        prop_assert!(queue.copy(&mut pool, &bytes));
+                        model.held.extend(&bytes);
+                    }
+                }
+                Step::Share(start, end) => {
+                    let mut wishes = Wishes::default();
+                    Reply::new(&mut pool, &mut queue, &mut wishes).share(TEXT, start..end);
+                    prop_assert!(!wishes.overflow);
+                    model.held.extend(&TEXT[start..end]);
+                }
+                Step::Read(n) => {
+                    let mut buf = vec![0; n];
+                    let got = queue.read_next(&pool, &mut buf);
+                    let want = &model.held[model.read..(model.read + n).min(model.held.len())];
+                    prop_assert_eq!(&buf[..got], want);
+                    model.read += got;
+                }
+                Step::ReadAt(at, n) => {
+                    let mut buf = vec![0; n];
+                    let got = queue.read_at(&pool, at as u64, &mut buf);
+                    let at = at.min(model.held.len());
+                    prop_assert_eq!(&buf[..got], &model.held[at..(at + n).min(model.held.len())]);
+                }
+                Step::Acknowledge(n) => {
+                    let n = n.min(model.held.len());
+                    queue.acknowledge(&mut pool, n as u64);
+                    model.held.drain(..n);
+                    model.read = model.read.saturating_sub(n);
+                }
+            }
+            prop_assert_eq!(queue.len(), model.held.len() as u64);
+            prop_assert_eq!(queue.unread(), (model.held.len() - model.read) as u64);
+            prop_assert_eq!(queue.slices(&pool).flatten().copied().collect::<Vec<u8>>(), model.held.clone());
+        }
+        queue.clear(&mut pool);
+        prop_assert_eq!(pool.free(), (400, 400));
+    }
+}
+
+#[test]
+fn small_copies_share_a_chunk() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(8, 8);
+    let mut queue = Queue::default();
+    for _ in 0..10 {
+        assert!(queue.copy(&mut pool, b"0123456789"));
+    }
+    assert_eq!(pool.free(), (7, 7));
+    assert_eq!(queue.len(), 100);
+}
+
+#[test]
+fn no_room_is_noted_and_ends_with_an_acknowledgement() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(64, 64);
+    let mut queue = Queue::default();
+    let mut wishes = Wishes::default();
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    let mut answers = 0;
+    while reply.has_room() {
+        reply.copy(b"head");
+        reply.share(TEXT, 0..TEXT.len());
+        answers += 1;
+    }
+    assert!(answers > 0 && wishes.wants_room && !wishes.overflow);
+    assert!(!Reply::room(&pool, &queue));
+    queue.acknowledge(&mut pool, queue.len());
+    assert!(Reply::room(&pool, &queue));
+}
+
+#[test]
+fn a_pool_too_small_for_an_answer_aborts_rather_than_sending_half() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(1, 1);
+    let mut queue = Queue::default();
+    let mut wishes = Wishes::default();
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    reply.copy(&[0; CHUNK_BYTES + 1]);
+    assert!(wishes.overflow);
+    queue.clear(&mut pool);
+    assert_eq!(pool.free(), (1, 1));
+}
+
+/// Queues what one that never reads can.
+fn fill(pool: &mut Pool<&'static [u8]>, queue: &mut Queue) {
+    let mut wishes = Wishes::default();
+    let mut reply = Reply::new(pool, queue, &mut wishes);
+    while reply.has_room() {
+        reply.copy(&[0; CHUNK_BYTES]);
+    }
+    assert!(!wishes.overflow);
+}
+
+#[test]
+fn when_three_in_eight_hold_what_they_can_one_more_finds_room() {
+    const QUEUES: usize = 400;
+    let chunks = QUEUES * ANSWER_BYTES as usize / CHUNK_BYTES;
+    let mut pool: Pool<&'static [u8]> = Pool::new(2 * chunks, chunks);
+    let mut queues = [Queue::default(); QUEUES * 3 / 8];
+    queues.iter_mut().for_each(|queue| fill(&mut pool, queue));
+    assert!(queues.iter().all(|queue| queue.len >= ANSWER_BYTES));
+    assert!(Reply::room(&pool, &Queue::default()));
+}
+
+#[test]
+fn the_last_eighth_is_for_answers_that_were_begun() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(160, 80);
+    let mut begun = Queue::default();
+    let mut wishes = Wishes::default();
+    Reply::new(&mut pool, &mut begun, &mut wishes).copy(b"begun");
+    let mut others = [Queue::default(); 20];
+    others.iter_mut().for_each(|queue| {
+        if Reply::room(&pool, &Queue::default()) {
+            fill(&mut pool, queue);
+        }
+    });
+    assert!(!Reply::room(&pool, &Queue::default()) && Reply::room(&pool, &begun));
+    fill(&mut pool, &mut begun);
+    assert!(begun.len >= ANSWER_BYTES || !pool.keeps_promise());
+}
+
+#[test]
+fn a_panic_while_the_pool_changes_is_noted_and_one_of_the_caller_is_not() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    let mut pool: Pool<&'static [u8]> = Pool::new(4, 4);
+    let (mut queue, mut wishes) = (Queue::default(), Wishes::default());
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    reply.copy(b"whole");
+    let past_the_end = catch_unwind(AssertUnwindSafe(|| reply.share(b"short", 0..6)));
+    assert!(past_the_end.is_err() && !reply.is_broken());
+    // No such chunk.
+    pool.free_chunks.push(99);
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    let cut_off = catch_unwind(AssertUnwindSafe(|| reply.copy(&[0; 2 * CHUNK_BYTES])));
+    assert!(cut_off.is_err() && reply.is_broken());
+}
+
+#[test]
+fn what_may_be_copied_leaves_others_their_part() {
+    for (entries, chunks, most) in
+        [(1024, 1024, 59), (1024, 100, 45), (100, 1024, 45), (64, 12, 1), (10, 10, 0)]
+    {
+        let mut pool = Pool::<&'static [u8]>::new(entries, chunks);
+        let (mut queue, mut wishes) = (Queue::default(), Wishes::default());
+        let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+        assert!(reply.has_room());
+        let copyable = reply.copyable();
+        assert_eq!(copyable, most * CHUNK_BYTES, "{entries}, {chunks}");
+        reply.copy(&vec![b'x'; copyable]);
+        // What was promised still fits.
+        reply.copy(&[b'y'; ROOM_COPY_BYTES]);
+        assert_eq!((wishes.overflow, queue.len()), (false, (copyable + ROOM_COPY_BYTES) as u64));
+        queue.clear(&mut pool);
+    }
+}

@@ -1,0 +1,256 @@
+//! From a segment's four-tuple to what owns it: a connection, a half-open one, or a TIME_WAIT
+//! entry.
+//!
+//! Open addressing with linear probing over 8-byte slots, so a look-up touches one cache line, two
+//! at times. The table holds hashes and owners only; whether an owner's four-tuple is really the
+//! one sought, the owner's own table tells. Its size is fixed: twice as many slots as there can be
+//! owners.
+
+use crate::wire::{Address, Segment};
+use simoom_io::application::Ends;
+use std::net::SocketAddr;
+
+/// Who owns a four-tuple: which table, and the index there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A connection with a control block.
+    Connection(u32),
+    /// A SYN was answered; nothing more is known.
+    HalfOpen(u32),
+    /// Closed by this side, lingering in TIME_WAIT.
+    TimeWait(u32),
+}
+
+/// Both ends of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tuple {
+    /// The other side's address.
+    pub(crate) remote: Address,
+    /// This side's address.
+    pub(crate) local: Address,
+    /// The other side's port.
+    pub(crate) remote_port: u16,
+    /// This side's port.
+    pub(crate) local_port: u16,
+}
+
+impl Tuple {
+    /// The four-tuple that a received segment belongs to.
+    #[inline]
+    pub(crate) fn of(segment: &Segment<'_>) -> Tuple {
+        Tuple {
+            remote: segment.remote,
+            local: segment.local,
+            remote_port: segment.remote_port,
+            local_port: segment.local_port,
+        }
+    }
+
+    /// As the application is told.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends {
+            remote: SocketAddr::new(self.remote.into(), self.remote_port),
+            local: SocketAddr::new(self.local.into(), self.local_port),
+        }
+    }
+}
+
+/// The secret that keeps a peer from choosing four-tuples that collide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HashKey(pub(crate) [u64; 4]);
+
+impl HashKey {
+    /// A keyed hash of a four-tuple: three folded multiplications, as in wyhash.
+    #[inline]
+    pub(crate) fn hash(&self, tuple: &Tuple) -> u32 {
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            (product as u64) ^ ((product >> 64) as u64)
+        };
+        let [k0, k1, k2, k3] = self.0;
+        let (r0, r1) = tuple.remote.halves();
+        let (l0, l1) = tuple.local.halves();
+        let ports = u64::from(tuple.remote_port) << 16 | u64::from(tuple.local_port);
+        let mixed = fold(r0 ^ k0, r1 ^ k1) ^ fold(l0 ^ k2, l1 ^ k3);
+        (fold(mixed ^ ports ^ k1, k2 | 1) >> 16) as u32
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    hash: u32,
+    owner: u32,
+}
+
+const EMPTY: u32 = u32::MAX;
+const KIND_SHIFT: u32 = 30;
+
+impl Owner {
+    /// Tables are limited to this many entries each, so that an owner fits 32 bits.
+    pub(crate) const MAX_INDEX: u32 = (1 << KIND_SHIFT) - 2;
+
+    const fn pack(self) -> u32 {
+        match self {
+            Owner::Connection(index) => index,
+            Owner::HalfOpen(index) => 1 << KIND_SHIFT | index,
+            Owner::TimeWait(index) => 2 << KIND_SHIFT | index,
+        }
+    }
+
+    const fn unpack(packed: u32) -> Owner {
+        let index = packed & ((1 << KIND_SHIFT) - 1);
+        match packed >> KIND_SHIFT {
+            0 => Owner::Connection(index),
+            1 => Owner::HalfOpen(index),
+            _ => Owner::TimeWait(index),
+        }
+    }
+}
+
+/// The table.
+pub(crate) struct Demux {
+    slots: Vec<Slot>,
+    mask: u32,
+    len: u32,
+    capacity: u32,
+}
+
+impl Demux {
+    /// A table for at most `capacity` owners.
+    pub(crate) fn new(capacity: u32) -> Demux {
+        let slots = Self::slots(capacity);
+        Demux {
+            slots: vec![Slot { hash: 0, owner: EMPTY }; slots],
+            mask: slots as u32 - 1,
+            len: 0,
+            capacity,
+        }
+    }
+
+    fn slots(capacity: u32) -> usize {
+        (capacity.max(8) as usize * 2).next_power_of_two()
+    }
+
+    /// Bytes of memory that [`Demux::new`] takes.
+    pub(crate) fn memory_bytes(capacity: u32) -> usize {
+        Self::slots(capacity) * size_of::<Slot>()
+    }
+
+    /// The owner with this hash for which `is_it` holds.
+    #[inline]
+    pub(crate) fn find(&self, hash: u32, is_it: impl Fn(Owner) -> bool) -> Option<Owner> {
+        let mut at = hash & self.mask;
+        loop {
+            let slot = self.slots[at as usize];
+            if slot.owner == EMPTY {
+                return None;
+            }
+            if slot.hash == hash && is_it(Owner::unpack(slot.owner)) {
+                return Some(Owner::unpack(slot.owner));
+            }
+            at = (at + 1) & self.mask;
+        }
+    }
+
+    /// Reads the first slot of this hash: for having it in the cache before it is needed.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u32) -> u32 {
+        self.slots.get((hash & self.mask) as usize).map_or(0, |slot| slot.owner)
+    }
+
+    /// The first owner with this hash, probably the one sought: for touching its memory before it
+    /// is needed.
+    #[inline]
+    pub(crate) fn guess(&self, hash: u32) -> Option<Owner> {
+        self.find(hash, |_| true)
+    }
+
+    /// Adds an owner that is not in the table.
+    pub(crate) fn insert(&mut self, hash: u32, owner: Owner) {
+        assert!(self.len < self.capacity, "more owners than the tables behind them can hold");
+        let mut at = hash & self.mask;
+        while self.slots[at as usize].owner != EMPTY {
+            at = (at + 1) & self.mask;
+        }
+        self.slots[at as usize] = Slot { hash, owner: owner.pack() };
+        self.len += 1;
+    }
+
+    /// Puts `to` in the place of `from`: a connection changes tables.
+    pub(crate) fn replace(&mut self, hash: u32, from: Owner, to: Owner) {
+        let at = self.position(hash, from);
+        self.slots[at as usize].owner = to.pack();
+    }
+
+    /// Removes an owner that is in the table, and closes the gap so that no probe ends early.
+    pub(crate) fn remove(&mut self, hash: u32, owner: Owner) {
+        let mut gap = self.position(hash, owner);
+        let mut at = gap;
+        loop {
+            at = (at + 1) & self.mask;
+            let slot = self.slots[at as usize];
+            if slot.owner == EMPTY {
+                break;
+            }
+            // A slot may move back to the gap unless that lies before its own first choice.
+            let home = slot.hash & self.mask;
+            if at.wrapping_sub(home) & self.mask >= at.wrapping_sub(gap) & self.mask {
+                self.slots[gap as usize] = slot;
+                gap = at;
+            }
+        }
+        self.slots[gap as usize].owner = EMPTY;
+        self.len -= 1;
+    }
+
+    fn position(&self, hash: u32, owner: Owner) -> u32 {
+        let packed = owner.pack();
+        let mut at = hash & self.mask;
+        while self.slots[at as usize].owner != packed {
+            assert!(self.slots[at as usize].owner != EMPTY, "{owner:?} is not in the table");
+            at = (at + 1) & self.mask;
+        }
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        /// Few distinct hashes, so that runs form, wrap and close.
+        #[test]
+        fn behaves_like_a_map(steps in proptest::collection::vec((0u32..24, 0u32..3, 0u32..40), 1..400)) {
+            let mut demux = Demux::new(32);
+            let mut model: HashMap<u32, u32> = HashMap::new();
+            for (hash, action, index) in steps {
+                let hash = hash.wrapping_sub(8) | (hash & 1) << 20;
+                match action {
+                    0 | 1 if !model.contains_key(&index) && model.len() < 32 => {
+                        demux.insert(hash, Owner::Connection(index));
+                        model.insert(index, hash);
+                    }
+                    2 => if let Some(hash) = model.remove(&index) {
+                        demux.remove(hash, Owner::Connection(index));
+                    },
+                    _ => {}
+                }
+                prop_assert_eq!(demux.len as usize, model.len());
+                for (&index, &hash) in &model {
+                    let wanted = Owner::Connection(index);
+                    prop_assert_eq!(demux.find(hash, |owner| owner == wanted), Some(wanted));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn owners_keep_their_kind() {
+        for owner in [Owner::Connection(7), Owner::HalfOpen(0), Owner::TimeWait(Owner::MAX_INDEX)] {
+            assert_eq!(Owner::unpack(owner.pack()), owner);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+use super::*;
+use proptest::prelude::*;
+
+const UNA: Seq = Seq(u32::MAX - 3000);
+
+fn all(flight: &Flight, pool: &Pool) -> Vec<(u32, u32, Status)> {
+    flight
+        .runs(pool, UNA)
+        .map(|(start, run)| (start.since(UNA), run.end.since(UNA), run.status))
+        .collect()
+}
+
+fn in_flight(bytes: u32, pool: &mut Pool) -> Flight {
+    let mut flight = Flight::default();
+    flight.sent(pool, UNA + bytes, 10, 0);
+    flight
+}
+
+#[test]
+fn what_is_sent_together_is_one_run() {
+    let (mut pool, mut flight) = (Pool::new(1, 10), Flight::default());
+    for (end, at) in [(100, 5), (200, 5), (300, 6), (400, 50)] {
+        flight.sent(&mut pool, UNA + end, at, 1);
+    }
+    assert_eq!(all(&flight, &pool), [(0, 300, Status::Out), (300, 400, Status::Out)]);
+    let mut delivery = Delivery::default();
+    flight.acknowledge(&mut pool, UNA, UNA + 350, &mut delivery);
+    assert_eq!((delivery.bytes, delivery.sent_once), (350, Some((5, 50))));
+    assert_eq!(flight.runs(&pool, UNA + 350).count(), 1);
+}
+
+#[test]
+fn blocks_are_told_apart_and_together_again() {
+    let mut pool = Pool::new(1, 10);
+    let mut flight = in_flight(1000, &mut pool);
+    let mut delivery = Delivery::default();
+    flight.sack(&mut pool, UNA, UNA + 200, UNA + 300, &mut delivery);
+    flight.sack(&mut pool, UNA, UNA + 400, UNA + 500, &mut delivery);
+    assert_eq!(all(&flight, &pool).len(), 5);
+    flight.sack(&mut pool, UNA, UNA + 100, UNA + 600, &mut delivery);
+    assert_eq!(
+        all(&flight, &pool),
+        [(0, 100, Status::Out), (100, 600, Status::Sacked), (600, 1000, Status::Out)]
+    );
+    assert_eq!((delivery.bytes, delivery.sacked), (500, 500));
+    assert_eq!(flight.judge(&mut pool, UNA, |_, _| Status::Lost), (500, 500));
+    assert_eq!(all(&flight, &pool), [(0, 1000, Status::Lost)]);
+    assert_eq!(flight.resent(&mut pool, UNA, UNA, UNA + 50, 99), 50);
+    assert_eq!(flight.first_lost(&pool, UNA), Some((UNA + 50, UNA + 1000)));
+}
+
+#[test]
+fn without_a_run_to_spare_reports_of_parts_are_not_noted() {
+    let mut pool = Pool::new(1, 0);
+    let mut flight = in_flight(1000, &mut pool);
+    let mut delivery = Delivery::default();
+    flight.sack(&mut pool, UNA, UNA + 200, UNA + 300, &mut delivery);
+    assert_eq!((delivery.sacked, all(&flight, &pool)), (0, vec![(0, 1000, Status::Out)]));
+    assert_eq!(flight.lose_front(&mut pool, UNA, 100), 1000);
+    assert_eq!(flight.resent(&mut pool, UNA, UNA, UNA + 100, 99), 1000);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Sent(u32),
+    Acked(u32),
+    Sacked(u32, u32),
+    Lost(u32),
+    Resent(u32, u32),
+    Hope,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (1u32..200).prop_map(Step::Sent),
+        (0u32..300).prop_map(Step::Acked),
+        (0u32..1000, 1u32..200).prop_map(|(at, len)| Step::Sacked(at, len)),
+        (0u32..1000).prop_map(Step::Lost),
+        (0u32..1000, 1u32..200).prop_map(|(at, len)| Step::Resent(at, len)),
+        Just(Step::Hope),
+    ]
+}
+
+proptest! {
+    /// Against a status for each byte: runs tell the same, amounts add up, and everything is given
+    /// back.
+    #[test]
+    fn runs_tell_what_became_of_each_byte(steps in proptest::collection::vec(step(), 1..60)) {
+        let (mut pool, mut flight) = (Pool::new(3, 600), Flight::default());
+        let (mut una, mut nxt, mut now) = (UNA, UNA, 0);
+        let mut model: std::collections::VecDeque<Status> = Default::default();
+        for step in steps {
+            now += 1;
+            let within = |at: u32, len: u32, all: usize| {
+                let left = at.min(all as u32);
+                (left, (left + len).min(all as u32))
+            };
+            match step {
+                Step::Sent(len) => {
+                    nxt += len;
+                    flight.sent(&mut pool, nxt, now / 4, 0);
+                    model.extend((0..len).map(|_| Status::Out));
+                }
+                Step::Acked(len) => {
+                    let len = len.min(model.len() as u32);
+                    let mut delivery = Delivery::default();
+                    flight.acknowledge(&mut pool, una, una + len, &mut delivery);
+                    let gone: Vec<Status> = model.drain(..len as usize).collect();
+                    let count = |status| gone.iter().filter(|s| **s == status).count() as u32;
+                    prop_assert_eq!(delivery.settled, count(Status::Sacked));
+                    prop_assert_eq!(delivery.found, count(Status::Lost));
+                    prop_assert_eq!(delivery.bytes, len - count(Status::Sacked));
+                    una += len;
+                }
+                Step::Sacked(at, len) => {
+                    let (left, right) = within(at, len, model.len());
+                    let mut delivery = Delivery::default();
+                    flight.sack(&mut pool, una, una + left, una + right, &mut delivery);
+                    let mut fresh = 0;
+                    for status in model.range_mut(left as usize..right as usize) {
+                        fresh += u32::from(std::mem::replace(status, Status::Sacked) != Status::Sacked);
+                    }
+                    prop_assert_eq!(delivery.sacked, fresh);
+                }
+                Step::Lost(upto) => {
+                    let limit = una + upto;
+                    let wanted = |end: Seq, status| end.at_or_before(limit) && status == Status::Out;
+                    let runs: Vec<_> = flight.runs(&pool, una).collect();
+                    let verdict = |_, run: &Run| if wanted(run.end, run.status) { Status::Lost } else { run.status };
+                    let (out, sacked) = flight.judge(&mut pool, una, verdict);
+                    let mut expected = 0;
+                    for (start, run) in runs {
+                        if wanted(run.end, run.status) {
+                            expected += run.end.since(start);
+                            let range = start.since(una) as usize..run.end.since(una) as usize;
+                            model.range_mut(range).for_each(|status| *status = Status::Lost);
+                        }
+                    }
+                    prop_assert_eq!((out, sacked), (expected, 0));
+                }
+                Step::Resent(at, len) => {
+                    let (left, right) = within(at, len, model.len());
+                    let found = flight.resent(&mut pool, una, una + left, una + right, now / 4);
+                    let mut expected = 0;
+                    for status in model.range_mut(left as usize..right as usize) {
+                        if *status == Status::Lost {
+                            expected += 1;
+                        }
+                        if *status != Status::Sacked {
+                            *status = Status::Out;
+                        }
+                    }
+                    prop_assert_eq!(found, expected);
+                }
+                Step::Hope => {
+                    flight.hope(&mut pool, una);
+                    model.iter_mut().filter(|s| **s == Status::Lost).for_each(|status| *status = Status::Out);
+                }
+            }
+            let mut end = una;
+            for (start, run) in flight.runs(&pool, una) {
+                prop_assert_eq!(start, end);
+                prop_assert!(run.end.after(start));
+                for status in model.range(start.since(una) as usize..run.end.since(una) as usize) {
+                    prop_assert_eq!(*status, run.status);
+                }
+                end = run.end;
+            }
+            prop_assert_eq!(end, nxt);
+        }
+        flight.clear(&mut pool);
+        prop_assert_eq!(pool.spare(), 600);
+    }
+}

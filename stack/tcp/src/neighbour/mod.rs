@@ -1,0 +1,274 @@
+//! Neighbours: the hosts on the link. Which hardware address an active open's next hop has
+//! ([`cache`], [`route`], [`waiting`]), and that our own addresses are nobody else's ([`probing`]
+//! before they are used, [`announcement`] from then on).
+//!
+//! In come [`arp`] packets and those of neighbour discovery ([`ndp`]), look-ups and the time; out
+//! go questions, answers and announcements. Passive connections have no part in it: their answers
+//! go back to the hardware address that the segments come from.
+
+pub(crate) mod announcement;
+pub(crate) mod arp;
+pub(crate) mod cache;
+pub(crate) mod ndp;
+pub mod probing;
+pub(crate) mod route;
+pub(crate) mod waiting;
+
+pub use announcement::Conflict;
+pub use route::Route;
+
+use crate::answers::{Answer, Answers};
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::drop::DropReason;
+use crate::keyed::Keyed;
+use crate::tcp::Transmit;
+use crate::wire::ndp::Message;
+use crate::wire::{self, Address, Link, Mac, ip};
+use announcement::Announcement;
+use arp::{Arp, BROADCAST, Operation};
+use cache::{Cache, Found, Heard, Neighbour, State};
+use simoom_io::timer::Tick;
+use waiting::{Waiter, Waiting};
+
+/// What became of an ARP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was for this stack.
+    Done,
+    /// It answers a question that another worker may have asked.
+    Stray,
+}
+
+/// When something happens, and to whom.
+pub(crate) struct Moment<'a> {
+    pub(crate) now: Tick,
+    pub(crate) config: &'a Config,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) answers: &'a mut Answers,
+}
+
+/// All that a stack knows of its neighbours.
+pub(crate) struct Neighbours {
+    cache: Cache,
+    waiting: Waiting,
+    announcement: Announcement,
+}
+
+impl Neighbours {
+    pub(crate) fn new(config: &Config, keyed: Keyed, now: Tick) -> Neighbours {
+        Neighbours {
+            cache: Cache::new(config.limits.neighbours, config.neighbour_retry_ms, keyed),
+            waiting: Waiting::new(config.limits.unresolved),
+            announcement: Announcement::new(config.addresses.len(), config.announces, now),
+        }
+    }
+
+    pub(crate) fn memory_bytes(neighbours: u32, unresolved: u32) -> usize {
+        Cache::memory_bytes(neighbours) + Waiting::memory_bytes(unresolved)
+    }
+
+    /// Looks up through whom `remote` is reached from `local`; `None` if there is no route. What is
+    /// not known is asked for with the next [`Neighbours::expire`].
+    pub(crate) fn next_hop(
+        &mut self,
+        remote: &Address,
+        local: &Address,
+        config: &Config,
+        now: Tick,
+    ) -> Option<Found> {
+        if !config.is_dedicated(local) {
+            // The kernel alone hears the answers to its addresses.
+            return None;
+        }
+        let hop = route::next_hop(&config.routes, remote)?;
+        Some(self.cache.look_up(&hop, local, now))
+    }
+
+    /// What was sent to `remote` is not answered: its next hop is asked whether it is there.
+    /// Returns where to send now.
+    pub(crate) fn doubt(
+        &mut self,
+        remote: &Address,
+        local: &Address,
+        config: &Config,
+        now: Tick,
+    ) -> Option<Mac> {
+        let hop = route::next_hop(&config.routes, remote)?;
+        match self.cache.doubt(&hop, local, now) {
+            Found::Known(mac) => Some(mac),
+            Found::Awaited(_) | Found::Failed | Found::Full => None,
+        }
+    }
+
+    /// A connection has been opened through `mac`.
+    pub(crate) fn reached(&mut self, mac: &Mac, now: Tick) {
+        self.cache.reached(mac, now);
+    }
+
+    /// Connections that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether another connection may wait.
+    pub(crate) fn may_wait(&self) -> bool {
+        !self.waiting.is_full()
+    }
+
+    /// The connection waits for this neighbour from now on.
+    pub(crate) fn wait(&mut self, id: u32, neighbour: usize) {
+        self.waiting.add(Waiter { id, neighbour });
+    }
+
+    /// The connection waits no more.
+    pub(crate) fn forget(&mut self, id: u32) {
+        if !self.waiting.is_empty() {
+            self.waiting.forget(id);
+        }
+    }
+
+    /// The next connection whose waiting is over, and to whom its SYN goes; `None` there if nobody
+    /// answered.
+    pub(crate) fn settled(&mut self) -> Option<(Waiter, Option<Mac>)> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let waiter =
+            self.waiting.take(|neighbour| self.cache.get(neighbour).state != State::Incomplete)?;
+        let Neighbour { state, mac, .. } = self.cache.get(waiter.neighbour);
+        Some((waiter, (*state != State::Failed).then_some(*mac)))
+    }
+
+    /// Asks and announces what is due.
+    pub(crate) fn expire<T: Transmit>(
+        &mut self,
+        now: Tick,
+        config: &Config,
+        counters: &mut Counters,
+        tx: &mut T,
+    ) {
+        let failed = self.cache.expire(now, |neighbour| {
+            let asked = ask(neighbour, config.mac, tx);
+            let counter = match neighbour.address.is_v4() {
+                true => &mut counters.arp_requests_sent,
+                false => &mut counters.neighbour_solicitations_sent,
+            };
+            *counter += u64::from(asked);
+            asked
+        });
+        counters.neighbours_unreachable += failed;
+        let ours =
+            config.addresses.iter().filter(|local| local.dedicated).map(|local| &local.address);
+        counters.address_announcements += self.announcement.expire(now, config.mac, ours, tx);
+    }
+
+    /// When [`Neighbours::expire`] has something to do.
+    pub(crate) fn next_at(&self) -> Tick {
+        self.cache.next_at().sooner(self.announcement.next_at())
+    }
+
+    /// The latest conflict since this was last asked.
+    pub(crate) fn take_conflict(&mut self) -> Option<Conflict> {
+        self.announcement.take_conflict()
+    }
+
+    /// RFC 826, and RFC 5227 §2.4 before it.
+    pub(crate) fn take_arp<T: Transmit>(
+        &mut self,
+        link: Link,
+        body: &[u8],
+        moment: Moment<'_>,
+        tx: &mut T,
+    ) -> Result<Taken, DropReason> {
+        let Moment { now, config, counters, answers } = moment;
+        let arp = Arp::parse(body)?;
+        if let Some(index) = config.dedicated(&arp.sender) {
+            if arp.sender_mac == config.mac {
+                return Err(DropReason::Arp);
+            }
+            let conflict = Conflict { address: arp.sender, mac: arp.sender_mac };
+            self.defend(index, conflict, Moment { now, config, counters, answers }, tx);
+            return Ok(Taken::Done);
+        }
+        if config.dedicated(&arp.target).is_none() {
+            return Err(DropReason::Arp);
+        }
+        let how = if arp.operation == Operation::Reply { Heard::Answer } else { Heard::Mention };
+        let known = self.cache.heard(&arp.sender, &arp.sender_mac, how, now);
+        match arp.operation {
+            Operation::Request => {
+                let may = answers.take(Answer::Neighbour, now, counters);
+                counters.arp_replies += u64::from(may && arp.answer(config.mac).send(&link, tx));
+                Ok(Taken::Done)
+            }
+            Operation::Reply if known => Ok(Taken::Done),
+            Operation::Reply => Ok(Taken::Stray),
+        }
+    }
+}
+
+impl Neighbours {
+    /// RFC 4861 §7.2.3 and §7.2.5, and RFC 4862 §5.4 before them.
+    pub(crate) fn take_ndp<T: Transmit>(
+        &mut self,
+        link: Link,
+        header: &ip::Header,
+        body: &[u8],
+        moment: Moment<'_>,
+        tx: &mut T,
+    ) -> Result<Taken, DropReason> {
+        let Moment { now, config, counters, answers } = moment;
+        match wire::ndp::parse(header, body)? {
+            Message::Solicitation { target, source_mac } => {
+                let may = || answers.take(Answer::Neighbour, now, counters);
+                let sent = ndp::answer(link, header, target, source_mac, config, may, tx)?;
+                counters.neighbour_replies += u64::from(sent);
+                if let Some(mac) = source_mac.filter(|_| !header.source.is_unspecified()) {
+                    self.cache.heard(&header.source, &mac, Heard::Mention, now);
+                }
+                Ok(Taken::Done)
+            }
+            Message::Advertisement { target, target_mac, solicited, .. } => {
+                let mac = target_mac.unwrap_or(link.mac);
+                if mac[0] & 1 == 1 {
+                    return Err(DropReason::Ndp);
+                }
+                if let Some(index) = config.dedicated(&target) {
+                    if mac != config.mac {
+                        let conflict = Conflict { address: target, mac };
+                        self.defend(index, conflict, Moment { now, config, counters, answers }, tx);
+                    }
+                    return Ok(Taken::Done);
+                }
+                let how = if solicited { Heard::Answer } else { Heard::Mention };
+                let known = self.cache.heard(&target, &mac, how, now);
+                if known { Ok(Taken::Done) } else { Ok(Taken::Stray) }
+            }
+        }
+    }
+
+    /// Another host bears one of our addresses.
+    fn defend<T: Transmit>(
+        &mut self,
+        index: usize,
+        conflict: Conflict,
+        moment: Moment<'_>,
+        tx: &mut T,
+    ) {
+        let Moment { now, config, counters, .. } = moment;
+        counters.address_conflicts += 1;
+        counters.address_defences +=
+            u64::from(self.announcement.disputed(index, conflict, config.mac, now, tx));
+    }
+}
+
+/// Asks everybody for a neighbour or, if it was known, that one alone.
+fn ask<T: Transmit>(neighbour: &Neighbour, mac: Mac, tx: &mut T) -> bool {
+    if !neighbour.address.is_v4() {
+        let only = (neighbour.state != State::Incomplete).then_some(neighbour.mac);
+        return ndp::ask(mac, &neighbour.local, &neighbour.address, only, tx);
+    }
+    let to = if neighbour.state == State::Incomplete { BROADCAST } else { neighbour.mac };
+    Arp::question(mac, neighbour.local, neighbour.address).send(&Link { mac: to, vlan: 0 }, tx)
+}

@@ -1,0 +1,102 @@
+//! What is asked and told by neighbour discovery (RFC 4861), and what its answers mean. The
+//! messages themselves are read and written in [`crate::wire::ndp`].
+
+use super::Conflict;
+use crate::config::Config;
+use crate::drop::DropReason;
+use crate::tcp::Transmit;
+use crate::wire::ndp::{self, Message};
+use crate::wire::{self, Address, ChecksumPolicy, Incoming, Link, Mac, Packet, ip};
+
+/// Answers a solicitation for a dedicated address of this stack (§7.2.4). Returns whether a reply
+/// was sent: only if it `may` be, which is not asked before the question has been found right.
+pub(crate) fn answer<T: Transmit>(
+    link: Link,
+    header: &ip::Header,
+    target: Address,
+    source_mac: Option<Mac>,
+    config: &Config,
+    may: impl FnOnce() -> bool,
+    tx: &mut T,
+) -> Result<bool, DropReason> {
+    let is_asked = header.destination == target || header.destination == target.solicited_node();
+    if !config.is_dedicated(&target) || !is_asked {
+        return Err(DropReason::Ndp);
+    }
+    // Who has no address yet wants to know whether it may take this one: all must hear that it may
+    // not.
+    let (to, mac, solicited) = if header.source.is_unspecified() {
+        (Address::ALL_NODES, Address::ALL_NODES.multicast_mac(), false)
+    } else {
+        (header.source, source_mac.unwrap_or(link.mac), true)
+    };
+    if mac[0] & 1 == 1 && solicited {
+        return Err(DropReason::Ndp);
+    }
+    let link = Link { mac, ..link };
+    let target_mac = Some(config.mac);
+    let reply =
+        Message::Advertisement { target, target_mac, router: false, solicited, overrides: true };
+    Ok(may() && tx.transmit(|frame| ndp::emit(frame, &config.mac, &link, [&target, &to], &reply)))
+}
+
+/// Asks for the hardware address of `target`: all whose addresses end like it or, if `only` is
+/// given, that one (§7.2.2).
+pub(super) fn ask<T: Transmit>(
+    mac: Mac,
+    source: &Address,
+    target: &Address,
+    only: Option<Mac>,
+    tx: &mut T,
+) -> bool {
+    let question = Message::Solicitation { target: *target, source_mac: Some(mac) };
+    let to = if only.is_some() { *target } else { target.solicited_node() };
+    let link = Link { mac: only.unwrap_or_else(|| to.multicast_mac()), vlan: 0 };
+    tx.transmit(|frame| ndp::emit(frame, &mac, &link, [source, &to], &question))
+}
+
+/// Asks whether anybody has `target`, from nowhere (RFC 4862 §5.4.2).
+pub(super) fn probe<T: Transmit>(mac: Mac, target: &Address, tx: &mut T) -> bool {
+    let question = Message::Solicitation { target: *target, source_mac: None };
+    let to = target.solicited_node();
+    let link = Link { mac: to.multicast_mac(), vlan: 0 };
+    tx.transmit(|frame| ndp::emit(frame, &mac, &link, [&Address::from_v6([0; 16]), &to], &question))
+}
+
+/// Tells all that `address` is at `mac` (§7.2.6).
+pub(super) fn announce<T: Transmit>(mac: Mac, address: &Address, tx: &mut T) -> bool {
+    let target_mac = Some(mac);
+    let message = Message::Advertisement {
+        target: *address,
+        target_mac,
+        router: false,
+        solicited: false,
+        overrides: true,
+    };
+    let to = Address::ALL_NODES;
+    let link = Link { mac: to.multicast_mac(), vlan: 0 };
+    tx.transmit(|frame| ndp::emit(frame, &mac, &link, [address, &to], &message))
+}
+
+/// Which address the sender of a frame says is its own, or asks for as one that wants it (RFC 4862
+/// §5.4.3 and §5.4.4).
+pub(super) fn claimed(frame: &[u8]) -> Option<Conflict> {
+    let parts = [frame];
+    let Ok(Incoming::Icmpv6(link, header, body)) =
+        wire::parse(Packet(&parts), ChecksumPolicy::Verify)
+    else {
+        return None;
+    };
+    if !ndp::is_ours(body) {
+        return None;
+    }
+    match ndp::parse(&header, body).ok()? {
+        Message::Advertisement { target, target_mac, .. } => {
+            Some(Conflict { address: target, mac: target_mac.unwrap_or(link.mac) })
+        }
+        Message::Solicitation { target, .. } if header.source.is_unspecified() => {
+            Some(Conflict { address: target, mac: link.mac })
+        }
+        Message::Solicitation { .. } => None,
+    }
+}

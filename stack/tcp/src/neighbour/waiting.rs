@@ -1,0 +1,59 @@
+//! Connections whose SYN waits for the next hop's hardware address: a list of a fixed length.
+//!
+//! In come connections with the neighbour that each waits for; they go out in the order in which
+//! they came when that one is known, or known not to answer. What their SYNs are to say lies in
+//! their control blocks.
+
+/// One that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    /// The connection.
+    pub(crate) id: u32,
+    /// The neighbour's number in the cache.
+    pub(crate) neighbour: usize,
+}
+
+/// The list.
+pub(crate) struct Waiting {
+    waiters: Vec<Waiter>,
+    capacity: usize,
+}
+
+impl Waiting {
+    pub(crate) fn new(capacity: u32) -> Waiting {
+        Waiting { waiters: Vec::with_capacity(capacity as usize), capacity: capacity as usize }
+    }
+
+    pub(crate) fn memory_bytes(capacity: u32) -> usize {
+        capacity as usize * size_of::<Waiter>()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiters.len() == self.capacity
+    }
+
+    /// Adds one; the list is not full.
+    pub(crate) fn add(&mut self, waiter: Waiter) {
+        debug_assert!(!self.is_full(), "a full list takes no more");
+        self.waiters.push(waiter);
+    }
+
+    /// Takes out the first for whose neighbour `is_settled` holds.
+    pub(crate) fn take(&mut self, is_settled: impl Fn(usize) -> bool) -> Option<Waiter> {
+        let place = self.waiters.iter().position(|waiter| is_settled(waiter.neighbour))?;
+        Some(self.waiters.remove(place))
+    }
+
+    /// The connection is over.
+    pub(crate) fn forget(&mut self, id: u32) {
+        self.waiters.retain(|waiter| waiter.id != id);
+    }
+}

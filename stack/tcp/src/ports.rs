@@ -1,0 +1,103 @@
+//! Connections of each listening port, against a limit of its own: one service cannot use up the
+//! connection table that another service shares.
+//!
+//! Only counts are kept. A half-open connection is not counted: anybody can have as many as he can
+//! forge addresses.
+
+/// A listening port and its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The port's number.
+    pub number: u16,
+    /// The largest number of connections at once.
+    pub limit: u32,
+    /// Connections now.
+    pub open: u32,
+    /// Connections refused because of the limit.
+    pub refused: u64,
+}
+
+/// The listening ports of one worker: a handful at most.
+#[derive(Clone, Debug, Default)]
+pub struct Ports(Vec<Port>);
+
+impl Ports {
+    /// Adds a port with at most `limit` connections. A port that is there already keeps its limit.
+    pub fn listen(&mut self, number: u16, limit: u32) {
+        if !self.contains(number) {
+            self.0.push(Port { number, limit, open: 0, refused: 0 });
+        }
+    }
+
+    /// Whether `number` is a listening port.
+    pub fn contains(&self, number: u16) -> bool {
+        self.0.iter().any(|port| port.number == number)
+    }
+
+    /// Admits another connection to `number`, or counts the refusal. A port that does not listen
+    /// has no limit.
+    pub fn admits(&mut self, number: u16) -> bool {
+        let Some(port) = self.get_mut(number) else { return true };
+        let admitted = port.open < port.limit;
+        port.refused += u64::from(!admitted);
+        admitted
+    }
+
+    /// How many more connections `number` may have.
+    pub fn left(&self, number: u16) -> u32 {
+        let port = self.0.iter().find(|port| port.number == number);
+        port.map_or(u32::MAX, |port| port.limit.saturating_sub(port.open))
+    }
+
+    /// A connection to `number` begins.
+    pub fn add(&mut self, number: u16) {
+        if let Some(port) = self.get_mut(number) {
+            port.open += 1;
+        }
+    }
+
+    /// A connection to `number` has ended.
+    pub fn remove(&mut self, number: u16) {
+        if let Some(port) = self.get_mut(number) {
+            port.open = port.open.saturating_sub(1);
+        }
+    }
+
+    /// Every port, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = &Port> {
+        self.0.iter()
+    }
+
+    fn get_mut(&mut self, number: u16) -> Option<&mut Port> {
+        self.0.iter_mut().find(|port| port.number == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_at_its_limit_refuses_and_leaves_the_others_alone() {
+        let mut ports = Ports::default();
+        ports.listen(80, 2);
+        ports.listen(11211, 1);
+        ports.add(11211);
+        assert!(!ports.admits(11211) && ports.admits(80));
+        ports.add(80);
+        assert!(ports.admits(80));
+        ports.remove(11211);
+        assert!(ports.admits(11211));
+        let counts: Vec<_> =
+            ports.iter().map(|port| (port.number, port.open, port.refused)).collect();
+        assert_eq!(counts, [(80, 1, 0), (11211, 0, 1)]);
+    }
+
+    #[test]
+    fn a_port_that_does_not_listen_has_no_limit_and_no_count() {
+        let mut ports = Ports::default();
+        ports.add(80);
+        ports.remove(80);
+        assert!(ports.admits(80) && !ports.contains(80) && ports.iter().next().is_none());
+    }
+}

@@ -1,0 +1,181 @@
+//! How many connections each source prefix has: a /24 of IPv4, a /64 of IPv6, about what one
+//! network is given.
+//!
+//! In comes the remote address of a connection that begins or ends; out goes whether another may
+//! begin. A half-open one is not counted: anybody can forge its address. Only counts are kept,
+//! under a keyed hash in a table of fixed size: prefixes that meet in a slot are counted together,
+//! so that one may be refused because of another, and which ones meet nobody outside can tell. What
+//! an active open takes is counted and never refused. Without a limit there is no table.
+
+use crate::config::Limits;
+use crate::keyed::Keyed;
+use crate::wire::Address;
+
+/// Fewer slots would save nothing, and make strangers meet.
+const SLOTS_MIN: u32 = 1024;
+
+/// The counts of one worker.
+#[derive(Debug)]
+pub struct Prefixes {
+    keyed: Keyed,
+    /// A power of two of them, or none without a limit.
+    counts: Vec<u32>,
+    most: u32,
+}
+
+impl Prefixes {
+    pub(crate) fn new(limits: &Limits, keyed: Keyed) -> Prefixes {
+        Prefixes {
+            keyed,
+            counts: vec![0; Prefixes::slots(limits) as usize],
+            most: limits.connections_per_prefix,
+        }
+    }
+
+    /// As the counts of a stack with these limits, for a transport that is none.
+    pub fn with_secret(limits: &Limits, secret: [u64; 4]) -> Prefixes {
+        Prefixes::new(limits, Keyed::new(secret))
+    }
+
+    /// At least one for each connection, so that few meet even if each has a prefix of its own.
+    pub(crate) fn slots(limits: &Limits) -> u32 {
+        match limits.connections_per_prefix {
+            0 => 0,
+            _ => limits.connections.next_power_of_two().max(SLOTS_MIN),
+        }
+    }
+
+    /// Whether there is a limit, and so a table of counts.
+    pub fn is_limited(&self) -> bool {
+        !self.counts.is_empty()
+    }
+
+    /// Bytes of memory that the counts take.
+    pub fn memory_bytes(limits: &Limits) -> usize {
+        Prefixes::slots(limits) as usize * size_of::<u32>()
+    }
+
+    /// Whether another connection may come from there.
+    pub(crate) fn has_room(&self, remote: &Address) -> bool {
+        self.place(remote).is_none_or(|place| self.has_room_at(place))
+    }
+
+    /// How many more may come from there.
+    pub(crate) fn left(&self, remote: &Address) -> u32 {
+        self.place(remote)
+            .map_or(u32::MAX, |place| self.most.saturating_sub(self.counts[place as usize]))
+    }
+
+    /// Whether another connection may come from the prefix that is counted at `place`.
+    pub fn has_room_at(&self, place: u32) -> bool {
+        self.counts[place as usize] < self.most
+    }
+
+    /// A connection with this remote address begins.
+    pub(crate) fn add(&mut self, remote: &Address) {
+        if let Some(place) = self.place(remote) {
+            self.add_at(place);
+        }
+    }
+
+    /// A connection from the prefix that is counted at `place` begins.
+    pub fn add_at(&mut self, place: u32) {
+        self.counts[place as usize] += 1;
+    }
+
+    /// A connection with this remote address has ended.
+    pub(crate) fn remove(&mut self, remote: &Address) {
+        if let Some(place) = self.place(remote) {
+            self.remove_at(place);
+        }
+    }
+
+    /// A connection from the prefix that is counted at `place` has ended.
+    pub fn remove_at(&mut self, place: u32) {
+        self.counts[place as usize] -= 1;
+    }
+
+    /// All that are counted.
+    pub(crate) fn total(&self) -> usize {
+        self.counts.iter().map(|&count| count as usize).sum()
+    }
+
+    /// Where the prefix of `remote` is counted; `None` without a limit.
+    pub fn place(&self, remote: &Address) -> Option<u32> {
+        let last = self.counts.len().checked_sub(1)?;
+        Some(self.keyed.prefix(&prefix(remote)) & last as u32)
+    }
+}
+
+/// The address with all bits cleared that do not belong to the prefix.
+fn prefix(address: &Address) -> Address {
+    let kept = if address.is_v4() { 15 } else { 8 };
+    let mut octets = address.octets();
+    octets[kept..].fill(0);
+    Address::from_v6(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefixes(connections: u32, most: u32) -> Prefixes {
+        let limits =
+            Limits { connections_per_prefix: most, ..Limits::for_connections(connections) };
+        Prefixes::new(&limits, Keyed::new([1, 2, 3, 4]))
+    }
+
+    fn v6(network: u8, host: u8) -> Address {
+        Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, network, 0, 0, 0, 0, 0, 0, 0, host])
+    }
+
+    #[test]
+    fn a_24_of_ipv4_and_a_64_of_ipv6_are_counted_as_one() {
+        for (one, neighbour, stranger) in [
+            (
+                Address::from_v4([198, 18, 0, 1]),
+                Address::from_v4([198, 18, 0, 255]),
+                Address::from_v4([198, 18, 1, 1]),
+            ),
+            (v6(1, 1), v6(1, 255), v6(2, 1)),
+        ] {
+            let mut prefixes = prefixes(64, 2);
+            prefixes.add(&one);
+            assert!(prefixes.has_room(&neighbour));
+            prefixes.add(&neighbour);
+            assert!(!prefixes.has_room(&one) && !prefixes.has_room(&neighbour));
+            assert!(prefixes.has_room(&stranger));
+            prefixes.remove(&one);
+            assert!(prefixes.has_room(&neighbour));
+            assert_eq!(prefixes.total(), 1);
+        }
+    }
+
+    #[test]
+    fn prefixes_that_meet_are_counted_together_and_no_count_is_lost() {
+        let mut prefixes = prefixes(64, 1);
+        let all =
+            || (0..=255).flat_map(|c| (0..16).map(move |b| Address::from_v4([198, 16 + b, c, 1])));
+        all().for_each(|address| prefixes.add(&address));
+        assert_eq!(prefixes.counts.len(), SLOTS_MIN as usize);
+        assert_eq!(prefixes.total(), 4096);
+        assert!(all().all(|address| !prefixes.has_room(&address)));
+        all().for_each(|address| prefixes.remove(&address));
+        assert_eq!(prefixes.total(), 0);
+        assert!(all().all(|address| prefixes.has_room(&address)));
+    }
+
+    #[test]
+    fn there_is_no_table_without_a_limit() {
+        let mut prefixes = prefixes(64, 0);
+        prefixes.add(&v6(1, 1));
+        assert!(prefixes.has_room(&v6(1, 1)));
+        assert_eq!((prefixes.total(), prefixes.counts.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_table_grows_with_the_connections() {
+        let limits = Limits { connections_per_prefix: 1, ..Limits::for_connections(1_000_000) };
+        assert_eq!(Prefixes::memory_bytes(&limits), 4 << 20);
+    }
+}

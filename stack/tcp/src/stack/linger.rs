@@ -1,0 +1,90 @@
+//! TIME-WAIT: a connection goes there, segments find it there, it ends there.
+
+use super::Stack;
+use super::receive::Arrival;
+use crate::answers::Answer;
+use crate::demux::Owner;
+use crate::tcp::segment::{Numbers, Way, emit};
+use crate::tcp::{Marks, Transmit, output};
+use crate::time_wait::Verdict;
+use crate::wire;
+use crate::wire::Flags;
+use simoom_io::application::{Application, Closed};
+
+impl<A: Application> Stack<A> {
+    pub(super) fn for_time_wait<T: Transmit>(
+        &mut self,
+        index: u32,
+        arrival: &Arrival<'_>,
+        tx: &mut T,
+    ) {
+        match self.time_wait.get(index).judge(&arrival.segment) {
+            Verdict::Ignore => {}
+            Verdict::Acknowledge => self.acknowledge_time_wait(index, tx),
+            Verdict::Restart => {
+                self.acknowledge_time_wait(index, tx);
+                self.schedule_time_wait(index);
+            }
+            Verdict::Reuse if !self.listens(&arrival.tuple) => {
+                self.acknowledge_time_wait(index, tx);
+            }
+            Verdict::Reuse => {
+                let used_up = self.time_wait.get(index).snd_nxt;
+                self.shared.counters.time_wait_reused += 1;
+                self.forget_time_wait(index);
+                self.open_half(arrival, Some(used_up), tx);
+            }
+        }
+    }
+
+    pub(super) fn acknowledge_time_wait<T: Transmit>(&mut self, index: u32, tx: &mut T) {
+        if !self.shared.may_answer(Answer::TimeWait) {
+            return;
+        }
+        let entry = self.time_wait.get(index);
+        let mut options = wire::Options::default();
+        if let Some((last, offset)) = entry.timestamps {
+            options.timestamps = Some((self.shared.tick.millis().wrapping_add(offset), last));
+        }
+        let numbers = Numbers::plain(entry.snd_nxt, entry.rcv_nxt, Flags::ACK, u16::MAX);
+        let way = Way { tuple: &entry.tuple, link: &entry.link };
+        if emit(&way, numbers, &options, 0, &self.shared.config, tx, |_| 0) {
+            self.shared.counters.segments_sent += 1;
+            self.shared.counters.pure_acks_sent += 1;
+        }
+    }
+
+    pub(super) fn schedule_time_wait(&mut self, index: u32) {
+        let at = self.shared.tick.plus(self.shared.config.time_wait_ms);
+        self.shared.wheel.schedule(self.time_wait_timer(index), at);
+    }
+
+    pub(super) fn forget_time_wait(&mut self, index: u32) {
+        let hash = self.keyed.hash(&self.time_wait.get(index).tuple);
+        self.shared.wheel.cancel(self.time_wait_timer(index));
+        self.demux.remove(hash, Owner::TimeWait(index));
+        self.time_wait.remove(index);
+    }
+
+    /// The connection goes to TIME_WAIT.
+    pub(super) fn linger<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) {
+        let tcb = &mut self.tcbs[id as usize];
+        if tcb.hot.marks.has(Marks::ACK_NOW) {
+            // The peer's FIN. No flush follows that would look at this connection.
+            output::acknowledge(tcb, &mut self.shared, tx);
+        }
+        let Some((index, is_taken)) = self.time_wait.place() else {
+            return self.end(id, Closed::Finished, app);
+        };
+        if is_taken {
+            self.shared.counters.time_wait_evicted += 1;
+            self.forget_time_wait(index);
+        }
+        let hot = &self.tcbs[id as usize].hot;
+        let hash = self.keyed.hash(&hot.tuple);
+        self.time_wait.insert(hot);
+        self.demux.replace(hash, Owner::Connection(id), Owner::TimeWait(index));
+        self.schedule_time_wait(index);
+        self.free_tcb(id, Closed::Finished, app);
+    }
+}

@@ -1,0 +1,71 @@
+//! The memory that a stack of given limits takes, part by part.
+
+use crate::config::Limits;
+use crate::demux::Demux;
+use crate::listen::HalfOpenTable;
+use crate::neighbour::Neighbours;
+use crate::prefix::Prefixes;
+use crate::tcp::Tcb;
+use crate::time_wait::TimeWaitTable;
+use crate::{flight, reassembly};
+use simoom_io::application::Application;
+use simoom_io::timer::Wheel;
+use simoom_io::{keep, send};
+
+impl Limits {
+    /// What each part takes: its name, how many there are, and bytes in all.
+    pub fn memory<A: Application>(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
+        let (owners, timers) = (self.connections + self.half_open + self.time_wait, self.timers());
+        let row = |what, count: u32, bytes: usize| (what, u64::from(count), bytes as u64);
+        [
+            row(
+                "connections",
+                self.connections,
+                self.connections as usize * size_of::<Tcb<A::Conn>>(),
+            ),
+            row(
+                "half-open connections",
+                self.half_open,
+                HalfOpenTable::memory_bytes(self.half_open),
+            ),
+            row("counts of source prefixes", Prefixes::slots(self), Prefixes::memory_bytes(self)),
+            row("TIME_WAIT entries", self.time_wait, TimeWaitTable::memory_bytes(self.time_wait)),
+            row("demultiplexing slots", owners, Demux::memory_bytes(owners)),
+            row(
+                "timers",
+                timers,
+                Wheel::memory_bytes(timers) + 2 * self.connections as usize * size_of::<u32>(),
+            ),
+            row(
+                "send ranges and chunks",
+                self.send_entries,
+                send::Pool::<A::Blob>::memory_bytes(
+                    self.send_entries as usize,
+                    self.send_chunks as usize,
+                ),
+            ),
+            row(
+                "neighbours",
+                self.neighbours,
+                Neighbours::memory_bytes(self.neighbours, self.unresolved),
+            ),
+            row(
+                "runs in flight",
+                self.connections + self.flight_runs,
+                flight::Pool::memory_bytes(self.connections, self.flight_runs),
+            ),
+            row(
+                "kept-input buffers",
+                self.keep_small + self.keep_large,
+                keep::Pool::memory_bytes(self.keep_small as usize, self.keep_large as usize),
+            ),
+            row("bytes to put input together", keep::LARGE_BYTES as u32, keep::LARGE_BYTES),
+            row(
+                "reassembly blocks",
+                self.reassembly_blocks,
+                reassembly::Pool::memory_bytes(self.reassembly_blocks as usize),
+            ),
+        ]
+        .into_iter()
+    }
+}

@@ -1,0 +1,229 @@
+//! The stack of one worker: its tables, and the way of a segment through them.
+
+mod census;
+mod control;
+mod linger;
+mod memory;
+mod next_hop;
+mod passive;
+mod path;
+mod receive;
+mod turn;
+
+pub use census::Census;
+pub use control::{ConnId, Connect, ConnectError};
+pub use next_hop::NextHop;
+
+use crate::answers::Answers;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::demux::{Demux, Owner, Tuple};
+use crate::drop::Drops;
+use crate::keyed::Keyed;
+use crate::listen::HalfOpenTable;
+use crate::neighbour::Neighbours;
+use crate::path_mtu::Paths;
+use crate::ports::{Port, Ports};
+use crate::prefix::Prefixes;
+use crate::tcp::{Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
+use crate::time_wait::TimeWaitTable;
+use crate::{flight, reassembly};
+use simoom_io::application::{Application, Closed};
+use simoom_io::timer::{Tick, Wheel};
+use simoom_io::{keep, send};
+use smoltcp::time::{Duration, Instant};
+use std::collections::VecDeque;
+
+#[cfg(any(test, feature = "testing"))]
+#[path = "../testing/inspect.rs"]
+mod inspect;
+#[cfg(any(test, feature = "testing"))]
+pub use inspect::Inspection;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use inspect::{SIMULTANEOUS, Standing};
+
+/// The most packets that [`Stack::receive`] takes at once.
+pub const BURST: usize = 64;
+/// Timers that are looked at together: enough for their cache misses to overlap. Up to so many
+/// packets, a burst is a small one.
+const GROUP: usize = 16;
+
+/// The TCP stack of one worker, with the application's state for each of its connections.
+///
+/// The caller owns the clock, the frames and the application, and calls, for each turn of its loop:
+///
+/// 1. [`Stack::receive`] with the packets that came, at most [`BURST`] at a time;
+/// 2. [`Stack::expire`], if [`Stack::next_deadline`] has passed;
+/// 3. [`Stack::flush`], which sends what the first two brought about.
+///
+/// Nothing is sent later than the flush that follows its cause, and nothing happens between calls.
+/// `now` must never go back.
+pub struct Stack<A: Application> {
+    shared: Shared<A::Blob>,
+    keyed: Keyed,
+    ports: Ports,
+    accepts: bool,
+    demux: Demux,
+    tcbs: Vec<Tcb<A::Conn>>,
+    free: Vec<u32>,
+    half_open: HalfOpenTable,
+    prefixes: Prefixes,
+    time_wait: TimeWaitTable,
+    /// Until when a SYN cookie may come back; never, if none was sent.
+    cookies_until: Tick,
+    /// Where the search for a connection that holds input too long goes on.
+    evict_from: u32,
+    /// The list that a flush works through, while `shared.ready` takes what comes for the next.
+    flushing: Vec<u32>,
+}
+
+impl<A: Application> Stack<A> {
+    /// A stack that listens nowhere yet. All the memory it will ever have is taken here.
+    pub fn new(config: Config, now: Instant) -> Self {
+        let limits = config.limits;
+        let owners = limits.connections + limits.half_open + limits.time_wait;
+        let timers = limits.timers();
+        let tick = Tick::at(now);
+        let keyed = Keyed::new(config.secret);
+        let shared = Shared {
+            now,
+            tick,
+            send: send::Pool::new(limits.send_entries as usize, limits.send_chunks as usize),
+            keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
+            scratch: vec![0; keep::LARGE_BYTES].into(),
+            input_short: false,
+            reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
+            flight: flight::Pool::new(limits.connections, limits.flight_runs),
+            paths: Paths::new(),
+            window_budget: config.window_budget_bytes(),
+            wheel: Wheel::new(timers, tick),
+            neighbours: Neighbours::new(&config, keyed, tick),
+            ready: Vec::with_capacity(limits.connections as usize),
+            waiting: VecDeque::with_capacity(limits.connections as usize),
+            answers: Answers::new(config.answers_per_second, keyed),
+            counters: Counters::default(),
+            drops: Drops::default(),
+            config,
+        };
+        let mut stack = Stack {
+            keyed,
+            shared,
+            ports: Ports::default(),
+            accepts: true,
+            demux: Demux::new(owners),
+            tcbs: (0..limits.connections).map(|_| Tcb::default()).collect(),
+            free: (0..limits.connections).rev().collect(),
+            half_open: HalfOpenTable::new(limits.half_open),
+            prefixes: Prefixes::new(&limits, keyed),
+            time_wait: TimeWaitTable::new(limits.time_wait),
+            cookies_until: Tick::NEVER,
+            evict_from: 0,
+            flushing: Vec::with_capacity(limits.connections as usize),
+        };
+        if stack.shared.config.announces {
+            // With the first expiry, for which there is a transmitter.
+            stack.shared.wheel.schedule(limits.neighbour_timer(), tick);
+        }
+        stack
+    }
+
+    /// Answers SYNs to this port from now on.
+    pub fn listen(&mut self, port: u16) {
+        let limit = self.shared.config.limits.connections_per_port;
+        self.listen_with_limit(port, if limit == 0 { u32::MAX } else { limit });
+    }
+
+    /// Answers SYNs to this port from now on, while it has fewer than `limit` connections.
+    pub fn listen_with_limit(&mut self, port: u16, limit: u32) {
+        self.ports.listen(port, limit);
+    }
+
+    /// The listening ports, each with its connections.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter()
+    }
+
+    /// What is counted: [`Counters`] and [`Drops`].
+    pub fn counters(&self) -> (&Counters, &Drops) {
+        (&self.shared.counters, &self.shared.drops)
+    }
+
+    /// Connections with a control block: open, opening or closing.
+    pub fn connections(&self) -> usize {
+        self.tcbs.len() - self.free.len()
+    }
+
+    /// The most connections with a control block.
+    pub fn capacity(&self) -> usize {
+        self.tcbs.len()
+    }
+
+    /// When to call [`Stack::expire`] next, as time from now; `None` while no timer is set.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let next = self.shared.wheel.next_deadline()?;
+        Some(Duration::from_millis(self.shared.tick.until(next).max(0) as u64))
+    }
+
+    pub(super) fn set_clock(&mut self, now: Instant) {
+        self.shared.now = now;
+        self.shared.tick = Tick::at(now);
+    }
+
+    pub(super) fn half_open_timer(&self, index: u32) -> u32 {
+        2 * self.shared.config.limits.connections + index
+    }
+
+    pub(super) fn time_wait_timer(&self, index: u32) -> u32 {
+        2 * self.shared.config.limits.connections + self.shared.config.limits.half_open + index
+    }
+
+    /// Counts a connection that begins.
+    fn count_in(&mut self, tuple: &Tuple) {
+        self.prefixes.add(&tuple.remote);
+        self.ports.add(tuple.local_port);
+    }
+
+    /// Counts a connection that has ended.
+    fn count_out(&mut self, tuple: &Tuple) {
+        self.prefixes.remove(&tuple.remote);
+        self.ports.remove(tuple.local_port);
+    }
+
+    /// Does what has to be done with a connection after an event.
+    #[inline]
+    pub(super) fn settle<T: Transmit>(&mut self, id: u32, fate: Fate, app: &mut A, tx: &mut T) {
+        match fate {
+            Fate::Lives => {}
+            Fate::Lingers => self.linger(id, app, tx),
+            Fate::Ends(how) => self.end(id, how, app),
+        }
+    }
+
+    /// The connection is over: the application hears of it, and its block is free again.
+    pub(super) fn end(&mut self, id: u32, how: Closed, app: &mut A) {
+        let hash = self.keyed.hash(&self.tcbs[id as usize].hot.tuple);
+        self.demux.remove(hash, Owner::Connection(id));
+        self.free_tcb(id, how, app);
+    }
+
+    pub(super) fn free_tcb(&mut self, id: u32, how: Closed, app: &mut A) {
+        let tcb = &mut self.tcbs[id as usize];
+        self.shared.count_closed(how);
+        tcb.release(&mut self.shared);
+        let tuple = tcb.hot.tuple;
+        self.shared.wheel.cancel(near_timer(id));
+        self.shared.wheel.cancel(far_timer(id));
+        if tcb.hot.state == State::SynSent {
+            self.shared.neighbours.forget(id);
+        }
+        if tcb.hot.marks.has(Marks::OPENED)
+            || tcb.hot.state == State::SynSent
+            || tcb.hot.state == State::SynReceived
+        {
+            app.closed(&mut tcb.conn, how);
+        }
+        tcb.vacate();
+        self.free.push(id);
+        self.count_out(&tuple);
+    }
+}

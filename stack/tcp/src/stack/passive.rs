@@ -1,0 +1,327 @@
+//! LISTEN, and SYN-RECEIVED for connections that a peer opens (RFC 9293 §3.10.7.1, §3.10.7.2 and
+//! §3.10.7.4).
+
+use super::Stack;
+use super::receive::Arrival;
+use crate::answers::Answer;
+use crate::cookie;
+use crate::demux::{Owner, Tuple};
+use crate::drop::DropReason;
+use crate::listen;
+use crate::listen::HalfOpen;
+use crate::seq::Seq;
+use crate::tcp::segment::{Numbers, Way, stateless};
+use crate::tcp::{
+    Context, Hot, Marks, Shared, State, Transmit, congestion, ecn, handshake, window,
+};
+use crate::wire::{Address, Flags, Options, Segment};
+use simoom_io::application::Application;
+use simoom_io::timer::Tick;
+
+impl<A: Application> Stack<A> {
+    /// Whether a SYN to this end of a four-tuple is answered.
+    pub(super) fn listens(&self, tuple: &Tuple) -> bool {
+        self.accepts && self.has_listener(tuple.local_port, &tuple.local)
+    }
+
+    fn has_listener(&self, port: u16, local: &Address) -> bool {
+        self.ports.contains(port) && self.shared.config.serves(local, port)
+    }
+
+    /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
+    pub(super) fn for_listener<T: Transmit>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) -> bool {
+        let segment = &arrival.segment;
+        if !self.shared.config.may_be_peer(&segment.remote) {
+            self.shared.drop(DropReason::IpSource);
+            return true;
+        }
+        if !segment.flags.has_any(Flags::ACK.with(Flags::RST)) && self.listens(&arrival.tuple) {
+            match segment.flags.only_synchronize() {
+                true => self.open_half(arrival, None, tx),
+                false => self.shared.drop(DropReason::TcpFlags),
+            }
+            return true;
+        }
+        if self.may_bear_cookie(segment) && self.complete_cookie(arrival, app, tx) {
+            return true;
+        }
+        if self.shared.config.reports_strays && !segment.flags.has(Flags::SYN) {
+            self.shared.drop(DropReason::Stray);
+            return false;
+        }
+        self.send_refusal(segment, tx);
+        true
+    }
+
+    /// Answers a SYN. What an earlier connection of this four-tuple has `used_up`, this one begins
+    /// beyond (RFC 9293 §3.6.1 MAY-2).
+    pub(super) fn open_half<T: Transmit>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        used_up: Option<Seq>,
+        tx: &mut T,
+    ) {
+        // Room for the control block is kept from the start: a handshake that completes finds one.
+        let (half_open, free) = (self.half_open.len() as usize, self.free.len());
+        if half_open >= free {
+            return self.shared.drop(DropReason::ConnectionsFull);
+        }
+        if !self.has_place(&arrival.tuple) {
+            return;
+        }
+        // Half of the blocks are left for handshakes that keep nothing meanwhile, and so are the
+        // last places of a port and of a prefix: however many SYNs somebody forges, they take none.
+        let Tuple { remote, local_port, .. } = &arrival.tuple;
+        let places = self.ports.left(*local_port).min(self.prefixes.left(remote)) as usize;
+        let is_crowded = self.half_open.is_full() || 2 * half_open >= free || half_open >= places;
+        if is_crowded && self.shared.config.syn_cookies {
+            return self.send_cookie(arrival, tx);
+        }
+        let iss = self.keyed.initial_seq(&arrival.tuple, self.shared.now);
+        let iss = used_up.map_or(iss, |used_up| iss.max(used_up + u32::from(u16::MAX)));
+        let mut entry =
+            HalfOpen::of(&arrival.segment, arrival.tuple, iss, &self.keyed, self.shared.now);
+        entry.ecn = ecn::is_asked(&arrival.segment, self.shared.config.ecn);
+        let Some(index) = self.half_open.insert(entry) else {
+            return self.shared.drop(DropReason::HalfOpenFull);
+        };
+        self.demux.insert(arrival.hash, Owner::HalfOpen(index));
+        let timer = self.half_open_timer(index);
+        self.shared.wheel.schedule(timer, HalfOpen::first_deadline(self.shared.tick));
+        self.send_syn_ack(index, tx);
+    }
+
+    /// Whether the limits of its prefix and of its port let a connection in; counts the drop if
+    /// not.
+    fn has_place(&mut self, tuple: &Tuple) -> bool {
+        let full = if !self.prefixes.has_room(&tuple.remote) {
+            DropReason::PrefixFull
+        } else if !self.ports.admits(tuple.local_port) {
+            DropReason::PortFull
+        } else {
+            return true;
+        };
+        self.shared.drop(full);
+        false
+    }
+
+    /// Answers a SYN and forgets it; its four-tuple may come back with [`Stack::complete_cookie`].
+    fn send_cookie<T: Transmit>(&mut self, arrival: &Arrival<'_>, tx: &mut T) {
+        let Arrival { tuple, segment, .. } = arrival;
+        let Shared { config, tick, now, counters, .. } = &mut self.shared;
+        let iss = cookie::make(&self.keyed, tuple, segment.seq, segment.options.mss, *now);
+        let mut entry = HalfOpen::of(segment, *tuple, iss, &self.keyed, *now);
+        entry.ecn = ecn::is_asked(segment, config.ecn);
+        self.cookies_until = tick.plus(cookie::LIFE_MS);
+        if entry.send_cookie(config, *tick, tx) {
+            counters.segments_sent += 1;
+            counters.syn_acks_sent += 1;
+            counters.syn_cookies_sent += 1;
+        }
+    }
+
+    /// Whether cookies are out, and a segment of no connection could bring one.
+    fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
+        if self.cookies_until.is_due(self.shared.tick) {
+            self.cookies_until = Tick::NEVER;
+        }
+        // Also when no SYN is answered any more: the peer was told that it is connected.
+        self.cookies_until != Tick::NEVER
+            && segment.flags.only_acknowledge()
+            && self.has_listener(segment.local_port, &segment.local)
+    }
+
+    /// The handshake's last segment, if it bears a cookie. Returns whether it does.
+    fn complete_cookie<T: Transmit>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) -> bool {
+        let Arrival { tuple, segment, .. } = arrival;
+        let (irs, iss, now) = (segment.seq - 1, segment.ack - 1, self.shared.now);
+        let Some(mss) = cookie::check(&self.keyed, tuple, irs, iss, now) else {
+            self.shared.counters.syn_cookies_failed += 1;
+            return false;
+        };
+        if self.half_open.len() as usize >= self.free.len() {
+            // The peer believes that it is connected, and will send again.
+            self.shared.drop(DropReason::ConnectionsFull);
+            return true;
+        }
+        if !self.has_place(tuple) {
+            return true;
+        }
+        self.shared.counters.syn_cookies_received += 1;
+        let entry = HalfOpen::of_cookie(segment, *tuple, mss, &self.keyed);
+        let id = self.free.pop().expect("there are more blocks than half-open connections");
+        self.demux.insert(arrival.hash, Owner::Connection(id));
+        self.establish(id, &entry, arrival, app, tx);
+        true
+    }
+
+    pub(super) fn send_syn_ack<T: Transmit>(&mut self, index: u32, tx: &mut T) {
+        let Shared { config, tick, counters, .. } = &mut self.shared;
+        if self.half_open.get(index).send_syn_ack(config, *tick, tx) {
+            counters.segments_sent += 1;
+            counters.syn_acks_sent += 1;
+        }
+    }
+
+    /// Whether a segment's sender may have a connection by a cookie which is still on its way,
+    /// overtaken or lost.
+    fn may_follow_cookie(&mut self, segment: &Segment<'_>) -> bool {
+        !segment.is_empty()
+            && self.may_bear_cookie(segment)
+            && cookie::may_be(&self.keyed, &Tuple::of(segment), segment.ack - 1, self.shared.now)
+    }
+
+    /// §3.10.7.1: what belongs to nobody is reset.
+    pub(super) fn send_refusal<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
+        if self.may_follow_cookie(segment) {
+            return self.shared.drop(DropReason::NoCookie);
+        }
+        self.shared.drop(DropReason::NoListener);
+        self.send_reset(segment, tx);
+    }
+
+    /// A reset with the numbers that make the sender believe it, unless the segment was one.
+    pub(super) fn send_reset<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
+        if segment.flags.has(Flags::RST) || !self.shared.may_answer(Answer::Reset) {
+            return;
+        }
+        let numbers = if segment.flags.has(Flags::ACK) {
+            Numbers::plain(segment.ack, Seq(0), Flags::RST, 0)
+        } else {
+            let ack = segment.seq + segment.len();
+            Numbers::plain(Seq(0), ack, Flags::RST.with(Flags::ACK), 0)
+        };
+        let tuple = Tuple::of(segment);
+        let way = Way { tuple: &tuple, link: &segment.link };
+        stateless(
+            &way,
+            numbers,
+            &Options::default(),
+            &self.shared.config,
+            &mut self.shared.counters,
+            tx,
+        );
+    }
+
+    /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens. Returns `false` if the segment
+    /// is a stray for the caller: a SYN that was repeated may have come to two workers, of which
+    /// the peer knows one by its SYN-ACK.
+    pub(super) fn for_half_open<T: Transmit>(
+        &mut self,
+        index: u32,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) -> bool {
+        let entry = *self.half_open.get(index);
+        if self.shared.config.reports_strays && entry.is_anothers(&arrival.segment) {
+            self.shared.drop(DropReason::Stray);
+            return false;
+        }
+        match entry.judge(&arrival.segment, &self.shared.config) {
+            listen::Verdict::Complete => self.complete(index, entry, arrival, app, tx),
+            listen::Verdict::Repeat => self.send_syn_ack(index, tx),
+            listen::Verdict::Forget => self.forget_half_open(index, arrival.hash),
+            listen::Verdict::Challenge(reason) => {
+                self.shared.drop(reason);
+                self.challenge_half_open(&entry, tx);
+            }
+            listen::Verdict::Refuse => {
+                self.shared.drop(DropReason::BadAck);
+                self.send_reset(&arrival.segment, tx);
+            }
+            listen::Verdict::Drop(reason) => self.shared.drop(reason),
+        }
+        true
+    }
+
+    pub(super) fn challenge_half_open<T: Transmit>(&mut self, entry: &HalfOpen, tx: &mut T) {
+        if !self.shared.may_answer(Answer::Challenge) {
+            return;
+        }
+        let Shared { config, tick, counters, .. } = &mut self.shared;
+        if entry.send_ack(config, *tick, tx) {
+            counters.segments_sent += 1;
+            counters.pure_acks_sent += 1;
+            counters.challenge_acks += 1;
+        }
+    }
+
+    pub(super) fn forget_half_open(&mut self, index: u32, hash: u32) {
+        self.shared.wheel.cancel(self.half_open_timer(index));
+        self.demux.remove(hash, Owner::HalfOpen(index));
+        self.half_open.remove(index);
+    }
+
+    /// The handshake's last segment: the connection gets its control block, and handles the
+    /// segment.
+    pub(super) fn complete<T: Transmit>(
+        &mut self,
+        index: u32,
+        entry: HalfOpen,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) {
+        if !self.has_place(&entry.tuple) {
+            // Others were faster. The peer believes that it is connected, and will send again.
+            return;
+        }
+        let id = self.free.pop().expect("a block is kept for each half-open connection");
+        self.shared.wheel.cancel(self.half_open_timer(index));
+        self.demux.replace(arrival.hash, Owner::HalfOpen(index), Owner::Connection(id));
+        self.half_open.remove(index);
+        self.establish(id, &entry, arrival, app, tx);
+    }
+
+    /// Makes a block that of a connection whose handshake `arrival` has completed.
+    fn establish<T: Transmit>(
+        &mut self,
+        id: u32,
+        entry: &HalfOpen,
+        arrival: &Arrival<'_>,
+        app: &mut A,
+        tx: &mut T,
+    ) {
+        self.count_in(&entry.tuple);
+        let tcb = &mut self.tcbs[id as usize];
+        tcb.hot =
+            Hot { marks: tcb.hot.marks, tuple: entry.tuple, link: entry.link, ..Hot::default() };
+        tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared);
+        window::begin(tcb, &self.shared);
+        if entry.ecn {
+            tcb.hot.marks.set(Marks::ECN);
+            self.shared.counters.ecn_connections += 1;
+        }
+        tcb.hot.state = State::Established;
+        tcb.hot.ts_offset = entry.ts_offset;
+        tcb.hot.snd.una = entry.iss + 1;
+        tcb.hot.snd.nxt = entry.iss + 1;
+        tcb.hot.snd.wnd = u32::from(arrival.segment.window) << tcb.hot.scales.snd();
+        tcb.hot.snd.wl1 = arrival.segment.seq;
+        tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), entry.repeats());
+        tcb.cold.max_wnd = tcb.hot.snd.wnd;
+        tcb.cold.recover = entry.iss;
+        tcb.warm.heard_at = self.shared.tick;
+        match entry.round_trip_us(self.shared.now) {
+            Some(rtt_us) => {
+                tcb.warm.rtt.measured(rtt_us);
+                tcb.warm.rtt.shortest(rtt_us, self.shared.tick);
+            }
+            None => tcb.warm.rtt.handshake_repeated(),
+        }
+        self.shared.counters.passive_opens += 1;
+        handshake::open(tcb, &mut Context { id, shared: &mut self.shared, app, tx }, false);
+        self.for_connection(id, &arrival.segment, app, tx);
+    }
+}

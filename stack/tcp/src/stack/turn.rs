@@ -1,0 +1,164 @@
+//! What a turn of the loop does beyond receiving: timers that have come due, and all that may be
+//! sent.
+
+use super::{GROUP, Stack};
+use crate::config::Limits;
+use crate::tcp::{Context, Marks, State, Transmit, deliver, output, timeout};
+use simoom_io::application::{Application, Closed};
+use smoltcp::time::Instant;
+
+/// Connections that a search for one to evict looks at.
+const EVICT_STEPS: usize = 256;
+
+impl<A: Application> Stack<A> {
+    /// Does what has come due. What is to be sent waits for [`Stack::flush`], save retransmissions
+    /// and probes. Returns how many timers had come due.
+    pub fn expire<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) -> usize {
+        self.set_clock(now);
+        let mut due = [0; GROUP];
+        let mut expired = 0;
+        loop {
+            let count = self.shared.wheel.expire(self.shared.tick, &mut due);
+            if count == 0 {
+                return expired;
+            }
+            expired += count;
+            // The wheel's numbers are far apart in memory: their misses overlap too.
+            let ids: [u32; GROUP] = std::array::from_fn(|index| due[index] / 2);
+            self.touch_connections(&ids[..count]);
+            for &timer in &due[..count] {
+                self.expire_one(timer, app, tx);
+            }
+        }
+    }
+
+    pub(super) fn expire_one<T: Transmit>(&mut self, timer: u32, app: &mut A, tx: &mut T) {
+        let Limits { connections, half_open, time_wait, .. } = self.shared.config.limits;
+        let others = timer.checked_sub(2 * connections);
+        match others {
+            None => {
+                let id = timer / 2;
+                let tcb = &mut self.tcbs[id as usize];
+                // Another timer of this batch may have ended it.
+                if tcb.hot.state != State::Closed {
+                    tcb.fired(timer);
+                    if tcb.cold.timeouts > 0 {
+                        self.doubt_next_hop(id, tx);
+                    }
+                    let tcb = &mut self.tcbs[id as usize];
+                    let fate = timeout::expire(
+                        tcb,
+                        &mut Context { id, shared: &mut self.shared, app, tx },
+                    );
+                    self.settle(id, fate, app, tx);
+                }
+            }
+            Some(index) if index < half_open => self.expire_half_open(index, tx),
+            Some(index) if index < half_open + time_wait => {
+                self.forget_time_wait(index - half_open);
+            }
+            Some(_) => self.tend_neighbours(tx),
+        }
+    }
+
+    pub(super) fn expire_half_open<T: Transmit>(&mut self, index: u32, tx: &mut T) {
+        match self.half_open.retry(index, self.shared.tick) {
+            Some(at) => {
+                self.shared.wheel.schedule(self.half_open_timer(index), at);
+                self.send_syn_ack(index, tx);
+            }
+            None => {
+                self.shared.counters.half_open_expired += 1;
+                let hash = self.keyed.hash(&self.half_open.get(index).tuple);
+                self.forget_half_open(index, hash);
+            }
+        }
+    }
+
+    /// Sends all that may be sent: answers, acknowledgements, resets that the application asked
+    /// for. What the transmitter has no frame for stays for the next call.
+    pub fn flush<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) {
+        self.set_clock(now);
+        self.open_settled(app, tx);
+        self.resume_waiting(app, tx);
+        if std::mem::take(&mut self.shared.input_short) {
+            self.evict_input();
+        }
+        std::mem::swap(&mut self.flushing, &mut self.shared.ready);
+        let mut blocked = false;
+        for place in 0..self.flushing.len() {
+            let id = self.flushing[place];
+            self.tcbs[id as usize].hot.marks.clear(Marks::READY);
+            if blocked {
+                self.shared.make_ready(&mut self.tcbs[id as usize].hot, id);
+            } else {
+                blocked = !self.flush_one(id, app, tx);
+            }
+        }
+        self.flushing.clear();
+    }
+
+    #[inline]
+    pub(super) fn flush_one<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) -> bool {
+        let tcb = &mut self.tcbs[id as usize];
+        if tcb.hot.state == State::Closed {
+            return true;
+        }
+        if tcb.hot.marks.has(Marks::ABORT) {
+            output::reset(&tcb.hot, tcb.hot.snd.nxt, &mut self.shared, tx);
+            self.end(id, Closed::Aborted, app);
+            return true;
+        }
+        let sent_all = output::flush::<A, T>(tcb, &mut self.shared, tx);
+        if !sent_all {
+            self.shared.make_ready(&mut tcb.hot, id);
+        }
+        tcb.arm(id, &mut self.shared);
+        sent_all
+    }
+
+    /// Some input found no memory: resets a connection that has held a part of a request for too
+    /// long, if one is among the next few, so that there is memory when the peer sends again.
+    /// However many such connections there are, and whatever they wait for, they cannot keep it
+    /// all.
+    #[cold]
+    fn evict_input(&mut self) {
+        for _ in 0..self.tcbs.len().min(EVICT_STEPS) {
+            let id = self.evict_from;
+            self.evict_from = (id + 1) % self.tcbs.len() as u32;
+            let tcb = &mut self.tcbs[id as usize];
+            if tcb.holds_too_long(self.shared.tick) {
+                self.shared.counters.input_evicted += 1;
+                tcb.hot.marks.set(Marks::ABORT);
+                tcb.close(&mut self.shared);
+                self.shared.make_ready(&mut tcb.hot, id);
+                return;
+            }
+        }
+    }
+
+    /// Lets applications go on for which there was no room in the send pool, in the order in which
+    /// they were refused.
+    pub(super) fn resume_waiting<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
+        if self.shared.waiting.is_empty() || !self.shared.send.keeps_promise() {
+            return;
+        }
+        self.shared.send.refuse_newcomers(false);
+        for _ in 0..self.shared.waiting.len() {
+            let Some(id) = self.shared.waiting.pop_front() else { break };
+            let tcb = &mut self.tcbs[id as usize];
+            tcb.hot.marks.clear(Marks::WAITING);
+            if tcb.hot.state == State::Closed || !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+                continue;
+            }
+            deliver::resume(tcb, &mut Context { id, shared: &mut self.shared, app, tx });
+            if tcb.hot.marks.has(Marks::WANTS_ROOM) && !tcb.hot.marks.has(Marks::WAITING) {
+                tcb.hot.marks.set(Marks::WAITING);
+                self.shared.waiting.push_back(id);
+                if tcb.hot.queue.is_empty() {
+                    self.shared.send.refuse_newcomers(true);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! CUBIC's window (RFC 9438): after loss it comes back to where it was along a cubic function of
+//! time, whatever the round trip, and goes on beyond; on short paths it is at least what NewReno's
+//! would be.
+
+use super::Progress;
+use simoom_io::timer::Tick;
+
+/// §4.6: what is left of the window after loss.
+const BETA: f64 = 0.7;
+/// §4.1: how fast the cubic function rises, in segments per second cubed.
+const C: f64 = 0.4;
+/// §4.3: so many segments a round trip make NewReno's throughput with CUBIC's decrease.
+const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
+/// A pause of so many round trips, or this, is not time in which the window could have grown
+/// (§5.8).
+const PAUSE_MS: u32 = 200;
+
+/// What CUBIC remembers; windows are in segments.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cubic {
+    /// W_max: the window before the last reduction, or less (§4.7).
+    w_max: f32,
+    /// The window just before the last reduction.
+    cwnd_prior: f32,
+    /// W_est: what NewReno's window would be.
+    w_est: f64,
+    /// K: seconds from the epoch until the window is W_max again.
+    k: f32,
+    /// When the present stage of congestion avoidance began; never, if the next acknowledgement
+    /// begins it.
+    epoch: Tick,
+    /// When the window last grew.
+    grown_at: Tick,
+}
+
+impl Cubic {
+    /// §4.2 to §4.5: congestion avoidance after an acknowledgement; returns the new window in
+    /// bytes.
+    pub(super) fn avoid(&mut self, cwnd_bytes: u32, progress: &Progress) -> u32 {
+        let mss = f64::from(progress.mss);
+        let (cwnd, acked) = (f64::from(cwnd_bytes) / mss, f64::from(progress.acked) / mss);
+        self.follow_clock(cwnd, progress);
+        let elapsed = f64::from(self.epoch.until(progress.now).max(0)) / 1000.0;
+        // §4.3: once it is what it was before the reduction, NewReno's own slope is fair.
+        let alpha = if self.w_est >= f64::from(self.cwnd_prior) { 1.0 } else { ALPHA };
+        self.w_est += alpha * acked / cwnd;
+        let cubic_now = self.window_at(elapsed);
+        let window = if cubic_now < self.w_est {
+            self.w_est.max(cwnd)
+        } else {
+            let ahead = self.window_at(elapsed + f64::from(progress.srtt_us) / 1e6);
+            cwnd + (ahead.clamp(cwnd, 1.5 * cwnd) - cwnd) / cwnd * acked
+        };
+        ((window * mss) as u32).max(cwnd_bytes)
+    }
+
+    /// §4.2, figure 1.
+    fn window_at(&self, seconds: f64) -> f64 {
+        let t = seconds - f64::from(self.k);
+        C * t * t * t + f64::from(self.w_max)
+    }
+
+    /// Begins an epoch if there is none, and moves it by a pause in the use of the window.
+    fn follow_clock(&mut self, cwnd: f64, progress: &Progress) {
+        if self.epoch == Tick::NEVER {
+            self.epoch = progress.now;
+            self.w_est = cwnd;
+            self.w_max = self.w_max.max(cwnd as f32);
+            self.k = ((f64::from(self.w_max) - cwnd) / C).cbrt() as f32;
+        } else {
+            let pause_ms = self.grown_at.until(progress.now).max(0) as u32;
+            if pause_ms > PAUSE_MS.max(progress.srtt_us / 250) {
+                self.epoch = self.epoch.plus(pause_ms);
+            }
+        }
+        self.grown_at = progress.now;
+    }
+
+    /// §4.6 and §4.7: loss; returns the slow-start threshold in bytes.
+    pub(super) fn lost(&mut self, cwnd_bytes: u32, in_flight: u32, mss: u32) -> u32 {
+        let cwnd = cwnd_bytes as f32 / mss as f32;
+        // Fast convergence: a flow that has not come back to where it was leaves room for others.
+        self.w_max = if cwnd < self.w_max { cwnd * (1.0 + BETA as f32) / 2.0 } else { cwnd };
+        self.cwnd_prior = cwnd;
+        self.epoch = Tick::NEVER;
+        ((f64::from(in_flight) * BETA) as u32).max(2 * mss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seq::Seq;
+
+    const MSS: u32 = 1000;
+
+    fn progress(now_ms: u64, acked: u32, srtt_ms: u32) -> Progress {
+        let now = Tick::from_millis(now_ms);
+        Progress {
+            now,
+            acked,
+            mss: MSS,
+            rtt_us: None,
+            srtt_us: srtt_ms * 1000,
+            una: Seq(0),
+            nxt: Seq(0),
+            paced: false,
+        }
+    }
+
+    /// A window's worth of acknowledgements each round trip, from the loss on.
+    fn run(cubic: &mut Cubic, mut cwnd: u32, seconds: u64, srtt_ms: u32) -> u32 {
+        for round in 0..seconds * 1000 / u64::from(srtt_ms) {
+            let now = 5000 + round * u64::from(srtt_ms);
+            for _ in 0..cwnd / MSS {
+                cwnd = cubic.avoid(cwnd, &progress(now, MSS, srtt_ms));
+            }
+        }
+        cwnd
+    }
+
+    #[test]
+    fn rfc_9438_section_4_2_comes_back_after_k_seconds_and_goes_beyond() {
+        let mut cubic = Cubic::default();
+        let start = cubic.lost(1000 * MSS, 1000 * MSS, MSS);
+        assert_eq!(start, 700 * MSS);
+        // K is the cube root of 300 / 0.4, 9.09 s.
+        let back = run(&mut cubic.clone(), start, 9, 100);
+        assert!((985 * MSS..1010 * MSS).contains(&back), "{back}");
+        let half_way = run(&mut cubic.clone(), start, 5, 100);
+        assert!((950 * MSS..985 * MSS).contains(&half_way), "most of it comes early: {half_way}");
+        let beyond = run(&mut cubic, start, 16, 100);
+        assert!(beyond > 1100 * MSS, "{beyond}");
+    }
+
+    #[test]
+    fn rfc_9438_section_4_3_is_at_least_newreno_on_short_paths() {
+        let mut cubic = Cubic::default();
+        let start = cubic.lost(10 * MSS, 10 * MSS, MSS);
+        // 200 round trips of 5 ms: 0.53 segments each until it is 10 again, then one each.
+        let after = run(&mut cubic, start, 1, 5);
+        assert!(after > 150 * MSS, "{after}");
+    }
+
+    #[test]
+    fn rfc_9438_section_4_7_fast_convergence() {
+        let mut cubic = Cubic::default();
+        cubic.lost(100 * MSS, 100 * MSS, MSS);
+        cubic.lost(80 * MSS, 80 * MSS, MSS);
+        assert!((cubic.w_max - 68.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn rfc_9438_section_5_8_idle_time_does_not_count() {
+        let mut cubic = Cubic::default();
+        let start = cubic.lost(100 * MSS, 100 * MSS, MSS);
+        let cwnd = cubic.avoid(start, &progress(5000, MSS, 100));
+        let later = cubic.avoid(cwnd, &progress(3_000_000, MSS, 100));
+        assert!(later < cwnd + MSS, "{later}");
+    }
+}

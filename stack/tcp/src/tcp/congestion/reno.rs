@@ -1,0 +1,78 @@
+//! NewReno's window: slow start, congestion avoidance and halving (RFC 5681), counted in bytes (RFC
+//! 3465). However a receiver cuts its acknowledgements, it gets the same window for the same data.
+
+/// What NewReno remembers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reno {
+    /// Bytes acknowledged in congestion avoidance since the window last grew.
+    acked: u32,
+}
+
+impl Reno {
+    /// What congestion avoidance adds for `acked` bytes: a segment once a whole window of them has
+    /// been acknowledged (RFC 5681 §3.1; RFC 3465 §2.1).
+    pub(super) fn avoid(&mut self, cwnd: u32, mss: u32, acked: u32) -> u32 {
+        self.acked = self.acked.saturating_add(acked);
+        if self.acked < cwnd {
+            return 0;
+        }
+        self.acked -= cwnd;
+        mss
+    }
+
+    /// Loss was detected with `in_flight` bytes out: the slow-start threshold (RFC 5681, equation
+    /// (4)).
+    pub(super) fn lost(&mut self, in_flight: u32, mss: u32) -> u32 {
+        self.acked = 0;
+        (in_flight / 2).max(2 * mss)
+    }
+}
+
+/// What slow start adds for `acked` bytes. In the `first` one an acknowledgement may stand for two
+/// segments (RFC 3465 §2.3, L = 2), for a peer that delays them; after a loss it may stand for what
+/// lay there for long, and counts for one (RFC 5681 §3.1, equation (2)).
+pub(super) fn slow_start(acked: u32, mss: u32, first: bool) -> u32 {
+    acked.min(if first { 2 * mss } else { mss })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_3465_section_2_1_a_segment_for_a_window_of_bytes_however_they_are_acknowledged() {
+        for acked in [1, 146, 1460, 2920, 14_600] {
+            let (mut reno, mut grown) = (Reno::default(), 0);
+            for _ in 0..29_200 / acked {
+                grown += reno.avoid(14_600, 1460, acked);
+            }
+            assert_eq!(grown, 2920, "in acknowledgements of {acked}");
+        }
+    }
+
+    #[test]
+    fn rfc_3465_section_2_3_two_segments_an_acknowledgement_at_first_and_one_after_a_loss() {
+        assert_eq!(
+            [1460, 2920, 4380].map(|acked| slow_start(acked, 1460, true)),
+            [1460, 2920, 2920]
+        );
+        assert_eq!(
+            [100, 1460, 4380].map(|acked| slow_start(acked, 1460, false)),
+            [100, 1460, 1460]
+        );
+    }
+
+    #[test]
+    fn rfc_5681_equation_4_half_the_flight_but_two_segments() {
+        assert_eq!(Reno::default().lost(100_000, 1460), 50_000);
+        assert_eq!(Reno::default().lost(1460, 1460), 2920);
+    }
+
+    #[test]
+    fn after_a_loss_bytes_are_counted_anew() {
+        let mut reno = Reno::default();
+        assert_eq!(reno.avoid(14_600, 1460, 14_599), 0);
+        reno.lost(14_600, 1460);
+        assert_eq!((reno.avoid(7300, 1460, 7299), reno.avoid(7300, 1460, 1)), (0, 1460));
+    }
+}

@@ -1,0 +1,207 @@
+//! The way to ESTABLISHED for a connection with a control block: SYN-SENT (RFC 9293 §3.10.7.3), a
+//! simultaneous open, and what both sides' SYNs settle. (The passive way begins in
+//! [`crate::listen`].)
+
+use super::ack;
+use super::segment::{Numbers, Way, emit};
+use super::{
+    Context, Fate, Hot, Marks, Scales, Shared, State, Stop, Tcb, Transmit, congestion, deliver,
+    ecn, output, window,
+};
+use crate::config::Config;
+use crate::drop::DropReason;
+use crate::flight::Delivery;
+use crate::listen::syn_window;
+use crate::seq::Seq;
+use crate::wire::tcp::{Flags, Options};
+use crate::wire::{Address, Segment, ip};
+use simoom_io::application::{Application, Closed, Opened};
+use simoom_io::send::Blob;
+use simoom_io::timer::Tick;
+
+/// The handshake is complete: the application learns of the connection, and gets what came with
+/// the peer's SYN.
+#[cold]
+#[inline(never)]
+pub(super) fn established<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) {
+    tcb.hot.snd.wl1 = segment.seq;
+    syn_acknowledged(tcb, segment, cx);
+    deliver::queued(tcb, cx);
+}
+
+/// This side's SYN is acknowledged, and the connection established.
+fn syn_acknowledged<A: Application, T>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) {
+    let (una, nxt) = (tcb.hot.snd.una, tcb.hot.snd.nxt);
+    let mut delivery = Delivery::default();
+    tcb.warm.flight.acknowledge(&mut cx.shared.flight, una, nxt, &mut delivery);
+    ack::measure(tcb, &delivery, segment, cx.shared);
+    if tcb.cold.timeouts > 0 {
+        tcb.warm.rtt.handshake_repeated();
+    }
+    tcb.hot.state = State::Established;
+    tcb.hot.snd.una = nxt;
+    tcb.hot.resend_at = Tick::NEVER;
+    tcb.cold.stalled_since = Tick::NEVER;
+    tcb.cold.timeouts = 0;
+    open(tcb, cx, true);
+}
+
+/// Tells the application that the connection is established.
+pub(crate) fn open<A: Application, T>(
+    tcb: &mut Tcb<A::Conn>,
+    cx: &mut Context<'_, A, T>,
+    active: bool,
+) {
+    let (app, tuple) = (&mut *cx.app, &tcb.hot.tuple);
+    let ends = app.wants_ends(tuple.local_port).then(|| tuple.ends());
+    let opened = Opened { local_port: tuple.local_port, active, token: tcb.cold.token, ends };
+    tcb.hot.marks.set(Marks::OPENED);
+    tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.opened(conn, opened, reply));
+}
+
+/// §3.10.7.3: SYN-SENT.
+#[cold]
+#[inline(never)]
+pub(super) fn syn_sent<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Result<Fate, Stop> {
+    if tcb.hot.snd.nxt == tcb.hot.snd.una {
+        // The SYN still waits for the next hop, so this answers nothing.
+        return Err(Stop::Dropped(DropReason::BadAck));
+    }
+    let has_ack = segment.flags.has(Flags::ACK);
+    let is_reset = segment.flags.has(Flags::RST);
+    if has_ack && segment.ack != tcb.hot.snd.nxt {
+        if !is_reset {
+            output::refuse_ack(&tcb.hot, segment.ack, cx.shared, cx.tx);
+        }
+        return Err(Stop::Dropped(DropReason::BadAck));
+    }
+    if is_reset {
+        // A reset without an acceptable acknowledgement may be anybody's.
+        return if has_ack {
+            Ok(Fate::Ends(Closed::Refused))
+        } else {
+            Err(Stop::Dropped(DropReason::BlindReset))
+        };
+    }
+    if !segment.flags.has(Flags::SYN) {
+        return Err(Stop::Dropped(DropReason::NoAck));
+    }
+    tcb.hot.take_syn(segment.seq, &segment.options, cx.shared);
+    if ecn::is_agreed(segment, cx.shared.config.ecn) {
+        tcb.hot.marks.set(Marks::ECN);
+        cx.shared.counters.ecn_connections += 1;
+    }
+    window::begin(tcb, cx.shared);
+    tcb.hot.snd.wnd = u32::from(segment.window);
+    tcb.hot.snd.wl1 = segment.seq;
+    tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
+    tcb.warm.heard_at = cx.shared.tick;
+    tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), tcb.cold.timeouts);
+    let behind_syn = Segment { seq: segment.seq + 1, ..*segment };
+    if !has_ack {
+        tcb.hot.state = State::SynReceived;
+        deliver::queue(tcb, &behind_syn, cx.shared);
+        syn(tcb, cx.shared, cx.tx);
+        return Ok(Fate::Lives);
+    }
+    tcb.hot.marks.set(Marks::ACK_NOW);
+    cx.shared.neighbours.reached(&segment.link.mac, cx.shared.tick);
+    syn_acknowledged(tcb, segment, cx);
+    // Fourth step: other controls and text are processed as in ESTABLISHED.
+    if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
+        return Ok(deliver::behind_syn(tcb, &behind_syn, cx));
+    }
+    Ok(Fate::Lives)
+}
+
+impl Hot {
+    /// Takes over what the peer's SYN says: where its data starts, and which options hold from now
+    /// on. An option that this side's SYN offered is in force if the peer's has it too.
+    pub(crate) fn take_syn<B>(&mut self, seq: Seq, options: &Options, shared: &Shared<B>) {
+        self.rcv.nxt = seq + 1;
+        self.rcv.acked = seq + 1;
+        self.rcv.edge = self.rcv.nxt + shared.config.receive_window_bytes.min(u32::from(u16::MAX));
+        if let Some(shift) = options.window_scale {
+            self.scales = Scales::new(shift, shared.config.window_shift());
+            self.marks.set(Marks::SCALES);
+        }
+        let mut overhead = 0;
+        if let Some((value, _)) = options.timestamps {
+            self.rcv.ts_recent = value;
+            self.marks.set(Marks::TIMESTAMPS);
+            overhead = crate::wire::tcp::TIMESTAMPS_BYTES as u16;
+        }
+        if options.sack_permitted {
+            self.marks.set(Marks::SACK);
+        }
+        let remote = &self.tuple.remote;
+        let fits = match shared.paths.mtu(remote, shared.tick) {
+            Some(mtu) => mtu - (ip::header_bytes(remote) + crate::wire::tcp::HEADER_BYTES) as u16,
+            None => u16::MAX,
+        };
+        self.mss = effective_mss(options.mss, remote, &shared.config).min(fits) - overhead;
+    }
+}
+
+/// Payload of a full segment without options: the smaller of both sides' maxima. A peer that names
+/// less than 88 gets 88, so that it cannot make this side send thousands of segments for one
+/// answer.
+fn effective_mss(offered: Option<u16>, remote: &Address, config: &Config) -> u16 {
+    const MINIMUM: u16 = 88;
+    offered.unwrap_or(default_mss(remote)).clamp(MINIMUM, config.mss(remote))
+}
+
+/// What a peer that names no MSS gets (RFC 9293 §3.7.1 MUST-15).
+pub(crate) fn default_mss(remote: &Address) -> u16 {
+    if remote.is_v4() { 536 } else { 1220 }
+}
+
+/// Sends this side's SYN: alone in SYN-SENT, with an acknowledgement in SYN-RECEIVED.
+pub(crate) fn syn<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
+    let is_answer = tcb.hot.state == State::SynReceived;
+    let flags = if is_answer { Flags::SYN.with(Flags::ACK) } else { Flags::SYN };
+    let flags = flags.with(ecn::of_syn(tcb, is_answer, shared.config.ecn));
+    let hot = &mut tcb.hot;
+    // An answer has only what the peer's SYN had (RFC 7323 §1.3, RFC 2018 §2).
+    let scales = !is_answer || hot.marks.has(Marks::SCALES);
+    let stamps = !is_answer || hot.marks.has(Marks::TIMESTAMPS);
+    let clock = shared.tick.millis().wrapping_add(hot.ts_offset);
+    let options = Options {
+        mss: Some(shared.config.mss(&hot.tuple.remote)),
+        window_scale: scales.then(|| shared.config.window_shift()),
+        sack_permitted: !is_answer || hot.marks.has(Marks::SACK),
+        timestamps: stamps.then_some((clock, hot.rcv.ts_recent)),
+        ..Options::default()
+    };
+    let window = syn_window(&shared.config);
+    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let numbers = Numbers::plain(hot.snd.una, hot.rcv.nxt, flags, window);
+    let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
+    if sent {
+        shared.counters.segments_sent += 1;
+        hot.snd.nxt = hot.snd.una + 1;
+        let (una, nxt, now_us) = (hot.snd.una, hot.snd.nxt, shared.now_us());
+        match tcb.warm.flight.is_empty() {
+            true => tcb.warm.flight.sent(&mut shared.flight, nxt, now_us, 0),
+            false => _ = tcb.warm.flight.resent(&mut shared.flight, una, una, nxt, now_us),
+        }
+        output::expect_answer(tcb, shared);
+    }
+    sent
+}

@@ -1,0 +1,218 @@
+//! A segment arrives on a connection (RFC 9293 §3.10.7.3 and §3.10.7.4), in the order of the steps
+//! given there.
+//!
+//! The control block is changed and marked; what has to be sent because of it goes out at the next
+//! flush, so that a burst of segments is answered once. Only what must be sent per segment is sent
+//! at once: duplicate acknowledgements, retransmissions and resets.
+
+use super::ack::process_ack;
+use super::handshake::{established, syn_sent};
+use super::{
+    Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, deliver, ecn, output, sack,
+};
+use crate::answers::Answer;
+use crate::drop::DropReason;
+use crate::seq::Seq;
+use crate::wire::{Flags, Segment};
+use simoom_io::application::{Application, Closed};
+use simoom_io::send::Blob;
+use simoom_io::timer::Tick;
+
+/// Handles one segment whose four-tuple is the connection's.
+pub(crate) fn segment_arrives<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Fate {
+    let steps = if tcb.hot.state == State::SynSent {
+        syn_sent(tcb, segment, cx)
+    } else {
+        synchronized(tcb, segment, cx)
+    };
+    cx.shared.make_ready(&mut tcb.hot, cx.id);
+    match steps {
+        Ok(fate) | Err(Stop::Over(fate)) => fate,
+        Err(Stop::Dropped(reason)) => {
+            cx.shared.drop(reason);
+            Fate::Lives
+        }
+    }
+}
+
+/// §3.10.7.4: any state in which the peer's initial sequence number is known.
+fn synchronized<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Result<Fate, Stop> {
+    let heard_at = std::mem::replace(&mut tcb.warm.heard_at, cx.shared.tick);
+    let opening;
+    let segment = if tcb.hot.state == State::SynReceived {
+        opening = without_repeated_syn(&tcb.hot, segment);
+        &opening
+    } else {
+        segment
+    };
+    check_sequence(tcb, segment, heard_at, cx.shared)?;
+    check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
+    if !segment.flags.has(Flags::ACK) {
+        return Err(Stop::Dropped(DropReason::NoAck));
+    }
+    check_ack(tcb, segment, cx)?;
+    tcb.cold.probes = 0;
+    // The way back is the way that it came, a new router's from its first segment on.
+    tcb.hot.link = segment.link;
+    update_ts_recent(&mut tcb.hot, segment);
+    if tcb.hot.state == State::SynReceived {
+        established(tcb, segment, cx);
+    }
+    ecn::arrived(tcb, segment, cx.shared);
+    if segment.ack.at_or_after(tcb.hot.snd.una) {
+        process_ack(tcb, segment, cx)?;
+    }
+    if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
+        return Ok(deliver::text_and_fin(tcb, segment, cx));
+    }
+    Ok(Fate::Lives)
+}
+
+/// In a simultaneous open the peer's SYN-ACK repeats the SYN that was taken already; what is new is
+/// its ACK.
+#[cold]
+fn without_repeated_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a> {
+    let mut segment = *segment;
+    let is_syn = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::RST);
+    if is_syn && segment.seq + 1 == hot.rcv.nxt {
+        segment.flags.0 &= !Flags::SYN.0;
+        segment.seq += 1;
+    }
+    segment
+}
+
+/// First step: the sequence number, and PAWS before it (RFC 7323 §5.3).
+#[inline]
+fn check_sequence<C, B: Blob>(
+    tcb: &mut Tcb<C>,
+    segment: &Segment<'_>,
+    heard_at: Tick,
+    shared: &mut Shared<B>,
+) -> Result<(), Stop> {
+    let hot = &mut tcb.hot;
+    let is_reset = segment.flags.has(Flags::RST);
+    if let Some((value, _)) = segment.options.timestamps
+        && hot.marks.has(Marks::TIMESTAMPS)
+        && !is_reset
+        && Seq(value).before(Seq(hot.rcv.ts_recent))
+        && !is_outdated(heard_at, shared.tick)
+    {
+        if !segment.is_empty() || shared.may_answer(Answer::Challenge) {
+            hot.marks.set(Marks::ACK_NOW);
+        }
+        return Err(Stop::Dropped(DropReason::Paws));
+    }
+    if is_acceptable(hot, segment) {
+        return Ok(());
+    }
+    if !segment.payload.is_empty()
+        && (segment.seq + segment.payload.len() as u32).at_or_before(hot.rcv.nxt)
+    {
+        sack::note_duplicate(tcb, segment.seq, segment.seq + segment.payload.len() as u32);
+    }
+    let hot = &mut tcb.hot;
+    // Text is answered without a limit, once a flush: it is how a peer learns that it was received
+    // before.
+    if !is_reset && (!segment.is_empty() || shared.may_answer(Answer::Challenge)) {
+        hot.marks.set(Marks::ACK_NOW);
+    }
+    // §3.10.7.4: a shut window still lets valid acknowledgements and resets through. It is as shut
+    // to a peer that has filled it and of whose bytes some are missing here.
+    if segment.seq == hot.rcv.edge {
+        return Ok(());
+    }
+    Err(Stop::Dropped(DropReason::OutsideWindow))
+}
+
+/// RFC 7323 §5.5: after 24 days the peer's clock may have come round, and its last timestamp says
+/// nothing any more.
+fn is_outdated(heard_at: Tick, now: Tick) -> bool {
+    const DAYS_24_MS: i32 = 24 * 24 * 3600 * 1000;
+    !(0..DAYS_24_MS).contains(&heard_at.until(now))
+}
+
+/// The four cases of §3.10.7.4's table. A segment without text may also stand at the right edge of
+/// an open window: that is SND.NXT of a peer that has filled the window, and its acknowledgements
+/// count while a part of that is lost.
+#[inline]
+fn is_acceptable(hot: &Hot, segment: &Segment<'_>) -> bool {
+    let (nxt, edge) = (hot.rcv.nxt, hot.rcv.edge);
+    let (start, len) = (segment.seq, segment.len());
+    match len {
+        0 => start.at_or_after(nxt) && start.at_or_before(edge),
+        // Never of a shut window, whose edge is RCV.NXT.
+        _ => start.before(edge) && (start + len).after(nxt),
+    }
+}
+
+/// Second and fourth step: RST and SYN, each challenged unless it is beyond doubt (RFC 5961 §3.2
+/// and §4.2).
+#[inline]
+fn check_reset_and_syn<B: Blob>(
+    hot: &mut Hot,
+    segment: &Segment<'_>,
+    shared: &mut Shared<B>,
+) -> Result<(), Stop> {
+    if segment.flags.has(Flags::RST) {
+        if segment.seq == hot.rcv.nxt {
+            return Err(Stop::Over(Fate::Ends(match hot.state {
+                State::SynReceived => Closed::Refused,
+                _ => Closed::ResetByPeer,
+            })));
+        }
+        challenge(hot, shared);
+        return Err(Stop::Dropped(DropReason::BlindReset));
+    }
+    if segment.flags.has(Flags::SYN) {
+        challenge(hot, shared);
+        return Err(Stop::Dropped(DropReason::BlindSyn));
+    }
+    Ok(())
+}
+
+/// Sends a challenge ACK at the next flush, within the limit of RFC 5961 §7.
+fn challenge<B: Blob>(hot: &mut Hot, shared: &mut Shared<B>) {
+    if shared.may_answer(Answer::Challenge) {
+        shared.counters.challenge_acks += 1;
+        hot.marks.set(Marks::ACK_NOW);
+    }
+}
+
+/// Fifth step, its checks: SND.UNA - MAX.SND.WND ≤ SEG.ACK ≤ SND.NXT (RFC 5961 §5.2).
+#[inline]
+fn check_ack<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    segment: &Segment<'_>,
+    cx: &mut Context<'_, A, T>,
+) -> Result<(), Stop> {
+    let snd = &tcb.hot.snd;
+    let is_fine =
+        segment.ack.at_or_before(snd.nxt) && segment.ack.at_or_after(snd.una - tcb.cold.max_wnd);
+    if tcb.hot.state == State::SynReceived && !(is_fine && segment.ack.after(snd.una)) {
+        output::refuse_ack(&tcb.hot, segment.ack, cx.shared, cx.tx);
+        return Err(Stop::Dropped(DropReason::BadAck));
+    }
+    if is_fine {
+        return Ok(());
+    }
+    challenge(&mut tcb.hot, cx.shared);
+    Err(Stop::Dropped(DropReason::BadAck))
+}
+
+/// RFC 7323 §4.3: TS.Recent follows segments that span the last acknowledgement sent.
+#[inline]
+fn update_ts_recent(hot: &mut Hot, segment: &Segment<'_>) {
+    if let Some((value, _)) = segment.options.timestamps
+        && segment.seq.at_or_before(hot.rcv.acked)
+    {
+        hot.rcv.ts_recent = value;
+    }
+}

@@ -1,0 +1,76 @@
+//! Tail loss probes (RFC 8985 §7): when the end of what was sent is not acknowledged, one segment
+//! more makes the peer say what is missing, long before the retransmission timer would.
+
+use super::{Context, Marks, Phase, Shared, State, Tcb, Transmit, output, recovery};
+use crate::seq::Seq;
+use crate::wire::Segment;
+use simoom_io::application::Application;
+
+/// §7.2, TLP.max_ack_delay: how long a peer may delay the acknowledgement of a single segment.
+const MAX_ACK_DELAY_MS: u32 = 200;
+/// The timers' resolution, twice: a probe that is due at once would be early.
+const RESOLUTION_MS: u32 = 2;
+
+/// §7.2: when a probe is due, counted from now; `None` where there must be none.
+#[inline]
+pub(super) fn timeout_ms<C>(tcb: &Tcb<C>) -> Option<u32> {
+    let is_opening = tcb.hot.state == State::SynReceived;
+    let may = tcb.hot.phase == Phase::Open && tcb.hot.marks.has(Marks::SACK) && !is_opening;
+    let delay =
+        if tcb.in_flight() > u32::from(tcb.hot.mss) { RESOLUTION_MS } else { MAX_ACK_DELAY_MS };
+    may.then(|| match tcb.warm.rtt.srtt_us() {
+        0 => 1000,
+        srtt_us => (2 * srtt_us).div_ceil(1000) + delay,
+    })
+}
+
+/// §7.3: sends the next segment, or else the last one again.
+pub(super) fn send<A: Application, T: Transmit>(
+    tcb: &mut Tcb<A::Conn>,
+    cx: &mut Context<'_, A, T>,
+) {
+    let mss = u32::from(tcb.hot.mss);
+    let (una, nxt) = (tcb.hot.snd.una, tcb.hot.snd.nxt);
+    let window = tcb.hot.snd.wnd.saturating_sub(nxt.since(una));
+    let new = (tcb.hot.queue.unread() as u32).min(mss).min(window);
+    recovery::watch(tcb);
+    let sent = if new > 0 && tcb.warm.flight.takes_more(&cx.shared.flight) {
+        output::send_next(tcb, new, cx.shared, cx.tx)
+    } else {
+        // The last segment may have borne the FIN beside all that fits.
+        let fin = u32::from(tcb.hot.marks.has(Marks::FIN_SENT));
+        let len = nxt.since(una).min(mss + fin);
+        output::retransmit(tcb, nxt - len, nxt, cx.shared, cx.tx).is_some()
+    };
+    if sent {
+        cx.shared.counters.loss_probes += 1;
+        tcb.recovery.probe = Some((tcb.hot.snd.nxt, tcb.hot.snd.nxt == nxt));
+    }
+}
+
+/// §7.4.1: what an acknowledgement, of `acked` bytes, tells of the probe that is out.
+pub(super) fn acknowledged<C, B>(
+    tcb: &mut Tcb<C>,
+    segment: &Segment<'_>,
+    acked: u32,
+    duplicate: Option<(Seq, Seq)>,
+    shared: &mut Shared<B>,
+) {
+    let Some((end, is_repetition)) = tcb.recovery.probe else { return };
+    if segment.ack.before(end) {
+        return;
+    }
+    let both_arrived = duplicate.is_some_and(|(_, right)| right == end)
+        || (acked == 0 && segment.options.sack_count == 0 && segment.is_empty());
+    if !is_repetition || both_arrived {
+        tcb.recovery.probe = None;
+    } else if segment.ack.after(end) {
+        // Only one of the two arrived: the probe has repaired a loss, which counts as one.
+        tcb.recovery.probe = None;
+        shared.counters.loss_probe_recoveries += 1;
+        if matches!(tcb.hot.phase, Phase::Open | Phase::Disorder) {
+            recovery::reduce(tcb, shared);
+            tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.min(tcb.control.ssthresh);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Round-trip time and the retransmission timeout computed from it (RFC 6298).
+
+use simoom_io::timer::Tick;
+
+/// Smoothed round-trip time and its variation, and the shortest of late. Before the first
+/// measurement the first is zero, and the second what the timeout is at least.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RttEstimator {
+    srtt_us: u32,
+    rttvar_us: u32,
+    min_us: u32,
+    min_at: Tick,
+}
+
+/// RFC 6298 §2.1: before there is a measurement.
+const INITIAL_RTO_MS: u32 = 1000;
+/// RFC 6298 §2.5 allows a bound of 60 s or more.
+pub(crate) const MAX_RTO_MS: u32 = 120_000;
+
+/// The shortest round trip is forgotten after so long: the path may have become another.
+const MIN_LIFE_MS: i32 = 300_000;
+
+/// RFC 6298 §5.7: when data transmission begins after a SYN that timed out.
+const RTO_AFTER_LOST_SYN_US: u32 = 3_000_000;
+
+impl RttEstimator {
+    /// The handshake's SYN or SYN-ACK was repeated, so that there is no measurement of it (§5.7).
+    pub(crate) fn handshake_repeated(&mut self) {
+        if self.srtt_us == 0 {
+            self.rttvar_us = RTO_AFTER_LOST_SYN_US;
+        }
+    }
+
+    /// Takes one measurement, of a segment that was sent only once (Karn's algorithm, §3).
+    pub(crate) fn measured(&mut self, rtt_us: u32) {
+        // 2^28 µs are four minutes: more than any RTO, and far from overflowing below.
+        let rtt_us = rtt_us.clamp(1, 1 << 28);
+        if self.srtt_us == 0 {
+            (self.srtt_us, self.rttvar_us) = (rtt_us, rtt_us / 2);
+        } else {
+            self.rttvar_us = (3 * (self.rttvar_us / 4)) + self.srtt_us.abs_diff(rtt_us) / 4;
+            self.srtt_us = self.srtt_us - self.srtt_us / 8 + rtt_us / 8;
+            self.srtt_us = self.srtt_us.max(1);
+        }
+    }
+
+    /// Takes the shortest round trip that can be made out, for the algorithms that want to know how
+    /// long the path is.
+    #[inline]
+    pub(crate) fn shortest(&mut self, rtt_us: u32, now: Tick) {
+        let is_stale = self.min_at == Tick::NEVER || self.min_at.until(now) > MIN_LIFE_MS;
+        if rtt_us <= self.min_us || is_stale {
+            (self.min_us, self.min_at) = (rtt_us.max(1), now);
+        }
+    }
+
+    /// The smoothed round trip; 0 before there was any.
+    #[inline]
+    pub(crate) fn srtt_us(&self) -> u32 {
+        self.srtt_us
+    }
+
+    /// The shortest round trip of the last minutes; 0 before there was any.
+    #[inline]
+    pub(crate) fn min_us(&self) -> u32 {
+        self.min_us
+    }
+
+    /// The timeout after `timeouts` in a row (§5.5), in milliseconds.
+    pub(crate) fn rto_ms(&self, min_rto_ms: u32, timeouts: u8) -> u32 {
+        let base = match self.srtt_us {
+            0 => INITIAL_RTO_MS.max(self.rttvar_us / 1000),
+            srtt => (srtt + (4 * self.rttvar_us).max(1000)).div_ceil(1000),
+        };
+        let base = base.max(min_rto_ms).min(MAX_RTO_MS);
+        base.checked_shl(u32::from(timeouts.min(16))).unwrap_or(MAX_RTO_MS).min(MAX_RTO_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn section_2_1_one_second_before_any_measurement() {
+        assert_eq!(RttEstimator::default().rto_ms(200, 0), 1000);
+    }
+
+    #[test]
+    fn section_5_7_three_seconds_after_a_lost_syn() {
+        let mut rtt = RttEstimator::default();
+        rtt.handshake_repeated();
+        assert_eq!((rtt.rto_ms(200, 0), rtt.rto_ms(200, 1)), (3000, 6000));
+        rtt.measured(100_000);
+        assert_eq!(rtt.rto_ms(200, 0), 300);
+        rtt.handshake_repeated();
+        assert_eq!(rtt.rto_ms(200, 0), 300);
+    }
+
+    #[test]
+    fn section_2_2_first_measurement() {
+        let mut rtt = RttEstimator::default();
+        rtt.measured(100_000);
+        assert_eq!((rtt.srtt_us, rtt.rto_ms(200, 0)), (100_000, 300));
+    }
+
+    #[test]
+    fn section_2_3_steady_round_trips_converge() {
+        let mut rtt = RttEstimator::default();
+        for _ in 0..100 {
+            rtt.measured(400_000);
+        }
+        assert!(rtt.srtt_us.abs_diff(400_000) < 100);
+        assert!((400..=410).contains(&rtt.rto_ms(200, 0)));
+    }
+
+    #[test]
+    fn section_5_5_backs_off_to_the_bound() {
+        let mut rtt = RttEstimator::default();
+        rtt.measured(1000);
+        assert_eq!((0..4).map(|n| rtt.rto_ms(200, n)).collect::<Vec<_>>(), [200, 400, 800, 1600]);
+        assert_eq!(rtt.rto_ms(200, 255), MAX_RTO_MS);
+    }
+
+    #[test]
+    fn absurd_measurements_stay_in_bounds() {
+        let mut rtt = RttEstimator::default();
+        for us in [0, u32::MAX, 0, u32::MAX] {
+            rtt.measured(us);
+            assert!((200..=MAX_RTO_MS).contains(&rtt.rto_ms(200, 0)));
+        }
+    }
+}

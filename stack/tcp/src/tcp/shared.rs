@@ -1,0 +1,87 @@
+//! What the connections of a worker share: pools, wheel, counters, and the lists of those that have
+//! something to do.
+
+use super::Hot;
+use super::Marks;
+use crate::answers::{Answer, Answers};
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::drop::{DropReason, Drops};
+use crate::neighbour::Neighbours;
+use crate::path_mtu::Paths;
+use crate::{flight, reassembly};
+use simoom_io::application::Closed;
+use simoom_io::timer::{Tick, Wheel};
+use simoom_io::{keep, send};
+use smoltcp::time::Instant;
+use std::collections::VecDeque;
+
+/// What all connections of a worker share.
+pub(crate) struct Shared<B> {
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) tick: Tick,
+    pub(crate) send: send::Pool<B>,
+    pub(crate) keep: keep::Pool,
+    /// Where held input is put together for the application: [`keep::LARGE_BYTES`].
+    pub(crate) scratch: Box<[u8]>,
+    /// Input found no memory since the last flush.
+    pub(crate) input_short: bool,
+    pub(crate) reassembly: reassembly::Pool,
+    pub(crate) flight: flight::Pool,
+    /// Bytes by which receive windows can still be widened.
+    pub(crate) window_budget: u64,
+    pub(crate) paths: Paths,
+    pub(crate) wheel: Wheel,
+    pub(crate) neighbours: Neighbours,
+    /// Connections for the next flush to look at; each at most once, so the list never grows.
+    pub(crate) ready: Vec<u32>,
+    /// Connections whose application waits for the send pool; each at most once.
+    pub(crate) waiting: VecDeque<u32>,
+    pub(crate) answers: Answers,
+    pub(crate) counters: Counters,
+    pub(crate) drops: Drops,
+}
+
+impl<B> Shared<B> {
+    /// The time in microseconds modulo 2³².
+    #[inline]
+    pub(crate) fn now_us(&self) -> u32 {
+        self.now.total_micros() as u32
+    }
+}
+
+impl<B: send::Blob> Shared<B> {
+    /// Puts a connection on the list for the next flush.
+    #[inline]
+    pub(crate) fn make_ready(&mut self, hot: &mut Hot, id: u32) {
+        if !hot.marks.has(Marks::READY) {
+            hot.marks.set(Marks::READY);
+            self.ready.push(id);
+        }
+    }
+
+    /// Counts a connection that is over.
+    pub(crate) fn count_closed(&mut self, how: Closed) {
+        let counters = &mut self.counters;
+        let counter = match how {
+            Closed::Finished => &mut counters.closed_finished,
+            Closed::ResetByPeer => &mut counters.closed_reset_by_peer,
+            Closed::TimedOut => &mut counters.closed_timed_out,
+            Closed::Refused => &mut counters.closed_refused,
+            Closed::Unreachable => &mut counters.closed_unreachable,
+            Closed::Aborted => &mut counters.closed_aborted,
+        };
+        *counter += 1;
+    }
+
+    /// Whether an answer of this kind may be sent to whoever provokes it; if not, it is counted.
+    pub(crate) fn may_answer(&mut self, kind: Answer) -> bool {
+        self.answers.take(kind, self.tick, &mut self.counters)
+    }
+
+    /// Counts a dropped segment.
+    pub(crate) fn drop(&mut self, reason: DropReason) {
+        self.drops.note(reason);
+    }
+}

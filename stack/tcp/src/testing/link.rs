@@ -1,0 +1,164 @@
+//! One direction of a link that delays, loses, repeats, reorders, marks and damages frames, as a
+//! seed says, and that a bottleneck may make wait.
+
+use super::Random;
+use crate::Transmit;
+use crate::wire::checksum::Sum;
+use crate::wire::{Ecn, ethernet};
+use simoom_io::{Duration, Instant};
+use std::collections::BTreeMap;
+
+/// How badly a link behaves. Rates are per mille of frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quality {
+    /// Lost.
+    pub loss: u32,
+    /// Delivered twice.
+    pub duplicate: u32,
+    /// Delayed by up to ten times the usual, so that others overtake it.
+    pub reorder: u32,
+    /// Delivered with one bit wrong.
+    pub corrupt: u32,
+    /// Marked as having met congestion, of those that may be (RFC 3168 §5).
+    pub mark: u32,
+    /// Delay of every frame.
+    pub delay: Duration,
+    /// Further delay of each frame, up to this.
+    pub jitter: Duration,
+    /// Frames in flight at most; more are lost. 0 for no bound.
+    pub queue: usize,
+    /// Bytes a second through the bottleneck before that delay, 0 for any number; and how many wait
+    /// there at most, what does not fit being lost.
+    pub bottleneck: (u64, u64),
+}
+
+/// One direction.
+#[derive(Debug)]
+pub struct Link {
+    /// How the link behaves from now on.
+    pub quality: Quality,
+    /// The time at which frames enter.
+    pub now: Instant,
+    /// Frames that entered.
+    pub entered: u64,
+    random: Random,
+    frame_bytes: usize,
+    in_flight: BTreeMap<(Instant, u64), Vec<u8>>,
+    /// Until when the bottleneck is busy with what has entered.
+    busy_until: Instant,
+    /// Frames that the bottleneck lost.
+    pub overflowed: u64,
+}
+
+impl Link {
+    /// A link for frames of up to `frame_bytes`.
+    pub fn new(quality: Quality, frame_bytes: usize, seed: u64) -> Link {
+        let (now, random) = (Instant::ZERO, Random::new(seed));
+        Link {
+            quality,
+            now,
+            entered: 0,
+            random,
+            frame_bytes,
+            in_flight: BTreeMap::new(),
+            busy_until: now,
+            overflowed: 0,
+        }
+    }
+
+    /// When the next frame arrives.
+    pub fn next_arrival(&self) -> Option<Instant> {
+        self.in_flight.keys().next().map(|(at, _)| *at)
+    }
+
+    /// The next frame that has arrived by now.
+    pub fn arrive(&mut self) -> Option<Vec<u8>> {
+        let first = self.in_flight.first_entry()?;
+        (first.key().0 <= self.now).then(|| first.remove())
+    }
+
+    /// A frame enters.
+    pub fn carry(&mut self, frame: &[u8]) {
+        self.entered += 1;
+        let Quality {
+            loss,
+            duplicate,
+            reorder,
+            corrupt,
+            mark,
+            delay,
+            jitter,
+            queue,
+            bottleneck: _,
+        } = self.quality;
+        if self.random.chance(loss) || (queue > 0 && self.in_flight.len() >= queue) {
+            return;
+        }
+        let Some(passed_at) = self.pass_bottleneck(frame.len()) else { return };
+        for _ in 0..1 + u32::from(self.random.chance(duplicate)) {
+            let mut frame = frame.to_vec();
+            if self.random.chance(corrupt) {
+                let bit = self.random.below(frame.len() as u64 * 8);
+                frame[bit as usize / 8] ^= 1 << (bit % 8);
+            }
+            if mark > 0 && self.random.chance(mark) {
+                mark_congested(&mut frame);
+            }
+            let late = if self.random.chance(reorder) {
+                self.random.below(10 * delay.total_micros() + 100)
+            } else {
+                0
+            };
+            let wobble =
+                if jitter > Duration::ZERO { self.random.below(jitter.total_micros()) } else { 0 };
+            let at = passed_at + delay + Duration::from_micros(late + wobble);
+            self.in_flight.insert(
+                (
+                    at,
+                    self.entered * 2
+                        + u64::from(self.in_flight.contains_key(&(at, self.entered * 2))),
+                ),
+                frame,
+            );
+        }
+    }
+}
+
+impl Link {
+    /// When a frame that enters now has passed the bottleneck; `None` if it finds no room there.
+    fn pass_bottleneck(&mut self, len: usize) -> Option<Instant> {
+        let (bytes_per_second, room) = self.quality.bottleneck;
+        if bytes_per_second == 0 {
+            return Some(self.now);
+        }
+        self.busy_until = self.busy_until.max(self.now);
+        let waiting = (self.busy_until - self.now).total_micros() * bytes_per_second / 1_000_000;
+        if waiting + len as u64 > room {
+            self.overflowed += 1;
+            return None;
+        }
+        self.busy_until += Duration::from_micros(len as u64 * 1_000_000 / bytes_per_second);
+        Some(self.busy_until)
+    }
+}
+
+/// Does what a congested router does to a packet without an 802.1Q tag that is capable of it.
+fn mark_congested(frame: &mut [u8]) {
+    if Ecn::of(frame[15]) != Ecn::CAPABLE || frame[12..14] != ethernet::IPV4.to_be_bytes() {
+        return;
+    }
+    frame[15] |= Ecn::CONGESTED.traffic_class();
+    frame[24..26].fill(0);
+    let checksum = Sum::default().add_bytes(&frame[14..34]).finish();
+    frame[24..26].copy_from_slice(&checksum);
+}
+
+impl Transmit for Link {
+    fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let mut frame = vec![0; self.frame_bytes];
+        let len = write(&mut frame);
+        frame.truncate(len);
+        self.carry(&frame);
+        true
+    }
+}

@@ -1,0 +1,21 @@
+//! The stack's test bench: two stacks on a simulated link, packet scripts, and entry points for
+//! fuzzing.
+//!
+//! Everything here is deterministic: time is a number that the bench moves, and chance comes from a
+//! seed that every failure names.
+
+pub mod coverage;
+pub mod echo;
+pub mod forge;
+pub mod fuzz;
+pub mod link;
+pub mod pair;
+pub mod random;
+pub mod script;
+pub mod wire;
+
+pub use coverage::Coverage;
+pub use forge::{Forged, TooBig};
+pub use link::{Link, Quality};
+pub use pair::Pair;
+pub use random::{Random, seeds};

@@ -1,0 +1,159 @@
+//! Bytes on the wire: from received frames to typed segments, and back.
+//!
+//! In comes a [`Packet`], as the NIC left it in one or several buffers; out goes an [`Incoming`]
+//! whose fields have been checked against the packet's length and checksums, or the reason to drop
+//! it. Nothing here keeps state or decides anything that depends on a connection.
+//!
+//! TCP, IPv4 and IPv6, met at every segment, and neighbour discovery are read and written by the
+//! code here; ARP and ICMPv4, met seldom, through `smoltcp::wire` (see `arp` and `icmp`).
+
+pub mod address;
+pub mod checksum;
+pub mod ecn;
+pub mod ethernet;
+pub mod ip;
+pub mod ipv4;
+pub mod ipv6;
+pub mod ndp;
+pub mod tcp;
+
+pub use address::Address;
+pub use ecn::Ecn;
+pub use ethernet::{Link, Mac};
+pub use tcp::{Flags, Options, Payload, Segment};
+
+use crate::drop::DropReason;
+use checksum::Sum;
+
+/// One received packet, in the buffers that it came in: one, or a chain when the NIC (or a kernel
+/// peer's segmentation offload) handed over more than a buffer holds. All headers must lie in the
+/// first.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a>(pub &'a [&'a [u8]]);
+
+impl<'a> Packet<'a> {
+    /// Bytes in all buffers together.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|part| part.len()).sum()
+    }
+
+    /// Whether there is no byte at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a received packet turned out to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Incoming<'a> {
+    /// A TCP segment with its payload.
+    Tcp(Segment<'a>),
+    /// An ARP packet, after its Ethernet header.
+    Arp(Link, &'a [u8]),
+    /// An ICMPv4 message: who sent it to whom, and the message itself.
+    Icmp(Link, ip::Header, &'a [u8]),
+    /// An ICMPv6 message whose checksum is right: who sent it to whom, and the message itself.
+    Icmpv6(Link, ip::Header, &'a [u8]),
+}
+
+/// Which TCP checksums are taken for right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChecksumPolicy {
+    /// Only a right one.
+    #[default]
+    Verify,
+    /// Also one that holds the pseudo-header's sum alone, as the kernel on the other end of a veth
+    /// leaves it for a NIC to complete that is not there. Never to be used where a packet may come
+    /// from outside this machine.
+    AcceptPartial,
+}
+
+/// Reads a packet down to its transport header.
+pub fn parse<'a>(
+    packet: Packet<'a>,
+    checksums: ChecksumPolicy,
+) -> Result<Incoming<'a>, DropReason> {
+    let [head, rest @ ..] = packet.0 else { return Err(DropReason::Truncated) };
+    match ethernet::parse(head)? {
+        (link, ethernet::IPV4, body) => over_ipv4(link, body, rest, checksums),
+        (link, ethernet::IPV6, body) => over_ipv6(link, body, rest, checksums),
+        (link, ethernet::ARP, body) => Ok(Incoming::Arp(link, body)),
+        _ => Err(DropReason::Ethertype),
+    }
+}
+
+/// The segment of a packet of IPv4; of any other, or where something is wrong with it, `None`: then
+/// [`parse`] says what it is. Compiled into its caller, where the fields go straight to their
+/// places.
+#[inline(always)]
+pub(crate) fn parse_segment<'a>(
+    packet: Packet<'a>,
+    checksums: ChecksumPolicy,
+) -> Option<Segment<'a>> {
+    let [head, rest @ ..] = packet.0 else { return None };
+    let Ok((link, ethernet::IPV4, body)) = ethernet::parse(head) else { return None };
+    let (header, body, rest_len) = ipv4::parse(body, length(rest)).ok()?;
+    if header.protocol != ip::TCP {
+        return None;
+    }
+    tcp::parse::<ip::V4>(link, &header, Payload::new(body, rest, rest_len), checksums).ok()
+}
+
+fn over_ipv4<'a>(
+    link: Link,
+    body: &'a [u8],
+    rest: &'a [&'a [u8]],
+    checksums: ChecksumPolicy,
+) -> Result<Incoming<'a>, DropReason> {
+    let (header, body, rest_len) = ipv4::parse(body, length(rest))?;
+    match header.protocol {
+        ip::TCP => {
+            tcp::parse::<ip::V4>(link, &header, Payload::new(body, rest, rest_len), checksums)
+                .map(Incoming::Tcp)
+        }
+        ip::ICMP if rest_len == 0 => Ok(Incoming::Icmp(link, header, body)),
+        _ => Err(DropReason::Protocol),
+    }
+}
+
+#[inline]
+fn over_ipv6<'a>(
+    link: Link,
+    body: &'a [u8],
+    rest: &'a [&'a [u8]],
+    checksums: ChecksumPolicy,
+) -> Result<Incoming<'a>, DropReason> {
+    let (header, body, rest_len) = ipv6::parse(body, length(rest))?;
+    match header.protocol {
+        ip::TCP => {
+            tcp::parse::<ip::V6>(link, &header, Payload::new(body, rest, rest_len), checksums)
+                .map(Incoming::Tcp)
+        }
+        ip::ICMPV6 if rest_len == 0 => icmpv6(link, header, body),
+        _ => Err(DropReason::Protocol),
+    }
+}
+
+#[inline]
+fn length(parts: &[&[u8]]) -> usize {
+    parts.iter().map(|part| part.len()).sum()
+}
+
+/// RFC 4443 §2.3: the checksum covers a pseudo-header.
+fn icmpv6(link: Link, header: ip::Header, body: &[u8]) -> Result<Incoming<'_>, DropReason> {
+    let sum =
+        Sum::pseudo_header(&header.source, &header.destination, ip::ICMPV6, body.len() as u16);
+    if sum.add_bytes(body).is_valid() {
+        Ok(Incoming::Icmpv6(link, header, body))
+    } else {
+        Err(DropReason::Icmp)
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "ipv6_tests.rs"]
+mod ipv6_tests;

@@ -1,0 +1,465 @@
+//! The TCP header and its options (RFC 9293 §3.1, 7323 §2 and §3, 2018 §2 and §3).
+
+use super::checksum::Sum;
+use super::ip::Version;
+use super::{Address, ChecksumPolicy, Ecn, Link, Mac, ethernet, ip};
+use crate::drop::DropReason;
+use crate::seq::Seq;
+
+/// Length of the header without options.
+pub const HEADER_BYTES: usize = 20;
+/// The longest header: a data offset of 15 words.
+pub const MAX_HEADER_BYTES: usize = 60;
+/// Bytes that the timestamps option takes with its padding.
+pub const TIMESTAMPS_BYTES: usize = 12;
+
+const END: u8 = 0;
+const NOP: u8 = 1;
+const MSS: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
+const TIMESTAMPS: u8 = 8;
+
+/// The control bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// No more data from the sender.
+    pub const FIN: Flags = Flags(0x01);
+    /// Synchronize sequence numbers.
+    pub const SYN: Flags = Flags(0x02);
+    /// Reset the connection.
+    pub const RST: Flags = Flags(0x04);
+    /// Push function.
+    pub const PSH: Flags = Flags(0x08);
+    /// The acknowledgement field is significant.
+    pub const ACK: Flags = Flags(0x10);
+    /// ECN-Echo (RFC 3168 §6.1).
+    pub const ECE: Flags = Flags(0x40);
+    /// Congestion window reduced (RFC 3168 §6.1).
+    pub const CWR: Flags = Flags(0x80);
+    /// The urgent pointer is not looked at, nor is its bit.
+    pub(super) const KNOWN: u8 = 0xdf;
+
+    /// Whether all bits of `other` are set.
+    #[inline]
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any bit of `other` is set.
+    #[inline]
+    pub const fn has_any(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether these are an acknowledgement's, and neither a SYN's nor a reset's.
+    pub(crate) const fn only_acknowledge(self) -> bool {
+        self.has(Flags::ACK) && !self.has_any(Flags::SYN.with(Flags::RST))
+    }
+
+    /// Whether these open a connection: SYN without ACK, FIN and RST.
+    pub(crate) const fn only_synchronize(self) -> bool {
+        self.has(Flags::SYN) && !self.has_any(Flags::ACK.with(Flags::FIN).with(Flags::RST))
+    }
+
+    /// The bits of both.
+    #[inline]
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+/// The options that are understood; others are skipped, as RFC 9293 §3.1 MUST-6 asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Maximum segment size; only in a SYN.
+    pub mss: Option<u16>,
+    /// Window scale shift; only in a SYN, at most 14 (RFC 7323 §2.3).
+    pub window_scale: Option<u8>,
+    /// SACK permitted; only in a SYN.
+    pub sack_permitted: bool,
+    /// TSval and TSecr.
+    pub timestamps: Option<(u32, u32)>,
+    /// SACK blocks (RFC 2018 §3): `[left, right)`, the first `sack_count` of them.
+    pub sack: [(Seq, Seq); 4],
+    /// How many SACK blocks there are.
+    pub sack_count: u8,
+}
+
+/// A run of bytes in the buffers of one packet, trimmed at both ends without copying.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a> {
+    first: &'a [u8],
+    rest: &'a [&'a [u8]],
+    rest_len: usize,
+}
+
+impl<'a> Payload<'a> {
+    /// The bytes `first`, then `rest_len` bytes of `rest`.
+    #[inline]
+    pub fn new(first: &'a [u8], rest: &'a [&'a [u8]], rest_len: usize) -> Self {
+        Payload { first, rest, rest_len }
+    }
+
+    /// Length in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.first.len() + self.rest_len
+    }
+
+    /// Whether there is no byte.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Without its first `n` bytes.
+    #[must_use]
+    pub fn skip(mut self, n: usize) -> Self {
+        let mut left = n.min(self.len());
+        while left > self.first.len() {
+            left -= self.first.len();
+            let [next, rest @ ..] = self.rest else { unreachable!("left is within the payload") };
+            let next = &next[..next.len().min(self.rest_len)];
+            (self.first, self.rest, self.rest_len) = (next, rest, self.rest_len - next.len());
+        }
+        self.first = &self.first[left..];
+        self
+    }
+
+    /// Its first `n` bytes.
+    #[must_use]
+    pub fn take(mut self, n: usize) -> Self {
+        if n <= self.first.len() {
+            (self.first, self.rest_len) = (&self.first[..n], 0);
+        } else {
+            self.rest_len = self.rest_len.min(n - self.first.len());
+        }
+        self
+    }
+
+    /// The bytes, if they lie in one buffer.
+    #[inline]
+    pub fn in_one(&self) -> Option<&'a [u8]> {
+        (self.rest_len == 0).then_some(self.first)
+    }
+
+    /// The bytes, a buffer at a time; no slice is empty.
+    pub fn parts(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut left = self.rest_len;
+        let rest = self.rest.iter().map_while(move |part| {
+            let part = &part[..part.len().min(left)];
+            let is_wanted = left > 0;
+            left -= part.len();
+            is_wanted.then_some(part)
+        });
+        std::iter::once(self.first).chain(rest).filter(|part| !part.is_empty())
+    }
+}
+
+/// A received segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// The way back.
+    pub link: Link,
+    /// Whom it is for.
+    pub local: Address,
+    /// Who sent it.
+    pub remote: Address,
+    /// Destination port.
+    pub local_port: u16,
+    /// Source port.
+    pub remote_port: u16,
+    /// SEG.SEQ.
+    pub seq: Seq,
+    /// SEG.ACK; meaningless without the ACK bit.
+    pub ack: Seq,
+    /// The control bits.
+    pub flags: Flags,
+    /// What congestion the packet has met.
+    pub ecn: Ecn,
+    /// SEG.WND as it stands in the header: not scaled.
+    pub window: u16,
+    /// The options.
+    pub options: Options,
+    /// The data.
+    pub payload: Payload<'a>,
+}
+
+impl Segment<'_> {
+    /// SEG.LEN: the data, and one for each of SYN and FIN.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.payload.len() as u32
+            + u32::from(self.flags.has(Flags::SYN))
+            + u32::from(self.flags.has(Flags::FIN))
+    }
+
+    /// Whether it takes no sequence space.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Reads and checks a segment that came in `ip`'s payload `body`. Compiled into the way of each
+/// version of IP, whose header is then never put together.
+#[inline(always)]
+pub(super) fn parse<'a, V: Version>(
+    link: Link,
+    ip: &ip::Header,
+    body: Payload<'a>,
+    checksums: ChecksumPolicy,
+) -> Result<Segment<'a>, DropReason> {
+    let Some(fixed) = body.first.first_chunk::<HEADER_BYTES>() else {
+        return Err(DropReason::TcpHeader);
+    };
+    let header_len = usize::from(fixed[12] >> 4) * 4;
+    if header_len < HEADER_BYTES || header_len > body.first.len() {
+        return Err(DropReason::TcpHeader);
+    }
+    if !checksum_is_right::<V>(ip, &body, [fixed[16], fixed[17]], checksums) {
+        return Err(DropReason::TcpChecksum);
+    }
+    let word =
+        |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+    let half = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+    Ok(Segment {
+        link,
+        local: ip.destination,
+        remote: ip.source,
+        local_port: half(2),
+        remote_port: half(0),
+        seq: Seq(word(4)),
+        ack: Seq(word(8)),
+        flags: Flags(fixed[13] & Flags::KNOWN),
+        ecn: ip.ecn,
+        window: half(14),
+        options: parse_options(&body.first[HEADER_BYTES..header_len])?,
+        payload: Payload { first: &body.first[header_len..], ..body },
+    })
+}
+
+#[inline(always)]
+fn checksum_is_right<V: Version>(
+    ip: &ip::Header,
+    body: &Payload<'_>,
+    field: [u8; 2],
+    policy: ChecksumPolicy,
+) -> bool {
+    let pseudo = pseudo_header::<V>(&ip.source, &ip.destination, body.len());
+    if policy == ChecksumPolicy::AcceptPartial && pseudo.fold().to_ne_bytes() == field {
+        return true;
+    }
+    let sum = match body.in_one() {
+        Some(bytes) => pseudo.add_bytes(bytes),
+        None => pseudo.add_parts(body.parts()),
+    };
+    sum.is_valid()
+}
+
+/// As [`Sum::pseudo_header`], of one version.
+#[inline(always)]
+fn pseudo_header<V: Version>(source: &Address, destination: &Address, len: usize) -> Sum {
+    V::sum(source).add_sum(V::sum(destination)).add_u16(ip::TCP.into()).add_u16(len as u16)
+}
+
+#[inline(always)]
+fn parse_options(bytes: &[u8]) -> Result<Options, DropReason> {
+    // The layout that every stack sends for timestamps alone (RFC 7323 appendix A).
+    if let Some((kind, &[a, b, c, d, e, f, g, h])) = bytes.split_first_chunk()
+        && *kind == [NOP, NOP, TIMESTAMPS, 10]
+    {
+        let timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+        return Ok(Options { timestamps, ..Options::default() });
+    }
+    parse_any_options(bytes)
+}
+
+#[inline(never)]
+fn parse_any_options(bytes: &[u8]) -> Result<Options, DropReason> {
+    let (mut options, mut rest) = (Options::default(), bytes);
+    while let [kind, after @ ..] = rest {
+        match *kind {
+            END => break,
+            NOP => rest = after,
+            kind => {
+                // RFC 9293 §3.1 MUST-7: an illegal length must be survived.
+                let Some(&len) = after.first() else { return Err(DropReason::TcpOptions) };
+                let len = usize::from(len);
+                if len < 2 || len > rest.len() {
+                    return Err(DropReason::TcpOptions);
+                }
+                let (option, following) = rest.split_at(len);
+                options.note(kind, &option[2..]);
+                rest = following;
+            }
+        }
+    }
+    Ok(options)
+}
+
+impl Options {
+    /// Takes one option's value; a known kind with another length than its own is skipped.
+    fn note(&mut self, kind: u8, value: &[u8]) {
+        match (kind, value) {
+            (MSS, &[a, b]) => self.mss = Some(u16::from_be_bytes([a, b])),
+            (WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift.min(14)),
+            (SACK_PERMITTED, &[]) => self.sack_permitted = true,
+            (TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
+                self.timestamps =
+                    Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+            }
+            (SACK, blocks) => {
+                let free = self.sack.iter_mut().skip(usize::from(self.sack_count));
+                for (block, bytes) in free.zip(blocks.chunks_exact(8)) {
+                    let word = |at: usize| {
+                        Seq(u32::from_be_bytes([
+                            bytes[at],
+                            bytes[at + 1],
+                            bytes[at + 2],
+                            bytes[at + 3],
+                        ]))
+                    };
+                    *block = (word(0), word(4));
+                    self.sack_count += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes the options, padded to whole words; returns how many bytes. Compiled into its caller,
+    /// who knows that most of them are not there.
+    #[inline(always)]
+    pub fn emit(&self, bytes: &mut [u8]) -> usize {
+        let mut at = 0;
+        let mut put = |option: &[u8]| {
+            bytes[at..at + option.len()].copy_from_slice(option);
+            at += option.len();
+        };
+        if let Some(mss) = self.mss {
+            let [a, b] = mss.to_be_bytes();
+            put(&[MSS, 4, a, b]);
+        }
+        if let Some(shift) = self.window_scale {
+            put(&[NOP, WINDOW_SCALE, 3, shift]);
+        }
+        if self.sack_permitted {
+            put(&[NOP, NOP, SACK_PERMITTED, 2]);
+        }
+        if let Some((value, echo)) = self.timestamps {
+            let ([a, b, c, d], [e, f, g, h]) = (value.to_be_bytes(), echo.to_be_bytes());
+            put(&[NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h]);
+        }
+        if self.sack_count > 0 {
+            put(&[NOP, NOP, SACK, 2 + 8 * self.sack_count]);
+            for (left, right) in &self.sack[..usize::from(self.sack_count)] {
+                put(&left.0.to_be_bytes());
+                put(&right.0.to_be_bytes());
+            }
+        }
+        at
+    }
+}
+
+/// What to write at the front of a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    /// From this address and port,
+    pub local: &'a Address,
+    /// in host byte order,
+    pub local_port: u16,
+    /// to this address
+    pub remote: &'a Address,
+    /// and port.
+    pub remote_port: u16,
+    /// SEG.SEQ.
+    pub seq: Seq,
+    /// SEG.ACK.
+    pub ack: Seq,
+    /// The control bits.
+    pub flags: Flags,
+    /// What routers may do to it.
+    pub ecn: Ecn,
+    /// SEG.WND as it goes into the header: already scaled down.
+    pub window: u16,
+}
+
+/// Writes IP and TCP headers in front of a payload, which `fill` writes, of at most `payload_len`
+/// bytes; returns the length of headers and payload.
+pub fn emit(
+    bytes: &mut [u8],
+    header: &Header<'_>,
+    options: &Options,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    if header.remote.is_v4() {
+        emit_over::<ip::V4>(bytes, header, options, payload_len, fill)
+    } else {
+        emit_over::<ip::V6>(bytes, header, options, payload_len, fill)
+    }
+}
+
+/// The same behind an Ethernet header for a frame from `mac` to `link`.
+#[inline]
+pub(crate) fn emit_frame(
+    frame: &mut [u8],
+    (mac, link): (&Mac, &Link),
+    header: &Header<'_>,
+    options: &Options,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    if !header.remote.is_v4() {
+        return emit_frame_over_ipv6(frame, (mac, link), header, options, payload_len, fill);
+    }
+    let at = ethernet::emit(frame, mac, link, ip::V4::ETHERTYPE);
+    at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, fill)
+}
+
+/// Apart from the other version's way, which is not longer for this one.
+#[inline(never)]
+fn emit_frame_over_ipv6(
+    frame: &mut [u8],
+    (mac, link): (&Mac, &Link),
+    header: &Header<'_>,
+    options: &Options,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    let at = ethernet::emit(frame, mac, link, ip::V6::ETHERTYPE);
+    at + emit_over::<ip::V6>(&mut frame[at..], header, options, payload_len, fill)
+}
+
+#[inline(always)]
+fn emit_over<V: ip::Version>(
+    bytes: &mut [u8],
+    header: &Header<'_>,
+    options: &Options,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]) -> usize,
+) -> usize {
+    let tcp = &mut bytes[V::HEADER_BYTES..];
+    let header_len = HEADER_BYTES + options.emit(&mut tcp[HEADER_BYTES..MAX_HEADER_BYTES]);
+    let tcp_len = header_len + fill(&mut tcp[header_len..header_len + payload_len]);
+    tcp[0..2].copy_from_slice(&header.local_port.to_be_bytes());
+    tcp[2..4].copy_from_slice(&header.remote_port.to_be_bytes());
+    tcp[4..8].copy_from_slice(&header.seq.0.to_be_bytes());
+    tcp[8..12].copy_from_slice(&header.ack.0.to_be_bytes());
+    tcp[12] = ((header_len / 4) as u8) << 4;
+    tcp[13] = header.flags.0;
+    tcp[14..16].copy_from_slice(&header.window.to_be_bytes());
+    tcp[16..20].fill(0);
+    let checksum = pseudo_header::<V>(header.local, header.remote, tcp_len)
+        .add_bytes(&tcp[..tcp_len])
+        .finish();
+    tcp[16..18].copy_from_slice(&checksum);
+    let ends = [header.local, header.remote];
+    V::emit(bytes, ends, ip::TCP, header.ecn, tcp_len);
+    V::label(bytes, ends, [header.local_port, header.remote_port]);
+    V::HEADER_BYTES + tcp_len
+}

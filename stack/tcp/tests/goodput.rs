@@ -1,0 +1,257 @@
+//! Goodput over links that lose frames, in simulated time: one large download each, every byte
+//! compared.
+//!
+//! Prints a table (`cargo test -p simoom-tcp --test goodput -- --nocapture`). Nothing about speed
+//! is asserted, only that loss is repaired by what arrives after it: timeouts are the exception,
+//! and nothing is sent for nothing but by them and by loss probes, one segment each.
+
+#![allow(clippy::print_stdout, reason = "the table is what the test is for")]
+
+use simoom_io::{Application, Closed, Duration, Opened, Reply};
+use simoom_tcp::counters::Counters;
+use simoom_tcp::testing::echo::stream_bytes;
+use simoom_tcp::testing::pair::{self, config};
+use simoom_tcp::testing::{Pair, Quality};
+use simoom_tcp::{Census, Config, Congestion, Limits};
+use std::sync::LazyLock;
+
+/// Bytes of a download.
+const TOTAL: usize = 1_000_000;
+/// Bytes of a large one.
+const LARGE: usize = 10_000_000;
+static STREAM: LazyLock<Vec<u8>> = LazyLock::new(|| stream_bytes(0, LARGE));
+
+/// The server sends the stream and closes; the client compares it.
+struct Download {
+    total: usize,
+    finished: u64,
+}
+
+impl Application for Download {
+    type Blob = &'static [u8];
+    type Conn = u64;
+
+    fn opened(&mut self, _: &mut u64, opened: Opened, reply: &mut Reply<'_, &'static [u8]>) {
+        if !opened.active {
+            reply.share(&STREAM[..], 0..self.total);
+            reply.close();
+        }
+    }
+
+    fn received(
+        &mut self,
+        received: &mut u64,
+        bytes: &[u8],
+        reply: &mut Reply<'_, &'static [u8]>,
+    ) -> usize {
+        let expected = &STREAM[*received as usize..][..bytes.len()];
+        assert!(bytes == expected, "the stream from {received} on");
+        *received += bytes.len() as u64;
+        if *received == self.total as u64 {
+            reply.close();
+        }
+        bytes.len()
+    }
+
+    fn overfull(&mut self, _: &mut u64, _: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.abort();
+    }
+
+    fn timeout(&mut self, _: &mut u64, reply: &mut Reply<'_, &'static [u8]>) {
+        reply.abort();
+    }
+
+    fn closed(&mut self, received: &mut u64, how: Closed) {
+        self.finished += u64::from(how == Closed::Finished && *received == self.total as u64);
+    }
+}
+
+/// Downloads once; returns kilobytes per second, and what the server counted.
+fn download(congestion: Congestion, permille: u32, rtt_ms: u64, seed: u64) -> (f64, Counters) {
+    let quality = Quality {
+        loss: permille,
+        delay: Duration::from_micros(rtt_ms * 500),
+        ..Quality::default()
+    };
+    let config = |host| Config { congestion, ..config(host, Limits::for_connections(64)) };
+    let app = || Download { total: TOTAL, finished: 0 };
+    let mut pair = Pair::new(config(1), config(2), quality, seed, app);
+    let start = pair.now;
+    pair.connect(40_000);
+    assert!(
+        pair.run_until(1_000_000, |pair| pair.client.app.finished == 1),
+        "seed {seed}: the download stops"
+    );
+    let seconds = (pair.now - start).total_micros() as f64 / 1e6;
+    (TOTAL as f64 / 1e3 / seconds, *pair.server.stack.counters().0)
+}
+
+#[test]
+fn loss_is_repaired_without_timeouts() {
+    println!(
+        "loss %   RTT ms   NewReno kB/s   CUBIC kB/s   recoveries  timeouts  sent again  for nothing"
+    );
+    for permille in [1, 10, 50, 100] {
+        for rtt_ms in [1, 10, 100] {
+            let of = |congestion| {
+                let runs: Vec<_> =
+                    (0..4).map(|seed| download(congestion, permille, rtt_ms, seed)).collect();
+                let mean = runs.iter().map(|(rate, _)| rate).sum::<f64>() / runs.len() as f64;
+                let sum = |field: fn(&Counters) -> u64| {
+                    runs.iter().map(|(_, counters)| field(counters)).sum::<u64>()
+                };
+                let recoveries = sum(|counters| counters.fast_retransmissions);
+                let timeouts = sum(|counters| counters.retransmission_timeouts);
+                (
+                    mean,
+                    recoveries,
+                    timeouts,
+                    sum(|counters| counters.retransmissions),
+                    sum(|counters| counters.segments_sent),
+                    [
+                        sum(|counters| counters.loss_probes),
+                        sum(|counters| counters.dsacks_received),
+                    ],
+                )
+            };
+            let (reno, ..) = of(Congestion::NewReno);
+            let (cubic, recoveries, timeouts, again, sent, [probes, needless]) =
+                of(Congestion::Cubic);
+            println!(
+                "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {recoveries:12} {timeouts:9} {:10.1} % {needless:12}",
+                f64::from(permille) / 10.0,
+                100.0 * again as f64 / sent as f64
+            );
+            if permille <= 10 {
+                assert!(
+                    timeouts * 10 <= recoveries,
+                    "{timeouts} timeouts beside {recoveries} recoveries"
+                );
+            }
+            assert!(
+                again * 1000 <= sent * (u64::from(permille) * 2 + 5),
+                "{again} of {sent} segments sent again"
+            );
+            // When the last acknowledgements are lost, a probe or the timeout's one segment asks
+            // for another.
+            let asked = timeouts + probes;
+            assert!(
+                needless <= asked,
+                "{needless} segments for nothing by {timeouts} timeouts, {probes} probes"
+            );
+        }
+    }
+}
+
+/// Sends 10 MB to a side whose window is at most so wide; returns seconds, and what that side
+/// counted.
+fn transfer(most_bytes: u32, quality: Quality) -> (f64, Counters) {
+    let config = |host| Config {
+        receive_window_most_bytes: most_bytes,
+        ..config(host, Limits::for_connections(64))
+    };
+    let app = || Download { total: LARGE, finished: 0 };
+    let mut pair = Pair::new(config(1), config(2), quality, 1, app);
+    let start = pair.now;
+    pair.connect(40_000);
+    assert!(
+        pair.run_until(1_000_000, |pair| pair.client.app.finished == 1),
+        "{quality:?}: the transfer stops"
+    );
+    let seconds = (pair.now - start).total_micros() as f64 / 1e6;
+    assert!(
+        pair.run_until(1_000_000, |pair| pair.client.stack.census() == Census::default()),
+        "{quality:?}"
+    );
+    (seconds, *pair.client.stack.counters().0)
+}
+
+/// RFC 9293 §3.8.6: on a long path the window that all begin with holds the peer up, and so it is
+/// widened.
+#[test]
+fn a_window_is_widened_until_it_no_longer_holds_the_peer_up() {
+    println!("loss %   RTT ms   64 KiB s   widened s   times");
+    for (permille, rtt_ms) in [(0, 1), (0, 10), (0, 100), (1, 100), (10, 100)] {
+        // A gigabit a second.
+        let bottleneck = (125_000_000, 4_000_000);
+        let delay = Duration::from_micros(rtt_ms * 500);
+        let quality = Quality { loss: permille, delay, bottleneck, ..Quality::default() };
+        let (fixed, _) = transfer(0, quality);
+        let (widened, counters) = transfer(
+            pair::config(1, Limits::for_connections(64)).receive_window_most_bytes,
+            quality,
+        );
+        let times = counters.windows_widened;
+        println!(
+            "{:6.1} {rtt_ms:8} {fixed:10.2} {widened:11.2} {times:7}",
+            f64::from(permille) / 10.0
+        );
+        if permille == 0 && rtt_ms == 100 {
+            // 16 s at 64 KiB a round trip; slow start alone takes eight round trips.
+            assert!(fixed > 15.0 && widened < 2.5, "{fixed} s and {widened} s");
+        }
+        // RFC 9438 §5.1: twelve segments a round trip at 1 %, about.
+        assert!(widened < 120.0, "{widened} s");
+    }
+}
+
+/// Downloads over a bottleneck with a short queue; returns seconds, frames lost in that queue,
+/// segments sent again, and timeouts.
+fn through_bottleneck(
+    paced_from_us: u32,
+    total: usize,
+    megabits: u64,
+    rtt_ms: u64,
+    queue_frames: u64,
+) -> [f64; 4] {
+    let bottleneck = (megabits * 125_000, queue_frames * 1514);
+    let quality =
+        Quality { delay: Duration::from_micros(rtt_ms * 500), bottleneck, ..Quality::default() };
+    let config = |host| Config { paced_from_us, ..config(host, Limits::for_connections(64)) };
+    let app = || Download { total, finished: 0 };
+    let mut pair = Pair::new(config(1), config(2), quality, 1, app);
+    let start = pair.now;
+    pair.connect(40_000);
+    assert!(
+        pair.run_until(3_000_000, |pair| pair.client.app.finished == 1),
+        "{quality:?}: the download stops"
+    );
+    let seconds = (pair.now - start).total_micros() as f64 / 1e6;
+    let counters = pair.server.stack.counters().0;
+    let (again, timeouts) = (counters.retransmissions, counters.retransmission_timeouts);
+    [seconds, pair.server.out.overflowed as f64, again as f64, timeouts as f64]
+}
+
+/// What a window allows, all sent at once, overruns a queue that is short beside the path; spread
+/// over the round trip it fits. Where the queue is long, pacing must not cost what it saves
+/// elsewhere.
+#[test]
+fn pacing_pays_where_a_queue_is_short_and_costs_little_where_none_is() {
+    println!(
+        "Mbit/s   RTT ms   queue      bytes   at once: s   lost  again  timeouts   paced: s   lost  again  timeouts"
+    );
+    let short = [10, 100].into_iter().flat_map(|megabits| [(megabits, 20), (megabits, 50)]);
+    for (megabits, queue) in short.chain([(1000, 4000)]) {
+        for (rtt_ms, total) in [(10, TOTAL), (30, TOTAL), (100, 65_536), (100, TOTAL), (100, LARGE)]
+        {
+            if megabits == 10 && total == LARGE {
+                continue;
+            }
+            let [at_once, paced] = [u32::MAX, 4000]
+                .map(|from_us| through_bottleneck(from_us, total, megabits, rtt_ms, queue));
+            let show = |[s, lost, again, timeouts]: [f64; 4]| {
+                format!("{s:10.3} {lost:6} {again:6} {timeouts:9}")
+            };
+            println!(
+                "{megabits:6} {rtt_ms:8} {queue:7} {total:10}   {} {}",
+                show(at_once),
+                show(paced)
+            );
+            let ratio = paced[0] / at_once[0];
+            assert!(ratio < 1.05, "pacing takes {ratio} times as long");
+            if (megabits, rtt_ms, queue) == (100, 100, 20) && total != 65_536 {
+                assert!(ratio < 0.75, "pacing takes {ratio} times as long");
+            }
+        }
+    }
+}

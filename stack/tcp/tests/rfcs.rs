@@ -1,0 +1,65 @@
+//! The tables in `stack/tcp/rfcs.md` against the tests: what they name is there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const TABLES: &str = include_str!("../rfcs.md");
+
+/// The last columns of the rows whose first line of all begins with `heading`.
+fn shown_by(heading: &str) -> impl Iterator<Item = &'static str> {
+    let rows = TABLES.lines().skip_while(move |line| !line.starts_with(heading)).skip(2);
+    rows.take_while(|line| line.starts_with('|'))
+        .map(|row| row.trim_end_matches(" |").rsplit("| ").next().unwrap())
+}
+
+fn in_backquotes(cell: &'static str) -> impl Iterator<Item = &'static str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// All Rust sources of this directory and those below.
+fn sources(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let (directories, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let is_rust = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let here = files.iter().filter(is_rust).map(|path| fs::read_to_string(path).unwrap());
+    here.chain(directories.iter().flat_map(|directory| sources(directory))).collect()
+}
+
+#[test]
+fn every_row_names_scripts_and_files_that_exist() {
+    let scripts = fs::read_dir(root().join("stack/tcp/tests/scripts")).unwrap();
+    let scripts: Vec<String> =
+        scripts.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut rows = 0;
+    for cell in shown_by("| RFC ") {
+        rows += 1;
+        assert!(!cell.is_empty(), "a row names nothing");
+        for name in in_backquotes(cell) {
+            assert!(
+                scripts.iter().any(|script| script.starts_with(name)),
+                "no script begins with {name}"
+            );
+        }
+        for file in cell.split(", ").filter(|name| !name.starts_with('`')) {
+            assert!(root().join(file).is_file(), "there is no {file}");
+        }
+    }
+    assert!(rows > 30, "{rows} rows");
+}
+
+#[test]
+fn every_attack_names_tests_that_exist() {
+    let all = ["stack/tcp/tests", "tests/serve"]
+        .map(|directory| sources(&root().join(directory)).concat())
+        .concat();
+    let mut names = 0;
+    for name in shown_by("| attack ").flat_map(in_backquotes) {
+        names += 1;
+        assert!(all.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+    assert!(names > 15, "{names} names");
+}
