@@ -5,8 +5,9 @@
 //! deadline, or closes. Input that it leaves unread is kept ([`keep`]) and delivered again, whole.
 //! Deadlines wait on a timer wheel ([`timer`]).
 //!
-//! Nothing here makes a system call or reads a clock: the caller passes the time. The TCP stack over
-//! AF_XDP, kernel sockets and the load generator are transports; HTTP and memcached are applications.
+//! Nothing here makes a system call or reads a clock: the caller passes the time. The TCP stack
+//! over AF_XDP, kernel sockets and the load generator are transports; HTTP and memcached are
+//! applications.
 #![forbid(unsafe_code)]
 
 pub mod application;

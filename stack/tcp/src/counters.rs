@@ -49,7 +49,8 @@ simoom_io::counters! {
         retransmissions,
         /// Retransmission timeouts (TcpExtTCPTimeouts).
         retransmission_timeouts,
-        /// Fast recoveries begun (RFC 6675, RFC 6582; TcpExtTCPSackRecovery, TcpExtTCPRenoRecovery).
+        /// Fast recoveries begun (RFC 6675, RFC 6582; TcpExtTCPSackRecovery,
+        /// TcpExtTCPRenoRecovery).
         fast_retransmissions,
         /// Runs of segments that were sent again and lost again (TcpExtTCPLostRetransmit).
         lost_retransmissions,
@@ -59,7 +60,8 @@ simoom_io::counters! {
         loss_probe_recoveries,
         /// Timeouts that F-RTO found to have been for nothing (RFC 5682; TcpExtTCPSpuriousRTOs).
         spurious_timeouts,
-        /// Reductions taken back because D-SACK reported all repetitions as needless (TcpExtTCPDSACKUndo).
+        /// Reductions taken back because D-SACK reported all repetitions as needless
+        /// (TcpExtTCPDSACKUndo).
         undone_by_dsack,
         /// Reductions taken back because a timestamp told the same (RFC 3522; TcpExtTCPFullUndo).
         undone_by_timestamp,
@@ -79,7 +81,8 @@ simoom_io::counters! {
         ecn_connections,
         /// Segments with text that a router had marked as having met congestion (IpExtInCEPkts).
         congestion_marks,
-        /// Segments that the peer reported as delivered while its reports of marks lasted (TcpExtTCPDeliveredCE).
+        /// Segments that the peer reported as delivered while its reports of marks lasted
+        /// (TcpExtTCPDeliveredCE).
         delivered_marked,
         /// Reductions of the congestion window because the peer reported a mark.
         congestion_echoes,
@@ -93,7 +96,8 @@ simoom_io::counters! {
         windows_widened,
         /// Times it would have been, had others not used up what there is.
         windows_kept_small,
-        /// ICMP messages that a packet was too big for its path (of IcmpInDestUnreachs, Icmp6InPktTooBigs).
+        /// ICMP messages that a packet was too big for its path (of IcmpInDestUnreachs,
+        /// Icmp6InPktTooBigs).
         icmp_too_big,
         /// Connections whose segments were cut smaller, because of such a message or without one.
         path_mtu_lowered,
@@ -101,10 +105,12 @@ simoom_io::counters! {
         path_black_holes,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
-        /// Those and other duplicate acknowledgements that were not sent, for there had been enough in that second
-        /// (TcpExtTCPACKSkippedChallenge, TcpExtTCPACKSkippedSeq, TcpExtTCPACKSkippedPAWS).
+        /// Those and other duplicate acknowledgements that were not sent, for there had been enough
+        /// in that second (TcpExtTCPACKSkippedChallenge, TcpExtTCPACKSkippedSeq,
+        /// TcpExtTCPACKSkippedPAWS).
         challenge_acks_suppressed,
-        /// Acknowledgements in TIME-WAIT that were not sent for the same reason (TcpExtTCPACKSkippedTimeWait).
+        /// Acknowledgements in TIME-WAIT that were not sent for the same reason
+        /// (TcpExtTCPACKSkippedTimeWait).
         time_wait_acks_suppressed,
         /// Resets sent.
         resets_sent,
@@ -112,14 +118,16 @@ simoom_io::counters! {
         resets_suppressed,
         /// Times an application's input was overfull.
         input_overfull,
-        /// Bytes of input that were held in reassembly blocks, because the buffers for it were used up or full.
+        /// Bytes of input that were held in reassembly blocks, because the buffers for it were used
+        /// up or full.
         input_held_in_blocks,
-        /// Connections reset because they held a part of a request for over a second while others' input found no
-        /// memory.
+        /// Connections reset because they held a part of a request for over a second while others'
+        /// input found no memory.
         input_evicted,
         /// Times an application's answer did not fit the send pool, and its connection was reset.
         answer_overflow,
-        /// Times an application began to wait for room in the send pool, or in its connection's part of it.
+        /// Times an application began to wait for room in the send pool, or in its connection's
+        /// part of it.
         waits_for_room,
         /// ARP requests answered.
         arp_replies,
@@ -137,11 +145,13 @@ simoom_io::counters! {
         neighbours_unreachable,
         /// Neighbour solicitations answered (RFC 4861 §7.2.4).
         neighbour_replies,
-        /// ARP requests and neighbour solicitations not answered, for there had been enough in that second.
+        /// ARP requests and neighbour solicitations not answered, for there had been enough in that
+        /// second.
         neighbour_replies_suppressed,
         /// ICMP and ICMPv6 echo requests answered.
         echo_replies,
-        /// Echo requests not answered, for there had been enough in that second (IcmpOutRateLimitGlobal).
+        /// Echo requests not answered, for there had been enough in that second
+        /// (IcmpOutRateLimitGlobal).
         echo_replies_suppressed,
     }
 }
