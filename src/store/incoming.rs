@@ -35,7 +35,7 @@ pub(super) fn stripe_frames(
 /// What came of looking for space.
 enum Search {
     Found(Place),
-    /// The stripe has its share already.
+    /// The stripe has its share already, or all stripes have theirs.
     ShareIsFull,
     OutOfMemory,
 }
@@ -80,7 +80,9 @@ impl Store {
                 }
                 let all = space.frames(Queue::Incoming) + frames;
                 if all as usize > self.memory.frames() / INCOMING_PART {
-                    return Search::OutOfMemory;
+                    // In a small memory the shares of many stripes are more than there is.
+                    let may_give_up = limit.is_some();
+                    return if may_give_up { Search::ShareIsFull } else { Search::OutOfMemory };
                 }
                 let Some(head) = self.free_incoming(&mut space, frames, now) else {
                     return Search::OutOfMemory;

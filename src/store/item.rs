@@ -1,7 +1,7 @@
 //! Handles: on a stored item, and on one that is being written, both of which outlive the store if
 //! need be; and a glance at an item, for who copies what it needs of it at once.
 
-use super::arena::{Header, Place};
+use super::arena::{Header, Place, UNIT_BYTES};
 use super::layout::{self, Shape};
 use super::stripe::Stripe;
 use std::fmt;
@@ -260,6 +260,11 @@ impl Reservation {
     /// Bytes of the value, written or not.
     pub fn value_bytes(&self) -> usize {
         self.shape().value_bytes
+    }
+
+    /// Bytes of memory that it takes, those of the key and its own included.
+    pub fn memory_bytes(&self) -> u64 {
+        u64::from(self.shape().units()) * UNIT_BYTES as u64
     }
 
     /// Bytes that the value still lacks.
