@@ -1,8 +1,8 @@
 //! How much memory the unfinished values of each peer hold. A peer is an IPv4 address or an IPv6
 //! /64: connections prove their address, unlike datagrams.
 //!
-//! Peers are counted under a keyed hash in a table of fixed size. Peers that meet in a slot count as
-//! one; nobody can choose whom he meets.
+//! Peers are counted under a keyed hash in a table of fixed size. Peers that meet in a slot count
+//! as one; nobody can choose whom he meets.
 
 use super::uploads::NONE;
 use std::hash::{BuildHasher, RandomState};

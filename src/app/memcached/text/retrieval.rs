@@ -152,7 +152,7 @@ impl Memcached {
             reply.copy(glance.line());
             return Some(true);
         }
-        if self.store.is_pinned_out(reply.queued() > 0) {
+        if self.is_pinned_out(reply) {
             let copies = len <= reply.copyable();
             return copies.then(|| reply.copy(glance.line())).map(|()| true);
         }
