@@ -33,6 +33,8 @@ use std::os::fd::OwnedFd;
 
 /// Reads, or calls of `resumed`, in one visit: 128 KiB of input at most.
 const STEPS: usize = 8;
+/// While many wait, a visit ends with the answers to what this many bytes hold.
+const CROWDED_BYTES: usize = 512;
 /// Answers of several ranges are copied together up to this length: one short range is cheaper for
 /// the kernel.
 pub(super) const GATHER_BYTES: usize = 2048;
@@ -58,20 +60,43 @@ pub(super) struct Tools<'a, P: Part> {
     /// [`INPUT_BYTES`] to read into.
     pub(super) scratch: &'a mut [u8],
     pub(super) shared: &'a mut P::Shared,
+    /// Many connections wait for their visits.
+    pub(super) is_crowded: bool,
+    /// Bytes that the next read may bring.
+    read_max: usize,
 }
 
-/// Does all there is to do for `session`, up to the bound of one visit.
+impl<'a, P: Part> Tools<'a, P> {
+    pub(super) fn new(scratch: &'a mut [u8], shared: &'a mut P::Shared, is_crowded: bool) -> Self {
+        let read_max = if is_crowded { CROWDED_BYTES } else { INPUT_BYTES };
+        Tools { scratch, shared, is_crowded, read_max }
+    }
+}
+
+/// Does all there is to do for `session`, up to the bound of one visit. While many wait, that is a
+/// few answers.
 pub(super) fn visit<A: Hosted, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Next {
+    let mut has_answered = false;
     for _ in 0..STEPS {
+        if has_answered && tools.is_crowded && session.io.readable && session.phase == Phase::Open {
+            match write_if_any(host, session, tools) {
+                Ok(()) => break,
+                Err(how) => return Next::Over(how),
+            }
+        }
+        let reads = session.io.readable;
         match step(host, session, tools) {
             Ok(None) => {}
             Ok(Some(next)) => return next,
             Err(how) => return Next::Over(how),
         }
+        has_answered |= reads && !session.queue.is_empty();
+        // What is answered with nothing yet is a part of something long.
+        tools.read_max = INPUT_BYTES.min(2 * tools.read_max);
     }
     host.counters.turns_used_up += 1;
     Next::Turn
@@ -83,9 +108,7 @@ fn step<A: Hosted, P: Part>(
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Result<Option<Next>, Closed> {
-    if session.phase != Phase::Aborted && session.io.writable && !session.queue.is_empty() {
-        write(host, session, tools)?;
-    }
+    write_if_any(host, session, tools)?;
     match session.phase {
         Phase::Aborted => Err(Closed::Aborted),
         Phase::Open if session.reads_on && session.io.readable && !session.io.eof => {
@@ -108,6 +131,17 @@ fn step<A: Hosted, P: Part>(
         }
         Phase::Lingering => discard(host, session, tools),
     }
+}
+
+fn write_if_any<A: Hosted, P: Part>(
+    host: &mut Host<A>,
+    session: &mut Session<A, Socket<P>>,
+    tools: &mut Tools<'_, P>,
+) -> Result<(), Closed> {
+    if session.phase != Phase::Aborted && session.io.writable && !session.queue.is_empty() {
+        write(host, session, tools)?;
+    }
+    Ok(())
 }
 
 /// Writes what is queued, in one call, and gives back what the socket took.
@@ -186,6 +220,8 @@ fn read<A: Hosted, P: Part>(
     host.counters.read_calls += 1;
     let spare = session.kept.spare(&mut host.inputs);
     if !spare.is_empty() {
+        let at_most = spare.len().min(tools.read_max);
+        let spare = &mut spare[..at_most];
         let n = session.io.recv(tools.shared, spare, RecvFlags::empty())?;
         if n > 0 {
             host.counters.bytes_received += n as u64;
@@ -200,6 +236,7 @@ fn read<A: Hosted, P: Part>(
     if room == 0 {
         return peek(host, session, tools);
     }
+    let room = room.min(tools.read_max);
     let n = session.io.recv(tools.shared, &mut tools.scratch[..room], RecvFlags::empty())?;
     if n > 0 {
         host.counters.bytes_received += n as u64;

@@ -179,6 +179,24 @@ impl<A: Application> Stack<A> {
         }
     }
 
+    /// Whether there are connections, and all of them wait for nothing but the peer's FIN: it has
+    /// acknowledged all that was sent, this side's FIN too.
+    pub fn awaits_only_fins(&self) -> bool {
+        let mut states = self.tcbs.iter().map(|tcb| tcb.hot.state);
+        self.connections() > 0
+            && states.all(|state| matches!(state, State::Closed | State::FinWait2))
+    }
+
+    /// Forgets every connection that waits for nothing but the peer's FIN. A reset would hide from
+    /// the peer that the connection ended in order.
+    pub fn forget_closed(&mut self, app: &mut A) {
+        for id in 0..self.tcbs.len() as u32 {
+            if self.tcbs[id as usize].hot.state == State::FinWait2 {
+                self.end(id, Closed::TimedOut, app);
+            }
+        }
+    }
+
     /// Resets every connection that is left.
     pub fn abort_all<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
         for id in 0..self.tcbs.len() as u32 {
