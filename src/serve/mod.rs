@@ -9,6 +9,7 @@
 //! [`watch`] looks at what changes outside meanwhile.
 
 pub(crate) mod address_check;
+mod change_log;
 mod health;
 pub(crate) mod host;
 mod kernel;
@@ -353,7 +354,8 @@ impl Server {
                 None => Error::failed(format!("--admin {address}: {error}")),
             };
             let (board, readiness) = (self.board.clone(), self.readiness.clone());
-            let source = admin::Source { board, readiness, listeners: self.listeners.clone() };
+            let listeners = self.listeners.clone();
+            let source = admin::Source { board, readiness, listeners, panics: Arc::default() };
             let admin = self.admin.insert(Admin::start(address, source).map_err(cannot)?);
             let (service, address) = (listening::ADMIN, admin.address());
             self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Kernel });
