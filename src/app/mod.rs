@@ -206,10 +206,10 @@ impl Application for Services {
     }
 
     #[inline]
-    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
+    fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         let Some(memcached) = &self.memcached else { return };
         let is_memcached = |port| self.ports.contains(&(port, Service::Memcached));
-        memcached.expected(
+        memcached.prefetch(
             inputs.iter().filter(|(port, _)| is_memcached(*port)).map(|(_, input)| *input),
         );
     }
