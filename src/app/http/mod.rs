@@ -31,6 +31,7 @@ mod counters;
 pub(crate) mod date;
 mod decide;
 mod head;
+mod hosted;
 mod options;
 mod path;
 mod refusal;

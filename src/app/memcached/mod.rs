@@ -421,6 +421,10 @@ impl Hosted for Memcached {
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
         self.shared.tally().of(self.worker).for_each(|(name, value)| sink(name, value));
     }
+
+    fn memory_bytes(connections: usize) -> usize {
+        Memcached::memory_bytes(connections)
+    }
 }
 
 #[cfg(test)]
