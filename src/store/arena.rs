@@ -1,7 +1,7 @@
 //! The memory that items lie in, and the only `unsafe` of the store: references into it.
 //!
 //! An item is a [`Header`] of 24 bytes, then the line that a text `get` returns, padded to 8 bytes.
-//! A [`Place`] names where it begins. Nothing here knows which places are in use; what makes the
+//! A [`Offset`] names where it begins. Nothing here knows which places are in use; what makes the
 //! references sound is this contract, which the rest of the store keeps:
 //!
 //! - Headers are made of atomics alone and may be read and written by anyone at any time.
@@ -24,11 +24,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 /// Where an item begins: in units of [`UNIT_BYTES`] from the start of the arena; below 2 to the
-/// power of [`PLACE_BITS`].
-pub(super) type Place = u64;
+/// power of [`OFFSET_BITS`].
+pub(super) type Offset = u64;
 
 /// Enough for 8 TiB.
-pub(super) const PLACE_BITS: u32 = 40;
+pub(super) const OFFSET_BITS: u32 = 40;
 
 /// Items begin at multiples of this.
 pub(super) const UNIT_BYTES: usize = 8;
@@ -50,11 +50,11 @@ pub(super) struct Header {
     pub(super) last_access: AtomicU32,
     pub(super) key_bytes: AtomicU8,
     /// Bytes of the line before the value, less those of the key.
-    pub(super) frill_bytes: AtomicU8,
+    pub(super) overhead_bytes: AtomicU8,
     /// Which flush_all it was stored after, modulo 256.
     pub(super) generation: AtomicU8,
     /// See [`super::layout`].
-    pub(super) marks: AtomicU8,
+    pub(super) item_flags: AtomicU8,
 }
 
 /// Bytes of a [`Header`].
@@ -75,7 +75,7 @@ impl Arena {
         let arena = Arena { mapping, bytes };
         // Until a page is written the kernel has only promised it.
         #[cfg(not(miri))]
-        (0..bytes).step_by(4096).for_each(|at| arena.write((at / UNIT_BYTES) as Place, 0, &[0]));
+        (0..bytes).step_by(4096).for_each(|at| arena.write((at / UNIT_BYTES) as Offset, 0, &[0]));
         Ok(arena)
     }
 
@@ -87,7 +87,7 @@ impl Arena {
 
     /// The address of `range` of the bytes from `at` on; a panic if they leave the arena.
     #[inline]
-    fn address(&self, at: Place, range: &Range<usize>) -> *mut u8 {
+    fn address(&self, at: Offset, range: &Range<usize>) -> *mut u8 {
         let base = at as usize * UNIT_BYTES;
         assert!(
             range.start <= range.end && range.end <= self.bytes - base.min(self.bytes),
@@ -99,7 +99,7 @@ impl Arena {
 
     /// The header at `at`.
     #[inline]
-    pub(super) fn header(&self, at: Place) -> &Header {
+    pub(super) fn header(&self, at: Offset) -> &Header {
         let address = self.address(at, &(0..HEADER_BYTES));
         // SAFETY: in bounds, and aligned since the mapping is to pages and places are to 8 bytes.
         // All fields are atomics, for which any bytes are valid; a frame's memory changes between
@@ -109,7 +109,7 @@ impl Arena {
 
     /// The bucket at `at` of a frame that the table took.
     #[inline]
-    pub(super) fn bucket(&self, at: Place) -> &Bucket {
+    pub(super) fn bucket(&self, at: Offset) -> &Bucket {
         let address = self.address(at, &(0..size_of::<Bucket>()));
         assert!(address.cast::<Bucket>().is_aligned(), "a bucket between two cache lines");
         // SAFETY: in bounds and aligned, by the assertions. All fields are atomics, for which any
@@ -119,7 +119,7 @@ impl Arena {
 
     /// A range of the line of the item at `at`.
     #[inline]
-    pub(super) fn line(&self, at: Place, range: Range<usize>) -> &[u8] {
+    pub(super) fn line(&self, at: Offset, range: Range<usize>) -> &[u8] {
         let range = HEADER_BYTES + range.start..HEADER_BYTES + range.end;
         let address = self.address(at, &range);
         // SAFETY: in bounds; by the contract the caller holds a pin or a lock that keeps the line
@@ -129,11 +129,11 @@ impl Arena {
 
     /// Writes into the line of the item at `at`.
     #[inline]
-    pub(super) fn write_line(&self, at: Place, offset: usize, bytes: &[u8]) {
+    pub(super) fn write_line(&self, at: Offset, offset: usize, bytes: &[u8]) {
         self.write(at, HEADER_BYTES + offset, bytes);
     }
 
-    fn write(&self, at: Place, offset: usize, bytes: &[u8]) {
+    fn write(&self, at: Offset, offset: usize, bytes: &[u8]) {
         let address = self.address(at, &(offset..offset + bytes.len()));
         // SAFETY: in bounds; by the contract this thread alone uses the line now, so `bytes`, which
         // is a line that may be read or memory outside of the arena, does not overlap it.
@@ -143,10 +143,14 @@ impl Arena {
     /// Asks the processor to fetch the item at `at`, which will be read soon: its header, and what
     /// is near behind it.
     #[inline]
-    pub(super) fn prefetch(&self, at: Place) {
+    pub(super) fn prefetch(&self, at: Offset) {
         let last = (self.bytes - HEADER_BYTES) / UNIT_BYTES;
         for line in 0..PREFETCHED_LINES {
-            prefetch(self.header((at as usize + line * CACHE_LINE_BYTES / UNIT_BYTES).min(last) as Place));
+            prefetch(
+                self.header(
+                    (at as usize + line * CACHE_LINE_BYTES / UNIT_BYTES).min(last) as Offset
+                ),
+            );
         }
     }
 }
@@ -186,10 +190,10 @@ mod tests {
     fn the_last_byte_can_be_written_and_the_next_cannot() {
         let arena = Arena::new(4096).unwrap();
         let last = (4096 - HEADER_BYTES) / UNIT_BYTES - 1;
-        arena.write_line(last as Place, 0, &[1; UNIT_BYTES]);
+        arena.write_line(last as Offset, 0, &[1; UNIT_BYTES]);
         let beyond =
-            std::panic::catch_unwind(|| arena.write_line(last as Place, 0, &[1; UNIT_BYTES + 1]));
+            std::panic::catch_unwind(|| arena.write_line(last as Offset, 0, &[1; UNIT_BYTES + 1]));
         assert!(beyond.is_err());
-        assert!(std::panic::catch_unwind(|| arena.header(Place::MAX).cas.load(Relaxed)).is_err());
+        assert!(std::panic::catch_unwind(|| arena.header(Offset::MAX).cas.load(Relaxed)).is_err());
     }
 }

@@ -2,61 +2,61 @@
 //! written without any lock at all; only then is the entry changed, under its chain's lock, in a
 //! few instructions.
 
-use super::arena::Place;
+use super::arena::Offset;
 use super::condition::{Verdict, verdict};
-use super::layout::{self, BINARY_KEY, FETCHED, LINKED, STALE, Shape, TOKEN_SENT, USES_SHIFT};
+use super::layout::{self, BINARY_KEY, FETCHED, LINKED, Layout, STALE, TOKEN_SENT, USES_SHIFT};
 use super::number::{Digits, apply, parse};
+use super::shard::add;
 use super::space::{Queue, Space};
-use super::stripe::add;
-use super::table::{Entry, Held, Slot};
+use super::table::{ChainGuard, Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 impl Store {
     /// Reserves space for a value that is at hand, evicting items if need be. For one that a client
     /// is still sending there is [`Store::reserve_incoming`].
-    pub fn reserve(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
+    pub fn reserve(&self, new: &NewItem<'_>, now: u32) -> Result<Reservation, ReserveError> {
         self.tick(now);
-        let shape = self.checked_shape(new)?;
-        let Some(at) = self.take(shape, new.exptime, now) else {
-            add(&self.stripe().tally.no_memory, 1);
-            return Err(Refusal::OutOfMemory);
+        let layout = self.checked_layout(new)?;
+        let Some(at) = self.take(layout, new.exptime, now) else {
+            add(&self.shard().stats.no_memory, 1);
+            return Err(ReserveError::OutOfMemory);
         };
-        self.render_reserved(at, shape, new);
-        Ok(Reservation::complete(self.stripe(), at))
+        self.render_reserved(at, layout, new);
+        Ok(Reservation::complete(self.shard(), at))
     }
 
     /// The lengths of a new item, if it is not too large.
-    pub(super) fn checked_shape(&self, new: &New<'_>) -> Result<Shape, Refusal> {
+    pub(super) fn checked_layout(&self, new: &NewItem<'_>) -> Result<Layout, ReserveError> {
         assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
-        let shape = Shape::of(new);
-        if new.value_bytes > self.item_max_bytes || shape.total_bytes() > self.item_max_bytes {
-            add(&self.stripe().tally.too_large, 1);
-            return Err(Refusal::TooLarge);
+        let layout = Layout::of(new);
+        if new.value_bytes > self.item_max_bytes || layout.total_bytes() > self.item_max_bytes {
+            add(&self.shard().stats.too_large, 1);
+            return Err(ReserveError::TooLarge);
         }
-        Ok(shape)
+        Ok(layout)
     }
 
     /// Writes what is known of a new item to the place that was taken for it.
-    pub(super) fn render_reserved(&self, at: Place, shape: Shape, new: &New<'_>) {
+    pub(super) fn render_reserved(&self, at: Offset, layout: Layout, new: &NewItem<'_>) {
         let header = self.memory.arena.header(at);
         header.exptime.store(new.exptime, Relaxed);
-        header.marks.store(if new.binary_key { BINARY_KEY } else { 0 }, Relaxed);
-        layout::render(&self.memory.arena, at, shape, new);
+        header.item_flags.store(if new.binary_key { BINARY_KEY } else { 0 }, Relaxed);
+        layout::render(&self.memory.arena, at, layout, new);
     }
 
     /// A place for an item, counted as live, its header telling its shape and that it is not
     /// linked.
-    pub(super) fn take(&self, shape: Shape, exptime: u32, now: u32) -> Option<Place> {
-        let (units, class) = (shape.units(), self.class(exptime, now));
-        let occupy = |at| self.occupy(at, shape, exptime);
-        if let Some(at) = self.take_from_piece(units, class, occupy) {
+    pub(super) fn take(&self, layout: Layout, exptime: u32, now: u32) -> Option<Offset> {
+        let (units, class) = (layout.units(), self.class(exptime, now));
+        let occupy = |at| self.occupy(at, layout, exptime);
+        if let Some(at) = self.allocate_from_tlab(units, class, occupy) {
             return Some(at);
         }
         let mut space = self.space();
-        if self.is_for_pieces(units) {
-            self.renew_piece(&mut space, units, class, now);
-            if let Some(at) = self.take_from_piece(units, class, occupy) {
+        if self.fits_tlab(units) {
+            self.refill_tlab(&mut space, units, class, now);
+            if let Some(at) = self.allocate_from_tlab(units, class, occupy) {
                 return Some(at);
             }
         }
@@ -73,11 +73,11 @@ impl Store {
 
     /// Counts the item to be at `at` as live, and makes it one that a walk over its segment passes
     /// over.
-    pub(super) fn occupy(&self, at: Place, shape: Shape, exptime: u32) {
+    pub(super) fn occupy(&self, at: Offset, layout: Layout, exptime: u32) {
         let header = self.memory.arena.header(at);
-        header.marks.store(0, Relaxed);
-        shape.store(header);
-        self.memory.add(at, shape.units());
+        header.item_flags.store(0, Relaxed);
+        layout.store(header);
+        self.memory.add(at, layout.units());
         self.memory.extend(at, exptime);
     }
 
@@ -88,11 +88,11 @@ impl Store {
         units: u32,
         class: usize,
         now: u32,
-    ) -> Option<Place> {
+    ) -> Option<Offset> {
         if let Some(at) = space.append(units, Queue::Young, class) {
             return Some(at);
         }
-        let head = self.make_room(space, units, now)?;
+        let head = self.make_space(space, units, now)?;
         // Room was made under the lock, perhaps in the segment that is open.
         Some(space.begin(head, units, Queue::Young, class, now))
     }
@@ -121,23 +121,23 @@ impl Store {
                         (outcome, how.compare.is_some(), old)
                     {
                         let exptime = self.memory.arena.header(at).exptime.load(Relaxed);
-                        add(&self.stripe().tally.classes[self.class(exptime, now)].cas_badval, 1);
+                        add(&self.shard().stats.classes[self.class(exptime, now)].cas_badval, 1);
                     }
                     return outcome;
                 }
                 (Verdict::Join, Some((_, at)))
-                    if joined.as_ref().is_none_or(|item| item.place() != at) =>
+                    if joined.as_ref().is_none_or(|item| item.offset() != at) =>
                 {
-                    self.stripe().pin(at);
-                    let item = Item::pinned(self.stripe(), at);
+                    self.shard().pin(at);
+                    let item = Item::pinned(self.shard(), at);
                     drop(held);
-                    let piece = own.take().unwrap_or(reservation);
-                    reservation = match self.join(&item, &piece, how.mode, now) {
+                    let tlab = own.take().unwrap_or(reservation);
+                    reservation = match self.join(&item, &tlab, how.mode, now) {
                         Ok(whole) => whole,
-                        Err(Refusal::TooLarge) => return Outcome::TooLarge,
-                        Err(Refusal::OutOfMemory) => return Outcome::OutOfMemory,
+                        Err(ReserveError::TooLarge) => return Outcome::TooLarge,
+                        Err(ReserveError::OutOfMemory) => return Outcome::OutOfMemory,
                     };
-                    (joined, own) = (Some(item), Some(piece));
+                    (joined, own) = (Some(item), Some(tlab));
                 }
                 (Verdict::Store, _) if own.is_some() => {
                     // What it was joined to is gone, and it may stand alone.
@@ -153,10 +153,10 @@ impl Store {
                     let Some(cas) = self.link(&held, reservation, hash, old, how.cas, now) else {
                         return Outcome::OutOfMemory;
                     };
-                    let tally = &self.stripe().tally.classes[class];
-                    add(&tally.sets, 1);
+                    let stats = &self.shard().stats.classes[class];
+                    add(&stats.sets, 1);
                     if how.compare.is_some() {
-                        add(&tally.cas_hits, 1);
+                        add(&stats.cas_hits, 1);
                     }
                     return Outcome::Stored { cas };
                 }
@@ -171,11 +171,11 @@ impl Store {
         new: &Reservation,
         mode: Mode,
         now: u32,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, ReserveError> {
         let Meta { flags, exptime, binary_key, .. } = item.meta();
-        let value_bytes = item.shape().value_bytes + new.shape().value_bytes;
-        let mut whole =
-            self.reserve(&New { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
+        let value_bytes = item.layout().value_bytes + new.layout().value_bytes;
+        let mut whole = self
+            .reserve(&NewItem { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
         let (first, second) = match mode {
             Mode::Prepend => (new.value(), item.value()),
             _ => (item.value(), new.value()),
@@ -185,29 +185,30 @@ impl Store {
         Ok(whole)
     }
 
-    fn inherit_staleness(&self, reservation: &Reservation, old: Place) {
+    fn inherit_staleness(&self, reservation: &Reservation, old: Offset) {
         let (old, new) = (self.memory.arena.header(old), reservation.header());
         let exptime = old.exptime.load(Relaxed);
         new.exptime.store(exptime, Relaxed);
-        self.memory.extend(reservation.place(), exptime);
-        new.marks.fetch_or(STALE | old.marks.load(Relaxed) & TOKEN_SENT, Relaxed);
+        self.memory.extend(reservation.offset(), exptime);
+        new.item_flags.fetch_or(STALE | old.item_flags.load(Relaxed) & TOKEN_SENT, Relaxed);
     }
 
     /// Lets the table name a reserved item in place of the `old` one, if any; returns its cas
     /// unique, or `None` if the table has no place left.
     fn link(
         &self,
-        held: &Held<'_>,
+        held: &ChainGuard<'_>,
         reservation: Reservation,
         hash: u64,
-        old: Option<(&Slot, Place)>,
+        old: Option<(&Slot, Offset)>,
         cas: Option<u64>,
         now: u32,
     ) -> Option<u64> {
-        let (at, shape, header) = (reservation.place(), reservation.shape(), reservation.header());
+        let (at, layout, header) =
+            (reservation.offset(), reservation.layout(), reservation.header());
         let slot = match old {
             Some((slot, _)) => slot,
-            None => self.vacancy(held, self.table.chain(hash), now)?,
+            None => self.free_slot(held, self.table.chain(hash), now)?,
         };
         let cas = cas.unwrap_or_else(|| self.next_cas());
         header.cas.store(cas, Relaxed);
@@ -215,13 +216,13 @@ impl Store {
         header.generation.store(self.generation.load(Acquire), Relaxed);
         // A key that was read much will be, and one that is back soon is of the working set.
         let uses = match old {
-            Some((_, at)) => self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT,
+            Some((_, at)) => self.memory.arena.header(at).item_flags.load(Relaxed) >> USES_SHIFT,
             None => u8::from(self.ghost.remembers(hash)),
         };
-        header.marks.fetch_or(LINKED | uses << USES_SHIFT, Release);
-        let tally = &self.stripe().tally;
-        add(&tally.items, 1);
-        add(&tally.bytes, shape.total_bytes() as u64);
+        header.item_flags.fetch_or(LINKED | uses << USES_SHIFT, Release);
+        let stats = &self.shard().stats;
+        add(&stats.items, 1);
+        add(&stats.bytes, layout.total_bytes() as u64);
         slot.store(Entry::new(hash, at));
         if let Some((_, old)) = old {
             self.forget(old);
@@ -247,8 +248,8 @@ impl Store {
                     None => continue,
                 }
             };
-            self.stripe().pin(at);
-            let item = Item::pinned(self.stripe(), at);
+            self.shard().pin(at);
+            let item = Item::pinned(self.shard(), at);
             drop(held);
             let old = item.meta();
             // As memcached does: an empty value is no number, whatever its cas unique.
@@ -268,8 +269,9 @@ impl Store {
             // memcached writes a number that is no longer than the old value in its place: it stays
             // what it was.
             if reservation.value_bytes() == item.value().len() {
-                let marks = item.header().marks.load(Relaxed) & (STALE | TOKEN_SENT | FETCHED);
-                reservation.header().marks.fetch_or(marks, Relaxed);
+                let item_flags =
+                    item.header().item_flags.load(Relaxed) & (STALE | TOKEN_SENT | FETCHED);
+                reservation.header().item_flags.fetch_or(item_flags, Relaxed);
             }
             if let Some(cas) = self.exchange(&item, old.cas, reservation, hash, how.cas, now) {
                 return Counted::Value {
@@ -293,10 +295,10 @@ impl Store {
     ) -> Option<u64> {
         let held = self.table.lock(self.table.chain(hash));
         let (slot, at) = self.locked(item.key(), hash, now)?;
-        if at != item.place() || item.cas() != compare {
+        if at != item.offset() || item.cas() != compare {
             return None;
         }
-        add(&self.stripe().tally.stored, 1);
+        add(&self.shard().stats.stored, 1);
         self.link(&held, reservation, hash, Some((slot, at)), cas, now)
     }
 
@@ -331,7 +333,7 @@ impl Store {
         let value_bytes = digits.bytes().len().max(width);
         let Meta { flags, exptime, binary_key, .. } = *meta;
         let mut reservation =
-            self.reserve(&New { key, flags, exptime, value_bytes, binary_key }, now).ok()?;
+            self.reserve(&NewItem { key, flags, exptime, value_bytes, binary_key }, now).ok()?;
         reservation.write(digits.bytes());
         while reservation.remaining() > 0 {
             reservation.write(b"                    ");
@@ -346,9 +348,10 @@ impl Store {
         let chain = self.table.chain(hash);
         let empty = match how.emptied {
             Some((flags, exptime)) => {
-                match self
-                    .reserve(&New { key, flags, exptime, value_bytes: 0, binary_key: false }, now)
-                {
+                match self.reserve(
+                    &NewItem { key, flags, exptime, value_bytes: 0, binary_key: false },
+                    now,
+                ) {
                     Ok(reservation) => Some(reservation),
                     Err(_) => return Outcome::OutOfMemory,
                 }
@@ -369,15 +372,18 @@ impl Store {
             return Outcome::Stored { cas: 0 };
         }
         if let Some(empty) = empty {
-            empty.header().marks.fetch_or(header.marks.load(Relaxed) & BINARY_KEY, Relaxed);
-            let place = empty.place();
+            empty
+                .header()
+                .item_flags
+                .fetch_or(header.item_flags.load(Relaxed) & BINARY_KEY, Relaxed);
+            let offset = empty.offset();
             let Some(_) =
                 self.link(&held, empty, hash, Some((slot, at)), how.cas.or(Some(cas)), now)
             else {
                 return Outcome::OutOfMemory;
             };
-            add(&self.stripe().tally.stored, 1);
-            at = place;
+            add(&self.shard().stats.stored, 1);
+            at = offset;
         }
         if how.invalidate {
             self.invalidate(at, how);
@@ -387,14 +393,14 @@ impl Store {
 
     /// Marks an item stale; its chain's lock is held. The cas unique changes last: see
     /// [`layout::meta`].
-    fn invalidate(&self, at: Place, how: &Delete) {
+    fn invalidate(&self, at: Offset, how: &Delete) {
         let header = self.memory.arena.header(at);
         if let Some(exptime) = how.exptime {
             header.exptime.store(exptime, Relaxed);
             self.memory.extend(at, exptime);
         }
-        header.marks.fetch_or(STALE, Release);
-        header.marks.fetch_and(!TOKEN_SENT, Release);
+        header.item_flags.fetch_or(STALE, Release);
+        header.item_flags.fetch_and(!TOKEN_SENT, Release);
         header.cas.store(how.cas.unwrap_or_else(|| self.next_cas()), Release);
     }
 }

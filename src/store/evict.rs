@@ -12,11 +12,11 @@
 //! evicted ([`super::ghost`]) has a use from the start: so the main items follow the clients. This
 //! joins S3-FIFO's two queues, Segcache's merging of segments and the sizes of GreedyDual.
 
-use super::arena::Place;
-use super::layout::{self, FETCHED, LINKED, Shape, USES_MAX, USES_SHIFT};
+use super::arena::Offset;
+use super::layout::{self, FETCHED, LINKED, Layout, USES_MAX, USES_SHIFT};
+use super::shard::{ShardStats, add};
 use super::space::{Queue, Segment};
-use super::stripe::{Tally, add};
-use super::table::{Entry, Held, Slot};
+use super::table::{ChainGuard, Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -38,13 +38,13 @@ const GAPS_PART: u32 = 3;
 /// The hash table grows into at most one in this many frames.
 const TABLE_FRAMES_PART: u32 = 4;
 /// Frames that are looked at for a sparse one each time.
-const SPARSE_LOOK: usize = 8192;
+const SPARSE_SEARCHED_MAX: usize = 8192;
 /// Segments whose dead items are removed before live ones are evicted.
-const SWEPT_MAX: usize = 8;
+const SWEEPS_MAX: usize = 8;
 /// Pinned and new segments that are passed over in the search for one to empty.
-const PASSED_MAX: u32 = 4096;
+const SKIPPED_MAX: u32 = 4096;
 /// Segments that wait for their last pin and are looked at each time.
-const LIMBO_MAX: usize = 16;
+const DEFERRED_SCAN_MAX: usize = 16;
 
 /// Which items of a segment to keep: all above a worth, and some of that worth.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ pub(super) struct Cutoff {
 impl Store {
     /// Frames for `units` more: the first of them, all free. `None` if what there is cannot be
     /// evicted.
-    pub(super) fn make_room(&self, space: &mut Space, units: u32, now: u32) -> Option<u32> {
+    pub(super) fn make_space(&self, space: &mut Space, units: u32, now: u32) -> Option<u32> {
         let frames = units.div_ceil(1 << self.memory.frame_shift);
         self.grow_table(space, now);
         if !self.free_frames(space, frames.min(2), now) {
@@ -66,7 +66,7 @@ impl Store {
         }
         match frames {
             1 => space.free_frame(),
-            _ => self.free_row(space, frames, now),
+            _ => self.allocate_run(space, frames, now),
         }
     }
 
@@ -88,10 +88,10 @@ impl Store {
 
     /// Sees to it that so many frames are free besides the spare ones; whether they are.
     pub(super) fn free_frames(&self, space: &mut Space, frames: u32, now: u32) -> bool {
-        let mut turns = 0;
+        let mut segments_tried = 0;
         while space.free_frames < frames + space.spare_frames {
-            turns += 1;
-            if turns > space.segments.len() || !self.evict(space, now) {
+            segments_tried += 1;
+            if segments_tried > space.segments.len() || !self.evict_segment(space, now) {
                 return false;
             }
         }
@@ -99,14 +99,14 @@ impl Store {
     }
 
     /// Empties one segment; whether there was one to empty.
-    fn evict(&self, space: &mut Space, now: u32) -> bool {
+    fn evict_segment(&self, space: &mut Space, now: u32) -> bool {
         let free = space.free_frames;
-        self.look_at_limbo(space);
+        self.free_deferred(space);
         if space.free_frames > free {
             return true;
         }
         // Dead items go before live ones.
-        for _ in 0..SWEPT_MAX {
+        for _ in 0..SWEEPS_MAX {
             if !self.sweep_one(space, now) {
                 break;
             }
@@ -126,7 +126,7 @@ impl Store {
         let Some(head) = order.find_map(|(queue, newest)| self.victim(space, queue, newest)) else {
             return false;
         };
-        if !self.spare_large(space, head, now) {
+        if !self.keep_large(space, head, now) {
             let cutoff = self.cutoff(space, head, now);
             self.empty(space, head, cutoff, now);
         }
@@ -137,8 +137,9 @@ impl Store {
     /// pins it.
     fn sparsest(&self, space: &Space) -> Option<u32> {
         let frames = space.segments.len();
-        let some =
-            (space.cursor as usize..frames).chain(0..space.cursor as usize).take(SPARSE_LOOK);
+        let some = (space.cursor as usize..frames)
+            .chain(0..space.cursor as usize)
+            .take(SPARSE_SEARCHED_MAX);
         let ends = some.filter(|frame| {
             let segment = &space.segments[*frame];
             space.is_evictable(*frame as u32) && segment.frames == 1
@@ -156,7 +157,7 @@ impl Store {
     /// The first segment of a queue that no sender pins, and to which nothing was written while the
     /// last `newest` frames were. The segments before it go to the end of the queue.
     fn victim(&self, space: &mut Space, queue: Queue, newest: u32) -> Option<u32> {
-        for _ in 0..PASSED_MAX.min(space.frames(queue)) {
+        for _ in 0..SKIPPED_MAX.min(space.frames(queue)) {
             let head = space.first(queue)?;
             let is_newest = newest > 0 && self.is_recent(space, head, newest);
             if !is_newest && !self.is_pinned(&space.segments[head as usize], head) {
@@ -172,18 +173,18 @@ impl Store {
 
     pub(super) fn is_pinned(&self, segment: &Segment, head: u32) -> bool {
         (head..head + segment.frames)
-            .any(|frame| self.stripes.iter().any(|stripe| stripe.is_pinned(frame)))
+            .any(|frame| self.shards.iter().any(|shard| shard.is_pinned(frame)))
     }
 
     /// Frees segments that were emptied before and are no longer in use.
-    pub(super) fn look_at_limbo(&self, space: &mut Space) {
-        for _ in 0..LIMBO_MAX {
-            let Some(head) = space.first(Queue::Limbo) else { return };
+    pub(super) fn free_deferred(&self, space: &mut Space) {
+        for _ in 0..DEFERRED_SCAN_MAX {
+            let Some(head) = space.first(Queue::Deferred) else { return };
             if !self.free_if_empty(space, head) {
                 // A reservation that was in it may have become an item: then it is like any other
                 // segment.
                 let only_reserved = self.linked(space, head).next().is_none();
-                space.requeue(head, if only_reserved { Queue::Limbo } else { Queue::Main });
+                space.requeue(head, if only_reserved { Queue::Deferred } else { Queue::Main });
             }
         }
     }
@@ -207,29 +208,29 @@ impl Store {
         &'a self,
         space: &mut Space,
         head: u32,
-    ) -> impl Iterator<Item = (Place, Shape)> + use<'a> {
-        self.end_pieces(space, head);
+    ) -> impl Iterator<Item = (Offset, Layout)> + use<'a> {
+        self.retire_tlabs(space, head);
         let mut at = space.start(head);
         let end = at + u64::from(space.segments[head as usize].used);
         std::iter::from_fn(move || {
             while at < end {
-                let (place, header) = (at, self.memory.arena.header(at));
-                let shape = Shape::read(header);
-                at += u64::from(shape.units());
-                if header.marks.load(Acquire) & LINKED != 0 {
-                    return Some((place, shape));
+                let (offset, header) = (at, self.memory.arena.header(at));
+                let layout = Layout::read(header);
+                at += u64::from(layout.units());
+                if header.item_flags.load(Acquire) & LINKED != 0 {
+                    return Some((offset, layout));
                 }
             }
             None
         })
     }
 
-    pub(super) fn uses(&self, at: Place) -> u8 {
-        self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT
+    pub(super) fn uses(&self, at: Offset) -> u8 {
+        self.memory.arena.header(at).item_flags.load(Relaxed) >> USES_SHIFT
     }
 
     /// A large item that was used stays where it is, with a use less; whether that is so.
-    fn spare_large(&self, space: &mut Space, head: u32, now: u32) -> bool {
+    fn keep_large(&self, space: &mut Space, head: u32, now: u32) -> bool {
         if space.segments[head as usize].frames == 1 {
             return false;
         }
@@ -238,8 +239,8 @@ impl Store {
         if self.uses(at) == 0 || !self.is_alive(header, now) {
             return false;
         }
-        let _ = header.marks.fetch_update(AcqRel, Relaxed, |marks| {
-            (marks >> USES_SHIFT > 0).then(|| marks - (1 << USES_SHIFT))
+        let _ = header.item_flags.fetch_update(AcqRel, Relaxed, |item_flags| {
+            (item_flags >> USES_SHIFT > 0).then(|| item_flags - (1 << USES_SHIFT))
         });
         space.requeue(head, Queue::Main);
         true
@@ -248,8 +249,8 @@ impl Store {
     /// Moves what is worth keeping out of a segment, evicts the rest, and frees it.
     pub(super) fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
         space.close(head);
-        let items = self.sum(|tally| &tally.items);
-        for (at, shape) in self.linked(space, head) {
+        let items = self.sum(|stats| &stats.items);
+        for (at, layout) in self.linked(space, head) {
             let key = layout::key(&self.memory.arena, at);
             let hash = self.hash_key.hash(key);
             let held = self.table.lock(self.table.chain(hash));
@@ -261,17 +262,17 @@ impl Store {
             };
             if !self.is_alive(self.memory.arena.header(at), now) {
                 self.expire(slot, at);
-            } else if !(cutoff.keeps(self.uses(at), shape)
-                && self.relocate(space, slot, hash, at, shape, now))
+            } else if !(cutoff.keeps(self.uses(at), layout)
+                && self.relocate(space, slot, hash, at, layout, now))
             {
-                self.oust(slot, at);
+                self.evict_item(slot, at);
                 self.ghost.remember(hash, items);
             }
             self.table.shrink(self.table.chain(hash));
             drop(held);
         }
         if !self.free_if_empty(space, head) {
-            space.requeue(head, Queue::Limbo);
+            space.requeue(head, Queue::Deferred);
         }
     }
 
@@ -280,9 +281,9 @@ impl Store {
     pub(super) fn cutoff(&self, space: &mut Space, head: u32, now: u32) -> Cutoff {
         let mean = self.mean_units().ilog2();
         let mut units = [0u32; WORTH_MAX + 1];
-        for (at, shape) in self.linked(space, head) {
+        for (at, layout) in self.linked(space, head) {
             if self.is_alive(self.memory.arena.header(at), now) {
-                units[worth(self.uses(at), shape, mean)] += shape.units();
+                units[worth(self.uses(at), layout, mean)] += layout.units();
             }
         }
         let mut units_left = (KEPT_QUARTERS << self.memory.frame_shift) / 4;
@@ -297,13 +298,13 @@ impl Store {
 
     /// Units of the mean item, at least 1.
     fn mean_units(&self) -> u64 {
-        let (bytes, items) = (self.sum(|tally| &tally.bytes), self.sum(|tally| &tally.items));
+        let (bytes, items) = (self.sum(|stats| &stats.bytes), self.sum(|stats| &stats.items));
         (bytes / items.max(1) / UNIT_BYTES as u64).max(1)
     }
 
     /// The sum of a counter over all stripes.
-    pub(super) fn sum(&self, of: fn(&Tally) -> &AtomicU64) -> u64 {
-        self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed)).fold(0, u64::wrapping_add)
+    pub(super) fn sum(&self, of: fn(&ShardStats) -> &AtomicU64) -> u64 {
+        self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed)).fold(0, u64::wrapping_add)
     }
 
     /// Moves an item into the main queue, or if it was not used to the end of the young one, if
@@ -313,11 +314,11 @@ impl Store {
         space: &mut Space,
         slot: &Slot,
         hash: u64,
-        at: Place,
-        shape: Shape,
+        at: Offset,
+        layout: Layout,
         now: u32,
     ) -> bool {
-        let (arena, units) = (&self.memory.arena, shape.units());
+        let (arena, units) = (&self.memory.arena, layout.units());
         let exptime = arena.header(at).exptime.load(Relaxed);
         let class = space.class((exptime != 0).then(|| exptime.saturating_sub(now)));
         if (units - 1) >> self.memory.frame_shift > 0 {
@@ -335,47 +336,47 @@ impl Store {
         self.memory.add(to, units);
         self.memory.extend(to, exptime);
         let header = arena.header(to);
-        let uses = header.marks.load(Relaxed) >> USES_SHIFT;
+        let uses = header.item_flags.load(Relaxed) >> USES_SHIFT;
         let less = if uses > 0 { 1 << USES_SHIFT } else { 0 };
-        header.marks.store((header.marks.load(Relaxed) - less) | LINKED, Release);
-        let tally = &self.stripe().tally;
-        add(&tally.moved, 1);
-        add(&tally.items, 1);
-        add(&tally.bytes, shape.total_bytes() as u64);
+        header.item_flags.store((header.item_flags.load(Relaxed) - less) | LINKED, Release);
+        let stats = &self.shard().stats;
+        add(&stats.moved, 1);
+        add(&stats.items, 1);
+        add(&stats.bytes, layout.total_bytes() as u64);
         slot.store(Entry::new(hash, to));
         self.forget(at);
         true
     }
 
     /// Evicts the item that a slot names; its chain's lock is held.
-    fn oust(&self, slot: &Slot, at: Place) {
-        let tally = &self.stripe().tally;
-        add(&tally.evictions, 1);
-        if self.memory.arena.header(at).marks.load(Relaxed) & FETCHED == 0 {
-            add(&tally.evicted_unfetched, 1);
+    fn evict_item(&self, slot: &Slot, at: Offset) {
+        let stats = &self.shard().stats;
+        add(&stats.evictions, 1);
+        if self.memory.arena.header(at).item_flags.load(Relaxed) & FETCHED == 0 {
+            add(&stats.evicted_unfetched, 1);
         }
         slot.store(Entry::NONE);
         self.forget(at);
     }
 
     /// An empty slot of a chain whose lock is held; where there is none an item gives way.
-    pub(super) fn vacancy<'a>(
+    pub(super) fn free_slot<'a>(
         &'a self,
-        _held: &Held<'_>,
+        _held: &ChainGuard<'_>,
         chain: usize,
         now: u32,
     ) -> Option<&'a Slot> {
-        self.table.vacancy(chain).or_else(|| self.vacate(chain, now))
+        self.table.free_slot(chain).or_else(|| self.evict_from_chain(chain, now))
     }
 
     /// Empties a slot of a full chain: that of a dead item, else of the one used least, among those
     /// of the one not used for longest. The newest item stays.
     #[cold]
-    fn vacate(&self, chain: usize, now: u32) -> Option<&Slot> {
-        let header = |slot: &Slot| self.memory.arena.header(slot.load().place());
+    fn evict_from_chain(&self, chain: usize, now: u32) -> Option<&Slot> {
+        let header = |slot: &Slot| self.memory.arena.header(slot.load().offset());
         let newest = self.table.slots(chain).map(|slot| header(slot).cas.load(Relaxed)).max()?;
         let slot = self.table.slots(chain).min_by_key(|slot| {
-            let (at, header) = (slot.load().place(), header(slot));
+            let (at, header) = (slot.load().offset(), header(slot));
             let (is_alive, cas) = (self.is_alive(header, now), header.cas.load(Relaxed));
             (
                 is_alive,
@@ -385,9 +386,9 @@ impl Store {
                 cas,
             )
         })?;
-        let at = slot.load().place();
+        let at = slot.load().offset();
         match self.is_alive(header(slot), now) {
-            true => self.oust(slot, at),
+            true => self.evict_item(slot, at),
             false => self.expire(slot, at),
         }
         Some(slot)
@@ -397,16 +398,16 @@ impl Store {
 /// What an item is worth keeping: a doubling of its uses counts as much as being eight times
 /// smaller. Hits are what a cache is for, and a large item takes the place of many; but what is
 /// large and much used stays.
-fn worth(uses: u8, shape: Shape, mean: u32) -> usize {
-    let smaller = (mean as i32 - shape.units().ilog2() as i32).clamp(-SMALLER_MAX, SMALLER_MAX);
+fn worth(uses: u8, layout: Layout, mean: u32) -> usize {
+    let smaller = (mean as i32 - layout.units().ilog2() as i32).clamp(-SMALLER_MAX, SMALLER_MAX);
     (USES_WEIGHT * i32::from(uses) + smaller + SMALLER_MAX) as usize
 }
 
 impl Cutoff {
-    fn keeps(&mut self, uses: u8, shape: Shape) -> bool {
-        let worth = worth(uses, shape, self.mean);
-        if worth == self.worth && shape.units() <= self.units_left {
-            self.units_left -= shape.units();
+    fn keeps(&mut self, uses: u8, layout: Layout) -> bool {
+        let worth = worth(uses, layout, self.mean);
+        if worth == self.worth && layout.units() <= self.units_left {
+            self.units_left -= layout.units();
             return true;
         }
         worth > self.worth

@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Fingerprints of a word.
-const PRINTS: u32 = 5;
+const FINGERPRINTS: u32 = 5;
 /// Bits of a fingerprint and its epoch.
-const PRINT_BITS: u32 = HASH_BITS + EPOCH_BITS;
+const FINGERPRINT_BITS: u32 = HASH_BITS + EPOCH_BITS;
 const HASH_BITS: u32 = 8;
 const EPOCH_BITS: u32 = 4;
 /// Epochs before the present one whose fingerprints count.
@@ -49,7 +49,7 @@ impl Ghost {
     }
 
     /// The fingerprint of a hash in an epoch; never 0.
-    fn print(hash: u64, epoch: u32) -> u64 {
+    fn fingerprint(hash: u64, epoch: u32) -> u64 {
         let hash = (hash & 0xff).max(1);
         ((u64::from(epoch) % (1 << EPOCH_BITS)) << HASH_BITS) | hash
     }
@@ -63,7 +63,10 @@ impl Ghost {
         let epoch = if is_over || epoch == 0 { epoch.wrapping_add(1).max(1) } else { epoch };
         self.epoch.store(epoch, Relaxed);
         let word = self.word(hash);
-        word.store((word.load(Relaxed) << PRINT_BITS) | Ghost::print(hash, epoch), Relaxed);
+        word.store(
+            (word.load(Relaxed) << FINGERPRINT_BITS) | Ghost::fingerprint(hash, epoch),
+            Relaxed,
+        );
     }
 
     /// Whether the item of a hash was evicted in this epoch or the two before, as far as a
@@ -75,8 +78,8 @@ impl Ghost {
             return false;
         }
         let word = self.word(hash).load(Relaxed);
-        (0..PRINTS).any(|n| {
-            let print = word >> (n * PRINT_BITS) & ((1 << PRINT_BITS) - 1);
+        (0..FINGERPRINTS).any(|n| {
+            let print = word >> (n * FINGERPRINT_BITS) & ((1 << FINGERPRINT_BITS) - 1);
             let age = u64::from(epoch).wrapping_sub(print >> HASH_BITS) % (1 << EPOCH_BITS);
             print & 0xff == (hash & 0xff).max(1) && age <= EPOCHS_BEFORE
         })

@@ -82,10 +82,10 @@ fn what_came_in_pieces_lies_among_the_items_once_it_is_complete() {
     let sizes = [0, 1, 300, 16_000, 16 << 10, 40_000, 60_000];
     for (n, bytes) in sizes.into_iter().enumerate() {
         let (key, bytes_of) = (format!("k{n}"), vec![n as u8; bytes]);
-        let new = New { flags: 7, exptime: NOW + 60, ..new(key.as_bytes(), bytes, 0) };
+        let new = NewItem { flags: 7, exptime: NOW + 60, ..new(key.as_bytes(), bytes, 0) };
         let mut reservation = store.reserve_incoming(&new, NOW, || false).unwrap();
-        for piece in bytes_of.chunks(1000) {
-            assert_eq!(reservation.write(piece), piece.len());
+        for tlab in bytes_of.chunks(1000) {
+            assert_eq!(reservation.write(tlab), tlab.len());
         }
         assert!(matches!(
             store.commit(reservation, &Commit::default(), NOW),
@@ -117,7 +117,7 @@ fn each_worker_has_a_share() {
     let store = store.unwrap();
     let mut held = VecDeque::new();
     fill(&store, &mut held);
-    let own = store.stripe_number();
+    let own = store.shard_index();
     // Threads share stripes. One with the same as this thread, whose share is full, begins beyond
     // that; one with the other has a share of its own.
     let (mut of_same, mut of_other) = (None, None);
@@ -126,7 +126,7 @@ fn each_worker_has_a_share() {
             let thread = || {
                 let mut held = VecDeque::new();
                 fill(&store, &mut held);
-                (store.stripe_number(), held.len())
+                (store.shard_index(), held.len())
             };
             scope.spawn(thread).join().unwrap()
         });

@@ -1,9 +1,9 @@
 //! Handles: on a stored item, and on one that is being written, both of which outlive the store if
 //! need be; and a glance at an item, for who copies what it needs of it at once.
 
-use super::arena::{Header, Place};
-use super::layout::{self, Shape};
-use super::stripe::Stripe;
+use super::arena::{Header, Offset};
+use super::layout::{self, Layout};
+use super::shard::Shard;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,53 +16,53 @@ use std::sync::atomic::Ordering::Relaxed;
 /// It pins a frame of the store, so it should live no longer than the bytes take to be sent; what
 /// is small is better copied.
 pub struct Item {
-    stripe: Arc<Stripe>,
-    at: Place,
+    shard: Arc<Shard>,
+    at: Offset,
 }
 
 /// A glance at an item: its bytes stay as they are for as long as this is held, which must not be
 /// while anything else is waited for. It counts towards no bound, and costs less than an [`Item`].
-pub struct Glance<'a> {
-    stripe: &'a Arc<Stripe>,
-    at: Place,
+pub struct ItemGuard<'a> {
+    shard: &'a Arc<Shard>,
+    at: Offset,
 }
 
-impl<'a> Glance<'a> {
+impl<'a> ItemGuard<'a> {
     /// A glance at whatever item is at that place.
     #[inline]
-    pub(super) fn at(stripe: &'a Arc<Stripe>, at: Place) -> Glance<'a> {
-        stripe.glance(at);
-        Glance { stripe, at }
+    pub(super) fn at(shard: &'a Arc<Shard>, at: Offset) -> ItemGuard<'a> {
+        shard.pin_guard(at);
+        ItemGuard { shard, at }
     }
 
     #[inline]
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn offset(&self) -> Offset {
         self.at
     }
 
     #[inline]
     pub(super) fn header(&self) -> &Header {
-        self.stripe.memory.arena.header(self.at)
+        self.shard.memory.arena.header(self.at)
     }
 
     /// As [`Item::line`].
     #[inline]
     pub fn line(&self) -> &[u8] {
-        self.stripe.memory.arena.line(self.at, 0..Shape::read(self.header()).line_bytes())
+        self.shard.memory.arena.line(self.at, 0..Layout::read(self.header()).line_bytes())
     }
 
     /// A handle on the item, and whether its frame was not pinned before.
     #[inline]
     pub(super) fn pin(&self) -> (Item, bool) {
-        let first = self.stripe.pin(self.at);
-        (Item::pinned(self.stripe, self.at), first)
+        let first = self.shard.pin(self.at);
+        (Item::pinned(self.shard, self.at), first)
     }
 }
 
-impl Drop for Glance<'_> {
+impl Drop for ItemGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.stripe.look_away(self.at);
+        self.shard.unpin_guard(self.at);
     }
 }
 
@@ -90,53 +90,53 @@ pub struct Meta {
 impl Item {
     /// A handle on the item at a place that this stripe has pinned; it takes the pin over.
     #[inline]
-    pub(super) fn pinned(stripe: &Arc<Stripe>, at: Place) -> Item {
-        let item = Item { stripe: Arc::clone(stripe), at };
-        stripe.hold(at, item.shape());
+    pub(super) fn pinned(shard: &Arc<Shard>, at: Offset) -> Item {
+        let item = Item { shard: Arc::clone(shard), at };
+        shard.hold(at, item.layout());
         item
     }
 
     #[inline]
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn offset(&self) -> Offset {
         self.at
     }
 
     #[inline]
     pub(super) fn header(&self) -> &Header {
-        self.stripe.memory.arena.header(self.at)
+        self.shard.memory.arena.header(self.at)
     }
 
     #[inline]
-    pub(super) fn shape(&self) -> Shape {
-        Shape::read(self.header())
+    pub(super) fn layout(&self) -> Layout {
+        Layout::read(self.header())
     }
 
     /// What a text `get` answers: `VALUE <key> <flags> <bytes>\r\n<value>\r\n`.
     #[inline]
     pub fn line(&self) -> &[u8] {
-        self.stripe.memory.arena.line(self.at, 0..self.shape().line_bytes())
+        self.shard.memory.arena.line(self.at, 0..self.layout().line_bytes())
     }
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        layout::key(&self.stripe.memory.arena, self.at)
+        layout::key(&self.shard.memory.arena, self.at)
     }
 
     /// Where in [`Item::line`] the value is; it is followed by `\r\n`.
     #[inline]
     pub fn value_range(&self) -> Range<usize> {
-        self.shape().value()
+        self.layout().value()
     }
 
     /// The value.
     pub fn value(&self) -> &[u8] {
-        self.stripe.memory.arena.line(self.at, self.value_range())
+        self.shard.memory.arena.line(self.at, self.value_range())
     }
 
     /// Everything else, as it is now. A cas unique that is read here never comes with older marks
     /// than its own.
     pub fn meta(&self) -> Meta {
-        layout::meta(&self.stripe.memory.arena, self.at)
+        layout::meta(&self.shard.memory.arena, self.at)
     }
 
     /// The cas unique as it is now.
@@ -146,22 +146,22 @@ impl Item {
 
     /// Bytes of the store that the item takes, metadata included.
     pub fn size_bytes(&self) -> usize {
-        self.shape().total_bytes()
+        self.layout().total_bytes()
     }
 }
 
 impl Clone for Item {
     fn clone(&self) -> Item {
-        self.stripe.pin(self.at);
-        Item::pinned(&self.stripe, self.at)
+        self.shard.pin(self.at);
+        Item::pinned(&self.shard, self.at)
     }
 }
 
 impl Drop for Item {
     #[inline]
     fn drop(&mut self) {
-        self.stripe.release(self.at, self.shape());
-        self.stripe.unpin(self.at);
+        self.shard.release(self.at, self.layout());
+        self.shard.unpin(self.at);
     }
 }
 
@@ -186,8 +186,8 @@ impl fmt::Debug for Item {
 /// Space in the store for one value that is still coming. Write it, then give it to
 /// [`super::Store::commit`]; dropped before that, it gives the space back. 24 bytes.
 pub struct Reservation {
-    stripe: Arc<Stripe>,
-    at: Place,
+    shard: Arc<Shard>,
+    at: Offset,
     written: u32,
     incoming: bool,
     linked: bool,
@@ -195,22 +195,22 @@ pub struct Reservation {
 
 impl Reservation {
     /// The holder of a place among the items, which was counted as live.
-    pub(super) fn complete(stripe: &Arc<Stripe>, at: Place) -> Reservation {
-        Reservation { stripe: Arc::clone(stripe), at, written: 0, incoming: false, linked: false }
+    pub(super) fn complete(shard: &Arc<Shard>, at: Offset) -> Reservation {
+        Reservation { shard: Arc::clone(shard), at, written: 0, incoming: false, linked: false }
     }
 
     /// The holder of a place among the items to which a whole value was copied.
-    pub(super) fn written(stripe: &Arc<Stripe>, at: Place) -> Reservation {
-        let mut reservation = Reservation::complete(stripe, at);
-        reservation.written = reservation.shape().value_bytes as u32;
+    pub(super) fn written(shard: &Arc<Shard>, at: Offset) -> Reservation {
+        let mut reservation = Reservation::complete(shard, at);
+        reservation.written = reservation.layout().value_bytes as u32;
         reservation
     }
 
     /// The holder of a place among the values that clients are still sending.
-    pub(super) fn incoming(stripe: &Arc<Stripe>, at: Place) -> Reservation {
-        let mut reservation = Reservation::complete(stripe, at);
+    pub(super) fn incoming(shard: &Arc<Shard>, at: Offset) -> Reservation {
+        let mut reservation = Reservation::complete(shard, at);
         reservation.incoming = true;
-        stripe.begin_incoming(reservation.shape().units());
+        shard.begin_incoming(reservation.layout().units());
         reservation
     }
 
@@ -220,51 +220,51 @@ impl Reservation {
 
     /// The same place, now among the items.
     pub(super) fn admitted(mut self) -> Reservation {
-        self.stripe.end_incoming(self.shape().units());
+        self.shard.end_incoming(self.layout().units());
         self.incoming = false;
         self
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn offset(&self) -> Offset {
         self.at
     }
 
     pub(super) fn header(&self) -> &Header {
-        self.stripe.memory.arena.header(self.at)
+        self.shard.memory.arena.header(self.at)
     }
 
-    pub(super) fn shape(&self) -> Shape {
-        Shape::read(self.header())
+    pub(super) fn layout(&self) -> Layout {
+        Layout::read(self.header())
     }
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        layout::key(&self.stripe.memory.arena, self.at)
+        layout::key(&self.shard.memory.arena, self.at)
     }
 
     /// What was written of the value.
     pub(super) fn value(&self) -> &[u8] {
-        let start = self.shape().value().start;
-        self.stripe.memory.arena.line(self.at, start..start + self.written as usize)
+        let start = self.layout().value().start;
+        self.shard.memory.arena.line(self.at, start..start + self.written as usize)
     }
 
     /// Appends to the value as much of `bytes` as it lacks; returns how much that was.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.remaining());
-        let offset = self.shape().value().start + self.written as usize;
-        self.stripe.memory.arena.write_line(self.at, offset, &bytes[..n]);
+        let offset = self.layout().value().start + self.written as usize;
+        self.shard.memory.arena.write_line(self.at, offset, &bytes[..n]);
         self.written += n as u32;
         n
     }
 
     /// Bytes of the value, written or not.
     pub fn value_bytes(&self) -> usize {
-        self.shape().value_bytes
+        self.layout().value_bytes
     }
 
     /// Bytes that the value still lacks.
     pub fn remaining(&self) -> usize {
-        self.shape().value_bytes - self.written as usize
+        self.layout().value_bytes - self.written as usize
     }
 
     /// Leaves the place to the entry that now names it.
@@ -278,11 +278,11 @@ impl Drop for Reservation {
         if self.linked {
             return;
         }
-        let units = self.shape().units();
+        let units = self.layout().units();
         if self.incoming {
-            self.stripe.end_incoming(units);
+            self.shard.end_incoming(units);
         }
-        self.stripe.memory.subtract(self.at, units);
+        self.shard.memory.subtract(self.at, units);
     }
 }
 

@@ -1,14 +1,14 @@
 //! What handles outlive the store with: the arena, and what is left in each of its frames. No lock
 //! is needed for any of it.
 
-use super::arena::{Arena, Place, UNIT_BYTES};
+use super::arena::{Arena, Offset, UNIT_BYTES};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// What has cache lines to itself, for it is written often and by all.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct Alone<T>(pub(super) T);
+pub(super) struct CachePadded<T>(pub(super) T);
 
 /// The arena, and for each of its frames what is left of the items that begin in it.
 #[derive(Debug)]
@@ -52,18 +52,18 @@ impl Memory {
     }
 
     #[inline]
-    pub(super) fn frame(&self, at: Place) -> usize {
+    pub(super) fn frame(&self, at: Offset) -> usize {
         (at >> self.frame_shift) as usize
     }
 
     /// Counts an item, a reservation or a piece in; with the lock of the space, or in a piece,
     /// which itself counts: so a count of 0 stays 0 under the lock.
-    pub(super) fn add(&self, at: Place, units: u32) {
+    pub(super) fn add(&self, at: Offset, units: u32) {
         self.live[self.frame(at)].fetch_add(1 << 32 | u64::from(units), SeqCst);
     }
 
     /// Counts one out, after the entry that named its place was removed.
-    pub(super) fn subtract(&self, at: Place, units: u32) {
+    pub(super) fn subtract(&self, at: Offset, units: u32) {
         self.live[self.frame(at)].fetch_sub(1 << 32 | u64::from(units), SeqCst);
     }
 
@@ -74,7 +74,7 @@ impl Memory {
     }
 
     /// An item in this frame lives until `exptime`.
-    pub(super) fn extend(&self, at: Place, exptime: u32) {
+    pub(super) fn extend(&self, at: Offset, exptime: u32) {
         let (expiry, exptime) =
             (&self.expiry[self.frame(at)], if exptime == 0 { u32::MAX } else { exptime });
         // Most items change nothing; then the line stays with whoever else has it.

@@ -33,22 +33,24 @@ mod hash;
 mod incoming;
 mod item;
 mod layout;
+mod maintenance;
 mod memory;
 mod number;
-mod piece;
 mod request;
-mod row;
+mod run;
 mod settings;
+mod shard;
 mod space;
 mod statistics;
-mod stripe;
 mod table;
-mod upkeep;
+mod tlab;
 
 pub use condition::{Commit, Delete, Mode, Outcome};
-pub use fetch::AHEAD_MAX;
-pub use item::{Glance, Item, Meta, Reservation};
-pub use request::{Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, New, Refusal, Visit};
+pub use fetch::PREFETCH_MAX;
+pub use item::{Item, ItemGuard, Meta, Reservation};
+pub use request::{
+    Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, NewItem, ReserveError, Visit,
+};
 pub use settings::{ITEM_MAX_PART, ITEM_MIN_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, Settings};
 pub use statistics::{ClassStatistics, Statistics};
 
@@ -57,11 +59,11 @@ use crate::limits::Bytes;
 use arena::UNIT_BYTES;
 use ghost::Ghost;
 use hash::HashKey;
-use memory::{Alone, Memory};
+use memory::{CachePadded, Memory};
+use shard::Shard;
 use space::Space;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use stripe::Stripe;
 use table::Table;
 
 /// The hash table begins with one in this many parts of the memory.
@@ -80,7 +82,7 @@ pub struct Store {
     memory: Arc<Memory>,
     table: Table,
     space: Mutex<Space>,
-    stripes: Box<[Arc<Stripe>]>,
+    shards: Box<[Arc<Shard>]>,
     hash_key: HashKey,
     /// What was evicted lately.
     ghost: Ghost,
@@ -89,9 +91,9 @@ pub struct Store {
     /// Frames that the incoming values of one stripe may take.
     incoming_max: u32,
     /// Units of a piece of an open segment; 0 if there are none.
-    piece_units: u32,
+    tlab_units: u32,
     /// The last cas unique given out.
-    cas: Alone<AtomicU64>,
+    cas: CachePadded<AtomicU64>,
     /// How often flush_all took effect, modulo 256: what was stored before has another number.
     generation: AtomicU8,
     /// When the next flush_all takes effect, `u32::MAX` if none is to.
@@ -105,15 +107,15 @@ impl Store {
     pub fn new(settings: &Settings) -> Result<Arc<Store>> {
         settings.check()?;
         let memory_bytes = settings.memory_bytes as usize;
-        let stripes = settings.workers.max(1);
+        let shards = settings.workers.max(1);
         let table_bytes = memory_bytes / TABLE_PART;
         let frame_bytes = settings.frame_bytes();
         let each =
-            frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + stripes * Stripe::FRAME_BYTES;
+            frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + shards * Shard::FRAME_BYTES;
         let fixed = memory_bytes / GHOST_PART
             + Table::memory_bytes(table_bytes)
             + size_of::<Store>()
-            + stripes * size_of::<Stripe>();
+            + shards * size_of::<Shard>();
         let frames = (memory_bytes - fixed) / each;
         let frame_units = frame_bytes / UNIT_BYTES;
         let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
@@ -133,7 +135,7 @@ impl Store {
         memory: Memory,
         memory_bytes: usize,
     ) -> Arc<Store> {
-        let (frames, stripes) = (memory.frames(), settings.workers.max(1));
+        let (frames, shards) = (memory.frames(), settings.workers.max(1));
         let frame_units = 1 << memory.frame_shift;
         let frame_bytes = frame_units * UNIT_BYTES;
         let memory = Arc::new(memory);
@@ -141,22 +143,22 @@ impl Store {
             memory_bytes,
             item_max_bytes: settings.item_max_bytes as usize,
             table: Table::new(table_bytes, Arc::clone(&memory)),
-            space: Mutex::new(Space::new(frames as u32, frame_units as u32, stripes)),
-            stripes: (0..stripes).map(|_| Arc::new(Stripe::new(Arc::clone(&memory)))).collect(),
+            space: Mutex::new(Space::new(frames as u32, frame_units as u32, shards)),
+            shards: (0..shards).map(|_| Arc::new(Shard::new(Arc::clone(&memory)))).collect(),
             hash_key: HashKey::new(settings.hash_key),
             ghost: Ghost::new(settings.memory_bytes as usize / GHOST_PART),
-            pinned_max: (frames / PINNED_PART / stripes)
+            pinned_max: (frames / PINNED_PART / shards)
                 .max(1 + settings.item_max_bytes as usize / frame_bytes)
                 as u32,
-            incoming_max: incoming::stripe_frames(
+            incoming_max: incoming::shard_frames(
                 frames,
                 frame_bytes,
-                stripes,
+                shards,
                 settings.item_max_bytes as usize,
             ),
-            piece_units: piece::units(stripes, frames, frame_units),
+            tlab_units: tlab::units(shards, frames, frame_units),
             memory,
-            cas: Alone::default(),
+            cas: CachePadded::default(),
             generation: AtomicU8::new(0),
             flush_at: AtomicU32::new(u32::MAX),
             flushes: AtomicU64::new(0),
@@ -173,7 +175,7 @@ impl Store {
     pub fn is_sound(&self) -> bool {
         !self.space.is_poisoned()
             && self.table.is_sound()
-            && self.stripes.iter().all(|stripe| stripe.is_sound())
+            && self.shards.iter().all(|shard| shard.is_sound())
     }
 
     /// Leaves the store as a panic in the midst of a change does.
@@ -184,13 +186,13 @@ impl Store {
     }
 
     #[inline]
-    fn stripe(&self) -> &Arc<Stripe> {
-        &self.stripes[self.stripe_number()]
+    fn shard(&self) -> &Arc<Shard> {
+        &self.shards[self.shard_index()]
     }
 
     #[inline]
-    fn stripe_number(&self) -> usize {
-        stripe::thread_number() % self.stripes.len()
+    fn shard_index(&self) -> usize {
+        shard::thread_number() % self.shards.len()
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {

@@ -10,7 +10,7 @@ pub const EXPIRED: u32 = 1;
 
 /// An item to be, before its value has come.
 #[derive(Clone, Copy, Debug)]
-pub struct New<'a> {
+pub struct NewItem<'a> {
     /// 1 to [`KEY_MAX_BYTES`] bytes.
     pub key: &'a [u8],
     /// The client's flags.
@@ -26,7 +26,7 @@ pub struct New<'a> {
 
 /// Why no space was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ReserveError {
     /// The item, its key and metadata included, would exceed [`super::Settings::item_max_bytes`].
     TooLarge,
     /// No memory could be had: what could be evicted is pinned by senders.

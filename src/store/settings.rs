@@ -1,6 +1,6 @@
 //! What the store is made with, and the bounds that it must keep.
 
-use super::arena::{PLACE_BITS, UNIT_BYTES};
+use super::arena::{OFFSET_BITS, UNIT_BYTES};
 use crate::error::{Error, Result};
 use crate::limits::Bytes;
 
@@ -8,8 +8,10 @@ use crate::limits::Bytes;
 pub const MEMORY_MIN_BYTES: u64 = 1 << 20;
 /// `--memory` is at most this.
 pub const MEMORY_MAX_BYTES: u64 = 1 << 40;
-const _: () =
-    assert!(MEMORY_MAX_BYTES / (UNIT_BYTES as u64) < 1 << PLACE_BITS, "places do not reach so far");
+const _: () = assert!(
+    MEMORY_MAX_BYTES / (UNIT_BYTES as u64) < 1 << OFFSET_BITS,
+    "places do not reach so far"
+);
 /// `--item-size-max` is at least this, as in memcached.
 pub const ITEM_MIN_BYTES: u64 = 1 << 10;
 /// `--item-size-max` is at most this part of `--memory`.
@@ -55,14 +57,14 @@ impl Settings {
                 Bytes(MEMORY_MAX_BYTES)
             )));
         }
-        let most = (memory_bytes / ITEM_MAX_PART).min(ITEM_MAX_BYTES);
-        if !(ITEM_MIN_BYTES..=most).contains(&item_max_bytes) {
+        let max = (memory_bytes / ITEM_MAX_PART).min(ITEM_MAX_BYTES);
+        if !(ITEM_MIN_BYTES..=max).contains(&item_max_bytes) {
             return Err(Error::usage(format!(
                 "--item-size-max {}: with --memory {} it must be from {} to {}",
                 Bytes(item_max_bytes),
                 Bytes(memory_bytes),
                 Bytes(ITEM_MIN_BYTES),
-                Bytes(most)
+                Bytes(max)
             )));
         }
         Ok(())

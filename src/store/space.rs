@@ -10,7 +10,7 @@
 //! All of it is behind one lock, which is held to take space (a few instructions) or to make some
 //! (a segment).
 
-use super::arena::Place;
+use super::arena::Offset;
 use std::ops::Range;
 
 /// No segment.
@@ -28,7 +28,7 @@ pub(super) enum Queue {
     /// Items that were used.
     Main,
     /// Emptied, but a pin or a reservation is left.
-    Limbo,
+    Deferred,
     /// Values that clients are still sending. The table names nothing in it, so nothing in it is
     /// evicted.
     Incoming,
@@ -58,10 +58,10 @@ pub(super) struct Segment {
     pub(super) swept: u8,
     /// Whether this frame's number is on the stack of free ones.
     stacked: bool,
-    /// Pieces of it that stripes append to; see [`super::piece`].
-    pub(super) pieces: u16,
+    /// Tlabs of it that stripes append to; see [`super::tlab`].
+    pub(super) tlabs: u16,
     /// The stripe that it belongs to, if its queue is [`Queue::Incoming`].
-    stripe: u16,
+    shard: u16,
     pub(super) frames: u32,
     /// Units taken from its start.
     pub(super) used: u32,
@@ -75,7 +75,7 @@ pub(super) struct Segment {
 
 /// A queue's ends, and the frames in it.
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct QueueState {
     first: u32,
     last: u32,
     frames: u32,
@@ -94,7 +94,7 @@ struct Incoming {
 #[derive(Debug)]
 pub(super) struct Space {
     pub(super) segments: Box<[Segment]>,
-    lines: [Line; 4],
+    queues: [QueueState; 4],
     /// The open segments of the young and main queues, by class: the one that was begun last, and
     /// one that another item did not fit in but smaller ones may.
     open: [[[u32; 2]; CLASSES_MAX]; 2],
@@ -113,7 +113,7 @@ pub(super) struct Space {
     /// Where the next sweep goes on.
     pub(super) cursor: u32,
     /// Where the next search for a row of frames begins.
-    pub(super) row_cursor: u32,
+    pub(super) run_cursor: u32,
     /// Frames that new items were written to, modulo 2^32: the clock by which segments age.
     written: u32,
     /// Where the next look for a frame of incoming values goes on.
@@ -139,25 +139,25 @@ pub(super) fn class(ttl: Option<u32>, classes: u32) -> usize {
 }
 
 /// The place so many units into a frame.
-fn place(frame: u32, frame_units: u32, units: u32) -> Place {
-    Place::from(frame) * Place::from(frame_units) + Place::from(units)
+fn offset(frame: u32, frame_units: u32, units: u32) -> Offset {
+    Offset::from(frame) * Offset::from(frame_units) + Offset::from(units)
 }
 
 impl Space {
-    pub(super) fn new(frames: u32, frame_units: u32, stripes: usize) -> Space {
+    pub(super) fn new(frames: u32, frame_units: u32, shards: usize) -> Space {
         let segments = vec![Segment { stacked: true, ..Segment::default() }; frames as usize];
         Space {
             segments: segments.into(),
-            lines: [Line { first: NONE, last: NONE, frames: 0 }; 4],
+            queues: [QueueState { first: NONE, last: NONE, frames: 0 }; 4],
             open: [[[NONE; 2]; CLASSES_MAX]; 2],
-            incoming: vec![Incoming { open: NONE, frames: 0 }; stripes].into(),
+            incoming: vec![Incoming { open: NONE, frames: 0 }; shards].into(),
             stack: (0..frames).rev().collect(),
             costs: vec![0; frames as usize].into(),
             held: 0..0,
             free_frames: frames,
             cursor: 0,
             incoming_cursor: 0,
-            row_cursor: 0,
+            run_cursor: 0,
             flushes: 0,
             table_frames: 0,
             written: 0,
@@ -191,43 +191,43 @@ impl Space {
     }
 
     /// Where the first unit of a frame is.
-    pub(super) fn start(&self, frame: u32) -> Place {
-        place(frame, self.frame_units, 0)
+    pub(super) fn start(&self, frame: u32) -> Offset {
+        offset(frame, self.frame_units, 0)
     }
 
     /// Takes `units` from an open segment if they fit into one, the fuller one first.
-    pub(super) fn append(&mut self, units: u32, queue: Queue, class: usize) -> Option<Place> {
-        let head = self.roomy(units, queue, class)?;
+    pub(super) fn append(&mut self, units: u32, queue: Queue, class: usize) -> Option<Offset> {
+        let head = self.open_segment_with(units, queue, class)?;
         let segment = &mut self.segments[head as usize];
         segment.used += units;
         segment.written = self.written;
-        Some(place(head, self.frame_units, segment.used - units))
+        Some(offset(head, self.frame_units, segment.used - units))
     }
 
     /// The frame in which a piece ends at `end`, and the units of it up to there.
-    fn used_to(&self, end: Place) -> (u32, u32) {
+    fn used_to(&self, end: Offset) -> (u32, u32) {
         let (last, frame_units) = (end - 1, u64::from(self.frame_units));
         ((last / frame_units) as u32, (last % frame_units) as u32 + 1)
     }
 
     /// Whether [`Space::append`] would find room.
-    pub(super) fn has_room(&self, units: u32, queue: Queue, class: usize) -> bool {
-        self.roomy(units, queue, class).is_some()
+    pub(super) fn has_capacity(&self, units: u32, queue: Queue, class: usize) -> bool {
+        self.open_segment_with(units, queue, class).is_some()
     }
 
-    fn roomy(&self, units: u32, queue: Queue, class: usize) -> Option<u32> {
+    fn open_segment_with(&self, units: u32, queue: Queue, class: usize) -> Option<u32> {
         let [open, fuller] = self.open[queue as usize][class];
-        [fuller, open].into_iter().find(|head| self.room(*head) >= units)
+        [fuller, open].into_iter().find(|head| self.free_units(*head) >= units)
     }
 
     /// Appends up to `most` units to the segment in which a piece ends at `end`, if nothing lies
     /// behind that yet; returns how many.
-    pub(super) fn lengthen(&mut self, end: Place, most: u32) -> u32 {
+    pub(super) fn grow(&mut self, end: Offset, max: u32) -> u32 {
         let (head, used) = self.used_to(end);
         if self.segments[head as usize].used != used {
             return 0;
         }
-        let units = most.min(self.frame_units - used);
+        let units = max.min(self.frame_units - used);
         self.segments[head as usize].used += units;
         self.segments[head as usize].written = self.written;
         units
@@ -235,7 +235,7 @@ impl Space {
 
     /// Takes the last `units` off the segment in which a piece ends at `end`, if nothing lies
     /// behind that; whether it did.
-    pub(super) fn shorten(&mut self, end: Place, units: u32) -> bool {
+    pub(super) fn shrink(&mut self, end: Offset, units: u32) -> bool {
         let (head, used) = self.used_to(end);
         let segment = &mut self.segments[head as usize];
         let is_last = segment.used == used;
@@ -244,7 +244,7 @@ impl Space {
     }
 
     /// Units that can be appended to an open segment; 0 if there is none.
-    fn room(&self, head: u32) -> u32 {
+    fn free_units(&self, head: u32) -> u32 {
         self.segments.get(head as usize).map_or(0, |segment| self.frame_units - segment.used)
     }
 
@@ -256,13 +256,13 @@ impl Space {
         queue: Queue,
         class: usize,
         now: u32,
-    ) -> Place {
+    ) -> Offset {
         let frames = self.occupy(head, units, queue, class as u16, now);
         if frames == 1 {
             // The two with the most room stay open.
             let [open, fuller] = self.open[queue as usize][class];
             let mut heads = [head, open, fuller];
-            heads.sort_by_key(|head| std::cmp::Reverse(self.room(*head)));
+            heads.sort_by_key(|head| std::cmp::Reverse(self.free_units(*head)));
             self.open[queue as usize][class] = [heads[0], heads[1]];
         }
         self.start(head)
@@ -273,10 +273,10 @@ impl Space {
     pub(super) fn append_incoming(
         &mut self,
         units: u32,
-        stripe: usize,
+        shard: usize,
         is_empty: impl Fn(u32) -> bool,
-    ) -> Option<Place> {
-        let head = self.incoming[stripe].open;
+    ) -> Option<Offset> {
+        let head = self.incoming[shard].open;
         let segment = self.segments.get_mut(head as usize)?;
         if is_empty(head) {
             segment.used = 0;
@@ -285,7 +285,7 @@ impl Space {
             return None;
         }
         segment.used += units;
-        Some(place(head, self.frame_units, segment.used - units))
+        Some(offset(head, self.frame_units, segment.used - units))
     }
 
     /// Begins a segment of a stripe's incoming values, as [`Space::begin`] does.
@@ -293,18 +293,18 @@ impl Space {
         &mut self,
         head: u32,
         units: u32,
-        stripe: usize,
+        shard: usize,
         now: u32,
-    ) -> Place {
-        if self.occupy(head, units, Queue::Incoming, stripe as u16, now) == 1 {
-            self.incoming[stripe].open = head;
+    ) -> Offset {
+        if self.occupy(head, units, Queue::Incoming, shard as u16, now) == 1 {
+            self.incoming[shard].open = head;
         }
         self.start(head)
     }
 
     /// Frames of a stripe's incoming values.
-    pub(super) fn incoming_frames(&self, stripe: usize) -> u32 {
-        self.incoming[stripe].frames
+    pub(super) fn incoming_frames(&self, shard: usize) -> u32 {
+        self.incoming[shard].frames
     }
 
     /// Turns a segment of one incoming value into one of a young item of this class.
@@ -334,8 +334,8 @@ impl Space {
             class: if queue == Queue::Incoming { 0 } else { owner as u8 },
             swept: self.flushes,
             stacked,
-            pieces: 0,
-            stripe: owner,
+            tlabs: 0,
+            shard: owner,
             frames,
             used: units,
             begun: now,
@@ -373,10 +373,10 @@ impl Space {
 
     /// The first of `frames` free frames in a row among these.
     pub(super) fn free_run(&self, frames: u32, among: Range<u32>) -> Option<u32> {
-        let mut row = 0;
+        let mut run = 0;
         for at in among {
-            row = if self.is_free(at) { row + 1 } else { 0 };
-            if row == frames {
+            run = if self.is_free(at) { run + 1 } else { 0 };
+            if run == frames {
                 return Some(at + 1 - frames);
             }
         }
@@ -443,13 +443,13 @@ impl Space {
     }
 
     /// Keeps the frames of `row`, those that become free too, from [`Space::free_frame`] until
-    /// [`Space::let_go`].
-    pub(super) fn hold(&mut self, row: Range<u32>) {
-        self.held = row;
+    /// [`Space::release_frames`].
+    pub(super) fn reserve_frames(&mut self, run: Range<u32>) {
+        self.held = run;
     }
 
-    /// Ends a [`Space::hold`].
-    pub(super) fn let_go(&mut self) {
+    /// Ends a [`Space::reserve_frames`].
+    pub(super) fn release_frames(&mut self) {
         for frame in std::mem::take(&mut self.held) {
             if self.segments[frame as usize].state == State::Free {
                 self.stack(frame);
@@ -459,9 +459,9 @@ impl Space {
 
     /// Appends no more to a segment.
     pub(super) fn close(&mut self, head: u32) {
-        let Segment { queue, class, stripe, .. } = self.segments[head as usize];
+        let Segment { queue, class, shard, .. } = self.segments[head as usize];
         if queue == Queue::Incoming {
-            let open = &mut self.incoming[usize::from(stripe)].open;
+            let open = &mut self.incoming[usize::from(shard)].open;
             *open = if *open == head { NONE } else { *open };
         }
         let Some(classes) = self.open.get_mut(queue as usize) else { return };
@@ -482,13 +482,13 @@ impl Space {
 
     /// Whether a segment is appended to.
     pub(super) fn is_open(&self, head: u32) -> bool {
-        let Segment { queue, class, stripe, .. } = self.segments[head as usize];
+        let Segment { queue, class, shard, .. } = self.segments[head as usize];
         match queue {
             Queue::Young | Queue::Main => {
                 self.open[queue as usize][usize::from(class)].contains(&head)
             }
-            Queue::Limbo => false,
-            Queue::Incoming => self.incoming[usize::from(stripe)].open == head,
+            Queue::Deferred => false,
+            Queue::Incoming => self.incoming[usize::from(shard)].open == head,
         }
     }
 
@@ -501,20 +501,20 @@ impl Space {
 
     /// The segment that was begun first among those in a queue.
     pub(super) fn first(&self, queue: Queue) -> Option<u32> {
-        Some(self.lines[queue as usize].first).filter(|head| *head != NONE)
+        Some(self.queues[queue as usize].first).filter(|head| *head != NONE)
     }
 
     /// Frames of the segments in a queue.
     pub(super) fn frames(&self, queue: Queue) -> u32 {
-        self.lines[queue as usize].frames
+        self.queues[queue as usize].frames
     }
 
     fn push(&mut self, head: u32) {
-        let Segment { queue, frames, stripe, .. } = self.segments[head as usize];
+        let Segment { queue, frames, shard, .. } = self.segments[head as usize];
         if queue == Queue::Incoming {
-            self.incoming[usize::from(stripe)].frames += frames;
+            self.incoming[usize::from(shard)].frames += frames;
         }
-        let line = &mut self.lines[queue as usize];
+        let line = &mut self.queues[queue as usize];
         let last = std::mem::replace(&mut line.last, head);
         line.frames += frames;
         match self.segments.get_mut(last as usize) {
@@ -526,11 +526,11 @@ impl Space {
     }
 
     fn unlink(&mut self, head: u32) {
-        let Segment { queue, frames, before, after, stripe, .. } = self.segments[head as usize];
+        let Segment { queue, frames, before, after, shard, .. } = self.segments[head as usize];
         if queue == Queue::Incoming {
-            self.incoming[usize::from(stripe)].frames -= frames;
+            self.incoming[usize::from(shard)].frames -= frames;
         }
-        let line = &mut self.lines[queue as usize];
+        let line = &mut self.queues[queue as usize];
         line.frames -= frames;
         match self.segments.get_mut(before as usize) {
             Some(segment) => segment.after = after,

@@ -13,8 +13,8 @@ fn small() -> Arc<Store> {
     store(1 << 20, 64 << 10)
 }
 
-pub(super) fn new(key: &[u8], value_bytes: usize, exptime: u32) -> New<'_> {
-    New { key, flags: 7, exptime, value_bytes, binary_key: false }
+pub(super) fn new(key: &[u8], value_bytes: usize, exptime: u32) -> NewItem<'_> {
+    NewItem { key, flags: 7, exptime, value_bytes, binary_key: false }
 }
 
 pub(super) fn put(
@@ -52,7 +52,7 @@ pub(super) fn assert_nothing_leaks(store: &Store, now: u32) {
     assert_eq!((statistics.frames_free, statistics.frames_pinned), (free, 0), "{statistics:?}");
     let space = store.space();
     assert!(
-        [Queue::Young, Queue::Main, Queue::Limbo, Queue::Incoming]
+        [Queue::Young, Queue::Main, Queue::Deferred, Queue::Incoming]
             .iter()
             .all(|queue| space.frames(*queue) == 0)
     );
@@ -101,10 +101,10 @@ fn a_piece_goes_on_as_long_as_nothing_lies_behind_it() {
     let store = small();
     let keys: Vec<String> = (0..100).map(|n| format!("key{n:02}")).collect();
     keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 20]));
-    let place = |key: &String| store.get(key.as_bytes(), NOW).unwrap().place();
+    let place = |key: &String| store.get(key.as_bytes(), NOW).unwrap().offset();
     let apart: Vec<u64> = keys.windows(2).map(|pair| place(&pair[1]) - place(&pair[0])).collect();
     assert!(
-        u64::from(store.piece_units) < 100 * apart[0]
+        u64::from(store.tlab_units) < 100 * apart[0]
             && apart.iter().all(|units| *units == apart[0]),
         "{apart:?}"
     );
@@ -114,7 +114,7 @@ fn a_piece_goes_on_as_long_as_nothing_lies_behind_it() {
 #[test]
 fn what_a_piece_has_left_is_bridged_where_something_lies_behind_it() {
     let store = small();
-    let place = |key: &[u8]| store.get(key, NOW).unwrap().place();
+    let place = |key: &[u8]| store.get(key, NOW).unwrap().offset();
     set(&store, b"first", &[b'v'; 20]);
     set(&store, b"large", &[b'v'; 500]);
     let small = (0u64..).map(|n| set(&store, format!("key{n}").as_bytes(), &[b'v'; 20]) - 3);
@@ -132,8 +132,8 @@ fn pieces_are_a_small_part_of_the_memory_and_one_worker_has_none() {
     let memory_bytes = Settings::default().memory_bytes as usize;
     for workers in [1, 2, 64] {
         let store = Store::new(&Settings { workers, ..Settings::default() }).unwrap();
-        let pieces = workers * space::classes(store.memory.frames() as u32) as usize;
-        let bytes = pieces * store.piece_units as usize * UNIT_BYTES;
+        let tlabs = workers * space::classes(store.memory.frames() as u32) as usize;
+        let bytes = tlabs * store.tlab_units as usize * UNIT_BYTES;
         assert!(
             bytes <= memory_bytes / 64 && (bytes == 0) == (workers == 1),
             "{bytes} for {workers}"
@@ -182,7 +182,7 @@ fn conditions_hold_at_the_commit() {
 #[test]
 fn what_is_too_large_is_refused_when_it_is_reserved_or_joined() {
     let store = small();
-    assert_eq!(store.reserve(&new(b"k", 64 << 10, 0), NOW).unwrap_err(), Refusal::TooLarge);
+    assert_eq!(store.reserve(&new(b"k", 64 << 10, 0), NOW).unwrap_err(), ReserveError::TooLarge);
     let half = vec![b'h'; 33 << 10];
     set(&store, b"k", &half);
     let append = Commit { mode: Mode::Append, ..Commit::default() };
@@ -386,24 +386,24 @@ fn what_senders_pin_is_told_and_nothing_is_refused() {
     let count = 3_000_000 / BYTES;
     (0..count).for_each(|n| _ = set(&store, &key(n), &[n as u8; BYTES]));
     let mut held = Vec::new();
-    while !store.is_pinned_out(true) {
+    while !store.is_at_pin_limit(true) {
         held.push(store.get(&key(held.len()), NOW).unwrap());
     }
     let statistics = store.statistics();
     let bound = u64::from(store.pinned_max);
-    assert!(statistics.pin_copied > 0 && store.is_pinned_much(), "{statistics:?}");
+    assert!(statistics.pin_copied > 0 && store.is_near_pin_limit(), "{statistics:?}");
     assert_eq!(statistics.frames_pinned, bound + 1);
-    assert!(!store.is_pinned_out(false), "who holds nothing has more");
+    assert!(!store.is_at_pin_limit(false), "who holds nothing has more");
     let next = key(held.len());
-    assert!(store.glance(&next, NOW).is_some_and(|glance| glance.line().ends_with(b"\r\n")));
+    assert!(store.guard(&next, NOW).is_some_and(|guard| guard.line().ends_with(b"\r\n")));
     assert_eq!(
         store.line_bytes(&next, NOW),
-        store.glance(&next, NOW).map(|glance| glance.line().len())
+        store.guard(&next, NOW).map(|guard| guard.line().len())
     );
     assert_eq!(
         store.statistics().frames_pinned,
         statistics.frames_pinned,
-        "a glance counts towards no bound"
+        "a guard counts towards no bound"
     );
     for n in held.len()..count {
         // Copies take space, so that some items are evicted; none is refused.
@@ -527,7 +527,7 @@ fn items_lie_beyond_32_gibibytes() {
         let item = store.get(format!("key{n}").as_bytes(), NOW).unwrap();
         assert_eq!(item.value(), filled(n, bytes));
         // Items larger than a frame lie where the first run of free frames is.
-        assert!(bytes > 256 << 10 || item.place() > 1 << 32, "{bytes} at {}", item.place());
+        assert!(bytes > 256 << 10 || item.offset() > 1 << 32, "{bytes} at {}", item.offset());
     }
     let mut incoming = store.reserve_incoming(&new(b"incoming", 6, 0), NOW, || false).unwrap();
     incoming.write(b"abcdef");

@@ -10,7 +10,7 @@
 //! them. An item takes 11 to 15 bytes of a table that has grown: 8 for its entry, the rest for
 //! empty slots and the links between buckets.
 
-use super::arena::{PLACE_BITS, Place, UNIT_BYTES, prefetch};
+use super::arena::{OFFSET_BITS, Offset, UNIT_BYTES, prefetch};
 use super::memory::Memory;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -21,7 +21,7 @@ const SLOTS: usize = 7;
 /// One spare bucket for so many others.
 const SPARE_PART: usize = 8;
 /// Bits of the hash in an entry.
-const HASH_BITS: u32 = u64::BITS - PLACE_BITS;
+const HASH_BITS: u32 = u64::BITS - OFFSET_BITS;
 /// Locks; a chain has one of them.
 const LOCKS: usize = 4096;
 /// Marks the `next` of a spare bucket: readers that still stand in it take it for the last one.
@@ -37,18 +37,18 @@ impl Entry {
     pub(super) const NONE: Entry = Entry(0);
 
     #[inline]
-    pub(super) fn new(hash: u64, at: Place) -> Entry {
-        debug_assert!(at + 1 < 1 << PLACE_BITS, "a place beyond what an entry holds");
-        Entry(hash << PLACE_BITS | (at + 1))
+    pub(super) fn new(hash: u64, at: Offset) -> Entry {
+        debug_assert!(at + 1 < 1 << OFFSET_BITS, "a place beyond what an entry holds");
+        Entry(hash << OFFSET_BITS | (at + 1))
     }
 
     #[inline]
     pub(super) fn may_be(self, hash: u64) -> bool {
-        self.0 >> PLACE_BITS == hash << PLACE_BITS >> PLACE_BITS && self != Entry::NONE
+        self.0 >> OFFSET_BITS == hash << OFFSET_BITS >> OFFSET_BITS && self != Entry::NONE
     }
 
     #[inline]
-    pub(super) fn place(self) -> Place {
+    pub(super) fn offset(self) -> Offset {
         (self.0 << HASH_BITS >> HASH_BITS).wrapping_sub(1)
     }
 }
@@ -98,7 +98,7 @@ struct Spare {
 }
 
 /// The lock of a chain, held.
-pub(super) type Held<'a> = MutexGuard<'a, ()>;
+pub(super) type ChainGuard<'a> = MutexGuard<'a, ()>;
 
 /// The table.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ pub(super) struct Table {
 impl Table {
     /// A table that begins with `bytes` of memory and grows into `memory`.
     pub(super) fn new(bytes: usize, memory: Arc<Memory>) -> Table {
-        let (main, spare) = Table::shape(bytes);
+        let (main, spare) = Table::bucket_counts(bytes);
         let table = Table {
             buckets: (0..main + spare).map(|_| Bucket::default()).collect(),
             main,
@@ -129,18 +129,18 @@ impl Table {
 
     /// Bytes of memory that [`Table::new`] takes of so many.
     pub(super) fn memory_bytes(bytes: usize) -> usize {
-        let (main, spare) = Table::shape(bytes);
+        let (main, spare) = Table::bucket_counts(bytes);
         (main + spare) * size_of::<Bucket>() + LOCKS.min(main) * size_of::<Mutex<()>>()
     }
 
-    fn shape(bytes: usize) -> (usize, usize) {
+    fn bucket_counts(bytes: usize) -> (usize, usize) {
         let each = size_of::<Bucket>() * (SPARE_PART + 1);
         let spare = (bytes / each).max(1);
         (spare * SPARE_PART, spare)
     }
 
     /// Entries that fit, if they spread evenly.
-    pub(super) fn places(&self) -> usize {
+    pub(super) fn slot_count(&self) -> usize {
         (self.main + self.spare_buckets().all) * SLOTS
     }
 
@@ -201,14 +201,14 @@ impl Table {
     /// The place that the first bucket of a hash's chain names for it, if any; without a second
     /// bucket being read.
     #[inline]
-    pub(super) fn first_guess(&self, hash: u64) -> Option<Place> {
+    pub(super) fn first_candidate(&self, hash: u64) -> Option<Offset> {
         let slots = &self.buckets[self.chain(hash)].slots;
-        slots.iter().map(Slot::load).find(|entry| entry.may_be(hash)).map(Entry::place)
+        slots.iter().map(Slot::load).find(|entry| entry.may_be(hash)).map(Entry::offset)
     }
 
     /// Locks a chain against changes.
     #[inline]
-    pub(super) fn lock(&self, chain: usize) -> Held<'_> {
+    pub(super) fn lock(&self, chain: usize) -> ChainGuard<'_> {
         self.locks[chain % self.locks.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -238,7 +238,7 @@ impl Table {
 
     /// An empty slot of a chain whose lock is held, in a spare bucket if need be; `None` if all of
     /// those are taken.
-    pub(super) fn vacancy(&self, chain: usize) -> Option<&Slot> {
+    pub(super) fn free_slot(&self, chain: usize) -> Option<&Slot> {
         if let Some(slot) = self.slots(chain).find(|slot| slot.load() == Entry::NONE) {
             return Some(slot);
         }
@@ -310,9 +310,9 @@ mod tests {
     #[test]
     fn entries_tell_a_part_of_the_hash_and_the_place() {
         let entry = Entry::new(0xdead_beef_0000_0001, 0);
-        assert!(entry.may_be(0x1234_5678_0000_0001) && !entry.may_be(2) && entry.place() == 0);
-        let last = (1 << PLACE_BITS) - 2;
-        assert_eq!(Entry::new(u64::MAX, last).place(), last);
+        assert!(entry.may_be(0x1234_5678_0000_0001) && !entry.may_be(2) && entry.offset() == 0);
+        let last = (1 << OFFSET_BITS) - 2;
+        assert_eq!(Entry::new(u64::MAX, last).offset(), last);
         assert!(Entry::new(u64::MAX, last).may_be(u64::MAX) && Entry::new(7, last).may_be(7));
         assert!(!Entry::NONE.may_be(0));
     }
@@ -325,8 +325,8 @@ mod tests {
         assert_eq!(free, spare);
         let _held = table.lock(0);
         let mut used = 0;
-        while let Some(slot) = table.vacancy(0) {
-            slot.store(Entry::new(used, used as Place));
+        while let Some(slot) = table.free_slot(0) {
+            slot.store(Entry::new(used, used as Offset));
             used += 1;
         }
         assert_eq!((used as usize, table.spare().0), ((spare + 1) * SLOTS, 0));
@@ -334,8 +334,8 @@ mod tests {
         table.grow(1);
         let (free, spare) = table.spare();
         assert_eq!((free, table.is_short()), ((1 << 11) / BUCKET_UNITS as usize, false));
-        while let Some(slot) = table.vacancy(0) {
-            slot.store(Entry::new(used, used as Place));
+        while let Some(slot) = table.free_slot(0) {
+            slot.store(Entry::new(used, used as Offset));
             used += 1;
         }
         assert_eq!((used as usize, table.spare().0), ((spare + 1) * SLOTS, 0));

@@ -1,9 +1,9 @@
-//! Frames in a row for a large value: which segments are emptied for them.
+//! Frames in a run for a large value: which segments are emptied for them.
 //!
-//! A row is chosen by what the items in it are worth: how much is live, how long ago it was stored
+//! A run is chosen by what the items in it are worth: how much is live, how long ago it was stored
 //! and how often it was used. What was stored lately is not considered while there is anything
 //! else: the newest item is never evicted for the next one. A segment may turn out not to be freed,
-//! since a reader or a writer holds an item in it. Then another row is cleared.
+//! since a reader or a writer holds an item in it. Then another run is cleared.
 
 use super::space::{Queue, Space, State};
 use super::*;
@@ -13,22 +13,22 @@ use std::ops::Range;
 const RECENT_PART: u32 = 4;
 /// Within the last one in this many frames, they are left alone unless there is nothing else.
 const NEWEST_PART: u32 = 16;
-/// Each time that no row is found, this part of those segments remains.
+/// Each time that no run is found, this part of those segments remains.
 const RECENT_LESS: u32 = 4;
 /// Rows that are cleared, at most, before the value is refused.
 const ATTEMPTS: usize = 8;
-/// Frames among which a row is searched each time, besides those of one row.
-const ROW_LOOK: u32 = 8192;
+/// Frames among which a run is searched each time, besides those of one run.
+const RUN_SEARCH_FRAMES: u32 = 8192;
 /// The age of segments in quarters of the memory: those of this many quarters cost least.
 const AGE_QUARTERS: u32 = 3;
 
 impl Store {
-    /// The first of `frames` frames in a row, all free, emptied if need be.
-    pub(super) fn free_row(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
+    /// The first of `frames` frames in a run, all free, emptied if need be.
+    pub(super) fn allocate_run(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
         for _ in 0..ATTEMPTS {
-            let among = Store::part_for_row(space, frames);
+            let among = Store::search_range(space, frames);
             let free = space.free_run(frames, among.clone());
-            if let Some(first) = free.or_else(|| self.clear_row(space, frames, among, now)) {
+            if let Some(first) = free.or_else(|| self.clear_run(space, frames, among, now)) {
                 return Some(first);
             }
         }
@@ -37,7 +37,7 @@ impl Store {
 
     /// One frame, emptied; whether it is free now.
     pub(super) fn free_frame_at(&self, space: &mut Space, frame: u32, now: u32) -> bool {
-        space.is_free(frame) || self.clear_row(space, 1, frame..frame + 1, now).is_some()
+        space.is_free(frame) || self.clear_run(space, 1, frame..frame + 1, now).is_some()
     }
 
     /// Whether the items of a frame's segment may be among the newest.
@@ -46,7 +46,7 @@ impl Store {
         let is_young =
             space.is_evictable(head) && space.segments[head as usize].queue == Queue::Young;
         let segment = &space.segments[head as usize];
-        is_young && (space.is_open(head) || segment.pieces > 0 || space.age(head) < recent)
+        is_young && (space.is_open(head) || segment.tlabs > 0 || space.age(head) < recent)
     }
 
     /// The age below which segments are recent, in frames.
@@ -59,20 +59,21 @@ impl Store {
         space.segments.len() as u32 / NEWEST_PART
     }
 
-    /// The part of a large memory in which the next row is searched.
-    fn part_for_row(space: &mut Space, frames: u32) -> Range<u32> {
-        let (all, part) = (space.segments.len() as u32, ROW_LOOK + frames);
+    /// The part of a large memory in which the next run is searched.
+    fn search_range(space: &mut Space, frames: u32) -> Range<u32> {
+        let (all, part) = (space.segments.len() as u32, RUN_SEARCH_FRAMES + frames);
         if all <= part {
             return 0..all;
         }
-        let start = space.row_cursor % (all - part + 1);
-        space.row_cursor = if start == all - part { 0 } else { (start + ROW_LOOK).min(all - part) };
+        let start = space.run_cursor % (all - part + 1);
+        space.run_cursor =
+            if start == all - part { 0 } else { (start + RUN_SEARCH_FRAMES).min(all - part) };
         start..start + part
     }
 
-    /// Empties the segments in the row among these that costs least; the first frame, if all
+    /// Empties the segments in the run among these that costs least; the first frame, if all
     /// became free.
-    fn clear_row(
+    fn clear_run(
         &self,
         space: &mut Space,
         frames: u32,
@@ -88,9 +89,9 @@ impl Store {
                 None => recent /= RECENT_LESS,
             }
         };
-        let row = first..first + frames;
-        self.clear(space, row.clone(), now);
-        let mut segments = space.segments[row.start as usize..row.end as usize].iter();
+        let run = first..first + frames;
+        self.clear(space, run.clone(), now);
+        let mut segments = space.segments[run.start as usize..run.end as usize].iter();
         segments.all(|segment| segment.state == State::Free).then_some(first)
     }
 
@@ -107,21 +108,21 @@ impl Store {
         Some(self.memory.live(head).1 * (1 + newer + u32::from(uses)))
     }
 
-    /// Empties all segments that have a part in a row.
-    fn clear(&self, space: &mut Space, row: Range<u32>, now: u32) {
-        for frame in row.clone() {
+    /// Empties all segments that have a part in a run.
+    fn clear(&self, space: &mut Space, run: Range<u32>, now: u32) {
+        for frame in run.clone() {
             if let Some(head) = space.head(frame) {
                 space.close(head);
             }
         }
-        // Items that are moved out must not be moved into another frame of the row.
-        space.hold(row.clone());
-        for frame in row {
+        // Items that are moved out must not be moved into another frame of the run.
+        space.reserve_frames(run.clone());
+        for frame in run {
             if let Some(head) = space.head(frame) {
                 let cutoff = self.cutoff(space, head, now);
                 self.empty(space, head, cutoff, now);
             }
         }
-        space.let_go();
+        space.release_frames();
     }
 }

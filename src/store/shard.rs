@@ -1,15 +1,15 @@
 //! What each worker keeps for itself, so that workers do not wait for each other's cache lines:
-//! pins, counters and pieces of open segments ([`super::piece`]).
+//! pins, counters and pieces of open segments ([`super::tlab`]).
 //!
 //! A pin on a frame keeps it from being used anew. The frames that one stripe pins are bounded, and
 //! so is what all of them pin together. A glance is a pin that ends before its thread does anything
 //! else: it counts towards no bound.
 
-use super::arena::Place;
-use super::layout::Shape;
+use super::arena::Offset;
+use super::layout::Layout;
 use super::memory::Memory;
-use super::piece::Pieces;
 use super::space::CLASSES_MAX;
+use super::tlab::Tlabs;
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -18,12 +18,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The counters of one stripe, in the names of [`super::Statistics`]; items and bytes are those
 /// linked less those unlinked, which for one stripe may be below zero.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct ShardStats {
     pub(super) items: AtomicU64,
     pub(super) bytes: AtomicU64,
     /// Items stored otherwise than by [`super::Store::commit`].
     pub(super) stored: AtomicU64,
-    pub(super) classes: [ClassTally; CLASSES_MAX],
+    pub(super) classes: [ClassStats; CLASSES_MAX],
     pub(super) evictions: AtomicU64,
     pub(super) reclaimed: AtomicU64,
     pub(super) expired_unfetched: AtomicU64,
@@ -36,7 +36,7 @@ pub(super) struct Tally {
 
 /// What [`super::Store::commit`] did with items of one class, as in [`super::ClassStatistics`].
 #[derive(Debug, Default)]
-pub(super) struct ClassTally {
+pub(super) struct ClassStats {
     pub(super) sets: AtomicU64,
     pub(super) cas_hits: AtomicU64,
     pub(super) cas_badval: AtomicU64,
@@ -49,12 +49,12 @@ pub(super) fn add(counter: &AtomicU64, n: u64) {
 }
 
 /// One glance among the pins of a frame.
-const GLANCE: u64 = 1 << 32;
+const GUARD: u64 = 1 << 32;
 
 /// One worker's part. The alignment keeps two of them off the same cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(super) struct Stripe {
+pub(super) struct Shard {
     pub(super) memory: Arc<Memory>,
     /// For each frame, the pins on items that begin in it in the lower half, glances at them in the
     /// upper one.
@@ -65,31 +65,31 @@ pub(super) struct Stripe {
     pinned: AtomicU32,
     /// Units of values that are still coming.
     incoming: AtomicU64,
-    pieces: Mutex<Pieces>,
-    pub(super) tally: Tally,
+    tlabs: Mutex<Tlabs>,
+    pub(super) stats: ShardStats,
 }
 
-impl Stripe {
-    pub(super) fn new(memory: Arc<Memory>) -> Stripe {
+impl Shard {
+    pub(super) fn new(memory: Arc<Memory>) -> Shard {
         let pins = (0..memory.frames()).map(|_| AtomicU64::new(0)).collect();
         let large = (0..memory.frames()).map(|_| AtomicU32::new(0)).collect();
-        Stripe {
+        Shard {
             memory,
             pins,
             large,
             pinned: 0.into(),
             incoming: 0.into(),
-            pieces: Mutex::default(),
-            tally: Tally::default(),
+            tlabs: Mutex::default(),
+            stats: ShardStats::default(),
         }
     }
 
-    /// Bytes of memory that [`Stripe::new`] takes for each frame.
+    /// Bytes of memory that [`Shard::new`] takes for each frame.
     pub(super) const FRAME_BYTES: usize = size_of::<AtomicU64>() + size_of::<AtomicU32>();
 
     /// Pins the frame in which an item may begin; says whether it was not pinned before.
     #[inline]
-    pub(super) fn pin(&self, at: Place) -> bool {
+    pub(super) fn pin(&self, at: Offset) -> bool {
         let first = self.pins[self.memory.frame(at)].fetch_add(1, SeqCst) as u32 == 0;
         if first {
             self.pinned.fetch_add(1, Relaxed);
@@ -97,9 +97,9 @@ impl Stripe {
         first
     }
 
-    /// Takes back a [`Stripe::pin`].
+    /// Takes back a [`Shard::pin`].
     #[inline]
-    pub(super) fn unpin(&self, at: Place) {
+    pub(super) fn unpin(&self, at: Offset) {
         if self.pins[self.memory.frame(at)].fetch_sub(1, SeqCst) as u32 == 1 {
             self.pinned.fetch_sub(1, Relaxed);
         }
@@ -107,35 +107,35 @@ impl Stripe {
 
     /// Pins a frame for a glance.
     #[inline]
-    pub(super) fn glance(&self, at: Place) {
-        self.pins[self.memory.frame(at)].fetch_add(GLANCE, SeqCst);
+    pub(super) fn pin_guard(&self, at: Offset) {
+        self.pins[self.memory.frame(at)].fetch_add(GUARD, SeqCst);
     }
 
-    /// Takes back a [`Stripe::glance`].
+    /// Takes back a [`Shard::pin_guard`].
     #[inline]
-    pub(super) fn look_away(&self, at: Place) {
-        self.pins[self.memory.frame(at)].fetch_sub(GLANCE, SeqCst);
+    pub(super) fn unpin_guard(&self, at: Offset) {
+        self.pins[self.memory.frame(at)].fetch_sub(GUARD, SeqCst);
     }
 
     /// Frames beyond the first that an item keeps.
     #[inline]
-    fn further(&self, shape: Shape) -> u32 {
-        (shape.units() - 1) >> self.memory.frame_shift
+    fn further(&self, layout: Layout) -> u32 {
+        (layout.units() - 1) >> self.memory.frame_shift
     }
 
     /// Counts the further frames of an item that is pinned.
     #[inline]
-    pub(super) fn hold(&self, at: Place, shape: Shape) {
-        let further = self.further(shape);
+    pub(super) fn hold(&self, at: Offset, layout: Layout) {
+        let further = self.further(layout);
         if further > 0 && self.large[self.memory.frame(at)].fetch_add(1, SeqCst) == 0 {
             self.pinned.fetch_add(further, Relaxed);
         }
     }
 
-    /// Takes back a [`Stripe::hold`]; before the pin is.
+    /// Takes back a [`Shard::hold`]; before the pin is.
     #[inline]
-    pub(super) fn release(&self, at: Place, shape: Shape) {
-        let further = self.further(shape);
+    pub(super) fn release(&self, at: Offset, layout: Layout) {
+        let further = self.further(layout);
         if further > 0 && self.large[self.memory.frame(at)].fetch_sub(1, SeqCst) == 1 {
             self.pinned.fetch_sub(further, Relaxed);
         }
@@ -149,13 +149,13 @@ impl Stripe {
 
     /// Whether no panic cut off a change of the pieces.
     pub(super) fn is_sound(&self) -> bool {
-        !self.pieces.is_poisoned()
+        !self.tlabs.is_poisoned()
     }
 
     /// Its pieces of open segments.
     #[inline]
-    pub(super) fn pieces(&self) -> MutexGuard<'_, Pieces> {
-        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn tlabs(&self) -> MutexGuard<'_, Tlabs> {
+        self.tlabs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts the units of a value that is still coming.
@@ -163,7 +163,7 @@ impl Stripe {
         self.incoming.fetch_add(units.into(), Relaxed);
     }
 
-    /// Takes back a [`Stripe::begin_incoming`].
+    /// Takes back a [`Shard::begin_incoming`].
     pub(super) fn end_incoming(&self, units: u32) {
         self.incoming.fetch_sub(units.into(), Relaxed);
     }

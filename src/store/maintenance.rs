@@ -1,9 +1,9 @@
 //! What is done now and then rather than for a request: expiry, flush_all, statistics, dumps.
 
-use super::arena::Place;
-use super::layout::{self, Shape};
+use super::arena::Offset;
+use super::layout::{self, Layout};
+use super::shard::ShardStats;
 use super::space::{CLASSES_MAX, Queue, Segment, State};
-use super::stripe::Tally;
 use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -25,7 +25,7 @@ impl Store {
     pub fn maintain(&self, now: u32) -> bool {
         self.tick(now);
         let mut space = self.space();
-        self.look_at_limbo(&mut space);
+        self.free_deferred(&mut space);
         self.free_empty_incoming(&mut space);
         (0..SWEEP_SEGMENTS).all(|_| self.sweep_one(&mut space, now))
     }
@@ -48,7 +48,7 @@ impl Store {
         let segment = &space.segments[head as usize];
         space.is_evictable(head)
             && (self.memory.expiry(head) <= now
-                || self.memory.live(head).0 == u32::from(segment.pieces)
+                || self.memory.live(head).0 == u32::from(segment.tlabs)
                 || segment.swept != self.generation.load(Relaxed))
     }
 
@@ -65,11 +65,11 @@ impl Store {
         space.segments_expired += u64::from(expired);
         if !self.free_if_empty(space, head) {
             space.close(head);
-            space.requeue(head, Queue::Limbo);
+            space.requeue(head, Queue::Deferred);
         }
     }
 
-    fn remove_if_dead(&self, at: Place, now: u32) {
+    fn remove_if_dead(&self, at: Offset, now: u32) {
         let header = self.memory.arena.header(at);
         if self.is_alive(header, now) {
             return;
@@ -125,33 +125,33 @@ impl Store {
     /// Counters and gauges.
     pub fn statistics(&self) -> Statistics {
         let space = self.space();
-        let sum = |of: fn(&Tally) -> &AtomicU64| {
-            let values = self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed));
+        let sum = |of: fn(&ShardStats) -> &AtomicU64| {
+            let values = self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed));
             values.fold(0, u64::wrapping_add)
         };
         Statistics {
-            curr_items: sum(|tally| &tally.items),
-            total_items: sum(|tally| &tally.stored)
+            curr_items: sum(|stats| &stats.items),
+            total_items: sum(|stats| &stats.stored)
                 + self.class_counts().map(|counts| counts[0]).iter().sum::<u64>(),
-            bytes: sum(|tally| &tally.bytes),
+            bytes: sum(|stats| &stats.bytes),
             limit_maxbytes: self.memory_bytes as u64,
-            evictions: sum(|tally| &tally.evictions),
-            reclaimed: sum(|tally| &tally.reclaimed),
-            expired_unfetched: sum(|tally| &tally.expired_unfetched),
-            evicted_unfetched: sum(|tally| &tally.evicted_unfetched),
-            store_too_large: sum(|tally| &tally.too_large),
-            store_no_memory: sum(|tally| &tally.no_memory),
-            pin_copied: sum(|tally| &tally.pin_copied),
-            frames_pinned: self.stripes.iter().map(|stripe| u64::from(stripe.pinned())).sum(),
+            evictions: sum(|stats| &stats.evictions),
+            reclaimed: sum(|stats| &stats.reclaimed),
+            expired_unfetched: sum(|stats| &stats.expired_unfetched),
+            evicted_unfetched: sum(|stats| &stats.evicted_unfetched),
+            store_too_large: sum(|stats| &stats.too_large),
+            store_no_memory: sum(|stats| &stats.no_memory),
+            pin_copied: sum(|stats| &stats.pin_copied),
+            frames_pinned: self.shards.iter().map(|shard| u64::from(shard.pinned())).sum(),
             frames: space.segments.len() as u64,
             frames_free: space.free_frames.into(),
             frames_table: space.table_frames.into(),
-            frames_limbo: space.frames(Queue::Limbo).into(),
+            frames_limbo: space.frames(Queue::Deferred).into(),
             segments_expired: space.segments_expired,
-            items_moved: sum(|tally| &tally.moved),
-            hash_places: self.table.places() as u64,
+            items_moved: sum(|stats| &stats.moved),
+            hash_places: self.table.slot_count() as u64,
             flushes: self.flushes.load(Relaxed),
-            reserved_bytes: self.stripes.iter().map(|stripe| stripe.incoming()).sum::<u64>()
+            reserved_bytes: self.shards.iter().map(|shard| shard.incoming()).sum::<u64>()
                 * UNIT_BYTES as u64,
         }
     }
@@ -159,11 +159,11 @@ impl Store {
     /// For each class, its sets, cas hits and cas of other values.
     fn class_counts(&self) -> [[u64; 3]; CLASSES_MAX] {
         let mut counts = [[0; 3]; CLASSES_MAX];
-        for stripe in &self.stripes {
-            for ([sets, hits, badval], tally) in counts.iter_mut().zip(&stripe.tally.classes) {
-                *sets += tally.sets.load(Relaxed);
-                *hits += tally.cas_hits.load(Relaxed);
-                *badval += tally.cas_badval.load(Relaxed);
+        for shard in &self.shards {
+            for ([sets, hits, badval], stats) in counts.iter_mut().zip(&shard.stats.classes) {
+                *sets += stats.sets.load(Relaxed);
+                *hits += stats.cas_hits.load(Relaxed);
+                *badval += stats.cas_badval.load(Relaxed);
             }
         }
         counts
@@ -177,7 +177,7 @@ impl Store {
         for (head, segment) in heads.filter(|(_, part)| part.queue != Queue::Incoming) {
             let class = &mut classes[usize::from(segment.class)];
             let (items, units) = self.memory.live(head as u32);
-            class.items += u64::from(items.saturating_sub(segment.pieces.into()));
+            class.items += u64::from(items.saturating_sub(segment.tlabs.into()));
             class.bytes += u64::from(units) * UNIT_BYTES as u64;
             class.segments += 1;
             class.segment_bytes +=
@@ -227,11 +227,11 @@ impl Store {
             if entry == Entry::NONE {
                 return None;
             }
-            self.stripe().pin(entry.place());
+            self.shard().pin(entry.offset());
             if slot.confirm(entry) {
-                return Some(Item::pinned(self.stripe(), entry.place()));
+                return Some(Item::pinned(self.shard(), entry.offset()));
             }
-            self.stripe().unpin(entry.place());
+            self.shard().unpin(entry.offset());
         }
     }
 
@@ -239,6 +239,11 @@ impl Store {
         let meta = item.meta();
         let ttl = (meta.exptime != 0).then(|| meta.exptime.saturating_sub(now));
         let class = space::class(ttl, space::classes(self.memory.frames() as u32)) as u32 + 1;
-        Visit { key: item.key(), meta, size_bytes: Shape::read(item.header()).total_bytes(), class }
+        Visit {
+            key: item.key(),
+            meta,
+            size_bytes: Layout::read(item.header()).total_bytes(),
+            class,
+        }
     }
 }
