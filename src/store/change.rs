@@ -1,6 +1,6 @@
-//! Storing, counting, deleting. Space is taken first and without any lock of the table, the value
-//! written without any lock at all; only then is the entry changed, under its chain's lock, in a
-//! few instructions.
+//! Storing, counting, deleting. A call first allocates space without a lock of the table and writes
+//! the value without any lock. Then it changes the entry in a few instructions under the lock of
+//! its chain.
 
 use super::arena::Offset;
 use super::condition::{Verdict, verdict};
@@ -13,8 +13,8 @@ use super::*;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 impl Store {
-    /// Reserves space for a value that is at hand, evicting items if need be. For one that a client
-    /// is still sending there is [`Store::reserve_incoming`].
+    /// Reserves space for a complete value, evicting items if need be. [`Store::reserve_incoming`]
+    /// does so for a value that a client is still sending.
     pub fn reserve(&self, new: &NewItem<'_>, now: u32) -> Result<Reservation, ReserveError> {
         self.tick(now);
         let layout = self.checked_layout(new)?;
@@ -26,7 +26,7 @@ impl Store {
         Ok(Reservation::complete(self.shard(), at))
     }
 
-    /// The lengths of a new item, if it is not too large.
+    /// The layout of a new item; an error if it is too large.
     pub(super) fn checked_layout(&self, new: &NewItem<'_>) -> Result<Layout, ReserveError> {
         assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
         let layout = Layout::of(new);
@@ -37,7 +37,7 @@ impl Store {
         Ok(layout)
     }
 
-    /// Writes what is known of a new item to the place that was taken for it.
+    /// Writes the header and the line of a new item, except the value.
     pub(super) fn render_reserved(&self, at: Offset, layout: Layout, new: &NewItem<'_>) {
         let header = self.memory.arena.header(at);
         header.exptime.store(new.exptime, Relaxed);
@@ -45,8 +45,8 @@ impl Store {
         layout::render(&self.memory.arena, at, layout, new);
     }
 
-    /// A place for an item, counted as live, its header telling its shape and that it is not
-    /// linked.
+    /// Allocates space for an item. Its header holds its layout, without the flag `LINKED`, and it
+    /// counts as live.
     pub(super) fn take(&self, layout: Layout, exptime: u32, now: u32) -> Option<Offset> {
         let (units, class) = (layout.units(), self.class(exptime, now));
         let occupy = |at| self.occupy(at, layout, exptime);
@@ -65,14 +65,13 @@ impl Store {
         Some(at)
     }
 
-    /// The class of what expires at `exptime`.
+    /// The class of an item that expires at `exptime`.
     pub(super) fn class(&self, exptime: u32, now: u32) -> usize {
         let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
         space::class(ttl, space::classes(self.memory.frames() as u32))
     }
 
-    /// Counts the item to be at `at` as live, and makes it one that a walk over its segment passes
-    /// over.
+    /// Counts an item as live and writes the header that walks over its segment need.
     pub(super) fn occupy(&self, at: Offset, layout: Layout, exptime: u32) {
         let header = self.memory.arena.header(at);
         header.item_flags.store(0, Relaxed);
@@ -81,7 +80,7 @@ impl Store {
         self.memory.extend(at, exptime);
     }
 
-    /// Appends `units` to an open segment, or to one that is begun with them.
+    /// Allocates `units` in an open segment, or in a new one.
     pub(super) fn append(
         &self,
         space: &mut Space,
@@ -93,11 +92,11 @@ impl Store {
             return Some(at);
         }
         let head = self.make_space(space, units, now)?;
-        // Room was made under the lock, perhaps in the segment that is open.
+        // `make_space` may have used the open segment.
         Some(space.begin(head, units, Queue::Young, class, now))
     }
 
-    /// Stores a value that was wholly written, if `how`'s condition holds.
+    /// Stores a complete value if the condition of `how` holds.
     pub fn commit(&self, mut reservation: Reservation, how: &Commit, now: u32) -> Outcome {
         assert_eq!(reservation.remaining(), 0, "a value committed before all of it was written");
         self.tick(now);
@@ -108,7 +107,7 @@ impl Store {
             };
         }
         let hash = self.hash_key.hash(reservation.key());
-        // The item that `reservation` was joined to, if it was.
+        // The item that `reservation` was joined to.
         let mut joined: Option<Item> = None;
         let mut own: Option<Reservation> = None;
         loop {
@@ -140,7 +139,7 @@ impl Store {
                     (joined, own) = (Some(item), Some(tlab));
                 }
                 (Verdict::Store, _) if own.is_some() => {
-                    // What it was joined to is gone, and it may stand alone.
+                    // The joined item is gone, and the mode allows a new one.
                     drop(held);
                     joined = None;
                     reservation = own.take().expect("just seen");
@@ -164,7 +163,7 @@ impl Store {
         }
     }
 
-    /// A reservation that holds the item's value and the new one, in the order that `mode` says.
+    /// Reserves and writes the join of the item's value and the new one, in the order of `mode`.
     fn join(
         &self,
         item: &Item,
@@ -193,8 +192,8 @@ impl Store {
         new.item_flags.fetch_or(STALE | old.item_flags.load(Relaxed) & TOKEN_SENT, Relaxed);
     }
 
-    /// Lets the table name a reserved item in place of the `old` one, if any; returns its cas
-    /// unique, or `None` if the table has no place left.
+    /// Makes an entry refer to a reserved item, in place of `old` if there is one. Returns its cas
+    /// unique; `None` if the table has no free slot.
     fn link(
         &self,
         held: &ChainGuard<'_>,
@@ -214,7 +213,8 @@ impl Store {
         header.cas.store(cas, Relaxed);
         header.last_access.store(now, Relaxed);
         header.generation.store(self.generation.load(Acquire), Relaxed);
-        // A key that was read much will be, and one that is back soon is of the working set.
+        // A key that was read often will be read again. A key in the ghost queue belongs to the
+        // working set.
         let uses = match old {
             Some((_, at)) => self.memory.arena.header(at).item_flags.load(Relaxed) >> USES_SHIFT,
             None => u8::from(self.ghost.remembers(hash)),
@@ -235,7 +235,7 @@ impl Store {
         self.cas.0.fetch_add(1, Relaxed) + 1
     }
 
-    /// Counts the number that the value under `key` spells up or down.
+    /// Increments or decrements the number in the value of `key`.
     pub fn count(&self, key: &[u8], how: &Count, now: u32) -> Counted {
         self.tick(now);
         let hash = self.hash_key.hash(key);
@@ -252,7 +252,7 @@ impl Store {
             let item = Item::pinned(self.shard(), at);
             drop(held);
             let old = item.meta();
-            // As memcached does: an empty value is no number, whatever its cas unique.
+            // As in memcached: an empty value is not a number, whatever its cas unique.
             if item.value().is_empty() {
                 return Counted::NonNumeric;
             }
@@ -266,8 +266,7 @@ impl Store {
             let Some(reservation) = self.spell(key, number, item.value().len(), &meta, now) else {
                 return Counted::OutOfMemory;
             };
-            // memcached writes a number that is no longer than the old value in its place: it stays
-            // what it was.
+            // memcached overwrites a number of the same length in place, so the flags stay.
             if reservation.value_bytes() == item.value().len() {
                 let item_flags =
                     item.header().item_flags.load(Relaxed) & (STALE | TOKEN_SENT | FETCHED);
@@ -283,7 +282,8 @@ impl Store {
         }
     }
 
-    /// Stores in place of `item`, which is pinned, if it is still there and has this cas unique.
+    /// Replaces `item`, which is pinned, if the table still refers to it and its cas unique is
+    /// `compare`.
     fn exchange(
         &self,
         item: &Item,
@@ -302,7 +302,7 @@ impl Store {
         self.link(&held, reservation, hash, Some((slot, at)), cas, now)
     }
 
-    /// Makes the item that is to be counted; `None` if there is one by now.
+    /// Creates the item to count; `None` if another thread created it first.
     fn count_from(&self, key: &[u8], how: &Count, now: u32) -> Option<Counted> {
         let Some((value, exptime)) = how.create else { return Some(Counted::NotFound) };
         let meta =
@@ -320,7 +320,7 @@ impl Store {
         }
     }
 
-    /// A value that spells `number`, followed by blanks up to `width` bytes.
+    /// Reserves and writes the decimal digits of `number`, padded with spaces to `width` bytes.
     fn spell(
         &self,
         key: &[u8],
@@ -341,7 +341,7 @@ impl Store {
         Some(reservation)
     }
 
-    /// Deletes the item under `key`, or does to it what `how` says instead.
+    /// Deletes the item under `key`, or invalidates or empties it as `how` says.
     pub fn delete(&self, key: &[u8], how: &Delete, now: u32) -> Outcome {
         self.tick(now);
         let hash = self.hash_key.hash(key);
@@ -391,8 +391,8 @@ impl Store {
         Outcome::Stored { cas: self.memory.arena.header(at).cas.load(Relaxed) }
     }
 
-    /// Marks an item stale; its chain's lock is held. The cas unique changes last: see
-    /// [`layout::meta`].
+    /// Marks an item stale. The caller holds the lock of the chain. Changes the cas unique last;
+    /// see [`layout::meta`].
     fn invalidate(&self, at: Offset, how: &Delete) {
         let header = self.memory.arena.header(at);
         if let Some(exptime) = how.exptime {

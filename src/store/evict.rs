@@ -1,16 +1,15 @@
-//! Making room: which segment is emptied, which of its items are kept, and where these go.
+//! Eviction: which segment is emptied, which of its items stay in the store, and where they move.
 //!
-//! What is replaced, deleted or expired leaves gaps. While there is a segment that consists of them
-//! by a third, the one with the most is emptied, and all that is left in it is kept: nothing is
-//! evicted for want of tidiness.
+//! Replaced, deleted and expired items leave gaps. If gaps take a third of a segment or more, the
+//! segment with the most gaps is emptied and all its live items move: compaction evicts nothing.
 //!
-//! New items are *young*. When room is short, the segment of young items that was begun first is
-//! emptied if they hold more than a tenth of the memory, else that of main items. What is worth
-//! keeping, by its uses and its size, moves to the end of a queue, the main one if it was used, and
-//! loses a use; the rest is evicted. Of a segment at most three quarters are kept, those worth
-//! most, so that emptying one always frees something. A key that comes back soon after its item was
-//! evicted ([`super::ghost`]) has a use from the start: so the main items follow the clients. This
-//! joins S3-FIFO's two queues, Segcache's merging of segments and the sizes of GreedyDual.
+//! New items are *young*. If young items hold more than a tenth of the memory, the oldest young
+//! segment is emptied, otherwise the oldest main segment. Items worth keeping, by uses and size,
+//! move to the end of a queue and lose one use: used items to the main queue, others to the young
+//! queue. The rest is evicted. At most three quarters of a segment are kept, so emptying a segment
+//! always frees memory. An item whose key was evicted recently ([`super::ghost`]) starts with one
+//! use, so that the main items follow the working set. This combines the two queues of S3-FIFO, the
+//! segment merging of Segcache and the sizes of GreedyDual.
 
 use super::arena::Offset;
 use super::layout::{self, FETCHED, LINKED, Layout, USES_MAX, USES_SHIFT};
@@ -20,44 +19,42 @@ use super::table::{ChainGuard, Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// Sizes beyond so many doublings above or below the mean count as that.
+/// Limit of the size term: doublings above or below the mean size.
 const SMALLER_MAX: i32 = 6;
-/// A doubling of uses counts as much as so many halvings of size.
+/// Weight of a doubling of uses, in halvings of size.
 const USES_WEIGHT: i32 = 3;
-/// The largest worth: that of a small item that is used most.
+/// The largest worth: a small item with the largest use count.
 const WORTH_MAX: usize = (USES_WEIGHT * USES_MAX as i32 + 2 * SMALLER_MAX) as usize;
-/// What is worth less is evicted: items that were not used, unless they are smaller than the mean.
+/// Items of less worth are evicted: unused ones, unless they are smaller than the mean.
 const WORTH_KEPT: usize = SMALLER_MAX as usize + 1;
-/// Young items may hold one in so many frames before they are looked at first.
+/// Divisor: the share of frames above which young items are evicted first.
 const YOUNG_PART: u32 = 10;
-/// Of an emptied segment, what is left of it after this division by 4 is kept at most.
+/// Limit of what is kept of an emptied segment, in quarters.
 const KEPT_QUARTERS: u32 = 3;
-/// A segment is tidied, rather than another evicted from, if one in so many of its units lies in
-/// gaps.
+/// Divisor: a segment is compacted if gaps take at least this part of it.
 const GAPS_PART: u32 = 3;
-/// The hash table grows into at most one in this many frames.
+/// Divisor: the hash table grows into at most this part of the frames.
 const TABLE_FRAMES_PART: u32 = 4;
-/// Frames that are looked at for a sparse one each time.
+/// Frames inspected in one search for a segment to compact.
 const SPARSE_SEARCHED_MAX: usize = 8192;
-/// Segments whose dead items are removed before live ones are evicted.
+/// Sweeps for dead items before live ones are evicted.
 const SWEEPS_MAX: usize = 8;
-/// Pinned and new segments that are passed over in the search for one to empty.
+/// Pinned and recent segments skipped in one search for a victim.
 const SKIPPED_MAX: u32 = 4096;
-/// Segments that wait for their last pin and are looked at each time.
+/// Segments of the deferred queue inspected at a time.
 const DEFERRED_SCAN_MAX: usize = 16;
 
-/// Which items of a segment to keep: all above a worth, and some of that worth.
+/// Which items of a segment to keep: all above a worth, and items of that worth up to `units_left`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cutoff {
     worth: usize,
     units_left: u32,
-    /// The logarithm of the mean item's units, against which sizes are measured.
+    /// Binary logarithm of the mean item's units.
     mean: u32,
 }
 
 impl Store {
-    /// Frames for `units` more: the first of them, all free. `None` if what there is cannot be
-    /// evicted.
+    /// Allocates the frames for `units`. Returns the first; `None` if not enough can be evicted.
     pub(super) fn make_space(&self, space: &mut Space, units: u32, now: u32) -> Option<u32> {
         let frames = units.div_ceil(1 << self.memory.frame_shift);
         self.grow_table(space, now);
@@ -70,7 +67,7 @@ impl Store {
         }
     }
 
-    /// Gives the hash table a frame, if it has few spare buckets left for the next items.
+    /// Gives the hash table a frame if it is short of spare buckets.
     fn grow_table(&self, space: &mut Space, now: u32) {
         let max = space.segments.len() as u32 / TABLE_FRAMES_PART;
         if self.table.is_short() {
@@ -86,7 +83,7 @@ impl Store {
         }
     }
 
-    /// Sees to it that so many frames are free besides the spare ones; whether they are.
+    /// Evicts until `frames` frames are free besides the spare ones. Returns whether they are.
     pub(super) fn free_frames(&self, space: &mut Space, frames: u32, now: u32) -> bool {
         let mut segments_tried = 0;
         while space.free_frames < frames + space.spare_frames {
@@ -98,14 +95,14 @@ impl Store {
         true
     }
 
-    /// Empties one segment; whether there was one to empty.
+    /// Empties one segment. Returns whether there was one to empty.
     fn evict_segment(&self, space: &mut Space, now: u32) -> bool {
         let free = space.free_frames;
         self.free_deferred(space);
         if space.free_frames > free {
             return true;
         }
-        // Dead items go before live ones.
+        // Dead items first, then live ones.
         for _ in 0..SWEEPS_MAX {
             if !self.sweep_one(space, now) {
                 break;
@@ -133,8 +130,8 @@ impl Store {
         true
     }
 
-    /// The segment of one frame with the most gaps, if they are a third of it or more, and nobody
-    /// pins it.
+    /// The closed, unpinned segment of one frame with the most gaps, if they take a third of it or
+    /// more.
     fn sparsest(&self, space: &Space) -> Option<u32> {
         let frames = space.segments.len();
         let some = (space.cursor as usize..frames)
@@ -154,8 +151,8 @@ impl Store {
         sparse.max().map(|(_, head)| head)
     }
 
-    /// The first segment of a queue that no sender pins, and to which nothing was written while the
-    /// last `newest` frames were. The segments before it go to the end of the queue.
+    /// The first unpinned segment of a queue that was not written to during the last `newest`
+    /// frames. Moves the segments in front of it to the end of the queue.
     fn victim(&self, space: &mut Space, queue: Queue, newest: u32) -> Option<u32> {
         for _ in 0..SKIPPED_MAX.min(space.frames(queue)) {
             let head = space.first(queue)?;
@@ -176,23 +173,22 @@ impl Store {
             .any(|frame| self.shards.iter().any(|shard| shard.is_pinned(frame)))
     }
 
-    /// Frees segments that were emptied before and are no longer in use.
+    /// Frees deferred segments that are no longer in use.
     pub(super) fn free_deferred(&self, space: &mut Space) {
         for _ in 0..DEFERRED_SCAN_MAX {
             let Some(head) = space.first(Queue::Deferred) else { return };
             if !self.free_if_empty(space, head) {
-                // A reservation that was in it may have become an item: then it is like any other
-                // segment.
+                // A reservation in it may have become an item. Then it is an ordinary segment.
                 let only_reserved = self.linked(space, head).next().is_none();
                 space.requeue(head, if only_reserved { Queue::Deferred } else { Queue::Main });
             }
         }
     }
 
-    /// Frees a segment in which nothing is left and that nobody pins; whether it did.
+    /// Frees a segment without live items, reservations and pins. Returns whether it did.
     ///
-    /// The order matters: live counts are 0 only after the entries are gone, and stay 0 under the
-    /// lock of the space, so a pin that is taken after this look finds no entry any more.
+    /// The order matters. The live count is 0 only after the entries are gone, and stays 0 under
+    /// the lock of the space. A thread that pins after this check finds no entry.
     pub(super) fn free_if_empty(&self, space: &mut Space, head: u32) -> bool {
         let segment = space.segments[head as usize];
         if self.memory.live(head).0 != 0 || self.is_pinned(&segment, head) {
@@ -203,7 +199,7 @@ impl Store {
         true
     }
 
-    /// The items of a segment that were linked when they were looked at. No piece of it is left.
+    /// The linked items of a segment. Retires its TLABs.
     pub(super) fn linked<'a>(
         &'a self,
         space: &mut Space,
@@ -229,7 +225,7 @@ impl Store {
         self.memory.arena.header(at).item_flags.load(Relaxed) >> USES_SHIFT
     }
 
-    /// A large item that was used stays where it is, with a use less; whether that is so.
+    /// Keeps a large item that was used in place, with one use less. Returns whether it did.
     fn keep_large(&self, space: &mut Space, head: u32, now: u32) -> bool {
         if space.segments[head as usize].frames == 1 {
             return false;
@@ -246,7 +242,7 @@ impl Store {
         true
     }
 
-    /// Moves what is worth keeping out of a segment, evicts the rest, and frees it.
+    /// Empties a segment: moves the items that `cutoff` keeps, evicts the rest, and frees it.
     pub(super) fn empty(&self, space: &mut Space, head: u32, mut cutoff: Cutoff, now: u32) {
         space.close(head);
         let items = self.sum(|stats| &stats.items);
@@ -276,8 +272,8 @@ impl Store {
         }
     }
 
-    /// What to keep of a segment so that at most [`KEPT_QUARTERS`] of it are, and nothing below
-    /// [`WORTH_KEPT`].
+    /// The worth above which items of a segment are kept: at least [`WORTH_KEPT`], and at most
+    /// [`KEPT_QUARTERS`] of the segment.
     pub(super) fn cutoff(&self, space: &mut Space, head: u32, now: u32) -> Cutoff {
         let mean = self.mean_units().ilog2();
         let mut units = [0u32; WORTH_MAX + 1];
@@ -302,13 +298,13 @@ impl Store {
         (bytes / items.max(1) / UNIT_BYTES as u64).max(1)
     }
 
-    /// The sum of a counter over all stripes.
+    /// The sum of a counter over all shards.
     pub(super) fn sum(&self, of: fn(&ShardStats) -> &AtomicU64) -> u64 {
         self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed)).fold(0, u64::wrapping_add)
     }
 
-    /// Moves an item into the main queue, or if it was not used to the end of the young one, if
-    /// there is room without emptying another segment; whether it did. The chain's lock is held.
+    /// Moves an item: to the main queue if it was used, otherwise to the end of the young queue.
+    /// Fails, with `false`, if no space is free. The caller holds the lock of the chain.
     fn relocate(
         &self,
         space: &mut Space,
@@ -348,7 +344,7 @@ impl Store {
         true
     }
 
-    /// Evicts the item that a slot names; its chain's lock is held.
+    /// Evicts the item of a slot. The caller holds the lock of the chain.
     fn evict_item(&self, slot: &Slot, at: Offset) {
         let stats = &self.shard().stats;
         add(&stats.evictions, 1);
@@ -359,7 +355,7 @@ impl Store {
         self.forget(at);
     }
 
-    /// An empty slot of a chain whose lock is held; where there is none an item gives way.
+    /// An empty slot of a chain. Evicts an item if the chain is full. The caller holds the lock.
     pub(super) fn free_slot<'a>(
         &'a self,
         _held: &ChainGuard<'_>,
@@ -369,8 +365,8 @@ impl Store {
         self.table.free_slot(chain).or_else(|| self.evict_from_chain(chain, now))
     }
 
-    /// Empties a slot of a full chain: that of a dead item, else of the one used least, among those
-    /// of the one not used for longest. The newest item stays.
+    /// Empties a slot of a full chain: a dead item, otherwise the least used, and of those the
+    /// least recently used. Never the newest item.
     #[cold]
     fn evict_from_chain(&self, chain: usize, now: u32) -> Option<&Slot> {
         let header = |slot: &Slot| self.memory.arena.header(slot.load().offset());
@@ -395,9 +391,8 @@ impl Store {
     }
 }
 
-/// What an item is worth keeping: a doubling of its uses counts as much as being eight times
-/// smaller. Hits are what a cache is for, and a large item takes the place of many; but what is
-/// large and much used stays.
+/// What an item is worth keeping. A doubling of uses counts as much as an item eight times smaller.
+/// Many small hits outweigh one large one, but a large item with many uses stays.
 fn worth(uses: u8, layout: Layout, mean: u32) -> usize {
     let smaller = (mean as i32 - layout.units().ilog2() as i32).clamp(-SMALLER_MAX, SMALLER_MAX);
     (USES_WEIGHT * i32::from(uses) + smaller + SMALLER_MAX) as usize

@@ -1,5 +1,5 @@
-//! Reading: `get` and its kin. A plain fetch takes no lock; one that changes the item takes that of
-//! its chain.
+//! Fetches: `get` and its variants. A plain fetch takes no lock. A fetch that changes the item
+//! takes the lock of its chain.
 
 use super::arena::{Header, Offset};
 use super::layout::{self, FETCHED, Layout, TOKEN_SENT, USES_MAX, USES_SHIFT};
@@ -8,14 +8,15 @@ use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// The most keys that are fetched ahead at once: what the processor can wait for at a time, and
-/// little more.
+/// Limit of the keys of one prefetch: slightly more than the cache misses that a processor
+/// overlaps.
 pub const PREFETCH_MAX: usize = 16;
 
 impl Store {
-    /// The item under `key`, if there is one that has not expired, marked as fetched. Senders
-    /// should pin no more than a quarter of the memory, each worker its part of that
-    /// ([`Store::is_at_pin_limit`]); from half of it on small items come as copies, which are counted
+    /// Fetches the live item under `key` and marks it as fetched.
+    ///
+    /// Callers should pin at most a quarter of the memory, each worker its share
+    /// ([`Store::is_at_pin_limit`]). Above half of the limit, small items are returned as copies
     /// ([`Statistics::pin_copied`]).
     #[inline]
     pub fn get(&self, key: &[u8], now: u32) -> Option<Item> {
@@ -30,16 +31,15 @@ impl Store {
         Some(guard)
     }
 
-    /// A handle on an item in place of a glance at it, as [`Store::get`] returns it.
+    /// Converts a guard to a handle, as [`Store::get`] returns it.
     pub fn pin(&self, guard: ItemGuard<'_>, now: u32) -> Item {
         let (item, first) = guard.pin();
         drop(guard);
         if first { self.copied_near_pin_limit(item, now) } else { item }
     }
 
-    /// Asks the processor for what calls with these keys will read first, at most [`PREFETCH_MAX`] of
-    /// them: memory is far, and so they wait for all of it together rather than for each. Returns
-    /// how many keys that were.
+    /// Prefetches the memory that calls with these keys read first, so that their cache misses
+    /// overlap. Takes up to [`PREFETCH_MAX`] keys; returns their number.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> usize {
         let mut hashes = [0; PREFETCH_MAX];
         let mut count = 0;
@@ -56,13 +56,12 @@ impl Store {
         count
     }
 
-    /// The item under `key`, if there is one that has not expired. Nothing changes by that, and
-    /// nobody wins anything.
+    /// The live item under `key`. Changes no metadata and no recache token.
     pub fn peek(&self, key: &[u8], now: u32) -> Option<Item> {
         Some(self.pin(self.find_alive(key, now)?, now))
     }
 
-    /// As [`Store::get`], with all that a meta get may ask.
+    /// Fetches as a meta get does, with all its flags.
     pub fn fetch(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Fetched> {
         self.tick(now);
         loop {
@@ -87,7 +86,7 @@ impl Store {
         }
     }
 
-    /// `None` if there is no such item.
+    /// Fetches an item that exists; `None` if there is none.
     fn fetch_found(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Fetched> {
         let hash = self.hash_key.hash(key);
         let held = self.table.lock(self.table.chain(hash));
@@ -109,13 +108,13 @@ impl Store {
         if !how.peek {
             note_use(header, now);
         }
-        // Copying takes space, whose lock comes before that of a chain.
+        // Copying takes the lock of the space, which comes before the lock of a chain.
         drop(held);
         let item = if first { self.copied_near_pin_limit(item, now) } else { item };
         Some(Fetched { item, meta, created: false, won, token_sent: meta.token_sent })
     }
 
-    /// Sets the exptime of the item under `key`; whether there is one.
+    /// Sets the exptime of the item under `key`. Returns whether there is one.
     pub fn touch(&self, key: &[u8], exptime: u32, now: u32) -> bool {
         self.tick(now);
         let hash = self.hash_key.hash(key);
@@ -134,10 +133,10 @@ impl Store {
         self.find(key, self.hash_key.hash(key)).filter(|guard| self.is_alive(guard.header(), now))
     }
 
-    /// The item under `key`, alive or not.
+    /// The item under `key`, live or dead.
     ///
-    /// An entry is read, a pin taken, and the entry read again: if it is still there, the pin came
-    /// before whatever may remove it, and who uses a frame anew looks at the pins after that.
+    /// Reads an entry, takes a pin, and reads the entry again. If it is unchanged, the pin precedes
+    /// its removal, and the thread that reuses the frame sees the pin.
     #[inline]
     fn find(&self, key: &[u8], hash: u64) -> Option<ItemGuard<'_>> {
         let (shard, chain) = (self.shard(), self.table.chain(hash));
@@ -160,8 +159,8 @@ impl Store {
         }
     }
 
-    /// The slot and place of the item under `key`, if it is alive; the chain's lock is held. One
-    /// that is not is removed.
+    /// The slot and offset of the item under `key`. Removes the item if it is dead. The caller
+    /// holds the lock of the chain.
     pub(super) fn locked(&self, key: &[u8], hash: u64, now: u32) -> Option<(&Slot, Offset)> {
         let arena = &self.memory.arena;
         let is_it = |slot: &&Slot| {
@@ -178,7 +177,7 @@ impl Store {
         None
     }
 
-    /// Whether an item has neither expired nor been flushed.
+    /// Whether an item is neither expired nor flushed.
     #[inline]
     pub(super) fn is_alive(&self, header: &Header, now: u32) -> bool {
         let exptime = header.exptime.load(Relaxed);
@@ -186,7 +185,7 @@ impl Store {
             && header.generation.load(Relaxed) == self.generation.load(Acquire)
     }
 
-    /// Removes a dead item from the table; the chain's lock is held.
+    /// Removes a dead item from the table. The caller holds the lock of the chain.
     pub(super) fn expire(&self, slot: &Slot, at: Offset) {
         let stats = &self.shard().stats;
         add(&stats.reclaimed, 1);
@@ -197,7 +196,7 @@ impl Store {
         self.forget(at);
     }
 
-    /// Counts out an item whose entry was just removed or replaced.
+    /// Subtracts an item whose entry was removed or replaced from the counters.
     pub(super) fn forget(&self, at: Offset) {
         let header = self.memory.arena.header(at);
         let layout = Layout::read(header);
@@ -208,33 +207,33 @@ impl Store {
         self.memory.subtract(at, layout.units());
     }
 
-    /// The item itself, or a copy if this stripe pins much.
+    /// The item, or a copy near the pin limit.
     fn copied_near_pin_limit(&self, item: Item, now: u32) -> Item {
         if self.is_near_pin_limit() { self.copied(&item, now).unwrap_or(item) } else { item }
     }
 
-    /// Whether the pins of this thread's stripe take more than half of what they may.
+    /// Whether this thread's shard pins more than half of its limit.
     #[inline]
     pub fn is_near_pin_limit(&self) -> bool {
         self.shard().pinned() > self.pinned_max / 2
     }
 
-    /// Whether the pins of this thread's stripe take all that they may. Then the caller should hold
-    /// no more items, but copy or wait: no call here refuses one. A client that holds none yet has
-    /// half as much again.
+    /// Whether this thread's shard has reached its pin limit. The caller should then copy or wait;
+    /// no call of the store enforces the limit. The limit is 1.5 times as high for a client without
+    /// a pinned item (`holds_some` false).
     #[inline]
     pub fn is_at_pin_limit(&self, holds_some: bool) -> bool {
         let pinned = self.shard().pinned();
         pinned > self.pinned_max && (holds_some || pinned > self.pinned_max + self.pinned_max / 2)
     }
 
-    /// Bytes of [`Item::line`] of the item under `key`, as [`Store::peek`] would find it.
+    /// Length of [`Item::line`] of the item under `key`, as [`Store::peek`] finds it.
     pub fn line_bytes(&self, key: &[u8], now: u32) -> Option<usize> {
         self.find_alive(key, now).map(|guard| guard.line().len())
     }
 
-    /// A copy of an item that is small against a frame: it lies beside the latest items, so that
-    /// many such pin few frames. The table does not name it; its memory is used anew once it is
+    /// A copy of an item of up to a quarter of a frame, next to the newest items, so that many
+    /// copies pin few frames. No entry refers to it. Its memory is reused after the last handle is
     /// dropped.
     fn copied(&self, item: &Item, now: u32) -> Option<Item> {
         let (layout, header) = (item.layout(), item.header());
@@ -252,7 +251,8 @@ impl Store {
     }
 }
 
-/// Marks an item as fetched, and counts the use: each of the first two, then fewer and fewer.
+/// Marks an item as fetched and increments its use count: always up to 2, then with falling
+/// probability.
 #[inline]
 pub(super) fn note_use(header: &Header, now: u32) {
     if header.last_access.load(Relaxed) != now {
@@ -263,7 +263,7 @@ pub(super) fn note_use(header: &Header, now: u32) {
     if (uses < USES_MAX && chance(uses)) || item_flags & FETCHED == 0 {
         let more = item_flags | FETCHED;
         let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
-        // Another thread changed them meanwhile: then that use stands for both.
+        // If another thread changed the flags, its use counts for both.
         let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
     }
 }

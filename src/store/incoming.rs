@@ -2,7 +2,7 @@
 //! complete.
 //!
 //! A client may never finish what it began. So values in progress lie in segments of their own, at
-//! most a quarter of the memory, of which each stripe has its share: whatever they hold, a value
+//! most a quarter of the memory, of which each shard has its share: whatever they hold, a value
 //! that is complete finds the rest. A value of up to a frame is copied among the items when it is
 //! complete; a larger one stays where it is, and its segment becomes one of the young.
 
@@ -21,7 +21,7 @@ const FRAMES_SEARCHED_MAX: usize = 256;
 /// Segments of incoming values that are looked at each time for one that is empty.
 const EMPTY_SEARCHED_MAX: usize = 16;
 
-/// Frames that the incoming values of one stripe may take: its share, or those of the largest item
+/// Frames that the incoming values of one shard may take: its share, or those of the largest item
 /// and one more.
 pub(super) fn shard_frames(
     frames: usize,
@@ -35,7 +35,7 @@ pub(super) fn shard_frames(
 /// What came of looking for space.
 enum Search {
     Found(Offset),
-    /// The stripe has its share already.
+    /// The shard has its share already.
     ShareIsFull,
     OutOfMemory,
 }
@@ -66,7 +66,7 @@ impl Store {
         Ok(Reservation::incoming(self.shard(), at))
     }
 
-    /// Takes space if this stripe has no more than `limit` frames then, and all have their part.
+    /// Takes space if this shard has no more than `limit` frames then, and all have their part.
     fn search_incoming(
         &self,
         layout: Layout,
@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// Frames for incoming values: the first of them, all free. Single ones are among the last of
-    /// all frames: scattered over all they would leave no row for a large value that is complete.
+    /// all frames: scattered over all they would leave no run for a large value that is complete.
     fn free_incoming(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
         if !self.free_frames(space, frames.min(2), now) {
             return None;

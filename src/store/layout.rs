@@ -1,8 +1,6 @@
-//! How an item lies in memory: which bytes of its line are what, and what the bits of its marks
-//! mean.
+//! The layout of an item: the parts of its line and the bits of its flags.
 //!
-//! Sizes in, sizes out; and the line's text rendered. The client's flags are kept nowhere but in
-//! that text.
+//! The line is the only place of the client's flags: they are parsed from its text.
 
 use super::arena::{Arena, HEADER_BYTES, Header, Offset, UNIT_BYTES};
 use super::number::Digits;
@@ -10,27 +8,27 @@ use super::{Meta, NewItem};
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-/// The table names the item.
+/// Item flag: an entry of the table refers to the item.
 pub(super) const LINKED: u8 = 1;
-/// It was fetched since it was stored.
+/// Item flag: a client fetched the item since it was stored.
 pub(super) const FETCHED: u8 = 1 << 1;
-/// It was marked stale.
+/// Item flag: the item is stale.
 pub(super) const STALE: u8 = 1 << 2;
-/// A client has won the right to renew it.
+/// Item flag: a client has won the right to recache the item.
 pub(super) const TOKEN_SENT: u8 = 1 << 3;
-/// Its key came base64-encoded.
+/// Item flag: the client sent the key in base64.
 pub(super) const BINARY_KEY: u8 = 1 << 4;
-/// How often it was fetched, about 2 to this power, in the bits from here on.
+/// Lowest bit of the use count, which is about the binary logarithm of the number of fetches.
 pub(super) const USES_SHIFT: u8 = 5;
-/// The largest such power.
+/// The largest use count.
 pub(super) const USES_MAX: u8 = 7;
 
-/// Where the key begins in a line.
+/// Start of the key in a line.
 const KEY_AT: usize = b"VALUE ".len();
-/// What follows the value.
+/// The end of a line, after the value.
 pub(super) const END: &[u8] = b"\r\n";
 
-/// The lengths that tell where everything is.
+/// The lengths of the parts of an item's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) key_bytes: usize,
@@ -89,7 +87,7 @@ impl Layout {
     }
 }
 
-/// Writes all of a new item's line but the value.
+/// Writes the line of a new item, except the value.
 pub(super) fn render(arena: &Arena, at: Offset, layout: Layout, new: &NewItem<'_>) {
     let mut offset = 0;
     let mut put = |bytes: &[u8]| {
@@ -106,7 +104,8 @@ pub(super) fn render(arena: &Arena, at: Offset, layout: Layout, new: &NewItem<'_
     arena.write_line(at, layout.value().end, END);
 }
 
-/// Copies an item, not yet linked; its line is read as [`super::arena`] demands.
+/// Copies an item without the flag `LINKED`. The caller may read `from` by the contract of
+/// [`super::arena`].
 pub(super) fn copy(arena: &Arena, from: Offset, to: Offset) {
     let (source, target) = (arena.header(from), arena.header(to));
     let layout = Layout::read(source);
@@ -119,15 +118,14 @@ pub(super) fn copy(arena: &Arena, from: Offset, to: Offset) {
     arena.write_line(to, 0, arena.line(from, 0..layout.line_bytes()));
 }
 
-/// The client's flags, read from the line's text.
+/// Parses the client's flags from the line.
 fn flags(arena: &Arena, at: Offset, layout: Layout) -> u32 {
     let digits = arena.line(at, layout.key().end + 1..layout.value().start);
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0u32, |flags, digit| flags.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
 }
 
-/// The metadata of an item. The cas unique is read first: who changes it has changed the marks
-/// before.
+/// The metadata of an item. Reads the cas unique first: writers change it after the item flags.
 pub(super) fn meta(arena: &Arena, at: Offset) -> Meta {
     let header = arena.header(at);
     let cas = header.cas.load(Acquire);

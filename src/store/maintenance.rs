@@ -1,4 +1,4 @@
-//! What is done now and then rather than for a request: expiry, flush_all, statistics, dumps.
+//! Work outside of requests: expiry, flush_all, statistics, dumps.
 
 use super::arena::Offset;
 use super::layout::{self, Layout};
@@ -8,20 +8,20 @@ use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// Frames that are looked at for a segment with dead items each time.
+/// Frames inspected in one search for a segment with dead items.
 const SWEEP_FRAMES: u32 = 2048;
-/// Segments whose items one call of [`Store::maintain`] looks at.
+/// Segments swept by one call of [`Store::maintain`].
 const SWEEP_SEGMENTS: u32 = 4;
-/// After so many flushes all flushed items are removed at once, long before their number comes
-/// again.
+/// Number of flushes after which all flushed items are removed at once. It is less than 256, so no
+/// flushed item's generation becomes valid again.
 const FLUSHES_UNSWEPT: u8 = 128;
 
-/// Bits of a dump's cursor that tell the slot of a chain; those above tell the chain.
+/// Bits of a dump's cursor for the slot in a chain. The bits above hold the chain.
 const CURSOR_SLOT_BITS: u32 = 24;
 
 impl Store {
-    /// Frees the memory of expired and flushed items, a bounded amount of work at a time; to be
-    /// called by any worker a few times a second. Returns whether there is more to do at once.
+    /// Frees expired and flushed items, a bounded number at a time. Any worker calls this a few
+    /// times a second. Returns whether more work is waiting.
     pub fn maintain(&self, now: u32) -> bool {
         self.tick(now);
         let mut space = self.space();
@@ -30,8 +30,7 @@ impl Store {
         (0..SWEEP_SEGMENTS).all(|_| self.sweep_one(&mut space, now))
     }
 
-    /// Removes the dead items of the next segment that is likely to have some; whether there was
-    /// one.
+    /// Sweeps the next segment that is likely to hold dead items. Returns whether there was one.
     pub(super) fn sweep_one(&self, space: &mut Space, now: u32) -> bool {
         for _ in 0..SWEEP_FRAMES.min(space.segments.len() as u32) {
             let head = space.cursor;
@@ -52,7 +51,7 @@ impl Store {
                 || segment.swept != self.generation.load(Relaxed))
     }
 
-    /// Removes the dead items of a segment, and frees it if none are left.
+    /// Removes the dead items of a segment, and frees it if no live ones are left.
     fn sweep(&self, space: &mut Space, head: u32, now: u32) {
         let expired = self.memory.expiry(head) <= now;
         space.segments[head as usize].swept = self.generation.load(Relaxed);
@@ -86,15 +85,15 @@ impl Store {
         }
     }
 
-    /// Forgets, once `now` reaches `at`, everything stored until then. A later call replaces an
-    /// earlier one whose time has not come.
+    /// Schedules a flush_all: once `now` reaches `at`, all items stored before are dead. Replaces a
+    /// pending flush_all.
     pub fn flush(&self, at: u32, now: u32) {
         self.tick(now);
         self.flush_at.store(at.min(u32::MAX - 1), Release);
         self.tick(now);
     }
 
-    /// Lets a flush_all take effect whose time has come; every call begins with this.
+    /// Applies a pending flush_all whose time has come. Every call of the store begins with this.
     #[inline]
     pub(super) fn tick(&self, now: u32) {
         if self.flush_at.load(Acquire) <= now {
@@ -156,7 +155,7 @@ impl Store {
         }
     }
 
-    /// For each class, its sets, cas hits and cas of other values.
+    /// For each class: sets, cas hits, cas mismatches.
     fn class_counts(&self) -> [[u64; 3]; CLASSES_MAX] {
         let mut counts = [[0; 3]; CLASSES_MAX];
         for shard in &self.shards {
@@ -169,7 +168,7 @@ impl Store {
         counts
     }
 
-    /// Items by their time to live; classes that never had any are left out.
+    /// Statistics of the classes that had an item or a set.
     pub fn classes(&self, now: u32) -> Vec<ClassStatistics> {
         let space = self.space();
         let mut classes = [ClassStatistics::default(); CLASSES_MAX];
@@ -191,9 +190,9 @@ impl Store {
         classes.into_iter().filter(|class| class.items + class.sets > 0).collect()
     }
 
-    /// Shows items to `visit`, from `cursor` (0 at first) on, `limit` of them; returns the cursor
-    /// to go on from, `None` at the end. An item that is there all the while is shown once: the
-    /// cursor is a place in the table, and an entry never moves.
+    /// Passes up to `limit` items to `visit`, from `cursor` on (0 at first). Returns the next
+    /// cursor, `None` at the end. An item that exists throughout is visited once: the cursor is a
+    /// position in the table, and entries do not move.
     pub fn dump(
         &self,
         cursor: u64,
@@ -220,7 +219,7 @@ impl Store {
         None
     }
 
-    /// The item that a slot names, pinned.
+    /// Pins the item of a slot.
     fn pinned(&self, slot: &Slot) -> Option<Item> {
         loop {
             let entry = slot.load();

@@ -1,29 +1,29 @@
-//! Frames in a run for a large value: which segments are emptied for them.
+//! Runs of frames for large values: which segments are emptied for them.
 //!
-//! A run is chosen by what the items in it are worth: how much is live, how long ago it was stored
-//! and how often it was used. What was stored lately is not considered while there is anything
-//! else: the newest item is never evicted for the next one. A segment may turn out not to be freed,
-//! since a reader or a writer holds an item in it. Then another run is cleared.
+//! The cost of a run is the value of its items: how much is live, how old it is, and how often it
+//! was used. Recent segments are excluded as long as others suffice, so the newest item is never
+//! evicted for the next one. A segment may turn out to be in use by a reader or a writer; then
+//! another run is cleared.
 
 use super::space::{Queue, Space, State};
 use super::*;
 use std::ops::Range;
 
-/// Segments written to within the last one in this many frames are left alone, if possible.
+/// Divisor: segments are recent while less than this part of the frames was written since.
 const RECENT_PART: u32 = 4;
-/// Within the last one in this many frames, they are left alone unless there is nothing else.
+/// Divisor: segments are the newest while less than this part of the frames was written since.
 const NEWEST_PART: u32 = 16;
-/// Each time that no run is found, this part of those segments remains.
+/// Divisor of the recent age after each search that finds no run.
 const RECENT_LESS: u32 = 4;
-/// Rows that are cleared, at most, before the value is refused.
+/// Limit of the runs that are cleared before the allocation fails.
 const ATTEMPTS: usize = 8;
-/// Frames among which a run is searched each time, besides those of one run.
+/// Frames of one search, in addition to the length of the run.
 const RUN_SEARCH_FRAMES: u32 = 8192;
-/// The age of segments in quarters of the memory: those of this many quarters cost least.
+/// Segments of this age, in quarters of the memory, cost least.
 const AGE_QUARTERS: u32 = 3;
 
 impl Store {
-    /// The first of `frames` frames in a run, all free, emptied if need be.
+    /// Allocates a run of `frames` frames, emptying segments if need be. Returns the first frame.
     pub(super) fn allocate_run(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
         for _ in 0..ATTEMPTS {
             let among = Store::search_range(space, frames);
@@ -35,12 +35,12 @@ impl Store {
         None
     }
 
-    /// One frame, emptied; whether it is free now.
+    /// Empties one frame. Returns whether it is free.
     pub(super) fn free_frame_at(&self, space: &mut Space, frame: u32, now: u32) -> bool {
         space.is_free(frame) || self.clear_run(space, 1, frame..frame + 1, now).is_some()
     }
 
-    /// Whether the items of a frame's segment may be among the newest.
+    /// Whether a frame may hold items among the newest.
     pub(super) fn is_recent(&self, space: &Space, frame: u32, recent: u32) -> bool {
         let head = space.head(frame).unwrap_or(frame);
         let is_young =
@@ -49,17 +49,17 @@ impl Store {
         is_young && (space.is_open(head) || segment.tlabs > 0 || space.age(head) < recent)
     }
 
-    /// The age below which segments are recent, in frames.
+    /// The age below which a segment is recent, in frames.
     pub(super) fn recent_frames(space: &Space) -> u32 {
         space.segments.len() as u32 / RECENT_PART
     }
 
-    /// The age below which segments may hold the newest items, in frames.
+    /// The age below which a segment may hold the newest items, in frames.
     pub(super) fn newest_frames(space: &Space) -> u32 {
         space.segments.len() as u32 / NEWEST_PART
     }
 
-    /// The part of a large memory in which the next run is searched.
+    /// The range of frames for the next search; the whole memory if it is small.
     fn search_range(space: &mut Space, frames: u32) -> Range<u32> {
         let (all, part) = (space.segments.len() as u32, RUN_SEARCH_FRAMES + frames);
         if all <= part {
@@ -71,8 +71,8 @@ impl Store {
         start..start + part
     }
 
-    /// Empties the segments in the run among these that costs least; the first frame, if all
-    /// became free.
+    /// Empties the segments of the run in this range that costs least. Returns its first frame if
+    /// all its frames became free.
     fn clear_run(
         &self,
         space: &mut Space,
@@ -95,7 +95,7 @@ impl Store {
         segments.all(|segment| segment.state == State::Free).then_some(first)
     }
 
-    /// What it costs to empty a segment; `None` if that is impossible, or if it is recent.
+    /// The cost of emptying a segment; `None` if it is recent or cannot be emptied.
     fn cost(&self, space: &Space, head: u32, recent: u32) -> Option<u32> {
         let segment = &space.segments[head as usize];
         let is_recent = recent > 0 && self.is_recent(space, head, recent);
@@ -108,14 +108,14 @@ impl Store {
         Some(self.memory.live(head).1 * (1 + newer + u32::from(uses)))
     }
 
-    /// Empties all segments that have a part in a run.
+    /// Empties all segments that overlap a run.
     fn clear(&self, space: &mut Space, run: Range<u32>, now: u32) {
         for frame in run.clone() {
             if let Some(head) = space.head(frame) {
                 space.close(head);
             }
         }
-        // Items that are moved out must not be moved into another frame of the run.
+        // Items must not move to another frame of the run.
         space.reserve_frames(run.clone());
         for frame in run {
             if let Some(head) = space.head(frame) {

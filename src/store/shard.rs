@@ -1,9 +1,9 @@
-//! What each worker keeps for itself, so that workers do not wait for each other's cache lines:
-//! pins, counters and pieces of open segments ([`super::tlab`]).
+//! The state of one worker: pins, counters and TLABs ([`super::tlab`]). Each worker has its own, so
+//! that workers do not share cache lines.
 //!
-//! A pin on a frame keeps it from being used anew. The frames that one stripe pins are bounded, and
-//! so is what all of them pin together. A glance is a pin that ends before its thread does anything
-//! else: it counts towards no bound.
+//! A pin on a frame prevents its reuse. Two limits bound the pinned frames: one for each shard and
+//! one for all shards. A guard is a pin that ends before its thread does anything else. Guards
+//! count towards no limit.
 
 use super::arena::Offset;
 use super::layout::Layout;
@@ -15,13 +15,13 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The counters of one stripe, in the names of [`super::Statistics`]; items and bytes are those
-/// linked less those unlinked, which for one stripe may be below zero.
+/// The counters of one shard, named as in [`super::Statistics`]. `items` and `bytes` are
+/// differences of items linked and unlinked: in one shard they may wrap below 0, their sums do not.
 #[derive(Debug, Default)]
 pub(super) struct ShardStats {
     pub(super) items: AtomicU64,
     pub(super) bytes: AtomicU64,
-    /// Items stored otherwise than by [`super::Store::commit`].
+    /// Items stored by other calls than [`super::Store::commit`].
     pub(super) stored: AtomicU64,
     pub(super) classes: [ClassStats; CLASSES_MAX],
     pub(super) evictions: AtomicU64,
@@ -34,7 +34,7 @@ pub(super) struct ShardStats {
     pub(super) moved: AtomicU64,
 }
 
-/// What [`super::Store::commit`] did with items of one class, as in [`super::ClassStatistics`].
+/// Counters of [`super::Store::commit`] for one class, named as in [`super::ClassStatistics`].
 #[derive(Debug, Default)]
 pub(super) struct ClassStats {
     pub(super) sets: AtomicU64,
@@ -42,28 +42,28 @@ pub(super) struct ClassStats {
     pub(super) cas_badval: AtomicU64,
 }
 
-/// Adds to a counter; with `u64::MAX` takes one off.
+/// Adds `n` to a counter, modulo 2^64: `u64::MAX` subtracts 1.
 #[inline]
 pub(super) fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Relaxed);
 }
 
-/// One glance among the pins of a frame.
+/// One guard, in the upper half of a pin count.
 const GUARD: u64 = 1 << 32;
 
-/// One worker's part. The alignment keeps two of them off the same cache lines.
+/// The state of one worker. The alignment gives each shard cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Shard {
     pub(super) memory: Arc<Memory>,
-    /// For each frame, the pins on items that begin in it in the lower half, glances at them in the
-    /// upper one.
+    /// For each frame: in the lower half, pins on items that begin in it; in the upper half,
+    /// guards.
     pins: Box<[AtomicU64]>,
-    /// For each frame, the pins on an item that goes on beyond it.
+    /// For each frame: pins on an item that extends beyond the frame.
     large: Box<[AtomicU32]>,
-    /// Frames kept by the pins of this stripe.
+    /// Frames pinned by this shard.
     pinned: AtomicU32,
-    /// Units of values that are still coming.
+    /// Units of incoming values.
     incoming: AtomicU64,
     tlabs: Mutex<Tlabs>,
     pub(super) stats: ShardStats,
@@ -84,10 +84,10 @@ impl Shard {
         }
     }
 
-    /// Bytes of memory that [`Shard::new`] takes for each frame.
+    /// Bytes that [`Shard::new`] allocates for each frame.
     pub(super) const FRAME_BYTES: usize = size_of::<AtomicU64>() + size_of::<AtomicU32>();
 
-    /// Pins the frame in which an item may begin; says whether it was not pinned before.
+    /// Pins the frame at `at`. Returns whether this is the first pin of this shard on the frame.
     #[inline]
     pub(super) fn pin(&self, at: Offset) -> bool {
         let first = self.pins[self.memory.frame(at)].fetch_add(1, SeqCst) as u32 == 0;
@@ -97,7 +97,7 @@ impl Shard {
         first
     }
 
-    /// Takes back a [`Shard::pin`].
+    /// Undoes one [`Shard::pin`].
     #[inline]
     pub(super) fn unpin(&self, at: Offset) {
         if self.pins[self.memory.frame(at)].fetch_sub(1, SeqCst) as u32 == 1 {
@@ -105,25 +105,25 @@ impl Shard {
         }
     }
 
-    /// Pins a frame for a glance.
+    /// Pins the frame at `at` for an [`super::ItemGuard`].
     #[inline]
     pub(super) fn pin_guard(&self, at: Offset) {
         self.pins[self.memory.frame(at)].fetch_add(GUARD, SeqCst);
     }
 
-    /// Takes back a [`Shard::pin_guard`].
+    /// Undoes one [`Shard::pin_guard`].
     #[inline]
     pub(super) fn unpin_guard(&self, at: Offset) {
         self.pins[self.memory.frame(at)].fetch_sub(GUARD, SeqCst);
     }
 
-    /// Frames beyond the first that an item keeps.
+    /// Frames of an item after its first.
     #[inline]
     fn further(&self, layout: Layout) -> u32 {
         (layout.units() - 1) >> self.memory.frame_shift
     }
 
-    /// Counts the further frames of an item that is pinned.
+    /// Counts the frames after the first of a pinned item.
     #[inline]
     pub(super) fn hold(&self, at: Offset, layout: Layout) {
         let further = self.further(layout);
@@ -132,7 +132,7 @@ impl Shard {
         }
     }
 
-    /// Takes back a [`Shard::hold`]; before the pin is.
+    /// Undoes one [`Shard::hold`]. Called before [`Shard::unpin`].
     #[inline]
     pub(super) fn release(&self, at: Offset, layout: Layout) {
         let further = self.further(layout);
@@ -141,47 +141,46 @@ impl Shard {
         }
     }
 
-    /// Frames kept by the pins of this stripe.
+    /// Frames pinned by this shard.
     #[inline]
     pub(super) fn pinned(&self) -> u32 {
         self.pinned.load(Relaxed)
     }
 
-    /// Whether no panic cut off a change of the pieces.
+    /// Whether the lock of the TLABs is free of poison.
     pub(super) fn is_sound(&self) -> bool {
         !self.tlabs.is_poisoned()
     }
 
-    /// Its pieces of open segments.
+    /// The TLABs of this shard.
     #[inline]
     pub(super) fn tlabs(&self) -> MutexGuard<'_, Tlabs> {
         self.tlabs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the units of a value that is still coming.
+    /// Adds the units of an incoming value.
     pub(super) fn begin_incoming(&self, units: u32) {
         self.incoming.fetch_add(units.into(), Relaxed);
     }
 
-    /// Takes back a [`Shard::begin_incoming`].
+    /// Subtracts the units of an incoming value.
     pub(super) fn end_incoming(&self, units: u32) {
         self.incoming.fetch_sub(units.into(), Relaxed);
     }
 
-    /// Units of values that are still coming.
+    /// Units of incoming values.
     pub(super) fn incoming(&self) -> u64 {
         self.incoming.load(Relaxed)
     }
 
-    /// Whether any item that begins in the frame is pinned.
+    /// Whether the shard holds a pin or a guard on the frame.
     pub(super) fn is_pinned(&self, frame: u32) -> bool {
         self.pins[frame as usize].load(SeqCst) != 0
     }
 }
 
 thread_local! {
-    /// The number of this thread among those that used a store, and a state of pseudo-random
-    /// numbers.
+    /// The number of this thread, and the state of its pseudo-random generator.
     static THREAD: (usize, Cell<u64>) = {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         let number = THREADS.fetch_add(1, Relaxed);
@@ -189,18 +188,17 @@ thread_local! {
     };
 }
 
-/// The number of this thread among those that used a store.
+/// The number of this thread, in the order in which threads first used a store.
 #[inline]
 pub(super) fn thread_number() -> usize {
     THREAD.with(|(number, _)| *number)
 }
 
-/// True about once in 2 to the power of `power`: what decides whether a use of an item that is used
-/// often counts.
+/// True with a probability of 2^-`power`. Decides whether a fetch increments the use count.
 #[inline]
 pub(super) fn chance(power: u8) -> bool {
     THREAD.with(|(_, state)| {
-        // Knuth's MMIX generator; its upper bits are the random ones.
+        // Knuth's MMIX generator. Only its upper bits are random.
         state.set(
             state
                 .get()

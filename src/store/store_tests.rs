@@ -97,7 +97,7 @@ fn an_item_is_the_line_of_a_text_get() {
 }
 
 #[test]
-fn a_piece_goes_on_as_long_as_nothing_lies_behind_it() {
+fn a_tlab_grows_while_nothing_lies_behind_it() {
     let store = small();
     let keys: Vec<String> = (0..100).map(|n| format!("key{n:02}")).collect();
     keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 20]));
@@ -112,7 +112,7 @@ fn a_piece_goes_on_as_long_as_nothing_lies_behind_it() {
 }
 
 #[test]
-fn what_a_piece_has_left_is_bridged_where_something_lies_behind_it() {
+fn the_rest_of_a_tlab_becomes_a_filler_if_something_lies_behind_it() {
     let store = small();
     let place = |key: &[u8]| store.get(key, NOW).unwrap().offset();
     set(&store, b"first", &[b'v'; 20]);
@@ -121,14 +121,14 @@ fn what_a_piece_has_left_is_bridged_where_something_lies_behind_it() {
     let behind = |n: &u64| place(format!("key{n}").as_bytes()) > place(b"large");
     let last = small.into_iter().find(behind).unwrap();
     assert!(last > 2 && place(b"first") < place(b"key0") && place(b"key0") < place(b"large"));
-    // A piece is no item.
+    // A TLAB is not an item.
     assert_eq!(store.classes(NOW).iter().map(|class| class.items).sum::<u64>(), last + 3);
     // The walk that frees them all goes over the bridge.
     assert_nothing_leaks(&store, NOW);
 }
 
 #[test]
-fn pieces_are_a_small_part_of_the_memory_and_one_worker_has_none() {
+fn tlabs_take_a_small_part_of_the_memory_and_one_worker_has_none() {
     let memory_bytes = Settings::default().memory_bytes as usize;
     for workers in [1, 2, 64] {
         let store = Store::new(&Settings { workers, ..Settings::default() }).unwrap();
@@ -142,7 +142,7 @@ fn pieces_are_a_small_part_of_the_memory_and_one_worker_has_none() {
 }
 
 #[test]
-fn a_value_may_come_in_pieces_and_a_reservation_may_be_given_up() {
+fn a_value_may_arrive_in_parts_and_a_reservation_may_be_dropped() {
     let store = small();
     let mut reservation = store.reserve_incoming(&new(b"k", 6, 0), NOW, || false).unwrap();
     assert!(store.statistics().reserved_bytes > 0);
@@ -379,7 +379,7 @@ fn an_item_that_is_sent_keeps_its_bytes_whatever_becomes_of_it() {
 }
 
 #[test]
-fn what_senders_pin_is_told_and_nothing_is_refused() {
+fn pins_are_reported_and_no_fetch_is_refused() {
     const BYTES: usize = if cfg!(miri) { 50_000 } else { 1000 };
     let store = store(4 << 20, 256 << 10);
     let key = |n: usize| format!("key{n}").into_bytes();
@@ -393,7 +393,7 @@ fn what_senders_pin_is_told_and_nothing_is_refused() {
     let bound = u64::from(store.pinned_max);
     assert!(statistics.pin_copied > 0 && store.is_near_pin_limit(), "{statistics:?}");
     assert_eq!(statistics.frames_pinned, bound + 1);
-    assert!(!store.is_at_pin_limit(false), "who holds nothing has more");
+    assert!(!store.is_at_pin_limit(false), "a client without pins has a higher limit");
     let next = key(held.len());
     assert!(store.guard(&next, NOW).is_some_and(|guard| guard.line().ends_with(b"\r\n")));
     assert_eq!(
@@ -403,7 +403,7 @@ fn what_senders_pin_is_told_and_nothing_is_refused() {
     assert_eq!(
         store.statistics().frames_pinned,
         statistics.frames_pinned,
-        "a guard counts towards no bound"
+        "a guard counts towards no limit"
     );
     for n in held.len()..count {
         // Copies take space, so that some items are evicted; none is refused.
@@ -446,7 +446,7 @@ fn items_of_a_megabyte_live_beside_small_ones() {
 
 #[test]
 #[cfg_attr(miri, ignore = "50,000 items take an hour")]
-fn what_is_replaced_makes_room_before_anything_is_evicted() {
+fn space_of_replaced_items_is_reused_before_anything_is_evicted() {
     let store = small();
     let kept = |n: u32| format!("kept{n}").into_bytes();
     (0..1000).for_each(|n| _ = set(&store, &kept(n), &[b'k'; 300]));

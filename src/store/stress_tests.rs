@@ -257,7 +257,7 @@ fn histories_are_linearizable_while_items_are_moved_and_evicted() {
             super::tests::set(store, name.as_bytes(), &[b'f'; 500]);
             store.get(name.as_bytes(), NOW);
         };
-        // From here on the store is full, and makes room by moving and evicting.
+        // From here on the store is full: it moves and evicts items.
         while !cfg!(miri) && store.statistics().items_moved == 0 {
             fill();
         }

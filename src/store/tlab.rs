@@ -1,13 +1,13 @@
-//! Tlabs of open segments that a stripe appends to by itself, so that workers that store do not
-//! wait for each other.
+//! Thread-local allocation buffers (TLABs): parts of open segments to which one shard appends, so
+//! that workers that store do not wait for each other.
 //!
-//! A piece is cut from a segment with the lock of the space; places in it are taken, one after the
-//! other, with that of the stripe's pieces alone. Who walks over a segment ends the pieces in it
-//! first: then no place in it is taken without the lock of the space, and what a piece had left is
-//! given back to the segment, or bridged by the header of an item that nothing names. Until then a
-//! piece counts as live, so that its segment is not freed.
+//! A shard allocates a TLAB from a segment under the lock of the space. It allocates items from the
+//! TLAB under the lock of its TLABs alone. A thread that walks over a segment retires its TLABs
+//! first. From then on only the lock of the space allows allocations there. The rest of a retired
+//! TLAB returns to the segment or, if that is impossible, becomes a filler: the header of an item
+//! that no entry refers to. A TLAB counts as live, so its segment is not freed.
 //!
-//! What is bridged is less than an item for each piece. A store for one worker has no pieces.
+//! Each filler is smaller than one item. A store for one worker has no TLABs.
 
 use super::arena::{Arena, HEADER_BYTES, Offset, UNIT_BYTES};
 use super::layout::{END, Layout};
@@ -15,27 +15,26 @@ use super::space::{CLASSES_MAX, Queue, Space};
 use super::*;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// All pieces together are at most one in so many parts of the memory.
+/// Divisor: all TLABs together take at most this part of the memory.
 const MEMORY_PART: usize = 64;
-/// A piece is at most one in so many parts of a segment.
+/// Divisor: a TLAB takes at most this part of a segment.
 const SEGMENT_PART: usize = 16;
-/// What is larger than one in so many parts of a piece is not taken from one.
+/// Divisor: items above this part of a TLAB are allocated from the segment.
 const ITEM_PART: u32 = 8;
-/// Units of the smallest item: what a bridge needs.
+/// Units of the smallest item, and so of the smallest filler.
 const FILLER_UNITS: u32 = (HEADER_BYTES + END.len()).div_ceil(UNIT_BYTES) as u32;
 
-/// The units from `at` to `end` are left; an `end` of 0 is no piece.
+/// The free units from `at` to `end`. `end` is 0 if there is no TLAB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tlab {
     at: Offset,
     end: Offset,
 }
 
-/// A stripe's pieces, by class of times to live.
+/// The TLABs of a shard, by class of times to live.
 pub(super) type Tlabs = [Tlab; CLASSES_MAX];
 
-/// Units of a piece, where so many stripes share a memory of so many frames; 0 if there are to be
-/// none.
+/// Units of a TLAB for this number of shards and frames; 0 for a single shard.
 pub(super) fn units(shards: usize, frames: usize, frame_units: usize) -> u32 {
     let all = frames * frame_units / MEMORY_PART;
     let each = all / shards / space::classes(frames as u32) as usize;
@@ -47,7 +46,7 @@ impl Tlab {
         (self.end - self.at) as u32
     }
 
-    /// Whether `units` may be taken: what is left then is nothing, or enough for a bridge.
+    /// Whether `units` can be allocated. The rest must be 0 or enough for a filler.
     fn fits(self, units: u32) -> bool {
         self.left() == units || self.left() >= units + FILLER_UNITS
     }
@@ -58,7 +57,7 @@ impl Tlab {
         self.fits(units).then(|| self.at += u64::from(units)).map(|()| at)
     }
 
-    /// Makes an item that nothing names of what is left, for who walks over the segment.
+    /// Covers the free units with an item that no entry refers to, for walks over the segment.
     fn write_filler(self, arena: &Arena) {
         let value_bytes = self.left() as usize * UNIT_BYTES - HEADER_BYTES - END.len();
         let header = arena.header(self.at);
@@ -68,8 +67,7 @@ impl Tlab {
 }
 
 impl Store {
-    /// A place for `units` in this stripe's piece, if it has room; `occupy` makes it one that can
-    /// be walked over.
+    /// Allocates `units` from the TLAB of this shard. `occupy` writes the header that walks need.
     #[inline]
     pub(super) fn allocate_from_tlab(
         &self,
@@ -86,14 +84,14 @@ impl Store {
         Some(at)
     }
 
-    /// Whether an item of `units` is small enough.
+    /// Whether an item of `units` is small enough for a TLAB.
     pub(super) fn fits_tlab(&self, units: u32) -> bool {
         units <= self.tlab_units / ITEM_PART
     }
 
-    /// Gives this stripe's piece room for `units`, if it can: by what lies behind it in its
-    /// segment, or by another piece. There is none if memory is out, or if as much as the item
-    /// takes, but no whole piece, is left of an open segment.
+    /// Makes the TLAB of this shard large enough for `units`: extends it, or replaces it by a new
+    /// one. Does neither if memory is exhausted, or if an open segment has enough for the item but
+    /// not for a TLAB.
     pub(super) fn refill_tlab(&self, space: &mut Space, units: u32, class: usize, now: u32) {
         if self.grow_tlab(space, units, class) {
             return;
@@ -107,7 +105,7 @@ impl Store {
         }
     }
 
-    /// Whether this stripe's piece has room for `units`, or got it; if not, it is ended.
+    /// Extends the TLAB of this shard for `units`, or retires it. Returns whether `units` fit.
     fn grow_tlab(&self, space: &mut Space, units: u32, class: usize) -> bool {
         let tlab = &mut self.shard().tlabs()[class];
         if tlab.end != 0 && !tlab.fits(units) {
@@ -119,8 +117,8 @@ impl Store {
         tlab.end != 0
     }
 
-    /// Makes this stripe's piece of the units from `at` on that were just appended. It has none:
-    /// only with the lock of the space does it get one.
+    /// Makes a TLAB of units that were just appended at `at`. The shard has none: creating one
+    /// takes the lock of the space.
     fn install_tlab(&self, space: &mut Space, at: Offset, class: usize) {
         let tlab = Tlab { at, end: at + u64::from(self.tlab_units) };
         let before = std::mem::replace(&mut self.shard().tlabs()[class], tlab);
@@ -129,8 +127,8 @@ impl Store {
         self.memory.add(at, 0);
     }
 
-    /// Ends the pieces in a segment: until the lock of the space is given back no place in it is
-    /// taken.
+    /// Retires the TLABs of a segment. Until the lock of the space is released nothing is allocated
+    /// there.
     pub(super) fn retire_tlabs(&self, space: &mut Space, head: u32) {
         let class = usize::from(space.segments[head as usize].class);
         for shard in &self.shards {
