@@ -9,8 +9,8 @@
 //! A packet's way is [`steer`], the XDP program that redirects claimed traffic; [`af_xdp`], frames
 //! off the rings of a queue; [`worker`], the loop of a core, which alone joins the rest;
 //! [`simoom_tcp`], TCP; [`app`], what is asked and answered, with memcached's items in [`store`].
-//! [`kernel`] serves the same [`app`] through sockets. [`server`] puts it together, for [`serve`] as
-//! [`config`] says, and [`limits`] adds up the memory before any is taken.
+//! [`kernel`] serves the same [`app`] through sockets. [`server`] puts it together, for [`serve`]
+//! as [`config`] says, and [`limits`] adds up the memory before any is taken.
 //!
 //! Beside that stand the programs that hold it to its word: [`load`] sends requests and checks the
 //! answers, [`compare`] runs it side by side with others, [`demo`] shows it between two namespaces

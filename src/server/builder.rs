@@ -38,7 +38,8 @@ pub enum Signals {
     /// process. While the server is starting the first one ends the process, with success.
     #[default]
     Drain,
-    /// Nothing: the caller ends the server, with [`Server::drain`] or a [`Stopper`](super::Stopper).
+    /// Nothing: the caller ends the server, with [`Server::drain`] or a
+    /// [`Stopper`](super::Stopper).
     Ignore,
 }
 

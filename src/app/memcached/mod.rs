@@ -70,6 +70,7 @@ mod meta;
 mod number;
 mod options;
 mod out;
+mod peers;
 mod prefetch;
 mod proven;
 mod roster;
@@ -320,6 +321,7 @@ impl Application for Memcached {
         conn.doing = conn.doing(self.now);
         if let Some(ends) = &opened.ends {
             self.shared.note_handshake(ends.remote.ip(), self.now);
+            conn.peer = self.uploads.peer(ends.remote.ip());
         }
         conn.place = opened.ends.and_then(|ends| self.registrar.enter(ends, conn.doing));
     }
