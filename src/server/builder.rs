@@ -38,7 +38,8 @@ pub enum Signals {
     /// process. While the server is starting the first one ends the process, with success.
     #[default]
     Drain,
-    /// Nothing: the caller ends the server, with [`Server::drain`] or a [`Stopper`](super::Stopper).
+    /// Nothing: the caller ends the server, with [`Server::drain`] or a
+    /// [`Stopper`](super::Stopper).
     Ignore,
 }
 
@@ -335,6 +336,12 @@ impl<L: Factories> Builder<L> {
     /// Counts what is published on `sheet` among the server's metrics.
     pub fn metrics(mut self, sheet: Arc<Sheet>) -> Builder<L> {
         self.hooks.sheets.push(sheet);
+        self
+    }
+
+    /// Has `name`, of what handlers publish, exported as a gauge: a value that can go down.
+    pub fn gauge(mut self, name: &'static str) -> Builder<L> {
+        self.hooks.gauges.push(name);
         self
     }
 
