@@ -7,6 +7,7 @@ pub mod contained;
 pub mod content;
 pub mod http;
 pub mod memcached;
+pub mod router;
 mod services;
 #[doc(hidden)]
 pub mod testing;
