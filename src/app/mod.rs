@@ -3,13 +3,19 @@
 //! A transport drives one [`Services`] per worker. Each connection is served by the service that
 //! owns the port it came to; a service knows nothing of the others, nor of ports.
 
+mod bytes;
+pub mod codec;
 pub mod contained;
 pub mod content;
 pub mod http;
+pub mod kv;
 pub mod memcached;
+pub mod resp;
 pub mod router;
 #[doc(hidden)]
 pub mod testing;
+
+pub use bytes::Bytes;
 
 use crate::hosted::{Hosted, PortNames, Seconds};
 use crate::store::Item;

@@ -168,6 +168,11 @@ impl Store {
         self.memory_bytes
     }
 
+    /// The largest item, its key, value and metadata together: [`Settings::item_max_bytes`].
+    pub fn item_max_bytes(&self) -> usize {
+        self.item_max_bytes
+    }
+
     /// Whether no panic happened while a lock was held, which may have left half a change. Looks at
     /// every lock.
     pub fn is_sound(&self) -> bool {

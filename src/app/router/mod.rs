@@ -67,22 +67,25 @@ mod status;
 mod tree;
 mod upload;
 
+pub use super::Bytes;
 pub use conn::Conn;
 pub use counters::Counters;
 pub use options::Options;
 pub use request::{Precondition, Request};
-pub use response::{Bytes, IntoResponse, Json, Response};
+pub use response::{IntoResponse, Json, Response};
 pub use routes::Routes;
 pub use upload::Upload;
 
 use super::Blob;
+pub(super) use conn::Peer;
+
 use super::content::Content;
 use super::http::conn::{Idle, Waiting};
 use super::http::head::REQUEST_LINE_MAX_BYTES;
 use super::http::refusal::Refusal;
 use super::http::{self, Http};
 use crate::hosted::{Hosted, Seconds};
-use conn::{Peer, Phase};
+use conn::Phase;
 use path::Path;
 use simoom_io::{Application, Closed, Opened, Reply};
 use status::Preambles;
@@ -255,6 +258,7 @@ impl<S> Application for Router<S> {
 impl<S> Hosted for Router<S> {
     fn clock(&mut self, seconds: Seconds) {
         self.seconds = seconds;
+        self.routes.clock(&self.state, seconds);
         self.preambles.set_date(seconds.unix);
         if let Some(files) = &mut self.files {
             files.clock(seconds.unix);

@@ -4,11 +4,11 @@
 //! body are copied, a long body is shared. The pieces of a body of unknown length are taken one at
 //! a time, while there is room.
 
-use super::response::{Body, Bytes, Pieces, Response};
+use super::response::{Body, Pieces, Response};
 use super::status::Preambles;
-use crate::app::Blob;
 use crate::app::http::request::Request as Head;
 use crate::app::http::response::{CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, Persistence};
+use crate::app::{Blob, Bytes};
 use simoom_io::Reply;
 use simoom_io::send::{CHUNK_BYTES, ROOM_COPY_BYTES};
 
