@@ -7,9 +7,9 @@ mod common;
 #[path = "contain/saboteur.rs"]
 mod saboteur;
 
-use bed::{Bed, Datagrams, PATIENCE, Transport};
+use bed::{Bed, Datagrams, PATIENCE, Service, Transport};
 use saboteur::{AFTER, BEFORE, Call, Plot, TWICE};
-use simoom::app::{Blob, Service};
+use simoom::app::Blob;
 use simoom::hosted::Hosted;
 use simoom::kernel::Poller;
 use simoom_io::send::{Pool, Queue, Wishes};

@@ -31,7 +31,7 @@ impl Bytes {
 
     /// The value of `item`. It is copied if this thread holds as many items of `store` as it may.
     pub fn of_item(store: &Store, item: Item) -> Bytes {
-        if store.is_pinned_out(true) { item.value().to_vec().into() } else { item.into() }
+        if store.is_at_pin_limit(true) { item.value().to_vec().into() } else { item.into() }
     }
 
     /// The same, to be shared, and the range of it that is meant. Owned bytes are copied.

@@ -7,7 +7,7 @@
 use super::content::Content;
 use super::http::{Http, INPUT_MAX_BYTES, Options};
 use super::memcached::{self, Memcached};
-use super::{Service, Services};
+use super::{HttpAndMemcached, Nobody, Services};
 use crate::store::{self, Store};
 use simoom_io::send::{Pool, Queue, Wishes};
 use simoom_io::{Application, Closed, Duration, Ends, Opened, Reply};
@@ -218,10 +218,16 @@ pub fn http() -> Http {
 }
 
 /// All services as a worker has them: [`http`] on port 80 and [`memcached`] on port 11211.
-pub fn services() -> Services {
-    let ports = [(80, Service::Http), (11211, Service::Memcached)];
+pub fn services() -> HttpAndMemcached {
     let options = Options { body_max_bytes: 4096, ..Options::default() };
-    Services::new(&ports, Arc::new(Content::for_tests()), options, Some(memcached()))
+    let http = Http::new(Arc::new(Content::for_tests()), options);
+    both([80, 11211], http, memcached())
+}
+
+/// `http` and `memcached`, each on its port.
+pub fn both(ports: [u16; 2], http: Http, memcached: Memcached) -> HttpAndMemcached {
+    let http = Services::new(&ports[..1], None, Some(http), Nobody);
+    Services::new(&ports[1..], None, Some(memcached), http)
 }
 
 /// The time that [`memcached`] begins with.

@@ -34,7 +34,7 @@ pub use workplace::{SweepOptions, sweep as run_sweep};
 use crate::config::usable_cores;
 use crate::demo::report::say;
 use crate::error::{Error, Result};
-use crate::serve::signals;
+use crate::server::signals;
 use options::Cores;
 use results::{Results, SCHEMA};
 use run::Comparison;

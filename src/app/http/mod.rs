@@ -31,6 +31,7 @@ mod counters;
 pub(crate) mod date;
 mod decide;
 pub(super) mod head;
+mod hosted;
 mod options;
 mod path;
 pub(super) mod refusal;

@@ -34,7 +34,8 @@ mod media;
 use super::router::{Bytes, Precondition, Request, Response, Routes, Upload};
 use crate::hosted::Seconds;
 use crate::store::{
-    Commit, Delete, Item, KEY_MAX_BYTES, Meta, Mode, New, Outcome, Refusal, Reservation, Store,
+    Commit, Delete, Item, KEY_MAX_BYTES, Meta, Mode, NewItem, Outcome, Reservation, ReserveError,
+    Store,
 };
 use media::MEDIA_TYPE_MAX_BYTES;
 use std::hash::{BuildHasher, RandomState};
@@ -115,7 +116,7 @@ impl KeyValue {
             None | Some(0) => 0,
             Some(ttl) => now.saturating_add(ttl),
         };
-        let new = New {
+        let new = NewItem {
             key,
             flags,
             exptime,
@@ -189,16 +190,16 @@ impl<S> Upload<S> for Put {
                 Response::new(if existed { 204 } else { 201 }).header("ETag", kv.etag(cas))
             }
             Outcome::NotStored | Outcome::Exists | Outcome::NotFound => Response::error(412),
-            Outcome::TooLarge => refusal(Refusal::TooLarge),
-            Outcome::OutOfMemory => refusal(Refusal::OutOfMemory),
+            Outcome::TooLarge => refusal(ReserveError::TooLarge),
+            Outcome::OutOfMemory => refusal(ReserveError::OutOfMemory),
         }
     }
 }
 
-fn refusal(refusal: Refusal) -> Response {
+fn refusal(refusal: ReserveError) -> Response {
     Response::error(match refusal {
-        Refusal::TooLarge => 413,
-        Refusal::OutOfMemory => 507,
+        ReserveError::TooLarge => 413,
+        ReserveError::OutOfMemory => 507,
     })
 }
 

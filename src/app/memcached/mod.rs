@@ -60,7 +60,6 @@
 //! This module reads no clock: the transport calls [`Hosted::clock`]. What ends a connection in
 //! time is in [`watch`].
 
-mod ahead;
 mod base64;
 mod binary;
 mod conn;
@@ -71,6 +70,8 @@ mod meta;
 mod number;
 mod options;
 mod out;
+mod peers;
+mod prefetch;
 mod proven;
 mod roster;
 mod stats;
@@ -196,7 +197,7 @@ impl Memcached {
     /// As [`Application::expected`]: the first request of each. Which connections are this
     /// handler's, the caller knows.
     pub fn expected<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
-        self.store.fetch_ahead(inputs.filter_map(|input| ahead::Keys::of(input).next()));
+        self.store.prefetch(inputs.filter_map(|input| prefetch::Keys::of(input).next()));
     }
 
     /// A key is about to be answered that `behind` follows: fetches the next ones ahead if that is
@@ -205,8 +206,9 @@ impl Memcached {
     fn look_behind(&mut self, behind: &[u8], in_line: bool) {
         self.ahead = self.ahead.saturating_sub(1);
         if self.ahead == 0 && !behind.is_empty() {
-            let keys = if in_line { ahead::Keys::of_line(behind) } else { ahead::Keys::of(behind) };
-            self.ahead = self.store.fetch_ahead(keys);
+            let keys =
+                if in_line { prefetch::Keys::of_line(behind) } else { prefetch::Keys::of(behind) };
+            self.ahead = self.store.prefetch(keys);
         }
     }
 
@@ -249,7 +251,7 @@ impl Memcached {
     #[inline]
     fn send(&mut self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
         let copies = range.len() <= COPY_MAX_BYTES
-            || (self.store.is_pinned_out(reply.queued() > 0) && range.len() <= reply.copyable());
+            || (self.store.is_at_pin_limit(reply.queued() > 0) && range.len() <= reply.copyable());
         if copies {
             reply.copy(&item.line()[range]);
         } else {
@@ -319,6 +321,7 @@ impl Application for Memcached {
         conn.doing = conn.doing(self.now);
         if let Some(ends) = &opened.ends {
             self.shared.note_handshake(ends.remote.ip(), self.now);
+            conn.peer = self.uploads.peer(ends.remote.ip());
         }
         conn.place = opened.ends.and_then(|ends| self.registrar.enter(ends, conn.doing));
     }
@@ -420,6 +423,10 @@ impl Hosted for Memcached {
 
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
         self.shared.tally().of(self.worker).for_each(|(name, value)| sink(name, value));
+    }
+
+    fn memory_bytes(connections: usize) -> usize {
+        Memcached::memory_bytes(connections)
     }
 }
 

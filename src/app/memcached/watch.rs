@@ -190,7 +190,7 @@ impl Memcached {
             _ => {}
         }
         let held_back = self.held_back_at.is_some_and(|at| self.now - at <= CHECK_SECONDS);
-        if conn.watch.is_stalled(reply.queued(), held_back) && self.store.is_pinned_much() {
+        if conn.watch.is_stalled(reply.queued(), held_back) && self.store.is_near_pin_limit() {
             self.count(Count::StalledReaders);
             return reply.abort();
         }
@@ -226,7 +226,7 @@ impl Memcached {
     /// wait.
     #[inline]
     pub(super) fn must_wait(&self, key: &[u8], reply: &Reply<'_, Blob>) -> bool {
-        self.store.is_pinned_out(reply.queued() > 0) && !self.can_copy(key, reply)
+        self.store.is_at_pin_limit(reply.queued() > 0) && !self.can_copy(key, reply)
     }
 
     #[cold]

@@ -6,7 +6,7 @@ use super::codec::{Resp, Value, number};
 use super::commands::{Arguments, Commands, is_key, now};
 use super::set::{self, OUT_OF_MEMORY};
 use crate::app::codec::Call;
-use crate::store::{Commit, Mode, Outcome, Refusal};
+use crate::store::{Commit, Mode, Outcome, ReserveError};
 
 const NOT_A_NUMBER: &str = "ERR value is not an integer or out of range";
 
@@ -70,8 +70,8 @@ fn add(commands: &Commands, key: &[u8], delta: i64, now: u32) -> Result<i64, &'s
         drop(old);
         match set::store(commands, key, text.as_bytes(), flags, exptime, now, &commit) {
             Ok(Outcome::Stored { .. }) => return Ok(sum),
-            Ok(Outcome::TooLarge) | Err(Refusal::TooLarge) => return Err(NOT_A_NUMBER),
-            Ok(Outcome::OutOfMemory) | Err(Refusal::OutOfMemory) => return Err(OUT_OF_MEMORY),
+            Ok(Outcome::TooLarge) | Err(ReserveError::TooLarge) => return Err(NOT_A_NUMBER),
+            Ok(Outcome::OutOfMemory) | Err(ReserveError::OutOfMemory) => return Err(OUT_OF_MEMORY),
             // Somebody else was there first.
             Ok(Outcome::NotStored | Outcome::Exists | Outcome::NotFound) => {}
         }

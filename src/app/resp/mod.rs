@@ -9,7 +9,8 @@
 //! use simoom::store::{Settings, Store};
 //! let store = Store::new(&Settings { memory_bytes: 8 << 20, ..Settings::default() })?;
 //! let mut line = simoom::app::testing::Line::open(resp::application(store), 6379);
-//! line.offer(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\nGET a\r\n");
+//! line.offer(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n");
+//! line.offer(b"INCR a\r\nGET a\r\n");
 //! assert_eq!(line.take(), b"+OK\r\n:2\r\n$1\r\n2\r\n");
 //! # Ok::<(), simoom::Error>(())
 //! ```

@@ -3,7 +3,7 @@
 use super::codec::{Resp, Value, number};
 use super::commands::{Arguments, Commands, is_key, now};
 use crate::app::codec::Call;
-use crate::store::{Commit, KEY_MAX_BYTES, Mode, New, Outcome, Refusal};
+use crate::store::{Commit, KEY_MAX_BYTES, Mode, NewItem, Outcome, ReserveError};
 
 /// What SET says of the conditions and the time to live.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,10 +65,10 @@ fn set(
     );
     match stored {
         Ok(Outcome::Stored { .. }) => Value::Simple("OK"),
-        Ok(Outcome::TooLarge) | Err(Refusal::TooLarge) => {
+        Ok(Outcome::TooLarge) | Err(ReserveError::TooLarge) => {
             Value::Error("ERR string exceeds maximum allowed size")
         }
-        Ok(Outcome::OutOfMemory) | Err(Refusal::OutOfMemory) => Value::Error(OUT_OF_MEMORY),
+        Ok(Outcome::OutOfMemory) | Err(ReserveError::OutOfMemory) => Value::Error(OUT_OF_MEMORY),
         Ok(Outcome::NotStored | Outcome::Exists | Outcome::NotFound) => Value::Null,
     }
 }
@@ -87,11 +87,11 @@ pub(super) fn store(
     exptime: u32,
     now: u32,
     commit: &Commit,
-) -> Result<Outcome, Refusal> {
+) -> Result<Outcome, ReserveError> {
     let store = commands.store();
     // A text command of memcached cannot carry such a key: its meta commands encode it.
     let binary_key = key.iter().any(|byte| *byte <= b' ' || *byte == 0x7f);
-    let new = New { key, flags, exptime, value_bytes: value.len(), binary_key };
+    let new = NewItem { key, flags, exptime, value_bytes: value.len(), binary_key };
     let mut reservation = store.reserve(&new, now)?;
     reservation.write(value);
     Ok(store.commit(reservation, commit, now))

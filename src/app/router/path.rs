@@ -2,8 +2,8 @@
 //!
 //! The path is split at its slashes first and each segment decoded afterwards. So an encoded slash
 //! is data of its segment and never splits one. Dot segments are removed after decoding: `%2e%2e`
-//! climbs like `..`, and no segment that a route sees is `.` or `..`. An empty segment is a segment:
-//! `/a`, `/a/` and `//a` are three paths.
+//! climbs like `..`, and no segment that a route sees is `.` or `..`. An empty segment is a
+//! segment: `/a`, `/a/` and `//a` are three paths.
 
 /// Why a target has no segments: the request is answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

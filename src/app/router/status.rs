@@ -4,8 +4,8 @@
 use crate::app::http::imf_fixdate;
 use crate::app::http::response::Preamble;
 
-/// Codes and reason phrases of RFC 9110 §15, RFC 4918, RFC 6585 and RFC 8470, each with a line end, in
-/// ascending order.
+/// Codes and reason phrases of RFC 9110 §15, RFC 4918, RFC 6585 and RFC 8470, each with a line end,
+/// in ascending order.
 #[rustfmt::skip]
 const STATUSES: &[&str] = &[
     "200 OK\n", "201 Created\n", "202 Accepted\n", "203 Non-Authoritative Information\n",

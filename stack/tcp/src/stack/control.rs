@@ -179,6 +179,21 @@ impl<A: Application> Stack<A> {
         }
     }
 
+    /// Lowers [`Config::close_timeout_ms`](crate::Config), also for connections that already wait
+    /// for the peer to close: it has acknowledged everything, so nothing is lost when they end.
+    pub fn shorten_close_timeout(&mut self, millis: u32) {
+        let shortened = millis.min(self.shared.config.close_timeout_ms);
+        self.shared.config.close_timeout_ms = shortened;
+        let end = self.shared.tick.plus(shortened);
+        for id in 0..self.tcbs.len() as u32 {
+            let tcb = &mut self.tcbs[id as usize];
+            if tcb.hot.state == State::FinWait2 {
+                tcb.warm.app_at = tcb.warm.app_at.sooner(end);
+                tcb.arm(id, &mut self.shared);
+            }
+        }
+    }
+
     /// Resets every connection that is left.
     pub fn abort_all<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
         for id in 0..self.tcbs.len() as u32 {

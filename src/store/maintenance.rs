@@ -1,37 +1,36 @@
-//! What is done now and then rather than for a request: expiry, flush_all, statistics, dumps.
+//! Work outside of requests: expiry, flush_all, statistics, dumps.
 
-use super::arena::Place;
-use super::layout::{self, Shape};
+use super::arena::Offset;
+use super::layout::{self, Layout};
+use super::shard::ShardStats;
 use super::space::{CLASSES_MAX, Queue, Segment, State};
-use super::stripe::Tally;
 use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// Frames that are looked at for a segment with dead items each time.
+/// Frames inspected in one search for a segment with dead items.
 const SWEEP_FRAMES: u32 = 2048;
-/// Segments whose items one call of [`Store::maintain`] looks at.
+/// Segments swept by one call of [`Store::maintain`].
 const SWEEP_SEGMENTS: u32 = 4;
-/// After so many flushes all flushed items are removed at once, long before their number comes
-/// again.
+/// Number of flushes after which all flushed items are removed at once. It is less than 256, so no
+/// flushed item's generation becomes valid again.
 const FLUSHES_UNSWEPT: u8 = 128;
 
-/// Bits of a dump's cursor that tell the slot of a chain; those above tell the chain.
+/// Bits of a dump's cursor for the slot in a chain. The bits above hold the chain.
 const CURSOR_SLOT_BITS: u32 = 24;
 
 impl Store {
-    /// Frees the memory of expired and flushed items, a bounded amount of work at a time; to be
-    /// called by any worker a few times a second. Returns whether there is more to do at once.
+    /// Frees expired and flushed items, a bounded number at a time. Any worker calls this a few
+    /// times a second. Returns whether more work is waiting.
     pub fn maintain(&self, now: u32) -> bool {
         self.tick(now);
         let mut space = self.space();
-        self.look_at_limbo(&mut space);
+        self.free_deferred(&mut space);
         self.free_empty_incoming(&mut space);
         (0..SWEEP_SEGMENTS).all(|_| self.sweep_one(&mut space, now))
     }
 
-    /// Removes the dead items of the next segment that is likely to have some; whether there was
-    /// one.
+    /// Sweeps the next segment that is likely to hold dead items. Returns whether there was one.
     pub(super) fn sweep_one(&self, space: &mut Space, now: u32) -> bool {
         for _ in 0..SWEEP_FRAMES.min(space.segments.len() as u32) {
             let head = space.cursor;
@@ -48,11 +47,11 @@ impl Store {
         let segment = &space.segments[head as usize];
         space.is_evictable(head)
             && (self.memory.expiry(head) <= now
-                || self.memory.live(head).0 == u32::from(segment.pieces)
+                || self.memory.live(head).0 == u32::from(segment.tlabs)
                 || segment.swept != self.generation.load(Relaxed))
     }
 
-    /// Removes the dead items of a segment, and frees it if none are left.
+    /// Removes the dead items of a segment, and frees it if no live ones are left.
     fn sweep(&self, space: &mut Space, head: u32, now: u32) {
         let expired = self.memory.expiry(head) <= now;
         space.segments[head as usize].swept = self.generation.load(Relaxed);
@@ -65,11 +64,11 @@ impl Store {
         space.segments_expired += u64::from(expired);
         if !self.free_if_empty(space, head) {
             space.close(head);
-            space.requeue(head, Queue::Limbo);
+            space.requeue(head, Queue::Deferred);
         }
     }
 
-    fn remove_if_dead(&self, at: Place, now: u32) {
+    fn remove_if_dead(&self, at: Offset, now: u32) {
         let header = self.memory.arena.header(at);
         if self.is_alive(header, now) {
             return;
@@ -86,15 +85,15 @@ impl Store {
         }
     }
 
-    /// Forgets, once `now` reaches `at`, everything stored until then. A later call replaces an
-    /// earlier one whose time has not come.
+    /// Schedules a flush_all: once `now` reaches `at`, all items stored before are dead. Replaces a
+    /// pending flush_all.
     pub fn flush(&self, at: u32, now: u32) {
         self.tick(now);
         self.flush_at.store(at.min(u32::MAX - 1), Release);
         self.tick(now);
     }
 
-    /// Lets a flush_all take effect whose time has come; every call begins with this.
+    /// Applies a pending flush_all whose time has come. Every call of the store begins with this.
     #[inline]
     pub(super) fn tick(&self, now: u32) {
         if self.flush_at.load(Acquire) <= now {
@@ -125,51 +124,51 @@ impl Store {
     /// Counters and gauges.
     pub fn statistics(&self) -> Statistics {
         let space = self.space();
-        let sum = |of: fn(&Tally) -> &AtomicU64| {
-            let values = self.stripes.iter().map(|stripe| of(&stripe.tally).load(Relaxed));
+        let sum = |of: fn(&ShardStats) -> &AtomicU64| {
+            let values = self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed));
             values.fold(0, u64::wrapping_add)
         };
         Statistics {
-            curr_items: sum(|tally| &tally.items),
-            total_items: sum(|tally| &tally.stored)
+            curr_items: sum(|stats| &stats.items),
+            total_items: sum(|stats| &stats.stored)
                 + self.class_counts().map(|counts| counts[0]).iter().sum::<u64>(),
-            bytes: sum(|tally| &tally.bytes),
+            bytes: sum(|stats| &stats.bytes),
             limit_maxbytes: self.memory_bytes as u64,
-            evictions: sum(|tally| &tally.evictions),
-            reclaimed: sum(|tally| &tally.reclaimed),
-            expired_unfetched: sum(|tally| &tally.expired_unfetched),
-            evicted_unfetched: sum(|tally| &tally.evicted_unfetched),
-            store_too_large: sum(|tally| &tally.too_large),
-            store_no_memory: sum(|tally| &tally.no_memory),
-            pin_copied: sum(|tally| &tally.pin_copied),
-            frames_pinned: self.stripes.iter().map(|stripe| u64::from(stripe.pinned())).sum(),
+            evictions: sum(|stats| &stats.evictions),
+            reclaimed: sum(|stats| &stats.reclaimed),
+            expired_unfetched: sum(|stats| &stats.expired_unfetched),
+            evicted_unfetched: sum(|stats| &stats.evicted_unfetched),
+            store_too_large: sum(|stats| &stats.too_large),
+            store_no_memory: sum(|stats| &stats.no_memory),
+            pin_copied: sum(|stats| &stats.pin_copied),
+            frames_pinned: self.shards.iter().map(|shard| u64::from(shard.pinned())).sum(),
             frames: space.segments.len() as u64,
             frames_free: space.free_frames.into(),
             frames_table: space.table_frames.into(),
-            frames_limbo: space.frames(Queue::Limbo).into(),
+            frames_limbo: space.frames(Queue::Deferred).into(),
             segments_expired: space.segments_expired,
-            items_moved: sum(|tally| &tally.moved),
-            hash_places: self.table.places() as u64,
+            items_moved: sum(|stats| &stats.moved),
+            hash_places: self.table.slot_count() as u64,
             flushes: self.flushes.load(Relaxed),
-            reserved_bytes: self.stripes.iter().map(|stripe| stripe.incoming()).sum::<u64>()
+            reserved_bytes: self.shards.iter().map(|shard| shard.incoming()).sum::<u64>()
                 * UNIT_BYTES as u64,
         }
     }
 
-    /// For each class, its sets, cas hits and cas of other values.
+    /// For each class: sets, cas hits, cas mismatches.
     fn class_counts(&self) -> [[u64; 3]; CLASSES_MAX] {
         let mut counts = [[0; 3]; CLASSES_MAX];
-        for stripe in &self.stripes {
-            for ([sets, hits, badval], tally) in counts.iter_mut().zip(&stripe.tally.classes) {
-                *sets += tally.sets.load(Relaxed);
-                *hits += tally.cas_hits.load(Relaxed);
-                *badval += tally.cas_badval.load(Relaxed);
+        for shard in &self.shards {
+            for ([sets, hits, badval], stats) in counts.iter_mut().zip(&shard.stats.classes) {
+                *sets += stats.sets.load(Relaxed);
+                *hits += stats.cas_hits.load(Relaxed);
+                *badval += stats.cas_badval.load(Relaxed);
             }
         }
         counts
     }
 
-    /// Items by their time to live; classes that never had any are left out.
+    /// Statistics of the classes that had an item or a set.
     pub fn classes(&self, now: u32) -> Vec<ClassStatistics> {
         let space = self.space();
         let mut classes = [ClassStatistics::default(); CLASSES_MAX];
@@ -177,7 +176,7 @@ impl Store {
         for (head, segment) in heads.filter(|(_, part)| part.queue != Queue::Incoming) {
             let class = &mut classes[usize::from(segment.class)];
             let (items, units) = self.memory.live(head as u32);
-            class.items += u64::from(items.saturating_sub(segment.pieces.into()));
+            class.items += u64::from(items.saturating_sub(segment.tlabs.into()));
             class.bytes += u64::from(units) * UNIT_BYTES as u64;
             class.segments += 1;
             class.segment_bytes +=
@@ -191,9 +190,9 @@ impl Store {
         classes.into_iter().filter(|class| class.items + class.sets > 0).collect()
     }
 
-    /// Shows items to `visit`, from `cursor` (0 at first) on, `limit` of them; returns the cursor
-    /// to go on from, `None` at the end. An item that is there all the while is shown once: the
-    /// cursor is a place in the table, and an entry never moves.
+    /// Passes up to `limit` items to `visit`, from `cursor` on (0 at first). Returns the next
+    /// cursor, `None` at the end. An item that exists throughout is visited once: the cursor is a
+    /// position in the table, and entries do not move.
     pub fn dump(
         &self,
         cursor: u64,
@@ -220,18 +219,18 @@ impl Store {
         None
     }
 
-    /// The item that a slot names, pinned.
+    /// Pins the item of a slot.
     fn pinned(&self, slot: &Slot) -> Option<Item> {
         loop {
             let entry = slot.load();
             if entry == Entry::NONE {
                 return None;
             }
-            self.stripe().pin(entry.place());
+            self.shard().pin(entry.offset());
             if slot.confirm(entry) {
-                return Some(Item::pinned(self.stripe(), entry.place()));
+                return Some(Item::pinned(self.shard(), entry.offset()));
             }
-            self.stripe().unpin(entry.place());
+            self.shard().unpin(entry.offset());
         }
     }
 
@@ -239,6 +238,11 @@ impl Store {
         let meta = item.meta();
         let ttl = (meta.exptime != 0).then(|| meta.exptime.saturating_sub(now));
         let class = space::class(ttl, space::classes(self.memory.frames() as u32)) as u32 + 1;
-        Visit { key: item.key(), meta, size_bytes: Shape::read(item.header()).total_bytes(), class }
+        Visit {
+            key: item.key(),
+            meta,
+            size_bytes: Layout::read(item.header()).total_bytes(),
+            class,
+        }
     }
 }
