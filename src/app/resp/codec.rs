@@ -233,11 +233,7 @@ fn length(line: &[u8]) -> Option<i64> {
 /// no white space.
 pub(super) fn number(digits: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(digits).ok()?;
-    let is_canonical = match text.as_bytes() {
-        b"0" => true,
-        [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..] => true,
-        _ => false,
-    };
+    let is_canonical = matches!(digits, b"0" | [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..]);
     if is_canonical { text.parse().ok() } else { None }
 }
 
