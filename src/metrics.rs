@@ -115,17 +115,30 @@ fn add_up(counts: &mut Vec<Count>) {
 /// The sheets of all workers, shared by all clones: a reader sees the workers that start later,
 /// too.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Mutex<Vec<Arc<Sheet>>>>);
+pub struct Board {
+    sheets: Arc<Mutex<Vec<Arc<Sheet>>>>,
+    gauges: Arc<Mutex<BTreeSet<&'static str>>>,
+}
 
 impl Board {
     /// Adds a worker's sheet.
     pub fn add(&self, sheet: Arc<Sheet>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sheet);
+        self.sheets.lock().unwrap_or_else(PoisonError::into_inner).push(sheet);
     }
 
     /// One sheet a worker, in the order in which they were added.
     pub fn sheets(&self) -> Vec<Arc<Sheet>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sheets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on `name` is a gauge, a value that can go down.
+    pub(crate) fn declare_gauge(&self, name: &'static str) {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    }
+
+    /// Whether `name` was declared to be a gauge.
+    pub(crate) fn is_gauge(&self, name: &str) -> bool {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     /// Each counter's sum over all sheets, in the order of first appearance.

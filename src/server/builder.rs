@@ -339,6 +339,12 @@ impl<L: Factories> Builder<L> {
         self
     }
 
+    /// Has `name`, of what handlers publish, exported as a gauge: a value that can go down.
+    pub fn gauge(mut self, name: &'static str) -> Builder<L> {
+        self.hooks.gauges.push(name);
+        self
+    }
+
     /// Calls `listens` for each address, before the first client can connect there.
     pub fn on_listen(mut self, listens: impl Fn(&Listening) -> Result<()> + 'static) -> Builder<L> {
         self.hooks.listens.push(Box::new(listens));

@@ -15,6 +15,7 @@ mod client;
 mod connections;
 mod delay;
 mod ecn;
+mod examples;
 mod files;
 mod hostile;
 mod input;
