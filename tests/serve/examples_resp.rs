@@ -1,4 +1,4 @@
-//! The example of protocols of frames, served over each transport: clients of Redis and raw sockets.
+//! The example of protocols of frames over each transport: clients of Redis and raw sockets.
 
 #[allow(dead_code, unreachable_pub, reason = "a program, of which the server is used")]
 #[path = "../../src/guide/examples/resp.rs"]

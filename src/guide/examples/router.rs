@@ -11,10 +11,8 @@ use std::sync::{Arc, Mutex};
 
 /// What handlers work with: one value for each worker.
 struct State {
-    /// Shared by all workers.
-    notes: Arc<Mutex<Vec<String>>>,
-    /// This worker's alone.
-    listed: Cell<u64>,
+    notes: Arc<Mutex<Vec<String>>>, // Shared by all workers.
+    listed: Cell<u64>,              // This worker's alone.
 }
 
 fn list(_: &Request<'_>, state: &State) -> Response {
