@@ -72,12 +72,12 @@ where
             own[count] = *input;
             count += 1;
             if count == own.len() {
-                handler.expected(&own);
+                handler.prefetch(&own);
                 count = 0;
             }
         }
         if count > 0 {
-            handler.expected(&own[..count]);
+            handler.prefetch(&own[..count]);
         }
     }
 }
@@ -120,15 +120,15 @@ where
     }
 
     #[inline]
-    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
+    fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         let (handler, ports) = (&mut self.handler, &self.ports);
-        let Some(handler) = handler else { return self.rest.expected(inputs) };
+        let Some(handler) = handler else { return self.rest.prefetch(inputs) };
         let is_own = |port| ports.contains(&port);
         if inputs.iter().all(|(port, _)| is_own(*port)) {
-            return handler.expected(inputs);
+            return handler.prefetch(inputs);
         }
         Self::expect_own(handler, inputs, is_own);
-        self.rest.expected(inputs);
+        self.rest.prefetch(inputs);
     }
 
     #[inline]

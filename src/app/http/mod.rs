@@ -414,7 +414,7 @@ impl Application for Http {
                     Waiting::Idle
                 };
             }
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 break Waiting::Idle;
             }
             self.whole = reply.queued();

@@ -9,7 +9,7 @@
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
 use simoom_io::Reply;
-use simoom_io::send::{CHUNK_BYTES, ROOM_COPY_BYTES};
+use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ const _: () =
 /// copied for one answer.
 pub(super) const INSERTED_MAX_BYTES: usize = 896;
 const _: () = assert!(
-    PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= ROOM_COPY_BYTES
+    PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= CAPACITY_COPY_BYTES
 );
 
 /// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).

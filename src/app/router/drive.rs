@@ -46,7 +46,7 @@ impl<S> Router<S> {
                 let is_body = matches!(conn.phase, Phase::Body(_) | Phase::Files(_));
                 break if is_body { Waiting::Body } else { Waiting::Idle };
             }
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 break Waiting::Idle;
             }
             self.whole = reply.queued();

@@ -122,7 +122,7 @@ impl<S> Router<S> {
             options: Options::default(),
             preambles: Preambles::new(),
             path: Path::new(REQUEST_LINE_MAX_BYTES),
-            head: Vec::with_capacity(simoom_io::send::ROOM_COPY_BYTES),
+            head: Vec::with_capacity(simoom_io::send::CAPACITY_COPY_BYTES),
             held: 0,
             whole: 0,
             draining: false,

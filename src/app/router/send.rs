@@ -1,6 +1,6 @@
 //! From an answer to ranges of bytes in the send queue.
 //!
-//! An answer of known length takes at most what [`Reply::has_room`] promises: its head and a short
+//! An answer of known length takes at most what [`Reply::has_capacity`] promises: its head and a short
 //! body are copied, a long body is shared. The pieces of a body of unknown length are taken one at
 //! a time, while there is room.
 
@@ -10,7 +10,7 @@ use crate::app::http::request::Request as Head;
 use crate::app::http::response::{CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, Persistence};
 use crate::app::{Blob, Bytes};
 use simoom_io::Reply;
-use simoom_io::send::{CHUNK_BYTES, ROOM_COPY_BYTES};
+use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 
 /// A body that somebody else may send too is shared if it is longer than this with its head: it is
 /// in memory already.
@@ -112,7 +112,7 @@ pub(super) fn send(
 
 /// Queues the head; returns how many bytes were copied.
 fn send_head(head: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
-    if head.len() <= ROOM_COPY_BYTES {
+    if head.len() <= CAPACITY_COPY_BYTES {
         reply.copy(head);
         return head.len();
     }
@@ -123,7 +123,7 @@ fn send_head(head: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
 /// Queues `bytes` after `copied` bytes were copied.
 fn send_bytes(bytes: Bytes, copied: usize, reply: &mut Reply<'_, Blob>) {
     let copy_max = match bytes {
-        Bytes::Owned(_) => ROOM_COPY_BYTES,
+        Bytes::Owned(_) => CAPACITY_COPY_BYTES,
         Bytes::Static(_) | Bytes::Shared(_) | Bytes::Item(..) => SHARE_FROM_BYTES,
     };
     if copied + bytes.as_slice().len() <= copy_max {
@@ -137,7 +137,7 @@ fn send_bytes(bytes: Bytes, copied: usize, reply: &mut Reply<'_, Blob>) {
 impl Sending {
     /// Queues pieces while there is room; returns whether that was all.
     pub(super) fn send(&mut self, reply: &mut Reply<'_, Blob>) -> bool {
-        while reply.has_room() {
+        while reply.has_capacity() {
             let Some(piece) = self.pieces.next() else {
                 if self.chunked {
                     reply.copy(b"0\r\n\r\n");
