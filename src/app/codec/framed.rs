@@ -8,7 +8,7 @@ use crate::app::http::Timeouts;
 use crate::app::http::conn::{Deadline, Idle, Waiting};
 use crate::app::router::Peer;
 use crate::hosted::{Hosted, Seconds};
-use simoom_io::keep::OVERFULL_BYTES;
+use simoom_io::input::OVERFULL_BYTES;
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 
 /// A frame that may become longer than this is gathered: a transport keeps twice as much.
@@ -177,7 +177,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
                 at = bytes.len();
                 break Waiting::Idle;
             }
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 break Waiting::Idle;
             }
             match self.step(conn, &bytes[at..], reply) {

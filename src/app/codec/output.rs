@@ -2,7 +2,7 @@
 
 use crate::app::{Blob, Bytes};
 use simoom_io::Reply;
-use simoom_io::send::{CHUNK_BYTES, ROOM_COPY_BYTES};
+use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::io;
 use std::ops::Range;
 
@@ -56,19 +56,19 @@ impl Output {
 
     /// Queues what there is room for; returns whether that was all.
     ///
-    /// Each round takes what one promise of room holds at the least: copies of [`ROOM_COPY_BYTES`]
-    /// with one share among them.
+    /// Each round takes what one promise of capacity holds at the least: copies of
+    /// [`CAPACITY_COPY_BYTES`] with one share among them.
     pub(super) fn send(&mut self, reply: &mut Reply<'_, Blob>) -> bool {
         while !self.is_sent() {
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 return false;
             }
-            let copied = self.copy_to_share(ROOM_COPY_BYTES, reply);
+            let copied = self.copy_to_share(CAPACITY_COPY_BYTES, reply);
             let Some(share) = self.shares.get(self.shared) else { continue };
             if share.at == self.sent {
                 reply.share(share.blob.clone(), share.range.clone());
                 self.shared += 1;
-                self.copy_to_share(ROOM_COPY_BYTES - copied, reply);
+                self.copy_to_share(CAPACITY_COPY_BYTES - copied, reply);
             }
         }
         true

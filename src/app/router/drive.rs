@@ -446,7 +446,7 @@ impl<S> Router<S> {
         true
     }
 
-    /// Sends `response`, as far as there is room for it.
+    /// Sends `response`, as far as there is capacity for it.
     #[inline]
     pub(super) fn answer(
         &mut self,

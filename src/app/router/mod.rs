@@ -43,7 +43,7 @@
 //! called with the body where it lies, if all of it came with the head; else the body is gathered
 //! in memory, within [`Options::bodies_max_bytes`]. Other handlers take a body as it arrives
 //! ([`Upload`]). [`send`] queues the answer. An answer of unknown length is sent in pieces, each
-//! made when there is room for it; requests behind it wait where they are.
+//! made when there is capacity for it; requests behind it wait where they are.
 //!
 //! A request that no route matches goes to the content handler, if there is one
 //! ([`Router::with_files`]), else it is answered with 404.

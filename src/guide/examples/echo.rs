@@ -8,7 +8,7 @@ use simoom::{Builder, Factories, Handler, Result, Server, log};
 
 /// A client that sends nothing for this long is disconnected.
 const IDLE: Duration = Duration::from_secs(60);
-/// `Reply::has_room` promises room for this many bytes.
+/// `Reply::has_capacity` promises room for this many bytes.
 const PIECE_BYTES: usize = 1024;
 
 /// The handler: one value for each worker, which only that worker's thread uses.
@@ -29,8 +29,8 @@ impl Application for Echo {
 
     fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         assert!(!bytes.starts_with(b"panic"), "a client asked for it");
-        if !reply.has_room() {
-            return 0; // Called again, with the same bytes, when there is room.
+        if !reply.has_capacity() {
+            return 0; // Called again, with the same bytes, when there is capacity.
         }
         let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
         reply.copy(piece);
