@@ -4,10 +4,24 @@
 //! its [`Sheet`]; readers (the admin endpoint, the summary at shutdown) read the [`Board`] of all
 //! sheets. So counting costs the data path an addition, and reading disturbs it not at all.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A counter's name, as its field is called, and its value.
 pub type Count = (&'static str, u64);
+
+/// `text` for as long as the process runs: for names that a user chooses when a server is made. The
+/// same text is stored once.
+pub(crate) fn interned(text: &str) -> &'static str {
+    static ALL: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = all.get(text) {
+        return known;
+    }
+    let text: &'static str = Box::leak(text.into());
+    all.insert(text);
+    text
+}
 
 /// The last published counters of one worker.
 #[derive(Debug)]

@@ -39,7 +39,7 @@ impl Application for Responder {
         reply: &mut Reply<'_, &'static [u8]>,
     ) -> usize {
         conn[0] += 1;
-        if reply.has_room() {
+        if reply.has_capacity() {
             match self.answer_bytes {
                 RESPONSE_BYTES => reply.copy(&[b'x'; RESPONSE_BYTES]),
                 large => reply.share(&LARGE, 0..large),

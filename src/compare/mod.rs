@@ -36,7 +36,7 @@ pub use within::{WithinOptions, run as run_within};
 use crate::config::usable_cores;
 use crate::demo::report::print_line;
 use crate::error::{Error, Result};
-use crate::serve::signals;
+use crate::server::signals;
 use options::Cores;
 use results::{Results, SCHEMA};
 use run::Comparison;

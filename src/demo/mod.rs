@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::kernel;
 use crate::metrics::Count;
 use crate::netns::{self, Namespace};
-use crate::serve::{self, Server};
+use crate::serve;
+use crate::server::Server;
 use client::{Expected, Load, Outcome};
 use report::{Row, grouped, print_line};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -178,17 +179,21 @@ fn measure(
     // The server has the interface's link-local IPv6 address as well; the client of the
     // demonstration has none.
     let reached: Vec<SocketAddr> =
-        server.addresses.iter().copied().filter(SocketAddr::is_ipv4).collect();
+        server.addresses().iter().copied().filter(SocketAddr::is_ipv4).collect();
     let &[http, memcached] = &reached[..] else {
-        return Err(Error::failed(format!("the server has the addresses {:?}", server.addresses)));
+        return Err(Error::failed(format!(
+            "the server has the addresses {:?}",
+            server.addresses()
+        )));
     };
     print_line(&format!(
         "\nServing http://{http}/ and memcached on core {}: {}.",
-        cores.server, server.transport
+        cores.server,
+        server.transport()
     ))?;
     let xdp_mode = server.xdp_mode();
     let outcomes = drive(http, memcached, network, cores.client);
-    let counts = server.stop(DRAIN_TIME)?;
+    let counts = server.drain(DRAIN_TIME)?;
     let cannot =
         |error| Error::because(format!("sending requests to {http} and {memcached}"), error);
     let Driven { page, conversation, get } = outcomes.map_err(cannot)?;

@@ -139,14 +139,14 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         for index in 0..self.table.capacity() {
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            let was_open = session.phase == Phase::Open;
+            let was_open = session.phase() == Phase::Open;
             // A request may have come since the last look.
             session.io.readable |= !session.io.eof;
             // The visit closes it if it is idle after that.
             self.visit(key);
             if let Some(session) = self.table.get_mut(key)
                 && was_open
-                && session.phase == Phase::Lingering
+                && session.phase() == Phase::Lingering
             {
                 self.host.shorten_linger(session, IDLE_LINGER_MS);
                 self.wheel.bring_forward(
@@ -170,7 +170,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         for index in 0..self.table.capacity() {
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            if session.phase == Phase::Lingering || is_idle(&self.host, session) {
+            if session.phase() == Phase::Lingering || is_idle(&self.host, session) {
                 self.end(key, Closed::TimedOut);
             } else {
                 self.host.counters.drain_cut_off += 1;

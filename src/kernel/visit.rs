@@ -7,8 +7,7 @@
 //! what is still to be read or may be written. A read that comes back short has emptied the socket,
 //! so there is no second one to learn that there is nothing; what arrives later is a new edge. The
 //! last edge, the peer's FIN, is told apart (EPOLLRDHUP): from then on reads go on until they
-//! return
-//! 0. io_uring's own way to receive and send spares most visits; what it has taken from the kernel
+//! return 0. io_uring's own way to receive and send spares most visits; what it has taken from the kernel
 //!    and could not deliver is read here like the rest, and first.
 //!
 //! While answers wait for the socket, or the application for room, nothing is read: that is how a
@@ -83,19 +82,32 @@ fn step<A: Hosted, P: Part>(
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Result<Option<Next>, Closed> {
-    if session.phase != Phase::Aborted && session.io.writable && !session.queue.is_empty() {
+    if session.phase() != Phase::Aborted
+        && session.io.writable
+        && !session.connection.queue.is_empty()
+    {
         write(host, session, tools)?;
     }
-    match session.phase {
+    let flow = session.connection.flow;
+    if session.io.eof && !flow.is_finished() {
+        host.finish(session);
+    }
+    match session.phase() {
         Phase::Aborted => Err(Closed::Aborted),
-        Phase::Open if session.reads_on && session.io.readable && !session.io.eof => {
+        Phase::Open
+            if flow.wants_capacity()
+                && flow.takes_input()
+                && session.io.readable
+                && !session.io.eof =>
+        {
             read(host, session, tools).map(|()| None)
         }
-        Phase::Open if session.wants_room => Ok(resume(host, session)),
-        Phase::Open | Phase::Closing if !session.queue.is_empty() => Ok(Some(Next::Event)),
-        // What is kept is offered after the application's deadline, even after the peer's FIN.
-        Phase::Open if session.reads_later => Ok(Some(Next::Event)),
-        Phase::Open if session.io.eof => Err(Closed::Finished),
+        Phase::Open if flow.wants_capacity() => Ok(resume(host, session)),
+        Phase::Open | Phase::Closing if !session.connection.queue.is_empty() => {
+            Ok(Some(Next::Event))
+        }
+        // What is held is delivered after the application's deadline, even after the peer's FIN.
+        Phase::Open if flow.reads_later() => Ok(Some(Next::Event)),
         Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Buffer)),
         Phase::Open if !session.io.readable => Ok(Some(Next::Event)),
         Phase::Open => read(host, session, tools).map(|()| None),
@@ -116,16 +128,17 @@ pub(super) fn write<A: Hosted, P: Part>(
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
-    let queued = session.queue.len();
+    let queued = session.connection.queue.len();
     host.counters.write_calls += 1;
     let more = if session.sends_last() { SendFlags::MORE } else { SendFlags::empty() };
-    let sent = match send(&session.io.fd, &session.queue, &host.pool, more, tools.scratch) {
-        Ok(sent) => sent,
-        Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
-        Err(Errno::INTR) => return Ok(()),
-        Err(Errno::TIMEDOUT) => return Err(Closed::TimedOut),
-        Err(_) => return Err(Closed::ResetByPeer),
-    };
+    let sent =
+        match send(&session.io.fd, &session.connection.queue, &host.pool, more, tools.scratch) {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
+            Err(Errno::INTR) => return Ok(()),
+            Err(Errno::TIMEDOUT) => return Err(Closed::TimedOut),
+            Err(_) => return Err(Closed::ResetByPeer),
+        };
     session.io.writable = sent as u64 == queued;
     host.counters.socket_full += u64::from(!session.io.writable);
     host.sent(session, sent);
@@ -166,11 +179,10 @@ fn send<B: Blob>(
 
 /// Calls `resumed` if there is room, and says what to wait for if there is none.
 fn resume<A: Hosted, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
-    if host.has_room(session) {
-        host.resumed(session);
+    if host.resume(session) {
         return None;
     }
-    if !session.queue.is_empty() {
+    if !session.connection.queue.is_empty() {
         return Some(Next::Event);
     }
     host.counters.send_pool_exhausted += 1;
@@ -184,19 +196,18 @@ fn read<A: Hosted, P: Part>(
     tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
     host.counters.read_calls += 1;
-    let spare = session.kept.spare(&mut host.inputs);
+    let spare = session.connection.input.spare(&mut host.inputs);
     if !spare.is_empty() {
         let n = session.io.recv(tools.shared, spare, RecvFlags::empty())?;
         if n > 0 {
             host.counters.bytes_received += n as u64;
             session.io.held_back = false;
-            session.kept.extend(&mut host.inputs, n);
-            host.offer_kept(session);
+            host.receive_held(session, n);
         }
         return Ok(());
     }
     // Read no more than can be kept if none of it is consumed.
-    let room = if session.kept.is_empty() { host.inputs.largest_free() } else { 0 };
+    let room = if session.connection.input.is_empty() { host.inputs.largest_free() } else { 0 };
     if room == 0 {
         return peek(host, session, tools);
     }
@@ -204,8 +215,8 @@ fn read<A: Hosted, P: Part>(
     if n > 0 {
         host.counters.bytes_received += n as u64;
         session.io.held_back = false;
-        let consumed = host.offer(session, &tools.scratch[..n]);
-        host.keep(session, &tools.scratch[consumed..n]);
+        let taken = host.receive(session, &tools.scratch[..n]);
+        assert_eq!(taken, n, "more was read than a free buffer holds");
     }
     Ok(())
 }
@@ -221,17 +232,16 @@ fn peek<A: Hosted, P: Part>(
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
-    let kept = session.kept.len();
-    tools.scratch[..kept].copy_from_slice(session.kept.bytes(&host.inputs));
+    let kept = session.connection.input.len();
+    tools.scratch[..kept].copy_from_slice(session.connection.input.bytes(&host.inputs));
     let n =
         session.io.recv(tools.shared, &mut tools.scratch[kept..INPUT_BYTES], RecvFlags::PEEK)?;
     if n == 0 {
         return Ok(());
     }
     host.counters.input_pool_exhausted += 1;
-    let consumed = host.offer(session, &tools.scratch[..kept + n]);
+    let consumed = host.receive_peeked(session, &tools.scratch[..kept + n]);
     let from_kernel = consumed.saturating_sub(kept);
-    host.consume(session, consumed.min(kept));
     if from_kernel > 0 {
         take(host, session, from_kernel, tools)?;
     }
@@ -244,7 +254,7 @@ fn peek<A: Hosted, P: Part>(
     }
     // Look again, unless that would show the same. Then a new edge or a free buffer is what helps,
     // or nothing more will come and what is left is not a whole request.
-    session.io.readable = consumed > 0 || session.takes_no_input();
+    session.io.readable = consumed > 0 || session.connection.flow.is_paused();
     session.io.eof = !session.io.readable && session.io.peer_done;
     Ok(())
 }

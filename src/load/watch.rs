@@ -4,7 +4,7 @@
 use super::client::Client;
 use super::protocol::Protocol;
 use crate::error::Result;
-use crate::serve::signals;
+use crate::server::signals;
 use crossbeam_channel::Receiver;
 use std::io::{IsTerminal, Write, stderr};
 

@@ -14,13 +14,13 @@ use crate::config::XdpMode;
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
 use crate::metrics::{Count, Sheet};
-use crate::serve::address_check;
-use crate::serve::xdp::{mode, suit_device};
+use crate::server::address_check;
+use crate::server::xdp::{mode, suit_device};
 use crate::steer::{Claim, Device};
 use crate::worker::{Hand, Parts, Worker, handover};
 use crate::{control, netns};
 use af_xdp::{OpenOptions, RingSizes};
-use simoom_io::keep;
+use simoom_io::input;
 use simoom_io::send::{CHUNK_BYTES, QUEUE_ENTRIES};
 use simoom_tcp::{Address, Config, ConnId, Connect, ConnectError, Limits, LocalAddress, NextHop};
 use std::net::{IpAddr, SocketAddr};
@@ -195,7 +195,7 @@ fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Li
     match slow {
         None => limits,
         // Each may keep a window of input that it has not read.
-        Some(sips) if sips.window_bytes() <= keep::SMALL_BYTES => {
+        Some(sips) if sips.window_bytes() <= input::SMALL_BYTES => {
             Limits { keep_small: most, ..limits }
         }
         Some(_) => Limits { keep_small: most, keep_large: most, ..limits },

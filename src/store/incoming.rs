@@ -35,7 +35,7 @@ pub(super) fn shard_frames(
 /// What came of looking for space.
 enum Search {
     Found(Offset),
-    /// The shard has its share already.
+    /// The shard has its share already, or all shards have theirs.
     ShareIsFull,
     OutOfMemory,
 }
@@ -86,7 +86,9 @@ impl Store {
                 }
                 let all = space.frames(Queue::Incoming) + frames;
                 if all as usize > self.memory.frames() / INCOMING_PART {
-                    return Search::OutOfMemory;
+                    // In a small memory the shares of many shards are more than there is.
+                    let may_give_up = limit.is_some();
+                    return if may_give_up { Search::ShareIsFull } else { Search::OutOfMemory };
                 }
                 let Some(head) = self.free_incoming(&mut space, frames, now) else {
                     return Search::OutOfMemory;

@@ -2,7 +2,7 @@
 //! guard for callers that copy bytes at once ([`ItemGuard`]). Items and reservations may outlive
 //! the store.
 
-use super::arena::{Header, Offset};
+use super::arena::{Header, Offset, UNIT_BYTES};
 use super::layout::{self, Layout};
 use super::shard::Shard;
 use std::fmt;
@@ -259,6 +259,11 @@ impl Reservation {
     /// Length of the value.
     pub fn value_bytes(&self) -> usize {
         self.layout().value_bytes
+    }
+
+    /// Bytes of memory that it takes, those of the key and its own included.
+    pub fn memory_bytes(&self) -> u64 {
+        u64::from(self.layout().units()) * UNIT_BYTES as u64
     }
 
     /// Bytes of the value still to be written.

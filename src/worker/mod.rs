@@ -45,6 +45,9 @@ const DRAIN_LOOK_US: u64 = 5_000;
 /// How long an idle connection of a draining worker has for its next request, in microseconds: as
 /// on kernel sockets.
 const DRAIN_IDLE_US: u64 = 500_000;
+/// How long a draining worker waits for a peer to close that has acknowledged everything, in
+/// milliseconds: connection pools notice a FIN only when they next use the connection.
+const DRAIN_CLOSE_MS: u32 = 500;
 /// Bursts that a leaving worker still takes from its queues: more than the RX ring holds.
 const LAST_BURSTS: usize = 256;
 
@@ -267,6 +270,7 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         }
         self.drain = Some(Drain::new(self.now_us, at_most_us));
         self.stack.stop_accepting();
+        self.stack.shorten_close_timeout(DRAIN_CLOSE_MS);
         self.app.drain();
     }
 

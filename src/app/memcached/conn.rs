@@ -1,6 +1,7 @@
 //! What a connection is doing.
 
 use super::dump::Dump;
+use super::peers::Peer;
 use super::roster::Place;
 use super::stats::Topic;
 use super::watch::Watch;
@@ -13,6 +14,8 @@ pub struct Conn {
     /// What all may know of it.
     pub(super) doing: Doing,
     pub(super) watch: Watch,
+    /// Who it belongs to.
+    pub(super) peer: Peer,
     /// Where that is noted, if there was room.
     pub(super) place: Option<Place>,
 }

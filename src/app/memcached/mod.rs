@@ -70,6 +70,7 @@ mod meta;
 mod number;
 mod options;
 mod out;
+mod peers;
 mod prefetch;
 mod proven;
 mod roster;
@@ -193,9 +194,9 @@ impl Memcached {
         self.shared.tally().add(self.worker, count, 1);
     }
 
-    /// As [`Application::expected`]: the first request of each. Which connections are this
+    /// As [`Application::prefetch`]: the first request of each. Which connections are this
     /// handler's, the caller knows.
-    pub fn expected<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
+    pub fn prefetch<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
         self.store.prefetch(inputs.filter_map(|input| prefetch::Keys::of(input).next()));
     }
 
@@ -320,6 +321,7 @@ impl Application for Memcached {
         conn.doing = conn.doing(self.now);
         if let Some(ends) = &opened.ends {
             self.shared.note_handshake(ends.remote.ip(), self.now);
+            conn.peer = self.uploads.peer(ends.remote.ip());
         }
         conn.place = opened.ends.and_then(|ends| self.registrar.enter(ends, conn.doing));
     }
@@ -332,7 +334,7 @@ impl Application for Memcached {
         if matches!(conn.phase, Phase::LongLine(_)) {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
         }
-        while at < bytes.len() && reply.has_room() {
+        while at < bytes.len() && reply.has_capacity() {
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
                 Step::Wait => {
@@ -346,7 +348,7 @@ impl Application for Memcached {
         }
         if at < bytes.len()
             && let Phase::Keys(keys) = conn.phase
-            && !reply.has_room()
+            && !reply.has_capacity()
         {
             at += self.hold_keys(conn, keys, &bytes[at..], reply);
         }
@@ -364,8 +366,8 @@ impl Application for Memcached {
         at
     }
 
-    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
-        Memcached::expected(self, inputs.iter().map(|(_, input)| *input));
+    fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
+        Memcached::prefetch(self, inputs.iter().map(|(_, input)| *input));
     }
 
     /// A transport that keeps less than [`INPUT_MAX_BYTES`]: what came is a line without an end.
@@ -421,6 +423,10 @@ impl Hosted for Memcached {
 
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
         self.shared.tally().of(self.worker).for_each(|(name, value)| sink(name, value));
+    }
+
+    fn memory_bytes(connections: usize) -> usize {
+        Memcached::memory_bytes(connections)
     }
 }
 

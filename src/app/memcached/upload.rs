@@ -107,7 +107,7 @@ impl Memcached {
         }
         self.count(Count::Streamed);
         let left = reservation.remaining() + job.ending.bytes().len();
-        match self.uploads.put(Upload::new(reservation, job)) {
+        match self.uploads.put(Upload::new(reservation, job, conn.peer)) {
             Some(place) => conn.begin_upload(place, self.now),
             // There is a place for each connection, so this is for a transport that opens more than
             // it said.

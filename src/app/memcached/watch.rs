@@ -171,7 +171,7 @@ impl Memcached {
 
     /// The deadline has passed: ends the connection if it has to be, or sets the next one.
     pub(super) fn check(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        if conn.watch.waits != Waits::Readers && !reply.has_room() {
+        if conn.watch.waits != Waits::Readers && !reply.has_capacity() {
             // The rest of a request is not looked at before the client reads; the send timeout
             // bounds that.
             conn.watch.restart(self.now);

@@ -6,8 +6,8 @@ use super::super::pace::{Arrivals, Rate};
 use super::opening::OPENING_PAUSE_US;
 use super::*;
 use crate::load::course::Extent;
-use simoom_io::send::{Pool, Queue, Wishes};
-use simoom_io::{Application, Closed, Opened};
+use simoom_io::send::{Pool, Queue};
+use simoom_io::{Application, Closed, Effects, Opened};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -27,7 +27,7 @@ struct Bench {
 #[derive(Debug, PartialEq, Eq)]
 struct Done {
     sent: u64,
-    wishes: Wishes,
+    effects: Effects,
 }
 
 impl Bench {
@@ -59,13 +59,13 @@ impl Bench {
         slot: u32,
         act: impl FnOnce(&mut Client<Http>, &mut HttpConn, &mut Reply<'_, Text>) -> R,
     ) -> (R, Done) {
-        let (mut queue, mut wishes) = (Queue::default(), Wishes::default());
+        let (mut queue, mut effects) = (Queue::default(), Effects::default());
         let conn = &mut self.conns[slot as usize];
         let result =
-            act(&mut self.client, conn, &mut Reply::new(&mut self.pool, &mut queue, &mut wishes));
+            act(&mut self.client, conn, &mut Reply::new(&mut self.pool, &mut queue, &mut effects));
         let sent = queue.len() / REQUEST.len() as u64;
         queue.clear(&mut self.pool);
-        (result, Done { sent, wishes })
+        (result, Done { sent, effects })
     }
 
     /// Opens what the client wants opened; then the slots that it sends on, with the number of
@@ -161,9 +161,9 @@ fn a_deadline_is_set_with_a_request_and_its_passing_is_a_fault() {
     bench.conns.push(conn);
     bench.call(0, |client, conn, reply| client.opened(conn, OPENED, reply));
     let (_, done) = bench.call(0, Client::send);
-    assert_eq!(done.wishes.timeout, Some(Some(Duration::from_secs(1))));
+    assert_eq!(done.effects.timeout, Some(Some(Duration::from_secs(1))));
     let ((), done) = bench.call(0, Client::timeout);
-    assert!(done.wishes.abort);
+    assert!(done.effects.abort);
     bench.call(0, |client, conn, _| client.closed(conn, Closed::Aborted));
     let met: Vec<_> = bench.client.tally.faults().filter(|(_, count)| *count > 0).collect();
     assert_eq!((met, bench.client.in_flight, bench.client.open()), (vec![("timeout", 1)], 0, 0));
@@ -332,14 +332,14 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
     let mut bench = Bench::of(Plan { slow: Some(Sips { bytes_per_second: 40 }), ..plan });
     bench.now_us = 10_000_000;
     bench.turn();
-    assert!(!bench.answer(0, ANSWER).wishes.read_later, "the first is read at full speed");
+    assert!(!bench.answer(0, ANSWER).effects.read_later, "the first is read at full speed");
     assert_eq!(bench.turn(), [(0, 1)]);
     let head = ANSWER.len() - 5;
     // A sip is 10 bytes, but a head comes in one piece.
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..head + 2], reply));
-    assert_eq!((consumed, done.wishes.read_later), (ANSWER.len() - 3, true));
-    let wait = done.wishes.timeout.flatten().unwrap();
+    assert_eq!((consumed, done.effects.read_later), (ANSWER.len() - 3, true));
+    let wait = done.effects.timeout.flatten().unwrap();
     assert_eq!(
         wait.total_micros(),
         (consumed as u64 - 10) * 25_000,
@@ -349,10 +349,10 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
     bench.client.turn(may_read_us - 1);
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[head + 2..], reply));
-    assert_eq!((consumed, done.wishes.read_later), (0, true), "not yet");
+    assert_eq!((consumed, done.effects.read_later), (0, true), "not yet");
     let ((), done) = bench.call(0, Client::timeout);
     assert_eq!(
-        done.wishes.timeout,
+        done.effects.timeout,
         Some(Some(Duration::from_secs(1))),
         "it waits for what follows"
     );
@@ -362,12 +362,12 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
     assert_eq!((bench.client.answers(), bench.client.tally.fault_count()), (2, 0));
     let ((), done) = bench.call(0, Client::timeout);
     assert_eq!(
-        done.wishes.timeout,
+        done.effects.timeout,
         Some(Some(Duration::from_secs(1))),
         "when it has paid for its last sip"
     );
     let ((), done) = bench.call(0, Client::timeout);
-    assert!(done.wishes.abort, "no answer is a fault");
+    assert!(done.effects.abort, "no answer is a fault");
 }
 
 #[test]
@@ -388,6 +388,6 @@ fn a_slow_reader_that_is_late_makes_up_for_it_and_leaves_nothing_without_a_deadl
     bench.client.turn(60_000_000);
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, content, reply));
-    assert_eq!((consumed, done.wishes.read_later), (20, true));
-    assert_eq!(done.wishes.timeout.flatten().map(|wait| wait.total_micros()), Some(250_000));
+    assert_eq!((consumed, done.effects.read_later), (20, true));
+    assert_eq!(done.effects.timeout.flatten().map(|wait| wait.total_micros()), Some(250_000));
 }

@@ -167,6 +167,11 @@ impl<P: Protocol> Client<P> {
         if self.plan.slow.is_some() && conn.outstanding > 0 { reply.abort() } else { reply.close() }
     }
 
+    /// How long an answer may take.
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Connections that are open.
     pub(crate) fn open(&self) -> u32 {
         self.open

@@ -1,7 +1,7 @@
 //! Reading slowly: how much of what has come a connection takes now, and when it reads on. Knows
 //! neither answers nor transports.
 
-use simoom_io::keep;
+use simoom_io::input;
 
 /// The most that may be asked for: beyond it, deadlines of a millisecond are too coarse.
 pub(crate) const SLOW_MAX: u32 = 10_000_000;
@@ -22,9 +22,9 @@ impl Sips {
     /// Bytes that a connection may be sent ahead.
     pub(crate) fn window_bytes(self) -> usize {
         if self.bytes_per_second <= SMALL_WINDOW_RATE {
-            keep::SMALL_BYTES
+            input::SMALL_BYTES
         } else {
-            keep::LARGE_BYTES - 1
+            input::LARGE_BYTES - 1
         }
     }
 

@@ -121,7 +121,7 @@ impl Protocol for Http {
 
     #[inline]
     fn ask(&mut self, asked: &mut [Asked<()>], reply: &mut Reply<'_, Text>) -> usize {
-        if !reply.has_room() {
+        if !reply.has_capacity() {
             return 0;
         }
         reply.share(self.text.clone(), 0..self.request_bytes * asked.len());

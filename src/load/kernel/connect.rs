@@ -8,7 +8,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use simoom_io::Closed;
+use simoom_io::{Closed, Connection};
 
 /// The smallest receive buffer that is asked for, of which the kernel makes twice as much. In one
 /// for hardly more than a segment its window can come to rest at a few bytes, and it opens it no
@@ -53,8 +53,8 @@ impl<P: Protocol> Kernel<P> {
         }
         let connected = rustix::net::connect(&socket, &target);
         let session = &mut self.sessions[slot];
-        (session.conn, session.connected, session.closing) = (conn, false, false);
-        (session.readable, session.peer_done, session.reads_later) = (false, false, false);
+        session.connection = Connection::with(conn);
+        (session.connected, session.readable, session.peer_done) = (false, false, false);
         session.deadline_us = NEVER;
         match connected {
             Ok(()) | Err(Errno::INPROGRESS) => {}

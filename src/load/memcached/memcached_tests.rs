@@ -3,7 +3,8 @@
 use super::super::protocol::{Lookups, Then};
 use super::super::tally::Fault;
 use super::*;
-use simoom_io::send::{Pool, Queue, Wishes};
+use simoom_io::Effects;
+use simoom_io::send::{Pool, Queue};
 
 const SHAPE: Shape = Shape {
     keys: 1,
@@ -20,11 +21,11 @@ fn memcached(shape: Shape) -> Memcached {
 
 /// Asks once; what is asked, and the bytes of it.
 fn ask(memcached: &mut Memcached) -> (Request, Vec<u8>) {
-    let (mut pool, mut queue, mut wishes) =
-        (Pool::new(256, 64), Queue::default(), Wishes::default());
+    let (mut pool, mut queue, mut effects) =
+        (Pool::new(256, 64), Queue::default(), Effects::default());
     let mut asked = [Asked::default()];
-    let sent = memcached.ask(&mut asked, &mut Reply::new(&mut pool, &mut queue, &mut wishes));
-    assert!(sent == 1 && !wishes.overflow);
+    let sent = memcached.ask(&mut asked, &mut Reply::new(&mut pool, &mut queue, &mut effects));
+    assert!(sent == 1 && !effects.overflow);
     (asked[0].what, queue.slices(&pool).flatten().copied().collect())
 }
 
@@ -188,16 +189,16 @@ fn an_answer_cut_off_tells_how_far_it_had_come() {
 fn the_longest_get_fits_what_may_be_copied() {
     let mut memcached = memcached(Shape { multiget: MULTIGET_MAX, keys: 1_000_000_000, ..SHAPE });
     let (_, line) = ask(&mut memcached);
-    assert!(line.len() <= ROOM_COPY_BYTES && MULTIGET_MAX >= 100, "{} bytes", line.len());
+    assert!(line.len() <= CAPACITY_COPY_BYTES && MULTIGET_MAX >= 100, "{} bytes", line.len());
 }
 
 #[test]
 fn a_reply_without_room_takes_what_it_has_room_for() {
     let mut memcached = memcached(Shape { get_ratio: 0.0, value_bytes: (400, 400), ..SHAPE });
-    let (mut pool, mut queue, mut wishes) =
-        (Pool::new(256, 20), Queue::default(), Wishes::default());
+    let (mut pool, mut queue, mut effects) =
+        (Pool::new(256, 20), Queue::default(), Effects::default());
     let mut asked = [Asked::default(); 30];
-    let sent = memcached.ask(&mut asked, &mut Reply::new(&mut pool, &mut queue, &mut wishes));
-    assert!((5..30).contains(&sent) && wishes.wants_room && !wishes.overflow, "{sent}");
+    let sent = memcached.ask(&mut asked, &mut Reply::new(&mut pool, &mut queue, &mut effects));
+    assert!((5..30).contains(&sent) && effects.wants_capacity && !effects.overflow, "{sent}");
     assert_eq!(queue.slices(&pool).flatten().filter(|byte| **byte == b'\n').count(), 2 * sent);
 }

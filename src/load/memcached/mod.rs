@@ -16,7 +16,7 @@ use answer::{Progress, Reader};
 pub(crate) use content::VALUE_MAX_BYTES;
 use content::{KEY_BYTES, VERSION_BYTES, Values};
 use simoom_io::Reply;
-use simoom_io::send::ROOM_COPY_BYTES;
+use simoom_io::send::CAPACITY_COPY_BYTES;
 use std::io::Write;
 pub(crate) use workload::Shape;
 use workload::{Kind, Request, Workload};
@@ -24,7 +24,8 @@ use workload::{Kind, Request, Workload};
 /// The longest beginning of a set: `set KEY 0 0 BYTES`, a line end and the version.
 const SET_BYTES: usize = "set  0 0 4294967295\r\n".len() + KEY_BYTES + VERSION_BYTES;
 /// Keys that a get may name: as many as fit what is promised to be copied.
-pub(crate) const MULTIGET_MAX: u16 = ((ROOM_COPY_BYTES - "get\r\n".len()) / (1 + KEY_BYTES)) as u16;
+pub(crate) const MULTIGET_MAX: u16 =
+    ((CAPACITY_COPY_BYTES - "get\r\n".len()) / (1 + KEY_BYTES)) as u16;
 
 /// The protocol.
 pub(crate) struct Memcached {
@@ -43,13 +44,13 @@ impl Memcached {
     /// Asks for what `shape` says, drawn from `seed`, at most `at_once` requests on a connection.
     pub(crate) fn new(shape: Shape, seed: u64, at_once: u16, verify: bool) -> Memcached {
         let get = "get\r\n".len() + usize::from(shape.multiget) * (1 + KEY_BYTES);
-        let set = SET_BYTES + (shape.value_bytes.1 as usize).min(ROOM_COPY_BYTES - SET_BYTES);
+        let set = SET_BYTES + (shape.value_bytes.1 as usize).min(CAPACITY_COPY_BYTES - SET_BYTES);
         Memcached {
             workload: Workload::new(shape, seed),
             values: Values::new(shape.value_bytes),
             verify,
             version: 0,
-            draft: Vec::with_capacity(ROOM_COPY_BYTES),
+            draft: Vec::with_capacity(CAPACITY_COPY_BYTES),
             copied_bytes: get.max(set) * usize::from(at_once),
         }
     }
@@ -79,7 +80,7 @@ impl Memcached {
             draft.extend_from_slice(&content::hex(*version));
         }
         let place = values.place(key, *version);
-        if draft.len() + place.len() + 2 <= ROOM_COPY_BYTES {
+        if draft.len() + place.len() + 2 <= CAPACITY_COPY_BYTES {
             draft.extend_from_slice(values.part(place));
             draft.extend_from_slice(b"\r\n");
             reply.copy(draft);
@@ -99,7 +100,7 @@ impl Protocol for Memcached {
     #[inline]
     fn ask(&mut self, asked: &mut [Asked<Request>], reply: &mut Reply<'_, Text>) -> usize {
         for (sent, asked) in asked.iter_mut().enumerate() {
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 return sent;
             }
             let (request, key) = self.workload.next();

@@ -94,7 +94,7 @@ impl Memcached {
                 conn.phase = Phase::Command;
                 return Step::Took(at);
             }
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 return Step::Took(at);
             }
         }

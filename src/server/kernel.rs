@@ -1,8 +1,9 @@
 //! The kernel transport's part of a server: alone with a worker a core, or one worker beside
 //! AF_XDP.
 
+use super::factories::{Factories, Ports};
+use super::setup::Service;
 use super::{Common, Running, Server, count, failed, plan};
-use crate::app::Service;
 use crate::config::Transport;
 use crate::control::mailbox;
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use crate::thread;
 use crossbeam_channel::bounded;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u16 = 4096;
@@ -23,24 +25,24 @@ const OTHER_FILES: u64 = 256;
 
 impl Server {
     /// Serves through kernel sockets alone: one worker a core.
-    pub(super) fn start_kernel(&mut self, common: &Common<'_>) -> Result<()> {
-        let config = common.config;
+    pub(super) fn start_kernel<L: Factories>(&mut self, common: &Common<'_, L>) -> Result<()> {
+        let setup = common.setup;
         common.places.check_kernel_alone()?;
-        let workers = config.cores.len();
-        plan::check_kernel(config, common.bound.as_ref(), &common.content, workers, common.poller)?;
-        let cores: Vec<Option<usize>> = config.cores.iter().copied().map(Some).collect();
+        let workers = setup.cores.len();
+        plan::check_kernel(common, workers)?;
+        let cores: Vec<Option<usize>> = setup.cores.iter().copied().map(Some).collect();
         let bound = reserve(common, workers)?;
         self.addresses = bound.iter().map(|bound| bound.address).collect();
-        self.start_kernel_workers(common, bound, config.connections, &cores)?;
+        self.start_kernel_workers(common, bound, setup.connections, &cores)?;
         self.transport =
             format!("kernel sockets over {}, {}", common.poller, count(workers, "worker"));
         Ok(())
     }
 
     /// Listens on what is reserved, and starts one kernel worker for each of `cores`.
-    pub(super) fn start_kernel_workers(
+    pub(super) fn start_kernel_workers<L: Factories>(
         &mut self,
-        common: &Common<'_>,
+        common: &Common<'_, L>,
         bound: Vec<Bound>,
         connections: u32,
         cores: &[Option<usize>],
@@ -48,15 +50,16 @@ impl Server {
         if bound.is_empty() {
             return Ok(());
         }
-        let mut ports: Vec<(u16, Service)> =
-            bound.iter().map(|bound| (bound.address.port(), bound.service)).collect();
+        let mut ports: Vec<(u16, Arc<Service>)> =
+            bound.iter().map(|bound| (bound.address.port(), bound.service.clone())).collect();
         ports.dedup();
+        let ports = Ports(ports);
         self.tell_kernel_listeners(common, &bound)?;
         let sockets = bound.len() * cores.len();
         let mut listeners = listen(bound)?;
-        let mut settings = plan::kernel_settings(common.config, connections, cores.len());
+        let mut settings = plan::kernel_settings(common.setup, connections, cores.len());
         settings.port_limits =
-            plan::port_limits(common.config, &ports, settings.connections, cores.len());
+            plan::port_limits(common.setup, &ports, settings.connections, cores.len());
         allow_files(connections, sockets);
         for (index, core) in cores.iter().enumerate() {
             let own = listeners.iter_mut().filter_map(Iterator::next).collect();
@@ -64,7 +67,7 @@ impl Server {
             let cannot = |error| Error::because(format!("starting worker {name}"), error);
             let (orders, mailbox) = mailbox().map_err(cannot)?;
             let sheet = Sheet::new(&name);
-            let app = common.services(&ports, settings.connections)?;
+            let app = common.handlers(&ports, *core, settings.connections, Via::Kernel)?;
             self.board.add(sheet.clone());
             let (poller, settings) = (common.poller, settings.clone());
             let (ready, is_ready) = bounded(1);
@@ -83,30 +86,27 @@ impl Server {
         Ok(())
     }
 
-    fn tell_kernel_listeners(&self, common: &Common<'_>, bound: &[Bound]) -> Result<()> {
-        for Bound { service, address, .. } in bound {
-            let (service, address) = (service.name(), *address);
-            self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Kernel });
-        }
-        let memcached = bound.iter().filter(|bound| bound.service == Service::Memcached);
-        let at: Vec<SocketAddr> = memcached.map(|bound| bound.address).collect();
-        common.tell_listeners(&at, false)
+    fn tell_kernel_listeners<L>(&self, common: &Common<'_, L>, bound: &[Bound]) -> Result<()> {
+        bound.iter().try_for_each(|Bound { service, address, .. }| {
+            let (service, address) = (service.name, *address);
+            self.listens(common, Listening { service, protocol: "tcp", address, via: Via::Kernel })
+        })
     }
 }
 
 /// A service's sockets, one a worker, which do not listen yet.
 pub(super) struct Bound {
-    service: Service,
+    service: Arc<Service>,
     address: SocketAddr,
     sockets: Vec<Reserved>,
 }
 
 /// Binds what kernel sockets are to serve, in the order of the configuration. A service that nobody
 /// asked for is left out if its port is taken.
-pub(super) fn reserve(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>> {
+pub(super) fn reserve<L>(common: &Common<'_, L>, workers: usize) -> Result<Vec<Bound>> {
     let mut all = Vec::new();
     for place in &common.places.listening {
-        let service = place.service;
+        let service = place.service.clone();
         match Reserved::bind(place.at, place.origin.presence(), workers) {
             Ok(sockets) => {
                 let address = sockets.first().map_or(place.at, Reserved::address);
@@ -115,15 +115,15 @@ pub(super) fn reserve(common: &Common<'_>, workers: usize) -> Result<Vec<Bound>>
             Err(error) if place.origin.may_lack(error.source) => {
                 tracing::debug!(address = %place.at, "left out: {error}");
             }
-            Err(error) if common.is_optional(service) => {
+            Err(error) if service.optional => {
                 tracing::warn!(
                     "{} is not served: {error}; {} PORT serves it elsewhere",
-                    service.name(),
-                    service.flag()
+                    service.name,
+                    service.option
                 );
             }
             Err(error) => {
-                return Err(Error::failed(format!("{} {}: {error}", service.flag(), place.at)));
+                return Err(Error::failed(format!("{} {}: {error}", service.option, place.at)));
             }
         }
     }
@@ -136,7 +136,7 @@ fn listen(bound: Vec<Bound>) -> Result<Vec<impl Iterator<Item = Listener>>> {
         let listeners: Result<Vec<Listener>, ListenError> =
             sockets.into_iter().map(|socket| socket.listen(BACKLOG)).collect();
         let listeners = listeners
-            .map_err(|error| Error::failed(format!("{} {address}: {error}", service.flag())))?;
+            .map_err(|error| Error::failed(format!("{} {address}: {error}", service.option)))?;
         Ok(listeners.into_iter())
     };
     bound.into_iter().map(listen).collect()

@@ -1,20 +1,23 @@
-//! memcached over UDP as a part of a server: a thread of its own, through the kernel, beside either
-//! transport.
+//! UDP as a part of a server: a thread of its own, through the kernel, beside either transport.
 
-use super::{Common, Running, Server};
-use crate::app::Service;
-use crate::app::memcached::Memcached;
+use super::factories::Factories;
+use super::{Common, Running, Server, Socket, UDP_OPTION, UdpFactory};
 use crate::control::mailbox;
 use crate::error::{Error, Result};
-use crate::kernel::udp::{Socket, Udp};
 use crate::listening::{Listening, Via};
 use crate::metrics::Sheet;
 use crate::thread;
 
 impl Server {
     /// Serves memcached over UDP if that is asked for.
-    pub(super) fn start_udp(&mut self, common: &Common<'_>) -> Result<()> {
-        let Some(config) = common.config.memcached else { return Ok(()) };
+    pub(super) fn start_udp<L: Factories>(
+        &mut self,
+        common: &Common<'_, L>,
+        factory: Option<UdpFactory>,
+    ) -> Result<()> {
+        let (Some(datagrams), Some(factory)) = (&common.setup.datagrams, factory) else {
+            return Ok(());
+        };
         let cannot = |error| Error::because("starting the worker for UDP", error);
         let mut sockets = Vec::new();
         for place in &common.places.datagrams {
@@ -24,7 +27,7 @@ impl Server {
                     tracing::debug!(address = %place.at, "left out: {error}");
                 }
                 Err(error) => {
-                    return Err(Error::failed(format!("--memcached-udp {}: {error}", place.at)));
+                    return Err(Error::failed(format!("{UDP_OPTION} {}: {error}", place.at)));
                 }
             }
         }
@@ -33,17 +36,15 @@ impl Server {
         }
         self.udp = sockets.iter().map(Socket::address).collect();
         for address in &self.udp {
-            let (service, address) = (Service::Memcached.name(), *address);
-            self.listeners.add(Listening { service, protocol: "udp", address, via: Via::Kernel });
+            let (service, address, via) = (datagrams.service.name, *address, Via::Kernel);
+            self.listens(common, Listening { service, protocol: "udp", address, via })?;
         }
-        common.tell_listeners(&self.udp, true)?;
-        let worker = common.made.replace(common.made.get() + 1);
-        let handler = Memcached::new(common.memcached(config)?, worker, 1);
+        let worker = common.worker(None, 1, Via::Kernel);
         let (orders, mailbox) = mailbox().map_err(cannot)?;
         let sheet = Sheet::new("udp");
         self.board.add(sheet.clone());
-        let udp = Udp::new(sockets, handler, mailbox, sheet);
-        let thread = thread::spawn("udp".into(), None, common.failures.clone(), move || udp.run());
+        let work = factory(worker, sockets, mailbox, sheet)?;
+        let thread = thread::spawn("udp".into(), None, common.failures.clone(), work);
         self.workers.push(Running { orders, thread: thread.map_err(cannot)?, drained: None });
         Ok(())
     }

@@ -10,9 +10,10 @@
 //!
 //! Any other address is refused: only `--address` makes an address Simoom's own.
 
+use super::UDP_OPTION;
 use super::host::Host;
-use crate::app::Service;
-use crate::config::{self, Endpoint, Transport, UDP_FLAG};
+use super::setup::{Datagrams, Service, Setup};
+use crate::config::{Endpoint, Transport};
 use crate::error::{Error, Result};
 use crate::kernel::Presence;
 use crate::netns::Interface;
@@ -21,11 +22,12 @@ use rustix::io::Errno;
 use simoom_tcp::wire::ipv6;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 
 /// An address to claim for a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Claimed {
-    pub(crate) service: Service,
+    pub(crate) service: Arc<Service>,
     pub(crate) at: SocketAddr,
     /// The kernel does not have the address.
     pub(crate) dedicated: bool,
@@ -39,9 +41,9 @@ impl Claimed {
 }
 
 /// An address that kernel sockets listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listening {
-    pub(crate) service: Service,
+    pub(crate) service: Arc<Service>,
     pub(crate) at: SocketAddr,
     pub(crate) origin: Origin,
 }
@@ -81,47 +83,47 @@ pub(crate) struct Places {
 impl Places {
     /// Where the services of `config` are reached on `host`, which is known if an interface is
     /// named.
-    pub(crate) fn of(config: &config::Serve, host: Option<&Host>) -> Result<Places> {
+    pub(crate) fn of(setup: &Setup, host: Option<&Host>) -> Result<Places> {
         let mut places = Places::default();
-        for (service, endpoint) in config.services() {
+        for (service, endpoint) in setup.endpoints() {
             match host {
-                Some(host) => places.add(service, endpoint, config, host)?,
+                Some(host) => places.add(service, endpoint, setup, host)?,
                 None => places.listening.push(named(service, endpoint)),
             }
         }
-        if let Some(endpoint) = config.memcached.and_then(|memcached| memcached.udp) {
+        if let Some(Datagrams { service, endpoint }) = &setup.datagrams {
             match host {
-                Some(host) => places.add_datagrams(endpoint, config, host)?,
-                None => places.datagrams.push(named(Service::Memcached, endpoint)),
+                Some(host) => places.add_datagrams(service, *endpoint, setup, host)?,
+                None => places.datagrams.push(named(service, *endpoint)),
             }
         }
         if let Some(host) = host {
-            places.check(config, host)?;
+            places.check(setup, host)?;
         }
         Ok(places)
     }
 
     fn add(
         &mut self,
-        service: Service,
+        service: &Arc<Service>,
         endpoint: Endpoint,
-        config: &config::Serve,
+        setup: &Setup,
         host: &Host,
     ) -> Result<()> {
-        let flag = service.flag();
+        let flag = &service.option;
         match endpoint.address {
             None => {
-                self.claim(service, endpoint, chosen(config, host, |_| true)?, host);
-                let kernels = chosen(config, host, |address| host.has(address))?;
+                self.claim(service, endpoint, chosen(setup, host, |_| true)?, host);
+                let kernels = chosen(setup, host, |address| host.has(address))?;
                 self.listening.extend(listening(service, endpoint, &kernels, host));
             }
             Some(any) if any.is_unspecified() => {
                 let same_version = |address: IpAddr| address.is_ipv4() == any.is_ipv4();
-                self.claim(service, endpoint, chosen(config, host, same_version)?, host);
+                self.claim(service, endpoint, chosen(setup, host, same_version)?, host);
                 self.listening.push(named(service, endpoint));
             }
             Some(address)
-                if host.has(address) || chosen(config, host, |_| true)?.contains(&address) =>
+                if host.has(address) || chosen(setup, host, |_| true)?.contains(&address) =>
             {
                 self.claim(service, endpoint, vec![address], host);
                 if host.has(address) {
@@ -142,9 +144,15 @@ impl Places {
         Ok(())
     }
 
-    fn claim(&mut self, service: Service, endpoint: Endpoint, addresses: Vec<IpAddr>, host: &Host) {
+    fn claim(
+        &mut self,
+        service: &Arc<Service>,
+        endpoint: Endpoint,
+        addresses: Vec<IpAddr>,
+        host: &Host,
+    ) {
         self.claimed.extend(addresses.into_iter().map(|address| Claimed {
-            service,
+            service: service.clone(),
             at: SocketAddr::new(address, endpoint.port),
             dedicated: !host.has(address),
         }));
@@ -153,14 +161,14 @@ impl Places {
     /// Datagrams come through the kernel: they are served where it has the address.
     fn add_datagrams(
         &mut self,
+        service: &Arc<Service>,
         endpoint: Endpoint,
-        config: &config::Serve,
+        setup: &Setup,
         host: &Host,
     ) -> Result<()> {
-        let service = Service::Memcached;
         match endpoint.address {
             None => {
-                let kernels = chosen(config, host, |address| host.has(address))?;
+                let kernels = chosen(setup, host, |address| host.has(address))?;
                 self.datagrams.extend(listening(service, endpoint, &kernels, host));
             }
             Some(address) if host.has(address) => {
@@ -175,7 +183,7 @@ impl Places {
             }
             Some(address) => {
                 return Err(Error::usage(format!(
-                    "{UDP_FLAG} {endpoint}: datagrams come through the kernel, and no interface here has {address}; name \
+                    "{UDP_OPTION} {endpoint}: datagrams come through the kernel, and no interface here has {address}; name \
                      an address that the kernel has, such as 127.0.0.1:{}",
                     endpoint.port
                 )));
@@ -186,17 +194,17 @@ impl Places {
 
     /// Each address given with `--address` is claimed for a service, and something is claimed at
     /// all where the interface's queues are to be served.
-    fn check(&self, config: &config::Serve, host: &Host) -> Result<()> {
+    fn check(&self, setup: &Setup, host: &Host) -> Result<()> {
         let is_claimed =
             |address: &IpAddr| self.claimed.iter().any(|claimed| claimed.at.ip() == *address);
-        if let Some(address) = config.addresses.iter().find(|address| !is_claimed(address)) {
+        if let Some(address) = setup.addresses.iter().find(|address| !is_claimed(address)) {
             return Err(Error::usage(format!(
                 "--address {address}: no service is served there; leave it out, or give a port without an address with --http or \
                  --memcached"
             )));
         }
         let Interface { name, mtu_bytes, loopback, .. } = host.interface();
-        let wants_queues = matches!(config.transport, Transport::Auto | Transport::Xdp);
+        let wants_queues = matches!(setup.transport, Transport::Auto | Transport::Xdp);
         if self.claimed.is_empty() && wants_queues && !loopback {
             return Err(Error::usage(format!(
                 "--interface {name}: no service is served at its addresses; leave it out, or give a port without an address with \
@@ -241,13 +249,9 @@ impl Places {
 
 /// The addresses to claim that `wanted` agrees to, of those given with `--address` or of the
 /// interface's own, of both versions of IP and link-local ones too.
-fn chosen(
-    config: &config::Serve,
-    host: &Host,
-    wanted: impl Fn(IpAddr) -> bool,
-) -> Result<Vec<IpAddr>> {
+fn chosen(setup: &Setup, host: &Host, wanted: impl Fn(IpAddr) -> bool) -> Result<Vec<IpAddr>> {
     let name = &host.interface().name;
-    for address in &config.addresses {
+    for address in &setup.addresses {
         if let Some(other) = host.other_with(*address).filter(|_| !host.has(*address)) {
             return Err(Error::usage(format!(
                 "--address {address}: {other} has it, not {name}; name {other} with --interface, or serve it through \
@@ -262,7 +266,7 @@ fn chosen(
     }
     let own = host.interface().addresses.iter().map(|(address, _)| *address);
     let own: Vec<IpAddr> = own.filter(|address| is_host_address(*address)).collect();
-    let all = if config.addresses.is_empty() { own } else { config.addresses.clone() };
+    let all = if setup.addresses.is_empty() { own } else { setup.addresses.clone() };
     if all.is_empty() && !host.interface().loopback {
         return Err(Error::usage(format!(
             "--interface {name}: it has no address; give it one (ip address add ADDRESS/PREFIX dev {name}), or name \
@@ -274,7 +278,7 @@ fn chosen(
 
 /// The kernel's part of an endpoint without an address: the interface's `addresses`, and loopback.
 fn listening(
-    service: Service,
+    service: &Arc<Service>,
     endpoint: Endpoint,
     addresses: &[IpAddr],
     host: &Host,
@@ -282,7 +286,7 @@ fn listening(
     let loopbacks: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     let on_loopback = move |address| {
         let at = SocketAddr::new(address, endpoint.port);
-        Listening { service, at, origin: Origin::Loopback }
+        Listening { service: service.clone(), at, origin: Origin::Loopback }
     };
     addresses
         .iter()
@@ -290,20 +294,21 @@ fn listening(
         .chain(loopbacks.map(on_loopback))
 }
 
-fn named(service: Service, endpoint: Endpoint) -> Listening {
+fn named(service: &Arc<Service>, endpoint: Endpoint) -> Listening {
+    let service = service.clone();
     Listening { service, at: endpoint.at(Ipv4Addr::LOCALHOST.into()), origin: Origin::Named }
 }
 
 /// An address of the interface. A link-local one cannot be used without the interface (RFC 4007
 /// §6).
-fn on_interface(service: Service, address: IpAddr, port: u16, host: &Host) -> Listening {
+fn on_interface(service: &Arc<Service>, address: IpAddr, port: u16, host: &Host) -> Listening {
     let at = match address {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
             SocketAddr::V6(SocketAddrV6::new(v6, port, 0, host.interface().index))
         }
         _ => SocketAddr::new(address, port),
     };
-    Listening { service, at, origin: Origin::Interface }
+    Listening { service: service.clone(), at, origin: Origin::Interface }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once
 //! they run.
 
+use super::factories::{Factories, Ports};
 use super::host::Host;
 use super::places::Claimed;
 use super::{Common, Running, Server, address_check, count, kernel, plan};
-use crate::app::Service;
 use crate::config::{self, Transport, XdpMode};
 use crate::control::{self, Mailbox, Orders};
 use crate::error::{Error, Result};
@@ -86,8 +86,8 @@ pub(super) struct Opened {
 
 /// Opens an interface if this machine can; else the reason why not, for `--transport auto` to go on
 /// without. Configuration that cannot be carried out is an error all the same.
-pub(super) fn open_if_possible(
-    common: &Common<'_>,
+pub(super) fn open_if_possible<L: Factories>(
+    common: &Common<'_, L>,
     interface: &str,
 ) -> Result<Result<Opened, String>> {
     let facts = probe::facts(Some(interface))
@@ -103,28 +103,19 @@ pub(super) fn open_if_possible(
 }
 
 /// Opens an interface: all of its queues, in the best mode that works.
-pub(super) fn open(common: &Common<'_>, interface: &str) -> Result<Opened> {
-    let config = common.config;
+pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Result<Opened> {
+    let setup = common.setup;
     let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
     let host = common.host.as_ref().ok_or_else(|| failed("the interface is gone"))?;
     let queues = rx_queues(interface).map_err(|error| Error::failed(error.to_string()))?;
-    let workers = (queues as usize).min(config.cores.len());
+    let workers = (queues as usize).min(setup.cores.len());
     check_sleepable(queues as usize, workers)?;
     let options = OpenOptions {
-        mode: mode(config.xdp_mode),
-        busy_poll: config.busy_poll,
+        mode: mode(setup.xdp_mode),
+        busy_poll: setup.busy_poll,
         ..OpenOptions::new(interface)
     };
-    let beside = (BESIDE_CONNECTIONS, common.poller);
-    plan::check_xdp(
-        config,
-        common.bound.as_ref(),
-        &common.content,
-        &options,
-        queues,
-        workers as u32,
-        beside,
-    )?;
+    plan::check_xdp(common, &options, queues, workers as u32, BESIDE_CONNECTIONS)?;
     let (device, queues) =
         Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let stack = stack_config(common, host, &device, workers as u32)?;
@@ -136,7 +127,11 @@ impl Server {
     ///
     /// Kernel sockets take their addresses first and listen last: a connection that they accepted
     /// before its address is claimed would be reset by the stack.
-    pub(super) fn start_xdp(&mut self, common: &Common<'_>, opened: Opened) -> Result<()> {
+    pub(super) fn start_xdp<L: Factories>(
+        &mut self,
+        common: &Common<'_, L>,
+        opened: Opened,
+    ) -> Result<()> {
         let Opened { device, queues, workers, stack, interface } = opened;
         let claimed = &common.places.claimed;
         let own: BTreeSet<IpAddr> = claimed
@@ -145,11 +140,12 @@ impl Server {
             .map(|claimed| claimed.at.ip())
             .collect();
         let own: Vec<IpAddr> = own.into_iter().collect();
-        address_check::check(&interface, stack.mac, &own, common.config.address_probe)?;
+        address_check::check(&interface, stack.mac, &own, common.setup.address_probe)?;
         let bound = kernel::reserve(common, 1)?;
         let mut ports: Vec<_> =
-            claimed.iter().map(|claimed| (claimed.at.port(), claimed.service)).collect();
+            claimed.iter().map(|claimed| (claimed.at.port(), claimed.service.clone())).collect();
         ports.dedup();
+        let ports = Ports(ports);
         self.transport = format!(
             "AF_XDP, {} mode, {} on {}",
             device.mode(),
@@ -159,20 +155,19 @@ impl Server {
         let bound_queues = queues.len() as u32;
         self.start_stack_workers(common, queues, workers, &stack, &ports)?;
         self.claim(common, device, bound_queues)?;
-        let beside = BESIDE_CONNECTIONS.min(common.config.connections);
+        let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
         self.start_kernel_workers(common, bound, beside, &[None])
     }
 
     /// Has the interface's traffic come to the workers from now on.
-    fn claim(&mut self, common: &Common<'_>, device: Device, queues: u32) -> Result<()> {
+    fn claim<L>(&mut self, common: &Common<'_, L>, device: Device, queues: u32) -> Result<()> {
         let places = &common.places.claimed;
         self.addresses = places.iter().map(|claimed| claimed.at).collect();
         for Claimed { service, at, .. } in places {
-            let (service, address) = (service.name(), *at);
-            self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Xdp });
+            let (service, address) = (service.name, *at);
+            let listening = Listening { service, protocol: "tcp", address, via: Via::Xdp };
+            self.listens(common, listening)?;
         }
-        let memcached = places.iter().filter(|claimed| claimed.service == Service::Memcached);
-        common.tell_listeners(&memcached.map(|claimed| claimed.at).collect::<Vec<_>>(), false)?;
         let sheet = Sheet::new("steering");
         self.board.add(sheet.clone());
         let claims = self.device.insert(Claims { device, queues, sheet });
@@ -187,13 +182,13 @@ impl Server {
     }
 
     /// Starts the workers, queues dealt out to them in turn.
-    fn start_stack_workers(
+    fn start_stack_workers<L: Factories>(
         &mut self,
-        common: &Common<'_>,
+        common: &Common<'_, L>,
         queues: Vec<(Queue, FramePool)>,
         workers: usize,
         stack: &Config,
-        ports: &[(u16, Service)],
+        ports: &Ports,
     ) -> Result<()> {
         let frames = queues.first().map_or(0, |(queue, _)| queue.umem().chunks());
         let mut dealt: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
@@ -212,19 +207,19 @@ impl Server {
             let name = format!("xdp {index}");
             let sheet = Sheet::new(&name);
             let drained = Arc::new(AtomicBool::new(false));
+            let core = Some(common.setup.cores[index]);
             let parts = Parts {
                 queues,
-                app: common.services(ports, connections)?,
+                app: common.handlers(ports, core, connections, Via::Xdp)?,
                 // One is enough to tell everybody.
                 stack: Config { announces: index == 0, ..stack.clone() },
-                ports: plan::port_limits(common.config, ports, connections, workers),
+                ports: plan::port_limits(common.setup, ports, connections, workers),
                 handover,
                 mailbox,
                 sheet: sheet.clone(),
-                busy_poll: common.config.busy_poll,
+                busy_poll: common.setup.busy_poll,
                 drained: Some(drained.clone()),
             };
-            let core = Some(common.config.cores[index]);
             let thread = thread::spawn(name, core, common.failures.clone(), move || {
                 Worker::new(parts).run()
             });
@@ -261,8 +256,13 @@ pub(crate) fn mode(mode: XdpMode) -> Option<Mode> {
 }
 
 /// What every worker's stack is told.
-fn stack_config(common: &Common<'_>, host: &Host, device: &Device, workers: u32) -> Result<Config> {
-    let (config, facts) = (common.config, host.interface());
+fn stack_config<L>(
+    common: &Common<'_, L>,
+    host: &Host,
+    device: &Device,
+    workers: u32,
+) -> Result<Config> {
+    let (setup, facts) = (common.setup, host.interface());
     let claimed = &common.places.claimed;
     let mut addresses: Vec<LocalAddress> = Vec::new();
     for Claimed { at, dedicated, .. } in claimed {
@@ -271,7 +271,7 @@ fn stack_config(common: &Common<'_>, host: &Host, device: &Device, workers: u32)
             addresses.push(LocalAddress { address, dedicated: *dedicated });
         }
     }
-    let limits = plan::stack_limits(config.connections, config.connections_per_prefix, workers);
+    let limits = plan::stack_limits(setup.connections, setup.connections_per_prefix, workers);
     let ports: BTreeSet<u16> = claimed.iter().map(|claimed| claimed.at.port()).collect();
     let everywhere = claimed.len() == addresses.len() * ports.len();
     let mut stack = Config::new(facts.mac, addresses, secret()?, limits);
@@ -280,14 +280,14 @@ fn stack_config(common: &Common<'_>, host: &Host, device: &Device, workers: u32)
             claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();
-    stack.ecn = match config.ecn {
+    stack.ecn = match setup.ecn {
         config::Ecn::Accept => EcnPolicy::Accept,
         config::Ecn::Off => EcnPolicy::Off,
     };
-    let keep_alive_ms = config.timeouts.keep_alive.as_millis().min(1 << 30) as u32;
+    let keep_alive_ms = setup.keep_alive.as_millis().min(1 << 30) as u32;
     stack.keep_alive_ms = keep_alive_ms;
     stack.keep_alive_interval_ms = stack.keep_alive_interval_ms.min(keep_alive_ms.max(1));
-    stack.send_timeout_ms = config.timeouts.send.as_millis().clamp(1, 1 << 30) as u32;
+    stack.send_timeout_ms = setup.send_timeout.as_millis().clamp(1, 1 << 30) as u32;
     suit_device(&mut stack, facts, device);
     Ok(stack)
 }

@@ -3,6 +3,7 @@
 //! ready while it lasts.
 
 use super::health;
+use super::setup::Service;
 use super::xdp::Claims;
 use crate::config::InterfaceChange;
 use crate::error::{Error, Result};
@@ -33,14 +34,20 @@ simoom_io::counters! {
 pub(super) struct Watch {
     policy: InterfaceChange,
     readiness: Arc<Readiness>,
+    services: Vec<Arc<Service>>,
     events: Events,
     sheet: Arc<Sheet>,
 }
 
 impl Watch {
-    pub(super) fn new(policy: InterfaceChange, readiness: Arc<Readiness>, board: &Board) -> Watch {
-        let watch =
-            Watch { policy, readiness, events: Events::default(), sheet: Sheet::new("server") };
+    pub(super) fn new(
+        policy: InterfaceChange,
+        readiness: Arc<Readiness>,
+        board: &Board,
+        services: &[Arc<Service>],
+    ) -> Watch {
+        let (services, events) = (services.to_vec(), Events::default());
+        let watch = Watch { policy, readiness, services, events, sheet: Sheet::new("server") };
         board.add(watch.sheet.clone());
         watch.publish();
         watch
@@ -48,7 +55,7 @@ impl Watch {
 
     /// Looks at everything. An error says that the process is to end because of what it found.
     pub(super) fn look(&mut self, claims: Option<&mut Claims>, board: &Board) -> Result<()> {
-        let exhausted = health::check_connections(board, &self.readiness);
+        let exhausted = health::check_connections(board, &self.readiness, &self.services);
         self.events.connection_exhaustions += u64::from(exhausted);
         let looked = claims.map_or(Ok(()), |claims| self.look_at_interface(claims));
         self.events.log_lines_lost = log::lines_lost();
@@ -148,7 +155,7 @@ mod tests {
     fn watch(policy: InterfaceChange) -> Watch {
         let readiness = Readiness::starting();
         readiness.clear(Reason::Starting);
-        Watch::new(policy, Arc::new(readiness), &Board::default())
+        Watch::new(policy, Arc::new(readiness), &Board::default(), &[])
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! Whether workers have connections left: their published gauges in, a reason not to be ready out.
 
-use crate::app::Service;
+use super::setup::Service;
 use crate::hosted::PortNames;
 use crate::metrics::{Board, Count};
 use crate::readiness::{Readiness, Reason};
+use std::sync::Arc;
 
 /// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change. Returns whether
 /// connections have just run out.
-pub(super) fn check_connections(board: &Board, readiness: &Readiness) -> bool {
+pub(super) fn check_connections(
+    board: &Board,
+    readiness: &Readiness,
+    services: &[Arc<Service>],
+) -> bool {
     let full = board.sheets().into_iter().find_map(|sheet| {
-        let what = full(&sheet.read())?;
+        let what = full(&sheet.read(), services)?;
         Some((sheet, what))
     });
     if !readiness.update(Reason::ConnectionsExhausted, full.is_some()) {
@@ -26,19 +31,16 @@ pub(super) fn check_connections(board: &Board, readiness: &Readiness) -> bool {
 }
 
 /// Which connections of a worker are all in use.
-fn full(counts: &[Count]) -> Option<&'static str> {
+fn full(counts: &[Count], services: &[Arc<Service>]) -> Option<String> {
     let value = |name| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     let is_full = |open, limit| value(limit).is_some_and(|limit| value(open) >= Some(limit));
     let of = |PortNames { open, limit, .. }| is_full(open, limit);
     if is_full("connections_open", "connections_limit") {
-        Some("all connections are in use (--connections)")
-    } else if of(Service::Http.port_names()) {
-        Some("all connections of HTTP are in use (--http-connections)")
-    } else if of(Service::Memcached.port_names()) {
-        Some("all connections of memcached are in use (--memcached-connections)")
-    } else {
-        None
+        return Some("all connections are in use (--connections)".into());
     }
+    let Service { name, connections_option, .. } =
+        &**services.iter().find(|service| of(service.port_names))?;
+    Some(format!("all connections of {name} are in use ({connections_option})"))
 }
 
 #[cfg(test)]
@@ -50,6 +52,7 @@ mod tests {
     fn a_worker_without_connections_for_a_service_is_a_reason_not_to_be_ready() {
         let (board, readiness) = (Board::default(), Readiness::starting());
         readiness.clear(Reason::Starting);
+        let setup = crate::config::Serve::resolve(Default::default(), &[0]).unwrap().setup();
         let sheets = [Sheet::new("udp"), Sheet::new("kernel 0")];
         sheets.iter().for_each(|sheet| board.add(sheet.clone()));
         for (counts, exhausted) in [
@@ -61,7 +64,7 @@ mod tests {
             (vec![("http_connections_open", 7), ("http_connections_limit", 7)], true),
         ] {
             sheets[1].publish(counts.iter().copied());
-            check_connections(&board, &readiness);
+            check_connections(&board, &readiness, &setup.services);
             assert_eq!(!readiness.is_ready(), exhausted, "{counts:?}");
         }
     }

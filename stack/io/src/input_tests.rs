@@ -33,7 +33,7 @@ proptest! {
     #[test]
     fn kept_input_is_a_byte_vector(steps in proptest::collection::vec(step(), 1..120)) {
         let mut pool = Pool::with_large_bytes(2, 2, LARGER_BYTES);
-        let mut kept = [Kept::default(); CONNECTIONS];
+        let mut kept = [InputBuffer::default(); CONNECTIONS];
         let mut model: [Vec<u8>; CONNECTIONS] = Default::default();
         let mut stream = (0u32..).map(|i| ((i * 31) >> 3) as u8);
         for step in steps {
@@ -80,7 +80,7 @@ proptest! {
     #[test]
     fn only_a_full_large_buffer_refuses(steps in proptest::collection::vec((any::<bool>(), 0usize..9000), 1..80)) {
         let mut pool = Pool::new(1, 1);
-        let (mut kept, mut held) = (Kept::default(), 0);
+        let (mut kept, mut held) = (InputBuffer::default(), 0);
         for (append, n) in steps {
             if append {
                 let taken = kept.append(&mut pool, &vec![1; n]);
@@ -98,7 +98,7 @@ proptest! {
 #[test]
 fn an_empty_pool_takes_what_it_can() {
     let mut pool = Pool::new(1, 0);
-    let (mut first, mut second) = (Kept::default(), Kept::default());
+    let (mut first, mut second) = (InputBuffer::default(), InputBuffer::default());
     assert_eq!(first.append(&mut pool, &[1; 3000]), SMALL_BYTES);
     assert_eq!(second.append(&mut pool, &[2; 10]), 0);
     first.consume(&mut pool, SMALL_BYTES);
@@ -108,7 +108,7 @@ fn an_empty_pool_takes_what_it_can() {
 #[test]
 fn what_outgrows_a_small_buffer_moves_to_a_large_one_and_its_rest_back() {
     let mut pool = Pool::with_large_bytes(1, 1, LARGER_BYTES);
-    let mut kept = Kept::default();
+    let mut kept = InputBuffer::default();
     kept.append(&mut pool, &[7; SMALL_BYTES - 10]);
     assert_eq!(pool.free(), (0, 1));
     assert_eq!(kept.spare(&mut pool).len(), LARGER_BYTES - SMALL_BYTES + 10);
@@ -124,7 +124,7 @@ fn what_outgrows_a_small_buffer_moves_to_a_large_one_and_its_rest_back() {
 #[test]
 fn without_a_large_buffer_the_small_one_is_filled_to_the_last_byte() {
     let mut pool = Pool::with_large_bytes(1, 0, LARGER_BYTES);
-    let mut kept = Kept::default();
+    let mut kept = InputBuffer::default();
     assert_eq!(pool.largest_free(), SMALL_BYTES);
     kept.append(&mut pool, &[1; SMALL_BYTES - 1]);
     assert_eq!(pool.largest_free(), 0);
@@ -135,5 +135,5 @@ fn without_a_large_buffer_the_small_one_is_filled_to_the_last_byte() {
 
 #[test]
 fn nothing_is_read_behind_nothing() {
-    assert!(Kept::default().spare(&mut Pool::new(1, 1)).is_empty());
+    assert!(InputBuffer::default().spare(&mut Pool::new(1, 1)).is_empty());
 }

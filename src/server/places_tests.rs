@@ -32,9 +32,12 @@ fn places_on(host: &Host, flags: &str) -> Result<Places> {
     let arguments =
         ["simoom", "serve", "--interface", "s0"].into_iter().chain(flags.split_whitespace());
     let matches = cli::command().try_get_matches_from(arguments).unwrap();
-    let config =
-        config::Serve::from_matches(matches.subcommand_matches("serve").unwrap(), None, &[0])?;
-    Places::of(&config, Some(host))
+    let config = crate::config::Serve::from_matches(
+        matches.subcommand_matches("serve").unwrap(),
+        None,
+        &[0],
+    )?;
+    Places::of(&config.setup(), Some(host))
 }
 
 /// All places as text: `*` for an address of Simoom's own.

@@ -1,10 +1,10 @@
-//! Input that the application has seen but not consumed, kept in one piece for each connection.
+//! Input that the handler has seen but not consumed, in one piece for each connection.
 //!
-//! Most connections keep nothing: their requests are read where they lie, in the received frame.
+//! Most connections hold nothing: their requests are read where they lie, in the received frame.
 //! The few that do hold a buffer of a [`Pool`] of fixed size, a small one first and a large one
-//! when that is full. Both transports use it: the user-space stack copies a frame's rest here, the
-//! kernel transport a read's, and reads what follows into the [`spare`](Kept::spare) room behind
-//! it.
+//! when that is full. The TCP stack copies the rest of a frame here. The transports over kernel
+//! sockets copy the rest of a read, and read what follows into the space behind it
+//! ([`InputBuffer::spare`]).
 
 /// Bytes of a small buffer: a request head that came in two segments.
 pub const SMALL_BYTES: usize = 2 * 1024;
@@ -125,13 +125,13 @@ impl Packed {
 }
 
 /// What is kept for one connection: `len` bytes from `start` on in its buffer. It must be
-/// [`clear`](Kept::clear)ed before it is dropped, or its buffer stays taken.
+/// [`clear`](InputBuffer::clear)ed before it is dropped, or its buffer stays taken.
 ///
 /// It also knows how much the application has seen and not consumed. That can be more than is kept:
 /// without a free buffer the rest stays in the socket, or with the peer. Input is delivered only
 /// when all of it is there again.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Kept {
+pub struct InputBuffer {
     holder: Packed,
     start: u32,
     len: u32,
@@ -139,7 +139,7 @@ pub struct Kept {
     seen: u32,
 }
 
-impl Kept {
+impl InputBuffer {
     /// Bytes kept.
     #[inline]
     pub fn len(&self) -> usize {
@@ -158,18 +158,21 @@ impl Kept {
         self.len == 0 && self.seen == 0
     }
 
-    /// Whether the application may be offered the first `len` unconsumed bytes: no fewer than it
-    /// has seen.
+    /// Bytes at the front of the unconsumed stream that the handler has seen.
     #[inline]
-    pub fn may_offer(&self, len: usize) -> bool {
-        len >= self.seen as usize
+    pub fn seen(&self) -> usize {
+        self.seen as usize
     }
 
-    /// The application was offered the first `len` unconsumed bytes and consumed so many of them.
-    #[inline]
-    pub fn offered(&mut self, len: usize, consumed: usize) {
-        debug_assert!(self.may_offer(len), "offered {len} bytes of {} seen before", self.seen);
-        self.seen = (len - consumed) as u32;
+    /// The first `shown` unconsumed bytes were delivered, and the first `consumed` of them consumed:
+    /// drops those that are held. The handler must be delivered no fewer bytes than it has seen.
+    pub fn delivered(&mut self, pool: &mut Pool, shown: usize, consumed: usize) {
+        debug_assert!(shown >= self.seen(), "delivered {shown} bytes of {} seen", self.seen);
+        let held = consumed.min(self.len());
+        if held > 0 {
+            self.consume(pool, held);
+        }
+        self.seen = (shown - consumed) as u32;
     }
 
     /// The bytes, in one piece.
@@ -194,7 +197,7 @@ impl Kept {
         n
     }
 
-    /// Drops the first `n` bytes, at most [`Kept::len`]; an empty buffer goes back to the pool.
+    /// Drops the first `n` bytes, at most [`InputBuffer::len`]; an empty buffer goes back to the pool.
     /// What the application has seen of later bytes stays noted.
     pub fn consume(&mut self, pool: &mut Pool, n: usize) {
         assert!(n <= self.len(), "consumed {n} bytes of {}", self.len);
@@ -212,10 +215,10 @@ impl Kept {
         if let Some((class, index)) = pool.class(self.holder.holder()) {
             class.free.push(index);
         }
-        *self = Kept::default();
+        *self = InputBuffer::default();
     }
 
-    /// The room behind what is kept, to read into; follow with [`Kept::extend`]. There is none if
+    /// The room behind what is kept, to read into; follow with [`InputBuffer::extend`]. There is none if
     /// nothing is kept, or if the buffer is full and none larger is free.
     pub fn spare<'a>(&mut self, pool: &'a mut Pool) -> &'a mut [u8] {
         if self.is_empty() {
@@ -228,7 +231,7 @@ impl Kept {
             .map_or(&mut [], |(class, index)| &mut class.buffer_mut(index)[end..])
     }
 
-    /// `n` bytes were read into [`Kept::spare`].
+    /// `n` bytes were read into [`InputBuffer::spare`].
     pub fn extend(&mut self, pool: &mut Pool, n: usize) {
         let size = pool.class(self.holder.holder()).map_or(0, |(class, _)| class.size);
         let end = self.start as usize + self.len();
@@ -299,5 +302,5 @@ impl Kept {
 }
 
 #[cfg(test)]
-#[path = "keep_tests.rs"]
+#[path = "input_tests.rs"]
 mod tests;
