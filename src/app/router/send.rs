@@ -1,8 +1,8 @@
 //! From an answer to ranges of bytes in the send queue.
 //!
-//! An answer of known length takes at most what [`Reply::has_capacity`] promises: its head and a short
-//! body are copied, a long body is shared. The pieces of a body of unknown length are taken one at
-//! a time, while there is room.
+//! An answer of known length takes at most what [`Reply::has_capacity`] promises: its head and a
+//! short body are copied, a long body is shared. The pieces of a body of unknown length are taken
+//! one at a time, while there is room.
 
 use super::response::{Body, Bytes, Pieces, Response};
 use super::status::Preambles;

@@ -26,8 +26,8 @@ use std::os::fd::OwnedFd;
 const EVENTS: usize = 512;
 /// Bytes that are read from a socket at once.
 const READ_BYTES: usize = 256 * 1024;
-/// Buffers of [`READ_BYTES`] for input that is not consumed; each connection has a small one besides.
-/// Memory is only used once one is.
+/// Buffers of [`READ_BYTES`] for input that is not consumed; each connection has a small one
+/// besides. Memory is only used once one is.
 const LARGE_INPUTS: usize = 256;
 /// The loop looks round at least so often.
 const SLEEP_US: u64 = 5_000;
