@@ -26,11 +26,11 @@ impl Output {
 
     /// Writes what the report has for them.
     pub(crate) fn write(self, report: &Report) -> Result<()> {
-        if let (Some(to), Some(series)) = (self.csv, &report.outcome.tally.series) {
+        if let (Some(to), Some(series)) = (self.csv, &report.outcome.stats.series) {
             write(to, series.text())?;
         }
         if let Some(to) = self.hdr {
-            write(to, &hgrm::text(&report.outcome.tally.latency_us))?;
+            write(to, &hgrm::text(&report.outcome.stats.latency_us))?;
         }
         Ok(())
     }

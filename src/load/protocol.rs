@@ -1,7 +1,7 @@
 //! What is spoken over the connections: what to send next, and what must come back. A protocol
 //! knows neither connections nor time; [`super::client`] has those.
 
-use super::tally::Fault;
+use super::stats::Fault;
 use simoom_io::{Blob, Reply};
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ impl Blob for Text {
 
 /// A request under way: when it was due, and what the protocol must know to check its answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Asked<R> {
+pub(crate) struct PendingRequest<R> {
     /// When it was meant to be sent; in the closed loop, when it was.
     pub(crate) due_us: u64,
     /// What was asked.
@@ -27,7 +27,7 @@ pub(crate) struct Asked<R> {
 
 /// What [`Protocol::read`] made of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Took {
+pub(crate) struct Parsed {
     /// So many of them are done with.
     pub(crate) bytes: usize,
     /// So many were content of a good answer.
@@ -35,12 +35,12 @@ pub(crate) struct Took {
     /// The server closes the connection after this answer.
     pub(crate) closes: bool,
     /// What is known of the answer now.
-    pub(crate) then: Then,
+    pub(crate) verdict: Verdict,
 }
 
 /// An answer, so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
+pub(crate) enum Verdict {
     /// It goes on; what was not done with is to be offered again with what follows.
     More,
     /// It is all there, and good.
@@ -58,16 +58,16 @@ pub(crate) struct Lookups {
     pub(crate) misses: u32,
 }
 
-impl Took {
+impl Parsed {
     /// An answer that goes on after `bytes`, of which `content` were content.
     #[inline]
-    pub(crate) fn more(bytes: usize, content: usize) -> Took {
-        Took { bytes, content, closes: false, then: Then::More }
+    pub(crate) fn more(bytes: usize, content: usize) -> Parsed {
+        Parsed { bytes, content, closes: false, verdict: Verdict::More }
     }
 
     /// Something that is no answer.
-    pub(crate) fn lost(fault: Fault, detail: String) -> Took {
-        Took { bytes: 0, content: 0, closes: false, then: Then::Lost(fault, detail) }
+    pub(crate) fn lost(fault: Fault, detail: String) -> Parsed {
+        Parsed { bytes: 0, content: 0, closes: false, verdict: Verdict::Lost(fault, detail) }
     }
 }
 
@@ -82,11 +82,20 @@ pub(crate) trait Protocol {
 
     /// Queues requests, at most one for each of `asked`, and notes there what is asked; returns how
     /// many. That is fewer if `reply` has no room for more, and at least one if it has any.
-    fn ask(&mut self, asked: &mut [Asked<Self::Request>], reply: &mut Reply<'_, Text>) -> usize;
+    fn ask(
+        &mut self,
+        pending: &mut [PendingRequest<Self::Request>],
+        reply: &mut Reply<'_, Text>,
+    ) -> usize;
 
     /// Reads on, in `bytes`, the answer to `asked`, of which `progress` was read: at most to its
     /// end.
-    fn read(&mut self, asked: &Self::Request, progress: &mut Self::Progress, bytes: &[u8]) -> Took;
+    fn read(
+        &mut self,
+        pending: &Self::Request,
+        progress: &mut Self::Progress,
+        bytes: &[u8],
+    ) -> Parsed;
 
     /// Bytes that a batch on one connection copies into its reply, at most: pools are made for
     /// that.

@@ -9,12 +9,12 @@ use std::net::IpAddr;
 
 /// The way to one target.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Way {
+pub(super) struct TargetRoute {
     target: IpAddr,
     gateway: Option<IpAddr>,
 }
 
-impl Way {
+impl TargetRoute {
     /// The way from `interface`: through `gateway` if one is given, else as the kernel would go;
     /// what lies in the prefix of `source` needs no route.
     pub(super) fn find(
@@ -22,13 +22,13 @@ impl Way {
         source: Source,
         target: IpAddr,
         gateway: Option<IpAddr>,
-    ) -> Result<Way> {
+    ) -> Result<TargetRoute> {
         if gateway.is_some() {
-            return Ok(Way { target, gateway });
+            return Ok(TargetRoute { target, gateway });
         }
         match netns::gateway(interface, target) {
-            Ok(gateway) => Ok(Way { target, gateway }),
-            Err(_) if source.is_neighbour(target) => Ok(Way { target, gateway: None }),
+            Ok(gateway) => Ok(TargetRoute { target, gateway }),
+            Err(_) if source.is_neighbour(target) => Ok(TargetRoute { target, gateway: None }),
             Err(error) => Err(Error::failed(format!(
                 "{target} is not reached from {interface}: {error}; name the next hop with --gateway, or give \
                  --source a prefix that {target} is in"

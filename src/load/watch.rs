@@ -9,9 +9,9 @@ use crossbeam_channel::Receiver;
 use std::io::{IsTerminal, Write, stderr};
 
 /// How often signals are looked for.
-const LOOK_US: u64 = 10_000;
+const POLL_INTERVAL_US: u64 = 10_000;
 /// How often progress is shown.
-const SHOW_US: u64 = 1_000_000;
+const PROGRESS_INTERVAL_US: u64 = 1_000_000;
 
 /// Looks after one run.
 pub(crate) struct Watch {
@@ -37,18 +37,18 @@ impl Watch {
 
     /// Call each time round; does something a hundred times a second.
     #[inline]
-    pub(crate) fn look<P: Protocol>(&mut self, now_us: u64, client: &mut Client<P>) {
+    pub(crate) fn poll<P: Protocol>(&mut self, now_us: u64, client: &mut Client<P>) {
         if now_us < self.look_at_us {
             return;
         }
         if self.look_at_us == 0 {
             self.shown_us = now_us;
         }
-        self.look_at_us = now_us + LOOK_US;
+        self.look_at_us = now_us + POLL_INTERVAL_US;
         if self.signals.try_recv().is_ok() {
             client.end();
         }
-        if self.terminal && now_us - self.shown_us >= SHOW_US {
+        if self.terminal && now_us - self.shown_us >= PROGRESS_INTERVAL_US {
             self.show(now_us, client);
         }
     }
@@ -57,7 +57,7 @@ impl Watch {
         let answers = client.answers();
         let rate = (answers - self.shown_answers) as f64 * 1e6 / (now_us - self.shown_us) as f64;
         let (phase, open, faults) =
-            (client.course().name(), client.open(), client.tally.fault_count());
+            (client.schedule().name(), client.open(), client.stats.fault_count());
         // Carriage return and "erase to the end of the line": the line stays one.
         let _ = write!(
             stderr(),

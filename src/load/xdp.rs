@@ -5,9 +5,9 @@
 //! stack's counters. The source addresses are the stack's alone: it answers ARP or neighbour
 //! discovery for them, and the kernel knows nothing of their connections.
 
-use super::client::{Client, Conn, Plan, Sips};
-use super::protocol::{Asked, Protocol};
-use super::route::Way;
+use super::client::{Client, ClientConnection, Plan, ReadThrottle};
+use super::protocol::{PendingRequest, Protocol};
+use super::route::TargetRoute;
 use super::sources::{Source, Sources};
 use super::watch::Watch;
 use crate::config::XdpMode;
@@ -27,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Pairs of address and port that are tried before an attempt to connect is put off.
-const TRIES: u32 = 64;
+const PORT_TRIES_MAX: u32 = 64;
 /// Connections that have copied requests under way at once, at most; with more of them, some wait
 /// for room.
 const ACTIVE_MAX: u32 = 65_536;
@@ -53,7 +53,7 @@ const CLOSING_AT_ONCE: usize = 128;
 
 /// Where to send from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct From<'a> {
+pub(crate) struct XdpOptions<'a> {
     /// The interface.
     pub(crate) interface: &'a str,
     /// The source addresses.
@@ -78,10 +78,10 @@ pub(super) fn run<P: Protocol>(
     plan: &Plan,
     protocol: P,
     target: SocketAddr,
-    from: &From<'_>,
+    from: &XdpOptions<'_>,
     watch: &mut Watch,
 ) -> Result<Sent<P>> {
-    let From { interface, source, gateway, .. } = *from;
+    let XdpOptions { interface, source, gateway, .. } = *from;
     let cannot = |error| Error::failed(format!("--interface {interface}: {error}"));
     if target.is_ipv6() != source.address.is_ipv6() {
         return Err(Error::usage(format!(
@@ -95,7 +95,7 @@ pub(super) fn run<P: Protocol>(
     let copied_bytes = protocol.copied_bytes();
     check_memory::<P>(plan, copied_bytes)?;
     address_check::check(interface, facts.mac, &addresses, ADDRESS_PROBE)?;
-    let way = Way::find(interface, source, target.ip(), gateway)?;
+    let target_route = TargetRoute::find(interface, source, target.ip(), gateway)?;
     let options = open_options(from);
     let (mut device, queues) =
         Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
@@ -106,7 +106,7 @@ pub(super) fn run<P: Protocol>(
     let parts = Parts {
         app: Client::new(plan.clone(), protocol),
         stack: Config {
-            routes: vec![way.route()],
+            routes: vec![target_route.route()],
             ..stack_config(plan, copied_bytes, &facts, &addresses, &device)?
         },
         ports: Vec::new(),
@@ -131,16 +131,16 @@ pub(super) fn run<P: Protocol>(
         hop: NextHop::Awaited,
         closing: None,
     };
-    let client = Worker::new(parts).run_with(|hand| driver.turn(hand, watch)).map_err(cannot)?;
+    let client = Worker::new(parts).run_with(|hand| driver.iterate(hand, watch)).map_err(cannot)?;
     if driver.hop == NextHop::Unreachable {
-        return Err(way.no_answer(interface));
+        return Err(target_route.no_answer(interface));
     }
     Ok(Sent { client, transport, counts: sheet.read() })
 }
 
 /// Deeper rings than a server has: a generator that is held up for a moment must not lose what its
 /// server answered.
-fn open_options(from: &From<'_>) -> OpenOptions {
+fn open_options(from: &XdpOptions<'_>) -> OpenOptions {
     OpenOptions {
         mode: mode(from.mode),
         busy_poll: true,
@@ -171,15 +171,15 @@ fn check_memory<P: Protocol>(plan: &Plan, copied_bytes: usize) -> Result<()> {
             .memory::<Client<P>>()
             .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
             .add(
-                "requests under way",
+                "requests under target_route",
                 connections as usize * usize::from(plan.pipeline),
-                size_of::<Asked<P::Request>>(),
+                size_of::<PendingRequest<P::Request>>(),
             )
     };
     limits::check(Limit::from_flag(None), plan.connections, memory).map(drop)
 }
 
-fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Limits {
+fn stack_limits(connections: u32, slow: Option<ReadThrottle>, copied_bytes: usize) -> Limits {
     // A connection that is closed and one that takes its place may be there at once; nobody opens
     // one to a client.
     let most = connections.saturating_add(connections / 8 + 64);
@@ -195,7 +195,7 @@ fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Li
     match slow {
         None => limits,
         // Each may keep a window of input that it has not read.
-        Some(sips) if sips.window_bytes() <= input::SMALL_BYTES => {
+        Some(throttle) if throttle.window_bytes() <= input::SMALL_BYTES => {
             Limits { keep_small: most, ..limits }
         }
         Some(_) => Limits { keep_small: most, keep_large: most, ..limits },
@@ -226,8 +226,8 @@ fn stack_config(
     stack.receive_window_bytes = RECEIVE_WINDOW_BYTES;
     stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
     stack.close_timeout_ms = 5_000;
-    if let Some(sips) = plan.slow {
-        stack.receive_window_bytes = sips.window_bytes() as u32;
+    if let Some(throttle) = plan.slow {
+        stack.receive_window_bytes = throttle.window_bytes() as u32;
         stack.receive_window_most_bytes = 0;
     }
     Ok(stack)
@@ -273,16 +273,16 @@ struct Closing {
 
 impl Driver {
     /// One turn of the worker's loop; says whether to go on.
-    fn turn<P: Protocol>(&mut self, mut hand: Hand<'_, Client<P>>, watch: &mut Watch) -> bool {
+    fn iterate<P: Protocol>(&mut self, mut hand: Hand<'_, Client<P>>, watch: &mut Watch) -> bool {
         let now_us = hand.now_us;
-        watch.look(now_us, hand.app);
+        watch.poll(now_us, hand.app);
         if self.hop == NextHop::Awaited {
             let (local, remote) = (self.sources.first(), Address::from(self.target.ip()));
             self.hop = hand.stack.next_hop(hand.now, &local, &remote, hand.outbound);
-            return self.hop != NextHop::Unreachable && !hand.app.course().is_over();
+            return self.hop != NextHop::Unreachable && !hand.app.schedule().is_over();
         }
-        hand.app.turn(now_us);
-        if hand.app.course().is_over() {
+        hand.app.tick(now_us);
+        if hand.app.schedule().is_over() {
             return self.close_all(&mut hand);
         }
         while let Some(conn) = hand.app.next_to_open() {
@@ -293,7 +293,7 @@ impl Driver {
         self.send_in_turn(&mut hand);
         if hand.app.has_worked() {
             // Sending took time, and what has come meanwhile must not seem to have come before.
-            hand.app.turn(hand.read_clock_us());
+            hand.app.tick(hand.read_clock_us());
             hand.app.worked();
         }
         true
@@ -328,10 +328,10 @@ impl Driver {
     fn connect<P: Protocol>(
         &mut self,
         hand: &mut Hand<'_, Client<P>>,
-        conn: &Conn<P::Progress>,
+        conn: &ClientConnection<P::Progress>,
     ) -> bool {
         let slot = conn.slot();
-        for _ in 0..TRIES {
+        for _ in 0..PORT_TRIES_MAX {
             let (local, local_port) = self.sources.next();
             let to = Connect {
                 local,

@@ -1,30 +1,35 @@
 //! How requests and connections end: good answers and faults, each counted once and by its kind.
 
 use super::super::protocol::{Lookups, Protocol, Text};
-use super::super::tally::Fault;
-use super::opening::OPENING_PAUSE_US;
-use super::{Client, Conn, Stage};
+use super::super::stats::Fault;
+use super::opening::OPEN_RETRY_US;
+use super::{Client, ClientConnection, State};
 use simoom_io::{Closed, Reply};
 
 impl<P: Protocol> Client<P> {
     /// A whole answer is there, and good.
     #[inline]
-    pub(super) fn answered(&mut self, conn: &mut Conn<P::Progress>, due_us: u64, lookups: Lookups) {
+    pub(super) fn answered(
+        &mut self,
+        conn: &mut ClientConnection<P::Progress>,
+        due_us: u64,
+        lookups: Lookups,
+    ) {
         (conn.outstanding, conn.answered) = (conn.outstanding - 1, conn.answered + 1);
         self.proven = true;
         self.answers += 1;
-        if self.course.measures() {
-            self.tally.response(lookups);
+        if self.schedule.measures() {
+            self.stats.response(lookups);
         }
-        if self.course.counts(due_us) {
-            self.tally.latency(self.now_us - due_us);
+        if self.schedule.counts(due_us) {
+            self.stats.latency(self.now_us - due_us);
         }
     }
 
     /// Counts a fault. Where not even the first request is answered well, there is no sense in
     /// going on.
     pub(super) fn fault(&mut self, fault: Fault, detail: impl FnOnce() -> String) {
-        self.tally.fault(fault, detail);
+        self.stats.fault(fault, detail);
         if !self.proven {
             self.end();
         }
@@ -33,21 +38,21 @@ impl<P: Protocol> Client<P> {
     /// Counts a fault that the connection does not survive.
     pub(super) fn fail(
         &mut self,
-        conn: &mut Conn<P::Progress>,
+        conn: &mut ClientConnection<P::Progress>,
         fault: Fault,
         detail: String,
         reply: &mut Reply<'_, Text>,
     ) {
         self.fault(fault, || detail);
         self.forget_outstanding(conn);
-        conn.stage = Stage::Failed;
+        conn.state = State::Failed;
         reply.abort();
     }
 
     /// From `at` on, `bytes` are more than was asked for.
     pub(super) fn surplus(
         &mut self,
-        conn: &mut Conn<P::Progress>,
+        conn: &mut ClientConnection<P::Progress>,
         bytes: &[u8],
         at: usize,
         reply: &mut Reply<'_, Text>,
@@ -57,7 +62,7 @@ impl<P: Protocol> Client<P> {
         bytes.len()
     }
 
-    pub(super) fn forget_outstanding(&mut self, conn: &mut Conn<P::Progress>) {
+    pub(super) fn forget_outstanding(&mut self, conn: &mut ClientConnection<P::Progress>) {
         self.note_if_none_was_free();
         self.in_flight -= u32::from(conn.outstanding > 0);
         conn.outstanding = 0;
@@ -65,15 +70,19 @@ impl<P: Protocol> Client<P> {
 
     /// All that was sent on this connection is answered.
     #[inline]
-    pub(super) fn turn_over(&mut self, conn: &mut Conn<P::Progress>, reply: &mut Reply<'_, Text>) {
+    pub(super) fn requests_done(
+        &mut self,
+        conn: &mut ClientConnection<P::Progress>,
+        reply: &mut Reply<'_, Text>,
+    ) {
         self.note_if_none_was_free();
         self.in_flight -= 1;
         if conn.closes {
             // The deadline stands: the server said that it would close.
-            conn.stage = Stage::Ending;
-        } else if self.plan.connection_per_request || self.course.is_over() {
+            conn.state = State::Ending;
+        } else if self.plan.connection_per_request || self.schedule.is_over() {
             reply.close();
-        } else if !self.slots.has_resting() && self.may_send() && !self.course.is_opening() {
+        } else if !self.slots.has_resting() && self.may_send() && !self.schedule.is_opening() {
             // Its turn has come again.
             self.send(conn, reply);
         } else {
@@ -86,7 +95,7 @@ impl<P: Protocol> Client<P> {
     pub(super) fn not_opened(&mut self, how: Closed) {
         self.opening -= 1;
         self.attempts_over += 1;
-        self.opening_paused_until_us = self.now_us + OPENING_PAUSE_US;
+        self.opening_paused_until_us = self.now_us + OPEN_RETRY_US;
         match how {
             Closed::Refused | Closed::ResetByPeer => {
                 self.fault(Fault::Refused, || "connection refused".to_owned());
@@ -102,11 +111,11 @@ impl<P: Protocol> Client<P> {
     }
 
     /// What the end of an open connection is counted as.
-    pub(super) fn ended(&mut self, conn: &Conn<P::Progress>, how: Closed) {
+    pub(super) fn ended(&mut self, conn: &ClientConnection<P::Progress>, how: Closed) {
         self.open -= 1;
         let waits = conn.outstanding > 0;
-        match (conn.stage, how) {
-            (Stage::Failed, _) | (_, Closed::Aborted) => {}
+        match (conn.state, how) {
+            (State::Failed, _) | (_, Closed::Aborted) => {}
             (_, Closed::ResetByPeer | Closed::Refused) => {
                 self.fault(Fault::Reset, || "connection reset by the server".to_owned());
             }
@@ -120,7 +129,7 @@ impl<P: Protocol> Client<P> {
                 None => self.fault(Fault::ClosedEarly, || "closed before the answer".to_owned()),
             },
             (_, Closed::Finished) => {
-                self.tally.closed_between += u64::from(!self.plan.connection_per_request);
+                self.stats.closed_between += u64::from(!self.plan.connection_per_request);
             }
         }
     }

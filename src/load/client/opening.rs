@@ -1,18 +1,18 @@
 //! Which connection is opened next, and when: few at once, and none for a while after one failed.
 
 use super::super::protocol::Protocol;
-use super::{Client, Conn};
+use super::{Client, ClientConnection};
 
 /// Handshakes that may be under way while the connections of a run are opened: few enough for any
 /// backlog.
 const OPENING_MAX: u32 = 128;
 /// After an attempt to connect has failed, no other is made for so long.
-pub(super) const OPENING_PAUSE_US: u64 = 100_000;
+pub(super) const OPEN_RETRY_US: u64 = 100_000;
 
 impl<P: Protocol> Client<P> {
     /// A connection to begin to open now, if there is one.
-    pub(crate) fn next_to_open(&mut self) -> Option<Conn<P::Progress>> {
-        if !self.course.opens() || self.now_us < self.opening_paused_until_us {
+    pub(crate) fn next_to_open(&mut self) -> Option<ClientConnection<P::Progress>> {
+        if !self.schedule.opens() || self.now_us < self.opening_paused_until_us {
             return None;
         }
         let of_one_request = self.plan.connection_per_request;
@@ -28,7 +28,7 @@ impl<P: Protocol> Client<P> {
         self.in_flight += u32::from(outstanding);
         self.opening += 1;
         self.worked = true;
-        Some(Conn { slot, outstanding, ..Conn::default() })
+        Some(ClientConnection { slot, outstanding, ..ClientConnection::default() })
     }
 
     /// The transport cannot open this connection just now.
@@ -36,7 +36,7 @@ impl<P: Protocol> Client<P> {
         self.opening -= 1;
         if self.plan.connection_per_request {
             self.in_flight -= 1;
-            self.untake(self.pace_before_opening, 1, 0);
+            self.undo_take(self.pace_before_opening, 1, 0);
         }
         self.slots.postpone(slot);
     }

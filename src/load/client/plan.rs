@@ -1,8 +1,8 @@
 //! What is sent, and how: the flags as the client sees them.
 
-use super::Sips;
-use crate::load::course::Extent;
+use super::ReadThrottle;
 use crate::load::pace::Rate;
+use crate::load::schedule::RunLimits;
 
 /// What is sent, and how.
 #[derive(Clone, Debug)]
@@ -18,13 +18,13 @@ pub(crate) struct Plan {
     /// The open loop's rate; `None` for the closed loop.
     pub(crate) rate: Option<Rate>,
     /// How slowly connections read, if they do.
-    pub(crate) slow: Option<Sips>,
+    pub(crate) slow: Option<ReadThrottle>,
     /// The content of each answer is checked.
     pub(crate) verify: bool,
     /// The longest wait for an answer.
     pub(crate) timeout: std::time::Duration,
     /// How long, or how many.
-    pub(crate) extent: Extent,
+    pub(crate) limits: RunLimits,
     /// Whether to keep what each second brought.
     pub(crate) by_second: bool,
 }

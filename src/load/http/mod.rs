@@ -7,8 +7,8 @@
 
 mod head;
 
-use super::protocol::{Asked, Lookups, Protocol, Text, Then, Took};
-use super::tally::Fault;
+use super::protocol::{Lookups, Parsed, PendingRequest, Protocol, Text, Verdict};
+use super::stats::Fault;
 use head::{Head, Heads, Read};
 use simoom_io::Reply;
 
@@ -83,34 +83,34 @@ impl Http {
 
     /// A whole answer is there.
     #[inline]
-    fn judge(&mut self, progress: &Progress) -> Then {
+    fn judge(&mut self, progress: &Progress) -> Verdict {
         let Progress { length, status, same, .. } = *progress;
         if !is_good(status) {
-            return Then::Bad(Fault::Status, format!("status {status}"));
+            return Verdict::Bad(Fault::Status, format!("status {status}"));
         }
         let Some(first) = &self.reference else { return self.judge_first(length) };
         if length != first.length {
             let expected = first.length;
-            return Then::Bad(
+            return Verdict::Bad(
                 Fault::Length,
                 format!("{length} bytes of content where the first had {expected}"),
             );
         }
         if !same {
-            return Then::Bad(Fault::Content, "other content than the first".to_owned());
+            return Verdict::Bad(Fault::Content, "other content than the first".to_owned());
         }
-        Then::Good(Lookups::default())
+        Verdict::Good(Lookups::default())
     }
 
-    fn judge_first(&mut self, length: u64) -> Then {
+    fn judge_first(&mut self, length: u64) -> Verdict {
         if self.verify && length > VERIFY_MAX_BYTES {
-            return Then::Bad(
+            return Verdict::Bad(
                 Fault::Content,
                 format!("content of {length} bytes; --verify remembers at most {VERIFY_MAX_BYTES}"),
             );
         }
         self.reference = Some(Reference { length, content: std::mem::take(&mut self.draft) });
-        Then::Good(Lookups::default())
+        Verdict::Good(Lookups::default())
     }
 }
 
@@ -120,16 +120,16 @@ impl Protocol for Http {
     const BEGINS_WITH: &'static str = "head";
 
     #[inline]
-    fn ask(&mut self, asked: &mut [Asked<()>], reply: &mut Reply<'_, Text>) -> usize {
+    fn ask(&mut self, pending: &mut [PendingRequest<()>], reply: &mut Reply<'_, Text>) -> usize {
         if !reply.has_capacity() {
             return 0;
         }
-        reply.share(self.text.clone(), 0..self.request_bytes * asked.len());
-        asked.len()
+        reply.share(self.text.clone(), 0..self.request_bytes * pending.len());
+        pending.len()
     }
 
     #[inline]
-    fn read(&mut self, (): &(), progress: &mut Progress, bytes: &[u8]) -> Took {
+    fn read(&mut self, (): &(), progress: &mut Progress, bytes: &[u8]) -> Parsed {
         let mut at = 0;
         if !progress.begun {
             match self.heads.read(bytes) {
@@ -138,20 +138,20 @@ impl Protocol for Http {
                     *progress =
                         Progress { length, came: 0, status, begun: true, closes, same: true };
                 }
-                Read::Partial => return Took::more(0, 0),
-                Read::Garbled(reason) => return Took::lost(Fault::Garbled, reason),
+                Read::Partial => return Parsed::more(0, 0),
+                Read::Garbled(reason) => return Parsed::lost(Fault::Garbled, reason),
             }
         }
         let content = self.content(progress, &bytes[at..]);
         at += content;
         let content = if is_good(progress.status) { content } else { 0 };
         if progress.came < progress.length {
-            return Took::more(at, content);
+            return Parsed::more(at, content);
         }
-        let then = self.judge(progress);
+        let verdict = self.judge(progress);
         let closes = progress.closes;
         progress.begun = false;
-        Took { bytes: at, content, closes, then }
+        Parsed { bytes: at, content, closes, verdict }
     }
 
     fn cut(&self, progress: &Progress) -> Option<String> {

@@ -4,8 +4,8 @@
 //! server has, in the order in which they were asked for, and by `END`; a set by `STORED`. Anything
 //! else is an error that the server tells, or no answer.
 
-use super::super::protocol::{Lookups, Then, Took};
-use super::super::tally::Fault;
+use super::super::protocol::{Lookups, Parsed, Verdict};
+use super::super::stats::Fault;
 use super::content::{self, VERSION_BYTES, Values};
 use super::workload::{Keys, Kind, Request, Workload};
 
@@ -53,36 +53,36 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// Reads on in the answer to `request`.
     #[inline]
-    pub(super) fn read(&self, request: &Request, progress: &mut Progress, bytes: &[u8]) -> Took {
-        let mut took = Took::more(0, 0);
+    pub(super) fn read(&self, request: &Request, progress: &mut Progress, bytes: &[u8]) -> Parsed {
+        let mut parsed = Parsed::more(0, 0);
         loop {
-            let rest = &bytes[took.bytes..];
+            let rest = &bytes[parsed.bytes..];
             if progress.value.is_some() {
                 let (taken, whole) = self.value(progress, rest);
-                took.bytes += taken;
-                took.content += taken - if whole { 2 } else { 0 };
+                parsed.bytes += taken;
+                parsed.content += taken - if whole { 2 } else { 0 };
                 match (whole, progress.value) {
                     (true, _) => progress.value = None,
                     // All of the content is there, but no line end follows it.
                     (false, Some(value)) if self.is_overrun(value, &rest[taken..]) => {
                         let key = String::from_utf8_lossy(&content::key(value.key)).into_owned();
-                        return Took::lost(
+                        return Parsed::lost(
                             Fault::Garbled,
                             format!("no end after the value of {key}"),
                         );
                     }
-                    (false, _) => return took,
+                    (false, _) => return parsed,
                 }
                 continue;
             }
             let Some((line, line_bytes)) = line(rest) else {
                 if rest.len() > LINE_MAX_BYTES {
-                    return Took::lost(
+                    return Parsed::lost(
                         Fault::Garbled,
                         format!("a line of over {LINE_MAX_BYTES} bytes"),
                     );
                 }
-                return took;
+                return parsed;
             };
             if !progress.begun {
                 *progress = Progress {
@@ -91,26 +91,27 @@ impl Reader<'_> {
                     ..Progress::default()
                 };
             }
-            took.bytes += line_bytes;
+            parsed.bytes += line_bytes;
             match (request.kind, line) {
                 (Kind::Get, line) if line.starts_with(b"VALUE ") => {
                     if let Err((fault, detail)) =
                         self.begin_value(progress, &line[b"VALUE ".len()..])
                     {
-                        return Took::lost(fault, detail);
+                        return Parsed::lost(fault, detail);
                     }
                 }
-                (Kind::Get, b"END") => return self.end(progress, took),
+                (Kind::Get, b"END") => return self.end(progress, parsed),
                 (Kind::Set, b"STORED") => {
-                    return done(progress, took, Then::Good(Lookups::default()));
+                    return done(progress, parsed, Verdict::Good(Lookups::default()));
                 }
                 (_, line) if is_error(line) => {
-                    let then = Then::Bad(Fault::Status, String::from_utf8_lossy(line).into_owned());
-                    return done(progress, took, then);
+                    let verdict =
+                        Verdict::Bad(Fault::Status, String::from_utf8_lossy(line).into_owned());
+                    return done(progress, parsed, verdict);
                 }
                 (kind, line) => {
                     let line = String::from_utf8_lossy(line);
-                    return Took::lost(
+                    return Parsed::lost(
                         Fault::Garbled,
                         format!("{line:?} in answer to a {}", kind.name()),
                     );
@@ -134,7 +135,7 @@ impl Reader<'_> {
         };
         loop {
             match progress.keys.next(self.workload) {
-                Some(asked) if asked == number => break,
+                Some(pending) if pending == number => break,
                 Some(_) => progress.misses += 1,
                 None => {
                     return Err((
@@ -197,16 +198,17 @@ impl Reader<'_> {
 
     /// The answer to a get is there.
     #[inline]
-    fn end(&self, progress: &mut Progress, took: Took) -> Took {
+    fn end(&self, progress: &mut Progress, parsed: Parsed) -> Parsed {
         let hits = u32::from(progress.hits);
         let misses = u32::from(progress.misses) + progress.keys.left();
-        let then = match progress.flaw {
-            Flaw::None => Then::Good(Lookups { hits, misses }),
-            Flaw::Content => {
-                Then::Bad(Fault::Content, "a value that was never stored under its key".to_owned())
-            }
+        let verdict = match progress.flaw {
+            Flaw::None => Verdict::Good(Lookups { hits, misses }),
+            Flaw::Content => Verdict::Bad(
+                Fault::Content,
+                "a value that was never stored under its key".to_owned(),
+            ),
         };
-        done(progress, took, then)
+        done(progress, parsed, verdict)
     }
 }
 
@@ -224,10 +226,10 @@ impl Progress {
 }
 
 #[inline]
-fn done(progress: &mut Progress, mut took: Took, then: Then) -> Took {
+fn done(progress: &mut Progress, mut parsed: Parsed, verdict: Verdict) -> Parsed {
     progress.begun = false;
-    took.then = then;
-    took
+    parsed.verdict = verdict;
+    parsed
 }
 
 /// The first line, and how many bytes it takes. One that ends as lines do comes without its end;

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The workload, as the flags have it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Shape {
+pub(crate) struct WorkloadSpec {
     /// Keys.
     pub(crate) keys: u32,
     /// The least and the most bytes of a value.
@@ -22,9 +22,10 @@ pub(crate) struct Shape {
     pub(crate) preload: bool,
 }
 
-impl fmt::Display for Shape {
+impl fmt::Display for WorkloadSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shape { keys, value_bytes: (least, most), get_ratio, zipf, multiget, preload } = *self;
+        let WorkloadSpec { keys, value_bytes: (least, most), get_ratio, zipf, multiget, preload } =
+            *self;
         let of = if multiget == 1 { "a key".to_owned() } else { format!("{multiget} keys") };
         write!(f, "{:.0} % gets of {of} of {keys}", 100.0 * get_ratio)?;
         if let Some(exponent) = zipf {
@@ -70,7 +71,7 @@ pub(super) struct Keys {
 /// Draws requests.
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
-    shape: Shape,
+    workload: WorkloadSpec,
     zipf: Option<Zipf>,
     random: Random,
     /// A number below 2⁶⁴ drawn at random that is below this means a get.
@@ -81,17 +82,17 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    pub(super) fn new(shape: Shape, seed: u64) -> Workload {
-        let zipf = shape
+    pub(super) fn new(workload: WorkloadSpec, seed: u64) -> Workload {
+        let zipf = workload
             .zipf
             .filter(|exponent| *exponent > 0.0)
-            .map(|exponent| Zipf::new(shape.keys, exponent));
-        let storing = shape.preload.then_some(0);
+            .map(|exponent| Zipf::new(workload.keys, exponent));
+        let storing = workload.preload.then_some(0);
         Workload {
-            shape,
+            workload,
             zipf,
             random: Random::new(seed),
-            get_below: shape.get_ratio * 2f64.powi(64),
+            get_below: workload.get_ratio * 2f64.powi(64),
             storing,
         }
     }
@@ -99,7 +100,7 @@ impl Workload {
     /// Whether sets of all keys were drawn, while that is to be.
     #[inline]
     pub(super) fn is_stored(&self) -> Option<bool> {
-        self.storing.map(|sets| sets >= u64::from(self.shape.keys))
+        self.storing.map(|sets| sets >= u64::from(self.workload.keys))
     }
 
     /// From now on what the shape says is drawn.
@@ -111,7 +112,7 @@ impl Workload {
     #[inline]
     pub(super) fn next(&mut self) -> (Request, u32) {
         if let Some(sets) = &mut self.storing {
-            let key = (*sets % u64::from(self.shape.keys)) as u32;
+            let key = (*sets % u64::from(self.workload.keys)) as u32;
             *sets += 1;
             return (Request { kind: Kind::Set, seed: 0 }, key);
         }
@@ -128,7 +129,7 @@ impl Workload {
     #[inline]
     pub(super) fn keys(&self, request: &Request) -> Keys {
         match request.kind {
-            Kind::Get => Keys { random: Random::new(request.seed), left: self.shape.multiget },
+            Kind::Get => Keys { random: Random::new(request.seed), left: self.workload.multiget },
             Kind::Set => Keys::default(),
         }
     }
@@ -139,7 +140,7 @@ impl Workload {
             Some(zipf) => zipf.draw(random) - 1,
             // The upper half of the product: as even as 2³² numbers can be dealt out to so many
             // keys.
-            None => (((random.next() >> 32) * u64::from(self.shape.keys)) >> 32) as u32,
+            None => (((random.next() >> 32) * u64::from(self.workload.keys)) >> 32) as u32,
         }
     }
 }
@@ -163,7 +164,7 @@ impl Keys {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape {
+    const SHAPE: WorkloadSpec = WorkloadSpec {
         keys: 100,
         value_bytes: (1, 1),
         get_ratio: 0.9,
@@ -187,12 +188,12 @@ mod tests {
         workload.begin();
         assert_eq!(workload.is_stored(), None);
         assert!((0..100).any(|_| workload.next().0.kind == Kind::Get));
-        assert_eq!(Workload::new(Shape { preload: false, ..SHAPE }, 1).is_stored(), None);
+        assert_eq!(Workload::new(WorkloadSpec { preload: false, ..SHAPE }, 1).is_stored(), None);
     }
 
     #[test]
     fn gets_and_sets_come_in_their_proportion_and_keys_are_named_again() {
-        let mut workload = Workload::new(Shape { preload: false, ..SHAPE }, 1);
+        let mut workload = Workload::new(WorkloadSpec { preload: false, ..SHAPE }, 1);
         let mut gets = 0;
         for _ in 0..10_000 {
             let (request, key) = workload.next();
@@ -217,7 +218,8 @@ mod tests {
     #[test]
     fn only_gets_or_only_sets() {
         for (get_ratio, kind) in [(1.0, Kind::Get), (0.0, Kind::Set)] {
-            let mut workload = Workload::new(Shape { get_ratio, preload: false, ..SHAPE }, 1);
+            let mut workload =
+                Workload::new(WorkloadSpec { get_ratio, preload: false, ..SHAPE }, 1);
             assert!((0..1000).all(|_| workload.next().0.kind == kind));
         }
     }

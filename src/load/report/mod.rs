@@ -5,7 +5,7 @@ mod text;
 
 use super::Outcome;
 use super::client::Plan;
-use super::memcached::Shape;
+use super::memcached::WorkloadSpec;
 use super::target::Target;
 
 /// The percentiles that are told, with the names that they have in JSON.
@@ -26,7 +26,7 @@ const LATE_MAX: f64 = 0.01;
 pub(crate) struct Report {
     pub(crate) target: Target,
     /// What memcached was asked.
-    pub(crate) shape: Option<Shape>,
+    pub(crate) workload: Option<WorkloadSpec>,
     pub(crate) plan: Plan,
     pub(crate) outcome: Outcome,
 }
@@ -50,7 +50,7 @@ impl Report {
 
     /// The faults that were met, in words; `None` without any.
     pub(crate) fn faults(&self) -> Option<String> {
-        let met = self.outcome.tally.faults().filter(|(_, count)| *count > 0);
+        let met = self.outcome.stats.faults().filter(|(_, count)| *count > 0);
         let list: Vec<String> =
             met.map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
         (!list.is_empty()).then(|| list.join(", "))
@@ -61,16 +61,16 @@ impl Report {
         if self.outcome.measured.is_zero() {
             0.0
         } else {
-            self.outcome.tally.busy_us as f64 / self.outcome.measured.as_micros() as f64
+            self.outcome.stats.busy_us as f64 / self.outcome.measured.as_micros() as f64
         }
     }
 
     /// The share of requests that left late although a connection was free.
     fn late(&self) -> f64 {
-        if self.outcome.tally.sent == 0 {
+        if self.outcome.stats.sent == 0 {
             0.0
         } else {
-            self.outcome.tally.late as f64 / self.outcome.tally.sent as f64
+            self.outcome.stats.late as f64 / self.outcome.stats.sent as f64
         }
     }
 

@@ -2,7 +2,7 @@
 
 /// Where a connection is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum State {
     /// The handshake is under way.
     #[default]
     Opening,
@@ -18,13 +18,13 @@ pub(super) enum Stage {
 
 /// What the client keeps for a connection; `S` is the protocol's part.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Conn<S> {
+pub(crate) struct ClientConnection<S> {
     pub(super) slot: u32,
     /// Requests sent whose answers are not there,
     pub(super) outstanding: u16,
     /// and requests sent with them whose answers are.
     pub(super) answered: u16,
-    pub(super) stage: Stage,
+    pub(super) state: State,
     pub(super) closes: bool,
     /// It reads no input before `read_at_us`.
     pub(super) pauses: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Conn<S> {
     pub(super) progress: S,
 }
 
-impl<S> Conn<S> {
+impl<S> ClientConnection<S> {
     /// The connection's number.
     pub(crate) fn slot(&self) -> u32 {
         self.slot

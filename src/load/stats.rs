@@ -56,7 +56,7 @@ impl Fault {
 
 /// The counts of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Tally {
+pub(crate) struct Stats {
     /// When measuring began and ended, in microseconds since the machine did.
     pub(crate) measured_us: (u64, u64),
     /// Connections open when it ended.
@@ -76,7 +76,7 @@ pub(crate) struct Tally {
     /// Requests for which that is more than [`LATE_US`].
     pub(crate) late: u64,
     /// How long turns took in which there was anything to do: the clock is read once a turn.
-    pub(crate) turn_us: Histogram<u64>,
+    pub(crate) iteration_us: Histogram<u64>,
     /// All of those together.
     pub(crate) busy_us: u64,
     /// Connections opened, over the whole run.
@@ -90,14 +90,14 @@ pub(crate) struct Tally {
     faults: [u64; Fault::ALL.len()],
 }
 
-impl Tally {
+impl Stats {
     /// Nothing yet; `by_second` keeps what each second brings.
-    pub(crate) fn new(by_second: bool) -> Tally {
+    pub(crate) fn new(by_second: bool) -> Stats {
         let histogram = |digits| {
             Histogram::new_with_max(LATENCY_MAX_US, digits)
                 .expect("these digits up to an hour are allowed")
         };
-        Tally {
+        Stats {
             measured_us: (0, 0),
             open: 0,
             sent: 0,
@@ -107,7 +107,7 @@ impl Tally {
             latency_us: histogram(3),
             late_us: histogram(2),
             late: 0,
-            turn_us: histogram(2),
+            iteration_us: histogram(2),
             busy_us: 0,
             opened: 0,
             closed_between: 0,
@@ -128,10 +128,10 @@ impl Tally {
 
     /// A turn took so long; whether there was anything to do.
     #[inline]
-    pub(crate) fn turn(&mut self, took_us: u64, worked: bool) {
+    pub(crate) fn iteration(&mut self, took_us: u64, worked: bool) {
         if worked {
             self.busy_us += took_us;
-            self.turn_us.saturating_record(took_us);
+            self.iteration_us.saturating_record(took_us);
         }
     }
 
@@ -156,7 +156,7 @@ impl Tally {
     }
 
     fn totals(&self) -> Totals {
-        let Tally { sent, responses, content_bytes, lookups: (hits, misses), .. } = *self;
+        let Stats { sent, responses, content_bytes, lookups: (hits, misses), .. } = *self;
         Totals { sent, responses, content_bytes, hits, misses, errors: self.fault_count() }
     }
 
@@ -211,31 +211,31 @@ mod tests {
 
     #[test]
     fn faults_are_counted_apart_and_the_first_is_told() {
-        let mut tally = Tally::new(false);
-        tally.fault(Fault::Short, || "the first".into());
-        tally.fault(Fault::Content, || "the second".into());
-        tally.fault(Fault::Content, || unreachable!());
-        let met: Vec<_> = tally.faults().filter(|(_, count)| *count > 0).collect();
+        let mut stats = Stats::new(false);
+        stats.fault(Fault::Short, || "the first".into());
+        stats.fault(Fault::Content, || "the second".into());
+        stats.fault(Fault::Content, || unreachable!());
+        let met: Vec<_> = stats.faults().filter(|(_, count)| *count > 0).collect();
         assert_eq!(met, [("short", 1), ("content", 2)]);
-        assert_eq!((tally.fault_count(), tally.first_fault.as_deref()), (3, Some("the first")));
+        assert_eq!((stats.fault_count(), stats.first_fault.as_deref()), (3, Some("the first")));
         assert!(Fault::ALL.iter().enumerate().all(|(place, (fault, _))| *fault as usize == place));
     }
 
     #[test]
     fn a_latency_beyond_an_hour_counts_as_an_hour() {
-        let mut tally = Tally::new(false);
-        tally.latency(u64::MAX);
-        assert!(tally.latency_us.max() >= LATENCY_MAX_US);
+        let mut stats = Stats::new(false);
+        stats.latency(u64::MAX);
+        assert!(stats.latency_us.max() >= LATENCY_MAX_US);
     }
 
     #[test]
     fn late_is_what_leaves_after_its_time_and_busy_what_took_time() {
-        let mut tally = Tally::new(false);
+        let mut stats = Stats::new(false);
         for late_us in [Some(0), Some(LATE_US), Some(LATE_US + 1), None] {
-            tally.sent(late_us);
+            stats.sent(late_us);
         }
-        tally.turn(7, true);
-        tally.turn(100, false);
-        assert_eq!((tally.sent, tally.late, tally.late_us.len(), tally.busy_us), (4, 1, 3, 7));
+        stats.iteration(7, true);
+        stats.iteration(100, false);
+        assert_eq!((stats.sent, stats.late, stats.late_us.len(), stats.busy_us), (4, 1, 3, 7));
     }
 }

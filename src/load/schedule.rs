@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How long, or how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
+pub(crate) struct RunLimits {
     /// Measure for at most this long.
     pub(crate) duration: Option<Duration>,
     /// Measure at most so many requests.
@@ -61,8 +61,8 @@ enum Phase {
 
 /// The phases of a run.
 #[derive(Debug)]
-pub(crate) struct Course {
-    extent: Extent,
+pub(crate) struct Schedule {
+    limits: RunLimits,
     /// Requests have times of their own.
     open_loop: bool,
     phase: Phase,
@@ -70,9 +70,9 @@ pub(crate) struct Course {
     budget: u64,
 }
 
-impl Course {
-    pub(crate) fn new(extent: Extent, open_loop: bool) -> Course {
-        Course { extent, open_loop, phase: Phase::Opening, budget: u64::MAX }
+impl Schedule {
+    pub(crate) fn new(limits: RunLimits, open_loop: bool) -> Schedule {
+        Schedule { limits, open_loop, phase: Phase::Opening, budget: u64::MAX }
     }
 
     /// Goes on to the next phase when it is time. Says whether requests begin to be sent at the
@@ -85,21 +85,21 @@ impl Course {
             Phase::Preparing if progress.prepared == Some(true) => self.phase = Phase::Settling,
             Phase::Settling if progress.in_flight > 0 => {}
             Phase::Settling | Phase::Opening if progress.ready => {
-                self.phase = Phase::WarmUp { until_us: now_us + micros(self.extent.warm_up) };
+                self.phase = Phase::WarmUp { until_us: now_us + micros(self.limits.warm_up) };
                 return true;
             }
-            Phase::WarmUp { until_us } if now_us >= until_us => match self.extent.requests {
+            Phase::WarmUp { until_us } if now_us >= until_us => match self.limits.requests {
                 Some(_) => self.phase = Phase::Emptying,
                 None => self.phase = Phase::Measuring { from_us: now_us },
             },
             Phase::Emptying if progress.in_flight == 0 => {
-                self.budget = self.extent.requests.unwrap_or(u64::MAX);
+                self.budget = self.limits.requests.unwrap_or(u64::MAX);
                 self.phase = Phase::Measuring { from_us: now_us };
                 return true;
             }
             Phase::Measuring { from_us } => {
                 let took_us = now_us - from_us;
-                let late = self.extent.duration.is_some_and(|duration| took_us >= micros(duration));
+                let late = self.limits.duration.is_some_and(|duration| took_us >= micros(duration));
                 if late && self.open_loop {
                     self.phase = Phase::Trailing { from_us, took_us };
                 } else if late || (self.budget == 0 && progress.in_flight == 0) {
@@ -132,7 +132,7 @@ impl Course {
     }
 
     /// So many requests that were taken are not sent after all.
-    pub(crate) fn give_back(&mut self, requests: u64) {
+    pub(crate) fn refund(&mut self, requests: u64) {
         self.budget += requests;
     }
 
@@ -222,74 +222,84 @@ mod tests {
     #[test]
     fn a_timed_run_opens_warms_up_measures_and_ends() {
         let (duration, warm_up) = (Some(Duration::from_micros(100)), Duration::from_micros(10));
-        let mut course = Course::new(Extent { duration, requests: None, warm_up }, false);
-        course.step(5, Progress { ready: false, ..BUSY });
-        assert!(course.sends() && !course.measures() && course.name() == "opening");
-        assert!(course.step(7, BUSY), "the pace begins");
-        course.step(16, BUSY);
-        assert!(!course.measures() && course.sends());
-        assert!(!course.step(17, BUSY), "the pace goes on as it was");
-        assert!(course.measures() && course.take(8) == 8 && course.counts(3));
-        course.step(116, EMPTY);
-        assert!(!course.is_over(), "an empty moment is not the end");
-        course.step(120, BUSY);
-        assert!(course.is_over() && course.take(1) == 0 && !course.opens());
-        assert_eq!(course.measured(500), Duration::from_micros(103));
+        let mut schedule = Schedule::new(RunLimits { duration, requests: None, warm_up }, false);
+        schedule.step(5, Progress { ready: false, ..BUSY });
+        assert!(schedule.sends() && !schedule.measures() && schedule.name() == "opening");
+        assert!(schedule.step(7, BUSY), "the pace begins");
+        schedule.step(16, BUSY);
+        assert!(!schedule.measures() && schedule.sends());
+        assert!(!schedule.step(17, BUSY), "the pace goes on as it was");
+        assert!(schedule.measures() && schedule.take(8) == 8 && schedule.counts(3));
+        schedule.step(116, EMPTY);
+        assert!(!schedule.is_over(), "an empty moment is not the end");
+        schedule.step(120, BUSY);
+        assert!(schedule.is_over() && schedule.take(1) == 0 && !schedule.opens());
+        assert_eq!(schedule.measured(500), Duration::from_micros(103));
     }
 
     #[test]
     fn a_counted_run_counts_exactly_what_was_asked_for() {
-        let mut course = Course::new(
-            Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO },
+        let mut schedule = Schedule::new(
+            RunLimits { duration: None, requests: Some(5), warm_up: Duration::ZERO },
             false,
         );
-        assert_eq!(course.take(8), 8);
-        course.step(1, BUSY);
-        course.step(1, BUSY);
-        assert!(!course.sends() && course.opens(), "what was sent before is answered first");
-        course.step(2, EMPTY);
-        assert!(course.measures());
-        assert_eq!((course.take(3), course.take(3), course.take(3)), (3, 2, 0));
-        course.step(3, BUSY);
-        assert!(!course.is_over());
-        course.step(9, EMPTY);
-        assert_eq!((course.is_over(), course.measured(50)), (true, Duration::from_micros(7)));
+        assert_eq!(schedule.take(8), 8);
+        schedule.step(1, BUSY);
+        schedule.step(1, BUSY);
+        assert!(!schedule.sends() && schedule.opens(), "what was sent before is answered first");
+        schedule.step(2, EMPTY);
+        assert!(schedule.measures());
+        assert_eq!((schedule.take(3), schedule.take(3), schedule.take(3)), (3, 2, 0));
+        schedule.step(3, BUSY);
+        assert!(!schedule.is_over());
+        schedule.step(9, EMPTY);
+        assert_eq!((schedule.is_over(), schedule.measured(50)), (true, Duration::from_micros(7)));
     }
 
     #[test]
     fn what_must_be_sent_first_is_sent_and_answered_before_the_run_begins() {
-        let mut course = Course::new(
-            Extent { duration: None, requests: Some(5), warm_up: Duration::ZERO },
+        let mut schedule = Schedule::new(
+            RunLimits { duration: None, requests: Some(5), warm_up: Duration::ZERO },
             true,
         );
-        course.step(1, Progress { prepared: Some(false), ..BUSY });
+        schedule.step(1, Progress { prepared: Some(false), ..BUSY });
         assert!(
-            course.sends()
-                && !course.is_paced()
-                && !course.is_opening()
-                && course.name() == "preparing"
+            schedule.sends()
+                && !schedule.is_paced()
+                && !schedule.is_opening()
+                && schedule.name() == "preparing"
         );
-        course.step(2, Progress { prepared: Some(false), ..EMPTY });
-        course.step(3, Progress { prepared: Some(true), ..BUSY });
-        course.step(4, Progress { prepared: Some(true), ..BUSY });
-        assert!(!course.sends() && course.opens(), "the last of it is waited for");
-        assert!(course.step(5, Progress { prepared: Some(true), ..EMPTY }) && course.is_paced());
+        schedule.step(2, Progress { prepared: Some(false), ..EMPTY });
+        schedule.step(3, Progress { prepared: Some(true), ..BUSY });
+        schedule.step(4, Progress { prepared: Some(true), ..BUSY });
+        assert!(!schedule.sends() && schedule.opens(), "the last of it is waited for");
+        assert!(
+            schedule.step(5, Progress { prepared: Some(true), ..EMPTY }) && schedule.is_paced()
+        );
     }
 
     #[test]
     fn in_an_open_loop_what_was_due_in_time_counts_whenever_it_is_answered() {
         let (duration, warm_up) = (Some(Duration::from_micros(100)), Duration::from_micros(10));
-        let mut course = Course::new(Extent { duration, requests: None, warm_up }, true);
-        assert!(!course.is_paced());
-        course.step(0, BUSY);
-        assert!(course.is_paced() && !course.counts(5));
-        course.step(10, BUSY);
-        assert!(course.counts(10) && !course.counts(9), "due while warming up");
-        course.step(110, BUSY);
-        assert!(!course.is_over() && !course.sends() && !course.opens() && course.counts(109));
-        course.step(500, BUSY);
-        assert_eq!((course.is_over(), course.measured(500)), (false, Duration::from_micros(100)));
-        course.step(900, EMPTY);
-        assert_eq!((course.is_over(), course.measured(900)), (true, Duration::from_micros(100)));
+        let mut schedule = Schedule::new(RunLimits { duration, requests: None, warm_up }, true);
+        assert!(!schedule.is_paced());
+        schedule.step(0, BUSY);
+        assert!(schedule.is_paced() && !schedule.counts(5));
+        schedule.step(10, BUSY);
+        assert!(schedule.counts(10) && !schedule.counts(9), "due while warming up");
+        schedule.step(110, BUSY);
+        assert!(
+            !schedule.is_over() && !schedule.sends() && !schedule.opens() && schedule.counts(109)
+        );
+        schedule.step(500, BUSY);
+        assert_eq!(
+            (schedule.is_over(), schedule.measured(500)),
+            (false, Duration::from_micros(100))
+        );
+        schedule.step(900, EMPTY);
+        assert_eq!(
+            (schedule.is_over(), schedule.measured(900)),
+            (true, Duration::from_micros(100))
+        );
     }
 }

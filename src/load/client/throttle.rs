@@ -6,19 +6,19 @@ use simoom_io::input;
 /// The most that may be asked for: beyond it, deadlines of a millisecond are too coarse.
 pub(crate) const SLOW_MAX: u32 = 10_000_000;
 /// A connection reads so often a second, as far as its window allows.
-const SIPS_PER_SECOND: u32 = 4;
+const READS_PER_SECOND: u32 = 4;
 /// Up to this rate a small window is enough, and what waits to be read fits a small buffer of the
 /// stack.
 const SMALL_WINDOW_RATE: u32 = 64 * 1024;
 
 /// The speed at which connections read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sips {
+pub(crate) struct ReadThrottle {
     /// At most so many bytes a second, on each connection.
     pub(crate) bytes_per_second: u32,
 }
 
-impl Sips {
+impl ReadThrottle {
     /// Bytes that a connection may be sent ahead.
     pub(crate) fn window_bytes(self) -> usize {
         if self.bytes_per_second <= SMALL_WINDOW_RATE {
@@ -30,15 +30,15 @@ impl Sips {
 
     /// Bytes that are read at once: no more than half a window, so that the other half is under way
     /// meanwhile.
-    pub(crate) fn sip_bytes(self) -> usize {
-        ((self.bytes_per_second / SIPS_PER_SECOND) as usize).clamp(1, self.window_bytes() / 2)
+    pub(crate) fn bytes_per_read(self) -> usize {
+        ((self.bytes_per_second / READS_PER_SECOND) as usize).clamp(1, self.window_bytes() / 2)
     }
 
     /// When a connection that might read from `read_at_us` on, and reads `bytes` at `now_us`, may
     /// read again. One that comes late may make up for a sip, and no more.
     pub(crate) fn after(self, read_at_us: u64, bytes: usize, now_us: u64) -> u64 {
         let time_us = |bytes: usize| bytes as u64 * 1_000_000 / u64::from(self.bytes_per_second);
-        read_at_us.max(now_us.saturating_sub(time_us(self.sip_bytes()))) + time_us(bytes)
+        read_at_us.max(now_us.saturating_sub(time_us(self.bytes_per_read()))) + time_us(bytes)
     }
 }
 
@@ -48,24 +48,27 @@ mod tests {
 
     #[test]
     fn a_sip_is_a_quarter_of_a_second_or_half_a_window() {
-        let of = |bytes_per_second| Sips { bytes_per_second };
+        let of = |bytes_per_second| ReadThrottle { bytes_per_second };
         assert_eq!(
-            [of(1).sip_bytes(), of(3600).sip_bytes(), of(60_000).sip_bytes()],
+            [of(1).bytes_per_read(), of(3600).bytes_per_read(), of(60_000).bytes_per_read()],
             [1, 900, 1024]
         );
-        assert_eq!((of(60_000).window_bytes(), of(SLOW_MAX).sip_bytes()), (2048, 32_767));
+        assert_eq!((of(60_000).window_bytes(), of(SLOW_MAX).bytes_per_read()), (2048, 32_767));
     }
 
     #[test]
     fn however_late_it_comes_a_connection_reads_no_faster_than_it_may() {
-        let sips = Sips { bytes_per_second: 3600 };
+        let throttle = ReadThrottle { bytes_per_second: 3600 };
         let (mut now_us, mut read_at_us, mut read) = (1_000_000, 0, 0);
         for late_us in [0, 1_000, 300_000, 20, 700, 0, 2_000_000, 0, 0, 0] {
             now_us = now_us.max(read_at_us) + late_us;
-            read_at_us = sips.after(read_at_us, sips.sip_bytes(), now_us);
-            read += sips.sip_bytes() as u64;
+            read_at_us = throttle.after(read_at_us, throttle.bytes_per_read(), now_us);
+            read += throttle.bytes_per_read() as u64;
             let allowed = 3600 * (now_us - 1_000_000) / 1_000_000;
-            assert!(read <= allowed + 2 * sips.sip_bytes() as u64, "{read} bytes by {now_us}");
+            assert!(
+                read <= allowed + 2 * throttle.bytes_per_read() as u64,
+                "{read} bytes by {now_us}"
+            );
         }
         assert!(read_at_us <= now_us + 250_000, "and not slower: {read_at_us}");
     }
