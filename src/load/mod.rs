@@ -1,12 +1,13 @@
 //! `simoom load`: a load generator for HTTP and memcached that checks every answer.
 //!
-//! [`client`] is the client as an application: connections, their requests and what is counted;
-//! [`protocol`] is what it asks of that which is spoken, [`http`] or [`memcached`]. [`schedule`] says
-//! when a run opens, measures and ends, [`pace`] when a request is due, [`stats`] counts. They know
-//! of no transport. [`kernel`] drives them through ordinary sockets, an independent witness;
-//! [`xdp`] through Simoom's own stack, from [`sources`] of its own, so that one core can send what
-//! one core can serve. [`report`] tells what came of it, [`series`] second by second, [`hgrm`] for
-//! plotters.
+//! - [`client`] is the client as an application: connections, requests and counts. [`protocol`] is
+//!   its interface to [`http`] and [`memcached`].
+//! - [`schedule`] has the phases of a run, [`pace`] the times of requests, [`stats`] the counts.
+//!   None of them depends on a transport.
+//! - [`kernel`] is the transport over kernel sockets, independent of Simoom's stack. [`xdp`] is the
+//!   transport over Simoom's stack, with addresses from [`sources`]. One core sends as much as one
+//!   core serves.
+//! - [`report`] presents the result, [`series`] each second, [`hgrm`] the latencies for plotters.
 
 mod client;
 mod hgrm;
@@ -48,7 +49,7 @@ use target::{Scheme, Target};
 use watch::Watch;
 use xdp::{Sent, XdpOptions};
 
-/// Sends what `options` ask for and prints what came back. An error of any kind makes it fail.
+/// Sends the load and prints the result. Fails if any error was counted.
 pub fn run(options: &LoadOptions) -> Result<()> {
     let plan = options.plan()?;
     let target = Target::parse(&options.url)?;
@@ -87,15 +88,15 @@ pub fn run(options: &LoadOptions) -> Result<()> {
     Err(Error::failed(format!("{}: {faults}; the first: {first}", options.url)))
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
-    /// How it was sent, in words.
+    /// Description of the transport.
     pub(crate) transport: String,
     pub(crate) measured: Duration,
-    /// In the open loop, requests that were due and never sent.
+    /// Open loop: requests that were due and not sent.
     pub(crate) waiting: u64,
     pub(crate) stats: Stats,
-    /// What the stack counted, where Simoom's own sent.
+    /// Counters of Simoom's stack, if it was the transport.
     pub(crate) stack: Vec<Count>,
 }
 

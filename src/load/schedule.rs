@@ -1,55 +1,52 @@
-//! The course of a run: open, warm up, measure, end. In come the time and how far the connections
-//! are; out goes whether requests may be sent and whether answers count. Knows nothing of how
-//! anything is sent.
+//! The phases of a run: open, warm up, measure, end. From the time and the state of the connections
+//! it follows whether requests may be sent and whether answers count.
 //!
-//! What comes while measuring is what was served in that time, whenever it was asked for: in an
-//! overload, requests that have waited since the warm-up. Latencies are another matter. In the open
-//! loop they are those of the requests that were due while measuring, and when that is over their
-//! answers are waited for: those that take longest must not be left out.
+//! Throughput counts all answers that arrive during the measurement. Under overload, their requests
+//! may have waited since the warm-up. Latencies count differently in the open loop: they are those
+//! of the requests due during the measurement, and the run waits for the last of these answers. The
+//! longest latencies must not be left out.
 
 use std::time::Duration;
 
-/// How long, or how many.
+/// The length of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunLimits {
-    /// Measure for at most this long.
+    /// Limit of the duration of the measurement.
     pub(crate) duration: Option<Duration>,
-    /// Measure at most so many requests.
+    /// Limit of the requests to measure.
     pub(crate) requests: Option<u64>,
-    /// Before that, with all connections open, send for this long without counting.
+    /// Time before the measurement during which requests are sent and not counted.
     pub(crate) warm_up: Duration,
 }
 
-/// Where the connections are.
+/// The state of the connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
-    /// The first answer is there and was good, and each connection was opened or found that it
-    /// cannot be.
+    /// The first answer was good, and each connection was opened or failed to.
     pub(crate) ready: bool,
-    /// Whether all was sent that must be before the run begins; `None` if nothing must.
+    /// Whether the requests that precede the run were sent; `None` if there are none.
     pub(crate) prepared: Option<bool>,
-    /// Requests, or batches of them, that wait for an answer.
+    /// Batches of requests that wait for an answer.
     pub(crate) in_flight: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Connections are opened, and send one request each, for servers close those that never do.
+    /// Opens connections and sends one request on each, because servers close silent connections.
     Opening,
-    /// All are open. What must be sent first is,
+    /// Sends the requests that precede the run.
     Preparing,
-    /// and answered.
+    /// Waits for the answers to the requests that precede the run.
     Settling,
     WarmUp {
         until_us: u64,
     },
-    /// What was sent uncounted is answered first, so that exactly the requests asked for are
-    /// counted.
+    /// Waits for the answers of the warm-up, so that exactly the requested number is counted.
     Emptying,
     Measuring {
         from_us: u64,
     },
-    /// Of an open loop, nothing more is sent, and what is under way is answered.
+    /// Open loop: sends nothing, and waits for the answers to what was due.
     Trailing {
         from_us: u64,
         took_us: u64,
@@ -63,7 +60,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     limits: RunLimits,
-    /// Requests have times of their own.
+    /// Whether requests have scheduled times.
     open_loop: bool,
     phase: Phase,
     /// Requests that may still be sent.
@@ -75,8 +72,7 @@ impl Schedule {
         Schedule { limits, open_loop, phase: Phase::Opening, budget: u64::MAX }
     }
 
-    /// Goes on to the next phase when it is time. Says whether requests begin to be sent at the
-    /// pace of the run.
+    /// Changes the phase if it is time. Returns whether the paced requests begin now.
     pub(crate) fn step(&mut self, now_us: u64, progress: Progress) -> bool {
         match self.phase {
             Phase::Opening if progress.ready && progress.prepared.is_some() => {
@@ -114,7 +110,7 @@ impl Schedule {
         false
     }
 
-    /// Ends the run now: it was interrupted, or there is no sense in going on.
+    /// Ends the run now, on an interruption or because it cannot succeed.
     pub(crate) fn end(&mut self, now_us: u64) {
         self.phase = match self.phase {
             Phase::Measuring { from_us } => Phase::Over { took_us: now_us - from_us },
@@ -123,7 +119,7 @@ impl Schedule {
         };
     }
 
-    /// How many of `wanted` requests may be sent now; they are then taken to be sent.
+    /// Takes up to `wanted` requests to send now. Returns their number.
     #[inline]
     pub(crate) fn take(&mut self, wanted: u64) -> u64 {
         let granted = if self.sends() { wanted.min(self.budget) } else { 0 };
@@ -131,7 +127,7 @@ impl Schedule {
         granted
     }
 
-    /// So many requests that were taken are not sent after all.
+    /// Returns requests that were taken but not sent.
     pub(crate) fn refund(&mut self, requests: u64) {
         self.budget += requests;
     }
@@ -146,12 +142,12 @@ impl Schedule {
         sends && self.budget > 0
     }
 
-    /// Whether connections may still be opened for later requests.
+    /// Whether connections may be opened for later requests.
     pub(crate) fn opens(&self) -> bool {
         !matches!(self.phase, Phase::Trailing { .. } | Phase::Over { .. }) && self.budget > 0
     }
 
-    /// Whether requests are sent at the pace of the run, and not as connections are opened.
+    /// Whether requests are paced, rather than sent as connections open.
     #[inline]
     pub(crate) fn is_paced(&self) -> bool {
         matches!(self.phase, Phase::WarmUp { .. } | Phase::Measuring { .. })
@@ -163,14 +159,13 @@ impl Schedule {
         self.phase == Phase::Opening
     }
 
-    /// Whether it is being measured: whether what comes now was served in the measured time.
+    /// Whether answers that arrive now count as served.
     #[inline]
     pub(crate) fn measures(&self) -> bool {
         matches!(self.phase, Phase::Measuring { .. })
     }
 
-    /// Whether a request that was due at `due_us` counts, as sent, and with its latency when it is
-    /// answered.
+    /// Whether a request that was due at `due_us` counts, with its latency.
     #[inline]
     pub(crate) fn counts(&self, due_us: u64) -> bool {
         match self.phase {
@@ -186,7 +181,7 @@ impl Schedule {
         matches!(self.phase, Phase::Over { .. })
     }
 
-    /// How long was measured, so far or in all.
+    /// The measured time, so far or in total.
     pub(crate) fn measured(&self, now_us: u64) -> Duration {
         Duration::from_micros(match self.phase {
             Phase::Measuring { from_us } => now_us - from_us,
@@ -195,7 +190,7 @@ impl Schedule {
         })
     }
 
-    /// The phase in a word.
+    /// The name of the phase.
     pub(crate) fn name(&self) -> &'static str {
         match self.phase {
             Phase::Opening => "opening",

@@ -1,5 +1,4 @@
-//! What a transport calls: the bytes of answers as they come, deadlines, and the ends of
-//! connections.
+//! The calls of a transport: received bytes, deadlines, and the ends of connections.
 
 use super::super::protocol::{Parsed, Protocol, Text, Verdict};
 use super::super::stats::Fault;
@@ -46,7 +45,7 @@ impl<P: Protocol> Application for Client<P> {
         self.fail(conn, Fault::Garbled, detail, reply);
     }
 
-    /// There may be room for the request that the connection was opened for.
+    /// Sends the connection's first request if there was no space for it before.
     fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
         let place = self.first_place(conn.slot);
         if conn.state == State::Unsent
@@ -59,7 +58,7 @@ impl<P: Protocol> Application for Client<P> {
 
     fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Text>) {
         if std::mem::take(&mut conn.pauses) {
-            // It reads on, and waits for what follows.
+            // The connection reads on, and waits for further bytes.
             reply.set_timeout(Some(self.timeout));
         } else if conn.outstanding > 0 {
             let detail = format!("no answer within {:?}", self.plan.timeout);
@@ -70,7 +69,7 @@ impl<P: Protocol> Application for Client<P> {
     }
 
     fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
-        // What the end of the run brings about is no fault.
+        // Connections that end with the run are not errors.
         let how = if self.schedule.is_over() { Closed::Aborted } else { how };
         if conn.state == State::Opening {
             self.not_opened(how);
@@ -83,7 +82,8 @@ impl<P: Protocol> Application for Client<P> {
 }
 
 impl<P: Protocol> Client<P> {
-    /// Reads a sip, if the connection may read yet, and another if it is late; puts the rest off.
+    /// Reads part of the input if the connection may read yet, and another part if it is late. The
+    /// rest waits for the next deadline.
     fn read_throttled(
         &mut self,
         throttle: ReadThrottle,
@@ -97,12 +97,12 @@ impl<P: Protocol> Client<P> {
             let mut read =
                 self.read(conn, &rest[..rest.len().min(throttle.bytes_per_read())], reply);
             if read == 0 {
-                // What must come in one piece is longer; the connection pays for it with its next
-                // sips.
+                // This part must arrive whole and is longer. The connection waits longer for its
+                // next reads.
                 read = self.read(conn, rest, reply);
             }
             if read == 0 {
-                // It has not come yet: there is nothing to put off.
+                // It has not arrived yet, so there is nothing to delay.
                 return taken;
             }
             if conn.state == State::Failed {
@@ -119,7 +119,7 @@ impl<P: Protocol> Client<P> {
         taken
     }
 
-    /// Reads answers as far as `bytes` hold them.
+    /// Reads the answers in `bytes`.
     #[inline]
     fn read(
         &mut self,

@@ -1,4 +1,4 @@
-//! The client without any transport: calls in, requests and counts out.
+//! The client without a transport: calls in, requests and counts out.
 
 use super::super::http::Http;
 use super::super::memcached::Memcached;
@@ -15,7 +15,7 @@ type HttpConn = <Client<Http> as Application>::Conn;
 
 const OPENED: Opened = Opened { local_port: 1, active: true, token: 0, ends: None };
 
-/// A client and the connections that it has open.
+/// A client and its open connections.
 struct Bench {
     client: Client<Http>,
     pool: Pool<Text>,
@@ -23,7 +23,7 @@ struct Bench {
     now_us: u64,
 }
 
-/// What one call brought about.
+/// The effects of one call.
 #[derive(Debug, PartialEq, Eq)]
 struct Done {
     sent: u64,
@@ -69,8 +69,8 @@ impl Bench {
         (result, Done { sent, effects })
     }
 
-    /// Opens what the client wants opened; then the slots that it sends on, with the number of
-    /// requests each.
+    /// Opens the connections that the client wants. Returns the slots on which it sends, with the
+    /// number of requests.
     fn tick(&mut self) -> Vec<(u32, u64)> {
         self.tick_at(self.now_us + 10)
     }
@@ -203,8 +203,7 @@ fn the_state_of_a_connection_stays_within_its_bound() {
     assert!(size_of::<<Client<Memcached> as Application>::Conn>() <= 64);
 }
 
-/// A client of one connection, once it is open, with a request due each millisecond from 1020 µs
-/// on.
+/// A client with one open connection and a request due each millisecond from 1020 µs on.
 fn open_loop() -> Bench {
     let limits = RunLimits {
         duration: Some(std::time::Duration::from_millis(10)),
@@ -230,8 +229,7 @@ fn in_the_open_loop_latency_counts_from_the_time_that_was_meant() {
     let mut bench = open_loop();
     assert_eq!(bench.tick_at(1_019), []);
     assert_eq!(bench.tick_at(1_020), [(0, 1)]);
-    // The server stalls for three milliseconds and a half: three requests wait, and none is left
-    // out.
+    // The server stalls for 3.5 ms. Three requests wait, and none is skipped.
     assert_eq!(bench.tick_at(4_520), []);
     assert_eq!(bench.answer(0, ANSWER).sent, 1, "the next at once");
     for now_us in [4_530, 4_540] {
@@ -282,8 +280,8 @@ fn the_open_loop_waits_for_what_is_under_way_and_counts_what_was_never_sent() {
     assert!(bench.client.stats.latency_us.max() >= 13_980);
 }
 
-/// A server that takes 2 ms for each of the requests that come every millisecond serves half of
-/// them, whichever they are: to begin with those that have waited since the warm-up.
+/// A server that takes 2 ms for each request, with a request due each millisecond, serves half of
+/// them: first those that waited since the warm-up.
 #[test]
 fn in_an_overload_all_that_is_served_in_the_measured_time_counts() {
     let ten_ms = std::time::Duration::from_millis(10);
@@ -336,7 +334,7 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
     assert!(!bench.answer(0, ANSWER).effects.read_later, "the first is read at full speed");
     assert_eq!(bench.tick(), [(0, 1)]);
     let head = ANSWER.len() - 5;
-    // A sip is 10 bytes, but a head comes in one piece.
+    // A read is 10 bytes, but a head must arrive whole.
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..head + 2], reply));
     assert_eq!((consumed, done.effects.read_later), (ANSWER.len() - 3, true));
@@ -384,8 +382,7 @@ fn a_slow_reader_that_is_late_makes_up_for_it_and_leaves_nothing_without_a_deadl
     bench.tick();
     bench.call(0, |client, conn, reply| client.received(conn, head, reply));
     bench.call(0, Client::timeout);
-    // Long after it might have read on: two sips of ten bytes, and then it waits for the time of
-    // one.
+    // Long after the next read was allowed: two reads of 10 bytes, then a wait of one interval.
     bench.client.tick(60_000_000);
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, content, reply));

@@ -1,39 +1,39 @@
-//! What the client keeps for one connection. Decides nothing.
+//! The client's state of one connection.
 
-/// Where a connection is.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum State {
-    /// The handshake is under way.
+    /// The handshake has begun.
     #[default]
     Opening,
-    /// Open, but there was no room for the request that it was opened for.
+    /// Open, but there was no space for its first request.
     Unsent,
-    /// Open, and expects an answer if anything is outstanding.
+    /// Open. An answer is expected if requests are outstanding.
     Open,
-    /// Its last answer is there; it waits for the server to close.
+    /// The last answer has arrived. The server is to close the connection.
     Ending,
-    /// Something was wrong, which is counted.
+    /// Failed; the error is counted.
     Failed,
 }
 
-/// What the client keeps for a connection; `S` is the protocol's part.
+/// The client's state of one connection. `S` is the state of the protocol.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientConnection<S> {
     pub(super) slot: u32,
-    /// Requests sent whose answers are not there,
+    /// Requests sent and not yet answered.
     pub(super) outstanding: u16,
-    /// and requests sent with them whose answers are.
+    /// Requests of the current batch that are answered.
     pub(super) answered: u16,
     pub(super) state: State,
     pub(super) closes: bool,
-    /// It reads no input before `read_at_us`.
+    /// The connection reads no input before `read_at_us`.
     pub(super) pauses: bool,
     pub(super) read_at_us: u64,
     pub(super) progress: S,
 }
 
 impl<S> ClientConnection<S> {
-    /// The connection's number.
+    /// Number of the connection.
     pub(crate) fn slot(&self) -> u32 {
         self.slot
     }

@@ -1,4 +1,4 @@
-//! How requests and connections end: good answers and faults, each counted once and by its kind.
+//! The ends of requests and connections: good answers, and errors counted once by kind.
 
 use super::super::protocol::{Lookups, Protocol, Text};
 use super::super::stats::Fault;
@@ -7,7 +7,7 @@ use super::{Client, ClientConnection, State};
 use simoom_io::{Closed, Reply};
 
 impl<P: Protocol> Client<P> {
-    /// A whole answer is there, and good.
+    /// Counts a good answer.
     #[inline]
     pub(super) fn answered(
         &mut self,
@@ -26,8 +26,7 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// Counts a fault. Where not even the first request is answered well, there is no sense in
-    /// going on.
+    /// Counts an error. If not even the first request succeeds, the run ends.
     pub(super) fn fault(&mut self, fault: Fault, detail: impl FnOnce() -> String) {
         self.stats.fault(fault, detail);
         if !self.proven {
@@ -35,7 +34,7 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// Counts a fault that the connection does not survive.
+    /// Counts an error that ends the connection.
     pub(super) fn fail(
         &mut self,
         conn: &mut ClientConnection<P::Progress>,
@@ -49,7 +48,7 @@ impl<P: Protocol> Client<P> {
         reply.abort();
     }
 
-    /// From `at` on, `bytes` are more than was asked for.
+    /// Counts the bytes from `at` on as surplus: nothing asked for them.
     pub(super) fn surplus(
         &mut self,
         conn: &mut ClientConnection<P::Progress>,
@@ -68,7 +67,7 @@ impl<P: Protocol> Client<P> {
         conn.outstanding = 0;
     }
 
-    /// All that was sent on this connection is answered.
+    /// Called when all requests sent on a connection are answered.
     #[inline]
     pub(super) fn requests_done(
         &mut self,
@@ -78,12 +77,12 @@ impl<P: Protocol> Client<P> {
         self.note_if_none_was_free();
         self.in_flight -= 1;
         if conn.closes {
-            // The deadline stands: the server said that it would close.
+            // The deadline stays: the server announced that it would close.
             conn.state = State::Ending;
         } else if self.plan.connection_per_request || self.schedule.is_over() {
             reply.close();
         } else if !self.slots.has_resting() && self.may_send() && !self.schedule.is_opening() {
-            // Its turn has come again.
+            // The connection may send again at once.
             self.send(conn, reply);
         } else {
             reply.set_timeout(None);
@@ -91,7 +90,7 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// What an attempt to connect that came to nothing is counted as.
+    /// Counts a failed attempt to connect.
     pub(super) fn not_opened(&mut self, how: Closed) {
         self.opening -= 1;
         self.attempts_over += 1;
@@ -110,7 +109,7 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// What the end of an open connection is counted as.
+    /// Counts the end of an open connection.
     pub(super) fn ended(&mut self, conn: &ClientConnection<P::Progress>, how: Closed) {
         self.open -= 1;
         let waits = conn.outstanding > 0;

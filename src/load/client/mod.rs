@@ -1,14 +1,15 @@
-//! The client as an application: requests out at their time, answers in and counted. Both
-//! transports drive the same one, whatever [`Protocol`] it speaks.
+//! The client as an application: sends requests at their times, and counts the answers. Both
+//! transports drive it, with any [`Protocol`].
 //!
-//! A connection is named by its *slot*, 0 to `connections` - 1, for the whole run; when it ends,
-//! the slot is opened again. At most `in_flight` connections wait for an answer at once, and the
-//! next request goes to the connection that has rested longest, so that all of them are used in
-//! turn. In the closed loop a request is due whenever one may be sent; in the open loop at a time
-//! of its own, and waits if none may. While connections are being opened, each sends one request
-//! and rests. The transport asks, each time round: [`Client::tick`]; [`Client::next_to_open`] until
-//! there is none; [`Client::next_to_send`] until there is none, each followed by [`Client::send`];
-//! and calls the [`Application`](simoom_io::Application) for what comes.
+//! A *slot*, from 0 to `connections` - 1, names a connection for the whole run. When a connection
+//! ends, its slot is opened again. At most `in_flight` connections wait for an answer. The next
+//! request goes to the connection that was idle longest, so that all are used in turn. In the
+//! closed loop a request is due whenever one may be sent. In the open loop it has a scheduled time,
+//! and waits if none may be sent. While connections are being opened, each sends one request.
+//!
+//! In each iteration, a transport calls [`Client::tick`]; then [`Client::next_to_open`] until it
+//! returns `None`; then [`Client::next_to_send`] until it returns `None`, followed by
+//! [`Client::send`] for each slot. It calls the [`Application`](simoom_io::Application) for events.
 
 mod application;
 mod connection;

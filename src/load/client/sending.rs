@@ -1,4 +1,4 @@
-//! Which requests are sent, on which connection: those that are due, as many as may be under way.
+//! Which requests are sent, and on which connection.
 
 use super::super::pace::Pace;
 use super::super::protocol::{Protocol, Text};
@@ -6,14 +6,13 @@ use super::{Client, ClientConnection, State};
 use simoom_io::Reply;
 
 impl<P: Protocol> Client<P> {
-    /// The slot to send on next, if anything is to be sent.
+    /// The next slot to send on, if a request is due.
     #[inline]
     pub(crate) fn next_to_send(&mut self) -> Option<u32> {
         if self.may_send() { self.slots.take(self.schedule.is_opening()) } else { None }
     }
 
-    /// Sends on an open connection, unless that is not at rest. Returns whether to go on with the
-    /// next.
+    /// Sends on an open, idle connection. Returns whether to continue with the next.
     #[inline]
     pub(crate) fn send(
         &mut self,
@@ -23,7 +22,7 @@ impl<P: Protocol> Client<P> {
         if conn.outstanding > 0 || conn.state != State::Open {
             return true;
         }
-        // The first request goes alone: its answer is what the others are held against.
+        // The first request is sent alone. Its answer is the reference for the others.
         let batch = if self.proven { self.plan.pipeline } else { 1 };
         let place = self.first_place(conn.slot);
         let before = self.pace;
@@ -47,8 +46,7 @@ impl<P: Protocol> Client<P> {
         true
     }
 
-    /// Takes at most `wanted` of the requests that are due, into the places from `place` on;
-    /// returns how many.
+    /// Takes up to `wanted` due requests into the entries from `place` on. Returns their number.
     #[inline]
     pub(super) fn take(&mut self, place: usize, wanted: u16) -> u16 {
         let budget = self.schedule.take(u64::from(wanted)) as u16;
@@ -69,7 +67,8 @@ impl<P: Protocol> Client<P> {
         taken
     }
 
-    /// Only the first `sent` of those taken were sent; `before` is the pace before they were taken.
+    /// Undoes taking all but the first `sent` requests. `before` is the pace before they were
+    /// taken.
     pub(super) fn undo_take(&mut self, before: Pace, taken: u16, sent: u16) {
         self.schedule.refund(u64::from(taken - sent));
         if self.schedule.is_paced() {
@@ -80,7 +79,7 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// Requests were queued: counts them, and how late this side was with each.
+    /// Counts queued requests, and how late each was sent.
     #[inline]
     pub(super) fn sent(&mut self, place: usize, requests: u16, reply: &mut Reply<'_, Text>) {
         reply.set_timeout(Some(self.timeout));
@@ -105,7 +104,7 @@ impl<P: Protocol> Client<P> {
         self.in_flight < limit && due && self.schedule.sends()
     }
 
-    /// Whether a request that is due can be sent.
+    /// Whether a due request could be sent.
     #[inline]
     pub(super) fn has_free(&self) -> bool {
         let any = if self.plan.connection_per_request {
@@ -116,7 +115,8 @@ impl<P: Protocol> Client<P> {
         any && self.in_flight < self.plan.in_flight
     }
 
-    /// Something is about to be freed. If no request could be sent before, one can from now on.
+    /// Called before a connection becomes free. If none was free, a request can be sent from now
+    /// on.
     #[inline]
     pub(super) fn note_if_none_was_free(&mut self) {
         if !self.has_free() {

@@ -1,25 +1,23 @@
-//! Reading slowly: how much of what has come a connection takes now, and when it reads on. Knows
-//! neither answers nor transports.
+//! Read throttling: how many of the received bytes a connection reads now, and when it reads again.
 
 use simoom_io::input;
 
-/// The most that may be asked for: beyond it, deadlines of a millisecond are too coarse.
+/// Upper bound of the rate. Above it, deadlines in milliseconds are too coarse.
 pub(crate) const SLOW_MAX: u32 = 10_000_000;
-/// A connection reads so often a second, as far as its window allows.
+/// Reads a second on each connection, if its window allows.
 const READS_PER_SECOND: u32 = 4;
-/// Up to this rate a small window is enough, and what waits to be read fits a small buffer of the
-/// stack.
+/// Rate up to which a small window is enough, so unread input fits a small buffer of the stack.
 const SMALL_WINDOW_RATE: u32 = 64 * 1024;
 
-/// The speed at which connections read.
+/// The rate at which connections read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReadThrottle {
-    /// At most so many bytes a second, on each connection.
+    /// Bytes a second on each connection, at most.
     pub(crate) bytes_per_second: u32,
 }
 
 impl ReadThrottle {
-    /// Bytes that a connection may be sent ahead.
+    /// Size of the receive window.
     pub(crate) fn window_bytes(self) -> usize {
         if self.bytes_per_second <= SMALL_WINDOW_RATE {
             input::SMALL_BYTES
@@ -28,14 +26,13 @@ impl ReadThrottle {
         }
     }
 
-    /// Bytes that are read at once: no more than half a window, so that the other half is under way
-    /// meanwhile.
+    /// Bytes in one read: at most half a window, so that the other half is in flight meanwhile.
     pub(crate) fn bytes_per_read(self) -> usize {
         ((self.bytes_per_second / READS_PER_SECOND) as usize).clamp(1, self.window_bytes() / 2)
     }
 
-    /// When a connection that might read from `read_at_us` on, and reads `bytes` at `now_us`, may
-    /// read again. One that comes late may make up for a sip, and no more.
+    /// The next time to read, for a connection that could read from `read_at_us` on and reads
+    /// `bytes` at `now_us`. A late connection makes up for at most one read.
     pub(crate) fn after(self, read_at_us: u64, bytes: usize, now_us: u64) -> u64 {
         let time_us = |bytes: usize| bytes as u64 * 1_000_000 / u64::from(self.bytes_per_second);
         read_at_us.max(now_us.saturating_sub(time_us(self.bytes_per_read()))) + time_us(bytes)

@@ -1,9 +1,7 @@
-//! HTTP/1.1 as the load generator speaks it: one and the same GET, and answers held against the
-//! first one.
+//! HTTP/1.1 for the load generator: one GET request, and answers compared with the first one.
 //!
-//! In go the bytes of answers, out come the requests and the verdicts: a status of 200 to 299, the
-//! length of the first answer and, with `--verify`, its content. Never follows a redirect, never
-//! reads an answer that does not tell its length ahead.
+//! An answer is good if its status is 200 to 299, its length is that of the first answer and, with
+//! `--verify`, its content too. Redirects are not followed. An answer must announce its length.
 
 mod head;
 
@@ -12,45 +10,45 @@ use super::stats::Fault;
 use head::{Head, Heads, Read};
 use simoom_io::Reply;
 
-/// The most content that `--verify` remembers.
+/// Limit of the content that `--verify` stores.
 const VERIFY_MAX_BYTES: u64 = 256 << 20;
 
 /// The protocol.
 pub(crate) struct Http {
-    /// The request, as often as it may be sent at once.
+    /// The request, repeated up to the limit of a batch.
     text: Text,
     request_bytes: usize,
     heads: Heads,
     verify: bool,
     reference: Option<Reference>,
-    /// The content of the first answer while it comes.
+    /// Content of the first answer, while it arrives.
     draft: Vec<u8>,
 }
 
-/// The first answer: what all others are held against.
+/// The first answer. All others are compared with it.
 #[derive(Debug)]
 struct Reference {
     length: u64,
-    /// With `--verify`.
+    /// The content, with `--verify`.
     content: Vec<u8>,
 }
 
-/// How far an answer has been read.
+/// The state of a partly read answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    /// The content's length, and how much of it has come.
+    /// Length of the content, and the bytes of it that have arrived.
     length: u64,
     came: u64,
     status: u16,
-    /// The head has come.
+    /// Whether the head has arrived.
     begun: bool,
     closes: bool,
-    /// The content was, so far, that of the first answer.
+    /// Whether the content so far equals that of the first answer.
     same: bool,
 }
 
 impl Http {
-    /// Sends `request`, at most `at_once` of them on a connection.
+    /// Sends `request`, up to `at_once` times in a batch.
     pub(crate) fn new(request: &[u8], at_once: u16, verify: bool) -> Http {
         Http {
             text: Text(request.repeat(usize::from(at_once)).into()),
@@ -62,7 +60,7 @@ impl Http {
         }
     }
 
-    /// Takes the part of the content that `bytes` begins with; returns how many bytes that is.
+    /// Consumes content at the start of `bytes`. Returns its length.
     #[inline]
     fn content(&mut self, progress: &mut Progress, bytes: &[u8]) -> usize {
         let n =
@@ -81,7 +79,7 @@ impl Http {
         n
     }
 
-    /// A whole answer is there.
+    /// The verdict on a complete answer.
     #[inline]
     fn judge(&mut self, progress: &Progress) -> Verdict {
         let Progress { length, status, same, .. } = *progress;

@@ -1,30 +1,30 @@
-//! The answers to memcached's text protocol: bytes in, verdicts out.
+//! Parses answers of memcached's text protocol.
 //!
-//! A get is answered by `VALUE KEY FLAGS BYTES`, a value and a line end for each key that the
-//! server has, in the order in which they were asked for, and by `END`; a set by `STORED`. Anything
-//! else is an error that the server tells, or no answer.
+//! The answer to a get has `VALUE KEY FLAGS BYTES`, a value and a line end for each key that the
+//! server has, in the order of the request, and then `END`. The answer to a set is `STORED`. Any
+//! other answer is an error.
 
 use super::super::protocol::{Lookups, Parsed, Verdict};
 use super::super::stats::Fault;
 use super::content::{self, VERSION_BYTES, Values};
 use super::workload::{Keys, Kind, Request, Workload};
 
-/// No line of an answer is longer.
+/// Limit of the length of a line.
 const LINE_MAX_BYTES: usize = 1024;
 
-/// How far an answer has been read.
+/// The state of a partly read answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    /// Something of it has come.
+    /// Whether part of the answer has arrived.
     begun: bool,
-    /// The keys asked for whose turn has not come,
+    /// The requested keys that are still to come.
     keys: Keys,
-    /// of those before them, how many the server had, and how many not.
+    /// Keys before those: found, and missed.
     hits: u16,
     misses: u16,
-    /// The value that comes, and how much of it has.
+    /// The value that is arriving.
     value: Option<Value>,
-    /// What was wrong with a value.
+    /// What is wrong with a value.
     flaw: Flaw,
 }
 
@@ -35,7 +35,7 @@ struct Value {
     came: u32,
 }
 
-/// What can be wrong with a value although the answer can be followed.
+/// An error in a value of an answer that is well formed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Flaw {
     #[default]
@@ -43,7 +43,7 @@ enum Flaw {
     Content,
 }
 
-/// What an answer is held against.
+/// The values that answers are compared with.
 pub(super) struct Reader<'a> {
     pub(super) workload: &'a Workload,
     pub(super) values: &'a Values,
@@ -63,7 +63,7 @@ impl Reader<'_> {
                 parsed.content += taken - if whole { 2 } else { 0 };
                 match (whole, progress.value) {
                     (true, _) => progress.value = None,
-                    // All of the content is there, but no line end follows it.
+                    // The content is complete, but no line end follows it.
                     (false, Some(value)) if self.is_overrun(value, &rest[taken..]) => {
                         let key = String::from_utf8_lossy(&content::key(value.key)).into_owned();
                         return Parsed::lost(
@@ -120,8 +120,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A line announces a value: it must be of a key that was asked for, and as long as that key's
-    /// values are.
+    /// Checks the line in front of a value: its key must be one that was requested, and its length
+    /// that of the key's values.
     fn begin_value(&self, progress: &mut Progress, line: &[u8]) -> Result<(), (Fault, String)> {
         let text = || String::from_utf8_lossy(line).into_owned();
         let mut words = line.split(|byte| *byte == b' ');
@@ -160,15 +160,15 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Takes what `bytes` hold of a value and its line end; returns how much that is, and whether
-    /// it is all.
+    /// Consumes part of a value and its line end. Returns the length, and whether the value is
+    /// complete.
     #[inline]
     fn value(&self, progress: &mut Progress, bytes: &[u8]) -> (usize, bool) {
         let Some(value) = &mut progress.value else { return (0, false) };
         let len = self.values.len(value.key) as usize;
         let mut at = 0;
         if value.came == 0 && len >= VERSION_BYTES {
-            // The version comes in one piece.
+            // The version must arrive whole.
             let Some(version) = bytes.get(..VERSION_BYTES) else { return (0, false) };
             match content::from_hex(version) {
                 Some(version) => value.version = version,
@@ -191,12 +191,12 @@ impl Reader<'_> {
         (at + if ends { 2 } else { 0 }, ends)
     }
 
-    /// Whether bytes follow a whole value that are not its line end.
+    /// Whether other bytes than a line end follow a complete value.
     fn is_overrun(&self, value: Value, rest: &[u8]) -> bool {
         value.came == self.values.len(value.key) && !b"\r\n".starts_with(rest)
     }
 
-    /// The answer to a get is there.
+    /// The verdict on a complete answer to a get.
     #[inline]
     fn end(&self, progress: &mut Progress, parsed: Parsed) -> Parsed {
         let hits = u32::from(progress.hits);
@@ -213,7 +213,7 @@ impl Reader<'_> {
 }
 
 impl Progress {
-    /// How far an answer had come when it was cut off.
+    /// Describes how far an answer had arrived when it was cut off.
     pub(super) fn cut(&self, values: &Values) -> Option<String> {
         let Progress { begun, value, hits, .. } = self;
         begun.then(|| match value {
@@ -232,8 +232,8 @@ fn done(progress: &mut Progress, mut parsed: Parsed, verdict: Verdict) -> Parsed
     parsed
 }
 
-/// The first line, and how many bytes it takes. One that ends as lines do comes without its end;
-/// one that does not, with it, and so is none that is known.
+/// The first line and its length. A line with CR LF is returned without it. A line without CR is
+/// returned whole, so it matches nothing.
 #[inline]
 fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', bytes)? + 1;

@@ -1,4 +1,4 @@
-//! The protocol without connections: requests out, answers of all kinds in, in all cuts.
+//! The protocol without connections: all kinds of answers, cut at all places.
 
 use super::super::protocol::{Lookups, Verdict};
 use super::super::stats::Fault;
@@ -19,7 +19,7 @@ fn memcached(workload: WorkloadSpec) -> Memcached {
     Memcached::new(workload, 1, 4, true)
 }
 
-/// Asks once; what is asked, and the bytes of it.
+/// Sends one request. Returns it, and its bytes.
 fn ask(memcached: &mut Memcached) -> (Request, Vec<u8>) {
     let (mut pool, mut queue, mut effects) =
         (Pool::new(256, 64), Queue::default(), Effects::default());
@@ -29,7 +29,7 @@ fn ask(memcached: &mut Memcached) -> (Request, Vec<u8>) {
     (pending[0].what, queue.slices(&pool).flatten().copied().collect())
 }
 
-/// What a server that stores everything would answer to a get after `set`.
+/// The answer of a server to a get after `set`.
 fn stored(set: &[u8]) -> Vec<u8> {
     let text = String::from_utf8(set.to_vec()).unwrap();
     let (line, value) = text.split_once("\r\n").unwrap();
@@ -38,7 +38,7 @@ fn stored(set: &[u8]) -> Vec<u8> {
     format!("VALUE {} 0 {}\r\n{value}", words[1], words[4]).into()
 }
 
-/// Reads `answer` cut into pieces of `cut` bytes; the verdict, and the bytes of content.
+/// Reads `answer` in parts of `cut` bytes. Returns the verdict and the bytes of content.
 fn read(
     memcached: &mut Memcached,
     request: &Request,

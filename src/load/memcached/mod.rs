@@ -1,10 +1,9 @@
-//! memcached's text protocol as the load generator speaks it: gets and sets of keys and values that
-//! it can tell good from bad.
+//! memcached's text protocol for the load generator: gets and sets with values that can be checked.
 //!
-//! In go the bytes of answers, out come requests ([`workload`], keys drawn by [`zipf`]) and
-//! verdicts ([`answer`], [`content`]). A key that the server does not have is a miss and no error;
-//! a value of another key, of another length or, with `--verify`, with another content than was
-//! ever stored, is one.
+//! [`workload`] generates requests, with keys drawn by [`zipf`]. [`answer`] and [`content`] check
+//! the answers. A key that the server does not have is a miss, not an error. Errors are a value of
+//! another key, of another length or, with `--verify`, with content that was never stored under the
+//! key.
 
 mod answer;
 mod content;
@@ -21,9 +20,9 @@ use std::io::Write;
 pub(crate) use workload::WorkloadSpec;
 use workload::{Kind, Request, Workload};
 
-/// The longest beginning of a set: `set KEY 0 0 BYTES`, a line end and the version.
+/// Limit of the start of a set: `set KEY 0 0 BYTES`, a line end and the version.
 const SET_BYTES: usize = "set  0 0 4294967295\r\n".len() + KEY_BYTES + VERSION_BYTES;
-/// Keys that a get may name: as many as fit what is promised to be copied.
+/// Limit of the keys in a get: they must fit the bytes that a reply can always copy.
 pub(crate) const MULTIGET_MAX: u16 =
     ((CAPACITY_COPY_BYTES - "get\r\n".len()) / (1 + KEY_BYTES)) as u16;
 
@@ -32,16 +31,16 @@ pub(crate) struct Memcached {
     workload: Workload,
     values: Values,
     verify: bool,
-    /// The version of the last set.
+    /// Version of the last set.
     version: u32,
-    /// A request while it is written.
+    /// Scratch space for a request.
     draft: Vec<u8>,
-    /// Bytes that a batch on one connection copies, at most.
+    /// Limit of the bytes that a batch copies.
     copied_bytes: usize,
 }
 
 impl Memcached {
-    /// Asks for what `shape` says, drawn from `seed`, at most `at_once` requests on a connection.
+    /// Requests by `workload`, drawn from `seed`, up to `at_once` in a batch.
     pub(crate) fn new(workload: WorkloadSpec, seed: u64, at_once: u16, verify: bool) -> Memcached {
         let get = "get\r\n".len() + usize::from(workload.multiget) * (1 + KEY_BYTES);
         let set =

@@ -1,24 +1,24 @@
-//! What is asked of memcached: which keys, how often, in which proportion. A request is the seed
-//! that it was drawn from, so that its keys can be named once more when the answer comes.
+//! The requests to memcached: which keys, how often, in which proportion. A request stores the seed
+//! that it was drawn from, so that its keys can be generated again for the answer.
 
 use super::super::random::Random;
 use super::zipf::Zipf;
 use std::fmt;
 
-/// The workload, as the flags have it.
+/// The workload, from the flags.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct WorkloadSpec {
-    /// Keys.
+    /// Number of keys.
     pub(crate) keys: u32,
-    /// The least and the most bytes of a value.
+    /// Minimum and maximum length of a value.
     pub(crate) value_bytes: (u32, u32),
-    /// The share of gets; all others are sets.
+    /// Share of gets; the others are sets.
     pub(crate) get_ratio: f64,
-    /// The exponent of Zipf's law by which keys are drawn; `None`: all alike.
+    /// Exponent of Zipf's law for keys; `None` for a uniform distribution.
     pub(crate) zipf: Option<f64>,
     /// Keys in a get.
     pub(crate) multiget: u16,
-    /// All keys are stored before anything else.
+    /// Whether to store all keys before the run.
     pub(crate) preload: bool,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for WorkloadSpec {
     }
 }
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {
     #[default]
@@ -57,27 +57,26 @@ impl Kind {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Request {
     pub(super) kind: Kind,
-    /// Of a get, what its keys are drawn from.
+    /// Seed of the keys of a get.
     pub(super) seed: u64,
 }
 
-/// The keys of a get, one after the other.
+/// The keys of a get, in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
     random: Random,
     left: u16,
 }
 
-/// Draws requests.
+/// Generates requests.
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
     workload: WorkloadSpec,
     zipf: Option<Zipf>,
     random: Random,
-    /// A number below 2⁶⁴ drawn at random that is below this means a get.
+    /// A random number of 64 bits below this makes a get.
     get_below: f64,
-    /// Until the run begins nothing but sets of one key after the other, over and over: so many
-    /// were drawn.
+    /// Sets drawn before the run, over all keys in turn.
     storing: Option<u64>,
 }
 
@@ -97,18 +96,18 @@ impl Workload {
         }
     }
 
-    /// Whether sets of all keys were drawn, while that is to be.
+    /// Whether sets of all keys were drawn; `None` if the run has begun.
     #[inline]
     pub(super) fn is_stored(&self) -> Option<bool> {
         self.storing.map(|sets| sets >= u64::from(self.workload.keys))
     }
 
-    /// From now on what the shape says is drawn.
+    /// Begins the run: gets and sets from now on.
     pub(super) fn begin(&mut self) {
         self.storing = None;
     }
 
-    /// The next request, and for a set its key.
+    /// The next request, and the key of a set.
     #[inline]
     pub(super) fn next(&mut self) -> (Request, u32) {
         if let Some(sets) = &mut self.storing {
@@ -125,7 +124,7 @@ impl Workload {
         (Request { kind: Kind::Set, seed: 0 }, key)
     }
 
-    /// The keys that a request asks for.
+    /// The keys of a request.
     #[inline]
     pub(super) fn keys(&self, request: &Request) -> Keys {
         match request.kind {
@@ -138,8 +137,8 @@ impl Workload {
     fn draw(&self, random: &mut Random) -> u32 {
         match &self.zipf {
             Some(zipf) => zipf.draw(random) - 1,
-            // The upper half of the product: as even as 2³² numbers can be dealt out to so many
-            // keys.
+            // The upper half of the product is as uniform as 2³² numbers spread over the keys
+            // allow.
             None => (((random.next() >> 32) * u64::from(self.workload.keys)) >> 32) as u32,
         }
     }
@@ -153,7 +152,7 @@ impl Keys {
         Some(workload.draw(&mut self.random))
     }
 
-    /// How many are left.
+    /// Number of keys left.
     #[inline]
     pub(super) fn left(&self) -> u32 {
         u32::from(self.left)

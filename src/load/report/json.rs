@@ -1,4 +1,4 @@
-//! A report for programs.
+//! The report as JSON.
 
 use super::super::Outcome;
 use super::super::stats::LATE_US;
@@ -6,7 +6,7 @@ use super::{PERCENTILES, Report};
 use hdrhistogram::Histogram;
 
 impl Report {
-    /// For programs.
+    /// The report as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         let Report { target, workload, plan, outcome: Outcome { transport, stats, .. } } = self;
         let faults: serde_json::Map<_, _> =
@@ -68,7 +68,7 @@ impl Report {
     }
 }
 
-/// A histogram of microseconds, for programs.
+/// A histogram of microseconds as JSON.
 fn figures(histogram: &Histogram<u64>) -> serde_json::Value {
     let mut figures = serde_json::Map::new();
     for (percentile, _, key) in PERCENTILES {

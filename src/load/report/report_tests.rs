@@ -69,8 +69,8 @@ fn an_open_loop_tells_what_was_offered_and_how_late_the_generator_was() {
     for late_us in [0, 0, 0, 5000] {
         stats.sent(Some(late_us));
     }
-    // Before what was sent here was answered, two answers came to what had waited since the
-    // warm-up.
+    // Two answers to requests that had waited since the warm-up arrived before the answers to what
+    // was sent here.
     stats.response(Lookups::default());
     stats.response(Lookups::default());
     stats.latency(70);

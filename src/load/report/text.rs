@@ -1,4 +1,4 @@
-//! A report for people.
+//! The report as text.
 
 use super::super::Outcome;
 use super::super::client::Plan;
@@ -64,7 +64,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// What was sent, in words.
+    /// Describes the load.
     fn load(&self) -> String {
         let Plan { connections, in_flight, pipeline, connection_per_request, rate, slow, .. } =
             self.plan;
@@ -95,7 +95,7 @@ fn latencies(histogram: &Histogram<u64>) -> String {
     list.join(", ")
 }
 
-/// A time in microseconds as people read it.
+/// A time in microseconds with a fitting unit.
 fn time(us: u64) -> String {
     match us {
         0..1000 => format!("{us} µs"),
