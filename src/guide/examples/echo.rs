@@ -8,8 +8,6 @@ use simoom::{Builder, Factories, Handler, Result, Server, log};
 
 /// A client that sends nothing for this long is disconnected.
 const IDLE: Duration = Duration::from_secs(60);
-/// `Reply::has_capacity` promises room for this many bytes.
-
 /// The handler: one value for each worker, which only that worker's thread uses.
 #[derive(Default)]
 struct Echo {
