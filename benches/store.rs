@@ -1,7 +1,7 @@
 //! The store alone: get and set of 100-byte values among 100,000 keys, on one thread and on two.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use simoom::store::{Commit, New, Settings, Store};
+use simoom::store::{Commit, NewItem, Settings, Store};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,14 +16,14 @@ fn keys(prefix: &str) -> Vec<Vec<u8>> {
 }
 
 fn set(store: &Store, key: &[u8]) {
-    let new = New { key, flags: 0, exptime: 0, value_bytes: VALUE.len(), binary_key: false };
+    let new = NewItem { key, flags: 0, exptime: 0, value_bytes: VALUE.len(), binary_key: false };
     let mut reservation = store.reserve(&new, NOW).expect("nothing is pinned");
     reservation.write(&VALUE);
     black_box(store.commit(reservation, &Commit::default(), NOW));
 }
 
-/// How long `threads` threads take for `count` calls each, which get different numbers from 0 on,
-/// scattered.
+/// Time that `threads` threads take for `count` calls each. Each call gets another number, in
+/// scattered order.
 fn timed(threads: usize, count: u64, call: &(impl Fn(usize) + Sync)) -> Duration {
     let go = AtomicBool::new(false);
     std::thread::scope(|scope| {

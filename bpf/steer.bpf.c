@@ -1,7 +1,9 @@
-/* Steers claimed frames to the AF_XDP socket of the queue they came in on; everything else goes to the kernel.
+/* Steers claimed frames to the AF_XDP socket of the queue they came in on; everything else goes
+ * to the kernel.
  *
- * In comes every frame of the interface, out goes a verdict. The way of a claimed segment is one lookup of its
- * destination address, which yields the claimed ports, and one redirect. Nothing is changed in any frame. */
+ * In comes every frame of the interface, out goes a verdict. The way of a claimed segment is one
+ * lookup of its destination address, which yields the claimed ports, and one redirect. Nothing
+ * is changed in any frame. */
 #include "layout.h"
 
 struct {
@@ -73,7 +75,8 @@ struct ipv6 {
 	struct address source, destination;
 };
 
-/* RFC 8200 §4: the head of every extension header that is walked, and the whole of a fragment header. */
+/* RFC 8200 §4: the head of every extension header that is walked, and the whole of a fragment
+ * header. */
 struct extension {
 	__u8 next_header, len;
 	union {
@@ -87,7 +90,8 @@ struct extension {
 	__be32 rest;
 };
 #define IPV6_FRAGMENT be16(0xfff9)
-/* Hop-by-hop, destination (twice), routing: no sane chain is longer; one more for a fragment header. */
+/* Hop-by-hop, destination (twice), routing: no sane chain is longer; one more for a fragment
+ * header. */
 #define MAX_EXTENSIONS 5
 
 struct tcp_ports {
@@ -115,8 +119,8 @@ struct icmpv6 {
 #define ICMPV6_NEIGHBOUR_SOLICITATION 135
 #define ICMPV6_NEIGHBOUR_ADVERTISEMENT 136
 
-/* What a router says of a packet that was too big, as far as it quotes one that the stack has sent: without options,
- * and without extension headers. */
+/* What a router says of a packet that was too big, as far as it quotes one that the stack has
+ * sent: without options, and without extension headers. */
 struct too_big_ipv4 {
 	struct icmp icmp;
 	struct ipv4 ip;
@@ -197,7 +201,8 @@ static __always_inline int is_host_ipv4(__be32 ip)
 	return first && first != 127 && first < 224;
 }
 
-/* RFC 4291 section 2.5.5.2. No packet of IPv6 is from or to such an address; in the map of claims it is IPv4's. */
+/* RFC 4291 section 2.5.5.2. No packet of IPv6 is from or to such an address; in the map of
+ * claims it is IPv4's. */
 static __always_inline int is_mapped(const struct address *address)
 {
 	return !(address->words[0] | address->words[1]) && address->words[2] == be32(0xffff);
@@ -224,8 +229,8 @@ static __always_inline int is_to_group(struct xdp_md *ctx)
 	return (void *)(ethernet + 1) > (void *)(unsigned long)ctx->data_end || ethernet->destination[0] & 1;
 }
 
-/* A segment to an address with claims. `from_host` says whether its source is an address that a host can have. The
- * kernel judges what is not claimed. */
+/* A segment to an address with claims. `from_host` says whether its source is an address that a
+ * host can have. The kernel judges what is not claimed. */
 static __always_inline int steer_tcp(struct xdp_md *ctx, const struct claim *claim, const struct tcp_ports *tcp,
 				     int from_host, void *end)
 {
@@ -240,8 +245,8 @@ static __always_inline int steer_tcp(struct xdp_md *ctx, const struct claim *cla
 	return to_socket(ctx);
 }
 
-/* The kernel has connections of its own at a claimed port: of clients that did not come through this interface. What a
- * router says of one of these is the kernel's. */
+/* The kernel has connections of its own at a claimed port: of clients that did not come through
+ * this interface. What a router says of one of these is the kernel's. */
 static __always_inline int is_kernels(struct xdp_md *ctx, struct bpf_sock_tuple *ends, __u32 size)
 {
 	struct bpf_sock *sock = bpf_skc_lookup_tcp(ctx, ends, size, BPF_F_CURRENT_NETNS, 0);
@@ -254,7 +259,8 @@ static __always_inline int is_kernels(struct xdp_md *ctx, struct bpf_sock_tuple 
 	return is_connection;
 }
 
-/* ICMP to a shared address is the kernel's, but for what concerns the size of the stack's own packets. */
+/* ICMP to a shared address is the kernel's, but for what concerns the size of the stack's own
+ * packets. */
 static __always_inline int steer_too_big_ipv4(struct xdp_md *ctx, const struct claim *claim, const struct ipv4 *ip,
 					      const struct too_big_ipv4 *said, void *end)
 {
@@ -299,7 +305,8 @@ static __always_inline int steer_arp(struct xdp_md *ctx, const struct arp *arp, 
 {
 	if ((void *)(arp + 1) > end || arp->hardware != be16(1) || arp->protocol != ETHERTYPE_IPV4)
 		return XDP_PASS;
-	/* From a dedicated address: another host has it too, which is for its owner to know (RFC 5227 section 2.4). */
+	/* From a dedicated address: another host has it too, which is for its owner to know (RFC
+	 * 5227 section 2.4). */
 	if (is_dedicated(claim_of_ipv4(arp->target_ip)) || is_dedicated(claim_of_ipv4(arp->sender_ip)))
 		return to_socket(ctx);
 	return XDP_PASS;
@@ -346,23 +353,24 @@ static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *i
 
 		if (!claim)
 			return XDP_PASS;
-		/* A host without an address yet may ask for its neighbours (RFC 4861 section 4.3). */
+		/* A host without an address yet may ask for its neighbours (RFC 4861 section
+		 * 4.3). */
 		if (is_mapped(&ip->destination) ||
 		    (is_dedicated(claim) && !is_host_ipv6(&ip->source) && !is_unspecified(&ip->source)))
 			return drop_martian();
 		return is_dedicated(claim) ? to_socket(ctx)
 					   : steer_too_big_ipv6(ctx, claim, ip, (const void *)icmp, end);
 	}
-	/* Of what is sent to a group only the question for a dedicated address, and another's word that it has one, are
-	 * not the kernel's. */
+	/* Of what is sent to a group only the question for a dedicated address, and another's
+	 * word that it has one, are not the kernel's. */
 	if ((void *)(icmp + 1) > end || (icmp->type != ICMPV6_NEIGHBOUR_SOLICITATION &&
 					 icmp->type != ICMPV6_NEIGHBOUR_ADVERTISEMENT))
 		return XDP_PASS;
 	return is_dedicated(claim_of(&icmp->target)) ? to_socket(ctx) : XDP_PASS;
 }
 
-/* A fragment whose first header is `protocol`. What stands behind an extension header cannot be known from a later
- * fragment; it may be TCP. */
+/* A fragment whose first header is `protocol`. What stands behind an extension header cannot be
+ * known from a later fragment; it may be TCP. */
 static __always_inline int steer_ipv6_fragment(const struct ipv6 *ip, __u8 protocol)
 {
 	const struct claim *claim = claim_of(&ip->destination);

@@ -28,11 +28,13 @@ impl Seconds {
 pub trait Hosted: Application {
     /// The time: called before the first connection, and before other calls whenever the second has
     /// changed. A worker that sleeps does not wake for it.
-    fn clock(&mut self, seconds: Seconds);
+    fn clock(&mut self, seconds: Seconds) {
+        let _ = seconds;
+    }
 
     /// The worker drains: from now on each connection is to be closed with its next answer. Called
     /// once.
-    fn drain(&mut self);
+    fn drain(&mut self) {}
 
     /// Whether `conn` is between requests, so that draining may close it now. A transport asks only
     /// when it holds neither input nor answers of the connection; say no while a request is half
@@ -64,7 +66,19 @@ pub trait Hosted: Application {
     }
 
     /// Gives each counter's name and value to `sink`.
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64));
+    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+        let _ = sink;
+    }
+
+    /// Bytes of memory that one worker's value takes when it serves `connections`, beyond what
+    /// [`Application::Conn`] takes: counted in the memory plan.
+    fn memory_bytes(connections: usize) -> usize
+    where
+        Self: Sized,
+    {
+        let _ = connections;
+        0
+    }
 }
 
 /// Names of what is counted of a port's connections.

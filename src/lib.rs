@@ -1,4 +1,7 @@
-//! Simoom: HTTP and memcached from a NIC's receive queues, or from kernel sockets.
+//! Simoom: servers that take packets from a NIC's receive queues, or from kernel sockets.
+//!
+//! HTTP and memcached are built in, as the program `simoom serve`. A [`Server`] runs handlers of
+//! your own beside them, or instead: [`Server::builder`] has an example.
 //!
 //! The [`guide`] is for those who run it: set-up, operation, limits, and the
 //! [architecture](guide::architecture).
@@ -6,8 +9,8 @@
 //! A packet's way is [`steer`], the XDP program that redirects claimed traffic; [`af_xdp`], frames
 //! off the rings of a queue; [`worker`], the loop of a core, which alone joins the rest;
 //! [`simoom_tcp`], TCP; [`app`], what is asked and answered, with memcached's items in [`store`].
-//! [`kernel`] serves the same [`app`] through sockets. [`serve`] puts it together as [`config`]
-//! says, and [`limits`] adds up the memory before any is taken.
+//! [`kernel`] serves the same [`app`] through sockets. [`server`] puts it together, for [`serve`]
+//! as [`config`] says, and [`limits`] adds up the memory before any is taken.
 //!
 //! Beside that stand the programs that hold it to its word: [`load`] sends requests and checks the
 //! answers, [`compare`] runs it side by side with others, [`demo`] shows it between two namespaces
@@ -37,6 +40,7 @@ pub mod panics;
 pub mod probe;
 pub mod readiness;
 pub mod serve;
+pub mod server;
 pub mod steer;
 pub mod store;
 pub mod thread;
@@ -44,3 +48,6 @@ pub mod worker;
 
 pub use af_xdp::memory::HugePages;
 pub use error::{Error, Result};
+pub use hosted::Hosted as Handler;
+pub use server::{Builder, Factories, Server, Signals, Stopper, WorkerInfo};
+pub use simoom_io as io;

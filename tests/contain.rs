@@ -7,13 +7,13 @@ mod common;
 #[path = "contain/saboteur.rs"]
 mod saboteur;
 
-use bed::{Bed, Datagrams, PATIENCE, Transport};
+use bed::{Bed, Datagrams, PATIENCE, Service, Transport};
 use saboteur::{AFTER, BEFORE, Call, Plot, TWICE};
-use simoom::app::{Blob, Service};
+use simoom::app::Blob;
 use simoom::hosted::Hosted;
 use simoom::kernel::Poller;
-use simoom_io::send::{Pool, Queue, Wishes};
-use simoom_io::{Application, Closed, Ends, Opened, Reply};
+use simoom_io::send::{Pool, Queue};
+use simoom_io::{Application, Closed, Effects, Ends, Opened, Reply};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -295,14 +295,14 @@ struct Conn {
     conn: <bed::App as Application>::Conn,
     pool: Pool<Blob>,
     queue: Queue,
-    wishes: Wishes,
+    effects: Effects,
 }
 
 impl Conn {
     fn new(plot: &Arc<Plot>) -> Conn {
         let (app, _) = bed::app(plot, [80, 11211]);
-        let (pool, queue, wishes) = (Pool::new(64, 64), Queue::default(), Wishes::default());
-        Conn { app, conn: Default::default(), pool, queue, wishes }
+        let (pool, queue, effects) = (Pool::new(64, 64), Queue::default(), Effects::default());
+        Conn { app, conn: Default::default(), pool, queue, effects }
     }
 
     fn call<R>(
@@ -313,7 +313,7 @@ impl Conn {
             &mut Reply<'_, Blob>,
         ) -> R,
     ) -> R {
-        let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut self.wishes);
+        let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut self.effects);
         call(&mut self.app, &mut self.conn, &mut reply)
     }
 
@@ -360,7 +360,7 @@ fn every_call_of_a_connection_may_panic() {
                 _ => _ = line.call(|app, conn, reply| app.received(conn, BEFORE, reply)),
             }
             let answers = port == 80 && matches!(call, Call::Received | Call::Overfull);
-            let Wishes { close, abort, .. } = line.wishes;
+            let Effects { close, abort, .. } = line.effects;
             assert_eq!(
                 (close, abort, line.queue.is_empty()),
                 (answers, !answers, !answers),
@@ -400,6 +400,6 @@ fn a_request_behind_answered_ones_gets_its_500() {
     line.call(|app, conn, reply| app.received(conn, &request(BEFORE), reply));
     let bytes: Vec<u8> = line.queue.slices(&line.pool).flatten().copied().collect();
     assert!(bytes.starts_with(b"HTTP/1.1 500 "), "{}", String::from_utf8_lossy(&bytes));
-    assert!(line.wishes.close && !line.wishes.abort);
+    assert!(line.effects.close && !line.effects.abort);
     line.queue.clear(&mut line.pool);
 }

@@ -13,7 +13,7 @@
 mod common;
 
 use common::{Process, need_program, wait_until};
-use simoom::store::{Commit, New, Settings, Store};
+use simoom::store::{Commit, NewItem, Settings, Store};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -142,8 +142,13 @@ impl Cache for Simoom {
         for key in keys {
             let exptime = if key.ttl == 0 { 0 } else { now + key.ttl };
             let value_bytes = key.value_bytes;
-            let new =
-                New { key: key.name.as_bytes(), flags: 0, exptime, value_bytes, binary_key: false };
+            let new = NewItem {
+                key: key.name.as_bytes(),
+                flags: 0,
+                exptime,
+                value_bytes,
+                binary_key: false,
+            };
             let mut reservation = self.0.reserve(&new, now).expect("nothing is pinned");
             reservation.write(&self.1[..value_bytes]);
             self.0.commit(reservation, &Commit::default(), now);

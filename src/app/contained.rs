@@ -171,8 +171,8 @@ impl<A: Hosted> Application for Contained<A> {
     }
 
     #[inline]
-    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
-        self.run(|app| app.expected(inputs));
+    fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
+        self.run(|app| app.prefetch(inputs));
     }
 
     fn overfull(&mut self, conn: &mut A::Conn, bytes: &[u8], reply: &mut Reply<'_, A::Blob>) {

@@ -1,34 +1,35 @@
 //! One connection of an application in memory, for tests, benches and fuzz targets.
 //!
-//! It keeps what the application does not consume and offers it again, within the bound that every
-//! transport grants, and answers the application's wishes as a transport would; time passes when
-//! the test says so.
+//! It is a transport like the others: [`simoom_io::exchange`] interprets what the application asks
+//! for. Bytes move, and time passes, when the test says so.
 
 use super::content::Content;
-use super::http::{Http, INPUT_MAX_BYTES, Options};
+use super::http::{Http, Options};
 use super::memcached::{self, Memcached};
-use super::{Service, Services};
+use super::{HttpAndMemcached, Nobody, Services};
 use crate::store::{self, Store};
-use simoom_io::send::{Pool, Queue, Wishes};
-use simoom_io::{Application, Closed, Duration, Ends, Opened, Reply};
+use simoom_io::connection::Buffered;
+use simoom_io::send::Pool;
+use simoom_io::{Application, Closed, Connection, Duration, Ends, Exchange, Opened, input};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
+
+/// Input that a line holds: more than any test sends while the application takes none.
+const HELD_MAX_BYTES: usize = 4 << 20;
 
 /// An application and one connection to it.
 pub struct Line<A: Application> {
     /// The application.
     pub app: A,
-    conn: A::Conn,
+    connection: Connection<A>,
     pool: Pool<A::Blob>,
-    queue: Queue,
-    wishes: Wishes,
+    inputs: input::Pool,
     deadline: Option<Duration>,
     settings: usize,
-    kept: Vec<u8>,
 }
 
 impl<A: Application> Line<A> {
-    /// A connection to `port` with room for a full queue of answers.
+    /// A connection to `port` with capacity for a full queue of answers.
     pub fn open(app: A, port: u16) -> Line<A> {
         Line::open_with(app, port, Pool::new(64, 64))
     }
@@ -37,13 +38,11 @@ impl<A: Application> Line<A> {
     pub fn open_with(app: A, port: u16, pool: Pool<A::Blob>) -> Line<A> {
         let mut line = Line {
             app,
-            conn: A::Conn::default(),
+            connection: Connection::default(),
             pool,
-            queue: Queue::default(),
-            wishes: Wishes::default(),
+            inputs: input::Pool::with_large_bytes(1, 1, HELD_MAX_BYTES),
             deadline: None,
             settings: 0,
-            kept: Vec::new(),
         };
         let [remote, local] = [50_000, port].map(|port| (Ipv4Addr::LOCALHOST, port).into());
         let opened = Opened {
@@ -52,119 +51,99 @@ impl<A: Application> Line<A> {
             token: 0,
             ends: Some(Ends { remote, local }),
         };
-        line.call(|app, conn, reply| app.opened(conn, opened, reply));
+        line.event(|app, exchange| exchange.open(app, opened));
         line
     }
 
-    fn call<T>(
+    fn event<T>(
         &mut self,
-        call: impl FnOnce(&mut A, &mut A::Conn, &mut Reply<'_, A::Blob>) -> T,
+        event: impl FnOnce(&mut A, &mut Exchange<'_, A::Conn, A::Blob, Buffered<'_>>) -> T,
     ) -> T {
-        let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut self.wishes);
-        let result = call(&mut self.app, &mut self.conn, &mut reply);
-        if let Some(deadline) = self.wishes.timeout.take() {
+        let mut exchange = self.connection.exchange(&mut self.pool, &mut self.inputs);
+        let result = event(&mut self.app, &mut exchange);
+        if let Some(deadline) = exchange.requests().deadline {
             self.deadline = deadline;
             self.settings += 1;
         }
         result
     }
 
-    /// Bytes arrive: they are put behind those kept, and all are offered for as long as some are
-    /// consumed.
+    /// Bytes arrive.
     pub fn offer(&mut self, bytes: &[u8]) {
-        self.kept.extend_from_slice(bytes);
-        let mut kept = std::mem::take(&mut self.kept);
-        let mut at = 0;
-        while at < kept.len() && !self.is_over() && !self.wishes.read_later {
-            let rest = &kept[at..];
-            let n = self.call(|app, conn, reply| app.received(conn, rest, reply));
-            assert!(n <= rest.len(), "consumed {n} of {}", rest.len());
-            at += n;
-            if n == 0 {
-                break;
-            }
-        }
-        kept.drain(..at);
-        self.kept = kept;
-        let holds_input = self.wishes.wants_room || self.wishes.read_later;
-        if self.kept.len() > INPUT_MAX_BYTES && !holds_input && !self.is_over() {
-            let kept = std::mem::take(&mut self.kept);
-            self.call(|app, conn, reply| app.overfull(conn, &kept, reply));
-        }
+        let taken = self.event(|app, exchange| exchange.receive(app, bytes));
+        assert_eq!(taken, bytes.len(), "more than a line holds");
     }
 
-    /// Offers `bytes` once, as they lie; returns how many were consumed.
+    /// Delivers `bytes` once, as they lie, and holds nothing of them. Returns how many were
+    /// consumed.
     pub fn offer_in_place(&mut self, bytes: &[u8]) -> usize {
-        self.call(|app, conn, reply| app.received(conn, bytes, reply))
+        self.event(|app, exchange| exchange.act(|conn, reply| app.received(conn, bytes, reply)))
     }
 
-    /// Takes everything that is queued, and lets the application go on where it stopped for lack of
-    /// room; returns all of it.
+    /// Takes everything that is queued, and lets the application go on where it stopped for want of
+    /// capacity. Returns all of it.
     pub fn take(&mut self) -> Vec<u8> {
         let mut taken = Vec::new();
         loop {
-            let queued = self.queue.len();
-            taken.extend(self.queue.slices(&self.pool).flatten());
+            let queued = self.connection.queue.len();
+            taken.extend(self.connection.queue.slices(&self.pool).flatten());
             self.acknowledge(queued);
-            if !self.wishes.wants_room || self.is_over() {
+            if !self.resume() {
                 return taken;
             }
-            self.resume();
         }
     }
 
     /// Takes what is queued, lets `meanwhile` act on the application, and lets that go on if it
-    /// stopped for lack of room; returns what it took, and whether it went on.
+    /// stopped for want of capacity. Returns what it took, and whether it went on.
     pub fn take_once(&mut self, meanwhile: impl FnOnce(&mut A)) -> (Vec<u8>, bool) {
-        let queued = self.queue.len();
-        let taken = self.queue.slices(&self.pool).flatten().copied().collect();
+        let queued = self.connection.queue.len();
+        let taken = self.connection.queue.slices(&self.pool).flatten().copied().collect();
         self.acknowledge(queued);
         meanwhile(&mut self.app);
-        let goes_on = self.wishes.wants_room && !self.is_over();
-        if goes_on {
-            self.resume();
-        }
-        (taken, goes_on)
+        (taken, self.resume())
     }
 
     /// The client takes `n` bytes of what is queued, unseen.
     pub fn acknowledge(&mut self, n: u64) {
-        self.queue.acknowledge(&mut self.pool, n);
+        self.connection.queue.acknowledge(&mut self.pool, n);
     }
 
     /// The connection was reset: what is queued is given back.
     pub fn take_all(&mut self) {
-        self.queue.clear(&mut self.pool);
+        self.connection.queue.clear(&mut self.pool);
     }
 
-    fn resume(&mut self) {
-        self.wishes.wants_room = false;
-        self.call(Application::resumed);
-        self.offer(b"");
+    fn resume(&mut self) -> bool {
+        self.event(|app, exchange| exchange.resume(app))
     }
 
-    /// The deadline passes; returns how long it was, `None` if there was none.
+    /// The deadline passes. Returns how long it was, `None` if there was none.
     pub fn expire(&mut self) -> Option<Duration> {
         let deadline = self.deadline.take()?;
-        self.wishes.read_later = false;
-        self.call(Application::timeout);
+        self.event(|app, exchange| exchange.expire(app));
         Some(deadline)
+    }
+
+    /// The client has finished.
+    pub fn finish(&mut self) {
+        self.event(|_, exchange| exchange.finish());
     }
 
     /// The connection ends in order.
     pub fn close(&mut self) {
-        self.app.closed(&mut self.conn, Closed::Finished);
-        self.conn = A::Conn::default();
+        self.app.closed(&mut self.connection.conn, Closed::Finished);
+        self.connection.conn = A::Conn::default();
     }
 
     /// Bytes queued.
     pub fn queued(&self) -> u64 {
-        self.queue.len()
+        self.connection.queue.len()
     }
 
-    /// Bytes kept for the application.
+    /// Bytes that the application has not consumed.
     pub fn kept(&self) -> usize {
-        self.kept.len()
+        self.connection.input.len()
     }
 
     /// The most bytes that are ever kept while `input` is offered in pieces of `size` until the
@@ -194,16 +173,16 @@ impl<A: Application> Line<A> {
 
     /// Whether the application asked to close.
     pub fn closed(&self) -> bool {
-        self.wishes.close
+        self.is_over() && !self.aborted()
     }
 
-    /// Whether the application asked to reset.
+    /// Whether the application asked to reset, or queued more than it was promised.
     pub fn aborted(&self) -> bool {
-        self.wishes.abort
+        self.connection.flow.is_aborted()
     }
 
     fn is_over(&self) -> bool {
-        self.wishes.close || self.wishes.abort
+        self.connection.flow.is_closing()
     }
 }
 
@@ -218,10 +197,16 @@ pub fn http() -> Http {
 }
 
 /// All services as a worker has them: [`http`] on port 80 and [`memcached`] on port 11211.
-pub fn services() -> Services {
-    let ports = [(80, Service::Http), (11211, Service::Memcached)];
+pub fn services() -> HttpAndMemcached {
     let options = Options { body_max_bytes: 4096, ..Options::default() };
-    Services::new(&ports, Arc::new(Content::for_tests()), options, Some(memcached()))
+    let http = Http::new(Arc::new(Content::for_tests()), options);
+    both([80, 11211], http, memcached())
+}
+
+/// `http` and `memcached`, each on its port.
+pub fn both(ports: [u16; 2], http: Http, memcached: Memcached) -> HttpAndMemcached {
+    let http = Services::new(&ports[..1], None, Some(http), Nobody);
+    Services::new(&ports[1..], None, Some(memcached), http)
 }
 
 /// The time that [`memcached`] begins with.
@@ -240,7 +225,7 @@ pub fn memcached() -> Memcached {
 }
 
 /// What the handler answers to `input` offered in pieces of the given sizes, over and over, and
-/// whether it closes. A `narrow` connection has room for one answer at a time.
+/// whether it closes. A `narrow` connection has capacity for one answer at a time.
 pub fn http_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
     answers(http(), input, sizes, narrow)
 }
@@ -263,7 +248,7 @@ fn answers<A: Application>(app: A, input: &[u8], sizes: &[usize], narrow: bool) 
         answers.extend(line.take());
         rest = behind;
     }
-    assert!(!line.aborted(), "the promise of room was kept to");
+    assert!(!line.aborted(), "the promise of capacity was kept to");
     (answers, line.closed())
 }
 

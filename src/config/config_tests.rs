@@ -153,10 +153,10 @@ fn memcached_over_udp_is_at_the_address_of_memcached_unless_another_is_given() {
 #[test]
 fn a_flag_of_one_service_asks_for_that_one() {
     let served = |flags: &str| {
-        let services: Vec<_> = serve(flags).unwrap().services().collect();
-        services
-            .iter()
-            .map(|(service, at)| format!("{} {at}", service.name()))
+        let setup = serve(flags).unwrap().setup();
+        setup
+            .endpoints()
+            .map(|(service, at)| format!("{} {at}", service.name))
             .collect::<Vec<_>>()
             .join(", ")
     };
@@ -182,8 +182,12 @@ fn a_flag_of_one_service_asks_for_that_one() {
 #[test]
 fn a_service_beside_another_leaves_it_an_eighth_of_the_connections() {
     let limits = |flags: &str, connections, workers| {
-        let limit = serve(flags).unwrap().connection_limits(connections, workers);
-        (limit(Service::Http), limit(Service::Memcached))
+        let setup = serve(flags).unwrap().setup();
+        let limit = |service| setup.connection_limit(service, connections, workers);
+        (
+            limit(&setup.services[0]),
+            setup.services.get(1).map_or(connections, |second| limit(second)),
+        )
     };
     for (flags, connections, workers, expected) in [
         ("", 1000, 1, (875, 875)),

@@ -1,11 +1,11 @@
 //! Which cores: `--cores` and what this process may use in, the cores of the workers out.
 
-use super::{CORES_MAX, Cores};
+use super::CORES_MAX;
 use crate::error::{Error, Result};
 
 /// The cores that `--cores` names, or all of those `usable`.
-pub(super) fn chosen_cores(given: Option<Cores>, usable: &[usize]) -> Result<Vec<usize>> {
-    let Some(Cores(cores)) = given else { return Ok(usable.to_vec()) };
+pub(crate) fn chosen_cores(given: Option<Vec<usize>>, usable: &[usize]) -> Result<Vec<usize>> {
+    let Some(cores) = given else { return Ok(usable.to_vec()) };
     match cores.iter().find(|core| !usable.contains(core)) {
         Some(core) => Err(Error::usage(format!(
             "--cores {}: core {core} cannot be used; this process may use {}",

@@ -18,16 +18,18 @@ pub use values::{
     MEMORY_LIMIT_MIN_BYTES, TIMEOUT_MAX, Transport, XdpMode,
 };
 
-use crate::app::Service;
 use crate::error::{Error, Result};
+use crate::hosted::PortNames;
+use crate::server::setup::{Datagrams, Service, Setup};
 use crate::store;
 use clap::{ArgMatches, FromArgMatches, ValueEnum};
-use cores::chosen_cores;
-pub(crate) use endpoints::UDP_FLAG;
-use endpoints::{Endpoints, claimed_addresses};
+pub(crate) use cores::chosen_cores;
+use endpoints::Endpoints;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+pub(crate) use values::{endpoint, interface as interface_name};
 
 /// Connections held at once unless `--connections` says otherwise: ten thousand with room to spare,
 /// for at most 16 MiB of connection tables.
@@ -50,6 +52,11 @@ pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
     keep_alive: Duration::from_secs(7200),
     drain: Duration::from_secs(10),
 };
+
+/// The name of HTTP in the log and in metrics.
+pub(crate) const HTTP: &str = "HTTP";
+/// The name of memcached there.
+pub(crate) const MEMCACHED: &str = "memcached";
 
 /// The environment variable that stands for `--log-level`.
 const LOG_VARIABLE: &str = "SIMOOM_LOG";
@@ -76,7 +83,8 @@ pub struct Serve {
     pub cores: Vec<usize>,
     /// Connections held at once, by all workers together.
     pub connections: u32,
-    /// Connections to HTTP at once; `None`: see [`Serve::connection_limits`].
+    /// Connections to HTTP at once; `None`: all but an eighth of them if
+    /// there is another service beside it.
     pub http_connections: Option<u32>,
     /// The same of memcached.
     pub memcached_connections: Option<u32>,
@@ -167,7 +175,6 @@ impl Serve {
     /// Fills in the defaults and checks that everything goes together.
     pub fn resolve(options: ServeOptions, cores: &[usize]) -> Result<Serve> {
         let endpoints = Endpoints::of(&options);
-        endpoints.check()?;
         let store = store::Settings::default();
         let serve = Serve {
             http: endpoints.http,
@@ -179,8 +186,8 @@ impl Serve {
                 item_max_bytes: options.item_size_max.unwrap_or(store.item_max_bytes),
                 idle: options.memcached_idle_timeout.unwrap_or(MEMCACHED_IDLE_DEFAULT),
             }),
-            addresses: claimed_addresses(&options, &endpoints)?,
-            cores: chosen_cores(options.cores, cores)?,
+            addresses: options.address.unwrap_or_default(),
+            cores: chosen_cores(options.cores.map(|cores| cores.0), cores)?,
             interface: options.interface,
             address_probe: options.address_probe.unwrap_or(ADDRESS_PROBE_DEFAULT),
             root: options.root,
@@ -205,46 +212,77 @@ impl Serve {
             },
             log: options.log.into(),
         };
-        serve.check_transport()?;
-        serve.check_places()?;
+        let setup = serve.setup();
+        setup.check_endpoints()?;
+        setup.check_addresses()?;
         serve.check_shares()?;
+        setup.check()?;
+        serve.check_root()?;
         if let Some(memcached) = serve.memcached {
             memcached.store(1).check()?;
         }
         Ok(serve)
     }
 
-    /// What is served where.
-    pub fn services(&self) -> impl Iterator<Item = (Service, Endpoint)> + use<> {
-        let http = self.http.map(|endpoint| (Service::Http, endpoint));
-        http.into_iter()
-            .chain(self.memcached.map(|memcached| (Service::Memcached, memcached.endpoint)))
+    /// What is asked of the server, apart from its handlers.
+    pub(crate) fn setup(&self) -> Setup {
+        let memcached =
+            self.memcached.as_ref().map(|memcached| Arc::new(self.memcached_service(memcached)));
+        let udp = self.memcached.and_then(|memcached| memcached.udp);
+        let udp = memcached.clone().zip(udp);
+        let datagrams = udp.map(|(service, endpoint)| Datagrams { service, endpoint });
+        let http = self.http.map(|endpoint| Arc::new(self.http_service(endpoint)));
+        Setup {
+            interface: self.interface.clone(),
+            addresses: self.addresses.clone(),
+            address_probe: self.address_probe,
+            cores: self.cores.clone(),
+            connections: self.connections,
+            connections_per_prefix: self.connections_per_prefix,
+            transport: self.transport,
+            xdp_mode: self.xdp_mode,
+            ecn: self.ecn,
+            on_interface_change: self.on_interface_change,
+            busy_poll: self.busy_poll,
+            memory_limit_bytes: self.memory_limit_bytes,
+            admin: self.admin,
+            send_timeout: self.timeouts.send,
+            keep_alive: self.timeouts.keep_alive,
+            drain_timeout: self.timeouts.drain,
+            services: http.into_iter().chain(memcached).collect(),
+            datagrams,
+        }
     }
-}
 
-/// Of the connections of a worker, the part that another service keeps of this one's: 1/8.
-const RESERVE_SHIFT: u32 = 3;
+    fn http_service(&self, endpoint: Endpoint) -> Service {
+        Service {
+            name: HTTP,
+            option: "--http".into(),
+            connections_option: "--http-connections".into(),
+            port_names: PortNames {
+                open: "http_connections_open",
+                limit: "http_connections_limit",
+                refused: "http_connections_refused",
+            },
+            endpoints: vec![endpoint],
+            connections: self.http_connections,
+            optional: false,
+        }
+    }
 
-impl Serve {
-    /// The most connections of each service to one of `workers` workers, which holds `connections`.
-    /// A service that has another beside it leaves an eighth for that one, unless its own flag says
-    /// otherwise.
-    pub fn connection_limits(
-        &self,
-        connections: u32,
-        workers: u32,
-    ) -> impl Fn(Service) -> u32 + use<> {
-        let is_shared = self.http.is_some() && self.memcached.is_some();
-        let reserve =
-            if is_shared && connections > 1 { (connections >> RESERVE_SHIFT).max(1) } else { 0 };
-        let given = [self.http_connections, self.memcached_connections];
-        move |service| {
-            let [http, memcached] = given;
-            let given = match service {
-                Service::Http => http,
-                Service::Memcached => memcached,
-            };
-            given.map_or(connections - reserve, |given| given.div_ceil(workers).min(connections))
+    fn memcached_service(&self, memcached: &Memcached) -> Service {
+        Service {
+            name: MEMCACHED,
+            option: "--memcached".into(),
+            connections_option: "--memcached-connections".into(),
+            port_names: PortNames {
+                open: "memcached_connections_open",
+                limit: "memcached_connections_limit",
+                refused: "memcached_connections_refused",
+            },
+            endpoints: vec![memcached.endpoint],
+            connections: self.memcached_connections,
+            optional: memcached.optional,
         }
     }
 }

@@ -49,6 +49,18 @@ pub enum XdpMode {
     Generic,
 }
 
+impl XdpMode {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            XdpMode::Auto => "auto",
+            XdpMode::ZeroCopy => "zero-copy",
+            XdpMode::Copy => "copy",
+            XdpMode::Generic => "generic",
+        }
+    }
+}
+
 /// Whether connections use explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Ecn {
@@ -126,7 +138,7 @@ impl fmt::Display for Endpoint {
 pub struct Cores(pub Vec<usize>);
 
 /// Reads `8080`, `127.0.0.1:8080` or `[::1]:8080`.
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     if let Ok(at) = text.parse::<SocketAddr>() {
         return Ok(Endpoint { address: Some(at.ip()), port: at.port() });
     }

@@ -158,7 +158,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         for index in 0..self.table.capacity() {
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            if session.phase == Phase::Lingering || is_idle(&self.host, session) {
+            if session.phase() == Phase::Lingering || is_idle(&self.host, session) {
                 self.end(key, Closed::TimedOut);
             } else {
                 self.host.counters.drain_cut_off += 1;

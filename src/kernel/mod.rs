@@ -72,7 +72,7 @@ use crate::metrics::Sheet;
 use epoll::Epoll;
 use server::Server;
 use simoom_io::Application;
-use simoom_io::keep;
+use simoom_io::input;
 use simoom_io::send::{Pool, QUEUE_ENTRIES};
 use std::fmt;
 use std::io;
@@ -82,7 +82,7 @@ use uring::Uring;
 
 /// Bytes of input that are kept for one connection: what a large buffer holds, and where input is
 /// overfull.
-pub const INPUT_BYTES: usize = keep::OVERFULL_BYTES;
+pub const INPUT_BYTES: usize = input::OVERFULL_BYTES;
 
 /// How a worker learns from the kernel what happens at its sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl Settings {
         };
         driven
             + Pool::<A::Blob>::memory_bytes(self.send_entries, self.send_chunks)
-            + keep::Pool::memory_bytes_with(self.small_inputs, self.large_inputs, INPUT_BYTES)
+            + input::Pool::memory_bytes_with(self.small_inputs, self.large_inputs, INPUT_BYTES)
     }
 
     /// Says which setting a worker cannot run with.

@@ -21,10 +21,10 @@ use crate::hosted::{Hosted, count_port};
 use crate::metrics::{Publisher, Sheet};
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use simoom_io::keep;
+use simoom_io::input;
 use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
-use simoom_io::{Application, Closed, Reply};
+use simoom_io::{Application, Closed};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             host: Host {
                 app,
                 pool: Pool::new(settings.send_entries, settings.send_chunks),
-                inputs: keep::Pool::with_large_bytes(
+                inputs: input::Pool::with_large_bytes(
                     settings.small_inputs,
                     settings.large_inputs,
                     INPUT_BYTES,
@@ -225,7 +225,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     pub(super) fn sleep(&self) -> Duration {
         let inputs = &self.host.inputs;
         if !self.turns.is_empty()
-            || (!self.starved.is_empty() && self.pool_has_room())
+            || (!self.starved.is_empty() && self.pool_has_capacity())
             || (!self.bufferless.is_empty() && inputs.largest_free() > 0)
             || (!self.outgrown.is_empty() && inputs.largest_free() == INPUT_BYTES)
         {
@@ -285,7 +285,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             self.host.close(session);
             return self.visit(key);
         }
-        if self.drain.is_some() && session.phase == Phase::Lingering {
+        if self.drain.is_some() && session.phase() == Phase::Lingering {
             self.host.shorten_linger(session, DRAIN_LINGER_MS);
         }
         self.host.limit_wait(session, matches!(next, Next::Room | Next::Buffer));
@@ -299,7 +299,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         match next {
             Next::Turn => self.turns.go_on(key.index),
             Next::Room => self.starved.join(key.index),
-            Next::Buffer if session.kept.is_empty() => self.bufferless.join(key.index),
+            Next::Buffer if session.connection.input.is_empty() => self.bufferless.join(key.index),
             Next::Buffer => self.outgrown.join(key.index),
             Next::Event | Next::Over(_) => {}
         }
@@ -310,7 +310,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         let Some(session) = self.table.remove(key) else { return };
         self.wheel.cancel(key.index);
         self.admission.release(key.index);
-        let cut_off = how == Closed::Aborted || !session.queue.is_empty();
+        let cut_off = how == Closed::Aborted || !session.connection.queue.is_empty();
         let socket = self.host.end(session, how);
         if cut_off {
             reset(&socket.fd);
@@ -353,14 +353,16 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         if session.io.part.is_sending() {
             return self.visit(key);
         }
-        let (before, taken) = (session.queue.len(), session.taken_bytes);
+        let (before, taken) = (session.connection.queue.len(), session.taken_bytes);
         let shared = self.driver.shared();
         let mut tools = Tools::new(&mut self.scratch, shared, false);
         match write(&mut self.host, session, &mut tools) {
             Err(how) => self.end(key, how),
             Ok(())
-                if !session.queue.is_empty()
-                    && self.host.took_too_little(taken + (before - session.queue.len()) as u32) =>
+                if !session.connection.queue.is_empty()
+                    && self.host.took_too_little(
+                        taken + (before - session.connection.queue.len()) as u32,
+                    ) =>
             {
                 self.end(key, Closed::TimedOut);
             }
@@ -381,7 +383,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 
     fn give_room(&mut self) {
         for _ in 0..self.starved.len() {
-            if !self.pool_has_room() {
+            if !self.pool_has_capacity() {
                 return;
             }
             if let Some(key) = self.starved.next().and_then(|index| self.table.key_at(index)) {
@@ -414,7 +416,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         self.visit(key);
     }
 
-    fn pool_has_room(&self) -> bool {
-        Reply::room(&self.host.pool, &Queue::default())
+    fn pool_has_capacity(&self) -> bool {
+        self.host.pool.has_capacity(&Queue::default())
     }
 }

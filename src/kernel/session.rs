@@ -1,16 +1,16 @@
 //! One connection as the application sees it, whatever the transport's way to read and write.
 //!
-//! In come the transport's events, out go calls to the application and, from what it asks for in
-//! return (its [`Wishes`]), the connection's phase and deadlines. Nothing here makes a system call
-//! or knows of readiness: `S`, the transport's own part of a connection, is only carried along.
+//! In come the transport's events, out go calls to the application ([`simoom_io::exchange`]) and,
+//! from what that asks for in return, the connection's phase and deadlines. Nothing here makes a
+//! system call or knows of readiness: `S`, the transport's own part of a connection, is only
+//! carried along.
 
-use super::INPUT_BYTES;
 use super::counters::Counters;
 use crate::clock::{NEVER, millis};
 use crate::hosted::Hosted;
-use simoom_io::keep::{self, Kept};
-use simoom_io::send::{Pool, Queue, Wishes};
-use simoom_io::{Application, Closed, Opened, Reply};
+use simoom_io::connection::Buffered;
+use simoom_io::send::Pool;
+use simoom_io::{Application, Closed, Connection, Exchange, Opened, Requests, input};
 use simoom_tcp::READ_RATE_MIN;
 use std::time::Duration;
 
@@ -35,20 +35,13 @@ pub(super) enum Phase {
 pub(super) struct Session<A: Application, S> {
     /// The transport's own part.
     pub(super) io: S,
-    pub(super) phase: Phase,
-    /// The application was refused room and waits for `resumed`.
-    pub(super) wants_room: bool,
-    /// It wants input nevertheless.
-    pub(super) reads_on: bool,
-    /// The application wants no input before its deadline.
-    pub(super) reads_later: bool,
+    pub(super) connection: Connection<A>,
+    /// The FIN is sent.
+    lingers: bool,
     /// Bytes that were dropped since the FIN was sent.
     pub(super) lingered_bytes: u32,
     /// Bytes that the socket has taken since the send timeout began to run.
     pub(super) taken_bytes: u32,
-    pub(super) queue: Queue,
-    pub(super) kept: Kept,
-    conn: A::Conn,
     application_ms: u64,
     transport_ms: u64,
 }
@@ -57,44 +50,43 @@ impl<A: Application, S> Session<A, S> {
     pub(super) fn new(io: S) -> Self {
         Session {
             io,
-            phase: Phase::Open,
-            wants_room: false,
-            reads_on: false,
-            reads_later: false,
+            connection: Connection::default(),
+            lingers: false,
             lingered_bytes: 0,
             taken_bytes: 0,
-            queue: Queue::default(),
-            kept: Kept::default(),
-            conn: A::Conn::default(),
             application_ms: NEVER,
             transport_ms: NEVER,
         }
     }
 
+    /// How far the connection has come.
+    pub(super) fn phase(&self) -> Phase {
+        let flow = self.connection.flow;
+        if flow.is_aborted() {
+            Phase::Aborted
+        } else if self.lingers {
+            Phase::Lingering
+        } else if flow.is_closing() {
+            Phase::Closing
+        } else {
+            Phase::Open
+        }
+    }
+
     /// When this connection must be looked at, at the latest; [`NEVER`] if that does not matter.
     pub(super) fn next_deadline_ms(&self) -> u64 {
-        match self.phase {
-            Phase::Open => self.application_ms.min(self.transport_ms),
-            Phase::Closing | Phase::Lingering | Phase::Aborted => self.transport_ms,
-        }
+        // A connection that closes has no deadline of the application.
+        self.application_ms.min(self.transport_ms)
     }
 
     /// Whether what is queued is the last that is sent.
     pub(super) fn sends_last(&self) -> bool {
-        self.phase == Phase::Closing
-    }
-
-    /// Whether the application takes no input now.
-    pub(super) fn takes_no_input(&self) -> bool {
-        self.wants_room || self.reads_later
+        self.phase() == Phase::Closing
     }
 
     /// Whether the transport holds nothing of a request or an answer.
     pub(super) fn holds_nothing(&self) -> bool {
-        self.phase == Phase::Open
-            && !self.takes_no_input()
-            && self.kept.is_empty()
-            && self.queue.is_empty()
+        self.connection.is_idle()
     }
 }
 
@@ -117,7 +109,7 @@ pub(super) enum Due {
 pub(super) struct Host<A: Application> {
     pub(super) app: A,
     pub(super) pool: Pool<A::Blob>,
-    pub(super) inputs: keep::Pool,
+    pub(super) inputs: input::Pool,
     pub(super) counters: Counters,
     /// The time of this turn of the loop.
     pub(super) now_ms: u64,
@@ -127,92 +119,53 @@ pub(super) struct Host<A: Application> {
 
 impl<A: Hosted> Host<A> {
     pub(super) fn opened<S>(&mut self, session: &mut Session<A, S>, opened: Opened) {
-        self.call(session, |app, conn, reply| app.opened(conn, opened, reply));
+        self.event(session, |app, exchange| exchange.open(app, opened));
     }
 
-    /// Offers `bytes`, which include whatever was kept, and says how many of them are done with.
-    /// None are if the application has seen more than that: a part lies in the socket and must be
-    /// read first.
-    pub(super) fn offer<S>(&mut self, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
-        if !session.kept.may_offer(bytes.len()) {
-            return 0;
-        }
-        let consumed = self.call(session, |app, conn, reply| app.received(conn, bytes, reply));
-        assert!(consumed <= bytes.len(), "{consumed} bytes consumed of {}", bytes.len());
-        session.kept.offered(bytes.len(), consumed);
-        if session.phase == Phase::Open
-            && consumed == 0
-            && bytes.len() >= INPUT_BYTES
-            && !session.takes_no_input()
-        {
-            self.counters.overfull += 1;
-            self.call(session, |app, conn, reply| app.overfull(conn, bytes, reply));
-            self.close(session);
-        }
-        if session.phase == Phase::Open { consumed } else { bytes.len() }
+    /// Bytes were taken from the socket. Returns how many of them are done with; the others must be
+    /// brought again.
+    pub(super) fn receive<S>(&mut self, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
+        self.event(session, |app, exchange| exchange.receive(app, bytes))
     }
 
-    /// Offers what is kept.
-    pub(super) fn offer_kept<S>(&mut self, session: &mut Session<A, S>) {
-        // The buffers step aside so that the application can be called with bytes that lie in them.
-        let (inputs, kept) = (std::mem::take(&mut self.inputs), session.kept);
-        let consumed = self.offer(session, kept.bytes(&inputs));
-        self.inputs = inputs;
-        self.consume(session, consumed);
+    /// `n` bytes were read into the space behind those held.
+    pub(super) fn receive_held<S>(&mut self, session: &mut Session<A, S>, n: usize) {
+        session.connection.input.extend(&mut self.inputs, n);
+        self.event(session, |app, exchange| exchange.receive_held(app));
     }
 
-    /// Keeps what the application left of a read: no more may have been read than
-    /// [`largest_free`](keep::Pool::largest_free) says.
-    pub(super) fn keep<S>(&mut self, session: &mut Session<A, S>, rest: &[u8]) {
-        let taken = session.kept.append(&mut self.inputs, rest);
-        assert_eq!(taken, rest.len(), "more was read than a free buffer keeps");
+    /// `all` is what is held, and input behind it that stays in the socket. Returns how many of
+    /// these bytes are consumed.
+    pub(super) fn receive_peeked<S>(&mut self, session: &mut Session<A, S>, all: &[u8]) -> usize {
+        self.event(session, |app, exchange| exchange.receive_peeked(app, all))
     }
 
-    /// The first `n` kept bytes are done with. A large buffer that has become too large is given
-    /// back.
-    pub(super) fn consume<S>(&mut self, session: &mut Session<A, S>, n: usize) {
-        session.kept.consume(&mut self.inputs, n);
-        session.kept.shrink(&mut self.inputs);
+    /// Calls the application if it waits for capacity and there is. Returns whether it did.
+    pub(super) fn resume<S>(&mut self, session: &mut Session<A, S>) -> bool {
+        self.event(session, |app, exchange| exchange.resume(app))
     }
 
-    /// Calls `resumed`, and `received` with what is kept.
-    pub(super) fn resumed<S>(&mut self, session: &mut Session<A, S>) {
-        session.wants_room = false;
-        self.call(session, A::resumed);
-        if session.phase == Phase::Open && !session.takes_no_input() && !session.kept.is_empty() {
-            self.offer_kept(session);
-        }
-    }
-
-    /// Whether an application that was refused room may be called again.
-    pub(super) fn has_room<S>(&self, session: &Session<A, S>) -> bool {
-        Reply::room(&self.pool, &session.queue)
+    /// The peer has finished, and all that it sent was read.
+    pub(super) fn finish<S>(&mut self, session: &mut Session<A, S>) {
+        self.event(session, |_, exchange| exchange.finish());
     }
 
     /// Looks which deadline has passed, and tells the application if it was its own.
     pub(super) fn due<S>(&mut self, session: &mut Session<A, S>) -> Due {
         if session.transport_ms <= self.now_ms {
             session.transport_ms = NEVER;
-            return match session.phase {
+            return match session.phase() {
                 Phase::Lingering => Due::Linger,
-                _ if session.queue.is_empty() => Due::Held,
+                _ if session.connection.queue.is_empty() => Due::Held,
                 _ => Due::Send,
             };
         }
-        if session.phase != Phase::Open || session.application_ms > self.now_ms {
+        if session.application_ms > self.now_ms {
             return Due::Nothing;
         }
         session.application_ms = NEVER;
         self.counters.timeouts += 1;
-        let put_off = std::mem::take(&mut session.reads_later);
-        self.call(session, A::timeout);
-        if put_off
-            && session.phase == Phase::Open
-            && !session.takes_no_input()
-            && !session.kept.is_empty()
-        {
-            self.offer_kept(session);
-        }
+        self.event(session, |app, exchange| exchange.expire(app));
         Due::Application
     }
 
@@ -220,10 +173,10 @@ impl<A: Hosted> Host<A> {
     /// the socket has taken what a peer must take in that time.
     pub(super) fn sent<S>(&mut self, session: &mut Session<A, S>, n: usize) {
         self.counters.bytes_sent += n as u64;
-        session.queue.acknowledge(&mut self.pool, n as u64);
+        session.connection.queue.acknowledge(&mut self.pool, n as u64);
         session.taken_bytes =
             session.taken_bytes.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
-        if session.queue.is_empty() {
+        if session.connection.queue.is_empty() {
             (session.transport_ms, session.taken_bytes) = (NEVER, 0);
         } else if session.transport_ms == NEVER || !self.took_too_little(session.taken_bytes) {
             session.transport_ms = self.now_ms.saturating_add(millis(self.send_timeout));
@@ -237,22 +190,20 @@ impl<A: Hosted> Host<A> {
             < (millis(self.send_timeout).saturating_mul(u64::from(READ_RATE_MIN)) / 1000).max(1)
     }
 
-    /// Offers no more input, and closes once everything queued is sent.
+    /// Delivers no more input, and closes once everything queued is sent.
     pub(super) fn close<S>(&mut self, session: &mut Session<A, S>) {
-        if session.phase == Phase::Open {
-            session.phase = Phase::Closing;
-            session.wants_room = false;
-            session.reads_later = false;
-            if session.queue.is_empty() {
-                session.transport_ms = NEVER;
-            }
-        }
+        self.event(session, |_, exchange| exchange.close());
+    }
+
+    /// The connection is to be reset.
+    pub(super) fn abort<S>(&mut self, session: &mut Session<A, S>) {
+        self.event(session, |_, exchange| exchange.abort());
     }
 
     /// Limits how long a connection with nothing queued waits for what others hold: room, or a
     /// buffer for input.
     pub(super) fn limit_wait<S>(&self, session: &mut Session<A, S>, waits: bool) {
-        if session.phase != Phase::Open || !session.queue.is_empty() {
+        if session.phase() != Phase::Open || !session.connection.queue.is_empty() {
             return;
         }
         if !waits {
@@ -277,14 +228,13 @@ impl<A: Hosted> Host<A> {
 
     /// The FIN was sent: from now on the peer has the linger timeout to close.
     pub(super) fn linger<S>(&mut self, session: &mut Session<A, S>) {
-        session.phase = Phase::Lingering;
+        session.lingers = true;
         session.transport_ms = self.now_ms.saturating_add(millis(self.linger_timeout));
-        session.kept.clear(&mut self.inputs);
     }
 
     /// Whether draining may close this connection now.
     pub(super) fn idle<S>(&self, session: &Session<A, S>) -> bool {
-        session.holds_nothing() && self.app.idle(&session.conn)
+        session.holds_nothing() && self.app.idle(&session.connection.conn)
     }
 
     /// Ends a connection: gives back all it holds, and the transport's part of it.
@@ -295,40 +245,33 @@ impl<A: Hosted> Host<A> {
             Closed::TimedOut | Closed::Unreachable => self.counters.closed_timed_out += 1,
             Closed::Aborted => self.counters.closed_aborted += 1,
         }
-        self.app.closed(&mut session.conn, how);
-        session.queue.clear(&mut self.pool);
-        session.kept.clear(&mut self.inputs);
+        self.app.closed(&mut session.connection.conn, how);
+        session.connection.release(&mut self.pool, &mut self.inputs);
         session.io
     }
 
-    fn call<S, R>(
+    /// Handles an event between transport and application, and does what is asked for.
+    fn event<S, R>(
         &mut self,
         session: &mut Session<A, S>,
-        call: impl FnOnce(&mut A, &mut A::Conn, &mut Reply<'_, A::Blob>) -> R,
+        event: impl FnOnce(&mut A, &mut Exchange<'_, A::Conn, A::Blob, Buffered<'_>>) -> R,
     ) -> R {
-        let mut wishes = Wishes::default();
-        let mut reply = Reply::new(&mut self.pool, &mut session.queue, &mut wishes);
-        let result = call(&mut self.app, &mut session.conn, &mut reply);
-        self.act(session, wishes);
-        result
-    }
-
-    fn act<S>(&mut self, session: &mut Session<A, S>, wishes: Wishes) {
-        if let Some(timeout) = wishes.timeout {
-            session.application_ms = timeout.map_or(NEVER, |after| {
+        let was_open = session.connection.flow.is_open();
+        let mut exchange = session.connection.exchange(&mut self.pool, &mut self.inputs);
+        let result = event(&mut self.app, &mut exchange);
+        let Requests { deadline, wants_capacity: _, overflow, overfull } = exchange.requests();
+        if let Some(deadline) = deadline {
+            session.application_ms = deadline.map_or(NEVER, |after| {
                 self.now_ms.saturating_add(millis(Duration::from_micros(after.total_micros())))
             });
         }
-        self.counters.answer_overflow += u64::from(wishes.overflow);
-        if wishes.abort || wishes.overflow {
-            session.phase = Phase::Aborted;
-        } else if wishes.close {
-            self.close(session);
-        } else if session.phase == Phase::Open {
-            session.wants_room |= wishes.wants_room;
-            session.reads_on = wishes.read_on;
-            session.reads_later |= wishes.read_later;
+        self.counters.answer_overflow += u64::from(overflow);
+        self.counters.overfull += u64::from(overfull);
+        // What is not queued does not wait for the peer any more.
+        if was_open && session.connection.flow.is_closing() && session.connection.queue.is_empty() {
+            session.transport_ms = NEVER;
         }
+        result
     }
 }
 

@@ -1,4 +1,6 @@
 use super::*;
+use crate::kernel::INPUT_BYTES;
+use simoom_io::Reply;
 use simoom_io::send::CHUNK_BYTES;
 
 /// Does what each byte of input says; other bytes stay unconsumed.
@@ -33,7 +35,7 @@ impl Application for Script {
                 b'o' => (0..200).for_each(|_| reply.share(b"over", 0..4)),
                 b'l' => reply.read_later(),
                 b'f' => {
-                    while reply.has_room() {
+                    while reply.has_capacity() {
                         reply.share(b"fill", 0..4);
                     }
                 }
@@ -72,7 +74,7 @@ fn opened() -> (Host<Script>, Session<Script, ()>) {
     let mut host = Host {
         app: Script::default(),
         pool: Pool::new(128, 128),
-        inputs: keep::Pool::with_large_bytes(2, 2, INPUT_BYTES),
+        inputs: input::Pool::with_large_bytes(2, 2, INPUT_BYTES),
         counters: Counters::default(),
         now_ms: 1000,
         send_timeout: Duration::from_secs(60),
@@ -87,7 +89,7 @@ fn opened() -> (Host<Script>, Session<Script, ()>) {
 fn the_applications_deadline_is_set_put_off_and_cleared() {
     let (mut host, mut session) = opened();
     assert_eq!(session.next_deadline_ms(), 1100);
-    host.offer(&mut session, b"5");
+    host.receive(&mut session, b"5");
     assert_eq!(session.next_deadline_ms(), 1005);
     host.now_ms = 1004;
     assert_eq!(host.due(&mut session), Due::Nothing);
@@ -97,15 +99,15 @@ fn the_applications_deadline_is_set_put_off_and_cleared() {
         (host.app.timeouts, host.counters.timeouts, session.next_deadline_ms()),
         (1, 1, NEVER)
     );
-    host.offer(&mut session, b"5n");
+    host.receive(&mut session, b"5n");
     assert_eq!(session.next_deadline_ms(), NEVER);
 }
 
 #[test]
 fn after_close_no_deadline_of_the_application_counts() {
     let (mut host, mut session) = opened();
-    assert_eq!(host.offer(&mut session, b"wc and more"), 11);
-    assert_eq!((session.phase, session.next_deadline_ms()), (Phase::Closing, NEVER));
+    assert_eq!(host.receive(&mut session, b"wc and more"), 11);
+    assert_eq!((session.phase(), session.next_deadline_ms()), (Phase::Closing, NEVER));
     host.now_ms = 5000;
     assert_eq!(host.due(&mut session), Due::Nothing);
     host.sent(&mut session, 4);
@@ -120,7 +122,7 @@ fn the_send_timeout_runs_from_the_last_progress() {
     let (mut host, mut session) = opened();
     // A peer must take three bytes in this time.
     host.send_timeout = Duration::from_millis(3);
-    host.offer(&mut session, b"nwww");
+    host.receive(&mut session, b"nwww");
     host.sent(&mut session, 0);
     assert_eq!(session.next_deadline_ms(), 1003);
     host.now_ms = 1001;
@@ -140,38 +142,44 @@ fn the_send_timeout_runs_from_the_last_progress() {
 #[test]
 fn an_abort_wins_over_a_close() {
     let (mut host, mut session) = opened();
-    host.offer(&mut session, b"ca");
-    assert_eq!(session.phase, Phase::Aborted);
+    host.receive(&mut session, b"ca");
+    assert_eq!(session.phase(), Phase::Aborted);
 }
 
 #[test]
 fn refused_room_is_remembered_and_kept_input_follows_resumed() {
     let (mut host, mut session) = opened();
-    assert_eq!(host.offer(&mut session, b"f"), 1);
-    assert!(session.wants_room && !host.has_room(&session));
-    host.keep(&mut session, b"w?");
-    let queued = session.queue.len() as usize;
+    assert_eq!(host.receive(&mut session, b"f"), 1);
+    assert!(session.connection.flow.wants_capacity() && !host.resume(&mut session));
+    assert_eq!(host.receive(&mut session, b"w?"), 2);
+    let queued = session.connection.queue.len() as usize;
     host.sent(&mut session, queued);
-    assert!(host.has_room(&session));
-    host.resumed(&mut session);
-    assert_eq!((host.app.resumed, session.wants_room, session.queue.len()), (1, false, 4));
-    assert_eq!(session.kept.bytes(&host.inputs), b"?");
+    assert!(host.resume(&mut session));
+    assert_eq!(
+        (
+            host.app.resumed,
+            session.connection.flow.wants_capacity(),
+            session.connection.queue.len()
+        ),
+        (1, false, 4)
+    );
+    assert_eq!(session.connection.input.bytes(&host.inputs), b"?");
 }
 
 #[test]
 fn input_at_the_bound_is_overfull_and_closes_whatever_the_application_asks() {
     let (mut host, mut session) = opened();
     let mut input = vec![b'?'; INPUT_BYTES];
-    assert_eq!(host.offer(&mut session, &input[1..]), 0);
-    assert_eq!((session.phase, host.counters.overfull), (Phase::Open, 0));
+    assert_eq!(host.receive(&mut session, &input[1..]), INPUT_BYTES - 1);
+    assert_eq!((session.phase(), host.counters.overfull), (Phase::Open, 0));
+    session.connection.input.clear(&mut host.inputs);
     input[0] = b'w';
-    assert_eq!(host.offer(&mut session, &input), 1);
-    assert_eq!(session.phase, Phase::Open);
-    input[0] = b'?';
-    assert_eq!(host.offer(&mut session, &input), INPUT_BYTES);
-    assert_eq!((session.phase, host.counters.overfull), (Phase::Closing, 1));
+    assert_eq!(host.receive(&mut session, &input), INPUT_BYTES);
+    assert_eq!((session.phase(), session.connection.input.len()), (Phase::Open, INPUT_BYTES - 1));
+    assert_eq!(host.receive(&mut session, b"?"), 1);
+    assert_eq!((session.phase(), host.counters.overfull), (Phase::Closing, 1));
     assert_eq!(
-        session.queue.slices(&host.pool).flatten().copied().collect::<Vec<u8>>(),
+        session.connection.queue.slices(&host.pool).flatten().copied().collect::<Vec<u8>>(),
         b"wordtoo much"
     );
 }
@@ -179,18 +187,17 @@ fn input_at_the_bound_is_overfull_and_closes_whatever_the_application_asks() {
 #[test]
 fn full_input_is_not_overfull_while_the_application_wants_room() {
     let (mut host, mut session) = opened();
-    host.offer(&mut session, b"f");
-    assert_eq!(host.offer(&mut session, &[b'?'; INPUT_BYTES]), 0);
-    assert_eq!((session.phase, host.counters.overfull), (Phase::Open, 0));
+    host.receive(&mut session, b"f");
+    assert_eq!(host.receive(&mut session, &[b'?'; INPUT_BYTES]), INPUT_BYTES);
+    assert_eq!((session.phase(), host.counters.overfull), (Phase::Open, 0));
 }
 
 #[test]
 fn the_end_gives_everything_back() {
     for how in [Closed::Finished, Closed::ResetByPeer, Closed::TimedOut, Closed::Aborted] {
         let (mut host, mut session) = opened();
-        host.offer(&mut session, b"ww");
-        assert!(session.queue.len() < CHUNK_BYTES as u64 && !session.holds_nothing());
-        host.keep(&mut session, b"half");
+        host.receive(&mut session, b"ww?half");
+        assert!(session.connection.queue.len() < CHUNK_BYTES as u64 && !session.holds_nothing());
         host.end(session, how);
         assert_eq!((host.pool.free(), host.app.closed), ((128, 128), vec![how]));
         assert_eq!(host.inputs.free(), (2, 2));
@@ -206,21 +213,24 @@ fn the_end_gives_everything_back() {
 fn half_an_answer_is_an_abort() {
     for input in ["o", "oc"] {
         let (mut host, mut session) = opened();
-        host.offer(&mut session, input.as_bytes());
-        assert_eq!((session.phase, host.counters.answer_overflow), (Phase::Aborted, 1));
+        host.receive(&mut session, input.as_bytes());
+        assert_eq!((session.phase(), host.counters.answer_overflow), (Phase::Aborted, 1));
     }
 }
 
 #[test]
 fn input_that_is_put_off_is_offered_right_after_the_deadline() {
     let (mut host, mut session) = opened();
-    assert_eq!(host.offer(&mut session, b"5l?"), 2);
-    host.keep(&mut session, b"w?");
-    assert!(session.takes_no_input() && !session.holds_nothing());
+    assert_eq!(host.receive(&mut session, b"5lw"), 3);
+    assert_eq!(host.receive(&mut session, b"w?"), 2);
+    assert!(session.connection.flow.is_paused() && !session.holds_nothing());
     host.now_ms = 1005;
     assert_eq!(host.due(&mut session), Due::Application);
-    assert_eq!((host.app.timeouts, session.queue.len(), session.takes_no_input()), (1, 4, false));
-    assert_eq!(session.kept.bytes(&host.inputs), b"?");
+    assert_eq!(
+        (host.app.timeouts, session.connection.queue.len(), session.connection.flow.is_paused()),
+        (1, 8, false)
+    );
+    assert_eq!(session.connection.input.bytes(&host.inputs), b"?");
 }
 
 /// Whatever a connection waits for that the application has set no deadline for.
@@ -263,11 +273,9 @@ fn every_wait_ends() {
     ];
     for (what, wait, deadline_ms, due) in waits {
         let (mut host, mut session) = opened();
-        host.offer(&mut session, b"n");
+        host.receive(&mut session, b"n");
         if due == Due::Send {
-            host.offer(&mut session, b"w");
-        } else {
-            session.wants_room = true;
+            host.receive(&mut session, b"w");
         }
         wait(&mut host, &mut session);
         assert_eq!(session.next_deadline_ms(), deadline_ms, "{what}");
@@ -281,7 +289,7 @@ fn every_wait_ends() {
 #[test]
 fn a_wait_for_others_ends_with_it() {
     let (mut host, mut session) = opened();
-    host.offer(&mut session, b"n");
+    host.receive(&mut session, b"n");
     host.limit_wait(&mut session, true);
     host.now_ms = 2000;
     host.limit_wait(&mut session, true);

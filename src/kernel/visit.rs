@@ -7,9 +7,8 @@
 //! what is still to be read or may be written. A read that comes back short has emptied the socket,
 //! so there is no second one to learn that there is nothing; what arrives later is a new edge. The
 //! last edge, the peer's FIN, is told apart (EPOLLRDHUP): from then on reads go on until they
-//! return
-//! 0. io_uring's own way to receive and send spares most visits; what it has taken from the kernel
-//!    and could not deliver is read here like the rest, and first.
+//! return 0. io_uring's own way to receive and send spares most visits; what it has taken from the
+//! kernel and could not deliver is read here like the rest, and first.
 //!
 //! While answers wait for the socket, or the application for room, nothing is read: that is how a
 //! peer that sends without reading is slowed down. A visit is bounded; who has more to do stands in
@@ -82,7 +81,8 @@ pub(super) fn visit<A: Hosted, P: Part>(
 ) -> Next {
     let mut has_answered = false;
     for _ in 0..STEPS {
-        if has_answered && tools.is_crowded && session.io.readable && session.phase == Phase::Open {
+        if has_answered && tools.is_crowded && session.io.readable && session.phase() == Phase::Open
+        {
             match write_if_any(host, session, tools) {
                 Ok(()) => break,
                 Err(how) => return Next::Over(how),
@@ -94,7 +94,7 @@ pub(super) fn visit<A: Hosted, P: Part>(
             Ok(Some(next)) => return next,
             Err(how) => return Next::Over(how),
         }
-        has_answered |= reads && !session.queue.is_empty();
+        has_answered |= reads && !session.connection.queue.is_empty();
         // What is answered with nothing yet is a part of something long.
         tools.read_max = INPUT_BYTES.min(2 * tools.read_max);
     }
@@ -109,16 +109,26 @@ fn step<A: Hosted, P: Part>(
     tools: &mut Tools<'_, P>,
 ) -> Result<Option<Next>, Closed> {
     write_if_any(host, session, tools)?;
-    match session.phase {
+    let flow = session.connection.flow;
+    if session.io.eof && !flow.is_finished() {
+        host.finish(session);
+    }
+    match session.phase() {
         Phase::Aborted => Err(Closed::Aborted),
-        Phase::Open if session.reads_on && session.io.readable && !session.io.eof => {
+        Phase::Open
+            if flow.wants_capacity()
+                && flow.takes_input()
+                && session.io.readable
+                && !session.io.eof =>
+        {
             read(host, session, tools).map(|()| None)
         }
-        Phase::Open if session.wants_room => Ok(resume(host, session)),
-        Phase::Open | Phase::Closing if !session.queue.is_empty() => Ok(Some(Next::Event)),
-        // What is kept is offered after the application's deadline, even after the peer's FIN.
-        Phase::Open if session.reads_later => Ok(Some(Next::Event)),
-        Phase::Open if session.io.eof => Err(Closed::Finished),
+        Phase::Open if flow.wants_capacity() => Ok(resume(host, session)),
+        Phase::Open | Phase::Closing if !session.connection.queue.is_empty() => {
+            Ok(Some(Next::Event))
+        }
+        // What is held is delivered after the application's deadline, even after the peer's FIN.
+        Phase::Open if flow.reads_later() => Ok(Some(Next::Event)),
         Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Buffer)),
         Phase::Open if !session.io.readable => Ok(Some(Next::Event)),
         Phase::Open => read(host, session, tools).map(|()| None),
@@ -138,7 +148,10 @@ fn write_if_any<A: Hosted, P: Part>(
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
-    if session.phase != Phase::Aborted && session.io.writable && !session.queue.is_empty() {
+    if session.phase() != Phase::Aborted
+        && session.io.writable
+        && !session.connection.queue.is_empty()
+    {
         write(host, session, tools)?;
     }
     Ok(())
@@ -150,16 +163,17 @@ pub(super) fn write<A: Hosted, P: Part>(
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
-    let queued = session.queue.len();
+    let queued = session.connection.queue.len();
     host.counters.write_calls += 1;
     let more = if session.sends_last() { SendFlags::MORE } else { SendFlags::empty() };
-    let sent = match send(&session.io.fd, &session.queue, &host.pool, more, tools.scratch) {
-        Ok(sent) => sent,
-        Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
-        Err(Errno::INTR) => return Ok(()),
-        Err(Errno::TIMEDOUT) => return Err(Closed::TimedOut),
-        Err(_) => return Err(Closed::ResetByPeer),
-    };
+    let sent =
+        match send(&session.io.fd, &session.connection.queue, &host.pool, more, tools.scratch) {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
+            Err(Errno::INTR) => return Ok(()),
+            Err(Errno::TIMEDOUT) => return Err(Closed::TimedOut),
+            Err(_) => return Err(Closed::ResetByPeer),
+        };
     session.io.writable = sent as u64 == queued;
     host.counters.socket_full += u64::from(!session.io.writable);
     host.sent(session, sent);
@@ -200,11 +214,10 @@ fn send<B: Blob>(
 
 /// Calls `resumed` if there is room, and says what to wait for if there is none.
 fn resume<A: Hosted, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
-    if host.has_room(session) {
-        host.resumed(session);
+    if host.resume(session) {
         return None;
     }
-    if !session.queue.is_empty() {
+    if !session.connection.queue.is_empty() {
         return Some(Next::Event);
     }
     host.counters.send_pool_exhausted += 1;
@@ -218,7 +231,7 @@ fn read<A: Hosted, P: Part>(
     tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
     host.counters.read_calls += 1;
-    let spare = session.kept.spare(&mut host.inputs);
+    let spare = session.connection.input.spare(&mut host.inputs);
     if !spare.is_empty() {
         let at_most = spare.len().min(tools.read_max);
         let spare = &mut spare[..at_most];
@@ -226,13 +239,12 @@ fn read<A: Hosted, P: Part>(
         if n > 0 {
             host.counters.bytes_received += n as u64;
             session.io.held_back = false;
-            session.kept.extend(&mut host.inputs, n);
-            host.offer_kept(session);
+            host.receive_held(session, n);
         }
         return Ok(());
     }
     // Read no more than can be kept if none of it is consumed.
-    let room = if session.kept.is_empty() { host.inputs.largest_free() } else { 0 };
+    let room = if session.connection.input.is_empty() { host.inputs.largest_free() } else { 0 };
     if room == 0 {
         return peek(host, session, tools);
     }
@@ -241,8 +253,8 @@ fn read<A: Hosted, P: Part>(
     if n > 0 {
         host.counters.bytes_received += n as u64;
         session.io.held_back = false;
-        let consumed = host.offer(session, &tools.scratch[..n]);
-        host.keep(session, &tools.scratch[consumed..n]);
+        let taken = host.receive(session, &tools.scratch[..n]);
+        assert_eq!(taken, n, "more was read than a free buffer holds");
     }
     Ok(())
 }
@@ -258,17 +270,16 @@ fn peek<A: Hosted, P: Part>(
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Result<(), Closed> {
-    let kept = session.kept.len();
-    tools.scratch[..kept].copy_from_slice(session.kept.bytes(&host.inputs));
+    let kept = session.connection.input.len();
+    tools.scratch[..kept].copy_from_slice(session.connection.input.bytes(&host.inputs));
     let n =
         session.io.recv(tools.shared, &mut tools.scratch[kept..INPUT_BYTES], RecvFlags::PEEK)?;
     if n == 0 {
         return Ok(());
     }
     host.counters.input_pool_exhausted += 1;
-    let consumed = host.offer(session, &tools.scratch[..kept + n]);
+    let consumed = host.receive_peeked(session, &tools.scratch[..kept + n]);
     let from_kernel = consumed.saturating_sub(kept);
-    host.consume(session, consumed.min(kept));
     if from_kernel > 0 {
         take(host, session, from_kernel, tools)?;
     }
@@ -281,7 +292,7 @@ fn peek<A: Hosted, P: Part>(
     }
     // Look again, unless that would show the same. Then a new edge or a free buffer is what helps,
     // or nothing more will come and what is left is not a whole request.
-    session.io.readable = consumed > 0 || session.takes_no_input();
+    session.io.readable = consumed > 0 || session.connection.flow.is_paused();
     session.io.eof = !session.io.readable && session.io.peer_done;
     Ok(())
 }

@@ -16,8 +16,8 @@ pub use choice::{Choice, choose};
 use crate::config::{Serve, ServeOptions, Transport};
 use crate::error::{Error, Result};
 use crate::netns::{self, Interface};
-use crate::serve::host::Host;
-use crate::serve::places::Places;
+use crate::server::host::Host;
+use crate::server::places::Places;
 use facts::{Facts, Listens, Probed};
 use std::io::{self, Write};
 
@@ -67,16 +67,16 @@ pub fn facts(interface: Option<&str>) -> Result<Facts> {
 fn listens(host: &Host, transport: Transport, cores: &[usize]) -> Result<Vec<Listens>> {
     let interface = Some(host.interface().name.clone());
     let config = Serve::resolve(ServeOptions { interface, ..ServeOptions::default() }, cores)?;
-    let places = Places::of(&config, Some(host))?;
+    let places = Places::of(&config.setup(), Some(host))?;
     let claimed = places.claimed.iter().filter(|_| transport == Transport::Xdp);
     let claimed = claimed.map(|place| Listens {
-        service: place.service.name(),
+        service: place.service.name,
         address: place.at,
         claimed: true,
     });
     let kernels = places.listening.iter();
     let kernels = kernels.map(|place| Listens {
-        service: place.service.name(),
+        service: place.service.name,
         address: place.at,
         claimed: false,
     });

@@ -1,62 +1,62 @@
-//! Storing, counting, deleting. Space is taken first and without any lock of the table, the value
-//! written without any lock at all; only then is the entry changed, under its chain's lock, in a
-//! few instructions.
+//! Storing, counting, deleting. A call first allocates space without a lock of the table and writes
+//! the value without any lock. Then it changes the entry in a few instructions under the lock of
+//! its chain.
 
-use super::arena::Place;
+use super::arena::Offset;
 use super::condition::{Verdict, verdict};
-use super::layout::{self, BINARY_KEY, FETCHED, LINKED, STALE, Shape, TOKEN_SENT, USES_SHIFT};
+use super::layout::{self, BINARY_KEY, FETCHED, LINKED, Layout, STALE, TOKEN_SENT, USES_SHIFT};
 use super::number::{Digits, apply, parse};
+use super::shard::add;
 use super::space::{Queue, Space};
-use super::stripe::add;
-use super::table::{Entry, Held, Slot};
+use super::table::{ChainGuard, Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 impl Store {
-    /// Reserves space for a value that is at hand, evicting items if need be. For one that a client
-    /// is still sending there is [`Store::reserve_incoming`].
-    pub fn reserve(&self, new: &New<'_>, now: u32) -> Result<Reservation, Refusal> {
+    /// Reserves space for a complete value, evicting items if need be. [`Store::reserve_incoming`]
+    /// does so for a value that a client is still sending.
+    pub fn reserve(&self, new: &NewItem<'_>, now: u32) -> Result<Reservation, ReserveError> {
         self.tick(now);
-        let shape = self.checked_shape(new)?;
-        let Some(at) = self.take(shape, new.exptime, now) else {
-            add(&self.stripe().tally.no_memory, 1);
-            return Err(Refusal::OutOfMemory);
+        let layout = self.checked_layout(new)?;
+        let Some(at) = self.take(layout, new.exptime, now) else {
+            add(&self.shard().stats.no_memory, 1);
+            return Err(ReserveError::OutOfMemory);
         };
-        self.render_reserved(at, shape, new);
-        Ok(Reservation::complete(self.stripe(), at))
+        self.render_reserved(at, layout, new);
+        Ok(Reservation::complete(self.shard(), at))
     }
 
-    /// The lengths of a new item, if it is not too large.
-    pub(super) fn checked_shape(&self, new: &New<'_>) -> Result<Shape, Refusal> {
+    /// The layout of a new item; an error if it is too large.
+    pub(super) fn checked_layout(&self, new: &NewItem<'_>) -> Result<Layout, ReserveError> {
         assert!((1..=KEY_MAX_BYTES).contains(&new.key.len()), "a key of {} bytes", new.key.len());
-        let shape = Shape::of(new);
-        if new.value_bytes > self.item_max_bytes || shape.total_bytes() > self.item_max_bytes {
-            add(&self.stripe().tally.too_large, 1);
-            return Err(Refusal::TooLarge);
+        let layout = Layout::of(new);
+        if new.value_bytes > self.item_max_bytes || layout.total_bytes() > self.item_max_bytes {
+            add(&self.shard().stats.too_large, 1);
+            return Err(ReserveError::TooLarge);
         }
-        Ok(shape)
+        Ok(layout)
     }
 
-    /// Writes what is known of a new item to the place that was taken for it.
-    pub(super) fn render_reserved(&self, at: Place, shape: Shape, new: &New<'_>) {
+    /// Writes the header and the line of a new item, except the value.
+    pub(super) fn render_reserved(&self, at: Offset, layout: Layout, new: &NewItem<'_>) {
         let header = self.memory.arena.header(at);
         header.exptime.store(new.exptime, Relaxed);
-        header.marks.store(if new.binary_key { BINARY_KEY } else { 0 }, Relaxed);
-        layout::render(&self.memory.arena, at, shape, new);
+        header.item_flags.store(if new.binary_key { BINARY_KEY } else { 0 }, Relaxed);
+        layout::render(&self.memory.arena, at, layout, new);
     }
 
-    /// A place for an item, counted as live, its header telling its shape and that it is not
-    /// linked.
-    pub(super) fn take(&self, shape: Shape, exptime: u32, now: u32) -> Option<Place> {
-        let (units, class) = (shape.units(), self.class(exptime, now));
-        let occupy = |at| self.occupy(at, shape, exptime);
-        if let Some(at) = self.take_from_piece(units, class, occupy) {
+    /// Allocates space for an item. Its header holds its layout, without the flag `LINKED`, and it
+    /// counts as live.
+    pub(super) fn take(&self, layout: Layout, exptime: u32, now: u32) -> Option<Offset> {
+        let (units, class) = (layout.units(), self.class(exptime, now));
+        let occupy = |at| self.occupy(at, layout, exptime);
+        if let Some(at) = self.allocate_from_tlab(units, class, occupy) {
             return Some(at);
         }
         let mut space = self.space();
-        if self.is_for_pieces(units) {
-            self.renew_piece(&mut space, units, class, now);
-            if let Some(at) = self.take_from_piece(units, class, occupy) {
+        if self.fits_tlab(units) {
+            self.refill_tlab(&mut space, units, class, now);
+            if let Some(at) = self.allocate_from_tlab(units, class, occupy) {
                 return Some(at);
             }
         }
@@ -65,39 +65,38 @@ impl Store {
         Some(at)
     }
 
-    /// The class of what expires at `exptime`.
+    /// The class of an item that expires at `exptime`.
     pub(super) fn class(&self, exptime: u32, now: u32) -> usize {
         let ttl = (exptime != 0).then(|| exptime.saturating_sub(now));
         space::class(ttl, space::classes(self.memory.frames() as u32))
     }
 
-    /// Counts the item to be at `at` as live, and makes it one that a walk over its segment passes
-    /// over.
-    pub(super) fn occupy(&self, at: Place, shape: Shape, exptime: u32) {
+    /// Counts an item as live and writes the header that walks over its segment need.
+    pub(super) fn occupy(&self, at: Offset, layout: Layout, exptime: u32) {
         let header = self.memory.arena.header(at);
-        header.marks.store(0, Relaxed);
-        shape.store(header);
-        self.memory.add(at, shape.units());
+        header.item_flags.store(0, Relaxed);
+        layout.store(header);
+        self.memory.add(at, layout.units());
         self.memory.extend(at, exptime);
     }
 
-    /// Appends `units` to an open segment, or to one that is begun with them.
+    /// Allocates `units` in an open segment, or in a new one.
     pub(super) fn append(
         &self,
         space: &mut Space,
         units: u32,
         class: usize,
         now: u32,
-    ) -> Option<Place> {
+    ) -> Option<Offset> {
         if let Some(at) = space.append(units, Queue::Young, class) {
             return Some(at);
         }
-        let head = self.make_room(space, units, now)?;
-        // Room was made under the lock, perhaps in the segment that is open.
+        let head = self.make_space(space, units, now)?;
+        // `make_space` may have used the open segment.
         Some(space.begin(head, units, Queue::Young, class, now))
     }
 
-    /// Stores a value that was wholly written, if `how`'s condition holds.
+    /// Stores a complete value if the condition of `how` holds.
     pub fn commit(&self, mut reservation: Reservation, how: &Commit, now: u32) -> Outcome {
         assert_eq!(reservation.remaining(), 0, "a value committed before all of it was written");
         self.tick(now);
@@ -108,7 +107,7 @@ impl Store {
             };
         }
         let hash = self.hash_key.hash(reservation.key());
-        // The item that `reservation` was joined to, if it was.
+        // The item that `reservation` was joined to.
         let mut joined: Option<Item> = None;
         let mut own: Option<Reservation> = None;
         loop {
@@ -121,26 +120,26 @@ impl Store {
                         (outcome, how.compare.is_some(), old)
                     {
                         let exptime = self.memory.arena.header(at).exptime.load(Relaxed);
-                        add(&self.stripe().tally.classes[self.class(exptime, now)].cas_badval, 1);
+                        add(&self.shard().stats.classes[self.class(exptime, now)].cas_badval, 1);
                     }
                     return outcome;
                 }
                 (Verdict::Join, Some((_, at)))
-                    if joined.as_ref().is_none_or(|item| item.place() != at) =>
+                    if joined.as_ref().is_none_or(|item| item.offset() != at) =>
                 {
-                    self.stripe().pin(at);
-                    let item = Item::pinned(self.stripe(), at);
+                    self.shard().pin(at);
+                    let item = Item::pinned(self.shard(), at);
                     drop(held);
-                    let piece = own.take().unwrap_or(reservation);
-                    reservation = match self.join(&item, &piece, how.mode, now) {
+                    let tlab = own.take().unwrap_or(reservation);
+                    reservation = match self.join(&item, &tlab, how.mode, now) {
                         Ok(whole) => whole,
-                        Err(Refusal::TooLarge) => return Outcome::TooLarge,
-                        Err(Refusal::OutOfMemory) => return Outcome::OutOfMemory,
+                        Err(ReserveError::TooLarge) => return Outcome::TooLarge,
+                        Err(ReserveError::OutOfMemory) => return Outcome::OutOfMemory,
                     };
-                    (joined, own) = (Some(item), Some(piece));
+                    (joined, own) = (Some(item), Some(tlab));
                 }
                 (Verdict::Store, _) if own.is_some() => {
-                    // What it was joined to is gone, and it may stand alone.
+                    // The joined item is gone, and the mode allows a new one.
                     drop(held);
                     joined = None;
                     reservation = own.take().expect("just seen");
@@ -153,10 +152,10 @@ impl Store {
                     let Some(cas) = self.link(&held, reservation, hash, old, how.cas, now) else {
                         return Outcome::OutOfMemory;
                     };
-                    let tally = &self.stripe().tally.classes[class];
-                    add(&tally.sets, 1);
+                    let stats = &self.shard().stats.classes[class];
+                    add(&stats.sets, 1);
                     if how.compare.is_some() {
-                        add(&tally.cas_hits, 1);
+                        add(&stats.cas_hits, 1);
                     }
                     return Outcome::Stored { cas };
                 }
@@ -164,18 +163,18 @@ impl Store {
         }
     }
 
-    /// A reservation that holds the item's value and the new one, in the order that `mode` says.
+    /// Reserves and writes the join of the item's value and the new one, in the order of `mode`.
     fn join(
         &self,
         item: &Item,
         new: &Reservation,
         mode: Mode,
         now: u32,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, ReserveError> {
         let Meta { flags, exptime, binary_key, .. } = item.meta();
-        let value_bytes = item.shape().value_bytes + new.shape().value_bytes;
-        let mut whole =
-            self.reserve(&New { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
+        let value_bytes = item.layout().value_bytes + new.layout().value_bytes;
+        let mut whole = self
+            .reserve(&NewItem { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
         let (first, second) = match mode {
             Mode::Prepend => (new.value(), item.value()),
             _ => (item.value(), new.value()),
@@ -185,43 +184,45 @@ impl Store {
         Ok(whole)
     }
 
-    fn inherit_staleness(&self, reservation: &Reservation, old: Place) {
+    fn inherit_staleness(&self, reservation: &Reservation, old: Offset) {
         let (old, new) = (self.memory.arena.header(old), reservation.header());
         let exptime = old.exptime.load(Relaxed);
         new.exptime.store(exptime, Relaxed);
-        self.memory.extend(reservation.place(), exptime);
-        new.marks.fetch_or(STALE | old.marks.load(Relaxed) & TOKEN_SENT, Relaxed);
+        self.memory.extend(reservation.offset(), exptime);
+        new.item_flags.fetch_or(STALE | old.item_flags.load(Relaxed) & TOKEN_SENT, Relaxed);
     }
 
-    /// Lets the table name a reserved item in place of the `old` one, if any; returns its cas
-    /// unique, or `None` if the table has no place left.
+    /// Makes an entry refer to a reserved item, in place of `old` if there is one. Returns its cas
+    /// unique; `None` if the table has no free slot.
     fn link(
         &self,
-        held: &Held<'_>,
+        held: &ChainGuard<'_>,
         reservation: Reservation,
         hash: u64,
-        old: Option<(&Slot, Place)>,
+        old: Option<(&Slot, Offset)>,
         cas: Option<u64>,
         now: u32,
     ) -> Option<u64> {
-        let (at, shape, header) = (reservation.place(), reservation.shape(), reservation.header());
+        let (at, layout, header) =
+            (reservation.offset(), reservation.layout(), reservation.header());
         let slot = match old {
             Some((slot, _)) => slot,
-            None => self.vacancy(held, self.table.chain(hash), now)?,
+            None => self.free_slot(held, self.table.chain(hash), now)?,
         };
         let cas = cas.unwrap_or_else(|| self.next_cas());
         header.cas.store(cas, Relaxed);
         header.last_access.store(now, Relaxed);
         header.generation.store(self.generation.load(Acquire), Relaxed);
-        // A key that was read much will be, and one that is back soon is of the working set.
+        // A key that was read often will be read again. A key in the ghost queue belongs to the
+        // working set.
         let uses = match old {
-            Some((_, at)) => self.memory.arena.header(at).marks.load(Relaxed) >> USES_SHIFT,
+            Some((_, at)) => self.memory.arena.header(at).item_flags.load(Relaxed) >> USES_SHIFT,
             None => u8::from(self.ghost.remembers(hash)),
         };
-        header.marks.fetch_or(LINKED | uses << USES_SHIFT, Release);
-        let tally = &self.stripe().tally;
-        add(&tally.items, 1);
-        add(&tally.bytes, shape.total_bytes() as u64);
+        header.item_flags.fetch_or(LINKED | uses << USES_SHIFT, Release);
+        let stats = &self.shard().stats;
+        add(&stats.items, 1);
+        add(&stats.bytes, layout.total_bytes() as u64);
         slot.store(Entry::new(hash, at));
         if let Some((_, old)) = old {
             self.forget(old);
@@ -234,7 +235,7 @@ impl Store {
         self.cas.0.fetch_add(1, Relaxed) + 1
     }
 
-    /// Counts the number that the value under `key` spells up or down.
+    /// Increments or decrements the number in the value of `key`.
     pub fn count(&self, key: &[u8], how: &Count, now: u32) -> Counted {
         self.tick(now);
         let hash = self.hash_key.hash(key);
@@ -247,11 +248,11 @@ impl Store {
                     None => continue,
                 }
             };
-            self.stripe().pin(at);
-            let item = Item::pinned(self.stripe(), at);
+            self.shard().pin(at);
+            let item = Item::pinned(self.shard(), at);
             drop(held);
             let old = item.meta();
-            // As memcached does: an empty value is no number, whatever its cas unique.
+            // As in memcached: an empty value is not a number, whatever its cas unique.
             if item.value().is_empty() {
                 return Counted::NonNumeric;
             }
@@ -265,11 +266,11 @@ impl Store {
             let Some(reservation) = self.spell(key, number, item.value().len(), &meta, now) else {
                 return Counted::OutOfMemory;
             };
-            // memcached writes a number that is no longer than the old value in its place: it stays
-            // what it was.
+            // memcached overwrites a number of the same length in place, so the flags stay.
             if reservation.value_bytes() == item.value().len() {
-                let marks = item.header().marks.load(Relaxed) & (STALE | TOKEN_SENT | FETCHED);
-                reservation.header().marks.fetch_or(marks, Relaxed);
+                let item_flags =
+                    item.header().item_flags.load(Relaxed) & (STALE | TOKEN_SENT | FETCHED);
+                reservation.header().item_flags.fetch_or(item_flags, Relaxed);
             }
             if let Some(cas) = self.exchange(&item, old.cas, reservation, hash, how.cas, now) {
                 return Counted::Value {
@@ -281,7 +282,8 @@ impl Store {
         }
     }
 
-    /// Stores in place of `item`, which is pinned, if it is still there and has this cas unique.
+    /// Replaces `item`, which is pinned, if the table still refers to it and its cas unique is
+    /// `compare`.
     fn exchange(
         &self,
         item: &Item,
@@ -293,14 +295,14 @@ impl Store {
     ) -> Option<u64> {
         let held = self.table.lock(self.table.chain(hash));
         let (slot, at) = self.locked(item.key(), hash, now)?;
-        if at != item.place() || item.cas() != compare {
+        if at != item.offset() || item.cas() != compare {
             return None;
         }
-        add(&self.stripe().tally.stored, 1);
+        add(&self.shard().stats.stored, 1);
         self.link(&held, reservation, hash, Some((slot, at)), cas, now)
     }
 
-    /// Makes the item that is to be counted; `None` if there is one by now.
+    /// Creates the item to count; `None` if another thread created it first.
     fn count_from(&self, key: &[u8], how: &Count, now: u32) -> Option<Counted> {
         let Some((value, exptime)) = how.create else { return Some(Counted::NotFound) };
         let meta =
@@ -318,7 +320,7 @@ impl Store {
         }
     }
 
-    /// A value that spells `number`, followed by blanks up to `width` bytes.
+    /// Reserves and writes the decimal digits of `number`, padded with spaces to `width` bytes.
     fn spell(
         &self,
         key: &[u8],
@@ -331,7 +333,7 @@ impl Store {
         let value_bytes = digits.bytes().len().max(width);
         let Meta { flags, exptime, binary_key, .. } = *meta;
         let mut reservation =
-            self.reserve(&New { key, flags, exptime, value_bytes, binary_key }, now).ok()?;
+            self.reserve(&NewItem { key, flags, exptime, value_bytes, binary_key }, now).ok()?;
         reservation.write(digits.bytes());
         while reservation.remaining() > 0 {
             reservation.write(b"                    ");
@@ -339,16 +341,17 @@ impl Store {
         Some(reservation)
     }
 
-    /// Deletes the item under `key`, or does to it what `how` says instead.
+    /// Deletes the item under `key`, or invalidates or empties it as `how` says.
     pub fn delete(&self, key: &[u8], how: &Delete, now: u32) -> Outcome {
         self.tick(now);
         let hash = self.hash_key.hash(key);
         let chain = self.table.chain(hash);
         let empty = match how.emptied {
             Some((flags, exptime)) => {
-                match self
-                    .reserve(&New { key, flags, exptime, value_bytes: 0, binary_key: false }, now)
-                {
+                match self.reserve(
+                    &NewItem { key, flags, exptime, value_bytes: 0, binary_key: false },
+                    now,
+                ) {
                     Ok(reservation) => Some(reservation),
                     Err(_) => return Outcome::OutOfMemory,
                 }
@@ -369,15 +372,18 @@ impl Store {
             return Outcome::Stored { cas: 0 };
         }
         if let Some(empty) = empty {
-            empty.header().marks.fetch_or(header.marks.load(Relaxed) & BINARY_KEY, Relaxed);
-            let place = empty.place();
+            empty
+                .header()
+                .item_flags
+                .fetch_or(header.item_flags.load(Relaxed) & BINARY_KEY, Relaxed);
+            let offset = empty.offset();
             let Some(_) =
                 self.link(&held, empty, hash, Some((slot, at)), how.cas.or(Some(cas)), now)
             else {
                 return Outcome::OutOfMemory;
             };
-            add(&self.stripe().tally.stored, 1);
-            at = place;
+            add(&self.shard().stats.stored, 1);
+            at = offset;
         }
         if how.invalidate {
             self.invalidate(at, how);
@@ -385,16 +391,16 @@ impl Store {
         Outcome::Stored { cas: self.memory.arena.header(at).cas.load(Relaxed) }
     }
 
-    /// Marks an item stale; its chain's lock is held. The cas unique changes last: see
-    /// [`layout::meta`].
-    fn invalidate(&self, at: Place, how: &Delete) {
+    /// Marks an item stale. The caller holds the lock of the chain. Changes the cas unique last;
+    /// see [`layout::meta`].
+    fn invalidate(&self, at: Offset, how: &Delete) {
         let header = self.memory.arena.header(at);
         if let Some(exptime) = how.exptime {
             header.exptime.store(exptime, Relaxed);
             self.memory.extend(at, exptime);
         }
-        header.marks.fetch_or(STALE, Release);
-        header.marks.fetch_and(!TOKEN_SENT, Release);
+        header.item_flags.fetch_or(STALE, Release);
+        header.item_flags.fetch_and(!TOKEN_SENT, Release);
         header.cas.store(how.cas.unwrap_or_else(|| self.next_cas()), Release);
     }
 }

@@ -1,94 +1,91 @@
-//! Under which condition a value is stored or a key deleted, and what came of it.
+//! Conditions of storing and deleting, and their results.
 //!
-//! In comes what is asked and what the store holds under the key; out goes a verdict, as
-//! memcached's `do_store_item` has it. Nothing here touches memory or locks, so that the rules can
-//! be read as a table.
+//! A request and the cas unique of the stored item result in a verdict, as in memcached's
+//! `do_store_item`. This module uses no memory of the store and no locks.
 
-/// Which keys a value may be stored under.
+/// The keys under which a value may be stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Whether or not there is an item.
+    /// Store in any case.
     #[default]
     Set,
-    /// Only where there is none.
+    /// Store only if there is no item.
     Add,
-    /// Only where there is one.
+    /// Store only if there is an item.
     Replace,
-    /// Behind the value of the item that is there; its flags and exptime stay.
+    /// Append to the value of the item. Its flags and exptime stay.
     Append,
-    /// Before the value of the item that is there; its flags and exptime stay.
+    /// Prepend to the value of the item. Its flags and exptime stay.
     Prepend,
 }
 
-/// How a reserved value is to be stored. The default is a plain `set`.
+/// How to store a reserved value. The default is a plain `set`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// Under which condition.
+    /// The keys under which the value may be stored.
     pub mode: Mode,
-    /// Only over an item with this cas unique: `cas`, and the meta flag C. `Some(0)` matches none.
+    /// Only replace an item with this cas unique (`cas`, meta flag C). `Some(0)` matches none.
     pub compare: Option<u64>,
-    /// The cas unique that the item gets; one of the store's own counting if `None`. The meta flag
-    /// E.
+    /// Cas unique that the item gets; assigned by the store if `None` (meta flag E).
     pub cas: Option<u64>,
-    /// If `compare` is below the item's cas unique, store all the same, marked stale (the meta flag
-    /// I).
+    /// If `compare` is less than the item's cas unique, store the value and mark it stale (meta
+    /// flag I).
     pub invalidate: bool,
-    /// With [`Mode::Append`] and [`Mode::Prepend`]: store the value as it is where there is no item
-    /// (the meta flag N; flags and exptime are then those of the reservation).
+    /// With [`Mode::Append`] and [`Mode::Prepend`]: if there is no item, store the value with the
+    /// flags and exptime of the reservation (meta flag N).
     pub vivify: bool,
 }
 
-/// What is to be deleted, and what is to stay. The default is a plain `delete`.
+/// How to delete an item. The default is a plain `delete`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delete {
-    /// Only an item with this cas unique.
+    /// Only delete an item with this cas unique.
     pub compare: Option<u64>,
-    /// The cas unique of an item that stays; one of the store's own counting if `None`.
+    /// Cas unique of an item that stays; assigned by the store if `None`.
     pub cas: Option<u64>,
-    /// The item stays but is marked stale, so that one client wins the right to renew it (the meta
-    /// flag I).
+    /// Mark the item stale instead, so that one client wins the right to recache it (meta flag I).
     pub invalidate: bool,
-    /// With `invalidate`: the new exptime.
+    /// With `invalidate`: set the exptime.
     pub exptime: Option<u32>,
-    /// The item stays but with no value, with these client flags and this exptime, and, unless
-    /// `cas` or `invalidate` says otherwise, its cas unique (the meta flag x).
+    /// Empty the item instead, and set its client flags and exptime (meta flag x). Its cas unique
+    /// stays unless `cas` or `invalidate` changes it.
     pub emptied: Option<(u32, u32)>,
 }
 
-/// What came of a request to store or delete.
+/// Result of a request to store or delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done. The cas unique is that of the item now there, 0 if there is none.
+    /// Done. The cas unique is 0 if no item is left.
     Stored {
-        /// The item's cas unique.
+        /// Cas unique of the item.
         cas: u64,
     },
-    /// The condition of `add`, `replace`, `append` or `prepend` was not met.
+    /// The condition of `add`, `replace`, `append` or `prepend` does not hold.
     NotStored,
-    /// The item has another cas unique.
+    /// The cas unique of the item differs.
     Exists,
-    /// There is no item to compare, or to delete.
+    /// There is no item to compare or to delete.
     NotFound,
-    /// The joined value would be larger than the store takes.
+    /// The joined value would exceed the size limit.
     TooLarge,
-    /// No memory could be had: what could be evicted is pinned by senders.
+    /// Out of memory: senders pin what could be evicted.
     OutOfMemory,
 }
 
-/// What to do with a value, given what is there.
+/// What to do with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Put it there.
+    /// Store the value.
     Store,
-    /// Put it there with the old item's exptime and its token, marked stale.
+    /// Store the value with the exptime and the token of the old item, and mark it stale.
     StoreStale,
-    /// Put it there joined to the old value.
+    /// Store the value joined to the old one.
     Join,
-    /// Do not.
+    /// Do not store the value.
     Refuse(Outcome),
 }
 
-/// The verdict on `commit` where there is an item with the cas unique `old`, or none.
+/// The verdict on `commit`, where `old` is the cas unique of the stored item, if there is one.
 pub(super) fn verdict(commit: &Commit, old: Option<u64>) -> Verdict {
     match old {
         Some(old) => over(commit, old),

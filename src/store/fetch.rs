@@ -1,47 +1,47 @@
-//! Reading: `get` and its kin. A plain fetch takes no lock; one that changes the item takes that of
-//! its chain.
+//! Fetches: `get` and its variants. A plain fetch takes no lock. A fetch that changes the item
+//! takes the lock of its chain.
 
-use super::arena::{Header, Place};
-use super::layout::{self, FETCHED, Shape, TOKEN_SENT, USES_MAX, USES_SHIFT};
-use super::stripe::{add, chance};
+use super::arena::{Header, Offset};
+use super::layout::{self, FETCHED, Layout, TOKEN_SENT, USES_MAX, USES_SHIFT};
+use super::shard::{add, chance};
 use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// The most keys that are fetched ahead at once: what the processor can wait for at a time, and
-/// little more.
-pub const AHEAD_MAX: usize = 16;
+/// Limit of the keys of one prefetch: slightly more than the cache misses that a processor
+/// overlaps.
+pub const PREFETCH_MAX: usize = 16;
 
 impl Store {
-    /// The item under `key`, if there is one that has not expired, marked as fetched. Senders
-    /// should pin no more than a quarter of the memory, each worker its part of that
-    /// ([`Store::is_pinned_out`]); from half of it on small items come as copies, which are counted
+    /// Fetches the live item under `key` and marks it as fetched.
+    ///
+    /// Callers should pin at most a quarter of the memory, each worker its share
+    /// ([`Store::is_at_pin_limit`]). Above half of the limit, small items are returned as copies
     /// ([`Statistics::pin_copied`]).
     #[inline]
     pub fn get(&self, key: &[u8], now: u32) -> Option<Item> {
-        Some(self.keep(self.glance(key, now)?, now))
+        Some(self.pin(self.guard(key, now)?, now))
     }
 
     /// As [`Store::get`], for callers that copy the bytes at once. Not subject to the pin limit.
     #[inline]
-    pub fn glance(&self, key: &[u8], now: u32) -> Option<Glance<'_>> {
-        let glance = self.find_alive(key, now)?;
-        note_use(glance.header(), now);
-        Some(glance)
+    pub fn guard(&self, key: &[u8], now: u32) -> Option<ItemGuard<'_>> {
+        let guard = self.find_alive(key, now)?;
+        note_use(guard.header(), now);
+        Some(guard)
     }
 
-    /// A handle on an item in place of a glance at it, as [`Store::get`] returns it.
-    pub fn keep(&self, glance: Glance<'_>, now: u32) -> Item {
-        let (item, first) = glance.pin();
-        drop(glance);
-        if first { self.compacted(item, now) } else { item }
+    /// Converts a guard to a handle, as [`Store::get`] returns it.
+    pub fn pin(&self, guard: ItemGuard<'_>, now: u32) -> Item {
+        let (item, first) = guard.pin();
+        drop(guard);
+        if first { self.copied_near_pin_limit(item, now) } else { item }
     }
 
-    /// Asks the processor for what calls with these keys will read first, at most [`AHEAD_MAX`] of
-    /// them: memory is far, and so they wait for all of it together rather than for each. Returns
-    /// how many keys that were.
-    pub fn fetch_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> usize {
-        let mut hashes = [0; AHEAD_MAX];
+    /// Prefetches the memory that calls with these keys read first, so that their cache misses
+    /// overlap. Takes up to [`PREFETCH_MAX`] keys; returns their number.
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> usize {
+        let mut hashes = [0; PREFETCH_MAX];
         let mut count = 0;
         for (hash, key) in hashes.iter_mut().zip(keys) {
             *hash = self.hash_key.hash(key);
@@ -49,20 +49,19 @@ impl Store {
             count += 1;
         }
         for hash in &hashes[..count] {
-            if let Some(at) = self.table.first_guess(*hash) {
+            if let Some(at) = self.table.first_candidate(*hash) {
                 self.memory.arena.prefetch(at);
             }
         }
         count
     }
 
-    /// The item under `key`, if there is one that has not expired. Nothing changes by that, and
-    /// nobody wins anything.
+    /// The live item under `key`. Changes no metadata and no recache token.
     pub fn peek(&self, key: &[u8], now: u32) -> Option<Item> {
-        Some(self.keep(self.find_alive(key, now)?, now))
+        Some(self.pin(self.find_alive(key, now)?, now))
     }
 
-    /// As [`Store::get`], with all that a meta get may ask.
+    /// Fetches as a meta get does, with all its flags.
     pub fn fetch(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Fetched> {
         self.tick(now);
         loop {
@@ -70,11 +69,12 @@ impl Store {
                 return Some(found);
             }
             let exptime = how.vivify?;
-            let new = New { key, flags: 0, exptime, value_bytes: 0, binary_key: how.binary_key };
+            let new =
+                NewItem { key, flags: 0, exptime, value_bytes: 0, binary_key: how.binary_key };
             let reservation = self.reserve(&new, now).ok()?;
-            reservation.header().marks.fetch_or(TOKEN_SENT, Relaxed);
-            self.stripe().pin(reservation.place());
-            let item = Item::pinned(self.stripe(), reservation.place());
+            reservation.header().item_flags.fetch_or(TOKEN_SENT, Relaxed);
+            self.shard().pin(reservation.offset());
+            let item = Item::pinned(self.shard(), reservation.offset());
             let commit = Commit { mode: Mode::Add, cas: how.vivify_cas, ..Commit::default() };
             if let Outcome::Stored { .. } = self.commit(reservation, &commit, now) {
                 let meta = item.meta();
@@ -86,13 +86,13 @@ impl Store {
         }
     }
 
-    /// `None` if there is no such item.
+    /// Fetches an item that exists; `None` if there is none.
     fn fetch_found(&self, key: &[u8], how: &Fetch, now: u32) -> Option<Fetched> {
         let hash = self.hash_key.hash(key);
         let held = self.table.lock(self.table.chain(hash));
         let (_, at) = self.locked(key, hash, now)?;
-        let first = self.stripe().pin(at);
-        let item = Item::pinned(self.stripe(), at);
+        let first = self.shard().pin(at);
+        let item = Item::pinned(self.shard(), at);
         let (header, meta) = (item.header(), item.meta());
         if let Some(exptime) = how.touch {
             header.exptime.store(exptime, Relaxed);
@@ -103,18 +103,18 @@ impl Store {
         let soon = |limit| exptime != 0 && exptime.saturating_sub(now) < limit;
         let won = !meta.token_sent && (meta.stale || how.recache_below.is_some_and(soon));
         if won {
-            header.marks.fetch_or(TOKEN_SENT, Release);
+            header.item_flags.fetch_or(TOKEN_SENT, Release);
         }
         if !how.peek {
             note_use(header, now);
         }
-        // Copying takes space, whose lock comes before that of a chain.
+        // Copying takes the lock of the space, which comes before the lock of a chain.
         drop(held);
-        let item = if first { self.compacted(item, now) } else { item };
+        let item = if first { self.copied_near_pin_limit(item, now) } else { item };
         Some(Fetched { item, meta, created: false, won, token_sent: meta.token_sent })
     }
 
-    /// Sets the exptime of the item under `key`; whether there is one.
+    /// Sets the exptime of the item under `key`. Returns whether there is one.
     pub fn touch(&self, key: &[u8], exptime: u32, now: u32) -> bool {
         self.tick(now);
         let hash = self.hash_key.hash(key);
@@ -128,47 +128,47 @@ impl Store {
     }
 
     #[inline]
-    fn find_alive(&self, key: &[u8], now: u32) -> Option<Glance<'_>> {
+    fn find_alive(&self, key: &[u8], now: u32) -> Option<ItemGuard<'_>> {
         self.tick(now);
-        self.find(key, self.hash_key.hash(key)).filter(|glance| self.is_alive(glance.header(), now))
+        self.find(key, self.hash_key.hash(key)).filter(|guard| self.is_alive(guard.header(), now))
     }
 
-    /// The item under `key`, alive or not.
+    /// The item under `key`, live or dead.
     ///
-    /// An entry is read, a pin taken, and the entry read again: if it is still there, the pin came
-    /// before whatever may remove it, and who uses a frame anew looks at the pins after that.
+    /// Reads an entry, takes a pin, and reads the entry again. If it is unchanged, the pin precedes
+    /// its removal, and the thread that reuses the frame sees the pin.
     #[inline]
-    fn find(&self, key: &[u8], hash: u64) -> Option<Glance<'_>> {
-        let (stripe, chain) = (self.stripe(), self.table.chain(hash));
+    fn find(&self, key: &[u8], hash: u64) -> Option<ItemGuard<'_>> {
+        let (shard, chain) = (self.shard(), self.table.chain(hash));
         'again: loop {
             for slot in self.table.slots(chain) {
                 let entry = slot.load();
                 if !entry.may_be(hash) {
                     continue;
                 }
-                self.memory.arena.prefetch(entry.place());
-                let glance = Glance::at(stripe, entry.place());
+                self.memory.arena.prefetch(entry.offset());
+                let guard = ItemGuard::at(shard, entry.offset());
                 if !slot.confirm(entry) {
                     continue 'again;
                 }
-                if layout::key(&self.memory.arena, glance.place()) == key {
-                    return Some(glance);
+                if layout::key(&self.memory.arena, guard.offset()) == key {
+                    return Some(guard);
                 }
             }
             return None;
         }
     }
 
-    /// The slot and place of the item under `key`, if it is alive; the chain's lock is held. One
-    /// that is not is removed.
-    pub(super) fn locked(&self, key: &[u8], hash: u64, now: u32) -> Option<(&Slot, Place)> {
+    /// The slot and offset of the item under `key`. Removes the item if it is dead. The caller
+    /// holds the lock of the chain.
+    pub(super) fn locked(&self, key: &[u8], hash: u64, now: u32) -> Option<(&Slot, Offset)> {
         let arena = &self.memory.arena;
         let is_it = |slot: &&Slot| {
             let entry = slot.load();
-            entry.may_be(hash) && layout::key(arena, entry.place()) == key
+            entry.may_be(hash) && layout::key(arena, entry.offset()) == key
         };
         let slot = self.table.slots(self.table.chain(hash)).find(is_it)?;
-        let at = slot.load().place();
+        let at = slot.load().offset();
         if self.is_alive(arena.header(at), now) {
             return Some((slot, at));
         }
@@ -177,7 +177,7 @@ impl Store {
         None
     }
 
-    /// Whether an item has neither expired nor been flushed.
+    /// Whether an item is neither expired nor flushed.
     #[inline]
     pub(super) fn is_alive(&self, header: &Header, now: u32) -> bool {
         let exptime = header.exptime.load(Relaxed);
@@ -185,84 +185,85 @@ impl Store {
             && header.generation.load(Relaxed) == self.generation.load(Acquire)
     }
 
-    /// Removes a dead item from the table; the chain's lock is held.
-    pub(super) fn expire(&self, slot: &Slot, at: Place) {
-        let tally = &self.stripe().tally;
-        add(&tally.reclaimed, 1);
-        if self.memory.arena.header(at).marks.load(Relaxed) & FETCHED == 0 {
-            add(&tally.expired_unfetched, 1);
+    /// Removes a dead item from the table. The caller holds the lock of the chain.
+    pub(super) fn expire(&self, slot: &Slot, at: Offset) {
+        let stats = &self.shard().stats;
+        add(&stats.reclaimed, 1);
+        if self.memory.arena.header(at).item_flags.load(Relaxed) & FETCHED == 0 {
+            add(&stats.expired_unfetched, 1);
         }
         slot.store(Entry::NONE);
         self.forget(at);
     }
 
-    /// Counts out an item whose entry was just removed or replaced.
-    pub(super) fn forget(&self, at: Place) {
+    /// Subtracts an item whose entry was removed or replaced from the counters.
+    pub(super) fn forget(&self, at: Offset) {
         let header = self.memory.arena.header(at);
-        let shape = Shape::read(header);
-        header.marks.fetch_and(!layout::LINKED, Release);
-        let tally = &self.stripe().tally;
-        add(&tally.items, u64::MAX);
-        add(&tally.bytes, (shape.total_bytes() as u64).wrapping_neg());
-        self.memory.subtract(at, shape.units());
+        let layout = Layout::read(header);
+        header.item_flags.fetch_and(!layout::LINKED, Release);
+        let stats = &self.shard().stats;
+        add(&stats.items, u64::MAX);
+        add(&stats.bytes, (layout.total_bytes() as u64).wrapping_neg());
+        self.memory.subtract(at, layout.units());
     }
 
-    /// The item itself, or a copy if this stripe pins much.
-    fn compacted(&self, item: Item, now: u32) -> Item {
-        if self.is_pinned_much() { self.copied(&item, now).unwrap_or(item) } else { item }
+    /// The item, or a copy near the pin limit.
+    fn copied_near_pin_limit(&self, item: Item, now: u32) -> Item {
+        if self.is_near_pin_limit() { self.copied(&item, now).unwrap_or(item) } else { item }
     }
 
-    /// Whether the pins of this thread's stripe take more than half of what they may.
+    /// Whether this thread's shard pins more than half of its limit.
     #[inline]
-    pub fn is_pinned_much(&self) -> bool {
-        self.stripe().pinned() > self.pinned_max / 2
+    pub fn is_near_pin_limit(&self) -> bool {
+        self.shard().pinned() > self.pinned_max / 2
     }
 
-    /// Whether the pins of this thread's stripe take all that they may. Then the caller should hold
-    /// no more items, but copy or wait: no call here refuses one. A client that holds none yet has
-    /// half as much again.
+    /// Whether this thread's shard has reached its pin limit. The caller should then copy or wait;
+    /// no call of the store enforces the limit. The limit is 1.5 times as high for a client without
+    /// a pinned item (`holds_some` false).
     #[inline]
-    pub fn is_pinned_out(&self, holds_some: bool) -> bool {
-        let pinned = self.stripe().pinned();
+    pub fn is_at_pin_limit(&self, holds_some: bool) -> bool {
+        let pinned = self.shard().pinned();
         pinned > self.pinned_max && (holds_some || pinned > self.pinned_max + self.pinned_max / 2)
     }
 
-    /// Bytes of [`Item::line`] of the item under `key`, as [`Store::peek`] would find it.
+    /// Length of [`Item::line`] of the item under `key`, as [`Store::peek`] finds it.
     pub fn line_bytes(&self, key: &[u8], now: u32) -> Option<usize> {
-        self.find_alive(key, now).map(|glance| glance.line().len())
+        self.find_alive(key, now).map(|guard| guard.line().len())
     }
 
-    /// A copy of an item that is small against a frame: it lies beside the latest items, so that
-    /// many such pin few frames. The table does not name it; its memory is used anew once it is
+    /// A copy of an item of up to a quarter of a frame, next to the newest items, so that many
+    /// copies pin few frames. No entry refers to it. Its memory is reused after the last handle is
     /// dropped.
     fn copied(&self, item: &Item, now: u32) -> Option<Item> {
-        let (shape, header) = (item.shape(), item.header());
-        if shape.units() >> (self.memory.frame_shift - 2) != 0 {
+        let (layout, header) = (item.layout(), item.header());
+        if layout.units() >> (self.memory.frame_shift - 2) != 0 {
             return None;
         }
-        let at = self.take(shape, header.exptime.load(Relaxed), now)?;
+        let at = self.take(layout, header.exptime.load(Relaxed), now)?;
         let arena = &self.memory.arena;
-        layout::copy(arena, item.place(), at);
-        let stripe = self.stripe();
-        stripe.pin(at);
-        self.memory.subtract(at, shape.units());
-        add(&stripe.tally.pin_copied, 1);
-        Some(Item::pinned(stripe, at))
+        layout::copy(arena, item.offset(), at);
+        let shard = self.shard();
+        shard.pin(at);
+        self.memory.subtract(at, layout.units());
+        add(&shard.stats.pin_copied, 1);
+        Some(Item::pinned(shard, at))
     }
 }
 
-/// Marks an item as fetched, and counts the use: each of the first two, then fewer and fewer.
+/// Marks an item as fetched and increments its use count: always up to 2, then with falling
+/// probability.
 #[inline]
 pub(super) fn note_use(header: &Header, now: u32) {
     if header.last_access.load(Relaxed) != now {
         header.last_access.store(now, Relaxed);
     }
-    let marks = header.marks.load(Relaxed);
-    let uses = marks >> USES_SHIFT;
-    if (uses < USES_MAX && chance(uses)) || marks & FETCHED == 0 {
-        let more = marks | FETCHED;
+    let item_flags = header.item_flags.load(Relaxed);
+    let uses = item_flags >> USES_SHIFT;
+    if (uses < USES_MAX && chance(uses)) || item_flags & FETCHED == 0 {
+        let more = item_flags | FETCHED;
         let more = if uses < USES_MAX { more + (1 << USES_SHIFT) } else { more };
-        // Another thread changed them meanwhile: then that use stands for both.
-        let _ = header.marks.compare_exchange(marks, more, AcqRel, Relaxed);
+        // If another thread changed the flags, its use counts for both.
+        let _ = header.item_flags.compare_exchange(item_flags, more, AcqRel, Relaxed);
     }
 }

@@ -1,39 +1,38 @@
-//! Which items were evicted lately: fingerprints of their keys.
+//! The ghost queue of S3-FIFO: fingerprints of the keys of recently evicted items.
 //!
-//! A key that is stored again soon after its item was evicted belongs to the clients' working set.
-//! Its item begins with one use, so that it moves to the main queue, and what was used there before
-//! the working set changed gives way. This is the ghost queue of S3-FIFO.
+//! A key that is stored again soon after its eviction belongs to the working set. Its item starts
+//! with one use, so it moves to the main queue and displaces items of an earlier working set.
 //!
-//! A hash names a word of five fingerprints, the latest lowest. A fingerprint has 8 bits of the
-//! hash and 4 of the epoch. An epoch lasts until half as many items were evicted as the store has;
-//! what was evicted before the last epoch is forgotten, so that as many are remembered as items are
-//! there.
+//! A hash selects a word of five fingerprints, the newest in the lowest bits. A fingerprint has 8
+//! bits of the hash and 4 bits of the epoch. An epoch ends once half as many items were evicted as
+//! the store holds. Fingerprints of the current epoch and of the two before count, so the queue
+//! remembers about as many keys as the store has items.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Fingerprints of a word.
-const PRINTS: u32 = 5;
-/// Bits of a fingerprint and its epoch.
-const PRINT_BITS: u32 = HASH_BITS + EPOCH_BITS;
+/// Fingerprints in a word.
+const FINGERPRINTS: u32 = 5;
+/// Bits of a fingerprint, its epoch included.
+const FINGERPRINT_BITS: u32 = HASH_BITS + EPOCH_BITS;
 const HASH_BITS: u32 = 8;
 const EPOCH_BITS: u32 = 4;
-/// Epochs before the present one whose fingerprints count.
+/// Epochs before the current one whose fingerprints count.
 const EPOCHS_BEFORE: u64 = 2;
-/// The least number of items that an epoch counts with.
+/// Lower bound of the number of items in the length of an epoch.
 const ITEMS_MIN: u64 = 64;
 
 #[derive(Debug)]
 pub(super) struct Ghost {
     words: Box<[AtomicU64]>,
-    /// The epoch, from 1, in which items are evicted; 0 before any were.
+    /// The current epoch, from 1; 0 before the first eviction.
     epoch: AtomicU32,
-    /// Items evicted in it.
+    /// Evictions in the current epoch.
     evicted: AtomicU64,
 }
 
 impl Ghost {
-    /// Takes `bytes` of memory.
+    /// Allocates `bytes` of memory.
     pub(super) fn new(bytes: usize) -> Ghost {
         let words = (bytes / size_of::<AtomicU64>()).max(1);
         Ghost {
@@ -43,18 +42,19 @@ impl Ghost {
         }
     }
 
-    /// The word of a hash. Its lowest 24 bits are apart from those that choose a chain.
+    /// The word of a hash. It uses other bits than the chain and the fingerprint do.
     fn word(&self, hash: u64) -> &AtomicU64 {
         &self.words[(((hash >> 8 & 0xffff_ffff) * self.words.len() as u64) >> 32) as usize]
     }
 
     /// The fingerprint of a hash in an epoch; never 0.
-    fn print(hash: u64, epoch: u32) -> u64 {
+    fn fingerprint(hash: u64, epoch: u32) -> u64 {
         let hash = (hash & 0xff).max(1);
         ((u64::from(epoch) % (1 << EPOCH_BITS)) << HASH_BITS) | hash
     }
 
-    /// Remembers an evicted item, where so many are in the store. With the lock of the space.
+    /// Adds an evicted item. `items` is the number of items in the store. The caller holds the lock
+    /// of the space.
     pub(super) fn remember(&self, hash: u64, items: u64) {
         let evicted = self.evicted.load(Relaxed) + 1;
         let is_over = evicted > items.max(ITEMS_MIN) / 2;
@@ -63,11 +63,14 @@ impl Ghost {
         let epoch = if is_over || epoch == 0 { epoch.wrapping_add(1).max(1) } else { epoch };
         self.epoch.store(epoch, Relaxed);
         let word = self.word(hash);
-        word.store((word.load(Relaxed) << PRINT_BITS) | Ghost::print(hash, epoch), Relaxed);
+        word.store(
+            (word.load(Relaxed) << FINGERPRINT_BITS) | Ghost::fingerprint(hash, epoch),
+            Relaxed,
+        );
     }
 
-    /// Whether the item of a hash was evicted in this epoch or the two before, as far as a
-    /// fingerprint tells.
+    /// Whether an item with this hash was evicted in this epoch or the two before. False positives
+    /// occur.
     #[inline]
     pub(super) fn remembers(&self, hash: u64) -> bool {
         let epoch = self.epoch.load(Relaxed);
@@ -75,8 +78,8 @@ impl Ghost {
             return false;
         }
         let word = self.word(hash).load(Relaxed);
-        (0..PRINTS).any(|n| {
-            let print = word >> (n * PRINT_BITS) & ((1 << PRINT_BITS) - 1);
+        (0..FINGERPRINTS).any(|n| {
+            let print = word >> (n * FINGERPRINT_BITS) & ((1 << FINGERPRINT_BITS) - 1);
             let age = u64::from(epoch).wrapping_sub(print >> HASH_BITS) % (1 << EPOCH_BITS);
             print & 0xff == (hash & 0xff).max(1) && age <= EPOCHS_BEFORE
         })

@@ -1,20 +1,20 @@
-//! The hash of keys: folded 64 × 64-bit multiplication (the construction of wyhash), keyed by the
-//! process.
+//! The hash of keys: folded 64 × 64-bit multiplication (the construction of wyhash), with a seed
+//! for each process.
 //!
-//! Clients choose the keys, so the hash is seeded; where chains grow long all the same, the table
-//! bounds them.
+//! Clients choose the keys, so the hash is seeded. If chains grow long nevertheless, the table
+//! bounds their length.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Digits of π, where a seed would leave a multiplicand zero.
+/// Digits of π, used so that a seed does not make a multiplicand zero.
 const PI: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
 
-/// The seed.
+/// The seed of the hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HashKey([u64; 2]);
 
 impl HashKey {
-    /// This seed, or else one that nobody outside can know.
+    /// Uses `seed`, or a random seed.
     pub(super) fn new(seed: Option<[u64; 2]>) -> HashKey {
         seed.map_or_else(HashKey::random, HashKey)
     }
@@ -40,7 +40,7 @@ impl HashKey {
     }
 }
 
-/// 1 to 16 bytes as two words; they overlap where there are fewer.
+/// 1 to 16 bytes as two words, which overlap below 16 bytes.
 #[inline]
 fn ends(bytes: &[u8]) -> (u64, u64) {
     match bytes.len() {
@@ -103,8 +103,8 @@ mod tests {
             high[(hash >> 56) as usize] += 1;
             low[(hash & 255) as usize] += 1;
         }
-        // 256 a bin on average, so a standard deviation of 16; under Miri one, so more than eight
-        // are one in a million.
+        // 256 in each bin on average, so the standard deviation is 16. Under Miri 1 in each bin:
+        // more than 8 occur once in a million.
         assert!(high.iter().chain(&low).all(|count| within.contains(count)), "{high:?} {low:?}");
     }
 }

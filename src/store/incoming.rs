@@ -2,14 +2,14 @@
 //! complete.
 //!
 //! A client may never finish what it began. So values in progress lie in segments of their own, at
-//! most a quarter of the memory, of which each stripe has its share: whatever they hold, a value
+//! most a quarter of the memory, of which each shard has its share: whatever they hold, a value
 //! that is complete finds the rest. A value of up to a frame is copied among the items when it is
 //! complete; a larger one stays where it is, and its segment becomes one of the young.
 
-use super::arena::Place;
-use super::layout::{self, Shape};
+use super::arena::Offset;
+use super::layout::{self, Layout};
+use super::shard::add;
 use super::space::{Queue, Space};
-use super::stripe::add;
 use super::*;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,25 +17,25 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Incoming values take at most one in this many frames.
 const INCOMING_PART: usize = 4;
 /// Frames that are looked at each time for one that is free.
-const FRAMES_LOOK: usize = 256;
+const FRAMES_SEARCHED_MAX: usize = 256;
 /// Segments of incoming values that are looked at each time for one that is empty.
-const EMPTY_LOOK: usize = 16;
+const EMPTY_SEARCHED_MAX: usize = 16;
 
-/// Frames that the incoming values of one stripe may take: its share, or those of the largest item
+/// Frames that the incoming values of one shard may take: its share, or those of the largest item
 /// and one more.
-pub(super) fn stripe_frames(
+pub(super) fn shard_frames(
     frames: usize,
     frame_bytes: usize,
-    stripes: usize,
+    shards: usize,
     item_max_bytes: usize,
 ) -> u32 {
-    (frames / INCOMING_PART / stripes).max(1 + item_max_bytes.div_ceil(frame_bytes)) as u32
+    (frames / INCOMING_PART / shards).max(1 + item_max_bytes.div_ceil(frame_bytes)) as u32
 }
 
 /// What came of looking for space.
 enum Search {
-    Found(Place),
-    /// The stripe has its share already, or all stripes have theirs.
+    Found(Offset),
+    /// The shard has its share already, or all shards have theirs.
     ShareIsFull,
     OutOfMemory,
 }
@@ -47,61 +47,67 @@ impl Store {
     /// value may exceed it.
     pub fn reserve_incoming(
         &self,
-        new: &New<'_>,
+        new: &NewItem<'_>,
         now: u32,
         mut give_up: impl FnMut() -> bool,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, ReserveError> {
         self.tick(now);
-        let shape = self.checked_shape(new)?;
-        let mut found = self.search_incoming(shape, new.exptime, Some(self.incoming_max), now);
+        let layout = self.checked_layout(new)?;
+        let mut found = self.search_incoming(layout, new.exptime, Some(self.incoming_max), now);
         while matches!(found, Search::ShareIsFull) {
             let limit = give_up().then_some(self.incoming_max);
-            found = self.search_incoming(shape, new.exptime, limit, now);
+            found = self.search_incoming(layout, new.exptime, limit, now);
         }
         let Search::Found(at) = found else {
-            add(&self.stripe().tally.no_memory, 1);
-            return Err(Refusal::OutOfMemory);
+            add(&self.shard().stats.no_memory, 1);
+            return Err(ReserveError::OutOfMemory);
         };
-        self.render_reserved(at, shape, new);
-        Ok(Reservation::incoming(self.stripe(), at))
+        self.render_reserved(at, layout, new);
+        Ok(Reservation::incoming(self.shard(), at))
     }
 
-    /// Takes space if this stripe has no more than `limit` frames then, and all have their part.
-    fn search_incoming(&self, shape: Shape, exptime: u32, limit: Option<u32>, now: u32) -> Search {
-        let (units, stripe) = (shape.units(), self.stripe_number());
+    /// Takes space if this shard has no more than `limit` frames then, and all have their part.
+    fn search_incoming(
+        &self,
+        layout: Layout,
+        exptime: u32,
+        limit: Option<u32>,
+        now: u32,
+    ) -> Search {
+        let (units, shard) = (layout.units(), self.shard_index());
         let frames = units.div_ceil(1 << self.memory.frame_shift);
         let mut space = self.space();
-        let at = match space.append_incoming(units, stripe, |head| self.memory.live(head).0 == 0) {
+        let at = match space.append_incoming(units, shard, |head| self.memory.live(head).0 == 0) {
             Some(at) => at,
             None => {
                 self.free_empty_incoming(&mut space);
-                if limit.is_some_and(|limit| space.incoming_frames(stripe) + frames > limit) {
+                if limit.is_some_and(|limit| space.incoming_frames(shard) + frames > limit) {
                     return Search::ShareIsFull;
                 }
                 let all = space.frames(Queue::Incoming) + frames;
                 if all as usize > self.memory.frames() / INCOMING_PART {
-                    // In a small memory the shares of many stripes are more than there is.
+                    // In a small memory the shares of many shards are more than there is.
                     let may_give_up = limit.is_some();
                     return if may_give_up { Search::ShareIsFull } else { Search::OutOfMemory };
                 }
                 let Some(head) = self.free_incoming(&mut space, frames, now) else {
                     return Search::OutOfMemory;
                 };
-                space.begin_incoming(head, units, stripe, now)
+                space.begin_incoming(head, units, shard, now)
             }
         };
-        self.occupy(at, shape, exptime);
+        self.occupy(at, layout, exptime);
         Search::Found(at)
     }
 
     /// Frames for incoming values: the first of them, all free. Single ones are among the last of
-    /// all frames: scattered over all they would leave no row for a large value that is complete.
+    /// all frames: scattered over all they would leave no run for a large value that is complete.
     fn free_incoming(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
         if !self.free_frames(space, frames.min(2), now) {
             return None;
         }
         if frames > 1 {
-            return self.free_row(space, frames, now);
+            return self.allocate_run(space, frames, now);
         }
         let all = self.memory.frames() as u32;
         let last = all - all / INCOMING_PART as u32..all;
@@ -135,7 +141,7 @@ impl Store {
         suits: impl Fn(&Space, u32) -> bool,
         now: u32,
     ) -> Option<u32> {
-        for _ in 0..FRAMES_LOOK.min(among.len()) {
+        for _ in 0..FRAMES_SEARCHED_MAX.min(among.len()) {
             let frame = among.start + space.incoming_cursor % among.len() as u32;
             if suits(space, frame) && self.free_frame_at(space, frame, now) {
                 return Some(frame);
@@ -147,7 +153,7 @@ impl Store {
 
     /// Frees segments of incoming values of which none is left, the oldest first.
     pub(super) fn free_empty_incoming(&self, space: &mut Space) {
-        for _ in 0..EMPTY_LOOK {
+        for _ in 0..EMPTY_SEARCHED_MAX {
             let Some(head) = space.first(Queue::Incoming) else { return };
             if !self.free_if_empty(space, head) {
                 space.requeue(head, Queue::Incoming);
@@ -157,15 +163,15 @@ impl Store {
 
     /// Gives a complete value its place among the items; `None` if no memory can be had for it.
     pub(super) fn admit(&self, reservation: Reservation, now: u32) -> Option<Reservation> {
-        let shape = reservation.shape();
+        let layout = reservation.layout();
         let exptime = reservation.header().exptime.load(Relaxed);
-        if (shape.units() - 1) >> self.memory.frame_shift > 0 {
+        if (layout.units() - 1) >> self.memory.frame_shift > 0 {
             let mut space = self.space();
-            space.admit(self.memory.frame(reservation.place()) as u32, self.class(exptime, now));
+            space.admit(self.memory.frame(reservation.offset()) as u32, self.class(exptime, now));
             return Some(reservation.admitted());
         }
-        let at = self.take(shape, exptime, now)?;
-        layout::copy(&self.memory.arena, reservation.place(), at);
-        Some(Reservation::written(self.stripe(), at))
+        let at = self.take(layout, exptime, now)?;
+        layout::copy(&self.memory.arena, reservation.offset(), at);
+        Some(Reservation::written(self.shard(), at))
     }
 }

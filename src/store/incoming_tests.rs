@@ -76,16 +76,16 @@ fn a_newer_value_takes_the_space_of_the_oldest() {
 }
 
 #[test]
-fn what_came_in_pieces_lies_among_the_items_once_it_is_complete() {
+fn a_value_that_arrives_in_parts_lies_among_the_items_once_it_is_complete() {
     let store = small();
     // Within a frame of 16 KiB, as large as one, and larger.
     let sizes = [0, 1, 300, 16_000, 16 << 10, 40_000, 60_000];
     for (n, bytes) in sizes.into_iter().enumerate() {
         let (key, bytes_of) = (format!("k{n}"), vec![n as u8; bytes]);
-        let new = New { flags: 7, exptime: NOW + 60, ..new(key.as_bytes(), bytes, 0) };
+        let new = NewItem { flags: 7, exptime: NOW + 60, ..new(key.as_bytes(), bytes, 0) };
         let mut reservation = store.reserve_incoming(&new, NOW, || false).unwrap();
-        for piece in bytes_of.chunks(1000) {
-            assert_eq!(reservation.write(piece), piece.len());
+        for tlab in bytes_of.chunks(1000) {
+            assert_eq!(reservation.write(tlab), tlab.len());
         }
         assert!(matches!(
             store.commit(reservation, &Commit::default(), NOW),
@@ -117,8 +117,8 @@ fn each_worker_has_a_share() {
     let store = store.unwrap();
     let mut held = VecDeque::new();
     fill(&store, &mut held);
-    let own = store.stripe_number();
-    // Threads share stripes. One with the same as this thread, whose share is full, begins beyond
+    let own = store.shard_index();
+    // Threads share shards. One in the shard of this thread, whose share is full, begins beyond
     // that; one with the other has a share of its own.
     let (mut of_same, mut of_other) = (None, None);
     while of_same.is_none() || of_other.is_none() {
@@ -126,7 +126,7 @@ fn each_worker_has_a_share() {
             let thread = || {
                 let mut held = VecDeque::new();
                 fill(&store, &mut held);
-                (store.stripe_number(), held.len())
+                (store.shard_index(), held.len())
             };
             scope.spawn(thread).join().unwrap()
         });
@@ -176,7 +176,7 @@ fn values_that_are_begun_evict_no_large_item() {
 /// Values that are begun now and then, while memory is used anew, would lie all over it.
 #[test]
 #[cfg_attr(miri, ignore = "thousands of items take an hour")]
-fn a_large_value_finds_a_row_of_frames_between_those_that_do_not_end() {
+fn a_large_value_finds_a_run_of_frames_between_values_that_do_not_end() {
     let store = store(4 << 20, 256 << 10);
     let mut held = Vec::new();
     let mut key = 0;

@@ -1,142 +1,141 @@
-//! Handles: on a stored item, and on one that is being written, both of which outlive the store if
-//! need be; and a glance at an item, for who copies what it needs of it at once.
+//! Handles: on a stored item ([`Item`]), on one that is being written ([`Reservation`]), and a
+//! guard for callers that copy bytes at once ([`ItemGuard`]). Items and reservations may outlive
+//! the store.
 
-use super::arena::{Header, Place, UNIT_BYTES};
-use super::layout::{self, Shape};
-use super::stripe::Stripe;
+use super::arena::{Header, Offset, UNIT_BYTES};
+use super::layout::{self, Layout};
+use super::shard::Shard;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A handle on an item: its bytes stay as they are, wherever they are in the store, until the last
-/// handle goes, even if the item is replaced, expires or is evicted meanwhile. 16 bytes; cloning is
-/// cheap.
+/// A handle on an item. Its bytes do not change until the last handle is dropped, even if the item
+/// is replaced, expires or is evicted. 16 bytes; cloning is cheap.
 ///
-/// It pins a frame of the store, so it should live no longer than the bytes take to be sent; what
-/// is small is better copied.
+/// The handle pins a frame of the store. Hold it no longer than it takes to send the bytes, and
+/// copy small items instead.
 pub struct Item {
-    stripe: Arc<Stripe>,
-    at: Place,
+    shard: Arc<Shard>,
+    at: Offset,
 }
 
-/// A glance at an item: its bytes stay as they are for as long as this is held, which must not be
-/// while anything else is waited for. It counts towards no bound, and costs less than an [`Item`].
-pub struct Glance<'a> {
-    stripe: &'a Arc<Stripe>,
-    at: Place,
+/// A guard on an item. Its bytes do not change while the guard is held. The holder must not wait
+/// for anything. A guard counts towards no limit and costs less than an [`Item`].
+pub struct ItemGuard<'a> {
+    shard: &'a Arc<Shard>,
+    at: Offset,
 }
 
-impl<'a> Glance<'a> {
-    /// A glance at whatever item is at that place.
+impl<'a> ItemGuard<'a> {
+    /// Pins the item at `at`.
     #[inline]
-    pub(super) fn at(stripe: &'a Arc<Stripe>, at: Place) -> Glance<'a> {
-        stripe.glance(at);
-        Glance { stripe, at }
+    pub(super) fn at(shard: &'a Arc<Shard>, at: Offset) -> ItemGuard<'a> {
+        shard.pin_guard(at);
+        ItemGuard { shard, at }
     }
 
     #[inline]
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn offset(&self) -> Offset {
         self.at
     }
 
     #[inline]
     pub(super) fn header(&self) -> &Header {
-        self.stripe.memory.arena.header(self.at)
+        self.shard.memory.arena.header(self.at)
     }
 
     /// As [`Item::line`].
     #[inline]
     pub fn line(&self) -> &[u8] {
-        self.stripe.memory.arena.line(self.at, 0..Shape::read(self.header()).line_bytes())
+        self.shard.memory.arena.line(self.at, 0..Layout::read(self.header()).line_bytes())
     }
 
-    /// A handle on the item, and whether its frame was not pinned before.
+    /// Makes a handle. Returns with it whether the shard had no pin on the frame before.
     #[inline]
     pub(super) fn pin(&self) -> (Item, bool) {
-        let first = self.stripe.pin(self.at);
-        (Item::pinned(self.stripe, self.at), first)
+        let first = self.shard.pin(self.at);
+        (Item::pinned(self.shard, self.at), first)
     }
 }
 
-impl Drop for Glance<'_> {
+impl Drop for ItemGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.stripe.look_away(self.at);
+        self.shard.unpin_guard(self.at);
     }
 }
 
-/// What is known of an item besides its bytes.
+/// The metadata of an item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// The client's flags.
     pub flags: u32,
-    /// Changes whenever the item does; never 0 unless a client asked for it.
+    /// The cas unique. Changes whenever the item does; 0 only if a client set it.
     pub cas: u64,
-    /// Unix seconds, 0 for never.
+    /// Unix seconds; 0 means never.
     pub exptime: u32,
-    /// When it was last fetched, or stored if it never was; unix seconds.
+    /// Time of the last fetch, or of the store if there was none, in Unix seconds.
     pub last_access: u32,
-    /// Whether it was ever fetched.
+    /// Whether a client fetched the item.
     pub fetched: bool,
-    /// Whether it was marked stale.
+    /// Whether the item is stale.
     pub stale: bool,
-    /// Whether a client has won the right to renew it.
+    /// Whether a client has won the right to recache the item.
     pub token_sent: bool,
-    /// Whether the key came base64-encoded.
+    /// Whether the client sent the key in base64.
     pub binary_key: bool,
 }
 
 impl Item {
-    /// A handle on the item at a place that this stripe has pinned; it takes the pin over.
+    /// Makes a handle on the item at `at`. Takes over a pin of the shard.
     #[inline]
-    pub(super) fn pinned(stripe: &Arc<Stripe>, at: Place) -> Item {
-        let item = Item { stripe: Arc::clone(stripe), at };
-        stripe.hold(at, item.shape());
+    pub(super) fn pinned(shard: &Arc<Shard>, at: Offset) -> Item {
+        let item = Item { shard: Arc::clone(shard), at };
+        shard.hold(at, item.layout());
         item
     }
 
     #[inline]
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn offset(&self) -> Offset {
         self.at
     }
 
     #[inline]
     pub(super) fn header(&self) -> &Header {
-        self.stripe.memory.arena.header(self.at)
+        self.shard.memory.arena.header(self.at)
     }
 
     #[inline]
-    pub(super) fn shape(&self) -> Shape {
-        Shape::read(self.header())
+    pub(super) fn layout(&self) -> Layout {
+        Layout::read(self.header())
     }
 
-    /// What a text `get` answers: `VALUE <key> <flags> <bytes>\r\n<value>\r\n`.
+    /// The response of a text `get`: `VALUE <key> <flags> <bytes>\r\n<value>\r\n`.
     #[inline]
     pub fn line(&self) -> &[u8] {
-        self.stripe.memory.arena.line(self.at, 0..self.shape().line_bytes())
+        self.shard.memory.arena.line(self.at, 0..self.layout().line_bytes())
     }
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        layout::key(&self.stripe.memory.arena, self.at)
+        layout::key(&self.shard.memory.arena, self.at)
     }
 
-    /// Where in [`Item::line`] the value is; it is followed by `\r\n`.
+    /// The range of the value in [`Item::line`]. `\r\n` follows it.
     #[inline]
     pub fn value_range(&self) -> Range<usize> {
-        self.shape().value()
+        self.layout().value()
     }
 
     /// The value.
     pub fn value(&self) -> &[u8] {
-        self.stripe.memory.arena.line(self.at, self.value_range())
+        self.shard.memory.arena.line(self.at, self.value_range())
     }
 
-    /// Everything else, as it is now. A cas unique that is read here never comes with older marks
-    /// than its own.
+    /// The metadata as it is now. The item flags are at least as new as the cas unique.
     pub fn meta(&self) -> Meta {
-        layout::meta(&self.stripe.memory.arena, self.at)
+        layout::meta(&self.shard.memory.arena, self.at)
     }
 
     /// The cas unique as it is now.
@@ -146,22 +145,22 @@ impl Item {
 
     /// Bytes of the store that the item takes, metadata included.
     pub fn size_bytes(&self) -> usize {
-        self.shape().total_bytes()
+        self.layout().total_bytes()
     }
 }
 
 impl Clone for Item {
     fn clone(&self) -> Item {
-        self.stripe.pin(self.at);
-        Item::pinned(&self.stripe, self.at)
+        self.shard.pin(self.at);
+        Item::pinned(&self.shard, self.at)
     }
 }
 
 impl Drop for Item {
     #[inline]
     fn drop(&mut self) {
-        self.stripe.release(self.at, self.shape());
-        self.stripe.unpin(self.at);
+        self.shard.release(self.at, self.layout());
+        self.shard.unpin(self.at);
     }
 }
 
@@ -183,34 +182,34 @@ impl fmt::Debug for Item {
     }
 }
 
-/// Space in the store for one value that is still coming. Write it, then give it to
-/// [`super::Store::commit`]; dropped before that, it gives the space back. 24 bytes.
+/// Space in the store for one value. Write the value, then pass it to [`super::Store::commit`].
+/// Dropping the reservation frees the space. 24 bytes.
 pub struct Reservation {
-    stripe: Arc<Stripe>,
-    at: Place,
+    shard: Arc<Shard>,
+    at: Offset,
     written: u32,
     incoming: bool,
     linked: bool,
 }
 
 impl Reservation {
-    /// The holder of a place among the items, which was counted as live.
-    pub(super) fn complete(stripe: &Arc<Stripe>, at: Place) -> Reservation {
-        Reservation { stripe: Arc::clone(stripe), at, written: 0, incoming: false, linked: false }
+    /// Reserves space among the items, already counted as live.
+    pub(super) fn complete(shard: &Arc<Shard>, at: Offset) -> Reservation {
+        Reservation { shard: Arc::clone(shard), at, written: 0, incoming: false, linked: false }
     }
 
-    /// The holder of a place among the items to which a whole value was copied.
-    pub(super) fn written(stripe: &Arc<Stripe>, at: Place) -> Reservation {
-        let mut reservation = Reservation::complete(stripe, at);
-        reservation.written = reservation.shape().value_bytes as u32;
+    /// Reserves space among the items, with a complete value already copied to it.
+    pub(super) fn written(shard: &Arc<Shard>, at: Offset) -> Reservation {
+        let mut reservation = Reservation::complete(shard, at);
+        reservation.written = reservation.layout().value_bytes as u32;
         reservation
     }
 
-    /// The holder of a place among the values that clients are still sending.
-    pub(super) fn incoming(stripe: &Arc<Stripe>, at: Place) -> Reservation {
-        let mut reservation = Reservation::complete(stripe, at);
+    /// Reserves space among the values that clients are still sending.
+    pub(super) fn incoming(shard: &Arc<Shard>, at: Offset) -> Reservation {
+        let mut reservation = Reservation::complete(shard, at);
         reservation.incoming = true;
-        stripe.begin_incoming(reservation.shape().units());
+        shard.begin_incoming(reservation.layout().units());
         reservation
     }
 
@@ -218,61 +217,61 @@ impl Reservation {
         self.incoming
     }
 
-    /// The same place, now among the items.
+    /// Turns a reservation for an incoming value into one among the items.
     pub(super) fn admitted(mut self) -> Reservation {
-        self.stripe.end_incoming(self.shape().units());
+        self.shard.end_incoming(self.layout().units());
         self.incoming = false;
         self
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn offset(&self) -> Offset {
         self.at
     }
 
     pub(super) fn header(&self) -> &Header {
-        self.stripe.memory.arena.header(self.at)
+        self.shard.memory.arena.header(self.at)
     }
 
-    pub(super) fn shape(&self) -> Shape {
-        Shape::read(self.header())
+    pub(super) fn layout(&self) -> Layout {
+        Layout::read(self.header())
     }
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        layout::key(&self.stripe.memory.arena, self.at)
+        layout::key(&self.shard.memory.arena, self.at)
     }
 
-    /// What was written of the value.
+    /// The part of the value that was written.
     pub(super) fn value(&self) -> &[u8] {
-        let start = self.shape().value().start;
-        self.stripe.memory.arena.line(self.at, start..start + self.written as usize)
+        let start = self.layout().value().start;
+        self.shard.memory.arena.line(self.at, start..start + self.written as usize)
     }
 
-    /// Appends to the value as much of `bytes` as it lacks; returns how much that was.
+    /// Appends to the value, up to its length. Returns the bytes taken.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.remaining());
-        let offset = self.shape().value().start + self.written as usize;
-        self.stripe.memory.arena.write_line(self.at, offset, &bytes[..n]);
+        let offset = self.layout().value().start + self.written as usize;
+        self.shard.memory.arena.write_line(self.at, offset, &bytes[..n]);
         self.written += n as u32;
         n
     }
 
-    /// Bytes of the value, written or not.
+    /// Length of the value.
     pub fn value_bytes(&self) -> usize {
-        self.shape().value_bytes
+        self.layout().value_bytes
     }
 
     /// Bytes of memory that it takes, those of the key and its own included.
     pub fn memory_bytes(&self) -> u64 {
-        u64::from(self.shape().units()) * UNIT_BYTES as u64
+        u64::from(self.layout().units()) * UNIT_BYTES as u64
     }
 
-    /// Bytes that the value still lacks.
+    /// Bytes of the value still to be written.
     pub fn remaining(&self) -> usize {
-        self.shape().value_bytes - self.written as usize
+        self.layout().value_bytes - self.written as usize
     }
 
-    /// Leaves the place to the entry that now names it.
+    /// Leaves the space to the entry that now refers to it.
     pub(super) fn linked(mut self) {
         self.linked = true;
     }
@@ -283,11 +282,11 @@ impl Drop for Reservation {
         if self.linked {
             return;
         }
-        let units = self.shape().units();
+        let units = self.layout().units();
         if self.incoming {
-            self.stripe.end_incoming(units);
+            self.shard.end_incoming(units);
         }
-        self.stripe.memory.subtract(self.at, units);
+        self.shard.memory.subtract(self.at, units);
     }
 }
 

@@ -46,10 +46,10 @@ fn large_values_do_not_evict_the_item_stored_before_them() {
     }
 }
 
-/// A segment of the row cannot be freed while a reader looks at it: then another row is cleared.
+/// A segment cannot be freed while a reader uses it. Then another run is cleared.
 #[test]
 #[cfg_attr(miri, ignore = "megabytes take an hour")]
-fn a_large_value_finds_another_row_when_a_frame_cannot_be_freed() {
+fn a_large_value_finds_another_run_when_a_frame_cannot_be_freed() {
     let store = store(8 << 20);
     let small = |n: usize| format!("small{n}");
     (0..40_000).for_each(|n| _ = set(&store, small(n).as_bytes(), &[b's'; 150]));
@@ -170,7 +170,7 @@ fn the_newest_item_is_there_though_the_table_is_full() {
 
 #[test]
 #[cfg_attr(miri, ignore = "100,000 items take an hour")]
-fn dead_items_make_room_before_live_ones_are_evicted() {
+fn dead_items_are_freed_before_live_ones_are_evicted() {
     for flushed in [true, false] {
         let store = store(8 << 20);
         let exptime = if flushed { 0 } else { NOW + 3000 };

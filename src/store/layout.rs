@@ -1,63 +1,61 @@
-//! How an item lies in memory: which bytes of its line are what, and what the bits of its marks
-//! mean.
+//! The layout of an item: the parts of its line and the bits of its flags.
 //!
-//! Sizes in, sizes out; and the line's text rendered. The client's flags are kept nowhere but in
-//! that text.
+//! The line is the only place of the client's flags: they are parsed from its text.
 
-use super::arena::{Arena, HEADER_BYTES, Header, Place, UNIT_BYTES};
+use super::arena::{Arena, HEADER_BYTES, Header, Offset, UNIT_BYTES};
 use super::number::Digits;
-use super::{Meta, New};
+use super::{Meta, NewItem};
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-/// The table names the item.
+/// Item flag: an entry of the table refers to the item.
 pub(super) const LINKED: u8 = 1;
-/// It was fetched since it was stored.
+/// Item flag: a client fetched the item since it was stored.
 pub(super) const FETCHED: u8 = 1 << 1;
-/// It was marked stale.
+/// Item flag: the item is stale.
 pub(super) const STALE: u8 = 1 << 2;
-/// A client has won the right to renew it.
+/// Item flag: a client has won the right to recache the item.
 pub(super) const TOKEN_SENT: u8 = 1 << 3;
-/// Its key came base64-encoded.
+/// Item flag: the client sent the key in base64.
 pub(super) const BINARY_KEY: u8 = 1 << 4;
-/// How often it was fetched, about 2 to this power, in the bits from here on.
+/// Lowest bit of the use count, which is about the binary logarithm of the number of fetches.
 pub(super) const USES_SHIFT: u8 = 5;
-/// The largest such power.
+/// The largest use count.
 pub(super) const USES_MAX: u8 = 7;
 
-/// Where the key begins in a line.
+/// Start of the key in a line.
 const KEY_AT: usize = b"VALUE ".len();
-/// What follows the value.
+/// The end of a line, after the value.
 pub(super) const END: &[u8] = b"\r\n";
 
-/// The lengths that tell where everything is.
+/// The lengths of the parts of an item's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct Layout {
     pub(super) key_bytes: usize,
-    pub(super) frill_bytes: usize,
+    pub(super) overhead_bytes: usize,
     pub(super) value_bytes: usize,
 }
 
-impl Shape {
-    pub(super) fn of(new: &New<'_>) -> Shape {
+impl Layout {
+    pub(super) fn of(new: &NewItem<'_>) -> Layout {
         let digits = Digits::of(new.flags.into()).bytes().len()
             + Digits::of(new.value_bytes as u64).bytes().len();
-        let frill_bytes = KEY_AT + b" ".len() + b" ".len() + END.len() + digits;
-        Shape { key_bytes: new.key.len(), frill_bytes, value_bytes: new.value_bytes }
+        let overhead_bytes = KEY_AT + b" ".len() + b" ".len() + END.len() + digits;
+        Layout { key_bytes: new.key.len(), overhead_bytes, value_bytes: new.value_bytes }
     }
 
     #[inline]
-    pub(super) fn read(header: &Header) -> Shape {
-        Shape {
+    pub(super) fn read(header: &Header) -> Layout {
+        Layout {
             key_bytes: header.key_bytes.load(Relaxed).into(),
-            frill_bytes: header.frill_bytes.load(Relaxed).into(),
+            overhead_bytes: header.overhead_bytes.load(Relaxed).into(),
             value_bytes: header.value_bytes.load(Relaxed) as usize,
         }
     }
 
     pub(super) fn store(self, header: &Header) {
         header.key_bytes.store(self.key_bytes as u8, Relaxed);
-        header.frill_bytes.store(self.frill_bytes as u8, Relaxed);
+        header.overhead_bytes.store(self.overhead_bytes as u8, Relaxed);
         header.value_bytes.store(self.value_bytes as u32, Relaxed);
     }
 
@@ -68,7 +66,7 @@ impl Shape {
 
     #[inline]
     pub(super) fn value(self) -> Range<usize> {
-        let start = self.key_bytes + self.frill_bytes;
+        let start = self.key_bytes + self.overhead_bytes;
         start..start + self.value_bytes
     }
 
@@ -89,8 +87,8 @@ impl Shape {
     }
 }
 
-/// Writes all of a new item's line but the value.
-pub(super) fn render(arena: &Arena, at: Place, shape: Shape, new: &New<'_>) {
+/// Writes the line of a new item, except the value.
+pub(super) fn render(arena: &Arena, at: Offset, layout: Layout, new: &NewItem<'_>) {
     let mut offset = 0;
     let mut put = |bytes: &[u8]| {
         arena.write_line(at, offset, bytes);
@@ -103,51 +101,51 @@ pub(super) fn render(arena: &Arena, at: Place, shape: Shape, new: &New<'_>) {
     put(b" ");
     put(Digits::of(new.value_bytes as u64).bytes());
     put(b"\r\n");
-    arena.write_line(at, shape.value().end, END);
+    arena.write_line(at, layout.value().end, END);
 }
 
-/// Copies an item, not yet linked; its line is read as [`super::arena`] demands.
-pub(super) fn copy(arena: &Arena, from: Place, to: Place) {
+/// Copies an item without the flag `LINKED`. The caller may read `from` by the contract of
+/// [`super::arena`].
+pub(super) fn copy(arena: &Arena, from: Offset, to: Offset) {
     let (source, target) = (arena.header(from), arena.header(to));
-    let shape = Shape::read(source);
-    shape.store(target);
+    let layout = Layout::read(source);
+    layout.store(target);
     target.exptime.store(source.exptime.load(Relaxed), Relaxed);
     target.last_access.store(source.last_access.load(Relaxed), Relaxed);
     target.generation.store(source.generation.load(Relaxed), Relaxed);
     target.cas.store(source.cas.load(Acquire), Relaxed);
-    target.marks.store(source.marks.load(Acquire) & !LINKED, Relaxed);
-    arena.write_line(to, 0, arena.line(from, 0..shape.line_bytes()));
+    target.item_flags.store(source.item_flags.load(Acquire) & !LINKED, Relaxed);
+    arena.write_line(to, 0, arena.line(from, 0..layout.line_bytes()));
 }
 
-/// The client's flags, read from the line's text.
-fn flags(arena: &Arena, at: Place, shape: Shape) -> u32 {
-    let digits = arena.line(at, shape.key().end + 1..shape.value().start);
+/// Parses the client's flags from the line.
+fn flags(arena: &Arena, at: Offset, layout: Layout) -> u32 {
+    let digits = arena.line(at, layout.key().end + 1..layout.value().start);
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0u32, |flags, digit| flags.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
 }
 
-/// The metadata of an item. The cas unique is read first: who changes it has changed the marks
-/// before.
-pub(super) fn meta(arena: &Arena, at: Place) -> Meta {
+/// The metadata of an item. Reads the cas unique first: writers change it after the item flags.
+pub(super) fn meta(arena: &Arena, at: Offset) -> Meta {
     let header = arena.header(at);
     let cas = header.cas.load(Acquire);
-    let marks = header.marks.load(Acquire);
+    let item_flags = header.item_flags.load(Acquire);
     Meta {
-        flags: flags(arena, at, Shape::read(header)),
+        flags: flags(arena, at, Layout::read(header)),
         cas,
         exptime: header.exptime.load(Relaxed),
         last_access: header.last_access.load(Relaxed),
-        fetched: marks & FETCHED != 0,
-        stale: marks & STALE != 0,
-        token_sent: marks & TOKEN_SENT != 0,
-        binary_key: marks & BINARY_KEY != 0,
+        fetched: item_flags & FETCHED != 0,
+        stale: item_flags & STALE != 0,
+        token_sent: item_flags & TOKEN_SENT != 0,
+        binary_key: item_flags & BINARY_KEY != 0,
     }
 }
 
 #[inline]
-pub(super) fn key(arena: &Arena, at: Place) -> &[u8] {
+pub(super) fn key(arena: &Arena, at: Offset) -> &[u8] {
     let header = arena.header(at);
-    arena.line(at, Shape::read(header).key())
+    arena.line(at, Layout::read(header).key())
 }
 
 #[cfg(test)]
@@ -162,18 +160,19 @@ mod tests {
             (&[b'k'; 250], u32::MAX, &[b'v'; 1000]),
             (b"abc", 42, b"12345"),
         ] {
-            let new = New { key, flags, exptime: 0, value_bytes: value.len(), binary_key: false };
-            let shape = Shape::of(&new);
-            shape.store(arena.header(3));
-            assert_eq!(Shape::read(arena.header(3)), shape);
-            render(&arena, 3, shape, &new);
-            arena.write_line(3, shape.value().start, value);
+            let new =
+                NewItem { key, flags, exptime: 0, value_bytes: value.len(), binary_key: false };
+            let layout = Layout::of(&new);
+            layout.store(arena.header(3));
+            assert_eq!(Layout::read(arena.header(3)), layout);
+            render(&arena, 3, layout, &new);
+            arena.write_line(3, layout.value().start, value);
             let key_text = String::from_utf8_lossy(key);
             let value_text = String::from_utf8_lossy(value);
             let expected = format!("VALUE {key_text} {flags} {}\r\n{value_text}\r\n", value.len());
-            assert_eq!(arena.line(3, 0..shape.line_bytes()), expected.as_bytes());
+            assert_eq!(arena.line(3, 0..layout.line_bytes()), expected.as_bytes());
             assert_eq!((super::key(&arena, 3), meta(&arena, 3).flags), (key, flags));
-            assert_eq!(shape.total_bytes(), (24 + expected.len()).next_multiple_of(8));
+            assert_eq!(layout.total_bytes(), (24 + expected.len()).next_multiple_of(8));
         }
     }
 }

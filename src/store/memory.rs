@@ -1,35 +1,34 @@
-//! What handles outlive the store with: the arena, and what is left in each of its frames. No lock
-//! is needed for any of it.
+//! The memory that item handles keep alive after the store is dropped: the arena and the live
+//! counts of its frames. Lock-free.
 
-use super::arena::{Arena, Place, UNIT_BYTES};
+use super::arena::{Arena, Offset, UNIT_BYTES};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// What has cache lines to itself, for it is written often and by all.
+/// Gives a value cache lines of its own, because all threads write it often.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct Alone<T>(pub(super) T);
+pub(super) struct CachePadded<T>(pub(super) T);
 
-/// The arena, and for each of its frames what is left of the items that begin in it.
+/// The arena, and for each frame the live items that begin in it.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) arena: Arena,
-    /// Units of a frame, as a power of 2.
+    /// Binary logarithm of the units of a frame.
     pub(super) frame_shift: u32,
-    /// Items, reservations and pieces in the upper half, the units of items and reservations in the
-    /// lower.
+    /// Upper half: items, reservations and TLABs. Lower half: units of items and reservations.
     live: Box<[AtomicU64]>,
-    /// When the last of the items expires, or `u32::MAX`.
+    /// The latest exptime of the items in a frame; `u32::MAX` if one never expires.
     expiry: Box<[AtomicU32]>,
 }
 
 impl Memory {
-    /// Takes memory for `frames` frames of 2 to the power of `frame_shift` units.
+    /// Allocates `frames` frames of 2^`frame_shift` units.
     pub(super) fn new(frames: usize, frame_shift: u32) -> std::io::Result<Memory> {
         Ok(Memory::of(Arena::new((frames << frame_shift) * UNIT_BYTES)?, frames, frame_shift))
     }
 
-    /// As [`Memory::new`], but the frames take memory only when they are written.
+    /// As [`Memory::new`], but a page takes memory at the first write to it.
     #[cfg(all(test, not(miri)))]
     pub(super) fn sparse(frames: usize, frame_shift: u32) -> std::io::Result<Memory> {
         Ok(Memory::of(Arena::sparse((frames << frame_shift) * UNIT_BYTES)?, frames, frame_shift))
@@ -44,7 +43,7 @@ impl Memory {
         }
     }
 
-    /// Bytes of memory that [`Memory::new`] takes for each frame besides the frame.
+    /// Bytes that [`Memory::new`] allocates for each frame, without the frame.
     pub(super) const FRAME_BYTES: usize = size_of::<AtomicU64>() + size_of::<AtomicU32>();
 
     pub(super) fn frames(&self) -> usize {
@@ -52,32 +51,34 @@ impl Memory {
     }
 
     #[inline]
-    pub(super) fn frame(&self, at: Place) -> usize {
+    pub(super) fn frame(&self, at: Offset) -> usize {
         (at >> self.frame_shift) as usize
     }
 
-    /// Counts an item, a reservation or a piece in; with the lock of the space, or in a piece,
-    /// which itself counts: so a count of 0 stays 0 under the lock.
-    pub(super) fn add(&self, at: Place, units: u32) {
+    /// Adds an item, a reservation or a TLAB to the live count. The caller holds the lock of the
+    /// space, or allocates from a TLAB, which itself counts. So a count of 0 stays 0 under the
+    /// lock.
+    pub(super) fn add(&self, at: Offset, units: u32) {
         self.live[self.frame(at)].fetch_add(1 << 32 | u64::from(units), SeqCst);
     }
 
-    /// Counts one out, after the entry that named its place was removed.
-    pub(super) fn subtract(&self, at: Place, units: u32) {
+    /// Subtracts from the live count, after the entry of the item was removed.
+    pub(super) fn subtract(&self, at: Offset, units: u32) {
         self.live[self.frame(at)].fetch_sub(1 << 32 | u64::from(units), SeqCst);
     }
 
-    /// Items, reservations and pieces that begin in a frame, and the units of the former two.
+    /// The items, reservations and TLABs that begin in a frame, and the units of items and
+    /// reservations.
     pub(super) fn live(&self, frame: u32) -> (u32, u32) {
         let live = self.live[frame as usize].load(SeqCst);
         ((live >> 32) as u32, live as u32)
     }
 
-    /// An item in this frame lives until `exptime`.
-    pub(super) fn extend(&self, at: Place, exptime: u32) {
+    /// Raises the expiry of the frame at `at` to `exptime`.
+    pub(super) fn extend(&self, at: Offset, exptime: u32) {
         let (expiry, exptime) =
             (&self.expiry[self.frame(at)], if exptime == 0 { u32::MAX } else { exptime });
-        // Most items change nothing; then the line stays with whoever else has it.
+        // Most items do not raise it. A load leaves the cache line shared.
         if expiry.load(SeqCst) < exptime {
             expiry.fetch_max(exptime, SeqCst);
         }
@@ -87,7 +88,7 @@ impl Memory {
         self.expiry[frame as usize].load(Relaxed)
     }
 
-    /// With the lock of the space, on a frame in which nothing is left.
+    /// Resets the expiry of an empty frame. The caller holds the lock of the space.
     pub(super) fn reset_expiry(&self, frame: u32) {
         self.expiry[frame as usize].store(0, SeqCst);
     }

@@ -1,26 +1,33 @@
-//! The item store of memcached: one for all workers, any key from any of them.
+//! The item store of memcached. All workers share one store, and each worker can access any key.
 //!
-//! In come keys, and values piece by piece; out go [`Item`]s, handles on immutable bytes that are
-//! ready for the wire. Nothing here reads a clock (`now` is an argument of every call that needs
-//! one), makes a system call after start-up, or knows of commands and connections.
+//! A caller passes keys and values, whole or in parts, and receives [`Item`]s: handles on immutable
+//! bytes in wire format. The store reads no clock: every call that needs the time takes `now`. It
+//! makes no system call after start-up, and knows nothing of commands and connections.
 //!
-//! Read in this order: `arena` (memory, and the contract that makes references into it sound),
-//! `layout` (an item: 24 bytes, its line, padding to 8), `table` (8 bytes an item), `stripe`
-//! (pins), `space` (frames and segments), `piece` (what a stripe has of these to itself), then what
-//! is done with them: `fetch`, `change`, `evict`, `row`, `upkeep`. Locks are taken in one order:
-//! that of the space, that of a stripe's pieces or that of a chain, that of the table's spare
-//! buckets. A get takes none, unless much is pinned.
+//! Read the modules in this order:
 //!
-//! Bounds: `--memory` holds everything. The table is a sixteenth, and grows up to a quarter more
-//! where items are small. An item takes 24 bytes and its line, to the next multiple of 8, and 11 to
-//! 15 bytes of the table: 60 bytes for a value of one byte with a key of 9. Senders pin a quarter
-//! of it (or one item of the largest size for each worker, if that is more), in whole frames of 16
-//! to 256 KiB; values that clients are still sending take a quarter (`incoming`). With more than
-//! one worker pieces that are not filled yet take a sixty-fourth.
+//! - `arena`: the memory, and the contract that makes references into it sound;
+//! - `layout`: one item, that is, 24 bytes of header, its line, and padding to 8 bytes;
+//! - `table`: the hash table, 8 bytes for each item;
+//! - `shard`: pins and counters of one worker;
+//! - `space`: frames and segments;
+//! - `tlab`: thread-local allocation buffers;
+//! - `fetch`, `change`, `evict`, `run`, `maintenance`: the operations.
 //!
-//! Times are unix seconds in 32 bits, so until 2106; `now` must not run backwards by more than a
-//! second between workers. An exptime of 0 means never; an item is expired once its exptime ≤
-//! `now`.
+//! A thread takes locks in this order: first the lock of the space; then the lock of the TLABs of a
+//! shard, or of a hash chain; then the lock of the spare buckets. A get takes no lock, except near
+//! the pin limit.
+//!
+//! Memory: `--memory` bounds the sum of all parts. The hash table takes a sixteenth, and grows by
+//! up to a quarter of the memory where items are small. An item takes 24 bytes plus its line,
+//! rounded up to a multiple of 8, and 11 to 15 bytes of the table. A one-byte value with a key of 9
+//! bytes takes 60 bytes. Connections that send may pin a quarter of the memory, or one item of the
+//! largest size for each worker if that is more, in frames of 16 to 256 KiB. Values that clients
+//! are still sending take up to a quarter (`incoming`). With more than one worker, TLABs take up to
+//! a sixty-fourth.
+//!
+//! Times are Unix seconds in 32 bits, valid until 2106. `now` may differ between workers by up to
+//! one second. An exptime of 0 means never. An item has expired if its exptime ≤ `now`.
 
 #[expect(unsafe_code, reason = "the arena makes references into memory that it maps")]
 mod arena;
@@ -33,22 +40,24 @@ mod hash;
 mod incoming;
 mod item;
 mod layout;
+mod maintenance;
 mod memory;
 mod number;
-mod piece;
 mod request;
-mod row;
+mod run;
 mod settings;
+mod shard;
 mod space;
 mod statistics;
-mod stripe;
 mod table;
-mod upkeep;
+mod tlab;
 
 pub use condition::{Commit, Delete, Mode, Outcome};
-pub use fetch::AHEAD_MAX;
-pub use item::{Glance, Item, Meta, Reservation};
-pub use request::{Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, New, Refusal, Visit};
+pub use fetch::PREFETCH_MAX;
+pub use item::{Item, ItemGuard, Meta, Reservation};
+pub use request::{
+    Count, Counted, EXPIRED, Fetch, Fetched, KEY_MAX_BYTES, NewItem, ReserveError, Visit,
+};
 pub use settings::{ITEM_MAX_PART, ITEM_MIN_BYTES, MEMORY_MAX_BYTES, MEMORY_MIN_BYTES, Settings};
 pub use statistics::{ClassStatistics, Statistics};
 
@@ -57,22 +66,22 @@ use crate::limits::Bytes;
 use arena::UNIT_BYTES;
 use ghost::Ghost;
 use hash::HashKey;
-use memory::{Alone, Memory};
+use memory::{CachePadded, Memory};
+use shard::Shard;
 use space::Space;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use stripe::Stripe;
 use table::Table;
 
-/// The hash table begins with one in this many parts of the memory.
+/// Divisor: the hash table starts with this part of the memory.
 const TABLE_PART: usize = 16;
-/// Fingerprints of evicted items take one in this many parts of the memory.
+/// Divisor: fingerprints of evicted items take this part of the memory.
 const GHOST_PART: usize = 128;
-/// Frames that senders may pin: one in so many, and for each worker at least those of the largest
-/// item.
+/// Divisor: all workers together may pin this part of the frames. Each worker may pin at least the
+/// frames of one item of the largest size.
 const PINNED_PART: usize = 4;
 
-/// The store. See the module for what the calls have in common.
+/// The item store. The module documentation describes what all calls have in common.
 #[derive(Debug)]
 pub struct Store {
     memory_bytes: usize,
@@ -80,40 +89,40 @@ pub struct Store {
     memory: Arc<Memory>,
     table: Table,
     space: Mutex<Space>,
-    stripes: Box<[Arc<Stripe>]>,
+    shards: Box<[Arc<Shard>]>,
     hash_key: HashKey,
-    /// What was evicted lately.
+    /// Fingerprints of recently evicted items.
     ghost: Ghost,
-    /// Frames that one stripe may pin.
+    /// Limit of the frames that one shard pins.
     pinned_max: u32,
-    /// Frames that the incoming values of one stripe may take.
+    /// Limit of the frames that incoming values of one shard take.
     incoming_max: u32,
-    /// Units of a piece of an open segment; 0 if there are none.
-    piece_units: u32,
-    /// The last cas unique given out.
-    cas: Alone<AtomicU64>,
-    /// How often flush_all took effect, modulo 256: what was stored before has another number.
+    /// Units of a TLAB; 0 if the store has no TLABs.
+    tlab_units: u32,
+    /// The last cas unique that was assigned.
+    cas: CachePadded<AtomicU64>,
+    /// Number of flush_all calls that took effect, modulo 256. An item of another generation is
+    /// dead.
     generation: AtomicU8,
-    /// When the next flush_all takes effect, `u32::MAX` if none is to.
+    /// When the next flush_all takes effect; `u32::MAX` if none is pending.
     flush_at: AtomicU32,
     flushes: AtomicU64,
 }
 
 impl Store {
-    /// A store that has taken all memory that it will ever take, at most
-    /// [`Settings::memory_bytes`].
+    /// Allocates all memory that the store will use, at most [`Settings::memory_bytes`].
     pub fn new(settings: &Settings) -> Result<Arc<Store>> {
         settings.check()?;
         let memory_bytes = settings.memory_bytes as usize;
-        let stripes = settings.workers.max(1);
+        let shards = settings.workers.max(1);
         let table_bytes = memory_bytes / TABLE_PART;
         let frame_bytes = settings.frame_bytes();
         let each =
-            frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + stripes * Stripe::FRAME_BYTES;
+            frame_bytes + Memory::FRAME_BYTES + Space::FRAME_BYTES + shards * Shard::FRAME_BYTES;
         let fixed = memory_bytes / GHOST_PART
             + Table::memory_bytes(table_bytes)
             + size_of::<Store>()
-            + stripes * size_of::<Stripe>();
+            + shards * size_of::<Shard>();
         let frames = (memory_bytes - fixed) / each;
         let frame_units = frame_bytes / UNIT_BYTES;
         let memory = Memory::new(frames, frame_units.ilog2()).map_err(|error| {
@@ -125,15 +134,15 @@ impl Store {
         Ok(Store::of(settings, table_bytes, memory, fixed + frames * each))
     }
 
-    /// The store that consists of a table of `table_bytes` at first and memory for items, which
-    /// take `memory_bytes` together.
+    /// Builds a store from a table of `table_bytes` and `memory` for items. `memory_bytes` is the
+    /// sum of all parts.
     fn of(
         settings: &Settings,
         table_bytes: usize,
         memory: Memory,
         memory_bytes: usize,
     ) -> Arc<Store> {
-        let (frames, stripes) = (memory.frames(), settings.workers.max(1));
+        let (frames, shards) = (memory.frames(), settings.workers.max(1));
         let frame_units = 1 << memory.frame_shift;
         let frame_bytes = frame_units * UNIT_BYTES;
         let memory = Arc::new(memory);
@@ -141,42 +150,47 @@ impl Store {
             memory_bytes,
             item_max_bytes: settings.item_max_bytes as usize,
             table: Table::new(table_bytes, Arc::clone(&memory)),
-            space: Mutex::new(Space::new(frames as u32, frame_units as u32, stripes)),
-            stripes: (0..stripes).map(|_| Arc::new(Stripe::new(Arc::clone(&memory)))).collect(),
+            space: Mutex::new(Space::new(frames as u32, frame_units as u32, shards)),
+            shards: (0..shards).map(|_| Arc::new(Shard::new(Arc::clone(&memory)))).collect(),
             hash_key: HashKey::new(settings.hash_key),
             ghost: Ghost::new(settings.memory_bytes as usize / GHOST_PART),
-            pinned_max: (frames / PINNED_PART / stripes)
+            pinned_max: (frames / PINNED_PART / shards)
                 .max(1 + settings.item_max_bytes as usize / frame_bytes)
                 as u32,
-            incoming_max: incoming::stripe_frames(
+            incoming_max: incoming::shard_frames(
                 frames,
                 frame_bytes,
-                stripes,
+                shards,
                 settings.item_max_bytes as usize,
             ),
-            piece_units: piece::units(stripes, frames, frame_units),
+            tlab_units: tlab::units(shards, frames, frame_units),
             memory,
-            cas: Alone::default(),
+            cas: CachePadded::default(),
             generation: AtomicU8::new(0),
             flush_at: AtomicU32::new(u32::MAX),
             flushes: AtomicU64::new(0),
         })
     }
 
-    /// Bytes of memory that it has taken, of all kinds together.
+    /// Bytes of memory allocated, of all kinds together.
     pub fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
 
-    /// Whether no panic happened while a lock was held, which may have left half a change. Looks at
-    /// every lock.
+    /// The largest item, its key, value and metadata together: [`Settings::item_max_bytes`].
+    pub fn item_max_bytes(&self) -> usize {
+        self.item_max_bytes
+    }
+
+    /// Whether every lock is free of poison. A panic while a lock was held may have left a change
+    /// incomplete.
     pub fn is_sound(&self) -> bool {
         !self.space.is_poisoned()
             && self.table.is_sound()
-            && self.stripes.iter().all(|stripe| stripe.is_sound())
+            && self.shards.iter().all(|shard| shard.is_sound())
     }
 
-    /// Leaves the store as a panic in the midst of a change does.
+    /// Panics with a lock held, as a panic in the middle of a change does.
     #[cfg(test)]
     pub(crate) fn panic_while_locked(&self) {
         let _space = self.space.lock();
@@ -184,13 +198,13 @@ impl Store {
     }
 
     #[inline]
-    fn stripe(&self) -> &Arc<Stripe> {
-        &self.stripes[self.stripe_number()]
+    fn shard(&self) -> &Arc<Shard> {
+        &self.shards[self.shard_index()]
     }
 
     #[inline]
-    fn stripe_number(&self) -> usize {
-        stripe::thread_number() % self.stripes.len()
+    fn shard_index(&self) -> usize {
+        shard::thread_number() % self.shards.len()
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {

@@ -91,7 +91,7 @@ impl Model {
     fn settle(&mut self, key: u8) -> Option<Known> {
         self.expire();
         let peek = Fetch { peek: true, ..Fetch::default() };
-        if self.store.is_pinned_out(true) {
+        if self.store.is_at_pin_limit(true) {
             self.held.clear();
         }
         let there = self.store.fetch(&name(key), &peek, self.now);
@@ -132,7 +132,7 @@ impl Model {
             Ok(reservation) => reservation,
             Err(refusal) => return self.refused(refusal, value.len()),
         };
-        value.chunks(1460).for_each(|piece| assert_eq!(reservation.write(piece), piece.len()));
+        value.chunks(1460).for_each(|tlab| assert_eq!(reservation.write(tlab), tlab.len()));
         let compare = Model::compare(compare, old.as_ref());
         // Taking the space may have evicted the old item.
         let old = self.settle(key);
@@ -154,9 +154,9 @@ impl Model {
             }
             (_, Outcome::TooLarge) => {
                 let bytes = old.and_then(|old| joined(&old)).map_or(0, |value| value.len());
-                self.refused(Refusal::TooLarge, bytes);
+                self.refused(ReserveError::TooLarge, bytes);
             }
-            (_, Outcome::OutOfMemory) => self.refused(Refusal::OutOfMemory, bytes),
+            (_, Outcome::OutOfMemory) => self.refused(ReserveError::OutOfMemory, bytes),
             // The join's own space may have evicted what it was to be joined to.
             (condition::Verdict::Join, Outcome::NotStored | Outcome::NotFound) => {
                 self.known.remove(&key);
@@ -166,10 +166,10 @@ impl Model {
         }
     }
 
-    fn refused(&self, refusal: Refusal, bytes: usize) {
+    fn refused(&self, refusal: ReserveError, bytes: usize) {
         match refusal {
-            Refusal::TooLarge => assert!(bytes + 400 > self.store.item_max_bytes),
-            Refusal::OutOfMemory => {
+            ReserveError::TooLarge => assert!(bytes + 400 > self.store.item_max_bytes),
+            ReserveError::OutOfMemory => {
                 assert!(!self.held.is_empty(), "out of memory with nothing pinned");
             }
         }

@@ -1,7 +1,6 @@
-//! Numbers in values: what `incr` and `decr` read and write, as memcached does.
+//! Numbers in values, as memcached's `incr` and `decr` read and write them.
 
-/// The number that a value spells: decimal digits of 64 bits, blanks around them allowed (`decr`
-/// leaves some behind).
+/// Parses a decimal number of 64 bits. Spaces around it are allowed: `decr` leaves some behind.
 pub(super) fn parse(value: &[u8]) -> Option<u64> {
     let text = value.trim_ascii_start();
     let text = text.strip_prefix(b"+").unwrap_or(text);
@@ -14,12 +13,12 @@ pub(super) fn parse(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// `incr` wraps at 64 bits, `decr` stops at 0.
+/// Increments with wrap-around at 64 bits, or decrements down to 0.
 pub(super) fn apply(number: u64, delta: u64, decrement: bool) -> u64 {
     if decrement { number.saturating_sub(delta) } else { number.wrapping_add(delta) }
 }
 
-/// The digits of a number, without allocation.
+/// The decimal digits of a number, without allocation.
 #[derive(Clone, Copy)]
 pub(super) struct Digits {
     bytes: [u8; 20],

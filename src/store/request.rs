@@ -1,124 +1,124 @@
-//! What is asked of a store and what comes of it, beyond conditions ([`super::condition`]).
+//! Arguments and results of the store's calls, except conditions ([`super::condition`]).
 
 use super::{Item, Meta};
 
-/// Bytes of the longest key.
+/// Limit of the length of a key.
 pub const KEY_MAX_BYTES: usize = 250;
 
-/// An exptime that has always passed: what a negative exptime of a client becomes.
+/// An exptime in the past. Stands for a negative exptime of a client.
 pub const EXPIRED: u32 = 1;
 
-/// An item to be, before its value has come.
+/// A new item, without its value.
 #[derive(Clone, Copy, Debug)]
-pub struct New<'a> {
+pub struct NewItem<'a> {
     /// 1 to [`KEY_MAX_BYTES`] bytes.
     pub key: &'a [u8],
     /// The client's flags.
     pub flags: u32,
-    /// Unix seconds, 0 for never.
+    /// Unix seconds; 0 means never.
     pub exptime: u32,
-    /// Bytes of the value; exactly as many must be written before the commit.
+    /// Length of the value. Exactly this many bytes must be written before the commit.
     pub value_bytes: usize,
-    /// Whether the key came base64-encoded and holds bytes that a text command could not; only kept
-    /// for [`Meta::binary_key`].
+    /// Whether the client sent the key in base64 because a text command cannot hold its bytes. Only
+    /// stored for [`Meta::binary_key`].
     pub binary_key: bool,
 }
 
 /// Why no space was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The item, its key and metadata included, would exceed [`super::Settings::item_max_bytes`].
+pub enum ReserveError {
+    /// The item, with key and metadata, would exceed [`super::Settings::item_max_bytes`].
     TooLarge,
-    /// No memory could be had: what could be evicted is pinned by senders.
+    /// Out of memory: senders pin what could be evicted.
     OutOfMemory,
 }
 
-/// How an item is fetched. The default is what `get` does.
+/// How to fetch an item. The default is a plain `get`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fetch {
-    /// Sets the exptime (`gat`, the meta flag T).
+    /// Set the exptime (`gat`, meta flag T).
     pub touch: Option<u32>,
-    /// Leaves access time, hit mark and eviction order as they are (the meta command `me`, or `mg`
-    /// without a flag that bumps).
+    /// Leave access time, hit flag and eviction order unchanged (meta command `me`, or `mg` without
+    /// a flag that bumps).
     pub peek: bool,
-    /// One client wins the right to renew an item that lives no longer than this many seconds (the
-    /// meta flag R).
+    /// Let one client win the right to recache an item that expires in less than this many seconds
+    /// (meta flag R).
     pub recache_below: Option<u32>,
-    /// Whether `recache_below` looks at the exptime that `touch` sets; else at that before.
+    /// Compare `recache_below` with the exptime set by `touch`, instead of the exptime before.
     pub recache_after_touch: bool,
-    /// On a miss an item without a value and with this exptime is made, and won (the meta flag N).
+    /// On a miss create an empty item with this exptime, and win it (meta flag N).
     pub vivify: Option<u32>,
-    /// The cas unique of an item made by `vivify`; one of the store's own counting if `None`.
+    /// Cas unique of an item created by `vivify`; assigned by the store if `None`.
     pub vivify_cas: Option<u64>,
-    /// What [`Meta::binary_key`] of an item made by `vivify` says.
+    /// [`Meta::binary_key`] of an item created by `vivify`.
     pub binary_key: bool,
 }
 
-/// A fetched item, and how it was just before.
+/// A fetched item, with its metadata before the fetch.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// The item.
+    /// A handle on the item.
     pub item: Item,
-    /// Its metadata just before the fetch; of an item made by it, that item's.
+    /// Metadata before the fetch. If this fetch created the item, its metadata after it.
     pub meta: Meta,
-    /// It was made by this fetch ([`Fetch::vivify`]).
+    /// Whether this fetch created the item ([`Fetch::vivify`]).
     pub created: bool,
-    /// This fetch wins the right to renew it (the meta flag W).
+    /// Whether this fetch wins the right to recache the item (meta flag W).
     pub won: bool,
-    /// An earlier fetch won that right (the meta flag Z).
+    /// Whether an earlier fetch won that right (meta flag Z).
     pub token_sent: bool,
 }
 
-/// How a number is counted up or down.
+/// How to increment or decrement a number.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Count {
-    /// By how much.
+    /// Amount to add or subtract.
     pub delta: u64,
-    /// Down, not below 0; else up, wrapping at 64 bits.
+    /// Subtract, down to 0. Otherwise add, wrapping at 64 bits.
     pub decrement: bool,
-    /// Only an item with this cas unique.
+    /// Only change an item with this cas unique.
     pub compare: Option<u64>,
-    /// The cas unique that the item gets; one of the store's own counting if `None`.
+    /// Cas unique that the item gets; assigned by the store if `None`.
     pub cas: Option<u64>,
-    /// Sets the exptime of an item that was there.
+    /// Set the exptime of an existing item.
     pub exptime: Option<u32>,
-    /// Where there is no item: make one with this number and this exptime.
+    /// If there is no item: create one with this number and this exptime.
     pub create: Option<(u64, u32)>,
-    /// What [`Meta::binary_key`] of an item made by `create` says.
+    /// [`Meta::binary_key`] of an item created by `create`.
     pub binary_key: bool,
 }
 
-/// What came of counting.
+/// Result of [`super::Store::count`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
-    /// Done.
+    /// The number was changed or created.
     Value {
         /// The number now.
         value: u64,
-        /// The item's metadata now.
+        /// Metadata of the item now.
         meta: Meta,
-        /// The item was made by this call.
+        /// Whether this call created the item.
         created: bool,
     },
-    /// There is no item, and none was to be made.
+    /// There is no item, and [`Count::create`] is `None`.
     NotFound,
-    /// The item has another cas unique.
+    /// The cas unique of the item differs.
     Exists,
-    /// The value is not a number of 64 bits.
+    /// The value is not a decimal number of 64 bits.
     NonNumeric,
-    /// No memory could be had: what could be evicted is pinned by senders.
+    /// Out of memory: senders pin what could be evicted.
     OutOfMemory,
 }
 
-/// One item shown to a dump.
+/// One item in a dump.
 #[derive(Debug)]
 pub struct Visit<'a> {
     /// The key.
     pub key: &'a [u8],
-    /// The rest.
+    /// The metadata.
     pub meta: Meta,
-    /// Bytes that it takes.
+    /// Bytes that the item takes.
     pub size_bytes: usize,
-    /// Its class, as in [`super::ClassStatistics`].
+    /// Class of the item, as in [`super::ClassStatistics`].
     pub class: u32,
 }

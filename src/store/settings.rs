@@ -1,34 +1,35 @@
-//! What the store is made with, and the bounds that it must keep.
+//! Settings of the store and their bounds.
 
-use super::arena::{PLACE_BITS, UNIT_BYTES};
+use super::arena::{OFFSET_BITS, UNIT_BYTES};
 use crate::error::{Error, Result};
 use crate::limits::Bytes;
 
-/// `--memory` is at least this.
+/// Lower bound of `--memory`.
 pub const MEMORY_MIN_BYTES: u64 = 1 << 20;
-/// `--memory` is at most this.
+/// Upper bound of `--memory`.
 pub const MEMORY_MAX_BYTES: u64 = 1 << 40;
-const _: () =
-    assert!(MEMORY_MAX_BYTES / (UNIT_BYTES as u64) < 1 << PLACE_BITS, "places do not reach so far");
-/// `--item-size-max` is at least this, as in memcached.
+const _: () = assert!(
+    MEMORY_MAX_BYTES / (UNIT_BYTES as u64) < 1 << OFFSET_BITS,
+    "places do not reach so far"
+);
+/// Lower bound of `--item-size-max`, as in memcached.
 pub const ITEM_MIN_BYTES: u64 = 1 << 10;
-/// `--item-size-max` is at most this part of `--memory`.
+/// Divisor: `--item-size-max` is at most this part of `--memory`.
 pub const ITEM_MAX_PART: u64 = 8;
 
-/// `--item-size-max` is at most this, as in memcached.
+/// Upper bound of `--item-size-max`, as in memcached.
 const ITEM_MAX_BYTES: u64 = 1 << 30;
 
-/// Bounds of a store.
+/// Settings of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Memory that it takes in all: `--memory`.
+    /// Memory of the store in total: `--memory`.
     pub memory_bytes: u64,
-    /// The largest item, its key, value and metadata together: `--item-size-max`.
+    /// Size limit of an item with key, value and metadata: `--item-size-max`.
     pub item_max_bytes: u64,
-    /// Threads that will use it; more may, at some cost.
+    /// Number of threads that use the store. More threads share shards.
     pub workers: usize,
-    /// The key of the hash, so that a test repeats itself; `None`: one that nobody outside can
-    /// know.
+    /// Seed of the hash, for repeatable tests; random if `None`.
     pub hash_key: Option<[u64; 2]>,
 }
 
@@ -39,12 +40,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Bytes of a frame: a power of 2, about one in five hundred of the memory, from 16 to 256 KiB.
+    /// Bytes of a frame: a power of 2, about 1/512 of the memory, from 16 to 256 KiB.
     pub(super) fn frame_bytes(&self) -> usize {
         (1 << (self.memory_bytes / 512).max(1).ilog2()).clamp(16 << 10, 256 << 10)
     }
 
-    /// Whether the bounds are kept; if not, an error that names the flag.
+    /// Checks the bounds. An error names the flag, the value and the range.
     pub fn check(&self) -> Result<()> {
         let Settings { memory_bytes, item_max_bytes, workers: _, hash_key: _ } = *self;
         if !(MEMORY_MIN_BYTES..=MEMORY_MAX_BYTES).contains(&memory_bytes) {
@@ -55,14 +56,14 @@ impl Settings {
                 Bytes(MEMORY_MAX_BYTES)
             )));
         }
-        let most = (memory_bytes / ITEM_MAX_PART).min(ITEM_MAX_BYTES);
-        if !(ITEM_MIN_BYTES..=most).contains(&item_max_bytes) {
+        let max = (memory_bytes / ITEM_MAX_PART).min(ITEM_MAX_BYTES);
+        if !(ITEM_MIN_BYTES..=max).contains(&item_max_bytes) {
             return Err(Error::usage(format!(
                 "--item-size-max {}: with --memory {} it must be from {} to {}",
                 Bytes(item_max_bytes),
                 Bytes(memory_bytes),
                 Bytes(ITEM_MIN_BYTES),
-                Bytes(most)
+                Bytes(max)
             )));
         }
         Ok(())

@@ -1,163 +1,161 @@
-//! The arena divided into frames, and the frames into segments: who holds which, and where the next
-//! item goes.
+//! Frames and segments: which segment a frame belongs to, and where the next item is written.
 //!
-//! A segment is one frame that items are appended to, or a run of frames that holds one item larger
-//! than a frame. Segments of *young* items wait in one queue, those of *main* items, which were
-//! used while they were young, in another; both in the order in which they were begun. Each queue
-//! has up to two open segments for each class of times to live, so that what expires together lies
-//! together. Nothing here looks at items; see [`super::evict`].
+//! A segment is one frame to which items are appended, or a run of frames with one item larger than
+//! a frame. Segments of *young* items form one queue, segments of *main* items, which were used
+//! while young, another. Both queues are in order of creation. Each queue has up to two open
+//! segments for each class of times to live, so that items that expire together lie together. This
+//! module does not read items; see [`super::evict`].
 //!
-//! All of it is behind one lock, which is held to take space (a few instructions) or to make some
-//! (a segment).
+//! One lock protects all of it. A thread holds it for a few instructions to allocate, or to empty a
+//! segment.
 
-use super::arena::Place;
+use super::arena::Offset;
 use std::ops::Range;
 
 /// No segment.
 pub(super) const NONE: u32 = u32::MAX;
-/// Classes of times to live, at most: one without end, and one for each power of 2 of seconds up to
-/// 194 days.
+/// Limit of the classes of times to live: one for items that never expire, and one for each power
+/// of 2 of seconds, up to 194 days.
 pub(super) const CLASSES_MAX: usize = 25;
 
-/// Which queue a segment is in.
+/// The queue of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Queue {
-    /// Items as they came.
+    /// Items that were not used since they were stored.
     #[default]
     Young,
     /// Items that were used.
     Main,
-    /// Emptied, but a pin or a reservation is left.
-    Limbo,
-    /// Values that clients are still sending. The table names nothing in it, so nothing in it is
-    /// evicted.
+    /// Empty segments that cannot be freed yet: a pin or a reservation refers to them.
+    Deferred,
+    /// Values that clients are still sending. No entry refers to them, so they are not evicted.
     Incoming,
 }
 
-/// What a frame is to its segment.
+/// The role of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum State {
     #[default]
     Free,
-    /// Goes on from the frame before.
+    /// The continuation of a segment.
     Body,
-    /// The first of a segment in a queue.
+    /// The first frame of a segment.
     Head,
-    /// The hash table has it.
+    /// A frame of the hash table.
     Table,
 }
 
-/// One frame's part in the segment that it belongs to; all but `state` mean something for the first
-/// one only.
+/// State of a frame. Except for `state` and `stacked`, the fields are valid for the first frame of
+/// a segment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Segment {
     pub(super) state: State,
     pub(super) queue: Queue,
     pub(super) class: u8,
-    /// The flush_all up to which its flushed items were looked for.
+    /// The low 8 bits of the generation at the last sweep.
     pub(super) swept: u8,
-    /// Whether this frame's number is on the stack of free ones.
+    /// Whether the stack of free frames contains this frame.
     stacked: bool,
-    /// Pieces of it that stripes append to; see [`super::piece`].
-    pub(super) pieces: u16,
-    /// The stripe that it belongs to, if its queue is [`Queue::Incoming`].
-    stripe: u16,
+    /// TLABs in this segment; see [`super::tlab`].
+    pub(super) tlabs: u16,
+    /// The owner of a segment of [`Queue::Incoming`].
+    shard: u16,
     pub(super) frames: u32,
-    /// Units taken from its start.
+    /// Units allocated from the start of the segment.
     pub(super) used: u32,
-    /// When it was begun, unix seconds.
+    /// Creation time, in Unix seconds.
     pub(super) begun: u32,
-    /// [`Space::written`] when it was last appended to.
+    /// The value of [`Space::written`] at the last append.
     written: u32,
     before: u32,
     after: u32,
 }
 
-/// A queue's ends, and the frames in it.
+/// Ends and size of a queue.
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct QueueState {
     first: u32,
     last: u32,
     frames: u32,
 }
 
-/// The segments of one stripe's incoming values.
+/// Segments with incoming values of one shard.
 #[derive(Clone, Copy, Debug)]
 struct Incoming {
-    /// The segment that values are appended to.
+    /// The segment to which values are appended.
     open: u32,
-    /// Frames of all of them.
+    /// Frames of all segments.
     frames: u32,
 }
 
-/// What the lock of the space protects.
+/// The state that the lock of the space protects.
 #[derive(Debug)]
 pub(super) struct Space {
     pub(super) segments: Box<[Segment]>,
-    lines: [Line; 4],
-    /// The open segments of the young and main queues, by class: the one that was begun last, and
-    /// one that another item did not fit in but smaller ones may.
+    queues: [QueueState; 4],
+    /// Open segments of the young and main queues, for each class: the newest, and one that is
+    /// fuller but still takes smaller items.
     open: [[[u32; 2]; CLASSES_MAX]; 2],
-    /// Each stripe's segments of incoming values.
+    /// Segments of incoming values, for each shard.
     incoming: Box<[Incoming]>,
     stack: Vec<u32>,
-    /// What clearing each frame would cost; a scratch for [`Space::window`].
+    /// The cost of clearing each frame; scratch memory of [`Space::window`].
     costs: Box<[u32]>,
-    /// Free frames among these are not given out one by one.
+    /// Frames that [`Space::free_frame`] must not return.
     held: Range<u32>,
     pub(super) free_frames: u32,
-    /// How often flush_all took effect, modulo 256.
+    /// Number of flush_all calls that took effect, modulo 256.
     pub(super) flushes: u8,
-    /// Frames that the hash table has.
+    /// Frames of the hash table.
     pub(super) table_frames: u32,
-    /// Where the next sweep goes on.
+    /// The frame where the next sweep continues.
     pub(super) cursor: u32,
-    /// Where the next search for a row of frames begins.
-    pub(super) row_cursor: u32,
-    /// Frames that new items were written to, modulo 2^32: the clock by which segments age.
+    /// The frame where the next search for a run begins.
+    pub(super) run_cursor: u32,
+    /// Frames that new items were written to, modulo 2^32. The age of a segment is measured in it.
     written: u32,
-    /// Where the next look for a frame of incoming values goes on.
+    /// The position where the next search for a frame for incoming values continues.
     pub(super) incoming_cursor: u32,
-    /// Frames kept free, to move items into while a segment is emptied.
+    /// Frames kept free, for items that move while a segment is emptied.
     pub(super) spare_frames: u32,
     frame_units: u32,
     pub(super) classes: u32,
     pub(super) segments_expired: u64,
 }
 
-/// How many classes there are with so many frames: the open segments of two queues take a sixteenth
-/// at most.
+/// Number of classes for `frames` frames. The open segments of two queues take at most a sixteenth
+/// of them.
 pub(super) fn classes(frames: u32) -> u32 {
     (frames / 32).clamp(2, CLASSES_MAX as u32)
 }
 
-/// The class, of so many, of an item that lives for `ttl` seconds more; `None` is without end.
+/// The class, of `classes`, of an item that expires in `ttl` seconds; `None` means never.
 pub(super) fn class(ttl: Option<u32>, classes: u32) -> usize {
     let Some(ttl) = ttl else { return 0 };
     let power = ttl.max(1).ilog2().min(CLASSES_MAX as u32 - 2);
     (1 + power * (classes - 1) / (CLASSES_MAX as u32 - 1)) as usize
 }
 
-/// The place so many units into a frame.
-fn place(frame: u32, frame_units: u32, units: u32) -> Place {
-    Place::from(frame) * Place::from(frame_units) + Place::from(units)
+/// The offset of a unit in a frame.
+fn offset(frame: u32, frame_units: u32, units: u32) -> Offset {
+    Offset::from(frame) * Offset::from(frame_units) + Offset::from(units)
 }
 
 impl Space {
-    pub(super) fn new(frames: u32, frame_units: u32, stripes: usize) -> Space {
+    pub(super) fn new(frames: u32, frame_units: u32, shards: usize) -> Space {
         let segments = vec![Segment { stacked: true, ..Segment::default() }; frames as usize];
         Space {
             segments: segments.into(),
-            lines: [Line { first: NONE, last: NONE, frames: 0 }; 4],
+            queues: [QueueState { first: NONE, last: NONE, frames: 0 }; 4],
             open: [[[NONE; 2]; CLASSES_MAX]; 2],
-            incoming: vec![Incoming { open: NONE, frames: 0 }; stripes].into(),
+            incoming: vec![Incoming { open: NONE, frames: 0 }; shards].into(),
             stack: (0..frames).rev().collect(),
             costs: vec![0; frames as usize].into(),
             held: 0..0,
             free_frames: frames,
             cursor: 0,
             incoming_cursor: 0,
-            row_cursor: 0,
+            run_cursor: 0,
             flushes: 0,
             table_frames: 0,
             written: 0,
@@ -168,74 +166,73 @@ impl Space {
         }
     }
 
-    /// Gives free frames out from the last on.
+    /// Allocates frames from the highest number down.
     #[cfg(test)]
     pub(super) fn begin_at_the_end(&mut self) {
         self.stack.reverse();
     }
 
-    /// Bytes of memory that [`Space::new`] takes for each frame.
+    /// Bytes that [`Space::new`] allocates for each frame.
     pub(super) const FRAME_BYTES: usize = size_of::<Segment>() + 2 * size_of::<u32>();
 
-    /// The class of an item that lives for `ttl` seconds more; `None` is without end.
+    /// The class of an item that expires in `ttl` seconds; `None` means never.
     pub(super) fn class(&self, ttl: Option<u32>) -> usize {
         class(ttl, self.classes)
     }
 
-    /// Which times to live are too long for a class; 0 if none are, or the class is of those
-    /// without end.
+    /// The exclusive upper bound of the times to live of a class; 0 if it has none.
     pub(super) fn ttl_below(&self, class: usize) -> u32 {
         let powers = 0..CLASSES_MAX as u32 - 1;
         let longer = |power: &u32| self.class(Some(1 << power)) > class;
         if class == 0 { 0 } else { powers.into_iter().find(longer).map_or(0, |power| 1 << power) }
     }
 
-    /// Where the first unit of a frame is.
-    pub(super) fn start(&self, frame: u32) -> Place {
-        place(frame, self.frame_units, 0)
+    /// The offset of the first unit of a frame.
+    pub(super) fn start(&self, frame: u32) -> Offset {
+        offset(frame, self.frame_units, 0)
     }
 
-    /// Takes `units` from an open segment if they fit into one, the fuller one first.
-    pub(super) fn append(&mut self, units: u32, queue: Queue, class: usize) -> Option<Place> {
-        let head = self.roomy(units, queue, class)?;
+    /// Allocates `units` in an open segment, in the fuller one if it has the space.
+    pub(super) fn append(&mut self, units: u32, queue: Queue, class: usize) -> Option<Offset> {
+        let head = self.open_segment_with(units, queue, class)?;
         let segment = &mut self.segments[head as usize];
         segment.used += units;
         segment.written = self.written;
-        Some(place(head, self.frame_units, segment.used - units))
+        Some(offset(head, self.frame_units, segment.used - units))
     }
 
-    /// The frame in which a piece ends at `end`, and the units of it up to there.
-    fn used_to(&self, end: Place) -> (u32, u32) {
+    /// The frame in which a TLAB with this end lies, and the units of the frame up to there.
+    fn used_to(&self, end: Offset) -> (u32, u32) {
         let (last, frame_units) = (end - 1, u64::from(self.frame_units));
         ((last / frame_units) as u32, (last % frame_units) as u32 + 1)
     }
 
-    /// Whether [`Space::append`] would find room.
-    pub(super) fn has_room(&self, units: u32, queue: Queue, class: usize) -> bool {
-        self.roomy(units, queue, class).is_some()
+    /// Whether [`Space::append`] would succeed.
+    pub(super) fn has_capacity(&self, units: u32, queue: Queue, class: usize) -> bool {
+        self.open_segment_with(units, queue, class).is_some()
     }
 
-    fn roomy(&self, units: u32, queue: Queue, class: usize) -> Option<u32> {
+    fn open_segment_with(&self, units: u32, queue: Queue, class: usize) -> Option<u32> {
         let [open, fuller] = self.open[queue as usize][class];
-        [fuller, open].into_iter().find(|head| self.room(*head) >= units)
+        [fuller, open].into_iter().find(|head| self.free_units(*head) >= units)
     }
 
-    /// Appends up to `most` units to the segment in which a piece ends at `end`, if nothing lies
-    /// behind that yet; returns how many.
-    pub(super) fn lengthen(&mut self, end: Place, most: u32) -> u32 {
+    /// Extends a TLAB that ends at `end` by up to `max` units. Returns the number of units: 0 if
+    /// the segment has allocations after the TLAB.
+    pub(super) fn grow(&mut self, end: Offset, max: u32) -> u32 {
         let (head, used) = self.used_to(end);
         if self.segments[head as usize].used != used {
             return 0;
         }
-        let units = most.min(self.frame_units - used);
+        let units = max.min(self.frame_units - used);
         self.segments[head as usize].used += units;
         self.segments[head as usize].written = self.written;
         units
     }
 
-    /// Takes the last `units` off the segment in which a piece ends at `end`, if nothing lies
-    /// behind that; whether it did.
-    pub(super) fn shorten(&mut self, end: Place, units: u32) -> bool {
+    /// Returns the last `units` of a TLAB that ends at `end` to its segment. Fails, with `false`,
+    /// if the segment has allocations after the TLAB.
+    pub(super) fn shrink(&mut self, end: Offset, units: u32) -> bool {
         let (head, used) = self.used_to(end);
         let segment = &mut self.segments[head as usize];
         let is_last = segment.used == used;
@@ -243,12 +240,12 @@ impl Space {
         is_last
     }
 
-    /// Units that can be appended to an open segment; 0 if there is none.
-    fn room(&self, head: u32) -> u32 {
+    /// Units left in a segment; 0 if there is no segment.
+    fn free_units(&self, head: u32) -> u32 {
         self.segments.get(head as usize).map_or(0, |segment| self.frame_units - segment.used)
     }
 
-    /// Begins a segment on free frames from `head` on, with an item of `units` in it.
+    /// Creates a segment at the free frame `head`, with an item of `units`.
     pub(super) fn begin(
         &mut self,
         head: u32,
@@ -256,27 +253,27 @@ impl Space {
         queue: Queue,
         class: usize,
         now: u32,
-    ) -> Place {
+    ) -> Offset {
         let frames = self.occupy(head, units, queue, class as u16, now);
         if frames == 1 {
-            // The two with the most room stay open.
+            // The two with the most free units stay open.
             let [open, fuller] = self.open[queue as usize][class];
             let mut heads = [head, open, fuller];
-            heads.sort_by_key(|head| std::cmp::Reverse(self.room(*head)));
+            heads.sort_by_key(|head| std::cmp::Reverse(self.free_units(*head)));
             self.open[queue as usize][class] = [heads[0], heads[1]];
         }
         self.start(head)
     }
 
-    /// Takes `units` from the open segment of a stripe's incoming values, if they fit. `is_empty`
-    /// tells whether none is left in a segment: then its space is used again.
+    /// Allocates `units` in the open segment of a shard's incoming values. `is_empty` tells whether
+    /// a segment holds no value any more; its space is then reused.
     pub(super) fn append_incoming(
         &mut self,
         units: u32,
-        stripe: usize,
+        shard: usize,
         is_empty: impl Fn(u32) -> bool,
-    ) -> Option<Place> {
-        let head = self.incoming[stripe].open;
+    ) -> Option<Offset> {
+        let head = self.incoming[shard].open;
         let segment = self.segments.get_mut(head as usize)?;
         if is_empty(head) {
             segment.used = 0;
@@ -285,37 +282,37 @@ impl Space {
             return None;
         }
         segment.used += units;
-        Some(place(head, self.frame_units, segment.used - units))
+        Some(offset(head, self.frame_units, segment.used - units))
     }
 
-    /// Begins a segment of a stripe's incoming values, as [`Space::begin`] does.
+    /// Creates a segment for incoming values of a shard, as [`Space::begin`] does.
     pub(super) fn begin_incoming(
         &mut self,
         head: u32,
         units: u32,
-        stripe: usize,
+        shard: usize,
         now: u32,
-    ) -> Place {
-        if self.occupy(head, units, Queue::Incoming, stripe as u16, now) == 1 {
-            self.incoming[stripe].open = head;
+    ) -> Offset {
+        if self.occupy(head, units, Queue::Incoming, shard as u16, now) == 1 {
+            self.incoming[shard].open = head;
         }
         self.start(head)
     }
 
-    /// Frames of a stripe's incoming values.
-    pub(super) fn incoming_frames(&self, stripe: usize) -> u32 {
-        self.incoming[stripe].frames
+    /// Frames with incoming values of a shard.
+    pub(super) fn incoming_frames(&self, shard: usize) -> u32 {
+        self.incoming[shard].frames
     }
 
-    /// Turns a segment of one incoming value into one of a young item of this class.
+    /// Moves a segment with one incoming value to the young queue.
     pub(super) fn admit(&mut self, head: u32, class: usize) {
         self.requeue(head, Queue::Young);
         self.segments[head as usize].written = self.written;
         self.segments[head as usize].class = class as u8;
     }
 
-    /// Makes a segment of the free frames from `head` on that `units` take; returns how many. The
-    /// owner is a class, or of incoming values a stripe.
+    /// Creates a segment at the free frame `head` for `units`. Returns its frames. `owner` is a
+    /// shard for incoming values, a class otherwise.
     fn occupy(&mut self, head: u32, units: u32, queue: Queue, owner: u16, now: u32) -> u32 {
         let frames = units.div_ceil(self.frame_units);
         for frame in head..head + frames {
@@ -334,8 +331,8 @@ impl Space {
             class: if queue == Queue::Incoming { 0 } else { owner as u8 },
             swept: self.flushes,
             stacked,
-            pieces: 0,
-            stripe: owner,
+            tlabs: 0,
+            shard: owner,
             frames,
             used: units,
             begun: now,
@@ -347,7 +344,7 @@ impl Space {
         frames
     }
 
-    /// A free frame.
+    /// A free frame that is not reserved.
     pub(super) fn free_frame(&mut self) -> Option<u32> {
         while let Some(frame) = self.stack.pop() {
             let segment = &mut self.segments[frame as usize];
@@ -359,24 +356,24 @@ impl Space {
         None
     }
 
-    /// Makes a frame from [`Space::free_frame`] the table's.
+    /// Gives a frame from [`Space::free_frame`] to the hash table.
     pub(super) fn give_to_table(&mut self, frame: u32) {
         self.segments[frame as usize].state = State::Table;
         self.free_frames -= 1;
         self.table_frames += 1;
     }
 
-    /// Frames that new items were written to since a segment was last appended to.
+    /// Frames that new items were written to since the last append to a segment.
     pub(super) fn age(&self, head: u32) -> u32 {
         self.written.wrapping_sub(self.segments[head as usize].written)
     }
 
-    /// The first of `frames` free frames in a row among these.
+    /// The start of a run of `frames` free frames in a range.
     pub(super) fn free_run(&self, frames: u32, among: Range<u32>) -> Option<u32> {
-        let mut row = 0;
+        let mut run = 0;
         for at in among {
-            row = if self.is_free(at) { row + 1 } else { 0 };
-            if row == frames {
+            run = if self.is_free(at) { run + 1 } else { 0 };
+            if run == frames {
                 return Some(at + 1 - frames);
             }
         }
@@ -387,8 +384,8 @@ impl Space {
         self.segments[frame as usize].state == State::Free
     }
 
-    /// Where to clear `frames` frames in a row among these at least cost. `cost` says what it costs
-    /// to empty the segment that begins with a frame, `None` if that cannot be done.
+    /// The start of the run of `frames` frames in a range that costs least to clear. `cost` returns
+    /// the cost of emptying a segment; `None` if it cannot be emptied.
     pub(super) fn window(
         &mut self,
         frames: u32,
@@ -415,7 +412,7 @@ impl Space {
         sums.min().map(|(_, at)| at)
     }
 
-    /// The first frame of the segment that a frame is part of.
+    /// The first frame of a frame's segment.
     pub(super) fn head(&self, frame: u32) -> Option<u32> {
         match self.segments[frame as usize].state {
             State::Free | State::Table => None,
@@ -424,7 +421,7 @@ impl Space {
         }
     }
 
-    /// Gives a segment's frames back; nothing may be left in it.
+    /// Frees the frames of a segment. It must hold no item and no reservation.
     pub(super) fn free(&mut self, head: u32) {
         self.close(head);
         self.unlink(head);
@@ -442,14 +439,13 @@ impl Space {
         }
     }
 
-    /// Keeps the frames of `row`, those that become free too, from [`Space::free_frame`] until
-    /// [`Space::let_go`].
-    pub(super) fn hold(&mut self, row: Range<u32>) {
-        self.held = row;
+    /// Keeps free frames of `run` from [`Space::free_frame`] until [`Space::release_frames`].
+    pub(super) fn reserve_frames(&mut self, run: Range<u32>) {
+        self.held = run;
     }
 
-    /// Ends a [`Space::hold`].
-    pub(super) fn let_go(&mut self) {
+    /// Ends [`Space::reserve_frames`].
+    pub(super) fn release_frames(&mut self) {
         for frame in std::mem::take(&mut self.held) {
             if self.segments[frame as usize].state == State::Free {
                 self.stack(frame);
@@ -457,11 +453,11 @@ impl Space {
         }
     }
 
-    /// Appends no more to a segment.
+    /// Closes a segment to appends.
     pub(super) fn close(&mut self, head: u32) {
-        let Segment { queue, class, stripe, .. } = self.segments[head as usize];
+        let Segment { queue, class, shard, .. } = self.segments[head as usize];
         if queue == Queue::Incoming {
-            let open = &mut self.incoming[usize::from(stripe)].open;
+            let open = &mut self.incoming[usize::from(shard)].open;
             *open = if *open == head { NONE } else { *open };
         }
         let Some(classes) = self.open.get_mut(queue as usize) else { return };
@@ -473,48 +469,48 @@ impl Space {
         };
     }
 
-    /// Whether items may be evicted from a segment: not if readers or uploads hold what is left in
-    /// it.
+    /// Whether eviction may empty a segment. Segments that wait for readers or uploads are
+    /// excluded.
     pub(super) fn is_evictable(&self, head: u32) -> bool {
         let Segment { state, queue, .. } = self.segments[head as usize];
         state == State::Head && matches!(queue, Queue::Young | Queue::Main)
     }
 
-    /// Whether a segment is appended to.
+    /// Whether a segment is open to appends.
     pub(super) fn is_open(&self, head: u32) -> bool {
-        let Segment { queue, class, stripe, .. } = self.segments[head as usize];
+        let Segment { queue, class, shard, .. } = self.segments[head as usize];
         match queue {
             Queue::Young | Queue::Main => {
                 self.open[queue as usize][usize::from(class)].contains(&head)
             }
-            Queue::Limbo => false,
-            Queue::Incoming => self.incoming[usize::from(stripe)].open == head,
+            Queue::Deferred => false,
+            Queue::Incoming => self.incoming[usize::from(shard)].open == head,
         }
     }
 
-    /// Puts a closed segment at the end of a queue.
+    /// Moves a closed segment to the end of a queue.
     pub(super) fn requeue(&mut self, head: u32, queue: Queue) {
         self.unlink(head);
         self.segments[head as usize].queue = queue;
         self.push(head);
     }
 
-    /// The segment that was begun first among those in a queue.
+    /// The oldest segment of a queue.
     pub(super) fn first(&self, queue: Queue) -> Option<u32> {
-        Some(self.lines[queue as usize].first).filter(|head| *head != NONE)
+        Some(self.queues[queue as usize].first).filter(|head| *head != NONE)
     }
 
     /// Frames of the segments in a queue.
     pub(super) fn frames(&self, queue: Queue) -> u32 {
-        self.lines[queue as usize].frames
+        self.queues[queue as usize].frames
     }
 
     fn push(&mut self, head: u32) {
-        let Segment { queue, frames, stripe, .. } = self.segments[head as usize];
+        let Segment { queue, frames, shard, .. } = self.segments[head as usize];
         if queue == Queue::Incoming {
-            self.incoming[usize::from(stripe)].frames += frames;
+            self.incoming[usize::from(shard)].frames += frames;
         }
-        let line = &mut self.lines[queue as usize];
+        let line = &mut self.queues[queue as usize];
         let last = std::mem::replace(&mut line.last, head);
         line.frames += frames;
         match self.segments.get_mut(last as usize) {
@@ -526,11 +522,11 @@ impl Space {
     }
 
     fn unlink(&mut self, head: u32) {
-        let Segment { queue, frames, before, after, stripe, .. } = self.segments[head as usize];
+        let Segment { queue, frames, before, after, shard, .. } = self.segments[head as usize];
         if queue == Queue::Incoming {
-            self.incoming[usize::from(stripe)].frames -= frames;
+            self.incoming[usize::from(shard)].frames -= frames;
         }
-        let line = &mut self.lines[queue as usize];
+        let line = &mut self.queues[queue as usize];
         line.frames -= frames;
         match self.segments.get_mut(before as usize) {
             Some(segment) => segment.after = after,

@@ -1,75 +1,75 @@
-//! What the store counts, in the names of memcached's `stats` where it has one.
+//! Counters of the store, named as in memcached's `stats` where it has one.
 
 simoom_io::counters! {
-    /// The store's counters and gauges, summed over all workers.
+    /// Counters and gauges of the store, summed over all workers.
     pub struct Statistics {
-        /// Items stored now (a gauge; expired ones that were not yet found count).
+        /// Items in the store, expired ones not yet removed included (a gauge).
         curr_items,
         /// Items stored since start.
         total_items,
-        /// Bytes of the items stored now, their metadata included (a gauge).
+        /// Bytes of the items in the store, metadata included (a gauge).
         bytes,
-        /// Bytes that may be used: `--memory`.
+        /// Memory limit in bytes: `--memory`.
         limit_maxbytes,
-        /// Items evicted before they expired, to make room.
+        /// Items evicted before they expired.
         evictions,
-        /// Items that had expired and were removed to make room, or by maintenance, or when they
-        /// were asked for.
+        /// Expired or flushed items removed: to free memory, by maintenance, or on access.
         reclaimed,
-        /// Expired items that were never fetched.
+        /// Expired items that no client fetched.
         expired_unfetched,
-        /// Evicted items that were never fetched.
+        /// Evicted items that no client fetched.
         evicted_unfetched,
-        /// Values refused because they exceed `--item-size-max`.
+        /// Values refused: larger than `--item-size-max`.
         store_too_large,
-        /// Values refused because no memory could be had.
+        /// Values refused: out of memory.
         store_no_memory,
-        /// Fetches answered with a copy because senders pin many segments.
+        /// Fetches that returned a copy, near the pin limit.
         pin_copied,
-        /// Frames that the memory is divided into.
+        /// Frames of the memory.
         frames,
-        /// Frames that are free (a gauge).
+        /// Free frames (a gauge).
         frames_free,
-        /// Frames that the hash table has grown into.
+        /// Frames taken by the hash table.
         frames_table,
-        /// Frames emptied but still pinned by senders (a gauge).
+        /// Frames emptied but not freed yet: senders pin them (a gauge).
         frames_limbo,
-        /// Frames that senders pin, each counted for each worker that does (a gauge).
+        /// Frames pinned by senders, counted once for each worker (a gauge).
         frames_pinned,
-        /// Segments that expired as a whole.
+        /// Segments whose items all expired.
         segments_expired,
-        /// Items moved to keep them while a segment was emptied.
+        /// Items moved while their segment was emptied.
         items_moved,
-        /// Places of the hash table (8 bytes each).
+        /// Slots of the hash table, 8 bytes each.
         hash_places,
-        /// Times that flush_all took effect.
+        /// Times that a flush_all took effect.
         flushes,
-        /// Bytes reserved for values that are still coming (a gauge).
+        /// Bytes reserved for values that clients are still sending (a gauge).
         reserved_bytes,
     }
 }
 
-/// One class of items, those of like time to live, for `stats items` and `stats slabs`.
+/// Statistics of one class, that is, items with similar times to live, for `stats items` and `stats
+/// slabs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassStatistics {
-    /// Its number, from 1.
+    /// Number of the class, from 1.
     pub class: u32,
-    /// Times to live below this belong to it, in seconds; 0 for those without end.
+    /// Exclusive upper bound of the times to live, in seconds; 0 if there is none.
     pub ttl_below: u32,
-    /// Items.
+    /// Items in the store.
     pub items: u64,
-    /// Their bytes, metadata included.
+    /// Bytes of the items, metadata included.
     pub bytes: u64,
-    /// Segments of memory that it has.
+    /// Segments of the class.
     pub segments: u64,
-    /// Bytes of these segments.
+    /// Bytes of the segments.
     pub segment_bytes: u64,
-    /// Seconds since the oldest of these segments was begun.
+    /// Age of the oldest segment, in seconds.
     pub age: u32,
-    /// Values stored since start, those under the condition of a cas unique among them.
+    /// Values stored since start, with or without a cas unique.
     pub sets: u64,
-    /// Values stored as the cas unique was the one given.
+    /// Values stored because the cas unique matched.
     pub cas_hits: u64,
-    /// Values not stored as the cas unique was another.
+    /// Values not stored because the cas unique did not match.
     pub cas_badval: u64,
 }

@@ -13,8 +13,8 @@ fn small() -> Arc<Store> {
     store(1 << 20, 64 << 10)
 }
 
-pub(super) fn new(key: &[u8], value_bytes: usize, exptime: u32) -> New<'_> {
-    New { key, flags: 7, exptime, value_bytes, binary_key: false }
+pub(super) fn new(key: &[u8], value_bytes: usize, exptime: u32) -> NewItem<'_> {
+    NewItem { key, flags: 7, exptime, value_bytes, binary_key: false }
 }
 
 pub(super) fn put(
@@ -52,7 +52,7 @@ pub(super) fn assert_nothing_leaks(store: &Store, now: u32) {
     assert_eq!((statistics.frames_free, statistics.frames_pinned), (free, 0), "{statistics:?}");
     let space = store.space();
     assert!(
-        [Queue::Young, Queue::Main, Queue::Limbo, Queue::Incoming]
+        [Queue::Young, Queue::Main, Queue::Deferred, Queue::Incoming]
             .iter()
             .all(|queue| space.frames(*queue) == 0)
     );
@@ -97,14 +97,14 @@ fn an_item_is_the_line_of_a_text_get() {
 }
 
 #[test]
-fn a_piece_goes_on_as_long_as_nothing_lies_behind_it() {
+fn a_tlab_grows_while_nothing_lies_behind_it() {
     let store = small();
     let keys: Vec<String> = (0..100).map(|n| format!("key{n:02}")).collect();
     keys.iter().for_each(|key| _ = set(&store, key.as_bytes(), &[b'v'; 20]));
-    let place = |key: &String| store.get(key.as_bytes(), NOW).unwrap().place();
+    let place = |key: &String| store.get(key.as_bytes(), NOW).unwrap().offset();
     let apart: Vec<u64> = keys.windows(2).map(|pair| place(&pair[1]) - place(&pair[0])).collect();
     assert!(
-        u64::from(store.piece_units) < 100 * apart[0]
+        u64::from(store.tlab_units) < 100 * apart[0]
             && apart.iter().all(|units| *units == apart[0]),
         "{apart:?}"
     );
@@ -112,28 +112,28 @@ fn a_piece_goes_on_as_long_as_nothing_lies_behind_it() {
 }
 
 #[test]
-fn what_a_piece_has_left_is_bridged_where_something_lies_behind_it() {
+fn the_rest_of_a_tlab_becomes_a_filler_if_something_lies_behind_it() {
     let store = small();
-    let place = |key: &[u8]| store.get(key, NOW).unwrap().place();
+    let place = |key: &[u8]| store.get(key, NOW).unwrap().offset();
     set(&store, b"first", &[b'v'; 20]);
     set(&store, b"large", &[b'v'; 500]);
     let small = (0u64..).map(|n| set(&store, format!("key{n}").as_bytes(), &[b'v'; 20]) - 3);
     let behind = |n: &u64| place(format!("key{n}").as_bytes()) > place(b"large");
     let last = small.into_iter().find(behind).unwrap();
     assert!(last > 2 && place(b"first") < place(b"key0") && place(b"key0") < place(b"large"));
-    // A piece is no item.
+    // A TLAB is not an item.
     assert_eq!(store.classes(NOW).iter().map(|class| class.items).sum::<u64>(), last + 3);
     // The walk that frees them all goes over the bridge.
     assert_nothing_leaks(&store, NOW);
 }
 
 #[test]
-fn pieces_are_a_small_part_of_the_memory_and_one_worker_has_none() {
+fn tlabs_take_a_small_part_of_the_memory_and_one_worker_has_none() {
     let memory_bytes = Settings::default().memory_bytes as usize;
     for workers in [1, 2, 64] {
         let store = Store::new(&Settings { workers, ..Settings::default() }).unwrap();
-        let pieces = workers * space::classes(store.memory.frames() as u32) as usize;
-        let bytes = pieces * store.piece_units as usize * UNIT_BYTES;
+        let tlabs = workers * space::classes(store.memory.frames() as u32) as usize;
+        let bytes = tlabs * store.tlab_units as usize * UNIT_BYTES;
         assert!(
             bytes <= memory_bytes / 64 && (bytes == 0) == (workers == 1),
             "{bytes} for {workers}"
@@ -142,7 +142,7 @@ fn pieces_are_a_small_part_of_the_memory_and_one_worker_has_none() {
 }
 
 #[test]
-fn a_value_may_come_in_pieces_and_a_reservation_may_be_given_up() {
+fn a_value_may_arrive_in_parts_and_a_reservation_may_be_dropped() {
     let store = small();
     let mut reservation = store.reserve_incoming(&new(b"k", 6, 0), NOW, || false).unwrap();
     assert!(store.statistics().reserved_bytes > 0);
@@ -182,7 +182,7 @@ fn conditions_hold_at_the_commit() {
 #[test]
 fn what_is_too_large_is_refused_when_it_is_reserved_or_joined() {
     let store = small();
-    assert_eq!(store.reserve(&new(b"k", 64 << 10, 0), NOW).unwrap_err(), Refusal::TooLarge);
+    assert_eq!(store.reserve(&new(b"k", 64 << 10, 0), NOW).unwrap_err(), ReserveError::TooLarge);
     let half = vec![b'h'; 33 << 10];
     set(&store, b"k", &half);
     let append = Commit { mode: Mode::Append, ..Commit::default() };
@@ -379,31 +379,31 @@ fn an_item_that_is_sent_keeps_its_bytes_whatever_becomes_of_it() {
 }
 
 #[test]
-fn what_senders_pin_is_told_and_nothing_is_refused() {
+fn pins_are_reported_and_no_fetch_is_refused() {
     const BYTES: usize = if cfg!(miri) { 50_000 } else { 1000 };
     let store = store(4 << 20, 256 << 10);
     let key = |n: usize| format!("key{n}").into_bytes();
     let count = 3_000_000 / BYTES;
     (0..count).for_each(|n| _ = set(&store, &key(n), &[n as u8; BYTES]));
     let mut held = Vec::new();
-    while !store.is_pinned_out(true) {
+    while !store.is_at_pin_limit(true) {
         held.push(store.get(&key(held.len()), NOW).unwrap());
     }
     let statistics = store.statistics();
     let bound = u64::from(store.pinned_max);
-    assert!(statistics.pin_copied > 0 && store.is_pinned_much(), "{statistics:?}");
+    assert!(statistics.pin_copied > 0 && store.is_near_pin_limit(), "{statistics:?}");
     assert_eq!(statistics.frames_pinned, bound + 1);
-    assert!(!store.is_pinned_out(false), "who holds nothing has more");
+    assert!(!store.is_at_pin_limit(false), "a client without pins has a higher limit");
     let next = key(held.len());
-    assert!(store.glance(&next, NOW).is_some_and(|glance| glance.line().ends_with(b"\r\n")));
+    assert!(store.guard(&next, NOW).is_some_and(|guard| guard.line().ends_with(b"\r\n")));
     assert_eq!(
         store.line_bytes(&next, NOW),
-        store.glance(&next, NOW).map(|glance| glance.line().len())
+        store.guard(&next, NOW).map(|guard| guard.line().len())
     );
     assert_eq!(
         store.statistics().frames_pinned,
         statistics.frames_pinned,
-        "a glance counts towards no bound"
+        "a guard counts towards no limit"
     );
     for n in held.len()..count {
         // Copies take space, so that some items are evicted; none is refused.
@@ -446,7 +446,7 @@ fn items_of_a_megabyte_live_beside_small_ones() {
 
 #[test]
 #[cfg_attr(miri, ignore = "50,000 items take an hour")]
-fn what_is_replaced_makes_room_before_anything_is_evicted() {
+fn space_of_replaced_items_is_reused_before_anything_is_evicted() {
     let store = small();
     let kept = |n: u32| format!("kept{n}").into_bytes();
     (0..1000).for_each(|n| _ = set(&store, &kept(n), &[b'k'; 300]));
@@ -527,7 +527,7 @@ fn items_lie_beyond_32_gibibytes() {
         let item = store.get(format!("key{n}").as_bytes(), NOW).unwrap();
         assert_eq!(item.value(), filled(n, bytes));
         // Items larger than a frame lie where the first run of free frames is.
-        assert!(bytes > 256 << 10 || item.place() > 1 << 32, "{bytes} at {}", item.place());
+        assert!(bytes > 256 << 10 || item.offset() > 1 << 32, "{bytes} at {}", item.offset());
     }
     let mut incoming = store.reserve_incoming(&new(b"incoming", 6, 0), NOW, || false).unwrap();
     incoming.write(b"abcdef");

@@ -65,15 +65,15 @@ fn values_are_whole_and_nothing_leaks_while_threads_store_fetch_evict_and_expire
                         held.clear();
                         continue;
                     };
-                    value.chunks(777).for_each(|piece| _ = reservation.write(piece));
+                    value.chunks(777).for_each(|tlab| _ = reservation.write(tlab));
                     if random.below(20) > 0 {
                         store.commit(reservation, &Commit::default(), now);
                     }
                 }
                 4..6 => {
-                    if let Some(glance) = store.glance(name.as_bytes(), now) {
+                    if let Some(guard) = store.guard(name.as_bytes(), now) {
                         let head = format!("VALUE {name} 7 ");
-                        let line = glance.line().strip_prefix(head.as_bytes()).unwrap();
+                        let line = guard.line().strip_prefix(head.as_bytes()).unwrap();
                         let value = line.iter().position(|byte| *byte == b'\n').unwrap() + 1;
                         assert_whole(key, line[value..].strip_suffix(b"\r\n").unwrap());
                     }
@@ -257,7 +257,7 @@ fn histories_are_linearizable_while_items_are_moved_and_evicted() {
             super::tests::set(store, name.as_bytes(), &[b'f'; 500]);
             store.get(name.as_bytes(), NOW);
         };
-        // From here on the store is full, and makes room by moving and evicting.
+        // From here on the store is full: it moves and evicts items.
         while !cfg!(miri) && store.statistics().items_moved == 0 {
             fill();
         }

@@ -1,35 +1,36 @@
-//! The hash table: from a key's hash to the places of the items that it may be.
+//! The hash table: from the hash of a key to the offsets of candidate items.
 //!
-//! Bulk chaining: a bucket is one cache line, seven entries and the number of a further bucket,
-//! taken from the spare ones. An entry is 24 bits of the hash and a place of 40. Readers take no
-//! lock; who changes a chain holds its lock, replaces an entry in place, and never moves one. So a
-//! key that is there all the while is always found.
+//! Bulk chaining: a bucket is one cache line with seven entries and the number of the next bucket
+//! of the chain. Chains grow by spare buckets. An entry holds 24 bits of the hash and 40 bits of
+//! offset. Readers take no lock. A writer holds the lock of the chain and replaces entries in
+//! place; it never moves one. So a reader always finds a key that is in the table throughout the
+//! search.
 //!
-//! The table begins with a sixteenth of the memory. Where items are small it needs more: then it
-//! takes frames of the arena for further spare buckets, a quarter of all frames at most, and keeps
-//! them. An item takes 11 to 15 bytes of a table that has grown: 8 for its entry, the rest for
-//! empty slots and the links between buckets.
+//! The table starts with a sixteenth of the memory. Where items are small it takes frames of the
+//! arena for more spare buckets, up to a quarter of all frames, and keeps them. In a table that has
+//! grown an item takes 11 to 15 bytes: 8 for its entry, the rest for empty slots and links.
 
-use super::arena::{PLACE_BITS, Place, UNIT_BYTES, prefetch};
+use super::arena::{OFFSET_BITS, Offset, UNIT_BYTES, prefetch};
 use super::memory::Memory;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Entries of a bucket.
+/// Slots of a bucket.
 const SLOTS: usize = 7;
-/// One spare bucket for so many others.
+/// Divisor: spare buckets at start-up, as a part of the main buckets.
 const SPARE_PART: usize = 8;
 /// Bits of the hash in an entry.
-const HASH_BITS: u32 = u64::BITS - PLACE_BITS;
-/// Locks; a chain has one of them.
+const HASH_BITS: u32 = u64::BITS - OFFSET_BITS;
+/// Number of locks. Several chains share a lock.
 const LOCKS: usize = 4096;
-/// Marks the `next` of a spare bucket: readers that still stand in it take it for the last one.
+/// Flag in `next` of a spare bucket. A reader that is still in that bucket takes it for the last
+/// one.
 const SPARE: u64 = 1 << 63;
-/// Units of a bucket in the arena.
+/// Units of the arena that a bucket takes.
 const BUCKET_UNITS: u64 = (size_of::<Bucket>() / UNIT_BYTES) as u64;
 
-/// An entry: the hash's lowest bits above, the place plus one below; 0 if there is none.
+/// The low bits of the hash in the upper bits, offset + 1 in the lower ones; 0 if empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry(u64);
 
@@ -37,23 +38,23 @@ impl Entry {
     pub(super) const NONE: Entry = Entry(0);
 
     #[inline]
-    pub(super) fn new(hash: u64, at: Place) -> Entry {
-        debug_assert!(at + 1 < 1 << PLACE_BITS, "a place beyond what an entry holds");
-        Entry(hash << PLACE_BITS | (at + 1))
+    pub(super) fn new(hash: u64, at: Offset) -> Entry {
+        debug_assert!(at + 1 < 1 << OFFSET_BITS, "a place beyond what an entry holds");
+        Entry(hash << OFFSET_BITS | (at + 1))
     }
 
     #[inline]
     pub(super) fn may_be(self, hash: u64) -> bool {
-        self.0 >> PLACE_BITS == hash << PLACE_BITS >> PLACE_BITS && self != Entry::NONE
+        self.0 >> OFFSET_BITS == hash << OFFSET_BITS >> OFFSET_BITS && self != Entry::NONE
     }
 
     #[inline]
-    pub(super) fn place(self) -> Place {
+    pub(super) fn offset(self) -> Offset {
         (self.0 << HASH_BITS >> HASH_BITS).wrapping_sub(1)
     }
 }
 
-/// Where an entry stands.
+/// The memory of one entry.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub(super) struct Slot(AtomicU64);
@@ -64,47 +65,48 @@ impl Slot {
         Entry(self.0.load(Acquire))
     }
 
-    /// Reads it again after a pin was taken: in one total order with pins and [`Slot::store`].
+    /// Whether the slot still holds `entry`. Called after a pin was taken; sequentially consistent
+    /// with pins and [`Slot::store`].
     #[inline]
     pub(super) fn confirm(&self, entry: Entry) -> bool {
         self.0.load(SeqCst) == entry.0
     }
 
-    /// With the chain's lock only.
+    /// Replaces the entry. The caller holds the lock of the chain.
     pub(super) fn store(&self, entry: Entry) {
         self.0.store(entry.0, SeqCst);
     }
 }
 
-/// Entries, and where the chain goes on. Made of atomics alone, since the arena has buckets too.
+/// Seven slots and the link to the next bucket. Consists of atomics, as the arena requires.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(super) struct Bucket {
     slots: [Slot; SLOTS],
-    /// The number of the chain's next bucket, 0 if there is none (bucket 0 is never spare). In a
-    /// spare bucket that of the next spare one, with [`SPARE`].
+    /// Number of the next bucket of the chain; 0 at the end (bucket 0 is never spare). In a spare
+    /// bucket: the number of the next spare bucket, with [`SPARE`].
     next: AtomicU64,
 }
 const _: () = assert!(size_of::<Bucket>() == 64);
 
-/// Buckets in no chain.
+/// The list of buckets that are in no chain.
 #[derive(Debug, Default)]
 struct Spare {
-    /// The number of the first one, 0 if there is none.
+    /// Number of the first spare bucket; 0 if the list is empty.
     first: u64,
     count: usize,
-    /// All buckets that were ever spare.
+    /// Spare buckets ever made, in chains or not.
     all: usize,
 }
 
-/// The lock of a chain, held.
-pub(super) type Held<'a> = MutexGuard<'a, ()>;
+/// Holds the lock of a chain.
+pub(super) type ChainGuard<'a> = MutexGuard<'a, ()>;
 
-/// The table.
+/// The hash table of the store.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// First those that hashes choose, then the first spare ones. Numbers beyond them name buckets
-    /// in the arena.
+    /// The main buckets, one for each chain, then the first spare buckets. Higher numbers refer to
+    /// buckets in the arena.
     buckets: Box<[Bucket]>,
     main: usize,
     locks: Box<[Mutex<()>]>,
@@ -113,9 +115,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table that begins with `bytes` of memory and grows into `memory`.
+    /// Builds a table of `bytes`, which grows into frames of `memory`.
     pub(super) fn new(bytes: usize, memory: Arc<Memory>) -> Table {
-        let (main, spare) = Table::shape(bytes);
+        let (main, spare) = Table::bucket_counts(bytes);
         let table = Table {
             buckets: (0..main + spare).map(|_| Bucket::default()).collect(),
             main,
@@ -127,20 +129,20 @@ impl Table {
         table
     }
 
-    /// Bytes of memory that [`Table::new`] takes of so many.
+    /// Bytes of memory that [`Table::new`] allocates when called with `bytes`.
     pub(super) fn memory_bytes(bytes: usize) -> usize {
-        let (main, spare) = Table::shape(bytes);
+        let (main, spare) = Table::bucket_counts(bytes);
         (main + spare) * size_of::<Bucket>() + LOCKS.min(main) * size_of::<Mutex<()>>()
     }
 
-    fn shape(bytes: usize) -> (usize, usize) {
+    fn bucket_counts(bytes: usize) -> (usize, usize) {
         let each = size_of::<Bucket>() * (SPARE_PART + 1);
         let spare = (bytes / each).max(1);
         (spare * SPARE_PART, spare)
     }
 
-    /// Entries that fit, if they spread evenly.
-    pub(super) fn places(&self) -> usize {
+    /// Slots of all buckets.
+    pub(super) fn slot_count(&self) -> usize {
         (self.main + self.spare_buckets().all) * SLOTS
     }
 
@@ -148,7 +150,7 @@ impl Table {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bucket of this number.
+    /// The bucket with this number.
     #[inline]
     fn bucket(&self, number: u64) -> &Bucket {
         match self.buckets.get(number as usize) {
@@ -157,13 +159,13 @@ impl Table {
         }
     }
 
-    /// Whether so few spare buckets are left that the items of one frame may need them.
+    /// Whether the items of one more frame may need more spare buckets than are left.
     pub(super) fn is_short(&self) -> bool {
         let (of_frame, of_first) = (1 << self.memory.frame_shift, self.buckets.len() - self.main);
         self.spare_buckets().count < (of_frame / BUCKET_UNITS as usize / 2).min(of_first / 4)
     }
 
-    /// Makes spare buckets of a frame, which is the table's from now on.
+    /// Makes spare buckets of a frame. The table keeps the frame.
     pub(super) fn grow(&self, frame: u32) {
         let buckets = (1 << self.memory.frame_shift) / BUCKET_UNITS;
         let first = self.buckets.len() as u64 + u64::from(frame) * buckets;
@@ -181,7 +183,7 @@ impl Table {
         }
     }
 
-    /// Chains, for walking over all entries.
+    /// Number of chains, to iterate over all entries.
     pub(super) fn chains(&self) -> usize {
         self.main
     }
@@ -192,32 +194,32 @@ impl Table {
         (((hash >> 32) * self.main as u64) >> 32) as usize
     }
 
-    /// Asks the processor to fetch the first bucket of a chain.
+    /// Prefetches the first bucket of a chain.
     #[inline]
     pub(super) fn prefetch(&self, chain: usize) {
         prefetch(&self.buckets[chain]);
     }
 
-    /// The place that the first bucket of a hash's chain names for it, if any; without a second
-    /// bucket being read.
+    /// The offset of the first candidate for a hash in the first bucket of its chain. Reads no
+    /// second bucket.
     #[inline]
-    pub(super) fn first_guess(&self, hash: u64) -> Option<Place> {
+    pub(super) fn first_candidate(&self, hash: u64) -> Option<Offset> {
         let slots = &self.buckets[self.chain(hash)].slots;
-        slots.iter().map(Slot::load).find(|entry| entry.may_be(hash)).map(Entry::place)
+        slots.iter().map(Slot::load).find(|entry| entry.may_be(hash)).map(Entry::offset)
     }
 
-    /// Locks a chain against changes.
+    /// Takes the lock of a chain.
     #[inline]
-    pub(super) fn lock(&self, chain: usize) -> Held<'_> {
+    pub(super) fn lock(&self, chain: usize) -> ChainGuard<'_> {
         self.locks[chain % self.locks.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether no panic happened while one of its locks was held.
+    /// Whether none of the locks is poisoned.
     pub(super) fn is_sound(&self) -> bool {
         !self.spare.is_poisoned() && !self.locks.iter().any(Mutex::is_poisoned)
     }
 
-    /// The places of a chain, in order.
+    /// The slots of a chain, in order.
     #[inline]
     pub(super) fn slots(&self, chain: usize) -> impl Iterator<Item = &Slot> {
         let mut bucket = &self.buckets[chain];
@@ -236,9 +238,9 @@ impl Table {
         })
     }
 
-    /// An empty slot of a chain whose lock is held, in a spare bucket if need be; `None` if all of
-    /// those are taken.
-    pub(super) fn vacancy(&self, chain: usize) -> Option<&Slot> {
+    /// An empty slot of a chain. Adds a spare bucket if need be; `None` if none is left. The caller
+    /// holds the lock of the chain.
+    pub(super) fn free_slot(&self, chain: usize) -> Option<&Slot> {
         if let Some(slot) = self.slots(chain).find(|slot| slot.load() == Entry::NONE) {
             return Some(slot);
         }
@@ -251,10 +253,11 @@ impl Table {
         self.bucket(spare).slots.first()
     }
 
-    /// Gives a chain's last buckets back that are spare ones and empty; the chain's lock is held.
+    /// Returns empty buckets at the end of a chain to the spare list. The caller holds the lock of
+    /// the chain.
     ///
-    /// A reader may still stand in such a bucket and follow it into another chain. It cannot find
-    /// its key there, and it does not miss it: when the bucket was given back it held nothing.
+    /// A reader that is still in such a bucket may follow it into another chain. It does not miss
+    /// its key: the bucket was empty when it left the chain.
     pub(super) fn shrink(&self, chain: usize) {
         loop {
             let (mut before, mut last) = (None, &self.buckets[chain]);
@@ -274,7 +277,7 @@ impl Table {
         }
     }
 
-    /// Spare buckets in no chain, and all of them.
+    /// Spare buckets in no chain, and spare buckets ever made.
     #[cfg(test)]
     pub(super) fn spare(&self) -> (usize, usize) {
         let spare = self.spare_buckets();
@@ -310,9 +313,9 @@ mod tests {
     #[test]
     fn entries_tell_a_part_of_the_hash_and_the_place() {
         let entry = Entry::new(0xdead_beef_0000_0001, 0);
-        assert!(entry.may_be(0x1234_5678_0000_0001) && !entry.may_be(2) && entry.place() == 0);
-        let last = (1 << PLACE_BITS) - 2;
-        assert_eq!(Entry::new(u64::MAX, last).place(), last);
+        assert!(entry.may_be(0x1234_5678_0000_0001) && !entry.may_be(2) && entry.offset() == 0);
+        let last = (1 << OFFSET_BITS) - 2;
+        assert_eq!(Entry::new(u64::MAX, last).offset(), last);
         assert!(Entry::new(u64::MAX, last).may_be(u64::MAX) && Entry::new(7, last).may_be(7));
         assert!(!Entry::NONE.may_be(0));
     }
@@ -325,8 +328,8 @@ mod tests {
         assert_eq!(free, spare);
         let _held = table.lock(0);
         let mut used = 0;
-        while let Some(slot) = table.vacancy(0) {
-            slot.store(Entry::new(used, used as Place));
+        while let Some(slot) = table.free_slot(0) {
+            slot.store(Entry::new(used, used as Offset));
             used += 1;
         }
         assert_eq!((used as usize, table.spare().0), ((spare + 1) * SLOTS, 0));
@@ -334,8 +337,8 @@ mod tests {
         table.grow(1);
         let (free, spare) = table.spare();
         assert_eq!((free, table.is_short()), ((1 << 11) / BUCKET_UNITS as usize, false));
-        while let Some(slot) = table.vacancy(0) {
-            slot.store(Entry::new(used, used as Place));
+        while let Some(slot) = table.free_slot(0) {
+            slot.store(Entry::new(used, used as Offset));
             used += 1;
         }
         assert_eq!((used as usize, table.spare().0), ((spare + 1) * SLOTS, 0));

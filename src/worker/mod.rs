@@ -45,9 +45,9 @@ const DRAIN_LOOK_US: u64 = 5_000;
 /// How long an idle connection of a draining worker has for its next request, in microseconds: as
 /// on kernel sockets.
 const DRAIN_IDLE_US: u64 = 500_000;
-/// How long a draining worker waits for the FINs of peers that have nothing more to come, in
-/// microseconds: pools of clients look at a connection only when they need it.
-const DRAIN_FINS_US: u64 = 500_000;
+/// How long a draining worker waits for a peer to close that has acknowledged everything, in
+/// milliseconds: connection pools notice a FIN only when they next use the connection.
+const DRAIN_CLOSE_MS: u32 = 500;
 /// Bursts that a leaving worker still takes from its queues: more than the RX ring holds.
 const LAST_BURSTS: usize = 256;
 
@@ -129,8 +129,6 @@ struct Drain {
     keeps_idle_until_us: u64,
     /// When to look for idle connections next.
     look_at_us: u64,
-    /// FINs of peers, which are all that is left to come, are waited for until then.
-    awaits_fins_until_us: Option<u64>,
 }
 
 impl Drain {
@@ -140,7 +138,6 @@ impl Drain {
             until_us: now_us.saturating_add(at_most_us),
             keeps_idle_until_us,
             look_at_us: keeps_idle_until_us,
-            awaits_fins_until_us: None,
         }
     }
 
@@ -220,7 +217,6 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
             self.tick();
         }
         self.empty_rings();
-        self.stack.forget_closed(&mut self.app);
         self.stack.abort_all(&mut self.app, &mut self.outbound);
         self.outbound.flush().map_err(io::Error::other)?;
         self.publish();
@@ -274,6 +270,7 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         }
         self.drain = Some(Drain::new(self.now_us, at_most_us));
         self.stack.stop_accepting();
+        self.stack.shorten_close_timeout(DRAIN_CLOSE_MS);
         self.app.drain();
     }
 
@@ -283,12 +280,6 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
             drain.look_at_us = self.now_us + DRAIN_LOOK_US;
             let app = &self.app;
             self.stack.close_idle(|conn| app.idle(conn));
-            if self.stack.awaits_only_fins() {
-                drain.awaits_fins_until_us.get_or_insert(self.now_us + DRAIN_FINS_US);
-            }
-        }
-        if drain.awaits_fins_until_us.is_some_and(|at_us| self.now_us >= at_us) {
-            self.stack.forget_closed(&mut self.app);
         }
         let is_opening = self.stack.is_opening() && self.now_us < drain.keeps_idle_until_us;
         let is_over =

@@ -5,10 +5,12 @@ use crate::common::{Network, need_root, wait_until};
 use crate::saboteur::{Plot, Saboteur};
 use af_xdp::{Mode, OpenOptions};
 use crossbeam_channel::{Receiver, unbounded};
+use simoom::app::HttpAndMemcached;
 use simoom::app::contained::Contained;
 use simoom::app::content::Content;
+use simoom::app::http::{self, Http};
 use simoom::app::memcached::{self, Memcached};
-use simoom::app::{Service, Services, http};
+use simoom::app::testing::both;
 use simoom::control::{Mailbox, Order, Orders, mailbox};
 use simoom::kernel::udp::{Socket, Udp};
 use simoom::kernel::{Listener, Poller, Settings, run};
@@ -33,7 +35,14 @@ const CONNECTIONS: usize = 256;
 const PORTS: [u16; 2] = [8080, 11211];
 
 /// The services, a saboteur around them, and containment around that.
-pub(crate) type App = Contained<Saboteur<Services>>;
+pub(crate) type App = Contained<Saboteur<HttpAndMemcached>>;
+
+/// What a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Http,
+    Memcached,
+}
 
 /// The transports of TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +78,8 @@ pub(crate) fn memcached() -> (Memcached, Arc<Store>) {
 /// The application on these ports, and the store in it.
 pub(crate) fn app(plot: &Arc<Plot>, [web, cache]: [u16; 2]) -> (App, Arc<Store>) {
     let (memcached, store) = memcached();
-    let ports = [(web, Service::Http), (cache, Service::Memcached)];
-    let content = Arc::new(Content::built_in());
-    let app = Services::new(&ports, content, http::Options::default(), Some(memcached));
+    let http = Http::new(Arc::new(Content::built_in()), http::Options::default());
+    let app = both([web, cache], http, memcached);
     (Contained::new(Saboteur { app, plot: plot.clone() }), store)
 }
 

@@ -116,9 +116,9 @@ impl<A: Hosted> Application for Saboteur<A> {
         consumed
     }
 
-    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
+    fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         self.plot.call(Call::Expected);
-        self.app.expected(inputs);
+        self.app.prefetch(inputs);
     }
 
     fn overfull(&mut self, conn: &mut A::Conn, bytes: &[u8], reply: &mut Reply<'_, A::Blob>) {

@@ -64,7 +64,7 @@ impl Lines {
     /// Sends what is left of a stream, as far as there is room.
     fn stream(&self, conn: &mut Line, reply: &mut Reply<'_, &'static [u8]>) -> bool {
         while conn.pieces > 0 {
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 return false;
             }
             reply.share(piece(), 0..piece().len());
@@ -132,7 +132,7 @@ impl Application for Lines {
         let mut consumed = 0;
         while self.stream(conn, reply) {
             let Some(n) = bytes[consumed..].iter().position(|byte| *byte == b'\n') else { break };
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 break;
             }
             self.line(conn, &bytes[consumed..consumed + n], reply);

@@ -5,8 +5,8 @@ use crate::common::seed;
 use crate::differences;
 use crate::peer::{CLOSED, Memcached, Peer};
 use crate::requests::Random;
+use simoom::Server;
 use simoom::config::{Endpoint, Serve, ServeOptions, usable_cores};
-use simoom::serve::Server;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -37,11 +37,11 @@ impl Beside {
     pub fn run(compare: impl FnOnce(Beside, Random)) {
         let Some(memcached) = Memcached::start() else { return };
         let server = simoom();
-        let ours = Peer::connect(server.addresses[0]);
+        let ours = Peer::connect(server.addresses()[0]);
         let theirs = Peer::connect(memcached.address());
         let version = memcached.version().to_owned();
         compare(Beside { ours, theirs, version, sent: Vec::new() }, Random::new(seed()));
-        server.stop(Duration::from_secs(60)).unwrap();
+        server.drain(Duration::from_secs(60)).unwrap();
     }
 
     /// The version of memcached.

@@ -7,7 +7,7 @@ use crate::beside::simoom;
 use crate::common::wait_until;
 use crate::differences::comparable;
 use crate::peer::Memcached;
-use simoom::serve::Server;
+use simoom::Server;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -119,8 +119,8 @@ fn table() -> Vec<(Vec<u8>, bool)> {
 fn beside(compare: impl FnOnce(&Server, Client, Client)) {
     let Some(memcached) = Memcached::start() else { return };
     let server = simoom();
-    compare(&server, Client::new(server.udp[0]), Client::new(memcached.address()));
-    server.stop(PATIENCE).unwrap();
+    compare(&server, Client::new(server.udp()[0]), Client::new(memcached.address()));
+    server.drain(PATIENCE).unwrap();
 }
 
 fn total(server: &Server, name: &str) -> u64 {
@@ -192,7 +192,7 @@ fn hostile_datagrams_get_no_answer_from_either_and_are_counted() {
 #[test]
 fn a_source_that_asks_for_too_much_is_left_without_answers() {
     let server = simoom();
-    let client = Client::new(server.udp[0]);
+    let client = Client::new(server.udp()[0]);
     let set = format!("set a 0 0 10000\r\n{}\r\n", "v".repeat(10_000));
     assert_eq!(text(&client.ask(1, set.as_bytes())), b"STORED\r\n");
     assert_eq!(text(&client.ask(1, b"get a a\r\n")), b"SERVER_ERROR answer too large for UDP\r\n");
@@ -210,7 +210,7 @@ fn a_source_that_asks_for_too_much_is_left_without_answers() {
         }
         total(&server, "udp_credit_used_up") > 0
     });
-    server.stop(PATIENCE).unwrap();
+    server.drain(PATIENCE).unwrap();
 }
 
 fn total_in_time(server: &Server, name: &str) -> u64 {

@@ -1,16 +1,18 @@
-//! Reading past the content of a request: its bytes in, nothing out but where it ends (RFC 9112
-//! §§6.3, 7.1).
+//! Reading the content of a request: its bytes in, its data and where it ends out (RFC 9112 §§6.3,
+//! 7.1).
 //!
-//! No resource here takes content, yet a GET may carry some, and the next request begins only
-//! behind it. It is read as it comes, in pieces of any size, and never kept. The chunked coding is
-//! decoded byte by byte outside of chunk data, strictly: a line ends in CR LF and nothing else, for
-//! two parties that disagree about where a message ends are how requests are smuggled (§11.2).
+//! The next request begins only behind the content. Content is read as it comes, in pieces of any
+//! size. Nothing is kept here: [`Discard::read_data`] passes the data on, [`Discard::read`] drops
+//! it. The chunked coding is decoded byte by byte outside of chunk data, strictly: a line ends in
+//! CR LF and nothing else, for two parties that disagree about where a message ends are how
+//! requests are smuggled (§11.2).
 
 use super::refusal::Refusal;
+use super::request::Framing;
 
 /// Where in a request's content the connection stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Discard {
+pub(in crate::app) struct Discard {
     state: State,
     /// Bytes left of the content, or of the current chunk's data.
     left: u32,
@@ -43,28 +45,56 @@ enum State {
 }
 
 impl Discard {
+    /// How content of this framing is read, if there is any; more than `limit` bytes on the wire
+    /// are refused.
+    pub(in crate::app) fn of(framing: Framing, limit: u32) -> Result<Option<Discard>, Refusal> {
+        match framing {
+            Framing::None => Ok(None),
+            Framing::Chunked => Ok(Some(Discard::chunked(limit))),
+            Framing::Length(length) => match u32::try_from(length) {
+                Ok(length) if length <= limit => Ok(Some(Discard::length(length))),
+                _ => Err(Refusal::BodyTooLarge),
+            },
+        }
+    }
+
     /// Content of `length` bytes, at least one.
-    pub(super) fn length(length: u32) -> Discard {
+    pub(in crate::app) fn length(length: u32) -> Discard {
         Discard { state: State::Length, left: length, budget: length }
     }
 
     /// Chunked content that may take up to `limit` bytes on the wire.
-    pub(super) fn chunked(limit: u32) -> Discard {
+    pub(in crate::app) fn chunked(limit: u32) -> Discard {
         Discard { state: State::SizeStart, left: 0, budget: limit }
     }
 
     /// Whether the content has ended.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::app) fn is_over(&self) -> bool {
         self.state == State::End
     }
 
     /// Reads past what `bytes` hold of the content and returns how many bytes that is; all of them
     /// unless the content ends among them.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+    pub(in crate::app) fn read(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        self.read_data(bytes, |_| {})
+    }
+
+    /// As [`Discard::read`]. Passes each run of data among `bytes` to `sink`, without the framing
+    /// of the chunked coding.
+    #[inline]
+    pub(in crate::app) fn read_data(
+        &mut self,
+        bytes: &[u8],
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<usize, Refusal> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::End {
             let n = match self.state {
-                State::Length | State::Data => self.read_data(bytes.len() - at),
+                State::Length | State::Data => {
+                    let n = self.pass_data(bytes.len() - at);
+                    sink(&bytes[at..at + n]);
+                    n
+                }
                 _ => {
                     self.state = self.framing(bytes[at])?;
                     1
@@ -76,7 +106,7 @@ impl Discard {
         Ok(at)
     }
 
-    fn read_data(&mut self, available: usize) -> usize {
+    fn pass_data(&mut self, available: usize) -> usize {
         let n = available.min(self.left as usize);
         self.left -= n as u32;
         if self.left == 0 {

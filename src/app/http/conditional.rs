@@ -18,7 +18,7 @@ pub(crate) struct Validators<'a> {
 
 /// How the preconditions came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::app) enum Verdict {
     /// Answer as if there were none.
     Perform,
     /// 304: the client has it already.
@@ -28,14 +28,14 @@ pub(super) enum Verdict {
 }
 
 /// Whether a field of this name is a precondition.
-pub(super) fn is_precondition(name: &str) -> bool {
+pub(in crate::app) fn is_precondition(name: &str) -> bool {
     ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"]
         .iter()
         .any(|precondition| name.eq_ignore_ascii_case(precondition))
 }
 
 /// Evaluates the preconditions in the order of RFC 9110 §13.2.2; `now` in unix seconds.
-pub(super) fn evaluate(fields: &[Header<'_>], file: Validators<'_>, now: u64) -> Verdict {
+pub(in crate::app) fn evaluate(fields: &[Header<'_>], file: Validators<'_>, now: u64) -> Verdict {
     let values = |name: &'static str| {
         fields
             .iter()

@@ -3,6 +3,7 @@
 use super::Http;
 use super::body::Discard;
 use super::head::Search;
+use super::options::Timeouts;
 use super::response::{Persistence, Status};
 use crate::app::Blob;
 use simoom_io::Reply;
@@ -10,10 +11,57 @@ use simoom_io::Reply;
 /// What the handler keeps for one connection.
 #[derive(Debug, Default)]
 pub struct Conn {
-    pub(super) phase: Phase,
-    pub(super) waiting: Waiting,
+    pub(in crate::app) phase: Phase,
+    pub(super) deadline: Deadline,
+}
+
+/// What the deadline of a connection is for, and what the client had to take when it was set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::app) struct Deadline {
+    pub(in crate::app) waiting: Waiting,
     /// What was queued when the deadline was set, in units of [`QUEUED_UNIT_BYTES`], rounded up.
     queued: u32,
+}
+
+/// What has become of a connection when an idle period has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::app) enum Idle {
+    /// Nothing is queued: close it.
+    Over,
+    /// The client has taken nothing of what is queued: reset it.
+    Stalled,
+    /// The client still takes what is queued.
+    Sending,
+}
+
+impl Deadline {
+    /// Sets the deadline for what the connection waits for now, unless it waits for that already.
+    #[inline]
+    pub(in crate::app) fn wait(
+        &mut self,
+        waiting: Waiting,
+        timeouts: &Timeouts,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        if self.waiting != waiting {
+            self.waiting = waiting;
+            self.queued = queued_units(reply);
+            reply.set_timeout(Some(match waiting {
+                Waiting::Head => timeouts.head,
+                Waiting::Body => timeouts.body,
+                Waiting::Idle | Waiting::Unset => timeouts.idle,
+            }));
+        }
+    }
+
+    /// An idle period has passed.
+    pub(in crate::app) fn idle(&self, reply: &Reply<'_, Blob>) -> Idle {
+        match queued_units(reply) {
+            0 => Idle::Over,
+            queued if queued >= self.queued => Idle::Stalled,
+            _ => Idle::Sending,
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Conn>() <= 32);
@@ -22,7 +70,7 @@ const _: () = assert!(size_of::<Conn>() <= 32);
 const QUEUED_UNIT_BYTES: u64 = 64;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Phase {
+pub(in crate::app) enum Phase {
     Head(Search),
     Body(Discard, Answer),
     Closing,
@@ -36,7 +84,7 @@ impl Default for Phase {
 
 /// What the deadline of a connection is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Waiting {
+pub(in crate::app) enum Waiting {
     /// No deadline was set since the last answer.
     #[default]
     Unset,
@@ -50,7 +98,7 @@ pub(super) enum Waiting {
 
 /// An answer that is decided on; small enough to wait in the connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer {
+pub(in crate::app) struct Answer {
     pub(super) subject: Subject,
     /// Not for HEAD.
     pub(super) with_content: bool,
@@ -58,7 +106,7 @@ pub(super) struct Answer {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Subject {
+pub(in crate::app) enum Subject {
     File(u32),
     NotModified(u32),
     Redirect(u32),
@@ -77,32 +125,27 @@ impl Http {
     /// Sets the deadline for what the connection waits for now, unless it waits for that already.
     #[inline]
     pub(super) fn wait(&self, conn: &mut Conn, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
-        if conn.waiting != waiting {
-            let timeouts = &self.options.timeouts;
-            conn.waiting = waiting;
-            conn.queued = queued_units(reply);
-            reply.set_timeout(Some(match waiting {
-                Waiting::Head => timeouts.head,
-                Waiting::Body => timeouts.body,
-                Waiting::Idle | Waiting::Unset => timeouts.idle,
-            }));
-        }
+        conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
     /// An idle period has passed: the connection ends unless the client still takes what is queued.
     pub(super) fn idle(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        let queued = queued_units(reply);
-        if queued == 0 {
-            self.counters.http_idle_timeouts += u64::from(!matches!(conn.phase, Phase::Closing));
-            conn.phase = Phase::Closing;
-            reply.close();
-        } else if queued >= conn.queued {
-            self.counters.http_stalled += 1;
-            conn.phase = Phase::Closing;
-            reply.abort();
-        } else {
-            conn.waiting = Waiting::Unset;
-            self.wait(conn, Waiting::Idle, reply);
+        match conn.deadline.idle(reply) {
+            Idle::Over => {
+                let is_open = !matches!(conn.phase, Phase::Closing);
+                self.counters.http_idle_timeouts += u64::from(is_open);
+                conn.phase = Phase::Closing;
+                reply.close();
+            }
+            Idle::Stalled => {
+                self.counters.http_stalled += 1;
+                conn.phase = Phase::Closing;
+                reply.abort();
+            }
+            Idle::Sending => {
+                conn.deadline.waiting = Waiting::Unset;
+                self.wait(conn, Waiting::Idle, reply);
+            }
         }
     }
 }

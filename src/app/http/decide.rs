@@ -55,14 +55,6 @@ impl Http {
 
     /// How the content is read past, if there is any.
     pub(super) fn discard(&self, framing: Framing) -> Result<Option<Discard>, Refusal> {
-        let limit = self.options.body_max_bytes;
-        match framing {
-            Framing::None => Ok(None),
-            Framing::Chunked => Ok(Some(Discard::chunked(limit))),
-            Framing::Length(length) => match u32::try_from(length) {
-                Ok(length) if length <= limit => Ok(Some(Discard::length(length))),
-                _ => Err(Refusal::BodyTooLarge),
-            },
-        }
+        Discard::of(framing, self.options.body_max_bytes)
     }
 }

@@ -7,17 +7,17 @@ use super::refusal::Refusal;
 use super::target::alphanumeric_or;
 
 /// Longest request line, its CR LF not counted.
-pub(super) const REQUEST_LINE_MAX_BYTES: usize = 8 * 1024;
+pub(in crate::app) const REQUEST_LINE_MAX_BYTES: usize = 8 * 1024;
 /// Longest head, request line and empty line included. No transport may keep less for one
 /// connection.
-pub(super) const HEAD_MAX_BYTES: usize = 16 * 1024;
+pub(in crate::app) const HEAD_MAX_BYTES: usize = 16 * 1024;
 
 /// `tchar` of RFC 9110 §5.6.2.
 static TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
 
 /// How far the search for the end of a head has come.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Search {
+pub(in crate::app) struct Search {
     /// Bytes of the head that were looked at.
     seen: u16,
     /// Whether the request line ends among them.
@@ -26,7 +26,7 @@ pub(super) struct Search {
 
 impl Search {
     /// Whether the request line was seen to its end.
-    pub(super) fn is_past_line(self) -> bool {
+    pub(in crate::app) fn is_past_line(self) -> bool {
         self.past_line
     }
 }
@@ -36,7 +36,10 @@ impl Search {
 /// LF, which RFC 9112 §2.2 would let pass, is refused, because others along the way may see a
 /// different message in it.
 #[inline]
-pub(super) fn find_end(bytes: &[u8], search: &mut Search) -> Result<Option<usize>, Refusal> {
+pub(in crate::app) fn find_end(
+    bytes: &[u8],
+    search: &mut Search,
+) -> Result<Option<usize>, Refusal> {
     let window = &bytes[..bytes.len().min(HEAD_MAX_BYTES)];
     // Transports never offer less than before. If one did, the search would begin at the end, not
     // panic.

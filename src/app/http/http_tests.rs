@@ -53,8 +53,8 @@ fn a_small_file_whole() {
 fn a_small_answer_is_one_entry_and_a_large_one_shares_its_file() {
     let mut pool = simoom_io::send::Pool::<Blob>::new(64, 64);
     for (target, entries) in [("/12", 1), ("/small", 1), ("/large", 2)] {
-        let (mut queue, mut wishes) = Default::default();
-        let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+        let (mut queue, mut effects) = Default::default();
+        let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
         let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
         http().received(&mut Conn::default(), request.as_bytes(), &mut reply);
         assert_eq!(pool.free(), (64 - entries, 63), "{target}");
@@ -432,12 +432,10 @@ fn a_slow_reader_is_waited_for_and_one_that_stops_is_reset() {
 }
 
 #[test]
-fn a_reader_that_stops_behind_the_last_answer_is_reset_too() {
+fn behind_the_last_answer_only_the_send_timeout_of_the_transport_counts() {
     let mut line = open();
     line.offer(b"GET /large HTTP/1.0\r\n\r\n");
-    assert!(line.closed() && line.deadline().is_some());
-    line.expire();
-    assert!(line.aborted());
+    assert!(line.closed() && line.deadline().is_none());
 }
 
 #[test]
@@ -464,15 +462,15 @@ fn the_date_is_that_of_the_clock() {
 #[test]
 fn a_transport_that_keeps_less_than_a_head_gets_414_or_431() {
     for (input, code) in [(&b"GET /aaaa"[..], 414), (b"GET / HTTP/1.1\r\nA: b", 431)] {
-        let (mut queue, mut wishes) = Default::default();
+        let (mut queue, mut effects) = Default::default();
         let mut pool = simoom_io::send::Pool::new(8, 8);
         let mut handler = http();
         let mut conn = Conn::default();
-        let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+        let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
         assert_eq!(handler.received(&mut conn, input, &mut reply), 0);
         handler.overfull(&mut conn, input, &mut reply);
         let answer: Vec<u8> = queue.slices(&pool).flatten().copied().collect();
-        assert_eq!((codes(&answer), wishes.close), (vec![code], true));
+        assert_eq!((codes(&answer), effects.close), (vec![code], true));
     }
 }
 

@@ -24,17 +24,18 @@
 //! A connection has one deadline, for what it is `Waiting` for. This module reads no clock: the
 //! transport calls [`Http::clock`] with the time of day, and `timeout` when a deadline has passed.
 
-mod body;
-mod conditional;
-mod conn;
+pub(super) mod body;
+pub(super) mod conditional;
+pub(super) mod conn;
 mod counters;
 pub(crate) mod date;
 mod decide;
-mod head;
+pub(super) mod head;
+mod hosted;
 mod options;
 mod path;
-mod refusal;
-mod request;
+pub(super) mod refusal;
+pub(super) mod request;
 pub(crate) mod response;
 mod target;
 
@@ -94,6 +95,11 @@ impl Http {
             draining: false,
             counters: Counters::default(),
         }
+    }
+
+    /// Replaces the options.
+    pub(in crate::app) fn set_options(&mut self, options: Options) {
+        self.options = options;
     }
 
     /// Tells the time of day; to be called at least once before the first connection and then about
@@ -163,8 +169,28 @@ impl Http {
         }
     }
 
+    /// Reads more of the content of a request that [`Http::handle`] began; returns how many bytes.
+    pub(in crate::app) fn read_on(
+        &mut self,
+        conn: &mut Conn,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
+        match self.step(conn, bytes, reply) {
+            Step::Took(n) => n,
+            Step::Wait(_) => 0,
+        }
+    }
+
+    /// Answers the request of this whole head, or begins to read its content. The reply has room
+    /// for an answer.
     #[inline]
-    fn handle(&mut self, conn: &mut Conn, head: &[u8], reply: &mut Reply<'_, Blob>) {
+    pub(in crate::app) fn handle(
+        &mut self,
+        conn: &mut Conn,
+        head: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) {
         self.counters.http_requests += 1;
         self.counters.http_head_bytes += head.len() as u64;
         match self.handle_parsed(conn, head, reply) {
@@ -326,7 +352,7 @@ impl Http {
         reply: &mut Reply<'_, Blob>,
     ) {
         self.counters.note_answer(status);
-        conn.waiting = Waiting::Unset;
+        conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::default();
         if persistence == Persistence::Close {
             conn.phase = Phase::Closing;
@@ -363,7 +389,7 @@ impl Http {
             reply,
         );
         self.counters.note_answer(status);
-        conn.waiting = Waiting::Unset;
+        conn.deadline.waiting = Waiting::Unset;
         conn.phase = Phase::Closing;
         reply.close();
     }
@@ -388,7 +414,7 @@ impl Application for Http {
                     Waiting::Idle
                 };
             }
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 break Waiting::Idle;
             }
             self.whole = reply.queued();
@@ -414,7 +440,7 @@ impl Application for Http {
     }
 
     fn timeout(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        match (conn.waiting, conn.phase) {
+        match (conn.deadline.waiting, conn.phase) {
             (Waiting::Head, _) => self.refuse_with(conn, Refusal::HeadTimeout, true, reply),
             (Waiting::Body, Phase::Body(_, answer)) => {
                 self.refuse_with(conn, Refusal::BodyTimeout, answer.with_content, reply);

@@ -5,7 +5,7 @@ use super::response::Status;
 /// Why a request is refused in a way that ends the connection, either because where it ends is not
 /// known or because reading on would cost too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(in crate::app) enum Refusal {
     /// The head is not what RFC 9112 §2 and §5 describe.
     BadSyntax,
     /// Host is missing, repeated or malformed (RFC 9112 §3.2).
@@ -38,7 +38,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// What the client is told.
-    pub(super) fn status(self) -> Status {
+    pub(in crate::app) fn status(self) -> Status {
         use Refusal::*;
         match self {
             BadSyntax | BadHost | BadFraming | BadTarget | BadChunk => Status::BadRequest,

@@ -13,11 +13,11 @@ use httparse::Header;
 use std::mem::MaybeUninit;
 
 /// Most fields of one head.
-pub(super) const FIELDS_MAX: usize = 100;
+pub(in crate::app) const FIELDS_MAX: usize = 100;
 
 /// The methods, by what becomes of them here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub(in crate::app) enum Method {
     /// GET.
     Get,
     /// HEAD.
@@ -34,7 +34,7 @@ pub(super) enum Method {
 
 /// What follows the head (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(in crate::app) enum Framing {
     /// No content.
     None,
     /// So many bytes, at least one.
@@ -45,23 +45,27 @@ pub(super) enum Framing {
 
 /// A head, understood.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'h, 'b> {
-    pub(super) method: Method,
+pub(in crate::app) struct Request<'h, 'b> {
+    pub(in crate::app) method: Method,
+    /// The method as it was sent.
+    pub(in crate::app) method_name: &'b str,
     /// The target without scheme and authority: a path, perhaps a query. `None` for `*` and for
     /// authority form.
-    pub(super) target: Option<&'b [u8]>,
-    pub(super) persistence: Persistence,
-    pub(super) framing: Framing,
+    pub(in crate::app) target: Option<&'b [u8]>,
+    pub(in crate::app) persistence: Persistence,
+    /// The minor version of HTTP/1: 0 or 1.
+    pub(in crate::app) minor: u8,
+    pub(in crate::app) framing: Framing,
     /// Whether the client waits for 100 (Continue) before it sends the content.
-    pub(super) expects_continue: bool,
+    pub(in crate::app) expects_continue: bool,
     /// Whether any of the fields is a precondition.
-    pub(super) conditional: bool,
-    pub(super) fields: &'h [Header<'b>],
+    pub(in crate::app) conditional: bool,
+    pub(in crate::app) fields: &'h [Header<'b>],
 }
 
 impl<'h, 'b> Request<'h, 'b> {
     /// The query of the target, question mark included; `None` if it is empty or not there.
-    pub(super) fn query(&self) -> Option<&'b [u8]> {
+    pub(in crate::app) fn query(&self) -> Option<&'b [u8]> {
         let target = self.target?;
         let query = &target[memchr::memchr(b'?', target)?..];
         (query.len() > 1).then_some(query)
@@ -69,7 +73,7 @@ impl<'h, 'b> Request<'h, 'b> {
 
     /// Understands `head`, whose end [`super::head::find_end`] found.
     #[inline]
-    pub(super) fn parse(
+    pub(in crate::app) fn parse(
         head: &'b [u8],
         space: &'h mut [MaybeUninit<Header<'b>>; FIELDS_MAX],
     ) -> Result<Request<'h, 'b>, Refusal> {
@@ -89,7 +93,7 @@ impl<'h, 'b> Request<'h, 'b> {
             return Err(Refusal::BadSyntax);
         };
         let fields: &'h [Header<'b>] = parsed.headers;
-        let method = method_of(method);
+        let (method_name, method) = (method, method_of(method));
         let mut noted = Noted::default();
         for field in fields {
             noted.note(field)?;
@@ -99,8 +103,10 @@ impl<'h, 'b> Request<'h, 'b> {
         }
         Ok(Request {
             method,
+            method_name,
             target: path_of(target.as_bytes(), method)?,
             persistence: noted.persistence(minor),
+            minor,
             framing: noted.framing(minor)?,
             // RFC 9110 §10.1.1: a client of HTTP/1.0 cannot mean it.
             expects_continue: noted.expects_continue && minor == 1,
@@ -123,7 +129,7 @@ fn method_of(name: &str) -> Method {
 
 /// Where the minor version of `head` stands, if httparse refuses it for that alone: RFC 9110 §2.5,
 /// a request of a later minor version is one of the last minor version that the recipient knows.
-pub(super) fn later_minor_at(head: &[u8]) -> Option<usize> {
+pub(in crate::app) fn later_minor_at(head: &[u8]) -> Option<usize> {
     let (at, [b'1', b'.', b'2'..=b'9']) = version(head)? else { return None };
     Some(at + 2)
 }

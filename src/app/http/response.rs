@@ -9,7 +9,7 @@
 use super::date::{DATE_BYTES, imf_fixdate};
 use crate::app::Blob;
 use simoom_io::Reply;
-use simoom_io::send::{CHUNK_BYTES, ROOM_COPY_BYTES};
+use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -23,15 +23,15 @@ const _: () =
 /// copied for one answer.
 pub(super) const INSERTED_MAX_BYTES: usize = 896;
 const _: () = assert!(
-    PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= ROOM_COPY_BYTES
+    PREAMBLE_MAX_BYTES + CONNECTION_KEEP_ALIVE.len() + INSERTED_MAX_BYTES <= CAPACITY_COPY_BYTES
 );
 
 /// `HTTP/1.1 100 Continue`, the one interim answer (RFC 9110 §15.2.1).
-pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub(in crate::app) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The methods of all resources (RFC 9110 §10.2.1).
 const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
-const CONNECTION_CLOSE: &[u8] = b"Connection: close\r\n";
-const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n";
+pub(in crate::app) const CONNECTION_CLOSE: &[u8] = b"Connection: close\r\n";
+pub(in crate::app) const CONNECTION_KEEP_ALIVE: &[u8] = b"Connection: keep-alive\r\n";
 
 /// The final statuses this server answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +107,17 @@ const STATUSES: [(Status, &str, &str); 16] = [
     ),
 ];
 
+impl Status {
+    /// The three digits.
+    pub(in crate::app) fn code(self) -> u16 {
+        let (_, line, _) = STATUSES[self as usize];
+        line.bytes().take(3).fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
+    }
+}
+
 /// What becomes of the connection after an answer, and what the answer says of it (RFC 9112 §9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Persistence {
+pub(in crate::app) enum Persistence {
     /// It persists, as HTTP/1.1 takes for granted.
     Keep,
     /// It persists, and an HTTP/1.0 client that asked for it is told so.
@@ -219,27 +227,34 @@ pub(super) struct Answers {
 }
 
 /// `PREAMBLE_MAX_BYTES` hold the longest reason phrase, that of 431.
-const PREAMBLE_MAX_BYTES: usize = 104;
+pub(in crate::app) const PREAMBLE_MAX_BYTES: usize = 104;
 
+/// The start of an answer: status line, Server and Date.
 #[derive(Clone, Copy)]
-struct Preamble {
+pub(in crate::app) struct Preamble {
     bytes: [u8; PREAMBLE_MAX_BYTES],
     len: usize,
 }
 
 impl Preamble {
-    fn new(status: Status) -> Preamble {
-        let (_, line, _) = STATUSES[status as usize];
+    /// `status` is the code and the reason phrase, at most 40 bytes.
+    pub(in crate::app) fn new(status: &str) -> Preamble {
         let date = " ".repeat(DATE_BYTES);
-        let text = format!("HTTP/1.1 {line}\r\nServer: simoom\r\nDate: {date}\r\n");
+        let text = format!("HTTP/1.1 {status}\r\nServer: simoom\r\nDate: {date}\r\n");
         let mut bytes = [0; PREAMBLE_MAX_BYTES];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         Preamble { bytes, len: text.len() }
     }
 
-    fn set_date(&mut self, date: &[u8; DATE_BYTES]) {
+    pub(in crate::app) fn set_date(&mut self, date: &[u8; DATE_BYTES]) {
         let end = self.len - 2;
         self.bytes[end - DATE_BYTES..end].copy_from_slice(date);
+    }
+
+    /// Status line, Server and Date.
+    #[inline]
+    pub(in crate::app) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 
@@ -248,7 +263,7 @@ impl Answers {
     pub(super) fn new() -> Answers {
         let mut answers = Answers {
             unix_seconds: 0,
-            preambles: STATUSES.map(|(status, ..)| Preamble::new(status)),
+            preambles: STATUSES.map(|(_, line, _)| Preamble::new(line)),
             pages: STATUSES.map(|(status, ..)| match status {
                 Status::MethodNotAllowed => Rendered::page(status, ALLOW),
                 // RFC 9110 §8.6: no Content-Length.
@@ -313,7 +328,7 @@ impl Answers {
     #[inline]
     fn begin(&self, status: Status, persistence: Persistence, reply: &mut Reply<'_, Blob>) {
         let preamble = &self.preambles[status as usize];
-        reply.copy(&preamble.bytes[..preamble.len]);
+        reply.copy(preamble.bytes());
         match persistence {
             Persistence::Keep => {}
             Persistence::KeepAndSay => reply.copy(CONNECTION_KEEP_ALIVE),
@@ -335,12 +350,12 @@ mod tests {
     fn every_status_stands_in_its_place_and_fits_one_chunk() {
         for (place, (status, line, _)) in STATUSES.into_iter().enumerate() {
             assert_eq!(status as usize, place);
-            let preamble = Preamble::new(status);
+            let preamble = Preamble::new(line);
             assert!(preamble.bytes.starts_with(format!("HTTP/1.1 {line}\r\n").as_bytes()));
             let page = Rendered::page(status, ALLOW);
             assert!(page.bytes.len() <= COPY_MAX_BYTES, "{line}");
         }
-        assert!(Preamble::new(Status::Ok).len + COPY_MAX_BYTES <= CHUNK_BYTES);
+        assert!(Preamble::new("200 OK").len + COPY_MAX_BYTES <= CHUNK_BYTES);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         self.tell(conn, Doing { at: self.now, state: State::ParseCmd });
-        while reply.has_room() {
+        while reply.has_capacity() {
             let Some((found, told)) = self.shared.next_to_tell(number) else {
                 conn.phase = Phase::Command;
                 reply.copy(b"END\r\n");

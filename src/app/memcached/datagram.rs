@@ -11,8 +11,9 @@
 
 use super::{Blob, Conn, Memcached, binary};
 use crate::hosted::Hosted;
+use simoom_io::Effects;
 use simoom_io::Reply;
-use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue, Wishes};
+use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
 use std::net::IpAddr;
 
 /// The frame in front of each datagram.
@@ -122,21 +123,21 @@ impl Datagrams {
 
     fn carry_out<H: Handler>(&mut self, handler: &mut H, mut requests: &[u8]) -> Fate {
         while !requests.is_empty() {
-            let mut wishes = Wishes::default();
-            let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut wishes);
+            let mut effects = Effects::default();
+            let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut effects);
             let taken = handler.received(&mut self.conn, requests, &mut reply);
             requests = &requests[taken..];
             if !self.collect() {
                 return Fate::TooLarge;
             }
-            if wishes.read_later {
+            if effects.read_later {
                 // The answer would have to wait: it is of a large item.
                 return Fate::TooLarge;
             }
-            if wishes.close {
+            if effects.close {
                 return Fate::Done;
             }
-            if taken == 0 && !wishes.wants_room {
+            if taken == 0 && !effects.wants_capacity {
                 return Fate::Incomplete;
             }
         }

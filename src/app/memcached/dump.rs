@@ -40,7 +40,7 @@ impl Memcached {
             self.say(b"OK", reply);
         }
         dump.begun = true;
-        while reply.has_room() {
+        while reply.has_capacity() {
             if dump.cursor == ENDED {
                 return Memcached::end_dump(conn, dump, reply);
             }

@@ -60,7 +60,6 @@
 //! This module reads no clock: the transport calls [`Hosted::clock`]. What ends a connection in
 //! time is in [`watch`].
 
-mod ahead;
 mod base64;
 mod binary;
 mod conn;
@@ -72,6 +71,7 @@ mod number;
 mod options;
 mod out;
 mod peers;
+mod prefetch;
 mod proven;
 mod roster;
 mod stats;
@@ -204,10 +204,10 @@ impl Memcached {
         self.shared.tally().add(self.worker, count, 1);
     }
 
-    /// As [`Application::expected`]: the first request of each. Which connections are this
+    /// As [`Application::prefetch`]: the first request of each. Which connections are this
     /// handler's, the caller knows.
-    pub fn expected<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
-        self.store.fetch_ahead(inputs.filter_map(|input| ahead::Keys::of(input).next()));
+    pub fn prefetch<'b>(&self, inputs: impl Iterator<Item = &'b [u8]>) {
+        self.store.prefetch(inputs.filter_map(|input| prefetch::Keys::of(input).next()));
     }
 
     /// A key is about to be answered that `behind` follows: fetches the next ones ahead if that is
@@ -216,8 +216,9 @@ impl Memcached {
     fn look_behind(&mut self, behind: &[u8], in_line: bool) {
         self.ahead = self.ahead.saturating_sub(1);
         if self.ahead == 0 && !behind.is_empty() {
-            let keys = if in_line { ahead::Keys::of_line(behind) } else { ahead::Keys::of(behind) };
-            self.ahead = self.store.fetch_ahead(keys);
+            let keys =
+                if in_line { prefetch::Keys::of_line(behind) } else { prefetch::Keys::of(behind) };
+            self.ahead = self.store.prefetch(keys);
         }
     }
 
@@ -349,7 +350,7 @@ impl Application for Memcached {
         if matches!(conn.phase, Phase::LongLine(_)) {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
         }
-        while at < bytes.len() && reply.has_room() {
+        while at < bytes.len() && reply.has_capacity() {
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
                 Step::Wait => {
@@ -363,7 +364,7 @@ impl Application for Memcached {
         }
         if at < bytes.len()
             && let Phase::Keys(keys) = conn.phase
-            && !reply.has_room()
+            && !reply.has_capacity()
         {
             at += self.hold_keys(conn, keys, &bytes[at..], reply);
         }
@@ -381,8 +382,8 @@ impl Application for Memcached {
         at
     }
 
-    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
-        Memcached::expected(self, inputs.iter().map(|(_, input)| *input));
+    fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
+        Memcached::prefetch(self, inputs.iter().map(|(_, input)| *input));
     }
 
     /// A transport that keeps less than [`INPUT_MAX_BYTES`]: what came is a line without an end.
@@ -438,6 +439,10 @@ impl Hosted for Memcached {
 
     fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
         self.shared.tally().of(self.worker).for_each(|(name, value)| sink(name, value));
+    }
+
+    fn memory_bytes(connections: usize) -> usize {
+        Memcached::memory_bytes(connections)
     }
 }
 

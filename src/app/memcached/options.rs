@@ -62,7 +62,7 @@ pub struct Shared {
     started: u32,
     listeners: Mutex<Vec<Listening>>,
     rosters: Mutex<Vec<Arc<Roster>>>,
-    /// Kept only where memcached is served over UDP.
+    /// InputBuffer only where memcached is served over UDP.
     proven: Option<Proven>,
 }
 

@@ -5,7 +5,7 @@ use super::base64;
 
 /// As much as there is room for in any case, and longer than any head: a key with every byte
 /// escaped, and a dozen numbers.
-const OUT_MAX_BYTES: usize = simoom_io::send::ROOM_COPY_BYTES;
+const OUT_MAX_BYTES: usize = simoom_io::send::CAPACITY_COPY_BYTES;
 
 /// The head being put together.
 pub(super) struct Out {

@@ -162,7 +162,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         let (mut name, mut value) = (Out::new(), Out::new());
-        while reply.has_room() {
+        while reply.has_capacity() {
             let is_line = self.stats_line(&stats, name.clear(), value.clear());
             match stats.opaque {
                 Some(opaque) => self.answer_stat(opaque, name.bytes(), value.bytes(), reply),

@@ -1,7 +1,7 @@
 //! The text protocol: lines in, the words of memcached out.
 
 use super::*;
-use crate::store::{Commit, Delete, New, Outcome};
+use crate::store::{Commit, Delete, NewItem, Outcome};
 use simoom_io::send::Pool;
 
 #[test]
@@ -228,7 +228,7 @@ fn a_list_has_each_item_that_stays_exactly_once() {
                 key = (key + 1) % 1000;
                 let gone = format!("goes{key}");
                 if app.store.delete(gone.as_bytes(), &Delete::default(), now) == Outcome::NotFound {
-                    let new = New {
+                    let new = NewItem {
                         key: gone.as_bytes(),
                         flags: 0,
                         exptime: 0,

@@ -11,7 +11,7 @@ use super::tally::Count;
 use super::uploads::{Found, Upload};
 use super::{Memcached, Step};
 use crate::app::Blob;
-use crate::store::{Commit, Delete, Mode, New, Outcome, Refusal, Reservation};
+use crate::store::{Commit, Delete, Mode, NewItem, Outcome, Reservation, ReserveError};
 use simoom_io::Reply;
 
 /// What is to become of a value.
@@ -39,12 +39,12 @@ impl Ending {
     }
 }
 
-impl Refusal {
+impl ReserveError {
     /// What the text protocols say to it.
     pub(super) fn text(self) -> &'static [u8] {
         match self {
-            Refusal::TooLarge => b"SERVER_ERROR object too large for cache",
-            Refusal::OutOfMemory => b"SERVER_ERROR out of memory storing object",
+            ReserveError::TooLarge => b"SERVER_ERROR object too large for cache",
+            ReserveError::OutOfMemory => b"SERVER_ERROR out of memory storing object",
         }
     }
 }
@@ -54,10 +54,10 @@ impl Memcached {
     /// it.
     pub(super) fn reserve(
         &mut self,
-        new: &New<'_>,
+        new: &NewItem<'_>,
         behind: &[u8],
         end_bytes: usize,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, ReserveError> {
         let is_complete = behind.len() >= new.value_bytes.saturating_add(end_bytes);
         let reserved = if is_complete {
             self.store.reserve(new, self.now)
@@ -66,13 +66,13 @@ impl Memcached {
         };
         self.count(match &reserved {
             Ok(_) => Count::CmdSet,
-            Err(Refusal::TooLarge) => Count::TooLarge,
-            Err(Refusal::OutOfMemory) => Count::NoMemory,
+            Err(ReserveError::TooLarge) => Count::TooLarge,
+            Err(ReserveError::OutOfMemory) => Count::NoMemory,
         });
         reserved
     }
 
-    fn reserve_incoming(&mut self, new: &New<'_>) -> Result<Reservation, Refusal> {
+    fn reserve_incoming(&mut self, new: &NewItem<'_>) -> Result<Reservation, ReserveError> {
         let mut displaced = 0;
         let (store, uploads, now) = (&self.store, &mut self.uploads, self.now);
         let reserved = store.reserve_incoming(new, now, || {
@@ -112,7 +112,7 @@ impl Memcached {
             // There is a place for each connection, so this is for a transport that opens more than
             // it said.
             None => {
-                self.say(Refusal::OutOfMemory.text(), reply);
+                self.say(ReserveError::OutOfMemory.text(), reply);
                 conn.begin_skip(left as u64, self.now);
             }
         }
@@ -152,7 +152,7 @@ impl Memcached {
         match displaced.ending {
             Ending::Text { noreply: true } => {}
             Ending::Text { noreply: false } | Ending::Meta(_) => {
-                self.say(Refusal::OutOfMemory.text(), reply);
+                self.say(ReserveError::OutOfMemory.text(), reply);
             }
             Ending::Binary { opcode, opaque, .. } => {
                 self.answer_out_of_memory(opcode, opaque, reply);

@@ -3,7 +3,7 @@
 use super::super::peers::Held;
 use super::*;
 use crate::app::testing::NOW;
-use crate::store::{Commit, New, Refusal, Settings, Store};
+use crate::store::{Commit, NewItem, ReserveError, Settings, Store};
 use std::sync::Arc;
 
 /// A store of 4 MiB of which unfinished values may take a quarter, and the uploads of one worker.
@@ -30,9 +30,10 @@ impl Bed {
 
     /// Begins an upload; returns its place and how many others lost theirs.
     fn begin(&mut self, peer: Peer, bytes: usize) -> (u32, usize) {
-        let new = New { key: b"k", flags: 0, exptime: 0, value_bytes: bytes, binary_key: false };
+        let new =
+            NewItem { key: b"k", flags: 0, exptime: 0, value_bytes: bytes, binary_key: false };
         let mut displaced = 0;
-        let reserved: Result<Reservation, Refusal> =
+        let reserved: Result<Reservation, ReserveError> =
             self.store.reserve_incoming(&new, NOW as u32, || {
                 let found = self.uploads.displace(|_| {});
                 displaced += usize::from(found);

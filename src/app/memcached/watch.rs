@@ -211,7 +211,7 @@ impl Memcached {
         if waits == Waits::Nothing && !self.shares_items {
             return;
         }
-        let looks_often = waits.for_readers() || self.store.is_pinned_much();
+        let looks_often = waits.for_readers() || self.store.is_near_pin_limit();
         let watch = &mut conn.watch;
         let was = watch.next;
         if was == Next::IDLE || leaves_line {
@@ -232,7 +232,7 @@ impl Memcached {
 
     /// The deadline has passed: ends the connection if it has to be, or sets the next one.
     pub(super) fn check(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        if !conn.watch.waits.for_readers() && !reply.has_room() {
+        if !conn.watch.waits.for_readers() && !reply.has_capacity() {
             // The rest of a request is not looked at before the client reads; the send timeout
             // bounds that.
             conn.watch.restart(self.now);
@@ -281,7 +281,7 @@ impl Memcached {
     /// while others need what its answers hold.
     fn holds_too_long(&mut self, conn: &mut Conn, unsent: u64) -> bool {
         let (quarters, was_unsent) = (conn.watch.next.quarters(), conn.watch.next.was_unsent());
-        let waited_ms = self.waiters.waited_ms(self.store.is_pinned_out(false));
+        let waited_ms = self.waiters.waited_ms(self.store.is_at_pin_limit(false));
         let patience = PATIENCE_MS.iter().rev().find(|(after_ms, _)| waited_ms >= *after_ms);
         let is_hurried = unsent > 0
             && patience.is_some_and(|(_, limit)| conn.watch.needs_longer_than(*limit, unsent));
@@ -294,7 +294,7 @@ impl Memcached {
         }
         let others_wait = self.held_back_at.is_some_and(|at| self.now - at <= CHECK_SECONDS);
         let is_stalled = conn.watch.is_stalled(unsent, others_wait);
-        let is_pinned_much = self.store.is_pinned_much();
+        let is_pinned_much = self.store.is_near_pin_limit();
         if is_pinned_much || conn.watch.waits.for_readers() {
             conn.watch.next = Next::soon(conn.watch.next.was_unsent(), 1);
         }
@@ -318,7 +318,7 @@ impl Memcached {
     /// Whether the answer at hand may not hold an item.
     #[inline]
     pub(super) fn is_pinned_out(&self, reply: &Reply<'_, Blob>) -> bool {
-        self.must_queue || self.store.is_pinned_out(reply.queued() > 0)
+        self.must_queue || self.store.is_at_pin_limit(reply.queued() > 0)
     }
 
     #[cold]

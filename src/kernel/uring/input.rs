@@ -1,6 +1,6 @@
 //! What has come for a connection: in come filled buffers, out go calls to the application with the
-//! bytes where they lie. What is left over is copied to where input is kept; if there is no place
-//! for it, the buffer is held and read again by a visit. Every buffer is given back or held.
+//! bytes where they lie. What is left over is copied to an input buffer; if there is no space for
+//! it, the buffer is held and read again by a visit. Every buffer is given back or held.
 
 use super::{Shared, Uring};
 use crate::hosted::Hosted;
@@ -33,7 +33,7 @@ pub(super) fn received<A: Hosted>(
     match input {
         Ok(Some(buffer)) => {
             take(&mut server.host, session, shared, buffer);
-            if session.phase == Phase::Aborted {
+            if session.phase() == Phase::Aborted {
                 return server.end(key, Closed::Aborted);
             }
             if !session.io.readable && !needs_visit(session) {
@@ -43,7 +43,7 @@ pub(super) fn received<A: Hosted>(
         Ok(None) => {
             session.io.peer_done = true;
             session.io.eof = session.io.part.held.is_empty();
-            if session.phase == Phase::Lingering && session.io.eof {
+            if session.phase() == Phase::Lingering && session.io.eof {
                 return server.end(key, Closed::Finished);
             }
             session.io.readable = !session.io.eof;
@@ -61,10 +61,11 @@ pub(super) fn received<A: Hosted>(
 
 /// Whether there is more to do than to send what is queued.
 pub(super) fn needs_visit<A: Application>(session: &Session<A, Socket<super::Operations>>) -> bool {
-    session.queue.is_empty() && (session.wants_room || session.sends_last())
+    session.connection.queue.is_empty()
+        && (session.connection.flow.wants_capacity() || session.sends_last())
 }
 
-/// Offers what lies in `buffer`, or holds it.
+/// Delivers what lies in `buffer`, or holds it.
 fn take<A: Hosted>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<super::Operations>>,
@@ -72,54 +73,20 @@ fn take<A: Hosted>(
     buffer: Buffer,
 ) {
     host.counters.read_calls += 1;
-    if session.phase != Phase::Open {
+    if session.phase() != Phase::Open {
         if !host.dropped(session, buffer.len()) {
-            session.phase = Phase::Aborted;
+            host.abort(session);
         }
         return shared.ring.give(buffer);
     }
-    let waits =
-        session.takes_no_input() || session.io.held_back || !session.io.part.held.is_empty();
-    let done = if waits {
-        0
-    } else if session.kept.is_empty() {
-        offer(host, session, shared.ring.bytes(&buffer))
-    } else {
-        offer_with_kept(host, session, shared.ring.bytes(&buffer))
-    };
+    let waits = session.connection.flow.is_paused()
+        || session.io.held_back
+        || !session.io.part.held.is_empty();
+    let done = if waits { 0 } else { host.receive(session, shared.ring.bytes(&buffer)) };
     host.counters.bytes_received += done as u64;
     if done == buffer.len() {
         return shared.ring.give(buffer);
     }
     shared.held.push(&mut session.io.part.held, buffer, done);
     session.io.readable = true;
-}
-
-/// Offers `bytes` and keeps what the application leaves of them. Says how many are done with.
-fn offer<A: Hosted, S>(host: &mut Host<A>, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
-    let consumed = host.offer(session, bytes);
-    let rest = &bytes[consumed..];
-    if host.inputs.largest_free() < rest.len() {
-        return consumed;
-    }
-    if !rest.is_empty() {
-        host.keep(session, rest);
-    }
-    bytes.len()
-}
-
-/// Offers `bytes` with what was kept before them, if there is room for all of them behind that.
-fn offer_with_kept<A: Hosted, S>(
-    host: &mut Host<A>,
-    session: &mut Session<A, S>,
-    bytes: &[u8],
-) -> usize {
-    let spare = session.kept.spare(&mut host.inputs);
-    if spare.len() < bytes.len() {
-        return 0;
-    }
-    spare[..bytes.len()].copy_from_slice(bytes);
-    session.kept.extend(&mut host.inputs, bytes.len());
-    host.offer_kept(session);
-    bytes.len()
 }

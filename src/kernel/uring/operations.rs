@@ -201,9 +201,9 @@ pub(super) fn change<A: Application>(
 ) -> Start {
     let send = sends(session);
     look_for_trouble(session, send);
+    let closes = session.phase() != Phase::Open;
     let io = &mut session.io;
     let part = &mut io.part;
-    let closes = session.phase != Phase::Open;
     let wants_input = !part.careful && !io.eof;
     let mut receive = None;
     if !wants_input {
@@ -222,7 +222,7 @@ pub(super) fn change<A: Application>(
     };
     let poll = part.watch(watch, key, shared);
     if send {
-        part.sending = Some(session.queue.len() as u32);
+        part.sending = Some(session.connection.queue.len() as u32);
         io.writable = false;
     }
     let hangup = part.watch_hangup();
@@ -230,7 +230,7 @@ pub(super) fn change<A: Application>(
 }
 
 fn sends<A: Application>(session: &Session<A, Socket<Operations>>) -> bool {
-    session.io.writable && !session.queue.is_empty() && session.phase != Phase::Aborted
+    session.io.writable && !session.connection.queue.is_empty() && session.phase() != Phase::Aborted
 }
 
 /// A connection whose input cannot be offered as it comes is received from again when nothing of it
@@ -238,12 +238,13 @@ fn sends<A: Application>(session: &Session<A, Socket<Operations>>) -> bool {
 fn look_for_trouble<A: Application>(session: &mut Session<A, Socket<Operations>>, sends: bool) {
     let io = &session.io;
     // Room may come of what is being sent.
-    let is_refused = session.wants_room && !sends && io.part.sending.is_none();
+    let is_refused =
+        session.connection.flow.wants_capacity() && !sends && io.part.sending.is_none();
     let trouble = is_refused
-        || session.reads_later
+        || session.connection.flow.reads_later()
         || io.readable
         || io.held_back
         || !io.part.held.is_empty();
-    let idle = session.holds_nothing() || session.phase == Phase::Lingering;
+    let idle = session.holds_nothing() || session.phase() == Phase::Lingering;
     session.io.part.careful = trouble || (session.io.part.careful && !idle);
 }

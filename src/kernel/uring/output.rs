@@ -74,7 +74,10 @@ fn start_all<A: Hosted>(server: &mut Server<A, Uring>, listens: bool) -> io::Res
             let Some(session) = table.get(*key) else { continue };
             let socket = session.io.fd.as_fd();
             if start.send {
-                let (len, slices) = (session.queue.len() as usize, session.queue.slices(pool));
+                let (len, slices) = (
+                    session.connection.queue.len() as usize,
+                    session.connection.queue.slices(pool),
+                );
                 batch.send(socket, *key, session.sends_last(), len, slices);
             }
             match start.receive {
@@ -111,7 +114,7 @@ pub(super) fn sent<A: Hosted>(
     server.host.sent(session, taken);
     let io = &session.io;
     let is_through =
-        io.writable && session.queue.is_empty() && !io.readable && !io.part.is_careful();
+        io.writable && session.connection.queue.is_empty() && !io.readable && !io.part.is_careful();
     if !is_through || needs_visit(session) || server.drain.is_some() {
         server.turns.join(key.index);
     }

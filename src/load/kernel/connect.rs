@@ -1,6 +1,6 @@
 //! Opening connections: slots in, sockets that connect out, or why there can be none.
 
-use super::super::client::Conn;
+use super::super::client::ClientConnection;
 use super::super::protocol::Protocol;
 use super::{Kernel, NEVER};
 use crate::error::{Error, Result};
@@ -8,7 +8,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use simoom_io::Closed;
+use simoom_io::{Closed, Connection};
 
 /// The smallest receive buffer that is asked for, of which the kernel makes twice as much. In one
 /// for hardly more than a segment its window can come to rest at a few bytes, and it opens it no
@@ -35,7 +35,7 @@ pub(super) fn allow_descriptors(connections: u32) -> Result<()> {
 }
 
 impl<P: Protocol> Kernel<P> {
-    pub(super) fn connect(&mut self, conn: Conn<P::Progress>) -> Result<()> {
+    pub(super) fn connect(&mut self, conn: ClientConnection<P::Progress>) -> Result<()> {
         let slot = conn.slot() as usize;
         let target = self.target;
         let cannot =
@@ -46,15 +46,15 @@ impl<P: Protocol> Kernel<P> {
             rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
                 .map_err(cannot)?;
         sockopt::set_tcp_nodelay(&socket, true).map_err(cannot)?;
-        if let Some(sips) = self.client.slow() {
+        if let Some(throttle) = self.client.slow() {
             // Before connecting: the window that is offered at first follows from it.
-            let bytes = sips.window_bytes().max(RECEIVE_BUFFER_MIN_BYTES);
+            let bytes = throttle.window_bytes().max(RECEIVE_BUFFER_MIN_BYTES);
             sockopt::set_socket_recv_buffer_size(&socket, bytes).map_err(cannot)?;
         }
         let connected = rustix::net::connect(&socket, &target);
         let session = &mut self.sessions[slot];
-        (session.conn, session.connected, session.closing) = (conn, false, false);
-        (session.readable, session.peer_done, session.reads_later) = (false, false, false);
+        session.connection = Connection::with(conn);
+        (session.connected, session.readable, session.peer_done) = (false, false, false);
         session.deadline_us = NEVER;
         match connected {
             Ok(()) | Err(Errno::INPROGRESS) => {}

@@ -7,7 +7,7 @@
 mod connect;
 mod transfer;
 
-use super::client::{Client, Conn, Plan, Sips};
+use super::client::{Client, Plan, ReadThrottle};
 use super::protocol::{Protocol, Text};
 use super::watch::Watch;
 use crate::clock::Clock;
@@ -15,9 +15,10 @@ use crate::error::{Error, Result};
 use connect::allow_descriptors;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
+use simoom_io::send::{Pool, QUEUE_ENTRIES};
 use simoom_io::timer::{Tick, Wheel};
-use simoom_io::{Application, Closed};
+use simoom_io::{Closed, Connection, input};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -25,6 +26,9 @@ use std::os::fd::OwnedFd;
 const EVENTS: usize = 512;
 /// Bytes that are read from a socket at once.
 const READ_BYTES: usize = 256 * 1024;
+/// Buffers of [`READ_BYTES`] for input that is not consumed; each connection has a small one
+/// besides. Memory is only used once one is.
+const LARGE_INPUTS: usize = 256;
 /// The loop looks round at least so often.
 const SLEEP_US: u64 = 5_000;
 /// How long the loop spins after the last event before it sleeps: to be woken for each answer would
@@ -35,20 +39,16 @@ const DUE: usize = 64;
 const NEVER: u64 = u64::MAX;
 
 /// One connection, or the place for it.
-struct Session<S> {
+struct Session<P: Protocol> {
     socket: Option<OwnedFd>,
     connected: bool,
-    closing: bool,
-    conn: Conn<S>,
-    queue: Queue,
-    /// What was read and not consumed: the beginning of a head, or what is to be read later.
-    kept: Vec<u8>,
+    connection: Connection<Client<P>>,
+    /// It stands in the line for the pool.
+    waits: bool,
     /// There may be something to read,
     readable: bool,
     /// and the end of the stream behind it.
     peer_done: bool,
-    /// Nothing is read before the deadline.
-    reads_later: bool,
     deadline_us: u64,
 }
 
@@ -57,8 +57,12 @@ struct Kernel<P: Protocol> {
     client: Client<P>,
     target: SocketAddr,
     epoll: OwnedFd,
-    sessions: Vec<Session<P::Progress>>,
+    sessions: Vec<Session<P>>,
     pool: Pool<Text>,
+    /// Where answers wait that did not come whole, or are to be read later.
+    inputs: input::Pool,
+    /// Connections that wait for the pool, each at most once.
+    waiting: VecDeque<u32>,
     /// A timer for each session.
     wheel: Wheel,
     /// How much is read at once.
@@ -81,13 +85,10 @@ pub(super) fn run<P: Protocol>(
     let session = || Session {
         socket: None,
         connected: false,
-        closing: false,
-        conn: Conn::default(),
-        queue: Queue::default(),
-        kept: Vec::new(),
+        connection: Connection::default(),
+        waits: false,
         readable: false,
         peer_done: false,
-        reads_later: false,
         deadline_us: NEVER,
     };
     // A request on each connection, and as much again: half of a pool is for empty queues. Where
@@ -102,8 +103,14 @@ pub(super) fn run<P: Protocol>(
         epoll,
         sessions: (0..plan.connections).map(|_| session()).collect(),
         pool: Pool::new(batches, chunks),
+        inputs: input::Pool::with_large_bytes(
+            plan.connections as usize,
+            (plan.connections as usize).min(LARGE_INPUTS),
+            READ_BYTES,
+        ),
+        waiting: VecDeque::with_capacity(plan.connections as usize),
         wheel: Wheel::new(plan.connections, Tick::from_millis(clock.now_ms())),
-        read_bytes: plan.slow.map_or(READ_BYTES, Sips::sip_bytes),
+        read_bytes: plan.slow.map_or(READ_BYTES, ReadThrottle::bytes_per_read),
         clock,
         now_us: 0,
         worked_us: 0,
@@ -118,14 +125,15 @@ impl<P: Protocol> Kernel<P> {
         let mut buffer = vec![0; self.read_bytes];
         loop {
             self.tick();
-            watch.look(self.now_us, &mut self.client);
-            if self.client.course().is_over() {
+            watch.poll(self.now_us, &mut self.client);
+            if self.client.schedule().is_over() {
                 return Ok(());
             }
             while let Some(conn) = self.client.next_to_open() {
                 self.connect(conn)?;
             }
             self.send_in_turn();
+            self.resume_waiting();
             self.meet_deadlines(&mut buffer);
             events.clear();
             // What was done so far took time; what follows is waiting.
@@ -170,19 +178,23 @@ impl<P: Protocol> Kernel<P> {
 
     fn tick(&mut self) {
         self.now_us = self.clock.now_us();
-        self.client.turn(self.now_us);
+        self.client.tick(self.now_us);
     }
 
     fn send_in_turn(&mut self) {
         while let Some(slot) = self.client.next_to_send() {
             let slot = slot as usize;
-            let usable = |session: &Session<P::Progress>| {
-                session.socket.is_some() && session.connected && !session.closing
-            };
-            if !usable(&self.sessions[slot]) {
+            let session = &self.sessions[slot];
+            if session.socket.is_none()
+                || !session.connected
+                || session.connection.flow.is_closing()
+            {
                 continue;
             }
-            if self.call(slot, Client::send) == Some(false) {
+            let sent = self.event(slot, |client, exchange| {
+                exchange.act(|conn, reply| client.send(conn, reply))
+            });
+            if sent == Some(false) {
                 return;
             }
         }
@@ -205,24 +217,24 @@ impl<P: Protocol> Kernel<P> {
 
     fn meet_deadline(&mut self, slot: usize, buffer: &mut [u8]) {
         let session = &mut self.sessions[slot];
-        if session.socket.is_none() || session.deadline_us == NEVER {
+        if session.socket.is_none() {
             return;
         }
         if session.deadline_us > self.now_us {
-            // It was put off.
-            return self.wheel.schedule(slot as u32, tick_of(session.deadline_us));
+            if session.deadline_us != NEVER {
+                // It was put off.
+                self.wheel.schedule(slot as u32, tick_of(session.deadline_us));
+            }
+            // Input may wait for a buffer.
+            return self.read(slot, buffer);
         }
         session.deadline_us = NEVER;
-        if session.closing {
+        if session.connection.flow.is_closing() {
             // The server does not close its side.
             return self.end(slot, Closed::Finished);
         }
-        let put_off = std::mem::take(&mut session.reads_later);
-        self.call(slot, Client::timeout);
-        if put_off {
-            self.offer(slot, &[]);
-            self.read(slot, buffer);
-        }
+        self.event(slot, |client, exchange| exchange.expire(client));
+        self.read(slot, buffer);
     }
 
     /// The tick that it is, in the time of the run.

@@ -1,51 +1,95 @@
 //! Reading and writing: readiness in, calls of the client out, and what it queued to the socket.
 
-use super::super::client::{Client, Conn};
+use super::super::client::Client;
 use super::super::protocol::{Protocol, Text};
 use super::connect::ending;
 use super::{Kernel, NEVER, Session, tick_of};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
-use simoom_io::send::Wishes;
-use simoom_io::{Application, Closed, Opened, Reply};
+use simoom_io::connection::Buffered;
+use simoom_io::{Application, Closed, Exchange, Opened, Requests};
+
+/// What an event of a connection works with.
+type Event<'a, P> = Exchange<'a, <Client<P> as Application>::Conn, Text, Buffered<'a>>;
 
 impl<P: Protocol> Kernel<P> {
-    /// Lets the client act on a connection, and does what it asks for.
-    pub(super) fn call<R>(
+    /// Handles an event of a connection, does what the client asks for, and writes what it queued.
+    /// `None` if there is no connection.
+    pub(super) fn event<R>(
         &mut self,
         slot: usize,
-        act: impl FnOnce(&mut Client<P>, &mut Conn<P::Progress>, &mut Reply<'_, Text>) -> R,
+        event: impl FnOnce(&mut Client<P>, &mut Event<'_, P>) -> R,
     ) -> Option<R> {
-        let session = &mut self.sessions[slot];
-        session.socket.as_ref()?;
-        let mut wishes = Wishes::default();
-        let mut reply = Reply::new(&mut self.pool, &mut session.queue, &mut wishes);
-        let result = act(&mut self.client, &mut session.conn, &mut reply);
-        session.reads_later |= wishes.read_later;
-        if let Some(after) = wishes.timeout {
-            session.deadline_us = after.map_or(NEVER, |after| self.now_us + after.total_micros());
-            if session.deadline_us != NEVER {
-                self.wheel.bring_forward(slot as u32, tick_of(session.deadline_us));
-            }
-        }
-        if wishes.abort || wishes.overflow {
-            let socket = self.sessions[slot].socket.as_ref()?;
-            // Closing then resets.
-            let _ = sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
-            self.end(slot, Closed::Aborted);
-            return Some(result);
-        }
-        session.closing |= wishes.close;
+        let result = self.event_unwritten(slot, event)?;
         self.write(slot);
         Some(result)
     }
 
-    /// Writes what is queued, as far as the socket takes it.
+    fn event_unwritten<R>(
+        &mut self,
+        slot: usize,
+        event: impl FnOnce(&mut Client<P>, &mut Event<'_, P>) -> R,
+    ) -> Option<R> {
+        let session = &mut self.sessions[slot];
+        session.socket.as_ref()?;
+        let was_open = session.connection.flow.is_open();
+        let mut exchange = session.connection.exchange(&mut self.pool, &mut self.inputs);
+        let result = event(&mut self.client, &mut exchange);
+        let requests = exchange.requests();
+        self.serve(slot, requests, was_open);
+        Some(result)
+    }
+
+    /// Does what only the transport can do.
+    fn serve(&mut self, slot: usize, requests: Requests, was_open: bool) {
+        let session = &mut self.sessions[slot];
+        let Some(socket) = &session.socket else { return };
+        let flow = session.connection.flow;
+        if flow.is_aborted() {
+            // Closing then resets.
+            let _ = sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
+            return self.end(slot, Closed::Aborted);
+        }
+        let after = match requests.deadline {
+            // The server may take as long to close its side.
+            _ if was_open && flow.is_closing() => Some(self.client.answer_timeout()),
+            Some(after) => after,
+            None => return,
+        };
+        session.deadline_us = after.map_or(NEVER, |after| self.now_us + after.total_micros());
+        if session.deadline_us != NEVER {
+            self.wheel.bring_forward(slot as u32, tick_of(session.deadline_us));
+        }
+    }
+
+    /// Writes what is queued, as far as the socket takes it, and lets the client queue more if it
+    /// waits to.
     fn write(&mut self, slot: usize) {
-        let Session { socket: Some(socket), queue, closing, .. } = &mut self.sessions[slot] else {
+        loop {
+            self.write_queued(slot);
+            let session = &mut self.sessions[slot];
+            if session.socket.is_none() || !session.connection.flow.wants_capacity() {
+                return;
+            }
+            if self.event_unwritten(slot, |client, exchange| exchange.resume(client)) != Some(true)
+            {
+                break;
+            }
+        }
+        let session = &mut self.sessions[slot];
+        if session.connection.queue.is_empty() && !session.waits {
+            // Others hold the pool.
+            session.waits = true;
+            self.waiting.push_back(slot as u32);
+        }
+    }
+
+    fn write_queued(&mut self, slot: usize) {
+        let Session { socket: Some(socket), connection, .. } = &mut self.sessions[slot] else {
             return;
         };
+        let queue = &mut connection.queue;
         while !queue.is_empty() {
             let bytes = queue.slices(&self.pool).next().unwrap_or_default();
             let sent = rustix::net::send(&*socket, bytes, SendFlags::NOSIGNAL);
@@ -56,8 +100,17 @@ impl<P: Protocol> Kernel<P> {
                 Err(_) => return queue.clear(&mut self.pool),
             }
         }
-        if *closing {
+        if connection.flow.is_closing() {
             let _ = rustix::net::shutdown(&*socket, Shutdown::Write);
+        }
+    }
+
+    /// Lets connections go on that waited for the pool, in the order in which they came.
+    pub(super) fn resume_waiting(&mut self) {
+        for _ in 0..self.waiting.len() {
+            let Some(slot) = self.waiting.pop_front() else { return };
+            self.sessions[slot as usize].waits = false;
+            self.write(slot as usize);
         }
     }
 
@@ -71,7 +124,7 @@ impl<P: Protocol> Kernel<P> {
                     return self.end(slot, ending(error).unwrap_or(Closed::TimedOut));
                 }
             }
-        } else if !self.sessions[slot].queue.is_empty() {
+        } else if !self.sessions[slot].connection.queue.is_empty() {
             self.write(slot);
         }
         let peer_done = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
@@ -86,24 +139,44 @@ impl<P: Protocol> Kernel<P> {
     fn connected(&mut self, slot: usize) {
         self.sessions[slot].connected = true;
         let opened = Opened { local_port: 0, active: true, token: slot as u32, ends: None };
-        self.call(slot, |client, conn, reply| client.opened(conn, opened, reply));
+        self.event(slot, |client, exchange| exchange.open(client, opened));
     }
 
     /// Reads all that has come, to the end of the stream if that has come too; less if the client
-    /// reads later.
+    /// takes no input now.
     pub(super) fn read(&mut self, slot: usize, buffer: &mut [u8]) {
         loop {
             let session = &mut self.sessions[slot];
-            let Some(socket) =
-                session.socket.as_ref().filter(|_| session.readable && !session.reads_later)
+            let connection = &mut session.connection;
+            let Some(socket) = session
+                .socket
+                .as_ref()
+                .filter(|_| session.readable && !connection.flow.is_paused())
             else {
                 return;
             };
-            match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
+            let is_held = !connection.input.is_empty();
+            let space = if is_held {
+                connection.input.spare(&mut self.inputs)
+            } else {
+                // No more than can be held if none of it is consumed.
+                &mut buffer[..self.inputs.largest_free().min(self.read_bytes)]
+            };
+            let space = match space.len() {
+                // Others hold the buffers: look again in a tick.
+                0 => return self.wheel.bring_forward(slot as u32, self.tick_now().plus(1)),
+                len => &mut space[..len.min(self.read_bytes)],
+            };
+            match rustix::net::recv(socket, &mut *space, RecvFlags::empty()) {
                 Ok((_, 0)) => return self.end(slot, Closed::Finished),
                 Ok((_, n)) => {
-                    session.readable = n == buffer.len() || session.peer_done;
-                    self.offer(slot, &buffer[..n]);
+                    session.readable = n == space.len() || session.peer_done;
+                    if is_held {
+                        connection.input.extend(&mut self.inputs, n);
+                        self.event(slot, |client, exchange| exchange.receive_held(client));
+                    } else {
+                        self.event(slot, |client, exchange| exchange.receive(client, &buffer[..n]));
+                    }
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => session.readable = false,
@@ -112,32 +185,11 @@ impl<P: Protocol> Kernel<P> {
         }
     }
 
-    /// Offers what was kept, and `bytes` behind it.
-    pub(super) fn offer(&mut self, slot: usize, bytes: &[u8]) {
-        let session = &mut self.sessions[slot];
-        if session.closing || (session.kept.is_empty() && bytes.is_empty()) {
-            return;
-        }
-        let mut kept = std::mem::take(&mut session.kept);
-        if kept.is_empty() {
-            let consumed =
-                self.call(slot, |client, conn, reply| client.received(conn, bytes, reply));
-            let left = &bytes[consumed.unwrap_or(bytes.len())..];
-            self.sessions[slot].kept.extend_from_slice(left);
-            return;
-        }
-        kept.extend_from_slice(bytes);
-        let consumed = self.call(slot, |client, conn, reply| client.received(conn, &kept, reply));
-        kept.drain(..consumed.unwrap_or(kept.len()));
-        self.sessions[slot].kept = kept;
-    }
-
     /// The connection is over.
     pub(super) fn end(&mut self, slot: usize, how: Closed) {
         let session = &mut self.sessions[slot];
         session.socket = None;
-        session.queue.clear(&mut self.pool);
-        session.kept.clear();
-        self.client.closed(&mut session.conn, how);
+        session.connection.release(&mut self.pool, &mut self.inputs);
+        self.client.closed(&mut session.connection.conn, how);
     }
 }

@@ -5,13 +5,14 @@
 //! completion. The same trait is driven by the user-space stack and by the kernel-socket transport,
 //! so an application is written once.
 
-use crate::send::{Blob, Reply};
+use crate::reply::Reply;
+use crate::send::Blob;
 use std::net::SocketAddr;
 
 /// An application: one value per worker, called for every connection of that worker.
 ///
 /// The calls for one connection come in this order: `opened`, then any number of `received`,
-/// `resumed` and `timeout`, then `closed` exactly once; `expected` is of no connection. After
+/// `resumed` and `timeout`, then `closed` exactly once; `prefetch` is of no connection. After
 /// [`Reply::close`] no more input is offered.
 pub trait Application {
     /// The immutable bytes that answers are made of.
@@ -35,8 +36,8 @@ pub trait Application {
     ///
     /// What is not consumed is offered again at the front of what follows, within the transport's
     /// bound for one connection. Consume everything before the first incomplete request. Stop
-    /// early, whatever is left, when [`Reply::has_room`] says no: `resumed` follows when there is
-    /// room again.
+    /// early, whatever is left, when [`Reply::has_capacity`] says no: `resumed` follows when there
+    /// is room again.
     ///
     /// Offered input never shrinks. If a call was offered `n` bytes and consumed `c`, the next call
     /// is offered the same `n - c` bytes and possibly more behind them. So an application may
@@ -52,7 +53,7 @@ pub trait Application {
     /// These inputs will be offered next, as far as they come in order, each with the local port
     /// that it came to: for an application whose data is far away in memory to have it fetched, for
     /// all of them at once.
-    fn expected(&mut self, inputs: &[(u16, &[u8])]) {
+    fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         let _ = inputs;
     }
 
@@ -60,7 +61,7 @@ pub trait Application {
     /// consumed: answer that and close. `bytes` is all that was kept.
     fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>);
 
-    /// There is room again after [`Reply::has_room`] said no. Input that was kept is offered
+    /// There is room again after [`Reply::has_capacity`] said no. Input that was kept is offered
     /// through `received` right after this call.
     fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, reply);

@@ -2,7 +2,7 @@
 //!
 //! A transport delivers the bytes of each connection in stream order to an [`Application`]. The
 //! application answers through a [`Reply`]: it queues ranges of immutable bytes ([`send`]), sets a
-//! deadline, or closes. Input that it leaves unread is kept ([`keep`]) and delivered again, whole.
+//! deadline, or closes. Input that it leaves unread is kept ([`input`]) and delivered again, whole.
 //! Deadlines wait on a timer wheel ([`timer`]).
 //!
 //! Nothing here makes a system call or reads a clock: the caller passes the time. The TCP stack
@@ -11,11 +11,20 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod connection;
 mod counters;
-pub mod keep;
+pub mod exchange;
+pub mod flow;
+pub mod input;
+pub mod reply;
 pub mod send;
 pub mod timer;
 
 pub use application::{Application, Closed, Ends, Opened};
-pub use send::{Blob, Reply};
+pub use connection::Connection;
+pub use exchange::{Exchange, Input, Requests};
+pub use flow::Flow;
+pub use input::InputBuffer;
+pub use reply::{Effects, Reply};
+pub use send::Blob;
 pub use smoltcp::time::{Duration, Instant};

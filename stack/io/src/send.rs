@@ -1,21 +1,28 @@
 //! What is still to be sent, and what is sent but not acknowledged: ranges of immutable bytes.
 //!
-//! An application queues answers through a [`Reply`]; a transport reads them, in stream order, when
-//! the window (or the socket) allows, and reads them again to retransmit. Nothing here knows of
-//! segments. All ranges and all copied bytes live in one [`Pool`] of fixed size per worker; a
-//! connection's [`Queue`] is three indices and two counts. Running out is a state:
-//! [`Reply::has_room`] says no until acknowledgements give entries back.
+//! A handler queues answers through a [`Reply`]. A transport reads them, in stream order, when the
+//! window or the socket allows, and reads them again to retransmit. Nothing here knows of segments.
+//! All ranges and all copied bytes live in one [`Pool`] of fixed size per worker; a connection's
+//! [`Queue`] is three indices and a few counts. Running out is a state: [`Reply::has_capacity`]
+//! says no until acknowledgements free entries.
+//!
+//! # A layer between handler and transport
+//!
+//! A layer such as TLS turns ranges of the queue into records when a transport first sends them,
+//! and must produce the same records when the transport retransmits. The queue gives it what it
+//! needs for that: held bytes can be read any number of times ([`Queue::read_at`],
+//! [`Queue::slices`]), and [`Queue::start`] tells their place in the stream.
 
-use smoltcp::time::Duration;
-use std::ops::Range;
+#[cfg(doc)]
+use crate::reply::Reply;
 
 /// Bytes of one chunk: the unit in which [`Reply::copy`] takes space from the pool. A response head
 /// fits in one.
 pub const CHUNK_BYTES: usize = 512;
-/// [`Reply::has_room`] promises this many bytes to [`Reply::copy`] until it is asked again.
-pub const ROOM_COPY_BYTES: usize = 2 * CHUNK_BYTES;
-/// [`Reply::has_room`] promises this many calls of [`Reply::share`] until it is asked again.
-pub const ROOM_SHARES: usize = 2;
+/// [`Reply::has_capacity`] promises this many bytes to [`Reply::copy`] until it is asked again.
+pub const CAPACITY_COPY_BYTES: usize = 2 * CHUNK_BYTES;
+/// [`Reply::has_capacity`] promises this many calls of [`Reply::share`] until it is asked again.
+pub const CAPACITY_SHARES: usize = 2;
 /// One connection may queue at most this many entries, so that one cannot starve the others of the
 /// pool.
 pub const QUEUE_ENTRIES: u16 = 64;
@@ -24,9 +31,9 @@ pub const QUEUE_ENTRIES: u16 = 64;
 /// third.
 pub const ANSWER_BYTES: u32 = (8 * CHUNK_BYTES) as u32;
 
-/// Entries that the promise of [`Reply::has_room`] can use up: its shares, its copies, and one copy
-/// more because a share between two copies starts a new chunk.
-const ROOM_ENTRIES: u16 = (ROOM_COPY_BYTES / CHUNK_BYTES + ROOM_SHARES + 1) as u16;
+/// Entries that the promise of [`Reply::has_capacity`] can use up: its shares, its copies, and one
+/// copy more because a share between two copies starts a new chunk.
+const CAPACITY_ENTRIES: u16 = (CAPACITY_COPY_BYTES / CHUNK_BYTES + CAPACITY_SHARES + 1) as u16;
 /// An answer is begun while more than one in so many of the entries and chunks are left; the last
 /// of them are for those begun before. Half an answer is worse than none: its peer may delay the
 /// acknowledgement that would make room.
@@ -36,7 +43,7 @@ const BEGIN_PART: usize = 8;
 const GO_ON_PART: usize = 2;
 /// A queue that holds this much takes no further answer, so that a peer that does not read holds
 /// little of what answers are made of.
-const ROOM_QUEUED_BYTES: u32 = 1 << 20;
+const QUEUED_MAX_BYTES: u32 = 1 << 20;
 const NONE: u32 = u32::MAX;
 
 /// Immutable bytes that may be shared by many answers: a file, a stored item. Cloning must be
@@ -112,11 +119,36 @@ impl<B: Blob> Pool<B> {
         (self.free_entries as usize, self.free_chunks.len())
     }
 
-    /// Whether anybody may be offered room.
+    /// Whether there is capacity for any queue at all.
     #[inline]
     pub fn keeps_promise(&self) -> bool {
         let (entries, chunks) = self.free();
-        entries >= usize::from(ROOM_ENTRIES) && chunks > ROOM_COPY_BYTES / CHUNK_BYTES
+        entries >= usize::from(CAPACITY_ENTRIES) && chunks > CAPACITY_COPY_BYTES / CHUNK_BYTES
+    }
+
+    /// Whether `queue` may take [`CAPACITY_COPY_BYTES`] and [`CAPACITY_SHARES`] now: what
+    /// [`Reply::has_capacity`] answers, and what lets a refused handler go on.
+    #[inline]
+    pub fn has_capacity(&self, queue: &Queue) -> bool {
+        let short = queue.count + CAPACITY_ENTRIES <= QUEUE_ENTRIES && queue.len < QUEUED_MAX_BYTES;
+        let plenty = match queue.len {
+            0 => self.has_more_than_one_in(BEGIN_PART) && !self.refuses_newcomers,
+            1..ANSWER_BYTES => true,
+            _ => self.has_more_than_one_in(GO_ON_PART),
+        };
+        self.keeps_promise() && short && plenty
+    }
+
+    /// Bytes that `queue` may copy beyond [`CAPACITY_COPY_BYTES`]; the capacity that other queues
+    /// need is not counted.
+    pub(crate) fn copyable(&self, queue: &Queue) -> usize {
+        let entries = (QUEUE_ENTRIES - CAPACITY_ENTRIES).saturating_sub(queue.count);
+        let spare = |free: usize, all: usize| {
+            free.saturating_sub(all / GO_ON_PART + usize::from(CAPACITY_ENTRIES))
+        };
+        let (free_entries, free_chunks) = self.free();
+        let chunks = spare(free_chunks, self.chunks.len() / CHUNK_BYTES);
+        usize::from(entries).min(spare(free_entries, self.entries.len())).min(chunks) * CHUNK_BYTES
     }
 
     /// Says whether a queue that holds nothing waits for room, so that those that come later wait
@@ -183,12 +215,23 @@ pub struct Queue {
     offset: u32,
     len: u32,
     read: u32,
+    /// The place of the first held byte in the stream, modulo 2³².
+    start: u32,
     count: u16,
 }
 
 impl Default for Queue {
     fn default() -> Queue {
-        Queue { head: NONE, tail: NONE, cursor: NONE, offset: 0, len: 0, read: 0, count: 0 }
+        Queue {
+            head: NONE,
+            tail: NONE,
+            cursor: NONE,
+            offset: 0,
+            len: 0,
+            read: 0,
+            start: 0,
+            count: 0,
+        }
     }
 }
 
@@ -203,6 +246,15 @@ impl Queue {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The stream offset of the first held byte, modulo 2³²: how many bytes of this connection were
+    /// acknowledged before it. The byte at `offset` of [`Queue::read_at`] is number
+    /// `start + offset` of the stream. A queue holds less than 2³² bytes, so the places of held
+    /// bytes are distinct. [`Queue::clear`] counts the bytes that it frees.
+    #[inline]
+    pub fn start(&self) -> u32 {
+        self.start
     }
 
     /// Bytes that were not yet read with [`Queue::read_next`].
@@ -271,6 +323,7 @@ impl Queue {
         let mut left = n as u32;
         self.len -= left;
         self.read = self.read.saturating_sub(left);
+        self.start = self.start.wrapping_add(left);
         while self.head != NONE {
             let entry = &mut pool.entries[self.head as usize];
             let held = entry.end - entry.start;
@@ -297,6 +350,17 @@ impl Queue {
     /// Gives back everything.
     pub fn clear<B: Blob>(&mut self, pool: &mut Pool<B>) {
         self.acknowledge(pool, self.len());
+    }
+
+    /// Queues the bytes of `blob` from `start` to `end`. Says no if there is no entry for it.
+    pub(crate) fn share<B: Blob>(
+        &mut self,
+        pool: &mut Pool<B>,
+        blob: B,
+        start: u32,
+        end: u32,
+    ) -> bool {
+        self.append(pool, Source::Blob(blob), start, end)
     }
 
     fn append<B: Blob>(
@@ -333,7 +397,8 @@ impl Queue {
         n
     }
 
-    fn copy<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> bool {
+    /// Queues a copy of `bytes`. Says no if that ends half-way for want of a chunk or an entry.
+    pub(crate) fn copy<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> bool {
         let mut rest = &bytes[self.extend_tail(pool, bytes)..];
         while !rest.is_empty() {
             let Some(chunk) = pool.free_chunks.pop() else { return false };
@@ -347,148 +412,6 @@ impl Queue {
             rest = &rest[n..];
         }
         true
-    }
-}
-
-/// What an application may ask of its connection during one call.
-pub struct Reply<'a, B> {
-    pool: &'a mut Pool<B>,
-    queue: &'a mut Queue,
-    wishes: &'a mut Wishes,
-    is_broken: bool,
-}
-
-/// Set on a panic while the pool or the queue changes: from then on neither can be relied on. Costs
-/// nothing without a panic, because only unwinding drops it.
-struct BrokenOnPanic<'a>(&'a mut bool);
-
-impl Drop for BrokenOnPanic<'_> {
-    fn drop(&mut self) {
-        *self.0 = true;
-    }
-}
-
-/// What an application asked for through a [`Reply`], for the transport to act on after the call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
-    /// Close once everything queued is sent; no more input is offered.
-    pub close: bool,
-    /// Reset the connection now; what is queued is dropped.
-    pub abort: bool,
-    /// Something did not fit that [`Reply::has_room`] had not promised: half an answer is queued,
-    /// so reset.
-    pub overflow: bool,
-    /// [`Reply::has_room`] said no: call `resumed` when there is room again.
-    pub wants_room: bool,
-    /// Input is kept, and offered again after the next deadline.
-    pub read_later: bool,
-    /// Input is offered although the application was refused room.
-    pub read_on: bool,
-    /// The deadline was set, or cleared with `Some(None)`; `None`: it stays as it was.
-    pub timeout: Option<Option<Duration>>,
-}
-
-impl<'a, B: Blob> Reply<'a, B> {
-    /// A reply that appends to `queue` and notes what else is asked for in `wishes`.
-    pub fn new(pool: &'a mut Pool<B>, queue: &'a mut Queue, wishes: &'a mut Wishes) -> Self {
-        Reply { pool, queue, wishes, is_broken: false }
-    }
-
-    /// Whether [`ROOM_COPY_BYTES`] can be copied and [`ROOM_SHARES`] blobs shared. If not, stop and
-    /// return: the application is called again when there is room.
-    pub fn has_room(&mut self) -> bool {
-        let room = Self::room(self.pool, self.queue);
-        self.wishes.wants_room |= !room;
-        room
-    }
-
-    /// Whether a queue that was refused may be offered room again.
-    pub fn room(pool: &Pool<B>, queue: &Queue) -> bool {
-        let short = queue.count + ROOM_ENTRIES <= QUEUE_ENTRIES && queue.len < ROOM_QUEUED_BYTES;
-        let plenty = match queue.len {
-            0 => pool.has_more_than_one_in(BEGIN_PART) && !pool.refuses_newcomers,
-            1..ANSWER_BYTES => true,
-            _ => pool.has_more_than_one_in(GO_ON_PART),
-        };
-        pool.keeps_promise() && short && plenty
-    }
-
-    /// Bytes queued on this connection and not yet acknowledged, those of this call included.
-    pub fn queued(&self) -> u64 {
-        self.queue.len()
-    }
-
-    /// Bytes that may be copied beyond what [`Reply::has_room`] promised, if it did: what others
-    /// need is left to them.
-    pub fn copyable(&self) -> usize {
-        let entries = (QUEUE_ENTRIES - ROOM_ENTRIES).saturating_sub(self.queue.count);
-        let spare = |free: usize, all: usize| {
-            free.saturating_sub(all / GO_ON_PART + usize::from(ROOM_ENTRIES))
-        };
-        let (free_entries, free_chunks) = self.pool.free();
-        let chunks = spare(free_chunks, self.pool.chunks.len() / CHUNK_BYTES);
-        usize::from(entries).min(spare(free_entries, self.pool.entries.len())).min(chunks)
-            * CHUNK_BYTES
-    }
-
-    /// Queues a copy of `bytes`. Beyond what [`Reply::has_room`] promised this may fail, which
-    /// aborts the connection: half an answer must not be sent.
-    pub fn copy(&mut self, bytes: &[u8]) {
-        let guard = BrokenOnPanic(&mut self.is_broken);
-        self.wishes.overflow |= !self.queue.copy(self.pool, bytes);
-        std::mem::forget(guard);
-    }
-
-    /// Queues `range` of `blob` without copying it; `range` lies within the blob, is at most 2 GiB
-    /// long and ends below 4 GiB. Fails as [`Reply::copy`] does.
-    pub fn share(&mut self, blob: B, range: Range<usize>) {
-        if range.is_empty() {
-            return;
-        }
-        assert!(range.end <= blob.bytes().len(), "a range past the end of its blob");
-        let (Ok(start), Ok(end)) = (u32::try_from(range.start), u32::try_from(range.end)) else {
-            self.wishes.overflow = true;
-            return;
-        };
-        let guard = BrokenOnPanic(&mut self.is_broken);
-        self.wishes.overflow |= !self.queue.append(self.pool, Source::Blob(blob), start, end);
-        std::mem::forget(guard);
-    }
-
-    /// Whether a panic cut off [`Reply::copy`] or [`Reply::share`] while they changed the pool,
-    /// which all connections share: it must not be used any more.
-    pub fn is_broken(&self) -> bool {
-        self.is_broken
-    }
-
-    /// Closes the connection once everything queued is sent and acknowledged.
-    pub fn close(&mut self) {
-        self.wishes.close = true;
-    }
-
-    /// Resets the connection; what is queued is dropped.
-    pub fn abort(&mut self) {
-        self.wishes.abort = true;
-    }
-
-    /// Reads no more for now, however much comes: set a deadline, and after its `timeout` input is
-    /// offered again. What this call did not consume is kept meanwhile, within the receive window,
-    /// which shuts when that is full. So a client reads slowly, and a request waits for what others
-    /// hold.
-    pub fn read_later(&mut self) {
-        self.wishes.read_later = true;
-    }
-
-    /// Goes on reading although [`Reply::has_room`] said no: for an application that consumes all
-    /// of its input before it can answer. It lasts until the next call.
-    pub fn read_on(&mut self) {
-        self.wishes.read_on = true;
-    }
-
-    /// Asks for `timeout` to be called once `after` has passed, unless another deadline is set by
-    /// then; `None` clears the deadline.
-    pub fn set_timeout(&mut self, after: Option<Duration>) {
-        self.wishes.timeout = Some(after);
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::reply::{Effects, Reply};
 use proptest::prelude::*;
 
 static TEXT: &[u8] = b"The quick brown fox jumps over the lazy dog";
@@ -46,9 +47,9 @@ proptest! {
                     }
                 }
                 Step::Share(start, end) => {
-                    let mut wishes = Wishes::default();
-                    Reply::new(&mut pool, &mut queue, &mut wishes).share(TEXT, start..end);
-                    prop_assert!(!wishes.overflow);
+                    let mut effects = Effects::default();
+                    Reply::new(&mut pool, &mut queue, &mut effects).share(TEXT, start..end);
+                    prop_assert!(!effects.overflow);
                     model.held.extend(&TEXT[start..end]);
                 }
                 Step::Read(n) => {
@@ -95,40 +96,40 @@ fn small_copies_share_a_chunk() {
 fn no_room_is_noted_and_ends_with_an_acknowledgement() {
     let mut pool: Pool<&'static [u8]> = Pool::new(64, 64);
     let mut queue = Queue::default();
-    let mut wishes = Wishes::default();
-    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    let mut effects = Effects::default();
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
     let mut answers = 0;
-    while reply.has_room() {
+    while reply.has_capacity() {
         reply.copy(b"head");
         reply.share(TEXT, 0..TEXT.len());
         answers += 1;
     }
-    assert!(answers > 0 && wishes.wants_room && !wishes.overflow);
-    assert!(!Reply::room(&pool, &queue));
+    assert!(answers > 0 && effects.wants_capacity && !effects.overflow);
+    assert!(!pool.has_capacity(&queue));
     queue.acknowledge(&mut pool, queue.len());
-    assert!(Reply::room(&pool, &queue));
+    assert!(pool.has_capacity(&queue));
 }
 
 #[test]
 fn a_pool_too_small_for_an_answer_aborts_rather_than_sending_half() {
     let mut pool: Pool<&'static [u8]> = Pool::new(1, 1);
     let mut queue = Queue::default();
-    let mut wishes = Wishes::default();
-    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    let mut effects = Effects::default();
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
     reply.copy(&[0; CHUNK_BYTES + 1]);
-    assert!(wishes.overflow);
+    assert!(effects.overflow);
     queue.clear(&mut pool);
     assert_eq!(pool.free(), (1, 1));
 }
 
 /// Queues what one that never reads can.
 fn fill(pool: &mut Pool<&'static [u8]>, queue: &mut Queue) {
-    let mut wishes = Wishes::default();
-    let mut reply = Reply::new(pool, queue, &mut wishes);
-    while reply.has_room() {
+    let mut effects = Effects::default();
+    let mut reply = Reply::new(pool, queue, &mut effects);
+    while reply.has_capacity() {
         reply.copy(&[0; CHUNK_BYTES]);
     }
-    assert!(!wishes.overflow);
+    assert!(!effects.overflow);
 }
 
 #[test]
@@ -139,22 +140,22 @@ fn when_three_in_eight_hold_what_they_can_one_more_finds_room() {
     let mut queues = [Queue::default(); QUEUES * 3 / 8];
     queues.iter_mut().for_each(|queue| fill(&mut pool, queue));
     assert!(queues.iter().all(|queue| queue.len >= ANSWER_BYTES));
-    assert!(Reply::room(&pool, &Queue::default()));
+    assert!(pool.has_capacity(&Queue::default()));
 }
 
 #[test]
 fn the_last_eighth_is_for_answers_that_were_begun() {
     let mut pool: Pool<&'static [u8]> = Pool::new(160, 80);
     let mut begun = Queue::default();
-    let mut wishes = Wishes::default();
-    Reply::new(&mut pool, &mut begun, &mut wishes).copy(b"begun");
+    let mut effects = Effects::default();
+    Reply::new(&mut pool, &mut begun, &mut effects).copy(b"begun");
     let mut others = [Queue::default(); 20];
     others.iter_mut().for_each(|queue| {
-        if Reply::room(&pool, &Queue::default()) {
+        if pool.has_capacity(&Queue::default()) {
             fill(&mut pool, queue);
         }
     });
-    assert!(!Reply::room(&pool, &Queue::default()) && Reply::room(&pool, &begun));
+    assert!(!pool.has_capacity(&Queue::default()) && pool.has_capacity(&begun));
     fill(&mut pool, &mut begun);
     assert!(begun.len >= ANSWER_BYTES || !pool.keeps_promise());
 }
@@ -163,14 +164,14 @@ fn the_last_eighth_is_for_answers_that_were_begun() {
 fn a_panic_while_the_pool_changes_is_noted_and_one_of_the_caller_is_not() {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     let mut pool: Pool<&'static [u8]> = Pool::new(4, 4);
-    let (mut queue, mut wishes) = (Queue::default(), Wishes::default());
-    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    let (mut queue, mut effects) = (Queue::default(), Effects::default());
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
     reply.copy(b"whole");
     let past_the_end = catch_unwind(AssertUnwindSafe(|| reply.share(b"short", 0..6)));
     assert!(past_the_end.is_err() && !reply.is_broken());
     // No such chunk.
     pool.free_chunks.push(99);
-    let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
+    let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
     let cut_off = catch_unwind(AssertUnwindSafe(|| reply.copy(&[0; 2 * CHUNK_BYTES])));
     assert!(cut_off.is_err() && reply.is_broken());
 }
@@ -181,15 +182,18 @@ fn what_may_be_copied_leaves_others_their_part() {
         [(1024, 1024, 59), (1024, 100, 45), (100, 1024, 45), (64, 12, 1), (10, 10, 0)]
     {
         let mut pool = Pool::<&'static [u8]>::new(entries, chunks);
-        let (mut queue, mut wishes) = (Queue::default(), Wishes::default());
-        let mut reply = Reply::new(&mut pool, &mut queue, &mut wishes);
-        assert!(reply.has_room());
+        let (mut queue, mut effects) = (Queue::default(), Effects::default());
+        let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
+        assert!(reply.has_capacity());
         let copyable = reply.copyable();
         assert_eq!(copyable, most * CHUNK_BYTES, "{entries}, {chunks}");
         reply.copy(&vec![b'x'; copyable]);
         // What was promised still fits.
-        reply.copy(&[b'y'; ROOM_COPY_BYTES]);
-        assert_eq!((wishes.overflow, queue.len()), (false, (copyable + ROOM_COPY_BYTES) as u64));
+        reply.copy(&[b'y'; CAPACITY_COPY_BYTES]);
+        assert_eq!(
+            (effects.overflow, queue.len()),
+            (false, (copyable + CAPACITY_COPY_BYTES) as u64)
+        );
         queue.clear(&mut pool);
     }
 }

@@ -54,7 +54,7 @@ impl Application for Service {
             if bytes.len() < REQUEST.len() {
                 return 0;
             }
-            assert!(reply.has_room());
+            assert!(reply.has_capacity());
             reply.copy(HEAD);
             reply.share(BODY, 0..BODY.len());
             return REQUEST.len();

@@ -91,7 +91,7 @@ struct SpoutConn {
 
 impl Spout {
     fn pour(&self, conn: &mut SpoutConn, reply: &mut Reply<'_, &'static [u8]>) {
-        while conn.sent < self.total && reply.has_room() {
+        while conn.sent < self.total && reply.has_capacity() {
             let n = (self.total - conn.sent).min(700);
             reply.copy(&stream_bytes(conn.sent, n as usize));
             conn.sent += n;

@@ -35,7 +35,7 @@ struct Conn {
 impl Pieces {
     /// Queues what there is room for of one answer; whether that was the rest of it.
     fn answer(conn: &mut Conn, reply: &mut Reply<'_, &'static [u8]>) -> bool {
-        while conn.at < PIECES && reply.has_room() {
+        while conn.at < PIECES && reply.has_capacity() {
             reply.copy(&PIECE);
             conn.at += 1;
         }

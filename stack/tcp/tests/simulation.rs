@@ -64,7 +64,7 @@ impl Player {
     }
 
     fn send(&self, conn: &mut PlayerConn, reply: &mut Reply<'_, &'static [u8]>) {
-        while conn.sent < conn.to_send && reply.has_room() {
+        while conn.sent < conn.to_send && reply.has_capacity() {
             let n = (conn.to_send - conn.sent).min(900);
             reply.copy(&stream_bytes(conn.sent, n as usize));
             conn.sent += n;

@@ -10,7 +10,9 @@ use super::operation::{Operation, operation};
 use super::packet::Packet;
 use super::skip_value;
 use crate::app::Blob;
-use crate::store::{Commit, Count as Counting, Counted, Delete, Mode, New, Outcome, Refusal};
+use crate::store::{
+    Commit, Count as Counting, Counted, Delete, Mode, NewItem, Outcome, ReserveError,
+};
 use simoom_io::Reply;
 
 /// An expiration time that says: do not create.
@@ -68,7 +70,7 @@ impl Memcached {
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
-        let new = New {
+        let new = NewItem {
             key: packet.key,
             flags: packet.extra32(0),
             exptime: expiry_unsigned(packet.extra32(4), self.times()),
@@ -88,8 +90,8 @@ impl Memcached {
                     self.forget(packet.key);
                 }
                 let status = match refused {
-                    Refusal::TooLarge => Status::TooLarge,
-                    Refusal::OutOfMemory => Status::OutOfMemory,
+                    ReserveError::TooLarge => Status::TooLarge,
+                    ReserveError::OutOfMemory => Status::OutOfMemory,
                 };
                 self.fail(&packet.header, status, reply);
                 skip_value(conn, packet, self.now);

@@ -8,7 +8,7 @@ use super::super::time::expiry;
 use super::super::upload::{Ending, Job};
 use super::request::{Flags, Meta, OPAQUE_MAX_BYTES};
 use crate::app::Blob;
-use crate::store::{Commit, Mode, New, Outcome, Reservation};
+use crate::store::{Commit, Mode, NewItem, Outcome, Reservation};
 use simoom_io::Reply;
 
 /// What an answer to `ms` gives back of the request, which is gone when the value is complete.
@@ -82,7 +82,7 @@ impl Memcached {
         meta.read()?;
         let commit = commit_of(&meta.flags)?;
         let exptime = if commit.vivify { meta.flags.vivify } else { meta.flags.ttl };
-        let new = New {
+        let new = NewItem {
             key: meta.key(),
             flags: meta.flags.client_flags,
             exptime: expiry(exptime.unwrap_or(0), self.times()),

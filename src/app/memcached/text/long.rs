@@ -124,7 +124,7 @@ impl Memcached {
                 continue;
             }
             let wants_more = took == bytes.len() && !self.long_lines.is_whole(place);
-            if reply.has_room() {
+            if reply.has_capacity() {
                 return (took, wants_more);
             }
             if wants_more {
@@ -159,7 +159,7 @@ impl Memcached {
         let Some(mut line) = self.long_lines.take(place) else { return 0 };
         let from = line.at;
         conn.phase = Phase::Keys(line.keys);
-        while !line.rest().is_empty() && reply.has_room() {
+        while !line.rest().is_empty() && reply.has_capacity() {
             let step = match conn.phase {
                 Phase::Keys(keys) => self.keys(conn, keys, line.rest(), reply),
                 // A key was too long.

@@ -17,7 +17,7 @@ use super::tokens::LINE_MAX_BYTES;
 use super::{Memcached, Step, VERSION, close};
 use crate::app::Blob;
 use crate::store::{Count as Counting, Counted, Delete, Outcome};
-use request::{Refusal, Request};
+use request::{ProtocolError, Request};
 use simoom_io::Reply;
 
 impl Memcached {
@@ -175,7 +175,7 @@ impl Memcached {
     }
 
     #[cold]
-    fn refuse(&mut self, conn: &mut Conn, refusal: &Refusal, reply: &mut Reply<'_, Blob>) {
+    fn refuse(&mut self, conn: &mut Conn, refusal: &ProtocolError, reply: &mut Reply<'_, Blob>) {
         self.count(Count::Refused);
         if !refusal.noreply {
             self.say(refusal.text, reply);

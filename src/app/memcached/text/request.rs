@@ -110,7 +110,7 @@ pub(crate) enum MetaKind {
 
 /// Why a line is no request.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Refusal {
+pub(crate) struct ProtocolError {
     pub(crate) text: &'static [u8],
     /// Bytes behind the line that belong to it, to be read past.
     pub(crate) value_bytes: u32,
@@ -118,16 +118,16 @@ pub(crate) struct Refusal {
     pub(crate) noreply: bool,
 }
 
-impl Refusal {
-    fn of(text: &'static [u8]) -> Refusal {
-        Refusal { text, value_bytes: 0, noreply: false }
+impl ProtocolError {
+    fn of(text: &'static [u8]) -> ProtocolError {
+        ProtocolError { text, value_bytes: 0, noreply: false }
     }
 }
 
 /// Reads a line. `wire_len` counts its end, too.
-pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, Refusal> {
+pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, ProtocolError> {
     if wire_len < LINE_MIN_BYTES {
-        return Err(Refusal::of(BAD_FORMAT));
+        return Err(ProtocolError::of(BAD_FORMAT));
     }
     let word = &line[..memchr::memchr(b' ', line).unwrap_or(line.len())];
     match word {
@@ -152,7 +152,7 @@ pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, Refusal
         b"decr" => arithmetic(line, false),
         b"touch" => with_key(line, 3, |tokens, key, noreply| match signed(tokens.get(2)) {
             Some(exptime) => Ok(Request::Touch { key, exptime, noreply }),
-            None => Err(Refusal { noreply, ..Refusal::of(BAD_EXPTIME) }),
+            None => Err(ProtocolError { noreply, ..ProtocolError::of(BAD_EXPTIME) }),
         }),
         b"stats" => Ok(stats(&Tokens::of(line))),
         b"version" => Ok(Request::Version),
@@ -165,29 +165,30 @@ pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, Refusal
 }
 
 #[inline]
-fn get(behind: &[u8], with_cas: bool) -> Result<Request<'_>, Refusal> {
+fn get(behind: &[u8], with_cas: bool) -> Result<Request<'_>, ProtocolError> {
     match behind.iter().position(|byte| *byte != b' ') {
         Some(start) => Ok(Request::Get(Get { keys: &behind[start..], with_cas, touch: None })),
-        None => Err(Refusal::of(BAD_FORMAT)),
+        None => Err(ProtocolError::of(BAD_FORMAT)),
     }
 }
 
-fn get_and_touch(line: &[u8], with_cas: bool) -> Result<Request<'_>, Refusal> {
+fn get_and_touch(line: &[u8], with_cas: bool) -> Result<Request<'_>, ProtocolError> {
     let tokens = Tokens::of(line);
     if tokens.len() < 3 {
-        return Err(Refusal::of(BAD_FORMAT));
+        return Err(ProtocolError::of(BAD_FORMAT));
     }
-    let touch = Some(signed(tokens.get(1)).ok_or(Refusal::of(BAD_EXPTIME))?);
+    let touch = Some(signed(tokens.get(1)).ok_or(ProtocolError::of(BAD_EXPTIME))?);
     Ok(Request::Get(Get { keys: tokens.rest(2), with_cas, touch }))
 }
 
-fn store(line: &[u8], how: How) -> Result<Request<'_>, Refusal> {
+fn store(line: &[u8], how: How) -> Result<Request<'_>, ProtocolError> {
     let tokens = Tokens::of(line);
     let len = signed(tokens.get(4))
         .filter(|len| tokens.len() >= 5 && (0..=VALUE_MAX_BYTES).contains(len));
-    let Some(len) = len.map(|len| len as u32) else { return Err(Refusal::of(BAD_FORMAT)) };
+    let Some(len) = len.map(|len| len as u32) else { return Err(ProtocolError::of(BAD_FORMAT)) };
     let noreply = says_noreply(&tokens);
-    let refusal = || Refusal { value_bytes: len + 2, noreply, ..Refusal::of(BAD_FORMAT) };
+    let refusal =
+        || ProtocolError { value_bytes: len + 2, noreply, ..ProtocolError::of(BAD_FORMAT) };
     let key = tokens.get(1);
     let numbers = number::strtoul(tokens.get(2)).zip(number::strtol(tokens.get(3)));
     let (client_flags, exptime) =
@@ -205,21 +206,25 @@ fn store(line: &[u8], how: How) -> Result<Request<'_>, Refusal> {
 /// Old clients send a time, which may only be 0. memcached long refused what else stands there;
 /// 1.6.45 no longer does, which memcapable, the conformance test of libmemcached, takes for a
 /// fault.
-fn delete<'a>(tokens: &Tokens<'a>, key: &'a [u8], noreply: bool) -> Result<Request<'a>, Refusal> {
+fn delete<'a>(
+    tokens: &Tokens<'a>,
+    key: &'a [u8],
+    noreply: bool,
+) -> Result<Request<'a>, ProtocolError> {
     let has_time = tokens.len() > 2 && tokens.get(2) == b"0";
     if tokens.len() == 2 + usize::from(has_time) + usize::from(noreply) {
         return Ok(Request::Delete { key, noreply });
     }
-    Err(Refusal {
+    Err(ProtocolError {
         noreply,
-        ..Refusal::of(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]")
+        ..ProtocolError::of(b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]")
     })
 }
 
-fn arithmetic(line: &[u8], increment: bool) -> Result<Request<'_>, Refusal> {
+fn arithmetic(line: &[u8], increment: bool) -> Result<Request<'_>, ProtocolError> {
     with_key(line, 3, |tokens, key, noreply| match unsigned(tokens.get(2)) {
         Some(delta) => Ok(Request::Arithmetic { key, increment, delta, noreply }),
-        None => Err(Refusal { noreply, ..Refusal::of(BAD_DELTA) }),
+        None => Err(ProtocolError { noreply, ..ProtocolError::of(BAD_DELTA) }),
     })
 }
 
@@ -227,16 +232,16 @@ fn arithmetic(line: &[u8], increment: bool) -> Result<Request<'_>, Refusal> {
 fn with_key<'a>(
     line: &'a [u8],
     least: usize,
-    read: impl FnOnce(&Tokens<'a>, &'a [u8], bool) -> Result<Request<'a>, Refusal>,
-) -> Result<Request<'a>, Refusal> {
+    read: impl FnOnce(&Tokens<'a>, &'a [u8], bool) -> Result<Request<'a>, ProtocolError>,
+) -> Result<Request<'a>, ProtocolError> {
     let tokens = Tokens::of(line);
     if tokens.len() < least {
-        return Err(Refusal::of(BAD_FORMAT));
+        return Err(ProtocolError::of(BAD_FORMAT));
     }
     let noreply = says_noreply(&tokens);
     let key = tokens.get(1);
     if key.len() > KEY_MAX_BYTES {
-        return Err(Refusal { noreply, ..Refusal::of(BAD_FORMAT) });
+        return Err(ProtocolError { noreply, ..ProtocolError::of(BAD_FORMAT) });
     }
     read(&tokens, key, noreply)
 }
@@ -264,7 +269,7 @@ fn stats<'a>(tokens: &Tokens<'a>) -> Request<'a> {
 
 /// Commands of operators, and those that are none.
 #[cold]
-fn rare<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, Refusal> {
+fn rare<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, ProtocolError> {
     let noreply = says_noreply(tokens);
     let say = |text| Ok(Request::Say { text, noreply });
     match tokens.get(0) {
@@ -281,12 +286,12 @@ fn rare<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, Refusal> {
     }
 }
 
-fn flush_all<'a>(tokens: &Tokens<'a>, noreply: bool) -> Result<Request<'a>, Refusal> {
+fn flush_all<'a>(tokens: &Tokens<'a>, noreply: bool) -> Result<Request<'a>, ProtocolError> {
     let bare = tokens.len() == if noreply { 2 } else { 1 };
     match signed(tokens.get(1)) {
         _ if bare => Ok(Request::FlushAll { delay: 0, noreply }),
         Some(delay) => Ok(Request::FlushAll { delay, noreply }),
-        None => Err(Refusal { noreply, ..Refusal::of(BAD_EXPTIME) }),
+        None => Err(ProtocolError { noreply, ..ProtocolError::of(BAD_EXPTIME) }),
     }
 }
 

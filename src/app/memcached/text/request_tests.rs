@@ -1,6 +1,6 @@
 use super::*;
 
-fn read(line: &str) -> Result<Request<'_>, Refusal> {
+fn read(line: &str) -> Result<Request<'_>, ProtocolError> {
     parse(line.as_bytes(), line.len() + 2)
 }
 
@@ -8,11 +8,11 @@ fn refused(
     text: &'static [u8],
     value_bytes: u32,
     noreply: bool,
-) -> Result<Request<'static>, Refusal> {
-    Err(Refusal { text, value_bytes, noreply })
+) -> Result<Request<'static>, ProtocolError> {
+    Err(ProtocolError { text, value_bytes, noreply })
 }
 
-fn say(text: &'static str) -> Result<Request<'static>, Refusal> {
+fn say(text: &'static str) -> Result<Request<'static>, ProtocolError> {
     Ok(Request::Say { text: text.as_bytes(), noreply: false })
 }
 

@@ -5,7 +5,7 @@ use super::super::conn::{Conn, Keys, Phase};
 use super::super::tally::Count;
 use super::super::time::expiry;
 use super::super::{COPY_MAX_BYTES, Memcached, Step};
-use super::request::{BAD_FORMAT, Get, KEY_MAX_BYTES, Refusal};
+use super::request::{BAD_FORMAT, Get, KEY_MAX_BYTES, ProtocolError};
 use crate::app::Blob;
 use crate::store::Item;
 use simoom_io::Reply;
@@ -43,7 +43,11 @@ impl Memcached {
     ) -> Step {
         if get.keys.split(|byte| *byte == b' ').any(|key| key.len() > KEY_MAX_BYTES) {
             // What memcached does, too: no key is answered if one is none.
-            self.refuse(conn, &Refusal { text: BAD_FORMAT, value_bytes: 0, noreply: false }, reply);
+            self.refuse(
+                conn,
+                &ProtocolError { text: BAD_FORMAT, value_bytes: 0, noreply: false },
+                reply,
+            );
             conn.phase = Phase::SkipLine;
             conn.watch.begin_request(self.now);
             return Step::Took(line.len());
@@ -90,7 +94,7 @@ impl Memcached {
                 conn.phase = Phase::Command;
                 return Step::Took(at);
             }
-            if !reply.has_room() {
+            if !reply.has_capacity() {
                 return Step::Took(at);
             }
         }
@@ -146,17 +150,17 @@ impl Memcached {
     /// What is copied is only glanced at.
     #[inline]
     fn answer_plain(&mut self, key: &[u8], reply: &mut Reply<'_, Blob>) -> Option<bool> {
-        let Some(glance) = self.store.glance(key, self.now) else { return Some(false) };
-        let len = glance.line().len();
+        let Some(guard) = self.store.guard(key, self.now) else { return Some(false) };
+        let len = guard.line().len();
         if len <= COPY_MAX_BYTES {
-            reply.copy(glance.line());
+            reply.copy(guard.line());
             return Some(true);
         }
         if self.is_pinned_out(reply) {
             let copies = len <= reply.copyable();
-            return copies.then(|| reply.copy(glance.line())).map(|()| true);
+            return copies.then(|| reply.copy(guard.line())).map(|()| true);
         }
-        let item = self.store.keep(glance, self.now);
+        let item = self.store.pin(guard, self.now);
         self.shares_items = true;
         reply.share(Blob::Item(item), 0..len);
         Some(true)

@@ -5,9 +5,9 @@ use super::super::Memcached;
 use super::super::conn::Conn;
 use super::super::time::expiry;
 use super::super::upload::{Ending, Job};
-use super::request::{How, Refusal, Store};
+use super::request::{How, ProtocolError, Store};
 use crate::app::Blob;
-use crate::store::{Commit, Delete, Mode, New};
+use crate::store::{Commit, Delete, Mode, NewItem};
 use simoom_io::Reply;
 
 impl Memcached {
@@ -18,7 +18,7 @@ impl Memcached {
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
-        let new = New {
+        let new = NewItem {
             key: store.key,
             flags: store.client_flags,
             exptime: expiry(store.exptime, self.times()),
@@ -43,7 +43,7 @@ impl Memcached {
                 if store.how == How::Set {
                     self.forget(store.key);
                 }
-                let refusal = Refusal {
+                let refusal = ProtocolError {
                     text: refused.text(),
                     value_bytes: store.len + 2,
                     noreply: store.noreply,

@@ -35,7 +35,7 @@ impl<A: Application> Stack<A> {
     pub fn census(&self) -> Census {
         let limits = &self.shared.config.limits;
         let (entries, chunks) = self.shared.send.free();
-        let (small, large) = self.shared.keep.free();
+        let (small, large) = self.shared.inputs.buffers.free();
         Census {
             connections: self.connections(),
             half_open: self.half_open.len() as usize,
@@ -48,7 +48,8 @@ impl<A: Application> Stack<A> {
             flight_runs: limits.flight_runs as usize - self.shared.flight.spare(),
             widened_bytes: (self.shared.config.window_budget_bytes() - self.shared.window_budget)
                 as usize,
-            reassembly_blocks: limits.reassembly_blocks as usize - self.shared.reassembly.free(),
+            reassembly_blocks: limits.reassembly_blocks as usize
+                - self.shared.inputs.reassembly.free(),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::Stack;
 use crate::demux::{Owner, Tuple};
-use crate::tcp::{Hot, Marks, State, Transmit, handshake, output};
+use crate::tcp::{Hot, State, Transmit, handshake, output};
 use crate::wire::{Address, Link};
+use simoom_io::Reply;
 use simoom_io::application::{Application, Closed};
-use simoom_io::send::Reply;
 use simoom_io::timer::Tick;
 use smoltcp::time::Instant;
 
@@ -146,8 +146,8 @@ impl<A: Application> Stack<A> {
     ) -> Option<R> {
         let tcb = self.tcbs.get_mut(id.index())?;
         let is_open = matches!(tcb.hot.state, State::Established | State::CloseWait);
-        (is_open && !tcb.hot.marks.has(Marks::CLOSING))
-            .then(|| tcb.call::<A, R>(id.0, &mut self.shared, act))
+        (is_open && tcb.warm.flow.is_open())
+            .then(|| tcb.event(id.0, &mut self.shared, |exchange| exchange.act(act)))
     }
 
     /// Accepts no further connection; SYNs are refused.
@@ -171,28 +171,24 @@ impl<A: Application> Stack<A> {
     pub fn close_idle(&mut self, may_close: impl Fn(&A::Conn) -> bool) {
         for id in 0..self.tcbs.len() as u32 {
             let tcb = &mut self.tcbs[id as usize];
-            let is_open = tcb.hot.state == State::Established && !tcb.hot.marks.has(Marks::CLOSING);
+            let is_open = tcb.hot.state == State::Established && tcb.warm.flow.is_open();
             if is_open && tcb.hot.queue.is_empty() && tcb.holds_nothing() && may_close(&tcb.conn) {
-                tcb.close(&mut self.shared);
-                self.shared.make_ready(&mut tcb.hot, id);
+                tcb.close(id, &mut self.shared);
             }
         }
     }
 
-    /// Whether there are connections, and all of them wait for nothing but the peer's FIN: it has
-    /// acknowledged all that was sent, this side's FIN too.
-    pub fn awaits_only_fins(&self) -> bool {
-        let mut states = self.tcbs.iter().map(|tcb| tcb.hot.state);
-        self.connections() > 0
-            && states.all(|state| matches!(state, State::Closed | State::FinWait2))
-    }
-
-    /// Forgets every connection that waits for nothing but the peer's FIN. A reset would hide from
-    /// the peer that the connection ended in order.
-    pub fn forget_closed(&mut self, app: &mut A) {
+    /// Lowers [`Config::close_timeout_ms`](crate::Config), also for connections that already wait
+    /// for the peer to close: it has acknowledged everything, so nothing is lost when they end.
+    pub fn shorten_close_timeout(&mut self, millis: u32) {
+        let shortened = millis.min(self.shared.config.close_timeout_ms);
+        self.shared.config.close_timeout_ms = shortened;
+        let end = self.shared.tick.plus(shortened);
         for id in 0..self.tcbs.len() as u32 {
-            if self.tcbs[id as usize].hot.state == State::FinWait2 {
-                self.end(id, Closed::TimedOut, app);
+            let tcb = &mut self.tcbs[id as usize];
+            if tcb.hot.state == State::FinWait2 {
+                tcb.warm.app_at = tcb.warm.app_at.sooner(end);
+                tcb.arm(id, &mut self.shared);
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::time_wait::TimeWaitTable;
 use crate::{flight, reassembly};
 use simoom_io::application::Application;
 use simoom_io::timer::Wheel;
-use simoom_io::{keep, send};
+use simoom_io::{input, send};
 
 impl Limits {
     /// What each part takes: its name, how many there are, and bytes in all.
@@ -57,9 +57,9 @@ impl Limits {
             row(
                 "kept-input buffers",
                 self.keep_small + self.keep_large,
-                keep::Pool::memory_bytes(self.keep_small as usize, self.keep_large as usize),
+                input::Pool::memory_bytes(self.keep_small as usize, self.keep_large as usize),
             ),
-            row("bytes to put input together", keep::LARGE_BYTES as u32, keep::LARGE_BYTES),
+            row("bytes to put input together", input::LARGE_BYTES as u32, input::LARGE_BYTES),
             row(
                 "reassembly blocks",
                 self.reassembly_blocks,

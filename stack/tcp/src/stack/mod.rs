@@ -25,12 +25,12 @@ use crate::neighbour::Neighbours;
 use crate::path_mtu::Paths;
 use crate::ports::{Port, Ports};
 use crate::prefix::Prefixes;
-use crate::tcp::{Fate, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
+use crate::tcp::{Fate, Inputs, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
 use crate::{flight, reassembly};
 use simoom_io::application::{Application, Closed};
 use simoom_io::timer::{Tick, Wheel};
-use simoom_io::{keep, send};
+use simoom_io::{input, send};
 use smoltcp::time::{Duration, Instant};
 use std::collections::VecDeque;
 
@@ -89,10 +89,12 @@ impl<A: Application> Stack<A> {
             now,
             tick,
             send: send::Pool::new(limits.send_entries as usize, limits.send_chunks as usize),
-            keep: keep::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
-            scratch: vec![0; keep::LARGE_BYTES].into(),
-            input_short: false,
-            reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
+            inputs: Inputs {
+                buffers: input::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
+                reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
+                scratch: vec![0; input::LARGE_BYTES].into(),
+                short: false,
+            },
             flight: flight::Pool::new(limits.connections, limits.flight_runs),
             paths: Paths::new(),
             window_budget: config.window_budget_bytes(),

@@ -243,7 +243,7 @@ fn announce<const N: usize, A: Application>(group: &[Option<Arrival<'_>>; N], ap
             count += 1;
         }
     }
-    app.expected(&inputs[..count]);
+    app.prefetch(&inputs[..count]);
 }
 
 /// A segment with its four-tuple and that one's hash.

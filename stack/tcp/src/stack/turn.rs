@@ -81,7 +81,7 @@ impl<A: Application> Stack<A> {
         self.set_clock(now);
         self.open_settled(app, tx);
         self.resume_waiting(app, tx);
-        if std::mem::take(&mut self.shared.input_short) {
+        if std::mem::take(&mut self.shared.inputs.short) {
             self.evict_input();
         }
         std::mem::swap(&mut self.flushing, &mut self.shared.ready);
@@ -104,7 +104,7 @@ impl<A: Application> Stack<A> {
         if tcb.hot.state == State::Closed {
             return true;
         }
-        if tcb.hot.marks.has(Marks::ABORT) {
+        if tcb.warm.flow.is_aborted() {
             output::reset(&tcb.hot, tcb.hot.snd.nxt, &mut self.shared, tx);
             self.end(id, Closed::Aborted, app);
             return true;
@@ -129,9 +129,7 @@ impl<A: Application> Stack<A> {
             let tcb = &mut self.tcbs[id as usize];
             if tcb.holds_too_long(self.shared.tick) {
                 self.shared.counters.input_evicted += 1;
-                tcb.hot.marks.set(Marks::ABORT);
-                tcb.close(&mut self.shared);
-                self.shared.make_ready(&mut tcb.hot, id);
+                tcb.abort(id, &mut self.shared);
                 return;
             }
         }
@@ -148,11 +146,11 @@ impl<A: Application> Stack<A> {
             let Some(id) = self.shared.waiting.pop_front() else { break };
             let tcb = &mut self.tcbs[id as usize];
             tcb.hot.marks.clear(Marks::WAITING);
-            if tcb.hot.state == State::Closed || !tcb.hot.marks.has(Marks::WANTS_ROOM) {
+            if tcb.hot.state == State::Closed || !tcb.warm.flow.wants_capacity() {
                 continue;
             }
             deliver::resume(tcb, &mut Context { id, shared: &mut self.shared, app, tx });
-            if tcb.hot.marks.has(Marks::WANTS_ROOM) && !tcb.hot.marks.has(Marks::WAITING) {
+            if tcb.warm.flow.wants_capacity() && !tcb.hot.marks.has(Marks::WAITING) {
                 tcb.hot.marks.set(Marks::WAITING);
                 self.shared.waiting.push_back(id);
                 if tcb.hot.queue.is_empty() {

@@ -125,7 +125,7 @@ pub(super) fn advance<C, B: Blob>(
         tcb.cold.full_arrived = true;
     }
     if ack.after(tcb.cold.recover) {
-        // Kept close behind, so that it still compares after 2^31 bytes without loss.
+        // InputBuffer close behind, so that it still compares after 2^31 bytes without loss.
         tcb.cold.recover = ack - 1;
     }
     if ack == tcb.hot.snd.nxt && tcb.hot.snd.cwnd > initial_window(u32::from(tcb.hot.mss), 0) {

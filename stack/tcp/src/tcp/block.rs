@@ -2,7 +2,7 @@
 //! with it.
 
 use super::congestion::Control;
-use super::held::{Backlog, PutOff};
+use super::held::{Backlog, Held};
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::{Marks, Phase, Shared, State, ecn, window};
@@ -11,10 +11,9 @@ use crate::flight::Flight;
 use crate::reassembly::Reassembly;
 use crate::seq::Seq;
 use crate::wire::Link;
-use simoom_io::application::Application;
-use simoom_io::keep::Kept;
-use simoom_io::send::{self, Queue, Reply, Wishes};
+use simoom_io::send::Queue;
 use simoom_io::timer::Tick;
+use simoom_io::{Blob, Exchange, Flow, InputBuffer, Requests};
 use std::mem::offset_of;
 
 /// The send sequence space, RFC 9293 §3.3.1: SND.UNA ≤ SND.NXT.
@@ -83,8 +82,6 @@ pub(crate) struct Hot {
     pub(crate) ts_offset: u32,
     /// Deadline of what [`Due`] says.
     pub(crate) resend_at: Tick,
-    /// When the wheel looks at the near deadlines: not later than any of them.
-    pub(crate) near_at: Tick,
     pub(crate) queue: Queue,
 }
 
@@ -97,12 +94,16 @@ pub(crate) struct Warm {
     /// The deadline that the application set; once it has closed, when to give up waiting for the
     /// peer to close.
     pub(crate) app_at: Tick,
+    /// When the wheel looks at the near deadlines: not later than any of them.
+    pub(crate) near_at: Tick,
     /// When the peer was last heard.
     pub(crate) heard_at: Tick,
     /// When the wheel looks at the far deadlines: not later than any of them.
     pub(crate) far_at: Tick,
     /// RCV.NXT when the peer's rate was last looked at.
     pub(crate) rate_from: Seq,
+    /// What the application has asked for.
+    pub(crate) flow: Flow,
 }
 
 /// What `resend_at` is the deadline of.
@@ -119,12 +120,12 @@ pub(crate) enum Due {
     Pacing,
 }
 
-/// What is touched only when something is out of the ordinary; down to `duplicate`, now and then,
+/// What is touched only when something is out of the ordinary; down to `peer_fin`, now and then,
 /// when nothing is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cold {
-    pub(crate) kept: Kept,
+    pub(crate) input: InputBuffer,
     pub(crate) reassembly: Reassembly,
     /// The largest window that the peer ever offered, for silly-window avoidance.
     pub(crate) max_wnd: u32,
@@ -138,10 +139,8 @@ pub(crate) struct Cold {
     pub(crate) timeouts: u8,
     /// Keep-alive probes in a row without an answer.
     pub(crate) probes: u8,
-    /// Why input is not offered as it comes.
-    pub(crate) put_off: PutOff,
-    /// What was received again, to be reported once (RFC 2883); as a rule nothing.
-    pub(crate) duplicate: (Seq, Seq),
+    /// There is input behind that in `input`, in `backlog`.
+    pub(crate) has_backlog: bool,
     /// The sequence number of the peer's FIN, once FIN_SEEN.
     pub(crate) peer_fin: Seq,
     /// SND.NXT when the congestion window was last in full use, if CWND_LIMITED.
@@ -153,8 +152,10 @@ pub(crate) struct Cold {
     pub(crate) rate_at_us: u32,
     /// When the next segment may go out, in the same time, if this connection is paced.
     pub(crate) paced_us: u32,
-    /// Input behind that in `kept`.
+    /// Input behind that in `input`.
     pub(crate) backlog: Backlog,
+    /// What was received again, to be reported once (RFC 2883), if REPORT_OWED.
+    pub(crate) duplicate: (Seq, Seq),
     /// Since when input is held of which the application has consumed nothing more.
     pub(crate) held_since: Tick,
     /// As much as a full segment holds was acknowledged at once.
@@ -188,48 +189,42 @@ impl<C> Tcb<C> {
     /// Whether something was received again and not reported yet.
     #[inline]
     pub(crate) fn owes_report(&self) -> bool {
-        self.cold.duplicate.0 != self.cold.duplicate.1
+        self.hot.marks.has(Marks::REPORT_OWED)
     }
 
-    /// Calls the application with a [`Reply`] and acts on what it asked for.
+    /// Handles an event between transport and application, and does what is asked for.
     #[inline]
-    pub(crate) fn call<A: Application<Conn = C>, R>(
+    pub(crate) fn event<B: Blob, R>(
         &mut self,
         id: u32,
-        shared: &mut Shared<A::Blob>,
-        call: impl FnOnce(&mut C, &mut Reply<'_, A::Blob>) -> R,
+        shared: &mut Shared<B>,
+        event: impl FnOnce(&mut Exchange<'_, C, B, Held<'_>>) -> R,
     ) -> R {
-        let (result, wishes) = self.ask::<A, R>(&mut shared.send, call);
-        self.act(id, wishes, shared);
+        let input = Held {
+            cold: &mut self.cold,
+            inputs: &mut shared.inputs,
+            counters: &mut shared.counters,
+            most_blocks: window::reassembly_blocks(self.hot.widened, &shared.config),
+            tick: shared.tick,
+        };
+        let Hot { queue, .. } = &mut self.hot;
+        let mut exchange =
+            Exchange::new(&mut self.conn, &mut self.warm.flow, queue, &mut shared.send, input);
+        let result = event(&mut exchange);
+        let requests = exchange.requests();
+        self.serve(id, requests, shared);
         result
     }
 
-    /// Calls the application; what it asks for is returned, for [`Tcb::act`]. Input may meanwhile
-    /// lie in the keep.
+    /// Does what only the transport can do.
     #[inline]
-    pub(crate) fn ask<A: Application<Conn = C>, R>(
-        &mut self,
-        send: &mut send::Pool<A::Blob>,
-        call: impl FnOnce(&mut C, &mut Reply<'_, A::Blob>) -> R,
-    ) -> (R, Wishes) {
-        let mut wishes = Wishes::default();
-        let result = call(&mut self.conn, &mut Reply::new(send, &mut self.hot.queue, &mut wishes));
-        (result, wishes)
-    }
-
-    /// Does what the application asked for.
-    #[inline]
-    pub(crate) fn act<B: send::Blob>(&mut self, id: u32, wishes: Wishes, shared: &mut Shared<B>) {
-        // An application that has consumed everything is offered more in any case.
-        let Wishes { close, abort, overflow, wants_room, read_later, read_on: _, timeout } = wishes;
-        if read_later {
-            self.cold.put_off.set(PutOff::READS_LATER);
+    fn serve<B: Blob>(&mut self, id: u32, requests: Requests, shared: &mut Shared<B>) {
+        let Requests { deadline, wants_capacity, overflow, overfull } = requests;
+        if let Some(deadline) = deadline {
+            self.warm.app_at =
+                deadline.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
         }
-        if let Some(timeout) = timeout {
-            self.warm.app_at = timeout.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
-        }
-        if wants_room {
-            self.hot.marks.set(Marks::WANTS_ROOM);
+        if wants_capacity {
             if !self.hot.marks.has(Marks::WAITING) {
                 self.hot.marks.set(Marks::WAITING);
                 shared.waiting.push_back(id);
@@ -240,30 +235,26 @@ impl<C> Tcb<C> {
             }
         }
         shared.counters.answer_overflow += u64::from(overflow);
-        if abort || overflow {
-            self.hot.marks.set(Marks::ABORT);
-        }
-        if close || abort || overflow {
-            self.close(shared);
-        }
+        shared.counters.input_overfull += u64::from(overfull);
         shared.make_ready(&mut self.hot, id);
     }
 
     /// This side will send no more than what is queued, and reads no more.
-    pub(crate) fn close<B: send::Blob>(&mut self, shared: &mut Shared<B>) {
-        self.hot.marks.set(Marks::CLOSING);
-        self.hot.marks.clear(Marks::WANTS_ROOM);
-        self.cold.put_off.clear(PutOff::READS_LATER);
-        self.clear_held(shared);
-        self.warm.app_at = Tick::NEVER;
+    pub(crate) fn close<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
+        self.event(id, shared, |exchange| exchange.close());
+    }
+
+    /// The connection is reset at the next flush.
+    pub(crate) fn abort<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
+        self.event(id, shared, |exchange| exchange.abort());
     }
 
     /// Gives everything back that the connection holds.
-    pub(crate) fn release<B: send::Blob>(&mut self, shared: &mut Shared<B>) {
+    pub(crate) fn release<B: Blob>(&mut self, shared: &mut Shared<B>) {
         self.hot.queue.clear(&mut shared.send);
         self.warm.flight.clear(&mut shared.flight);
         self.clear_held(shared);
-        self.cold.reassembly.clear(&mut shared.reassembly);
+        self.cold.reassembly.clear(&mut shared.inputs.reassembly);
         window::narrow(self, shared);
     }
 
@@ -307,12 +298,12 @@ impl<C> Tcb<C> {
         if near == Tick::NEVER {
             // Everything is acknowledged, just now: the neighbours in the wheel's list are still in
             // the cache, which they will not be when the timer fires.
-            if self.hot.near_at != Tick::NEVER {
-                self.hot.near_at = Tick::NEVER;
+            if self.warm.near_at != Tick::NEVER {
+                self.warm.near_at = Tick::NEVER;
                 shared.wheel.cancel(near_timer(id));
             }
-        } else if near.is_sooner_than(self.hot.near_at) {
-            self.hot.near_at = near;
+        } else if near.is_sooner_than(self.warm.near_at) {
+            self.warm.near_at = near;
             shared.wheel.schedule(near_timer(id), near);
         }
         let far = self.far_deadline(shared);
@@ -325,7 +316,7 @@ impl<C> Tcb<C> {
     /// The wheel has come to one of this connection's timers.
     pub(crate) fn fired(&mut self, timer: u32) {
         let at =
-            if timer.is_multiple_of(2) { &mut self.hot.near_at } else { &mut self.warm.far_at };
+            if timer.is_multiple_of(2) { &mut self.warm.near_at } else { &mut self.warm.far_at };
         *at = Tick::NEVER;
     }
 
@@ -336,12 +327,6 @@ impl<C> Tcb<C> {
             ^ self.hot.queue.len() as u32
             ^ self.warm.rtt.srtt_us()
             ^ self.cold.max_wnd
-    }
-
-    /// Whether input is kept without being offered, because the application asked for that.
-    #[inline]
-    pub(crate) fn holds_input(&self) -> bool {
-        self.hot.marks.has(Marks::WANTS_ROOM) || self.cold.put_off.has(PutOff::READS_LATER)
     }
 
     /// Sequence numbers sent and not acknowledged, a FIN among them.

@@ -64,7 +64,7 @@ pub(crate) fn open<A: Application, T>(
     let ends = app.wants_ends(tuple.local_port).then(|| tuple.ends());
     let opened = Opened { local_port: tuple.local_port, active, token: tcb.cold.token, ends };
     tcb.hot.marks.set(Marks::OPENED);
-    tcb.call::<A, _>(cx.id, cx.shared, |conn, reply| app.opened(conn, opened, reply));
+    tcb.event(cx.id, cx.shared, |exchange| exchange.open(app, opened));
 }
 
 /// §3.10.7.3: SYN-SENT.

@@ -56,24 +56,20 @@ impl Marks {
     pub(crate) const TIMESTAMPS: Marks = Marks(1 << 4);
     /// Both sides permitted SACK.
     pub(crate) const SACK: Marks = Marks(1 << 5);
-    /// The application has closed: a FIN follows what is queued, input is discarded.
-    pub(crate) const CLOSING: Marks = Marks(1 << 6);
+    /// Something was received again and is to be reported.
+    pub(crate) const REPORT_OWED: Marks = Marks(1 << 6);
     /// The FIN has been sent, at SND.NXT - 1.
     pub(crate) const FIN_SENT: Marks = Marks(1 << 7);
     /// The peer's FIN has come, at `peer_fin`; there may be a gap before it.
     pub(crate) const FIN_SEEN: Marks = Marks(1 << 15);
     /// The peer's FIN has been taken.
     pub(crate) const FIN_TAKEN: Marks = Marks(1 << 8);
-    /// The application refused input for want of room.
-    pub(crate) const WANTS_ROOM: Marks = Marks(1 << 9);
     /// The congestion window was in full use a round trip ago, or since.
     pub(crate) const CWND_LIMITED: Marks = Marks(1 << 10);
     /// Both sides sent a window scale.
     pub(crate) const SCALES: Marks = Marks(1 << 11);
     /// Both sides understand congestion marks (RFC 3168 §6.1.1).
     pub(crate) const ECN: Marks = Marks(1 << 12);
-    /// The application asked for a reset.
-    pub(crate) const ABORT: Marks = Marks(1 << 13);
     /// `opened` has been called, so `closed` must be.
     pub(crate) const OPENED: Marks = Marks(1 << 14);
 

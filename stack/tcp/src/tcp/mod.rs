@@ -33,7 +33,7 @@ use simoom_io::application::{Application, Closed};
 
 pub(crate) use block::{Due, Hot, Scales, Tcb, far_timer, near_timer};
 pub(crate) use marks::{Marks, Phase, State};
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Inputs, Shared};
 
 /// Takes the frames that the stack writes.
 pub trait Transmit {

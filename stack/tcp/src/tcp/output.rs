@@ -55,7 +55,7 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
     loop {
         let in_flight = tcb.in_flight();
         let unread = tcb.hot.queue.unread() as u32;
-        let fin_due = tcb.hot.marks.has(Marks::CLOSING) && !tcb.hot.marks.has(Marks::FIN_SENT);
+        let fin_due = tcb.warm.flow.is_closing() && !tcb.hot.marks.has(Marks::FIN_SENT);
         if unread == 0 && !fin_due {
             if in_flight + mss > tcb.hot.snd.cwnd {
                 limited(tcb);
@@ -193,7 +193,7 @@ pub(crate) fn send_next<C, B: Blob, T: Transmit>(
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let fin_due = tcb.hot.marks.has(Marks::CLOSING) && !tcb.hot.marks.has(Marks::FIN_SENT);
+    let fin_due = tcb.warm.flow.is_closing() && !tcb.hot.marks.has(Marks::FIN_SENT);
     let is_last = u64::from(len) == tcb.hot.queue.unread();
     send_one(tcb, len, fin_due && is_last, shared, tx)
 }
@@ -310,7 +310,7 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(
     shared.counters.segments_sent += 1;
     shared.counters.pure_acks_sent += 1;
     shared.counters.dsacks_sent += u64::from(tcb.owes_report());
-    tcb.cold.duplicate = Default::default();
+    tcb.hot.marks.clear(Marks::REPORT_OWED);
     acknowledged(&mut tcb.hot);
     tcb.warm.ack_at = Tick::NEVER;
     true

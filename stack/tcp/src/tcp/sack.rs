@@ -46,6 +46,7 @@ fn reported_duplicate(blocks: &[(Seq, Seq)], ack: Seq) -> Option<(Seq, Seq)> {
 /// Remembers that this was received before, to be reported with the next acknowledgement.
 pub(super) fn note_duplicate<C>(tcb: &mut Tcb<C>, left: Seq, right: Seq) {
     if tcb.hot.marks.has(Marks::SACK) && left.before(right) {
+        tcb.hot.marks.set(Marks::REPORT_OWED);
         tcb.cold.duplicate = (left, right);
     }
 }
@@ -63,7 +64,7 @@ pub(super) fn report<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, options: &m
     let fitting = if options.timestamps.is_some() { 3 } else { 4 };
     let duplicate = tcb.owes_report().then_some(tcb.cold.duplicate);
     // What begins at RCV.NXT only waits for memory: the peer may have to send it again.
-    let runs = tcb.cold.reassembly.latest_runs::<4>(&shared.reassembly, tcb.hot.rcv.nxt + 1);
+    let runs = tcb.cold.reassembly.latest_runs::<4>(&shared.inputs.reassembly, tcb.hot.rcv.nxt + 1);
     for (block, run) in options.sack.iter_mut().zip(duplicate.into_iter().chain(runs)).take(fitting)
     {
         *block = run;

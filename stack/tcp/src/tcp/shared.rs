@@ -12,7 +12,7 @@ use crate::path_mtu::Paths;
 use crate::{flight, reassembly};
 use simoom_io::application::Closed;
 use simoom_io::timer::{Tick, Wheel};
-use simoom_io::{keep, send};
+use simoom_io::{input, send};
 use smoltcp::time::Instant;
 use std::collections::VecDeque;
 
@@ -22,12 +22,7 @@ pub(crate) struct Shared<B> {
     pub(crate) now: Instant,
     pub(crate) tick: Tick,
     pub(crate) send: send::Pool<B>,
-    pub(crate) keep: keep::Pool,
-    /// Where held input is put together for the application: [`keep::LARGE_BYTES`].
-    pub(crate) scratch: Box<[u8]>,
-    /// Input found no memory since the last flush.
-    pub(crate) input_short: bool,
-    pub(crate) reassembly: reassembly::Pool,
+    pub(crate) inputs: Inputs,
     pub(crate) flight: flight::Pool,
     /// Bytes by which receive windows can still be widened.
     pub(crate) window_budget: u64,
@@ -41,6 +36,17 @@ pub(crate) struct Shared<B> {
     pub(crate) answers: Answers,
     pub(crate) counters: Counters,
     pub(crate) drops: Drops,
+}
+
+/// Memory for input that the application has not consumed.
+pub(crate) struct Inputs {
+    pub(crate) buffers: input::Pool,
+    /// Blocks behind full buffers, and of text ahead of a gap.
+    pub(crate) reassembly: reassembly::Pool,
+    /// Where input from several places is put together for a delivery: [`input::LARGE_BYTES`].
+    pub(crate) scratch: Box<[u8]>,
+    /// Input found no memory since the last flush.
+    pub(crate) short: bool,
 }
 
 impl<B> Shared<B> {

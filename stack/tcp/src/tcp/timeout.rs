@@ -15,7 +15,7 @@ pub(crate) fn expire<A: Application, T: Transmit>(
     cx: &mut Context<'_, A, T>,
 ) -> Fate {
     let now = cx.shared.tick;
-    if tcb.hot.marks.has(Marks::CLOSING) && tcb.warm.app_at.is_due(now) {
+    if tcb.warm.flow.is_closing() && tcb.warm.app_at.is_due(now) {
         // The peer never closed. It gets no TIME_WAIT: nothing of it is to be expected.
         return Fate::Ends(Closed::Finished);
     }

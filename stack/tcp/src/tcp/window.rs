@@ -8,11 +8,10 @@
 //! the first window. What was once offered is never taken back (RFC 9293 §3.8.6, SHLD-14): the
 //! right edge stays where it is until the window behind it is small again.
 
-use super::held::PutOff;
 use super::{Marks, Shared, Tcb};
 use crate::Config;
 use crate::reassembly::{BLOCK_BYTES, MAX_BLOCKS};
-use simoom_io::keep::LARGE_BYTES;
+use simoom_io::input::LARGE_BYTES;
 use simoom_io::timer::Tick;
 
 /// A connection that has been idle for so long gives back what its window was widened by.
@@ -96,8 +95,9 @@ pub(super) fn rests_at<C>(tcb: &Tcb<C>) -> Tick {
 
 /// The reassembly blocks that a connection may hold: in a wide window, more can arrive behind a
 /// gap.
-pub(super) fn reassembly_blocks<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u16 {
-    let more = widened_bytes(tcb.hot.widened, &shared.config) / BLOCK_BYTES as u32;
+#[inline]
+pub(super) fn reassembly_blocks(widened: u8, config: &Config) -> u16 {
+    let more = widened_bytes(widened, config) / BLOCK_BYTES as u32;
     MAX_BLOCKS.saturating_add(more.try_into().unwrap_or(u16::MAX))
 }
 
@@ -146,7 +146,7 @@ pub(super) fn opens_window<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
 pub(crate) fn receive_space<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
     let window = window_bytes(tcb.hot.widened, &shared.config);
     let held = tcb.held();
-    match (held, tcb.cold.put_off.has(PutOff::READS_LATER)) {
+    match (held, tcb.warm.flow.reads_later()) {
         (0, _) => window,
         (_, false) => window.min(LARGE_BYTES.saturating_sub(held) as u32),
         (_, true) => window.min(LARGE_BYTES as u32).saturating_sub(held as u32),

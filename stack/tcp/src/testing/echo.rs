@@ -1,8 +1,9 @@
 //! Applications for tests: one that answers with what it was sent, one that sends and checks the
 //! answer.
 
+use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, Opened};
-use simoom_io::send::{ROOM_COPY_BYTES, Reply};
+use simoom_io::send::CAPACITY_COPY_BYTES;
 
 /// The byte at an offset of the stream that tests send: no short period, so that a shifted stream
 /// shows.
@@ -38,11 +39,13 @@ pub struct EchoConn {
 
 impl Echo {
     fn send(&self, conn: &mut EchoConn, reply: &mut Reply<'_, &'static [u8]>) {
-        while conn.sent < self.total && reply.has_room() {
-            let n = (self.total - conn.sent).min(ROOM_COPY_BYTES as u64 - 1);
+        while conn.sent < self.total && reply.has_capacity() {
+            let n = (self.total - conn.sent).min(CAPACITY_COPY_BYTES as u64 - 1);
             reply.copy(&stream_bytes(conn.sent, n as usize));
             conn.sent += n;
         }
+        // The answer comes while the rest waits for capacity.
+        reply.read_on();
     }
 }
 
@@ -70,9 +73,9 @@ impl Application for Echo {
         reply: &mut Reply<'_, &'static [u8]>,
     ) -> usize {
         let mut consumed = 0;
-        for piece in bytes.chunks(ROOM_COPY_BYTES) {
+        for piece in bytes.chunks(CAPACITY_COPY_BYTES) {
             if !conn.is_client {
-                if !reply.has_room() {
+                if !reply.has_capacity() {
                     break;
                 }
                 reply.copy(piece);
@@ -87,6 +90,9 @@ impl Application for Echo {
             }
             conn.received += piece.len() as u64;
             consumed += piece.len();
+        }
+        if conn.is_client {
+            reply.read_on();
         }
         if conn.is_client && conn.received == self.total {
             reply.close();

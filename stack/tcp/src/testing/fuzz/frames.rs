@@ -10,8 +10,7 @@ use crate::stack::Stack;
 use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Options, Packet};
 use crate::{Census, Transmit};
 use simoom_io::application::{Application, Closed, Opened};
-use simoom_io::send::Reply;
-use simoom_io::{Duration, Instant};
+use simoom_io::{Duration, Instant, Reply};
 use std::collections::BTreeMap;
 
 /// Frames of any content and order into a listening stack whose connections are in different
@@ -276,8 +275,8 @@ impl Application for Steered {
             2 => return 0,
             3 => reply.set_timeout(Some(Duration::from_millis(u64::from(bytes[0])))),
             4 => return bytes.len() / 2,
-            5 if reply.has_room() => reply.share(&[7; 3000], 0..3000),
-            _ if reply.has_room() => reply.copy(&bytes[..bytes.len().min(1000)]),
+            5 if reply.has_capacity() => reply.share(&[7; 3000], 0..3000),
+            _ if reply.has_capacity() => reply.copy(&bytes[..bytes.len().min(1000)]),
             _ => return 0,
         }
         bytes.len()

@@ -6,8 +6,8 @@ use super::super::pair::{Pair, hasty};
 use super::{LIMITS, Script};
 use crate::{Census, Limits};
 use simoom_io::Duration;
+use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, Opened};
-use simoom_io::send::Reply;
 
 /// What two applications do and what a link does to their frames. Every byte read is the right one,
 /// every connection ends, and nothing stays held.
@@ -66,7 +66,7 @@ fn tell(script: &mut Script<'_>, conn: &mut ToldConn, reply: &mut Reply<'_, &'st
         _ => {
             let len = u64::from(script.word()) % 4000;
             let end = conn.sent + len;
-            while conn.sent < end && reply.has_room() {
+            while conn.sent < end && reply.has_capacity() {
                 let n = (end - conn.sent).min(1000);
                 reply.copy(&stream_bytes(conn.sent, n as usize));
                 conn.sent += n;

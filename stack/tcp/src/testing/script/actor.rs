@@ -2,8 +2,9 @@
 //! is given.
 
 use crate::testing::echo::{stream_byte, stream_bytes};
+use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, Opened};
-use simoom_io::send::{ROOM_COPY_BYTES, Reply};
+use simoom_io::send::CAPACITY_COPY_BYTES;
 use smoltcp::time::Duration;
 use std::sync::LazyLock;
 
@@ -71,8 +72,8 @@ impl ActorConn {
 
 impl Actor {
     fn fill(&self, conn: &mut ActorConn, reply: &mut Reply<'_, &'static [u8]>) -> bool {
-        while reply.has_room() {
-            conn.send(ROOM_COPY_BYTES, reply);
+        while reply.has_capacity() {
+            conn.send(CAPACITY_COPY_BYTES, reply);
         }
         false
     }

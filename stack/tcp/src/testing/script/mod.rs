@@ -35,6 +35,7 @@
 //! | `send N`, `share N`, `close`, `abort`, `deadline N` | what the application does now |
 //! | `refused connect`, `send`, `close`, `abort` | the same calls, none of which may succeed in this state |
 //! | `stop`, `close idle`, `abort all` | the stack accepts no more; closes what is idle; resets all that is left |
+//! | `close within MILLIS` | the stack waits so long at most for a peer to close after it |
 //! | `frames N` | the transmitter has so many frames left; `frames many` |
 //! | `quiet N` | nothing is sent for so long |
 //! | `state S` | the connection is in this state; `NONE`: it has no control block |

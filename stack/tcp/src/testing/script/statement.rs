@@ -71,6 +71,8 @@ pub enum Statement {
     Stop,
     /// `close idle`
     CloseIdle,
+    /// `close within MILLIS`
+    CloseWithin(u32),
     /// `abort all`
     AbortAll,
     /// `frames N`
@@ -159,6 +161,7 @@ fn parse_statement(words: &[&str]) -> Result<Statement, String> {
         ["app", manner @ ..] => Statement::App(parse_manner(manner)?),
         ["send", len, port @ ..] => Statement::Send(number(len)?, parse_port(port)?),
         ["share", len, port @ ..] => Statement::Share(number(len)?, parse_port(port)?),
+        ["close", "within", millis] => Statement::CloseWithin(number(millis)?),
         ["close", "idle"] => Statement::CloseIdle,
         ["close", port @ ..] => Statement::Close(parse_port(port)?),
         ["abort", "all"] => Statement::AbortAll,

@@ -6,7 +6,7 @@ use crate::seq::Seq;
 use crate::stack::Connect;
 use crate::testing::coverage::Event;
 use crate::wire::{Flags, Link, Options};
-use simoom_io::send::Reply;
+use simoom_io::Reply;
 
 impl Bench<'_> {
     pub(super) fn connect(&mut self, port: u16, is_routed: bool) -> Result<(), String> {

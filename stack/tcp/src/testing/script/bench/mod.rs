@@ -213,6 +213,7 @@ impl<'c> Bench<'c> {
                 let stack = stack.as_mut().ok_or("there is no connection")?;
                 coverage.flush(stack, |stack| stack.abort_all(app, wire));
             }
+            Statement::CloseWithin(millis) => self.stack().shorten_close_timeout(*millis),
             Statement::CloseIdle => self.stack().close_idle(|_| true),
             Statement::Frames(count) => self.wire.left = *count,
             Statement::Quiet

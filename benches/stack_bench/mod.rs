@@ -1,0 +1,267 @@
+//! Shared by the benches of the stack: a stack with clients on all its connections, and bursts of
+//! their requests.
+
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+use simoom_io::send::CHUNK_BYTES;
+use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
+use simoom_tcp::testing::Random;
+use simoom_tcp::testing::wire::Peer;
+use simoom_tcp::{Address, BURST, Config, Limits, LocalAddress, Packet, Stack, Transmit};
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::time;
+
+const REQUEST: &[u8] = b"GET /12.txt HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\r\n";
+const RESPONSE_BYTES: usize = 230;
+const _: () = assert!(RESPONSE_BYTES <= CHUNK_BYTES);
+
+/// Responses larger than a chunk are ranges of this.
+static LARGE: [u8; 1 << 16] = [b'x'; 1 << 16];
+
+/// Answers each request with the size of a small file's response, or with a larger size.
+pub(crate) struct Responder {
+    answer_bytes: usize,
+}
+
+impl Application for Responder {
+    type Blob = &'static [u8];
+    type Conn = [u64; 4];
+
+    fn opened(&mut self, _: &mut [u64; 4], _: Opened, reply: &mut Reply<'_, &'static [u8]>) {
+        reply.set_timeout(Some(Duration::from_secs(75)));
+    }
+
+    fn received(
+        &mut self,
+        conn: &mut [u64; 4],
+        bytes: &[u8],
+        reply: &mut Reply<'_, &'static [u8]>,
+    ) -> usize {
+        conn[0] += 1;
+        if reply.has_capacity() {
+            match self.answer_bytes {
+                RESPONSE_BYTES => reply.copy(&[b'x'; RESPONSE_BYTES]),
+                large => reply.share(&LARGE, 0..large),
+            }
+            reply.set_timeout(Some(Duration::from_secs(75)));
+        }
+        bytes.len()
+    }
+
+    fn overfull(&mut self, _: &mut [u64; 4], _: &[u8], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.abort();
+    }
+
+    fn timeout(&mut self, _: &mut [u64; 4], reply: &mut Reply<'_, &'static [u8]>) {
+        reply.close();
+    }
+
+    fn closed(&mut self, _: &mut [u64; 4], _: Closed) {}
+}
+
+/// Writes frames and drops them. The SYN-ACK of the last handshake can be read.
+pub(crate) struct Sink {
+    frames: Vec<[u8; 2048]>,
+    /// Frames written.
+    pub(crate) sent: usize,
+}
+
+impl Transmit for Sink {
+    fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let slot = self.sent % self.frames.len();
+        self.sent += 1;
+        black_box(write(&mut self.frames[slot]));
+        true
+    }
+}
+
+/// A stack with clients on all its connections.
+pub(crate) struct Bench {
+    /// The stack.
+    pub(crate) stack: Stack<Responder>,
+    /// The transmitter of the stack.
+    pub(crate) sink: Sink,
+    /// Count requests, through [`Bench::deliver_counted`].
+    pub(crate) counts: bool,
+    /// Count separate acknowledgements.
+    pub(crate) counts_acks: bool,
+    responder: Responder,
+    peers: Vec<Peer>,
+    random: Random,
+    now: Instant,
+    requests: Vec<Vec<u8>>,
+    /// Starts of the bursts whose responses may be unacknowledged.
+    recent: VecDeque<u64>,
+}
+
+/// Bursts after which a client acknowledges without a new request.
+const ACK_BURSTS: usize = 8;
+/// A prime step from a random start: no client twice in a burst, and far apart in memory.
+const STEP: u64 = 104_729;
+
+impl Bench {
+    /// A stack with this number of open connections.
+    pub(crate) fn new(connections: u32) -> Bench {
+        let local = Address::from_v4([198, 18, 0, 1]);
+        let limits =
+            Limits { half_open: 64, time_wait: 64, ..Limits::for_connections(connections + 64) };
+        let config = Config::new(
+            [2, 0, 0, 0, 0, 1],
+            vec![LocalAddress { address: local, dedicated: false }],
+            [1, 2, 3, 4],
+            limits,
+        );
+        let bytes: u64 = limits.memory::<Responder>().map(|(_, _, bytes)| bytes).sum();
+        println!(
+            "{connections} connections: {} bytes each of all tables and pools",
+            bytes / u64::from(connections)
+        );
+        let mut stack = Stack::new(config, Instant::ZERO);
+        stack.listen(80);
+        let sink = Sink { frames: vec![[0; 2048]; BURST], sent: 0 };
+        let (peers, requests) = (Vec::new(), vec![Vec::new(); BURST]);
+        let (random, now, recent) = (Random::new(1), Instant::from_millis(1), VecDeque::new());
+        let responder = Responder { answer_bytes: RESPONSE_BYTES };
+        let (counts, counts_acks) = (false, false);
+        let mut bench = Bench {
+            stack,
+            sink,
+            counts,
+            counts_acks,
+            responder,
+            peers,
+            random,
+            now,
+            requests,
+            recent,
+        };
+        for index in 0..connections {
+            bench.open(index);
+        }
+        bench
+    }
+
+    /// Opens one more connection.
+    pub(crate) fn open(&mut self, index: u32) {
+        let [_, a, b, c] = (index / 50_000).to_be_bytes();
+        let remote = Address::from_v4([198, 19, b, c.wrapping_add(a).wrapping_add(2)]);
+        let mut peer = Peer::new(
+            remote,
+            10_000 + (index % 50_000) as u16,
+            Address::from_v4([198, 18, 0, 1]),
+            80,
+        );
+        let slot = self.sink.sent % BURST;
+        self.deliver(&[peer.syn()], false);
+        peer.read(&self.sink.frames[slot]);
+        self.deliver(&[peer.ack()], false);
+        self.peers.push(peer);
+    }
+
+    /// Passes up to one burst of frames to the stack. Returns the time taken.
+    fn deliver(&mut self, frames: &[Vec<u8>], counts: bool) -> time::Duration {
+        let parts: [[&[u8]; 1]; BURST] =
+            std::array::from_fn(|index| [frames.get(index).map_or(&[][..], |frame| &frame[..])]);
+        let packets: [Packet<'_>; BURST] = std::array::from_fn(|index| Packet(&parts[index]));
+        let packets = &packets[..frames.len()];
+        let start = time::Instant::now();
+        if counts {
+            self.deliver_counted(packets);
+        } else {
+            self.iterate(packets);
+        }
+        start.elapsed()
+    }
+
+    /// callgrind counts within functions of this name.
+    #[inline(never)]
+    fn deliver_counted(&mut self, packets: &[Packet<'_>]) {
+        self.iterate(packets);
+    }
+
+    #[inline]
+    fn iterate(&mut self, packets: &[Packet<'_>]) {
+        self.stack.receive(self.now, packets, &mut self.responder, &mut self.sink);
+        self.stack.expire(self.now, &mut self.responder, &mut self.sink);
+        self.stack.flush(self.now, &mut self.responder, &mut self.sink);
+    }
+
+    /// One request from each client of a burst, in random order. Returns the time for them, and the
+    /// time for acknowledgements of older responses.
+    pub(crate) fn burst(&mut self) -> (time::Duration, time::Duration) {
+        let start = self.random.below(self.peers.len() as u64);
+        let acks = self.acknowledge_old(start);
+        let mut requests = std::mem::take(&mut self.requests);
+        requests.truncate(self.size());
+        for (index, request) in requests.iter_mut().enumerate() {
+            let peer = self.chosen(start, index);
+            peer.data_into(REQUEST, request);
+            peer.expect(RESPONSE_BYTES as u32);
+        }
+        // About the time that a busy core needs for a burst.
+        self.now += Duration::from_micros(32);
+        let sent = self.sink.sent;
+        let took = self.deliver(&requests, self.counts);
+        assert_eq!(
+            self.sink.sent - sent,
+            requests.len(),
+            "each request is answered by one segment"
+        );
+        self.requests = requests;
+        (took, acks)
+    }
+
+    /// Sets the size of the following responses.
+    pub(crate) fn answer_with(&mut self, answer_bytes: usize) {
+        self.responder.answer_bytes = answer_bytes;
+    }
+
+    /// One request with a response of `answer_bytes`. The client acknowledges every other segment.
+    pub(crate) fn large(&mut self, answer_bytes: u32) -> usize {
+        const TWO_SEGMENTS: u32 = 2 * 1448;
+        let index = self.random.below(self.peers.len() as u64) as usize;
+        let mut request = Vec::new();
+        self.peers[index].data_into(REQUEST, &mut request);
+        let mut frames = vec![request];
+        let mut acked = 0;
+        while acked < answer_bytes {
+            let before = self.stack.counters().0.bytes_sent;
+            self.deliver(&frames, self.counts);
+            self.now += Duration::from_micros(100);
+            let mut sent = (self.stack.counters().0.bytes_sent - before) as u32;
+            assert!(sent > 0, "the answer stops at {acked} bytes");
+            frames.clear();
+            while sent > 0 {
+                let part = sent.min(TWO_SEGMENTS);
+                (sent, acked) = (sent - part, acked + part);
+                self.peers[index].expect(part);
+                frames.push(self.peers[index].ack());
+            }
+        }
+        self.deliver(&frames, self.counts);
+        1
+    }
+
+    /// Acknowledges the responses of an older burst without new requests.
+    fn acknowledge_old(&mut self, start: u64) -> time::Duration {
+        self.recent.push_back(start);
+        if self.recent.len() <= ACK_BURSTS {
+            return time::Duration::ZERO;
+        }
+        let start = self.recent.pop_front().unwrap_or_default();
+        let acks: Vec<_> = (0..self.size()).map(|index| self.chosen(start, index).ack()).collect();
+        self.deliver(&acks, self.counts_acks)
+    }
+
+    /// A client of the burst that begins at `start`.
+    fn chosen(&mut self, start: u64, index: usize) -> &mut Peer {
+        let index = (start + index as u64 * STEP) % self.peers.len() as u64;
+        &mut self.peers[index as usize]
+    }
+
+    /// Requests in a burst.
+    pub(crate) fn size(&self) -> usize {
+        BURST.min(self.peers.len())
+    }
+}

@@ -1,0 +1,62 @@
+//! Shared by the benches with a network of their own: a file, the server in the server's namespace,
+//! a median.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each bench compiles this file and uses a part of it"
+)]
+
+use crate::common::{Network, Process, simoom, wait_until};
+use std::path::Path;
+use std::time::Duration;
+
+/// Limit for things that happen on a working system.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+/// Port of Simoom.
+pub const SIMOOM_PORT: u16 = 8080;
+/// Port of nginx.
+pub const NGINX_PORT: u16 = 8081;
+
+/// Starts Simoom over AF_XDP with these files and flags, and waits until it logs that it serves. A
+/// connection that the kernel's listener accepts before that is reset when the port is claimed.
+pub fn start_simoom(network: &Network, root: &Path, flags: &str) -> Process {
+    let mut command = simoom();
+    command.args([
+        "serve",
+        "--interface",
+        "s0",
+        "--transport",
+        "xdp",
+        "--cores",
+        "0",
+        "--http",
+        &SIMOOM_PORT.to_string(),
+    ]);
+    let log = tempfile::NamedTempFile::new().expect("a file of our own");
+    command.args(flags.split_whitespace()).arg("--root").arg(root).args(["--log", "json"]);
+    command.stderr(log.reopen().expect("a file may be opened twice"));
+    let process = network.server.run(|| Process::start(&mut command));
+    wait_until("it serves", TIMEOUT, || {
+        std::fs::read_to_string(log.path()).is_ok_and(|text| text.contains("\"serving\""))
+    });
+    process
+}
+
+/// Bytes that do not repeat (xorshift).
+pub fn content(len: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| byte()).collect()
+}
+
+/// The median.
+pub fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}

@@ -1,0 +1,27 @@
+//! What a worker asks of the HTTP handler, beyond the calls for each connection.
+
+use super::{Blob, Conn, Http};
+use crate::hosted::{Hosted, Seconds};
+use simoom_io::Reply;
+
+impl Hosted for Http {
+    fn clock(&mut self, seconds: Seconds) {
+        Http::clock(self, seconds.unix);
+    }
+
+    fn drain(&mut self) {
+        Http::drain(self);
+    }
+
+    fn idle(&self, conn: &Conn) -> bool {
+        conn.is_between_requests()
+    }
+
+    fn panicked(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
+        Http::panicked(self, conn, reply);
+    }
+
+    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+        self.counters().iter().for_each(|(name, value)| sink(name, value));
+    }
+}

@@ -1,0 +1,304 @@
+//! An HTTP/1.1 router: requests in, answers of handlers out (RFC 9110 and 9112).
+//!
+//! Handlers are functions of a request and of the worker's state. Make the [`Routes`] once, and
+//! a [`Router`] of them for each worker:
+//!
+//! ```
+//! use simoom::app::router::{Json, Request, Response, Router, Routes};
+//! use std::cell::Cell;
+//! use std::sync::Arc;
+//!
+//! #[derive(Default)]
+//! struct State {
+//!     greeted: Cell<u64>, // Each worker has its own: no lock is needed.
+//! }
+//!
+//! fn greet(request: &Request<'_>, state: &State) -> Result<Response, Response> {
+//!     state.greeted.set(state.greeted.get() + 1);
+//!     let times: usize = request.parse_query("times")?.unwrap_or(1);
+//!     let name = request.param("name").unwrap_or("you");
+//!     Ok(Response::ok().text(format!("Hello, {name}!\n").repeat(times.min(10))))
+//! }
+//!
+//! let routes = Routes::new()
+//!     .get("/", |_, _| "Try /hello/{name}\n")
+//!     .get("/hello/{name}", greet)
+//!     .post("/sum", |request: &Request<'_>, _: &State| {
+//!         let numbers: Vec<f64> = request.json()?;
+//!         Ok::<_, Response>(Json(numbers.iter().sum::<f64>()))
+//!     })
+//!     .counters(|state, sink| sink("greeted", state.greeted.get()));
+//! let router = Router::new(Arc::new(routes), State::default());
+//!
+//! let mut line = simoom::app::testing::Line::open(router, 80);
+//! line.offer(b"GET /hello/J%C3%BCrgen?times=2 HTTP/1.1\r\nHost: a\r\n\r\n");
+//! let answer = String::from_utf8(line.take()).unwrap();
+//! assert!(answer.ends_with("\r\n\r\nHello, Jürgen!\nHello, Jürgen!\n"));
+//! ```
+//!
+//! # The life of a request
+//!
+//! The connection is in one of the phases of [`conn`]. A head is searched, parsed and refused by
+//! the functions of [`super::http`]. [`Routes`] finds the handler. A handler of whole bodies is
+//! called with the body where it lies, if all of it came with the head; else the body is gathered
+//! in memory, within [`Options::bodies_max_bytes`]. Other handlers take a body as it arrives
+//! ([`Upload`]). [`send`] queues the answer. An answer of unknown length is sent in pieces, each
+//! made when there is capacity for it; requests behind it wait where they are.
+//!
+//! A request that no route matches goes to the content handler, if there is one
+//! ([`Router::with_files`]), else it is answered with 404.
+//!
+//! An error that leaves the framing intact keeps the connection; any other ends it, so that nothing
+//! behind it can be taken for a request. A handler that panics is answered with 500, or, where part
+//! of the answer is sent already, with a reset.
+
+mod conn;
+mod counters;
+mod drive;
+mod options;
+mod path;
+mod pattern;
+mod query;
+mod request;
+mod response;
+mod routes;
+mod send;
+mod status;
+mod tree;
+mod upload;
+
+pub use super::Bytes;
+pub use conn::Conn;
+pub use counters::Counters;
+pub use options::Options;
+pub use request::{Precondition, Request};
+pub use response::{IntoResponse, Json, Response};
+pub use routes::Routes;
+pub use upload::Upload;
+
+use super::Blob;
+pub(super) use conn::Peer;
+
+use super::content::Content;
+use super::http::conn::{Idle, Waiting};
+use super::http::head::REQUEST_LINE_MAX_BYTES;
+use super::http::refusal::Refusal;
+use super::http::{self, Http};
+use crate::hosted::{Hosted, Seconds};
+use conn::Phase;
+use path::Path;
+use simoom_io::{Application, Closed, Opened, Reply};
+use status::Preambles;
+use std::sync::Arc;
+
+/// The router of one worker.
+pub struct Router<S> {
+    routes: Arc<Routes<S>>,
+    state: S,
+    files: Option<Http>,
+    options: Options,
+    preambles: Preambles,
+    /// The path of the request at hand.
+    path: Path,
+    /// The head of the answer at hand.
+    head: Vec<u8>,
+    /// Bytes of bodies that are being gathered.
+    held: usize,
+    /// Bytes queued on the connection at hand up to its last whole answer; 0 between calls.
+    whole: u64,
+    draining: bool,
+    seconds: Seconds,
+    counters: Counters,
+}
+
+impl<S> Router<S> {
+    /// A router over `routes` with a state of its own. What workers share stands in the state
+    /// behind an `Arc`.
+    pub fn new(routes: Arc<Routes<S>>, state: S) -> Router<S> {
+        Router {
+            routes,
+            state,
+            files: None,
+            options: Options::default(),
+            preambles: Preambles::new(),
+            path: Path::new(REQUEST_LINE_MAX_BYTES),
+            head: Vec::with_capacity(simoom_io::send::CAPACITY_COPY_BYTES),
+            held: 0,
+            whole: 0,
+            draining: false,
+            seconds: Seconds::of(0),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Has requests that no route matches answered from `content`.
+    pub fn with_files(mut self, content: Arc<Content>) -> Router<S> {
+        self.files = Some(Http::new(content, self.http_options()));
+        self
+    }
+
+    /// Replaces the options.
+    pub fn with_options(mut self, options: Options) -> Router<S> {
+        self.options = options;
+        if let Some(files) = &mut self.files {
+            files.set_options(http::Options {
+                timeouts: options.timeouts,
+                body_max_bytes: options.body_max_bytes,
+            });
+        }
+        self
+    }
+
+    fn http_options(&self) -> http::Options {
+        let Options { timeouts, body_max_bytes, .. } = self.options;
+        http::Options { timeouts, body_max_bytes }
+    }
+
+    /// The state of this worker.
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn wait(&self, conn: &mut Conn<S>, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
+        conn.deadline.wait(waiting, &self.options.timeouts, reply);
+    }
+
+    fn idle_timeout(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+        match conn.deadline.idle(reply) {
+            Idle::Over => {
+                let is_open = !matches!(conn.phase, Phase::Closing);
+                self.counters.router_idle_timeouts += u64::from(is_open);
+                reply.close();
+            }
+            Idle::Stalled => {
+                self.counters.router_stalled += 1;
+                reply.abort();
+            }
+            Idle::Sending => {
+                conn.deadline.waiting = Waiting::Unset;
+                return self.wait(conn, Waiting::Idle, reply);
+            }
+        }
+        self.release(conn);
+        conn.phase = Phase::Closing;
+    }
+
+    /// Gives back what a body that is being gathered has taken.
+    fn release(&mut self, conn: &mut Conn<S>) {
+        if let Phase::Body(pending) = &conn.phase {
+            self.held -= pending.held();
+        }
+        conn.phase = Phase::default();
+    }
+}
+
+impl<S> Application for Router<S> {
+    type Blob = Blob;
+    type Conn = Conn<S>;
+
+    fn wants_ends(&self, _: u16) -> bool {
+        true
+    }
+
+    fn opened(&mut self, conn: &mut Conn<S>, opened: Opened, reply: &mut Reply<'_, Blob>) {
+        self.counters.router_connections += 1;
+        conn.peer = opened.ends.map_or_else(Peer::default, |ends| Peer::new(ends.remote));
+        self.wait(conn, Waiting::Idle, reply);
+    }
+
+    fn received(&mut self, conn: &mut Conn<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
+        self.advance(conn, bytes, reply)
+    }
+
+    fn overfull(&mut self, conn: &mut Conn<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+        self.whole = reply.queued();
+        let refusal = match conn.phase {
+            Phase::Head(search) if !search.is_past_line() => Refusal::LineTooLong,
+            _ => Refusal::HeadTooLarge,
+        };
+        self.refuse(conn, refusal, send::Asked::unknown(bytes), reply);
+        self.wait(conn, Waiting::Idle, reply);
+        self.whole = 0;
+    }
+
+    fn resumed(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+        if matches!(conn.phase, Phase::Sending(_)) {
+            self.advance(conn, b"", reply);
+        }
+    }
+
+    fn timeout(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+        match (conn.deadline.waiting, &conn.phase) {
+            (Waiting::Head, _) => {
+                self.refuse(conn, Refusal::HeadTimeout, send::Asked::unknown(b""), reply);
+            }
+            (Waiting::Body, Phase::Body(pending)) => {
+                let asked = pending.asked;
+                self.release(conn);
+                self.refuse(conn, Refusal::BodyTimeout, asked, reply);
+            }
+            (Waiting::Body, Phase::Files(_)) => {
+                self.refuse(conn, Refusal::BodyTimeout, send::Asked::unknown(b""), reply);
+            }
+            _ => return self.idle_timeout(conn, reply),
+        }
+        self.wait(conn, Waiting::Idle, reply);
+    }
+
+    fn closed(&mut self, conn: &mut Conn<S>, _: Closed) {
+        self.release(conn);
+    }
+}
+
+impl<S> Hosted for Router<S> {
+    fn clock(&mut self, seconds: Seconds) {
+        self.seconds = seconds;
+        self.routes.clock(&self.state, seconds);
+        self.preambles.set_date(seconds.unix);
+        if let Some(files) = &mut self.files {
+            files.clock(seconds.unix);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        if let Some(files) = &mut self.files {
+            files.drain();
+        }
+    }
+
+    fn idle(&self, conn: &Conn<S>) -> bool {
+        matches!(conn.phase, Phase::Head(_))
+    }
+
+    /// 500 in place of the answer of which nothing is queued; else a reset, which tells the client
+    /// that the answer is cut off.
+    fn panicked(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+        let whole = std::mem::take(&mut self.whole);
+        if reply.queued() == whole && !matches!(conn.phase, Phase::Closing | Phase::Sending(_)) {
+            self.refuse_with(conn, 500, send::Asked::unknown(b"HEAD "), reply);
+        } else {
+            reply.abort();
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.routes.is_sound(&self.state)
+    }
+
+    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+        for (name, value) in self.counters.iter() {
+            sink(name, value);
+        }
+        self.routes.publish(&self.state, sink);
+    }
+}
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

@@ -1,0 +1,219 @@
+//! What a handler answers with.
+
+use super::status::{self, CODES};
+use crate::app::Bytes;
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// Fields that only the router sends: it knows where an answer ends and what becomes of the
+/// connection.
+const RESERVED: [&str; 5] = ["Connection", "Content-Length", "Date", "Server", "Transfer-Encoding"];
+
+/// An answer: status, fields, body.
+///
+/// One with a static body and without fields of its own is made without allocation.
+///
+/// ```
+/// use simoom::app::router::Response;
+/// let _ = Response::ok().text("Hello\n");
+/// let _ = Response::new(201).header("Location", "/users/7").json(&[1, 2, 3]);
+/// let _ = Response::ok().pieces("text/plain", (0..1000).map(|n| format!("{n}\n")));
+/// ```
+#[derive(Debug)]
+pub struct Response {
+    pub(super) status: u16,
+    pub(super) content_type: Cow<'static, str>,
+    /// Whole lines, each with its CR LF.
+    pub(super) fields: String,
+    pub(super) body: Body,
+    pub(super) close: bool,
+}
+
+/// The body of an answer.
+pub(super) enum Body {
+    Whole(Bytes),
+    Pieces(Pieces),
+}
+
+/// The pieces of a body of unknown length.
+pub(super) type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Body::Whole(bytes) => bytes.fmt(f),
+            Body::Pieces(_) => f.write_str("Pieces"),
+        }
+    }
+}
+
+impl Response {
+    /// An answer without a body. `status` is from 200 to 599: the router sends 100 by itself.
+    /// Panics if it is not; the client is then answered with 500.
+    pub fn new(status: u16) -> Response {
+        assert!(CODES.contains(&status), "status {status}: must be from 200 to 599");
+        Response {
+            status,
+            content_type: Cow::Borrowed(""),
+            fields: String::new(),
+            body: Body::Whole(Bytes::Static(b"")),
+            close: false,
+        }
+    }
+
+    /// An answer with 200 and without a body.
+    pub fn ok() -> Response {
+        Response::new(200)
+    }
+
+    /// An answer whose body is the code and reason phrase as text.
+    pub fn error(status: u16) -> Response {
+        let text = status::line(status).unwrap_or("");
+        Response::new(status).text(text)
+    }
+
+    /// The body is `text`, of type `text/plain` in UTF-8.
+    pub fn text(self, text: impl Into<Bytes>) -> Response {
+        self.bytes("text/plain; charset=utf-8", text)
+    }
+
+    /// The body is `html`, of type `text/html` in UTF-8.
+    pub fn html(self, html: impl Into<Bytes>) -> Response {
+        self.bytes("text/html; charset=utf-8", html)
+    }
+
+    /// The body is `value` as JSON. What cannot be JSON, a map with keys that are no strings for
+    /// example, becomes 500 with the reason in the log.
+    pub fn json(self, value: &impl Serialize) -> Response {
+        match serde_json::to_vec(value) {
+            Ok(json) => self.bytes("application/json", json),
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written as JSON; answered with 500");
+                Response::error(500)
+            }
+        }
+    }
+
+    /// The body is `bytes`, of this media type, up to 2 GiB.
+    pub fn bytes(
+        mut self,
+        content_type: impl Into<Cow<'static, str>>,
+        bytes: impl Into<Bytes>,
+    ) -> Response {
+        self.content_type = content_type.into();
+        self.body = Body::Whole(bytes.into());
+        self
+    }
+
+    /// The body is what `pieces` yields, of unknown length. The router asks for a piece when there
+    /// is capacity to send it, so memory is bounded by the longest piece. Empty pieces are skipped.
+    /// HTTP/1.1 gets the chunked coding; HTTP/1.0 gets the end of the connection as the end of the
+    /// body. A panic in `pieces` resets the connection, so that the client sees that the body is
+    /// cut off.
+    pub fn pieces<P, B>(mut self, content_type: impl Into<Cow<'static, str>>, pieces: P) -> Response
+    where
+        P: IntoIterator<Item = B>,
+        P::IntoIter: Send + 'static,
+        B: Into<Bytes> + 'static,
+    {
+        self.content_type = content_type.into();
+        self.body = Body::Pieces(Box::new(pieces.into_iter().map(Into::into)));
+        self
+    }
+
+    /// Adds a field. Control characters in `value` become spaces, so that no value can end its line
+    /// and begin another (RFC 9110 §5.5).
+    ///
+    /// Panics if `name` is not a token, or is one of Connection, Content-Length, Date, Server and
+    /// Transfer-Encoding, which the router sends; the client is then answered with 500.
+    /// Content-Type replaces that of the body.
+    pub fn header(mut self, name: &str, value: impl AsRef<str>) -> Response {
+        let is_reserved = RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name));
+        assert!(!is_reserved, "field {name}: sent by the router alone");
+        assert!(!name.is_empty() && name.bytes().all(is_tchar), "field {name:?}: not a token");
+        let value: String = value.as_ref().trim().chars().map(without_controls).collect();
+        if name.eq_ignore_ascii_case("Content-Type") {
+            self.content_type = value.into();
+        } else {
+            self.fields.extend([name, ": ", &value, "\r\n"]);
+        }
+        self
+    }
+
+    /// The status becomes `status`, from 200 to 599.
+    pub fn status(mut self, status: u16) -> Response {
+        assert!(CODES.contains(&status), "status {status}: must be from 200 to 599");
+        self.status = status;
+        self
+    }
+
+    /// Whether only the end of the body tells its length.
+    pub(super) fn is_of_unknown_length(&self) -> bool {
+        matches!(self.body, Body::Pieces(_))
+    }
+
+    /// The connection closes after this answer.
+    pub fn close(mut self) -> Response {
+        self.close = true;
+        self
+    }
+}
+
+/// `tchar` of RFC 9110 §5.6.2.
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn without_controls(char: char) -> char {
+    if char.is_ascii_control() { ' ' } else { char }
+}
+
+/// What a handler may return.
+pub trait IntoResponse {
+    /// The answer that it stands for.
+    fn into_response(self) -> Response;
+}
+
+impl IntoResponse for Response {
+    fn into_response(self) -> Response {
+        self
+    }
+}
+
+/// 200 with this text.
+impl IntoResponse for &'static str {
+    fn into_response(self) -> Response {
+        Response::ok().text(self)
+    }
+}
+
+/// 200 with this text.
+impl IntoResponse for String {
+    fn into_response(self) -> Response {
+        Response::ok().text(self)
+    }
+}
+
+/// Either answer: what `?` returns early is an answer too.
+impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
+    fn into_response(self) -> Response {
+        self.map_or_else(E::into_response, T::into_response)
+    }
+}
+
+/// 404 for `None`.
+impl<T: IntoResponse> IntoResponse for Option<T> {
+    fn into_response(self) -> Response {
+        self.map_or_else(|| Response::error(404), T::into_response)
+    }
+}
+
+/// 200 with this value as JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        Response::ok().json(&self.0)
+    }
+}

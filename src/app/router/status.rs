@@ -1,0 +1,111 @@
+//! Status codes with their reason phrases, and the start of an answer for each, rendered once a
+//! second.
+
+use crate::app::http::imf_fixdate;
+use crate::app::http::response::Preamble;
+
+/// Codes and reason phrases of RFC 9110 §15, RFC 4918, RFC 6585 and RFC 8470, each with a line end,
+/// in ascending order.
+#[rustfmt::skip]
+const STATUSES: &[&str] = &[
+    "200 OK\n", "201 Created\n", "202 Accepted\n", "203 Non-Authoritative Information\n",
+    "204 No Content\n", "205 Reset Content\n", "206 Partial Content\n",
+    "300 Multiple Choices\n", "301 Moved Permanently\n", "302 Found\n", "303 See Other\n",
+    "304 Not Modified\n", "307 Temporary Redirect\n", "308 Permanent Redirect\n",
+    "400 Bad Request\n", "401 Unauthorized\n", "402 Payment Required\n", "403 Forbidden\n",
+    "404 Not Found\n", "405 Method Not Allowed\n", "406 Not Acceptable\n",
+    "407 Proxy Authentication Required\n", "408 Request Timeout\n", "409 Conflict\n", "410 Gone\n",
+    "411 Length Required\n", "412 Precondition Failed\n", "413 Content Too Large\n",
+    "414 URI Too Long\n", "415 Unsupported Media Type\n", "416 Range Not Satisfiable\n",
+    "417 Expectation Failed\n", "421 Misdirected Request\n", "422 Unprocessable Content\n",
+    "425 Too Early\n", "426 Upgrade Required\n", "428 Precondition Required\n",
+    "429 Too Many Requests\n", "431 Request Header Fields Too Large\n",
+    "500 Internal Server Error\n", "501 Not Implemented\n", "502 Bad Gateway\n",
+    "503 Service Unavailable\n", "504 Gateway Timeout\n", "505 HTTP Version Not Supported\n",
+    "507 Insufficient Storage\n",
+];
+
+/// Codes that a final answer can have.
+pub(super) const CODES: std::ops::RangeInclusive<u16> = 200..=599;
+
+fn code_of(line: &str) -> u16 {
+    line[..3].parse().expect("each line begins with its code")
+}
+
+/// Code and reason phrase with a line end: the text of an error that says nothing else. `None` if
+/// no RFC gives `code` a phrase.
+pub(super) fn line(code: u16) -> Option<&'static str> {
+    let at = STATUSES.binary_search_by_key(&code, |line| code_of(line)).ok()?;
+    Some(STATUSES[at])
+}
+
+/// The starts of answers. All carry the same Date.
+pub(super) struct Preambles {
+    preambles: Vec<Preamble>,
+    /// For each of [`CODES`] one more than its place, or 0.
+    places: Box<[u8]>,
+    unix_seconds: u64,
+}
+
+impl Preambles {
+    pub(super) fn new() -> Preambles {
+        let mut places = vec![0; CODES.count()];
+        for (place, line) in STATUSES.iter().enumerate() {
+            places[usize::from(code_of(line) - CODES.start())] = place as u8 + 1;
+        }
+        let preambles = STATUSES.iter().map(|line| Preamble::new(line.trim_end())).collect();
+        let mut all = Preambles { preambles, places: places.into(), unix_seconds: 0 };
+        all.render(0);
+        all
+    }
+
+    /// Every answer from now on carries this Date.
+    pub(super) fn set_date(&mut self, unix_seconds: u64) {
+        if unix_seconds != self.unix_seconds {
+            self.render(unix_seconds);
+        }
+    }
+
+    fn render(&mut self, unix_seconds: u64) {
+        self.unix_seconds = unix_seconds;
+        let date = imf_fixdate(unix_seconds);
+        for preamble in &mut self.preambles {
+            preamble.set_date(&date);
+        }
+    }
+
+    /// The start of an answer with `code`, one of [`CODES`].
+    #[inline]
+    pub(super) fn get(&self, code: u16) -> Preamble {
+        match self.places[usize::from(code - CODES.start())] {
+            0 => self.render_unnamed(code),
+            place => self.preambles[usize::from(place) - 1],
+        }
+    }
+
+    /// A code without a phrase: the space in front of it stays (RFC 9112 §4).
+    #[cold]
+    fn render_unnamed(&self, code: u16) -> Preamble {
+        let mut preamble = Preamble::new(&format!("{code} "));
+        preamble.set_date(&imf_fixdate(self.unix_seconds));
+        preamble
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_ascend_and_each_has_its_preamble() {
+        assert!(STATUSES.windows(2).all(|pair| code_of(pair[0]) < code_of(pair[1])));
+        let mut preambles = Preambles::new();
+        preambles.set_date(784_111_777);
+        for line in STATUSES.iter().map(|line| line.trim_end()).chain(["299 ", "599 "]) {
+            let expected = format!(
+                "HTTP/1.1 {line}\r\nServer: simoom\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+            );
+            assert_eq!(preambles.get(code_of(line)).bytes(), expected.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The handlers of one worker, as one application: a list that the compiler knows.
+//!
+//! [`Services`] is a handler with its ports, before a list of others that ends with [`Nobody`]:
+//! `Services<Echo, Services<Http, Nobody>>`. Each connection belongs to the handler that owns the
+//! port it came to. Calls are dispatched by the variant of the connection's state, so a list costs
+//! a comparison for each handler before the one that is meant, and no indirect call.
+
+use super::Blob;
+use crate::hosted::{Hosted, PortNames, Seconds};
+use simoom_io::{Application, Closed, Opened, Reply};
+
+/// Inputs of one handler that are announced at once, where those of others lie between them.
+const EXPECTED_AT_ONCE: usize = 16;
+
+/// A handler with its ports, and the handlers after it.
+pub struct Services<H, R = Nobody> {
+    ports: Box<[u16]>,
+    port_names: Option<PortNames>,
+    /// `None` if it has no port on this worker.
+    handler: Option<H>,
+    rest: R,
+}
+
+/// The end of a list of [`Services`]: resets every connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nobody;
+
+/// What the handler of a connection keeps for it.
+#[derive(Debug)]
+pub enum Conn<A, B> {
+    /// A connection of the list's first handler.
+    First(A),
+    /// A connection of another one, or one that is not opened.
+    Rest(B),
+}
+
+impl<A, B: Default> Default for Conn<A, B> {
+    fn default() -> Conn<A, B> {
+        Conn::Rest(B::default())
+    }
+}
+
+impl<H, R> Services<H, R> {
+    /// `handler` on `ports`, counted under `port_names`, before `rest`. Without a handler its ports
+    /// are nobody's.
+    pub fn new(
+        ports: &[u16],
+        port_names: Option<PortNames>,
+        handler: Option<H>,
+        rest: R,
+    ) -> Services<H, R> {
+        let ports = if handler.is_some() { ports.into() } else { [].into() };
+        Services { ports, port_names, handler, rest }
+    }
+
+    #[inline]
+    fn owns(&self, port: u16) -> bool {
+        self.ports.contains(&port)
+    }
+}
+
+impl<H, R> Services<H, R>
+where
+    H: Hosted<Blob = Blob>,
+    R: Hosted<Blob = Blob>,
+{
+    /// Announces to the first handler what is its own among `inputs`.
+    fn expect_own(handler: &mut H, inputs: &[(u16, &[u8])], is_own: impl Fn(u16) -> bool) {
+        let mut own: [(u16, &[u8]); EXPECTED_AT_ONCE] = [(0, &[]); EXPECTED_AT_ONCE];
+        let mut count = 0;
+        for input in inputs.iter().filter(|(port, _)| is_own(*port)) {
+            own[count] = *input;
+            count += 1;
+            if count == own.len() {
+                handler.prefetch(&own);
+                count = 0;
+            }
+        }
+        if count > 0 {
+            handler.prefetch(&own[..count]);
+        }
+    }
+}
+
+/// Passes a call on to the handler of a connection.
+macro_rules! dispatch {
+    ($services:ident, $conn:ident, $method:ident($($argument:expr),*), $otherwise:expr) => {
+        match $conn {
+            Conn::First(conn) => match &mut $services.handler {
+                Some(handler) => handler.$method(conn $(, $argument)*),
+                None => $otherwise,
+            },
+            Conn::Rest(conn) => $services.rest.$method(conn $(, $argument)*),
+        }
+    };
+}
+
+impl<H, R> Application for Services<H, R>
+where
+    H: Hosted<Blob = Blob>,
+    R: Hosted<Blob = Blob>,
+{
+    type Blob = Blob;
+    type Conn = Conn<H::Conn, R::Conn>;
+
+    fn wants_ends(&self, local_port: u16) -> bool {
+        match &self.handler {
+            Some(handler) if self.owns(local_port) => handler.wants_ends(local_port),
+            _ => self.rest.wants_ends(local_port),
+        }
+    }
+
+    fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
+        *conn = if self.owns(opened.local_port) {
+            Conn::First(H::Conn::default())
+        } else {
+            Conn::Rest(R::Conn::default())
+        };
+        dispatch!(self, conn, opened(opened, reply), reply.abort());
+    }
+
+    #[inline]
+    fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
+        let (handler, ports) = (&mut self.handler, &self.ports);
+        let Some(handler) = handler else { return self.rest.prefetch(inputs) };
+        let is_own = |port| ports.contains(&port);
+        if inputs.iter().all(|(port, _)| is_own(*port)) {
+            return handler.prefetch(inputs);
+        }
+        Self::expect_own(handler, inputs, is_own);
+        self.rest.prefetch(inputs);
+    }
+
+    #[inline]
+    fn received(
+        &mut self,
+        conn: &mut Self::Conn,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
+        dispatch!(self, conn, received(bytes, reply), bytes.len())
+    }
+
+    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+        dispatch!(self, conn, overfull(bytes, reply), reply.abort());
+    }
+
+    fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Blob>) {
+        dispatch!(self, conn, resumed(reply), ());
+    }
+
+    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Blob>) {
+        dispatch!(self, conn, timeout(reply), reply.abort());
+    }
+
+    fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
+        dispatch!(self, conn, closed(how), ());
+    }
+}
+
+impl<H, R> Hosted for Services<H, R>
+where
+    H: Hosted<Blob = Blob>,
+    R: Hosted<Blob = Blob>,
+{
+    fn clock(&mut self, seconds: Seconds) {
+        self.handler.iter_mut().for_each(|handler| handler.clock(seconds));
+        self.rest.clock(seconds);
+    }
+
+    fn drain(&mut self) {
+        self.handler.iter_mut().for_each(H::drain);
+        self.rest.drain();
+    }
+
+    fn idle(&self, conn: &Self::Conn) -> bool {
+        match conn {
+            Conn::First(conn) => self.handler.as_ref().is_none_or(|handler| handler.idle(conn)),
+            Conn::Rest(conn) => self.rest.idle(conn),
+        }
+    }
+
+    fn panicked(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Blob>) {
+        dispatch!(self, conn, panicked(reply), reply.abort());
+    }
+
+    fn is_sound(&self) -> bool {
+        self.handler.as_ref().is_none_or(H::is_sound) && self.rest.is_sound()
+    }
+
+    fn port_names(&self, port: u16) -> Option<PortNames> {
+        if self.owns(port) { self.port_names } else { self.rest.port_names(port) }
+    }
+
+    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+        // In the order in which the handlers were named: the last one is the list's first.
+        self.rest.publish(sink);
+        self.handler.iter().for_each(|handler| handler.publish(sink));
+    }
+}
+
+impl Application for Nobody {
+    type Blob = Blob;
+    type Conn = ();
+
+    fn opened(&mut self, (): &mut (), _: Opened, reply: &mut Reply<'_, Blob>) {
+        reply.abort();
+    }
+
+    fn received(&mut self, (): &mut (), bytes: &[u8], _: &mut Reply<'_, Blob>) -> usize {
+        bytes.len()
+    }
+
+    fn overfull(&mut self, (): &mut (), _: &[u8], reply: &mut Reply<'_, Blob>) {
+        reply.abort();
+    }
+
+    fn timeout(&mut self, (): &mut (), reply: &mut Reply<'_, Blob>) {
+        reply.abort();
+    }
+}
+
+impl Hosted for Nobody {}

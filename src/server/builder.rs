@@ -1,0 +1,500 @@
+//! A server in the making: options and handlers in, a running [`Server`] out.
+
+use super::factories::{Factories, With, WorkerInfo};
+use super::setup::{Datagrams, Service, Setup};
+use super::{Hooks, Server, Socket, start};
+use crate::app::{Blob, Nobody};
+use crate::config::{
+    Ecn, Endpoint, InterfaceChange, Transport, XdpMode, chosen_cores, usable_cores,
+};
+use crate::control::Mailbox;
+use crate::error::{Error, Result};
+use crate::hosted::{Hosted, PortNames};
+use crate::listening::Listening;
+use crate::metrics::{Board, Count, Sheet, interned};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a server is to do, and with which handlers. See [`Server::builder`].
+#[must_use = "nothing is served before `run` or `start`"]
+pub struct Builder<L = Nobody> {
+    setup: Setup,
+    factories: L,
+    hooks: Hooks,
+    signals: Signals,
+    cores: Option<Vec<usize>>,
+    /// The first option that cannot be what it is.
+    wrong: Option<Error>,
+    /// Errors name flags of the command line, not methods.
+    names_flags: bool,
+}
+
+/// What a server does about signals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signals {
+    /// SIGTERM, SIGINT and SIGQUIT begin to drain; a second one ends the drain, a third one the
+    /// process. While the server is starting the first one ends the process, with success.
+    #[default]
+    Drain,
+    /// Nothing: the caller ends the server, with [`Server::drain`] or a
+    /// [`Stopper`](super::Stopper).
+    Ignore,
+}
+
+/// Starts the worker for UDP on its sockets.
+pub(crate) type UdpFactory = Box<
+    dyn FnOnce(WorkerInfo, Vec<Socket>, Mailbox, Arc<Sheet>) -> Result<Box<dyn UdpWork>> + 'static,
+>;
+
+/// What the thread for UDP runs.
+pub(crate) trait UdpWork: FnOnce() -> io::Result<()> + Send {}
+
+impl<W: FnOnce() -> io::Result<()> + Send> UdpWork for W {}
+
+impl Server {
+    /// A server without handlers yet, which serves through kernel sockets on all cores that this
+    /// process may use.
+    ///
+    /// ```
+    /// use simoom::app::content::Content;
+    /// use simoom::app::http::{Http, Options};
+    /// use simoom::{Server, Signals};
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> simoom::Result<()> {
+    /// let content = Arc::new(Content::built_in());
+    /// let server = Server::builder()
+    ///     .handler("web", "127.0.0.1:0", move |_worker| {
+    ///         Ok(Http::new(content.clone(), Options::default()))
+    ///     })
+    ///     .connections(100)
+    ///     .signals(Signals::Ignore)
+    ///     .start()?;
+    /// assert_ne!(server.addresses()[0].port(), 0);
+    /// let totals = server.drain(Duration::ZERO)?;
+    /// assert!(totals.contains(&("web_connections_open", 0)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// What cannot be is refused, with the option, its value and its bound:
+    ///
+    /// ```
+    /// # use simoom::Server;
+    /// let error = Server::builder().connections(0).start().err().unwrap();
+    /// assert_eq!(error.to_string(), "connections 0: from 1 to 16777216");
+    /// let error = Server::builder().memory_limit(7).start().err().unwrap();
+    /// assert_eq!(error.to_string(), "memory_limit 7: at least 1048576");
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::new(Setup::default(), false)
+    }
+}
+
+impl Builder {
+    fn new(setup: Setup, names_flags: bool) -> Builder {
+        Builder {
+            setup,
+            factories: Nobody,
+            hooks: Hooks::default(),
+            signals: Signals::default(),
+            cores: None,
+            wrong: None,
+            names_flags,
+        }
+    }
+
+    /// A server as flags say, which [`Builder::serve`] gives its handlers. Nothing is left to be
+    /// checked.
+    pub(crate) fn of_flags(setup: Setup) -> Builder {
+        Builder { cores: Some(setup.cores.clone()), ..Builder::new(setup, true) }
+    }
+}
+
+impl<L: Factories> Builder<L> {
+    /// Serves `at` with the handlers that `factory` makes, one for each worker that listens there.
+    ///
+    /// `name` stands in the log and in metrics: `name_connections_open`, for example. `at` is a
+    /// port, an address with a port, or several of them; a port alone is on 127.0.0.1, or with
+    /// [`Builder::interface`] at [`Builder::address`] or the addresses of the interface, and on
+    /// loopback. Workers share what the factory captured; what it makes is one worker's.
+    pub fn handler<F, H>(
+        mut self,
+        name: &str,
+        at: impl IntoEndpoints,
+        factory: F,
+    ) -> Builder<With<F, H, L>>
+    where
+        F: Fn(WorkerInfo) -> Result<H>,
+        H: Hosted<Blob = Blob> + Send + 'static,
+    {
+        let endpoints = at.into_endpoints().unwrap_or_else(|reason| {
+            self.refuse(format!("handler {name}: {reason}"));
+            Vec::new()
+        });
+        self.check_name(name);
+        let name_of = |what: &str| interned(&format!("{name}_connections_{what}"));
+        let service = Arc::new(Service {
+            name: interned(name),
+            option: format!("handler {name}"),
+            connections_option: format!("handler_connections {name}"),
+            port_names: PortNames {
+                open: name_of("open"),
+                limit: name_of("limit"),
+                refused: name_of("refused"),
+            },
+            endpoints,
+            connections: None,
+            optional: false,
+        });
+        self.setup.services.push(service.clone());
+        self.serve(Some(service), factory)
+    }
+
+    /// Has `service`, one of the set-up, served by the handlers that `factory` makes.
+    pub(crate) fn serve<F, H>(
+        self,
+        service: Option<Arc<Service>>,
+        factory: F,
+    ) -> Builder<With<F, H, L>> {
+        let Builder { setup, factories, hooks, signals, cores, wrong, names_flags } = self;
+        let factories = With::new(service, factory, factories);
+        Builder { setup, factories, hooks, signals, cores, wrong, names_flags }
+    }
+
+    /// Serves UDP as the set-up says.
+    pub(crate) fn udp(mut self, datagrams: Option<Datagrams>, factory: UdpFactory) -> Builder<L> {
+        self.setup.datagrams = datagrams;
+        self.hooks.udp = Some(factory);
+        self
+    }
+}
+
+/// Where a server is reached.
+impl<L: Factories> Builder<L> {
+    /// Serves from the receive queues of this interface, over AF_XDP where that works.
+    pub fn interface(mut self, name: &str) -> Builder<L> {
+        match crate::config::interface_name(name) {
+            Ok(name) => self.setup.interface = Some(name),
+            Err(reason) => self.refuse(format!("interface {name}: {reason}")),
+        }
+        self
+    }
+
+    /// Claims this address from the interface, one of several perhaps; without any, those that the
+    /// interface has.
+    pub fn address(mut self, address: impl Into<IpAddr>) -> Builder<L> {
+        self.setup.addresses.push(address.into());
+        self
+    }
+
+    /// Interval of the duplicate-address check (RFC 5227) for dedicated addresses. Zero turns the
+    /// check off.
+    pub fn address_probe(mut self, interval: Duration) -> Builder<L> {
+        self.setup.address_probe = self.checked_time("address_probe", interval);
+        self
+    }
+
+    /// Which way the packets come in.
+    pub fn transport(mut self, transport: Transport) -> Builder<L> {
+        self.setup.transport = transport;
+        self
+    }
+
+    /// How AF_XDP sockets are bound to the interface.
+    pub fn xdp_mode(mut self, mode: XdpMode) -> Builder<L> {
+        self.setup.xdp_mode = mode;
+        self
+    }
+
+    /// Whether connections use explicit congestion notification, over AF_XDP.
+    pub fn ecn(mut self, ecn: Ecn) -> Builder<L> {
+        self.setup.ecn = ecn;
+        self
+    }
+
+    /// What a change of the interface leads to.
+    pub fn on_interface_change(mut self, policy: InterfaceChange) -> Builder<L> {
+        self.setup.on_interface_change = policy;
+        self
+    }
+
+    /// Whether workers spin for ever, over AF_XDP.
+    pub fn busy_poll(mut self, spins: bool) -> Builder<L> {
+        self.setup.busy_poll = spins;
+        self
+    }
+
+    /// Runs one worker on each of these cores; by default on all that this process may use.
+    pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Builder<L> {
+        let mut cores: Vec<usize> = cores.into_iter().collect();
+        cores.sort_unstable();
+        cores.dedup();
+        if cores.is_empty() {
+            self.refuse("cores: none is given; name at least one".into());
+        }
+        self.cores = Some(cores);
+        self
+    }
+}
+
+/// The limits of a server.
+impl<L: Factories> Builder<L> {
+    /// Connections held at once, by all workers together. By default 16,384.
+    pub fn connections(mut self, connections: u32) -> Builder<L> {
+        self.setup.connections = self.checked_count("connections", connections);
+        self
+    }
+
+    /// Connections at once to the handler of this name, by all workers together. By default a
+    /// handler beside others leaves them an eighth of [`Builder::connections`].
+    pub fn handler_connections(mut self, name: &str, connections: u32) -> Builder<L> {
+        let option = format!("handler_connections {name}");
+        let connections = self.checked_count(&option, connections);
+        match self.setup.services.iter_mut().find(|service| service.name == name) {
+            Some(service) => Arc::make_mut(service).connections = Some(connections),
+            None => self.refuse(format!("{option}: no handler of this name was added before")),
+        }
+        self
+    }
+
+    /// Connections that one worker holds from one source /24 of IPv4 or /64 of IPv6. By default
+    /// without such a limit.
+    pub fn connections_per_prefix(mut self, connections: u32) -> Builder<L> {
+        let connections = self.checked_count("connections_per_prefix", connections);
+        self.setup.connections_per_prefix = Some(connections);
+        self
+    }
+
+    /// Memory that the plan may take, in bytes. By default the memory of the machine.
+    pub fn memory_limit(mut self, bytes: u64) -> Builder<L> {
+        let least = crate::config::MEMORY_LIMIT_MIN_BYTES;
+        if bytes < least {
+            self.refuse(format!("memory_limit {bytes}: at least {least}"));
+        }
+        self.setup.memory_limit_bytes = Some(bytes);
+        self
+    }
+
+    /// Counts memory that handlers share in the plan, in bytes.
+    pub fn memory(self, what: &str, bytes: usize) -> Builder<L> {
+        self.prepare(what, move |_| Ok(bytes))
+    }
+
+    /// Calls `take` when the server starts, before the memory plan is checked and handlers are
+    /// made. It is told how many bytes the system has left, takes memory that handlers share, and
+    /// says how much.
+    pub fn prepare(
+        mut self,
+        what: &str,
+        take: impl FnOnce(usize) -> Result<usize> + 'static,
+    ) -> Builder<L> {
+        self.hooks.prepare.push((interned(what), Box::new(take)));
+        self
+    }
+
+    /// Time in which a client must take something of its answer. By default a minute.
+    pub fn send_timeout(mut self, time: Duration) -> Builder<L> {
+        if time < Duration::from_millis(1) {
+            self.refuse(format!("send_timeout {time:?}: at least 1ms"));
+        }
+        self.setup.send_timeout = self.checked_time("send_timeout", time);
+        self
+    }
+
+    /// Silence after which a client is probed; zero turns probes off. By default two hours.
+    pub fn tcp_keepalive(mut self, time: Duration) -> Builder<L> {
+        self.setup.keep_alive = self.checked_time("tcp_keepalive", time);
+        self
+    }
+
+    /// Time for open answers to finish when the server stops. By default ten seconds.
+    pub fn drain_timeout(mut self, time: Duration) -> Builder<L> {
+        self.setup.drain_timeout = self.checked_time("drain_timeout", time);
+        self
+    }
+}
+
+/// The operation of a server.
+impl<L: Factories> Builder<L> {
+    /// What is done about signals.
+    pub fn signals(mut self, signals: Signals) -> Builder<L> {
+        self.signals = signals;
+        self
+    }
+
+    /// Serves `/metrics`, `/healthz` and `/readyz` there, through a kernel socket.
+    pub fn admin(mut self, at: SocketAddr) -> Builder<L> {
+        self.setup.admin = Some(at);
+        self
+    }
+
+    /// Counts what is published on `sheet` among the server's metrics.
+    pub fn metrics(mut self, sheet: Arc<Sheet>) -> Builder<L> {
+        self.hooks.sheets.push(sheet);
+        self
+    }
+
+    /// Has `name`, of what handlers publish, exported as a gauge: a value that can go down.
+    pub fn gauge(mut self, name: &'static str) -> Builder<L> {
+        self.hooks.gauges.push(name);
+        self
+    }
+
+    /// Calls `listens` for each address, before the first client can connect there.
+    pub fn on_listen(mut self, listens: impl Fn(&Listening) -> Result<()> + 'static) -> Builder<L> {
+        self.hooks.listens.push(Box::new(listens));
+        self
+    }
+
+    /// Calls `maintain` when the server has started, and then about once a second on the thread
+    /// that waits for it. An error ends the server with that reason.
+    pub fn every_second(
+        mut self,
+        maintain: impl Fn(&Board) -> Result<()> + Send + Sync + 'static,
+    ) -> Builder<L> {
+        self.hooks.every_second.push(Box::new(maintain));
+        self
+    }
+
+    /// Serves until a signal, or until a worker fails, and returns the last counters.
+    pub fn run(self) -> Result<Vec<Count>> {
+        self.start()?.run()
+    }
+
+    /// Starts serving, in the network namespace of the calling thread.
+    pub fn start(mut self) -> Result<Server> {
+        let names_flags = self.names_flags;
+        let started = match self.wrong.take() {
+            Some(error) => Err(error),
+            None => self.start_checked(),
+        };
+        started.map_err(|error| if names_flags { error } else { naming_methods(error) })
+    }
+
+    fn start_checked(self) -> Result<Server> {
+        let Builder { mut setup, factories, hooks, signals, cores, names_flags, .. } = self;
+        setup.cores = chosen_cores(cores, &usable_cores()?)?;
+        if setup.interface.is_none() {
+            setup.default_to_loopback();
+        }
+        if setup.services.is_empty() {
+            return Err(Error::usage("handler: none is given; add one"));
+        }
+        if !names_flags {
+            setup.check_endpoints()?;
+            setup.check_addresses()?;
+            setup.check()?;
+        }
+        start(setup, &factories, hooks, signals)
+    }
+}
+
+impl<L> Builder<L> {
+    /// Keeps the first error until the server is to start, so that calls can be chained.
+    fn refuse(&mut self, text: String) {
+        self.wrong.get_or_insert(Error::Usage(text));
+    }
+
+    fn check_name(&mut self, name: &str) {
+        let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if name.is_empty() || name.len() > 32 || !name.bytes().all(is_word) {
+            self.refuse(format!("handler {name:?}: a name has 1 to 32 of a-z, 0-9 and _"));
+        } else if name == crate::listening::ADMIN {
+            self.refuse(format!("handler {name}: the admin endpoint has this name"));
+        } else if self.setup.services.iter().any(|service| service.name == name) {
+            self.refuse(format!(
+                "handler {name}: added twice; give each handler a name of its own"
+            ));
+        }
+    }
+
+    fn checked_count(&mut self, option: &str, count: u32) -> u32 {
+        let most = crate::config::CONNECTIONS_MAX;
+        if !(1..=most).contains(&count) {
+            self.refuse(format!("{option} {count}: from 1 to {most}"));
+        }
+        count
+    }
+
+    fn checked_time(&mut self, option: &str, time: Duration) -> Duration {
+        if time > crate::config::TIMEOUT_MAX {
+            self.refuse(format!("{option} {time:?}: at most 24h"));
+        }
+        time
+    }
+}
+
+/// Errors name the flags of `simoom serve`; the methods of [`Builder`] are called like them.
+fn naming_methods(error: Error) -> Error {
+    let rename = |text: String| {
+        let text =
+            text.replace("--http or --memcached", "--handler").replace("--http", "--handler");
+        let mut parts = text.split("--");
+        let mut renamed = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end =
+                part.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(part.len());
+            let (flag, rest) = part.split_at(end);
+            renamed += &flag.replace('-', "_");
+            renamed += rest;
+        }
+        renamed
+    };
+    match error {
+        Error::Usage(text) => Error::Usage(rename(text)),
+        Error::Failed(text) => Error::Failed(rename(text)),
+    }
+}
+
+/// What a handler can be served at: `80`, `"127.0.0.1:80"`, a [`SocketAddr`], an [`Endpoint`], or
+/// several of them.
+pub trait IntoEndpoints {
+    /// The endpoints, or what is wrong with them.
+    fn into_endpoints(self) -> Result<Vec<Endpoint>, String>;
+}
+
+impl IntoEndpoints for Endpoint {
+    fn into_endpoints(self) -> Result<Vec<Endpoint>, String> {
+        Ok(vec![self])
+    }
+}
+
+impl IntoEndpoints for u16 {
+    fn into_endpoints(self) -> Result<Vec<Endpoint>, String> {
+        Ok(vec![Endpoint { address: None, port: self }])
+    }
+}
+
+impl IntoEndpoints for SocketAddr {
+    fn into_endpoints(self) -> Result<Vec<Endpoint>, String> {
+        Ok(vec![Endpoint { address: Some(self.ip()), port: self.port() }])
+    }
+}
+
+impl IntoEndpoints for &str {
+    fn into_endpoints(self) -> Result<Vec<Endpoint>, String> {
+        crate::config::endpoint(self).map(|endpoint| vec![endpoint])
+    }
+}
+
+impl<E: IntoEndpoints, const N: usize> IntoEndpoints for [E; N] {
+    fn into_endpoints(self) -> Result<Vec<Endpoint>, String> {
+        Vec::from(self).into_endpoints()
+    }
+}
+
+impl<E: IntoEndpoints> IntoEndpoints for Vec<E> {
+    fn into_endpoints(self) -> Result<Vec<Endpoint>, String> {
+        let each: Result<Vec<_>, _> = self.into_iter().map(E::into_endpoints).collect();
+        let all = each?.concat();
+        if all.is_empty() { Err("no endpoint is given; give a port".into()) } else { Ok(all) }
+    }
+}
+
+#[cfg(test)]
+#[path = "builder_tests.rs"]
+mod tests;

@@ -1,0 +1,143 @@
+//! What goes together: a whole [`Setup`] in, the option that does not fit out.
+
+use super::setup::{Service, Setup};
+use crate::config::{Ecn, Endpoint, InterfaceChange, Transport, XdpMode};
+use crate::error::{Error, Result};
+use crate::steer::is_host_address;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+impl Setup {
+    /// Everything that can be checked without a look at the machine.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check_transport()?;
+        self.check_places()?;
+        self.check_shares()
+    }
+
+    /// Each endpoint is one that a server's socket can be bound to. Loopback and the unspecified
+    /// addresses are for kernel sockets alone.
+    pub(crate) fn check_endpoints(&self) -> Result<()> {
+        for (option, endpoint) in self.given() {
+            let Some(address) = endpoint.address else { continue };
+            if address.is_unspecified() || address.is_loopback() {
+                continue;
+            }
+            if !is_host_address(address) {
+                return Err(Error::usage(format!(
+                    "{option} {endpoint}: {address} is not the address of one host on a network; give an address that this \
+                     host has, or the port alone"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Addresses are claimed from an interface, each once.
+    pub(crate) fn check_addresses(&self) -> Result<()> {
+        let addresses = &self.addresses;
+        if let (None, Some(address)) = (&self.interface, addresses.first()) {
+            let write: Vec<String> = self
+                .given()
+                .map(|(option, at)| format!("{option} {}", SocketAddr::new(*address, at.port)))
+                .collect();
+            return Err(Error::usage(format!(
+                "--address {address}: cannot be used without --interface; name the network interface, or write {} to \
+                 listen there through kernel sockets",
+                write.join(" ")
+            )));
+        }
+        let twice =
+            addresses.iter().enumerate().find(|(at, address)| addresses[..*at].contains(address));
+        if let Some((_, address)) = twice {
+            return Err(Error::usage(format!("--address {address}: given twice")));
+        }
+        Ok(())
+    }
+
+    /// A service's share of the connections is not more than all.
+    fn check_shares(&self) -> Result<()> {
+        for service in &self.services {
+            if let Some(limit) = service.connections.filter(|limit| *limit > self.connections) {
+                return Err(Error::usage(format!(
+                    "{} {limit}: at most {}, as many as --connections",
+                    service.connections_option, self.connections
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What only AF_XDP can do is not asked of kernel sockets.
+    fn check_transport(&self) -> Result<()> {
+        let (without, remedy) = match (&self.interface, self.transport) {
+            (None, _) => ("without --interface", "name the network interface"),
+            (Some(_), Transport::Epoll) => ("with --transport epoll", "leave one of the two out"),
+            (Some(_), Transport::IoUring) => {
+                ("with --transport io-uring", "leave one of the two out")
+            }
+            (Some(_), _) => return Ok(()),
+        };
+        let refuse =
+            |flag: &str| Err(Error::usage(format!("{flag}: cannot be used {without}; {remedy}")));
+        if self.transport == Transport::Xdp {
+            return refuse("--transport xdp");
+        }
+        if self.xdp_mode != XdpMode::Auto {
+            return refuse(&format!("--xdp-mode {}", self.xdp_mode.name()));
+        }
+        if self.ecn == Ecn::Off {
+            return refuse("--ecn off");
+        }
+        if self.on_interface_change == InterfaceChange::End {
+            return refuse("--on-interface-change end");
+        }
+        if self.busy_poll {
+            return refuse("--busy-poll");
+        }
+        Ok(())
+    }
+
+    /// Ports can be used as asked.
+    fn check_places(&self) -> Result<()> {
+        for (service, at) in self.endpoints() {
+            let (option, name) = (&service.option, service.name);
+            if at.port == 0 && self.interface.is_some() {
+                return Err(Error::usage(format!(
+                    "{option} 0: with --interface, a port from 1 to 65535"
+                )));
+            }
+            // Without an address it is at several, loopback among them.
+            let overlap = |admin: &SocketAddr| {
+                let is_same = |address: IpAddr| address == admin.ip() || address.is_unspecified();
+                admin.ip().is_unspecified() || at.address.is_none_or(is_same)
+            };
+            let clashes =
+                |admin: &SocketAddr| overlap(admin) && admin.port() == at.port && at.port != 0;
+            if let Some(admin) = self.admin.filter(clashes) {
+                return Err(Error::usage(format!(
+                    "--admin {admin}: {name} is served on port {} already; choose another port",
+                    admin.port()
+                )));
+            }
+        }
+        self.check_ports()
+    }
+
+    /// Whose a connection is, is told by its port alone.
+    fn check_ports(&self) -> Result<()> {
+        let all: Vec<_> = self.endpoints().collect();
+        for (index, (service, at)) in all.iter().enumerate() {
+            let is_same = |(other, there): &&(&Arc<Service>, Endpoint)| {
+                there.port == at.port && at.port != 0 && other != service
+            };
+            if let Some((other, _)) = all[..index].iter().find(is_same) {
+                return Err(Error::usage(format!(
+                    "{} {at}: {} is served on port {} already; choose another port",
+                    service.option, other.name, at.port
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! How each worker's handlers are made: a list of factories, as the compiler knows it.
+
+use super::setup::Service;
+use crate::app::{Blob, Nobody, Services};
+use crate::error::Result;
+use crate::hosted::Hosted;
+use crate::limits::Plan;
+use crate::listening::Via;
+use crate::metrics::interned;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// The worker that a handler is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Counts the workers of a server from 0.
+    pub number: usize,
+    /// There are at most this many workers in all.
+    pub workers: usize,
+    /// The core that the worker is pinned to, if it is.
+    pub core: Option<usize>,
+    /// Connections that the worker holds at once, of all its handlers together.
+    pub connections: usize,
+    /// Whether the worker serves the queues of an interface or kernel sockets.
+    pub via: Via,
+}
+
+/// A list of factories: [`With`] one, before others, ended by [`Nobody`].
+pub trait Factories {
+    /// The handlers of one worker.
+    type Handlers: Hosted<Blob = Blob> + Send + 'static;
+
+    /// The handlers of `worker`, of those services that it serves on `ports`.
+    #[doc(hidden)]
+    fn make(&self, worker: WorkerInfo, ports: &Ports) -> Result<Self::Handlers>;
+
+    /// `plan` with the memory of `workers` workers' handlers that each serve `connections`.
+    #[doc(hidden)]
+    fn plan(&self, workers: usize, connections: usize, plan: Plan) -> Plan;
+}
+
+/// The ports of a worker, each with its service.
+#[derive(Clone, Debug, Default)]
+pub struct Ports(pub(super) Vec<(u16, Arc<Service>)>);
+
+/// A factory, before others.
+pub struct With<F, H, R> {
+    service: Option<Arc<Service>>,
+    factory: F,
+    rest: R,
+    makes: PhantomData<fn() -> H>,
+}
+
+impl<F, H, R> With<F, H, R> {
+    /// `factory`, for `service` if there is one, before `rest`.
+    pub(super) fn new(service: Option<Arc<Service>>, factory: F, rest: R) -> With<F, H, R> {
+        With { service, factory, rest, makes: PhantomData }
+    }
+}
+
+impl Factories for Nobody {
+    type Handlers = Nobody;
+
+    fn make(&self, _: WorkerInfo, _: &Ports) -> Result<Nobody> {
+        Ok(Nobody)
+    }
+
+    fn plan(&self, _: usize, _: usize, plan: Plan) -> Plan {
+        plan
+    }
+}
+
+impl<F, H, R> Factories for With<F, H, R>
+where
+    F: Fn(WorkerInfo) -> Result<H>,
+    H: Hosted<Blob = Blob> + Send + 'static,
+    R: Factories,
+{
+    type Handlers = Services<H, R::Handlers>;
+
+    fn make(&self, worker: WorkerInfo, ports: &Ports) -> Result<Self::Handlers> {
+        // In the order of the configuration: the last one named is the first of the list.
+        let rest = self.rest.make(worker, ports)?;
+        let own = ports.0.iter().filter(|(_, service)| Some(service) == self.service.as_ref());
+        let own: Vec<u16> = own.map(|(port, _)| *port).collect();
+        let handler = if own.is_empty() { None } else { Some((self.factory)(worker)?) };
+        let names = self.service.as_ref().map(|service| service.port_names);
+        Ok(Services::new(&own, names, handler, rest))
+    }
+
+    fn plan(&self, workers: usize, connections: usize, plan: Plan) -> Plan {
+        let plan = self.rest.plan(workers, connections, plan);
+        match (&self.service, H::memory_bytes(connections)) {
+            (None, _) | (_, 0) => plan,
+            (Some(service), bytes) => {
+                plan.add(interned(&format!("{} handlers", service.name)), workers, bytes)
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The kernel transport's part of a server: alone with a worker a core, or one worker beside
+//! AF_XDP.
+
+use super::factories::{Factories, Ports};
+use super::setup::Service;
+use super::{Common, Running, Server, count, failed, plan};
+use crate::config::Transport;
+use crate::control::mailbox;
+use crate::error::{Error, Result};
+use crate::kernel::listener::ListenError;
+use crate::kernel::{self, Listener, Poller, Reserved};
+use crate::listening::{Listening, Via};
+use crate::metrics::Sheet;
+use crate::thread;
+use crossbeam_channel::bounded;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u16 = 4096;
+/// Open files besides those of connections and listeners: queues, maps, standard streams, and some
+/// to spare.
+const OTHER_FILES: u64 = 256;
+
+impl Server {
+    /// Serves through kernel sockets alone: one worker a core.
+    pub(super) fn start_kernel<L: Factories>(&mut self, common: &Common<'_, L>) -> Result<()> {
+        let setup = common.setup;
+        common.places.check_kernel_alone()?;
+        let workers = setup.cores.len();
+        plan::check_kernel(common, workers)?;
+        let cores: Vec<Option<usize>> = setup.cores.iter().copied().map(Some).collect();
+        let bound = reserve(common, workers)?;
+        self.addresses = bound.iter().map(|bound| bound.address).collect();
+        self.start_kernel_workers(common, bound, setup.connections, &cores)?;
+        self.transport =
+            format!("kernel sockets over {}, {}", common.poller, count(workers, "worker"));
+        Ok(())
+    }
+
+    /// Listens on what is reserved, and starts one kernel worker for each of `cores`.
+    pub(super) fn start_kernel_workers<L: Factories>(
+        &mut self,
+        common: &Common<'_, L>,
+        bound: Vec<Bound>,
+        connections: u32,
+        cores: &[Option<usize>],
+    ) -> Result<()> {
+        if bound.is_empty() {
+            return Ok(());
+        }
+        let mut ports: Vec<(u16, Arc<Service>)> =
+            bound.iter().map(|bound| (bound.address.port(), bound.service.clone())).collect();
+        ports.dedup();
+        let ports = Ports(ports);
+        self.tell_kernel_listeners(common, &bound)?;
+        let sockets = bound.len() * cores.len();
+        let mut listeners = listen(bound)?;
+        let mut settings = plan::kernel_settings(common.setup, connections, cores.len());
+        settings.port_limits =
+            plan::port_limits(common.setup, &ports, settings.connections, cores.len());
+        allow_files(connections, sockets);
+        for (index, core) in cores.iter().enumerate() {
+            let own = listeners.iter_mut().filter_map(Iterator::next).collect();
+            let name = format!("kernel {index}");
+            let cannot = |error| Error::because(format!("starting worker {name}"), error);
+            let (orders, mailbox) = mailbox().map_err(cannot)?;
+            let sheet = Sheet::new(&name);
+            let app = common.handlers(&ports, *core, settings.connections, Via::Kernel)?;
+            self.board.add(sheet.clone());
+            let (poller, settings) = (common.poller, settings.clone());
+            let (ready, is_ready) = bounded(1);
+            let ready = move || {
+                let _ = ready.send(());
+            };
+            let work = move || kernel::run(poller, &settings, own, app, mailbox, sheet, ready);
+            let thread = thread::spawn(name.clone(), *core, common.failures.clone(), work);
+            self.workers.push(Running { orders, thread: thread.map_err(cannot)?, drained: None });
+            if is_ready.recv().is_err() {
+                let failure = self.failures.recv();
+                return Err(failure
+                    .map_or_else(|_| Error::failed("a worker has ended"), |why| failed(&why)));
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_kernel_listeners<L>(&self, common: &Common<'_, L>, bound: &[Bound]) -> Result<()> {
+        bound.iter().try_for_each(|Bound { service, address, .. }| {
+            let (service, address) = (service.name, *address);
+            self.listens(common, Listening { service, protocol: "tcp", address, via: Via::Kernel })
+        })
+    }
+}
+
+/// A service's sockets, one a worker, which do not listen yet.
+pub(super) struct Bound {
+    service: Arc<Service>,
+    address: SocketAddr,
+    sockets: Vec<Reserved>,
+}
+
+/// Binds what kernel sockets are to serve, in the order of the configuration. A service that nobody
+/// asked for is left out if its port is taken.
+pub(super) fn reserve<L>(common: &Common<'_, L>, workers: usize) -> Result<Vec<Bound>> {
+    let mut all = Vec::new();
+    for place in &common.places.listening {
+        let service = place.service.clone();
+        match Reserved::bind(place.at, place.origin.presence(), workers) {
+            Ok(sockets) => {
+                let address = sockets.first().map_or(place.at, Reserved::address);
+                all.push(Bound { service, address, sockets });
+            }
+            Err(error) if place.origin.may_lack(error.source) => {
+                tracing::debug!(address = %place.at, "left out: {error}");
+            }
+            Err(error) if service.optional => {
+                tracing::warn!(
+                    "{} is not served: {error}; {} PORT serves it elsewhere",
+                    service.name,
+                    service.option
+                );
+            }
+            Err(error) => {
+                return Err(Error::failed(format!("{} {}: {error}", service.option, place.at)));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Has all sockets listen: for each address one a worker.
+fn listen(bound: Vec<Bound>) -> Result<Vec<impl Iterator<Item = Listener>>> {
+    let listen = |Bound { service, address, sockets }: Bound| {
+        let listeners: Result<Vec<Listener>, ListenError> =
+            sockets.into_iter().map(|socket| socket.listen(BACKLOG)).collect();
+        let listeners = listeners
+            .map_err(|error| Error::failed(format!("{} {address}: {error}", service.option)))?;
+        Ok(listeners.into_iter())
+    };
+    bound.into_iter().map(listen).collect()
+}
+
+/// How kernel sockets are to be polled: as `transport` says, or else the better way that this
+/// machine allows.
+pub(super) fn poller(transport: Transport) -> Result<Poller> {
+    if transport == Transport::Epoll {
+        return Ok(Poller::Epoll);
+    }
+    match (kernel::io_uring(), transport) {
+        (Ok(()), _) => Ok(Poller::IoUring),
+        (Err(reason), Transport::IoUring) => {
+            Err(Error::failed(format!("--transport io-uring: {reason}")))
+        }
+        (Err(reason), _) => {
+            tracing::info!(reason, "kernel sockets are served over epoll, not io_uring");
+            Ok(Poller::Epoll)
+        }
+    }
+}
+
+/// Each connection of a kernel socket takes a file descriptor: raises the soft limit as far as that
+/// needs and the hard limit allows. With fewer the server works, and accepts as many as it can.
+fn allow_files(connections: u32, listeners: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::from(connections) + listeners as u64 + OTHER_FILES;
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    // Fails for no value up to the hard limit.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });
+    if allowed < wanted {
+        tracing::warn!(
+            "{connections} connections take up to {wanted} open files, and {allowed} are allowed: raise the limit \
+             with `ulimit -n` or LimitNOFILE=, or give --connections"
+        );
+    }
+}

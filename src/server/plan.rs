@@ -1,0 +1,127 @@
+//! The memory plans of both transports: what each worker's tables and pools take, for so many
+//! connections.
+
+use super::Common;
+use super::factories::{Factories, Ports};
+use super::setup::Setup;
+use crate::error::Result;
+use crate::kernel::{Poller, Settings};
+use crate::limits::{self, Limit, Plan};
+use af_xdp::OpenOptions;
+use simoom_tcp::Limits;
+
+/// Limits of one of `workers` stacks that hold `connections` together, each `per_prefix` of one
+/// source prefix.
+pub(super) fn stack_limits(connections: u32, per_prefix: Option<u32>, workers: u32) -> Limits {
+    let limits = Limits::for_connections(connections.div_ceil(workers).min(Limits::MAX));
+    Limits { connections_per_prefix: per_prefix.unwrap_or(0), ..limits }
+}
+
+/// Bounds of one of `workers` kernel workers that hold `connections` together.
+pub(super) fn kernel_settings(setup: &Setup, connections: u32, workers: usize) -> Settings {
+    let each = (connections as usize).div_ceil(workers);
+    Settings {
+        connections_per_prefix: setup.connections_per_prefix.unwrap_or(0),
+        send_timeout: setup.send_timeout,
+        keep_alive: setup.keep_alive,
+        ..Settings::for_connections(each)
+    }
+}
+
+/// The most connections to each of `ports`, of one of `workers` workers that holds `connections`.
+pub(super) fn port_limits(
+    setup: &Setup,
+    ports: &Ports,
+    connections: usize,
+    workers: usize,
+) -> Vec<(u16, u32)> {
+    let connections = u32::try_from(connections).unwrap_or(u32::MAX);
+    let limit = |service| setup.connection_limit(service, connections, workers as u32);
+    ports.0.iter().map(|(port, service)| (*port, limit(service))).collect()
+}
+
+/// Checks what `workers` stacks on a device of `queues` queues take, a kernel worker of at most
+/// `most_beside` connections beside them.
+pub(super) fn check_xdp<L: Factories>(
+    common: &Common<'_, L>,
+    options: &OpenOptions,
+    queues: u32,
+    workers: u32,
+    most_beside: u32,
+) -> Result<()> {
+    let setup = common.setup;
+    let plan = |connections: u32| {
+        let mut plan = add_handlers(common, connections, workers as usize, begin(common));
+        plan = plan.add("packet memory", queues as usize, options.memory_bytes(1));
+        let limits = stack_limits(connections, setup.connections_per_prefix, workers);
+        for (what, count, bytes) in limits.memory::<L::Handlers>() {
+            let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
+            plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
+        }
+        let beside_connections = connections.min(most_beside);
+        plan = add_handlers(common, beside_connections, 1, plan);
+        let beside = kernel_settings(setup, beside_connections, 1);
+        plan.add("the kernel worker beside", 1, beside.memory_bytes::<L::Handlers>(common.poller))
+    };
+    check(common, plan)
+}
+
+/// Checks what `workers` kernel workers take.
+pub(super) fn check_kernel<L: Factories>(common: &Common<'_, L>, workers: usize) -> Result<()> {
+    let poller: Poller = common.poller;
+    let plan = |connections| {
+        let settings = kernel_settings(common.setup, connections, workers);
+        let plan = add_handlers(common, connections, workers, begin(common));
+        plan.add("kernel workers", workers, settings.memory_bytes::<L::Handlers>(poller))
+    };
+    check(common, plan)
+}
+
+/// What all workers share.
+fn begin<L>(common: &Common<'_, L>) -> Plan {
+    common.shared.iter().fold(Plan::new(), |plan, (what, bytes)| plan.add(what, 1, *bytes))
+}
+
+/// What the handlers of `workers` workers take that hold `connections` together.
+fn add_handlers<L: Factories>(
+    common: &Common<'_, L>,
+    connections: u32,
+    workers: usize,
+    plan: Plan,
+) -> Plan {
+    common.factories.plan(workers, (connections as usize).div_ceil(workers), plan)
+}
+
+/// Threads that are started at most: a worker for each core, one beside them, and those for UDP,
+/// signals, the log and the admin endpoint.
+pub(super) fn threads(setup: &Setup) -> usize {
+    setup.cores.len() + 5
+}
+
+fn check<L>(common: &Common<'_, L>, plan: impl Fn(u32) -> Plan) -> Result<()> {
+    let setup = common.setup;
+    if let Some(bound) = &common.bound {
+        limits::check_bound(bound, setup.connections, &plan)?;
+    }
+    let plan = limits::check(Limit::from_flag(setup.memory_limit_bytes), setup.connections, plan)?;
+    tracing::info!("memory plan for {} connections", setup.connections);
+    for row in plan.to_string().lines() {
+        tracing::info!("{row}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::HttpAndMemcached;
+
+    #[test]
+    fn a_million_connections_take_at_most_a_kibibyte_each() {
+        let bytes: u64 = stack_limits(1_000_000, Some(1), 1)
+            .memory::<HttpAndMemcached>()
+            .map(|(_, _, bytes)| bytes)
+            .sum();
+        assert!(bytes <= 1_000_000 * 1024, "{} bytes each", bytes / 1_000_000);
+    }
+}

@@ -1,0 +1,51 @@
+//! UDP as a part of a server: a thread of its own, through the kernel, beside either transport.
+
+use super::factories::Factories;
+use super::{Common, Running, Server, Socket, UDP_OPTION, UdpFactory};
+use crate::control::mailbox;
+use crate::error::{Error, Result};
+use crate::listening::{Listening, Via};
+use crate::metrics::Sheet;
+use crate::thread;
+
+impl Server {
+    /// Serves memcached over UDP if that is asked for.
+    pub(super) fn start_udp<L: Factories>(
+        &mut self,
+        common: &Common<'_, L>,
+        factory: Option<UdpFactory>,
+    ) -> Result<()> {
+        let (Some(datagrams), Some(factory)) = (&common.setup.datagrams, factory) else {
+            return Ok(());
+        };
+        let cannot = |error| Error::because("starting the worker for UDP", error);
+        let mut sockets = Vec::new();
+        for place in &common.places.datagrams {
+            match Socket::bind(place.at, place.origin.presence()) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) if place.origin.may_lack(error.source) => {
+                    tracing::debug!(address = %place.at, "left out: {error}");
+                }
+                Err(error) => {
+                    return Err(Error::failed(format!("{UDP_OPTION} {}: {error}", place.at)));
+                }
+            }
+        }
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        self.udp = sockets.iter().map(Socket::address).collect();
+        for address in &self.udp {
+            let (service, address, via) = (datagrams.service.name, *address, Via::Kernel);
+            self.listens(common, Listening { service, protocol: "udp", address, via })?;
+        }
+        let worker = common.worker(None, 1, Via::Kernel);
+        let (orders, mailbox) = mailbox().map_err(cannot)?;
+        let sheet = Sheet::new("udp");
+        self.board.add(sheet.clone());
+        let work = factory(worker, sockets, mailbox, sheet)?;
+        let thread = thread::spawn("udp".into(), None, common.failures.clone(), work);
+        self.workers.push(Running { orders, thread: thread.map_err(cannot)?, drained: None });
+        Ok(())
+    }
+}

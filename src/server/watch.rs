@@ -1,0 +1,212 @@
+//! What may change while the server runs: the interface's link, the XDP program on it, its queues,
+//! and the connections that are left. Each change is logged once, counted, and a reason not to be
+//! ready while it lasts.
+
+use super::change_log::ChangeLog;
+use super::health;
+use super::setup::Service;
+use super::xdp::Claims;
+use crate::config::InterfaceChange;
+use crate::error::{Error, Result};
+use crate::log;
+use crate::metrics::{Board, Sheet};
+use crate::readiness::{Readiness, Reason};
+use std::sync::Arc;
+use std::time::Instant;
+
+simoom_io::counters! {
+    /// What happened to the server from outside.
+    pub struct Events {
+        /// Times that the interface lost its link or was set down.
+        link_losses,
+        /// Times that the XDP program was found detached.
+        xdp_detachments,
+        /// Times that it was attached again.
+        xdp_reattachments,
+        /// Times that receive queues were found without a socket.
+        queue_additions,
+        /// Times that all connections of a worker, or of a service on it, were in use.
+        connection_exhaustions,
+        /// Lines of the log that were lost because standard error did not take them.
+        log_lines_lost,
+    }
+}
+
+/// The eyes on all of it. To be asked about twice a second, in the interface's network namespace.
+pub(super) struct Watch {
+    policy: InterfaceChange,
+    readiness: Arc<Readiness>,
+    services: Vec<Arc<Service>>,
+    events: Events,
+    sheet: Arc<Sheet>,
+    link_log: ChangeLog,
+    connections_log: ChangeLog,
+}
+
+impl Watch {
+    pub(super) fn new(
+        policy: InterfaceChange,
+        readiness: Arc<Readiness>,
+        board: &Board,
+        services: &[Arc<Service>],
+    ) -> Watch {
+        let watch = Watch {
+            policy,
+            readiness,
+            services: services.to_vec(),
+            events: Events::default(),
+            sheet: Sheet::new("server"),
+            link_log: ChangeLog::default(),
+            connections_log: ChangeLog::default(),
+        };
+        board.add(watch.sheet.clone());
+        watch.publish();
+        watch
+    }
+
+    /// Looks at everything. An error says that the process is to end because of what it found.
+    pub(super) fn look(&mut self, claims: Option<&mut Claims>, board: &Board) -> Result<()> {
+        let (services, log) = (&self.services, &mut self.connections_log);
+        let now = Instant::now();
+        let exhausted = health::check_connections(board, &self.readiness, services, log, now);
+        self.events.connection_exhaustions += u64::from(exhausted);
+        let looked = claims.map_or(Ok(()), |claims| self.look_at_interface(claims));
+        self.events.log_lines_lost = log::lines_lost();
+        self.publish();
+        looked
+    }
+
+    fn publish(&self) {
+        self.sheet.publish(self.events.iter());
+    }
+
+    /// What cannot be asked is left as it was: if the interface is gone, a worker says so.
+    fn look_at_interface(&mut self, claims: &mut Claims) -> Result<()> {
+        if let Ok(link) = claims.link() {
+            self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
+            self.note_program(claims, link.has_program)?;
+        }
+        let bound = claims.queues();
+        claims.queues_now().map_or(Ok(()), |now| self.note_queues(claims.interface(), bound, now))
+    }
+
+    fn note_link(&mut self, interface: &str, up: bool, carrier: bool, now: Instant) {
+        let is_lost = !(up && carrier);
+        let is_new = self.readiness.update(Reason::LinkDown, is_lost);
+        self.events.link_losses += u64::from(is_new && is_lost);
+        let Some(suppressed) = self.link_log.due(is_new, now) else { return };
+        match (up, carrier) {
+            (true, true) => tracing::info!(interface, suppressed, "the link is up again"),
+            (false, _) => tracing::warn!(
+                interface,
+                suppressed,
+                "the interface was set down (`ip link set {interface} up`)"
+            ),
+            (true, false) => {
+                tracing::warn!(interface, suppressed, "the interface has lost its link");
+            }
+        }
+    }
+
+    fn note_program(&mut self, claims: &mut Claims, is_attached: bool) -> Result<()> {
+        let interface = claims.interface().to_owned();
+        if is_attached {
+            self.readiness.clear(Reason::Detached);
+            return Ok(());
+        }
+        let is_new = self.readiness.set(Reason::Detached);
+        if is_new {
+            self.events.xdp_detachments += 1;
+            tracing::error!(
+                interface,
+                "the XDP program was detached from outside: the kernel resets all connections"
+            );
+        }
+        if self.policy == InterfaceChange::End {
+            return Err(Error::failed(format!(
+                "--interface {interface}: the XDP program was detached from outside"
+            )));
+        }
+        match claims.attach_again() {
+            Ok(()) => {
+                self.events.xdp_reattachments += 1;
+                self.readiness.clear(Reason::Detached);
+                tracing::warn!(interface, "the XDP program is attached again");
+            }
+            Err(error) if is_new => {
+                tracing::error!(interface, "cannot attach the XDP program again yet: {error}");
+            }
+            Err(error) => {
+                tracing::debug!(interface, "cannot attach the XDP program again yet: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    fn note_queues(&mut self, interface: &str, bound: u32, now: u32) -> Result<()> {
+        if !self.readiness.update(Reason::QueuesUnserved, now > bound) {
+            return Ok(());
+        }
+        if now <= bound {
+            tracing::info!(interface, queues = now, "every receive queue has a socket again");
+            return Ok(());
+        }
+        self.events.queue_additions += 1;
+        let text = format!(
+            "{interface} has {now} receive queues now, and {bound} have a socket: the kernel gets what the others receive; \
+             restart, or remove them (`ethtool -L {interface} combined {bound}`)"
+        );
+        if self.policy == InterfaceChange::End {
+            return Err(Error::failed(text));
+        }
+        tracing::error!("{text}");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(policy: InterfaceChange) -> Watch {
+        let readiness = Readiness::starting();
+        readiness.clear(Reason::Starting);
+        Watch::new(policy, Arc::new(readiness), &Board::default(), &[])
+    }
+
+    #[test]
+    fn a_link_that_goes_and_comes_is_counted_once() {
+        let mut watch = watch(InterfaceChange::Repair);
+        for (up, carrier, ready, losses) in [
+            (true, true, true, 0),
+            (true, false, false, 1),
+            (false, false, false, 1),
+            (true, true, true, 1),
+            (false, true, false, 2),
+        ] {
+            watch.note_link("s0", up, carrier, Instant::now());
+            assert_eq!(
+                (watch.readiness.is_ready(), watch.events.link_losses),
+                (ready, losses),
+                "{up} {carrier}"
+            );
+        }
+    }
+
+    #[test]
+    fn added_queues_end_the_server_or_are_told() {
+        let mut carries_on = watch(InterfaceChange::Repair);
+        for (now, ready, additions) in
+            [(2, true, 0), (4, false, 1), (3, false, 1), (2, true, 1), (1, true, 1)]
+        {
+            carries_on.note_queues("s0", 2, now).unwrap();
+            assert_eq!(
+                (carries_on.readiness.is_ready(), carries_on.events.queue_additions),
+                (ready, additions),
+                "{now}"
+            );
+        }
+        let error = watch(InterfaceChange::End).note_queues("s0", 2, 4).unwrap_err().to_string();
+        assert!(error.contains("s0 has 4 receive queues now, and 2 have a socket"), "{error}");
+    }
+}

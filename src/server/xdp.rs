@@ -1,0 +1,317 @@
+//! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once
+//! they run.
+
+use super::factories::{Factories, Ports};
+use super::host::Host;
+use super::places::Claimed;
+use super::{Common, Running, Server, address_check, count, kernel, plan};
+use crate::config::{self, Transport, XdpMode};
+use crate::control::{self, Mailbox, Orders};
+use crate::error::{Error, Result};
+use crate::listening::{Listening, Via};
+use crate::metrics::Sheet;
+use crate::steer::Device;
+use crate::worker::{self, Parts, Worker};
+use crate::{netns, probe, thread};
+use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, rx_queues};
+use simoom_tcp::{Address, ChecksumPolicy, Config, EcnPolicy, LocalAddress};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Connections of the kernel worker that serves clients who do not come through the claimed
+/// interface.
+const BESIDE_CONNECTIONS: u32 = 1024;
+
+/// A device with what was claimed on it. Dropping it takes the program off the interface.
+pub(super) struct Claims {
+    device: Device,
+    queues: u32,
+    sheet: Arc<Sheet>,
+}
+
+impl Claims {
+    pub(super) fn mode(&self) -> Mode {
+        self.device.mode()
+    }
+
+    pub(super) fn interface(&self) -> &str {
+        self.device.interface()
+    }
+
+    pub(super) fn link(&self) -> io::Result<Link> {
+        self.device.link()
+    }
+
+    pub(super) fn attach_again(&mut self) -> Result<()> {
+        self.device.attach_again().map_err(|error| Error::failed(error.to_string()))
+    }
+
+    /// The receive queues that have a socket.
+    pub(super) fn queues(&self) -> u32 {
+        self.queues
+    }
+
+    /// The receive queues that the interface has now, if it tells.
+    pub(super) fn queues_now(&self) -> Option<u32> {
+        rx_queues(self.device.interface()).ok()
+    }
+
+    /// Leaves all traffic to the kernel again. What fails here is undone when the process ends.
+    pub(super) fn release(&mut self) {
+        if let Err(error) = self.device.remove_all_claims() {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Brings the steering program's counters to the board. They lie in the kernel, and no worker
+    /// sees them.
+    pub(super) fn publish(&self) {
+        if let Ok(counters) = self.device.counters() {
+            self.sheet.publish(counters);
+        }
+    }
+}
+
+/// An opened device, before anything runs on it or is claimed.
+pub(super) struct Opened {
+    device: Device,
+    queues: Vec<(Queue, FramePool)>,
+    workers: usize,
+    stack: Config,
+    interface: String,
+}
+
+/// Opens an interface if this machine can; else the reason why not, for `--transport auto` to go on
+/// without. Configuration that cannot be carried out is an error all the same.
+pub(super) fn open_if_possible<L: Factories>(
+    common: &Common<'_, L>,
+    interface: &str,
+) -> Result<Result<Opened, String>> {
+    let facts = probe::facts(Some(interface))
+        .map_err(|error| Error::failed(format!("--interface {interface}: {error}")))?;
+    let choice = facts.interfaces.into_iter().next().map(|probed| probed.choice);
+    if let Some(choice) = choice.filter(|choice| choice.transport != Transport::Xdp) {
+        return Ok(Err(choice.reason));
+    }
+    match open(common, interface) {
+        Err(Error::Failed(reason)) => Ok(Err(reason)),
+        outcome => outcome.map(Ok),
+    }
+}
+
+/// Opens an interface: all of its queues, in the best mode that works.
+pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Result<Opened> {
+    let setup = common.setup;
+    let failed = |error: &str| Error::failed(format!("--interface {interface}: {error}"));
+    let host = common.host.as_ref().ok_or_else(|| failed("the interface is gone"))?;
+    let queues = rx_queues(interface).map_err(|error| Error::failed(error.to_string()))?;
+    let workers = (queues as usize).min(setup.cores.len());
+    check_sleepable(queues as usize, workers)?;
+    let options = OpenOptions {
+        mode: mode(setup.xdp_mode),
+        busy_poll: setup.busy_poll,
+        ..OpenOptions::new(interface)
+    };
+    plan::check_xdp(common, &options, queues, workers as u32, BESIDE_CONNECTIONS)?;
+    let (device, queues) =
+        Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
+    let stack = stack_config(common, host, &device, workers as u32)?;
+    Ok(Opened { device, queues, workers, stack, interface: interface.to_owned() })
+}
+
+impl Server {
+    /// Serves from the interface's receive queues, and through kernel sockets beside them.
+    ///
+    /// Kernel sockets take their addresses first and listen last: a connection that they accepted
+    /// before its address is claimed would be reset by the stack.
+    pub(super) fn start_xdp<L: Factories>(
+        &mut self,
+        common: &Common<'_, L>,
+        opened: Opened,
+    ) -> Result<()> {
+        let Opened { device, queues, workers, stack, interface } = opened;
+        let claimed = &common.places.claimed;
+        let own: BTreeSet<IpAddr> = claimed
+            .iter()
+            .filter(|claimed| claimed.dedicated)
+            .map(|claimed| claimed.at.ip())
+            .collect();
+        let own: Vec<IpAddr> = own.into_iter().collect();
+        address_check::check(&interface, stack.mac, &own, common.setup.address_probe)?;
+        let bound = kernel::reserve(common, 1)?;
+        let mut ports: Vec<_> =
+            claimed.iter().map(|claimed| (claimed.at.port(), claimed.service.clone())).collect();
+        ports.dedup();
+        let ports = Ports(ports);
+        self.transport = format!(
+            "AF_XDP, {} mode, {} on {}",
+            device.mode(),
+            count(queues.len(), "queue"),
+            count(workers, "core")
+        );
+        let bound_queues = queues.len() as u32;
+        self.start_stack_workers(common, queues, workers, &stack, &ports)?;
+        self.claim(common, device, bound_queues)?;
+        let beside = BESIDE_CONNECTIONS.min(common.setup.connections);
+        self.start_kernel_workers(common, bound, beside, &[None])
+    }
+
+    /// Has the interface's traffic come to the workers from now on.
+    fn claim<L>(&mut self, common: &Common<'_, L>, device: Device, queues: u32) -> Result<()> {
+        let places = &common.places.claimed;
+        self.addresses = places.iter().map(|claimed| claimed.at).collect();
+        for Claimed { service, at, .. } in places {
+            let (service, address) = (service.name, *at);
+            let listening = Listening { service, protocol: "tcp", address, via: Via::Xdp };
+            self.listens(common, listening)?;
+        }
+        let sheet = Sheet::new("steering");
+        self.board.add(sheet.clone());
+        let claims = self.device.insert(Claims { device, queues, sheet });
+        claims.publish();
+        for claim in places.iter().map(Claimed::claim) {
+            claims
+                .device
+                .add_claim(claim)
+                .map_err(|error| Error::because(format!("claiming {claim}"), error))?;
+        }
+        Ok(())
+    }
+
+    /// Starts the workers, queues dealt out to them in turn.
+    fn start_stack_workers<L: Factories>(
+        &mut self,
+        common: &Common<'_, L>,
+        queues: Vec<(Queue, FramePool)>,
+        workers: usize,
+        stack: &Config,
+        ports: &Ports,
+    ) -> Result<()> {
+        let frames = queues.first().map_or(0, |(queue, _)| queue.umem().chunks());
+        let mut dealt: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for (index, queue) in queues.into_iter().enumerate() {
+            dealt[index % workers].push(queue);
+        }
+        let cannot = |error| Error::because("starting a worker", error);
+        let ends: Vec<(Orders, Mailbox)> =
+            (0..workers).map(|_| control::mailbox()).collect::<Result<_, _>>().map_err(cannot)?;
+        let wakers: Vec<_> = ends.iter().map(|(orders, _)| orders.waker()).collect();
+        let connections = stack.limits.connections as usize;
+        let places = worker::handover::ring(&wakers, frames);
+        for (index, ((queues, (orders, mailbox)), handover)) in
+            dealt.into_iter().zip(ends).zip(places).enumerate()
+        {
+            let name = format!("xdp {index}");
+            let sheet = Sheet::new(&name);
+            let drained = Arc::new(AtomicBool::new(false));
+            let core = Some(common.setup.cores[index]);
+            let parts = Parts {
+                queues,
+                app: common.handlers(ports, core, connections, Via::Xdp)?,
+                // One is enough to tell everybody.
+                stack: Config { announces: index == 0, ..stack.clone() },
+                ports: plan::port_limits(common.setup, ports, connections, workers),
+                handover,
+                mailbox,
+                sheet: sheet.clone(),
+                busy_poll: common.setup.busy_poll,
+                drained: Some(drained.clone()),
+            };
+            let thread = thread::spawn(name, core, common.failures.clone(), move || {
+                Worker::new(parts).run()
+            });
+            self.workers.push(Running {
+                orders,
+                thread: thread.map_err(cannot)?,
+                drained: Some(drained),
+            });
+            self.board.add(sheet);
+        }
+        Ok(())
+    }
+}
+
+/// One worker can only sleep on so many queues.
+fn check_sleepable(queues: usize, workers: usize) -> Result<()> {
+    let most = worker::MAX_QUEUES;
+    if queues.div_ceil(workers) <= most {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "--cores: {queues} queues on {}; at most {most} a core",
+        count(workers, "core")
+    )))
+}
+
+pub(crate) fn mode(mode: XdpMode) -> Option<Mode> {
+    match mode {
+        XdpMode::Auto => None,
+        XdpMode::ZeroCopy => Some(Mode::ZeroCopy),
+        XdpMode::Copy => Some(Mode::Copy),
+        XdpMode::Generic => Some(Mode::Generic),
+    }
+}
+
+/// What every worker's stack is told.
+fn stack_config<L>(
+    common: &Common<'_, L>,
+    host: &Host,
+    device: &Device,
+    workers: u32,
+) -> Result<Config> {
+    let (setup, facts) = (common.setup, host.interface());
+    let claimed = &common.places.claimed;
+    let mut addresses: Vec<LocalAddress> = Vec::new();
+    for Claimed { at, dedicated, .. } in claimed {
+        let address = Address::from(at.ip());
+        if !addresses.iter().any(|known| known.address == address) {
+            addresses.push(LocalAddress { address, dedicated: *dedicated });
+        }
+    }
+    let limits = plan::stack_limits(setup.connections, setup.connections_per_prefix, workers);
+    let ports: BTreeSet<u16> = claimed.iter().map(|claimed| claimed.at.port()).collect();
+    let everywhere = claimed.len() == addresses.len() * ports.len();
+    let mut stack = Config::new(facts.mac, addresses, secret()?, limits);
+    if !everywhere {
+        stack.places =
+            claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
+    }
+    stack.no_peers = host.no_peers();
+    stack.ecn = match setup.ecn {
+        config::Ecn::Accept => EcnPolicy::Accept,
+        config::Ecn::Off => EcnPolicy::Off,
+    };
+    let keep_alive_ms = setup.keep_alive.as_millis().min(1 << 30) as u32;
+    stack.keep_alive_ms = keep_alive_ms;
+    stack.keep_alive_interval_ms = stack.keep_alive_interval_ms.min(keep_alive_ms.max(1));
+    stack.send_timeout_ms = setup.send_timeout.as_millis().clamp(1, 1 << 30) as u32;
+    suit_device(&mut stack, facts, device);
+    Ok(stack)
+}
+
+/// A fresh secret for a stack.
+pub(super) fn secret() -> Result<[u64; 4]> {
+    let mut secret = [0; 32];
+    rustix::rand::getrandom(&mut secret[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::because("asking the kernel for random numbers", error))?;
+    Ok(std::array::from_fn(|at| {
+        u64::from_ne_bytes(std::array::from_fn(|byte| secret[8 * at + byte]))
+    }))
+}
+
+/// Sets what depends on the device: how long packets may be, and which checksums are taken.
+pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
+    stack.mtu = stack_mtu(facts.mtu_bytes, device.umem().chunk_bytes(), stack);
+    if device.driver() == "veth" {
+        stack.checksums = ChecksumPolicy::AcceptPartial;
+    }
+}
+
+/// The interface's MTU, as far as a chunk holds a frame of it.
+fn stack_mtu(mtu_bytes: u32, chunk_bytes: usize, stack: &Config) -> u16 {
+    let overhead = stack.frame_bytes() - usize::from(stack.mtu);
+    (mtu_bytes as usize).clamp(576, chunk_bytes - overhead) as u16
+}

@@ -1,0 +1,248 @@
+//! Work outside of requests: expiry, flush_all, statistics, dumps.
+
+use super::arena::Offset;
+use super::layout::{self, Layout};
+use super::shard::ShardStats;
+use super::space::{CLASSES_MAX, Queue, Segment, State};
+use super::table::{Entry, Slot};
+use super::*;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// Frames inspected in one search for a segment with dead items.
+const SWEEP_FRAMES: u32 = 2048;
+/// Segments swept by one call of [`Store::maintain`].
+const SWEEP_SEGMENTS: u32 = 4;
+/// Number of flushes after which all flushed items are removed at once. It is less than 256, so no
+/// flushed item's generation becomes valid again.
+const FLUSHES_UNSWEPT: u8 = 128;
+
+/// Bits of a dump's cursor for the slot in a chain. The bits above hold the chain.
+const CURSOR_SLOT_BITS: u32 = 24;
+
+impl Store {
+    /// Frees expired and flushed items, a bounded number at a time. Any worker calls this a few
+    /// times a second. Returns whether more work is waiting.
+    pub fn maintain(&self, now: u32) -> bool {
+        self.tick(now);
+        let mut space = self.space();
+        self.free_deferred(&mut space);
+        self.free_empty_incoming(&mut space);
+        (0..SWEEP_SEGMENTS).all(|_| self.sweep_one(&mut space, now))
+    }
+
+    /// Sweeps the next segment that is likely to hold dead items. Returns whether there was one.
+    pub(super) fn sweep_one(&self, space: &mut Space, now: u32) -> bool {
+        for _ in 0..SWEEP_FRAMES.min(space.segments.len() as u32) {
+            let head = space.cursor;
+            space.cursor = (head + 1) % space.segments.len() as u32;
+            if self.wants_sweep(space, head, now) {
+                self.sweep(space, head, now);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn wants_sweep(&self, space: &Space, head: u32, now: u32) -> bool {
+        let segment = &space.segments[head as usize];
+        space.is_evictable(head)
+            && (self.memory.expiry(head) <= now
+                || self.memory.live(head).0 == u32::from(segment.tlabs)
+                || segment.swept != self.generation.load(Relaxed))
+    }
+
+    /// Removes the dead items of a segment, and frees it if no live ones are left.
+    fn sweep(&self, space: &mut Space, head: u32, now: u32) {
+        let expired = self.memory.expiry(head) <= now;
+        space.segments[head as usize].swept = self.generation.load(Relaxed);
+        for (at, _) in self.linked(space, head) {
+            self.remove_if_dead(at, now);
+        }
+        if self.memory.live(head).0 != 0 {
+            return;
+        }
+        space.segments_expired += u64::from(expired);
+        if !self.free_if_empty(space, head) {
+            space.close(head);
+            space.requeue(head, Queue::Deferred);
+        }
+    }
+
+    fn remove_if_dead(&self, at: Offset, now: u32) {
+        let header = self.memory.arena.header(at);
+        if self.is_alive(header, now) {
+            return;
+        }
+        let hash = self.hash_key.hash(layout::key(&self.memory.arena, at));
+        let chain = self.table.chain(hash);
+        let _held = self.table.lock(chain);
+        let entry = Entry::new(hash, at);
+        if let Some(slot) = self.table.slots(chain).find(|slot| slot.load() == entry)
+            && !self.is_alive(header, now)
+        {
+            self.expire(slot, at);
+            self.table.shrink(chain);
+        }
+    }
+
+    /// Schedules a flush_all: once `now` reaches `at`, all items stored before are dead. Replaces a
+    /// pending flush_all.
+    pub fn flush(&self, at: u32, now: u32) {
+        self.tick(now);
+        self.flush_at.store(at.min(u32::MAX - 1), Release);
+        self.tick(now);
+    }
+
+    /// Applies a pending flush_all whose time has come. Every call of the store begins with this.
+    #[inline]
+    pub(super) fn tick(&self, now: u32) {
+        if self.flush_at.load(Acquire) <= now {
+            self.flush_now(now);
+        }
+    }
+
+    #[cold]
+    fn flush_now(&self, now: u32) {
+        let mut space = self.space();
+        if self.flush_at.load(Acquire) > now {
+            return;
+        }
+        let generation = self.generation.fetch_add(1, AcqRel).wrapping_add(1);
+        space.flushes = generation;
+        self.flush_at.store(u32::MAX, Release);
+        self.flushes.fetch_add(1, Relaxed);
+        if generation.is_multiple_of(FLUSHES_UNSWEPT) {
+            for head in 0..space.segments.len() as u32 {
+                let Segment { state, queue, .. } = space.segments[head as usize];
+                if state == State::Head && queue != Queue::Incoming {
+                    self.sweep(&mut space, head, now);
+                }
+            }
+        }
+    }
+
+    /// Counters and gauges.
+    pub fn statistics(&self) -> Statistics {
+        let space = self.space();
+        let sum = |of: fn(&ShardStats) -> &AtomicU64| {
+            let values = self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed));
+            values.fold(0, u64::wrapping_add)
+        };
+        Statistics {
+            curr_items: sum(|stats| &stats.items),
+            total_items: sum(|stats| &stats.stored)
+                + self.class_counts().map(|counts| counts[0]).iter().sum::<u64>(),
+            bytes: sum(|stats| &stats.bytes),
+            limit_maxbytes: self.memory_bytes as u64,
+            evictions: sum(|stats| &stats.evictions),
+            reclaimed: sum(|stats| &stats.reclaimed),
+            expired_unfetched: sum(|stats| &stats.expired_unfetched),
+            evicted_unfetched: sum(|stats| &stats.evicted_unfetched),
+            store_too_large: sum(|stats| &stats.too_large),
+            store_no_memory: sum(|stats| &stats.no_memory),
+            pin_copied: sum(|stats| &stats.pin_copied),
+            frames_pinned: self.shards.iter().map(|shard| u64::from(shard.pinned())).sum(),
+            frames: space.segments.len() as u64,
+            frames_free: space.free_frames.into(),
+            frames_table: space.table_frames.into(),
+            frames_limbo: space.frames(Queue::Deferred).into(),
+            segments_expired: space.segments_expired,
+            items_moved: sum(|stats| &stats.moved),
+            hash_places: self.table.slot_count() as u64,
+            flushes: self.flushes.load(Relaxed),
+            reserved_bytes: self.shards.iter().map(|shard| shard.incoming()).sum::<u64>()
+                * UNIT_BYTES as u64,
+        }
+    }
+
+    /// For each class: sets, cas hits, cas mismatches.
+    fn class_counts(&self) -> [[u64; 3]; CLASSES_MAX] {
+        let mut counts = [[0; 3]; CLASSES_MAX];
+        for shard in &self.shards {
+            for ([sets, hits, badval], stats) in counts.iter_mut().zip(&shard.stats.classes) {
+                *sets += stats.sets.load(Relaxed);
+                *hits += stats.cas_hits.load(Relaxed);
+                *badval += stats.cas_badval.load(Relaxed);
+            }
+        }
+        counts
+    }
+
+    /// Statistics of the classes that had an item or a set.
+    pub fn classes(&self, now: u32) -> Vec<ClassStatistics> {
+        let space = self.space();
+        let mut classes = [ClassStatistics::default(); CLASSES_MAX];
+        let heads = space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head);
+        for (head, segment) in heads.filter(|(_, part)| part.queue != Queue::Incoming) {
+            let class = &mut classes[usize::from(segment.class)];
+            let (items, units) = self.memory.live(head as u32);
+            class.items += u64::from(items.saturating_sub(segment.tlabs.into()));
+            class.bytes += u64::from(units) * UNIT_BYTES as u64;
+            class.segments += 1;
+            class.segment_bytes +=
+                u64::from(segment.frames) << self.memory.frame_shift << UNIT_BYTES.ilog2();
+            class.age = class.age.max(now.saturating_sub(segment.begun));
+        }
+        for (number, (class, counts)) in classes.iter_mut().zip(self.class_counts()).enumerate() {
+            [class.sets, class.cas_hits, class.cas_badval] = counts;
+            (class.class, class.ttl_below) = (number as u32 + 1, space.ttl_below(number));
+        }
+        classes.into_iter().filter(|class| class.items + class.sets > 0).collect()
+    }
+
+    /// Passes up to `limit` items to `visit`, from `cursor` on (0 at first). Returns the next
+    /// cursor, `None` at the end. An item that exists throughout is visited once: the cursor is a
+    /// position in the table, and entries do not move.
+    pub fn dump(
+        &self,
+        cursor: u64,
+        limit: usize,
+        now: u32,
+        visit: &mut dyn FnMut(Visit<'_>),
+    ) -> Option<u64> {
+        self.tick(now);
+        let (first, mut shown) = ((cursor >> CURSOR_SLOT_BITS) as usize, 0);
+        for chain in first..self.table.chains() {
+            let begin = if chain == first { cursor as usize % (1 << CURSOR_SLOT_BITS) } else { 0 };
+            for (at, slot) in self.table.slots(chain).enumerate().skip(begin) {
+                if shown >= limit {
+                    return Some((chain as u64) << CURSOR_SLOT_BITS | at as u64);
+                }
+                if let Some(item) =
+                    self.pinned(slot).filter(|item| self.is_alive(item.header(), now))
+                {
+                    visit(self.visit_of(&item, now));
+                    shown += 1;
+                }
+            }
+        }
+        None
+    }
+
+    /// Pins the item of a slot.
+    fn pinned(&self, slot: &Slot) -> Option<Item> {
+        loop {
+            let entry = slot.load();
+            if entry == Entry::NONE {
+                return None;
+            }
+            self.shard().pin(entry.offset());
+            if slot.confirm(entry) {
+                return Some(Item::pinned(self.shard(), entry.offset()));
+            }
+            self.shard().unpin(entry.offset());
+        }
+    }
+
+    fn visit_of<'a>(&self, item: &'a Item, now: u32) -> Visit<'a> {
+        let meta = item.meta();
+        let ttl = (meta.exptime != 0).then(|| meta.exptime.saturating_sub(now));
+        let class = space::class(ttl, space::classes(self.memory.frames() as u32)) as u32 + 1;
+        Visit {
+            key: item.key(),
+            meta,
+            size_bytes: Layout::read(item.header()).total_bytes(),
+            class,
+        }
+    }
+}

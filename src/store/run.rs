@@ -1,0 +1,128 @@
+//! Runs of frames for large values: which segments are emptied for them.
+//!
+//! The cost of a run is the value of its items: how much is live, how old it is, and how often it
+//! was used. Recent segments are excluded as long as others suffice, so the newest item is never
+//! evicted for the next one. A segment may turn out to be in use by a reader or a writer; then
+//! another run is cleared.
+
+use super::space::{Queue, Space, State};
+use super::*;
+use std::ops::Range;
+
+/// Divisor: segments are recent while less than this part of the frames was written since.
+const RECENT_PART: u32 = 4;
+/// Divisor: segments are the newest while less than this part of the frames was written since.
+const NEWEST_PART: u32 = 16;
+/// Divisor of the recent age after each search that finds no run.
+const RECENT_LESS: u32 = 4;
+/// Limit of the runs that are cleared before the allocation fails.
+const ATTEMPTS: usize = 8;
+/// Frames of one search, in addition to the length of the run.
+const RUN_SEARCH_FRAMES: u32 = 8192;
+/// Segments of this age, in quarters of the memory, cost least.
+const AGE_QUARTERS: u32 = 3;
+
+impl Store {
+    /// Allocates a run of `frames` frames, emptying segments if need be. Returns the first frame.
+    pub(super) fn allocate_run(&self, space: &mut Space, frames: u32, now: u32) -> Option<u32> {
+        for _ in 0..ATTEMPTS {
+            let among = Store::search_range(space, frames);
+            let free = space.free_run(frames, among.clone());
+            if let Some(first) = free.or_else(|| self.clear_run(space, frames, among, now)) {
+                return Some(first);
+            }
+        }
+        None
+    }
+
+    /// Empties one frame. Returns whether it is free.
+    pub(super) fn free_frame_at(&self, space: &mut Space, frame: u32, now: u32) -> bool {
+        space.is_free(frame) || self.clear_run(space, 1, frame..frame + 1, now).is_some()
+    }
+
+    /// Whether a frame may hold items among the newest.
+    pub(super) fn is_recent(&self, space: &Space, frame: u32, recent: u32) -> bool {
+        let head = space.head(frame).unwrap_or(frame);
+        let is_young =
+            space.is_evictable(head) && space.segments[head as usize].queue == Queue::Young;
+        let segment = &space.segments[head as usize];
+        is_young && (space.is_open(head) || segment.tlabs > 0 || space.age(head) < recent)
+    }
+
+    /// The age below which a segment is recent, in frames.
+    pub(super) fn recent_frames(space: &Space) -> u32 {
+        space.segments.len() as u32 / RECENT_PART
+    }
+
+    /// The age below which a segment may hold the newest items, in frames.
+    pub(super) fn newest_frames(space: &Space) -> u32 {
+        space.segments.len() as u32 / NEWEST_PART
+    }
+
+    /// The range of frames for the next search; the whole memory if it is small.
+    fn search_range(space: &mut Space, frames: u32) -> Range<u32> {
+        let (all, part) = (space.segments.len() as u32, RUN_SEARCH_FRAMES + frames);
+        if all <= part {
+            return 0..all;
+        }
+        let start = space.run_cursor % (all - part + 1);
+        space.run_cursor =
+            if start == all - part { 0 } else { (start + RUN_SEARCH_FRAMES).min(all - part) };
+        start..start + part
+    }
+
+    /// Empties the segments of the run in this range that costs least. Returns its first frame if
+    /// all its frames became free.
+    fn clear_run(
+        &self,
+        space: &mut Space,
+        frames: u32,
+        among: Range<u32>,
+        now: u32,
+    ) -> Option<u32> {
+        let mut recent = Store::recent_frames(space);
+        let first = loop {
+            let cost = |space: &Space, head| self.cost(space, head, recent);
+            match space.window(frames, among.clone(), cost) {
+                Some(first) => break first,
+                None if recent == 0 => return None,
+                None => recent /= RECENT_LESS,
+            }
+        };
+        let run = first..first + frames;
+        self.clear(space, run.clone(), now);
+        let mut segments = space.segments[run.start as usize..run.end as usize].iter();
+        segments.all(|segment| segment.state == State::Free).then_some(first)
+    }
+
+    /// The cost of emptying a segment; `None` if it is recent or cannot be emptied.
+    fn cost(&self, space: &Space, head: u32, recent: u32) -> Option<u32> {
+        let segment = &space.segments[head as usize];
+        let is_recent = recent > 0 && self.is_recent(space, head, recent);
+        if !space.is_evictable(head) || is_recent || self.is_pinned(segment, head) {
+            return None;
+        }
+        let quarters = 4 * u64::from(space.age(head)) / space.segments.len() as u64;
+        let newer = AGE_QUARTERS.saturating_sub(quarters as u32);
+        let uses = if segment.frames > 1 { self.uses(space.start(head)) } else { 0 };
+        Some(self.memory.live(head).1 * (1 + newer + u32::from(uses)))
+    }
+
+    /// Empties all segments that overlap a run.
+    fn clear(&self, space: &mut Space, run: Range<u32>, now: u32) {
+        for frame in run.clone() {
+            if let Some(head) = space.head(frame) {
+                space.close(head);
+            }
+        }
+        // Items must not move to another frame of the run.
+        space.reserve_frames(run.clone());
+        for frame in run {
+            if let Some(head) = space.head(frame) {
+                let cutoff = self.cutoff(space, head, now);
+                self.empty(space, head, cutoff, now);
+            }
+        }
+        space.release_frames();
+    }
+}

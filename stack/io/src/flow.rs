@@ -1,0 +1,109 @@
+//! Whether a connection takes input, and whether it is open: one byte of flags.
+
+use crate::reply::Effects;
+
+/// What the handler has asked of a connection so far, as far as it outlasts the call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow(u8);
+
+/// The handler closed: bytes queued are sent, no call but `closed` follows.
+const CLOSING: u8 = 1 << 0;
+/// The connection is to be reset; set only with [`CLOSING`].
+const ABORTED: u8 = 1 << 1;
+/// `has_capacity` said no, and `resumed` was not called since.
+const WANTS_CAPACITY: u8 = 1 << 2;
+/// The last call asked for input in spite of that.
+const READS_ON: u8 = 1 << 3;
+/// No input before the next deadline.
+const READS_LATER: u8 = 1 << 4;
+/// The peer has finished: no input follows that which is held.
+const FINISHED: u8 = 1 << 5;
+
+impl Flow {
+    /// Whether the handler may still be called with input and deadlines.
+    #[inline]
+    pub const fn is_open(self) -> bool {
+        self.0 & CLOSING == 0
+    }
+
+    /// Whether this side sends what is queued and no more: it was closed, or reset.
+    #[inline]
+    pub const fn is_closing(self) -> bool {
+        !self.is_open()
+    }
+
+    /// Whether the connection is to be reset.
+    #[inline]
+    pub const fn is_aborted(self) -> bool {
+        self.0 & ABORTED != 0
+    }
+
+    /// Whether the handler waits for `resumed`.
+    #[inline]
+    pub const fn wants_capacity(self) -> bool {
+        self.0 & WANTS_CAPACITY != 0
+    }
+
+    /// Whether the handler reads no input before its deadline.
+    #[inline]
+    pub const fn reads_later(self) -> bool {
+        self.0 & READS_LATER != 0
+    }
+
+    /// Whether the peer has finished.
+    #[inline]
+    pub const fn is_finished(self) -> bool {
+        self.0 & FINISHED != 0
+    }
+
+    /// Whether input may be delivered now, and so whether it is worth reading.
+    #[inline]
+    pub const fn takes_input(self) -> bool {
+        self.is_open() && !self.is_paused()
+    }
+
+    /// Whether input waits for the handler: for its capacity, or for its deadline.
+    #[inline]
+    pub const fn is_paused(self) -> bool {
+        self.reads_later() || self.0 & (WANTS_CAPACITY | READS_ON) == WANTS_CAPACITY
+    }
+
+    /// Whether the handler waits for nothing but input.
+    #[inline]
+    pub const fn is_idle(self) -> bool {
+        self.0 & (CLOSING | WANTS_CAPACITY | READS_LATER) == 0
+    }
+
+    /// Takes over what a call asked for.
+    #[inline]
+    pub(crate) fn interpret(&mut self, effects: &Effects) {
+        let Effects { close, abort, overflow, wants_capacity, read_later, read_on, timeout: _ } =
+            *effects;
+        if close || abort || overflow {
+            return self.close(abort || overflow);
+        }
+        let asked = u8::from(wants_capacity) * WANTS_CAPACITY
+            | u8::from(read_on) * READS_ON
+            | u8::from(read_later) * READS_LATER;
+        self.0 = self.0 & !READS_ON | asked;
+    }
+
+    pub(crate) fn close(&mut self, abort: bool) {
+        let aborted = u8::from(abort) * ABORTED;
+        self.0 = self.0 & (FINISHED | ABORTED) | CLOSING | aborted;
+    }
+
+    /// `resumed` is called: the handler may be refused anew.
+    pub(crate) fn resume(&mut self) {
+        self.0 &= !WANTS_CAPACITY;
+    }
+
+    /// The deadline has passed: input is not put off any more.
+    pub(crate) fn read_again(&mut self) {
+        self.0 &= !READS_LATER;
+    }
+
+    pub(crate) fn finish(&mut self) {
+        self.0 |= FINISHED;
+    }
+}
