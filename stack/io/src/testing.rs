@@ -4,7 +4,8 @@
 //! Its peer sends [`Checker::total`] bytes of [`stream_byte`]. The handler consumes them as its
 //! seed has it: all, a part or nothing; it fills the send queue, reads later, reads on and sets
 //! deadlines in between, and at the end answers [`ANSWER`] and closes. Each call is checked against
-//! what was asked for before; a transport at fault makes it panic.
+//! what was asked for before; a transport at fault makes it panic. On a connection that this side
+//! opened, the handler is the peer: it sends the stream and reads all that comes.
 
 use crate::application::{Application, Closed, Opened};
 use crate::input::OVERFULL_BYTES;
@@ -64,6 +65,8 @@ pub struct Checked {
     /// It has closed, or reset: nothing but `closed` may follow.
     pub is_over: bool,
     is_open: bool,
+    /// It sends the stream, and has sent so much of it.
+    sends: Option<u64>,
 }
 
 impl Checked {
@@ -149,6 +152,24 @@ impl Checker {
         conn.is_over = true;
     }
 
+    /// The peer sends what there is capacity for, and reads meanwhile.
+    fn send(&self, conn: &mut Checked, sent: u64, reply: &mut Reply<'_, &'static [u8]>) {
+        let end = self.total.min(sent + 60_000);
+        let bytes: Vec<u8> = (sent..end).map(stream_byte).collect();
+        let taken = reply.write(&bytes);
+        conn.waits |= taken < bytes.len();
+        conn.sends = Some(sent + taken as u64);
+        if end < self.total && taken == bytes.len() {
+            self.send(conn, end, reply);
+        }
+        self.read_on(conn, reply);
+    }
+
+    fn read_on(&self, conn: &mut Checked, reply: &mut Reply<'_, &'static [u8]>) {
+        reply.read_on();
+        conn.reads_on = true;
+    }
+
     /// How many of `len` bytes to consume.
     fn choose(&mut self, conn: &Checked, len: usize) -> usize {
         let part = self.below(len as u64 + 1) as usize;
@@ -168,9 +189,12 @@ impl Application for Checker {
     type Blob = &'static [u8];
     type Conn = Checked;
 
-    fn opened(&mut self, conn: &mut Checked, _: Opened, reply: &mut Reply<'_, &'static [u8]>) {
+    fn opened(&mut self, conn: &mut Checked, opened: Opened, reply: &mut Reply<'_, &'static [u8]>) {
         assert!(!conn.is_open, "opened twice");
         conn.is_open = true;
+        if opened.active {
+            return self.send(conn, 0, reply);
+        }
         self.act(conn, reply);
     }
 
@@ -184,6 +208,11 @@ impl Application for Checker {
         conn.enter();
         let (len, seen) = (bytes.len(), conn.seen);
         assert!(len >= seen.max(1), "{len} bytes were delivered of {seen} seen before");
+        if conn.sends.is_some() {
+            self.read_on(conn, reply);
+            conn.consumed += len as u64;
+            return len;
+        }
         self.check_bytes(conn, bytes);
         self.act(conn, reply);
         let n = self.choose(conn, len);
@@ -215,6 +244,9 @@ impl Application for Checker {
         assert!(conn.waits, "resumed without having been refused");
         assert!(reply.has_capacity(), "resumed without capacity");
         conn.waits = false;
+        if let Some(sent) = conn.sends {
+            return self.send(conn, sent, reply);
+        }
         if conn.consumed == self.total {
             reply.copy(ANSWER);
             reply.close();
