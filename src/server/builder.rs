@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::control::Mailbox;
 use crate::error::{Error, Result};
-use crate::hosted::{Hosted, PortNames};
+use crate::handler::{Handler, PortNames};
 use crate::listening::Listening;
 use crate::metrics::{Board, Count, Sheet, interned};
 use std::io;
@@ -129,7 +129,7 @@ impl<L: Factories> Builder<L> {
     ) -> Builder<With<F, H, L>>
     where
         F: Fn(WorkerInfo) -> Result<H>,
-        H: Hosted<Blob = Blob> + Send + 'static,
+        H: Handler<Blob = Blob> + Send + 'static,
     {
         let endpoints = at.into_endpoints().unwrap_or_else(|reason| {
             self.refuse(format!("handler {name}: {reason}"));

@@ -19,7 +19,7 @@ impl Application for Silent {
     fn timeout(&mut self, (): &mut (), _: &mut Reply<'_, Blob>) {}
 }
 
-impl Hosted for Silent {}
+impl Handler for Silent {}
 
 fn silent(name: &str, at: impl IntoEndpoints) -> Builder<impl Factories> {
     Server::builder().signals(Signals::Ignore).handler(name, at, |_| Ok(Silent))

@@ -1,7 +1,7 @@
 //! Whether workers have connections left: their published gauges in, a reason not to be ready out.
 
 use super::setup::Service;
-use crate::hosted::PortNames;
+use crate::handler::PortNames;
 use crate::metrics::{Board, Count};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use super::super::protocol::{Protocol, Text, Then, Took};
 use super::super::tally::Fault;
 use super::{Client, Conn, Sips, Stage};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 
 impl<P: Protocol> Application for Client<P> {
@@ -161,8 +161,8 @@ impl<P: Protocol> Client<P> {
     }
 }
 
-impl<P: Protocol> Hosted for Client<P> {
-    fn clock(&mut self, _: crate::hosted::Seconds) {}
+impl<P: Protocol> Handler for Client<P> {
+    fn clock(&mut self, _: crate::handler::Seconds) {}
 
     fn drain(&mut self) {
         self.end();

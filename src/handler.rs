@@ -25,7 +25,7 @@ impl Seconds {
 }
 
 /// An application that a worker can run.
-pub trait Hosted: Application {
+pub trait Handler: Application {
     /// The time: called before the first connection, and before other calls whenever the second has
     /// changed. A worker that sleeps does not wake for it.
     fn clock(&mut self, seconds: Seconds) {
@@ -93,7 +93,7 @@ pub struct PortNames {
 }
 
 /// Appends what is counted of `port` under the application's names.
-pub(crate) fn count_port<A: Hosted>(app: &A, port: &Port, counts: &mut Vec<Count>) {
+pub(crate) fn count_port<A: Handler>(app: &A, port: &Port, counts: &mut Vec<Count>) {
     if let Some(names) = app.port_names(port.number) {
         counts.push((names.open, port.open.into()));
         counts.push((names.limit, port.limit.into()));
