@@ -92,11 +92,16 @@ pub struct PortNames {
     pub refused: &'static str,
 }
 
-/// Appends what is counted of `port` under the application's names.
+/// Adds what is counted of `port` under the application's names. Ports of one handler are counted
+/// together.
 pub(crate) fn count_port<A: Handler>(app: &A, port: &Port, counts: &mut Vec<Count>) {
     if let Some(names) = app.port_names(port.number) {
-        counts.push((names.open, port.open.into()));
-        counts.push((names.limit, port.limit.into()));
-        counts.push((names.refused, port.refused));
+        let mut add = |name, value| match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += value,
+            None => counts.push((name, value)),
+        };
+        add(names.open, port.open.into());
+        add(names.limit, port.limit.into());
+        add(names.refused, port.refused);
     }
 }

@@ -249,8 +249,8 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Connections at once to the handler of this name, by all workers together. By default a
-    /// handler beside others leaves them an eighth of [`Builder::connections`].
+    /// Connections at once to each port of the handler of this name, by all workers together. By
+    /// default a handler beside others leaves them an eighth of [`Builder::connections`].
     pub fn handler_connections(mut self, name: &str, connections: u32) -> Builder<L> {
         let option = format!("handler_connections {name}");
         let connections = self.checked_count(&option, connections);
