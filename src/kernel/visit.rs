@@ -7,8 +7,8 @@
 //! what is still to be read or may be written. A read that comes back short has emptied the socket,
 //! so there is no second one to learn that there is nothing; what arrives later is a new edge. The
 //! last edge, the peer's FIN, is told apart (EPOLLRDHUP): from then on reads go on until they
-//! return 0. io_uring's own way to receive and send spares most visits; what it has taken from the kernel
-//!    and could not deliver is read here like the rest, and first.
+//! return 0. io_uring's own way to receive and send spares most visits; what it has taken from the
+//! kernel and could not deliver is read here like the rest, and first.
 //!
 //! While answers wait for the socket, or the application for room, nothing is read: that is how a
 //! peer that sends without reading is slowed down. A visit is bounded; who has more to do stands in

@@ -10,6 +10,7 @@ use crate::site::Transport;
 use simoom::{Builder, Factories, Server, Signals};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 crate::over_all! {
@@ -19,15 +20,15 @@ crate::over_all! {
 }
 
 /// A server between two namespaces.
-struct Bed {
-    network: Network,
-    server: Server,
+pub struct Bed {
+    pub network: Network,
+    pub server: Server,
     at: SocketAddr,
 }
 
 impl Bed {
     /// `None`, with the test skipped, where that cannot be.
-    fn start<L: Factories>(transport: Transport, builder: fn() -> Builder<L>) -> Option<Bed> {
+    pub fn start<L: Factories>(transport: Transport, builder: fn() -> Builder<L>) -> Option<Bed> {
         if !need_root() {
             return None;
         }
@@ -49,18 +50,39 @@ impl Bed {
     }
 
     fn connect(&self) -> TcpStream {
-        let connect = || TcpStream::connect_timeout(&self.at, PATIENCE);
+        self.connect_to(self.at.port())
+    }
+
+    /// A connection to the handler on `port`.
+    pub fn connect_to(&self, port: u16) -> TcpStream {
+        let at = SocketAddr::new(self.at.ip(), port);
+        let connect = || TcpStream::connect_timeout(&at, PATIENCE);
         let stream = self.network.client.run(connect).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
-    fn count(&self, name: &str) -> u64 {
+    /// What a program that is run beside the clients prints, if it succeeds.
+    pub fn run_client(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        let output = self.network.client.run(|| command.output()).unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}: {}: {stderr}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The address of the server.
+    pub fn host(&self) -> String {
+        self.at.ip().to_string()
+    }
+
+    pub fn count(&self, name: &str) -> u64 {
         let totals = self.server.totals();
         totals.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
     }
 
-    fn wait_for(&self, name: &str, value: u64) {
+    pub fn wait_for(&self, name: &str, value: u64) {
         wait_until(&format!("{name} is {value}"), PATIENCE, || self.count(name) == value);
     }
 }

@@ -16,6 +16,8 @@ mod connections;
 mod delay;
 mod ecn;
 mod examples;
+mod examples_http;
+mod examples_resp;
 mod files;
 mod hostile;
 mod input;

@@ -38,8 +38,8 @@ pub trait Application {
     ///
     /// What is not consumed is offered again at the front of what follows, within the transport's
     /// bound for one connection. Consume everything before the first incomplete request. Stop
-    /// early, whatever is left, when [`Reply::has_capacity`] says no: `resumed` follows when there is
-    /// room again.
+    /// early, whatever is left, when [`Reply::has_capacity`] says no: `resumed` follows when there
+    /// is room again.
     ///
     /// Offered input never shrinks. If a call was offered `n` bytes and consumed `c`, the next call
     /// is offered the same `n - c` bytes and possibly more behind them. So an application may

@@ -20,8 +20,8 @@
 //! - It is delivered again when more follows, and after `resumed` and `timeout`.
 //! - No input is delivered while the handler waits for capacity, unless it reads on, nor between
 //!   [`Reply::read_later`] and the next `timeout`, nor after a close.
-//! - Input that fills [`OVERFULL_BYTES`] and of which nothing was consumed is overfull, unless it is
-//!   paused: the handler may answer that, and the connection closes.
+//! - Input that fills [`OVERFULL_BYTES`] and of which nothing was consumed is overfull, unless it
+//!   is paused: the handler may answer that, and the connection closes.
 //! - When the peer has finished, this side closes as soon as the handler waits for nothing but
 //!   input: what is held then is no whole request.
 
@@ -238,8 +238,8 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
     }
 
     /// Bytes came behind those held, and there is no memory to hold them. `all` are those held, and
-    /// as many as the transport could put behind them. Returns how many of `all` are consumed. Those
-    /// that were held are freed. The transport is to drop the others, and no more than these.
+    /// as many as the transport could put behind them. Returns how many of `all` are consumed.
+    /// Those that were held are freed. The transport is to drop the others, and no more than these.
     pub fn receive_peeked<A>(&mut self, app: &mut A, all: &[u8]) -> usize
     where
         A: Application<Conn = C, Blob = B>,
@@ -259,8 +259,8 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         consumed
     }
 
-    /// Delivers what is held, and `tail` behind it. Goes on while the handler consumes something and
-    /// has not seen all of it. Returns how much of the tail is consumed.
+    /// Delivers what is held, and `tail` behind it. Goes on while the handler consumes something
+    /// and has not seen all of it. Returns how much of the tail is consumed.
     fn redeliver<A>(&mut self, app: &mut A, tail: &[u8]) -> usize
     where
         A: Application<Conn = C, Blob = B>,
