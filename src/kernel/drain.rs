@@ -15,7 +15,7 @@ use super::session::{Host, Phase, Session};
 use super::socket::Socket;
 use crate::clock::millis;
 use crate::control::Order;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use simoom_io::Closed;
 use std::io;
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl Drain {
     }
 }
 
-impl<A: Hosted, D: Driver> Server<A, D> {
+impl<A: Handler, D: Driver> Server<A, D> {
     pub(super) fn obey(&mut self) -> io::Result<()> {
         self.mailbox.clear_wake();
         while let Some(order) = self.mailbox.take() {
@@ -169,6 +169,6 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 }
 
 /// Whether nothing of a request or an answer is under way.
-pub(super) fn is_idle<A: Hosted, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
+pub(super) fn is_idle<A: Handler, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
     !session.io.readable && !session.io.held_back && host.idle(session)
 }

@@ -10,7 +10,7 @@ use super::session::Session;
 use super::socket::{Part, Socket};
 use super::table::Key;
 use crate::control::Mailbox;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use simoom_io::Application;
@@ -72,7 +72,7 @@ impl Driver for Epoll {
         &mut self.nothing
     }
 
-    fn wait<A: Hosted>(server: &mut Server<A, Epoll>) -> io::Result<()> {
+    fn wait<A: Handler>(server: &mut Server<A, Epoll>) -> io::Result<()> {
         let timeout = timespec(server.sleep());
         server.host.counters.wait_calls += 1;
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
@@ -132,16 +132,16 @@ impl Driver for Epoll {
         Ok(())
     }
 
-    fn release_listeners<A: Hosted>(_: &mut Server<A, Epoll>) -> io::Result<()> {
+    fn release_listeners<A: Handler>(_: &mut Server<A, Epoll>) -> io::Result<()> {
         Ok(())
     }
 
-    fn settle<A: Hosted>(_: &mut Server<A, Epoll>) -> io::Result<()> {
+    fn settle<A: Handler>(_: &mut Server<A, Epoll>) -> io::Result<()> {
         Ok(())
     }
 }
 
-fn handle<A: Hosted>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io::Result<()> {
+fn handle<A: Handler>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io::Result<()> {
     match event.data.u64() {
         MAILBOX => server.called = true,
         number if number < MAILBOX => server.accept(number as usize).map(drop)?,

@@ -17,7 +17,7 @@ use super::visit::{Next, Tools, visit, write};
 use super::{INPUT_BYTES, Settings};
 use crate::clock::{Clock, NEVER, look_at, millis};
 use crate::control::Mailbox;
-use crate::hosted::{Hosted, count_port};
+use crate::handler::{Handler, count_port};
 use crate::metrics::{Publisher, Sheet};
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -48,7 +48,7 @@ pub(super) trait Driver: Sized {
 
     /// Waits until something happens, for at most [`Server::sleep`], calls [`Server::tick`] and
     /// handles all of it.
-    fn wait<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+    fn wait<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
     /// Prepares the socket of a new connection for its first visit.
     fn prepare(&mut self, socket: &mut Socket<Self::Part>);
@@ -68,11 +68,11 @@ pub(super) trait Driver: Sized {
     fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()>;
 
     /// Lets go of the listeners: what they have accepted is in the table when this returns.
-    fn release_listeners<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+    fn release_listeners<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
     /// All there is to know has been told when this returns, and every connection's reads are its
     /// own.
-    fn settle<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+    fn settle<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 }
 
 /// What the kernel says of a socket.
@@ -127,7 +127,7 @@ pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> us
         + D::memory_bytes(settings)
 }
 
-impl<A: Hosted, D: Driver> Server<A, D> {
+impl<A: Handler, D: Driver> Server<A, D> {
     /// Takes all the memory it will ever use, and registers what it waits for.
     pub(super) fn new(
         settings: &Settings,

@@ -2,7 +2,7 @@
 
 use super::change_log::ChangeLog;
 use super::setup::Service;
-use crate::hosted::PortNames;
+use crate::handler::PortNames;
 use crate::metrics::{Board, Count};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;

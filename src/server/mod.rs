@@ -34,7 +34,7 @@ use crate::app::contained::Contained;
 use crate::config::Transport;
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
-use crate::hosted::PortNames;
+use crate::handler::PortNames;
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;

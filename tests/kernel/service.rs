@@ -14,7 +14,7 @@
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::net::sockopt;
 use simoom::control::{Order, Orders, mailbox};
-use simoom::hosted::{Hosted, Seconds};
+use simoom::handler::{Handler, Seconds};
 use simoom::kernel::{Listener, Poller, Settings, run};
 use simoom::metrics::{Board, Sheet};
 use simoom::thread::{Failure, spawn};
@@ -165,7 +165,7 @@ impl Application for Lines {
     }
 }
 
-impl Hosted for Lines {
+impl Handler for Lines {
     fn clock(&mut self, seconds: Seconds) {
         self.unix_seconds = seconds.unix;
     }

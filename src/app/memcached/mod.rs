@@ -57,7 +57,7 @@
 //! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
 //!
 //! The words are those of memcached 1.6.45, whose source decides where its document says otherwise.
-//! This module reads no clock: the transport calls [`Hosted::clock`]. What ends a connection in
+//! This module reads no clock: the transport calls [`Handler::clock`]. What ends a connection in
 //! time is in [`watch`].
 
 mod base64;
@@ -89,7 +89,7 @@ pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
 
 use super::Blob;
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::store::{Item, Store};
 use conn::{Doing, Phase, Protocol};
 use out::Out;
@@ -414,7 +414,7 @@ impl Application for Memcached {
     }
 }
 
-impl Hosted for Memcached {
+impl Handler for Memcached {
     fn clock(&mut self, seconds: Seconds) {
         let [unix, steady] =
             [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
