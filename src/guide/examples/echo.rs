@@ -29,17 +29,19 @@ impl Application for Echo {
 
     fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         assert!(!bytes.starts_with(b"panic"), "a client asked for it");
-        if !reply.has_capacity() {
-            return 0; // Called again, with the same bytes, when there is capacity.
+        let mut taken = 0;
+        // Without room the rest is delivered again, when there is room.
+        while taken < bytes.len() && reply.has_capacity() {
+            let end = bytes.len().min(taken + PIECE_BYTES);
+            reply.copy(&bytes[taken..end]);
+            taken = end;
         }
-        let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
-        reply.copy(piece);
         reply.set_timeout(Some(IDLE));
-        if self.is_draining {
+        if self.is_draining && taken == bytes.len() {
             reply.close();
         }
-        self.bytes += piece.len() as u64;
-        piece.len()
+        self.bytes += taken as u64;
+        taken
     }
 
     fn overfull(&mut self, (): &mut (), _: &[u8], reply: &mut Reply<'_, Blob>) {
