@@ -8,9 +8,6 @@ use simoom::{Builder, Factories, Handler, Result, Server, log};
 
 /// A client that sends nothing for this long is disconnected.
 const IDLE: Duration = Duration::from_secs(60);
-/// `Reply::has_capacity` promises room for this many bytes.
-const PIECE_BYTES: usize = 1024;
-
 /// The handler: one value for each worker, which only that worker's thread uses.
 #[derive(Default)]
 struct Echo {
@@ -29,13 +26,8 @@ impl Application for Echo {
 
     fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         assert!(!bytes.starts_with(b"panic"), "a client asked for it");
-        let mut taken = 0;
-        // Without room the rest is delivered again, when there is room.
-        while taken < bytes.len() && reply.has_capacity() {
-            let end = bytes.len().min(taken + PIECE_BYTES);
-            reply.copy(&bytes[taken..end]);
-            taken = end;
-        }
+        // What there is no capacity for is delivered again, when there is.
+        let taken = reply.write(bytes);
         reply.set_timeout(Some(IDLE));
         if self.is_draining && taken == bytes.len() {
             reply.close();
@@ -45,7 +37,7 @@ impl Application for Echo {
     }
 
     fn overfull(&mut self, (): &mut (), _: &[u8], reply: &mut Reply<'_, Blob>) {
-        reply.abort(); // Never called: input waits for nothing but room.
+        reply.abort(); // Never called: input waits for nothing but capacity.
     }
 
     fn timeout(&mut self, (): &mut (), reply: &mut Reply<'_, Blob>) {
