@@ -164,7 +164,7 @@ impl Wheel {
     /// Reads the timer's node, both ends of it, as it may lie across two cache lines: for having it
     /// in the cache before it is needed.
     #[inline]
-    pub fn touch(&self, timer: u32) -> u32 {
+    pub fn prefetch(&self, timer: u32) -> u32 {
         self.nodes.get(timer as usize).map_or(0, |node| node.next ^ node.at.0)
     }
 

@@ -50,7 +50,7 @@ pub struct Config {
     pub receive_window_bytes: u32,
     /// ... and at most, once it is seen to send so fast; up to 2³⁰. Less than the former means that
     /// windows stay as they are.
-    pub receive_window_most_bytes: u32,
+    pub max_receive_window_bytes: u32,
     /// On a path whose shortest round trip is not less, in microseconds, what is sent is spread
     /// over the round trip; `u32::MAX` for no path.
     pub paced_from_us: u32,
@@ -84,7 +84,7 @@ pub struct Config {
     pub neighbour_retry_ms: u32,
     /// Challenge ACKs (RFC 5961 §7), resets for strangers, acknowledgements in TIME-WAIT, echo
     /// replies, and answers to neighbours: about so many of each a second.
-    pub answers_per_second: u32,
+    pub responses_per_second: u32,
 }
 
 /// A congestion control.
@@ -139,9 +139,9 @@ pub struct Limits {
     /// Chunks of [`simoom_io::send::CHUNK_BYTES`] for copied answers.
     pub send_chunks: u32,
     /// Small buffers for incomplete requests.
-    pub keep_small: u32,
+    pub small_input_buffers: u32,
     /// Large buffers for incomplete requests.
-    pub keep_large: u32,
+    pub large_input_buffers: u32,
     /// Blocks for data that arrived out of order.
     pub reassembly_blocks: u32,
     /// Runs of the scoreboards ([`crate::flight`]) beyond the one that each connection has.
@@ -169,8 +169,8 @@ impl Limits {
             time_wait: active,
             send_entries: send_chunks * 2,
             send_chunks,
-            keep_small: active / 2,
-            keep_large: (active / 64).max(16),
+            small_input_buffers: active / 2,
+            large_input_buffers: (active / 64).max(16),
             reassembly_blocks: (active / 4).clamp(256, 4096),
             flight_runs: active * 4,
             neighbours: 64,
@@ -214,7 +214,7 @@ impl Config {
             ecn: EcnPolicy::default(),
             receive_window_bytes: 64 * 1024,
             // What the header's field can say with a shift of 4: 10 MB/s at 100 ms.
-            receive_window_most_bytes: 0xffff << 4,
+            max_receive_window_bytes: 0xffff << 4,
             paced_from_us: 4000,
             min_rto_ms: 200,
             delayed_ack_ms: 40,
@@ -227,7 +227,7 @@ impl Config {
             syn_retries: 7,
             syn_cookies: true,
             neighbour_retry_ms: 1000,
-            answers_per_second: 1000,
+            responses_per_second: 1000,
         }
     }
 
@@ -270,7 +270,7 @@ impl Config {
 
     /// The shift with which the receive window fits the header's 16 bits (RFC 7323 §2.3).
     pub(crate) fn window_shift(&self) -> u8 {
-        let most = self.receive_window_bytes.max(self.receive_window_most_bytes);
+        let most = self.receive_window_bytes.max(self.max_receive_window_bytes);
         (0..14).find(|shift| most >> shift <= u32::from(u16::MAX)).unwrap_or(14)
     }
 

@@ -154,7 +154,7 @@ impl Demux {
 
     /// Reads the first slot of this hash: for having it in the cache before it is needed.
     #[inline]
-    pub(crate) fn touch(&self, hash: u32) -> u32 {
+    pub(crate) fn prefetch(&self, hash: u32) -> u32 {
         self.slots.get((hash & self.mask) as usize).map_or(0, |slot| slot.owner)
     }
 

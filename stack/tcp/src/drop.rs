@@ -1,8 +1,8 @@
-//! Why a packet was not taken, each reason with a counter of its own.
+//! Why a packet was dropped, each reason with a counter of its own.
 
 macro_rules! drops {
     ($($(#[$doc:meta])* $variant:ident => $counter:ident,)*) => {
-        /// The reason for which a packet, or what it asked for, was dropped.
+        /// Why a packet, or the request in it, was dropped.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum DropReason { $($(#[$doc])* $variant,)* }
 
@@ -17,7 +17,7 @@ macro_rules! drops {
         }
 
         impl Drops {
-            /// Counts one.
+            /// Counts one drop.
             #[inline]
             pub fn note(&mut self, reason: DropReason) {
                 match reason { $(DropReason::$variant => self.$counter += 1,)* }
@@ -40,17 +40,17 @@ drops! {
     IpExtension => drop_ip_extension,
     /// An IP fragment.
     Fragment => drop_fragment,
-    /// A source address that no host has.
+    /// A source address that no host can have.
     IpSource => drop_ip_source,
     /// Not for an address of this stack.
     NotOurs => drop_not_ours,
-    /// Neither TCP nor an ICMP message that is answered.
+    /// Neither TCP nor a supported ICMP message.
     Protocol => drop_protocol,
     /// Malformed ARP, or ARP not for this stack.
     Arp => drop_arp,
-    /// Malformed ICMP or ICMPv6, or of a kind that is not answered.
+    /// Malformed ICMP or ICMPv6, or of an unsupported kind.
     Icmp => drop_icmp,
-    /// Malformed neighbour discovery (RFC 4861 §7.1), or none for this stack.
+    /// Malformed neighbour discovery (RFC 4861 §7.1), or not for this stack.
     Ndp => drop_ndp,
     /// TCP data offset impossible.
     TcpHeader => drop_tcp_header,
@@ -62,38 +62,39 @@ drops! {
     TcpPort => drop_tcp_port,
     /// For a listening port, without ACK or RST, and not a plain SYN (RFC 9293 §3.10.7.2).
     TcpFlags => drop_tcp_flags,
-    /// No connection and no listener; a reset is sent unless it was one.
+    /// No connection and no listener. A reset is sent, unless the segment is a reset.
     NoListener => drop_no_listener,
-    /// Text that may follow a SYN cookie which is late (RFC 4987 §3.6): not reset, and sent again.
+    /// Text that may follow a late SYN cookie (RFC 4987 §3.6). No reset is sent, and the peer
+    /// retransmits.
     NoCookie => drop_no_cookie,
-    /// No connection and not a SYN, where another worker may know it.
+    /// A stray: no connection and not a SYN, where another worker may have the connection.
     Stray => drop_stray,
     /// The connection table is full: the SYN is not answered.
     ConnectionsFull => drop_connections_full,
     /// The table of half-open connections is full: the SYN is not answered.
     HalfOpenFull => drop_half_open_full,
-    /// As many connections as the port may have: the SYN is not answered.
+    /// The port's connection limit is reached: the SYN is not answered.
     PortFull => drop_port_full,
-    /// As many connections as may be from one source prefix: the SYN is not answered.
+    /// The connection limit of the source prefix is reached: the SYN is not answered.
     PrefixFull => drop_prefix_full,
     /// Outside the receive window (RFC 9293 §3.10.7.4, first check).
     OutsideWindow => drop_outside_window,
-    /// An older timestamp than the last in order (RFC 7323 §5.3, PAWS).
+    /// A timestamp older than TS.Recent (RFC 7323 §5.3, PAWS).
     Paws => drop_paws,
     /// A reset that is not exactly at RCV.NXT (RFC 5961 §3): challenged.
     BlindReset => drop_blind_reset,
     /// A SYN on a synchronized connection (RFC 5961 §4): challenged.
     BlindSyn => drop_blind_syn,
-    /// An acknowledgement of what was never sent, or too old (RFC 5961 §5): challenged.
+    /// An acknowledgement of data never sent, or too old (RFC 5961 §5): challenged.
     BadAck => drop_bad_ack,
-    /// No acknowledgement where there must be one.
+    /// No ACK bit where it is required.
     NoAck => drop_no_ack,
-    /// Data after the peer's FIN, or for a connection that is gone on this side.
+    /// Data after the peer's FIN.
     LateData => drop_late_data,
-    /// Data that no buffer was left for; the peer sends it again.
+    /// No buffer was free for the data. The peer retransmits it.
     NoReceiveBuffer => drop_no_receive_buffer,
-    /// Out-of-order data beyond what is kept for one connection, or for all.
+    /// Out-of-order data beyond the limit of one connection, or of the pool.
     ReassemblyFull => drop_reassembly_full,
-    /// A frame could not be sent because the device had none free; the connection tries again.
+    /// The device had no free transmit frame. The connection tries again.
     NoTransmitFrame => drop_no_transmit_frame,
 }

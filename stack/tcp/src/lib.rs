@@ -44,7 +44,6 @@
 //! still sends instead of resetting it, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
-mod answers;
 pub mod config;
 mod cookie;
 pub mod counters;
@@ -59,6 +58,7 @@ pub mod neighbour;
 mod path_mtu;
 pub mod ports;
 pub mod prefix;
+mod rate_limit;
 pub mod reassembly;
 pub mod seq;
 mod stack;
@@ -72,6 +72,6 @@ pub use config::{Config, Congestion, EcnPolicy, Limits, LocalAddress, READ_RATE_
 pub use neighbour::Route;
 #[cfg(any(test, feature = "testing"))]
 pub use stack::Inspection;
-pub use stack::{BURST, Census, ConnId, Connect, ConnectError, NextHop, Stack};
+pub use stack::{BURST, ConnId, Connect, ConnectError, NextHop, OwnershipCounts, Stack};
 pub use tcp::Transmit;
 pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet};

@@ -12,7 +12,7 @@ use crate::drop::DropReason;
 use crate::keyed::Keyed;
 use crate::seq::Seq;
 use crate::tcp::Transmit;
-use crate::tcp::segment::{Numbers, Way, emit};
+use crate::tcp::segment::{Numbers, Path, emit};
 use crate::wire::tcp::{Flags, Options};
 use crate::wire::{Link, Segment};
 use simoom_io::timer::Tick;
@@ -49,11 +49,11 @@ pub(crate) struct HalfOpen {
 
 /// What a segment for a half-open connection calls for (RFC 9293 §3.10.7.4, SYN-RECEIVED).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Action {
     /// It completes the handshake.
     Complete,
     /// The SYN again: its answer was lost.
-    Repeat,
+    Retransmit,
     /// The peer takes its SYN back.
     Forget,
     /// Dropped, and answered with where this side stands; a peer that knows nothing of it resets
@@ -106,10 +106,10 @@ impl HalfOpenTable {
     /// Takes a SYN; `None` when the table is full.
     pub(crate) fn insert(&mut self, entry: HalfOpen) -> Option<u32> {
         let index = self.free;
-        let place = self.entries.get_mut(index as usize)?;
-        self.free = place.next_free;
+        let slot = self.entries.get_mut(index as usize)?;
+        self.free = slot.next_free;
         self.len += 1;
-        *place = entry;
+        *slot = entry;
         Some(index)
     }
 
@@ -186,34 +186,34 @@ impl HalfOpen {
     }
 
     /// Whether a segment acknowledges another SYN-ACK than this connection's.
-    pub(crate) fn is_anothers(&self, segment: &Segment<'_>) -> bool {
+    pub(crate) fn is_for_other_worker(&self, segment: &Segment<'_>) -> bool {
         segment.flags.only_acknowledge() && segment.ack != self.iss + 1
     }
 
     /// Judges a segment for this four-tuple, in the order of the steps of §3.10.7.4.
-    pub(crate) fn judge(&self, segment: &Segment<'_>, config: &Config) -> Verdict {
+    pub(crate) fn action(&self, segment: &Segment<'_>, config: &Config) -> Action {
         let next = self.irs + 1;
         let flags = segment.flags;
         if flags.only_synchronize() && segment.seq == self.irs {
-            return Verdict::Repeat;
+            return Action::Retransmit;
         }
         if let (Some(last), Some((value, _))) = (self.timestamp, segment.options.timestamps)
             && Seq(value).before(Seq(last))
             && !flags.has(Flags::RST)
         {
-            return Verdict::Challenge(DropReason::Paws);
+            return Action::Challenge(DropReason::Paws);
         }
         let in_window = segment.seq.at_or_after(next)
             && segment.seq.before(next + u32::from(syn_window(config)));
         match (flags.has(Flags::RST), flags.has(Flags::SYN)) {
-            (true, _) if segment.seq == next => Verdict::Forget,
-            (true, _) if in_window => Verdict::Challenge(DropReason::BlindReset),
-            (true, _) => Verdict::Drop(DropReason::OutsideWindow),
-            (_, true) => Verdict::Challenge(DropReason::BlindSyn),
-            _ if !in_window => Verdict::Challenge(DropReason::OutsideWindow),
-            _ if !flags.has(Flags::ACK) => Verdict::Drop(DropReason::NoAck),
-            _ if segment.ack != self.iss + 1 => Verdict::Refuse,
-            _ => Verdict::Complete,
+            (true, _) if segment.seq == next => Action::Forget,
+            (true, _) if in_window => Action::Challenge(DropReason::BlindReset),
+            (true, _) => Action::Drop(DropReason::OutsideWindow),
+            (_, true) => Action::Challenge(DropReason::BlindSyn),
+            _ if !in_window => Action::Challenge(DropReason::OutsideWindow),
+            _ if !flags.has(Flags::ACK) => Action::Drop(DropReason::NoAck),
+            _ if segment.ack != self.iss + 1 => Action::Refuse,
+            _ => Action::Complete,
         }
     }
 
@@ -223,7 +223,7 @@ impl HalfOpen {
     }
 
     /// How often the SYN-ACK was repeated.
-    pub(crate) fn repeats(&self) -> u8 {
+    pub(crate) fn retransmissions(&self) -> u8 {
         self.retries
     }
 
@@ -286,7 +286,15 @@ impl HalfOpen {
         let agreed = if ecn { Flags::ECE } else { Flags::default() };
         let flags = Flags::SYN.with(Flags::ACK).with(agreed);
         let numbers = Numbers::plain(self.iss, self.irs + 1, flags, syn_window(config));
-        emit(&Way { tuple: &self.tuple, link: &self.link }, numbers, &options, 0, config, tx, |_| 0)
+        emit(
+            &Path { tuple: &self.tuple, link: &self.link },
+            numbers,
+            &options,
+            0,
+            config,
+            tx,
+            |_| 0,
+        )
     }
 
     /// Sends an acknowledgement alone: what RFC 5961 calls a challenge ACK.
@@ -297,7 +305,15 @@ impl HalfOpen {
         let numbers =
             Numbers::plain(self.iss + 1, self.irs + 1, Flags::ACK, syn_window(config) >> shift);
         let options = Options { timestamps, ..Options::default() };
-        emit(&Way { tuple: &self.tuple, link: &self.link }, numbers, &options, 0, config, tx, |_| 0)
+        emit(
+            &Path { tuple: &self.tuple, link: &self.link },
+            numbers,
+            &options,
+            0,
+            config,
+            tx,
+            |_| 0,
+        )
     }
 }
 

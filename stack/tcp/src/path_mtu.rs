@@ -13,7 +13,7 @@ use crate::wire::{Address, ip, ipv4, ipv6};
 use simoom_io::timer::Tick;
 
 /// Destinations that are remembered; the oldest gives way.
-const PLACES: usize = 64;
+const MAX_PATHS: usize = 64;
 /// RFC 1191 §6.3, RFC 8201 §4: after ten minutes the path may have become wider again.
 const LIFE_MS: u32 = 600_000;
 /// Smaller than any path through today's Internet; whoever names less gains nothing (RFC 5927
@@ -122,7 +122,7 @@ fn quoted_tcp(
 
 /// The destinations behind narrow links.
 pub(crate) struct Paths {
-    places: [Option<Path>; PLACES],
+    entries: [Option<Path>; MAX_PATHS],
     next: usize,
     /// None of them is remembered: nobody needs to look.
     is_empty: bool,
@@ -137,19 +137,19 @@ struct Path {
 
 impl Paths {
     pub(crate) fn new() -> Paths {
-        Paths { places: [None; PLACES], next: 0, is_empty: true }
+        Paths { entries: [None; MAX_PATHS], next: 0, is_empty: true }
     }
 
     /// Remembers that packets to `remote` can be so large.
-    pub(crate) fn narrowed(&mut self, remote: Address, mtu: u16, now: Tick) {
+    pub(crate) fn lowered(&mut self, remote: Address, mtu: u16, now: Tick) {
         let known =
-            self.places.iter().position(|path| path.is_some_and(|path| path.remote == remote));
-        let place = known.unwrap_or_else(|| {
+            self.entries.iter().position(|path| path.is_some_and(|path| path.remote == remote));
+        let index = known.unwrap_or_else(|| {
             let next = self.next;
-            self.next = (next + 1) % PLACES;
+            self.next = (next + 1) % MAX_PATHS;
             next
         });
-        self.places[place] = Some(Path { remote, mtu, until: now.plus(LIFE_MS) });
+        self.entries[index] = Some(Path { remote, mtu, until: now.plus(LIFE_MS) });
         self.is_empty = false;
     }
 
@@ -159,7 +159,7 @@ impl Paths {
         if self.is_empty {
             return None;
         }
-        let path = self.places.iter().flatten().find(|path| path.remote == *remote)?;
+        let path = self.entries.iter().flatten().find(|path| path.remote == *remote)?;
         (!path.until.is_due(now)).then_some(path.mtu)
     }
 }
@@ -173,7 +173,7 @@ mod tests {
         let (mut paths, remote) = (Paths::new(), Address::from_v4([198, 18, 0, 1]));
         let at = |seconds: u64| Tick::from_millis(1000 * seconds);
         assert_eq!(paths.mtu(&remote, at(1)), None);
-        paths.narrowed(remote, 1400, at(1));
+        paths.lowered(remote, 1400, at(1));
         assert_eq!(paths.mtu(&remote, at(600)), Some(1400));
         assert_eq!(paths.mtu(&remote, at(601)), None);
         assert_eq!(paths.mtu(&Address::from_v4([198, 18, 0, 2]), at(2)), None);
@@ -184,12 +184,12 @@ mod tests {
         let mut paths = Paths::new();
         let remote = |n: usize| Address::from_v4([198, 18, (n / 250) as u8, (n % 250) as u8 + 1]);
         let now = Tick::from_millis(5);
-        for n in 0..=PLACES {
-            paths.narrowed(remote(n), 1000 + n as u16, now);
-            paths.narrowed(remote(n), 600 + n as u16, now);
+        for n in 0..=MAX_PATHS {
+            paths.lowered(remote(n), 1000 + n as u16, now);
+            paths.lowered(remote(n), 600 + n as u16, now);
         }
         assert_eq!(paths.mtu(&remote(0), now), None);
         assert_eq!(paths.mtu(&remote(1), now), Some(601));
-        assert_eq!(paths.mtu(&remote(PLACES), now), Some(600 + PLACES as u16));
+        assert_eq!(paths.mtu(&remote(MAX_PATHS), now), Some(600 + MAX_PATHS as u16));
     }
 }

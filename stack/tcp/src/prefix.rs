@@ -20,7 +20,7 @@ pub struct Prefixes {
     keyed: Keyed,
     /// A power of two of them, or none without a limit.
     counts: Vec<u32>,
-    most: u32,
+    max: u32,
 }
 
 impl Prefixes {
@@ -28,7 +28,7 @@ impl Prefixes {
         Prefixes {
             keyed,
             counts: vec![0; Prefixes::slots(limits) as usize],
-            most: limits.connections_per_prefix,
+            max: limits.connections_per_prefix,
         }
     }
 
@@ -56,43 +56,43 @@ impl Prefixes {
     }
 
     /// Whether another connection may come from there.
-    pub(crate) fn has_room(&self, remote: &Address) -> bool {
-        self.place(remote).is_none_or(|place| self.has_room_at(place))
+    pub(crate) fn has_capacity(&self, remote: &Address) -> bool {
+        self.slot(remote).is_none_or(|slot| self.has_capacity_at(slot))
     }
 
     /// How many more may come from there.
     pub(crate) fn left(&self, remote: &Address) -> u32 {
-        self.place(remote)
-            .map_or(u32::MAX, |place| self.most.saturating_sub(self.counts[place as usize]))
+        self.slot(remote)
+            .map_or(u32::MAX, |slot| self.max.saturating_sub(self.counts[slot as usize]))
     }
 
-    /// Whether another connection may come from the prefix that is counted at `place`.
-    pub fn has_room_at(&self, place: u32) -> bool {
-        self.counts[place as usize] < self.most
+    /// Whether another connection may come from the prefix that is counted at `slot`.
+    pub fn has_capacity_at(&self, slot: u32) -> bool {
+        self.counts[slot as usize] < self.max
     }
 
     /// A connection with this remote address begins.
     pub(crate) fn add(&mut self, remote: &Address) {
-        if let Some(place) = self.place(remote) {
-            self.add_at(place);
+        if let Some(slot) = self.slot(remote) {
+            self.add_at(slot);
         }
     }
 
-    /// A connection from the prefix that is counted at `place` begins.
-    pub fn add_at(&mut self, place: u32) {
-        self.counts[place as usize] += 1;
+    /// A connection from the prefix that is counted at `slot` begins.
+    pub fn add_at(&mut self, slot: u32) {
+        self.counts[slot as usize] += 1;
     }
 
     /// A connection with this remote address has ended.
     pub(crate) fn remove(&mut self, remote: &Address) {
-        if let Some(place) = self.place(remote) {
-            self.remove_at(place);
+        if let Some(slot) = self.slot(remote) {
+            self.remove_at(slot);
         }
     }
 
-    /// A connection from the prefix that is counted at `place` has ended.
-    pub fn remove_at(&mut self, place: u32) {
-        self.counts[place as usize] -= 1;
+    /// A connection from the prefix that is counted at `slot` has ended.
+    pub fn remove_at(&mut self, slot: u32) {
+        self.counts[slot as usize] -= 1;
     }
 
     /// All that are counted.
@@ -101,7 +101,7 @@ impl Prefixes {
     }
 
     /// Where the prefix of `remote` is counted; `None` without a limit.
-    pub fn place(&self, remote: &Address) -> Option<u32> {
+    pub fn slot(&self, remote: &Address) -> Option<u32> {
         let last = self.counts.len().checked_sub(1)?;
         Some(self.keyed.prefix(&prefix(remote)) & last as u32)
     }
@@ -119,9 +119,8 @@ fn prefix(address: &Address) -> Address {
 mod tests {
     use super::*;
 
-    fn prefixes(connections: u32, most: u32) -> Prefixes {
-        let limits =
-            Limits { connections_per_prefix: most, ..Limits::for_connections(connections) };
+    fn prefixes(connections: u32, max: u32) -> Prefixes {
+        let limits = Limits { connections_per_prefix: max, ..Limits::for_connections(connections) };
         Prefixes::new(&limits, Keyed::new([1, 2, 3, 4]))
     }
 
@@ -141,12 +140,12 @@ mod tests {
         ] {
             let mut prefixes = prefixes(64, 2);
             prefixes.add(&one);
-            assert!(prefixes.has_room(&neighbour));
+            assert!(prefixes.has_capacity(&neighbour));
             prefixes.add(&neighbour);
-            assert!(!prefixes.has_room(&one) && !prefixes.has_room(&neighbour));
-            assert!(prefixes.has_room(&stranger));
+            assert!(!prefixes.has_capacity(&one) && !prefixes.has_capacity(&neighbour));
+            assert!(prefixes.has_capacity(&stranger));
             prefixes.remove(&one);
-            assert!(prefixes.has_room(&neighbour));
+            assert!(prefixes.has_capacity(&neighbour));
             assert_eq!(prefixes.total(), 1);
         }
     }
@@ -159,17 +158,17 @@ mod tests {
         all().for_each(|address| prefixes.add(&address));
         assert_eq!(prefixes.counts.len(), SLOTS_MIN as usize);
         assert_eq!(prefixes.total(), 4096);
-        assert!(all().all(|address| !prefixes.has_room(&address)));
+        assert!(all().all(|address| !prefixes.has_capacity(&address)));
         all().for_each(|address| prefixes.remove(&address));
         assert_eq!(prefixes.total(), 0);
-        assert!(all().all(|address| prefixes.has_room(&address)));
+        assert!(all().all(|address| prefixes.has_capacity(&address)));
     }
 
     #[test]
     fn there_is_no_table_without_a_limit() {
         let mut prefixes = prefixes(64, 0);
         prefixes.add(&v6(1, 1));
-        assert!(prefixes.has_room(&v6(1, 1)));
+        assert!(prefixes.has_capacity(&v6(1, 1)));
         assert_eq!((prefixes.total(), prefixes.counts.len()), (0, 0));
     }
 

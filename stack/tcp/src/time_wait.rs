@@ -6,7 +6,7 @@
 
 use crate::demux::Tuple;
 use crate::seq::Seq;
-use crate::tcp::{Hot, Marks};
+use crate::tcp::{ConnFlags, Hot};
 use crate::wire::tcp::Flags;
 use crate::wire::{Link, Segment};
 
@@ -26,7 +26,7 @@ pub(crate) struct TimeWait {
 
 /// What a segment in TIME_WAIT calls for (RFC 9293 §3.10.7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Action {
     /// Nothing.
     Ignore,
     /// An acknowledgement: the last one may have been lost.
@@ -63,14 +63,14 @@ impl TimeWaitTable {
 
     /// The place for the next entry, and whether an older one has to be removed from it first;
     /// `None` if the table has no place at all.
-    pub(crate) fn place(&self) -> Option<(u32, bool)> {
+    pub(crate) fn slot(&self) -> Option<(u32, bool)> {
         self.entries.get(self.next as usize).map(|entry| (self.next, entry.in_use))
     }
 
-    /// Puts a connection in [`TimeWaitTable::place`].
+    /// Puts a connection in [`TimeWaitTable::slot`].
     pub(crate) fn insert(&mut self, hot: &Hot) {
         let timestamps =
-            hot.marks.has(Marks::TIMESTAMPS).then_some((hot.rcv.ts_recent, hot.ts_offset));
+            hot.flags.has(ConnFlags::TIMESTAMPS).then_some((hot.rcv.ts_recent, hot.ts_offset));
         self.entries[self.next as usize] = TimeWait {
             tuple: hot.tuple,
             link: hot.link,
@@ -94,31 +94,27 @@ impl TimeWaitTable {
 
 impl TimeWait {
     /// Judges a segment for this four-tuple.
-    pub(crate) fn judge(&self, segment: &Segment<'_>) -> Verdict {
+    pub(crate) fn action(&self, segment: &Segment<'_>) -> Action {
         if segment.flags.has(Flags::RST) {
             // RFC 1337 §2: a late duplicate of text or FIN is acknowledged, and a peer that has
             // closed resets that acknowledgement, which must end nothing. A SYN is another matter:
             // were its reset ignored too, the peer could not connect before the wait is over.
             let is_answer = self.challenged && segment.seq == self.rcv_nxt;
-            return if is_answer { Verdict::End } else { Verdict::Ignore };
+            return if is_answer { Action::End } else { Action::Ignore };
         }
         if segment.flags.only_synchronize() {
-            return if self.is_newer(segment) { Verdict::Reuse } else { Verdict::Challenge };
+            return if self.is_newer(segment) { Action::Reuse } else { Action::Challenge };
         }
         if segment.flags.has(Flags::SYN) {
-            return Verdict::Acknowledge;
+            return Action::Acknowledge;
         }
         let has_ack = segment.flags.has(Flags::ACK);
         if has_ack && segment.flags.has(Flags::FIN) {
-            return Verdict::Restart;
+            return Action::Restart;
         }
         // Fifth step: without ACK, what is in the window is dropped.
         let is_dropped = segment.is_empty() || !has_ack;
-        if is_dropped && segment.seq == self.rcv_nxt {
-            Verdict::Ignore
-        } else {
-            Verdict::Acknowledge
-        }
+        if is_dropped && segment.seq == self.rcv_nxt { Action::Ignore } else { Action::Acknowledge }
     }
 
     /// RFC 6191 §2: a SYN with a later timestamp, or without timestamps a later sequence number.

@@ -12,7 +12,7 @@ use simoom_tcp::counters::Counters;
 use simoom_tcp::testing::echo::stream_bytes;
 use simoom_tcp::testing::pair::{self, config};
 use simoom_tcp::testing::{Pair, Quality};
-use simoom_tcp::{Census, Config, Congestion, Limits};
+use simoom_tcp::{Config, Congestion, Limits, OwnershipCounts};
 use std::sync::LazyLock;
 
 /// Bytes of a download.
@@ -147,7 +147,7 @@ fn loss_is_repaired_without_timeouts() {
 /// counted.
 fn transfer(most_bytes: u32, quality: Quality) -> (f64, Counters) {
     let config = |host| Config {
-        receive_window_most_bytes: most_bytes,
+        max_receive_window_bytes: most_bytes,
         ..config(host, Limits::for_connections(64))
     };
     let app = || Download { total: LARGE, finished: 0 };
@@ -160,7 +160,8 @@ fn transfer(most_bytes: u32, quality: Quality) -> (f64, Counters) {
     );
     let seconds = (pair.now - start).total_micros() as f64 / 1e6;
     assert!(
-        pair.run_until(1_000_000, |pair| pair.client.stack.census() == Census::default()),
+        pair.run_until(1_000_000, |pair| pair.client.stack.ownership()
+            == OwnershipCounts::default()),
         "{quality:?}"
     );
     (seconds, *pair.client.stack.counters().0)
@@ -178,7 +179,7 @@ fn a_window_is_widened_until_it_no_longer_holds_the_peer_up() {
         let quality = Quality { loss: permille, delay, bottleneck, ..Quality::default() };
         let (fixed, _) = transfer(0, quality);
         let (widened, counters) = transfer(
-            pair::config(1, Limits::for_connections(64)).receive_window_most_bytes,
+            pair::config(1, Limits::for_connections(64)).max_receive_window_bytes,
             quality,
         );
         let times = counters.windows_widened;

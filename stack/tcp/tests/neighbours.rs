@@ -7,7 +7,9 @@ use simoom_tcp::neighbour::probing::Probing;
 use simoom_tcp::testing::echo::Echo;
 use simoom_tcp::testing::pair::{config, hasty, mapped_to_ipv6, over_ipv6};
 use simoom_tcp::testing::{Link, Pair, Quality, seeds};
-use simoom_tcp::{Address, Census, Config, ConnectError, Limits, NextHop, Packet, Route, Stack};
+use simoom_tcp::{
+    Address, Config, ConnectError, Limits, NextHop, OwnershipCounts, Packet, Route, Stack,
+};
 
 const CONNECTIONS: u16 = 12;
 const TOTAL: u64 = 3_000;
@@ -50,11 +52,11 @@ fn open_all(pair: &mut Pair<Echo>, seed: u64) -> usize {
     let idle = |pair: &Pair<Echo>| {
         let done =
             pair.client.app.closed.len() == all && pair.client.stack.next_deadline().is_none();
-        done && pair.server.stack.census() == Census::default()
+        done && pair.server.stack.ownership() == OwnershipCounts::default()
             && pair.server.stack.next_deadline().is_none()
     };
-    assert!(pair.run_until(2_000_000, idle), "seed {seed}: {:?}", pair.client.stack.census());
-    assert_eq!(pair.client.stack.census(), Census::default(), "seed {seed}");
+    assert!(pair.run_until(2_000_000, idle), "seed {seed}: {:?}", pair.client.stack.ownership());
+    assert_eq!(pair.client.stack.ownership(), OwnershipCounts::default(), "seed {seed}");
     pair.client
         .app
         .closed

@@ -6,7 +6,7 @@ mod counting;
 use counting::ALLOCATIONS;
 use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
 use simoom_tcp::testing::pair::{PORT, config};
-use simoom_tcp::{BURST, Census, Config, Connect, Limits, Packet, Stack, Transmit, wire};
+use simoom_tcp::{BURST, Config, Connect, Limits, OwnershipCounts, Packet, Stack, Transmit, wire};
 
 const CONNECTIONS: u32 = 100;
 const REQUESTS_PER_CONNECTION: u32 = 40;
@@ -190,7 +190,10 @@ fn requests_and_connections_allocate_nothing() {
         "allocations for 12,000 requests and {connections} connections"
     );
     assert!(connections > 300, "{connections} connections are no churn");
-    assert_eq!((client.stack.census(), client.app.finished), (Census::default(), connections));
+    assert_eq!(
+        (client.stack.ownership(), client.app.finished),
+        (OwnershipCounts::default(), connections)
+    );
     // Loss and reordering were part of it.
     let (asked, _) = client.stack.counters();
     let (answered, _) = server.stack.counters();

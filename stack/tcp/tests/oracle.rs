@@ -6,7 +6,7 @@ use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
 use simoom_tcp::testing::echo::{Echo, stream_byte, stream_bytes};
 use simoom_tcp::testing::pair::{PORT, config};
 use simoom_tcp::testing::{Link, Quality};
-use simoom_tcp::{Census, Connect, Limits, Packet, Stack, wire};
+use simoom_tcp::{Connect, Limits, OwnershipCounts, Packet, Stack, wire};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
@@ -278,7 +278,7 @@ impl<A: Application> Bench<A> {
             let closed = matches!(state, tcp::State::Closed | tcp::State::TimeWait)
                 && self.stack.connections() == 0;
             if closed && self.sent + self.received > 0 && self.stack.next_deadline().is_none() {
-                assert_eq!(self.stack.census(), Census::default(), "seed {seed}");
+                assert_eq!(self.stack.ownership(), OwnershipCounts::default(), "seed {seed}");
                 return;
             }
         }
@@ -287,7 +287,7 @@ impl<A: Application> Bench<A> {
             "seed {seed}: not over; smoltcp {state}, sent {} received {}; {:?} {:?}",
             self.sent,
             self.received,
-            self.stack.census(),
+            self.stack.ownership(),
             self.stack.counters()
         );
     }

@@ -129,7 +129,7 @@ fn where_room_is_short_answers_are_whole_and_take_turns() {
     let limits = Limits {
         send_chunks: 96,
         send_entries: 192,
-        keep_small: 200,
+        small_input_buffers: 200,
         ..Limits::for_connections(200)
     };
     assert_eq!(serve(200, limits), (0, true));

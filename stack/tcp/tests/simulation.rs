@@ -11,7 +11,7 @@ use simoom_tcp::testing::coverage::Event;
 use simoom_tcp::testing::echo::{stream_byte, stream_bytes};
 use simoom_tcp::testing::pair::{Side, hasty, over_ipv6};
 use simoom_tcp::testing::{Coverage, Pair, Quality, Random, seeds};
-use simoom_tcp::{Census, Config, EcnPolicy, Limits};
+use simoom_tcp::{Config, EcnPolicy, Limits, OwnershipCounts};
 
 /// When an end closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -193,7 +193,8 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
 fn play_out(pair: &mut Pair<Player>, seed: u64) {
     let over = pair.run_until(300_000, |pair| {
         let is_over = |side: &Side<Player>| {
-            side.stack.census() == Census::default() && side.stack.next_deadline().is_none()
+            side.stack.ownership() == OwnershipCounts::default()
+                && side.stack.next_deadline().is_none()
         };
         is_over(&pair.client) && is_over(&pair.server) && pair.client.out.next_arrival().is_none()
     });
@@ -201,7 +202,7 @@ fn play_out(pair: &mut Pair<Player>, seed: u64) {
         assert!(
             over,
             "seed {seed}: held for ever: {:?} {:?}",
-            side.stack.census(),
+            side.stack.ownership(),
             side.stack.counters()
         );
         let (counters, _) = side.stack.counters();
@@ -359,8 +360,8 @@ fn tiny_pools() {
         time_wait: 2,
         send_entries: 14,
         send_chunks: 8,
-        keep_small: 2,
-        keep_large: 1,
+        small_input_buffers: 2,
+        large_input_buffers: 1,
         reassembly_blocks: 3,
         flight_runs: 5,
         neighbours: 1,

@@ -84,23 +84,23 @@ impl Arp {
     }
 
     /// The question who has `target`: to everybody, or to the one that had it last.
-    pub(crate) fn question(mac: Mac, sender: Address, target: Address) -> Arp {
+    pub(crate) fn request(mac: Mac, sender: Address, target: Address) -> Arp {
         Arp { operation: Operation::Request, sender_mac: mac, sender, target_mac: UNKNOWN, target }
     }
 
     /// RFC 5227 §1.1: whether anybody has `target`, asked by one that has no address yet.
     pub(crate) fn probe(mac: Mac, target: Address) -> Arp {
-        Arp::question(mac, Address::from_v4([0; 4]), target)
+        Arp::request(mac, Address::from_v4([0; 4]), target)
     }
 
     /// RFC 5227 §1.1: says that `address` is at `mac`, as a request, which more hosts take note of
     /// than of a reply.
     pub(crate) fn announcement(mac: Mac, address: Address) -> Arp {
-        Arp::question(mac, address, address)
+        Arp::request(mac, address, address)
     }
 
     /// The answer to this question.
-    pub(crate) fn answer(&self, mac: Mac) -> Arp {
+    pub(crate) fn reply(&self, mac: Mac) -> Arp {
         Arp {
             operation: Operation::Reply,
             sender_mac: mac,

@@ -14,7 +14,7 @@ const REACHABLE_MS: u32 = 30_000;
 /// RFC 4861 §10: how long a use waits for a confirmation from above before the neighbour is asked.
 const DELAY_MS: u32 = 5_000;
 /// RFC 4861 §10: questions without an answer.
-const QUESTIONS: u8 = 3;
+const MAX_SOLICITATIONS: u8 = 3;
 /// When to try again for want of a frame.
 const NO_FRAME_MS: u32 = 10;
 /// An address that was just confirmed is not given up for another that nobody asked for.
@@ -58,16 +58,16 @@ pub(crate) struct Neighbour {
 
 /// How a neighbour came to tell its hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Advertised {
     /// It answers.
-    Answer,
+    Solicited,
     /// It asks, or tells everybody.
-    Mention,
+    Unsolicited,
 }
 
 /// What a look-up found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Lookup {
     /// The hardware address.
     Known(Mac),
     /// Not known yet; the entry with this number is asked for.
@@ -100,9 +100,9 @@ impl Cache {
     }
 
     /// Looks `address` up for a packet from `local`. What is not known is asked for from now on.
-    pub(crate) fn look_up(&mut self, address: &Address, local: &Address, now: Tick) -> Found {
-        let Some(index) = self.position(address).or_else(|| self.room()) else {
-            return Found::Full;
+    pub(crate) fn look_up(&mut self, address: &Address, local: &Address, now: Tick) -> Lookup {
+        let Some(index) = self.position(address).or_else(|| self.slot()) else {
+            return Lookup::Full;
         };
         let entry = &mut self.entries[index];
         if entry.state == State::Free || entry.address != *address {
@@ -123,19 +123,25 @@ impl Cache {
             (entry.state, entry.at) = (State::Delay, now.plus(DELAY_MS));
         }
         match entry.state {
-            State::Incomplete => Found::Awaited(index),
-            State::Failed => Found::Failed,
-            _ => Found::Known(entry.mac),
+            State::Incomplete => Lookup::Awaited(index),
+            State::Failed => Lookup::Failed,
+            _ => Lookup::Known(entry.mac),
         }
     }
 
     /// A neighbour has told its hardware address. Returns whether anybody here knows or wants it.
-    pub(crate) fn heard(&mut self, address: &Address, mac: &Mac, how: Heard, now: Tick) -> bool {
+    pub(crate) fn update(
+        &mut self,
+        address: &Address,
+        mac: &Mac,
+        kind: Advertised,
+        now: Tick,
+    ) -> bool {
         let Some(index) = self.position(address) else { return false };
         let entry = &mut self.entries[index];
         let was_asked = matches!(entry.state, State::Incomplete | State::Probe);
-        match how {
-            Heard::Answer if was_asked => {
+        match kind {
+            Advertised::Solicited if was_asked => {
                 entry.mac = *mac;
                 self.confirm(index, now);
             }
@@ -166,9 +172,9 @@ impl Cache {
     }
 
     /// What was sent through a neighbour was not answered: it is asked at once whether it is there.
-    pub(crate) fn doubt(&mut self, address: &Address, local: &Address, now: Tick) -> Found {
+    pub(crate) fn probe(&mut self, address: &Address, local: &Address, now: Tick) -> Lookup {
         let found = self.look_up(address, local, now);
-        if let (Found::Known(_), Some(index)) = (found, self.position(address)) {
+        if let (Lookup::Known(_), Some(index)) = (found, self.position(address)) {
             let entry = &mut self.entries[index];
             if matches!(entry.state, State::Reachable | State::Delay) {
                 (entry.state, entry.asked, entry.at) = (State::Probe, 0, now);
@@ -184,8 +190,8 @@ impl Cache {
         for entry in self.entries.iter_mut().filter(|entry| entry.waits() && entry.at.is_due(now)) {
             match entry.state {
                 State::Failed => *entry = Neighbour::default(),
-                State::Probe if entry.asked == QUESTIONS => *entry = Neighbour::default(),
-                State::Incomplete if entry.asked == QUESTIONS => {
+                State::Probe if entry.asked == MAX_SOLICITATIONS => *entry = Neighbour::default(),
+                State::Incomplete if entry.asked == MAX_SOLICITATIONS => {
                     (entry.state, entry.at) = (State::Failed, now.plus(self.retry_ms));
                     failed += 1;
                 }
@@ -227,7 +233,7 @@ impl Cache {
     }
 
     /// The place for one more: a free one, or that of the neighbour that was not used for longest.
-    fn room(&self) -> Option<usize> {
+    fn slot(&self) -> Option<usize> {
         let may_go = |entry: &Neighbour| !matches!(entry.state, State::Incomplete | State::Failed);
         let idle = |entry: &Neighbour| entry.state == State::Free;
         self.entries.iter().position(idle).or_else(|| {

@@ -17,17 +17,17 @@ pub(crate) mod waiting;
 pub use announcement::Conflict;
 pub use route::Route;
 
-use crate::answers::{Answer, Answers};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::DropReason;
 use crate::keyed::Keyed;
+use crate::rate_limit::{RateLimiter, Response};
 use crate::tcp::Transmit;
 use crate::wire::ndp::Message;
 use crate::wire::{self, Address, Link, Mac, ip};
 use announcement::Announcement;
 use arp::{Arp, BROADCAST, Operation};
-use cache::{Cache, Found, Heard, Neighbour, State};
+use cache::{Advertised, Cache, Lookup, Neighbour, State};
 use simoom_io::timer::Tick;
 use waiting::{Waiter, Waiting};
 
@@ -41,11 +41,11 @@ pub(crate) enum Taken {
 }
 
 /// When something happens, and to whom.
-pub(crate) struct Moment<'a> {
+pub(crate) struct Context<'a> {
     pub(crate) now: Tick,
     pub(crate) config: &'a Config,
     pub(crate) counters: &'a mut Counters,
-    pub(crate) answers: &'a mut Answers,
+    pub(crate) rate_limiter: &'a mut RateLimiter,
 }
 
 /// All that a stack knows of its neighbours.
@@ -76,7 +76,7 @@ impl Neighbours {
         local: &Address,
         config: &Config,
         now: Tick,
-    ) -> Option<Found> {
+    ) -> Option<Lookup> {
         if !config.is_dedicated(local) {
             // The kernel alone hears the answers to its addresses.
             return None;
@@ -87,7 +87,7 @@ impl Neighbours {
 
     /// What was sent to `remote` is not answered: its next hop is asked whether it is there.
     /// Returns where to send now.
-    pub(crate) fn doubt(
+    pub(crate) fn probe(
         &mut self,
         remote: &Address,
         local: &Address,
@@ -95,9 +95,9 @@ impl Neighbours {
         now: Tick,
     ) -> Option<Mac> {
         let hop = route::next_hop(&config.routes, remote)?;
-        match self.cache.doubt(&hop, local, now) {
-            Found::Known(mac) => Some(mac),
-            Found::Awaited(_) | Found::Failed | Found::Full => None,
+        match self.cache.probe(&hop, local, now) {
+            Lookup::Known(mac) => Some(mac),
+            Lookup::Awaited(_) | Lookup::Failed | Lookup::Full => None,
         }
     }
 
@@ -130,7 +130,7 @@ impl Neighbours {
 
     /// The next connection whose waiting is over, and to whom its SYN goes; `None` there if nobody
     /// answered.
-    pub(crate) fn settled(&mut self) -> Option<(Waiter, Option<Mac>)> {
+    pub(crate) fn next_resolved(&mut self) -> Option<(Waiter, Option<Mac>)> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -149,7 +149,7 @@ impl Neighbours {
         tx: &mut T,
     ) {
         let failed = self.cache.expire(now, |neighbour| {
-            let asked = ask(neighbour, config.mac, tx);
+            let asked = solicit(neighbour, config.mac, tx);
             let counter = match neighbour.address.is_v4() {
                 true => &mut counters.arp_requests_sent,
                 false => &mut counters.neighbour_solicitations_sent,
@@ -178,28 +178,32 @@ impl Neighbours {
         &mut self,
         link: Link,
         body: &[u8],
-        moment: Moment<'_>,
+        cx: Context<'_>,
         tx: &mut T,
     ) -> Result<Taken, DropReason> {
-        let Moment { now, config, counters, answers } = moment;
+        let Context { now, config, counters, rate_limiter } = cx;
         let arp = Arp::parse(body)?;
         if let Some(index) = config.dedicated(&arp.sender) {
             if arp.sender_mac == config.mac {
                 return Err(DropReason::Arp);
             }
             let conflict = Conflict { address: arp.sender, mac: arp.sender_mac };
-            self.defend(index, conflict, Moment { now, config, counters, answers }, tx);
+            self.defend(index, conflict, Context { now, config, counters, rate_limiter }, tx);
             return Ok(Taken::Done);
         }
         if config.dedicated(&arp.target).is_none() {
             return Err(DropReason::Arp);
         }
-        let how = if arp.operation == Operation::Reply { Heard::Answer } else { Heard::Mention };
-        let known = self.cache.heard(&arp.sender, &arp.sender_mac, how, now);
+        let kind = if arp.operation == Operation::Reply {
+            Advertised::Solicited
+        } else {
+            Advertised::Unsolicited
+        };
+        let known = self.cache.update(&arp.sender, &arp.sender_mac, kind, now);
         match arp.operation {
             Operation::Request => {
-                let may = answers.take(Answer::Neighbour, now, counters);
-                counters.arp_replies += u64::from(may && arp.answer(config.mac).send(&link, tx));
+                let may = rate_limiter.take(Response::Neighbour, now, counters);
+                counters.arp_replies += u64::from(may && arp.reply(config.mac).send(&link, tx));
                 Ok(Taken::Done)
             }
             Operation::Reply if known => Ok(Taken::Done),
@@ -215,17 +219,17 @@ impl Neighbours {
         link: Link,
         header: &ip::Header,
         body: &[u8],
-        moment: Moment<'_>,
+        cx: Context<'_>,
         tx: &mut T,
     ) -> Result<Taken, DropReason> {
-        let Moment { now, config, counters, answers } = moment;
+        let Context { now, config, counters, rate_limiter } = cx;
         match wire::ndp::parse(header, body)? {
             Message::Solicitation { target, source_mac } => {
-                let may = || answers.take(Answer::Neighbour, now, counters);
-                let sent = ndp::answer(link, header, target, source_mac, config, may, tx)?;
+                let may = || rate_limiter.take(Response::Neighbour, now, counters);
+                let sent = ndp::advertise(link, header, target, source_mac, config, may, tx)?;
                 counters.neighbour_replies += u64::from(sent);
                 if let Some(mac) = source_mac.filter(|_| !header.source.is_unspecified()) {
-                    self.cache.heard(&header.source, &mac, Heard::Mention, now);
+                    self.cache.update(&header.source, &mac, Advertised::Unsolicited, now);
                 }
                 Ok(Taken::Done)
             }
@@ -237,12 +241,17 @@ impl Neighbours {
                 if let Some(index) = config.dedicated(&target) {
                     if mac != config.mac {
                         let conflict = Conflict { address: target, mac };
-                        self.defend(index, conflict, Moment { now, config, counters, answers }, tx);
+                        self.defend(
+                            index,
+                            conflict,
+                            Context { now, config, counters, rate_limiter },
+                            tx,
+                        );
                     }
                     return Ok(Taken::Done);
                 }
-                let how = if solicited { Heard::Answer } else { Heard::Mention };
-                let known = self.cache.heard(&target, &mac, how, now);
+                let kind = if solicited { Advertised::Solicited } else { Advertised::Unsolicited };
+                let known = self.cache.update(&target, &mac, kind, now);
                 if known { Ok(Taken::Done) } else { Ok(Taken::Stray) }
             }
         }
@@ -253,10 +262,10 @@ impl Neighbours {
         &mut self,
         index: usize,
         conflict: Conflict,
-        moment: Moment<'_>,
+        cx: Context<'_>,
         tx: &mut T,
     ) {
-        let Moment { now, config, counters, .. } = moment;
+        let Context { now, config, counters, .. } = cx;
         counters.address_conflicts += 1;
         counters.address_defences +=
             u64::from(self.announcement.disputed(index, conflict, config.mac, now, tx));
@@ -264,11 +273,11 @@ impl Neighbours {
 }
 
 /// Asks everybody for a neighbour or, if it was known, that one alone.
-fn ask<T: Transmit>(neighbour: &Neighbour, mac: Mac, tx: &mut T) -> bool {
+fn solicit<T: Transmit>(neighbour: &Neighbour, mac: Mac, tx: &mut T) -> bool {
     if !neighbour.address.is_v4() {
         let only = (neighbour.state != State::Incomplete).then_some(neighbour.mac);
-        return ndp::ask(mac, &neighbour.local, &neighbour.address, only, tx);
+        return ndp::solicit(mac, &neighbour.local, &neighbour.address, only, tx);
     }
     let to = if neighbour.state == State::Incomplete { BROADCAST } else { neighbour.mac };
-    Arp::question(mac, neighbour.local, neighbour.address).send(&Link { mac: to, vlan: 0 }, tx)
+    Arp::request(mac, neighbour.local, neighbour.address).send(&Link { mac: to, vlan: 0 }, tx)
 }

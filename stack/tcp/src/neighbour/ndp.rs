@@ -10,7 +10,7 @@ use crate::wire::{self, Address, ChecksumPolicy, Incoming, Link, Mac, Packet, ip
 
 /// Answers a solicitation for a dedicated address of this stack (§7.2.4). Returns whether a reply
 /// was sent: only if it `may` be, which is not asked before the question has been found right.
-pub(crate) fn answer<T: Transmit>(
+pub(crate) fn advertise<T: Transmit>(
     link: Link,
     header: &ip::Header,
     target: Address,
@@ -42,25 +42,27 @@ pub(crate) fn answer<T: Transmit>(
 
 /// Asks for the hardware address of `target`: all whose addresses end like it or, if `only` is
 /// given, that one (§7.2.2).
-pub(super) fn ask<T: Transmit>(
+pub(super) fn solicit<T: Transmit>(
     mac: Mac,
     source: &Address,
     target: &Address,
     only: Option<Mac>,
     tx: &mut T,
 ) -> bool {
-    let question = Message::Solicitation { target: *target, source_mac: Some(mac) };
+    let solicitation = Message::Solicitation { target: *target, source_mac: Some(mac) };
     let to = if only.is_some() { *target } else { target.solicited_node() };
     let link = Link { mac: only.unwrap_or_else(|| to.multicast_mac()), vlan: 0 };
-    tx.transmit(|frame| ndp::emit(frame, &mac, &link, [source, &to], &question))
+    tx.transmit(|frame| ndp::emit(frame, &mac, &link, [source, &to], &solicitation))
 }
 
 /// Asks whether anybody has `target`, from nowhere (RFC 4862 §5.4.2).
 pub(super) fn probe<T: Transmit>(mac: Mac, target: &Address, tx: &mut T) -> bool {
-    let question = Message::Solicitation { target: *target, source_mac: None };
+    let solicitation = Message::Solicitation { target: *target, source_mac: None };
     let to = target.solicited_node();
     let link = Link { mac: to.multicast_mac(), vlan: 0 };
-    tx.transmit(|frame| ndp::emit(frame, &mac, &link, [&Address::from_v6([0; 16]), &to], &question))
+    tx.transmit(|frame| {
+        ndp::emit(frame, &mac, &link, [&Address::from_v6([0; 16]), &to], &solicitation)
+    })
 }
 
 /// Tells all that `address` is at `mac` (§7.2.6).

@@ -99,7 +99,7 @@ impl Probing {
     }
 
     fn up_to_a_unit(&self) -> Duration {
-        let most_us = self.unit.total_micros().min(u64::from(u32::MAX)) as u32;
-        Duration::from_micros(self.keyed.below(most_us, u32::from(self.asked)).into())
+        let max_us = self.unit.total_micros().min(u64::from(u32::MAX)) as u32;
+        Duration::from_micros(self.keyed.below(max_us, u32::from(self.asked)).into())
     }
 }

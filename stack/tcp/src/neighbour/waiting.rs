@@ -46,10 +46,10 @@ impl Waiting {
         self.waiters.push(waiter);
     }
 
-    /// Takes out the first for whose neighbour `is_settled` holds.
-    pub(crate) fn take(&mut self, is_settled: impl Fn(usize) -> bool) -> Option<Waiter> {
-        let place = self.waiters.iter().position(|waiter| is_settled(waiter.neighbour))?;
-        Some(self.waiters.remove(place))
+    /// Takes out the first for whose neighbour `is_resolved` holds.
+    pub(crate) fn take(&mut self, is_resolved: impl Fn(usize) -> bool) -> Option<Waiter> {
+        let index = self.waiters.iter().position(|waiter| is_resolved(waiter.neighbour))?;
+        Some(self.waiters.remove(index))
     }
 
     /// The connection is over.

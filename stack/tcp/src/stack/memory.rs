@@ -1,4 +1,4 @@
-//! The memory that a stack of given limits takes, part by part.
+//! The memory that a stack with given limits takes, part by part.
 
 use crate::config::Limits;
 use crate::demux::Demux;
@@ -13,7 +13,7 @@ use simoom_io::timer::Wheel;
 use simoom_io::{input, send};
 
 impl Limits {
-    /// What each part takes: its name, how many there are, and bytes in all.
+    /// Each part's name, number of elements, and bytes.
     pub fn memory<A: Application>(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
         let (owners, timers) = (self.connections + self.half_open + self.time_wait, self.timers());
         let row = |what, count: u32, bytes: usize| (what, u64::from(count), bytes as u64);
@@ -56,8 +56,11 @@ impl Limits {
             ),
             row(
                 "kept-input buffers",
-                self.keep_small + self.keep_large,
-                input::Pool::memory_bytes(self.keep_small as usize, self.keep_large as usize),
+                self.small_input_buffers + self.large_input_buffers,
+                input::Pool::memory_bytes(
+                    self.small_input_buffers as usize,
+                    self.large_input_buffers as usize,
+                ),
             ),
             row("bytes to put input together", input::LARGE_BYTES as u32, input::LARGE_BYTES),
             row(

@@ -5,7 +5,7 @@ use super::Stack;
 use crate::demux::{Owner, Tuple};
 use crate::listen::syn_window;
 use crate::seq::Seq;
-use crate::tcp::{Marks, State};
+use crate::tcp::{ConnFlags, State};
 use crate::wire::Address;
 use simoom_io::application::Application;
 
@@ -78,10 +78,10 @@ impl<A: Application> Stack<A> {
                     rcv_edge: tcb.hot.rcv.edge,
                     ts_recent: tcb
                         .hot
-                        .marks
-                        .has(Marks::TIMESTAMPS)
+                        .flags
+                        .has(ConnFlags::TIMESTAMPS)
                         .then_some(Seq(tcb.hot.rcv.ts_recent)),
-                    fin_sent: tcb.hot.marks.has(Marks::FIN_SENT),
+                    fin_sent: tcb.hot.flags.has(ConnFlags::FIN_SENT),
                     timeouts: tcb.cold.timeouts,
                 }
             }
@@ -95,7 +95,7 @@ impl<A: Application> Stack<A> {
                     rcv_edge: entry.irs + 1 + u32::from(syn_window(&self.shared.config)),
                     ts_recent: entry.timestamp.map(Seq),
                     fin_sent: false,
-                    timeouts: entry.repeats(),
+                    timeouts: entry.retransmissions(),
                 }
             }
             Some(Owner::TimeWait(index)) => {

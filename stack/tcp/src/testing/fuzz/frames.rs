@@ -8,7 +8,7 @@ use crate::reassembly;
 use crate::seq::Seq;
 use crate::stack::Stack;
 use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Options, Packet};
-use crate::{Census, Transmit};
+use crate::{OwnershipCounts, Transmit};
 use simoom_io::application::{Application, Closed, Opened};
 use simoom_io::{Duration, Instant, Reply};
 use std::collections::BTreeMap;
@@ -49,8 +49,13 @@ pub fn frames(data: &[u8]) {
     for _ in 0..3 {
         target.wait(60_000);
     }
-    let census = target.stack.census();
-    assert_eq!(census, Census::default(), "held for ever: {:?}", target.stack.counters());
+    let ownership = target.stack.ownership();
+    assert_eq!(
+        ownership,
+        OwnershipCounts::default(),
+        "held for ever: {:?}",
+        target.stack.counters()
+    );
     assert!(target.stack.next_deadline().is_none(), "a timer for nothing");
 }
 
@@ -221,20 +226,22 @@ impl Target {
     }
 
     fn check(&self) {
-        let Census {
+        let OwnershipCounts {
             connections,
             half_open,
             counted_by_prefix,
             counted_by_port,
             send_entries,
             send_chunks,
-            kept,
+            input_buffers,
             reassembly_blocks,
             flight_runs,
             unresolved,
-            widened_bytes,
-        } = self.stack.census();
-        assert!(widened_bytes <= 4 * reassembly::BLOCK_BYTES * LIMITS.reassembly_blocks as usize);
+            extra_window_bytes,
+        } = self.stack.ownership();
+        assert!(
+            extra_window_bytes <= 4 * reassembly::BLOCK_BYTES * LIMITS.reassembly_blocks as usize
+        );
         assert!(
             connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize
         );
@@ -246,7 +253,7 @@ impl Target {
         assert!(
             flight_runs <= LIMITS.flight_runs as usize && unresolved <= LIMITS.unresolved as usize
         );
-        assert!(kept <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);
+        assert!(input_buffers <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);
     }
 }
 

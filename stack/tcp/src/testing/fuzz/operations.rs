@@ -4,7 +4,7 @@ use super::super::echo::{stream_byte, stream_bytes};
 use super::super::link::Quality;
 use super::super::pair::{Pair, hasty};
 use super::{LIMITS, Script};
-use crate::{Census, Limits};
+use crate::{Limits, OwnershipCounts};
 use simoom_io::Duration;
 use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, Opened};
@@ -89,12 +89,13 @@ fn wind_up(pair: &mut Pair<Told>) {
     }
     let is_over = pair.run_until(100_000, |pair| {
         [&pair.client, &pair.server].iter().all(|side| {
-            side.stack.census() == Census::default() && side.stack.next_deadline().is_none()
+            side.stack.ownership() == OwnershipCounts::default()
+                && side.stack.next_deadline().is_none()
         })
     });
     for side in [&pair.client, &pair.server] {
         let (counters, _) = side.stack.counters();
-        assert!(is_over, "held for ever: {:?} {counters:?}", side.stack.census());
+        assert!(is_over, "held for ever: {:?} {counters:?}", side.stack.ownership());
         assert_eq!(side.app.closed, counters.active_opens + counters.passive_opens);
     }
 }

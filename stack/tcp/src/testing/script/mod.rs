@@ -41,7 +41,7 @@
 //! | `state S` | the connection is in this state; `NONE`: it has no control block |
 //! | `cwnd N`, `ssthresh N`, `maximum N` | its congestion window, threshold, bytes in a full segment |
 //! | `count NAME N` | a field of [`crate::counters::Counters`] or [`crate::drop::Drops`] |
-//! | `census NAME N` | a field of [`crate::Census`] |
+//! | `ownership NAME N` | a field of [`crate::OwnershipCounts`] |
 //! | `opened N`, `received N`, `resumed N`, `strays N` | what the application, or the caller, was told |
 //! | `ended Finished` | how the last connection ended, one of [`simoom_io::Closed`] |
 
