@@ -1,7 +1,7 @@
 //! What a stack counts. `counters.md` lists the counters beside the names of `nstat`.
 
 simoom_io::counters! {
-    /// What a stack counts besides the packets that it drops ([`crate::drop::Drops`]).
+    /// Counters of a stack, besides its dropped packets ([`crate::drop::Drops`]).
     pub struct Counters {
         /// Packets received, of any kind.
         packets_received,
@@ -9,7 +9,7 @@ simoom_io::counters! {
         segments_received,
         /// TCP segments sent, of any kind.
         segments_sent,
-        /// Payload bytes taken in order.
+        /// Payload bytes received in order.
         bytes_received,
         /// Payload bytes sent for the first time.
         bytes_sent,
@@ -21,7 +21,8 @@ simoom_io::counters! {
         closed_finished,
         /// Connections that the peer reset.
         closed_reset_by_peer,
-        /// Connections given up because the peer took or answered nothing for too long.
+        /// Connections reset because the peer acknowledged nothing, or too little, for the send
+        /// timeout.
         closed_timed_out,
         /// Active opens that were refused.
         closed_refused,
@@ -31,127 +32,126 @@ simoom_io::counters! {
         closed_aborted,
         /// Half-open connections that were never completed.
         half_open_expired,
-        /// TIME_WAIT entries that gave way to newer ones before their time.
+        /// TIME-WAIT entries evicted by newer ones before they expired.
         time_wait_evicted,
-        /// TIME_WAIT entries whose four-tuple a new connection took over (RFC 6191).
+        /// TIME-WAIT entries whose four-tuple a new connection reused (RFC 6191).
         time_wait_reused,
         /// SYN-ACKs sent that were cookies (RFC 4987 §3.6; TcpExtSyncookiesSent).
         syn_cookies_sent,
         /// Cookies that came back, each of which became a connection (TcpExtSyncookiesRecv).
         syn_cookies_received,
-        /// Segments that would have had to bear a cookie and bore none (TcpExtSyncookiesFailed).
+        /// Segments that needed a valid cookie and had none (TcpExtSyncookiesFailed).
         syn_cookies_failed,
         /// SYN-ACKs sent.
         syn_acks_sent,
-        /// Segments that acknowledge and carry nothing.
+        /// Pure acknowledgements sent.
         pure_acks_sent,
-        /// Segments sent again, for whatever reason (TcpRetransSegs).
+        /// Segments retransmitted, for any reason (TcpRetransSegs).
         retransmissions,
         /// Retransmission timeouts (TcpExtTCPTimeouts).
         retransmission_timeouts,
-        /// Fast recoveries begun (RFC 6675, RFC 6582; TcpExtTCPSackRecovery,
+        /// Fast recoveries started (RFC 6675, RFC 6582; TcpExtTCPSackRecovery,
         /// TcpExtTCPRenoRecovery).
         fast_retransmissions,
-        /// Runs of segments that were sent again and lost again (TcpExtTCPLostRetransmit).
+        /// Runs of segments whose retransmission was lost (TcpExtTCPLostRetransmit).
         lost_retransmissions,
         /// Tail loss probes sent (RFC 8985 §7; TcpExtTCPLossProbes).
         loss_probes,
         /// Tail loss probes that repaired a loss (TcpExtTCPLossProbeRecovery).
         loss_probe_recoveries,
-        /// Timeouts that F-RTO found to have been for nothing (RFC 5682; TcpExtTCPSpuriousRTOs).
+        /// Timeouts that F-RTO found to be spurious (RFC 5682; TcpExtTCPSpuriousRTOs).
         spurious_timeouts,
-        /// Reductions taken back because D-SACK reported all repetitions as needless
+        /// Window reductions undone because D-SACK reported all retransmissions as spurious
         /// (TcpExtTCPDSACKUndo).
         undone_by_dsack,
-        /// Reductions taken back because a timestamp told the same (RFC 3522; TcpExtTCPFullUndo).
+        /// Window reductions undone because a timestamp showed a spurious retransmission (RFC 3522;
+        /// TcpExtTCPFullUndo).
         undone_by_timestamp,
-        /// Times a segment was delivered after what followed it (TcpExtTCPSACKReorder).
+        /// Times a segment was delivered after its successor (TcpExtTCPSACKReorder).
         reorderings,
-        /// Times a peer took back what it had reported by SACK (TcpExtTCPSACKReneging).
+        /// Times a peer reneged on a SACK (TcpExtTCPSACKReneging).
         sack_reneging,
-        /// SACK blocks that made no sense (TcpExtTCPSACKDiscard).
+        /// Invalid SACK blocks (TcpExtTCPSACKDiscard).
         sack_blocks_discarded,
-        /// SACK blocks that were not noted whole for want of runs in the scoreboard.
+        /// SACK blocks not applied whole because the scoreboard had no free run.
         sack_blocks_unnoted,
-        /// Duplicates reported by the peer (RFC 2883; TcpExtTCPDSACKRecv).
+        /// D-SACK reports received (RFC 2883; TcpExtTCPDSACKRecv).
         dsacks_received,
-        /// Duplicates reported to the peer (TcpExtTCPDSACKOldSent, TcpExtTCPDSACKOfoSent).
+        /// D-SACK reports sent (TcpExtTCPDSACKOldSent, TcpExtTCPDSACKOfoSent).
         dsacks_sent,
         /// Connections on which both sides agreed to ECN (RFC 3168).
         ecn_connections,
-        /// Segments with text that a router had marked as having met congestion (IpExtInCEPkts).
+        /// Segments with text received with a CE mark (IpExtInCEPkts).
         congestion_marks,
-        /// Segments that the peer reported as delivered while its reports of marks lasted
-        /// (TcpExtTCPDeliveredCE).
+        /// Segments acknowledged with ECE set (TcpExtTCPDeliveredCE).
         delivered_marked,
-        /// Reductions of the congestion window because the peer reported a mark.
+        /// Reductions of the congestion window because of ECE.
         congestion_echoes,
-        /// Probes of a shut window.
+        /// Zero-window probes sent.
         zero_window_probes,
-        /// Keep-alive probes.
+        /// Keep-alive probes sent.
         keep_alive_probes,
         /// Segments that arrived ahead of a gap.
         out_of_order,
-        /// Times a receive window was doubled because its peer sent fast enough to use it.
+        /// Times auto-tuning doubled a receive window because the peer used it fully.
         windows_widened,
-        /// Times it would have been, had others not used up what there is.
+        /// Times auto-tuning did not double a receive window because the shared budget was used up.
         windows_kept_small,
-        /// ICMP messages that a packet was too big for its path (of IcmpInDestUnreachs,
+        /// ICMP reports that a packet was too big for its path (of IcmpInDestUnreachs,
         /// Icmp6InPktTooBigs).
         icmp_too_big,
-        /// Connections whose segments were cut smaller, because of such a message or without one.
+        /// Times a connection's MSS was lowered, by an ICMP report or for a black hole.
         path_mtu_lowered,
-        /// Those without: full segments had vanished (RFC 4821 §7.7).
+        /// Times a connection's MSS was lowered for a black hole: full segments were lost (RFC 4821
+        /// §7.7).
         path_black_holes,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
-        /// Those and other duplicate acknowledgements that were not sent, for there had been enough
-        /// in that second (TcpExtTCPACKSkippedChallenge, TcpExtTCPACKSkippedSeq,
-        /// TcpExtTCPACKSkippedPAWS).
+        /// Challenge ACKs and duplicate acknowledgements suppressed by the rate limit
+        /// (TcpExtTCPACKSkippedChallenge, TcpExtTCPACKSkippedSeq, TcpExtTCPACKSkippedPAWS).
         challenge_acks_suppressed,
-        /// Acknowledgements in TIME-WAIT that were not sent for the same reason
+        /// Acknowledgements in TIME-WAIT suppressed by the rate limit
         /// (TcpExtTCPACKSkippedTimeWait).
         time_wait_acks_suppressed,
         /// Resets sent.
         resets_sent,
-        /// Resets for strangers that were not sent, for there had been enough in that second.
+        /// Resets suppressed by the rate limit.
         resets_suppressed,
-        /// Times an application's input was overfull.
+        /// Times a request exceeded the input limit of its connection.
         input_overfull,
-        /// Bytes of input that were held in reassembly blocks, because the buffers for it were used
-        /// up or full.
+        /// Bytes of input held in reassembly blocks because no input buffer was free, or the buffer
+        /// was full.
         input_held_in_blocks,
-        /// Connections reset because they held a part of a request for over a second while others'
+        /// Connections reset because they held a part of a request for over a second while other
         /// input found no memory.
         input_evicted,
-        /// Times an application's answer did not fit the send pool, and its connection was reset.
+        /// Connections reset because an answer did not fit the send pool.
         answer_overflow,
-        /// Times an application began to wait for room in the send pool, or in its connection's
-        /// part of it.
+        /// Times an application began to wait for capacity in the send pool, or in its connection's
+        /// share.
         waits_for_room,
-        /// ARP requests answered.
+        /// ARP replies sent.
         arp_replies,
-        /// Questions sent for next hops' hardware addresses, by ARP.
+        /// ARP requests sent for next hops.
         arp_requests_sent,
-        /// The same by neighbour solicitations.
+        /// Neighbour solicitations sent for next hops.
         neighbour_solicitations_sent,
         /// Announcements of dedicated addresses at the start (RFC 5227 §2.3, RFC 4861 §7.2.6).
         address_announcements,
-        /// Packets of other hosts that say that a dedicated address is theirs (RFC 5227 §2.4).
+        /// Packets of other hosts that claim a dedicated address (RFC 5227 §2.4).
         address_conflicts,
-        /// Announcements that answered those, one in ten seconds for an address at most.
+        /// Announcements that defended a dedicated address, at most one in 10 seconds for each
+        /// address.
         address_defences,
         /// Next hops that did not answer.
         neighbours_unreachable,
-        /// Neighbour solicitations answered (RFC 4861 §7.2.4).
+        /// Neighbour advertisements sent in reply to solicitations (RFC 4861 §7.2.4).
         neighbour_replies,
-        /// ARP requests and neighbour solicitations not answered, for there had been enough in that
-        /// second.
+        /// ARP replies and neighbour advertisements suppressed by the rate limit.
         neighbour_replies_suppressed,
-        /// ICMP and ICMPv6 echo requests answered.
+        /// ICMP and ICMPv6 echo replies sent.
         echo_replies,
-        /// Echo requests not answered, for there had been enough in that second
-        /// (IcmpOutRateLimitGlobal).
+        /// Echo replies suppressed by the rate limit (IcmpOutRateLimitGlobal).
         echo_replies_suppressed,
     }
 }

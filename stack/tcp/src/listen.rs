@@ -1,9 +1,9 @@
 //! LISTEN and the passive half of SYN-RECEIVED (RFC 9293 §3.10.7.2 and §3.10.7.4): from a SYN to a
 //! connection.
 //!
-//! A SYN costs an entry of a small table of fixed size, not a control block; the block comes with
-//! the handshake's last segment. When entries are many, SYNs are answered with cookies
-//! ([`crate::cookie`]), or without them, once the table is full, dropped and counted.
+//! A SYN costs an entry of a small table of fixed size. The control block is allocated by the
+//! handshake's last segment. When there are many entries, SYNs are answered with cookies
+//! ([`crate::cookie`]). Without cookies, SYNs are dropped and counted once the table is full.
 
 use crate::config::Config;
 use crate::cookie;
@@ -18,10 +18,10 @@ use crate::wire::{Link, Segment};
 use simoom_io::timer::Tick;
 use smoltcp::time::Instant;
 
-/// RFC 6298 §2.1 and §5.5: the first SYN-ACK is repeated after a second, then after twice as long
+/// RFC 6298 §2.1 and §5.5: the first SYN-ACK is retransmitted after a second. The interval doubles
 /// each time.
 const FIRST_RETRY_MS: u32 = 1000;
-/// SYN-ACKs repeated before the entry is given up.
+/// Retransmissions of the SYN-ACK before the entry is removed.
 const RETRIES: u8 = 5;
 
 /// A SYN that was answered.
@@ -38,7 +38,7 @@ pub(crate) struct HalfOpen {
     pub(crate) mss: Option<u16>,
     pub(crate) window_scale: Option<u8>,
     pub(crate) sack_permitted: bool,
-    /// The SYN asked for ECN, and it is agreed to.
+    /// Both sides agreed to ECN.
     pub(crate) ecn: bool,
     pub(crate) ts_offset: u32,
     /// When the first SYN-ACK was sent, in microseconds modulo 2³².
@@ -47,21 +47,20 @@ pub(crate) struct HalfOpen {
     next_free: u32,
 }
 
-/// What a segment for a half-open connection calls for (RFC 9293 §3.10.7.4, SYN-RECEIVED).
+/// What to do with a segment for a half-open connection (RFC 9293 §3.10.7.4, SYN-RECEIVED).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// It completes the handshake.
+    /// The segment completes the handshake.
     Complete,
-    /// The SYN again: its answer was lost.
+    /// The SYN was retransmitted: retransmit the SYN-ACK.
     Retransmit,
-    /// The peer takes its SYN back.
+    /// The peer has reset the connection: remove the entry.
     Forget,
-    /// Dropped, and answered with where this side stands; a peer that knows nothing of it resets
-    /// it.
+    /// Drop the segment and send a challenge ACK.
     Challenge(DropReason),
-    /// It acknowledges what was never sent, and is reset.
+    /// The segment acknowledges data never sent: send a reset.
     Refuse,
-    /// Dropped.
+    /// Drop the segment.
     Drop(DropReason),
 }
 
@@ -103,7 +102,7 @@ impl HalfOpenTable {
         &self.entries[index as usize]
     }
 
-    /// Takes a SYN; `None` when the table is full.
+    /// Adds an entry; `None` if the table is full.
     pub(crate) fn insert(&mut self, entry: HalfOpen) -> Option<u32> {
         let index = self.free;
         let slot = self.entries.get_mut(index as usize)?;
@@ -119,8 +118,7 @@ impl HalfOpenTable {
         self.len -= 1;
     }
 
-    /// When the SYN-ACK is to be repeated, counted from its first sending; `None` when it has been
-    /// often enough.
+    /// When the next retransmission of the SYN-ACK is due; `None` after the last one.
     pub(crate) fn retry(&mut self, index: u32, now: Tick) -> Option<Tick> {
         let entry = &mut self.entries[index as usize];
         if entry.retries == RETRIES {
@@ -132,7 +130,7 @@ impl HalfOpenTable {
 }
 
 impl HalfOpen {
-    /// What is kept of a SYN that is answered with `iss`.
+    /// The entry of a SYN that is answered with `iss`.
     pub(crate) fn of(
         syn: &Segment<'_>,
         tuple: Tuple,
@@ -157,8 +155,8 @@ impl HalfOpen {
         }
     }
 
-    /// What a cookie tells of the SYN: `segment` acknowledges it, its own options are those of
-    /// data.
+    /// The entry of a SYN that was answered with a cookie. `segment` returns the cookie; its own
+    /// options are those of data.
     pub(crate) fn of_cookie(
         segment: &Segment<'_>,
         tuple: Tuple,
@@ -179,18 +177,18 @@ impl HalfOpen {
             sack_permitted,
             ecn,
             ts_offset: keyed.timestamp_offset(&tuple),
-            // Nobody knows when the answer was sent, nor how often.
+            // The time and number of SYN-ACKs are unknown.
             retries: 1,
             ..HalfOpen::default()
         }
     }
 
-    /// Whether a segment acknowledges another SYN-ACK than this connection's.
+    /// Whether a segment acknowledges the SYN-ACK of another worker.
     pub(crate) fn is_for_other_worker(&self, segment: &Segment<'_>) -> bool {
         segment.flags.only_acknowledge() && segment.ack != self.iss + 1
     }
 
-    /// Judges a segment for this four-tuple, in the order of the steps of §3.10.7.4.
+    /// Decides about a segment for this four-tuple, in the order of the steps of §3.10.7.4.
     pub(crate) fn action(&self, segment: &Segment<'_>, config: &Config) -> Action {
         let next = self.irs + 1;
         let flags = segment.flags;
@@ -222,18 +220,18 @@ impl HalfOpen {
         now.plus(FIRST_RETRY_MS)
     }
 
-    /// How often the SYN-ACK was repeated.
+    /// How many times the SYN-ACK was retransmitted.
     pub(crate) fn retransmissions(&self) -> u8 {
         self.retries
     }
 
-    /// How long the handshake took; `None` if the SYN-ACK was repeated, for then it is not known
-    /// which was answered.
+    /// The round trip of the handshake; `None` if the SYN-ACK was retransmitted, because the peer
+    /// may acknowledge either.
     pub(crate) fn round_trip_us(&self, now: Instant) -> Option<u32> {
         (self.retries == 0).then(|| (now.total_micros() as u32).wrapping_sub(self.sent_at_us))
     }
 
-    /// The peer's options as its SYN had them.
+    /// The options of the peer's SYN.
     pub(crate) fn options(&self) -> Options {
         Options {
             mss: self.mss,
@@ -244,7 +242,7 @@ impl HalfOpen {
         }
     }
 
-    /// Sends the SYN-ACK: with each option that the SYN had (RFC 7323 §1.3, RFC 2018 §2).
+    /// Sends the SYN-ACK, with each option that the SYN had (RFC 7323 §1.3, RFC 2018 §2).
     pub(crate) fn send_syn_ack<T: Transmit>(
         &self,
         config: &Config,
@@ -255,7 +253,7 @@ impl HalfOpen {
         self.answer(&self.options(), self.ecn, clock, config, tx)
     }
 
-    /// Sends the SYN-ACK as a cookie: only with the options that come back.
+    /// Sends the SYN-ACK as a cookie, with the options that the timestamp can return.
     pub(crate) fn send_cookie<T: Transmit>(&self, config: &Config, tick: Tick, tx: &mut T) -> bool {
         let clock = tick.millis().wrapping_add(self.ts_offset);
         let syn = self.options();
@@ -297,7 +295,7 @@ impl HalfOpen {
         )
     }
 
-    /// Sends an acknowledgement alone: what RFC 5961 calls a challenge ACK.
+    /// Sends a challenge ACK (RFC 5961).
     pub(crate) fn send_ack<T: Transmit>(&self, config: &Config, tick: Tick, tx: &mut T) -> bool {
         let timestamps =
             self.timestamp.map(|value| (tick.millis().wrapping_add(self.ts_offset), value));

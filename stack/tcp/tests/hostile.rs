@@ -150,19 +150,19 @@ fn a_port_is_open_only_at_its_places() {
     let server = config(2, Limits::for_connections(64));
     let own = server.addresses[0].address;
     let port = Forged::syn(1, 1).port;
-    for (places, is_open) in [
+    for (listen_addresses, is_open) in [
         (vec![], true),
         (vec![(own, port)], true),
         (vec![(own, port + 1)], false),
         (vec![(Address::from_v4([198, 18, 7, 1]), port)], false),
     ] {
-        let server = Config { places: places.clone(), ..server.clone() };
+        let server = Config { listen_addresses: listen_addresses.clone(), ..server.clone() };
         let client = config(1, Limits::for_connections(64));
         let pair = Pair::new(client, server, Quality::default(), 1, Echo::default);
         let mut scene = Scene { pair, random: Random::new(1) };
         let answer = scene.attack(&Forged::syn(1000, 1).frame(&[]));
-        assert_eq!(scene.counts().0.syn_acks_sent, u64::from(is_open), "{places:?}");
-        assert_eq!(scene.counts().0.resets_sent, u64::from(!is_open), "{places:?}");
+        assert_eq!(scene.counts().0.syn_acks_sent, u64::from(is_open), "{listen_addresses:?}");
+        assert_eq!(scene.counts().0.resets_sent, u64::from(!is_open), "{listen_addresses:?}");
         assert_eq!(answer.len(), 1);
     }
 }

@@ -135,7 +135,7 @@ impl Asker {
 
     fn act(&mut self, now: Instant) {
         self.out.now = now;
-        self.probing.act(now, &mut self.out);
+        self.probing.poll(now, &mut self.out);
         while let Some(frame) = self.out.arrive() {
             self.asked.push((now, frame));
         }
@@ -181,7 +181,7 @@ fn conflicts(theirs: Address, other: Address, owner: Config) {
     let at = asker.probing.next_at().unwrap();
     asker.act(at);
     let (_, question) = &asker.asked[0];
-    assert_eq!(asker.probing.hear(question), Ok(()), "one's own question");
+    assert_eq!(asker.probing.on_frame(question), Ok(()), "one's own question");
 
     // A host that has the address answers, and when it starts announces it.
     let mut owner = Stack::<Echo>::new(Config { announces: true, ..owner }, at);
@@ -193,12 +193,16 @@ fn conflicts(theirs: Address, other: Address, owner: Config) {
     owner.expire(back.now, &mut Echo::default(), &mut back);
     let announcement = back.arrive().expect("an announcement");
     for said in [&answer, &announcement] {
-        let conflict = asker.probing.hear(said).unwrap_err();
+        let conflict = asker.probing.on_frame(said).unwrap_err();
         assert_eq!(conflict, Conflict { address: theirs, mac: [2, 0, 0, 0, 0, 2] });
         assert_eq!(conflict.to_string(), format!("{theirs}, at 02:00:00:00:00:02"));
-        assert_eq!(Asker::new(3, vec![other]).probing.hear(said), Ok(()), "another's address");
+        assert_eq!(Asker::new(3, vec![other]).probing.on_frame(said), Ok(()), "another's address");
         for cut in 0..said.len() {
-            assert_eq!(asker.probing.hear(&said[..cut]), Ok(()), "a part of a packet says nothing");
+            assert_eq!(
+                asker.probing.on_frame(&said[..cut]),
+                Ok(()),
+                "a part of a packet says nothing"
+            );
         }
     }
 
@@ -206,7 +210,7 @@ fn conflicts(theirs: Address, other: Address, owner: Config) {
     let mut rival = Asker::new(3, vec![theirs]);
     rival.act(rival.probing.next_at().unwrap());
     let conflict = Conflict { address: theirs, mac: [2, 0, 0, 0, 0, 3] };
-    assert_eq!(asker.probing.hear(&rival.asked[0].1), Err(conflict));
+    assert_eq!(asker.probing.on_frame(&rival.asked[0].1), Err(conflict));
 }
 
 #[test]
@@ -227,7 +231,7 @@ fn rfc_4861_section_7_2_6_an_advertisement_of_our_address_is_answered_by_ours() 
     }
     let defence = wire.arrive().expect("our announcement");
     assert_eq!(
-        Asker::new(1, vec![mapped_to_ipv6(&host(2))]).probing.hear(&defence).unwrap_err().mac,
+        Asker::new(1, vec![mapped_to_ipv6(&host(2))]).probing.on_frame(&defence).unwrap_err().mac,
         ours
     );
     assert_eq!(stack.take_conflict().map(|conflict| conflict.mac), Some(theirs));

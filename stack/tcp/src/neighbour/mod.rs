@@ -1,10 +1,11 @@
-//! Neighbours: the hosts on the link. Which hardware address an active open's next hop has
-//! ([`cache`], [`route`], [`waiting`]), and that our own addresses are nobody else's ([`probing`]
-//! before they are used, [`announcement`] from then on).
+//! Neighbours: the hosts on the link.
 //!
-//! In come [`arp`] packets and those of neighbour discovery ([`ndp`]), look-ups and the time; out
-//! go questions, answers and announcements. Passive connections have no part in it: their answers
-//! go back to the hardware address that the segments come from.
+//! Resolves the next hops of active opens ([`cache`], [`route`], [`waiting`]), and checks that no
+//! other host has this stack's addresses: [`probing`] before they are used, [`announcement`] from
+//! then on. The input is [`arp`] packets, messages of neighbour discovery ([`ndp`]), lookups and
+//! the time. Passive connections use none of it: they reply to the hardware address that the
+//! segments come from.
+//!
 
 pub(crate) mod announcement;
 pub(crate) mod arp;
@@ -31,16 +32,16 @@ use cache::{Advertised, Cache, Lookup, Neighbour, State};
 use simoom_io::timer::Tick;
 use waiting::{Waiter, Waiting};
 
-/// What became of an ARP packet.
+/// Result of handling an ARP packet or a neighbour-discovery message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It was for this stack.
+    /// The packet was for this stack.
     Done,
-    /// It answers a question that another worker may have asked.
+    /// The packet answers a solicitation that another worker may have sent.
     Stray,
 }
 
-/// When something happens, and to whom.
+/// The time, and the parts of the stack that handling a packet needs.
 pub(crate) struct Context<'a> {
     pub(crate) now: Tick,
     pub(crate) config: &'a Config,
@@ -48,7 +49,7 @@ pub(crate) struct Context<'a> {
     pub(crate) rate_limiter: &'a mut RateLimiter,
 }
 
-/// All that a stack knows of its neighbours.
+/// A stack's neighbour cache, waiting connections and announcements.
 pub(crate) struct Neighbours {
     cache: Cache,
     waiting: Waiting,
@@ -68,8 +69,8 @@ impl Neighbours {
         Cache::memory_bytes(neighbours) + Waiting::memory_bytes(unresolved)
     }
 
-    /// Looks up through whom `remote` is reached from `local`; `None` if there is no route. What is
-    /// not known is asked for with the next [`Neighbours::expire`].
+    /// Looks up the next hop from `local` to `remote`; `None` if there is no route. If it is not
+    /// known, the next [`Neighbours::expire`] sends a solicitation.
     pub(crate) fn next_hop(
         &mut self,
         remote: &Address,
@@ -78,15 +79,15 @@ impl Neighbours {
         now: Tick,
     ) -> Option<Lookup> {
         if !config.is_dedicated(local) {
-            // The kernel alone hears the answers to its addresses.
+            // Only the kernel receives replies to its own addresses.
             return None;
         }
         let hop = route::next_hop(&config.routes, remote)?;
         Some(self.cache.look_up(&hop, local, now))
     }
 
-    /// What was sent to `remote` is not answered: its next hop is asked whether it is there.
-    /// Returns where to send now.
+    /// Probes the next hop of `remote`, because segments are not acknowledged. Returns where to
+    /// send now.
     pub(crate) fn probe(
         &mut self,
         remote: &Address,
@@ -106,7 +107,7 @@ impl Neighbours {
         self.cache.reached(mac, now);
     }
 
-    /// Connections that wait.
+    /// The number of waiting connections.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -116,20 +117,20 @@ impl Neighbours {
         !self.waiting.is_full()
     }
 
-    /// The connection waits for this neighbour from now on.
+    /// Adds a connection that waits for this neighbour.
     pub(crate) fn wait(&mut self, id: u32, neighbour: usize) {
         self.waiting.add(Waiter { id, neighbour });
     }
 
-    /// The connection waits no more.
+    /// Removes a waiting connection.
     pub(crate) fn forget(&mut self, id: u32) {
         if !self.waiting.is_empty() {
             self.waiting.forget(id);
         }
     }
 
-    /// The next connection whose waiting is over, and to whom its SYN goes; `None` there if nobody
-    /// answered.
+    /// The next connection whose neighbour is resolved, and the hardware address for its SYN;
+    /// `None` if the neighbour did not answer.
     pub(crate) fn next_resolved(&mut self) -> Option<(Waiter, Option<Mac>)> {
         if self.waiting.is_empty() {
             return None;
@@ -140,7 +141,7 @@ impl Neighbours {
         Some((waiter, (*state != State::Failed).then_some(*mac)))
     }
 
-    /// Asks and announces what is due.
+    /// Sends solicitations and announcements that are due.
     pub(crate) fn expire<T: Transmit>(
         &mut self,
         now: Tick,
@@ -163,17 +164,17 @@ impl Neighbours {
         counters.address_announcements += self.announcement.expire(now, config.mac, ours, tx);
     }
 
-    /// When [`Neighbours::expire`] has something to do.
+    /// When to call [`Neighbours::expire`] next.
     pub(crate) fn next_at(&self) -> Tick {
         self.cache.next_at().sooner(self.announcement.next_at())
     }
 
-    /// The latest conflict since this was last asked.
+    /// The latest conflict since the last call.
     pub(crate) fn take_conflict(&mut self) -> Option<Conflict> {
         self.announcement.take_conflict()
     }
 
-    /// RFC 826, and RFC 5227 §2.4 before it.
+    /// Handles an ARP packet (RFC 826), after the check for conflicts (RFC 5227 §2.4).
     pub(crate) fn take_arp<T: Transmit>(
         &mut self,
         link: Link,
@@ -213,7 +214,8 @@ impl Neighbours {
 }
 
 impl Neighbours {
-    /// RFC 4861 §7.2.3 and §7.2.5, and RFC 4862 §5.4 before them.
+    /// Handles a neighbour-discovery message (RFC 4861 §7.2.3, §7.2.5), after the check for
+    /// conflicts (RFC 4862 §5.4).
     pub(crate) fn take_ndp<T: Transmit>(
         &mut self,
         link: Link,
@@ -257,7 +259,7 @@ impl Neighbours {
         }
     }
 
-    /// Another host bears one of our addresses.
+    /// Defends one of this stack's addresses that another host uses.
     fn defend<T: Transmit>(
         &mut self,
         index: usize,
@@ -272,7 +274,8 @@ impl Neighbours {
     }
 }
 
-/// Asks everybody for a neighbour or, if it was known, that one alone.
+/// Solicits a neighbour: by broadcast or multicast, or by unicast if its hardware address was
+/// known.
 fn solicit<T: Transmit>(neighbour: &Neighbour, mac: Mac, tx: &mut T) -> bool {
     if !neighbour.address.is_v4() {
         let only = (neighbour.state != State::Incomplete).then_some(neighbour.mac);

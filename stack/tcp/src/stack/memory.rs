@@ -29,7 +29,7 @@ impl Limits {
                 HalfOpenTable::memory_bytes(self.half_open),
             ),
             row("counts of source prefixes", Prefixes::slots(self), Prefixes::memory_bytes(self)),
-            row("TIME_WAIT entries", self.time_wait, TimeWaitTable::memory_bytes(self.time_wait)),
+            row("TIME-WAIT entries", self.time_wait, TimeWaitTable::memory_bytes(self.time_wait)),
             row("demultiplexing slots", owners, Demux::memory_bytes(owners)),
             row(
                 "timers",
@@ -55,14 +55,14 @@ impl Limits {
                 flight::Pool::memory_bytes(self.connections, self.flight_runs),
             ),
             row(
-                "kept-input buffers",
+                "input buffers",
                 self.small_input_buffers + self.large_input_buffers,
                 input::Pool::memory_bytes(
                     self.small_input_buffers as usize,
                     self.large_input_buffers as usize,
                 ),
             ),
-            row("bytes to put input together", input::LARGE_BYTES as u32, input::LARGE_BYTES),
+            row("input scratch bytes", input::LARGE_BYTES as u32, input::LARGE_BYTES),
             row(
                 "reassembly blocks",
                 self.reassembly_blocks,

@@ -56,15 +56,15 @@ pub enum Incoming<'a> {
     Icmpv6(Link, ip::Header, &'a [u8]),
 }
 
-/// Which TCP checksums are taken for right.
+/// Which TCP checksums are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChecksumPolicy {
-    /// Only a right one.
+    /// Only a correct one.
     #[default]
     Verify,
-    /// Also one that holds the pseudo-header's sum alone, as the kernel on the other end of a veth
-    /// leaves it for a NIC to complete that is not there. Never to be used where a packet may come
-    /// from outside this machine.
+    /// Also one that holds only the pseudo-header's sum, which the kernel at the other end of a
+    /// veth pair leaves for a NIC to complete. Never use it where a packet may come from outside
+    /// this machine.
     AcceptPartial,
 }
 
@@ -82,9 +82,8 @@ pub fn parse<'a>(
     }
 }
 
-/// The segment of a packet of IPv4; of any other, or where something is wrong with it, `None`: then
-/// [`parse`] says what it is. Compiled into its caller, where the fields go straight to their
-/// places.
+/// The segment of an IPv4 packet. `None` for any other or invalid packet; [`parse`] then says what
+/// it is. Inlined into its caller, which stores the fields directly.
 #[inline(always)]
 pub(crate) fn parse_segment<'a>(
     packet: Packet<'a>,
