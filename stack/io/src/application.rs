@@ -1,9 +1,9 @@
-//! What the stack asks of the application above it.
+//! The trait of applications, which every transport drives.
 //!
-//! In come bytes in stream order, out go ranges of bytes (see [`crate::send`]). An application
-//! never sees a segment, a window or a retransmission, and never blocks: every call runs to
-//! completion. The same trait is driven by the user-space stack and by the kernel-socket transport,
-//! so an application is written once.
+//! An application receives bytes in stream order and answers with ranges of bytes (see
+//! [`crate::send`]). It never sees a segment, a window or a retransmission, and never blocks: every
+//! call runs to completion. The TCP stack and the kernel-socket transports drive the same trait, so
+//! an application is written once.
 
 use crate::reply::Reply;
 use crate::send::Blob;
@@ -12,39 +12,40 @@ use std::net::SocketAddr;
 /// An application: one value per worker, called for every connection of that worker.
 ///
 /// The calls for one connection come in this order: `opened`, then any number of `received`,
-/// `resumed` and `timeout`, then `closed` exactly once; `prefetch` is of no connection. After
-/// [`Reply::close`] no more input is offered.
+/// `resumed` and `timeout`, then `closed` exactly once. `prefetch` belongs to no connection. After
+/// [`Reply::close`] no more input is delivered.
 pub trait Application {
-    /// The immutable bytes that answers are made of.
+    /// Immutable bytes that answers share.
     type Blob: Blob;
-    /// What the application keeps for one connection, from `opened` to `closed`; held beside the
-    /// control block, so it should be small (at most 64 bytes).
+    /// The application's state for one connection, from `opened` to `closed`. The TCP stack stores
+    /// it in the control block, so it should be small (at most 64 bytes).
     type Conn: Default;
 
-    /// Whether [`Opened::ends`] is of use to it, of connections to this port: a transport may have
-    /// to ask for them.
+    /// Whether the application uses [`Opened::ends`] of connections to this port. A transport may
+    /// need a system call to get them.
     fn wants_ends(&self, local_port: u16) -> bool {
         let _ = local_port;
         false
     }
 
-    /// A connection is established. `conn` is fresh, or what [`crate::Stack::connect_with`] was
-    /// given; set its first deadline here.
+    /// A connection is established. `conn` is its default, or the value given to
+    /// [`crate::Stack::connect_with`]. Set the first deadline here.
     fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, opened, reply);
     }
 
-    /// Reads `bytes`, the stream's next, and returns how many are consumed (at most `bytes.len()`).
+    /// Reads the next bytes of the stream, and returns how many are consumed (at most
+    /// `bytes.len()`).
     ///
-    /// What is not consumed is offered again at the front of what follows, within the transport's
-    /// bound for one connection. Consume everything before the first incomplete request. Stop
-    /// early, whatever is left, when [`Reply::has_capacity`] says no: `resumed` follows when there
-    /// is room again.
+    /// Bytes that are not consumed are delivered again, in front of the bytes that follow, within
+    /// the transport's limit for one connection. Consume everything before the first incomplete
+    /// request. Stop early if [`Reply::has_capacity`] returns `false`: `resumed` follows when there
+    /// is capacity again.
     ///
-    /// Offered input never shrinks. If a call was offered `n` bytes and consumed `c`, the next call
-    /// is offered the same `n - c` bytes and possibly more behind them. So an application may
-    /// remember a position up to `n - c`. A transport without memory to keep the rest waits until
-    /// all of it is there again, or ends the connection.
+    /// Delivered input never shrinks. If a call gets `n` bytes and consumes `c`, the next call gets
+    /// the same `n - c` bytes and possibly more behind them. So an application may remember a
+    /// position up to `n - c`. A transport without memory for the rest waits until all of it is
+    /// there again, or ends the connection.
     fn received(
         &mut self,
         conn: &mut Self::Conn,
@@ -52,52 +53,48 @@ pub trait Application {
         reply: &mut Reply<'_, Self::Blob>,
     ) -> usize;
 
-    /// These inputs will be offered next, as far as they come in order, each with the local port
-    /// that it came to: for an application whose data is far away in memory to have it fetched, for
-    /// all of them at once.
+    /// Announces the inputs that are delivered next, if they are in order, each with its local
+    /// port. An application with data far away in memory can prefetch for all of them at once.
     fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         let _ = inputs;
     }
 
-    /// The input does not fit the transport's bound for one connection although nothing of it was
-    /// consumed: answer that and close. `bytes` is all that was kept. Unless defined, the
-    /// connection is reset.
+    /// The input exceeds the transport's limit for one connection, and nothing of it was consumed:
+    /// answer and close. `bytes` is all of the input. The default resets the connection.
     fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, bytes);
         reply.abort();
     }
 
-    /// There is room again after [`Reply::has_capacity`] said no. Input that was kept is offered
-    /// through `received` right after this call.
+    /// There is capacity again after [`Reply::has_capacity`] returned `false`. Input that waits is
+    /// delivered through `received` right after this call.
     fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, reply);
     }
 
-    /// The deadline set with [`Reply::set_timeout`] has passed. The deadline is cleared by this
-    /// call, and so is
-    /// [`Reply::read_later`]: input that was kept is offered through `received` right after it.
-    /// Unless defined, it closes the connection.
+    /// The deadline set with [`Reply::set_timeout`] has passed. The call clears the deadline and
+    /// [`Reply::read_later`]: input that waits is delivered through `received` right after it. The
+    /// default closes the connection.
     fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = conn;
         reply.close();
     }
 
-    /// The connection is over; `conn` is reset to its default after this.
+    /// The connection is closed. `conn` is reset to its default afterwards.
     fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
         let _ = (conn, how);
     }
 }
 
-/// How a connection came to be.
+/// How a connection was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// The port on this side, in host byte order; on a passive open it tells which service is
-    /// meant.
+    /// The local port, in host byte order. On a passive open it identifies the service.
     pub local_port: u16,
     /// Whether this side sent the first SYN.
     pub active: bool,
-    /// What [`crate::Stack::connect`] was given, so that a client knows its own; 0 on a passive
-    /// open.
+    /// The token given to [`crate::Stack::connect`], by which a client recognizes its connection; 0
+    /// on a passive open.
     pub token: u32,
     /// Both ends, if the application [wants](Application::wants_ends) them.
     pub ends: Option<Ends>,
@@ -123,9 +120,9 @@ pub enum Closed {
     TimedOut,
     /// An active open was refused.
     Refused,
-    /// The next hop of an active open did not answer the question for its hardware address.
+    /// The next hop of an active open did not answer ARP or neighbour discovery.
     Unreachable,
-    /// This side reset the connection: the application asked for it, or the process is shutting
+    /// This side reset the connection: the application requested it, or the process is shutting
     /// down.
     Aborted,
 }

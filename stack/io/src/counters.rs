@@ -1,5 +1,5 @@
-//! Named counters: plain integers that one thread adds to, with a list of their names to publish
-//! them by.
+//! Named counters: plain integers that one thread adds to, and an iterator over their names to
+//! export them by.
 /// Declares a struct of `u64` counters with `iter`, which yields each name (the field's) with its
 /// value.
 ///

@@ -1,21 +1,19 @@
 //! Input that the handler has seen but not consumed, in one piece for each connection.
 //!
-//! Most connections hold nothing: their requests are read where they lie, in the received frame.
-//! The few that do hold a buffer of a [`Pool`] of fixed size, a small one first and a large one
-//! when that is full. The TCP stack copies the rest of a frame here. The transports over kernel
-//! sockets copy the rest of a read, and read what follows into the space behind it
-//! ([`InputBuffer::spare`]).
+//! Most connections hold nothing: handlers read requests in place, in the received frame. The other
+//! connections hold a buffer of a [`Pool`] of fixed size: a small one first, a large one when that
+//! is full. The TCP stack copies the rest of a frame here. The transports over kernel sockets copy
+//! the rest of a read, and read what follows into the space behind it ([`InputBuffer::spare`]).
 
 /// Bytes of a small buffer: a request head that came in two segments.
 pub const SMALL_BYTES: usize = 2 * 1024;
-/// Bytes of a large buffer of the stack, and the most that it keeps for one connection: a whole
-/// receive window.
+/// Bytes of a large buffer of the TCP stack, and its limit for one connection: a whole receive
+/// window.
 pub const LARGE_BYTES: usize = 64 * 1024;
-/// Once this much is kept and nothing of it consumed, the application is told that its input is
-/// overfull.
+/// The application's `overfull` is called once this much input is held and none of it consumed.
 pub const OVERFULL_BYTES: usize = 16 * 1024;
-/// Less room than this behind what is kept is not worth a read if a larger buffer is free.
-const LEAST_SPARE_BYTES: usize = 512;
+/// Take a larger buffer rather than read into less space than this.
+const MIN_SPARE_BYTES: usize = 512;
 
 /// The buffers of one worker.
 #[derive(Default)]
@@ -49,7 +47,7 @@ impl Class {
 }
 
 impl Pool {
-    /// A pool of so many buffers of either size.
+    /// A pool of `small` and `large` buffers.
     pub fn new(small: usize, large: usize) -> Pool {
         Pool::with_large_bytes(small, large, LARGE_BYTES)
     }
@@ -70,12 +68,12 @@ impl Pool {
         small * (SMALL_BYTES + size_of::<u32>()) + large * (large_bytes + size_of::<u32>())
     }
 
-    /// Buffers of either size that nothing is kept in.
+    /// Free buffers of either size.
     pub fn free(&self) -> (usize, usize) {
         (self.small.free.len(), self.large.free.len())
     }
 
-    /// Bytes that can surely be kept of a connection that keeps none yet.
+    /// Size of the largest free buffer.
     pub fn largest_free(&self) -> usize {
         let largest = [&self.large, &self.small].into_iter().find(|class| !class.free.is_empty());
         largest.map_or(0, |class| class.size)
@@ -98,7 +96,7 @@ enum Holder {
     Large(u32),
 }
 
-/// A [`Holder`] in four bytes: 0 for none, or the index plus one, shifted by a bit that tells the
+/// A [`Holder`] in four bytes: 0 for none, or the index plus one, shifted left by the bit for the
 /// size.
 #[derive(Clone, Copy, Debug, Default)]
 struct Packed(u32);
@@ -124,12 +122,12 @@ impl Packed {
     }
 }
 
-/// What is kept for one connection: `len` bytes from `start` on in its buffer. It must be
-/// [`clear`](InputBuffer::clear)ed before it is dropped, or its buffer stays taken.
+/// The input held for one connection: `len` bytes from `start` on in its buffer. Call
+/// [`clear`](InputBuffer::clear) before dropping it, or the buffer leaks.
 ///
-/// It also knows how much the application has seen and not consumed. That can be more than is kept:
-/// without a free buffer the rest stays in the socket, or with the peer. Input is delivered only
-/// when all of it is there again.
+/// It also records how much input the application has seen and not consumed. That can be more than
+/// is held: without a free buffer the rest stays in the socket, or with the peer. Input is
+/// delivered only when all of it is there again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InputBuffer {
     holder: Packed,
@@ -140,21 +138,21 @@ pub struct InputBuffer {
 }
 
 impl InputBuffer {
-    /// Bytes kept.
+    /// Bytes held.
     #[inline]
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Whether nothing is kept.
+    /// Whether nothing is held.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether nothing is kept, and nothing that the application has seen is missing.
+    /// Whether nothing is held, and the application has seen no unconsumed input.
     #[inline]
-    pub fn is_untouched(&self) -> bool {
+    pub fn is_fully_consumed(&self) -> bool {
         self.len == 0 && self.seen == 0
     }
 
@@ -165,8 +163,8 @@ impl InputBuffer {
     }
 
     /// The first `shown` unconsumed bytes were delivered, and the first `consumed` of them
-    /// consumed: drops those that are held. The handler must be delivered no fewer bytes than it
-    /// has seen.
+    /// consumed: drops the consumed bytes that are held. `shown` must not be less than what the
+    /// handler has seen.
     pub fn delivered(&mut self, pool: &mut Pool, shown: usize, consumed: usize) {
         debug_assert!(shown >= self.seen(), "delivered {shown} bytes of {} seen", self.seen);
         let held = consumed.min(self.len());
@@ -186,9 +184,9 @@ impl InputBuffer {
         &buffer[self.start as usize..][..self.len as usize]
     }
 
-    /// Copies as much of `bytes` behind what is kept as there is room for; returns how much.
+    /// Appends as many of `bytes` as fit. Returns how many.
     pub fn append(&mut self, pool: &mut Pool, bytes: &[u8]) -> usize {
-        self.make_room(pool, bytes.len());
+        self.make_space(pool, bytes.len());
         let Some((class, index)) = pool.class(self.holder.holder()) else { return 0 };
         let end = (self.start + self.len) as usize;
         let spare = &mut class.buffer_mut(index)[end..];
@@ -198,8 +196,8 @@ impl InputBuffer {
         n
     }
 
-    /// Drops the first `n` bytes, at most [`InputBuffer::len`]; an empty buffer goes back to the
-    /// pool. What the application has seen of later bytes stays noted.
+    /// Drops the first `n` bytes, at most [`InputBuffer::len`]. Frees the buffer if it is empty
+    /// then. Does not change how much of later bytes the application has seen.
     pub fn consume(&mut self, pool: &mut Pool, n: usize) {
         assert!(n <= self.len(), "consumed {n} bytes of {}", self.len);
         self.start += n as u32;
@@ -219,13 +217,13 @@ impl InputBuffer {
         *self = InputBuffer::default();
     }
 
-    /// The room behind what is kept, to read into; follow with [`InputBuffer::extend`]. There is
-    /// none if nothing is kept, or if the buffer is full and none larger is free.
+    /// The space behind the held bytes, to read into; follow with [`InputBuffer::extend`]. It is
+    /// empty if nothing is held, or if the buffer is full and no larger one is free.
     pub fn spare<'a>(&mut self, pool: &'a mut Pool) -> &'a mut [u8] {
         if self.is_empty() {
             return &mut [];
         }
-        self.enlarge(pool, self.len() + LEAST_SPARE_BYTES);
+        self.enlarge(pool, self.len() + MIN_SPARE_BYTES);
         self.move_to_front(pool);
         let end = self.len();
         pool.class(self.holder.holder())
@@ -236,11 +234,11 @@ impl InputBuffer {
     pub fn extend(&mut self, pool: &mut Pool, n: usize) {
         let size = pool.class(self.holder.holder()).map_or(0, |(class, _)| class.size);
         let end = self.start as usize + self.len();
-        assert!(n <= size - end, "{n} bytes were read where {} had room", size - end);
+        assert!(n <= size - end, "{n} bytes were read into {} bytes of space", size - end);
         self.len += n as u32;
     }
 
-    /// Gives a large buffer back if half a small one holds what is kept, and one is free.
+    /// Exchanges a large buffer for a small one if half of the small one suffices, and one is free.
     pub fn shrink(&mut self, pool: &mut Pool) {
         let Holder::Large(from) = self.holder.holder() else { return };
         if self.len() > SMALL_BYTES / 2 {
@@ -253,9 +251,9 @@ impl InputBuffer {
         (self.holder, self.start) = (Holder::Small(to).into(), 0);
     }
 
-    /// Makes room for `more` bytes, as far as a buffer of the next size or the front of this one
-    /// gives it.
-    fn make_room(&mut self, pool: &mut Pool, more: usize) {
+    /// Makes space for `more` bytes: takes a buffer of the next size, or moves the bytes to the
+    /// front of this one.
+    fn make_space(&mut self, pool: &mut Pool, more: usize) {
         let wanted = self.len() + more;
         self.enlarge(pool, wanted);
         let Some((class, _)) = pool.class(self.holder.holder()) else { return };

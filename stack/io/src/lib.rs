@@ -2,8 +2,8 @@
 //!
 //! A transport delivers the bytes of each connection in stream order to an [`Application`]. The
 //! application answers through a [`Reply`]: it queues ranges of immutable bytes ([`send`]), sets a
-//! deadline, or closes. Input that it leaves unread is kept ([`input`]) and delivered again, whole.
-//! Deadlines wait on a timer wheel ([`timer`]).
+//! deadline, or closes. An input buffer holds the input that it leaves unread ([`input`]), and the
+//! transport delivers it again, whole. Deadlines wait on a timer wheel ([`timer`]).
 //!
 //! Nothing here makes a system call or reads a clock: the caller passes the time. The TCP stack
 //! over AF_XDP, kernel sockets and the load generator are transports; HTTP and memcached are

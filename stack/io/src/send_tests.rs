@@ -160,7 +160,7 @@ fn the_last_eighth_is_for_answers_that_were_begun() {
     });
     assert!(!pool.has_capacity(&Queue::default()) && pool.has_capacity(&begun));
     fill(&mut pool, &mut begun);
-    assert!(begun.len >= ANSWER_BYTES || !pool.keeps_promise());
+    assert!(begun.len >= ANSWER_BYTES || !pool.can_promise());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Goodput over links that lose frames, in simulated time: one large download each, every byte
 //! compared.
 //!
-//! Prints a table (`cargo test -p simoom-tcp --test goodput -- --nocapture`). Nothing about speed
-//! is asserted, only that loss is repaired by what arrives after it: timeouts are the exception,
-//! and nothing is sent for nothing but by them and by loss probes, one segment each.
+//! Prints a table (`cargo test -p simoom-tcp --test goodput -- --nocapture`). Speed is not
+//! asserted. Losses must be repaired by fast recovery: timeouts are rare, and only timeouts and
+//! loss probes cause spurious retransmissions, one segment each.
 
 #![allow(clippy::print_stdout, reason = "the table is what the test is for")]
 
@@ -143,8 +143,8 @@ fn loss_is_repaired_without_timeouts() {
     }
 }
 
-/// Sends 10 MB to a side whose window is at most so wide; returns seconds, and what that side
-/// counted.
+/// Sends 10 MB to a side whose window is at most `most_bytes`. Returns seconds, and the counters of
+/// that side.
 fn transfer(most_bytes: u32, quality: Quality) -> (f64, Counters) {
     let config = |host| Config {
         max_receive_window_bytes: most_bytes,
@@ -167,8 +167,7 @@ fn transfer(most_bytes: u32, quality: Quality) -> (f64, Counters) {
     (seconds, *pair.client.stack.counters().0)
 }
 
-/// RFC 9293 §3.8.6: on a long path the window that all begin with holds the peer up, and so it is
-/// widened.
+/// RFC 9293 §3.8.6: on a long path the first window limits the peer, so auto-tuning grows it.
 #[test]
 fn a_window_is_widened_until_it_no_longer_holds_the_peer_up() {
     println!("loss %   RTT ms   64 KiB s   widened s   times");
@@ -223,9 +222,8 @@ fn through_bottleneck(
     [seconds, pair.server.out.overflowed as f64, again as f64, timeouts as f64]
 }
 
-/// What a window allows, all sent at once, overruns a queue that is short beside the path; spread
-/// over the round trip it fits. Where the queue is long, pacing must not cost what it saves
-/// elsewhere.
+/// A whole window sent at once overflows a queue that is short for the path; paced, it fits. Where
+/// the queue is long, pacing must not cost throughput.
 #[test]
 fn pacing_pays_where_a_queue_is_short_and_costs_little_where_none_is() {
     println!(

@@ -1,5 +1,5 @@
-//! Attacks by name. Each meets its counter, takes no more than its share, and another connection is
-//! served meanwhile.
+//! Attacks by name. Each is counted, uses no more than its share, and another connection is served
+//! meanwhile.
 
 use simoom_io::{Closed, Duration};
 use simoom_tcp::counters::Counters;
@@ -13,7 +13,7 @@ use simoom_tcp::{Address, Config, Limits, OwnershipCounts, Packet, Transmit};
 
 const CLIENT: [u8; 4] = [198, 18, 0, 1];
 const VICTIM_PORT: u16 = 40_000;
-/// Bytes that a client sends and wants back.
+/// Bytes that a client sends and expects back.
 const TOTAL: u64 = 150_000;
 
 /// Keeps the frames that are sent at once.
@@ -83,7 +83,7 @@ impl Scene {
         assert_eq!((how, received), (Closed::Finished, TOTAL));
     }
 
-    /// Lets time pass until nothing is left to happen; then nothing is held.
+    /// Lets time pass until no event is left. Then nothing may be held.
     fn settle(&mut self) {
         let idle = self.pair.run_until(1_000_000, |pair| {
             pair.server.stack.ownership() == OwnershipCounts::default()
@@ -125,8 +125,8 @@ fn rfc_1812_section_5_3_8_nobody_poses_as_this_host() {
     assert_eq!(scene.attack(&Forged::syn(1000, 1).frame(&[])).len(), 1, "a peer is answered");
 }
 
-/// A stack that accepts no more keeps its word to a peer that has the SYN-ACK, with a cookie in it
-/// or not.
+/// A stack that accepts no more still completes the handshake of a peer that has the SYN-ACK, with
+/// a cookie or not.
 #[test]
 fn a_handshake_under_way_completes_after_the_stack_has_stopped_accepting() {
     for half_open in [0, 64] {
@@ -143,8 +143,8 @@ fn a_handshake_under_way_completes_after_the_stack_has_stopped_accepting() {
     }
 }
 
-/// A service is reached only where it is asked for, though the address is this stack's for another
-/// one.
+/// A service is reached only on its own address and port, though the stack has the address for
+/// another service.
 #[test]
 fn a_port_is_open_only_at_its_places() {
     let server = config(2, Limits::for_connections(64));
@@ -204,7 +204,7 @@ fn connections_hoarded() {
     for port in 0..7 {
         scene.handshake(Forged::syn(1000 + port, 9));
     }
-    // One is left, for the client; whoever comes while it is served is not answered.
+    // One block is left, for the client. Other SYNs get no answer while it is served.
     scene.serve(|scene| {
         if scene.ownership().connections == 8 {
             assert_eq!(scene.attack(&Forged::syn(2000, 9).frame(&[])), [[0u8; 0]; 0]);
@@ -322,7 +322,7 @@ fn zero_window_for_ever() {
     });
     let (counters, _) = scene.counts();
     assert!(scene.ownership().send_chunks > 0 && counters.answer_overflow == 0);
-    // They go on answering probes; the patience with them ends all the same.
+    // They keep answering probes; the send timeout ends them all the same.
     let ended =
         scene.pair.run_until(100_000, |pair| pair.server.stack.counters().0.closed_timed_out == 40);
     let (counters, _) = scene.counts();

@@ -23,7 +23,7 @@ fn on_link() -> Vec<Route> {
     vec![route("198.18.0.0", 24), route("2001:db8::", 64)]
 }
 
-/// A client that knows nobody on a link of this quality.
+/// A client with an empty neighbour cache on a link of this quality.
 fn pair(quality: Quality, seed: u64, ipv6: bool) -> Pair<Echo> {
     let limits = Limits { unresolved: 5, ..Limits::for_connections(64) };
     let client =
@@ -119,7 +119,7 @@ fn the_way_is_told_before_anything_is_opened() {
     );
 }
 
-/// One that asks whether `addresses` are free, and the link that its questions enter.
+/// A host that probes `addresses`, and the link that its probes enter.
 struct Asker {
     probing: Probing,
     out: Link,
@@ -175,7 +175,7 @@ fn rfc_4862_section_5_4_an_address_that_another_host_has_or_wants_is_a_duplicate
     conflicts(mapped_to_ipv6(&host(2)), mapped_to_ipv6(&host(9)), owner);
 }
 
-/// Asks for `theirs`, which `owner` has.
+/// Probes for `theirs`, which `owner` has.
 fn conflicts(theirs: Address, other: Address, owner: Config) {
     let mut asker = Asker::new(1, vec![theirs]);
     let at = asker.probing.next_at().unwrap();
@@ -206,7 +206,7 @@ fn conflicts(theirs: Address, other: Address, owner: Config) {
         }
     }
 
-    // One that asks for it at the same time has as much right to it.
+    // A host that probes for it at the same time has the same right to it.
     let mut rival = Asker::new(3, vec![theirs]);
     rival.act(rival.probing.next_at().unwrap());
     let conflict = Conflict { address: theirs, mac: [2, 0, 0, 0, 0, 3] };

@@ -1,5 +1,5 @@
-//! After warm-up nothing is allocated: not for a request and its answer, not for a connection's
-//! opening and closing, on neither side. A counting allocator holds the stack to that.
+//! After warm-up nothing is allocated: not for a request and its answer, not for opening and
+//! closing a connection, on neither side. A counting allocator checks it.
 
 mod counting;
 
@@ -10,12 +10,12 @@ use simoom_tcp::{BURST, Config, Connect, Limits, OwnershipCounts, Packet, Stack,
 
 const CONNECTIONS: u32 = 100;
 const REQUESTS_PER_CONNECTION: u32 = 40;
-/// More than a segment holds, so that the front is kept until the rest is there.
+/// More than a segment holds, so that the input buffer holds the front until the rest is there.
 const REQUEST: &[u8] = &[b'q'; 2000];
 const HEAD: &[u8] = &[b'h'; 90];
 const BODY: &[u8] = &[b'b'; 3000];
 
-/// Asks, answers, and asks again; closes after so many requests.
+/// Sends a request, reads the answer, and repeats; closes after a number of requests.
 #[derive(Default)]
 struct Service {
     answers: u64,

@@ -1,6 +1,6 @@
-//! Connections that end in every way, over links that do what they like: closes from either side
-//! and from both, aborts, peers that vanish, pools of a few entries. Whatever happens, no byte is
-//! wrong, each connection ends once, within its time, and nothing stays held.
+//! Connections that end in every way, over links that lose, reorder and damage frames: closes from
+//! either side and from both, aborts, peers that vanish, pools of a few entries. In every case no
+//! byte is wrong, each connection ends once, within its time, and nothing stays held.
 //!
 //! `SIMOOM_SEED=17` repeats one run; `SIMOOM_RUNS=100000` does many.
 
@@ -31,7 +31,7 @@ enum Closes {
     AbortsHeard,
 }
 
-/// An application whose connections behave as chance says.
+/// An application whose connections behave at random.
 struct Player {
     random: Random,
     most: u64,
@@ -189,7 +189,7 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
     Pair::new(over(&client), over(&server), quality(seed), seed, app)
 }
 
-/// Runs until nothing ever happens again; then nothing may be held.
+/// Runs until no event is left. Then nothing may be held.
 fn play_out(pair: &mut Pair<Player>, seed: u64) {
     let over = pair.run_until(300_000, |pair| {
         let is_over = |side: &Side<Player>| {

@@ -142,9 +142,9 @@ fn marks_take_the_window_down_without_loss() {
     }
 }
 
-/// A handler that pauses, leaves and goes on as it likes, over a lossy link and with memory for
-/// input and answers or hardly any: each call is one that the contract allows, and it has the whole
-/// stream.
+/// A handler that pauses, leaves input and resumes at random, over a lossy link, with ample or
+/// scarce memory for input and answers: each call is one that the contract allows, and the handler
+/// gets the whole stream.
 #[test]
 fn the_contract_is_kept_with_every_handler() {
     for seed in seeds(12) {

@@ -136,7 +136,7 @@ impl<A: Application> Stack<A> {
     /// Resumes applications that the send pool had no capacity for, in the order in which they were
     /// refused.
     pub(super) fn resume_waiting<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
-        if self.shared.waiting.is_empty() || !self.shared.send.keeps_promise() {
+        if self.shared.waiting.is_empty() || !self.shared.send.can_promise() {
             return;
         }
         self.shared.send.refuse_newcomers(false);

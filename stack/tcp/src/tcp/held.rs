@@ -149,7 +149,7 @@ impl Cold {
 impl<C> Tcb<C> {
     /// Whether the application has consumed all input.
     pub(crate) fn holds_nothing(&self) -> bool {
-        self.cold.input.is_untouched() && !self.cold.has_backlog
+        self.cold.input.is_fully_consumed() && !self.cold.has_backlog
     }
 
     /// Bytes held.

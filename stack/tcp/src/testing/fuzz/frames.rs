@@ -13,9 +13,9 @@ use simoom_io::application::{Application, Closed, Opened};
 use simoom_io::{Duration, Instant, Reply};
 use std::collections::BTreeMap;
 
-/// Frames of any content and order into a listening stack whose connections are in different
-/// states. Everything it sends is well formed, what it holds is bounded, and with time it lets go
-/// of all.
+/// Sends frames of any content and order to a listening stack whose connections are in different
+/// states. Everything that the stack sends is well formed, what it holds is bounded, and it frees
+/// everything in time.
 pub fn frames(data: &[u8]) {
     let (mut target, mut script) = (Target::new(), Script(data));
     while !script.0.is_empty() {
@@ -154,7 +154,7 @@ fn syn(port: u16) -> Forged {
     if port.is_multiple_of(2) { syn } else { syn.over_ipv6() }
 }
 
-/// The stack under fire.
+/// The stack under test.
 struct Target {
     stack: Stack<Steered>,
     app: Steered,
@@ -185,8 +185,8 @@ impl Target {
             let ecn = if port % 5 == 0 { Flags::ECE.with(Flags::CWR) } else { Flags::default() };
             let flags = Flags::SYN.with(ecn);
             target.receive(Forged { options, flags, ..syn(port) }.frame(&[]));
-            // What it does then: nothing, closes, keeps, answers with more than a window, closes at
-            // the peer's wish.
+            // Then the application does nothing, closes, leaves input, answers with more than a
+            // window, or closes at the peer's request.
             let text: &[u8] = [&b""[..], &[0], &[2, 2], &[5], &[6; 40]][usize::from(port) % 5];
             let flags = if port > 1005 { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
             let segment = target.next_segment(port, flags);
@@ -302,7 +302,7 @@ impl Application for Steered {
     }
 }
 
-/// Where a connection stands, as the stranger knows from what it was sent.
+/// The state of a connection, as the stranger knows it from received frames.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
     seq: u32,

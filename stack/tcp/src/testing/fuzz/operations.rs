@@ -9,8 +9,8 @@ use simoom_io::Duration;
 use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, Opened};
 
-/// What two applications do and what a link does to their frames. Every byte read is the right one,
-/// every connection ends, and nothing stays held.
+/// Runs two applications over a link. Every byte read is correct, every connection ends, and
+/// nothing stays held.
 pub fn operations(data: &[u8]) {
     let limits = Limits { connections: 6, ..LIMITS };
     let mut pair =
@@ -75,7 +75,7 @@ fn tell(script: &mut Script<'_>, conn: &mut ToldConn, reply: &mut Reply<'_, &'st
     }
 }
 
-/// The link is good again and both sides close: all must come to an end.
+/// The link is good again and both sides close: every connection must end.
 fn wind_up(pair: &mut Pair<Told>) {
     for side in [&mut pair.client, &mut pair.server] {
         side.out.quality = Quality::default();
@@ -100,11 +100,11 @@ fn wind_up(pair: &mut Pair<Told>) {
     }
 }
 
-/// An application that does what it is told, and checks what it reads.
+/// An application that the fuzzer steers, and that checks what it reads.
 #[derive(Default)]
 struct Told {
     closed: u64,
-    /// What opens from now on closes at once.
+    /// Connections opened from now on close at once.
     winds_up: bool,
 }
 

@@ -1,6 +1,6 @@
-//! Packet scripts: one stack against a peer that a text file plays.
+//! Packet scripts: one stack against a peer whose segments a text file lists.
 //!
-//! A script is a page of lines, each of them a statement with or without a time in front:
+//! A script is a list of lines, each a statement with or without a time in front:
 //!
 //! ```text
 //! # RFC 9293 §3.5: a passive open, a request, its answer.
@@ -59,18 +59,18 @@ pub use bench::Bench;
 pub use notation::Notation;
 pub use statement::{Line, Statement, Time};
 
-/// Runs the script `text`; the error names the file, the line, what was expected and what came.
+/// Runs the script `text`. The error has the file, the line, what was expected and what was sent.
 pub fn run(file: &str, text: &str) -> Result<(), String> {
     run_covering(file, text, &mut Coverage::default())
 }
 
-/// As [`run`], noting which events it brings to which states.
+/// Runs a script, and records which events it brings to which states.
 pub fn run_covering(file: &str, text: &str, coverage: &mut Coverage) -> Result<(), String> {
     run_on(Bench::new(coverage), file, text)
 }
 
-/// Runs a script that was written for IPv4 over IPv6, where packets may be as much longer as their
-/// headers are, so that segments are as long as the script says.
+/// Runs a script that was written for IPv4 over IPv6. The MTU is larger by the difference of the
+/// headers, so that segments have the length in the script.
 pub fn run_over_ipv6(file: &str, text: &str) -> Result<(), String> {
     run_on(Bench::over_ipv6(&mut Coverage::default()), file, text)
 }

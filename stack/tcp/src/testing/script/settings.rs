@@ -1,13 +1,12 @@
-//! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own
-//! names.
+//! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their names.
 
 use crate::config::{Config, Congestion, EcnPolicy, Limits};
 use crate::neighbour::Route;
 use crate::testing::pair::over_ipv6;
 use std::net::Ipv4Addr;
 
-/// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT
-/// and windows that stay as they are.
+/// The configuration that scripts start from: a small stack at 198.18.0.2, with a short TIME-WAIT
+/// and without auto-tuning.
 pub(super) fn start() -> Config {
     Config {
         time_wait_ms: 10_000,

@@ -1,4 +1,4 @@
-//! The figures that a line can ask for.
+//! The numbers that a line can compare.
 
 use super::super::statement::Figure;
 use super::Bench;
