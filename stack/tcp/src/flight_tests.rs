@@ -89,8 +89,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Against a status for each byte: runs tell the same, amounts add up, and everything is given
-    /// back.
+    /// Compares runs with a status for each byte: they agree, amounts add up, and everything is
+    /// freed.
     #[test]
     fn runs_tell_what_became_of_each_byte(steps in proptest::collection::vec(step(), 1..60)) {
         let (mut pool, mut flight) = (Pool::new(3, 600), Flight::default());

@@ -107,9 +107,9 @@ impl Prefixes {
 
 /// The address with all bits beyond the prefix cleared.
 fn prefix(address: &Address) -> Address {
-    let kept = if address.is_v4() { 15 } else { 8 };
+    let kept_bytes = if address.is_v4() { 15 } else { 8 };
     let mut octets = address.octets();
-    octets[kept..].fill(0);
+    octets[kept_bytes..].fill(0);
     Address::from_v6(octets)
 }
 

@@ -8,14 +8,6 @@
 //! than the hosts of one link need. A host without a response retries: SYN, FIN, echo and neighbour
 //! solicitation are all retransmitted. Suppressed responses are counted.
 //!
-//! In comes the kind of an answer that is about to be sent, out goes whether it may be; what may
-//! not is counted. Each kind has an allowance of its own, so that a flood of one leaves the others
-//! alone. All have the same size (1000 a worker by default,
-//! allows for ICMP. Responses are hardly ever longer than what asked for them and mostly under 100
-//! bytes, so that is under 1 Mbit/s of reflection, and a thousandth of what a core sends; and it is
-//! far more than hosts of one link ask in earnest. Whoever is not answered asks again: SYN, FIN,
-//! echo and neighbour solicitation are all repeated.
-//!
 //! The limit of each second varies randomly by half, so that a stranger who sees it reached cannot
 //! infer how many responses others got (CVE-2016-5696).
 

@@ -321,8 +321,8 @@ mod tests {
     }
 
     proptest! {
-        /// Pieces of a stream in any order, overlapping at will: what comes out is the stream, and
-        /// runs tell exactly which bytes are held.
+        /// Pieces of a stream in any order, overlapping at random: the output is the stream, and
+        /// the runs list exactly the stored bytes.
         #[test]
         fn any_order_comes_out_in_order(
             start: u32,
@@ -365,7 +365,7 @@ mod tests {
         let (mut pool, mut held) = (Pool::new(64), Reassembly::default());
         let mut come = |seq: u32| {
             held.insert(&mut pool, MAX_BLOCKS, Seq(seq), Payload::new(&[0; 10], &[], 0))
-                .expect("there is room");
+                .expect("there is space");
             held.mark_latest(&mut pool, Seq(seq));
             held.latest_runs::<3>(&pool, Seq(1)).map(|(left, _)| left.0).collect::<Vec<_>>()
         };
@@ -376,7 +376,7 @@ mod tests {
         // What comes in order behind a run leaves the order of the others alone.
         assert_eq!((come(80), come(90)), (vec![70, 50, 10], vec![70, 50, 10]));
         assert_eq!(come(20), [10, 70, 50]);
-        // What is there already was sent again.
+        // A segment that was stored already was retransmitted.
         assert_eq!(come(50), [50, 10, 70]);
         held.clear(&mut pool);
     }

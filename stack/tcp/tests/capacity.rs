@@ -117,14 +117,14 @@ fn serve(clients: usize, server: Limits) -> (u64, bool) {
 }
 
 #[test]
-fn a_thousand_answers_find_room_at_once() {
+fn a_thousand_answers_find_capacity_at_once() {
     let limits = Limits::for_connections(1000);
     assert!(limits.send_chunks >= 1000 * ANSWER_BYTES / CHUNK_BYTES as u32);
     assert_eq!(serve(1000, limits), (0, false));
 }
 
 #[test]
-fn where_room_is_short_answers_are_whole_and_take_turns() {
+fn with_little_capacity_answers_are_whole_and_take_turns() {
     // Of 200 answers of three chunks each, 28 fit at a time. The other requests wait in input
     // buffers.
     let limits = Limits {

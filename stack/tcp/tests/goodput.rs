@@ -115,10 +115,10 @@ fn loss_is_repaired_without_timeouts() {
                 )
             };
             let (reno, ..) = of(Congestion::NewReno);
-            let (cubic, recoveries, timeouts, again, sent, [probes, needless]) =
+            let (cubic, recoveries, timeouts, again, sent, [probes, spurious]) =
                 of(Congestion::Cubic);
             println!(
-                "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {recoveries:12} {timeouts:9} {:10.1} % {needless:12}",
+                "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {recoveries:12} {timeouts:9} {:10.1} % {spurious:12}",
                 f64::from(permille) / 10.0,
                 100.0 * again as f64 / sent as f64
             );
@@ -136,18 +136,18 @@ fn loss_is_repaired_without_timeouts() {
             // for another.
             let asked = timeouts + probes;
             assert!(
-                needless <= asked,
-                "{needless} segments for nothing by {timeouts} timeouts, {probes} probes"
+                spurious <= asked,
+                "{spurious} spurious segments by {timeouts} timeouts, {probes} probes"
             );
         }
     }
 }
 
-/// Sends 10 MB to a side whose window is at most `most_bytes`. Returns seconds, and the counters of
+/// Sends 10 MB to a side whose window is at most `max_bytes`. Returns seconds, and the counters of
 /// that side.
-fn transfer(most_bytes: u32, quality: Quality) -> (f64, Counters) {
+fn transfer(max_bytes: u32, quality: Quality) -> (f64, Counters) {
     let config = |host| Config {
-        max_receive_window_bytes: most_bytes,
+        max_receive_window_bytes: max_bytes,
         ..config(host, Limits::for_connections(64))
     };
     let app = || Download { total: LARGE, finished: 0 };

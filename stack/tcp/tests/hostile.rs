@@ -389,8 +389,8 @@ fn sack_panic() {
     scene.settle();
 }
 
-/// Routers' messages about the client's connection, from who does not know its numbers, and about
-/// any others.
+/// Forged reports of routers about the client's connection, without its sequence numbers, and about
+/// others.
 #[test]
 fn icmp_flood() {
     let mut scene = Scene::new(Limits::for_connections(64));
@@ -410,7 +410,7 @@ fn icmp_flood() {
                 len: 1460,
                 mtu: 552,
             };
-            assert_eq!(scene.attack(&message.frame(server.mac)).len(), 0, "nobody is answered");
+            assert_eq!(scene.attack(&message.frame(server.mac)).len(), 0, "no answer");
         }
     });
     let (counters, drops) = scene.counts();
@@ -504,5 +504,5 @@ fn an_active_open_without_a_frame_leaves_nothing() {
     scene.serve(|_| {});
     scene.settle();
     let (token, ..) = scene.pair.server.app.closed[0];
-    assert_eq!(token, 0, "a passive open is told no other connection's token");
+    assert_eq!(token, 0, "a passive open gets no other connection's token");
 }

@@ -87,7 +87,8 @@ impl Application for Service {
     }
 }
 
-/// Frames on their way, in memory taken beforehand; every so many are lost or change places.
+/// Frames in flight, in memory allocated beforehand. Some are lost or reordered at a fixed
+/// interval.
 struct Frames {
     frames: Vec<([u8; 1600], usize)>,
     held: usize,

@@ -265,7 +265,7 @@ fn peers_that_vanish() {
     }
 }
 
-/// The link is cut again and again, and comes back: what was sent meanwhile is sent again.
+/// The link is cut and restored repeatedly: what was lost meanwhile is retransmitted.
 #[test]
 fn partitions_that_heal() {
     for seed in seeds(600) {
@@ -290,7 +290,7 @@ fn partitions_that_heal() {
     }
 }
 
-/// Nobody reads for a while, again and again, and windows are small: they shut, are probed, and
+/// Both sides repeatedly stop reading for a time, with small windows: they close, are probed, and
 /// open.
 #[test]
 fn windows_that_shut() {

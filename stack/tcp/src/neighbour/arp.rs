@@ -16,9 +16,9 @@ pub(crate) const UNKNOWN: Mac = [0; 6];
 /// The operation of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// Who has this address?
+    /// Asks for the owner of an address.
     Request,
-    /// The sender has it.
+    /// Tells the sender's hardware address.
     Reply,
 }
 

@@ -24,7 +24,7 @@ impl Bench {
         }
     }
 
-    /// Lets so much time pass, and the cache do what comes due.
+    /// Lets time pass, and the cache handle its timers.
     fn pass(&mut self, millis: u32) -> u64 {
         let (until, mut failed) = (self.now.plus(millis), 0);
         loop {
@@ -98,7 +98,7 @@ fn rfc_4861_section_7_2_2_a_neighbour_is_asked_for_three_times_then_is_given_up(
     assert_eq!(bench.asked, [asked(0), asked(1_000), asked(3_000)]);
     assert!(matches!(bench.look_up(1), Lookup::Awaited(_)));
     assert_eq!((bench.pass(1), bench.look_up(1)), (1, Lookup::Failed));
-    // For a while nobody asks again; then somebody may.
+    // No solicitation for the retry time, then the next lookup starts one.
     bench.pass(RETRY_MS);
     assert!(matches!(bench.look_up(1), Lookup::Awaited(_)));
     bench.pass(0);
@@ -143,10 +143,9 @@ fn rfc_4861_section_7_3_1_an_answer_to_what_was_sent_through_a_neighbour_confirm
     }
 }
 
-/// What a neighbour says of itself, by state: RFC 4861 §7.2.3 and §7.2.5, as far as ARP tells them
-/// apart.
+/// Updates by a neighbour's packets, by state (RFC 4861 §7.2.3 and §7.2.5, as far as ARP allows).
 #[test]
-fn what_is_heard_changes_the_state_as_the_table_says() {
+fn packets_change_the_state_as_the_table_says() {
     for (state, mac, how, then, at) in [
         (State::Incomplete, FIRST, Advertised::Solicited, State::Reachable, FIRST),
         (State::Incomplete, FIRST, Advertised::Unsolicited, State::Delay, FIRST),
@@ -228,7 +227,7 @@ fn a_question_without_a_frame_is_asked_soon_and_not_counted() {
 }
 
 #[test]
-fn doubt_asks_the_neighbour_at_once() {
+fn a_probe_solicits_the_neighbour_at_once() {
     for (state, then) in [
         (State::Reachable, State::Probe),
         (State::Stale, State::Probe),

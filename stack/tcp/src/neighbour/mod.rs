@@ -5,7 +5,6 @@
 //! then on. The input is [`arp`] packets, messages of neighbour discovery ([`ndp`]), lookups and
 //! the time. Passive connections use none of it: they reply to the hardware address that the
 //! segments come from.
-//!
 
 pub(crate) mod announcement;
 pub(crate) mod arp;

@@ -114,12 +114,12 @@ impl<A: Application> Stack<A> {
         (tcb.hot.snd.una, tcb.hot.snd.nxt) = (iss, iss);
         tcb.cold.recover = iss;
         tcb.cold.token = to.token;
-        tcb.warm.heard_at = self.shared.tick;
+        tcb.warm.last_received_at = self.shared.tick;
         match route {
             Err(neighbour) => self.shared.neighbours.wait(id, neighbour),
             Ok(_) if handshake::syn(tcb, &mut self.shared, tx) => {}
             Ok(_) => {
-                tcb.vacate();
+                tcb.reset_block();
                 return Err(ConnectError::NoFrame);
             }
         }

@@ -235,7 +235,7 @@ impl<A: Application> Stack<A> {
         {
             app.closed(&mut tcb.conn, how);
         }
-        tcb.vacate();
+        tcb.reset_block();
         self.free.push(id);
         self.count_out(&tuple);
     }

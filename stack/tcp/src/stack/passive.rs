@@ -290,7 +290,7 @@ impl<A: Application> Stack<A> {
             // retransmit.
             return;
         }
-        let id = self.free.pop().expect("a block is kept for each half-open connection");
+        let id = self.free.pop().expect("a block is reserved for each half-open connection");
         self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.replace(arrival.hash, Owner::HalfOpen(index), Owner::Connection(id));
         self.half_open.remove(index);
@@ -326,7 +326,7 @@ impl<A: Application> Stack<A> {
             congestion::initial_window(u32::from(tcb.hot.mss), entry.retransmissions());
         tcb.cold.max_wnd = tcb.hot.snd.wnd;
         tcb.cold.recover = entry.iss;
-        tcb.warm.heard_at = self.shared.tick;
+        tcb.warm.last_received_at = self.shared.tick;
         match entry.round_trip_us(self.shared.now) {
             Some(rtt_us) => {
                 tcb.warm.rtt.measured(rtt_us);

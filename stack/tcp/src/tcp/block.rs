@@ -98,7 +98,7 @@ pub(crate) struct Warm {
     /// When the near timer fires: not later than any near deadline.
     pub(crate) near_at: Tick,
     /// When the last segment of the peer arrived.
-    pub(crate) heard_at: Tick,
+    pub(crate) last_received_at: Tick,
     /// When the far timer fires: not later than any far deadline.
     pub(crate) far_at: Tick,
     /// RCV.NXT when the peer's rate was last measured.
@@ -262,7 +262,7 @@ impl<C> Tcb<C> {
 
     /// Resets the block to its default for the next connection. If a worker list still contains the
     /// block, the flag of that list stays set.
-    pub(crate) fn vacate(&mut self)
+    pub(crate) fn reset_block(&mut self)
     where
         C: Default,
     {
@@ -284,7 +284,7 @@ impl<C> Tcb<C> {
         let keep_alive = if config.keep_alive_ms == 0 || self.in_flight() > 0 {
             Tick::NEVER
         } else {
-            self.warm.heard_at.plus(
+            self.warm.last_received_at.plus(
                 config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms,
             )
         };

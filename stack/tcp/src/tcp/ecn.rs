@@ -51,9 +51,9 @@ pub(super) fn of_syn<C>(tcb: &Tcb<C>, is_answer: bool, policy: EcnPolicy) -> Fla
 /// Processes the ECN bits of a segment within the window.
 #[inline]
 pub(super) fn arrived<C, B>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
-    let speaks =
+    let has_ecn_bits =
         segment.ecn == Ecn::CONGESTED || segment.flags.has_any(Flags::ECE.with(Flags::CWR));
-    if speaks && tcb.hot.flags.has(ConnFlags::ECN) {
+    if has_ecn_bits && tcb.hot.flags.has(ConnFlags::ECN) {
         take(tcb, segment, shared);
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
     tcb.hot.snd.wnd = u32::from(segment.window);
     tcb.hot.snd.wl1 = segment.seq;
     tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
-    tcb.warm.heard_at = cx.shared.tick;
+    tcb.warm.last_received_at = cx.shared.tick;
     tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), tcb.cold.timeouts);
     let behind_syn = Segment { seq: segment.seq + 1, ..*segment };
     if !has_ack {

@@ -172,7 +172,5 @@ impl<C> Tcb<C> {
     }
 }
 
-const _: () = assert!(
-    LARGE_BYTES >= u16::MAX as usize,
-    "a packet may be delivered that is larger than what is held"
-);
+const _: () =
+    assert!(LARGE_BYTES >= u16::MAX as usize, "a packet may be larger than the input buffer");

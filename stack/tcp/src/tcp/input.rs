@@ -46,7 +46,7 @@ fn synchronized<A: Application, T: Transmit>(
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) -> Result<Outcome, Stop> {
-    let heard_at = std::mem::replace(&mut tcb.warm.heard_at, cx.shared.tick);
+    let last_received_at = std::mem::replace(&mut tcb.warm.last_received_at, cx.shared.tick);
     let opening;
     let segment = if tcb.hot.state == State::SynReceived {
         opening = without_retransmitted_syn(&tcb.hot, segment);
@@ -54,7 +54,7 @@ fn synchronized<A: Application, T: Transmit>(
     } else {
         segment
     };
-    check_sequence(tcb, segment, heard_at, cx.shared)?;
+    check_sequence(tcb, segment, last_received_at, cx.shared)?;
     check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
     if !segment.flags.has(Flags::ACK) {
         return Err(Stop::Dropped(DropReason::NoAck));
@@ -96,7 +96,7 @@ fn without_retransmitted_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a
 fn check_sequence<C, B: Blob>(
     tcb: &mut Tcb<C>,
     segment: &Segment<'_>,
-    heard_at: Tick,
+    last_received_at: Tick,
     shared: &mut Shared<B>,
 ) -> Result<(), Stop> {
     let hot = &mut tcb.hot;
@@ -105,7 +105,7 @@ fn check_sequence<C, B: Blob>(
         && hot.flags.has(ConnFlags::TIMESTAMPS)
         && !is_reset
         && Seq(value).before(Seq(hot.rcv.ts_recent))
-        && !is_outdated(heard_at, shared.tick)
+        && !is_outdated(last_received_at, shared.tick)
     {
         if !segment.is_empty() || shared.may_respond(Response::Challenge) {
             hot.flags.set(ConnFlags::ACK_NOW);
@@ -136,9 +136,9 @@ fn check_sequence<C, B: Blob>(
 
 /// RFC 7323 §5.5: after 24 days the peer's clock may have wrapped, and its last timestamp is
 /// invalid.
-fn is_outdated(heard_at: Tick, now: Tick) -> bool {
+fn is_outdated(last_received_at: Tick, now: Tick) -> bool {
     const DAYS_24_MS: i32 = 24 * 24 * 3600 * 1000;
-    !(0..DAYS_24_MS).contains(&heard_at.until(now))
+    !(0..DAYS_24_MS).contains(&last_received_at.until(now))
 }
 
 /// The four cases of §3.10.7.4's table. A segment without text may also stand at the right edge of

@@ -160,7 +160,7 @@ fn keep_alive<A: Application, T: Transmit>(
         return Outcome::Continue;
     }
     let idle_ms = config.keep_alive_ms + u32::from(tcb.cold.probes) * config.keep_alive_interval_ms;
-    if !tcb.warm.heard_at.plus(idle_ms).is_due(cx.shared.tick) {
+    if !tcb.warm.last_received_at.plus(idle_ms).is_due(cx.shared.tick) {
         return Outcome::Continue;
     }
     if tcb.cold.probes >= config.keep_alive_probes {

@@ -91,7 +91,11 @@ pub(super) fn shrink<C, B>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
 /// When an idle connection returns to the first window.
 #[inline]
 pub(super) fn shrink_at<C>(tcb: &Tcb<C>) -> Tick {
-    if tcb.hot.window_doublings == 0 { Tick::NEVER } else { tcb.warm.heard_at.plus(IDLE_MS) }
+    if tcb.hot.window_doublings == 0 {
+        Tick::NEVER
+    } else {
+        tcb.warm.last_received_at.plus(IDLE_MS)
+    }
 }
 
 /// The reassembly blocks that a connection may hold: more with a large window, in which more can

@@ -137,7 +137,7 @@ pub fn emit(
     payload_len: usize,
 ) {
     let header: &mut [u8; HEADER_BYTES] =
-        bytes.first_chunk_mut().expect("a frame has room for its headers");
+        bytes.first_chunk_mut().expect("a frame has space for its headers");
     // The traffic class lies across two bytes.
     let class = ecn.traffic_class();
     header[..4].copy_from_slice(&[0x60 | class >> 4, class << 4, 0, 0]);

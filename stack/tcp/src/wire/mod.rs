@@ -1,11 +1,11 @@
 //! Bytes on the wire: from received frames to typed segments, and back.
 //!
-//! In comes a [`Packet`], as the NIC left it in one or several buffers; out goes an [`Incoming`]
-//! whose fields have been checked against the packet's length and checksums, or the reason to drop
-//! it. Nothing here keeps state or decides anything that depends on a connection.
+//! Parses a [`Packet`], in the one or several buffers of the NIC, to an [`Incoming`] whose fields
+//! have been checked against the packet's length and checksums, or to the reason to drop it.
+//! Nothing here keeps state or depends on a connection.
 //!
-//! TCP, IPv4 and IPv6, met at every segment, and neighbour discovery are read and written by the
-//! code here; ARP and ICMPv4, met seldom, through `smoltcp::wire` (see `arp` and `icmp`).
+//! The code here parses and writes TCP, IPv4, IPv6 and neighbour discovery. The rarer ARP and
+//! ICMPv4 go through `smoltcp::wire` (see `arp` and `icmp`).
 
 pub mod address;
 pub mod checksum;
@@ -43,16 +43,16 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// What a received packet turned out to be.
+/// A parsed packet.
 #[derive(Clone, Copy, Debug)]
 pub enum Incoming<'a> {
     /// A TCP segment with its payload.
     Tcp(Segment<'a>),
     /// An ARP packet, after its Ethernet header.
     Arp(Link, &'a [u8]),
-    /// An ICMPv4 message: who sent it to whom, and the message itself.
+    /// An ICMPv4 message, with its link and IP header.
     Icmp(Link, ip::Header, &'a [u8]),
-    /// An ICMPv6 message whose checksum is right: who sent it to whom, and the message itself.
+    /// An ICMPv6 message with a correct checksum, with its link and IP header.
     Icmpv6(Link, ip::Header, &'a [u8]),
 }
 

@@ -29,20 +29,20 @@
 //! | `connect [port 4000]` | an active open to the peer's port 80 |
 //! | `connect routed [port 4000]` | the same by the routes that `set gateway` and `set on_link` give, so that ARP comes first |
 //! | `mac 2:0:0:0:0:1` | the peer's hardware address from now on |
-//! | `conflict` | another host was heard with the stack's address since this was last asked |
+//! | `conflict` | another host used the stack's address since the last `conflict` line |
 //! | `app reads`, `leaves`, `answers N`, `closes`, `aborts`, `fills`, `sips N every MILLIS` | what the application does with input, from now on |
-//! | `too-big 1400 seq 1+1460` | a router says that this segment of the stack's did not fit, and what does; 0: it does not say |
+//! | `too-big 1400 seq 1+1460` | a router reports that this segment of the stack was too big, and the MTU; 0: no MTU |
 //! | `send N`, `share N`, `close`, `abort`, `deadline N` | what the application does now |
 //! | `refused connect`, `send`, `close`, `abort` | the same calls, none of which may succeed in this state |
-//! | `stop`, `close idle`, `abort all` | the stack accepts no more; closes what is idle; resets all that is left |
-//! | `close within MILLIS` | the stack waits so long at most for a peer to close after it |
-//! | `frames N` | the transmitter has so many frames left; `frames many` |
-//! | `quiet N` | nothing is sent for so long |
+//! | `stop`, `close idle`, `abort all` | the stack stops accepting; closes idle connections; resets all connections |
+//! | `close within MILLIS` | lowers the time that the stack waits for a peer to close |
+//! | `frames N` | the transmitter has `N` free frames; `frames many` |
+//! | `quiet N` | nothing is sent for `N` milliseconds |
 //! | `state S` | the connection is in this state; `NONE`: it has no control block |
 //! | `cwnd N`, `ssthresh N`, `maximum N` | its congestion window, threshold, bytes in a full segment |
 //! | `count NAME N` | a field of [`crate::counters::Counters`] or [`crate::drop::Drops`] |
 //! | `ownership NAME N` | a field of [`crate::OwnershipCounts`] |
-//! | `opened N`, `received N`, `resumed N`, `strays N` | what the application, or the caller, was told |
+//! | `opened N`, `received N`, `resumed N`, `strays N` | what was reported to the application, or to the caller |
 //! | `ended Finished` | how the last connection ended, one of [`simoom_io::Closed`] |
 
 mod actor;
