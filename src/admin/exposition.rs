@@ -31,10 +31,10 @@ pub(super) fn exposition(source: &Source) -> String {
     let mut text = readiness(source) + &listening(source);
     let mut names: Vec<&'static str> = Vec::new();
     let mut samples: HashMap<&'static str, String> = HashMap::new();
-    for sheet in source.board.sheets() {
-        let worker = escaped(sheet.label());
+    for snapshot in source.registry.snapshots() {
+        let worker = escaped(snapshot.label());
         let mut seen = HashSet::new();
-        for (name, value) in sheet.read() {
+        for (name, value) in snapshot.read() {
             // Prometheus refuses a whole scrape for one sample that stands there twice.
             if !seen.insert(name) {
                 debug_assert!(false, "{name} is published twice by {worker}");

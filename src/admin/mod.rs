@@ -14,9 +14,9 @@ mod connection;
 mod exposition;
 mod respond;
 
-use crate::control::{Mailbox, Orders, mailbox};
+use crate::control::{CommandReceiver, CommandSender, command_channel};
 use crate::listening::Listeners;
-use crate::metrics::Board;
+use crate::metrics::Registry;
 use crate::panics;
 use crate::readiness::Readiness;
 use connection::Connection;
@@ -38,7 +38,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct Source {
     /// The counters of all workers.
-    pub board: Board,
+    pub registry: Registry,
     /// Whether the server takes new requests well.
     pub readiness: Arc<Readiness>,
     /// Where the server is reached.
@@ -49,7 +49,7 @@ pub struct Source {
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
-    orders: Option<Orders>,
+    command_sender: Option<CommandSender>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,11 +59,11 @@ impl Admin {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let (orders, mailbox) = mailbox()?;
+        let (command_sender, commands) = command_channel()?;
         let endpoint =
-            Endpoint { listener, mailbox, source, connections: VecDeque::new(), accept_at: None };
+            Endpoint { listener, commands, source, connections: VecDeque::new(), accept_at: None };
         let thread = thread::Builder::new().name("admin".into()).spawn(move || endpoint.run())?;
-        Ok(Admin { address, orders: Some(orders), thread: Some(thread) })
+        Ok(Admin { address, command_sender: Some(command_sender), thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -74,10 +74,10 @@ impl Admin {
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        if let Some(orders) = self.orders.take() {
-            let waker = orders.waker();
+        if let Some(command_sender) = self.command_sender.take() {
+            let waker = command_sender.waker();
             // Once its orders are gone, the mailbox tells the thread to end.
-            drop(orders);
+            drop(command_sender);
             waker.wake();
         }
         if let Some(thread) = self.thread.take() {
@@ -90,7 +90,7 @@ impl Drop for Admin {
 /// The thread's state.
 struct Endpoint {
     listener: TcpListener,
-    mailbox: Mailbox,
+    commands: CommandReceiver,
     source: Source,
     /// In the order in which they were accepted.
     connections: VecDeque<Connection>,
@@ -103,7 +103,7 @@ impl Endpoint {
     /// that are open; health checks are answered again after a pause.
     fn run(mut self) {
         panics::reported_here();
-        while self.mailbox.take().is_none() {
+        while self.commands.take().is_none() {
             if let Err(panic) = panics::catch(|| self.turn()) {
                 panics::log(&panic);
                 self.connections.clear();
@@ -160,7 +160,8 @@ impl Endpoint {
     /// Waits until a socket or the mailbox is ready, or a deadline has passed.
     fn wait(&self) {
         let listens = if self.accept_at.is_none() { PollFlags::IN } else { PollFlags::empty() };
-        let own = [PollFd::new(&self.mailbox, PollFlags::IN), PollFd::new(&self.listener, listens)];
+        let own =
+            [PollFd::new(&self.commands, PollFlags::IN), PollFd::new(&self.listener, listens)];
         let clients = self
             .connections
             .iter()

@@ -8,7 +8,7 @@ use super::xdp::Claims;
 use crate::config::InterfaceChange;
 use crate::error::{Error, Result};
 use crate::log;
-use crate::metrics::{Board, Sheet};
+use crate::metrics::{Registry, Snapshot};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
 
@@ -36,26 +36,27 @@ pub(super) struct Watch {
     readiness: Arc<Readiness>,
     services: Vec<Arc<Service>>,
     events: Events,
-    sheet: Arc<Sheet>,
+    snapshot: Arc<Snapshot>,
 }
 
 impl Watch {
     pub(super) fn new(
         policy: InterfaceChange,
         readiness: Arc<Readiness>,
-        board: &Board,
+        registry: &Registry,
         services: &[Arc<Service>],
     ) -> Watch {
         let (services, events) = (services.to_vec(), Events::default());
-        let watch = Watch { policy, readiness, services, events, sheet: Sheet::new("server") };
-        board.add(watch.sheet.clone());
+        let watch =
+            Watch { policy, readiness, services, events, snapshot: Snapshot::new("server") };
+        registry.add(watch.snapshot.clone());
         watch.publish();
         watch
     }
 
     /// Looks at everything. An error says that the process is to end because of what it found.
-    pub(super) fn look(&mut self, claims: Option<&mut Claims>, board: &Board) -> Result<()> {
-        let exhausted = health::check_connections(board, &self.readiness, &self.services);
+    pub(super) fn look(&mut self, claims: Option<&mut Claims>, registry: &Registry) -> Result<()> {
+        let exhausted = health::check_connections(registry, &self.readiness, &self.services);
         self.events.connection_exhaustions += u64::from(exhausted);
         let looked = claims.map_or(Ok(()), |claims| self.look_at_interface(claims));
         self.events.log_lines_lost = log::lines_lost();
@@ -64,7 +65,7 @@ impl Watch {
     }
 
     fn publish(&self) {
-        self.sheet.publish(self.events.iter());
+        self.snapshot.publish(self.events.iter());
     }
 
     /// What cannot be asked is left as it was: if the interface is gone, a worker says so.
@@ -155,7 +156,7 @@ mod tests {
     fn watch(policy: InterfaceChange) -> Watch {
         let readiness = Readiness::starting();
         readiness.clear(Reason::Starting);
-        Watch::new(policy, Arc::new(readiness), &Board::default(), &[])
+        Watch::new(policy, Arc::new(readiness), &Registry::default(), &[])
     }
 
     #[test]
