@@ -4,7 +4,7 @@
 //! names the flag, the value and the allowed range.
 
 use crate::compare::{self, CeilingOptions, CompareOptions, SweepOptions, WithinOptions};
-use crate::config::complaint::Complaint;
+use crate::config::argument_error::ArgumentError;
 use crate::config::{self, LogLevel, LogOptions, Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::load::{self, LoadOptions};
@@ -198,7 +198,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&error.to_string());
+            print_error(&error.to_string());
             error.exit_code()
         }
     }
@@ -255,13 +255,13 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    match Complaint::of(error) {
-        Some(complaint) => complain(&complaint.to_string()),
+    match ArgumentError::of(error) {
+        Some(error) => print_error(&error.to_string()),
         None => drop(error.print()),
     }
     Error::usage("").exit_code()
 }
 
-fn complain(text: &str) {
+fn print_error(text: &str) {
     log::print(&format!("error: {text}\n"));
 }

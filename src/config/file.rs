@@ -4,7 +4,7 @@
 //! here and both say the same of a bad value. What is wrong is reported with the file, the line,
 //! the key and the value.
 
-use super::complaint::Complaint;
+use super::argument_error::ArgumentError;
 use super::options::ServeOptions;
 use crate::error::{Error, Result};
 use clap::{ArgAction, Args, Command, FromArgMatches};
@@ -94,16 +94,16 @@ fn set(
         .clone()
         .try_get_matches_from(arguments)
         .and_then(|matches| options.update_from_arg_matches(&matches))
-        .map_err(|error| match Complaint::of(&error) {
-            Some(Complaint { value: Some(value), reason, .. }) => {
+        .map_err(|error| match ArgumentError::of(&error) {
+            Some(ArgumentError { value: Some(value), reason, .. }) => {
                 format!("{key} = {value}: {reason}")
             }
-            Some(Complaint { reason, .. }) => format!("{key}: {reason}"),
+            Some(ArgumentError { reason, .. }) => format!("{key}: {reason}"),
             None => format!("{key}: {error}"),
         })
 }
 
-/// The text that a single value would have on the command line.
+/// The text of a single value on the command line.
 fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
@@ -119,9 +119,8 @@ fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
 }
 
 fn unknown(flags: &Command, key: &str) -> String {
-    let complaint = flags.clone().try_get_matches_from([format!("--{key}")]).err();
-    let like =
-        complaint.as_ref().and_then(Complaint::of).and_then(|complaint| complaint.suggestion);
+    let error = flags.clone().try_get_matches_from([format!("--{key}")]).err();
+    let like = error.as_ref().and_then(ArgumentError::of).and_then(|error| error.suggestion);
     let like = like.map_or_else(String::new, |like| {
         format!("; did you mean {}?", like.trim_start_matches('-'))
     });

@@ -3,8 +3,8 @@
 //! Nothing here opens a socket or looks at a network interface: whether an interface or an address
 //! exists is found out when it is used.
 
+pub(crate) mod argument_error;
 mod check;
-pub(crate) mod complaint;
 mod cores;
 mod endpoints;
 mod file;

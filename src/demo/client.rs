@@ -16,9 +16,9 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// For a connection to be made.
-const CONNECT_TIME: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// For the answers still under way when the load is over.
-const GRACE_TIME: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Room for the head of an answer.
 const HEAD_BYTES: usize = 1024;
 /// Latencies are told apart up to this.
@@ -51,7 +51,7 @@ pub(super) enum Expected {
 
 impl Expected {
     /// Room for an answer.
-    fn room(self) -> usize {
+    fn max_bytes(self) -> usize {
         match self {
             Expected::Page(body) => HEAD_BYTES + body.len(),
             Expected::Bytes(bytes) => bytes.len() + 1,
@@ -59,11 +59,11 @@ impl Expected {
     }
 
     /// Whether `answer` is whole and as expected. When it is `full`, no more of it can come.
-    fn check(self, answer: &[u8], full: bool) -> Result<bool, Flaw> {
+    fn check(self, answer: &[u8], full: bool) -> Result<bool, AnswerError> {
         match self {
             Expected::Page(body) => check(answer, full, body),
             Expected::Bytes(bytes) if bytes.starts_with(answer) => Ok(bytes.len() == answer.len()),
-            Expected::Bytes(_) => Err(Flaw::Content),
+            Expected::Bytes(_) => Err(AnswerError::Content),
         }
     }
 }
@@ -117,12 +117,12 @@ impl Errors {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn note(&mut self, flaw: Flaw) {
+    fn note(&mut self, flaw: AnswerError) {
         *match flaw {
-            Flaw::Status => &mut self.status,
-            Flaw::Length => &mut self.length,
-            Flaw::Content => &mut self.content,
-            Flaw::Reset => &mut self.reset,
+            AnswerError::Status => &mut self.status,
+            AnswerError::Length => &mut self.length,
+            AnswerError::Content => &mut self.content,
+            AnswerError::Reset => &mut self.reset,
         } += 1;
     }
 }
@@ -144,7 +144,7 @@ impl fmt::Display for Errors {
 
 /// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flaw {
+enum AnswerError {
     Status,
     Length,
     Content,
@@ -191,8 +191,8 @@ impl<'a> Client<'a> {
             connections: Vec::new(),
             outcome,
         };
-        for place in 0..load.connections {
-            let connection = client.connect(place)?;
+        for index in 0..load.connections {
+            let connection = client.connect(index)?;
             client.connections.push(connection);
         }
         Ok(client)
@@ -200,8 +200,8 @@ impl<'a> Client<'a> {
 
     /// A connection that answers to the name `place`; `None`, and an error counted, if the server
     /// does not take it.
-    fn connect(&mut self, place: usize) -> io::Result<Option<Connection>> {
-        let Ok(stream) = TcpStream::connect_timeout(&self.load.target, CONNECT_TIME) else {
+    fn connect(&mut self, index: usize) -> io::Result<Option<Connection>> {
+        let Ok(stream) = TcpStream::connect_timeout(&self.load.target, CONNECT_TIMEOUT) else {
             self.outcome.errors.connect += 1;
             return Ok(None);
         };
@@ -210,22 +210,22 @@ impl<'a> Client<'a> {
         epoll::add(
             &self.epoll,
             &stream,
-            epoll::EventData::new_u64(place as u64),
+            epoll::EventData::new_u64(index as u64),
             epoll::EventFlags::IN,
         )?;
-        let buffer = vec![0; self.load.expected.room()].into();
+        let buffer = vec![0; self.load.expected.max_bytes()].into();
         Ok(Some(Connection { stream, sent_at: Instant::now(), buffer, filled: 0 }))
     }
 
     fn run(&mut self) -> io::Result<()> {
         let (began, cpu_began) = (Instant::now(), thread_time());
         let until = began + self.load.time;
-        for place in 0..self.connections.len() {
-            self.send(place);
+        for index in 0..self.connections.len() {
+            self.send(index);
         }
         let mut events = Vec::with_capacity(self.load.connections);
         while self.connections.iter().any(Option::is_some) {
-            let left = (until + GRACE_TIME).saturating_duration_since(Instant::now());
+            let left = (until + DRAIN_TIMEOUT).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
@@ -244,20 +244,20 @@ impl<'a> Client<'a> {
     }
 
     /// Sends a request on the connection at `place`, if there is one.
-    fn send(&mut self, place: usize) {
-        let Some(connection) = &mut self.connections[place] else { return };
+    fn send(&mut self, index: usize) {
+        let Some(connection) = &mut self.connections[index] else { return };
         (connection.sent_at, connection.filled) = (Instant::now(), 0);
         // The last answer was read to its end, so an empty send buffer takes the request whole.
         if connection.stream.write_all(self.load.request.as_bytes()).is_err() {
-            self.outcome.errors.note(Flaw::Reset);
-            self.connections[place] = None;
+            self.outcome.errors.note(AnswerError::Reset);
+            self.connections[index] = None;
         }
     }
 
     /// Reads what has come; with the answer whole, goes on to the next request unless the time is
     /// over.
-    fn readable(&mut self, place: usize, until: Instant) -> io::Result<()> {
-        let Some(connection) = &mut self.connections[place] else { return Ok(()) };
+    fn readable(&mut self, index: usize, until: Instant) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[index] else { return Ok(()) };
         let read = connection.read(self.load.expected);
         let over = Instant::now() >= until;
         match read {
@@ -270,25 +270,25 @@ impl<'a> Client<'a> {
             }
             Err(flaw) => {
                 self.outcome.errors.note(flaw);
-                self.connections[place] = None;
+                self.connections[index] = None;
                 if !over {
-                    self.connections[place] = self.connect(place)?;
+                    self.connections[index] = self.connect(index)?;
                 }
             }
         }
         if over {
-            self.connections[place] = None;
+            self.connections[index] = None;
         }
-        self.send(place);
+        self.send(index);
         Ok(())
     }
 }
 
 impl Connection {
     /// Reads once; says whether the answer is whole.
-    fn read(&mut self, expected: Expected) -> Result<bool, Flaw> {
+    fn read(&mut self, expected: Expected) -> Result<bool, AnswerError> {
         match self.stream.read(&mut self.buffer[self.filled..]) {
-            Ok(0) => Err(Flaw::Reset),
+            Ok(0) => Err(AnswerError::Reset),
             Ok(n) => {
                 self.filled += n;
                 expected.check(&self.buffer[..self.filled], self.filled == self.buffer.len())
@@ -298,34 +298,34 @@ impl Connection {
             {
                 Ok(false)
             }
-            Err(_) => Err(Flaw::Reset),
+            Err(_) => Err(AnswerError::Reset),
         }
     }
 }
 
 /// Whether `answer` is a whole response with `body`.
-fn check(answer: &[u8], full: bool, body: &[u8]) -> Result<bool, Flaw> {
+fn check(answer: &[u8], full: bool, body: &[u8]) -> Result<bool, AnswerError> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let head_len = match response.parse(answer) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if !full => return Ok(false),
-        _ => return Err(Flaw::Status),
+        _ => return Err(AnswerError::Status),
     };
     if response.code != Some(200) {
-        return Err(Flaw::Status);
+        return Err(AnswerError::Status);
     }
     let length =
         response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
     if length != Some(body.len()) {
-        return Err(Flaw::Length);
+        return Err(AnswerError::Length);
     }
     let content = &answer[head_len..];
     match content.len().cmp(&body.len()) {
         std::cmp::Ordering::Less if !full => Ok(false),
         std::cmp::Ordering::Equal if content == body => Ok(true),
-        _ => Err(Flaw::Content),
+        _ => Err(AnswerError::Content),
     }
 }
 

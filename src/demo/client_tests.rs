@@ -16,12 +16,12 @@ fn an_answer_is_waited_for_until_it_is_whole() {
 #[test]
 fn what_is_wrong_with_an_answer_is_named() {
     for (answer, flaw) in [
-        (&b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello"[..], Flaw::Status),
-        (b"SSH-2.0-OpenSSH\r\n", Flaw::Status),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhell", Flaw::Length),
-        (b"HTTP/1.1 200 OK\r\n\r\nhello", Flaw::Length),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo", Flaw::Content),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, and more", Flaw::Content),
+        (&b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello"[..], AnswerError::Status),
+        (b"SSH-2.0-OpenSSH\r\n", AnswerError::Status),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhell", AnswerError::Length),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", AnswerError::Length),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo", AnswerError::Content),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, and more", AnswerError::Content),
     ] {
         assert_eq!(
             check(answer, false, b"hello"),
@@ -32,7 +32,7 @@ fn what_is_wrong_with_an_answer_is_named() {
     }
     assert_eq!(
         check(b"HTTP/1.1 200 OK\r\nX: endless", true, b"hello"),
-        Err(Flaw::Status),
+        Err(AnswerError::Status),
         "no room is left for it"
     );
 }
@@ -43,8 +43,8 @@ fn bytes_are_compared_one_by_one() {
     for (answer, read) in [
         ("EN", Ok(false)),
         ("END\r\n", Ok(true)),
-        ("ENT", Err(Flaw::Content)),
-        ("END\r\nE", Err(Flaw::Content)),
+        ("ENT", Err(AnswerError::Content)),
+        ("END\r\nE", Err(AnswerError::Content)),
     ] {
         assert_eq!(expected.check(answer.as_bytes(), false), read, "{answer}");
     }

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// For a connection to be made, and for each answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Requests, and the answers that a fresh store gives to them, in this order.
 const CONVERSATION: &[(&str, &str)] = &[
@@ -27,9 +27,9 @@ pub(super) const ANSWER: &str = CONVERSATION[2].1;
 /// Sends each request when the last one is answered; returns a line for each, ends of lines as
 /// blanks.
 pub(super) fn converse(target: SocketAddr) -> io::Result<Vec<String>> {
-    let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
+    let mut stream = TcpStream::connect_timeout(&target, TIMEOUT)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     CONVERSATION
         .iter()
         .map(|(request, expected)| exchange(&mut stream, request, expected))
@@ -70,20 +70,20 @@ mod tests {
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         });
-        let told = converse(target);
+        let lines = converse(target);
         server.join().unwrap();
-        told
+        lines
     }
 
     #[test]
     fn each_answer_is_compared_and_shown() {
-        let told = asked(&[
+        let lines = asked(&[
             "STORED\r\n",
             "42\r\n",
             "VALUE visits 0 2\r\n42\r\nEND\r\n",
             "VALUE visits 0 2 2\r\n42\r\nEND\r\n",
         ]);
-        assert_eq!(told.unwrap()[3], "gets visits -> VALUE visits 0 2 2 | 42 | END");
+        assert_eq!(lines.unwrap()[3], "gets visits -> VALUE visits 0 2 2 | 42 | END");
         let error = asked(&["STORED\r\n", "41\r\n"]).unwrap_err();
         assert!(
             error.to_string().contains(r#""incr visits 1\r\n" was answered "41\r\n""#),

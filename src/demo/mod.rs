@@ -36,7 +36,7 @@ const LOAD_TIME: Duration = Duration::from_secs(3);
 /// The same with memcached.
 const MEMCACHED_LOAD_TIME: Duration = Duration::from_secs(1);
 /// For the last answers at the end of a load.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that the client keeps open, each with one request under way.
 const CONNECTIONS: usize = 50;
 /// The exit code of a process that a signal ended is this and the signal's number, by the shell's
@@ -47,7 +47,7 @@ const SIGNALLED: i32 = 128;
 pub fn run() -> Result<()> {
     end_on_signals()?;
     let cores = usable_cores()?;
-    let cores = Places { server: cores[0], client: cores[cores.len().min(2) - 1] };
+    let cores = CorePair { server: cores[0], client: cores[cores.len().min(2) - 1] };
     let mut rows = match Network::new() {
         Ok(network) => in_namespaces(&network, cores)?,
         Err(error) => on_loopback(&error, cores)?,
@@ -73,7 +73,7 @@ pub fn run() -> Result<()> {
 
 /// On which core which end runs; the same where there is only one.
 #[derive(Clone, Copy)]
-struct Places {
+struct CorePair {
     server: usize,
     client: usize,
 }
@@ -100,7 +100,7 @@ impl Network {
     }
 }
 
-fn in_namespaces(network: &Network, cores: Places) -> Result<Vec<Row>> {
+fn in_namespaces(network: &Network, cores: CorePair) -> Result<Vec<Row>> {
     print_line(&format!(
         "Two network namespaces, joined by a veth pair: the server's s0 has {SERVER}, the client's c0 {CLIENT}."
     ))?;
@@ -121,7 +121,7 @@ fn in_namespaces(network: &Network, cores: Places) -> Result<Vec<Row>> {
 }
 
 /// Each way to serve over kernel sockets that this machine allows.
-fn over_kernel_sockets(network: Option<&Network>, cores: Places) -> Result<Vec<Row>> {
+fn over_kernel_sockets(network: Option<&Network>, cores: CorePair) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let address = if network.is_some() { SERVER } else { Ipv4Addr::LOCALHOST.into() };
     let mut ways = vec![("io_uring", Transport::IoUring), ("epoll", Transport::Epoll)];
@@ -140,7 +140,7 @@ fn over_kernel_sockets(network: Option<&Network>, cores: Places) -> Result<Vec<R
     Ok(rows)
 }
 
-fn on_loopback(reason: &io::Error, cores: Places) -> Result<Vec<Row>> {
+fn on_loopback(reason: &io::Error, cores: CorePair) -> Result<Vec<Row>> {
     print_line(&format!("Kernel sockets on loopback only. The reason: {reason}."))?;
     print_line(
         "As root this would serve between two network namespaces joined by a veth pair, over AF_XDP and then over",
@@ -152,7 +152,7 @@ fn on_loopback(reason: &io::Error, cores: Places) -> Result<Vec<Row>> {
 }
 
 /// At `address`, on loopback at ports that are free there; `None`: at those of the interface.
-fn options(address: Option<IpAddr>, cores: Places) -> ServeOptions {
+fn options(address: Option<IpAddr>, cores: CorePair) -> ServeOptions {
     let is_loopback = address.is_some_and(|address| address.is_loopback());
     let endpoint = |port| Some(Endpoint { address, port: if is_loopback { 0 } else { port } });
     ServeOptions {
@@ -174,7 +174,7 @@ fn measure(
     transport: &'static str,
     server: Server,
     network: Option<&Network>,
-    cores: Places,
+    cores: CorePair,
 ) -> Result<[Row; 2]> {
     // The server has the interface's link-local IPv6 address as well; the client of the
     // demonstration has none.
@@ -193,23 +193,23 @@ fn measure(
     ))?;
     let xdp_mode = server.xdp_mode();
     let outcomes = drive(http, memcached, network, cores.client);
-    let counts = server.drain(DRAIN_TIME)?;
+    let counts = server.drain(DRAIN_TIMEOUT)?;
     let cannot =
         |error| Error::because(format!("sending requests to {http} and {memcached}"), error);
-    let Driven { page, conversation, get } = outcomes.map_err(cannot)?;
-    print_line(&format!("  {}", told_by_client("HTTP", &page, "every body compared")))?;
+    let ClientHost { page, conversation, get } = outcomes.map_err(cannot)?;
+    print_line(&format!("  {}", client_report("HTTP", &page, "every body compared")))?;
     print_line("  Client: memcached, one request of each kind:")?;
     for line in conversation {
         print_line(&format!("    {line}"))?;
     }
-    print_line(&format!("  {}", told_by_client("memcached", &get, "every answer compared")))?;
-    print_line(&format!("  {}", told_by_server(&counts, xdp_mode.is_some())))?;
+    print_line(&format!("  {}", client_report("memcached", &get, "every answer compared")))?;
+    print_line(&format!("  {}", server_report(&counts, xdp_mode.is_some())))?;
     let row = |protocol, outcome| Row { protocol, transport, xdp_mode, outcome };
     Ok([row("HTTP", page), row("memcached", get)])
 }
 
 /// What the client has of one server.
-struct Driven {
+struct ClientHost {
     page: Outcome,
     conversation: Vec<String>,
     get: Outcome,
@@ -220,7 +220,7 @@ fn drive(
     memcached: SocketAddr,
     network: Option<&Network>,
     core: usize,
-) -> io::Result<Driven> {
+) -> io::Result<ClientHost> {
     let load = |target, request, expected, time| Load {
         target,
         request,
@@ -234,7 +234,7 @@ fn drive(
     let answer = Expected::Bytes(memcached::ANSWER.as_bytes());
     let get = load(memcached, memcached::REQUEST.to_owned(), answer, MEMCACHED_LOAD_TIME);
     let drive = || {
-        Ok(Driven {
+        Ok(ClientHost {
             page: client::drive(&page)?,
             conversation: memcached::converse(memcached)?,
             get: client::drive(&get)?,
@@ -248,7 +248,7 @@ fn drive(
     }
 }
 
-fn told_by_client(protocol: &str, outcome: &Outcome, compared: &str) -> String {
+fn client_report(protocol: &str, outcome: &Outcome, compared: &str) -> String {
     format!(
         "Client: {protocol}, {CONNECTIONS} connections through kernel sockets, {} requests in {:.1} s, {compared}; {}.",
         grouped(outcome.requests),
@@ -257,7 +257,7 @@ fn told_by_client(protocol: &str, outcome: &Outcome, compared: &str) -> String {
     )
 }
 
-fn told_by_server(counts: &[Count], over_xdp: bool) -> String {
+fn server_report(counts: &[Count], over_xdp: bool) -> String {
     let count = |wanted: &str| {
         let value = counts.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, value)| *value);
         grouped(value)

@@ -102,7 +102,7 @@ pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Resu
     let fits = |connections: u32| plan(connections).total_bytes() <= limit.bytes();
     let remedy = match largest(connections, fits) {
         0 => format!("even one connection needs {}", Bytes(plan(1).total_bytes())),
-        most => format!("--connections {most} would fit"),
+        fit => format!("--connections {fit} would fit"),
     };
     let enough = megabytes(needed);
     Err(Error::usage(match limit {
@@ -129,7 +129,7 @@ pub fn check_bound(bound: &Bound, connections: u32, plan: impl Fn(u32) -> Plan) 
     }
     let remedy = match largest(connections, |connections| plan(connections).total_bytes() <= left) {
         0 => format!("even one connection needs {}: lower --memory", Bytes(plan(1).total_bytes())),
-        most => format!("--connections {most} would fit"),
+        fit => format!("--connections {fit} would fit"),
     };
     Err(Error::usage(format!(
         "--connections {connections}: they need {}, and {} of {} leaves {}; {remedy}, or {}\n{wanted}",
