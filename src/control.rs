@@ -1,8 +1,9 @@
-//! CommandSender from the control thread to a worker, and the way to wake a worker that sleeps in poll(2).
+//! The command channel from the control thread to a worker. It wakes a worker that sleeps in
+//! poll(2).
 //!
-//! A worker of either transport owns a [`CommandReceiver`]; the control thread keeps the matching
-//! [`CommandSender`]. An order is put in the channel first and the eventfd is written after, so a worker
-//! that wakes finds it.
+//! Each worker owns a [`CommandReceiver`], and the control thread the matching [`CommandSender`].
+//! The sender writes first to the channel and then to the eventfd, so a worker that wakes finds the
+//! command.
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::event::{EventfdFlags, eventfd};

@@ -1,9 +1,8 @@
-//! A small closed-loop client over ordinary kernel sockets: so many connections, each of which
-//! sends its next request when the answer to the last one has come and was compared.
+//! A small closed-loop client over kernel sockets. Each connection sends its next request when the
+//! last answer has arrived and was compared.
 //!
-//! In comes a [`Load`], out goes an [`Outcome`]. Whatever is not the expected answer is an error of
-//! a named kind and costs the connection, which is then made anew. One thread; not a benchmark
-//! tool.
+//! It takes a [`Load`] and returns an [`Outcome`]. Any other than the expected answer is counted as
+//! an error by kind, and the connection is replaced. One thread; not a benchmark tool.
 
 use crate::thread;
 use hdrhistogram::Histogram;
@@ -15,42 +14,42 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// For a connection to be made.
+/// Limit for a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// For the answers still under way when the load is over.
+/// Limit for outstanding answers at the end of the load.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Room for the head of an answer.
+/// Space for the head of an answer.
 const HEAD_BYTES: usize = 1024;
-/// Latencies are told apart up to this.
+/// Upper bound of the latencies in the histogram.
 const LATENCY_MAX_US: u64 = 60_000_000;
 
 /// What to send, and for how long.
 pub(super) struct Load {
-    /// Where the server is.
+    /// Address of the server.
     pub(super) target: SocketAddr,
-    /// What is sent over and over.
+    /// The request, sent repeatedly.
     pub(super) request: String,
-    /// What every answer must be.
+    /// The expected answer.
     pub(super) expected: Expected,
-    /// Connections, with one request under way on each.
+    /// Connections, each with one request in flight.
     pub(super) connections: usize,
-    /// For how long requests are sent.
+    /// Duration of the load.
     pub(super) time: Duration,
-    /// The core to stay on.
+    /// The core to pin to.
     pub(super) core: Option<usize>,
 }
 
-/// What an answer must be.
+/// The expected answer.
 #[derive(Clone, Copy)]
 pub(super) enum Expected {
     /// An HTTP response with this body.
     Page(&'static [u8]),
-    /// These very bytes.
+    /// Exactly these bytes.
     Bytes(&'static [u8]),
 }
 
 impl Expected {
-    /// Room for an answer.
+    /// Upper bound of the length of an answer.
     fn max_bytes(self) -> usize {
         match self {
             Expected::Page(body) => HEAD_BYTES + body.len(),
@@ -58,7 +57,7 @@ impl Expected {
         }
     }
 
-    /// Whether `answer` is whole and as expected. When it is `full`, no more of it can come.
+    /// Whether `answer` is complete and as expected. If `full`, the buffer takes no more bytes.
     fn check(self, answer: &[u8], full: bool) -> Result<bool, AnswerError> {
         match self {
             Expected::Page(body) => check(answer, full, body),
@@ -68,32 +67,32 @@ impl Expected {
     }
 }
 
-/// What came of it.
+/// The result of a load.
 pub(super) struct Outcome {
-    /// Requests answered as expected.
+    /// Requests with the expected answer.
     pub(super) requests: u64,
-    /// Those that were not.
+    /// Errors by kind.
     pub(super) errors: Errors,
-    /// From the first request to the last answer.
+    /// Time from the first request to the last answer.
     pub(super) elapsed: Duration,
-    /// Of good answers, from sending the request to having read it, in microseconds.
+    /// Latencies of good answers, from sending the request to reading the answer, in microseconds.
     pub(super) latency_us: Histogram<u64>,
-    /// The part of the time that this client's thread was running: near 1, it was the limit itself.
+    /// CPU use of the client's thread, as a fraction of one core. Near 1, the client was the limit.
     pub(super) busy: f64,
 }
 
-/// What went wrong, by kind.
+/// Errors by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Errors {
-    /// Connections that could not be made.
+    /// Failed connection attempts.
     pub(super) connect: u64,
-    /// Answers that are not HTTP, or of another status than 200.
+    /// Answers that are not HTTP, or have another status than 200.
     pub(super) status: u64,
-    /// Answers whose Content-Length is not the body's.
+    /// Answers whose Content-Length is not the length of the body.
     pub(super) length: u64,
-    /// Answers of another content.
+    /// Answers with wrong content.
     pub(super) content: u64,
-    /// Connections closed or reset before the answer was whole.
+    /// Connections closed or reset before the answer was complete.
     pub(super) reset: u64,
     /// Requests without an answer at the end.
     pub(super) unanswered: u64,
@@ -112,7 +111,7 @@ impl Errors {
         ]
     }
 
-    /// All of them.
+    /// The sum of all kinds.
     pub(super) fn total(&self) -> u64 {
         self.named().iter().map(|(_, count)| count).sum()
     }
@@ -198,8 +197,8 @@ impl<'a> Client<'a> {
         Ok(client)
     }
 
-    /// A connection that answers to the name `place`; `None`, and an error counted, if the server
-    /// does not take it.
+    /// Opens the connection with this index. Returns `None` and counts an error if the server does
+    /// not accept it.
     fn connect(&mut self, index: usize) -> io::Result<Option<Connection>> {
         let Ok(stream) = TcpStream::connect_timeout(&self.load.target, CONNECT_TIMEOUT) else {
             self.outcome.errors.connect += 1;
@@ -243,19 +242,19 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// Sends a request on the connection at `place`, if there is one.
+    /// Sends a request on the connection with this index, if there is one.
     fn send(&mut self, index: usize) {
         let Some(connection) = &mut self.connections[index] else { return };
         (connection.sent_at, connection.filled) = (Instant::now(), 0);
-        // The last answer was read to its end, so an empty send buffer takes the request whole.
+        // The last answer was read completely, so the send buffer is empty and takes the request
+        // whole.
         if connection.stream.write_all(self.load.request.as_bytes()).is_err() {
             self.outcome.errors.note(AnswerError::Reset);
             self.connections[index] = None;
         }
     }
 
-    /// Reads what has come; with the answer whole, goes on to the next request unless the time is
-    /// over.
+    /// Reads what has arrived. If the answer is complete and time is left, sends the next request.
     fn readable(&mut self, index: usize, until: Instant) -> io::Result<()> {
         let Some(connection) = &mut self.connections[index] else { return Ok(()) };
         let read = connection.read(self.load.expected);
@@ -285,7 +284,7 @@ impl<'a> Client<'a> {
 }
 
 impl Connection {
-    /// Reads once; says whether the answer is whole.
+    /// Reads once. Returns whether the answer is complete.
     fn read(&mut self, expected: Expected) -> Result<bool, AnswerError> {
         match self.stream.read(&mut self.buffer[self.filled..]) {
             Ok(0) => Err(AnswerError::Reset),
@@ -303,7 +302,7 @@ impl Connection {
     }
 }
 
-/// Whether `answer` is a whole response with `body`.
+/// Whether `answer` is a complete response with `body`.
 fn check(answer: &[u8], full: bool, body: &[u8]) -> Result<bool, AnswerError> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
@@ -329,7 +328,7 @@ fn check(answer: &[u8], full: bool, body: &[u8]) -> Result<bool, AnswerError> {
     }
 }
 
-/// The processor time that the calling thread has used.
+/// CPU time of the calling thread.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

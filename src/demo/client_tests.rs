@@ -1,4 +1,4 @@
-//! The client tells good answers from bad ones, by kind.
+//! The client distinguishes good answers from bad ones, by kind.
 
 use super::*;
 use std::net::TcpListener;
@@ -50,8 +50,8 @@ fn bytes_are_compared_one_by_one() {
     }
 }
 
-/// Drives two connections against a server that does `serve` to each connection, for 50 ms or as
-/// much longer as a busy machine needs for two answers or errors.
+/// Drives two connections against a server that runs `serve` for each, for 50 ms or, on a busy
+/// machine, until there are two answers or errors.
 fn driven(serve: impl Fn(TcpStream) + Send + Copy + 'static) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
