@@ -48,5 +48,6 @@ pub mod worker;
 
 pub use af_xdp::memory::HugePages;
 pub use error::{Error, Result};
-pub use hosted::Hosted;
-pub use server::{Builder, Server, Signals, Stopper, WorkerInfo};
+pub use hosted::Hosted as Handler;
+pub use server::{Builder, Factories, Server, Signals, Stopper, WorkerInfo};
+pub use simoom_io as io;

@@ -93,24 +93,52 @@ impl Exporter {
     pub(crate) fn publish(&mut self, now_ms: u64, collect: impl FnOnce(&mut Vec<Count>)) {
         self.counts.clear();
         collect(&mut self.counts);
+        add_up(&mut self.counts);
         let published = self.snapshot.publish(self.counts.iter().copied());
         (self.stale, self.next_ms) = (!published, now_ms + PUBLISH_MS);
     }
 }
 
+/// Replaces counts of the same name by their sum: two handlers of one kind publish the same names.
+fn add_up(counts: &mut Vec<Count>) {
+    let mut at = 0;
+    while let Some(&(name, value)) = counts.get(at) {
+        match counts[..at].iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => {
+                *sum += value;
+                counts.remove(at);
+            }
+            None => at += 1,
+        }
+    }
+}
+
 /// The snapshots of all workers. Clones share them: a reader also sees workers that start later.
 #[derive(Clone, Debug, Default)]
-pub struct Registry(Arc<Mutex<Vec<Arc<Snapshot>>>>);
+pub struct Registry {
+    snapshots: Arc<Mutex<Vec<Arc<Snapshot>>>>,
+    gauges: Arc<Mutex<BTreeSet<&'static str>>>,
+}
 
 impl Registry {
     /// Adds the snapshot of a worker.
     pub fn add(&self, snapshot: Arc<Snapshot>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(snapshot);
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).push(snapshot);
     }
 
     /// The snapshots, in the order in which they were added.
     pub fn snapshots(&self) -> Vec<Arc<Snapshot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Declares `name` to be a gauge: its value can go down.
+    pub(crate) fn declare_gauge(&self, name: &'static str) {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    }
+
+    /// Whether `name` was declared to be a gauge.
+    pub(crate) fn is_gauge(&self, name: &str) -> bool {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     /// The sum of each counter over all snapshots, in the order of first appearance.
@@ -166,7 +194,16 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_shows_only_what_was_published_last() {
+    fn handlers_of_one_kind_are_counted_together() {
+        let snapshot = Snapshot::new("worker 0");
+        let mut exporter = Exporter::new(Arc::clone(&snapshot));
+        let twice = [("a", 1), ("b", 2), ("a", 4), ("c", 8), ("b", 16)];
+        exporter.publish(1000, |counts| counts.extend(twice));
+        assert_eq!(snapshot.read(), [("a", 5), ("b", 18), ("c", 8)]);
+    }
+
+    #[test]
+    fn a_sheet_shows_only_what_was_published_last() {
         let snapshot = Snapshot::new("worker 0");
         snapshot.publish([("a", 1), ("b", 2)].into_iter());
         snapshot.publish([("a", 5)].into_iter());

@@ -40,8 +40,8 @@ pub(super) fn exposition(source: &Source) -> String {
                 debug_assert!(false, "{name} is published twice by {worker}");
                 continue;
             }
-            let (kind, suffix) =
-                if GAUGES.contains(&name) { ("gauge", "") } else { ("counter", "_total") };
+            let is_gauge = GAUGES.contains(&name) || source.registry.is_gauge(name);
+            let (kind, suffix) = if is_gauge { ("gauge", "") } else { ("counter", "_total") };
             let lines = samples.entry(name).or_insert_with(|| {
                 names.push(name);
                 format!("# TYPE simoom_{name}{suffix} {kind}\n")

@@ -87,9 +87,8 @@ impl Server {
     /// # use simoom::Server;
     /// let error = Server::builder().connections(0).start().err().unwrap();
     /// assert_eq!(error.to_string(), "connections 0: from 1 to 16777216");
-    /// let error = Server::builder().busy_poll(true).start().err().unwrap();
-    /// let expected = "busy_poll: cannot be used without interface; name the network interface";
-    /// assert_eq!(error.to_string(), expected);
+    /// let error = Server::builder().memory_limit(7).start().err().unwrap();
+    /// assert_eq!(error.to_string(), "memory_limit 7: at least 1048576");
     /// ```
     pub fn builder() -> Builder {
         Builder::new(Setup::default(), false)
@@ -337,6 +336,12 @@ impl<L: Factories> Builder<L> {
     /// Counts what is published on `snapshot` among the server's metrics.
     pub fn metrics(mut self, snapshot: Arc<Snapshot>) -> Builder<L> {
         self.hooks.snapshots.push(snapshot);
+        self
+    }
+
+    /// Has `name`, of what handlers publish, exported as a gauge: a value that can go down.
+    pub fn gauge(mut self, name: &'static str) -> Builder<L> {
+        self.hooks.gauges.push(name);
         self
     }
 

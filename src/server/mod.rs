@@ -33,6 +33,7 @@ use crate::app::contained::Contained;
 use crate::config::Transport;
 use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
+use crate::hosted::PortNames;
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;
@@ -118,6 +119,7 @@ pub(crate) struct Hooks {
     listens: Vec<Listens>,
     every_second: Vec<Maintain>,
     snapshots: Vec<Arc<Snapshot>>,
+    gauges: Vec<&'static str>,
     udp: Option<UdpFactory>,
 }
 
@@ -252,7 +254,10 @@ impl Server {
         hooks: Hooks,
         failures: Sender<Failure>,
     ) -> Result<()> {
-        let Hooks { prepare, listens, every_second, snapshots, udp } = hooks;
+        let Hooks { prepare, listens, every_second, snapshots, gauges, udp } = hooks;
+        let port_names = setup.services.iter().map(|service| service.port_names);
+        let of_ports = port_names.flat_map(|PortNames { open, limit, .. }| [open, limit]);
+        of_ports.chain(gauges).for_each(|name| self.registry.declare_gauge(name));
         // What is shared may alone be more than the system allows: it is refused before the plan is
         // known.
         let bound = limits::tightest(plan::threads(setup));

@@ -1,9 +1,9 @@
 //! What the handlers of all workers have in common: the store, the numbers, and what `stats
 //! settings` tells.
 
+use super::connection_table::ConnectionTable;
+use super::counters::Counters;
 use super::proven::Proven;
-use super::roster::Roster;
-use super::tally::Tally;
 use crate::store::Store;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,11 +58,11 @@ impl Default for Options {
 pub struct Shared {
     store: Arc<Store>,
     options: Options,
-    tally: Tally,
+    counters: Counters,
     started: u32,
     listeners: Mutex<Vec<Listening>>,
-    rosters: Mutex<Vec<Arc<Roster>>>,
-    /// InputBuffer only where memcached is served over UDP.
+    connection_tables: Mutex<Vec<Arc<ConnectionTable>>>,
+    /// Present only where memcached is served over UDP.
     proven: Option<Proven>,
 }
 
@@ -80,15 +80,15 @@ impl Shared {
     /// counts from.
     pub fn new(store: Arc<Store>, options: Options, unix_seconds: u64) -> Arc<Shared> {
         let started = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
-        let (listeners, rosters) = (Mutex::default(), Mutex::default());
+        let (listeners, connection_tables) = (Mutex::default(), Mutex::default());
         let proven = (options.udp_port != 0).then(Proven::new);
         Arc::new(Shared {
             store,
             options,
-            tally: Tally::new(options.workers),
+            counters: Counters::new(options.workers),
             started,
             listeners,
-            rosters,
+            connection_tables,
             proven,
         })
     }
@@ -102,8 +102,8 @@ impl Shared {
         &self.options
     }
 
-    pub(super) fn tally(&self) -> &Tally {
-        &self.tally
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// From here on `stats conns` tells of it. To be called before anybody can connect.
@@ -118,12 +118,12 @@ impl Shared {
     }
 
     /// Makes known who is connected to one more handler.
-    pub(super) fn enrol(&self, roster: &Arc<Roster>) {
-        self.rosters().push(roster.clone());
+    pub(super) fn register(&self, connection_table: &Arc<ConnectionTable>) {
+        self.connection_tables().push(connection_table.clone());
     }
 
-    pub(super) fn rosters(&self) -> MutexGuard<'_, Vec<Arc<Roster>>> {
-        self.rosters.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn connection_tables(&self) -> MutexGuard<'_, Vec<Arc<ConnectionTable>>> {
+        self.connection_tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes that are taken where memcached is served over UDP.

@@ -11,7 +11,7 @@
 //! items and do not read are reset.
 
 use super::conn::{Conn, Phase};
-use super::tally::Count;
+use super::counters::Count;
 use super::{Blob, Memcached};
 use simoom_io::{Duration, Reply};
 
@@ -194,7 +194,7 @@ impl Memcached {
             self.count(Count::StalledReaders);
             return reply.abort();
         }
-        let silent = self.now.saturating_sub(conn.doing.at);
+        let silent = self.now.saturating_sub(conn.activity.at);
         let idle = self.shared.options().idle_seconds;
         if conn.watch.waits == Waits::Nothing && reply.queued() == 0 && idle > 0 {
             if silent > idle {

@@ -101,15 +101,15 @@ impl Default for Numbers {
 
 /// The numbers of all workers.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     workers: Box<[Numbers]>,
     /// What the numbers came to when `stats reset` was last heard.
     since: Mutex<[u64; COUNTS]>,
 }
 
-impl Tally {
-    pub(crate) fn new(workers: usize) -> Tally {
-        Tally {
+impl Counters {
+    pub(crate) fn new(workers: usize) -> Counters {
+        Counters {
             workers: (0..workers).map(|_| Numbers::default()).collect(),
             since: Mutex::new([0; COUNTS]),
         }
@@ -158,14 +158,14 @@ mod tests {
 
     #[test]
     fn sums_are_of_all_workers_and_begin_anew_when_told() {
-        let tally = Tally::new(2);
-        tally.add(0, Count::GetHits, 2);
-        tally.add(1, Count::GetHits, 3);
-        assert_eq!((tally.sum(Count::GetHits), tally.sum(Count::GetMisses)), (5, 0));
-        tally.reset();
-        tally.add(1, Count::GetHits, 1);
-        assert_eq!((tally.sum(Count::GetHits), tally.total(Count::GetHits)), (1, 6));
-        let published: Vec<_> = tally.of(1).filter(|(_, value)| *value > 0).collect();
+        let counters = Counters::new(2);
+        counters.add(0, Count::GetHits, 2);
+        counters.add(1, Count::GetHits, 3);
+        assert_eq!((counters.sum(Count::GetHits), counters.sum(Count::GetMisses)), (5, 0));
+        counters.reset();
+        counters.add(1, Count::GetHits, 1);
+        assert_eq!((counters.sum(Count::GetHits), counters.total(Count::GetHits)), (1, 6));
+        let published: Vec<_> = counters.of(1).filter(|(_, value)| *value > 0).collect();
         assert_eq!(published, [("memcached_get_hits", 4)]);
     }
 }

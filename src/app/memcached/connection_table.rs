@@ -5,7 +5,7 @@
 //! A record is guarded by a version that is odd while it is written: who reads looks at it before
 //! and behind, and does not take what changed meanwhile (a sequence lock, of atomics alone).
 
-use super::conn::Doing;
+use super::conn::Activity;
 use simoom_io::Ends;
 use simoom_tcp::Address;
 use std::net::SocketAddr;
@@ -28,20 +28,20 @@ struct Record {
     ports: AtomicU32,
     remote: [AtomicU64; 2],
     local: [AtomicU64; 2],
-    doing: AtomicU64,
+    activity: AtomicU64,
 }
 
 /// The connections of one worker.
 #[derive(Debug)]
-pub(super) struct Roster {
+pub(super) struct ConnectionTable {
     records: Box<[Record]>,
     /// A bit for each record that is somebody's.
     used: Box<[AtomicU64]>,
 }
 
-impl Roster {
-    fn new(connections: usize) -> Roster {
-        Roster {
+impl ConnectionTable {
+    fn new(connections: usize) -> ConnectionTable {
+        ConnectionTable {
             records: (0..connections).map(|_| Record::default()).collect(),
             used: (0..connections.div_ceil(WORD_BITS)).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -67,7 +67,7 @@ impl Roster {
 
     /// Both ends of the connection at `place`, and what it is doing; `None` if it is just opened or
     /// closed.
-    pub(super) fn get(&self, place: usize) -> Option<(Ends, Doing)> {
+    pub(super) fn get(&self, place: usize) -> Option<(Ends, Activity)> {
         let record = self.records.get(place)?;
         (0..READS).find_map(|_| record.read())
     }
@@ -81,22 +81,22 @@ impl Roster {
 }
 
 impl Record {
-    fn read(&self) -> Option<(Ends, Doing)> {
+    fn read(&self) -> Option<(Ends, Activity)> {
         let version = self.version.load(Acquire);
         let ports = self.ports.load(Relaxed);
         let [remote, local] =
             [&self.remote, &self.local].map(|end| end.each_ref().map(|half| half.load(Relaxed)));
-        let doing = Doing::from_bits(self.doing.load(Relaxed));
+        let activity = Activity::from_bits(self.activity.load(Relaxed));
         fence(Acquire);
         let is_whole = version.is_multiple_of(2) && self.version.load(Relaxed) == version;
         let ends = Ends {
             remote: address(remote, (ports >> 16) as u16),
             local: address(local, ports as u16),
         };
-        is_whole.then_some((ends, doing))
+        is_whole.then_some((ends, activity))
     }
 
-    fn write(&self, ends: Ends, doing: Doing) {
+    fn write(&self, ends: Ends, activity: Activity) {
         let version = self.version.load(Relaxed);
         self.version.store(version.wrapping_add(1), Relaxed);
         fence(Release);
@@ -107,7 +107,7 @@ impl Record {
             record[0].store(low, Relaxed);
             record[1].store(high, Relaxed);
         }
-        self.doing.store(doing.to_bits(), Relaxed);
+        self.activity.store(activity.to_bits(), Relaxed);
         self.version.store(version.wrapping_add(2), Release);
     }
 }
@@ -118,9 +118,9 @@ fn address(halves: [u64; 2], port: u16) -> SocketAddr {
 
 /// A connection's place in its worker's roster, counted from 1.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place(NonZeroU32);
+pub(super) struct TableSlot(NonZeroU32);
 
-impl Place {
+impl TableSlot {
     fn index(&self) -> usize {
         self.0.get() as usize - 1
     }
@@ -128,53 +128,53 @@ impl Place {
 
 /// The one that writes a roster.
 #[derive(Debug)]
-pub(super) struct Registrar {
-    roster: Arc<Roster>,
-    free: Vec<Place>,
+pub(super) struct TableWriter {
+    connection_table: Arc<ConnectionTable>,
+    free: Vec<TableSlot>,
 }
 
-impl Registrar {
+impl TableWriter {
     /// With room for so many connections at once.
-    pub(super) fn new(connections: usize) -> Registrar {
+    pub(super) fn new(connections: usize) -> TableWriter {
         let count = u32::try_from(connections)
             .expect("limits bound the connections of a worker below 2^32");
-        Registrar {
-            roster: Arc::new(Roster::new(connections)),
-            free: (1..=count).rev().filter_map(NonZeroU32::new).map(Place).collect(),
+        TableWriter {
+            connection_table: Arc::new(ConnectionTable::new(connections)),
+            free: (1..=count).rev().filter_map(NonZeroU32::new).map(TableSlot).collect(),
         }
     }
 
-    /// Bytes of memory that [`Registrar::new`] takes.
+    /// Bytes of memory that [`TableWriter::new`] takes.
     pub(super) const fn memory_bytes(connections: usize) -> usize {
-        connections * (size_of::<Record>() + size_of::<Place>())
+        connections * (size_of::<Record>() + size_of::<TableSlot>())
             + connections.div_ceil(WORD_BITS) * size_of::<u64>()
     }
 
     /// What it writes, to be read by all.
-    pub(super) fn roster(&self) -> &Arc<Roster> {
-        &self.roster
+    pub(super) fn connection_table(&self) -> &Arc<ConnectionTable> {
+        &self.connection_table
     }
 
     /// Notes a connection; returns its place, or `None` if there is none left.
-    pub(super) fn enter(&mut self, ends: Ends, doing: Doing) -> Option<Place> {
+    pub(super) fn enter(&mut self, ends: Ends, activity: Activity) -> Option<TableSlot> {
         let place = self.free.pop()?;
-        self.roster.records[place.index()].write(ends, doing);
-        self.roster.mark(place.index(), true);
+        self.connection_table.records[place.index()].write(ends, activity);
+        self.connection_table.mark(place.index(), true);
         Some(place)
     }
 
     /// Notes what the connection at `place` is doing.
-    pub(super) fn tell(&mut self, place: &Place, doing: Doing) {
-        self.roster.records[place.index()].doing.store(doing.to_bits(), Relaxed);
+    pub(super) fn set_activity(&mut self, place: &TableSlot, activity: Activity) {
+        self.connection_table.records[place.index()].activity.store(activity.to_bits(), Relaxed);
     }
 
     /// The connection at `place` is over.
-    pub(super) fn leave(&mut self, place: Place) {
-        self.roster.mark(place.index(), false);
+    pub(super) fn leave(&mut self, place: TableSlot) {
+        self.connection_table.mark(place.index(), false);
         self.free.push(place);
     }
 }
 
 #[cfg(test)]
-#[path = "roster_tests.rs"]
+#[path = "connection_table_tests.rs"]
 mod tests;
