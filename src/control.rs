@@ -73,8 +73,8 @@ impl Waker {
 }
 
 impl CommandReceiver {
-    /// The next command, if there is one. Returns [`Command::Leave`] once every [`CommandSender`] is
-    /// dropped: then the process is ending.
+    /// The next command. Returns [`Command::Leave`] once every [`CommandSender`] is dropped: then
+    /// the process is ending.
     pub fn take(&self) -> Option<Command> {
         match self.command_sender.try_recv() {
             Ok(command) => Some(command),

@@ -1,9 +1,9 @@
 //! The path of counters from the workers to their readers.
 //!
-//! A worker increments integers of its own, and publishes all of them in its [`Snapshot`] up to four
-//! times a second. Readers (the admin endpoint, the summary at shutdown) read the snapshots of all
-//! workers from the [`Registry`]. So counting costs the data path an addition, and reading costs it
-//! nothing.
+//! A worker increments integers of its own, and publishes all of them in its [`Snapshot`] up to
+//! four times a second. Readers (the admin endpoint, the summary at shutdown) read the snapshots of
+//! all workers from the [`Registry`]. So counting costs the data path an addition, and reading
+//! costs it nothing.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,8 +42,8 @@ impl Snapshot {
         &self.label
     }
 
-    /// Replaces the counters. Returns false and changes nothing if a reader holds the lock: the data
-    /// path does not wait, but retries later.
+    /// Replaces the counters. Returns false and changes nothing if a reader holds the lock: the
+    /// data path does not wait, but retries later.
     pub fn publish(&self, counts: impl Iterator<Item = Count>) -> bool {
         let Ok(mut snapshot) = self.counts.try_lock() else { return false };
         snapshot.clear();
@@ -60,8 +60,8 @@ impl Snapshot {
 /// Interval at which changing counters are published.
 const PUBLISH_MS: u64 = 250;
 
-/// Publishes the counters of a worker to its snapshot: at intervals while they change, and once after
-/// they have stopped changing. So it wakes an idle worker once.
+/// Publishes the counters of a worker to its snapshot: at intervals while they change, and once
+/// after they have stopped changing. So it wakes an idle worker once.
 pub(crate) struct Exporter {
     snapshot: Arc<Snapshot>,
     counts: Vec<Count>,

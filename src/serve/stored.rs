@@ -26,8 +26,8 @@ impl Stored {
         Stored { store, snapshot, containment: Containment::default() }
     }
 
-    /// Frees what has expired, for workers that sleep do not, and brings the counters to the registry.
-    /// A panic in it is counted; it is an error if it may have left the store half changed.
+    /// Frees expired items, because sleeping workers do not, and publishes the counters. Counts a
+    /// panic. Returns an error if a panic may have left a change of the store incomplete.
     pub(super) fn look_after(&self) -> Result<()> {
         let now = u32::try_from(clock::steady_seconds()).unwrap_or(u32::MAX);
         let mut counts: Vec<Count> = Vec::with_capacity(32);

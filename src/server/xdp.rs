@@ -66,8 +66,7 @@ impl Claims {
         }
     }
 
-    /// Brings the steering program's counters to the registry. They lie in the kernel, and no worker
-    /// sees them.
+    /// Publishes the steering program's counters. They are in the kernel; workers do not read them.
     pub(super) fn publish(&self) {
         if let Ok(counters) = self.device.counters() {
             self.snapshot.publish(counters);

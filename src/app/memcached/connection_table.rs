@@ -1,9 +1,9 @@
-//! Who is connected: a worker notes the connections that it opens and closes, and what each is
-//! doing; every worker may read the notes of all, while they change. Nobody waits for anybody, and
-//! a request costs nothing but once a second.
+//! The connection table of a worker. The worker records the connections that it opens and closes,
+//! and their activity. All workers may read the tables of all others at any time, without locks. A
+//! connection costs a write once a second.
 //!
-//! A record is guarded by a version that is odd while it is written: who reads looks at it before
-//! and behind, and does not take what changed meanwhile (a sequence lock, of atomics alone).
+//! A version protects each record; it is odd while the record is being written. A reader checks it
+//! before and after reading, and discards a record that changed (a sequence lock of atomics).
 
 use super::conn::Activity;
 use simoom_io::Ends;
@@ -15,16 +15,16 @@ use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
 };
 
-/// How often a record is read that changes meanwhile, before it is taken for one of nobody.
+/// Attempts to read a record that keeps changing.
 const READS: usize = 8;
 const WORD_BITS: usize = u64::BITS as usize;
 
-/// A connection, as its worker has noted it.
+/// The record of a connection.
 #[derive(Debug, Default)]
 struct Record {
     /// Odd while the ends are being written.
     version: AtomicU32,
-    /// Of the remote and the local end.
+    /// The remote port in the upper half, the local port in the lower.
     ports: AtomicU32,
     remote: [AtomicU64; 2],
     local: [AtomicU64; 2],
@@ -35,7 +35,7 @@ struct Record {
 #[derive(Debug)]
 pub(super) struct ConnectionTable {
     records: Box<[Record]>,
-    /// A bit for each record that is somebody's.
+    /// A bit for each record in use.
     used: Box<[AtomicU64]>,
 }
 
@@ -47,12 +47,12 @@ impl ConnectionTable {
         }
     }
 
-    /// How many connections it can hold.
+    /// The capacity of the table.
     pub(super) fn places(&self) -> usize {
         self.records.len()
     }
 
-    /// The first place from `from` on that is somebody's.
+    /// The first record in use from `from` on.
     pub(super) fn next(&self, from: usize) -> Option<usize> {
         let first = from / WORD_BITS;
         let words = self.used.iter().enumerate().skip(first);
@@ -65,14 +65,14 @@ impl ConnectionTable {
             .map(|(at, word)| at * WORD_BITS + word.trailing_zeros() as usize)
     }
 
-    /// Both ends of the connection at `place`, and what it is doing; `None` if it is just opened or
-    /// closed.
+    /// Both ends of the connection at `place`, and its activity; `None` if it is just being opened
+    /// or closed.
     pub(super) fn get(&self, place: usize) -> Option<(Ends, Activity)> {
         let record = self.records.get(place)?;
         (0..READS).find_map(|_| record.read())
     }
 
-    /// The worker that owns it, and no other thread, writes.
+    /// Only the worker that owns the table calls this.
     fn mark(&self, place: usize, is_used: bool) {
         let (word, bit) = (&self.used[place / WORD_BITS], 1 << (place % WORD_BITS));
         let old = word.load(Relaxed);
@@ -116,7 +116,7 @@ fn address(halves: [u64; 2], port: u16) -> SocketAddr {
     SocketAddr::new(Address::from_halves(halves[0], halves[1]).into(), port)
 }
 
-/// A connection's place in its worker's roster, counted from 1.
+/// Index of a connection in its worker's table, plus 1.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TableSlot(NonZeroU32);
 
@@ -126,7 +126,7 @@ impl TableSlot {
     }
 }
 
-/// The one that writes a roster.
+/// The writer of a table.
 #[derive(Debug)]
 pub(super) struct TableWriter {
     connection_table: Arc<ConnectionTable>,
@@ -134,7 +134,7 @@ pub(super) struct TableWriter {
 }
 
 impl TableWriter {
-    /// With room for so many connections at once.
+    /// A table for up to `connections` connections.
     pub(super) fn new(connections: usize) -> TableWriter {
         let count = u32::try_from(connections)
             .expect("limits bound the connections of a worker below 2^32");
@@ -144,18 +144,18 @@ impl TableWriter {
         }
     }
 
-    /// Bytes of memory that [`TableWriter::new`] takes.
+    /// Bytes of memory that [`TableWriter::new`] allocates.
     pub(super) const fn memory_bytes(connections: usize) -> usize {
         connections * (size_of::<Record>() + size_of::<TableSlot>())
             + connections.div_ceil(WORD_BITS) * size_of::<u64>()
     }
 
-    /// What it writes, to be read by all.
+    /// The table, for readers.
     pub(super) fn connection_table(&self) -> &Arc<ConnectionTable> {
         &self.connection_table
     }
 
-    /// Notes a connection; returns its place, or `None` if there is none left.
+    /// Adds a connection. Returns its slot, or `None` if the table is full.
     pub(super) fn enter(&mut self, ends: Ends, activity: Activity) -> Option<TableSlot> {
         let place = self.free.pop()?;
         self.connection_table.records[place.index()].write(ends, activity);
@@ -163,12 +163,12 @@ impl TableWriter {
         Some(place)
     }
 
-    /// Notes what the connection at `place` is doing.
+    /// Updates the activity of the connection at `place`.
     pub(super) fn set_activity(&mut self, place: &TableSlot, activity: Activity) {
         self.connection_table.records[place.index()].activity.store(activity.to_bits(), Relaxed);
     }
 
-    /// The connection at `place` is over.
+    /// Removes the connection at `place`.
     pub(super) fn leave(&mut self, place: TableSlot) {
         self.connection_table.mark(place.index(), false);
         self.free.push(place);

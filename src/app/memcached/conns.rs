@@ -1,10 +1,10 @@
-//! `stats conns`: the listeners, then every connection of every worker and transport, in
-//! memcached's names. A number to go on from in, a few lines a connection out, as there is room:
-//! however many there are, they take no memory, and other connections have their turn in between.
+//! `stats conns`: the listeners, then the connections of all workers and transports, with
+//! memcached's names. The list is produced a few lines at a time, as the send queue has capacity.
+//! It takes no memory, and other connections are served in between.
 //!
-//! What memcached numbers by file descriptor has a number of its own here, which it keeps as long
-//! as it lasts: the listeners first, then the places in the workers' rosters. Connections that open
-//! or close meanwhile may be missed.
+//! Each entry has a number in place of memcached's file descriptor, for as long as the connection
+//! lasts: the listeners first, then the slots of the connection tables. Connections that open or
+//! close meanwhile may be missing.
 
 use super::conn::{Activity, Conn, Phase, State};
 use super::options::Listening;
@@ -15,15 +15,14 @@ use simoom_io::{Ends, Reply};
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-/// What is told about one number.
+/// An entry of the list.
 enum Entry {
     Listener(Listening),
     Connection(Ends, Activity),
 }
 
 impl Memcached {
-    /// Goes on with the list from `number` on. Once it has ended, the last byte of the request is
-    /// taken.
+    /// Continues the list at `number`. At its end, consumes the last byte of the request.
     pub(super) fn conns(
         &mut self,
         conn: &mut Conn,
@@ -49,8 +48,8 @@ impl Memcached {
 }
 
 impl super::Shared {
-    /// The first number from `from` on that is somebody's, and what is told of it: nothing if it
-    /// just opens or closes.
+    /// The first number in use from `from` on, and its entry; no entry if the connection is just
+    /// being opened or closed.
     fn next_entry(&self, from: u64) -> Option<(u64, Option<Entry>)> {
         let listeners = self.listeners();
         if let Some(listener) = listeners.get(from as usize) {
@@ -70,7 +69,7 @@ impl super::Shared {
     }
 }
 
-/// All lines of one number: with IPv6 addresses less than half of what there is room for.
+/// The lines of one entry: with IPv6 addresses less than half of the guaranteed capacity.
 fn describe(out: &mut Out, number: u64, entry: &Entry, now: u32, started: u32) {
     let activity = match entry {
         Entry::Listener(Listening { address, over_udp }) => {
@@ -97,7 +96,7 @@ fn line<'o>(out: &'o mut Out, number: u64, name: &[u8]) -> &'o mut Out {
 }
 
 impl Out {
-    /// As memcached tells it: the protocol, the address, the port.
+    /// In memcached's format: protocol, address, port.
     fn address(&mut self, address: SocketAddr, over_udp: bool) -> &mut Out {
         self.push(if over_udp { b"udp" } else { b"tcp" });
         self.push(if address.is_ipv6() { b"6:" } else { b":" });
