@@ -124,6 +124,11 @@ impl TableSlot {
     fn index(&self) -> usize {
         self.0.get() as usize - 1
     }
+
+    /// The number by which no other connection of this worker goes.
+    pub(super) fn number(&self) -> u32 {
+        self.0.get()
+    }
 }
 
 /// The writer of a table.

@@ -147,7 +147,7 @@ impl Memcached {
     }
 
     /// The answer to a plain `get` of one key; whether it was a hit, or `None` if it has to wait.
-    /// What is copied is only glanced at.
+    /// A copy needs a guard only, not a pin.
     #[inline]
     fn answer_plain(&mut self, key: &[u8], reply: &mut Reply<'_, Blob>) -> Option<bool> {
         let Some(guard) = self.store.guard(key, self.now) else { return Some(false) };
@@ -156,7 +156,7 @@ impl Memcached {
             reply.copy(guard.line());
             return Some(true);
         }
-        if self.store.is_at_pin_limit(reply.queued() > 0) {
+        if self.is_at_pin_limit(reply) {
             let copies = len <= reply.copyable();
             return copies.then(|| reply.copy(guard.line())).map(|()| true);
         }
