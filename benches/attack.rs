@@ -1,40 +1,39 @@
-//! A client that wants its file while others attack: a flood of SYNs from spoofed sources, and
-//! slow-loris.
+//! Downloads during attacks: a SYN flood from spoofed sources, and slow-loris.
 //!
 //!     cargo bench --bench attack [-- SECONDS]
 //!
-//! The attacker shares the client's core and its end of the veth pair. Each download is a
-//! connection of its own and is compared with the file; prints how long they took, and the server's
-//! memory at the start, in mid-attack, when all that the plan reserves for this has been touched
-//! once, and at the end. Ends with an error if a client waited for a second, or memory still grew.
-//! Needs root.
+//! The attacker shares the client's core and its end of the veth pair. Each download uses a new
+//! connection and is compared with the file. Prints the download times and the server's memory: at
+//! the start, in the middle of the attack, when all reserved memory has been touched once, and at
+//! the end. Fails if a client waits for a second, or if memory still grows after the middle. Needs
+//! root.
 
 #![allow(clippy::print_stdout, reason = "it prints its measurements")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
-mod served;
+mod testbed;
 
 use common::{Network, Process, need_root};
 use pnet::datalink::{self, Channel, DataLinkSender};
-use served::{OURS, PATIENCE, content, median};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use testbed::{SIMOOM_PORT, TIMEOUT, content, median};
 
 /// SYNs a second.
 const RATE: u64 = 300_000;
-/// Connections that send their requests a byte at a time.
-const LORISES: usize = 5000;
-/// Bytes of the file that a client asks for.
+/// Connections that send one byte of a request each second.
+const SLOW_CLIENTS: usize = 5000;
+/// Size of the requested file, in bytes.
 const FILE: usize = 64 << 10;
-/// Whom SYN-ACKs go to: nobody.
+/// Destination of the SYN-ACKs: no host has this MAC address.
 const ATTACKER: [u8; 6] = [2, 0, 0, 0, 6, 6];
-/// What a client may have to wait for it.
-const PROMISE: Duration = Duration::from_secs(1);
-/// What a server's memory may grow by from mid-attack on.
-const GROWTH: u64 = 4 << 20;
+/// Limit of a client's waiting time.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Limit of the growth of the server's memory from the middle of an attack on.
+const GROWTH_MAX: u64 = 4 << 20;
 
 fn main() {
     if !need_root() {
@@ -44,13 +43,13 @@ fn main() {
     let chosen = std::env::args().find_map(|word| word.parse().ok());
     let seconds = Duration::from_secs(chosen.unwrap_or(if is_quick { 1 } else { 15 }));
     raise_open_files();
-    let mut fine = under("nobody attacks", seconds / 2, |_, ends| wait_for(ends));
+    let mut fine = under("no attack", seconds / 2, |_, ends| wait_for(ends));
     fine &= under("SYN flood", seconds, flood);
     fine &= under("slow-loris", seconds, slow_loris);
-    assert!(fine || is_quick, "a promise was not kept");
+    assert!(fine || is_quick, "a client waited too long, or memory grew");
 }
 
-/// Inherited by the server.
+/// The server inherits the limit.
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -58,8 +57,8 @@ fn raise_open_files() {
         .expect("a limit may be raised to its maximum");
 }
 
-/// Downloads again and again while `attack` lasts; returns whether all promises were kept. The
-/// attack says what it did.
+/// Downloads repeatedly while `attack` runs. Returns whether the limits were kept. The attack
+/// returns a description of what it sent.
 fn under(
     name: &str,
     lasts: Duration,
@@ -69,7 +68,7 @@ fn under(
     let root = tempfile::tempdir().expect("a directory of our own");
     let file = content(FILE);
     std::fs::write(root.path().join("file"), &file).expect("room for a file");
-    let server = served::ours(&network, root.path(), "--connections 20000");
+    let server = testbed::start_simoom(&network, root.path(), "--connections 20000");
     let (before, ends) = (resident_bytes(&server), AtomicBool::new(false));
     let (told, times, middle) = std::thread::scope(|scope| {
         let attacker = scope.spawn(|| network.client.run(|| attack(&network, &ends)));
@@ -92,17 +91,17 @@ fn under(
         middle >> 10,
         after >> 10
     );
-    slowest <= PROMISE.as_secs_f64() * 1e3 && after.saturating_sub(middle) <= GROWTH
+    slowest <= WAIT_MAX.as_secs_f64() * 1e3 && after.saturating_sub(middle) <= GROWTH_MAX
 }
 
-/// Milliseconds of each download.
+/// The duration of each download in milliseconds.
 fn downloads(network: &Network, file: &[u8], lasts: Duration) -> Vec<f64> {
-    let (at, start) = (SocketAddr::new(network.address(1), OURS), Instant::now());
+    let (at, start) = (SocketAddr::new(network.address(1), SIMOOM_PORT), Instant::now());
     let mut times = Vec::new();
     while start.elapsed() < lasts || times.is_empty() {
         let begin = Instant::now();
-        let mut stream = TcpStream::connect_timeout(&at, PATIENCE).expect("the server answers");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+        let mut stream = TcpStream::connect_timeout(&at, TIMEOUT).expect("the server answers");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out can be set");
         stream
             .write_all(b"GET /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             .expect("it is asked");
@@ -130,7 +129,7 @@ fn wait_for(ends: &AtomicBool) -> String {
     String::new()
 }
 
-/// SYNs from everywhere in 198.19.0.0/16, at [`RATE`].
+/// Sends SYNs from all of 198.19.0.0/16, at [`RATE`].
 fn flood(network: &Network, ends: &AtomicBool) -> String {
     let (IpAddr::V4(server), mut sender) = (network.address(1), raw_sender()) else {
         unreachable!("host 1 has an IPv4 address")
@@ -145,7 +144,7 @@ fn flood(network: &Network, ends: &AtomicBool) -> String {
         }
         for _ in 0..due.min(256) {
             let frame = syn(server_mac, ATTACKER, server, sent);
-            // A full device loses it.
+            // A full TX ring drops it.
             if !matches!(sender.send_to(&frame, None), Some(Ok(()))) {
                 refused += 1;
             }
@@ -167,7 +166,7 @@ fn raw_sender() -> Box<dyn DataLinkSender> {
     }
 }
 
-/// The `index`th SYN, as Linux would send it but for the options.
+/// The SYN with this index, as Linux sends it except for the options.
 fn syn(to_mac: [u8; 6], from_mac: [u8; 6], to: Ipv4Addr, index: u64) -> [u8; 58] {
     let mut frame = [0; 58];
     let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
@@ -177,7 +176,7 @@ fn syn(to_mac: [u8; 6], from_mac: [u8; 6], to: Ipv4Addr, index: u64) -> [u8; 58]
     frame[26..30].copy_from_slice(&[198, 19, mixed[0], mixed[1]]);
     frame[30..34].copy_from_slice(&to.octets());
     frame[34..36].copy_from_slice(&[mixed[2] | 4, mixed[3]]);
-    frame[36..38].copy_from_slice(&OURS.to_be_bytes());
+    frame[36..38].copy_from_slice(&SIMOOM_PORT.to_be_bytes());
     frame[38..42].copy_from_slice(&mixed[4..8]);
     frame[46..50].copy_from_slice(&[0x60, 2, 0xff, 0xff]);
     frame[54..58].copy_from_slice(&[2, 4, 5, 180]);
@@ -198,34 +197,35 @@ fn fold(mut sum: u32) -> u16 {
     !(sum as u16)
 }
 
-/// [`LORISES`] requests that never end, a byte a second each; whoever is refused comes again.
+/// Sends [`SLOW_CLIENTS`] endless requests, a byte a second each. Reconnects when the server
+/// closes.
 fn slow_loris(network: &Network, ends: &AtomicBool) -> String {
-    let at = SocketAddr::new(network.address(1), OURS);
+    let at = SocketAddr::new(network.address(1), SIMOOM_PORT);
     let connect = || {
-        let mut stream = TcpStream::connect_timeout(&at, PATIENCE).ok()?;
+        let mut stream = TcpStream::connect_timeout(&at, TIMEOUT).ok()?;
         stream.write_all(b"GET /file HTTP/1.1\r\nX: ").ok()?;
         Some(stream)
     };
-    let mut lorises: Vec<Option<TcpStream>> = Vec::new();
-    let (mut bytes, mut again, mut most) = (0u64, 0u64, 0);
+    let mut slow_clients: Vec<Option<TcpStream>> = Vec::new();
+    let (mut bytes, mut reconnects, mut max) = (0u64, 0u64, 0);
     while !ends.load(Ordering::Relaxed) {
         let begin = Instant::now();
-        if lorises.len() < LORISES {
-            lorises.extend(
-                (lorises.len()..LORISES)
+        if slow_clients.len() < SLOW_CLIENTS {
+            slow_clients.extend(
+                (slow_clients.len()..SLOW_CLIENTS)
                     .map_while(|_| (!ends.load(Ordering::Relaxed)).then(connect)),
             );
         }
-        for loris in &mut lorises {
-            if loris.as_mut().is_some_and(|stream| stream.write_all(b"x").is_ok()) {
+        for client in &mut slow_clients {
+            if client.as_mut().is_some_and(|stream| stream.write_all(b"x").is_ok()) {
                 bytes += 1;
             } else {
-                again += 1;
-                *loris = connect();
+                reconnects += 1;
+                *client = connect();
             }
         }
-        most = most.max(lorises.iter().flatten().count());
+        max = max.max(slow_clients.iter().flatten().count());
         std::thread::sleep(Duration::from_secs(1).saturating_sub(begin.elapsed()));
     }
-    format!("{most} at once, {bytes} bytes dribbled, {again} came again")
+    format!("{max} open at most, {bytes} bytes sent, {reconnects} reconnects")
 }

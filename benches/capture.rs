@@ -1,30 +1,30 @@
-//! What tshark's expert analysis says of downloads over bad paths: Simoom over AF_XDP beside nginx
-//! over Linux TCP.
+//! tshark's expert analysis of downloads over bad paths: Simoom over AF_XDP, and nginx over Linux
+//! TCP.
 //!
 //!     cargo bench --bench capture [-- SEED]
 //!
-//! Both servers are in one namespace, behind the delaying and losing bridge of the tests, and send
-//! the same file in turn to a client over Linux TCP; every download is compared with the file. The
-//! capture is taken at the client's end, with every checksum validated. Prints, side by side, the
-//! segments with text that arrived there, those among them that repeat an earlier one or fill a gap
-//! (retransmissions), those that repeat what the client had acknowledged already (spurious), and
-//! faults: malformed packets and wrong checksums. Beside them, from the client's own counters,
-//! which miss nothing that a capture does: segments that it received twice (its D-SACKs). SEED is
-//! another choice of what is lost. Needs root, nginx, ip, ethtool, curl and tshark.
+//! Both servers are in one namespace, behind the delaying and dropping bridge of the tests, and
+//! send the same file in turn to a client over Linux TCP. Every download is compared with the file.
+//! The client's end is captured, and all checksums are verified. Prints for both servers: segments
+//! with data that arrived; segments among them that repeat an earlier one or fill a gap
+//! (retransmissions); segments that repeat acknowledged data (spurious); faults, that is, malformed
+//! packets and wrong checksums. A further column is from the client's counters, which are complete:
+//! segments received twice (its D-SACKs). SEED selects which packets are dropped. Needs root,
+//! nginx, ip, ethtool, curl and tshark.
 
 #![allow(clippy::print_stdout, reason = "it prints its measurements")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
-mod served;
+mod testbed;
 
 use common::capture::{Capture, Verdict};
 use common::{Network, Path, need_program, need_root};
-use served::{OURS, THEIRS, content};
 use std::process::Command;
 use std::time::Duration;
+use testbed::{NGINX_PORT, SIMOOM_PORT, content};
 
-/// Round trip in milliseconds, packets of a thousand lost each way, and megabytes: fewer where a
+/// Round trip in milliseconds, loss per mille in each direction, and megabytes: fewer where a
 /// download takes minutes.
 const PATHS: [(u64, u64, usize); 7] =
     [(1, 1, 20), (1, 10, 20), (1, 50, 10), (1, 100, 5), (10, 0, 20), (100, 0, 20), (10, 10, 20)];
@@ -37,7 +37,7 @@ fn main() {
         return;
     }
     println!(
-        "RTT ms   loss %   MB     nginx segments  again  spurious  twice  faults    simoom segments  again  spurious  twice  faults"
+        "RTT ms   loss %   MB     nginx segments retrans  spurious  twice  faults    simoom segments retrans  spurious  twice  faults"
     );
     for (rtt_ms, loss_permille, megabytes) in if is_quick { &PATHS[4..5] } else { &PATHS[..] } {
         let path = Path {
@@ -45,8 +45,8 @@ fn main() {
             loss_permille: *loss_permille,
             seed,
         };
-        let [theirs, ours] = measure(path, megabytes << 20).map(|verdict| show(&verdict));
-        println!("{rtt_ms:6} {:8.1} {megabytes:4} {theirs} {ours}", *loss_permille as f64 / 10.0);
+        let [nginx, simoom] = measure(path, megabytes << 20).map(|verdict| show(&verdict));
+        println!("{rtt_ms:6} {:8.1} {megabytes:4} {nginx} {simoom}", *loss_permille as f64 / 10.0);
     }
 }
 
@@ -55,10 +55,12 @@ fn measure(path: Path, len: usize) -> [(Verdict, u64); 2] {
     let root = tempfile::tempdir().expect("a directory of our own");
     let bytes = content(len);
     std::fs::write(root.path().join("file"), &bytes).expect("room for the file");
-    let _servers =
-        [common::nginx(&network, root.path(), THEIRS), served::ours(&network, root.path(), "")];
+    let _servers = [
+        common::nginx(&network, root.path(), NGINX_PORT),
+        testbed::start_simoom(&network, root.path(), ""),
+    ];
     let capture = Capture::start(&network);
-    let twice = [THEIRS, OURS].map(|port| {
+    let twice = [NGINX_PORT, SIMOOM_PORT].map(|port| {
         let before = duplicates_reported(&network);
         let url = format!("http://{}:{port}/file", network.address(1));
         let got = root.path().join("got");
@@ -72,10 +74,12 @@ fn measure(path: Path, len: usize) -> [(Verdict, u64); 2] {
         duplicates_reported(&network) - before
     });
     let mut twice = twice.into_iter();
-    capture.judge([THEIRS, OURS]).map(|verdict| (verdict, twice.next().expect("one for each port")))
+    capture
+        .judge([NGINX_PORT, SIMOOM_PORT])
+        .map(|verdict| (verdict, twice.next().expect("one for each port")))
 }
 
-/// Segments that the client has reported as received before (RFC 2883), of whatever connection.
+/// Segments that the client reported as duplicates (RFC 2883), over all connections.
 fn duplicates_reported(network: &Network) -> u64 {
     let read =
         || std::fs::read_to_string("/proc/thread-self/net/netstat").expect("the kernel's counters");

@@ -1,26 +1,27 @@
-//! Downloads from afar: Simoom over AF_XDP beside nginx over Linux TCP, to a client over Linux TCP.
+//! Downloads over long paths: Simoom over AF_XDP, and nginx over Linux TCP, to a client over Linux
+//! TCP.
 //!
 //!     cargo bench --bench delay [-- ROUNDS [RTT_MS...]]
 //!
-//! Both servers are in one namespace, behind the delaying bridge of the tests, and take turns;
-//! every download is compared with the file. Each is a connection of its own; times count from the
-//! connection's SYN. Prints medians and their ratio. Needs root, nginx, ip and ethtool.
+//! Both servers are in one namespace, behind the delaying bridge of the tests, and take turns.
+//! Every download uses a new connection and is compared with the file. Times count from the SYN.
+//! Prints medians and their ratio. Needs root, nginx, ip and ethtool.
 
 #![allow(clippy::print_stdout, reason = "it prints its measurements")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
-mod served;
+mod testbed;
 
 use common::{Network, Path, need_program, need_root};
-use served::{OURS, PATIENCE, THEIRS, content, median};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+use testbed::{NGINX_PORT, SIMOOM_PORT, TIMEOUT, content, median};
 
 const SIZES: [(&str, usize); 3] = [("64 KB", 64 << 10), ("1 MB", 1 << 20), ("10 MB", 10 << 20)];
-/// By their ports, in the order in which they take turns.
-const CONTENDERS: [u16; 2] = [THEIRS, OURS];
+/// Ports of the servers, in the order of measurement.
+const TARGETS: [u16; 2] = [NGINX_PORT, SIMOOM_PORT];
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
@@ -51,12 +52,14 @@ fn measure(rtt_ms: u64, rounds: u64, sizes: &[(&str, usize)]) {
     for (bytes, (_, len)) in files.iter().zip(sizes) {
         std::fs::write(root.path().join(len.to_string()), bytes).expect("room for the files");
     }
-    let _servers =
-        [common::nginx(&network, root.path(), THEIRS), served::ours(&network, root.path(), "")];
+    let _servers = [
+        common::nginx(&network, root.path(), NGINX_PORT),
+        testbed::start_simoom(&network, root.path(), ""),
+    ];
     for ((name, len), bytes) in sizes.iter().zip(&files) {
         let mut times = [(); 2].map(|()| [Vec::new(), Vec::new()]);
         for _ in 0..rounds {
-            for (port, times) in CONTENDERS.iter().zip(&mut times) {
+            for (port, times) in TARGETS.iter().zip(&mut times) {
                 let at = SocketAddr::new(network.address(1), *port);
                 let (first, all) = network.client.run(|| download(at, *len, bytes));
                 times[0].push(first);
@@ -75,8 +78,8 @@ fn measure(rtt_ms: u64, rounds: u64, sizes: &[(&str, usize)]) {
 /// Milliseconds to the first byte and to the last.
 fn download(at: SocketAddr, len: usize, expected: &[u8]) -> (f64, f64) {
     let start = Instant::now();
-    let mut stream = TcpStream::connect_timeout(&at, PATIENCE).expect("the server answers");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+    let mut stream = TcpStream::connect_timeout(&at, TIMEOUT).expect("the server answers");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out can be set");
     stream.set_nodelay(true).expect("Nagle's algorithm can be off");
     let request = format!("GET /{len} HTTP/1.1\r\nHost: far\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("the request is taken");

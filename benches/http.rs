@@ -1,17 +1,17 @@
-//! The HTTP handler alone, in memory: request bytes in, ranges out, and the ranges given back.
+//! The HTTP handler alone, in memory: parse requests, build responses, release their ranges.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use simoom::app::http::Http;
 use simoom::app::testing::{Line, http};
 use std::hint::black_box;
 
-/// As wrk sends it.
+/// A request of wrk.
 const GET: &[u8] = b"GET /12 HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\r\n";
 const MISSING: &[u8] = b"GET /none HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\r\n";
 const LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\r\n";
 const CACHED: &[u8] =
     b"GET /12 HTTP/1.1\r\nHost: 198.18.0.1:8080\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
-/// As a browser sends it.
+/// A request of a browser.
 const BROWSER: &[u8] = b"GET /12 HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
     Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\

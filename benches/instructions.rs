@@ -1,35 +1,36 @@
-//! How many instructions the stack takes for a request, and the handlers of HTTP and memcached,
-//! with its store: what an addition to them costs, without the clock's noise. Handlers are counted
-//! as the server runs them, with their panics contained; and without that, to tell what it costs.
+//! Instructions of the stack and of the handlers for a request: the cost of a change, without the
+//! noise of a clock. The handlers of HTTP and memcached (with its store) are counted as the server
+//! runs them, with panics contained, and without that.
 //!
-//! Each scenario runs under `valgrind --tool=callgrind`, which counts only what happens inside a
-//! worker's turn (`Bench::offer`): receive, expire, flush; or in the handler
-//! (`HandlerBench::offer`). Prints one line a scenario; the count repeats to within a few
-//! instructions, so that two commits compare. Without valgrind it says so and measures nothing.
+//! Each scenario runs under `valgrind --tool=callgrind`, which counts only within one iteration of
+//! a worker (`Bench::deliver`): receive, expire, flush; or within the handler
+//! (`HandlerBench::deliver`). Prints one line for each scenario. Counts repeat to within a few
+//! instructions, so that two commits can be compared. Without valgrind it prints that it needs it,
+//! and measures nothing.
 
 #![allow(clippy::print_stdout, reason = "counts are not times, so criterion cannot report them")]
 
-mod turn;
+mod stack_bench;
 
 use simoom::app::contained::Contained;
 use simoom::app::testing::{Line, services};
 use simoom_io::Application;
+use stack_bench::Bench;
 use std::process::Command;
-use turn::Bench;
 
 /// Connections open in each scenario.
 const CONNECTIONS: u32 = 1000;
-/// Bursts that are not counted, until every table and list is in use.
+/// Bursts before counting begins. Then every table and list is in use.
 const WARM_UP_BURSTS: usize = 100;
-/// Bursts that are.
+/// Bursts that are counted.
 const BURSTS: usize = 400;
-/// Bytes of the large answer.
+/// Size of the large response, in bytes.
 const LARGE_BYTES: usize = 64 * 1024;
-/// Keys that are asked for in turn, each with a value of 100 bytes.
+/// Keys requested in turn, each with a value of 100 bytes.
 const KEYS: usize = 10_000;
 
-/// What is counted, per request: the smallest answer, the same with acknowledgements of their own,
-/// and an answer of many segments; of memcached per key.
+/// The scenarios. Counts are for one request, or for one key of memcached. The stack answers with
+/// one small segment, with and without separate acknowledgements, and with many segments.
 const SCENARIOS: [(&str, Scenario); 10] = [
     ("request", Scenario::Small),
     ("request and acknowledgement", Scenario::Acknowledged),
@@ -48,15 +49,15 @@ enum Scenario {
     Small,
     Acknowledged,
     Large,
-    /// Requests of so many keys, so many at once.
+    /// `lines` requests at once, with `keys` keys each.
     Get {
         keys: usize,
         lines: usize,
     },
     Set,
-    /// As a get of one key.
+    /// A get of one key, without contained panics.
     BareGet,
-    /// Requests for a small file, over and over.
+    /// Requests for one small file.
     Http,
     BareHttp,
 }
@@ -88,14 +89,14 @@ fn main() {
     }
 }
 
-/// Runs one scenario under callgrind and reads what it collected.
+/// Runs one scenario under callgrind and parses its output.
 fn count(name: &str) -> Option<f64> {
     let program = std::env::current_exe().ok()?;
     let output = Command::new("valgrind")
         .args([
             "--tool=callgrind",
             "--callgrind-out-file=/dev/null",
-            "--toggle-collect=*Bench*offer_counted*",
+            "--toggle-collect=*Bench*deliver_counted*",
         ])
         .arg(program)
         .args(["--measure", name])
@@ -113,7 +114,7 @@ fn count(name: &str) -> Option<f64> {
     Some(collected / requests)
 }
 
-/// What callgrind looks at; the last line printed is how many requests were counted.
+/// The program that callgrind runs. Its last line is the number of counted requests.
 fn run(scenario: Scenario) {
     let mut bench = Bench::new(CONNECTIONS);
     if let Scenario::Large = scenario {
@@ -140,15 +141,15 @@ fn run(scenario: Scenario) {
 struct HandlerBench<A: Application>(Line<A>);
 
 impl<A: Application> HandlerBench<A> {
-    fn offer(&mut self, input: &[u8]) {
+    fn deliver(&mut self, input: &[u8]) {
         assert_eq!(self.0.offer_in_place(input), input.len());
         self.0.acknowledge(self.0.queued());
     }
 
-    /// What a count of instructions looks at, by this name.
+    /// callgrind counts within functions of this name.
     #[inline(never)]
-    fn offer_counted(&mut self, input: &[u8]) {
-        self.offer(input);
+    fn deliver_counted(&mut self, input: &[u8]) {
+        self.deliver(input);
     }
 }
 
@@ -156,24 +157,24 @@ fn set(key: usize) -> String {
     format!("set key:{key:08} 0 0 100\r\n{}\r\n", "x".repeat(100))
 }
 
-/// As [`run`], for a handler of HTTP.
+/// As [`run`], for the HTTP handler.
 fn run_http<A: Application>(app: A) {
     let mut bench = HandlerBench(Line::open(app, 80));
     let request = b"GET /12 HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\r\n";
-    (0..WARM_UP_BURSTS).for_each(|_| bench.offer(request));
-    (0..BURSTS).for_each(|_| bench.offer_counted(request));
+    (0..WARM_UP_BURSTS).for_each(|_| bench.deliver(request));
+    (0..BURSTS).for_each(|_| bench.deliver_counted(request));
     println!("{BURSTS}");
 }
 
-/// As [`run`], for keys that are asked for in turn.
+/// As [`run`], for keys requested in turn.
 fn run_keys<A: Application>(scenario: Scenario, app: A) {
     let (keys, lines) = match scenario {
         Scenario::Get { keys, lines } => (keys, lines),
         _ => (1, 1),
     };
     let mut bench = HandlerBench(Line::open(app, 11211));
-    (0..KEYS).for_each(|key| bench.offer(set(key).as_bytes()));
-    // A step without a common divisor visits all keys, far apart.
+    (0..KEYS).for_each(|key| bench.deliver(set(key).as_bytes()));
+    // The step has no common divisor with KEYS, so it visits all keys, far apart.
     let mut order = (0..).map(|index| index * 7919 % KEYS);
     for _ in 0..BURSTS {
         let mut asked = || {
@@ -185,7 +186,7 @@ fn run_keys<A: Application>(scenario: Scenario, app: A) {
             Scenario::Set => set(order.next().expect("endless")),
             _ => (0..lines).map(|_| format!("get{}\r\n", asked())).collect(),
         };
-        bench.offer_counted(input.as_bytes());
+        bench.deliver_counted(input.as_bytes());
     }
     println!("{}", BURSTS * keys * lines);
 }

@@ -1,12 +1,12 @@
-//! The memcached handler and its store, in memory: request bytes in, ranges out, and the ranges
-//! given back.
+//! The memcached handler and its store, in memory: parse requests, build responses, release their
+//! ranges.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use simoom::app::memcached::Memcached;
 use simoom::app::testing::{Line, memcached};
 use std::hint::black_box;
 
-/// Keys that are asked for in turn, so that no lookup finds its item in the nearest cache.
+/// Keys requested in turn: too many for the items to stay in the nearest cache.
 const KEYS: usize = 10_000;
 
 fn round(line: &mut Line<Memcached>, input: &[u8]) {
@@ -15,7 +15,7 @@ fn round(line: &mut Line<Memcached>, input: &[u8]) {
     line.acknowledge(line.queued());
 }
 
-/// A handler whose store holds [`KEYS`] values of `len` bytes.
+/// A handler with a store of [`KEYS`] values of `len` bytes.
 fn filled(len: usize) -> Line<Memcached> {
     let mut line = Line::open(memcached(), 11211);
     for key in 0..KEYS {
@@ -26,7 +26,7 @@ fn filled(len: usize) -> Line<Memcached> {
 }
 
 fn each_key(request: impl Fn(usize) -> String) -> Vec<Vec<u8>> {
-    // A step without a common divisor visits all keys, far apart.
+    // The step has no common divisor with KEYS, so it visits all keys, far apart.
     (0..KEYS).map(|index| request(index * 7919 % KEYS).into_bytes()).collect()
 }
 

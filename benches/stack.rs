@@ -1,21 +1,21 @@
-//! The stack alone, in memory: a request segment in, a response segment out, with 1 to 1,000,000
-//! connections open and the requests spread over them in random order.
+//! The stack alone, in memory: request segments in, response segments out, with 1 to 1,000,000 open
+//! connections and requests in random order.
 //!
-//! What is timed is a worker's turn without its system calls: a burst of 64 segments received,
-//! timers, flush. Making the requests is not. A response is acknowledged by the client's next
-//! request or, when that has not come eight bursts later, by a segment of its own: 512 requests are
-//! in flight. The first group leaves those segments out of the time, the second has them in. Memory
-//! for each size is printed.
+//! Measures one iteration of a worker without its system calls: receive a burst of 64 segments,
+//! expire timers, flush. Building the requests is not measured. The client's next request
+//! acknowledges a response. If there is none within eight bursts, a separate segment does; so 512
+//! requests are in flight. The first group excludes those segments from the time, the second
+//! includes them. Prints the memory for each number of connections.
 
 #![allow(clippy::print_stdout, reason = "memory is not a time, so criterion does not report it")]
 
-mod turn;
+mod stack_bench;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use stack_bench::Bench;
 use std::time;
-use turn::Bench;
 
-/// That of the program.
+/// The allocator of the program `simoom`.
 #[global_allocator]
 static ALLOCATOR: simoom::HugePages = simoom::HugePages;
 

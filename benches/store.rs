@@ -22,8 +22,8 @@ fn set(store: &Store, key: &[u8]) {
     black_box(store.commit(reservation, &Commit::default(), NOW));
 }
 
-/// How long `threads` threads take for `count` calls each, which get different numbers from 0 on,
-/// scattered.
+/// Time that `threads` threads take for `count` calls each. Each call gets another number, in
+/// scattered order.
 fn timed(threads: usize, count: u64, call: &(impl Fn(usize) + Sync)) -> Duration {
     let go = AtomicBool::new(false);
     std::thread::scope(|scope| {

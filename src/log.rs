@@ -11,7 +11,9 @@ mod queue;
 
 pub(crate) use queue::MEMORY_BYTES;
 
-use crate::config::{Log, LogFormat, LogLevel};
+pub use crate::config::Log;
+
+use crate::config::{LogFormat, LogLevel};
 use crate::error::{Error, Result};
 use queue::Queue;
 use rustix::event::{PollFd, PollFlags, poll};

@@ -92,25 +92,53 @@ impl Publisher {
     pub(crate) fn publish(&mut self, now_ms: u64, collect: impl FnOnce(&mut Vec<Count>)) {
         self.counts.clear();
         collect(&mut self.counts);
+        add_up(&mut self.counts);
         let published = self.sheet.publish(self.counts.iter().copied());
         (self.stale, self.next_ms) = (!published, now_ms + PUBLISH_MS);
+    }
+}
+
+/// Leaves one count of each name, their sum: two handlers of one kind publish the same names.
+fn add_up(counts: &mut Vec<Count>) {
+    let mut at = 0;
+    while let Some(&(name, value)) = counts.get(at) {
+        match counts[..at].iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => {
+                *sum += value;
+                counts.remove(at);
+            }
+            None => at += 1,
+        }
     }
 }
 
 /// The sheets of all workers, shared by all clones: a reader sees the workers that start later,
 /// too.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Mutex<Vec<Arc<Sheet>>>>);
+pub struct Board {
+    sheets: Arc<Mutex<Vec<Arc<Sheet>>>>,
+    gauges: Arc<Mutex<BTreeSet<&'static str>>>,
+}
 
 impl Board {
     /// Adds a worker's sheet.
     pub fn add(&self, sheet: Arc<Sheet>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sheet);
+        self.sheets.lock().unwrap_or_else(PoisonError::into_inner).push(sheet);
     }
 
     /// One sheet a worker, in the order in which they were added.
     pub fn sheets(&self) -> Vec<Arc<Sheet>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sheets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on `name` is a gauge, a value that can go down.
+    pub(crate) fn declare_gauge(&self, name: &'static str) {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    }
+
+    /// Whether `name` was declared to be a gauge.
+    pub(crate) fn is_gauge(&self, name: &str) -> bool {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     /// Each counter's sum over all sheets, in the order of first appearance.
@@ -163,6 +191,15 @@ mod tests {
         assert!(!publisher.is_due(999 + PUBLISH_MS) && publisher.is_due(1000 + PUBLISH_MS));
         publisher.publish(2000, |counts| counts.push(("a", 2)));
         assert_eq!(sheet.read(), [("a", 2)]);
+    }
+
+    #[test]
+    fn handlers_of_one_kind_are_counted_together() {
+        let sheet = Sheet::new("worker 0");
+        let mut publisher = Publisher::new(Arc::clone(&sheet));
+        let twice = [("a", 1), ("b", 2), ("a", 4), ("c", 8), ("b", 16)];
+        publisher.publish(1000, |counts| counts.extend(twice));
+        assert_eq!(sheet.read(), [("a", 5), ("b", 18), ("c", 8)]);
     }
 
     #[test]

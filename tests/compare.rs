@@ -1,4 +1,4 @@
-//! `simoom compare` and its ceiling as their users meet them.
+//! `simoom compare` and `simoom ceiling` from the user's side.
 
 mod common;
 
@@ -11,15 +11,15 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// All comparisons take the same two cores and spin on them. Two at once would starve each other.
+/// Comparisons use the same two cores and spin on them. Two at a time would starve each other.
 fn take_cores() -> MutexGuard<'static, ()> {
     static CORES: Mutex<()> = Mutex::new(());
     CORES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `load` from the client's namespace against the ceiling in the server's; returns its report.
+/// Runs `load` in the client's namespace against the ceiling in the server's. Returns its report.
 fn load_the_ceiling(ceiling: &str, load: &str) -> Value {
     let network = Network::new(1).unwrap();
     let mut server = network.server.run(|| {
@@ -60,50 +60,50 @@ fn the_ceiling_answers_a_load_without_error() {
     }
 }
 
-/// Runs `compare` to its end; what it printed, and what it complained of.
+/// Runs `compare`. Returns its status, standard output and standard error.
 fn compare(arguments: &[&str]) -> (Output, String, String) {
     let output = run([&["compare"], arguments].concat());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (said, complained) = (text(&output.stdout), text(&output.stderr));
-    (output, said, complained)
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    (output, stdout, stderr)
 }
 
 fn results(directory: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(directory.join("results.json")).unwrap()).unwrap()
 }
 
-/// How many directories comparisons have in this one.
-fn workplaces(directory: &Path) -> usize {
+/// Number of temporary directories of comparisons in `directory`.
+fn temp_dirs(directory: &Path) -> usize {
     let names = std::fs::read_dir(directory).unwrap().flatten().map(|entry| entry.file_name());
     names.filter(|name| name.to_string_lossy().starts_with("simoom-compare-")).count()
 }
 
-/// Whether a case had answers, or parts of them, and the server used its core. Of a large file that
-/// is read slowly no answer comes to its end.
+/// Whether a case has responses, or parts of them, and used the server's core. A large file that is
+/// read slowly has no complete response.
 fn has_answers(case: &Value) -> bool {
     let came =
         ["responses", "content_bytes"].map(|what| case["report"][what].as_u64().unwrap_or(0));
     came.iter().any(|count| *count > 0) && case["cpu"]["server_core"].as_f64() > Some(0.0)
 }
 
-/// A fifth of a second may be too short on a busy machine: then the case has one more try with more
-/// time.
+/// A fifth of a second may be too short on a busy machine. Then the case is measured again, for
+/// longer.
 fn measured_something(case: &Value) {
-    let (plan, contender) = (case["plan"].as_str().unwrap(), case["contender"].as_str().unwrap());
+    let (plan, target) = (case["plan"].as_str().unwrap(), case["contender"].as_str().unwrap());
     let answered = has_answers(case)
         || ["2", "20"].iter().any(|seconds| {
             let directory = tempfile::tempdir().unwrap();
             let out = directory.path().to_str().unwrap();
-            let names = ["--plan", plan, "--contender", contender, "--out", out];
-            let (output, said, complained) =
+            let names = ["--plan", plan, "--contender", target, "--out", out];
+            let (output, stdout, stderr) =
                 compare(&[&["--quick", "--seconds", seconds], &names[..]].concat());
-            assert_eq!(output.status.code(), Some(0), "{complained}\n{said}");
+            assert_eq!(output.status.code(), Some(0), "{stderr}\n{stdout}");
             results(directory.path())["cases"].as_array().unwrap().iter().all(has_answers)
         });
     assert!(answered, "{case}");
 }
 
-/// The smoke test of everything, and a look at the page that comes of it.
+/// A smoke test of all plans and targets, and of the resulting page.
 #[test]
 fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
     if !need_root() || !need_program("nginx") || !need_program("chromium") {
@@ -111,15 +111,15 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
     }
     let _cores = take_cores();
     let directory = tempfile::tempdir().unwrap();
-    let (output, said, complained) =
+    let (output, stdout, stderr) =
         compare(&["--quick", "--out", directory.path().to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(0), "{complained}\n{said}");
+    assert_eq!(output.status.code(), Some(0), "{stderr}\n{stdout}");
     let results = results(directory.path());
     let cases = results["cases"].as_array().unwrap();
     assert!(cases.iter().all(|case| case["error"].is_null()));
-    for contender in ["xdp", "epoll", "nginx", "ceiling"] {
-        let of_it: Vec<_> = cases.iter().filter(|case| case["contender"] == contender).collect();
-        assert!(of_it.len() >= 12, "{contender}: {}", of_it.len());
+    for target in ["xdp", "epoll", "nginx", "ceiling"] {
+        let of_it: Vec<_> = cases.iter().filter(|case| case["contender"] == target).collect();
+        assert!(of_it.len() >= 12, "{target}: {}", of_it.len());
         for case in of_it.iter().filter(|case| case["plan"] != "idle") {
             measured_something(case);
         }
@@ -132,14 +132,14 @@ fn a_quick_comparison_runs_all_and_its_page_looks_as_it_should() {
         assert!(verdict["charts"].as_u64().unwrap() >= 12, "{verdict}");
         let mut flaws = verdict["flaws"].as_array().unwrap().clone();
         if !cases.iter().all(has_answers) {
-            // A case without an answer in its fifth of a second has no bar, rightly.
+            // A case without responses in its fifth of a second rightly has no bar.
             flaws.retain(|flaw| !flaw.as_str().unwrap().ends_with(": an empty bar"));
         }
         assert_eq!((&flaws, &verdict["scripts"]), (&Vec::new(), &0.into()));
     }
 }
 
-/// Measures the page in a browser: charts without size, texts that overlap or leave their drawing,
+/// Checks the layout in a browser: charts without size, texts that overlap or leave their drawing,
 /// words wider than the page.
 const LOOK: &str = r#"<script>
 const flaws = [], box = e => e.getBoundingClientRect();
@@ -194,21 +194,21 @@ fn names_that_are_not_there_and_cores_that_cannot_be_are_refused() {
         ("--plan get-13", "error: --plan get-13: unknown name; expected one of get-12,"),
         ("--contender apache", "error: --contender apache: unknown name; expected one of xdp,"),
         ("--cores 0,0", "error: --cores 0,0: not two different cores"),
-        ("--cores 0,900", "error: --cores 0,900: this process may use the cores"),
+        ("--cores 0,900", "error: --cores 0,900: this process may only use the cores"),
         ("--seconds 0", "error: --seconds 0: not a number of seconds from 0.1 to 600"),
         ("--out /proc/nowhere", "error: --out /proc/nowhere: "),
     ] {
-        let (output, _, complained) = compare(&arguments.split(' ').collect::<Vec<_>>());
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {complained}");
-        assert!(complained.starts_with(expected), "{arguments}: {complained}");
+        let (output, _, stderr) = compare(&arguments.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+        assert!(stderr.starts_with(expected), "{arguments}: {stderr}");
     }
     for (text, expected) in
         [("{}", "not the results of a comparison"), ("nothing", "not the results of a comparison")]
     {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, text).unwrap();
-        let (output, _, complained) = compare(&["--table", file.path().to_str().unwrap()]);
-        assert!(output.status.code() == Some(1) && complained.contains(expected), "{complained}");
+        let (output, _, stderr) = compare(&["--table", file.path().to_str().unwrap()]);
+        assert!(output.status.code() == Some(1) && stderr.contains(expected), "{stderr}");
     }
 }
 
@@ -219,14 +219,14 @@ fn without_root_it_says_what_it_needs() {
     }
     let output = run_as_nobody("compare");
     assert_eq!(output.status.code(), Some(1));
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(complained.contains("run as root"), "{complained}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("run as root"), "{stderr}");
 }
 
-/// memcached is looked for where PATH says, so that it can be hidden from the comparison. (nginx is
-/// looked for in the directories for administrators too, which not every PATH names.)
+/// memcached is searched in PATH, so PATH can hide it. (nginx is also searched in the directories
+/// of administrators, which may be missing in PATH.)
 #[test]
-fn a_contender_that_is_not_installed_is_left_out_unless_it_was_named() {
+fn a_target_that_is_not_installed_is_left_out_unless_it_was_named() {
     if !need_root() {
         return;
     }
@@ -241,27 +241,27 @@ fn a_contender_that_is_not_installed_is_left_out_unless_it_was_named() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
-    let (code, said, complained) = compare("--quick --seconds 0.1 --plan mc-get");
-    assert_eq!(code, Some(0), "{complained}");
-    assert!(said.contains("memcached: left out: it is not installed"), "{said}");
+    let (code, stdout, stderr) = compare("--quick --seconds 0.1 --plan mc-get");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("memcached: left out: it is not installed"), "{stdout}");
     assert!(
-        said.lines().any(|line| line.contains("Simoom, epoll") && line.contains('%')),
-        "{said}"
+        stdout.lines().any(|line| line.contains("Simoom, epoll") && line.contains('%')),
+        "{stdout}"
     );
-    let (code, _, complained) = compare("--quick --plan mc-get --contender epoll,memcached");
+    let (code, _, stderr) = compare("--quick --plan mc-get --contender epoll,memcached");
     let expected = "error: --contender memcached: memcached is not installed: install it, or leave the name out";
-    assert!(code == Some(2) && complained.starts_with(expected), "{complained}");
+    assert!(code == Some(2) && stderr.starts_with(expected), "{stderr}");
 }
 
 #[test]
-fn plans_and_contenders_are_listed() {
-    let (output, said, _) = compare(&["--list"]);
+fn plans_and_targets_are_listed() {
+    let (output, stdout, _) = compare(&["--list"]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(said.contains("get-12-10k") && said.contains("ceiling"), "{said}");
+    assert!(stdout.contains("get-12-10k") && stdout.contains("ceiling"), "{stdout}");
 }
 
 #[test]
-fn a_contender_that_dies_is_a_failed_case_and_the_rest_goes_on() {
+fn a_target_that_dies_is_a_failed_case_and_the_rest_goes_on() {
     if !need_root() || !need_program("nginx") {
         return;
     }
@@ -287,14 +287,14 @@ fn a_contender_that_dies_is_a_failed_case_and_the_rest_goes_on() {
     );
     let own = process.id();
     let mut killed = false;
-    wait_until("the comparison ends", PATIENCE, || {
+    wait_until("the comparison ends", TIMEOUT, || {
         let all = descendants(own);
         if !killed
             && let Some(server) =
                 all.iter().copied().find(|process| runs(*process, "nginx: worker"))
             && all.iter().any(|process| runs(*process, " load http"))
         {
-            // The worker does not come again: its master goes first.
+            // The master would restart its worker, so the master goes first.
             let master = parent(server);
             for process in [master, server] {
                 let _ = rustix::process::kill_process(pid(process), Signal::KILL);
@@ -304,7 +304,7 @@ fn a_contender_that_dies_is_a_failed_case_and_the_rest_goes_on() {
         !process.is_running()
     });
     assert!(killed);
-    assert_eq!(process.wait(PATIENCE).code(), Some(1));
+    assert_eq!(process.wait(TIMEOUT).code(), Some(1));
     assert!(process.stderr().contains("1 of 2 cases failed"));
     let results = results(directory.path());
     let errors: Vec<&Value> =
@@ -321,7 +321,7 @@ fn however_it_ends_nothing_is_left() {
         return;
     }
     let _cores = take_cores();
-    // Of its own, for others may compare on this machine, too.
+    // A directory of its own: other comparisons may run on this machine.
     let place = tempfile::tempdir().unwrap();
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         let mut process = Process::start(
@@ -332,26 +332,26 @@ fn however_it_ends_nothing_is_left() {
                 .stderr(Stdio::piped()),
         );
         let own = process.id();
-        wait_until("a load runs", PATIENCE, || {
+        wait_until("a load runs", TIMEOUT, || {
             descendants(own).iter().any(|process| runs(*process, "simoom load"))
         });
         let started = descendants(own);
-        assert!(workplaces(place.path()) == 1 && started.len() >= 3, "{started:?}");
+        assert!(temp_dirs(place.path()) == 1 && started.len() >= 3, "{started:?}");
         process.signal(signal);
-        let status = process.wait(PATIENCE);
+        let status = process.wait(TIMEOUT);
         if signal != Signal::KILL {
             assert_eq!(status.code(), Some(1));
-            let complained = process.stderr();
-            assert!(complained.contains("interrupted by SIG"), "{complained}");
+            let stderr = process.stderr();
+            assert!(stderr.contains("interrupted by SIG"), "{stderr}");
         }
-        wait_until("all that it started is gone", PATIENCE, || {
+        wait_until("all that it started is gone", TIMEOUT, || {
             started.iter().all(|process| !Path::new(&format!("/proc/{process}/exe")).exists())
         });
-        wait_until("its directory is gone", PATIENCE, || workplaces(place.path()) == 0);
+        wait_until("its directory is gone", TIMEOUT, || temp_dirs(place.path()) == 0);
     }
 }
 
-/// All processes that descend from one.
+/// All descendants of a process.
 fn descendants(process: u32) -> Vec<u32> {
     let file = format!("/proc/{process}/task/{process}/children");
     let children = std::fs::read_to_string(file).unwrap_or_default();
@@ -360,7 +360,7 @@ fn descendants(process: u32) -> Vec<u32> {
     children.iter().flat_map(|child| [vec![*child], descendants(*child)].concat()).collect()
 }
 
-/// Whether a process's command line has this in it.
+/// Whether the command line of a process contains `what`.
 fn runs(process: u32, what: &str) -> bool {
     let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).replace('\0', " ").contains(what)
@@ -375,8 +375,7 @@ fn pid(process: u32) -> Pid {
     Pid::from_raw(i32::try_from(process).unwrap()).unwrap()
 }
 
-/// The README's table stands between two comments, of which the first names the recorded run that
-/// it comes from.
+/// The README's table stands between two comments. The first names the recorded run of the table.
 #[test]
 fn the_readmes_table_is_what_its_recorded_run_makes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -385,8 +384,8 @@ fn the_readmes_table_is_what_its_recorded_run_makes() {
         readme.split_once("<!-- simoom compare --table ").expect("the README has such a comment");
     let (run, rest) = rest.split_once(" -->\n").unwrap();
     let (table, _) = rest.split_once("<!-- end -->").unwrap();
-    let (output, said, complained) = compare(&["--table", root.join(run).to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(0), "{complained}");
-    assert_eq!(table.trim(), said.trim(), "write between the comments what --table prints");
-    assert!(said.lines().count() > 3);
+    let (output, stdout, stderr) = compare(&["--table", root.join(run).to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(table.trim(), stdout.trim(), "write between the comments what --table prints");
+    assert!(stdout.lines().count() > 3);
 }

@@ -5,6 +5,7 @@ use crate::listening::Listening;
 use crate::readiness::Reason;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 /// What goes up and down; all else only counts up.
 const GAUGES: &[&str] = &[
@@ -29,6 +30,9 @@ const GAUGES: &[&str] = &[
 /// The samples of one name together, as the format asks, and no sample twice.
 pub(super) fn exposition(source: &Source) -> String {
     let mut text = readiness(source) + &listening(source);
+    let panics = source.panics.load(Ordering::Relaxed);
+    let _ = writeln!(text, "# TYPE simoom_admin_panics_total counter");
+    let _ = writeln!(text, "simoom_admin_panics_total {panics}");
     let mut names: Vec<&'static str> = Vec::new();
     let mut samples: HashMap<&'static str, String> = HashMap::new();
     for sheet in source.board.sheets() {
@@ -40,8 +44,8 @@ pub(super) fn exposition(source: &Source) -> String {
                 debug_assert!(false, "{name} is published twice by {worker}");
                 continue;
             }
-            let (kind, suffix) =
-                if GAUGES.contains(&name) { ("gauge", "") } else { ("counter", "_total") };
+            let is_gauge = GAUGES.contains(&name) || source.board.is_gauge(name);
+            let (kind, suffix) = if is_gauge { ("gauge", "") } else { ("counter", "_total") };
             let lines = samples.entry(name).or_insert_with(|| {
                 names.push(name);
                 format!("# TYPE simoom_{name}{suffix} {kind}\n")

@@ -3,15 +3,20 @@
 //! A transport drives one [`Services`] per worker. Each connection is served by the handler that
 //! owns the port it came to; a handler knows nothing of the others, nor of ports.
 
+mod bytes;
+pub mod codec;
 pub mod contained;
 pub mod content;
 pub mod http;
+pub mod kv;
 pub mod memcached;
+pub mod resp;
 pub mod router;
 mod services;
 #[doc(hidden)]
 pub mod testing;
 
+pub use bytes::Bytes;
 pub use services::{Conn, Nobody, Services};
 
 use crate::store::Item;
@@ -47,7 +52,7 @@ pub type HttpAndMemcached = Services<Memcached, Services<Http>>;
 mod tests {
     use super::testing::{Line, services};
     use super::*;
-    use crate::hosted::Hosted;
+    use crate::handler::Handler;
     use simoom_io::Application;
 
     #[test]

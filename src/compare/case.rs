@@ -1,14 +1,16 @@
-//! One case: a stage set up, a contender started, the load sent, everything read that is to be
-//! known, and all of it taken down again. What goes wrong with contender or load is part of the
-//! result; what would go wrong with every case, and an interruption, is an error.
+//! One case: builds a testbed, starts a target, runs the load, samples CPU and memory, and removes
+//! all of it.
+//!
+//! A failure of target or load is part of the result. A failure that would affect every case, or an
+//! interruption, is an error.
 
-use super::contenders::{Contender, FILE, PORT, SERVER, Setting};
 use super::options::Cores;
-use super::plans::{Asked, Pace, Plan, Point};
+use super::plans::{Pace, Plan, Point, Workload};
 use super::results::{Cpu, Memory};
 use super::sample::{Samples, kernel_memory};
-use super::stage::{Log, Process, SOURCE, Side, Stage};
-use super::workplace::Workplace;
+use super::targets::{FILE, PORT, SERVER, Scenario, Target};
+use super::temp_dir::TempDir;
+use super::testbed::{Log, Process, SOURCE, Side, Testbed};
 use crate::error::{Error, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::Value;
@@ -18,41 +20,41 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a contender may take until it answers: a million connections take their memory first.
-const STARTING: Duration = Duration::from_secs(30);
-/// How long a load may take besides what it measures, and a connection more each.
-const OPENING: Duration = Duration::from_secs(60);
-const OPENING_EACH: Duration = Duration::from_micros(100);
-/// How often processes are looked at, and how often in so many looks a reading is taken.
-const LOOK: Duration = Duration::from_millis(10);
-const LOOKS_A_READING: u32 = 5;
-/// For one attempt to have an answer.
-const ATTEMPT: Duration = Duration::from_secs(1);
+/// Limit for a target to answer its first request. Memory for a million connections takes seconds.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit of a load's run time beyond its measurement: a fixed part, and a part for each connection.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+const OPEN_TIMEOUT_EACH: Duration = Duration::from_micros(100);
+/// Interval at which processes are polled, and polls for each sample of CPU and memory.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+const POLLS_PER_SAMPLE: u32 = 5;
+/// Limit for one attempt to get an answer.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What all cases share.
+/// The parameters that all cases share.
 pub(super) struct Bench<'a> {
     pub(super) simoom: &'a Path,
-    pub(super) workplace: &'a Workplace,
+    pub(super) temp_dir: &'a TempDir,
     pub(super) cores: Cores,
     pub(super) measured: Duration,
     pub(super) warm_up: Duration,
-    /// The signal that ends all.
+    /// Signals that interrupt the comparison.
     pub(super) signals: &'a Receiver<&'static str>,
 }
 
-/// What is measured.
-pub(super) struct Subject<'a> {
+/// The parameters of one case.
+pub(super) struct CaseSpec<'a> {
     pub(super) plan: &'a Plan,
     pub(super) point: &'a Point,
-    pub(super) contender: &'a Contender,
+    pub(super) target: &'a Target,
     pub(super) program: &'a Path,
-    /// Connections open: the point's, or what a smoke test makes of that.
+    /// Open connections: those of the point, reduced in a smoke test.
     pub(super) connections: u32,
-    /// Requests a second to offer, in the open loop.
+    /// Requests a second in the open loop; `None` for a closed loop.
     pub(super) rate: Option<f64>,
 }
 
-/// What came of it.
+/// The result of one case.
 #[derive(Default)]
 pub(super) struct Outcome {
     pub(super) server: Vec<String>,
@@ -65,67 +67,67 @@ pub(super) struct Outcome {
 }
 
 impl Bench<'_> {
-    /// Measures a subject once.
-    pub(super) fn measure(&self, subject: &Subject<'_>) -> Result<Outcome> {
-        let Subject { plan, point, contender, connections, .. } = *subject;
-        if let Asked::Http(bytes) = plan.asked {
-            self.workplace.write(&format!("www/{FILE}"), &vec![b'x'; bytes as usize])?;
+    /// Measures a case once.
+    pub(super) fn measure(&self, spec: &CaseSpec<'_>) -> Result<Outcome> {
+        let CaseSpec { plan, point, target, connections, .. } = *spec;
+        if let Workload::Http(bytes) = plan.workload {
+            self.temp_dir.write(&format!("www/{FILE}"), &vec![b'x'; bytes as usize])?;
         }
-        let setting = Setting {
-            asked: plan.asked,
+        let scenario = Scenario {
+            workload: plan.workload,
             connections,
             connection_per_request: point.load.contains("--connection-per-request"),
-            place: self.workplace.path(),
+            directory: self.temp_dir.path(),
         };
-        let start = contender.start(&setting);
+        let start = target.start(&scenario);
         if let Some((name, text)) = &start.file {
-            self.workplace.write(name, text.as_bytes())?;
+            self.temp_dir.write(name, text.as_bytes())?;
         }
-        let stage = Stage::new(self.cores, self.simoom, !plan.no_segmentation_offload)?;
+        let testbed = Testbed::new(self.cores, self.simoom, !plan.no_segmentation_offload)?;
         let mut outcome = Outcome {
-            server: [&[subject.program.display().to_string()], &start.arguments[..]].concat(),
+            server: [&[spec.program.display().to_string()], &start.arguments[..]].concat(),
             configuration: start.file.map(|(_, text)| text),
             ..Outcome::default()
         };
         let kernel_before = kernel_memory();
         let log = self.log("server")?;
-        let mut server = stage.start(Side::Server, subject.program, &start.arguments, log)?;
-        if let Err(reason) = self.wait_for_answer(plan.asked, &stage, &mut server)? {
+        let mut server = testbed.start(Side::Server, spec.program, &start.arguments, log)?;
+        if let Err(reason) = self.wait_for_answer(plan.workload, &testbed, &mut server)? {
             outcome.error = Some(reason);
             return Ok(outcome);
         }
         let mut samples = Samples::new(self.cores, server.id(), kernel_before);
         match point.pace {
             Pace::Idle => self.watch_idle(&mut server, &mut samples, &mut outcome)?,
-            _ => self.send(subject, &stage, &mut server, &mut samples, &mut outcome)?,
+            _ => self.send(spec, &testbed, &mut server, &mut samples, &mut outcome)?,
         }
         if outcome.error.is_none() && server.ended()?.is_some() {
-            outcome.error = Some(format!("the server has ended: {}", self.last_line("server")));
+            outcome.error = Some(format!("the server ended: {}", self.last_line("server")));
         }
         Ok(outcome)
     }
 
-    /// Waits until the server has answered a request; the reason, if it does not.
+    /// Waits until the server answers a request. The inner error is the reason why it does not.
     fn wait_for_answer(
         &self,
-        asked: Asked,
-        stage: &Stage<'_>,
+        workload: Workload,
+        testbed: &Testbed<'_>,
         server: &mut Process,
     ) -> Result<Result<(), String>> {
-        let deadline = Instant::now() + STARTING;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            if stage.run(Side::Client, || answers(asked)) {
+            if testbed.run(Side::Client, || answers(workload)) {
                 return Ok(Ok(()));
             }
             if let Some(status) = server.ended()? {
                 return Ok(Err(format!(
-                    "it did not start ({status}): {}",
+                    "the server did not start ({status}): {}",
                     self.last_line("server")
                 )));
             }
             if Instant::now() > deadline {
                 return Ok(Err(format!(
-                    "it did not answer within {STARTING:?}: {}",
+                    "the server did not answer within {START_TIMEOUT:?}: {}",
                     self.last_line("server")
                 )));
             }
@@ -133,7 +135,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Takes readings while nothing is asked.
+    /// Samples an idle server.
     fn watch_idle(
         &self,
         server: &mut Process,
@@ -152,23 +154,24 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Runs the load, taking readings meanwhile.
+    /// Runs the load and samples meanwhile.
     fn send(
         &self,
-        subject: &Subject<'_>,
-        stage: &Stage<'_>,
+        spec: &CaseSpec<'_>,
+        testbed: &Testbed<'_>,
         server: &mut Process,
         samples: &mut Samples,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        outcome.load = self.load_arguments(subject);
-        let mut load = stage.start(Side::Client, self.simoom, &outcome.load, self.log("load")?)?;
+        outcome.load = self.load_arguments(spec);
+        let mut load =
+            testbed.start(Side::Client, self.simoom, &outcome.load, self.log("load")?)?;
         let limit =
-            self.measured * subject.plan.stretch + OPENING + OPENING_EACH * subject.connections;
+            self.measured * spec.plan.stretch + OPEN_TIMEOUT + OPEN_TIMEOUT_EACH * spec.connections;
         let deadline = Instant::now() + limit;
         let status = 'ended: loop {
             samples.take();
-            for _ in 0..LOOKS_A_READING {
+            for _ in 0..POLLS_PER_SAMPLE {
                 if let Some(status) = load.ended()? {
                     break 'ended status;
                 }
@@ -201,15 +204,17 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn load_arguments(&self, subject: &Subject<'_>) -> Vec<String> {
-        let Subject { plan, point, contender, rate, connections, .. } = *subject;
-        let what = match plan.asked {
-            Asked::Http(_) => format!("http://{SERVER}:{PORT}/{FILE}"),
-            // The ceiling has a value for every key.
-            Asked::Memcached(bytes) if contender.is_ceiling => {
+    fn load_arguments(&self, spec: &CaseSpec<'_>) -> Vec<String> {
+        let CaseSpec { plan, point, target, rate, connections, .. } = *spec;
+        let what = match plan.workload {
+            Workload::Http(_) => format!("http://{SERVER}:{PORT}/{FILE}"),
+            // The ceiling returns a value for every key.
+            Workload::Memcached(bytes) if target.is_ceiling => {
                 format!("memcached://{SERVER}:{PORT} --value-size {bytes} --no-preload")
             }
-            Asked::Memcached(bytes) => format!("memcached://{SERVER}:{PORT} --value-size {bytes}"),
+            Workload::Memcached(bytes) => {
+                format!("memcached://{SERVER}:{PORT} --value-size {bytes}")
+            }
         };
         let mut arguments = format!("load {what} --interface c0 --source {SOURCE} --json");
         arguments += &format!(" --connections {connections} {}", point.load);
@@ -228,7 +233,7 @@ impl Bench<'_> {
 
     fn log(&self, name: &str) -> Result<Log> {
         let file = |suffix: &str| {
-            let path = self.workplace.path().join(format!("{name}.{suffix}"));
+            let path = self.temp_dir.path().join(format!("{name}.{suffix}"));
             File::create(&path)
                 .map_err(|error| Error::because(format!("writing {}", path.display()), error))
         };
@@ -236,46 +241,49 @@ impl Bench<'_> {
     }
 
     fn read(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.workplace.path().join(name)).ok()
+        fs::read_to_string(self.temp_dir.path().join(name)).ok()
     }
 
-    /// The last line of what a process complained of.
+    /// The last line of a process's standard error.
     fn last_line(&self, name: &str) -> String {
-        let said = self.read(&format!("{name}.err")).unwrap_or_default();
-        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        let stderr = self.read(&format!("{name}.err")).unwrap_or_default();
+        let last = stderr
+            .lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or("no output on standard error");
         last.trim_start_matches("error: ").to_owned()
     }
 
-    /// A moment's rest, unless a signal came.
+    /// Waits for one poll interval. Returns an error if a signal arrives.
     fn pause(&self) -> Result<()> {
-        match self.signals.recv_timeout(LOOK) {
+        match self.signals.recv_timeout(POLL_INTERVAL) {
             Err(RecvTimeoutError::Timeout) => Ok(()),
             signal => Err(Error::failed(format!(
-                "interrupted by {}; nothing is left behind",
-                signal.unwrap_or("the end of the signal watch")
+                "interrupted by {}; all processes and files were removed",
+                signal.unwrap_or("the end of the signal thread")
             ))),
         }
     }
 }
 
-/// Whether the server answers over an ordinary connection.
-fn answers(asked: Asked) -> bool {
-    let (question, answer) = match asked {
-        Asked::Http(_) => (
+/// Whether the server answers a request over a kernel socket.
+fn answers(workload: Workload) -> bool {
+    let (question, answer) = match workload {
+        Workload::Http(_) => (
             format!("GET /{FILE} HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n"),
             "HTTP/1.1 200",
         ),
-        Asked::Memcached(_) => ("get nothing\r\n".to_owned(), "END"),
+        Workload::Memcached(_) => ("get nothing\r\n".to_owned(), "END"),
     };
     let address: SocketAddr =
         format!("{SERVER}:{PORT}").parse().expect("the server's address is one");
     let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&address, ATTEMPT)?;
-        stream.set_read_timeout(Some(ATTEMPT))?;
+        let mut stream = TcpStream::connect_timeout(&address, ATTEMPT_TIMEOUT)?;
+        stream.set_read_timeout(Some(ATTEMPT_TIMEOUT))?;
         stream.write_all(question.as_bytes())?;
         let mut beginning = vec![0; answer.len()];
         stream.read_exact(&mut beginning)?;
-        // The ceiling has even that key.
+        // The ceiling returns a value even for that key.
         Ok(beginning == answer.as_bytes() || beginning.starts_with(b"VAL"))
     };
     ask().unwrap_or(false)

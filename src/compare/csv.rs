@@ -1,10 +1,9 @@
-//! Results as comma-separated values: a line for each case, for spreadsheets. No field needs quotes
-//! but the last.
+//! Results as comma-separated values, one line for each case. Only the last field may have quotes.
 
 use super::results::{Case, Results};
 use std::fmt::Write;
 
-/// The columns.
+/// The column names.
 const HEAD: &str = "plan,point,contender,repeat,responses,responses_per_second,content_bytes_per_second,p50_us,p90_us,\
 p99_us,p99_9_us,p99_99_us,max_us,server_core,client_core,server_cpu,process_bytes,kernel_bytes,error\n";
 
@@ -18,8 +17,8 @@ pub(super) fn text(results: &Results) -> String {
 }
 
 fn line(text: &mut String, case: &Case) {
-    let Case { plan, point, contender, repeat, .. } = case;
-    let _ = write!(text, "{plan},{point},{contender},{repeat}");
+    let Case { plan, point, target, repeat, .. } = case;
+    let _ = write!(text, "{plan},{point},{target},{repeat}");
     let number =
         |path: &[&str]| case.number(path).map(|number| number.to_string()).unwrap_or_default();
     for path in [&["responses"][..], &["responses_per_second"], &["content_bytes_per_second"]] {

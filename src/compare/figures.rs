@@ -1,25 +1,25 @@
-//! Figures drawn from cases, and what repeats make of them: minimum, median, maximum.
+//! Figures of cases, and their spread over repeats: minimum, median, maximum.
 
 use super::results::{Case, Results};
 use serde::{Deserialize, Serialize};
 
-/// The figure that a plan is about.
+/// The figure that a plan reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Figure {
     /// Responses a second.
     Rate,
-    /// Bytes of content a second.
+    /// Content bytes a second.
     ContentRate,
     /// Responses a second against the number of connections.
     Scale,
-    /// Percentiles of latency.
+    /// Latency percentiles.
     Latency,
-    /// What a core does for nothing.
+    /// CPU use of an idle server.
     Idle,
 }
 
-/// A figure of several repeats.
+/// A figure over several repeats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Spread {
     pub(super) min: f64,
@@ -28,7 +28,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Of these values; `None` if there is none.
+    /// The spread of these values; `None` if there are none.
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
@@ -44,7 +44,7 @@ impl Spread {
 }
 
 impl Case {
-    /// A number of the load's report.
+    /// A number in the report of the load.
     pub(super) fn number(&self, path: &[&str]) -> Option<f64> {
         if self.error.is_some() {
             return None;
@@ -57,26 +57,26 @@ impl Case {
         self.number(&["responses_per_second"])
     }
 
-    /// A percentile of latency in microseconds, by its key: `p50`. Where nothing has a latency, as
-    /// in an overload in which all that was answered had waited since the warm-up, the report says
-    /// 0.
+    /// A latency percentile in microseconds, by its key, such as `p50`. `None` if the report says
+    /// 0: under overload every measured response may have waited since the warm-up, so none has a
+    /// latency.
     pub(super) fn latency_us(&self, key: &str) -> Option<f64> {
         self.number(&["latency_us", key]).filter(|us| *us > 0.0)
     }
 
-    /// Bytes of content a second.
+    /// Content bytes a second.
     pub(super) fn content_rate(&self) -> Option<f64> {
         self.number(&["content_bytes_per_second"])
     }
 
-    /// Microseconds of both cores for a request: what the kernel does for a server it may do on
-    /// either.
+    /// CPU time of a request on both cores, in microseconds. The kernel may do a server's work on
+    /// either core.
     pub(super) fn cpu_us(&self) -> Option<f64> {
         let cpu = self.cpu?;
         Some((cpu.server_core + cpu.client_core) * 1e6 / self.rate().filter(|rate| *rate > 0.0)?)
     }
 
-    /// Bytes held for the server, its own and the kernel's.
+    /// Memory of the server and of the kernel on its behalf, in bytes.
     pub(super) fn memory_bytes(&self) -> Option<f64> {
         self.error.is_none().then_some(())?;
         self.memory.map(|memory| (memory.process_bytes + memory.kernel_bytes) as f64)
@@ -84,38 +84,38 @@ impl Case {
 }
 
 impl Results {
-    /// A figure of all repeats of a plan's point.
+    /// The spread of a figure at a point of a plan.
     pub(super) fn spread(
         &self,
-        (plan, point, contender): (&str, &str, &str),
+        (plan, point, target): (&str, &str, &str),
         figure: impl Fn(&Case) -> Option<f64>,
     ) -> Option<Spread> {
         Spread::of(
-            self.cases.iter().filter(|case| case.is_of(plan, point, contender)).filter_map(figure),
+            self.cases.iter().filter(|case| case.is_of(plan, point, target)).filter_map(figure),
         )
     }
 
-    /// The rate of a plan with one point.
-    pub(super) fn rate(&self, plan: &str, contender: &str) -> Option<Spread> {
-        self.spread((plan, "", contender), Case::rate)
+    /// The spread of the rate in a plan with one point.
+    pub(super) fn rate(&self, plan: &str, target: &str) -> Option<Spread> {
+        self.spread((plan, "", target), Case::rate)
     }
 
-    /// The cases that went wrong.
+    /// The failed cases.
     pub(super) fn failed(&self) -> impl Iterator<Item = &Case> {
         self.cases.iter().filter(|case| case.error.is_some())
     }
 
-    /// Bytes that a connection more takes, between two points of a plan over connections.
+    /// Memory of one more connection, between two points of a plan over connections.
     pub(super) fn bytes_per_connection(
         &self,
         plan: &str,
-        contender: &str,
+        target: &str,
         few: u32,
         many: u32,
     ) -> Option<f64> {
         let at = |connections: u32| {
             let spread =
-                self.spread((plan, &connections.to_string(), contender), Case::memory_bytes)?;
+                self.spread((plan, &connections.to_string(), target), Case::memory_bytes)?;
             Some(spread.median)
         };
         Some((at(many)? - at(few)?) / f64::from(many - few))

@@ -1,11 +1,11 @@
-//! What is to be known of the machine and of this build.
+//! Facts about the machine and about this build.
 
 use super::results::{Build, Machine};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// This machine, of which this process may use so many cores.
+/// Describes this machine. This process may use `cores` cores.
 pub(super) fn machine(cores: usize) -> Machine {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let named = |key: &str| {
@@ -15,7 +15,7 @@ pub(super) fn machine(cores: usize) -> Machine {
         line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
     };
     let processor = named("model name").unwrap_or_else(|| "unknown".to_owned());
-    // Some hypervisors hide the name; the number then tells more.
+    // Some hypervisors hide the name. Then the model number tells more.
     let model = named("model").map(|model| format!(" (model {model})")).unwrap_or_default();
     let system = rustix::system::sysinfo();
     let uname = rustix::system::uname();
@@ -33,7 +33,7 @@ pub(super) fn machine(cores: usize) -> Machine {
     }
 }
 
-/// The program `simoom`, which is this one.
+/// Describes the program `simoom`, which runs this code.
 pub(super) fn build(simoom: &Path) -> Build {
     let directory = simoom.parent().unwrap_or(Path::new("/"));
     let described = Command::new("git")

@@ -1,14 +1,15 @@
-//! `simoom compare`: Simoom beside other servers, under the same load, on the same cores, in turn.
+//! `simoom compare`: measures Simoom and other servers in turn, with the same load on the same
+//! cores.
 //!
-//! Two tables say what there is: [`plans`], what is asked, and [`contenders`], who answers and how
-//! each is started. [`mod@run`] goes through them, [`case`] measures one of each on a [`stage`] of
-//! its own while [`sample`] reads what it costs. [`results`] is what was found, [`figures`] what
-//! follows from it; [`tables`], [`csv`] and [`page`] tell it. [`ceiling`] is a contender that is no
-//! server: what the machine allows.
+//! - [`plans`] and [`targets`] are tables: the workloads, and the servers with their configuration.
+//! - [`mod@run`] iterates over both. [`case`] measures one combination on a [`testbed`] of its own,
+//!   while [`sample`] reads CPU and memory.
+//! - [`results`] holds the measurements, [`figures`] derives figures, and [`tables`], [`csv`] and
+//!   [`page`] present them.
+//! - [`ceiling`] is a target that is not a server. It shows the limit of the machine.
 
 mod case;
 mod ceiling;
-mod contenders;
 mod csv;
 mod figures;
 mod machine;
@@ -19,20 +20,21 @@ mod print;
 mod results;
 mod run;
 mod sample;
-mod stage;
 mod tables;
+mod targets;
+mod temp_dir;
+mod testbed;
 #[cfg(test)]
 mod testing;
 mod within;
-mod workplace;
 
 pub use ceiling::{CeilingOptions, run as run_ceiling};
 pub use options::CompareOptions;
+pub use temp_dir::{SweepOptions, sweep as run_sweep};
 pub use within::{WithinOptions, run as run_within};
-pub use workplace::{SweepOptions, sweep as run_sweep};
 
 use crate::config::usable_cores;
-use crate::demo::report::say;
+use crate::demo::report::print_line;
 use crate::error::{Error, Result};
 use crate::server::signals;
 use options::Cores;
@@ -41,13 +43,14 @@ use run::Comparison;
 use std::fs;
 use std::path::Path;
 
-/// Compares, or does what else the flags ask for. A case that failed makes it fail in the end.
+/// Runs the comparison, or one of the other actions of the flags. Fails in the end if a case
+/// failed.
 pub fn run(options: &CompareOptions) -> Result<()> {
     if options.list {
         return print::list();
     }
     if let Some(file) = &options.table {
-        return say(tables::markdown(&read(file)?).trim_end());
+        return print_line(tables::markdown(&read(file)?).trim_end());
     }
     if let Some(file) = &options.report {
         return write_readable(&read(file)?, file.parent().unwrap_or(Path::new(".")));
@@ -55,7 +58,7 @@ pub fn run(options: &CompareOptions) -> Result<()> {
     let choice = options.choice()?;
     let usable = usable_cores()?;
     let cores = cores(options, &usable)?;
-    // What cannot be written is found out before, not after.
+    // Check that the results can be written before measuring.
     options.out.as_deref().map_or(Ok(()), make_directory)?;
     crate::netns::Namespace::new().map_err(|error| Error::failed(error.to_string()))?;
     let signals = signals::watch()?;
@@ -70,12 +73,12 @@ pub fn run(options: &CompareOptions) -> Result<()> {
         write_readable(&results, directory)?;
     }
     match results.failed().count() {
-        0 if results.cases.is_empty() => {
-            Err(Error::failed("nothing was measured: every case was left out"))
-        }
+        0 if results.cases.is_empty() => Err(Error::failed(
+            "nothing was measured: every case was left out; the output above names the reasons",
+        )),
         0 => Ok(()),
         failed => Err(Error::failed(format!(
-            "{failed} of {} cases failed; the tables name them",
+            "{failed} of {} cases failed; see the tables",
             results.cases.len()
         ))),
     }
@@ -89,12 +92,12 @@ fn cores(options: &CompareOptions, usable: &[usize]) -> Result<Cores> {
         (Some(cores), _) => {
             let Cores { server, client } = cores;
             Err(Error::usage(format!(
-                "--cores {server},{client}: this process may use the cores {usable:?}"
+                "--cores {server},{client}: this process may only use the cores {usable:?}"
             )))
         }
         (None, [server, client, ..]) => Ok(Cores { server: *server, client: *client }),
         (None, _) => Err(Error::failed(
-            "server and load each need a core of their own, and this process may use one only",
+            "server and load need a core each, and this process may use only one; allow it a second core",
         )),
     }
 }
@@ -121,7 +124,7 @@ fn write_readable(results: &Results, directory: &Path) -> Result<()> {
 fn make_directory(directory: &Path) -> Result<()> {
     let cannot = |error| Error::usage(format!("--out {}: {error}", directory.display()));
     fs::create_dir_all(directory).map_err(cannot)?;
-    // The permission to write is asked for by writing.
+    // Opening a file for writing checks the permission.
     let probe = directory.join("results.json");
     fs::OpenOptions::new().create(true).append(true).open(probe).map(drop).map_err(cannot)
 }

@@ -1,17 +1,17 @@
-//! The flags of `simoom compare`, and what they choose.
+//! The flags of `simoom compare`.
 
-use super::contenders::{CONTENDERS, Contender};
 use super::plans::{PLANS, Plan};
+use super::targets::{TARGETS, Target};
 use crate::config::LogOptions;
 use crate::error::{Error, Result};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Seconds measured of each case.
+/// Duration of each measurement, in seconds.
 const SECONDS: f64 = 1.5;
 const SECONDS_QUICK: f64 = 0.2;
-/// How often each case is measured.
+/// Measurements of each case.
 const REPEATS: u32 = 3;
 
 /// The flags of `compare`.
@@ -24,8 +24,13 @@ pub struct CompareOptions {
     pub plan: Vec<String>,
 
     /// Servers to measure [default: all that are installed]
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "What to compare")]
-    pub contender: Vec<String>,
+    #[arg(
+        long = "contender",
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        help_heading = "What to compare"
+    )]
+    pub target: Vec<String>,
 
     /// Number of rounds, in each of which all servers take turns [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "How long")]
@@ -66,20 +71,20 @@ pub struct CompareOptions {
     pub log: LogOptions,
 }
 
-/// On which core which end runs.
+/// The cores of server and load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cores {
-    /// The servers' core.
+    /// Core of the server.
     pub server: usize,
-    /// The load's.
+    /// Core of the load.
     pub client: usize,
 }
 
-/// What the flags choose.
+/// The parsed flags.
 pub(super) struct Choice {
     pub(super) plans: Vec<&'static Plan>,
-    pub(super) contenders: Vec<&'static Contender>,
-    /// They were asked for by name: one that is not there is an error.
+    pub(super) targets: Vec<&'static Target>,
+    /// Whether the targets were named. Then a missing one is an error.
     pub(super) named: bool,
     pub(super) repeats: u32,
     pub(super) measured: Duration,
@@ -87,16 +92,15 @@ pub(super) struct Choice {
 }
 
 impl CompareOptions {
-    /// Looks up the names and fills in the defaults.
+    /// Looks up the names and applies the defaults.
     pub(super) fn choice(&self) -> Result<Choice> {
         let plans = named("--plan", &self.plan, PLANS, |plan| plan.name)?;
-        let contenders =
-            named("--contender", &self.contender, CONTENDERS, |contender| contender.name)?;
+        let targets = named("--contender", &self.target, TARGETS, |target| target.name)?;
         let seconds = self.seconds.unwrap_or(if self.quick { SECONDS_QUICK } else { SECONDS });
         Ok(Choice {
             plans,
-            contenders,
-            named: !self.contender.is_empty(),
+            targets,
+            named: !self.target.is_empty(),
             repeats: self.repeats.unwrap_or(if self.quick { 1 } else { REPEATS }),
             measured: Duration::from_secs_f64(seconds),
             quick: self.quick,
@@ -104,7 +108,8 @@ impl CompareOptions {
     }
 }
 
-/// Those of `all` that are named, in the order of the table; all of them, if none is.
+/// The entries of `all` with these names, in the order of the table; all entries if `names` is
+/// empty.
 fn named<T>(
     flag: &str,
     names: &[String],

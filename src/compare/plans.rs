@@ -1,74 +1,74 @@
-//! What is compared: a table of plans. A row says what is asked for, over how many connections and
-//! at what pace, and which figure tells the contenders apart. Nothing is done here.
+//! The table of plans. A row names the workload, the connections, the pace, and the figure to
+//! report.
 
 use super::figures::Figure;
 
-/// What a server is asked for.
+/// What the load requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// `GET` of a file of so many bytes.
+pub(super) enum Workload {
+    /// `GET` of a file of this many bytes.
     Http(u32),
-    /// Keys of memcached, with values of so many bytes.
+    /// memcached commands with values of this many bytes.
     Memcached(u32),
 }
 
-/// At what pace.
+/// The pace of the requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pace {
-    /// The next request when an answer has come.
+    /// Closed loop: a connection sends its next request when it has received the response.
     Closed,
-    /// So many requests a second.
+    /// Open loop: requests a second.
     Rate(u32),
-    /// This part of the rate that the same contender reached at the plan's point called `peak`.
+    /// Open loop: this share of the rate of the same target at the point `peak`.
     OfOwnPeak(f64),
-    /// This part of the rate that nginx reached there.
+    /// Open loop: this share of the rate of nginx at the point `peak`.
     OfNginxPeak(f64),
-    /// No requests at all.
+    /// No requests.
     Idle,
 }
 
-/// One setting of a plan, measured for itself.
+/// One setting of a plan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point {
-    /// Its name within the plan; empty if it is the only one.
+    /// Name within the plan; empty if the plan has one point.
     pub(super) name: &'static str,
-    /// Connections open.
+    /// Open connections.
     pub(super) connections: u32,
-    /// At what pace.
+    /// Pace of the requests.
     pub(super) pace: Pace,
-    /// So many requests on each connection, instead of as many as come in a time.
+    /// Requests on each connection; `None` if the measurement is limited by time.
     pub(super) requests_each: Option<u32>,
-    /// Flags of `simoom load` besides those that follow from the rest.
+    /// Additional flags of `simoom load`.
     pub(super) load: &'static str,
 }
 
-/// A row of the table.
+/// A plan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    /// The name that `--plan` takes.
+    /// The name for `--plan`.
     pub(super) name: &'static str,
-    /// What is done, for a reader.
+    /// A description for readers.
     pub(super) title: &'static str,
-    /// What is asked for.
-    pub(super) asked: Asked,
-    /// The figure that the plan is about.
+    /// What the load requests.
+    pub(super) workload: Workload,
+    /// The figure to report.
     pub(super) figure: Figure,
-    /// The settings.
+    /// The settings to measure.
     pub(super) points: &'static [Point],
-    /// The kernel cuts long answers into segments in software, as with a NIC that cannot.
+    /// Turn off segmentation offload, as with a NIC that has none: the kernel segments in software.
     pub(super) no_segmentation_offload: bool,
-    /// Measured so many times as long as other plans.
+    /// Factor of the duration of a measurement.
     pub(super) stretch: u32,
-    /// Whether it means something for a server that answers without looking.
+    /// Whether the ceiling takes part.
     pub(super) for_ceiling: bool,
 }
 
-/// The point whose rate `OfOwnPeak` and `OfNginxPeak` refer to.
+/// The point to which `OfOwnPeak` and `OfNginxPeak` refer.
 pub(super) const PEAK: &str = "peak";
 
-/// A file that takes a slow reader five minutes. It is no larger, for the first answer is waited
-/// for, at full speed but through a slow reader's window of 2 KiB: that is a round trip for every
-/// segment or two.
+/// A file that takes a slow reader five minutes. A larger file would take too long at first: the
+/// load reads the first response at full speed, but through a window of 2 KiB, with a round trip
+/// for every segment or two.
 const SLOWLY_READ_BYTES: u32 = 1 << 20;
 
 const fn closed(connections: u32, load: &'static str) -> Point {
@@ -83,20 +83,20 @@ const fn open(name: &'static str, connections: u32, load: &'static str) -> Point
     Point { name, connections, pace: Pace::Closed, requests_each: None, load }
 }
 
-/// What a row has unless it says otherwise.
+/// Defaults of a plan.
 const GET: Plan = Plan {
     name: "",
     title: "",
-    asked: Asked::Http(12),
+    workload: Workload::Http(12),
     figure: Figure::Rate,
     points: &[],
     no_segmentation_offload: false,
     stretch: 1,
     for_ceiling: true,
 };
-const KEYS: Plan = Plan { asked: Asked::Memcached(100), ..GET };
+const KEYS: Plan = Plan { workload: Workload::Memcached(100), ..GET };
 
-/// The table.
+/// All plans.
 #[rustfmt::skip]
 pub(super) const PLANS: &[Plan] = &[
     Plan { name: "get-12", title: "GET 12 B, keep-alive, 50 connections",
@@ -106,26 +106,26 @@ pub(super) const PLANS: &[Plan] = &[
     Plan { name: "get-12-1m", title: "GET 12 B, 1,000,000 connections open, 512 in flight",
         points: &[closed(1_000_000, "--in-flight 512")], ..GET },
     Plan { name: "get-512-each", title: "GET 512 B, a connection each",
-        asked: Asked::Http(512), points: &[closed(256, "--connection-per-request")], ..GET },
+        workload: Workload::Http(512), points: &[closed(256, "--connection-per-request")], ..GET },
     Plan { name: "connections", title: "Connections a second: GET 12 B, a connection each, 1,000 at once",
         points: &[closed(1000, "--connection-per-request")], ..GET },
     Plan { name: "get-4k", title: "GET 4 KiB, 50 connections, segmentation offload off",
-        asked: Asked::Http(4096), points: &[closed(50, "")], no_segmentation_offload: true, ..GET },
+        workload: Workload::Http(4096), points: &[closed(50, "")], no_segmentation_offload: true, ..GET },
     Plan { name: "get-4k-tso", title: "GET 4 KiB, 50 connections, segmentation offload on",
-        asked: Asked::Http(4096), points: &[closed(50, "")], ..GET },
+        workload: Workload::Http(4096), points: &[closed(50, "")], ..GET },
     Plan { name: "get-64k", title: "GET 64 KiB, 50 connections, segmentation offload off",
-        asked: Asked::Http(65_536), points: &[closed(50, "")], no_segmentation_offload: true, ..GET },
+        workload: Workload::Http(65_536), points: &[closed(50, "")], no_segmentation_offload: true, ..GET },
     Plan { name: "get-64k-tso", title: "GET 64 KiB, 50 connections, segmentation offload on",
-        asked: Asked::Http(65_536), points: &[closed(50, "")], ..GET },
+        workload: Workload::Http(65_536), points: &[closed(50, "")], ..GET },
     Plan { name: "c10k-files", title: "C10K: files of 512 B to 10,000 clients",
-        asked: Asked::Http(512), points: &[closed(10_000, "")], ..GET },
+        workload: Workload::Http(512), points: &[closed(10_000, "")], ..GET },
     Plan { name: "c10k-clients", title: "C10K: 20,000 clients, each taking 4 KiB once a second",
-        asked: Asked::Http(4096), figure: Figure::Rate, stretch: 4, for_ceiling: false,
+        workload: Workload::Http(4096), figure: Figure::Rate, stretch: 4, for_ceiling: false,
         points: &[Point { name: "", connections: 20_000, pace: Pace::Rate(20_000), requests_each: None, load: "--arrivals uniform" }], ..GET },
     Plan { name: "sxe", title: "SXE: 10,000 connections, then 50 queries on each",
         points: &[Point { requests_each: Some(50), ..closed(10_000, "--in-flight 512") }], ..GET },
     Plan { name: "c10k-slow", title: "C10K: 10,000 readers of a large file at 28.8 kbit/s each",
-        asked: Asked::Http(SLOWLY_READ_BYTES), figure: Figure::ContentRate, stretch: 4, for_ceiling: false,
+        workload: Workload::Http(SLOWLY_READ_BYTES), figure: Figure::ContentRate, stretch: 4, for_ceiling: false,
         points: &[closed(10_000, "--slow 3600")], ..GET },
     Plan { name: "mc-get", title: "memcached: get, 100,000 keys of 100 B, 1,000 connections",
         points: &[closed(1000, "--get-ratio 1")], ..KEYS },

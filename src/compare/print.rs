@@ -1,92 +1,94 @@
-//! What a comparison prints: a line of progress on a terminal, each plan's table when it is done,
-//! and what failed.
+//! The output of a comparison: a progress line on a terminal, a table for each finished plan, and
+//! failures.
 
-use super::contenders::CONTENDERS;
 use super::figures::Figure;
 use super::plans::PLANS;
 use super::results::Results;
 use super::tables;
-use crate::demo::report::say;
+use super::targets::TARGETS;
+use crate::demo::report::print_line;
 use crate::error::Result;
 use std::io::{IsTerminal, Write, stderr};
 
-/// Shows what is being measured, if anybody looks.
+/// Shows the current case if standard error is a terminal.
 pub(super) fn progress(
     plan: &str,
     point: &str,
-    contender: &str,
+    target: &str,
     (repeat, repeats): (u32, u32),
     (case, cases): (usize, usize),
 ) {
     if stderr().is_terminal() {
         let at = if point.is_empty() { String::new() } else { format!(", {point}") };
-        // "Erase to the end of the line": the line stays one.
+        // Erase the line first, so that progress takes one line.
         let _ = write!(
             stderr(),
-            "\r\x1b[K{plan}{at}: {contender} ({case} of {cases}, round {repeat} of {repeats})"
+            "\r\x1b[K{plan}{at}: {target} ({case} of {cases}, round {repeat} of {repeats})"
         );
     }
 }
 
-/// Takes the line of progress away.
+/// Erases the progress line.
 pub(super) fn end_progress() {
     if stderr().is_terminal() {
         let _ = write!(stderr(), "\r\x1b[K");
     }
 }
 
-/// Prints a plan's table and what went wrong in it.
+/// Prints the table of a plan and its failures.
 pub(super) fn plan(results: &Results, name: &str) -> Result<()> {
     let Some(plan) = results.plans.iter().find(|plan| plan.name == name) else { return Ok(()) };
-    say(&format!("{} ({name})", plan.title))?;
+    print_line(&format!("{} ({name})", plan.title))?;
     let table = tables::of_plan(results, plan);
     if table.0.len() > 1 {
-        say(table.text().trim_end_matches('\n'))?;
+        print_line(table.text().trim_end_matches('\n'))?;
     } else {
-        say("  nothing of it was measured")?;
+        print_line("  no case of this plan was measured")?;
     }
     if plan.figure == Figure::Scale {
-        tables::memory(results, plan).iter().try_for_each(|line| say(&format!("  {line}")))?;
+        tables::memory(results, plan)
+            .iter()
+            .try_for_each(|line| print_line(&format!("  {line}")))?;
     }
     for case in results.failed().filter(|case| case.plan == name) {
         let at = if case.point.is_empty() { String::new() } else { format!(" at {}", case.point) };
         let error = case.error.as_deref().unwrap_or_default();
-        say(&format!("  {}{at}, round {}: failed: {error}", case.contender, case.repeat))?;
+        print_line(&format!("  {}{at}, round {}: failed: {error}", case.target, case.repeat))?;
     }
     for left_out in
         results.left_out.iter().filter(|left_out| left_out.plan.as_deref() == Some(name))
     {
         let at = left_out.point.as_deref().map(|point| format!(" at {point}")).unwrap_or_default();
-        say(&format!("  {}{at}: left out: {}", left_out.contender, left_out.reason))?;
+        print_line(&format!("  {}{at}: left out: {}", left_out.target, left_out.reason))?;
     }
-    say("")
+    print_line("")
 }
 
-/// Prints where and with whom, before anything is measured.
+/// Prints machine, targets and settings before the first measurement.
 pub(super) fn head(results: &Results, minutes: f64) -> Result<()> {
     let machine = &results.machine;
-    say(&format!("{}, {}, {} cores", machine.processor, machine.kernel, machine.cores))?;
-    for contender in &results.contenders {
-        say(&format!("  {}: {}", contender.title, contender.version))?;
+    print_line(&format!("{}, {}, {} cores", machine.processor, machine.kernel, machine.cores))?;
+    for target in &results.targets {
+        print_line(&format!("  {}: {}", target.title, target.version))?;
     }
     for left_out in results.left_out.iter().filter(|left_out| left_out.plan.is_none()) {
-        say(&format!("  {}: left out: {}", left_out.contender, left_out.reason))?;
+        print_line(&format!("  {}: left out: {}", left_out.target, left_out.reason))?;
     }
     let settings = &results.settings;
-    say(&format!(
+    print_line(&format!(
         "server on core {}, load on core {}; {} s each, {} rounds in turn, about {minutes:.0} minutes\n",
         settings.server_core, settings.client_core, settings.seconds, settings.repeats
     ))
 }
 
-/// Lists what there is to choose from.
+/// Lists plans and targets.
 pub(super) fn list() -> Result<()> {
-    say("Plans:")?;
+    print_line("Plans:")?;
     for plan in PLANS {
-        say(&format!("  {:<14}{}", plan.name, plan.title))?;
+        print_line(&format!("  {:<14}{}", plan.name, plan.title))?;
     }
-    say("Contenders:")?;
-    CONTENDERS
+    print_line("Targets:")?;
+    TARGETS
         .iter()
-        .try_for_each(|contender| say(&format!("  {:<14}{}", contender.name, contender.title)))
+        .try_for_each(|target| print_line(&format!("  {:<14}{}", target.name, target.title)))
 }

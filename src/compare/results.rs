@@ -1,10 +1,9 @@
-//! What a comparison found, as it stands in `results.json`: everything that is needed to read the
-//! figures, and to measure them again. Names here are the names there. All times are seconds unless
-//! a name says otherwise.
+//! The contents of `results.json`: the measurements, and what is needed to repeat them. Field names
+//! are those of the file. Times are in seconds unless the name says otherwise.
 
 use serde::{Deserialize, Serialize};
 
-/// The version of this layout. One that only adds fields keeps it.
+/// Version of the file layout. Adding fields does not change it.
 pub(super) const SCHEMA: u32 = 1;
 
 /// The whole file.
@@ -14,30 +13,31 @@ pub(super) struct Results {
     pub(super) schema: u32,
     /// The command line.
     pub(super) command: Vec<String>,
-    /// When it began, as in HTTP's Date.
+    /// Start time, as in an HTTP Date.
     pub(super) began: String,
-    /// How long it took.
+    /// Duration of the comparison.
     pub(super) took_seconds: f64,
-    /// Where.
+    /// The machine.
     pub(super) machine: Machine,
-    /// What.
+    /// The build of Simoom.
     pub(super) simoom: Build,
-    /// How.
+    /// Parameters that all cases share.
     pub(super) settings: Settings,
-    /// Who took part.
-    pub(super) contenders: Vec<About>,
-    /// Who did not, and why.
+    /// The servers that were measured.
+    #[serde(rename = "contenders")]
+    pub(super) targets: Vec<TargetInfo>,
+    /// What was not measured, and why.
     pub(super) left_out: Vec<LeftOut>,
-    /// What was asked.
-    pub(super) plans: Vec<PlanAbout>,
-    /// All that was measured, in order.
+    /// The plans.
+    pub(super) plans: Vec<PlanInfo>,
+    /// All measurements, in order.
     pub(super) cases: Vec<Case>,
 }
 
 /// The machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Machine {
-    /// As the processor names itself.
+    /// Name of the processor.
     pub(super) processor: String,
     /// Cores that this process may use.
     pub(super) cores: usize,
@@ -46,45 +46,46 @@ pub(super) struct Machine {
     pub(super) kernel: String,
 }
 
-/// The program that was compared, and compared with.
+/// A build of Simoom.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Build {
     pub(super) version: String,
-    /// The commit of the directory that the program lies in, `-dirty` if something was changed;
-    /// empty if unknown.
+    /// Commit of the directory of the program, with `-dirty` if files were changed; empty if
+    /// unknown.
     pub(super) commit: String,
     /// `release` or `debug`.
     pub(super) profile: String,
 }
 
-/// How all cases were measured.
+/// Parameters that all cases share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Settings {
-    /// Measured in each case, where a plan does not stretch that or asks for a number of requests.
+    /// Duration of a measurement, unless the plan stretches it or sets a number of requests.
     pub(super) seconds: f64,
     pub(super) warm_up_seconds: f64,
     pub(super) repeats: u32,
     pub(super) server_core: usize,
     pub(super) client_core: usize,
-    /// A smoke test, whose figures are not to be quoted.
+    /// Whether this is a smoke test. Its figures must not be quoted.
     pub(super) quick: bool,
     /// Open files that a process may have.
     pub(super) open_files_limit: u64,
 }
 
-/// A contender.
+/// A server that was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct About {
+pub(super) struct TargetInfo {
     pub(super) name: String,
     pub(super) title: String,
     pub(super) version: String,
 }
 
-/// Who was not measured where, and why.
+/// A combination that was not measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LeftOut {
-    pub(super) contender: String,
-    /// `None`: nowhere.
+    #[serde(rename = "contender")]
+    pub(super) target: String,
+    /// `None`: all plans.
     pub(super) plan: Option<String>,
     pub(super) point: Option<String>,
     pub(super) reason: String,
@@ -92,16 +93,16 @@ pub(super) struct LeftOut {
 
 /// A plan.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct PlanAbout {
+pub(super) struct PlanInfo {
     pub(super) name: String,
     pub(super) title: String,
     pub(super) figure: super::figures::Figure,
-    pub(super) points: Vec<PointAbout>,
+    pub(super) points: Vec<PointInfo>,
 }
 
 /// A setting of a plan.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct PointAbout {
+pub(super) struct PointInfo {
     pub(super) name: String,
     pub(super) connections: u32,
 }
@@ -111,50 +112,51 @@ pub(super) struct PointAbout {
 pub(super) struct Case {
     pub(super) plan: String,
     pub(super) point: String,
-    pub(super) contender: String,
-    /// From 1.
+    #[serde(rename = "contender")]
+    pub(super) target: String,
+    /// Number of the round, from 1.
     pub(super) repeat: u32,
-    /// The server's command line, and its configuration file's text.
+    /// Command line of the server, and the text of its configuration file.
     pub(super) server: Vec<String>,
     pub(super) configuration: Option<String>,
-    /// The load's command line; empty for none.
+    /// Command line of the load; empty if there is none.
     pub(super) load: Vec<String>,
-    /// What went wrong.
+    /// Why the case failed.
     pub(super) error: Option<String>,
-    /// What `simoom load --json` said.
+    /// The output of `simoom load --json`.
     pub(super) report: Option<serde_json::Value>,
-    /// While it measured.
+    /// CPU use during the measurement.
     pub(super) cpu: Option<Cpu>,
-    /// At the end of that.
+    /// Memory at the end of the measurement.
     pub(super) memory: Option<Memory>,
 }
 
-/// How busy cores and server were, as parts of one core.
+/// CPU use of cores and server, as a fraction of one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cpu {
-    /// Over so long.
+    /// Length of the measured interval.
     pub(super) seconds: f64,
-    /// The server's core, whatever ran on it, interrupts included (/proc/stat).
+    /// The core of the server with all that ran on it, interrupts included (/proc/stat).
     pub(super) server_core: f64,
-    /// The load's.
+    /// The core of the load.
     pub(super) client_core: f64,
-    /// The server's threads alone.
+    /// The threads of the server alone.
     pub(super) server: f64,
 }
 
-/// What a server held.
+/// Memory of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Memory {
-    /// Its processes' own.
+    /// Memory of its processes.
     pub(super) process_bytes: u64,
-    /// By how much the kernel's objects (`Slab` in /proc/meminfo) had grown since before it was
+    /// Growth of the kernel's slab memory (`Slab` in /proc/meminfo) since before the server was
     /// started.
     pub(super) kernel_bytes: u64,
 }
 
 impl Case {
-    /// Whether it is of this plan, point and contender.
-    pub(super) fn is_of(&self, plan: &str, point: &str, contender: &str) -> bool {
-        self.plan == plan && self.point == point && self.contender == contender
+    /// Whether the case belongs to this plan, point and target.
+    pub(super) fn is_of(&self, plan: &str, point: &str, target: &str) -> bool {
+        self.plan == plan && self.point == point && self.target == target
     }
 }

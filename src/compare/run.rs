@@ -1,14 +1,13 @@
-//! The order of a comparison: plan by plan, all contenders in turn, and that again for each repeat,
-//! so that a drift of the machine hits all alike. In comes a choice, out go results; nothing is
-//! printed here but progress.
+//! The order of a comparison: plan by plan, all targets in turn, and again for each repeat, so that
+//! a drift of the machine affects all alike. Prints only progress.
 
-use super::case::{Bench, Subject};
-use super::contenders::{Contender, NGINX, NOT_COMPARED};
+use super::case::{Bench, CaseSpec};
 use super::figures::Spread;
 use super::options::{Choice, Cores};
 use super::plans::{PEAK, Pace, Plan, Point};
-use super::results::{About, Case, LeftOut, PlanAbout, PointAbout, Results, SCHEMA, Settings};
-use super::workplace::Workplace;
+use super::results::{Case, LeftOut, PlanInfo, PointInfo, Results, SCHEMA, Settings, TargetInfo};
+use super::targets::{NEVER_COMPARED, NGINX, Target};
+use super::temp_dir::TempDir;
 use super::{machine, print};
 use crate::error::{Error, Result};
 use crossbeam_channel::Receiver;
@@ -16,27 +15,27 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Warm-up of each case, as a part of what it measures.
+/// Warm-up of each case, as a fraction of its measurement.
 const WARM_UP: f64 = 0.2;
-/// More connections are too much for a smoke test.
+/// Limit of the connections in a smoke test.
 const QUICK_CONNECTIONS: u32 = 1000;
-/// Files that the largest case would need, if the limit can be raised so far.
-const FILES_WISHED: u64 = 1 << 20;
+/// Limit of open files to ask for: enough for the largest case.
+const OPEN_FILES_WANTED: u64 = 1 << 20;
 
-/// A comparison under way.
+/// A running comparison.
 pub(super) struct Comparison<'a> {
     choice: &'a Choice,
     cores: Cores,
     simoom: PathBuf,
     signals: &'a Receiver<&'static str>,
-    /// Who takes part, with the program.
-    present: Vec<(&'static Contender, PathBuf)>,
+    /// The installed targets, with their programs.
+    present: Vec<(&'static Target, PathBuf)>,
     results: Results,
     began: Instant,
 }
 
 impl<'a> Comparison<'a> {
-    /// Finds out who is there.
+    /// Looks for the programs of the targets.
     pub(super) fn new(
         choice: &'a Choice,
         cores: Cores,
@@ -47,19 +46,19 @@ impl<'a> Comparison<'a> {
             .map_err(|error| Error::because("looking for this program", error))?;
         let mut present = Vec::new();
         let mut left_out: Vec<LeftOut> = Vec::new();
-        for contender in &choice.contenders {
-            match contender.find(&simoom) {
-                Some(program) => present.push((*contender, program)),
+        for target in &choice.targets {
+            match target.find(&simoom) {
+                Some(program) => present.push((*target, program)),
                 None if choice.named => {
                     return Err(Error::usage(format!(
                         "--contender {0}: {0} is not installed: install it, or leave the name out",
-                        contender.name
+                        target.name
                     )));
                 }
-                None => left_out.push(nowhere(contender.title, "it is not installed")),
+                None => left_out.push(nowhere(target.title, "it is not installed")),
             }
         }
-        left_out.extend(NOT_COMPARED.iter().map(|(title, reason)| nowhere(title, reason)));
+        left_out.extend(NEVER_COMPARED.iter().map(|(title, reason)| nowhere(title, reason)));
         let results = Results {
             schema: SCHEMA,
             command: std::env::args().collect(),
@@ -76,32 +75,29 @@ impl<'a> Comparison<'a> {
                 quick: choice.quick,
                 open_files_limit: raise_files(),
             },
-            contenders: present
-                .iter()
-                .map(|(contender, program)| about(contender, program))
-                .collect(),
+            targets: present.iter().map(|(target, program)| target_info(target, program)).collect(),
             left_out,
-            plans: choice.plans.iter().map(|plan| plan_about(plan)).collect(),
+            plans: choice.plans.iter().map(|plan| plan_info(plan)).collect(),
             cases: Vec::new(),
         };
         Ok(Comparison { choice, cores, simoom, signals, present, results, began: Instant::now() })
     }
 
-    /// What is known so far.
+    /// The results so far.
     pub(super) fn results(&self) -> &Results {
         &self.results
     }
 
-    /// Measures everything; `after_plan` is called with what there is when a plan is done.
+    /// Measures everything. Calls `after_plan` after each plan.
     pub(super) fn run(
         mut self,
         mut after_plan: impl FnMut(&Results, &Plan) -> Result<()>,
     ) -> Result<Results> {
         let simoom = self.simoom.clone();
-        let workplace = Workplace::new(&simoom)?;
+        let temp_dir = TempDir::new(&simoom)?;
         let bench = Bench {
             simoom: &simoom,
-            workplace: &workplace,
+            temp_dir: &temp_dir,
             cores: self.cores,
             measured: self.choice.measured,
             warm_up: self.choice.measured.mul_f64(WARM_UP),
@@ -110,15 +106,15 @@ impl<'a> Comparison<'a> {
         for plan in &self.choice.plans {
             let cases = self.cases_of(plan);
             for repeat in 1..=self.choice.repeats {
-                for (number, (point, contender)) in cases.iter().enumerate() {
+                for (number, (point, target)) in cases.iter().enumerate() {
                     print::progress(
                         plan.name,
                         point.name,
-                        contender.title,
+                        target.title,
                         (repeat, self.choice.repeats),
                         (number + 1, cases.len()),
                     );
-                    self.measure(&bench, plan, point, contender, repeat)?;
+                    self.measure(&bench, plan, point, target, repeat)?;
                 }
             }
             print::end_progress();
@@ -128,34 +124,34 @@ impl<'a> Comparison<'a> {
         Ok(self.results)
     }
 
-    /// Who is measured where in a plan, in order. Who could be and is not, is noted.
-    fn cases_of(&mut self, plan: &Plan) -> Vec<(&'static Point, &'static Contender)> {
+    /// The cases of a plan, in order. Records what is left out.
+    fn cases_of(&mut self, plan: &Plan) -> Vec<(&'static Point, &'static Target)> {
         let limit = self.results.settings.open_files_limit;
-        let has_nginx = self.present.iter().any(|(contender, _)| contender.name == NGINX);
+        let has_nginx = self.present.iter().any(|(target, _)| target.name == NGINX);
         let mut cases = Vec::new();
         for point in plan.points {
             if self.choice.quick && !is_quick(plan, point) {
                 continue;
             }
-            for (contender, _) in &self.present {
-                if !contender.speaks(plan.asked) || contender.is_ceiling && !plan.for_ceiling {
+            for (target, _) in &self.present {
+                if !target.speaks(plan.workload) || target.is_ceiling && !plan.for_ceiling {
                     continue;
                 }
-                let needed = u64::from(contender.files_needed(self.connections(point)));
+                let needed = u64::from(target.files_needed(self.connections(point)));
                 let reason = if needed > limit {
                     format!(
                         "a process may have {limit} files open, and {} connections need more",
                         point.connections
                     )
                 } else if matches!(point.pace, Pace::OfNginxPeak(_)) && !has_nginx {
-                    "nginx, to whose peak it refers, does not take part".to_owned()
+                    "it needs the peak of nginx, which is not measured".to_owned()
                 } else {
-                    cases.push((point, *contender));
+                    cases.push((point, *target));
                     continue;
                 };
                 let named = !point.name.is_empty();
                 self.results.left_out.push(LeftOut {
-                    contender: contender.title.to_owned(),
+                    target: target.title.to_owned(),
                     plan: Some(plan.name.to_owned()),
                     point: named.then(|| point.name.to_owned()),
                     reason,
@@ -165,7 +161,7 @@ impl<'a> Comparison<'a> {
         cases
     }
 
-    /// Connections of a point: of a smoke test fewer.
+    /// The connections of a point, limited in a smoke test.
     fn connections(&self, point: &Point) -> u32 {
         if self.choice.quick { point.connections.min(QUICK_CONNECTIONS) } else { point.connections }
     }
@@ -175,19 +171,19 @@ impl<'a> Comparison<'a> {
         bench: &Bench<'_>,
         plan: &Plan,
         point: &Point,
-        contender: &'static Contender,
+        target: &'static Target,
         repeat: u32,
     ) -> Result<()> {
         let (_, program) = self
             .present
             .iter()
-            .find(|(one, _)| one.name == contender.name)
+            .find(|(one, _)| one.name == target.name)
             .expect("only those present are measured");
-        let outcome = match self.rate(plan, point, contender) {
-            Ok(rate) => bench.measure(&Subject {
+        let outcome = match self.rate(plan, point, target) {
+            Ok(rate) => bench.measure(&CaseSpec {
                 plan,
                 point,
-                contender,
+                target,
                 program,
                 connections: self.connections(point),
                 rate,
@@ -197,7 +193,7 @@ impl<'a> Comparison<'a> {
         self.results.cases.push(Case {
             plan: plan.name.to_owned(),
             point: point.name.to_owned(),
-            contender: contender.name.to_owned(),
+            target: target.name.to_owned(),
             repeat,
             server: outcome.server,
             configuration: outcome.configuration,
@@ -210,30 +206,25 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// The rate to offer, by what was measured so far.
-    fn rate(
-        &self,
-        plan: &Plan,
-        point: &Point,
-        contender: &Contender,
-    ) -> Result<Option<f64>, String> {
+    /// The rate to offer, from earlier results where it depends on a peak.
+    fn rate(&self, plan: &Plan, point: &Point, target: &Target) -> Result<Option<f64>, String> {
         let part_of_peak = |part: f64, name: &str| {
             let peak = self.results.spread((plan.name, PEAK, name), Case::rate);
             let Spread { median, .. } =
-                peak.ok_or_else(|| format!("the peak of {name} could not be measured"))?;
+                peak.ok_or_else(|| format!("the peak of {name} was not measured"))?;
             Ok(Some(part * median))
         };
         match point.pace {
             Pace::Closed | Pace::Idle => Ok(None),
             Pace::Rate(_) if self.choice.quick => Ok(Some(QUICK_CONNECTIONS.into())),
             Pace::Rate(rate) => Ok(Some(rate.into())),
-            Pace::OfOwnPeak(part) => part_of_peak(part, contender.name),
+            Pace::OfOwnPeak(part) => part_of_peak(part, target.name),
             Pace::OfNginxPeak(part) => part_of_peak(part, NGINX),
         }
     }
 }
 
-/// Whether a smoke test has time for it: of a plan with several points, not for all.
+/// Whether a smoke test includes the point. It skips some points of plans with several.
 fn is_quick(plan: &Plan, point: &Point) -> bool {
     let pace = match point.pace {
         Pace::Closed | Pace::Rate(_) | Pace::Idle => true,
@@ -244,18 +235,18 @@ fn is_quick(plan: &Plan, point: &Point) -> bool {
 }
 
 fn nowhere(title: &str, reason: &str) -> LeftOut {
-    LeftOut { contender: title.to_owned(), plan: None, point: None, reason: reason.to_owned() }
+    LeftOut { target: title.to_owned(), plan: None, point: None, reason: reason.to_owned() }
 }
 
-fn about(contender: &Contender, program: &std::path::Path) -> About {
-    let (name, title) = (contender.name.to_owned(), contender.title.to_owned());
-    About { name, title, version: contender.version(program) }
+fn target_info(target: &Target, program: &std::path::Path) -> TargetInfo {
+    let (name, title) = (target.name.to_owned(), target.title.to_owned());
+    TargetInfo { name, title, version: target.version(program) }
 }
 
-fn plan_about(plan: &Plan) -> PlanAbout {
+fn plan_info(plan: &Plan) -> PlanInfo {
     let point =
-        |point: &Point| PointAbout { name: point.name.to_owned(), connections: point.connections };
-    PlanAbout {
+        |point: &Point| PointInfo { name: point.name.to_owned(), connections: point.connections };
+    PlanInfo {
         name: plan.name.to_owned(),
         title: plan.title.to_owned(),
         figure: plan.figure,
@@ -263,36 +254,35 @@ fn plan_about(plan: &Plan) -> PlanAbout {
     }
 }
 
-/// Raises the limit of open files, which contenders inherit, as far as it goes; returns where it is
-/// then.
+/// Raises the limit of open files, which targets inherit, as far as possible. Returns the limit.
 fn raise_files() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let most = maximum.unwrap_or(u64::MAX);
-    if most < FILES_WISHED {
-        let wished = Rlimit { current: Some(FILES_WISHED), maximum: Some(FILES_WISHED) };
-        if setrlimit(Resource::Nofile, wished).is_ok() {
-            return FILES_WISHED;
+    let max = maximum.unwrap_or(u64::MAX);
+    if max < OPEN_FILES_WANTED {
+        let wanted = Rlimit { current: Some(OPEN_FILES_WANTED), maximum: Some(OPEN_FILES_WANTED) };
+        if setrlimit(Resource::Nofile, wanted).is_ok() {
+            return OPEN_FILES_WANTED;
         }
     }
-    most
+    max
 }
 
-/// The time that all of it will take at most, for a reader to know whether to wait.
+/// Upper estimate of the duration, for the user.
 pub(super) fn estimate(choice: &Choice, files: u64) -> Duration {
     let points =
         choice.plans.iter().flat_map(|plan| plan.points.iter().map(move |point| (plan, point)));
     let points = points.filter(|(plan, point)| !choice.quick || is_quick(plan, point));
     let each = |(plan, point): (&&Plan, &Point)| {
-        let contenders = choice.contenders.iter().filter(|contender| {
-            contender.speaks(plan.asked) && (plan.for_ceiling || !contender.is_ceiling)
+        let targets = choice.targets.iter().filter(|target| {
+            target.speaks(plan.workload) && (plan.for_ceiling || !target.is_ceiling)
         });
-        let contenders = contenders
-            .filter(|contender| u64::from(contender.files_needed(point.connections)) <= files);
+        let targets =
+            targets.filter(|target| u64::from(target.files_needed(point.connections)) <= files);
         let opening = Duration::from_micros(7) * point.connections;
         (choice.measured.mul_f64(f64::from(plan.stretch) + WARM_UP)
             + Duration::from_millis(600)
             + opening)
-            * contenders.count() as u32
+            * targets.count() as u32
     };
     points.map(|(plan, point)| each((plan, point))).sum::<Duration>() * choice.repeats
 }

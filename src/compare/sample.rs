@@ -1,16 +1,16 @@
-//! How busy the cores are and what a server takes, read from /proc while a case runs.
+//! Samples of CPU use and memory, read from /proc while a case runs.
 //!
-//! The sums that the kernel keeps are read every so often with the time; what was used between two
-//! moments is found between the readings. Nothing in the measured processes is touched.
+//! The kernel's counters are read at intervals, with the time. The use between two times is
+//! interpolated. The measured processes are not touched.
 
 use crate::compare::options::Cores;
 use crate::compare::results::{Cpu, Memory};
 use std::fs;
 
-/// Clock ticks a second in /proc/stat: USER_HZ, which is 100 wherever Linux runs Simoom.
+/// Clock ticks a second in /proc/stat: USER_HZ, which is 100 on all platforms of Simoom.
 const TICKS: f64 = 100.0;
 
-/// Readings of one case.
+/// The samples of one case.
 #[derive(Debug)]
 pub(super) struct Samples {
     cores: Cores,
@@ -23,27 +23,26 @@ pub(super) struct Samples {
 #[derive(Clone, Copy, Debug, Default)]
 struct Reading {
     at_us: u64,
-    /// Seconds since the machine started that the cores were busy, and that the server's threads
-    /// ran.
+    /// Busy time of the cores since boot, and run time of the server's threads, in seconds.
     server_core: f64,
     client_core: f64,
     server: f64,
     memory: Memory,
 }
 
-/// The kernel's memory for objects of its own, sockets among them, in bytes.
+/// The kernel's slab memory, sockets included, in bytes.
 pub(super) fn kernel_memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     kilobytes(&text, "Slab:") * 1024
 }
 
 impl Samples {
-    /// Of the server with this process id.
+    /// For the server with this process id.
     pub(super) fn new(cores: Cores, server: u32, kernel_before: u64) -> Samples {
         Samples { cores, server, kernel_before, readings: Vec::new() }
     }
 
-    /// Reads now.
+    /// Takes a sample.
     pub(super) fn take(&mut self) {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         let tree = tree(self.server);
@@ -62,7 +61,7 @@ impl Samples {
         });
     }
 
-    /// What was used between two moments, in microseconds since the machine started.
+    /// The CPU use between two times, in microseconds since boot.
     pub(super) fn cpu(&self, from_us: u64, until_us: u64) -> Option<Cpu> {
         let (from, until) = (self.at(from_us)?, self.at(until_us)?);
         let seconds = until.at_us.checked_sub(from.at_us).filter(|us| *us > 0)? as f64 / 1e6;
@@ -74,17 +73,17 @@ impl Samples {
         })
     }
 
-    /// What the server and the kernel held at a moment.
+    /// The memory at a time.
     pub(super) fn memory(&self, at_us: u64) -> Option<Memory> {
         self.readings.iter().rfind(|reading| reading.at_us <= at_us).map(|reading| reading.memory)
     }
 
-    /// When the first and the last reading were taken.
+    /// The times of the first and of the last sample.
     pub(super) fn span_us(&self) -> Option<(u64, u64)> {
         Some((self.readings.first()?.at_us, self.readings.last()?.at_us))
     }
 
-    /// The sums at a moment, between two readings in proportion.
+    /// Interpolates between the two samples around a time.
     fn at(&self, at_us: u64) -> Option<Reading> {
         let after = self.readings.iter().position(|reading| reading.at_us >= at_us)?;
         let (b, a) = (self.readings[after], self.readings[after.saturating_sub(1)]);
@@ -104,7 +103,7 @@ impl Samples {
     }
 }
 
-/// A process and all that descend from it.
+/// A process and all its descendants.
 fn tree(process: u32) -> Vec<u32> {
     let mut found = vec![process];
     let mut next = 0;
@@ -117,7 +116,7 @@ fn tree(process: u32) -> Vec<u32> {
     found
 }
 
-/// Seconds that a process's threads have run, from their schedstat.
+/// Run time of a process's threads in seconds, from their schedstat.
 fn run_seconds(process: u32) -> f64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return 0.0 };
     let nanoseconds = |thread: fs::DirEntry| -> Option<u64> {
@@ -131,7 +130,7 @@ fn run_seconds(process: u32) -> f64 {
     threads.flatten().filter_map(nanoseconds).sum::<u64>() as f64 / 1e9
 }
 
-/// Memory that is a process's own or shared by no file, in bytes.
+/// Resident memory of a process in bytes, without file mappings.
 fn resident_bytes(process: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     ["RssAnon:", "RssShmem:", "HugetlbPages:"].iter().map(|key| kilobytes(&text, key)).sum::<u64>()
@@ -143,12 +142,12 @@ fn kilobytes(text: &str, key: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Seconds that a core was neither idle nor waiting for a disk.
+/// Busy time of a core in seconds: neither idle nor waiting for I/O.
 fn busy_seconds(stat: &str, core: usize) -> f64 {
     let name = format!("cpu{core} ");
     let Some(line) = stat.lines().find_map(|line| line.strip_prefix(&name)) else { return 0.0 };
     let ticks: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    // user, nice, system, idle, iowait, irq, softirq, steal; guests' time is within the user's.
+    // user, nice, system, idle, iowait, irq, softirq, steal. The time of guests is part of user.
     let busy = ticks.iter().take(8).enumerate().filter(|(column, _)| !matches!(column, 3 | 4));
     busy.map(|(_, ticks)| *ticks).sum::<u64>() as f64 / TICKS
 }

@@ -1,30 +1,30 @@
-//! Results as tables: one for each plan, for terminal and page alike, and the README's as Markdown.
-//!
-//! A cell is text; a column without any is left out.
+//! Results as tables: one for each plan, for terminal and page, and the README's as Markdown.
+//! Columns without any text are left out.
 
-use super::contenders::NGINX;
 use super::figures::{Figure, Spread};
 use super::plans::PEAK;
-use super::results::{About, Case, PlanAbout, Results};
+use super::results::{Case, PlanInfo, Results, TargetInfo};
+use super::targets::NGINX;
 use crate::demo::report::grouped;
 use crate::limits::Bytes;
 
-/// Connections that are few, and enough for what is not a connection's to be there.
+/// The smaller number of connections in the memory of one more connection. At this number, memory
+/// that does not depend on connections is already allocated.
 const FEW: u32 = 1000;
-/// The contender that others are a share of.
+/// The target that shows the limit of the machine.
 const CEILING: &str = "ceiling";
 
-/// A table: its first row is the head.
+/// A table. The first row is the head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table(pub(super) Vec<Vec<String>>);
 
-/// The table of a plan: a row for each point and contender.
-pub(super) fn of_plan(results: &Results, plan: &PlanAbout) -> Table {
+/// The table of a plan: a row for each point and target.
+pub(super) fn of_plan(results: &Results, plan: &PlanInfo) -> Table {
     let head = [
         "at",
-        "contender",
+        "target",
         "responses/s",
-        "least … most",
+        "min … max",
         "of its peak",
         "p50",
         "p99",
@@ -39,11 +39,11 @@ pub(super) fn of_plan(results: &Results, plan: &PlanAbout) -> Table {
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for point in &plan.points {
-        for contender in &results.contenders {
-            let place = (plan.name.as_str(), point.name.as_str(), contender.name.as_str());
-            if results.cases.iter().any(|case| case.is_of(place.0, place.1, place.2)) {
-                let mut row = vec![point.name.clone(), contender.title.clone()];
-                row.extend(cells(results, place));
+        for target in &results.targets {
+            let key = (plan.name.as_str(), point.name.as_str(), target.name.as_str());
+            if results.cases.iter().any(|case| case.is_of(key.0, key.1, key.2)) {
+                let mut row = vec![point.name.clone(), target.title.clone()];
+                row.extend(cells(results, key));
                 rows.push(row);
             }
         }
@@ -51,27 +51,27 @@ pub(super) fn of_plan(results: &Results, plan: &PlanAbout) -> Table {
     Table(rows).without_empty_columns()
 }
 
-fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
-    let (plan, point, contender) = place;
-    let spread = |figure: fn(&Case) -> Option<f64>| results.spread(place, figure);
+fn cells(results: &Results, key: (&str, &str, &str)) -> Vec<String> {
+    let (plan, point, target) = key;
+    let spread = |figure: fn(&Case) -> Option<f64>| results.spread(key, figure);
     let median = |figure: fn(&Case) -> Option<f64>| spread(figure).map(|spread| spread.median);
-    let latency = |key: &'static str| {
-        let spread = results.spread(place, |case| case.latency_us(key));
+    let latency = |percentile: &'static str| {
+        let spread = results.spread(key, |case| case.latency_us(percentile));
         spread.map(|spread| time(spread.median)).unwrap_or_default()
     };
     let rate = spread(Case::rate).filter(|rate| rate.max > 0.0);
     let content = median(Case::content_rate)
         .filter(|content| *content > 1e8 || rate.is_none() && *content > 0.0);
-    // Of a large file no answer may have come to its end.
+    // A large file may have no complete response.
     let main: fn(&Case) -> Option<f64> =
         if rate.is_some() { Case::rate } else { Case::content_rate };
     let beside = |other: &str| {
-        let other = results.spread((plan, point, other), main).filter(|_| contender != other)?;
+        let other = results.spread((plan, point, other), main).filter(|_| target != other)?;
         Some(median(main)? / other.median).filter(|ratio| ratio.is_finite())
     };
     let is_failed = content.is_none()
         && rate.is_none()
-        && results.failed().any(|case| case.is_of(plan, point, contender));
+        && results.failed().any(|case| case.is_of(plan, point, target));
     let part = |part: fn(&Case) -> Option<f64>| median(part).map(percent);
     let cores =
         [part(|case| Some(case.cpu?.server_core)), part(|case| Some(case.cpu?.client_core))];
@@ -84,15 +84,15 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
             rate.map(|rate| number(rate.median)).unwrap_or_default()
         },
         rate.map(range).unwrap_or_default(),
-        of_its_peak(results, place).map(percent).unwrap_or_default(),
+        of_its_peak(results, key).map(percent).unwrap_or_default(),
         latency("p50"),
         latency("p99"),
         latency("p99_9"),
         content.map(|content| format!("{}/s", Bytes(content as u64))).unwrap_or_default(),
         cores,
         median(Case::cpu_us).map(|us| format!("{us:.2} µs")).unwrap_or_default(),
-        // Beside requests, what the server itself takes is the smaller part; where there are none
-        // it is all.
+        // Under load, the server's own CPU time is the smaller part of the cores' time. Of an idle
+        // server it is all.
         if rate.is_none() {
             part(|case| Some(case.cpu?.server)).unwrap_or_default()
         } else {
@@ -104,56 +104,53 @@ fn cells(results: &Results, place: (&str, &str, &str)) -> Vec<String> {
     ]
 }
 
-/// What is served at a point of a plan about rates, as a part of what the same contender served at
-/// the plan's peak.
-fn of_its_peak(results: &Results, (plan, point, contender): (&str, &str, &str)) -> Option<f64> {
+/// The rate at a point as a share of the same target's rate at the point `peak`.
+fn of_its_peak(results: &Results, (plan, point, target): (&str, &str, &str)) -> Option<f64> {
     let about = results.plans.iter().find(|about| about.name == plan)?;
     if point == PEAK || about.figure != Figure::Rate {
         return None;
     }
-    let served = |point: &str| Some(results.spread((plan, point, contender), Case::rate)?.median);
+    let served = |point: &str| Some(results.spread((plan, point, target), Case::rate)?.median);
     Some(served(point)? / served(PEAK)?).filter(|part| part.is_finite())
 }
 
-/// What a connection more takes, for each contender of a plan over connections, between the points
-/// of 1,000 and of the most connections that it had.
-pub(super) fn memory(results: &Results, plan: &PlanAbout) -> Vec<String> {
-    let line = |contender: &About| {
+/// Memory of one more connection, for each target: from 1,000 to its largest number of connections.
+pub(super) fn memory(results: &Results, plan: &PlanInfo) -> Vec<String> {
+    let line = |target: &TargetInfo| {
         let has = |connections: u32| {
-            let place = (plan.name.as_str(), &*connections.to_string(), contender.name.as_str());
-            results.spread(place, Case::memory_bytes).is_some()
+            let key = (plan.name.as_str(), &*connections.to_string(), target.name.as_str());
+            results.spread(key, Case::memory_bytes).is_some()
         };
         let points = plan.points.iter().map(|point| point.connections);
-        let most = points.filter(|connections| *connections > FEW && has(*connections)).max()?;
-        let bytes = results.bytes_per_connection(&plan.name, &contender.name, FEW, most)?;
-        let (few, most) = (grouped(FEW.into()), grouped(most.into()));
+        let max = points.filter(|connections| *connections > FEW && has(*connections)).max()?;
+        let bytes = results.bytes_per_connection(&plan.name, &target.name, FEW, max)?;
+        let (few, max) = (grouped(FEW.into()), grouped(max.into()));
         Some(format!(
-            "{}: {:.0} bytes a connection more, from {few} to {most}",
-            contender.title, bytes
+            "{}: {:.0} bytes for each connection, from {few} to {max}",
+            target.title, bytes
         ))
     };
-    results.contenders.iter().filter_map(line).collect()
+    results.targets.iter().filter_map(line).collect()
 }
 
-/// The README's table: a row for each plan whose rate is what it is about, a column for each
-/// contender.
+/// The README's table: a row for each plan with one point, a column for each target.
 pub(super) fn markdown(results: &Results) -> String {
     let mut rows = Vec::new();
     let mut head: Vec<String> = vec!["work".to_owned()];
-    head.extend(results.contenders.iter().map(|contender| contender.title.clone()));
+    head.extend(results.targets.iter().map(|target| target.title.clone()));
     head.extend(["AF_XDP ÷ nginx", "AF_XDP ÷ ceiling"].map(str::to_owned));
     rows.push(head);
     for plan in results.plans.iter().filter(|plan| plan.points.len() == 1) {
-        // Of a large file no answer may have come to its end: bytes are what that plan is about.
+        // A plan with a large file may have no complete response. Its figure is bytes.
         let rate = |name: &str| {
             results.rate(&plan.name, name).map(|spread| spread.median).filter(|rate| *rate > 0.0)
         };
-        if !results.contenders.iter().any(|contender| rate(&contender.name).is_some()) {
+        if !results.targets.iter().any(|target| rate(&target.name).is_some()) {
             continue;
         }
         let mut row = vec![plan.title.clone()];
-        row.extend(results.contenders.iter().map(|contender| {
-            rate(&contender.name).map(|rate| format!("{}/s", number(rate))).unwrap_or_default()
+        row.extend(results.targets.iter().map(|target| {
+            rate(&target.name).map(|rate| format!("{}/s", number(rate))).unwrap_or_default()
         }));
         let ratio = |other: &str| Some(rate("xdp")? / rate(other)?);
         row.push(ratio(NGINX).map(|ratio| format!("{ratio:.2}")).unwrap_or_default());
@@ -179,12 +176,12 @@ impl Table {
         Table(rows.into_iter().map(|row| keep(row).collect()).collect())
     }
 
-    /// How many columns, from the first, hold words and not numbers.
+    /// Number of leading columns with words instead of numbers.
     pub(super) fn words(&self) -> usize {
-        self.0[0].iter().position(|head| head == "contender").map_or(0, |column| column + 1)
+        self.0[0].iter().position(|head| head == "target").map_or(0, |column| column + 1)
     }
 
-    /// Lines that align, words to the left and numbers to the right.
+    /// Aligned lines: words to the left, numbers to the right.
     pub(super) fn text(&self) -> String {
         let Table(rows) = self;
         let width =
@@ -208,7 +205,7 @@ impl Table {
     }
 }
 
-/// A rate as people read it.
+/// A rate with digit grouping.
 pub(super) fn number(value: f64) -> String {
     grouped(value.round() as u64)
 }
@@ -225,7 +222,7 @@ fn percent(part: f64) -> String {
     format!("{:.0} %", 100.0 * part)
 }
 
-/// Microseconds as people read them.
+/// Microseconds with a fitting unit.
 pub(super) fn time(us: f64) -> String {
     match us {
         ..1e3 => format!("{us:.0} µs"),

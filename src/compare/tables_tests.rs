@@ -4,10 +4,10 @@ use super::super::testing;
 use super::*;
 
 #[test]
-fn a_plans_table_has_a_line_for_each_contender_and_no_empty_column() {
+fn a_plans_table_has_a_line_for_each_target_and_no_empty_column() {
     let results = testing::results();
     let Table(rows) = of_plan(&results, &results.plans[0]);
-    assert_eq!(rows[0][..4], ["contender", "responses/s", "least … most", "p50"]);
+    assert_eq!(rows[0][..4], ["target", "responses/s", "min … max", "p50"]);
     assert_eq!(rows[1][..4], ["Simoom, AF_XDP", "660,000", "600,000 … 720,000", "45 µs"]);
     assert_eq!(rows[2].last().unwrap(), "27 %", "nginx as a share of the ceiling");
     assert_eq!(rows[1][rows[1].len() - 2], "3.00", "AF_XDP beside nginx");
@@ -23,7 +23,7 @@ fn a_plan_of_several_points_names_them_and_who_is_not_there_has_no_line() {
     assert_eq!(first, ["at", "1", "1", "1", "1000", "1000", "1000", "100000", "100000"]);
     let text = table.text();
     let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
-    assert!(text.lines().next().unwrap().starts_with("  at      contender"), "{text}");
+    assert!(text.lines().next().unwrap().starts_with("  at      target"), "{text}");
     assert!(
         widths[1..].iter().all(|width| *width <= widths[0]),
         "numbers end where their head does\n{text}"
@@ -52,7 +52,7 @@ fn what_is_served_in_an_overload_stands_beside_the_peak() {
 fn a_case_that_failed_counts_in_no_figure() {
     let mut results = testing::results();
     for case in
-        results.cases.iter_mut().filter(|case| case.plan == "get-12" && case.contender == "nginx")
+        results.cases.iter_mut().filter(|case| case.plan == "get-12" && case.target == "nginx")
     {
         case.error = Some("gone".to_owned());
     }

@@ -1,16 +1,16 @@
-//! Results for tests: two contenders and the ceiling, a plan with one point and one with several,
-//! three rounds.
+//! Results for tests: two targets and the ceiling, plans with one point and with several, three
+//! rounds.
 
 use super::figures::Figure;
 use super::results::{
-    About, Build, Case, Cpu, LeftOut, Machine, Memory, PlanAbout, PointAbout, Results, SCHEMA,
-    Settings,
+    Build, Case, Cpu, LeftOut, Machine, Memory, PlanInfo, PointInfo, Results, SCHEMA, Settings,
+    TargetInfo,
 };
 use serde_json::json;
 
-/// Results as a comparison may find them.
+/// Results as a comparison may produce them.
 pub(super) fn results() -> Results {
-    let contender = |name: &str, title: &str| About {
+    let target = |name: &str, title: &str| TargetInfo {
         name: name.to_owned(),
         title: title.to_owned(),
         version: format!("{title} 1.0"),
@@ -40,13 +40,13 @@ pub(super) fn results() -> Results {
             quick: false,
             open_files_limit: 20_000,
         },
-        contenders: vec![
-            contender("xdp", "Simoom, AF_XDP"),
-            contender("nginx", "nginx"),
-            contender("ceiling", "ceiling"),
+        targets: vec![
+            target("xdp", "Simoom, AF_XDP"),
+            target("nginx", "nginx"),
+            target("ceiling", "ceiling"),
         ],
         left_out: vec![LeftOut {
-            contender: "nginx".to_owned(),
+            target: "nginx".to_owned(),
             plan: Some("scale".to_owned()),
             point: Some("100000".to_owned()),
             reason: "a process may have 20000 files open".to_owned(),
@@ -99,22 +99,22 @@ pub(super) fn results() -> Results {
     results
 }
 
-fn plan(name: &str, title: &str, figure: Figure, points: &[(&str, u32)]) -> PlanAbout {
-    let points = points.iter().map(|(name, connections)| PointAbout {
+fn plan(name: &str, title: &str, figure: Figure, points: &[(&str, u32)]) -> PlanInfo {
+    let points = points.iter().map(|(name, connections)| PointInfo {
         name: (*name).to_owned(),
         connections: *connections,
     });
-    PlanAbout { name: name.to_owned(), title: title.to_owned(), figure, points: points.collect() }
+    PlanInfo { name: name.to_owned(), title: title.to_owned(), figure, points: points.collect() }
 }
 
-fn case(plan: &str, point: &PointAbout, contender: &str, repeat: u32, rate: f64) -> Case {
+fn case(plan: &str, point: &PointInfo, target: &str, repeat: u32, rate: f64) -> Case {
     let p50 = 30_000_000.0 / rate;
     Case {
         plan: plan.to_owned(),
         point: point.name.clone(),
-        contender: contender.to_owned(),
+        target: target.to_owned(),
         repeat,
-        server: vec![contender.to_owned()],
+        server: vec![target.to_owned()],
         configuration: None,
         load: vec!["load".to_owned()],
         error: None,

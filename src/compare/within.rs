@@ -1,8 +1,8 @@
-//! `simoom within`: a program started in a namespace that has no name, on one core, to end with who
-//! started it.
+//! `simoom within`: runs a program in an unnamed network namespace, on one core, until the process
+//! that started it ends.
 //!
-//! In come a namespace, a core and a command line; this process becomes that program. Between fork
-//! and exec only unsafe code may act, so the way leads over a process of its own.
+//! This process enters the namespace, pins itself and then executes the program. Between fork and
+//! exec only unsafe code may run, so it takes a process of its own.
 
 use crate::error::{Error, Result};
 use crate::thread;
@@ -21,24 +21,24 @@ use std::process::Command;
 /// The flags of `within`.
 #[derive(Args, Clone, Debug)]
 pub struct WithinOptions {
-    /// The network namespace, as a file: /proc/PID/fd/N of a process that holds it open
+    /// Network namespace, as a file: /proc/PID/fd/N of a process that holds it open
     #[arg(long, value_name = "FILE")]
     pub namespace: PathBuf,
 
-    /// Keep to this core
+    /// Pin the program to this core
     #[arg(long, value_name = "CORE")]
     pub core: usize,
 
-    /// The program and its arguments
+    /// Program and arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub program: Vec<OsString>,
 }
 
-/// Becomes the program. Returns only if that cannot be done.
+/// Executes the program. Returns only on an error.
 pub fn run(options: &WithinOptions) -> Result<()> {
     let WithinOptions { namespace, core, program } = options;
     let cannot = |doing: &str, error: std::io::Error| Error::because(doing, error);
-    // Before the namespace is opened, which fails if the parent has ended already.
+    // Before opening the namespace: that fails if the parent has already ended.
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| cannot("asking to end with the parent", error.into()))?;
     let file = File::open(namespace).map_err(|error| cannot("opening the namespace", error))?;

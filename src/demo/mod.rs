@@ -19,7 +19,7 @@ use crate::netns::{self, Namespace};
 use crate::serve;
 use crate::server::Server;
 use client::{Expected, Load, Outcome};
-use report::{Row, grouped, say};
+use report::{Row, grouped, print_line};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -53,13 +53,13 @@ pub fn run() -> Result<()> {
         Err(error) => on_loopback(&error, cores)?,
     };
     rows.sort_by_key(|row| row.protocol);
-    say("")?;
-    say(&report::table(&rows))?;
+    print_line("")?;
+    print_line(&report::table(&rows))?;
     if let Some(text) = report::limits(&rows) {
-        say(&text)?;
+        print_line(&text)?;
     }
     if cfg!(debug_assertions) {
-        say(
+        print_line(
             "This is a debug build, whose own TCP is slow; `cargo run --release -- demo` compares fairly.",
         )?;
     }
@@ -101,7 +101,7 @@ impl Network {
 }
 
 fn in_namespaces(network: &Network, cores: Places) -> Result<Vec<Row>> {
-    say(&format!(
+    print_line(&format!(
         "Two network namespaces, joined by a veth pair: the server's s0 has {SERVER}, the client's c0 {CLIENT}."
     ))?;
     let mut rows = Vec::new();
@@ -113,7 +113,7 @@ fn in_namespaces(network: &Network, cores: Places) -> Result<Vec<Row>> {
     match network.server.run(|| start(over_xdp)) {
         Ok(server) => rows.extend(measure("AF_XDP", server, Some(network), cores)?),
         Err(error) => {
-            say(&format!("\nNo AF_XDP here, so kernel sockets only. The reason: {error}."))?;
+            print_line(&format!("\nNo AF_XDP here, so kernel sockets only. The reason: {error}."))?;
         }
     }
     rows.extend(over_kernel_sockets(Some(network), cores)?);
@@ -126,7 +126,7 @@ fn over_kernel_sockets(network: Option<&Network>, cores: Places) -> Result<Vec<R
     let address = if network.is_some() { SERVER } else { Ipv4Addr::LOCALHOST.into() };
     let mut ways = vec![("io_uring", Transport::IoUring), ("epoll", Transport::Epoll)];
     if let Err(reason) = kernel::io_uring() {
-        say(&format!("\nKernel sockets over epoll only. The reason: {reason}."))?;
+        print_line(&format!("\nKernel sockets over epoll only. The reason: {reason}."))?;
         ways.remove(0);
     }
     for (name, transport) in ways {
@@ -141,11 +141,11 @@ fn over_kernel_sockets(network: Option<&Network>, cores: Places) -> Result<Vec<R
 }
 
 fn on_loopback(reason: &io::Error, cores: Places) -> Result<Vec<Row>> {
-    say(&format!("Kernel sockets on loopback only. The reason: {reason}."))?;
-    say(
+    print_line(&format!("Kernel sockets on loopback only. The reason: {reason}."))?;
+    print_line(
         "As root this would serve between two network namespaces joined by a veth pair, over AF_XDP and then over",
     )?;
-    say(
+    print_line(
         "kernel sockets, and compare them in the table. It changes nothing outside those namespaces.",
     )?;
     over_kernel_sockets(None, cores)
@@ -186,7 +186,7 @@ fn measure(
             server.addresses()
         )));
     };
-    say(&format!(
+    print_line(&format!(
         "\nServing http://{http}/ and memcached on core {}: {}.",
         cores.server,
         server.transport()
@@ -197,13 +197,13 @@ fn measure(
     let cannot =
         |error| Error::because(format!("sending requests to {http} and {memcached}"), error);
     let Driven { page, conversation, get } = outcomes.map_err(cannot)?;
-    say(&format!("  {}", told_by_client("HTTP", &page, "every body compared")))?;
-    say("  Client: memcached, one request of each kind:")?;
+    print_line(&format!("  {}", told_by_client("HTTP", &page, "every body compared")))?;
+    print_line("  Client: memcached, one request of each kind:")?;
     for line in conversation {
-        say(&format!("    {line}"))?;
+        print_line(&format!("    {line}"))?;
     }
-    say(&format!("  {}", told_by_client("memcached", &get, "every answer compared")))?;
-    say(&format!("  {}", told_by_server(&counts, xdp_mode.is_some())))?;
+    print_line(&format!("  {}", told_by_client("memcached", &get, "every answer compared")))?;
+    print_line(&format!("  {}", told_by_server(&counts, xdp_mode.is_some())))?;
     let row = |protocol, outcome| Row { protocol, transport, xdp_mode, outcome };
     Ok([row("HTTP", page), row("memcached", get)])
 }

@@ -73,7 +73,7 @@ pub(super) fn limits(rows: &[Row]) -> Option<String> {
 }
 
 /// Writes a line to standard output. Whoever closed it has read what they wanted.
-pub(crate) fn say(line: &str) -> Result<()> {
+pub(crate) fn print_line(line: &str) -> Result<()> {
     match writeln!(io::stdout().lock(), "{line}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::because("writing to standard output", error))

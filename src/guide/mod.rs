@@ -22,7 +22,7 @@ macro_rules! pages {
     ($($module:ident $topic:literal $summary:literal,)*) => {
         $(
             #[doc = "[nic]: crate::guide::nic\n[http]: crate::guide::http"]
-            #[doc = "[memcached]: crate::guide::memcached"]
+            #[doc = "[handlers]: crate::guide::handlers\n[memcached]: crate::guide::memcached"]
             #[doc = "[load-and-compare]: crate::guide::load_and_compare"]
             #[doc = "[limits]: crate::guide::limits\n[operation]: crate::guide::operation"]
             #[doc = "[metrics]: crate::guide::metrics\n[results]: crate::guide::results"]
@@ -40,6 +40,7 @@ macro_rules! pages {
 pages! {
     nic "nic" "serve from the queues of a network interface: set-up, capabilities, addresses",
     http "http" "serve files over HTTP: names, methods, bounds",
+    handlers "handlers" "serve a protocol of your own: write a handler in ten minutes",
     memcached "memcached" "serve memcached: proxies, UDP, differences from memcached",
     operation "operation" "signals, drain, configuration file, systemd, log, health checks",
     limits "limits" "memory, tables, timeouts: what happens when something is full",

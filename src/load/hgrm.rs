@@ -1,13 +1,13 @@
-//! A histogram as HdrHistogram's percentile text (`.hgrm`), which its own plotter
-//! (<https://hdrhistogram.github.io/HdrHistogram/plotFiles.html>), `hdr-plot` and others read.
-//! Times are milliseconds, as in what wrk2 writes.
+//! Percentile text of HdrHistogram (`.hgrm`), for its plotter
+//! (<https://hdrhistogram.github.io/HdrHistogram/plotFiles.html>), `hdr-plot` and others. Times are
+//! in milliseconds, as in the output of wrk2.
 
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
-/// Lines for each halving of the distance to 100 %, as HdrHistogram's own tools have it.
+/// Lines for each halving of the distance to 100 %, as in HdrHistogram's tools.
 const TICKS: u32 = 5;
-/// Histograms here hold microseconds.
+/// Microseconds in a millisecond. Histograms hold microseconds.
 const US_PER_MS: f64 = 1000.0;
 
 /// The text for a histogram of microseconds.
@@ -22,7 +22,7 @@ pub(crate) fn text(histogram: &Histogram<u64>) -> String {
         let (value, quantile) =
             (step.value_iterated_to() as f64 / US_PER_MS, step.quantile_iterated_to());
         let _ = write!(text, "{value:12.3} {quantile:2.12} {count:10}");
-        // Of 100 % the distance has no inverse.
+        // At 100 % the distance is 0 and has no inverse.
         let _ = if quantile < 1.0 {
             writeln!(text, " {:14.2}", 1.0 / (1.0 - quantile))
         } else {

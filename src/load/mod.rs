@@ -1,15 +1,15 @@
 //! `simoom load`: a load generator for HTTP and memcached that checks every answer.
 //!
-//! [`client`] is the client as an application: connections, their requests and what is counted;
-//! [`protocol`] is what it asks of that which is spoken, [`http`] or [`memcached`]. [`course`] says
-//! when a run opens, measures and ends, [`pace`] when a request is due, [`tally`] counts. They know
-//! of no transport. [`kernel`] drives them through ordinary sockets, an independent witness;
-//! [`xdp`] through Simoom's own stack, from [`sources`] of its own, so that one core can send what
-//! one core can serve. [`report`] tells what came of it, [`series`] second by second, [`hgrm`] for
-//! plotters.
+//! - [`client`] is the client as an application: connections, requests and counts. [`protocol`] is
+//!   its interface to [`http`] and [`memcached`].
+//! - [`schedule`] has the phases of a run, [`pace`] the times of requests, [`stats`] the counts.
+//!   None of them depends on a transport.
+//! - [`kernel`] is the transport over kernel sockets, independent of Simoom's stack. [`xdp`] is the
+//!   transport over Simoom's stack, with addresses from [`sources`]. One core sends as much as one
+//!   core serves.
+//! - [`report`] presents the result, [`series`] each second, [`hgrm`] the latencies for plotters.
 
 mod client;
-mod course;
 mod hgrm;
 mod http;
 mod kernel;
@@ -21,9 +21,10 @@ mod protocol;
 mod random;
 mod report;
 mod route;
+mod schedule;
 mod series;
 mod sources;
-mod tally;
+mod stats;
 mod target;
 mod watch;
 mod xdp;
@@ -40,40 +41,40 @@ use memcached::Memcached;
 use output::Output;
 use protocol::Protocol;
 use report::Report;
+use stats::Stats;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tally::Tally;
 use target::{Scheme, Target};
 use watch::Watch;
-use xdp::{From, Sent};
+use xdp::{Sent, XdpOptions};
 
-/// Sends what `options` ask for and prints what came back. An error of any kind makes it fail.
+/// Sends the load and prints the result. Fails if any error was counted.
 pub fn run(options: &LoadOptions) -> Result<()> {
     let plan = options.plan()?;
     let target = Target::parse(&options.url)?;
-    let shape = match target.scheme {
+    let workload = match target.scheme {
         Scheme::Http => options.memcached.refuse().map(|()| None)?,
-        Scheme::Memcached => Some(options.memcached.shape()),
+        Scheme::Memcached => Some(options.memcached.workload()),
     };
-    let from = options.from()?;
+    let from = options.xdp_options()?;
     let address = target.address()?;
     let output = Output::open(options)?;
     if let Some(core) = options.core {
         thread::pin(core).map_err(|error| Error::usage(format!("--core {core}: {error}")))?;
     }
-    let outcome = match shape {
+    let outcome = match workload {
         None => {
             let http =
                 Http::new(&target.request(plan.connection_per_request), plan.pipeline, plan.verify);
             send(&plan, http, address, from.as_ref())?
         }
-        Some(shape) => {
-            let memcached = Memcached::new(shape, options.seed, plan.pipeline, plan.verify);
+        Some(workload) => {
+            let memcached = Memcached::new(workload, options.seed, plan.pipeline, plan.verify);
             send(&plan, memcached, address, from.as_ref())?
         }
     };
-    let report = Report { target, shape, plan, outcome };
+    let report = Report { target, workload, plan, outcome };
     output.write(&report)?;
     let text = if options.json { format!("{:#}\n", report.json()) } else { format!("{report}\n") };
     match io::stdout().lock().write_all(text.as_bytes()) {
@@ -83,19 +84,19 @@ pub fn run(options: &LoadOptions) -> Result<()> {
         _ => {}
     }
     let Some(faults) = report.faults() else { return Ok(()) };
-    let first = Escaped(report.outcome.tally.first_fault.as_deref().unwrap_or_default());
+    let first = Escaped(report.outcome.stats.first_fault.as_deref().unwrap_or_default());
     Err(Error::failed(format!("{}: {faults}; the first: {first}", options.url)))
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
-    /// How it was sent, in words.
+    /// Description of the transport.
     pub(crate) transport: String,
     pub(crate) measured: Duration,
-    /// In the open loop, requests that were due and never sent.
+    /// Open loop: requests that were due and not sent.
     pub(crate) waiting: u64,
-    pub(crate) tally: Tally,
-    /// What the stack counted, where Simoom's own sent.
+    pub(crate) stats: Stats,
+    /// Counters of Simoom's stack, if it was the transport.
     pub(crate) stack: Vec<Count>,
 }
 
@@ -103,7 +104,7 @@ fn send<P: Protocol>(
     plan: &Plan,
     protocol: P,
     target: SocketAddr,
-    from: Option<&From<'_>>,
+    from: Option<&XdpOptions<'_>>,
 ) -> Result<Outcome> {
     let mut watch = Watch::new()?;
     let (client, transport, stack) = match from {
@@ -118,8 +119,8 @@ fn send<P: Protocol>(
             Vec::new(),
         ),
     };
-    let (measured, waiting, mut tally) =
-        (client.course().measured(0), client.waiting(), client.tally);
-    tally.end();
-    Ok(Outcome { transport, measured, waiting, tally, stack })
+    let (measured, waiting, mut stats) =
+        (client.schedule().measured(0), client.waiting(), client.stats);
+    stats.end();
+    Ok(Outcome { transport, measured, waiting, stats, stack })
 }

@@ -1,5 +1,5 @@
-//! The files that a run leaves: opened before it, so that a path that cannot be written is found
-//! out at once, and written after it.
+//! The output files of a run: opened before the run, so that an invalid path is reported at once,
+//! and written after it.
 
 use super::hgrm;
 use super::options::LoadOptions;
@@ -9,14 +9,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The files.
+/// The output files.
 pub(crate) struct Output {
     csv: Option<(PathBuf, File)>,
     hdr: Option<(PathBuf, File)>,
 }
 
 impl Output {
-    /// Opens what the options name, and empties it.
+    /// Creates or truncates the files that the options name.
     pub(crate) fn open(options: &LoadOptions) -> Result<Output> {
         Ok(Output {
             csv: create("--csv", options.csv.as_deref())?,
@@ -24,13 +24,13 @@ impl Output {
         })
     }
 
-    /// Writes what the report has for them.
+    /// Writes the report to the files.
     pub(crate) fn write(self, report: &Report) -> Result<()> {
-        if let (Some(to), Some(series)) = (self.csv, &report.outcome.tally.series) {
+        if let (Some(to), Some(series)) = (self.csv, &report.outcome.stats.series) {
             write(to, series.text())?;
         }
         if let Some(to) = self.hdr {
-            write(to, &hgrm::text(&report.outcome.tally.latency_us))?;
+            write(to, &hgrm::text(&report.outcome.stats.latency_us))?;
         }
         Ok(())
     }

@@ -1,16 +1,15 @@
-//! When requests are due: in the closed loop whenever a connection is free, in the open loop at
-//! times of their own.
+//! The times at which requests are due. Closed loop: whenever a connection is free. Open loop: at
+//! scheduled times.
 //!
-//! The open loop's times do not depend on the server. A request that finds no free connection
-//! waits, and its latency counts from the time that was meant for it, so that a server that stalls
-//! cannot hide that from the figures ("coordinated omission"). The queue of those that wait takes
-//! no memory: the times are a sequence that its seed determines, and what waits is the part of it
-//! between the last one sent and now.
+//! The schedule of the open loop does not depend on the server. A request that finds no free
+//! connection waits, and its latency counts from its scheduled time. So a server that stalls cannot
+//! hide that from the figures ("coordinated omission"). Waiting requests take no memory: the seed
+//! determines the sequence of times, and those that wait are between the last one sent and now.
 
 use super::random::Random;
 use clap::ValueEnum;
 
-/// How the open loop's requests are spread.
+/// Distribution of the requests of the open loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Arrivals {
     /// Independent of one another, as many users are: exponential gaps, with bursts
@@ -21,7 +20,7 @@ pub enum Arrivals {
 }
 
 impl Arrivals {
-    /// The name as the flag has it.
+    /// The name in the flag.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Arrivals::Poisson => "poisson",
@@ -35,20 +34,20 @@ impl Arrivals {
 pub(crate) struct Rate {
     /// Requests a second.
     pub(crate) per_second: f64,
-    /// How they are spread.
+    /// Distribution of the requests.
     pub(crate) arrivals: Arrivals,
-    /// What the gaps are drawn from.
+    /// Seed of the gaps.
     pub(crate) seed: u64,
 }
 
-/// When the next request is due.
+/// The time of the next request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// `None` in the closed loop.
+    /// `None` for the closed loop.
     rate: Option<Rate>,
     random: Random,
     gap_us: f64,
-    /// When the next request is due; before the present in the closed loop.
+    /// When the next request is due; in the past for the closed loop.
     next_us: f64,
 }
 
@@ -58,7 +57,7 @@ impl Pace {
         Pace { rate, random: Random::new(rate.map_or(0, |rate| rate.seed)), gap_us, next_us: 0.0 }
     }
 
-    /// The open loop begins at `now_us`: requests that were due before are not offered.
+    /// Starts the open loop at `now_us`. Requests due before are skipped.
     pub(crate) fn begin(&mut self, now_us: u64) {
         if self.rate.is_some() {
             self.next_us = now_us as f64;
@@ -66,7 +65,7 @@ impl Pace {
         }
     }
 
-    /// Whether requests have times of their own.
+    /// Whether this is an open loop.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.rate.is_some()
@@ -78,8 +77,8 @@ impl Pace {
         self.next_us <= now_us as f64
     }
 
-    /// Takes the next request, if it is due: the time that is meant for it, which is `now_us` in
-    /// the closed loop.
+    /// Takes the next request if it is due. Returns its scheduled time; `now_us` in the closed
+    /// loop.
     #[inline]
     pub(crate) fn take(&mut self, now_us: u64) -> Option<u64> {
         if self.rate.is_none() {
@@ -154,7 +153,7 @@ mod tests {
         let gaps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
-        // The seed is fixed, so this is the same at every run: mean and deviation are both 1000.
+        // The seed is fixed, so every run has the same result. Mean and deviation are both 1000.
         assert!(
             (mean - 1000.0).abs() < 10.0 && (variance.sqrt() - 1000.0).abs() < 20.0,
             "{mean}, {variance}"

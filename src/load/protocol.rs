@@ -1,11 +1,11 @@
-//! What is spoken over the connections: what to send next, and what must come back. A protocol
-//! knows neither connections nor time; [`super::client`] has those.
+//! The interface of a protocol: what to send next, and how to check what arrives. Connections and
+//! time belong to [`super::client`].
 
-use super::tally::Fault;
+use super::stats::Fault;
 use simoom_io::{Blob, Reply};
 use std::rc::Rc;
 
-/// The bytes of requests, shared by all connections of one thread.
+/// The bytes of requests, shared by all connections of a thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Text(pub(crate) Rc<[u8]>);
 
@@ -16,94 +16,100 @@ impl Blob for Text {
     }
 }
 
-/// A request under way: when it was due, and what the protocol must know to check its answer.
+/// A request that waits for its answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Asked<R> {
-    /// When it was meant to be sent; in the closed loop, when it was.
+pub(crate) struct PendingRequest<R> {
+    /// Its scheduled time; in the closed loop, the time it was sent.
     pub(crate) due_us: u64,
-    /// What was asked.
+    /// What the protocol needs to check the answer.
     pub(crate) what: R,
 }
 
-/// What [`Protocol::read`] made of some bytes.
+/// Result of [`Protocol::read`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Took {
-    /// So many of them are done with.
+pub(crate) struct Parsed {
+    /// Bytes consumed.
     pub(crate) bytes: usize,
-    /// So many were content of a good answer.
+    /// Bytes of content of a good answer among them.
     pub(crate) content: usize,
-    /// The server closes the connection after this answer.
+    /// Whether the server closes the connection after this answer.
     pub(crate) closes: bool,
-    /// What is known of the answer now.
-    pub(crate) then: Then,
+    /// The verdict so far.
+    pub(crate) verdict: Verdict,
 }
 
-/// An answer, so far.
+/// The verdict on an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// It goes on; what was not done with is to be offered again with what follows.
+pub(crate) enum Verdict {
+    /// Incomplete. Unconsumed bytes are delivered again with the next ones.
     More,
-    /// It is all there, and good.
+    /// Complete and good.
     Good(Lookups),
-    /// It is all there, and is counted as this.
+    /// Complete, and counted as this error.
     Bad(Fault, String),
-    /// It cannot be followed, and the connection is of no more use.
+    /// Not parsable. The connection is of no further use.
     Lost(Fault, String),
 }
 
-/// Of the keys that a good answer is about: how many the server had, and how many it did not.
+/// Keys of a good answer that the server had, and that it did not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lookups {
     pub(crate) hits: u32,
     pub(crate) misses: u32,
 }
 
-impl Took {
-    /// An answer that goes on after `bytes`, of which `content` were content.
+impl Parsed {
+    /// An incomplete answer.
     #[inline]
-    pub(crate) fn more(bytes: usize, content: usize) -> Took {
-        Took { bytes, content, closes: false, then: Then::More }
+    pub(crate) fn more(bytes: usize, content: usize) -> Parsed {
+        Parsed { bytes, content, closes: false, verdict: Verdict::More }
     }
 
-    /// Something that is no answer.
-    pub(crate) fn lost(fault: Fault, detail: String) -> Took {
-        Took { bytes: 0, content: 0, closes: false, then: Then::Lost(fault, detail) }
+    /// An answer that cannot be parsed.
+    pub(crate) fn lost(fault: Fault, detail: String) -> Parsed {
+        Parsed { bytes: 0, content: 0, closes: false, verdict: Verdict::Lost(fault, detail) }
     }
 }
 
-/// What is spoken over the connections of a run; one value for all of them.
+/// The protocol of a run. All connections share one value.
 pub(crate) trait Protocol {
-    /// What must be known of a request until its answer is there.
+    /// What the protocol stores about a request until its answer.
     type Request: Copy + Default;
-    /// How far an answer has been read, kept for each connection: at most 32 bytes.
+    /// State of a partly read answer, for each connection: at most 32 bytes.
     type Progress: Clone + Default;
-    /// What an answer begins with that must come in one piece: "head", "line".
+    /// The name of the part of an answer that must arrive whole: "head", "line".
     const BEGINS_WITH: &'static str;
 
-    /// Queues requests, at most one for each of `asked`, and notes there what is asked; returns how
-    /// many. That is fewer if `reply` has no room for more, and at least one if it has any.
-    fn ask(&mut self, asked: &mut [Asked<Self::Request>], reply: &mut Reply<'_, Text>) -> usize;
+    /// Queues up to one request for each entry of `asked`, and records them there. Returns their
+    /// number. It is lower if `reply` has no more space, and at least 1 if it has any.
+    fn ask(
+        &mut self,
+        pending: &mut [PendingRequest<Self::Request>],
+        reply: &mut Reply<'_, Text>,
+    ) -> usize;
 
-    /// Reads on, in `bytes`, the answer to `asked`, of which `progress` was read: at most to its
-    /// end.
-    fn read(&mut self, asked: &Self::Request, progress: &mut Self::Progress, bytes: &[u8]) -> Took;
+    /// Reads on in the answer to `asked`, at most to its end.
+    fn read(
+        &mut self,
+        pending: &Self::Request,
+        progress: &mut Self::Progress,
+        bytes: &[u8],
+    ) -> Parsed;
 
-    /// Bytes that a batch on one connection copies into its reply, at most: pools are made for
-    /// that.
+    /// Upper bound of the bytes that a batch copies to its reply. It determines the size of pools.
     fn copied_bytes(&self) -> usize {
         0
     }
 
-    /// Whether all was asked that must be before the run begins; `None` if nothing must.
+    /// Whether all requests that precede the run were sent; `None` if there are none.
     #[inline]
     fn is_prepared(&self) -> Option<bool> {
         None
     }
 
-    /// The run begins. If anything had to be asked before, it is answered.
+    /// The run begins. The requests that precede it are answered.
     fn begin(&mut self) {}
 
-    /// How much of the content had come when an answer was cut off, in words; `None` if that had
-    /// not begun.
+    /// Describes how far an answer had arrived when it was cut off; `None` if it had not begun.
     fn cut(&self, progress: &Self::Progress) -> Option<String>;
 }

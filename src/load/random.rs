@@ -1,7 +1,7 @@
-//! Chance from a seed: SplitMix64 (Steele, Lea and Flood, 2014), for arrivals, keys and contents.
-//! The same seed gives the same sequence on every machine. Not for secrets.
+//! Seeded random numbers: SplitMix64 (Steele, Lea and Flood, 2014), for arrivals, keys and
+//! contents. The same seed gives the same sequence on every machine. Not for secrets.
 
-/// A sequence of numbers that its seed determines.
+/// A sequence of random numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Random(u64);
 
@@ -21,12 +21,12 @@ impl Random {
     /// A number above 0, at most 1.
     #[inline]
     pub(crate) fn unit(&mut self) -> f64 {
-        // 53 bits are what an f64 holds.
+        // An f64 holds 53 bits.
         ((self.next() >> 11) + 1) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 }
 
-/// SplitMix64's finalizer: each bit of the result depends on each bit of `word`.
+/// The finalizer of SplitMix64: each bit of the result depends on each bit of `word`.
 #[inline]
 pub(crate) fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,5 +1,5 @@
-//! The way to the target: whom a SYN is handed to, as `--gateway` or the kernel's routes say.
-//! Nothing is sent here; the stack asks the next hop for its hardware address.
+//! The route to the target: the next hop by `--gateway` or by the kernel's routes. The stack
+//! resolves its hardware address.
 
 use super::sources::Source;
 use crate::error::{Error, Result};
@@ -7,28 +7,28 @@ use crate::netns;
 use simoom_tcp::Route;
 use std::net::IpAddr;
 
-/// The way to one target.
+/// The route to one target.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Way {
+pub(super) struct TargetRoute {
     target: IpAddr,
     gateway: Option<IpAddr>,
 }
 
-impl Way {
-    /// The way from `interface`: through `gateway` if one is given, else as the kernel would go;
-    /// what lies in the prefix of `source` needs no route.
+impl TargetRoute {
+    /// The route from `interface`: through `gateway` if given, otherwise by the kernel's routes. A
+    /// target in the prefix of `source` is on-link.
     pub(super) fn find(
         interface: &str,
         source: Source,
         target: IpAddr,
         gateway: Option<IpAddr>,
-    ) -> Result<Way> {
+    ) -> Result<TargetRoute> {
         if gateway.is_some() {
-            return Ok(Way { target, gateway });
+            return Ok(TargetRoute { target, gateway });
         }
         match netns::gateway(interface, target) {
-            Ok(gateway) => Ok(Way { target, gateway }),
-            Err(_) if source.is_neighbour(target) => Ok(Way { target, gateway: None }),
+            Ok(gateway) => Ok(TargetRoute { target, gateway }),
+            Err(_) if source.is_neighbour(target) => Ok(TargetRoute { target, gateway: None }),
             Err(error) => Err(Error::failed(format!(
                 "{target} is not reached from {interface}: {error}; name the next hop with --gateway, or give \
                  --source a prefix that {target} is in"
@@ -36,12 +36,12 @@ impl Way {
         }
     }
 
-    /// The same for the stack.
+    /// The route for the stack.
     pub(super) fn route(&self) -> Route {
         Route::new(self.target, u8::MAX, self.gateway)
     }
 
-    /// What to say when the next hop does not answer.
+    /// The error for a next hop that does not answer.
     pub(super) fn no_answer(&self, interface: &str) -> Error {
         Error::failed(match self.gateway {
             Some(gateway) => format!(

@@ -1,16 +1,16 @@
-//! What each second of a run brought, as lines of comma-separated values. In come answers and
-//! running totals; out goes text. Never writes a file: a run must not wait for a disk.
+//! The counts of each second of a run, as comma-separated values in memory. A run must not wait for
+//! a disk.
 
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
-/// The length of an interval.
+/// Length of an interval.
 const SECOND_US: u64 = 1_000_000;
-/// The names of the columns.
+/// The column names.
 const HEADER: &str = "seconds,sent,responses,responses_per_second,errors,content_bytes,hits,misses,connections_open,\
                       p50_us,p90_us,p99_us,p99_9_us,max_us\n";
 
-/// What was counted up to a point in time.
+/// Totals at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) sent: u64,
@@ -21,23 +21,24 @@ pub(crate) struct Totals {
     pub(crate) errors: u64,
 }
 
-/// The lines, and the second that is under way.
+/// The finished lines, and the current second.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     lines: String,
     began_us: u64,
-    /// When the second under way began.
+    /// Start of the current second.
     since_us: u64,
-    /// When it is over: whole seconds after the beginning, so that lines do not drift.
+    /// End of the current second: whole seconds after the start, so that lines do not drift.
     next_us: u64,
-    /// The totals then.
+    /// Totals at the start of the current second.
     before: Totals,
-    /// Its latencies, to two digits: with three, reading it would hold the run up.
+    /// Latencies of the current second, to two digits. With three digits, reading the histogram
+    /// would delay the run.
     latency_us: Histogram<u64>,
 }
 
 impl Series {
-    /// No lines; latencies go to `latency_us`, which is empty.
+    /// No lines yet. Latencies go to `latency_us`, which is empty.
     pub(crate) fn new(latency_us: Histogram<u64>) -> Series {
         Series {
             lines: HEADER.to_owned(),
@@ -49,25 +50,25 @@ impl Series {
         }
     }
 
-    /// The first second begins.
+    /// Starts the first second.
     pub(crate) fn begin(&mut self, now_us: u64, totals: Totals) {
         (self.began_us, self.since_us, self.before) = (now_us, now_us, totals);
         self.next_us = now_us + SECOND_US;
     }
 
-    /// When the second under way is over.
+    /// When the current second ends.
     #[inline]
     pub(crate) fn next_us(&self) -> u64 {
         self.next_us
     }
 
-    /// A request that counts was answered well.
+    /// Records the latency of a good answer.
     #[inline]
     pub(crate) fn latency(&mut self, latency_us: u64) {
         self.latency_us.saturating_record(latency_us);
     }
 
-    /// The second is over, or as much of one as there was; the next begins.
+    /// Ends the current second, or a part of one, and starts the next.
     pub(crate) fn end_second(&mut self, now_us: u64, totals: Totals, open: u32) {
         if now_us <= self.since_us {
             return;
@@ -97,7 +98,7 @@ impl Series {
         }
     }
 
-    /// The lines, with the names of their columns.
+    /// The lines, with a header.
     pub(crate) fn text(&self) -> &str {
         &self.lines
     }

@@ -1,39 +1,39 @@
-//! Where connections come from: source addresses and ports, dealt out in turn.
+//! Source addresses and ports of connections, assigned in turn.
 //!
 //! Ports are neither hashed nor random (RFC 6056 §3.3): a run needs all of them, each as late as
-//! possible after its last use, and loads its owner's own servers.
-//! [`simoom_tcp::Connect::local_port`] says who should choose otherwise.
+//! possible after its last use, and loads only its owner's servers.
+//! [`simoom_tcp::Connect::local_port`] says when to choose otherwise.
 //!
-//! An address has some 55,000 ports, so a million connections need twenty addresses. As few are
-//! used as are enough: each costs the stack a comparison per packet. None of it is looked up:
-//! whether a pair is free, the stack tells.
+//! An address has about 55,000 ports, so a million connections need twenty addresses. No more are
+//! used than needed: each costs the stack a comparison for each packet. The stack tells whether a
+//! pair is free.
 
 use crate::config::values;
 use crate::error::{Error, Result};
 use simoom_tcp::Address;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The first port that is used; those below may be services' or the kernel's own choice.
+/// The first port. Lower ones may belong to services or to the kernel.
 const FIRST_PORT: u16 = 10_000;
 /// Ports of each address.
 const PORTS: u32 = (u16::MAX - FIRST_PORT) as u32 + 1;
-/// The most addresses used at once.
+/// Limit of the addresses.
 const ADDRESSES_MAX: u32 = 64;
-/// With a connection for each request, ports come round again within seconds: the more addresses,
-/// the later.
+/// Addresses for a connection per request. Ports repeat within seconds, and later with more
+/// addresses.
 const SHORT_LIVED_ADDRESSES: u32 = 16;
 
-/// What `--source` says: an address, and the length of its prefix.
+/// The value of `--source`: an address with its prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The first address.
     pub address: IpAddr,
-    /// Its prefix; 32, or 128 with IPv6, for the address alone.
+    /// Prefix length; 32, or 128 with IPv6, for the address alone.
     pub prefix: u8,
 }
 
 impl Source {
-    /// Reads `ADDRESS` or `ADDRESS/PREFIX`.
+    /// Parses `ADDRESS` or `ADDRESS/PREFIX`.
     pub(crate) fn parse(text: &str) -> Result<Source, String> {
         let (address, prefix) =
             text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
@@ -57,14 +57,14 @@ impl Source {
             && bits(address) | hosts == bits(self.address) | hosts
     }
 
-    /// The bits that tell the prefix's hosts apart.
+    /// The bits of the host part.
     fn host_bits(self) -> u128 {
         let width = if self.address.is_ipv4() { 32 } else { 128 };
         (!0u128 >> (128 - width)).checked_shr(self.prefix.into()).unwrap_or(0)
     }
 
-    /// Addresses from the first on that a host can have: not the network's own, nor IPv4's
-    /// broadcast.
+    /// The host addresses from the first one on, without the network address and IPv4's broadcast
+    /// address.
     fn hosts(self) -> impl Iterator<Item = IpAddr> {
         let (first, hosts, is_v4) = (bits(self.address), self.host_bits(), self.address.is_ipv4());
         let (network, last) = (first & !hosts, first | hosts);
@@ -78,9 +78,9 @@ impl Source {
             .map(at)
     }
 
-    /// As many addresses as `connections` need, or as short-lived ones had better have.
+    /// The addresses that `connections` need, or more for short-lived connections.
     pub(crate) fn addresses(self, connections: u32, short_lived: bool) -> Result<Vec<IpAddr>> {
-        // A tenth more than are open: what has just been closed is not free at once.
+        // A tenth more than are open: a closed connection does not free its port at once.
         let needed = (connections + connections / 10).div_ceil(PORTS);
         let wished = if short_lived { needed.max(SHORT_LIVED_ADDRESSES) } else { needed };
         let Source { address, prefix } = self;
@@ -109,7 +109,7 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// The pairs of address and port, dealt out in turn for ever.
+/// Pairs of address and port, assigned in turn.
 #[derive(Debug)]
 pub(crate) struct Sources {
     addresses: Vec<Address>,
@@ -117,7 +117,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// All ports of `addresses`, at least one.
+    /// All ports of `addresses`, of which there is at least one.
     pub(crate) fn new(addresses: &[IpAddr]) -> Sources {
         assert!(!addresses.is_empty(), "a source has an address");
         Sources {
@@ -131,7 +131,7 @@ impl Sources {
         self.addresses[0]
     }
 
-    /// How many pairs there are.
+    /// Number of pairs.
     pub(crate) fn count(&self) -> u64 {
         self.addresses.len() as u64 * u64::from(PORTS)
     }

@@ -1,9 +1,9 @@
-//! Where a load goes: a URL in, an address and the request's bytes out.
+//! The target of a load: parses its URL, resolves its address, and builds the request.
 
 use crate::error::{Error, Result};
 use std::net::{SocketAddr, ToSocketAddrs};
 
-/// What is spoken there.
+/// The protocol of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
     Http,
@@ -11,7 +11,7 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
-    /// The name as URLs and reports have it.
+    /// The name in URLs and reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Scheme::Http => "http",
@@ -27,21 +27,21 @@ impl Scheme {
     }
 }
 
-/// A URL taken apart.
+/// A parsed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// The URL as it was given.
+    /// The URL as given.
     pub(crate) url: String,
-    /// What is spoken there.
+    /// The protocol.
     pub(crate) scheme: Scheme,
-    /// `HOST[:PORT]` as it stands in the URL.
+    /// `HOST[:PORT]` as in the URL.
     pub(crate) authority: String,
     /// Path and query.
     pub(crate) path: String,
 }
 
 impl Target {
-    /// Reads `http://HOST[:PORT][/PATH]` or `memcached://HOST[:PORT]`.
+    /// Parses `http://HOST[:PORT][/PATH]` or `memcached://HOST[:PORT]`.
     pub(crate) fn parse(url: &str) -> Result<Target> {
         let wrong = |reason: &str| {
             Error::usage(format!(
@@ -73,7 +73,7 @@ impl Target {
         Ok(Target { url: url.to_owned(), scheme, authority: authority.to_owned(), path })
     }
 
-    /// Looks the host up.
+    /// Resolves the host.
     pub(crate) fn address(&self) -> Result<SocketAddr> {
         let is_v6 = self.authority.ends_with(']');
         let has_port = !is_v6 && self.authority.rsplit_once(':').is_some();
@@ -98,7 +98,7 @@ impl Target {
         Err(Error::usage(format!("{}: a port is a number from 1 to 65535", self.url)))
     }
 
-    /// The bytes of one HTTP request.
+    /// The bytes of an HTTP request.
     pub(crate) fn request(&self, closes: bool) -> Vec<u8> {
         let Target { authority, path, .. } = self;
         let connection = if closes { "Connection: close\r\n" } else { "" };

@@ -1,5 +1,4 @@
-//! What a running load owes to who started it: a line of progress on a terminal, and an end when
-//! they want it.
+//! Progress output on a terminal, and the end of a run on a signal.
 
 use super::client::Client;
 use super::protocol::Protocol;
@@ -8,12 +7,12 @@ use crate::server::signals;
 use crossbeam_channel::Receiver;
 use std::io::{IsTerminal, Write, stderr};
 
-/// How often signals are looked for.
-const LOOK_US: u64 = 10_000;
-/// How often progress is shown.
-const SHOW_US: u64 = 1_000_000;
+/// Interval of the check for signals, in microseconds.
+const POLL_INTERVAL_US: u64 = 10_000;
+/// Interval of the progress output, in microseconds.
+const PROGRESS_INTERVAL_US: u64 = 1_000_000;
 
-/// Looks after one run.
+/// Watches one run.
 pub(crate) struct Watch {
     signals: Receiver<&'static str>,
     terminal: bool,
@@ -23,7 +22,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches for SIGINT and SIGTERM from now on.
+    /// Handles SIGINT and SIGTERM from now on.
     pub(crate) fn new() -> Result<Watch> {
         let terminal = stderr().is_terminal();
         Ok(Watch {
@@ -35,20 +34,20 @@ impl Watch {
         })
     }
 
-    /// Call each time round; does something a hundred times a second.
+    /// Called in each iteration. Does work a hundred times a second.
     #[inline]
-    pub(crate) fn look<P: Protocol>(&mut self, now_us: u64, client: &mut Client<P>) {
+    pub(crate) fn poll<P: Protocol>(&mut self, now_us: u64, client: &mut Client<P>) {
         if now_us < self.look_at_us {
             return;
         }
         if self.look_at_us == 0 {
             self.shown_us = now_us;
         }
-        self.look_at_us = now_us + LOOK_US;
+        self.look_at_us = now_us + POLL_INTERVAL_US;
         if self.signals.try_recv().is_ok() {
             client.end();
         }
-        if self.terminal && now_us - self.shown_us >= SHOW_US {
+        if self.terminal && now_us - self.shown_us >= PROGRESS_INTERVAL_US {
             self.show(now_us, client);
         }
     }
@@ -57,8 +56,8 @@ impl Watch {
         let answers = client.answers();
         let rate = (answers - self.shown_answers) as f64 * 1e6 / (now_us - self.shown_us) as f64;
         let (phase, open, faults) =
-            (client.course().name(), client.open(), client.tally.fault_count());
-        // Carriage return and "erase to the end of the line": the line stays one.
+            (client.schedule().name(), client.open(), client.stats.fault_count());
+        // Carriage return and "erase to the end of the line": progress takes one line.
         let _ = write!(
             stderr(),
             "\r\x1b[K{phase}: {open} connections open, {rate:.0} responses/s, {faults} errors"

@@ -1,13 +1,12 @@
-//! Sending over AF_XDP with Simoom's own stack as client: one worker, one core, source addresses of
-//! its own.
+//! The transport over AF_XDP, with Simoom's stack as client: one worker on one core, with source
+//! addresses of its own.
 //!
-//! In comes a [`Client`] and where it goes, out goes the client when its run is over, with the
-//! stack's counters. The source addresses are the stack's alone: it answers ARP or neighbour
-//! discovery for them, and the kernel knows nothing of their connections.
+//! The source addresses belong to the stack alone. It answers ARP or neighbour discovery for them,
+//! and the kernel does not know of their connections.
 
-use super::client::{Client, Conn, Plan, Sips};
-use super::protocol::{Asked, Protocol};
-use super::route::Way;
+use super::client::{Client, ClientConnection, Plan, ReadThrottle};
+use super::protocol::{PendingRequest, Protocol};
+use super::route::TargetRoute;
 use super::sources::{Source, Sources};
 use super::watch::Watch;
 use crate::config::XdpMode;
@@ -26,62 +25,59 @@ use simoom_tcp::{Address, Config, ConnId, Connect, ConnectError, Limits, LocalAd
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Pairs of address and port that are tried before an attempt to connect is put off.
-const TRIES: u32 = 64;
-/// Connections that have copied requests under way at once, at most; with more of them, some wait
-/// for room.
+/// Pairs of address and port tried before an attempt to connect is postponed.
+const PORT_TRIES_MAX: u32 = 64;
+/// Limit of the connections with copied requests in flight. With more, some wait for space.
 const ACTIVE_MAX: u32 = 65_536;
-/// SYNs to one that does not answer: with the waits between them, seven seconds.
+/// SYN retransmissions to a target that does not answer: seven seconds in total.
 const SYN_RETRIES: u8 = 2;
-/// How soon the question for the next hop's hardware address is repeated; three of them take three
-/// and a half seconds.
+/// Interval at which the next hop's hardware address is asked for again. Three attempts take 3.5
+/// seconds.
 const NEIGHBOUR_RETRY_MS: u32 = 500;
-/// With thousands of connections the next request on one, which carries the acknowledgement of the
-/// last answer, may be a while in coming. Other clients wait from 40 to 200 ms; a server sends
-/// again after 200.
+/// With thousands of connections, the next request, which carries the acknowledgement, may come
+/// late. Other clients delay acknowledgements by 40 to 200 ms. A server retransmits after 200 ms.
 const DELAYED_ACK_MS: u32 = 100;
-/// Room for whatever a server sends ahead: an answer of 64 KiB with its head is not to wait for a
-/// window.
+/// Receive window of a connection. An answer of 64 KiB with its head must not wait for it.
 const RECEIVE_WINDOW_BYTES: u32 = 256 * 1024;
-/// The pace of asking whether the source addresses are free: a run is not to wait for seconds, and
-/// who has one answers within a millisecond.
+/// Interval of the duplicate-address check (RFC 5227). A run must not wait for seconds, and a host
+/// with the address answers within a millisecond.
 const ADDRESS_PROBE: Duration = Duration::from_millis(20);
-/// At the end connections are closed in order for at most this long; what is left then is reset.
+/// Limit of the time for closing connections at the end; the rest is reset.
 const CLOSING_US: u64 = 5_000_000;
-/// So many at once, as few as are opened at once.
+/// Connections closed at the same time: as few as are opened at the same time.
 const CLOSING_AT_ONCE: usize = 128;
 
-/// Where to send from.
+/// How to send over AF_XDP.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct From<'a> {
+pub(crate) struct XdpOptions<'a> {
     /// The interface.
     pub(crate) interface: &'a str,
     /// The source addresses.
     pub(crate) source: Source,
-    /// The next hop, if it is not as the kernel's routes say.
+    /// The next hop; `None` for the kernel's routes.
     pub(crate) gateway: Option<IpAddr>,
-    /// How to bind to the interface.
+    /// The mode of the AF_XDP sockets.
     pub(crate) mode: XdpMode,
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Sent<P: Protocol> {
     pub(crate) client: Client<P>,
-    /// How it was sent, in words.
+    /// Description of the transport.
     pub(crate) transport: String,
-    /// The stack's and the queues' counters.
+    /// Counters of the stack and of the queues.
     pub(crate) counts: Vec<Count>,
 }
 
-/// Runs the client to its end; `watch` may end it sooner.
+/// Runs the client to its end. `watch` may end it earlier.
 pub(super) fn run<P: Protocol>(
     plan: &Plan,
     protocol: P,
     target: SocketAddr,
-    from: &From<'_>,
+    from: &XdpOptions<'_>,
     watch: &mut Watch,
 ) -> Result<Sent<P>> {
-    let From { interface, source, gateway, .. } = *from;
+    let XdpOptions { interface, source, gateway, .. } = *from;
     let cannot = |error| Error::failed(format!("--interface {interface}: {error}"));
     if target.is_ipv6() != source.address.is_ipv6() {
         return Err(Error::usage(format!(
@@ -95,7 +91,7 @@ pub(super) fn run<P: Protocol>(
     let copied_bytes = protocol.copied_bytes();
     check_memory::<P>(plan, copied_bytes)?;
     address_check::check(interface, facts.mac, &addresses, ADDRESS_PROBE)?;
-    let way = Way::find(interface, source, target.ip(), gateway)?;
+    let target_route = TargetRoute::find(interface, source, target.ip(), gateway)?;
     let options = open_options(from);
     let (mut device, queues) =
         Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
@@ -106,7 +102,7 @@ pub(super) fn run<P: Protocol>(
     let parts = Parts {
         app: Client::new(plan.clone(), protocol),
         stack: Config {
-            routes: vec![way.route()],
+            routes: vec![target_route.route()],
             ..stack_config(plan, copied_bytes, &facts, &addresses, &device)?
         },
         ports: Vec::new(),
@@ -131,16 +127,15 @@ pub(super) fn run<P: Protocol>(
         hop: NextHop::Awaited,
         closing: None,
     };
-    let client = Worker::new(parts).run_with(|hand| driver.turn(hand, watch)).map_err(cannot)?;
+    let client = Worker::new(parts).run_with(|hand| driver.iterate(hand, watch)).map_err(cannot)?;
     if driver.hop == NextHop::Unreachable {
-        return Err(way.no_answer(interface));
+        return Err(target_route.no_answer(interface));
     }
     Ok(Sent { client, transport, counts: sheet.read() })
 }
 
-/// Deeper rings than a server has: a generator that is held up for a moment must not lose what its
-/// server answered.
-fn open_options(from: &From<'_>) -> OpenOptions {
+/// Larger rings than a server has, so that a delayed generator does not lose answers.
+fn open_options(from: &XdpOptions<'_>) -> OpenOptions {
     OpenOptions {
         mode: mode(from.mode),
         busy_poll: true,
@@ -150,7 +145,7 @@ fn open_options(from: &From<'_>) -> OpenOptions {
     }
 }
 
-/// The source addresses must be nobody else's.
+/// Checks that no other host has the source addresses.
 fn check_addresses(addresses: &[IpAddr], facts: &netns::Interface, target: IpAddr) -> Result<()> {
     let owned = facts.addresses.iter().map(|(address, _)| *address).chain([target]);
     for taken in owned {
@@ -171,22 +166,22 @@ fn check_memory<P: Protocol>(plan: &Plan, copied_bytes: usize) -> Result<()> {
             .memory::<Client<P>>()
             .fold(limits::Plan::new(), |plan, (what, _, bytes)| plan.add(what, 1, bytes as usize))
             .add(
-                "requests under way",
+                "requests under target_route",
                 connections as usize * usize::from(plan.pipeline),
-                size_of::<Asked<P::Request>>(),
+                size_of::<PendingRequest<P::Request>>(),
             )
     };
     limits::check(Limit::from_flag(None), plan.connections, memory).map(drop)
 }
 
-fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Limits {
-    // A connection that is closed and one that takes its place may be there at once; nobody opens
-    // one to a client.
+fn stack_limits(connections: u32, slow: Option<ReadThrottle>, copied_bytes: usize) -> Limits {
+    // A closed connection and its successor may exist at the same time. Nobody connects to a
+    // client.
     let most = connections.saturating_add(connections / 8 + 64);
     let mut limits = Limits { half_open: 1, ..Limits::for_connections(most) };
     if copied_bytes > 0 {
-        // A batch on each connection, as far as a queue holds it, and as much again: half is for
-        // empty queues.
+        // A batch on each connection, as far as its queue holds it, and as much again: half of it
+        // is for empty queues.
         let chunks = (copied_bytes.div_ceil(CHUNK_BYTES) + 1).min(QUEUE_ENTRIES.into()) as u32;
         let active = most.min(ACTIVE_MAX);
         limits.send_chunks = limits.send_chunks.max(2 * active * chunks);
@@ -194,8 +189,8 @@ fn stack_limits(connections: u32, slow: Option<Sips>, copied_bytes: usize) -> Li
     }
     match slow {
         None => limits,
-        // Each may keep a window of input that it has not read.
-        Some(sips) if sips.window_bytes() <= input::SMALL_BYTES => {
+        // Each connection may hold a window of unread input.
+        Some(throttle) if throttle.window_bytes() <= input::SMALL_BYTES => {
             Limits { keep_small: most, ..limits }
         }
         Some(_) => Limits { keep_small: most, keep_large: most, ..limits },
@@ -226,17 +221,17 @@ fn stack_config(
     stack.receive_window_bytes = RECEIVE_WINDOW_BYTES;
     stack.send_timeout_ms = plan.timeout.as_millis().clamp(1, 1 << 30) as u32;
     stack.close_timeout_ms = 5_000;
-    if let Some(sips) = plan.slow {
-        stack.receive_window_bytes = sips.window_bytes() as u32;
+    if let Some(throttle) = plan.slow {
+        stack.receive_window_bytes = throttle.window_bytes() as u32;
         stack.receive_window_most_bytes = 0;
     }
     Ok(stack)
 }
 
-/// A secret that lasts as long as the machine is up. One run after another then numbers its
-/// connections as a single machine would, ever upwards, and so a server that still has a run's last
-/// connections in TIME_WAIT knows those of the next for new ones (RFC 6191). Nobody is kept from
-/// guessing it: a load generator talks to nobody but its target.
+/// A secret that lasts as long as the machine is up. With it, successive runs number their
+/// connections upwards, as one machine does. So a server with connections of the last run in
+/// TIME-WAIT accepts those of the next (RFC 6191). It need not be secret: a load generator talks to
+/// its target only.
 fn secret() -> Result<[u64; 4]> {
     let file = "/proc/sys/kernel/random/boot_id";
     let text =
@@ -249,40 +244,40 @@ fn secret() -> Result<[u64; 4]> {
     Ok(std::array::from_fn(word))
 }
 
-/// What the client wants, carried out on the stack.
+/// Carries out the client's wishes on the stack.
 struct Driver {
-    /// The stack's connection for each of the client's slots.
+    /// The stack's connection for each slot of the client.
     connections: Vec<Option<ConnId>>,
     sources: Sources,
     target: SocketAddr,
-    /// What is known of the way to the target. Nothing is begun before it is known.
+    /// The state of address resolution. No connection is opened before it succeeds.
     hop: NextHop,
     closing: Option<Closing>,
 }
 
-/// The end of a run, while it is carried out.
+/// The closing of connections at the end of a run.
 struct Closing {
     until_us: u64,
-    /// The next slot to look at.
+    /// The next slot to check.
     next: usize,
-    /// Connections whose closing was begun.
+    /// Connections that are being closed.
     begun: usize,
-    /// Connections that there were.
+    /// Connections that were open.
     open: usize,
 }
 
 impl Driver {
-    /// One turn of the worker's loop; says whether to go on.
-    fn turn<P: Protocol>(&mut self, mut hand: Hand<'_, Client<P>>, watch: &mut Watch) -> bool {
+    /// One iteration of the worker. Returns whether to continue.
+    fn iterate<P: Protocol>(&mut self, mut hand: Hand<'_, Client<P>>, watch: &mut Watch) -> bool {
         let now_us = hand.now_us;
-        watch.look(now_us, hand.app);
+        watch.poll(now_us, hand.app);
         if self.hop == NextHop::Awaited {
             let (local, remote) = (self.sources.first(), Address::from(self.target.ip()));
             self.hop = hand.stack.next_hop(hand.now, &local, &remote, hand.outbound);
-            return self.hop != NextHop::Unreachable && !hand.app.course().is_over();
+            return self.hop != NextHop::Unreachable && !hand.app.schedule().is_over();
         }
-        hand.app.turn(now_us);
-        if hand.app.course().is_over() {
+        hand.app.tick(now_us);
+        if hand.app.schedule().is_over() {
             return self.close_all(&mut hand);
         }
         while let Some(conn) = hand.app.next_to_open() {
@@ -292,15 +287,14 @@ impl Driver {
         }
         self.send_in_turn(&mut hand);
         if hand.app.has_worked() {
-            // Sending took time, and what has come meanwhile must not seem to have come before.
-            hand.app.turn(hand.read_clock_us());
+            // Sending took time. Bytes that arrived meanwhile must not get an earlier time.
+            hand.app.tick(hand.read_clock_us());
             hand.app.worked();
         }
         true
     }
 
-    /// Closes what is open, in order and not faster than the server takes it; says whether to go on
-    /// with that.
+    /// Closes open connections no faster than the server does. Returns whether to continue.
     fn close_all<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>) -> bool {
         let Driver { connections, closing, .. } = self;
         let open = hand.stack.connections();
@@ -324,14 +318,14 @@ impl Driver {
         open > 0 && hand.now_us < closing.until_us
     }
 
-    /// Begins to open a connection; says whether another may be tried in this turn.
+    /// Opens a connection. Returns whether another may be opened in this iteration.
     fn connect<P: Protocol>(
         &mut self,
         hand: &mut Hand<'_, Client<P>>,
-        conn: &Conn<P::Progress>,
+        conn: &ClientConnection<P::Progress>,
     ) -> bool {
         let slot = conn.slot();
-        for _ in 0..TRIES {
+        for _ in 0..PORT_TRIES_MAX {
             let (local, local_port) = self.sources.next();
             let to = Connect {
                 local,

@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::control::Mailbox;
 use crate::error::{Error, Result};
-use crate::hosted::{Hosted, PortNames};
+use crate::handler::{Handler, PortNames};
 use crate::listening::Listening;
 use crate::metrics::{Board, Count, Sheet, interned};
 use std::io;
@@ -86,9 +86,8 @@ impl Server {
     /// # use simoom::Server;
     /// let error = Server::builder().connections(0).start().err().unwrap();
     /// assert_eq!(error.to_string(), "connections 0: from 1 to 16777216");
-    /// let error = Server::builder().busy_poll(true).start().err().unwrap();
-    /// let expected = "busy_poll: cannot be used without interface; name the network interface";
-    /// assert_eq!(error.to_string(), expected);
+    /// let error = Server::builder().memory_limit(7).start().err().unwrap();
+    /// assert_eq!(error.to_string(), "memory_limit 7: at least 1048576");
     /// ```
     pub fn builder() -> Builder {
         Builder::new(Setup::default(), false)
@@ -130,7 +129,7 @@ impl<L: Factories> Builder<L> {
     ) -> Builder<With<F, H, L>>
     where
         F: Fn(WorkerInfo) -> Result<H>,
-        H: Hosted<Blob = Blob> + Send + 'static,
+        H: Handler<Blob = Blob> + Send + 'static,
     {
         let endpoints = at.into_endpoints().unwrap_or_else(|reason| {
             self.refuse(format!("handler {name}: {reason}"));
@@ -250,8 +249,8 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Connections at once to the handler of this name, by all workers together. By default a
-    /// handler beside others leaves them an eighth of [`Builder::connections`].
+    /// Connections at once to each port of the handler of this name, by all workers together. By
+    /// default a handler beside others leaves them an eighth of [`Builder::connections`].
     pub fn handler_connections(mut self, name: &str, connections: u32) -> Builder<L> {
         let option = format!("handler_connections {name}");
         let connections = self.checked_count(&option, connections);
@@ -336,6 +335,12 @@ impl<L: Factories> Builder<L> {
     /// Counts what is published on `sheet` among the server's metrics.
     pub fn metrics(mut self, sheet: Arc<Sheet>) -> Builder<L> {
         self.hooks.sheets.push(sheet);
+        self
+    }
+
+    /// Has `name`, of what handlers publish, exported as a gauge: a value that can go down.
+    pub fn gauge(mut self, name: &'static str) -> Builder<L> {
+        self.hooks.gauges.push(name);
         self
     }
 

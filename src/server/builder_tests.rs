@@ -19,7 +19,7 @@ impl Application for Silent {
     fn timeout(&mut self, (): &mut (), _: &mut Reply<'_, Blob>) {}
 }
 
-impl Hosted for Silent {}
+impl Handler for Silent {}
 
 fn silent(name: &str, at: impl IntoEndpoints) -> Builder<impl Factories> {
     Server::builder().signals(Signals::Ignore).handler(name, at, |_| Ok(Silent))
@@ -112,11 +112,13 @@ fn a_factory_that_fails_ends_the_start_with_its_reason() {
 #[test]
 fn what_is_called_at_the_turning_points_is_called_and_counted() {
     let sheet = Sheet::new("cache");
-    sheet.publish([("cache_hits", 7)].into_iter());
+    sheet.publish([("cache_hits", 7), ("cache_items", 8)].into_iter());
     let (told, listened) = std::sync::mpsc::channel();
     let server = silent("echo", [0u16, 0])
         .transport(Transport::Epoll)
         .metrics(sheet)
+        .gauge("cache_items")
+        .admin("127.0.0.1:0".parse().unwrap())
         .on_listen(move |listening| {
             told.send((listening.service, listening.address)).unwrap();
             Ok(())
@@ -126,12 +128,33 @@ fn what_is_called_at_the_turning_points_is_called_and_counted() {
         .unwrap();
     let addresses = server.addresses().to_vec();
     assert_eq!(listened.iter().map(|(_, at)| at).collect::<Vec<_>>(), addresses);
-    assert_eq!(server.listeners().all()[0].service, "echo");
+    assert!(server.listeners().all().iter().any(|place| place.service == "echo"));
     assert!(server.transport().starts_with("kernel sockets over epoll"));
+    let exposed = metrics(server.admin().unwrap());
+    for sample in [
+        "\nsimoom_cache_hits_total{worker=\"cache\"} 7\n",
+        "\nsimoom_cache_items{worker=\"cache\"} 8\n",
+        "\n# TYPE simoom_echo_connections_limit gauge\n",
+        "\nsimoom_listening{service=\"echo\",protocol=\"tcp\",address=\"127.0.0.1:",
+    ] {
+        assert!(exposed.contains(sample), "{sample} is not in {exposed}");
+    }
     let totals = server.stop().unwrap();
     let value = |name| totals.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     assert_eq!(value("cache_hits"), Some(7));
-    assert!(value("echo_connections_limit") >= Some(5), "{totals:?}");
+    let workers = crate::config::usable_cores().unwrap().len() as u64;
+    let each = 5u64.div_ceil(workers);
+    assert_eq!(value("echo_connections_limit"), Some(2 * workers * each), "{totals:?}");
+}
+
+/// What the admin endpoint tells of the server's metrics.
+fn metrics(admin: SocketAddr) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(admin).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 pub(crate) mod address_check;
 mod builder;
+mod change_log;
 mod check;
 mod factories;
 mod health;
@@ -33,6 +34,7 @@ use crate::app::contained::Contained;
 use crate::config::Transport;
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
+use crate::handler::PortNames;
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;
@@ -118,6 +120,7 @@ pub(crate) struct Hooks {
     listens: Vec<Listens>,
     every_second: Vec<Maintain>,
     sheets: Vec<Arc<Sheet>>,
+    gauges: Vec<&'static str>,
     udp: Option<UdpFactory>,
 }
 
@@ -252,7 +255,10 @@ impl Server {
         hooks: Hooks,
         failures: Sender<Failure>,
     ) -> Result<()> {
-        let Hooks { prepare, listens, every_second, sheets, udp } = hooks;
+        let Hooks { prepare, listens, every_second, sheets, gauges, udp } = hooks;
+        let port_names = setup.services.iter().map(|service| service.port_names);
+        let of_ports = port_names.flat_map(|PortNames { open, limit, .. }| [open, limit]);
+        of_ports.chain(gauges).for_each(|name| self.board.declare_gauge(name));
         // What is shared may alone be more than the system allows: it is refused before the plan is
         // known.
         let bound = limits::tightest(plan::threads(setup));
@@ -376,7 +382,8 @@ impl Server {
                 None => Error::failed(format!("--admin {address}: {error}")),
             };
             let (board, readiness) = (self.board.clone(), self.readiness.clone());
-            let source = admin::Source { board, readiness, listeners: self.listeners.clone() };
+            let listeners = self.listeners.clone();
+            let source = admin::Source { board, readiness, listeners, panics: Arc::default() };
             let admin = self.admin.insert(Admin::start(address, source).map_err(cannot)?);
             let (service, address) = (listening::ADMIN, admin.address());
             self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Kernel });

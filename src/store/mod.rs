@@ -177,6 +177,11 @@ impl Store {
         self.memory_bytes
     }
 
+    /// The largest item, its key, value and metadata together: [`Settings::item_max_bytes`].
+    pub fn item_max_bytes(&self) -> usize {
+        self.item_max_bytes
+    }
+
     /// Whether every lock is free of poison. A panic while a lock was held may have left a change
     /// incomplete.
     pub fn is_sound(&self) -> bool {

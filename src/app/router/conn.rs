@@ -57,13 +57,13 @@ impl<S> Default for Phase<S> {
 
 /// The address of a peer in 20 bytes; port 0 stands for an unknown one.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Peer {
+pub(in crate::app) struct Peer {
     address: [u8; 16],
     port: u16,
 }
 
 impl Peer {
-    pub(super) fn new(peer: SocketAddr) -> Peer {
+    pub(in crate::app) fn new(peer: SocketAddr) -> Peer {
         let address = match peer.ip() {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
             IpAddr::V6(address) => address,
@@ -72,7 +72,7 @@ impl Peer {
     }
 
     /// The address; one that is mapped from IPv4 as IPv4. A zone is not kept.
-    pub(super) fn get(self) -> Option<SocketAddr> {
+    pub(in crate::app) fn get(self) -> Option<SocketAddr> {
         let address = Ipv6Addr::from(self.address).to_canonical();
         (self.port != 0).then(|| SocketAddr::new(address, self.port))
     }

@@ -242,7 +242,7 @@ impl<S> Router<S> {
         let asked = Asked::of(head);
         match (begun, discard) {
             (Ok(upload), None) => {
-                let response = upload.finish(&self.state);
+                let response = upload.finish(self.seconds, &self.state);
                 self.answer(conn, response, asked, reply);
             }
             (Ok(upload), Some(discard)) => {
@@ -375,7 +375,7 @@ impl<S> Router<S> {
     ) {
         let response = match pending.sink {
             Sink::Drop(response) => response,
-            Sink::Stream(upload) => upload.finish(&self.state),
+            Sink::Stream(upload) => upload.finish(self.seconds, &self.state),
             Sink::Whole { head, body, route } => {
                 let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
                 match Head::parse(&head, &mut space) {
@@ -446,7 +446,7 @@ impl<S> Router<S> {
         true
     }
 
-    /// Sends `response`, as far as there is room for it.
+    /// Sends `response`, as far as there is capacity for it.
     #[inline]
     pub(super) fn answer(
         &mut self,

@@ -43,7 +43,7 @@
 //! called with the body where it lies, if all of it came with the head; else the body is gathered
 //! in memory, within [`Options::bodies_max_bytes`]. Other handlers take a body as it arrives
 //! ([`Upload`]). [`send`] queues the answer. An answer of unknown length is sent in pieces, each
-//! made when there is room for it; requests behind it wait where they are.
+//! made when there is capacity for it; requests behind it wait where they are.
 //!
 //! A request that no route matches goes to the content handler, if there is one
 //! ([`Router::with_files`]), else it is answered with 404.
@@ -67,22 +67,25 @@ mod status;
 mod tree;
 mod upload;
 
+pub use super::Bytes;
 pub use conn::Conn;
 pub use counters::Counters;
 pub use options::Options;
 pub use request::{Precondition, Request};
-pub use response::{Bytes, IntoResponse, Json, Response};
+pub use response::{IntoResponse, Json, Response};
 pub use routes::Routes;
 pub use upload::Upload;
 
 use super::Blob;
+pub(super) use conn::Peer;
+
 use super::content::Content;
 use super::http::conn::{Idle, Waiting};
 use super::http::head::REQUEST_LINE_MAX_BYTES;
 use super::http::refusal::Refusal;
 use super::http::{self, Http};
-use crate::hosted::{Hosted, Seconds};
-use conn::{Peer, Phase};
+use crate::handler::{Handler, Seconds};
+use conn::Phase;
 use path::Path;
 use simoom_io::{Application, Closed, Opened, Reply};
 use status::Preambles;
@@ -252,9 +255,10 @@ impl<S> Application for Router<S> {
     }
 }
 
-impl<S> Hosted for Router<S> {
+impl<S> Handler for Router<S> {
     fn clock(&mut self, seconds: Seconds) {
         self.seconds = seconds;
+        self.routes.clock(&self.state, seconds);
         self.preambles.set_date(seconds.unix);
         if let Some(files) = &mut self.files {
             files.clock(seconds.unix);

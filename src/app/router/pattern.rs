@@ -27,7 +27,7 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Segment<'_>>, &'static str> {
     if before_last.iter().any(|segment| matches!(segment, Segment::Rest(_))) {
         return Err("must have {*name} at its end only");
     }
-    let names: Vec<&str> = segments.iter().filter_map(|segment| segment.name()).collect();
+    let names: Vec<&str> = segments.iter().filter_map(Segment::name).collect();
     if names.iter().enumerate().any(|(at, name)| names[..at].contains(name)) {
         return Err("must give each parameter a name of its own");
     }

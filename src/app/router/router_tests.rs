@@ -23,7 +23,7 @@ impl Upload<State> for Echo {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, _: &State) -> Response {
+    fn finish(self: Box<Self>, _: Seconds, _: &State) -> Response {
         Response::new(201).bytes("application/octet-stream", self.0)
     }
 }

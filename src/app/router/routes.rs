@@ -7,6 +7,7 @@ use super::request::{Param, Request};
 use super::response::{IntoResponse, Response};
 use super::tree::Tree;
 use super::upload::Upload;
+use crate::handler::Seconds;
 use std::fmt;
 
 /// Methods that a server may know and have no route for: 405, not 501.
@@ -18,6 +19,7 @@ const METHODS_MAX: usize = 64;
 type Whole<S> = dyn Fn(&Request<'_>, &S) -> Response + Send + Sync;
 type Begin<S> = dyn Fn(&Request<'_>, &S) -> Result<Box<dyn Upload<S>>, Response> + Send + Sync;
 type Sound<S> = dyn Fn(&S) -> bool + Send + Sync;
+type EverySecond<S> = dyn Fn(&S, Seconds) + Send + Sync;
 type Publish<S> = dyn Fn(&S, &mut dyn FnMut(&'static str, u64)) + Send + Sync;
 
 /// How a route takes its requests.
@@ -65,8 +67,9 @@ pub struct Routes<S> {
     routes: Vec<Route<S>>,
     tree: Tree,
     methods: Vec<Box<str>>,
-    sound: Option<Box<Sound<S>>>,
-    publish: Option<Box<Publish<S>>>,
+    sound: Vec<Box<Sound<S>>>,
+    every_second: Vec<Box<EverySecond<S>>>,
+    publish: Vec<Box<Publish<S>>>,
 }
 
 impl<S> Default for Routes<S> {
@@ -88,8 +91,9 @@ impl<S> Routes<S> {
             routes: Vec::new(),
             tree: Tree::new(),
             methods: KNOWN.map(Box::from).into(),
-            sound: None,
-            publish: None,
+            sound: Vec::new(),
+            every_second: Vec::new(),
+            publish: Vec::new(),
         }
     }
 
@@ -161,9 +165,19 @@ impl<S> Routes<S> {
     }
 
     /// Asks `sound` after a panic whether what the state shares with other workers can still be
-    /// relied on. If it says no, the process ends. Without it nothing is asked.
+    /// relied on. If it says no, the process ends.
     pub fn sound_if(mut self, sound: impl Fn(&S) -> bool + Send + Sync + 'static) -> Routes<S> {
-        self.sound = Some(Box::new(sound));
+        self.sound.push(Box::new(sound));
+        self
+    }
+
+    /// Calls `maintain` with each worker's state before the first connection, and when the second
+    /// has changed. A worker that sleeps does not wake for it.
+    pub fn every_second(
+        mut self,
+        maintain: impl Fn(&S, Seconds) + Send + Sync + 'static,
+    ) -> Routes<S> {
+        self.every_second.push(Box::new(maintain));
         self
     }
 
@@ -173,7 +187,7 @@ impl<S> Routes<S> {
         mut self,
         publish: impl Fn(&S, &mut dyn FnMut(&'static str, u64)) + Send + Sync + 'static,
     ) -> Routes<S> {
-        self.publish = Some(Box::new(publish));
+        self.publish.push(Box::new(publish));
         self
     }
 
@@ -260,11 +274,17 @@ impl<S> Routes<S> {
     }
 
     pub(super) fn is_sound(&self, state: &S) -> bool {
-        self.sound.as_ref().is_none_or(|sound| sound(state))
+        self.sound.iter().all(|sound| sound(state))
+    }
+
+    pub(super) fn clock(&self, state: &S, seconds: Seconds) {
+        for maintain in &self.every_second {
+            maintain(state, seconds);
+        }
     }
 
     pub(super) fn publish(&self, state: &S, sink: &mut dyn FnMut(&'static str, u64)) {
-        if let Some(publish) = &self.publish {
+        for publish in &self.publish {
             publish(state, sink);
         }
     }

@@ -1,14 +1,14 @@
 //! From an answer to ranges of bytes in the send queue.
 //!
-//! An answer of known length takes at most what [`Reply::has_capacity`] promises: its head and a short
-//! body are copied, a long body is shared. The pieces of a body of unknown length are taken one at
-//! a time, while there is room.
+//! An answer of known length takes at most what [`Reply::has_capacity`] promises: its head and a
+//! short body are copied, a long body is shared. The pieces of a body of unknown length are taken
+//! one at a time, while there is capacity.
 
-use super::response::{Body, Bytes, Pieces, Response};
+use super::response::{Body, Pieces, Response};
 use super::status::Preambles;
-use crate::app::Blob;
 use crate::app::http::request::Request as Head;
 use crate::app::http::response::{CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, Persistence};
+use crate::app::{Blob, Bytes};
 use simoom_io::Reply;
 use simoom_io::send::{CAPACITY_COPY_BYTES, CHUNK_BYTES};
 
@@ -60,7 +60,7 @@ pub(super) struct Sending {
 }
 
 /// Queues `response`, or the head of it if its body is of unknown length: that is returned. The
-/// reply has room for an answer. The head is put together in `head`, whose space is used again.
+/// reply has capacity for an answer. The head is put together in `head`, whose space is used again.
 pub(super) fn send(
     preambles: &Preambles,
     head: &mut Vec<u8>,
@@ -135,7 +135,7 @@ fn send_bytes(bytes: Bytes, copied: usize, reply: &mut Reply<'_, Blob>) {
 }
 
 impl Sending {
-    /// Queues pieces while there is room; returns whether that was all.
+    /// Queues pieces while there is capacity; returns whether that was all.
     pub(super) fn send(&mut self, reply: &mut Reply<'_, Blob>) -> bool {
         while reply.has_capacity() {
             let Some(piece) = self.pieces.next() else {

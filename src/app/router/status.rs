@@ -4,8 +4,8 @@
 use crate::app::http::imf_fixdate;
 use crate::app::http::response::Preamble;
 
-/// Codes and reason phrases of RFC 9110 §15, RFC 6585 and RFC 8470, each with a line end, in
-/// ascending order.
+/// Codes and reason phrases of RFC 9110 §15, RFC 4918, RFC 6585 and RFC 8470, each with a line end,
+/// in ascending order.
 #[rustfmt::skip]
 const STATUSES: &[&str] = &[
     "200 OK\n", "201 Created\n", "202 Accepted\n", "203 Non-Authoritative Information\n",
@@ -22,6 +22,7 @@ const STATUSES: &[&str] = &[
     "429 Too Many Requests\n", "431 Request Header Fields Too Large\n",
     "500 Internal Server Error\n", "501 Not Implemented\n", "502 Bad Gateway\n",
     "503 Service Unavailable\n", "504 Gateway Timeout\n", "505 HTTP Version Not Supported\n",
+    "507 Insufficient Storage\n",
 ];
 
 /// Codes that a final answer can have.

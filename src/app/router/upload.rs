@@ -3,18 +3,20 @@
 use super::response::Response;
 use super::send::Asked;
 use crate::app::http::body::Discard;
+use crate::handler::Seconds;
 
 /// Takes a request body as it arrives.
 ///
 /// ```
 /// use simoom::app::router::{Response, Upload};
+/// use simoom::handler::Seconds;
 /// struct Sum(u64);
 /// impl<S> Upload<S> for Sum {
 ///     fn write(&mut self, piece: &[u8], _: &S) -> Result<(), Response> {
 ///         self.0 += piece.iter().map(|byte| u64::from(*byte)).sum::<u64>();
 ///         Ok(())
 ///     }
-///     fn finish(self: Box<Self>, _: &S) -> Response {
+///     fn finish(self: Box<Self>, _: Seconds, _: &S) -> Response {
 ///         Response::ok().text(format!("{}\n", self.0))
 ///     }
 /// }
@@ -24,9 +26,9 @@ pub trait Upload<S>: Send {
     /// it, and no more is read.
     fn write(&mut self, piece: &[u8], state: &S) -> Result<(), Response>;
 
-    /// The body is complete: answers the request. A body that does not come to its end, because the
-    /// peer closes or is too slow, drops the upload without this call.
-    fn finish(self: Box<Self>, state: &S) -> Response;
+    /// The body is complete, at the time `seconds`: answers the request. A body that does not come
+    /// to its end, because the peer closes or is too slow, drops the upload without this call.
+    fn finish(self: Box<Self>, seconds: Seconds, state: &S) -> Response;
 }
 
 /// A request whose body is being read.

@@ -1,10 +1,12 @@
-//! The ceiling's answers: bytes of requests in, pieces that fit a segment out, with their sums.
+//! The ceiling's answers: requests in, segment-sized payloads with their checksums out.
 //!
-//! HTTP's one answer is made once, cut and summed; of a request only its end is looked for. One
-//! whose end is itself cut in two by a segment's is not seen; `simoom load` sends none such.
-//! memcached's answers name the keys that were asked for, so they are written anew; a request that
-//! a segment cuts off is kept until the rest comes, the only thing here that is. Segments with
-//! whole requests must each wait for the answer to the one before.
+//! The HTTP answer is the same for every request. It is built and checksummed once. The parser
+//! looks only for the end of a request, and misses an end that two segments share; `simoom load`
+//! sends none such.
+//!
+//! memcached answers name the requested keys, so they are built for each request. A request that
+//! continues in the next segment is kept until then; nothing else is. A client must wait for the
+//! answer to a segment before it sends the next one.
 
 use memchr::memchr;
 use memchr::memmem::Finder;
@@ -15,25 +17,25 @@ use simoom_tcp::wire::tcp::TIMESTAMPS_BYTES;
 use simoom_tcp::wire::{ipv4, tcp};
 use std::collections::HashMap;
 
-/// A part of an answer that fits a segment, with the sum of its bytes.
+/// A segment-sized part of an answer, with its checksum.
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
+pub(super) struct Payload {
     pub(super) bytes: Vec<u8>,
     pub(super) sum: Sum,
 }
 
-/// What is answered to what.
+/// The protocol of the answers.
 #[derive(Debug)]
 pub(super) enum Answers {
     Http(Box<Http>),
     Memcached(Memcached),
 }
 
-/// The same answer to every request.
+/// The same answer for every request.
 #[derive(Debug)]
 pub(super) struct Http {
-    pub(super) pieces: Vec<Piece>,
-    /// Whether the connection ends with it.
+    pub(super) payloads: Vec<Payload>,
+    /// Whether the answer closes the connection.
     pub(super) closes: bool,
     end: Finder<'static>,
 }
@@ -41,52 +43,52 @@ pub(super) struct Http {
 /// A value of the same length for every key.
 #[derive(Debug)]
 pub(super) struct Memcached {
-    /// What follows a key in an answer, and the value.
+    /// The part of an answer after the key, the value included.
     value: Vec<u8>,
-    kept: HashMap<(Address, u16), Kept>,
+    partial: HashMap<(Address, u16), Partial>,
     text: Vec<u8>,
-    /// Bytes of a piece.
-    room: usize,
+    /// Payload bytes of a segment.
+    payload_bytes: usize,
 }
 
-/// The beginning of a request, and where its answer goes: the segment that brings the rest may have
-/// been sent before the answers to those ahead of it came.
+/// The start of a request, and the sequence number of its answer. The segment with the rest may
+/// have been sent before earlier answers arrived, so its SEG.ACK is not that number.
 #[derive(Debug)]
-struct Kept {
+struct Partial {
     text: Vec<u8>,
     seq: Seq,
 }
 
-/// Bytes of text in a packet with timestamps.
-fn room(packet_bytes: usize) -> usize {
+/// Payload bytes of a packet whose TCP header has timestamps.
+fn payload_bytes(packet_bytes: usize) -> usize {
     packet_bytes - ipv4::HEADER_BYTES - tcp::HEADER_BYTES - TIMESTAMPS_BYTES
 }
 
 impl Http {
-    /// `content_bytes` of content, in packets of at most `packet_bytes`; each answer is the last of
-    /// its connection, if it `closes`.
+    /// An answer with `content_bytes` of content, in packets of at most `packet_bytes`. If
+    /// `closes`, it closes the connection.
     pub(super) fn new(content_bytes: usize, closes: bool, packet_bytes: usize) -> Http {
         let close = if closes { "Connection: close\r\n" } else { "" };
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {content_bytes}\r\n{close}\r\n");
         let mut text = head.into_bytes();
         text.resize(text.len() + content_bytes, b'x');
-        let piece =
-            |bytes: &[u8]| Piece { bytes: bytes.to_vec(), sum: Sum::default().add_bytes(bytes) };
-        let pieces = text.chunks(room(packet_bytes)).map(piece).collect();
-        Http { pieces, closes, end: Finder::new(b"\r\n\r\n") }
+        let payload =
+            |bytes: &[u8]| Payload { bytes: bytes.to_vec(), sum: Sum::default().add_bytes(bytes) };
+        let payloads = text.chunks(payload_bytes(packet_bytes)).map(payload).collect();
+        Http { payloads, closes, end: Finder::new(b"\r\n\r\n") }
     }
 
-    /// How many requests end in `text`.
+    /// The number of requests that end in `text`.
     #[inline]
     pub(super) fn requests(&self, text: &[u8]) -> usize {
-        // Nearly always there is one, and it ends where the segment does.
+        // Almost always there is one, and it ends with the segment.
         let head = &text[..text.len().saturating_sub(1)];
         usize::from(text.ends_with(self.end.needle())) + self.end.find_iter(head).count()
     }
 
-    /// Bytes of an answer.
+    /// Length of an answer.
     pub(super) fn len(&self) -> u32 {
-        self.pieces.iter().map(|piece| piece.bytes.len() as u32).sum()
+        self.payloads.iter().map(|payload| payload.bytes.len() as u32).sum()
     }
 }
 
@@ -96,11 +98,16 @@ impl Memcached {
         let mut value = format!(" 0 {value_bytes}\r\n").into_bytes();
         value.resize(value.len() + value_bytes, b'0');
         value.extend(b"\r\n");
-        Memcached { value, kept: HashMap::new(), text: Vec::new(), room: room(packet_bytes) }
+        Memcached {
+            value,
+            partial: HashMap::new(),
+            text: Vec::new(),
+            payload_bytes: payload_bytes(packet_bytes),
+        }
     }
 
-    /// The answer to all requests that end in a segment's text, which came from `peer` when that
-    /// waited for `ack`; and where the answer begins.
+    /// Answers all requests that end in a segment from `peer` with SEG.ACK `ack`. Returns the
+    /// sequence number of the answer, and its payloads.
     #[inline]
     pub(super) fn answer(
         &mut self,
@@ -109,9 +116,9 @@ impl Memcached {
         text: &[u8],
     ) -> (Seq, impl Iterator<Item = (&[u8], Sum)> + use<'_>) {
         self.text.clear();
-        let kept = if self.kept.is_empty() { None } else { self.kept.remove(&peer) };
-        let (seq, whole) = match kept {
-            Some(kept) => (kept.seq, Some([&kept.text, text].concat())),
+        let partial = if self.partial.is_empty() { None } else { self.partial.remove(&peer) };
+        let (seq, whole) = match partial {
+            Some(partial) => (partial.seq, Some([&partial.text, text].concat())),
             None => (ack, None),
         };
         let mut rest = whole.as_deref().unwrap_or(text);
@@ -119,12 +126,18 @@ impl Memcached {
             rest = &rest[len..];
         }
         if !rest.is_empty() {
-            self.kept.insert(peer, Kept { text: rest.to_vec(), seq: seq + self.text.len() as u32 });
+            self.partial
+                .insert(peer, Partial { text: rest.to_vec(), seq: seq + self.text.len() as u32 });
         }
-        (seq, self.text.chunks(self.room).map(|bytes| (bytes, Sum::default().add_bytes(bytes))))
+        (
+            seq,
+            self.text
+                .chunks(self.payload_bytes)
+                .map(|bytes| (bytes, Sum::default().add_bytes(bytes))),
+        )
     }
 
-    /// Answers the first request; says how long it is, or nothing if it is not whole.
+    /// Answers the first request. Returns its length; `None` if it is incomplete.
     #[inline]
     fn answer_one(&mut self, text: &[u8]) -> Option<usize> {
         let line_len = memchr(b'\n', text)? + 1;

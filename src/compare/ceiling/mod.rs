@@ -1,10 +1,10 @@
-//! `simoom ceiling`: what the machine allows, for every other figure to be read as a share of it.
+//! `simoom ceiling`: a responder without TCP, which shows the limit of the machine. Other figures
+//! are read as a share of it.
 //!
-//! This is not a server. It answers each segment over AF_XDP from what that segment says alone:
-//! parsed and checked, turned round, summed and sent ([`responder`]). It keeps no connection, so it
-//! sends nothing twice, minds no window and looks at no request further than it must. What it
-//! leaves out is TCP and HTTP; rings, system calls, parsing and checksums are the same as Simoom's
-//! own, and so is the code for them.
+//! It is not a server. It parses and checks each segment over AF_XDP, and builds an answer from
+//! that segment alone ([`responder`]). It keeps no connections: it retransmits nothing, ignores
+//! windows, and parses no more of a request than it needs. Rings, system calls, parsing and
+//! checksums are those of Simoom, in the same code.
 
 mod answer;
 mod responder;
@@ -22,25 +22,24 @@ use simoom_tcp::{ChecksumPolicy, Packet};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-/// Bytes of Ethernet's header in front of a packet of the interface's MTU.
+/// Bytes of the Ethernet header, a VLAN tag included.
 const LINK_BYTES: usize = 18;
 
-/// After so many turns in which nothing came, some tens of microseconds, there is a pause, after
-/// which a burst of any length may come; the fill rings are made ready for it.
-const PAUSE_TURNS: u64 = 1000;
+/// Empty iterations, some tens of microseconds, after which the fill rings are filled for a burst.
+const PAUSE_ITERATIONS: u64 = 1000;
 
 /// The flags of `ceiling`.
 #[derive(Args, Clone, Debug)]
 pub struct CeilingOptions {
-    /// Answer on this network interface, at its own address
+    /// Network interface to answer on, at its own address
     #[arg(long, value_name = "IF", value_parser = values::interface)]
     pub interface: String,
 
-    /// Answer segments to this TCP port
+    /// TCP port to answer on
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
 
-    /// Answer each request with so many bytes of content, each key with a value so long
+    /// Content bytes of each response, or bytes of each value
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub response_bytes: u32,
 
@@ -48,11 +47,11 @@ pub struct CeilingOptions {
     #[arg(long)]
     pub memcached: bool,
 
-    /// Close each connection with the answer to its first request
+    /// Close each connection after its first response
     #[arg(long, conflicts_with = "memcached")]
     pub close: bool,
 
-    /// Keep to this core
+    /// Pin the thread to this core
     #[arg(long, value_name = "CORE")]
     pub core: Option<usize>,
 
@@ -61,8 +60,7 @@ pub struct CeilingOptions {
     pub log: LogOptions,
 }
 
-/// Answers until the process is ended: there is nothing to put in order, for the program goes with
-/// the process.
+/// Answers until the process is killed. The kernel detaches the XDP program with the process.
 pub fn run(options: &CeilingOptions) -> Result<()> {
     let interface = options.interface.as_str();
     let failed = |error: io::Error| Error::failed(format!("--interface {interface}: {error}"));
@@ -98,7 +96,7 @@ pub fn run(options: &CeilingOptions) -> Result<()> {
     answer(responder, parts).map_err(failed)
 }
 
-/// The loop: never sleeps, ends when the interface is gone.
+/// The loop. Never sleeps; ends when the interface is removed.
 fn answer(mut responder: Responder, queues: Vec<(Queue, FramePool)>) -> io::Result<()> {
     let count = queues.len();
     let mut outbound = Outbound::new(queues);
@@ -116,7 +114,7 @@ fn answer(mut responder: Responder, queues: Vec<(Queue, FramePool)>) -> io::Resu
         }
         outbound.flush().map_err(io::Error::other)?;
         empty_turns = if received > 0 { 0 } else { empty_turns + 1 };
-        if empty_turns == PAUSE_TURNS {
+        if empty_turns == PAUSE_ITERATIONS {
             outbound.refill();
         }
     }

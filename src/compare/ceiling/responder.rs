@@ -1,9 +1,8 @@
-//! One segment in, an answer out, and nothing of a connection kept in between.
+//! One segment in, an answer out, without connection state.
 //!
-//! Where a connection stands is read from the segment itself: an answer begins at the peer's
-//! SEG.ACK, for there the peer waits for it, and acknowledges all that the segment brought.
-//! Timestamps (RFC 7323) are echoed where the segment has them; this side's own is a constant,
-//! which is in order, for it never goes back.
+//! The segment itself provides the state. The answer starts at SEG.ACK, the next byte that the peer
+//! expects, and acknowledges the whole segment. Timestamps (RFC 7323) are echoed. The responder's
+//! own timestamp is a constant, which is valid: it never decreases.
 
 use super::answer::Answers;
 use simoom_tcp::seq::Seq;
@@ -12,11 +11,11 @@ use simoom_tcp::wire::tcp::{self, Flags, Options};
 use simoom_tcp::wire::{self, Ecn, Incoming, Segment, ethernet, ip, ipv4};
 use simoom_tcp::{ChecksumPolicy, Mac, Packet, Transmit};
 
-/// SND.NXT at a connection's beginning: any number is as good, with nobody to deceive.
+/// The initial send sequence number. There is nobody to protect from guessing it.
 const INITIAL: Seq = Seq(0);
-/// SEG.WND, without a scale: requests are small, and taken at once.
+/// SEG.WND, without window scaling. Requests are small and consumed at once.
 const WINDOW: u16 = u16::MAX;
-/// This side's timestamp.
+/// TSval of all segments.
 const TIMESTAMP: u32 = 1;
 
 /// Answers segments.
@@ -25,37 +24,37 @@ pub(super) struct Responder {
     port: u16,
     checksums: ChecksumPolicy,
     answers: Answers,
-    back: Back,
+    back: ReturnPath,
 }
 
-/// The way back to where a segment came from.
+/// Addresses of an answer: those of the segment, swapped.
 #[derive(Debug)]
-struct Back {
+struct ReturnPath {
     mac: Mac,
 }
 
-/// What is written into a segment.
+/// The fields of an outgoing segment.
 struct Outgoing<'a> {
     seq: Seq,
     flags: Flags,
     options: Options,
     payload: &'a [u8],
-    /// Of the payload.
+    /// Checksum of the payload.
     sum: Sum,
 }
 
 impl Responder {
-    /// Answers segments for `port` that come to `mac` with `answers`.
+    /// Answers segments for `port` at `mac` with `answers`.
     pub(super) fn new(
         mac: Mac,
         port: u16,
         checksums: ChecksumPolicy,
         answers: Answers,
     ) -> Responder {
-        Responder { port, checksums, answers, back: Back { mac } }
+        Responder { port, checksums, answers, back: ReturnPath { mac } }
     }
 
-    /// Answers one packet, if it is one to be answered.
+    /// Answers one packet if it is a segment for the port.
     #[inline]
     pub(super) fn respond(&mut self, packet: Packet<'_>, tx: &mut impl Transmit) {
         let Ok(Incoming::Tcp(segment)) = wire::parse(packet, self.checksums) else { return };
@@ -70,40 +69,40 @@ impl Responder {
         }
     }
 
-    /// An answer for each request that ends in the segment; this side ends with the last of them,
-    /// or with the peer.
+    /// Sends an answer for each request that ends in the segment. Sends FIN after the last answer
+    /// of the connection, or after the peer's FIN.
     #[inline]
     fn answer(&mut self, segment: &Segment<'_>, tx: &mut impl Transmit) {
         let fin = segment.flags.has(Flags::FIN);
-        // A packet comes in one frame here: what is cut in several is longer than any request.
+        // Requests arrive in one frame. A packet of several frames is longer than any request.
         let text = segment.payload.parts().next().unwrap_or_default();
         match &mut self.answers {
             Answers::Http(http) => {
                 let requests = http.requests(text);
-                // The numbers of a connection that ends with its first answer are known.
+                // The connection ends with its first answer, so its sequence numbers are known.
                 let ended = http.closes && segment.ack.after(INITIAL + 1 + http.len());
-                let pieces = (0..requests)
-                    .flat_map(|_| &http.pieces)
-                    .map(|piece| (&piece.bytes[..], piece.sum));
+                let payloads = (0..requests)
+                    .flat_map(|_| &http.payloads)
+                    .map(|payload| (&payload.bytes[..], payload.sum));
                 let ends = fin && !ended || requests > 0 && http.closes;
-                self.back.answer(segment, segment.ack, pieces, ends, tx);
+                self.back.answer(segment, segment.ack, payloads, ends, tx);
             }
             Answers::Memcached(memcached) => {
                 let peer = (segment.remote, segment.remote_port);
-                let (seq, pieces) = memcached.answer(peer, segment.ack, text);
-                self.back.answer(segment, seq, pieces, fin, tx);
+                let (seq, payloads) = memcached.answer(peer, segment.ack, text);
+                self.back.answer(segment, seq, payloads, fin, tx);
             }
         }
     }
 }
 
-impl Back {
-    /// A SYN is answered with the options that it has, as far as there is a use for them.
+impl ReturnPath {
+    /// Answers a SYN, with the supported ones of its options.
     fn accept(&self, segment: &Segment<'_>, tx: &mut impl Transmit) {
         let options = Options {
             mss: segment.options.mss,
             window_scale: segment.options.window_scale.map(|_| 0),
-            ..stamped(segment)
+            ..timestamps(segment)
         };
         let flags = Flags::SYN.with(Flags::ACK);
         self.send(
@@ -113,31 +112,31 @@ impl Back {
         );
     }
 
-    /// Sends the pieces one after the other, from `seq` on; an acknowledgement, if there are none.
+    /// Sends payloads from `seq` on; a bare ACK if there are none.
     #[inline]
     fn answer<'a>(
         &self,
         segment: &Segment<'_>,
         mut seq: Seq,
-        pieces: impl Iterator<Item = (&'a [u8], Sum)>,
+        payloads: impl Iterator<Item = (&'a [u8], Sum)>,
         ends: bool,
         tx: &mut impl Transmit,
     ) {
-        let options = stamped(segment);
+        let options = timestamps(segment);
         let last = if ends { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
-        let mut pieces = pieces.peekable();
-        if pieces.peek().is_none() {
+        let mut payloads = payloads.peekable();
+        if payloads.peek().is_none() {
             let out = Outgoing { seq, flags: last, options, payload: &[], sum: Sum::default() };
             return self.send(segment, &out, tx);
         }
-        while let Some((payload, sum)) = pieces.next() {
-            let flags = if pieces.peek().is_none() { last.with(Flags::PSH) } else { Flags::ACK };
+        while let Some((payload, sum)) = payloads.next() {
+            let flags = if payloads.peek().is_none() { last.with(Flags::PSH) } else { Flags::ACK };
             self.send(segment, &Outgoing { seq, flags, options, payload, sum }, tx);
             seq += payload.len() as u32;
         }
     }
 
-    /// Sends an answer back to where the segment came from. Without a free frame it is lost, as on
+    /// Sends a segment to the sender of `segment`. Without a free frame the segment is lost, as on
     /// a wire.
     #[inline]
     fn send(&self, segment: &Segment<'_>, out: &Outgoing<'_>, tx: &mut impl Transmit) {
@@ -166,14 +165,14 @@ impl Back {
     }
 }
 
-/// Timestamps, if the segment has them.
+/// The timestamps option, if the segment has one.
 #[inline]
-fn stamped(segment: &Segment<'_>) -> Options {
+fn timestamps(segment: &Segment<'_>) -> Options {
     let timestamps = segment.options.timestamps.map(|(value, _)| (TIMESTAMP, value));
     Options { timestamps, ..Options::default() }
 }
 
-/// Writes the TCP header with options, its checksum left 0; returns its length.
+/// Writes the TCP header with options and checksum 0. Returns its length.
 #[inline]
 fn write_header(tcp: &mut [u8], segment: &Segment<'_>, out: &Outgoing<'_>) -> usize {
     let header_len =

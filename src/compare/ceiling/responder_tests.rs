@@ -1,14 +1,14 @@
-//! Segments as a client sends them, and what the ceiling makes of each.
+//! Segments of a client, and the ceiling's answers.
 
 use super::super::answer::{Http, Memcached};
 use super::*;
 use simoom_tcp::testing::Forged;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-/// Of the frames that `Forged` makes.
+/// Destination of the frames that `Forged` builds.
 const MAC: Mac = [2, 0, 0, 0, 0, 2];
 
-/// Collects frames, of which there are always more.
+/// Collects frames. Never runs out of free ones.
 #[derive(Default)]
 struct Wire(Vec<Vec<u8>>);
 
@@ -27,8 +27,8 @@ fn http(content_bytes: usize, closes: bool) -> Responder {
     Responder::new(MAC, Forged::syn(1, 0).port, ChecksumPolicy::Verify, answers)
 }
 
-/// What is answered to a segment with this text: flags, SEG.SEQ, SEG.ACK and text of each,
-/// checksums verified.
+/// The answers to a segment with this text: flags, SEG.SEQ, SEG.ACK and text of each. Verifies the
+/// checksums.
 fn answers(
     responder: &mut Responder,
     segment: &Forged,
@@ -58,7 +58,7 @@ fn answers(
     wire.0.iter().map(read).collect()
 }
 
-/// A segment in the midst of a connection.
+/// A segment of an established connection.
 fn segment(seq: u32, ack: u32, flags: Flags) -> Forged {
     let options = Options { timestamps: Some((77, 1)), ..Options::default() };
     Forged { seq, ack, flags, options, ..Forged::syn(4000, 0) }
@@ -152,7 +152,7 @@ fn memcached() -> Responder {
     Responder::new(MAC, Forged::syn(1, 0).port, ChecksumPolicy::Verify, answers)
 }
 
-/// All text that is answered to these segments' texts, one after the other.
+/// The text of all answers to segments with these texts.
 fn text(responder: &mut Responder, texts: &[&[u8]]) -> String {
     let answers =
         texts.iter().flat_map(|text| answers(responder, &segment(1, 1, Flags::ACK), text));
@@ -177,7 +177,7 @@ fn a_request_that_is_cut_off_is_answered_with_its_rest() {
     for cut in 1..whole.len() {
         let mut responder = memcached();
         let [first, second] = [&whole[..cut], &whole[cut..]].map(|part| {
-            // The second was sent before any answer came.
+            // The client sent the second segment before any answer arrived.
             answers(&mut responder, &segment(1, 1, Flags::ACK), part)
         });
         let bytes = |answers: &[(Flags, u32, u32, Vec<u8>)]| {
@@ -189,7 +189,7 @@ fn a_request_that_is_cut_off_is_answered_with_its_rest() {
             expected,
             "cut at {cut}"
         );
-        // There a request ends.
+        // A request ends there.
         let is_whole = [9, 29].contains(&cut);
         assert!(is_whole || second[0].1 == 1 + first_text.len() as u32, "cut at {cut}: {second:?}");
     }

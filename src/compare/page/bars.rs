@@ -1,19 +1,19 @@
-//! Throughput as horizontal bars: the median, with a line from the least to the most.
+//! Throughput as horizontal bars: the median, with a line from minimum to maximum.
 
 use super::super::figures::Spread;
-use super::super::results::{Case, PlanAbout, Results};
+use super::super::results::{Case, PlanInfo, Results};
 use super::super::tables::number;
 use super::svg::{Anchor, Svg, WIDTH, round_up, text_width};
 
-/// A bar with the room around it.
+/// Height of a row: a bar with its margins.
 const ROW: f64 = 30.0;
 const BAR: f64 = 18.0;
-/// Above the first and below the last bar.
+/// Margin above the first bar and below the last.
 const TOP: f64 = 6.0;
 const AXIS: f64 = 24.0;
 /// Lines of the grid.
 const STEPS: u32 = 4;
-/// Between texts and bars.
+/// Gap between texts and bars.
 const GAP: f64 = 8.0;
 
 /// A figure to draw.
@@ -26,7 +26,7 @@ pub(super) struct Measure {
 /// Responses a second.
 pub(super) const RATE: Measure =
     Measure { name: "responses a second", unit: "/s", figure: Case::rate };
-/// Bytes of content a second.
+/// Content bytes a second.
 pub(super) const CONTENT_RATE: Measure =
     Measure { name: "bytes of content a second", unit: "B/s", figure: Case::content_rate };
 
@@ -36,21 +36,21 @@ struct Row {
     spread: Spread,
 }
 
-/// The chart of a plan's figures; `None` without any.
-pub(super) fn chart(results: &Results, plan: &PlanAbout, measure: &Measure) -> Option<String> {
+/// The chart of a plan; `None` without figures.
+pub(super) fn chart(results: &Results, plan: &PlanInfo, measure: &Measure) -> Option<String> {
     let mut rows = Vec::new();
     for point in &plan.points {
-        for (class, contender) in results.contenders.iter().enumerate() {
-            let place = (plan.name.as_str(), point.name.as_str(), contender.name.as_str());
-            if let Some(spread) = results.spread(place, measure.figure) {
+        for (class, target) in results.targets.iter().enumerate() {
+            let key = (plan.name.as_str(), point.name.as_str(), target.name.as_str());
+            if let Some(spread) = results.spread(key, measure.figure) {
                 let at =
                     if point.name.is_empty() { String::new() } else { format!(", {}", point.name) };
-                rows.push(Row { class, title: format!("{}{at}", contender.title), spread });
+                rows.push(Row { class, title: format!("{}{at}", target.title), spread });
             }
         }
     }
-    let most = rows.iter().map(|row| row.spread.max).fold(0.0, f64::max);
-    (most > 0.0).then(|| draw(&rows, round_up(most), &plan.title, measure))
+    let max = rows.iter().map(|row| row.spread.max).fold(0.0, f64::max);
+    (max > 0.0).then(|| draw(&rows, round_up(max), &plan.title, measure))
 }
 
 fn draw(rows: &[Row], end: f64, title: &str, measure: &Measure) -> String {
@@ -86,7 +86,7 @@ fn draw(rows: &[Row], end: f64, title: &str, measure: &Measure) -> String {
     svg.element(&format!("{title}: {}", measure.name))
 }
 
-/// Short, and with its unit at the axis' end.
+/// A short label. The last one on the axis has the unit.
 fn axis_label(value: f64, unit: &str) -> String {
     match value {
         1e6.. => format!("{} M{unit}", value / 1e6),

@@ -1,8 +1,8 @@
-//! The report as one HTML page that needs nothing else: no script, no font, no other file.
+//! The report as a self-contained HTML page: no script, no font, no other file.
 //!
-//! Results come in, text goes out. Each plan is a section: a chart that suits its figure ([`bars`],
-//! [`curves`], [`lines`] over [`plot`]) over its table. Charts are SVG ([`svg`]) whose colours are
-//! the page's, so that they follow a dark screen and print on white.
+//! Each plan is a section with a chart for its figure ([`bars`], [`curves`], [`lines`] over
+//! [`plot`]) and a table. Charts are SVG ([`svg`]). Their colours are classes of the page, so they
+//! follow a dark screen and print on white.
 
 mod bars;
 mod curves;
@@ -11,13 +11,13 @@ mod plot;
 mod svg;
 
 use super::figures::Figure;
-use super::results::{PlanAbout, Results};
+use super::results::{PlanInfo, Results};
 use super::tables::{self, Table};
 use crate::limits::Bytes;
 use std::fmt::Write;
 use svg::escaped;
 
-/// The page's style, and with it the charts'.
+/// The style sheet of page and charts.
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
@@ -43,8 +43,8 @@ fn head(body: &mut String, results: &Results) {
     let _ = write!(
         body,
         "<header>\n<h1>Simoom compared</h1>\n<p>{}, {} cores, {} of memory, {}. Server on core {}, load on core {}, \
-         between two network namespaces over veth. Each case was measured {} for {}&nbsp;s, the contenders in turn; \
-         a figure is the median, with the least and the most.</p>\n<p>{began}, in {:.1} minutes; Simoom {} at {}{}.</p>\n",
+         between two network namespaces over veth. Each case was measured {} for {}&nbsp;s, the targets in turn. \
+         Figures are medians, with minimum and maximum.</p>\n<p>{began}, in {:.1} minutes; Simoom {} at {}{}.</p>\n",
         escaped(&machine.processor),
         machine.cores,
         Bytes(machine.memory_bytes),
@@ -68,25 +68,23 @@ fn head(body: &mut String, results: &Results) {
     );
     if settings.quick {
         body.push_str(
-            "<p class=\"warning\">A smoke test: these figures are too short to be quoted.</p>\n",
+            "<p class=\"warning\">This was a smoke test. Do not quote its figures.</p>\n",
         );
     }
     let failed = results.failed().count();
     if failed > 0 {
-        let _ = writeln!(
-            body,
-            "<p class=\"warning\">{failed} cases failed; their sections say how.</p>"
-        );
+        let _ =
+            writeln!(body, "<p class=\"warning\">{failed} cases failed; see their sections.</p>");
     }
     body.push_str(
-        "<p class=\"note\">Cores: how busy the server's and the load's core were, interrupts included. On veth the kernel \
-         does much of a server's work on the core of who sends, so CPU/request is of both. Memory: the server's processes and what \
-         the kernel's objects grew by. The ceiling is no server but a responder without TCP: what the machine allows, packet for \
-         packet.</p>\n",
+        "<p class=\"note\">Cores: CPU use of the server's core and of the load's core, interrupts included. On veth the \
+         kernel does much of a server's work on the core of the sender, so CPU/request is the sum of both. Memory: the \
+         server's processes and the growth of the kernel's slab memory. The ceiling is not a server but a responder \
+         without TCP: it shows the limit of the machine.</p>\n",
     );
-    body.push_str("<ul class=\"contenders\">\n");
-    for (index, contender) in results.contenders.iter().enumerate() {
-        let (title, version) = (escaped(&contender.title), escaped(&contender.version));
+    body.push_str("<ul class=\"targets\">\n");
+    for (index, target) in results.targets.iter().enumerate() {
+        let (title, version) = (escaped(&target.title), escaped(&target.version));
         let _ = writeln!(
             body,
             "<li><span class=\"key c{index}\"></span>{title} <small>{version}</small></li>"
@@ -95,7 +93,7 @@ fn head(body: &mut String, results: &Results) {
     body.push_str("</ul>\n</header>\n");
 }
 
-fn section(body: &mut String, results: &Results, plan: &PlanAbout) {
+fn section(body: &mut String, results: &Results, plan: &PlanInfo) {
     let _ = writeln!(
         body,
         "<section id=\"{}\">\n<h2>{}</h2>",
@@ -120,7 +118,7 @@ fn section(body: &mut String, results: &Results, plan: &PlanAbout) {
         let _ = writeln!(
             body,
             "<p class=\"warning\">{} {}, round {}: {}</p>",
-            escaped(&case.contender),
+            escaped(&case.target),
             escaped(&case.point),
             case.repeat,
             escaped(error)
@@ -133,7 +131,7 @@ fn table(body: &mut String, table: &Table) {
     let words = table.words();
     body.push_str("<div class=\"table\"><table>\n");
     for (row, cells) in table.0.iter().enumerate() {
-        // A table that goes over several pages has its head on each.
+        // When printed over several pages, each page repeats the table head.
         let (group, tag) = if row == 0 { ("thead", "th") } else { ("tbody", "td") };
         if row < 2 {
             let _ = write!(body, "<{group}>");
@@ -161,23 +159,22 @@ fn left_out(body: &mut String, results: &Results) {
         let plan = left_out.plan.as_deref().map(|plan| format!(", {plan}")).unwrap_or_default();
         let point =
             left_out.point.as_deref().map(|point| format!(" at {point}")).unwrap_or_default();
-        let who = escaped(&format!("{}{plan}{point}", left_out.contender));
-        let _ = writeln!(body, "<li>{who}: {}.</li>", escaped(&left_out.reason));
+        let name = escaped(&format!("{}{plan}{point}", left_out.target));
+        let _ = writeln!(body, "<li>{name}: {}.</li>", escaped(&left_out.reason));
     }
     body.push_str("</ul>\n</section>\n");
 }
 
-/// The command lines and configurations, one of each contender and plan.
+/// The command lines and configurations, one for each target and plan.
 fn how(body: &mut String, results: &Results) {
     let command = escaped(&results.command.join(" "));
-    let _ =
-        writeln!(body, "<section id=\"how\">\n<h2>How it was measured</h2>\n<pre>{command}</pre>");
+    let _ = writeln!(body, "<section id=\"how\">\n<h2>Method</h2>\n<pre>{command}</pre>");
     for plan in &results.plans {
-        for contender in &results.contenders {
+        for target in &results.targets {
             let case = results
                 .cases
                 .iter()
-                .find(|case| case.plan == plan.name && case.contender == contender.name);
+                .find(|case| case.plan == plan.name && case.target == target.name);
             let Some(case) = case else { continue };
             let mut text = case.server.join(" ");
             if let Some(configuration) = &case.configuration {
@@ -188,7 +185,7 @@ fn how(body: &mut String, results: &Results) {
                 body,
                 "<details><summary>{}: {}</summary><pre>{}</pre></details>",
                 escaped(&plan.name),
-                escaped(&contender.title),
+                escaped(&target.title),
                 escaped(&text)
             );
         }

@@ -1,4 +1,4 @@
-//! The page as text; how it looks is for a browser to say (`tests/compare.rs`).
+//! Tests the text of the page. `tests/compare.rs` checks its layout in a browser.
 
 use super::super::testing;
 use super::*;
@@ -13,10 +13,10 @@ fn the_page_is_one_file_that_asks_for_no_other() {
 }
 
 #[test]
-fn each_plan_has_its_chart_and_every_contender_is_on_it() {
+fn each_plan_has_its_chart_and_every_target_is_on_it() {
     let results = testing::results();
     let page = html(&results);
-    // One for each rate offered, and one for each other plan.
+    // One chart for each offered rate, and one for each other plan.
     assert_eq!(page.matches("<svg ").count(), 5);
     for plan in &results.plans {
         let from = page.find(&format!("<section id=\"{}\">", plan.name)).unwrap();

@@ -1,5 +1,4 @@
-//! A field with two axes, and lines on it with their names at the right. Values go in as parts of
-//! the axes.
+//! A plot area with two axes and labelled lines. Coordinates are fractions of the axes.
 
 use super::svg::{Anchor, Svg, WIDTH, spread_out, text_width};
 
@@ -8,35 +7,35 @@ const LEFT: f64 = 72.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 const GAP: f64 = 8.0;
-/// Between the baselines of two names.
+/// Distance between the baselines of two labels.
 const LABEL: f64 = 17.0;
 
-/// A line, or only its points.
+/// A line with its points.
 pub(super) struct Series {
-    /// The number of its colour.
+    /// Index of the colour.
     pub(super) class: usize,
-    /// Its name.
+    /// Label at the right end.
     pub(super) name: String,
-    /// Its points, from 0 to 1 on either axis; and how far repeats spread in height.
-    pub(super) points: Vec<Place>,
+    /// Points in fractions of the axes, with their spread over repeats.
+    pub(super) points: Vec<Point>,
 }
 
-/// A point.
+/// A point of a series.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Point {
     pub(super) x: f64,
     pub(super) y: f64,
-    pub(super) least: f64,
-    pub(super) most: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
 }
 
-/// An axis: its name, and its marks.
+/// An axis: its name, and its marks as fractions with labels.
 pub(super) struct Axis {
     pub(super) name: &'static str,
     pub(super) marks: Vec<(f64, String)>,
 }
 
-/// Draws them.
+/// Draws all series.
 pub(super) fn draw(title: &str, across: &Axis, up: &Axis, all: &[Series]) -> String {
     let names = all.iter().map(|series| text_width(&series.name)).fold(0.0, f64::max);
     let right = WIDTH - names - 2.0 * GAP;
@@ -61,16 +60,16 @@ pub(super) fn draw(title: &str, across: &Axis, up: &Axis, all: &[Series]) -> Str
     );
     for series in all {
         let class = series.class;
-        let places: Vec<(f64, f64)> =
-            series.points.iter().map(|place| at(place.x, place.y)).collect();
-        svg.path(&format!("line c{class}"), &places);
-        for place in &series.points {
-            svg.line(&format!("range c{class}"), at(place.x, place.least), at(place.x, place.most));
-            svg.dot(&format!("dot c{class}"), at(place.x, place.y));
+        let points: Vec<(f64, f64)> =
+            series.points.iter().map(|point| at(point.x, point.y)).collect();
+        svg.path(&format!("line c{class}"), &points);
+        for point in &series.points {
+            svg.line(&format!("range c{class}"), at(point.x, point.min), at(point.x, point.max));
+            svg.dot(&format!("dot c{class}"), at(point.x, point.y));
         }
     }
     let ends =
-        all.iter().map(|series| series.points.last().map_or(floor, |place| at(place.x, place.y).1));
+        all.iter().map(|series| series.points.last().map_or(floor, |point| at(point.x, point.y).1));
     let mut heights: Vec<f64> = ends.collect();
     spread_out(&mut heights, LABEL, floor);
     for (series, height) in all.iter().zip(heights) {

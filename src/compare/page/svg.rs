@@ -1,11 +1,10 @@
-//! SVG in a fixed width, text of known size on it. Numbers go in, elements come out; colours are
-//! the page's classes.
+//! SVG elements with a fixed width and text of known size. Colours are classes of the page.
 
 use std::fmt::Write;
 
-/// Width of every chart, in its own units; the page scales it.
+/// Width of every chart, in user units. The page scales it.
 pub(super) const WIDTH: f64 = 960.0;
-/// The most that a character of 13 units' type is wide, near enough: for room that must suffice.
+/// Upper bound of the width of a character in 13-unit type.
 const CHARACTER: f64 = 8.4;
 
 /// A drawing.
@@ -14,7 +13,7 @@ pub(super) struct Svg {
     elements: String,
 }
 
-/// Where a text begins, in the middle or ends at its place.
+/// The alignment of a text with respect to its position.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Anchor {
     Start,
@@ -71,7 +70,7 @@ impl Svg {
         );
     }
 
-    /// The element; `title` is for who cannot see it.
+    /// The element. `title` is read to users who cannot see it.
     pub(super) fn element(self, title: &str) -> String {
         let Svg { height, elements } = self;
         let title = escaped(title);
@@ -81,35 +80,33 @@ impl Svg {
     }
 }
 
-/// Room that a text needs at most.
+/// Upper bound of the width of a text.
 pub(super) fn text_width(text: &str) -> f64 {
     text.chars().count() as f64 * CHARACTER
 }
 
-/// Text that may stand between tags and within quotes.
+/// Escapes text for element content and attribute values.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Moves texts at these heights apart so that each has `room`, keeping their order and all above
-/// `bottom`.
+/// Moves labels apart so that each has `room`. Keeps their order, and keeps all above `bottom`.
 pub(super) fn spread_out(heights: &mut [f64], room: f64, bottom: f64) {
     let mut order: Vec<usize> = (0..heights.len()).collect();
     order.sort_by(|a, b| heights[*a].total_cmp(&heights[*b]));
-    let mut least = f64::MIN;
+    let mut lowest = f64::MIN;
     for index in &order {
-        heights[*index] = heights[*index].max(least);
-        least = heights[*index] + room;
+        heights[*index] = heights[*index].max(lowest);
+        lowest = heights[*index] + room;
     }
-    let mut most = bottom;
+    let mut highest = bottom;
     for index in order.iter().rev() {
-        heights[*index] = heights[*index].min(most);
-        most = heights[*index] - room;
+        heights[*index] = heights[*index].min(highest);
+        highest = heights[*index] - room;
     }
 }
 
-/// The next number not below `value` that is 1, 2, 4, 6 or 8 times a power of ten, for quarters to
-/// be short.
+/// Rounds up to 1, 2, 4, 6 or 8 times a power of ten, so that labels of quarters are short.
 pub(super) fn round_up(value: f64) -> f64 {
     let power = 10f64.powf(value.max(1e-9).log10().floor());
     let factors = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0];

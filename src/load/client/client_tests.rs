@@ -1,11 +1,11 @@
-//! The client without any transport: calls in, requests and counts out.
+//! The client without a transport: calls in, requests and counts out.
 
 use super::super::http::Http;
 use super::super::memcached::Memcached;
 use super::super::pace::{Arrivals, Rate};
-use super::opening::OPENING_PAUSE_US;
+use super::opening::OPEN_RETRY_US;
 use super::*;
-use crate::load::course::Extent;
+use crate::load::schedule::RunLimits;
 use simoom_io::send::{Pool, Queue};
 use simoom_io::{Application, Closed, Effects, Opened};
 
@@ -15,7 +15,7 @@ type HttpConn = <Client<Http> as Application>::Conn;
 
 const OPENED: Opened = Opened { local_port: 1, active: true, token: 0, ends: None };
 
-/// A client and the connections that it has open.
+/// A client and its open connections.
 struct Bench {
     client: Client<Http>,
     pool: Pool<Text>,
@@ -23,7 +23,7 @@ struct Bench {
     now_us: u64,
 }
 
-/// What one call brought about.
+/// The effects of one call.
 #[derive(Debug, PartialEq, Eq)]
 struct Done {
     sent: u64,
@@ -32,7 +32,8 @@ struct Done {
 
 impl Bench {
     fn new(connections: u32, in_flight: u32, pipeline: u16) -> Bench {
-        let extent = Extent { duration: None, requests: None, warm_up: std::time::Duration::ZERO };
+        let limits =
+            RunLimits { duration: None, requests: None, warm_up: std::time::Duration::ZERO };
         let plan = Plan {
             connections,
             in_flight,
@@ -42,7 +43,7 @@ impl Bench {
             slow: None,
             verify: true,
             timeout: std::time::Duration::from_secs(1),
-            extent,
+            limits,
             by_second: false,
         };
         Bench::of(plan)
@@ -68,15 +69,15 @@ impl Bench {
         (result, Done { sent, effects })
     }
 
-    /// Opens what the client wants opened; then the slots that it sends on, with the number of
-    /// requests each.
-    fn turn(&mut self) -> Vec<(u32, u64)> {
-        self.turn_at(self.now_us + 10)
+    /// Opens the connections that the client wants. Returns the slots on which it sends, with the
+    /// number of requests.
+    fn tick(&mut self) -> Vec<(u32, u64)> {
+        self.tick_at(self.now_us + 10)
     }
 
-    fn turn_at(&mut self, now_us: u64) -> Vec<(u32, u64)> {
+    fn tick_at(&mut self, now_us: u64) -> Vec<(u32, u64)> {
         self.now_us = now_us;
-        self.client.turn(self.now_us);
+        self.client.tick(self.now_us);
         while let Some(conn) = self.client.next_to_open() {
             let slot = conn.slot();
             assert_eq!(slot as usize, self.conns.len());
@@ -103,20 +104,20 @@ impl Bench {
 #[test]
 fn the_first_request_goes_alone_and_then_all_connections_are_used_in_turn() {
     let mut bench = Bench::new(5, 2, 1);
-    assert_eq!(bench.turn(), [(0, 1)]);
-    assert_eq!(bench.turn(), [], "nothing more before the first answer");
+    assert_eq!(bench.tick(), [(0, 1)]);
+    assert_eq!(bench.tick(), [], "nothing more before the first answer");
     assert_eq!(bench.answer(0, ANSWER).sent, 0, "while others are opened it rests");
-    assert_eq!(bench.turn(), [(1, 1), (2, 1)], "the new ones first");
+    assert_eq!(bench.tick(), [(1, 1), (2, 1)], "the new ones first");
     bench.answer(1, ANSWER);
     bench.answer(2, ANSWER);
-    assert_eq!(bench.turn(), [(3, 1), (4, 1)]);
+    assert_eq!(bench.tick(), [(3, 1), (4, 1)]);
     let mut waiting = vec![3, 4];
     let mut order = Vec::new();
     for _ in 0..6 {
         for slot in waiting {
             bench.answer(slot, ANSWER);
         }
-        waiting = bench.turn().into_iter().map(|(slot, _)| slot).collect();
+        waiting = bench.tick().into_iter().map(|(slot, _)| slot).collect();
         assert_eq!(waiting.len(), 2, "two in flight");
         order.extend(waiting.iter().copied());
     }
@@ -126,27 +127,27 @@ fn the_first_request_goes_alone_and_then_all_connections_are_used_in_turn() {
 #[test]
 fn with_pipelining_a_connection_is_done_when_all_its_answers_are_there() {
     let mut bench = Bench::new(1, 1, 3);
-    assert_eq!(bench.turn(), [(0, 1)], "the first is one alone");
+    assert_eq!(bench.tick(), [(0, 1)], "the first is one alone");
     bench.answer(0, ANSWER);
-    assert_eq!(bench.turn(), [(0, 3)], "all are open");
+    assert_eq!(bench.tick(), [(0, 3)], "all are open");
     let three = ANSWER.repeat(3);
     let cut = ANSWER.len() * 2 + 40;
     assert_eq!(bench.answer(0, &three[..cut]).sent, 0);
     assert_eq!(bench.answer(0, &three[cut..]).sent, 3);
-    assert_eq!((bench.client.answers(), bench.client.tally.fault_count()), (4, 0));
+    assert_eq!((bench.client.answers(), bench.client.stats.fault_count()), (4, 0));
 }
 
 #[test]
 fn every_cut_through_an_answer_gives_the_same() {
     for cut in 1..ANSWER.len() {
         let mut bench = Bench::new(1, 1, 1);
-        bench.turn();
+        bench.tick();
         let (consumed, _) =
             bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..cut], reply));
         let rest = &ANSWER[consumed..];
         bench.answer(0, rest);
         assert_eq!(
-            (bench.client.answers(), bench.client.tally.fault_count()),
+            (bench.client.answers(), bench.client.stats.fault_count()),
             (1, 0),
             "cut at {cut}"
         );
@@ -156,7 +157,7 @@ fn every_cut_through_an_answer_gives_the_same() {
 #[test]
 fn a_deadline_is_set_with_a_request_and_its_passing_is_a_fault() {
     let mut bench = Bench::new(1, 1, 1);
-    bench.client.turn(10);
+    bench.client.tick(10);
     let conn = bench.client.next_to_open().unwrap();
     bench.conns.push(conn);
     bench.call(0, |client, conn, reply| client.opened(conn, OPENED, reply));
@@ -165,7 +166,7 @@ fn a_deadline_is_set_with_a_request_and_its_passing_is_a_fault() {
     let ((), done) = bench.call(0, Client::timeout);
     assert!(done.effects.abort);
     bench.call(0, |client, conn, _| client.closed(conn, Closed::Aborted));
-    let met: Vec<_> = bench.client.tally.faults().filter(|(_, count)| *count > 0).collect();
+    let met: Vec<_> = bench.client.stats.faults().filter(|(_, count)| *count > 0).collect();
     assert_eq!((met, bench.client.in_flight, bench.client.open()), (vec![("timeout", 1)], 0, 0));
     assert_eq!(bench.client.slots.take_unopened(), Some(0), "it is opened again");
 }
@@ -173,27 +174,27 @@ fn a_deadline_is_set_with_a_request_and_its_passing_is_a_fault() {
 #[test]
 fn an_attempt_that_fails_pauses_the_opening_and_is_made_again() {
     let mut bench = Bench::new(3, 3, 1);
-    bench.turn();
+    bench.tick();
     bench.answer(0, ANSWER);
-    bench.client.turn(20);
+    bench.client.tick(20);
     let mut conns: Vec<HttpConn> = std::iter::from_fn(|| bench.client.next_to_open()).collect();
     assert_eq!(conns.len(), 2);
     bench.client.closed(&mut conns[0], Closed::TimedOut);
-    let met: Vec<_> = bench.client.tally.faults().filter(|(_, count)| *count > 0).collect();
+    let met: Vec<_> = bench.client.stats.faults().filter(|(_, count)| *count > 0).collect();
     assert_eq!(met, [("unanswered", 1)]);
     assert!(bench.client.next_to_open().is_none());
-    bench.client.turn(20 + OPENING_PAUSE_US);
+    bench.client.tick(20 + OPEN_RETRY_US);
     assert_eq!(bench.client.next_to_open().map(|conn| conn.slot()), Some(1));
 }
 
 #[test]
 fn what_the_end_of_the_run_brings_about_is_no_fault() {
     let mut bench = Bench::new(1, 1, 1);
-    bench.turn();
+    bench.tick();
     bench.answer(0, ANSWER);
     bench.client.end();
     bench.call(0, |client, conn, _| client.closed(conn, Closed::ResetByPeer));
-    assert_eq!((bench.client.tally.fault_count(), bench.client.in_flight), (0, 0));
+    assert_eq!((bench.client.stats.fault_count(), bench.client.in_flight), (0, 0));
 }
 
 #[test]
@@ -202,50 +203,48 @@ fn the_state_of_a_connection_stays_within_its_bound() {
     assert!(size_of::<<Client<Memcached> as Application>::Conn>() <= 64);
 }
 
-/// A client of one connection, once it is open, with a request due each millisecond from 1020 µs
-/// on.
+/// A client with one open connection and a request due each millisecond from 1020 µs on.
 fn open_loop() -> Bench {
-    let extent = Extent {
+    let limits = RunLimits {
         duration: Some(std::time::Duration::from_millis(10)),
         requests: None,
         warm_up: std::time::Duration::ZERO,
     };
     let mut bench = Bench::new(1, 1, 1);
     let rate = Some(Rate { per_second: 1000.0, arrivals: Arrivals::Uniform, seed: 1 });
-    bench = Bench::of(Plan { rate, extent, ..bench.client.plan.clone() });
-    assert_eq!(bench.turn(), [(0, 1)], "the first alone, at once");
+    bench = Bench::of(Plan { rate, limits, ..bench.client.plan.clone() });
+    assert_eq!(bench.tick(), [(0, 1)], "the first alone, at once");
     bench.answer(0, ANSWER);
     assert_eq!(
-        (bench.turn(), bench.turn()),
+        (bench.tick(), bench.tick()),
         (vec![], vec![]),
         "measuring has begun, nothing is due"
     );
-    assert!(bench.client.course().measures());
+    assert!(bench.client.schedule().measures());
     bench
 }
 
 #[test]
 fn in_the_open_loop_latency_counts_from_the_time_that_was_meant() {
     let mut bench = open_loop();
-    assert_eq!(bench.turn_at(1_019), []);
-    assert_eq!(bench.turn_at(1_020), [(0, 1)]);
-    // The server stalls for three milliseconds and a half: three requests wait, and none is left
-    // out.
-    assert_eq!(bench.turn_at(4_520), []);
+    assert_eq!(bench.tick_at(1_019), []);
+    assert_eq!(bench.tick_at(1_020), [(0, 1)]);
+    // The server stalls for 3.5 ms. Three requests wait, and none is skipped.
+    assert_eq!(bench.tick_at(4_520), []);
     assert_eq!(bench.answer(0, ANSWER).sent, 1, "the next at once");
     for now_us in [4_530, 4_540] {
-        bench.turn_at(now_us);
+        bench.tick_at(now_us);
         assert_eq!(bench.answer(0, ANSWER).sent, 1);
     }
-    bench.turn_at(4_550);
+    bench.tick_at(4_550);
     assert_eq!(bench.answer(0, ANSWER).sent, 0, "all that were due are sent");
-    let latency_us = &bench.client.tally.latency_us;
+    let latency_us = &bench.client.stats.latency_us;
     let latencies: Vec<u64> =
         latency_us.iter_recorded().map(|step| step.value_iterated_to()).collect();
     let expected = [530, 1_520, 2_510, 3_500].map(|us| latency_us.highest_equivalent(us));
     assert_eq!(latencies, expected);
     assert_eq!(
-        (bench.client.tally.sent, bench.client.tally.late),
+        (bench.client.stats.sent, bench.client.stats.late),
         (4, 0),
         "the server was late, not the generator"
     );
@@ -254,58 +253,58 @@ fn in_the_open_loop_latency_counts_from_the_time_that_was_meant() {
 #[test]
 fn a_generator_that_is_late_itself_counts_that() {
     let mut bench = open_loop();
-    assert_eq!(bench.turn_at(1_320), [(0, 1)]);
-    bench.turn_at(1_330);
+    assert_eq!(bench.tick_at(1_320), [(0, 1)]);
+    bench.tick_at(1_330);
     bench.answer(0, ANSWER);
-    assert_eq!((bench.client.tally.late, bench.client.tally.late_us.max()), (1, 301));
+    assert_eq!((bench.client.stats.late, bench.client.stats.late_us.max()), (1, 301));
 }
 
 #[test]
 fn the_open_loop_waits_for_what_is_under_way_and_counts_what_was_never_sent() {
     let mut bench = open_loop();
-    bench.turn_at(8_020);
-    assert_eq!(bench.turn_at(10_030), [], "it waits for the answer");
-    bench.turn_at(15_000);
-    assert!(!bench.client.course().is_over(), "one is under way");
+    bench.tick_at(8_020);
+    assert_eq!(bench.tick_at(10_030), [], "it waits for the answer");
+    bench.tick_at(15_000);
+    assert!(!bench.client.schedule().is_over(), "one is under way");
     assert_eq!(bench.answer(0, ANSWER).sent, 0, "the time is over");
-    bench.turn();
-    assert!(bench.client.course().is_over());
+    bench.tick();
+    assert!(bench.client.schedule().is_over());
     // Due at 1020, 2020, … 10020.
-    let tally = &bench.client.tally;
-    assert_eq!((tally.sent, tally.latency_us.len(), bench.client.waiting()), (1, 1, 9));
+    let stats = &bench.client.stats;
+    assert_eq!((stats.sent, stats.latency_us.len(), bench.client.waiting()), (1, 1, 9));
     assert_eq!(
-        (tally.responses, tally.content_bytes),
+        (stats.responses, stats.content_bytes),
         (0, 0),
         "it was not served in the measured time"
     );
-    assert!(bench.client.tally.latency_us.max() >= 13_980);
+    assert!(bench.client.stats.latency_us.max() >= 13_980);
 }
 
-/// A server that takes 2 ms for each of the requests that come every millisecond serves half of
-/// them, whichever they are: to begin with those that have waited since the warm-up.
+/// A server that takes 2 ms for each request, with a request due each millisecond, serves half of
+/// them: first those that waited since the warm-up.
 #[test]
 fn in_an_overload_all_that_is_served_in_the_measured_time_counts() {
     let ten_ms = std::time::Duration::from_millis(10);
-    let extent = Extent { duration: Some(ten_ms), requests: None, warm_up: ten_ms };
+    let limits = RunLimits { duration: Some(ten_ms), requests: None, warm_up: ten_ms };
     let mut bench = open_loop();
-    bench = Bench::of(Plan { extent, ..bench.client.plan.clone() });
-    bench.turn();
+    bench = Bench::of(Plan { limits, ..bench.client.plan.clone() });
+    bench.tick();
     bench.answer(0, ANSWER);
-    bench.turn();
+    bench.tick();
     let began_us = bench.now_us;
     for sent_ms in (1..29).step_by(2) {
-        bench.turn_at(began_us + sent_ms * 1000);
+        bench.tick_at(began_us + sent_ms * 1000);
         assert_eq!(bench.client.in_flight, u32::from(sent_ms <= 19), "sent after {sent_ms} ms");
         if bench.client.in_flight > 0 {
-            bench.turn_at(began_us + (sent_ms + 2) * 1000);
+            bench.tick_at(began_us + (sent_ms + 2) * 1000);
             bench.answer(0, ANSWER);
         }
     }
-    assert!(bench.client.course().is_over());
-    let (tally, waiting) = (&bench.client.tally, bench.client.waiting());
-    assert_eq!((tally.responses, tally.content_bytes), (5, 25), "half of ten, each of 5 bytes");
+    assert!(bench.client.schedule().is_over());
+    let (stats, waiting) = (&bench.client.stats, bench.client.waiting());
+    assert_eq!((stats.responses, stats.content_bytes), (5, 25), "half of ten, each of 5 bytes");
     assert_eq!(
-        (tally.sent, tally.latency_us.len(), waiting),
+        (stats.sent, stats.latency_us.len(), waiting),
         (0, 0, 10),
         "and none that was due in that time"
     );
@@ -315,27 +314,27 @@ fn in_an_overload_all_that_is_served_in_the_measured_time_counts() {
 fn with_pipelining_what_waits_goes_at_once_each_with_its_own_time() {
     let mut bench = open_loop();
     bench = Bench::of(Plan { pipeline: 4, ..bench.client.plan.clone() });
-    bench.turn();
+    bench.tick();
     bench.answer(0, ANSWER);
-    bench.turn();
-    bench.turn();
-    assert_eq!(bench.turn_at(3_520), [(0, 3)], "three were due");
-    bench.turn_at(3_620);
+    bench.tick();
+    bench.tick();
+    assert_eq!(bench.tick_at(3_520), [(0, 3)], "three were due");
+    bench.tick_at(3_620);
     bench.answer(0, &ANSWER.repeat(3));
-    let latency_us = &bench.client.tally.latency_us;
+    let latency_us = &bench.client.stats.latency_us;
     assert_eq!((latency_us.len(), latency_us.min(), latency_us.max() / 10), (3, 600, 260));
 }
 
 #[test]
 fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
     let plan = Bench::new(1, 1, 1).client.plan;
-    let mut bench = Bench::of(Plan { slow: Some(Sips { bytes_per_second: 40 }), ..plan });
+    let mut bench = Bench::of(Plan { slow: Some(ReadThrottle { bytes_per_second: 40 }), ..plan });
     bench.now_us = 10_000_000;
-    bench.turn();
+    bench.tick();
     assert!(!bench.answer(0, ANSWER).effects.read_later, "the first is read at full speed");
-    assert_eq!(bench.turn(), [(0, 1)]);
+    assert_eq!(bench.tick(), [(0, 1)]);
     let head = ANSWER.len() - 5;
-    // A sip is 10 bytes, but a head comes in one piece.
+    // A read is 10 bytes, but a head must arrive whole.
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[..head + 2], reply));
     assert_eq!((consumed, done.effects.read_later), (ANSWER.len() - 3, true));
@@ -346,7 +345,7 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
         "as long as those bytes take, but for a sip"
     );
     let mut may_read_us = bench.now_us + wait.total_micros();
-    bench.client.turn(may_read_us - 1);
+    bench.client.tick(may_read_us - 1);
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, &ANSWER[head + 2..], reply));
     assert_eq!((consumed, done.effects.read_later), (0, true), "not yet");
@@ -357,9 +356,9 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
         "it waits for what follows"
     );
     may_read_us += 1;
-    bench.client.turn(may_read_us);
+    bench.client.tick(may_read_us);
     assert_eq!(bench.answer(0, &ANSWER[head + 2..]).sent, 1, "the next request goes at once");
-    assert_eq!((bench.client.answers(), bench.client.tally.fault_count()), (2, 0));
+    assert_eq!((bench.client.answers(), bench.client.stats.fault_count()), (2, 0));
     let ((), done) = bench.call(0, Client::timeout);
     assert_eq!(
         done.effects.timeout,
@@ -373,19 +372,18 @@ fn a_slow_reader_takes_a_sip_and_reads_on_when_it_may() {
 #[test]
 fn a_slow_reader_that_is_late_makes_up_for_it_and_leaves_nothing_without_a_deadline() {
     let plan = Bench::new(1, 1, 1).client.plan;
-    let mut bench = Bench::of(Plan { slow: Some(Sips { bytes_per_second: 40 }), ..plan });
+    let mut bench = Bench::of(Plan { slow: Some(ReadThrottle { bytes_per_second: 40 }), ..plan });
     bench.now_us = 10_000_000;
     let answer =
         [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n".to_vec(), vec![b'x'; 100]].concat();
     let (head, content) = answer.split_at(answer.len() - 100);
-    bench.turn();
+    bench.tick();
     bench.answer(0, &answer);
-    bench.turn();
+    bench.tick();
     bench.call(0, |client, conn, reply| client.received(conn, head, reply));
     bench.call(0, Client::timeout);
-    // Long after it might have read on: two sips of ten bytes, and then it waits for the time of
-    // one.
-    bench.client.turn(60_000_000);
+    // Long after the next read was allowed: two reads of 10 bytes, then a wait of one interval.
+    bench.client.tick(60_000_000);
     let (consumed, done) =
         bench.call(0, |client, conn, reply| client.received(conn, content, reply));
     assert_eq!((consumed, done.effects.read_later), (20, true));

@@ -1,53 +1,57 @@
-//! How requests and connections end: good answers and faults, each counted once and by its kind.
+//! The ends of requests and connections: good answers, and errors counted once by kind.
 
 use super::super::protocol::{Lookups, Protocol, Text};
-use super::super::tally::Fault;
-use super::opening::OPENING_PAUSE_US;
-use super::{Client, Conn, Stage};
+use super::super::stats::Fault;
+use super::opening::OPEN_RETRY_US;
+use super::{Client, ClientConnection, State};
 use simoom_io::{Closed, Reply};
 
 impl<P: Protocol> Client<P> {
-    /// A whole answer is there, and good.
+    /// Counts a good answer.
     #[inline]
-    pub(super) fn answered(&mut self, conn: &mut Conn<P::Progress>, due_us: u64, lookups: Lookups) {
+    pub(super) fn answered(
+        &mut self,
+        conn: &mut ClientConnection<P::Progress>,
+        due_us: u64,
+        lookups: Lookups,
+    ) {
         (conn.outstanding, conn.answered) = (conn.outstanding - 1, conn.answered + 1);
         self.proven = true;
         self.answers += 1;
-        if self.course.measures() {
-            self.tally.response(lookups);
+        if self.schedule.measures() {
+            self.stats.response(lookups);
         }
-        if self.course.counts(due_us) {
-            self.tally.latency(self.now_us - due_us);
+        if self.schedule.counts(due_us) {
+            self.stats.latency(self.now_us - due_us);
         }
     }
 
-    /// Counts a fault. Where not even the first request is answered well, there is no sense in
-    /// going on.
+    /// Counts an error. If not even the first request succeeds, the run ends.
     pub(super) fn fault(&mut self, fault: Fault, detail: impl FnOnce() -> String) {
-        self.tally.fault(fault, detail);
+        self.stats.fault(fault, detail);
         if !self.proven {
             self.end();
         }
     }
 
-    /// Counts a fault that the connection does not survive.
+    /// Counts an error that ends the connection.
     pub(super) fn fail(
         &mut self,
-        conn: &mut Conn<P::Progress>,
+        conn: &mut ClientConnection<P::Progress>,
         fault: Fault,
         detail: String,
         reply: &mut Reply<'_, Text>,
     ) {
         self.fault(fault, || detail);
         self.forget_outstanding(conn);
-        conn.stage = Stage::Failed;
+        conn.state = State::Failed;
         reply.abort();
     }
 
-    /// From `at` on, `bytes` are more than was asked for.
+    /// Counts the bytes from `at` on as surplus: nothing asked for them.
     pub(super) fn surplus(
         &mut self,
-        conn: &mut Conn<P::Progress>,
+        conn: &mut ClientConnection<P::Progress>,
         bytes: &[u8],
         at: usize,
         reply: &mut Reply<'_, Text>,
@@ -57,24 +61,28 @@ impl<P: Protocol> Client<P> {
         bytes.len()
     }
 
-    pub(super) fn forget_outstanding(&mut self, conn: &mut Conn<P::Progress>) {
+    pub(super) fn forget_outstanding(&mut self, conn: &mut ClientConnection<P::Progress>) {
         self.note_if_none_was_free();
         self.in_flight -= u32::from(conn.outstanding > 0);
         conn.outstanding = 0;
     }
 
-    /// All that was sent on this connection is answered.
+    /// Called when all requests sent on a connection are answered.
     #[inline]
-    pub(super) fn turn_over(&mut self, conn: &mut Conn<P::Progress>, reply: &mut Reply<'_, Text>) {
+    pub(super) fn requests_done(
+        &mut self,
+        conn: &mut ClientConnection<P::Progress>,
+        reply: &mut Reply<'_, Text>,
+    ) {
         self.note_if_none_was_free();
         self.in_flight -= 1;
         if conn.closes {
-            // The deadline stands: the server said that it would close.
-            conn.stage = Stage::Ending;
-        } else if self.plan.connection_per_request || self.course.is_over() {
+            // The deadline stays: the server announced that it would close.
+            conn.state = State::Ending;
+        } else if self.plan.connection_per_request || self.schedule.is_over() {
             reply.close();
-        } else if !self.slots.has_resting() && self.may_send() && !self.course.is_opening() {
-            // Its turn has come again.
+        } else if !self.slots.has_resting() && self.may_send() && !self.schedule.is_opening() {
+            // The connection may send again at once.
             self.send(conn, reply);
         } else {
             reply.set_timeout(None);
@@ -82,11 +90,11 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// What an attempt to connect that came to nothing is counted as.
+    /// Counts a failed attempt to connect.
     pub(super) fn not_opened(&mut self, how: Closed) {
         self.opening -= 1;
         self.attempts_over += 1;
-        self.opening_paused_until_us = self.now_us + OPENING_PAUSE_US;
+        self.opening_paused_until_us = self.now_us + OPEN_RETRY_US;
         match how {
             Closed::Refused | Closed::ResetByPeer => {
                 self.fault(Fault::Refused, || "connection refused".to_owned());
@@ -101,12 +109,12 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// What the end of an open connection is counted as.
-    pub(super) fn ended(&mut self, conn: &Conn<P::Progress>, how: Closed) {
+    /// Counts the end of an open connection.
+    pub(super) fn ended(&mut self, conn: &ClientConnection<P::Progress>, how: Closed) {
         self.open -= 1;
         let waits = conn.outstanding > 0;
-        match (conn.stage, how) {
-            (Stage::Failed, _) | (_, Closed::Aborted) => {}
+        match (conn.state, how) {
+            (State::Failed, _) | (_, Closed::Aborted) => {}
             (_, Closed::ResetByPeer | Closed::Refused) => {
                 self.fault(Fault::Reset, || "connection reset by the server".to_owned());
             }
@@ -120,7 +128,7 @@ impl<P: Protocol> Client<P> {
                 None => self.fault(Fault::ClosedEarly, || "closed before the answer".to_owned()),
             },
             (_, Closed::Finished) => {
-                self.tally.closed_between += u64::from(!self.plan.connection_per_request);
+                self.stats.closed_between += u64::from(!self.plan.connection_per_request);
             }
         }
     }

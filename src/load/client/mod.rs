@@ -1,44 +1,45 @@
-//! The client as an application: requests out at their time, answers in and counted. Both
-//! transports drive the same one, whatever [`Protocol`] it speaks.
+//! The client as an application: sends requests at their times, and counts the answers. Both
+//! transports drive it, with any [`Protocol`].
 //!
-//! A connection is named by its *slot*, 0 to `connections` - 1, for the whole run; when it ends,
-//! the slot is opened again. At most `in_flight` connections wait for an answer at once, and the
-//! next request goes to the connection that has rested longest, so that all of them are used in
-//! turn. In the closed loop a request is due whenever one may be sent; in the open loop at a time
-//! of its own, and waits if none may. While connections are being opened, each sends one request
-//! and rests. The transport asks, each time round: [`Client::turn`]; [`Client::next_to_open`] until
-//! there is none; [`Client::next_to_send`] until there is none, each followed by [`Client::send`];
-//! and calls the [`Application`](simoom_io::Application) for what comes.
+//! A *slot*, from 0 to `connections` - 1, names a connection for the whole run. When a connection
+//! ends, its slot is opened again. At most `in_flight` connections wait for an answer. The next
+//! request goes to the connection that was idle longest, so that all are used in turn. In the
+//! closed loop a request is due whenever one may be sent. In the open loop it has a scheduled time,
+//! and waits if none may be sent. While connections are being opened, each sends one request.
+//!
+//! In each iteration, a transport calls [`Client::tick`]; then [`Client::next_to_open`] until it
+//! returns `None`; then [`Client::next_to_send`] until it returns `None`, followed by
+//! [`Client::send`] for each slot. It calls the [`Application`](simoom_io::Application) for events.
 
 mod application;
-mod conn;
+mod connection;
 mod ends;
 mod opening;
 mod plan;
 mod sending;
-mod sips;
 mod slots;
+mod throttle;
 
-use super::course::{Course, Progress};
 use super::pace::Pace;
-use super::protocol::{Asked, Protocol, Text};
-use super::tally::Tally;
-pub(crate) use conn::Conn;
-use conn::Stage;
+use super::protocol::{PendingRequest, Protocol, Text};
+use super::schedule::{Progress, Schedule};
+use super::stats::Stats;
+pub(crate) use connection::ClientConnection;
+use connection::State;
 pub(crate) use plan::Plan;
 use simoom_io::{Duration, Reply};
-pub(crate) use sips::{SLOW_MAX, Sips};
 use slots::Slots;
+pub(crate) use throttle::{ReadThrottle, SLOW_MAX};
 
 /// The application.
 pub(crate) struct Client<P: Protocol> {
     plan: Plan,
     protocol: P,
     /// The requests under way, `plan.pipeline` places for each slot.
-    asked: Vec<Asked<P::Request>>,
+    pending: Vec<PendingRequest<P::Request>>,
     timeout: Duration,
     now_us: u64,
-    course: Course,
+    schedule: Schedule,
     pace: Pace,
     /// As it was before the connection that is being opened took its request.
     pace_before_opening: Pace,
@@ -57,7 +58,7 @@ pub(crate) struct Client<P: Protocol> {
     /// Something was sent or received since the clock was read.
     worked: bool,
     /// What was counted.
-    pub(crate) tally: Tally,
+    pub(crate) stats: Stats,
 }
 
 impl<P: Protocol> Client<P> {
@@ -66,10 +67,10 @@ impl<P: Protocol> Client<P> {
         let places = plan.connections as usize * usize::from(plan.pipeline);
         Client {
             protocol,
-            asked: vec![Asked::default(); places],
+            pending: vec![PendingRequest::default(); places],
             timeout: Duration::from(plan.timeout),
             now_us: 0,
-            course: Course::new(plan.extent, plan.rate.is_some()),
+            schedule: Schedule::new(plan.limits, plan.rate.is_some()),
             pace: Pace::new(plan.rate),
             pace_before_opening: Pace::new(plan.rate),
             slots: Slots::new(plan.connections),
@@ -82,16 +83,16 @@ impl<P: Protocol> Client<P> {
             proven: false,
             answers: 0,
             worked: false,
-            tally: Tally::new(plan.by_second),
+            stats: Stats::new(plan.by_second),
             plan,
         }
     }
 
     /// The time is `now_us`. Call before anything else, each time round.
     #[inline]
-    pub(crate) fn turn(&mut self, now_us: u64) {
-        if self.course.measures() {
-            self.tally.turn(now_us - self.now_us, self.worked);
+    pub(crate) fn tick(&mut self, now_us: u64) {
+        if self.schedule.measures() {
+            self.stats.iteration(now_us - self.now_us, self.worked);
         }
         (self.now_us, self.worked) = (now_us, false);
         let all = self.plan.connection_per_request
@@ -101,8 +102,8 @@ impl<P: Protocol> Client<P> {
             prepared: self.protocol.is_prepared(),
             in_flight: self.in_flight,
         };
-        let measured = self.course.measures();
-        if self.course.step(now_us, progress) {
+        let measured = self.schedule.measures();
+        if self.schedule.step(now_us, progress) {
             self.pace.begin(now_us);
             self.protocol.begin();
         }
@@ -122,48 +123,48 @@ impl<P: Protocol> Client<P> {
 
     /// Ends the run now.
     pub(crate) fn end(&mut self) {
-        let measured = self.course.measures();
-        self.course.end(self.now_us);
+        let measured = self.schedule.measures();
+        self.schedule.end(self.now_us);
         self.note_phase(measured);
     }
 
     /// Measuring may have begun, gone on or ended; `measured` tells whether it was going on before.
     #[inline]
     fn note_phase(&mut self, measured: bool) {
-        match (measured, self.course.measures()) {
-            (false, true) => self.tally.begin(self.now_us),
-            (true, true) => self.tally.see_second(self.now_us, self.open),
-            (true, false) => self.tally.stop(self.now_us, self.open),
+        match (measured, self.schedule.measures()) {
+            (false, true) => self.stats.begin(self.now_us),
+            (true, true) => self.stats.see_second(self.now_us, self.open),
+            (true, false) => self.stats.stop(self.now_us, self.open),
             (false, false) => {}
         }
     }
 
     /// The course of the run.
-    pub(crate) fn course(&self) -> &Course {
-        &self.course
+    pub(crate) fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     /// When to look again, if nothing comes before that: the open loop's next request.
     pub(crate) fn next_us(&self) -> Option<u64> {
-        if self.course.is_paced() && self.has_free() { self.pace.next_us() } else { None }
+        if self.schedule.is_paced() && self.has_free() { self.pace.next_us() } else { None }
     }
 
     /// Requests that were due while measuring and were not sent: in the open loop, those that
     /// waited in vain.
     pub(crate) fn waiting(&self) -> u64 {
-        let (from_us, until_us) = self.tally.measured_us;
+        let (from_us, until_us) = self.stats.measured_us;
         self.pace.waiting(from_us, until_us)
     }
 
     /// How slowly connections that are opened now are to read. The first answer is read at full
     /// speed, for all others wait for it.
-    pub(crate) fn slow(&self) -> Option<Sips> {
+    pub(crate) fn slow(&self) -> Option<ReadThrottle> {
         self.plan.slow.filter(|_| self.proven)
     }
 
     /// The run is over: a connection that is in the midst of a long answer does not wait for the
     /// rest.
-    pub(crate) fn leave(&self, conn: &Conn<P::Progress>, reply: &mut Reply<'_, Text>) {
+    pub(crate) fn leave(&self, conn: &ClientConnection<P::Progress>, reply: &mut Reply<'_, Text>) {
         if self.plan.slow.is_some() && conn.outstanding > 0 { reply.abort() } else { reply.close() }
     }
 

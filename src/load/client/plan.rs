@@ -1,30 +1,30 @@
-//! What is sent, and how: the flags as the client sees them.
+//! The plan of a run, from the flags.
 
-use super::Sips;
-use crate::load::course::Extent;
+use super::ReadThrottle;
 use crate::load::pace::Rate;
+use crate::load::schedule::RunLimits;
 
-/// What is sent, and how.
+/// What to send, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Connections open at once.
+    /// Open connections.
     pub(crate) connections: u32,
-    /// Connections that wait for an answer at once.
+    /// Limit of the connections that wait for an answer.
     pub(crate) in_flight: u32,
-    /// Requests sent on a connection at once, at most.
+    /// Limit of the requests in one batch on a connection.
     pub(crate) pipeline: u16,
-    /// Each request has a connection of its own.
+    /// Whether each request uses a new connection.
     pub(crate) connection_per_request: bool,
-    /// The open loop's rate; `None` for the closed loop.
+    /// Rate of the open loop; `None` for the closed loop.
     pub(crate) rate: Option<Rate>,
-    /// How slowly connections read, if they do.
-    pub(crate) slow: Option<Sips>,
-    /// The content of each answer is checked.
+    /// Read throttling of each connection; `None` if it reads at full speed.
+    pub(crate) slow: Option<ReadThrottle>,
+    /// Whether to check the content of each answer.
     pub(crate) verify: bool,
-    /// The longest wait for an answer.
+    /// Limit of the wait for an answer.
     pub(crate) timeout: std::time::Duration,
-    /// How long, or how many.
-    pub(crate) extent: Extent,
-    /// Whether to keep what each second brought.
+    /// Duration or number of requests.
+    pub(crate) limits: RunLimits,
+    /// Whether to record each second.
     pub(crate) by_second: bool,
 }

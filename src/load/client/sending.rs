@@ -1,29 +1,28 @@
-//! Which requests are sent, on which connection: those that are due, as many as may be under way.
+//! Which requests are sent, and on which connection.
 
 use super::super::pace::Pace;
 use super::super::protocol::{Protocol, Text};
-use super::{Client, Conn, Stage};
+use super::{Client, ClientConnection, State};
 use simoom_io::Reply;
 
 impl<P: Protocol> Client<P> {
-    /// The slot to send on next, if anything is to be sent.
+    /// The next slot to send on, if a request is due.
     #[inline]
     pub(crate) fn next_to_send(&mut self) -> Option<u32> {
-        if self.may_send() { self.slots.take(self.course.is_opening()) } else { None }
+        if self.may_send() { self.slots.take(self.schedule.is_opening()) } else { None }
     }
 
-    /// Sends on an open connection, unless that is not at rest. Returns whether to go on with the
-    /// next.
+    /// Sends on an open, idle connection. Returns whether to continue with the next.
     #[inline]
     pub(crate) fn send(
         &mut self,
-        conn: &mut Conn<P::Progress>,
+        conn: &mut ClientConnection<P::Progress>,
         reply: &mut Reply<'_, Text>,
     ) -> bool {
-        if conn.outstanding > 0 || conn.stage != Stage::Open {
+        if conn.outstanding > 0 || conn.state != State::Open {
             return true;
         }
-        // The first request goes alone: its answer is what the others are held against.
+        // The first request is sent alone. Its answer is the reference for the others.
         let batch = if self.proven { self.plan.pipeline } else { 1 };
         let place = self.first_place(conn.slot);
         let before = self.pace;
@@ -33,9 +32,9 @@ impl<P: Protocol> Client<P> {
             return false;
         }
         let sent =
-            self.protocol.ask(&mut self.asked[place..][..usize::from(granted)], reply) as u16;
+            self.protocol.ask(&mut self.pending[place..][..usize::from(granted)], reply) as u16;
         if sent < granted {
-            self.untake(before, granted, sent);
+            self.undo_take(before, granted, sent);
         }
         if sent == 0 {
             self.slots.rest(conn.slot);
@@ -47,14 +46,13 @@ impl<P: Protocol> Client<P> {
         true
     }
 
-    /// Takes at most `wanted` of the requests that are due, into the places from `place` on;
-    /// returns how many.
+    /// Takes up to `wanted` due requests into the entries from `place` on. Returns their number.
     #[inline]
     pub(super) fn take(&mut self, place: usize, wanted: u16) -> u16 {
-        let budget = self.course.take(u64::from(wanted)) as u16;
-        if !self.course.is_paced() {
-            for asked in &mut self.asked[place..][..usize::from(budget)] {
-                asked.due_us = self.now_us;
+        let budget = self.schedule.take(u64::from(wanted)) as u16;
+        if !self.schedule.is_paced() {
+            for pending in &mut self.pending[place..][..usize::from(budget)] {
+                pending.due_us = self.now_us;
             }
             return budget;
         }
@@ -62,17 +60,18 @@ impl<P: Protocol> Client<P> {
         while taken < budget
             && let Some(due_us) = self.pace.take(self.now_us)
         {
-            self.asked[place + usize::from(taken)].due_us = due_us;
+            self.pending[place + usize::from(taken)].due_us = due_us;
             taken += 1;
         }
-        self.course.give_back(u64::from(budget - taken));
+        self.schedule.refund(u64::from(budget - taken));
         taken
     }
 
-    /// Only the first `sent` of those taken were sent; `before` is the pace before they were taken.
-    pub(super) fn untake(&mut self, before: Pace, taken: u16, sent: u16) {
-        self.course.give_back(u64::from(taken - sent));
-        if self.course.is_paced() {
+    /// Undoes taking all but the first `sent` requests. `before` is the pace before they were
+    /// taken.
+    pub(super) fn undo_take(&mut self, before: Pace, taken: u16, sent: u16) {
+        self.schedule.refund(u64::from(taken - sent));
+        if self.schedule.is_paced() {
             self.pace = before;
             for _ in 0..sent {
                 self.pace.take(self.now_us);
@@ -80,15 +79,15 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// Requests were queued: counts them, and how late this side was with each.
+    /// Counts queued requests, and how late each was sent.
     #[inline]
     pub(super) fn sent(&mut self, place: usize, requests: u16, reply: &mut Reply<'_, Text>) {
         reply.set_timeout(Some(self.timeout));
         self.worked = true;
-        for asked in &self.asked[place..][..usize::from(requests)] {
-            if self.course.counts(asked.due_us) {
-                let late_us = self.now_us - asked.due_us.max(self.free_since_us).min(self.now_us);
-                self.tally.sent(self.pace.is_open().then_some(late_us));
+        for pending in &self.pending[place..][..usize::from(requests)] {
+            if self.schedule.counts(pending.due_us) {
+                let late_us = self.now_us - pending.due_us.max(self.free_since_us).min(self.now_us);
+                self.stats.sent(self.pace.is_open().then_some(late_us));
             }
         }
     }
@@ -101,11 +100,11 @@ impl<P: Protocol> Client<P> {
     #[inline]
     pub(super) fn may_send(&self) -> bool {
         let limit = if self.proven { self.plan.in_flight } else { 1 };
-        let due = !self.course.is_paced() || self.pace.is_due(self.now_us);
-        self.in_flight < limit && due && self.course.sends()
+        let due = !self.schedule.is_paced() || self.pace.is_due(self.now_us);
+        self.in_flight < limit && due && self.schedule.sends()
     }
 
-    /// Whether a request that is due can be sent.
+    /// Whether a due request could be sent.
     #[inline]
     pub(super) fn has_free(&self) -> bool {
         let any = if self.plan.connection_per_request {
@@ -116,7 +115,8 @@ impl<P: Protocol> Client<P> {
         any && self.in_flight < self.plan.in_flight
     }
 
-    /// Something is about to be freed. If no request could be sent before, one can from now on.
+    /// Called before a connection becomes free. If none was free, a request can be sent from now
+    /// on.
     #[inline]
     pub(super) fn note_if_none_was_free(&mut self) {
         if !self.has_free() {

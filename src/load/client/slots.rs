@@ -1,26 +1,23 @@
-//! Which connections wait for something to do, and in which order. Knows slots alone, not what they
-//! stand for.
-//!
-//! A slot is on at most one list of those that may send. It may be found there although its
-//! connection has ended meanwhile: who takes it looks.
+//! The queues of slots whose connections wait for something to do. A slot is in at most one queue
+//! of those that may send. Its connection may have ended meanwhile; the caller checks that.
 
 use std::collections::VecDeque;
 
-/// The lists.
+/// The queues.
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// Those whose connections have not sent anything yet.
+    /// Connections that have not sent yet.
     fresh: VecDeque<u32>,
-    /// Those whose connections rest, the longest first.
+    /// Idle connections, the longest idle first.
     resting: VecDeque<u32>,
-    /// Whether a slot is on one of these two.
+    /// Whether a slot is in `fresh` or `resting`.
     listed: Vec<bool>,
-    /// Those without a connection.
+    /// Slots without a connection.
     unopened: VecDeque<u32>,
 }
 
 impl Slots {
-    /// The slots 0 to `count` - 1, none of them with a connection.
+    /// The slots 0 to `count` - 1, without connections.
     pub(super) fn new(count: u32) -> Slots {
         Slots {
             fresh: VecDeque::with_capacity(count as usize),
@@ -36,20 +33,20 @@ impl Slots {
         !(self.fresh.is_empty() && self.resting.is_empty())
     }
 
-    /// Whether any connection has sent before and may again.
+    /// Whether a connection that has sent before may send again.
     #[inline]
     pub(super) fn has_resting(&self) -> bool {
         !self.resting.is_empty()
     }
 
-    /// A connection was opened and has not sent anything.
+    /// Adds a new connection.
     pub(super) fn begin(&mut self, slot: u32) {
         if !std::mem::replace(&mut self.listed[slot as usize], true) {
             self.fresh.push_back(slot);
         }
     }
 
-    /// A connection has its answer, and may send again when its turn comes.
+    /// Adds a connection whose requests are answered.
     #[inline]
     pub(super) fn rest(&mut self, slot: u32) {
         if !std::mem::replace(&mut self.listed[slot as usize], true) {
@@ -57,7 +54,7 @@ impl Slots {
         }
     }
 
-    /// The next to send: those that have not yet before all others, and they alone if `only_fresh`.
+    /// The next slot to send on: new connections first, and only those if `only_fresh`.
     #[inline]
     pub(super) fn take(&mut self, only_fresh: bool) -> Option<u32> {
         let slot = match self.fresh.pop_front() {
@@ -69,17 +66,17 @@ impl Slots {
         Some(slot)
     }
 
-    /// The next to be opened.
+    /// The next slot to open.
     pub(super) fn take_unopened(&mut self) -> Option<u32> {
         self.unopened.pop_front()
     }
 
-    /// Opening it is put off; it is still the next.
+    /// Returns a slot to the front of those to open.
     pub(super) fn postpone(&mut self, slot: u32) {
         self.unopened.push_front(slot);
     }
 
-    /// Its connection has ended.
+    /// Adds a slot whose connection has ended.
     pub(super) fn end(&mut self, slot: u32) {
         self.unopened.push_back(slot);
     }

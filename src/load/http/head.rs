@@ -1,47 +1,45 @@
-//! The head of a response: bytes in, status and framing out. Knows nothing of connections, and
-//! never sees content.
+//! Parses response heads: status and framing.
 //!
-//! A server that answers one request over and over sends the same head until its Date changes. A
-//! head that begins byte for byte like the last one that was parsed, up to its empty line, says the
-//! same and is not parsed again.
+//! A server repeats the same head until its Date changes. A head that equals the last parsed head,
+//! byte by byte up to the empty line, is not parsed again.
 
-/// Header fields that a response may have.
+/// Limit of the fields in a head.
 const FIELDS: usize = 64;
-/// A head longer than this is no head.
+/// Limit of the length of a head.
 pub(crate) const HEAD_MAX_BYTES: usize = 8 * 1024;
 
-/// What a head says.
+/// The parsed head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The status code.
+    /// Status code.
     pub(crate) status: u16,
-    /// Bytes of content that follow.
+    /// Length of the content.
     pub(crate) length: u64,
-    /// The server closes the connection after the content.
+    /// Whether the server closes the connection after the content.
     pub(crate) closes: bool,
 }
 
-/// What the bytes at the start of a response turned out to be.
+/// Result of parsing the start of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// A whole head of so many bytes.
+    /// A complete head of this length.
     Whole(usize, Head),
-    /// The beginning of a head.
+    /// The start of a head.
     Partial,
-    /// No head, or one that cannot be followed.
+    /// Not a head, or one with framing that is not supported.
     Garbled(String),
 }
 
-/// Reads heads, remembering the last.
+/// Parses heads and caches the last one.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
-    /// The last head's bytes, its empty line included; empty at first.
+    /// The last head, its empty line included; empty at first.
     last: Vec<u8>,
     said: Option<Head>,
 }
 
 impl Heads {
-    /// Reads the head at the start of `bytes`.
+    /// Parses the head at the start of `bytes`.
     #[inline]
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Read {
         if let Some(said) = self.said
@@ -77,8 +75,8 @@ fn parse(bytes: &[u8]) -> Read {
     }
 }
 
-/// RFC 9112 §6.3 as far as it can be checked: the length must be told ahead. Returns it, and
-/// whether the server closes.
+/// The framing by RFC 9112 §6.3. The length must be known from the head. Returns it, and whether
+/// the server closes.
 fn framing(
     fields: &[httparse::Header<'_>],
     is_http10: bool,

@@ -1,56 +1,54 @@
-//! HTTP/1.1 as the load generator speaks it: one and the same GET, and answers held against the
-//! first one.
+//! HTTP/1.1 for the load generator: one GET request, and answers compared with the first one.
 //!
-//! In go the bytes of answers, out come the requests and the verdicts: a status of 200 to 299, the
-//! length of the first answer and, with `--verify`, its content. Never follows a redirect, never
-//! reads an answer that does not tell its length ahead.
+//! An answer is good if its status is 200 to 299, its length is that of the first answer and, with
+//! `--verify`, its content too. Redirects are not followed. An answer must announce its length.
 
 mod head;
 
-use super::protocol::{Asked, Lookups, Protocol, Text, Then, Took};
-use super::tally::Fault;
+use super::protocol::{Lookups, Parsed, PendingRequest, Protocol, Text, Verdict};
+use super::stats::Fault;
 use head::{Head, Heads, Read};
 use simoom_io::Reply;
 
-/// The most content that `--verify` remembers.
+/// Limit of the content that `--verify` stores.
 const VERIFY_MAX_BYTES: u64 = 256 << 20;
 
 /// The protocol.
 pub(crate) struct Http {
-    /// The request, as often as it may be sent at once.
+    /// The request, repeated up to the limit of a batch.
     text: Text,
     request_bytes: usize,
     heads: Heads,
     verify: bool,
     reference: Option<Reference>,
-    /// The content of the first answer while it comes.
+    /// Content of the first answer, while it arrives.
     draft: Vec<u8>,
 }
 
-/// The first answer: what all others are held against.
+/// The first answer. All others are compared with it.
 #[derive(Debug)]
 struct Reference {
     length: u64,
-    /// With `--verify`.
+    /// The content, with `--verify`.
     content: Vec<u8>,
 }
 
-/// How far an answer has been read.
+/// The state of a partly read answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    /// The content's length, and how much of it has come.
+    /// Length of the content, and the bytes of it that have arrived.
     length: u64,
     came: u64,
     status: u16,
-    /// The head has come.
+    /// Whether the head has arrived.
     begun: bool,
     closes: bool,
-    /// The content was, so far, that of the first answer.
+    /// Whether the content so far equals that of the first answer.
     same: bool,
 }
 
 impl Http {
-    /// Sends `request`, at most `at_once` of them on a connection.
+    /// Sends `request`, up to `at_once` times in a batch.
     pub(crate) fn new(request: &[u8], at_once: u16, verify: bool) -> Http {
         Http {
             text: Text(request.repeat(usize::from(at_once)).into()),
@@ -62,7 +60,7 @@ impl Http {
         }
     }
 
-    /// Takes the part of the content that `bytes` begins with; returns how many bytes that is.
+    /// Consumes content at the start of `bytes`. Returns its length.
     #[inline]
     fn content(&mut self, progress: &mut Progress, bytes: &[u8]) -> usize {
         let n =
@@ -81,36 +79,36 @@ impl Http {
         n
     }
 
-    /// A whole answer is there.
+    /// The verdict on a complete answer.
     #[inline]
-    fn judge(&mut self, progress: &Progress) -> Then {
+    fn judge(&mut self, progress: &Progress) -> Verdict {
         let Progress { length, status, same, .. } = *progress;
         if !is_good(status) {
-            return Then::Bad(Fault::Status, format!("status {status}"));
+            return Verdict::Bad(Fault::Status, format!("status {status}"));
         }
         let Some(first) = &self.reference else { return self.judge_first(length) };
         if length != first.length {
             let expected = first.length;
-            return Then::Bad(
+            return Verdict::Bad(
                 Fault::Length,
                 format!("{length} bytes of content where the first had {expected}"),
             );
         }
         if !same {
-            return Then::Bad(Fault::Content, "other content than the first".to_owned());
+            return Verdict::Bad(Fault::Content, "other content than the first".to_owned());
         }
-        Then::Good(Lookups::default())
+        Verdict::Good(Lookups::default())
     }
 
-    fn judge_first(&mut self, length: u64) -> Then {
+    fn judge_first(&mut self, length: u64) -> Verdict {
         if self.verify && length > VERIFY_MAX_BYTES {
-            return Then::Bad(
+            return Verdict::Bad(
                 Fault::Content,
                 format!("content of {length} bytes; --verify remembers at most {VERIFY_MAX_BYTES}"),
             );
         }
         self.reference = Some(Reference { length, content: std::mem::take(&mut self.draft) });
-        Then::Good(Lookups::default())
+        Verdict::Good(Lookups::default())
     }
 }
 
@@ -120,16 +118,16 @@ impl Protocol for Http {
     const BEGINS_WITH: &'static str = "head";
 
     #[inline]
-    fn ask(&mut self, asked: &mut [Asked<()>], reply: &mut Reply<'_, Text>) -> usize {
+    fn ask(&mut self, pending: &mut [PendingRequest<()>], reply: &mut Reply<'_, Text>) -> usize {
         if !reply.has_capacity() {
             return 0;
         }
-        reply.share(self.text.clone(), 0..self.request_bytes * asked.len());
-        asked.len()
+        reply.share(self.text.clone(), 0..self.request_bytes * pending.len());
+        pending.len()
     }
 
     #[inline]
-    fn read(&mut self, (): &(), progress: &mut Progress, bytes: &[u8]) -> Took {
+    fn read(&mut self, (): &(), progress: &mut Progress, bytes: &[u8]) -> Parsed {
         let mut at = 0;
         if !progress.begun {
             match self.heads.read(bytes) {
@@ -138,20 +136,20 @@ impl Protocol for Http {
                     *progress =
                         Progress { length, came: 0, status, begun: true, closes, same: true };
                 }
-                Read::Partial => return Took::more(0, 0),
-                Read::Garbled(reason) => return Took::lost(Fault::Garbled, reason),
+                Read::Partial => return Parsed::more(0, 0),
+                Read::Garbled(reason) => return Parsed::lost(Fault::Garbled, reason),
             }
         }
         let content = self.content(progress, &bytes[at..]);
         at += content;
         let content = if is_good(progress.status) { content } else { 0 };
         if progress.came < progress.length {
-            return Took::more(at, content);
+            return Parsed::more(at, content);
         }
-        let then = self.judge(progress);
+        let verdict = self.judge(progress);
         let closes = progress.closes;
         progress.begun = false;
-        Took { bytes: at, content, closes, then }
+        Parsed { bytes: at, content, closes, verdict }
     }
 
     fn cut(&self, progress: &Progress) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Opening connections: slots in, sockets that connect out, or why there can be none.
 
-use super::super::client::Conn;
+use super::super::client::ClientConnection;
 use super::super::protocol::Protocol;
 use super::{Kernel, NEVER};
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ pub(super) fn allow_descriptors(connections: u32) -> Result<()> {
 }
 
 impl<P: Protocol> Kernel<P> {
-    pub(super) fn connect(&mut self, conn: Conn<P::Progress>) -> Result<()> {
+    pub(super) fn connect(&mut self, conn: ClientConnection<P::Progress>) -> Result<()> {
         let slot = conn.slot() as usize;
         let target = self.target;
         let cannot =
@@ -46,9 +46,9 @@ impl<P: Protocol> Kernel<P> {
             rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
                 .map_err(cannot)?;
         sockopt::set_tcp_nodelay(&socket, true).map_err(cannot)?;
-        if let Some(sips) = self.client.slow() {
+        if let Some(throttle) = self.client.slow() {
             // Before connecting: the window that is offered at first follows from it.
-            let bytes = sips.window_bytes().max(RECEIVE_BUFFER_MIN_BYTES);
+            let bytes = throttle.window_bytes().max(RECEIVE_BUFFER_MIN_BYTES);
             sockopt::set_socket_recv_buffer_size(&socket, bytes).map_err(cannot)?;
         }
         let connected = rustix::net::connect(&socket, &target);

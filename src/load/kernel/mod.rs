@@ -7,7 +7,7 @@
 mod connect;
 mod transfer;
 
-use super::client::{Client, Plan, Sips};
+use super::client::{Client, Plan, ReadThrottle};
 use super::protocol::{Protocol, Text};
 use super::watch::Watch;
 use crate::clock::Clock;
@@ -26,8 +26,8 @@ use std::os::fd::OwnedFd;
 const EVENTS: usize = 512;
 /// Bytes that are read from a socket at once.
 const READ_BYTES: usize = 256 * 1024;
-/// Buffers of [`READ_BYTES`] for input that is not consumed; each connection has a small one besides.
-/// Memory is only used once one is.
+/// Buffers of [`READ_BYTES`] for input that is not consumed; each connection has a small one
+/// besides. Memory is only used once one is.
 const LARGE_INPUTS: usize = 256;
 /// The loop looks round at least so often.
 const SLEEP_US: u64 = 5_000;
@@ -110,7 +110,7 @@ pub(super) fn run<P: Protocol>(
         ),
         waiting: VecDeque::with_capacity(plan.connections as usize),
         wheel: Wheel::new(plan.connections, Tick::from_millis(clock.now_ms())),
-        read_bytes: plan.slow.map_or(READ_BYTES, Sips::sip_bytes),
+        read_bytes: plan.slow.map_or(READ_BYTES, ReadThrottle::bytes_per_read),
         clock,
         now_us: 0,
         worked_us: 0,
@@ -125,8 +125,8 @@ impl<P: Protocol> Kernel<P> {
         let mut buffer = vec![0; self.read_bytes];
         loop {
             self.tick();
-            watch.look(self.now_us, &mut self.client);
-            if self.client.course().is_over() {
+            watch.poll(self.now_us, &mut self.client);
+            if self.client.schedule().is_over() {
                 return Ok(());
             }
             while let Some(conn) = self.client.next_to_open() {
@@ -178,7 +178,7 @@ impl<P: Protocol> Kernel<P> {
 
     fn tick(&mut self) {
         self.now_us = self.clock.now_us();
-        self.client.turn(self.now_us);
+        self.client.tick(self.now_us);
     }
 
     fn send_in_turn(&mut self) {

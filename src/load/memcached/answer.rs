@@ -1,30 +1,30 @@
-//! The answers to memcached's text protocol: bytes in, verdicts out.
+//! Parses answers of memcached's text protocol.
 //!
-//! A get is answered by `VALUE KEY FLAGS BYTES`, a value and a line end for each key that the
-//! server has, in the order in which they were asked for, and by `END`; a set by `STORED`. Anything
-//! else is an error that the server tells, or no answer.
+//! The answer to a get has `VALUE KEY FLAGS BYTES`, a value and a line end for each key that the
+//! server has, in the order of the request, and then `END`. The answer to a set is `STORED`. Any
+//! other answer is an error.
 
-use super::super::protocol::{Lookups, Then, Took};
-use super::super::tally::Fault;
+use super::super::protocol::{Lookups, Parsed, Verdict};
+use super::super::stats::Fault;
 use super::content::{self, VERSION_BYTES, Values};
 use super::workload::{Keys, Kind, Request, Workload};
 
-/// No line of an answer is longer.
+/// Limit of the length of a line.
 const LINE_MAX_BYTES: usize = 1024;
 
-/// How far an answer has been read.
+/// The state of a partly read answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
-    /// Something of it has come.
+    /// Whether part of the answer has arrived.
     begun: bool,
-    /// The keys asked for whose turn has not come,
+    /// The requested keys that are still to come.
     keys: Keys,
-    /// of those before them, how many the server had, and how many not.
+    /// Keys before those: found, and missed.
     hits: u16,
     misses: u16,
-    /// The value that comes, and how much of it has.
+    /// The value that is arriving.
     value: Option<Value>,
-    /// What was wrong with a value.
+    /// What is wrong with a value.
     flaw: Flaw,
 }
 
@@ -35,7 +35,7 @@ struct Value {
     came: u32,
 }
 
-/// What can be wrong with a value although the answer can be followed.
+/// An error in a value of an answer that is well formed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Flaw {
     #[default]
@@ -43,7 +43,7 @@ enum Flaw {
     Content,
 }
 
-/// What an answer is held against.
+/// The values that answers are compared with.
 pub(super) struct Reader<'a> {
     pub(super) workload: &'a Workload,
     pub(super) values: &'a Values,
@@ -53,36 +53,36 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// Reads on in the answer to `request`.
     #[inline]
-    pub(super) fn read(&self, request: &Request, progress: &mut Progress, bytes: &[u8]) -> Took {
-        let mut took = Took::more(0, 0);
+    pub(super) fn read(&self, request: &Request, progress: &mut Progress, bytes: &[u8]) -> Parsed {
+        let mut parsed = Parsed::more(0, 0);
         loop {
-            let rest = &bytes[took.bytes..];
+            let rest = &bytes[parsed.bytes..];
             if progress.value.is_some() {
                 let (taken, whole) = self.value(progress, rest);
-                took.bytes += taken;
-                took.content += taken - if whole { 2 } else { 0 };
+                parsed.bytes += taken;
+                parsed.content += taken - if whole { 2 } else { 0 };
                 match (whole, progress.value) {
                     (true, _) => progress.value = None,
-                    // All of the content is there, but no line end follows it.
+                    // The content is complete, but no line end follows it.
                     (false, Some(value)) if self.is_overrun(value, &rest[taken..]) => {
                         let key = String::from_utf8_lossy(&content::key(value.key)).into_owned();
-                        return Took::lost(
+                        return Parsed::lost(
                             Fault::Garbled,
                             format!("no end after the value of {key}"),
                         );
                     }
-                    (false, _) => return took,
+                    (false, _) => return parsed,
                 }
                 continue;
             }
             let Some((line, line_bytes)) = line(rest) else {
                 if rest.len() > LINE_MAX_BYTES {
-                    return Took::lost(
+                    return Parsed::lost(
                         Fault::Garbled,
                         format!("a line of over {LINE_MAX_BYTES} bytes"),
                     );
                 }
-                return took;
+                return parsed;
             };
             if !progress.begun {
                 *progress = Progress {
@@ -91,26 +91,27 @@ impl Reader<'_> {
                     ..Progress::default()
                 };
             }
-            took.bytes += line_bytes;
+            parsed.bytes += line_bytes;
             match (request.kind, line) {
                 (Kind::Get, line) if line.starts_with(b"VALUE ") => {
                     if let Err((fault, detail)) =
                         self.begin_value(progress, &line[b"VALUE ".len()..])
                     {
-                        return Took::lost(fault, detail);
+                        return Parsed::lost(fault, detail);
                     }
                 }
-                (Kind::Get, b"END") => return self.end(progress, took),
+                (Kind::Get, b"END") => return self.end(progress, parsed),
                 (Kind::Set, b"STORED") => {
-                    return done(progress, took, Then::Good(Lookups::default()));
+                    return done(progress, parsed, Verdict::Good(Lookups::default()));
                 }
                 (_, line) if is_error(line) => {
-                    let then = Then::Bad(Fault::Status, String::from_utf8_lossy(line).into_owned());
-                    return done(progress, took, then);
+                    let verdict =
+                        Verdict::Bad(Fault::Status, String::from_utf8_lossy(line).into_owned());
+                    return done(progress, parsed, verdict);
                 }
                 (kind, line) => {
                     let line = String::from_utf8_lossy(line);
-                    return Took::lost(
+                    return Parsed::lost(
                         Fault::Garbled,
                         format!("{line:?} in answer to a {}", kind.name()),
                     );
@@ -119,8 +120,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A line announces a value: it must be of a key that was asked for, and as long as that key's
-    /// values are.
+    /// Checks the line in front of a value: its key must be one that was requested, and its length
+    /// that of the key's values.
     fn begin_value(&self, progress: &mut Progress, line: &[u8]) -> Result<(), (Fault, String)> {
         let text = || String::from_utf8_lossy(line).into_owned();
         let mut words = line.split(|byte| *byte == b' ');
@@ -134,7 +135,7 @@ impl Reader<'_> {
         };
         loop {
             match progress.keys.next(self.workload) {
-                Some(asked) if asked == number => break,
+                Some(pending) if pending == number => break,
                 Some(_) => progress.misses += 1,
                 None => {
                     return Err((
@@ -159,15 +160,15 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Takes what `bytes` hold of a value and its line end; returns how much that is, and whether
-    /// it is all.
+    /// Consumes part of a value and its line end. Returns the length, and whether the value is
+    /// complete.
     #[inline]
     fn value(&self, progress: &mut Progress, bytes: &[u8]) -> (usize, bool) {
         let Some(value) = &mut progress.value else { return (0, false) };
         let len = self.values.len(value.key) as usize;
         let mut at = 0;
         if value.came == 0 && len >= VERSION_BYTES {
-            // The version comes in one piece.
+            // The version must arrive whole.
             let Some(version) = bytes.get(..VERSION_BYTES) else { return (0, false) };
             match content::from_hex(version) {
                 Some(version) => value.version = version,
@@ -190,28 +191,29 @@ impl Reader<'_> {
         (at + if ends { 2 } else { 0 }, ends)
     }
 
-    /// Whether bytes follow a whole value that are not its line end.
+    /// Whether other bytes than a line end follow a complete value.
     fn is_overrun(&self, value: Value, rest: &[u8]) -> bool {
         value.came == self.values.len(value.key) && !b"\r\n".starts_with(rest)
     }
 
-    /// The answer to a get is there.
+    /// The verdict on a complete answer to a get.
     #[inline]
-    fn end(&self, progress: &mut Progress, took: Took) -> Took {
+    fn end(&self, progress: &mut Progress, parsed: Parsed) -> Parsed {
         let hits = u32::from(progress.hits);
         let misses = u32::from(progress.misses) + progress.keys.left();
-        let then = match progress.flaw {
-            Flaw::None => Then::Good(Lookups { hits, misses }),
-            Flaw::Content => {
-                Then::Bad(Fault::Content, "a value that was never stored under its key".to_owned())
-            }
+        let verdict = match progress.flaw {
+            Flaw::None => Verdict::Good(Lookups { hits, misses }),
+            Flaw::Content => Verdict::Bad(
+                Fault::Content,
+                "a value that was never stored under its key".to_owned(),
+            ),
         };
-        done(progress, took, then)
+        done(progress, parsed, verdict)
     }
 }
 
 impl Progress {
-    /// How far an answer had come when it was cut off.
+    /// Describes how far an answer had arrived when it was cut off.
     pub(super) fn cut(&self, values: &Values) -> Option<String> {
         let Progress { begun, value, hits, .. } = self;
         begun.then(|| match value {
@@ -224,14 +226,14 @@ impl Progress {
 }
 
 #[inline]
-fn done(progress: &mut Progress, mut took: Took, then: Then) -> Took {
+fn done(progress: &mut Progress, mut parsed: Parsed, verdict: Verdict) -> Parsed {
     progress.begun = false;
-    took.then = then;
-    took
+    parsed.verdict = verdict;
+    parsed
 }
 
-/// The first line, and how many bytes it takes. One that ends as lines do comes without its end;
-/// one that does not, with it, and so is none that is known.
+/// The first line and its length. A line with CR LF is returned without it. A line without CR is
+/// returned whole, so it matches nothing.
 #[inline]
 fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', bytes)? + 1;

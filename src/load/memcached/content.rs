@@ -1,10 +1,10 @@
-//! Keys and values: all of them follow from a number, so that an answer can be checked without
-//! remembering what was stored.
+//! Keys and values, derived from numbers, so that answers can be checked without storing what was
+//! sent.
 //!
-//! The key of number 42 is `k0000002a`. A value is as long as its key says. It begins with the
-//! version that it was stored as, eight hexadecimal digits; what follows is a part of one long
-//! random text, and key and version say which. So a value that another connection has stored
-//! meanwhile is checked as well as the one that was expected.
+//! The key of number 42 is `k0000002a`. The key determines the length of its value. A value begins
+//! with its version, eight hexadecimal digits. The rest is a range of one long random text, which
+//! key and version determine. So a value that another connection has stored meanwhile can be
+//! checked too.
 
 use super::super::protocol::Text;
 use super::super::random::{Random, mix};
@@ -12,23 +12,23 @@ use std::ops::Range;
 
 /// Bytes of a key.
 pub(super) const KEY_BYTES: usize = 9;
-/// Bytes of the version at the beginning of a value; a shorter value has none.
+/// Bytes of the version at the start of a value. Shorter values have none.
 pub(super) const VERSION_BYTES: usize = 8;
-/// Places in the text where a value may begin.
+/// Number of offsets in the text where a value may begin.
 const PLACES: u64 = 1 << 16;
-/// The longest value: more than any server takes unless told otherwise.
+/// Upper bound of the length of a value. Few servers allow more.
 pub(crate) const VALUE_MAX_BYTES: u32 = 16 << 20;
 
-/// What values are made of.
+/// The source of all values.
 #[derive(Clone, Debug)]
 pub(super) struct Values {
     lengths: (u32, u32),
-    /// Letters and digits; at its end the two bytes that end a value.
+    /// Letters and digits, with the line end of values at the end.
     text: Text,
 }
 
 impl Values {
-    /// Values of at least the first and at most the second of `lengths` in bytes.
+    /// Values with lengths in the range `lengths`, both ends included.
     pub(super) fn new(lengths: (u32, u32)) -> Values {
         const LETTERS: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -38,17 +38,17 @@ impl Values {
         Values { lengths, text: Text(letters.chain(*b"\r\n").collect()) }
     }
 
-    /// The text itself.
+    /// The text.
     pub(super) fn text(&self) -> &Text {
         &self.text
     }
 
-    /// Where in the text the two bytes lie that end a value.
+    /// The range of the line end in the text.
     pub(super) fn end(&self) -> Range<usize> {
         self.text.0.len() - 2..self.text.0.len()
     }
 
-    /// Bytes of a key's value.
+    /// Length of the values of a key.
     #[inline]
     pub(super) fn len(&self, key: u32) -> u32 {
         let (least, most) = self.lengths;
@@ -59,8 +59,8 @@ impl Values {
         }
     }
 
-    /// Where in the text what follows the version lies; all of the value if it is too short for
-    /// one.
+    /// The range of the text that follows the version; that is the whole value if it is too short
+    /// for a version.
     #[inline]
     pub(super) fn place(&self, key: u32, version: u32) -> Range<usize> {
         let len = self.len(key) as usize;
@@ -70,7 +70,7 @@ impl Values {
         start..start + len - if versioned { VERSION_BYTES } else { 0 }
     }
 
-    /// The bytes there.
+    /// The bytes of a range.
     #[inline]
     pub(super) fn part(&self, place: Range<usize>) -> &[u8] {
         &self.text.0[place]
@@ -91,7 +91,7 @@ pub(super) fn hex(number: u32) -> [u8; 8] {
     std::array::from_fn(|place| b"0123456789abcdef"[(number >> (28 - 4 * place)) as usize & 15])
 }
 
-/// The number that eight hexadecimal digits say.
+/// The number that eight hexadecimal digits represent.
 #[inline]
 pub(super) fn from_hex(digits: &[u8]) -> Option<u32> {
     let digit = |byte: &u8| (*byte as char).to_digit(16).filter(|_| !byte.is_ascii_uppercase());

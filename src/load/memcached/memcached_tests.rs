@@ -1,12 +1,12 @@
-//! The protocol without connections: requests out, answers of all kinds in, in all cuts.
+//! The protocol without connections: all kinds of answers, cut at all places.
 
-use super::super::protocol::{Lookups, Then};
-use super::super::tally::Fault;
+use super::super::protocol::{Lookups, Verdict};
+use super::super::stats::Fault;
 use super::*;
 use simoom_io::Effects;
 use simoom_io::send::{Pool, Queue};
 
-const SHAPE: Shape = Shape {
+const SHAPE: WorkloadSpec = WorkloadSpec {
     keys: 1,
     value_bytes: (20, 20),
     get_ratio: 1.0,
@@ -15,21 +15,21 @@ const SHAPE: Shape = Shape {
     preload: false,
 };
 
-fn memcached(shape: Shape) -> Memcached {
-    Memcached::new(shape, 1, 4, true)
+fn memcached(workload: WorkloadSpec) -> Memcached {
+    Memcached::new(workload, 1, 4, true)
 }
 
-/// Asks once; what is asked, and the bytes of it.
+/// Sends one request. Returns it, and its bytes.
 fn ask(memcached: &mut Memcached) -> (Request, Vec<u8>) {
     let (mut pool, mut queue, mut effects) =
         (Pool::new(256, 64), Queue::default(), Effects::default());
-    let mut asked = [Asked::default()];
-    let sent = memcached.ask(&mut asked, &mut Reply::new(&mut pool, &mut queue, &mut effects));
+    let mut pending = [PendingRequest::default()];
+    let sent = memcached.ask(&mut pending, &mut Reply::new(&mut pool, &mut queue, &mut effects));
     assert!(sent == 1 && !effects.overflow);
-    (asked[0].what, queue.slices(&pool).flatten().copied().collect())
+    (pending[0].what, queue.slices(&pool).flatten().copied().collect())
 }
 
-/// What a server that stores everything would answer to a get after `set`.
+/// The answer of a server to a get after `set`.
 fn stored(set: &[u8]) -> Vec<u8> {
     let text = String::from_utf8(set.to_vec()).unwrap();
     let (line, value) = text.split_once("\r\n").unwrap();
@@ -38,17 +38,22 @@ fn stored(set: &[u8]) -> Vec<u8> {
     format!("VALUE {} 0 {}\r\n{value}", words[1], words[4]).into()
 }
 
-/// Reads `answer` cut into pieces of `cut` bytes; the verdict, and the bytes of content.
-fn read(memcached: &mut Memcached, request: &Request, answer: &[u8], cut: usize) -> (Then, usize) {
+/// Reads `answer` in parts of `cut` bytes. Returns the verdict and the bytes of content.
+fn read(
+    memcached: &mut Memcached,
+    request: &Request,
+    answer: &[u8],
+    cut: usize,
+) -> (Verdict, usize) {
     let (mut progress, mut offered, mut content) = (Progress::default(), Vec::new(), 0);
-    let mut verdict = Then::More;
+    let mut verdict = Verdict::More;
     for piece in answer.chunks(cut) {
-        assert_eq!(verdict, Then::More, "the verdict came before the end");
+        assert_eq!(verdict, Verdict::More, "the answer was good before the end");
         offered.extend_from_slice(piece);
-        let took = memcached.read(request, &mut progress, &offered);
-        offered.drain(..took.bytes);
-        content += took.content;
-        verdict = took.then;
+        let parsed = memcached.read(request, &mut progress, &offered);
+        offered.drain(..parsed.bytes);
+        content += parsed.content;
+        verdict = parsed.verdict;
     }
     (verdict, content)
 }
@@ -56,20 +61,24 @@ fn read(memcached: &mut Memcached, request: &Request, answer: &[u8], cut: usize)
 #[test]
 fn what_is_stored_is_found_good_in_every_cut() {
     for len in [1, 7, 8, 9, 100, 5000] {
-        let shape = Shape { value_bytes: (len, len), get_ratio: 0.0, ..SHAPE };
-        let mut memcached = memcached(shape);
+        let workload = WorkloadSpec { value_bytes: (len, len), get_ratio: 0.0, ..SHAPE };
+        let mut memcached = memcached(workload);
         let (set, bytes) = ask(&mut memcached);
         assert_eq!(
             read(&mut memcached, &set, b"STORED\r\n", 3),
-            (Then::Good(Lookups::default()), 0)
+            (Verdict::Good(Lookups::default()), 0)
         );
         memcached.workload = Workload::new(SHAPE, 1);
         let (get, line) = ask(&mut memcached);
         assert_eq!(line, b"get k00000000\r\n");
         let answer = [stored(&bytes), b"END\r\n".to_vec()].concat();
         for cut in (1..answer.len().min(60)).chain([answer.len()]) {
-            let (then, content) = read(&mut memcached, &get, &answer, cut);
-            assert_eq!(then, Then::Good(Lookups { hits: 1, misses: 0 }), "{len} bytes, cut {cut}");
+            let (verdict, content) = read(&mut memcached, &get, &answer, cut);
+            assert_eq!(
+                verdict,
+                Verdict::Good(Lookups { hits: 1, misses: 0 }),
+                "{len} bytes, cut {cut}"
+            );
             assert_eq!(content, len as usize);
         }
     }
@@ -77,7 +86,7 @@ fn what_is_stored_is_found_good_in_every_cut() {
 
 #[test]
 fn what_another_connection_has_stored_meanwhile_is_good_and_what_nobody_has_is_not() {
-    let mut memcached = memcached(Shape { get_ratio: 0.0, ..SHAPE });
+    let mut memcached = memcached(WorkloadSpec { get_ratio: 0.0, ..SHAPE });
     let (_, first) = ask(&mut memcached);
     let (_, second) = ask(&mut memcached);
     assert_ne!(first, second, "two versions");
@@ -85,15 +94,15 @@ fn what_another_connection_has_stored_meanwhile_is_good_and_what_nobody_has_is_n
     let (get, _) = ask(&mut memcached);
     for set in [&first, &second] {
         let answer = [stored(set), b"END\r\n".to_vec()].concat();
-        assert!(matches!(read(&mut memcached, &get, &answer, 9).0, Then::Good(_)));
+        assert!(matches!(read(&mut memcached, &get, &answer, 9).0, Verdict::Good(_)));
     }
     let mut torn = stored(&first);
     let (end, after) = (torn.len() - 12, second.len() - 12);
     torn[end..].copy_from_slice(&second[after..]);
     torn.extend_from_slice(b"END\r\n");
-    assert!(matches!(read(&mut memcached, &get, &torn, 500).0, Then::Bad(Fault::Content, _)));
+    assert!(matches!(read(&mut memcached, &get, &torn, 500).0, Verdict::Bad(Fault::Content, _)));
     memcached.verify = false;
-    assert!(matches!(read(&mut memcached, &get, &torn, 500).0, Then::Good(_)), "nobody asked");
+    assert!(matches!(read(&mut memcached, &get, &torn, 500).0, Verdict::Good(_)), "nobody asked");
 }
 
 #[test]
@@ -102,14 +111,14 @@ fn a_miss_is_counted_and_no_error() {
     let (get, _) = ask(&mut memcached);
     assert_eq!(
         read(&mut memcached, &get, b"END\r\n", 1).0,
-        Then::Good(Lookups { hits: 0, misses: 1 })
+        Verdict::Good(Lookups { hits: 0, misses: 1 })
     );
 }
 
 #[test]
 fn of_many_keys_those_left_out_are_misses() {
-    let shape = Shape { keys: 1000, multiget: 5, ..SHAPE };
-    let mut memcached = memcached(shape);
+    let workload = WorkloadSpec { keys: 1000, multiget: 5, ..SHAPE };
+    let mut memcached = memcached(workload);
     let (get, line) = ask(&mut memcached);
     let line = String::from_utf8(line).unwrap();
     let keys: Vec<&str> = line.trim().split(' ').skip(1).collect();
@@ -123,11 +132,11 @@ fn of_many_keys_those_left_out_are_misses() {
     let answer = format!("{}{}END\r\n", value(keys[1]), value(keys[4]));
     let unasked = format!("{}{}END\r\n", value(keys[4]), value(keys[1]));
     for cut in [1, 10, 1000] {
-        let (then, _) = read(&mut memcached, &get, answer.as_bytes(), cut);
-        assert_eq!(then, Then::Good(Lookups { hits: 2, misses: 3 }));
+        let (verdict, _) = read(&mut memcached, &get, answer.as_bytes(), cut);
+        assert_eq!(verdict, Verdict::Good(Lookups { hits: 2, misses: 3 }));
     }
-    let (then, _) = read(&mut memcached, &get, unasked.as_bytes(), 1000);
-    assert!(matches!(then, Then::Lost(Fault::Content, _)), "in another order: {then:?}");
+    let (verdict, _) = read(&mut memcached, &get, unasked.as_bytes(), 1000);
+    assert!(matches!(verdict, Verdict::Lost(Fault::Content, _)), "in another order: {verdict:?}");
 }
 
 #[test]
@@ -153,9 +162,9 @@ fn what_is_wrong_is_named() {
             "no end after the value",
         ),
     ] {
-        let (then, _) = read(&mut memcached, &get, answer.as_bytes(), usize::MAX);
-        match then {
-            Then::Bad(fault, detail) | Then::Lost(fault, detail) => {
+        let (verdict, _) = read(&mut memcached, &get, answer.as_bytes(), usize::MAX);
+        match verdict {
+            Verdict::Bad(fault, detail) | Verdict::Lost(fault, detail) => {
                 assert!(
                     fault == expected && detail.contains(words),
                     "{answer:?}: {fault:?} {detail}"
@@ -167,11 +176,11 @@ fn what_is_wrong_is_named() {
     let request = Request { kind: Kind::Set, ..Request::default() };
     assert!(matches!(
         read(&mut memcached, &request, b"END\r\n", 9).0,
-        Then::Lost(Fault::Garbled, _)
+        Verdict::Lost(Fault::Garbled, _)
     ));
     assert!(matches!(
         read(&mut memcached, &request, b"NOT_STORED\r\n", 9).0,
-        Then::Bad(Fault::Status, _)
+        Verdict::Bad(Fault::Status, _)
     ));
 }
 
@@ -187,18 +196,20 @@ fn an_answer_cut_off_tells_how_far_it_had_come() {
 
 #[test]
 fn the_longest_get_fits_what_may_be_copied() {
-    let mut memcached = memcached(Shape { multiget: MULTIGET_MAX, keys: 1_000_000_000, ..SHAPE });
+    let mut memcached =
+        memcached(WorkloadSpec { multiget: MULTIGET_MAX, keys: 1_000_000_000, ..SHAPE });
     let (_, line) = ask(&mut memcached);
     assert!(line.len() <= CAPACITY_COPY_BYTES && MULTIGET_MAX >= 100, "{} bytes", line.len());
 }
 
 #[test]
 fn a_reply_without_room_takes_what_it_has_room_for() {
-    let mut memcached = memcached(Shape { get_ratio: 0.0, value_bytes: (400, 400), ..SHAPE });
+    let mut memcached =
+        memcached(WorkloadSpec { get_ratio: 0.0, value_bytes: (400, 400), ..SHAPE });
     let (mut pool, mut queue, mut effects) =
         (Pool::new(256, 20), Queue::default(), Effects::default());
-    let mut asked = [Asked::default(); 30];
-    let sent = memcached.ask(&mut asked, &mut Reply::new(&mut pool, &mut queue, &mut effects));
+    let mut pending = [PendingRequest::default(); 30];
+    let sent = memcached.ask(&mut pending, &mut Reply::new(&mut pool, &mut queue, &mut effects));
     assert!((5..30).contains(&sent) && effects.wants_capacity && !effects.overflow, "{sent}");
     assert_eq!(queue.slices(&pool).flatten().filter(|byte| **byte == b'\n').count(), 2 * sent);
 }

@@ -1,29 +1,28 @@
-//! memcached's text protocol as the load generator speaks it: gets and sets of keys and values that
-//! it can tell good from bad.
+//! memcached's text protocol for the load generator: gets and sets with values that can be checked.
 //!
-//! In go the bytes of answers, out come requests ([`workload`], keys drawn by [`zipf`]) and
-//! verdicts ([`answer`], [`content`]). A key that the server does not have is a miss and no error;
-//! a value of another key, of another length or, with `--verify`, with another content than was
-//! ever stored, is one.
+//! [`workload`] generates requests, with keys drawn by [`zipf`]. [`answer`] and [`content`] check
+//! the answers. A key that the server does not have is a miss, not an error. Errors are a value of
+//! another key, of another length or, with `--verify`, with content that was never stored under the
+//! key.
 
 mod answer;
 mod content;
 mod workload;
 mod zipf;
 
-use super::protocol::{Asked, Protocol, Text, Took};
+use super::protocol::{Parsed, PendingRequest, Protocol, Text};
 use answer::{Progress, Reader};
 pub(crate) use content::VALUE_MAX_BYTES;
 use content::{KEY_BYTES, VERSION_BYTES, Values};
 use simoom_io::Reply;
 use simoom_io::send::CAPACITY_COPY_BYTES;
 use std::io::Write;
-pub(crate) use workload::Shape;
+pub(crate) use workload::WorkloadSpec;
 use workload::{Kind, Request, Workload};
 
-/// The longest beginning of a set: `set KEY 0 0 BYTES`, a line end and the version.
+/// Limit of the start of a set: `set KEY 0 0 BYTES`, a line end and the version.
 const SET_BYTES: usize = "set  0 0 4294967295\r\n".len() + KEY_BYTES + VERSION_BYTES;
-/// Keys that a get may name: as many as fit what is promised to be copied.
+/// Limit of the keys in a get: they must fit the bytes that a reply can always copy.
 pub(crate) const MULTIGET_MAX: u16 =
     ((CAPACITY_COPY_BYTES - "get\r\n".len()) / (1 + KEY_BYTES)) as u16;
 
@@ -32,22 +31,23 @@ pub(crate) struct Memcached {
     workload: Workload,
     values: Values,
     verify: bool,
-    /// The version of the last set.
+    /// Version of the last set.
     version: u32,
-    /// A request while it is written.
+    /// Scratch space for a request.
     draft: Vec<u8>,
-    /// Bytes that a batch on one connection copies, at most.
+    /// Limit of the bytes that a batch copies.
     copied_bytes: usize,
 }
 
 impl Memcached {
-    /// Asks for what `shape` says, drawn from `seed`, at most `at_once` requests on a connection.
-    pub(crate) fn new(shape: Shape, seed: u64, at_once: u16, verify: bool) -> Memcached {
-        let get = "get\r\n".len() + usize::from(shape.multiget) * (1 + KEY_BYTES);
-        let set = SET_BYTES + (shape.value_bytes.1 as usize).min(CAPACITY_COPY_BYTES - SET_BYTES);
+    /// Requests by `workload`, drawn from `seed`, up to `at_once` in a batch.
+    pub(crate) fn new(workload: WorkloadSpec, seed: u64, at_once: u16, verify: bool) -> Memcached {
+        let get = "get\r\n".len() + usize::from(workload.multiget) * (1 + KEY_BYTES);
+        let set =
+            SET_BYTES + (workload.value_bytes.1 as usize).min(CAPACITY_COPY_BYTES - SET_BYTES);
         Memcached {
-            workload: Workload::new(shape, seed),
-            values: Values::new(shape.value_bytes),
+            workload: Workload::new(workload, seed),
+            values: Values::new(workload.value_bytes),
             verify,
             version: 0,
             draft: Vec::with_capacity(CAPACITY_COPY_BYTES),
@@ -98,26 +98,30 @@ impl Protocol for Memcached {
     const BEGINS_WITH: &'static str = "line";
 
     #[inline]
-    fn ask(&mut self, asked: &mut [Asked<Request>], reply: &mut Reply<'_, Text>) -> usize {
-        for (sent, asked) in asked.iter_mut().enumerate() {
+    fn ask(
+        &mut self,
+        pending: &mut [PendingRequest<Request>],
+        reply: &mut Reply<'_, Text>,
+    ) -> usize {
+        for (sent, pending) in pending.iter_mut().enumerate() {
             if !reply.has_capacity() {
                 return sent;
             }
             let (request, key) = self.workload.next();
-            asked.what = request;
+            pending.what = request;
             self.draft.clear();
             match request.kind {
                 Kind::Get => self.get(&request, reply),
                 Kind::Set => self.set(key, reply),
             }
         }
-        asked.len()
+        pending.len()
     }
 
     #[inline]
-    fn read(&mut self, asked: &Request, progress: &mut Progress, bytes: &[u8]) -> Took {
+    fn read(&mut self, pending: &Request, progress: &mut Progress, bytes: &[u8]) -> Parsed {
         Reader { workload: &self.workload, values: &self.values, verify: self.verify }
-            .read(asked, progress, bytes)
+            .read(pending, progress, bytes)
     }
 
     fn cut(&self, progress: &Progress) -> Option<String> {

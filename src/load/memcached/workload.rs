@@ -1,30 +1,31 @@
-//! What is asked of memcached: which keys, how often, in which proportion. A request is the seed
-//! that it was drawn from, so that its keys can be named once more when the answer comes.
+//! The requests to memcached: which keys, how often, in which proportion. A request stores the seed
+//! that it was drawn from, so that its keys can be generated again for the answer.
 
 use super::super::random::Random;
 use super::zipf::Zipf;
 use std::fmt;
 
-/// The workload, as the flags have it.
+/// The workload, from the flags.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Shape {
-    /// Keys.
+pub(crate) struct WorkloadSpec {
+    /// Number of keys.
     pub(crate) keys: u32,
-    /// The least and the most bytes of a value.
+    /// Minimum and maximum length of a value.
     pub(crate) value_bytes: (u32, u32),
-    /// The share of gets; all others are sets.
+    /// Share of gets; the others are sets.
     pub(crate) get_ratio: f64,
-    /// The exponent of Zipf's law by which keys are drawn; `None`: all alike.
+    /// Exponent of Zipf's law for keys; `None` for a uniform distribution.
     pub(crate) zipf: Option<f64>,
     /// Keys in a get.
     pub(crate) multiget: u16,
-    /// All keys are stored before anything else.
+    /// Whether to store all keys before the run.
     pub(crate) preload: bool,
 }
 
-impl fmt::Display for Shape {
+impl fmt::Display for WorkloadSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shape { keys, value_bytes: (least, most), get_ratio, zipf, multiget, preload } = *self;
+        let WorkloadSpec { keys, value_bytes: (least, most), get_ratio, zipf, multiget, preload } =
+            *self;
         let of = if multiget == 1 { "a key".to_owned() } else { format!("{multiget} keys") };
         write!(f, "{:.0} % gets of {of} of {keys}", 100.0 * get_ratio)?;
         if let Some(exponent) = zipf {
@@ -35,7 +36,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {
     #[default]
@@ -56,62 +57,61 @@ impl Kind {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Request {
     pub(super) kind: Kind,
-    /// Of a get, what its keys are drawn from.
+    /// Seed of the keys of a get.
     pub(super) seed: u64,
 }
 
-/// The keys of a get, one after the other.
+/// The keys of a get, in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
     random: Random,
     left: u16,
 }
 
-/// Draws requests.
+/// Generates requests.
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
-    shape: Shape,
+    workload: WorkloadSpec,
     zipf: Option<Zipf>,
     random: Random,
-    /// A number below 2⁶⁴ drawn at random that is below this means a get.
+    /// A random number of 64 bits below this makes a get.
     get_below: f64,
-    /// Until the run begins nothing but sets of one key after the other, over and over: so many
-    /// were drawn.
+    /// Sets drawn before the run, over all keys in turn.
     storing: Option<u64>,
 }
 
 impl Workload {
-    pub(super) fn new(shape: Shape, seed: u64) -> Workload {
-        let zipf = shape
+    pub(super) fn new(workload: WorkloadSpec, seed: u64) -> Workload {
+        let zipf = workload
             .zipf
             .filter(|exponent| *exponent > 0.0)
-            .map(|exponent| Zipf::new(shape.keys, exponent));
-        let storing = shape.preload.then_some(0);
+            .map(|exponent| Zipf::new(workload.keys, exponent));
+        let storing = workload.preload.then_some(0);
         Workload {
-            shape,
+            workload,
             zipf,
             random: Random::new(seed),
-            get_below: shape.get_ratio * 2f64.powi(64),
+            get_below: workload.get_ratio * 2f64.powi(64),
             storing,
         }
     }
 
-    /// Whether sets of all keys were drawn, while that is to be.
+    /// Whether sets of all keys were drawn; `None` if the run has begun.
     #[inline]
     pub(super) fn is_stored(&self) -> Option<bool> {
-        self.storing.map(|sets| sets >= u64::from(self.shape.keys))
+        self.storing.map(|sets| sets >= u64::from(self.workload.keys))
     }
 
-    /// From now on what the shape says is drawn.
+    /// Begins the run: gets and sets from now on.
     pub(super) fn begin(&mut self) {
         self.storing = None;
     }
 
-    /// The next request, and for a set its key.
+    /// The next request, and the key of a set.
     #[inline]
     pub(super) fn next(&mut self) -> (Request, u32) {
         if let Some(sets) = &mut self.storing {
-            let key = (*sets % u64::from(self.shape.keys)) as u32;
+            let key = (*sets % u64::from(self.workload.keys)) as u32;
             *sets += 1;
             return (Request { kind: Kind::Set, seed: 0 }, key);
         }
@@ -124,11 +124,11 @@ impl Workload {
         (Request { kind: Kind::Set, seed: 0 }, key)
     }
 
-    /// The keys that a request asks for.
+    /// The keys of a request.
     #[inline]
     pub(super) fn keys(&self, request: &Request) -> Keys {
         match request.kind {
-            Kind::Get => Keys { random: Random::new(request.seed), left: self.shape.multiget },
+            Kind::Get => Keys { random: Random::new(request.seed), left: self.workload.multiget },
             Kind::Set => Keys::default(),
         }
     }
@@ -137,9 +137,9 @@ impl Workload {
     fn draw(&self, random: &mut Random) -> u32 {
         match &self.zipf {
             Some(zipf) => zipf.draw(random) - 1,
-            // The upper half of the product: as even as 2³² numbers can be dealt out to so many
-            // keys.
-            None => (((random.next() >> 32) * u64::from(self.shape.keys)) >> 32) as u32,
+            // The upper half of the product is as uniform as 2³² numbers spread over the keys
+            // allow.
+            None => (((random.next() >> 32) * u64::from(self.workload.keys)) >> 32) as u32,
         }
     }
 }
@@ -152,7 +152,7 @@ impl Keys {
         Some(workload.draw(&mut self.random))
     }
 
-    /// How many are left.
+    /// Number of keys left.
     #[inline]
     pub(super) fn left(&self) -> u32 {
         u32::from(self.left)
@@ -163,7 +163,7 @@ impl Keys {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape {
+    const SHAPE: WorkloadSpec = WorkloadSpec {
         keys: 100,
         value_bytes: (1, 1),
         get_ratio: 0.9,
@@ -187,12 +187,12 @@ mod tests {
         workload.begin();
         assert_eq!(workload.is_stored(), None);
         assert!((0..100).any(|_| workload.next().0.kind == Kind::Get));
-        assert_eq!(Workload::new(Shape { preload: false, ..SHAPE }, 1).is_stored(), None);
+        assert_eq!(Workload::new(WorkloadSpec { preload: false, ..SHAPE }, 1).is_stored(), None);
     }
 
     #[test]
     fn gets_and_sets_come_in_their_proportion_and_keys_are_named_again() {
-        let mut workload = Workload::new(Shape { preload: false, ..SHAPE }, 1);
+        let mut workload = Workload::new(WorkloadSpec { preload: false, ..SHAPE }, 1);
         let mut gets = 0;
         for _ in 0..10_000 {
             let (request, key) = workload.next();
@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn only_gets_or_only_sets() {
         for (get_ratio, kind) in [(1.0, Kind::Get), (0.0, Kind::Set)] {
-            let mut workload = Workload::new(Shape { get_ratio, preload: false, ..SHAPE }, 1);
+            let mut workload =
+                Workload::new(WorkloadSpec { get_ratio, preload: false, ..SHAPE }, 1);
             assert!((0..1000).all(|_| workload.next().0.kind == kind));
         }
     }

@@ -1,9 +1,9 @@
-//! Numbers from 1 to n by Zipf's law: the k-th is drawn in proportion to 1 / k^s. Neither memory
-//! nor time grows with n.
+//! Zipf-distributed numbers from 1 to n: k with probability in proportion to 1 / k^s. Memory and
+//! time do not grow with n.
 //!
-//! Rejection-inversion (Hörmann and Derflinger, "Rejection-inversion to generate variates from
-//! monotone discrete distributions", 1996): a point under the curve x^-s is drawn by inverting its
-//! integral, rounded, and kept unless it lies above the step that the number stands for.
+//! The method is rejection-inversion (Hörmann and Derflinger, "Rejection-inversion to generate
+//! variates from monotone discrete distributions", 1996). It draws a point under the curve x^-s by
+//! inverting its integral, rounds it, and rejects it if it lies above the step of that number.
 
 use super::super::random::Random;
 
@@ -12,16 +12,16 @@ use super::super::random::Random;
 pub(super) struct Zipf {
     n: f64,
     exponent: f64,
-    /// The integral at 1½, less the first step,
+    /// The integral at 1½, minus the first step: the lower end of the range to draw from.
     first: f64,
-    /// and at n + ½: between these two is drawn.
+    /// The integral at n + ½: the upper end.
     last: f64,
-    /// A point so little below its number is kept without a further look.
+    /// A point at most this far below its number is accepted without a further test.
     surely: f64,
 }
 
 impl Zipf {
-    /// Numbers from 1 to `n`, at least 1, with an exponent above 0.
+    /// Numbers from 1 to `n`. `n` is at least 1, `exponent` above 0.
     pub(super) fn new(n: u32, exponent: f64) -> Zipf {
         let mut zipf = Zipf { n: f64::from(n), exponent, first: 0.0, last: 0.0, surely: 0.0 };
         zipf.first = zipf.integral(1.5) - 1.0;
@@ -30,7 +30,7 @@ impl Zipf {
         zipf
     }
 
-    /// Draws one.
+    /// Draws a number.
     #[inline]
     pub(super) fn draw(&self, random: &mut Random) -> u32 {
         loop {
@@ -47,7 +47,7 @@ impl Zipf {
         (-self.exponent * x.ln()).exp()
     }
 
-    /// (x^(1-s) - 1) / (1 - s), which tends to ln x where s is 1.
+    /// (x^(1-s) - 1) / (1 - s), which approaches ln x for s = 1.
     fn integral(&self, x: f64) -> f64 {
         let (log, power) = (x.ln(), 1.0 - self.exponent);
         if (power * log).abs() > TINY { (power * log).exp_m1() / power } else { log }
@@ -61,16 +61,16 @@ impl Zipf {
     }
 }
 
-/// Below this the limit is as exact as the formula.
+/// Below this value, the limit is as exact as the formula.
 const TINY: f64 = 1e-8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Draws with a fixed seed, so the result is the same at every run, and compares with the exact
-    /// probabilities: the sum of squared deviations, each in units of its variance, has a mean of
-    /// n - 1.
+    /// Draws with a fixed seed, so every run has the same result. Compares with the exact
+    /// probabilities: the sum of squared deviations, each divided by its variance, has a mean of n
+    /// - 1.
     #[test]
     fn frequencies_are_the_exact_probabilities() {
         const DRAWS: u32 = 1_000_000;

@@ -1,6 +1,6 @@
 //! The flags for memcached, and the workload that they make.
 
-use super::super::memcached::{MULTIGET_MAX, Shape, VALUE_MAX_BYTES};
+use super::super::memcached::{MULTIGET_MAX, VALUE_MAX_BYTES, WorkloadSpec};
 use crate::error::{Error, Result};
 use clap::Args;
 
@@ -89,10 +89,10 @@ fn multiget(text: &str) -> Result<u16, String> {
 
 impl MemcachedOptions {
     /// The workload.
-    pub(crate) fn shape(&self) -> Shape {
+    pub(crate) fn workload(&self) -> WorkloadSpec {
         let ValueBytes(least, most) =
             self.value_size.unwrap_or(ValueBytes(VALUE_BYTES_DEFAULT, VALUE_BYTES_DEFAULT));
-        Shape {
+        WorkloadSpec {
             keys: self.keys.unwrap_or(KEYS_DEFAULT),
             value_bytes: (least, most),
             get_ratio: self.get_ratio.unwrap_or(GET_RATIO_DEFAULT),

@@ -2,11 +2,11 @@
 
 mod memcached;
 
-use super::client::{Plan, SLOW_MAX, Sips};
-use super::course::Extent;
+use super::client::{Plan, ReadThrottle, SLOW_MAX};
 use super::pace::{Arrivals, Rate};
+use super::schedule::RunLimits;
 use super::sources::Source;
-use super::xdp::From;
+use super::xdp::XdpOptions;
 use crate::config::{LogOptions, XdpMode, values};
 use crate::error::{Error, Result};
 use clap::Args;
@@ -76,23 +76,23 @@ pub struct LoadOptions {
     pub connection_per_request: bool,
 
     /// Measure for this long [default: 10s, or until --requests are answered]
-    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "Extent (500ms, 30s, 5m)")]
+    #[arg(long, value_name = "TIME", value_parser = values::timeout, help_heading = "RunLimits (500ms, 30s, 5m)")]
     pub duration: Option<Duration>,
 
     /// Number of requests to measure
-    #[arg(long, value_name = "R", value_parser = requests, help_heading = "Extent (500ms, 30s, 5m)")]
+    #[arg(long, value_name = "R", value_parser = requests, help_heading = "RunLimits (500ms, 30s, 5m)")]
     pub requests: Option<u64>,
 
     /// Warm-up before the measurement [default: 1s, or 0 with --requests]
     ///
     /// It begins when all connections are open. Errors count from the first connection on.
-    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Extent (500ms, 30s, 5m)")]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "RunLimits (500ms, 30s, 5m)")]
     pub warm_up: Option<Duration>,
 
     /// Time for an answer
     #[arg(
         long, value_name = "TIME", value_parser = values::timeout, default_value = "10s",
-        help_heading = "Extent (500ms, 30s, 5m)"
+        help_heading = "RunLimits (500ms, 30s, 5m)"
     )]
     pub timeout: Duration,
 
@@ -195,7 +195,7 @@ fn slow(text: &str) -> Result<u32, String> {
 
 impl LoadOptions {
     /// Where to send from over AF_XDP; `None` for kernel sockets.
-    pub(crate) fn from(&self) -> Result<Option<From<'_>>> {
+    pub(crate) fn xdp_options(&self) -> Result<Option<XdpOptions<'_>>> {
         let Some(interface) = self.interface.as_deref() else {
             let without =
                 |flag| Err(Error::usage(format!("{flag}: cannot be used without --interface")));
@@ -211,7 +211,7 @@ impl LoadOptions {
                 "--interface {interface}: --source is missing; give addresses that no host has, such as 198.18.64.1/24"
             ))
         })?;
-        Ok(Some(From {
+        Ok(Some(XdpOptions {
             interface,
             source,
             gateway: self.gateway,
@@ -231,7 +231,7 @@ impl LoadOptions {
             if let Some(in_flight) = in_flight {
                 return Err(Error::usage(format!(
                     "--in-flight {in_flight}: cannot be used with --connection-per-request; --connections says how \
-                     many are under way"
+                     many are under target_route"
                 )));
             }
             if pipeline > 1 {
@@ -257,10 +257,10 @@ impl LoadOptions {
             pipeline,
             connection_per_request: self.connection_per_request,
             rate,
-            slow: self.slow.map(|bytes_per_second| Sips { bytes_per_second }),
+            slow: self.slow.map(|bytes_per_second| ReadThrottle { bytes_per_second }),
             verify: self.verify,
             timeout: self.timeout,
-            extent: Extent {
+            limits: RunLimits {
                 duration: timed,
                 requests: self.requests,
                 warm_up: self.warm_up.unwrap_or(warm_up),

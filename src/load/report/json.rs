@@ -1,16 +1,16 @@
-//! A report for programs.
+//! The report as JSON.
 
 use super::super::Outcome;
-use super::super::tally::LATE_US;
+use super::super::stats::LATE_US;
 use super::{PERCENTILES, Report};
 use hdrhistogram::Histogram;
 
 impl Report {
-    /// For programs.
+    /// The report as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
-        let Report { target, shape, plan, outcome: Outcome { transport, tally, .. } } = self;
+        let Report { target, workload, plan, outcome: Outcome { transport, stats, .. } } = self;
         let faults: serde_json::Map<_, _> =
-            tally.faults().map(|(name, count)| (name.to_owned(), count.into())).collect();
+            stats.faults().map(|(name, count)| (name.to_owned(), count.into())).collect();
         let stack: serde_json::Map<_, _> = self
             .outcome
             .stack
@@ -25,50 +25,50 @@ impl Report {
             "in_flight": plan.in_flight,
             "pipeline": plan.pipeline,
             "connection_per_request": plan.connection_per_request,
-            "slow": plan.slow.map(|sips| sips.bytes_per_second),
+            "slow": plan.slow.map(|throttle| throttle.bytes_per_second),
             "rate": plan.rate.map(|rate| rate.per_second),
             "arrivals": plan.rate.map(|rate| rate.arrivals.name()),
-            "workload": shape.map(|shape| serde_json::json!({
-                "keys": shape.keys,
-                "value_bytes": [shape.value_bytes.0, shape.value_bytes.1],
-                "get_ratio": shape.get_ratio,
-                "zipf": shape.zipf,
-                "multiget": shape.multiget,
-                "preload": shape.preload,
+            "workload": workload.map(|workload| serde_json::json!({
+                "keys": workload.keys,
+                "value_bytes": [workload.value_bytes.0, workload.value_bytes.1],
+                "get_ratio": workload.get_ratio,
+                "zipf": workload.zipf,
+                "multiget": workload.multiget,
+                "preload": workload.preload,
             })),
             "seconds": self.outcome.measured.as_secs_f64(),
-            "measured_us_since_boot": [tally.measured_us.0, tally.measured_us.1],
-            "offered": plan.rate.map(|_| tally.sent + self.outcome.waiting),
-            "sent": tally.sent,
+            "measured_us_since_boot": [stats.measured_us.0, stats.measured_us.1],
+            "offered": plan.rate.map(|_| stats.sent + self.outcome.waiting),
+            "sent": stats.sent,
             "waiting": plan.rate.map(|_| self.outcome.waiting),
-            "answered": plan.rate.map(|_| tally.latency_us.len()),
-            "responses": tally.responses,
-            "responses_per_second": self.per_second(tally.responses),
-            "hits": shape.map(|_| tally.lookups.0),
-            "misses": shape.map(|_| tally.lookups.1),
-            "content_bytes": tally.content_bytes,
-            "content_bytes_per_second": self.per_second(tally.content_bytes),
-            "latency_us": figures(&tally.latency_us),
+            "answered": plan.rate.map(|_| stats.latency_us.len()),
+            "responses": stats.responses,
+            "responses_per_second": self.per_second(stats.responses),
+            "hits": workload.map(|_| stats.lookups.0),
+            "misses": workload.map(|_| stats.lookups.1),
+            "content_bytes": stats.content_bytes,
+            "content_bytes_per_second": self.per_second(stats.content_bytes),
+            "latency_us": figures(&stats.latency_us),
             "generator": {
                 "busy": self.busy(),
-                "turn_us": figures(&tally.turn_us),
-                "late": plan.rate.map(|_| tally.late),
+                "turn_us": figures(&stats.iteration_us),
+                "late": plan.rate.map(|_| stats.late),
                 "late_over_us": plan.rate.map(|_| LATE_US),
-                "late_us": plan.rate.map(|_| figures(&tally.late_us)),
+                "late_us": plan.rate.map(|_| figures(&stats.late_us)),
                 "doubt": self.doubt(),
             },
-            "connections_opened": tally.opened,
-            "closed_between_requests": tally.closed_between,
+            "connections_opened": stats.opened,
+            "closed_between_requests": stats.closed_between,
             "retransmissions": self.retransmissions(),
-            "errors": tally.fault_count(),
+            "errors": stats.fault_count(),
             "errors_by_kind": faults,
-            "first_error": tally.first_fault,
+            "first_error": stats.first_fault,
             "stack": stack,
         })
     }
 }
 
-/// A histogram of microseconds, for programs.
+/// A histogram of microseconds as JSON.
 fn figures(histogram: &Histogram<u64>) -> serde_json::Value {
     let mut figures = serde_json::Map::new();
     for (percentile, _, key) in PERCENTILES {

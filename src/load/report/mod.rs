@@ -1,14 +1,14 @@
-//! The result of a run in words and as JSON. Nothing is measured here.
+//! The result of a run as text and as JSON.
 
 mod json;
 mod text;
 
 use super::Outcome;
 use super::client::Plan;
-use super::memcached::Shape;
+use super::memcached::WorkloadSpec;
 use super::target::Target;
 
-/// The percentiles that are told, with the names that they have in JSON.
+/// The percentiles of a report, with their names in text and JSON.
 const PERCENTILES: [(f64, &str, &str); 5] = [
     (50.0, "p50", "p50"),
     (90.0, "p90", "p90"),
@@ -17,16 +17,16 @@ const PERCENTILES: [(f64, &str, &str); 5] = [
     (99.99, "p99.99", "p99_99"),
 ];
 
-/// A generator that works for more than this share of the time is taken to be the limit.
+/// Share of busy time above which the generator is reported as the limit.
 const BUSY_MAX: f64 = 0.95;
-/// More than this share of requests that leave late put the latencies in doubt.
+/// Share of late requests above which the latencies are doubtful.
 const LATE_MAX: f64 = 0.01;
 
-/// All that is told of a run.
+/// The result of a run.
 pub(crate) struct Report {
     pub(crate) target: Target,
-    /// What memcached was asked.
-    pub(crate) shape: Option<Shape>,
+    /// The workload of memcached.
+    pub(crate) workload: Option<WorkloadSpec>,
     pub(crate) plan: Plan,
     pub(crate) outcome: Outcome,
 }
@@ -48,34 +48,33 @@ impl Report {
             .map(|(_, count)| *count)
     }
 
-    /// The faults that were met, in words; `None` without any.
+    /// The errors as text; `None` if there were none.
     pub(crate) fn faults(&self) -> Option<String> {
-        let met = self.outcome.tally.faults().filter(|(_, count)| *count > 0);
+        let met = self.outcome.stats.faults().filter(|(_, count)| *count > 0);
         let list: Vec<String> =
             met.map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
         (!list.is_empty()).then(|| list.join(", "))
     }
 
-    /// The share of the measured time that the generator was at work.
+    /// Share of the measured time during which the generator was busy.
     fn busy(&self) -> f64 {
         if self.outcome.measured.is_zero() {
             0.0
         } else {
-            self.outcome.tally.busy_us as f64 / self.outcome.measured.as_micros() as f64
+            self.outcome.stats.busy_us as f64 / self.outcome.measured.as_micros() as f64
         }
     }
 
-    /// The share of requests that left late although a connection was free.
+    /// Share of requests that were sent late although a connection was free.
     fn late(&self) -> f64 {
-        if self.outcome.tally.sent == 0 {
+        if self.outcome.stats.sent == 0 {
             0.0
         } else {
-            self.outcome.tally.late as f64 / self.outcome.tally.sent as f64
+            self.outcome.stats.late as f64 / self.outcome.stats.sent as f64
         }
     }
 
-    /// Why the figures may be the generator's rather than the server's; `None` if nothing speaks
-    /// for that.
+    /// Why the generator may have limited the figures; `None` if it did not.
     fn doubt(&self) -> Option<&'static str> {
         let saturated = self.busy() > BUSY_MAX;
         match self.plan.rate {

@@ -1,12 +1,12 @@
 use super::*;
-use crate::load::course::Extent;
 use crate::load::pace::{Arrivals, Rate};
 use crate::load::protocol::Lookups;
-use crate::load::tally::{Fault, Tally};
+use crate::load::schedule::RunLimits;
+use crate::load::stats::{Fault, Stats};
 use std::time::Duration;
 
-fn report(tally: Tally) -> Report {
-    let extent = Extent { duration: None, requests: None, warm_up: Duration::ZERO };
+fn report(stats: Stats) -> Report {
+    let limits = RunLimits { duration: None, requests: None, warm_up: Duration::ZERO };
     let plan = Plan {
         connections: 2,
         in_flight: 1,
@@ -16,28 +16,28 @@ fn report(tally: Tally) -> Report {
         slow: None,
         verify: false,
         timeout: Duration::from_secs(1),
-        extent,
+        limits,
         by_second: false,
     };
     let outcome = Outcome {
         transport: "kernel sockets".into(),
         measured: Duration::from_millis(500),
         waiting: 0,
-        tally,
+        stats,
         stack: Vec::new(),
     };
-    Report { target: Target::parse("http://198.18.0.1/").unwrap(), shape: None, plan, outcome }
+    Report { target: Target::parse("http://198.18.0.1/").unwrap(), workload: None, plan, outcome }
 }
 
 #[test]
 fn rates_and_latencies_are_of_the_measured_time() {
-    let mut tally = Tally::new(false);
+    let mut stats = Stats::new(false);
     for latency_us in [10, 20, 3000, 40_000] {
-        tally.response(Lookups::default());
-        tally.latency(latency_us);
-        tally.content_bytes += 512;
+        stats.response(Lookups::default());
+        stats.latency(latency_us);
+        stats.content_bytes += 512;
     }
-    let report = report(tally);
+    let report = report(stats);
     let text = report.to_string();
     assert!(
         text.contains("responses     4, 8/s") && text.contains("content       2.0 KiB, 4.0 KiB/s"),
@@ -55,9 +55,9 @@ fn rates_and_latencies_are_of_the_measured_time() {
 
 #[test]
 fn a_run_without_answers_has_a_report_too() {
-    let mut tally = Tally::new(false);
-    tally.fault(Fault::ClosedEarly, || "closed before the answer".into());
-    let mut report = report(tally);
+    let mut stats = Stats::new(false);
+    stats.fault(Fault::ClosedEarly, || "closed before the answer".into());
+    let mut report = report(stats);
     report.outcome.measured = Duration::ZERO;
     assert!(report.to_string().ends_with("errors        1 closed early"), "{report}");
     assert_eq!(report.json()["responses_per_second"], 0.0);
@@ -65,16 +65,16 @@ fn a_run_without_answers_has_a_report_too() {
 
 #[test]
 fn an_open_loop_tells_what_was_offered_and_how_late_the_generator_was() {
-    let mut tally = Tally::new(false);
+    let mut stats = Stats::new(false);
     for late_us in [0, 0, 0, 5000] {
-        tally.sent(Some(late_us));
+        stats.sent(Some(late_us));
     }
-    // Before what was sent here was answered, two answers came to what had waited since the
-    // warm-up.
-    tally.response(Lookups::default());
-    tally.response(Lookups::default());
-    tally.latency(70);
-    let mut report = report(tally);
+    // Two answers to requests that had waited since the warm-up arrived before the answers to what
+    // was sent here.
+    stats.response(Lookups::default());
+    stats.response(Lookups::default());
+    stats.latency(70);
+    let mut report = report(stats);
     report.outcome.waiting = 6;
     report.plan.rate = Some(Rate { per_second: 20.0, arrivals: Arrivals::Uniform, seed: 1 });
     let text = report.to_string();
@@ -97,17 +97,17 @@ fn an_open_loop_tells_what_was_offered_and_how_late_the_generator_was() {
 
 #[test]
 fn a_generator_that_is_always_at_work_is_doubted() {
-    let mut tally = Tally::new(false);
-    tally.turn(490_000, true);
-    let report = report(tally);
+    let mut stats = Stats::new(false);
+    stats.iteration(490_000, true);
+    let report = report(stats);
     assert!(report.to_string().contains("busy 98 %; the server may not be the limit"), "{report}");
 }
 
 #[test]
 fn of_memcached_it_tells_what_was_asked_and_what_was_there() {
-    let mut tally = Tally::new(false);
-    tally.response(Lookups { hits: 9, misses: 1 });
-    let shape = Shape {
+    let mut stats = Stats::new(false);
+    stats.response(Lookups { hits: 9, misses: 1 });
+    let workload = WorkloadSpec {
         keys: 1000,
         value_bytes: (10, 20),
         get_ratio: 0.9,
@@ -115,7 +115,7 @@ fn of_memcached_it_tells_what_was_asked_and_what_was_there() {
         multiget: 10,
         preload: true,
     };
-    let report = Report { shape: Some(shape), ..report(tally) };
+    let report = Report { workload: Some(workload), ..report(stats) };
     let text = report.to_string();
     assert!(
         text.contains("90 % gets of 10 keys of 1000, Zipf 0.99; values of 10 to 20 bytes"),

@@ -1,8 +1,8 @@
-//! A report for people.
+//! The report as text.
 
 use super::super::Outcome;
 use super::super::client::Plan;
-use super::super::tally::LATE_US;
+use super::super::stats::LATE_US;
 use super::{PERCENTILES, Report};
 use crate::limits::Bytes;
 use hdrhistogram::Histogram;
@@ -10,40 +10,40 @@ use std::fmt;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { target, shape, outcome: Outcome { transport, tally, .. }, .. } = self;
+        let Report { target, workload, outcome: Outcome { transport, stats, .. }, .. } = self;
         writeln!(f, "{} through {transport}", target.url)?;
         writeln!(f, "  load          {}", self.load())?;
-        if let Some(shape) = shape {
-            writeln!(f, "  asked         {shape}")?;
+        if let Some(workload) = workload {
+            writeln!(f, "  asked           {workload}")?;
         }
         writeln!(f, "  measured      {:.3} s", self.outcome.measured.as_secs_f64())?;
         if self.plan.rate.is_some() {
-            let (offered, waiting) = (tally.sent + self.outcome.waiting, self.outcome.waiting);
+            let (offered, waiting) = (stats.sent + self.outcome.waiting, self.outcome.waiting);
             writeln!(
                 f,
                 "  requests      {offered} offered, {} sent, {} answered, {waiting} still waiting at the end",
-                tally.sent,
-                tally.latency_us.len()
+                stats.sent,
+                stats.latency_us.len()
             )?;
         }
         writeln!(
             f,
             "  responses     {}, {:.0}/s",
-            tally.responses,
-            self.per_second(tally.responses)
+            stats.responses,
+            self.per_second(stats.responses)
         )?;
-        if shape.is_some() {
-            let (hits, misses) = tally.lookups;
+        if workload.is_some() {
+            let (hits, misses) = stats.lookups;
             writeln!(f, "  keys          {hits} hits, {misses} misses")?;
         }
-        let rate = Bytes(self.per_second(tally.content_bytes) as u64);
-        writeln!(f, "  content       {}, {rate}/s", Bytes(tally.content_bytes))?;
-        if !tally.latency_us.is_empty() {
-            writeln!(f, "  latency       {}", latencies(&tally.latency_us))?;
+        let rate = Bytes(self.per_second(stats.content_bytes) as u64);
+        writeln!(f, "  content       {}, {rate}/s", Bytes(stats.content_bytes))?;
+        if !stats.latency_us.is_empty() {
+            writeln!(f, "  latency       {}", latencies(&stats.latency_us))?;
         }
         write!(f, "  generator     busy {:.0} %", 100.0 * self.busy())?;
         if self.plan.rate.is_some() {
-            let (late, late_us) = (100.0 * self.late(), &tally.late_us);
+            let (late, late_us) = (100.0 * self.late(), &stats.late_us);
             let (p99, max) = (time(late_us.value_at_percentile(99.0)), time(late_us.max()));
             write!(
                 f,
@@ -52,9 +52,9 @@ impl fmt::Display for Report {
             )?;
         }
         let doubt = self.doubt().map(|doubt| format!("; {doubt}")).unwrap_or_default();
-        write!(f, "{doubt}\n  connections   {} opened", tally.opened)?;
-        if tally.closed_between > 0 {
-            write!(f, ", {} closed by the server between requests", tally.closed_between)?;
+        write!(f, "{doubt}\n  connections   {} opened", stats.opened)?;
+        if stats.closed_between > 0 {
+            write!(f, ", {} closed by the server between requests", stats.closed_between)?;
         }
         if let Some(retransmissions) = self.retransmissions() {
             write!(f, "\n  segments      {retransmissions} retransmitted")?;
@@ -64,7 +64,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// What was sent, in words.
+    /// Describes the load.
     fn load(&self) -> String {
         let Plan { connections, in_flight, pipeline, connection_per_request, rate, slow, .. } =
             self.plan;
@@ -76,8 +76,8 @@ impl Report {
         }
         let depth =
             if pipeline > 1 { format!(", {pipeline} requests on each") } else { String::new() };
-        let slow = slow.map(|sips| {
-            format!(", each reading at most {}/s", Bytes(sips.bytes_per_second.into()))
+        let slow = slow.map(|throttle| {
+            format!(", each reading at most {}/s", Bytes(throttle.bytes_per_second.into()))
         });
         format!(
             "{rate}{connections} connections, {in_flight} in flight{depth}{}",
@@ -95,7 +95,7 @@ fn latencies(histogram: &Histogram<u64>) -> String {
     list.join(", ")
 }
 
-/// A time in microseconds as people read it.
+/// A time in microseconds with a fitting unit.
 fn time(us: u64) -> String {
     match us {
         0..1000 => format!("{us} µs"),

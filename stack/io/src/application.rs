@@ -2,7 +2,8 @@
 //!
 //! In come bytes in stream order, out go ranges of bytes (see [`crate::send`]). A handler never
 //! sees a segment, a window or a retransmission, and never blocks: every call runs to completion.
-//! Every transport drives the same trait, through [`crate::exchange`], so a handler is written once.
+//! Every transport drives the same trait, through [`crate::exchange`], so a handler is written
+//! once.
 
 use crate::reply::Reply;
 use crate::send::Blob;
@@ -29,7 +30,9 @@ pub trait Application {
 
     /// A connection is established. `conn` is fresh, or what [`crate::Stack::connect_with`] was
     /// given; set its first deadline here.
-    fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>);
+    fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>) {
+        let _ = (conn, opened, reply);
+    }
 
     /// Reads `bytes`, the stream's next, and returns how many are consumed (at most `bytes.len()`).
     ///
@@ -59,7 +62,11 @@ pub trait Application {
 
     /// The input reaches the transport's bound for one connection although none of it was consumed.
     /// `bytes` is all that is held. Queue an answer to that; the connection closes behind it.
-    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>);
+    /// Unless defined, the connection is reset.
+    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>) {
+        let _ = (conn, bytes);
+        reply.abort();
+    }
 
     /// There is capacity again after [`Reply::has_capacity`] said no. Input that is held is
     /// delivered through `received` right after this call.
@@ -69,8 +76,11 @@ pub trait Application {
 
     /// The deadline set with [`Reply::set_timeout`] has passed. This call clears the deadline and
     /// [`Reply::read_later`]: input that was put off is delivered through `received` right after
-    /// it. A connection that closes has no deadline.
-    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>);
+    /// it. A connection that closes has no deadline. Unless defined, it closes the connection.
+    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
+        let _ = conn;
+        reply.close();
+    }
 
     /// The connection is over; `conn` is reset to its default after this.
     fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {

@@ -20,8 +20,8 @@
 //! - It is delivered again when more follows, and after `resumed` and `timeout`.
 //! - No input is delivered while the handler waits for capacity, unless it reads on, nor between
 //!   [`Reply::read_later`] and the next `timeout`, nor after a close.
-//! - Input that fills [`OVERFULL_BYTES`] and of which nothing was consumed is overfull, unless it is
-//!   paused: the handler may answer that, and the connection closes.
+//! - Input that fills [`OVERFULL_BYTES`] and of which nothing was consumed is overfull, unless it
+//!   is paused: the handler may answer that, and the connection closes.
 //! - When the peer has finished, this side closes as soon as the handler waits for nothing but
 //!   input: what is held then is no whole request.
 
@@ -260,8 +260,8 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         consumed
     }
 
-    /// Delivers what is held, and `tail` behind it. Goes on while the handler consumes something and
-    /// has not seen all of it. Returns how much of the tail is consumed.
+    /// Delivers what is held, and `tail` behind it. Goes on while the handler consumes something
+    /// and has not seen all of it. Returns how much of the tail is consumed.
     fn redeliver<A>(&mut self, app: &mut A, tail: &[u8]) -> usize
     where
         A: Application<Conn = C, Blob = B>,

@@ -164,8 +164,9 @@ impl InputBuffer {
         self.seen as usize
     }
 
-    /// The first `shown` unconsumed bytes were delivered, and the first `consumed` of them consumed:
-    /// drops those that are held. The handler must be delivered no fewer bytes than it has seen.
+    /// The first `shown` unconsumed bytes were delivered, and the first `consumed` of them
+    /// consumed: drops those that are held. The handler must be delivered no fewer bytes than it
+    /// has seen.
     pub fn delivered(&mut self, pool: &mut Pool, shown: usize, consumed: usize) {
         debug_assert!(shown >= self.seen(), "delivered {shown} bytes of {} seen", self.seen);
         let held = consumed.min(self.len());
@@ -197,8 +198,8 @@ impl InputBuffer {
         n
     }
 
-    /// Drops the first `n` bytes, at most [`InputBuffer::len`]; an empty buffer goes back to the pool.
-    /// What the handler has seen of later bytes stays noted.
+    /// Drops the first `n` bytes, at most [`InputBuffer::len`]; an empty buffer goes back to the
+    /// pool. What the handler has seen of later bytes stays noted.
     pub fn consume(&mut self, pool: &mut Pool, n: usize) {
         assert!(n <= self.len(), "consumed {n} bytes of {}", self.len);
         self.start += n as u32;
@@ -218,8 +219,8 @@ impl InputBuffer {
         *self = InputBuffer::default();
     }
 
-    /// The space behind those held, to read into. Follow with [`InputBuffer::extend`]. There is none if
-    /// nothing is held, or if the buffer is full and none larger is free.
+    /// The space behind those held, to read into. Follow with [`InputBuffer::extend`]. There is
+    /// none if nothing is held, or if the buffer is full and none larger is free.
     pub fn spare<'a>(&mut self, pool: &'a mut Pool) -> &'a mut [u8] {
         if self.is_empty() {
             return &mut [];

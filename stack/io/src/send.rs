@@ -1,9 +1,10 @@
 //! What is still to be sent, and what is sent but not acknowledged: ranges of immutable bytes.
 //!
 //! A handler queues answers through a [`Reply`]. A transport reads them, in stream order, when the
-//! window or the socket allows, and reads them again to retransmit. Nothing here knows of segments. All ranges and all copied bytes live in one [`Pool`] of fixed size per worker; a
-//! connection's [`Queue`] is three indices and a few counts. Running out is a state:
-//! [`Reply::has_capacity`] says no until acknowledgements free entries.
+//! window or the socket allows, and reads them again to retransmit. Nothing here knows of segments.
+//! All ranges and all copied bytes live in one [`Pool`] of fixed size per worker; a connection's
+//! [`Queue`] is three indices and a few counts. Running out is a state: [`Reply::has_capacity`]
+//! says no until acknowledgements free entries.
 //!
 //! # A layer between handler and transport
 //!
@@ -30,8 +31,8 @@ pub const QUEUE_ENTRIES: u16 = 64;
 /// third.
 pub const ANSWER_BYTES: u32 = (8 * CHUNK_BYTES) as u32;
 
-/// Entries that the promise of [`Reply::has_capacity`] can use up: its shares, its copies, and one copy
-/// more because a share between two copies starts a new chunk.
+/// Entries that the promise of [`Reply::has_capacity`] can use up: its shares, its copies, and one
+/// copy more because a share between two copies starts a new chunk.
 const CAPACITY_ENTRIES: u16 = (CAPACITY_COPY_BYTES / CHUNK_BYTES + CAPACITY_SHARES + 1) as u16;
 /// An answer is begun while more than one in so many of the entries and chunks are left; the last
 /// of them are for those begun before. Half an answer is worse than none: its peer may delay the

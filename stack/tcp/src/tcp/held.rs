@@ -1,5 +1,5 @@
-//! Input that the application has not consumed: in a buffer of the [`input`](simoom_io::input) pool,
-//! and behind it in blocks.
+//! Input that the application has not consumed: in a buffer of the [`input`](simoom_io::input)
+//! pool, and behind it in blocks.
 //!
 //! In come bytes in order, out go the same bytes, in one piece, until they are consumed. The buffer
 //! is one piece of memory and mostly enough. What does not fit it goes to blocks of the

@@ -1,12 +1,12 @@
-//! Where a case takes place: two namespaces joined by a veth pair, and processes in them, each on
-//! its core.
+//! The testbed of a case: two network namespaces joined by a veth pair, and processes in them, each
+//! pinned to a core.
 //!
-//! A stage lasts for one case, so that no connection of one case (TIME_WAIT, a neighbour's entry)
-//! is there in the next. It has no name; everything goes with the process that made it, however
-//! that ends.
+//! Each case has a new testbed, so that no state (TIME_WAIT, neighbour entries) remains from the
+//! case before. The namespaces have no names and disappear with the process that made them, however
+//! it ends.
 
-use super::contenders::SERVER;
 use super::options::Cores;
+use super::targets::SERVER;
 use crate::error::{Error, Result};
 use crate::netns::{self, Namespace};
 use af_xdp::features::set_segmentation_offload;
@@ -19,25 +19,25 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// The client's own address; those that the load sends from are others.
+/// Address of the client's interface. The load sends from other addresses.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-/// Where the load sends from: enough for a million connections.
+/// Source addresses of the load: enough for a million connections.
 pub(super) const SOURCE: &str = "198.18.64.0/18";
 const PREFIX_LEN: u8 = 16;
-/// What the kernel's TCP uses at both ends: Simoom's own default, which is Linux's. A machine may
-/// have another, and a namespace inherits that.
+/// Congestion control of the kernel at both ends: Simoom's default and Linux's. A namespace
+/// inherits the machine's setting, which may differ.
 const CONGESTION_CONTROL: &str = "cubic";
-/// How long a process may take to end when it is told to.
-const ENDING: Duration = Duration::from_secs(3);
-/// How often an ending process is looked at.
-const LOOK: Duration = Duration::from_millis(2);
+/// Limit for a process to end after SIGTERM.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Interval at which an ending process is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Two namespaces and what joins them.
-pub(super) struct Stage<'a> {
+/// Two namespaces joined by a veth pair.
+pub(super) struct Testbed<'a> {
     server: Namespace,
     client: Namespace,
     cores: Cores,
-    /// This program.
+    /// The file of this program.
     simoom: &'a Path,
 }
 
@@ -48,13 +48,13 @@ pub(super) enum Side {
     Client,
 }
 
-impl Stage<'_> {
-    /// Sets one up.
+impl Testbed<'_> {
+    /// Creates the namespaces and configures their interfaces.
     pub(super) fn new(
         cores: Cores,
         simoom: &Path,
         segmentation_offload: bool,
-    ) -> Result<Stage<'_>> {
+    ) -> Result<Testbed<'_>> {
         let failed = |error: io::Error| Error::failed(error.to_string());
         let server = Namespace::new().map_err(failed)?;
         let client = Namespace::new().map_err(failed)?;
@@ -69,16 +69,16 @@ impl Stage<'_> {
             };
             namespace.run(set).map_err(failed)?;
         }
-        Ok(Stage { server, client, cores, simoom })
+        Ok(Testbed { server, client, cores, simoom })
     }
 
-    /// Runs `inside` in a side's namespace, on a thread of its own.
+    /// Runs `inside` in the namespace of a side, on a new thread.
     pub(super) fn run<T: Send>(&self, side: Side, inside: impl FnOnce() -> T + Send) -> T {
         self.namespace(side).run(inside)
     }
 
-    /// Starts a program on a side's core, its output in `log`. It ends with this process, for it is
-    /// the calling thread that it is bound to: that must be one that lasts.
+    /// Starts a program on the core of a side. The program ends with the calling thread, so that
+    /// thread must last.
     pub(super) fn start(
         &self,
         side: Side,
@@ -113,7 +113,7 @@ impl Stage<'_> {
     }
 }
 
-/// Where a process writes.
+/// The output files of a process.
 pub(super) struct Log {
     /// Standard output.
     pub(super) output: File,
@@ -121,28 +121,28 @@ pub(super) struct Log {
     pub(super) errors: File,
 }
 
-/// A process that ends with this value.
+/// A process that is ended on drop.
 #[derive(Debug)]
 pub(super) struct Process(Child);
 
 impl Process {
-    /// Its process id.
+    /// The process id.
     pub(super) fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// How it ended, if it has.
+    /// The exit status if the process has ended.
     pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.0.try_wait().map_err(|error| Error::because("waiting for a process", error))
     }
 
-    /// Whether it ends by itself before the deadline.
+    /// Whether the process ends before the deadline.
     fn ends_by(&mut self, deadline: Instant) -> bool {
         while Instant::now() < deadline {
             if !matches!(self.0.try_wait(), Ok(None)) {
                 return true;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         false
     }
@@ -153,9 +153,9 @@ impl Drop for Process {
         if matches!(self.0.try_wait(), Ok(Some(_))) {
             return;
         }
-        // A parent such as nginx's master ends its children only if it is asked.
+        // A parent such as nginx's master process ends its children only on SIGTERM.
         let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
-        if !self.ends_by(Instant::now() + ENDING) {
+        if !self.ends_by(Instant::now() + EXIT_TIMEOUT) {
             let _ = self.0.kill();
             let _ = self.0.wait();
         }

@@ -1,7 +1,7 @@
-//! The directory that a comparison works in, and the process that removes it afterwards.
+//! The temporary directory of a comparison, and the process that removes it.
 //!
-//! The directory outlives its owner if that is killed, so a process of its own waits for the end of
-//! its standard input, which the kernel brings about however the owner ends, and then removes it.
+//! A killed owner cannot remove the directory. So another process waits for the end of its standard
+//! input, which the kernel closes when the owner ends, and then removes the directory.
 
 use crate::error::{Error, Result};
 use clap::Args;
@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 /// The flags of `sweep`.
 #[derive(Args, Clone, Debug)]
 pub struct SweepOptions {
-    /// What to remove when standard input ends
+    /// Directory to remove at the end of standard input
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
 }
@@ -23,7 +23,7 @@ pub struct SweepOptions {
 /// Waits for the end of standard input, then removes the directory.
 pub fn sweep(options: &SweepOptions) -> Result<()> {
     let directory = &options.directory;
-    // An error means that there is nobody to wait for.
+    // On an error there is no owner to wait for.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     fs::remove_dir_all(directory)
         .map_err(|error| Error::because(format!("removing {}", directory.display()), error))
@@ -31,14 +31,14 @@ pub fn sweep(options: &SweepOptions) -> Result<()> {
 
 /// A directory for files, configurations and logs.
 #[derive(Debug)]
-pub(super) struct Workplace {
+pub(super) struct TempDir {
     path: PathBuf,
     sweeper: Child,
 }
 
-impl Workplace {
-    /// Makes one that all users can read: servers change theirs.
-    pub(super) fn new(simoom: &Path) -> Result<Workplace> {
+impl TempDir {
+    /// Creates a directory that all users can read, because servers change their user.
+    pub(super) fn new(simoom: &Path) -> Result<TempDir> {
         let path = std::env::temp_dir().join(format!("simoom-compare-{}", std::process::id()));
         let cannot = |error| Error::because(format!("making {}", path.display()), error);
         fs::create_dir(&path).map_err(cannot)?;
@@ -46,22 +46,22 @@ impl Workplace {
             .arg("sweep")
             .arg(&path)
             .stdin(Stdio::piped())
-            // Ctrl-C is not meant for it.
+            // Ctrl-C must not end it.
             .process_group(0)
             .spawn()
             .map_err(|error| Error::because("starting simoom sweep", error))?;
-        let workplace = Workplace { path, sweeper };
-        fs::set_permissions(&workplace.path, Permissions::from_mode(0o755))
+        let temp_dir = TempDir { path, sweeper };
+        fs::set_permissions(&temp_dir.path, Permissions::from_mode(0o755))
             .map_err(|error| Error::because("making the working directory readable", error))?;
-        Ok(workplace)
+        Ok(temp_dir)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a file.
+    /// Writes a file, creating its directory if need be.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
         let path = self.path.join(name);
         let directory = path.parent().expect("a file in the directory has a parent");
@@ -72,10 +72,10 @@ impl Workplace {
     }
 }
 
-impl Drop for Workplace {
+impl Drop for TempDir {
     fn drop(&mut self) {
         drop(self.sweeper.stdin.take());
-        // It ends by itself now; what it could not remove, it has said.
+        // The process ends by itself now. It has printed its own errors.
         let _ = self.sweeper.wait();
     }
 }

@@ -1,44 +1,43 @@
-//! What is counted: answers with their latencies, faults, each kind apart, and how the generator
-//! itself did. Knows no connections.
+//! The counts of a run: answers with latencies, errors by kind, and the generator's own timing.
 
 use super::protocol::Lookups;
 use super::series::{Series, Totals};
 use hdrhistogram::Histogram;
 
-/// The longest latency that is told apart from a longer one: an hour.
+/// Latencies of an hour or more count as an hour.
 const LATENCY_MAX_US: u64 = 3_600_000_000;
-/// A request that leaves so much after it was due, although a connection was free, left late.
+/// Delay after its scheduled time, with a free connection, from which a request counts as late.
 pub(crate) const LATE_US: u64 = 100;
 
-/// What can be wrong with a request, its connection or its answer.
+/// The kinds of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The connection was refused.
     Refused,
-    /// Nobody answered the attempt to connect.
+    /// The attempt to connect timed out.
     Unanswered,
     /// The server reset the connection.
     Reset,
-    /// The answer was not there in time.
+    /// The answer did not arrive in time.
     Timeout,
-    /// The server closed the connection before the answer began.
+    /// The server closed the connection before the answer.
     ClosedEarly,
-    /// The server closed the connection within the content: too little.
+    /// The server closed the connection within the content.
     Short,
-    /// Bytes came that nothing had asked for: too much.
+    /// Bytes arrived without a request.
     Surplus,
-    /// The answer cannot be understood, or its length is not told.
+    /// The answer cannot be parsed, or does not announce its length.
     Garbled,
-    /// The answer is an error: a status that is none of 200 to 299.
+    /// The status is not in 200 to 299.
     Status,
-    /// The content is not as long as it must be.
+    /// The length of the content is wrong.
     Length,
-    /// The content is not what it must be.
+    /// The content is wrong.
     Content,
 }
 
 impl Fault {
-    /// All of them, with the names that reports use.
+    /// All kinds, with their names in reports.
     pub(crate) const ALL: [(Fault, &'static str); 11] = [
         (Fault::Refused, "refused"),
         (Fault::Unanswered, "unanswered"),
@@ -56,48 +55,48 @@ impl Fault {
 
 /// The counts of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Tally {
-    /// When measuring began and ended, in microseconds since the machine did.
+pub(crate) struct Stats {
+    /// Start and end of the measurement, in microseconds since boot.
     pub(crate) measured_us: (u64, u64),
-    /// Connections open when it ended.
+    /// Open connections at the end of the measurement.
     open: u32,
-    /// Requests sent that count: in the open loop, those that were due while measuring.
+    /// Requests sent during the measurement; in the open loop, requests due during it.
     pub(crate) sent: u64,
-    /// Good answers that came while measuring, whenever they were asked for.
+    /// Good answers during the measurement, to any requests.
     pub(crate) responses: u64,
-    /// Bytes of content that came meanwhile.
+    /// Bytes of content during the measurement.
     pub(crate) content_bytes: u64,
-    /// The keys that those answers were about.
+    /// Keys of those answers: found, and missed.
     pub(crate) lookups: (u64, u64),
-    /// The latencies in microseconds of good answers to requests that count, whenever they came.
+    /// Latencies of good answers to counted requests, in microseconds.
     pub(crate) latency_us: Histogram<u64>,
-    /// In the open loop, how much later each request was sent than it could have been.
+    /// Open loop: delay of each request after it could have been sent.
     pub(crate) late_us: Histogram<u64>,
-    /// Requests for which that is more than [`LATE_US`].
+    /// Requests with a delay above [`LATE_US`].
     pub(crate) late: u64,
-    /// How long turns took in which there was anything to do: the clock is read once a turn.
-    pub(crate) turn_us: Histogram<u64>,
-    /// All of those together.
+    /// Duration of iterations with work. The clock is read once in each.
+    pub(crate) iteration_us: Histogram<u64>,
+    /// Sum of those durations.
     pub(crate) busy_us: u64,
     /// Connections opened, over the whole run.
     pub(crate) opened: u64,
-    /// Connections that the server closed in order between requests, over the whole run.
+    /// Connections that the server closed between requests, over the whole run.
     pub(crate) closed_between: u64,
-    /// The first fault in words.
+    /// Description of the first error.
     pub(crate) first_fault: Option<String>,
-    /// What each second brought, if that is wanted.
+    /// The counts of each second, if requested.
     pub(crate) series: Option<Series>,
     faults: [u64; Fault::ALL.len()],
 }
 
-impl Tally {
-    /// Nothing yet; `by_second` keeps what each second brings.
-    pub(crate) fn new(by_second: bool) -> Tally {
+impl Stats {
+    /// Empty counts. `by_second` records each second.
+    pub(crate) fn new(by_second: bool) -> Stats {
         let histogram = |digits| {
             Histogram::new_with_max(LATENCY_MAX_US, digits)
                 .expect("these digits up to an hour are allowed")
         };
-        Tally {
+        Stats {
             measured_us: (0, 0),
             open: 0,
             sent: 0,
@@ -107,7 +106,7 @@ impl Tally {
             latency_us: histogram(3),
             late_us: histogram(2),
             late: 0,
-            turn_us: histogram(2),
+            iteration_us: histogram(2),
             busy_us: 0,
             opened: 0,
             closed_between: 0,
@@ -117,7 +116,7 @@ impl Tally {
         }
     }
 
-    /// Measuring begins.
+    /// Starts the measurement.
     pub(crate) fn begin(&mut self, now_us: u64) {
         self.measured_us = (now_us, now_us);
         let totals = self.totals();
@@ -126,16 +125,16 @@ impl Tally {
         }
     }
 
-    /// A turn took so long; whether there was anything to do.
+    /// Records the duration of an iteration. `worked` tells whether it had work.
     #[inline]
-    pub(crate) fn turn(&mut self, took_us: u64, worked: bool) {
+    pub(crate) fn iteration(&mut self, took_us: u64, worked: bool) {
         if worked {
             self.busy_us += took_us;
-            self.turn_us.saturating_record(took_us);
+            self.iteration_us.saturating_record(took_us);
         }
     }
 
-    /// It is `now_us`, and a second may be over.
+    /// Ends the current second if `now_us` is past it.
     #[inline]
     pub(crate) fn see_second(&mut self, now_us: u64, open: u32) {
         if self.series.as_ref().is_some_and(|series| now_us >= series.next_us()) {
@@ -144,23 +143,23 @@ impl Tally {
         }
     }
 
-    /// Measuring is over; answers may still count.
+    /// Ends the measurement. Later answers may still count.
     pub(crate) fn stop(&mut self, now_us: u64, open: u32) {
         (self.measured_us.1, self.open) = (now_us, open);
     }
 
-    /// All answers are there: the last second is as long as it became.
+    /// Ends the last second when all answers have arrived.
     pub(crate) fn end(&mut self) {
         let (totals, until_us, open) = (self.totals(), self.measured_us.1, self.open);
         self.series.iter_mut().for_each(|series| series.end_second(until_us, totals, open));
     }
 
     fn totals(&self) -> Totals {
-        let Tally { sent, responses, content_bytes, lookups: (hits, misses), .. } = *self;
+        let Stats { sent, responses, content_bytes, lookups: (hits, misses), .. } = *self;
         Totals { sent, responses, content_bytes, hits, misses, errors: self.fault_count() }
     }
 
-    /// A request was sent, in the open loop so much later than it could have been.
+    /// Counts a request sent; in the open loop, with its delay.
     #[inline]
     pub(crate) fn sent(&mut self, late_us: Option<u64>) {
         self.sent += 1;
@@ -170,7 +169,7 @@ impl Tally {
         }
     }
 
-    /// A good answer came while measuring.
+    /// Counts a good answer during the measurement.
     #[inline]
     pub(crate) fn response(&mut self, lookups: Lookups) {
         self.responses += 1;
@@ -178,7 +177,7 @@ impl Tally {
         self.lookups.1 += u64::from(lookups.misses);
     }
 
-    /// A request that counts was answered well.
+    /// Records the latency of a good answer to a counted request.
     #[inline]
     pub(crate) fn latency(&mut self, latency_us: u64) {
         self.latency_us.saturating_record(latency_us);
@@ -187,19 +186,19 @@ impl Tally {
         }
     }
 
-    /// A fault; `detail` is asked for only for the first.
+    /// Counts an error. Calls `detail` for the first only.
     pub(crate) fn fault(&mut self, fault: Fault, detail: impl FnOnce() -> String) {
         self.faults[fault as usize] += 1;
         self.first_fault.get_or_insert_with(detail);
     }
 
-    /// How often each fault was met, over the whole run.
+    /// The number of errors of each kind, over the whole run.
     pub(crate) fn faults(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         let faults = self.faults;
         Fault::ALL.into_iter().map(move |(fault, name)| (name, faults[fault as usize]))
     }
 
-    /// All faults together.
+    /// The number of all errors.
     pub(crate) fn fault_count(&self) -> u64 {
         self.faults.iter().sum()
     }
@@ -211,31 +210,31 @@ mod tests {
 
     #[test]
     fn faults_are_counted_apart_and_the_first_is_told() {
-        let mut tally = Tally::new(false);
-        tally.fault(Fault::Short, || "the first".into());
-        tally.fault(Fault::Content, || "the second".into());
-        tally.fault(Fault::Content, || unreachable!());
-        let met: Vec<_> = tally.faults().filter(|(_, count)| *count > 0).collect();
+        let mut stats = Stats::new(false);
+        stats.fault(Fault::Short, || "the first".into());
+        stats.fault(Fault::Content, || "the second".into());
+        stats.fault(Fault::Content, || unreachable!());
+        let met: Vec<_> = stats.faults().filter(|(_, count)| *count > 0).collect();
         assert_eq!(met, [("short", 1), ("content", 2)]);
-        assert_eq!((tally.fault_count(), tally.first_fault.as_deref()), (3, Some("the first")));
+        assert_eq!((stats.fault_count(), stats.first_fault.as_deref()), (3, Some("the first")));
         assert!(Fault::ALL.iter().enumerate().all(|(place, (fault, _))| *fault as usize == place));
     }
 
     #[test]
     fn a_latency_beyond_an_hour_counts_as_an_hour() {
-        let mut tally = Tally::new(false);
-        tally.latency(u64::MAX);
-        assert!(tally.latency_us.max() >= LATENCY_MAX_US);
+        let mut stats = Stats::new(false);
+        stats.latency(u64::MAX);
+        assert!(stats.latency_us.max() >= LATENCY_MAX_US);
     }
 
     #[test]
     fn late_is_what_leaves_after_its_time_and_busy_what_took_time() {
-        let mut tally = Tally::new(false);
+        let mut stats = Stats::new(false);
         for late_us in [Some(0), Some(LATE_US), Some(LATE_US + 1), None] {
-            tally.sent(late_us);
+            stats.sent(late_us);
         }
-        tally.turn(7, true);
-        tally.turn(100, false);
-        assert_eq!((tally.sent, tally.late, tally.late_us.len(), tally.busy_us), (4, 1, 3, 7));
+        stats.iteration(7, true);
+        stats.iteration(100, false);
+        assert_eq!((stats.sent, stats.late, stats.late_us.len(), stats.busy_us), (4, 1, 3, 7));
     }
 }

@@ -1,4 +1,4 @@
-//! What the benches of the stack share: a stack with clients on all its connections, and bursts of
+//! Shared by the benches of the stack: a stack with clients on all its connections, and bursts of
 //! their requests.
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
@@ -16,10 +16,10 @@ const REQUEST: &[u8] = b"GET /12.txt HTTP/1.1\r\nHost: 198.18.0.1:8080\r\n\r\n";
 const RESPONSE_BYTES: usize = 230;
 const _: () = assert!(RESPONSE_BYTES <= CHUNK_BYTES);
 
-/// What an answer larger than a chunk is a part of.
+/// Responses larger than a chunk are ranges of this.
 static LARGE: [u8; 1 << 16] = [b'x'; 1 << 16];
 
-/// Answers each request with as many bytes as a small file's response has, or with more.
+/// Answers each request with the size of a small file's response, or with a larger size.
 pub(crate) struct Responder {
     answer_bytes: usize,
 }
@@ -60,10 +60,10 @@ impl Application for Responder {
     fn closed(&mut self, _: &mut [u64; 4], _: Closed) {}
 }
 
-/// Frames that go nowhere, but are written; the last handshake's SYN-ACK is kept to be read.
+/// Writes frames and drops them. The SYN-ACK of the last handshake can be read.
 pub(crate) struct Sink {
     frames: Vec<[u8; 2048]>,
-    /// Frames so far.
+    /// Frames written.
     pub(crate) sent: usize,
 }
 
@@ -80,28 +80,28 @@ impl Transmit for Sink {
 pub(crate) struct Bench {
     /// The stack.
     pub(crate) stack: Stack<Responder>,
-    /// Where its frames go.
+    /// The transmitter of the stack.
     pub(crate) sink: Sink,
-    /// Whether requests are offered through [`Bench::offer_counted`],
+    /// Count requests, through [`Bench::deliver_counted`].
     pub(crate) counts: bool,
-    /// and acknowledgements that come alone.
+    /// Count separate acknowledgements.
     pub(crate) counts_acks: bool,
     responder: Responder,
     peers: Vec<Peer>,
     random: Random,
     now: Instant,
     requests: Vec<Vec<u8>>,
-    /// The starts of the bursts whose responses may be unacknowledged.
+    /// Starts of the bursts whose responses may be unacknowledged.
     recent: VecDeque<u64>,
 }
 
-/// Bursts after which a client acknowledges without having asked again.
+/// Bursts after which a client acknowledges without a new request.
 const ACK_BURSTS: usize = 8;
 /// A prime step from a random start: no client twice in a burst, and far apart in memory.
 const STEP: u64 = 104_729;
 
 impl Bench {
-    /// A stack with so many connections open.
+    /// A stack with this number of open connections.
     pub(crate) fn new(connections: u32) -> Bench {
         let local = Address::from_v4([198, 18, 0, 1]);
         let limits =
@@ -142,7 +142,7 @@ impl Bench {
         bench
     }
 
-    /// Opens one connection more.
+    /// Opens one more connection.
     pub(crate) fn open(&mut self, index: u32) {
         let [_, a, b, c] = (index / 50_000).to_be_bytes();
         let remote = Address::from_v4([198, 19, b, c.wrapping_add(a).wrapping_add(2)]);
@@ -153,42 +153,42 @@ impl Bench {
             80,
         );
         let slot = self.sink.sent % BURST;
-        self.offer(&[peer.syn()], false);
+        self.deliver(&[peer.syn()], false);
         peer.read(&self.sink.frames[slot]);
-        self.offer(&[peer.ack()], false);
+        self.deliver(&[peer.ack()], false);
         self.peers.push(peer);
     }
 
-    /// Gives at most a burst of frames to the stack; returns how long it took.
-    fn offer(&mut self, frames: &[Vec<u8>], counts: bool) -> time::Duration {
+    /// Passes up to one burst of frames to the stack. Returns the time taken.
+    fn deliver(&mut self, frames: &[Vec<u8>], counts: bool) -> time::Duration {
         let parts: [[&[u8]; 1]; BURST] =
             std::array::from_fn(|index| [frames.get(index).map_or(&[][..], |frame| &frame[..])]);
         let packets: [Packet<'_>; BURST] = std::array::from_fn(|index| Packet(&parts[index]));
         let packets = &packets[..frames.len()];
         let start = time::Instant::now();
         if counts {
-            self.offer_counted(packets);
+            self.deliver_counted(packets);
         } else {
-            self.turn(packets);
+            self.iterate(packets);
         }
         start.elapsed()
     }
 
-    /// What a count of instructions looks at, by this name.
+    /// callgrind counts within functions of this name.
     #[inline(never)]
-    fn offer_counted(&mut self, packets: &[Packet<'_>]) {
-        self.turn(packets);
+    fn deliver_counted(&mut self, packets: &[Packet<'_>]) {
+        self.iterate(packets);
     }
 
     #[inline]
-    fn turn(&mut self, packets: &[Packet<'_>]) {
+    fn iterate(&mut self, packets: &[Packet<'_>]) {
         self.stack.receive(self.now, packets, &mut self.responder, &mut self.sink);
         self.stack.expire(self.now, &mut self.responder, &mut self.sink);
         self.stack.flush(self.now, &mut self.responder, &mut self.sink);
     }
 
-    /// One request each of as many clients as a burst holds, chosen at random. Returns how long the
-    /// stack took for them, and for acknowledgements of responses of some time ago.
+    /// One request from each client of a burst, in random order. Returns the time for them, and the
+    /// time for acknowledgements of older responses.
     pub(crate) fn burst(&mut self) -> (time::Duration, time::Duration) {
         let start = self.random.below(self.peers.len() as u64);
         let acks = self.acknowledge_old(start);
@@ -199,10 +199,10 @@ impl Bench {
             peer.data_into(REQUEST, request);
             peer.expect(RESPONSE_BYTES as u32);
         }
-        // About as much time as a core that is busy with nothing else needs for a burst.
+        // About the time that a busy core needs for a burst.
         self.now += Duration::from_micros(32);
         let sent = self.sink.sent;
-        let took = self.offer(&requests, self.counts);
+        let took = self.deliver(&requests, self.counts);
         assert_eq!(
             self.sink.sent - sent,
             requests.len(),
@@ -212,23 +212,22 @@ impl Bench {
         (took, acks)
     }
 
-    /// From now on answers have so many bytes.
+    /// Sets the size of the following responses.
     pub(crate) fn answer_with(&mut self, answer_bytes: usize) {
         self.responder.answer_bytes = answer_bytes;
     }
 
-    /// One request of one client, answered by `answer_bytes`, of which it acknowledges every other
-    /// segment.
+    /// One request with a response of `answer_bytes`. The client acknowledges every other segment.
     pub(crate) fn large(&mut self, answer_bytes: u32) -> usize {
         const TWO_SEGMENTS: u32 = 2 * 1448;
-        let place = self.random.below(self.peers.len() as u64) as usize;
+        let index = self.random.below(self.peers.len() as u64) as usize;
         let mut request = Vec::new();
-        self.peers[place].data_into(REQUEST, &mut request);
+        self.peers[index].data_into(REQUEST, &mut request);
         let mut frames = vec![request];
         let mut acked = 0;
         while acked < answer_bytes {
             let before = self.stack.counters().0.bytes_sent;
-            self.offer(&frames, self.counts);
+            self.deliver(&frames, self.counts);
             self.now += Duration::from_micros(100);
             let mut sent = (self.stack.counters().0.bytes_sent - before) as u32;
             assert!(sent > 0, "the answer stops at {acked} bytes");
@@ -236,15 +235,15 @@ impl Bench {
             while sent > 0 {
                 let part = sent.min(TWO_SEGMENTS);
                 (sent, acked) = (sent - part, acked + part);
-                self.peers[place].expect(part);
-                frames.push(self.peers[place].ack());
+                self.peers[index].expect(part);
+                frames.push(self.peers[index].ack());
             }
         }
-        self.offer(&frames, self.counts);
+        self.deliver(&frames, self.counts);
         1
     }
 
-    /// Acknowledges, unasked, the responses of a burst of some time ago.
+    /// Acknowledges the responses of an older burst without new requests.
     fn acknowledge_old(&mut self, start: u64) -> time::Duration {
         self.recent.push_back(start);
         if self.recent.len() <= ACK_BURSTS {
@@ -252,13 +251,13 @@ impl Bench {
         }
         let start = self.recent.pop_front().unwrap_or_default();
         let acks: Vec<_> = (0..self.size()).map(|index| self.chosen(start, index).ack()).collect();
-        self.offer(&acks, self.counts_acks)
+        self.deliver(&acks, self.counts_acks)
     }
 
     /// A client of the burst that begins at `start`.
     fn chosen(&mut self, start: u64, index: usize) -> &mut Peer {
-        let place = (start + index as u64 * STEP) % self.peers.len() as u64;
-        &mut self.peers[place as usize]
+        let index = (start + index as u64 * STEP) % self.peers.len() as u64;
+        &mut self.peers[index as usize]
     }
 
     /// Requests in a burst.

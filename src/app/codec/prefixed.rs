@@ -1,0 +1,58 @@
+//! Frames behind their length, a big-endian number.
+
+use super::{Codec, Decoded, Output};
+
+/// A codec of frames that follow their length in a big-endian number of 1, 2, 4 or 8 bytes. Frames
+/// and answers are without that number.
+#[derive(Clone, Copy, Debug)]
+pub struct Prefixed {
+    prefix_bytes: usize,
+    max_bytes: usize,
+}
+
+impl Prefixed {
+    /// Frames of up to `max_bytes`, the number of `prefix_bytes` not included. Panics if
+    /// `prefix_bytes` is not 1, 2, 4 or 8, or cannot tell `max_bytes`.
+    pub fn new(prefix_bytes: usize, max_bytes: usize) -> Prefixed {
+        assert!(matches!(prefix_bytes, 1 | 2 | 4 | 8), "a length of {prefix_bytes} bytes");
+        let fits = prefix_bytes == 8 || max_bytes < 1 << (8 * prefix_bytes);
+        assert!(fits, "a length of {prefix_bytes} bytes cannot tell {max_bytes}");
+        Prefixed { prefix_bytes, max_bytes }
+    }
+}
+
+impl Codec for Prefixed {
+    type Frame<'a> = &'a [u8];
+    type Answer<'a> = &'a [u8];
+    type Scan = ();
+
+    fn max_frame_bytes(&self) -> usize {
+        self.max_bytes.saturating_add(self.prefix_bytes)
+    }
+
+    fn decode<'a>(&self, bytes: &'a [u8], (): &mut ()) -> Decoded<&'a [u8]> {
+        let Some((prefix, behind)) = bytes.split_at_checked(self.prefix_bytes) else {
+            return Decoded::Missing(self.prefix_bytes - bytes.len());
+        };
+        let length = prefix.iter().fold(0u64, |length, byte| length << 8 | u64::from(*byte));
+        let Some(length) = usize::try_from(length).ok().filter(|length| *length <= self.max_bytes)
+        else {
+            return Decoded::Malformed(
+                format!("a frame of {length} bytes: at most {} are allowed", self.max_bytes).into(),
+            );
+        };
+        match behind.get(..length) {
+            Some(frame) => Decoded::Frame(frame, self.prefix_bytes + length),
+            None => Decoded::Missing(length - behind.len()),
+        }
+    }
+
+    /// Panics if the answer is longer than the number can tell; the connection is then reset.
+    fn encode(&self, answer: &[u8], output: &mut Output) {
+        let length = (answer.len() as u64).to_be_bytes();
+        let (unused, prefix) = length.split_at(8 - self.prefix_bytes);
+        assert!(unused.iter().all(|byte| *byte == 0), "an answer of {} bytes", answer.len());
+        output.copy(prefix);
+        output.copy(answer);
+    }
+}

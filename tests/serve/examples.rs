@@ -1,0 +1,150 @@
+//! The examples of the guide as servers, over each transport, with clients over kernel sockets.
+
+#[allow(dead_code, unreachable_pub, reason = "a program, of which the server is used")]
+#[path = "../../src/guide/examples/echo.rs"]
+mod echo;
+
+use crate::PATIENCE;
+use crate::common::{Network, need_root, wait_until};
+use crate::site::Transport;
+use simoom::{Builder, Factories, Server, Signals};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+crate::over_all! {
+    echo_sends_back_what_it_receives,
+    a_panic_in_a_handler_of_a_user_closes_its_own_connection_only,
+    echo_answers_what_comes_while_it_drains_and_closes,
+}
+
+/// A server between two namespaces.
+pub struct Bed {
+    pub network: Network,
+    pub server: Server,
+    at: SocketAddr,
+}
+
+impl Bed {
+    /// `None`, with the test skipped, where that cannot be.
+    pub fn start<L: Factories>(transport: Transport, builder: fn() -> Builder<L>) -> Option<Bed> {
+        if !need_root() {
+            return None;
+        }
+        let way = match transport {
+            Transport::Xdp => simoom::config::Transport::Xdp,
+            Transport::IoUring => simoom::config::Transport::IoUring,
+            Transport::Epoll => simoom::config::Transport::Epoll,
+        };
+        let core = simoom::config::usable_cores().unwrap()[0];
+        let network = Network::new(1).unwrap();
+        let server = network.server.run(|| {
+            let builder = builder().cores([core]).connections(64).signals(Signals::Ignore);
+            builder.interface("s0").transport(way).start().unwrap()
+        });
+        assert_eq!(server.transport().starts_with("AF_XDP"), transport == Transport::Xdp);
+        let is_v4 = |at: &&SocketAddr| at.ip() == network.address(1);
+        let at = *server.addresses().iter().find(is_v4).unwrap();
+        Some(Bed { network, server, at })
+    }
+
+    fn connect(&self) -> TcpStream {
+        self.connect_to(self.at.port())
+    }
+
+    /// A connection to the handler on `port`.
+    pub fn connect_to(&self, port: u16) -> TcpStream {
+        let at = SocketAddr::new(self.at.ip(), port);
+        let connect = || TcpStream::connect_timeout(&at, PATIENCE);
+        let stream = self.network.client.run(connect).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// What a program that is run beside the clients prints, if it succeeds.
+    pub fn run_client(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        let output = self.network.client.run(|| command.output()).unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?}: {}: {stderr}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The address of the server.
+    pub fn host(&self) -> String {
+        self.at.ip().to_string()
+    }
+
+    pub fn count(&self, name: &str) -> u64 {
+        let totals = self.server.totals();
+        totals.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
+    }
+
+    pub fn wait_for(&self, name: &str, value: u64) {
+        wait_until(&format!("{name} is {value}"), PATIENCE, || self.count(name) == value);
+    }
+}
+
+/// Sends `bytes` and expects them back.
+fn echo(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut sends = stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || sends.write_all(bytes).unwrap());
+        let mut got = vec![0; bytes.len()];
+        stream.read_exact(&mut got).unwrap();
+        assert!(got == bytes, "other bytes than were sent");
+    });
+}
+
+/// Whether the connection has ended without another byte, in order or with a reset.
+fn has_ended(stream: &mut TcpStream) -> bool {
+    !matches!(stream.read(&mut [0]), Ok(1..))
+}
+
+fn echo_sends_back_what_it_receives(transport: Transport) {
+    let Some(bed) = Bed::start(transport, echo::server) else { return };
+    let bytes: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+    let (mut first, mut second) = (bed.connect(), bed.connect());
+    for n in [1, 2, 1024, 1025, 300_000] {
+        echo(&mut first, &bytes[..n]);
+        echo(&mut second, &bytes[..n]);
+    }
+    first.shutdown(Shutdown::Write).unwrap();
+    assert!(has_ended(&mut first));
+    bed.wait_for("echo_bytes", 2 * (1 + 2 + 1024 + 1025 + 300_000));
+    bed.wait_for("echo_connections_open", 1);
+    let totals = bed.server.stop().unwrap();
+    assert!(totals.contains(&("handler_panics", 0)), "{totals:?}");
+}
+
+fn a_panic_in_a_handler_of_a_user_closes_its_own_connection_only(transport: Transport) {
+    let Some(bed) = Bed::start(transport, echo::server) else { return };
+    let (mut good, mut bad) = (bed.connect(), bed.connect());
+    echo(&mut good, b"before");
+    bad.write_all(b"panic").unwrap();
+    assert!(has_ended(&mut bad));
+    echo(&mut good, b"after");
+    echo(&mut bed.connect(), b"again");
+    bed.wait_for("handler_panics", 1);
+    bed.server.stop().unwrap();
+}
+
+fn echo_answers_what_comes_while_it_drains_and_closes(transport: Transport) {
+    let Some(bed) = Bed::start(transport, echo::server) else { return };
+    let mut stream = bed.connect();
+    echo(&mut stream, b"before");
+    let Bed { server, network, .. } = bed;
+    let drained = std::thread::spawn(move || server.drain(Duration::from_secs(60)).unwrap());
+    // Idle when the drain begins: the next answer, if it is in time, is the last.
+    assert!(
+        stream.write_all(b"meanwhile").is_err() || {
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).is_err() || rest.is_empty() || rest == b"meanwhile"
+        }
+    );
+    let totals = drained.join().unwrap();
+    assert!(totals.contains(&("echo_connections_open", 0)), "{totals:?}");
+    drop(network);
+}
