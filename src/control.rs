@@ -4,6 +4,7 @@
 //! [`Orders`]. An order is put in the channel first and the eventfd is written after, so a worker
 //! that wakes finds it.
 
+use crate::later::{self, Completions, Later};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
@@ -26,12 +27,14 @@ pub enum Order {
 pub struct Orders {
     orders: Sender<Order>,
     waker: Waker,
+    later: Later,
 }
 
 /// The worker's end.
 #[derive(Debug)]
 pub struct Mailbox {
     orders: Receiver<Order>,
+    completions: Completions,
     wake: Arc<OwnedFd>,
 }
 
@@ -43,7 +46,10 @@ pub struct Waker(Arc<OwnedFd>);
 pub fn mailbox() -> io::Result<(Orders, Mailbox)> {
     let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
     let (sender, receiver) = crossbeam_channel::unbounded();
-    Ok((Orders { orders: sender, waker: Waker(wake.clone()) }, Mailbox { orders: receiver, wake }))
+    let waker = Waker(wake.clone());
+    let (later, completions) = later::channel(waker.clone());
+    let orders = Orders { orders: sender, waker, later };
+    Ok((orders, Mailbox { orders: receiver, completions, wake }))
 }
 
 impl Orders {
@@ -53,6 +59,11 @@ impl Orders {
         if self.orders.send(order).is_ok() {
             self.waker.wake();
         }
+    }
+
+    /// The way for other threads to complete what the worker's handlers leave to them.
+    pub fn later(&self) -> Later {
+        self.later.clone()
     }
 
     /// Wakes the same worker for other reasons than an order.
@@ -78,6 +89,11 @@ impl Mailbox {
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some(Order::Leave),
         }
+    }
+
+    /// What other threads have completed for the worker.
+    pub(crate) fn completions(&self) -> &Completions {
+        &self.completions
     }
 
     /// Makes the eventfd unreadable again; call it after poll(2) says it is readable and before

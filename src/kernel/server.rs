@@ -22,7 +22,7 @@ use rustix::net::sockopt;
 use simoom_io::input;
 use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
-use simoom_io::{Application, Closed};
+use simoom_io::{Application, Closed, ConnectionId};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,6 +182,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             D::wait(&mut self)?;
             if std::mem::take(&mut self.called) {
                 self.obey()?;
+                self.take_completions();
             }
             self.fire_deadlines();
             self.give_turns();
@@ -198,11 +199,13 @@ impl<A: Handler, D: Driver> Server<A, D> {
     fn publish(&mut self) {
         let host = &mut self.host;
         host.counters.connections_open = self.table.len() as u64;
+        let completions = self.mailbox.completions();
         let (limit, ports) = (u64::from(self.table.capacity()), self.admission.ports());
         self.publisher.publish(host.now_ms, |counts| {
             counts.extend(host.counters.iter());
             counts.push(("connections_limit", limit));
             ports.for_each(|port| count_port(&host.app, port, counts));
+            completions.publish(&mut |name, value| counts.push((name, value)));
             host.app.publish(&mut |name, value| counts.push((name, value)));
         });
     }
@@ -211,6 +214,20 @@ impl<A: Handler, D: Driver> Server<A, D> {
         self.host.now_ms = self.clock.now_ms();
         if let Some(seconds) = self.clock.new_second(self.host.now_ms) {
             self.host.app.clock(seconds);
+        }
+    }
+
+    /// Lets handlers go on with what other threads have completed.
+    fn take_completions(&mut self) {
+        while let Some((ConnectionId(id), completed)) = self.mailbox.completions().take() {
+            self.publisher.touch();
+            let key = Key::from_bits(id);
+            let session = self.table.get_mut(key);
+            if session.is_some_and(|session| self.host.complete(session, completed)) {
+                self.visit(key);
+            } else {
+                self.mailbox.completions().unclaimed();
+            }
         }
     }
 

@@ -67,7 +67,7 @@ impl Server {
             let cannot = |error| Error::because(format!("starting worker {name}"), error);
             let (orders, mailbox) = mailbox().map_err(cannot)?;
             let sheet = Sheet::new(&name);
-            let app = common.handlers(&ports, *core, settings.connections, Via::Kernel)?;
+            let app = common.handlers(&ports, *core, settings.connections, Via::Kernel, &orders)?;
             self.board.add(sheet.clone());
             let (poller, settings) = (common.poller, settings.clone());
             let (ready, is_ready) = bounded(1);

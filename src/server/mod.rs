@@ -161,9 +161,22 @@ struct Common<'a, L> {
 
 impl<L: Factories> Common<'_, L> {
     /// The next worker.
-    fn worker(&self, core: Option<usize>, connections: usize, via: Via) -> WorkerInfo {
+    fn worker(
+        &self,
+        core: Option<usize>,
+        connections: usize,
+        via: Via,
+        orders: &Orders,
+    ) -> WorkerInfo {
         let number = self.made.replace(self.made.get() + 1);
-        WorkerInfo { number, workers: self.setup.workers(), core, connections, via }
+        WorkerInfo {
+            number,
+            workers: self.setup.workers(),
+            core,
+            connections,
+            via,
+            later: orders.later(),
+        }
     }
 
     /// The handlers of the next worker.
@@ -173,8 +186,9 @@ impl<L: Factories> Common<'_, L> {
         core: Option<usize>,
         connections: usize,
         via: Via,
+        orders: &Orders,
     ) -> Result<Contained<L::Handlers>> {
-        let worker = self.worker(core, connections, via);
+        let worker = self.worker(core, connections, via, orders);
         Ok(Contained::new(self.factories.make(worker, ports)?))
     }
 }

@@ -39,8 +39,8 @@ impl Server {
             let (service, address, via) = (datagrams.service.name, *address, Via::Kernel);
             self.listens(common, Listening { service, protocol: "udp", address, via })?;
         }
-        let worker = common.worker(None, 1, Via::Kernel);
         let (orders, mailbox) = mailbox().map_err(cannot)?;
+        let worker = common.worker(None, 1, Via::Kernel, &orders);
         let sheet = Sheet::new("udp");
         self.board.add(sheet.clone());
         let work = factory(worker, sockets, mailbox, sheet)?;

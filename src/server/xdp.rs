@@ -210,7 +210,7 @@ impl Server {
             let core = Some(common.setup.cores[index]);
             let parts = Parts {
                 queues,
-                app: common.handlers(ports, core, connections, Via::Xdp)?,
+                app: common.handlers(ports, core, connections, Via::Xdp, &orders)?,
                 // One is enough to tell everybody.
                 stack: Config { announces: index == 0, ..stack.clone() },
                 ports: plan::port_limits(common.setup, ports, connections, workers),

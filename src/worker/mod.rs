@@ -38,6 +38,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Completions of other threads that are taken in one turn.
+const COMPLETIONS_MAX: usize = 64;
 /// How soon a worker that could not send everything tries again, in microseconds.
 const UNSENT_LOOK_US: u64 = 1_000;
 /// How often a draining worker looks for connections that have become idle, in microseconds.
@@ -201,7 +203,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
             if !act(Hand { now_us, now, stack, app, outbound, clock }) {
                 break;
             }
-            let taken = self.receive() + self.take_handed_over();
+            let taken = self.receive() + self.take_handed_over() + self.take_completions();
             let now = self.now();
             let timers = self.stack.expire(now, &mut self.app, &mut self.outbound);
             self.stack.flush(now, &mut self.app, &mut self.outbound);
@@ -247,6 +249,22 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         if let Some(seconds) = self.clock.new_second(self.now_us / 1000) {
             self.app.clock(seconds);
         }
+    }
+
+    /// Lets handlers go on with what other threads have completed. Returns how many there were.
+    fn take_completions(&mut self) -> usize {
+        let now = self.now();
+        let Worker { stack, app, mailbox, .. } = self;
+        for count in 0..COMPLETIONS_MAX {
+            let Some((id, completed)) = mailbox.completions().take() else { return count };
+            let is_open = stack.complete_later(now, id, app, |app, conn, reply| {
+                app.completed(conn, completed, reply);
+            });
+            if !is_open {
+                mailbox.completions().unclaimed();
+            }
+        }
+        COMPLETIONS_MAX
     }
 
     /// Orders, draining and publishing.
@@ -330,6 +348,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
             counts.extend(counters.iter().chain(drops.iter()));
             counts.extend(self.handover.counters().iter());
             self.outbound.count(counts);
+            self.mailbox.completions().publish(&mut |name, value| counts.push((name, value)));
             self.app.publish(&mut |name, value| counts.push((name, value)));
         });
     }
