@@ -85,7 +85,12 @@ impl Driver for Epoll {
         if !events.is_empty() {
             server.publisher.touch();
         }
-        events.iter().try_for_each(|event| handle(server, *event))
+        for (n, event) in events.iter().enumerate() {
+            server.news = events.len() - n;
+            handle(server, *event)?;
+        }
+        server.news = 0;
+        Ok(())
     }
 
     fn prepare(&mut self, socket: &mut Socket<Registered>) {
@@ -143,7 +148,10 @@ fn handle<A: Handler>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io:
         bits => {
             let key = Key::from_bits(bits);
             server.note(key, readiness(event.flags));
-            server.visit(key);
+            // One that waits for its turn already has it no sooner.
+            if !server.turns.has(key.index) {
+                server.visit(key);
+            }
         }
     }
     Ok(())

@@ -51,6 +51,7 @@ mod counters;
 mod drain;
 mod epoll;
 pub mod listener;
+mod run_queue;
 mod server;
 mod session;
 mod socket;

@@ -10,6 +10,7 @@
 
 pub(crate) mod address_check;
 mod builder;
+mod change_log;
 mod check;
 mod factories;
 mod health;
@@ -395,7 +396,8 @@ impl Server {
                 None => Error::failed(format!("--admin {address}: {error}")),
             };
             let (board, readiness) = (self.board.clone(), self.readiness.clone());
-            let source = admin::Source { board, readiness, listeners: self.listeners.clone() };
+            let listeners = self.listeners.clone();
+            let source = admin::Source { board, readiness, listeners, panics: Arc::default() };
             let admin = self.admin.insert(Admin::start(address, source).map_err(cannot)?);
             let (service, address) = (listening::ADMIN, admin.address());
             self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Kernel });

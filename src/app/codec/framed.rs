@@ -28,7 +28,8 @@ pub struct Options {
     /// connection closes, or is reset. An hour by default.
     pub idle_timeout: Duration,
     /// Most bytes of all frames together that one worker gathers at a time. A frame beyond it is
-    /// malformed. 64 MiB by default.
+    /// malformed. 64 MiB by default. The memory plan does not have it: add it with
+    /// [`Builder::memory`](crate::Builder::memory), for each worker.
     pub gathered_max_bytes: usize,
 }
 

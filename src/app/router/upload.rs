@@ -36,6 +36,8 @@ pub(super) struct Pending<S> {
     pub(super) discard: Discard,
     pub(super) asked: Asked,
     pub(super) sink: Sink<S>,
+    /// Bytes since the deadline was set.
+    pub(super) progress: u64,
 }
 
 /// Where a body goes.
