@@ -2,6 +2,7 @@
 //! that names the bound.
 
 use crate::steer::is_host_address;
+#[cfg(feature = "cli")]
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +22,8 @@ pub const MEMORY_LIMIT_MIN_BYTES: u64 = 1 << 20;
 const INTERFACE_NAME_MAX_BYTES: usize = 15;
 
 /// Which way the bytes come in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum Transport {
     /// AF_XDP if --interface is given and works; else kernel sockets, with io_uring if allowed,
     /// else with epoll
@@ -36,7 +38,8 @@ pub enum Transport {
 }
 
 /// How AF_XDP sockets are bound to the interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum XdpMode {
     /// The fastest mode that works and is known to be sound with the driver
     #[default]
@@ -47,6 +50,18 @@ pub enum XdpMode {
     Copy,
     /// Generic XDP, after the driver; works everywhere and is the fastest mode on veth
     Generic,
+}
+
+impl Transport {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Auto => "auto",
+            Transport::Xdp => "xdp",
+            Transport::IoUring => "io-uring",
+            Transport::Epoll => "epoll",
+        }
+    }
 }
 
 impl XdpMode {
@@ -62,7 +77,8 @@ impl XdpMode {
 }
 
 /// Whether connections use explicit congestion notification (RFC 3168).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum Ecn {
     /// Use ECN with clients that offer it
     #[default]
@@ -72,7 +88,8 @@ pub enum Ecn {
 }
 
 /// What the server does when the interface that it serves changes under it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum InterfaceChange {
     /// Attach the XDP program again; keep the queues of the start and report others on /readyz
     #[default]
@@ -82,7 +99,8 @@ pub enum InterfaceChange {
 }
 
 /// How log lines are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum LogFormat {
     /// Text, one line an event
     #[default]
@@ -92,7 +110,8 @@ pub enum LogFormat {
 }
 
 /// The least important lines that are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum LogLevel {
     /// Failures
     Error,
@@ -257,6 +276,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(time_ms / 1e3))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 #[path = "values_tests.rs"]
 mod tests;

@@ -82,9 +82,9 @@ impl Flow {
         if close || abort || overflow {
             return self.close(abort || overflow);
         }
-        let asked = u8::from(wants_capacity) * WANTS_CAPACITY
-            | u8::from(read_on) * READS_ON
-            | u8::from(read_later) * READS_LATER;
+        let asked = (u8::from(wants_capacity) * WANTS_CAPACITY)
+            | (u8::from(read_on) * READS_ON)
+            | (u8::from(read_later) * READS_LATER);
         self.0 = self.0 & !READS_ON | asked;
     }
 
