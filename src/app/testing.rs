@@ -10,7 +10,9 @@ use super::{HttpAndMemcached, Nobody, Services};
 use crate::store::{self, Store};
 use simoom_io::connection::Buffered;
 use simoom_io::send::Pool;
-use simoom_io::{Application, Closed, Connection, Duration, Ends, Exchange, Opened, input};
+use simoom_io::{
+    Application, Closed, Connection, ConnectionId, Duration, Ends, Exchange, Opened, input,
+};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 
@@ -49,6 +51,7 @@ impl<A: Application> Line<A> {
             local_port: port,
             active: false,
             token: 0,
+            id: ConnectionId::default(),
             ends: Some(Ends { remote, local }),
         };
         line.event(|app, exchange| exchange.open(app, opened));

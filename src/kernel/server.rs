@@ -24,7 +24,7 @@ use rustix::net::sockopt;
 use simoom_io::input;
 use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
-use simoom_io::{Application, Closed};
+use simoom_io::{Application, Closed, ConnectionId};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -193,6 +193,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             D::wait(&mut self)?;
             if std::mem::take(&mut self.called) {
                 self.obey()?;
+                self.take_completions();
             }
             self.fire_deadlines();
             self.give_turns();
@@ -209,11 +210,13 @@ impl<A: Handler, D: Driver> Server<A, D> {
     fn publish(&mut self) {
         let host = &mut self.host;
         host.counters.connections_open = self.table.len() as u64;
+        let completions = self.commands.completions();
         let (limit, ports) = (u64::from(self.table.capacity()), self.admission.ports());
         self.exporter.publish(host.now_ms, |counts| {
             counts.extend(host.counters.iter());
             counts.push(("connections_limit", limit));
             ports.for_each(|port| count_port(&host.app, port, counts));
+            completions.publish(&mut |name, value| counts.push((name, value)));
             host.app.publish(&mut |name, value| counts.push((name, value)));
         });
     }
@@ -222,6 +225,20 @@ impl<A: Handler, D: Driver> Server<A, D> {
         self.host.now_ms = self.clock.now_ms();
         if let Some(seconds) = self.clock.new_second(self.host.now_ms) {
             self.host.app.clock(seconds);
+        }
+    }
+
+    /// Lets handlers go on with what other threads have completed.
+    fn take_completions(&mut self) {
+        while let Some((ConnectionId(id), completed)) = self.commands.completions().take() {
+            self.exporter.touch();
+            let key = Key::from_bits(id);
+            let session = self.table.get_mut(key);
+            if session.is_some_and(|session| self.host.complete(session, completed)) {
+                self.visit(key);
+            } else {
+                self.commands.completions().unclaimed();
+            }
         }
     }
 
