@@ -13,6 +13,7 @@ fn source(workers: &[(&str, &[Count])]) -> Source {
         board: Board::default(),
         readiness: Arc::new(Readiness::starting()),
         listeners: Listeners::default(),
+        panics: Arc::default(),
     };
     source.readiness.clear(Reason::Starting);
     for (worker, counts) in workers {
@@ -37,7 +38,7 @@ fn start() -> Admin {
 /// The metrics behind those of readiness.
 fn counters(text: &str) -> String {
     text.lines()
-        .filter(|line| !line.contains("simoom_not_ready"))
+        .filter(|line| !line.contains("simoom_not_ready") && !line.contains("simoom_admin_"))
         .map(|line| format!("{line}\n"))
         .collect()
 }
@@ -216,6 +217,10 @@ fn a_panic_costs_one_answer_and_not_the_endpoint() {
         assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
         assert!(ask(&admin, "GET /healthz HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
     }
+    // They are counted once the metrics can be told again.
+    source.board.sheets()[0].publish([("once", 1)].into_iter());
+    let metrics = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
+    assert!(metrics.contains("\nsimoom_admin_panics_total 3\n"), "{metrics}");
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Connection {
             let answer =
                 panics::catch(|| respond::respond(&self.head, n == 0, source, unix_seconds));
             let answer = answer.unwrap_or_else(|panic| {
-                panics::log(&panic);
+                source.note_panic(&panic);
                 Some(respond::FAILED.to_vec())
             });
             if let Some(answer) = answer {

@@ -5,6 +5,7 @@ use crate::listening::Listening;
 use crate::readiness::Reason;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 /// What goes up and down; all else only counts up.
 const GAUGES: &[&str] = &[
@@ -29,6 +30,9 @@ const GAUGES: &[&str] = &[
 /// The samples of one name together, as the format asks, and no sample twice.
 pub(super) fn exposition(source: &Source) -> String {
     let mut text = readiness(source) + &listening(source);
+    let panics = source.panics.load(Ordering::Relaxed);
+    let _ = writeln!(text, "# TYPE simoom_admin_panics_total counter");
+    let _ = writeln!(text, "simoom_admin_panics_total {panics}");
     let mut names: Vec<&'static str> = Vec::new();
     let mut samples: HashMap<&'static str, String> = HashMap::new();
     for sheet in source.board.sheets() {

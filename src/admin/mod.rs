@@ -17,7 +17,7 @@ mod respond;
 use crate::control::{Mailbox, Orders, mailbox};
 use crate::listening::Listeners;
 use crate::metrics::Board;
-use crate::panics;
+use crate::panics::{self, Panic};
 use crate::readiness::Readiness;
 use connection::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,6 +25,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,16 @@ pub struct Source {
     pub readiness: Arc<Readiness>,
     /// Where the server is reached.
     pub listeners: Listeners,
+    /// Panics of the endpoint itself.
+    pub panics: Arc<AtomicU64>,
+}
+
+impl Source {
+    /// Counts and logs a panic of the endpoint.
+    fn note_panic(&self, panic: &Panic) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        panics::log(panic);
+    }
 }
 
 /// The running endpoint. It ends when this value is dropped.
@@ -105,7 +116,7 @@ impl Endpoint {
         panics::reported_here();
         while self.mailbox.take().is_none() {
             if let Err(panic) = panics::catch(|| self.turn()) {
-                panics::log(&panic);
+                self.source.note_panic(&panic);
                 self.connections.clear();
                 thread::sleep(RETRY_PAUSE);
             }

@@ -19,7 +19,7 @@ pub use values::{
 };
 
 use crate::error::{Error, Result};
-use crate::hosted::PortNames;
+use crate::handler::PortNames;
 use crate::server::setup::{Datagrams, Service, Setup};
 use crate::store;
 use clap::{ArgMatches, FromArgMatches, ValueEnum};

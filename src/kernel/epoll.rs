@@ -10,7 +10,7 @@ use super::session::Session;
 use super::socket::{Part, Socket};
 use super::table::Key;
 use crate::control::Mailbox;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use simoom_io::Application;
@@ -72,7 +72,7 @@ impl Driver for Epoll {
         &mut self.nothing
     }
 
-    fn wait<A: Hosted>(server: &mut Server<A, Epoll>) -> io::Result<()> {
+    fn wait<A: Handler>(server: &mut Server<A, Epoll>) -> io::Result<()> {
         let timeout = timespec(server.sleep());
         server.host.counters.wait_calls += 1;
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
@@ -85,7 +85,12 @@ impl Driver for Epoll {
         if !events.is_empty() {
             server.publisher.touch();
         }
-        events.iter().try_for_each(|event| handle(server, *event))
+        for (n, event) in events.iter().enumerate() {
+            server.news = events.len() - n;
+            handle(server, *event)?;
+        }
+        server.news = 0;
+        Ok(())
     }
 
     fn prepare(&mut self, socket: &mut Socket<Registered>) {
@@ -127,23 +132,26 @@ impl Driver for Epoll {
         Ok(())
     }
 
-    fn release_listeners<A: Hosted>(_: &mut Server<A, Epoll>) -> io::Result<()> {
+    fn release_listeners<A: Handler>(_: &mut Server<A, Epoll>) -> io::Result<()> {
         Ok(())
     }
 
-    fn settle<A: Hosted>(_: &mut Server<A, Epoll>) -> io::Result<()> {
+    fn settle<A: Handler>(_: &mut Server<A, Epoll>) -> io::Result<()> {
         Ok(())
     }
 }
 
-fn handle<A: Hosted>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io::Result<()> {
+fn handle<A: Handler>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io::Result<()> {
     match event.data.u64() {
         MAILBOX => server.called = true,
         number if number < MAILBOX => server.accept(number as usize).map(drop)?,
         bits => {
             let key = Key::from_bits(bits);
             server.note(key, readiness(event.flags));
-            server.visit(key);
+            // One that waits for its turn already has it no sooner.
+            if !server.turns.has(key.index) {
+                server.visit(key);
+            }
         }
     }
     Ok(())

@@ -51,6 +51,7 @@ mod counters;
 mod drain;
 mod epoll;
 pub mod listener;
+mod run_queue;
 mod server;
 mod session;
 mod socket;
@@ -66,7 +67,7 @@ pub use counters::Counters;
 pub use listener::{Listener, Presence, Reserved};
 
 use crate::control::Mailbox;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use crate::metrics::Sheet;
 use epoll::Epoll;
 use server::Server;
@@ -110,7 +111,7 @@ pub fn io_uring() -> Result<(), String> {
 /// Serves on the calling thread, as one worker, until an order to drain has been carried out, or
 /// the kernel refuses what a server cannot do without. Takes all the memory it will ever use first,
 /// publishes its counters, and calls `ready`.
-pub fn run<A: Hosted>(
+pub fn run<A: Handler>(
     poller: Poller,
     settings: &Settings,
     listeners: Vec<Listener>,

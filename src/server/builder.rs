@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::control::Mailbox;
 use crate::error::{Error, Result};
-use crate::hosted::{Hosted, PortNames};
+use crate::handler::{Handler, PortNames};
 use crate::listening::Listening;
 use crate::metrics::{Board, Count, Sheet, interned};
 use std::io;
@@ -129,7 +129,7 @@ impl<L: Factories> Builder<L> {
     ) -> Builder<With<F, H, L>>
     where
         F: Fn(WorkerInfo) -> Result<H>,
-        H: Hosted<Blob = Blob> + Send + 'static,
+        H: Handler<Blob = Blob> + Send + 'static,
     {
         let endpoints = at.into_endpoints().unwrap_or_else(|reason| {
             self.refuse(format!("handler {name}: {reason}"));
@@ -249,8 +249,8 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Connections at once to the handler of this name, by all workers together. By default a
-    /// handler beside others leaves them an eighth of [`Builder::connections`].
+    /// Connections at once to each port of the handler of this name, by all workers together. By
+    /// default a handler beside others leaves them an eighth of [`Builder::connections`].
     pub fn handler_connections(mut self, name: &str, connections: u32) -> Builder<L> {
         let option = format!("handler_connections {name}");
         let connections = self.checked_count(&option, connections);

@@ -1,33 +1,36 @@
 //! Whether workers have connections left: their published gauges in, a reason not to be ready out.
 
+use super::change_log::ChangeLog;
 use super::setup::Service;
-use crate::hosted::PortNames;
+use crate::handler::PortNames;
 use crate::metrics::{Board, Count};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
+use std::time::Instant;
 
-/// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change. Returns whether
-/// connections have just run out.
+/// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change, as often as `log` allows.
+/// Returns whether connections have just run out.
 pub(super) fn check_connections(
     board: &Board,
     readiness: &Readiness,
     services: &[Arc<Service>],
+    log: &mut ChangeLog,
+    now: Instant,
 ) -> bool {
     let full = board.sheets().into_iter().find_map(|sheet| {
         let what = full(&sheet.read(), services)?;
         Some((sheet, what))
     });
-    if !readiness.update(Reason::ConnectionsExhausted, full.is_some()) {
-        return false;
-    }
-    let is_exhausted = full.is_some();
-    match full {
-        Some((sheet, what)) => {
-            tracing::warn!(worker = sheet.label(), "{what}: new clients are refused");
+    let (is_exhausted, is_new) =
+        (full.is_some(), readiness.update(Reason::ConnectionsExhausted, full.is_some()));
+    match (log.due(is_new, now), full) {
+        (Some(suppressed), Some((sheet, what))) => {
+            tracing::warn!(worker = sheet.label(), suppressed, "{what}: new clients are refused");
         }
-        None => tracing::info!("connections are free again"),
+        (Some(suppressed), None) => tracing::info!(suppressed, "connections are free again"),
+        (None, _) => {}
     }
-    is_exhausted
+    is_exhausted && is_new
 }
 
 /// Which connections of a worker are all in use.
@@ -64,7 +67,8 @@ mod tests {
             (vec![("http_connections_open", 7), ("http_connections_limit", 7)], true),
         ] {
             sheets[1].publish(counts.iter().copied());
-            check_connections(&board, &readiness, &setup.services);
+            let log = &mut ChangeLog::default();
+            check_connections(&board, &readiness, &setup.services, log, Instant::now());
             assert_eq!(!readiness.is_ready(), exhausted, "{counts:?}");
         }
     }

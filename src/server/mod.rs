@@ -10,6 +10,7 @@
 
 pub(crate) mod address_check;
 mod builder;
+mod change_log;
 mod check;
 mod factories;
 mod health;
@@ -33,7 +34,7 @@ use crate::app::contained::Contained;
 use crate::config::Transport;
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
-use crate::hosted::PortNames;
+use crate::handler::PortNames;
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;
@@ -381,7 +382,8 @@ impl Server {
                 None => Error::failed(format!("--admin {address}: {error}")),
             };
             let (board, readiness) = (self.board.clone(), self.readiness.clone());
-            let source = admin::Source { board, readiness, listeners: self.listeners.clone() };
+            let listeners = self.listeners.clone();
+            let source = admin::Source { board, readiness, listeners, panics: Arc::default() };
             let admin = self.admin.insert(Admin::start(address, source).map_err(cannot)?);
             let (service, address) = (listening::ADMIN, admin.address());
             self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Kernel });

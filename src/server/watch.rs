@@ -2,6 +2,7 @@
 //! and the connections that are left. Each change is logged once, counted, and a reason not to be
 //! ready while it lasts.
 
+use super::change_log::ChangeLog;
 use super::health;
 use super::setup::Service;
 use super::xdp::Claims;
@@ -11,6 +12,7 @@ use crate::log;
 use crate::metrics::{Board, Sheet};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
+use std::time::Instant;
 
 simoom_io::counters! {
     /// What happened to the server from outside.
@@ -37,6 +39,8 @@ pub(super) struct Watch {
     services: Vec<Arc<Service>>,
     events: Events,
     sheet: Arc<Sheet>,
+    link_log: ChangeLog,
+    connections_log: ChangeLog,
 }
 
 impl Watch {
@@ -46,8 +50,15 @@ impl Watch {
         board: &Board,
         services: &[Arc<Service>],
     ) -> Watch {
-        let (services, events) = (services.to_vec(), Events::default());
-        let watch = Watch { policy, readiness, services, events, sheet: Sheet::new("server") };
+        let watch = Watch {
+            policy,
+            readiness,
+            services: services.to_vec(),
+            events: Events::default(),
+            sheet: Sheet::new("server"),
+            link_log: ChangeLog::default(),
+            connections_log: ChangeLog::default(),
+        };
         board.add(watch.sheet.clone());
         watch.publish();
         watch
@@ -55,7 +66,9 @@ impl Watch {
 
     /// Looks at everything. An error says that the process is to end because of what it found.
     pub(super) fn look(&mut self, claims: Option<&mut Claims>, board: &Board) -> Result<()> {
-        let exhausted = health::check_connections(board, &self.readiness, &self.services);
+        let (services, log) = (&self.services, &mut self.connections_log);
+        let now = Instant::now();
+        let exhausted = health::check_connections(board, &self.readiness, services, log, now);
         self.events.connection_exhaustions += u64::from(exhausted);
         let looked = claims.map_or(Ok(()), |claims| self.look_at_interface(claims));
         self.events.log_lines_lost = log::lines_lost();
@@ -70,26 +83,29 @@ impl Watch {
     /// What cannot be asked is left as it was: if the interface is gone, a worker says so.
     fn look_at_interface(&mut self, claims: &mut Claims) -> Result<()> {
         if let Ok(link) = claims.link() {
-            self.note_link(claims.interface(), link.up, link.carrier);
+            self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
             self.note_program(claims, link.has_program)?;
         }
         let bound = claims.queues();
         claims.queues_now().map_or(Ok(()), |now| self.note_queues(claims.interface(), bound, now))
     }
 
-    fn note_link(&mut self, interface: &str, up: bool, carrier: bool) {
-        if !self.readiness.update(Reason::LinkDown, !(up && carrier)) {
-            return;
-        }
+    fn note_link(&mut self, interface: &str, up: bool, carrier: bool, now: Instant) {
+        let is_lost = !(up && carrier);
+        let is_new = self.readiness.update(Reason::LinkDown, is_lost);
+        self.events.link_losses += u64::from(is_new && is_lost);
+        let Some(suppressed) = self.link_log.due(is_new, now) else { return };
         match (up, carrier) {
-            (true, true) => tracing::info!(interface, "the link is up again"),
+            (true, true) => tracing::info!(interface, suppressed, "the link is up again"),
             (false, _) => tracing::warn!(
                 interface,
+                suppressed,
                 "the interface was set down (`ip link set {interface} up`)"
             ),
-            (true, false) => tracing::warn!(interface, "the interface has lost its link"),
+            (true, false) => {
+                tracing::warn!(interface, suppressed, "the interface has lost its link");
+            }
         }
-        self.events.link_losses += u64::from(!(up && carrier));
     }
 
     fn note_program(&mut self, claims: &mut Claims, is_attached: bool) -> Result<()> {
@@ -168,7 +184,7 @@ mod tests {
             (true, true, true, 1),
             (false, true, false, 2),
         ] {
-            watch.note_link("s0", up, carrier);
+            watch.note_link("s0", up, carrier, Instant::now());
             assert_eq!(
                 (watch.readiness.is_ready(), watch.events.link_losses),
                 (ready, losses),

@@ -24,7 +24,7 @@ mod outbound;
 
 use crate::clock::{Clock, NEVER};
 use crate::control::{Mailbox, Order};
-use crate::hosted::{Hosted, count_port};
+use crate::handler::{Handler, count_port};
 use crate::metrics::{Publisher, Sheet};
 use af_xdp::{BURST, Frame, FrameIo, FramePool, Queue};
 use conflicts::Conflicts;
@@ -76,7 +76,7 @@ pub struct Parts<A, Q = Queue> {
 }
 
 /// A worker, ready to [`run`](Worker::run).
-pub struct Worker<A: Hosted, Q = Queue> {
+pub struct Worker<A: Handler, Q = Queue> {
     stack: Stack<A>,
     app: A,
     outbound: Outbound<Q>,
@@ -94,7 +94,7 @@ pub struct Worker<A: Hosted, Q = Queue> {
 }
 
 /// What a worker lends to whoever acts of its own accord.
-pub struct Hand<'a, A: Hosted, Q = Queue> {
+pub struct Hand<'a, A: Handler, Q = Queue> {
     /// The time of this turn, in microseconds since the worker began.
     pub now_us: u64,
     /// The same, for the stack.
@@ -108,7 +108,7 @@ pub struct Hand<'a, A: Hosted, Q = Queue> {
     clock: &'a Clock,
 }
 
-impl<A: Hosted, Q> Hand<'_, A, Q> {
+impl<A: Handler, Q> Hand<'_, A, Q> {
     /// Reads the clock once more: for who has done much since the turn began, and takes times of
     /// what comes next.
     pub fn read_clock_us(&self) -> u64 {
@@ -156,7 +156,7 @@ enum Turn {
     Done,
 }
 
-impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
+impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     /// Takes all the memory that the worker will ever use.
     pub fn new(parts: Parts<A, Q>) -> Worker<A, Q> {
         let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll, drained } =

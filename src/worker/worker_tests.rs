@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::{Orders, Waker, mailbox};
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use af_xdp::Umem;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use simoom_io::Closed;
@@ -144,7 +144,7 @@ fn link() -> ([(End, FramePool); 2], Arc<AtomicBool>) {
     (ends, is_gone)
 }
 
-impl Hosted for Echo {
+impl Handler for Echo {
     fn clock(&mut self, _: Seconds) {}
 
     fn drain(&mut self) {}

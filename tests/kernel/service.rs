@@ -8,18 +8,22 @@
 //! | `later MS` | `done`, after MS milliseconds |
 //! | `close` | `bye`, then the connection closes |
 //! | `abort` | none: the connection is reset |
+//! | `echoes` | how many `echo` were answered so far |
+//! | `gate` | `open`, once [`GATE`] is: until then the worker stands still |
 
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::net::sockopt;
 use simoom::control::{Order, Orders, mailbox};
-use simoom::hosted::{Hosted, Seconds};
+use simoom::handler::{Handler, Seconds};
 use simoom::kernel::{Listener, Poller, Settings, run};
 use simoom::metrics::{Board, Sheet};
 use simoom::thread::{Failure, spawn};
 use simoom_io::{Application, Closed, Duration as After, Opened, Reply};
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -34,8 +38,14 @@ pub(crate) fn piece() -> &'static [u8] {
     &PIECE
 }
 
+/// Whoever holds it stops a worker that was sent `gate`.
+pub(crate) static GATE: Mutex<()> = Mutex::new(());
+/// Workers that have come to the gate.
+pub(crate) static AT_GATE: AtomicUsize = AtomicUsize::new(0);
+
 #[derive(Default)]
 pub(crate) struct Lines {
+    echoes: Cell<u64>,
     draining: bool,
     opened: u64,
     ended: u64,
@@ -70,7 +80,14 @@ impl Lines {
         let text = std::str::from_utf8(line).unwrap_or("");
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
+            "echoes" => reply.copy(format!("{}\n", self.echoes.get()).as_bytes()),
+            "gate" => {
+                AT_GATE.fetch_add(1, Ordering::SeqCst);
+                drop(GATE.lock());
+                reply.copy(b"open\n");
+            }
             "echo" => {
+                self.echoes.set(self.echoes.get() + 1);
                 reply.copy(rest.as_bytes());
                 reply.share(b"\n", 0..1);
                 if self.draining {
@@ -148,7 +165,7 @@ impl Application for Lines {
     }
 }
 
-impl Hosted for Lines {
+impl Handler for Lines {
     fn clock(&mut self, seconds: Seconds) {
         self.unix_seconds = seconds.unix;
     }

@@ -7,7 +7,7 @@ use crate::app::Blob;
 use crate::app::http::Timeouts;
 use crate::app::http::conn::{Deadline, Idle, Waiting};
 use crate::app::router::Peer;
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use simoom_io::input::OVERFULL_BYTES;
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 
@@ -434,7 +434,7 @@ impl<C: Codec, S: Service<C>> Application for Framed<C, S> {
     }
 }
 
-impl<C: Codec, S: Service<C>> Hosted for Framed<C, S> {
+impl<C: Codec, S: Service<C>> Handler for Framed<C, S> {
     fn clock(&mut self, seconds: Seconds) {
         self.seconds = seconds;
         self.service.clock(seconds);

@@ -34,7 +34,7 @@
 mod media;
 
 use super::router::{Bytes, Precondition, Request, Response, Routes, Upload};
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use crate::store::{
     Commit, Delete, Item, KEY_MAX_BYTES, Meta, Mode, NewItem, Outcome, Reservation, ReserveError,
     Store,

@@ -2,7 +2,7 @@ use super::super::{Options, Shared};
 use crate::app::memcached::Memcached;
 use crate::app::memcached::options::Listening;
 use crate::app::testing::{Line, NOW};
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::store::{Settings, Store};
 use simoom_io::send::Pool;
 use std::sync::Arc;

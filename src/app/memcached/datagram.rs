@@ -10,7 +10,7 @@
 //! kept from one datagram to the next, so a value whose end does not come with it is forgotten.
 
 use super::{Blob, Conn, Memcached, binary};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use simoom_io::Effects;
 use simoom_io::Reply;
 use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
@@ -28,7 +28,7 @@ const PART_BYTES: usize = DATAGRAM_MAX_BYTES - FRAME_BYTES;
 const POOL: usize = 2 * QUEUE_ENTRIES as usize;
 
 /// A handler of requests that come in datagrams.
-pub trait Handler: Hosted<Blob = Blob, Conn = Conn> {
+pub trait DatagramHandler: Handler<Blob = Blob, Conn = Conn> {
     /// Forgets a value that does not come whole, and with it all that `conn` holds.
     fn abandon(&mut self, conn: &Conn);
 
@@ -39,7 +39,7 @@ pub trait Handler: Hosted<Blob = Blob, Conn = Conn> {
     }
 }
 
-impl Handler for Memcached {
+impl DatagramHandler for Memcached {
     fn abandon(&mut self, conn: &Conn) {
         Memcached::abandon(self, conn);
     }
@@ -97,7 +97,7 @@ impl Datagrams {
 
     /// Has `handler` carry out what a datagram asks for; [`Datagrams::answer`] tells what is to be
     /// sent.
-    pub fn serve<H: Handler>(&mut self, handler: &mut H, datagram: &[u8]) -> Fate {
+    pub fn serve<H: DatagramHandler>(&mut self, handler: &mut H, datagram: &[u8]) -> Fate {
         self.len = 0;
         let Some((&[id_high, id_low, _, _, 0, 1, _, _], requests)) = datagram.split_first_chunk()
         else {
@@ -116,12 +116,12 @@ impl Datagrams {
 
     /// The handler panicked: what the request holds is given back, and nothing is answered. The
     /// pool may be left half changed, so it is made anew.
-    pub fn begin_anew<H: Handler>(&mut self, handler: &mut H) {
+    pub fn begin_anew<H: DatagramHandler>(&mut self, handler: &mut H) {
         (self.pool, self.queue, self.len) = (Pool::new(POOL, POOL), Queue::default(), 0);
         handler.abandon(&std::mem::take(&mut self.conn));
     }
 
-    fn carry_out<H: Handler>(&mut self, handler: &mut H, mut requests: &[u8]) -> Fate {
+    fn carry_out<H: DatagramHandler>(&mut self, handler: &mut H, mut requests: &[u8]) -> Fate {
         while !requests.is_empty() {
             let mut effects = Effects::default();
             let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut effects);

@@ -57,7 +57,7 @@
 //! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
 //!
 //! The words are those of memcached 1.6.45, whose source decides where its document says otherwise.
-//! This module reads no clock: the transport calls [`Hosted::clock`]. What ends a connection in
+//! This module reads no clock: the transport calls [`Handler::clock`]. What ends a connection in
 //! time is in [`watch`].
 
 mod base64;
@@ -81,6 +81,7 @@ mod time;
 mod tokens;
 mod upload;
 mod uploads;
+mod waiters;
 mod watch;
 
 pub use conn::Conn;
@@ -88,7 +89,7 @@ pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
 
 use super::Blob;
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::store::{Item, Store};
 use conn::{Doing, Phase, Protocol};
 use out::Out;
@@ -101,6 +102,8 @@ use tally::Count;
 use text::{HELD_MAX_BYTES, LongLines};
 use time::Times;
 use uploads::Uploads;
+use waiters::Waiters;
+use watch::Waits;
 
 /// The version whose protocol this is: what clients ask for to know which commands there are.
 pub const VERSION: &str = "1.6.45";
@@ -129,6 +132,10 @@ pub struct Memcached {
     registrar: Registrar,
     /// Keys whose items were fetched ahead, from the one at hand on.
     ahead: usize,
+    /// Requests that wait for readers that release items.
+    waiters: Waiters,
+    /// Others wait, and have to be served before the request at hand may hold an item.
+    must_queue: bool,
     /// The request at hand waits for readers that release items.
     holds_back: bool,
     /// When a request last waited for readers.
@@ -162,6 +169,8 @@ impl Memcached {
             long_lines: LongLines::default(),
             registrar,
             ahead: 0,
+            waiters: Waiters::new(connections),
+            must_queue: false,
             holds_back: false,
             held_back_at: None,
             shares_items: false,
@@ -175,6 +184,7 @@ impl Memcached {
     pub const fn memory_bytes(connections: usize) -> usize {
         size_of::<Memcached>()
             + Uploads::memory_bytes(connections)
+            + Waiters::memory_bytes(connections)
             + HELD_MAX_BYTES
             + Registrar::memory_bytes(connections)
     }
@@ -251,7 +261,7 @@ impl Memcached {
     #[inline]
     fn send(&mut self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
         let copies = range.len() <= COPY_MAX_BYTES
-            || (self.store.is_at_pin_limit(reply.queued() > 0) && range.len() <= reply.copyable());
+            || (self.is_pinned_out(reply) && range.len() <= reply.copyable());
         if copies {
             reply.copy(&item.line()[range]);
         } else {
@@ -267,12 +277,17 @@ impl Memcached {
         Step::Wait
     }
 
-    /// Forgets a value or a line that does not come whole.
+    /// Forgets a request that is not answered whole.
     fn abandon(&mut self, conn: &Conn) {
         match conn.phase {
             Phase::Upload(place) => self.uploads.cancel(place),
             Phase::LongLine(place) => self.long_lines.cancel(place),
             _ => {}
+        }
+        if conn.watch.waits == Waits::InLine
+            && let Some(place) = &conn.place
+        {
+            self.waiters.leave(place);
         }
     }
 
@@ -330,6 +345,7 @@ impl Application for Memcached {
         let queued = reply.queued();
         self.ahead = 0;
         (self.holds_back, self.shares_items) = (false, false);
+        self.must_queue = !self.waiters.may_pass(conn.place.as_ref());
         let (mut at, mut is_partial) = (0, false);
         if matches!(conn.phase, Phase::LongLine(_)) {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
@@ -398,7 +414,7 @@ impl Application for Memcached {
     }
 }
 
-impl Hosted for Memcached {
+impl Handler for Memcached {
     fn clock(&mut self, seconds: Seconds) {
         let [unix, steady] =
             [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));

@@ -124,6 +124,11 @@ impl Place {
     fn index(&self) -> usize {
         self.0.get() as usize - 1
     }
+
+    /// The number by which no other connection of this worker goes.
+    pub(super) fn number(&self) -> u32 {
+        self.0.get()
+    }
 }
 
 /// The one that writes a roster.

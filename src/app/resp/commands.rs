@@ -4,7 +4,7 @@ use super::codec::{Command, Resp, Value};
 use super::{count, set};
 use crate::app::Bytes;
 use crate::app::codec::{Call, Service};
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use crate::store::{Delete, KEY_MAX_BYTES, Outcome, Store};
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use super::request::{Param, Request};
 use super::response::{IntoResponse, Response};
 use super::tree::Tree;
 use super::upload::Upload;
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use std::fmt;
 
 /// Methods that a server may know and have no route for: 405, not 501.

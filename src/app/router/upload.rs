@@ -3,13 +3,13 @@
 use super::response::Response;
 use super::send::Asked;
 use crate::app::http::body::Discard;
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 
 /// Takes a request body as it arrives.
 ///
 /// ```
 /// use simoom::app::router::{Response, Upload};
-/// use simoom::hosted::Seconds;
+/// use simoom::handler::Seconds;
 /// struct Sum(u64);
 /// impl<S> Upload<S> for Sum {
 ///     fn write(&mut self, piece: &[u8], _: &S) -> Result<(), Response> {

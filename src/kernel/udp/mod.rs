@@ -8,7 +8,7 @@ mod credit;
 
 use crate::app::contained::Containment;
 use crate::app::memcached::Memcached;
-use crate::app::memcached::datagram::{Datagrams, Fate, Handler};
+use crate::app::memcached::datagram::{DatagramHandler, Datagrams, Fate};
 use crate::clock::Clock;
 use crate::control::Mailbox;
 use crate::kernel::listener::{Presence, set_freebind};
@@ -159,7 +159,7 @@ pub struct Udp<H = Memcached> {
     clock: Clock,
 }
 
-impl<H: Handler> Udp<H> {
+impl<H: DatagramHandler> Udp<H> {
     /// Takes all the memory that it will ever use.
     pub fn new(sockets: Vec<Socket>, handler: H, mailbox: Mailbox, sheet: Arc<Sheet>) -> Udp<H> {
         Udp {

@@ -30,7 +30,9 @@ pub trait Application {
 
     /// A connection is established. `conn` is fresh, or what [`crate::Stack::connect_with`] was
     /// given; set its first deadline here.
-    fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>);
+    fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>) {
+        let _ = (conn, opened, reply);
+    }
 
     /// Reads `bytes`, the stream's next, and returns how many are consumed (at most `bytes.len()`).
     ///
@@ -58,8 +60,12 @@ pub trait Application {
     }
 
     /// The input does not fit the transport's bound for one connection although nothing of it was
-    /// consumed: answer that and close. `bytes` is all that was kept.
-    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>);
+    /// consumed: answer that and close. `bytes` is all that was kept. Unless defined, the
+    /// connection is reset.
+    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>) {
+        let _ = (conn, bytes);
+        reply.abort();
+    }
 
     /// There is room again after [`Reply::has_capacity`] said no. Input that was kept is offered
     /// through `received` right after this call.
@@ -70,7 +76,11 @@ pub trait Application {
     /// The deadline set with [`Reply::set_timeout`] has passed. The deadline is cleared by this
     /// call, and so is
     /// [`Reply::read_later`]: input that was kept is offered through `received` right after it.
-    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>);
+    /// Unless defined, it closes the connection.
+    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
+        let _ = conn;
+        reply.close();
+    }
 
     /// The connection is over; `conn` is reset to its default after this.
     fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {

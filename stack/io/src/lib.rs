@@ -18,6 +18,8 @@ pub mod flow;
 pub mod input;
 pub mod reply;
 pub mod send;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod timer;
 
 pub use application::{Application, Closed, Ends, Opened};

@@ -156,7 +156,7 @@ impl Memcached {
             reply.copy(guard.line());
             return Some(true);
         }
-        if self.store.is_at_pin_limit(reply.queued() > 0) {
+        if self.is_pinned_out(reply) {
             let copies = len <= reply.copyable();
             return copies.then(|| reply.copy(guard.line())).map(|()| true);
         }
