@@ -3,6 +3,10 @@
 //! It is a transport like the others: [`simoom_io::exchange`] interprets what the application asks
 //! for. Bytes move, and time passes, when the test says so.
 
+mod user;
+
+pub use user::{fuzz_resp, fuzz_router, resp_answers, router_answers};
+
 use super::content::Content;
 use super::http::{Http, Options};
 use super::memcached::{self, Memcached};
