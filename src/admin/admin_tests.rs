@@ -1,6 +1,6 @@
 use super::respond::HEAD_BYTES;
 use super::*;
-use crate::metrics::{Count, Sheet};
+use crate::metrics::{Count, Snapshot};
 use crate::readiness::Reason;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,16 +10,16 @@ const LONG: Duration = Duration::from_secs(20);
 /// A server that is ready, with these workers.
 fn source(workers: &[(&str, &[Count])]) -> Source {
     let source = Source {
-        board: Board::default(),
+        registry: Registry::default(),
         readiness: Arc::new(Readiness::starting()),
         listeners: Listeners::default(),
         panics: Arc::default(),
     };
     source.readiness.clear(Reason::Starting);
     for (worker, counts) in workers {
-        let sheet = Sheet::new(*worker);
-        sheet.publish(counts.iter().copied());
-        source.board.add(sheet);
+        let snapshot = Snapshot::new(*worker);
+        snapshot.publish(counts.iter().copied());
+        source.registry.add(snapshot);
     }
     source
 }
@@ -186,9 +186,9 @@ fn alive_is_told_from_ready() {
 fn workers_that_start_later_are_shown() {
     let source = source(&[]);
     let admin = start_from(&source);
-    let sheet = Sheet::new("late");
-    sheet.publish([("requests", 1)].into_iter());
-    source.board.add(sheet);
+    let snapshot = Snapshot::new("late");
+    snapshot.publish([("requests", 1)].into_iter());
+    source.registry.add(snapshot);
     let metrics = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
     assert!(metrics.contains("simoom_requests_total{worker=\"late\"} 1\n"), "{metrics}");
 }
@@ -204,7 +204,7 @@ fn a_request_cut_short_is_refused() {
     assert!(response.starts_with("HTTP/1.1 400"), "{response}");
 }
 
-/// A name that stands on a sheet twice is a fault of this program, and fails an assertion where
+/// A name that stands on a snapshot twice is a fault of this program, and fails an assertion where
 /// there are any.
 #[cfg(debug_assertions)]
 #[test]
@@ -218,7 +218,7 @@ fn a_panic_costs_one_answer_and_not_the_endpoint() {
         assert!(ask(&admin, "GET /healthz HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
     }
     // They are counted once the metrics can be told again.
-    source.board.sheets()[0].publish([("once", 1)].into_iter());
+    source.registry.snapshots()[0].publish([("once", 1)].into_iter());
     let metrics = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
     assert!(metrics.contains("\nsimoom_admin_panics_total 3\n"), "{metrics}");
 }

@@ -1,4 +1,4 @@
-//! All counters in Prometheus' text exposition format.
+//! All counters in the text exposition format of Prometheus.
 
 use super::Source;
 use crate::listening::Listening;
@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-/// What goes up and down; all else only counts up.
+/// The names of the gauges. All others are counters.
 const GAUGES: &[&str] = &[
     "connections_open",
     "connections_limit",
@@ -27,7 +27,7 @@ const GAUGES: &[&str] = &[
     "memcached_hash_places",
 ];
 
-/// The samples of one name together, as the format asks, and no sample twice.
+/// The samples, grouped by name as the format requires, each once.
 pub(super) fn exposition(source: &Source) -> String {
     let mut text = readiness(source) + &listening(source);
     let panics = source.panics.load(Ordering::Relaxed);
@@ -35,16 +35,16 @@ pub(super) fn exposition(source: &Source) -> String {
     let _ = writeln!(text, "simoom_admin_panics_total {panics}");
     let mut names: Vec<&'static str> = Vec::new();
     let mut samples: HashMap<&'static str, String> = HashMap::new();
-    for sheet in source.board.sheets() {
-        let worker = escaped(sheet.label());
+    for snapshot in source.registry.snapshots() {
+        let worker = escaped(snapshot.label());
         let mut seen = HashSet::new();
-        for (name, value) in sheet.read() {
-            // Prometheus refuses a whole scrape for one sample that stands there twice.
+        for (name, value) in snapshot.read() {
+            // Prometheus rejects a whole scrape if one sample occurs twice.
             if !seen.insert(name) {
                 debug_assert!(false, "{name} is published twice by {worker}");
                 continue;
             }
-            let is_gauge = GAUGES.contains(&name) || source.board.is_gauge(name);
+            let is_gauge = GAUGES.contains(&name) || source.registry.is_gauge(name);
             let (kind, suffix) = if is_gauge { ("gauge", "") } else { ("counter", "_total") };
             let lines = samples.entry(name).or_insert_with(|| {
                 names.push(name);
@@ -57,7 +57,7 @@ pub(super) fn exposition(source: &Source) -> String {
     text
 }
 
-/// A sample for each reason not to be ready: 1 while it holds.
+/// A sample for each reason of not being ready: 1 while it holds.
 fn readiness(source: &Source) -> String {
     let mut text = "# TYPE simoom_not_ready gauge\n".to_owned();
     let holding: Vec<Reason> = source.readiness.reasons().collect();
@@ -84,7 +84,7 @@ fn listening(source: &Source) -> String {
     text
 }
 
-/// A label's value, with what the format gives a meaning of its own escaped.
+/// Escapes the value of a label.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

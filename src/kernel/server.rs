@@ -16,9 +16,9 @@ use super::turns::Turns;
 use super::visit::{Next, Tools, visit, write};
 use super::{INPUT_BYTES, Settings};
 use crate::clock::{Clock, NEVER, look_at, millis};
-use crate::control::Mailbox;
+use crate::control::CommandReceiver;
 use crate::handler::{Handler, count_port};
-use crate::metrics::{Publisher, Sheet};
+use crate::metrics::{Exporter, Snapshot};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use simoom_io::input;
@@ -42,7 +42,11 @@ pub(super) trait Driver: Sized {
     /// Bytes of its own tables, besides the parts.
     fn memory_bytes(settings: &Settings) -> usize;
 
-    fn new(settings: &Settings, listeners: &[Listener], mailbox: &Mailbox) -> io::Result<Self>;
+    fn new(
+        settings: &Settings,
+        listeners: &[Listener],
+        commands: &CommandReceiver,
+    ) -> io::Result<Self>;
 
     fn shared(&mut self) -> &mut Self::Shared;
 
@@ -106,13 +110,13 @@ pub(super) struct Server<A: Application, D: Driver> {
     pub(super) accept_again_ms: Option<u64>,
     pub(super) drain: Option<Drain>,
     pub(super) drain_idle_ms: u64,
-    pub(super) mailbox: Mailbox,
+    pub(super) commands: CommandReceiver,
     /// The mailbox is to be looked into.
     pub(super) called: bool,
     pub(super) driver: D,
     scratch: Vec<u8>,
     clock: Clock,
-    pub(super) publisher: Publisher,
+    pub(super) exporter: Exporter,
 }
 
 /// Bytes of what grows with the number of connections, and of the loop's own buffers.
@@ -133,14 +137,14 @@ impl<A: Handler, D: Driver> Server<A, D> {
         settings: &Settings,
         listeners: Vec<Listener>,
         app: A,
-        mailbox: Mailbox,
-        sheet: Arc<Sheet>,
+        commands: CommandReceiver,
+        snapshot: Arc<Snapshot>,
     ) -> io::Result<Self> {
         settings.check()?;
         for listener in &listeners {
             listener.set_keep_alive(settings.keep_alive)?;
         }
-        let driver = D::new(settings, &listeners, &mailbox)?;
+        let driver = D::new(settings, &listeners, &commands)?;
         Ok(Server {
             host: Host {
                 app,
@@ -167,12 +171,12 @@ impl<A: Handler, D: Driver> Server<A, D> {
             accept_again_ms: None,
             drain: None,
             drain_idle_ms: millis(settings.drain_idle),
-            mailbox,
+            commands,
             called: false,
             driver,
             scratch: vec![0; INPUT_BYTES],
             clock: Clock::new(),
-            publisher: Publisher::new(sheet),
+            exporter: Exporter::new(snapshot),
         })
     }
 
@@ -183,7 +187,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         self.publish();
         ready();
         while !self.is_done() {
-            if self.publisher.is_due(self.host.now_ms) {
+            if self.exporter.is_due(self.host.now_ms) {
                 self.publish();
             }
             D::wait(&mut self)?;
@@ -206,9 +210,9 @@ impl<A: Handler, D: Driver> Server<A, D> {
     fn publish(&mut self) {
         let host = &mut self.host;
         host.counters.connections_open = self.table.len() as u64;
-        let completions = self.mailbox.completions();
+        let completions = self.commands.completions();
         let (limit, ports) = (u64::from(self.table.capacity()), self.admission.ports());
-        self.publisher.publish(host.now_ms, |counts| {
+        self.exporter.publish(host.now_ms, |counts| {
             counts.extend(host.counters.iter());
             counts.push(("connections_limit", limit));
             ports.for_each(|port| count_port(&host.app, port, counts));
@@ -226,14 +230,14 @@ impl<A: Handler, D: Driver> Server<A, D> {
 
     /// Lets handlers go on with what other threads have completed.
     fn take_completions(&mut self) {
-        while let Some((ConnectionId(id), completed)) = self.mailbox.completions().take() {
-            self.publisher.touch();
+        while let Some((ConnectionId(id), completed)) = self.commands.completions().take() {
+            self.exporter.touch();
             let key = Key::from_bits(id);
             let session = self.table.get_mut(key);
             if session.is_some_and(|session| self.host.complete(session, completed)) {
                 self.visit(key);
             } else {
-                self.mailbox.completions().unclaimed();
+                self.commands.completions().unclaimed();
             }
         }
     }
@@ -249,7 +253,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             return Duration::ZERO;
         }
         let drain_ms = self.drain.map(|drain| drain.next_ms());
-        let duties = [self.accept_again_ms, drain_ms, self.publisher.next_ms()];
+        let duties = [self.accept_again_ms, drain_ms, self.exporter.next_ms()];
         let duties =
             duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
         let now = Tick::from_millis(self.host.now_ms);
@@ -339,7 +343,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         let now = Tick::from_millis(self.host.now_ms);
         let mut due = [0];
         while self.wheel.expire(now, &mut due) > 0 {
-            self.publisher.touch();
+            self.exporter.touch();
             let Some(key) = self.table.key_at(due[0]) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
             match self.host.due(session) {

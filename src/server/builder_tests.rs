@@ -111,12 +111,12 @@ fn a_factory_that_fails_ends_the_start_with_its_reason() {
 
 #[test]
 fn what_is_called_at_the_turning_points_is_called_and_counted() {
-    let sheet = Sheet::new("cache");
-    sheet.publish([("cache_hits", 7), ("cache_items", 8)].into_iter());
+    let snapshot = Snapshot::new("cache");
+    snapshot.publish([("cache_hits", 7), ("cache_items", 8)].into_iter());
     let (told, listened) = std::sync::mpsc::channel();
     let server = silent("echo", [0u16, 0])
         .transport(Transport::Epoll)
-        .metrics(sheet)
+        .metrics(snapshot)
         .gauge("cache_items")
         .admin("127.0.0.1:0".parse().unwrap())
         .on_listen(move |listening| {
@@ -164,10 +164,11 @@ fn a_stopper_ends_the_wait_and_an_error_of_maintenance_ends_the_server() {
     assert_eq!(server.wait(), Ok("stop"));
     server.stop().unwrap();
     let failing = std::sync::atomic::AtomicBool::new(false);
-    let maintain = move |_: &Board| match failing.swap(true, std::sync::atomic::Ordering::Relaxed) {
-        false => Ok(()),
-        true => Err(Error::failed("the cache is broken")),
-    };
+    let maintain =
+        move |_: &Registry| match failing.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(Error::failed("the cache is broken")),
+        };
     let server = silent("echo", 0).every_second(maintain).start().unwrap();
     assert_eq!(server.run().unwrap_err().to_string(), "the cache is broken");
 }

@@ -10,7 +10,7 @@
 //! read, whether to close or reset in the [`Flow`].
 //!
 //! The parts are borrowed, so a transport keeps them where its caches want them. One without such
-//! wishes keeps a [`Connection`](crate::Connection).
+//! needs keeps a [`Connection`](crate::Connection).
 //!
 //! # Rules
 //!

@@ -1,17 +1,17 @@
-//! What the workers count, so that any of them can answer `stats` for all: each adds to numbers of
-//! its own, and any reads everybody's. Counting costs a load and a store of a line that no other
-//! worker writes.
+//! The counters of all workers, so that any worker can answer `stats`. Each worker adds to its own
+//! counters, and all workers read all of them. Counting costs a load and a store in a cache line
+//! that no other worker writes.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 macro_rules! counts {
     ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
-        /// What is counted.
+        /// The counters.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Count { $($(#[$doc])* $variant,)* }
 
-        /// The names that they are published by, in the order of the enum.
+        /// The published names, in the order of the enum.
         const NAMES: [&str; COUNTS] = [$(concat!("memcached_", $name),)*];
         const COUNTS: usize = [$($name,)*].len();
     };
@@ -20,11 +20,11 @@ macro_rules! counts {
 counts! {
     /// Connections opened.
     Opened "connections",
-    /// Connections that have ended.
+    /// Connections ended.
     Closed "connections_closed",
-    /// Keys asked for by retrieval commands, each once.
+    /// Keys requested by retrieval commands.
     CmdGet "cmd_get",
-    /// Values that came with storage commands and found space.
+    /// Values of storage commands for which space was reserved.
     CmdSet "cmd_set",
     /// `flush_all` commands.
     CmdFlush "cmd_flush",
@@ -36,51 +36,51 @@ counts! {
     GetHits "get_hits",
     /// Keys not found.
     GetMisses "get_misses",
-    /// Deletions of what was there.
+    /// Deletions of an existing item.
     DeleteHits "delete_hits",
-    /// Deletions of what was not.
+    /// Deletions without an item.
     DeleteMisses "delete_misses",
-    /// Numbers counted up.
+    /// Numbers incremented.
     IncrHits "incr_hits",
-    /// `incr` of what was not there.
+    /// `incr` without an item.
     IncrMisses "incr_misses",
-    /// Numbers counted down.
+    /// Numbers decremented.
     DecrHits "decr_hits",
-    /// `decr` of what was not there.
+    /// `decr` without an item.
     DecrMisses "decr_misses",
-    /// `cas` that stored.
+    /// `cas` that stored a value.
     CasHits "cas_hits",
-    /// `cas` of what was not there.
+    /// `cas` without an item.
     CasMisses "cas_misses",
-    /// `cas` of what has changed since.
+    /// `cas` of an item that has changed.
     CasBadval "cas_badval",
-    /// Touches of what was there.
+    /// Touches of an existing item.
     TouchHits "touch_hits",
-    /// Touches of what was not.
+    /// Touches without an item.
     TouchMisses "touch_misses",
-    /// Values refused because of their size.
+    /// Values refused: too large.
     TooLarge "store_too_large",
-    /// Values refused because no memory could be had.
+    /// Values refused: out of memory.
     NoMemory "store_no_memory",
-    /// Values whose end was not where it was announced.
+    /// Values without a line end at the announced length.
     BadChunks "bad_data_chunks",
-    /// Command lines refused, and requests of the binary protocol.
+    /// Command lines and binary requests refused.
     Refused "refused",
-    /// Connections closed because they talked nonsense.
+    /// Connections closed because of invalid input.
     HungUp "hung_up",
-    /// Values that came in pieces.
+    /// Values that arrived in parts.
     Streamed "values_streamed",
-    /// Values in progress that gave their space up to newer ones.
+    /// Incomplete values that lost their space to newer ones.
     Displaced "uploads_displaced",
-    /// Connections ended because a request of theirs came too slowly.
+    /// Connections ended because a request arrived too slowly.
     SlowRequests "slow_requests_ended",
-    /// Connections ended because they did not read while others needed what their answers hold.
+    /// Connections ended because they did not read while others needed the memory of their answers.
     StalledReaders "stalled_readers_ended",
-    /// Requests held back until readers release items.
+    /// Requests delayed until readers release items.
     HeldBack "requests_held_back",
     /// Connections closed because they were idle.
     IdleKicks "idle_kicks",
-    /// Bytes of values read past because they were refused.
+    /// Bytes of refused values that were skipped.
     Skipped "value_bytes_skipped",
     /// Bytes of requests.
     BytesRead "bytes_read",
@@ -88,7 +88,7 @@ counts! {
     BytesWritten "bytes_written",
 }
 
-/// The numbers of one worker, on cache lines of their own.
+/// The counters of one worker, on cache lines of their own.
 #[repr(align(128))]
 #[derive(Debug)]
 struct Numbers([AtomicU64; COUNTS]);
@@ -99,41 +99,41 @@ impl Default for Numbers {
     }
 }
 
-/// The numbers of all workers.
+/// The counters of all workers.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     workers: Box<[Numbers]>,
-    /// What the numbers came to when `stats reset` was last heard.
+    /// The sums at the last `stats reset`.
     since: Mutex<[u64; COUNTS]>,
 }
 
-impl Tally {
-    pub(crate) fn new(workers: usize) -> Tally {
-        Tally {
+impl Counters {
+    pub(crate) fn new(workers: usize) -> Counters {
+        Counters {
             workers: (0..workers).map(|_| Numbers::default()).collect(),
             since: Mutex::new([0; COUNTS]),
         }
     }
 
-    /// Adds to a number of `worker`. No other thread may add to this worker's.
+    /// Adds to a counter of `worker`. Only that worker may call this.
     #[inline]
     pub(crate) fn add(&self, worker: usize, count: Count, n: u64) {
         let number = &self.workers[worker].0[count as usize];
         number.store(number.load(Relaxed) + n, Relaxed);
     }
 
-    /// What all workers have counted since `stats reset`.
+    /// The sum over all workers since `stats reset`.
     pub(crate) fn sum(&self, count: Count) -> u64 {
         let since = self.since.lock().unwrap_or_else(PoisonError::into_inner)[count as usize];
         self.total(count) - since
     }
 
-    /// What all workers have ever counted.
+    /// The sum over all workers since start.
     pub(crate) fn total(&self, count: Count) -> u64 {
         self.workers.iter().map(|worker| worker.0[count as usize].load(Relaxed)).sum()
     }
 
-    /// `stats reset`: from now on sums begin anew. What is published goes on.
+    /// `stats reset`: sums start at 0 again. Published counters continue.
     pub(crate) fn reset(&self) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, since) in since.iter_mut().enumerate() {
@@ -141,12 +141,12 @@ impl Tally {
         }
     }
 
-    /// Each name and what `worker` has counted.
+    /// The published names and values of `worker`.
     pub(crate) fn of(&self, worker: usize) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         NAMES.into_iter().zip(self.workers[worker].0.iter().map(|number| number.load(Relaxed)))
     }
 
-    /// Connections open now, `stats reset` or not.
+    /// Open connections, regardless of `stats reset`.
     pub(crate) fn open_connections(&self) -> u64 {
         self.total(Count::Opened).saturating_sub(self.total(Count::Closed))
     }
@@ -158,14 +158,14 @@ mod tests {
 
     #[test]
     fn sums_are_of_all_workers_and_begin_anew_when_told() {
-        let tally = Tally::new(2);
-        tally.add(0, Count::GetHits, 2);
-        tally.add(1, Count::GetHits, 3);
-        assert_eq!((tally.sum(Count::GetHits), tally.sum(Count::GetMisses)), (5, 0));
-        tally.reset();
-        tally.add(1, Count::GetHits, 1);
-        assert_eq!((tally.sum(Count::GetHits), tally.total(Count::GetHits)), (1, 6));
-        let published: Vec<_> = tally.of(1).filter(|(_, value)| *value > 0).collect();
+        let counters = Counters::new(2);
+        counters.add(0, Count::GetHits, 2);
+        counters.add(1, Count::GetHits, 3);
+        assert_eq!((counters.sum(Count::GetHits), counters.sum(Count::GetMisses)), (5, 0));
+        counters.reset();
+        counters.add(1, Count::GetHits, 1);
+        assert_eq!((counters.sum(Count::GetHits), counters.total(Count::GetHits)), (1, 6));
+        let published: Vec<_> = counters.of(1).filter(|(_, value)| *value > 0).collect();
         assert_eq!(published, [("memcached_get_hits", 4)]);
     }
 }
