@@ -4,11 +4,17 @@
 //! its [`Sheet`]; readers (the admin endpoint, the summary at shutdown) read the [`Board`] of all
 //! sheets. So counting costs the data path an addition, and reading disturbs it not at all.
 
+pub(crate) mod catalog;
+mod declared;
+
+pub(crate) use declared::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, check, declared, of_service};
+pub use simoom_io::{Kind, Metric, Unit, counters};
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A counter's name, as its field is called, and its value.
-pub type Count = (&'static str, u64);
+/// A metric's declaration and its value.
+pub type Count = (&'static Metric, u64);
 
 /// `text` for as long as the process runs: for names that a user chooses when a server is made. The
 /// same text is stored once.
@@ -41,12 +47,14 @@ impl Sheet {
         &self.label
     }
 
-    /// Replaces what was published. Says no, and leaves it, if a reader holds the sheet: the data
-    /// path does not wait, it comes again later.
+    /// Replaces what was published. No name may occur twice: Prometheus refuses such a scrape.
+    /// Returns false, and publishes nothing, while a reader holds the counters: the data path does
+    /// not wait, the caller tries again later.
     pub fn publish(&self, counts: impl Iterator<Item = Count>) -> bool {
         let Ok(mut sheet) = self.counts.try_lock() else { return false };
         sheet.clear();
         sheet.extend(counts);
+        debug_assert_eq!(first_twice(&sheet), None, "published twice by {}", self.label);
         true
     }
 
@@ -54,6 +62,12 @@ impl Sheet {
     pub fn read(&self) -> Vec<Count> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// A name that occurs twice.
+fn first_twice(counts: &[Count]) -> Option<&'static str> {
+    let mut names = BTreeSet::new();
+    counts.iter().map(|(metric, _)| metric.name).find(|name| !names.insert(*name))
 }
 
 /// How old published counters may get while they change.
@@ -98,11 +112,11 @@ impl Publisher {
     }
 }
 
-/// Leaves one count of each name, their sum: two handlers of one kind publish the same names.
+/// Leaves one count of each name, their sum: two handlers of one kind publish the same metrics.
 fn add_up(counts: &mut Vec<Count>) {
     let mut at = 0;
-    while let Some(&(name, value)) = counts.get(at) {
-        match counts[..at].iter_mut().find(|(known, _)| *known == name) {
+    while let Some(&(metric, value)) = counts.get(at) {
+        match counts[..at].iter_mut().find(|(known, _)| known.name == metric.name) {
             Some((_, sum)) => {
                 *sum += value;
                 counts.remove(at);
@@ -117,7 +131,6 @@ fn add_up(counts: &mut Vec<Count>) {
 #[derive(Clone, Debug, Default)]
 pub struct Board {
     sheets: Arc<Mutex<Vec<Arc<Sheet>>>>,
-    gauges: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Board {
@@ -131,23 +144,13 @@ impl Board {
         self.sheets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on `name` is a gauge, a value that can go down.
-    pub(crate) fn declare_gauge(&self, name: &'static str) {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-    }
-
-    /// Whether `name` was declared to be a gauge.
-    pub(crate) fn is_gauge(&self, name: &str) -> bool {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
-    }
-
     /// Each counter's sum over all sheets, in the order of first appearance.
     pub fn totals(&self) -> Vec<Count> {
         let mut totals: Vec<Count> = Vec::new();
-        for (name, value) in self.sheets().iter().flat_map(|sheet| sheet.read()) {
-            match totals.iter_mut().find(|(known, _)| *known == name) {
+        for (metric, value) in self.sheets().iter().flat_map(|sheet| sheet.read()) {
+            match totals.iter_mut().find(|(known, _)| known.name == metric.name) {
                 Some((_, total)) => *total += value,
-                None => totals.push((name, value)),
+                None => totals.push((metric, value)),
             }
         }
         totals
@@ -158,13 +161,17 @@ impl Board {
 mod tests {
     use super::*;
 
+    static A: Metric = Metric::new("a", "The first.");
+    static B: Metric = Metric::new("b", "The second.");
+    static C: Metric = Metric::new("c", "The third.");
+
     #[test]
     fn totals_add_up_over_workers() {
         let board = Board::default();
         ["worker 0", "worker 1"].iter().for_each(|worker| board.add(Sheet::new(*worker)));
-        board.sheets()[0].publish([("requests", 3), ("only_here", 1)].into_iter());
-        board.sheets()[1].publish([("requests", 4)].into_iter());
-        assert_eq!(board.totals(), [("requests", 7), ("only_here", 1)]);
+        board.sheets()[0].publish([(&A, 3), (&B, 1)].into_iter());
+        board.sheets()[1].publish([(&A, 4)].into_iter());
+        assert_eq!(board.totals(), [(&A, 7), (&B, 1)]);
     }
 
     #[test]
@@ -172,11 +179,11 @@ mod tests {
         let sheet = Sheet::new("worker 0");
         let mut publisher = Publisher::new(Arc::clone(&sheet));
         let reading = sheet.counts.lock().unwrap();
-        publisher.publish(1000, |counts| counts.push(("a", 1)));
+        publisher.publish(1000, |counts| counts.push((&A, 1)));
         drop(reading);
         assert!(sheet.read().is_empty() && publisher.next_ms() == Some(1000 + PUBLISH_MS));
-        publisher.publish(2000, |counts| counts.push(("a", 1)));
-        assert_eq!((sheet.read(), publisher.next_ms()), (vec![("a", 1)], None));
+        publisher.publish(2000, |counts| counts.push((&A, 1)));
+        assert_eq!((sheet.read(), publisher.next_ms()), (vec![(&A, 1)], None));
     }
 
     #[test]
@@ -184,29 +191,36 @@ mod tests {
         let sheet = Sheet::new("worker 0");
         let mut publisher = Publisher::new(Arc::clone(&sheet));
         assert!(publisher.is_due(0));
-        publisher.publish(1000, |counts| counts.push(("a", 1)));
+        publisher.publish(1000, |counts| counts.push((&A, 1)));
         assert_eq!((publisher.next_ms(), publisher.is_due(u64::MAX)), (None, false));
         publisher.touch();
         assert_eq!(publisher.next_ms(), Some(1000 + PUBLISH_MS));
         assert!(!publisher.is_due(999 + PUBLISH_MS) && publisher.is_due(1000 + PUBLISH_MS));
-        publisher.publish(2000, |counts| counts.push(("a", 2)));
-        assert_eq!(sheet.read(), [("a", 2)]);
+        publisher.publish(2000, |counts| counts.push((&A, 2)));
+        assert_eq!(sheet.read(), [(&A, 2)]);
     }
 
     #[test]
     fn handlers_of_one_kind_are_counted_together() {
         let sheet = Sheet::new("worker 0");
         let mut publisher = Publisher::new(Arc::clone(&sheet));
-        let twice = [("a", 1), ("b", 2), ("a", 4), ("c", 8), ("b", 16)];
+        let twice = [(&A, 1), (&B, 2), (&A, 4), (&C, 8), (&B, 16)];
         publisher.publish(1000, |counts| counts.extend(twice));
-        assert_eq!(sheet.read(), [("a", 5), ("b", 18), ("c", 8)]);
+        assert_eq!(sheet.read(), [(&A, 5), (&B, 18), (&C, 8)]);
     }
 
     #[test]
     fn a_sheet_shows_only_what_was_published_last() {
         let sheet = Sheet::new("worker 0");
-        sheet.publish([("a", 1), ("b", 2)].into_iter());
-        sheet.publish([("a", 5)].into_iter());
-        assert_eq!(sheet.read(), [("a", 5)]);
+        sheet.publish([(&A, 1), (&B, 2)].into_iter());
+        sheet.publish([(&A, 5)].into_iter());
+        assert_eq!(sheet.read(), [(&A, 5)]);
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "published twice by worker 0")]
+    fn a_name_that_is_published_twice_fails_an_assertion() {
+        Sheet::new("worker 0").publish([(&A, 1), (&A, 2)].into_iter());
     }
 }

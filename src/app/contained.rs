@@ -20,6 +20,7 @@
 //! changed in steps that each leave it usable.
 
 use crate::hosted::{Hosted, PortNames, Seconds};
+use crate::metrics::Metric;
 use crate::panics::{self, Panic};
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::cell::Cell;
@@ -29,6 +30,10 @@ use std::cell::Cell;
 pub struct Containment {
     panics: Cell<u64>,
 }
+
+/// Panics that a worker outlived.
+pub(crate) static HANDLER_PANICS: Metric =
+    Metric::new("handler_panics", "Panics in a handler; report each one.");
 
 impl Containment {
     /// Runs `call`. Its panic is counted and logged.
@@ -44,8 +49,8 @@ impl Containment {
     }
 
     /// Gives the counter to `sink`.
-    pub fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("handler_panics", self.panics.get());
+    pub fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&HANDLER_PANICS, self.panics.get());
     }
 }
 
@@ -215,7 +220,7 @@ impl<A: Hosted> Hosted for Contained<A> {
         self.app.is_sound()
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         self.ask((), |app| app.publish(sink));
         self.containment.publish(sink);
     }

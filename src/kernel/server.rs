@@ -16,7 +16,7 @@ use super::{INPUT_BYTES, Settings};
 use crate::clock::{Clock, NEVER, look_at, millis};
 use crate::control::Mailbox;
 use crate::hosted::{Hosted, count_port};
-use crate::metrics::{Publisher, Sheet};
+use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Publisher, Sheet};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use simoom_io::input;
@@ -197,13 +197,14 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 
     fn publish(&mut self) {
         let host = &mut self.host;
-        host.counters.connections_open = self.table.len() as u64;
-        let (limit, ports) = (u64::from(self.table.capacity()), self.admission.ports());
+        let (open, limit) = (self.table.len() as u64, u64::from(self.table.capacity()));
+        let ports = self.admission.ports();
         self.publisher.publish(host.now_ms, |counts| {
+            counts.push((&CONNECTIONS_OPEN, open));
             counts.extend(host.counters.iter());
-            counts.push(("connections_limit", limit));
+            counts.push((&CONNECTIONS_LIMIT, limit));
             ports.for_each(|port| count_port(&host.app, port, counts));
-            host.app.publish(&mut |name, value| counts.push((name, value)));
+            host.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }
 

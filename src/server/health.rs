@@ -2,7 +2,7 @@
 
 use super::setup::Service;
 use crate::hosted::PortNames;
-use crate::metrics::{Board, Count};
+use crate::metrics::{Board, CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Count, Metric};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
 
@@ -32,10 +32,13 @@ pub(super) fn check_connections(
 
 /// Which connections of a worker are all in use.
 fn full(counts: &[Count], services: &[Arc<Service>]) -> Option<String> {
-    let value = |name| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    let is_full = |open, limit| value(limit).is_some_and(|limit| value(open) >= Some(limit));
+    let value =
+        |name: &Metric| counts.iter().find(|(known, _)| **known == *name).map(|(_, value)| *value);
+    let is_full = |open: &Metric, limit: &Metric| {
+        value(limit).is_some_and(|limit| value(open) >= Some(limit))
+    };
     let of = |PortNames { open, limit, .. }| is_full(open, limit);
-    if is_full("connections_open", "connections_limit") {
+    if is_full(&CONNECTIONS_OPEN, &CONNECTIONS_LIMIT) {
         return Some("all connections are in use (--connections)".into());
     }
     let Service { name, connections_option, .. } =
@@ -46,6 +49,7 @@ fn full(counts: &[Count], services: &[Arc<Service>]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::metrics::Sheet;
 
     #[test]
@@ -53,15 +57,16 @@ mod tests {
         let (board, readiness) = (Board::default(), Readiness::starting());
         readiness.clear(Reason::Starting);
         let setup = crate::config::Serve::resolve(Default::default(), &[0]).unwrap().setup();
+        let [http, memcached] = [config::HTTP, config::MEMCACHED].map(PortNames::of);
         let sheets = [Sheet::new("udp"), Sheet::new("kernel 0")];
         sheets.iter().for_each(|sheet| board.add(sheet.clone()));
         for (counts, exhausted) in [
-            (vec![("connections_open", 7), ("connections_limit", 8)], false),
-            (vec![("connections_open", 8), ("connections_limit", 8)], true),
+            (vec![(&CONNECTIONS_OPEN, 7), (&CONNECTIONS_LIMIT, 8)], false),
+            (vec![(&CONNECTIONS_OPEN, 8), (&CONNECTIONS_LIMIT, 8)], true),
             (vec![], false),
-            (vec![("memcached_connections_open", 7), ("memcached_connections_limit", 7)], true),
-            (vec![("http_connections_open", 6), ("http_connections_limit", 7)], false),
-            (vec![("http_connections_open", 7), ("http_connections_limit", 7)], true),
+            (vec![(memcached.open, 7), (memcached.limit, 7)], true),
+            (vec![(http.open, 6), (http.limit, 7)], false),
+            (vec![(http.open, 7), (http.limit, 7)], true),
         ] {
             sheets[1].publish(counts.iter().copied());
             check_connections(&board, &readiness, &setup.services);

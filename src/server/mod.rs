@@ -33,12 +33,12 @@ use crate::app::contained::Contained;
 use crate::config::Transport;
 use crate::control::{Order, Orders};
 use crate::error::{Error, Result};
-use crate::hosted::PortNames;
+use crate::hosted::Hosted;
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;
 use crate::listening::{self, Listeners, Listening, Via};
-use crate::metrics::{Board, Count, Sheet};
+use crate::metrics::{self, Board, Count, Metric, Sheet};
 use crate::panics;
 use crate::readiness::{Readiness, Reason};
 use crate::thread::Failure;
@@ -48,13 +48,16 @@ use host::Host;
 use places::Places;
 use rustix::io::Errno;
 use setup::Setup;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use watch::Watch;
+
+pub(crate) use watch::Events;
 
 /// The option of memcached over UDP.
 pub(crate) const UDP_OPTION: &str = "--memcached-udp";
@@ -119,7 +122,6 @@ pub(crate) struct Hooks {
     listens: Vec<Listens>,
     every_second: Vec<Maintain>,
     sheets: Vec<Arc<Sheet>>,
-    gauges: Vec<&'static str>,
     udp: Option<UdpFactory>,
 }
 
@@ -155,6 +157,8 @@ struct Common<'a, L> {
     places: Places,
     /// How many applications were made.
     made: Cell<usize>,
+    /// What is published, by name.
+    declared: RefCell<BTreeMap<&'static str, Metric>>,
     poller: Poller,
     failures: Sender<Failure>,
 }
@@ -166,6 +170,11 @@ impl<L: Factories> Common<'_, L> {
         WorkerInfo { number, workers: self.setup.workers(), core, connections, via }
     }
 
+    /// Notes what is published. A name that has another declaration already is an error.
+    fn declare(&self, metrics: impl IntoIterator<Item = Metric>) -> Result<()> {
+        metrics::check(&mut self.declared.borrow_mut(), metrics).map_err(Error::Usage)
+    }
+
     /// The handlers of the next worker.
     fn handlers(
         &self,
@@ -175,7 +184,11 @@ impl<L: Factories> Common<'_, L> {
         via: Via,
     ) -> Result<Contained<L::Handlers>> {
         let worker = self.worker(core, connections, via);
-        Ok(Contained::new(self.factories.make(worker, ports)?))
+        let handlers = Contained::new(self.factories.make(worker, ports)?);
+        let mut metrics = Vec::new();
+        handlers.publish(&mut |metric, _| metrics.push(*metric));
+        self.declare(metrics)?;
+        Ok(handlers)
     }
 }
 
@@ -254,10 +267,7 @@ impl Server {
         hooks: Hooks,
         failures: Sender<Failure>,
     ) -> Result<()> {
-        let Hooks { prepare, listens, every_second, sheets, gauges, udp } = hooks;
-        let port_names = setup.services.iter().map(|service| service.port_names);
-        let of_ports = port_names.flat_map(|PortNames { open, limit, .. }| [open, limit]);
-        of_ports.chain(gauges).for_each(|name| self.board.declare_gauge(name));
+        let Hooks { prepare, listens, every_second, sheets, udp } = hooks;
         // What is shared may alone be more than the system allows: it is refused before the plan is
         // known.
         let bound = limits::tightest(plan::threads(setup));
@@ -270,6 +280,7 @@ impl Server {
         let poller = kernel::poller(setup.transport)?;
         let (host, places) = places(setup)?;
         let made = Cell::new(0);
+        let declared = RefCell::new(metrics::catalog::declarations());
         let common = Common {
             setup,
             factories,
@@ -279,12 +290,16 @@ impl Server {
             host,
             places,
             made,
+            declared,
             poller,
             failures,
         };
         self.start_transport(&common)?;
         self.start_udp(&common, udp)?;
-        sheets.into_iter().for_each(|sheet| self.board.add(sheet));
+        for sheet in sheets {
+            common.declare(sheet.read().into_iter().map(|(metric, _)| *metric))?;
+            self.board.add(sheet);
+        }
         self.every_second = every_second;
         self.maintain()
     }

@@ -70,7 +70,7 @@ impl Claims {
     /// sees them.
     pub(super) fn publish(&self) {
         if let Ok(counters) = self.device.counters() {
-            self.sheet.publish(counters);
+            self.sheet.publish(counters.iter());
         }
     }
 }

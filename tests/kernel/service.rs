@@ -14,7 +14,7 @@ use rustix::net::sockopt;
 use simoom::control::{Order, Orders, mailbox};
 use simoom::hosted::{Hosted, Seconds};
 use simoom::kernel::{Listener, Poller, Settings, run};
-use simoom::metrics::{Board, Sheet};
+use simoom::metrics::{Board, Metric, Sheet};
 use simoom::thread::{Failure, spawn};
 use simoom_io::{Application, Closed, Duration as After, Opened, Reply};
 use std::io::{ErrorKind, Read, Write};
@@ -148,6 +148,10 @@ impl Application for Lines {
     }
 }
 
+static OPENED: Metric = Metric::new("application_opened", "Connections opened.");
+static CLOSED: Metric = Metric::new("application_closed", "Connections closed.");
+static DRAINING: Metric = Metric::new("application_draining", "1 while the worker drains.").gauge();
+
 impl Hosted for Lines {
     fn clock(&mut self, seconds: Seconds) {
         self.unix_seconds = seconds.unix;
@@ -161,10 +165,10 @@ impl Hosted for Lines {
         !conn.waits && conn.pieces == 0
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("application_opened", self.opened);
-        sink("application_closed", self.ended);
-        sink("application_draining", u64::from(self.draining));
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&OPENED, self.opened);
+        sink(&CLOSED, self.ended);
+        sink(&DRAINING, u64::from(self.draining));
     }
 }
 

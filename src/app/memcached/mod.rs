@@ -86,9 +86,11 @@ mod watch;
 pub use conn::Conn;
 pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
+pub(crate) use tally::METRICS;
 
 use super::Blob;
 use crate::hosted::{Hosted, Seconds};
+use crate::metrics::Metric;
 use crate::store::{Item, Store};
 use conn::{Doing, Phase, Protocol};
 use out::Out;
@@ -421,8 +423,8 @@ impl Hosted for Memcached {
         self.store.is_sound()
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        self.shared.tally().of(self.worker).for_each(|(name, value)| sink(name, value));
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        self.shared.tally().of(self.worker).for_each(|(metric, value)| sink(metric, value));
     }
 
     fn memory_bytes(connections: usize) -> usize {

@@ -2,90 +2,94 @@
 //! its own, and any reads everybody's. Counting costs a load and a store of a line that no other
 //! worker writes.
 
+use crate::metrics::Metric;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 macro_rules! counts {
-    ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
+    ($($(#[doc = $help:literal])+ $variant:ident $name:literal $(: $mark:ident)?,)*) => {
         /// What is counted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Count { $($(#[$doc])* $variant,)* }
+        pub(crate) enum Count { $($(#[doc = $help])+ $variant,)* }
 
-        /// The names that they are published by, in the order of the enum.
-        const NAMES: [&str; COUNTS] = [$(concat!("memcached_", $name),)*];
+        /// The metrics, in the order of the enum.
+        pub(crate) static METRICS: [Metric; COUNTS] = [$(
+            Metric::new(concat!("memcached_", $name), concat!($($help),+))$(.$mark())?,
+        )*];
         const COUNTS: usize = [$($name,)*].len();
     };
 }
 
 counts! {
-    /// Connections opened.
+    /// Connections to memcached that were opened.
     Opened "connections",
-    /// Connections that have ended.
+    /// Connections to memcached that ended.
     Closed "connections_closed",
-    /// Keys asked for by retrieval commands, each once.
+    /// Keys of retrieval commands, each counted once.
     CmdGet "cmd_get",
-    /// Values that came with storage commands and found space.
+    /// Values of storage commands that found memory.
     CmdSet "cmd_set",
-    /// `flush_all` commands.
+    /// Commands `flush_all`.
     CmdFlush "cmd_flush",
-    /// Keys touched, by `touch`, `gat` or a meta flag.
+    /// Keys touched by `touch`, `gat` or a meta flag.
     CmdTouch "cmd_touch",
-    /// `me` commands.
+    /// Commands `me`.
     CmdMeta "cmd_meta",
-    /// Keys found.
+    /// Keys of retrieval commands that were found.
     GetHits "get_hits",
-    /// Keys not found.
+    /// Keys of retrieval commands that were not found.
     GetMisses "get_misses",
-    /// Deletions of what was there.
+    /// Deletions of an item that existed.
     DeleteHits "delete_hits",
-    /// Deletions of what was not.
+    /// Deletions of an item that did not exist.
     DeleteMisses "delete_misses",
-    /// Numbers counted up.
+    /// Commands `incr` for an item that existed.
     IncrHits "incr_hits",
-    /// `incr` of what was not there.
+    /// Commands `incr` for an item that did not exist.
     IncrMisses "incr_misses",
-    /// Numbers counted down.
+    /// Commands `decr` for an item that existed.
     DecrHits "decr_hits",
-    /// `decr` of what was not there.
+    /// Commands `decr` for an item that did not exist.
     DecrMisses "decr_misses",
-    /// `cas` that stored.
+    /// Commands `cas` that stored the value.
     CasHits "cas_hits",
-    /// `cas` of what was not there.
+    /// Commands `cas` for an item that did not exist.
     CasMisses "cas_misses",
-    /// `cas` of what has changed since.
+    /// Commands `cas` for an item that had changed.
     CasBadval "cas_badval",
-    /// Touches of what was there.
+    /// Touches of an item that existed.
     TouchHits "touch_hits",
-    /// Touches of what was not.
+    /// Touches of an item that did not exist.
     TouchMisses "touch_misses",
-    /// Values refused because of their size.
+    /// Values refused because of their size (--item-size-max).
     TooLarge "store_too_large",
-    /// Values refused because no memory could be had.
+    /// Values refused because no memory was free.
     NoMemory "store_no_memory",
-    /// Values whose end was not where it was announced.
+    /// Values that did not end at the announced length.
     BadChunks "bad_data_chunks",
-    /// Command lines refused, and requests of the binary protocol.
+    /// Command lines and binary requests that were refused.
     Refused "refused",
-    /// Connections closed because they talked nonsense.
+    /// Connections closed because of a protocol error.
     HungUp "hung_up",
-    /// Values that came in pieces.
+    /// Values that arrived in several segments.
     Streamed "values_streamed",
-    /// Values in progress that gave their space up to newer ones.
+    /// Unfinished values that lost their memory to newer ones, each time one of the peer that held
+    /// the most.
     Displaced "uploads_displaced",
-    /// Connections ended because a request of theirs came too slowly.
+    /// Connections reset because a request arrived too slowly.
     SlowRequests "slow_requests_ended",
-    /// Connections ended because they did not read while others needed what their answers hold.
+    /// Connections reset because the client read too slowly while other clients needed the memory.
     StalledReaders "stalled_readers_ended",
-    /// Requests held back until readers release items.
+    /// Requests that waited until other clients had read their answers.
     HeldBack "requests_held_back",
-    /// Connections closed because they were idle.
+    /// Idle connections that were closed.
     IdleKicks "idle_kicks",
-    /// Bytes of values read past because they were refused.
-    Skipped "value_bytes_skipped",
-    /// Bytes of requests.
-    BytesRead "bytes_read",
-    /// Bytes of answers.
-    BytesWritten "bytes_written",
+    /// Bytes of values that were refused.
+    Skipped "value_bytes_skipped": bytes,
+    /// Bytes of memcached requests.
+    BytesRead "bytes_read": bytes,
+    /// Bytes of memcached answers.
+    BytesWritten "bytes_written": bytes,
 }
 
 /// The numbers of one worker, on cache lines of their own.
@@ -141,9 +145,9 @@ impl Tally {
         }
     }
 
-    /// Each name and what `worker` has counted.
-    pub(crate) fn of(&self, worker: usize) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        NAMES.into_iter().zip(self.workers[worker].0.iter().map(|number| number.load(Relaxed)))
+    /// Each metric and what `worker` has counted.
+    pub(crate) fn of(&self, worker: usize) -> impl Iterator<Item = (&'static Metric, u64)> + '_ {
+        METRICS.iter().zip(self.workers[worker].0.iter().map(|number| number.load(Relaxed)))
     }
 
     /// Connections open now, `stats reset` or not.
@@ -166,6 +170,7 @@ mod tests {
         tally.add(1, Count::GetHits, 1);
         assert_eq!((tally.sum(Count::GetHits), tally.total(Count::GetHits)), (1, 6));
         let published: Vec<_> = tally.of(1).filter(|(_, value)| *value > 0).collect();
-        assert_eq!(published, [("memcached_get_hits", 4)]);
+        assert_eq!(published.len(), 1);
+        assert!(*published[0].0 == *"memcached_get_hits" && published[0].1 == 4);
     }
 }
