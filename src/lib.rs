@@ -28,7 +28,7 @@ pub mod control;
 pub mod demo;
 pub mod error;
 pub mod guide;
-pub mod hosted;
+pub mod handler;
 pub mod kernel;
 pub mod limits;
 pub mod listening;
@@ -48,6 +48,6 @@ pub mod worker;
 
 pub use af_xdp::memory::HugePages;
 pub use error::{Error, Result};
-pub use hosted::Hosted as Handler;
+pub use handler::Handler;
 pub use server::{Builder, Factories, Server, Signals, Stopper, WorkerInfo};
 pub use simoom_io as io;

@@ -10,7 +10,7 @@ mod saboteur;
 use bed::{Bed, Datagrams, PATIENCE, Service, Transport};
 use saboteur::{AFTER, BEFORE, Call, Plot, TWICE};
 use simoom::app::Blob;
-use simoom::hosted::Hosted;
+use simoom::handler::Handler;
 use simoom::kernel::Poller;
 use simoom_io::send::{Pool, Queue};
 use simoom_io::{Application, Closed, Effects, Ends, Opened, Reply};

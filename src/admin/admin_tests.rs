@@ -1,6 +1,6 @@
 use super::respond::HEAD_BYTES;
 use super::*;
-use crate::metrics::{CONNECTIONS_OPEN, Count, Metric, Sheet};
+use crate::metrics::{CONNECTIONS_OPEN, Count, Metric, Snapshot};
 use crate::readiness::Reason;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,15 +14,16 @@ const LONG: Duration = Duration::from_secs(20);
 /// A server that is ready, with these workers.
 fn source(workers: &[(&str, &[Count])]) -> Source {
     let source = Source {
-        board: Board::default(),
+        registry: Registry::default(),
         readiness: Arc::new(Readiness::starting()),
         listeners: Listeners::default(),
+        panics: Arc::default(),
     };
     source.readiness.clear(Reason::Starting);
     for (worker, counts) in workers {
-        let sheet = Sheet::new(*worker);
-        sheet.publish(counts.iter().copied());
-        source.board.add(sheet);
+        let snapshot = Snapshot::new(*worker);
+        snapshot.publish(counts.iter().copied());
+        source.registry.add(snapshot);
     }
     source
 }
@@ -41,7 +42,7 @@ fn start() -> Admin {
 /// The metrics behind those of readiness.
 fn counters(text: &str) -> String {
     text.lines()
-        .filter(|line| !line.contains("simoom_not_ready"))
+        .filter(|line| !line.contains("simoom_not_ready") && !line.contains("simoom_admin_"))
         .map(|line| format!("{line}\n"))
         .collect()
 }
@@ -190,9 +191,9 @@ fn alive_is_told_from_ready() {
 fn workers_that_start_later_are_shown() {
     let source = source(&[]);
     let admin = start_from(&source);
-    let sheet = Sheet::new("late");
-    sheet.publish([(&REQUESTS, 1)].into_iter());
-    source.board.add(sheet);
+    let snapshot = Snapshot::new("late");
+    snapshot.publish([(&REQUESTS, 1)].into_iter());
+    source.registry.add(snapshot);
     let metrics = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
     assert!(metrics.contains("simoom_requests_total{worker=\"late\"} 1\n"), "{metrics}");
 }
@@ -211,13 +212,18 @@ fn a_request_cut_short_is_refused() {
 #[test]
 fn a_panic_costs_one_answer_and_not_the_endpoint() {
     crate::panics::install();
-    let source = source(&[("panics", &[])]);
+    static PANICS: Metric = Metric::new("panics", "Ends the answer.");
+    let source = source(&[("worker 0", &[(&PANICS, 1)])]);
     let admin = start_from(&source);
     for _ in 0..3 {
         let response = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
         assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
         assert!(ask(&admin, "GET /healthz HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
     }
+    // They are counted once the metrics can be told again.
+    source.registry.snapshots()[0].publish([(&REQUESTS, 1)].into_iter());
+    let metrics = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
+    assert!(metrics.contains("\nsimoom_admin_panics_total 3\n"), "{metrics}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! All counters in Prometheus' text exposition format.
+//! All counters in the text exposition format of Prometheus.
 
 use super::Source;
 use crate::listening::Listening;
@@ -6,28 +6,33 @@ use crate::metrics::Metric;
 use crate::readiness::Reason;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 /// What the admin endpoint exports by itself.
-pub(crate) static METRICS: [Metric; 2] = [
+pub(crate) static METRICS: [Metric; 3] = [
     Metric::new("not_ready", "1 for each reason not to be ready, in the label `reason`.").gauge(),
     Metric::new(
         "listening",
         "1 for each service and address, in the labels `service`, `protocol`, `address`, `via`.",
     )
     .gauge(),
+    Metric::new("admin_panics", "Panics of the admin endpoint; report each one."),
 ];
 
-/// The samples of one name together, as the format asks, and no sample twice.
+/// The samples, grouped by name as the format requires, each once.
 pub(super) fn exposition(source: &Source) -> String {
-    let [not_ready, listens] = &METRICS;
-    let mut text = readiness(not_ready, source) + &listening(listens, source);
+    let [not_ready, listens, panics] = &METRICS;
+    let mut text = readiness(not_ready, source) + &listening(listens, source) + &head(panics);
+    let Metric { name, kind, .. } = panics;
+    let value = source.panics.load(Ordering::Relaxed);
+    let _ = writeln!(text, "simoom_{name}{} {value}", kind.suffix());
     let mut names: Vec<&'static str> = Vec::new();
     let mut samples: HashMap<&'static str, String> = HashMap::new();
-    for sheet in source.board.sheets() {
-        let worker = escaped(sheet.label());
-        #[cfg(test)]
-        assert!(worker != "panics", "a test asked for it");
-        for (metric, value) in sheet.read() {
+    for snapshot in source.registry.snapshots() {
+        let worker = escaped(snapshot.label());
+        for (metric, value) in snapshot.read() {
+            #[cfg(test)]
+            assert!(metric.name != "panics", "a test asked for it");
             let lines = samples.entry(metric.name).or_insert_with(|| {
                 names.push(metric.name);
                 head(metric)
@@ -76,7 +81,7 @@ fn listening(metric: &Metric, source: &Source) -> String {
     text
 }
 
-/// A label's value, with what the format gives a meaning of its own escaped.
+/// Escapes the value of a label.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -14,12 +14,12 @@
 //!   so nothing catches.
 //! - in [`Reply::copy`] or [`Reply::share`] while they change the pool of answers
 //!   ([`Reply::is_broken`]).
-//! - while a lock of the store was held: the lock is poisoned ([`Hosted::is_sound`]).
+//! - while a lock of the store was held: the lock is poisoned ([`Handler::is_sound`]).
 //!
 //! State of a handler that is one worker's and outlives a call (counters, tables of free places) is
 //! changed in steps that each leave it usable.
 
-use crate::hosted::{Hosted, PortNames, Seconds};
+use crate::handler::{Handler, PortNames, Seconds};
 use crate::metrics::Metric;
 use crate::panics::{self, Panic};
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -69,7 +69,7 @@ enum Last {
     Abort,
 }
 
-impl<A: Hosted> Contained<A> {
+impl<A: Handler> Contained<A> {
     /// Contains the panics of `app`. `A::Conn::default()` must be the state of a connection that
     /// `app` does not serve: `closed` does nothing for it.
     pub fn new(app: A) -> Contained<A> {
@@ -151,7 +151,7 @@ impl<A: Hosted> Contained<A> {
     }
 }
 
-impl<A: Hosted> Application for Contained<A> {
+impl<A: Handler> Application for Contained<A> {
     type Blob = A::Blob;
     type Conn = A::Conn;
 
@@ -198,7 +198,7 @@ impl<A: Hosted> Application for Contained<A> {
     }
 }
 
-impl<A: Hosted> Hosted for Contained<A> {
+impl<A: Handler> Handler for Contained<A> {
     fn clock(&mut self, seconds: Seconds) {
         self.run(|app| app.clock(seconds));
     }

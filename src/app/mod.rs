@@ -52,7 +52,7 @@ pub type HttpAndMemcached = Services<Memcached, Services<Http>>;
 mod tests {
     use super::testing::{Line, services};
     use super::*;
-    use crate::hosted::Hosted;
+    use crate::handler::Handler;
     use simoom_io::Application;
 
     #[test]

@@ -6,7 +6,7 @@
 //! a comparison for each handler before the one that is meant, and no indirect call.
 
 use super::Blob;
-use crate::hosted::{Hosted, PortNames, Seconds};
+use crate::handler::{Handler, PortNames, Seconds};
 use crate::metrics::Metric;
 use simoom_io::{Application, Closed, Opened, Reply};
 
@@ -62,8 +62,8 @@ impl<H, R> Services<H, R> {
 
 impl<H, R> Services<H, R>
 where
-    H: Hosted<Blob = Blob>,
-    R: Hosted<Blob = Blob>,
+    H: Handler<Blob = Blob>,
+    R: Handler<Blob = Blob>,
 {
     /// Announces to the first handler what is its own among `inputs`.
     fn expect_own(handler: &mut H, inputs: &[(u16, &[u8])], is_own: impl Fn(u16) -> bool) {
@@ -98,8 +98,8 @@ macro_rules! dispatch {
 
 impl<H, R> Application for Services<H, R>
 where
-    H: Hosted<Blob = Blob>,
-    R: Hosted<Blob = Blob>,
+    H: Handler<Blob = Blob>,
+    R: Handler<Blob = Blob>,
 {
     type Blob = Blob;
     type Conn = Conn<H::Conn, R::Conn>;
@@ -159,10 +159,10 @@ where
     }
 }
 
-impl<H, R> Hosted for Services<H, R>
+impl<H, R> Handler for Services<H, R>
 where
-    H: Hosted<Blob = Blob>,
-    R: Hosted<Blob = Blob>,
+    H: Handler<Blob = Blob>,
+    R: Handler<Blob = Blob>,
 {
     fn clock(&mut self, seconds: Seconds) {
         self.handler.iter_mut().for_each(|handler| handler.clock(seconds));
@@ -221,4 +221,4 @@ impl Application for Nobody {
     }
 }
 
-impl Hosted for Nobody {}
+impl Handler for Nobody {}

@@ -281,3 +281,39 @@ fn fuzz(data: &[u8], answers: Answers) {
         assert_eq!(answers(input, sizes, narrow), whole, "split by {sizes:?}, narrow: {narrow}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use simoom_io::testing::{ANSWER, Checker, Temper, stream_byte};
+
+    proptest! {
+        /// A line keeps the contract of every transport, with capacity for one answer or many.
+        #[test]
+        fn the_contract_is_kept_with_every_handler(
+            seed in any::<u64>(),
+            sizes in proptest::collection::vec(1usize..5000, 1..60),
+            is_narrow in any::<bool>(),
+        ) {
+            let total = sizes.iter().sum::<usize>() as u64;
+            let pool = if is_narrow { Pool::new(5, 3) } else { Pool::new(64, 64) };
+            let mut line = Line::open_with(Checker::new(total, Temper::Tame, seed), 80, pool);
+            let (mut sent, mut answer) = (0, Vec::new());
+            for size in sizes {
+                let bytes: Vec<u8> = (sent..).take(size).map(stream_byte).collect();
+                sent += size as u64;
+                line.offer(&bytes);
+                answer.extend(line.take());
+                line.expire();
+            }
+            for _ in 0..1000 {
+                answer.extend(line.take());
+                line.expire();
+            }
+            prop_assert!(line.closed() && answer.ends_with(ANSWER), "{:?}", line.connection.conn);
+            line.close();
+            prop_assert_eq!(line.app.closed, [(Closed::Finished, total)]);
+        }
+    }
+}

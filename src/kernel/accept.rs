@@ -5,7 +5,7 @@
 use super::server::{Driver, Server};
 use super::session::Session;
 use super::socket::Socket;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use simoom_io::{Ends, Opened};
@@ -19,7 +19,7 @@ const ACCEPTS: usize = 64;
 /// How long accepting pauses when descriptors or kernel memory ran out.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-impl<A: Hosted, D: Driver> Server<A, D> {
+impl<A: Handler, D: Driver> Server<A, D> {
     /// Accepts those who wait at a listener, up to [`ACCEPTS`]. Says whether more may wait.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<bool> {
         for _ in 0..ACCEPTS {

@@ -13,9 +13,9 @@
 use super::server::{Driver, Server};
 use super::session::{Host, Phase, Session};
 use super::socket::Socket;
-use crate::clock::{look_at, millis};
-use crate::control::Order;
-use crate::hosted::Hosted;
+use crate::clock::millis;
+use crate::control::Command;
+use crate::handler::Handler;
 use simoom_io::Closed;
 use std::io;
 use std::time::Duration;
@@ -23,9 +23,8 @@ use std::time::Duration;
 /// How long handshakes have that were under way when the drain began. A client whose SYN is dropped
 /// meanwhile is refused when it repeats that, after a second.
 const HANDSHAKE_MS: u64 = 100;
-/// How long a peer of a connection that was closed idle may take to close: pools of clients do not
-/// look.
-const IDLE_LINGER_MS: u64 = 500;
+/// How long a peer that has all its answers may take to close: pools of clients do not look.
+pub(super) const DRAIN_LINGER_MS: u64 = 500;
 
 /// How far a drain has come.
 #[derive(Clone, Copy, Debug)]
@@ -69,13 +68,13 @@ impl Drain {
     }
 }
 
-impl<A: Hosted, D: Driver> Server<A, D> {
+impl<A: Handler, D: Driver> Server<A, D> {
     pub(super) fn obey(&mut self) -> io::Result<()> {
-        self.mailbox.clear_wake();
-        while let Some(order) = self.mailbox.take() {
-            match order {
-                Order::Drain(at_most) => self.begin_drain(at_most)?,
-                Order::Leave => {
+        self.commands.clear_wake();
+        while let Some(command) = self.commands.take() {
+            match command {
+                Command::Drain(at_most) => self.begin_drain(at_most)?,
+                Command::Leave => {
                     self.begin_drain(Duration::ZERO)?;
                     // The mailbox of a process that is ending gives this order for ever.
                     break;
@@ -139,21 +138,10 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         for index in 0..self.table.capacity() {
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            let was_open = session.phase() == Phase::Open;
             // A request may have come since the last look.
             session.io.readable |= !session.io.eof;
             // The visit closes it if it is idle after that.
             self.visit(key);
-            if let Some(session) = self.table.get_mut(key)
-                && was_open
-                && session.phase() == Phase::Lingering
-            {
-                self.host.shorten_linger(session, IDLE_LINGER_MS);
-                self.wheel.bring_forward(
-                    key.index,
-                    look_at(session.next_deadline_ms(), self.host.now_ms),
-                );
-            }
         }
         Ok(())
     }
@@ -181,6 +169,6 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 }
 
 /// Whether nothing of a request or an answer is under way.
-pub(super) fn is_idle<A: Hosted, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
+pub(super) fn is_idle<A: Handler, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
     !session.io.readable && !session.io.held_back && host.idle(session)
 }

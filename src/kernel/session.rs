@@ -7,7 +7,7 @@
 
 use super::counters::Counters;
 use crate::clock::{NEVER, millis};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use simoom_io::connection::Buffered;
 use simoom_io::send::Pool;
 use simoom_io::{Application, Closed, Connection, Exchange, Opened, Requests, input};
@@ -117,7 +117,7 @@ pub(super) struct Host<A: Application> {
     pub(super) linger_timeout: Duration,
 }
 
-impl<A: Hosted> Host<A> {
+impl<A: Handler> Host<A> {
     pub(super) fn opened<S>(&mut self, session: &mut Session<A, S>, opened: Opened) {
         self.event(session, |app, exchange| exchange.open(app, opened));
     }

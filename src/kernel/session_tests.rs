@@ -63,8 +63,8 @@ impl Application for Script {
     }
 }
 
-impl Hosted for Script {
-    fn clock(&mut self, _: crate::hosted::Seconds) {}
+impl Handler for Script {
+    fn clock(&mut self, _: crate::handler::Seconds) {}
 
     fn drain(&mut self) {}
 

@@ -3,7 +3,7 @@
 use super::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Metric};
 use crate::app::contained::HANDLER_PANICS;
 use crate::app::{codec, http, memcached, router};
-use crate::hosted::PortNames;
+use crate::handler::PortNames;
 use crate::server::Events;
 use crate::worker::handover::HandoverCounters;
 use crate::worker::metric_of;

@@ -7,11 +7,11 @@ use crate::app::{Blob, Nobody};
 use crate::config::{
     Ecn, Endpoint, InterfaceChange, Transport, XdpMode, chosen_cores, usable_cores,
 };
-use crate::control::Mailbox;
+use crate::control::CommandReceiver;
 use crate::error::{Error, Result};
-use crate::hosted::{Hosted, PortNames};
+use crate::handler::{Handler, PortNames};
 use crate::listening::Listening;
-use crate::metrics::{Board, Count, Sheet, interned};
+use crate::metrics::{Count, Registry, Snapshot, interned};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -45,7 +45,8 @@ pub enum Signals {
 
 /// Starts the worker for UDP on its sockets.
 pub(crate) type UdpFactory = Box<
-    dyn FnOnce(WorkerInfo, Vec<Socket>, Mailbox, Arc<Sheet>) -> Result<Box<dyn UdpWork>> + 'static,
+    dyn FnOnce(WorkerInfo, Vec<Socket>, CommandReceiver, Arc<Snapshot>) -> Result<Box<dyn UdpWork>>
+        + 'static,
 >;
 
 /// What the thread for UDP runs.
@@ -129,7 +130,7 @@ impl<L: Factories> Builder<L> {
     ) -> Builder<With<F, H, L>>
     where
         F: Fn(WorkerInfo) -> Result<H>,
-        H: Hosted<Blob = Blob> + Send + 'static,
+        H: Handler<Blob = Blob> + Send + 'static,
     {
         let endpoints = at.into_endpoints().unwrap_or_else(|reason| {
             self.refuse(format!("handler {name}: {reason}"));
@@ -244,8 +245,8 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Connections at once to the handler of this name, by all workers together. By default a
-    /// handler beside others leaves them an eighth of [`Builder::connections`].
+    /// Connections at once to each port of the handler of this name, by all workers together. By
+    /// default a handler beside others leaves them an eighth of [`Builder::connections`].
     pub fn handler_connections(mut self, name: &str, connections: u32) -> Builder<L> {
         let option = format!("handler_connections {name}");
         let connections = self.checked_count(&option, connections);
@@ -327,9 +328,9 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Counts what is published on `sheet` among the server's metrics.
-    pub fn metrics(mut self, sheet: Arc<Sheet>) -> Builder<L> {
-        self.hooks.sheets.push(sheet);
+    /// Counts what is published on `snapshot` among the server's metrics.
+    pub fn metrics(mut self, snapshot: Arc<Snapshot>) -> Builder<L> {
+        self.hooks.snapshots.push(snapshot);
         self
     }
 
@@ -343,7 +344,7 @@ impl<L: Factories> Builder<L> {
     /// that waits for it. An error ends the server with that reason.
     pub fn every_second(
         mut self,
-        maintain: impl Fn(&Board) -> Result<()> + Send + Sync + 'static,
+        maintain: impl Fn(&Registry) -> Result<()> + Send + Sync + 'static,
     ) -> Builder<L> {
         self.hooks.every_second.push(Box::new(maintain));
         self

@@ -3,7 +3,7 @@
 use super::setup::Service;
 use crate::app::{Blob, Nobody, Services};
 use crate::error::Result;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use crate::limits::Plan;
 use crate::listening::Via;
 use crate::metrics::interned;
@@ -28,7 +28,7 @@ pub struct WorkerInfo {
 /// A list of factories: [`With`] one, before others, ended by [`Nobody`].
 pub trait Factories {
     /// The handlers of one worker.
-    type Handlers: Hosted<Blob = Blob> + Send + 'static;
+    type Handlers: Handler<Blob = Blob> + Send + 'static;
 
     /// The handlers of `worker`, of those services that it serves on `ports`.
     #[doc(hidden)]
@@ -73,7 +73,7 @@ impl Factories for Nobody {
 impl<F, H, R> Factories for With<F, H, R>
 where
     F: Fn(WorkerInfo) -> Result<H>,
-    H: Hosted<Blob = Blob> + Send + 'static,
+    H: Handler<Blob = Blob> + Send + 'static,
     R: Factories,
 {
     type Handlers = Services<H, R::Handlers>;

@@ -10,6 +10,7 @@
 
 pub(crate) mod address_check;
 mod builder;
+mod change_log;
 mod check;
 mod factories;
 mod health;
@@ -31,14 +32,14 @@ pub use factories::{Factories, Ports, With, WorkerInfo};
 use crate::admin::{self, Admin};
 use crate::app::contained::Contained;
 use crate::config::Transport;
-use crate::control::{Order, Orders};
+use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;
 use crate::listening::{self, Listeners, Listening, Via};
-use crate::metrics::{self, Board, Count, Metric, Sheet};
+use crate::metrics::{self, Count, Metric, Registry, Snapshot};
 use crate::panics;
 use crate::readiness::{Readiness, Reason};
 use crate::thread::Failure;
@@ -91,7 +92,7 @@ pub struct Server {
     device: Option<xdp::Claims>,
     watch: Option<Watch>,
     every_second: Vec<Maintain>,
-    board: Board,
+    registry: Registry,
     readiness: Arc<Readiness>,
     admin: Option<Admin>,
 }
@@ -113,7 +114,7 @@ type Prepare = Box<dyn FnOnce(usize) -> Result<usize>>;
 /// Is told of an address before the first client can connect there.
 type Listens = Box<dyn Fn(&Listening) -> Result<()>>;
 /// Looks after what no worker does.
-type Maintain = Box<dyn Fn(&Board) -> Result<()> + Send + Sync>;
+type Maintain = Box<dyn Fn(&Registry) -> Result<()> + Send + Sync>;
 
 /// What is called at the turning points of a server.
 #[derive(Default)]
@@ -121,15 +122,15 @@ pub(crate) struct Hooks {
     prepare: Vec<(&'static str, Prepare)>,
     listens: Vec<Listens>,
     every_second: Vec<Maintain>,
-    sheets: Vec<Arc<Sheet>>,
+    snapshots: Vec<Arc<Snapshot>>,
     udp: Option<UdpFactory>,
 }
 
 /// A worker's thread and the way to give it orders.
 struct Running {
-    orders: Orders,
+    command_sender: CommandSender,
     thread: JoinHandle<()>,
-    /// Set by a worker over AF_XDP that has drained and waits for [`Order::Leave`].
+    /// Set by a worker over AF_XDP that has drained and waits for [`Command::Leave`].
     drained: Option<Arc<AtomicBool>>,
 }
 
@@ -236,7 +237,7 @@ fn start<L: Factories>(
         device: None,
         watch: None,
         every_second: Vec::new(),
-        board: Board::default(),
+        registry: Registry::default(),
         readiness: Arc::new(Readiness::starting()),
         admin: None,
     };
@@ -267,7 +268,7 @@ impl Server {
         hooks: Hooks,
         failures: Sender<Failure>,
     ) -> Result<()> {
-        let Hooks { prepare, listens, every_second, sheets, udp } = hooks;
+        let Hooks { prepare, listens, every_second, snapshots, udp } = hooks;
         // What is shared may alone be more than the system allows: it is refused before the plan is
         // known.
         let bound = limits::tightest(plan::threads(setup));
@@ -296,9 +297,9 @@ impl Server {
         };
         self.start_transport(&common)?;
         self.start_udp(&common, udp)?;
-        for sheet in sheets {
-            common.declare(sheet.read().into_iter().map(|(metric, _)| *metric))?;
-            self.board.add(sheet);
+        for snapshot in snapshots {
+            common.declare(snapshot.read().into_iter().map(|(metric, _)| *metric))?;
+            self.registry.add(snapshot);
         }
         self.every_second = every_second;
         self.maintain()
@@ -335,7 +336,7 @@ impl Server {
     pub fn wait(&mut self) -> Result<&'static str> {
         let policy = self.setup.on_interface_change;
         let mut watch = self.watch.take().unwrap_or_else(|| {
-            Watch::new(policy, self.readiness.clone(), &self.board, &self.setup.services)
+            Watch::new(policy, self.readiness.clone(), &self.registry, &self.setup.services)
         });
         let outcome = self.wait_watching(&mut watch);
         self.watch = Some(watch);
@@ -353,7 +354,7 @@ impl Server {
                     Err(_) => Error::failed("all workers have ended"),
                 }),
                 recv(publish) -> _ => self.publish()?,
-                recv(look) -> _ => watch.look(self.device.as_mut(), &self.board)?,
+                recv(look) -> _ => watch.look(self.device.as_mut(), &self.registry)?,
             }
         }
     }
@@ -384,7 +385,7 @@ impl Server {
     }
 
     fn maintain(&self) -> Result<()> {
-        self.every_second.iter().try_for_each(|maintain| maintain(&self.board))
+        self.every_second.iter().try_for_each(|maintain| maintain(&self.registry))
     }
 
     fn start_admin(&mut self, setup: &Setup) -> Result<()> {
@@ -395,8 +396,9 @@ impl Server {
                 }
                 None => Error::failed(format!("--admin {address}: {error}")),
             };
-            let (board, readiness) = (self.board.clone(), self.readiness.clone());
-            let source = admin::Source { board, readiness, listeners: self.listeners.clone() };
+            let (registry, readiness) = (self.registry.clone(), self.readiness.clone());
+            let listeners = self.listeners.clone();
+            let source = admin::Source { registry, readiness, listeners, panics: Arc::default() };
             let admin = self.admin.insert(Admin::start(address, source).map_err(cannot)?);
             let (service, address) = (listening::ADMIN, admin.address());
             self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Kernel });
@@ -409,7 +411,7 @@ impl Server {
         // The process is ending, or a reader asks: there is nothing to be done about the store
         // here.
         let _ = self.publish();
-        self.board.totals()
+        self.registry.totals()
     }
 
     /// Where clients reach the server over TCP.
@@ -457,7 +459,7 @@ impl Server {
     pub fn drain(mut self, limit: std::time::Duration) -> Result<Vec<Count>> {
         self.readiness.set(Reason::Draining);
         self.listeners.close();
-        self.order(Order::Drain(limit));
+        self.send_to_all(Command::Drain(limit));
         let failure = self.await_workers();
         let mut outcome = Ok(());
         for worker in self.workers.drain(..) {
@@ -472,8 +474,8 @@ impl Server {
         outcome.map(|()| totals)
     }
 
-    fn order(&self, order: Order) {
-        self.workers.iter().for_each(|worker| worker.orders.send(order));
+    fn send_to_all(&self, command: Command) {
+        self.workers.iter().for_each(|worker| worker.command_sender.send(command));
     }
 
     /// Once all workers over AF_XDP have drained: leaves the interface's traffic to the kernel,
@@ -488,7 +490,7 @@ impl Server {
             device.release();
         }
         let queues = self.workers.iter().filter(|worker| worker.drained.is_some());
-        queues.for_each(|worker| worker.orders.send(Order::Leave));
+        queues.for_each(|worker| worker.command_sender.send(Command::Leave));
         true
     }
 
@@ -508,7 +510,7 @@ impl Server {
                 recv(signals) -> signal => match signal {
                     Ok(signal) => {
                         tracing::warn!(signal, "ending the drain at once");
-                        self.order(Order::Drain(std::time::Duration::ZERO));
+                        self.send_to_all(Command::Drain(std::time::Duration::ZERO));
                     }
                     Err(_) => signals = never(),
                 },

@@ -77,8 +77,9 @@ fn promtool_accepts_the_metrics(transport: Transport) {
     }
     let Some(metrics) = of_server(transport) else { return };
     let (stdin, stdout) = (Stdio::piped(), Stdio::piped());
-    let tool = Command::new("promtool").args(["check", "metrics"]).stdin(stdin).stdout(stdout);
-    let mut tool = tool.stderr(Stdio::piped()).spawn().expect("promtool starts");
+    let mut tool = Command::new("promtool");
+    tool.args(["check", "metrics"]).stdin(stdin).stdout(stdout).stderr(Stdio::piped());
+    let mut tool = tool.spawn().expect("promtool starts");
     // It reads everything before it reports.
     tool.stdin.take().expect("piped").write_all(metrics.as_bytes()).expect("promtool reads");
     let outcome = tool.wait_with_output().expect("promtool ends");

@@ -7,7 +7,7 @@ use crate::app::Blob;
 use crate::app::http::Timeouts;
 use crate::app::http::conn::{Deadline, Idle, Waiting};
 use crate::app::router::Peer;
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use simoom_io::input::OVERFULL_BYTES;
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
@@ -29,7 +29,8 @@ pub struct Options {
     /// connection closes, or is reset. An hour by default.
     pub idle_timeout: Duration,
     /// Most bytes of all frames together that one worker gathers at a time. A frame beyond it is
-    /// malformed. 64 MiB by default.
+    /// malformed. 64 MiB by default. The memory plan does not have it: add it with
+    /// [`Builder::memory`](crate::Builder::memory), for each worker.
     pub gathered_max_bytes: usize,
 }
 
@@ -434,7 +435,7 @@ impl<C: Codec, S: Service<C>> Application for Framed<C, S> {
     }
 }
 
-impl<C: Codec, S: Service<C>> Hosted for Framed<C, S> {
+impl<C: Codec, S: Service<C>> Handler for Framed<C, S> {
     fn clock(&mut self, seconds: Seconds) {
         self.seconds = seconds;
         self.service.clock(seconds);

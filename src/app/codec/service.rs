@@ -1,7 +1,7 @@
 //! What answers the frames of a codec.
 
 use super::{Codec, Output};
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use crate::metrics::Metric;
 use std::net::SocketAddr;
 

@@ -6,8 +6,8 @@
 //! read buffers) is left out rather than made up.
 
 use super::conn::{Conn, Phase, Stats};
+use super::counters::Count;
 use super::out::Out;
-use super::tally::Count;
 use super::{Memcached, Step, VERSION};
 use crate::app::Blob;
 use crate::metrics::Metric;
@@ -64,7 +64,7 @@ const GENERAL: &[(&str, Value)] = &[
     ("rusage_user", Seconds(|| cpu_time_us(Mode::User))),
     ("rusage_system", Seconds(|| cpu_time_us(Mode::System))),
     ("max_connections", Number(|handler| handler.shared.options().connections.into())),
-    ("curr_connections", Number(|handler| handler.shared.tally().open_connections())),
+    ("curr_connections", Number(|handler| handler.shared.counters().open_connections())),
     ("total_connections", Value::Count(Count::Opened)),
     ("cmd_get", Value::Count(Count::CmdGet)),
     ("cmd_set", Value::Count(Count::CmdSet)),
@@ -223,7 +223,7 @@ impl Memcached {
         match source {
             Number(number) => value.number(number(self)),
             Value::Store(number) => value.number(number(&self.store.statistics())),
-            Value::Count(count) => value.number(self.shared.tally().sum(*count)),
+            Value::Count(count) => value.number(self.shared.counters().sum(*count)),
             Text(text) => value.push(text.as_bytes()),
             Seconds(us) => {
                 let us = us();

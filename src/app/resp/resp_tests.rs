@@ -1,6 +1,6 @@
 use super::*;
 use crate::app::testing::{Line, NOW};
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::store::Settings;
 use proptest::prelude::*;
 use simoom_io::send::Pool;

@@ -84,7 +84,7 @@ use super::http::conn::{Idle, Waiting};
 use super::http::head::REQUEST_LINE_MAX_BYTES;
 use super::http::refusal::Refusal;
 use super::http::{self, Http};
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use conn::Phase;
 use path::Path;
@@ -256,7 +256,7 @@ impl<S> Application for Router<S> {
     }
 }
 
-impl<S> Hosted for Router<S> {
+impl<S> Handler for Router<S> {
     fn clock(&mut self, seconds: Seconds) {
         self.seconds = seconds;
         self.routes.clock(&self.state, seconds);

@@ -508,6 +508,23 @@ fn an_answer_in_pieces_has_its_deadline_set_anew_for_as_long_as_the_client_takes
 }
 
 #[test]
+fn a_stream_has_its_deadline_set_anew_for_as_long_as_it_comes_at_the_least_rate() {
+    let options = Options::default();
+    let mut line = Line::open(router().with_options(options), 80);
+    line.offer(format!("POST /echo {TAIL}Content-Length: 1000000\r\n\r\n").as_bytes());
+    assert_eq!(line.deadline(), Some(options.timeouts.body));
+    let settings = line.settings();
+    for _ in 0..59 {
+        line.offer(&[b'a'; 1000]);
+    }
+    assert_eq!(line.settings(), settings, "59 kB in less than a minute are too few");
+    line.offer(&[b'a'; 1000]);
+    assert_eq!(line.settings(), settings + 1);
+    line.expire();
+    assert_eq!((code(&String::from_utf8(line.take()).unwrap()), line.closed()), (408, true));
+}
+
+#[test]
 fn draining_closes_with_the_next_answer() {
     let mut line = Line::open(router(), 80);
     line.app.drain();

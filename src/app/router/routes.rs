@@ -7,7 +7,7 @@ use super::request::{Param, Request};
 use super::response::{IntoResponse, Response};
 use super::tree::Tree;
 use super::upload::Upload;
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use crate::metrics::Metric;
 use std::fmt;
 
@@ -57,7 +57,8 @@ pub(super) enum Found {
 ///
 /// A pattern is a path with literal segments, parameters `{name}` for one segment, and at its end
 /// perhaps `{*name}` for the rest. The most literal pattern that has the method wins: `/users/me`
-/// before `/users/{id}` before `/{*rest}`. The order of the calls does not matter.
+/// before `/users/{id}` before `/{*rest}`. The order of the calls does not matter. `/users` and
+/// `/users/` are two paths.
 ///
 /// A GET route answers HEAD too, without the body, unless there is a route for HEAD. OPTIONS is
 /// answered with the methods of the path, unless there is a route for it.

@@ -9,7 +9,6 @@ use simoom::{Builder, Factories, Handler, Result, Server, log};
 
 /// A client that sends nothing for this long is disconnected.
 const IDLE: Duration = Duration::from_secs(60);
-/// `Reply::has_capacity` promises room for this many bytes.
 
 /// Exported as `simoom_echo_bytes_total`, with this help text.
 static BYTES: Metric = Metric::new("echo_bytes", "Bytes echoed.").bytes();
@@ -32,7 +31,7 @@ impl Application for Echo {
 
     fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         assert!(!bytes.starts_with(b"panic"), "a client asked for it");
-        // What there is no capacity for is delivered again, when there is.
+        // What there is no capacity for is delivered again, when there is some.
         let taken = reply.write(bytes);
         reply.set_timeout(Some(IDLE));
         if self.is_draining && taken == bytes.len() {
@@ -40,14 +39,6 @@ impl Application for Echo {
         }
         self.bytes += taken as u64;
         taken
-    }
-
-    fn overfull(&mut self, (): &mut (), _: &[u8], reply: &mut Reply<'_, Blob>) {
-        reply.abort(); // Never called: input waits for nothing but capacity.
-    }
-
-    fn timeout(&mut self, (): &mut (), reply: &mut Reply<'_, Blob>) {
-        reply.close();
     }
 }
 

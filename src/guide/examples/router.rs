@@ -4,7 +4,7 @@
 
 use simoom::app::content::Content;
 use simoom::app::router::{Json, Request, Response, Router, Routes, Upload};
-use simoom::hosted::Seconds;
+use simoom::handler::Seconds;
 use simoom::metrics::Metric;
 use simoom::{Builder, Factories, Server, log};
 use std::cell::Cell;

@@ -241,12 +241,16 @@ impl<C> Tcb<C> {
 
     /// This side will send no more than what is queued, and reads no more.
     pub(crate) fn close<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
-        self.event(id, shared, |exchange| exchange.close());
+        self.event(id, shared, |exchange| {
+            exchange.close();
+        });
     }
 
     /// The connection is reset at the next flush.
     pub(crate) fn abort<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
-        self.event(id, shared, |exchange| exchange.abort());
+        self.event(id, shared, |exchange| {
+            exchange.abort();
+        });
     }
 
     /// Gives everything back that the connection holds.

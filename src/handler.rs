@@ -25,7 +25,7 @@ impl Seconds {
 }
 
 /// An application that a worker can run.
-pub trait Hosted: Application {
+pub trait Handler: Application {
     /// The time: called before the first connection, and before other calls whenever the second has
     /// changed. A worker that sleeps does not wake for it.
     fn clock(&mut self, seconds: Seconds) {
@@ -110,11 +110,16 @@ impl PortNames {
     }
 }
 
-/// Appends what is counted of `port` under the application's names.
-pub(crate) fn count_port<A: Hosted>(app: &A, port: &Port, counts: &mut Vec<Count>) {
+/// Adds what is counted of `port` under the application's names. Ports of one handler are counted
+/// together.
+pub(crate) fn count_port<A: Handler>(app: &A, port: &Port, counts: &mut Vec<Count>) {
     if let Some(names) = app.port_names(port.number) {
-        counts.push((names.open, port.open.into()));
-        counts.push((names.limit, port.limit.into()));
-        counts.push((names.refused, port.refused));
+        let mut add = |name, value| match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += value,
+            None => counts.push((name, value)),
+        };
+        add(names.open, port.open.into());
+        add(names.limit, port.limit.into());
+        add(names.refused, port.refused);
     }
 }

@@ -1,6 +1,6 @@
-//! What the workers count, so that any of them can answer `stats` for all: each adds to numbers of
-//! its own, and any reads everybody's. Counting costs a load and a store of a line that no other
-//! worker writes.
+//! The counters of all workers, so that any worker can answer `stats`. Each worker adds to its own
+//! counters, and all workers read all of them. Counting costs a load and a store in a cache line
+//! that no other worker writes.
 
 use crate::metrics::Metric;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 macro_rules! counts {
     ($($(#[doc = $help:literal])+ $variant:ident $name:literal $(: $mark:ident)?,)*) => {
-        /// What is counted.
+        /// The counters.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Count { $($(#[doc = $help])+ $variant,)* }
 
@@ -92,7 +92,7 @@ counts! {
     BytesWritten "bytes_written": bytes,
 }
 
-/// The numbers of one worker, on cache lines of their own.
+/// The counters of one worker, on cache lines of their own.
 #[repr(align(128))]
 #[derive(Debug)]
 struct Numbers([AtomicU64; COUNTS]);
@@ -103,41 +103,41 @@ impl Default for Numbers {
     }
 }
 
-/// The numbers of all workers.
+/// The counters of all workers.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     workers: Box<[Numbers]>,
-    /// What the numbers came to when `stats reset` was last heard.
+    /// The sums at the last `stats reset`.
     since: Mutex<[u64; COUNTS]>,
 }
 
-impl Tally {
-    pub(crate) fn new(workers: usize) -> Tally {
-        Tally {
+impl Counters {
+    pub(crate) fn new(workers: usize) -> Counters {
+        Counters {
             workers: (0..workers).map(|_| Numbers::default()).collect(),
             since: Mutex::new([0; COUNTS]),
         }
     }
 
-    /// Adds to a number of `worker`. No other thread may add to this worker's.
+    /// Adds to a counter of `worker`. Only that worker may call this.
     #[inline]
     pub(crate) fn add(&self, worker: usize, count: Count, n: u64) {
         let number = &self.workers[worker].0[count as usize];
         number.store(number.load(Relaxed) + n, Relaxed);
     }
 
-    /// What all workers have counted since `stats reset`.
+    /// The sum over all workers since `stats reset`.
     pub(crate) fn sum(&self, count: Count) -> u64 {
         let since = self.since.lock().unwrap_or_else(PoisonError::into_inner)[count as usize];
         self.total(count) - since
     }
 
-    /// What all workers have ever counted.
+    /// The sum over all workers since start.
     pub(crate) fn total(&self, count: Count) -> u64 {
         self.workers.iter().map(|worker| worker.0[count as usize].load(Relaxed)).sum()
     }
 
-    /// `stats reset`: from now on sums begin anew. What is published goes on.
+    /// `stats reset`: sums start at 0 again. Published counters continue.
     pub(crate) fn reset(&self) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, since) in since.iter_mut().enumerate() {
@@ -145,12 +145,12 @@ impl Tally {
         }
     }
 
-    /// Each metric and what `worker` has counted.
+    /// The published names and values of `worker`.
     pub(crate) fn of(&self, worker: usize) -> impl Iterator<Item = (&'static Metric, u64)> + '_ {
         METRICS.iter().zip(self.workers[worker].0.iter().map(|number| number.load(Relaxed)))
     }
 
-    /// Connections open now, `stats reset` or not.
+    /// Open connections, regardless of `stats reset`.
     pub(crate) fn open_connections(&self) -> u64 {
         self.total(Count::Opened).saturating_sub(self.total(Count::Closed))
     }
@@ -162,15 +162,15 @@ mod tests {
 
     #[test]
     fn sums_are_of_all_workers_and_begin_anew_when_told() {
-        let tally = Tally::new(2);
-        tally.add(0, Count::GetHits, 2);
-        tally.add(1, Count::GetHits, 3);
-        assert_eq!((tally.sum(Count::GetHits), tally.sum(Count::GetMisses)), (5, 0));
-        tally.reset();
-        tally.add(1, Count::GetHits, 1);
-        assert_eq!((tally.sum(Count::GetHits), tally.total(Count::GetHits)), (1, 6));
-        let published: Vec<_> = tally.of(1).filter(|(_, value)| *value > 0).collect();
-        assert_eq!(published.len(), 1);
-        assert!(*published[0].0 == *"memcached_get_hits" && published[0].1 == 4);
+        let counters = Counters::new(2);
+        counters.add(0, Count::GetHits, 2);
+        counters.add(1, Count::GetHits, 3);
+        assert_eq!((counters.sum(Count::GetHits), counters.sum(Count::GetMisses)), (5, 0));
+        counters.reset();
+        counters.add(1, Count::GetHits, 1);
+        assert_eq!((counters.sum(Count::GetHits), counters.total(Count::GetHits)), (1, 6));
+        let published: Vec<_> = counters.of(1).filter(|(_, value)| *value > 0).collect();
+        assert_eq!(published, [(&METRICS[Count::GetHits as usize], 4)]);
+        assert_eq!(METRICS[Count::GetHits as usize].name, "memcached_get_hits");
     }
 }

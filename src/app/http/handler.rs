@@ -1,11 +1,11 @@
 //! What a worker asks of the HTTP handler, beyond the calls for each connection.
 
 use super::{Blob, Conn, Http};
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use simoom_io::Reply;
 
-impl Hosted for Http {
+impl Handler for Http {
     fn clock(&mut self, seconds: Seconds) {
         Http::clock(self, seconds.unix);
     }
