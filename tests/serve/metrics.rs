@@ -53,7 +53,9 @@ fn of_server(transport: Transport) -> Option<String> {
     let all =
         |metrics: &str| written_by.iter().all(|name| metrics.contains(&format!("simoom_{name}")));
     wait_until("all threads have published", PATIENCE, || all(&site.metrics()));
-    Some(site.metrics())
+    let answer = site.metrics();
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    Some(body.to_owned())
 }
 
 over_all!(every_metric_is_documented_with_its_type_and_meaning, promtool_accepts_the_metrics,);
