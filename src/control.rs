@@ -5,6 +5,7 @@
 //! The sender writes first to the channel and then to the eventfd, so a worker that wakes finds the
 //! command.
 
+use crate::later::{self, Completions, Later};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
@@ -25,14 +26,16 @@ pub enum Command {
 /// The sending end, in the control thread.
 #[derive(Clone, Debug)]
 pub struct CommandSender {
-    command_sender: Sender<Command>,
+    commands: Sender<Command>,
     waker: Waker,
+    later: Later,
 }
 
 /// The receiving end, in the worker.
 #[derive(Debug)]
 pub struct CommandReceiver {
-    command_sender: Receiver<Command>,
+    commands: Receiver<Command>,
+    completions: Completions,
     wake: Arc<OwnedFd>,
 }
 
@@ -44,18 +47,23 @@ pub struct Waker(Arc<OwnedFd>);
 pub fn command_channel() -> io::Result<(CommandSender, CommandReceiver)> {
     let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
     let (sender, receiver) = crossbeam_channel::unbounded();
-    Ok((
-        CommandSender { command_sender: sender, waker: Waker(wake.clone()) },
-        CommandReceiver { command_sender: receiver, wake },
-    ))
+    let waker = Waker(wake.clone());
+    let (later, completions) = later::channel(waker.clone());
+    let commands = CommandSender { commands: sender, waker, later };
+    Ok((commands, CommandReceiver { commands: receiver, completions, wake }))
 }
 
 impl CommandSender {
     /// Sends a command and wakes the worker. Does nothing if the worker has returned.
     pub fn send(&self, command: Command) {
-        if self.command_sender.send(command).is_ok() {
+        if self.commands.send(command).is_ok() {
             self.waker.wake();
         }
+    }
+
+    /// The way for other threads to complete what the worker's handlers leave to them.
+    pub fn later(&self) -> Later {
+        self.later.clone()
     }
 
     /// A waker of the same worker, for other reasons than a command.
@@ -76,11 +84,16 @@ impl CommandReceiver {
     /// The next command. Returns [`Command::Leave`] once every [`CommandSender`] is dropped: then
     /// the process is ending.
     pub fn take(&self) -> Option<Command> {
-        match self.command_sender.try_recv() {
+        match self.commands.try_recv() {
             Ok(command) => Some(command),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some(Command::Leave),
         }
+    }
+
+    /// What other threads have completed for the worker.
+    pub(crate) fn completions(&self) -> &Completions {
+        &self.completions
     }
 
     /// Clears the eventfd. Call it after poll(2) reports it as readable, and before

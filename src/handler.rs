@@ -3,6 +3,7 @@
 //! A worker of either transport owns one application and nothing else knows it, so the time of day,
 //! the order to drain and the question for counters come to it this way.
 
+use crate::later::Completed;
 use crate::metrics::{self, Count, Metric};
 use simoom_io::{Application, Reply};
 use simoom_tcp::ports::Port;
@@ -50,6 +51,18 @@ pub trait Handler: Application {
     fn panicked(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = conn;
         reply.abort();
+    }
+
+    /// A request of `conn` is completed that a [`Token`](crate::Token) was taken for: answer it.
+    /// Between the two, [`Reply::read_later`] puts off what the client sends, and
+    /// [`idle`](Handler::idle) must say no. Not called for a connection that has ended.
+    fn completed(
+        &mut self,
+        conn: &mut Self::Conn,
+        completed: Completed,
+        reply: &mut Reply<'_, Self::Blob>,
+    ) {
+        let _ = (conn, completed, reply);
     }
 
     /// Whether what this application shares with other connections and workers can still be relied

@@ -20,6 +20,7 @@
 //! changed in steps that each leave it usable.
 
 use crate::handler::{Handler, PortNames, Seconds};
+use crate::later::Completed;
 use crate::metrics::Metric;
 use crate::panics::{self, Panic};
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -210,6 +211,15 @@ impl<A: Handler> Handler for Contained<A> {
     fn idle(&self, conn: &A::Conn) -> bool {
         // A connection that cannot be asked is not worth waiting for.
         self.ask(true, |app| app.idle(conn))
+    }
+
+    fn completed(
+        &mut self,
+        conn: &mut A::Conn,
+        completed: Completed,
+        reply: &mut Reply<'_, A::Blob>,
+    ) {
+        self.call(conn, reply, Last::Ask, |app, conn, reply| app.completed(conn, completed, reply));
     }
 
     fn port_names(&self, port: u16) -> Option<PortNames> {

@@ -7,6 +7,7 @@
 
 use super::Blob;
 use crate::handler::{Handler, PortNames, Seconds};
+use crate::later::Completed;
 use crate::metrics::Metric;
 use simoom_io::{Application, Closed, Opened, Reply};
 
@@ -183,6 +184,15 @@ where
 
     fn panicked(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Blob>) {
         dispatch!(self, conn, panicked(reply), reply.abort());
+    }
+
+    fn completed(
+        &mut self,
+        conn: &mut Self::Conn,
+        completed: Completed,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        dispatch!(self, conn, completed(completed, reply), ());
     }
 
     fn is_sound(&self) -> bool {

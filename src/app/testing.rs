@@ -3,6 +3,10 @@
 //! It is a transport like the others: [`simoom_io::exchange`] interprets what the application asks
 //! for. Bytes move, and time passes, when the test says so.
 
+mod user;
+
+pub use user::{fuzz_resp, fuzz_router, resp_answers, router_answers};
+
 use super::content::Content;
 use super::http::{Http, Options};
 use super::memcached::{self, Memcached};
@@ -10,7 +14,9 @@ use super::{HttpAndMemcached, Nobody, Services};
 use crate::store::{self, Store};
 use simoom_io::connection::Buffered;
 use simoom_io::send::Pool;
-use simoom_io::{Application, Closed, Connection, Duration, Ends, Exchange, Opened, input};
+use simoom_io::{
+    Application, Closed, Connection, ConnectionId, Duration, Ends, Exchange, Opened, input,
+};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 
@@ -49,6 +55,7 @@ impl<A: Application> Line<A> {
             local_port: port,
             active: false,
             token: 0,
+            id: ConnectionId::default(),
             ends: Some(Ends { remote, local }),
         };
         line.event(|app, exchange| exchange.open(app, opened));

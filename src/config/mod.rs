@@ -3,15 +3,21 @@
 //! This module opens no socket and queries no network interface. Whether an interface or an address
 //! exists is found when it is used.
 
+#[cfg(feature = "cli")]
 pub(crate) mod argument_error;
+#[cfg(feature = "cli")]
 mod check;
 mod cores;
+#[cfg(feature = "cli")]
 mod endpoints;
+#[cfg(feature = "cli")]
 mod file;
+#[cfg(feature = "cli")]
 mod options;
 pub(crate) mod values;
 
 pub use cores::usable_cores;
+#[cfg(feature = "cli")]
 pub use options::{LogOptions, ServeOptions};
 pub use values::{
     CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel,
@@ -22,8 +28,10 @@ use crate::error::{Error, Result};
 use crate::handler::PortNames;
 use crate::server::setup::{Datagrams, Service, Setup};
 use crate::store;
+#[cfg(feature = "cli")]
 use clap::{ArgMatches, FromArgMatches, ValueEnum};
 pub(crate) use cores::chosen_cores;
+#[cfg(feature = "cli")]
 use endpoints::Endpoints;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -60,6 +68,7 @@ pub(crate) const MEMCACHED: &str = "memcached";
 const LOG_VARIABLE: &str = "SIMOOM_LOG";
 
 /// The settings of `simoom serve`.
+#[cfg(feature = "cli")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
     /// The interface to bind to; `None` for kernel sockets only.
@@ -110,6 +119,7 @@ pub struct Serve {
 }
 
 /// The settings of memcached.
+#[cfg(feature = "cli")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memcached {
     /// The endpoint, as in [`Serve::http`].
@@ -150,6 +160,7 @@ pub struct Log {
     pub level: LogLevel,
 }
 
+#[cfg(feature = "cli")]
 impl Serve {
     /// Reads what the command line and its `--config` file say and checks that it goes together.
     /// `environment` is the level that the environment names; `cores` are those that the process
@@ -277,6 +288,7 @@ impl Serve {
     }
 }
 
+#[cfg(feature = "cli")]
 impl Memcached {
     /// The store for `workers` workers.
     pub fn store(&self, workers: usize) -> store::Settings {
@@ -285,6 +297,7 @@ impl Memcached {
     }
 }
 
+#[cfg(feature = "cli")]
 impl From<LogOptions> for Log {
     fn from(options: LogOptions) -> Log {
         Log {
@@ -294,6 +307,7 @@ impl From<LogOptions> for Log {
     }
 }
 
+#[cfg(feature = "cli")]
 /// The level that SIMOOM_LOG names, if it is set: the flag wins over it, it wins over the file.
 pub fn level_from_environment() -> Result<Option<LogLevel>> {
     let Some(value) = std::env::var_os(LOG_VARIABLE).filter(|value| !value.is_empty()) else {

@@ -1,6 +1,7 @@
 //! Parsers of flags and configuration keys. An error names the allowed range.
 
 use crate::steer::is_host_address;
+#[cfg(feature = "cli")]
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +21,8 @@ pub const MEMORY_LIMIT_MIN_BYTES: u64 = 1 << 20;
 const INTERFACE_NAME_MAX_BYTES: usize = 15;
 
 /// How packets are received and sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum Transport {
     /// AF_XDP if --interface is given and works; else kernel sockets, with io_uring if allowed,
     /// else with epoll
@@ -35,7 +37,8 @@ pub enum Transport {
 }
 
 /// The mode of AF_XDP sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum XdpMode {
     /// The fastest mode that works and is known to be sound with the driver
     #[default]
@@ -46,6 +49,18 @@ pub enum XdpMode {
     Copy,
     /// Generic XDP, after the driver; works everywhere and is the fastest mode on veth
     Generic,
+}
+
+impl Transport {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Auto => "auto",
+            Transport::Xdp => "xdp",
+            Transport::IoUring => "io-uring",
+            Transport::Epoll => "epoll",
+        }
+    }
 }
 
 impl XdpMode {
@@ -61,7 +76,8 @@ impl XdpMode {
 }
 
 /// Whether connections use explicit congestion notification (RFC 3168).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum Ecn {
     /// Use ECN with clients that offer it
     #[default]
@@ -71,7 +87,8 @@ pub enum Ecn {
 }
 
 /// The reaction to a change of the interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum InterfaceChange {
     /// Attach the XDP program again; keep the queues of the start and report others on /readyz
     #[default]
@@ -81,7 +98,8 @@ pub enum InterfaceChange {
 }
 
 /// Format of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum LogFormat {
     /// Text, one line an event
     #[default]
@@ -91,7 +109,8 @@ pub enum LogFormat {
 }
 
 /// Least severe level that is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum LogLevel {
     /// Failures
     Error,
@@ -256,6 +275,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(time_ms / 1e3))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 #[path = "values_tests.rs"]
 mod tests;

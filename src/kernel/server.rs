@@ -24,7 +24,7 @@ use rustix::net::sockopt;
 use simoom_io::input;
 use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
-use simoom_io::{Application, Closed};
+use simoom_io::{Application, Closed, ConnectionId};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -193,6 +193,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             D::wait(&mut self)?;
             if std::mem::take(&mut self.called) {
                 self.obey()?;
+                self.take_completions();
             }
             self.fire_deadlines();
             self.give_turns();
@@ -210,11 +211,13 @@ impl<A: Handler, D: Driver> Server<A, D> {
         let host = &mut self.host;
         let (open, limit) = (self.table.len() as u64, u64::from(self.table.capacity()));
         let ports = self.admission.ports();
+        let completions = self.commands.completions();
         self.exporter.publish(host.now_ms, |counts| {
             counts.push((&CONNECTIONS_OPEN, open));
             counts.extend(host.counters.iter());
             counts.push((&CONNECTIONS_LIMIT, limit));
             ports.for_each(|port| count_port(&host.app, port, counts));
+            completions.publish(&mut |metric, value| counts.push((metric, value)));
             host.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }
@@ -223,6 +226,20 @@ impl<A: Handler, D: Driver> Server<A, D> {
         self.host.now_ms = self.clock.now_ms();
         if let Some(seconds) = self.clock.new_second(self.host.now_ms) {
             self.host.app.clock(seconds);
+        }
+    }
+
+    /// Lets handlers go on with what other threads have completed.
+    fn take_completions(&mut self) {
+        while let Some((ConnectionId(id), completed)) = self.commands.completions().take() {
+            self.exporter.touch();
+            let key = Key::from_bits(id);
+            let session = self.table.get_mut(key);
+            if session.is_some_and(|session| self.host.complete(session, completed)) {
+                self.visit(key);
+            } else {
+                self.commands.completions().unclaimed();
+            }
         }
     }
 

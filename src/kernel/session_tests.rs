@@ -1,8 +1,8 @@
 use super::*;
 use crate::kernel::INPUT_BYTES;
 use crate::metrics::Metric;
-use simoom_io::Reply;
 use simoom_io::send::CHUNK_BYTES;
+use simoom_io::{ConnectionId, Reply};
 
 /// Does what each byte of input says; other bytes stay unconsumed.
 #[derive(Default)]
@@ -82,7 +82,10 @@ fn opened() -> (Host<Script>, Session<Script, ()>) {
         linger_timeout: Duration::from_secs(5),
     };
     let mut session = Session::new(());
-    host.opened(&mut session, Opened { local_port: 80, active: false, token: 0, ends: None });
+    host.opened(
+        &mut session,
+        Opened { local_port: 80, active: false, token: 0, id: ConnectionId(1), ends: None },
+    );
     (host, session)
 }
 

@@ -7,7 +7,7 @@ use crate::handler::PortNames;
 use crate::server::Events;
 use crate::worker::handover::HandoverCounters;
 use crate::worker::metric_of;
-use crate::{admin, config, kernel, steer, store};
+use crate::{admin, config, kernel, later, steer, store};
 use af_xdp::{Counter, KernelCounters, QueueCounters};
 use simoom_tcp::{counters, drop};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub(crate) fn sections() -> Vec<Section> {
     let queue = [QueueCounters::COUNTERS, KernelCounters::COUNTERS].concat();
     let queue: Vec<Metric> = queue.iter().map(|counter: &Counter| metric_of(counter)).collect();
     vec![
-        of("The server", &[&admin::METRICS, Events::METRICS, &[HANDLER_PANICS]]),
+        of("The server", &[&admin::METRICS, Events::METRICS, &[HANDLER_PANICS], &later::METRICS]),
         of("Connections", &[&[CONNECTIONS_OPEN, CONNECTIONS_LIMIT], ports.as_flattened()]),
         of("HTTP", &[http::Counters::METRICS]),
         of("memcached", &[&memcached::METRICS, store::Statistics::METRICS]),

@@ -12,11 +12,11 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Choice {
     /// AF_XDP, io_uring or epoll; never `auto`.
-    #[serde(serialize_with = "value_name")]
+    #[serde(serialize_with = "transport_name")]
     pub transport: Transport,
     /// The first mode to try; lower ones follow if it fails. `auto` with kernel sockets, where it
     /// has no meaning.
-    #[serde(serialize_with = "value_name")]
+    #[serde(serialize_with = "mode_name")]
     pub mode: XdpMode,
     /// The reason, and why a better one was not chosen, in one line.
     pub reason: String,
@@ -85,15 +85,14 @@ fn mode(link: &Link) -> (XdpMode, String) {
     }
 }
 
-/// Serialises a value by its name on the command line.
-fn value_name<S: Serializer>(
-    value: &impl clap::ValueEnum,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match value.to_possible_value() {
-        Some(value) => serializer.serialize_str(value.get_name()),
-        None => serializer.serialize_none(),
-    }
+/// Serialises a transport by its name on the command line.
+fn transport_name<S: Serializer>(value: &Transport, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(value.name())
+}
+
+/// Serialises a mode by its name on the command line.
+fn mode_name<S: Serializer>(value: &XdpMode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(value.name())
 }
 
 #[cfg(test)]

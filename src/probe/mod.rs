@@ -12,7 +12,9 @@ mod report;
 
 pub use choice::{Choice, choose};
 
-use crate::config::{Serve, ServeOptions, Transport};
+use crate::config::Transport;
+#[cfg(feature = "cli")]
+use crate::config::{Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::netns::{self, Interface};
 use crate::server::host::Host;
@@ -63,6 +65,7 @@ pub fn facts(interface: Option<&str>) -> Result<Facts> {
 }
 
 /// Where `serve --interface` would listen over this transport without further flags.
+#[cfg(feature = "cli")]
 fn listens(host: &Host, transport: Transport, cores: &[usize]) -> Result<Vec<Listens>> {
     let interface = Some(host.interface().name.clone());
     let config = Serve::resolve(ServeOptions { interface, ..ServeOptions::default() }, cores)?;
@@ -80,4 +83,10 @@ fn listens(host: &Host, transport: Transport, cores: &[usize]) -> Result<Vec<Lis
         claimed: false,
     });
     Ok(claimed.chain(kernels).collect())
+}
+
+/// Without the program there is no `serve`.
+#[cfg(not(feature = "cli"))]
+fn listens(_: &Host, _: Transport, _: &[usize]) -> Result<Vec<Listens>> {
+    Ok(Vec::new())
 }

@@ -5,7 +5,6 @@ use super::facts::{
 };
 use crate::config::{Transport, XdpMode};
 use crate::limits::Bytes;
-use clap::ValueEnum;
 use std::fmt::{self, Display, Formatter};
 
 /// The kernel version from which BPF maps are charged to the memory cgroup and not to
@@ -112,10 +111,7 @@ impl Display for Probed {
             (Transport::IoUring, _) => "kernel sockets over io_uring".to_owned(),
             (Transport::Epoll, _) => "kernel sockets over epoll".to_owned(),
             (_, XdpMode::Auto) => "AF_XDP".to_owned(),
-            (_, mode) => {
-                let mode = mode.to_possible_value();
-                format!("AF_XDP, {}", mode.as_ref().map_or("", |mode| mode.get_name()))
-            }
+            (_, mode) => format!("AF_XDP, {}", mode.name()),
         };
         line(f, "  serve would use", format_args!("{how}: {}", choice.reason))?;
         match listens {

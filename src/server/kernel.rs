@@ -67,7 +67,13 @@ impl Server {
             let cannot = |error| Error::because(format!("starting worker {name}"), error);
             let (command_sender, commands) = command_channel().map_err(cannot)?;
             let snapshot = Snapshot::new(&name);
-            let app = common.handlers(&ports, *core, settings.connections, Via::Kernel)?;
+            let app = common.handlers(
+                &ports,
+                *core,
+                settings.connections,
+                Via::Kernel,
+                &command_sender,
+            )?;
             self.registry.add(snapshot.clone());
             let (poller, settings) = (common.poller, settings.clone());
             let (ready, is_ready) = bounded(1);

@@ -166,9 +166,22 @@ struct Common<'a, L> {
 
 impl<L: Factories> Common<'_, L> {
     /// The next worker.
-    fn worker(&self, core: Option<usize>, connections: usize, via: Via) -> WorkerInfo {
+    fn worker(
+        &self,
+        core: Option<usize>,
+        connections: usize,
+        via: Via,
+        command_sender: &CommandSender,
+    ) -> WorkerInfo {
         let number = self.made.replace(self.made.get() + 1);
-        WorkerInfo { number, workers: self.setup.workers(), core, connections, via }
+        WorkerInfo {
+            number,
+            workers: self.setup.workers(),
+            core,
+            connections,
+            via,
+            later: command_sender.later(),
+        }
     }
 
     /// Notes what is published. A name that has another declaration already is an error.
@@ -183,8 +196,9 @@ impl<L: Factories> Common<'_, L> {
         core: Option<usize>,
         connections: usize,
         via: Via,
+        command_sender: &CommandSender,
     ) -> Result<Contained<L::Handlers>> {
-        let worker = self.worker(core, connections, via);
+        let worker = self.worker(core, connections, via, command_sender);
         let handlers = Contained::new(self.factories.make(worker, ports)?);
         let mut metrics = Vec::new();
         handlers.publish(&mut |metric, _| metrics.push(*metric));

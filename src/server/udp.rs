@@ -39,8 +39,8 @@ impl Server {
             let (service, address, via) = (datagrams.service.name, *address, Via::Kernel);
             self.listens(common, Listening { service, protocol: "udp", address, via })?;
         }
-        let worker = common.worker(None, 1, Via::Kernel);
         let (command_sender, commands) = command_channel().map_err(cannot)?;
+        let worker = common.worker(None, 1, Via::Kernel, &command_sender);
         let snapshot = Snapshot::new("udp");
         self.registry.add(snapshot.clone());
         let work = factory(worker, sockets, commands, snapshot)?;

@@ -212,7 +212,7 @@ impl Server {
             let core = Some(common.setup.cores[index]);
             let parts = Parts {
                 queues,
-                app: common.handlers(ports, core, connections, Via::Xdp)?,
+                app: common.handlers(ports, core, connections, Via::Xdp, &command_sender)?,
                 // One is enough to tell everybody.
                 stack: Config { announces: index == 0, ..stack.clone() },
                 ports: plan::port_limits(common.setup, ports, connections, workers),

@@ -39,6 +39,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Completions of other threads that are taken in one turn.
+const COMPLETIONS_MAX: usize = 64;
 /// How soon a worker that could not send everything tries again, in microseconds.
 const UNSENT_LOOK_US: u64 = 1_000;
 /// How often a draining worker looks for connections that have become idle, in microseconds.
@@ -211,7 +213,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
             if !act(Hand { now_us, now, stack, app, outbound, clock }) {
                 break;
             }
-            let taken = self.receive() + self.take_handed_over();
+            let taken = self.receive() + self.take_handed_over() + self.take_completions();
             let now = self.now();
             let timers = self.stack.expire(now, &mut self.app, &mut self.outbound);
             self.stack.flush(now, &mut self.app, &mut self.outbound);
@@ -259,7 +261,23 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         }
     }
 
-    /// CommandSender, draining and publishing.
+    /// Lets handlers go on with what other threads have completed. Returns how many there were.
+    fn take_completions(&mut self) -> usize {
+        let now = self.now();
+        let Worker { stack, app, commands, .. } = self;
+        for count in 0..COMPLETIONS_MAX {
+            let Some((id, completed)) = commands.completions().take() else { return count };
+            let is_open = stack.complete_later(now, id, app, |app, conn, reply| {
+                app.completed(conn, completed, reply);
+            });
+            if !is_open {
+                commands.completions().unclaimed();
+            }
+        }
+        COMPLETIONS_MAX
+    }
+
+    /// Takes commands, drains and publishes.
     fn control(&mut self) -> Turn {
         match self.commands.take() {
             Some(Command::Drain(limit)) => self.begin_to_drain(limit),
@@ -340,6 +358,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
             counts.extend(counters.iter().chain(drops.iter()));
             counts.extend(self.handover.counters().iter());
             self.outbound.count(counts);
+            self.commands.completions().publish(&mut |metric, value| counts.push((metric, value)));
             self.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }

@@ -99,9 +99,16 @@ pub struct Opened {
     /// What [`crate::Stack::connect`] was given, so that a client knows its own; 0 on a passive
     /// open.
     pub token: u32,
+    /// Names the connection on its transport for as long as it is open.
+    pub id: ConnectionId,
     /// Both ends, if the application [wants](Application::wants_ends) them.
     pub ends: Option<Ends>,
 }
+
+/// Names a connection among all that its transport has had: a place, and which of the connections
+/// that were there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::application::Closed;
+use crate::application::{Closed, ConnectionId};
 use crate::connection::Connection;
 use crate::input::{self, InputBuffer, SMALL_BYTES};
 use crate::testing::{Checker, FILL, Temper, stream_byte};
@@ -79,7 +79,8 @@ impl Transport {
             has_deadline: false,
             is_finished: false,
         };
-        let opened = Opened { local_port: 1, active: false, token: 0, ends: None };
+        let opened =
+            Opened { local_port: 1, active: false, token: 0, id: ConnectionId(0), ends: None };
         transport.exchange(|app, exchange| exchange.open(app, opened));
         transport
     }

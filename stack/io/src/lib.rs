@@ -24,7 +24,7 @@ pub mod send;
 pub mod testing;
 pub mod timer;
 
-pub use application::{Application, Closed, Ends, Opened};
+pub use application::{Application, Closed, ConnectionId, Ends, Opened};
 pub use connection::Connection;
 pub use exchange::{Exchange, Input, Requests};
 pub use flow::Flow;

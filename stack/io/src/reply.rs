@@ -134,7 +134,8 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// Delivers no input before the next deadline: set one with [`Reply::set_timeout`]. After its
     /// `timeout`, input is delivered again. Input that this call did not consume is held meanwhile,
     /// within the receive window, which shuts when that is full. Use it to read at a limited rate,
-    /// or while a request waits for something that other connections hold.
+    /// while a request waits for something that other connections hold, or for an answer that comes
+    /// later: a completion ends it as the deadline does.
     pub fn read_later(&mut self) {
         self.effects.read_later = true;
     }

@@ -147,6 +147,8 @@ pub(crate) struct Cold {
     pub(crate) limited_until: Seq,
     /// What the application passed to an active open.
     pub(crate) token: u32,
+    /// Which of the connections that were ever opened it is.
+    pub(crate) opened: u32,
     pub(crate) ecn: ecn::State,
     /// When the peer's rate was last looked at, in microseconds modulo 2³².
     pub(crate) rate_at_us: u32,
