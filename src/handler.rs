@@ -4,7 +4,7 @@
 //! the order to drain and the question for counters come to it this way.
 
 use crate::later::Completed;
-use crate::metrics::Count;
+use crate::metrics::{self, Count, Metric};
 use simoom_io::{Application, Reply};
 use simoom_tcp::ports::Port;
 
@@ -72,14 +72,15 @@ pub trait Handler: Application {
         true
     }
 
-    /// The names under which the connections to `port` are counted; `None` if nobody asks for them.
+    /// The metrics of the connections to `port`; `None` if they are not counted apart.
     fn port_names(&self, port: u16) -> Option<PortNames> {
         let _ = port;
         None
     }
 
-    /// Gives each counter's name and value to `sink`.
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    /// Gives each metric and its value to `sink`: always the same metrics, declared with
+    /// [`counters!`](crate::metrics::counters) or as statics. A name twice is an error at start.
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         let _ = sink;
     }
 
@@ -94,15 +95,32 @@ pub trait Handler: Application {
     }
 }
 
-/// Names of what is counted of a port's connections.
+/// What is counted of a port's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct PortNames {
     /// Connections now.
-    pub open: &'static str,
+    pub open: &'static Metric,
     /// The largest number of connections at once.
-    pub limit: &'static str,
+    pub limit: &'static Metric,
     /// Connections refused because of the limit.
-    pub refused: &'static str,
+    pub refused: &'static Metric,
+}
+
+impl PortNames {
+    /// The metrics of the connections of a service.
+    pub fn of(service: &str) -> PortNames {
+        let of = |what, help| metrics::of_service(service, what, help);
+        PortNames {
+            open: metrics::declared(of("connections_open", "Open connections").gauge()),
+            limit: metrics::declared(
+                of("connections_limit", "Upper bound of the open connections").gauge(),
+            ),
+            refused: metrics::declared(of(
+                "connections_refused",
+                "Connections refused because of the limit",
+            )),
+        }
+    }
 }
 
 /// Adds what is counted of `port` under the application's names. Ports of one handler are counted

@@ -12,6 +12,7 @@
 
 use crate::app::Blob;
 use crate::control::Waker;
+use crate::metrics::Metric;
 use crossbeam_channel::{Receiver, Sender};
 use simoom_io::ConnectionId;
 use std::cell::Cell;
@@ -76,6 +77,12 @@ impl Drop for Token {
     }
 }
 
+/// What is counted of completions.
+pub(crate) static METRICS: [Metric; 2] = [
+    Metric::new("completions", "Requests that another thread completed for a handler."),
+    Metric::new("completions_unclaimed", "Completions for a connection that had ended."),
+];
+
 /// The worker's end.
 #[derive(Debug)]
 pub(crate) struct Completions {
@@ -106,8 +113,8 @@ impl Completions {
     }
 
     /// Gives the counters to `sink`.
-    pub(crate) fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("completions", self.taken.get());
-        sink("completions_unclaimed", self.unclaimed.get());
+    pub(crate) fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&METRICS[0], self.taken.get());
+        sink(&METRICS[1], self.unclaimed.get());
     }
 }

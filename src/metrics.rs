@@ -5,11 +5,17 @@
 //! all workers from the [`Registry`]. So counting costs the data path an addition, and reading
 //! costs it nothing.
 
+pub(crate) mod catalog;
+mod declared;
+
+pub(crate) use declared::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, check, declared, of_service};
+pub use simoom_io::{Kind, Metric, Unit, counters};
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Name of a counter, which is that of its field, and its value.
-pub type Count = (&'static str, u64);
+/// A metric's declaration and its value.
+pub type Count = (&'static Metric, u64);
 
 /// Stores `text` for the life of the process: for names that a user chooses when building a server.
 /// Equal texts are stored once.
@@ -42,12 +48,14 @@ impl Snapshot {
         &self.label
     }
 
-    /// Replaces the counters. Returns false and changes nothing if a reader holds the lock: the
-    /// data path does not wait, but retries later.
+    /// Replaces the counters. No name may occur twice: Prometheus rejects such a scrape. Returns
+    /// false and changes nothing if a reader holds the lock: the data path does not wait, but
+    /// retries later.
     pub fn publish(&self, counts: impl Iterator<Item = Count>) -> bool {
         let Ok(mut snapshot) = self.counts.try_lock() else { return false };
         snapshot.clear();
         snapshot.extend(counts);
+        debug_assert_eq!(first_twice(&snapshot), None, "published twice by {}", self.label);
         true
     }
 
@@ -55,6 +63,12 @@ impl Snapshot {
     pub fn read(&self) -> Vec<Count> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// A name that occurs twice.
+fn first_twice(counts: &[Count]) -> Option<&'static str> {
+    let mut names = BTreeSet::new();
+    counts.iter().map(|(metric, _)| metric.name).find(|name| !names.insert(*name))
 }
 
 /// Interval at which changing counters are published.
@@ -99,11 +113,11 @@ impl Exporter {
     }
 }
 
-/// Replaces counts of the same name by their sum: two handlers of one kind publish the same names.
+/// Replaces counts of one metric by their sum: two handlers of one kind publish the same metrics.
 fn add_up(counts: &mut Vec<Count>) {
     let mut at = 0;
-    while let Some(&(name, value)) = counts.get(at) {
-        match counts[..at].iter_mut().find(|(known, _)| *known == name) {
+    while let Some(&(metric, value)) = counts.get(at) {
+        match counts[..at].iter_mut().find(|(known, _)| known.name == metric.name) {
             Some((_, sum)) => {
                 *sum += value;
                 counts.remove(at);
@@ -117,7 +131,6 @@ fn add_up(counts: &mut Vec<Count>) {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     snapshots: Arc<Mutex<Vec<Arc<Snapshot>>>>,
-    gauges: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Registry {
@@ -131,23 +144,13 @@ impl Registry {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Declares `name` to be a gauge: its value can go down.
-    pub(crate) fn declare_gauge(&self, name: &'static str) {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-    }
-
-    /// Whether `name` was declared to be a gauge.
-    pub(crate) fn is_gauge(&self, name: &str) -> bool {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
-    }
-
     /// The sum of each counter over all snapshots, in the order of first appearance.
     pub fn totals(&self) -> Vec<Count> {
         let mut totals: Vec<Count> = Vec::new();
-        for (name, value) in self.snapshots().iter().flat_map(|snapshot| snapshot.read()) {
-            match totals.iter_mut().find(|(known, _)| *known == name) {
+        for (metric, value) in self.snapshots().iter().flat_map(|snapshot| snapshot.read()) {
+            match totals.iter_mut().find(|(known, _)| known.name == metric.name) {
                 Some((_, total)) => *total += value,
-                None => totals.push((name, value)),
+                None => totals.push((metric, value)),
             }
         }
         totals
@@ -158,13 +161,17 @@ impl Registry {
 mod tests {
     use super::*;
 
+    static A: Metric = Metric::new("a", "The first.");
+    static B: Metric = Metric::new("b", "The second.");
+    static C: Metric = Metric::new("c", "The third.");
+
     #[test]
     fn totals_add_up_over_workers() {
         let registry = Registry::default();
         ["worker 0", "worker 1"].iter().for_each(|worker| registry.add(Snapshot::new(*worker)));
-        registry.snapshots()[0].publish([("requests", 3), ("only_here", 1)].into_iter());
-        registry.snapshots()[1].publish([("requests", 4)].into_iter());
-        assert_eq!(registry.totals(), [("requests", 7), ("only_here", 1)]);
+        registry.snapshots()[0].publish([(&A, 3), (&B, 1)].into_iter());
+        registry.snapshots()[1].publish([(&A, 4)].into_iter());
+        assert_eq!(registry.totals(), [(&A, 7), (&B, 1)]);
     }
 
     #[test]
@@ -172,11 +179,11 @@ mod tests {
         let snapshot = Snapshot::new("worker 0");
         let mut exporter = Exporter::new(Arc::clone(&snapshot));
         let reading = snapshot.counts.lock().unwrap();
-        exporter.publish(1000, |counts| counts.push(("a", 1)));
+        exporter.publish(1000, |counts| counts.push((&A, 1)));
         drop(reading);
         assert!(snapshot.read().is_empty() && exporter.next_ms() == Some(1000 + PUBLISH_MS));
-        exporter.publish(2000, |counts| counts.push(("a", 1)));
-        assert_eq!((snapshot.read(), exporter.next_ms()), (vec![("a", 1)], None));
+        exporter.publish(2000, |counts| counts.push((&A, 1)));
+        assert_eq!((snapshot.read(), exporter.next_ms()), (vec![(&A, 1)], None));
     }
 
     #[test]
@@ -184,29 +191,36 @@ mod tests {
         let snapshot = Snapshot::new("worker 0");
         let mut exporter = Exporter::new(Arc::clone(&snapshot));
         assert!(exporter.is_due(0));
-        exporter.publish(1000, |counts| counts.push(("a", 1)));
+        exporter.publish(1000, |counts| counts.push((&A, 1)));
         assert_eq!((exporter.next_ms(), exporter.is_due(u64::MAX)), (None, false));
         exporter.touch();
         assert_eq!(exporter.next_ms(), Some(1000 + PUBLISH_MS));
         assert!(!exporter.is_due(999 + PUBLISH_MS) && exporter.is_due(1000 + PUBLISH_MS));
-        exporter.publish(2000, |counts| counts.push(("a", 2)));
-        assert_eq!(snapshot.read(), [("a", 2)]);
+        exporter.publish(2000, |counts| counts.push((&A, 2)));
+        assert_eq!(snapshot.read(), [(&A, 2)]);
     }
 
     #[test]
     fn handlers_of_one_kind_are_counted_together() {
         let snapshot = Snapshot::new("worker 0");
         let mut exporter = Exporter::new(Arc::clone(&snapshot));
-        let twice = [("a", 1), ("b", 2), ("a", 4), ("c", 8), ("b", 16)];
+        let twice = [(&A, 1), (&B, 2), (&A, 4), (&C, 8), (&B, 16)];
         exporter.publish(1000, |counts| counts.extend(twice));
-        assert_eq!(snapshot.read(), [("a", 5), ("b", 18), ("c", 8)]);
+        assert_eq!(snapshot.read(), [(&A, 5), (&B, 18), (&C, 8)]);
     }
 
     #[test]
-    fn a_sheet_shows_only_what_was_published_last() {
+    fn a_snapshot_shows_only_what_was_published_last() {
         let snapshot = Snapshot::new("worker 0");
-        snapshot.publish([("a", 1), ("b", 2)].into_iter());
-        snapshot.publish([("a", 5)].into_iter());
-        assert_eq!(snapshot.read(), [("a", 5)]);
+        snapshot.publish([(&A, 1), (&B, 2)].into_iter());
+        snapshot.publish([(&A, 5)].into_iter());
+        assert_eq!(snapshot.read(), [(&A, 5)]);
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "published twice by worker 0")]
+    fn a_name_that_is_published_twice_fails_an_assertion() {
+        Snapshot::new("worker 0").publish([(&A, 1), (&A, 2)].into_iter());
     }
 }

@@ -20,6 +20,7 @@ use crate::metrics::Registry;
 use crate::panics::{self, Panic};
 use crate::readiness::Readiness;
 use connection::Connection;
+pub(crate) use exposition::METRICS;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::io;

@@ -21,6 +21,7 @@
 
 use crate::handler::{Handler, PortNames, Seconds};
 use crate::later::Completed;
+use crate::metrics::Metric;
 use crate::panics::{self, Panic};
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::cell::Cell;
@@ -30,6 +31,10 @@ use std::cell::Cell;
 pub struct Containment {
     panics: Cell<u64>,
 }
+
+/// Panics that a worker outlived.
+pub(crate) static HANDLER_PANICS: Metric =
+    Metric::new("handler_panics", "Panics in a handler; report each one.");
 
 impl Containment {
     /// Runs `call`. Its panic is counted and logged.
@@ -45,8 +50,8 @@ impl Containment {
     }
 
     /// Gives the counter to `sink`.
-    pub fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("handler_panics", self.panics.get());
+    pub fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&HANDLER_PANICS, self.panics.get());
     }
 }
 
@@ -225,7 +230,7 @@ impl<A: Handler> Handler for Contained<A> {
         self.app.is_sound()
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         self.ask((), |app| app.publish(sink));
         self.containment.publish(sink);
     }

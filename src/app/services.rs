@@ -8,6 +8,7 @@
 use super::Blob;
 use crate::handler::{Handler, PortNames, Seconds};
 use crate::later::Completed;
+use crate::metrics::Metric;
 use simoom_io::{Application, Closed, Opened, Reply};
 
 /// Inputs of one handler that are announced at once, where those of others lie between them.
@@ -202,7 +203,7 @@ where
         if self.owns(port) { self.port_names } else { self.rest.port_names(port) }
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         // In the order in which the handlers were named: the last one is the list's first.
         self.rest.publish(sink);
         self.handler.iter().for_each(|handler| handler.publish(sink));

@@ -18,7 +18,7 @@ use super::{INPUT_BYTES, Settings};
 use crate::clock::{Clock, NEVER, look_at, millis};
 use crate::control::CommandReceiver;
 use crate::handler::{Handler, count_port};
-use crate::metrics::{Exporter, Snapshot};
+use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Exporter, Snapshot};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use simoom_io::input;
@@ -209,15 +209,16 @@ impl<A: Handler, D: Driver> Server<A, D> {
 
     fn publish(&mut self) {
         let host = &mut self.host;
-        host.counters.connections_open = self.table.len() as u64;
+        let (open, limit) = (self.table.len() as u64, u64::from(self.table.capacity()));
+        let ports = self.admission.ports();
         let completions = self.commands.completions();
-        let (limit, ports) = (u64::from(self.table.capacity()), self.admission.ports());
         self.exporter.publish(host.now_ms, |counts| {
+            counts.push((&CONNECTIONS_OPEN, open));
             counts.extend(host.counters.iter());
-            counts.push(("connections_limit", limit));
+            counts.push((&CONNECTIONS_LIMIT, limit));
             ports.for_each(|port| count_port(&host.app, port, counts));
-            completions.publish(&mut |name, value| counts.push((name, value)));
-            host.app.publish(&mut |name, value| counts.push((name, value)));
+            completions.publish(&mut |metric, value| counts.push((metric, value)));
+            host.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }
 

@@ -33,11 +33,11 @@ impl Stored {
         let mut counts: Vec<Count> = Vec::with_capacity(32);
         self.contain(|| {
             let _ = (0..MAINTAIN_MAX).all(|_| self.store.maintain(now));
-            memcached::publish_store(&self.store.statistics(), &mut |name, value| {
-                counts.push((name, value));
+            memcached::publish_store(&self.store.statistics(), &mut |metric, value| {
+                counts.push((metric, value));
             });
         })?;
-        self.containment.publish(&mut |name, value| counts.push((name, value)));
+        self.containment.publish(&mut |metric, value| counts.push((metric, value)));
         self.snapshot.publish(counts.into_iter());
         Ok(())
     }
@@ -55,6 +55,7 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::contained::HANDLER_PANICS;
     use crate::store::Settings;
 
     #[test]
@@ -66,7 +67,7 @@ mod tests {
         assert!(stored.contain(|| panic!("injected")).is_ok());
         stored.look_after().unwrap();
         assert!(
-            stored.snapshot.read().contains(&("handler_panics", 1)),
+            stored.snapshot.read().contains(&(&HANDLER_PANICS, 1)),
             "{:?}",
             stored.snapshot.read()
         );

@@ -137,16 +137,11 @@ impl<L: Factories> Builder<L> {
             Vec::new()
         });
         self.check_name(name);
-        let name_of = |what: &str| interned(&format!("{name}_connections_{what}"));
         let service = Arc::new(Service {
             name: interned(name),
             option: format!("handler {name}"),
             connections_option: format!("handler_connections {name}"),
-            port_names: PortNames {
-                open: name_of("open"),
-                limit: name_of("limit"),
-                refused: name_of("refused"),
-            },
+            port_names: PortNames::of(name),
             endpoints,
             connections: None,
             optional: false,
@@ -336,12 +331,6 @@ impl<L: Factories> Builder<L> {
     /// Counts what is published on `snapshot` among the server's metrics.
     pub fn metrics(mut self, snapshot: Arc<Snapshot>) -> Builder<L> {
         self.hooks.snapshots.push(snapshot);
-        self
-    }
-
-    /// Has `name`, of what handlers publish, exported as a gauge: a value that can go down.
-    pub fn gauge(mut self, name: &'static str) -> Builder<L> {
-        self.hooks.gauges.push(name);
         self
     }
 

@@ -3,7 +3,7 @@
 use super::change_log::ChangeLog;
 use super::setup::Service;
 use crate::handler::PortNames;
-use crate::metrics::{Count, Registry};
+use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Count, Metric, Registry};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,10 +39,13 @@ pub(super) fn check_connections(
 
 /// Which connections of a worker are all in use.
 fn full(counts: &[Count], services: &[Arc<Service>]) -> Option<String> {
-    let value = |name| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    let is_full = |open, limit| value(limit).is_some_and(|limit| value(open) >= Some(limit));
+    let value =
+        |name: &Metric| counts.iter().find(|(known, _)| **known == *name).map(|(_, value)| *value);
+    let is_full = |open: &Metric, limit: &Metric| {
+        value(limit).is_some_and(|limit| value(open) >= Some(limit))
+    };
     let of = |PortNames { open, limit, .. }| is_full(open, limit);
-    if is_full("connections_open", "connections_limit") {
+    if is_full(&CONNECTIONS_OPEN, &CONNECTIONS_LIMIT) {
         return Some("all connections are in use (--connections)".into());
     }
     let Service { name, connections_option, .. } =
@@ -53,6 +56,7 @@ fn full(counts: &[Count], services: &[Arc<Service>]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::metrics::Snapshot;
 
     #[test]
@@ -60,15 +64,16 @@ mod tests {
         let (registry, readiness) = (Registry::default(), Readiness::starting());
         readiness.clear(Reason::Starting);
         let setup = crate::config::Serve::resolve(Default::default(), &[0]).unwrap().setup();
+        let [http, memcached] = [config::HTTP, config::MEMCACHED].map(PortNames::of);
         let snapshots = [Snapshot::new("udp"), Snapshot::new("kernel 0")];
         snapshots.iter().for_each(|snapshot| registry.add(snapshot.clone()));
         for (counts, exhausted) in [
-            (vec![("connections_open", 7), ("connections_limit", 8)], false),
-            (vec![("connections_open", 8), ("connections_limit", 8)], true),
+            (vec![(&CONNECTIONS_OPEN, 7), (&CONNECTIONS_LIMIT, 8)], false),
+            (vec![(&CONNECTIONS_OPEN, 8), (&CONNECTIONS_LIMIT, 8)], true),
             (vec![], false),
-            (vec![("memcached_connections_open", 7), ("memcached_connections_limit", 7)], true),
-            (vec![("http_connections_open", 6), ("http_connections_limit", 7)], false),
-            (vec![("http_connections_open", 7), ("http_connections_limit", 7)], true),
+            (vec![(memcached.open, 7), (memcached.limit, 7)], true),
+            (vec![(http.open, 6), (http.limit, 7)], false),
+            (vec![(http.open, 7), (http.limit, 7)], true),
         ] {
             snapshots[1].publish(counts.iter().copied());
             let log = &mut ChangeLog::default();

@@ -34,12 +34,12 @@ use crate::app::contained::Contained;
 use crate::config::Transport;
 use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
-use crate::handler::PortNames;
+use crate::handler::Handler;
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;
 use crate::listening::{self, Listeners, Listening, Via};
-use crate::metrics::{Count, Registry, Snapshot};
+use crate::metrics::{self, Count, Metric, Registry, Snapshot};
 use crate::panics;
 use crate::readiness::{Readiness, Reason};
 use crate::thread::Failure;
@@ -49,13 +49,16 @@ use host::Host;
 use places::Places;
 use rustix::io::Errno;
 use setup::Setup;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use watch::Watch;
+
+pub(crate) use watch::Events;
 
 /// The option of memcached over UDP.
 pub(crate) const UDP_OPTION: &str = "--memcached-udp";
@@ -120,7 +123,6 @@ pub(crate) struct Hooks {
     listens: Vec<Listens>,
     every_second: Vec<Maintain>,
     snapshots: Vec<Arc<Snapshot>>,
-    gauges: Vec<&'static str>,
     udp: Option<UdpFactory>,
 }
 
@@ -156,6 +158,8 @@ struct Common<'a, L> {
     places: Places,
     /// How many applications were made.
     made: Cell<usize>,
+    /// What is published, by name.
+    declared: RefCell<BTreeMap<&'static str, Metric>>,
     poller: Poller,
     failures: Sender<Failure>,
 }
@@ -180,6 +184,11 @@ impl<L: Factories> Common<'_, L> {
         }
     }
 
+    /// Notes what is published. A name that has another declaration already is an error.
+    fn declare(&self, metrics: impl IntoIterator<Item = Metric>) -> Result<()> {
+        metrics::check(&mut self.declared.borrow_mut(), metrics).map_err(Error::Usage)
+    }
+
     /// The handlers of the next worker.
     fn handlers(
         &self,
@@ -190,7 +199,11 @@ impl<L: Factories> Common<'_, L> {
         command_sender: &CommandSender,
     ) -> Result<Contained<L::Handlers>> {
         let worker = self.worker(core, connections, via, command_sender);
-        Ok(Contained::new(self.factories.make(worker, ports)?))
+        let handlers = Contained::new(self.factories.make(worker, ports)?);
+        let mut metrics = Vec::new();
+        handlers.publish(&mut |metric, _| metrics.push(*metric));
+        self.declare(metrics)?;
+        Ok(handlers)
     }
 }
 
@@ -269,10 +282,7 @@ impl Server {
         hooks: Hooks,
         failures: Sender<Failure>,
     ) -> Result<()> {
-        let Hooks { prepare, listens, every_second, snapshots, gauges, udp } = hooks;
-        let port_names = setup.services.iter().map(|service| service.port_names);
-        let of_ports = port_names.flat_map(|PortNames { open, limit, .. }| [open, limit]);
-        of_ports.chain(gauges).for_each(|name| self.registry.declare_gauge(name));
+        let Hooks { prepare, listens, every_second, snapshots, udp } = hooks;
         // What is shared may alone be more than the system allows: it is refused before the plan is
         // known.
         let bound = limits::tightest(plan::threads(setup));
@@ -285,6 +295,7 @@ impl Server {
         let poller = kernel::poller(setup.transport)?;
         let (host, places) = places(setup)?;
         let made = Cell::new(0);
+        let declared = RefCell::new(metrics::catalog::declarations());
         let common = Common {
             setup,
             factories,
@@ -294,12 +305,16 @@ impl Server {
             host,
             places,
             made,
+            declared,
             poller,
             failures,
         };
         self.start_transport(&common)?;
         self.start_udp(&common, udp)?;
-        snapshots.into_iter().for_each(|snapshot| self.registry.add(snapshot));
+        for snapshot in snapshots {
+            common.declare(snapshot.read().into_iter().map(|(metric, _)| *metric))?;
+            self.registry.add(snapshot);
+        }
         self.every_second = every_second;
         self.maintain()
     }

@@ -17,15 +17,15 @@ use std::time::Instant;
 simoom_io::counters! {
     /// What happened to the server from outside.
     pub struct Events {
-        /// Times that the interface lost its link or was set down.
+        /// Times the interface lost its link or was set down.
         link_losses,
-        /// Times that the XDP program was found detached.
+        /// Times the XDP program was found detached.
         xdp_detachments,
-        /// Times that it was attached again.
+        /// Times the XDP program was attached again.
         xdp_reattachments,
-        /// Times that receive queues were found without a socket.
+        /// Times receive queues were found without a socket.
         queue_additions,
-        /// Times that all connections of a worker, or of a service on it, were in use.
+        /// Times all connections of a worker, or of a service on it, were in use.
         connection_exhaustions,
         /// Lines of the log that were lost because standard error did not take them.
         log_lines_lost,

@@ -69,7 +69,7 @@ impl Claims {
     /// Publishes the steering program's counters. They are in the kernel; workers do not read them.
     pub(super) fn publish(&self) {
         if let Ok(counters) = self.device.counters() {
-            self.snapshot.publish(counters);
+            self.snapshot.publish(counters.iter());
         }
     }
 }

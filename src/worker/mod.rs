@@ -25,13 +25,14 @@ mod outbound;
 use crate::clock::{Clock, NEVER};
 use crate::control::{Command, CommandReceiver};
 use crate::handler::{Handler, count_port};
-use crate::metrics::{Exporter, Snapshot};
+use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Exporter, Snapshot};
 use af_xdp::{BURST, Frame, FrameIo, FramePool, Queue};
 use conflicts::Conflicts;
 use handover::Handover;
 use idle::Idle;
 pub use idle::MAX_QUEUES;
 pub use outbound::Outbound;
+pub(crate) use outbound::metric_of;
 use simoom_io::Instant;
 use simoom_tcp::{Config, Stack};
 use std::io;
@@ -351,14 +352,14 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         }
         self.exporter.publish(self.now_us / 1000, |counts| {
             let (counters, drops) = self.stack.counters();
-            counts.push(("connections_open", self.stack.connections() as u64));
-            counts.push(("connections_limit", self.stack.capacity() as u64));
+            counts.push((&CONNECTIONS_OPEN, self.stack.connections() as u64));
+            counts.push((&CONNECTIONS_LIMIT, self.stack.capacity() as u64));
             self.stack.ports().for_each(|port| count_port(&self.app, port, counts));
             counts.extend(counters.iter().chain(drops.iter()));
             counts.extend(self.handover.counters().iter());
             self.outbound.count(counts);
-            self.commands.completions().publish(&mut |name, value| counts.push((name, value)));
-            self.app.publish(&mut |name, value| counts.push((name, value)));
+            self.commands.completions().publish(&mut |metric, value| counts.push((metric, value)));
+            self.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }
 }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::control::{CommandSender, Waker, command_channel};
 use crate::handler::Seconds;
-use af_xdp::Umem;
+use crate::metrics::Metric;
+use af_xdp::{Counter, Umem};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use simoom_io::Closed;
 use simoom_tcp::testing::echo::Echo;
@@ -57,6 +58,9 @@ impl AsFd for End {
 }
 
 impl FrameIo for End {
+    const COUNTERS: &'static [&'static [Counter]] =
+        &[&[Counter { name: "frames_received", help: "Frames received.", is_bytes: false }]];
+
     type Error = Gone;
 
     fn umem(&self) -> &Arc<Umem> {
@@ -119,8 +123,8 @@ impl FrameIo for End {
         if self.is_gone.load(Ordering::Relaxed) { Err(Gone) } else { Ok(()) }
     }
 
-    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        count("frames_received", self.received);
+    fn counters(&self, count: &mut dyn FnMut(u64)) {
+        count(self.received);
     }
 }
 
@@ -146,13 +150,15 @@ fn link() -> ([(End, FramePool); 2], Arc<AtomicBool>) {
     (ends, is_gone)
 }
 
+static OPENED: Metric = Metric::new("opened", "Connections opened.");
+
 impl Handler for Echo {
     fn clock(&mut self, _: Seconds) {}
 
     fn drain(&mut self) {}
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("opened", self.opened);
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&OPENED, self.opened);
     }
 }
 
@@ -206,7 +212,8 @@ fn a_worker_runs_over_frames_in_memory() {
     let server = server.join().unwrap().unwrap();
     assert_eq!(server.closed, [(0, Closed::Finished, TOTAL)]);
     let counts = snapshot.read();
-    let count = |name| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let count =
+        |name: &str| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     assert_eq!((count("opened"), count("connections_open")), (Some(1), Some(0)));
     assert!(count("frames_received") > Some(TOTAL / 2048), "{counts:?}");
 }

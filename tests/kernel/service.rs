@@ -16,7 +16,7 @@ use rustix::net::sockopt;
 use simoom::control::{Command, CommandSender, command_channel};
 use simoom::handler::{Handler, Seconds};
 use simoom::kernel::{Listener, Poller, Settings, run};
-use simoom::metrics::{Registry, Snapshot};
+use simoom::metrics::{Metric, Registry, Snapshot};
 use simoom::thread::{Failure, spawn};
 use simoom_io::{Application, Closed, Duration as After, Opened, Reply};
 use std::cell::Cell;
@@ -165,6 +165,10 @@ impl Application for Lines {
     }
 }
 
+static OPENED: Metric = Metric::new("application_opened", "Connections opened.");
+static CLOSED: Metric = Metric::new("application_closed", "Connections closed.");
+static DRAINING: Metric = Metric::new("application_draining", "1 while the worker drains.").gauge();
+
 impl Handler for Lines {
     fn clock(&mut self, seconds: Seconds) {
         self.unix_seconds = seconds.unix;
@@ -178,10 +182,10 @@ impl Handler for Lines {
         !conn.waits && conn.pieces == 0
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("application_opened", self.opened);
-        sink("application_closed", self.ended);
-        sink("application_draining", u64::from(self.draining));
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&OPENED, self.opened);
+        sink(&CLOSED, self.ended);
+        sink(&DRAINING, u64::from(self.draining));
     }
 }
 

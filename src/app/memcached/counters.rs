@@ -2,90 +2,94 @@
 //! counters, and all workers read all of them. Counting costs a load and a store in a cache line
 //! that no other worker writes.
 
+use crate::metrics::Metric;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 macro_rules! counts {
-    ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
+    ($($(#[doc = $help:literal])+ $variant:ident $name:literal $(: $mark:ident)?,)*) => {
         /// The counters.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Count { $($(#[$doc])* $variant,)* }
+        pub(crate) enum Count { $($(#[doc = $help])+ $variant,)* }
 
-        /// The published names, in the order of the enum.
-        const NAMES: [&str; COUNTS] = [$(concat!("memcached_", $name),)*];
+        /// The metrics, in the order of the enum.
+        pub(crate) static METRICS: [Metric; COUNTS] = [$(
+            Metric::new(concat!("memcached_", $name), concat!($($help),+))$(.$mark())?,
+        )*];
         const COUNTS: usize = [$($name,)*].len();
     };
 }
 
 counts! {
-    /// Connections opened.
+    /// Connections to memcached that were opened.
     Opened "connections",
-    /// Connections ended.
+    /// Connections to memcached that ended.
     Closed "connections_closed",
-    /// Keys requested by retrieval commands.
+    /// Keys of retrieval commands, each counted once.
     CmdGet "cmd_get",
-    /// Values of storage commands for which space was reserved.
+    /// Values of storage commands that found memory.
     CmdSet "cmd_set",
-    /// `flush_all` commands.
+    /// Commands `flush_all`.
     CmdFlush "cmd_flush",
-    /// Keys touched, by `touch`, `gat` or a meta flag.
+    /// Keys touched by `touch`, `gat` or a meta flag.
     CmdTouch "cmd_touch",
-    /// `me` commands.
+    /// Commands `me`.
     CmdMeta "cmd_meta",
-    /// Keys found.
+    /// Keys of retrieval commands that were found.
     GetHits "get_hits",
-    /// Keys not found.
+    /// Keys of retrieval commands that were not found.
     GetMisses "get_misses",
-    /// Deletions of an existing item.
+    /// Deletions of an item that existed.
     DeleteHits "delete_hits",
-    /// Deletions without an item.
+    /// Deletions of an item that did not exist.
     DeleteMisses "delete_misses",
-    /// Numbers incremented.
+    /// Commands `incr` for an item that existed.
     IncrHits "incr_hits",
-    /// `incr` without an item.
+    /// Commands `incr` for an item that did not exist.
     IncrMisses "incr_misses",
-    /// Numbers decremented.
+    /// Commands `decr` for an item that existed.
     DecrHits "decr_hits",
-    /// `decr` without an item.
+    /// Commands `decr` for an item that did not exist.
     DecrMisses "decr_misses",
-    /// `cas` that stored a value.
+    /// Commands `cas` that stored the value.
     CasHits "cas_hits",
-    /// `cas` without an item.
+    /// Commands `cas` for an item that did not exist.
     CasMisses "cas_misses",
-    /// `cas` of an item that has changed.
+    /// Commands `cas` for an item that had changed.
     CasBadval "cas_badval",
-    /// Touches of an existing item.
+    /// Touches of an item that existed.
     TouchHits "touch_hits",
-    /// Touches without an item.
+    /// Touches of an item that did not exist.
     TouchMisses "touch_misses",
-    /// Values refused: too large.
+    /// Values refused because of their size (--item-size-max).
     TooLarge "store_too_large",
-    /// Values refused: out of memory.
+    /// Values refused because no memory was free.
     NoMemory "store_no_memory",
-    /// Values without a line end at the announced length.
+    /// Values that did not end at the announced length.
     BadChunks "bad_data_chunks",
-    /// Command lines and binary requests refused.
+    /// Command lines and binary requests that were refused.
     Refused "refused",
-    /// Connections closed because of invalid input.
+    /// Connections closed because of a protocol error.
     HungUp "hung_up",
-    /// Values that arrived in parts.
+    /// Values that arrived in several segments.
     Streamed "values_streamed",
-    /// Incomplete values that lost their space to newer ones.
+    /// Unfinished values that lost their memory to newer ones, each time one of the peer that held
+    /// the most.
     Displaced "uploads_displaced",
-    /// Connections ended because a request arrived too slowly.
+    /// Connections reset because a request arrived too slowly.
     SlowRequests "slow_requests_ended",
-    /// Connections ended because they did not read while others needed the memory of their answers.
+    /// Connections reset because the client read too slowly while other clients needed the memory.
     StalledReaders "stalled_readers_ended",
-    /// Requests delayed until readers release items.
+    /// Requests that waited until other clients had read their answers.
     HeldBack "requests_held_back",
-    /// Connections closed because they were idle.
+    /// Idle connections that were closed.
     IdleKicks "idle_kicks",
-    /// Bytes of refused values that were skipped.
-    Skipped "value_bytes_skipped",
-    /// Bytes of requests.
-    BytesRead "bytes_read",
-    /// Bytes of answers.
-    BytesWritten "bytes_written",
+    /// Bytes of values that were refused.
+    Skipped "value_bytes_skipped": bytes,
+    /// Bytes of memcached requests.
+    BytesRead "bytes_read": bytes,
+    /// Bytes of memcached answers.
+    BytesWritten "bytes_written": bytes,
 }
 
 /// The counters of one worker, on cache lines of their own.
@@ -142,8 +146,8 @@ impl Counters {
     }
 
     /// The published names and values of `worker`.
-    pub(crate) fn of(&self, worker: usize) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        NAMES.into_iter().zip(self.workers[worker].0.iter().map(|number| number.load(Relaxed)))
+    pub(crate) fn of(&self, worker: usize) -> impl Iterator<Item = (&'static Metric, u64)> + '_ {
+        METRICS.iter().zip(self.workers[worker].0.iter().map(|number| number.load(Relaxed)))
     }
 
     /// Open connections, regardless of `stats reset`.
@@ -166,6 +170,7 @@ mod tests {
         counters.add(1, Count::GetHits, 1);
         assert_eq!((counters.sum(Count::GetHits), counters.total(Count::GetHits)), (1, 6));
         let published: Vec<_> = counters.of(1).filter(|(_, value)| *value > 0).collect();
-        assert_eq!(published, [("memcached_get_hits", 4)]);
+        assert_eq!(published, [(&METRICS[Count::GetHits as usize], 4)]);
+        assert_eq!(METRICS[Count::GetHits as usize].name, "memcached_get_hits");
     }
 }

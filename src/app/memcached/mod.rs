@@ -85,11 +85,13 @@ mod waiters;
 mod watch;
 
 pub use conn::Conn;
+pub(crate) use counters::METRICS;
 pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
 
 use super::Blob;
 use crate::handler::{Handler, Seconds};
+use crate::metrics::Metric;
 use crate::store::{Item, Store};
 use conn::{Activity, Phase, Protocol};
 use connection_table::TableWriter;
@@ -437,8 +439,8 @@ impl Handler for Memcached {
         self.store.is_sound()
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        self.shared.counters().of(self.worker).for_each(|(name, value)| sink(name, value));
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        self.shared.counters().of(self.worker).for_each(|(metric, value)| sink(metric, value));
     }
 
     fn memory_bytes(connections: usize) -> usize {

@@ -10,6 +10,7 @@ use super::counters::Count;
 use super::out::Out;
 use super::{Memcached, Step, VERSION};
 use crate::app::Blob;
+use crate::metrics::Metric;
 use crate::store::{ClassStatistics, Statistics};
 use simoom_io::Reply;
 
@@ -262,33 +263,9 @@ fn slabs_end(classes: &[ClassStatistics], line: usize, name: &mut Out, value: &m
     true
 }
 
-/// The store's numbers, by the names that they are published by: once for all workers.
-pub fn publish_store(statistics: &Statistics, sink: &mut dyn FnMut(&'static str, u64)) {
-    let names = STORE_NAMES.iter().copied();
-    for ((name, value), (known, published)) in statistics.iter().zip(names) {
-        assert_eq!(name, known, "each number of the store has its name here");
-        if !COUNTED_BY_HANDLERS.contains(&name) {
-            sink(published, value);
-        }
-    }
-}
-
-/// Handlers publish these themselves, worker by worker: published here too, a sum over all would
-/// count each event twice.
-const COUNTED_BY_HANDLERS: [&str; 2] = ["store_too_large", "store_no_memory"];
-
-macro_rules! store_names {
-    ($($name:literal,)*) => {
-        /// In the order of [`Statistics`].
-        const STORE_NAMES: &[(&str, &str)] = &[$(($name, concat!("memcached_", $name)),)*];
-    };
-}
-
-store_names! {
-    "curr_items", "total_items", "bytes", "limit_maxbytes", "evictions", "reclaimed", "expired_unfetched",
-    "evicted_unfetched", "store_too_large", "store_no_memory", "pin_copied", "frames", "frames_free",
-    "frames_table", "frames_limbo", "frames_pinned", "segments_expired", "items_moved", "hash_places", "flushes",
-    "reserved_bytes",
+/// Gives the metrics of the store to `sink`: once for all workers.
+pub fn publish_store(statistics: &Statistics, sink: &mut dyn FnMut(&'static Metric, u64)) {
+    statistics.iter().for_each(|(metric, value)| sink(metric, value));
 }
 
 /// What the processor did for this process.

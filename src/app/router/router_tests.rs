@@ -535,11 +535,12 @@ fn draining_closes_with_the_next_answer() {
 
 #[test]
 fn counters_of_the_state_are_published() {
-    let routes = routes().counters(|state, sink| sink("calls", state.calls.get()));
+    static CALLS: Metric = Metric::new("calls", "Calls.");
+    let routes = routes().counters(|state, sink| sink(&CALLS, state.calls.get()));
     let mut line = Line::open(Router::new(Arc::new(routes), State::default()), 80);
     line.offer(format!("GET /users/7 {TAIL}\r\n").as_bytes());
     let mut counts = Vec::new();
-    line.app.publish(&mut |name, value| counts.push((name, value)));
+    line.app.publish(&mut |metric, value| counts.push((metric.name, value)));
     assert!(counts.contains(&("calls", 1)) && counts.contains(&("router_requests", 1)));
 }
 

@@ -48,23 +48,23 @@ simoom_io::counters! {
         udp_received,
         /// Datagrams of answers sent.
         udp_sent,
-        /// Datagrams dropped: no frame, or one that says that the request is in several.
+        /// Datagrams dropped: no frame header, or a request in several datagrams.
         udp_malformed,
-        /// Requests whose end was missing.
+        /// Datagrams with an incomplete request.
         udp_incomplete,
-        /// Requests whose handling panicked; they get no answer.
+        /// Requests over UDP whose handler panicked; they get no answer.
         udp_panicked,
-        /// Answers refused because they would have taken too many datagrams.
+        /// Answers refused because they need too many datagrams.
         udp_answer_too_large,
-        /// Answers not sent because their source had been sent enough.
+        /// Answers not sent because of the limit of the source address.
         udp_credit_used_up,
-        /// Answers not sent because the source's network had been sent enough.
+        /// Answers not sent because of the limit of the source network.
         udp_network_credit_used_up,
-        /// Answers not sent because all sources together had been sent enough.
+        /// Answers not sent because of the limit of all sources together.
         udp_total_credit_used_up,
         /// Datagrams of answers that the socket did not take.
         udp_send_failed,
-        /// The socket had an error to tell instead of a datagram.
+        /// Errors that a UDP socket reported instead of a datagram.
         udp_receive_failed,
     }
 }
@@ -309,7 +309,7 @@ impl<H: DatagramHandler> Udp<H> {
     fn publish(&mut self, now_ms: u64) {
         self.exporter.publish(now_ms, |counts| {
             counts.extend(self.counters.iter());
-            let mut push = |name, value| counts.push((name, value));
+            let mut push = |metric, value| counts.push((metric, value));
             // A panic here costs counters that come again.
             let _ = self.containment.run(|| self.handler.publish(&mut push));
             self.containment.publish(&mut push);

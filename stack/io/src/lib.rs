@@ -14,10 +14,10 @@
 
 pub mod application;
 pub mod connection;
-mod counters;
 pub mod exchange;
 pub mod flow;
 pub mod input;
+mod metric;
 pub mod reply;
 pub mod send;
 #[cfg(any(test, feature = "testing"))]
@@ -29,6 +29,7 @@ pub use connection::Connection;
 pub use exchange::{Exchange, Input, Requests};
 pub use flow::Flow;
 pub use input::InputBuffer;
+pub use metric::{Kind, Metric, Unit};
 pub use reply::{Effects, Reply};
 pub use send::Blob;
 pub use smoltcp::time::{Duration, Instant};
