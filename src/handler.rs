@@ -3,7 +3,8 @@
 //! A worker of either transport owns one application and nothing else knows it, so the time of day,
 //! the order to drain and the question for counters come to it this way.
 
-use crate::metrics::Count;
+use crate::later::Completed;
+use crate::metrics::{self, Count, Metric};
 use simoom_io::{Application, Reply};
 use simoom_tcp::ports::Port;
 
@@ -52,6 +53,18 @@ pub trait Handler: Application {
         reply.abort();
     }
 
+    /// A request of `conn` is completed that a [`Token`](crate::Token) was taken for: answer it.
+    /// Between the two, [`Reply::read_later`] puts off what the client sends, and
+    /// [`idle`](Handler::idle) must say no. Not called for a connection that has ended.
+    fn completed(
+        &mut self,
+        conn: &mut Self::Conn,
+        completed: Completed,
+        reply: &mut Reply<'_, Self::Blob>,
+    ) {
+        let _ = (conn, completed, reply);
+    }
+
     /// Whether what this application shares with other connections and workers can still be relied
     /// on, asked after a panic in it: no lock was held, for example. If not, the worker ends, and
     /// with it the process.
@@ -59,14 +72,15 @@ pub trait Handler: Application {
         true
     }
 
-    /// The names under which the connections to `port` are counted; `None` if nobody asks for them.
+    /// The metrics of the connections to `port`; `None` if they are not counted apart.
     fn port_names(&self, port: u16) -> Option<PortNames> {
         let _ = port;
         None
     }
 
-    /// Gives each counter's name and value to `sink`.
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    /// Gives each metric and its value to `sink`: always the same metrics, declared with
+    /// [`counters!`](crate::metrics::counters) or as statics. A name twice is an error at start.
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         let _ = sink;
     }
 
@@ -81,15 +95,32 @@ pub trait Handler: Application {
     }
 }
 
-/// Names of what is counted of a port's connections.
+/// What is counted of a port's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct PortNames {
     /// Connections now.
-    pub open: &'static str,
+    pub open: &'static Metric,
     /// The largest number of connections at once.
-    pub limit: &'static str,
+    pub limit: &'static Metric,
     /// Connections refused because of the limit.
-    pub refused: &'static str,
+    pub refused: &'static Metric,
+}
+
+impl PortNames {
+    /// The metrics of the connections of a service.
+    pub fn of(service: &str) -> PortNames {
+        let of = |what, help| metrics::of_service(service, what, help);
+        PortNames {
+            open: metrics::declared(of("connections_open", "Open connections").gauge()),
+            limit: metrics::declared(
+                of("connections_limit", "Upper bound of the open connections").gauge(),
+            ),
+            refused: metrics::declared(of(
+                "connections_refused",
+                "Connections refused because of the limit",
+            )),
+        }
+    }
 }
 
 /// Adds what is counted of `port` under the application's names. Ports of one handler are counted

@@ -13,7 +13,7 @@ use simoom::app::testing::memcached;
 use simoom::app::{Blob, resp};
 use simoom::store::{Settings, Store};
 use simoom_io::send::{Pool, Queue};
-use simoom_io::{Application, Closed, Effects, Ends, Opened, Reply};
+use simoom_io::{Application, Closed, ConnectionId, Effects, Ends, Opened, Reply};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -26,8 +26,13 @@ fn converse<A: Application<Blob = Blob>>(
     let (mut conn, mut queue, mut answered) = (A::Conn::default(), Queue::default(), 0);
     let mut effects = Effects::default();
     let [remote, local] = [50_000, 11211].map(|port| (Ipv4Addr::LOCALHOST, port).into());
-    let opened =
-        Opened { local_port: 11211, active: false, token: 0, ends: Some(Ends { remote, local }) };
+    let opened = Opened {
+        local_port: 11211,
+        active: false,
+        token: 0,
+        id: ConnectionId(1),
+        ends: Some(Ends { remote, local }),
+    };
     handler.opened(&mut conn, opened, &mut Reply::new(pool, &mut queue, &mut effects));
     for piece in pieces {
         let mut reply = Reply::new(pool, &mut queue, &mut effects);

@@ -116,8 +116,8 @@ mod tests {
             let get = |name: &str| store.get(format!("{name} {n}").as_bytes(), 1).expect(name);
             let (long, short) = (get("long"), get("short"));
             if store.is_at_pin_limit(true) {
-                assert!(Bytes::of_item(&store, long).is_none());
-                let copied = Bytes::of_item(&store, short);
+                assert!(Bytes::of_item(&store, long.clone()).is_none());
+                let copied = Bytes::of_item(&store, short.clone());
                 assert!(matches!(copied, Some(Bytes::Owned(value)) if value == [b'v'; 100]));
                 return;
             }

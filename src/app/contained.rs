@@ -20,6 +20,8 @@
 //! changed in steps that each leave it usable.
 
 use crate::handler::{Handler, PortNames, Seconds};
+use crate::later::Completed;
+use crate::metrics::Metric;
 use crate::panics::{self, Panic};
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::cell::Cell;
@@ -29,6 +31,10 @@ use std::cell::Cell;
 pub struct Containment {
     panics: Cell<u64>,
 }
+
+/// Panics that a worker outlived.
+pub(crate) static HANDLER_PANICS: Metric =
+    Metric::new("handler_panics", "Panics in a handler; report each one.");
 
 impl Containment {
     /// Runs `call`. Its panic is counted and logged.
@@ -44,8 +50,8 @@ impl Containment {
     }
 
     /// Gives the counter to `sink`.
-    pub fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("handler_panics", self.panics.get());
+    pub fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&HANDLER_PANICS, self.panics.get());
     }
 }
 
@@ -207,6 +213,15 @@ impl<A: Handler> Handler for Contained<A> {
         self.ask(true, |app| app.idle(conn))
     }
 
+    fn completed(
+        &mut self,
+        conn: &mut A::Conn,
+        completed: Completed,
+        reply: &mut Reply<'_, A::Blob>,
+    ) {
+        self.call(conn, reply, Last::Ask, |app, conn, reply| app.completed(conn, completed, reply));
+    }
+
     fn port_names(&self, port: u16) -> Option<PortNames> {
         self.ask(None, |app| app.port_names(port))
     }
@@ -215,7 +230,7 @@ impl<A: Handler> Handler for Contained<A> {
         self.app.is_sound()
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         self.ask((), |app| app.publish(sink));
         self.containment.publish(sink);
     }

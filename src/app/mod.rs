@@ -35,6 +35,18 @@ pub enum Blob {
     Item(Item),
 }
 
+impl From<&'static [u8]> for Blob {
+    fn from(bytes: &'static [u8]) -> Blob {
+        Blob::Static(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Blob {
+    fn from(bytes: Vec<u8>) -> Blob {
+        Blob::Shared(bytes.into())
+    }
+}
+
 impl simoom_io::Blob for Blob {
     fn bytes(&self) -> &[u8] {
         match self {

@@ -7,6 +7,8 @@
 
 use super::Blob;
 use crate::handler::{Handler, PortNames, Seconds};
+use crate::later::Completed;
+use crate::metrics::Metric;
 use simoom_io::{Application, Closed, Opened, Reply};
 
 /// Inputs of one handler that are announced at once, where those of others lie between them.
@@ -184,6 +186,15 @@ where
         dispatch!(self, conn, panicked(reply), reply.abort());
     }
 
+    fn completed(
+        &mut self,
+        conn: &mut Self::Conn,
+        completed: Completed,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        dispatch!(self, conn, completed(completed, reply), ());
+    }
+
     fn is_sound(&self) -> bool {
         self.handler.as_ref().is_none_or(H::is_sound) && self.rest.is_sound()
     }
@@ -192,7 +203,7 @@ where
         if self.owns(port) { self.port_names } else { self.rest.port_names(port) }
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         // In the order in which the handlers were named: the last one is the list's first.
         self.rest.publish(sink);
         self.handler.iter().for_each(|handler| handler.publish(sink));

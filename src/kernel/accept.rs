@@ -8,7 +8,7 @@ use super::socket::Socket;
 use crate::handler::Handler;
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use simoom_io::{Ends, Opened};
+use simoom_io::{ConnectionId, Ends, Opened};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -69,7 +69,8 @@ impl<A: Handler, D: Driver> Server<A, D> {
         self.admission.take(key.index, share);
         let Some(session) = self.table.get_mut(key) else { return };
         self.host.counters.connections_accepted += 1;
-        self.host.opened(session, Opened { local_port, active: false, token: 0, ends });
+        let id = ConnectionId(key.to_bits());
+        self.host.opened(session, Opened { local_port, active: false, token: 0, id, ends });
         self.driver.prepare(&mut session.io);
         self.visit(key);
     }

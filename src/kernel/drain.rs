@@ -14,7 +14,7 @@ use super::server::{Driver, Server};
 use super::session::{Host, Phase, Session};
 use super::socket::Socket;
 use crate::clock::millis;
-use crate::control::Order;
+use crate::control::Command;
 use crate::handler::Handler;
 use simoom_io::Closed;
 use std::io;
@@ -70,11 +70,11 @@ impl Drain {
 
 impl<A: Handler, D: Driver> Server<A, D> {
     pub(super) fn obey(&mut self) -> io::Result<()> {
-        self.mailbox.clear_wake();
-        while let Some(order) = self.mailbox.take() {
-            match order {
-                Order::Drain(at_most) => self.begin_drain(at_most)?,
-                Order::Leave => {
+        self.commands.clear_wake();
+        while let Some(command) = self.commands.take() {
+            match command {
+                Command::Drain(at_most) => self.begin_drain(at_most)?,
+                Command::Leave => {
                     self.begin_drain(Duration::ZERO)?;
                     // The mailbox of a process that is ending gives this order for ever.
                     break;

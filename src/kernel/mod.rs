@@ -66,9 +66,9 @@ mod visit;
 pub use counters::Counters;
 pub use listener::{Listener, Presence, Reserved};
 
-use crate::control::Mailbox;
+use crate::control::CommandReceiver;
 use crate::handler::Handler;
-use crate::metrics::Sheet;
+use crate::metrics::Snapshot;
 use epoll::Epoll;
 use server::Server;
 use simoom_io::Application;
@@ -116,16 +116,16 @@ pub fn run<A: Handler>(
     settings: &Settings,
     listeners: Vec<Listener>,
     app: A,
-    mailbox: Mailbox,
-    sheet: Arc<Sheet>,
+    commands: CommandReceiver,
+    snapshot: Arc<Snapshot>,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
     match poller {
         Poller::Epoll => {
-            Server::<A, Epoll>::new(settings, listeners, app, mailbox, sheet)?.run(ready)
+            Server::<A, Epoll>::new(settings, listeners, app, commands, snapshot)?.run(ready)
         }
         Poller::IoUring => {
-            Server::<A, Uring>::new(settings, listeners, app, mailbox, sheet)?.run(ready)
+            Server::<A, Uring>::new(settings, listeners, app, commands, snapshot)?.run(ready)
         }
     }
 }

@@ -8,6 +8,7 @@
 use super::counters::Counters;
 use crate::clock::{NEVER, millis};
 use crate::handler::Handler;
+use crate::later::Completed;
 use simoom_io::connection::Buffered;
 use simoom_io::send::Pool;
 use simoom_io::{Application, Closed, Connection, Exchange, Opened, Requests, input};
@@ -143,6 +144,18 @@ impl<A: Handler> Host<A> {
     /// Calls the application if it waits for capacity and there is. Returns whether it did.
     pub(super) fn resume<S>(&mut self, session: &mut Session<A, S>) -> bool {
         self.event(session, |app, exchange| exchange.resume(app))
+    }
+
+    /// Another thread has completed what the application left to it. Returns whether the
+    /// application was told.
+    pub(super) fn complete<S>(
+        &mut self,
+        session: &mut Session<A, S>,
+        completed: Completed,
+    ) -> bool {
+        self.event(session, |app, exchange| {
+            exchange.complete(app, |app, conn, reply| app.completed(conn, completed, reply))
+        })
     }
 
     /// The peer has finished, and all that it sent was read.

@@ -4,6 +4,7 @@ use super::setup::Service;
 use crate::app::{Blob, Nobody, Services};
 use crate::error::Result;
 use crate::handler::Handler;
+use crate::later::Later;
 use crate::limits::Plan;
 use crate::listening::Via;
 use crate::metrics::interned;
@@ -11,7 +12,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// The worker that a handler is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WorkerInfo {
     /// Counts the workers of a server from 0.
     pub number: usize,
@@ -23,6 +24,8 @@ pub struct WorkerInfo {
     pub connections: usize,
     /// Whether the worker serves the queues of an interface or kernel sockets.
     pub via: Via,
+    /// The way for other threads to complete what the handler leaves to them.
+    pub later: Later,
 }
 
 /// A list of factories: [`With`] one, before others, ended by [`Nobody`].
@@ -80,7 +83,7 @@ where
 
     fn make(&self, worker: WorkerInfo, ports: &Ports) -> Result<Self::Handlers> {
         // In the order of the configuration: the last one named is the first of the list.
-        let rest = self.rest.make(worker, ports)?;
+        let rest = self.rest.make(worker.clone(), ports)?;
         let own = ports.0.iter().filter(|(_, service)| Some(service) == self.service.as_ref());
         let own: Vec<u16> = own.map(|(port, _)| *port).collect();
         let handler = if own.is_empty() { None } else { Some((self.factory)(worker)?) };

@@ -3,6 +3,7 @@
 
 use simoom::app::memcached::datagram::DatagramHandler;
 use simoom::handler::{Handler, PortNames, Seconds};
+use simoom::metrics::Metric;
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -171,7 +172,7 @@ impl<A: Handler> Handler for Saboteur<A> {
         self.app.is_sound() && !self.plot.unsound.load(SeqCst)
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         self.plot.call(Call::Publish);
         self.app.publish(sink);
     }

@@ -2,6 +2,7 @@
 
 use super::{Blob, Conn, Http};
 use crate::handler::{Handler, Seconds};
+use crate::metrics::Metric;
 use simoom_io::Reply;
 
 impl Handler for Http {
@@ -21,7 +22,7 @@ impl Handler for Http {
         Http::panicked(self, conn, reply);
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        self.counters().iter().for_each(|(name, value)| sink(name, value));
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        self.counters().iter().for_each(|(metric, value)| sink(metric, value));
     }
 }

@@ -85,6 +85,7 @@ use super::http::head::REQUEST_LINE_MAX_BYTES;
 use super::http::refusal::Refusal;
 use super::http::{self, Http};
 use crate::handler::{Handler, Seconds};
+use crate::metrics::Metric;
 use conn::Phase;
 use path::Path;
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -291,9 +292,9 @@ impl<S> Handler for Router<S> {
         self.routes.is_sound(&self.state)
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        for (name, value) in self.counters.iter() {
-            sink(name, value);
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        for (metric, value) in self.counters.iter() {
+            sink(metric, value);
         }
         self.routes.publish(&self.state, sink);
     }

@@ -8,6 +8,7 @@ use super::response::{IntoResponse, Response};
 use super::tree::Tree;
 use super::upload::Upload;
 use crate::handler::Seconds;
+use crate::metrics::Metric;
 use std::fmt;
 
 /// Methods that a server may know and have no route for: 405, not 501.
@@ -20,7 +21,7 @@ type Whole<S> = dyn Fn(&Request<'_>, &S) -> Response + Send + Sync;
 type Begin<S> = dyn Fn(&Request<'_>, &S) -> Result<Box<dyn Upload<S>>, Response> + Send + Sync;
 type Sound<S> = dyn Fn(&S) -> bool + Send + Sync;
 type EverySecond<S> = dyn Fn(&S, Seconds) + Send + Sync;
-type Publish<S> = dyn Fn(&S, &mut dyn FnMut(&'static str, u64)) + Send + Sync;
+type Publish<S> = dyn Fn(&S, &mut dyn FnMut(&'static Metric, u64)) + Send + Sync;
 
 /// How a route takes its requests.
 pub(super) enum Handler<S> {
@@ -182,11 +183,11 @@ impl<S> Routes<S> {
         self
     }
 
-    /// Publishes counters of the state: `publish` gives each name with its value to the function
+    /// Publishes counters of the state: `publish` gives each metric with its value to the function
     /// that it is called with. They appear among the metrics of the worker.
     pub fn counters(
         mut self,
-        publish: impl Fn(&S, &mut dyn FnMut(&'static str, u64)) + Send + Sync + 'static,
+        publish: impl Fn(&S, &mut dyn FnMut(&'static Metric, u64)) + Send + Sync + 'static,
     ) -> Routes<S> {
         self.publish.push(Box::new(publish));
         self
@@ -284,7 +285,7 @@ impl<S> Routes<S> {
         }
     }
 
-    pub(super) fn publish(&self, state: &S, sink: &mut dyn FnMut(&'static str, u64)) {
+    pub(super) fn publish(&self, state: &S, sink: &mut dyn FnMut(&'static Metric, u64)) {
         for publish in &self.publish {
             publish(state, sink);
         }

@@ -4,10 +4,14 @@
 
 use simoom::app::Blob;
 use simoom::io::{Application, Duration, Opened, Reply};
+use simoom::metrics::Metric;
 use simoom::{Builder, Factories, Handler, Result, Server, log};
 
 /// A client that sends nothing for this long is disconnected.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Exported as `simoom_echo_bytes_total`, with this help text.
+static BYTES: Metric = Metric::new("echo_bytes", "Bytes echoed.").bytes();
 
 /// The handler: one value for each worker, which only that worker's thread uses.
 #[derive(Default)]
@@ -43,8 +47,8 @@ impl Handler for Echo {
         self.is_draining = true;
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("echo_bytes", self.bytes);
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&BYTES, self.bytes);
     }
 }
 

@@ -28,7 +28,7 @@ use super::socket::{Part, Socket};
 use super::sys::{Completion, Ring};
 use super::table::Key;
 use super::turns::Turns;
-use crate::control::Mailbox;
+use crate::control::CommandReceiver;
 use crate::handler::Handler;
 use held::Held;
 use operations::Operations;
@@ -71,7 +71,7 @@ impl Driver for Uring {
             + output::STEPS * size_of::<Step>()
     }
 
-    fn new(settings: &Settings, listeners: &[Listener], _: &Mailbox) -> io::Result<Uring> {
+    fn new(settings: &Settings, listeners: &[Listener], _: &CommandReceiver) -> io::Result<Uring> {
         Ok(Uring {
             shared: Shared {
                 ring: Ring::new(settings.receive_buffers)?,
@@ -148,7 +148,7 @@ fn handle_all<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<bool> {
         handle(server, completion)?;
     }
     if any {
-        server.publisher.touch();
+        server.exporter.touch();
     }
     Ok(any)
 }

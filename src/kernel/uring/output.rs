@@ -58,12 +58,12 @@ fn collect<A: Handler>(server: &mut Server<A, Uring>) {
 }
 
 fn start_all<A: Handler>(server: &mut Server<A, Uring>, listens: bool) -> io::Result<()> {
-    let Server { driver, table, host, mailbox, listeners, .. } = server;
+    let Server { driver, table, host, commands, listeners, .. } = server;
     let Uring { shared, steps, accepting, wakes, .. } = driver;
     let (table, pool) = (&*table, &host.pool);
     shared.ring.submit(|batch| {
         if !std::mem::replace(wakes, true) {
-            batch.wake(mailbox.as_fd());
+            batch.wake(commands.as_fd());
         }
         for (number, listener) in listeners.iter().enumerate().filter(|_| listens) {
             if !std::mem::replace(&mut accepting[number], true) {

@@ -4,6 +4,7 @@ use super::super::protocol::{Parsed, Protocol, Text, Verdict};
 use super::super::stats::Fault;
 use super::{Client, ClientConnection, ReadThrottle, State};
 use crate::handler::Handler;
+use crate::metrics::Metric;
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 
 impl<P: Protocol> Application for Client<P> {
@@ -169,5 +170,5 @@ impl<P: Protocol> Handler for Client<P> {
         self.end();
     }
 
-    fn publish(&self, _: &mut dyn FnMut(&'static str, u64)) {}
+    fn publish(&self, _: &mut dyn FnMut(&'static Metric, u64)) {}
 }

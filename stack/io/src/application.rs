@@ -1,24 +1,24 @@
-//! The trait of applications, which every transport drives.
+//! The handler's side of the contract.
 //!
-//! An application receives bytes in stream order and answers with ranges of bytes (see
-//! [`crate::send`]). It never sees a segment, a window or a retransmission, and never blocks: every
-//! call runs to completion. The TCP stack and the kernel-socket transports drive the same trait, so
-//! an application is written once.
+//! In come bytes in stream order, out go ranges of bytes (see [`crate::send`]). A handler never
+//! sees a segment, a window or a retransmission, and never blocks: every call runs to completion.
+//! Every transport drives the same trait, through [`crate::exchange`], so a handler is written
+//! once.
 
 use crate::reply::Reply;
 use crate::send::Blob;
 use std::net::SocketAddr;
 
-/// An application: one value per worker, called for every connection of that worker.
+/// A handler: one value per worker, called for every connection of that worker.
 ///
 /// The calls for one connection come in this order: `opened`, then any number of `received`,
-/// `resumed` and `timeout`, then `closed` exactly once. `prefetch` belongs to no connection. After
-/// [`Reply::close`] no more input is delivered.
+/// `resumed` and `timeout`, then `closed` exactly once. `prefetch` is of no connection. After
+/// [`Reply::close`], [`Reply::abort`] and `overfull` only `closed` follows.
 pub trait Application {
     /// Immutable bytes that answers share.
     type Blob: Blob;
-    /// The application's state for one connection, from `opened` to `closed`. The TCP stack stores
-    /// it in the control block, so it should be small (at most 64 bytes).
+    /// The handler's state of one connection, from `opened` to `closed`. It lies beside the
+    /// control block, so it should be small (at most 64 bytes).
     type Conn: Default;
 
     /// Whether the application uses [`Opened::ends`] of connections to this port. A transport may
@@ -37,15 +37,16 @@ pub trait Application {
     /// Reads the next bytes of the stream, and returns how many are consumed (at most
     /// `bytes.len()`).
     ///
-    /// Bytes that are not consumed are delivered again, in front of the bytes that follow, within
-    /// the transport's limit for one connection. Consume everything before the first incomplete
-    /// request. Stop early if [`Reply::has_capacity`] returns `false`: `resumed` follows when there
-    /// is capacity again.
+    /// Input that is not consumed is delivered again at the front of what follows, within the
+    /// transport's bound for one connection. Consume everything before the first incomplete
+    /// request. Stop early, whatever is left, when [`Reply::has_capacity`] says no: no input is
+    /// delivered before `resumed`, which follows when there is capacity, unless the handler
+    /// [reads on](Reply::read_on).
     ///
-    /// Delivered input never shrinks. If a call gets `n` bytes and consumes `c`, the next call gets
-    /// the same `n - c` bytes and possibly more behind them. So an application may remember a
-    /// position up to `n - c`. A transport without memory for the rest waits until all of it is
-    /// there again, or ends the connection.
+    /// Delivered input never shrinks. If a call was delivered `n` bytes and consumed `c`, the next
+    /// call is delivered the same `n - c` bytes and possibly more behind them. So a handler may
+    /// remember a position up to `n - c`. A transport without memory for the rest waits until all
+    /// of it is there again, or ends the connection.
     fn received(
         &mut self,
         conn: &mut Self::Conn,
@@ -53,28 +54,30 @@ pub trait Application {
         reply: &mut Reply<'_, Self::Blob>,
     ) -> usize;
 
-    /// Announces the inputs that are delivered next, if they are in order, each with its local
-    /// port. An application with data far away in memory can prefetch for all of them at once.
+    /// These inputs will be delivered next, as far as they come in order, each with the local port
+    /// that it came to. For a handler whose data is far away in memory: it fetches the data for all
+    /// of them at once.
     fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         let _ = inputs;
     }
 
-    /// The input exceeds the transport's limit for one connection, and nothing of it was consumed:
-    /// answer and close. `bytes` is all of the input. The default resets the connection.
+    /// The input reaches the transport's bound for one connection although none of it was consumed.
+    /// `bytes` is all that is held. Queue an answer to that; the connection closes behind it.
+    /// Unless defined, the connection is reset.
     fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, bytes);
         reply.abort();
     }
 
-    /// There is capacity again after [`Reply::has_capacity`] returned `false`. Input that waits is
+    /// There is capacity again after [`Reply::has_capacity`] said no. Input that is held is
     /// delivered through `received` right after this call.
     fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, reply);
     }
 
-    /// The deadline set with [`Reply::set_timeout`] has passed. The call clears the deadline and
-    /// [`Reply::read_later`]: input that waits is delivered through `received` right after it. The
-    /// default closes the connection.
+    /// The deadline set with [`Reply::set_timeout`] has passed. This call clears the deadline and
+    /// [`Reply::read_later`]: input that was put off is delivered through `received` right after
+    /// it. A connection that closes has no deadline. Unless defined, it closes the connection.
     fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = conn;
         reply.close();
@@ -96,9 +99,16 @@ pub struct Opened {
     /// The token given to [`crate::Stack::connect`], by which a client recognizes its connection; 0
     /// on a passive open.
     pub token: u32,
+    /// Names the connection on its transport for as long as it is open.
+    pub id: ConnectionId,
     /// Both ends, if the application [wants](Application::wants_ends) them.
     pub ends: Option<Ends>,
 }
+
+/// Names a connection among all that its transport has had: a place, and which of the connections
+/// that were there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! A connection in one struct, for transports that do not place its parts themselves.
+//! A connection in one piece, for transports that have no needs of their own as to where its parts
+//! lie.
 
 use crate::application::Application;
 use crate::exchange::{Exchange, Input};

@@ -10,7 +10,7 @@
 //! read, whether to close or reset in the [`Flow`].
 //!
 //! The parts are borrowed, so a transport keeps them where its caches want them. One without such
-//! wishes keeps a [`Connection`](crate::Connection).
+//! needs keeps a [`Connection`](crate::Connection).
 //!
 //! # Rules
 //!
@@ -320,6 +320,28 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         if put_off {
             self.go_on(app);
         }
+    }
+
+    /// What the handler waited for has come from elsewhere: lets it act, then delivers what is held
+    /// if it was put off until now. Returns whether the connection is open.
+    pub fn complete<A>(
+        &mut self,
+        app: &mut A,
+        complete: impl FnOnce(&mut A, &mut C, &mut Reply<'_, B>),
+    ) -> bool
+    where
+        A: Application<Conn = C, Blob = B>,
+    {
+        if self.handler.flow.is_closing() {
+            return false;
+        }
+        let put_off = self.handler.flow.reads_later();
+        self.handler.flow.read_again();
+        self.act(|conn, reply| complete(app, conn, reply));
+        if put_off {
+            self.go_on(app);
+        }
+        true
     }
 
     fn go_on<A>(&mut self, app: &mut A)

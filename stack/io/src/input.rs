@@ -7,12 +7,13 @@
 
 /// Bytes of a small buffer: a request head that came in two segments.
 pub const SMALL_BYTES: usize = 2 * 1024;
-/// Bytes of a large buffer of the TCP stack, and its limit for one connection: a whole receive
-/// window.
+/// Bytes of a large buffer of the stack, and the most that it holds for one connection: a whole
+/// receive window.
 pub const LARGE_BYTES: usize = 64 * 1024;
-/// The application's `overfull` is called once this much input is held and none of it consumed.
+/// Once this much is held and nothing of it consumed, the handler is told that its input is
+/// overfull.
 pub const OVERFULL_BYTES: usize = 16 * 1024;
-/// Take a larger buffer rather than read into less space than this.
+/// Take a larger buffer, if one is free, rather than read into less space than this.
 const MIN_SPARE_BYTES: usize = 512;
 
 /// The buffers of one worker.
@@ -73,7 +74,7 @@ impl Pool {
         (self.small.free.len(), self.large.free.len())
     }
 
-    /// Size of the largest free buffer.
+    /// Bytes that can surely be held of a connection that holds none yet.
     pub fn largest_free(&self) -> usize {
         let largest = [&self.large, &self.small].into_iter().find(|class| !class.free.is_empty());
         largest.map_or(0, |class| class.size)
@@ -122,18 +123,18 @@ impl Packed {
     }
 }
 
-/// The input held for one connection: `len` bytes from `start` on in its buffer. Call
-/// [`clear`](InputBuffer::clear) before dropping it, or the buffer leaks.
+/// Input held for one connection: `len` bytes from `start` on in its buffer. It must be
+/// [`clear`](InputBuffer::clear)ed before it is dropped, or its buffer stays taken.
 ///
-/// It also records how much input the application has seen and not consumed. That can be more than
-/// is held: without a free buffer the rest stays in the socket, or with the peer. Input is
-/// delivered only when all of it is there again.
+/// It also knows how much the handler has seen and not consumed. That can be more than is held:
+/// without a free buffer the rest stays in the socket, or with the peer. Input is delivered only
+/// when all of it is there again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InputBuffer {
     holder: Packed,
     start: u32,
     len: u32,
-    /// Bytes at the front of the unconsumed stream that the application has seen.
+    /// Bytes at the front of the unconsumed stream that the handler has seen.
     seen: u32,
 }
 
@@ -150,7 +151,7 @@ impl InputBuffer {
         self.len == 0
     }
 
-    /// Whether nothing is held, and the application has seen no unconsumed input.
+    /// Whether nothing is held, and nothing that the handler has seen is missing.
     #[inline]
     pub fn is_fully_consumed(&self) -> bool {
         self.len == 0 && self.seen == 0
@@ -184,7 +185,7 @@ impl InputBuffer {
         &buffer[self.start as usize..][..self.len as usize]
     }
 
-    /// Appends as many of `bytes` as fit. Returns how many.
+    /// Copies as much of `bytes` behind those held as there is space for. Returns how many.
     pub fn append(&mut self, pool: &mut Pool, bytes: &[u8]) -> usize {
         self.make_space(pool, bytes.len());
         let Some((class, index)) = pool.class(self.holder.holder()) else { return 0 };
@@ -196,8 +197,8 @@ impl InputBuffer {
         n
     }
 
-    /// Drops the first `n` bytes, at most [`InputBuffer::len`]. Frees the buffer if it is empty
-    /// then. Does not change how much of later bytes the application has seen.
+    /// Drops the first `n` bytes, at most [`InputBuffer::len`]; an empty buffer goes back to the
+    /// pool. What the handler has seen of later bytes stays noted.
     pub fn consume(&mut self, pool: &mut Pool, n: usize) {
         assert!(n <= self.len(), "consumed {n} bytes of {}", self.len);
         self.start += n as u32;
@@ -217,8 +218,8 @@ impl InputBuffer {
         *self = InputBuffer::default();
     }
 
-    /// The space behind the held bytes, to read into; follow with [`InputBuffer::extend`]. It is
-    /// empty if nothing is held, or if the buffer is full and no larger one is free.
+    /// The space behind those held, to read into. Follow with [`InputBuffer::extend`]. There is
+    /// none if nothing is held, or if the buffer is full and none larger is free.
     pub fn spare<'a>(&mut self, pool: &'a mut Pool) -> &'a mut [u8] {
         if self.is_empty() {
             return &mut [];
@@ -238,7 +239,7 @@ impl InputBuffer {
         self.len += n as u32;
     }
 
-    /// Exchanges a large buffer for a small one if half of the small one suffices, and one is free.
+    /// Gives a large buffer back if half a small one holds what is there, and one is free.
     pub fn shrink(&mut self, pool: &mut Pool) {
         let Holder::Large(from) = self.holder.holder() else { return };
         if self.len() > SMALL_BYTES / 2 {

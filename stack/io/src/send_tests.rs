@@ -205,7 +205,7 @@ fn what_may_be_copied_leaves_others_their_part() {
 fn a_write_takes_what_there_is_capacity_for() {
     let mut pool: Pool<&'static [u8]> = Pool::new(64, 64);
     let (mut queue, mut effects) = (Queue::default(), Effects::default());
-    let bytes: Vec<u8> = (0..100_000u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..100_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
     let mut sent = 0;
     while sent < bytes.len() {
         let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);

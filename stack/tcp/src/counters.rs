@@ -1,157 +1,148 @@
 //! What a stack counts. `counters.md` lists the counters beside the names of `nstat`.
 
 simoom_io::counters! {
-    /// Counters of a stack, besides its dropped packets ([`crate::drop::Drops`]).
+    /// What a stack counts besides the packets that it drops ([`crate::drop::Drops`]).
     pub struct Counters {
         /// Packets received, of any kind.
         packets_received,
         /// TCP segments received that passed all checks of their headers.
         segments_received,
-        /// TCP segments sent, of any kind.
+        /// TCP segments sent, retransmissions included.
         segments_sent,
-        /// Payload bytes received in order.
-        bytes_received,
-        /// Payload bytes sent for the first time.
-        bytes_sent,
+        /// Payload bytes received, without duplicates.
+        bytes_received: bytes,
+        /// Payload bytes sent, without retransmissions.
+        bytes_sent: bytes,
         /// Connections opened by a peer.
         passive_opens,
-        /// Connections opened by this side.
+        /// Connections opened by Simoom.
         active_opens,
-        /// Connections that ended with both sides closing.
+        /// Connections that both sides closed.
         closed_finished,
         /// Connections that the peer reset.
         closed_reset_by_peer,
-        /// Connections reset because the peer acknowledged nothing, or too little, for the send
-        /// timeout.
+        /// Connections given up because the peer did not answer in time.
         closed_timed_out,
         /// Active opens that were refused.
         closed_refused,
         /// Active opens whose next hop did not answer.
         closed_unreachable,
-        /// Connections reset by this side.
+        /// Connections that Simoom reset.
         closed_aborted,
         /// Half-open connections that were never completed.
         half_open_expired,
-        /// TIME-WAIT entries evicted by newer ones before they expired.
+        /// TIME-WAIT entries evicted by newer ones before their time.
         time_wait_evicted,
-        /// TIME-WAIT entries whose four-tuple a new connection reused (RFC 6191).
+        /// TIME-WAIT entries whose four-tuple a new connection took over (RFC 6191).
         time_wait_reused,
-        /// SYN-ACKs sent that were cookies (RFC 4987 §3.6; TcpExtSyncookiesSent).
+        /// SYN-ACKs sent with a cookie (RFC 4987 §3.6).
         syn_cookies_sent,
-        /// Cookies that came back, each of which became a connection (TcpExtSyncookiesRecv).
+        /// Valid SYN cookies received; each became a connection.
         syn_cookies_received,
-        /// Segments that needed a valid cookie and had none (TcpExtSyncookiesFailed).
+        /// Segments that needed a SYN cookie and had no valid one.
         syn_cookies_failed,
         /// SYN-ACKs sent.
         syn_acks_sent,
-        /// Pure acknowledgements sent.
+        /// Segments sent with an acknowledgement and no payload.
         pure_acks_sent,
-        /// Segments retransmitted, for any reason (TcpRetransSegs).
+        /// Segments retransmitted, for any reason.
         retransmissions,
-        /// Retransmission timeouts (TcpExtTCPTimeouts).
+        /// Retransmission timeouts.
         retransmission_timeouts,
-        /// Fast recoveries started (RFC 6675, RFC 6582; TcpExtTCPSackRecovery,
-        /// TcpExtTCPRenoRecovery).
+        /// Fast recoveries that began (RFC 6675, RFC 6582).
         fast_retransmissions,
-        /// Runs of segments whose retransmission was lost (TcpExtTCPLostRetransmit).
+        /// Runs of segments that were retransmitted and lost again.
         lost_retransmissions,
-        /// Tail loss probes sent (RFC 8985 §7; TcpExtTCPLossProbes).
+        /// Tail loss probes sent (RFC 8985 §7).
         loss_probes,
-        /// Tail loss probes that repaired a loss (TcpExtTCPLossProbeRecovery).
+        /// Tail loss probes that repaired a loss.
         loss_probe_recoveries,
-        /// Timeouts that F-RTO found to be spurious (RFC 5682; TcpExtTCPSpuriousRTOs).
+        /// Retransmission timeouts that F-RTO found to be spurious (RFC 5682).
         spurious_timeouts,
-        /// Window reductions undone because D-SACK reported all retransmissions as spurious
-        /// (TcpExtTCPDSACKUndo).
+        /// Window reductions undone because D-SACK reported all retransmissions as spurious.
         undone_by_dsack,
-        /// Window reductions undone because a timestamp showed a spurious retransmission (RFC 3522;
-        /// TcpExtTCPFullUndo).
+        /// Window reductions undone because a timestamp showed them to be spurious (RFC 3522).
         undone_by_timestamp,
-        /// Times a segment was delivered after its successor (TcpExtTCPSACKReorder).
+        /// Segments delivered after a segment that was sent later.
         reorderings,
-        /// Times a peer reneged on a SACK (TcpExtTCPSACKReneging).
+        /// Times a peer withdrew what it had reported by SACK.
         sack_reneging,
-        /// Invalid SACK blocks (TcpExtTCPSACKDiscard).
+        /// Invalid SACK blocks.
         sack_blocks_discarded,
-        /// SACK blocks not applied whole because the scoreboard had no free run.
+        /// SACK blocks not recorded in full because the scoreboard had no free runs.
         sack_blocks_unnoted,
-        /// D-SACK reports received (RFC 2883; TcpExtTCPDSACKRecv).
+        /// Duplicates that a peer reported by D-SACK (RFC 2883).
         dsacks_received,
-        /// D-SACK reports sent (TcpExtTCPDSACKOldSent, TcpExtTCPDSACKOfoSent).
+        /// Duplicates reported to a peer by D-SACK (RFC 2883).
         dsacks_sent,
         /// Connections on which both sides agreed to ECN (RFC 3168).
         ecn_connections,
-        /// Segments with text received with a CE mark (IpExtInCEPkts).
+        /// Segments with payload that a router marked with congestion experienced.
         congestion_marks,
-        /// Segments acknowledged with ECE set (TcpExtTCPDeliveredCE).
+        /// Segments acknowledged while the peer reported congestion marks.
         delivered_marked,
-        /// Reductions of the congestion window because of ECE.
+        /// Reductions of the congestion window because the peer reported a mark.
         congestion_echoes,
-        /// Zero-window probes sent.
+        /// Probes of a closed receive window.
         zero_window_probes,
         /// Keep-alive probes sent.
         keep_alive_probes,
-        /// Segments that arrived ahead of a gap.
+        /// Segments received out of order.
         out_of_order,
-        /// Times auto-tuning doubled a receive window because the peer used it fully.
+        /// Times a receive window doubled because its peer used it.
         windows_widened,
-        /// Times auto-tuning did not double a receive window because the shared budget was used up.
+        /// Times a receive window did not double because memory was short.
         windows_kept_small,
-        /// ICMP reports that a packet was too big for its path (of IcmpInDestUnreachs,
-        /// Icmp6InPktTooBigs).
+        /// ICMP messages received that a packet was too big for its path.
         icmp_too_big,
-        /// Times a connection's MSS was lowered, by an ICMP report or for a black hole.
+        /// Connections whose segments became smaller because of the path MTU.
         path_mtu_lowered,
-        /// Times a connection's MSS was lowered for a black hole: full segments were lost (RFC 4821
+        /// Connections whose segments became smaller because full segments vanished (RFC 4821
         /// §7.7).
         path_black_holes,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
-        /// Challenge ACKs and duplicate acknowledgements suppressed by the rate limit
-        /// (TcpExtTCPACKSkippedChallenge, TcpExtTCPACKSkippedSeq, TcpExtTCPACKSkippedPAWS).
+        /// Challenge ACKs and duplicate ACKs not sent because of their rate limit.
         challenge_acks_suppressed,
-        /// Acknowledgements in TIME-WAIT suppressed by the rate limit
-        /// (TcpExtTCPACKSkippedTimeWait).
+        /// ACKs in TIME-WAIT not sent because of their rate limit.
         time_wait_acks_suppressed,
         /// Resets sent.
         resets_sent,
-        /// Resets suppressed by the rate limit.
+        /// Resets for unknown connections not sent because of their rate limit.
         resets_suppressed,
-        /// Times a request exceeded the input limit of its connection.
+        /// Times a connection's unread input exceeded its limit.
         input_overfull,
-        /// Bytes of input held in reassembly blocks because no input buffer was free, or the buffer
-        /// was full.
-        input_held_in_blocks,
-        /// Connections reset because they held a part of a request for over a second while other
-        /// input found no memory.
+        /// Bytes of unread input kept in reassembly blocks because input buffers were in use or
+        /// full.
+        input_held_in_blocks: bytes,
+        /// Connections reset because they kept part of a request for over a second while others
+        /// found no memory for input.
         input_evicted,
-        /// Connections reset because an answer did not fit the send pool.
+        /// Connections reset because an answer exceeded the send queue.
         answer_overflow,
-        /// Times an application began to wait for capacity in the send pool, or in its connection's
-        /// share.
+        /// Times a handler waited for space in the send queue.
         waits_for_room,
-        /// ARP replies sent.
+        /// ARP requests answered.
         arp_replies,
-        /// ARP requests sent for next hops.
+        /// ARP requests sent for the address of a next hop.
         arp_requests_sent,
-        /// Neighbour solicitations sent for next hops.
+        /// Neighbour solicitations sent for the address of a next hop.
         neighbour_solicitations_sent,
-        /// Announcements of dedicated addresses at the start (RFC 5227 §2.3, RFC 4861 §7.2.6).
+        /// Announcements of dedicated addresses at start (RFC 5227 §2.3, RFC 4861 §7.2.6).
         address_announcements,
         /// Packets of other hosts that claim a dedicated address (RFC 5227 §2.4).
         address_conflicts,
-        /// Announcements that defended a dedicated address, at most one in 10 seconds for each
-        /// address.
+        /// Announcements sent in answer to a conflicting claim of an address.
         address_defences,
         /// Next hops that did not answer.
         neighbours_unreachable,
-        /// Neighbour advertisements sent in reply to solicitations (RFC 4861 §7.2.4).
+        /// Neighbour solicitations answered (RFC 4861 §7.2.4).
         neighbour_replies,
-        /// ARP replies and neighbour advertisements suppressed by the rate limit.
+        /// ARP requests and neighbour solicitations not answered because of their rate limit.
         neighbour_replies_suppressed,
-        /// ICMP and ICMPv6 echo replies sent.
+        /// ICMP and ICMPv6 echo requests answered.
         echo_replies,
-        /// Echo replies suppressed by the rate limit (IcmpOutRateLimitGlobal).
+        /// Echo requests not answered because of their rate limit.
         echo_replies_suppressed,
     }
 }

@@ -108,6 +108,7 @@ impl<A: Application> Stack<A> {
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
             rate_limiter: RateLimiter::new(config.responses_per_second, keyed),
+            opened: 0,
             counters: Counters::default(),
             drops: Drops::default(),
             config,

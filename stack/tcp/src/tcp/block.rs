@@ -147,6 +147,8 @@ pub(crate) struct Cold {
     pub(crate) limited_until: Seq,
     /// The token that the application passed to an active open.
     pub(crate) token: u32,
+    /// The connection's number among all that the stack has opened.
+    pub(crate) opened: u32,
     pub(crate) ecn: ecn::State,
     /// When the peer's rate was last measured, in microseconds modulo 2³².
     pub(crate) rate_at_us: u32,
@@ -243,12 +245,16 @@ impl<C> Tcb<C> {
 
     /// Closes this side: it sends what is queued, and reads no more.
     pub(crate) fn close<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
-        self.event(id, shared, |exchange| exchange.close());
+        self.event(id, shared, |exchange| {
+            exchange.close();
+        });
     }
 
     /// Resets the connection at the next flush.
     pub(crate) fn abort<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
-        self.event(id, shared, |exchange| exchange.abort());
+        self.event(id, shared, |exchange| {
+            exchange.abort();
+        });
     }
 
     /// Frees everything that the connection holds of the pools.

@@ -247,7 +247,9 @@ fn take_fin<C, B: Blob>(tcb: &mut Tcb<C>, id: u32, shared: &mut Shared<B>) -> Ou
         State::Established => {
             hot.state = State::CloseWait;
             // No input follows: once what was read is answered, this side closes too.
-            tcb.event(id, shared, |exchange| exchange.finish());
+            tcb.event(id, shared, |exchange| {
+                exchange.finish();
+            });
             Outcome::Continue
         }
         // The peer has not acknowledged this side's FIN, or the fifth step would have changed the

@@ -35,6 +35,8 @@ pub(crate) struct Shared<B> {
     /// Connections whose application waits for the send pool. Each is listed at most once.
     pub(crate) waiting: VecDeque<u32>,
     pub(crate) rate_limiter: RateLimiter,
+    /// The number of connections opened, which identifies each.
+    pub(crate) opened: u32,
     pub(crate) counters: Counters,
     pub(crate) drops: Drops,
 }
