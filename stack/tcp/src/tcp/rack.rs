@@ -49,7 +49,7 @@ pub(crate) struct Detected {
     pub(crate) bytes: u32,
     /// Newly lost runs that were retransmissions.
     pub(crate) retransmissions: u32,
-    /// Time until the next late run will be lost, in microseconds.
+    /// Time until all runs that are late now will be lost, in microseconds.
     pub(crate) timer_us: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Loss recovery.
+//! Loss recovery: detects losses, and bounds what may be sent until they are repaired.
 //!
 //! The input is acknowledgements off the fast path, and timeouts. The result is which runs of the
 //! scoreboard are lost, and how much may be sent. SACK connections detect losses by RACK (RFC 8985
@@ -20,7 +20,7 @@ use simoom_io::send::Blob;
 /// RFC 5681 §3.2: the number of duplicate acknowledgements that means loss.
 const THRESHOLD: u8 = 3;
 
-/// Recovery state of a connection. All zero or `None` in [`Phase::Open`], but for RACK and PRR.
+/// Recovery state of a connection. `lost` and `sacked` are 0 in [`Phase::Open`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Recovery {
     pub(crate) rack: Rack,

@@ -26,7 +26,7 @@ pub(crate) fn expire<A: Application, T: Transmit>(
                 rearm(tcb, cx.shared);
             }
             TimerEvent::Reordering if tcb.in_flight() > 0 => {
-                recovery::reordering_timeout(tcb, cx.shared)
+                recovery::reordering_timeout(tcb, cx.shared);
             }
             TimerEvent::Pacing => rearm(tcb, cx.shared),
             _ => {
