@@ -28,8 +28,8 @@ pub trait Application {
         false
     }
 
-    /// A connection is established. `conn` is its default, or the value given to
-    /// [`crate::Stack::connect_with`]. Set the first deadline here.
+    /// A connection is established. `conn` is its default, or the value that the caller of an
+    /// active open passed. Set the first deadline here.
     fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, opened, reply);
     }
@@ -96,7 +96,7 @@ pub struct Opened {
     pub local_port: u16,
     /// Whether this side sent the first SYN.
     pub active: bool,
-    /// The token given to [`crate::Stack::connect`], by which a client recognizes its connection; 0
+    /// The token that the caller of an active open passed, by which it recognizes the connection; 0
     /// on a passive open.
     pub token: u32,
     /// Names the connection on its transport for as long as it is open.
