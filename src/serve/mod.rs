@@ -138,7 +138,7 @@ impl Items {
         Ok(shared.insert(made).clone())
     }
 
-    fn handler(&self, worker: WorkerInfo) -> Result<Memcached> {
+    fn handler(&self, worker: &WorkerInfo) -> Result<Memcached> {
         Ok(Memcached::new(self.shared()?, worker.number, worker.connections))
     }
 
@@ -157,12 +157,12 @@ impl Items {
 }
 
 fn make_memcached(items: Arc<Items>) -> impl Fn(WorkerInfo) -> Result<Memcached> {
-    move |worker| items.handler(worker)
+    move |worker| items.handler(&worker)
 }
 
 fn make_udp(items: Arc<Items>) -> UdpFactory {
     Box::new(move |worker, sockets, commands, snapshot| {
-        let udp = Udp::new(sockets, items.handler(worker)?, commands, snapshot);
+        let udp = Udp::new(sockets, items.handler(&worker)?, commands, snapshot);
         Ok(Box::new(move || udp.run()))
     })
 }

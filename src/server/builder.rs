@@ -379,7 +379,7 @@ impl<L: Factories> Builder<L> {
             setup.check_addresses()?;
             setup.check()?;
         }
-        start(setup, &factories, hooks, signals)
+        start(&setup, &factories, hooks, signals)
     }
 }
 

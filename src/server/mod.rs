@@ -225,7 +225,7 @@ fn places(setup: &Setup) -> Result<(Option<Host>, Places)> {
 
 /// Starts a server, in the network namespace of the calling thread.
 fn start<L: Factories>(
-    setup: Setup,
+    setup: &Setup,
     factories: &L,
     hooks: Hooks,
     signals: Signals,
@@ -257,8 +257,8 @@ fn start<L: Factories>(
     };
     // First of all, so that it can be asked whether the server is still starting.
     let started = server
-        .start_admin(&setup)
-        .and_then(|()| server.start_services(&setup, factories, hooks, failures));
+        .start_admin(setup)
+        .and_then(|()| server.start_services(setup, factories, hooks, failures));
     match started {
         Ok(()) => {
             server.readiness.clear(Reason::Starting);

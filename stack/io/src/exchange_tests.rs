@@ -482,3 +482,39 @@ fn without_memory_nothing_is_delivered_until_all_that_was_seen_is_there_again() 
     assert_eq!(app.calls, ["received"]);
     connection.release(&mut send, &mut inputs);
 }
+
+/// Takes a byte at a time, and puts the others off until somebody has completed it.
+#[derive(Default)]
+struct Asks {
+    asked: Vec<u8>,
+}
+
+impl Application for Asks {
+    type Blob = &'static [u8];
+    type Conn = ();
+
+    fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, Self::Blob>) -> usize {
+        self.asked.push(bytes[0]);
+        reply.read_later();
+        1
+    }
+}
+
+#[test]
+fn a_completion_ends_what_put_input_off_and_the_last_one_closes_after_the_peers_end() {
+    let mut app = Asks::default();
+    let mut connection = Connection::<Asks>::default();
+    let (mut send, mut inputs) = (send::Pool::new(80, 60), input::Pool::new(2, 1));
+    let mut exchange = connection.exchange(&mut send, &mut inputs);
+    assert_eq!(exchange.receive(&mut app, b"abc"), 3);
+    exchange.finish();
+    for asked in ["a", "ab", "abc"] {
+        assert_eq!(app.asked, asked.as_bytes());
+        assert!(exchange.complete(&mut app, |_, (), reply| reply.copy(b"done\n")), "it is open");
+    }
+    assert!(!exchange.complete(&mut app, |_, (), _| panic!("it has closed")));
+    let _ = exchange.requests();
+    assert!(connection.flow.is_closing() && !connection.flow.is_aborted());
+    assert_eq!(connection.queue.len(), 15);
+    connection.release(&mut send, &mut inputs);
+}
