@@ -5,9 +5,9 @@
 use super::accept::reset;
 use super::admission::Admission;
 use super::counters::Counters;
-use super::drain::{Drain, is_idle};
+use super::drain::{Drain, LINGER_MS, is_idle};
 use super::listener::Listener;
-use super::session::{Due, Host, Session};
+use super::session::{Due, Host, Phase, Session};
 use super::socket::{Part, Socket};
 use super::table::{Key, Table};
 use super::turns::Turns;
@@ -268,13 +268,14 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             return self.end(key, how);
         }
         let Some(session) = self.table.get_mut(key) else { return };
-        if let Some(drain) = &self.drain
-            && drain.closes_idle()
-            && next == Next::Event
-            && is_idle(&self.host, session)
-        {
-            self.host.close(session);
-            return self.visit(key);
+        if let Some(drain) = &self.drain {
+            if drain.closes_idle() && next == Next::Event && is_idle(&self.host, session) {
+                self.host.close(session);
+                return self.visit(key);
+            }
+            if session.phase() == Phase::Lingering {
+                self.host.shorten_linger(session, LINGER_MS);
+            }
         }
         self.host.limit_wait(session, matches!(next, Next::Room | Next::Buffer));
         if !self.driver.arrange(key, session) {
@@ -320,7 +321,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
                     reset(&session.io.fd);
                     self.end(key, Closed::TimedOut);
                 }
-                Due::Linger => self.end(key, Closed::TimedOut),
+                Due::Linger => self.end_linger(key),
                 Due::Send => self.retry_send(key),
             }
         }

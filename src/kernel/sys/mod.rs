@@ -22,16 +22,18 @@
 //!    means nothing else until the kernel has closed it.
 //!
 //! The operations are added by [`batch`], entered by [`ring`] and told of by [`completion`]; the
-//! receive buffers are [`buffers`]. Apart from the ring, [`filter`] makes a call that rustix has
-//! not.
+//! receive buffers are [`buffers`]. Apart from the ring, [`filter`] and [`unacknowledged`] make
+//! calls that rustix has not.
 
 mod batch;
 mod buffers;
 mod completion;
 mod filter;
 mod ring;
+mod unacknowledged;
 
 pub(super) use buffers::{BUFFERS_MAX, Buffer};
 pub(super) use completion::Completion;
 pub(super) use filter::drop_syns;
 pub(super) use ring::Ring;
+pub(super) use unacknowledged::unacknowledged;
