@@ -138,10 +138,14 @@ fn a_small_upload_is_complete_although_large_ones_of_its_peer_fill_the_space() {
         let (large, _) = bed.begin(peer, 200_000);
         bed.write(large, &[b'x'; 5000]);
         let (small, _) = bed.begin(peer, 30_000);
-        // Large ones begin and make progress between its segments.
+        // Large ones begin, and all of them make progress, between its segments.
         for _ in 0..10 {
-            let (large, _) = bed.begin(peer, 200_000);
-            bed.write(large, &[b'x'; 5000]);
+            bed.begin(peer, 200_000);
+            for place in bed.held.clone() {
+                if place != small && bed.is_coming(place) {
+                    bed.write(place, &[b'x'; PROGRESS_BYTES]);
+                }
+            }
             assert!(bed.is_coming(small), "{n}");
             bed.write(small, &[b'x'; 3000]);
         }
