@@ -8,9 +8,9 @@ use common::skip;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
 use simoom::kernel::{INPUT_BYTES, Poller, Settings};
-use simoom::metrics::Sheet;
+use simoom::metrics::Snapshot;
 use simoom_tcp::testing::Random;
-use std::io::{ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -415,6 +415,39 @@ fn a_peer_that_never_stops_does_not_starve_others(poller: Poller) {
     });
 }
 
+/// Counts what is answered to others before a client that comes last and has one request.
+#[test]
+fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
+    const OTHERS: usize = 400;
+    const PIPELINED: usize = 200;
+    let gate = service::GATE.lock().unwrap();
+    let service = Service::start(Poller::Epoll, &Settings::for_connections(512));
+    let mut others: Vec<Client> = (0..OTHERS).map(|_| service.connect()).collect();
+    let mut client = service.connect();
+    for other in others.iter_mut().chain([&mut client]) {
+        other.send("echo a\n");
+        other.expect("a\n");
+    }
+    let mut blocker = service.connect();
+    blocker.send("gate\n");
+    service.wait_until("the worker stands still", |_| service::AT_GATE.load(Ordering::SeqCst) > 0);
+    for other in &mut others {
+        other.send("echo a\n".repeat(PIPELINED));
+    }
+    client.send("echoes\n");
+    drop(gate);
+    let mut answer = String::new();
+    BufReader::new(&client.0).read_line(&mut answer).unwrap();
+    let before: usize = answer.trim_end().parse().unwrap();
+    // A visit of a crowded worker answers what 512 bytes hold, 74 lines here. Meanwhile some go on.
+    let most = (OTHERS + 128) * (512 / "echo a\n".len() + 1);
+    assert!(before <= most, "{before} were answered before it, of {}", OTHERS * PIPELINED);
+    for other in &mut others {
+        other.expect(&"a\n".repeat(PIPELINED));
+    }
+    service.wait_until("others stood in line", |service| service.count("turns_used_up") > 0);
+}
+
 fn a_peer_that_disappears_leaves_nothing(poller: Poller) {
     let service = Service::start(poller, &settings());
     let mut in_an_answer = service.connect_narrow();
@@ -537,10 +570,10 @@ fn workers_share_a_port(poller: Poller) {
     // chosen.
     service.wait_until("a connection for each worker", |service| {
         service.connect().ask("whoever");
-        let accepted = |sheet: &Sheet| {
-            sheet.read().iter().any(|(name, n)| *name == "connections_accepted" && *n > 0)
+        let accepted = |snapshot: &Snapshot| {
+            snapshot.read().iter().any(|(name, n)| *name == "connections_accepted" && *n > 0)
         };
-        service.board.sheets().iter().all(|sheet| accepted(sheet))
+        service.registry.snapshots().iter().all(|snapshot| accepted(snapshot))
     });
 }
 
@@ -586,12 +619,12 @@ fn ended(service: &Service) -> u64 {
 fn draining_answers_whoever_has_connected(poller: Poller) {
     const CLIENTS: usize = 300;
     let mut clients = Vec::new();
-    let connect = |address, orders: &[simoom::control::Orders]| {
+    let connect = |address, command_sender: &[simoom::control::CommandSender]| {
         clients.extend((0..CLIENTS).map(|_| Client::new(TcpStream::connect(address).unwrap())));
         clients.iter_mut().for_each(|client| client.send("echo one\n"));
-        orders
-            .iter()
-            .for_each(|orders| orders.send(simoom::control::Order::Drain(service::PATIENCE)));
+        command_sender.iter().for_each(|command_sender| {
+            command_sender.send(simoom::control::Command::Drain(service::PATIENCE))
+        });
     };
     let at = "127.0.0.1:0".parse().unwrap();
     let settings =

@@ -9,17 +9,17 @@
 //!    request that crosses the FIN of an idle connection is lost, so for `Settings::drain_idle`, or
 //!    half of a shorter drain, none is sent.
 //! 3. Connections that are idle then are closed, and others as they become idle.
-//! 4. A peer that does not close in its turn has [`LINGER_MS`] if it has acknowledged every answer,
+//! 4. A peer that does not close in its turn has [`DRAIN_LINGER_MS`] if it has acknowledged every answer,
 //!    and the linger timeout otherwise.
 
 use super::server::{Driver, Server};
 use super::session::{Host, Phase, Session};
 use super::socket::Socket;
-use super::sys::unacknowledged;
+use super::sys::has_unacknowledged_bytes;
 use super::table::Key;
 use crate::clock::{look_at, millis};
-use crate::control::Order;
-use crate::hosted::Hosted;
+use crate::control::Command;
+use crate::handler::Handler;
 use simoom_io::Closed;
 use std::io;
 use std::os::fd::AsFd;
@@ -30,9 +30,7 @@ use std::time::Duration;
 const HANDSHAKE_MS: u64 = 100;
 /// How long the peer of a connection that was closed, and that has acknowledged every answer, has
 /// to close: connection pools notice a FIN only when they next use the connection.
-pub(super) const LINGER_MS: u64 = 500;
-/// What a FIN adds to the bytes that are not acknowledged.
-const FIN: u32 = 1;
+pub(super) const DRAIN_LINGER_MS: u64 = 500;
 
 /// How far a drain has come.
 #[derive(Clone, Copy, Debug)]
@@ -76,13 +74,13 @@ impl Drain {
     }
 }
 
-impl<A: Hosted, D: Driver> Server<A, D> {
+impl<A: Handler, D: Driver> Server<A, D> {
     pub(super) fn obey(&mut self) -> io::Result<()> {
-        self.mailbox.clear_wake();
-        while let Some(order) = self.mailbox.take() {
-            match order {
-                Order::Drain(at_most) => self.begin_drain(at_most)?,
-                Order::Leave => {
+        self.commands.clear_wake();
+        while let Some(command) = self.commands.take() {
+            match command {
+                Command::Drain(at_most) => self.begin_drain(at_most)?,
+                Command::Leave => {
                     self.begin_drain(Duration::ZERO)?;
                     // The mailbox of a process that is ending gives this order for ever.
                     break;
@@ -120,7 +118,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     pub(super) fn shorten_linger(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
         if session.phase() == Phase::Lingering {
-            self.host.shorten_linger(session, LINGER_MS);
+            self.host.shorten_linger(session, DRAIN_LINGER_MS);
             let look_ms = look_at(session.next_deadline_ms(), self.host.now_ms);
             self.wheel.bring_forward(key.index, look_ms);
         }
@@ -130,11 +128,10 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     /// what it sends after the end would reset the connection, and destroy them.
     pub(super) fn end_linger(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
-        let lacks_some = || unacknowledged(session.io.fd.as_fd()).is_ok_and(|count| count > FIN);
-        if self.host.is_linger_over(session) || !lacks_some() {
+        if self.host.is_linger_over(session) || !has_unacknowledged_bytes(session.io.fd.as_fd()) {
             return self.end(key, Closed::TimedOut);
         }
-        self.host.resume_linger(session, LINGER_MS);
+        self.host.resume_linger(session, DRAIN_LINGER_MS);
         let look_ms = look_at(session.next_deadline_ms(), self.host.now_ms);
         self.wheel.bring_forward(key.index, look_ms);
     }
@@ -205,6 +202,6 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 }
 
 /// Whether nothing of a request or an answer is under way.
-pub(super) fn is_idle<A: Hosted, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
+pub(super) fn is_idle<A: Handler, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
     !session.io.readable && !session.io.held_back && host.idle(session)
 }

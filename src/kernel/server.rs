@@ -5,8 +5,9 @@
 use super::accept::reset;
 use super::admission::Admission;
 use super::counters::Counters;
-use super::drain::{Drain, LINGER_MS, is_idle};
+use super::drain::{DRAIN_LINGER_MS, Drain, is_idle};
 use super::listener::Listener;
+use super::run_queue::{CROWD, RunQueue};
 use super::session::{Due, Host, Phase, Session};
 use super::socket::{Part, Socket};
 use super::table::{Key, Table};
@@ -14,15 +15,15 @@ use super::turns::Turns;
 use super::visit::{Next, Tools, visit, write};
 use super::{INPUT_BYTES, Settings};
 use crate::clock::{Clock, NEVER, look_at, millis};
-use crate::control::Mailbox;
-use crate::hosted::{Hosted, count_port};
-use crate::metrics::{Publisher, Sheet};
+use crate::control::CommandReceiver;
+use crate::handler::{Handler, count_port};
+use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Exporter, Snapshot};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use simoom_io::input;
 use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
-use simoom_io::{Application, Closed};
+use simoom_io::{Application, Closed, ConnectionId};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,13 +40,17 @@ pub(super) trait Driver: Sized {
     /// Bytes of its own tables, besides the parts.
     fn memory_bytes(settings: &Settings) -> usize;
 
-    fn new(settings: &Settings, listeners: &[Listener], mailbox: &Mailbox) -> io::Result<Self>;
+    fn new(
+        settings: &Settings,
+        listeners: &[Listener],
+        commands: &CommandReceiver,
+    ) -> io::Result<Self>;
 
     fn shared(&mut self) -> &mut Self::Shared;
 
     /// Waits until something happens, for at most [`Server::sleep`], calls [`Server::tick`] and
     /// handles all of it.
-    fn wait<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+    fn wait<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
     /// Prepares the socket of a new connection for its first visit.
     fn prepare(&mut self, socket: &mut Socket<Self::Part>);
@@ -65,11 +70,11 @@ pub(super) trait Driver: Sized {
     fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()>;
 
     /// Lets go of the listeners: what they have accepted is in the table when this returns.
-    fn release_listeners<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+    fn release_listeners<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
     /// All there is to know has been told when this returns, and every connection's reads are its
     /// own.
-    fn settle<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+    fn settle<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 }
 
 /// What the kernel says of a socket.
@@ -90,7 +95,9 @@ pub(super) struct Server<A: Application, D: Driver> {
     pub(super) wheel: Wheel,
     /// Connections that have more to do than one visit allows, or that the driver wants visited
     /// later.
-    pub(super) turns: Turns,
+    pub(super) turns: RunQueue,
+    /// Connections of which the driver has news to tell.
+    pub(super) news: usize,
     /// Connections that wait for room in the pool for answers.
     starved: Turns,
     /// Connections whose input waits in the kernel for a buffer of either size.
@@ -101,13 +108,13 @@ pub(super) struct Server<A: Application, D: Driver> {
     pub(super) accept_again_ms: Option<u64>,
     pub(super) drain: Option<Drain>,
     pub(super) drain_idle_ms: u64,
-    pub(super) mailbox: Mailbox,
+    pub(super) commands: CommandReceiver,
     /// The mailbox is to be looked into.
     pub(super) called: bool,
     pub(super) driver: D,
     scratch: Vec<u8>,
     clock: Clock,
-    pub(super) publisher: Publisher,
+    pub(super) exporter: Exporter,
 }
 
 /// Bytes of what grows with the number of connections, and of the loop's own buffers.
@@ -115,26 +122,27 @@ pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> us
     let connections = settings.connections;
     Table::<Session<A, Socket<D::Part>>>::memory_bytes(connections)
         + Wheel::memory_bytes(connections as u32)
-        + 4 * Turns::memory_bytes(connections)
+        + RunQueue::memory_bytes(connections)
+        + 3 * Turns::memory_bytes(connections)
         + Admission::memory_bytes(settings)
         + INPUT_BYTES
         + D::memory_bytes(settings)
 }
 
-impl<A: Hosted, D: Driver> Server<A, D> {
+impl<A: Handler, D: Driver> Server<A, D> {
     /// Takes all the memory it will ever use, and registers what it waits for.
     pub(super) fn new(
         settings: &Settings,
         listeners: Vec<Listener>,
         app: A,
-        mailbox: Mailbox,
-        sheet: Arc<Sheet>,
+        commands: CommandReceiver,
+        snapshot: Arc<Snapshot>,
     ) -> io::Result<Self> {
         settings.check()?;
         for listener in &listeners {
             listener.set_keep_alive(settings.keep_alive)?;
         }
-        let driver = D::new(settings, &listeners, &mailbox)?;
+        let driver = D::new(settings, &listeners, &commands)?;
         Ok(Server {
             host: Host {
                 app,
@@ -152,7 +160,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             table: Table::new(settings.connections),
             admission: Admission::new(settings),
             wheel: Wheel::new(settings.connections as u32, Tick::from_millis(0)),
-            turns: Turns::new(settings.connections),
+            turns: RunQueue::new(settings.connections),
+            news: 0,
             starved: Turns::new(settings.connections),
             bufferless: Turns::new(settings.connections),
             outgrown: Turns::new(settings.connections),
@@ -160,12 +169,12 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             accept_again_ms: None,
             drain: None,
             drain_idle_ms: millis(settings.drain_idle),
-            mailbox,
+            commands,
             called: false,
             driver,
             scratch: vec![0; INPUT_BYTES],
             clock: Clock::new(),
-            publisher: Publisher::new(sheet),
+            exporter: Exporter::new(snapshot),
         })
     }
 
@@ -176,12 +185,13 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         self.publish();
         ready();
         while !self.is_done() {
-            if self.publisher.is_due(self.host.now_ms) {
+            if self.exporter.is_due(self.host.now_ms) {
                 self.publish();
             }
             D::wait(&mut self)?;
             if std::mem::take(&mut self.called) {
                 self.obey()?;
+                self.take_completions();
             }
             self.fire_deadlines();
             self.give_turns();
@@ -197,13 +207,16 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 
     fn publish(&mut self) {
         let host = &mut self.host;
-        host.counters.connections_open = self.table.len() as u64;
-        let (limit, ports) = (u64::from(self.table.capacity()), self.admission.ports());
-        self.publisher.publish(host.now_ms, |counts| {
+        let (open, limit) = (self.table.len() as u64, u64::from(self.table.capacity()));
+        let ports = self.admission.ports();
+        let completions = self.commands.completions();
+        self.exporter.publish(host.now_ms, |counts| {
+            counts.push((&CONNECTIONS_OPEN, open));
             counts.extend(host.counters.iter());
-            counts.push(("connections_limit", limit));
+            counts.push((&CONNECTIONS_LIMIT, limit));
             ports.for_each(|port| count_port(&host.app, port, counts));
-            host.app.publish(&mut |name, value| counts.push((name, value)));
+            completions.publish(&mut |metric, value| counts.push((metric, value)));
+            host.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }
 
@@ -211,6 +224,20 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         self.host.now_ms = self.clock.now_ms();
         if let Some(seconds) = self.clock.new_second(self.host.now_ms) {
             self.host.app.clock(seconds);
+        }
+    }
+
+    /// Lets handlers go on with what other threads have completed.
+    fn take_completions(&mut self) {
+        while let Some((ConnectionId(id), completed)) = self.commands.completions().take() {
+            self.exporter.touch();
+            let key = Key::from_bits(id);
+            let session = self.table.get_mut(key);
+            if session.is_some_and(|session| self.host.complete(session, completed)) {
+                self.visit(key);
+            } else {
+                self.commands.completions().unclaimed();
+            }
         }
     }
 
@@ -225,7 +252,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             return Duration::ZERO;
         }
         let drain_ms = self.drain.map(|drain| drain.next_ms());
-        let duties = [self.accept_again_ms, drain_ms, self.publisher.next_ms()];
+        let duties = [self.accept_again_ms, drain_ms, self.exporter.next_ms()];
         let duties =
             duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
         let now = Tick::from_millis(self.host.now_ms);
@@ -257,7 +284,9 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     /// Visits a connection and sees to what it waits for after that.
     pub(super) fn visit(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
-        let mut tools = Tools { scratch: &mut self.scratch, shared: self.driver.shared() };
+        let is_crowded = self.turns.len() + self.news > CROWD;
+        let shared = self.driver.shared();
+        let mut tools = Tools::new(&mut self.scratch, shared, is_crowded);
         let next = visit(&mut self.host, session, &mut tools);
         self.leave(key, next);
     }
@@ -274,7 +303,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
                 return self.visit(key);
             }
             if session.phase() == Phase::Lingering {
-                self.host.shorten_linger(session, LINGER_MS);
+                self.host.shorten_linger(session, DRAIN_LINGER_MS);
             }
         }
         self.host.limit_wait(session, matches!(next, Next::Room | Next::Buffer));
@@ -286,7 +315,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             self.wheel.bring_forward(key.index, look_at(deadline_ms, self.host.now_ms));
         }
         match next {
-            Next::Turn => self.turns.join(key.index),
+            Next::Turn => self.turns.go_on(key.index),
             Next::Room => self.starved.join(key.index),
             Next::Buffer if session.connection.input.is_empty() => self.bufferless.join(key.index),
             Next::Buffer => self.outgrown.join(key.index),
@@ -311,7 +340,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         let now = Tick::from_millis(self.host.now_ms);
         let mut due = [0];
         while self.wheel.expire(now, &mut due) > 0 {
-            self.publisher.touch();
+            self.exporter.touch();
             let Some(key) = self.table.key_at(due[0]) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
             match self.host.due(session) {
@@ -336,7 +365,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             return self.visit(key);
         }
         let (before, taken) = (session.connection.queue.len(), session.taken_bytes);
-        let mut tools = Tools { scratch: &mut self.scratch, shared: self.driver.shared() };
+        let shared = self.driver.shared();
+        let mut tools = Tools::new(&mut self.scratch, shared, false);
         match write(&mut self.host, session, &mut tools) {
             Err(how) => self.end(key, how),
             Ok(())
@@ -352,8 +382,11 @@ impl<A: Hosted, D: Driver> Server<A, D> {
     }
 
     fn give_turns(&mut self) {
-        for _ in 0..self.turns.len() {
-            if let Some(key) = self.turns.next().and_then(|index| self.table.key_at(index)) {
+        let (fresh, again) = self.turns.round();
+        for n in 0..fresh + again {
+            let is_fresh = n < fresh;
+            let next = if is_fresh { self.turns.next_fresh() } else { self.turns.next_again() };
+            if let Some(key) = next.and_then(|index| self.table.key_at(index)) {
                 self.visit(key);
             }
         }

@@ -22,7 +22,7 @@
 use super::INPUT_BYTES;
 use super::session::{Host, Phase, Session};
 use super::socket::{Part, Socket};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
@@ -32,6 +32,8 @@ use std::os::fd::OwnedFd;
 
 /// Reads, or calls of `resumed`, in one visit: 128 KiB of input at most.
 const STEPS: usize = 8;
+/// While many wait, a visit ends with the answers to what this many bytes hold.
+const CROWDED_BYTES: usize = 512;
 /// Answers of several ranges are copied together up to this length: one short range is cheaper for
 /// the kernel.
 pub(super) const GATHER_BYTES: usize = 2048;
@@ -57,37 +59,56 @@ pub(super) struct Tools<'a, P: Part> {
     /// [`INPUT_BYTES`] to read into.
     pub(super) scratch: &'a mut [u8],
     pub(super) shared: &'a mut P::Shared,
+    /// Many connections wait for their visits.
+    pub(super) is_crowded: bool,
+    /// Bytes that the next read may bring.
+    read_max: usize,
 }
 
-/// Does all there is to do for `session`, up to the bound of one visit.
-pub(super) fn visit<A: Hosted, P: Part>(
+impl<'a, P: Part> Tools<'a, P> {
+    pub(super) fn new(scratch: &'a mut [u8], shared: &'a mut P::Shared, is_crowded: bool) -> Self {
+        let read_max = if is_crowded { CROWDED_BYTES } else { INPUT_BYTES };
+        Tools { scratch, shared, is_crowded, read_max }
+    }
+}
+
+/// Does all there is to do for `session`, up to the bound of one visit. While many wait, that is a
+/// few answers.
+pub(super) fn visit<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Next {
+    let mut has_answered = false;
     for _ in 0..STEPS {
+        if has_answered && tools.is_crowded && session.io.readable && session.phase() == Phase::Open
+        {
+            match write_if_any(host, session, tools) {
+                Ok(()) => break,
+                Err(how) => return Next::Over(how),
+            }
+        }
+        let reads = session.io.readable;
         match step(host, session, tools) {
             Ok(None) => {}
             Ok(Some(next)) => return next,
             Err(how) => return Next::Over(how),
         }
+        has_answered |= reads && !session.connection.queue.is_empty();
+        // What is answered with nothing yet is a part of something long.
+        tools.read_max = INPUT_BYTES.min(2 * tools.read_max);
     }
     host.counters.turns_used_up += 1;
     Next::Turn
 }
 
 /// One step; `None` if there may be another.
-fn step<A: Hosted, P: Part>(
+fn step<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
 ) -> Result<Option<Next>, Closed> {
-    if session.phase() != Phase::Aborted
-        && session.io.writable
-        && !session.connection.queue.is_empty()
-    {
-        write(host, session, tools)?;
-    }
+    write_if_any(host, session, tools)?;
     let flow = session.connection.flow;
     if session.io.eof && !flow.is_finished() {
         host.finish(session);
@@ -122,8 +143,22 @@ fn step<A: Hosted, P: Part>(
     }
 }
 
+fn write_if_any<A: Handler, P: Part>(
+    host: &mut Host<A>,
+    session: &mut Session<A, Socket<P>>,
+    tools: &mut Tools<'_, P>,
+) -> Result<(), Closed> {
+    if session.phase() != Phase::Aborted
+        && session.io.writable
+        && !session.connection.queue.is_empty()
+    {
+        write(host, session, tools)?;
+    }
+    Ok(())
+}
+
 /// Writes what is queued, in one call, and gives back what the socket took.
-pub(super) fn write<A: Hosted, P: Part>(
+pub(super) fn write<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -178,7 +213,7 @@ fn send<B: Blob>(
 }
 
 /// Calls `resumed` if there is room, and says what to wait for if there is none.
-fn resume<A: Hosted, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
+fn resume<A: Handler, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
     if host.resume(session) {
         return None;
     }
@@ -190,7 +225,7 @@ fn resume<A: Hosted, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>)
 }
 
 /// Reads once and offers what came, with what was kept before it.
-fn read<A: Hosted, P: Part>(
+fn read<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -198,6 +233,8 @@ fn read<A: Hosted, P: Part>(
     host.counters.read_calls += 1;
     let spare = session.connection.input.spare(&mut host.inputs);
     if !spare.is_empty() {
+        let at_most = spare.len().min(tools.read_max);
+        let spare = &mut spare[..at_most];
         let n = session.io.recv(tools.shared, spare, RecvFlags::empty())?;
         if n > 0 {
             host.counters.bytes_received += n as u64;
@@ -211,6 +248,7 @@ fn read<A: Hosted, P: Part>(
     if room == 0 {
         return peek(host, session, tools);
     }
+    let room = room.min(tools.read_max);
     let n = session.io.recv(tools.shared, &mut tools.scratch[..room], RecvFlags::empty())?;
     if n > 0 {
         host.counters.bytes_received += n as u64;
@@ -227,7 +265,7 @@ fn read<A: Hosted, P: Part>(
 /// What is left there must not stay for ever: a few bytes can pin a buffer that fills the receive
 /// window, and then nothing follows that would complete the request. So the connection also waits
 /// for a buffer.
-fn peek<A: Hosted, P: Part>(
+fn peek<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -260,7 +298,7 @@ fn peek<A: Hosted, P: Part>(
 }
 
 /// Removes from the kernel the input that was read there. It is there: it was just seen.
-fn take<A: Hosted, P: Part>(
+fn take<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     seen: usize,
@@ -276,7 +314,7 @@ fn take<A: Hosted, P: Part>(
 }
 
 /// Reads on until the peer has closed, and drops what comes.
-fn discard<A: Hosted, P: Part>(
+fn discard<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,

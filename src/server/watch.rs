@@ -2,28 +2,30 @@
 //! and the connections that are left. Each change is logged once, counted, and a reason not to be
 //! ready while it lasts.
 
+use super::change_log::ChangeLog;
 use super::health;
 use super::setup::Service;
 use super::xdp::Claims;
 use crate::config::InterfaceChange;
 use crate::error::{Error, Result};
 use crate::log;
-use crate::metrics::{Board, Sheet};
+use crate::metrics::{Registry, Snapshot};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
+use std::time::Instant;
 
 simoom_io::counters! {
     /// What happened to the server from outside.
     pub struct Events {
-        /// Times that the interface lost its link or was set down.
+        /// Times the interface lost its link or was set down.
         link_losses,
-        /// Times that the XDP program was found detached.
+        /// Times the XDP program was found detached.
         xdp_detachments,
-        /// Times that it was attached again.
+        /// Times the XDP program was attached again.
         xdp_reattachments,
-        /// Times that receive queues were found without a socket.
+        /// Times receive queues were found without a socket.
         queue_additions,
-        /// Times that all connections of a worker, or of a service on it, were in use.
+        /// Times all connections of a worker, or of a service on it, were in use.
         connection_exhaustions,
         /// Lines of the log that were lost because standard error did not take them.
         log_lines_lost,
@@ -36,26 +38,37 @@ pub(super) struct Watch {
     readiness: Arc<Readiness>,
     services: Vec<Arc<Service>>,
     events: Events,
-    sheet: Arc<Sheet>,
+    snapshot: Arc<Snapshot>,
+    link_log: ChangeLog,
+    connections_log: ChangeLog,
 }
 
 impl Watch {
     pub(super) fn new(
         policy: InterfaceChange,
         readiness: Arc<Readiness>,
-        board: &Board,
+        registry: &Registry,
         services: &[Arc<Service>],
     ) -> Watch {
-        let (services, events) = (services.to_vec(), Events::default());
-        let watch = Watch { policy, readiness, services, events, sheet: Sheet::new("server") };
-        board.add(watch.sheet.clone());
+        let watch = Watch {
+            policy,
+            readiness,
+            services: services.to_vec(),
+            events: Events::default(),
+            snapshot: Snapshot::new("server"),
+            link_log: ChangeLog::default(),
+            connections_log: ChangeLog::default(),
+        };
+        registry.add(watch.snapshot.clone());
         watch.publish();
         watch
     }
 
     /// Looks at everything. An error says that the process is to end because of what it found.
-    pub(super) fn look(&mut self, claims: Option<&mut Claims>, board: &Board) -> Result<()> {
-        let exhausted = health::check_connections(board, &self.readiness, &self.services);
+    pub(super) fn look(&mut self, claims: Option<&mut Claims>, registry: &Registry) -> Result<()> {
+        let (services, log) = (&self.services, &mut self.connections_log);
+        let now = Instant::now();
+        let exhausted = health::check_connections(registry, &self.readiness, services, log, now);
         self.events.connection_exhaustions += u64::from(exhausted);
         let looked = claims.map_or(Ok(()), |claims| self.look_at_interface(claims));
         self.events.log_lines_lost = log::lines_lost();
@@ -64,32 +77,35 @@ impl Watch {
     }
 
     fn publish(&self) {
-        self.sheet.publish(self.events.iter());
+        self.snapshot.publish(self.events.iter());
     }
 
     /// What cannot be asked is left as it was: if the interface is gone, a worker says so.
     fn look_at_interface(&mut self, claims: &mut Claims) -> Result<()> {
         if let Ok(link) = claims.link() {
-            self.note_link(claims.interface(), link.up, link.carrier);
+            self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
             self.note_program(claims, link.has_program)?;
         }
         let bound = claims.queues();
         claims.queues_now().map_or(Ok(()), |now| self.note_queues(claims.interface(), bound, now))
     }
 
-    fn note_link(&mut self, interface: &str, up: bool, carrier: bool) {
-        if !self.readiness.update(Reason::LinkDown, !(up && carrier)) {
-            return;
-        }
+    fn note_link(&mut self, interface: &str, up: bool, carrier: bool, now: Instant) {
+        let is_lost = !(up && carrier);
+        let is_new = self.readiness.update(Reason::LinkDown, is_lost);
+        self.events.link_losses += u64::from(is_new && is_lost);
+        let Some(suppressed) = self.link_log.due(is_new, now) else { return };
         match (up, carrier) {
-            (true, true) => tracing::info!(interface, "the link is up again"),
+            (true, true) => tracing::info!(interface, suppressed, "the link is up again"),
             (false, _) => tracing::warn!(
                 interface,
+                suppressed,
                 "the interface was set down (`ip link set {interface} up`)"
             ),
-            (true, false) => tracing::warn!(interface, "the interface has lost its link"),
+            (true, false) => {
+                tracing::warn!(interface, suppressed, "the interface has lost its link");
+            }
         }
-        self.events.link_losses += u64::from(!(up && carrier));
     }
 
     fn note_program(&mut self, claims: &mut Claims, is_attached: bool) -> Result<()> {
@@ -155,7 +171,7 @@ mod tests {
     fn watch(policy: InterfaceChange) -> Watch {
         let readiness = Readiness::starting();
         readiness.clear(Reason::Starting);
-        Watch::new(policy, Arc::new(readiness), &Board::default(), &[])
+        Watch::new(policy, Arc::new(readiness), &Registry::default(), &[])
     }
 
     #[test]
@@ -168,7 +184,7 @@ mod tests {
             (true, true, true, 1),
             (false, true, false, 2),
         ] {
-            watch.note_link("s0", up, carrier);
+            watch.note_link("s0", up, carrier, Instant::now());
             assert_eq!(
                 (watch.readiness.is_ready(), watch.events.link_losses),
                 (ready, losses),

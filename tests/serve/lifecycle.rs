@@ -7,13 +7,14 @@ use crate::{PATIENCE, over_all};
 use rustix::net::sockopt;
 use rustix::process::Signal;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 over_all!(
     an_open_download_is_finished_at_the_end,
+    clients_that_do_not_close_hold_up_no_end,
     what_does_not_finish_in_time_is_cut_off,
     a_second_signal_ends_it_at_once,
     signals_that_ask_for_a_reload_are_logged,
@@ -81,6 +82,34 @@ fn an_open_download_is_finished_at_the_end(transport: Transport) {
     drop(slow);
     assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
     kernel_has_the_port(&site);
+}
+
+/// Pools of clients notice the end of a connection when they next use it.
+fn clients_that_do_not_close_hold_up_no_end(transport: Transport) {
+    let place = if transport == Transport::Xdp { "" } else { "0.0.0.0:" };
+    let plan = Plan::new(transport);
+    let plan = plan.with(&format!("--drain-timeout 1h --memcached {place}11211"));
+    let Some(mut site) = plan.start() else { return };
+    let content = site.content("/12");
+    let mut silent = site.connect();
+    let mut answered = site.connect();
+    answered.expect("/12", &content);
+    let mut cache = site.connect_to(SocketAddr::new(site.network.address(1), 11211));
+    cache.send("version\r\n");
+    cache.take("VERSION ".len());
+    let mut last = site.connect();
+    last.send("GET /12 HTTP/1.1\r\n");
+    site.process.signal(Signal::TERM);
+    site.wait_for_log("\"draining\"");
+    // What is answered in the drain ends with the answer, and is not closed either.
+    last.send("Host: a\r\n\r\n");
+    last.answer().is(200, &content);
+    assert_eq!(site.process.wait(PATIENCE).code(), Some(0), "{}", site.log());
+    // They see an orderly end, not a reset.
+    for client in [&mut silent, &mut answered, &mut last] {
+        client.expect_end();
+    }
+    assert!(cache.stream.read_to_end(&mut Vec::new()).is_ok());
 }
 
 fn what_does_not_finish_in_time_is_cut_off(transport: Transport) {

@@ -7,18 +7,27 @@
 //! [`CHECK_SECONDS`].
 //!
 //! A get of an item that cannot be held (readers hold as much as they may) and is too large to be
-//! copied waits: the request is offered again after [`HOLD_MS`]. Meanwhile connections that hold
-//! items and do not read are reset.
+//! copied waits in line ([`super::waiters`]). Meanwhile connections that hold items and do not read
+//! are reset, and the longer the first one waits, the faster they must read: so it waits for about
+//! a second. For that, connections are looked at every [`QUARTER_MS`] while much is held.
 
 use super::conn::{Conn, Phase};
-use super::tally::Count;
+use super::counters::Count;
+use super::waiters::POLL_MS;
 use super::{Blob, Memcached};
 use simoom_io::{Duration, Reply};
 
-/// Between two looks at a connection that has an incomplete request or an unsent answer.
+/// Between two checks of a connection that has an incomplete request or an unsent answer.
 pub(super) const CHECK_SECONDS: u32 = 3;
-/// A request that is held back is offered again after this.
-const HOLD_MS: u64 = 20;
+/// While much is held, there are so many looks at it between two checks,
+const QUARTERS: u8 = 12;
+/// which are so far apart.
+const QUARTER_MS: u64 = CHECK_SECONDS as u64 * 1000 / QUARTERS as u64;
+/// What a client reads is known after so many of these.
+const QUARTERS_MIN: u8 = 2;
+/// Once a request has waited for so long, readers have to need less than so long for the rest of
+/// their answers. The strictest is last.
+const PATIENCE_MS: [(u64, u64); 3] = [(250, 8000), (500, 4000), (1000, 1000)];
 /// A client that sends a value, or reads while others wait, may not be slower.
 const RATE_MIN_BYTES_PER_SECOND: u64 = 1024;
 
@@ -36,20 +45,45 @@ pub(super) enum Waits {
     Nothing,
     /// The rest of a request.
     Request,
-    /// Readers that release items.
+    /// Readers that release items, itself one of them: it has not read all of its answers.
     Readers,
+    /// Readers that release items, in line with others.
+    InLine,
 }
 
-/// The next check of a connection.
+impl Waits {
+    fn for_readers(self) -> bool {
+        matches!(self, Waits::Readers | Waits::InLine)
+    }
+}
+
+/// The next look at a connection, in one byte: whether one is due, whether bytes were unsent at the
+/// last check, and how many quarters have passed since then once this one has; 0 if the next look
+/// is the next check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Next {
+struct Next(u8);
+
+impl Next {
     /// Once it may have been idle for too long.
-    #[default]
-    Idle,
-    /// Within [`CHECK_SECONDS`]. At the last check nothing was unsent.
-    Soon,
-    /// The same, but bytes were unsent.
-    SoonUnsent,
+    const IDLE: Next = Next(0);
+
+    fn soon(was_unsent: bool, quarters: u8) -> Next {
+        Next(1 | u8::from(was_unsent) << 1 | quarters << 2)
+    }
+
+    fn was_unsent(self) -> bool {
+        self.0 & 2 != 0
+    }
+
+    fn quarters(self) -> u8 {
+        self.0 >> 2
+    }
+
+    /// When that is.
+    fn after(self) -> Duration {
+        let is_check = self.quarters() == 0;
+        Duration::from_millis(if is_check { CHECK_SECONDS as u64 * 1000 } else { QUARTER_MS })
+    }
 }
 
 /// What is known of how fast a client sends and reads.
@@ -59,7 +93,8 @@ pub(super) struct Watch {
     next: Next,
     /// When it began to wait for this, or when that was last checked; seconds modulo 2¹⁶.
     since: u16,
-    /// Bytes of a request that have come since then, as far as they were looked at.
+    /// Bytes of a request that have come since then, as far as they were looked at. While it waits
+    /// for readers, polls since the last look.
     came: u16,
     /// The most KiB that were unsent at a check of the answers at hand.
     held_kib: u16,
@@ -83,8 +118,7 @@ impl Watch {
     /// [`HOLD_SECONDS`].
     fn is_stalled(&mut self, unsent: u64, others_wait: bool) -> bool {
         let expected = std::mem::replace(&mut self.unsent, unsent as u32);
-        let next = if unsent > 0 { Next::SoonUnsent } else { Next::Soon };
-        let was_unsent = std::mem::replace(&mut self.next, next) == Next::SoonUnsent;
+        let was_unsent = std::mem::replace(&mut self.next, Next::soon(unsent > 0, 0)).was_unsent();
         let read = u64::from(expected).saturating_sub(unsent);
         let least = RATE_MIN_BYTES_PER_SECOND * u64::from(CHECK_SECONDS);
         let share = u64::from(self.held_kib) * 1024 / HOLD_CHECKS;
@@ -94,6 +128,14 @@ impl Watch {
         self.held_kib = if is_other { unsent_kib } else { self.held_kib.max(unsent_kib) };
         let is_slow = read < least && 4 * read < unsent;
         was_unsent && unsent > 0 && (is_slow || (others_wait && read < share))
+    }
+
+    /// Whether the client needs more than `limit_ms` for the rest of its answers, as fast as it has
+    /// read since the last check.
+    fn needs_longer_than(&self, limit_ms: u64, unsent: u64) -> bool {
+        let quarters = self.next.quarters();
+        let read = u64::from(self.unsent).saturating_sub(unsent);
+        quarters >= QUARTERS_MIN && unsent * u64::from(quarters) * QUARTER_MS > read * limit_ms
     }
 }
 
@@ -120,7 +162,8 @@ impl Memcached {
         let watch = &mut conn.watch;
         watch.unsent = watch.unsent.saturating_add(added as u32);
         let waits = match conn.phase {
-            _ if self.holds_back => Waits::Readers,
+            _ if self.holds_back && reply.queued() > 0 => Waits::Readers,
+            _ if self.holds_back => Waits::InLine,
             Phase::Upload(_) | Phase::Skip(_) | Phase::SkipLine => Waits::Request,
             Phase::Command | Phase::Keys(_) | Phase::LongLine(_) if is_partial => Waits::Request,
             _ => Waits::Nothing,
@@ -132,14 +175,26 @@ impl Memcached {
 
     /// Notes what the connection waits for from now on. A request that is taken as it comes noted
     /// itself when it began: no part of it that comes starts the time anew.
-    fn wait_for(&mut self, watch: &mut Watch, is_command: bool, taken: usize, waits: Waits) {
-        let was = std::mem::replace(&mut watch.waits, waits);
-        let is_other =
-            waits != was && (is_command || waits == Waits::Readers || was == Waits::Readers);
+    fn wait_for(&mut self, conn: &mut Conn, taken: usize, waits: Waits) {
+        let is_command = conn.phase == Phase::Command;
+        let was = std::mem::replace(&mut conn.watch.waits, waits);
+        if let Some(place) = &conn.place {
+            match (was, waits) {
+                (Waits::InLine, Waits::InLine) => self.waiters.poll(place),
+                (Waits::InLine, _) => self.waiters.leave(place),
+                (_, Waits::InLine) => self.waiters.enter(place),
+                _ => {}
+            }
+        }
+        if was.for_readers() && waits.for_readers() {
+            return;
+        }
+        let is_other = waits != was && (is_command || waits.for_readers() || was.for_readers());
         if is_other || (is_command && taken > 0) {
-            watch.restart(self.now);
+            conn.watch.restart(self.now);
         } else {
-            watch.came = watch.came.saturating_add(u16::try_from(taken).unwrap_or(u16::MAX));
+            let taken = u16::try_from(taken).unwrap_or(u16::MAX);
+            conn.watch.came = conn.watch.came.saturating_add(taken);
         }
     }
 
@@ -151,57 +206,64 @@ impl Memcached {
         waits: Waits,
         reply: &mut Reply<'_, Blob>,
     ) {
-        let is_command = conn.phase == Phase::Command;
-        self.wait_for(&mut conn.watch, is_command, taken, waits);
+        let leaves_line = conn.watch.waits == Waits::InLine && waits != Waits::InLine;
+        self.wait_for(conn, taken, waits);
         if waits == Waits::Nothing && !self.shares_items {
             return;
         }
-        if conn.watch.waits == Waits::Readers {
-            self.count(Count::HeldBack);
-            self.held_back_at = Some(self.now);
-            reply.read_later();
-            reply.set_timeout(Some(Duration::from_millis(HOLD_MS)));
-        } else if conn.watch.next == Next::Idle {
-            reply.set_timeout(Some(Duration::from_secs(CHECK_SECONDS.into())));
+        let looks_often = waits.for_readers() || self.store.is_near_pin_limit();
+        let watch = &mut conn.watch;
+        let was = watch.next;
+        if was == Next::IDLE || leaves_line {
+            watch.unsent = reply.queued() as u32;
+            watch.next = Next::soon(false, looks_often.into());
+        } else if was.quarters() == 0 && looks_often {
+            watch.next = Next::soon(was.was_unsent(), 1);
         }
-        if conn.watch.next == Next::Idle {
-            conn.watch.next = Next::Soon;
+        if waits.for_readers() {
+            self.held_back_at = Some(self.now);
+            self.count(Count::HeldBack);
+            reply.read_later();
+            reply.set_timeout(Some(Duration::from_millis(POLL_MS)));
+        } else if conn.watch.next != was || leaves_line {
+            reply.set_timeout(Some(conn.watch.next.after()));
         }
     }
 
     /// The deadline has passed: ends the connection if it has to be, or sets the next one.
     pub(super) fn check(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
-        if conn.watch.waits != Waits::Readers && !reply.has_capacity() {
+        if !conn.watch.waits.for_readers() && !reply.has_capacity() {
             // The rest of a request is not looked at before the client reads; the send timeout
             // bounds that.
             conn.watch.restart(self.now);
         }
-        let waited = u32::from((self.now as u16).wrapping_sub(conn.watch.since));
-        match conn.watch.waits {
-            Waits::Request if waited >= self.shared.options().request_seconds => {
-                if self.is_slow(conn) {
-                    self.count(Count::SlowRequests);
-                    return reply.abort();
-                }
-                conn.watch.restart(self.now);
+        if conn.watch.waits.for_readers() {
+            conn.watch.came += 1;
+            if u64::from(conn.watch.came) * POLL_MS < QUARTER_MS {
+                return self.look_again(conn, reply);
             }
-            Waits::Readers if waited < CHECK_SECONDS => return self.look_again(conn, reply),
-            Waits::Readers => conn.watch.restart(self.now),
-            _ => {}
+            conn.watch.came = 0;
         }
-        let held_back = self.held_back_at.is_some_and(|at| self.now - at <= CHECK_SECONDS);
-        if conn.watch.is_stalled(reply.queued(), held_back) && self.store.is_near_pin_limit() {
+        let waited = u32::from((self.now as u16).wrapping_sub(conn.watch.since));
+        if conn.watch.waits == Waits::Request && waited >= self.shared.options().request_seconds {
+            if self.is_slow(conn) {
+                self.count(Count::SlowRequests);
+                return reply.abort();
+            }
+            conn.watch.restart(self.now);
+        }
+        if self.holds_too_long(conn, reply.queued()) {
             self.count(Count::StalledReaders);
             return reply.abort();
         }
-        let silent = self.now.saturating_sub(conn.doing.at);
+        let silent = self.now.saturating_sub(conn.activity.at);
         let idle = self.shared.options().idle_seconds;
         if conn.watch.waits == Waits::Nothing && reply.queued() == 0 && idle > 0 {
             if silent > idle {
                 self.count(Count::IdleKicks);
                 return super::close(conn, reply);
             }
-            conn.watch.next = Next::Idle;
+            conn.watch.next = Next::IDLE;
             return reply.set_timeout(Some(Duration::from_secs(u64::from(idle + 1 - silent))));
         }
         self.look_again(conn, reply);
@@ -209,10 +271,34 @@ impl Memcached {
 
     fn look_again(&self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         if conn.watch.waits == Waits::Nothing && reply.queued() == 0 {
-            conn.watch.next = Next::Idle;
+            conn.watch.next = Next::IDLE;
         } else {
-            reply.set_timeout(Some(Duration::from_secs(CHECK_SECONDS.into())));
+            reply.set_timeout(Some(conn.watch.next.after()));
         }
+    }
+
+    /// A quarter, or the time between two checks, has passed: whether the client reads too slowly
+    /// while others need what its answers hold.
+    fn holds_too_long(&mut self, conn: &mut Conn, unsent: u64) -> bool {
+        let (quarters, was_unsent) = (conn.watch.next.quarters(), conn.watch.next.was_unsent());
+        let waited_ms = self.waiters.waited_ms(self.store.is_at_pin_limit(false));
+        let patience = PATIENCE_MS.iter().rev().find(|(after_ms, _)| waited_ms >= *after_ms);
+        let is_hurried = unsent > 0
+            && patience.is_some_and(|(_, limit)| conn.watch.needs_longer_than(*limit, unsent));
+        if is_hurried {
+            self.waiters.make_space();
+        }
+        if is_hurried || (1..QUARTERS).contains(&quarters) {
+            conn.watch.next = Next::soon(was_unsent, quarters + 1);
+            return is_hurried;
+        }
+        let others_wait = self.held_back_at.is_some_and(|at| self.now - at <= CHECK_SECONDS);
+        let is_stalled = conn.watch.is_stalled(unsent, others_wait);
+        let is_near_pin_limit = self.store.is_near_pin_limit();
+        if is_near_pin_limit || conn.watch.waits.for_readers() {
+            conn.watch.next = Next::soon(conn.watch.next.was_unsent(), 1);
+        }
+        is_stalled && is_near_pin_limit
     }
 
     /// Whether too little of a request has come since the last check: of one that is taken as it
@@ -226,7 +312,13 @@ impl Memcached {
     /// wait.
     #[inline]
     pub(super) fn must_wait(&self, key: &[u8], reply: &Reply<'_, Blob>) -> bool {
-        self.store.is_at_pin_limit(reply.queued() > 0) && !self.can_copy(key, reply)
+        self.is_at_pin_limit(reply) && !self.can_copy(key, reply)
+    }
+
+    /// Whether the answer at hand may not hold an item.
+    #[inline]
+    pub(super) fn is_at_pin_limit(&self, reply: &Reply<'_, Blob>) -> bool {
+        self.must_queue || self.store.is_at_pin_limit(reply.queued() > 0)
     }
 
     #[cold]

@@ -4,7 +4,7 @@ use super::super::{Memcached, Options, Shared};
 use super::CHECK_SECONDS;
 use crate::app::Blob;
 use crate::app::testing::{Line, NOW};
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::store::{Settings, Store};
 use simoom_io::send::Pool;
 use std::sync::Arc;
@@ -32,8 +32,12 @@ impl Bed {
 }
 
 fn counted(line: &Line<Memcached>, name: &str) -> u64 {
+    counted_by(&line.app, name)
+}
+
+fn counted_by(app: &Memcached, name: &str) -> u64 {
     let mut found = None;
-    line.app.publish(&mut |known, value| found = found.or((known == name).then_some(value)));
+    app.publish(&mut |known, value| found = found.or((known == name).then_some(value)));
     found.unwrap_or_else(|| panic!("no counter {name}"))
 }
 
@@ -339,4 +343,196 @@ fn while_others_wait_no_reader_holds_an_item_for_longer_than_half_a_minute() {
         assert_eq!(reader.aborted(), ends, "{bytes_each_second} B/s, others wait: {others_wait}");
         assert!(!others_wait || now <= from + 30, "{bytes_each_second} B/s: {} s", now - from);
     }
+}
+
+/// Many connections of one handler, and the time: deadlines pass in their order, a millisecond is
+/// the least.
+struct Crowd {
+    handler: Memcached,
+    /// Each has a handler of its own, of which nothing is used.
+    lines: Vec<Line<Memcached>>,
+    due_ms: Vec<Option<u64>>,
+    now_ms: u64,
+}
+
+impl Crowd {
+    fn new(bed: &Bed) -> Crowd {
+        let handler = Memcached::new(bed.shared.clone(), 0, 1000);
+        Crowd { handler, lines: Vec::new(), due_ms: Vec::new(), now_ms: NOW * 1000 }
+    }
+
+    /// Opens a connection and sends `request`; returns its number.
+    fn open(&mut self, bed: &Bed, request: &str) -> usize {
+        let spare = Memcached::new(bed.shared.clone(), 0, 1);
+        let handler = std::mem::replace(&mut self.handler, spare);
+        let mut line = Line::open_with(handler, 11211, Pool::<Blob>::new(512, 512));
+        std::mem::swap(&mut self.handler, &mut line.app);
+        self.due_ms.push(line.deadline().map(|after| self.now_ms + after.total_millis()));
+        self.lines.push(line);
+        let n = self.lines.len() - 1;
+        self.act(n, |line| line.offer(request.as_bytes()));
+        n
+    }
+
+    fn act(&mut self, n: usize, act: impl FnOnce(&mut Line<Memcached>)) {
+        let line = &mut self.lines[n];
+        std::mem::swap(&mut self.handler, &mut line.app);
+        let settings = line.settings();
+        act(line);
+        if line.settings() != settings {
+            let after = line.deadline();
+            self.due_ms[n] = after.map(|after| self.now_ms + after.total_millis());
+        }
+        if line.aborted() {
+            line.take_all();
+            line.close();
+            self.due_ms[n] = None;
+        }
+        std::mem::swap(&mut self.handler, &mut line.app);
+    }
+
+    /// Lets deadlines pass until `is_done`, or for `limit_ms`; returns how long that took.
+    fn pass(&mut self, limit_ms: u64, mut is_done: impl FnMut(&mut Crowd) -> bool) -> u64 {
+        let from = self.now_ms;
+        while !is_done(self) {
+            let first = (0..self.lines.len()).filter_map(|n| self.due_ms[n].zip(Some(n))).min();
+            let Some((due_ms, n)) = first.filter(|(due_ms, _)| *due_ms <= from + limit_ms) else {
+                self.now_ms = from + limit_ms;
+                break;
+            };
+            self.now_ms = due_ms.max(self.now_ms);
+            self.due_ms[n] = None;
+            let now = Seconds::of(self.now_ms / 1000);
+            self.act(n, |line| {
+                line.app.clock(now);
+                line.expire();
+                line.offer(b"");
+            });
+        }
+        self.now_ms - from
+    }
+}
+
+const LARGE_BYTES: u64 = 46_000;
+const LARGE_ITEMS: usize = 64;
+
+/// A store with more large items than readers may hold.
+fn bed_of_large_items() -> Bed {
+    let mut bed = Bed::new(Options::default());
+    let mut writer = bed.open();
+    let value = "v".repeat(LARGE_BYTES as usize);
+    for n in 0..LARGE_ITEMS {
+        writer.offer(format!("set k{n} 0 0 {LARGE_BYTES}\r\n{value}\r\n").as_bytes());
+    }
+    assert_eq!(writer.take(), b"STORED\r\n".repeat(LARGE_ITEMS));
+    bed
+}
+
+/// Opens as many readers of large items as hold all they may, and `waiting` more.
+fn open_readers(crowd: &mut Crowd, bed: &Bed, waiting: usize) -> (Vec<usize>, Vec<usize>) {
+    let (mut reading, mut waiters) = (Vec::new(), Vec::new());
+    while waiters.len() < waiting {
+        let n = crowd.open(bed, &format!("get k{}\r\n", reading.len() + waiters.len()));
+        if crowd.lines[n].queued() > 0 { &mut reading } else { &mut waiters }.push(n);
+    }
+    assert!((20..40).contains(&reading.len()), "{} read", reading.len());
+    (reading, waiters)
+}
+
+/// Readers take so many bytes a second for `quarters` of a second, or until `is_done`. Returns how
+/// many quarters passed.
+fn trickle(
+    crowd: &mut Crowd,
+    readers: std::ops::Range<usize>,
+    rate: u64,
+    quarters: u64,
+    is_done: impl Fn(&Crowd) -> bool,
+) -> u64 {
+    for n in 1..=quarters {
+        crowd.pass(250, |crowd| is_done(crowd));
+        if is_done(crowd) {
+            return n;
+        }
+        for line in &mut crowd.lines[readers.clone()] {
+            line.acknowledge(line.queued().saturating_sub(1).min(rate / 4));
+        }
+    }
+    quarters
+}
+
+#[test]
+fn a_get_waits_for_about_a_second_behind_readers_that_do_not_read() {
+    for (rate, others_waiting) in [(0, 1), (0, 30), (2000, 30), (5000, 30)] {
+        let bed = bed_of_large_items();
+        let mut crowd = Crowd::new(&bed);
+        open_readers(&mut crowd, &bed, others_waiting);
+        let victim = crowd.open(&bed, "get k63\r\n");
+        assert_eq!(crowd.lines[victim].queued(), 0, "it has to wait");
+        let is_served = |crowd: &Crowd| crowd.lines[victim].queued() > 0;
+        let waited = trickle(&mut crowd, 0..victim, rate, 40, is_served);
+        assert!(
+            waited <= 6,
+            "{waited} quarters of a second, behind readers at {rate} B/s and {others_waiting} that wait"
+        );
+        assert!(crowd.lines[victim].take().ends_with(b"v\r\nEND\r\n"));
+        // It went on because others were reset, and is not reset itself.
+        assert!(crowd.lines.iter().any(Line::aborted) && !crowd.lines[victim].aborted());
+        assert_eq!(counted_by(&crowd.handler, "memcached_get_misses"), 0);
+    }
+}
+
+#[test]
+fn gets_that_wait_are_served_in_their_order() {
+    let bed = bed_of_large_items();
+    let mut crowd = Crowd::new(&bed);
+    let (_, waiters) = open_readers(&mut crowd, &bed, 30);
+    // One that comes when space was just made stands behind them.
+    let mut order: Vec<usize> = Vec::new();
+    let mut late = None;
+    for _ in 0..4000 {
+        crowd.pass(1, |_| false);
+        for n in waiters.iter().copied().chain(late) {
+            if crowd.lines[n].queued() > 0 && !order.contains(&n) {
+                order.push(n);
+                // It reads at once, which makes space for the next.
+                let queued = crowd.lines[n].queued();
+                crowd.lines[n].acknowledge(queued);
+            }
+        }
+        if !order.is_empty() && late.is_none() {
+            late = Some(crowd.open(&bed, "get k63\r\n"));
+        }
+    }
+    assert_eq!(order.len(), waiters.len() + 1, "all are served");
+    for (at, n) in order.iter().enumerate() {
+        let overtaken = order[at..].iter().filter(|later| *later < n).count();
+        assert!(overtaken < 16, "{n} was served before {overtaken} that came earlier: {order:?}");
+    }
+    assert!(order.iter().position(|n| Some(*n) == late).unwrap() >= waiters.len() - 16);
+}
+
+#[test]
+fn a_waiter_that_goes_away_holds_up_nobody() {
+    let bed = bed_of_large_items();
+    let mut crowd = Crowd::new(&bed);
+    let (_, waiters) = open_readers(&mut crowd, &bed, 20);
+    for n in &waiters[..19] {
+        crowd.act(*n, Line::close);
+        crowd.due_ms[*n] = None;
+    }
+    let last = waiters[19];
+    let is_served = |crowd: &Crowd| crowd.lines[last].queued() > 0;
+    assert!(trickle(&mut crowd, 0..0, 0, 40, is_served) <= 4);
+    assert!(crowd.handler.waiters.may_pass(None), "nobody waits any more");
+}
+
+/// Readers that read are not reset, however long others wait for what they hold.
+#[test]
+fn readers_that_read_fast_enough_stay() {
+    let bed = bed_of_large_items();
+    let mut crowd = Crowd::new(&bed);
+    let (readers, _) = open_readers(&mut crowd, &bed, 1);
+    let rate = LARGE_BYTES * 3 / 2;
+    trickle(&mut crowd, readers[0]..readers[readers.len() - 1] + 1, rate, 3, |_| false);
+    assert!(!crowd.lines.iter().any(Line::aborted));
 }

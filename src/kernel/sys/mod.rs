@@ -22,7 +22,7 @@
 //!    means nothing else until the kernel has closed it.
 //!
 //! The operations are added by [`batch`], entered by [`ring`] and told of by [`completion`]; the
-//! receive buffers are [`buffers`]. Apart from the ring, [`filter`] and [`unacknowledged`] make
+//! receive buffers are [`buffers`]. Apart from the ring, [`filter`] and [`unsent`] make
 //! calls that rustix has not.
 
 mod batch;
@@ -30,10 +30,10 @@ mod buffers;
 mod completion;
 mod filter;
 mod ring;
-mod unacknowledged;
+mod unsent;
 
 pub(super) use buffers::{BUFFERS_MAX, Buffer};
 pub(super) use completion::Completion;
 pub(super) use filter::drop_syns;
 pub(super) use ring::Ring;
-pub(super) use unacknowledged::unacknowledged;
+pub(super) use unsent::has_unacknowledged_bytes;

@@ -103,6 +103,7 @@ impl<A: Application> Stack<A> {
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
             answers: Answers::new(config.answers_per_second, keyed),
+            opened: 0,
             counters: Counters::default(),
             drops: Drops::default(),
             config,

@@ -34,6 +34,8 @@ pub(crate) struct Shared<B> {
     /// Connections whose application waits for the send pool; each at most once.
     pub(crate) waiting: VecDeque<u32>,
     pub(crate) answers: Answers,
+    /// How many connections were opened: names them.
+    pub(crate) opened: u32,
     pub(crate) counters: Counters,
     pub(crate) drops: Drops,
 }
