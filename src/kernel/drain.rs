@@ -9,8 +9,8 @@
 //!    request that crosses the FIN of an idle connection is lost, so for `Settings::drain_idle`, or
 //!    half of a shorter drain, none is sent.
 //! 3. Connections that are idle then are closed, and others as they become idle.
-//! 4. A peer that does not close in its turn has [`DRAIN_LINGER_MS`] if it has acknowledged every answer,
-//!    and the linger timeout otherwise.
+//! 4. A peer that does not close in its turn has [`DRAIN_LINGER_MS`] if it has acknowledged every
+//!    answer, and the linger timeout otherwise.
 
 use super::server::{Driver, Server};
 use super::session::{Host, Phase, Session};

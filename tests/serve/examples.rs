@@ -246,7 +246,10 @@ fn another_server_is_asked_and_its_answers_come_in_order(transport: Transport) {
     assert_eq!(&got, b"ERROR\n", "the asked server closed");
     bed.wait_for("completions", 5);
     let totals = bed.server.stop().unwrap();
-    assert!(totals.contains(&("completions_unclaimed", 0)), "{totals:?}");
+    assert!(
+        totals.iter().any(|(metric, value)| *metric == "completions_unclaimed" && *value == 0),
+        "{totals:?}"
+    );
 }
 
 fn a_client_that_is_gone_before_its_answer_disturbs_nobody(transport: Transport) {
@@ -268,7 +271,10 @@ fn a_client_that_is_gone_before_its_answer_disturbs_nobody(transport: Transport)
     next.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"re: b\n");
     let totals = bed.server.stop().unwrap();
-    assert!(totals.contains(&("completions", 2)), "{totals:?}");
+    assert!(
+        totals.iter().any(|(metric, value)| *metric == "completions" && *value == 2),
+        "{totals:?}"
+    );
 }
 
 fn a_drain_waits_for_answers_that_come_later(transport: Transport) {
@@ -286,6 +292,9 @@ fn a_drain_waits_for_answers_that_come_later(transport: Transport) {
     assert_eq!(all, "re: a\n");
     drop(client);
     let totals = drained.join().unwrap();
-    assert!(totals.contains(&("completions", 1)), "{totals:?}");
+    assert!(
+        totals.iter().any(|(metric, value)| *metric == "completions" && *value == 1),
+        "{totals:?}"
+    );
     drop(network);
 }
