@@ -6,7 +6,7 @@
 //! as it lasts: the listeners first, then the places in the workers' rosters. Connections that open
 //! or close meanwhile may be missed.
 
-use super::conn::{Conn, Doing, Phase, State};
+use super::conn::{Conn, Doing, Phase, State, Wide};
 use super::options::Listening;
 use super::out::Out;
 use super::{Memcached, Step};
@@ -31,7 +31,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         self.tell(conn, Doing { at: self.now, state: State::ParseCmd });
-        while reply.has_capacity() {
+        while !conn.share.is_used_up() && reply.has_capacity() {
             let Some((found, told)) = self.shared.next_to_tell(number) else {
                 conn.phase = Phase::Command;
                 reply.copy(b"END\r\n");
@@ -42,8 +42,9 @@ impl Memcached {
                 reply.copy(self.out.bytes());
             }
             number = found + 1;
+            conn.share.count();
         }
-        conn.phase = Phase::Conns(number);
+        conn.phase = Phase::Conns(Wide(number));
         Step::Wait
     }
 }

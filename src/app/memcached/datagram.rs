@@ -6,7 +6,8 @@
 //! say otherwise; its answer is as many as it takes. Several requests in one datagram are answered
 //! as one, numbered through; memcached begins anew with each key.
 //!
-//! An answer is bounded ([`ANSWER_DATAGRAMS_MAX`]): who asks may not be who is answered. Nothing is
+//! An answer is bounded ([`ANSWER_DATAGRAMS_MAX`]): who asks may not be who is answered. So is the
+//! work for one datagram: where a connection would yield, the rest is refused. Nothing is
 //! kept from one datagram to the next, so a value whose end does not come with it is forgotten.
 
 use super::{Blob, Conn, Memcached, binary};
@@ -70,7 +71,7 @@ pub enum Fate {
     Malformed,
     /// Its end is missing; what is before it was carried out.
     Incomplete,
-    /// It was carried out, and refused as its answer grew too long.
+    /// It was carried out in part, and refused: its answer is too long, or it is too much work.
     TooLarge,
 }
 
@@ -130,8 +131,8 @@ impl Datagrams {
             if !self.collect() {
                 return Fate::TooLarge;
             }
-            if effects.read_later {
-                // The answer would have to wait: it is of a large item.
+            if effects.read_later || (effects.yields && !requests.is_empty()) {
+                // The answer would have to wait: it is of a large item, or takes long.
                 return Fate::TooLarge;
             }
             if effects.close {

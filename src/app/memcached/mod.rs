@@ -91,7 +91,8 @@ pub use stats::publish_store;
 use super::Blob;
 use crate::hosted::{Hosted, Seconds};
 use crate::store::{Item, Store};
-use conn::{Doing, Phase, Protocol};
+use crate::work;
+use conn::{Doing, Phase, Protocol, Wide};
 use out::Out;
 use roster::Registrar;
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -229,10 +230,10 @@ impl Memcached {
             Phase::Keys(keys) => self.keys(conn, keys, bytes, reply),
             Phase::LongLine(_) => Step::Wait,
             Phase::Upload(place) => self.upload(conn, place, bytes, reply),
-            Phase::Skip(left) => Step::Took(self.skip(conn, left, bytes)),
+            Phase::Skip(Wide(left)) => Step::Took(self.skip(conn, left, bytes)),
             Phase::SkipLine => Step::Took(skip_line(conn, bytes)),
             Phase::Stats(stats) => self.stats(conn, stats, reply),
-            Phase::Conns(number) => self.conns(conn, number, reply),
+            Phase::Conns(Wide(number)) => self.conns(conn, number, reply),
             Phase::Dump(dump) => self.dump(conn, dump, reply),
             Phase::Closing => Step::Took(bytes.len()),
         }
@@ -253,7 +254,7 @@ impl Memcached {
     fn skip(&mut self, conn: &mut Conn, left: u64, bytes: &[u8]) -> usize {
         let n = left.min(bytes.len() as u64);
         self.shared.tally().add(self.worker, Count::Skipped, n);
-        conn.phase = if n == left { Phase::Command } else { Phase::Skip(left - n) };
+        conn.phase = if n == left { Phase::Command } else { Phase::Skip(Wide(left - n)) };
         n as usize
     }
 
@@ -350,7 +351,7 @@ impl Application for Memcached {
         if matches!(conn.phase, Phase::LongLine(_)) {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
         }
-        while at < bytes.len() && reply.has_capacity() {
+        while at < bytes.len() && !conn.share.is_used_up() && reply.has_capacity() {
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
                 Step::Wait => {
@@ -358,6 +359,7 @@ impl Application for Memcached {
                     break;
                 }
             }
+            conn.share.count();
             if self.draining && conn.is_between_requests() {
                 close(conn, reply);
             }
@@ -375,6 +377,7 @@ impl Application for Memcached {
         // A line of keys all of which are answered has no end yet.
         is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
         self.watch(conn, at, added, is_partial, reply);
+        conn.share.settle(reply);
         let doing = conn.doing(self.now);
         if doing != conn.doing {
             self.tell(conn, doing);
@@ -391,8 +394,8 @@ impl Application for Memcached {
         self.hang_up(conn, reply);
     }
 
-    /// Answers more of a line that is held. What else waited for room is offered again by the
-    /// transport.
+    /// Answers more of a line that is held. What else waited, for capacity or for the next
+    /// iteration, is delivered again by the transport.
     fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         if matches!(conn.phase, Phase::LongLine(_)) {
             self.received(conn, &[], reply);
@@ -420,6 +423,7 @@ impl Hosted for Memcached {
             [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
         (self.now, self.time_of_day) = (steady, unix);
         self.store.maintain(self.now);
+        work::forget();
     }
 
     /// From now on every connection closes behind the request that it is in.

@@ -61,8 +61,9 @@ pub trait Application {
     /// consumed: answer that and close. `bytes` is all that was kept.
     fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>);
 
-    /// There is room again after [`Reply::has_capacity`] said no. Input that was kept is offered
-    /// through `received` right after this call.
+    /// The application may go on: there is capacity again after [`Reply::has_capacity`] said no, or
+    /// the iteration after [`Reply::yield_now`] has come. Input that was held is delivered through
+    /// `received` right after this call.
     fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, reply);
     }

@@ -129,6 +129,8 @@ simoom_io::counters! {
         /// Times an application began to wait for room in the send pool, or in its connection's
         /// part of it.
         waits_for_room,
+        /// Times an application yielded: a connection used up its share of one iteration.
+        turns_used_up,
         /// ARP requests answered.
         arp_replies,
         /// Questions sent for next hops' hardware addresses, by ARP.
