@@ -101,7 +101,7 @@ impl<A: Application> Line<A> {
         let taken = self.connection.queue.slices(&self.pool).flatten().copied().collect();
         self.acknowledge(queued);
         meanwhile(&mut self.app);
-        (taken, self.resume())
+        (taken, self.resume() || self.iterate())
     }
 
     /// The client takes `n` bytes of what is queued, unseen.

@@ -73,7 +73,8 @@ impl Flow {
     /// Whether input waits for the handler: for its capacity, its deadline, or the next iteration.
     #[inline]
     pub const fn is_paused(self) -> bool {
-        self.0 & (READS_LATER | YIELDED) != 0 || self.0 & (WANTS_CAPACITY | READS_ON) == WANTS_CAPACITY
+        self.0 & (READS_LATER | YIELDED) != 0
+            || self.0 & (WANTS_CAPACITY | READS_ON) == WANTS_CAPACITY
     }
 
     /// Whether the handler waits for nothing but input.
