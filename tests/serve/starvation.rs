@@ -220,7 +220,7 @@ fn a_burst_of_appends_lets_others_be_served(transport: Transport) {
     let burst = b"append m 0 0 1 noreply\r\nx\r\n".repeat(APPENDS);
     let seen = seen_during(&site, &burst, APPENDS, |client, _| {
         client.send("mg m s\r\n");
-        let answer = String::from_utf8(client.take(11)).unwrap();
+        let answer = String::from_utf8(client.take("HD s900000\r\n".len())).unwrap();
         let len = answer.trim().strip_prefix("HD s").unwrap_or_else(|| panic!("{answer}"));
         len.parse::<usize>().unwrap() - LEN
     });
