@@ -1,10 +1,10 @@
-//! The command line: arguments in, one command carried out, an exit code out.
+//! The command line: parses arguments, runs one command, returns an exit code.
 //!
 //! Exit codes: 0, success; 1, failure; 2, usage error. An error is one line on standard error that
 //! names the flag, the value and the allowed range.
 
 use crate::compare::{self, CeilingOptions, CompareOptions, SweepOptions, WithinOptions};
-use crate::config::complaint::Complaint;
+use crate::config::argument_error::ArgumentError;
 use crate::config::{self, LogLevel, LogOptions, Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::load::{self, LoadOptions};
@@ -182,7 +182,7 @@ struct ProbeOptions {
     json: bool,
 }
 
-/// Runs the command that `arguments` name, the program's name first.
+/// Parses `arguments`, the program's name first, and runs the command.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
@@ -198,13 +198,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&error.to_string());
+            print_error(&error.to_string());
             error.exit_code()
         }
     }
 }
 
-/// The command line as clap sees it.
+/// The command line for clap.
 pub fn command() -> clap::Command {
     Cli::command()
 }
@@ -241,8 +241,8 @@ fn carry_out(command: Command, matches: &clap::ArgMatches) -> Result<()> {
     }
 }
 
-/// Logs warnings only, unless flag or environment ask for more: other events would disturb the
-/// output of a command.
+/// Logs warnings only, unless flag or environment select another level. Other events would disturb
+/// the output of a command.
 fn log_warnings(options: &LogOptions) -> Result<()> {
     let level = options.log_level.or(config::level_from_environment()?).or(Some(LogLevel::Warn));
     log::init(LogOptions { log_level: level, ..options.clone() }.into())
@@ -251,17 +251,17 @@ fn log_warnings(options: &LogOptions) -> Result<()> {
 /// Prints clap's error, or the requested help.
 fn refuse(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // Help that nobody reads to the end is no failure.
+        // A closed pipe is not an error: the reader has what it wanted.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    match Complaint::of(error) {
-        Some(complaint) => complain(&complaint.to_string()),
+    match ArgumentError::of(error) {
+        Some(error) => print_error(&error.to_string()),
         None => drop(error.print()),
     }
     Error::usage("").exit_code()
 }
 
-fn complain(text: &str) {
+fn print_error(text: &str) {
     log::print(&format!("error: {text}\n"));
 }

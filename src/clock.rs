@@ -1,7 +1,7 @@
 //! The clocks of a worker: in come readings of the system's clocks, out go the time since the
 //! worker started and, when it has changed, the second of the day. Never wakes anybody.
 
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use simoom_io::timer::Tick;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};

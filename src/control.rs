@@ -1,9 +1,11 @@
-//! Orders from the control thread to a worker, and the way to wake a worker that sleeps in poll(2).
+//! The command channel from the control thread to a worker. It wakes a worker that sleeps in
+//! poll(2).
 //!
-//! A worker of either transport owns a [`Mailbox`]; the control thread keeps the matching
-//! [`Orders`]. An order is put in the channel first and the eventfd is written after, so a worker
-//! that wakes finds it.
+//! Each worker owns a [`CommandReceiver`], and the control thread the matching [`CommandSender`].
+//! The sender writes first to the channel and then to the eventfd, so a worker that wakes finds the
+//! command.
 
+use crate::later::{self, Completions, Later};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
@@ -11,83 +13,97 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a worker is told to do.
+/// A command to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Accept nothing new, let open responses finish for at most this long, close idle connections,
-    /// then return.
+pub enum Command {
+    /// Accept no connections, close idle ones, let responses finish for at most this long, then
+    /// return.
     Drain(Duration),
-    /// Return now: for a worker that has drained, and that went on so that others may drain.
+    /// Return now. Sent to a worker that has drained and keeps running until others have drained.
     Leave,
 }
 
-/// The control thread's end.
+/// The sending end, in the control thread.
 #[derive(Clone, Debug)]
-pub struct Orders {
-    orders: Sender<Order>,
+pub struct CommandSender {
+    commands: Sender<Command>,
     waker: Waker,
+    later: Later,
 }
 
-/// The worker's end.
+/// The receiving end, in the worker.
 #[derive(Debug)]
-pub struct Mailbox {
-    orders: Receiver<Order>,
+pub struct CommandReceiver {
+    commands: Receiver<Command>,
+    completions: Completions,
     wake: Arc<OwnedFd>,
 }
 
-/// Wakes one worker out of poll(2).
+/// Wakes one worker from poll(2).
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<OwnedFd>);
 
-/// A fresh pair of ends.
-pub fn mailbox() -> io::Result<(Orders, Mailbox)> {
+/// Creates a channel.
+pub fn command_channel() -> io::Result<(CommandSender, CommandReceiver)> {
     let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
     let (sender, receiver) = crossbeam_channel::unbounded();
-    Ok((Orders { orders: sender, waker: Waker(wake.clone()) }, Mailbox { orders: receiver, wake }))
+    let waker = Waker(wake.clone());
+    let (later, completions) = later::channel(waker.clone());
+    let commands = CommandSender { commands: sender, waker, later };
+    Ok((commands, CommandReceiver { commands: receiver, completions, wake }))
 }
 
-impl Orders {
-    /// Gives an order and wakes the worker. A worker that has already returned needs none: that is
-    /// no error.
-    pub fn send(&self, order: Order) {
-        if self.orders.send(order).is_ok() {
+impl CommandSender {
+    /// Sends a command and wakes the worker. Does nothing if the worker has returned.
+    pub fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
             self.waker.wake();
         }
     }
 
-    /// Wakes the same worker for other reasons than an order.
+    /// The way for other threads to complete what the worker's handlers leave to them.
+    pub fn later(&self) -> Later {
+        self.later.clone()
+    }
+
+    /// A waker of the same worker, for other reasons than a command.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
     }
 }
 
 impl Waker {
-    /// Makes the worker's eventfd readable. A full eventfd is readable already, so failure means
-    /// nothing here.
+    /// Makes the worker's eventfd readable. Writing fails only if the eventfd is full, and then it
+    /// is readable already.
     pub fn wake(&self) {
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 }
 
-impl Mailbox {
-    /// The next order, if there is one. Once every [`Orders`] is gone the process is ending: that
-    /// is an order to leave.
-    pub fn take(&self) -> Option<Order> {
-        match self.orders.try_recv() {
-            Ok(order) => Some(order),
+impl CommandReceiver {
+    /// The next command. Returns [`Command::Leave`] once every [`CommandSender`] is dropped: then
+    /// the process is ending.
+    pub fn take(&self) -> Option<Command> {
+        match self.commands.try_recv() {
+            Ok(command) => Some(command),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Order::Leave),
+            Err(TryRecvError::Disconnected) => Some(Command::Leave),
         }
     }
 
-    /// Makes the eventfd unreadable again; call it after poll(2) says it is readable and before
-    /// [`Mailbox::take`].
+    /// What other threads have completed for the worker.
+    pub(crate) fn completions(&self) -> &Completions {
+        &self.completions
+    }
+
+    /// Clears the eventfd. Call it after poll(2) reports it as readable, and before
+    /// [`CommandReceiver::take`].
     pub fn clear_wake(&self) {
         let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
     }
 }
 
-impl AsFd for Mailbox {
+impl AsFd for CommandReceiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
@@ -98,27 +114,27 @@ mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-    fn readable(mailbox: &Mailbox) -> bool {
-        let mut fds = [PollFd::new(mailbox, PollFlags::IN)];
+    fn readable(commands: &CommandReceiver) -> bool {
+        let mut fds = [PollFd::new(commands, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
     }
 
     #[test]
-    fn an_order_wakes_the_worker_until_cleared() {
-        let (orders, mailbox) = mailbox().unwrap();
-        assert!(!readable(&mailbox) && mailbox.take().is_none());
-        orders.send(Order::Drain(Duration::from_secs(1)));
-        assert!(readable(&mailbox));
-        mailbox.clear_wake();
-        assert!(!readable(&mailbox));
-        assert_eq!(mailbox.take(), Some(Order::Drain(Duration::from_secs(1))));
-        assert_eq!(mailbox.take(), None);
+    fn a_command_wakes_the_worker_until_cleared() {
+        let (command_sender, commands) = command_channel().unwrap();
+        assert!(!readable(&commands) && commands.take().is_none());
+        command_sender.send(Command::Drain(Duration::from_secs(1)));
+        assert!(readable(&commands));
+        commands.clear_wake();
+        assert!(!readable(&commands));
+        assert_eq!(commands.take(), Some(Command::Drain(Duration::from_secs(1))));
+        assert_eq!(commands.take(), None);
     }
 
     #[test]
     fn a_worker_without_control_leaves() {
-        let (orders, mailbox) = mailbox().unwrap();
-        drop(orders);
-        assert_eq!(mailbox.take(), Some(Order::Leave));
+        let (command_sender, commands) = command_channel().unwrap();
+        drop(command_sender);
+        assert_eq!(commands.take(), Some(Command::Leave));
     }
 }

@@ -17,21 +17,30 @@
 //! of [`netns`], and [`probe`] tells what the machine can do.
 
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, reason = "some parts serve the program alone")
+)]
 
 pub mod admin;
 pub mod app;
+#[cfg(feature = "cli")]
 pub mod cli;
 mod clock;
+#[cfg(feature = "cli")]
 pub mod compare;
 pub mod config;
 pub mod control;
+#[cfg(feature = "cli")]
 pub mod demo;
 pub mod error;
 pub mod guide;
-pub mod hosted;
+pub mod handler;
 pub mod kernel;
+pub mod later;
 pub mod limits;
 pub mod listening;
+#[cfg(feature = "cli")]
 pub mod load;
 pub mod log;
 pub mod metrics;
@@ -39,6 +48,7 @@ pub mod netns;
 pub mod panics;
 pub mod probe;
 pub mod readiness;
+#[cfg(feature = "cli")]
 pub mod serve;
 pub mod server;
 pub mod steer;
@@ -49,6 +59,7 @@ pub mod worker;
 
 pub use af_xdp::memory::HugePages;
 pub use error::{Error, Result};
-pub use hosted::Hosted as Handler;
+pub use handler::Handler;
+pub use later::{Completed, Later, Token};
 pub use server::{Builder, Factories, Server, Signals, Stopper, WorkerInfo};
 pub use simoom_io as io;

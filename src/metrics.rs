@@ -1,17 +1,24 @@
-//! Counters on their way from the workers to whoever asks.
+//! The path of counters from the workers to their readers.
 //!
-//! A worker adds to plain integers of its own and, a few times a second, publishes all of them on
-//! its [`Sheet`]; readers (the admin endpoint, the summary at shutdown) read the [`Board`] of all
-//! sheets. So counting costs the data path an addition, and reading disturbs it not at all.
+//! A worker increments integers of its own, and publishes all of them in its [`Snapshot`] up to
+//! four times a second. Readers (the admin endpoint, the summary at shutdown) read the snapshots of
+//! all workers from the [`Registry`]. So counting costs the data path an addition, and reading
+//! costs it nothing.
+
+pub(crate) mod catalog;
+mod declared;
+
+pub(crate) use declared::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, check, declared, of_service};
+pub use simoom_io::{Kind, Metric, Unit, counters};
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A counter's name, as its field is called, and its value.
-pub type Count = (&'static str, u64);
+/// A metric's declaration and its value.
+pub type Count = (&'static Metric, u64);
 
-/// `text` for as long as the process runs: for names that a user chooses when a server is made. The
-/// same text is stored once.
+/// Stores `text` for the life of the process: for names that a user chooses when building a server.
+/// Equal texts are stored once.
 pub(crate) fn interned(text: &str) -> &'static str {
     static ALL: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,61 +32,69 @@ pub(crate) fn interned(text: &str) -> &'static str {
 
 /// The last published counters of one worker.
 #[derive(Debug)]
-pub struct Sheet {
+pub struct Snapshot {
     label: String,
     counts: Mutex<Vec<Count>>,
 }
 
-impl Sheet {
-    /// An empty sheet for the worker that `label` names.
-    pub fn new(label: impl Into<String>) -> Arc<Sheet> {
-        Arc::new(Sheet { label: label.into(), counts: Mutex::new(Vec::with_capacity(256)) })
+impl Snapshot {
+    /// An empty snapshot of the worker with this label.
+    pub fn new(label: impl Into<String>) -> Arc<Snapshot> {
+        Arc::new(Snapshot { label: label.into(), counts: Mutex::new(Vec::with_capacity(256)) })
     }
 
-    /// The worker's name.
+    /// The name of the worker.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// Replaces what was published. Says no, and leaves it, if a reader holds the sheet: the data
-    /// path does not wait, it comes again later.
+    /// Replaces the counters. No name may occur twice: Prometheus rejects such a scrape. Returns
+    /// false and changes nothing if a reader holds the lock: the data path does not wait, but
+    /// retries later.
     pub fn publish(&self, counts: impl Iterator<Item = Count>) -> bool {
-        let Ok(mut sheet) = self.counts.try_lock() else { return false };
-        sheet.clear();
-        sheet.extend(counts);
+        let Ok(mut snapshot) = self.counts.try_lock() else { return false };
+        snapshot.clear();
+        snapshot.extend(counts);
+        debug_assert_eq!(first_twice(&snapshot), None, "published twice by {}", self.label);
         true
     }
 
-    /// What was published last.
+    /// The counters that were published last.
     pub fn read(&self) -> Vec<Count> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// How old published counters may get while they change.
+/// A name that occurs twice.
+fn first_twice(counts: &[Count]) -> Option<&'static str> {
+    let mut names = BTreeSet::new();
+    counts.iter().map(|(metric, _)| metric.name).find(|name| !names.insert(*name))
+}
+
+/// Interval at which changing counters are published.
 const PUBLISH_MS: u64 = 250;
 
-/// A worker's own end of its sheet: brings the counters there while they change, and once more when
-/// they have stopped changing. So it wakes a worker that has nothing else to do, but once.
-pub(crate) struct Publisher {
-    sheet: Arc<Sheet>,
+/// Publishes the counters of a worker to its snapshot: at intervals while they change, and once
+/// after they have stopped changing. So it wakes an idle worker once.
+pub(crate) struct Exporter {
+    snapshot: Arc<Snapshot>,
     counts: Vec<Count>,
     next_ms: u64,
-    /// Something has happened since the counters were published.
+    /// Whether the counters may have changed since they were published.
     stale: bool,
 }
 
-impl Publisher {
-    pub(crate) fn new(sheet: Arc<Sheet>) -> Publisher {
-        Publisher { sheet, counts: Vec::with_capacity(256), next_ms: 0, stale: true }
+impl Exporter {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Exporter {
+        Exporter { snapshot, counts: Vec::with_capacity(256), next_ms: 0, stale: true }
     }
 
-    /// Something that counts has happened.
+    /// Notes that counters may have changed.
     pub(crate) fn touch(&mut self) {
         self.stale = true;
     }
 
-    /// When to publish next; `None` while nothing happens.
+    /// When to publish next; `None` if the counters are unchanged.
     pub(crate) fn next_ms(&self) -> Option<u64> {
         self.stale.then_some(self.next_ms)
     }
@@ -88,21 +103,21 @@ impl Publisher {
         self.next_ms().is_some_and(|next_ms| next_ms <= now_ms)
     }
 
-    /// Publishes what `collect` pushes.
+    /// Publishes the counters that `collect` pushes.
     pub(crate) fn publish(&mut self, now_ms: u64, collect: impl FnOnce(&mut Vec<Count>)) {
         self.counts.clear();
         collect(&mut self.counts);
         add_up(&mut self.counts);
-        let published = self.sheet.publish(self.counts.iter().copied());
+        let published = self.snapshot.publish(self.counts.iter().copied());
         (self.stale, self.next_ms) = (!published, now_ms + PUBLISH_MS);
     }
 }
 
-/// Leaves one count of each name, their sum: two handlers of one kind publish the same names.
+/// Replaces counts of one metric by their sum: two handlers of one kind publish the same metrics.
 fn add_up(counts: &mut Vec<Count>) {
     let mut at = 0;
-    while let Some(&(name, value)) = counts.get(at) {
-        match counts[..at].iter_mut().find(|(known, _)| *known == name) {
+    while let Some(&(metric, value)) = counts.get(at) {
+        match counts[..at].iter_mut().find(|(known, _)| known.name == metric.name) {
             Some((_, sum)) => {
                 *sum += value;
                 counts.remove(at);
@@ -112,42 +127,30 @@ fn add_up(counts: &mut Vec<Count>) {
     }
 }
 
-/// The sheets of all workers, shared by all clones: a reader sees the workers that start later,
-/// too.
+/// The snapshots of all workers. Clones share them: a reader also sees workers that start later.
 #[derive(Clone, Debug, Default)]
-pub struct Board {
-    sheets: Arc<Mutex<Vec<Arc<Sheet>>>>,
-    gauges: Arc<Mutex<BTreeSet<&'static str>>>,
+pub struct Registry {
+    snapshots: Arc<Mutex<Vec<Arc<Snapshot>>>>,
 }
 
-impl Board {
-    /// Adds a worker's sheet.
-    pub fn add(&self, sheet: Arc<Sheet>) {
-        self.sheets.lock().unwrap_or_else(PoisonError::into_inner).push(sheet);
+impl Registry {
+    /// Adds the snapshot of a worker.
+    pub fn add(&self, snapshot: Arc<Snapshot>) {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).push(snapshot);
     }
 
-    /// One sheet a worker, in the order in which they were added.
-    pub fn sheets(&self) -> Vec<Arc<Sheet>> {
-        self.sheets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The snapshots, in the order in which they were added.
+    pub fn snapshots(&self) -> Vec<Arc<Snapshot>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on `name` is a gauge, a value that can go down.
-    pub(crate) fn declare_gauge(&self, name: &'static str) {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
-    }
-
-    /// Whether `name` was declared to be a gauge.
-    pub(crate) fn is_gauge(&self, name: &str) -> bool {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
-    }
-
-    /// Each counter's sum over all sheets, in the order of first appearance.
+    /// The sum of each counter over all snapshots, in the order of first appearance.
     pub fn totals(&self) -> Vec<Count> {
         let mut totals: Vec<Count> = Vec::new();
-        for (name, value) in self.sheets().iter().flat_map(|sheet| sheet.read()) {
-            match totals.iter_mut().find(|(known, _)| *known == name) {
+        for (metric, value) in self.snapshots().iter().flat_map(|snapshot| snapshot.read()) {
+            match totals.iter_mut().find(|(known, _)| known.name == metric.name) {
                 Some((_, total)) => *total += value,
-                None => totals.push((name, value)),
+                None => totals.push((metric, value)),
             }
         }
         totals
@@ -158,55 +161,66 @@ impl Board {
 mod tests {
     use super::*;
 
+    static A: Metric = Metric::new("a", "The first.");
+    static B: Metric = Metric::new("b", "The second.");
+    static C: Metric = Metric::new("c", "The third.");
+
     #[test]
     fn totals_add_up_over_workers() {
-        let board = Board::default();
-        ["worker 0", "worker 1"].iter().for_each(|worker| board.add(Sheet::new(*worker)));
-        board.sheets()[0].publish([("requests", 3), ("only_here", 1)].into_iter());
-        board.sheets()[1].publish([("requests", 4)].into_iter());
-        assert_eq!(board.totals(), [("requests", 7), ("only_here", 1)]);
+        let registry = Registry::default();
+        ["worker 0", "worker 1"].iter().for_each(|worker| registry.add(Snapshot::new(*worker)));
+        registry.snapshots()[0].publish([(&A, 3), (&B, 1)].into_iter());
+        registry.snapshots()[1].publish([(&A, 4)].into_iter());
+        assert_eq!(registry.totals(), [(&A, 7), (&B, 1)]);
     }
 
     #[test]
-    fn a_sheet_that_is_being_read_is_not_waited_for_but_comes_up_again() {
-        let sheet = Sheet::new("worker 0");
-        let mut publisher = Publisher::new(Arc::clone(&sheet));
-        let reading = sheet.counts.lock().unwrap();
-        publisher.publish(1000, |counts| counts.push(("a", 1)));
+    fn a_snapshot_that_is_being_read_is_published_later() {
+        let snapshot = Snapshot::new("worker 0");
+        let mut exporter = Exporter::new(Arc::clone(&snapshot));
+        let reading = snapshot.counts.lock().unwrap();
+        exporter.publish(1000, |counts| counts.push((&A, 1)));
         drop(reading);
-        assert!(sheet.read().is_empty() && publisher.next_ms() == Some(1000 + PUBLISH_MS));
-        publisher.publish(2000, |counts| counts.push(("a", 1)));
-        assert_eq!((sheet.read(), publisher.next_ms()), (vec![("a", 1)], None));
+        assert!(snapshot.read().is_empty() && exporter.next_ms() == Some(1000 + PUBLISH_MS));
+        exporter.publish(2000, |counts| counts.push((&A, 1)));
+        assert_eq!((snapshot.read(), exporter.next_ms()), (vec![(&A, 1)], None));
     }
 
     #[test]
     fn counters_go_out_at_once_then_a_few_times_a_second_and_not_while_nothing_happens() {
-        let sheet = Sheet::new("worker 0");
-        let mut publisher = Publisher::new(Arc::clone(&sheet));
-        assert!(publisher.is_due(0));
-        publisher.publish(1000, |counts| counts.push(("a", 1)));
-        assert_eq!((publisher.next_ms(), publisher.is_due(u64::MAX)), (None, false));
-        publisher.touch();
-        assert_eq!(publisher.next_ms(), Some(1000 + PUBLISH_MS));
-        assert!(!publisher.is_due(999 + PUBLISH_MS) && publisher.is_due(1000 + PUBLISH_MS));
-        publisher.publish(2000, |counts| counts.push(("a", 2)));
-        assert_eq!(sheet.read(), [("a", 2)]);
+        let snapshot = Snapshot::new("worker 0");
+        let mut exporter = Exporter::new(Arc::clone(&snapshot));
+        assert!(exporter.is_due(0));
+        exporter.publish(1000, |counts| counts.push((&A, 1)));
+        assert_eq!((exporter.next_ms(), exporter.is_due(u64::MAX)), (None, false));
+        exporter.touch();
+        assert_eq!(exporter.next_ms(), Some(1000 + PUBLISH_MS));
+        assert!(!exporter.is_due(999 + PUBLISH_MS) && exporter.is_due(1000 + PUBLISH_MS));
+        exporter.publish(2000, |counts| counts.push((&A, 2)));
+        assert_eq!(snapshot.read(), [(&A, 2)]);
     }
 
     #[test]
     fn handlers_of_one_kind_are_counted_together() {
-        let sheet = Sheet::new("worker 0");
-        let mut publisher = Publisher::new(Arc::clone(&sheet));
-        let twice = [("a", 1), ("b", 2), ("a", 4), ("c", 8), ("b", 16)];
-        publisher.publish(1000, |counts| counts.extend(twice));
-        assert_eq!(sheet.read(), [("a", 5), ("b", 18), ("c", 8)]);
+        let snapshot = Snapshot::new("worker 0");
+        let mut exporter = Exporter::new(Arc::clone(&snapshot));
+        let twice = [(&A, 1), (&B, 2), (&A, 4), (&C, 8), (&B, 16)];
+        exporter.publish(1000, |counts| counts.extend(twice));
+        assert_eq!(snapshot.read(), [(&A, 5), (&B, 18), (&C, 8)]);
     }
 
     #[test]
-    fn a_sheet_shows_only_what_was_published_last() {
-        let sheet = Sheet::new("worker 0");
-        sheet.publish([("a", 1), ("b", 2)].into_iter());
-        sheet.publish([("a", 5)].into_iter());
-        assert_eq!(sheet.read(), [("a", 5)]);
+    fn a_snapshot_shows_only_what_was_published_last() {
+        let snapshot = Snapshot::new("worker 0");
+        snapshot.publish([(&A, 1), (&B, 2)].into_iter());
+        snapshot.publish([(&A, 5)].into_iter());
+        assert_eq!(snapshot.read(), [(&A, 5)]);
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "published twice by worker 0")]
+    fn a_name_that_is_published_twice_fails_an_assertion() {
+        Snapshot::new("worker 0").publish([(&A, 1), (&A, 2)].into_iter());
     }
 }

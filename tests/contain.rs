@@ -10,10 +10,10 @@ mod saboteur;
 use bed::{Bed, Datagrams, PATIENCE, Service, Transport};
 use saboteur::{AFTER, BEFORE, Call, Plot, TWICE};
 use simoom::app::Blob;
-use simoom::hosted::Hosted;
+use simoom::handler::Handler;
 use simoom::kernel::Poller;
 use simoom_io::send::{Pool, Queue};
-use simoom_io::{Application, Closed, Effects, Ends, Opened, Reply};
+use simoom_io::{Application, Closed, ConnectionId, Effects, Ends, Opened, Reply};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -319,8 +319,13 @@ impl Conn {
 
     fn open(&mut self, local_port: u16) {
         let [remote, local] = [50_000, local_port].map(|port| (Ipv4Addr::LOCALHOST, port).into());
-        let opened =
-            Opened { local_port, active: false, token: 0, ends: Some(Ends { remote, local }) };
+        let opened = Opened {
+            local_port,
+            active: false,
+            token: 0,
+            id: ConnectionId(1),
+            ends: Some(Ends { remote, local }),
+        };
         self.call(|app, conn, reply| app.opened(conn, opened, reply));
     }
 

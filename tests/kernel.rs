@@ -8,7 +8,7 @@ use common::skip;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use service::{Client, Service, piece};
 use simoom::kernel::{INPUT_BYTES, Poller, Settings};
-use simoom::metrics::Sheet;
+use simoom::metrics::Snapshot;
 use simoom_tcp::testing::Random;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{Shutdown, TcpStream};
@@ -609,10 +609,10 @@ fn workers_share_a_port(poller: Poller) {
     // chosen.
     service.wait_until("a connection for each worker", |service| {
         service.connect().ask("whoever");
-        let accepted = |sheet: &Sheet| {
-            sheet.read().iter().any(|(name, n)| *name == "connections_accepted" && *n > 0)
+        let accepted = |snapshot: &Snapshot| {
+            snapshot.read().iter().any(|(name, n)| *name == "connections_accepted" && *n > 0)
         };
-        service.board.sheets().iter().all(|sheet| accepted(sheet))
+        service.registry.snapshots().iter().all(|snapshot| accepted(snapshot))
     });
 }
 
@@ -656,12 +656,12 @@ fn draining_finishes_what_is_under_way_and_nothing_more(poller: Poller) {
 fn draining_answers_whoever_has_connected(poller: Poller) {
     const CLIENTS: usize = 300;
     let mut clients = Vec::new();
-    let connect = |address, orders: &[simoom::control::Orders]| {
+    let connect = |address, command_sender: &[simoom::control::CommandSender]| {
         clients.extend((0..CLIENTS).map(|_| Client::new(TcpStream::connect(address).unwrap())));
         clients.iter_mut().for_each(|client| client.send("echo one\n"));
-        orders
-            .iter()
-            .for_each(|orders| orders.send(simoom::control::Order::Drain(service::PATIENCE)));
+        command_sender.iter().for_each(|command_sender| {
+            command_sender.send(simoom::control::Command::Drain(service::PATIENCE))
+        });
     };
     let at = "127.0.0.1:0".parse().unwrap();
     let settings =

@@ -1,25 +1,38 @@
-//! The memcached handler and its store allocate nothing for a request once they are made: not for a
-//! value that comes whole or in pieces, nor for an answer that is copied or shared. A counting
-//! allocator holds them to that.
+//! Handlers allocate nothing for a request once they are made. memcached and its store do not for a
+//! value that comes whole or in pieces, nor for an answer that is copied or shared. The router does
+//! not for a static answer, the codec helper not for a short one. A counting allocator holds them
+//! to that.
 
 #[path = "../stack/tcp/tests/counting/mod.rs"]
 mod counting;
 
 use counting::ALLOCATIONS;
-use simoom::app::memcached::Memcached;
+use simoom::app::codec::{Call, Framed, Lines};
+use simoom::app::router::{Request, Response, Router, Routes};
 use simoom::app::testing::memcached;
-use simoom::app::{Blob, memcached::Conn};
+use simoom::app::{Blob, resp};
+use simoom::store::{Settings, Store};
 use simoom_io::send::{Pool, Queue};
-use simoom_io::{Application, Closed, Effects, Ends, Opened, Reply};
+use simoom_io::{Application, Closed, ConnectionId, Effects, Ends, Opened, Reply};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// Offers `pieces` to a connection of its own; returns how many bytes were answered.
-fn converse(handler: &mut Memcached, pool: &mut Pool<Blob>, pieces: &[&[u8]]) -> u64 {
-    let (mut conn, mut queue, mut answered) = (Conn::default(), Queue::default(), 0);
+fn converse<A: Application<Blob = Blob>>(
+    handler: &mut A,
+    pool: &mut Pool<Blob>,
+    pieces: &[&[u8]],
+) -> u64 {
+    let (mut conn, mut queue, mut answered) = (A::Conn::default(), Queue::default(), 0);
     let mut effects = Effects::default();
     let [remote, local] = [50_000, 11211].map(|port| (Ipv4Addr::LOCALHOST, port).into());
-    let opened =
-        Opened { local_port: 11211, active: false, token: 0, ends: Some(Ends { remote, local }) };
+    let opened = Opened {
+        local_port: 11211,
+        active: false,
+        token: 0,
+        id: ConnectionId(1),
+        ends: Some(Ends { remote, local }),
+    };
     handler.opened(&mut conn, opened, &mut Reply::new(pool, &mut queue, &mut effects));
     for piece in pieces {
         let mut reply = Reply::new(pool, &mut queue, &mut effects);
@@ -60,15 +73,48 @@ fn no_request_allocates() {
         &[b"nonsense\r\nset a 0 0 3\r\nabcdefgh\r\nflush_all 1000\r\nverbosity 1\r\nstats conns\r\n"],
         &[&binary_set, &binary_get],
     ];
-    let mut handler = memcached();
+    assert_none(&mut memcached(), conversations);
+}
+
+/// Holds these conversations over and over.
+fn assert_none<A: Application<Blob = Blob>>(handler: &mut A, conversations: &[&[&[u8]]]) {
     let mut pool = Pool::new(64, 64);
-    let mut round = || -> u64 {
-        conversations.iter().map(|pieces| converse(&mut handler, &mut pool, pieces)).sum()
-    };
+    let mut round =
+        || -> u64 { conversations.iter().map(|pieces| converse(handler, &mut pool, pieces)).sum() };
     let answered = round();
     let before = ALLOCATIONS.get();
     for _ in 0..2000 {
         assert!(round() > answered / 2);
     }
     assert_eq!(ALLOCATIONS.get() - before, 0, "allocations in 2000 rounds");
+}
+
+#[test]
+fn no_request_to_a_route_with_a_static_answer_allocates() {
+    let routes = Routes::<()>::new()
+        .get("/", |_, ()| "Hello\n")
+        .get("/users/{id}", |request: &Request<'_>, ()| {
+            assert!(request.param("id").is_some() && request.query("x").is_some());
+            Response::ok().bytes("text/plain", &[b's'; 5000][..])
+        })
+        .post("/", |request: &Request<'_>, ()| Response::new(200 + request.body().len() as u16));
+    let tail = "HTTP/1.1\r\nHost: a\r\nUser-Agent: b\r\nAccept: */*\r\n";
+    let whole = format!(
+        "GET / {tail}\r\nHEAD /users/%41?x=1 {tail}\r\nPOST / {tail}Content-Length: 4\r\n\r\nbody"
+    );
+    let conversations: &[&[&[u8]]] = &[&[whole.as_bytes()]];
+    assert_none(&mut Router::new(Arc::new(routes), ()), conversations);
+}
+
+#[test]
+fn no_frame_with_a_short_answer_allocates() {
+    let echo = |line: &[u8], call: &mut Call<'_, Lines>| call.answer(line);
+    let conversations: &[&[&[u8]]] = &[&[b"one\r\ntwo\r\n\n"], &[b"three\n"]];
+    assert_none(&mut Framed::new(Lines::default(), echo), conversations);
+    let store = Store::new(&Settings { memory_bytes: 8 << 20, ..Settings::default() }).unwrap();
+    let value = [b'v'; 5000];
+    let set = [&b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5000\r\n"[..], &value, b"\r\n"].concat();
+    let get = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$4\r\nPING\r\n";
+    let conversations: &[&[&[u8]]] = &[&[&set], &[get]];
+    assert_none(&mut resp::application(store), conversations);
 }

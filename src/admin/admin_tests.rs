@@ -1,25 +1,29 @@
 use super::respond::HEAD_BYTES;
 use super::*;
-use crate::metrics::{Count, Sheet};
+use crate::metrics::{CONNECTIONS_OPEN, Count, Metric, Snapshot};
 use crate::readiness::Reason;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+
+static REQUESTS: Metric = Metric::new("requests", "Requests.");
+static ERRORS: Metric = Metric::new("errors", "Errors of a \\ or\nof two lines.");
+static OPENS: Metric = Metric::new("passive_opens", "Connections.");
 
 const LONG: Duration = Duration::from_secs(20);
 
 /// A server that is ready, with these workers.
 fn source(workers: &[(&str, &[Count])]) -> Source {
     let source = Source {
-        board: Board::default(),
+        registry: Registry::default(),
         readiness: Arc::new(Readiness::starting()),
         listeners: Listeners::default(),
         panics: Arc::default(),
     };
     source.readiness.clear(Reason::Starting);
     for (worker, counts) in workers {
-        let sheet = Sheet::new(*worker);
-        sheet.publish(counts.iter().copied());
-        source.board.add(sheet);
+        let snapshot = Snapshot::new(*worker);
+        snapshot.publish(counts.iter().copied());
+        source.registry.add(snapshot);
     }
     source
 }
@@ -30,8 +34,8 @@ fn start_from(source: &Source) -> Admin {
 
 fn start() -> Admin {
     start_from(&source(&[
-        ("worker 0", &[("requests", 3), ("errors", 1)]),
-        ("a \"b\" \\ c", &[("requests", 4)]),
+        ("worker 0", &[(&REQUESTS, 3), (&ERRORS, 1)]),
+        ("a \"b\" \\ c", &[(&REQUESTS, 4)]),
     ]))
 }
 
@@ -60,11 +64,10 @@ fn ask(admin: &Admin, request: &str) -> String {
 
 #[test]
 fn what_goes_up_and_down_is_a_gauge() {
-    let text = exposition::exposition(&source(&[(
-        "xdp 0",
-        &[("connections_open", 3), ("passive_opens", 5)],
-    )]));
-    let expected = "# TYPE simoom_connections_open gauge\nsimoom_connections_open{worker=\"xdp 0\"} 3\n\
+    let text =
+        exposition::exposition(&source(&[("xdp 0", &[(&CONNECTIONS_OPEN, 3), (&OPENS, 5)])]));
+    let expected = "# HELP simoom_connections_open Open connections.\n# TYPE simoom_connections_open gauge\nsimoom_connections_open{worker=\"xdp 0\"} 3\n\
+                    # HELP simoom_passive_opens_total Connections.\n\
                     # TYPE simoom_passive_opens_total counter\nsimoom_passive_opens_total{worker=\"xdp 0\"} 5\n";
     assert_eq!(counters(&text), expected);
 }
@@ -76,9 +79,11 @@ fn metrics_are_grouped_by_name() {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("version=0.0.4"), "{head}");
     assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
     let expected = "\
+# HELP simoom_requests_total Requests.
 # TYPE simoom_requests_total counter
 simoom_requests_total{worker=\"worker 0\"} 3
 simoom_requests_total{worker=\"a \\\"b\\\" \\\\ c\"} 4
+# HELP simoom_errors_total Errors of a \\\\ or\\nof two lines.
 # TYPE simoom_errors_total counter
 simoom_errors_total{worker=\"worker 0\"} 1
 ";
@@ -186,9 +191,9 @@ fn alive_is_told_from_ready() {
 fn workers_that_start_later_are_shown() {
     let source = source(&[]);
     let admin = start_from(&source);
-    let sheet = Sheet::new("late");
-    sheet.publish([("requests", 1)].into_iter());
-    source.board.add(sheet);
+    let snapshot = Snapshot::new("late");
+    snapshot.publish([(&REQUESTS, 1)].into_iter());
+    source.registry.add(snapshot);
     let metrics = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
     assert!(metrics.contains("simoom_requests_total{worker=\"late\"} 1\n"), "{metrics}");
 }
@@ -204,13 +209,11 @@ fn a_request_cut_short_is_refused() {
     assert!(response.starts_with("HTTP/1.1 400"), "{response}");
 }
 
-/// A name that stands on a sheet twice is a fault of this program, and fails an assertion where
-/// there are any.
-#[cfg(debug_assertions)]
 #[test]
 fn a_panic_costs_one_answer_and_not_the_endpoint() {
     crate::panics::install();
-    let source = source(&[("worker 0", &[("twice", 1), ("twice", 2)])]);
+    static PANICS: Metric = Metric::new("panics", "Ends the answer.");
+    let source = source(&[("worker 0", &[(&PANICS, 1)])]);
     let admin = start_from(&source);
     for _ in 0..3 {
         let response = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
@@ -218,7 +221,7 @@ fn a_panic_costs_one_answer_and_not_the_endpoint() {
         assert!(ask(&admin, "GET /healthz HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"));
     }
     // They are counted once the metrics can be told again.
-    source.board.sheets()[0].publish([("once", 1)].into_iter());
+    source.registry.snapshots()[0].publish([(&REQUESTS, 1)].into_iter());
     let metrics = ask(&admin, "GET /metrics HTTP/1.1\r\n\r\n");
     assert!(metrics.contains("\nsimoom_admin_panics_total 3\n"), "{metrics}");
 }

@@ -1,5 +1,5 @@
-//! One client of the admin endpoint: bytes from a non-blocking socket in, one answer out. Never
-//! blocks, and holds at most [`HEAD_BYTES`] of a request.
+//! One client of the admin endpoint: reads a request from a non-blocking socket and writes one
+//! answer. Stores at most [`HEAD_BYTES`] of a request.
 
 use super::Source;
 use super::respond::{self, HEAD_BYTES};
@@ -11,25 +11,25 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// A request and its answer may take this long together.
+/// Limit of the time for a request and its answer together.
 const REQUEST_TIME: Duration = Duration::from_secs(2);
-/// Reads in one call of [`Connection::advance`]: a client that never stops sending leaves time for
-/// the others.
+/// Reads in one call of [`Connection::advance`], so that a client that never stops sending leaves
+/// time for the others.
 const READS: usize = 16;
 
-/// What a connection waits for.
+/// The event that a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The rest of the request's head.
+    /// The rest of the request head.
     Reading,
     /// Space in the socket for the rest of the answer.
     Writing,
-    /// The client's FIN: a close with unread input would reset the connection and could cost the
-    /// client its answer.
+    /// The client's FIN. A close with unread input would send RST, and the client could lose its
+    /// answer.
     Closing,
 }
 
-/// A client's connection.
+/// The connection of a client.
 pub(super) struct Connection {
     stream: TcpStream,
     deadline: Instant,
@@ -52,7 +52,7 @@ impl Connection {
         }
     }
 
-    /// Whether no whole request has come.
+    /// Whether no complete request has arrived.
     pub(super) fn is_idle(&self) -> bool {
         self.state == State::Reading
     }
@@ -61,7 +61,7 @@ impl Connection {
         self.deadline
     }
 
-    /// What poll(2) is to wait for.
+    /// The events for poll(2).
     pub(super) fn interest(&self) -> PollFlags {
         match self.state {
             State::Reading | State::Closing => PollFlags::IN,
@@ -69,9 +69,9 @@ impl Connection {
         }
     }
 
-    /// Goes on as far as the socket allows. Returns whether the connection stays open.
+    /// Reads and writes as far as the socket allows. Returns whether the connection stays open.
     pub(super) fn advance(&mut self, source: &Source, now: Instant) -> bool {
-        // A client that fails has only itself to blame, and nobody else to be told.
+        // A client's failure concerns nobody else, so it is not logged.
         now < self.deadline && self.step(source).is_ok_and(|stays| stays)
     }
 
@@ -124,7 +124,7 @@ impl Connection {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// Reads and forgets what the client still sends. Returns `false` at its FIN.
+    /// Reads and discards further input. Returns `false` at the client's FIN.
     fn read_to_end(&mut self) -> std::io::Result<bool> {
         let mut buffer = [0; HEAD_BYTES];
         for _ in 0..READS {

@@ -1,55 +1,44 @@
-//! All counters in Prometheus' text exposition format.
+//! All counters in the text exposition format of Prometheus.
 
 use super::Source;
 use crate::listening::Listening;
+use crate::metrics::Metric;
 use crate::readiness::Reason;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-/// What goes up and down; all else only counts up.
-const GAUGES: &[&str] = &[
-    "connections_open",
-    "connections_limit",
-    "http_connections_open",
-    "http_connections_limit",
-    "memcached_connections_open",
-    "memcached_connections_limit",
-    "memcached_curr_items",
-    "memcached_bytes",
-    "memcached_limit_maxbytes",
-    "memcached_frames",
-    "memcached_frames_free",
-    "memcached_frames_table",
-    "memcached_frames_limbo",
-    "memcached_frames_pinned",
-    "memcached_reserved_bytes",
-    "memcached_hash_places",
+/// What the admin endpoint exports by itself.
+pub(crate) static METRICS: [Metric; 3] = [
+    Metric::new("not_ready", "1 for each reason not to be ready, in the label `reason`.").gauge(),
+    Metric::new(
+        "listening",
+        "1 for each service and address, in the labels `service`, `protocol`, `address`, `via`.",
+    )
+    .gauge(),
+    Metric::new("admin_panics", "Panics of the admin endpoint; report each one."),
 ];
 
-/// The samples of one name together, as the format asks, and no sample twice.
+/// The samples, grouped by name as the format requires, each once.
 pub(super) fn exposition(source: &Source) -> String {
-    let mut text = readiness(source) + &listening(source);
-    let panics = source.panics.load(Ordering::Relaxed);
-    let _ = writeln!(text, "# TYPE simoom_admin_panics_total counter");
-    let _ = writeln!(text, "simoom_admin_panics_total {panics}");
+    let [not_ready, listens, panics] = &METRICS;
+    let mut text = readiness(not_ready, source) + &listening(listens, source) + &head(panics);
+    let Metric { name, kind, .. } = panics;
+    let value = source.panics.load(Ordering::Relaxed);
+    let _ = writeln!(text, "simoom_{name}{} {value}", kind.suffix());
     let mut names: Vec<&'static str> = Vec::new();
     let mut samples: HashMap<&'static str, String> = HashMap::new();
-    for sheet in source.board.sheets() {
-        let worker = escaped(sheet.label());
-        let mut seen = HashSet::new();
-        for (name, value) in sheet.read() {
-            // Prometheus refuses a whole scrape for one sample that stands there twice.
-            if !seen.insert(name) {
-                debug_assert!(false, "{name} is published twice by {worker}");
-                continue;
-            }
-            let is_gauge = GAUGES.contains(&name) || source.board.is_gauge(name);
-            let (kind, suffix) = if is_gauge { ("gauge", "") } else { ("counter", "_total") };
-            let lines = samples.entry(name).or_insert_with(|| {
-                names.push(name);
-                format!("# TYPE simoom_{name}{suffix} {kind}\n")
+    for snapshot in source.registry.snapshots() {
+        let worker = escaped(snapshot.label());
+        for (metric, value) in snapshot.read() {
+            #[cfg(test)]
+            assert!(metric.name != "panics", "a test asked for it");
+            let lines = samples.entry(metric.name).or_insert_with(|| {
+                names.push(metric.name);
+                head(metric)
             });
+            let Metric { name, kind, .. } = metric;
+            let suffix = kind.suffix();
             let _ = writeln!(lines, "simoom_{name}{suffix}{{worker=\"{worker}\"}} {value}");
         }
     }
@@ -57,34 +46,42 @@ pub(super) fn exposition(source: &Source) -> String {
     text
 }
 
+/// The lines before the samples of a metric.
+fn head(metric: &Metric) -> String {
+    let Metric { name, kind, help, .. } = metric;
+    let (suffix, help) = (kind.suffix(), help.replace('\\', "\\\\").replace('\n', "\\n"));
+    format!("# HELP simoom_{name}{suffix} {help}\n# TYPE simoom_{name}{suffix} {kind}\n")
+}
+
 /// A sample for each reason not to be ready: 1 while it holds.
-fn readiness(source: &Source) -> String {
-    let mut text = "# TYPE simoom_not_ready gauge\n".to_owned();
+fn readiness(metric: &Metric, source: &Source) -> String {
+    let mut text = head(metric);
     let holding: Vec<Reason> = source.readiness.reasons().collect();
     for reason in Reason::ALL {
         let value = u8::from(holding.contains(&reason));
-        let _ = writeln!(text, "simoom_not_ready{{reason=\"{reason}\"}} {value}");
+        let _ = writeln!(text, "simoom_{}{{reason=\"{reason}\"}} {value}", metric.name);
     }
     text
 }
 
 /// A sample of 1 for each service at each address.
-fn listening(source: &Source) -> String {
+fn listening(metric: &Metric, source: &Source) -> String {
     let places = source.listeners.all();
     let mut text = String::new();
     for (index, Listening { service, protocol, address, via }) in places.iter().enumerate() {
         if index == 0 {
-            text.push_str("# TYPE simoom_listening gauge\n");
+            text.push_str(&head(metric));
         }
         let _ = writeln!(
             text,
-            "simoom_listening{{service=\"{service}\",protocol=\"{protocol}\",address=\"{address}\",via=\"{via}\"}} 1"
+            "simoom_{}{{service=\"{service}\",protocol=\"{protocol}\",address=\"{address}\",via=\"{via}\"}} 1",
+            metric.name
         );
     }
     text
 }
 
-/// A label's value, with what the format gives a meaning of its own escaped.
+/// Escapes the value of a label.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,25 +1,26 @@
-//! The admin endpoint: metrics in Prometheus' text format and health checks, for monitoring.
+//! The admin endpoint: metrics in the text format of Prometheus, and health checks.
 //!
-//! One thread serves up to [`CONNECTIONS`] clients at once and waits for none of them: sockets are
-//! non-blocking, and each connection has a deadline. It reads what the workers publish and never
-//! touches the data path.
+//! One thread serves up to [`CONNECTIONS`] clients and never blocks on one: sockets are
+//! non-blocking, and each connection has a deadline. It reads the snapshots of the workers and does
+//! not touch the data path.
 //!
 //! | target | answer |
 //! |---|---|
 //! | `/metrics` | all counters ([`exposition`]) |
 //! | `/healthz`, `/livez` | 200 as long as the process answers |
-//! | `/readyz` | 200, or 503 with the reasons for which clients should go elsewhere |
+//! | `/readyz` | 200, or 503 with the reasons why clients should go elsewhere |
 
 mod connection;
 mod exposition;
 mod respond;
 
-use crate::control::{Mailbox, Orders, mailbox};
+use crate::control::{CommandReceiver, CommandSender, command_channel};
 use crate::listening::Listeners;
-use crate::metrics::Board;
+use crate::metrics::Registry;
 use crate::panics::{self, Panic};
 use crate::readiness::Readiness;
 use connection::Connection;
+pub(crate) use exposition::METRICS;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::io;
@@ -29,20 +30,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Clients served at once. When another comes, the oldest that has not sent its request gives way.
+/// Limit of the clients. For a further one, the oldest client without a request is closed.
 const CONNECTIONS: usize = 64;
-/// How long no connection is accepted after accept(2) failed, for want of file descriptors for
-/// example.
+/// Pause in accepting after accept(2) failed, for example for lack of file descriptors.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// What answers are made from.
+/// The data that answers are built from.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// The counters of all workers.
-    pub board: Board,
-    /// Whether the server takes new requests well.
+    pub registry: Registry,
+    /// Whether the server can serve new clients.
     pub readiness: Arc<Readiness>,
-    /// Where the server is reached.
+    /// The addresses where the server listens.
     pub listeners: Listeners,
     /// Panics of the endpoint itself.
     pub panics: Arc<AtomicU64>,
@@ -56,11 +56,11 @@ impl Source {
     }
 }
 
-/// The running endpoint. It ends when this value is dropped.
+/// The running endpoint. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
-    orders: Option<Orders>,
+    command_sender: Option<CommandSender>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -70,14 +70,14 @@ impl Admin {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let (orders, mailbox) = mailbox()?;
+        let (command_sender, commands) = command_channel()?;
         let endpoint =
-            Endpoint { listener, mailbox, source, connections: VecDeque::new(), accept_at: None };
+            Endpoint { listener, commands, source, connections: VecDeque::new(), accept_at: None };
         let thread = thread::Builder::new().name("admin".into()).spawn(move || endpoint.run())?;
-        Ok(Admin { address, orders: Some(orders), thread: Some(thread) })
+        Ok(Admin { address, command_sender: Some(command_sender), thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -85,36 +85,36 @@ impl Admin {
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        if let Some(orders) = self.orders.take() {
-            let waker = orders.waker();
-            // Once its orders are gone, the mailbox tells the thread to end.
-            drop(orders);
+        if let Some(command_sender) = self.command_sender.take() {
+            let waker = command_sender.waker();
+            // Without a sender, the channel returns the command to leave.
+            drop(command_sender);
             waker.wake();
         }
         if let Some(thread) = self.thread.take() {
-            // A panic there has been reported by the thread itself.
+            // The thread has logged its own panic.
             let _ = thread.join();
         }
     }
 }
 
-/// The thread's state.
+/// The state of the thread.
 struct Endpoint {
     listener: TcpListener,
-    mailbox: Mailbox,
+    commands: CommandReceiver,
     source: Source,
     /// In the order in which they were accepted.
     connections: VecDeque<Connection>,
-    /// When accepting goes on, after a failure.
+    /// When to accept again after a failure.
     accept_at: Option<Instant>,
 }
 
 impl Endpoint {
-    /// Serves until the mailbox says that nobody wants it any more. A panic ends the connections
-    /// that are open; health checks are answered again after a pause.
+    /// Serves until the channel returns a command. A panic closes the open connections; after a
+    /// pause the endpoint serves again.
     fn run(mut self) {
         panics::reported_here();
-        while self.mailbox.take().is_none() {
+        while self.commands.take().is_none() {
             if let Err(panic) = panics::catch(|| self.turn()) {
                 self.source.note_panic(&panic);
                 self.connections.clear();
@@ -131,7 +131,7 @@ impl Endpoint {
         self.wait();
     }
 
-    /// Accepts clients that wait, up to [`CONNECTIONS`] of them.
+    /// Accepts up to [`CONNECTIONS`] waiting clients.
     fn accept(&mut self, now: Instant) {
         if self.accept_at.is_some_and(|at| at > now) {
             return;
@@ -142,8 +142,8 @@ impl Endpoint {
                 Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
                     self.make_space();
                     let mut connection = Connection::new(stream, now);
-                    // A request that is there already is answered before a later client can take
-                    // its place.
+                    // Answers a request that has already arrived before a later client can displace
+                    // it.
                     if connection.advance(&self.source, now) {
                         self.connections.push_back(connection);
                     }
@@ -159,8 +159,7 @@ impl Endpoint {
         }
     }
 
-    /// Closes the oldest connection without a request, or else the oldest, if there is no space for
-    /// another.
+    /// If the limit is reached, closes the oldest connection without a request, or else the oldest.
     fn make_space(&mut self) {
         if self.connections.len() >= CONNECTIONS {
             let idle = self.connections.iter().position(Connection::is_idle);
@@ -168,10 +167,11 @@ impl Endpoint {
         }
     }
 
-    /// Waits until a socket or the mailbox is ready, or a deadline has passed.
+    /// Waits until a socket or the command channel is ready, or until a deadline.
     fn wait(&self) {
         let listens = if self.accept_at.is_none() { PollFlags::IN } else { PollFlags::empty() };
-        let own = [PollFd::new(&self.mailbox, PollFlags::IN), PollFd::new(&self.listener, listens)];
+        let own =
+            [PollFd::new(&self.commands, PollFlags::IN), PollFd::new(&self.listener, listens)];
         let clients = self
             .connections
             .iter()
@@ -179,11 +179,11 @@ impl Endpoint {
         let mut fds: Vec<PollFd<'_>> = own.into_iter().chain(clients).collect();
         let deadlines = self.connections.iter().map(Connection::deadline).chain(self.accept_at);
         let timeout = deadlines.min().map(|at| {
-            // Rounded up: a wait that ends just before the deadline would be repeated.
+            // Round up: a wait that ends just before the deadline would be repeated.
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
         });
-        // An error is a signal that came (EINTR): the loop looks at everything again.
+        // The only error is EINTR. The loop then checks everything again.
         let _ = poll(&mut fds, timeout.as_ref());
     }
 }

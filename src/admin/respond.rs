@@ -1,23 +1,23 @@
-//! What the admin endpoint answers: the head of a request in, a whole answer out.
+//! The answers of the admin endpoint: from a request head to a whole response.
 
 use super::Source;
 use super::exposition::exposition;
 use crate::app::http::imf_fixdate;
 use crate::readiness::Reason;
 
-/// The longest head of a request.
+/// Limit of the length of a request head.
 pub(super) const HEAD_BYTES: usize = 4096;
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The answer to a request that could not be answered for a fault of this program.
+/// The response to a request that hit a bug of this program.
 pub(super) const FAILED: &[u8] =
     b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 struct Answer {
     status: &'static str,
     content_type: &'static str,
-    /// Further lines of the head, each with its end.
+    /// Further header lines, each with its line end.
     fields: &'static str,
     body: String,
 }
@@ -28,8 +28,8 @@ impl Answer {
     }
 }
 
-/// The answer to the request that begins with `head`; `None` if its end has yet to come. `is_end`
-/// says that nothing more comes.
+/// The response to a request that begins with `head`; `None` if the head is incomplete. `is_end`
+/// tells that no more bytes follow.
 pub(super) fn respond(
     head: &[u8],
     is_end: bool,
@@ -69,8 +69,8 @@ fn answer(request: &httparse::Request<'_, '_>, source: &Source) -> Answer {
     let path = path(request.path.unwrap_or_default());
     let is_known = matches!(path, "/metrics" | "/healthz" | "/livez" | "/readyz");
     if is_known && !matches!(request.method, Some("GET" | "HEAD")) {
-        let refusal = Answer::new("405 Method Not Allowed", "only GET and HEAD\n");
-        return Answer { fields: "Allow: GET, HEAD\r\n", ..refusal };
+        let error = Answer::new("405 Method Not Allowed", "only GET and HEAD\n");
+        return Answer { fields: "Allow: GET, HEAD\r\n", ..error };
     }
     match path {
         "/metrics" => {
@@ -90,8 +90,7 @@ fn readiness(source: &Source) -> Answer {
     Answer::new("503 Service Unavailable", format!("not ready: {}\n", reasons.join(", ")))
 }
 
-/// The path of a target in origin-form or absolute-form (RFC 9112 §3.2). Every authority is this
-/// endpoint's.
+/// The path of a target in origin-form or absolute-form (RFC 9112 §3.2). Any authority is accepted.
 fn path(target: &str) -> &str {
     let absolute = ["http://", "https://"].iter().find_map(|scheme| {
         let (start, rest) = target.split_at_checked(scheme.len())?;

@@ -5,6 +5,9 @@ use crate::store::{Item, Store};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Bytes of the longest value that is copied where it cannot be shared.
+const COPIED_MAX_BYTES: usize = 16 << 10;
+
 /// Bytes of an answer.
 #[derive(Clone, Debug)]
 pub enum Bytes {
@@ -29,9 +32,16 @@ impl Bytes {
         }
     }
 
-    /// The value of `item`. It is copied if this thread holds as many items of `store` as it may.
-    pub fn of_item(store: &Store, item: Item) -> Bytes {
-        if store.is_at_pin_limit(true) { item.value().to_vec().into() } else { item.into() }
+    /// The value of `item`, without a copy. If this thread holds as many items of `store` as it
+    /// may, a value of up to 16 KiB is copied, and for a longer one there is `None`: say that it
+    /// cannot be sent now. So clients that do not read what they ask for hold a bounded part of
+    /// memory.
+    pub fn of_item(store: &Store, item: Item) -> Option<Bytes> {
+        if !store.is_at_pin_limit(true) {
+            return Some(item.into());
+        }
+        let value = item.value();
+        (value.len() <= COPIED_MAX_BYTES).then(|| value.to_vec().into())
     }
 
     /// The same, to be shared, and the range of it that is meant. Owned bytes are copied.
@@ -81,5 +91,39 @@ impl From<Item> for Bytes {
     fn from(item: Item) -> Bytes {
         let range = item.value_range();
         Bytes::Item(item, range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Commit, NewItem, Settings};
+
+    #[test]
+    fn at_the_pin_limit_short_values_are_copied_and_long_ones_are_not_sent() {
+        let store = Store::new(&Settings { memory_bytes: 8 << 20, ..Settings::default() });
+        let store = store.expect("the bounds are kept");
+        let mut held = Vec::new();
+        for n in 0..100 {
+            for (name, value_bytes) in [("long", 100_000), ("short", 100)] {
+                let key = format!("{name} {n}");
+                let key = key.as_bytes();
+                let new = NewItem { key, flags: 0, exptime: 0, value_bytes, binary_key: true };
+                let mut reservation = store.reserve(&new, 1).expect("something can be evicted");
+                reservation.write(&vec![b'v'; value_bytes]);
+                store.commit(reservation, &Commit::default(), 1);
+            }
+            let get = |name: &str| store.get(format!("{name} {n}").as_bytes(), 1).expect(name);
+            let (long, short) = (get("long"), get("short"));
+            if store.is_at_pin_limit(true) {
+                assert!(Bytes::of_item(&store, long.clone()).is_none());
+                let copied = Bytes::of_item(&store, short.clone());
+                assert!(matches!(copied, Some(Bytes::Owned(value)) if value == [b'v'; 100]));
+                return;
+            }
+            assert!(matches!(Bytes::of_item(&store, short), Some(Bytes::Item(..))));
+            held.push(long);
+        }
+        panic!("{} values of 100 kB are held of 8 MiB", held.len());
     }
 }

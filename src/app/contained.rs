@@ -14,12 +14,14 @@
 //!   so nothing catches.
 //! - in [`Reply::copy`] or [`Reply::share`] while they change the pool of answers
 //!   ([`Reply::is_broken`]).
-//! - while a lock of the store was held: the lock is poisoned ([`Hosted::is_sound`]).
+//! - while a lock of the store was held: the lock is poisoned ([`Handler::is_sound`]).
 //!
 //! State of a handler that is one worker's and outlives a call (counters, tables of free places) is
 //! changed in steps that each leave it usable.
 
-use crate::hosted::{Hosted, PortNames, Seconds};
+use crate::handler::{Handler, PortNames, Seconds};
+use crate::later::Completed;
+use crate::metrics::Metric;
 use crate::panics::{self, Panic};
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::cell::Cell;
@@ -29,6 +31,10 @@ use std::cell::Cell;
 pub struct Containment {
     panics: Cell<u64>,
 }
+
+/// Panics that a worker outlived.
+pub(crate) static HANDLER_PANICS: Metric =
+    Metric::new("handler_panics", "Panics in a handler; report each one.");
 
 impl Containment {
     /// Runs `call`. Its panic is counted and logged.
@@ -44,8 +50,8 @@ impl Containment {
     }
 
     /// Gives the counter to `sink`.
-    pub fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("handler_panics", self.panics.get());
+    pub fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&HANDLER_PANICS, self.panics.get());
     }
 }
 
@@ -64,7 +70,7 @@ enum Last {
     Abort,
 }
 
-impl<A: Hosted> Contained<A> {
+impl<A: Handler> Contained<A> {
     /// Contains the panics of `app`. `A::Conn::default()` must be the state of a connection that
     /// `app` does not serve: `closed` does nothing for it.
     pub fn new(app: A) -> Contained<A> {
@@ -146,7 +152,7 @@ impl<A: Hosted> Contained<A> {
     }
 }
 
-impl<A: Hosted> Application for Contained<A> {
+impl<A: Handler> Application for Contained<A> {
     type Blob = A::Blob;
     type Conn = A::Conn;
 
@@ -193,7 +199,7 @@ impl<A: Hosted> Application for Contained<A> {
     }
 }
 
-impl<A: Hosted> Hosted for Contained<A> {
+impl<A: Handler> Handler for Contained<A> {
     fn clock(&mut self, seconds: Seconds) {
         self.run(|app| app.clock(seconds));
     }
@@ -207,6 +213,15 @@ impl<A: Hosted> Hosted for Contained<A> {
         self.ask(true, |app| app.idle(conn))
     }
 
+    fn completed(
+        &mut self,
+        conn: &mut A::Conn,
+        completed: Completed,
+        reply: &mut Reply<'_, A::Blob>,
+    ) {
+        self.call(conn, reply, Last::Ask, |app, conn, reply| app.completed(conn, completed, reply));
+    }
+
     fn port_names(&self, port: u16) -> Option<PortNames> {
         self.ask(None, |app| app.port_names(port))
     }
@@ -215,7 +230,7 @@ impl<A: Hosted> Hosted for Contained<A> {
         self.app.is_sound()
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         self.ask((), |app| app.publish(sink));
         self.containment.publish(sink);
     }

@@ -35,6 +35,18 @@ pub enum Blob {
     Item(Item),
 }
 
+impl From<&'static [u8]> for Blob {
+    fn from(bytes: &'static [u8]) -> Blob {
+        Blob::Static(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Blob {
+    fn from(bytes: Vec<u8>) -> Blob {
+        Blob::Shared(bytes.into())
+    }
+}
+
 impl simoom_io::Blob for Blob {
     fn bytes(&self) -> &[u8] {
         match self {
@@ -52,7 +64,7 @@ pub type HttpAndMemcached = Services<Memcached, Services<Http>>;
 mod tests {
     use super::testing::{Line, services};
     use super::*;
-    use crate::hosted::Hosted;
+    use crate::handler::Handler;
     use simoom_io::Application;
 
     #[test]

@@ -6,7 +6,9 @@
 //! a comparison for each handler before the one that is meant, and no indirect call.
 
 use super::Blob;
-use crate::hosted::{Hosted, PortNames, Seconds};
+use crate::handler::{Handler, PortNames, Seconds};
+use crate::later::Completed;
+use crate::metrics::Metric;
 use simoom_io::{Application, Closed, Opened, Reply};
 
 /// Inputs of one handler that are announced at once, where those of others lie between them.
@@ -61,8 +63,8 @@ impl<H, R> Services<H, R> {
 
 impl<H, R> Services<H, R>
 where
-    H: Hosted<Blob = Blob>,
-    R: Hosted<Blob = Blob>,
+    H: Handler<Blob = Blob>,
+    R: Handler<Blob = Blob>,
 {
     /// Announces to the first handler what is its own among `inputs`.
     fn expect_own(handler: &mut H, inputs: &[(u16, &[u8])], is_own: impl Fn(u16) -> bool) {
@@ -97,8 +99,8 @@ macro_rules! dispatch {
 
 impl<H, R> Application for Services<H, R>
 where
-    H: Hosted<Blob = Blob>,
-    R: Hosted<Blob = Blob>,
+    H: Handler<Blob = Blob>,
+    R: Handler<Blob = Blob>,
 {
     type Blob = Blob;
     type Conn = Conn<H::Conn, R::Conn>;
@@ -158,10 +160,10 @@ where
     }
 }
 
-impl<H, R> Hosted for Services<H, R>
+impl<H, R> Handler for Services<H, R>
 where
-    H: Hosted<Blob = Blob>,
-    R: Hosted<Blob = Blob>,
+    H: Handler<Blob = Blob>,
+    R: Handler<Blob = Blob>,
 {
     fn clock(&mut self, seconds: Seconds) {
         self.handler.iter_mut().for_each(|handler| handler.clock(seconds));
@@ -184,6 +186,15 @@ where
         dispatch!(self, conn, panicked(reply), reply.abort());
     }
 
+    fn completed(
+        &mut self,
+        conn: &mut Self::Conn,
+        completed: Completed,
+        reply: &mut Reply<'_, Blob>,
+    ) {
+        dispatch!(self, conn, completed(completed, reply), ());
+    }
+
     fn is_sound(&self) -> bool {
         self.handler.as_ref().is_none_or(H::is_sound) && self.rest.is_sound()
     }
@@ -192,7 +203,7 @@ where
         if self.owns(port) { self.port_names } else { self.rest.port_names(port) }
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         // In the order in which the handlers were named: the last one is the list's first.
         self.rest.publish(sink);
         self.handler.iter().for_each(|handler| handler.publish(sink));
@@ -220,4 +231,4 @@ impl Application for Nobody {
     }
 }
 
-impl Hosted for Nobody {}
+impl Handler for Nobody {}

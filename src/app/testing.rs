@@ -3,6 +3,10 @@
 //! It is a transport like the others: [`simoom_io::exchange`] interprets what the application asks
 //! for. Bytes move, and time passes, when the test says so.
 
+mod user;
+
+pub use user::{fuzz_resp, fuzz_router, resp_answers, router_answers};
+
 use super::content::Content;
 use super::http::{Http, Options};
 use super::memcached::{self, Memcached};
@@ -10,7 +14,9 @@ use super::{HttpAndMemcached, Nobody, Services};
 use crate::store::{self, Store};
 use simoom_io::connection::Buffered;
 use simoom_io::send::Pool;
-use simoom_io::{Application, Closed, Connection, Duration, Ends, Exchange, Opened, input};
+use simoom_io::{
+    Application, Closed, Connection, ConnectionId, Duration, Ends, Exchange, Opened, input,
+};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 
@@ -49,6 +55,7 @@ impl<A: Application> Line<A> {
             local_port: port,
             active: false,
             token: 0,
+            id: ConnectionId::default(),
             ends: Some(Ends { remote, local }),
         };
         line.event(|app, exchange| exchange.open(app, opened));
@@ -291,5 +298,41 @@ fn fuzz(data: &[u8], answers: Answers) {
     let sizes = [1 + usize::from(choice & 15), 1 + usize::from(choice >> 4) * 7];
     for (sizes, narrow) in [(&sizes[..], false), (&sizes[..], true), (&[][..], true)] {
         assert_eq!(answers(input, sizes, narrow), whole, "split by {sizes:?}, narrow: {narrow}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use simoom_io::testing::{ANSWER, Checker, Temper, stream_byte};
+
+    proptest! {
+        /// A line keeps the contract of every transport, with capacity for one answer or many.
+        #[test]
+        fn the_contract_is_kept_with_every_handler(
+            seed in any::<u64>(),
+            sizes in proptest::collection::vec(1usize..5000, 1..60),
+            is_narrow in any::<bool>(),
+        ) {
+            let total = sizes.iter().sum::<usize>() as u64;
+            let pool = if is_narrow { Pool::new(5, 3) } else { Pool::new(64, 64) };
+            let mut line = Line::open_with(Checker::new(total, Temper::Tame, seed), 80, pool);
+            let (mut sent, mut answer) = (0, Vec::new());
+            for size in sizes {
+                let bytes: Vec<u8> = (sent..).take(size).map(stream_byte).collect();
+                sent += size as u64;
+                line.offer(&bytes);
+                answer.extend(line.take());
+                line.expire();
+            }
+            for _ in 0..1000 {
+                answer.extend(line.take());
+                line.expire();
+            }
+            prop_assert!(line.closed() && answer.ends_with(ANSWER), "{:?}", line.connection.conn);
+            line.close();
+            prop_assert_eq!(line.app.closed, [(Closed::Finished, total)]);
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! What goes together in the flags of `serve`: a whole [`Serve`] in, the flag that does not fit
-//! out. What holds for any server is checked in its set-up.
+//! Checks that the flags of `serve` fit together. The set-up of a server checks what applies to any
+//! server.
 
 use super::Serve;
 use crate::error::{Error, Result};
 
 impl Serve {
-    /// A limit of connections is one of a service that is served.
+    /// A limit of connections must belong to a service that is served.
     pub(super) fn check_shares(&self) -> Result<()> {
         let given = [
             ("--http", "HTTP", self.http_connections, self.http.is_some()),
@@ -21,7 +21,7 @@ impl Serve {
         Ok(())
     }
 
-    /// There is a directory where one is named.
+    /// The directory of `--root` must exist.
     pub(super) fn check_root(&self) -> Result<()> {
         match &self.root {
             Some(root) if !root.is_dir() => {

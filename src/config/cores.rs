@@ -1,9 +1,9 @@
-//! Which cores: `--cores` and what this process may use in, the cores of the workers out.
+//! The cores of the workers, from `--cores` and from what this process may use.
 
 use super::CORES_MAX;
 use crate::error::{Error, Result};
 
-/// The cores that `--cores` names, or all of those `usable`.
+/// The cores of `--cores`, or all `usable` ones.
 pub(crate) fn chosen_cores(given: Option<Vec<usize>>, usable: &[usize]) -> Result<Vec<usize>> {
     let Some(cores) = given else { return Ok(usable.to_vec()) };
     match cores.iter().find(|core| !usable.contains(core)) {

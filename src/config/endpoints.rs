@@ -1,10 +1,9 @@
-//! What is served where: the flags that name services, ports and addresses in, one endpoint for
-//! each service out.
+//! The endpoint of each service, from the flags for services, ports and addresses.
 
 use super::{Endpoint, MEMCACHED_PORT_DEFAULT, PORT_DEFAULT, ServeOptions};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// What is to be served where, as far as flags say.
+/// The services to serve, as far as flags name them.
 pub(super) struct Endpoints {
     pub(super) http: Option<Endpoint>,
     pub(super) memcached: Option<Endpoint>,
@@ -13,9 +12,9 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// A flag of one service asks for that one; without any, both are served, but memcached not to
-    /// a network: it would be open to all of it. Without an interface an endpoint without an
-    /// address is on loopback.
+    /// A flag of one service selects that service. Without any, both are served, but memcached not
+    /// on an interface: it would be open to the whole network. Without an interface, an endpoint
+    /// without an address is on loopback.
     pub(super) fn of(options: &ServeOptions) -> Endpoints {
         let asks_for_http = options.http.is_some() || options.root.is_some();
         let asks_for_memcached = options.memcached.is_some()
@@ -32,7 +31,7 @@ impl Endpoints {
             !asks_for_memcached && !asks_for_http && options.interface.is_none();
         let memcached = (asks_for_memcached || memcached_is_optional)
             .then_some(at(options.memcached, MEMCACHED_PORT_DEFAULT));
-        // Over UDP at the address of TCP, unless another is given.
+        // UDP uses the address of TCP unless another is given.
         let beside = memcached.and_then(|memcached| memcached.address);
         Endpoints {
             http: (asks_for_http || !asks_for_memcached).then_some(at(options.http, PORT_DEFAULT)),

@@ -1,10 +1,9 @@
-//! The configuration file: TOML in, the flags it stands for out.
+//! The configuration file: TOML that stands for flags.
 //!
-//! A key is the name of a flag and is read by the flag's own parser, so that no flag can be missing
-//! here and both say the same of a bad value. What is wrong is reported with the file, the line,
-//! the key and the value.
+//! A key is the name of a flag and uses the parser of the flag. So every flag is available, and
+//! both report an invalid value alike. Errors name the file, the line, the key and the value.
 
-use super::complaint::Complaint;
+use super::argument_error::ArgumentError;
 use super::options::ServeOptions;
 use crate::error::{Error, Result};
 use clap::{ArgAction, Args, Command, FromArgMatches};
@@ -13,13 +12,13 @@ use std::io::Read;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-/// A flag that cannot stand in the file: it says which file to read.
+/// A flag that is not allowed in the file: it names the file.
 const NOT_A_KEY: &str = "config";
 
-/// The one flag whose value is itself a list.
+/// The only flag whose value is a list.
 const LIST_KEY: &str = "cores";
 
-/// The longest file: a thousand times what all flags take.
+/// Limit of the file size: a thousand times what all flags take.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// Reads the file at `path`.
@@ -28,7 +27,7 @@ pub(super) fn read(path: &Path) -> Result<ServeOptions> {
         |what: &dyn std::fmt::Display| Error::usage(format!("--config {}: {what}", path.display()));
     let file = File::open(path).map_err(|error| refuse(&error))?;
     let mut text = String::new();
-    // A pipe is as good as a file; a device may never end.
+    // A pipe is allowed. A device may never end.
     let read = file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text);
     if text.len() as u64 > FILE_MAX_BYTES {
         return Err(refuse(
@@ -39,7 +38,7 @@ pub(super) fn read(path: &Path) -> Result<ServeOptions> {
     parse(&text, &path.display().to_string())
 }
 
-/// Reads the text of a file that is called `name` in errors.
+/// Parses the text. `name` is the file name in errors.
 fn parse(text: &str, name: &str) -> Result<ServeOptions> {
     let refuse = |at: usize, what: &str| {
         let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
@@ -61,7 +60,7 @@ fn parse(text: &str, name: &str) -> Result<ServeOptions> {
     Ok(options)
 }
 
-/// Sets the flag that `key` names, or says what is wrong.
+/// Sets the flag that `key` names. An error says what is wrong.
 fn set(
     options: &mut ServeOptions,
     flags: &Command,
@@ -94,16 +93,16 @@ fn set(
         .clone()
         .try_get_matches_from(arguments)
         .and_then(|matches| options.update_from_arg_matches(&matches))
-        .map_err(|error| match Complaint::of(&error) {
-            Some(Complaint { value: Some(value), reason, .. }) => {
+        .map_err(|error| match ArgumentError::of(&error) {
+            Some(ArgumentError { value: Some(value), reason, .. }) => {
                 format!("{key} = {value}: {reason}")
             }
-            Some(Complaint { reason, .. }) => format!("{key}: {reason}"),
+            Some(ArgumentError { reason, .. }) => format!("{key}: {reason}"),
             None => format!("{key}: {error}"),
         })
 }
 
-/// The text that a single value would have on the command line.
+/// The text of a single value on the command line.
 fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
@@ -119,9 +118,8 @@ fn scalar(key: &str, value: &DeValue<'_>) -> Result<String, String> {
 }
 
 fn unknown(flags: &Command, key: &str) -> String {
-    let complaint = flags.clone().try_get_matches_from([format!("--{key}")]).err();
-    let like =
-        complaint.as_ref().and_then(Complaint::of).and_then(|complaint| complaint.suggestion);
+    let error = flags.clone().try_get_matches_from([format!("--{key}")]).err();
+    let like = error.as_ref().and_then(ArgumentError::of).and_then(|error| error.suggestion);
     let like = like.map_or_else(String::new, |like| {
         format!("; did you mean {}?", like.trim_start_matches('-'))
     });

@@ -1,17 +1,23 @@
-//! What a command is to do, as checked values: flags and configuration file in, one [`Serve`] out.
+//! Checked settings of a command: from flags and configuration file to one [`Serve`].
 //!
-//! Nothing here opens a socket or looks at a network interface: whether an interface or an address
-//! exists is found out when it is used.
+//! This module opens no socket and queries no network interface. Whether an interface or an address
+//! exists is found when it is used.
 
+#[cfg(feature = "cli")]
+pub(crate) mod argument_error;
+#[cfg(feature = "cli")]
 mod check;
-pub(crate) mod complaint;
 mod cores;
+#[cfg(feature = "cli")]
 mod endpoints;
+#[cfg(feature = "cli")]
 mod file;
+#[cfg(feature = "cli")]
 mod options;
 pub(crate) mod values;
 
 pub use cores::usable_cores;
+#[cfg(feature = "cli")]
 pub use options::{LogOptions, ServeOptions};
 pub use values::{
     CONNECTIONS_MAX, CORES_MAX, Cores, Ecn, Endpoint, InterfaceChange, LogFormat, LogLevel,
@@ -19,11 +25,13 @@ pub use values::{
 };
 
 use crate::error::{Error, Result};
-use crate::hosted::PortNames;
+use crate::handler::PortNames;
 use crate::server::setup::{Datagrams, Service, Setup};
 use crate::store;
+#[cfg(feature = "cli")]
 use clap::{ArgMatches, FromArgMatches, ValueEnum};
 pub(crate) use cores::chosen_cores;
+#[cfg(feature = "cli")]
 use endpoints::Endpoints;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,20 +39,18 @@ use std::sync::Arc;
 use std::time::Duration;
 pub(crate) use values::{endpoint, interface as interface_name};
 
-/// Connections held at once unless `--connections` says otherwise: ten thousand with room to spare,
-/// for at most 16 MiB of connection tables.
+/// Default of `--connections`: more than ten thousand, with at most 16 MiB of connection tables.
 pub const CONNECTIONS_DEFAULT: u32 = 16_384;
-/// The port unless `--http` says otherwise: one that needs no privilege.
+/// Default port of HTTP. It needs no privilege.
 pub const PORT_DEFAULT: u16 = 8080;
-/// The port unless `--memcached` says otherwise: the one that its clients try.
+/// Default port of memcached.
 pub const MEMCACHED_PORT_DEFAULT: u16 = 11211;
-/// How long a connection to memcached may be idle unless `--memcached-idle-timeout` says otherwise:
-/// longer than clients leave a pooled connection unused.
+/// Default of `--memcached-idle-timeout`: longer than clients leave a pooled connection unused.
 pub const MEMCACHED_IDLE_DEFAULT: Duration = Duration::from_secs(3600);
 /// RFC 5227 §1.1, PROBE_MIN.
 pub const ADDRESS_PROBE_DEFAULT: Duration = Duration::from_secs(1);
-/// The timeouts unless flags say otherwise. A minute of idleness outlasts what browsers and load
-/// balancers keep a connection for; ten seconds suffice for any honest request head.
+/// Default timeouts. A minute of idle time exceeds that of browsers and load balancers. Ten seconds
+/// are enough for the request head of any ordinary client.
 pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
     header: Duration::from_secs(10),
     idle: Duration::from_secs(60),
@@ -53,93 +59,95 @@ pub const TIMEOUTS_DEFAULT: Timeouts = Timeouts {
     drain: Duration::from_secs(10),
 };
 
-/// The name of HTTP in the log and in metrics.
+/// The name of HTTP in log and metrics.
 pub(crate) const HTTP: &str = "HTTP";
-/// The name of memcached there.
+/// The name of memcached in log and metrics.
 pub(crate) const MEMCACHED: &str = "memcached";
 
-/// The environment variable that stands for `--log-level`.
+/// The environment variable for `--log-level`.
 const LOG_VARIABLE: &str = "SIMOOM_LOG";
 
-/// What `simoom serve` is to do.
+/// The settings of `simoom serve`.
+#[cfg(feature = "cli")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
-    /// The interface whose queues are bound; `None`: kernel sockets only.
+    /// The interface to bind to; `None` for kernel sockets only.
     pub interface: Option<String>,
-    /// Where HTTP is served, if it is. Without an address, only beside an interface: at
-    /// [`Serve::addresses`] and on loopback. Port 0 (the kernel chooses) only without an interface.
+    /// The endpoint of HTTP; `None` if not served. With an interface it may have no address: it is
+    /// then served at [`Serve::addresses`] and on loopback. Port 0 is allowed without an interface
+    /// only.
     pub http: Option<Endpoint>,
-    /// The same of memcached, and its memory. One of the two is served.
+    /// The settings of memcached; `None` if not served. At least one service is served.
     pub memcached: Option<Memcached>,
-    /// The addresses claimed from the interface; none: those that it has.
+    /// The addresses to claim; empty for the addresses of the interface.
     pub addresses: Vec<IpAddr>,
-    /// The pace of asking whether another host has one of them (RFC 5227); zero asks nobody.
+    /// Interval of the duplicate-address check (RFC 5227); 0 turns it off.
     pub address_probe: Duration,
-    /// The directory served; `None`: the built-in page.
+    /// The directory to serve; `None` for the built-in page.
     pub root: Option<PathBuf>,
-    /// Whether names that begin with a dot are served.
+    /// Whether to serve names that begin with a dot.
     pub dotfiles: bool,
-    /// One worker on each of these cores, at most; never empty, ascending.
+    /// The cores of the workers, ascending; at least one.
     pub cores: Vec<usize>,
-    /// Connections held at once, by all workers together.
+    /// Limit of the open connections, over all workers.
     pub connections: u32,
-    /// Connections to HTTP at once; `None`: all but an eighth of them if
-    /// there is another service beside it.
+    /// Limit of the open HTTP connections; `None`: seven eighths of [`Serve::connections`] beside
+    /// another service, otherwise all.
     pub http_connections: Option<u32>,
-    /// The same of memcached.
+    /// Limit of the open memcached connections; `None` as for HTTP.
     pub memcached_connections: Option<u32>,
-    /// Connections that one worker holds from one source /24 of IPv4 or /64 of IPv6; `None`: no
-    /// such limit.
+    /// Limit of the connections of one worker from one IPv4 /24 or IPv6 /64; `None` for no limit.
     pub connections_per_prefix: Option<u32>,
-    /// Which way the packets come in.
+    /// How packets are received and sent.
     pub transport: Transport,
-    /// How AF_XDP sockets are bound.
+    /// The mode of the AF_XDP sockets.
     pub xdp_mode: XdpMode,
     /// Whether connections use explicit congestion notification.
     pub ecn: Ecn,
-    /// What a change of the interface leads to.
+    /// The reaction to a change of the interface.
     pub on_interface_change: InterfaceChange,
-    /// Whether workers spin for ever.
+    /// Whether workers spin when idle.
     pub busy_poll: bool,
-    /// The most memory that may be planned for.
+    /// Limit of the memory plan, in bytes.
     pub memory_limit_bytes: Option<u64>,
-    /// Where metrics are served.
+    /// Address of the admin endpoint.
     pub admin: Option<SocketAddr>,
-    /// How long things may take.
+    /// Timeouts.
     pub timeouts: Timeouts,
-    /// How the log is written.
+    /// Format and level of the log.
     pub log: Log,
 }
 
-/// How memcached is served.
+/// The settings of memcached.
+#[cfg(feature = "cli")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memcached {
-    /// Where, as [`Serve::http`].
+    /// The endpoint, as in [`Serve::http`].
     pub endpoint: Endpoint,
-    /// Where over UDP, if at all.
+    /// The endpoint over UDP; `None` if not served.
     pub udp: Option<Endpoint>,
-    /// Nobody asked for it: where its port is taken, the rest is served without it.
+    /// Whether memcached was not requested. If its port is taken, the server runs without it.
     pub optional: bool,
-    /// Memory for items.
+    /// Memory for items, in bytes.
     pub memory_bytes: u64,
-    /// The largest item.
+    /// Size limit of an item, in bytes.
     pub item_max_bytes: u64,
-    /// For a client to send its next request; zero: for ever.
+    /// Time between requests; zero for no limit.
     pub idle: Duration,
 }
 
-/// How long things may take.
+/// Timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a request's head to be complete.
+    /// Time for a complete request head.
     pub header: Duration,
-    /// Between an answer and the next request.
+    /// Time between an answer and the next request.
     pub idle: Duration,
-    /// For a client to take something of its answer.
+    /// Time in which a client must take part of its answer.
     pub send: Duration,
-    /// For a silent client to be asked whether it is still there; zero: never (RFC 9293 §3.8.4).
+    /// Silence after which a keep-alive probe is sent; zero for never (RFC 9293 §3.8.4).
     pub keep_alive: Duration,
-    /// For open answers to finish at shutdown; may be zero.
+    /// Time for open answers to finish at shutdown; may be zero.
     pub drain: Duration,
 }
 
@@ -152,6 +160,7 @@ pub struct Log {
     pub level: LogLevel,
 }
 
+#[cfg(feature = "cli")]
 impl Serve {
     /// Reads what the command line and its `--config` file say and checks that it goes together.
     /// `environment` is the level that the environment names; `cores` are those that the process
@@ -259,11 +268,7 @@ impl Serve {
             name: HTTP,
             option: "--http".into(),
             connections_option: "--http-connections".into(),
-            port_names: PortNames {
-                open: "http_connections_open",
-                limit: "http_connections_limit",
-                refused: "http_connections_refused",
-            },
+            port_names: PortNames::of(HTTP),
             endpoints: vec![endpoint],
             connections: self.http_connections,
             optional: false,
@@ -275,11 +280,7 @@ impl Serve {
             name: MEMCACHED,
             option: "--memcached".into(),
             connections_option: "--memcached-connections".into(),
-            port_names: PortNames {
-                open: "memcached_connections_open",
-                limit: "memcached_connections_limit",
-                refused: "memcached_connections_refused",
-            },
+            port_names: PortNames::of(MEMCACHED),
             endpoints: vec![memcached.endpoint],
             connections: self.memcached_connections,
             optional: memcached.optional,
@@ -287,6 +288,7 @@ impl Serve {
     }
 }
 
+#[cfg(feature = "cli")]
 impl Memcached {
     /// The store for `workers` workers.
     pub fn store(&self, workers: usize) -> store::Settings {
@@ -295,6 +297,7 @@ impl Memcached {
     }
 }
 
+#[cfg(feature = "cli")]
 impl From<LogOptions> for Log {
     fn from(options: LogOptions) -> Log {
         Log {
@@ -304,6 +307,7 @@ impl From<LogOptions> for Log {
     }
 }
 
+#[cfg(feature = "cli")]
 /// The level that SIMOOM_LOG names, if it is set: the flag wins over it, it wins over the file.
 pub fn level_from_environment() -> Result<Option<LogLevel>> {
     let Some(value) = std::env::var_os(LOG_VARIABLE).filter(|value| !value.is_empty()) else {

@@ -1,27 +1,28 @@
-//! The values that flags and configuration keys take: text in, a checked value out, or a reason
-//! that names the bound.
+//! Parsers of flags and configuration keys. An error names the allowed range.
 
 use crate::steer::is_host_address;
+#[cfg(feature = "cli")]
 use clap::ValueEnum;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// `--connections` goes up to this: beyond it the tables of one process would take tens of
+/// Upper bound of `--connections`. Above it, the tables of one process would take tens of
 /// gigabytes.
 pub const CONNECTIONS_MAX: u32 = 1 << 24;
-/// Cores are numbered below this, as in the kernel's `cpu_set_t`.
+/// Exclusive upper bound of core numbers, as in the kernel's `cpu_set_t`.
 pub const CORES_MAX: usize = 1024;
-/// No timeout is longer than this.
+/// Upper bound of timeouts.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
-/// `--memory-limit` is at least this: the program and its smallest tables do not fit in less.
+/// Lower bound of `--memory-limit`. The program and its smallest tables need more.
 pub const MEMORY_LIMIT_MIN_BYTES: u64 = 1 << 20;
-/// Linux names no interface with more bytes than this.
+/// Limit of the length of an interface name in Linux.
 const INTERFACE_NAME_MAX_BYTES: usize = 15;
 
-/// Which way the bytes come in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+/// How packets are received and sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum Transport {
     /// AF_XDP if --interface is given and works; else kernel sockets, with io_uring if allowed,
     /// else with epoll
@@ -35,8 +36,9 @@ pub enum Transport {
     Epoll,
 }
 
-/// How AF_XDP sockets are bound to the interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+/// The mode of AF_XDP sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum XdpMode {
     /// The fastest mode that works and is known to be sound with the driver
     #[default]
@@ -47,6 +49,18 @@ pub enum XdpMode {
     Copy,
     /// Generic XDP, after the driver; works everywhere and is the fastest mode on veth
     Generic,
+}
+
+impl Transport {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Auto => "auto",
+            Transport::Xdp => "xdp",
+            Transport::IoUring => "io-uring",
+            Transport::Epoll => "epoll",
+        }
+    }
 }
 
 impl XdpMode {
@@ -62,7 +76,8 @@ impl XdpMode {
 }
 
 /// Whether connections use explicit congestion notification (RFC 3168).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum Ecn {
     /// Use ECN with clients that offer it
     #[default]
@@ -71,8 +86,9 @@ pub enum Ecn {
     Off,
 }
 
-/// What the server does when the interface that it serves changes under it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+/// The reaction to a change of the interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum InterfaceChange {
     /// Attach the XDP program again; keep the queues of the start and report others on /readyz
     #[default]
@@ -81,8 +97,9 @@ pub enum InterfaceChange {
     End,
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+/// Format of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum LogFormat {
     /// Text, one line an event
     #[default]
@@ -91,8 +108,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// The least important lines that are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+/// Least severe level that is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(ValueEnum))]
 pub enum LogLevel {
     /// Failures
     Error,
@@ -110,20 +128,20 @@ pub enum LogLevel {
 /// `[ADDR:]PORT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The address, if one was given.
+    /// The address, if given.
     pub address: Option<IpAddr>,
     /// The port.
     pub port: u16,
 }
 
 impl Endpoint {
-    /// As a socket address, at `default` if no address was given.
+    /// As a socket address, with the address `default` if none was given.
     pub fn at(self, default: IpAddr) -> SocketAddr {
         SocketAddr::new(self.address.unwrap_or(default), self.port)
     }
 }
 
-/// As the user writes it.
+/// In the notation of the command line.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
@@ -133,11 +151,11 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Core numbers in ascending order, none twice.
+/// Core numbers, ascending, without duplicates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores(pub Vec<usize>);
 
-/// Reads `8080`, `127.0.0.1:8080` or `[::1]:8080`.
+/// Parses `8080`, `127.0.0.1:8080` or `[::1]:8080`.
 pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     if let Ok(at) = text.parse::<SocketAddr>() {
         return Ok(Endpoint { address: Some(at.ip()), port: at.port() });
@@ -149,7 +167,7 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     Err("neither a port nor ADDR:PORT; write 8080, 192.0.2.1:8080 or [2001:db8::1]:8080".to_owned())
 }
 
-/// Reads one address that a server can have.
+/// Parses a local address.
 pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr =
         text.parse().map_err(|_| "not an IP address; write 192.0.2.1 or 2001:db8::1".to_owned())?;
@@ -159,7 +177,7 @@ pub(crate) fn address(text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
-/// Reads an interface's name.
+/// Parses the name of an interface.
 pub(crate) fn interface(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > INTERFACE_NAME_MAX_BYTES {
         return Err(format!("an interface name has 1 to {INTERFACE_NAME_MAX_BYTES} bytes"));
@@ -170,7 +188,7 @@ pub(crate) fn interface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Reads a list of cores and ranges of cores: `0-3`, `0,2`, `0-1,4-5`.
+/// Parses a list of cores and ranges of cores: `0-3`, `0,2`, `0-1,4-5`.
 pub(crate) fn cores(text: &str) -> Result<Cores, String> {
     let number = |text: &str| match text.trim().parse::<usize>() {
         Ok(core) if core < CORES_MAX => Ok(core),
@@ -193,7 +211,7 @@ pub(crate) fn cores(text: &str) -> Result<Cores, String> {
     Ok(Cores(cores.into_iter().collect()))
 }
 
-/// Reads a number of connections.
+/// Parses a number of connections.
 pub(crate) fn connections(text: &str) -> Result<u32, String> {
     match text.parse::<u128>() {
         Ok(0) => Err("at least 1".to_owned()),
@@ -203,7 +221,7 @@ pub(crate) fn connections(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a size of memory, at least [`MEMORY_LIMIT_MIN_BYTES`]: see [`bytes`].
+/// Parses a size of at least [`MEMORY_LIMIT_MIN_BYTES`]; see [`bytes`].
 pub(super) fn size(text: &str) -> Result<u64, String> {
     match bytes(text)? {
         ..MEMORY_LIMIT_MIN_BYTES => Err("at least 1M".to_owned()),
@@ -211,7 +229,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Reads a size in bytes: `1048576`, `512M`, `2GiB`. The letters stand for powers of 1024.
+/// Parses a size in bytes: `1048576`, `512M`, `2GiB`. The letters stand for powers of 1024.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let malformed = || "not a size; write 512M or 2G".to_owned();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -230,7 +248,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     count.checked_mul(1 << shift).ok_or_else(|| "at most 16383T".to_owned())
 }
 
-/// Reads a time that is not zero: see [`duration`].
+/// Parses a time above zero; see [`duration`].
 pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if time < Duration::from_millis(1) => Err("at least 1ms".to_owned()),
@@ -238,7 +256,7 @@ pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads a time: `30` (seconds), `2.5s`, `500ms`, `5m`, `1h`; at most [`TIMEOUT_MAX`].
+/// Parses a time: `30` (seconds), `2.5s`, `500ms`, `5m`, `1h`; at most [`TIMEOUT_MAX`].
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let malformed = || "not a time; write 30s, 500ms or 5m".to_owned();
     let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
@@ -257,6 +275,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(time_ms / 1e3))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 #[path = "values_tests.rs"]
 mod tests;

@@ -1,9 +1,8 @@
-//! A small closed-loop client over ordinary kernel sockets: so many connections, each of which
-//! sends its next request when the answer to the last one has come and was compared.
+//! A small closed-loop client over kernel sockets. Each connection sends its next request when the
+//! last answer has arrived and was compared.
 //!
-//! In comes a [`Load`], out goes an [`Outcome`]. Whatever is not the expected answer is an error of
-//! a named kind and costs the connection, which is then made anew. One thread; not a benchmark
-//! tool.
+//! It takes a [`Load`] and returns an [`Outcome`]. Any other than the expected answer is counted as
+//! an error by kind, and the connection is replaced. One thread; not a benchmark tool.
 
 use crate::thread;
 use hdrhistogram::Histogram;
@@ -15,85 +14,85 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// For a connection to be made.
-const CONNECT_TIME: Duration = Duration::from_secs(2);
-/// For the answers still under way when the load is over.
-const GRACE_TIME: Duration = Duration::from_secs(2);
-/// Room for the head of an answer.
+/// Limit for a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Limit for outstanding answers at the end of the load.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Space for the head of an answer.
 const HEAD_BYTES: usize = 1024;
-/// Latencies are told apart up to this.
+/// Upper bound of the latencies in the histogram.
 const LATENCY_MAX_US: u64 = 60_000_000;
 
 /// What to send, and for how long.
 pub(super) struct Load {
-    /// Where the server is.
+    /// Address of the server.
     pub(super) target: SocketAddr,
-    /// What is sent over and over.
+    /// The request, sent repeatedly.
     pub(super) request: String,
-    /// What every answer must be.
+    /// The expected answer.
     pub(super) expected: Expected,
-    /// Connections, with one request under way on each.
+    /// Connections, each with one request in flight.
     pub(super) connections: usize,
-    /// For how long requests are sent.
+    /// Duration of the load.
     pub(super) time: Duration,
-    /// The core to stay on.
+    /// The core to pin to.
     pub(super) core: Option<usize>,
 }
 
-/// What an answer must be.
+/// The expected answer.
 #[derive(Clone, Copy)]
 pub(super) enum Expected {
     /// An HTTP response with this body.
     Page(&'static [u8]),
-    /// These very bytes.
+    /// Exactly these bytes.
     Bytes(&'static [u8]),
 }
 
 impl Expected {
-    /// Room for an answer.
-    fn room(self) -> usize {
+    /// Upper bound of the length of an answer.
+    fn max_bytes(self) -> usize {
         match self {
             Expected::Page(body) => HEAD_BYTES + body.len(),
             Expected::Bytes(bytes) => bytes.len() + 1,
         }
     }
 
-    /// Whether `answer` is whole and as expected. When it is `full`, no more of it can come.
-    fn check(self, answer: &[u8], full: bool) -> Result<bool, Flaw> {
+    /// Whether `answer` is complete and as expected. If `full`, the buffer takes no more bytes.
+    fn check(self, answer: &[u8], full: bool) -> Result<bool, AnswerError> {
         match self {
             Expected::Page(body) => check(answer, full, body),
             Expected::Bytes(bytes) if bytes.starts_with(answer) => Ok(bytes.len() == answer.len()),
-            Expected::Bytes(_) => Err(Flaw::Content),
+            Expected::Bytes(_) => Err(AnswerError::Content),
         }
     }
 }
 
-/// What came of it.
+/// The result of a load.
 pub(super) struct Outcome {
-    /// Requests answered as expected.
+    /// Requests with the expected answer.
     pub(super) requests: u64,
-    /// Those that were not.
+    /// Errors by kind.
     pub(super) errors: Errors,
-    /// From the first request to the last answer.
+    /// Time from the first request to the last answer.
     pub(super) elapsed: Duration,
-    /// Of good answers, from sending the request to having read it, in microseconds.
+    /// Latencies of good answers, from sending the request to reading the answer, in microseconds.
     pub(super) latency_us: Histogram<u64>,
-    /// The part of the time that this client's thread was running: near 1, it was the limit itself.
+    /// CPU use of the client's thread, as a fraction of one core. Near 1, the client was the limit.
     pub(super) busy: f64,
 }
 
-/// What went wrong, by kind.
+/// Errors by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Errors {
-    /// Connections that could not be made.
+    /// Failed connection attempts.
     pub(super) connect: u64,
-    /// Answers that are not HTTP, or of another status than 200.
+    /// Answers that are not HTTP, or have another status than 200.
     pub(super) status: u64,
-    /// Answers whose Content-Length is not the body's.
+    /// Answers whose Content-Length is not the length of the body.
     pub(super) length: u64,
-    /// Answers of another content.
+    /// Answers with wrong content.
     pub(super) content: u64,
-    /// Connections closed or reset before the answer was whole.
+    /// Connections closed or reset before the answer was complete.
     pub(super) reset: u64,
     /// Requests without an answer at the end.
     pub(super) unanswered: u64,
@@ -112,17 +111,17 @@ impl Errors {
         ]
     }
 
-    /// All of them.
+    /// The sum of all kinds.
     pub(super) fn total(&self) -> u64 {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn note(&mut self, flaw: Flaw) {
+    fn note(&mut self, flaw: AnswerError) {
         *match flaw {
-            Flaw::Status => &mut self.status,
-            Flaw::Length => &mut self.length,
-            Flaw::Content => &mut self.content,
-            Flaw::Reset => &mut self.reset,
+            AnswerError::Status => &mut self.status,
+            AnswerError::Length => &mut self.length,
+            AnswerError::Content => &mut self.content,
+            AnswerError::Reset => &mut self.reset,
         } += 1;
     }
 }
@@ -144,7 +143,7 @@ impl fmt::Display for Errors {
 
 /// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flaw {
+enum AnswerError {
     Status,
     Length,
     Content,
@@ -191,17 +190,17 @@ impl<'a> Client<'a> {
             connections: Vec::new(),
             outcome,
         };
-        for place in 0..load.connections {
-            let connection = client.connect(place)?;
+        for index in 0..load.connections {
+            let connection = client.connect(index)?;
             client.connections.push(connection);
         }
         Ok(client)
     }
 
-    /// A connection that answers to the name `place`; `None`, and an error counted, if the server
-    /// does not take it.
-    fn connect(&mut self, place: usize) -> io::Result<Option<Connection>> {
-        let Ok(stream) = TcpStream::connect_timeout(&self.load.target, CONNECT_TIME) else {
+    /// Opens the connection with this index. Returns `None` and counts an error if the server does
+    /// not accept it.
+    fn connect(&mut self, index: usize) -> io::Result<Option<Connection>> {
+        let Ok(stream) = TcpStream::connect_timeout(&self.load.target, CONNECT_TIMEOUT) else {
             self.outcome.errors.connect += 1;
             return Ok(None);
         };
@@ -210,22 +209,22 @@ impl<'a> Client<'a> {
         epoll::add(
             &self.epoll,
             &stream,
-            epoll::EventData::new_u64(place as u64),
+            epoll::EventData::new_u64(index as u64),
             epoll::EventFlags::IN,
         )?;
-        let buffer = vec![0; self.load.expected.room()].into();
+        let buffer = vec![0; self.load.expected.max_bytes()].into();
         Ok(Some(Connection { stream, sent_at: Instant::now(), buffer, filled: 0 }))
     }
 
     fn run(&mut self) -> io::Result<()> {
         let (began, cpu_began) = (Instant::now(), thread_time());
         let until = began + self.load.time;
-        for place in 0..self.connections.len() {
-            self.send(place);
+        for index in 0..self.connections.len() {
+            self.send(index);
         }
         let mut events = Vec::with_capacity(self.load.connections);
         while self.connections.iter().any(Option::is_some) {
-            let left = (until + GRACE_TIME).saturating_duration_since(Instant::now());
+            let left = (until + DRAIN_TIMEOUT).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
@@ -243,21 +242,21 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// Sends a request on the connection at `place`, if there is one.
-    fn send(&mut self, place: usize) {
-        let Some(connection) = &mut self.connections[place] else { return };
+    /// Sends a request on the connection with this index, if there is one.
+    fn send(&mut self, index: usize) {
+        let Some(connection) = &mut self.connections[index] else { return };
         (connection.sent_at, connection.filled) = (Instant::now(), 0);
-        // The last answer was read to its end, so an empty send buffer takes the request whole.
+        // The last answer was read completely, so the send buffer is empty and takes the request
+        // whole.
         if connection.stream.write_all(self.load.request.as_bytes()).is_err() {
-            self.outcome.errors.note(Flaw::Reset);
-            self.connections[place] = None;
+            self.outcome.errors.note(AnswerError::Reset);
+            self.connections[index] = None;
         }
     }
 
-    /// Reads what has come; with the answer whole, goes on to the next request unless the time is
-    /// over.
-    fn readable(&mut self, place: usize, until: Instant) -> io::Result<()> {
-        let Some(connection) = &mut self.connections[place] else { return Ok(()) };
+    /// Reads what has arrived. If the answer is complete and time is left, sends the next request.
+    fn readable(&mut self, index: usize, until: Instant) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[index] else { return Ok(()) };
         let read = connection.read(self.load.expected);
         let over = Instant::now() >= until;
         match read {
@@ -270,25 +269,25 @@ impl<'a> Client<'a> {
             }
             Err(flaw) => {
                 self.outcome.errors.note(flaw);
-                self.connections[place] = None;
+                self.connections[index] = None;
                 if !over {
-                    self.connections[place] = self.connect(place)?;
+                    self.connections[index] = self.connect(index)?;
                 }
             }
         }
         if over {
-            self.connections[place] = None;
+            self.connections[index] = None;
         }
-        self.send(place);
+        self.send(index);
         Ok(())
     }
 }
 
 impl Connection {
-    /// Reads once; says whether the answer is whole.
-    fn read(&mut self, expected: Expected) -> Result<bool, Flaw> {
+    /// Reads once. Returns whether the answer is complete.
+    fn read(&mut self, expected: Expected) -> Result<bool, AnswerError> {
         match self.stream.read(&mut self.buffer[self.filled..]) {
-            Ok(0) => Err(Flaw::Reset),
+            Ok(0) => Err(AnswerError::Reset),
             Ok(n) => {
                 self.filled += n;
                 expected.check(&self.buffer[..self.filled], self.filled == self.buffer.len())
@@ -298,38 +297,38 @@ impl Connection {
             {
                 Ok(false)
             }
-            Err(_) => Err(Flaw::Reset),
+            Err(_) => Err(AnswerError::Reset),
         }
     }
 }
 
-/// Whether `answer` is a whole response with `body`.
-fn check(answer: &[u8], full: bool, body: &[u8]) -> Result<bool, Flaw> {
+/// Whether `answer` is a complete response with `body`.
+fn check(answer: &[u8], full: bool, body: &[u8]) -> Result<bool, AnswerError> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let head_len = match response.parse(answer) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if !full => return Ok(false),
-        _ => return Err(Flaw::Status),
+        _ => return Err(AnswerError::Status),
     };
     if response.code != Some(200) {
-        return Err(Flaw::Status);
+        return Err(AnswerError::Status);
     }
     let length =
         response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
     if length != Some(body.len()) {
-        return Err(Flaw::Length);
+        return Err(AnswerError::Length);
     }
     let content = &answer[head_len..];
     match content.len().cmp(&body.len()) {
         std::cmp::Ordering::Less if !full => Ok(false),
         std::cmp::Ordering::Equal if content == body => Ok(true),
-        _ => Err(Flaw::Content),
+        _ => Err(AnswerError::Content),
     }
 }
 
-/// The processor time that the calling thread has used.
+/// CPU time of the calling thread.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

@@ -1,4 +1,4 @@
-//! The client tells good answers from bad ones, by kind.
+//! The client distinguishes good answers from bad ones, by kind.
 
 use super::*;
 use std::net::TcpListener;
@@ -16,12 +16,12 @@ fn an_answer_is_waited_for_until_it_is_whole() {
 #[test]
 fn what_is_wrong_with_an_answer_is_named() {
     for (answer, flaw) in [
-        (&b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello"[..], Flaw::Status),
-        (b"SSH-2.0-OpenSSH\r\n", Flaw::Status),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhell", Flaw::Length),
-        (b"HTTP/1.1 200 OK\r\n\r\nhello", Flaw::Length),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo", Flaw::Content),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, and more", Flaw::Content),
+        (&b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello"[..], AnswerError::Status),
+        (b"SSH-2.0-OpenSSH\r\n", AnswerError::Status),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhell", AnswerError::Length),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", AnswerError::Length),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhallo", AnswerError::Content),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, and more", AnswerError::Content),
     ] {
         assert_eq!(
             check(answer, false, b"hello"),
@@ -32,7 +32,7 @@ fn what_is_wrong_with_an_answer_is_named() {
     }
     assert_eq!(
         check(b"HTTP/1.1 200 OK\r\nX: endless", true, b"hello"),
-        Err(Flaw::Status),
+        Err(AnswerError::Status),
         "no room is left for it"
     );
 }
@@ -43,15 +43,15 @@ fn bytes_are_compared_one_by_one() {
     for (answer, read) in [
         ("EN", Ok(false)),
         ("END\r\n", Ok(true)),
-        ("ENT", Err(Flaw::Content)),
-        ("END\r\nE", Err(Flaw::Content)),
+        ("ENT", Err(AnswerError::Content)),
+        ("END\r\nE", Err(AnswerError::Content)),
     ] {
         assert_eq!(expected.check(answer.as_bytes(), false), read, "{answer}");
     }
 }
 
-/// Drives two connections against a server that does `serve` to each connection, for 50 ms or as
-/// much longer as a busy machine needs for two answers or errors.
+/// Drives two connections against a server that runs `serve` for each, for 50 ms or, on a busy
+/// machine, until there are two answers or errors.
 fn driven(serve: impl Fn(TcpStream) + Send + Copy + 'static) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();

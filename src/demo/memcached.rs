@@ -1,17 +1,14 @@
-//! What memcached's part of the demonstration sends and shows: one request of each kind and its
-//! answer, then a load.
-//!
-//! In comes the address of a server whose store is empty, out go the requests with the answers that
-//! came. An answer that is not the expected one is an error.
+//! memcached's part of the demonstration: one request of each kind with its answer, then a load.
+//! The store must be empty at first. An unexpected answer is an error.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// For a connection to be made, and for each answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Limit for connecting, and for each answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Requests, and the answers that a fresh store gives to them, in this order.
+/// Requests, and the answers of an empty store to them, in this order.
 const CONVERSATION: &[(&str, &str)] = &[
     ("set visits 0 0 2\r\n41\r\n", "STORED\r\n"),
     ("incr visits 1\r\n", "42\r\n"),
@@ -19,17 +16,16 @@ const CONVERSATION: &[(&str, &str)] = &[
     ("gets visits\r\n", "VALUE visits 0 2 2\r\n42\r\nEND\r\n"),
 ];
 
-/// What the load asks for over and over, once [`converse`] has been there.
+/// The request of the load, after [`converse`].
 pub(super) const REQUEST: &str = CONVERSATION[2].0;
-/// The answer to it.
+/// The answer to [`REQUEST`].
 pub(super) const ANSWER: &str = CONVERSATION[2].1;
 
-/// Sends each request when the last one is answered; returns a line for each, ends of lines as
-/// blanks.
+/// Sends the requests one by one. Returns a line for each, with line ends shown as spaces.
 pub(super) fn converse(target: SocketAddr) -> io::Result<Vec<String>> {
-    let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
+    let mut stream = TcpStream::connect_timeout(&target, TIMEOUT)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     CONVERSATION
         .iter()
         .map(|(request, expected)| exchange(&mut stream, request, expected))
@@ -70,20 +66,20 @@ mod tests {
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         });
-        let told = converse(target);
+        let lines = converse(target);
         server.join().unwrap();
-        told
+        lines
     }
 
     #[test]
     fn each_answer_is_compared_and_shown() {
-        let told = asked(&[
+        let lines = asked(&[
             "STORED\r\n",
             "42\r\n",
             "VALUE visits 0 2\r\n42\r\nEND\r\n",
             "VALUE visits 0 2 2\r\n42\r\nEND\r\n",
         ]);
-        assert_eq!(told.unwrap()[3], "gets visits -> VALUE visits 0 2 2 | 42 | END");
+        assert_eq!(lines.unwrap()[3], "gets visits -> VALUE visits 0 2 2 | 42 | END");
         let error = asked(&["STORED\r\n", "41\r\n"]).unwrap_err();
         assert!(
             error.to_string().contains(r#""incr visits 1\r\n" was answered "41\r\n""#),

@@ -1,11 +1,10 @@
-//! `simoom demo`: the transports at work between two network namespaces.
+//! `simoom demo`: the transports between two network namespaces.
 //!
-//! As root: two namespaces without names, a veth pair between them, the server in one over AF_XDP
-//! and then over kernel sockets, by io_uring and by epoll, and real requests of HTTP and memcached
-//! from the other through ordinary kernel sockets ([`client`], [`memcached`]). Else, and where
-//! namespaces are not to be had, the same on loopback through kernel sockets. What was measured
-//! comes out as a table ([`report`]). Everything is bounded in time, and everything it makes goes
-//! with the process, however that ends.
+//! As root: two unnamed namespaces joined by a veth pair, the server in one over AF_XDP and then
+//! over kernel sockets, with io_uring and with epoll. From the other, [`client`] and [`memcached`]
+//! send requests over kernel sockets. Without root or namespaces: the same over kernel sockets on
+//! loopback. The measurements are printed as a table ([`report`]). Everything is bounded in time,
+//! and nothing remains after the process ends.
 
 mod client;
 mod memcached;
@@ -31,23 +30,22 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2));
 const PREFIX_LEN: u8 = 24;
 const PORT: u16 = 8080;
 const MEMCACHED_PORT: u16 = 11211;
-/// How long each transport is driven with HTTP.
+/// Duration of the HTTP load on each transport.
 const LOAD_TIME: Duration = Duration::from_secs(3);
-/// The same with memcached.
+/// Duration of the memcached load on each transport.
 const MEMCACHED_LOAD_TIME: Duration = Duration::from_secs(1);
-/// For the last answers at the end of a load.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// Connections that the client keeps open, each with one request under way.
+/// Limit for the last answers at the end of a load.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Open connections of the client, each with one request in flight.
 const CONNECTIONS: usize = 50;
-/// The exit code of a process that a signal ended is this and the signal's number, by the shell's
-/// convention.
+/// Exit code of a process ended by a signal, less the number of the signal: the shell's convention.
 const SIGNALLED: i32 = 128;
 
-/// Runs the demonstration and prints what it measured.
+/// Runs the demonstration and prints the measurements.
 pub fn run() -> Result<()> {
     end_on_signals()?;
     let cores = usable_cores()?;
-    let cores = Places { server: cores[0], client: cores[cores.len().min(2) - 1] };
+    let cores = CorePair { server: cores[0], client: cores[cores.len().min(2) - 1] };
     let mut rows = match Network::new() {
         Ok(network) => in_namespaces(&network, cores)?,
         Err(error) => on_loopback(&error, cores)?,
@@ -71,14 +69,14 @@ pub fn run() -> Result<()> {
     }
 }
 
-/// On which core which end runs; the same where there is only one.
+/// The cores of server and client; equal on a machine with one core.
 #[derive(Clone, Copy)]
-struct Places {
+struct CorePair {
     server: usize,
     client: usize,
 }
 
-/// Two namespaces and what joins them. They have no names, so nothing has to be removed.
+/// Two namespaces joined by a veth pair. They have no names, so nothing must be removed.
 struct Network {
     server: Namespace,
     client: Namespace,
@@ -100,7 +98,7 @@ impl Network {
     }
 }
 
-fn in_namespaces(network: &Network, cores: Places) -> Result<Vec<Row>> {
+fn in_namespaces(network: &Network, cores: CorePair) -> Result<Vec<Row>> {
     print_line(&format!(
         "Two network namespaces, joined by a veth pair: the server's s0 has {SERVER}, the client's c0 {CLIENT}."
     ))?;
@@ -120,8 +118,8 @@ fn in_namespaces(network: &Network, cores: Places) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Each way to serve over kernel sockets that this machine allows.
-fn over_kernel_sockets(network: Option<&Network>, cores: Places) -> Result<Vec<Row>> {
+/// Measures each kernel-socket transport that this machine supports.
+fn over_kernel_sockets(network: Option<&Network>, cores: CorePair) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let address = if network.is_some() { SERVER } else { Ipv4Addr::LOCALHOST.into() };
     let mut ways = vec![("io_uring", Transport::IoUring), ("epoll", Transport::Epoll)];
@@ -140,7 +138,7 @@ fn over_kernel_sockets(network: Option<&Network>, cores: Places) -> Result<Vec<R
     Ok(rows)
 }
 
-fn on_loopback(reason: &io::Error, cores: Places) -> Result<Vec<Row>> {
+fn on_loopback(reason: &io::Error, cores: CorePair) -> Result<Vec<Row>> {
     print_line(&format!("Kernel sockets on loopback only. The reason: {reason}."))?;
     print_line(
         "As root this would serve between two network namespaces joined by a veth pair, over AF_XDP and then over",
@@ -151,8 +149,8 @@ fn on_loopback(reason: &io::Error, cores: Places) -> Result<Vec<Row>> {
     over_kernel_sockets(None, cores)
 }
 
-/// At `address`, on loopback at ports that are free there; `None`: at those of the interface.
-fn options(address: Option<IpAddr>, cores: Places) -> ServeOptions {
+/// Serve on loopback at `address` and free ports; `None`: on the interface at its default ports.
+fn options(address: Option<IpAddr>, cores: CorePair) -> ServeOptions {
     let is_loopback = address.is_some_and(|address| address.is_loopback());
     let endpoint = |port| Some(Endpoint { address, port: if is_loopback { 0 } else { port } });
     ServeOptions {
@@ -169,15 +167,14 @@ fn start(options: ServeOptions) -> Result<Server> {
     serve::start(&Serve::resolve(options, &usable_cores()?)?)
 }
 
-/// Drives `server` with HTTP and with memcached, stops it and says what both ends counted.
+/// Drives `server` with HTTP and memcached, stops it, and prints the counts of both ends.
 fn measure(
     transport: &'static str,
     server: Server,
     network: Option<&Network>,
-    cores: Places,
+    cores: CorePair,
 ) -> Result<[Row; 2]> {
-    // The server has the interface's link-local IPv6 address as well; the client of the
-    // demonstration has none.
+    // The server also has the link-local IPv6 address of the interface. The client has none.
     let reached: Vec<SocketAddr> =
         server.addresses().iter().copied().filter(SocketAddr::is_ipv4).collect();
     let &[http, memcached] = &reached[..] else {
@@ -193,23 +190,23 @@ fn measure(
     ))?;
     let xdp_mode = server.xdp_mode();
     let outcomes = drive(http, memcached, network, cores.client);
-    let counts = server.drain(DRAIN_TIME)?;
+    let counts = server.drain(DRAIN_TIMEOUT)?;
     let cannot =
         |error| Error::because(format!("sending requests to {http} and {memcached}"), error);
-    let Driven { page, conversation, get } = outcomes.map_err(cannot)?;
-    print_line(&format!("  {}", told_by_client("HTTP", &page, "every body compared")))?;
+    let ClientHost { page, conversation, get } = outcomes.map_err(cannot)?;
+    print_line(&format!("  {}", client_report("HTTP", &page, "every body compared")))?;
     print_line("  Client: memcached, one request of each kind:")?;
     for line in conversation {
         print_line(&format!("    {line}"))?;
     }
-    print_line(&format!("  {}", told_by_client("memcached", &get, "every answer compared")))?;
-    print_line(&format!("  {}", told_by_server(&counts, xdp_mode.is_some())))?;
+    print_line(&format!("  {}", client_report("memcached", &get, "every answer compared")))?;
+    print_line(&format!("  {}", server_report(&counts, xdp_mode.is_some())))?;
     let row = |protocol, outcome| Row { protocol, transport, xdp_mode, outcome };
     Ok([row("HTTP", page), row("memcached", get)])
 }
 
-/// What the client has of one server.
-struct Driven {
+/// The client's measurements of one server.
+struct ClientHost {
     page: Outcome,
     conversation: Vec<String>,
     get: Outcome,
@@ -220,7 +217,7 @@ fn drive(
     memcached: SocketAddr,
     network: Option<&Network>,
     core: usize,
-) -> io::Result<Driven> {
+) -> io::Result<ClientHost> {
     let load = |target, request, expected, time| Load {
         target,
         request,
@@ -234,7 +231,7 @@ fn drive(
     let answer = Expected::Bytes(memcached::ANSWER.as_bytes());
     let get = load(memcached, memcached::REQUEST.to_owned(), answer, MEMCACHED_LOAD_TIME);
     let drive = || {
-        Ok(Driven {
+        Ok(ClientHost {
             page: client::drive(&page)?,
             conversation: memcached::converse(memcached)?,
             get: client::drive(&get)?,
@@ -242,13 +239,13 @@ fn drive(
     };
     match network {
         Some(network) => network.client.run(drive),
-        // A thread of its own, which ends with its pinning.
+        // A thread of its own, so that the pinning ends with it.
         None => std::thread::scope(|scope| scope.spawn(drive).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
 }
 
-fn told_by_client(protocol: &str, outcome: &Outcome, compared: &str) -> String {
+fn client_report(protocol: &str, outcome: &Outcome, compared: &str) -> String {
     format!(
         "Client: {protocol}, {CONNECTIONS} connections through kernel sockets, {} requests in {:.1} s, {compared}; {}.",
         grouped(outcome.requests),
@@ -257,7 +254,7 @@ fn told_by_client(protocol: &str, outcome: &Outcome, compared: &str) -> String {
     )
 }
 
-fn told_by_server(counts: &[Count], over_xdp: bool) -> String {
+fn server_report(counts: &[Count], over_xdp: bool) -> String {
     let count = |wanted: &str| {
         let value = counts.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, value)| *value);
         grouped(value)
@@ -282,7 +279,7 @@ fn told_by_server(counts: &[Count], over_xdp: bool) -> String {
 }
 
 /// Ends the process at the first SIGINT or SIGTERM. There is nothing to clean up: namespaces,
-/// sockets and the program on the interface go with the process.
+/// sockets and the XDP program disappear with the process.
 fn end_on_signals() -> Result<()> {
     let cannot = |error| Error::because("watching for Ctrl-C", error);
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(cannot)?;

@@ -1,22 +1,22 @@
-//! What the demonstration prints: lines on standard output, and the table at its end.
+//! The output of the demonstration: lines on standard output, and the table at its end.
 
 use super::client::Outcome;
 use crate::error::{Error, Result};
 use af_xdp::Mode;
 use std::io::{self, Write};
 
-/// From this part of the time on, a core counts as full.
+/// CPU use from which a core counts as fully used.
 const FULL: f64 = 0.9;
 
-/// The line of the table of one protocol over one transport.
+/// The row of one protocol over one transport.
 pub(super) struct Row {
-    /// What was served: "HTTP", "memcached".
+    /// The protocol: "HTTP", "memcached".
     pub(super) protocol: &'static str,
-    /// What served: "AF_XDP", "io_uring", "epoll".
+    /// The transport: "AF_XDP", "io_uring", "epoll".
     pub(super) transport: &'static str,
-    /// The mode, over AF_XDP.
+    /// The mode of AF_XDP.
     pub(super) xdp_mode: Option<Mode>,
-    /// What the client measured.
+    /// The client's measurements.
     pub(super) outcome: Outcome,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     text
 }
 
-/// What the table cannot show: where the client was the limit.
+/// A note on loads in which the client was the limit.
 pub(super) fn limits(rows: &[Row]) -> Option<String> {
     let full = rows.iter().filter(|row| row.outcome.busy >= FULL);
     let limited: Vec<String> =
@@ -72,7 +72,7 @@ pub(super) fn limits(rows: &[Row]) -> Option<String> {
     })
 }
 
-/// Writes a line to standard output. Whoever closed it has read what they wanted.
+/// Writes a line to standard output. A closed pipe is not an error: the reader has what it wanted.
 pub(crate) fn print_line(line: &str) -> Result<()> {
     match writeln!(io::stdout().lock(), "{line}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -82,7 +82,7 @@ pub(crate) fn print_line(line: &str) -> Result<()> {
     }
 }
 
-/// A number with its thousands apart: `1,234,567`.
+/// A number with digit grouping: `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -95,7 +95,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// Microseconds as people read them.
+/// Microseconds with a fitting unit.
 fn time(us: u64) -> String {
     match us {
         0..1000 => format!("{us} µs"),

@@ -5,10 +5,10 @@
 use super::server::{Driver, Server};
 use super::session::Session;
 use super::socket::Socket;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use simoom_io::{Ends, Opened};
+use simoom_io::{ConnectionId, Ends, Opened};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ const ACCEPTS: usize = 64;
 /// How long accepting pauses when descriptors or kernel memory ran out.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-impl<A: Hosted, D: Driver> Server<A, D> {
+impl<A: Handler, D: Driver> Server<A, D> {
     /// Accepts those who wait at a listener, up to [`ACCEPTS`]. Says whether more may wait.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<bool> {
         for _ in 0..ACCEPTS {
@@ -69,7 +69,8 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         self.admission.take(key.index, share);
         let Some(session) = self.table.get_mut(key) else { return };
         self.host.counters.connections_accepted += 1;
-        self.host.opened(session, Opened { local_port, active: false, token: 0, ends });
+        let id = ConnectionId(key.to_bits());
+        self.host.opened(session, Opened { local_port, active: false, token: 0, id, ends });
         self.driver.prepare(&mut session.io);
         self.visit(key);
     }

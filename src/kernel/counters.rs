@@ -1,55 +1,53 @@
 //! What a worker of the kernel transport counts.
 
 simoom_io::counters! {
-    /// Counts of one worker since it started; `connections_open` is the number now.
+    /// Counts of one worker since it started.
     pub struct Counters {
-        /// Connections open now.
-        connections_open,
-        /// Connections accepted and served.
+        /// Connections that a kernel socket accepted and a handler served.
         connections_accepted,
-        /// Connections accepted and reset at once because the table was full.
+        /// Connections accepted and reset because the connection table was full.
         connections_refused,
-        /// Connections accepted and reset at once because their network had as many as it may have.
+        /// Connections accepted and reset because of --connections-per-prefix.
         prefix_refused,
-        /// Connections that ended in order.
+        /// Connections that both sides closed.
         closed_finished,
         /// Connections that the peer reset.
         closed_reset_by_peer,
-        /// Connections given up: the peer took nothing, or did not answer the FIN, for too long.
+        /// Connections given up because the peer did not answer in time.
         closed_timed_out,
-        /// Connections that this side reset.
+        /// Connections that Simoom reset.
         closed_aborted,
-        /// accept(2) failed for one connection, which was gone before it was accepted.
+        /// Calls of accept(2) that failed for one connection.
         accept_errors,
-        /// Accepting paused because file descriptors or kernel memory ran out.
+        /// Times accepting paused because file descriptors or kernel memory ran out.
         accept_pauses,
-        /// Bytes of input that the application was offered, or that were discarded after a close.
-        bytes_received,
-        /// Bytes of answers that the kernel took.
-        bytes_sent,
-        /// Calls of epoll_wait(2), or io_uring_enter(2).
+        /// Payload bytes received, without duplicates.
+        bytes_received: bytes,
+        /// Payload bytes sent, without retransmissions.
+        bytes_sent: bytes,
+        /// Calls of epoll_wait(2) or io_uring_enter(2).
         wait_calls,
-        /// Calls of recv(2), and buffers that io_uring filled.
+        /// Calls of recv(2), or buffers that io_uring filled.
         read_calls,
-        /// Calls of send(2) and sendmsg(2), and sends submitted to io_uring.
+        /// Calls of send(2) and sendmsg(2), or sends submitted to io_uring.
         write_calls,
-        /// The socket could not take a whole answer at once.
+        /// Times a socket did not take a whole answer.
         socket_full,
-        /// Deadlines of the application that passed.
+        /// Deadlines of handlers that passed.
         timeouts,
-        /// Input beyond the bound of one connection.
+        /// Connections whose unread input exceeded its limit.
         overfull,
-        /// An answer did not fit what the application was promised: the connection was reset.
+        /// Connections reset because an answer exceeded the send queue.
         answer_overflow,
-        /// A connection had to wait because others held the ranges or chunks for answers.
+        /// Times a connection waited because the pool for answers was empty.
         send_pool_exhausted,
-        /// Input was left in the kernel because every buffer for it was taken.
+        /// Times input stayed in the kernel because every input buffer was in use.
         input_pool_exhausted,
-        /// io_uring found no free buffer to receive into: the input was read without one.
+        /// Times io_uring found no free receive buffer.
         receive_buffers_exhausted,
-        /// A connection used up its share of one turn and stood in line behind the others.
+        /// Times a connection used its share of an iteration and was queued again.
         turns_used_up,
-        /// Connections still open at the end of the time given to drain, and cut off.
+        /// Connections reset at the end of the drain.
         drain_cut_off,
     }
 }

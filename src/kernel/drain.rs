@@ -14,8 +14,8 @@ use super::server::{Driver, Server};
 use super::session::{Host, Phase, Session};
 use super::socket::Socket;
 use crate::clock::millis;
-use crate::control::Order;
-use crate::hosted::Hosted;
+use crate::control::Command;
+use crate::handler::Handler;
 use simoom_io::Closed;
 use std::io;
 use std::time::Duration;
@@ -68,13 +68,13 @@ impl Drain {
     }
 }
 
-impl<A: Hosted, D: Driver> Server<A, D> {
+impl<A: Handler, D: Driver> Server<A, D> {
     pub(super) fn obey(&mut self) -> io::Result<()> {
-        self.mailbox.clear_wake();
-        while let Some(order) = self.mailbox.take() {
-            match order {
-                Order::Drain(at_most) => self.begin_drain(at_most)?,
-                Order::Leave => {
+        self.commands.clear_wake();
+        while let Some(command) = self.commands.take() {
+            match command {
+                Command::Drain(at_most) => self.begin_drain(at_most)?,
+                Command::Leave => {
                     self.begin_drain(Duration::ZERO)?;
                     // The mailbox of a process that is ending gives this order for ever.
                     break;
@@ -169,6 +169,6 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 }
 
 /// Whether nothing of a request or an answer is under way.
-pub(super) fn is_idle<A: Hosted, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
+pub(super) fn is_idle<A: Handler, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
     !session.io.readable && !session.io.held_back && host.idle(session)
 }

@@ -9,8 +9,8 @@ use super::server::{Driver, Readiness, Server};
 use super::session::Session;
 use super::socket::{Part, Socket};
 use super::table::Key;
-use crate::control::Mailbox;
-use crate::hosted::Hosted;
+use crate::control::CommandReceiver;
+use crate::handler::Handler;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use simoom_io::Application;
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
 /// What epoll calls the mailbox; listeners are called by their number, connections by their key.
-const MAILBOX: u64 = u32::MAX as u64;
+const COMMANDS: u64 = u32::MAX as u64;
 /// What is told of every connection from the first; EPOLLOUT is from the first time that its socket
 /// is full.
 const WATCHED: epoll::EventFlags =
@@ -54,9 +54,9 @@ impl Driver for Epoll {
         0
     }
 
-    fn new(_: &Settings, listeners: &[Listener], mailbox: &Mailbox) -> io::Result<Epoll> {
+    fn new(_: &Settings, listeners: &[Listener], commands: &CommandReceiver) -> io::Result<Epoll> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, mailbox, epoll::EventData::new_u64(MAILBOX), epoll::EventFlags::IN)?;
+        epoll::add(&epoll, commands, epoll::EventData::new_u64(COMMANDS), epoll::EventFlags::IN)?;
         for (number, listener) in listeners.iter().enumerate() {
             epoll::add(
                 &epoll,
@@ -72,7 +72,7 @@ impl Driver for Epoll {
         &mut self.nothing
     }
 
-    fn wait<A: Hosted>(server: &mut Server<A, Epoll>) -> io::Result<()> {
+    fn wait<A: Handler>(server: &mut Server<A, Epoll>) -> io::Result<()> {
         let timeout = timespec(server.sleep());
         server.host.counters.wait_calls += 1;
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
@@ -83,7 +83,7 @@ impl Driver for Epoll {
         };
         server.tick();
         if !events.is_empty() {
-            server.publisher.touch();
+            server.exporter.touch();
         }
         for (n, event) in events.iter().enumerate() {
             server.news = events.len() - n;
@@ -132,19 +132,19 @@ impl Driver for Epoll {
         Ok(())
     }
 
-    fn release_listeners<A: Hosted>(_: &mut Server<A, Epoll>) -> io::Result<()> {
+    fn release_listeners<A: Handler>(_: &mut Server<A, Epoll>) -> io::Result<()> {
         Ok(())
     }
 
-    fn settle<A: Hosted>(_: &mut Server<A, Epoll>) -> io::Result<()> {
+    fn settle<A: Handler>(_: &mut Server<A, Epoll>) -> io::Result<()> {
         Ok(())
     }
 }
 
-fn handle<A: Hosted>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io::Result<()> {
+fn handle<A: Handler>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io::Result<()> {
     match event.data.u64() {
-        MAILBOX => server.called = true,
-        number if number < MAILBOX => server.accept(number as usize).map(drop)?,
+        COMMANDS => server.called = true,
+        number if number < COMMANDS => server.accept(number as usize).map(drop)?,
         bits => {
             let key = Key::from_bits(bits);
             server.note(key, readiness(event.flags));

@@ -66,9 +66,9 @@ mod visit;
 pub use counters::Counters;
 pub use listener::{Listener, Presence, Reserved};
 
-use crate::control::Mailbox;
-use crate::hosted::Hosted;
-use crate::metrics::Sheet;
+use crate::control::CommandReceiver;
+use crate::handler::Handler;
+use crate::metrics::Snapshot;
 use epoll::Epoll;
 use server::Server;
 use simoom_io::Application;
@@ -111,21 +111,21 @@ pub fn io_uring() -> Result<(), String> {
 /// Serves on the calling thread, as one worker, until an order to drain has been carried out, or
 /// the kernel refuses what a server cannot do without. Takes all the memory it will ever use first,
 /// publishes its counters, and calls `ready`.
-pub fn run<A: Hosted>(
+pub fn run<A: Handler>(
     poller: Poller,
     settings: &Settings,
     listeners: Vec<Listener>,
     app: A,
-    mailbox: Mailbox,
-    sheet: Arc<Sheet>,
+    commands: CommandReceiver,
+    snapshot: Arc<Snapshot>,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
     match poller {
         Poller::Epoll => {
-            Server::<A, Epoll>::new(settings, listeners, app, mailbox, sheet)?.run(ready)
+            Server::<A, Epoll>::new(settings, listeners, app, commands, snapshot)?.run(ready)
         }
         Poller::IoUring => {
-            Server::<A, Uring>::new(settings, listeners, app, mailbox, sheet)?.run(ready)
+            Server::<A, Uring>::new(settings, listeners, app, commands, snapshot)?.run(ready)
         }
     }
 }

@@ -16,15 +16,15 @@ use super::turns::Turns;
 use super::visit::{Next, Tools, visit, write};
 use super::{INPUT_BYTES, Settings};
 use crate::clock::{Clock, NEVER, look_at, millis};
-use crate::control::Mailbox;
-use crate::hosted::{Hosted, count_port};
-use crate::metrics::{Publisher, Sheet};
+use crate::control::CommandReceiver;
+use crate::handler::{Handler, count_port};
+use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Exporter, Snapshot};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use simoom_io::input;
 use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
-use simoom_io::{Application, Closed};
+use simoom_io::{Application, Closed, ConnectionId};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -45,13 +45,17 @@ pub(super) trait Driver: Sized {
     /// Bytes of its own tables, besides the parts.
     fn memory_bytes(settings: &Settings) -> usize;
 
-    fn new(settings: &Settings, listeners: &[Listener], mailbox: &Mailbox) -> io::Result<Self>;
+    fn new(
+        settings: &Settings,
+        listeners: &[Listener],
+        commands: &CommandReceiver,
+    ) -> io::Result<Self>;
 
     fn shared(&mut self) -> &mut Self::Shared;
 
     /// Waits until something happens, for at most [`Server::sleep`], calls [`Server::tick`] and
     /// handles all of it.
-    fn wait<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+    fn wait<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
     /// Prepares the socket of a new connection for its first visit.
     fn prepare(&mut self, socket: &mut Socket<Self::Part>);
@@ -71,11 +75,11 @@ pub(super) trait Driver: Sized {
     fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()>;
 
     /// Lets go of the listeners: what they have accepted is in the table when this returns.
-    fn release_listeners<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+    fn release_listeners<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
     /// All there is to know has been told when this returns, and every connection's reads are its
     /// own.
-    fn settle<A: Hosted>(server: &mut Server<A, Self>) -> io::Result<()>;
+    fn settle<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 }
 
 /// What the kernel says of a socket.
@@ -109,13 +113,13 @@ pub(super) struct Server<A: Application, D: Driver> {
     pub(super) accept_again_ms: Option<u64>,
     pub(super) drain: Option<Drain>,
     pub(super) drain_idle_ms: u64,
-    pub(super) mailbox: Mailbox,
+    pub(super) commands: CommandReceiver,
     /// The mailbox is to be looked into.
     pub(super) called: bool,
     pub(super) driver: D,
     scratch: Vec<u8>,
     clock: Clock,
-    pub(super) publisher: Publisher,
+    pub(super) exporter: Exporter,
 }
 
 /// Bytes of what grows with the number of connections, and of the loop's own buffers.
@@ -130,20 +134,20 @@ pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> us
         + D::memory_bytes(settings)
 }
 
-impl<A: Hosted, D: Driver> Server<A, D> {
+impl<A: Handler, D: Driver> Server<A, D> {
     /// Takes all the memory it will ever use, and registers what it waits for.
     pub(super) fn new(
         settings: &Settings,
         listeners: Vec<Listener>,
         app: A,
-        mailbox: Mailbox,
-        sheet: Arc<Sheet>,
+        commands: CommandReceiver,
+        snapshot: Arc<Snapshot>,
     ) -> io::Result<Self> {
         settings.check()?;
         for listener in &listeners {
             listener.set_keep_alive(settings.keep_alive)?;
         }
-        let driver = D::new(settings, &listeners, &mailbox)?;
+        let driver = D::new(settings, &listeners, &commands)?;
         Ok(Server {
             host: Host {
                 app,
@@ -170,12 +174,12 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             accept_again_ms: None,
             drain: None,
             drain_idle_ms: millis(settings.drain_idle),
-            mailbox,
+            commands,
             called: false,
             driver,
             scratch: vec![0; INPUT_BYTES],
             clock: Clock::new(),
-            publisher: Publisher::new(sheet),
+            exporter: Exporter::new(snapshot),
         })
     }
 
@@ -186,12 +190,13 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         self.publish();
         ready();
         while !self.is_done() {
-            if self.publisher.is_due(self.host.now_ms) {
+            if self.exporter.is_due(self.host.now_ms) {
                 self.publish();
             }
             D::wait(&mut self)?;
             if std::mem::take(&mut self.called) {
                 self.obey()?;
+                self.take_completions();
             }
             self.fire_deadlines();
             self.give_turns();
@@ -207,13 +212,16 @@ impl<A: Hosted, D: Driver> Server<A, D> {
 
     fn publish(&mut self) {
         let host = &mut self.host;
-        host.counters.connections_open = self.table.len() as u64;
-        let (limit, ports) = (u64::from(self.table.capacity()), self.admission.ports());
-        self.publisher.publish(host.now_ms, |counts| {
+        let (open, limit) = (self.table.len() as u64, u64::from(self.table.capacity()));
+        let ports = self.admission.ports();
+        let completions = self.commands.completions();
+        self.exporter.publish(host.now_ms, |counts| {
+            counts.push((&CONNECTIONS_OPEN, open));
             counts.extend(host.counters.iter());
-            counts.push(("connections_limit", limit));
+            counts.push((&CONNECTIONS_LIMIT, limit));
             ports.for_each(|port| count_port(&host.app, port, counts));
-            host.app.publish(&mut |name, value| counts.push((name, value)));
+            completions.publish(&mut |metric, value| counts.push((metric, value)));
+            host.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }
 
@@ -221,6 +229,20 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         self.host.now_ms = self.clock.now_ms();
         if let Some(seconds) = self.clock.new_second(self.host.now_ms) {
             self.host.app.clock(seconds);
+        }
+    }
+
+    /// Lets handlers go on with what other threads have completed.
+    fn take_completions(&mut self) {
+        while let Some((ConnectionId(id), completed)) = self.commands.completions().take() {
+            self.exporter.touch();
+            let key = Key::from_bits(id);
+            let session = self.table.get_mut(key);
+            if session.is_some_and(|session| self.host.complete(session, completed)) {
+                self.visit(key);
+            } else {
+                self.commands.completions().unclaimed();
+            }
         }
     }
 
@@ -235,7 +257,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
             return Duration::ZERO;
         }
         let drain_ms = self.drain.map(|drain| drain.next_ms());
-        let duties = [self.accept_again_ms, drain_ms, self.publisher.next_ms()];
+        let duties = [self.accept_again_ms, drain_ms, self.exporter.next_ms()];
         let duties =
             duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
         let now = Tick::from_millis(self.host.now_ms);
@@ -325,7 +347,7 @@ impl<A: Hosted, D: Driver> Server<A, D> {
         let now = Tick::from_millis(self.host.now_ms);
         let mut due = [0];
         while self.wheel.expire(now, &mut due) > 0 {
-            self.publisher.touch();
+            self.exporter.touch();
             let Some(key) = self.table.key_at(due[0]) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
             match self.host.due(session) {

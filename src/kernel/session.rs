@@ -7,7 +7,8 @@
 
 use super::counters::Counters;
 use crate::clock::{NEVER, millis};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
+use crate::later::Completed;
 use simoom_io::connection::Buffered;
 use simoom_io::send::Pool;
 use simoom_io::{Application, Closed, Connection, Exchange, Opened, Requests, input};
@@ -117,7 +118,7 @@ pub(super) struct Host<A: Application> {
     pub(super) linger_timeout: Duration,
 }
 
-impl<A: Hosted> Host<A> {
+impl<A: Handler> Host<A> {
     pub(super) fn opened<S>(&mut self, session: &mut Session<A, S>, opened: Opened) {
         self.event(session, |app, exchange| exchange.open(app, opened));
     }
@@ -153,6 +154,18 @@ impl<A: Hosted> Host<A> {
             self.event(session, |app, exchange| exchange.iterate(app));
         }
         has_yielded
+    }
+
+    /// Another thread has completed what the application left to it. Returns whether the
+    /// application was told.
+    pub(super) fn complete<S>(
+        &mut self,
+        session: &mut Session<A, S>,
+        completed: Completed,
+    ) -> bool {
+        self.event(session, |app, exchange| {
+            exchange.complete(app, |app, conn, reply| app.completed(conn, completed, reply))
+        })
     }
 
     /// The peer has finished, and all that it sent was read.

@@ -1,7 +1,8 @@
 use super::*;
 use crate::kernel::INPUT_BYTES;
-use simoom_io::Reply;
+use crate::metrics::Metric;
 use simoom_io::send::CHUNK_BYTES;
+use simoom_io::{ConnectionId, Reply};
 
 /// Does what each byte of input says; other bytes stay unconsumed.
 #[derive(Default)]
@@ -66,12 +67,12 @@ impl Application for Script {
     }
 }
 
-impl Hosted for Script {
-    fn clock(&mut self, _: crate::hosted::Seconds) {}
+impl Handler for Script {
+    fn clock(&mut self, _: crate::handler::Seconds) {}
 
     fn drain(&mut self) {}
 
-    fn publish(&self, _: &mut dyn FnMut(&'static str, u64)) {}
+    fn publish(&self, _: &mut dyn FnMut(&'static Metric, u64)) {}
 }
 
 fn opened() -> (Host<Script>, Session<Script, ()>) {
@@ -85,7 +86,10 @@ fn opened() -> (Host<Script>, Session<Script, ()>) {
         linger_timeout: Duration::from_secs(5),
     };
     let mut session = Session::new(());
-    host.opened(&mut session, Opened { local_port: 80, active: false, token: 0, ends: None });
+    host.opened(
+        &mut session,
+        Opened { local_port: 80, active: false, token: 0, id: ConnectionId(1), ends: None },
+    );
     (host, session)
 }
 
@@ -207,8 +211,12 @@ fn the_end_gives_everything_back() {
         assert_eq!(host.inputs.free(), (2, 2));
         let ends =
             ["closed_finished", "closed_reset_by_peer", "closed_timed_out", "closed_aborted"];
-        let counted: u64 =
-            host.counters.iter().filter(|(name, _)| ends.contains(name)).map(|(_, n)| n).sum();
+        let counted: u64 = host
+            .counters
+            .iter()
+            .filter(|(metric, _)| ends.contains(&metric.name))
+            .map(|(_, n)| n)
+            .sum();
         assert_eq!(counted, 1);
     }
 }

@@ -22,7 +22,7 @@
 use super::INPUT_BYTES;
 use super::session::{Host, Phase, Session};
 use super::socket::{Part, Socket};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
@@ -74,7 +74,7 @@ impl<'a, P: Part> Tools<'a, P> {
 
 /// Does all there is to do for `session`, up to the bound of one visit. While many wait, that is a
 /// few answers.
-pub(super) fn visit<A: Hosted, P: Part>(
+pub(super) fn visit<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -105,7 +105,7 @@ pub(super) fn visit<A: Hosted, P: Part>(
 }
 
 /// One step; `None` if there may be another.
-fn step<A: Hosted, P: Part>(
+fn step<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -146,7 +146,7 @@ fn step<A: Hosted, P: Part>(
     }
 }
 
-fn write_if_any<A: Hosted, P: Part>(
+fn write_if_any<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -161,7 +161,7 @@ fn write_if_any<A: Hosted, P: Part>(
 }
 
 /// Writes what is queued, in one call, and gives back what the socket took.
-pub(super) fn write<A: Hosted, P: Part>(
+pub(super) fn write<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -216,7 +216,7 @@ fn send<B: Blob>(
 }
 
 /// Calls `resumed` if there is room, and says what to wait for if there is none.
-fn resume<A: Hosted, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
+fn resume<A: Handler, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
     if host.resume(session) {
         return None;
     }
@@ -228,7 +228,7 @@ fn resume<A: Hosted, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>)
 }
 
 /// Reads once and offers what came, with what was kept before it.
-fn read<A: Hosted, P: Part>(
+fn read<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -268,7 +268,7 @@ fn read<A: Hosted, P: Part>(
 /// What is left there must not stay for ever: a few bytes can pin a buffer that fills the receive
 /// window, and then nothing follows that would complete the request. So the connection also waits
 /// for a buffer.
-fn peek<A: Hosted, P: Part>(
+fn peek<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,
@@ -301,7 +301,7 @@ fn peek<A: Hosted, P: Part>(
 }
 
 /// Removes from the kernel the input that was read there. It is there: it was just seen.
-fn take<A: Hosted, P: Part>(
+fn take<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     seen: usize,
@@ -317,7 +317,7 @@ fn take<A: Hosted, P: Part>(
 }
 
 /// Reads on until the peer has closed, and drops what comes.
-fn discard<A: Hosted, P: Part>(
+fn discard<A: Handler, P: Part>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<P>>,
     tools: &mut Tools<'_, P>,

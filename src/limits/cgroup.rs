@@ -1,26 +1,26 @@
-//! What the memory controllers of this process's cgroups leave: the kernel's files in, bounds out.
+//! Memory limits of this process's cgroups, read from the kernel's files.
 //!
-//! A limit of any ancestor holds too, so every directory from the process's own up to the mount
-//! point is read, in version 2 (`memory.max`, and `memory.high`, above which the kernel throttles)
-//! and version 1 (`memory.limit_in_bytes`). Page cache that the kernel can drop at once does not
-//! count as used. What cannot be read bounds nothing.
+//! The limits of all ancestors apply. So every directory from the process's own up to the mount
+//! point is read, for version 2 (`memory.max`, and `memory.high`, above which the kernel throttles)
+//! and version 1 (`memory.limit_in_bytes`). Page cache that the kernel can drop does not count as
+//! used. A file that cannot be read sets no limit.
 
 use super::system::Bound;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// These files have a line or two; this much is read of any.
+/// Upper bound of the bytes read of a file. These files have a line or two.
 const FILE_MAX_BYTES: u64 = 1 << 20;
-/// Version 1 says "unlimited" by a number near 2⁶³.
+/// Version 1 reports no limit as a number near 2⁶³.
 const UNLIMITED_BYTES: u64 = 1 << 60;
 
-/// The names that the two versions have for the same things.
+/// File names of one cgroup version.
 #[derive(Clone, Copy)]
 struct Version {
     limits: &'static [&'static str],
     used: &'static str,
-    /// The line of `memory.stat` with the page cache that can be dropped.
+    /// The line of `memory.stat` with the page cache that the kernel can drop.
     droppable: &'static str,
 }
 
@@ -35,8 +35,8 @@ const V1: Version = Version {
     droppable: "total_inactive_file",
 };
 
-/// The bounds of all cgroups that the process is in. `process` is its directory in /proc, `root`
-/// the root directory.
+/// The bounds of all cgroups of the process. `process` is its directory in /proc, `root` the root
+/// directory.
 pub(super) fn bounds(process: &Path, root: &Path) -> Vec<Bound> {
     let (cgroups, mounts) = (read(&process.join("cgroup")), read(&process.join("mountinfo")));
     let (Some(cgroups), Some(mounts)) = (cgroups, mounts) else { return Vec::new() };
@@ -44,8 +44,7 @@ pub(super) fn bounds(process: &Path, root: &Path) -> Vec<Bound> {
     cgroups.lines().flat_map(|line| bounds_of(line, &mounts, root)).collect()
 }
 
-/// The bounds that a line of /proc/PID/cgroup leads to: `0::/PATH`, or `N:CONTROLLERS:/PATH` in
-/// version 1.
+/// The bounds of one line of /proc/PID/cgroup: `0::/PATH`, or `N:CONTROLLERS:/PATH` in version 1.
 fn bounds_of(line: &str, mounts: &[Mount<'_>], root: &Path) -> Vec<Bound> {
     let mut fields = line.splitn(3, ':');
     let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next())
@@ -62,7 +61,7 @@ fn bounds_of(line: &str, mounts: &[Mount<'_>], root: &Path) -> Vec<Bound> {
     };
     let Some(mount) = mounts.iter().find(is_it) else { return Vec::new() };
     let top = root.join(mount.point.trim_start_matches('/'));
-    // In a container the mount may show a part of the hierarchy only, or the path lead out of it.
+    // In a container the mount may show a part of the hierarchy, or the path may lead out of it.
     let inside = path.strip_prefix(mount.root.trim_end_matches('/')).unwrap_or("");
     let inside = if inside.split('/').any(|part| part == "..") { "" } else { inside };
     let own = top.join(inside.trim_start_matches('/'));
@@ -70,7 +69,7 @@ fn bounds_of(line: &str, mounts: &[Mount<'_>], root: &Path) -> Vec<Bound> {
     directories.flat_map(|directory| bounds_in(directory, version, root)).collect()
 }
 
-/// The bounds that one directory sets.
+/// The bounds of one directory.
 fn bounds_in(directory: &Path, version: Version, root: &Path) -> Vec<Bound> {
     let number = |name: &str| read(&directory.join(name))?.trim().parse::<u64>().ok();
     let used = number(version.used).unwrap_or(0);
@@ -94,7 +93,7 @@ fn bounds_in(directory: &Path, version: Version, root: &Path) -> Vec<Bound> {
     version.limits.iter().filter_map(bound).collect()
 }
 
-/// A line of /proc/PID/mountinfo (proc_pid_mountinfo(5)) for a cgroup file system.
+/// A cgroup line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 struct Mount<'a> {
     root: &'a str,
     point: &'a str,

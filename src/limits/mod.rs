@@ -1,8 +1,8 @@
-//! The memory plan: every table, pool, ring and store that start-up will take, added up before any
-//! is taken.
+//! The memory plan: the sum of all tables, pools, rings and stores, computed before anything is
+//! allocated.
 //!
-//! The parts' own sizes come in, a printed table or a refusal goes out. Nothing is allocated here.
-//! A plan that exceeds the limit is refused with the number of connections that would fit.
+//! The parts report their sizes. The result is a table to print, or an error with the number of
+//! connections that would fit.
 
 mod cgroup;
 mod system;
@@ -12,31 +12,31 @@ pub use system::{Bound, tightest};
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// One kind of thing that memory is taken for.
+/// One kind of allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// What it is: "connections", "UMEM frames".
+    /// Its name: "connections", "UMEM frames".
     pub what: &'static str,
-    /// How many of them.
+    /// Number of objects.
     pub count: u64,
-    /// Bytes that each takes.
+    /// Bytes of each object.
     pub bytes_each: u64,
 }
 
 impl Row {
-    /// Bytes that they take together.
+    /// Bytes of all objects together.
     pub fn bytes(&self) -> u64 {
         self.count.saturating_mul(self.bytes_each)
     }
 }
 
-/// All memory that will be taken. Its `Display` is a table, aligned and with a sum.
+/// All memory that will be allocated. `Display` prints a table with the sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     rows: Vec<Row>,
 }
 
-/// What a plan must not exceed.
+/// The limit of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// `--memory-limit`, in bytes.
@@ -46,7 +46,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The flag's value if it was given, or else the machine's memory.
+    /// The value of the flag if given, otherwise the machine's memory.
     pub fn from_flag(memory_limit_bytes: Option<u64>) -> Limit {
         match memory_limit_bytes {
             Some(bytes) => Limit::Flag(bytes),
@@ -71,26 +71,26 @@ impl Plan {
         Plan::default()
     }
 
-    /// The plan with `count` things more, of `bytes_each` bytes.
+    /// Adds `count` objects of `bytes_each` bytes.
     #[must_use]
     pub fn add(mut self, what: &'static str, count: usize, bytes_each: usize) -> Plan {
         self.rows.push(Row { what, count: count as u64, bytes_each: bytes_each as u64 });
         self
     }
 
-    /// The rows in the order in which they were added.
+    /// The rows, in the order in which they were added.
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 
-    /// Bytes that everything takes together.
+    /// The sum of all rows, in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.rows.iter().map(Row::bytes).fold(0, u64::saturating_add)
     }
 }
 
-/// The plan for `connections`, if it does not exceed `limit`; if it does, an error that says what
-/// would fit.
+/// The plan for `connections` if it fits `limit`. Otherwise an error with the number of connections
+/// that would fit.
 ///
 /// `plan` must not take less memory for more connections.
 pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Result<Plan> {
@@ -102,7 +102,7 @@ pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Resu
     let fits = |connections: u32| plan(connections).total_bytes() <= limit.bytes();
     let remedy = match largest(connections, fits) {
         0 => format!("even one connection needs {}", Bytes(plan(1).total_bytes())),
-        most => format!("--connections {most} would fit"),
+        fit => format!("--connections {fit} would fit"),
     };
     let enough = megabytes(needed);
     Err(Error::usage(match limit {
@@ -119,8 +119,8 @@ pub fn check(limit: Limit, connections: u32, plan: impl Fn(u32) -> Plan) -> Resu
     }))
 }
 
-/// Fails if the plan for `connections` exceeds what `bound` leaves: the system would end the
-/// process, or refuse it the memory, when it is too late to say why.
+/// Fails if the plan for `connections` exceeds what `bound` leaves. Otherwise the system would kill
+/// the process or refuse it memory later, without an explanation.
 pub fn check_bound(bound: &Bound, connections: u32, plan: impl Fn(u32) -> Plan) -> Result<()> {
     let wanted = plan(connections);
     let left = bound.left_bytes();
@@ -129,7 +129,7 @@ pub fn check_bound(bound: &Bound, connections: u32, plan: impl Fn(u32) -> Plan) 
     }
     let remedy = match largest(connections, |connections| plan(connections).total_bytes() <= left) {
         0 => format!("even one connection needs {}: lower --memory", Bytes(plan(1).total_bytes())),
-        most => format!("--connections {most} would fit"),
+        fit => format!("--connections {fit} would fit"),
     };
     Err(Error::usage(format!(
         "--connections {connections}: they need {}, and {} of {} leaves {}; {remedy}, or {}\n{wanted}",
@@ -141,8 +141,8 @@ pub fn check_bound(bound: &Bound, connections: u32, plan: impl Fn(u32) -> Plan) 
     )))
 }
 
-/// The largest number below `end` for which `fits` holds, where it holds for all smaller ones; 0 if
-/// for none from 1 on.
+/// The largest number below `end` for which `fits` holds; 0 if there is none. If `fits` holds for a
+/// number, it must hold for all smaller ones.
 fn largest(end: u32, fits: impl Fn(u32) -> bool) -> u32 {
     let (mut fitting, mut failing) = (0, end);
     while failing - fitting > 1 {
@@ -156,7 +156,7 @@ fn largest(end: u32, fits: impl Fn(u32) -> bool) -> u32 {
     fitting
 }
 
-/// Megabytes, rounded up, as `--memory-limit` takes them.
+/// Megabytes, rounded up, in the unit of `--memory-limit`.
 fn megabytes(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
@@ -186,7 +186,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// A number of bytes as people read it: `512 B`, `1.5 MiB`.
+/// A number of bytes with a unit: `512 B`, `1.5 MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes(pub u64);
 
@@ -198,7 +198,7 @@ impl fmt::Display for Bytes {
         }
         let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
         let power = (bytes.ilog2() / 10).min(units.len() as u32);
-        // Rounding to tenths may reach the next unit's 1024, which is shown as such: 1024.0 KiB.
+        // Rounding to tenths may reach 1024 of a unit, shown as 1024.0 KiB.
         let value = bytes as f64 / 2f64.powi(power as i32 * 10);
         write!(f, "{value:.1} {}", units[power as usize - 1])
     }

@@ -1,46 +1,46 @@
-//! The limits that the system sets to the memory of this process, and what they leave: cgroups and
-//! resource limits.
+//! Limits of the system on the memory of this process, and what they leave: cgroups and resource
+//! limits.
 
 use super::cgroup;
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::path::Path;
 
-/// Address space of a thread besides what the plan lists: its stack, and the arena that the
-/// allocator reserves for it.
+/// Address space of a thread in addition to the plan: its stack, and the arena that the allocator
+/// reserves for it.
 const THREAD_ADDRESS_BYTES: u64 = (2 + 64) << 20;
 /// Data of a thread: its stack.
 const THREAD_DATA_BYTES: u64 = 2 << 20;
-/// What large tables lose by their alignment, and the program's small allocations.
+/// Alignment losses of large tables, and small allocations of the program.
 const SLACK_BYTES: u64 = 32 << 20;
 
 /// A limit of the system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// What the system calls it: a file of a cgroup, or RLIMIT_AS.
+    /// Its name in the system: a file of a cgroup, or RLIMIT_AS.
     pub name: String,
     /// The limit.
     pub limit_bytes: u64,
-    /// What is used of it already, or will be by what no plan lists.
+    /// Memory in use, or to be used by what no plan lists.
     pub used_bytes: u64,
-    /// How it is raised.
+    /// How to raise it.
     pub remedy: &'static str,
 }
 
 impl Bound {
-    /// What a plan may take.
+    /// Bytes left for a plan.
     pub fn left_bytes(&self) -> u64 {
         self.limit_bytes.saturating_sub(self.used_bytes)
     }
 }
 
-/// The bound that leaves the least to a process of `threads` threads; `None` if there is no limit.
+/// The bound that leaves the least for a process of `threads` threads; `None` if there is no limit.
 pub fn tightest(threads: usize) -> Option<Bound> {
     let cgroups = cgroup::bounds(Path::new("/proc/self"), Path::new("/"));
     cgroups.into_iter().chain(resources(threads as u64)).min_by_key(Bound::left_bytes)
 }
 
-/// The bounds by resource limits (getrlimit(2)).
+/// The bounds of resource limits (getrlimit(2)).
 fn resources(threads: u64) -> Vec<Bound> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let (address_bytes, data_bytes) =
@@ -71,7 +71,7 @@ fn resources(threads: u64) -> Vec<Bound> {
     .collect()
 }
 
-/// The size that a line of /proc/PID/status tells in kB.
+/// The size in a line of /proc/PID/status, which is in kB.
 fn size_bytes(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());

@@ -12,7 +12,7 @@ use super::watch::Watch;
 use crate::config::XdpMode;
 use crate::error::{Error, Result};
 use crate::limits::{self, Limit};
-use crate::metrics::{Count, Sheet};
+use crate::metrics::{Count, Snapshot};
 use crate::server::address_check;
 use crate::server::xdp::{mode, suit_device};
 use crate::steer::{Claim, Device};
@@ -96,9 +96,9 @@ pub(super) fn run<P: Protocol>(
     let (mut device, queues) =
         Device::open(&options).map_err(|error| Error::failed(error.to_string()))?;
     let cannot_start = |error| Error::because("starting a worker", error);
-    let (orders, mailbox) = control::mailbox().map_err(cannot_start)?;
-    let mut places = handover::ring(&[orders.waker()], device.umem().chunks());
-    let sheet = Sheet::new("load");
+    let (command_sender, commands) = control::command_channel().map_err(cannot_start)?;
+    let mut places = handover::ring(&[command_sender.waker()], device.umem().chunks());
+    let snapshot = Snapshot::new("load");
     let parts = Parts {
         app: Client::new(plan.clone(), protocol),
         stack: Config {
@@ -107,8 +107,8 @@ pub(super) fn run<P: Protocol>(
         },
         ports: Vec::new(),
         handover: places.pop().expect("a ring of one has one place"),
-        mailbox,
-        sheet: sheet.clone(),
+        commands,
+        snapshot: snapshot.clone(),
         busy_poll: true,
         drained: None,
         queues,
@@ -131,7 +131,7 @@ pub(super) fn run<P: Protocol>(
     if driver.hop == NextHop::Unreachable {
         return Err(target_route.no_answer(interface));
     }
-    Ok(Sent { client, transport, counts: sheet.read() })
+    Ok(Sent { client, transport, counts: snapshot.read() })
 }
 
 /// Larger rings than a server has, so that a delayed generator does not lose answers.

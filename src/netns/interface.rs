@@ -1,4 +1,4 @@
-//! What is known of the network interfaces in the calling thread's namespace.
+//! Facts about the network interfaces in the calling thread's namespace.
 
 use super::rtnetlink;
 use netlink_packet_route::link::LinkAttribute;
@@ -6,32 +6,32 @@ use pnet::datalink::{self, NetworkInterface};
 use std::io;
 use std::net::IpAddr;
 
-/// A network interface as the kernel describes it.
+/// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// Its name, such as `eth0`.
     pub name: String,
-    /// Its index, which names it to the kernel.
+    /// Its index in the kernel.
     pub index: u32,
-    /// Its Ethernet address; zero where it has none.
+    /// Its Ethernet address; zero if it has none.
     pub mac: [u8; 6],
-    /// The largest IP packet it takes.
+    /// Its MTU, that is, the largest IP packet.
     pub mtu_bytes: u32,
-    /// Its addresses, each with the length of its prefix in bits.
+    /// Its addresses, with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
-    /// Whether it was brought up.
+    /// Whether it is up.
     pub up: bool,
     /// Whether it has a carrier.
     pub carrier: bool,
     /// Whether it is the loopback interface.
     pub loopback: bool,
-    /// Receive queues it was made with; a driver may use fewer.
+    /// Receive queues that were created. The driver may use fewer.
     pub rx_queues: u32,
-    /// Transmit queues it was made with; a driver may use fewer.
+    /// Transmit queues that were created. The driver may use fewer.
     pub tx_queues: u32,
 }
 
-/// The interface of this name. An unknown one is an error that names those there are.
+/// The interface with this name. For an unknown name, the error lists the known ones.
 pub fn interface(name: &str) -> io::Result<Interface> {
     let all = datalink::interfaces();
     match all.iter().find(|interface| interface.name == name) {
@@ -47,7 +47,8 @@ pub fn interface(name: &str) -> io::Result<Interface> {
     }
 }
 
-/// All interfaces, in the order of their indices. One that vanishes meanwhile is left out.
+/// All interfaces in the order of their indices. An interface that is removed meanwhile is left
+/// out.
 pub fn interfaces() -> Vec<Interface> {
     let mut found: Vec<Interface> =
         datalink::interfaces().iter().filter_map(|interface| describe(interface).ok()).collect();

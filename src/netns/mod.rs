@@ -1,9 +1,8 @@
-//! Network namespaces without a name, and veth pairs between them.
+//! Unnamed network namespaces, and veth pairs between them, for the demonstration, the comparison
+//! and the tests.
 //!
-//! The demonstration, the comparison and the tests each need a network of their own. A
-//! [`Namespace`] here is nothing but a file descriptor: it has no name that could clash and no
-//! mount that could be left behind, so the kernel removes it, with its interfaces, when the process
-//! ends, however it ends. Nothing here touches the namespace the process was started in.
+//! A [`Namespace`] is a file descriptor, without a name or a mount. The kernel removes it with its
+//! interfaces when the process ends, however it ends. The namespace of this process is not changed.
 
 mod interface;
 mod rtnetlink;
@@ -18,13 +17,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::thread;
 
-/// A network namespace that lives as long as this value, or as a thread, process or socket inside
-/// it.
+/// A network namespace. It lives as long as this value, or a thread, process or socket in it.
 #[derive(Debug)]
 pub struct Namespace(OwnedFd);
 
 impl Namespace {
-    /// An empty namespace whose `lo` is up. Needs CAP_SYS_ADMIN.
+    /// An empty namespace with `lo` up. Needs CAP_SYS_ADMIN.
     pub fn new() -> io::Result<Namespace> {
         thread::scope(|scope| {
             let made = scope.spawn(|| {
@@ -43,9 +41,9 @@ impl Namespace {
         })
     }
 
-    /// Runs `inside` on a thread of its own within this namespace and returns what it returned; a
-    /// panic goes on here. Sockets, threads and child processes that it makes belong to this
-    /// namespace. Several calls may run at once.
+    /// Runs `inside` on a new thread in this namespace and returns its result. A panic continues in
+    /// the caller. Sockets, threads and child processes made by `inside` belong to the namespace.
+    /// Calls may run concurrently.
     pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let ran = scope.spawn(|| {
@@ -66,8 +64,8 @@ impl AsFd for Namespace {
     }
 }
 
-/// Joins interface `a_name` in `a` and `b_name` in `b` by a veth pair with `queues` receive and
-/// transmit queues at either end. Both ends are down at first.
+/// Creates a veth pair: `a_name` in `a`, `b_name` in `b`, each with `queues` receive and transmit
+/// queues. Both ends are down.
 pub fn veth(
     a: &Namespace,
     a_name: &str,

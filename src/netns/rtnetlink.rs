@@ -1,8 +1,6 @@
-//! Requests to the kernel's rtnetlink(7): make and configure interfaces in the calling thread's
-//! namespace.
-//!
-//! In come plain values, out goes one request, back comes its acknowledgement; each call uses a
-//! socket of its own. For few interfaces at start-up, not for the data path.
+//! Requests to the kernel's rtnetlink(7): create and configure interfaces in the calling thread's
+//! namespace. Each call opens a socket, sends one request and reads its acknowledgement. Not for
+//! the data path.
 
 use netlink_packet_core::{
     ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
@@ -27,11 +25,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Bytes of `struct ifinfomsg`, which comes before the attributes of a link message.
+/// Bytes of `struct ifinfomsg`, in front of the attributes of a link message.
 const LINK_HEADER_BYTES: usize = 16;
 
-/// Gives the interface `address` with a prefix of `prefix_len` bits. An IPv6 address is usable at
-/// once: duplicate address detection is left out.
+/// Adds `address` with a prefix of `prefix_len` bits to the interface. An IPv6 address is usable at
+/// once, without duplicate address detection.
 pub fn set_address(interface: &str, address: IpAddr, prefix_len: u8) -> io::Result<()> {
     let mut message = AddressMessage::default();
     message.header.index = index_of(interface)?;
@@ -56,7 +54,7 @@ pub fn set_up(interface: &str) -> io::Result<()> {
         .map_err(|error| explain(&error, &format!("bringing {interface} up")))
 }
 
-/// Sets the interface's MTU.
+/// Sets the MTU of the interface.
 pub fn set_mtu(interface: &str, mtu_bytes: u32) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index_of(interface)?;
@@ -65,7 +63,7 @@ pub fn set_mtu(interface: &str, mtu_bytes: u32) -> io::Result<()> {
         .map_err(|error| explain(&error, &format!("setting the MTU of {interface} to {mtu_bytes}")))
 }
 
-/// Tells the kernel for good that `address` is to be reached at `mac` on this interface.
+/// Adds a permanent neighbour entry: `address` has the hardware address `mac`.
 pub fn add_neighbour(interface: &str, address: IpAddr, mac: [u8; 6]) -> io::Result<()> {
     let mut message = NeighbourMessage::default();
     message.header.ifindex = index_of(interface)?;
@@ -84,8 +82,8 @@ pub fn add_neighbour(interface: &str, address: IpAddr, mac: [u8; 6]) -> io::Resu
     )
 }
 
-/// The gateway by which the kernel would send to `destination` from this interface; `None` if it
-/// would send there directly. An error says that it would not send at all.
+/// The gateway of the kernel's route to `destination` from this interface; `None` if the
+/// destination is on-link. An error if there is no route.
 pub fn gateway(interface: &str, destination: IpAddr) -> io::Result<Option<IpAddr>> {
     let mut message = RouteMessage::default();
     message.header.address_family = family(destination);
@@ -106,9 +104,9 @@ pub fn gateway(interface: &str, destination: IpAddr) -> io::Result<Option<IpAddr
     }))
 }
 
-/// Has the kernel's TCP use `algorithm`, `cubic` say, towards the network that the interface's own
-/// IPv4 `address` is in, whatever the default of this machine is. A route may name any algorithm
-/// that the kernel has; a namespace's default only those that the first namespace allows to all.
+/// Sets the congestion control of the kernel's TCP to `algorithm`, for example `cubic`, towards the
+/// network of the interface's IPv4 `address`. A route may name any algorithm that the kernel has;
+/// the default of a namespace is limited to those that the first namespace allows.
 pub fn set_congestion_control(
     interface: &str,
     address: Ipv4Addr,
@@ -135,7 +133,7 @@ pub fn set_congestion_control(
         .map_err(|error| explain(&error, &format!("having TCP use {algorithm} on {interface}")))
 }
 
-/// Makes a veth pair: `name` in the calling thread's namespace, `peer_name` in `peer_namespace`.
+/// Creates a veth pair: `name` in the calling thread's namespace, `peer_name` in `peer_namespace`.
 pub(super) fn add_veth(
     name: &str,
     peer_name: &str,
@@ -163,7 +161,7 @@ pub(super) fn add_veth(
     })
 }
 
-/// A kernel without veth says only that it does not support what it was asked for.
+/// Adds a hint to the error of a kernel without veth, which only says that it is not supported.
 fn or_no_veth(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) {
         let remedy = "this kernel has no veth: load it (`modprobe veth`), or take a kernel built with CONFIG_VETH";
@@ -172,8 +170,7 @@ fn or_no_veth(error: io::Error) -> io::Error {
     error
 }
 
-/// What the kernel knows of the interface, as far as its attributes can be read: a kernel newer
-/// than this program may send some that cannot.
+/// The attributes of the interface that can be parsed. A newer kernel may send others.
 pub(super) fn link_attributes(index: u32) -> io::Result<Vec<LinkAttribute>> {
     let mut message = LinkMessage::default();
     message.header.index = index;
@@ -205,8 +202,7 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
     exchange(message, flags | NLM_F_ACK).map(drop)
 }
 
-/// Sends a request and returns the kernel's first message in reply; an error message becomes the
-/// error.
+/// Sends a request and returns the first message of the reply. An error message becomes an error.
 fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<u8>> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | flags;

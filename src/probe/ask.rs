@@ -1,5 +1,5 @@
-//! Asks the kernel: the abilities of the machine are tried, those of an interface are what its
-//! driver says, and what is known of the driver is looked up.
+//! Queries the kernel: tries the abilities of the machine, asks drivers for those of an interface,
+//! and looks up what is known of a driver.
 
 use super::facts::{Ability, Link, Machine, Trust, XdpFeatures};
 use super::machine;
@@ -9,7 +9,7 @@ use crate::{kernel, steer};
 use af_xdp::drivers::{self, ZeroCopy};
 use af_xdp::features;
 
-/// The facts of the machine.
+/// Facts about the machine.
 pub(super) fn machine() -> Result<Machine> {
     machine::machine(
         ability(features::can_open_sockets()),
@@ -25,8 +25,8 @@ fn ability<E: ToString>(tried: std::result::Result<(), E>) -> Ability {
     }
 }
 
-/// The facts of an interface. What its driver does not tell is left open: that is no failure of the
-/// probe.
+/// Facts about an interface. What its driver does not report stays unknown; the probe does not
+/// fail.
 pub(super) fn link(interface: Interface, kernel: (u32, u32)) -> Link {
     let driver = features::driver(&interface.name).ok();
     let (rx_queues, tx_queues) = match features::queues(&interface.name) {

@@ -8,21 +8,21 @@ use crate::config::{Transport, XdpMode};
 use af_xdp::drivers;
 use serde::{Serialize, Serializer};
 
-/// What `serve` takes when left to choose.
+/// The transport and mode that `serve` chooses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Choice {
     /// AF_XDP, io_uring or epoll; never `auto`.
-    #[serde(serialize_with = "value_name")]
+    #[serde(serialize_with = "transport_name")]
     pub transport: Transport,
-    /// The mode that will be taken; if it fails after all, those below it follow. `auto` over
-    /// kernel sockets, where it means nothing.
-    #[serde(serialize_with = "value_name")]
+    /// The first mode to try; lower ones follow if it fails. `auto` with kernel sockets, where it
+    /// has no meaning.
+    #[serde(serialize_with = "mode_name")]
     pub mode: XdpMode,
-    /// Why, and why not the better one, in one line.
+    /// The reason, and why a better one was not chosen, in one line.
     pub reason: String,
 }
 
-/// What to take for `link`.
+/// The choice for `link`.
 pub fn choose(machine: &Machine, link: &Link) -> Choice {
     match obstacle(machine, link) {
         Some(reason) => over_kernel_sockets(machine, reason),
@@ -33,7 +33,7 @@ pub fn choose(machine: &Machine, link: &Link) -> Choice {
     }
 }
 
-/// The better kind of kernel sockets, AF_XDP being barred for that reason.
+/// The better kind of kernel sockets. `obstacle` is the reason against AF_XDP.
 fn over_kernel_sockets(machine: &Machine, obstacle: String) -> Choice {
     let (transport, reason) = match &machine.io_uring {
         Ability::Yes => (Transport::IoUring, obstacle),
@@ -42,7 +42,7 @@ fn over_kernel_sockets(machine: &Machine, obstacle: String) -> Choice {
     Choice { transport, mode: XdpMode::Auto, reason }
 }
 
-/// What stands in the way of AF_XDP.
+/// The reason why AF_XDP cannot be used, if there is one.
 fn obstacle(machine: &Machine, link: &Link) -> Option<String> {
     if link.loopback {
         return Some("the loopback interface has no receive queues".into());
@@ -60,7 +60,7 @@ fn obstacle(machine: &Machine, link: &Link) -> Option<String> {
 
 const UNTOLD: &str = "this kernel does not report the XDP features of the driver: zero-copy is tried first, then copy, then generic";
 
-/// The mode that will be taken, by the rules that [`af_xdp::Device::open`] goes by.
+/// The mode that will be used, by the rules of [`af_xdp::Device::open`].
 fn mode(link: &Link) -> (XdpMode, String) {
     let driver = link.driver.as_deref().unwrap_or("this driver");
     if drivers::prefers_generic(driver) {
@@ -85,15 +85,14 @@ fn mode(link: &Link) -> (XdpMode, String) {
     }
 }
 
-/// Serialises a value by the name that it has on the command line.
-fn value_name<S: Serializer>(
-    value: &impl clap::ValueEnum,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match value.to_possible_value() {
-        Some(value) => serializer.serialize_str(value.get_name()),
-        None => serializer.serialize_none(),
-    }
+/// Serialises a transport by its name on the command line.
+fn transport_name<S: Serializer>(value: &Transport, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(value.name())
+}
+
+/// Serialises a mode by its name on the command line.
+fn mode_name<S: Serializer>(value: &XdpMode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(value.name())
 }
 
 #[cfg(test)]

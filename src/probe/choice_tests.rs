@@ -13,7 +13,7 @@ fn machine() -> Machine {
     }
 }
 
-/// An interface of a good driver that offers everything.
+/// An interface with a good driver that supports everything.
 fn link() -> Link {
     Link {
         name: "eth1".into(),

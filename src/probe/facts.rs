@@ -1,33 +1,33 @@
-//! What `simoom probe` finds out, as plain values: for the choice of a transport, for the report,
-//! and as JSON.
+//! The facts that `simoom probe` finds, as plain values: for the choice of a transport, for the
+//! report, and as JSON.
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::net::{IpAddr, SocketAddr};
 
-/// Everything about this machine.
+/// All facts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    /// The machine as a whole.
+    /// The machine.
     pub machine: Machine,
-    /// Its network interfaces, each with what `serve` would choose on it.
+    /// Its network interfaces, with the choice of `serve` for each.
     pub interfaces: Vec<Probed>,
 }
 
-/// An interface, and what `serve --interface` would choose there by itself.
+/// An interface, with the choice of `serve --interface` for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Probed {
-    /// What the interface is like.
+    /// Facts about the interface.
     #[serde(flatten)]
     pub link: Link,
-    /// What `serve` would choose.
+    /// The choice of `serve`.
     pub choice: super::Choice,
-    /// Where `serve --interface` would be reached without further flags, or why nowhere.
+    /// Where `serve --interface` would listen without further flags, or why nowhere.
     #[serde(serialize_with = "places")]
     pub listens: Result<Vec<Listens>, String>,
 }
 
-/// The list alone: empty where nothing would be reached.
+/// The list alone; empty if `serve` would listen nowhere.
 fn places<S: Serializer>(
     listens: &Result<Vec<Listens>, String>,
     serializer: S,
@@ -38,60 +38,60 @@ fn places<S: Serializer>(
 /// A service at an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listens {
-    /// "HTTP".
+    /// The service: "HTTP".
     pub service: &'static str,
-    /// Where.
+    /// The address.
     pub address: SocketAddr,
-    /// Whether it is claimed from the interface's queues; else a kernel socket listens there.
+    /// Whether it is claimed from the queues of the interface. Otherwise a kernel socket listens.
     pub claimed: bool,
 }
 
-/// What the kernel is and lets this process do.
+/// Facts about the kernel, and what it allows this process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Machine {
-    /// The kernel's release, `6.1.0-28-amd64`.
+    /// Release of the kernel: `6.1.0-28-amd64`.
     pub kernel: String,
-    /// The cores that this process may use.
+    /// Cores that this process may use.
     pub cores: Vec<usize>,
-    /// The capabilities that matter to Simoom.
+    /// The capabilities that Simoom uses.
     pub capabilities: Vec<Capability>,
-    /// Bytes of memory that this process may lock; `None`: as many as it likes.
+    /// Bytes of memory that this process may lock; `None` if unlimited.
     pub memlock_limit_bytes: Option<u64>,
     /// Whether AF_XDP sockets can be opened.
     pub xdp_sockets: Ability,
     /// Whether the steering program can be loaded.
     pub bpf_programs: Ability,
-    /// Whether kernel sockets can be served over io_uring.
+    /// Whether io_uring works.
     pub io_uring: Ability,
 }
 
 impl Machine {
-    /// The kernel's major and minor version; `None` if its release does not begin with them.
+    /// Major and minor version of the kernel; `None` if its release does not begin with them.
     pub fn kernel_version(&self) -> Option<(u32, u32)> {
         let mut numbers = self.kernel.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     }
 }
 
-/// A capability that Simoom needs for something.
+/// A capability that Simoom uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Capability {
-    /// `CAP_NET_RAW`.
+    /// Its name: `CAP_NET_RAW`.
     pub name: &'static str,
     /// Whether this process has it.
     pub held: bool,
-    /// What needs it.
+    /// What it is needed for.
     pub needed_to: &'static str,
 }
 
-/// Whether something that was tried works.
+/// Result of trying something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ability {
-    /// It does.
+    /// It works.
     Yes,
-    /// It does not.
+    /// It does not work.
     No {
-        /// What the kernel said.
+        /// The error of the kernel.
         reason: String,
     },
 }
@@ -114,40 +114,40 @@ impl Serialize for Ability {
 pub struct Link {
     /// Its name.
     pub name: String,
-    /// Whether it was brought up.
+    /// Whether it is up.
     pub up: bool,
     /// Whether it has a carrier.
     pub carrier: bool,
     /// Whether it is the loopback interface.
     pub loopback: bool,
-    /// The largest IP packet it takes.
+    /// Its MTU, that is, the largest IP packet.
     pub mtu_bytes: u32,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Its driver's name, where it has one.
+    /// Name of its driver, if it has one.
     pub driver: Option<String>,
-    /// Receive queues in use: each needs a socket.
+    /// Receive queues in use. Each needs a socket.
     pub rx_queues: u32,
     /// Transmit queues in use.
     pub tx_queues: u32,
-    /// What its driver offers to XDP; `None`: this kernel does not tell.
+    /// XDP features of its driver; `None` if this kernel does not report them.
     pub xdp: Option<XdpFeatures>,
     /// What is known of zero-copy with this driver on this kernel.
     pub zero_copy_trust: Trust,
 }
 
-/// What a driver says that it offers to XDP.
+/// XDP features that a driver reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct XdpFeatures {
     /// XDP in the driver.
     pub native: bool,
-    /// The NIC writes into user memory.
+    /// Zero-copy: the NIC writes to user memory.
     pub zero_copy: bool,
     /// Packets of several buffers, in copy mode.
     pub multi_buffer: bool,
-    /// The same in zero-copy mode.
+    /// Packets of several buffers, in zero-copy mode.
     pub zero_copy_multi_buffer: bool,
-    /// The NIC computes checksums of what is sent.
+    /// Checksums computed by the NIC on transmission.
     pub tx_checksum: bool,
 }
 
@@ -157,12 +157,12 @@ pub struct XdpFeatures {
 pub enum Trust {
     /// It is used and works.
     Good {
-        /// Since when, or where seen.
+        /// Since which version, or where it was seen.
         note: String,
     },
     /// It is known to fail.
     Bad {
-        /// How.
+        /// How it fails.
         note: String,
     },
     /// Nothing is known.

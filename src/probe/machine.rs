@@ -1,4 +1,4 @@
-//! What the kernel is and lets this process do, read from the kernel itself.
+//! Facts about the kernel and about what it allows this process, read from the kernel.
 
 use super::facts::{Ability, Capability, Machine};
 use crate::config;
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 
-/// The capabilities that matter, with their bits in `CapEff` (linux/capability.h).
+/// The capabilities that Simoom uses, with their bits in `CapEff` (linux/capability.h).
 const CAPABILITIES: [(&str, u32, &str); 7] = [
     ("CAP_NET_RAW", 13, "open AF_XDP sockets"),
     ("CAP_NET_ADMIN", 12, "attach the steering program to an interface"),
@@ -17,7 +17,7 @@ const CAPABILITIES: [(&str, u32, &str); 7] = [
     ("CAP_SYS_ADMIN", 21, "make the network namespaces of `simoom demo`"),
 ];
 
-/// Reads the machine's facts; the abilities were tried by the caller.
+/// Reads the facts about the machine. The caller has tried the abilities.
 pub(super) fn machine(
     xdp_sockets: Ability,
     bpf_programs: Ability,
@@ -39,7 +39,7 @@ pub(super) fn machine(
     })
 }
 
-/// The set of effective capabilities in the text of /proc/self/status, a bit each.
+/// The effective capabilities in the text of /proc/self/status, a bit each.
 fn effective(status: &str) -> Option<u64> {
     let digits = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(digits.trim(), 16).ok()

@@ -1,9 +1,8 @@
-//! `simoom probe`: what this machine and its network interfaces can do, and what `serve` would
+//! `simoom probe`: what this machine and its network interfaces support, and what `serve` would
 //! choose.
 //!
-//! Facts are gathered first ([`facts()`]), the choice is a pure function of them ([`choose`]), and
-//! both are printed as text or JSON. Whatever is tried for it is undone at once; nothing is
-//! changed.
+//! [`facts()`] gathers the facts, [`choose`] is a pure function of them, and both are printed as
+//! text or JSON. Everything that the probe tries is undone at once.
 
 mod ask;
 mod choice;
@@ -13,7 +12,9 @@ mod report;
 
 pub use choice::{Choice, choose};
 
-use crate::config::{Serve, ServeOptions, Transport};
+use crate::config::Transport;
+#[cfg(feature = "cli")]
+use crate::config::{Serve, ServeOptions};
 use crate::error::{Error, Result};
 use crate::netns::{self, Interface};
 use crate::server::host::Host;
@@ -21,7 +22,7 @@ use crate::server::places::Places;
 use facts::{Facts, Listens, Probed};
 use std::io::{self, Write};
 
-/// Prints the facts of `interface`, or of all, as text or as JSON.
+/// Prints the facts of `interface`, or of all interfaces, as text or as JSON.
 pub fn run(interface: Option<&str>, json: bool) -> Result<()> {
     let facts = facts(interface)?;
     let text = if json {
@@ -32,7 +33,7 @@ pub fn run(interface: Option<&str>, json: bool) -> Result<()> {
         facts.to_string()
     };
     match io::stdout().lock().write_all(text.as_bytes()) {
-        // Whoever reads only the beginning has what they wanted.
+        // A closed pipe is not an error: the reader has what it wanted.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::because("writing to standard output", error))
         }
@@ -49,7 +50,7 @@ pub fn facts(interface: Option<&str>) -> Result<Facts> {
         None => netns::interfaces(),
     };
     let machine = ask::machine()?;
-    // A release that does not begin with a version is of some future kind.
+    // A release that does not begin with a version is newer than all known ones.
     let kernel = machine.kernel_version().unwrap_or((u32::MAX, 0));
     let all = netns::interfaces();
     let probed = |interface: Interface| {
@@ -63,7 +64,8 @@ pub fn facts(interface: Option<&str>) -> Result<Facts> {
     Ok(Facts { interfaces: interfaces.into_iter().map(probed).collect(), machine })
 }
 
-/// Where `serve --interface` would be reached over this transport without further flags.
+/// Where `serve --interface` would listen over this transport without further flags.
+#[cfg(feature = "cli")]
 fn listens(host: &Host, transport: Transport, cores: &[usize]) -> Result<Vec<Listens>> {
     let interface = Some(host.interface().name.clone());
     let config = Serve::resolve(ServeOptions { interface, ..ServeOptions::default() }, cores)?;
@@ -81,4 +83,10 @@ fn listens(host: &Host, transport: Transport, cores: &[usize]) -> Result<Vec<Lis
         claimed: false,
     });
     Ok(claimed.chain(kernels).collect())
+}
+
+/// Without the program there is no `serve`.
+#[cfg(not(feature = "cli"))]
+fn listens(_: &Host, _: Transport, _: &[usize]) -> Result<Vec<Listens>> {
+    Ok(Vec::new())
 }

@@ -1,14 +1,13 @@
-//! The facts as text for a person: one line each, the remedies beside what is missing.
+//! The facts as text, one line each, with the remedies for what is missing.
 
 use super::facts::{
     Ability, Capability, Facts, Link, Listens, Machine, Probed, Trust, XdpFeatures,
 };
 use crate::config::{Transport, XdpMode};
 use crate::limits::Bytes;
-use clap::ValueEnum;
 use std::fmt::{self, Display, Formatter};
 
-/// From this kernel version on, BPF maps are charged to the memory cgroup and not to
+/// The kernel version from which BPF maps are charged to the memory cgroup and not to
 /// RLIMIT_MEMLOCK.
 const MAPS_ARE_NOT_LOCKED: (u32, u32) = (5, 11);
 
@@ -22,7 +21,7 @@ impl Display for Facts {
     }
 }
 
-/// One line: a name, padded, and what there is to say.
+/// One line: a padded name and a value.
 fn line(f: &mut Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
     writeln!(f, "{name:<18}  {value}")
 }
@@ -54,7 +53,7 @@ impl Display for Machine {
     }
 }
 
-/// How much memory may be locked, which the UMEM is.
+/// The memory that may be locked. The UMEM counts against it.
 fn locked_memory(f: &mut Formatter<'_>, machine: &Machine) -> fmt::Result {
     let unbounded = machine.capabilities.iter().any(|one| one.held && one.name == "CAP_IPC_LOCK");
     let Some(bytes) = machine.memlock_limit_bytes else {
@@ -112,10 +111,7 @@ impl Display for Probed {
             (Transport::IoUring, _) => "kernel sockets over io_uring".to_owned(),
             (Transport::Epoll, _) => "kernel sockets over epoll".to_owned(),
             (_, XdpMode::Auto) => "AF_XDP".to_owned(),
-            (_, mode) => {
-                let mode = mode.to_possible_value();
-                format!("AF_XDP, {}", mode.as_ref().map_or("", |mode| mode.get_name()))
-            }
+            (_, mode) => format!("AF_XDP, {}", mode.name()),
         };
         line(f, "  serve would use", format_args!("{how}: {}", choice.reason))?;
         match listens {
@@ -125,7 +121,7 @@ impl Display for Probed {
     }
 }
 
-/// Where `serve` would be reached: from the queues, and through the kernel.
+/// Where `serve` would listen: through the queues, and through the kernel.
 fn listening(f: &mut Formatter<'_>, listens: &[Listens]) -> fmt::Result {
     for (name, is_claimed) in [("  claiming", true), ("  listening on", false)] {
         let places = listens.iter().filter(|place| place.claimed == is_claimed);
@@ -138,7 +134,7 @@ fn listening(f: &mut Formatter<'_>, listens: &[Listens]) -> fmt::Result {
     Ok(())
 }
 
-/// `up, MTU 1500, 192.0.2.1`.
+/// The state of an interface: `up, MTU 1500, 192.0.2.1`.
 fn state(link: &Link) -> String {
     let state = match (link.up, link.carrier) {
         (false, _) => "down",

@@ -11,7 +11,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::kernel::udp::{self, Udp};
 use crate::log;
-use crate::metrics::{Board, Sheet};
+use crate::metrics::{Registry, Snapshot};
 use crate::server::{Builder, Factories, Server, Signals, UdpFactory, WorkerInfo};
 use crate::store::Store;
 use simoom_io::Duration;
@@ -53,7 +53,7 @@ fn builder(config: &config::Serve) -> Builder<impl Factories> {
             }
             Ok(())
         })
-        .every_second(move |board| items.look_after(board))
+        .every_second(move |registry| items.look_after(registry))
 }
 
 /// Content in memory, loaded while the server starts.
@@ -138,31 +138,31 @@ impl Items {
         Ok(shared.insert(made).clone())
     }
 
-    fn handler(&self, worker: WorkerInfo) -> Result<Memcached> {
+    fn handler(&self, worker: &WorkerInfo) -> Result<Memcached> {
         Ok(Memcached::new(self.shared()?, worker.number, worker.connections))
     }
 
     /// Looks after the store, if there is one. It outlives its makers' part of the start.
-    fn look_after(&self, board: &Board) -> Result<()> {
+    fn look_after(&self, registry: &Registry) -> Result<()> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(shared) = shared else { return Ok(()) };
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         let stored = stored.get_or_insert_with(|| {
-            let sheet = Sheet::new("store");
-            board.add(sheet.clone());
-            Stored::new(shared.store().clone(), sheet)
+            let snapshot = Snapshot::new("store");
+            registry.add(snapshot.clone());
+            Stored::new(shared.store().clone(), snapshot)
         });
         stored.look_after()
     }
 }
 
 fn make_memcached(items: Arc<Items>) -> impl Fn(WorkerInfo) -> Result<Memcached> {
-    move |worker| items.handler(worker)
+    move |worker| items.handler(&worker)
 }
 
 fn make_udp(items: Arc<Items>) -> UdpFactory {
-    Box::new(move |worker, sockets, mailbox, sheet| {
-        let udp = Udp::new(sockets, items.handler(worker)?, mailbox, sheet);
+    Box::new(move |worker, sockets, commands, snapshot| {
+        let udp = Udp::new(sockets, items.handler(&worker)?, commands, snapshot);
         Ok(Box::new(move || udp.run()))
     })
 }

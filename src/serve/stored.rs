@@ -5,7 +5,7 @@ use crate::app::contained::Containment;
 use crate::app::memcached;
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::metrics::{Count, Sheet};
+use crate::metrics::{Count, Snapshot};
 use crate::panics;
 use crate::store::Store;
 use std::sync::Arc;
@@ -17,28 +17,28 @@ const MAINTAIN_MAX: usize = 256;
 /// The store, and where its counters go.
 pub(super) struct Stored {
     store: Arc<Store>,
-    sheet: Arc<Sheet>,
+    snapshot: Arc<Snapshot>,
     containment: Containment,
 }
 
 impl Stored {
-    pub(super) fn new(store: Arc<Store>, sheet: Arc<Sheet>) -> Stored {
-        Stored { store, sheet, containment: Containment::default() }
+    pub(super) fn new(store: Arc<Store>, snapshot: Arc<Snapshot>) -> Stored {
+        Stored { store, snapshot, containment: Containment::default() }
     }
 
-    /// Frees what has expired, for workers that sleep do not, and brings the counters to the board.
-    /// A panic in it is counted; it is an error if it may have left the store half changed.
+    /// Frees expired items, because sleeping workers do not, and publishes the counters. Counts a
+    /// panic. Returns an error if a panic may have left a change of the store incomplete.
     pub(super) fn look_after(&self) -> Result<()> {
         let now = u32::try_from(clock::steady_seconds()).unwrap_or(u32::MAX);
         let mut counts: Vec<Count> = Vec::with_capacity(32);
         self.contain(|| {
             let _ = (0..MAINTAIN_MAX).all(|_| self.store.maintain(now));
-            memcached::publish_store(&self.store.statistics(), &mut |name, value| {
-                counts.push((name, value));
+            memcached::publish_store(&self.store.statistics(), &mut |metric, value| {
+                counts.push((metric, value));
             });
         })?;
-        self.containment.publish(&mut |name, value| counts.push((name, value)));
-        self.sheet.publish(counts.into_iter());
+        self.containment.publish(&mut |metric, value| counts.push((metric, value)));
+        self.snapshot.publish(counts.into_iter());
         Ok(())
     }
 
@@ -55,6 +55,7 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::contained::HANDLER_PANICS;
     use crate::store::Settings;
 
     #[test]
@@ -62,10 +63,14 @@ mod tests {
         panics::install();
         let store =
             Store::new(&Settings { memory_bytes: 16 << 20, ..Settings::default() }).unwrap();
-        let stored = Stored::new(store.clone(), Sheet::new("store"));
+        let stored = Stored::new(store.clone(), Snapshot::new("store"));
         assert!(stored.contain(|| panic!("injected")).is_ok());
         stored.look_after().unwrap();
-        assert!(stored.sheet.read().contains(&("handler_panics", 1)), "{:?}", stored.sheet.read());
+        assert!(
+            stored.snapshot.read().contains(&(&HANDLER_PANICS, 1)),
+            "{:?}",
+            stored.snapshot.read()
+        );
         let in_doubt = stored.contain(|| store.panic_while_locked());
         let error = in_doubt.unwrap_err().to_string();
         assert!(error.starts_with("store maintenance: panicked at src/store/"), "{error}");

@@ -7,11 +7,11 @@ use crate::app::{Blob, Nobody};
 use crate::config::{
     Ecn, Endpoint, InterfaceChange, Transport, XdpMode, chosen_cores, usable_cores,
 };
-use crate::control::Mailbox;
+use crate::control::CommandReceiver;
 use crate::error::{Error, Result};
-use crate::hosted::{Hosted, PortNames};
+use crate::handler::{Handler, PortNames};
 use crate::listening::Listening;
-use crate::metrics::{Board, Count, Sheet, interned};
+use crate::metrics::{Count, Registry, Snapshot, interned};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -45,7 +45,8 @@ pub enum Signals {
 
 /// Starts the worker for UDP on its sockets.
 pub(crate) type UdpFactory = Box<
-    dyn FnOnce(WorkerInfo, Vec<Socket>, Mailbox, Arc<Sheet>) -> Result<Box<dyn UdpWork>> + 'static,
+    dyn FnOnce(WorkerInfo, Vec<Socket>, CommandReceiver, Arc<Snapshot>) -> Result<Box<dyn UdpWork>>
+        + 'static,
 >;
 
 /// What the thread for UDP runs.
@@ -129,23 +130,18 @@ impl<L: Factories> Builder<L> {
     ) -> Builder<With<F, H, L>>
     where
         F: Fn(WorkerInfo) -> Result<H>,
-        H: Hosted<Blob = Blob> + Send + 'static,
+        H: Handler<Blob = Blob> + Send + 'static,
     {
         let endpoints = at.into_endpoints().unwrap_or_else(|reason| {
             self.refuse(format!("handler {name}: {reason}"));
             Vec::new()
         });
         self.check_name(name);
-        let name_of = |what: &str| interned(&format!("{name}_connections_{what}"));
         let service = Arc::new(Service {
             name: interned(name),
             option: format!("handler {name}"),
             connections_option: format!("handler_connections {name}"),
-            port_names: PortNames {
-                open: name_of("open"),
-                limit: name_of("limit"),
-                refused: name_of("refused"),
-            },
+            port_names: PortNames::of(name),
             endpoints,
             connections: None,
             optional: false,
@@ -249,8 +245,8 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Connections at once to the handler of this name, by all workers together. By default a
-    /// handler beside others leaves them an eighth of [`Builder::connections`].
+    /// Connections at once to each port of the handler of this name, by all workers together. By
+    /// default a handler beside others leaves them an eighth of [`Builder::connections`].
     pub fn handler_connections(mut self, name: &str, connections: u32) -> Builder<L> {
         let option = format!("handler_connections {name}");
         let connections = self.checked_count(&option, connections);
@@ -332,15 +328,9 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Counts what is published on `sheet` among the server's metrics.
-    pub fn metrics(mut self, sheet: Arc<Sheet>) -> Builder<L> {
-        self.hooks.sheets.push(sheet);
-        self
-    }
-
-    /// Has `name`, of what handlers publish, exported as a gauge: a value that can go down.
-    pub fn gauge(mut self, name: &'static str) -> Builder<L> {
-        self.hooks.gauges.push(name);
+    /// Counts what is published on `snapshot` among the server's metrics.
+    pub fn metrics(mut self, snapshot: Arc<Snapshot>) -> Builder<L> {
+        self.hooks.snapshots.push(snapshot);
         self
     }
 
@@ -354,7 +344,7 @@ impl<L: Factories> Builder<L> {
     /// that waits for it. An error ends the server with that reason.
     pub fn every_second(
         mut self,
-        maintain: impl Fn(&Board) -> Result<()> + Send + Sync + 'static,
+        maintain: impl Fn(&Registry) -> Result<()> + Send + Sync + 'static,
     ) -> Builder<L> {
         self.hooks.every_second.push(Box::new(maintain));
         self
@@ -389,7 +379,7 @@ impl<L: Factories> Builder<L> {
             setup.check_addresses()?;
             setup.check()?;
         }
-        start(setup, &factories, hooks, signals)
+        start(&setup, &factories, hooks, signals)
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::metrics::Metric;
 use simoom_io::{Application, Opened, Reply};
 
 /// Serves nothing.
@@ -19,7 +20,7 @@ impl Application for Silent {
     fn timeout(&mut self, (): &mut (), _: &mut Reply<'_, Blob>) {}
 }
 
-impl Hosted for Silent {}
+impl Handler for Silent {}
 
 fn silent(name: &str, at: impl IntoEndpoints) -> Builder<impl Factories> {
     Server::builder().signals(Signals::Ignore).handler(name, at, |_| Ok(Silent))
@@ -109,15 +110,17 @@ fn a_factory_that_fails_ends_the_start_with_its_reason() {
     assert_eq!(refused(builder), "no such database");
 }
 
+static HITS: Metric = Metric::new("cache_hits", "Hits.");
+static ITEMS: Metric = Metric::new("cache_items", "Items.").gauge();
+
 #[test]
 fn what_is_called_at_the_turning_points_is_called_and_counted() {
-    let sheet = Sheet::new("cache");
-    sheet.publish([("cache_hits", 7), ("cache_items", 8)].into_iter());
+    let snapshot = Snapshot::new("cache");
+    snapshot.publish([(&HITS, 7), (&ITEMS, 8)].into_iter());
     let (told, listened) = std::sync::mpsc::channel();
     let server = silent("echo", [0u16, 0])
         .transport(Transport::Epoll)
-        .metrics(sheet)
-        .gauge("cache_items")
+        .metrics(snapshot)
         .admin("127.0.0.1:0".parse().unwrap())
         .on_listen(move |listening| {
             told.send((listening.service, listening.address)).unwrap();
@@ -134,15 +137,21 @@ fn what_is_called_at_the_turning_points_is_called_and_counted() {
     for sample in [
         "\nsimoom_cache_hits_total{worker=\"cache\"} 7\n",
         "\nsimoom_cache_items{worker=\"cache\"} 8\n",
+        "\n# HELP simoom_cache_hits_total Hits.\n# TYPE simoom_cache_hits_total counter\n",
+        "\n# TYPE simoom_cache_items gauge\n",
+        "\n# HELP simoom_echo_connections_limit Upper bound of the open connections of the service echo.\n",
         "\n# TYPE simoom_echo_connections_limit gauge\n",
         "\nsimoom_listening{service=\"echo\",protocol=\"tcp\",address=\"127.0.0.1:",
     ] {
         assert!(exposed.contains(sample), "{sample} is not in {exposed}");
     }
     let totals = server.stop().unwrap();
-    let value = |name| totals.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let value =
+        |name: &str| totals.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     assert_eq!(value("cache_hits"), Some(7));
-    assert!(value("echo_connections_limit") >= Some(5), "{totals:?}");
+    let workers = crate::config::usable_cores().unwrap().len() as u64;
+    let each = 5u64.div_ceil(workers);
+    assert_eq!(value("echo_connections_limit"), Some(2 * workers * each), "{totals:?}");
 }
 
 /// What the admin endpoint tells of the server's metrics.
@@ -162,10 +171,21 @@ fn a_stopper_ends_the_wait_and_an_error_of_maintenance_ends_the_server() {
     assert_eq!(server.wait(), Ok("stop"));
     server.stop().unwrap();
     let failing = std::sync::atomic::AtomicBool::new(false);
-    let maintain = move |_: &Board| match failing.swap(true, std::sync::atomic::Ordering::Relaxed) {
-        false => Ok(()),
-        true => Err(Error::failed("the cache is broken")),
-    };
+    let maintain =
+        move |_: &Registry| match failing.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(Error::failed("the cache is broken")),
+        };
     let server = silent("echo", 0).every_second(maintain).start().unwrap();
     assert_eq!(server.run().unwrap_err().to_string(), "the cache is broken");
+}
+
+#[test]
+fn a_name_of_two_declarations_is_refused_at_start() {
+    static OTHER: Metric = Metric::new("http_requests", "Requests of another kind.");
+    let snapshot = Snapshot::new("other");
+    snapshot.publish([(&OTHER, 7)].into_iter());
+    let error = refused(silent("echo", 0).transport(Transport::Epoll).metrics(snapshot));
+    assert!(error.starts_with("metric http_requests: declared twice, as counter "), "{error}");
+    assert!(error.ends_with("give each metric a name of its own"), "{error}");
 }

@@ -3,7 +3,8 @@
 use super::setup::Service;
 use crate::app::{Blob, Nobody, Services};
 use crate::error::Result;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
+use crate::later::Later;
 use crate::limits::Plan;
 use crate::listening::Via;
 use crate::metrics::interned;
@@ -11,7 +12,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// The worker that a handler is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WorkerInfo {
     /// Counts the workers of a server from 0.
     pub number: usize,
@@ -23,12 +24,14 @@ pub struct WorkerInfo {
     pub connections: usize,
     /// Whether the worker serves the queues of an interface or kernel sockets.
     pub via: Via,
+    /// The way for other threads to complete what the handler leaves to them.
+    pub later: Later,
 }
 
 /// A list of factories: [`With`] one, before others, ended by [`Nobody`].
 pub trait Factories {
     /// The handlers of one worker.
-    type Handlers: Hosted<Blob = Blob> + Send + 'static;
+    type Handlers: Handler<Blob = Blob> + Send + 'static;
 
     /// The handlers of `worker`, of those services that it serves on `ports`.
     #[doc(hidden)]
@@ -73,14 +76,14 @@ impl Factories for Nobody {
 impl<F, H, R> Factories for With<F, H, R>
 where
     F: Fn(WorkerInfo) -> Result<H>,
-    H: Hosted<Blob = Blob> + Send + 'static,
+    H: Handler<Blob = Blob> + Send + 'static,
     R: Factories,
 {
     type Handlers = Services<H, R::Handlers>;
 
     fn make(&self, worker: WorkerInfo, ports: &Ports) -> Result<Self::Handlers> {
         // In the order of the configuration: the last one named is the first of the list.
-        let rest = self.rest.make(worker, ports)?;
+        let rest = self.rest.make(worker.clone(), ports)?;
         let own = ports.0.iter().filter(|(_, service)| Some(service) == self.service.as_ref());
         let own: Vec<u16> = own.map(|(port, _)| *port).collect();
         let handler = if own.is_empty() { None } else { Some((self.factory)(worker)?) };

@@ -2,8 +2,8 @@
 
 use super::change_log::ChangeLog;
 use super::setup::Service;
-use crate::hosted::PortNames;
-use crate::metrics::{Board, Count};
+use crate::handler::PortNames;
+use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Count, Metric, Registry};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,21 +11,25 @@ use std::time::Instant;
 /// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change, as often as `log` allows.
 /// Returns whether connections have just run out.
 pub(super) fn check_connections(
-    board: &Board,
+    registry: &Registry,
     readiness: &Readiness,
     services: &[Arc<Service>],
     log: &mut ChangeLog,
     now: Instant,
 ) -> bool {
-    let full = board.sheets().into_iter().find_map(|sheet| {
-        let what = full(&sheet.read(), services)?;
-        Some((sheet, what))
+    let full = registry.snapshots().into_iter().find_map(|snapshot| {
+        let what = full(&snapshot.read(), services)?;
+        Some((snapshot, what))
     });
     let (is_exhausted, is_new) =
         (full.is_some(), readiness.update(Reason::ConnectionsExhausted, full.is_some()));
     match (log.due(is_new, now), full) {
-        (Some(suppressed), Some((sheet, what))) => {
-            tracing::warn!(worker = sheet.label(), suppressed, "{what}: new clients are refused");
+        (Some(suppressed), Some((snapshot, what))) => {
+            tracing::warn!(
+                worker = snapshot.label(),
+                suppressed,
+                "{what}: new clients are refused"
+            );
         }
         (Some(suppressed), None) => tracing::info!(suppressed, "connections are free again"),
         (None, _) => {}
@@ -35,10 +39,13 @@ pub(super) fn check_connections(
 
 /// Which connections of a worker are all in use.
 fn full(counts: &[Count], services: &[Arc<Service>]) -> Option<String> {
-    let value = |name| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    let is_full = |open, limit| value(limit).is_some_and(|limit| value(open) >= Some(limit));
+    let value =
+        |name: &Metric| counts.iter().find(|(known, _)| **known == *name).map(|(_, value)| *value);
+    let is_full = |open: &Metric, limit: &Metric| {
+        value(limit).is_some_and(|limit| value(open) >= Some(limit))
+    };
     let of = |PortNames { open, limit, .. }| is_full(open, limit);
-    if is_full("connections_open", "connections_limit") {
+    if is_full(&CONNECTIONS_OPEN, &CONNECTIONS_LIMIT) {
         return Some("all connections are in use (--connections)".into());
     }
     let Service { name, connections_option, .. } =
@@ -49,26 +56,28 @@ fn full(counts: &[Count], services: &[Arc<Service>]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Sheet;
+    use crate::config;
+    use crate::metrics::Snapshot;
 
     #[test]
     fn a_worker_without_connections_for_a_service_is_a_reason_not_to_be_ready() {
-        let (board, readiness) = (Board::default(), Readiness::starting());
+        let (registry, readiness) = (Registry::default(), Readiness::starting());
         readiness.clear(Reason::Starting);
         let setup = crate::config::Serve::resolve(Default::default(), &[0]).unwrap().setup();
-        let sheets = [Sheet::new("udp"), Sheet::new("kernel 0")];
-        sheets.iter().for_each(|sheet| board.add(sheet.clone()));
+        let [http, memcached] = [config::HTTP, config::MEMCACHED].map(PortNames::of);
+        let snapshots = [Snapshot::new("udp"), Snapshot::new("kernel 0")];
+        snapshots.iter().for_each(|snapshot| registry.add(snapshot.clone()));
         for (counts, exhausted) in [
-            (vec![("connections_open", 7), ("connections_limit", 8)], false),
-            (vec![("connections_open", 8), ("connections_limit", 8)], true),
+            (vec![(&CONNECTIONS_OPEN, 7), (&CONNECTIONS_LIMIT, 8)], false),
+            (vec![(&CONNECTIONS_OPEN, 8), (&CONNECTIONS_LIMIT, 8)], true),
             (vec![], false),
-            (vec![("memcached_connections_open", 7), ("memcached_connections_limit", 7)], true),
-            (vec![("http_connections_open", 6), ("http_connections_limit", 7)], false),
-            (vec![("http_connections_open", 7), ("http_connections_limit", 7)], true),
+            (vec![(memcached.open, 7), (memcached.limit, 7)], true),
+            (vec![(http.open, 6), (http.limit, 7)], false),
+            (vec![(http.open, 7), (http.limit, 7)], true),
         ] {
-            sheets[1].publish(counts.iter().copied());
+            snapshots[1].publish(counts.iter().copied());
             let log = &mut ChangeLog::default();
-            check_connections(&board, &readiness, &setup.services, log, Instant::now());
+            check_connections(&registry, &readiness, &setup.services, log, Instant::now());
             assert_eq!(!readiness.is_ready(), exhausted, "{counts:?}");
         }
     }

@@ -5,12 +5,12 @@ use super::factories::{Factories, Ports};
 use super::setup::Service;
 use super::{Common, Running, Server, count, failed, plan};
 use crate::config::Transport;
-use crate::control::mailbox;
+use crate::control::command_channel;
 use crate::error::{Error, Result};
 use crate::kernel::listener::ListenError;
 use crate::kernel::{self, Listener, Poller, Reserved};
 use crate::listening::{Listening, Via};
-use crate::metrics::Sheet;
+use crate::metrics::Snapshot;
 use crate::thread;
 use crossbeam_channel::bounded;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -65,18 +65,28 @@ impl Server {
             let own = listeners.iter_mut().filter_map(Iterator::next).collect();
             let name = format!("kernel {index}");
             let cannot = |error| Error::because(format!("starting worker {name}"), error);
-            let (orders, mailbox) = mailbox().map_err(cannot)?;
-            let sheet = Sheet::new(&name);
-            let app = common.handlers(&ports, *core, settings.connections, Via::Kernel)?;
-            self.board.add(sheet.clone());
+            let (command_sender, commands) = command_channel().map_err(cannot)?;
+            let snapshot = Snapshot::new(&name);
+            let app = common.handlers(
+                &ports,
+                *core,
+                settings.connections,
+                Via::Kernel,
+                &command_sender,
+            )?;
+            self.registry.add(snapshot.clone());
             let (poller, settings) = (common.poller, settings.clone());
             let (ready, is_ready) = bounded(1);
             let ready = move || {
                 let _ = ready.send(());
             };
-            let work = move || kernel::run(poller, &settings, own, app, mailbox, sheet, ready);
+            let work = move || kernel::run(poller, &settings, own, app, commands, snapshot, ready);
             let thread = thread::spawn(name.clone(), *core, common.failures.clone(), work);
-            self.workers.push(Running { orders, thread: thread.map_err(cannot)?, drained: None });
+            self.workers.push(Running {
+                command_sender,
+                thread: thread.map_err(cannot)?,
+                drained: None,
+            });
             if is_ready.recv().is_err() {
                 let failure = self.failures.recv();
                 return Err(failure

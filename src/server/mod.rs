@@ -32,14 +32,14 @@ pub use factories::{Factories, Ports, With, WorkerInfo};
 use crate::admin::{self, Admin};
 use crate::app::contained::Contained;
 use crate::config::Transport;
-use crate::control::{Order, Orders};
+use crate::control::{Command, CommandSender};
 use crate::error::{Error, Result};
-use crate::hosted::PortNames;
+use crate::handler::Handler;
 use crate::kernel::Poller;
 use crate::kernel::listener::ListenError;
 use crate::limits;
 use crate::listening::{self, Listeners, Listening, Via};
-use crate::metrics::{Board, Count, Sheet};
+use crate::metrics::{self, Count, Metric, Registry, Snapshot};
 use crate::panics;
 use crate::readiness::{Readiness, Reason};
 use crate::thread::Failure;
@@ -49,13 +49,16 @@ use host::Host;
 use places::Places;
 use rustix::io::Errno;
 use setup::Setup;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use watch::Watch;
+
+pub(crate) use watch::Events;
 
 /// The option of memcached over UDP.
 pub(crate) const UDP_OPTION: &str = "--memcached-udp";
@@ -89,7 +92,7 @@ pub struct Server {
     device: Option<xdp::Claims>,
     watch: Option<Watch>,
     every_second: Vec<Maintain>,
-    board: Board,
+    registry: Registry,
     readiness: Arc<Readiness>,
     admin: Option<Admin>,
 }
@@ -111,7 +114,7 @@ type Prepare = Box<dyn FnOnce(usize) -> Result<usize>>;
 /// Is told of an address before the first client can connect there.
 type Listens = Box<dyn Fn(&Listening) -> Result<()>>;
 /// Looks after what no worker does.
-type Maintain = Box<dyn Fn(&Board) -> Result<()> + Send + Sync>;
+type Maintain = Box<dyn Fn(&Registry) -> Result<()> + Send + Sync>;
 
 /// What is called at the turning points of a server.
 #[derive(Default)]
@@ -119,16 +122,15 @@ pub(crate) struct Hooks {
     prepare: Vec<(&'static str, Prepare)>,
     listens: Vec<Listens>,
     every_second: Vec<Maintain>,
-    sheets: Vec<Arc<Sheet>>,
-    gauges: Vec<&'static str>,
+    snapshots: Vec<Arc<Snapshot>>,
     udp: Option<UdpFactory>,
 }
 
 /// A worker's thread and the way to give it orders.
 struct Running {
-    orders: Orders,
+    command_sender: CommandSender,
     thread: JoinHandle<()>,
-    /// Set by a worker over AF_XDP that has drained and waits for [`Order::Leave`].
+    /// Set by a worker over AF_XDP that has drained and waits for [`Command::Leave`].
     drained: Option<Arc<AtomicBool>>,
 }
 
@@ -156,15 +158,35 @@ struct Common<'a, L> {
     places: Places,
     /// How many applications were made.
     made: Cell<usize>,
+    /// What is published, by name.
+    declared: RefCell<BTreeMap<&'static str, Metric>>,
     poller: Poller,
     failures: Sender<Failure>,
 }
 
 impl<L: Factories> Common<'_, L> {
     /// The next worker.
-    fn worker(&self, core: Option<usize>, connections: usize, via: Via) -> WorkerInfo {
+    fn worker(
+        &self,
+        core: Option<usize>,
+        connections: usize,
+        via: Via,
+        command_sender: &CommandSender,
+    ) -> WorkerInfo {
         let number = self.made.replace(self.made.get() + 1);
-        WorkerInfo { number, workers: self.setup.workers(), core, connections, via }
+        WorkerInfo {
+            number,
+            workers: self.setup.workers(),
+            core,
+            connections,
+            via,
+            later: command_sender.later(),
+        }
+    }
+
+    /// Notes what is published. A name that has another declaration already is an error.
+    fn declare(&self, metrics: impl IntoIterator<Item = Metric>) -> Result<()> {
+        metrics::check(&mut self.declared.borrow_mut(), metrics).map_err(Error::Usage)
     }
 
     /// The handlers of the next worker.
@@ -174,9 +196,14 @@ impl<L: Factories> Common<'_, L> {
         core: Option<usize>,
         connections: usize,
         via: Via,
+        command_sender: &CommandSender,
     ) -> Result<Contained<L::Handlers>> {
-        let worker = self.worker(core, connections, via);
-        Ok(Contained::new(self.factories.make(worker, ports)?))
+        let worker = self.worker(core, connections, via, command_sender);
+        let handlers = Contained::new(self.factories.make(worker, ports)?);
+        let mut metrics = Vec::new();
+        handlers.publish(&mut |metric, _| metrics.push(*metric));
+        self.declare(metrics)?;
+        Ok(handlers)
     }
 }
 
@@ -198,7 +225,7 @@ fn places(setup: &Setup) -> Result<(Option<Host>, Places)> {
 
 /// Starts a server, in the network namespace of the calling thread.
 fn start<L: Factories>(
-    setup: Setup,
+    setup: &Setup,
     factories: &L,
     hooks: Hooks,
     signals: Signals,
@@ -224,14 +251,14 @@ fn start<L: Factories>(
         device: None,
         watch: None,
         every_second: Vec::new(),
-        board: Board::default(),
+        registry: Registry::default(),
         readiness: Arc::new(Readiness::starting()),
         admin: None,
     };
     // First of all, so that it can be asked whether the server is still starting.
     let started = server
-        .start_admin(&setup)
-        .and_then(|()| server.start_services(&setup, factories, hooks, failures));
+        .start_admin(setup)
+        .and_then(|()| server.start_services(setup, factories, hooks, failures));
     match started {
         Ok(()) => {
             server.readiness.clear(Reason::Starting);
@@ -255,10 +282,7 @@ impl Server {
         hooks: Hooks,
         failures: Sender<Failure>,
     ) -> Result<()> {
-        let Hooks { prepare, listens, every_second, sheets, gauges, udp } = hooks;
-        let port_names = setup.services.iter().map(|service| service.port_names);
-        let of_ports = port_names.flat_map(|PortNames { open, limit, .. }| [open, limit]);
-        of_ports.chain(gauges).for_each(|name| self.board.declare_gauge(name));
+        let Hooks { prepare, listens, every_second, snapshots, udp } = hooks;
         // What is shared may alone be more than the system allows: it is refused before the plan is
         // known.
         let bound = limits::tightest(plan::threads(setup));
@@ -271,6 +295,7 @@ impl Server {
         let poller = kernel::poller(setup.transport)?;
         let (host, places) = places(setup)?;
         let made = Cell::new(0);
+        let declared = RefCell::new(metrics::catalog::declarations());
         let common = Common {
             setup,
             factories,
@@ -280,12 +305,16 @@ impl Server {
             host,
             places,
             made,
+            declared,
             poller,
             failures,
         };
         self.start_transport(&common)?;
         self.start_udp(&common, udp)?;
-        sheets.into_iter().for_each(|sheet| self.board.add(sheet));
+        for snapshot in snapshots {
+            common.declare(snapshot.read().into_iter().map(|(metric, _)| *metric))?;
+            self.registry.add(snapshot);
+        }
         self.every_second = every_second;
         self.maintain()
     }
@@ -321,7 +350,7 @@ impl Server {
     pub fn wait(&mut self) -> Result<&'static str> {
         let policy = self.setup.on_interface_change;
         let mut watch = self.watch.take().unwrap_or_else(|| {
-            Watch::new(policy, self.readiness.clone(), &self.board, &self.setup.services)
+            Watch::new(policy, self.readiness.clone(), &self.registry, &self.setup.services)
         });
         let outcome = self.wait_watching(&mut watch);
         self.watch = Some(watch);
@@ -339,7 +368,7 @@ impl Server {
                     Err(_) => Error::failed("all workers have ended"),
                 }),
                 recv(publish) -> _ => self.publish()?,
-                recv(look) -> _ => watch.look(self.device.as_mut(), &self.board)?,
+                recv(look) -> _ => watch.look(self.device.as_mut(), &self.registry)?,
             }
         }
     }
@@ -370,7 +399,7 @@ impl Server {
     }
 
     fn maintain(&self) -> Result<()> {
-        self.every_second.iter().try_for_each(|maintain| maintain(&self.board))
+        self.every_second.iter().try_for_each(|maintain| maintain(&self.registry))
     }
 
     fn start_admin(&mut self, setup: &Setup) -> Result<()> {
@@ -381,9 +410,9 @@ impl Server {
                 }
                 None => Error::failed(format!("--admin {address}: {error}")),
             };
-            let (board, readiness) = (self.board.clone(), self.readiness.clone());
+            let (registry, readiness) = (self.registry.clone(), self.readiness.clone());
             let listeners = self.listeners.clone();
-            let source = admin::Source { board, readiness, listeners, panics: Arc::default() };
+            let source = admin::Source { registry, readiness, listeners, panics: Arc::default() };
             let admin = self.admin.insert(Admin::start(address, source).map_err(cannot)?);
             let (service, address) = (listening::ADMIN, admin.address());
             self.listeners.add(Listening { service, protocol: "tcp", address, via: Via::Kernel });
@@ -396,7 +425,7 @@ impl Server {
         // The process is ending, or a reader asks: there is nothing to be done about the store
         // here.
         let _ = self.publish();
-        self.board.totals()
+        self.registry.totals()
     }
 
     /// Where clients reach the server over TCP.
@@ -444,7 +473,7 @@ impl Server {
     pub fn drain(mut self, limit: std::time::Duration) -> Result<Vec<Count>> {
         self.readiness.set(Reason::Draining);
         self.listeners.close();
-        self.order(Order::Drain(limit));
+        self.send_to_all(Command::Drain(limit));
         let failure = self.await_workers();
         let mut outcome = Ok(());
         for worker in self.workers.drain(..) {
@@ -459,8 +488,8 @@ impl Server {
         outcome.map(|()| totals)
     }
 
-    fn order(&self, order: Order) {
-        self.workers.iter().for_each(|worker| worker.orders.send(order));
+    fn send_to_all(&self, command: Command) {
+        self.workers.iter().for_each(|worker| worker.command_sender.send(command));
     }
 
     /// Once all workers over AF_XDP have drained: leaves the interface's traffic to the kernel,
@@ -475,7 +504,7 @@ impl Server {
             device.release();
         }
         let queues = self.workers.iter().filter(|worker| worker.drained.is_some());
-        queues.for_each(|worker| worker.orders.send(Order::Leave));
+        queues.for_each(|worker| worker.command_sender.send(Command::Leave));
         true
     }
 
@@ -495,7 +524,7 @@ impl Server {
                 recv(signals) -> signal => match signal {
                     Ok(signal) => {
                         tracing::warn!(signal, "ending the drain at once");
-                        self.order(Order::Drain(std::time::Duration::ZERO));
+                        self.send_to_all(Command::Drain(std::time::Duration::ZERO));
                     }
                     Err(_) => signals = never(),
                 },

@@ -5,7 +5,7 @@ use crate::config::{
     ADDRESS_PROBE_DEFAULT, CONNECTIONS_DEFAULT, Ecn, Endpoint, InterfaceChange, TIMEOUTS_DEFAULT,
     Transport, XdpMode,
 };
-use crate::hosted::PortNames;
+use crate::handler::PortNames;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

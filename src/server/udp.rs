@@ -2,10 +2,10 @@
 
 use super::factories::Factories;
 use super::{Common, Running, Server, Socket, UDP_OPTION, UdpFactory};
-use crate::control::mailbox;
+use crate::control::command_channel;
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
-use crate::metrics::Sheet;
+use crate::metrics::Snapshot;
 use crate::thread;
 
 impl Server {
@@ -39,13 +39,17 @@ impl Server {
             let (service, address, via) = (datagrams.service.name, *address, Via::Kernel);
             self.listens(common, Listening { service, protocol: "udp", address, via })?;
         }
-        let worker = common.worker(None, 1, Via::Kernel);
-        let (orders, mailbox) = mailbox().map_err(cannot)?;
-        let sheet = Sheet::new("udp");
-        self.board.add(sheet.clone());
-        let work = factory(worker, sockets, mailbox, sheet)?;
+        let (command_sender, commands) = command_channel().map_err(cannot)?;
+        let worker = common.worker(None, 1, Via::Kernel, &command_sender);
+        let snapshot = Snapshot::new("udp");
+        self.registry.add(snapshot.clone());
+        let work = factory(worker, sockets, commands, snapshot)?;
         let thread = thread::spawn("udp".into(), None, common.failures.clone(), work);
-        self.workers.push(Running { orders, thread: thread.map_err(cannot)?, drained: None });
+        self.workers.push(Running {
+            command_sender,
+            thread: thread.map_err(cannot)?,
+            drained: None,
+        });
         Ok(())
     }
 }

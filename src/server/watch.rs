@@ -9,7 +9,7 @@ use super::xdp::Claims;
 use crate::config::InterfaceChange;
 use crate::error::{Error, Result};
 use crate::log;
-use crate::metrics::{Board, Sheet};
+use crate::metrics::{Registry, Snapshot};
 use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,15 +17,15 @@ use std::time::Instant;
 simoom_io::counters! {
     /// What happened to the server from outside.
     pub struct Events {
-        /// Times that the interface lost its link or was set down.
+        /// Times the interface lost its link or was set down.
         link_losses,
-        /// Times that the XDP program was found detached.
+        /// Times the XDP program was found detached.
         xdp_detachments,
-        /// Times that it was attached again.
+        /// Times the XDP program was attached again.
         xdp_reattachments,
-        /// Times that receive queues were found without a socket.
+        /// Times receive queues were found without a socket.
         queue_additions,
-        /// Times that all connections of a worker, or of a service on it, were in use.
+        /// Times all connections of a worker, or of a service on it, were in use.
         connection_exhaustions,
         /// Lines of the log that were lost because standard error did not take them.
         log_lines_lost,
@@ -38,7 +38,7 @@ pub(super) struct Watch {
     readiness: Arc<Readiness>,
     services: Vec<Arc<Service>>,
     events: Events,
-    sheet: Arc<Sheet>,
+    snapshot: Arc<Snapshot>,
     link_log: ChangeLog,
     connections_log: ChangeLog,
 }
@@ -47,7 +47,7 @@ impl Watch {
     pub(super) fn new(
         policy: InterfaceChange,
         readiness: Arc<Readiness>,
-        board: &Board,
+        registry: &Registry,
         services: &[Arc<Service>],
     ) -> Watch {
         let watch = Watch {
@@ -55,20 +55,20 @@ impl Watch {
             readiness,
             services: services.to_vec(),
             events: Events::default(),
-            sheet: Sheet::new("server"),
+            snapshot: Snapshot::new("server"),
             link_log: ChangeLog::default(),
             connections_log: ChangeLog::default(),
         };
-        board.add(watch.sheet.clone());
+        registry.add(watch.snapshot.clone());
         watch.publish();
         watch
     }
 
     /// Looks at everything. An error says that the process is to end because of what it found.
-    pub(super) fn look(&mut self, claims: Option<&mut Claims>, board: &Board) -> Result<()> {
+    pub(super) fn look(&mut self, claims: Option<&mut Claims>, registry: &Registry) -> Result<()> {
         let (services, log) = (&self.services, &mut self.connections_log);
         let now = Instant::now();
-        let exhausted = health::check_connections(board, &self.readiness, services, log, now);
+        let exhausted = health::check_connections(registry, &self.readiness, services, log, now);
         self.events.connection_exhaustions += u64::from(exhausted);
         let looked = claims.map_or(Ok(()), |claims| self.look_at_interface(claims));
         self.events.log_lines_lost = log::lines_lost();
@@ -77,7 +77,7 @@ impl Watch {
     }
 
     fn publish(&self) {
-        self.sheet.publish(self.events.iter());
+        self.snapshot.publish(self.events.iter());
     }
 
     /// What cannot be asked is left as it was: if the interface is gone, a worker says so.
@@ -171,7 +171,7 @@ mod tests {
     fn watch(policy: InterfaceChange) -> Watch {
         let readiness = Readiness::starting();
         readiness.clear(Reason::Starting);
-        Watch::new(policy, Arc::new(readiness), &Board::default(), &[])
+        Watch::new(policy, Arc::new(readiness), &Registry::default(), &[])
     }
 
     #[test]

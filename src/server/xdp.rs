@@ -6,10 +6,10 @@ use super::host::Host;
 use super::places::Claimed;
 use super::{Common, Running, Server, address_check, count, kernel, plan};
 use crate::config::{self, Transport, XdpMode};
-use crate::control::{self, Mailbox, Orders};
+use crate::control::{self, CommandReceiver, CommandSender};
 use crate::error::{Error, Result};
 use crate::listening::{Listening, Via};
-use crate::metrics::Sheet;
+use crate::metrics::Snapshot;
 use crate::steer::Device;
 use crate::worker::{self, Parts, Worker};
 use crate::{netns, probe, thread};
@@ -29,7 +29,7 @@ const BESIDE_CONNECTIONS: u32 = 1024;
 pub(super) struct Claims {
     device: Device,
     queues: u32,
-    sheet: Arc<Sheet>,
+    snapshot: Arc<Snapshot>,
 }
 
 impl Claims {
@@ -66,11 +66,10 @@ impl Claims {
         }
     }
 
-    /// Brings the steering program's counters to the board. They lie in the kernel, and no worker
-    /// sees them.
+    /// Publishes the steering program's counters. They are in the kernel; workers do not read them.
     pub(super) fn publish(&self) {
         if let Ok(counters) = self.device.counters() {
-            self.sheet.publish(counters);
+            self.snapshot.publish(counters.iter());
         }
     }
 }
@@ -168,9 +167,9 @@ impl Server {
             let listening = Listening { service, protocol: "tcp", address, via: Via::Xdp };
             self.listens(common, listening)?;
         }
-        let sheet = Sheet::new("steering");
-        self.board.add(sheet.clone());
-        let claims = self.device.insert(Claims { device, queues, sheet });
+        let snapshot = Snapshot::new("steering");
+        self.registry.add(snapshot.clone());
+        let claims = self.device.insert(Claims { device, queues, snapshot });
         claims.publish();
         for claim in places.iter().map(Claimed::claim) {
             claims
@@ -196,27 +195,30 @@ impl Server {
             dealt[index % workers].push(queue);
         }
         let cannot = |error| Error::because("starting a worker", error);
-        let ends: Vec<(Orders, Mailbox)> =
-            (0..workers).map(|_| control::mailbox()).collect::<Result<_, _>>().map_err(cannot)?;
-        let wakers: Vec<_> = ends.iter().map(|(orders, _)| orders.waker()).collect();
+        let ends: Vec<(CommandSender, CommandReceiver)> = (0..workers)
+            .map(|_| control::command_channel())
+            .collect::<Result<_, _>>()
+            .map_err(cannot)?;
+        let wakers: Vec<_> =
+            ends.iter().map(|(command_sender, _)| command_sender.waker()).collect();
         let connections = stack.limits.connections as usize;
         let places = worker::handover::ring(&wakers, frames);
-        for (index, ((queues, (orders, mailbox)), handover)) in
+        for (index, ((queues, (command_sender, commands)), handover)) in
             dealt.into_iter().zip(ends).zip(places).enumerate()
         {
             let name = format!("xdp {index}");
-            let sheet = Sheet::new(&name);
+            let snapshot = Snapshot::new(&name);
             let drained = Arc::new(AtomicBool::new(false));
             let core = Some(common.setup.cores[index]);
             let parts = Parts {
                 queues,
-                app: common.handlers(ports, core, connections, Via::Xdp)?,
+                app: common.handlers(ports, core, connections, Via::Xdp, &command_sender)?,
                 // One is enough to tell everybody.
                 stack: Config { announces: index == 0, ..stack.clone() },
                 ports: plan::port_limits(common.setup, ports, connections, workers),
                 handover,
-                mailbox,
-                sheet: sheet.clone(),
+                commands,
+                snapshot: snapshot.clone(),
                 busy_poll: common.setup.busy_poll,
                 drained: Some(drained.clone()),
             };
@@ -224,11 +226,11 @@ impl Server {
                 Worker::new(parts).run()
             });
             self.workers.push(Running {
-                orders,
+                command_sender,
                 thread: thread.map_err(cannot)?,
                 drained: Some(drained),
             });
-            self.board.add(sheet);
+            self.registry.add(snapshot);
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! An interface opened through AF_XDP, with what is claimed of its traffic.
 
+use super::steering::SteerCounters;
 use super::{Claim, Error, Groups, Steering};
 use af_xdp::{FramePool, Link, Mode, OpenOptions, Queue, Umem, features};
 use std::io;
@@ -81,8 +82,8 @@ impl Device {
         Ok(self.device.attach_again()?)
     }
 
-    /// The steering program's counters: name and value.
-    pub fn counters(&self) -> Result<impl Iterator<Item = (&'static str, u64)> + use<>, Error> {
-        Ok(self.steering.counters()?.into_iter())
+    /// The steering program's counters.
+    pub fn counters(&self) -> Result<SteerCounters, Error> {
+        self.steering.counters()
     }
 }

@@ -19,4 +19,4 @@ pub use claims::{CLAIM_ADDRESSES, CLAIM_PORTS, Claim, is_host_address};
 pub use device::Device;
 pub use error::Error;
 pub(crate) use groups::Groups;
-pub use steering::{Steering, can_load};
+pub use steering::{SteerCounters, Steering, can_load};

@@ -9,14 +9,21 @@ use std::io::ErrorKind;
 static OBJECT: &[u8] =
     af_xdp::aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/steer.bpf.o"));
 
-/// The names of `enum counter` in bpf/layout.h, in its order.
-const COUNTER_NAMES: [&str; 5] = [
-    "steer_no_socket",
-    "steer_fragments_dropped",
-    "steer_truncated",
-    "steer_too_many_extensions",
-    "steer_martians_dropped",
-];
+simoom_io::counters! {
+    /// The counters of the steering program: `enum counter` in bpf/layout.h, in its order.
+    pub struct SteerCounters prefix "steer_" {
+        /// Claimed packets of a queue without a socket.
+        no_socket,
+        /// IP fragments for a claimed address that were dropped.
+        fragments_dropped,
+        /// Packets shorter than their headers state.
+        truncated,
+        /// Packets with too many IPv6 extension headers.
+        too_many_extensions,
+        /// Packets dropped because no host can have their source address.
+        martians_dropped,
+    }
+}
 
 /// The maps of a loaded steering program.
 pub struct Steering {
@@ -65,13 +72,18 @@ impl Steering {
     }
 
     /// The program's counters, each the sum over all processors.
-    pub fn counters(&self) -> Result<[(&'static str, u64); COUNTER_NAMES.len()], Error> {
-        let mut counters = COUNTER_NAMES.map(|name| (name, 0));
-        for (index, (_, value)) in (0..).zip(&mut counters) {
+    pub fn counters(&self) -> Result<SteerCounters, Error> {
+        let sum = |index: u32| {
             let per_cpu = self.counters.get(&index, 0).map_err(failed("reading counters"))?;
-            *value = per_cpu.iter().sum();
-        }
-        Ok(counters)
+            Ok::<u64, Error>(per_cpu.iter().sum())
+        };
+        Ok(SteerCounters {
+            no_socket: sum(0)?,
+            fragments_dropped: sum(1)?,
+            truncated: sum(2)?,
+            too_many_extensions: sum(3)?,
+            martians_dropped: sum(4)?,
+        })
     }
 
     /// Removes an entry that may already be missing.
@@ -105,6 +117,6 @@ mod tests {
     fn every_counter_of_the_header_has_a_name() {
         let header = include_str!("../../bpf/layout.h");
         let counters = header.lines().filter(|line| line.trim().starts_with("COUNTER_")).count();
-        assert_eq!(counters, COUNTER_NAMES.len());
+        assert_eq!(counters, SteerCounters::METRICS.len());
     }
 }

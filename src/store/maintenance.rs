@@ -4,6 +4,7 @@ use super::arena::Offset;
 use super::layout::{self, Layout};
 use super::shard::ShardStats;
 use super::space::{CLASSES_MAX, Queue, Segment, State};
+use super::statistics::RefusedValues;
 use super::table::{Entry, Slot};
 use super::*;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -142,8 +143,6 @@ impl Store {
             reclaimed: sum(|stats| &stats.reclaimed),
             expired_unfetched: sum(|stats| &stats.expired_unfetched),
             evicted_unfetched: sum(|stats| &stats.evicted_unfetched),
-            store_too_large: sum(|stats| &stats.too_large),
-            store_no_memory: sum(|stats| &stats.no_memory),
             pin_copied: sum(|stats| &stats.pin_copied),
             frames_pinned: self.shards.iter().map(|shard| u64::from(shard.pinned())).sum(),
             frames: space.segments.len() as u64,
@@ -156,6 +155,17 @@ impl Store {
             flushes: self.flushes.load(Relaxed),
             reserved_bytes: self.shards.iter().map(|shard| shard.incoming()).sum::<u64>()
                 * UNIT_BYTES as u64,
+        }
+    }
+
+    /// Values refused since the start.
+    pub fn refused_values(&self) -> RefusedValues {
+        let sum = |of: fn(&ShardStats) -> &AtomicU64| {
+            self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed)).sum()
+        };
+        RefusedValues {
+            too_large: sum(|stats| &stats.too_large),
+            no_memory: sum(|stats| &stats.no_memory),
         }
     }
 

@@ -1,51 +1,56 @@
 //! Counters of the store, named as in memcached's `stats` where it has one.
 
 simoom_io::counters! {
-    /// Counters and gauges of the store, summed over all workers.
-    pub struct Statistics {
-        /// Items in the store, expired ones not yet removed included (a gauge).
-        curr_items,
-        /// Items stored since start.
+    /// Metrics of the store, summed over all workers.
+    pub struct Statistics prefix "memcached_" {
+        /// Items stored, with expired ones that are not removed yet.
+        curr_items: gauge,
+        /// Items stored since the start.
         total_items,
-        /// Bytes of the items in the store, metadata included (a gauge).
-        bytes,
-        /// Memory limit in bytes: `--memory`.
-        limit_maxbytes,
+        /// Bytes of the items, metadata included.
+        bytes: gauge bytes,
+        /// Upper bound of the memory for items (--memory).
+        limit_maxbytes: gauge bytes,
         /// Items evicted before they expired.
         evictions,
-        /// Expired or flushed items removed: to free memory, by maintenance, or on access.
+        /// Expired or flushed items that were removed.
         reclaimed,
-        /// Expired items that no client fetched.
+        /// Expired items that no client had fetched.
         expired_unfetched,
-        /// Evicted items that no client fetched.
+        /// Evicted items that no client had fetched.
         evicted_unfetched,
-        /// Values refused: larger than `--item-size-max`.
-        store_too_large,
-        /// Values refused: out of memory.
-        store_no_memory,
-        /// Fetches that returned a copy, near the pin limit.
+        /// Answers copied because unread answers pin much memory.
         pin_copied,
-        /// Frames of the memory.
-        frames,
-        /// Free frames (a gauge).
-        frames_free,
-        /// Frames taken by the hash table.
-        frames_table,
-        /// Frames emptied but not freed yet: senders pin them (a gauge).
-        frames_limbo,
-        /// Frames pinned by senders, counted once for each worker (a gauge).
-        frames_pinned,
+        /// Blocks of the memory of the store.
+        frames: gauge,
+        /// Free blocks of the memory of the store.
+        frames_free: gauge,
+        /// Blocks that the table of keys took as it grew; it keeps them.
+        frames_table: gauge,
+        /// Empty blocks that unread answers still pin.
+        frames_limbo: gauge,
+        /// Blocks that unread answers pin, counted once for each worker.
+        frames_pinned: gauge,
         /// Segments whose items all expired.
         segments_expired,
         /// Items moved while their segment was emptied.
         items_moved,
         /// Slots of the hash table, 8 bytes each.
-        hash_places,
-        /// Times that a flush_all took effect.
+        hash_places: gauge,
+        /// Commands `flush_all` that took effect.
         flushes,
-        /// Bytes reserved for values that clients are still sending (a gauge).
-        reserved_bytes,
+        /// Bytes reserved for values that are still arriving.
+        reserved_bytes: gauge bytes,
     }
+}
+
+/// Values that the store refused. Handlers export their numbers, for each worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedValues {
+    /// Values larger than [`super::Settings::item_max_bytes`].
+    pub too_large: u64,
+    /// Values for which no memory was free.
+    pub no_memory: u64,
 }
 
 /// Statistics of one class, that is, items with similar times to live, for `stats items` and `stats

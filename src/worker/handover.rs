@@ -21,9 +21,9 @@ simoom_io::counters! {
     pub struct HandoverCounters {
         /// Packets passed to the next worker.
         handover_passed,
-        /// Packets taken over from the one before.
+        /// Packets taken over from the previous worker.
         handover_taken,
-        /// Packets dropped because the next worker did not keep up, or they were of too many
+        /// Packets dropped because the next worker did not keep up, or because they had too many
         /// frames.
         handover_dropped,
     }

@@ -1,7 +1,7 @@
 //! What a worker does when there is nothing to do: spins for a moment, for the next packet is often
 //! near, and then sleeps in poll(2). An idle appliance costs no core.
 
-use crate::control::Mailbox;
+use crate::control::CommandReceiver;
 use af_xdp::FrameIo;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -63,13 +63,13 @@ impl Idle {
     pub(super) fn sleep<Q: FrameIo>(
         &self,
         queues: &[Q],
-        mailbox: &Mailbox,
+        commands: &CommandReceiver,
         now_us: u64,
         until_us: u64,
     ) -> io::Result<()> {
         let watched = |index: usize| match queues.get(index) {
             Some(queue) => PollFd::from_borrowed_fd(queue.as_fd(), PollFlags::IN),
-            None => PollFd::from_borrowed_fd(mailbox.as_fd(), PollFlags::IN),
+            None => PollFd::from_borrowed_fd(commands.as_fd(), PollFlags::IN),
         };
         let mut all: [PollFd<'_>; MAX_QUEUES + 1] = std::array::from_fn(watched);
         let fds = &mut all[..=queues.len()];
@@ -89,7 +89,7 @@ impl Idle {
             }
         }
         if fds[queues.len()].revents().contains(PollFlags::IN) {
-            mailbox.clear_wake();
+            commands.clear_wake();
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 
 use super::Worker;
 use super::handover::Passed;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use af_xdp::{BURST, Frame, FrameIo, Umem};
 use simoom_tcp::Packet;
 
@@ -17,7 +17,7 @@ const PARTS: usize = 2 * BURST;
 /// Frames of a short burst.
 const FEW: usize = 4;
 
-impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
+impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     /// Takes a burst from each queue; returns the number of frames.
     #[inline]
     pub(super) fn receive(&mut self) -> usize {

@@ -23,21 +23,24 @@ mod inbound;
 mod outbound;
 
 use crate::clock::{Clock, NEVER};
-use crate::control::{Mailbox, Order};
-use crate::hosted::{Hosted, count_port};
-use crate::metrics::{Publisher, Sheet};
+use crate::control::{Command, CommandReceiver};
+use crate::handler::{Handler, count_port};
+use crate::metrics::{CONNECTIONS_LIMIT, CONNECTIONS_OPEN, Exporter, Snapshot};
 use af_xdp::{BURST, Frame, FrameIo, FramePool, Queue};
 use conflicts::Conflicts;
 use handover::Handover;
 use idle::Idle;
 pub use idle::MAX_QUEUES;
 pub use outbound::Outbound;
+pub(crate) use outbound::metric_of;
 use simoom_io::Instant;
 use simoom_tcp::{Config, Stack};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Completions of other threads that are taken in one turn.
+const COMPLETIONS_MAX: usize = 64;
 /// How soon a worker that could not send everything tries again, in microseconds.
 const UNSENT_LOOK_US: u64 = 1_000;
 /// How often a draining worker looks for connections that have become idle, in microseconds.
@@ -63,26 +66,26 @@ pub struct Parts<A, Q = Queue> {
     pub ports: Vec<(u16, u32)>,
     /// The way to and from the other workers of the device.
     pub handover: Handover,
-    /// Orders from the control thread.
-    pub mailbox: Mailbox,
+    /// CommandSender from the control thread.
+    pub commands: CommandReceiver,
     /// Where counters are published.
-    pub sheet: Arc<Sheet>,
+    pub snapshot: Arc<Snapshot>,
     /// Never sleep.
     pub busy_poll: bool,
     /// Set when the worker has drained. It then refuses connections and passes segments on until
-    /// [`Order::Leave`], so that its queues are served as long as they are claimed. Without it, a
+    /// [`Command::Leave`], so that its queues are served as long as they are claimed. Without it, a
     /// worker leaves when it has drained.
     pub drained: Option<Arc<AtomicBool>>,
 }
 
 /// A worker, ready to [`run`](Worker::run).
-pub struct Worker<A: Hosted, Q = Queue> {
+pub struct Worker<A: Handler, Q = Queue> {
     stack: Stack<A>,
     app: A,
     outbound: Outbound<Q>,
     frames: Vec<Frame>,
     handover: Handover,
-    mailbox: Mailbox,
+    commands: CommandReceiver,
     clock: Clock,
     now_us: u64,
     idle: Idle,
@@ -90,11 +93,11 @@ pub struct Worker<A: Hosted, Q = Queue> {
     drained: Option<Arc<AtomicBool>>,
     leaves: bool,
     conflicts: Conflicts,
-    publisher: Publisher,
+    exporter: Exporter,
 }
 
 /// What a worker lends to whoever acts of its own accord.
-pub struct Hand<'a, A: Hosted, Q = Queue> {
+pub struct Hand<'a, A: Handler, Q = Queue> {
     /// The time of this turn, in microseconds since the worker began.
     pub now_us: u64,
     /// The same, for the stack.
@@ -108,7 +111,7 @@ pub struct Hand<'a, A: Hosted, Q = Queue> {
     clock: &'a Clock,
 }
 
-impl<A: Hosted, Q> Hand<'_, A, Q> {
+impl<A: Handler, Q> Hand<'_, A, Q> {
     /// Reads the clock once more: for who has done much since the turn began, and takes times of
     /// what comes next.
     pub fn read_clock_us(&self) -> u64 {
@@ -156,11 +159,20 @@ enum Turn {
     Done,
 }
 
-impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
+impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     /// Takes all the memory that the worker will ever use.
     pub fn new(parts: Parts<A, Q>) -> Worker<A, Q> {
-        let Parts { queues, app, mut stack, ports, handover, mailbox, sheet, busy_poll, drained } =
-            parts;
+        let Parts {
+            queues,
+            app,
+            mut stack,
+            ports,
+            handover,
+            commands,
+            snapshot,
+            busy_poll,
+            drained,
+        } = parts;
         stack.reports_strays = handover.has_others();
         let clock = Clock::since_boot();
         let now_us = clock.now_us();
@@ -174,7 +186,7 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
             outbound: Outbound::new(queues),
             frames: Vec::with_capacity(4 * BURST),
             handover,
-            mailbox,
+            commands,
             clock,
             now_us,
             idle: Idle::new(busy_poll),
@@ -182,7 +194,7 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
             drained,
             leaves: false,
             conflicts: Conflicts::default(),
-            publisher: Publisher::new(sheet),
+            exporter: Exporter::new(snapshot),
         }
     }
 
@@ -201,13 +213,13 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
             if !act(Hand { now_us, now, stack, app, outbound, clock }) {
                 break;
             }
-            let taken = self.receive() + self.take_handed_over();
+            let taken = self.receive() + self.take_handed_over() + self.take_completions();
             let now = self.now();
             let timers = self.stack.expire(now, &mut self.app, &mut self.outbound);
             self.stack.flush(now, &mut self.app, &mut self.outbound);
             self.outbound.flush().map_err(io::Error::other)?;
             if taken + timers > 0 {
-                self.publisher.touch();
+                self.exporter.touch();
             }
             if taken > 0 {
                 self.idle.worked(self.now_us);
@@ -249,14 +261,30 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         }
     }
 
-    /// Orders, draining and publishing.
+    /// Lets handlers go on with what other threads have completed. Returns how many there were.
+    fn take_completions(&mut self) -> usize {
+        let now = self.now();
+        let Worker { stack, app, commands, .. } = self;
+        for count in 0..COMPLETIONS_MAX {
+            let Some((id, completed)) = commands.completions().take() else { return count };
+            let is_open = stack.complete_later(now, id, app, |app, conn, reply| {
+                app.completed(conn, completed, reply);
+            });
+            if !is_open {
+                commands.completions().unclaimed();
+            }
+        }
+        COMPLETIONS_MAX
+    }
+
+    /// Takes commands, drains and publishes.
     fn control(&mut self) -> Turn {
-        match self.mailbox.take() {
-            Some(Order::Drain(limit)) => self.begin_to_drain(limit),
-            Some(Order::Leave) => self.leaves = true,
+        match self.commands.take() {
+            Some(Command::Drain(limit)) => self.begin_to_drain(limit),
+            Some(Command::Leave) => self.leaves = true,
             None => {}
         }
-        if self.publisher.is_due(self.now_us / 1000) {
+        if self.exporter.is_due(self.now_us / 1000) {
             self.publish();
         }
         if self.leaves { Turn::Done } else { self.go_on_draining() }
@@ -310,9 +338,9 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         let drain_us = if self.drain.is_some() { after(DRAIN_LOOK_US) } else { NEVER };
         // What the kernel did not take at once, or what found no free frame, is offered again soon.
         let unsent_us = if self.outbound.is_behind() { after(UNSENT_LOOK_US) } else { NEVER };
-        let publish_us = self.publisher.next_ms().map_or(NEVER, |at_ms| at_ms * 1000);
+        let publish_us = self.exporter.next_ms().map_or(NEVER, |at_ms| at_ms * 1000);
         let until_us = stack_us.min(drain_us).min(unsent_us).min(publish_us);
-        self.idle.sleep(self.outbound.queues(), &self.mailbox, self.now_us, until_us)
+        self.idle.sleep(self.outbound.queues(), &self.commands, self.now_us, until_us)
     }
 
     fn publish(&mut self) {
@@ -322,15 +350,16 @@ impl<A: Hosted, Q: FrameIo> Worker<A, Q> {
         {
             tracing::warn!(%conflict, conflicts, "another host claims an address of ours");
         }
-        self.publisher.publish(self.now_us / 1000, |counts| {
+        self.exporter.publish(self.now_us / 1000, |counts| {
             let (counters, drops) = self.stack.counters();
-            counts.push(("connections_open", self.stack.connections() as u64));
-            counts.push(("connections_limit", self.stack.capacity() as u64));
+            counts.push((&CONNECTIONS_OPEN, self.stack.connections() as u64));
+            counts.push((&CONNECTIONS_LIMIT, self.stack.capacity() as u64));
             self.stack.ports().for_each(|port| count_port(&self.app, port, counts));
             counts.extend(counters.iter().chain(drops.iter()));
             counts.extend(self.handover.counters().iter());
             self.outbound.count(counts);
-            self.app.publish(&mut |name, value| counts.push((name, value)));
+            self.commands.completions().publish(&mut |metric, value| counts.push((metric, value)));
+            self.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }
 }

@@ -1,8 +1,8 @@
 //! The queues of a worker and its free frames: where the stack's segments go, and where received
 //! frames return.
 
-use crate::metrics::Count;
-use af_xdp::{Frame, FrameIo, FramePool, Queue, Umem};
+use crate::metrics::{self, Count, Metric};
+use af_xdp::{Counter, Frame, FrameIo, FramePool, Queue, Umem};
 use simoom_tcp::Transmit;
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ const FLUSH_FRAMES: u32 = 32;
 /// A worker's queues and frames.
 pub struct Outbound<Q = Queue> {
     queues: Vec<Q>,
+    /// The declarations of the counters of a queue.
+    metrics: Box<[&'static Metric]>,
     pool: FramePool,
     umem: Arc<Umem>,
     /// Something found no free frame since [`Outbound::is_behind`] was asked.
@@ -33,7 +35,9 @@ impl<Q: FrameIo> Outbound<Q> {
             queues.push(queue);
             pool.append(frames);
         }
-        Outbound { queues, pool, umem, refused: false, written: 0 }
+        let counters = Q::COUNTERS.iter().copied().flatten();
+        let metrics = counters.map(|counter| metrics::declared(metric_of(counter))).collect();
+        Outbound { queues, metrics, pool, umem, refused: false, written: 0 }
     }
 
     pub(super) fn queues(&self) -> &[Q] {
@@ -79,13 +83,13 @@ impl<Q: FrameIo> Outbound<Q> {
     pub(super) fn count(&self, counts: &mut Vec<Count>) {
         let from = counts.len();
         for queue in &self.queues {
-            let mut at = from;
-            queue.counters(&mut |name, value| {
-                match counts.get_mut(at) {
+            let mut index = 0;
+            queue.counters(&mut |value| {
+                match counts.get_mut(from + index) {
                     Some((_, sum)) => *sum += value,
-                    None => counts.push((name, value)),
+                    None => counts.push((self.metrics[index], value)),
                 }
-                at += 1;
+                index += 1;
             });
         }
     }
@@ -103,6 +107,12 @@ impl<Q: FrameIo> Outbound<Q> {
         }
         self.pool.take()
     }
+}
+
+/// The metric that `counter` is exported as.
+pub(crate) const fn metric_of(counter: &Counter) -> Metric {
+    let metric = Metric::new(counter.name, counter.help);
+    if counter.is_bytes { metric.bytes() } else { metric }
 }
 
 impl<Q: FrameIo> Transmit for Outbound<Q> {

@@ -1,9 +1,10 @@
 //! Workers over memory: two of them, joined by a link that copies frames, without an interface.
 
 use super::*;
-use crate::control::{Orders, Waker, mailbox};
-use crate::hosted::Seconds;
-use af_xdp::Umem;
+use crate::control::{CommandSender, Waker, command_channel};
+use crate::handler::Seconds;
+use crate::metrics::Metric;
+use af_xdp::{Counter, Umem};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use simoom_io::Closed;
 use simoom_tcp::testing::echo::Echo;
@@ -30,8 +31,8 @@ struct End {
     from: Receiver<Vec<u8>>,
     /// Wakes the other end out of poll(2), and what the other end wakes here.
     waker: Waker,
-    wake: Mailbox,
-    orders: Orders,
+    wake: CommandReceiver,
+    command_sender: CommandSender,
     queued: Vec<Frame>,
     sent: Vec<Frame>,
     received: u64,
@@ -57,6 +58,9 @@ impl AsFd for End {
 }
 
 impl FrameIo for End {
+    const COUNTERS: &'static [&'static [Counter]] =
+        &[&[Counter { name: "frames_received", help: "Frames received.", is_bytes: false }]];
+
     type Error = Gone;
 
     fn umem(&self) -> &Arc<Umem> {
@@ -76,7 +80,7 @@ impl FrameIo for End {
             frames.push(frame);
         }
         if !self.from.is_empty() {
-            self.orders.waker().wake();
+            self.command_sender.waker().wake();
         }
         self.received += (frames.len() - before) as u64;
         frames.len() - before
@@ -119,56 +123,64 @@ impl FrameIo for End {
         if self.is_gone.load(Ordering::Relaxed) { Err(Gone) } else { Ok(()) }
     }
 
-    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
-        count("frames_received", self.received);
+    fn counters(&self, count: &mut dyn FnMut(u64)) {
+        count(self.received);
     }
 }
 
 /// Both ends of a link, each with its frames; the flag cuts it.
 fn link() -> ([(End, FramePool); 2], Arc<AtomicBool>) {
     let is_gone = Arc::new(AtomicBool::new(false));
-    let [(a_orders, a_wake), (b_orders, b_wake)] = [(); 2].map(|()| mailbox().unwrap());
+    let [(a_command_sender, a_wake), (b_command_sender, b_wake)] =
+        [(); 2].map(|()| command_channel().unwrap());
     let ((a_to, b_from), (b_to, a_from)) = (unbounded(), unbounded());
-    let end = |to, from, waker, wake, orders| {
+    let end = |to, from, waker, wake, command_sender| {
         let (umem, mut pools) = Umem::new(FRAMES, 2048, 1).unwrap();
         let (umem, is_gone) = (Arc::new(umem), is_gone.clone());
         let (queued, sent) = (Vec::new(), Vec::new());
-        let end = End { umem, to, from, waker, wake, orders, queued, sent, received: 0, is_gone };
+        let end =
+            End { umem, to, from, waker, wake, command_sender, queued, sent, received: 0, is_gone };
         (end, pools.remove(0))
     };
-    let (a_waker, b_waker) = (a_orders.waker(), b_orders.waker());
+    let (a_waker, b_waker) = (a_command_sender.waker(), b_command_sender.waker());
     let ends = [
-        end(a_to, a_from, b_waker, a_wake, a_orders),
-        end(b_to, b_from, a_waker, b_wake, b_orders),
+        end(a_to, a_from, b_waker, a_wake, a_command_sender),
+        end(b_to, b_from, a_waker, b_wake, b_command_sender),
     ];
     (ends, is_gone)
 }
 
-impl Hosted for Echo {
+static OPENED: Metric = Metric::new("opened", "Connections opened.");
+
+impl Handler for Echo {
     fn clock(&mut self, _: Seconds) {}
 
     fn drain(&mut self) {}
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("opened", self.opened);
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&OPENED, self.opened);
     }
 }
 
 /// A worker of host 1 or 2 at this end, with the way to give it orders.
-fn worker(host: u8, queue: (End, FramePool), sheet: Arc<Sheet>) -> (Worker<Echo, End>, Orders) {
-    let (orders, mailbox) = mailbox().unwrap();
+fn worker(
+    host: u8,
+    queue: (End, FramePool),
+    snapshot: Arc<Snapshot>,
+) -> (Worker<Echo, End>, CommandSender) {
+    let (command_sender, commands) = command_channel().unwrap();
     let parts = Parts {
         queues: vec![queue],
         app: Echo { total: TOTAL, ..Echo::default() },
         stack: config(host, Limits::for_connections(8)),
         ports: vec![(PORT, u32::MAX)],
-        handover: handover::ring(&[orders.waker()], FRAMES as usize).remove(0),
-        mailbox,
-        sheet,
+        handover: handover::ring(&[command_sender.waker()], FRAMES as usize).remove(0),
+        commands,
+        snapshot,
         busy_poll: false,
         drained: None,
     };
-    (Worker::new(parts), orders)
+    (Worker::new(parts), command_sender)
 }
 
 /// Opens a connection, for all of its bytes to go to the server and back; ends when it is closed.
@@ -190,17 +202,18 @@ fn run_client(client: Worker<Echo, End>) -> io::Result<Echo> {
 #[test]
 fn a_worker_runs_over_frames_in_memory() {
     let ([client, server], _) = link();
-    let sheet = Sheet::new("server");
-    let (server, orders) = worker(2, server, sheet.clone());
+    let snapshot = Snapshot::new("server");
+    let (server, command_sender) = worker(2, server, snapshot.clone());
     let server = thread::spawn(move || server.run_with(|_| true));
-    let (client, _orders) = worker(1, client, Sheet::new("client"));
+    let (client, _command_sender) = worker(1, client, Snapshot::new("client"));
     let client = run_client(client).unwrap();
     assert_eq!(client.closed, [(1, Closed::Finished, TOTAL)]);
-    orders.send(Order::Drain(Duration::from_secs(60)));
+    command_sender.send(Command::Drain(Duration::from_secs(60)));
     let server = server.join().unwrap().unwrap();
     assert_eq!(server.closed, [(0, Closed::Finished, TOTAL)]);
-    let counts = sheet.read();
-    let count = |name| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let counts = snapshot.read();
+    let count =
+        |name: &str| counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     assert_eq!((count("opened"), count("connections_open")), (Some(1), Some(0)));
     assert!(count("frames_received") > Some(TOTAL / 2048), "{counts:?}");
 }
@@ -208,7 +221,7 @@ fn a_worker_runs_over_frames_in_memory() {
 #[test]
 fn a_worker_whose_queue_is_gone_ends_and_says_so() {
     let ([end, _other], is_gone) = link();
-    let (worker, _orders) = worker(1, end, Sheet::new("worker"));
+    let (worker, _command_sender) = worker(1, end, Snapshot::new("worker"));
     is_gone.store(true, Ordering::Relaxed);
     let error = worker.run().expect_err("nothing to send on").to_string();
     assert_eq!(error, "the link is cut");

@@ -11,10 +11,10 @@ use simoom::app::content::Content;
 use simoom::app::http::{self, Http};
 use simoom::app::memcached::{self, Memcached};
 use simoom::app::testing::both;
-use simoom::control::{Mailbox, Order, Orders, mailbox};
+use simoom::control::{Command, CommandReceiver, CommandSender, command_channel};
 use simoom::kernel::udp::{Socket, Udp};
 use simoom::kernel::{Listener, Poller, Settings, run};
-use simoom::metrics::{Board, Sheet};
+use simoom::metrics::{Registry, Snapshot};
 use simoom::steer::{Claim, Device};
 use simoom::store::{self, Store};
 use simoom::thread::{Failure, spawn};
@@ -58,8 +58,8 @@ pub(crate) struct Bed {
     http: SocketAddr,
     memcached: SocketAddr,
     network: Option<Network>,
-    board: Board,
-    orders: Orders,
+    registry: Registry,
+    command_sender: CommandSender,
     thread: Option<JoinHandle<()>>,
     failures: Receiver<Failure>,
     /// Takes the program off when it goes.
@@ -108,8 +108,9 @@ impl Bed {
             receive_buffers: 16,
             ..Settings::for_connections(CONNECTIONS)
         };
-        let work =
-            move |mailbox, sheet| run(poller, &settings, listeners, app, mailbox, sheet, || ());
+        let work = move |commands, snapshot| {
+            run(poller, &settings, listeners, app, commands, snapshot, || ())
+        };
         Bed { network: None, ..Bed::start(plot, store, [http, memcached], work) }
     }
 
@@ -140,7 +141,7 @@ impl Bed {
         let at = PORTS.map(|port| SocketAddr::new(network.address(1), port));
         let frames = device.umem().chunks();
         at.iter().for_each(|at| device.add_claim(Claim::Port(*at)).unwrap());
-        let work = move |mailbox: Mailbox, sheet| {
+        let work = move |commands: CommandReceiver, snapshot| {
             let waker = mailbox_waker();
             let handover = handover::ring(&[waker], frames).remove(0);
             let ports = PORTS.map(|port| (port, u32::MAX)).to_vec();
@@ -150,8 +151,8 @@ impl Bed {
                 stack,
                 ports,
                 handover,
-                mailbox,
-                sheet,
+                commands,
+                snapshot,
                 busy_poll: false,
                 drained: None,
             })
@@ -168,23 +169,23 @@ impl Bed {
         work: W,
     ) -> Bed
     where
-        W: FnOnce(Mailbox, Arc<Sheet>) -> std::io::Result<()> + Send + 'static,
+        W: FnOnce(CommandReceiver, Arc<Snapshot>) -> std::io::Result<()> + Send + 'static,
     {
         let (sender, failures) = unbounded();
-        let (orders, mailbox) = mailbox().unwrap();
-        let sheet = Sheet::new("worker");
-        let board = Board::default();
-        board.add(sheet.clone());
+        let (command_sender, commands) = command_channel().unwrap();
+        let snapshot = Snapshot::new("worker");
+        let registry = Registry::default();
+        registry.add(snapshot.clone());
         let thread =
-            Some(spawn("worker".into(), None, sender, move || work(mailbox, sheet)).unwrap());
+            Some(spawn("worker".into(), None, sender, move || work(commands, snapshot)).unwrap());
         Bed {
             plot,
             store,
             http,
             memcached,
             network: None,
-            board,
-            orders,
+            registry,
+            command_sender,
             thread,
             failures,
             _device: None,
@@ -206,11 +207,15 @@ impl Bed {
     }
 
     pub(crate) fn count(&self, name: &str) -> u64 {
-        self.board.totals().iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
+        self.registry
+            .totals()
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(0, |(_, value)| *value)
     }
 
     pub(crate) fn wait_for(&self, name: &str, value: u64) {
-        wait_until(&format!("{name} = {value}, of {:?}", self.board.totals()), PATIENCE, || {
+        wait_until(&format!("{name} = {value}, of {:?}", self.registry.totals()), PATIENCE, || {
             assert_eq!(self.failures.try_recv().ok(), None);
             self.count(name) == value
         });
@@ -225,7 +230,7 @@ impl Bed {
 
     /// Drains, and ends in order.
     pub(crate) fn stop(mut self) {
-        self.orders.send(Order::Drain(PATIENCE));
+        self.command_sender.send(Command::Drain(PATIENCE));
         self.thread.take().unwrap().join().unwrap();
         assert_eq!(self.failures.try_recv().ok(), None);
         assert_eq!(self.count("handler_panics"), self.plot.injected());
@@ -233,7 +238,7 @@ impl Bed {
 }
 
 fn mailbox_waker() -> simoom::control::Waker {
-    mailbox().unwrap().0.waker()
+    command_channel().unwrap().0.waker()
 }
 
 /// memcached over UDP with a saboteur.
@@ -241,8 +246,8 @@ pub(crate) struct Datagrams {
     pub(crate) at: SocketAddr,
     pub(crate) plot: Arc<Plot>,
     pub(crate) store: Arc<Store>,
-    board: Board,
-    orders: Orders,
+    registry: Registry,
+    command_sender: CommandSender,
     thread: JoinHandle<()>,
     failures: Receiver<Failure>,
 }
@@ -255,21 +260,21 @@ impl Datagrams {
         let socket =
             Socket::bind((Ipv4Addr::LOCALHOST, 0).into(), simoom::kernel::Presence::Now).unwrap();
         let at = socket.address();
-        let (orders, mailbox) = mailbox().unwrap();
-        let sheet = Sheet::new("udp");
-        let board = Board::default();
-        board.add(sheet.clone());
-        let udp = Udp::new(vec![socket], Saboteur { app, plot: plot.clone() }, mailbox, sheet);
+        let (command_sender, commands) = command_channel().unwrap();
+        let snapshot = Snapshot::new("udp");
+        let registry = Registry::default();
+        registry.add(snapshot.clone());
+        let udp = Udp::new(vec![socket], Saboteur { app, plot: plot.clone() }, commands, snapshot);
         let (sender, failures) = unbounded();
         let thread = spawn("udp".into(), None, sender, move || udp.run()).unwrap();
-        Datagrams { at, plot, store, board, orders, thread, failures }
+        Datagrams { at, plot, store, registry, command_sender, thread, failures }
     }
 
     /// Ends it; returns its counters.
     pub(crate) fn stop(self) -> Vec<simoom::metrics::Count> {
-        self.orders.send(Order::Drain(Duration::ZERO));
+        self.command_sender.send(Command::Drain(Duration::ZERO));
         self.thread.join().unwrap();
         assert_eq!(self.failures.try_recv().ok(), None);
-        self.board.totals()
+        self.registry.totals()
     }
 }

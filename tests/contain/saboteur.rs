@@ -1,8 +1,9 @@
 //! An application that delegates to another and panics when it is told to: by a word in its input,
 //! or in the next call of a kind.
 
-use simoom::app::memcached::datagram::Handler;
-use simoom::hosted::{Hosted, PortNames, Seconds};
+use simoom::app::memcached::datagram::DatagramHandler;
+use simoom::handler::{Handler, PortNames, Seconds};
+use simoom::metrics::Metric;
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -81,7 +82,7 @@ fn contains(bytes: &[u8], word: &[u8]) -> bool {
     memchr::memmem::find(bytes, word).is_some()
 }
 
-impl<A: Hosted> Application for Saboteur<A> {
+impl<A: Handler> Application for Saboteur<A> {
     type Blob = A::Blob;
     type Conn = A::Conn;
 
@@ -142,7 +143,7 @@ impl<A: Hosted> Application for Saboteur<A> {
     }
 }
 
-impl<A: Hosted> Hosted for Saboteur<A> {
+impl<A: Handler> Handler for Saboteur<A> {
     fn clock(&mut self, seconds: Seconds) {
         self.plot.call(Call::Clock);
         self.app.clock(seconds);
@@ -171,13 +172,13 @@ impl<A: Hosted> Hosted for Saboteur<A> {
         self.app.is_sound() && !self.plot.unsound.load(SeqCst)
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         self.plot.call(Call::Publish);
         self.app.publish(sink);
     }
 }
 
-impl<A: Handler> Handler for Saboteur<A> {
+impl<A: DatagramHandler> DatagramHandler for Saboteur<A> {
     fn abandon(&mut self, conn: &A::Conn) {
         self.app.abandon(conn);
     }

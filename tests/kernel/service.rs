@@ -14,10 +14,10 @@
 
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::net::sockopt;
-use simoom::control::{Order, Orders, mailbox};
-use simoom::hosted::{Hosted, Seconds};
+use simoom::control::{Command, CommandSender, command_channel};
+use simoom::handler::{Handler, Seconds};
 use simoom::kernel::{Listener, Poller, Settings, run};
-use simoom::metrics::{Board, Sheet};
+use simoom::metrics::{Metric, Registry, Snapshot};
 use simoom::thread::{Failure, spawn};
 use simoom_io::{Application, Closed, Duration as After, Opened, Reply};
 use std::cell::Cell;
@@ -172,7 +172,11 @@ impl Application for Lines {
     }
 }
 
-impl Hosted for Lines {
+static OPENED: Metric = Metric::new("application_opened", "Connections opened.");
+static CLOSED: Metric = Metric::new("application_closed", "Connections closed.");
+static DRAINING: Metric = Metric::new("application_draining", "1 while the worker drains.").gauge();
+
+impl Handler for Lines {
     fn clock(&mut self, seconds: Seconds) {
         self.unix_seconds = seconds.unix;
     }
@@ -185,10 +189,10 @@ impl Hosted for Lines {
         !conn.waits && conn.pieces == 0
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("application_opened", self.opened);
-        sink("application_closed", self.ended);
-        sink("application_draining", u64::from(self.draining));
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&OPENED, self.opened);
+        sink(&CLOSED, self.ended);
+        sink(&DRAINING, u64::from(self.draining));
     }
 }
 
@@ -200,8 +204,8 @@ pub(crate) fn need_io_uring() -> bool {
 /// Workers that serve [`Lines`] on one port of the loopback address, until this is dropped.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
-    pub(crate) board: Board,
-    orders: Vec<Orders>,
+    pub(crate) registry: Registry,
+    command_sender: Vec<CommandSender>,
     threads: Vec<JoinHandle<()>>,
     failures: Receiver<Failure>,
 }
@@ -226,28 +230,28 @@ impl Service {
         settings: &Settings,
         workers: usize,
         address: SocketAddr,
-        before: impl FnOnce(SocketAddr, &[Orders]),
+        before: impl FnOnce(SocketAddr, &[CommandSender]),
     ) -> Service {
         let (sender, failures) = unbounded();
         let listeners = Listener::bind(address, workers, 4096).unwrap();
         let address = listeners[0].address();
-        let (mut threads, board) = (Vec::new(), Board::default());
-        let (all_orders, mailboxes): (Vec<_>, Vec<_>) =
-            (0..workers).map(|_| mailbox().unwrap()).unzip();
-        before(address, &all_orders);
-        for (number, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
+        let (mut threads, registry) = (Vec::new(), Registry::default());
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| command_channel().unwrap()).unzip();
+        before(address, &senders);
+        for (number, (listener, commands)) in listeners.into_iter().zip(receivers).enumerate() {
             let name = format!("kernel {number}");
-            let sheet = Sheet::new(&name);
-            board.add(sheet.clone());
+            let snapshot = Snapshot::new(&name);
+            registry.add(snapshot.clone());
             let settings = settings.clone();
             let work = move || {
-                run(poller, &settings, vec![listener], Lines::default(), mailbox, sheet, || ())
+                run(poller, &settings, vec![listener], Lines::default(), commands, snapshot, || ())
             };
             threads.push(spawn(name, None, sender.clone(), work).unwrap());
         }
-        let service = Service { address, board, orders: all_orders, threads, failures };
+        let service = Service { address, registry, command_sender: senders, threads, failures };
         service.wait_until("every worker", |service| {
-            service.board.sheets().iter().all(|sheet| !sheet.read().is_empty())
+            service.registry.snapshots().iter().all(|snapshot| !snapshot.read().is_empty())
         });
         service
     }
@@ -269,7 +273,11 @@ impl Service {
 
     /// The published value of a counter.
     pub(crate) fn count(&self, name: &str) -> u64 {
-        self.board.totals().iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
+        self.registry
+            .totals()
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(0, |(_, value)| *value)
     }
 
     /// Waits until the counters are as `condition` says.
@@ -279,7 +287,7 @@ impl Service {
             assert!(
                 start.elapsed() < PATIENCE,
                 "{what} did not come; counters: {:?}",
-                self.board.totals()
+                self.registry.totals()
             );
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -290,7 +298,9 @@ impl Service {
     }
 
     pub(crate) fn drain(&self, at_most: Duration) {
-        self.orders.iter().for_each(|orders| orders.send(Order::Drain(at_most)));
+        self.command_sender
+            .iter()
+            .for_each(|command_sender| command_sender.send(Command::Drain(at_most)));
     }
 
     /// Waits for the end of all workers; none may have failed.

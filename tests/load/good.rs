@@ -1,4 +1,4 @@
-//! A server that does everything right is found good, whichever way it is loaded.
+//! Every way to load a correct server finds no error.
 
 use crate::common::{self, Network, Process, need_root, simoom};
 use crate::misbehaving::HTTP;
@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-/// Starts `simoom serve` with `flags`, in the calling thread's namespace; returns it when it
-/// serves, and where.
+/// Starts `simoom serve` with `flags` in the calling thread's namespace. Returns it when it serves,
+/// with its address.
 pub(crate) fn serve(flags: &str) -> (Process, SocketAddr) {
     let mut command = simoom();
     command.arg("serve").args(flags.split_whitespace()).stderr(Stdio::piped());
@@ -19,7 +19,7 @@ pub(crate) fn serve(flags: &str) -> (Process, SocketAddr) {
     while !log.contains("addresses=[") {
         assert!(lines.read_line(&mut log).is_ok_and(|n| n > 0), "the server does not serve: {log}");
     }
-    // What it says later must not find the pipe closed.
+    // The pipe must stay open for later output.
     std::thread::spawn(move || lines.read_to_string(&mut String::new()));
     let (_, rest) = log.split_once("addresses=[").unwrap();
     let address = rest.split([',', ' ', '\n']).next().unwrap();
@@ -27,8 +27,8 @@ pub(crate) fn serve(flags: &str) -> (Process, SocketAddr) {
     (server, address)
 }
 
-/// Loads with a shape whose TIME is 300 ms, or as much longer as a busy machine needs to open all
-/// connections and to answer at all. Returns the time in seconds, too.
+/// Loads with `shape`, where TIME is 300 ms, or longer on a busy machine: until all connections
+/// open and answers arrive. Also returns the time in seconds.
 fn load_for_a_while(target: SocketAddr, shape: &str, connections: Option<u64>) -> (Output, f64) {
     let mut time_ms = 300;
     loop {
@@ -36,7 +36,7 @@ fn load_for_a_while(target: SocketAddr, shape: &str, connections: Option<u64>) -
         let report = json(&output);
         let opened =
             connections.is_none_or(|count| report["connections_opened"].as_u64() >= Some(count));
-        // Of an answer to what was sent before measuring began, no latency is known.
+        // Answers to requests sent before the measurement have no latency.
         let answered = report["responses"].as_u64() > Some(0)
             && report["latency_us"]["max"].as_u64() > Some(0);
         if opened && answered || !shape.contains("TIME") || time_ms > 30_000 {
@@ -46,7 +46,7 @@ fn load_for_a_while(target: SocketAddr, shape: &str, connections: Option<u64>) -
     }
 }
 
-/// All ways to send, against a server that does everything right.
+/// All ways to send to a correct server.
 fn a_good_server_is_found_good(target: SocketAddr, flags: &str) {
     for (shape, connections) in [
         ("--requests 3000 --connections 300 --in-flight 20 --verify", Some(300)),
@@ -123,8 +123,7 @@ fn a_good_server_over_af_xdp_and_through_the_kernel_beside_it() {
         network.server.run(|| serve("--interface s0 --transport xdp --http 8080"));
     let flags = over_xdp(&network);
     network.client.run(|| {
-        // Twice: the server has the first run's connections in TIME_WAIT when the second uses their
-        // addresses and ports.
+        // Twice: the second run uses addresses and ports that the server still has in TIME-WAIT.
         a_good_server_is_found_good(target, &flags);
         a_good_server_is_found_good(target, &flags);
         a_good_server_is_found_good(target, "");
@@ -150,8 +149,8 @@ fn many_addresses_of_one_client_reach_a_server_that_asks_for_them_by_arp() {
         "{}",
         stderr(&output)
     );
-    // One for each source address but the first, which has told its own with the question for the
-    // server's.
+    // One for each source address but the first. The first announces its own with its request for
+    // the server's.
     assert!(report["stack"]["arp_replies"].as_u64() >= Some(15), "{report}");
 }
 
@@ -175,8 +174,7 @@ fn a_good_server_over_ipv6_asks_for_many_addresses_of_one_client() {
         "{}",
         stderr(&output)
     );
-    // Replies go to where segments came from; through the kernel's sockets, each address is asked
-    // for.
+    // Simoom sends replies to the source of segments. Kernel sockets resolve each address.
     let (_server, _) =
         network.server.run(|| serve(&format!("--transport epoll --http [{server}]:8081")));
     let output = network.client.run(|| load(&url(&HTTP, SocketAddr::new(server, 8081)), &flags));
@@ -187,11 +185,11 @@ fn a_good_server_over_ipv6_asks_for_many_addresses_of_one_client() {
         "{}",
         stderr(&output)
     );
-    // All but the first, as above.
+    // All but the first, as for ARP.
     assert!(report["stack"]["neighbour_replies"].as_u64() >= Some(15), "{report}");
 }
 
-/// Sockets that a process has open.
+/// Open sockets of a process.
 fn connections_of(process: u32) -> usize {
     let files = std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
     let links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
@@ -210,13 +208,13 @@ fn a_server_that_goes_away_is_an_error_and_the_run_ends_in_time() {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut client = Process::start(&mut command);
-        // Its connections show that it runs.
+        // Open connections show that it runs.
         common::wait_until("the load runs", Duration::from_secs(60), || {
             connections_of(client.id()) > 0
         });
         drop(server);
         let code = client.wait(Duration::from_secs(60 + seconds)).code();
-        // On a busy machine the run may have ended before the server.
+        // On a busy machine the run may end before the server does.
         if code == Some(0) && seconds < 60 {
             seconds *= 4;
             continue;

@@ -1,5 +1,5 @@
-//! `simoom load` from outside: against `simoom serve` and memcached, and against servers that
-//! misbehave, through kernel sockets and over AF_XDP alike.
+//! `simoom load` against `simoom serve`, memcached and misbehaving servers, through kernel sockets
+//! and over AF_XDP.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -29,24 +29,24 @@ fn json(output: &Output) -> Value {
         .unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
 }
 
-/// The kinds of errors that were met.
+/// The kinds of errors in a report.
 fn faults(report: &Value) -> Vec<(String, u64)> {
     let kinds = report["errors_by_kind"].as_object().unwrap();
     let kinds = kinds.iter().map(|(kind, count)| (kind.clone(), count.as_u64().unwrap()));
     kinds.filter(|(_, count)| *count > 0).collect()
 }
 
-/// Runs `simoom load` with `flags`, as JSON.
+/// Runs `simoom load` with `flags` and JSON output.
 fn load(url: &str, flags: &str) -> Output {
     run(["load", url, "--json"].into_iter().chain(flags.split_whitespace()))
 }
 
-/// What `speech` is spoken at `target` is called in a URL.
+/// The URL for a protocol and an address.
 fn url(speech: &Speech, target: SocketAddr) -> String {
     format!("{}://{target}/", speech.scheme)
 }
 
-/// The flags to send over AF_XDP in `network`.
+/// The flags for AF_XDP in `network`.
 fn over_xdp(network: &Network) -> String {
     let IpAddr::V4(host) = network.address(10) else { unreachable!() };
     format!("--interface c0 --source {host}/24")
@@ -118,29 +118,29 @@ fn wrong_flags_are_named() {
 }
 
 #[test]
-fn what_is_missing_for_af_xdp_is_said() {
+fn missing_parts_for_af_xdp_are_reported() {
     if !need_root() {
         return;
     }
     let network = Network::new(1).unwrap();
     let (server, flags) = (SocketAddr::new(network.address(1), 8080), over_xdp(&network));
     network.client.run(|| {
-        let said = |target, flags: &str, code| {
+        let stderr_of = |target, flags: &str, code| {
             let output = load(&url(&HTTP, target), flags);
             assert_eq!(output.status.code(), Some(code), "{flags}: {}", stderr(&output));
             assert!(output.stdout.is_empty(), "{flags}: nothing was measured");
             stderr(&output)
         };
-        let text = said(server, "--interface nosuch0 --source 198.18.200.1", 1);
+        let text = stderr_of(server, "--interface nosuch0 --source 198.18.200.1", 1);
         assert!(text.starts_with("error: --interface nosuch0: there is no interface"), "{text}");
-        let text = said(server, &format!("--interface c0 --source {}", network.address(2)), 2);
+        let text = stderr_of(server, &format!("--interface c0 --source {}", network.address(2)), 2);
         assert!(text.contains("is taken already"), "{text}");
-        let text = said(server, &format!("--interface c0 --source {}", network.address(1)), 2);
+        let text = stderr_of(server, &format!("--interface c0 --source {}", network.address(1)), 2);
         assert!(text.contains("is taken already"), "{text}");
-        let text = said(SocketAddr::new(network.address_v6(1), 8080), &flags, 2);
+        let text = stderr_of(SocketAddr::new(network.address_v6(1), 8080), &flags, 2);
         assert!(text.contains("is of the other IP version"), "{text}");
         let nobody = SocketAddr::new(network.address(77), 8080);
-        let text = said(nobody, &flags, 1);
+        let text = stderr_of(nobody, &flags, 1);
         assert!(text.starts_with("error: no host on c0 answered for"), "{text}");
         let output = load(&url(&HTTP, server), &flags);
         assert_eq!(
@@ -163,8 +163,7 @@ fn what_is_missing_for_af_xdp_is_said() {
 fn a_server_that_pauses_does_not_hide_it_from_an_open_loop() {
     let pause = Duration::from_millis(300);
     let server = misbehaving::start(&HTTP, LOCALHOST, 10, Deed::Pause(pause));
-    // 250 requests are due during the pause, of 300: half of all wait for at least a tenth of a
-    // second.
+    // 250 of the 300 requests are due during the pause, so half of them wait for at least 100 ms.
     let flags = "--connections 1 --rate 1000 --arrivals uniform --requests 300 --warm-up 0s";
     let report = json(&load(&url(&HTTP, server), flags));
     assert_eq!((&report["responses"], &report["errors"]), (&300.into(), &0.into()), "{report}");
@@ -174,7 +173,7 @@ fn a_server_that_pauses_does_not_hide_it_from_an_open_loop() {
         &url(&HTTP, misbehaving::start(&HTTP, LOCALHOST, 10, Deed::Pause(pause))),
         "--connections 1 --requests 300",
     ));
-    // On a busy machine, too: what slows each answer slows down a queue of 150 still more.
+    // Holds on a busy machine too: a delay of each answer delays a queue of 150 even more.
     let p50 = |report: &Value| report["latency_us"]["p50"].as_u64().unwrap();
     assert!(p50(&closed) < p50(&report), "a closed loop sees one slow answer: {closed}");
 }

@@ -1,4 +1,4 @@
-//! The installed memcached, loaded in every way and found good.
+//! Every way to load the installed memcached finds no error.
 
 use crate::common::{Network, Process, need_program, need_root, wait_until};
 use crate::{LOCALHOST, faults, json, load, over_xdp, stderr};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A memcached at `address`, in the calling thread's namespace, once it listens.
+/// Starts memcached at `address` in the calling thread's namespace. Returns it when it listens.
 fn memcached(address: IpAddr) -> (Process, SocketAddr) {
     let directory = tempfile::tempdir().unwrap();
     let ports = directory.path().join("ports");
@@ -25,7 +25,7 @@ fn memcached(address: IpAddr) -> (Process, SocketAddr) {
 
 fn is_found_good(server: SocketAddr, flags: &str) {
     for (shape, responses, hits, misses) in [
-        // It is empty at first.
+        // The store is empty at first.
         ("--keys 1000 --no-preload --get-ratio 1 --requests 2000", 2000, Some(0), Some(2000)),
         ("--keys 1000 --requests 3000", 3000, None, Some(0)),
         ("--keys 1000 --requests 3000 --get-ratio 1 --no-preload", 3000, Some(3000), Some(0)),
@@ -76,7 +76,7 @@ fn memcached_over_af_xdp() {
 }
 
 #[test]
-fn what_memcached_refuses_is_told() {
+fn errors_of_memcached_are_reported() {
     if !need_program("memcached") {
         return;
     }

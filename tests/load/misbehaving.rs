@@ -1,5 +1,5 @@
-//! Servers that do one thing wrong, of either protocol: it is counted once, for what it is, and
-//! nothing else is.
+//! Servers with one error, of either protocol. The error is counted once by its kind, and nothing
+//! else is.
 
 use crate::common::{Network, need_root};
 use crate::{LOCALHOST, faults, json, load, over_xdp, stderr, url};
@@ -10,33 +10,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Longer than any answer takes that is given.
+/// Longer than any answer takes.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// What a misbehaving server does with one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deed {
-    /// These bytes, and on.
+    /// Sends these bytes and continues.
     Say(&'static str),
-    /// These bytes, and the end of the connection.
+    /// Sends these bytes and closes the connection.
     SayAndClose(&'static str),
     Reset,
     Silence,
-    /// The right answer, after so long.
+    /// Sends the correct answer after this time.
     Pause(Duration),
 }
 
-/// A protocol, as far as misbehaving needs it.
+/// The parts of a protocol that misbehaving servers need.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Speech {
     pub(crate) scheme: &'static str,
-    /// The line that ends a request begins with this.
+    /// The start of the line that ends a request.
     end: &'static str,
     good: &'static str,
     flags: &'static str,
-    /// Everything that a server can do wrong, and what it is counted as.
+    /// All errors of a server, with the kinds that they are counted as.
     misdeeds: &'static [(&'static str, Deed)],
-    /// What is no fault in a first answer, for there is nothing to hold it against.
+    /// Kinds that cannot occur in a first answer, which is not compared with another.
     never_first: &'static [&'static str],
 }
 
@@ -59,7 +59,7 @@ pub(crate) const HTTP: Speech = Speech {
     never_first: &["length", "content"],
 };
 
-/// All that is asked for is one key, of 20 bytes, which the server does not have.
+/// Requests are for one key with a value of 20 bytes, which the server does not have.
 const MEMCACHED: Speech = Speech {
     scheme: "memcached",
     end: "get k00000000\r\n",
@@ -82,8 +82,8 @@ const MEMCACHED: Speech = Speech {
     never_first: &[],
 };
 
-/// Answers all requests rightly but the one with number `turn` (from 1), to which it does `deed`.
-/// Its threads end with their connections, at the latest with the test.
+/// Answers all requests correctly except number `turn` (from 1), to which it does `deed`. Its
+/// threads end with their connections.
 pub(crate) fn start(speech: &'static Speech, address: IpAddr, turn: u64, deed: Deed) -> SocketAddr {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -126,9 +126,8 @@ fn serve_one(speech: &Speech, mut stream: TcpStream, requests: &AtomicU64, turn:
     }
 }
 
-/// Loads a server of `start`'s with `shape`. An answer that is never given costs a timeout; one
-/// that is given must not meet it, however busy the machine: then another server is asked with more
-/// time.
+/// Loads a server of `start` with `shape`. A missing answer costs a timeout. An answer that is sent
+/// must arrive before the timeout on any machine; otherwise the test repeats with a longer one.
 fn load_with_time(
     speech: &Speech,
     start: impl Fn() -> SocketAddr,
@@ -149,8 +148,8 @@ fn load_with_time(
     }
 }
 
-/// Request 10 of 21 or so is answered badly: that is one error, of the right kind, and all others
-/// count.
+/// About request 10 of 21 has the error. One error of the right kind is counted, and all other
+/// requests are good.
 fn the_tenth_is_bad(speech: &Speech, start: impl Fn() -> SocketAddr, kind: &str, flags: &str) {
     let output =
         load_with_time(speech, start, kind, "--connections 1 --requests 20 --verify", flags);
@@ -165,7 +164,7 @@ fn the_tenth_is_bad(speech: &Speech, start: impl Fn() -> SocketAddr, kind: &str,
     );
 }
 
-/// Where the very first answer is bad, the run ends with that.
+/// The run ends if the first answer is bad.
 fn the_first_is_bad(speech: &Speech, start: impl Fn() -> SocketAddr, kind: &str, flags: &str) {
     let output =
         load_with_time(speech, start, kind, "--connections 8 --duration 60s --verify", flags);
@@ -194,7 +193,7 @@ fn all_over_af_xdp(speech: &'static Speech) {
     let network = Network::new(1).unwrap();
     let (address, flags) = (network.address(1), over_xdp(&network));
     for (kind, deed) in speech.misdeeds {
-        // The servers' threads live in the server's namespace, the loads run in the client's.
+        // The servers run in the server's namespace, the loads in the client's.
         let start = |turn| network.server.run(|| start(speech, address, turn, *deed));
         network.client.run(|| {
             the_tenth_is_bad(speech, || start(10), kind, &flags);
@@ -243,7 +242,7 @@ fn what_a_server_says_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn a_server_that_closes_between_requests_as_it_said_is_no_error() {
+fn a_server_that_closes_between_requests_as_announced_is_no_error() {
     let deed =
         Deed::SayAndClose("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
     let output =
@@ -258,7 +257,7 @@ fn a_server_that_closes_between_requests_as_it_said_is_no_error() {
 
 #[test]
 fn a_refused_connection_ends_the_run_with_one_error() {
-    // Bound, so that nobody else has the port, but not listened to.
+    // Bound, so that no other process gets the port, but not listening.
     let socket = rustix::net::socket(
         rustix::net::AddressFamily::INET,
         rustix::net::SocketType::STREAM,

@@ -1,5 +1,5 @@
-//! A target behind a router: three namespaces in a row, the load over AF_XDP at one end, a server
-//! at the other.
+//! A target behind a router: three namespaces, with the load over AF_XDP at one end and a server at
+//! the other.
 
 use crate::common::{need_program, need_root, run};
 use crate::good::serve;
@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 254));
 const TARGET: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 0, 1));
 
-/// The client's `c0` and the server's `s0`, each on a veth pair of its own to the router.
+/// The client's `c0` and the server's `s0`, each joined to the router by a veth pair.
 struct Row {
     client: Namespace,
     _router: Namespace,
@@ -80,7 +80,7 @@ fn a_target_behind_a_router_is_reached_through_it() {
             "{report}"
         );
     };
-    // The kernel knows nothing of either network.
+    // The kernel has no route to either network.
     served(&format!("--source 198.18.0.10/24 --gateway {ROUTER}"));
     row.client.run(|| {
         netns::set_address("c0", Ipv4Addr::new(198, 18, 0, 2).into(), 24).unwrap();

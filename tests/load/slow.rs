@@ -1,11 +1,11 @@
-//! Readers that are slow on purpose.
+//! Clients that read slowly.
 
 use crate::common::{Network, need_root, run};
 use crate::good::serve;
 use crate::{faults, json, over_xdp};
 use std::net::SocketAddr;
 
-/// A folder with one file of so many bytes.
+/// A directory with one file of `bytes` bytes.
 fn folder_of(bytes: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let content: Vec<u8> = (0..bytes).map(|at| (at ^ at >> 8) as u8).collect();
@@ -13,7 +13,8 @@ fn folder_of(bytes: usize) -> tempfile::TempDir {
     folder
 }
 
-/// Answers of 20,000 bytes, read at no more than 40,000 bytes a second by many at once, and whole.
+/// Many clients read answers of 20,000 bytes at up to 40,000 bytes a second each, and receive them
+/// whole.
 fn slow_readers_are_slow(server: SocketAddr, flags: &str) {
     let url = format!("http://{server}/file");
     let shape = "--connections 100 --requests 100 --slow 40000 --verify --warm-up 0s --json";
@@ -26,7 +27,7 @@ fn slow_readers_are_slow(server: SocketAddr, flags: &str) {
         (&2_000_000.into(), Some(0)),
         "{report}"
     );
-    // Half a second each, less two sips.
+    // Half a second each, less two reads.
     assert!(report["latency_us"]["min"].as_u64() >= Some(400_000), "{report}");
 }
 

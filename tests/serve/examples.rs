@@ -3,20 +3,27 @@
 #[allow(dead_code, unreachable_pub, reason = "a program, of which the server is used")]
 #[path = "../../src/guide/examples/echo.rs"]
 mod echo;
+#[allow(dead_code, unreachable_pub, reason = "a program, of which the server is used")]
+#[path = "../../src/guide/examples/forward.rs"]
+mod forward;
 
 use crate::PATIENCE;
 use crate::common::{Network, need_root, wait_until};
 use crate::site::Transport;
 use simoom::{Builder, Factories, Server, Signals};
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 crate::over_all! {
     echo_sends_back_what_it_receives,
     a_panic_in_a_handler_of_a_user_closes_its_own_connection_only,
     echo_answers_what_comes_while_it_drains_and_closes,
+    another_server_is_asked_and_its_answers_come_in_order,
+    a_client_that_is_gone_before_its_answer_disturbs_nobody,
+    a_drain_waits_for_answers_that_come_later,
 }
 
 /// A server between two namespaces.
@@ -29,16 +36,21 @@ pub struct Bed {
 impl Bed {
     /// `None`, with the test skipped, where that cannot be.
     pub fn start<L: Factories>(transport: Transport, builder: fn() -> Builder<L>) -> Option<Bed> {
-        if !need_root() {
-            return None;
-        }
+        let network = need_root().then(|| Network::new(1).unwrap())?;
+        Some(Bed::start_in(network, transport, builder))
+    }
+
+    fn start_in<L: Factories>(
+        network: Network,
+        transport: Transport,
+        builder: impl FnOnce() -> Builder<L> + Send,
+    ) -> Bed {
         let way = match transport {
             Transport::Xdp => simoom::config::Transport::Xdp,
             Transport::IoUring => simoom::config::Transport::IoUring,
             Transport::Epoll => simoom::config::Transport::Epoll,
         };
         let core = simoom::config::usable_cores().unwrap()[0];
-        let network = Network::new(1).unwrap();
         let server = network.server.run(|| {
             let builder = builder().cores([core]).connections(64).signals(Signals::Ignore);
             builder.interface("s0").transport(way).start().unwrap()
@@ -46,7 +58,7 @@ impl Bed {
         assert_eq!(server.transport().starts_with("AF_XDP"), transport == Transport::Xdp);
         let is_v4 = |at: &&SocketAddr| at.ip() == network.address(1);
         let at = *server.addresses().iter().find(is_v4).unwrap();
-        Some(Bed { network, server, at })
+        Bed { network, server, at }
     }
 
     fn connect(&self) -> TcpStream {
@@ -116,7 +128,10 @@ fn echo_sends_back_what_it_receives(transport: Transport) {
     bed.wait_for("echo_bytes", 2 * (1 + 2 + 1024 + 1025 + 300_000));
     bed.wait_for("echo_connections_open", 1);
     let totals = bed.server.stop().unwrap();
-    assert!(totals.contains(&("handler_panics", 0)), "{totals:?}");
+    assert!(
+        totals.iter().any(|(metric, value)| *metric == "handler_panics" && *value == 0),
+        "{totals:?}"
+    );
 }
 
 fn a_panic_in_a_handler_of_a_user_closes_its_own_connection_only(transport: Transport) {
@@ -145,6 +160,141 @@ fn echo_answers_what_comes_while_it_drains_and_closes(transport: Transport) {
         }
     );
     let totals = drained.join().unwrap();
-    assert!(totals.contains(&("echo_connections_open", 0)), "{totals:?}");
+    assert!(
+        totals.iter().any(|(metric, value)| *metric == "echo_connections_open" && *value == 0),
+        "{totals:?}"
+    );
+    drop(network);
+}
+
+/// A server that is asked: answers each line with itself behind "re: ", once it is told to.
+struct Asked {
+    at: SocketAddr,
+    lines: Receiver<(String, Sender<()>)>,
+}
+
+impl Asked {
+    fn start(network: &Network) -> Asked {
+        let listener = network.server.run(|| TcpListener::bind("127.0.0.1:0")).unwrap();
+        let at = listener.local_addr().unwrap();
+        let (told, lines) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, told) = (stream.unwrap(), told.clone());
+                std::thread::spawn(move || answer_lines(stream, &told));
+            }
+        });
+        Asked { at, lines }
+    }
+
+    /// The next line that it was asked, and the way to have it answered; or, dropped, to have the
+    /// connection closed.
+    fn next(&self) -> (String, Sender<()>) {
+        self.lines.recv_timeout(PATIENCE).unwrap()
+    }
+}
+
+fn answer_lines(stream: TcpStream, told: &Sender<(String, Sender<()>)>) {
+    let mut lines = BufReader::new(stream);
+    let mut line = String::new();
+    while lines.read_line(&mut line).is_ok_and(|n| n > 0) {
+        let (answers, may_answer) = channel();
+        told.send((line.clone(), answers)).unwrap();
+        if may_answer.recv().is_err() {
+            return;
+        }
+        write!(lines.get_mut(), "re: {line}").unwrap();
+        line.clear();
+    }
+}
+
+/// A server that forwards, in the namespace where the asked one is.
+fn forwarding(transport: Transport) -> Option<(Bed, Asked)> {
+    let network = need_root().then(|| Network::new(1).unwrap())?;
+    let asked = Asked::start(&network);
+    let at = asked.at;
+    let bed = Bed::start_in(network, transport, move || forward::server(at, 2));
+    Some((bed, asked))
+}
+
+fn another_server_is_asked_and_its_answers_come_in_order(transport: Transport) {
+    let Some((bed, asked)) = forwarding(transport) else { return };
+    let (mut first, mut second) = (bed.connect(), bed.connect());
+    first.write_all(b"a\nb\nc\n").unwrap();
+    first.shutdown(Shutdown::Write).unwrap();
+    let (line, answer_a) = asked.next();
+    assert_eq!(line, "a\n", "b waits for it");
+    second.write_all(b"d\n").unwrap();
+    let (line, answer_d) = asked.next();
+    assert_eq!(line, "d\n", "it does not wait for another connection's");
+    answer_d.send(()).unwrap();
+    let mut got = [0; 6];
+    second.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"re: d\n");
+    answer_a.send(()).unwrap();
+    for expected in ["b\n", "c\n"] {
+        let (line, answer) = asked.next();
+        assert_eq!(line, expected);
+        answer.send(()).unwrap();
+    }
+    let mut all = String::new();
+    first.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "re: a\nre: b\nre: c\n", "although the client has finished");
+    second.write_all(b"e\n").unwrap();
+    drop(asked.next());
+    second.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"ERROR\n", "the asked server closed");
+    bed.wait_for("completions", 5);
+    let totals = bed.server.stop().unwrap();
+    assert!(
+        totals.iter().any(|(metric, value)| **metric == *"completions_unclaimed" && *value == 0),
+        "{totals:?}"
+    );
+}
+
+fn a_client_that_is_gone_before_its_answer_disturbs_nobody(transport: Transport) {
+    let Some((bed, asked)) = forwarding(transport) else { return };
+    let mut gone = bed.connect();
+    gone.write_all(b"a\n").unwrap();
+    let (_, answer_a) = asked.next();
+    rustix::net::sockopt::set_socket_linger(&gone, Some(Duration::ZERO)).unwrap();
+    drop(gone);
+    bed.wait_for("forward_connections_open", 0);
+    // In the place of the one that is gone.
+    let mut next = bed.connect();
+    next.write_all(b"b\n").unwrap();
+    let (_, answer_b) = asked.next();
+    answer_a.send(()).unwrap();
+    bed.wait_for("completions_unclaimed", 1);
+    answer_b.send(()).unwrap();
+    let mut got = [0; 6];
+    next.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"re: b\n");
+    let totals = bed.server.stop().unwrap();
+    assert!(
+        totals.iter().any(|(metric, value)| **metric == *"completions" && *value == 2),
+        "{totals:?}"
+    );
+}
+
+fn a_drain_waits_for_answers_that_come_later(transport: Transport) {
+    let Some((bed, asked)) = forwarding(transport) else { return };
+    let mut client = bed.connect();
+    client.write_all(b"a\n").unwrap();
+    let (_, answer) = asked.next();
+    let Bed { server, network, .. } = bed;
+    let listeners = server.listeners().clone();
+    let drained = std::thread::spawn(move || server.drain(PATIENCE).unwrap());
+    wait_until("the drain has begun", PATIENCE, || listeners.all().is_empty());
+    answer.send(()).unwrap();
+    let mut all = String::new();
+    client.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "re: a\n");
+    drop(client);
+    let totals = drained.join().unwrap();
+    assert!(
+        totals.iter().any(|(metric, value)| **metric == *"completions" && *value == 1),
+        "{totals:?}"
+    );
     drop(network);
 }

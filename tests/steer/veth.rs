@@ -40,7 +40,11 @@ fn what_is_not_claimed_is_the_kernels() {
         device.remove_claim(Claim::Port(http)).unwrap();
         let stream = net.client.run(|| TcpStream::connect_timeout(&http, PATIENCE)).unwrap();
         drop((listener.accept().unwrap(), stream));
-        assert_eq!(device.counters().unwrap().map(|(_, value)| value).sum::<u64>(), 0, "{mode}");
+        assert_eq!(
+            device.counters().unwrap().iter().map(|(_, value)| value).sum::<u64>(),
+            0,
+            "{mode}"
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::app::contained::Contained;
 use crate::app::testing::Line;
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use proptest::prelude::*;
 use simoom_io::Application;
 use simoom_io::send::Pool;

@@ -7,7 +7,8 @@ use crate::app::Blob;
 use crate::app::http::Timeouts;
 use crate::app::http::conn::{Deadline, Idle, Waiting};
 use crate::app::router::Peer;
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
+use crate::metrics::Metric;
 use simoom_io::input::OVERFULL_BYTES;
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 
@@ -28,7 +29,8 @@ pub struct Options {
     /// connection closes, or is reset. An hour by default.
     pub idle_timeout: Duration,
     /// Most bytes of all frames together that one worker gathers at a time. A frame beyond it is
-    /// malformed. 64 MiB by default.
+    /// malformed. 64 MiB by default. The memory plan does not have it: add it with
+    /// [`Builder::memory`](crate::Builder::memory), for each worker.
     pub gathered_max_bytes: usize,
 }
 
@@ -45,21 +47,21 @@ impl Default for Options {
 simoom_io::counters! {
     /// What the adapter of one worker counts; names are those they are published by.
     pub struct Counters {
-        /// Connections opened.
+        /// Connections to a handler of frames that were opened.
         framed_connections,
-        /// Frames decoded.
+        /// Frames decoded by a handler of frames.
         framed_frames,
         /// Frames that were malformed or too long, and ended their connection.
         framed_malformed,
-        /// Frames that were gathered because a transport does not keep as much.
+        /// Frames gathered because they exceed what a transport keeps.
         framed_gathered,
-        /// Answers that had to wait for capacity.
+        /// Answers that waited for space in the send queue.
         framed_held_answers,
         /// Connections closed because a frame did not arrive in time.
         framed_frame_timeouts,
-        /// Connections closed because no frame came.
+        /// Connections closed because no frame arrived.
         framed_idle_timeouts,
-        /// Connections reset because the client stopped reading.
+        /// Connections to a handler of frames reset because the client stopped reading.
         framed_stalled,
     }
 }
@@ -433,7 +435,7 @@ impl<C: Codec, S: Service<C>> Application for Framed<C, S> {
     }
 }
 
-impl<C: Codec, S: Service<C>> Hosted for Framed<C, S> {
+impl<C: Codec, S: Service<C>> Handler for Framed<C, S> {
     fn clock(&mut self, seconds: Seconds) {
         self.seconds = seconds;
         self.service.clock(seconds);
@@ -451,9 +453,9 @@ impl<C: Codec, S: Service<C>> Hosted for Framed<C, S> {
         self.service.is_sound()
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        for (name, value) in self.counters.iter() {
-            sink(name, value);
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        for (metric, value) in self.counters.iter() {
+            sink(metric, value);
         }
         self.service.publish(sink);
     }

@@ -1,7 +1,8 @@
 //! What answers the frames of a codec.
 
 use super::{Codec, Output};
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
+use crate::metrics::Metric;
 use std::net::SocketAddr;
 
 /// Answers the frames of all connections of one worker.
@@ -35,8 +36,8 @@ pub trait Service<C: Codec> {
         true
     }
 
-    /// Gives each counter's name and value to `sink`.
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    /// Gives each metric and its value to `sink`.
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         let _ = sink;
     }
 }

@@ -6,21 +6,21 @@ use super::response::Status;
 simoom_io::counters! {
     /// What the HTTP handler of one worker counts; names are those they are published by.
     pub struct Counters {
-        /// Connections opened.
+        /// HTTP connections that were opened.
         http_connections,
-        /// Requests whose head was whole, answered or refused.
+        /// HTTP requests with a whole head, answered or refused.
         http_requests,
-        /// Bytes of those heads.
-        http_head_bytes,
-        /// Bytes of content that came with requests and was read past.
-        http_request_content_bytes,
+        /// Bytes of whole HTTP request heads.
+        http_head_bytes: bytes,
+        /// Bytes of HTTP request content, which is discarded.
+        http_request_content_bytes: bytes,
         /// Interim answers 100 (Continue).
         http_continues,
-        /// Answers 200.
+        /// Answers 200 and 204.
         http_responses_2xx,
         /// Answers 301 and 304.
         http_responses_3xx,
-        /// Answers 400 to 499, refusals included.
+        /// Answers 400 to 499, refused requests included.
         http_responses_4xx,
         /// Answers 500, 501 and 505.
         http_responses_5xx,
@@ -32,39 +32,39 @@ simoom_io::counters! {
         http_method_not_allowed,
         /// Answers 412.
         http_precondition_failed,
-        /// Answers 501 to a method nobody here knows.
+        /// Answers 501 to an unknown method.
         http_unknown_method,
-        /// Refused: the head does not follow the grammar.
+        /// Requests refused because the head does not follow the grammar.
         http_bad_syntax,
-        /// Refused: Host missing, repeated or malformed.
+        /// Requests refused because Host is missing, repeated or malformed.
         http_bad_host,
-        /// Refused: Content-Length or Transfer-Encoding ambiguous or malformed.
+        /// Requests refused because Content-Length or Transfer-Encoding is ambiguous or malformed.
         http_bad_framing,
-        /// Refused: the target's path malformed, or above the root.
+        /// Requests refused because the path is malformed or leads above the root.
         http_bad_target,
-        /// Refused: broken chunked coding.
+        /// Requests refused because of broken chunked coding.
         http_bad_chunk,
-        /// Refused: the head did not arrive in time.
+        /// Requests refused because the head did not arrive in time (408).
         http_head_timeouts,
-        /// Refused: the content did not arrive in time.
+        /// Requests refused because the content did not arrive in time (408).
         http_body_timeouts,
-        /// Refused: more content than is read past.
+        /// Requests refused because of too much content (413).
         http_body_too_large,
-        /// Refused: request line too long.
+        /// Requests refused because the request line is too long (414).
         http_line_too_long,
-        /// Refused: an expectation other than 100-continue.
+        /// Requests refused because of an expectation other than 100-continue (417).
         http_unknown_expectation,
-        /// Refused: head too long.
+        /// Requests refused because the head is too long (431).
         http_head_too_large,
-        /// Refused: too many fields.
+        /// Requests refused because of too many fields (431).
         http_too_many_fields,
-        /// Refused: a transfer coding other than chunked.
+        /// Requests refused because of a transfer coding other than chunked (501).
         http_unknown_coding,
-        /// Refused: a version other than 1.0 and 1.1.
+        /// Requests refused because of a version other than 1.0 and 1.1 (505).
         http_unknown_version,
-        /// Connections closed because no request came.
+        /// Connections closed because no HTTP request arrived.
         http_idle_timeouts,
-        /// Connections reset because the client stopped reading.
+        /// Connections reset because the HTTP client stopped reading.
         http_stalled,
     }
 }

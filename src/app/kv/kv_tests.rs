@@ -1,7 +1,7 @@
 use super::*;
 use crate::app::router::Router;
 use crate::app::testing::{Line, NOW};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use crate::store::Settings;
 
 fn open() -> Line<Router<()>> {

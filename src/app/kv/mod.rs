@@ -25,14 +25,16 @@
 //! - If-Match and If-None-Match hold for all three, also against changes that happen while a body
 //!   arrives. `If-None-Match: *` with PUT stores only where there is no value.
 //! - A key has 1 to 250 bytes. Encode a slash in it as `%2F`.
-//! - 413 tells that a value is larger than the store takes, 507 that there is no memory to be had.
+//! - 413 tells that a value is larger than the store takes, 507 that there is no memory to be had:
+//!   values that clients are still sending fill the quarter that they may take. 503 tells that
+//!   clients that do not read hold all that may be held of the store.
 //!
 //! The items are those that memcached clients see under the same keys.
 
 mod media;
 
 use super::router::{Bytes, Precondition, Request, Response, Routes, Upload};
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use crate::store::{
     Commit, Delete, Item, KEY_MAX_BYTES, Meta, Mode, NewItem, Outcome, Reservation, ReserveError,
     Store,
@@ -89,8 +91,9 @@ impl KeyValue {
     fn value(&self, item: Item, meta: &Meta, now: u32) -> Response {
         let (media_type, front) = media::read(meta.flags, item.value());
         let body = match Bytes::of_item(&self.store, item) {
-            Bytes::Item(item, range) => Bytes::Item(item, range.start + front..range.end),
-            bytes => bytes.as_slice()[front..].to_vec().into(),
+            Some(Bytes::Item(item, range)) => Bytes::Item(item, range.start + front..range.end),
+            Some(bytes) => bytes.as_slice()[front..].to_vec().into(),
+            None => return Response::error(503).header("Retry-After", "1"),
         };
         let response = Response::ok().bytes(media_type, body);
         match meta.exptime {

@@ -1,8 +1,8 @@
 //! What a connection is doing.
 
+use super::connection_table::TableSlot;
 use super::dump::Dump;
 use super::peers::Peer;
-use super::roster::Place;
 use super::stats::Topic;
 use super::watch::Watch;
 use crate::work::Share;
@@ -15,12 +15,12 @@ pub struct Conn {
     pub(super) share: Share,
     pub(super) phase: Phase,
     /// What all may know of it.
-    pub(super) doing: Doing,
+    pub(super) activity: Activity,
     pub(super) watch: Watch,
     /// Who it belongs to.
     pub(super) peer: Peer,
     /// Where that is noted, if there was room.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<TableSlot>,
 }
 
 const _: () = assert!(size_of::<Conn>() <= 40);
@@ -101,21 +101,21 @@ pub(super) struct Stats {
 /// What a connection is doing, and when it was last heard from. Packed: [`Conn`] needs the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(Rust, packed)]
-pub(super) struct Doing {
+pub(super) struct Activity {
     /// Unix seconds.
     pub(super) at: u32,
     pub(super) state: State,
 }
 
-impl Doing {
+impl Activity {
     /// As one number, which is never half an old and half a new one.
     pub(super) fn to_bits(self) -> u64 {
         u64::from(self.at) << 8 | self.state as u64
     }
 
-    pub(super) fn from_bits(bits: u64) -> Doing {
+    pub(super) fn from_bits(bits: u64) -> Activity {
         let state = State::ALL.iter().copied().find(|state| *state as u64 == bits & 0xff);
-        Doing { at: (bits >> 8) as u32, state: state.unwrap_or_default() }
+        Activity { at: (bits >> 8) as u32, state: state.unwrap_or_default() }
     }
 }
 
@@ -171,7 +171,7 @@ impl Conn {
 
     /// What it is doing at `now`.
     #[inline]
-    pub(super) fn doing(&self, now: u32) -> Doing {
+    pub(super) fn activity(&self, now: u32) -> Activity {
         let state = match self.phase {
             Phase::Command => State::Read,
             Phase::Upload(_) => State::Nread,
@@ -183,7 +183,7 @@ impl Conn {
             | Phase::Dump(_) => State::Mwrite,
             Phase::Closing => State::Closing,
         };
-        Doing { at: now, state }
+        Activity { at: now, state }
     }
 
     /// Whether no request is under way.

@@ -1,12 +1,12 @@
-//! `stats conns`: the listeners, then every connection of every worker and transport, in
-//! memcached's names. A number to go on from in, a few lines a connection out, as there is room:
-//! however many there are, they take no memory, and other connections have their turn in between.
+//! `stats conns`: the listeners, then the connections of all workers and transports, with
+//! memcached's names. The list is produced a few lines at a time, as the send queue has capacity.
+//! It takes no memory, and other connections are served in between.
 //!
-//! What memcached numbers by file descriptor has a number of its own here, which it keeps as long
-//! as it lasts: the listeners first, then the places in the workers' rosters. Connections that open
-//! or close meanwhile may be missed.
+//! Each entry has a number in place of memcached's file descriptor, for as long as the connection
+//! lasts: the listeners first, then the slots of the connection tables. Connections that open or
+//! close meanwhile may be missing.
 
-use super::conn::{Conn, Doing, Phase, State, Wide};
+use super::conn::{Activity, Conn, Phase, State, Wide};
 use super::options::Listening;
 use super::out::Out;
 use super::{Memcached, Step};
@@ -15,30 +15,29 @@ use simoom_io::{Ends, Reply};
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-/// What is told about one number.
-enum Told {
+/// An entry of the list.
+enum Entry {
     Listener(Listening),
-    Connection(Ends, Doing),
+    Connection(Ends, Activity),
 }
 
 impl Memcached {
-    /// Goes on with the list from `number` on. Once it has ended, the last byte of the request is
-    /// taken.
+    /// Continues the list at `number`. At its end, consumes the last byte of the request.
     pub(super) fn conns(
         &mut self,
         conn: &mut Conn,
         mut number: u64,
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        self.tell(conn, Doing { at: self.now, state: State::ParseCmd });
+        self.publish_activity(conn, Activity { at: self.now, state: State::ParseCmd });
         while !conn.share.is_used_up() && reply.has_capacity() {
-            let Some((found, told)) = self.shared.next_to_tell(number) else {
+            let Some((found, entry)) = self.shared.next_entry(number) else {
                 conn.phase = Phase::Command;
                 reply.copy(b"END\r\n");
                 return Step::Took(1);
             };
-            if let Some(told) = told {
-                describe(self.out.clear(), found, &told, self.now, self.shared.started());
+            if let Some(entry) = entry {
+                describe(self.out.clear(), found, &entry, self.now, self.shared.started());
                 reply.copy(self.out.bytes());
             }
             number = found + 1;
@@ -50,44 +49,46 @@ impl Memcached {
 }
 
 impl super::Shared {
-    /// The first number from `from` on that is somebody's, and what is told of it: nothing if it
-    /// just opens or closes.
-    fn next_to_tell(&self, from: u64) -> Option<(u64, Option<Told>)> {
+    /// The first number in use from `from` on, and its entry; no entry if the connection is just
+    /// being opened or closed.
+    fn next_entry(&self, from: u64) -> Option<(u64, Option<Entry>)> {
         let listeners = self.listeners();
         if let Some(listener) = listeners.get(from as usize) {
-            return Some((from, Some(Told::Listener(*listener))));
+            return Some((from, Some(Entry::Listener(*listener))));
         }
         let mut first = listeners.len();
-        for roster in self.rosters().iter() {
-            if let Some(place) = roster.next((from as usize).saturating_sub(first)) {
-                let told = roster.get(place).map(|(ends, doing)| Told::Connection(ends, doing));
-                return Some(((first + place) as u64, told));
+        for connection_table in self.connection_tables().iter() {
+            if let Some(place) = connection_table.next((from as usize).saturating_sub(first)) {
+                let entry = connection_table
+                    .get(place)
+                    .map(|(ends, activity)| Entry::Connection(ends, activity));
+                return Some(((first + place) as u64, entry));
             }
-            first += roster.places();
+            first += connection_table.places();
         }
         None
     }
 }
 
-/// All lines of one number: with IPv6 addresses less than half of what there is room for.
-fn describe(out: &mut Out, number: u64, told: &Told, now: u32, started: u32) {
-    let doing = match told {
-        Told::Listener(Listening { address, over_udp }) => {
+/// The lines of one entry: with IPv6 addresses less than half of the guaranteed capacity.
+fn describe(out: &mut Out, number: u64, entry: &Entry, now: u32, started: u32) {
+    let activity = match entry {
+        Entry::Listener(Listening { address, over_udp }) => {
             if *over_udp {
                 line(out, number, b"UDP").push(b"UDP\r\n");
             }
             line(out, number, b"addr").address(*address, *over_udp).push(b"\r\n");
-            Doing { at: started, state: if *over_udp { State::Read } else { State::Listening } }
+            Activity { at: started, state: if *over_udp { State::Read } else { State::Listening } }
         }
-        Told::Connection(ends, doing) => {
+        Entry::Connection(ends, activity) => {
             line(out, number, b"addr").address(ends.remote, false).push(b"\r\n");
             line(out, number, b"listen_addr").address(ends.local, false).push(b"\r\n");
-            *doing
+            *activity
         }
     };
-    line(out, number, b"state").push(doing.state.name().as_bytes()).push(b"\r\n");
+    line(out, number, b"state").push(activity.state.name().as_bytes()).push(b"\r\n");
     line(out, number, b"secs_since_last_cmd")
-        .number(now.saturating_sub(doing.at).into())
+        .number(now.saturating_sub(activity.at).into())
         .push(b"\r\n");
 }
 
@@ -96,7 +97,7 @@ fn line<'o>(out: &'o mut Out, number: u64, name: &[u8]) -> &'o mut Out {
 }
 
 impl Out {
-    /// As memcached tells it: the protocol, the address, the port.
+    /// In memcached's format: protocol, address, port.
     fn address(&mut self, address: SocketAddr, over_udp: bool) -> &mut Out {
         self.push(if over_udp { b"udp" } else { b"tcp" });
         self.push(if address.is_ipv6() { b"6:" } else { b":" });

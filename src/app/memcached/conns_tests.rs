@@ -2,7 +2,7 @@ use super::super::{Options, Shared};
 use crate::app::memcached::Memcached;
 use crate::app::memcached::options::Listening;
 use crate::app::testing::{Line, NOW};
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::store::{Settings, Store};
 use simoom_io::send::Pool;
 use std::sync::Arc;
@@ -43,14 +43,14 @@ fn listeners_and_connections_of_all_workers_are_told() {
     first.app.clock(Seconds::of(NOW + 9));
     first.offer(b"llo\r\n");
     assert_eq!(first.take(), b"STORED\r\n");
-    let told = ask(&mut first);
+    let entry = ask(&mut first);
     for line in [
         "2:state conn_parse_cmd",
         "2:secs_since_last_cmd 0",
         "5:state conn_read",
         "5:secs_since_last_cmd 2",
     ] {
-        assert!(told.contains(&format!("STAT {line}\r\n")), "{line}: {told}");
+        assert!(entry.contains(&format!("STAT {line}\r\n")), "{line}: {entry}");
     }
 }
 
@@ -73,7 +73,7 @@ fn a_list_goes_on_as_there_is_room() {
     let mut line = Line::open_with(Memcached::new(shared, 1, 1), 11211, Pool::new(5, 3));
     line.offer(b"stats conns\r\nmn\r\n");
     assert!(line.queued() < 2048 && line.kept() > 0, "{} bytes at once", line.queued());
-    let told = String::from_utf8(line.take()).unwrap();
-    assert!(told.ends_with("STAT 122:secs_since_last_cmd 0\r\nEND\r\nMN\r\n"), "{told}");
-    assert_eq!(told.matches(":listen_addr ").count(), others.len() + 1);
+    let entry = String::from_utf8(line.take()).unwrap();
+    assert!(entry.ends_with("STAT 122:secs_since_last_cmd 0\r\nEND\r\nMN\r\n"), "{entry}");
+    assert_eq!(entry.matches(":listen_addr ").count(), others.len() + 1);
 }

@@ -11,10 +11,9 @@
 //! kept from one datagram to the next, so a value whose end does not come with it is forgotten.
 
 use super::{Blob, Conn, Memcached, binary};
-use crate::hosted::Hosted;
-use simoom_io::Effects;
-use simoom_io::Reply;
+use crate::handler::Handler;
 use simoom_io::send::{Pool, QUEUE_ENTRIES, Queue};
+use simoom_io::{Exchange, Flow, Input};
 use std::net::IpAddr;
 
 /// The frame in front of each datagram.
@@ -29,7 +28,7 @@ const PART_BYTES: usize = DATAGRAM_MAX_BYTES - FRAME_BYTES;
 const POOL: usize = 2 * QUEUE_ENTRIES as usize;
 
 /// A handler of requests that come in datagrams.
-pub trait Handler: Hosted<Blob = Blob, Conn = Conn> {
+pub trait DatagramHandler: Handler<Blob = Blob, Conn = Conn> {
     /// Forgets a value that does not come whole, and with it all that `conn` holds.
     fn abandon(&mut self, conn: &Conn);
 
@@ -40,7 +39,7 @@ pub trait Handler: Hosted<Blob = Blob, Conn = Conn> {
     }
 }
 
-impl Handler for Memcached {
+impl DatagramHandler for Memcached {
     fn abandon(&mut self, conn: &Conn) {
         Memcached::abandon(self, conn);
     }
@@ -98,7 +97,7 @@ impl Datagrams {
 
     /// Has `handler` carry out what a datagram asks for; [`Datagrams::answer`] tells what is to be
     /// sent.
-    pub fn serve<H: Handler>(&mut self, handler: &mut H, datagram: &[u8]) -> Fate {
+    pub fn serve<H: DatagramHandler>(&mut self, handler: &mut H, datagram: &[u8]) -> Fate {
         self.len = 0;
         let Some((&[id_high, id_low, _, _, 0, 1, _, _], requests)) = datagram.split_first_chunk()
         else {
@@ -117,32 +116,36 @@ impl Datagrams {
 
     /// The handler panicked: what the request holds is given back, and nothing is answered. The
     /// pool may be left half changed, so it is made anew.
-    pub fn begin_anew<H: Handler>(&mut self, handler: &mut H) {
+    pub fn begin_anew<H: DatagramHandler>(&mut self, handler: &mut H) {
         (self.pool, self.queue, self.len) = (Pool::new(POOL, POOL), Queue::default(), 0);
         handler.abandon(&std::mem::take(&mut self.conn));
     }
 
-    fn carry_out<H: Handler>(&mut self, handler: &mut H, mut requests: &[u8]) -> Fate {
-        while !requests.is_empty() {
-            let mut effects = Effects::default();
-            let mut reply = Reply::new(&mut self.pool, &mut self.queue, &mut effects);
-            let taken = handler.received(&mut self.conn, requests, &mut reply);
+    fn carry_out<H: DatagramHandler>(&mut self, handler: &mut H, mut requests: &[u8]) -> Fate {
+        let (mut flow, mut seen) = (Flow::default(), 0);
+        loop {
+            let (conn, queue) = (&mut self.conn, &mut self.queue);
+            let unheld = Unheld { seen: &mut seen };
+            let mut exchange = Exchange::new(conn, &mut flow, queue, &mut self.pool, unheld);
+            // What was refused capacity has it now: what was queued is collected.
+            let resumed = exchange.resume(handler);
+            let taken = if requests.is_empty() { 0 } else { exchange.receive(handler, requests) };
             requests = &requests[taken..];
-            if !self.collect() {
+            // An answer that would have to wait is that of a large item, or much work.
+            let is_whole = requests.is_empty() && self.conn.is_between_requests();
+            let has_to_wait = flow.reads_later() || (flow.has_yielded() && !is_whole);
+            if !self.collect() || flow.is_aborted() || has_to_wait {
                 return Fate::TooLarge;
             }
-            if effects.read_later || (effects.yields && !requests.is_empty()) {
-                // The answer would have to wait: it is of a large item, or takes long.
-                return Fate::TooLarge;
-            }
-            if effects.close {
+            if flow.is_closing() {
                 return Fate::Done;
             }
-            if taken == 0 && !effects.wants_capacity {
-                return Fate::Incomplete;
+            if taken == 0 && !resumed && !flow.wants_capacity() {
+                break;
             }
         }
-        if self.conn.is_between_requests() { Fate::Done } else { Fate::Incomplete }
+        let is_whole = requests.is_empty() && self.conn.is_between_requests();
+        if is_whole { Fate::Done } else { Fate::Incomplete }
     }
 
     /// Takes what is queued to the answer; says no if that does not hold it.
@@ -188,6 +191,35 @@ impl Datagrams {
             (part > 0).then_some(&datagram[..FRAME_BYTES + part])
         })
     }
+}
+
+/// Input that is held nowhere: a datagram is there until it is carried out.
+struct Unheld<'a> {
+    seen: &'a mut usize,
+}
+
+impl Input for Unheld<'_> {
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn seen(&self) -> usize {
+        *self.seen
+    }
+
+    fn append(&mut self, _: &[u8]) -> usize {
+        0
+    }
+
+    fn gather<'b>(&'b mut self, tail: &'b [u8]) -> &'b [u8] {
+        tail
+    }
+
+    fn delivered(&mut self, shown: usize, consumed: usize) {
+        *self.seen = shown - consumed;
+    }
+
+    fn clear(&mut self) {}
 }
 
 /// Appends `bytes` to an answer of `len` bytes, leaving room for the frames.

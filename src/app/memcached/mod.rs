@@ -57,13 +57,15 @@
 //! | binary: all opcodes, SASL's too | binary | memcapable, pylibmc |
 //!
 //! The words are those of memcached 1.6.45, whose source decides where its document says otherwise.
-//! This module reads no clock: the transport calls [`Hosted::clock`]. What ends a connection in
+//! This module reads no clock: the transport calls [`Handler::clock`]. What ends a connection in
 //! time is in [`watch`].
 
 mod base64;
 mod binary;
 mod conn;
+mod connection_table;
 mod conns;
+mod counters;
 pub mod datagram;
 mod dump;
 mod meta;
@@ -73,9 +75,7 @@ mod out;
 mod peers;
 mod prefetch;
 mod proven;
-mod roster;
 mod stats;
-mod tally;
 mod text;
 mod time;
 mod tokens;
@@ -85,21 +85,23 @@ mod waiters;
 mod watch;
 
 pub use conn::Conn;
+pub(crate) use counters::METRICS;
 pub use options::{Listening, Options, Shared};
 pub use stats::publish_store;
 
 use super::Blob;
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
+use crate::metrics::Metric;
 use crate::store::{Item, Store};
 use crate::work;
-use conn::{Doing, Phase, Protocol, Wide};
+use conn::{Activity, Phase, Protocol, Wide};
+use connection_table::TableWriter;
+use counters::Count;
 use out::Out;
-use roster::Registrar;
 use simoom_io::{Application, Closed, Opened, Reply};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use tally::Count;
 use text::{HELD_MAX_BYTES, LongLines};
 use time::Times;
 use uploads::Uploads;
@@ -130,9 +132,9 @@ pub struct Memcached {
     out: Out,
     uploads: Uploads,
     long_lines: LongLines,
-    registrar: Registrar,
+    table_writer: TableWriter,
     /// Keys whose items were fetched ahead, from the one at hand on.
-    ahead: usize,
+    prefetched: usize,
     /// Requests that wait for readers that release items.
     waiters: Waiters,
     /// Others wait, and have to be served before the request at hand may hold an item.
@@ -158,8 +160,8 @@ impl Memcached {
     /// The handler of the worker with this number, counted from 0 and nobody else's, which serves
     /// at most so many connections at once.
     pub fn new(shared: Arc<Shared>, worker: usize, connections: usize) -> Memcached {
-        let registrar = Registrar::new(connections);
-        shared.enrol(registrar.roster());
+        let table_writer = TableWriter::new(connections);
+        shared.register(table_writer.connection_table());
         Memcached {
             store: shared.store().clone(),
             worker,
@@ -168,8 +170,8 @@ impl Memcached {
             out: Out::new(),
             uploads: Uploads::new(connections),
             long_lines: LongLines::default(),
-            registrar,
-            ahead: 0,
+            table_writer,
+            prefetched: 0,
             waiters: Waiters::new(connections),
             must_queue: false,
             holds_back: false,
@@ -187,7 +189,7 @@ impl Memcached {
             + Uploads::memory_bytes(connections)
             + Waiters::memory_bytes(connections)
             + HELD_MAX_BYTES
-            + Registrar::memory_bytes(connections)
+            + TableWriter::memory_bytes(connections)
     }
 
     /// As [`Shared::is_proven`], at this second.
@@ -202,7 +204,7 @@ impl Memcached {
 
     #[inline]
     fn count(&self, count: Count) {
-        self.shared.tally().add(self.worker, count, 1);
+        self.shared.counters().add(self.worker, count, 1);
     }
 
     /// As [`Application::prefetch`]: the first request of each. Which connections are this
@@ -214,12 +216,12 @@ impl Memcached {
     /// A key is about to be answered that `behind` follows: fetches the next ones ahead if that is
     /// not done already.
     #[inline]
-    fn look_behind(&mut self, behind: &[u8], in_line: bool) {
-        self.ahead = self.ahead.saturating_sub(1);
-        if self.ahead == 0 && !behind.is_empty() {
+    fn prefetch_next(&mut self, behind: &[u8], in_line: bool) {
+        self.prefetched = self.prefetched.saturating_sub(1);
+        if self.prefetched == 0 && !behind.is_empty() {
             let keys =
                 if in_line { prefetch::Keys::of_line(behind) } else { prefetch::Keys::of(behind) };
-            self.ahead = self.store.prefetch(keys);
+            self.prefetched = self.store.prefetch(keys);
         }
     }
 
@@ -253,7 +255,7 @@ impl Memcached {
 
     fn skip(&mut self, conn: &mut Conn, left: u64, bytes: &[u8]) -> usize {
         let n = left.min(bytes.len() as u64);
-        self.shared.tally().add(self.worker, Count::Skipped, n);
+        self.shared.counters().add(self.worker, Count::Skipped, n);
         conn.phase = if n == left { Phase::Command } else { Phase::Skip(Wide(left - n)) };
         n as usize
     }
@@ -262,7 +264,7 @@ impl Memcached {
     #[inline]
     fn send(&mut self, item: Item, range: Range<usize>, reply: &mut Reply<'_, Blob>) {
         let copies = range.len() <= COPY_MAX_BYTES
-            || (self.is_pinned_out(reply) && range.len() <= reply.copyable());
+            || (self.is_at_pin_limit(reply) && range.len() <= reply.copyable());
         if copies {
             reply.copy(&item.line()[range]);
         } else {
@@ -294,10 +296,10 @@ impl Memcached {
 
     /// Notes what a connection is doing where all may read it.
     #[cold]
-    fn tell(&mut self, conn: &mut Conn, doing: Doing) {
-        conn.doing = doing;
+    fn publish_activity(&mut self, conn: &mut Conn, activity: Activity) {
+        conn.activity = activity;
         if let Some(place) = &conn.place {
-            self.registrar.tell(place, doing);
+            self.table_writer.set_activity(place, activity);
         }
     }
 
@@ -334,17 +336,17 @@ impl Application for Memcached {
     fn opened(&mut self, conn: &mut Conn, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.count(Count::Opened);
         self.begin_watch(reply);
-        conn.doing = conn.doing(self.now);
+        conn.activity = conn.activity(self.now);
         if let Some(ends) = &opened.ends {
             self.shared.note_handshake(ends.remote.ip(), self.now);
             conn.peer = self.uploads.peer(ends.remote.ip());
         }
-        conn.place = opened.ends.and_then(|ends| self.registrar.enter(ends, conn.doing));
+        conn.place = opened.ends.and_then(|ends| self.table_writer.enter(ends, conn.activity));
     }
 
     fn received(&mut self, conn: &mut Conn, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         let queued = reply.queued();
-        self.ahead = 0;
+        self.prefetched = 0;
         (self.holds_back, self.shares_items) = (false, false);
         self.must_queue = !self.waiters.may_pass(conn.place.as_ref());
         let (mut at, mut is_partial) = (0, false);
@@ -370,17 +372,17 @@ impl Application for Memcached {
         {
             at += self.hold_keys(conn, keys, &bytes[at..], reply);
         }
-        let tally = self.shared.tally();
-        tally.add(self.worker, Count::BytesRead, at as u64);
+        let counters = self.shared.counters();
+        counters.add(self.worker, Count::BytesRead, at as u64);
         let added = reply.queued() - queued;
-        tally.add(self.worker, Count::BytesWritten, added);
+        counters.add(self.worker, Count::BytesWritten, added);
         // A line of keys all of which are answered has no end yet.
         is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
         self.watch(conn, at, added, is_partial, reply);
         conn.share.settle(reply);
-        let doing = conn.doing(self.now);
-        if doing != conn.doing {
-            self.tell(conn, doing);
+        let activity = conn.activity(self.now);
+        if activity != conn.activity {
+            self.publish_activity(conn, activity);
         }
         at
     }
@@ -412,12 +414,12 @@ impl Application for Memcached {
         self.abandon(conn);
         self.count(Count::Closed);
         if let Some(place) = conn.place.take() {
-            self.registrar.leave(place);
+            self.table_writer.leave(place);
         }
     }
 }
 
-impl Hosted for Memcached {
+impl Handler for Memcached {
     fn clock(&mut self, seconds: Seconds) {
         let [unix, steady] =
             [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
@@ -441,8 +443,8 @@ impl Hosted for Memcached {
         self.store.is_sound()
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        self.shared.tally().of(self.worker).for_each(|(name, value)| sink(name, value));
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        self.shared.counters().of(self.worker).for_each(|(metric, value)| sink(metric, value));
     }
 
     fn memory_bytes(connections: usize) -> usize {

@@ -1,38 +1,38 @@
-//! What the handlers of all workers have in common: the store, the numbers, and what `stats
-//! settings` tells.
+//! The state that the handlers of all workers share: the store, the counters, and the values of
+//! `stats settings`.
 
+use super::connection_table::ConnectionTable;
+use super::counters::Counters;
 use super::proven::Proven;
-use super::roster::Roster;
-use super::tally::Tally;
 use crate::store::Store;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What can be chosen about the handlers.
+/// Settings of the handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The port that is served, for `stats settings`.
+    /// The TCP port, for `stats settings`.
     pub port: u16,
-    /// The port that is served over UDP, for the same; 0: none.
+    /// The UDP port, for `stats settings`; 0 if there is none.
     pub udp_port: u16,
-    /// How many handlers there may be.
+    /// Limit of the handlers.
     pub workers: usize,
-    /// How many of them serve the most, for `stats`.
+    /// Number of worker threads, for `stats`.
     pub threads: usize,
-    /// Connections that all serve at once.
+    /// Limit of the open connections, over all handlers.
     pub connections: u32,
-    /// Memory for items, as it was asked for; the store takes no more.
+    /// Memory for items, as configured.
     pub memory_bytes: u64,
-    /// The largest item.
+    /// Size limit of an item.
     pub item_max_bytes: u64,
-    /// A connection without a request for more seconds than this is closed; 0: none is.
+    /// Idle time after which a connection is closed, in seconds; 0 for no limit.
     pub idle_seconds: u32,
-    /// A request has this many seconds to be complete; a value that comes fast enough has as many
-    /// again and again.
+    /// Time for a complete request, in seconds. A value that arrives fast enough gets the same time
+    /// again.
     pub request_seconds: u32,
 }
 
-/// An hour: clients that pool connections use each of them more often.
+/// An hour: clients with pools use their connections more often.
 const IDLE_SECONDS: u32 = 3600;
 const REQUEST_SECONDS: u32 = 30;
 
@@ -54,41 +54,40 @@ impl Default for Options {
     }
 }
 
-/// One for all workers.
+/// The state that all workers share.
 pub struct Shared {
     store: Arc<Store>,
     options: Options,
-    tally: Tally,
+    counters: Counters,
     started: u32,
     listeners: Mutex<Vec<Listening>>,
-    rosters: Mutex<Vec<Arc<Roster>>>,
-    /// InputBuffer only where memcached is served over UDP.
+    connection_tables: Mutex<Vec<Arc<ConnectionTable>>>,
+    /// Present only where memcached is served over UDP.
     proven: Option<Proven>,
 }
 
-/// Where clients come in.
+/// A listening address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// The address with its port.
+    /// Address and port.
     pub address: SocketAddr,
-    /// UDP, not TCP.
+    /// Whether it is UDP.
     pub over_udp: bool,
 }
 
 impl Shared {
-    /// The common part of as many handlers as `options` say; `unix_seconds` is the time that uptime
-    /// counts from.
+    /// The shared state for handlers with `options`. Uptime counts from `unix_seconds`.
     pub fn new(store: Arc<Store>, options: Options, unix_seconds: u64) -> Arc<Shared> {
         let started = u32::try_from(unix_seconds).unwrap_or(u32::MAX);
-        let (listeners, rosters) = (Mutex::default(), Mutex::default());
+        let (listeners, connection_tables) = (Mutex::default(), Mutex::default());
         let proven = (options.udp_port != 0).then(Proven::new);
         Arc::new(Shared {
             store,
             options,
-            tally: Tally::new(options.workers),
+            counters: Counters::new(options.workers),
             started,
             listeners,
-            rosters,
+            connection_tables,
             proven,
         })
     }
@@ -102,42 +101,41 @@ impl Shared {
         &self.options
     }
 
-    pub(super) fn tally(&self) -> &Tally {
-        &self.tally
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
-    /// From here on `stats conns` tells of it. To be called before anybody can connect.
+    /// Adds a listener to `stats conns`. Call it before clients can connect.
     pub fn listens(&self, listening: Listening) {
         self.listeners().push(listening);
     }
 
-    /// Where clients come in. Only `stats conns` locks this while connections are served, and then
-    /// the next.
+    /// The listeners. Once connections are served, only `stats conns` takes this lock.
     pub(super) fn listeners(&self) -> MutexGuard<'_, Vec<Listening>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes known who is connected to one more handler.
-    pub(super) fn enrol(&self, roster: &Arc<Roster>) {
-        self.rosters().push(roster.clone());
+    /// Adds the connection table of a handler.
+    pub(super) fn register(&self, connection_table: &Arc<ConnectionTable>) {
+        self.connection_tables().push(connection_table.clone());
     }
 
-    pub(super) fn rosters(&self) -> MutexGuard<'_, Vec<Arc<Roster>>> {
-        self.rosters.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn connection_tables(&self) -> MutexGuard<'_, Vec<Arc<ConnectionTable>>> {
+        self.connection_tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes that are taken where memcached is served over UDP.
+    /// Bytes of memory that UDP takes.
     pub const UDP_MEMORY_BYTES: usize = Proven::MEMORY_BYTES;
 
-    /// Notes that a TCP handshake with `address` was completed at this second.
+    /// Records a TCP handshake with `address`.
     pub(super) fn note_handshake(&self, address: IpAddr, now: u32) {
         if let Some(proven) = &self.proven {
             proven.note(address, now);
         }
     }
 
-    /// Whether `address` has completed a TCP handshake within the last hour, and so receives what
-    /// is sent to it.
+    /// Whether `address` has completed a TCP handshake within the last hour, so it receives what is
+    /// sent to it.
     pub fn is_proven(&self, address: IpAddr, now: u32) -> bool {
         self.proven.as_ref().is_some_and(|proven| proven.contains(address, now))
     }

@@ -1,31 +1,30 @@
-//! What the next requests will ask the store for, told at a glance: bytes that were not yet read
-//! in, keys out, for their items to be fetched from far memory all at once. A wrong guess costs a
-//! fetch and changes nothing: what is in the middle of a value may look like a request.
+//! Finds the keys of the next requests in unread input, so that their items can be prefetched
+//! together. A wrong guess, such as a value that looks like a request, costs a prefetch and has no
+//! other effect.
 
 use super::binary::{HEADER_BYTES, REQUEST};
 use super::text::KEY_MAX_BYTES;
 use memchr::{memchr, memchr2};
 
-/// The keys of requests, as far as they are whole. After a request that a value follows there are
-/// no more.
+/// The keys of requests, as far as they are complete. Ends at a request with a value.
 pub(super) struct Keys<'a> {
     rest: &'a [u8],
-    /// In a line of nothing but keys.
+    /// Within a line that contains only keys.
     in_line: bool,
 }
 
 impl<'a> Keys<'a> {
-    /// The keys of what begins with a request.
+    /// The keys of input that begins with a request.
     pub(super) fn of(bytes: &'a [u8]) -> Keys<'a> {
         Keys { rest: bytes, in_line: false }
     }
 
-    /// The keys of what begins within a line of keys.
+    /// The keys of input that begins within a line of keys.
     pub(super) fn of_line(bytes: &'a [u8]) -> Keys<'a> {
         Keys { rest: bytes, in_line: true }
     }
 
-    /// The next of a line of keys; `None` at the end of what there is.
+    /// The next key of a line; `None` at the end of the input.
     #[inline]
     fn next_of_line(&mut self) -> Option<&'a [u8]> {
         let len = memchr2(b' ', b'\n', self.rest)?;
@@ -35,7 +34,7 @@ impl<'a> Keys<'a> {
         Some(key.strip_suffix(b"\r").unwrap_or(key))
     }
 
-    /// The key of a request that is no line of keys.
+    /// The key of a request with one key.
     fn next_request(&mut self) -> Option<&'a [u8]> {
         if self.rest[0] == REQUEST {
             return self.next_packet();
@@ -54,7 +53,7 @@ impl<'a> Keys<'a> {
         Some(key)
     }
 
-    /// The key of a packet of the binary protocol: behind the header and the extras.
+    /// The key of a binary request, after the header and the extras.
     fn next_packet(&mut self) -> Option<&'a [u8]> {
         let header = self.rest.first_chunk::<HEADER_BYTES>()?;
         let key_len = usize::from(u16::from_be_bytes([header[2], header[3]]));

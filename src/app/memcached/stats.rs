@@ -6,10 +6,11 @@
 //! read buffers) is left out rather than made up.
 
 use super::conn::{Conn, Phase, Stats};
+use super::counters::Count;
 use super::out::Out;
-use super::tally::Count;
 use super::{Memcached, Step, VERSION};
 use crate::app::Blob;
+use crate::metrics::Metric;
 use crate::store::{ClassStatistics, Statistics};
 use crate::work;
 use simoom_io::Reply;
@@ -64,7 +65,7 @@ const GENERAL: &[(&str, Value)] = &[
     ("rusage_user", Seconds(|| cpu_time_us(Mode::User))),
     ("rusage_system", Seconds(|| cpu_time_us(Mode::System))),
     ("max_connections", Number(|handler| handler.shared.options().connections.into())),
-    ("curr_connections", Number(|handler| handler.shared.tally().open_connections())),
+    ("curr_connections", Number(|handler| handler.shared.counters().open_connections())),
     ("total_connections", Value::Count(Count::Opened)),
     ("cmd_get", Value::Count(Count::CmdGet)),
     ("cmd_set", Value::Count(Count::CmdSet)),
@@ -224,7 +225,7 @@ impl Memcached {
         match source {
             Number(number) => value.number(number(self)),
             Value::Store(number) => value.number(number(&self.store.statistics())),
-            Value::Count(count) => value.number(self.shared.tally().sum(*count)),
+            Value::Count(count) => value.number(self.shared.counters().sum(*count)),
             Text(text) => value.push(text.as_bytes()),
             Seconds(us) => {
                 let us = us();
@@ -264,33 +265,9 @@ fn slabs_end(classes: &[ClassStatistics], line: usize, name: &mut Out, value: &m
     true
 }
 
-/// The store's numbers, by the names that they are published by: once for all workers.
-pub fn publish_store(statistics: &Statistics, sink: &mut dyn FnMut(&'static str, u64)) {
-    let names = STORE_NAMES.iter().copied();
-    for ((name, value), (known, published)) in statistics.iter().zip(names) {
-        assert_eq!(name, known, "each number of the store has its name here");
-        if !COUNTED_BY_HANDLERS.contains(&name) {
-            sink(published, value);
-        }
-    }
-}
-
-/// Handlers publish these themselves, worker by worker: published here too, a sum over all would
-/// count each event twice.
-const COUNTED_BY_HANDLERS: [&str; 2] = ["store_too_large", "store_no_memory"];
-
-macro_rules! store_names {
-    ($($name:literal,)*) => {
-        /// In the order of [`Statistics`].
-        const STORE_NAMES: &[(&str, &str)] = &[$(($name, concat!("memcached_", $name)),)*];
-    };
-}
-
-store_names! {
-    "curr_items", "total_items", "bytes", "limit_maxbytes", "evictions", "reclaimed", "expired_unfetched",
-    "evicted_unfetched", "store_too_large", "store_no_memory", "pin_copied", "frames", "frames_free",
-    "frames_table", "frames_limbo", "frames_pinned", "segments_expired", "items_moved", "hash_places", "flushes",
-    "reserved_bytes",
+/// Gives the metrics of the store to `sink`: once for all workers.
+pub fn publish_store(statistics: &Statistics, sink: &mut dyn FnMut(&'static Metric, u64)) {
+    statistics.iter().for_each(|(metric, value)| sink(metric, value));
 }
 
 /// To read /proc costs about as much as to copy this.

@@ -6,8 +6,8 @@
 //! space up to a newer one.
 
 use super::conn::{Conn, Phase, Wide};
+use super::counters::Count;
 use super::meta::Echo;
-use super::tally::Count;
 use super::uploads::{Found, Upload};
 use super::{Memcached, Step};
 use crate::app::Blob;
@@ -85,7 +85,7 @@ impl Memcached {
             displaced += u64::from(found);
             found
         });
-        self.shared.tally().add(self.worker, Count::Displaced, displaced);
+        self.shared.counters().add(self.worker, Count::Displaced, displaced);
         reserved
     }
 

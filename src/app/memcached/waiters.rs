@@ -6,7 +6,7 @@
 //! [`FIRST`] others, and those that are served in the same moment need not wait for each other.
 //! The first one's polls are the clock of the line.
 
-use super::roster::Place;
+use super::connection_table::TableSlot;
 use std::collections::VecDeque;
 
 /// A request that waits is offered again after this.
@@ -44,30 +44,30 @@ impl Waiters {
 
     /// Whether the connection at `place` may hold items although others wait.
     #[inline]
-    pub(super) fn may_pass(&self, place: Option<&Place>) -> bool {
+    pub(super) fn may_pass(&self, place: Option<&TableSlot>) -> bool {
         self.line.is_empty() || self.is_among_first(place)
     }
 
     #[cold]
-    fn is_among_first(&self, place: Option<&Place>) -> bool {
+    fn is_among_first(&self, place: Option<&TableSlot>) -> bool {
         let is_at = |waiter: &Waiter| place.is_some_and(|place| place.number() == waiter.place);
         self.line.iter().take(FIRST).any(is_at)
     }
 
     /// The request of the connection at `place` begins to wait.
-    pub(super) fn enter(&mut self, place: &Place) {
+    pub(super) fn enter(&mut self, place: &TableSlot) {
         self.line.push_back(Waiter { place: place.number(), since: self.polls });
     }
 
     /// The request of the connection at `place` is offered again.
-    pub(super) fn poll(&mut self, place: &Place) {
+    pub(super) fn poll(&mut self, place: &TableSlot) {
         if self.line.front().is_some_and(|first| first.place == place.number()) {
             self.polls = self.polls.wrapping_add(1);
         }
     }
 
     /// The request of the connection at `place` waits no more.
-    pub(super) fn leave(&mut self, place: &Place) {
+    pub(super) fn leave(&mut self, place: &TableSlot) {
         if let Some(at) = self.line.iter().position(|waiter| waiter.place == place.number()) {
             self.line.remove(at);
             self.resets = self.resets.saturating_sub(1).min(self.line.len());

@@ -12,7 +12,7 @@
 //! a second. For that, connections are looked at every [`QUARTER_MS`] while much is held.
 
 use super::conn::{Conn, Phase};
-use super::tally::Count;
+use super::counters::Count;
 use super::waiters::POLL_MS;
 use super::{Blob, Memcached};
 use simoom_io::{Duration, Reply};
@@ -256,7 +256,7 @@ impl Memcached {
             self.count(Count::StalledReaders);
             return reply.abort();
         }
-        let silent = self.now.saturating_sub(conn.doing.at);
+        let silent = self.now.saturating_sub(conn.activity.at);
         let idle = self.shared.options().idle_seconds;
         if conn.watch.waits == Waits::Nothing && reply.queued() == 0 && idle > 0 {
             if silent > idle {
@@ -294,11 +294,11 @@ impl Memcached {
         }
         let others_wait = self.held_back_at.is_some_and(|at| self.now - at <= CHECK_SECONDS);
         let is_stalled = conn.watch.is_stalled(unsent, others_wait);
-        let is_pinned_much = self.store.is_near_pin_limit();
-        if is_pinned_much || conn.watch.waits.for_readers() {
+        let is_near_pin_limit = self.store.is_near_pin_limit();
+        if is_near_pin_limit || conn.watch.waits.for_readers() {
             conn.watch.next = Next::soon(conn.watch.next.was_unsent(), 1);
         }
-        is_stalled && is_pinned_much
+        is_stalled && is_near_pin_limit
     }
 
     /// Whether too little of a request has come since the last check: of one that is taken as it
@@ -312,12 +312,12 @@ impl Memcached {
     /// wait.
     #[inline]
     pub(super) fn must_wait(&self, key: &[u8], reply: &Reply<'_, Blob>) -> bool {
-        self.is_pinned_out(reply) && !self.can_copy(key, reply)
+        self.is_at_pin_limit(reply) && !self.can_copy(key, reply)
     }
 
     /// Whether the answer at hand may not hold an item.
     #[inline]
-    pub(super) fn is_pinned_out(&self, reply: &Reply<'_, Blob>) -> bool {
+    pub(super) fn is_at_pin_limit(&self, reply: &Reply<'_, Blob>) -> bool {
         self.must_queue || self.store.is_at_pin_limit(reply.queued() > 0)
     }
 

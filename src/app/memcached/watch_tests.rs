@@ -4,7 +4,7 @@ use super::super::{Memcached, Options, Shared};
 use super::CHECK_SECONDS;
 use crate::app::Blob;
 use crate::app::testing::{Line, NOW};
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
 use crate::store::{Settings, Store};
 use simoom_io::send::Pool;
 use std::sync::Arc;

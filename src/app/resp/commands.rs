@@ -4,7 +4,7 @@ use super::codec::{Command, Resp, Value};
 use super::{count, set};
 use crate::app::Bytes;
 use crate::app::codec::{Call, Service};
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use crate::store::{Delete, KEY_MAX_BYTES, Outcome, Store};
 use std::sync::Arc;
 
@@ -59,10 +59,11 @@ impl Commands {
     fn get(&self, words: &mut Arguments<'_>, call: &mut Call<'_, Resp>) {
         let item =
             words.next().filter(|key| is_key(key)).and_then(|key| self.store.get(key, now(call)));
-        match item {
-            Some(item) => call.answer(Value::Shared(Bytes::of_item(&self.store, item))),
-            None => call.answer(Value::Null),
-        }
+        call.answer(match item.map(|item| Bytes::of_item(&self.store, item)) {
+            Some(Some(value)) => Value::Shared(value),
+            Some(None) => Value::Error(set::OUT_OF_MEMORY),
+            None => Value::Null,
+        });
     }
 
     fn del(&self, words: &mut Arguments<'_>, call: &mut Call<'_, Resp>) {

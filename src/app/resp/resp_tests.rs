@@ -1,6 +1,6 @@
 use super::*;
-use crate::app::testing::{Line, NOW};
-use crate::hosted::{Hosted, Seconds};
+use crate::app::testing::{Line, NOW, fuzz_resp};
+use crate::handler::{Handler, Seconds};
 use crate::store::Settings;
 use proptest::prelude::*;
 use simoom_io::send::Pool;
@@ -271,4 +271,26 @@ proptest! {
         let whole = answers(&input, &[], false);
         prop_assert_eq!(answers(&input, &sizes, narrow), whole);
     }
+
+    /// Pieces of the protocol in any order, with any bytes between them.
+    #[test]
+    fn any_pieces_get_the_same_answers_whatever_the_split(
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 1..25),
+        bytes in prop::collection::vec(any::<u8>(), 0..4),
+        choice in any::<u8>(),
+    ) {
+        let mut data = vec![choice];
+        for (at, piece) in pieces.iter().enumerate() {
+            data.extend_from_slice(piece.as_bytes());
+            data.extend(bytes.get(at));
+        }
+        fuzz_resp(&data);
+    }
 }
+
+#[rustfmt::skip]
+const PIECES: &[&str] = &[
+    "*1\r\n", "*2\r\n", "*3\r\n", "*0\r\n", "*-1\r\n", "$4\r\nPING\r\n", "$3\r\nGET\r\n",
+    "$3\r\nSET\r\n", "$1\r\na\r\n", "$0\r\n\r\n", "$4\r\nINCR\r\n", "SET a \"1 2\"\r\n",
+    "GET a\r\n", "\r\n", "\n", "'", "PING\r\n", "$9999999\r\n", "QUIT\r\n", "SET a 7\n", "INCR a\n",
+];

@@ -310,7 +310,7 @@ impl<S> Router<S> {
             }
             _ => {}
         }
-        conn.phase = Phase::Body(Box::new(Pending { discard, asked, sink }));
+        conn.phase = Phase::Body(Box::new(Pending { discard, asked, sink, progress: 0 }));
     }
 
     /// Reads more of a body; returns how many bytes.
@@ -323,7 +323,7 @@ impl<S> Router<S> {
         let Phase::Body(mut pending) = std::mem::take(&mut conn.phase) else { return 0 };
         // What panics from here on has its body given back already.
         self.held -= pending.held();
-        let Pending { discard, asked, sink } = &mut *pending;
+        let Pending { discard, asked, sink, progress } = &mut *pending;
         let asked = *asked;
         let mut failed = None;
         let read = discard.read_data(bytes, |data| {
@@ -331,6 +331,7 @@ impl<S> Router<S> {
             match sink {
                 Sink::Whole { body, .. } => body.extend_from_slice(data),
                 Sink::Stream(upload) if failed.is_none() => {
+                    *progress += data.len() as u64;
                     failed = upload.write(data, &self.state).err();
                 }
                 Sink::Stream(_) | Sink::Drop(_) => {}
@@ -358,8 +359,9 @@ impl<S> Router<S> {
             return bytes.len();
         }
         self.held += pending.held();
-        if matches!(pending.sink, Sink::Stream(_)) {
+        if pending.progress >= self.options.stream_least_bytes() {
             // A stream may take longer than a body that is gathered, for as long as it comes.
+            pending.progress = 0;
             conn.deadline.waiting = Waiting::Unset;
         }
         conn.phase = Phase::Body(pending);

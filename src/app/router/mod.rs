@@ -84,7 +84,8 @@ use super::http::conn::{Idle, Waiting};
 use super::http::head::REQUEST_LINE_MAX_BYTES;
 use super::http::refusal::Refusal;
 use super::http::{self, Http};
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
+use crate::metrics::Metric;
 use conn::Phase;
 use path::Path;
 use simoom_io::{Application, Closed, Opened, Reply};
@@ -255,7 +256,7 @@ impl<S> Application for Router<S> {
     }
 }
 
-impl<S> Hosted for Router<S> {
+impl<S> Handler for Router<S> {
     fn clock(&mut self, seconds: Seconds) {
         self.seconds = seconds;
         self.routes.clock(&self.state, seconds);
@@ -291,9 +292,9 @@ impl<S> Hosted for Router<S> {
         self.routes.is_sound(&self.state)
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        for (name, value) in self.counters.iter() {
-            sink(name, value);
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        for (metric, value) in self.counters.iter() {
+            sink(metric, value);
         }
         self.routes.publish(&self.state, sink);
     }

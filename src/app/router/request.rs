@@ -4,7 +4,7 @@ use super::path::Path;
 use super::query;
 use super::response::Response;
 use crate::app::http::conditional::{self, Validators, Verdict};
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 use httparse::Header;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;

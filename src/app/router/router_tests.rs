@@ -1,6 +1,6 @@
 use super::*;
 use crate::app::contained::Contained;
-use crate::app::testing::Line;
+use crate::app::testing::{Line, fuzz_router};
 use proptest::prelude::*;
 use simoom_io::send::Pool;
 use std::cell::Cell;
@@ -508,6 +508,23 @@ fn an_answer_in_pieces_has_its_deadline_set_anew_for_as_long_as_the_client_takes
 }
 
 #[test]
+fn a_stream_has_its_deadline_set_anew_for_as_long_as_it_comes_at_the_least_rate() {
+    let options = Options::default();
+    let mut line = Line::open(router().with_options(options), 80);
+    line.offer(format!("POST /echo {TAIL}Content-Length: 1000000\r\n\r\n").as_bytes());
+    assert_eq!(line.deadline(), Some(options.timeouts.body));
+    let settings = line.settings();
+    for _ in 0..59 {
+        line.offer(&[b'a'; 1000]);
+    }
+    assert_eq!(line.settings(), settings, "59 kB in less than a minute are too few");
+    line.offer(&[b'a'; 1000]);
+    assert_eq!(line.settings(), settings + 1);
+    line.expire();
+    assert_eq!((code(&String::from_utf8(line.take()).unwrap()), line.closed()), (408, true));
+}
+
+#[test]
 fn draining_closes_with_the_next_answer() {
     let mut line = Line::open(router(), 80);
     line.app.drain();
@@ -518,11 +535,12 @@ fn draining_closes_with_the_next_answer() {
 
 #[test]
 fn counters_of_the_state_are_published() {
-    let routes = routes().counters(|state, sink| sink("calls", state.calls.get()));
+    static CALLS: Metric = Metric::new("calls", "Calls.");
+    let routes = routes().counters(|state, sink| sink(&CALLS, state.calls.get()));
     let mut line = Line::open(Router::new(Arc::new(routes), State::default()), 80);
     line.offer(format!("GET /users/7 {TAIL}\r\n").as_bytes());
     let mut counts = Vec::new();
-    line.app.publish(&mut |name, value| counts.push((name, value)));
+    line.app.publish(&mut |metric, value| counts.push((metric.name, value)));
     assert!(counts.contains(&("calls", 1)) && counts.contains(&("router_requests", 1)));
 }
 
@@ -569,4 +587,28 @@ proptest! {
         let whole = answers(router(), &input, &[], false);
         prop_assert_eq!(answers(router(), &input, &sizes, narrow), whole);
     }
+
+    /// Words of HTTP in any order, with any bytes between them.
+    #[test]
+    fn any_words_get_the_same_answers_whatever_the_split(
+        words in prop::collection::vec(prop::sample::select(WORDS), 1..25),
+        bytes in prop::collection::vec(any::<u8>(), 0..4),
+        choice in any::<u8>(),
+    ) {
+        let mut data = vec![choice];
+        for (at, word) in words.iter().enumerate() {
+            data.extend_from_slice(word.as_bytes());
+            data.extend(bytes.get(at));
+        }
+        fuzz_router(&data);
+    }
 }
+
+#[rustfmt::skip]
+const WORDS: &[&str] = &[
+    "GET ", "PUT ", "POST ", "HEAD ", "OPTIONS ", "/a/b", "/a/%2f/..", "/pieces", "/json?q=%41",
+    "/stream", "/large", " HTTP/1.1\r\nHost: a\r\n", " HTTP/1.0\r\n", "Content-Length: 3\r\n",
+    "Transfer-Encoding: chunked\r\n", "Expect: 100-continue\r\n", "Connection: close\r\n",
+    "Connection: keep-alive\r\n", "\r\n", "abc", "{}", "3\r\nabc\r\n", "0\r\n\r\n", "!",
+    "GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n", "POST /stream HTTP/1.1\r\nHost: a\r\n",
+];

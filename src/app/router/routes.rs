@@ -7,7 +7,8 @@ use super::request::{Param, Request};
 use super::response::{IntoResponse, Response};
 use super::tree::Tree;
 use super::upload::Upload;
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
+use crate::metrics::Metric;
 use std::fmt;
 
 /// Methods that a server may know and have no route for: 405, not 501.
@@ -20,7 +21,7 @@ type Whole<S> = dyn Fn(&Request<'_>, &S) -> Response + Send + Sync;
 type Begin<S> = dyn Fn(&Request<'_>, &S) -> Result<Box<dyn Upload<S>>, Response> + Send + Sync;
 type Sound<S> = dyn Fn(&S) -> bool + Send + Sync;
 type EverySecond<S> = dyn Fn(&S, Seconds) + Send + Sync;
-type Publish<S> = dyn Fn(&S, &mut dyn FnMut(&'static str, u64)) + Send + Sync;
+type Publish<S> = dyn Fn(&S, &mut dyn FnMut(&'static Metric, u64)) + Send + Sync;
 
 /// How a route takes its requests.
 pub(super) enum Handler<S> {
@@ -56,7 +57,8 @@ pub(super) enum Found {
 ///
 /// A pattern is a path with literal segments, parameters `{name}` for one segment, and at its end
 /// perhaps `{*name}` for the rest. The most literal pattern that has the method wins: `/users/me`
-/// before `/users/{id}` before `/{*rest}`. The order of the calls does not matter.
+/// before `/users/{id}` before `/{*rest}`. The order of the calls does not matter. `/users` and
+/// `/users/` are two paths.
 ///
 /// A GET route answers HEAD too, without the body, unless there is a route for HEAD. OPTIONS is
 /// answered with the methods of the path, unless there is a route for it.
@@ -181,11 +183,11 @@ impl<S> Routes<S> {
         self
     }
 
-    /// Publishes counters of the state: `publish` gives each name with its value to the function
+    /// Publishes counters of the state: `publish` gives each metric with its value to the function
     /// that it is called with. They appear among the metrics of the worker.
     pub fn counters(
         mut self,
-        publish: impl Fn(&S, &mut dyn FnMut(&'static str, u64)) + Send + Sync + 'static,
+        publish: impl Fn(&S, &mut dyn FnMut(&'static Metric, u64)) + Send + Sync + 'static,
     ) -> Routes<S> {
         self.publish.push(Box::new(publish));
         self
@@ -283,7 +285,7 @@ impl<S> Routes<S> {
         }
     }
 
-    pub(super) fn publish(&self, state: &S, sink: &mut dyn FnMut(&'static str, u64)) {
+    pub(super) fn publish(&self, state: &S, sink: &mut dyn FnMut(&'static Metric, u64)) {
         for publish in &self.publish {
             publish(state, sink);
         }

@@ -3,13 +3,13 @@
 use super::response::Response;
 use super::send::Asked;
 use crate::app::http::body::Discard;
-use crate::hosted::Seconds;
+use crate::handler::Seconds;
 
 /// Takes a request body as it arrives.
 ///
 /// ```
 /// use simoom::app::router::{Response, Upload};
-/// use simoom::hosted::Seconds;
+/// use simoom::handler::Seconds;
 /// struct Sum(u64);
 /// impl<S> Upload<S> for Sum {
 ///     fn write(&mut self, piece: &[u8], _: &S) -> Result<(), Response> {
@@ -36,6 +36,8 @@ pub(super) struct Pending<S> {
     pub(super) discard: Discard,
     pub(super) asked: Asked,
     pub(super) sink: Sink<S>,
+    /// Bytes since the deadline was set.
+    pub(super) progress: u64,
 }
 
 /// Where a body goes.

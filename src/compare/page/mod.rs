@@ -17,7 +17,7 @@ use crate::limits::Bytes;
 use std::fmt::Write;
 use svg::escaped;
 
-/// The style sheet of page and charts.
+/// The style snapshot of page and charts.
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.

@@ -4,10 +4,15 @@
 
 use simoom::app::Blob;
 use simoom::io::{Application, Duration, Opened, Reply};
+use simoom::metrics::Metric;
 use simoom::{Builder, Factories, Handler, Result, Server, log};
 
 /// A client that sends nothing for this long is disconnected.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Exported as `simoom_echo_bytes_total`, with this help text.
+static BYTES: Metric = Metric::new("echo_bytes", "Bytes echoed.").bytes();
+
 /// The handler: one value for each worker, which only that worker's thread uses.
 #[derive(Default)]
 struct Echo {
@@ -26,7 +31,7 @@ impl Application for Echo {
 
     fn received(&mut self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
         assert!(!bytes.starts_with(b"panic"), "a client asked for it");
-        // What there is no capacity for is delivered again, when there is.
+        // What there is no capacity for is delivered again, when there is some.
         let taken = reply.write(bytes);
         reply.set_timeout(Some(IDLE));
         if self.is_draining && taken == bytes.len() {
@@ -35,14 +40,6 @@ impl Application for Echo {
         self.bytes += taken as u64;
         taken
     }
-
-    fn overfull(&mut self, (): &mut (), _: &[u8], reply: &mut Reply<'_, Blob>) {
-        reply.abort(); // Never called: input waits for nothing but capacity.
-    }
-
-    fn timeout(&mut self, (): &mut (), reply: &mut Reply<'_, Blob>) {
-        reply.close();
-    }
 }
 
 impl Handler for Echo {
@@ -50,8 +47,8 @@ impl Handler for Echo {
         self.is_draining = true;
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("echo_bytes", self.bytes);
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&BYTES, self.bytes);
     }
 }
 

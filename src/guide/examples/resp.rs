@@ -4,10 +4,13 @@
 
 use simoom::app::codec::{Call, Framed, Lines, Service};
 use simoom::app::resp;
+use simoom::metrics::Metric;
 use simoom::store::{Settings, Store};
 use simoom::{Builder, Factories, Result, Server, log};
 
 const MEMORY_BYTES: u64 = 64 << 20;
+
+static LINES: Metric = Metric::new("sum_lines", "Lines that the calculator read.");
 
 /// A calculator: each line is a number, or `=` for the sum of those before it.
 #[derive(Default)]
@@ -36,8 +39,8 @@ impl Service<Lines> for Sum {
         call.answer(reason.as_bytes());
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        sink("sum_lines", self.lines);
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        sink(&LINES, self.lines);
     }
 }
 

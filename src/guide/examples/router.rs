@@ -4,10 +4,13 @@
 
 use simoom::app::content::Content;
 use simoom::app::router::{Json, Request, Response, Router, Routes, Upload};
-use simoom::hosted::Seconds;
+use simoom::handler::Seconds;
+use simoom::metrics::Metric;
 use simoom::{Builder, Factories, Server, log};
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
+
+static LISTED: Metric = Metric::new("notes_listed", "Lists of notes sent.");
 
 /// What handlers work with: one value for each worker.
 struct State {
@@ -61,7 +64,7 @@ pub fn server() -> Builder<impl Factories> {
         .get("/numbers", count)
         .get("/peer", |request, _| Json(request.peer().map(|peer| peer.ip())))
         .stream("POST", "/lines", |_, _| Ok(Lines(0)))
-        .counters(|state, sink| sink("notes_listed", state.listed.get()));
+        .counters(|state, sink| sink(&LISTED, state.listed.get()));
     let (routes, notes) = (Arc::new(routes), Arc::default());
     let files = Arc::new(Content::built_in());
     Server::builder().handler("web", 8080, move |_worker| {

@@ -8,11 +8,11 @@ mod credit;
 
 use crate::app::contained::Containment;
 use crate::app::memcached::Memcached;
-use crate::app::memcached::datagram::{Datagrams, Fate, Handler};
+use crate::app::memcached::datagram::{DatagramHandler, Datagrams, Fate};
 use crate::clock::Clock;
-use crate::control::Mailbox;
+use crate::control::CommandReceiver;
 use crate::kernel::listener::{Presence, set_freebind};
-use crate::metrics::{Publisher, Sheet};
+use crate::metrics::{Exporter, Snapshot};
 use credit::{Credits, Exchange, UsedUp};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -31,7 +31,7 @@ const BURST: usize = 64;
 /// Sockets that are told of at once.
 const EVENTS: usize = 16;
 /// What epoll calls the mailbox; sockets are called by their number.
-const MAILBOX: u64 = u64::MAX;
+const COMMANDS: u64 = u64::MAX;
 
 /// Bytes of memory that it takes, the handler's own aside.
 pub fn memory_bytes() -> usize {
@@ -48,23 +48,23 @@ simoom_io::counters! {
         udp_received,
         /// Datagrams of answers sent.
         udp_sent,
-        /// Datagrams dropped: no frame, or one that says that the request is in several.
+        /// Datagrams dropped: no frame header, or a request in several datagrams.
         udp_malformed,
-        /// Requests whose end was missing.
+        /// Datagrams with an incomplete request.
         udp_incomplete,
-        /// Requests whose handling panicked; they get no answer.
+        /// Requests over UDP whose handler panicked; they get no answer.
         udp_panicked,
-        /// Answers refused because they would have taken too many datagrams.
+        /// Answers refused because they need too many datagrams.
         udp_answer_too_large,
-        /// Answers not sent because their source had been sent enough.
+        /// Answers not sent because of the limit of the source address.
         udp_credit_used_up,
-        /// Answers not sent because the source's network had been sent enough.
+        /// Answers not sent because of the limit of the source network.
         udp_network_credit_used_up,
-        /// Answers not sent because all sources together had been sent enough.
+        /// Answers not sent because of the limit of all sources together.
         udp_total_credit_used_up,
         /// Datagrams of answers that the socket did not take.
         udp_send_failed,
-        /// The socket had an error to tell instead of a datagram.
+        /// Errors that a UDP socket reported instead of a datagram.
         udp_receive_failed,
     }
 }
@@ -154,14 +154,19 @@ pub struct Udp<H = Memcached> {
     containment: Containment,
     received: Box<[u8]>,
     counters: Counters,
-    mailbox: Mailbox,
-    publisher: Publisher,
+    commands: CommandReceiver,
+    exporter: Exporter,
     clock: Clock,
 }
 
-impl<H: Handler> Udp<H> {
+impl<H: DatagramHandler> Udp<H> {
     /// Takes all the memory that it will ever use.
-    pub fn new(sockets: Vec<Socket>, handler: H, mailbox: Mailbox, sheet: Arc<Sheet>) -> Udp<H> {
+    pub fn new(
+        sockets: Vec<Socket>,
+        handler: H,
+        commands: CommandReceiver,
+        snapshot: Arc<Snapshot>,
+    ) -> Udp<H> {
         Udp {
             sockets: sockets.into_iter().map(|socket| socket.socket).collect(),
             handler,
@@ -170,8 +175,8 @@ impl<H: Handler> Udp<H> {
             containment: Containment::default(),
             received: vec![0; RECEIVED_MAX_BYTES].into_boxed_slice(),
             counters: Counters::default(),
-            mailbox,
-            publisher: Publisher::new(sheet),
+            commands,
+            exporter: Exporter::new(snapshot),
             clock: Clock::new(),
         }
     }
@@ -180,7 +185,7 @@ impl<H: Handler> Udp<H> {
     pub fn run(mut self) -> io::Result<()> {
         self.publish(0);
         let epoll = self.watch()?;
-        while self.mailbox.take().is_none() {
+        while self.commands.take().is_none() {
             let ready = self.sleep(&epoll)?;
             let now_ms = self.clock.now_ms();
             if let Some(seconds) = self.clock.new_second(now_ms) {
@@ -189,7 +194,7 @@ impl<H: Handler> Udp<H> {
             for index in ready.into_iter().flatten() {
                 self.serve(index, now_ms);
             }
-            if self.publisher.is_due(now_ms) {
+            if self.exporter.is_due(now_ms) {
                 self.publish(now_ms);
             }
         }
@@ -202,8 +207,8 @@ impl<H: Handler> Udp<H> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
             &epoll,
-            &self.mailbox,
-            epoll::EventData::new_u64(MAILBOX),
+            &self.commands,
+            epoll::EventData::new_u64(COMMANDS),
             epoll::EventFlags::IN,
         )?;
         for (index, socket) in self.sockets.iter().enumerate() {
@@ -220,7 +225,7 @@ impl<H: Handler> Udp<H> {
     /// Until a datagram or an order comes, or counters are to be published. Returns the sockets
     /// that have datagrams.
     fn sleep(&self, epoll: &OwnedFd) -> io::Result<[Option<usize>; EVENTS]> {
-        let timeout = self.publisher.next_ms().map(|next_ms| {
+        let timeout = self.exporter.next_ms().map(|next_ms| {
             let left_ms = next_ms.saturating_sub(self.clock.now_ms());
             Timespec {
                 tv_sec: (left_ms / 1000) as i64,
@@ -236,7 +241,7 @@ impl<H: Handler> Udp<H> {
         let mut ready = [None; EVENTS];
         for (place, event) in ready.iter_mut().zip(events) {
             match event.data.u64() {
-                MAILBOX => self.mailbox.clear_wake(),
+                COMMANDS => self.commands.clear_wake(),
                 index => *place = Some(index as usize),
             }
         }
@@ -254,7 +259,7 @@ impl<H: Handler> Udp<H> {
                 }
                 Err(_) => self.counters.udp_receive_failed += 1,
             }
-            self.publisher.touch();
+            self.exporter.touch();
         }
     }
 
@@ -302,9 +307,9 @@ impl<H: Handler> Udp<H> {
     }
 
     fn publish(&mut self, now_ms: u64) {
-        self.publisher.publish(now_ms, |counts| {
+        self.exporter.publish(now_ms, |counts| {
             counts.extend(self.counters.iter());
-            let mut push = |name, value| counts.push((name, value));
+            let mut push = |metric, value| counts.push((metric, value));
             // A panic here costs counters that come again.
             let _ = self.containment.run(|| self.handler.publish(&mut push));
             self.containment.publish(&mut push);

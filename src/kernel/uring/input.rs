@@ -3,7 +3,7 @@
 //! it, the buffer is held and read again by a visit. Every buffer is given back or held.
 
 use super::{Shared, Uring};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use crate::kernel::server::Server;
 use crate::kernel::session::{Host, Phase, Session};
 use crate::kernel::socket::Socket;
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use simoom_io::{Application, Closed};
 
 /// A receive has brought something, or has ended.
-pub(super) fn received<A: Hosted>(
+pub(super) fn received<A: Handler>(
     server: &mut Server<A, Uring>,
     key: Key,
     input: Result<Option<Buffer>, Errno>,
@@ -70,7 +70,7 @@ pub(super) fn needs_visit<A: Application>(session: &Session<A, Socket<super::Ope
 }
 
 /// Delivers what lies in `buffer`, or holds it.
-fn take<A: Hosted>(
+fn take<A: Handler>(
     host: &mut Host<A>,
     session: &mut Session<A, Socket<super::Operations>>,
     shared: &mut Shared,

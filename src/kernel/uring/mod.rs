@@ -28,8 +28,8 @@ use super::socket::{Part, Socket};
 use super::sys::{Completion, Ring};
 use super::table::Key;
 use super::turns::Turns;
-use crate::control::Mailbox;
-use crate::hosted::Hosted;
+use crate::control::CommandReceiver;
+use crate::handler::Handler;
 use held::Held;
 use operations::Operations;
 use output::Step;
@@ -71,7 +71,7 @@ impl Driver for Uring {
             + output::STEPS * size_of::<Step>()
     }
 
-    fn new(settings: &Settings, listeners: &[Listener], _: &Mailbox) -> io::Result<Uring> {
+    fn new(settings: &Settings, listeners: &[Listener], _: &CommandReceiver) -> io::Result<Uring> {
         Ok(Uring {
             shared: Shared {
                 ring: Ring::new(settings.receive_buffers)?,
@@ -89,7 +89,7 @@ impl Driver for Uring {
         &mut self.shared
     }
 
-    fn wait<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<()> {
+    fn wait<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()> {
         output::submit(server)?;
         if !handle_all(server)? && server.driver.changed.is_empty() {
             let timeout = server.sleep();
@@ -122,7 +122,7 @@ impl Driver for Uring {
         Ok(())
     }
 
-    fn release_listeners<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<()> {
+    fn release_listeners<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()> {
         server.driver.accepts = false;
         let numbers = 0..server.driver.accepting.len();
         numbers.for_each(|number| server.driver.shared.ring.stop_accept(number));
@@ -133,14 +133,14 @@ impl Driver for Uring {
         Ok(())
     }
 
-    fn settle<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<()> {
+    fn settle<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()> {
         output::submit(server)?;
         handle_all(server).map(drop)
     }
 }
 
 /// Handles what has happened, and says whether anything has.
-fn handle_all<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<bool> {
+fn handle_all<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<bool> {
     server.tick();
     let mut any = false;
     while let Some(completion) = server.driver.shared.ring.next() {
@@ -148,12 +148,12 @@ fn handle_all<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<bool> {
         handle(server, completion)?;
     }
     if any {
-        server.publisher.touch();
+        server.exporter.touch();
     }
     Ok(any)
 }
 
-fn handle<A: Hosted>(server: &mut Server<A, Uring>, completion: Completion) -> io::Result<()> {
+fn handle<A: Handler>(server: &mut Server<A, Uring>, completion: Completion) -> io::Result<()> {
     match completion {
         Completion::Received { key, input, more } => input::received(server, key, input, more),
         Completion::Sent { key, taken } => output::sent(server, key, taken),
@@ -175,7 +175,7 @@ fn handle<A: Hosted>(server: &mut Server<A, Uring>, completion: Completion) -> i
 }
 
 /// A poll has told something of a connection's socket, or has ended.
-fn ready<A: Hosted>(
+fn ready<A: Handler>(
     server: &mut Server<A, Uring>,
     key: Key,
     events: Result<PollFlags, Errno>,
@@ -199,7 +199,7 @@ fn ready<A: Hosted>(
 }
 
 /// The peer has reset or closed the connection. A FIN is received with the input before it.
-fn hung_up<A: Hosted>(server: &mut Server<A, Uring>, key: Key, events: Result<PollFlags, Errno>) {
+fn hung_up<A: Handler>(server: &mut Server<A, Uring>, key: Key, events: Result<PollFlags, Errno>) {
     let Some(session) = server.table.get_mut(key) else { return };
     session.io.part.hangup_told();
     let Ok(events) = events else { return };

@@ -5,7 +5,7 @@
 use super::Uring;
 use super::input::needs_visit;
 use super::operations::{Receiving, Start, change};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
 use crate::kernel::server::Server;
 use crate::kernel::table::Key;
 use rustix::io::Errno;
@@ -23,7 +23,7 @@ pub(super) struct Step {
 }
 
 /// Submits whatever there is to submit, without waiting for anything.
-pub(super) fn submit<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<()> {
+pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()> {
     loop {
         collect(server);
         let driver = &server.driver;
@@ -41,7 +41,7 @@ pub(super) fn submit<A: Hosted>(server: &mut Server<A, Uring>) -> io::Result<()>
 }
 
 /// Sees what has to be started for the connections that have changed.
-fn collect<A: Hosted>(server: &mut Server<A, Uring>) {
+fn collect<A: Handler>(server: &mut Server<A, Uring>) {
     let driver = &mut server.driver;
     driver.steps.clear();
     while driver.steps.len() < STEPS
@@ -57,13 +57,13 @@ fn collect<A: Hosted>(server: &mut Server<A, Uring>) {
     }
 }
 
-fn start_all<A: Hosted>(server: &mut Server<A, Uring>, listens: bool) -> io::Result<()> {
-    let Server { driver, table, host, mailbox, listeners, .. } = server;
+fn start_all<A: Handler>(server: &mut Server<A, Uring>, listens: bool) -> io::Result<()> {
+    let Server { driver, table, host, commands, listeners, .. } = server;
     let Uring { shared, steps, accepting, wakes, .. } = driver;
     let (table, pool) = (&*table, &host.pool);
     shared.ring.submit(|batch| {
         if !std::mem::replace(wakes, true) {
-            batch.wake(mailbox.as_fd());
+            batch.wake(commands.as_fd());
         }
         for (number, listener) in listeners.iter().enumerate().filter(|_| listens) {
             if !std::mem::replace(&mut accepting[number], true) {
@@ -96,7 +96,7 @@ fn start_all<A: Hosted>(server: &mut Server<A, Uring>, listens: bool) -> io::Res
 }
 
 /// A socket took what it could of what was queued.
-pub(super) fn sent<A: Hosted>(
+pub(super) fn sent<A: Handler>(
     server: &mut Server<A, Uring>,
     key: Key,
     taken: Result<usize, Errno>,

@@ -3,7 +3,8 @@
 use super::super::protocol::{Parsed, Protocol, Text, Verdict};
 use super::super::stats::Fault;
 use super::{Client, ClientConnection, ReadThrottle, State};
-use crate::hosted::Hosted;
+use crate::handler::Handler;
+use crate::metrics::Metric;
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 
 impl<P: Protocol> Application for Client<P> {
@@ -162,12 +163,12 @@ impl<P: Protocol> Client<P> {
     }
 }
 
-impl<P: Protocol> Hosted for Client<P> {
-    fn clock(&mut self, _: crate::hosted::Seconds) {}
+impl<P: Protocol> Handler for Client<P> {
+    fn clock(&mut self, _: crate::handler::Seconds) {}
 
     fn drain(&mut self) {
         self.end();
     }
 
-    fn publish(&self, _: &mut dyn FnMut(&'static str, u64)) {}
+    fn publish(&self, _: &mut dyn FnMut(&'static Metric, u64)) {}
 }

@@ -7,13 +7,14 @@ use super::opening::OPEN_RETRY_US;
 use super::*;
 use crate::load::schedule::RunLimits;
 use simoom_io::send::{Pool, Queue};
-use simoom_io::{Application, Closed, Effects, Opened};
+use simoom_io::{Application, Closed, ConnectionId, Effects, Opened};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 type HttpConn = <Client<Http> as Application>::Conn;
 
-const OPENED: Opened = Opened { local_port: 1, active: true, token: 0, ends: None };
+const OPENED: Opened =
+    Opened { local_port: 1, active: true, token: 0, id: ConnectionId(0), ends: None };
 
 /// A client and its open connections.
 struct Bench {

@@ -8,7 +8,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
 use simoom_io::connection::Buffered;
-use simoom_io::{Application, Closed, Exchange, Opened, Requests};
+use simoom_io::{Application, Closed, ConnectionId, Exchange, Opened, Requests};
 
 /// What an event of a connection works with.
 type Event<'a, P> = Exchange<'a, <Client<P> as Application>::Conn, Text, Buffered<'a>>;
@@ -143,7 +143,8 @@ impl<P: Protocol> Kernel<P> {
 
     fn connected(&mut self, slot: usize) {
         self.sessions[slot].connected = true;
-        let opened = Opened { local_port: 0, active: true, token: slot as u32, ends: None };
+        let (token, id) = (slot as u32, ConnectionId(slot as u64));
+        let opened = Opened { local_port: 0, active: true, token, id, ends: None };
         self.event(slot, |client, exchange| exchange.open(client, opened));
     }
 

@@ -15,7 +15,7 @@ impl Report {
             .outcome
             .stack
             .iter()
-            .map(|(name, count)| ((*name).to_owned(), (*count).into()))
+            .map(|(metric, count)| (metric.name.to_owned(), (*count).into()))
             .collect();
         serde_json::json!({
             "url": target.url,

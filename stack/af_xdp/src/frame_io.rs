@@ -3,7 +3,7 @@
 //! A loop that is generic over [`FrameIo`] runs over an AF_XDP [`Queue`], over memory in tests, or
 //! over any other device that carries Ethernet frames. The frames lie in a [`Umem`] in each case.
 
-use super::{Error, Frame, FramePool, Queue, Umem};
+use super::{Counter, Error, Frame, FramePool, KernelCounters, Queue, QueueCounters, Umem};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -51,14 +51,19 @@ pub trait FrameIo: AsFd {
         Ok(())
     }
 
-    /// Calls `count` with the name and value of each counter: always the same names in the same
-    /// order. There are none by default.
-    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
+    /// What is counted, in the order of [`FrameIo::counters`]. Nothing by default.
+    const COUNTERS: &'static [&'static [Counter]] = &[];
+
+    /// Calls `count` with the value of each of [`FrameIo::COUNTERS`], in order.
+    fn counters(&self, count: &mut dyn FnMut(u64)) {
         let _ = count;
     }
 }
 
 impl FrameIo for Queue {
+    const COUNTERS: &'static [&'static [Counter]] =
+        &[QueueCounters::COUNTERS, KernelCounters::COUNTERS];
+
     type Error = Error;
 
     #[inline]
@@ -106,11 +111,8 @@ impl FrameIo for Queue {
     }
 
     /// The queue's own counters, then the kernel's, which are 0 if the socket is gone.
-    fn counters(&self, count: &mut dyn FnMut(&'static str, u64)) {
+    fn counters(&self, count: &mut dyn FnMut(u64)) {
         let kernel = self.kernel_counters().unwrap_or_default();
-        Queue::counters(self)
-            .iter()
-            .chain(kernel.iter())
-            .for_each(|(name, value)| count(name, value));
+        Queue::counters(self).iter().chain(kernel.iter()).for_each(|(_, value)| count(value));
     }
 }

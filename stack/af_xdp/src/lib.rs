@@ -103,7 +103,7 @@ pub use memory::Pages;
 pub use pool::FramePool;
 pub use program::{Program, Verdict};
 pub use queue::Queue;
-pub use stats::{KernelCounters, QueueCounters, QueueFrames};
+pub use stats::{Counter, KernelCounters, QueueCounters, QueueFrames};
 pub use umem::{Frame, Ownership, Umem};
 
 use std::fmt;

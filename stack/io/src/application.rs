@@ -1,23 +1,23 @@
-//! What the stack asks of the application above it.
+//! The handler's side of the contract.
 //!
-//! In come bytes in stream order, out go ranges of bytes (see [`crate::send`]). An application
-//! never sees a segment, a window or a retransmission, and never blocks: every call runs to
-//! completion. The same trait is driven by the user-space stack and by the kernel-socket transport,
-//! so an application is written once.
+//! In come bytes in stream order, out go ranges of bytes (see [`crate::send`]). A handler never
+//! sees a segment, a window or a retransmission, and never blocks: every call runs to completion.
+//! Every transport drives the same trait, through [`crate::exchange`], so a handler is written
+//! once.
 
 use crate::reply::Reply;
 use crate::send::Blob;
 use std::net::SocketAddr;
 
-/// An application: one value per worker, called for every connection of that worker.
+/// A handler: one value per worker, called for every connection of that worker.
 ///
 /// The calls for one connection come in this order: `opened`, then any number of `received`,
-/// `resumed` and `timeout`, then `closed` exactly once; `prefetch` is of no connection. After
-/// [`Reply::close`] no more input is offered.
+/// `resumed` and `timeout`, then `closed` exactly once. `prefetch` is of no connection. After
+/// [`Reply::close`], [`Reply::abort`] and `overfull` only `closed` follows.
 pub trait Application {
     /// The immutable bytes that answers are made of.
     type Blob: Blob;
-    /// What the application keeps for one connection, from `opened` to `closed`; held beside the
+    /// The handler's state of one connection, from `opened` to `closed`. It lies beside the
     /// control block, so it should be small (at most 64 bytes).
     type Conn: Default;
 
@@ -30,19 +30,22 @@ pub trait Application {
 
     /// A connection is established. `conn` is fresh, or what [`crate::Stack::connect_with`] was
     /// given; set its first deadline here.
-    fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>);
+    fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>) {
+        let _ = (conn, opened, reply);
+    }
 
     /// Reads `bytes`, the stream's next, and returns how many are consumed (at most `bytes.len()`).
     ///
-    /// What is not consumed is offered again at the front of what follows, within the transport's
-    /// bound for one connection. Consume everything before the first incomplete request. Stop
-    /// early, whatever is left, when [`Reply::has_capacity`] says no: `resumed` follows when there
-    /// is room again.
+    /// Input that is not consumed is delivered again at the front of what follows, within the
+    /// transport's bound for one connection. Consume everything before the first incomplete
+    /// request. Stop early, whatever is left, when [`Reply::has_capacity`] says no: no input is
+    /// delivered before `resumed`, which follows when there is capacity, unless the handler
+    /// [reads on](Reply::read_on).
     ///
-    /// Offered input never shrinks. If a call was offered `n` bytes and consumed `c`, the next call
-    /// is offered the same `n - c` bytes and possibly more behind them. So an application may
-    /// remember a position up to `n - c`. A transport without memory to keep the rest waits until
-    /// all of it is there again, or ends the connection.
+    /// Delivered input never shrinks. If a call was delivered `n` bytes and consumed `c`, the next
+    /// call is delivered the same `n - c` bytes and possibly more behind them. So a handler may
+    /// remember a position up to `n - c`. A transport without memory for the rest waits until all
+    /// of it is there again, or ends the connection.
     fn received(
         &mut self,
         conn: &mut Self::Conn,
@@ -50,28 +53,35 @@ pub trait Application {
         reply: &mut Reply<'_, Self::Blob>,
     ) -> usize;
 
-    /// These inputs will be offered next, as far as they come in order, each with the local port
-    /// that it came to: for an application whose data is far away in memory to have it fetched, for
-    /// all of them at once.
+    /// These inputs will be delivered next, as far as they come in order, each with the local port
+    /// that it came to. For a handler whose data is far away in memory: it fetches the data for all
+    /// of them at once.
     fn prefetch(&mut self, inputs: &[(u16, &[u8])]) {
         let _ = inputs;
     }
 
-    /// The input does not fit the transport's bound for one connection although nothing of it was
-    /// consumed: answer that and close. `bytes` is all that was kept.
-    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>);
+    /// The input reaches the transport's bound for one connection although none of it was consumed.
+    /// `bytes` is all that is held. Queue an answer to that; the connection closes behind it.
+    /// Unless defined, the connection is reset.
+    fn overfull(&mut self, conn: &mut Self::Conn, bytes: &[u8], reply: &mut Reply<'_, Self::Blob>) {
+        let _ = (conn, bytes);
+        reply.abort();
+    }
 
     /// The application may go on: there is capacity again after [`Reply::has_capacity`] said no, or
-    /// the iteration after [`Reply::yield_now`] has come. Input that was held is delivered through
+    /// the iteration after [`Reply::yield_now`] has come. Input that is held is delivered through
     /// `received` right after this call.
     fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, reply);
     }
 
-    /// The deadline set with [`Reply::set_timeout`] has passed. The deadline is cleared by this
-    /// call, and so is
-    /// [`Reply::read_later`]: input that was kept is offered through `received` right after it.
-    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>);
+    /// The deadline set with [`Reply::set_timeout`] has passed. This call clears the deadline and
+    /// [`Reply::read_later`]: input that was put off is delivered through `received` right after
+    /// it. A connection that closes has no deadline. Unless defined, it closes the connection.
+    fn timeout(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
+        let _ = conn;
+        reply.close();
+    }
 
     /// The connection is over; `conn` is reset to its default after this.
     fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
@@ -90,9 +100,16 @@ pub struct Opened {
     /// What [`crate::Stack::connect`] was given, so that a client knows its own; 0 on a passive
     /// open.
     pub token: u32,
+    /// Names the connection on its transport for as long as it is open.
+    pub id: ConnectionId,
     /// Both ends, if the application [wants](Application::wants_ends) them.
     pub ends: Option<Ends>,
 }
+
+/// Names a connection among all that its transport has had: a place, and which of the connections
+/// that were there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

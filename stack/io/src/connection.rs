@@ -1,4 +1,4 @@
-//! A connection in one piece, for transports that have no wishes of their own about where its parts
+//! A connection in one piece, for transports that have no needs of their own as to where its parts
 //! lie.
 
 use crate::application::Application;

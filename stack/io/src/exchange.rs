@@ -10,7 +10,7 @@
 //! read, whether to close or reset in the [`Flow`].
 //!
 //! The parts are borrowed, so a transport keeps them where its caches want them. One without such
-//! wishes keeps a [`Connection`](crate::Connection).
+//! needs keeps a [`Connection`](crate::Connection).
 //!
 //! # Rules
 //!
@@ -247,8 +247,9 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
     }
 
     /// Bytes came behind those held, and there is no memory to hold them. `all` are those held, and
-    /// as many as the transport could put behind them. Returns how many of `all` are consumed.
-    /// Those that were held are freed. The transport is to drop the others, and no more than these.
+    /// as many as the transport could put behind them, but no more than it could hold with memory:
+    /// it must be able to bring all of them again. Returns how many of `all` are consumed. Those
+    /// that were held are freed. The transport is to drop the others, and no more than these.
     pub fn receive_peeked<A>(&mut self, app: &mut A, all: &[u8]) -> usize
     where
         A: Application<Conn = C, Blob = B>,
@@ -353,6 +354,28 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         }
     }
 
+    /// What the handler waited for has come from elsewhere: lets it act, then delivers what is held
+    /// if it was put off until now. Returns whether the connection is open.
+    pub fn complete<A>(
+        &mut self,
+        app: &mut A,
+        complete: impl FnOnce(&mut A, &mut C, &mut Reply<'_, B>),
+    ) -> bool
+    where
+        A: Application<Conn = C, Blob = B>,
+    {
+        if self.handler.flow.is_closing() {
+            return false;
+        }
+        let put_off = self.handler.flow.reads_later();
+        self.handler.flow.read_again();
+        self.act(|conn, reply| complete(app, conn, reply));
+        if put_off {
+            self.go_on(app);
+        }
+        true
+    }
+
     fn go_on<A>(&mut self, app: &mut A)
     where
         A: Application<Conn = C, Blob = B>,
@@ -392,3 +415,7 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

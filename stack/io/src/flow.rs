@@ -99,16 +99,17 @@ impl Flow {
         if close || abort || overflow {
             return self.close(abort || overflow);
         }
-        let asked = u8::from(wants_capacity) * WANTS_CAPACITY
-            | u8::from(read_on) * READS_ON
-            | u8::from(read_later) * READS_LATER
-            | u8::from(yields) * YIELDED;
-        self.0 = self.0 & !READS_ON | asked;
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let asked = flag(wants_capacity, WANTS_CAPACITY)
+            | flag(read_on, READS_ON)
+            | flag(read_later, READS_LATER)
+            | flag(yields, YIELDED);
+        self.0 = (self.0 & !READS_ON) | asked;
     }
 
     pub(crate) fn close(&mut self, abort: bool) {
-        let aborted = u8::from(abort) * ABORTED;
-        self.0 = self.0 & (FINISHED | ABORTED) | CLOSING | aborted;
+        let aborted = if abort { ABORTED } else { 0 };
+        self.0 = (self.0 & (FINISHED | ABORTED)) | CLOSING | aborted;
     }
 
     /// `resumed` is called: the handler may be refused anew.

@@ -8,13 +8,13 @@
 
 /// Bytes of a small buffer: a request head that came in two segments.
 pub const SMALL_BYTES: usize = 2 * 1024;
-/// Bytes of a large buffer of the stack, and the most that it keeps for one connection: a whole
+/// Bytes of a large buffer of the stack, and the most that it holds for one connection: a whole
 /// receive window.
 pub const LARGE_BYTES: usize = 64 * 1024;
-/// Once this much is kept and nothing of it consumed, the application is told that its input is
+/// Once this much is held and nothing of it consumed, the handler is told that its input is
 /// overfull.
 pub const OVERFULL_BYTES: usize = 16 * 1024;
-/// Less room than this behind what is kept is not worth a read if a larger buffer is free.
+/// Less room than this behind what is held is not worth a read if a larger buffer is free.
 const LEAST_SPARE_BYTES: usize = 512;
 
 /// The buffers of one worker.
@@ -70,12 +70,12 @@ impl Pool {
         small * (SMALL_BYTES + size_of::<u32>()) + large * (large_bytes + size_of::<u32>())
     }
 
-    /// Buffers of either size that nothing is kept in.
+    /// Free buffers of either size.
     pub fn free(&self) -> (usize, usize) {
         (self.small.free.len(), self.large.free.len())
     }
 
-    /// Bytes that can surely be kept of a connection that keeps none yet.
+    /// Bytes that can surely be held of a connection that holds none yet.
     pub fn largest_free(&self) -> usize {
         let largest = [&self.large, &self.small].into_iter().find(|class| !class.free.is_empty());
         largest.map_or(0, |class| class.size)
@@ -124,10 +124,10 @@ impl Packed {
     }
 }
 
-/// What is kept for one connection: `len` bytes from `start` on in its buffer. It must be
+/// Input held for one connection: `len` bytes from `start` on in its buffer. It must be
 /// [`clear`](InputBuffer::clear)ed before it is dropped, or its buffer stays taken.
 ///
-/// It also knows how much the application has seen and not consumed. That can be more than is kept:
+/// It also knows how much the handler has seen and not consumed. That can be more than is held:
 /// without a free buffer the rest stays in the socket, or with the peer. Input is delivered only
 /// when all of it is there again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -135,24 +135,24 @@ pub struct InputBuffer {
     holder: Packed,
     start: u32,
     len: u32,
-    /// Bytes at the front of the unconsumed stream that the application has seen.
+    /// Bytes at the front of the unconsumed stream that the handler has seen.
     seen: u32,
 }
 
 impl InputBuffer {
-    /// Bytes kept.
+    /// Bytes held.
     #[inline]
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Whether nothing is kept.
+    /// Whether nothing is held.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether nothing is kept, and nothing that the application has seen is missing.
+    /// Whether nothing is held, and nothing that the handler has seen is missing.
     #[inline]
     pub fn is_untouched(&self) -> bool {
         self.len == 0 && self.seen == 0
@@ -186,7 +186,7 @@ impl InputBuffer {
         &buffer[self.start as usize..][..self.len as usize]
     }
 
-    /// Copies as much of `bytes` behind what is kept as there is room for; returns how much.
+    /// Copies as much of `bytes` behind those held as there is space for. Returns how many.
     pub fn append(&mut self, pool: &mut Pool, bytes: &[u8]) -> usize {
         self.make_room(pool, bytes.len());
         let Some((class, index)) = pool.class(self.holder.holder()) else { return 0 };
@@ -199,7 +199,7 @@ impl InputBuffer {
     }
 
     /// Drops the first `n` bytes, at most [`InputBuffer::len`]; an empty buffer goes back to the
-    /// pool. What the application has seen of later bytes stays noted.
+    /// pool. What the handler has seen of later bytes stays noted.
     pub fn consume(&mut self, pool: &mut Pool, n: usize) {
         assert!(n <= self.len(), "consumed {n} bytes of {}", self.len);
         self.start += n as u32;
@@ -219,8 +219,8 @@ impl InputBuffer {
         *self = InputBuffer::default();
     }
 
-    /// The room behind what is kept, to read into; follow with [`InputBuffer::extend`]. There is
-    /// none if nothing is kept, or if the buffer is full and none larger is free.
+    /// The space behind those held, to read into. Follow with [`InputBuffer::extend`]. There is
+    /// none if nothing is held, or if the buffer is full and none larger is free.
     pub fn spare<'a>(&mut self, pool: &'a mut Pool) -> &'a mut [u8] {
         if self.is_empty() {
             return &mut [];
@@ -240,7 +240,7 @@ impl InputBuffer {
         self.len += n as u32;
     }
 
-    /// Gives a large buffer back if half a small one holds what is kept, and one is free.
+    /// Gives a large buffer back if half a small one holds what is there, and one is free.
     pub fn shrink(&mut self, pool: &mut Pool) {
         let Holder::Large(from) = self.holder.holder() else { return };
         if self.len() > SMALL_BYTES / 2 {

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// | method | use it for | without space |
 /// |---|---|---|
 /// | [`write`](Reply::write) | bytes of any length that the caller can produce again | takes what fits and says how much; [`resumed`](crate::Application::resumed) follows |
-/// | [`copy`](Reply::copy) | short bytes, up to [`CAPACITY_COPY_BYTES`](CAPACITY_COPY_BYTES) after [`has_capacity`](Reply::has_capacity) agreed | resets the connection |
+/// | [`copy`](Reply::copy) | short bytes, up to [`CAPACITY_COPY_BYTES`] after [`has_capacity`](Reply::has_capacity) agreed | resets the connection |
 /// | [`share`](Reply::share) | a long range that exists already, up to [`CAPACITY_SHARES`](crate::send::CAPACITY_SHARES) after `has_capacity` agreed | resets the connection |
 pub struct Reply<'a, B> {
     pool: &'a mut Pool<B>,
@@ -60,7 +60,7 @@ impl<'a, B: Blob> Reply<'a, B> {
         Reply { pool, queue, effects, is_broken: false }
     }
 
-    /// Whether [`CAPACITY_COPY_BYTES`](CAPACITY_COPY_BYTES) can be copied and
+    /// Whether [`CAPACITY_COPY_BYTES`] can be copied and
     /// [`CAPACITY_SHARES`](crate::send::CAPACITY_SHARES) blobs shared. If not, stop and return:
     /// [`resumed`](crate::Application::resumed) is called when there is capacity, and no input is
     /// delivered before, unless the handler asks to [`read_on`](Reply::read_on).
@@ -136,7 +136,8 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// Delivers no input before the next deadline: set one with [`Reply::set_timeout`]. After its
     /// `timeout`, input is delivered again. Input that this call did not consume is held meanwhile,
     /// within the receive window, which shuts when that is full. Use it to read at a limited rate,
-    /// or while a request waits for something that other connections hold.
+    /// while a request waits for something that other connections hold, or for an answer that comes
+    /// later: a completion ends it as the deadline does.
     pub fn read_later(&mut self) {
         self.effects.read_later = true;
     }

@@ -24,10 +24,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same queue as a plain vector: `held` bytes, of which `read` were read.
+/// The same queue as a plain vector: `held` bytes from `start` on, of which `read` were read.
 #[derive(Default)]
 struct Model {
     held: Vec<u8>,
+    start: u32,
     read: usize,
 }
 
@@ -70,9 +71,11 @@ proptest! {
                     queue.acknowledge(&mut pool, n as u64);
                     model.held.drain(..n);
                     model.read = model.read.saturating_sub(n);
+                    model.start = model.start.wrapping_add(n as u32);
                 }
             }
             prop_assert_eq!(queue.len(), model.held.len() as u64);
+            prop_assert_eq!(queue.start(), model.start);
             prop_assert_eq!(queue.unread(), (model.held.len() - model.read) as u64);
             prop_assert_eq!(queue.slices(&pool).flatten().copied().collect::<Vec<u8>>(), model.held.clone());
         }
@@ -195,5 +198,26 @@ fn what_may_be_copied_leaves_others_their_part() {
             (false, (copyable + CAPACITY_COPY_BYTES) as u64)
         );
         queue.clear(&mut pool);
+    }
+}
+
+#[test]
+fn a_write_takes_what_there_is_capacity_for() {
+    let mut pool: Pool<&'static [u8]> = Pool::new(64, 64);
+    let (mut queue, mut effects) = (Queue::default(), Effects::default());
+    let bytes: Vec<u8> = (0..100_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
+    let mut sent = 0;
+    while sent < bytes.len() {
+        let mut reply = Reply::new(&mut pool, &mut queue, &mut effects);
+        let taken = reply.write(&bytes[sent..]);
+        assert!(taken > 0 && !effects.overflow);
+        assert_eq!(effects.wants_capacity, sent + taken < bytes.len());
+        assert_eq!(queue.start(), sent as u32);
+        assert_eq!(
+            queue.slices(&pool).flatten().copied().collect::<Vec<u8>>(),
+            bytes[sent..sent + taken]
+        );
+        queue.acknowledge(&mut pool, queue.len());
+        (sent, effects) = (sent + taken, Effects::default());
     }
 }

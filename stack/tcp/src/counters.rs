@@ -7,153 +7,144 @@ simoom_io::counters! {
         packets_received,
         /// TCP segments received that passed all checks of their headers.
         segments_received,
-        /// TCP segments sent, of any kind.
+        /// TCP segments sent, retransmissions included.
         segments_sent,
-        /// Payload bytes taken in order.
-        bytes_received,
-        /// Payload bytes sent for the first time.
-        bytes_sent,
+        /// Payload bytes received, without duplicates.
+        bytes_received: bytes,
+        /// Payload bytes sent, without retransmissions.
+        bytes_sent: bytes,
         /// Connections opened by a peer.
         passive_opens,
-        /// Connections opened by this side.
+        /// Connections opened by Simoom.
         active_opens,
-        /// Connections that ended with both sides closing.
+        /// Connections that both sides closed.
         closed_finished,
         /// Connections that the peer reset.
         closed_reset_by_peer,
-        /// Connections given up because the peer took or answered nothing for too long.
+        /// Connections given up because the peer did not answer in time.
         closed_timed_out,
         /// Active opens that were refused.
         closed_refused,
         /// Active opens whose next hop did not answer.
         closed_unreachable,
-        /// Connections reset by this side.
+        /// Connections that Simoom reset.
         closed_aborted,
         /// Half-open connections that were never completed.
         half_open_expired,
-        /// TIME_WAIT entries that gave way to newer ones before their time.
+        /// TIME-WAIT entries evicted by newer ones before their time.
         time_wait_evicted,
-        /// TIME_WAIT entries whose four-tuple a new connection took over (RFC 6191).
+        /// TIME-WAIT entries whose four-tuple a new connection took over (RFC 6191).
         time_wait_reused,
-        /// SYN-ACKs sent that were cookies (RFC 4987 §3.6; TcpExtSyncookiesSent).
+        /// SYN-ACKs sent with a cookie (RFC 4987 §3.6).
         syn_cookies_sent,
-        /// Cookies that came back, each of which became a connection (TcpExtSyncookiesRecv).
+        /// Valid SYN cookies received; each became a connection.
         syn_cookies_received,
-        /// Segments that would have had to bear a cookie and bore none (TcpExtSyncookiesFailed).
+        /// Segments that needed a SYN cookie and had no valid one.
         syn_cookies_failed,
         /// SYN-ACKs sent.
         syn_acks_sent,
-        /// Segments that acknowledge and carry nothing.
+        /// Segments sent with an acknowledgement and no payload.
         pure_acks_sent,
-        /// Segments sent again, for whatever reason (TcpRetransSegs).
+        /// Segments retransmitted, for any reason.
         retransmissions,
-        /// Retransmission timeouts (TcpExtTCPTimeouts).
+        /// Retransmission timeouts.
         retransmission_timeouts,
-        /// Fast recoveries begun (RFC 6675, RFC 6582; TcpExtTCPSackRecovery,
-        /// TcpExtTCPRenoRecovery).
+        /// Fast recoveries that began (RFC 6675, RFC 6582).
         fast_retransmissions,
-        /// Runs of segments that were sent again and lost again (TcpExtTCPLostRetransmit).
+        /// Runs of segments that were retransmitted and lost again.
         lost_retransmissions,
-        /// Tail loss probes sent (RFC 8985 §7; TcpExtTCPLossProbes).
+        /// Tail loss probes sent (RFC 8985 §7).
         loss_probes,
-        /// Tail loss probes that repaired a loss (TcpExtTCPLossProbeRecovery).
+        /// Tail loss probes that repaired a loss.
         loss_probe_recoveries,
-        /// Timeouts that F-RTO found to have been for nothing (RFC 5682; TcpExtTCPSpuriousRTOs).
+        /// Retransmission timeouts that F-RTO found to be spurious (RFC 5682).
         spurious_timeouts,
-        /// Reductions taken back because D-SACK reported all repetitions as needless
-        /// (TcpExtTCPDSACKUndo).
+        /// Window reductions undone because D-SACK reported all retransmissions as spurious.
         undone_by_dsack,
-        /// Reductions taken back because a timestamp told the same (RFC 3522; TcpExtTCPFullUndo).
+        /// Window reductions undone because a timestamp showed them to be spurious (RFC 3522).
         undone_by_timestamp,
-        /// Times a segment was delivered after what followed it (TcpExtTCPSACKReorder).
+        /// Segments delivered after a segment that was sent later.
         reorderings,
-        /// Times a peer took back what it had reported by SACK (TcpExtTCPSACKReneging).
+        /// Times a peer withdrew what it had reported by SACK.
         sack_reneging,
-        /// SACK blocks that made no sense (TcpExtTCPSACKDiscard).
+        /// Invalid SACK blocks.
         sack_blocks_discarded,
-        /// SACK blocks that were not noted whole for want of runs in the scoreboard.
+        /// SACK blocks not recorded in full because the scoreboard had no free runs.
         sack_blocks_unnoted,
-        /// Duplicates reported by the peer (RFC 2883; TcpExtTCPDSACKRecv).
+        /// Duplicates that a peer reported by D-SACK (RFC 2883).
         dsacks_received,
-        /// Duplicates reported to the peer (TcpExtTCPDSACKOldSent, TcpExtTCPDSACKOfoSent).
+        /// Duplicates reported to a peer by D-SACK (RFC 2883).
         dsacks_sent,
         /// Connections on which both sides agreed to ECN (RFC 3168).
         ecn_connections,
-        /// Segments with text that a router had marked as having met congestion (IpExtInCEPkts).
+        /// Segments with payload that a router marked with congestion experienced.
         congestion_marks,
-        /// Segments that the peer reported as delivered while its reports of marks lasted
-        /// (TcpExtTCPDeliveredCE).
+        /// Segments acknowledged while the peer reported congestion marks.
         delivered_marked,
         /// Reductions of the congestion window because the peer reported a mark.
         congestion_echoes,
-        /// Probes of a shut window.
+        /// Probes of a closed receive window.
         zero_window_probes,
-        /// Keep-alive probes.
+        /// Keep-alive probes sent.
         keep_alive_probes,
-        /// Segments that arrived ahead of a gap.
+        /// Segments received out of order.
         out_of_order,
-        /// Times a receive window was doubled because its peer sent fast enough to use it.
+        /// Times a receive window doubled because its peer used it.
         windows_widened,
-        /// Times it would have been, had others not used up what there is.
+        /// Times a receive window did not double because memory was short.
         windows_kept_small,
-        /// ICMP messages that a packet was too big for its path (of IcmpInDestUnreachs,
-        /// Icmp6InPktTooBigs).
+        /// ICMP messages received that a packet was too big for its path.
         icmp_too_big,
-        /// Connections whose segments were cut smaller, because of such a message or without one.
+        /// Connections whose segments became smaller because of the path MTU.
         path_mtu_lowered,
-        /// Those without: full segments had vanished (RFC 4821 §7.7).
+        /// Connections whose segments became smaller because full segments vanished (RFC 4821
+        /// §7.7).
         path_black_holes,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
-        /// Those and other duplicate acknowledgements that were not sent, for there had been enough
-        /// in that second (TcpExtTCPACKSkippedChallenge, TcpExtTCPACKSkippedSeq,
-        /// TcpExtTCPACKSkippedPAWS).
+        /// Challenge ACKs and duplicate ACKs not sent because of their rate limit.
         challenge_acks_suppressed,
-        /// Acknowledgements in TIME-WAIT that were not sent for the same reason
-        /// (TcpExtTCPACKSkippedTimeWait).
+        /// ACKs in TIME-WAIT not sent because of their rate limit.
         time_wait_acks_suppressed,
         /// Resets sent.
         resets_sent,
-        /// Resets for strangers that were not sent, for there had been enough in that second.
+        /// Resets for unknown connections not sent because of their rate limit.
         resets_suppressed,
-        /// Times an application's input was overfull.
+        /// Times a connection's unread input exceeded its limit.
         input_overfull,
-        /// Bytes of input that were held in reassembly blocks, because the buffers for it were used
-        /// up or full.
-        input_held_in_blocks,
-        /// Connections reset because they held a part of a request for over a second while others'
-        /// input found no memory.
+        /// Bytes of unread input kept in reassembly blocks because input buffers were in use or
+        /// full.
+        input_held_in_blocks: bytes,
+        /// Connections reset because they kept part of a request for over a second while others
+        /// found no memory for input.
         input_evicted,
-        /// Times an application's answer did not fit the send pool, and its connection was reset.
+        /// Connections reset because an answer exceeded the send queue.
         answer_overflow,
-        /// Times an application began to wait for room in the send pool, or in its connection's
-        /// part of it.
+        /// Times a handler waited for space in the send queue.
         waits_for_room,
-        /// Times an application yielded: a connection used up its share of one iteration.
+        /// Times a connection used its share of an iteration and was queued again.
         turns_used_up,
         /// ARP requests answered.
         arp_replies,
-        /// Questions sent for next hops' hardware addresses, by ARP.
+        /// ARP requests sent for the address of a next hop.
         arp_requests_sent,
-        /// The same by neighbour solicitations.
+        /// Neighbour solicitations sent for the address of a next hop.
         neighbour_solicitations_sent,
-        /// Announcements of dedicated addresses at the start (RFC 5227 §2.3, RFC 4861 §7.2.6).
+        /// Announcements of dedicated addresses at start (RFC 5227 §2.3, RFC 4861 §7.2.6).
         address_announcements,
-        /// Packets of other hosts that say that a dedicated address is theirs (RFC 5227 §2.4).
+        /// Packets of other hosts that claim a dedicated address (RFC 5227 §2.4).
         address_conflicts,
-        /// Announcements that answered those, one in ten seconds for an address at most.
+        /// Announcements sent in answer to a conflicting claim of an address.
         address_defences,
         /// Next hops that did not answer.
         neighbours_unreachable,
         /// Neighbour solicitations answered (RFC 4861 §7.2.4).
         neighbour_replies,
-        /// ARP requests and neighbour solicitations not answered, for there had been enough in that
-        /// second.
+        /// ARP requests and neighbour solicitations not answered because of their rate limit.
         neighbour_replies_suppressed,
         /// ICMP and ICMPv6 echo requests answered.
         echo_replies,
-        /// Echo requests not answered, for there had been enough in that second
-        /// (IcmpOutRateLimitGlobal).
+        /// Echo requests not answered because of their rate limit.
         echo_replies_suppressed,
     }
 }

@@ -1,10 +1,10 @@
 //! Why a packet was not taken, each reason with a counter of its own.
 
 macro_rules! drops {
-    ($($(#[$doc:meta])* $variant:ident => $counter:ident,)*) => {
+    ($($(#[doc = $help:literal])+ $variant:ident => $counter:ident,)*) => {
         /// The reason for which a packet, or what it asked for, was dropped.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum DropReason { $($(#[$doc])* $variant,)* }
+        pub enum DropReason { $($(#[doc = $help])+ $variant,)* }
 
         impl DropReason {
             /// Every reason.
@@ -13,7 +13,7 @@ macro_rules! drops {
 
         simoom_io::counters! {
             /// How often a packet was dropped, by [`DropReason`].
-            pub struct Drops { $($(#[$doc])* $counter,)* }
+            pub struct Drops { $($(#[doc = $help])+ $counter,)* }
         }
 
         impl Drops {
@@ -27,73 +27,75 @@ macro_rules! drops {
 }
 
 drops! {
-    /// The packet ends before its headers do.
+    /// Packets that end before their headers do.
     Truncated => drop_truncated,
-    /// Neither IP nor ARP.
+    /// Frames that carry neither IP nor ARP.
     Ethertype => drop_ethertype,
-    /// IP version, header length or total length impossible.
+    /// IP packets with an impossible version, header length or total length.
     IpHeader => drop_ip_header,
-    /// IP header checksum wrong.
+    /// IPv4 packets with a wrong header checksum.
     IpChecksum => drop_ip_checksum,
-    /// IPv6 extension headers that make no sense, are too many, lead on to another node, or have an
-    /// option that is not known and may not be passed over (RFC 8200 §4).
+    /// IPv6 packets with extension headers that are malformed, too many, or not to be skipped (RFC
+    /// 8200 §4).
     IpExtension => drop_ip_extension,
-    /// An IP fragment.
+    /// IP fragments.
     Fragment => drop_fragment,
-    /// A source address that no host has.
+    /// Packets from an address that no host can have.
     IpSource => drop_ip_source,
-    /// Not for an address of this stack.
+    /// Packets for an address that is not claimed.
     NotOurs => drop_not_ours,
-    /// Neither TCP nor an ICMP message that is answered.
+    /// IP packets with neither TCP nor an ICMP message that is answered.
     Protocol => drop_protocol,
-    /// Malformed ARP, or ARP not for this stack.
+    /// ARP packets that are malformed or not for Simoom.
     Arp => drop_arp,
-    /// Malformed ICMP or ICMPv6, or of a kind that is not answered.
+    /// ICMP and ICMPv6 messages that are malformed or not answered.
     Icmp => drop_icmp,
-    /// Malformed neighbour discovery (RFC 4861 §7.1), or none for this stack.
+    /// Neighbour discovery messages that are malformed or not for Simoom (RFC 4861 §7.1).
     Ndp => drop_ndp,
-    /// TCP data offset impossible.
+    /// TCP segments with an impossible data offset.
     TcpHeader => drop_tcp_header,
-    /// TCP checksum wrong.
+    /// TCP segments with a wrong checksum.
     TcpChecksum => drop_tcp_checksum,
-    /// A TCP option's length is impossible.
+    /// TCP segments with an impossible option length.
     TcpOptions => drop_tcp_options,
-    /// A port is 0.
+    /// TCP segments with port 0.
     TcpPort => drop_tcp_port,
-    /// For a listening port, without ACK or RST, and not a plain SYN (RFC 9293 §3.10.7.2).
+    /// Segments for a listening port that have neither ACK nor RST and are not a plain SYN (RFC
+    /// 9293 §3.10.7.2).
     TcpFlags => drop_tcp_flags,
-    /// No connection and no listener; a reset is sent unless it was one.
+    /// Segments for no connection and no listener; answered with a reset unless they are resets.
     NoListener => drop_no_listener,
-    /// Text that may follow a SYN cookie which is late (RFC 4987 §3.6): not reset, and sent again.
+    /// Payload that can precede a late SYN cookie: not reset, and retransmitted by the peer (RFC
+    /// 4987 §3.6).
     NoCookie => drop_no_cookie,
-    /// No connection and not a SYN, where another worker may know it.
+    /// Segments for no connection of this worker that another worker may know.
     Stray => drop_stray,
-    /// The connection table is full: the SYN is not answered.
+    /// SYNs not answered because the connection table was full.
     ConnectionsFull => drop_connections_full,
-    /// The table of half-open connections is full: the SYN is not answered.
+    /// SYNs not answered because the table of half-open connections was full.
     HalfOpenFull => drop_half_open_full,
-    /// As many connections as the port may have: the SYN is not answered.
+    /// SYNs not answered because the port had all its connections.
     PortFull => drop_port_full,
-    /// As many connections as may be from one source prefix: the SYN is not answered.
+    /// SYNs not answered because the source prefix had all its connections.
     PrefixFull => drop_prefix_full,
-    /// Outside the receive window (RFC 9293 §3.10.7.4, first check).
+    /// Segments outside the receive window (RFC 9293 §3.10.7.4).
     OutsideWindow => drop_outside_window,
-    /// An older timestamp than the last in order (RFC 7323 §5.3, PAWS).
+    /// Segments with an older timestamp than the last in order (RFC 7323 §5.3, PAWS).
     Paws => drop_paws,
-    /// A reset that is not exactly at RCV.NXT (RFC 5961 §3): challenged.
+    /// Resets not exactly at RCV.NXT, answered with a challenge ACK (RFC 5961 §3).
     BlindReset => drop_blind_reset,
-    /// A SYN on a synchronized connection (RFC 5961 §4): challenged.
+    /// SYNs on a synchronized connection, answered with a challenge ACK (RFC 5961 §4).
     BlindSyn => drop_blind_syn,
-    /// An acknowledgement of what was never sent, or too old (RFC 5961 §5): challenged.
+    /// Segments whose acknowledgement is too old or of unsent data (RFC 5961 §5).
     BadAck => drop_bad_ack,
-    /// No acknowledgement where there must be one.
+    /// Segments without an acknowledgement where one is required.
     NoAck => drop_no_ack,
-    /// Data after the peer's FIN, or for a connection that is gone on this side.
+    /// Segments with data after the peer's FIN, or for a connection closed by Simoom.
     LateData => drop_late_data,
-    /// Data that no buffer was left for; the peer sends it again.
+    /// Segments whose data found no buffer; the peer retransmits it.
     NoReceiveBuffer => drop_no_receive_buffer,
-    /// Out-of-order data beyond what is kept for one connection, or for all.
+    /// Segments out of order beyond the limit of one connection or of all.
     ReassemblyFull => drop_reassembly_full,
-    /// A frame could not be sent because the device had none free; the connection tries again.
+    /// Segments not sent because the device had no free frame; the connection retries.
     NoTransmitFrame => drop_no_transmit_frame,
 }

@@ -14,9 +14,9 @@
 //!
 //! For a connection, `tcp::input` goes through the steps of RFC 9293 §3.10.7.4 in their order.
 //! `tcp::ack` takes what is acknowledged off the send queue and adjusts windows; `tcp::deliver`
-//! offers the text to the [`simoom_io::Application`], where it lies in the received frame. The
+//! delivers the text to the [`simoom_io::Application`], where it lies in the received frame. The
 //! application answers through a [`simoom_io::Reply`] with ranges of bytes ([`simoom_io::send`]):
-//! copied, if they are few, or shared. What it leaves unread is kept ([`simoom_io::input`]); what
+//! copied, if they are few, or shared. What it leaves unread is held ([`simoom_io::input`]); what
 //! came ahead of a gap waits ([`reassembly`]).
 //!
 //! Nothing has been sent yet. When the burst is done, [`Stack::expire`] does what has come due on

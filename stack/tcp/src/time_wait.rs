@@ -1,8 +1,8 @@
 //! TIME_WAIT (RFC 9293 §3.6.1): what is left of a connection that this side closed first.
 //!
 //! An entry is a tenth of a control block. The table is a ring: a new entry takes the place of the
-//! oldest when all are in use, which is counted. Resets do not end an entry (RFC 1337); a new SYN
-//! may (RFC 6191).
+//! oldest when all are in use, which is counted. A new SYN may end an entry (RFC 6191). Resets do
+//! not (RFC 1337), but for one: the reset by which a peer answers the challenge to its SYN.
 
 use crate::demux::Tuple;
 use crate::seq::Seq;
@@ -19,6 +19,8 @@ pub(crate) struct TimeWait {
     pub(crate) rcv_nxt: Seq,
     /// The peer's last timestamp and this side's offset, if timestamps were in use.
     pub(crate) timestamps: Option<(u32, u32)>,
+    /// The last acknowledgement that was sent answered a SYN.
+    pub(crate) challenged: bool,
     in_use: bool,
 }
 
@@ -29,7 +31,12 @@ pub(crate) enum Verdict {
     Ignore,
     /// An acknowledgement: the last one may have been lost.
     Acknowledge,
-    /// The same, and the wait starts over: it was the peer's FIN again.
+    /// An acknowledgement of a SYN that may be an old duplicate. A peer that wants to open a new
+    /// connection answers with a reset (RFC 9293 §3.10.7.3, first step) and repeats its SYN.
+    Challenge,
+    /// The peer knows nothing of this connection: it ends (RFC 9293 §3.10.7.4, second step).
+    End,
+    /// An acknowledgement, and the wait starts over: it was the peer's FIN again.
     Restart,
     /// A new connection in the place of this one (RFC 6191).
     Reuse,
@@ -70,9 +77,14 @@ impl TimeWaitTable {
             snd_nxt: hot.snd.nxt,
             rcv_nxt: hot.rcv.nxt,
             timestamps,
+            challenged: false,
             in_use: true,
         };
         self.next = (self.next + 1) % self.entries.len() as u32;
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> &mut TimeWait {
+        &mut self.entries[index as usize]
     }
 
     pub(crate) fn remove(&mut self, index: u32) {
@@ -84,10 +96,14 @@ impl TimeWait {
     /// Judges a segment for this four-tuple.
     pub(crate) fn judge(&self, segment: &Segment<'_>) -> Verdict {
         if segment.flags.has(Flags::RST) {
-            return Verdict::Ignore;
+            // RFC 1337 §2: a late duplicate of text or FIN is acknowledged, and a peer that has
+            // closed resets that acknowledgement, which must end nothing. A SYN is another matter:
+            // were its reset ignored too, the peer could not connect before the wait is over.
+            let is_answer = self.challenged && segment.seq == self.rcv_nxt;
+            return if is_answer { Verdict::End } else { Verdict::Ignore };
         }
-        if segment.flags.only_synchronize() && self.is_newer(segment) {
-            return Verdict::Reuse;
+        if segment.flags.only_synchronize() {
+            return if self.is_newer(segment) { Verdict::Reuse } else { Verdict::Challenge };
         }
         if segment.flags.has(Flags::SYN) {
             return Verdict::Acknowledge;

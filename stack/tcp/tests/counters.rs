@@ -21,7 +21,7 @@ fn documented() -> BTreeSet<&'static str> {
 fn every_documented_counter_is_exported_and_every_exported_one_documented() {
     let (counters, drops) = (Counters::default(), Drops::default());
     let exported: BTreeSet<&str> =
-        counters.iter().chain(drops.iter()).map(|(name, _)| name).collect();
+        counters.iter().chain(drops.iter()).map(|(metric, _)| metric.name).collect();
     let documented = documented();
     let unknown: Vec<_> = documented.difference(&exported).collect();
     let missing: Vec<_> = exported.difference(&documented).collect();

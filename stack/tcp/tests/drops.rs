@@ -143,7 +143,7 @@ fn with_checksums(frame: Vec<u8>) -> Vec<u8> {
 fn counter(reason: DropReason) -> &'static str {
     let mut drops = Drops::default();
     drops.note(reason);
-    drops.iter().find(|(_, count)| *count == 1).expect("each reason counts").0
+    drops.iter().find(|(_, count)| *count == 1).expect("each reason counts").0.name
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Whole connections between two stacks: every byte arrives once and in order, whatever the link
 //! does, and nothing is held when all is over.
 
+use simoom_io::testing::{Checker, Temper};
 use simoom_io::{Closed, Duration};
 use simoom_tcp::testing::echo::Echo;
 use simoom_tcp::testing::pair::{Side, config};
@@ -138,5 +139,30 @@ fn marks_take_the_window_down_without_loss() {
             // Once a round trip at most, so not more often than there were marks.
             assert!(theirs.congestion_echoes <= ours.congestion_marks, "seed {seed}");
         }
+    }
+}
+
+/// A handler that pauses, leaves and goes on as it likes, over a lossy link and with memory for
+/// input and answers or hardly any: each call is one that the contract allows, and it has the whole
+/// stream.
+#[test]
+fn the_contract_is_kept_with_every_handler() {
+    for seed in seeds(12) {
+        let plenty = Limits::for_connections(8);
+        let scarce = Limits { keep_small: 2, keep_large: 1, send_chunks: 96, ..plenty };
+        let limits = if seed % 2 == 0 { plenty } else { scarce };
+        let quality = Quality { loss: 20, reorder: 50, duplicate: 20, ..Quality::default() };
+        let total = [1, 3000, 200_000][seed as usize % 3];
+        let mut pair = Pair::new(config(1, plenty), config(2, limits), quality, seed, || {
+            Checker::new(total, Temper::Tame, seed)
+        });
+        (0..4).for_each(|client| _ = pair.connect(40_000 + client));
+        let is_over = |pair: &Pair<Checker>| pair.server.app.closed.len() == 4;
+        assert!(pair.run_until(400_000, is_over), "seed {seed}: {:?}", pair.server.app.closed);
+        let ended = &pair.server.app.closed;
+        assert!(
+            ended.iter().all(|end| *end == (Closed::Finished, total)),
+            "seed {seed}: {ended:?}"
+        );
     }
 }

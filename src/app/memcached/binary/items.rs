@@ -2,7 +2,7 @@
 
 use super::super::Memcached;
 use super::super::conn::Conn;
-use super::super::tally::Count;
+use super::super::counters::Count;
 use super::super::time::expiry_unsigned;
 use super::super::upload::{Ending, Job};
 use super::header::{Answer, Header, Status};

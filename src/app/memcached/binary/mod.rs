@@ -12,8 +12,8 @@ mod packet;
 pub(super) use header::{HEADER_BYTES, REQUEST};
 
 use super::conn::{Conn, Phase, Stats};
+use super::counters::Count;
 use super::stats::Topic;
-use super::tally::Count;
 use super::text::KEY_MAX_BYTES;
 use super::time::expiry_unsigned;
 use super::{Memcached, Step, VERSION, close};
@@ -143,7 +143,7 @@ impl Memcached {
     ) -> usize {
         let topic = match packet.key {
             key if key.starts_with(b"reset") => {
-                self.shared.tally().reset();
+                self.shared.counters().reset();
                 Some(Topic::Nothing)
             }
             key if key.starts_with(b"settings") => Some(Topic::Settings),

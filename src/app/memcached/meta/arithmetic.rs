@@ -24,7 +24,7 @@ impl Memcached {
             Some(_) => return Err(b"CLIENT_ERROR invalid mode for ma M token"),
         };
         meta.check_opaque()?;
-        let told = self.exptime_told(&meta);
+        let new_exptime = self.exptime_told(&meta);
         let how = Counting {
             delta,
             decrement,
@@ -38,7 +38,7 @@ impl Memcached {
         self.count_arithmetic(!decrement, &counted);
         match counted {
             Counted::Value { value, meta: known, created } => {
-                let exptime = if created { 0 } else { told.unwrap_or(known.exptime) };
+                let exptime = if created { 0 } else { new_exptime.unwrap_or(known.exptime) };
                 self.push_counted(&meta, value, known.cas, exptime, created);
                 if quiet {
                     return Ok(());

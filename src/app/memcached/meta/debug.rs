@@ -1,6 +1,6 @@
 //! `me`: all that is known of an item, for people.
 
-use super::super::tally::Count;
+use super::super::counters::Count;
 use super::super::text::{BAD_FORMAT, KEY_MAX_BYTES};
 use super::super::{Memcached, base64};
 use super::request::Meta;

@@ -1,7 +1,7 @@
 //! `mg`: an item, or some of what is known of it, and what else asking for it does.
 
 use super::super::Memcached;
-use super::super::tally::Count;
+use super::super::counters::Count;
 use super::super::text::BAD_FORMAT;
 use super::super::time::{expiry, seconds_until};
 use super::request::{Flags, Meta};

@@ -10,7 +10,7 @@ pub(super) use set::Echo;
 
 use super::Memcached;
 use super::conn::Conn;
-use super::tally::Count;
+use super::counters::Count;
 use super::text::{BAD_FORMAT, MetaKind};
 use super::time::expiry;
 use crate::app::Blob;

@@ -9,9 +9,9 @@ pub(super) use long::{HELD_MAX_BYTES, LongLines};
 pub(super) use request::{BAD_FORMAT, Dump as DumpOf, KEY_MAX_BYTES, MetaKind};
 
 use super::conn::{Conn, Phase, Stats, Wide};
+use super::counters::Count;
 use super::dump::Dump;
 use super::stats::Topic;
-use super::tally::Count;
 use super::time::expiry;
 use super::tokens::LINE_MAX_BYTES;
 use super::{Memcached, Step, VERSION, close};
@@ -161,7 +161,7 @@ impl Memcached {
             Some(topic) => conn.phase = Phase::Stats(Stats { topic, line: 0, opaque: None }),
             None if about == b"conns" => conn.phase = Phase::Conns(Wide(0)),
             None if about == b"reset" => {
-                self.shared.tally().reset();
+                self.shared.counters().reset();
                 self.say(b"RESET", reply);
             }
             None => self.say(b"ERROR", reply),

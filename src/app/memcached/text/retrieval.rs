@@ -2,7 +2,7 @@
 //! keys may be longer than any other; it is answered as it comes.
 
 use super::super::conn::{Conn, Keys, Phase};
-use super::super::tally::Count;
+use super::super::counters::Count;
 use super::super::time::expiry;
 use super::super::{COPY_MAX_BYTES, Memcached, Step};
 use super::request::{BAD_FORMAT, Get, KEY_MAX_BYTES, ProtocolError};
@@ -84,7 +84,7 @@ impl Memcached {
                 conn.phase = Phase::SkipLine;
                 return Step::Took(at + len);
             }
-            self.look_behind(&bytes[at + len + 1..], !is_last);
+            self.prefetch_next(&bytes[at + len + 1..], !is_last);
             if !key.is_empty() && !self.answer_key(key, keys, reply) {
                 return if at == 0 { self.hold_back() } else { Step::Took(at) };
             }
@@ -147,7 +147,7 @@ impl Memcached {
     }
 
     /// The answer to a plain `get` of one key; whether it was a hit, or `None` if it has to wait.
-    /// What is copied is only glanced at.
+    /// A copy needs a guard only, not a pin.
     #[inline]
     fn answer_plain(&mut self, key: &[u8], reply: &mut Reply<'_, Blob>) -> Option<bool> {
         let Some(guard) = self.store.guard(key, self.now) else { return Some(false) };
@@ -156,7 +156,7 @@ impl Memcached {
             reply.copy(guard.line());
             return Some(true);
         }
-        if self.is_pinned_out(reply) {
+        if self.is_at_pin_limit(reply) {
             let copies = len <= reply.copyable();
             return copies.then(|| reply.copy(guard.line())).map(|()| true);
         }

@@ -5,7 +5,7 @@ use crate::demux::{Owner, Tuple};
 use crate::tcp::{Hot, State, Transmit, handshake, output};
 use crate::wire::{Address, Link};
 use simoom_io::Reply;
-use simoom_io::application::{Application, Closed};
+use simoom_io::application::{Application, Closed, ConnectionId};
 use simoom_io::timer::Tick;
 use smoltcp::time::Instant;
 
@@ -148,6 +148,24 @@ impl<A: Application> Stack<A> {
         let is_open = matches!(tcb.hot.state, State::Established | State::CloseWait);
         (is_open && tcb.warm.flow.is_open())
             .then(|| tcb.event(id.0, &mut self.shared, |exchange| exchange.act(act)))
+    }
+
+    /// What an open connection waited for has come from elsewhere: lets the application act, then
+    /// delivers input that it put off. Returns whether the connection is open.
+    pub fn complete_later(
+        &mut self,
+        now: Instant,
+        ConnectionId(id): ConnectionId,
+        app: &mut A,
+        complete: impl FnOnce(&mut A, &mut A::Conn, &mut Reply<'_, A::Blob>),
+    ) -> bool {
+        self.set_clock(now);
+        let (index, opened) = (id as u32, (id >> 32) as u32);
+        let Some(tcb) = self.tcbs.get_mut(index as usize) else { return false };
+        let is_open = matches!(tcb.hot.state, State::Established | State::CloseWait);
+        is_open
+            && tcb.cold.opened == opened
+            && tcb.event(index, &mut self.shared, |exchange| exchange.complete(app, complete))
     }
 
     /// Accepts no further connection; SYNs are refused.

@@ -20,13 +20,18 @@ impl<A: Application> Stack<A> {
     ) {
         match self.time_wait.get(index).judge(&arrival.segment) {
             Verdict::Ignore => {}
-            Verdict::Acknowledge => self.acknowledge_time_wait(index, tx),
+            Verdict::Acknowledge => self.acknowledge_time_wait(index, false, tx),
+            Verdict::Challenge => self.acknowledge_time_wait(index, true, tx),
+            Verdict::End => self.forget_time_wait(index),
             Verdict::Restart => {
-                self.acknowledge_time_wait(index, tx);
+                self.acknowledge_time_wait(index, false, tx);
                 self.schedule_time_wait(index);
             }
+            // RFC 6191 §2 treats such a SYN as if there were no TIME-WAIT, and RFC 9293 §3.10.7.1
+            // resets what nobody listens for. An acknowledgement would leave the peer in SYN-SENT
+            // until it gives up. The wait goes on: whoever forges a SYN ends nothing.
             Verdict::Reuse if !self.listens(&arrival.tuple) => {
-                self.acknowledge_time_wait(index, tx);
+                self.send_refusal(&arrival.segment, tx);
             }
             Verdict::Reuse => {
                 let used_up = self.time_wait.get(index).snd_nxt;
@@ -37,11 +42,13 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    pub(super) fn acknowledge_time_wait<T: Transmit>(&mut self, index: u32, tx: &mut T) {
+    /// Sends an acknowledgement; it is a `challenge` if it answers a SYN.
+    fn acknowledge_time_wait<T: Transmit>(&mut self, index: u32, challenge: bool, tx: &mut T) {
         if !self.shared.may_answer(Answer::TimeWait) {
             return;
         }
-        let entry = self.time_wait.get(index);
+        let entry = self.time_wait.get_mut(index);
+        entry.challenged = challenge;
         let mut options = wire::Options::default();
         if let Some((last, offset)) = entry.timestamps {
             options.timestamps = Some((self.shared.tick.millis().wrapping_add(offset), last));

@@ -107,6 +107,7 @@ impl<A: Application> Stack<A> {
             waiting: VecDeque::with_capacity(limits.connections as usize),
             yielded: VecDeque::with_capacity(limits.connections as usize),
             answers: Answers::new(config.answers_per_second, keyed),
+            opened: 0,
             counters: Counters::default(),
             drops: Drops::default(),
             config,

@@ -192,7 +192,10 @@ impl<A: Application> Stack<A> {
 
     /// A reset with the numbers that make the sender believe it, unless the segment was one.
     pub(super) fn send_reset<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
-        if segment.flags.has(Flags::RST) || !self.shared.may_answer(Answer::Reset) {
+        if segment.flags.has(Flags::RST) {
+            return;
+        }
+        if !self.is_answered_anyway(segment) && !self.shared.may_answer(Answer::Reset) {
             return;
         }
         let numbers = if segment.flags.has(Flags::ACK) {
@@ -211,6 +214,16 @@ impl<A: Application> Stack<A> {
             &mut self.shared.counters,
             tx,
         );
+    }
+
+    /// Whether a segment is a SYN for a port that is served, though no connection is accepted any
+    /// more. A reset is not longer than the SYN-ACK that the same SYN gets from a stack that
+    /// accepts, and SYN-ACKs are not limited. So a limit here protects nobody, and clients that it
+    /// meets wait for seconds instead of turning to another server.
+    fn is_answered_anyway(&self, segment: &Segment<'_>) -> bool {
+        segment.flags.has(Flags::SYN)
+            && !segment.flags.has(Flags::ACK)
+            && self.has_listener(segment.local_port, &segment.local)
     }
 
     /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens. Returns `false` if the segment

@@ -147,6 +147,8 @@ pub(crate) struct Cold {
     pub(crate) limited_until: Seq,
     /// What the application passed to an active open.
     pub(crate) token: u32,
+    /// Which of the connections that were ever opened it is.
+    pub(crate) opened: u32,
     pub(crate) ecn: ecn::State,
     /// When the peer's rate was last looked at, in microseconds modulo 2³².
     pub(crate) rate_at_us: u32,
@@ -244,12 +246,16 @@ impl<C> Tcb<C> {
 
     /// This side will send no more than what is queued, and reads no more.
     pub(crate) fn close<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
-        self.event(id, shared, |exchange| exchange.close());
+        self.event(id, shared, |exchange| {
+            exchange.close();
+        });
     }
 
     /// The connection is reset at the next flush.
     pub(crate) fn abort<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
-        self.event(id, shared, |exchange| exchange.abort());
+        self.event(id, shared, |exchange| {
+            exchange.abort();
+        });
     }
 
     /// Gives everything back that the connection holds.

@@ -253,7 +253,9 @@ fn take_fin<C, B: Blob>(tcb: &mut Tcb<C>, id: u32, shared: &mut Shared<B>) -> Fa
         State::Established => {
             hot.state = State::CloseWait;
             // No input follows: once what was read is answered, this side closes too.
-            tcb.event(id, shared, |exchange| exchange.finish());
+            tcb.event(id, shared, |exchange| {
+                exchange.finish();
+            });
             Fate::Lives
         }
         // This side's FIN is not acknowledged, or the fifth step would have seen to it.

@@ -15,7 +15,7 @@ use crate::listen::syn_window;
 use crate::seq::Seq;
 use crate::wire::tcp::{Flags, Options};
 use crate::wire::{Address, Segment, ip};
-use simoom_io::application::{Application, Closed, Opened};
+use simoom_io::application::{Application, Closed, ConnectionId, Opened};
 use simoom_io::send::Blob;
 use simoom_io::timer::Tick;
 
@@ -62,7 +62,10 @@ pub(crate) fn open<A: Application, T>(
 ) {
     let (app, tuple) = (&mut *cx.app, &tcb.hot.tuple);
     let ends = app.wants_ends(tuple.local_port).then(|| tuple.ends());
-    let opened = Opened { local_port: tuple.local_port, active, token: tcb.cold.token, ends };
+    cx.shared.opened = cx.shared.opened.wrapping_add(1);
+    tcb.cold.opened = cx.shared.opened;
+    let id = ConnectionId(u64::from(tcb.cold.opened) << 32 | u64::from(cx.id));
+    let opened = Opened { local_port: tuple.local_port, active, token: tcb.cold.token, id, ends };
     tcb.hot.marks.set(Marks::OPENED);
     tcb.event(cx.id, cx.shared, |exchange| exchange.open(app, opened));
 }

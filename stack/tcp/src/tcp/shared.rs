@@ -36,6 +36,8 @@ pub(crate) struct Shared<B> {
     /// Connections whose application has yielded; each at most once.
     pub(crate) yielded: VecDeque<u32>,
     pub(crate) answers: Answers,
+    /// How many connections were opened: names them.
+    pub(crate) opened: u32,
     pub(crate) counters: Counters,
     pub(crate) drops: Drops,
 }

@@ -121,6 +121,8 @@ fn time_wait(event: Event) -> Expected {
     match event {
         // A SYN may be new by its timestamp, wherever its number lies.
         Event::Syn | Event::Outside => Ok(&["TIME-WAIT", "SYN-RECEIVED"]),
+        // CLOSED where the reset answers the challenge to a SYN.
+        Event::Rst => Ok(&["TIME-WAIT", "CLOSED"]),
         Event::SynAck => Err("once synchronized, a SYN with an ACK is a SYN"),
         Event::Ack | Event::AckOfFin | Event::FinAndAckOfFin => FIN_TAKEN,
         Event::Abort | Event::Send | Event::Close => Ok(&["TIME-WAIT"]),

@@ -18,7 +18,7 @@
 //! must be sent by it at that very time, and nothing else may be sent between the lines or at the
 //! end. `< arp` and `> arp` are ARP packets: `arp request from 198.18.0.2 for 198.18.0.1 to all`
 //! (`to` and the sender's hardware address, `at`, may be left out). Numbers are relative to the
-//! initial ones. The statements:
+//! initial ones, but for the 0 of a reset that refuses a SYN. The statements:
 //!
 //! | statement | meaning |
 //! |---|---|

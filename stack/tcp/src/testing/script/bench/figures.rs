@@ -18,7 +18,8 @@ impl Bench<'_> {
             Figure::Strays => strays,
             Figure::Count(name) => {
                 let (counters, drops) = self.stack().counters();
-                let found = counters.iter().chain(drops.iter()).find(|(known, _)| known == name);
+                let found =
+                    counters.iter().chain(drops.iter()).find(|(known, _)| known.name == name);
                 found.ok_or_else(|| format!("`{name}` is no counter"))?.1
             }
             Figure::Census(name) => {

@@ -104,10 +104,12 @@ fn relative(segment: &Segment<'_>, numbers: &Numbers, port: u16) -> Notation {
     let timestamps = options.timestamps.take();
     let clock = numbers.clock.unwrap_or_default();
     let has_ack = segment.flags.has(Flags::ACK);
+    // RFC 9293 §3.10.7.1: this 0 is that of no connection.
+    let is_refusal = segment.flags.has(Flags::RST) && has_ack && segment.seq == Seq(0);
     Notation {
         flags: segment.flags,
         ecn: segment.ecn,
-        seq: segment.seq.0.wrapping_sub(iss),
+        seq: if is_refusal { 0 } else { segment.seq.0.wrapping_sub(iss) },
         len: segment.payload.len() as u32,
         ack: if has_ack { segment.ack.0.wrapping_sub(irs) } else { 0 },
         window: Some(segment.window),

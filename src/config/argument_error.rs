@@ -1,27 +1,26 @@
-//! What clap has against an argument, as one sentence: `--connections 5000000000: at most 16777216;
-//! …`.
+//! An invalid argument as one line: `--connections 5000000000: at most 16777216; …`.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::error::Error as _;
 use std::fmt;
 
-/// An argument that was not accepted.
+/// An invalid argument.
 #[derive(Debug)]
-pub(crate) struct Complaint {
+pub(crate) struct ArgumentError {
     /// The flag, with its dashes.
     pub(crate) flag: String,
-    /// The value that was given, if the complaint is about a value.
+    /// The given value, if the value is invalid.
     pub(crate) value: Option<String>,
     /// What is wrong with it.
     pub(crate) reason: String,
-    /// A flag that may have been meant, with its dashes.
+    /// A similar flag, with its dashes.
     pub(crate) suggestion: Option<String>,
 }
 
-impl Complaint {
-    /// Takes clap's error apart if it is about one flag or its value; `None` for others, whose own
-    /// text is good.
-    pub(crate) fn of(error: &clap::Error) -> Option<Complaint> {
+impl ArgumentError {
+    /// Parses clap's error if it concerns one flag or its value; `None` for others, whose text is
+    /// printed as it is.
+    pub(crate) fn of(error: &clap::Error) -> Option<ArgumentError> {
         let text = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => Some(text.clone()),
             Some(ContextValue::Strings(texts)) => texts.first().cloned(),
@@ -42,11 +41,11 @@ impl Complaint {
             ErrorKind::ArgumentConflict => (None, "given more than once".to_owned()),
             _ => return None,
         };
-        Some(Complaint { flag, value, reason, suggestion: text(ContextKind::SuggestedArg) })
+        Some(ArgumentError { flag, value, reason, suggestion: text(ContextKind::SuggestedArg) })
     }
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for ArgumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.flag)?;
         if let Some(value) = &self.value {

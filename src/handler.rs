@@ -3,7 +3,8 @@
 //! A worker of either transport owns one application and nothing else knows it, so the time of day,
 //! the order to drain and the question for counters come to it this way.
 
-use crate::metrics::Count;
+use crate::later::Completed;
+use crate::metrics::{self, Count, Metric};
 use simoom_io::{Application, Reply};
 use simoom_tcp::ports::Port;
 
@@ -25,7 +26,7 @@ impl Seconds {
 }
 
 /// An application that a worker can run.
-pub trait Hosted: Application {
+pub trait Handler: Application {
     /// The time: called before the first connection, and before other calls whenever the second has
     /// changed. A worker that sleeps does not wake for it.
     fn clock(&mut self, seconds: Seconds) {
@@ -52,6 +53,18 @@ pub trait Hosted: Application {
         reply.abort();
     }
 
+    /// A request of `conn` is completed that a [`Token`](crate::Token) was taken for: answer it.
+    /// Between the two, [`Reply::read_later`] puts off what the client sends, and
+    /// [`idle`](Handler::idle) must say no. Not called for a connection that has ended.
+    fn completed(
+        &mut self,
+        conn: &mut Self::Conn,
+        completed: Completed,
+        reply: &mut Reply<'_, Self::Blob>,
+    ) {
+        let _ = (conn, completed, reply);
+    }
+
     /// Whether what this application shares with other connections and workers can still be relied
     /// on, asked after a panic in it: no lock was held, for example. If not, the worker ends, and
     /// with it the process.
@@ -59,14 +72,15 @@ pub trait Hosted: Application {
         true
     }
 
-    /// The names under which the connections to `port` are counted; `None` if nobody asks for them.
+    /// The metrics of the connections to `port`; `None` if they are not counted apart.
     fn port_names(&self, port: u16) -> Option<PortNames> {
         let _ = port;
         None
     }
 
-    /// Gives each counter's name and value to `sink`.
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
+    /// Gives each metric and its value to `sink`: always the same metrics, declared with
+    /// [`counters!`](crate::metrics::counters) or as statics. A name twice is an error at start.
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         let _ = sink;
     }
 
@@ -81,22 +95,44 @@ pub trait Hosted: Application {
     }
 }
 
-/// Names of what is counted of a port's connections.
+/// What is counted of a port's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct PortNames {
     /// Connections now.
-    pub open: &'static str,
+    pub open: &'static Metric,
     /// The largest number of connections at once.
-    pub limit: &'static str,
+    pub limit: &'static Metric,
     /// Connections refused because of the limit.
-    pub refused: &'static str,
+    pub refused: &'static Metric,
 }
 
-/// Appends what is counted of `port` under the application's names.
-pub(crate) fn count_port<A: Hosted>(app: &A, port: &Port, counts: &mut Vec<Count>) {
+impl PortNames {
+    /// The metrics of the connections of a service.
+    pub fn of(service: &str) -> PortNames {
+        let of = |what, help| metrics::of_service(service, what, help);
+        PortNames {
+            open: metrics::declared(of("connections_open", "Open connections").gauge()),
+            limit: metrics::declared(
+                of("connections_limit", "Upper bound of the open connections").gauge(),
+            ),
+            refused: metrics::declared(of(
+                "connections_refused",
+                "Connections refused because of the limit",
+            )),
+        }
+    }
+}
+
+/// Adds what is counted of `port` under the application's names. Ports of one handler are counted
+/// together.
+pub(crate) fn count_port<A: Handler>(app: &A, port: &Port, counts: &mut Vec<Count>) {
     if let Some(names) = app.port_names(port.number) {
-        counts.push((names.open, port.open.into()));
-        counts.push((names.limit, port.limit.into()));
-        counts.push((names.refused, port.refused));
+        let mut add = |name, value| match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += value,
+            None => counts.push((name, value)),
+        };
+        add(names.open, port.open.into());
+        add(names.limit, port.limit.into());
+        add(names.refused, port.refused);
     }
 }

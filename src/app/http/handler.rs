@@ -1,10 +1,11 @@
 //! What a worker asks of the HTTP handler, beyond the calls for each connection.
 
 use super::{Blob, Conn, Http};
-use crate::hosted::{Hosted, Seconds};
+use crate::handler::{Handler, Seconds};
+use crate::metrics::Metric;
 use simoom_io::Reply;
 
-impl Hosted for Http {
+impl Handler for Http {
     fn clock(&mut self, seconds: Seconds) {
         Http::clock(self, seconds.unix);
     }
@@ -21,7 +22,7 @@ impl Hosted for Http {
         Http::panicked(self, conn, reply);
     }
 
-    fn publish(&self, sink: &mut dyn FnMut(&'static str, u64)) {
-        self.counters().iter().for_each(|(name, value)| sink(name, value));
+    fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
+        self.counters().iter().for_each(|(metric, value)| sink(metric, value));
     }
 }

@@ -1,11 +1,11 @@
-//! Who is connected: a worker notes the connections that it opens and closes, and what each is
-//! doing; every worker may read the notes of all, while they change. Nobody waits for anybody, and
-//! a request costs nothing but once a second.
+//! The connection table of a worker. The worker records the connections that it opens and closes,
+//! and their activity. All workers may read the tables of all others at any time, without locks. A
+//! connection costs a write once a second.
 //!
-//! A record is guarded by a version that is odd while it is written: who reads looks at it before
-//! and behind, and does not take what changed meanwhile (a sequence lock, of atomics alone).
+//! A version protects each record; it is odd while the record is being written. A reader checks it
+//! before and after reading, and discards a record that changed (a sequence lock of atomics).
 
-use super::conn::Doing;
+use super::conn::Activity;
 use simoom_io::Ends;
 use simoom_tcp::Address;
 use std::net::SocketAddr;
@@ -15,44 +15,44 @@ use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
 };
 
-/// How often a record is read that changes meanwhile, before it is taken for one of nobody.
+/// Attempts to read a record that keeps changing.
 const READS: usize = 8;
 const WORD_BITS: usize = u64::BITS as usize;
 
-/// A connection, as its worker has noted it.
+/// The record of a connection.
 #[derive(Debug, Default)]
 struct Record {
     /// Odd while the ends are being written.
     version: AtomicU32,
-    /// Of the remote and the local end.
+    /// The remote port in the upper half, the local port in the lower.
     ports: AtomicU32,
     remote: [AtomicU64; 2],
     local: [AtomicU64; 2],
-    doing: AtomicU64,
+    activity: AtomicU64,
 }
 
 /// The connections of one worker.
 #[derive(Debug)]
-pub(super) struct Roster {
+pub(super) struct ConnectionTable {
     records: Box<[Record]>,
-    /// A bit for each record that is somebody's.
+    /// A bit for each record in use.
     used: Box<[AtomicU64]>,
 }
 
-impl Roster {
-    fn new(connections: usize) -> Roster {
-        Roster {
+impl ConnectionTable {
+    fn new(connections: usize) -> ConnectionTable {
+        ConnectionTable {
             records: (0..connections).map(|_| Record::default()).collect(),
             used: (0..connections.div_ceil(WORD_BITS)).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
-    /// How many connections it can hold.
+    /// The capacity of the table.
     pub(super) fn places(&self) -> usize {
         self.records.len()
     }
 
-    /// The first place from `from` on that is somebody's.
+    /// The first record in use from `from` on.
     pub(super) fn next(&self, from: usize) -> Option<usize> {
         let first = from / WORD_BITS;
         let words = self.used.iter().enumerate().skip(first);
@@ -65,14 +65,14 @@ impl Roster {
             .map(|(at, word)| at * WORD_BITS + word.trailing_zeros() as usize)
     }
 
-    /// Both ends of the connection at `place`, and what it is doing; `None` if it is just opened or
-    /// closed.
-    pub(super) fn get(&self, place: usize) -> Option<(Ends, Doing)> {
+    /// Both ends of the connection at `place`, and its activity; `None` if it is just being opened
+    /// or closed.
+    pub(super) fn get(&self, place: usize) -> Option<(Ends, Activity)> {
         let record = self.records.get(place)?;
         (0..READS).find_map(|_| record.read())
     }
 
-    /// The worker that owns it, and no other thread, writes.
+    /// Only the worker that owns the table calls this.
     fn mark(&self, place: usize, is_used: bool) {
         let (word, bit) = (&self.used[place / WORD_BITS], 1 << (place % WORD_BITS));
         let old = word.load(Relaxed);
@@ -81,22 +81,22 @@ impl Roster {
 }
 
 impl Record {
-    fn read(&self) -> Option<(Ends, Doing)> {
+    fn read(&self) -> Option<(Ends, Activity)> {
         let version = self.version.load(Acquire);
         let ports = self.ports.load(Relaxed);
         let [remote, local] =
             [&self.remote, &self.local].map(|end| end.each_ref().map(|half| half.load(Relaxed)));
-        let doing = Doing::from_bits(self.doing.load(Relaxed));
+        let activity = Activity::from_bits(self.activity.load(Relaxed));
         fence(Acquire);
         let is_whole = version.is_multiple_of(2) && self.version.load(Relaxed) == version;
         let ends = Ends {
             remote: address(remote, (ports >> 16) as u16),
             local: address(local, ports as u16),
         };
-        is_whole.then_some((ends, doing))
+        is_whole.then_some((ends, activity))
     }
 
-    fn write(&self, ends: Ends, doing: Doing) {
+    fn write(&self, ends: Ends, activity: Activity) {
         let version = self.version.load(Relaxed);
         self.version.store(version.wrapping_add(1), Relaxed);
         fence(Release);
@@ -107,7 +107,7 @@ impl Record {
             record[0].store(low, Relaxed);
             record[1].store(high, Relaxed);
         }
-        self.doing.store(doing.to_bits(), Relaxed);
+        self.activity.store(activity.to_bits(), Relaxed);
         self.version.store(version.wrapping_add(2), Release);
     }
 }
@@ -116,11 +116,11 @@ fn address(halves: [u64; 2], port: u16) -> SocketAddr {
     SocketAddr::new(Address::from_halves(halves[0], halves[1]).into(), port)
 }
 
-/// A connection's place in its worker's roster, counted from 1.
+/// Index of a connection in its worker's table, plus 1.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place(NonZeroU32);
+pub(super) struct TableSlot(NonZeroU32);
 
-impl Place {
+impl TableSlot {
     fn index(&self) -> usize {
         self.0.get() as usize - 1
     }
@@ -131,55 +131,55 @@ impl Place {
     }
 }
 
-/// The one that writes a roster.
+/// The writer of a table.
 #[derive(Debug)]
-pub(super) struct Registrar {
-    roster: Arc<Roster>,
-    free: Vec<Place>,
+pub(super) struct TableWriter {
+    connection_table: Arc<ConnectionTable>,
+    free: Vec<TableSlot>,
 }
 
-impl Registrar {
-    /// With room for so many connections at once.
-    pub(super) fn new(connections: usize) -> Registrar {
+impl TableWriter {
+    /// A table for up to `connections` connections.
+    pub(super) fn new(connections: usize) -> TableWriter {
         let count = u32::try_from(connections)
             .expect("limits bound the connections of a worker below 2^32");
-        Registrar {
-            roster: Arc::new(Roster::new(connections)),
-            free: (1..=count).rev().filter_map(NonZeroU32::new).map(Place).collect(),
+        TableWriter {
+            connection_table: Arc::new(ConnectionTable::new(connections)),
+            free: (1..=count).rev().filter_map(NonZeroU32::new).map(TableSlot).collect(),
         }
     }
 
-    /// Bytes of memory that [`Registrar::new`] takes.
+    /// Bytes of memory that [`TableWriter::new`] allocates.
     pub(super) const fn memory_bytes(connections: usize) -> usize {
-        connections * (size_of::<Record>() + size_of::<Place>())
+        connections * (size_of::<Record>() + size_of::<TableSlot>())
             + connections.div_ceil(WORD_BITS) * size_of::<u64>()
     }
 
-    /// What it writes, to be read by all.
-    pub(super) fn roster(&self) -> &Arc<Roster> {
-        &self.roster
+    /// The table, for readers.
+    pub(super) fn connection_table(&self) -> &Arc<ConnectionTable> {
+        &self.connection_table
     }
 
-    /// Notes a connection; returns its place, or `None` if there is none left.
-    pub(super) fn enter(&mut self, ends: Ends, doing: Doing) -> Option<Place> {
+    /// Adds a connection. Returns its slot, or `None` if the table is full.
+    pub(super) fn enter(&mut self, ends: Ends, activity: Activity) -> Option<TableSlot> {
         let place = self.free.pop()?;
-        self.roster.records[place.index()].write(ends, doing);
-        self.roster.mark(place.index(), true);
+        self.connection_table.records[place.index()].write(ends, activity);
+        self.connection_table.mark(place.index(), true);
         Some(place)
     }
 
-    /// Notes what the connection at `place` is doing.
-    pub(super) fn tell(&mut self, place: &Place, doing: Doing) {
-        self.roster.records[place.index()].doing.store(doing.to_bits(), Relaxed);
+    /// Updates the activity of the connection at `place`.
+    pub(super) fn set_activity(&mut self, place: &TableSlot, activity: Activity) {
+        self.connection_table.records[place.index()].activity.store(activity.to_bits(), Relaxed);
     }
 
-    /// The connection at `place` is over.
-    pub(super) fn leave(&mut self, place: Place) {
-        self.roster.mark(place.index(), false);
+    /// Removes the connection at `place`.
+    pub(super) fn leave(&mut self, place: TableSlot) {
+        self.connection_table.mark(place.index(), false);
         self.free.push(place);
     }
 }
 
 #[cfg(test)]
-#[path = "roster_tests.rs"]
+#[path = "connection_table_tests.rs"]
 mod tests;

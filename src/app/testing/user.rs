@@ -1,0 +1,71 @@
+//! What users make of the router and the codec, for tests and fuzz targets.
+
+use super::{NOW, answers, fuzz};
+use crate::app::content::Content;
+use crate::app::resp;
+use crate::app::router::{Options, Request, Response, Router, Routes, Upload};
+use crate::handler::{Handler, Seconds};
+use crate::store::{Settings, Store};
+use std::sync::Arc;
+
+/// Answers with the number of bytes of a body.
+struct Length(usize);
+
+impl Upload<()> for Length {
+    fn write(&mut self, piece: &[u8], (): &()) -> Result<(), Response> {
+        self.0 += piece.len();
+        if piece.contains(&b'!') { Err(Response::error(422)) } else { Ok(()) }
+    }
+
+    fn finish(self: Box<Self>, _: Seconds, (): &()) -> Response {
+        Response::ok().json(&self.0)
+    }
+}
+
+fn json(request: &Request<'_>, (): &()) -> Result<Response, Response> {
+    let value: serde_json::Value = request.json()?;
+    Ok(Response::new(201).header("X-Query", request.query("q").unwrap_or_default()).json(&value))
+}
+
+/// A router with a route of each kind, and files beside them.
+fn router() -> Router<()> {
+    let routes = Routes::<()>::new()
+        .get("/a/{b}", |request, ()| {
+            Response::ok().bytes("text/plain", request.param_bytes("b").unwrap_or(b"").to_vec())
+        })
+        .put("/a/{*rest}", |request, ()| Response::ok().text(request.body().to_vec()))
+        .get("/pieces", |_, ()| {
+            Response::ok().pieces("text/plain", (0..20).map(|n| vec![b'p'; n * 100]))
+        })
+        .post("/json", json)
+        .stream("POST", "/stream", |_, ()| Ok(Length(0)));
+    let options = Options { body_max_bytes: 4096, stream_max_bytes: 8192, ..Options::default() };
+    let content = Arc::new(Content::for_tests());
+    let mut router = Router::new(Arc::new(routes), ()).with_options(options).with_files(content);
+    router.clock(Seconds::of(784_111_777));
+    router
+}
+
+/// As [`super::http_answers`], of a router with a route of each kind.
+pub fn router_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
+    answers(router(), input, sizes, narrow)
+}
+
+/// As [`super::http_answers`], of the subset of Redis, with a fresh store each time.
+pub fn resp_answers(input: &[u8], sizes: &[usize], narrow: bool) -> (Vec<u8>, bool) {
+    let settings =
+        Settings { memory_bytes: 8 << 20, hash_key: Some([1, 2]), ..Settings::default() };
+    let mut app = resp::application(Store::new(&settings).expect("the bounds are kept"));
+    app.clock(Seconds::of(NOW));
+    answers(app, input, sizes, narrow)
+}
+
+/// The entry of the fuzz target for the router; as [`super::fuzz_http`].
+pub fn fuzz_router(data: &[u8]) {
+    fuzz(data, router_answers);
+}
+
+/// The entry of the fuzz target for the subset of Redis; as [`super::fuzz_http`].
+pub fn fuzz_resp(data: &[u8]) {
+    fuzz(data, resp_answers);
+}
