@@ -51,6 +51,7 @@ over_both! {
     beyond_the_limit_connections_are_reset_and_others_do_not_notice,
     a_connection_that_waits_for_the_pool_is_served_when_others_have_sent,
     a_peer_that_never_stops_does_not_starve_others,
+    whoever_yields_goes_on_behind_others,
     a_peer_that_disappears_leaves_nothing,
     a_reset_right_behind_input_is_noticed,
     a_reset_is_noticed_whatever_the_connection_waits_for,
@@ -421,6 +422,7 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
     const OTHERS: usize = 400;
     const PIPELINED: usize = 200;
     let gate = service::GATE.lock().unwrap();
+    let at_gate = service::AT_GATE.load(Ordering::SeqCst);
     let service = Service::start(Poller::Epoll, &Settings::for_connections(512));
     let mut others: Vec<Client> = (0..OTHERS).map(|_| service.connect()).collect();
     let mut client = service.connect();
@@ -430,7 +432,9 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
     }
     let mut blocker = service.connect();
     blocker.send("gate\n");
-    service.wait_until("the worker stands still", |_| service::AT_GATE.load(Ordering::SeqCst) > 0);
+    service.wait_until("the worker stands still", |_| {
+        service::AT_GATE.load(Ordering::SeqCst) > at_gate
+    });
     for other in &mut others {
         other.send("echo a\n".repeat(PIPELINED));
     }
@@ -446,6 +450,43 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
         other.expect(&"a\n".repeat(PIPELINED));
     }
     service.wait_until("others stood in line", |service| service.count("turns_used_up") > 0);
+}
+
+/// Counts what is done for connections that yield before a client that comes last is answered.
+fn whoever_yields_goes_on_behind_others(poller: Poller) {
+    const BUSY: usize = 20;
+    const SHARES: usize = 200;
+    let gate = service::GATE.lock().unwrap();
+    let at_gate = service::AT_GATE.load(Ordering::SeqCst);
+    let service = Service::start(poller, &settings());
+    let mut busy: Vec<Client> = (0..BUSY).map(|_| service.connect()).collect();
+    let mut client = service.connect();
+    for other in busy.iter_mut().chain([&mut client]) {
+        other.ask("first");
+    }
+    let mut blocker = service.connect();
+    blocker.send("gate\n");
+    service.wait_until("the worker stands still", |_| {
+        service::AT_GATE.load(Ordering::SeqCst) > at_gate
+    });
+    for other in &mut busy {
+        other.send("share a\n".repeat(SHARES));
+        other.0.shutdown(Shutdown::Write).unwrap();
+    }
+    client.send("echoes\n");
+    drop(gate);
+    let mut answer = String::new();
+    BufReader::new(&client.0).read_line(&mut answer).unwrap();
+    let before: usize = answer.trim_end().parse().unwrap();
+    // Each may have two shares before it: one when its input came, one when it went on.
+    assert!(before <= 1 + 3 * BUSY, "{before} were answered before it, of {}", BUSY * SHARES);
+    for other in &mut busy {
+        other.expect(&"a\n".repeat(SHARES));
+        other.expect_end();
+    }
+    service.wait_until("each share ended a visit", |service| {
+        service.count("turns_used_up") >= (BUSY * SHARES) as u64
+    });
 }
 
 fn a_peer_that_disappears_leaves_nothing(poller: Poller) {

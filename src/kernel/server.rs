@@ -31,6 +31,9 @@ use std::time::Duration;
 /// A day: the wheel must be turned while its ticks still compare, and every kernel knows such a
 /// timeout.
 const LONGEST_SLEEP_MS: u64 = 86_400_000;
+/// Connections that go on and yield again, between two looks for news: each of these visits is one
+/// of the longest.
+const YIELDS_MAX: usize = 4;
 
 /// The way a worker learns from the kernel what happens: epoll, or io_uring.
 pub(super) trait Driver: Sized {
@@ -383,13 +386,21 @@ impl<A: Handler, D: Driver> Server<A, D> {
 
     fn give_turns(&mut self) {
         let (fresh, again) = self.turns.round();
+        let mut yields = 0;
         for n in 0..fresh + again {
             let is_fresh = n < fresh;
             let next = if is_fresh { self.turns.next_fresh() } else { self.turns.next_again() };
-            if let Some(key) = next.and_then(|index| self.table.key_at(index)) {
-                self.visit(key);
+            let Some(key) = next.and_then(|index| self.table.key_at(index)) else { continue };
+            self.visit(key);
+            yields += usize::from(!is_fresh && self.has_yielded(key));
+            if yields == YIELDS_MAX {
+                return;
             }
         }
+    }
+
+    fn has_yielded(&self, key: Key) -> bool {
+        self.table.get(key).is_some_and(|session| session.connection.flow.has_yielded())
     }
 
     fn give_room(&mut self) {

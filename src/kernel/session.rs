@@ -149,6 +149,16 @@ impl<A: Handler> Host<A> {
         self.event(session, |app, exchange| exchange.resume(app))
     }
 
+    /// The iteration after a yield of the application has come: it goes on. Returns whether it had
+    /// yielded.
+    pub(super) fn iterate<S>(&mut self, session: &mut Session<A, S>) -> bool {
+        let has_yielded = session.connection.flow.has_yielded();
+        if has_yielded {
+            self.event(session, |app, exchange| exchange.iterate(app));
+        }
+        has_yielded
+    }
+
     /// Another thread has completed what the application left to it. Returns whether the
     /// application was told.
     pub(super) fn complete<S>(
@@ -286,7 +296,8 @@ impl<A: Handler> Host<A> {
         let was_open = session.connection.flow.is_open();
         let mut exchange = session.connection.exchange(&mut self.pool, &mut self.inputs);
         let result = event(&mut self.app, &mut exchange);
-        let Requests { deadline, wants_capacity: _, overflow, overfull } = exchange.requests();
+        let Requests { deadline, wants_capacity: _, yields: _, overflow, overfull } =
+            exchange.requests();
         if let Some(deadline) = deadline {
             session.application_ms = deadline.map_or(NEVER, |after| {
                 self.now_ms.saturating_add(millis(Duration::from_micros(after.total_micros())))

@@ -5,7 +5,7 @@
 //! memory for incoming values until it is complete ([`super::uploads`]), and may have to give its
 //! space up to a newer one.
 
-use super::conn::{Conn, Phase};
+use super::conn::{Conn, Phase, Wide};
 use super::counters::Count;
 use super::meta::Echo;
 use super::uploads::{Found, Upload};
@@ -147,7 +147,7 @@ impl Memcached {
     #[cold]
     fn refuse_displaced(&mut self, conn: &mut Conn, place: u32, reply: &mut Reply<'_, Blob>) {
         let Some(displaced) = self.uploads.take_displaced(place) else { return };
-        conn.phase = Phase::Skip(displaced.left);
+        conn.phase = Phase::Skip(Wide(displaced.left));
         self.count(Count::NoMemory);
         match displaced.ending {
             Ending::Text { noreply: true } => {}

@@ -53,7 +53,8 @@ const GROUP: usize = 16;
 /// The caller owns the clock, the frames and the application, and calls, for each turn of its loop:
 ///
 /// 1. [`Stack::receive`] with the packets that came, at most [`BURST`] at a time;
-/// 2. [`Stack::expire`], if [`Stack::next_deadline`] has passed;
+/// 2. [`Stack::expire`], if [`Stack::next_deadline`] has passed: timers, and connections whose
+///    application yielded in an earlier iteration;
 /// 3. [`Stack::flush`], which sends what the first two brought about.
 ///
 /// Nothing is sent later than the flush that follows its cause, and nothing happens between calls.
@@ -75,6 +76,8 @@ pub struct Stack<A: Application> {
     evict_from: u32,
     /// The list that a flush works through, while `shared.ready` takes what comes for the next.
     flushing: Vec<u32>,
+    /// How many of those that have yielded did so before this iteration.
+    yielded_before: usize,
 }
 
 impl<A: Application> Stack<A> {
@@ -102,6 +105,7 @@ impl<A: Application> Stack<A> {
             neighbours: Neighbours::new(&config, keyed, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
+            yielded: VecDeque::with_capacity(limits.connections as usize),
             answers: Answers::new(config.answers_per_second, keyed),
             opened: 0,
             counters: Counters::default(),
@@ -122,6 +126,7 @@ impl<A: Application> Stack<A> {
             cookies_until: Tick::NEVER,
             evict_from: 0,
             flushing: Vec::with_capacity(limits.connections as usize),
+            yielded_before: 0,
         };
         if stack.shared.config.announces {
             // With the first expiry, for which there is a transmitter.
@@ -161,8 +166,12 @@ impl<A: Application> Stack<A> {
         self.tcbs.len()
     }
 
-    /// When to call [`Stack::expire`] next, as time from now; `None` while no timer is set.
+    /// When to call [`Stack::expire`] next, as time from now; `None` while no timer is set and no
+    /// application has yielded.
     pub fn next_deadline(&self) -> Option<Duration> {
+        if !self.shared.yielded.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let next = self.shared.wheel.next_deadline()?;
         Some(Duration::from_millis(self.shared.tick.until(next).max(0) as u64))
     }

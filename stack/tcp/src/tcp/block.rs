@@ -221,7 +221,7 @@ impl<C> Tcb<C> {
     /// Does what only the transport can do.
     #[inline]
     fn serve<B: Blob>(&mut self, id: u32, requests: Requests, shared: &mut Shared<B>) {
-        let Requests { deadline, wants_capacity, overflow, overfull } = requests;
+        let Requests { deadline, wants_capacity, yields, overflow, overfull } = requests;
         if let Some(deadline) = deadline {
             self.warm.app_at =
                 deadline.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
@@ -235,6 +235,9 @@ impl<C> Tcb<C> {
             if self.hot.queue.is_empty() {
                 shared.send.refuse_newcomers(true);
             }
+        }
+        if yields {
+            shared.make_yielded(&mut self.hot, id);
         }
         shared.counters.answer_overflow += u64::from(overflow);
         shared.counters.input_overfull += u64::from(overfull);
@@ -270,7 +273,8 @@ impl<C> Tcb<C> {
     where
         C: Default,
     {
-        let still_listed = self.hot.marks.only(Marks::READY.with(Marks::WAITING));
+        let lists = Marks::READY.with(Marks::WAITING).with(Marks::YIELDED);
+        let still_listed = self.hot.marks.only(lists);
         *self = Tcb::default();
         self.hot.marks = still_listed;
     }

@@ -213,6 +213,12 @@ pub(crate) fn resume<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context
     tcb.event(cx.id, cx.shared, |exchange| exchange.resume(app));
 }
 
+/// The iteration after a yield has come: the application goes on.
+pub(crate) fn iterate<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    let app = &mut *cx.app;
+    tcb.event(cx.id, cx.shared, |exchange| exchange.iterate(app));
+}
+
 /// The application's deadline has passed: it is told, and goes on with its input if it put that off
 /// until now.
 pub(crate) fn deadline<A: Application, T: Transmit>(

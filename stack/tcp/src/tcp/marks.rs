@@ -64,6 +64,8 @@ impl Marks {
     pub(crate) const FIN_SEEN: Marks = Marks(1 << 15);
     /// The peer's FIN has been taken.
     pub(crate) const FIN_TAKEN: Marks = Marks(1 << 8);
+    /// On the list of connections whose application has yielded.
+    pub(crate) const YIELDED: Marks = Marks(1 << 9);
     /// The congestion window was in full use a round trip ago, or since.
     pub(crate) const CWND_LIMITED: Marks = Marks(1 << 10);
     /// Both sides sent a window scale.

@@ -33,6 +33,8 @@ pub(crate) struct Shared<B> {
     pub(crate) ready: Vec<u32>,
     /// Connections whose application waits for the send pool; each at most once.
     pub(crate) waiting: VecDeque<u32>,
+    /// Connections whose application has yielded; each at most once.
+    pub(crate) yielded: VecDeque<u32>,
     pub(crate) answers: Answers,
     /// How many connections were opened: names them.
     pub(crate) opened: u32,
@@ -67,6 +69,16 @@ impl<B: send::Blob> Shared<B> {
             hot.marks.set(Marks::READY);
             self.ready.push(id);
         }
+    }
+
+    /// Puts a connection on the list of those that go on in the next iteration.
+    #[cold]
+    pub(crate) fn make_yielded(&mut self, hot: &mut Hot, id: u32) {
+        if !hot.marks.has(Marks::YIELDED) {
+            hot.marks.set(Marks::YIELDED);
+            self.yielded.push_back(id);
+        }
+        self.counters.turns_used_up += 1;
     }
 
     /// Counts a connection that is over.

@@ -141,12 +141,13 @@ pub(super) fn opens_window<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
 
 /// Bytes that can be taken from the peer: less than the whole window only while input is held. An
 /// application that waits for the rest of a request may be sent a whole window more, or it might
-/// wait for ever; one that reads later is sent what the window has left.
+/// wait for ever; one that reads later, or in the next iteration, is sent what the window has left.
 #[inline]
 pub(crate) fn receive_space<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
     let window = window_bytes(tcb.hot.widened, &shared.config);
     let held = tcb.held();
-    match (held, tcb.warm.flow.reads_later()) {
+    let flow = tcb.warm.flow;
+    match (held, flow.reads_later() || flow.has_yielded()) {
         (0, _) => window,
         (_, false) => window.min(LARGE_BYTES.saturating_sub(held) as u32),
         (_, true) => window.min(LARGE_BYTES as u32).saturating_sub(held as u32),
