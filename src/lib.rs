@@ -54,6 +54,7 @@ pub mod server;
 pub mod steer;
 pub mod store;
 pub mod thread;
+mod work;
 pub mod worker;
 
 pub use af_xdp::memory::HugePages;

@@ -51,6 +51,7 @@ over_both! {
     beyond_the_limit_connections_are_reset_and_others_do_not_notice,
     a_connection_that_waits_for_the_pool_is_served_when_others_have_sent,
     a_peer_that_never_stops_does_not_starve_others,
+    whoever_yields_goes_on_behind_others,
     a_peer_that_disappears_leaves_nothing,
     a_reset_right_behind_input_is_noticed,
     a_reset_is_noticed_whatever_the_connection_waits_for,
@@ -61,6 +62,8 @@ over_both! {
     draining_finishes_what_is_under_way_and_nothing_more,
     draining_answers_whoever_has_connected,
     draining_gives_idle_connections_time_for_one_more_request,
+    draining_does_not_wait_for_answered_clients_that_stay,
+    draining_waits_for_answers_on_their_way,
     draining_is_bounded,
     a_second_order_cuts_the_drain_short,
 }
@@ -419,6 +422,7 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
     const OTHERS: usize = 400;
     const PIPELINED: usize = 200;
     let gate = service::GATE.lock().unwrap();
+    let at_gate = service::AT_GATE.load(Ordering::SeqCst);
     let service = Service::start(Poller::Epoll, &Settings::for_connections(512));
     let mut others: Vec<Client> = (0..OTHERS).map(|_| service.connect()).collect();
     let mut client = service.connect();
@@ -428,7 +432,9 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
     }
     let mut blocker = service.connect();
     blocker.send("gate\n");
-    service.wait_until("the worker stands still", |_| service::AT_GATE.load(Ordering::SeqCst) > 0);
+    service.wait_until("the worker stands still", |_| {
+        service::AT_GATE.load(Ordering::SeqCst) > at_gate
+    });
     for other in &mut others {
         other.send("echo a\n".repeat(PIPELINED));
     }
@@ -444,6 +450,43 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
         other.expect(&"a\n".repeat(PIPELINED));
     }
     service.wait_until("others stood in line", |service| service.count("turns_used_up") > 0);
+}
+
+/// Counts what is done for connections that yield before a client that comes last is answered.
+fn whoever_yields_goes_on_behind_others(poller: Poller) {
+    const BUSY: usize = 20;
+    const SHARES: usize = 200;
+    let gate = service::GATE.lock().unwrap();
+    let at_gate = service::AT_GATE.load(Ordering::SeqCst);
+    let service = Service::start(poller, &settings());
+    let mut busy: Vec<Client> = (0..BUSY).map(|_| service.connect()).collect();
+    let mut client = service.connect();
+    for other in busy.iter_mut().chain([&mut client]) {
+        other.ask("first");
+    }
+    let mut blocker = service.connect();
+    blocker.send("gate\n");
+    service.wait_until("the worker stands still", |_| {
+        service::AT_GATE.load(Ordering::SeqCst) > at_gate
+    });
+    for other in &mut busy {
+        other.send("share a\n".repeat(SHARES));
+        other.0.shutdown(Shutdown::Write).unwrap();
+    }
+    client.send("echoes\n");
+    drop(gate);
+    let mut answer = String::new();
+    BufReader::new(&client.0).read_line(&mut answer).unwrap();
+    let before: usize = answer.trim_end().parse().unwrap();
+    // Each may have two shares before it: one when its input came, one when it went on.
+    assert!(before <= 1 + 3 * BUSY, "{before} were answered before it, of {}", BUSY * SHARES);
+    for other in &mut busy {
+        other.expect(&"a\n".repeat(SHARES));
+        other.expect_end();
+    }
+    service.wait_until("each share ended a visit", |service| {
+        service.count("turns_used_up") >= (BUSY * SHARES) as u64
+    });
 }
 
 fn a_peer_that_disappears_leaves_nothing(poller: Poller) {
@@ -605,10 +648,12 @@ fn draining_finishes_what_is_under_way_and_nothing_more(poller: Poller) {
     reading.expect_end();
     drop((idle, queued, waiting, reading));
     service.join();
-    assert_eq!(service.count("drain_cut_off"), 0);
-    // A drain does not wait long for clients that have all their answers and do not close.
-    let ended = ["closed_finished", "closed_timed_out"].map(|name| service.count(name));
-    assert_eq!(ended.iter().sum::<u64>(), 4);
+    assert_eq!((service.count("drain_cut_off"), ended(&service)), (0, 4));
+}
+
+/// Connections that ended after everything was sent, whether or not their clients closed in time.
+fn ended(service: &Service) -> u64 {
+    service.count("closed_finished") + service.count("closed_timed_out")
 }
 
 /// They waited to be accepted when the order to drain came.
@@ -631,10 +676,7 @@ fn draining_answers_whoever_has_connected(poller: Poller) {
         client.expect_end();
     }
     service.join();
-    assert_eq!(
-        (service.count("drain_cut_off"), service.count("closed_finished")),
-        (0, CLIENTS as u64)
-    );
+    assert_eq!((service.count("drain_cut_off"), ended(&service)), (0, CLIENTS as u64));
 }
 
 /// Also one whose first request has not come.
@@ -652,7 +694,46 @@ fn draining_gives_idle_connections_time_for_one_more_request(poller: Poller) {
     }
     drop((fresh, idle));
     service.join();
-    assert_eq!((service.count("drain_cut_off"), service.count("closed_finished")), (0, 2));
+    assert_eq!((service.count("drain_cut_off"), ended(&service)), (0, 2));
+}
+
+/// Whether they were told to close before the drain or in it.
+fn draining_does_not_wait_for_answered_clients_that_stay(poller: Poller) {
+    let linger_timeout = 2 * service::PATIENCE;
+    let settings = Settings { drain_idle: service::PATIENCE, linger_timeout, ..settings() };
+    let mut service = Service::start(poller, &settings);
+    let (mut early, mut late) = (service.connect(), service.connect());
+    early.send("close\n");
+    early.expect("bye\n");
+    early.expect_end();
+    late.ask("before");
+    service.drain(2 * service::PATIENCE);
+    service.wait_for("application_draining", 1);
+    late.ask("in the drain");
+    late.expect_end();
+    service.wait_for("closed_timed_out", 2);
+    service.join();
+}
+
+fn draining_waits_for_answers_on_their_way(poller: Poller) {
+    let settings = Settings { linger_timeout: 2 * service::PATIENCE, ..settings() };
+    let mut service = Service::start(poller, &settings);
+    let (mut slow, mut quick) = (service.connect_narrow(), service.connect());
+    slow.send("stream 2\nclose\n");
+    let bytes = 2 * service::piece().len() as u64 + 4;
+    service
+        .wait_until("a whole answer in the socket", |service| service.count("bytes_sent") == bytes);
+    quick.send("close\n");
+    quick.expect("bye\n");
+    quick.expect_end();
+    service.drain(2 * service::PATIENCE);
+    service.wait_until("the end of the other", |service| service.count("closed_timed_out") > 0);
+    assert_eq!((service.count("closed_timed_out"), service.count("connections_open")), (1, 1));
+    slow.expect_pieces(2);
+    slow.expect("bye\n");
+    slow.expect_end();
+    service.wait_for("connections_open", 0);
+    service.join();
 }
 
 fn draining_is_bounded(poller: Poller) {

@@ -88,14 +88,14 @@ impl<A: Application> Line<A> {
     }
 
     /// Takes everything that is queued, and lets the application go on where it stopped for want of
-    /// capacity. Returns all of it.
+    /// capacity or yielded. Returns all of it.
     pub fn take(&mut self) -> Vec<u8> {
         let mut taken = Vec::new();
         loop {
             let queued = self.connection.queue.len();
             taken.extend(self.connection.queue.slices(&self.pool).flatten());
             self.acknowledge(queued);
-            if !self.resume() {
+            if !self.resume() && !self.iterate() {
                 return taken;
             }
         }
@@ -108,7 +108,7 @@ impl<A: Application> Line<A> {
         let taken = self.connection.queue.slices(&self.pool).flatten().copied().collect();
         self.acknowledge(queued);
         meanwhile(&mut self.app);
-        (taken, self.resume())
+        (taken, self.resume() || self.iterate())
     }
 
     /// The client takes `n` bytes of what is queued, unseen.
@@ -119,6 +119,18 @@ impl<A: Application> Line<A> {
     /// The connection was reset: what is queued is given back.
     pub fn take_all(&mut self) {
         self.connection.queue.clear(&mut self.pool);
+    }
+
+    /// The next iteration comes: the application goes on if it has yielded. Returns whether it had.
+    pub fn iterate(&mut self) -> bool {
+        let has_yielded = self.has_yielded();
+        self.event(|app, exchange| exchange.iterate(app));
+        has_yielded
+    }
+
+    /// Whether the application waits for the next iteration.
+    pub fn has_yielded(&self) -> bool {
+        self.connection.flow.has_yielded()
     }
 
     fn resume(&mut self) -> bool {

@@ -10,7 +10,6 @@ use super::listener::Listener;
 use super::run_queue::{CROWD, RunQueue};
 use super::session::{Due, Host, Phase, Session};
 use super::socket::{Part, Socket};
-use super::sys::is_all_acknowledged;
 use super::table::{Key, Table};
 use super::turns::Turns;
 use super::visit::{Next, Tools, visit, write};
@@ -26,13 +25,15 @@ use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
 use simoom_io::{Application, Closed, ConnectionId};
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A day: the wheel must be turned while its ticks still compare, and every kernel knows such a
 /// timeout.
 const LONGEST_SLEEP_MS: u64 = 86_400_000;
+/// Connections that go on and yield again, between two looks for news: each of these visits is one
+/// of the longest.
+const YIELDS_MAX: usize = 4;
 
 /// The way a worker learns from the kernel what happens: epoll, or io_uring.
 pub(super) trait Driver: Sized {
@@ -299,16 +300,14 @@ impl<A: Handler, D: Driver> Server<A, D> {
             return self.end(key, how);
         }
         let Some(session) = self.table.get_mut(key) else { return };
-        if let Some(drain) = &self.drain
-            && drain.closes_idle()
-            && next == Next::Event
-            && is_idle(&self.host, session)
-        {
-            self.host.close(session);
-            return self.visit(key);
-        }
-        if self.drain.is_some() && session.phase() == Phase::Lingering {
-            self.host.shorten_linger(session, DRAIN_LINGER_MS);
+        if let Some(drain) = &self.drain {
+            if drain.closes_idle() && next == Next::Event && is_idle(&self.host, session) {
+                self.host.close(session);
+                return self.visit(key);
+            }
+            if session.phase() == Phase::Lingering {
+                self.host.shorten_linger(session, DRAIN_LINGER_MS);
+            }
         }
         self.host.limit_wait(session, matches!(next, Next::Room | Next::Buffer));
         if !self.driver.arrange(key, session) {
@@ -354,14 +353,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
                     reset(&session.io.fd);
                     self.end(key, Closed::TimedOut);
                 }
-                // In a drain this is soon: a peer that is slow to take the answer gets it all.
-                Due::Linger
-                    if self.drain.is_some() && !is_all_acknowledged(session.io.fd.as_fd()) =>
-                {
-                    self.host.linger(session);
-                    self.leave(key, Next::Event);
-                }
-                Due::Linger => self.end(key, Closed::TimedOut),
+                Due::Linger => self.end_linger(key),
                 Due::Send => self.retry_send(key),
             }
         }
@@ -394,13 +386,21 @@ impl<A: Handler, D: Driver> Server<A, D> {
 
     fn give_turns(&mut self) {
         let (fresh, again) = self.turns.round();
+        let mut yields = 0;
         for n in 0..fresh + again {
             let is_fresh = n < fresh;
             let next = if is_fresh { self.turns.next_fresh() } else { self.turns.next_again() };
-            if let Some(key) = next.and_then(|index| self.table.key_at(index)) {
-                self.visit(key);
+            let Some(key) = next.and_then(|index| self.table.key_at(index)) else { continue };
+            self.visit(key);
+            yields += usize::from(!is_fresh && self.has_yielded(key));
+            if yields == YIELDS_MAX {
+                return;
             }
         }
+    }
+
+    fn has_yielded(&self, key: Key) -> bool {
+        self.table.get(key).is_some_and(|session| session.connection.flow.has_yielded())
     }
 
     fn give_room(&mut self) {

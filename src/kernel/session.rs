@@ -45,6 +45,8 @@ pub(super) struct Session<A: Application, S> {
     pub(super) taken_bytes: u32,
     application_ms: u64,
     transport_ms: u64,
+    /// The end of the linger timeout, which a drain may look at earlier.
+    lingers_until_ms: u64,
 }
 
 impl<A: Application, S> Session<A, S> {
@@ -57,6 +59,7 @@ impl<A: Application, S> Session<A, S> {
             taken_bytes: 0,
             application_ms: NEVER,
             transport_ms: NEVER,
+            lingers_until_ms: NEVER,
         }
     }
 
@@ -144,6 +147,16 @@ impl<A: Handler> Host<A> {
     /// Calls the application if it waits for capacity and there is. Returns whether it did.
     pub(super) fn resume<S>(&mut self, session: &mut Session<A, S>) -> bool {
         self.event(session, |app, exchange| exchange.resume(app))
+    }
+
+    /// The iteration after a yield of the application has come: it goes on. Returns whether it had
+    /// yielded.
+    pub(super) fn iterate<S>(&mut self, session: &mut Session<A, S>) -> bool {
+        let has_yielded = session.connection.flow.has_yielded();
+        if has_yielded {
+            self.event(session, |app, exchange| exchange.iterate(app));
+        }
+        has_yielded
     }
 
     /// Another thread has completed what the application left to it. Returns whether the
@@ -234,15 +247,26 @@ impl<A: Handler> Host<A> {
         session.lingered_bytes <= LINGER_BYTES
     }
 
-    /// The peer has at most this long to close.
+    /// The FIN was sent: from now on the peer has the linger timeout to close.
+    pub(super) fn linger<S>(&mut self, session: &mut Session<A, S>) {
+        session.lingers = true;
+        session.lingers_until_ms = self.now_ms.saturating_add(millis(self.linger_timeout));
+        session.transport_ms = session.lingers_until_ms;
+    }
+
+    /// Has [`Host::due`] return [`Due::Linger`] in at most this long.
     pub(super) fn shorten_linger<S>(&self, session: &mut Session<A, S>, at_most_ms: u64) {
         session.transport_ms = session.transport_ms.min(self.now_ms.saturating_add(at_most_ms));
     }
 
-    /// The FIN was sent: from now on the peer has the linger timeout to close.
-    pub(super) fn linger<S>(&mut self, session: &mut Session<A, S>) {
-        session.lingers = true;
-        session.transport_ms = self.now_ms.saturating_add(millis(self.linger_timeout));
+    /// Whether the peer has had the whole linger timeout.
+    pub(super) fn is_linger_over<S>(&self, session: &Session<A, S>) -> bool {
+        session.lingers_until_ms <= self.now_ms
+    }
+
+    /// Has [`Host::due`] return [`Due::Linger`] again: in so long, or when the linger timeout ends.
+    pub(super) fn resume_linger<S>(&self, session: &mut Session<A, S>, after_ms: u64) {
+        session.transport_ms = session.lingers_until_ms.min(self.now_ms.saturating_add(after_ms));
     }
 
     /// Whether draining may close this connection now.
@@ -272,7 +296,8 @@ impl<A: Handler> Host<A> {
         let was_open = session.connection.flow.is_open();
         let mut exchange = session.connection.exchange(&mut self.pool, &mut self.inputs);
         let result = event(&mut self.app, &mut exchange);
-        let Requests { deadline, wants_capacity: _, overflow, overfull } = exchange.requests();
+        let Requests { deadline, wants_capacity: _, yields: _, overflow, overfull } =
+            exchange.requests();
         if let Some(deadline) = deadline {
             session.application_ms = deadline.map_or(NEVER, |after| {
                 self.now_ms.saturating_add(millis(Duration::from_micros(after.total_micros())))

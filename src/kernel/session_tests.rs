@@ -35,6 +35,10 @@ impl Application for Script {
                 b'w' => reply.share(b"word", 0..4),
                 b'o' => (0..200).for_each(|_| reply.share(b"over", 0..4)),
                 b'l' => reply.read_later(),
+                b'y' => {
+                    reply.yield_now();
+                    return at + 1;
+                }
                 b'f' => {
                     while reply.has_capacity() {
                         reply.share(b"fill", 0..4);
@@ -295,6 +299,21 @@ fn every_wait_ends() {
 }
 
 #[test]
+fn a_shortened_linger_can_go_on_until_the_linger_timeout() {
+    let (mut host, mut session) = opened();
+    host.receive(&mut session, b"n");
+    host.linger(&mut session);
+    host.shorten_linger(&mut session, 2000);
+    for look_ms in [3000, 5000, 6000] {
+        assert_eq!(session.next_deadline_ms(), look_ms);
+        host.now_ms = look_ms;
+        assert_eq!(host.due(&mut session), Due::Linger);
+        assert_eq!(host.is_linger_over(&session), look_ms == 6000);
+        host.resume_linger(&mut session, 2000);
+    }
+}
+
+#[test]
 fn a_wait_for_others_ends_with_it() {
     let (mut host, mut session) = opened();
     host.receive(&mut session, b"n");
@@ -313,4 +332,56 @@ fn a_peer_that_sends_on_after_the_fin_is_heard_up_to_a_bound() {
     assert!(host.dropped(&mut session, LINGER_BYTES as usize));
     assert!(!host.dropped(&mut session, 1));
     assert!(!host.dropped(&mut session, u32::MAX as usize));
+}
+
+#[test]
+fn after_a_yield_the_application_goes_on_in_the_next_iteration_only() {
+    let (mut host, mut session) = opened();
+    assert_eq!(host.receive(&mut session, b"wyww"), 4);
+    assert_eq!((session.connection.queue.len(), session.connection.input.len()), (4, 2));
+    // More input, a deadline and capacity change nothing.
+    assert_eq!(host.receive(&mut session, b"w"), 1);
+    host.now_ms += 100;
+    assert_eq!(host.due(&mut session), Due::Application);
+    assert!(!host.resume(&mut session) && host.app.resumed == 0);
+    assert_eq!((session.connection.queue.len(), session.connection.input.len()), (4, 3));
+    assert!(!host.idle(&session));
+    assert!(host.iterate(&mut session));
+    assert_eq!((host.app.resumed, session.connection.queue.len()), (1, 16));
+    assert!(!host.iterate(&mut session) && session.connection.input.is_empty());
+}
+
+#[test]
+fn one_that_has_yielded_closes_behind_the_peers_last_request() {
+    let (mut host, mut session) = opened();
+    host.receive(&mut session, b"ywyw");
+    host.finish(&mut session);
+    assert_eq!(session.phase(), Phase::Open);
+    host.iterate(&mut session);
+    assert_eq!((session.phase(), session.connection.queue.len()), (Phase::Open, 4));
+    host.iterate(&mut session);
+    assert_eq!((session.phase(), session.connection.queue.len()), (Phase::Closing, 8));
+}
+
+#[test]
+fn one_that_yields_without_capacity_waits_for_both() {
+    let (mut host, mut session) = opened();
+    host.receive(&mut session, b"fyw");
+    assert!(session.connection.flow.wants_capacity() && session.connection.flow.has_yielded());
+    assert!(!host.resume(&mut session), "not in this iteration");
+    host.iterate(&mut session);
+    assert_eq!((host.app.resumed, session.connection.input.len()), (0, 1), "no capacity yet");
+    let queued = session.connection.queue.len() as usize;
+    host.sent(&mut session, queued);
+    assert!(host.resume(&mut session));
+    assert_eq!((host.app.resumed, session.connection.queue.len()), (1, 4));
+}
+
+#[test]
+fn a_close_ends_a_yield() {
+    let (mut host, mut session) = opened();
+    host.receive(&mut session, b"yw");
+    host.close(&mut session);
+    assert!(!host.iterate(&mut session) && session.connection.input.is_empty());
+    assert_eq!(session.phase(), Phase::Closing);
 }

@@ -11,8 +11,8 @@
 //! kernel and could not deliver is read here like the rest, and first.
 //!
 //! While answers wait for the socket, or the application for room, nothing is read: that is how a
-//! peer that sends without reading is slowed down. A visit is bounded; who has more to do stands in
-//! line.
+//! peer that sends without reading is slowed down. A visit is bounded, in input here and in work by
+//! the application, which yields; who has more to do stands in line.
 //!
 //! The last that is sent waits for the FIN (MSG_MORE), which goes in the same segment: the socket
 //! is shut down in the visit in which it has taken all of it. It is closed once the peer's FIN has
@@ -80,6 +80,7 @@ pub(super) fn visit<A: Handler, P: Part>(
     tools: &mut Tools<'_, P>,
 ) -> Next {
     let mut has_answered = false;
+    host.iterate(session);
     for _ in 0..STEPS {
         if has_answered && tools.is_crowded && session.io.readable && session.phase() == Phase::Open
         {
@@ -91,6 +92,7 @@ pub(super) fn visit<A: Handler, P: Part>(
         let reads = session.io.readable;
         match step(host, session, tools) {
             Ok(None) => {}
+            Ok(Some(Next::Turn)) => break,
             Ok(Some(next)) => return next,
             Err(how) => return Next::Over(how),
         }
@@ -115,6 +117,7 @@ fn step<A: Handler, P: Part>(
     }
     match session.phase() {
         Phase::Aborted => Err(Closed::Aborted),
+        Phase::Open if flow.has_yielded() => Ok(Some(Next::Turn)),
         Phase::Open
             if flow.wants_capacity()
                 && flow.takes_input()

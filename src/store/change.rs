@@ -173,6 +173,7 @@ impl Store {
     ) -> Result<Reservation, ReserveError> {
         let Meta { flags, exptime, binary_key, .. } = item.meta();
         let value_bytes = item.layout().value_bytes + new.layout().value_bytes;
+        work::add(value_bytes);
         let mut whole = self
             .reserve(&NewItem { key: item.key(), flags, exptime, value_bytes, binary_key }, now)?;
         let (first, second) = match mode {
@@ -331,6 +332,8 @@ impl Store {
     ) -> Option<Reservation> {
         let digits = Digits::of(number);
         let value_bytes = digits.bytes().len().max(width);
+        // Written in short pieces.
+        work::add(4 * width);
         let Meta { flags, exptime, binary_key, .. } = *meta;
         let mut reservation =
             self.reserve(&NewItem { key, flags, exptime, value_bytes, binary_key }, now).ok()?;

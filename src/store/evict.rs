@@ -249,6 +249,7 @@ impl Store {
         for (at, layout) in self.linked(space, head) {
             let key = layout::key(&self.memory.arena, at);
             let hash = self.hash_key.hash(key);
+            work::add(ITEM_WORK_BYTES);
             let held = self.table.lock(self.table.chain(hash));
             let entry = Entry::new(hash, at);
             let Some(slot) =

@@ -17,6 +17,8 @@ const SWEEP_SEGMENTS: u32 = 4;
 /// flushed item's generation becomes valid again.
 const FLUSHES_UNSWEPT: u8 = 128;
 
+/// Chains that one call of [`Store::dump`] walks.
+const DUMP_CHAINS: usize = 256;
 /// Bits of a dump's cursor for the slot in a chain. The bits above hold the chain.
 const CURSOR_SLOT_BITS: u32 = 24;
 
@@ -57,6 +59,7 @@ impl Store {
         let expired = self.memory.expiry(head) <= now;
         space.segments[head as usize].swept = self.generation.load(Relaxed);
         for (at, _) in self.linked(space, head) {
+            work::add(ITEM_WORK_BYTES / 4);
             self.remove_if_dead(at, now);
         }
         if self.memory.live(head).0 != 0 {
@@ -124,6 +127,7 @@ impl Store {
 
     /// Counters and gauges.
     pub fn statistics(&self) -> Statistics {
+        work::add(self.shards.len() * size_of::<ShardStats>());
         let space = self.space();
         let sum = |of: fn(&ShardStats) -> &AtomicU64| {
             let values = self.shards.iter().map(|shard| of(&shard.stats).load(Relaxed));
@@ -181,6 +185,7 @@ impl Store {
     /// Statistics of the classes that had an item or a set.
     pub fn classes(&self, now: u32) -> Vec<ClassStatistics> {
         let space = self.space();
+        work::add(space.segments.len() * size_of::<Segment>());
         let mut classes = [ClassStatistics::default(); CLASSES_MAX];
         let heads = space.segments.iter().enumerate().filter(|(_, part)| part.state == State::Head);
         for (head, segment) in heads.filter(|(_, part)| part.queue != Queue::Incoming) {
@@ -200,9 +205,9 @@ impl Store {
         classes.into_iter().filter(|class| class.items + class.sets > 0).collect()
     }
 
-    /// Passes up to `limit` items to `visit`, from `cursor` on (0 at first). Returns the next
-    /// cursor, `None` at the end. An item that exists throughout is visited once: the cursor is a
-    /// position in the table, and entries do not move.
+    /// Passes up to `limit` items to `visit`, from `cursor` on (0 at first), of at most
+    /// [`DUMP_CHAINS`] chains. Returns the next cursor, `None` at the end. An item that exists
+    /// throughout is visited once: the cursor is a position in the table, and entries do not move.
     pub fn dump(
         &self,
         cursor: u64,
@@ -212,7 +217,9 @@ impl Store {
     ) -> Option<u64> {
         self.tick(now);
         let (first, mut shown) = ((cursor >> CURSOR_SLOT_BITS) as usize, 0);
-        for chain in first..self.table.chains() {
+        let end = self.table.chains().min(first.saturating_add(DUMP_CHAINS));
+        work::add((end - first.min(end)) * size_of::<[Slot; 8]>());
+        for chain in first..end {
             let begin = if chain == first { cursor as usize % (1 << CURSOR_SLOT_BITS) } else { 0 };
             for (at, slot) in self.table.slots(chain).enumerate().skip(begin) {
                 if shown >= limit {
@@ -226,7 +233,7 @@ impl Store {
                 }
             }
         }
-        None
+        (end < self.table.chains()).then_some((end as u64) << CURSOR_SLOT_BITS)
     }
 
     /// Pins the item of a slot.

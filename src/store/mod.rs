@@ -63,6 +63,7 @@ pub use statistics::{ClassStatistics, RefusedValues, Statistics};
 
 use crate::error::{Error, Result};
 use crate::limits::Bytes;
+use crate::work;
 use arena::UNIT_BYTES;
 use ghost::Ghost;
 use hash::HashKey;
@@ -73,6 +74,9 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use table::Table;
 
+/// To evict or move an item costs about as much as to copy this: its chain and its header are far
+/// away in memory.
+const ITEM_WORK_BYTES: usize = 1024;
 /// Divisor: the hash table starts with this part of the memory.
 const TABLE_PART: usize = 16;
 /// Divisor: fingerprints of evicted items take this part of the memory.

@@ -287,7 +287,10 @@ fn run(memory_bytes: u64, item_max_bytes: u64, ops: &[Op]) {
 /// Items that have expired or were flushed and that nobody has come across yet.
 fn dead(model: &Model) -> u64 {
     let mut alive = 0;
-    model.store.dump(0, usize::MAX, model.now, &mut |_| alive += 1);
+    let mut cursor = Some(0);
+    while let Some(from) = cursor {
+        cursor = model.store.dump(from, usize::MAX, model.now, &mut |_| alive += 1);
+    }
     model.store.statistics().curr_items - alive
 }
 

@@ -8,6 +8,7 @@
 //! | `later MS` | `done`, after MS milliseconds |
 //! | `close` | `bye`, then the connection closes |
 //! | `abort` | none: the connection is reset |
+//! | `share TEXT` | as `echo`; then it yields |
 //! | `echoes` | how many `echo` were answered so far |
 //! | `gate` | `open`, once [`GATE`] is: until then the worker stands still |
 
@@ -58,6 +59,7 @@ pub(crate) struct Line {
     /// Bytes that it was offered and did not consume.
     seen: usize,
     waits: bool,
+    yields: bool,
 }
 
 impl Lines {
@@ -86,8 +88,12 @@ impl Lines {
                 drop(GATE.lock());
                 reply.copy(b"open\n");
             }
-            "echo" => {
+            "echo" | "share" => {
                 self.echoes.set(self.echoes.get() + 1);
+                if word == "share" {
+                    conn.yields = true;
+                    reply.yield_now();
+                }
                 reply.copy(rest.as_bytes());
                 reply.share(b"\n", 0..1);
                 if self.draining {
@@ -130,7 +136,8 @@ impl Application for Lines {
             conn.seen
         );
         let mut consumed = 0;
-        while self.stream(conn, reply) {
+        conn.yields = false;
+        while !conn.yields && self.stream(conn, reply) {
             let Some(n) = bytes[consumed..].iter().position(|byte| *byte == b'\n') else { break };
             if !reply.has_capacity() {
                 break;

@@ -1,17 +1,22 @@
-//! Clients of memcached that hold memory or connections and give nothing back: others notice
-//! nothing.
+//! Clients of memcached that hold memory or connections and give nothing back, or ask for much work
+//! at once: others notice nothing.
 
 use crate::client::Client;
 use crate::over_all;
 use crate::site::{Plan, Site, Transport};
 use rustix::net::{self, sockopt};
-use std::net::{SocketAddr, TcpStream};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 over_all!(
     uploads_that_never_end_keep_out_no_set,
     a_peer_with_many_uploads_takes_no_space_from_others,
     readers_that_do_not_read_cause_no_miss,
     idle_connections_are_closed,
+    a_burst_of_appends_lets_others_be_served,
+    a_burst_of_dumps_lets_others_be_served,
+    a_drain_ends_in_time_under_a_burst,
 );
 
 const MEMCACHED: u16 = 11211;
@@ -172,4 +177,93 @@ fn idle_connections_are_closed(transport: Transport) {
     used.expect_end();
     site.wait_for("memcached_idle_kicks", 21);
     site.serves_others();
+}
+
+/// How far a burst must be seen to have come between its begin and its end by a client that is
+/// served meanwhile: more often than the segments of a burst arrive apart.
+const SEEN_MIN: usize = 20;
+
+/// Sends `burst` on a connection and asks for `progress` on another until it is `total`. Returns
+/// what was seen in between.
+fn seen_during(
+    site: &Site,
+    burst: &[u8],
+    total: usize,
+    mut progress: impl FnMut(&mut Client, &mut TcpStream) -> usize,
+) -> BTreeSet<usize> {
+    let (mut client, mut busy) = (connect(site), connect(site));
+    let mut seen = BTreeSet::new();
+    // In a thread of its own: the server may take its time to read.
+    let mut sender = busy.stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || sender.write_all(burst).unwrap());
+        loop {
+            let done = progress(&mut client, &mut busy.stream);
+            assert!(done <= total, "{done} of {total}");
+            if done == total {
+                return;
+            }
+            if done > 0 {
+                seen.insert(done);
+            }
+        }
+    });
+    site.serves_others();
+    seen
+}
+
+fn a_burst_of_appends_lets_others_be_served(transport: Transport) {
+    const LEN: usize = 900_000;
+    const APPENDS: usize = 1000;
+    let Some(site) = start(transport, "--memory 64M") else { return };
+    set(&mut connect(&site), "m", LEN);
+    let burst = b"append m 0 0 1 noreply\r\nx\r\n".repeat(APPENDS);
+    let seen = seen_during(&site, &burst, APPENDS, |client, _| {
+        client.send("mg m s\r\n");
+        let answer = String::from_utf8(client.take("HD s900000\r\n".len())).unwrap();
+        let len = answer.trim().strip_prefix("HD s").unwrap_or_else(|| panic!("{answer}"));
+        len.parse::<usize>().unwrap() - LEN
+    });
+    assert!(seen.len() >= SEEN_MIN, "the burst was seen at {seen:?} of {APPENDS}");
+    assert!(site.counter("turns_used_up") >= SEEN_MIN as u64);
+}
+
+fn a_burst_of_dumps_lets_others_be_served(transport: Transport) {
+    const DUMPS: usize = 300;
+    const ANSWER: &str = "OK\r\nEN\r\n";
+    let Some(site) = start(transport, "--memory 64M") else { return };
+    let burst = "lru_crawler mgdump all\r\n".repeat(DUMPS);
+    let mut answered = 0;
+    let seen = seen_during(&site, burst.as_bytes(), DUMPS, |client, busy| {
+        client.send("mn\r\n");
+        assert_eq!(client.take(4), b"MN\r\n");
+        busy.set_nonblocking(true).unwrap();
+        let mut bytes = [0; 4096];
+        if let Ok(n) = busy.read(&mut bytes) {
+            answered += n;
+        }
+        busy.set_nonblocking(false).unwrap();
+        answered / ANSWER.len()
+    });
+    assert!(seen.len() >= SEEN_MIN, "the burst was seen at {seen:?} of {DUMPS}");
+}
+
+/// Clients that ask for more dumps without end.
+fn a_drain_ends_in_time_under_a_burst(transport: Transport) {
+    let flags = "--memory 64M --drain-timeout 2s";
+    let Some(mut site) = start(transport, flags) else { return };
+    let mut busy: Vec<Client> = (0..10).map(|_| connect(&site)).collect();
+    std::thread::scope(|scope| {
+        for busy in &mut busy {
+            let burst = "lru_crawler mgdump all\r\n".repeat(600);
+            let mut sender = busy.stream.try_clone().unwrap();
+            scope.spawn(move || while sender.write_all(burst.as_bytes()).is_ok() {});
+            assert_eq!(busy.take(4), b"OK\r\n");
+        }
+        assert!(site.terminate().success());
+        for busy in &mut busy {
+            // Those that the server keeps apart from its end are sent no more.
+            let _ = busy.stream.shutdown(Shutdown::Both);
+        }
+    });
 }

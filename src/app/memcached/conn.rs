@@ -5,11 +5,14 @@ use super::dump::Dump;
 use super::peers::Peer;
 use super::stats::Topic;
 use super::watch::Watch;
+use crate::work::Share;
 
 /// What the handler keeps for one connection.
 #[derive(Debug, Default)]
 pub struct Conn {
     pub(super) protocol: Protocol,
+    /// Work done for it since it last yielded.
+    pub(super) share: Share,
     pub(super) phase: Phase,
     /// What all may know of it.
     pub(super) activity: Activity,
@@ -45,19 +48,24 @@ pub(super) enum Phase {
     /// In a value that is stored as it comes: its place among the uploads.
     Upload(u32),
     /// In bytes that are read past: so many are left.
-    Skip(u64),
+    Skip(Wide),
     /// In a line that is read past.
     SkipLine,
     /// In an answer to `stats`; of the request all but the last byte is consumed.
     Stats(Stats),
     /// In a list of connections, of which this is the next one's number; of the request all but the
     /// last byte is consumed.
-    Conns(u64),
+    Conns(Wide),
     /// In a list of items; of the request all but the last byte is consumed.
     Dump(Dump),
     /// The last answer is queued.
     Closing,
 }
+
+/// 64 bits that are aligned as 32 are: [`Conn`] needs the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(Rust, packed(4))]
+pub(super) struct Wide(pub(super) u64);
 
 /// How the keys of a line are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +165,7 @@ impl Conn {
     /// The value of a refused request follows: so many bytes are read past.
     #[cold]
     pub(super) fn begin_skip(&mut self, bytes: u64, now: u32) {
-        self.phase = Phase::Skip(bytes);
+        self.phase = Phase::Skip(Wide(bytes));
         self.watch.begin_request(now);
     }
 

@@ -6,7 +6,7 @@
 //! lasts: the listeners first, then the slots of the connection tables. Connections that open or
 //! close meanwhile may be missing.
 
-use super::conn::{Activity, Conn, Phase, State};
+use super::conn::{Activity, Conn, Phase, State, Wide};
 use super::options::Listening;
 use super::out::Out;
 use super::{Memcached, Step};
@@ -30,7 +30,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         self.publish_activity(conn, Activity { at: self.now, state: State::ParseCmd });
-        while reply.has_capacity() {
+        while !conn.share.is_used_up() && reply.has_capacity() {
             let Some((found, entry)) = self.shared.next_entry(number) else {
                 conn.phase = Phase::Command;
                 reply.copy(b"END\r\n");
@@ -41,8 +41,9 @@ impl Memcached {
                 reply.copy(self.out.bytes());
             }
             number = found + 1;
+            conn.share.count();
         }
-        conn.phase = Phase::Conns(number);
+        conn.phase = Phase::Conns(Wide(number));
         Step::Wait
     }
 }

@@ -6,7 +6,8 @@
 //! say otherwise; its answer is as many as it takes. Several requests in one datagram are answered
 //! as one, numbered through; memcached begins anew with each key.
 //!
-//! An answer is bounded ([`ANSWER_DATAGRAMS_MAX`]): who asks may not be who is answered. Nothing is
+//! An answer is bounded ([`ANSWER_DATAGRAMS_MAX`]): who asks may not be who is answered. So is the
+//! work for one datagram: where a connection would yield, the rest is refused. Nothing is
 //! kept from one datagram to the next, so a value whose end does not come with it is forgotten.
 
 use super::{Blob, Conn, Memcached, binary};
@@ -69,7 +70,7 @@ pub enum Fate {
     Malformed,
     /// Its end is missing; what is before it was carried out.
     Incomplete,
-    /// It was carried out, and refused as its answer grew too long.
+    /// It was carried out in part, and refused: its answer is too long, or it is too much work.
     TooLarge,
 }
 
@@ -130,8 +131,10 @@ impl Datagrams {
             let resumed = exchange.resume(handler);
             let taken = if requests.is_empty() { 0 } else { exchange.receive(handler, requests) };
             requests = &requests[taken..];
-            // An answer that would have to wait is that of a large item.
-            if !self.collect() || flow.is_aborted() || flow.reads_later() {
+            // An answer that would have to wait is that of a large item, or much work.
+            let is_whole = requests.is_empty() && self.conn.is_between_requests();
+            let has_to_wait = flow.reads_later() || (flow.has_yielded() && !is_whole);
+            if !self.collect() || flow.is_aborted() || has_to_wait {
                 return Fate::TooLarge;
             }
             if flow.is_closing() {

@@ -1,7 +1,8 @@
 //! `lru_crawler metadump` and `mgdump`: a cursor into the store in, a line an item out, as there is
-//! room.
+//! room. A list walks the whole table, however few items there are, so it goes on in the next
+//! iteration once the connection's share of this one is used up.
 
-use super::conn::{Conn, Phase};
+use super::conn::{Conn, Phase, Wide};
 use super::out::Out;
 use super::text::DumpOf;
 use super::time::Times;
@@ -11,7 +12,7 @@ use crate::store::Visit;
 use simoom_io::Reply;
 
 /// The cursor once all items were told.
-const ENDED: u64 = u64::MAX;
+const ENDED: Wide = Wide(u64::MAX);
 
 /// How far a list has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +20,12 @@ pub(super) struct Dump {
     of: DumpOf,
     begun: bool,
     /// Where the store goes on, or [`ENDED`].
-    cursor: u64,
+    cursor: Wide,
 }
 
 impl Dump {
     pub(super) fn of(of: DumpOf) -> Dump {
-        Dump { of, begun: false, cursor: 0 }
+        Dump { of, begun: false, cursor: Wide(0) }
     }
 }
 
@@ -40,17 +41,18 @@ impl Memcached {
             self.say(b"OK", reply);
         }
         dump.begun = true;
-        while reply.has_capacity() {
+        while !conn.share.is_used_up() && reply.has_capacity() {
             if dump.cursor == ENDED {
                 return Memcached::end_dump(conn, dump, reply);
             }
             let (times, out) = (self.times(), &mut self.out);
             // One at a time: what was told is before the cursor, whatever writers do meanwhile.
-            let next = self.store.dump(dump.cursor, 1, self.now, &mut |visit| {
+            let next = self.store.dump(dump.cursor.0, 1, self.now, &mut |visit| {
                 describe(&visit, dump.of, times, out.clear());
                 reply.copy(out.bytes());
             });
-            dump.cursor = next.unwrap_or(ENDED);
+            dump.cursor = next.map_or(ENDED, Wide);
+            conn.share.count();
         }
         conn.phase = Phase::Dump(dump);
         Step::Wait

@@ -7,6 +7,8 @@ mod binary;
 mod meta;
 #[path = "model_tests.rs"]
 mod model;
+#[path = "share_tests.rs"]
+mod shares;
 #[path = "text_tests.rs"]
 mod text;
 

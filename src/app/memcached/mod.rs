@@ -93,7 +93,8 @@ use super::Blob;
 use crate::handler::{Handler, Seconds};
 use crate::metrics::Metric;
 use crate::store::{Item, Store};
-use conn::{Activity, Phase, Protocol};
+use crate::work;
+use conn::{Activity, Phase, Protocol, Wide};
 use connection_table::TableWriter;
 use counters::Count;
 use out::Out;
@@ -231,10 +232,10 @@ impl Memcached {
             Phase::Keys(keys) => self.keys(conn, keys, bytes, reply),
             Phase::LongLine(_) => Step::Wait,
             Phase::Upload(place) => self.upload(conn, place, bytes, reply),
-            Phase::Skip(left) => Step::Took(self.skip(conn, left, bytes)),
+            Phase::Skip(Wide(left)) => Step::Took(self.skip(conn, left, bytes)),
             Phase::SkipLine => Step::Took(skip_line(conn, bytes)),
             Phase::Stats(stats) => self.stats(conn, stats, reply),
-            Phase::Conns(number) => self.conns(conn, number, reply),
+            Phase::Conns(Wide(number)) => self.conns(conn, number, reply),
             Phase::Dump(dump) => self.dump(conn, dump, reply),
             Phase::Closing => Step::Took(bytes.len()),
         }
@@ -255,7 +256,7 @@ impl Memcached {
     fn skip(&mut self, conn: &mut Conn, left: u64, bytes: &[u8]) -> usize {
         let n = left.min(bytes.len() as u64);
         self.shared.counters().add(self.worker, Count::Skipped, n);
-        conn.phase = if n == left { Phase::Command } else { Phase::Skip(left - n) };
+        conn.phase = if n == left { Phase::Command } else { Phase::Skip(Wide(left - n)) };
         n as usize
     }
 
@@ -352,7 +353,7 @@ impl Application for Memcached {
         if matches!(conn.phase, Phase::LongLine(_)) {
             (at, is_partial) = self.go_on_with_line(conn, bytes, reply);
         }
-        while at < bytes.len() && reply.has_capacity() {
+        while at < bytes.len() && !conn.share.is_used_up() && reply.has_capacity() {
             match self.step(conn, &bytes[at..], reply) {
                 Step::Took(n) => at += n,
                 Step::Wait => {
@@ -360,6 +361,7 @@ impl Application for Memcached {
                     break;
                 }
             }
+            conn.share.count();
             if self.draining && conn.is_between_requests() {
                 close(conn, reply);
             }
@@ -377,6 +379,7 @@ impl Application for Memcached {
         // A line of keys all of which are answered has no end yet.
         is_partial |= at == bytes.len() && matches!(conn.phase, Phase::Keys(_));
         self.watch(conn, at, added, is_partial, reply);
+        conn.share.settle(reply);
         let activity = conn.activity(self.now);
         if activity != conn.activity {
             self.publish_activity(conn, activity);
@@ -393,8 +396,8 @@ impl Application for Memcached {
         self.hang_up(conn, reply);
     }
 
-    /// Answers more of a line that is held. What else waited for room is offered again by the
-    /// transport.
+    /// Answers more of a line that is held. What else waited, for capacity or for the next
+    /// iteration, is delivered again by the transport.
     fn resumed(&mut self, conn: &mut Conn, reply: &mut Reply<'_, Blob>) {
         if matches!(conn.phase, Phase::LongLine(_)) {
             self.received(conn, &[], reply);
@@ -422,6 +425,7 @@ impl Handler for Memcached {
             [seconds.unix, seconds.steady].map(|time| u32::try_from(time).unwrap_or(u32::MAX));
         (self.now, self.time_of_day) = (steady, unix);
         self.store.maintain(self.now);
+        work::forget();
     }
 
     /// From now on every connection closes behind the request that it is in.

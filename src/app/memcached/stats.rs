@@ -12,6 +12,7 @@ use super::{Memcached, Step, VERSION};
 use crate::app::Blob;
 use crate::metrics::Metric;
 use crate::store::{ClassStatistics, Statistics};
+use crate::work;
 use simoom_io::Reply;
 
 /// What is told about.
@@ -163,7 +164,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         let (mut name, mut value) = (Out::new(), Out::new());
-        while reply.has_capacity() {
+        while !conn.share.is_used_up() && reply.has_capacity() {
             let is_line = self.stats_line(&stats, name.clear(), value.clear());
             match stats.opaque {
                 Some(opaque) => self.answer_stat(opaque, name.bytes(), value.bytes(), reply),
@@ -183,6 +184,7 @@ impl Memcached {
                 return Step::Took(1);
             }
             stats.line += 1;
+            conn.share.count();
         }
         conn.phase = Phase::Stats(stats);
         Step::Wait
@@ -268,6 +270,9 @@ pub fn publish_store(statistics: &Statistics, sink: &mut dyn FnMut(&'static Metr
     statistics.iter().for_each(|(metric, value)| sink(metric, value));
 }
 
+/// To read /proc costs about as much as to copy this.
+const CPU_TIME_WORK_BYTES: usize = 64 << 10;
+
 /// What the processor did for this process.
 #[derive(Clone, Copy)]
 enum Mode {
@@ -278,6 +283,7 @@ enum Mode {
 /// Processor time that the process has used, in microseconds, to a hundredth of a second (proc(5),
 /// /proc/pid/stat); 0 where there is no /proc.
 fn cpu_time_us(mode: Mode) -> u64 {
+    work::add(CPU_TIME_WORK_BYTES);
     let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0 };
     // The second field is the program's name in parentheses, which may contain spaces.
     let behind_name = stat.rsplit(')').next().unwrap_or_default();

@@ -36,6 +36,10 @@ pub(super) fn received<A: Handler>(
             if session.phase() == Phase::Aborted {
                 return server.end(key, Closed::Aborted);
             }
+            if session.connection.flow.has_yielded() {
+                server.host.counters.turns_used_up += u64::from(!server.turns.has(key.index));
+                return server.leave(key, Next::Turn);
+            }
             if !session.io.readable && !needs_visit(session) {
                 return server.leave(key, Next::Event);
             }

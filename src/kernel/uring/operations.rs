@@ -242,6 +242,7 @@ fn look_for_trouble<A: Application>(session: &mut Session<A, Socket<Operations>>
         session.connection.flow.wants_capacity() && !sends && io.part.sending.is_none();
     let trouble = is_refused
         || session.connection.flow.reads_later()
+        || session.connection.flow.has_yielded()
         || io.readable
         || io.held_back
         || !io.part.held.is_empty();

@@ -220,6 +220,10 @@ impl<P: Protocol> Kernel<P> {
         if session.socket.is_none() {
             return;
         }
+        if session.connection.flow.has_yielded() {
+            self.event(slot, |client, exchange| exchange.iterate(client));
+        }
+        let session = &mut self.sessions[slot];
         if session.deadline_us > self.now_us {
             if session.deadline_us != NEVER {
                 // It was put off.

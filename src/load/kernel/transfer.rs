@@ -43,6 +43,7 @@ impl<P: Protocol> Kernel<P> {
 
     /// Does what only the transport can do.
     fn serve(&mut self, slot: usize, requests: Requests, was_open: bool) {
+        let next_tick = self.tick_now().plus(1);
         let session = &mut self.sessions[slot];
         let Some(socket) = &session.socket else { return };
         let flow = session.connection.flow;
@@ -50,6 +51,10 @@ impl<P: Protocol> Kernel<P> {
             // Closing then resets.
             let _ = sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
             return self.end(slot, Closed::Aborted);
+        }
+        if requests.yields {
+            // The next iteration is a tick away.
+            self.wheel.bring_forward(slot as u32, next_tick);
         }
         let after = match requests.deadline {
             // The server may take as long to close its side.

@@ -69,8 +69,9 @@ pub trait Application {
         reply.abort();
     }
 
-    /// There is capacity again after [`Reply::has_capacity`] said no. Input that is held is
-    /// delivered through `received` right after this call.
+    /// The application may go on: there is capacity again after [`Reply::has_capacity`] said no, or
+    /// the iteration after [`Reply::yield_now`] has come. Input that is held is delivered through
+    /// `received` right after this call.
     fn resumed(&mut self, conn: &mut Self::Conn, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, reply);
     }

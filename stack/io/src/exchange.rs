@@ -19,7 +19,12 @@
 //!   has that part again.
 //! - It is delivered again when more follows, and after `resumed` and `timeout`.
 //! - No input is delivered while the handler waits for capacity, unless it reads on, nor between
-//!   [`Reply::read_later`] and the next `timeout`, nor after a close.
+//!   [`Reply::read_later`] and the next `timeout`, nor between [`Reply::yield_now`] and the next
+//!   iteration of the worker, nor after a close.
+//! - A handler that has yielded is called in the next iteration ([`Exchange::iterate`]), so a
+//!   transport that a connection has yielded to does not sleep. It serves the other connections
+//!   first and looks for new packets and events, and it continues a bounded number of connections
+//!   in one iteration.
 //! - Input that fills [`OVERFULL_BYTES`] and of which nothing was consumed is overfull, unless it
 //!   is paused: the handler may answer that, and the connection closes.
 //! - When the peer has finished, this side closes as soon as the handler waits for nothing but
@@ -69,6 +74,8 @@ pub struct Requests {
     pub deadline: Option<Option<Duration>>,
     /// The handler was refused capacity: call [`Exchange::resume`] when there is some.
     pub wants_capacity: bool,
+    /// The handler has yielded: call [`Exchange::iterate`] in the next iteration.
+    pub yields: bool,
     /// An answer did not fit what was promised, so the connection is to be reset.
     pub overflow: bool,
     /// Input was overfull.
@@ -106,6 +113,7 @@ impl<C, B: Blob> Handler<'_, C, B> {
             self.requests.deadline = effects.timeout;
         }
         self.requests.wants_capacity |= effects.wants_capacity;
+        self.requests.yields |= effects.yields;
         self.requests.overflow |= effects.overflow;
         if self.flow.is_closing() {
             self.closed();
@@ -116,6 +124,7 @@ impl<C, B: Blob> Handler<'_, C, B> {
     fn closed(&mut self) {
         self.requests.deadline = Some(None);
         self.requests.wants_capacity = false;
+        self.requests.yields = false;
     }
 
     /// Delivers the first unconsumed bytes. Returns how many are consumed.
@@ -289,20 +298,43 @@ impl<'a, C, B: Blob, I: Input> Exchange<'a, C, B, I> {
         done
     }
 
-    /// There may be capacity: calls `resumed` if the handler waits for it and there is, then
-    /// delivers what is held. Returns whether it was called.
+    /// There may be capacity: calls `resumed` if the handler waits for it, and for nothing else,
+    /// and there is, then delivers what is held. Returns whether it was called.
     pub fn resume<A>(&mut self, app: &mut A) -> bool
     where
         A: Application<Conn = C, Blob = B>,
     {
         let Handler { flow, queue, send, .. } = &mut self.handler;
-        if !flow.wants_capacity() || !send.has_capacity(queue) {
+        if !flow.wants_capacity() || flow.has_yielded() || !send.has_capacity(queue) {
             return false;
         }
-        flow.resume();
+        self.go_on_from_stop(app);
+        true
+    }
+
+    /// The next iteration after a yield has come: calls `resumed`, unless the handler also waits
+    /// for capacity and there is none, then delivers what is held.
+    pub fn iterate<A>(&mut self, app: &mut A)
+    where
+        A: Application<Conn = C, Blob = B>,
+    {
+        let Handler { flow, queue, send, .. } = &mut self.handler;
+        if !flow.has_yielded() {
+            return;
+        }
+        flow.iterate();
+        if !flow.wants_capacity() || send.has_capacity(queue) {
+            self.go_on_from_stop(app);
+        }
+    }
+
+    fn go_on_from_stop<A>(&mut self, app: &mut A)
+    where
+        A: Application<Conn = C, Blob = B>,
+    {
+        self.handler.flow.resume();
         self.act(|conn, reply| app.resumed(conn, reply));
         self.go_on(app);
-        true
     }
 
     /// The handler's deadline has passed: calls `timeout`, then delivers what is held if it was put

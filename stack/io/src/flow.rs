@@ -18,6 +18,8 @@ const READS_ON: u8 = 1 << 3;
 const READS_LATER: u8 = 1 << 4;
 /// The peer has finished: no input follows that which is held.
 const FINISHED: u8 = 1 << 5;
+/// The handler has used its share of this iteration.
+const YIELDED: u8 = 1 << 6;
 
 impl Flow {
     /// Whether the handler may still be called with input and deadlines.
@@ -50,6 +52,12 @@ impl Flow {
         self.0 & READS_LATER != 0
     }
 
+    /// Whether the handler waits for the worker's next iteration.
+    #[inline]
+    pub const fn has_yielded(self) -> bool {
+        self.0 & YIELDED != 0
+    }
+
     /// Whether the peer has finished.
     #[inline]
     pub const fn is_finished(self) -> bool {
@@ -62,30 +70,40 @@ impl Flow {
         self.is_open() && !self.is_paused()
     }
 
-    /// Whether input waits for the handler: for its capacity, or for its deadline.
+    /// Whether input waits for the handler: for its capacity, its deadline, or the next iteration.
     #[inline]
     pub const fn is_paused(self) -> bool {
-        self.reads_later() || self.0 & (WANTS_CAPACITY | READS_ON) == WANTS_CAPACITY
+        self.0 & (READS_LATER | YIELDED) != 0
+            || self.0 & (WANTS_CAPACITY | READS_ON) == WANTS_CAPACITY
     }
 
     /// Whether the handler waits for nothing but input.
     #[inline]
     pub const fn is_idle(self) -> bool {
-        self.0 & (CLOSING | WANTS_CAPACITY | READS_LATER) == 0
+        self.0 & (CLOSING | WANTS_CAPACITY | READS_LATER | YIELDED) == 0
     }
 
     /// Takes over what a call asked for.
     #[inline]
     pub(crate) fn interpret(&mut self, effects: &Effects) {
-        let Effects { close, abort, overflow, wants_capacity, read_later, read_on, timeout: _ } =
-            *effects;
+        let Effects {
+            close,
+            abort,
+            overflow,
+            wants_capacity,
+            read_later,
+            read_on,
+            yields,
+            timeout: _,
+        } = *effects;
         if close || abort || overflow {
             return self.close(abort || overflow);
         }
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         let asked = flag(wants_capacity, WANTS_CAPACITY)
             | flag(read_on, READS_ON)
-            | flag(read_later, READS_LATER);
+            | flag(read_later, READS_LATER)
+            | flag(yields, YIELDED);
         self.0 = (self.0 & !READS_ON) | asked;
     }
 
@@ -102,6 +120,11 @@ impl Flow {
     /// The deadline has passed: input is not put off any more.
     pub(crate) fn read_again(&mut self) {
         self.0 &= !READS_LATER;
+    }
+
+    /// The next iteration has come.
+    pub(crate) fn iterate(&mut self) {
+        self.0 &= !YIELDED;
     }
 
     pub(crate) fn finish(&mut self) {

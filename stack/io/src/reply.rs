@@ -47,6 +47,8 @@ pub struct Effects {
     pub read_later: bool,
     /// Deliver input although the handler waits for capacity.
     pub read_on: bool,
+    /// The handler has used its share of this iteration: `resumed` follows in the next one.
+    pub yields: bool,
     /// The deadline was set, or cleared with `Some(None)`. `None`: it is unchanged.
     pub timeout: Option<Option<Duration>>,
 }
@@ -145,6 +147,14 @@ impl<'a, B: Blob> Reply<'a, B> {
     /// call, so ask for it in each.
     pub fn read_on(&mut self) {
         self.effects.read_on = true;
+    }
+
+    /// Ends this connection's share of the worker's iteration: for a handler that has done much
+    /// work for it, measured in work and not in bytes. In the next iteration, after other
+    /// connections were served and new packets were read, [`resumed`](crate::Application::resumed)
+    /// is called and then the input delivered that is left. No input is delivered before.
+    pub fn yield_now(&mut self) {
+        self.effects.yields = true;
     }
 
     /// Asks for `timeout` to be called once `after` has passed, unless another deadline is set by

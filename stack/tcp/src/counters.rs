@@ -122,6 +122,8 @@ simoom_io::counters! {
         answer_overflow,
         /// Times a handler waited for space in the send queue.
         waits_for_room,
+        /// Times a connection used its share of an iteration and was queued again.
+        turns_used_up,
         /// ARP requests answered.
         arp_replies,
         /// ARP requests sent for the address of a next hop.

@@ -2,6 +2,9 @@
 //! whole. A connection that waits for capacity waits for the acknowledgements of others, never for
 //! one of its own that its peer delays.
 
+#[path = "room/yields.rs"]
+mod yields;
+
 use simoom_io::send::{ANSWER_BYTES, CHUNK_BYTES};
 use simoom_io::{Application, Closed, Duration, Opened, Reply};
 use simoom_tcp::Limits;

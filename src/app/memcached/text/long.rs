@@ -123,6 +123,9 @@ impl Memcached {
             if self.answer_held(conn, place, reply) + held > 0 {
                 continue;
             }
+            if conn.share.is_used_up() {
+                return (took, false);
+            }
             let wants_more = took == bytes.len() && !self.long_lines.is_whole(place);
             if reply.has_capacity() {
                 return (took, wants_more);
@@ -159,7 +162,7 @@ impl Memcached {
         let Some(mut line) = self.long_lines.take(place) else { return 0 };
         let from = line.at;
         conn.phase = Phase::Keys(line.keys);
-        while !line.rest().is_empty() && reply.has_capacity() {
+        while !line.rest().is_empty() && !conn.share.is_used_up() && reply.has_capacity() {
             let step = match conn.phase {
                 Phase::Keys(keys) => self.keys(conn, keys, line.rest(), reply),
                 // A key was too long.
@@ -169,6 +172,7 @@ impl Memcached {
                 Step::Took(n) => line.at += n,
                 Step::Wait => break,
             }
+            conn.share.count();
         }
         let answered = line.at - from;
         if !line.rest().is_empty() {

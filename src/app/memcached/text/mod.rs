@@ -8,7 +8,7 @@ mod storage;
 pub(super) use long::{HELD_MAX_BYTES, LongLines};
 pub(super) use request::{BAD_FORMAT, Dump as DumpOf, KEY_MAX_BYTES, MetaKind};
 
-use super::conn::{Conn, Phase, Stats};
+use super::conn::{Conn, Phase, Stats, Wide};
 use super::counters::Count;
 use super::dump::Dump;
 use super::stats::Topic;
@@ -159,7 +159,7 @@ impl Memcached {
     fn begin_stats(&mut self, conn: &mut Conn, about: &[u8], reply: &mut Reply<'_, Blob>) {
         match Topic::of(about) {
             Some(topic) => conn.phase = Phase::Stats(Stats { topic, line: 0, opaque: None }),
-            None if about == b"conns" => conn.phase = Phase::Conns(0),
+            None if about == b"conns" => conn.phase = Phase::Conns(Wide(0)),
             None if about == b"reset" => {
                 self.shared.counters().reset();
                 self.say(b"RESET", reply);

@@ -6,16 +6,20 @@ use crate::tcp::{ConnFlags, Context, State, Transmit, deliver, output, timeout};
 use simoom_io::application::{Application, Closed};
 use smoltcp::time::Instant;
 
+/// Connections that have yielded and continue in one iteration. Each may do as much as its
+/// application does before it yields again, and new packets wait for all of them.
+const YIELDED_MAX: usize = 4;
 /// Connections that one search for input to evict visits.
 const EVICT_STEPS: usize = 256;
 
 impl<A: Application> Stack<A> {
-    /// Handles expired timers. [`Stack::flush`] sends the results, except retransmissions and
-    /// probes, which are sent at once. Returns how many timers had expired.
+    /// Handles expired timers, and continues connections that have yielded. [`Stack::flush`] sends
+    /// the results, except retransmissions and probes, which are sent at once. Returns how many
+    /// timers had expired, and how many connections were continued, in one sum.
     pub fn expire<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) -> usize {
         self.set_clock(now);
         let mut due = [0; GROUP];
-        let mut expired = 0;
+        let mut expired = self.continue_yielded(app, tx);
         loop {
             let count = self.shared.wheel.expire(self.shared.tick, &mut due);
             if count == 0 {
@@ -95,6 +99,29 @@ impl<A: Application> Stack<A> {
             }
         }
         self.flushing.clear();
+        self.yielded_before = self.shared.yielded.len();
+    }
+
+    /// Lets applications go on that yielded before this iteration, in the order in which they did.
+    /// Returns how many.
+    #[inline]
+    fn continue_yielded<T: Transmit>(&mut self, app: &mut A, tx: &mut T) -> usize {
+        let count = self.yielded_before.min(YIELDED_MAX);
+        for _ in 0..count {
+            self.continue_first_yielded(app, tx);
+        }
+        self.yielded_before -= count;
+        count
+    }
+
+    #[cold]
+    fn continue_first_yielded<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
+        let Some(id) = self.shared.yielded.pop_front() else { return };
+        let tcb = &mut self.tcbs[id as usize];
+        tcb.hot.flags.clear(ConnFlags::YIELDED);
+        if tcb.hot.state != State::Closed && tcb.warm.flow.has_yielded() {
+            deliver::iterate(tcb, &mut Context { id, shared: &mut self.shared, app, tx });
+        }
     }
 
     #[inline]

@@ -34,7 +34,7 @@ impl Limits {
             row(
                 "timers",
                 timers,
-                Wheel::memory_bytes(timers) + 2 * self.connections as usize * size_of::<u32>(),
+                Wheel::memory_bytes(timers) + 3 * self.connections as usize * size_of::<u32>(),
             ),
             row(
                 "send ranges and chunks",

@@ -54,7 +54,8 @@ const GROUP: usize = 16;
 /// calls:
 ///
 /// 1. [`Stack::receive`] with the received packets, at most [`BURST`] at a time;
-/// 2. [`Stack::expire`], if [`Stack::next_deadline`] has passed;
+/// 2. [`Stack::expire`], if [`Stack::next_deadline`] has passed: timers, and connections whose
+///    application yielded in an earlier iteration;
 /// 3. [`Stack::flush`], which sends the results.
 ///
 /// Nothing is sent later than the flush that follows its cause, and nothing happens between calls.
@@ -77,6 +78,8 @@ pub struct Stack<A: Application> {
     /// The list that a flush works through, while `shared.ready` collects connections for the next
     /// flush.
     flushing: Vec<u32>,
+    /// How many of those that have yielded did so before this iteration.
+    yielded_before: usize,
 }
 
 impl<A: Application> Stack<A> {
@@ -107,6 +110,7 @@ impl<A: Application> Stack<A> {
             neighbours: Neighbours::new(&config, keyed, tick),
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
+            yielded: VecDeque::with_capacity(limits.connections as usize),
             rate_limiter: RateLimiter::new(config.responses_per_second, keyed),
             opened: 0,
             counters: Counters::default(),
@@ -127,6 +131,7 @@ impl<A: Application> Stack<A> {
             cookies_until: Tick::NEVER,
             evict_from: 0,
             flushing: Vec::with_capacity(limits.connections as usize),
+            yielded_before: 0,
         };
         if stack.shared.config.announces {
             // Sent by the first expiry, which has a transmitter.
@@ -166,8 +171,12 @@ impl<A: Application> Stack<A> {
         self.tcbs.len()
     }
 
-    /// When to call [`Stack::expire`] next, as time from now; `None` while no timer is set.
+    /// When to call [`Stack::expire`] next, as time from now; `None` while no timer is set and no
+    /// application has yielded.
     pub fn next_deadline(&self) -> Option<Duration> {
+        if !self.shared.yielded.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let next = self.shared.wheel.next_deadline()?;
         Some(Duration::from_millis(self.shared.tick.until(next).max(0) as u64))
     }

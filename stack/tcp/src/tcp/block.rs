@@ -223,7 +223,7 @@ impl<C> Tcb<C> {
     /// Carries out the requests that need the transport.
     #[inline]
     fn serve<B: Blob>(&mut self, id: u32, requests: Requests, shared: &mut Shared<B>) {
-        let Requests { deadline, wants_capacity, overflow, overfull } = requests;
+        let Requests { deadline, wants_capacity, yields, overflow, overfull } = requests;
         if let Some(deadline) = deadline {
             self.warm.app_at =
                 deadline.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
@@ -237,6 +237,9 @@ impl<C> Tcb<C> {
             if self.hot.queue.is_empty() {
                 shared.send.refuse_newcomers(true);
             }
+        }
+        if yields {
+            shared.make_yielded(&mut self.hot, id);
         }
         shared.counters.answer_overflow += u64::from(overflow);
         shared.counters.input_overfull += u64::from(overfull);
@@ -272,7 +275,8 @@ impl<C> Tcb<C> {
     where
         C: Default,
     {
-        let still_listed = self.hot.flags.only(ConnFlags::READY.with(ConnFlags::WAITING));
+        let lists = ConnFlags::READY.with(ConnFlags::WAITING).with(ConnFlags::YIELDED);
+        let still_listed = self.hot.flags.only(lists);
         *self = Tcb::default();
         self.hot.flags = still_listed;
     }

@@ -214,6 +214,12 @@ pub(crate) fn resume<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context
     tcb.event(cx.id, cx.shared, |exchange| exchange.resume(app));
 }
 
+/// The iteration after a yield: the application continues.
+pub(crate) fn iterate<A: Application, T>(tcb: &mut Tcb<A::Conn>, cx: &mut Context<'_, A, T>) {
+    let app = &mut *cx.app;
+    tcb.event(cx.id, cx.shared, |exchange| exchange.iterate(app));
+}
+
 /// The application's deadline has passed. It then reads input that it had postponed until now.
 pub(crate) fn deadline<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,

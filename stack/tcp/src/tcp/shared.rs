@@ -34,6 +34,8 @@ pub(crate) struct Shared<B> {
     pub(crate) ready: Vec<u32>,
     /// Connections whose application waits for the send pool. Each is listed at most once.
     pub(crate) waiting: VecDeque<u32>,
+    /// Connections whose application has yielded; each at most once.
+    pub(crate) yielded: VecDeque<u32>,
     pub(crate) rate_limiter: RateLimiter,
     /// The number of connections opened, which identifies each.
     pub(crate) opened: u32,
@@ -68,6 +70,16 @@ impl<B: send::Blob> Shared<B> {
             hot.flags.set(ConnFlags::READY);
             self.ready.push(id);
         }
+    }
+
+    /// Adds a connection to the list of those that continue in the next iteration.
+    #[cold]
+    pub(crate) fn make_yielded(&mut self, hot: &mut Hot, id: u32) {
+        if !hot.flags.has(ConnFlags::YIELDED) {
+            hot.flags.set(ConnFlags::YIELDED);
+            self.yielded.push_back(id);
+        }
+        self.counters.turns_used_up += 1;
     }
 
     /// Counts a closed connection.

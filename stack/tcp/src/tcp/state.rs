@@ -64,6 +64,8 @@ impl ConnFlags {
     pub(crate) const FIN_SEEN: ConnFlags = ConnFlags(1 << 15);
     /// The peer's FIN has been processed: RCV.NXT is beyond it.
     pub(crate) const FIN_TAKEN: ConnFlags = ConnFlags(1 << 8);
+    /// On the list of connections whose application has yielded.
+    pub(crate) const YIELDED: ConnFlags = ConnFlags(1 << 9);
     /// The congestion window was fully used within the last round trip.
     pub(crate) const CWND_LIMITED: ConnFlags = ConnFlags(1 << 10);
     /// Both sides sent a window scale.

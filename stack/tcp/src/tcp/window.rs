@@ -145,12 +145,14 @@ pub(super) fn opens_window<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
 
 /// Bytes that can be accepted from the peer: less than the window only while input is held. An
 /// application that waits for the rest of a request gets a whole window more, or it might wait for
-/// ever. An application that reads later gets what is left of the window.
+/// ever. An application that reads later, or in the next iteration, gets what is left of the
+/// window.
 #[inline]
 pub(crate) fn receive_space<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> u32 {
     let window = window_bytes(tcb.hot.window_doublings, &shared.config);
     let held = tcb.held();
-    match (held, tcb.warm.flow.reads_later()) {
+    let flow = tcb.warm.flow;
+    match (held, flow.reads_later() || flow.has_yielded()) {
         (0, _) => window,
         (_, false) => window.min(LARGE_BYTES.saturating_sub(held) as u32),
         (_, true) => window.min(LARGE_BYTES as u32).saturating_sub(held as u32),
