@@ -2,7 +2,7 @@
 //! whole. A connection that waits for capacity waits for the acknowledgements of others, never for
 //! one of its own that its peer delays.
 
-#[path = "room/yields.rs"]
+#[path = "capacity/yields.rs"]
 mod yields;
 
 use simoom_io::send::{ANSWER_BYTES, CHUNK_BYTES};

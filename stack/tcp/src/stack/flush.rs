@@ -102,7 +102,7 @@ impl<A: Application> Stack<A> {
         self.yielded_before = self.shared.yielded.len();
     }
 
-    /// Lets applications go on that yielded before this iteration, in the order in which they did.
+    /// Continues connections that yielded before this iteration, in the order in which they did.
     /// Returns how many.
     #[inline]
     fn continue_yielded<T: Transmit>(&mut self, app: &mut A, tx: &mut T) -> usize {

@@ -78,7 +78,7 @@ pub struct Stack<A: Application> {
     /// The list that a flush works through, while `shared.ready` collects connections for the next
     /// flush.
     flushing: Vec<u32>,
-    /// How many of those that have yielded did so before this iteration.
+    /// Connections in `shared.yielded` that yielded before this iteration.
     yielded_before: usize,
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Shared<B> {
     pub(crate) ready: Vec<u32>,
     /// Connections whose application waits for the send pool. Each is listed at most once.
     pub(crate) waiting: VecDeque<u32>,
-    /// Connections whose application has yielded; each at most once.
+    /// Connections whose application has yielded. Each is listed at most once.
     pub(crate) yielded: VecDeque<u32>,
     pub(crate) rate_limiter: RateLimiter,
     /// The number of connections opened, which identifies each.
@@ -72,7 +72,7 @@ impl<B: send::Blob> Shared<B> {
         }
     }
 
-    /// Adds a connection to the list of those that continue in the next iteration.
+    /// Adds a connection to the list of connections that continue in the next iteration.
     #[cold]
     pub(crate) fn make_yielded(&mut self, hot: &mut Hot, id: u32) {
         if !hot.flags.has(ConnFlags::YIELDED) {
