@@ -1,5 +1,5 @@
-/* What the program and its loader share: the keys and values of the maps. src/steer/claims.rs
- * mirrors it, and a test there holds the two to the same sizes and offsets. */
+/* Shared by the program and its loader: the keys and values of the maps. src/steer/claims.rs
+ * mirrors them, and a test there compares sizes and offsets. */
 #ifndef SIMOOM_LAYOUT_H
 #define SIMOOM_LAYOUT_H
 
@@ -12,32 +12,32 @@ struct address {
 
 /* Ports of one address that can be claimed. */
 #define CLAIM_PORTS 16
-/* The address is the stack's alone: all TCP ports, ICMP, ARP and neighbour discovery for it are
- * claimed. */
+/* A dedicated address: all TCP ports, ICMP, ARP and neighbour discovery for it are claimed. The
+ * kernel does not have it. */
 #define CLAIM_DEDICATED 1
 /* Addresses that can be claimed. */
 #define CLAIM_ADDRESSES 256
 
-/* What is claimed of one address. A slot without a port holds 0. */
+/* The claims of one address. A slot without a port holds 0. */
 struct claim {
 	__u32 flags;
 	__be16 ports[CLAIM_PORTS];
 };
 
-/* Indices into the map of counters. Frames that are claimed and delivered are not counted here:
- * the receive ring counts them, and the way of a good frame stays short. */
+/* Indices into the map of counters. Redirected frames are not counted here, to keep their path
+ * short: the receive ring counts them. */
 enum counter {
-	/* Claimed, but the receive queue has no socket: left to the kernel. */
+	/* Claimed, but the receive queue has no socket: passed to the kernel. */
 	COUNTER_NO_SOCKET,
-	/* IP fragments aimed at a claimed address: dropped. */
+	/* IP fragments to a claimed address: dropped. */
 	COUNTER_FRAGMENT,
-	/* To a claimed address, but the frame ends before the ports: left to the kernel. */
+	/* To a claimed address, but the frame ends before the ports: passed to the kernel. */
 	COUNTER_TRUNCATED,
-	/* To a claimed address, behind more IPv6 extension headers than are walked: left to the
+	/* To a claimed address, with more IPv6 extension headers than are parsed: passed to the
 	 * kernel. */
 	COUNTER_EXTENSIONS,
-	/* To a claimed port or address, from an address that no host has, or to everybody on the
-	 * link: dropped. */
+	/* To a claimed port or address, from an address that no host can have, or in a multicast
+	 * frame: dropped. */
 	COUNTER_MARTIAN,
 	COUNTERS,
 };

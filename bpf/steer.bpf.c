@@ -1,9 +1,9 @@
-/* Steers claimed frames to the AF_XDP socket of the queue they came in on; everything else goes
- * to the kernel.
+/* Redirects claimed frames to the AF_XDP socket of their receive queue, and passes all other
+ * frames to the kernel.
  *
- * In comes every frame of the interface, out goes a verdict. The way of a claimed segment is one
- * lookup of its destination address, which yields the claimed ports, and one redirect. Nothing
- * is changed in any frame. */
+ * The program runs on every frame of the interface and returns a verdict. A claimed segment costs
+ * one lookup of its destination address, which yields the claimed ports, and one redirect. No
+ * frame is changed. */
 #include "layout.h"
 
 struct {
@@ -75,7 +75,7 @@ struct ipv6 {
 	struct address source, destination;
 };
 
-/* RFC 8200 §4: the head of every extension header that is walked, and the whole of a fragment
+/* RFC 8200 §4: the start of every extension header that is parsed, and all of a fragment
  * header. */
 struct extension {
 	__u8 next_header, len;
@@ -90,7 +90,7 @@ struct extension {
 	__be32 rest;
 };
 #define IPV6_FRAGMENT be16(0xfff9)
-/* Hop-by-hop, destination (twice), routing: no sane chain is longer; one more for a fragment
+/* Hop-by-hop, destination (twice), routing: no valid chain is longer; one more for a fragment
  * header. */
 #define MAX_EXTENSIONS 5
 
@@ -119,8 +119,8 @@ struct icmpv6 {
 #define ICMPV6_NEIGHBOUR_SOLICITATION 135
 #define ICMPV6_NEIGHBOUR_ADVERTISEMENT 136
 
-/* What a router says of a packet that was too big, as far as it quotes one that the stack has
- * sent: without options, and without extension headers. */
+/* A router's report that a packet was too big. The quoted packet is one of the stack's, so it has
+ * no options and no extension headers. */
 struct too_big_ipv4 {
 	struct icmp icmp;
 	struct ipv4 ip;
@@ -193,7 +193,7 @@ static __always_inline int drop_martian(void)
 	return XDP_DROP;
 }
 
-/* RFC 1122 section 3.2.1.3: not "this network", loopback, a group, reserved or broadcast. */
+/* RFC 1122 section 3.2.1.3: not "this network", loopback, multicast, reserved or broadcast. */
 static __always_inline int is_host_ipv4(__be32 ip)
 {
 	__u8 first = *(const __u8 *)&ip;
@@ -201,8 +201,8 @@ static __always_inline int is_host_ipv4(__be32 ip)
 	return first && first != 127 && first < 224;
 }
 
-/* RFC 4291 section 2.5.5.2. No packet of IPv6 is from or to such an address; in the map of
- * claims it is IPv4's. */
+/* RFC 4291 section 2.5.5.2. No IPv6 packet has such an address; in the map of claims it is an
+ * IPv4 address. */
 static __always_inline int is_mapped(const struct address *address)
 {
 	return !(address->words[0] | address->words[1]) && address->words[2] == be32(0xffff);
@@ -213,7 +213,7 @@ static __always_inline int is_unspecified(const struct address *address)
 	return !(address->words[0] | address->words[1] | address->words[2] | address->words[3]);
 }
 
-/* RFC 4291 section 2.5: not a group, unspecified, loopback or IPv4's. */
+/* RFC 4291 section 2.5: not multicast, unspecified, loopback or IPv4-mapped. */
 static __always_inline int is_host_ipv6(const struct address *address)
 {
 	if (*(const __u8 *)address == 0xff || is_mapped(address))
@@ -221,7 +221,7 @@ static __always_inline int is_host_ipv6(const struct address *address)
 	return (address->words[0] | address->words[1] | address->words[2] | (address->words[3] & ~be32(1))) != 0;
 }
 
-/* RFC 1122 section 3.3.6: a packet to one host does not come in a frame to several. */
+/* RFC 1122 section 3.3.6: a unicast packet does not come in a multicast frame. */
 static __always_inline int is_to_group(struct xdp_md *ctx)
 {
 	struct ethernet *ethernet = (void *)(unsigned long)ctx->data;
@@ -229,8 +229,8 @@ static __always_inline int is_to_group(struct xdp_md *ctx)
 	return (void *)(ethernet + 1) > (void *)(unsigned long)ctx->data_end || ethernet->destination[0] & 1;
 }
 
-/* A segment to an address with claims. `from_host` says whether its source is an address that a
- * host can have. The kernel judges what is not claimed. */
+/* Steers a segment to an address with claims. `from_host`: a host can have the source address.
+ * Segments to unclaimed ports go to the kernel. */
 static __always_inline int steer_tcp(struct xdp_md *ctx, const struct claim *claim, const struct tcp_ports *tcp,
 				     int from_host, void *end)
 {
@@ -245,8 +245,8 @@ static __always_inline int steer_tcp(struct xdp_md *ctx, const struct claim *cla
 	return to_socket(ctx);
 }
 
-/* The kernel has connections of its own at a claimed port: of clients that did not come through
- * this interface. What a router says of one of these is the kernel's. */
+/* Whether the kernel has this connection: it has those at a claimed port whose clients did not
+ * come through this interface. The kernel gets a router's report about them. */
 static __always_inline int is_kernels(struct xdp_md *ctx, struct bpf_sock_tuple *ends, __u32 size)
 {
 	struct bpf_sock *sock = bpf_skc_lookup_tcp(ctx, ends, size, BPF_F_CURRENT_NETNS, 0);
@@ -259,8 +259,8 @@ static __always_inline int is_kernels(struct xdp_md *ctx, struct bpf_sock_tuple 
 	return is_connection;
 }
 
-/* ICMP to a shared address is the kernel's, but for what concerns the size of the stack's own
- * packets. */
+/* The kernel gets ICMP to a shared address, except reports that a packet of the stack was too
+ * big. */
 static __always_inline int steer_too_big_ipv4(struct xdp_md *ctx, const struct claim *claim, const struct ipv4 *ip,
 					      const struct too_big_ipv4 *said, void *end)
 {
@@ -305,8 +305,8 @@ static __always_inline int steer_arp(struct xdp_md *ctx, const struct arp *arp, 
 {
 	if ((void *)(arp + 1) > end || arp->hardware != be16(1) || arp->protocol != ETHERTYPE_IPV4)
 		return XDP_PASS;
-	/* From a dedicated address: another host has it too, which is for its owner to know (RFC
-	 * 5227 section 2.4). */
+	/* From a dedicated address: another host uses it too. The stack must detect the conflict
+	 * (RFC 5227 section 2.4). */
 	if (is_dedicated(claim_of_ipv4(arp->target_ip)) || is_dedicated(claim_of_ipv4(arp->sender_ip)))
 		return to_socket(ctx);
 	return XDP_PASS;
@@ -334,7 +334,7 @@ static __always_inline int steer_ipv4(struct xdp_md *ctx, const struct ipv4 *ip,
 		return is_fragment ? XDP_PASS
 				   : steer_too_big_ipv4(ctx, claim, ip, (void *)ip + header_len, end);
 	if (unlikely(is_fragment)) {
-		/* The kernel would put it together and answer with a reset. */
+		/* The kernel would reassemble the packet and answer with a reset. */
 		count(COUNTER_FRAGMENT);
 		return XDP_DROP;
 	}
@@ -353,7 +353,7 @@ static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *i
 
 		if (!claim)
 			return XDP_PASS;
-		/* A host without an address yet may ask for its neighbours (RFC 4861 section
+		/* A host without an address may send neighbour solicitations (RFC 4861 section
 		 * 4.3). */
 		if (is_mapped(&ip->destination) ||
 		    (is_dedicated(claim) && !is_host_ipv6(&ip->source) && !is_unspecified(&ip->source)))
@@ -361,16 +361,16 @@ static __always_inline int steer_icmpv6(struct xdp_md *ctx, const struct ipv6 *i
 		return is_dedicated(claim) ? to_socket(ctx)
 					   : steer_too_big_ipv6(ctx, claim, ip, (const void *)icmp, end);
 	}
-	/* Of what is sent to a group only the question for a dedicated address, and another's
-	 * word that it has one, are not the kernel's. */
+	/* The kernel gets multicast, except solicitations for a dedicated address and
+	 * advertisements of one. */
 	if ((void *)(icmp + 1) > end || (icmp->type != ICMPV6_NEIGHBOUR_SOLICITATION &&
 					 icmp->type != ICMPV6_NEIGHBOUR_ADVERTISEMENT))
 		return XDP_PASS;
 	return is_dedicated(claim_of(&icmp->target)) ? to_socket(ctx) : XDP_PASS;
 }
 
-/* A fragment whose first header is `protocol`. What stands behind an extension header cannot be
- * known from a later fragment; it may be TCP. */
+/* A fragment whose first header is `protocol`. A later fragment does not show what follows an
+ * extension header: it may be TCP. */
 static __always_inline int steer_ipv6_fragment(const struct ipv6 *ip, __u8 protocol)
 {
 	const struct claim *claim = claim_of(&ip->destination);
@@ -423,7 +423,7 @@ static __always_inline int steer_ipv6(struct xdp_md *ctx, const struct ipv6 *ip,
 				count(COUNTER_TRUNCATED);
 			return XDP_PASS;
 		}
-		/* RFC 8200 §4.4: the destination is not the last one yet. */
+		/* RFC 8200 §4.4: the destination is not the final one yet. */
 		if (protocol == PROTOCOL_ROUTING && extension->segments_left)
 			return XDP_PASS;
 

@@ -79,7 +79,8 @@ pub trait Handler: Application {
     }
 
     /// Gives each metric and its value to `sink`: always the same metrics, declared with
-    /// [`counters!`](crate::metrics::counters) or as statics. A name twice is an error at start.
+    /// [`counters!`](crate::metrics::counters) or as statics. A name with two declarations is
+    /// an error at start.
     fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         let _ = sink;
     }

@@ -62,6 +62,8 @@ over_both! {
     draining_finishes_what_is_under_way_and_nothing_more,
     draining_answers_whoever_has_connected,
     draining_gives_idle_connections_time_for_one_more_request,
+    draining_does_not_wait_for_answered_clients_that_stay,
+    draining_waits_for_answers_on_their_way,
     draining_is_bounded,
     a_second_order_cuts_the_drain_short,
 }
@@ -646,10 +648,12 @@ fn draining_finishes_what_is_under_way_and_nothing_more(poller: Poller) {
     reading.expect_end();
     drop((idle, queued, waiting, reading));
     service.join();
-    assert_eq!(service.count("drain_cut_off"), 0);
-    // A drain does not wait long for clients that have all their answers and do not close.
-    let ended = ["closed_finished", "closed_timed_out"].map(|name| service.count(name));
-    assert_eq!(ended.iter().sum::<u64>(), 4);
+    assert_eq!((service.count("drain_cut_off"), ended(&service)), (0, 4));
+}
+
+/// Connections that ended after everything was sent, whether or not their clients closed in time.
+fn ended(service: &Service) -> u64 {
+    service.count("closed_finished") + service.count("closed_timed_out")
 }
 
 /// They waited to be accepted when the order to drain came.
@@ -672,10 +676,7 @@ fn draining_answers_whoever_has_connected(poller: Poller) {
         client.expect_end();
     }
     service.join();
-    assert_eq!(
-        (service.count("drain_cut_off"), service.count("closed_finished")),
-        (0, CLIENTS as u64)
-    );
+    assert_eq!((service.count("drain_cut_off"), ended(&service)), (0, CLIENTS as u64));
 }
 
 /// Also one whose first request has not come.
@@ -693,7 +694,46 @@ fn draining_gives_idle_connections_time_for_one_more_request(poller: Poller) {
     }
     drop((fresh, idle));
     service.join();
-    assert_eq!((service.count("drain_cut_off"), service.count("closed_finished")), (0, 2));
+    assert_eq!((service.count("drain_cut_off"), ended(&service)), (0, 2));
+}
+
+/// Whether they were told to close before the drain or in it.
+fn draining_does_not_wait_for_answered_clients_that_stay(poller: Poller) {
+    let linger_timeout = 2 * service::PATIENCE;
+    let settings = Settings { drain_idle: service::PATIENCE, linger_timeout, ..settings() };
+    let mut service = Service::start(poller, &settings);
+    let (mut early, mut late) = (service.connect(), service.connect());
+    early.send("close\n");
+    early.expect("bye\n");
+    early.expect_end();
+    late.ask("before");
+    service.drain(2 * service::PATIENCE);
+    service.wait_for("application_draining", 1);
+    late.ask("in the drain");
+    late.expect_end();
+    service.wait_for("closed_timed_out", 2);
+    service.join();
+}
+
+fn draining_waits_for_answers_on_their_way(poller: Poller) {
+    let settings = Settings { linger_timeout: 2 * service::PATIENCE, ..settings() };
+    let mut service = Service::start(poller, &settings);
+    let (mut slow, mut quick) = (service.connect_narrow(), service.connect());
+    slow.send("stream 2\nclose\n");
+    let bytes = 2 * service::piece().len() as u64 + 4;
+    service
+        .wait_until("a whole answer in the socket", |service| service.count("bytes_sent") == bytes);
+    quick.send("close\n");
+    quick.expect("bye\n");
+    quick.expect_end();
+    service.drain(2 * service::PATIENCE);
+    service.wait_until("the end of the other", |service| service.count("closed_timed_out") > 0);
+    assert_eq!((service.count("closed_timed_out"), service.count("connections_open")), (1, 1));
+    slow.expect_pieces(2);
+    slow.expect("bye\n");
+    slow.expect_end();
+    service.wait_for("connections_open", 0);
+    service.join();
 }
 
 fn draining_is_bounded(poller: Poller) {

@@ -57,11 +57,11 @@ impl Admission {
         // Without a limit for networks nobody asks the kernel for the address.
         let place = match self.prefixes.is_limited() {
             true => {
-                remote(socket).and_then(|remote| self.prefixes.place(&Address::from(remote.ip())))
+                remote(socket).and_then(|remote| self.prefixes.slot(&Address::from(remote.ip())))
             }
             false => None,
         };
-        if place.is_some_and(|place| !self.prefixes.has_room_at(place)) {
+        if place.is_some_and(|place| !self.prefixes.has_capacity_at(place)) {
             counters.prefix_refused += 1;
             return None;
         }

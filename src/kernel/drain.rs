@@ -9,21 +9,27 @@
 //!    request that crosses the FIN of an idle connection is lost, so for `Settings::drain_idle`, or
 //!    half of a shorter drain, none is sent.
 //! 3. Connections that are idle then are closed, and others as they become idle.
+//! 4. A peer that does not close in its turn has [`DRAIN_LINGER_MS`] if it has acknowledged every
+//!    answer, and the linger timeout otherwise.
 
 use super::server::{Driver, Server};
 use super::session::{Host, Phase, Session};
 use super::socket::Socket;
-use crate::clock::millis;
+use super::sys::has_unacknowledged_bytes;
+use super::table::Key;
+use crate::clock::{look_at, millis};
 use crate::control::Command;
 use crate::handler::Handler;
 use simoom_io::Closed;
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// How long handshakes have that were under way when the drain began. A client whose SYN is dropped
 /// meanwhile is refused when it repeats that, after a second.
 const HANDSHAKE_MS: u64 = 100;
-/// How long a peer that has all its answers may take to close: pools of clients do not look.
+/// How long the peer of a connection that was closed, and that has acknowledged every answer, has
+/// to close: connection pools notice a FIN only when they next use the connection.
 pub(super) const DRAIN_LINGER_MS: u64 = 500;
 
 /// How far a drain has come.
@@ -100,7 +106,34 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
         self.host.app.drain();
         self.drain = Some(Drain::new(now_ms, at_most_ms, self.drain_idle_ms));
+        for index in 0..self.table.capacity() {
+            if let Some(key) = self.table.key_at(index) {
+                self.shorten_linger(key);
+            }
+        }
         Ok(())
+    }
+
+    /// Looks soon whether a connection that waits for the peer to close has to wait on.
+    pub(super) fn shorten_linger(&mut self, key: Key) {
+        let Some(session) = self.table.get_mut(key) else { return };
+        if session.phase() == Phase::Lingering {
+            self.host.shorten_linger(session, DRAIN_LINGER_MS);
+            let look_ms = look_at(session.next_deadline_ms(), self.host.now_ms);
+            self.wheel.bring_forward(key.index, look_ms);
+        }
+    }
+
+    /// A peer has not closed in its time. It may have more if answers are still on their way to it:
+    /// what it sends after the end would reset the connection, and destroy them.
+    pub(super) fn end_linger(&mut self, key: Key) {
+        let Some(session) = self.table.get_mut(key) else { return };
+        if self.host.is_linger_over(session) || !has_unacknowledged_bytes(session.io.fd.as_fd()) {
+            return self.end(key, Closed::TimedOut);
+        }
+        self.host.resume_linger(session, DRAIN_LINGER_MS);
+        let look_ms = look_at(session.next_deadline_ms(), self.host.now_ms);
+        self.wheel.bring_forward(key.index, look_ms);
     }
 
     /// Takes in whoever has connected, and closes the listeners.

@@ -10,7 +10,6 @@ use super::listener::Listener;
 use super::run_queue::{CROWD, RunQueue};
 use super::session::{Due, Host, Phase, Session};
 use super::socket::{Part, Socket};
-use super::sys::is_all_acknowledged;
 use super::table::{Key, Table};
 use super::turns::Turns;
 use super::visit::{Next, Tools, visit, write};
@@ -26,7 +25,6 @@ use simoom_io::send::{Pool, Queue};
 use simoom_io::timer::{Tick, Wheel};
 use simoom_io::{Application, Closed, ConnectionId};
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -302,16 +300,14 @@ impl<A: Handler, D: Driver> Server<A, D> {
             return self.end(key, how);
         }
         let Some(session) = self.table.get_mut(key) else { return };
-        if let Some(drain) = &self.drain
-            && drain.closes_idle()
-            && next == Next::Event
-            && is_idle(&self.host, session)
-        {
-            self.host.close(session);
-            return self.visit(key);
-        }
-        if self.drain.is_some() && session.phase() == Phase::Lingering {
-            self.host.shorten_linger(session, DRAIN_LINGER_MS);
+        if let Some(drain) = &self.drain {
+            if drain.closes_idle() && next == Next::Event && is_idle(&self.host, session) {
+                self.host.close(session);
+                return self.visit(key);
+            }
+            if session.phase() == Phase::Lingering {
+                self.host.shorten_linger(session, DRAIN_LINGER_MS);
+            }
         }
         self.host.limit_wait(session, matches!(next, Next::Room | Next::Buffer));
         if !self.driver.arrange(key, session) {
@@ -357,14 +353,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
                     reset(&session.io.fd);
                     self.end(key, Closed::TimedOut);
                 }
-                // In a drain this is soon: a peer that is slow to take the answer gets it all.
-                Due::Linger
-                    if self.drain.is_some() && !is_all_acknowledged(session.io.fd.as_fd()) =>
-                {
-                    self.host.linger(session);
-                    self.leave(key, Next::Event);
-                }
-                Due::Linger => self.end(key, Closed::TimedOut),
+                Due::Linger => self.end_linger(key),
                 Due::Send => self.retry_send(key),
             }
         }

@@ -45,6 +45,8 @@ pub(super) struct Session<A: Application, S> {
     pub(super) taken_bytes: u32,
     application_ms: u64,
     transport_ms: u64,
+    /// The end of the linger timeout, which a drain may look at earlier.
+    lingers_until_ms: u64,
 }
 
 impl<A: Application, S> Session<A, S> {
@@ -57,6 +59,7 @@ impl<A: Application, S> Session<A, S> {
             taken_bytes: 0,
             application_ms: NEVER,
             transport_ms: NEVER,
+            lingers_until_ms: NEVER,
         }
     }
 
@@ -244,15 +247,26 @@ impl<A: Handler> Host<A> {
         session.lingered_bytes <= LINGER_BYTES
     }
 
-    /// The peer has at most this long to close.
+    /// The FIN was sent: from now on the peer has the linger timeout to close.
+    pub(super) fn linger<S>(&mut self, session: &mut Session<A, S>) {
+        session.lingers = true;
+        session.lingers_until_ms = self.now_ms.saturating_add(millis(self.linger_timeout));
+        session.transport_ms = session.lingers_until_ms;
+    }
+
+    /// Has [`Host::due`] return [`Due::Linger`] in at most this long.
     pub(super) fn shorten_linger<S>(&self, session: &mut Session<A, S>, at_most_ms: u64) {
         session.transport_ms = session.transport_ms.min(self.now_ms.saturating_add(at_most_ms));
     }
 
-    /// The FIN was sent: from now on the peer has the linger timeout to close.
-    pub(super) fn linger<S>(&mut self, session: &mut Session<A, S>) {
-        session.lingers = true;
-        session.transport_ms = self.now_ms.saturating_add(millis(self.linger_timeout));
+    /// Whether the peer has had the whole linger timeout.
+    pub(super) fn is_linger_over<S>(&self, session: &Session<A, S>) -> bool {
+        session.lingers_until_ms <= self.now_ms
+    }
+
+    /// Has [`Host::due`] return [`Due::Linger`] again: in so long, or when the linger timeout ends.
+    pub(super) fn resume_linger<S>(&self, session: &mut Session<A, S>, after_ms: u64) {
+        session.transport_ms = session.lingers_until_ms.min(self.now_ms.saturating_add(after_ms));
     }
 
     /// Whether draining may close this connection now.

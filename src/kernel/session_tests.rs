@@ -299,6 +299,21 @@ fn every_wait_ends() {
 }
 
 #[test]
+fn a_shortened_linger_can_go_on_until_the_linger_timeout() {
+    let (mut host, mut session) = opened();
+    host.receive(&mut session, b"n");
+    host.linger(&mut session);
+    host.shorten_linger(&mut session, 2000);
+    for look_ms in [3000, 5000, 6000] {
+        assert_eq!(session.next_deadline_ms(), look_ms);
+        host.now_ms = look_ms;
+        assert_eq!(host.due(&mut session), Due::Linger);
+        assert_eq!(host.is_linger_over(&session), look_ms == 6000);
+        host.resume_linger(&mut session, 2000);
+    }
+}
+
+#[test]
 fn a_wait_for_others_ends_with_it() {
     let (mut host, mut session) = opened();
     host.receive(&mut session, b"n");

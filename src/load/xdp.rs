@@ -191,9 +191,9 @@ fn stack_limits(connections: u32, slow: Option<ReadThrottle>, copied_bytes: usiz
         None => limits,
         // Each connection may hold a window of unread input.
         Some(throttle) if throttle.window_bytes() <= input::SMALL_BYTES => {
-            Limits { keep_small: most, ..limits }
+            Limits { small_input_buffers: most, ..limits }
         }
-        Some(_) => Limits { keep_small: most, keep_large: most, ..limits },
+        Some(_) => Limits { small_input_buffers: most, large_input_buffers: most, ..limits },
     }
 }
 
@@ -223,7 +223,7 @@ fn stack_config(
     stack.close_timeout_ms = 5_000;
     if let Some(throttle) = plan.slow {
         stack.receive_window_bytes = throttle.window_bytes() as u32;
-        stack.receive_window_most_bytes = 0;
+        stack.max_receive_window_bytes = 0;
     }
     Ok(stack)
 }

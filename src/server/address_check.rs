@@ -55,12 +55,12 @@ pub(crate) fn check(
     let mut probing = Probing::new(mac, asked, super::xdp::secret()?, Duration::from(unit), now());
     let mut out = Out { sender, failed: None };
     while probing.next_at().is_some() {
-        probing.act(now(), &mut out);
+        probing.poll(now(), &mut out);
         if let Some(error) = out.failed.take() {
             return Err(cannot(error));
         }
         match receiver.next() {
-            Ok(frame) => probing.hear(frame).map_err(|conflict| {
+            Ok(frame) => probing.on_frame(frame).map_err(|conflict| {
                 Error::failed(format!(
                     "another host on {interface} has {conflict}; choose an address that is free, or take it from \
                      that host"

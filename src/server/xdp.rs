@@ -278,7 +278,7 @@ fn stack_config<L>(
     let everywhere = claimed.len() == addresses.len() * ports.len();
     let mut stack = Config::new(facts.mac, addresses, secret()?, limits);
     if !everywhere {
-        stack.places =
+        stack.listen_addresses =
             claimed.iter().map(|claimed| (claimed.at.ip().into(), claimed.at.port())).collect();
     }
     stack.no_peers = host.no_peers();

@@ -207,8 +207,7 @@ impl Store {
 
     /// Passes up to `limit` items to `visit`, from `cursor` on (0 at first), of at most
     /// [`DUMP_CHAINS`] chains. Returns the next cursor, `None` at the end. An item that exists
-    /// throughout is visited once: the cursor is a
-    /// position in the table, and entries do not move.
+    /// throughout is visited once: the cursor is a position in the table, and entries do not move.
     pub fn dump(
         &self,
         cursor: u64,

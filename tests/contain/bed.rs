@@ -127,8 +127,8 @@ impl Bed {
             let limits = Limits {
                 send_entries: 256,
                 send_chunks: 256,
-                keep_small: 8,
-                keep_large: 2,
+                small_input_buffers: 8,
+                large_input_buffers: 2,
                 ..Limits::for_connections(CONNECTIONS as u32)
             };
             let checksums = ChecksumPolicy::AcceptPartial;

@@ -90,8 +90,7 @@ impl Bed {
     }
 
     pub fn count(&self, name: &str) -> u64 {
-        let totals = self.server.totals();
-        totals.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
+        value_of(&self.server.totals(), name).unwrap_or(0)
     }
 
     pub fn wait_for(&self, name: &str, value: u64) {
@@ -128,10 +127,7 @@ fn echo_sends_back_what_it_receives(transport: Transport) {
     bed.wait_for("echo_bytes", 2 * (1 + 2 + 1024 + 1025 + 300_000));
     bed.wait_for("echo_connections_open", 1);
     let totals = bed.server.stop().unwrap();
-    assert!(
-        totals.iter().any(|(metric, value)| *metric == "handler_panics" && *value == 0),
-        "{totals:?}"
-    );
+    assert_eq!(value_of(&totals, "handler_panics"), Some(0), "{totals:?}");
 }
 
 fn a_panic_in_a_handler_of_a_user_closes_its_own_connection_only(transport: Transport) {
@@ -160,10 +156,7 @@ fn echo_answers_what_comes_while_it_drains_and_closes(transport: Transport) {
         }
     );
     let totals = drained.join().unwrap();
-    assert!(
-        totals.iter().any(|(metric, value)| *metric == "echo_connections_open" && *value == 0),
-        "{totals:?}"
-    );
+    assert_eq!(value_of(&totals, "echo_connections_open"), Some(0), "{totals:?}");
     drop(network);
 }
 
@@ -246,10 +239,7 @@ fn another_server_is_asked_and_its_answers_come_in_order(transport: Transport) {
     assert_eq!(&got, b"ERROR\n", "the asked server closed");
     bed.wait_for("completions", 5);
     let totals = bed.server.stop().unwrap();
-    assert!(
-        totals.iter().any(|(metric, value)| **metric == *"completions_unclaimed" && *value == 0),
-        "{totals:?}"
-    );
+    assert_eq!(value_of(&totals, "completions_unclaimed"), Some(0), "{totals:?}");
 }
 
 fn a_client_that_is_gone_before_its_answer_disturbs_nobody(transport: Transport) {
@@ -271,10 +261,7 @@ fn a_client_that_is_gone_before_its_answer_disturbs_nobody(transport: Transport)
     next.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"re: b\n");
     let totals = bed.server.stop().unwrap();
-    assert!(
-        totals.iter().any(|(metric, value)| **metric == *"completions" && *value == 2),
-        "{totals:?}"
-    );
+    assert_eq!(value_of(&totals, "completions"), Some(2), "{totals:?}");
 }
 
 fn a_drain_waits_for_answers_that_come_later(transport: Transport) {
@@ -292,9 +279,11 @@ fn a_drain_waits_for_answers_that_come_later(transport: Transport) {
     assert_eq!(all, "re: a\n");
     drop(client);
     let totals = drained.join().unwrap();
-    assert!(
-        totals.iter().any(|(metric, value)| **metric == *"completions" && *value == 1),
-        "{totals:?}"
-    );
+    assert_eq!(value_of(&totals, "completions"), Some(1), "{totals:?}");
     drop(network);
+}
+
+/// The value of a metric that is published.
+pub(crate) fn value_of(totals: &[simoom::metrics::Count], name: &str) -> Option<u64> {
+    totals.iter().find(|(metric, _)| *metric == name).map(|(_, value)| *value)
 }

@@ -9,7 +9,7 @@ mod router;
 mod kv_rest;
 
 use crate::common::need_program;
-use crate::examples::Bed;
+use crate::examples::{Bed, value_of};
 use crate::site::Transport;
 use std::io::{Read, Write};
 
@@ -72,10 +72,7 @@ fn routes_answer_curl(transport: Transport) {
     }
     bed.wait_for("notes_listed", 2);
     let totals = bed.server.stop().unwrap();
-    assert!(
-        totals.iter().any(|(metric, value)| *metric == "handler_panics" && *value == 0),
-        "{totals:?}"
-    );
+    assert_eq!(value_of(&totals, "handler_panics"), Some(0), "{totals:?}");
 }
 
 fn a_long_answer_reaches_a_slow_client_whole(transport: Transport) {

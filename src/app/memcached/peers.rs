@@ -9,33 +9,62 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 const SLOTS: usize = 1024;
+const CLASSES: usize = 16;
+/// The smallest class is below twice 1 KiB, the largest from 32 MiB on.
+const SMALLEST_LOG2: u32 = 10;
 
 /// The number of a peer's slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Peer(u16);
 
-/// The unfinished values of one peer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
-    pub(super) bytes: u64,
-    /// The ends of their list, which is in the order of their last progress.
+/// A list of uploads in the order of their last progress: its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct List {
     pub(super) first: u32,
     pub(super) last: u32,
+}
+
+impl List {
+    pub(super) const EMPTY: List = List { first: NONE, last: NONE };
+}
+
+/// The unfinished values of one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) count: u64,
+    /// One list for each [`size_class`].
+    pub(super) lists: [List; CLASSES],
+}
+
+impl Held {
+    pub(super) const NOTHING: Held = Held { count: 0, lists: [List::EMPTY; CLASSES] };
+
+    /// The first upload of each class in use, the largest class first.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = u32> {
+        self.lists.iter().rev().map(|list| list.first).filter(|first| *first != NONE)
+    }
+}
+
+/// The sizes of a class differ by less than a factor of 2, but for the smallest and the largest.
+pub(super) fn size_class(bytes: u64) -> usize {
+    (bytes.max(1).ilog2().saturating_sub(SMALLEST_LOG2) as usize).min(CLASSES - 1)
 }
 
 /// The peers of one worker.
 #[derive(Debug)]
 pub(super) struct Peers {
+    /// Bytes that each holds.
+    bytes: Box<[u64]>,
     held: Box<[Held]>,
     hash: RandomState,
 }
 
 impl Peers {
-    pub(super) const MEMORY_BYTES: usize = SLOTS * size_of::<Held>();
+    pub(super) const MEMORY_BYTES: usize = SLOTS * (size_of::<Held>() + size_of::<u64>());
 
     pub(super) fn new() -> Peers {
-        let none = Held { bytes: 0, first: NONE, last: NONE };
-        Peers { held: vec![none; SLOTS].into(), hash: RandomState::new() }
+        let held = vec![Held::NOTHING; SLOTS].into();
+        Peers { bytes: vec![0; SLOTS].into(), held, hash: RandomState::new() }
     }
 
     /// The peer with this address.
@@ -51,11 +80,15 @@ impl Peers {
         &mut self.held[usize::from(peer.0)]
     }
 
-    /// The first values of the peers that hold the most: of several, if they hold equally much.
-    pub(super) fn heaviest(&self) -> impl Iterator<Item = u32> {
-        let most = self.held.iter().map(|held| held.bytes).max().unwrap_or(0);
-        let heaviest = self.held.iter().filter(move |held| held.bytes == most);
-        heaviest.map(|held| held.first).filter(|first| *first != NONE)
+    pub(super) fn bytes(&mut self, peer: Peer) -> &mut u64 {
+        &mut self.bytes[usize::from(peer.0)]
+    }
+
+    /// The peers that hold the most, if any holds something: several if they hold equally much.
+    pub(super) fn heaviest(&self) -> impl Iterator<Item = (u64, &Held)> {
+        let most = self.bytes.iter().copied().max().unwrap_or(0);
+        let peers = self.bytes.iter().copied().zip(&self.held);
+        peers.filter(move |(bytes, _)| *bytes == most && most > 0)
     }
 }
 

@@ -76,7 +76,7 @@ impl Memcached {
         let mut displaced = 0;
         let (store, uploads, now) = (&self.store, &mut self.uploads, self.now);
         let reserved = store.reserve_incoming(new, now, || {
-            let found = uploads.displace(|upload| {
+            let found = uploads.displace(now, |upload| {
                 if upload.job.commit.mode == Mode::Set && upload.job.commit.compare.is_none() {
                     // What is there must not be taken for what was to be stored.
                     store.delete(upload.reservation.key(), &Delete::default(), now);
@@ -107,7 +107,7 @@ impl Memcached {
         }
         self.count(Count::Streamed);
         let left = reservation.remaining() + job.ending.bytes().len();
-        match self.uploads.put(Upload::new(reservation, job, conn.peer)) {
+        match self.uploads.put(Upload::new(reservation, job, conn.peer, self.now)) {
             Some(place) => conn.begin_upload(place, self.now),
             // There is a place for each connection, so this is for a transport that opens more than
             // it said.
@@ -133,7 +133,7 @@ impl Memcached {
         };
         let n = reservation.write(bytes);
         let Some(end) = end_of(reservation, job, &bytes[n..]) else {
-            self.uploads.progressed(place);
+            self.uploads.progressed(place, self.now);
             return if n == 0 { Step::Wait } else { Step::Took(n) };
         };
         conn.phase = Phase::Command;

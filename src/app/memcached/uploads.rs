@@ -1,11 +1,12 @@
 //! The values of one worker that come in pieces: as many places as connections, taken at start-up.
 //!
-//! The uploads of each peer stand in a list by their last progress. When the space for incoming
-//! values is full, a newer one takes the space of the peer that holds most: that of its upload
-//! whose last progress is the longest ago. So a peer with many connections takes from itself, not
-//! from others.
+//! The uploads of each peer stand in lists by size class, each in the order of their last progress.
+//! When the space for incoming values is full, a newer upload takes the space of the peer that
+//! holds most. So a peer with many connections takes from itself, not from others. Of that peer's
+//! uploads, one that has stalled gives way; if none has, one of the largest, for its space helps
+//! most and small uploads are soon complete.
 
-use super::peers::{Peer, Peers};
+use super::peers::{Held, Peer, Peers, size_class};
 use super::upload::{Ending, Job};
 use crate::store::Reservation;
 use std::net::IpAddr;
@@ -13,6 +14,10 @@ use std::net::IpAddr;
 /// An upload counts as in progress when this many bytes have come since it last did, so that a
 /// client cannot keep its space by sending single bytes.
 const PROGRESS_BYTES: usize = 4096;
+/// An upload without progress for so long has stalled: it gives way before larger ones.
+const STALLED_SECONDS: u32 = 2;
+/// Uploads of the largest class of which one is sought that is not smaller than the mean.
+const SEARCHED_MAX: usize = 16;
 pub(super) const NONE: u32 = u32::MAX;
 
 /// A value that is still coming.
@@ -24,13 +29,19 @@ pub(super) struct Upload {
     lacked: usize,
     /// When it last counted as in progress, in uploads that began or made progress since start-up.
     moved: u64,
+    /// The same, in seconds of [`super::Memcached`]'s clock.
+    moved_at: u32,
     peer: Peer,
 }
 
 impl Upload {
-    pub(super) fn new(reservation: Reservation, job: Job, peer: Peer) -> Upload {
+    pub(super) fn new(reservation: Reservation, job: Job, peer: Peer, now: u32) -> Upload {
         let lacked = reservation.remaining();
-        Upload { reservation, job, lacked, moved: 0, peer }
+        Upload { reservation, job, lacked, moved: 0, moved_at: now, peer }
+    }
+
+    fn size_class(&self) -> usize {
+        size_class(self.reservation.memory_bytes())
     }
 
     /// Bytes that are still to come.
@@ -57,7 +68,7 @@ enum State {
 #[derive(Debug)]
 struct Place {
     state: State,
-    /// Neighbours in the list of the peer's places in [`State::Coming`].
+    /// Neighbours in the list of places of the same peer and size class in [`State::Coming`].
     before: u32,
     after: u32,
 }
@@ -103,9 +114,9 @@ impl Uploads {
 
     pub(super) fn put(&mut self, upload: Upload) -> Option<u32> {
         let place = self.free.pop()?;
-        let (peer, bytes) = (upload.peer, upload.reservation.memory_bytes());
+        *self.peers.bytes(upload.peer) += upload.reservation.memory_bytes();
+        self.peers.held(upload.peer).count += 1;
         self.places[place as usize].state = State::Coming(upload);
-        self.peers.held(peer).bytes += bytes;
         self.append(place);
         Some(place)
     }
@@ -139,33 +150,55 @@ impl Uploads {
         drop(self.free(place));
     }
 
-    /// Bytes have come: the upload goes to the end of its peer's list if they are enough.
+    /// Bytes have come: the upload goes to the end of its list if they are enough.
     #[inline]
-    pub(super) fn progressed(&mut self, place: u32) {
+    pub(super) fn progressed(&mut self, place: u32, now: u32) {
         let State::Coming(upload) = &mut self.places[place as usize].state else { return };
         let lacks = upload.reservation.remaining();
         if upload.lacked - lacks >= PROGRESS_BYTES {
-            upload.lacked = lacks;
-            let peer = upload.peer;
-            self.unlink(place, peer);
+            (upload.lacked, upload.moved_at) = (lacks, now);
+            let (peer, class) = (upload.peer, upload.size_class());
+            self.unlink(place, peer, class);
             self.append(place);
         }
     }
 
-    /// Gives up the space of one upload, of the peer that holds most the one whose last progress is
-    /// the longest ago. `forget` sees it before. Returns whether there was one.
-    pub(super) fn displace(&mut self, forget: impl FnOnce(&Upload)) -> bool {
-        let moved = |place: &u32| match &self.places[*place as usize].state {
-            State::Coming(upload) => upload.moved,
-            _ => unreachable!("what is in a list is coming"),
+    /// Gives up the space of one upload of the peer that holds most. `forget` sees it before.
+    /// Returns whether there was one.
+    pub(super) fn displace(&mut self, now: u32, forget: impl FnOnce(&Upload)) -> bool {
+        let peers = self.peers.heaviest();
+        let victims = peers.filter_map(|(bytes, held)| self.victim(bytes, held, now));
+        let Some(place) = victims.min_by_key(|place| self.coming(*place).moved) else {
+            return false;
         };
-        let Some(place) = self.peers.heaviest().min_by_key(moved) else { return false };
         if let State::Coming(upload) = self.remove(place) {
             forget(&upload);
             let displaced = Displaced { left: upload.left(), ending: upload.job.ending };
             self.places[place as usize].state = State::Displaced(displaced);
         }
         true
+    }
+
+    /// Which upload of a peer gives way: the most stalled of those that have stalled, or else the
+    /// most stalled of the largest that is not smaller than the mean.
+    fn victim(&self, bytes: u64, held: &Held, now: u32) -> Option<u32> {
+        let oldest = held.firsts().min_by_key(|place| self.coming(*place).moved)?;
+        if now.saturating_sub(self.coming(oldest).moved_at) >= STALLED_SECONDS {
+            return Some(oldest);
+        }
+        let first = held.firsts().next()?;
+        let after = |place: &u32| Some(self.places[*place as usize].after).filter(|at| *at != NONE);
+        let is_large =
+            |place: &u32| self.coming(*place).reservation.memory_bytes() * held.count >= bytes;
+        let mut largest = std::iter::successors(Some(first), after).take(SEARCHED_MAX);
+        Some(largest.find(is_large).unwrap_or(first))
+    }
+
+    fn coming(&self, place: u32) -> &Upload {
+        match &self.places[place as usize].state {
+            State::Coming(upload) => upload,
+            _ => unreachable!("what is in a list is coming"),
+        }
     }
 
     fn free(&mut self, place: u32) -> State {
@@ -176,12 +209,13 @@ impl Uploads {
         state
     }
 
-    /// Takes out what is at a place, and off its peer's list.
+    /// Takes out what is at a place, and off its list.
     fn remove(&mut self, place: u32) -> State {
         if let State::Coming(upload) = &self.places[place as usize].state {
-            let (peer, bytes) = (upload.peer, upload.reservation.memory_bytes());
-            self.peers.held(peer).bytes -= bytes;
-            self.unlink(place, peer);
+            let (peer, class) = (upload.peer, upload.size_class());
+            *self.peers.bytes(peer) -= upload.reservation.memory_bytes();
+            self.peers.held(peer).count -= 1;
+            self.unlink(place, peer, class);
         }
         std::mem::replace(&mut self.places[place as usize].state, State::Free)
     }
@@ -190,26 +224,26 @@ impl Uploads {
         let State::Coming(upload) = &mut self.places[place as usize].state else { return };
         self.moves += 1;
         upload.moved = self.moves;
-        let held = self.peers.held(upload.peer);
-        let before = std::mem::replace(&mut held.last, place);
+        let list = &mut self.peers.held(upload.peer).lists[upload.size_class()];
+        let before = std::mem::replace(&mut list.last, place);
         match self.places.get_mut(before as usize) {
             Some(last) => last.after = place,
-            None => held.first = place,
+            None => list.first = place,
         }
         let this = &mut self.places[place as usize];
         (this.before, this.after) = (before, NONE);
     }
 
-    fn unlink(&mut self, place: u32, peer: Peer) {
+    fn unlink(&mut self, place: u32, peer: Peer, class: usize) {
         let Place { before, after, .. } = self.places[place as usize];
-        let held = self.peers.held(peer);
+        let list = &mut self.peers.held(peer).lists[class];
         match self.places.get_mut(before as usize) {
             Some(place) => place.after = after,
-            None => held.first = after,
+            None => list.first = after,
         }
         match self.places.get_mut(after as usize) {
             Some(place) => place.before = before,
-            None => held.last = before,
+            None => list.last = before,
         }
     }
 }

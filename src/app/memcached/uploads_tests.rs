@@ -4,6 +4,8 @@ use super::super::peers::Held;
 use super::*;
 use crate::app::testing::NOW;
 use crate::store::{Commit, NewItem, ReserveError, Settings, Store};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
 use std::sync::Arc;
 
 /// A store of 4 MiB of which unfinished values may take a quarter, and the uploads of one worker.
@@ -35,12 +37,12 @@ impl Bed {
         let mut displaced = 0;
         let reserved: Result<Reservation, ReserveError> =
             self.store.reserve_incoming(&new, NOW as u32, || {
-                let found = self.uploads.displace(|_| {});
+                let found = self.uploads.displace(NOW as u32, |_| {});
                 displaced += usize::from(found);
                 found
             });
         let job = Job { commit: Commit::default(), ending: Ending::Text { noreply: false } };
-        let upload = Upload::new(reserved.unwrap(), job, peer);
+        let upload = Upload::new(reserved.unwrap(), job, peer, NOW as u32);
         let place = self.uploads.put(upload).unwrap();
         self.held.push(place);
         (place, displaced)
@@ -49,7 +51,7 @@ impl Bed {
     fn write(&mut self, place: u32, bytes: &[u8]) {
         let Found::Coming(upload) = self.uploads.find(place) else { panic!("displaced") };
         upload.reservation.write(bytes);
-        self.uploads.progressed(place);
+        self.uploads.progressed(place, NOW as u32);
     }
 
     fn is_coming(&mut self, place: u32) -> bool {
@@ -95,12 +97,12 @@ fn among_peers_that_hold_equally_much_the_most_stalled_gives_way() {
     for _ in 0..4 {
         let before: Vec<u32> =
             bed.held.iter().copied().filter(|place| !order.contains(place)).collect();
-        assert!(bed.uploads.displace(|_| {}));
+        assert!(bed.uploads.displace(NOW as u32, |_| {}));
         order.extend(before.into_iter().filter(|place| !bed.is_coming(*place)));
     }
     // Each time from the peer that holds more; of equals from the one that waits longest.
     assert_eq!(order, [stalled, next, last, moving]);
-    assert!(!bed.uploads.displace(|_| {}));
+    assert!(!bed.uploads.displace(NOW as u32, |_| {}));
 }
 
 #[test]
@@ -122,8 +124,117 @@ fn what_ends_is_held_by_nobody() {
         }
     }
     for peer in peers {
-        let Held { bytes, first, last } = *bed.uploads.peers.held(peer);
-        assert_eq!((bytes, first, last), (0, NONE, NONE));
+        assert_eq!(*bed.uploads.peers.bytes(peer), 0);
+        assert_eq!(*bed.uploads.peers.held(peer), Held::NOTHING);
     }
     assert_eq!(bed.uploads.free.len(), 5000);
+}
+
+#[test]
+fn a_small_upload_is_complete_although_large_ones_of_its_peer_fill_the_space() {
+    let mut bed = Bed::new();
+    let [peer, _] = bed.two_peers();
+    for n in 0..40 {
+        let (large, _) = bed.begin(peer, 200_000);
+        bed.write(large, &[b'x'; 5000]);
+        let (small, _) = bed.begin(peer, 30_000);
+        // Large ones begin, and all of them make progress, between its segments.
+        for _ in 0..10 {
+            bed.begin(peer, 200_000);
+            for place in bed.held.clone() {
+                if place != small && bed.is_coming(place) {
+                    bed.write(place, &[b'x'; PROGRESS_BYTES]);
+                }
+            }
+            assert!(bed.is_coming(small), "{n}");
+            bed.write(small, &[b'x'; 3000]);
+        }
+        assert_eq!(bed.uploads.take(small).unwrap().reservation.remaining(), 0);
+        bed.held.retain(|place| *place != small);
+    }
+}
+
+#[test]
+fn an_upload_that_has_stalled_gives_way_before_larger_ones() {
+    let mut bed = Bed::new();
+    let [peer, _] = bed.two_peers();
+    let (small, _) = bed.begin(peer, 10_000);
+    let (large, _) = bed.begin(peer, 200_000);
+    let later = NOW as u32 + STALLED_SECONDS;
+    let Found::Coming(upload) = bed.uploads.find(large) else { panic!("displaced") };
+    upload.reservation.write(&[b'x'; PROGRESS_BYTES]);
+    bed.uploads.progressed(large, later);
+    assert!(bed.uploads.displace(later - 1, |_| {}));
+    assert!(!bed.is_coming(large) && bed.is_coming(small), "neither has stalled");
+    let (large, _) = bed.begin(peer, 200_000);
+    let Found::Coming(upload) = bed.uploads.find(large) else { panic!("displaced") };
+    upload.reservation.write(&[b'x'; PROGRESS_BYTES]);
+    bed.uploads.progressed(large, later);
+    assert!(bed.uploads.displace(later, |_| {}));
+    assert!(bed.is_coming(large) && !bed.is_coming(small), "the small one has stalled");
+}
+
+/// What the property knows of an upload: its place, its peer and its size.
+type Known = (u32, Peer, u64);
+
+/// Takes away the upload that has just been displaced, and says what is wrong with that.
+fn check_displaced(uploads: &mut Uploads, known: &mut Vec<Known>, newcomer: u64) -> TestCaseResult {
+    let is_displaced = |(place, ..): &Known| matches!(uploads.find(*place), Found::Displaced);
+    let at = known.iter().position(is_displaced).expect("one has lost its space");
+    let (place, peer, bytes) = known[at];
+    let of_peer: Vec<u64> =
+        known.iter().filter(|known| known.1 == peer).map(|known| known.2).collect();
+    let mean = of_peer.iter().sum::<u64>() / of_peer.len() as u64;
+    let bound = if of_peer.len() <= SEARCHED_MAX { mean } else { mean / 2 };
+    prop_assert!(
+        bytes >= bound || bytes >= newcomer,
+        "{bytes} bytes gave way to {newcomer}, though the mean of {of_peer:?} is {mean}"
+    );
+    known.remove(at);
+    uploads.take_displaced(place);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None,
+        ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_upload_below_the_mean_never_gives_way_to_a_larger_one(
+        steps in prop::collection::vec((0..2usize, 11..18u32, 0..1000u32, 0..3usize), 1..200),
+    ) {
+        let mut bed = Bed::new();
+        let peers = bed.two_peers();
+        let mut known: Vec<Known> = Vec::new();
+        for (peer, log2, more, then) in steps {
+            let bytes = (1usize << log2) + ((more as usize) << log2) / 1000;
+            let Bed { store, uploads, .. } = &mut bed;
+            let new =
+                NewItem { key: b"k", flags: 0, exptime: 0, value_bytes: bytes, binary_key: false };
+            let mut checked = Ok(());
+            let reserved = store.reserve_incoming(&new, NOW as u32, || {
+                let found = uploads.displace(NOW as u32, |_| {});
+                if found && checked.is_ok() {
+                    checked = check_displaced(uploads, &mut known, bytes as u64);
+                }
+                found
+            });
+            checked?;
+            let Ok(reservation) = reserved else { continue };
+            let size = reservation.memory_bytes();
+            let job = Job { commit: Commit::default(), ending: Ending::Text { noreply: false } };
+            let upload = Upload::new(reservation, job, peers[peer], NOW as u32);
+            let place = uploads.put(upload).unwrap();
+            known.push((place, peers[peer], size));
+            // One of those under way ends, or makes progress.
+            let at = more as usize % known.len();
+            match then {
+                0 => {
+                    uploads.cancel(known.remove(at).0);
+                }
+                1 => bed.write(known[at].0, &[b'x'; PROGRESS_BYTES]),
+                _ => {}
+            }
+        }
+    }
 }

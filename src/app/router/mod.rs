@@ -5,8 +5,11 @@
 //!
 //! ```
 //! use simoom::app::router::{Json, Request, Response, Router, Routes};
+//! use simoom::metrics::Metric;
 //! use std::cell::Cell;
 //! use std::sync::Arc;
+//!
+//! static GREETED: Metric = Metric::new("greeted", "Greetings sent.");
 //!
 //! #[derive(Default)]
 //! struct State {
@@ -27,7 +30,7 @@
 //!         let numbers: Vec<f64> = request.json()?;
 //!         Ok::<_, Response>(Json(numbers.iter().sum::<f64>()))
 //!     })
-//!     .counters(|state, sink| sink("greeted", state.greeted.get()));
+//!     .counters(|state, sink| sink(&GREETED, state.greeted.get()));
 //! let router = Router::new(Arc::new(routes), State::default());
 //!
 //! let mut line = simoom::app::testing::Line::open(router, 80);

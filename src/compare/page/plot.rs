@@ -71,7 +71,8 @@ pub(super) fn draw(title: &str, across: &Axis, up: &Axis, all: &[Series]) -> Str
     let ends =
         all.iter().map(|series| series.points.last().map_or(floor, |point| at(point.x, point.y).1));
     let mut heights: Vec<f64> = ends.collect();
-    spread_out(&mut heights, LABEL, floor);
+    // The marks of the axis are below its floor.
+    spread_out(&mut heights, LABEL, floor - LABEL / 2.0);
     for (series, height) in all.iter().zip(heights) {
         svg.text(
             &format!("label c{}", series.class),

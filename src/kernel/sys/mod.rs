@@ -36,4 +36,4 @@ pub(super) use buffers::{BUFFERS_MAX, Buffer};
 pub(super) use completion::Completion;
 pub(super) use filter::drop_syns;
 pub(super) use ring::Ring;
-pub(super) use unsent::is_all_acknowledged;
+pub(super) use unsent::has_unacknowledged_bytes;

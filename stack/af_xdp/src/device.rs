@@ -146,14 +146,14 @@ pub struct Device {
     umem: Arc<Umem>,
 }
 
-/// One way to open the device.
+/// One attempt to open the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Attempt {
     mode: Mode,
     multi_buffer: bool,
 }
 
-/// All ways to try, the best first, and what is left out with the reason against it.
+/// All attempts, the best first, and the skipped modes with the reasons.
 fn attempts(
     requested: Option<Mode>,
     driver: &str,

@@ -11,7 +11,7 @@ fn the_best_mode_is_tried_first_and_a_veth_is_taken_in_front_of_the_stack() {
     assert_eq!(modes(None, "some_nic"), [Mode::ZeroCopy, Mode::Copy, Mode::Generic]);
     assert_eq!(modes(None, "veth"), [Mode::Generic]);
     assert_eq!(modes(Some(Mode::Copy), "veth"), [Mode::Copy]);
-    assert_eq!(modes(Some(Mode::ZeroCopy), "ena"), [Mode::ZeroCopy], "who asks for it gets it");
+    assert_eq!(modes(Some(Mode::ZeroCopy), "ena"), [Mode::ZeroCopy], "zero-copy on request");
     assert_eq!(modes(None, "ena"), [Mode::Copy, Mode::Generic]);
     let (_, left_out) = attempts(None, "ena", (6, 18));
     assert!(

@@ -9,7 +9,7 @@ use std::io;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The interface is not there, in the calling thread's network namespace.
+    /// The interface does not exist in the calling thread's network namespace.
     NoInterface {
         /// The name as given.
         name: String,
@@ -22,19 +22,19 @@ pub enum Error {
         name: &'static str,
         /// The value as given.
         value: u64,
-        /// The bound it broke and what to do.
+        /// The allowed range, and what to do.
         bound: String,
     },
-    /// No AF_XDP socket can be made.
+    /// No AF_XDP socket can be opened.
     Socket(io::Error),
-    /// The kernel did not take the UMEM.
+    /// The kernel refused the UMEM.
     Umem {
         /// Its size.
         bytes: usize,
         /// What the kernel said.
         source: io::Error,
     },
-    /// A ring could not be made or mapped.
+    /// A ring could not be created or mapped.
     Ring {
         /// The receive queue.
         queue: u32,
@@ -45,7 +45,7 @@ pub enum Error {
     Bind {
         /// The receive queue.
         queue: u32,
-        /// In which mode it was tried.
+        /// The mode that was tried.
         mode: Mode,
         /// What the kernel said.
         source: io::Error,
@@ -54,7 +54,7 @@ pub enum Error {
     Program {
         /// The step.
         step: &'static str,
-        /// What was said about it, by the loader and by the kernel.
+        /// The error of the loader and of the kernel.
         reason: String,
     },
     /// No mode worked; the reasons in the order they were tried.
@@ -64,7 +64,7 @@ pub enum Error {
         /// Each mode with the reason against it.
         tried: Vec<(Mode, String)>,
     },
-    /// The interface went away, or its queue was unbound, while in use.
+    /// The interface was removed, or its queue was unbound, while in use.
     Gone {
         /// The receive queue.
         queue: u32,
@@ -74,8 +74,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error of a step with an XDP program or with a map of it: tells what the loader and the
-    /// kernel said, each cause once, and what to do about it. For callers that took a map with
+    /// The error of a step with an XDP program or one of its maps. It has the errors of the loader
+    /// and of the kernel, each cause once, and what to do. For callers that took a map with
     /// [`super::Program::take_map`].
     pub fn program<E: StdError + 'static>(step: &'static str, error: E) -> Error {
         let mut reason = error.to_string();
@@ -93,7 +93,7 @@ impl Error {
             cause = error.source();
         }
         if let Some((brief, log)) = reason.split_once(". Verifier output:") {
-            tracing::debug!(step, "the verifier says: {log}");
+            tracing::debug!(step, "verifier output: {log}");
             reason = brief.to_owned();
         }
         Error::Program { step, reason: reason + remedy }
@@ -147,7 +147,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// What mends a failure to make an AF_XDP socket.
+/// What to do if no AF_XDP socket can be opened.
 fn socket_remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM) => "; it needs CAP_NET_RAW: run as root or grant it",
@@ -175,10 +175,10 @@ const REMOVE_OTHER: &str = "; another XDP program is attached to the interface: 
 fn program_remedy(code: i32) -> &'static str {
     match code {
         libc::EPERM => "; it needs CAP_BPF and CAP_NET_ADMIN: run as root or grant them",
-        // The verifier's answer to what only the privileged may do, such as to advance in a packet
-        // by a length read there.
+        // The verifier refuses what only the privileged may do, such as to advance in a packet by a
+        // length read there.
         libc::EACCES => "; it needs CAP_PERFMON: run as root or grant it",
-        // EEXIST is the answer where that program runs in another mode.
+        // EEXIST if that program runs in another mode.
         libc::EBUSY | libc::EEXIST => REMOVE_OTHER,
         libc::EOPNOTSUPP => "; the driver cannot run XDP programs",
         _ => "",

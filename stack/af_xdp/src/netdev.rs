@@ -13,7 +13,7 @@ const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const HEADER_BYTES: usize = 16;
 
-/// `<linux/genetlink.h>`: the family that tells the others' numbers.
+/// `<linux/genetlink.h>`: the family that resolves other families.
 const GENL_ID_CTRL: u16 = 16;
 const CTRL_CMD_GETFAMILY: u8 = 3;
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
@@ -33,8 +33,8 @@ const IFINFOMSG_BYTES: usize = 16;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_XDP: u16 = 43;
-/// Whichever mode a program is in: IFLA_XDP_PROG_ID, and those of the driver, in front of the stack
-/// and on the NIC.
+/// The attributes with a program's identifier, one for each mode: IFLA_XDP_PROG_ID, driver, generic
+/// and NIC.
 const IFLA_XDP_PROG_IDS: [u16; 4] = [4, 5, 6, 7];
 /// `<linux/if.h>`
 const IFF_UP: u32 = 1;
@@ -87,7 +87,7 @@ impl XdpFeatures {
     }
 }
 
-/// Asks the `netdev` family about the interface.
+/// Queries the `netdev` family about the interface.
 pub(crate) fn features(ifindex: u32) -> io::Result<XdpFeatures> {
     let name = attribute(CTRL_ATTR_FAMILY_NAME, b"netdev\0");
     let reply = ask_generic(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, &name)?;
@@ -117,7 +117,7 @@ pub(crate) struct LinkState {
     pub(crate) programs: Vec<u32>,
 }
 
-/// Asks for the state of the link.
+/// Queries the state of the link.
 pub(crate) fn link_state(ifindex: u32) -> io::Result<LinkState> {
     let reply = ask(NETLINK_ROUTE, RTM_GETLINK, &link_request(ifindex))?;
     let (header, attributes) = reply.split_at_checked(IFINFOMSG_BYTES).ok_or_else(malformed)?;
@@ -140,7 +140,7 @@ fn link_request(ifindex: u32) -> Vec<u8> {
     body
 }
 
-/// Receive and transmit queues that the interface was made with.
+/// Receive and transmit queues that the interface was created with.
 pub(crate) fn queues(ifindex: u32) -> io::Result<(u32, u32)> {
     let reply = ask(NETLINK_ROUTE, RTM_GETLINK, &link_request(ifindex))?;
     let attributes = reply.get(IFINFOMSG_BYTES..).ok_or_else(malformed)?;
@@ -184,7 +184,7 @@ fn number(value: &[u8]) -> u64 {
     }
 }
 
-/// A command with attributes to a generic family; the attributes of the answer.
+/// Sends a command with attributes to a generic family. Returns the attributes of the answer.
 fn ask_generic(family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
     let mut body = vec![command, 1, 0, 0];
     body.extend(attributes);
@@ -192,7 +192,7 @@ fn ask_generic(family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8
     reply.get(GENL_HEADER_BYTES..).map(<[u8]>::to_vec).ok_or_else(malformed)
 }
 
-/// Sends one request; the body of the one answer.
+/// Sends one request. Returns the body of its one answer.
 fn ask(protocol: isize, kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
     let mut request = Vec::with_capacity(HEADER_BYTES + body.len());
     request.extend((HEADER_BYTES as u32 + body.len() as u32).to_ne_bytes());

@@ -110,7 +110,7 @@ impl Queue {
     #[inline]
     fn whole_packets(&mut self, max: u32) -> u32 {
         let waiting = self.rings.rx.available(self.rings.rx.size());
-        self.depth.found(waiting);
+        self.depth.observe(waiting);
         let mut available = waiting.min(max);
         if available == 0 || self.ends_packet(available - 1) {
             return available;
@@ -163,9 +163,9 @@ impl Queue {
         if wanted < REFILL_BATCH.min(self.rings.fill.size() / 4) {
             return;
         }
-        let room = wanted.min(self.rings.fill.free(wanted));
+        let space = wanted.min(self.rings.fill.free(wanted));
         let mut lent = 0;
-        while lent < room {
+        while lent < space {
             let Some(frame) = pool.take() else {
                 self.counters.rx_pool_empty += 1;
                 break;

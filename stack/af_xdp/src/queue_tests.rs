@@ -171,7 +171,7 @@ fn frames_go_out_in_order_and_come_back_to_the_pool() {
         let refused = pool.take().unwrap();
         let mut refused = queue.transmit(refused).expect_err("no bytes");
         refused.set_len(1);
-        pool.give(queue.transmit(refused).expect_err("no room"));
+        pool.give(queue.transmit(refused).expect_err("the ring is full"));
         assert_eq!(queue.counters().tx_ring_full, u64::from(round) + 1);
         assert!(kernel.transmit_all().is_empty(), "nothing goes before the flush");
         queue.flush().unwrap();

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Layout<T> {
     pub(crate) producer: NonNull<AtomicU32>,
     pub(crate) consumer: NonNull<AtomicU32>,
-    /// Absent on kernels before 5.4, which want to be woken always.
+    /// Absent on kernels before 5.4, which always need a wakeup.
     pub(crate) flags: Option<NonNull<AtomicU32>>,
     pub(crate) slots: NonNull<T>,
     /// A power of two.
@@ -75,7 +75,7 @@ pub(crate) struct Producer<T> {
     shared: Shared<T>,
     /// The next slot to write. Invariant: `free_end - next` (wrapping) is at most the size.
     next: u32,
-    /// The consumer's index when last seen, plus the size.
+    /// The consumer's index at the last read, plus the size.
     free_end: u32,
 }
 
@@ -94,8 +94,8 @@ impl<T: Copy> Producer<T> {
         self.shared.layout.size
     }
 
-    /// Free slots; looks at the consumer only if fewer than `wanted` were free when it was last
-    /// seen.
+    /// Free slots. Reads the consumer's index only if fewer than `wanted` were free at the last
+    /// read.
     #[inline]
     pub(crate) fn free(&mut self, wanted: u32) -> u32 {
         let known = self.free_end.wrapping_sub(self.next);
@@ -144,7 +144,7 @@ pub(crate) struct Consumer<T> {
     shared: Shared<T>,
     /// The next slot to read. Invariant: `filled_end - next` (wrapping) is at most the size.
     next: u32,
-    /// The producer's index when last seen.
+    /// The producer's index at the last read.
     filled_end: u32,
 }
 
@@ -163,8 +163,8 @@ impl<T: Copy> Consumer<T> {
         self.shared.layout.size
     }
 
-    /// Filled slots; looks at the producer only if fewer than `wanted` were filled when it was last
-    /// seen.
+    /// Filled slots. Reads the producer's index only if fewer than `wanted` were filled at the last
+    /// read.
     #[inline]
     pub(crate) fn available(&mut self, wanted: u32) -> u32 {
         let known = self.filled_end.wrapping_sub(self.next);

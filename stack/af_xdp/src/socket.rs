@@ -1,5 +1,5 @@
-//! Makes and binds the socket of one queue: the UMEM registered or shared, the four rings sized and
-//! mapped.
+//! Opens and binds the socket of each queue: registers or shares the UMEM, sizes and maps the four
+//! rings.
 
 use super::queue::{Capabilities, Queue, Rings};
 use super::ring::{Consumer, Producer};
@@ -16,12 +16,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A queue that was just unbound is released a little later; for so long EBUSY is not taken for an
-/// answer.
+/// The kernel releases an unbound queue a little later. Retry EBUSY for this time.
 const BUSY_DEADLINE: Duration = Duration::from_secs(2);
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-/// Bytes of packets that a socket may have under way in copy mode; the default would hold some
-/// ninety frames.
+/// Send buffer of a socket in copy mode, in bytes of packets. The default holds about 90 frames.
 const SEND_BUFFER_BYTES: usize = 8 << 20;
 
 /// What all sockets of a device have in common.
@@ -34,8 +32,8 @@ pub(crate) struct Plan {
     pub(crate) busy_poll: bool,
 }
 
-/// Makes the sockets of queues 0 to `count` and binds them; the first registers the UMEM, the
-/// others share it.
+/// Opens and binds the sockets of queues 0 to `count`. The first registers the UMEM, the others
+/// share it.
 pub(crate) fn open_queues(plan: &Plan, count: u32, umem: &Arc<Umem>) -> Result<Vec<Queue>, Error> {
     let mut queues: Vec<Queue> = Vec::with_capacity(count as usize);
     for id in 0..count {
@@ -70,7 +68,7 @@ fn open_queue(
     let capabilities = Capabilities {
         zero_copy: options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY),
         multi_buffer: plan.multi_buffer,
-        // In front of the kernel's stack there is no driver to poll.
+        // Generic mode has no driver to poll.
         busy_poll: plan.busy_poll && plan.mode != Mode::Generic,
     };
     Ok(Queue::new(id, socket, rings, umem.clone(), capabilities))
@@ -102,7 +100,7 @@ fn make_rings(socket: &OwnedFd, sizes: &RingSizes) -> io::Result<Rings> {
     }
 }
 
-/// What is only for speed, and not to be had everywhere.
+/// Options for speed that not every kernel has.
 fn tune(socket: &OwnedFd, plan: &Plan) {
     if let Err(error) = sockopt::set_socket_send_buffer_size_force(socket, SEND_BUFFER_BYTES) {
         tracing::debug!(%error, "the send buffer stays at its default");
@@ -113,7 +111,7 @@ fn tune(socket: &OwnedFd, plan: &Plan) {
     if plan.busy_poll
         && let Err(error) = sys::set_busy_poll(socket.as_fd())
     {
-        tracing::warn!(%error, "preferred busy polling is not to be had (Linux 5.11); polling without it");
+        tracing::warn!(%error, "preferred busy polling is not available (Linux 5.11 or later); polling without it");
     }
 }
 
@@ -130,7 +128,7 @@ fn address(plan: &Plan, queue: u32) -> SocketAddrXdp {
     SocketAddrXdp::new(mode | chains | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP, plan.ifindex, queue)
 }
 
-/// The first socket's flags hold for all; giving any beside this one is an error.
+/// The first socket's flags apply to all. Any other flag beside this one is an error.
 fn shared_address<'a>(
     plan: &Plan,
     queue: u32,

@@ -1,4 +1,4 @@
-//! The system calls of AF_XDP that rustix has no safe form of.
+//! AF_XDP system calls without a safe wrapper in rustix.
 
 use super::memory::Mapping;
 use super::ring::Layout;
@@ -18,7 +18,7 @@ const BUSY_POLL_BUDGET: c_int = 64;
 /// Time a busy poll may take; any value but 0 turns it on for non-blocking use.
 const BUSY_POLL_US: c_int = 20;
 
-/// A fresh AF_XDP socket, in the calling thread's network namespace.
+/// Opens an AF_XDP socket in the calling thread's network namespace.
 pub(crate) fn xdp_socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(AddressFamily::XDP, SocketType::RAW, flags, None)?)
@@ -38,24 +38,24 @@ pub(crate) fn set_tx_budget(fd: BorrowedFd<'_>, budget: u32) -> io::Result<()> {
     set_option(fd, libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, budget as c_int)
 }
 
-/// Has the driver's work done in this socket's system calls rather than in interrupts.
+/// Moves the driver's work from interrupts to this socket's system calls.
 pub(crate) fn set_busy_poll(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, 1)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, BUSY_POLL_US)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, BUSY_POLL_BUDGET)
 }
 
-/// Starts transmission of what is on the TX ring.
+/// Starts transmission of the frames on the TX ring.
 pub(crate) fn kick_tx(fd: impl AsFd) -> rustix::io::Result<()> {
     send(fd, &[], SendFlags::DONTWAIT).map(drop)
 }
 
-/// Has the driver look at the fill ring, and in busy-poll mode at the wire.
+/// Wakes the driver to read the fill ring, and in busy-poll mode to poll the NIC.
 pub(crate) fn kick_rx(fd: impl AsFd) -> rustix::io::Result<()> {
     recv(fd, &mut [0u8; 0], RecvFlags::DONTWAIT).map(drop)
 }
 
-/// Maps a ring of `size` slots. The mapping goes along with the layout that points into it.
+/// Maps a ring of `size` slots. The layout points into the mapping and is returned with it.
 pub(crate) fn map_ring<T: Copy>(
     fd: BorrowedFd<'_>,
     page_offset: u64,

@@ -92,7 +92,7 @@ impl Holder {
     }
 }
 
-/// Queues that the ownership table can tell apart.
+/// Largest number of queues that the ownership table supports.
 pub(crate) const MAX_QUEUES: u32 = 4096;
 
 /// Chunks by holder, from the ownership table.
@@ -290,7 +290,7 @@ impl Umem {
     }
 }
 
-/// Tells the UMEMs of a process apart, so that a frame is not used with another device's memory.
+/// A number for each UMEM of the process, so that a frame is not used with another device's memory.
 fn next_id() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);

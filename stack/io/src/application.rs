@@ -15,26 +15,27 @@ use std::net::SocketAddr;
 /// `resumed` and `timeout`, then `closed` exactly once. `prefetch` is of no connection. After
 /// [`Reply::close`], [`Reply::abort`] and `overfull` only `closed` follows.
 pub trait Application {
-    /// The immutable bytes that answers are made of.
+    /// Immutable bytes that answers share.
     type Blob: Blob;
     /// The handler's state of one connection, from `opened` to `closed`. It lies beside the
     /// control block, so it should be small (at most 64 bytes).
     type Conn: Default;
 
-    /// Whether [`Opened::ends`] is of use to it, of connections to this port: a transport may have
-    /// to ask for them.
+    /// Whether the application uses [`Opened::ends`] of connections to this port. A transport may
+    /// need a system call to get them.
     fn wants_ends(&self, local_port: u16) -> bool {
         let _ = local_port;
         false
     }
 
-    /// A connection is established. `conn` is fresh, or what [`crate::Stack::connect_with`] was
-    /// given; set its first deadline here.
+    /// A connection is established. `conn` is its default, or the value that the caller of an
+    /// active open passed. Set the first deadline here.
     fn opened(&mut self, conn: &mut Self::Conn, opened: Opened, reply: &mut Reply<'_, Self::Blob>) {
         let _ = (conn, opened, reply);
     }
 
-    /// Reads `bytes`, the stream's next, and returns how many are consumed (at most `bytes.len()`).
+    /// Reads the next bytes of the stream, and returns how many are consumed (at most
+    /// `bytes.len()`).
     ///
     /// Input that is not consumed is delivered again at the front of what follows, within the
     /// transport's bound for one connection. Consume everything before the first incomplete
@@ -83,22 +84,21 @@ pub trait Application {
         reply.close();
     }
 
-    /// The connection is over; `conn` is reset to its default after this.
+    /// The connection is closed. `conn` is reset to its default afterwards.
     fn closed(&mut self, conn: &mut Self::Conn, how: Closed) {
         let _ = (conn, how);
     }
 }
 
-/// How a connection came to be.
+/// How a connection was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// The port on this side, in host byte order; on a passive open it tells which service is
-    /// meant.
+    /// The local port, in host byte order. On a passive open it identifies the service.
     pub local_port: u16,
     /// Whether this side sent the first SYN.
     pub active: bool,
-    /// What [`crate::Stack::connect`] was given, so that a client knows its own; 0 on a passive
-    /// open.
+    /// The token that the caller of an active open passed, by which it recognizes the connection; 0
+    /// on a passive open.
     pub token: u32,
     /// Names the connection on its transport for as long as it is open.
     pub id: ConnectionId,
@@ -131,9 +131,9 @@ pub enum Closed {
     TimedOut,
     /// An active open was refused.
     Refused,
-    /// The next hop of an active open did not answer the question for its hardware address.
+    /// The next hop of an active open did not answer ARP or neighbour discovery.
     Unreachable,
-    /// This side reset the connection: the application asked for it, or the process is shutting
+    /// This side reset the connection: the application requested it, or the process is shutting
     /// down.
     Aborted,
 }

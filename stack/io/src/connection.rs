@@ -7,15 +7,15 @@ use crate::flow::Flow;
 use crate::input::{self, InputBuffer};
 use crate::send::{self, Queue};
 
-/// The parts of one connection that every transport has. Must be [released](Connection::release)
-/// before it is dropped, or what it holds of the pools stays taken.
+/// The parts of one connection that every transport has. Call [release](Connection::release) before
+/// dropping it, or its entries and buffers leak.
 #[derive(Debug)]
 pub struct Connection<A: Application> {
     /// The handler's state.
     pub conn: A::Conn,
-    /// What the handler has asked for.
+    /// What the handler has requested.
     pub flow: Flow,
-    /// What is to be sent.
+    /// The send queue.
     pub queue: Queue,
     /// Input that the handler has not consumed.
     pub input: InputBuffer,
@@ -28,7 +28,7 @@ impl<A: Application> Default for Connection<A> {
 }
 
 impl<A: Application> Connection<A> {
-    /// A connection whose handler begins with this state.
+    /// A connection with this initial state of the handler.
     pub fn with(conn: A::Conn) -> Self {
         Connection {
             conn,
@@ -53,14 +53,14 @@ impl<A: Application> Connection<A> {
         self.flow.is_idle() && self.input.is_empty() && self.queue.is_empty()
     }
 
-    /// Gives back what it holds of the pools.
+    /// Frees everything that the connection holds of the pools.
     pub fn release(&mut self, send: &mut send::Pool<A::Blob>, inputs: &mut input::Pool) {
         self.queue.clear(send);
         self.input.clear(inputs);
     }
 }
 
-/// Input in a buffer of a pool, and nowhere else.
+/// The input of a transport that holds it only in a buffer of a pool.
 pub struct Buffered<'a> {
     buffer: &'a mut InputBuffer,
     pool: &'a mut input::Pool,
@@ -84,7 +84,7 @@ impl Input for Buffered<'_> {
         self.buffer.bytes(self.pool)
     }
 
-    /// Also gives a large buffer back that has become too large.
+    /// Also exchanges a large buffer for a small one if that suffices.
     fn delivered(&mut self, shown: usize, consumed: usize) {
         self.buffer.delivered(self.pool, shown, consumed);
         self.buffer.shrink(self.pool);

@@ -1,10 +1,9 @@
 //! Input that the handler has seen but not consumed, in one piece for each connection.
 //!
-//! Most connections hold nothing: their requests are read where they lie, in the received frame.
-//! The few that do hold a buffer of a [`Pool`] of fixed size, a small one first and a large one
-//! when that is full. The TCP stack copies the rest of a frame here. The transports over kernel
-//! sockets copy the rest of a read, and read what follows into the space behind it
-//! ([`InputBuffer::spare`]).
+//! Most connections hold nothing: handlers read requests in place, in the received frame. The other
+//! connections hold a buffer of a [`Pool`] of fixed size: a small one first, a large one when that
+//! is full. The TCP stack copies the rest of a frame here. The transports over kernel sockets copy
+//! the rest of a read, and read what follows into the space behind it ([`InputBuffer::spare`]).
 
 /// Bytes of a small buffer: a request head that came in two segments.
 pub const SMALL_BYTES: usize = 2 * 1024;
@@ -14,8 +13,8 @@ pub const LARGE_BYTES: usize = 64 * 1024;
 /// Once this much is held and nothing of it consumed, the handler is told that its input is
 /// overfull.
 pub const OVERFULL_BYTES: usize = 16 * 1024;
-/// Less room than this behind what is held is not worth a read if a larger buffer is free.
-const LEAST_SPARE_BYTES: usize = 512;
+/// Take a larger buffer, if one is free, rather than read into less space than this.
+const MIN_SPARE_BYTES: usize = 512;
 
 /// The buffers of one worker.
 #[derive(Default)]
@@ -49,7 +48,7 @@ impl Class {
 }
 
 impl Pool {
-    /// A pool of so many buffers of either size.
+    /// A pool of `small` and `large` buffers.
     pub fn new(small: usize, large: usize) -> Pool {
         Pool::with_large_bytes(small, large, LARGE_BYTES)
     }
@@ -98,7 +97,7 @@ enum Holder {
     Large(u32),
 }
 
-/// A [`Holder`] in four bytes: 0 for none, or the index plus one, shifted by a bit that tells the
+/// A [`Holder`] in four bytes: 0 for none, or the index plus one, shifted left by the bit for the
 /// size.
 #[derive(Clone, Copy, Debug, Default)]
 struct Packed(u32);
@@ -154,7 +153,7 @@ impl InputBuffer {
 
     /// Whether nothing is held, and nothing that the handler has seen is missing.
     #[inline]
-    pub fn is_untouched(&self) -> bool {
+    pub fn is_fully_consumed(&self) -> bool {
         self.len == 0 && self.seen == 0
     }
 
@@ -165,8 +164,8 @@ impl InputBuffer {
     }
 
     /// The first `shown` unconsumed bytes were delivered, and the first `consumed` of them
-    /// consumed: drops those that are held. The handler must be delivered no fewer bytes than it
-    /// has seen.
+    /// consumed: drops the consumed bytes that are held. `shown` must not be less than what the
+    /// handler has seen.
     pub fn delivered(&mut self, pool: &mut Pool, shown: usize, consumed: usize) {
         debug_assert!(shown >= self.seen(), "delivered {shown} bytes of {} seen", self.seen);
         let held = consumed.min(self.len());
@@ -188,7 +187,7 @@ impl InputBuffer {
 
     /// Copies as much of `bytes` behind those held as there is space for. Returns how many.
     pub fn append(&mut self, pool: &mut Pool, bytes: &[u8]) -> usize {
-        self.make_room(pool, bytes.len());
+        self.make_space(pool, bytes.len());
         let Some((class, index)) = pool.class(self.holder.holder()) else { return 0 };
         let end = (self.start + self.len) as usize;
         let spare = &mut class.buffer_mut(index)[end..];
@@ -225,7 +224,7 @@ impl InputBuffer {
         if self.is_empty() {
             return &mut [];
         }
-        self.enlarge(pool, self.len() + LEAST_SPARE_BYTES);
+        self.enlarge(pool, self.len() + MIN_SPARE_BYTES);
         self.move_to_front(pool);
         let end = self.len();
         pool.class(self.holder.holder())
@@ -236,7 +235,7 @@ impl InputBuffer {
     pub fn extend(&mut self, pool: &mut Pool, n: usize) {
         let size = pool.class(self.holder.holder()).map_or(0, |(class, _)| class.size);
         let end = self.start as usize + self.len();
-        assert!(n <= size - end, "{n} bytes were read where {} had room", size - end);
+        assert!(n <= size - end, "{n} bytes were read into {} bytes of space", size - end);
         self.len += n as u32;
     }
 
@@ -253,9 +252,9 @@ impl InputBuffer {
         (self.holder, self.start) = (Holder::Small(to).into(), 0);
     }
 
-    /// Makes room for `more` bytes, as far as a buffer of the next size or the front of this one
-    /// gives it.
-    fn make_room(&mut self, pool: &mut Pool, more: usize) {
+    /// Makes space for `more` bytes: takes a buffer of the next size, or moves the bytes to the
+    /// front of this one.
+    fn make_space(&mut self, pool: &mut Pool, more: usize) {
         let wanted = self.len() + more;
         self.enlarge(pool, wanted);
         let Some((class, _)) = pool.class(self.holder.holder()) else { return };

@@ -28,12 +28,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever the steps: each connection's kept bytes are those of a vector, none is lost or seen
-    /// by another, what is promised to be free is, and every buffer is free at the end.
+    /// After any steps: each connection's held bytes are those of a vector, none is lost or seen by
+    /// another, what is promised to be free is, and every buffer is free at the end.
     #[test]
-    fn kept_input_is_a_byte_vector(steps in proptest::collection::vec(step(), 1..120)) {
+    fn held_input_is_a_byte_vector(steps in proptest::collection::vec(step(), 1..120)) {
         let mut pool = Pool::with_large_bytes(2, 2, LARGER_BYTES);
-        let mut kept = [InputBuffer::default(); CONNECTIONS];
+        let mut buffers = [InputBuffer::default(); CONNECTIONS];
         let mut model: [Vec<u8>; CONNECTIONS] = Default::default();
         let mut stream = (0u32..).map(|i| ((i * 31) >> 3) as u8);
         for step in steps {
@@ -41,54 +41,54 @@ proptest! {
                 Step::Append(who, n) => {
                     let surely = if model[who].is_empty() { pool.largest_free().min(n) } else { 0 };
                     let bytes: Vec<u8> = stream.by_ref().take(n).collect();
-                    let taken = kept[who].append(&mut pool, &bytes);
+                    let taken = buffers[who].append(&mut pool, &bytes);
                     prop_assert!(taken >= surely);
                     model[who].extend_from_slice(&bytes[..taken]);
                 }
                 Step::Read(who, n) => {
-                    let room = kept[who].spare(&mut pool);
-                    let n = n.min(room.len());
-                    room[..n].iter_mut().zip(stream.by_ref()).for_each(|(to, from)| *to = from);
-                    model[who].extend_from_slice(&room[..n]);
+                    let space = buffers[who].spare(&mut pool);
+                    let n = n.min(space.len());
+                    space[..n].iter_mut().zip(stream.by_ref()).for_each(|(to, from)| *to = from);
+                    model[who].extend_from_slice(&space[..n]);
                     let full = [0, LARGER_BYTES].contains(&model[who].len());
                     let filled = model[who].len() == SMALL_BYTES;
-                    let no_room = room.is_empty();
-                    kept[who].extend(&mut pool, n);
-                    prop_assert!(!no_room || full || filled && pool.free().1 == 0);
+                    let is_empty = space.is_empty();
+                    buffers[who].extend(&mut pool, n);
+                    prop_assert!(!is_empty || full || filled && pool.free().1 == 0);
                 }
                 Step::Consume(who, n) => {
                     let n = n.min(model[who].len());
-                    kept[who].consume(&mut pool, n);
+                    buffers[who].consume(&mut pool, n);
                     model[who].drain(..n);
                 }
-                Step::Shrink(who) => kept[who].shrink(&mut pool),
+                Step::Shrink(who) => buffers[who].shrink(&mut pool),
                 Step::Clear(who) => {
-                    kept[who].clear(&mut pool);
+                    buffers[who].clear(&mut pool);
                     model[who].clear();
                 }
             }
-            for (kept, model) in kept.iter().zip(&model) {
-                prop_assert_eq!(kept.bytes(&pool), model);
-                prop_assert_eq!((kept.len(), kept.is_empty()), (model.len(), model.is_empty()));
+            for (buffer, model) in buffers.iter().zip(&model) {
+                prop_assert_eq!(buffer.bytes(&pool), model);
+                prop_assert_eq!((buffer.len(), buffer.is_empty()), (model.len(), model.is_empty()));
             }
         }
-        kept.iter_mut().for_each(|kept| kept.clear(&mut pool));
+        buffers.iter_mut().for_each(|buffer| buffer.clear(&mut pool));
         prop_assert_eq!(pool.free(), (2, 2));
     }
 
-    /// With a buffer of either size to itself, a connection keeps whatever a large one holds.
+    /// With a buffer of either size to itself, a connection holds whatever fits a large one.
     #[test]
     fn only_a_full_large_buffer_refuses(steps in proptest::collection::vec((any::<bool>(), 0usize..9000), 1..80)) {
         let mut pool = Pool::new(1, 1);
-        let (mut kept, mut held) = (InputBuffer::default(), 0);
+        let (mut buffer, mut held) = (InputBuffer::default(), 0);
         for (append, n) in steps {
             if append {
-                let taken = kept.append(&mut pool, &vec![1; n]);
+                let taken = buffer.append(&mut pool, &vec![1; n]);
                 prop_assert_eq!(taken, n.min(LARGE_BYTES - held));
                 held += taken;
             } else {
                 let n = n.min(held);
-                kept.consume(&mut pool, n);
+                buffer.consume(&mut pool, n);
                 held -= n;
             }
         }
@@ -108,29 +108,29 @@ fn an_empty_pool_takes_what_it_can() {
 #[test]
 fn what_outgrows_a_small_buffer_moves_to_a_large_one_and_its_rest_back() {
     let mut pool = Pool::with_large_bytes(1, 1, LARGER_BYTES);
-    let mut kept = InputBuffer::default();
-    kept.append(&mut pool, &[7; SMALL_BYTES - 10]);
+    let mut buffer = InputBuffer::default();
+    buffer.append(&mut pool, &[7; SMALL_BYTES - 10]);
     assert_eq!(pool.free(), (0, 1));
-    assert_eq!(kept.spare(&mut pool).len(), LARGER_BYTES - SMALL_BYTES + 10);
+    assert_eq!(buffer.spare(&mut pool).len(), LARGER_BYTES - SMALL_BYTES + 10);
     assert_eq!(pool.free(), (1, 0));
-    kept.shrink(&mut pool);
+    buffer.shrink(&mut pool);
     assert_eq!(pool.free(), (1, 0));
-    kept.consume(&mut pool, SMALL_BYTES - 20);
-    kept.shrink(&mut pool);
+    buffer.consume(&mut pool, SMALL_BYTES - 20);
+    buffer.shrink(&mut pool);
     assert_eq!(pool.free(), (0, 1));
-    assert_eq!(kept.bytes(&pool), [7; 10]);
+    assert_eq!(buffer.bytes(&pool), [7; 10]);
 }
 
 #[test]
 fn without_a_large_buffer_the_small_one_is_filled_to_the_last_byte() {
     let mut pool = Pool::with_large_bytes(1, 0, LARGER_BYTES);
-    let mut kept = InputBuffer::default();
+    let mut buffer = InputBuffer::default();
     assert_eq!(pool.largest_free(), SMALL_BYTES);
-    kept.append(&mut pool, &[1; SMALL_BYTES - 1]);
+    buffer.append(&mut pool, &[1; SMALL_BYTES - 1]);
     assert_eq!(pool.largest_free(), 0);
-    assert_eq!(kept.spare(&mut pool).len(), 1);
-    kept.extend(&mut pool, 1);
-    assert!(kept.spare(&mut pool).is_empty());
+    assert_eq!(buffer.spare(&mut pool).len(), 1);
+    buffer.extend(&mut pool, 1);
+    assert!(buffer.spare(&mut pool).is_empty());
 }
 
 #[test]

@@ -150,9 +150,9 @@ impl<'a, B: Blob> Reply<'a, B> {
     }
 
     /// Ends this connection's share of the worker's iteration: for a handler that has done much
-    /// work for it, whatever the bytes. In the next iteration, after other connections
-    /// were served and new packets were read, [`resumed`](crate::Application::resumed) is called
-    /// and then the input delivered that is left. No input is delivered before.
+    /// work for it, measured in work and not in bytes. In the next iteration, after other
+    /// connections were served and new packets were read, [`resumed`](crate::Application::resumed)
+    /// is called and then the input delivered that is left. No input is delivered before.
     pub fn yield_now(&mut self) {
         self.effects.yields = true;
     }

@@ -1,17 +1,17 @@
-//! What is still to be sent, and what is sent but not acknowledged: ranges of immutable bytes.
+//! The send queue: unsent and unacknowledged ranges of immutable bytes.
 //!
-//! A handler queues answers through a [`Reply`]. A transport reads them, in stream order, when the
-//! window or the socket allows, and reads them again to retransmit. Nothing here knows of segments.
-//! All ranges and all copied bytes live in one [`Pool`] of fixed size per worker; a connection's
-//! [`Queue`] is three indices and a few counts. Running out is a state: [`Reply::has_capacity`]
-//! says no until acknowledgements free entries.
+//! A handler queues answers through a [`Reply`]. A transport reads them in stream order when the
+//! window or the socket allows, and reads them again to retransmit. All ranges and all copied bytes
+//! lie in one [`Pool`] of fixed size per worker. A connection's [`Queue`] is three indices and a
+//! few counts. When the pool is used up, [`Reply::has_capacity`] returns `false` until
+//! acknowledgements free entries.
 //!
 //! # A layer between handler and transport
 //!
 //! A layer such as TLS turns ranges of the queue into records when a transport first sends them,
 //! and must produce the same records when the transport retransmits. The queue gives it what it
-//! needs for that: held bytes can be read any number of times ([`Queue::read_at`],
-//! [`Queue::slices`]), and [`Queue::start`] tells their place in the stream.
+//! needs: held bytes can be read any number of times ([`Queue::read_at`], [`Queue::slices`]), and
+//! [`Queue::start`] tells their place in the stream.
 
 #[cfg(doc)]
 use crate::reply::Reply;
@@ -23,26 +23,25 @@ pub const CHUNK_BYTES: usize = 512;
 pub const CAPACITY_COPY_BYTES: usize = 2 * CHUNK_BYTES;
 /// [`Reply::has_capacity`] promises this many calls of [`Reply::share`] until it is asked again.
 pub const CAPACITY_SHARES: usize = 2;
-/// One connection may queue at most this many entries, so that one cannot starve the others of the
-/// pool.
+/// One connection may queue at most this many entries, so that it cannot use up the pool.
 pub const QUEUE_ENTRIES: u16 = 64;
-/// An answer up to this long is whole once it is begun, and no more is promised to each of many
-/// connections: two full segments of Ethernet, which a peer acknowledges at once, and a part of a
-/// third.
+/// An answer up to this length is queued whole once it is begun, and this is the share of each of
+/// many connections: two full segments of Ethernet, which a peer acknowledges at once, and a part
+/// of a third.
 pub const ANSWER_BYTES: u32 = (8 * CHUNK_BYTES) as u32;
 
-/// Entries that the promise of [`Reply::has_capacity`] can use up: its shares, its copies, and one
-/// copy more because a share between two copies starts a new chunk.
+/// Entries that [`Reply::has_capacity`] promises: its shares, its copies, and one copy more because
+/// a share between two copies starts a new chunk.
 const CAPACITY_ENTRIES: u16 = (CAPACITY_COPY_BYTES / CHUNK_BYTES + CAPACITY_SHARES + 1) as u16;
-/// An answer is begun while more than one in so many of the entries and chunks are left; the last
-/// of them are for those begun before. Half an answer is worse than none: its peer may delay the
-/// acknowledgement that would make room.
+/// A queue begins an answer while more than 1/8 of the entries and chunks are free. The last eighth
+/// is for answers begun before. Half an answer is worse than none: its peer may delay the
+/// acknowledgement that would free capacity.
 const BEGIN_PART: usize = 8;
-/// A queue that holds [`ANSWER_BYTES`] goes on while more than one in so many are left: however
-/// many peers never read what they asked for, the others have that to be answered from.
+/// A queue that holds [`ANSWER_BYTES`] grows while more than half of the entries and chunks are
+/// free. So peers that never read leave half of the pool to the others.
 const GO_ON_PART: usize = 2;
-/// A queue that holds this much takes no further answer, so that a peer that does not read holds
-/// little of what answers are made of.
+/// A queue that holds this much accepts no further answer, which bounds the blobs that a peer
+/// without reads holds.
 const QUEUED_MAX_BYTES: u32 = 1 << 20;
 const NONE: u32 = u32::MAX;
 
@@ -59,7 +58,7 @@ impl Blob for &'static [u8] {
     }
 }
 
-/// Where the bytes of an entry lie. A chunk is named by its index; a free entry holds nothing.
+/// Where the bytes of an entry lie: in a chunk, by its index, or in a blob.
 #[derive(Clone)]
 enum Source<B> {
     Free,
@@ -83,7 +82,7 @@ pub struct Pool<B> {
     free_entries: u32,
     chunks: Vec<u8>,
     free_chunks: Vec<u32>,
-    /// Whoever holds nothing is refused: others wait who came before.
+    /// Whether empty queues are refused, because other connections have waited longer.
     refuses_newcomers: bool,
 }
 
@@ -114,20 +113,20 @@ impl<B: Blob> Pool<B> {
         entries * size_of::<Entry<B>>() + chunks * (CHUNK_BYTES + size_of::<u32>())
     }
 
-    /// Entries and chunks that no queue holds: with every queue cleared, all of them.
+    /// Free entries and chunks: all of them, if every queue is cleared.
     pub fn free(&self) -> (usize, usize) {
         (self.free_entries as usize, self.free_chunks.len())
     }
 
-    /// Whether there is capacity for any queue at all.
+    /// Whether the pool can promise capacity to any queue.
     #[inline]
-    pub fn keeps_promise(&self) -> bool {
+    pub fn can_promise(&self) -> bool {
         let (entries, chunks) = self.free();
         entries >= usize::from(CAPACITY_ENTRIES) && chunks > CAPACITY_COPY_BYTES / CHUNK_BYTES
     }
 
-    /// Whether `queue` may take [`CAPACITY_COPY_BYTES`] and [`CAPACITY_SHARES`] now: what
-    /// [`Reply::has_capacity`] answers, and what lets a refused handler go on.
+    /// Whether `queue` may take [`CAPACITY_COPY_BYTES`] and [`CAPACITY_SHARES`] now: the result of
+    /// [`Reply::has_capacity`], and the condition to resume a refused handler.
     #[inline]
     pub fn has_capacity(&self, queue: &Queue) -> bool {
         let short = queue.count + CAPACITY_ENTRIES <= QUEUE_ENTRIES && queue.len < QUEUED_MAX_BYTES;
@@ -136,11 +135,11 @@ impl<B: Blob> Pool<B> {
             1..ANSWER_BYTES => true,
             _ => self.has_more_than_one_in(GO_ON_PART),
         };
-        self.keeps_promise() && short && plenty
+        self.can_promise() && short && plenty
     }
 
-    /// Bytes that `queue` may copy beyond [`CAPACITY_COPY_BYTES`]; the capacity that other queues
-    /// need is not counted.
+    /// Bytes that `queue` may copy beyond [`CAPACITY_COPY_BYTES`], without the capacity that other
+    /// queues need.
     pub(crate) fn copyable(&self, queue: &Queue) -> usize {
         let entries = (QUEUE_ENTRIES - CAPACITY_ENTRIES).saturating_sub(queue.count);
         let spare = |free: usize, all: usize| {
@@ -151,9 +150,9 @@ impl<B: Blob> Pool<B> {
         usize::from(entries).min(spare(free_entries, self.entries.len())).min(chunks) * CHUNK_BYTES
     }
 
-    /// Says whether a queue that holds nothing waits for room, so that those that come later wait
-    /// behind it. Without that, who has just had an answer acknowledged by its next request would
-    /// always be the first to take what it gave.
+    /// Sets whether empty queues are refused, because an empty queue waits for capacity and comes
+    /// first. Otherwise a connection whose next request acknowledges its last answer would always
+    /// be first to take the freed capacity.
     pub fn refuse_newcomers(&mut self, refuse: bool) {
         self.refuses_newcomers = refuse;
     }
@@ -175,7 +174,7 @@ impl<B: Blob> Pool<B> {
         }
     }
 
-    fn take(&mut self, source: Source<B>, start: u32, end: u32) -> Option<u32> {
+    fn allocate(&mut self, source: Source<B>, start: u32, end: u32) -> Option<u32> {
         let index = self.free_entry;
         if index == NONE {
             return None;
@@ -187,7 +186,7 @@ impl<B: Blob> Pool<B> {
         Some(index)
     }
 
-    fn give(&mut self, index: u32) {
+    fn release(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         if let Source::Chunk(chunk) = std::mem::replace(&mut entry.source, Source::Free) {
             self.free_chunks.push(chunk);
@@ -198,24 +197,22 @@ impl<B: Blob> Pool<B> {
     }
 }
 
-/// The send queue of one connection: the entries from `head` to `tail`, of which the bytes before
-/// the cursor have been read once already.
+/// The send queue of one connection: the entries from `head` to `tail`. The transport has read the
+/// bytes before the cursor once.
 ///
-/// Invariant: `len` is the sum of the entries' lengths, and `read` ≤ `len` is how many of them lie
-/// before the cursor. A queue must be [`clear`](Queue::clear)ed before it is dropped, or its
-/// entries stay taken.
+/// Invariant: `len` is the sum of the entries' lengths, and `read` ≤ `len` of these bytes lie
+/// before the cursor. Call [`clear`](Queue::clear) before dropping a queue, or its entries leak.
 #[derive(Clone, Copy, Debug)]
 pub struct Queue {
-    /// `NONE` when the queue is empty, and then so are `tail` and `cursor`.
+    /// `NONE` if the queue is empty. Then `tail` and `cursor` are `NONE` too.
     head: u32,
     tail: u32,
-    /// The entry that the cursor stands in, `offset` bytes from its start, or at the very end of
-    /// the tail.
+    /// The entry of the cursor, which is `offset` bytes from its start, or at the end of the tail.
     cursor: u32,
     offset: u32,
     len: u32,
     read: u32,
-    /// The place of the first held byte in the stream, modulo 2³².
+    /// The stream offset of the first held byte, modulo 2³².
     start: u32,
     count: u16,
 }
@@ -257,13 +254,13 @@ impl Queue {
         self.start
     }
 
-    /// Bytes that were not yet read with [`Queue::read_next`].
+    /// Bytes not yet read with [`Queue::read_next`].
     #[inline]
     pub fn unread(&self) -> u64 {
         u64::from(self.len - self.read)
     }
 
-    /// Fills `buf` with the next bytes at the cursor and moves past them; returns how many.
+    /// Fills `buf` with the next bytes at the cursor and moves past them. Returns how many.
     pub fn read_next<B: Blob>(&mut self, pool: &Pool<B>, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         while let Some(entry) = pool.entries.get(self.cursor as usize) {
@@ -316,8 +313,8 @@ impl Queue {
         })
     }
 
-    /// Gives back the first `n` bytes (at most [`Queue::len`]): they have been delivered. A cursor
-    /// that stood among them moves past them.
+    /// Frees the first `n` bytes (at most [`Queue::len`]): they have been acknowledged. A cursor
+    /// among them moves past them.
     pub fn acknowledge<B: Blob>(&mut self, pool: &mut Pool<B>, n: u64) {
         assert!(n <= self.len(), "acknowledged {n} bytes of {}", self.len);
         let mut left = n as u32;
@@ -343,16 +340,16 @@ impl Queue {
                 self.tail = NONE;
             }
             self.count -= 1;
-            pool.give(freed);
+            pool.release(freed);
         }
     }
 
-    /// Gives back everything.
+    /// Frees all bytes.
     pub fn clear<B: Blob>(&mut self, pool: &mut Pool<B>) {
         self.acknowledge(pool, self.len());
     }
 
-    /// Queues the bytes of `blob` from `start` to `end`. Says no if there is no entry for it.
+    /// Queues the bytes of `blob` from `start` to `end`. Returns `false` if no entry is free.
     pub(crate) fn share<B: Blob>(
         &mut self,
         pool: &mut Pool<B>,
@@ -371,7 +368,7 @@ impl Queue {
         end: u32,
     ) -> bool {
         let Some(len) = self.len.checked_add(end - start) else { return false };
-        let Some(index) = pool.take(source, start, end) else { return false };
+        let Some(index) = pool.allocate(source, start, end) else { return false };
         if self.read == self.len {
             (self.cursor, self.offset) = (index, 0);
         }
@@ -385,7 +382,7 @@ impl Queue {
         true
     }
 
-    /// Appends to the tail's chunk what fits into it; returns how many bytes that were.
+    /// Appends the front of `bytes` to the tail's chunk. Returns how many bytes fit.
     fn extend_tail<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> usize {
         let Some(entry) = pool.entries.get_mut(self.tail as usize) else { return 0 };
         let Source::Chunk(chunk) = entry.source else { return 0 };
@@ -397,7 +394,7 @@ impl Queue {
         n
     }
 
-    /// Queues a copy of `bytes`. Says no if that ends half-way for want of a chunk or an entry.
+    /// Queues a copy of `bytes`. Returns `false` if chunks or entries run out half-way.
     pub(crate) fn copy<B: Blob>(&mut self, pool: &mut Pool<B>, bytes: &[u8]) -> bool {
         let mut rest = &bytes[self.extend_tail(pool, bytes)..];
         while !rest.is_empty() {

@@ -96,7 +96,7 @@ fn small_copies_share_a_chunk() {
 }
 
 #[test]
-fn no_room_is_noted_and_ends_with_an_acknowledgement() {
+fn refused_capacity_ends_with_an_acknowledgement() {
     let mut pool: Pool<&'static [u8]> = Pool::new(64, 64);
     let mut queue = Queue::default();
     let mut effects = Effects::default();
@@ -136,7 +136,7 @@ fn fill(pool: &mut Pool<&'static [u8]>, queue: &mut Queue) {
 }
 
 #[test]
-fn when_three_in_eight_hold_what_they_can_one_more_finds_room() {
+fn when_three_in_eight_hold_what_they_can_one_more_finds_capacity() {
     const QUEUES: usize = 400;
     let chunks = QUEUES * ANSWER_BYTES as usize / CHUNK_BYTES;
     let mut pool: Pool<&'static [u8]> = Pool::new(2 * chunks, chunks);
@@ -160,7 +160,7 @@ fn the_last_eighth_is_for_answers_that_were_begun() {
     });
     assert!(!pool.has_capacity(&Queue::default()) && pool.has_capacity(&begun));
     fill(&mut pool, &mut begun);
-    assert!(begun.len >= ANSWER_BYTES || !pool.keeps_promise());
+    assert!(begun.len >= ANSWER_BYTES || !pool.can_promise());
 }
 
 #[test]

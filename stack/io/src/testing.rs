@@ -1,11 +1,11 @@
 //! A handler that checks the contract of [`Application`] from within, for the tests of every
 //! transport.
 //!
-//! Its peer sends [`Checker::total`] bytes of [`stream_byte`]. The handler consumes them as its
-//! seed has it: all, a part or nothing; it fills the send queue, reads later, reads on and sets
-//! deadlines in between, and at the end answers [`ANSWER`] and closes. Each call is checked against
-//! what was asked for before; a transport at fault makes it panic. On a connection that this side
-//! opened, the handler is the peer: it sends the stream and reads all that comes.
+//! The peer sends [`Checker::total`] bytes of [`stream_byte`]. The seed decides how the handler
+//! consumes them: all, a part or nothing. In between it fills the send queue, postpones and resumes
+//! reading, and sets deadlines. At the end it answers [`ANSWER`] and closes. It checks each call
+//! against its earlier requests, and panics if the transport is wrong. On a connection that this
+//! side opened, the handler is the peer: it sends the stream and reads everything.
 
 use crate::application::{Application, Closed, Opened};
 use crate::input::OVERFULL_BYTES;
@@ -14,12 +14,13 @@ use smoltcp::time::Duration;
 
 /// What the handler sends while it consumes the stream, any number of times.
 pub const FILL: &[u8] = &[b'.'; 1000];
-/// What it sends when it has consumed the stream.
+/// What the handler sends when it has consumed the stream.
 pub const ANSWER: &[u8] = b"!";
-/// A tame handler leaves no more than this unless it has paused its input.
+/// A tame handler leaves no more input than this, unless it has paused its input.
 const LEFT_MAX_BYTES: usize = 4096;
 
-/// The byte at an offset of the stream: no short period, so that a shifted stream shows.
+/// The byte at an offset of the stream. It has no short period, so that a shifted stream is
+/// detected.
 pub fn stream_byte(offset: u64) -> u8 {
     (offset ^ offset >> 8 ^ offset >> 16) as u8
 }
@@ -27,7 +28,7 @@ pub fn stream_byte(offset: u64) -> u8 {
 /// How a [`Checker`] behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Temper {
-    /// It consumes all that it is delivered.
+    /// It consumes everything at once.
     Eager,
     /// Every pause of its input ends, and it reads to the end.
     Tame,
@@ -35,7 +36,7 @@ pub enum Temper {
     Wild,
 }
 
-/// The handler. See the module.
+/// A handler that checks its transport; see the module.
 #[derive(Debug)]
 pub struct Checker {
     /// Bytes that each peer sends.
@@ -47,14 +48,14 @@ pub struct Checker {
     random: u64,
 }
 
-/// Its state for one connection: what it has asked for.
+/// The handler's state for one connection: its requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Checked {
     /// Bytes of the stream that are consumed.
     pub consumed: u64,
     /// Bytes delivered and not consumed.
     pub seen: usize,
-    /// It was refused capacity.
+    /// Capacity was refused.
     pub waits: bool,
     /// The last call asked for input nevertheless.
     pub reads_on: bool,
@@ -65,7 +66,7 @@ pub struct Checked {
     /// It has closed, or reset: nothing but `closed` may follow.
     pub is_over: bool,
     is_open: bool,
-    /// It sends the stream, and has sent so much of it.
+    /// How much of the stream it has sent, if it is the peer.
     sends: Option<u64>,
 }
 
@@ -103,7 +104,7 @@ impl Checker {
         assert!(is_stream, "other bytes than those at {} were delivered", conn.consumed);
     }
 
-    /// Asks for something.
+    /// Makes a random request.
     fn act(&mut self, conn: &mut Checked, reply: &mut Reply<'_, &'static [u8]>) {
         if self.temper == Temper::Eager {
             return;
@@ -145,14 +146,14 @@ impl Checker {
             0 => reply.close(),
             1 => reply.abort(),
             2 => (0..200).for_each(|_| reply.share(FILL, 0..FILL.len())),
-            // Without the noise of the panic hook.
+            // Without the output of the panic hook.
             3 => std::panic::resume_unwind(Box::new("a wild handler")),
             _ => return,
         }
         conn.is_over = true;
     }
 
-    /// The peer sends what there is capacity for, and reads meanwhile.
+    /// Sends as much of the stream as there is capacity for, and keeps reading.
     fn send(&self, conn: &mut Checked, sent: u64, reply: &mut Reply<'_, &'static [u8]>) {
         let end = self.total.min(sent + 60_000);
         let bytes: Vec<u8> = (sent..end).map(stream_byte).collect();

@@ -1,10 +1,10 @@
 //! A hierarchical timing wheel (Varghese and Lauck, scheme 7): O(1) to set, move and cancel,
 //! however many timers.
 //!
-//! Time is counted in [`Tick`]s of a millisecond. Each timer is a number below the wheel's size and
-//! is scheduled at most once. Owners re-arm lazily: a segment that puts a deadline off leaves the
-//! wheel alone, and the owner looks again when the timer fires. Both transports keep their
-//! deadlines here.
+//! Time is counted in [`Tick`]s of a millisecond. Each timer is a number below the wheel's size,
+//! scheduled at most once. Owners set timers lazily: a postponed deadline leaves the wheel alone,
+//! and the owner checks the deadline when the timer fires. Every transport keeps its deadlines
+//! here.
 
 use smoltcp::time::Instant;
 
@@ -36,20 +36,20 @@ impl Tick {
         Tick((millis as u32).max(1))
     }
 
-    /// `millis` later, at most 2³⁰.
+    /// This tick plus `millis`, at most 2³⁰.
     #[inline]
     #[must_use]
     pub fn plus(self, millis: u32) -> Tick {
         Tick(self.0.wrapping_add(millis).max(1))
     }
 
-    /// Whether this deadline has come at `now`.
+    /// Whether this deadline has passed at `now`.
     #[inline]
     pub fn is_due(self, now: Tick) -> bool {
         self != Tick::NEVER && self.until(now) >= 0
     }
 
-    /// Whether it is set, and `other` is not or is later.
+    /// Whether this deadline is set, and `other` is later or not set.
     #[inline]
     pub fn is_sooner_than(self, other: Tick) -> bool {
         self != Tick::NEVER && (other == Tick::NEVER || self.until(other) > 0)
@@ -78,11 +78,11 @@ impl Tick {
 const LEVELS: usize = 4;
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
-/// How far the wheel reaches: 4.6 hours. A deadline further away waits in the last slot and is put
-/// back there.
+/// The range of the wheel: 4.6 hours. A later deadline waits in the last slot and is inserted again
+/// from there.
 const HORIZON: u32 = 1 << (SLOT_BITS * LEVELS as u32);
 
-/// A member of a circular list; heads of lists are nodes too, behind those of the timers.
+/// A member of a circular list. List heads are nodes too, behind those of the timers.
 #[derive(Clone, Copy)]
 struct Node {
     next: u32,
@@ -90,7 +90,7 @@ struct Node {
     at: Tick,
 }
 
-/// The wheel.
+/// The timer wheel.
 pub struct Wheel {
     nodes: Vec<Node>,
     timers: u32,
@@ -125,15 +125,14 @@ impl Wheel {
         self.link(timer, head);
     }
 
-    /// Makes sure that the timer fires at `at` or sooner: sets it, brings it forward, or leaves it
-    /// alone.
+    /// Makes the timer fire at `at` or sooner: sets it or moves it forward, if necessary.
     pub fn bring_forward(&mut self, timer: u32, at: Tick) {
         if at.is_sooner_than(self.scheduled(timer)) {
             self.schedule(timer, at);
         }
     }
 
-    /// Unsets the timer; no harm if it is not set.
+    /// Cancels the timer. Does nothing if it is not set.
     pub fn cancel(&mut self, timer: u32) {
         if self.nodes[timer as usize].at != Tick::NEVER {
             self.unlink(timer);
@@ -141,8 +140,8 @@ impl Wheel {
         }
     }
 
-    /// Unsets timers that have come due at `now` and writes them to `due`; returns how many. Call
-    /// again until there are none.
+    /// Cancels timers that have expired at `now` and writes them to `due`. Returns how many. Call
+    /// again until it returns 0.
     pub fn expire(&mut self, now: Tick, due: &mut [u32]) -> usize {
         let head = self.due_head();
         let mut count = 0;
@@ -161,14 +160,14 @@ impl Wheel {
         count
     }
 
-    /// Reads the timer's node, both ends of it, as it may lie across two cache lines: for having it
-    /// in the cache before it is needed.
+    /// Prefetches the timer's node, which may lie in two cache lines.
     #[inline]
-    pub fn touch(&self, timer: u32) -> u32 {
+    pub fn prefetch(&self, timer: u32) -> u32 {
         self.nodes.get(timer as usize).map_or(0, |node| node.next ^ node.at.0)
     }
 
-    /// When to call [`Wheel::expire`] next: not later than the first deadline, earlier at times.
+    /// When to call [`Wheel::expire`] next: not later than the first deadline, and sometimes
+    /// earlier.
     pub fn next_deadline(&self) -> Option<Tick> {
         if self.nodes[self.due_head() as usize].next != self.due_head() {
             return Some(self.now);
@@ -188,7 +187,7 @@ impl Wheel {
         Tick((current.wrapping_add(ahead)) << shift)
     }
 
-    /// Moves the time on to the next tick at which anything happens, at most to `now`.
+    /// Advances the time to the next tick with an event, at most to `now`.
     fn advance(&mut self, now: Tick) {
         let next = self
             .next_deadline()
@@ -204,7 +203,7 @@ impl Wheel {
         self.move_slot(0, self.now.0 as usize % SLOTS);
     }
 
-    /// Empties a slot: its timers go to where they now belong, nearer by a level or due.
+    /// Empties a slot: moves its timers to a lower level or to the list of expired timers.
     fn move_slot(&mut self, level: usize, slot: usize) {
         let head = self.head(level, slot);
         while self.nodes[head as usize].next != head {
@@ -229,8 +228,8 @@ impl Wheel {
             return self.due_head();
         }
         let at = self.now.0.wrapping_add((ahead as u32).min(HORIZON - SLOTS.pow(3) as u32));
-        // The highest bit in which the two times differ tells the level, as far as the wheel
-        // reaches.
+        // The highest bit in which the two times differ selects the level, within the wheel's
+        // range.
         let differ = (at ^ self.now.0).max(1);
         let level = ((31 - differ.leading_zeros()) / SLOT_BITS).min(LEVELS as u32 - 1);
         self.head(level as usize, (at >> (SLOT_BITS * level)) as usize % SLOTS)

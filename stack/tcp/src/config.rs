@@ -1,5 +1,4 @@
-//! What a stack is told when it is made: its addresses, its limits, its times. All of it fixed from
-//! then on.
+//! The configuration of a stack: addresses, limits and times. It does not change after start-up.
 
 use crate::demux;
 use crate::neighbour::Route;
@@ -7,8 +6,8 @@ use crate::reassembly;
 use crate::wire::{Address, ChecksumPolicy, Mac};
 use simoom_io::send;
 
-/// Bytes a second that a peer must take on average, over the send timeout, of what is queued for
-/// it: over this stack, and over any other transport of the same applications.
+/// Bytes a second that a peer must acknowledge on average over the send timeout, while answers are
+/// queued for it. Other transports of the same applications use it too.
 pub const READ_RATE_MIN: u32 = 1000;
 
 /// The configuration of one worker's stack. Times are in milliseconds.
@@ -18,73 +17,73 @@ pub struct Config {
     pub mac: Mac,
     /// The addresses that segments may be for.
     pub addresses: Vec<LocalAddress>,
-    /// The only places where connections are accepted; none: wherever an address of this stack and
-    /// a listening port meet.
-    pub places: Vec<(Address, u16)>,
-    /// Addresses that no peer has besides this stack's own: those of the host, and the broadcast
-    /// addresses of its networks. Who claims to be one of them is not answered (RFC 1812 §5.3.8).
+    /// Addresses and ports that accept connections. If empty, every listening port of every address
+    /// of this stack does.
+    pub listen_addresses: Vec<(Address, u16)>,
+    /// Addresses that no peer can have, besides this stack's own: those of the host, and the
+    /// broadcast addresses of its networks. Segments from them are not answered (RFC 1812 §5.3.8).
     pub no_peers: Vec<Address>,
-    /// The ways of active opens. Without any, each has to bring its next hop's hardware address.
+    /// The routes of active opens. Without routes, each active open must pass its next hop's
+    /// hardware address.
     pub routes: Vec<Route>,
-    /// Whether this stack announces its dedicated addresses at the start (RFC 5227 §2.3); one
-    /// worker of a device does.
+    /// Whether this stack announces its dedicated addresses at the start (RFC 5227 §2.3). Set for
+    /// one worker of a device.
     pub announces: bool,
     /// Largest IP packet, in bytes: 576 to 9000, and with an address of IPv6 not below 1280 (RFC
     /// 8200 §5).
     pub mtu: u16,
-    /// Whether a kernel's unfinished checksums are taken (veth only).
+    /// Whether a kernel's incomplete checksums are accepted (veth only).
     pub checksums: ChecksumPolicy,
-    /// Whether segments without a connection are left to another worker ([`crate::Stack::receive`]
-    /// returns them) or answered with a reset.
+    /// Whether segments without a connection are strays for another worker
+    /// ([`crate::Stack::receive`] returns them), or get a reset.
     pub reports_strays: bool,
     /// Secret of this stack, from which initial sequence numbers (RFC 6528), timestamp offsets and
     /// hash keys are derived. The workers of a device share it.
     pub secret: [u64; 4],
-    /// How much of everything there is.
+    /// The sizes of all tables and pools.
     pub limits: Limits,
-    /// How the congestion window grows, and what loss does to it.
+    /// The congestion control.
     pub congestion: Congestion,
-    /// Whether routers may mark packets instead of dropping them.
+    /// Explicit congestion notification.
     pub ecn: EcnPolicy,
-    /// Bytes offered to a peer to send ahead, at first: 2048 to 2³⁰.
+    /// First receive window, in bytes: 2048 to 2³⁰.
     pub receive_window_bytes: u32,
-    /// ... and at most, once it is seen to send so fast; up to 2³⁰. Less than the former means that
-    /// windows stay as they are.
-    pub receive_window_most_bytes: u32,
-    /// On a path whose shortest round trip is not less, in microseconds, what is sent is spread
-    /// over the round trip; `u32::MAX` for no path.
+    /// Upper bound for receive-window auto-tuning, in bytes, up to 2³⁰. A value below
+    /// `receive_window_bytes` turns auto-tuning off.
+    pub max_receive_window_bytes: u32,
+    /// Shortest round trip, in microseconds, from which connections are paced. `u32::MAX` turns
+    /// pacing off.
     pub paced_from_us: u32,
-    /// Shortest retransmission timeout; RFC 6298 says 1000, Linux and most others use 200.
+    /// Shortest retransmission timeout. RFC 6298 says 1000; Linux and most others use 200.
     pub min_rto_ms: u32,
     /// How long an acknowledgement may wait for data to ride on; at most 500 (RFC 9293 §3.8.6.3).
     pub delayed_ack_ms: u32,
-    /// A connection whose peer acknowledges nothing for so long is reset, its window shut or not;
-    /// so is one that acknowledges less than [`READ_RATE_MIN`] on average, once it is behind by so
-    /// long.
+    /// Send timeout: a connection is reset if its peer acknowledges nothing for this time, with a
+    /// zero window or not. It is also reset if the peer acknowledges less than [`READ_RATE_MIN`] on
+    /// average and is behind by this time.
     pub send_timeout_ms: u32,
     /// How long a connection that this side has closed waits for the peer to close.
     pub close_timeout_ms: u32,
-    /// How long a closed connection's addresses are kept from being mistaken for a new one's: 2
-    /// MSL.
+    /// Duration of TIME-WAIT: 2 MSL.
     pub time_wait_ms: u32,
-    /// Idle time before the first keep-alive probe, 0 for none (RFC 9293 §3.8.4 says at least two
-    /// hours).
+    /// Idle time before the first keep-alive probe (RFC 9293 §3.8.4 says at least two hours). 0
+    /// turns keep-alive off.
     pub keep_alive_ms: u32,
     /// Time between keep-alive probes.
     pub keep_alive_interval_ms: u32,
-    /// A connection is given up after so many probes without an answer.
+    /// Keep-alive probes without an answer after which a connection is reset.
     pub keep_alive_probes: u8,
-    /// How often the SYN of an active open is repeated. Seven times, twice as long apart each, are
-    /// the three minutes that RFC 9293 §3.8.3 MUST-23 asks for.
+    /// How many times the SYN of an active open is retransmitted. Seven, with the interval doubled
+    /// each time, are the three minutes that RFC 9293 §3.8.3 MUST-23 requires.
     pub syn_retries: u8,
-    /// Whether SYNs are answered with cookies (RFC 4987 §3.6) when half-open connections are many.
+    /// Whether to send SYN cookies (RFC 4987 §3.6) when there are many half-open connections.
     pub syn_cookies: bool,
-    /// How long a neighbour has to answer the first question for its hardware address; twice as
-    /// long the second time, and so on (RFC 4861 §10: a second).
+    /// Time for a neighbour to answer the first solicitation. It doubles for each further
+    /// solicitation (RFC 4861 §10: a second).
     pub neighbour_retry_ms: u32,
-    /// Challenge ACKs (RFC 5961 §7), resets for strangers, acknowledgements in TIME-WAIT, echo
-    /// replies, and answers to neighbours: about so many of each a second.
-    pub answers_per_second: u32,
+    /// Rate limit of challenge ACKs (RFC 5961 §7), resets for strangers, acknowledgements in
+    /// TIME-WAIT, echo replies, and neighbour replies: about this many of each kind a second.
+    pub responses_per_second: u32,
 }
 
 /// A congestion control.
@@ -97,15 +96,15 @@ pub enum Congestion {
     NewReno,
 }
 
-/// Explicit congestion notification (RFC 3168): whether connections use it whose peers do too.
+/// Policy for explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EcnPolicy {
-    /// None does.
+    /// Never use ECN.
     Off,
-    /// Those do whose peer asks for it.
+    /// Use ECN if the peer asks for it.
     #[default]
     Accept,
-    /// Active opens ask for it, too.
+    /// Use ECN if the peer asks for it, and ask for it in active opens.
     Request,
 }
 
@@ -114,39 +113,39 @@ pub enum EcnPolicy {
 pub struct LocalAddress {
     /// The address.
     pub address: Address,
-    /// Whether the kernel does not have it, so that the stack answers ARP, neighbour
-    /// discovery, ICMP and ICMPv6 for it too.
+    /// Whether the address is not the kernel's, so that the stack answers ARP, neighbour discovery,
+    /// ICMP and ICMPv6 for it.
     pub dedicated: bool,
 }
 
 /// The sizes of all tables and pools of one stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once.
+    /// Concurrent connections.
     pub connections: u32,
-    /// Answered SYNs whose acknowledgement is outstanding.
+    /// Half-open connections: answered SYNs whose acknowledgement is outstanding.
     pub half_open: u32,
-    /// Connections at once from one source /24 of IPv4 or /64 of IPv6, half-open ones not counted;
-    /// 0 for no such limit. Prefixes that meet in the table which counts them are counted together.
+    /// Concurrent connections from one source /24 of IPv4 or /64 of IPv6, without half-open ones; 0
+    /// for no limit. Prefixes with the same slot in the table of counts are counted together.
     pub connections_per_prefix: u32,
-    /// Connections at once to each port that [`Stack::listen`](crate::Stack::listen) is given,
-    /// half-open ones not counted; 0 for no such limit.
+    /// Concurrent connections to each port given to [`Stack::listen`](crate::Stack::listen),
+    /// without half-open ones; 0 for no limit.
     pub connections_per_port: u32,
-    /// Entries of the TIME_WAIT table; the oldest gives way.
+    /// Entries of the TIME-WAIT table. When it is full, the oldest is evicted.
     pub time_wait: u32,
-    /// Ranges queued to be sent or unacknowledged.
+    /// Ranges that are queued or unacknowledged.
     pub send_entries: u32,
     /// Chunks of [`simoom_io::send::CHUNK_BYTES`] for copied answers.
     pub send_chunks: u32,
-    /// Small buffers for incomplete requests.
-    pub keep_small: u32,
-    /// Large buffers for incomplete requests.
-    pub keep_large: u32,
+    /// Small input buffers, for incomplete requests.
+    pub small_input_buffers: u32,
+    /// Large input buffers, for incomplete requests.
+    pub large_input_buffers: u32,
     /// Blocks for data that arrived out of order.
     pub reassembly_blocks: u32,
-    /// Runs of the scoreboards ([`crate::flight`]) beyond the one that each connection has.
+    /// Scoreboard runs ([`crate::flight`]) beyond the one that each connection has.
     pub flight_runs: u32,
-    /// Neighbours whose hardware addresses are known or asked for.
+    /// Entries of the neighbour cache.
     pub neighbours: u32,
     /// Connections whose SYN waits for a neighbour's hardware address.
     pub unresolved: u32,
@@ -155,9 +154,9 @@ pub struct Limits {
 impl Limits {
     /// Limits in proportion to the number of connections, for a server of many small answers.
     ///
-    /// Memory for idle connections is the control block alone; what is in flight shares pools that
-    /// stop growing at 65,536 connections. Up to half as many can all have an answer of
-    /// [`send::ANSWER_BYTES`] copied at once.
+    /// An idle connection takes the control block alone. The pools for data in flight stop growing
+    /// at 65,536 connections. Up to half as many connections can have an answer of
+    /// [`send::ANSWER_BYTES`] copied at the same time.
     pub fn for_connections(connections: u32) -> Limits {
         let active = connections.clamp(64, 65_536);
         let send_chunks = active.min(32_768) * send::ANSWER_BYTES / send::CHUNK_BYTES as u32;
@@ -169,8 +168,8 @@ impl Limits {
             time_wait: active,
             send_entries: send_chunks * 2,
             send_chunks,
-            keep_small: active / 2,
-            keep_large: (active / 64).max(16),
+            small_input_buffers: active / 2,
+            large_input_buffers: (active / 64).max(16),
             reassembly_blocks: (active / 4).clamp(256, 4096),
             flight_runs: active * 4,
             neighbours: 64,
@@ -180,11 +179,11 @@ impl Limits {
 }
 
 impl Limits {
-    /// The most of any one table, so that an index fits where it is stored.
+    /// Upper bound for each limit, so that an index fits where it is stored.
     pub const MAX: u32 = demux::Owner::MAX_INDEX;
 
-    /// Timers of the wheel: two a connection, one for each entry of the small tables, one for all
-    /// neighbours.
+    /// Timers of the wheel: two for each connection, one for each entry of the small tables, one
+    /// for all neighbours.
     pub(crate) fn timers(&self) -> u32 {
         self.neighbour_timer() + 1
     }
@@ -201,7 +200,7 @@ impl Config {
         Config {
             mac,
             addresses,
-            places: Vec::new(),
+            listen_addresses: Vec::new(),
             no_peers: Vec::new(),
             routes: Vec::new(),
             announces: false,
@@ -213,8 +212,8 @@ impl Config {
             congestion: Congestion::default(),
             ecn: EcnPolicy::default(),
             receive_window_bytes: 64 * 1024,
-            // What the header's field can say with a shift of 4: 10 MB/s at 100 ms.
-            receive_window_most_bytes: 0xffff << 4,
+            // The largest window with a shift of 4: 10 MB/s at 100 ms.
+            max_receive_window_bytes: 0xffff << 4,
             paced_from_us: 4000,
             min_rto_ms: 200,
             delayed_ack_ms: 40,
@@ -227,7 +226,7 @@ impl Config {
             syn_retries: 7,
             syn_cookies: true,
             neighbour_retry_ms: 1000,
-            answers_per_second: 1000,
+            responses_per_second: 1000,
         }
     }
 
@@ -242,9 +241,9 @@ impl Config {
         !self.has(address) && !self.no_peers.contains(address)
     }
 
-    /// Whether connections to this port of this address are accepted, where its port listens.
+    /// Whether this address accepts connections to this port, if the port listens.
     pub(crate) fn serves(&self, local: &Address, port: u16) -> bool {
-        self.places.is_empty() || self.places.contains(&(*local, port))
+        self.listen_addresses.is_empty() || self.listen_addresses.contains(&(*local, port))
     }
 
     /// Whether `address` is this stack's and not the kernel's.
@@ -257,21 +256,22 @@ impl Config {
         self.addresses.iter().position(|local| local.dedicated && local.address == *address)
     }
 
-    /// Bytes that a frame lent by [`crate::Transmit`] must have.
+    /// Minimum size of a frame of [`crate::Transmit`], in bytes.
     pub fn frame_bytes(&self) -> usize {
         crate::wire::ethernet::MAX_HEADER_BYTES + usize::from(self.mtu)
     }
 
-    /// The MSS option's value: what fits the MTU without options (RFC 6691 §2) to and from this
-    /// address.
+    /// The MSS option's value for this peer: the payload that fits the MTU without options (RFC
+    /// 6691 §2).
     pub(crate) fn mss(&self, remote: &Address) -> u16 {
         self.mtu - (crate::wire::ip::header_bytes(remote) + crate::wire::tcp::HEADER_BYTES) as u16
     }
 
-    /// The shift with which the receive window fits the header's 16 bits (RFC 7323 §2.3).
+    /// The window-scale shift with which the receive window fits the header's 16 bits (RFC 7323
+    /// §2.3).
     pub(crate) fn window_shift(&self) -> u8 {
-        let most = self.receive_window_bytes.max(self.receive_window_most_bytes);
-        (0..14).find(|shift| most >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+        let max = self.receive_window_bytes.max(self.max_receive_window_bytes);
+        (0..14).find(|shift| max >> shift <= u32::from(u16::MAX)).unwrap_or(14)
     }
 
     /// Bytes by which all receive windows together may be wider than at first. A window takes

@@ -1,10 +1,10 @@
-//! SYN cookies (RFC 4987 §3.6): when SYNs come faster than handshakes end, the answer itself
-//! carries what would be kept of a SYN, and the handshake's last segment brings it back.
+//! SYN cookies (RFC 4987 §3.6): when SYNs arrive faster than handshakes complete, the SYN-ACK
+//! carries the state of the handshake, and the handshake's last segment returns it.
 //!
-//! The initial sequence number holds the minute and the MSS under two keyed hashes; the timestamp's
-//! last bits, where the peer has timestamps, hold window scale, SACK-permitted and ECN. Without
-//! timestamps a connection goes without those three. Nothing is kept here but the secret, and the
-//! time comes as an argument.
+//! The initial sequence number encodes the minute and the MSS under two keyed hashes. The
+//! timestamp's low bits, if the peer has timestamps, encode window scale, SACK-permitted and ECN.
+//! Without timestamps a connection goes without those three. The module's only state is the secret,
+//! and the caller passes the time.
 
 use crate::demux::Tuple;
 use crate::keyed::Keyed;
@@ -13,9 +13,9 @@ use crate::tcp::handshake::default_mss;
 use crate::wire::Options;
 use smoltcp::time::Instant;
 
-/// The values of MSS that a cookie can tell: what a peer offers is rounded down to one.
+/// The MSS values that a cookie can encode. A peer's MSS is rounded down to one of them.
 const MSS: [u16; 8] = [88, 536, 1220, 1360, 1440, 1452, 1460, 8960];
-/// A cookie is good for this period and the next.
+/// A cookie is valid in this period and the next.
 const PERIOD_SECS: i64 = 64;
 const PERIODS: u32 = 2;
 /// The low bits of TSval that carry options.
@@ -23,13 +23,13 @@ const OPTION_BITS: u32 = 6;
 const OPTION_MASK: u32 = (1 << OPTION_BITS) - 1;
 const SACK_BIT: u32 = 1 << 4;
 const ECN_BIT: u32 = 1 << 5;
-/// No window scale; the others are at most 14.
+/// The code for no window scale; shifts are at most 14.
 const NO_SCALE: u32 = 15;
 const LOW: u32 = 0x00ff_ffff;
 /// Where the MSS stands in the low bits: a number beside a cookie is none.
 const INDEX_SHIFT: u32 = 21;
 
-/// How long after the last cookie was sent one may come back, in milliseconds.
+/// How long after the last cookie was sent a cookie may come back, in milliseconds.
 pub(crate) const LIFE_MS: u32 = PERIODS * PERIOD_SECS as u32 * 1000;
 
 /// The initial sequence number that answers a SYN numbered `irs`.
@@ -41,7 +41,7 @@ pub(crate) fn make(keyed: &Keyed, tuple: &Tuple, irs: Seq, mss: Option<u16>, now
     Seq(keyed.cookie(tuple, None).wrapping_add(count << 24).wrapping_add(low))
 }
 
-/// The MSS that the cookie `iss` tells; `None` if it is none of ours, or too old.
+/// The MSS that the cookie `iss` encodes; `None` if it is not a cookie of this stack, or too old.
 pub(crate) fn check(keyed: &Keyed, tuple: &Tuple, irs: Seq, iss: Seq, now: Instant) -> Option<u16> {
     let bare = iss.0.wrapping_sub(keyed.cookie(tuple, None));
     let count = sent_in(bare, now)?;
@@ -50,13 +50,13 @@ pub(crate) fn check(keyed: &Keyed, tuple: &Tuple, irs: Seq, iss: Seq, now: Insta
     MSS.get((index >> INDEX_SHIFT) as usize).copied().filter(|_| is_whole)
 }
 
-/// Whether `iss` can be a cookie; the number of the SYN is not known. One of 128 other numbers
-/// passes too.
+/// Whether `iss` can be a cookie, without knowing the SYN's sequence number. One in 128 other
+/// numbers passes too.
 pub(crate) fn may_be(keyed: &Keyed, tuple: &Tuple, iss: Seq, now: Instant) -> bool {
     sent_in(iss.0.wrapping_sub(keyed.cookie(tuple, None)), now).is_some()
 }
 
-/// The period in which a cookie was sent; `None` if that is too long ago.
+/// The period in which a cookie was sent; `None` if it has expired.
 fn sent_in(bare: u32, now: Instant) -> Option<u32> {
     let age = (period(now).wrapping_sub(bare >> 24)) & 0xff;
     (age < PERIODS).then(|| period(now).wrapping_sub(age))
@@ -66,7 +66,8 @@ fn period(now: Instant) -> u32 {
     (now.secs() / PERIOD_SECS) as u32
 }
 
-/// The TSval of an answer at `clock`: not later, and its last bits tell the SYN's options.
+/// The TSval of a SYN-ACK at `clock`: not later than `clock`, with the SYN's options in its low
+/// bits.
 pub(crate) fn timestamp(clock: u32, syn: &Options, ecn: bool) -> u32 {
     let scale = syn.window_scale.map_or(NO_SCALE, u32::from);
     let bits =
@@ -75,7 +76,7 @@ pub(crate) fn timestamp(clock: u32, syn: &Options, ecn: bool) -> u32 {
     if value > clock { value.wrapping_sub(1 << OPTION_BITS) } else { value }
 }
 
-/// What was agreed to in an answer that bore this TSval: window scale, SACK and ECN.
+/// The options in the TSval of a SYN-ACK: window scale, SACK and ECN.
 pub(crate) fn options_of(echo: u32) -> (Option<u8>, bool, bool) {
     let scale = echo & 0xf;
     ((scale != NO_SCALE).then_some(scale as u8), echo & SACK_BIT != 0, echo & ECN_BIT != 0)

@@ -1,34 +1,32 @@
-//! From a segment's four-tuple to what owns it: a connection, a half-open one, or a TIME_WAIT
-//! entry.
+//! Maps a segment's four-tuple to its owner: a connection, a half-open one, or a TIME-WAIT entry.
 //!
-//! Open addressing with linear probing over 8-byte slots, so a look-up touches one cache line, two
-//! at times. The table holds hashes and owners only; whether an owner's four-tuple is really the
-//! one sought, the owner's own table tells. Its size is fixed: twice as many slots as there can be
-//! owners.
+//! Open addressing with linear probing over 8-byte slots, so a lookup usually reads one cache line.
+//! The table holds hashes and owners; the four-tuple is compared in the owner's own table. The size
+//! is fixed: twice as many slots as there can be owners.
 
 use crate::wire::{Address, Segment};
 use simoom_io::application::Ends;
 use std::net::SocketAddr;
 
-/// Who owns a four-tuple: which table, and the index there.
+/// The owner of a four-tuple: its table and its index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// A connection with a control block.
     Connection(u32),
-    /// A SYN was answered; nothing more is known.
+    /// A half-open connection.
     HalfOpen(u32),
-    /// Closed by this side, lingering in TIME_WAIT.
+    /// A connection in TIME-WAIT.
     TimeWait(u32),
 }
 
-/// Both ends of a connection.
+/// The two ends of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tuple {
-    /// The other side's address.
+    /// The peer's address.
     pub(crate) remote: Address,
     /// This side's address.
     pub(crate) local: Address,
-    /// The other side's port.
+    /// The peer's port.
     pub(crate) remote_port: u16,
     /// This side's port.
     pub(crate) local_port: u16,
@@ -46,7 +44,7 @@ impl Tuple {
         }
     }
 
-    /// As the application is told.
+    /// The two ends as the application gets them.
     pub(crate) fn ends(&self) -> Ends {
         Ends {
             remote: SocketAddr::new(self.remote.into(), self.remote_port),
@@ -152,14 +150,14 @@ impl Demux {
         }
     }
 
-    /// Reads the first slot of this hash: for having it in the cache before it is needed.
+    /// Prefetches the first slot of this hash.
     #[inline]
-    pub(crate) fn touch(&self, hash: u32) -> u32 {
+    pub(crate) fn prefetch(&self, hash: u32) -> u32 {
         self.slots.get((hash & self.mask) as usize).map_or(0, |slot| slot.owner)
     }
 
-    /// The first owner with this hash, probably the one sought: for touching its memory before it
-    /// is needed.
+    /// The first owner with this hash, which is probably the right one: used to prefetch its
+    /// memory.
     #[inline]
     pub(crate) fn guess(&self, hash: u32) -> Option<Owner> {
         self.find(hash, |_| true)
@@ -176,7 +174,7 @@ impl Demux {
         self.len += 1;
     }
 
-    /// Puts `to` in the place of `from`: a connection changes tables.
+    /// Replaces `from` by `to`: a connection moves to another table.
     pub(crate) fn replace(&mut self, hash: u32, from: Owner, to: Owner) {
         let at = self.position(hash, from);
         self.slots[at as usize].owner = to.pack();
@@ -192,7 +190,7 @@ impl Demux {
             if slot.owner == EMPTY {
                 break;
             }
-            // A slot may move back to the gap unless that lies before its own first choice.
+            // A slot may move back to the gap unless the gap lies before its home slot.
             let home = slot.hash & self.mask;
             if at.wrapping_sub(home) & self.mask >= at.wrapping_sub(gap) & self.mask {
                 self.slots[gap as usize] = slot;

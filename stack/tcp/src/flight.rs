@@ -1,12 +1,13 @@
-//! The scoreboard: what of the send queue is on its way, when it was sent, and what became of it.
+//! The scoreboard: which part of the send queue is in flight, when it was sent, and its status.
 //!
-//! A connection's [`Flight`] is a list of [`Run`]s that follow one another without a gap from
-//! SND.UNA to SND.NXT. In come what is sent, acknowledged and reported by SACK; out go, as a
-//! [`Delivery`], times and amounts. Which run is lost is not decided here (see `tcp::rack`). All
-//! runs lie in a [`Pool`] of fixed size: the first of each connection is sure, the others are
-//! shared and at most [`MAX_RUNS`] a connection, so that a peer cannot make a walk long with
-//! reports of single bytes (compare CVE-2019-11477). Where a run is wanting, two are told apart no
-//! longer: times become vaguer, a report is not noted, and what is lost is found later.
+//! A connection's [`Flight`] is a list of contiguous [`Run`]s from SND.UNA to SND.NXT. The input is
+//! what is sent, acknowledged and SACKed; each acknowledgement yields an [`AckSample`]. `tcp::rack`
+//! decides which run is lost.
+//!
+//! All runs lie in a [`Pool`] of fixed size. Each connection has one run of its own, and shares the
+//! others, up to [`MAX_RUNS`] in all. So a peer cannot make the list long by SACK blocks of single
+//! bytes (compare CVE-2019-11477). Without a free run, two runs are not split: send times become
+//! coarser, a SACK block is ignored, and loss is detected later.
 
 use crate::seq::Seq;
 
@@ -14,29 +15,30 @@ use crate::seq::Seq;
 pub const MAX_RUNS: u8 = 255;
 const NONE: u32 = u32::MAX;
 
-/// What is known of a run.
+/// Status of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Status {
-    /// Sent, and nothing heard of.
+    /// Sent, and neither acknowledged nor SACKed.
     #[default]
-    Out,
+    Outstanding,
     /// Reported by SACK.
     Sacked,
-    /// Taken for lost, and not sent again since.
+    /// Marked lost, and not retransmitted since.
     Lost,
 }
 
-/// Sequence numbers in a row that share a fate. It begins where the run before it ends.
+/// Contiguous sequence numbers with one status. A run begins where its predecessor ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Run {
     /// Where it ends.
     pub end: Seq,
-    /// When it was last sent, in microseconds modulo 2³²; of several sendings in a row, the first.
+    /// When the run was last sent, in microseconds modulo 2³². If it joins several segments, when
+    /// the first was sent.
     pub sent_at_us: u32,
-    /// What is known of it.
+    /// The status.
     pub status: Status,
     /// Whether it was sent more than once.
-    pub repeated: bool,
+    pub retransmitted: bool,
     next: u32,
 }
 
@@ -44,12 +46,12 @@ pub struct Run {
 pub struct Pool {
     runs: Vec<Run>,
     free: u32,
-    /// Free runs that are not kept for a connection without any.
+    /// Free runs that are not reserved as a connection's own.
     spare: u32,
 }
 
 impl Pool {
-    /// A pool with a run for each of so many connections, and so many more for all.
+    /// A pool with one run for each of `connections`, and `shared` runs more.
     pub fn new(connections: u32, shared: u32) -> Pool {
         let count = connections + shared;
         let run = |next| Run { next: if next == count { NONE } else { next }, ..Run::default() };
@@ -67,15 +69,15 @@ impl Pool {
         self.spare as usize
     }
 
-    fn put(&mut self, run: Run) -> u32 {
+    fn allocate(&mut self, run: Run) -> u32 {
         let index = self.free;
-        let place = &mut self.runs[index as usize];
-        self.free = place.next;
-        *place = run;
+        let slot = &mut self.runs[index as usize];
+        self.free = slot.next;
+        *slot = run;
         index
     }
 
-    fn give(&mut self, index: u32) {
+    fn release(&mut self, index: u32) {
         self.runs[index as usize].next = self.free;
         self.free = index;
     }
@@ -83,60 +85,61 @@ impl Pool {
 
 /// What one acknowledgement delivered.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Delivery {
-    /// Bytes that are heard of for the first time.
+pub struct AckSample {
+    /// Bytes acknowledged or SACKed for the first time.
     pub bytes: u32,
-    /// Bytes that SACK had not reported until now.
+    /// Bytes newly SACKed.
     pub sacked: u32,
-    /// Bytes reported by SACK before, and now acknowledged.
-    pub settled: u32,
-    /// Bytes that were taken for lost.
-    pub found: u32,
-    /// Of what was sent once: when the first and the last of it were sent.
+    /// Bytes SACKed before, and now acknowledged.
+    pub acked_sacked: u32,
+    /// Bytes that were marked lost, and have arrived.
+    pub unmarked_lost: u32,
+    /// When the first and the last of the segments that were sent only once were sent.
     pub sent_once: Option<(u32, u32)>,
-    /// Something was sent more than once.
-    pub repeated: bool,
-    /// Where the first of that ends.
-    pub once_end: Option<Seq>,
-    /// The most recently sent of it: when, where it ends, and whether it was sent more than once.
+    /// Whether any of the delivered segments was retransmitted.
+    pub retransmitted: bool,
+    /// Where the first delivered segment that was sent only once ends.
+    pub sent_once_end: Option<Seq>,
+    /// The most recently sent of the delivered segments: send time, end, and whether it was
+    /// retransmitted.
     pub latest: Option<(u32, Seq, bool)>,
-    /// The highest number delivered so far (RFC 8985 §6.2, RACK.fack).
+    /// The highest sequence number delivered so far (RFC 8985 §6.2, RACK.fack).
     pub fack: Seq,
-    /// Something sent once was delivered after what follows it (RFC 8985 §6.2 step 3).
+    /// Whether a segment sent only once was delivered after its successor (RFC 8985 §6.2 step 3).
     pub reordered: bool,
 }
 
-impl Delivery {
+impl AckSample {
     #[inline]
     fn note(&mut self, start: Seq, end: Seq, run: &Run) {
         let len = end.since(start);
         match run.status {
             Status::Sacked => {
-                self.settled += len;
+                self.acked_sacked += len;
                 return;
             }
-            Status::Lost => self.found += len,
-            Status::Out => {}
+            Status::Lost => self.unmarked_lost += len,
+            Status::Outstanding => {}
         }
         self.bytes += len;
-        self.repeated |= run.repeated;
-        if !run.repeated {
+        self.retransmitted |= run.retransmitted;
+        if !run.retransmitted {
             let (first, last) = self.sent_once.unwrap_or((run.sent_at_us, run.sent_at_us));
             self.sent_once = Some((earlier(first, run.sent_at_us), later(last, run.sent_at_us)));
-            self.once_end = Some(
-                self.once_end.map_or(end, |first| if end.before(first) { end } else { first }),
+            self.sent_once_end = Some(
+                self.sent_once_end.map_or(end, |first| if end.before(first) { end } else { first }),
             );
             self.reordered |= end.before(self.fack);
         }
         self.fack = self.fack.max(end);
         if self.latest.is_none_or(|(at, last, _)| is_later((run.sent_at_us, end), (at, last))) {
-            self.latest = Some((run.sent_at_us, end, run.repeated));
+            self.latest = Some((run.sent_at_us, end, run.retransmitted));
         }
     }
 }
 
-/// Whether one of two sendings came after the other: by time, and at the same time by sequence
-/// number (RFC 8985 §6.2, `RACK_sent_after`).
+/// Whether `one` was sent after `other`: by time, then by sequence number (RFC 8985 §6.2,
+/// `RACK_sent_after`).
 #[inline]
 pub fn is_later(one: (u32, Seq), other: (u32, Seq)) -> bool {
     let by = one.0.wrapping_sub(other.0) as i32;
@@ -153,8 +156,7 @@ fn later(a: u32, b: u32) -> u32 {
 
 /// The runs of one connection. It must be [`clear`](Flight::clear)ed before it is dropped.
 ///
-/// Invariant: the runs' ends rise; the last is SND.NXT. What lies before the first run's end begins
-/// at SND.UNA.
+/// Invariant: the runs' ends increase, and the last is SND.NXT. The first run begins at SND.UNA.
 #[derive(Clone, Copy, Debug)]
 pub struct Flight {
     head: u32,
@@ -169,40 +171,45 @@ impl Default for Flight {
 }
 
 impl Flight {
-    /// Whether nothing is on its way.
+    /// Whether nothing is in flight.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.head == NONE
     }
 
-    /// Whether there is a run for what cannot be told from its neighbours otherwise.
+    /// Whether the connection may take another run.
     #[inline]
-    fn has_room(&self, pool: &Pool) -> bool {
+    fn has_free_run(&self, pool: &Pool) -> bool {
         self.count == 0 || (self.count < MAX_RUNS && pool.spare > 0)
     }
 
-    /// Whether more can be sent: it needs a run of its own, or a last run that is out as well.
+    /// Whether another segment can be tracked: by a new run, or by the last run if that is
+    /// outstanding.
     #[inline]
-    pub fn takes_more(&self, pool: &Pool) -> bool {
-        self.has_room(pool)
-            || pool.runs.get(self.tail as usize).is_some_and(|tail| tail.status == Status::Out)
+    pub fn has_capacity(&self, pool: &Pool) -> bool {
+        self.has_free_run(pool)
+            || pool
+                .runs
+                .get(self.tail as usize)
+                .is_some_and(|tail| tail.status == Status::Outstanding)
     }
 
-    /// Notes that all up to `end` is sent now. What was sent at most `blur_us` before counts as
-    /// sent with it.
+    /// Records that everything up to `end` is sent now. A run sent at most `blur_us` before is
+    /// extended.
     #[inline]
     pub fn sent(&mut self, pool: &mut Pool, end: Seq, now_us: u32, blur_us: u32) {
-        let room = self.has_room(pool);
+        let has_run = self.has_free_run(pool);
         if let Some(tail) = pool.runs.get_mut(self.tail as usize)
-            && tail.status == Status::Out
-            && (!room || (!tail.repeated && now_us.wrapping_sub(tail.sent_at_us) <= blur_us))
+            && tail.status == Status::Outstanding
+            && (!has_run
+                || (!tail.retransmitted && now_us.wrapping_sub(tail.sent_at_us) <= blur_us))
         {
             tail.end = end;
             return;
         }
-        assert!(room, "sent without room to note it");
+        assert!(has_run, "no free run for the sent segment");
         let run = Run { end, sent_at_us: now_us, next: NONE, ..Run::default() };
-        let index = pool.put(run);
+        let index = pool.allocate(run);
         match pool.runs.get_mut(self.tail as usize) {
             Some(tail) => {
                 tail.next = index;
@@ -214,25 +221,25 @@ impl Flight {
         self.count += 1;
     }
 
-    /// Takes off what lies before `ack`; the first run began at `una`.
+    /// Removes what lies before `ack`. The first run began at `una`.
     #[inline]
-    pub fn acknowledge(&mut self, pool: &mut Pool, una: Seq, ack: Seq, delivery: &mut Delivery) {
+    pub fn acknowledge(&mut self, pool: &mut Pool, una: Seq, ack: Seq, sample: &mut AckSample) {
         let mut start = una;
         while let Some(run) = pool.runs.get(self.head as usize).copied() {
             if run.end.after(ack) {
                 if ack.after(start) {
-                    delivery.note(start, ack, &run);
+                    sample.note(start, ack, &run);
                 }
                 return;
             }
-            delivery.note(start, run.end, &run);
+            sample.note(start, run.end, &run);
             start = run.end;
             self.pop(pool, run.next);
         }
     }
 
     fn pop(&mut self, pool: &mut Pool, next: u32) {
-        pool.give(std::mem::replace(&mut self.head, next));
+        pool.release(std::mem::replace(&mut self.head, next));
         self.count -= 1;
         if next == NONE {
             self.tail = NONE;
@@ -241,15 +248,15 @@ impl Flight {
         }
     }
 
-    /// Notes a SACK block, `left` not before `una`, `right` not after SND.NXT; returns whether
-    /// there were runs for all of it.
+    /// Applies a SACK block, with `left` not before `una` and `right` not after SND.NXT. Returns
+    /// whether there were enough runs for all of it.
     pub fn sack(
         &mut self,
         pool: &mut Pool,
         una: Seq,
         left: Seq,
         right: Seq,
-        delivery: &mut Delivery,
+        sample: &mut AckSample,
     ) -> bool {
         let (mut start, mut at, mut is_noted) = (una, self.head, true);
         while let Some(run) = pool.runs.get(at as usize).copied() {
@@ -261,13 +268,13 @@ impl Flight {
                 (start, at) = (left, pool.runs[at as usize].next);
                 continue;
             }
-            // A part that could not be told apart stays unreported.
+            // A part that could not be split off stays outstanding.
             let within = start.at_or_after(left)
                 && (run.end.at_or_before(right) || self.split(pool, at, right));
             if reaches && within {
                 let run = &mut pool.runs[at as usize];
-                delivery.note(start, run.end, run);
-                delivery.sacked += run.end.since(start);
+                sample.note(start, run.end, run);
+                sample.sacked += run.end.since(start);
                 run.status = Status::Sacked;
             }
             is_noted &= within || !reaches;
@@ -278,22 +285,23 @@ impl Flight {
         is_noted
     }
 
-    /// Asks of each run that is out or sacked, with its start, what its status is now; returns how
-    /// many bytes turned from [`Status::Out`] to [`Status::Lost`], and how many from
-    /// [`Status::Sacked`] to it.
-    pub fn judge(
+    /// Marks runs lost: calls `new_status` for each run that is outstanding or SACKed, with its
+    /// start. Returns how many bytes turned from [`Status::Outstanding`] to [`Status::Lost`], and
+    /// how many from [`Status::Sacked`].
+    pub fn mark_lost(
         &mut self,
         pool: &mut Pool,
         una: Seq,
-        mut verdict: impl FnMut(Seq, &Run) -> Status,
+        mut new_status: impl FnMut(Seq, &Run) -> Status,
     ) -> (u32, u32) {
         let (mut start, mut at) = (una, self.head);
         let (mut out, mut sacked) = (0, 0);
         while let Some(run) = pool.runs.get_mut(at as usize) {
             let was = run.status;
-            if was != Status::Lost && verdict(start, run) == Status::Lost {
+            if was != Status::Lost && new_status(start, run) == Status::Lost {
                 run.status = Status::Lost;
-                *(if was == Status::Out { &mut out } else { &mut sacked }) += run.end.since(start);
+                *(if was == Status::Outstanding { &mut out } else { &mut sacked }) +=
+                    run.end.since(start);
             }
             (start, at) = (run.end, run.next);
         }
@@ -303,11 +311,10 @@ impl Flight {
         (out, sacked)
     }
 
-    /// Takes up to `len` bytes at the front for lost; returns how many those are that were not
-    /// before.
-    pub fn lose_front(&mut self, pool: &mut Pool, una: Seq, len: u32) -> u32 {
+    /// Marks up to `len` bytes at the front lost. Returns how many of them were not lost before.
+    pub fn mark_front_lost(&mut self, pool: &mut Pool, una: Seq, len: u32) -> u32 {
         let Some(first) = pool.runs.get(self.head as usize).copied() else { return 0 };
-        if first.status != Status::Out {
+        if first.status != Status::Outstanding {
             return 0;
         }
         if first.end.after(una + len) {
@@ -318,12 +325,12 @@ impl Flight {
         first.end.since(una)
     }
 
-    /// What was taken for lost counts as on its way again; returns how many bytes that is.
-    pub fn hope(&mut self, pool: &mut Pool, una: Seq) -> u32 {
+    /// Turns lost runs back into outstanding ones. Returns how many bytes they have.
+    pub fn unmark_lost(&mut self, pool: &mut Pool, una: Seq) -> u32 {
         let (mut start, mut at, mut bytes) = (una, self.head, 0);
         while let Some(run) = pool.runs.get_mut(at as usize) {
             if run.status == Status::Lost {
-                run.status = Status::Out;
+                run.status = Status::Outstanding;
                 bytes += run.end.since(start);
             }
             (start, at) = (run.end, run.next);
@@ -331,7 +338,7 @@ impl Flight {
         bytes
     }
 
-    /// The first run that is lost: where it starts and ends.
+    /// Start and end of the first lost run.
     pub fn first_lost(&self, pool: &Pool, una: Seq) -> Option<(Seq, Seq)> {
         let (mut start, mut at) = (una, self.head);
         while let Some(run) = pool.runs.get(at as usize) {
@@ -343,11 +350,17 @@ impl Flight {
         None
     }
 
-    /// Notes that what lies between `from` and `to` is sent again now; returns how many bytes were
-    /// taken for lost that are now on their way. That may be more than was sent, if a run could not
-    /// be split.
-    pub fn resent(&mut self, pool: &mut Pool, una: Seq, from: Seq, to: Seq, now_us: u32) -> u32 {
-        let (mut start, mut at, mut found) = (una, self.head, 0);
+    /// Records that the bytes between `from` and `to` are retransmitted now. Returns how many lost
+    /// bytes are in flight again. That may be more than was sent, if a run could not be split.
+    pub fn retransmitted(
+        &mut self,
+        pool: &mut Pool,
+        una: Seq,
+        from: Seq,
+        to: Seq,
+        now_us: u32,
+    ) -> u32 {
+        let (mut start, mut at, mut unmarked) = (una, self.head, 0);
         while let Some(run) = pool.runs.get(at as usize).copied() {
             if start.at_or_after(to) {
                 break;
@@ -361,54 +374,53 @@ impl Flight {
                     self.split(pool, at, to);
                 }
                 let run = &mut pool.runs[at as usize];
-                found += if run.status == Status::Lost { run.end.since(start) } else { 0 };
-                (run.status, run.repeated, run.sent_at_us) = (Status::Out, true, now_us);
+                unmarked += if run.status == Status::Lost { run.end.since(start) } else { 0 };
+                (run.status, run.retransmitted, run.sent_at_us) =
+                    (Status::Outstanding, true, now_us);
             }
             let run = &pool.runs[at as usize];
             (start, at) = (run.end, run.next);
         }
         self.merge(pool);
-        found
+        unmarked
     }
 
-    /// Whether the first run is reported by SACK: then the peer has taken a report back (RFC 2018
-    /// §8).
+    /// Whether the first run is SACKed: then the peer has reneged (RFC 2018 §8).
     pub fn front_is_sacked(&self, pool: &Pool) -> bool {
         pool.runs.get(self.head as usize).is_some_and(|run| run.status == Status::Sacked)
     }
 
-    /// Gives everything back.
+    /// Frees all runs.
     pub fn clear(&mut self, pool: &mut Pool) {
         while let Some(run) = pool.runs.get(self.head as usize).copied() {
             self.pop(pool, run.next);
         }
     }
 
-    /// Splits a run in two, the second beginning at `place`; `false` if there is no run left for
-    /// it.
-    fn split(&mut self, pool: &mut Pool, at: u32, place: Seq) -> bool {
-        if !self.has_room(pool) {
+    /// Splits a run in two, the second beginning at `boundary`. Returns `false` if no run is free.
+    fn split(&mut self, pool: &mut Pool, at: u32, boundary: Seq) -> bool {
+        if !self.has_free_run(pool) {
             return false;
         }
-        let second = pool.put(pool.runs[at as usize]);
+        let second = pool.allocate(pool.runs[at as usize]);
         pool.spare -= 1;
         self.count += 1;
         let first = &mut pool.runs[at as usize];
-        (first.end, first.next) = (place, second);
+        (first.end, first.next) = (boundary, second);
         if self.tail == at {
             self.tail = second;
         }
         true
     }
 
-    /// Makes one of neighbours that need not be told apart any more.
+    /// Joins adjacent runs of the same status and send time.
     fn merge(&mut self, pool: &mut Pool) {
         let mut at = self.head;
         while let Some(run) = pool.runs.get(at as usize).copied() {
             let Some(next) = pool.runs.get(run.next as usize).copied() else { break };
             let alike = run.status == next.status
                 && (run.status == Status::Sacked
-                    || run.repeated == next.repeated
+                    || run.retransmitted == next.retransmitted
                         && (run.status == Status::Lost || run.sent_at_us == next.sent_at_us));
             if !alike {
                 at = run.next;
@@ -416,8 +428,8 @@ impl Flight {
             }
             let first = &mut pool.runs[at as usize];
             (first.end, first.next) = (next.end, next.next);
-            first.repeated |= next.repeated;
-            pool.give(run.next);
+            first.retransmitted |= next.retransmitted;
+            pool.release(run.next);
             pool.spare += 1;
             self.count -= 1;
             if self.tail == run.next {
@@ -426,7 +438,7 @@ impl Flight {
         }
     }
 
-    /// The runs in order, with where each begins.
+    /// The runs in order, each with its start.
     pub fn runs<'a>(&self, pool: &'a Pool, una: Seq) -> impl Iterator<Item = (Seq, Run)> + use<'a> {
         let (mut start, mut at) = (una, self.head);
         std::iter::from_fn(move || {

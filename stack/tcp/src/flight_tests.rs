@@ -22,10 +22,13 @@ fn what_is_sent_together_is_one_run() {
     for (end, at) in [(100, 5), (200, 5), (300, 6), (400, 50)] {
         flight.sent(&mut pool, UNA + end, at, 1);
     }
-    assert_eq!(all(&flight, &pool), [(0, 300, Status::Out), (300, 400, Status::Out)]);
-    let mut delivery = Delivery::default();
-    flight.acknowledge(&mut pool, UNA, UNA + 350, &mut delivery);
-    assert_eq!((delivery.bytes, delivery.sent_once), (350, Some((5, 50))));
+    assert_eq!(
+        all(&flight, &pool),
+        [(0, 300, Status::Outstanding), (300, 400, Status::Outstanding)]
+    );
+    let mut sample = AckSample::default();
+    flight.acknowledge(&mut pool, UNA, UNA + 350, &mut sample);
+    assert_eq!((sample.bytes, sample.sent_once), (350, Some((5, 50))));
     assert_eq!(flight.runs(&pool, UNA + 350).count(), 1);
 }
 
@@ -33,19 +36,23 @@ fn what_is_sent_together_is_one_run() {
 fn blocks_are_told_apart_and_together_again() {
     let mut pool = Pool::new(1, 10);
     let mut flight = in_flight(1000, &mut pool);
-    let mut delivery = Delivery::default();
-    flight.sack(&mut pool, UNA, UNA + 200, UNA + 300, &mut delivery);
-    flight.sack(&mut pool, UNA, UNA + 400, UNA + 500, &mut delivery);
+    let mut sample = AckSample::default();
+    flight.sack(&mut pool, UNA, UNA + 200, UNA + 300, &mut sample);
+    flight.sack(&mut pool, UNA, UNA + 400, UNA + 500, &mut sample);
     assert_eq!(all(&flight, &pool).len(), 5);
-    flight.sack(&mut pool, UNA, UNA + 100, UNA + 600, &mut delivery);
+    flight.sack(&mut pool, UNA, UNA + 100, UNA + 600, &mut sample);
     assert_eq!(
         all(&flight, &pool),
-        [(0, 100, Status::Out), (100, 600, Status::Sacked), (600, 1000, Status::Out)]
+        [
+            (0, 100, Status::Outstanding),
+            (100, 600, Status::Sacked),
+            (600, 1000, Status::Outstanding)
+        ]
     );
-    assert_eq!((delivery.bytes, delivery.sacked), (500, 500));
-    assert_eq!(flight.judge(&mut pool, UNA, |_, _| Status::Lost), (500, 500));
+    assert_eq!((sample.bytes, sample.sacked), (500, 500));
+    assert_eq!(flight.mark_lost(&mut pool, UNA, |_, _| Status::Lost), (500, 500));
     assert_eq!(all(&flight, &pool), [(0, 1000, Status::Lost)]);
-    assert_eq!(flight.resent(&mut pool, UNA, UNA, UNA + 50, 99), 50);
+    assert_eq!(flight.retransmitted(&mut pool, UNA, UNA, UNA + 50, 99), 50);
     assert_eq!(flight.first_lost(&pool, UNA), Some((UNA + 50, UNA + 1000)));
 }
 
@@ -53,11 +60,11 @@ fn blocks_are_told_apart_and_together_again() {
 fn without_a_run_to_spare_reports_of_parts_are_not_noted() {
     let mut pool = Pool::new(1, 0);
     let mut flight = in_flight(1000, &mut pool);
-    let mut delivery = Delivery::default();
-    flight.sack(&mut pool, UNA, UNA + 200, UNA + 300, &mut delivery);
-    assert_eq!((delivery.sacked, all(&flight, &pool)), (0, vec![(0, 1000, Status::Out)]));
-    assert_eq!(flight.lose_front(&mut pool, UNA, 100), 1000);
-    assert_eq!(flight.resent(&mut pool, UNA, UNA, UNA + 100, 99), 1000);
+    let mut sample = AckSample::default();
+    flight.sack(&mut pool, UNA, UNA + 200, UNA + 300, &mut sample);
+    assert_eq!((sample.sacked, all(&flight, &pool)), (0, vec![(0, 1000, Status::Outstanding)]));
+    assert_eq!(flight.mark_front_lost(&mut pool, UNA, 100), 1000);
+    assert_eq!(flight.retransmitted(&mut pool, UNA, UNA, UNA + 100, 99), 1000);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +73,8 @@ enum Step {
     Acked(u32),
     Sacked(u32, u32),
     Lost(u32),
-    Resent(u32, u32),
-    Hope,
+    Retransmitted(u32, u32),
+    UnmarkLost,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -76,14 +83,14 @@ fn step() -> impl Strategy<Value = Step> {
         (0u32..300).prop_map(Step::Acked),
         (0u32..1000, 1u32..200).prop_map(|(at, len)| Step::Sacked(at, len)),
         (0u32..1000).prop_map(Step::Lost),
-        (0u32..1000, 1u32..200).prop_map(|(at, len)| Step::Resent(at, len)),
-        Just(Step::Hope),
+        (0u32..1000, 1u32..200).prop_map(|(at, len)| Step::Retransmitted(at, len)),
+        Just(Step::UnmarkLost),
     ]
 }
 
 proptest! {
-    /// Against a status for each byte: runs tell the same, amounts add up, and everything is given
-    /// back.
+    /// Compares runs with a status for each byte: they agree, amounts add up, and everything is
+    /// freed.
     #[test]
     fn runs_tell_what_became_of_each_byte(steps in proptest::collection::vec(step(), 1..60)) {
         let (mut pool, mut flight) = (Pool::new(3, 600), Flight::default());
@@ -99,35 +106,35 @@ proptest! {
                 Step::Sent(len) => {
                     nxt += len;
                     flight.sent(&mut pool, nxt, now / 4, 0);
-                    model.extend((0..len).map(|_| Status::Out));
+                    model.extend((0..len).map(|_| Status::Outstanding));
                 }
                 Step::Acked(len) => {
                     let len = len.min(model.len() as u32);
-                    let mut delivery = Delivery::default();
-                    flight.acknowledge(&mut pool, una, una + len, &mut delivery);
+                    let mut sample = AckSample::default();
+                    flight.acknowledge(&mut pool, una, una + len, &mut sample);
                     let gone: Vec<Status> = model.drain(..len as usize).collect();
                     let count = |status| gone.iter().filter(|s| **s == status).count() as u32;
-                    prop_assert_eq!(delivery.settled, count(Status::Sacked));
-                    prop_assert_eq!(delivery.found, count(Status::Lost));
-                    prop_assert_eq!(delivery.bytes, len - count(Status::Sacked));
+                    prop_assert_eq!(sample.acked_sacked, count(Status::Sacked));
+                    prop_assert_eq!(sample.unmarked_lost, count(Status::Lost));
+                    prop_assert_eq!(sample.bytes, len - count(Status::Sacked));
                     una += len;
                 }
                 Step::Sacked(at, len) => {
                     let (left, right) = within(at, len, model.len());
-                    let mut delivery = Delivery::default();
-                    flight.sack(&mut pool, una, una + left, una + right, &mut delivery);
+                    let mut sample = AckSample::default();
+                    flight.sack(&mut pool, una, una + left, una + right, &mut sample);
                     let mut fresh = 0;
                     for status in model.range_mut(left as usize..right as usize) {
                         fresh += u32::from(std::mem::replace(status, Status::Sacked) != Status::Sacked);
                     }
-                    prop_assert_eq!(delivery.sacked, fresh);
+                    prop_assert_eq!(sample.sacked, fresh);
                 }
                 Step::Lost(upto) => {
                     let limit = una + upto;
-                    let wanted = |end: Seq, status| end.at_or_before(limit) && status == Status::Out;
+                    let wanted = |end: Seq, status| end.at_or_before(limit) && status == Status::Outstanding;
                     let runs: Vec<_> = flight.runs(&pool, una).collect();
-                    let verdict = |_, run: &Run| if wanted(run.end, run.status) { Status::Lost } else { run.status };
-                    let (out, sacked) = flight.judge(&mut pool, una, verdict);
+                    let new_status = |_, run: &Run| if wanted(run.end, run.status) { Status::Lost } else { run.status };
+                    let (out, sacked) = flight.mark_lost(&mut pool, una, new_status);
                     let mut expected = 0;
                     for (start, run) in runs {
                         if wanted(run.end, run.status) {
@@ -138,23 +145,23 @@ proptest! {
                     }
                     prop_assert_eq!((out, sacked), (expected, 0));
                 }
-                Step::Resent(at, len) => {
+                Step::Retransmitted(at, len) => {
                     let (left, right) = within(at, len, model.len());
-                    let found = flight.resent(&mut pool, una, una + left, una + right, now / 4);
+                    let unmarked = flight.retransmitted(&mut pool, una, una + left, una + right, now / 4);
                     let mut expected = 0;
                     for status in model.range_mut(left as usize..right as usize) {
                         if *status == Status::Lost {
                             expected += 1;
                         }
                         if *status != Status::Sacked {
-                            *status = Status::Out;
+                            *status = Status::Outstanding;
                         }
                     }
-                    prop_assert_eq!(found, expected);
+                    prop_assert_eq!(unmarked, expected);
                 }
-                Step::Hope => {
-                    flight.hope(&mut pool, una);
-                    model.iter_mut().filter(|s| **s == Status::Lost).for_each(|status| *status = Status::Out);
+                Step::UnmarkLost => {
+                    flight.unmark_lost(&mut pool, una);
+                    model.iter_mut().filter(|s| **s == Status::Lost).for_each(|status| *status = Status::Outstanding);
                 }
             }
             let mut end = una;

@@ -1,5 +1,5 @@
-//! ICMPv4 for dedicated addresses (RFC 792): echo requests are answered, the rest is counted and
-//! left. (Those about the path's MTU are `path_mtu`'s.)
+//! ICMPv4 for dedicated addresses (RFC 792): echo requests are answered, other messages counted and
+//! dropped. (`path_mtu` handles reports of the path's MTU.)
 
 use crate::config::Config;
 use crate::drop::DropReason;
@@ -8,8 +8,8 @@ use crate::wire::{Ecn, Link, ethernet, ip, ipv4};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr};
 
-/// Answers an echo request to a dedicated address of this stack. Returns whether a reply was sent:
-/// only if it `may` be, which is not asked before the request has been found right.
+/// Answers an echo request to a dedicated address of this stack. Returns whether a reply was sent.
+/// `may` is the rate limit, called only for a valid request.
 pub(crate) fn answer<T: Transmit>(
     link: Link,
     header: &ip::Header,

@@ -1,6 +1,5 @@
-//! ICMPv6 for dedicated addresses (RFC 4443): echo requests are answered, the rest is counted and
-//! left. (Neighbour discovery goes over ICMPv6 too, see `ndp`; so do messages about the path's MTU,
-//! see `path_mtu`.)
+//! ICMPv6 for dedicated addresses (RFC 4443): echo requests are answered, other messages counted
+//! and dropped. (`ndp` handles neighbour discovery, `path_mtu` reports of the path's MTU.)
 
 use crate::config::Config;
 use crate::drop::DropReason;
@@ -14,7 +13,7 @@ const ECHO_REPLY: u8 = 129;
 const ECHO_HEADER_BYTES: usize = 8;
 
 /// Answers an echo request to a dedicated address of this stack (RFC 4443 §4.2). Returns whether a
-/// reply was sent: only if it `may` be, which is not asked before the request has been found right.
+/// reply was sent. `may` is the rate limit, called only for a valid request.
 pub(crate) fn answer<T: Transmit>(
     link: Link,
     header: &ip::Header,

@@ -1,5 +1,5 @@
-//! What a stranger must not be able to guess: initial sequence numbers, timestamp offsets, hash
-//! keys. All come from one secret through SipHash, so that the stack needs no randomness of its
+//! Values that a stranger must not be able to guess: initial sequence numbers, timestamp offsets,
+//! hash keys. SipHash derives them all from one secret, so the stack needs no randomness of its
 //! own.
 
 use crate::demux::{HashKey, Tuple};
@@ -40,7 +40,7 @@ impl Keyed {
         Seq(clock.wrapping_add(self.sip(tuple, 0) as u32))
     }
 
-    /// What is added to the clock for this connection's TSval (RFC 7323 §5.4).
+    /// The offset between the clock and this connection's TSval (RFC 7323 §5.4).
     pub(crate) fn timestamp_offset(&self, tuple: &Tuple) -> u32 {
         self.sip(tuple, 1) as u32
     }
@@ -58,7 +58,7 @@ impl Keyed {
         self.sip(&Tuple { remote: *prefix, ..Tuple::default() }, 3) as u32
     }
 
-    /// A number below `bound` that nobody else can tell, different at each `place`.
+    /// An unpredictable number below `bound`, different for each `place`.
     pub(crate) fn below(&self, bound: u32, place: u32) -> u32 {
         let mut hasher = SipHasher24::new_with_keys(self.key.0, self.key.1);
         hasher.write_u32(place);

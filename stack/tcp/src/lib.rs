@@ -1,50 +1,49 @@
 //! A TCP stack: frames in, frames out.
 //!
-//! It makes no system call, reads no clock and draws no random number: the caller brings time,
-//! frames and a secret, and so a run repeats exactly. It has no threads either; one [`Stack`]
+//! It makes no system call, reads no clock and draws no random number. The caller passes time,
+//! frames and a secret, so every run can be repeated exactly. It has no threads: one [`Stack`]
 //! belongs to one worker.
 //!
 //! # The life of a segment
 //!
-//! A worker takes a burst of packets from its queue and calls [`Stack::receive`]. [`wire`] reads
-//! each packet down to its TCP header and checks every length and checksum on the way; what is
-//! wrong with it, if anything, is a [`drop::DropReason`] and a counter. A keyed hash of the
-//! four-tuple leads through `demux` to the owner: a connection, a half-open one, a TIME-WAIT entry,
-//! or nobody.
+//! A worker takes a burst of packets from its queue and calls [`Stack::receive`]. [`wire`] parses
+//! each packet down to its TCP header and checks every length and checksum. An invalid packet is
+//! counted by its [`drop::DropReason`]. A keyed hash of the four-tuple leads through `demux` to the
+//! owner: a connection, a half-open one, a TIME-WAIT entry, or none.
 //!
-//! For a connection, `tcp::input` goes through the steps of RFC 9293 §3.10.7.4 in their order.
-//! `tcp::ack` takes what is acknowledged off the send queue and adjusts windows; `tcp::deliver`
-//! delivers the text to the [`simoom_io::Application`], where it lies in the received frame. The
-//! application answers through a [`simoom_io::Reply`] with ranges of bytes ([`simoom_io::send`]):
-//! copied, if they are few, or shared. What it leaves unread is held ([`simoom_io::input`]); what
-//! came ahead of a gap waits ([`reassembly`]).
+//! For a connection, `tcp::input` follows the steps of RFC 9293 §3.10.7.4 in their order.
+//! `tcp::ack` removes acknowledged bytes from the send queue and adjusts windows. `tcp::deliver`
+//! delivers the text to the [`simoom_io::Application`] in place, in the received frame. The
+//! application answers through a [`simoom_io::Reply`] with ranges of bytes ([`simoom_io::send`]),
+//! copied or shared. An input buffer holds what it leaves unread ([`simoom_io::input`]). Text ahead
+//! of a gap waits in [`reassembly`].
 //!
-//! Nothing has been sent yet. When the burst is done, [`Stack::expire`] does what has come due on
-//! the timing wheel ([`simoom_io::timer`]), and [`Stack::flush`] goes once over the connections
-//! that something happened to: `tcp::output` writes what the windows allow straight from the ranges
-//! into free frames ([`Transmit`]), and the acknowledgement of the whole burst rides along. When
-//! the peer has acknowledged a range, it is given back.
+//! Nothing has been sent yet. After the burst, [`Stack::expire`] handles expired timers
+//! ([`simoom_io::timer`]), and [`Stack::flush`] visits the connections that had an event.
+//! `tcp::output` writes what the windows allow straight from the ranges into free frames
+//! ([`Transmit`]), with the acknowledgement of the whole burst. A range is freed when the peer has
+//! acknowledged it.
 //!
-//! When something is out of order on the way to the peer, acknowledgements take a longer way: the
-//! scoreboard ([`flight`]) knows what was sent when, `tcp::sack` notes what has arrived,
-//! `tcp::rack` judges what is lost, `tcp::recovery` decides how much may be sent and `tcp::output`
-//! sends it again, from the same ranges.
+//! After loss or reordering, acknowledgements leave the fast path. The scoreboard ([`flight`])
+//! records when each segment was sent, `tcp::sack` marks what has arrived, `tcp::rack` detects
+//! losses, `tcp::recovery` decides how much may be sent, and `tcp::output` retransmits from the
+//! same ranges.
 //!
-//! A SYN costs an entry of a small table (`listen`), or nothing when they are many (`cookie`), and
+//! A SYN costs an entry of a small table (`listen`), or nothing under pressure (`cookie`), and
 //! becomes a connection with the handshake's last segment. A connection that this side closed first
-//! leaves an entry in TIME-WAIT (`time_wait`). Both tables, the control blocks, and every pool have
-//! a size fixed by [`Limits`]; running out of any is a counter and a wait, or a refusal.
+//! leaves an entry in TIME-WAIT (`time_wait`). [`Limits`] fixes the size of both tables, the
+//! control blocks, and every pool. If one is full, a counter shows it, and the request waits or is
+//! refused.
 //!
-//! An active open asks for its next hop by ARP or neighbour discovery ([`neighbour`]) and waits for
-//! the answer before its SYN goes out.
+//! An active open resolves its next hop by ARP or neighbour discovery ([`neighbour`]) before it
+//! sends its SYN.
 //!
 //! # What it does not do
 //!
 //! The urgent pointer is ignored: urgent data is data. A closed connection discards what its peer
-//! still sends instead of resetting it, so that the last answer is not lost.
+//! still sends instead of resetting the connection, so that the last answer is not lost.
 #![forbid(unsafe_code)]
 
-mod answers;
 pub mod config;
 mod cookie;
 pub mod counters;
@@ -59,6 +58,7 @@ pub mod neighbour;
 mod path_mtu;
 pub mod ports;
 pub mod prefix;
+mod rate_limit;
 pub mod reassembly;
 pub mod seq;
 mod stack;
@@ -72,6 +72,6 @@ pub use config::{Config, Congestion, EcnPolicy, Limits, LocalAddress, READ_RATE_
 pub use neighbour::Route;
 #[cfg(any(test, feature = "testing"))]
 pub use stack::Inspection;
-pub use stack::{BURST, Census, ConnId, Connect, ConnectError, NextHop, Stack};
+pub use stack::{BURST, ConnId, Connect, ConnectError, NextHop, OwnershipCounts, Stack};
 pub use tcp::Transmit;
 pub use wire::{Address, ChecksumPolicy, Link, Mac, Packet};

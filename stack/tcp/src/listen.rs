@@ -1,9 +1,9 @@
 //! LISTEN and the passive half of SYN-RECEIVED (RFC 9293 §3.10.7.2 and §3.10.7.4): from a SYN to a
 //! connection.
 //!
-//! A SYN costs an entry of a small table of fixed size, not a control block; the block comes with
-//! the handshake's last segment. When entries are many, SYNs are answered with cookies
-//! ([`crate::cookie`]), or without them, once the table is full, dropped and counted.
+//! A SYN costs an entry of a small table of fixed size. The control block is allocated by the
+//! handshake's last segment. When there are many entries, SYNs are answered with cookies
+//! ([`crate::cookie`]). Without cookies, SYNs are dropped and counted once the table is full.
 
 use crate::config::Config;
 use crate::cookie;
@@ -12,16 +12,16 @@ use crate::drop::DropReason;
 use crate::keyed::Keyed;
 use crate::seq::Seq;
 use crate::tcp::Transmit;
-use crate::tcp::segment::{Numbers, Way, emit};
+use crate::tcp::segment::{Numbers, Path, emit};
 use crate::wire::tcp::{Flags, Options};
 use crate::wire::{Link, Segment};
 use simoom_io::timer::Tick;
 use smoltcp::time::Instant;
 
-/// RFC 6298 §2.1 and §5.5: the first SYN-ACK is repeated after a second, then after twice as long
+/// RFC 6298 §2.1 and §5.5: the first SYN-ACK is retransmitted after a second. The interval doubles
 /// each time.
 const FIRST_RETRY_MS: u32 = 1000;
-/// SYN-ACKs repeated before the entry is given up.
+/// Retransmissions of the SYN-ACK before the entry is removed.
 const RETRIES: u8 = 5;
 
 /// A SYN that was answered.
@@ -38,7 +38,7 @@ pub(crate) struct HalfOpen {
     pub(crate) mss: Option<u16>,
     pub(crate) window_scale: Option<u8>,
     pub(crate) sack_permitted: bool,
-    /// The SYN asked for ECN, and it is agreed to.
+    /// Both sides agreed to ECN.
     pub(crate) ecn: bool,
     pub(crate) ts_offset: u32,
     /// When the first SYN-ACK was sent, in microseconds modulo 2³².
@@ -47,21 +47,20 @@ pub(crate) struct HalfOpen {
     next_free: u32,
 }
 
-/// What a segment for a half-open connection calls for (RFC 9293 §3.10.7.4, SYN-RECEIVED).
+/// What to do with a segment for a half-open connection (RFC 9293 §3.10.7.4, SYN-RECEIVED).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It completes the handshake.
+pub(crate) enum Action {
+    /// The segment completes the handshake.
     Complete,
-    /// The SYN again: its answer was lost.
-    Repeat,
-    /// The peer takes its SYN back.
+    /// The SYN was retransmitted: retransmit the SYN-ACK.
+    Retransmit,
+    /// The peer has reset the connection: remove the entry.
     Forget,
-    /// Dropped, and answered with where this side stands; a peer that knows nothing of it resets
-    /// it.
+    /// Drop the segment and send a challenge ACK.
     Challenge(DropReason),
-    /// It acknowledges what was never sent, and is reset.
+    /// The segment acknowledges data never sent: send a reset.
     Refuse,
-    /// Dropped.
+    /// Drop the segment.
     Drop(DropReason),
 }
 
@@ -103,13 +102,13 @@ impl HalfOpenTable {
         &self.entries[index as usize]
     }
 
-    /// Takes a SYN; `None` when the table is full.
+    /// Adds an entry; `None` if the table is full.
     pub(crate) fn insert(&mut self, entry: HalfOpen) -> Option<u32> {
         let index = self.free;
-        let place = self.entries.get_mut(index as usize)?;
-        self.free = place.next_free;
+        let slot = self.entries.get_mut(index as usize)?;
+        self.free = slot.next_free;
         self.len += 1;
-        *place = entry;
+        *slot = entry;
         Some(index)
     }
 
@@ -119,8 +118,7 @@ impl HalfOpenTable {
         self.len -= 1;
     }
 
-    /// When the SYN-ACK is to be repeated, counted from its first sending; `None` when it has been
-    /// often enough.
+    /// When the next retransmission of the SYN-ACK is due; `None` after the last one.
     pub(crate) fn retry(&mut self, index: u32, now: Tick) -> Option<Tick> {
         let entry = &mut self.entries[index as usize];
         if entry.retries == RETRIES {
@@ -132,7 +130,7 @@ impl HalfOpenTable {
 }
 
 impl HalfOpen {
-    /// What is kept of a SYN that is answered with `iss`.
+    /// The entry of a SYN that is answered with `iss`.
     pub(crate) fn of(
         syn: &Segment<'_>,
         tuple: Tuple,
@@ -157,8 +155,8 @@ impl HalfOpen {
         }
     }
 
-    /// What a cookie tells of the SYN: `segment` acknowledges it, its own options are those of
-    /// data.
+    /// The entry of a SYN that was answered with a cookie. `segment` returns the cookie; its own
+    /// options are those of data.
     pub(crate) fn of_cookie(
         segment: &Segment<'_>,
         tuple: Tuple,
@@ -179,41 +177,41 @@ impl HalfOpen {
             sack_permitted,
             ecn,
             ts_offset: keyed.timestamp_offset(&tuple),
-            // Nobody knows when the answer was sent, nor how often.
+            // The time and number of SYN-ACKs are unknown.
             retries: 1,
             ..HalfOpen::default()
         }
     }
 
-    /// Whether a segment acknowledges another SYN-ACK than this connection's.
-    pub(crate) fn is_anothers(&self, segment: &Segment<'_>) -> bool {
+    /// Whether a segment acknowledges the SYN-ACK of another worker.
+    pub(crate) fn is_for_other_worker(&self, segment: &Segment<'_>) -> bool {
         segment.flags.only_acknowledge() && segment.ack != self.iss + 1
     }
 
-    /// Judges a segment for this four-tuple, in the order of the steps of §3.10.7.4.
-    pub(crate) fn judge(&self, segment: &Segment<'_>, config: &Config) -> Verdict {
+    /// Decides about a segment for this four-tuple, in the order of the steps of §3.10.7.4.
+    pub(crate) fn action(&self, segment: &Segment<'_>, config: &Config) -> Action {
         let next = self.irs + 1;
         let flags = segment.flags;
         if flags.only_synchronize() && segment.seq == self.irs {
-            return Verdict::Repeat;
+            return Action::Retransmit;
         }
         if let (Some(last), Some((value, _))) = (self.timestamp, segment.options.timestamps)
             && Seq(value).before(Seq(last))
             && !flags.has(Flags::RST)
         {
-            return Verdict::Challenge(DropReason::Paws);
+            return Action::Challenge(DropReason::Paws);
         }
         let in_window = segment.seq.at_or_after(next)
             && segment.seq.before(next + u32::from(syn_window(config)));
         match (flags.has(Flags::RST), flags.has(Flags::SYN)) {
-            (true, _) if segment.seq == next => Verdict::Forget,
-            (true, _) if in_window => Verdict::Challenge(DropReason::BlindReset),
-            (true, _) => Verdict::Drop(DropReason::OutsideWindow),
-            (_, true) => Verdict::Challenge(DropReason::BlindSyn),
-            _ if !in_window => Verdict::Challenge(DropReason::OutsideWindow),
-            _ if !flags.has(Flags::ACK) => Verdict::Drop(DropReason::NoAck),
-            _ if segment.ack != self.iss + 1 => Verdict::Refuse,
-            _ => Verdict::Complete,
+            (true, _) if segment.seq == next => Action::Forget,
+            (true, _) if in_window => Action::Challenge(DropReason::BlindReset),
+            (true, _) => Action::Drop(DropReason::OutsideWindow),
+            (_, true) => Action::Challenge(DropReason::BlindSyn),
+            _ if !in_window => Action::Challenge(DropReason::OutsideWindow),
+            _ if !flags.has(Flags::ACK) => Action::Drop(DropReason::NoAck),
+            _ if segment.ack != self.iss + 1 => Action::Refuse,
+            _ => Action::Complete,
         }
     }
 
@@ -222,18 +220,18 @@ impl HalfOpen {
         now.plus(FIRST_RETRY_MS)
     }
 
-    /// How often the SYN-ACK was repeated.
-    pub(crate) fn repeats(&self) -> u8 {
+    /// How many times the SYN-ACK was retransmitted.
+    pub(crate) fn retransmissions(&self) -> u8 {
         self.retries
     }
 
-    /// How long the handshake took; `None` if the SYN-ACK was repeated, for then it is not known
-    /// which was answered.
+    /// The round trip of the handshake; `None` if the SYN-ACK was retransmitted, because the peer
+    /// may acknowledge either.
     pub(crate) fn round_trip_us(&self, now: Instant) -> Option<u32> {
         (self.retries == 0).then(|| (now.total_micros() as u32).wrapping_sub(self.sent_at_us))
     }
 
-    /// The peer's options as its SYN had them.
+    /// The options of the peer's SYN.
     pub(crate) fn options(&self) -> Options {
         Options {
             mss: self.mss,
@@ -244,7 +242,7 @@ impl HalfOpen {
         }
     }
 
-    /// Sends the SYN-ACK: with each option that the SYN had (RFC 7323 §1.3, RFC 2018 §2).
+    /// Sends the SYN-ACK, with each option that the SYN had (RFC 7323 §1.3, RFC 2018 §2).
     pub(crate) fn send_syn_ack<T: Transmit>(
         &self,
         config: &Config,
@@ -255,7 +253,7 @@ impl HalfOpen {
         self.answer(&self.options(), self.ecn, clock, config, tx)
     }
 
-    /// Sends the SYN-ACK as a cookie: only with the options that come back.
+    /// Sends the SYN-ACK as a cookie, with the options that the timestamp can return.
     pub(crate) fn send_cookie<T: Transmit>(&self, config: &Config, tick: Tick, tx: &mut T) -> bool {
         let clock = tick.millis().wrapping_add(self.ts_offset);
         let syn = self.options();
@@ -286,10 +284,18 @@ impl HalfOpen {
         let agreed = if ecn { Flags::ECE } else { Flags::default() };
         let flags = Flags::SYN.with(Flags::ACK).with(agreed);
         let numbers = Numbers::plain(self.iss, self.irs + 1, flags, syn_window(config));
-        emit(&Way { tuple: &self.tuple, link: &self.link }, numbers, &options, 0, config, tx, |_| 0)
+        emit(
+            &Path { tuple: &self.tuple, link: &self.link },
+            numbers,
+            &options,
+            0,
+            config,
+            tx,
+            |_| 0,
+        )
     }
 
-    /// Sends an acknowledgement alone: what RFC 5961 calls a challenge ACK.
+    /// Sends a challenge ACK (RFC 5961).
     pub(crate) fn send_ack<T: Transmit>(&self, config: &Config, tick: Tick, tx: &mut T) -> bool {
         let timestamps =
             self.timestamp.map(|value| (tick.millis().wrapping_add(self.ts_offset), value));
@@ -297,7 +303,15 @@ impl HalfOpen {
         let numbers =
             Numbers::plain(self.iss + 1, self.irs + 1, Flags::ACK, syn_window(config) >> shift);
         let options = Options { timestamps, ..Options::default() };
-        emit(&Way { tuple: &self.tuple, link: &self.link }, numbers, &options, 0, config, tx, |_| 0)
+        emit(
+            &Path { tuple: &self.tuple, link: &self.link },
+            numbers,
+            &options,
+            0,
+            config,
+            tx,
+            |_| 0,
+        )
     }
 }
 

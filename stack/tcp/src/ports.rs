@@ -1,8 +1,7 @@
 //! Connections of each listening port, against a limit of its own: one service cannot use up the
 //! connection table that another service shares.
 //!
-//! Only counts are kept. A half-open connection is not counted: anybody can have as many as he can
-//! forge addresses.
+//! Half-open connections are not counted: anybody can forge their addresses.
 
 /// A listening port and its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +48,14 @@ impl Ports {
         port.map_or(u32::MAX, |port| port.limit.saturating_sub(port.open))
     }
 
-    /// A connection to `number` begins.
+    /// Counts a new connection to `number`.
     pub fn add(&mut self, number: u16) {
         if let Some(port) = self.get_mut(number) {
             port.open += 1;
         }
     }
 
-    /// A connection to `number` has ended.
+    /// Counts a closed connection to `number`.
     pub fn remove(&mut self, number: u16) {
         if let Some(port) = self.get_mut(number) {
             port.open = port.open.saturating_sub(1);

@@ -1,26 +1,24 @@
-//! How many connections each source prefix has: a /24 of IPv4, a /64 of IPv6, about what one
-//! network is given.
+//! Counts the connections of each source prefix: a /24 of IPv4, a /64 of IPv6, about one network.
 //!
-//! In comes the remote address of a connection that begins or ends; out goes whether another may
-//! begin. A half-open one is not counted: anybody can forge its address. Only counts are kept,
-//! under a keyed hash in a table of fixed size: prefixes that meet in a slot are counted together,
-//! so that one may be refused because of another, and which ones meet nobody outside can tell. What
-//! an active open takes is counted and never refused. Without a limit there is no table.
+//! Half-open connections are not counted: anybody can forge their addresses. Counts lie in a table
+//! of fixed size, indexed by a keyed hash. Prefixes with the same slot are counted together, so one
+//! may be refused because of another; a stranger cannot tell which. Active opens are counted and
+//! never refused. Without a limit there is no table.
 
 use crate::config::Limits;
 use crate::keyed::Keyed;
 use crate::wire::Address;
 
-/// Fewer slots would save nothing, and make strangers meet.
+/// Fewer slots would save little memory and cause collisions.
 const SLOTS_MIN: u32 = 1024;
 
 /// The counts of one worker.
 #[derive(Debug)]
 pub struct Prefixes {
     keyed: Keyed,
-    /// A power of two of them, or none without a limit.
+    /// A power of two of slots, or none without a limit.
     counts: Vec<u32>,
-    most: u32,
+    max: u32,
 }
 
 impl Prefixes {
@@ -28,16 +26,16 @@ impl Prefixes {
         Prefixes {
             keyed,
             counts: vec![0; Prefixes::slots(limits) as usize],
-            most: limits.connections_per_prefix,
+            max: limits.connections_per_prefix,
         }
     }
 
-    /// As the counts of a stack with these limits, for a transport that is none.
+    /// The counts for a transport other than the stack, with the same limits.
     pub fn with_secret(limits: &Limits, secret: [u64; 4]) -> Prefixes {
         Prefixes::new(limits, Keyed::new(secret))
     }
 
-    /// At least one for each connection, so that few meet even if each has a prefix of its own.
+    /// At least one slot for each connection, so that few prefixes collide.
     pub(crate) fn slots(limits: &Limits) -> u32 {
         match limits.connections_per_prefix {
             0 => 0,
@@ -45,7 +43,7 @@ impl Prefixes {
         }
     }
 
-    /// Whether there is a limit, and so a table of counts.
+    /// Whether there is a limit.
     pub fn is_limited(&self) -> bool {
         !self.counts.is_empty()
     }
@@ -55,63 +53,63 @@ impl Prefixes {
         Prefixes::slots(limits) as usize * size_of::<u32>()
     }
 
-    /// Whether another connection may come from there.
-    pub(crate) fn has_room(&self, remote: &Address) -> bool {
-        self.place(remote).is_none_or(|place| self.has_room_at(place))
+    /// Whether another connection from this prefix is admitted.
+    pub(crate) fn has_capacity(&self, remote: &Address) -> bool {
+        self.slot(remote).is_none_or(|slot| self.has_capacity_at(slot))
     }
 
-    /// How many more may come from there.
+    /// How many more connections from this prefix are admitted.
     pub(crate) fn left(&self, remote: &Address) -> u32 {
-        self.place(remote)
-            .map_or(u32::MAX, |place| self.most.saturating_sub(self.counts[place as usize]))
+        self.slot(remote)
+            .map_or(u32::MAX, |slot| self.max.saturating_sub(self.counts[slot as usize]))
     }
 
-    /// Whether another connection may come from the prefix that is counted at `place`.
-    pub fn has_room_at(&self, place: u32) -> bool {
-        self.counts[place as usize] < self.most
+    /// Whether another connection from the prefix at `slot` is admitted.
+    pub fn has_capacity_at(&self, slot: u32) -> bool {
+        self.counts[slot as usize] < self.max
     }
 
     /// A connection with this remote address begins.
     pub(crate) fn add(&mut self, remote: &Address) {
-        if let Some(place) = self.place(remote) {
-            self.add_at(place);
+        if let Some(slot) = self.slot(remote) {
+            self.add_at(slot);
         }
     }
 
-    /// A connection from the prefix that is counted at `place` begins.
-    pub fn add_at(&mut self, place: u32) {
-        self.counts[place as usize] += 1;
+    /// A connection from the prefix at `slot` begins.
+    pub fn add_at(&mut self, slot: u32) {
+        self.counts[slot as usize] += 1;
     }
 
     /// A connection with this remote address has ended.
     pub(crate) fn remove(&mut self, remote: &Address) {
-        if let Some(place) = self.place(remote) {
-            self.remove_at(place);
+        if let Some(slot) = self.slot(remote) {
+            self.remove_at(slot);
         }
     }
 
-    /// A connection from the prefix that is counted at `place` has ended.
-    pub fn remove_at(&mut self, place: u32) {
-        self.counts[place as usize] -= 1;
+    /// A connection from the prefix at `slot` has ended.
+    pub fn remove_at(&mut self, slot: u32) {
+        self.counts[slot as usize] -= 1;
     }
 
-    /// All that are counted.
+    /// The number of counted connections.
     pub(crate) fn total(&self) -> usize {
         self.counts.iter().map(|&count| count as usize).sum()
     }
 
-    /// Where the prefix of `remote` is counted; `None` without a limit.
-    pub fn place(&self, remote: &Address) -> Option<u32> {
+    /// The slot of the prefix of `remote`; `None` without a limit.
+    pub fn slot(&self, remote: &Address) -> Option<u32> {
         let last = self.counts.len().checked_sub(1)?;
         Some(self.keyed.prefix(&prefix(remote)) & last as u32)
     }
 }
 
-/// The address with all bits cleared that do not belong to the prefix.
+/// The address with all bits beyond the prefix cleared.
 fn prefix(address: &Address) -> Address {
-    let kept = if address.is_v4() { 15 } else { 8 };
+    let kept_bytes = if address.is_v4() { 15 } else { 8 };
     let mut octets = address.octets();
-    octets[kept..].fill(0);
+    octets[kept_bytes..].fill(0);
     Address::from_v6(octets)
 }
 
@@ -119,9 +117,8 @@ fn prefix(address: &Address) -> Address {
 mod tests {
     use super::*;
 
-    fn prefixes(connections: u32, most: u32) -> Prefixes {
-        let limits =
-            Limits { connections_per_prefix: most, ..Limits::for_connections(connections) };
+    fn prefixes(connections: u32, max: u32) -> Prefixes {
+        let limits = Limits { connections_per_prefix: max, ..Limits::for_connections(connections) };
         Prefixes::new(&limits, Keyed::new([1, 2, 3, 4]))
     }
 
@@ -141,12 +138,12 @@ mod tests {
         ] {
             let mut prefixes = prefixes(64, 2);
             prefixes.add(&one);
-            assert!(prefixes.has_room(&neighbour));
+            assert!(prefixes.has_capacity(&neighbour));
             prefixes.add(&neighbour);
-            assert!(!prefixes.has_room(&one) && !prefixes.has_room(&neighbour));
-            assert!(prefixes.has_room(&stranger));
+            assert!(!prefixes.has_capacity(&one) && !prefixes.has_capacity(&neighbour));
+            assert!(prefixes.has_capacity(&stranger));
             prefixes.remove(&one);
-            assert!(prefixes.has_room(&neighbour));
+            assert!(prefixes.has_capacity(&neighbour));
             assert_eq!(prefixes.total(), 1);
         }
     }
@@ -159,17 +156,17 @@ mod tests {
         all().for_each(|address| prefixes.add(&address));
         assert_eq!(prefixes.counts.len(), SLOTS_MIN as usize);
         assert_eq!(prefixes.total(), 4096);
-        assert!(all().all(|address| !prefixes.has_room(&address)));
+        assert!(all().all(|address| !prefixes.has_capacity(&address)));
         all().for_each(|address| prefixes.remove(&address));
         assert_eq!(prefixes.total(), 0);
-        assert!(all().all(|address| prefixes.has_room(&address)));
+        assert!(all().all(|address| prefixes.has_capacity(&address)));
     }
 
     #[test]
     fn there_is_no_table_without_a_limit() {
         let mut prefixes = prefixes(64, 0);
         prefixes.add(&v6(1, 1));
-        assert!(prefixes.has_room(&v6(1, 1)));
+        assert!(prefixes.has_capacity(&v6(1, 1)));
         assert_eq!((prefixes.total(), prefixes.counts.len()), (0, 0));
     }
 

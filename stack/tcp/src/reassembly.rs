@@ -1,17 +1,17 @@
-//! Data that arrived ahead of a gap, kept until the gap is filled.
+//! Out-of-order data, stored until the gap before it is filled.
 //!
-//! A connection's [`Reassembly`] is a list of blocks sorted by sequence number that never overlap;
-//! what arrives twice is kept once, the first copy. All blocks lie in a [`Pool`] of fixed size, and
-//! one connection holds at most [`MAX_BLOCKS`] of them, however small the pieces are that a peer
-//! sends (compare CVE-2018-5390, SegmentSmack); one with a window that is worth it holds more, as
-//! long as a quarter of the pool is left for the others.
+//! A connection's [`Reassembly`] is a list of blocks, sorted by sequence number, that never
+//! overlap. Of duplicate data the first copy is stored. All blocks lie in a [`Pool`] of fixed size.
+//! One connection holds at most [`MAX_BLOCKS`], however small the segments of its peer are (compare
+//! CVE-2018-5390, SegmentSmack). A connection with a large window may hold more, as long as a
+//! quarter of the pool is left for the others.
 
 use crate::seq::Seq;
 use crate::wire::Payload;
 
 /// Bytes of one block: more than a segment of an Ethernet's MTU holds.
 pub const BLOCK_BYTES: usize = 2 * 1024;
-/// One connection holds at most this many blocks, unless its window is wide.
+/// One connection holds at most this many blocks, unless its window is large.
 pub const MAX_BLOCKS: u16 = 48;
 const NONE: u32 = u32::MAX;
 
@@ -41,7 +41,7 @@ impl Block {
 }
 
 impl Pool {
-    /// A pool of so many blocks.
+    /// A pool of `blocks` blocks.
     pub fn new(blocks: usize) -> Pool {
         let count = u32::try_from(blocks).expect("limits bound the pool below 2^32 blocks");
         let link = |next| Block {
@@ -69,25 +69,25 @@ impl Pool {
         self.free_count
     }
 
-    /// Whether little is left.
+    /// Whether less than a quarter of the pool is free.
     fn is_scarce(&self) -> bool {
         self.free_count < self.blocks.len() / 4
     }
 
-    fn take(&mut self) -> Option<u32> {
+    fn allocate(&mut self) -> Option<u32> {
         let index = self.free;
         self.free = self.blocks.get(index as usize)?.next;
         self.free_count -= 1;
         Some(index)
     }
 
-    fn give(&mut self, index: u32) {
+    fn release(&mut self, index: u32) {
         self.blocks[index as usize].next = self.free;
         self.free = index;
         self.free_count += 1;
     }
 
-    /// Copies the front of `data` behind the `at` bytes that the block holds; returns how much.
+    /// Copies the front of `data` behind the first `at` bytes of the block. Returns how many bytes.
     fn fill(&mut self, index: u32, at: usize, data: Payload<'_>) -> usize {
         let base = index as usize * BLOCK_BYTES;
         let mut spare = &mut self.bytes[base + at..base + BLOCK_BYTES];
@@ -115,7 +115,7 @@ impl Default for Reassembly {
     }
 }
 
-/// Not all of the data could be kept; the peer has to send it again.
+/// Not all of the data could be stored. The peer has to retransmit it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -126,11 +126,11 @@ impl Reassembly {
         self.head == NONE
     }
 
-    /// Keeps what of `data`, which starts at `seq`, is not held yet, in at most `most` blocks.
+    /// Stores the new part of `data`, which starts at `seq`, in at most `max_blocks` blocks.
     pub fn insert(
         &mut self,
         pool: &mut Pool,
-        most: u16,
+        max_blocks: u16,
         mut seq: Seq,
         mut data: Payload<'_>,
     ) -> Result<(), Full> {
@@ -142,7 +142,7 @@ impl Reassembly {
                 None => data.len(),
             };
             if gap > 0 {
-                self.fill_gap(pool, most, before, seq, data.take(gap))?;
+                self.fill_gap(pool, max_blocks, before, seq, data.take(gap))?;
                 seq += gap as u32;
                 data = data.skip(gap);
             }
@@ -155,12 +155,12 @@ impl Reassembly {
         Ok(())
     }
 
-    /// Puts `data`, which overlaps nothing, behind the block `before`, into it as far as it adjoins
-    /// and fits.
+    /// Stores `data`, which overlaps nothing, behind the block `before`, and in that block as far
+    /// as it adjoins and fits.
     fn fill_gap(
         &mut self,
         pool: &mut Pool,
-        most: u16,
+        max_blocks: u16,
         mut before: u32,
         mut seq: Seq,
         mut data: Payload<'_>,
@@ -173,10 +173,10 @@ impl Reassembly {
             (seq, data) = (seq + n as u32, data.skip(n));
         }
         while !data.is_empty() {
-            if self.count >= most || (self.count >= MAX_BLOCKS && pool.is_scarce()) {
+            if self.count >= max_blocks || (self.count >= MAX_BLOCKS && pool.is_scarce()) {
                 return Err(Full);
             }
-            let index = pool.take().ok_or(Full)?;
+            let index = pool.allocate().ok_or(Full)?;
             let n = pool.fill(index, 0, data);
             let link = if before == NONE {
                 &mut self.head
@@ -191,8 +191,8 @@ impl Reassembly {
         Ok(())
     }
 
-    /// The bytes held from `seq` on, in one block; `None` while there is a gap in front of them.
-    /// Blocks that end before `seq` are given back.
+    /// The bytes from `seq` on, in one block; `None` if they are missing. Frees blocks that end
+    /// before `seq`.
     pub fn front<'a>(&mut self, pool: &'a mut Pool, seq: Seq) -> Option<&'a [u8]> {
         loop {
             let block = *pool.blocks.get(self.head as usize)?;
@@ -205,13 +205,13 @@ impl Reassembly {
                     &pool.bytes[base + seq.since(block.seq) as usize..base + block.len as usize],
                 );
             }
-            pool.give(std::mem::replace(&mut self.head, block.next));
+            pool.release(std::mem::replace(&mut self.head, block.next));
             self.count -= 1;
         }
     }
 
-    /// Copies the bytes from `seq` on up to the first gap to `buf`, as many as fit; returns how
-    /// many. They stay.
+    /// Copies the bytes from `seq` on, up to the first gap, to `buf`, as many as fit. Returns how
+    /// many.
     pub fn copy(&self, pool: &Pool, mut seq: Seq, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         let mut at = self.head;
@@ -233,7 +233,7 @@ impl Reassembly {
         filled
     }
 
-    /// The segment that has just come begins at `seq`: its run is the latest.
+    /// Marks the run at `seq` as the latest: its segment has just arrived.
     pub fn mark_latest(&self, pool: &mut Pool, seq: Seq) {
         pool.marked = pool.marked.wrapping_add(1);
         let mut at = self.head;
@@ -247,13 +247,12 @@ impl Reassembly {
         }
     }
 
-    /// The runs of data held, `[left, right)` each, in order.
+    /// The runs of data, in order, each as `[left, right)`.
     pub fn runs<'a>(&self, pool: &'a Pool) -> impl Iterator<Item = (Seq, Seq)> + use<'a> {
         self.runs_with_age(pool).map(|(_, run)| run)
     }
 
-    /// The `N` runs that were marked latest of those which begin at `from` or after, the latest
-    /// first.
+    /// The `N` latest runs that begin at `from` or after, the latest first.
     pub fn latest_runs<const N: usize>(
         &self,
         pool: &Pool,
@@ -261,12 +260,12 @@ impl Reassembly {
     ) -> impl Iterator<Item = (Seq, Seq)> + use<N> {
         let mut latest = [None; N];
         for mut run in self.runs_with_age(pool).filter(|(_, run)| run.0.at_or_after(from)) {
-            for place in &mut latest {
-                match place {
+            for slot in &mut latest {
+                match slot {
                     Some((age, _)) if *age <= run.0 => {}
                     Some(younger) => std::mem::swap(younger, &mut run),
                     None => {
-                        *place = Some(run);
+                        *slot = Some(run);
                         break;
                     }
                 }
@@ -275,7 +274,7 @@ impl Reassembly {
         latest.into_iter().flatten().map(|(_, run)| run)
     }
 
-    /// The runs in order, each with how many were marked after it.
+    /// The runs in order, each with its age: how many marks came after it.
     fn runs_with_age<'a>(
         &self,
         pool: &'a Pool,
@@ -296,17 +295,17 @@ impl Reassembly {
         })
     }
 
-    /// The first part of what lies between `left` and `right` that is held already.
+    /// The first part between `left` and `right` that is stored already.
     pub fn held_of(&self, pool: &Pool, left: Seq, right: Seq) -> Option<(Seq, Seq)> {
         let overlap =
             |run: (Seq, Seq)| (run.0.max(left), if run.1.before(right) { run.1 } else { right });
         self.runs(pool).map(overlap).find(|(left, right)| left.before(*right))
     }
 
-    /// Gives everything back.
+    /// Frees all blocks.
     pub fn clear(&mut self, pool: &mut Pool) {
         while let Some(block) = pool.blocks.get(self.head as usize).copied() {
-            pool.give(std::mem::replace(&mut self.head, block.next));
+            pool.release(std::mem::replace(&mut self.head, block.next));
         }
         self.count = 0;
     }
@@ -322,8 +321,8 @@ mod tests {
     }
 
     proptest! {
-        /// Pieces of a stream in any order, overlapping at will: what comes out is the stream, and
-        /// runs tell exactly which bytes are held.
+        /// Pieces of a stream in any order, overlapping at random: the output is the stream, and
+        /// the runs list exactly the stored bytes.
         #[test]
         fn any_order_comes_out_in_order(
             start: u32,
@@ -366,7 +365,7 @@ mod tests {
         let (mut pool, mut held) = (Pool::new(64), Reassembly::default());
         let mut come = |seq: u32| {
             held.insert(&mut pool, MAX_BLOCKS, Seq(seq), Payload::new(&[0; 10], &[], 0))
-                .expect("there is room");
+                .expect("there is space");
             held.mark_latest(&mut pool, Seq(seq));
             held.latest_runs::<3>(&pool, Seq(1)).map(|(left, _)| left.0).collect::<Vec<_>>()
         };
@@ -377,7 +376,7 @@ mod tests {
         // What comes in order behind a run leaves the order of the others alone.
         assert_eq!((come(80), come(90)), (vec![70, 50, 10], vec![70, 50, 10]));
         assert_eq!(come(20), [10, 70, 50]);
-        // What is there already was sent again.
+        // A segment that was stored already was retransmitted.
         assert_eq!(come(50), [50, 10, 70]);
         held.clear(&mut pool);
     }

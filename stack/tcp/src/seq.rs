@@ -2,8 +2,8 @@
 
 use std::ops::{Add, AddAssign, Sub};
 
-/// A sequence number. It has no order of its own: two numbers compare only if they lie less than
-/// 2³¹ apart, which is why the comparisons are methods and not operators.
+/// A sequence number. It has no total order: two numbers compare only if they lie less than 2³¹
+/// apart. So the comparisons are methods and not operators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seq(pub u32);
 
@@ -28,7 +28,7 @@ impl Seq {
         !self.before(other)
     }
 
-    /// Bytes from `earlier` to `self`; 0 if `earlier` is in fact later.
+    /// Bytes from `earlier` to `self`; 0 if `earlier` is later.
     pub const fn since(self, earlier: Seq) -> u32 {
         if self.before(earlier) { 0 } else { self.0.wrapping_sub(earlier.0) }
     }

@@ -1,16 +1,16 @@
-//! TIME_WAIT (RFC 9293 §3.6.1): what is left of a connection that this side closed first.
+//! TIME-WAIT (RFC 9293 §3.6.1): the entries of connections that this side closed first.
 //!
-//! An entry is a tenth of a control block. The table is a ring: a new entry takes the place of the
-//! oldest when all are in use, which is counted. A new SYN may end an entry (RFC 6191). Resets do
-//! not (RFC 1337), but for one: the reset by which a peer answers the challenge to its SYN.
+//! An entry has a tenth of the size of a control block. The table is a ring: when it is full, a new
+//! entry evicts the oldest, which is counted. A new SYN may end an entry (RFC 6191). A reset does
+//! not (RFC 1337), except the reset by which a peer answers the challenge to its SYN.
 
 use crate::demux::Tuple;
 use crate::seq::Seq;
-use crate::tcp::{Hot, Marks};
+use crate::tcp::{ConnFlags, Hot};
 use crate::wire::tcp::Flags;
 use crate::wire::{Link, Segment};
 
-/// A connection in TIME_WAIT.
+/// A connection in TIME-WAIT.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TimeWait {
     pub(crate) tuple: Tuple,
@@ -19,26 +19,26 @@ pub(crate) struct TimeWait {
     pub(crate) rcv_nxt: Seq,
     /// The peer's last timestamp and this side's offset, if timestamps were in use.
     pub(crate) timestamps: Option<(u32, u32)>,
-    /// The last acknowledgement that was sent answered a SYN.
+    /// Whether the last acknowledgement sent was a challenge to a SYN.
     pub(crate) challenged: bool,
     in_use: bool,
 }
 
-/// What a segment in TIME_WAIT calls for (RFC 9293 §3.10.7.4).
+/// What to do with a segment in TIME-WAIT (RFC 9293 §3.10.7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Nothing.
+pub(crate) enum Action {
+    /// Do nothing.
     Ignore,
-    /// An acknowledgement: the last one may have been lost.
+    /// Send an acknowledgement: the last one may have been lost.
     Acknowledge,
-    /// An acknowledgement of a SYN that may be an old duplicate. A peer that wants to open a new
-    /// connection answers with a reset (RFC 9293 §3.10.7.3, first step) and repeats its SYN.
+    /// Acknowledge a SYN that may be an old duplicate. A peer that wants to open a new connection
+    /// answers with a reset (RFC 9293 §3.10.7.3, first step) and retransmits its SYN.
     Challenge,
-    /// The peer knows nothing of this connection: it ends (RFC 9293 §3.10.7.4, second step).
+    /// The peer does not have this connection: remove the entry (RFC 9293 §3.10.7.4, second step).
     End,
-    /// An acknowledgement, and the wait starts over: it was the peer's FIN again.
+    /// The peer retransmitted its FIN: send an acknowledgement and restart the timer.
     Restart,
-    /// A new connection in the place of this one (RFC 6191).
+    /// Replace the entry by a new connection (RFC 6191).
     Reuse,
 }
 
@@ -61,16 +61,16 @@ impl TimeWaitTable {
         &self.entries[index as usize]
     }
 
-    /// The place for the next entry, and whether an older one has to be removed from it first;
-    /// `None` if the table has no place at all.
-    pub(crate) fn place(&self) -> Option<(u32, bool)> {
+    /// The slot for the next entry, and whether an older entry must be removed from it first.
+    /// `None` if the table has no slots.
+    pub(crate) fn slot(&self) -> Option<(u32, bool)> {
         self.entries.get(self.next as usize).map(|entry| (self.next, entry.in_use))
     }
 
-    /// Puts a connection in [`TimeWaitTable::place`].
+    /// Adds a connection at [`TimeWaitTable::slot`].
     pub(crate) fn insert(&mut self, hot: &Hot) {
         let timestamps =
-            hot.marks.has(Marks::TIMESTAMPS).then_some((hot.rcv.ts_recent, hot.ts_offset));
+            hot.flags.has(ConnFlags::TIMESTAMPS).then_some((hot.rcv.ts_recent, hot.ts_offset));
         self.entries[self.next as usize] = TimeWait {
             tuple: hot.tuple,
             link: hot.link,
@@ -93,32 +93,29 @@ impl TimeWaitTable {
 }
 
 impl TimeWait {
-    /// Judges a segment for this four-tuple.
-    pub(crate) fn judge(&self, segment: &Segment<'_>) -> Verdict {
+    /// Decides about a segment for this four-tuple.
+    pub(crate) fn action(&self, segment: &Segment<'_>) -> Action {
         if segment.flags.has(Flags::RST) {
-            // RFC 1337 §2: a late duplicate of text or FIN is acknowledged, and a peer that has
-            // closed resets that acknowledgement, which must end nothing. A SYN is another matter:
-            // were its reset ignored too, the peer could not connect before the wait is over.
+            // RFC 1337 §2: a late duplicate of text or FIN is acknowledged. A peer that has closed
+            // resets that acknowledgement, which must not end the wait. The reset that answers a
+            // challenge to a SYN does end it: otherwise the peer could not connect before the wait
+            // is over.
             let is_answer = self.challenged && segment.seq == self.rcv_nxt;
-            return if is_answer { Verdict::End } else { Verdict::Ignore };
+            return if is_answer { Action::End } else { Action::Ignore };
         }
         if segment.flags.only_synchronize() {
-            return if self.is_newer(segment) { Verdict::Reuse } else { Verdict::Challenge };
+            return if self.is_newer(segment) { Action::Reuse } else { Action::Challenge };
         }
         if segment.flags.has(Flags::SYN) {
-            return Verdict::Acknowledge;
+            return Action::Acknowledge;
         }
         let has_ack = segment.flags.has(Flags::ACK);
         if has_ack && segment.flags.has(Flags::FIN) {
-            return Verdict::Restart;
+            return Action::Restart;
         }
         // Fifth step: without ACK, what is in the window is dropped.
         let is_dropped = segment.is_empty() || !has_ack;
-        if is_dropped && segment.seq == self.rcv_nxt {
-            Verdict::Ignore
-        } else {
-            Verdict::Acknowledge
-        }
+        if is_dropped && segment.seq == self.rcv_nxt { Action::Ignore } else { Action::Acknowledge }
     }
 
     /// RFC 6191 §2: a SYN with a later timestamp, or without timestamps a later sequence number.

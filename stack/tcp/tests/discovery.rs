@@ -151,11 +151,11 @@ fn rfc_4443_section_4_2_an_echo_request_is_answered() {
     let message = Icmpv6Repr::EchoRequest { ident: 1, seq_no: 2, data: &data };
     assert!(scene.answers(&Sent { message, ..ECHO }).is_empty(), "longer than the MTU");
     let message = Icmpv6Repr::EchoReply { ident: 1, seq_no: 2, data: b"" };
-    assert!(scene.answers(&Sent { message, ..ECHO }).is_empty(), "nobody asked");
+    assert!(scene.answers(&Sent { message, ..ECHO }).is_empty(), "not solicited");
     assert_eq!(scene.count("drop_icmp"), 2);
     assert!(
         scene.answers(&Sent { source: Ipv6Addr::UNSPECIFIED, ..ECHO }).is_empty(),
-        "nobody to answer"
+        "no address to answer"
     );
     assert_eq!(scene.count("drop_ip_source"), 1);
 }
@@ -184,7 +184,7 @@ fn rfc_4861_section_7_2_4_a_solicitation_is_answered() {
     let lladdr = Some(EthernetAddress(NAMED_MAC).into());
     let message = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit { target_addr: OURS, lladdr });
     scene.answer(&Sent { message, ..SOLICITATION }, |mac, _, _| assert_eq!(mac, NAMED_MAC));
-    // RFC 4862 §5.4: who is about to take the address hears, with all others, that it is taken.
+    // RFC 4862 §5.4: a host that probes for the address is told, by multicast, that it is in use.
     scene.answer(&Sent { source: Ipv6Addr::UNSPECIFIED, ..SOLICITATION }, |mac, ip, message| {
         assert_eq!((mac, ip.dst_addr), ([0x33, 0x33, 0, 0, 0, 1], ALL_NODES));
         check_advertisement(NdiscNeighborFlags::OVERRIDE, &message);

@@ -77,7 +77,7 @@ fn way(reason: DropReason) -> Way {
             "established\n< FIN ACK seq 1 ack 1\n> FIN ACK seq 1 ack 2\n< ACK seq 2+1 ack 1\n> ACK seq 2 ack 2",
         ),
         DropReason::NoReceiveBuffer => Script(
-            "set keep_small 0\nset keep_large 0\nset reassembly_blocks 0\napp leaves\nestablished\n< ACK seq 1+1 ack 1",
+            "set small_input_buffers 0\nset large_input_buffers 0\nset reassembly_blocks 0\napp leaves\nestablished\n< ACK seq 1+1 ack 1",
         ),
         DropReason::ReassemblyFull => {
             Script("set reassembly_blocks 0\nestablished\n< ACK seq 2+1 ack 1\n> ACK seq 1 ack 1")

@@ -1,9 +1,9 @@
 //! Goodput over links that lose frames, in simulated time: one large download each, every byte
 //! compared.
 //!
-//! Prints a table (`cargo test -p simoom-tcp --test goodput -- --nocapture`). Nothing about speed
-//! is asserted, only that loss is repaired by what arrives after it: timeouts are the exception,
-//! and nothing is sent for nothing but by them and by loss probes, one segment each.
+//! Prints a table (`cargo test -p simoom-tcp --test goodput -- --nocapture`). Speed is not
+//! asserted. Losses must be repaired by fast recovery: timeouts are rare, and only timeouts and
+//! loss probes cause spurious retransmissions, one segment each.
 
 #![allow(clippy::print_stdout, reason = "the table is what the test is for")]
 
@@ -12,7 +12,7 @@ use simoom_tcp::counters::Counters;
 use simoom_tcp::testing::echo::stream_bytes;
 use simoom_tcp::testing::pair::{self, config};
 use simoom_tcp::testing::{Pair, Quality};
-use simoom_tcp::{Census, Config, Congestion, Limits};
+use simoom_tcp::{Config, Congestion, Limits, OwnershipCounts};
 use std::sync::LazyLock;
 
 /// Bytes of a download.
@@ -115,10 +115,10 @@ fn loss_is_repaired_without_timeouts() {
                 )
             };
             let (reno, ..) = of(Congestion::NewReno);
-            let (cubic, recoveries, timeouts, again, sent, [probes, needless]) =
+            let (cubic, recoveries, timeouts, again, sent, [probes, spurious]) =
                 of(Congestion::Cubic);
             println!(
-                "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {recoveries:12} {timeouts:9} {:10.1} % {needless:12}",
+                "{:6.1} {rtt_ms:8} {reno:14.0} {cubic:12.0} {recoveries:12} {timeouts:9} {:10.1} % {spurious:12}",
                 f64::from(permille) / 10.0,
                 100.0 * again as f64 / sent as f64
             );
@@ -136,18 +136,18 @@ fn loss_is_repaired_without_timeouts() {
             // for another.
             let asked = timeouts + probes;
             assert!(
-                needless <= asked,
-                "{needless} segments for nothing by {timeouts} timeouts, {probes} probes"
+                spurious <= asked,
+                "{spurious} spurious segments by {timeouts} timeouts, {probes} probes"
             );
         }
     }
 }
 
-/// Sends 10 MB to a side whose window is at most so wide; returns seconds, and what that side
-/// counted.
-fn transfer(most_bytes: u32, quality: Quality) -> (f64, Counters) {
+/// Sends 10 MB to a side whose window is at most `max_bytes`. Returns seconds, and the counters of
+/// that side.
+fn transfer(max_bytes: u32, quality: Quality) -> (f64, Counters) {
     let config = |host| Config {
-        receive_window_most_bytes: most_bytes,
+        max_receive_window_bytes: max_bytes,
         ..config(host, Limits::for_connections(64))
     };
     let app = || Download { total: LARGE, finished: 0 };
@@ -160,14 +160,14 @@ fn transfer(most_bytes: u32, quality: Quality) -> (f64, Counters) {
     );
     let seconds = (pair.now - start).total_micros() as f64 / 1e6;
     assert!(
-        pair.run_until(1_000_000, |pair| pair.client.stack.census() == Census::default()),
+        pair.run_until(1_000_000, |pair| pair.client.stack.ownership()
+            == OwnershipCounts::default()),
         "{quality:?}"
     );
     (seconds, *pair.client.stack.counters().0)
 }
 
-/// RFC 9293 §3.8.6: on a long path the window that all begin with holds the peer up, and so it is
-/// widened.
+/// RFC 9293 §3.8.6: on a long path the first window limits the peer, so auto-tuning grows it.
 #[test]
 fn a_window_is_widened_until_it_no_longer_holds_the_peer_up() {
     println!("loss %   RTT ms   64 KiB s   widened s   times");
@@ -178,7 +178,7 @@ fn a_window_is_widened_until_it_no_longer_holds_the_peer_up() {
         let quality = Quality { loss: permille, delay, bottleneck, ..Quality::default() };
         let (fixed, _) = transfer(0, quality);
         let (widened, counters) = transfer(
-            pair::config(1, Limits::for_connections(64)).receive_window_most_bytes,
+            pair::config(1, Limits::for_connections(64)).max_receive_window_bytes,
             quality,
         );
         let times = counters.windows_widened;
@@ -222,9 +222,8 @@ fn through_bottleneck(
     [seconds, pair.server.out.overflowed as f64, again as f64, timeouts as f64]
 }
 
-/// What a window allows, all sent at once, overruns a queue that is short beside the path; spread
-/// over the round trip it fits. Where the queue is long, pacing must not cost what it saves
-/// elsewhere.
+/// A whole window sent at once overflows a queue that is short for the path; paced, it fits. Where
+/// the queue is long, pacing must not cost throughput.
 #[test]
 fn pacing_pays_where_a_queue_is_short_and_costs_little_where_none_is() {
     println!(

@@ -1,5 +1,5 @@
-//! Attacks by name. Each meets its counter, takes no more than its share, and another connection is
-//! served meanwhile.
+//! Attacks by name. Each is counted, uses no more than its share, and another connection is served
+//! meanwhile.
 
 use simoom_io::{Closed, Duration};
 use simoom_tcp::counters::Counters;
@@ -9,11 +9,11 @@ use simoom_tcp::testing::echo::{Echo, stream_bytes};
 use simoom_tcp::testing::pair::config;
 use simoom_tcp::testing::{Forged, Pair, Quality, Random, TooBig};
 use simoom_tcp::wire::{Flags, Options};
-use simoom_tcp::{Address, Census, Config, Limits, Packet, Transmit};
+use simoom_tcp::{Address, Config, Limits, OwnershipCounts, Packet, Transmit};
 
 const CLIENT: [u8; 4] = [198, 18, 0, 1];
 const VICTIM_PORT: u16 = 40_000;
-/// Bytes that a client sends and wants back.
+/// Bytes that a client sends and expects back.
 const TOTAL: u64 = 150_000;
 
 /// Keeps the frames that are sent at once.
@@ -83,17 +83,17 @@ impl Scene {
         assert_eq!((how, received), (Closed::Finished, TOTAL));
     }
 
-    /// Lets time pass until nothing is left to happen; then nothing is held.
+    /// Lets time pass until no event is left. Then nothing may be held.
     fn settle(&mut self) {
         let idle = self.pair.run_until(1_000_000, |pair| {
-            pair.server.stack.census() == Census::default()
+            pair.server.stack.ownership() == OwnershipCounts::default()
                 && pair.server.stack.next_deadline().is_none()
         });
-        assert!(idle, "{:?}", self.pair.server.stack.census());
+        assert!(idle, "{:?}", self.pair.server.stack.ownership());
     }
 
-    fn census(&self) -> Census {
-        self.pair.server.stack.census()
+    fn ownership(&self) -> OwnershipCounts {
+        self.pair.server.stack.ownership()
     }
 
     fn counts(&self) -> (Counters, Drops) {
@@ -121,12 +121,12 @@ fn rfc_1812_section_5_3_8_nobody_poses_as_this_host() {
         );
         assert_eq!(scene.counts().1.drop_ip_source, 2 * dropped);
     }
-    assert_eq!(scene.census(), Census::default());
+    assert_eq!(scene.ownership(), OwnershipCounts::default());
     assert_eq!(scene.attack(&Forged::syn(1000, 1).frame(&[])).len(), 1, "a peer is answered");
 }
 
-/// A stack that accepts no more keeps its word to a peer that has the SYN-ACK, with a cookie in it
-/// or not.
+/// A stack that accepts no more still completes the handshake of a peer that has the SYN-ACK, with
+/// a cookie or not.
 #[test]
 fn a_handshake_under_way_completes_after_the_stack_has_stopped_accepting() {
     for half_open in [0, 64] {
@@ -143,26 +143,26 @@ fn a_handshake_under_way_completes_after_the_stack_has_stopped_accepting() {
     }
 }
 
-/// A service is reached only where it is asked for, though the address is this stack's for another
-/// one.
+/// A service is reached only on its own address and port, though the stack has the address for
+/// another service.
 #[test]
 fn a_port_is_open_only_at_its_places() {
     let server = config(2, Limits::for_connections(64));
     let own = server.addresses[0].address;
     let port = Forged::syn(1, 1).port;
-    for (places, is_open) in [
+    for (listen_addresses, is_open) in [
         (vec![], true),
         (vec![(own, port)], true),
         (vec![(own, port + 1)], false),
         (vec![(Address::from_v4([198, 18, 7, 1]), port)], false),
     ] {
-        let server = Config { places: places.clone(), ..server.clone() };
+        let server = Config { listen_addresses: listen_addresses.clone(), ..server.clone() };
         let client = config(1, Limits::for_connections(64));
         let pair = Pair::new(client, server, Quality::default(), 1, Echo::default);
         let mut scene = Scene { pair, random: Random::new(1) };
         let answer = scene.attack(&Forged::syn(1000, 1).frame(&[]));
-        assert_eq!(scene.counts().0.syn_acks_sent, u64::from(is_open), "{places:?}");
-        assert_eq!(scene.counts().0.resets_sent, u64::from(!is_open), "{places:?}");
+        assert_eq!(scene.counts().0.syn_acks_sent, u64::from(is_open), "{listen_addresses:?}");
+        assert_eq!(scene.counts().0.resets_sent, u64::from(!is_open), "{listen_addresses:?}");
         assert_eq!(answer.len(), 1);
     }
 }
@@ -179,17 +179,17 @@ fn syn_flood() {
                 Forged { source: Address::from_v4([198, 19, c, d]), ..Forged::syn(1000, flooded) };
             scene.attack(&syn.frame(&[]));
         }
-        assert!(scene.census().half_open <= 32);
+        assert!(scene.ownership().half_open <= 32);
     };
     // The client is there first: its connection does not suffer.
     scene.serve(|scene| {
-        if scene.census().connections > 0 {
+        if scene.ownership().connections > 0 {
             flood(scene);
         }
     });
     let (counters, drops) = scene.counts();
     assert!(counters.syn_cookies_sent > 500 && drops.drop_half_open_full == 0, "{counters:?}");
-    assert_eq!(scene.census().half_open, 32);
+    assert_eq!(scene.ownership().half_open, 32);
     // A client that comes in the middle of it bears a cookie, and is served at once.
     scene.serve(flood);
     let counters = scene.counts().0;
@@ -204,9 +204,9 @@ fn connections_hoarded() {
     for port in 0..7 {
         scene.handshake(Forged::syn(1000 + port, 9));
     }
-    // One is left, for the client; whoever comes while it is served is not answered.
+    // One block is left, for the client. Other SYNs get no answer while it is served.
     scene.serve(|scene| {
-        if scene.census().connections == 8 {
+        if scene.ownership().connections == 8 {
             assert_eq!(scene.attack(&Forged::syn(2000, 9).frame(&[])), [[0u8; 0]; 0]);
         }
     });
@@ -228,7 +228,7 @@ fn connections_hoarded_from_one_network() {
     let (counters, drops) = scene.counts();
     assert!(drops.drop_prefix_full > 0 && drops.drop_connections_full == 0, "{drops:?}");
     assert_eq!(counters.passive_opens, 5);
-    assert_eq!(scene.census().counted_by_prefix, scene.census().connections);
+    assert_eq!(scene.ownership().counted_by_prefix, scene.ownership().connections);
 }
 
 /// Spoofed segments of the client's connection, their numbers strewn so that each window is met.
@@ -281,7 +281,7 @@ fn one_byte_a_segment() {
         }
         sent += 20;
         // It never acknowledges the echo: what is queued for it stays within its share of the pool.
-        assert!(scene.census().send_chunks <= 64 + 64, "{:?}", scene.census());
+        assert!(scene.ownership().send_chunks <= 64 + 64, "{:?}", scene.ownership());
     });
     assert!(sent > 1000);
     scene.settle();
@@ -321,8 +321,8 @@ fn zero_window_for_ever() {
         sent += 300;
     });
     let (counters, _) = scene.counts();
-    assert!(scene.census().send_chunks > 0 && counters.answer_overflow == 0);
-    // They go on answering probes; the patience with them ends all the same.
+    assert!(scene.ownership().send_chunks > 0 && counters.answer_overflow == 0);
+    // They keep answering probes; the send timeout ends them all the same.
     let ended =
         scene.pair.run_until(100_000, |pair| pair.server.stack.counters().0.closed_timed_out == 40);
     let (counters, _) = scene.counts();
@@ -346,7 +346,7 @@ fn reassembly_of_gaps() {
                 scene.attack(&Forged { seq, ..*attacker }.frame(&stream_bytes(u64::from(gap), 1)));
             }
         }
-        assert!(scene.census().reassembly_blocks <= 256);
+        assert!(scene.ownership().reassembly_blocks <= 256);
     });
     let (counters, drops) = scene.counts();
     assert!(drops.drop_reassembly_full > 500, "{drops:?}");
@@ -379,7 +379,7 @@ fn sack_panic() {
             let options = Options { sack, sack_count: 3, ..Options::default() };
             scene.attack(&Forged { options, ..*attacker }.frame(&[]));
         }
-        assert!(scene.census().flight_runs <= 32);
+        assert!(scene.ownership().flight_runs <= 32);
     });
     let (counters, _) = scene.counts();
     assert!(counters.sack_blocks_unnoted > 100, "{counters:?}");
@@ -389,8 +389,8 @@ fn sack_panic() {
     scene.settle();
 }
 
-/// Routers' messages about the client's connection, from who does not know its numbers, and about
-/// any others.
+/// Forged reports of routers about the client's connection, without its sequence numbers, and about
+/// others.
 #[test]
 fn icmp_flood() {
     let mut scene = Scene::new(Limits::for_connections(64));
@@ -410,7 +410,7 @@ fn icmp_flood() {
                 len: 1460,
                 mtu: 552,
             };
-            assert_eq!(scene.attack(&message.frame(server.mac)).len(), 0, "nobody is answered");
+            assert_eq!(scene.attack(&message.frame(server.mac)).len(), 0, "no answer");
         }
     });
     let (counters, drops) = scene.counts();
@@ -432,7 +432,7 @@ fn segments_outside_the_window() {
     });
     let (_, drops) = scene.counts();
     assert!(drops.drop_outside_window > 500, "{drops:?}");
-    assert_eq!(scene.census().reassembly_blocks, 0);
+    assert_eq!(scene.ownership().reassembly_blocks, 0);
 }
 
 #[test]
@@ -500,9 +500,9 @@ fn an_active_open_without_a_frame_leaves_nothing() {
     let now = scene.pair.now;
     let refused = scene.pair.server.stack.connect(now, &to, &mut Full);
     assert_eq!(refused, Err(simoom_tcp::ConnectError::NoFrame));
-    assert_eq!(scene.census(), Census::default());
+    assert_eq!(scene.ownership(), OwnershipCounts::default());
     scene.serve(|_| {});
     scene.settle();
     let (token, ..) = scene.pair.server.app.closed[0];
-    assert_eq!(token, 0, "a passive open is told no other connection's token");
+    assert_eq!(token, 0, "a passive open gets no other connection's token");
 }

@@ -7,7 +7,9 @@ use simoom_tcp::neighbour::probing::Probing;
 use simoom_tcp::testing::echo::Echo;
 use simoom_tcp::testing::pair::{config, hasty, mapped_to_ipv6, over_ipv6};
 use simoom_tcp::testing::{Link, Pair, Quality, seeds};
-use simoom_tcp::{Address, Census, Config, ConnectError, Limits, NextHop, Packet, Route, Stack};
+use simoom_tcp::{
+    Address, Config, ConnectError, Limits, NextHop, OwnershipCounts, Packet, Route, Stack,
+};
 
 const CONNECTIONS: u16 = 12;
 const TOTAL: u64 = 3_000;
@@ -21,7 +23,7 @@ fn on_link() -> Vec<Route> {
     vec![route("198.18.0.0", 24), route("2001:db8::", 64)]
 }
 
-/// A client that knows nobody on a link of this quality.
+/// A client with an empty neighbour cache on a link of this quality.
 fn pair(quality: Quality, seed: u64, ipv6: bool) -> Pair<Echo> {
     let limits = Limits { unresolved: 5, ..Limits::for_connections(64) };
     let client =
@@ -50,11 +52,11 @@ fn open_all(pair: &mut Pair<Echo>, seed: u64) -> usize {
     let idle = |pair: &Pair<Echo>| {
         let done =
             pair.client.app.closed.len() == all && pair.client.stack.next_deadline().is_none();
-        done && pair.server.stack.census() == Census::default()
+        done && pair.server.stack.ownership() == OwnershipCounts::default()
             && pair.server.stack.next_deadline().is_none()
     };
-    assert!(pair.run_until(2_000_000, idle), "seed {seed}: {:?}", pair.client.stack.census());
-    assert_eq!(pair.client.stack.census(), Census::default(), "seed {seed}");
+    assert!(pair.run_until(2_000_000, idle), "seed {seed}: {:?}", pair.client.stack.ownership());
+    assert_eq!(pair.client.stack.ownership(), OwnershipCounts::default(), "seed {seed}");
     pair.client
         .app
         .closed
@@ -117,7 +119,7 @@ fn the_way_is_told_before_anything_is_opened() {
     );
 }
 
-/// One that asks whether `addresses` are free, and the link that its questions enter.
+/// A host that probes `addresses`, and the link that its probes enter.
 struct Asker {
     probing: Probing,
     out: Link,
@@ -133,7 +135,7 @@ impl Asker {
 
     fn act(&mut self, now: Instant) {
         self.out.now = now;
-        self.probing.act(now, &mut self.out);
+        self.probing.poll(now, &mut self.out);
         while let Some(frame) = self.out.arrive() {
             self.asked.push((now, frame));
         }
@@ -173,13 +175,13 @@ fn rfc_4862_section_5_4_an_address_that_another_host_has_or_wants_is_a_duplicate
     conflicts(mapped_to_ipv6(&host(2)), mapped_to_ipv6(&host(9)), owner);
 }
 
-/// Asks for `theirs`, which `owner` has.
+/// Probes for `theirs`, which `owner` has.
 fn conflicts(theirs: Address, other: Address, owner: Config) {
     let mut asker = Asker::new(1, vec![theirs]);
     let at = asker.probing.next_at().unwrap();
     asker.act(at);
     let (_, question) = &asker.asked[0];
-    assert_eq!(asker.probing.hear(question), Ok(()), "one's own question");
+    assert_eq!(asker.probing.on_frame(question), Ok(()), "one's own question");
 
     // A host that has the address answers, and when it starts announces it.
     let mut owner = Stack::<Echo>::new(Config { announces: true, ..owner }, at);
@@ -191,20 +193,24 @@ fn conflicts(theirs: Address, other: Address, owner: Config) {
     owner.expire(back.now, &mut Echo::default(), &mut back);
     let announcement = back.arrive().expect("an announcement");
     for said in [&answer, &announcement] {
-        let conflict = asker.probing.hear(said).unwrap_err();
+        let conflict = asker.probing.on_frame(said).unwrap_err();
         assert_eq!(conflict, Conflict { address: theirs, mac: [2, 0, 0, 0, 0, 2] });
         assert_eq!(conflict.to_string(), format!("{theirs}, at 02:00:00:00:00:02"));
-        assert_eq!(Asker::new(3, vec![other]).probing.hear(said), Ok(()), "another's address");
+        assert_eq!(Asker::new(3, vec![other]).probing.on_frame(said), Ok(()), "another's address");
         for cut in 0..said.len() {
-            assert_eq!(asker.probing.hear(&said[..cut]), Ok(()), "a part of a packet says nothing");
+            assert_eq!(
+                asker.probing.on_frame(&said[..cut]),
+                Ok(()),
+                "a part of a packet says nothing"
+            );
         }
     }
 
-    // One that asks for it at the same time has as much right to it.
+    // A host that probes for it at the same time has the same right to it.
     let mut rival = Asker::new(3, vec![theirs]);
     rival.act(rival.probing.next_at().unwrap());
     let conflict = Conflict { address: theirs, mac: [2, 0, 0, 0, 0, 3] };
-    assert_eq!(asker.probing.hear(&rival.asked[0].1), Err(conflict));
+    assert_eq!(asker.probing.on_frame(&rival.asked[0].1), Err(conflict));
 }
 
 #[test]
@@ -225,7 +231,7 @@ fn rfc_4861_section_7_2_6_an_advertisement_of_our_address_is_answered_by_ours() 
     }
     let defence = wire.arrive().expect("our announcement");
     assert_eq!(
-        Asker::new(1, vec![mapped_to_ipv6(&host(2))]).probing.hear(&defence).unwrap_err().mac,
+        Asker::new(1, vec![mapped_to_ipv6(&host(2))]).probing.on_frame(&defence).unwrap_err().mac,
         ours
     );
     assert_eq!(stack.take_conflict().map(|conflict| conflict.mac), Some(theirs));

@@ -1,21 +1,21 @@
-//! After warm-up nothing is allocated: not for a request and its answer, not for a connection's
-//! opening and closing, on neither side. A counting allocator holds the stack to that.
+//! After warm-up nothing is allocated: not for a request and its answer, not for opening and
+//! closing a connection, on neither side. A counting allocator checks it.
 
 mod counting;
 
 use counting::ALLOCATIONS;
 use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
 use simoom_tcp::testing::pair::{PORT, config};
-use simoom_tcp::{BURST, Census, Config, Connect, Limits, Packet, Stack, Transmit, wire};
+use simoom_tcp::{BURST, Config, Connect, Limits, OwnershipCounts, Packet, Stack, Transmit, wire};
 
 const CONNECTIONS: u32 = 100;
 const REQUESTS_PER_CONNECTION: u32 = 40;
-/// More than a segment holds, so that the front is kept until the rest is there.
+/// More than a segment holds, so that the input buffer holds the front until the rest is there.
 const REQUEST: &[u8] = &[b'q'; 2000];
 const HEAD: &[u8] = &[b'h'; 90];
 const BODY: &[u8] = &[b'b'; 3000];
 
-/// Asks, answers, and asks again; closes after so many requests.
+/// Sends a request, reads the answer, and repeats; closes after a number of requests.
 #[derive(Default)]
 struct Service {
     answers: u64,
@@ -87,7 +87,8 @@ impl Application for Service {
     }
 }
 
-/// Frames on their way, in memory taken beforehand; every so many are lost or change places.
+/// Frames in flight, in memory allocated beforehand. Some are lost or reordered at a fixed
+/// interval.
 struct Frames {
     frames: Vec<([u8; 1600], usize)>,
     held: usize,
@@ -190,7 +191,10 @@ fn requests_and_connections_allocate_nothing() {
         "allocations for 12,000 requests and {connections} connections"
     );
     assert!(connections > 300, "{connections} connections are no churn");
-    assert_eq!((client.stack.census(), client.app.finished), (Census::default(), connections));
+    assert_eq!(
+        (client.stack.ownership(), client.app.finished),
+        (OwnershipCounts::default(), connections)
+    );
     // Loss and reordering were part of it.
     let (asked, _) = client.stack.counters();
     let (answered, _) = server.stack.counters();

@@ -1,12 +1,12 @@
-//! The peer is another TCP: smoltcp's sockets, joined to this stack by a link that loses, reorders
-//! and repeats. Both roles, both directions, closing from either side; every byte is compared, and
-//! nothing is left held.
+//! The peer is another TCP: smoltcp's sockets, over a link that loses, reorders and duplicates
+//! frames. Both roles, both directions, closing from either side. Every byte is compared, and
+//! nothing stays held.
 
 use simoom_io::{Application, Closed, Duration, Instant, Opened, Reply};
 use simoom_tcp::testing::echo::{Echo, stream_byte, stream_bytes};
 use simoom_tcp::testing::pair::{PORT, config};
 use simoom_tcp::testing::{Link, Quality};
-use simoom_tcp::{Census, Connect, Limits, Packet, Stack, wire};
+use simoom_tcp::{Connect, Limits, OwnershipCounts, Packet, Stack, wire};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
@@ -238,8 +238,8 @@ impl<A: Application> Bench<A> {
     fn play(&mut self) {
         let Bench { role, total, sent, received, .. } = self;
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.handle);
-        let echo_room = socket.send_capacity() - socket.send_queue();
-        let limit = if *role == Role::Echoes { echo_room } else { usize::MAX };
+        let echo_space = socket.send_capacity() - socket.send_queue();
+        let limit = if *role == Role::Echoes { echo_space } else { usize::MAX };
         while socket.can_recv() && (*role != Role::Echoes || *received - *sent < limit as u64) {
             let at = *received;
             let read = socket.recv(|bytes| {
@@ -257,7 +257,7 @@ impl<A: Application> Bench<A> {
         };
         if socket.can_send() && *sent < goal {
             let bytes = stream_bytes(*sent, (goal - *sent).min(16_384) as usize);
-            *sent += socket.send_slice(&bytes).expect("there was room") as u64;
+            *sent += socket.send_slice(&bytes).expect("there was space") as u64;
         }
         let done = match role {
             Role::Asks => *received == *total,
@@ -278,7 +278,7 @@ impl<A: Application> Bench<A> {
             let closed = matches!(state, tcp::State::Closed | tcp::State::TimeWait)
                 && self.stack.connections() == 0;
             if closed && self.sent + self.received > 0 && self.stack.next_deadline().is_none() {
-                assert_eq!(self.stack.census(), Census::default(), "seed {seed}");
+                assert_eq!(self.stack.ownership(), OwnershipCounts::default(), "seed {seed}");
                 return;
             }
         }
@@ -287,7 +287,7 @@ impl<A: Application> Bench<A> {
             "seed {seed}: not over; smoltcp {state}, sent {} received {}; {:?} {:?}",
             self.sent,
             self.received,
-            self.stack.census(),
+            self.stack.ownership(),
             self.stack.counters()
         );
     }

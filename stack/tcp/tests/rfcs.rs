@@ -1,4 +1,4 @@
-//! The tables in `stack/tcp/rfcs.md` against the tests: what they name is there.
+//! Checks that the tests named in `stack/tcp/rfcs.md` exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};

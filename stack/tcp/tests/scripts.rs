@@ -64,7 +64,7 @@ fn every_script_says_what_it_shows_and_fits_a_page() {
     }
 }
 
-/// The runner itself: a script that is wrong must fail, and say where.
+/// The runner itself: a wrong script must fail, and report its line.
 #[test]
 fn a_wrong_script_fails_at_its_line() {
     let syn = "< SYN seq 0 win 65535 mss 1460\n";

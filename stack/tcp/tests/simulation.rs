@@ -1,6 +1,6 @@
-//! Connections that end in every way, over links that do what they like: closes from either side
-//! and from both, aborts, peers that vanish, pools of a few entries. Whatever happens, no byte is
-//! wrong, each connection ends once, within its time, and nothing stays held.
+//! Connections that end in every way, over links that lose, reorder and damage frames: closes from
+//! either side and from both, aborts, peers that vanish, pools of a few entries. In every case no
+//! byte is wrong, each connection ends once, within its time, and nothing stays held.
 //!
 //! `SIMOOM_SEED=17` repeats one run; `SIMOOM_RUNS=100000` does many.
 
@@ -11,7 +11,7 @@ use simoom_tcp::testing::coverage::Event;
 use simoom_tcp::testing::echo::{stream_byte, stream_bytes};
 use simoom_tcp::testing::pair::{Side, hasty, over_ipv6};
 use simoom_tcp::testing::{Coverage, Pair, Quality, Random, seeds};
-use simoom_tcp::{Census, Config, EcnPolicy, Limits};
+use simoom_tcp::{Config, EcnPolicy, Limits, OwnershipCounts};
 
 /// When an end closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,7 +31,7 @@ enum Closes {
     AbortsHeard,
 }
 
-/// An application whose connections behave as chance says.
+/// An application whose connections behave at random.
 struct Player {
     random: Random,
     most: u64,
@@ -189,11 +189,12 @@ fn pair(client: Limits, server: Limits, most: u64, seed: u64) -> Pair<Player> {
     Pair::new(over(&client), over(&server), quality(seed), seed, app)
 }
 
-/// Runs until nothing ever happens again; then nothing may be held.
+/// Runs until no event is left. Then nothing may be held.
 fn play_out(pair: &mut Pair<Player>, seed: u64) {
     let over = pair.run_until(300_000, |pair| {
         let is_over = |side: &Side<Player>| {
-            side.stack.census() == Census::default() && side.stack.next_deadline().is_none()
+            side.stack.ownership() == OwnershipCounts::default()
+                && side.stack.next_deadline().is_none()
         };
         is_over(&pair.client) && is_over(&pair.server) && pair.client.out.next_arrival().is_none()
     });
@@ -201,7 +202,7 @@ fn play_out(pair: &mut Pair<Player>, seed: u64) {
         assert!(
             over,
             "seed {seed}: held for ever: {:?} {:?}",
-            side.stack.census(),
+            side.stack.ownership(),
             side.stack.counters()
         );
         let (counters, _) = side.stack.counters();
@@ -264,7 +265,7 @@ fn peers_that_vanish() {
     }
 }
 
-/// The link is cut again and again, and comes back: what was sent meanwhile is sent again.
+/// The link is cut and restored repeatedly: what was lost meanwhile is retransmitted.
 #[test]
 fn partitions_that_heal() {
     for seed in seeds(600) {
@@ -289,7 +290,7 @@ fn partitions_that_heal() {
     }
 }
 
-/// Nobody reads for a while, again and again, and windows are small: they shut, are probed, and
+/// Both sides repeatedly stop reading for a time, with small windows: they close, are probed, and
 /// open.
 #[test]
 fn windows_that_shut() {
@@ -359,8 +360,8 @@ fn tiny_pools() {
         time_wait: 2,
         send_entries: 14,
         send_chunks: 8,
-        keep_small: 2,
-        keep_large: 1,
+        small_input_buffers: 2,
+        large_input_buffers: 1,
         reassembly_blocks: 3,
         flight_runs: 5,
         neighbours: 1,

@@ -6,7 +6,7 @@ use simoom_io::{Closed, Duration};
 use simoom_tcp::testing::echo::Echo;
 use simoom_tcp::testing::pair::{Side, config};
 use simoom_tcp::testing::{Pair, Quality, seeds};
-use simoom_tcp::{Census, Config, EcnPolicy, Limits};
+use simoom_tcp::{Config, EcnPolicy, Limits, OwnershipCounts};
 
 fn quality(delay_us: u64) -> Quality {
     Quality { delay: Duration::from_micros(delay_us), ..Quality::default() }
@@ -25,8 +25,8 @@ fn echo(total: u64, connections: u16, quality: Quality, seed: u64) -> Pair<Echo>
         "seed {seed}: {:?} and {:?} of {all}; client {:?} server {:?}",
         pair.client.app.closed,
         pair.server.app.closed,
-        pair.client.stack.census(),
-        pair.server.stack.census()
+        pair.client.stack.ownership(),
+        pair.server.stack.ownership()
     );
     check_over(&pair, total, seed);
     pair
@@ -48,7 +48,7 @@ fn check_over(pair: &Pair<Echo>, total: u64, seed: u64) {
         assert_eq!((*how, *received), (Closed::Finished, total), "seed {seed}, connection {token}");
     }
     for side in [&pair.client, &pair.server] {
-        assert_eq!(side.stack.census(), Census::default(), "seed {seed}");
+        assert_eq!(side.stack.ownership(), OwnershipCounts::default(), "seed {seed}");
     }
 }
 
@@ -142,14 +142,15 @@ fn marks_take_the_window_down_without_loss() {
     }
 }
 
-/// A handler that pauses, leaves and goes on as it likes, over a lossy link and with memory for
-/// input and answers or hardly any: each call is one that the contract allows, and it has the whole
-/// stream.
+/// A handler that pauses, leaves input and resumes at random, over a lossy link, with ample or
+/// scarce memory for input and answers: each call is one that the contract allows, and the handler
+/// gets the whole stream.
 #[test]
 fn the_contract_is_kept_with_every_handler() {
     for seed in seeds(12) {
         let plenty = Limits::for_connections(8);
-        let scarce = Limits { keep_small: 2, keep_large: 1, send_chunks: 96, ..plenty };
+        let scarce =
+            Limits { small_input_buffers: 2, large_input_buffers: 1, send_chunks: 96, ..plenty };
         let limits = if seed % 2 == 0 { plenty } else { scarce };
         let quality = Quality { loss: 20, reorder: 50, duplicate: 20, ..Quality::default() };
         let total = [1, 3000, 200_000][seed as usize % 3];

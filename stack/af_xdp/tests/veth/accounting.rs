@@ -142,7 +142,7 @@ fn a_full_tx_ring_gives_the_frame_back() {
     let frame = end.queue.transmit(frame).expect_err("the ring is full");
     assert_eq!(end.queue.counters().tx_ring_full, 1);
     end.flush();
-    assert_eq!(end.queue.transmit(frame), Ok(()), "there is room again");
+    assert_eq!(end.queue.transmit(frame), Ok(()), "there is space again");
     let empty = end.pool.take().unwrap();
     let empty = end.queue.transmit(empty).expect_err("a frame without bytes is not sent");
     end.pool.give(empty);

@@ -196,7 +196,7 @@ impl End {
         let mut frame = self.pool.take().expect("a free frame");
         umem.chunk_mut(&mut frame)[..bytes.len()].copy_from_slice(bytes);
         frame.set_len(bytes.len());
-        self.queue.transmit(frame).expect("room on the TX ring");
+        self.queue.transmit(frame).expect("space on the TX ring");
     }
 
     pub fn send(&mut self, bytes: &[u8]) {

@@ -1,4 +1,4 @@
-//! What is sent is what arrives, in each mode, for each length.
+//! Every frame arrives as it was sent, in each mode, for each length.
 
 use crate::frames::{frame, next_on_wire, numbered, segment_from, syn_ack};
 use crate::net::{CLIENT, DEDICATED, End, MODES, Net, PATIENCE, SERVER_MAC, ip, skip, until};

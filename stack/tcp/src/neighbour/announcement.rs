@@ -1,10 +1,8 @@
-//! That an address is ours: told to everybody at the start, and again when another host says that
-//! it is its own (RFC 5227 §2.3 and §2.4).
+//! Announces this stack's addresses at the start, and defends them against other hosts (RFC 5227
+//! §2.3 and §2.4).
 //!
-//! In come the time and packets of others that bear one of our addresses as sender; out go
-//! announcements. No address is ever given up: a server is where its clients look for it (§2.4
-//! (c)), and two forged packets must not end it. Whether an address was free in the first place,
-//! [`super::probing`] finds out.
+//! No address is ever given up: clients look for a server at its address (§2.4 (c)), and two forged
+//! packets must not end that. [`super::probing`] checks beforehand that an address is free.
 
 use super::arp::{Arp, BROADCAST};
 use super::ndp;
@@ -18,10 +16,10 @@ const ANNOUNCEMENTS: u8 = 2;
 const ANNOUNCE_INTERVAL_MS: u32 = 2_000;
 /// RFC 5227 §1.1: DEFEND_INTERVAL.
 const DEFEND_INTERVAL_MS: u32 = 10_000;
-/// When to try again for want of a frame.
+/// Time until the next attempt if no frame was free.
 const NO_FRAME_MS: u32 = 10;
 
-/// Another host that has one of our addresses.
+/// Another host that uses one of this stack's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The address.
@@ -31,26 +29,26 @@ pub struct Conflict {
 }
 
 impl fmt::Display for Conflict {
-    /// The address, and where: "192.0.2.7, at 02:00:00:00:00:09".
+    /// The address and the host: "192.0.2.7, at 02:00:00:00:00:09".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.mac;
         write!(f, "{}, at {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}", self.address)
     }
 }
 
-/// What was announced and defended when.
+/// State of announcements and defences.
 pub(crate) struct Announcement {
     left: u8,
-    /// The next address of the round in hand.
+    /// The next address of the current round.
     next: usize,
     at: Tick,
-    /// When another host was last heard with one of the addresses, each beside it.
+    /// For each address, when another host last used it.
     disputed_at: Vec<Tick>,
     last: Option<Conflict>,
 }
 
 impl Announcement {
-    /// For so many addresses; the first announcement is due `at` once.
+    /// State for `addresses` addresses. The first announcement is due `at`.
     pub(crate) fn new(addresses: usize, announces: bool, at: Tick) -> Announcement {
         Announcement {
             left: if announces { ANNOUNCEMENTS } else { 0 },
@@ -61,13 +59,12 @@ impl Announcement {
         }
     }
 
-    /// When [`Announcement::expire`] has something to do.
+    /// When to call [`Announcement::expire`] next.
     pub(crate) fn next_at(&self) -> Tick {
         self.at
     }
 
-    /// Announces what is due of `addresses`, which `mac` has. Returns how many announcements were
-    /// sent.
+    /// Sends announcements of `addresses` that are due, from `mac`. Returns how many.
     pub(crate) fn expire<'a, T: Transmit>(
         &mut self,
         now: Tick,
@@ -91,8 +88,8 @@ impl Announcement {
         sent
     }
 
-    /// Another host bears the address with number `index`. Returns whether that was answered by an
-    /// announcement: if no other conflict was seen within ten seconds.
+    /// Another host uses the address with number `index`. Announces the address, unless there was
+    /// another conflict within ten seconds. Returns whether it did.
     pub(crate) fn disputed<T: Transmit>(
         &mut self,
         index: usize,
@@ -107,7 +104,7 @@ impl Announcement {
         !is_recent && announce(ours, conflict.address, tx)
     }
 
-    /// The latest conflict since this was last asked.
+    /// The latest conflict since the last call.
     pub(crate) fn take_conflict(&mut self) -> Option<Conflict> {
         self.last.take()
     }

@@ -1,40 +1,40 @@
-//! ARP (RFC 826): its packets, read and written.
+//! ARP packets (RFC 826): parsing and writing.
 //!
-//! In comes what follows an Ethernet header, out goes an [`Arp`], and back. What one means is for
-//! the rooms beside this one to judge.
+//! Converts between the payload of an Ethernet frame and an [`Arp`]. The modules beside this one
+//! decide what a packet means.
 
 use crate::drop::DropReason;
 use crate::tcp::Transmit;
 use crate::wire::{Address, Link, Mac, ethernet};
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, Ipv4Address};
 
-/// Everybody on the link.
+/// The broadcast address.
 pub(crate) const BROADCAST: Mac = [0xff; 6];
-/// The hardware address of one whose is sought.
+/// The hardware address in requests, where it is not known.
 pub(crate) const UNKNOWN: Mac = [0; 6];
 
-/// What a packet is.
+/// The operation of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// Who has this address?
+    /// Asks for the owner of an address.
     Request,
-    /// The sender has it.
+    /// Tells the sender's hardware address.
     Reply,
 }
 
-/// One packet.
+/// One ARP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arp {
     pub(crate) operation: Operation,
     pub(crate) sender_mac: Mac,
-    /// 0.0.0.0 in the probe of one that asks whether an address is free (RFC 5227 §1.1).
+    /// 0.0.0.0 in a probe (RFC 5227 §1.1).
     pub(crate) sender: Address,
     pub(crate) target_mac: Mac,
     pub(crate) target: Address,
 }
 
 impl Arp {
-    /// Reads a packet; one from a hardware address that no host can have is none.
+    /// Parses a packet. A sender with an impossible hardware address is an error.
     pub(crate) fn parse(body: &[u8]) -> Result<Arp, DropReason> {
         let packet = ArpPacket::new_checked(body).map_err(|_| DropReason::Arp)?;
         let Ok(ArpRepr::EthernetIpv4 {
@@ -64,7 +64,7 @@ impl Arp {
         })
     }
 
-    /// Sends the packet to `link`; returns whether there was a frame for it.
+    /// Sends the packet to `link`. Returns whether a frame was free.
     pub(crate) fn send<T: Transmit>(&self, link: &Link, tx: &mut T) -> bool {
         let repr = ArpRepr::EthernetIpv4 {
             operation: match self.operation {
@@ -83,24 +83,24 @@ impl Arp {
         })
     }
 
-    /// The question who has `target`: to everybody, or to the one that had it last.
-    pub(crate) fn question(mac: Mac, sender: Address, target: Address) -> Arp {
+    /// A request for `target`, to be sent by broadcast or to its last owner.
+    pub(crate) fn request(mac: Mac, sender: Address, target: Address) -> Arp {
         Arp { operation: Operation::Request, sender_mac: mac, sender, target_mac: UNKNOWN, target }
     }
 
-    /// RFC 5227 §1.1: whether anybody has `target`, asked by one that has no address yet.
+    /// A probe for `target`, from a host without an address (RFC 5227 §1.1).
     pub(crate) fn probe(mac: Mac, target: Address) -> Arp {
-        Arp::question(mac, Address::from_v4([0; 4]), target)
+        Arp::request(mac, Address::from_v4([0; 4]), target)
     }
 
-    /// RFC 5227 §1.1: says that `address` is at `mac`, as a request, which more hosts take note of
-    /// than of a reply.
+    /// An announcement that `address` is at `mac` (RFC 5227 §1.1). It is a request, which more
+    /// hosts process than a reply.
     pub(crate) fn announcement(mac: Mac, address: Address) -> Arp {
-        Arp::question(mac, address, address)
+        Arp::request(mac, address, address)
     }
 
-    /// The answer to this question.
-    pub(crate) fn answer(&self, mac: Mac) -> Arp {
+    /// The reply to this request.
+    pub(crate) fn reply(&self, mac: Mac) -> Arp {
         Arp {
             operation: Operation::Reply,
             sender_mac: mac,

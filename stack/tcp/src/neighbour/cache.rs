@@ -1,42 +1,41 @@
-//! The neighbour cache: which hardware address a next hop has, how sure that is, and when to ask
-//! (RFC 4861 §7.3; for IPv4 the same, RFC 1122 §2.3.2 leaves it to the host).
+//! The neighbour cache: the hardware addresses of next hops, their NUD state, and when to solicit
+//! (RFC 4861 §7.3). IPv4 uses the same rules; RFC 1122 §2.3.2 leaves them to the host.
 //!
-//! In come look-ups, what neighbours say of themselves, and the time; out go hardware addresses and
-//! questions to be asked. Nothing is sent here. The table is small and of a fixed size, and is
-//! searched from its start: an active open looks into it once, a segment never.
+//! Nothing is sent here. The table is small and of a fixed size, and searched linearly: an active
+//! open looks into it once, a segment never.
 
 use crate::keyed::Keyed;
 use crate::wire::{Address, Mac};
 use simoom_io::timer::Tick;
 
-/// RFC 4861 §10: how long a confirmation is good for, on average.
+/// RFC 4861 §10: how long a confirmation is valid, on average.
 const REACHABLE_MS: u32 = 30_000;
-/// RFC 4861 §10: how long a use waits for a confirmation from above before the neighbour is asked.
+/// RFC 4861 §10: how long TCP may take to confirm a neighbour before it is probed.
 const DELAY_MS: u32 = 5_000;
-/// RFC 4861 §10: questions without an answer.
-const QUESTIONS: u8 = 3;
-/// When to try again for want of a frame.
+/// RFC 4861 §10: solicitations without an answer.
+const MAX_SOLICITATIONS: u8 = 3;
+/// Time until the next attempt if no frame was free.
 const NO_FRAME_MS: u32 = 10;
-/// An address that was just confirmed is not given up for another that nobody asked for.
+/// For this time after a confirmation, an unsolicited packet does not change the hardware address.
 const LOCK_MS: u32 = 1_000;
 
-/// How sure a neighbour's hardware address is (RFC 4861 §7.3.2).
+/// NUD state (RFC 4861 §7.3.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum State {
-    /// No neighbour at all.
+    /// The entry is free.
     #[default]
     Free,
-    /// It was asked for.
+    /// A solicitation was sent; the hardware address is not known.
     Incomplete,
-    /// It was confirmed lately.
+    /// The address was confirmed recently.
     Reachable,
-    /// It was right once.
+    /// The address was confirmed once.
     Stale,
-    /// It is in use, and was right once: whoever uses it will soon know.
+    /// The address is stale and in use. TCP will soon confirm it or not.
     Delay,
-    /// The neighbour is asked whether it is still there.
+    /// The neighbour is being probed.
     Probe,
-    /// Nobody answered; for a while it is not asked for again.
+    /// The neighbour did not answer, and is not solicited for the retry time.
     Failed,
 }
 
@@ -44,41 +43,41 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Neighbour {
     pub(crate) address: Address,
-    /// The address of this stack that asks.
+    /// The address of this stack that solicitations come from.
     pub(crate) local: Address,
     pub(crate) mac: Mac,
     pub(crate) state: State,
-    /// Questions asked since the state began.
+    /// Solicitations sent in the current state.
     asked: u8,
-    /// When something is to be done or, REACHABLE, until when it is that.
+    /// When the state's timer expires.
     at: Tick,
     used_at: Tick,
     confirmed_at: Tick,
 }
 
-/// How a neighbour came to tell its hardware address.
+/// Whether a neighbour's packet answers a solicitation (RFC 4861 §7.2.5, the Solicited flag).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
-    /// It answers.
-    Answer,
-    /// It asks, or tells everybody.
-    Mention,
+pub(crate) enum Advertised {
+    /// An answer to a solicitation.
+    Solicited,
+    /// A solicitation of the neighbour's own, or an announcement.
+    Unsolicited,
 }
 
-/// What a look-up found.
+/// Result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Lookup {
     /// The hardware address.
     Known(Mac),
-    /// Not known yet; the entry with this number is asked for.
+    /// The address is being resolved, in the entry with this number.
     Awaited(usize),
-    /// It was asked for in vain just now.
+    /// A recent resolution has failed.
     Failed,
-    /// All entries are being asked for.
+    /// All entries are being resolved.
     Full,
 }
 
-/// The table.
+/// The neighbour cache.
 pub(crate) struct Cache {
     entries: Vec<Neighbour>,
     keyed: Keyed,
@@ -86,7 +85,7 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// A table of `capacity` neighbours; the first question is repeated after `retry_ms`.
+    /// A cache of `capacity` neighbours. The first solicitation is retransmitted after `retry_ms`.
     pub(crate) fn new(capacity: u32, retry_ms: u32, keyed: Keyed) -> Cache {
         Cache { entries: vec![Neighbour::default(); capacity as usize], keyed, retry_ms }
     }
@@ -99,10 +98,10 @@ impl Cache {
         &self.entries[index]
     }
 
-    /// Looks `address` up for a packet from `local`. What is not known is asked for from now on.
-    pub(crate) fn look_up(&mut self, address: &Address, local: &Address, now: Tick) -> Found {
-        let Some(index) = self.position(address).or_else(|| self.room()) else {
-            return Found::Full;
+    /// Looks up `address` for a packet from `local`. Starts resolution if it is not known.
+    pub(crate) fn look_up(&mut self, address: &Address, local: &Address, now: Tick) -> Lookup {
+        let Some(index) = self.position(address).or_else(|| self.slot()) else {
+            return Lookup::Full;
         };
         let entry = &mut self.entries[index];
         if entry.state == State::Free || entry.address != *address {
@@ -123,23 +122,30 @@ impl Cache {
             (entry.state, entry.at) = (State::Delay, now.plus(DELAY_MS));
         }
         match entry.state {
-            State::Incomplete => Found::Awaited(index),
-            State::Failed => Found::Failed,
-            _ => Found::Known(entry.mac),
+            State::Incomplete => Lookup::Awaited(index),
+            State::Failed => Lookup::Failed,
+            _ => Lookup::Known(entry.mac),
         }
     }
 
-    /// A neighbour has told its hardware address. Returns whether anybody here knows or wants it.
-    pub(crate) fn heard(&mut self, address: &Address, mac: &Mac, how: Heard, now: Tick) -> bool {
+    /// Updates the hardware address of a neighbour. Returns whether the cache has an entry for it.
+    pub(crate) fn update(
+        &mut self,
+        address: &Address,
+        mac: &Mac,
+        kind: Advertised,
+        now: Tick,
+    ) -> bool {
         let Some(index) = self.position(address) else { return false };
         let entry = &mut self.entries[index];
         let was_asked = matches!(entry.state, State::Incomplete | State::Probe);
-        match how {
-            Heard::Answer if was_asked => {
+        match kind {
+            Advertised::Solicited if was_asked => {
                 entry.mac = *mac;
                 self.confirm(index, now);
             }
-            // RFC 4861 §7.2.3: who asks can be spoken to, but has not shown that it hears.
+            // RFC 4861 §7.2.3: a solicitation tells the address, but does not confirm that packets
+            // arrive.
             _ if entry.state == State::Incomplete => {
                 (entry.mac, entry.state, entry.at) = (*mac, State::Delay, now.plus(DELAY_MS));
             }
@@ -151,7 +157,7 @@ impl Cache {
         true
     }
 
-    /// What was sent through a neighbour was answered: it is there (RFC 4861 §7.3.1).
+    /// TCP confirms a neighbour: a segment sent to it was acknowledged (RFC 4861 §7.3.1).
     pub(crate) fn reached(&mut self, mac: &Mac, now: Tick) {
         let through = |entry: &Neighbour| {
             entry.mac == *mac
@@ -165,10 +171,10 @@ impl Cache {
         }
     }
 
-    /// What was sent through a neighbour was not answered: it is asked at once whether it is there.
-    pub(crate) fn doubt(&mut self, address: &Address, local: &Address, now: Tick) -> Found {
+    /// Probes a neighbour at once: segments sent to it are not acknowledged.
+    pub(crate) fn probe(&mut self, address: &Address, local: &Address, now: Tick) -> Lookup {
         let found = self.look_up(address, local, now);
-        if let (Found::Known(_), Some(index)) = (found, self.position(address)) {
+        if let (Lookup::Known(_), Some(index)) = (found, self.position(address)) {
             let entry = &mut self.entries[index];
             if matches!(entry.state, State::Reachable | State::Delay) {
                 (entry.state, entry.asked, entry.at) = (State::Probe, 0, now);
@@ -177,15 +183,15 @@ impl Cache {
         found
     }
 
-    /// Does what is due: `ask` asks for a neighbour, and says whether it could. Returns how many
-    /// were asked for in vain.
+    /// Handles expired timers. `ask` sends a solicitation and returns whether a frame was free.
+    /// Returns how many neighbours failed to answer.
     pub(crate) fn expire(&mut self, now: Tick, mut ask: impl FnMut(&Neighbour) -> bool) -> u64 {
         let mut failed = 0;
         for entry in self.entries.iter_mut().filter(|entry| entry.waits() && entry.at.is_due(now)) {
             match entry.state {
                 State::Failed => *entry = Neighbour::default(),
-                State::Probe if entry.asked == QUESTIONS => *entry = Neighbour::default(),
-                State::Incomplete if entry.asked == QUESTIONS => {
+                State::Probe if entry.asked == MAX_SOLICITATIONS => *entry = Neighbour::default(),
+                State::Incomplete if entry.asked == MAX_SOLICITATIONS => {
                     (entry.state, entry.at) = (State::Failed, now.plus(self.retry_ms));
                     failed += 1;
                 }
@@ -194,7 +200,7 @@ impl Cache {
                         (entry.state, entry.asked) = (State::Probe, 0);
                     }
                     let asked = ask(entry);
-                    // Twice as long each time: who does not answer at once is not helped by haste.
+                    // Exponential backoff.
                     let after_ms = if asked { self.retry_ms << entry.asked } else { NO_FRAME_MS };
                     entry.asked += u8::from(asked);
                     entry.at = now.plus(after_ms);
@@ -204,7 +210,7 @@ impl Cache {
         failed
     }
 
-    /// When [`Cache::expire`] has something to do.
+    /// When to call [`Cache::expire`] next.
     pub(crate) fn next_at(&self) -> Tick {
         self.entries
             .iter()
@@ -226,8 +232,8 @@ impl Cache {
             .position(|entry| entry.state != State::Free && entry.address == *address)
     }
 
-    /// The place for one more: a free one, or that of the neighbour that was not used for longest.
-    fn room(&self) -> Option<usize> {
+    /// The slot for a new entry: a free one, or the least recently used.
+    fn slot(&self) -> Option<usize> {
         let may_go = |entry: &Neighbour| !matches!(entry.state, State::Incomplete | State::Failed);
         let idle = |entry: &Neighbour| entry.state == State::Free;
         self.entries.iter().position(idle).or_else(|| {
@@ -240,7 +246,7 @@ impl Cache {
 }
 
 impl Neighbour {
-    /// Whether time alone changes it.
+    /// Whether the entry has a timer.
     fn waits(&self) -> bool {
         matches!(self.state, State::Incomplete | State::Delay | State::Probe | State::Failed)
     }

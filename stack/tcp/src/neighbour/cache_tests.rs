@@ -24,7 +24,7 @@ impl Bench {
         }
     }
 
-    /// Lets so much time pass, and the cache do what comes due.
+    /// Lets time pass, and the cache handle its timers.
     fn pass(&mut self, millis: u32) -> u64 {
         let (until, mut failed) = (self.now.plus(millis), 0);
         loop {
@@ -43,12 +43,12 @@ impl Bench {
         failed
     }
 
-    fn look_up(&mut self, number: u8) -> Found {
+    fn look_up(&mut self, number: u8) -> Lookup {
         self.cache.look_up(&host(number), &host(9), self.now)
     }
 
-    fn heard(&mut self, number: u8, mac: Mac, how: Heard) -> bool {
-        self.cache.heard(&host(number), &mac, how, self.now)
+    fn update(&mut self, number: u8, mac: Mac, kind: Advertised) -> bool {
+        self.cache.update(&host(number), &mac, kind, self.now)
     }
 
     fn state(&self, number: u8) -> State {
@@ -60,7 +60,7 @@ impl Bench {
     /// A neighbour in `state`, at FIRST.
     fn in_state(state: State) -> Bench {
         let mut bench = Bench::new(4);
-        assert!(matches!(bench.look_up(1), Found::Awaited(_)));
+        assert!(matches!(bench.look_up(1), Lookup::Awaited(_)));
         bench.pass(0);
         if state == State::Incomplete {
             return bench;
@@ -69,19 +69,19 @@ impl Bench {
             assert_eq!(bench.pass(7_000), 1);
             return bench;
         }
-        assert!(bench.heard(1, FIRST, Heard::Answer));
+        assert!(bench.update(1, FIRST, Advertised::Solicited));
         if state == State::Reachable {
             bench.pass(LOCK_MS);
             return bench;
         }
         bench.pass(2 * REACHABLE_MS);
         // Seen when it is looked up, and then it is in use.
-        assert_eq!((bench.look_up(1), bench.state(1)), (Found::Known(FIRST), State::Delay));
+        assert_eq!((bench.look_up(1), bench.state(1)), (Lookup::Known(FIRST), State::Delay));
         match state {
             State::Probe => _ = bench.pass(DELAY_MS),
             State::Stale => {
-                bench.heard(1, SECOND, Heard::Mention);
-                bench.heard(1, FIRST, Heard::Mention);
+                bench.update(1, SECOND, Advertised::Unsolicited);
+                bench.update(1, FIRST, Advertised::Unsolicited);
             }
             _ => {}
         }
@@ -96,11 +96,11 @@ fn rfc_4861_section_7_2_2_a_neighbour_is_asked_for_three_times_then_is_given_up(
     assert_eq!(bench.pass(6_999), 0);
     let asked = |at| (at, 1, State::Incomplete);
     assert_eq!(bench.asked, [asked(0), asked(1_000), asked(3_000)]);
-    assert!(matches!(bench.look_up(1), Found::Awaited(_)));
-    assert_eq!((bench.pass(1), bench.look_up(1)), (1, Found::Failed));
-    // For a while nobody asks again; then somebody may.
+    assert!(matches!(bench.look_up(1), Lookup::Awaited(_)));
+    assert_eq!((bench.pass(1), bench.look_up(1)), (1, Lookup::Failed));
+    // No solicitation for the retry time, then the next lookup starts one.
     bench.pass(RETRY_MS);
-    assert!(matches!(bench.look_up(1), Found::Awaited(_)));
+    assert!(matches!(bench.look_up(1), Lookup::Awaited(_)));
     bench.pass(0);
     assert_eq!(bench.asked.len(), 4);
 }
@@ -110,13 +110,13 @@ fn rfc_4861_section_7_3_3_an_unconfirmed_neighbour_in_use_is_asked_and_asks_noth
     let mut bench = Bench::in_state(State::Reachable);
     bench.pass(10 * REACHABLE_MS);
     assert_eq!(bench.asked.len(), 1, "nobody uses it");
-    assert_eq!(bench.look_up(1), Found::Known(FIRST));
+    assert_eq!(bench.look_up(1), Lookup::Known(FIRST));
     bench.pass(DELAY_MS - 1);
     assert_eq!((bench.asked.len(), bench.state(1)), (1, State::Delay));
     bench.pass(1);
     assert_eq!((bench.asked.len(), bench.state(1)), (2, State::Probe));
-    assert_eq!(bench.look_up(1), Found::Known(FIRST), "it is used meanwhile");
-    bench.heard(1, FIRST, Heard::Answer);
+    assert_eq!(bench.look_up(1), Lookup::Known(FIRST), "it is used meanwhile");
+    bench.update(1, FIRST, Advertised::Solicited);
     assert_eq!((bench.state(1), bench.cache.next_at()), (State::Reachable, Tick::NEVER));
 }
 
@@ -126,7 +126,7 @@ fn rfc_4861_section_7_3_3_a_neighbour_that_answers_no_probe_is_forgotten() {
     bench.asked.clear();
     assert_eq!(bench.pass(7_000), 0);
     assert!(bench.asked.len() == 2 && bench.state(1) == State::Free, "{:?}", bench.asked);
-    assert!(matches!(bench.look_up(1), Found::Awaited(_)), "everybody is asked for it");
+    assert!(matches!(bench.look_up(1), Lookup::Awaited(_)), "everybody is asked for it");
 }
 
 #[test]
@@ -143,29 +143,28 @@ fn rfc_4861_section_7_3_1_an_answer_to_what_was_sent_through_a_neighbour_confirm
     }
 }
 
-/// What a neighbour says of itself, by state: RFC 4861 §7.2.3 and §7.2.5, as far as ARP tells them
-/// apart.
+/// Updates by a neighbour's packets, by state (RFC 4861 §7.2.3 and §7.2.5, as far as ARP allows).
 #[test]
-fn what_is_heard_changes_the_state_as_the_table_says() {
+fn packets_change_the_state_as_the_table_says() {
     for (state, mac, how, then, at) in [
-        (State::Incomplete, FIRST, Heard::Answer, State::Reachable, FIRST),
-        (State::Incomplete, FIRST, Heard::Mention, State::Delay, FIRST),
-        (State::Reachable, FIRST, Heard::Mention, State::Reachable, FIRST),
-        (State::Reachable, SECOND, Heard::Mention, State::Stale, SECOND),
-        (State::Reachable, SECOND, Heard::Answer, State::Stale, SECOND),
-        (State::Stale, SECOND, Heard::Answer, State::Stale, SECOND),
-        (State::Stale, FIRST, Heard::Mention, State::Stale, FIRST),
-        (State::Delay, FIRST, Heard::Mention, State::Delay, FIRST),
-        (State::Delay, SECOND, Heard::Mention, State::Stale, SECOND),
-        (State::Probe, FIRST, Heard::Answer, State::Reachable, FIRST),
-        (State::Probe, SECOND, Heard::Answer, State::Reachable, SECOND),
-        (State::Probe, FIRST, Heard::Mention, State::Probe, FIRST),
-        (State::Probe, SECOND, Heard::Mention, State::Stale, SECOND),
-        (State::Failed, FIRST, Heard::Mention, State::Failed, [0; 6]),
-        (State::Failed, FIRST, Heard::Answer, State::Failed, [0; 6]),
+        (State::Incomplete, FIRST, Advertised::Solicited, State::Reachable, FIRST),
+        (State::Incomplete, FIRST, Advertised::Unsolicited, State::Delay, FIRST),
+        (State::Reachable, FIRST, Advertised::Unsolicited, State::Reachable, FIRST),
+        (State::Reachable, SECOND, Advertised::Unsolicited, State::Stale, SECOND),
+        (State::Reachable, SECOND, Advertised::Solicited, State::Stale, SECOND),
+        (State::Stale, SECOND, Advertised::Solicited, State::Stale, SECOND),
+        (State::Stale, FIRST, Advertised::Unsolicited, State::Stale, FIRST),
+        (State::Delay, FIRST, Advertised::Unsolicited, State::Delay, FIRST),
+        (State::Delay, SECOND, Advertised::Unsolicited, State::Stale, SECOND),
+        (State::Probe, FIRST, Advertised::Solicited, State::Reachable, FIRST),
+        (State::Probe, SECOND, Advertised::Solicited, State::Reachable, SECOND),
+        (State::Probe, FIRST, Advertised::Unsolicited, State::Probe, FIRST),
+        (State::Probe, SECOND, Advertised::Unsolicited, State::Stale, SECOND),
+        (State::Failed, FIRST, Advertised::Unsolicited, State::Failed, [0; 6]),
+        (State::Failed, FIRST, Advertised::Solicited, State::Failed, [0; 6]),
     ] {
         let mut bench = Bench::in_state(state);
-        assert!(bench.heard(1, mac, how));
+        assert!(bench.update(1, mac, how));
         assert_eq!(
             (bench.state(1), bench.cache.entries[0].mac),
             (then, at),
@@ -177,17 +176,20 @@ fn what_is_heard_changes_the_state_as_the_table_says() {
 #[test]
 fn an_address_just_confirmed_is_not_moved_by_who_was_not_asked() {
     let mut bench = Bench::in_state(State::Incomplete);
-    bench.heard(1, FIRST, Heard::Answer);
-    for how in [Heard::Answer, Heard::Mention] {
-        bench.heard(1, SECOND, how);
-        assert_eq!((bench.state(1), bench.look_up(1)), (State::Reachable, Found::Known(FIRST)));
+    bench.update(1, FIRST, Advertised::Solicited);
+    for how in [Advertised::Solicited, Advertised::Unsolicited] {
+        bench.update(1, SECOND, how);
+        assert_eq!((bench.state(1), bench.look_up(1)), (State::Reachable, Lookup::Known(FIRST)));
     }
 }
 
 #[test]
 fn strangers_make_no_entries() {
     let mut bench = Bench::new(4);
-    assert!(!bench.heard(1, FIRST, Heard::Mention) && !bench.heard(1, FIRST, Heard::Answer));
+    assert!(
+        !bench.update(1, FIRST, Advertised::Unsolicited)
+            && !bench.update(1, FIRST, Advertised::Solicited)
+    );
     assert!(bench.state(1) == State::Free && bench.cache.next_at() == Tick::NEVER);
 }
 
@@ -196,20 +198,20 @@ fn a_full_table_forgets_the_neighbour_used_longest_ago_but_none_that_is_asked_fo
     let mut bench = Bench::new(2);
     for number in [1, 2] {
         bench.look_up(number);
-        bench.heard(number, FIRST, Heard::Answer);
+        bench.update(number, FIRST, Advertised::Solicited);
         bench.pass(10);
     }
     bench.look_up(1);
     bench.pass(10);
-    assert!(matches!(bench.look_up(3), Found::Awaited(_)));
+    assert!(matches!(bench.look_up(3), Lookup::Awaited(_)));
     assert_eq!(
         (bench.state(1), bench.state(2), bench.state(3)),
         (State::Reachable, State::Free, State::Incomplete)
     );
-    assert!(matches!(bench.look_up(4), Found::Awaited(_)));
+    assert!(matches!(bench.look_up(4), Lookup::Awaited(_)));
     assert_eq!(
         (bench.look_up(5), bench.state(3), bench.state(4)),
-        (Found::Full, State::Incomplete, State::Incomplete)
+        (Lookup::Full, State::Incomplete, State::Incomplete)
     );
 }
 
@@ -225,7 +227,7 @@ fn a_question_without_a_frame_is_asked_soon_and_not_counted() {
 }
 
 #[test]
-fn doubt_asks_the_neighbour_at_once() {
+fn a_probe_solicits_the_neighbour_at_once() {
     for (state, then) in [
         (State::Reachable, State::Probe),
         (State::Stale, State::Probe),
@@ -233,7 +235,7 @@ fn doubt_asks_the_neighbour_at_once() {
     ] {
         let mut bench = Bench::in_state(state);
         let before = bench.asked.len();
-        assert_eq!(bench.cache.doubt(&host(1), &host(9), bench.now), Found::Known(FIRST));
+        assert_eq!(bench.cache.probe(&host(1), &host(9), bench.now), Lookup::Known(FIRST));
         bench.pass(0);
         assert_eq!(
             (bench.state(1), bench.asked.len() - before),

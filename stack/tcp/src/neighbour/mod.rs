@@ -1,10 +1,10 @@
-//! Neighbours: the hosts on the link. Which hardware address an active open's next hop has
-//! ([`cache`], [`route`], [`waiting`]), and that our own addresses are nobody else's ([`probing`]
-//! before they are used, [`announcement`] from then on).
+//! Neighbours: the hosts on the link.
 //!
-//! In come [`arp`] packets and those of neighbour discovery ([`ndp`]), look-ups and the time; out
-//! go questions, answers and announcements. Passive connections have no part in it: their answers
-//! go back to the hardware address that the segments come from.
+//! Resolves the next hops of active opens ([`cache`], [`route`], [`waiting`]), and checks that no
+//! other host has this stack's addresses: [`probing`] before they are used, [`announcement`] from
+//! then on. The input is [`arp`] packets, messages of neighbour discovery ([`ndp`]), lookups and
+//! the time. Passive connections use none of it: they reply to the hardware address that the
+//! segments come from.
 
 pub(crate) mod announcement;
 pub(crate) mod arp;
@@ -17,38 +17,38 @@ pub(crate) mod waiting;
 pub use announcement::Conflict;
 pub use route::Route;
 
-use crate::answers::{Answer, Answers};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::DropReason;
 use crate::keyed::Keyed;
+use crate::rate_limit::{RateLimiter, Response};
 use crate::tcp::Transmit;
 use crate::wire::ndp::Message;
 use crate::wire::{self, Address, Link, Mac, ip};
 use announcement::Announcement;
 use arp::{Arp, BROADCAST, Operation};
-use cache::{Cache, Found, Heard, Neighbour, State};
+use cache::{Advertised, Cache, Lookup, Neighbour, State};
 use simoom_io::timer::Tick;
 use waiting::{Waiter, Waiting};
 
-/// What became of an ARP packet.
+/// Result of handling an ARP packet or a neighbour-discovery message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It was for this stack.
+    /// The packet was for this stack.
     Done,
-    /// It answers a question that another worker may have asked.
+    /// The packet answers a solicitation that another worker may have sent.
     Stray,
 }
 
-/// When something happens, and to whom.
-pub(crate) struct Moment<'a> {
+/// The time, and the parts of the stack that handling a packet needs.
+pub(crate) struct Context<'a> {
     pub(crate) now: Tick,
     pub(crate) config: &'a Config,
     pub(crate) counters: &'a mut Counters,
-    pub(crate) answers: &'a mut Answers,
+    pub(crate) rate_limiter: &'a mut RateLimiter,
 }
 
-/// All that a stack knows of its neighbours.
+/// A stack's neighbour cache, waiting connections and announcements.
 pub(crate) struct Neighbours {
     cache: Cache,
     waiting: Waiting,
@@ -68,26 +68,26 @@ impl Neighbours {
         Cache::memory_bytes(neighbours) + Waiting::memory_bytes(unresolved)
     }
 
-    /// Looks up through whom `remote` is reached from `local`; `None` if there is no route. What is
-    /// not known is asked for with the next [`Neighbours::expire`].
+    /// Looks up the next hop from `local` to `remote`; `None` if there is no route. If it is not
+    /// known, the next [`Neighbours::expire`] sends a solicitation.
     pub(crate) fn next_hop(
         &mut self,
         remote: &Address,
         local: &Address,
         config: &Config,
         now: Tick,
-    ) -> Option<Found> {
+    ) -> Option<Lookup> {
         if !config.is_dedicated(local) {
-            // The kernel alone hears the answers to its addresses.
+            // Only the kernel receives replies to its own addresses.
             return None;
         }
         let hop = route::next_hop(&config.routes, remote)?;
         Some(self.cache.look_up(&hop, local, now))
     }
 
-    /// What was sent to `remote` is not answered: its next hop is asked whether it is there.
-    /// Returns where to send now.
-    pub(crate) fn doubt(
+    /// Probes the next hop of `remote`, because segments are not acknowledged. Returns where to
+    /// send now.
+    pub(crate) fn probe(
         &mut self,
         remote: &Address,
         local: &Address,
@@ -95,9 +95,9 @@ impl Neighbours {
         now: Tick,
     ) -> Option<Mac> {
         let hop = route::next_hop(&config.routes, remote)?;
-        match self.cache.doubt(&hop, local, now) {
-            Found::Known(mac) => Some(mac),
-            Found::Awaited(_) | Found::Failed | Found::Full => None,
+        match self.cache.probe(&hop, local, now) {
+            Lookup::Known(mac) => Some(mac),
+            Lookup::Awaited(_) | Lookup::Failed | Lookup::Full => None,
         }
     }
 
@@ -106,7 +106,7 @@ impl Neighbours {
         self.cache.reached(mac, now);
     }
 
-    /// Connections that wait.
+    /// The number of waiting connections.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -116,21 +116,21 @@ impl Neighbours {
         !self.waiting.is_full()
     }
 
-    /// The connection waits for this neighbour from now on.
+    /// Adds a connection that waits for this neighbour.
     pub(crate) fn wait(&mut self, id: u32, neighbour: usize) {
         self.waiting.add(Waiter { id, neighbour });
     }
 
-    /// The connection waits no more.
+    /// Removes a waiting connection.
     pub(crate) fn forget(&mut self, id: u32) {
         if !self.waiting.is_empty() {
             self.waiting.forget(id);
         }
     }
 
-    /// The next connection whose waiting is over, and to whom its SYN goes; `None` there if nobody
-    /// answered.
-    pub(crate) fn settled(&mut self) -> Option<(Waiter, Option<Mac>)> {
+    /// The next connection whose neighbour is resolved, and the hardware address for its SYN;
+    /// `None` if the neighbour did not answer.
+    pub(crate) fn next_resolved(&mut self) -> Option<(Waiter, Option<Mac>)> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -140,7 +140,7 @@ impl Neighbours {
         Some((waiter, (*state != State::Failed).then_some(*mac)))
     }
 
-    /// Asks and announces what is due.
+    /// Sends solicitations and announcements that are due.
     pub(crate) fn expire<T: Transmit>(
         &mut self,
         now: Tick,
@@ -149,7 +149,7 @@ impl Neighbours {
         tx: &mut T,
     ) {
         let failed = self.cache.expire(now, |neighbour| {
-            let asked = ask(neighbour, config.mac, tx);
+            let asked = solicit(neighbour, config.mac, tx);
             let counter = match neighbour.address.is_v4() {
                 true => &mut counters.arp_requests_sent,
                 false => &mut counters.neighbour_solicitations_sent,
@@ -163,43 +163,47 @@ impl Neighbours {
         counters.address_announcements += self.announcement.expire(now, config.mac, ours, tx);
     }
 
-    /// When [`Neighbours::expire`] has something to do.
+    /// When to call [`Neighbours::expire`] next.
     pub(crate) fn next_at(&self) -> Tick {
         self.cache.next_at().sooner(self.announcement.next_at())
     }
 
-    /// The latest conflict since this was last asked.
+    /// The latest conflict since the last call.
     pub(crate) fn take_conflict(&mut self) -> Option<Conflict> {
         self.announcement.take_conflict()
     }
 
-    /// RFC 826, and RFC 5227 §2.4 before it.
+    /// Handles an ARP packet (RFC 826), after the check for conflicts (RFC 5227 §2.4).
     pub(crate) fn take_arp<T: Transmit>(
         &mut self,
         link: Link,
         body: &[u8],
-        moment: Moment<'_>,
+        cx: Context<'_>,
         tx: &mut T,
     ) -> Result<Taken, DropReason> {
-        let Moment { now, config, counters, answers } = moment;
+        let Context { now, config, counters, rate_limiter } = cx;
         let arp = Arp::parse(body)?;
         if let Some(index) = config.dedicated(&arp.sender) {
             if arp.sender_mac == config.mac {
                 return Err(DropReason::Arp);
             }
             let conflict = Conflict { address: arp.sender, mac: arp.sender_mac };
-            self.defend(index, conflict, Moment { now, config, counters, answers }, tx);
+            self.defend(index, conflict, Context { now, config, counters, rate_limiter }, tx);
             return Ok(Taken::Done);
         }
         if config.dedicated(&arp.target).is_none() {
             return Err(DropReason::Arp);
         }
-        let how = if arp.operation == Operation::Reply { Heard::Answer } else { Heard::Mention };
-        let known = self.cache.heard(&arp.sender, &arp.sender_mac, how, now);
+        let kind = if arp.operation == Operation::Reply {
+            Advertised::Solicited
+        } else {
+            Advertised::Unsolicited
+        };
+        let known = self.cache.update(&arp.sender, &arp.sender_mac, kind, now);
         match arp.operation {
             Operation::Request => {
-                let may = answers.take(Answer::Neighbour, now, counters);
-                counters.arp_replies += u64::from(may && arp.answer(config.mac).send(&link, tx));
+                let may = rate_limiter.take(Response::Neighbour, now, counters);
+                counters.arp_replies += u64::from(may && arp.reply(config.mac).send(&link, tx));
                 Ok(Taken::Done)
             }
             Operation::Reply if known => Ok(Taken::Done),
@@ -209,23 +213,24 @@ impl Neighbours {
 }
 
 impl Neighbours {
-    /// RFC 4861 §7.2.3 and §7.2.5, and RFC 4862 §5.4 before them.
+    /// Handles a neighbour-discovery message (RFC 4861 §7.2.3, §7.2.5), after the check for
+    /// conflicts (RFC 4862 §5.4).
     pub(crate) fn take_ndp<T: Transmit>(
         &mut self,
         link: Link,
         header: &ip::Header,
         body: &[u8],
-        moment: Moment<'_>,
+        cx: Context<'_>,
         tx: &mut T,
     ) -> Result<Taken, DropReason> {
-        let Moment { now, config, counters, answers } = moment;
+        let Context { now, config, counters, rate_limiter } = cx;
         match wire::ndp::parse(header, body)? {
             Message::Solicitation { target, source_mac } => {
-                let may = || answers.take(Answer::Neighbour, now, counters);
-                let sent = ndp::answer(link, header, target, source_mac, config, may, tx)?;
+                let may = || rate_limiter.take(Response::Neighbour, now, counters);
+                let sent = ndp::advertise(link, header, target, source_mac, config, may, tx)?;
                 counters.neighbour_replies += u64::from(sent);
                 if let Some(mac) = source_mac.filter(|_| !header.source.is_unspecified()) {
-                    self.cache.heard(&header.source, &mac, Heard::Mention, now);
+                    self.cache.update(&header.source, &mac, Advertised::Unsolicited, now);
                 }
                 Ok(Taken::Done)
             }
@@ -237,38 +242,44 @@ impl Neighbours {
                 if let Some(index) = config.dedicated(&target) {
                     if mac != config.mac {
                         let conflict = Conflict { address: target, mac };
-                        self.defend(index, conflict, Moment { now, config, counters, answers }, tx);
+                        self.defend(
+                            index,
+                            conflict,
+                            Context { now, config, counters, rate_limiter },
+                            tx,
+                        );
                     }
                     return Ok(Taken::Done);
                 }
-                let how = if solicited { Heard::Answer } else { Heard::Mention };
-                let known = self.cache.heard(&target, &mac, how, now);
+                let kind = if solicited { Advertised::Solicited } else { Advertised::Unsolicited };
+                let known = self.cache.update(&target, &mac, kind, now);
                 if known { Ok(Taken::Done) } else { Ok(Taken::Stray) }
             }
         }
     }
 
-    /// Another host bears one of our addresses.
+    /// Defends one of this stack's addresses that another host uses.
     fn defend<T: Transmit>(
         &mut self,
         index: usize,
         conflict: Conflict,
-        moment: Moment<'_>,
+        cx: Context<'_>,
         tx: &mut T,
     ) {
-        let Moment { now, config, counters, .. } = moment;
+        let Context { now, config, counters, .. } = cx;
         counters.address_conflicts += 1;
         counters.address_defences +=
             u64::from(self.announcement.disputed(index, conflict, config.mac, now, tx));
     }
 }
 
-/// Asks everybody for a neighbour or, if it was known, that one alone.
-fn ask<T: Transmit>(neighbour: &Neighbour, mac: Mac, tx: &mut T) -> bool {
+/// Solicits a neighbour: by broadcast or multicast, or by unicast if its hardware address was
+/// known.
+fn solicit<T: Transmit>(neighbour: &Neighbour, mac: Mac, tx: &mut T) -> bool {
     if !neighbour.address.is_v4() {
         let only = (neighbour.state != State::Incomplete).then_some(neighbour.mac);
-        return ndp::ask(mac, &neighbour.local, &neighbour.address, only, tx);
+        return ndp::solicit(mac, &neighbour.local, &neighbour.address, only, tx);
     }
     let to = if neighbour.state == State::Incomplete { BROADCAST } else { neighbour.mac };
-    Arp::question(mac, neighbour.local, neighbour.address).send(&Link { mac: to, vlan: 0 }, tx)
+    Arp::request(mac, neighbour.local, neighbour.address).send(&Link { mac: to, vlan: 0 }, tx)
 }

@@ -1,5 +1,5 @@
-//! What is asked and told by neighbour discovery (RFC 4861), and what its answers mean. The
-//! messages themselves are read and written in [`crate::wire::ndp`].
+//! Sends messages of neighbour discovery (RFC 4861), and detects conflicts in received ones.
+//! [`crate::wire::ndp`] parses and writes the messages.
 
 use super::Conflict;
 use crate::config::Config;
@@ -8,9 +8,9 @@ use crate::tcp::Transmit;
 use crate::wire::ndp::{self, Message};
 use crate::wire::{self, Address, ChecksumPolicy, Incoming, Link, Mac, Packet, ip};
 
-/// Answers a solicitation for a dedicated address of this stack (§7.2.4). Returns whether a reply
-/// was sent: only if it `may` be, which is not asked before the question has been found right.
-pub(crate) fn answer<T: Transmit>(
+/// Answers a solicitation for a dedicated address of this stack (§7.2.4). Returns whether an
+/// advertisement was sent. `may` is the rate limit, called only for a valid solicitation.
+pub(crate) fn advertise<T: Transmit>(
     link: Link,
     header: &ip::Header,
     target: Address,
@@ -19,12 +19,12 @@ pub(crate) fn answer<T: Transmit>(
     may: impl FnOnce() -> bool,
     tx: &mut T,
 ) -> Result<bool, DropReason> {
-    let is_asked = header.destination == target || header.destination == target.solicited_node();
-    if !config.is_dedicated(&target) || !is_asked {
+    let is_for_target =
+        header.destination == target || header.destination == target.solicited_node();
+    if !config.is_dedicated(&target) || !is_for_target {
         return Err(DropReason::Ndp);
     }
-    // Who has no address yet wants to know whether it may take this one: all must hear that it may
-    // not.
+    // The sender has no address and probes for this one. All hosts must receive that it is in use.
     let (to, mac, solicited) = if header.source.is_unspecified() {
         (Address::ALL_NODES, Address::ALL_NODES.multicast_mac(), false)
     } else {
@@ -40,30 +40,31 @@ pub(crate) fn answer<T: Transmit>(
     Ok(may() && tx.transmit(|frame| ndp::emit(frame, &config.mac, &link, [&target, &to], &reply)))
 }
 
-/// Asks for the hardware address of `target`: all whose addresses end like it or, if `only` is
-/// given, that one (§7.2.2).
-pub(super) fn ask<T: Transmit>(
+/// Solicits the hardware address of `target`: by multicast, or by unicast to `only` (§7.2.2).
+pub(super) fn solicit<T: Transmit>(
     mac: Mac,
     source: &Address,
     target: &Address,
     only: Option<Mac>,
     tx: &mut T,
 ) -> bool {
-    let question = Message::Solicitation { target: *target, source_mac: Some(mac) };
+    let solicitation = Message::Solicitation { target: *target, source_mac: Some(mac) };
     let to = if only.is_some() { *target } else { target.solicited_node() };
     let link = Link { mac: only.unwrap_or_else(|| to.multicast_mac()), vlan: 0 };
-    tx.transmit(|frame| ndp::emit(frame, &mac, &link, [source, &to], &question))
+    tx.transmit(|frame| ndp::emit(frame, &mac, &link, [source, &to], &solicitation))
 }
 
-/// Asks whether anybody has `target`, from nowhere (RFC 4862 §5.4.2).
+/// Sends a probe for `target` from the unspecified address (RFC 4862 §5.4.2).
 pub(super) fn probe<T: Transmit>(mac: Mac, target: &Address, tx: &mut T) -> bool {
-    let question = Message::Solicitation { target: *target, source_mac: None };
+    let solicitation = Message::Solicitation { target: *target, source_mac: None };
     let to = target.solicited_node();
     let link = Link { mac: to.multicast_mac(), vlan: 0 };
-    tx.transmit(|frame| ndp::emit(frame, &mac, &link, [&Address::from_v6([0; 16]), &to], &question))
+    tx.transmit(|frame| {
+        ndp::emit(frame, &mac, &link, [&Address::from_v6([0; 16]), &to], &solicitation)
+    })
 }
 
-/// Tells all that `address` is at `mac` (§7.2.6).
+/// Announces that `address` is at `mac` (§7.2.6).
 pub(super) fn announce<T: Transmit>(mac: Mac, address: &Address, tx: &mut T) -> bool {
     let target_mac = Some(mac);
     let message = Message::Advertisement {
@@ -78,8 +79,7 @@ pub(super) fn announce<T: Transmit>(mac: Mac, address: &Address, tx: &mut T) -> 
     tx.transmit(|frame| ndp::emit(frame, &mac, &link, [address, &to], &message))
 }
 
-/// Which address the sender of a frame says is its own, or asks for as one that wants it (RFC 4862
-/// §5.4.3 and §5.4.4).
+/// The address that the sender of a frame claims, or probes for (RFC 4862 §5.4.3 and §5.4.4).
 pub(super) fn claimed(frame: &[u8]) -> Option<Conflict> {
     let parts = [frame];
     let Ok(Incoming::Icmpv6(link, header, body)) =

@@ -1,9 +1,9 @@
-//! Whether an address is free, asked before it is used (RFC 5227 §2.1.1, RFC 4862 §5.4): three
-//! questions to everybody, at intervals that differ from host to host, and a wait for late answers.
+//! Duplicate-address detection before an address is used (RFC 5227 §2.1.1, RFC 4862 §5.4): three
+//! probes, at intervals that differ from host to host, and a wait for late answers.
 //!
-//! In come the time and every packet of the link; out go questions and, if another host has an
-//! address or wants it too, a [`Conflict`]. Nothing may answer for the addresses meanwhile. No
-//! clock, no socket: the caller has them.
+//! The input is the time and every packet of the link. The result is probes and, if another host
+//! has or wants an address, a [`Conflict`]. Nothing may answer for the addresses meanwhile. The
+//! caller has the clock and the socket.
 
 use super::Conflict;
 use super::arp::{Arp, BROADCAST, Operation};
@@ -16,7 +16,7 @@ use smoltcp::time::{Duration, Instant};
 /// RFC 5227 §1.1: PROBE_NUM.
 const PROBES: u8 = 3;
 
-/// Addresses that are being asked for, all at once.
+/// Duplicate-address detection of several addresses.
 #[derive(Debug)]
 pub struct Probing {
     mac: Mac,
@@ -28,10 +28,10 @@ pub struct Probing {
 }
 
 impl Probing {
-    /// Asks for `addresses` on behalf of the interface with hardware address `mac`. The first
-    /// question comes within a `unit`, the others one to two units after it, the end two units
-    /// after the last: RFC 5227 §1.1 with a unit of a second. `secret` makes the intervals differ
-    /// from those of other hosts.
+    /// Probes `addresses` for the interface with hardware address `mac`. The first probe is sent
+    /// within one `unit`, the others one to two units apart, and the end is two units after the
+    /// last: RFC 5227 §1.1 with a unit of a second. `secret` makes the intervals differ from those
+    /// of other hosts.
     pub fn new(
         mac: Mac,
         addresses: Vec<Address>,
@@ -45,20 +45,20 @@ impl Probing {
         probing
     }
 
-    /// When [`Probing::act`] has something to do; `None` when it is over and the addresses are
+    /// When to call [`Probing::poll`] next; `None` when detection is over and the addresses are
     /// free.
     pub fn next_at(&self) -> Option<Instant> {
         (self.asked <= PROBES).then_some(self.at)
     }
 
-    /// Asks, if it is time to.
-    pub fn act<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
+    /// Sends probes that are due.
+    pub fn poll<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
         if self.asked > PROBES || now < self.at {
             return;
         }
         if self.asked < PROBES {
             for address in &self.addresses {
-                // One that finds no frame is asked for in the next round.
+                // An address without a free frame is probed in the next round.
                 match address.is_v4() {
                     true => {
                         Arp::probe(self.mac, *address).send(&Link { mac: BROADCAST, vlan: 0 }, tx)
@@ -73,9 +73,9 @@ impl Probing {
         self.at = now + wait;
     }
 
-    /// Looks at a frame from the link. Another host has one of the addresses if it names it as its
-    /// own, or asks for it as this one does: whoever was first, neither can tell.
-    pub fn hear(&self, frame: &[u8]) -> Result<(), Conflict> {
+    /// Checks a frame from the link. It is a conflict if another host uses one of the addresses, or
+    /// probes for it at the same time.
+    pub fn on_frame(&self, frame: &[u8]) -> Result<(), Conflict> {
         match ndp::claimed(frame) {
             Some(conflict)
                 if conflict.mac != self.mac && self.addresses.contains(&conflict.address) =>
@@ -99,7 +99,7 @@ impl Probing {
     }
 
     fn up_to_a_unit(&self) -> Duration {
-        let most_us = self.unit.total_micros().min(u64::from(u32::MAX)) as u32;
-        Duration::from_micros(self.keyed.below(most_us, u32::from(self.asked)).into())
+        let max_us = self.unit.total_micros().min(u64::from(u32::MAX)) as u32;
+        Duration::from_micros(self.keyed.below(max_us, u32::from(self.asked)).into())
     }
 }

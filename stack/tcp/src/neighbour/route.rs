@@ -1,22 +1,20 @@
-//! Routes: through which neighbour an address is reached. Only active opens ask; answers go back
-//! where segments came from.
+//! Routes of active opens. Passive connections reply to where their segments come from.
 
 use crate::wire::Address;
 use std::net::IpAddr;
 
-/// A way to the addresses of one prefix.
+/// A route to the addresses of one prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     prefix: u128,
-    /// Bits of `prefix` that count, of an IPv6 address or an IPv4 one mapped into it.
+    /// Length of the prefix in bits, for an IPv6 address or an IPv4 one mapped into it.
     len: u8,
     gateway: Option<Address>,
 }
 
 impl Route {
-    /// The way to `address/len`: by `gateway`, or, without one, these addresses are neighbours
-    /// themselves. `len` is at most 32 of an IPv4 address and 128 of an IPv6 one; more count as
-    /// these.
+    /// A route to `address/len` through `gateway`. Without a gateway these addresses are on the
+    /// link. `len` is at most 32 for IPv4 and 128 for IPv6; larger values count as these.
     pub fn new(address: IpAddr, len: u8, gateway: Option<IpAddr>) -> Route {
         let len = if address.is_ipv4() { 96 + len.min(32) } else { len.min(128) };
         Route { prefix: bits(address) & mask(len), len, gateway: gateway.map(Address::from) }
@@ -27,7 +25,7 @@ impl Route {
     }
 }
 
-/// The neighbour that a packet to `to` is handed to, by the route with the longest prefix.
+/// The next hop to `to`, by the route with the longest prefix.
 pub(crate) fn next_hop(routes: &[Route], to: &Address) -> Option<Address> {
     let bits = bits(IpAddr::from(*to));
     let route = routes.iter().filter(|route| route.leads_to(bits)).max_by_key(|route| route.len)?;

@@ -1,10 +1,9 @@
 //! Connections whose SYN waits for the next hop's hardware address: a list of a fixed length.
 //!
-//! In come connections with the neighbour that each waits for; they go out in the order in which
-//! they came when that one is known, or known not to answer. What their SYNs are to say lies in
-//! their control blocks.
+//! Connections leave the list in the order in which they came, when their neighbour is resolved or
+//! has not answered. Their control blocks hold what the SYN needs.
 
-/// One that waits.
+/// A waiting connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     /// The connection.
@@ -46,13 +45,13 @@ impl Waiting {
         self.waiters.push(waiter);
     }
 
-    /// Takes out the first for whose neighbour `is_settled` holds.
-    pub(crate) fn take(&mut self, is_settled: impl Fn(usize) -> bool) -> Option<Waiter> {
-        let place = self.waiters.iter().position(|waiter| is_settled(waiter.neighbour))?;
-        Some(self.waiters.remove(place))
+    /// Removes the first connection for whose neighbour `is_resolved` holds.
+    pub(crate) fn take(&mut self, is_resolved: impl Fn(usize) -> bool) -> Option<Waiter> {
+        let index = self.waiters.iter().position(|waiter| is_resolved(waiter.neighbour))?;
+        Some(self.waiters.remove(index))
     }
 
-    /// The connection is over.
+    /// Removes a connection.
     pub(crate) fn forget(&mut self, id: u32) {
         self.waiters.retain(|waiter| waiter.id != id);
     }

@@ -1,4 +1,4 @@
-//! What is asked of a stack from above: connections opened, used and closed.
+//! The calls of the application's side: open, use and close connections.
 
 use super::Stack;
 use crate::demux::{Owner, Tuple};
@@ -14,7 +14,7 @@ use smoltcp::time::Instant;
 pub struct ConnId(pub(super) u32);
 
 impl ConnId {
-    /// A number below [`crate::Limits::connections`], given again to later connections.
+    /// A number below [`crate::Limits::connections`], reused by later connections.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -25,45 +25,45 @@ impl ConnId {
 pub struct Connect {
     /// One of this stack's addresses.
     pub local: Address,
-    /// The port on this side, which the caller deals: the stack knows no range that is free. One
-    /// that opens connections to hosts which strangers could speak for should choose by a keyed
-    /// hash of the addresses and a count (RFC 6056 §3.3.3). `simoom load` deals its ports in turn
-    /// instead: it needs every one, each as late as possible after its last use, and loads its
-    /// owner's own servers; sequence numbers are keyed all the same (RFC 6528).
+    /// The local port. The caller chooses it: the stack knows no free range. A caller that opens
+    /// connections to hosts that strangers can impersonate should choose it by a keyed hash of the
+    /// addresses and a count (RFC 6056 §3.3.3). `simoom load` uses its ports in turn instead: it
+    /// needs every port, each as late as possible after its last use, and it loads its owner's own
+    /// servers. Sequence numbers are keyed in any case (RFC 6528).
     pub local_port: u16,
-    /// The other side.
+    /// The peer's address.
     pub remote: Address,
-    /// Its port.
+    /// The peer's port.
     pub remote_port: u16,
-    /// The next hop; without one, the stack finds it ([`crate::Config::routes`]), and the SYN waits
-    /// for that.
+    /// The next hop. If `None`, the stack resolves it by [`crate::Config::routes`] before it sends
+    /// the SYN.
     pub link: Option<Link>,
-    /// Handed to [`Application::opened`].
+    /// Passed to [`Application::opened`].
     pub token: u32,
 }
 
-/// Why an active open was not begun.
+/// Why an active open was not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectError {
     /// The four-tuple is in use.
     InUse,
     /// The connection table is full.
     Full,
-    /// The local address is none of this stack's.
+    /// The local address is not one of this stack's.
     NotOurs,
     /// The transmitter had no free frame; try again after a flush.
     NoFrame,
-    /// No route leads there from an address that can ask for its next hop.
+    /// There is no route from an address that can resolve the next hop.
     NoRoute,
-    /// The next hop did not answer just now.
+    /// The next hop did not answer a recent resolution.
     Unreachable,
-    /// As many connections, or neighbours, as may wait do; try again when some of them have been
-    /// opened.
+    /// The list of waiting connections, or the neighbour cache, is full. Try again when some have
+    /// been opened.
     Waiting,
 }
 
 impl<A: Application> Stack<A> {
-    /// Begins an active open (RFC 9293 §3.10.1); [`Application::opened`] or [`Application::closed`]
+    /// Starts an active open (RFC 9293 §3.10.1). [`Application::opened`] or [`Application::closed`]
     /// follows.
     pub fn connect<T: Transmit>(
         &mut self,
@@ -74,8 +74,8 @@ impl<A: Application> Stack<A> {
         self.connect_with(now, to, A::Conn::default(), tx)
     }
 
-    /// As [`Stack::connect`], with the application's state for the connection: a client whose
-    /// attempt is refused finds in it which one that was.
+    /// Starts an active open with the application's state for the connection. If the attempt is
+    /// refused, the client finds in it which attempt that was.
     pub fn connect_with<T: Transmit>(
         &mut self,
         now: Instant,
@@ -101,25 +101,25 @@ impl<A: Application> Stack<A> {
             return Err(ConnectError::Full);
         }
         let id = *self.free.last().ok_or(ConnectError::Full)?;
-        let way = match to.link {
+        let route = match to.link {
             Some(link) => Ok(link),
-            None => self.way_to(&to.local, &to.remote)?,
+            None => self.route_to(&to.local, &to.remote)?,
         };
         let tcb = &mut self.tcbs[id as usize];
         let iss = self.keyed.initial_seq(&tuple, now);
-        let link = way.unwrap_or_default();
+        let link = route.unwrap_or_default();
         tcb.hot =
-            Hot { marks: tcb.hot.marks, tuple, link, state: State::SynSent, ..Hot::default() };
+            Hot { flags: tcb.hot.flags, tuple, link, state: State::SynSent, ..Hot::default() };
         tcb.hot.ts_offset = self.keyed.timestamp_offset(&tuple);
         (tcb.hot.snd.una, tcb.hot.snd.nxt) = (iss, iss);
         tcb.cold.recover = iss;
         tcb.cold.token = to.token;
-        tcb.warm.heard_at = self.shared.tick;
-        match way {
+        tcb.warm.last_received_at = self.shared.tick;
+        match route {
             Err(neighbour) => self.shared.neighbours.wait(id, neighbour),
             Ok(_) if handshake::syn(tcb, &mut self.shared, tx) => {}
             Ok(_) => {
-                tcb.vacate();
+                tcb.reset_block();
                 return Err(ConnectError::NoFrame);
             }
         }
@@ -131,14 +131,14 @@ impl<A: Application> Stack<A> {
         tcb.conn = conn;
         tcb.arm(id, &mut self.shared);
         if to.link.is_none() {
-            self.tend_neighbours(tx);
+            self.expire_neighbours(tx);
         }
         Ok(ConnId(id))
     }
 
-    /// Lets the application act on an open connection of its own accord: a client that sends its
-    /// next request. Returns `None` if the connection is not open. What is queued goes out with the
-    /// next [`Stack::flush`].
+    /// Gives access to an open connection for a client that initiates work, such as the next
+    /// request. Returns `None` if the connection is not open. What is queued is sent by the next
+    /// [`Stack::flush`].
     pub fn with<R>(
         &mut self,
         id: ConnId,
@@ -150,8 +150,8 @@ impl<A: Application> Stack<A> {
             .then(|| tcb.event(id.0, &mut self.shared, |exchange| exchange.act(act)))
     }
 
-    /// What an open connection waited for has come from elsewhere: lets the application act, then
-    /// delivers input that it put off. Returns whether the connection is open.
+    /// Completes what an open connection waits for: calls `complete`, then delivers postponed
+    /// input. Returns whether the connection is open.
     pub fn complete_later(
         &mut self,
         now: Instant,
@@ -168,14 +168,13 @@ impl<A: Application> Stack<A> {
             && tcb.event(index, &mut self.shared, |exchange| exchange.complete(app, complete))
     }
 
-    /// Accepts no further connection; SYNs are refused.
+    /// Stops accepting connections: SYNs get a reset.
     pub fn stop_accepting(&mut self) {
         self.accepts = false;
     }
 
-    /// Whether a peer may take itself for connected that has no connection here yet: its
-    /// acknowledgement, and a request with it, are under way. Takes note of cookies that have run
-    /// out.
+    /// Whether a peer may believe that it is connected while its connection does not exist here
+    /// yet: its acknowledgement, and a request with it, are in flight.
     pub fn is_opening(&mut self) -> bool {
         if self.cookies_until.is_due(self.shared.tick) {
             self.cookies_until = Tick::NEVER;
@@ -183,9 +182,8 @@ impl<A: Application> Stack<A> {
         self.half_open.len() > 0 || self.cookies_until != Tick::NEVER
     }
 
-    /// Closes every connection that nothing is queued for, nothing is kept for, and that
-    /// `may_close` agrees to: nobody waits for anything there. Call again for those that have
-    /// finished since.
+    /// Closes every connection with no queued answer and no held input that `may_close` agrees to.
+    /// Call again for connections that have become idle since.
     pub fn close_idle(&mut self, may_close: impl Fn(&A::Conn) -> bool) {
         for id in 0..self.tcbs.len() as u32 {
             let tcb = &mut self.tcbs[id as usize];
@@ -197,7 +195,7 @@ impl<A: Application> Stack<A> {
     }
 
     /// Lowers [`Config::close_timeout_ms`](crate::Config), also for connections that already wait
-    /// for the peer to close: it has acknowledged everything, so nothing is lost when they end.
+    /// for the peer to close. Their peers have acknowledged everything, so nothing is lost.
     pub fn shorten_close_timeout(&mut self, millis: u32) {
         let shortened = millis.min(self.shared.config.close_timeout_ms);
         self.shared.config.close_timeout_ms = shortened;
@@ -211,13 +209,13 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Resets every connection that is left.
+    /// Resets all remaining connections.
     pub fn abort_all<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
         for id in 0..self.tcbs.len() as u32 {
             let hot = &self.tcbs[id as usize].hot;
             if hot.state != State::Closed {
                 if hot.state != State::SynSent {
-                    // RFC 9293 §3.10.5: a SYN alone is not taken back.
+                    // RFC 9293 §3.10.5: no reset in SYN-SENT.
                     output::reset(hot, hot.snd.nxt, &mut self.shared, tx);
                 }
                 self.end(id, Closed::Aborted, app);

@@ -1,4 +1,4 @@
-//! The memory that a stack of given limits takes, part by part.
+//! The memory that a stack with given limits takes, part by part.
 
 use crate::config::Limits;
 use crate::demux::Demux;
@@ -13,7 +13,7 @@ use simoom_io::timer::Wheel;
 use simoom_io::{input, send};
 
 impl Limits {
-    /// What each part takes: its name, how many there are, and bytes in all.
+    /// Each part's name, number of elements, and bytes.
     pub fn memory<A: Application>(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
         let (owners, timers) = (self.connections + self.half_open + self.time_wait, self.timers());
         let row = |what, count: u32, bytes: usize| (what, u64::from(count), bytes as u64);
@@ -29,7 +29,7 @@ impl Limits {
                 HalfOpenTable::memory_bytes(self.half_open),
             ),
             row("counts of source prefixes", Prefixes::slots(self), Prefixes::memory_bytes(self)),
-            row("TIME_WAIT entries", self.time_wait, TimeWaitTable::memory_bytes(self.time_wait)),
+            row("TIME-WAIT entries", self.time_wait, TimeWaitTable::memory_bytes(self.time_wait)),
             row("demultiplexing slots", owners, Demux::memory_bytes(owners)),
             row(
                 "timers",
@@ -55,11 +55,14 @@ impl Limits {
                 flight::Pool::memory_bytes(self.connections, self.flight_runs),
             ),
             row(
-                "kept-input buffers",
-                self.keep_small + self.keep_large,
-                input::Pool::memory_bytes(self.keep_small as usize, self.keep_large as usize),
+                "input buffers",
+                self.small_input_buffers + self.large_input_buffers,
+                input::Pool::memory_bytes(
+                    self.small_input_buffers as usize,
+                    self.large_input_buffers as usize,
+                ),
             ),
-            row("bytes to put input together", input::LARGE_BYTES as u32, input::LARGE_BYTES),
+            row("input scratch bytes", input::LARGE_BYTES as u32, input::LARGE_BYTES),
             row(
                 "reassembly blocks",
                 self.reassembly_blocks,

@@ -1,20 +1,19 @@
-//! The stack of one worker: its tables, and the way of a segment through them.
+//! The stack of one worker: its tables, and the path of a segment through them.
 
-mod census;
 mod control;
-mod linger;
+mod flush;
 mod memory;
 mod next_hop;
+mod ownership;
 mod passive;
 mod path;
 mod receive;
-mod turn;
+mod time_wait;
 
-pub use census::Census;
 pub use control::{ConnId, Connect, ConnectError};
 pub use next_hop::NextHop;
+pub use ownership::OwnershipCounts;
 
-use crate::answers::Answers;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::demux::{Demux, Owner, Tuple};
@@ -25,7 +24,8 @@ use crate::neighbour::Neighbours;
 use crate::path_mtu::Paths;
 use crate::ports::{Port, Ports};
 use crate::prefix::Prefixes;
-use crate::tcp::{Fate, Inputs, Marks, Shared, State, Tcb, Transmit, far_timer, near_timer};
+use crate::rate_limit::RateLimiter;
+use crate::tcp::{ConnFlags, Inputs, Outcome, Shared, State, Tcb, Transmit, far_timer, near_timer};
 use crate::time_wait::TimeWaitTable;
 use crate::{flight, reassembly};
 use simoom_io::application::{Application, Closed};
@@ -42,20 +42,21 @@ pub use inspect::Inspection;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use inspect::{SIMULTANEOUS, Standing};
 
-/// The most packets that [`Stack::receive`] takes at once.
+/// Largest number of packets for one call of [`Stack::receive`].
 pub const BURST: usize = 64;
-/// Timers that are looked at together: enough for their cache misses to overlap. Up to so many
-/// packets, a burst is a small one.
+/// Timers that are handled together, so that their cache misses overlap. A burst of up to this many
+/// packets counts as small.
 const GROUP: usize = 16;
 
 /// The TCP stack of one worker, with the application's state for each of its connections.
 ///
-/// The caller owns the clock, the frames and the application, and calls, for each turn of its loop:
+/// The caller owns the clock, the frames and the application. In each iteration of its loop it
+/// calls:
 ///
-/// 1. [`Stack::receive`] with the packets that came, at most [`BURST`] at a time;
+/// 1. [`Stack::receive`] with the received packets, at most [`BURST`] at a time;
 /// 2. [`Stack::expire`], if [`Stack::next_deadline`] has passed: timers, and connections whose
 ///    application yielded in an earlier iteration;
-/// 3. [`Stack::flush`], which sends what the first two brought about.
+/// 3. [`Stack::flush`], which sends the results.
 ///
 /// Nothing is sent later than the flush that follows its cause, and nothing happens between calls.
 /// `now` must never go back.
@@ -70,18 +71,19 @@ pub struct Stack<A: Application> {
     half_open: HalfOpenTable,
     prefixes: Prefixes,
     time_wait: TimeWaitTable,
-    /// Until when a SYN cookie may come back; never, if none was sent.
+    /// Until when a SYN cookie may come back; [`Tick::NEVER`] if none was sent.
     cookies_until: Tick,
-    /// Where the search for a connection that holds input too long goes on.
+    /// Where the next search for a connection that holds input too long starts.
     evict_from: u32,
-    /// The list that a flush works through, while `shared.ready` takes what comes for the next.
+    /// The list that a flush works through, while `shared.ready` collects connections for the next
+    /// flush.
     flushing: Vec<u32>,
     /// How many of those that have yielded did so before this iteration.
     yielded_before: usize,
 }
 
 impl<A: Application> Stack<A> {
-    /// A stack that listens nowhere yet. All the memory it will ever have is taken here.
+    /// A stack without listening ports. All its memory is allocated here.
     pub fn new(config: Config, now: Instant) -> Self {
         let limits = config.limits;
         let owners = limits.connections + limits.half_open + limits.time_wait;
@@ -93,7 +95,10 @@ impl<A: Application> Stack<A> {
             tick,
             send: send::Pool::new(limits.send_entries as usize, limits.send_chunks as usize),
             inputs: Inputs {
-                buffers: input::Pool::new(limits.keep_small as usize, limits.keep_large as usize),
+                buffers: input::Pool::new(
+                    limits.small_input_buffers as usize,
+                    limits.large_input_buffers as usize,
+                ),
                 reassembly: reassembly::Pool::new(limits.reassembly_blocks as usize),
                 scratch: vec![0; input::LARGE_BYTES].into(),
                 short: false,
@@ -106,7 +111,7 @@ impl<A: Application> Stack<A> {
             ready: Vec::with_capacity(limits.connections as usize),
             waiting: VecDeque::with_capacity(limits.connections as usize),
             yielded: VecDeque::with_capacity(limits.connections as usize),
-            answers: Answers::new(config.answers_per_second, keyed),
+            rate_limiter: RateLimiter::new(config.responses_per_second, keyed),
             opened: 0,
             counters: Counters::default(),
             drops: Drops::default(),
@@ -129,7 +134,7 @@ impl<A: Application> Stack<A> {
             yielded_before: 0,
         };
         if stack.shared.config.announces {
-            // With the first expiry, for which there is a transmitter.
+            // Sent by the first expiry, which has a transmitter.
             stack.shared.wheel.schedule(limits.neighbour_timer(), tick);
         }
         stack
@@ -151,7 +156,7 @@ impl<A: Application> Stack<A> {
         self.ports.iter()
     }
 
-    /// What is counted: [`Counters`] and [`Drops`].
+    /// The stack's [`Counters`] and [`Drops`].
     pub fn counters(&self) -> (&Counters, &Drops) {
         (&self.shared.counters, &self.shared.drops)
     }
@@ -161,7 +166,7 @@ impl<A: Application> Stack<A> {
         self.tcbs.len() - self.free.len()
     }
 
-    /// The most connections with a control block.
+    /// The maximum number of connections with a control block.
     pub fn capacity(&self) -> usize {
         self.tcbs.len()
     }
@@ -201,17 +206,23 @@ impl<A: Application> Stack<A> {
         self.ports.remove(tuple.local_port);
     }
 
-    /// Does what has to be done with a connection after an event.
+    /// Applies the outcome of an event to a connection.
     #[inline]
-    pub(super) fn settle<T: Transmit>(&mut self, id: u32, fate: Fate, app: &mut A, tx: &mut T) {
-        match fate {
-            Fate::Lives => {}
-            Fate::Lingers => self.linger(id, app, tx),
-            Fate::Ends(how) => self.end(id, how, app),
+    pub(super) fn apply<T: Transmit>(
+        &mut self,
+        id: u32,
+        outcome: Outcome,
+        app: &mut A,
+        tx: &mut T,
+    ) {
+        match outcome {
+            Outcome::Continue => {}
+            Outcome::TimeWait => self.enter_time_wait(id, app, tx),
+            Outcome::Closed(how) => self.end(id, how, app),
         }
     }
 
-    /// The connection is over: the application hears of it, and its block is free again.
+    /// Closes the connection: tells the application, and frees the control block.
     pub(super) fn end(&mut self, id: u32, how: Closed, app: &mut A) {
         let hash = self.keyed.hash(&self.tcbs[id as usize].hot.tuple);
         self.demux.remove(hash, Owner::Connection(id));
@@ -228,13 +239,13 @@ impl<A: Application> Stack<A> {
         if tcb.hot.state == State::SynSent {
             self.shared.neighbours.forget(id);
         }
-        if tcb.hot.marks.has(Marks::OPENED)
+        if tcb.hot.flags.has(ConnFlags::OPENED)
             || tcb.hot.state == State::SynSent
             || tcb.hot.state == State::SynReceived
         {
             app.closed(&mut tcb.conn, how);
         }
-        tcb.vacate();
+        tcb.reset_block();
         self.free.push(id);
         self.count_out(&tuple);
     }

@@ -3,23 +3,23 @@
 
 use super::Stack;
 use super::receive::Arrival;
-use crate::answers::Answer;
 use crate::cookie;
 use crate::demux::{Owner, Tuple};
 use crate::drop::DropReason;
 use crate::listen;
 use crate::listen::HalfOpen;
+use crate::rate_limit::Response;
 use crate::seq::Seq;
-use crate::tcp::segment::{Numbers, Way, stateless};
+use crate::tcp::segment::{Numbers, Path, stateless};
 use crate::tcp::{
-    Context, Hot, Marks, Shared, State, Transmit, congestion, ecn, handshake, window,
+    ConnFlags, Context, Hot, Shared, State, Transmit, congestion, ecn, handshake, window,
 };
 use crate::wire::{Address, Flags, Options, Segment};
 use simoom_io::application::Application;
 use simoom_io::timer::Tick;
 
 impl<A: Application> Stack<A> {
-    /// Whether a SYN to this end of a four-tuple is answered.
+    /// Whether a SYN to the local end of this four-tuple is accepted.
     pub(super) fn listens(&self, tuple: &Tuple) -> bool {
         self.accepts && self.has_listener(tuple.local_port, &tuple.local)
     }
@@ -28,7 +28,7 @@ impl<A: Application> Stack<A> {
         self.ports.contains(port) && self.shared.config.serves(local, port)
     }
 
-    /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED for what nobody listens to.
+    /// §3.10.7.2 LISTEN, and §3.10.7.1 CLOSED without a listener.
     pub(super) fn for_listener<T: Transmit>(
         &mut self,
         arrival: &Arrival<'_>,
@@ -58,27 +58,27 @@ impl<A: Application> Stack<A> {
         true
     }
 
-    /// Answers a SYN. What an earlier connection of this four-tuple has `used_up`, this one begins
-    /// beyond (RFC 9293 §3.6.1 MAY-2).
+    /// Answers a SYN. The initial sequence number is beyond `used_up`, the last one of an earlier
+    /// connection with this four-tuple (RFC 9293 §3.6.1 MAY-2).
     pub(super) fn open_half<T: Transmit>(
         &mut self,
         arrival: &Arrival<'_>,
         used_up: Option<Seq>,
         tx: &mut T,
     ) {
-        // Room for the control block is kept from the start: a handshake that completes finds one.
+        // A control block is reserved from the start: a handshake that completes finds one.
         let (half_open, free) = (self.half_open.len() as usize, self.free.len());
         if half_open >= free {
             return self.shared.drop(DropReason::ConnectionsFull);
         }
-        if !self.has_place(&arrival.tuple) {
+        if !self.has_capacity(&arrival.tuple) {
             return;
         }
-        // Half of the blocks are left for handshakes that keep nothing meanwhile, and so are the
-        // last places of a port and of a prefix: however many SYNs somebody forges, they take none.
+        // Handshakes by cookie hold nothing. Half of the blocks are left for them, and so is the
+        // last capacity of a port and of a prefix: no number of forged SYNs uses it up.
         let Tuple { remote, local_port, .. } = &arrival.tuple;
-        let places = self.ports.left(*local_port).min(self.prefixes.left(remote)) as usize;
-        let is_crowded = self.half_open.is_full() || 2 * half_open >= free || half_open >= places;
+        let left = self.ports.left(*local_port).min(self.prefixes.left(remote)) as usize;
+        let is_crowded = self.half_open.is_full() || 2 * half_open >= free || half_open >= left;
         if is_crowded && self.shared.config.syn_cookies {
             return self.send_cookie(arrival, tx);
         }
@@ -96,10 +96,9 @@ impl<A: Application> Stack<A> {
         self.send_syn_ack(index, tx);
     }
 
-    /// Whether the limits of its prefix and of its port let a connection in; counts the drop if
-    /// not.
-    fn has_place(&mut self, tuple: &Tuple) -> bool {
-        let full = if !self.prefixes.has_room(&tuple.remote) {
+    /// Whether the limits of its prefix and of its port admit a connection. Counts the drop if not.
+    fn has_capacity(&mut self, tuple: &Tuple) -> bool {
+        let full = if !self.prefixes.has_capacity(&tuple.remote) {
             DropReason::PrefixFull
         } else if !self.ports.admits(tuple.local_port) {
             DropReason::PortFull
@@ -110,7 +109,8 @@ impl<A: Application> Stack<A> {
         false
     }
 
-    /// Answers a SYN and forgets it; its four-tuple may come back with [`Stack::complete_cookie`].
+    /// Answers a SYN with a cookie and stores nothing. The peer's acknowledgement returns the
+    /// cookie to [`Stack::complete_cookie`].
     fn send_cookie<T: Transmit>(&mut self, arrival: &Arrival<'_>, tx: &mut T) {
         let Arrival { tuple, segment, .. } = arrival;
         let Shared { config, tick, now, counters, .. } = &mut self.shared;
@@ -125,18 +125,18 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Whether cookies are out, and a segment of no connection could bring one.
+    /// Whether cookies are outstanding, and a segment without a connection could carry one.
     fn may_bear_cookie(&mut self, segment: &Segment<'_>) -> bool {
         if self.cookies_until.is_due(self.shared.tick) {
             self.cookies_until = Tick::NEVER;
         }
-        // Also when no SYN is answered any more: the peer was told that it is connected.
+        // Also when no SYN is accepted any more: the peer believes that it is connected.
         self.cookies_until != Tick::NEVER
             && segment.flags.only_acknowledge()
             && self.has_listener(segment.local_port, &segment.local)
     }
 
-    /// The handshake's last segment, if it bears a cookie. Returns whether it does.
+    /// Completes the handshake if its last segment carries a valid cookie. Returns whether it does.
     fn complete_cookie<T: Transmit>(
         &mut self,
         arrival: &Arrival<'_>,
@@ -150,11 +150,11 @@ impl<A: Application> Stack<A> {
             return false;
         };
         if self.half_open.len() as usize >= self.free.len() {
-            // The peer believes that it is connected, and will send again.
+            // The peer believes that it is connected, and will retransmit.
             self.shared.drop(DropReason::ConnectionsFull);
             return true;
         }
-        if !self.has_place(tuple) {
+        if !self.has_capacity(tuple) {
             return true;
         }
         self.shared.counters.syn_cookies_received += 1;
@@ -173,15 +173,15 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Whether a segment's sender may have a connection by a cookie which is still on its way,
-    /// overtaken or lost.
+    /// Whether a segment may belong to a connection whose cookie is still in flight, reordered or
+    /// lost.
     fn may_follow_cookie(&mut self, segment: &Segment<'_>) -> bool {
         !segment.is_empty()
             && self.may_bear_cookie(segment)
             && cookie::may_be(&self.keyed, &Tuple::of(segment), segment.ack - 1, self.shared.now)
     }
 
-    /// §3.10.7.1: what belongs to nobody is reset.
+    /// §3.10.7.1: resets a segment without a connection.
     pub(super) fn send_refusal<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
         if self.may_follow_cookie(segment) {
             return self.shared.drop(DropReason::NoCookie);
@@ -190,12 +190,12 @@ impl<A: Application> Stack<A> {
         self.send_reset(segment, tx);
     }
 
-    /// A reset with the numbers that make the sender believe it, unless the segment was one.
+    /// Sends a reset that the sender accepts, unless the segment is a reset.
     pub(super) fn send_reset<T: Transmit>(&mut self, segment: &Segment<'_>, tx: &mut T) {
         if segment.flags.has(Flags::RST) {
             return;
         }
-        if !self.is_answered_anyway(segment) && !self.shared.may_answer(Answer::Reset) {
+        if !self.is_answered_anyway(segment) && !self.shared.may_respond(Response::Reset) {
             return;
         }
         let numbers = if segment.flags.has(Flags::ACK) {
@@ -205,9 +205,9 @@ impl<A: Application> Stack<A> {
             Numbers::plain(Seq(0), ack, Flags::RST.with(Flags::ACK), 0)
         };
         let tuple = Tuple::of(segment);
-        let way = Way { tuple: &tuple, link: &segment.link };
+        let path = Path { tuple: &tuple, link: &segment.link };
         stateless(
-            &way,
+            &path,
             numbers,
             &Options::default(),
             &self.shared.config,
@@ -216,19 +216,19 @@ impl<A: Application> Stack<A> {
         );
     }
 
-    /// Whether a segment is a SYN for a port that is served, though no connection is accepted any
-    /// more. A reset is not longer than the SYN-ACK that the same SYN gets from a stack that
-    /// accepts, and SYN-ACKs are not limited. So a limit here protects nobody, and clients that it
-    /// meets wait for seconds instead of turning to another server.
+    /// Whether a segment is a SYN for a served port, while no connection is accepted any more. Its
+    /// reset is not longer than the SYN-ACK of a stack that accepts, and SYN-ACKs are not limited.
+    /// So a limit protects nobody here, and a client without a reset waits for seconds instead of
+    /// trying another server.
     fn is_answered_anyway(&self, segment: &Segment<'_>) -> bool {
         segment.flags.has(Flags::SYN)
             && !segment.flags.has(Flags::ACK)
             && self.has_listener(segment.local_port, &segment.local)
     }
 
-    /// §3.10.7.4 SYN-RECEIVED, for a connection that a peer opens. Returns `false` if the segment
-    /// is a stray for the caller: a SYN that was repeated may have come to two workers, of which
-    /// the peer knows one by its SYN-ACK.
+    /// §3.10.7.4 SYN-RECEIVED, for a passive open. Returns `false` if the segment is a stray for
+    /// the caller: a SYN and its retransmission may have reached two workers, and the peer
+    /// acknowledges the SYN-ACK of only one.
     pub(super) fn for_half_open<T: Transmit>(
         &mut self,
         index: u32,
@@ -237,29 +237,29 @@ impl<A: Application> Stack<A> {
         tx: &mut T,
     ) -> bool {
         let entry = *self.half_open.get(index);
-        if self.shared.config.reports_strays && entry.is_anothers(&arrival.segment) {
+        if self.shared.config.reports_strays && entry.is_for_other_worker(&arrival.segment) {
             self.shared.drop(DropReason::Stray);
             return false;
         }
-        match entry.judge(&arrival.segment, &self.shared.config) {
-            listen::Verdict::Complete => self.complete(index, entry, arrival, app, tx),
-            listen::Verdict::Repeat => self.send_syn_ack(index, tx),
-            listen::Verdict::Forget => self.forget_half_open(index, arrival.hash),
-            listen::Verdict::Challenge(reason) => {
+        match entry.action(&arrival.segment, &self.shared.config) {
+            listen::Action::Complete => self.complete(index, entry, arrival, app, tx),
+            listen::Action::Retransmit => self.send_syn_ack(index, tx),
+            listen::Action::Forget => self.forget_half_open(index, arrival.hash),
+            listen::Action::Challenge(reason) => {
                 self.shared.drop(reason);
                 self.challenge_half_open(&entry, tx);
             }
-            listen::Verdict::Refuse => {
+            listen::Action::Refuse => {
                 self.shared.drop(DropReason::BadAck);
                 self.send_reset(&arrival.segment, tx);
             }
-            listen::Verdict::Drop(reason) => self.shared.drop(reason),
+            listen::Action::Drop(reason) => self.shared.drop(reason),
         }
         true
     }
 
     pub(super) fn challenge_half_open<T: Transmit>(&mut self, entry: &HalfOpen, tx: &mut T) {
-        if !self.shared.may_answer(Answer::Challenge) {
+        if !self.shared.may_respond(Response::Challenge) {
             return;
         }
         let Shared { config, tick, counters, .. } = &mut self.shared;
@@ -276,8 +276,7 @@ impl<A: Application> Stack<A> {
         self.half_open.remove(index);
     }
 
-    /// The handshake's last segment: the connection gets its control block, and handles the
-    /// segment.
+    /// The handshake's last segment: allocates the control block, and processes the segment.
     pub(super) fn complete<T: Transmit>(
         &mut self,
         index: u32,
@@ -286,18 +285,19 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) {
-        if !self.has_place(&entry.tuple) {
-            // Others were faster. The peer believes that it is connected, and will send again.
+        if !self.has_capacity(&entry.tuple) {
+            // Other connections took the capacity. The peer believes that it is connected, and will
+            // retransmit.
             return;
         }
-        let id = self.free.pop().expect("a block is kept for each half-open connection");
+        let id = self.free.pop().expect("a block is reserved for each half-open connection");
         self.shared.wheel.cancel(self.half_open_timer(index));
         self.demux.replace(arrival.hash, Owner::HalfOpen(index), Owner::Connection(id));
         self.half_open.remove(index);
         self.establish(id, &entry, arrival, app, tx);
     }
 
-    /// Makes a block that of a connection whose handshake `arrival` has completed.
+    /// Sets up the control block of a connection whose handshake `arrival` has completed.
     fn establish<T: Transmit>(
         &mut self,
         id: u32,
@@ -309,11 +309,11 @@ impl<A: Application> Stack<A> {
         self.count_in(&entry.tuple);
         let tcb = &mut self.tcbs[id as usize];
         tcb.hot =
-            Hot { marks: tcb.hot.marks, tuple: entry.tuple, link: entry.link, ..Hot::default() };
+            Hot { flags: tcb.hot.flags, tuple: entry.tuple, link: entry.link, ..Hot::default() };
         tcb.hot.take_syn(entry.irs, &entry.options(), &self.shared);
         window::begin(tcb, &self.shared);
         if entry.ecn {
-            tcb.hot.marks.set(Marks::ECN);
+            tcb.hot.flags.set(ConnFlags::ECN);
             self.shared.counters.ecn_connections += 1;
         }
         tcb.hot.state = State::Established;
@@ -322,16 +322,17 @@ impl<A: Application> Stack<A> {
         tcb.hot.snd.nxt = entry.iss + 1;
         tcb.hot.snd.wnd = u32::from(arrival.segment.window) << tcb.hot.scales.snd();
         tcb.hot.snd.wl1 = arrival.segment.seq;
-        tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), entry.repeats());
+        tcb.hot.snd.cwnd =
+            congestion::initial_window(u32::from(tcb.hot.mss), entry.retransmissions());
         tcb.cold.max_wnd = tcb.hot.snd.wnd;
         tcb.cold.recover = entry.iss;
-        tcb.warm.heard_at = self.shared.tick;
+        tcb.warm.last_received_at = self.shared.tick;
         match entry.round_trip_us(self.shared.now) {
             Some(rtt_us) => {
                 tcb.warm.rtt.measured(rtt_us);
                 tcb.warm.rtt.shortest(rtt_us, self.shared.tick);
             }
-            None => tcb.warm.rtt.handshake_repeated(),
+            None => tcb.warm.rtt.handshake_retransmitted(),
         }
         self.shared.counters.passive_opens += 1;
         handshake::open(tcb, &mut Context { id, shared: &mut self.shared, app, tx }, false);

@@ -1,11 +1,10 @@
-//! A burst of packets comes in: each is read, and its segment handed to whoever owns its
-//! four-tuple.
+//! Receives a burst of packets: parses each, and passes its segment to the owner of its four-tuple.
 
 use super::{BURST, GROUP, Stack};
-use crate::answers::Answer;
 use crate::config::Config;
 use crate::demux::{Owner, Tuple};
 use crate::drop::DropReason;
+use crate::rate_limit::Response;
 use crate::tcp::{Context, Shared, Transmit, input, near_timer};
 use crate::wire::{Incoming, Link, Packet, Segment, ip};
 use crate::{icmp, icmpv6, path_mtu, wire};
@@ -13,12 +12,12 @@ use simoom_io::application::Application;
 use smoltcp::time::Instant;
 
 impl<A: Application> Stack<A> {
-    /// Takes a burst of at most [`BURST`] packets. Requests in them reach the application before
-    /// this returns; what is to be sent waits for [`Stack::flush`], save resets, SYN-ACKs and
-    /// duplicate acknowledgements.
+    /// Takes a burst of at most [`BURST`] packets. The application receives the requests in them
+    /// before this returns. [`Stack::flush`] sends the results, except resets, SYN-ACKs and
+    /// duplicate acknowledgements, which are sent at once.
     ///
-    /// With [`Config::reports_strays`], bit `i` of the result says that packet `i` belongs to a
-    /// connection that this stack does not know: it is for another worker, or for
+    /// With [`Config::reports_strays`], bit `i` of the result is set if packet `i` belongs to a
+    /// connection unknown to this stack. The caller passes it to another worker or to
     /// [`Stack::refuse`].
     pub fn receive<T: Transmit>(
         &mut self,
@@ -37,7 +36,7 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Takes at most `N` packets, reading all of them before any is handled, so that their cache
+    /// Takes at most `N` packets. Parses all of them before handling any, so that their cache
     /// misses overlap.
     #[inline]
     pub(super) fn receive_group<const N: usize, T: Transmit>(
@@ -46,16 +45,16 @@ impl<A: Application> Stack<A> {
         app: &mut A,
         tx: &mut T,
     ) -> u64 {
-        // One by one, as a repeated constant would be copied whole into each place.
+        // Element by element: a repeat expression would copy the constant into each slot.
         let mut group: [Option<Arrival<'_>>; N] = std::array::from_fn(|_| None);
         let mut strays = 0;
-        for (index, (place, packet)) in group.iter_mut().zip(packets).enumerate() {
-            strays |= u64::from(self.parse(*packet, place, tx)) << index;
+        for (index, (slot, packet)) in group.iter_mut().zip(packets).enumerate() {
+            strays |= u64::from(self.parse(*packet, slot, tx)) << index;
         }
         let mut guesses = [0; N];
         if N > 1 {
-            self.touch(&group, &mut guesses);
-            announce(&group, app);
+            self.prefetch(&group, &mut guesses);
+            prefetch_input(&group, app);
         }
         for (index, (arrival, guess)) in group.iter().zip(guesses).enumerate() {
             if let Some(arrival) = arrival
@@ -67,8 +66,8 @@ impl<A: Application> Stack<A> {
         strays
     }
 
-    /// Answers a packet that no worker knows: a segment as RFC 9293 §3.10.7.1 says, with a reset,
-    /// and nothing else.
+    /// Answers a packet that no worker knows. A segment gets a reset (RFC 9293 §3.10.7.1), anything
+    /// else no answer.
     pub fn refuse<T: Transmit>(&mut self, now: Instant, packet: Packet<'_>, tx: &mut T) {
         self.set_clock(now);
         match wire::parse(packet, self.shared.config.checksums) {
@@ -82,31 +81,31 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Reads a packet: a segment is put in its place, for its owner; all else is answered here, or
-    /// dropped. Returns whether it is for another worker.
+    /// Parses a packet. A segment is put in `slot` for its owner. Anything else is answered here,
+    /// or dropped. Returns whether the packet is for another worker.
     pub(super) fn parse<'p, T: Transmit>(
         &mut self,
         packet: Packet<'p>,
-        place: &mut Option<Arrival<'p>>,
+        slot: &mut Option<Arrival<'p>>,
         tx: &mut T,
     ) -> bool {
         match wire::parse_segment(packet, self.shared.config.checksums) {
-            Some(segment) => self.admit(segment, place),
-            None => return self.parse_other(packet, place, tx),
+            Some(segment) => self.admit(segment, slot),
+            None => return self.parse_other(packet, slot, tx),
         }
         false
     }
 
-    /// Apart, so that the way of a segment over IPv4 is one straight run.
+    /// Not inlined, so that the code for a segment over IPv4 is straight.
     #[inline(never)]
     fn parse_other<'p, T: Transmit>(
         &mut self,
         packet: Packet<'p>,
-        place: &mut Option<Arrival<'p>>,
+        slot: &mut Option<Arrival<'p>>,
         tx: &mut T,
     ) -> bool {
         match wire::parse(packet, self.shared.config.checksums) {
-            Ok(Incoming::Tcp(segment)) => self.admit(segment, place),
+            Ok(Incoming::Tcp(segment)) => self.admit(segment, slot),
             Ok(Incoming::Arp(link, body)) => return self.take_arp(link, body, tx),
             Ok(Incoming::Icmpv6(link, header, body)) if wire::ndp::is_ours(body) => {
                 return self.take_ndp(link, &header, body, tx);
@@ -119,20 +118,20 @@ impl<A: Application> Stack<A> {
         false
     }
 
-    /// Puts a segment in its place, unless it makes no sense for whatever connection.
+    /// Puts a segment in its slot, unless it is invalid for any connection.
     #[inline(always)]
-    fn admit<'p>(&mut self, segment: Segment<'p>, place: &mut Option<Arrival<'p>>) {
+    fn admit<'p>(&mut self, segment: Segment<'p>, slot: &mut Option<Arrival<'p>>) {
         match check_segment(&segment, &self.shared.config) {
             Ok(()) => {
                 self.shared.counters.segments_received += 1;
                 let tuple = Tuple::of(&segment);
-                *place = Some(Arrival { hash: self.keyed.hash(&tuple), tuple, segment });
+                *slot = Some(Arrival { hash: self.keyed.hash(&tuple), tuple, segment });
             }
             Err(reason) => self.shared.drop(reason),
         }
     }
 
-    /// An ICMP message, of either version of IP. Returns whether it is for another worker.
+    /// Handles an ICMP or ICMPv6 message. Returns whether it is for another worker.
     fn take_icmp<T: Transmit>(
         &mut self,
         link: Link,
@@ -144,8 +143,8 @@ impl<A: Application> Stack<A> {
         if path_mtu::is_too_big(body, is_v4) {
             return self.too_big(header, body);
         }
-        let Shared { config, counters, answers, tick, .. } = &mut self.shared;
-        let may = || answers.take(Answer::Echo, *tick, counters);
+        let Shared { config, counters, rate_limiter, tick, .. } = &mut self.shared;
+        let may = || rate_limiter.take(Response::Echo, *tick, counters);
         let sent = match is_v4 {
             true => icmp::answer(link, header, body, config, may, tx),
             false => icmpv6::answer(link, header, body, config, may, tx),
@@ -157,13 +156,14 @@ impl<A: Application> Stack<A> {
         false
     }
 
-    /// Reads a word of each line that the group's connections will need, so that the misses overlap
-    /// instead of following one another. Short loops, and nothing in the first and the last depends
-    /// on what is read, so that the processor looks far enough ahead. Leaves the connections that
-    /// the segments probably are for.
-    fn touch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N], ids: &mut [u32; N]) {
-        let slots =
-            group.iter().flatten().fold(0, |seen, arrival| seen ^ self.demux.touch(arrival.hash));
+    /// Prefetches the cache lines that the group's connections need, so that the misses overlap.
+    /// The loops are short, and the first and the last do not depend on what they read, so that the
+    /// processor can look ahead. Writes the probable connection of each segment to `ids`.
+    fn prefetch<const N: usize>(&self, group: &[Option<Arrival<'_>>; N], ids: &mut [u32; N]) {
+        let slots = group
+            .iter()
+            .flatten()
+            .fold(0, |seen, arrival| seen ^ self.demux.prefetch(arrival.hash));
         std::hint::black_box(slots);
         for (id, arrival) in ids.iter_mut().zip(group) {
             if let Some(arrival) = arrival
@@ -172,21 +172,21 @@ impl<A: Application> Stack<A> {
                 *id = owner;
             }
         }
-        self.touch_connections(ids);
+        self.prefetch_connections(ids);
     }
 
-    pub(super) fn touch_connections(&self, ids: &[u32]) {
+    pub(super) fn prefetch_connections(&self, ids: &[u32]) {
         let mut seen = 0u32;
         for &id in ids {
             if let Some(tcb) = self.tcbs.get(id as usize) {
-                seen ^= tcb.touch() ^ self.shared.wheel.touch(near_timer(id));
+                seen ^= tcb.prefetch() ^ self.shared.wheel.prefetch(near_timer(id));
             }
         }
         std::hint::black_box(seen);
     }
 
-    /// Hands a segment to its owner, which may be the connection `guess`. Returns `false` if it is
-    /// a stray for the caller.
+    /// Passes a segment to its owner, probably the connection `guess`. Returns `false` if the
+    /// segment is a stray for the caller.
     #[inline]
     fn dispatch<T: Transmit>(
         &mut self,
@@ -227,14 +227,14 @@ impl<A: Application> Stack<A> {
         tx: &mut T,
     ) {
         let mut cx = Context { id, shared: &mut self.shared, app, tx };
-        let fate = input::segment_arrives(&mut self.tcbs[id as usize], segment, &mut cx);
-        self.settle(id, fate, app, tx);
+        let outcome = input::segment_arrives(&mut self.tcbs[id as usize], segment, &mut cx);
+        self.apply(id, outcome, app, tx);
     }
 }
 
-/// Tells the application of a group's input before any of it is offered.
+/// Lets the application prefetch for a group's input, before any of it is delivered.
 #[inline]
-fn announce<const N: usize, A: Application>(group: &[Option<Arrival<'_>>; N], app: &mut A) {
+fn prefetch_input<const N: usize, A: Application>(group: &[Option<Arrival<'_>>; N], app: &mut A) {
     let mut inputs = [(0, &[][..]); N];
     let mut count = 0;
     for Arrival { segment, .. } in group.iter().flatten() {
@@ -246,14 +246,14 @@ fn announce<const N: usize, A: Application>(group: &[Option<Arrival<'_>>; N], ap
     app.prefetch(&inputs[..count]);
 }
 
-/// A segment with its four-tuple and that one's hash.
+/// A segment with its four-tuple and the hash of the four-tuple.
 pub(super) struct Arrival<'a> {
     pub(super) hash: u32,
     pub(super) tuple: Tuple,
     pub(super) segment: Segment<'a>,
 }
 
-/// What can be said of a segment without knowing its connection.
+/// The checks that need no connection.
 #[inline]
 fn check_segment(segment: &Segment<'_>, config: &Config) -> Result<(), DropReason> {
     if !config.has(&segment.local) {

@@ -1,21 +1,22 @@
-//! Fifth step of RFC 9293 §3.10.7.4: what an acceptable acknowledgement brings. Room in the send
-//! queue, a measurement, a wider or narrower congestion window, the window that the peer offers,
-//! and progress in closing.
+//! Fifth step of RFC 9293 §3.10.7.4: an acceptable acknowledgement. It frees space in the send
+//! queue, measures the round trip, updates the congestion window and the peer's window, and
+//! advances the close.
 
 use super::congestion::initial_window;
 use super::rtt::MAX_RTO_MS;
 use super::{
-    Context, Due, Fate, Marks, Phase, Shared, State, Stop, Tcb, Transmit, recovery, timeout,
+    ConnFlags, Context, Outcome, Phase, Shared, State, Stop, Tcb, TimerEvent, Transmit, recovery,
+    timeout,
 };
 use crate::config::READ_RATE_MIN;
-use crate::flight::Delivery;
+use crate::flight::AckSample;
 use crate::seq::Seq;
 use crate::wire::Segment;
 use simoom_io::application::{Application, Closed};
 use simoom_io::send::Blob;
 use simoom_io::timer::Tick;
 
-/// Fifth step: what the acknowledgement brings, SEG.ACK being at least SND.UNA.
+/// Fifth step: processes an acknowledgement with SEG.ACK at or after SND.UNA.
 #[inline]
 pub(super) fn process_ack<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
@@ -32,7 +33,7 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
     let has_blocks = segment.options.sack_count > 0;
     if acked == 0 {
         let is_duplicate = segment.is_empty() && tcb.in_flight() > 0 && tcb.hot.snd.wnd == old_wnd;
-        if is_duplicate || (has_blocks && tcb.hot.marks.has(Marks::SACK)) {
+        if is_duplicate || (has_blocks && tcb.hot.flags.has(ConnFlags::SACK)) {
             recovery::acknowledged(tcb, segment, is_duplicate, cx);
         }
         return Ok(());
@@ -42,17 +43,18 @@ pub(super) fn process_ack<A: Application, T: Transmit>(
     } else {
         recovery::acknowledged(tcb, segment, false, cx);
     }
-    if tcb.hot.marks.has(Marks::FIN_SENT) && segment.ack == tcb.hot.snd.nxt {
+    if tcb.hot.flags.has(ConnFlags::FIN_SENT) && segment.ack == tcb.hot.snd.nxt {
         return fin_acknowledged(tcb, cx.shared);
     }
     if is_stalled(tcb, cx.shared) {
-        // The timer gives the peer up.
-        (tcb.cold.due, tcb.hot.resend_at) = (Due::Retransmission, cx.shared.tick);
+        // The timer handler resets the connection.
+        (tcb.cold.timer_event, tcb.hot.retransmit_at) =
+            (TimerEvent::Retransmission, cx.shared.tick);
     }
     Ok(())
 }
 
-/// Nothing was lost, nothing is out of order.
+/// The fast path: nothing is lost or out of order.
 #[inline]
 fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &mut Shared<B>) {
     debug_assert_eq!(
@@ -60,76 +62,77 @@ fn plain_progress<C, B: Blob>(tcb: &mut Tcb<C>, segment: &Segment<'_>, shared: &
         (0, 0),
         "something is out of order after all"
     );
-    let mut delivery = Delivery::default();
-    advance(tcb, segment.ack, &mut delivery, shared);
-    measure(tcb, &delivery, segment, shared);
-    if tcb.hot.marks.has(Marks::CWND_LIMITED) {
-        // A window that was not in full use says nothing about the path (RFC 7661 §4.3).
-        recovery::grow(tcb, &delivery, shared);
+    let mut sample = AckSample::default();
+    advance(tcb, segment.ack, &mut sample, shared);
+    measure(tcb, &sample, segment, shared);
+    if tcb.hot.flags.has(ConnFlags::CWND_LIMITED) {
+        // A window that was not fully used says nothing about the path (RFC 7661 §4.3).
+        recovery::grow(tcb, &sample, shared);
     }
     timeout::rearm(tcb, shared);
 }
 
-/// Takes a round-trip measurement: of what was sent once (RFC 6298 §3), or else by the timestamp
-/// (RFC 7323 §4.1).
+/// Takes a round-trip measurement: from data that was sent once (RFC 6298 §3), otherwise from the
+/// timestamp (RFC 7323 §4.1).
 #[inline]
 pub(super) fn measure<C, B>(
     tcb: &mut Tcb<C>,
-    delivery: &Delivery,
+    sample: &AckSample,
     segment: &Segment<'_>,
     shared: &Shared<B>,
 ) {
     let now_us = shared.now_us();
     let rtt = &mut tcb.warm.rtt;
-    if let Some((first_us, last_us)) = delivery.sent_once
-        // Karn's algorithm; and what was repeated may have kept the rest waiting.
-        && !delivery.repeated
+    if let Some((first_us, last_us)) = sample.sent_once
+        // Karn's algorithm. A retransmission may also have delayed the acknowledgement of the rest.
+        && !sample.retransmitted
     {
         rtt.measured(now_us.wrapping_sub(first_us));
         rtt.shortest(now_us.wrapping_sub(last_us), shared.tick);
-    } else if delivery.bytes > 0
+    } else if sample.bytes > 0
         && let Some(age_ms) = echo_age_ms(tcb, segment, shared)
     {
         tcb.warm.rtt.measured(age_ms * 1000);
     }
 }
 
-/// How long ago the timestamp was sent that a segment echoes, if that can be.
+/// Age of the timestamp that a segment echoes, or `None` if the age is not plausible.
 pub(super) fn echo_age_ms<C, B>(
     tcb: &Tcb<C>,
     segment: &Segment<'_>,
     shared: &Shared<B>,
 ) -> Option<u32> {
-    let (_, echo) = segment.options.timestamps.filter(|_| tcb.hot.marks.has(Marks::TIMESTAMPS))?;
+    let (_, echo) =
+        segment.options.timestamps.filter(|_| tcb.hot.flags.has(ConnFlags::TIMESTAMPS))?;
     let age_ms = shared.tick.millis().wrapping_add(tcb.hot.ts_offset).wrapping_sub(echo);
     (age_ms < MAX_RTO_MS).then_some(age_ms)
 }
 
-/// Moves SND.UNA and gives back what was delivered.
+/// Advances SND.UNA and frees what was acknowledged.
 #[inline]
 pub(super) fn advance<C, B: Blob>(
     tcb: &mut Tcb<C>,
     ack: Seq,
-    delivery: &mut Delivery,
+    sample: &mut AckSample,
     shared: &mut Shared<B>,
 ) {
-    let fin = tcb.hot.marks.has(Marks::FIN_SENT) && ack == tcb.hot.snd.nxt;
+    let fin = tcb.hot.flags.has(ConnFlags::FIN_SENT) && ack == tcb.hot.snd.nxt;
     let acked = ack.since(tcb.hot.snd.una);
-    tcb.warm.flight.acknowledge(&mut shared.flight, tcb.hot.snd.una, ack, delivery);
+    tcb.warm.flight.acknowledge(&mut shared.flight, tcb.hot.snd.una, ack, sample);
     tcb.hot.snd.una = ack;
     tcb.hot.queue.acknowledge(&mut shared.send, u64::from(acked - u32::from(fin)));
     tcb.cold.timeouts = 0;
     if acked >= u32::from(tcb.hot.mss) {
-        // Not for a short answer's acknowledgement: the flag lies in a cache line that nothing else
-        // of a request touches.
+        // Not set by the acknowledgement of a short answer: the flag lies in a cache line that
+        // nothing else of a request uses.
         tcb.cold.full_arrived = true;
     }
     if ack.after(tcb.cold.recover) {
-        // InputBuffer close behind, so that it still compares after 2^31 bytes without loss.
+        // Keep it close behind, so that it still compares after 2^31 bytes without loss.
         tcb.cold.recover = ack - 1;
     }
     if ack == tcb.hot.snd.nxt && tcb.hot.snd.cwnd > initial_window(u32::from(tcb.hot.mss), 0) {
-        tcb.control.rests(shared.tick);
+        tcb.control.went_idle(shared.tick);
     }
     tcb.cold.stalled_since = if ack == tcb.hot.snd.nxt && tcb.hot.queue.is_empty() {
         Tick::NEVER
@@ -138,9 +141,9 @@ pub(super) fn advance<C, B: Blob>(
     };
 }
 
-/// Since when a peer counts as stalled that has taken `acked` bytes more: each puts the end of
-/// patience off by a millisecond. A peer that takes less than [`READ_RATE_MIN`] on average is given
-/// up in the end.
+/// The new start of a stall after the peer has acknowledged `acked` bytes. Every
+/// [`READ_RATE_MIN`]/1000 bytes move the start by a millisecond. So a peer that acknowledges less
+/// than [`READ_RATE_MIN`] on average times out in the end.
 #[inline]
 fn credited(stalled_since: Tick, acked: u32, now: Tick) -> Tick {
     match stalled_since {
@@ -149,15 +152,15 @@ fn credited(stalled_since: Tick, acked: u32, now: Tick) -> Tick {
     }
 }
 
-/// Whether the peer takes less than it must. One that acknowledges a byte now and then never lets a
-/// timer run out, so this is looked at when it does.
+/// Whether the peer acknowledges too slowly. A peer that acknowledges a byte now and then never
+/// lets the timer expire, so acknowledgements check this.
 #[inline]
 fn is_stalled<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> bool {
     tcb.cold.stalled_since != Tick::NEVER
         && tcb.cold.stalled_since.until(shared.tick) >= shared.config.send_timeout_ms as i32
 }
 
-/// The peer has everything, this side's FIN included.
+/// The peer has acknowledged everything, including this side's FIN.
 fn fin_acknowledged<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> Result<(), Stop> {
     match tcb.hot.state {
         State::FinWait1 => {
@@ -165,8 +168,8 @@ fn fin_acknowledged<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) -> Result<(), St
             tcb.warm.app_at = shared.tick.plus(shared.config.close_timeout_ms);
             Ok(())
         }
-        State::Closing => Err(Stop::Over(Fate::Lingers)),
-        State::LastAck => Err(Stop::Over(Fate::Ends(Closed::Finished))),
+        State::Closing => Err(Stop::Over(Outcome::TimeWait)),
+        State::LastAck => Err(Stop::Over(Outcome::Closed(Closed::Finished))),
         _ => Ok(()),
     }
 }

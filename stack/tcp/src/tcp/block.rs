@@ -1,11 +1,11 @@
-//! The control block: all that is known of one connection, and what every room of [`super`] does
-//! with it.
+//! The control block: the state of one connection, and the operations that every module of
+//! [`super`] uses.
 
 use super::congestion::Control;
 use super::held::{Backlog, Held};
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
-use super::{Marks, Phase, Shared, State, ecn, window};
+use super::{ConnFlags, Phase, Shared, State, ecn, window};
 use crate::demux::Tuple;
 use crate::flight::Flight;
 use crate::reassembly::Reassembly;
@@ -21,7 +21,7 @@ use std::mem::offset_of;
 pub(crate) struct Snd {
     pub(crate) una: Seq,
     pub(crate) nxt: Seq,
-    /// SND.WND, scaled up: bytes from `una` on that the peer takes.
+    /// SND.WND, scaled up: bytes from `una` on that the peer accepts.
     pub(crate) wnd: u32,
     /// SEG.SEQ of the last window update.
     pub(crate) wl1: Seq,
@@ -33,7 +33,7 @@ pub(crate) struct Snd {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rcv {
     pub(crate) nxt: Seq,
-    /// The right edge of the window as last advertised; it never moves left (RFC 9293 §3.8.6).
+    /// The right edge of the window as last advertised. It never moves left (RFC 9293 §3.8.6).
     pub(crate) edge: Seq,
     /// RCV.NXT as last acknowledged (RFC 7323: Last.ACK.sent).
     pub(crate) acked: Seq,
@@ -46,7 +46,7 @@ pub(crate) struct Rcv {
 pub(crate) struct Scales(u8);
 
 impl Scales {
-    /// Of windows that the peer sends, and of those that this side sends.
+    /// `snd` is the shift of the peer's windows, `rcv` the shift of this side's.
     pub(crate) fn new(snd: u8, rcv: u8) -> Scales {
         Scales(snd << 4 | rcv)
     }
@@ -62,7 +62,7 @@ impl Scales {
     }
 }
 
-/// What every segment of a connection touches: two cache lines.
+/// State that every segment uses: two cache lines.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hot {
@@ -70,101 +70,102 @@ pub(crate) struct Hot {
     pub(crate) link: Link,
     pub(crate) state: State,
     pub(crate) scales: Scales,
-    /// How often the receive window was doubled.
-    pub(crate) widened: u8,
+    /// How many times auto-tuning has doubled the receive window.
+    pub(crate) window_doublings: u8,
     pub(crate) phase: Phase,
-    pub(crate) marks: Marks,
+    pub(crate) flags: ConnFlags,
     /// Payload bytes of a full segment to the peer, options subtracted.
     pub(crate) mss: u16,
     pub(crate) snd: Snd,
     pub(crate) rcv: Rcv,
-    /// Added to the clock for TSval, so that connections do not tell the uptime.
+    /// Added to the clock for TSval, so that timestamps do not reveal the uptime.
     pub(crate) ts_offset: u32,
-    /// Deadline of what [`Due`] says.
-    pub(crate) resend_at: Tick,
+    /// Deadline of `timer_event`.
+    pub(crate) retransmit_at: Tick,
     pub(crate) queue: Queue,
 }
 
-/// What a request touches besides: one cache line when the application's part is at most 24 bytes.
+/// State that a request uses beyond [`Hot`]: one cache line if the application's state is at most
+/// 24 bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Warm {
     pub(crate) rtt: RttEstimator,
     pub(crate) flight: Flight,
     pub(crate) ack_at: Tick,
-    /// The deadline that the application set; once it has closed, when to give up waiting for the
+    /// The application's deadline. After the application has closed: when to stop waiting for the
     /// peer to close.
     pub(crate) app_at: Tick,
-    /// When the wheel looks at the near deadlines: not later than any of them.
+    /// When the near timer fires: not later than any near deadline.
     pub(crate) near_at: Tick,
-    /// When the peer was last heard.
-    pub(crate) heard_at: Tick,
-    /// When the wheel looks at the far deadlines: not later than any of them.
+    /// When the last segment of the peer arrived.
+    pub(crate) last_received_at: Tick,
+    /// When the far timer fires: not later than any far deadline.
     pub(crate) far_at: Tick,
-    /// RCV.NXT when the peer's rate was last looked at.
+    /// RCV.NXT when the peer's rate was last measured.
     pub(crate) rate_from: Seq,
-    /// What the application has asked for.
+    /// What the application has requested.
     pub(crate) flow: Flow,
 }
 
-/// What `resend_at` is the deadline of.
+/// The timer event that `retransmit_at` is the deadline of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Due {
-    /// A retransmission, or a probe of a shut window.
+pub(crate) enum TimerEvent {
+    /// A retransmission, or a probe of a zero window.
     #[default]
     Retransmission,
     /// A tail loss probe (RFC 8985 §7).
     LossProbe,
-    /// A look at what was out of order (RFC 8985 §6.3).
+    /// The RACK reordering timer (RFC 8985 §6.3).
     Reordering,
     /// The next segment of a paced connection.
     Pacing,
 }
 
-/// What is touched only when something is out of the ordinary; down to `peer_fin`, now and then,
-/// when nothing is.
+/// State that an ordinary request does not use. The fields before `peer_fin` are used now and then.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cold {
     pub(crate) input: InputBuffer,
     pub(crate) reassembly: Reassembly,
-    /// The largest window that the peer ever offered, for silly-window avoidance.
+    /// The largest window that the peer has advertised, for silly-window avoidance.
     pub(crate) max_wnd: u32,
     /// SND.NXT when loss was detected (RFC 6582).
     pub(crate) recover: Seq,
-    /// Since when data waits for the peer's window or acknowledgement; [`Tick::NEVER`] if none
-    /// does.
+    /// Since when data waits for the peer's window or acknowledgement. [`Tick::NEVER`] if no data
+    /// waits.
     pub(crate) stalled_since: Tick,
-    pub(crate) due: Due,
-    /// Timeouts in a row without progress.
+    pub(crate) timer_event: TimerEvent,
+    /// Consecutive timeouts without progress.
     pub(crate) timeouts: u8,
-    /// Keep-alive probes in a row without an answer.
+    /// Consecutive keep-alive probes without an answer.
     pub(crate) probes: u8,
-    /// There is input behind that in `input`, in `backlog`.
+    /// `backlog` holds input that follows the bytes in `input`.
     pub(crate) has_backlog: bool,
-    /// The sequence number of the peer's FIN, once FIN_SEEN.
+    /// The sequence number of the peer's FIN, if FIN_SEEN is set.
     pub(crate) peer_fin: Seq,
-    /// SND.NXT when the congestion window was last in full use, if CWND_LIMITED.
+    /// SND.NXT when the congestion window was last fully used, if CWND_LIMITED is set.
     pub(crate) limited_until: Seq,
-    /// What the application passed to an active open.
+    /// The token that the application passed to an active open.
     pub(crate) token: u32,
-    /// Which of the connections that were ever opened it is.
+    /// The connection's number among all that the stack has opened.
     pub(crate) opened: u32,
     pub(crate) ecn: ecn::State,
-    /// When the peer's rate was last looked at, in microseconds modulo 2³².
+    /// When the peer's rate was last measured, in microseconds modulo 2³².
     pub(crate) rate_at_us: u32,
-    /// When the next segment may go out, in the same time, if this connection is paced.
+    /// When the next segment of a paced connection may be sent, in microseconds modulo 2³².
     pub(crate) paced_us: u32,
-    /// Input behind that in `input`.
+    /// Input that follows the bytes in `input`.
     pub(crate) backlog: Backlog,
-    /// What was received again, to be reported once (RFC 2883), if REPORT_OWED.
+    /// The duplicate to report once by D-SACK (RFC 2883), if REPORT_OWED is set.
     pub(crate) duplicate: (Seq, Seq),
-    /// Since when input is held of which the application has consumed nothing more.
+    /// When the application last consumed input, or when the first held byte arrived.
     pub(crate) held_since: Tick,
-    /// As much as a full segment holds was acknowledged at once.
+    /// The peer has acknowledged at least one full segment at once.
     pub(crate) full_arrived: bool,
 }
 
-/// A connection's control block: what every segment needs first, what only loss needs last.
+/// A connection's control block. What every segment needs comes first, what only loss recovery
+/// needs comes last.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct Tcb<C> {
@@ -188,13 +189,14 @@ const _: () = assert!(
 );
 
 impl<C> Tcb<C> {
-    /// Whether something was received again and not reported yet.
+    /// Whether a duplicate was received and is not reported yet.
     #[inline]
     pub(crate) fn owes_report(&self) -> bool {
-        self.hot.marks.has(Marks::REPORT_OWED)
+        self.hot.flags.has(ConnFlags::REPORT_OWED)
     }
 
-    /// Handles an event between transport and application, and does what is asked for.
+    /// Handles one event between transport and application, and carries out the application's
+    /// requests.
     #[inline]
     pub(crate) fn event<B: Blob, R>(
         &mut self,
@@ -206,7 +208,7 @@ impl<C> Tcb<C> {
             cold: &mut self.cold,
             inputs: &mut shared.inputs,
             counters: &mut shared.counters,
-            most_blocks: window::reassembly_blocks(self.hot.widened, &shared.config),
+            max_blocks: window::reassembly_blocks(self.hot.window_doublings, &shared.config),
             tick: shared.tick,
         };
         let Hot { queue, .. } = &mut self.hot;
@@ -218,7 +220,7 @@ impl<C> Tcb<C> {
         result
     }
 
-    /// Does what only the transport can do.
+    /// Carries out the requests that need the transport.
     #[inline]
     fn serve<B: Blob>(&mut self, id: u32, requests: Requests, shared: &mut Shared<B>) {
         let Requests { deadline, wants_capacity, yields, overflow, overfull } = requests;
@@ -227,8 +229,8 @@ impl<C> Tcb<C> {
                 deadline.map_or(Tick::NEVER, |after| shared.tick.plus(millis(after)));
         }
         if wants_capacity {
-            if !self.hot.marks.has(Marks::WAITING) {
-                self.hot.marks.set(Marks::WAITING);
+            if !self.hot.flags.has(ConnFlags::WAITING) {
+                self.hot.flags.set(ConnFlags::WAITING);
                 shared.waiting.push_back(id);
                 shared.counters.waits_for_room += 1;
             }
@@ -244,70 +246,70 @@ impl<C> Tcb<C> {
         shared.make_ready(&mut self.hot, id);
     }
 
-    /// This side will send no more than what is queued, and reads no more.
+    /// Closes this side: it sends what is queued, and reads no more.
     pub(crate) fn close<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
         self.event(id, shared, |exchange| {
             exchange.close();
         });
     }
 
-    /// The connection is reset at the next flush.
+    /// Resets the connection at the next flush.
     pub(crate) fn abort<B: Blob>(&mut self, id: u32, shared: &mut Shared<B>) {
         self.event(id, shared, |exchange| {
             exchange.abort();
         });
     }
 
-    /// Gives everything back that the connection holds.
+    /// Frees everything that the connection holds of the pools.
     pub(crate) fn release<B: Blob>(&mut self, shared: &mut Shared<B>) {
         self.hot.queue.clear(&mut shared.send);
         self.warm.flight.clear(&mut shared.flight);
         self.clear_held(shared);
         self.cold.reassembly.clear(&mut shared.inputs.reassembly);
-        window::narrow(self, shared);
+        window::shrink(self, shared);
     }
 
-    /// Makes the block as new, for another connection. Lists that it still stands on keep it, and
-    /// it keeps their marks.
-    pub(crate) fn vacate(&mut self)
+    /// Resets the block to its default for the next connection. If a worker list still contains the
+    /// block, the flag of that list stays set.
+    pub(crate) fn reset_block(&mut self)
     where
         C: Default,
     {
-        let lists = Marks::READY.with(Marks::WAITING).with(Marks::YIELDED);
-        let still_listed = self.hot.marks.only(lists);
+        let lists = ConnFlags::READY.with(ConnFlags::WAITING).with(ConnFlags::YIELDED);
+        let still_listed = self.hot.flags.only(lists);
         *self = Tcb::default();
-        self.hot.marks = still_listed;
+        self.hot.flags = still_listed;
     }
 
-    /// The deadlines that come and go with every exchange: milliseconds to seconds ahead.
+    /// The next deadline that changes with every exchange: milliseconds to seconds ahead.
     #[inline]
     fn near_deadline(&self) -> Tick {
-        self.hot.resend_at.sooner(self.warm.ack_at)
+        self.hot.retransmit_at.sooner(self.warm.ack_at)
     }
 
-    /// The deadlines that a connection mostly puts off: seconds to hours ahead.
+    /// The next deadline that a connection mostly postpones: seconds to hours ahead.
     #[inline]
     fn far_deadline<B>(&self, shared: &Shared<B>) -> Tick {
         let config = &shared.config;
         let keep_alive = if config.keep_alive_ms == 0 || self.in_flight() > 0 {
             Tick::NEVER
         } else {
-            self.warm.heard_at.plus(
+            self.warm.last_received_at.plus(
                 config.keep_alive_ms + u32::from(self.cold.probes) * config.keep_alive_interval_ms,
             )
         };
-        self.warm.app_at.sooner(keep_alive).sooner(window::rests_at(self))
+        self.warm.app_at.sooner(keep_alive).sooner(window::shrink_at(self))
     }
 
-    /// Makes sure that the wheel looks at this connection in time. Deadlines that moved further
-    /// away leave the wheel alone; near and far ones have a timer each, so that a retransmission
-    /// deadline does not take the idle deadline out of its place.
+    /// Schedules this connection's timers. A deadline that moved away leaves the wheel alone: the
+    /// timer fires early and is set again. Near and far deadlines have a timer each, so that a
+    /// retransmission deadline does not displace the idle deadline.
     #[inline]
     pub(crate) fn arm<B>(&mut self, id: u32, shared: &mut Shared<B>) {
         let near = self.near_deadline();
         if near == Tick::NEVER {
-            // Everything is acknowledged, just now: the neighbours in the wheel's list are still in
-            // the cache, which they will not be when the timer fires.
+            // Everything was acknowledged just now. The neighbours in the wheel's list are still in
+            // the cache, and they will not be when the timer fires.
             if self.warm.near_at != Tick::NEVER {
                 self.warm.near_at = Tick::NEVER;
                 shared.wheel.cancel(near_timer(id));
@@ -323,23 +325,23 @@ impl<C> Tcb<C> {
         }
     }
 
-    /// The wheel has come to one of this connection's timers.
+    /// One of this connection's timers has fired.
     pub(crate) fn fired(&mut self, timer: u32) {
         let at =
             if timer.is_multiple_of(2) { &mut self.warm.near_at } else { &mut self.warm.far_at };
         *at = Tick::NEVER;
     }
 
-    /// A word of each cache line.
+    /// Reads a word of each cache line.
     #[inline]
-    pub(crate) fn touch(&self) -> u32 {
+    pub(crate) fn prefetch(&self) -> u32 {
         u32::from(self.hot.mss)
             ^ self.hot.queue.len() as u32
             ^ self.warm.rtt.srtt_us()
             ^ self.cold.max_wnd
     }
 
-    /// Sequence numbers sent and not acknowledged, a FIN among them.
+    /// Sequence numbers sent and not acknowledged, including a FIN.
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         self.hot.snd.nxt.since(self.hot.snd.una)
@@ -352,7 +354,7 @@ pub(crate) const fn near_timer(id: u32) -> u32 {
     2 * id
 }
 
-/// The timer for its far deadlines.
+/// The timer for a connection's far deadlines.
 #[inline]
 pub(crate) const fn far_timer(id: u32) -> u32 {
     2 * id + 1

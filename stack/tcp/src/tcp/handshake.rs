@@ -1,16 +1,16 @@
-//! The way to ESTABLISHED for a connection with a control block: SYN-SENT (RFC 9293 §3.10.7.3), a
-//! simultaneous open, and what both sides' SYNs settle. (The passive way begins in
+//! The handshake of a connection with a control block: SYN-SENT (RFC 9293 §3.10.7.3), a
+//! simultaneous open, and the options that both SYNs agree on. (A passive open begins in
 //! [`crate::listen`].)
 
 use super::ack;
-use super::segment::{Numbers, Way, emit};
+use super::segment::{Numbers, Path, emit};
 use super::{
-    Context, Fate, Hot, Marks, Scales, Shared, State, Stop, Tcb, Transmit, congestion, deliver,
-    ecn, output, window,
+    ConnFlags, Context, Hot, Outcome, Scales, Shared, State, Stop, Tcb, Transmit, congestion,
+    deliver, ecn, output, window,
 };
 use crate::config::Config;
 use crate::drop::DropReason;
-use crate::flight::Delivery;
+use crate::flight::AckSample;
 use crate::listen::syn_window;
 use crate::seq::Seq;
 use crate::wire::tcp::{Flags, Options};
@@ -19,8 +19,7 @@ use simoom_io::application::{Application, Closed, ConnectionId, Opened};
 use simoom_io::send::Blob;
 use simoom_io::timer::Tick;
 
-/// The handshake is complete: the application learns of the connection, and gets what came with
-/// the peer's SYN.
+/// The handshake is complete: tells the application, and delivers what came with the peer's SYN.
 #[cold]
 #[inline(never)]
 pub(super) fn established<A: Application, T: Transmit>(
@@ -33,22 +32,22 @@ pub(super) fn established<A: Application, T: Transmit>(
     deliver::queued(tcb, cx);
 }
 
-/// This side's SYN is acknowledged, and the connection established.
+/// The peer has acknowledged this side's SYN: the connection is established.
 fn syn_acknowledged<A: Application, T>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
 ) {
     let (una, nxt) = (tcb.hot.snd.una, tcb.hot.snd.nxt);
-    let mut delivery = Delivery::default();
-    tcb.warm.flight.acknowledge(&mut cx.shared.flight, una, nxt, &mut delivery);
-    ack::measure(tcb, &delivery, segment, cx.shared);
+    let mut sample = AckSample::default();
+    tcb.warm.flight.acknowledge(&mut cx.shared.flight, una, nxt, &mut sample);
+    ack::measure(tcb, &sample, segment, cx.shared);
     if tcb.cold.timeouts > 0 {
-        tcb.warm.rtt.handshake_repeated();
+        tcb.warm.rtt.handshake_retransmitted();
     }
     tcb.hot.state = State::Established;
     tcb.hot.snd.una = nxt;
-    tcb.hot.resend_at = Tick::NEVER;
+    tcb.hot.retransmit_at = Tick::NEVER;
     tcb.cold.stalled_since = Tick::NEVER;
     tcb.cold.timeouts = 0;
     open(tcb, cx, true);
@@ -66,7 +65,7 @@ pub(crate) fn open<A: Application, T>(
     tcb.cold.opened = cx.shared.opened;
     let id = ConnectionId(u64::from(tcb.cold.opened) << 32 | u64::from(cx.id));
     let opened = Opened { local_port: tuple.local_port, active, token: tcb.cold.token, id, ends };
-    tcb.hot.marks.set(Marks::OPENED);
+    tcb.hot.flags.set(ConnFlags::OPENED);
     tcb.event(cx.id, cx.shared, |exchange| exchange.open(app, opened));
 }
 
@@ -77,9 +76,9 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
-) -> Result<Fate, Stop> {
+) -> Result<Outcome, Stop> {
     if tcb.hot.snd.nxt == tcb.hot.snd.una {
-        // The SYN still waits for the next hop, so this answers nothing.
+        // The SYN still waits for the next hop and was not sent.
         return Err(Stop::Dropped(DropReason::BadAck));
     }
     let has_ack = segment.flags.has(Flags::ACK);
@@ -91,9 +90,9 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
         return Err(Stop::Dropped(DropReason::BadAck));
     }
     if is_reset {
-        // A reset without an acceptable acknowledgement may be anybody's.
+        // Anybody may have sent a reset without an acceptable acknowledgement.
         return if has_ack {
-            Ok(Fate::Ends(Closed::Refused))
+            Ok(Outcome::Closed(Closed::Refused))
         } else {
             Err(Stop::Dropped(DropReason::BlindReset))
         };
@@ -103,51 +102,51 @@ pub(super) fn syn_sent<A: Application, T: Transmit>(
     }
     tcb.hot.take_syn(segment.seq, &segment.options, cx.shared);
     if ecn::is_agreed(segment, cx.shared.config.ecn) {
-        tcb.hot.marks.set(Marks::ECN);
+        tcb.hot.flags.set(ConnFlags::ECN);
         cx.shared.counters.ecn_connections += 1;
     }
     window::begin(tcb, cx.shared);
     tcb.hot.snd.wnd = u32::from(segment.window);
     tcb.hot.snd.wl1 = segment.seq;
     tcb.cold.max_wnd = tcb.hot.snd.wnd.max(1);
-    tcb.warm.heard_at = cx.shared.tick;
+    tcb.warm.last_received_at = cx.shared.tick;
     tcb.hot.snd.cwnd = congestion::initial_window(u32::from(tcb.hot.mss), tcb.cold.timeouts);
     let behind_syn = Segment { seq: segment.seq + 1, ..*segment };
     if !has_ack {
         tcb.hot.state = State::SynReceived;
         deliver::queue(tcb, &behind_syn, cx.shared);
         syn(tcb, cx.shared, cx.tx);
-        return Ok(Fate::Lives);
+        return Ok(Outcome::Continue);
     }
-    tcb.hot.marks.set(Marks::ACK_NOW);
+    tcb.hot.flags.set(ConnFlags::ACK_NOW);
     cx.shared.neighbours.reached(&segment.link.mac, cx.shared.tick);
     syn_acknowledged(tcb, segment, cx);
     // Fourth step: other controls and text are processed as in ESTABLISHED.
     if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
         return Ok(deliver::behind_syn(tcb, &behind_syn, cx));
     }
-    Ok(Fate::Lives)
+    Ok(Outcome::Continue)
 }
 
 impl Hot {
-    /// Takes over what the peer's SYN says: where its data starts, and which options hold from now
-    /// on. An option that this side's SYN offered is in force if the peer's has it too.
+    /// Applies the peer's SYN: its initial sequence number and its options. An option is in force
+    /// if both SYNs have it.
     pub(crate) fn take_syn<B>(&mut self, seq: Seq, options: &Options, shared: &Shared<B>) {
         self.rcv.nxt = seq + 1;
         self.rcv.acked = seq + 1;
         self.rcv.edge = self.rcv.nxt + shared.config.receive_window_bytes.min(u32::from(u16::MAX));
         if let Some(shift) = options.window_scale {
             self.scales = Scales::new(shift, shared.config.window_shift());
-            self.marks.set(Marks::SCALES);
+            self.flags.set(ConnFlags::SCALES);
         }
         let mut overhead = 0;
         if let Some((value, _)) = options.timestamps {
             self.rcv.ts_recent = value;
-            self.marks.set(Marks::TIMESTAMPS);
+            self.flags.set(ConnFlags::TIMESTAMPS);
             overhead = crate::wire::tcp::TIMESTAMPS_BYTES as u16;
         }
         if options.sack_permitted {
-            self.marks.set(Marks::SACK);
+            self.flags.set(ConnFlags::SACK);
         }
         let remote = &self.tuple.remote;
         let fits = match shared.paths.mtu(remote, shared.tick) {
@@ -158,20 +157,19 @@ impl Hot {
     }
 }
 
-/// Payload of a full segment without options: the smaller of both sides' maxima. A peer that names
-/// less than 88 gets 88, so that it cannot make this side send thousands of segments for one
-/// answer.
+/// Payload of a full segment without options: the smaller of both sides' maxima. The minimum is 88
+/// bytes, so that a peer cannot make this side send thousands of segments for one answer.
 fn effective_mss(offered: Option<u16>, remote: &Address, config: &Config) -> u16 {
     const MINIMUM: u16 = 88;
     offered.unwrap_or(default_mss(remote)).clamp(MINIMUM, config.mss(remote))
 }
 
-/// What a peer that names no MSS gets (RFC 9293 §3.7.1 MUST-15).
+/// The MSS of a peer that sends no MSS option (RFC 9293 §3.7.1 MUST-15).
 pub(crate) fn default_mss(remote: &Address) -> u16 {
     if remote.is_v4() { 536 } else { 1220 }
 }
 
-/// Sends this side's SYN: alone in SYN-SENT, with an acknowledgement in SYN-RECEIVED.
+/// Sends this side's SYN in SYN-SENT, or its SYN-ACK in SYN-RECEIVED.
 pub(crate) fn syn<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     shared: &mut Shared<B>,
@@ -181,30 +179,30 @@ pub(crate) fn syn<C, B: Blob, T: Transmit>(
     let flags = if is_answer { Flags::SYN.with(Flags::ACK) } else { Flags::SYN };
     let flags = flags.with(ecn::of_syn(tcb, is_answer, shared.config.ecn));
     let hot = &mut tcb.hot;
-    // An answer has only what the peer's SYN had (RFC 7323 §1.3, RFC 2018 §2).
-    let scales = !is_answer || hot.marks.has(Marks::SCALES);
-    let stamps = !is_answer || hot.marks.has(Marks::TIMESTAMPS);
+    // A SYN-ACK has only options that the peer's SYN had (RFC 7323 §1.3, RFC 2018 §2).
+    let scales = !is_answer || hot.flags.has(ConnFlags::SCALES);
+    let stamps = !is_answer || hot.flags.has(ConnFlags::TIMESTAMPS);
     let clock = shared.tick.millis().wrapping_add(hot.ts_offset);
     let options = Options {
         mss: Some(shared.config.mss(&hot.tuple.remote)),
         window_scale: scales.then(|| shared.config.window_shift()),
-        sack_permitted: !is_answer || hot.marks.has(Marks::SACK),
+        sack_permitted: !is_answer || hot.flags.has(ConnFlags::SACK),
         timestamps: stamps.then_some((clock, hot.rcv.ts_recent)),
         ..Options::default()
     };
     let window = syn_window(&shared.config);
-    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let path = Path { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers::plain(hot.snd.una, hot.rcv.nxt, flags, window);
-    let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
+    let sent = emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0);
     if sent {
         shared.counters.segments_sent += 1;
         hot.snd.nxt = hot.snd.una + 1;
         let (una, nxt, now_us) = (hot.snd.una, hot.snd.nxt, shared.now_us());
         match tcb.warm.flight.is_empty() {
             true => tcb.warm.flight.sent(&mut shared.flight, nxt, now_us, 0),
-            false => _ = tcb.warm.flight.resent(&mut shared.flight, una, una, nxt, now_us),
+            false => _ = tcb.warm.flight.retransmitted(&mut shared.flight, una, una, nxt, now_us),
         }
-        output::expect_answer(tcb, shared);
+        output::arm_retransmission(tcb, shared);
     }
     sent
 }

@@ -1,10 +1,10 @@
 //! Input that the application has not consumed: in a buffer of the [`input`](simoom_io::input)
-//! pool, and behind it in blocks.
+//! pool, followed by blocks of the reassembly pool.
 //!
-//! In come bytes in order, out go the same bytes, in one piece, until they are consumed. The buffer
-//! is one piece of memory and mostly enough. What does not fit it goes to blocks of the
-//! reassembly's pool: up to a wide receive window, or everything while no buffer is free. What
-//! finds no block either is not taken, so the peer sends it again.
+//! Bytes are stored in order and delivered in one piece until they are consumed. The buffer is one
+//! piece of memory and usually enough. Blocks hold what does not fit: up to a large receive window,
+//! or everything while no buffer is free. Bytes that find no block either are not acknowledged, so
+//! the peer retransmits them.
 
 use super::block::Cold;
 use super::{Inputs, Shared, Tcb};
@@ -16,15 +16,14 @@ use simoom_io::Input;
 use simoom_io::input::LARGE_BYTES;
 use simoom_io::timer::Tick;
 
-/// A connection may hold a part of a request for this long even if others find no memory for
-/// theirs.
+/// A connection may hold a part of a request for this long while other connections find no memory.
 const WAIT_MS: u32 = 1000;
 
 /// The bytes behind the buffer, in blocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Backlog {
     blocks: Reassembly,
-    /// The first byte's number; numbers begin anywhere.
+    /// The sequence number of the first byte; the origin is arbitrary.
     from: Seq,
     len: u32,
 }
@@ -35,7 +34,7 @@ pub(crate) struct Held<'a> {
     pub(super) inputs: &'a mut Inputs,
     pub(super) counters: &'a mut Counters,
     /// Blocks that the connection may hold.
-    pub(super) most_blocks: u16,
+    pub(super) max_blocks: u16,
     pub(super) tick: Tick,
 }
 
@@ -46,7 +45,7 @@ impl Held<'_> {
         let blocks = &mut self.inputs.reassembly;
         let end = backlog.from + backlog.len;
         let payload = Payload::new(bytes, &[], 0);
-        let n = match backlog.blocks.insert(blocks, self.most_blocks, end, payload) {
+        let n = match backlog.blocks.insert(blocks, self.max_blocks, end, payload) {
             Ok(()) => bytes.len(),
             Err(_) => {
                 let run = backlog.blocks.runs(blocks).next();
@@ -87,7 +86,7 @@ impl Input for Held<'_> {
         held
     }
 
-    /// In the buffer if all of it lies there, else put together in the scratch buffer.
+    /// Returns the buffer if it holds everything, otherwise a copy in the scratch buffer.
     fn gather<'b>(&'b mut self, tail: &'b [u8]) -> &'b [u8] {
         let bytes = self.cold.input.bytes(&self.inputs.buffers);
         if tail.is_empty() && !self.cold.has_backlog {
@@ -117,7 +116,7 @@ impl Input for Held<'_> {
             let n = behind.min(backlog.len);
             backlog.from += n;
             backlog.len -= n;
-            // Blocks before it are free again.
+            // Frees the blocks before `from`.
             let _ = backlog.blocks.front(&mut self.inputs.reassembly, backlog.from);
             self.cold.has_backlog = backlog.len > 0;
         }
@@ -148,9 +147,9 @@ impl Cold {
 }
 
 impl<C> Tcb<C> {
-    /// Whether there is no input that the application has left.
+    /// Whether the application has consumed all input.
     pub(crate) fn holds_nothing(&self) -> bool {
-        self.cold.input.is_untouched() && !self.cold.has_backlog
+        self.cold.input.is_fully_consumed() && !self.cold.has_backlog
     }
 
     /// Bytes held.
@@ -164,9 +163,8 @@ impl<C> Tcb<C> {
         self.cold.clear_input(&mut shared.inputs);
     }
 
-    /// Whether this connection holds a part of a request for longer than it may while others find
-    /// no memory for theirs. One whose answers wait for the peer is not meant: the send timeout
-    /// bounds that.
+    /// Whether this connection has held a part of a request for more than [`WAIT_MS`]. A connection
+    /// whose answers wait for the peer does not count: the send timeout bounds it.
     pub(crate) fn holds_too_long(&self, now: Tick) -> bool {
         self.held() > 0
             && self.warm.flow.takes_input()
@@ -174,7 +172,5 @@ impl<C> Tcb<C> {
     }
 }
 
-const _: () = assert!(
-    LARGE_BYTES >= u16::MAX as usize,
-    "a packet may be delivered that is larger than what is held"
-);
+const _: () =
+    assert!(LARGE_BYTES >= u16::MAX as usize, "a packet may be larger than the input buffer");

@@ -1,17 +1,18 @@
 //! A segment arrives on a connection (RFC 9293 §3.10.7.3 and §3.10.7.4), in the order of the steps
 //! given there.
 //!
-//! The control block is changed and marked; what has to be sent because of it goes out at the next
-//! flush, so that a burst of segments is answered once. Only what must be sent per segment is sent
-//! at once: duplicate acknowledgements, retransmissions and resets.
+//! This updates the control block and sets its flags. The next flush sends what the update calls
+//! for, so that a burst of segments is answered once. Only what must be sent per segment is sent at
+//! once: duplicate acknowledgements, retransmissions and resets.
 
 use super::ack::process_ack;
 use super::handshake::{established, syn_sent};
 use super::{
-    Context, Fate, Hot, Marks, Shared, State, Stop, Tcb, Transmit, deliver, ecn, output, sack,
+    ConnFlags, Context, Hot, Outcome, Shared, State, Stop, Tcb, Transmit, deliver, ecn, output,
+    sack,
 };
-use crate::answers::Answer;
 use crate::drop::DropReason;
+use crate::rate_limit::Response;
 use crate::seq::Seq;
 use crate::wire::{Flags, Segment};
 use simoom_io::application::{Application, Closed};
@@ -23,7 +24,7 @@ pub(crate) fn segment_arrives<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
-) -> Fate {
+) -> Outcome {
     let steps = if tcb.hot.state == State::SynSent {
         syn_sent(tcb, segment, cx)
     } else {
@@ -31,10 +32,10 @@ pub(crate) fn segment_arrives<A: Application, T: Transmit>(
     };
     cx.shared.make_ready(&mut tcb.hot, cx.id);
     match steps {
-        Ok(fate) | Err(Stop::Over(fate)) => fate,
+        Ok(outcome) | Err(Stop::Over(outcome)) => outcome,
         Err(Stop::Dropped(reason)) => {
             cx.shared.drop(reason);
-            Fate::Lives
+            Outcome::Continue
         }
     }
 }
@@ -44,23 +45,24 @@ fn synchronized<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
     cx: &mut Context<'_, A, T>,
-) -> Result<Fate, Stop> {
-    let heard_at = std::mem::replace(&mut tcb.warm.heard_at, cx.shared.tick);
+) -> Result<Outcome, Stop> {
+    let last_received_at = std::mem::replace(&mut tcb.warm.last_received_at, cx.shared.tick);
     let opening;
     let segment = if tcb.hot.state == State::SynReceived {
-        opening = without_repeated_syn(&tcb.hot, segment);
+        opening = without_retransmitted_syn(&tcb.hot, segment);
         &opening
     } else {
         segment
     };
-    check_sequence(tcb, segment, heard_at, cx.shared)?;
+    check_sequence(tcb, segment, last_received_at, cx.shared)?;
     check_reset_and_syn(&mut tcb.hot, segment, cx.shared)?;
     if !segment.flags.has(Flags::ACK) {
         return Err(Stop::Dropped(DropReason::NoAck));
     }
     check_ack(tcb, segment, cx)?;
     tcb.cold.probes = 0;
-    // The way back is the way that it came, a new router's from its first segment on.
+    // Reply along the path of the last segment, so that a new router is used from its first segment
+    // on.
     tcb.hot.link = segment.link;
     update_ts_recent(&mut tcb.hot, segment);
     if tcb.hot.state == State::SynReceived {
@@ -73,13 +75,13 @@ fn synchronized<A: Application, T: Transmit>(
     if !segment.payload.is_empty() || segment.flags.has(Flags::FIN) {
         return Ok(deliver::text_and_fin(tcb, segment, cx));
     }
-    Ok(Fate::Lives)
+    Ok(Outcome::Continue)
 }
 
-/// In a simultaneous open the peer's SYN-ACK repeats the SYN that was taken already; what is new is
-/// its ACK.
+/// In a simultaneous open the peer's SYN-ACK retransmits the SYN that was already processed. Only
+/// its ACK is new.
 #[cold]
-fn without_repeated_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a> {
+fn without_retransmitted_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a> {
     let mut segment = *segment;
     let is_syn = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::RST);
     if is_syn && segment.seq + 1 == hot.rcv.nxt {
@@ -94,19 +96,19 @@ fn without_repeated_syn<'a>(hot: &Hot, segment: &Segment<'a>) -> Segment<'a> {
 fn check_sequence<C, B: Blob>(
     tcb: &mut Tcb<C>,
     segment: &Segment<'_>,
-    heard_at: Tick,
+    last_received_at: Tick,
     shared: &mut Shared<B>,
 ) -> Result<(), Stop> {
     let hot = &mut tcb.hot;
     let is_reset = segment.flags.has(Flags::RST);
     if let Some((value, _)) = segment.options.timestamps
-        && hot.marks.has(Marks::TIMESTAMPS)
+        && hot.flags.has(ConnFlags::TIMESTAMPS)
         && !is_reset
         && Seq(value).before(Seq(hot.rcv.ts_recent))
-        && !is_outdated(heard_at, shared.tick)
+        && !is_outdated(last_received_at, shared.tick)
     {
-        if !segment.is_empty() || shared.may_answer(Answer::Challenge) {
-            hot.marks.set(Marks::ACK_NOW);
+        if !segment.is_empty() || shared.may_respond(Response::Challenge) {
+            hot.flags.set(ConnFlags::ACK_NOW);
         }
         return Err(Stop::Dropped(DropReason::Paws));
     }
@@ -119,42 +121,42 @@ fn check_sequence<C, B: Blob>(
         sack::note_duplicate(tcb, segment.seq, segment.seq + segment.payload.len() as u32);
     }
     let hot = &mut tcb.hot;
-    // Text is answered without a limit, once a flush: it is how a peer learns that it was received
-    // before.
-    if !is_reset && (!segment.is_empty() || shared.may_answer(Answer::Challenge)) {
-        hot.marks.set(Marks::ACK_NOW);
+    // Text is answered without a rate limit, once a flush: the peer learns from it that the text
+    // had arrived.
+    if !is_reset && (!segment.is_empty() || shared.may_respond(Response::Challenge)) {
+        hot.flags.set(ConnFlags::ACK_NOW);
     }
-    // §3.10.7.4: a shut window still lets valid acknowledgements and resets through. It is as shut
-    // to a peer that has filled it and of whose bytes some are missing here.
+    // §3.10.7.4: a zero window still lets valid acknowledgements and resets through. The window is
+    // also used up for a peer that has filled it, of whose bytes some are missing here.
     if segment.seq == hot.rcv.edge {
         return Ok(());
     }
     Err(Stop::Dropped(DropReason::OutsideWindow))
 }
 
-/// RFC 7323 §5.5: after 24 days the peer's clock may have come round, and its last timestamp says
-/// nothing any more.
-fn is_outdated(heard_at: Tick, now: Tick) -> bool {
+/// RFC 7323 §5.5: after 24 days the peer's clock may have wrapped, and its last timestamp is
+/// invalid.
+fn is_outdated(last_received_at: Tick, now: Tick) -> bool {
     const DAYS_24_MS: i32 = 24 * 24 * 3600 * 1000;
-    !(0..DAYS_24_MS).contains(&heard_at.until(now))
+    !(0..DAYS_24_MS).contains(&last_received_at.until(now))
 }
 
 /// The four cases of §3.10.7.4's table. A segment without text may also stand at the right edge of
 /// an open window: that is SND.NXT of a peer that has filled the window, and its acknowledgements
-/// count while a part of that is lost.
+/// count while a part of the window's bytes is lost.
 #[inline]
 fn is_acceptable(hot: &Hot, segment: &Segment<'_>) -> bool {
     let (nxt, edge) = (hot.rcv.nxt, hot.rcv.edge);
     let (start, len) = (segment.seq, segment.len());
     match len {
         0 => start.at_or_after(nxt) && start.at_or_before(edge),
-        // Never of a shut window, whose edge is RCV.NXT.
+        // Never true for a zero window, whose edge is RCV.NXT.
         _ => start.before(edge) && (start + len).after(nxt),
     }
 }
 
-/// Second and fourth step: RST and SYN, each challenged unless it is beyond doubt (RFC 5961 §3.2
-/// and §4.2).
+/// Second and fourth step: RST and SYN. Each gets a challenge ACK unless its sequence number proves
+/// it (RFC 5961 §3.2 and §4.2).
 #[inline]
 fn check_reset_and_syn<B: Blob>(
     hot: &mut Hot,
@@ -163,7 +165,7 @@ fn check_reset_and_syn<B: Blob>(
 ) -> Result<(), Stop> {
     if segment.flags.has(Flags::RST) {
         if segment.seq == hot.rcv.nxt {
-            return Err(Stop::Over(Fate::Ends(match hot.state {
+            return Err(Stop::Over(Outcome::Closed(match hot.state {
                 State::SynReceived => Closed::Refused,
                 _ => Closed::ResetByPeer,
             })));
@@ -180,9 +182,9 @@ fn check_reset_and_syn<B: Blob>(
 
 /// Sends a challenge ACK at the next flush, within the limit of RFC 5961 §7.
 fn challenge<B: Blob>(hot: &mut Hot, shared: &mut Shared<B>) {
-    if shared.may_answer(Answer::Challenge) {
+    if shared.may_respond(Response::Challenge) {
         shared.counters.challenge_acks += 1;
-        hot.marks.set(Marks::ACK_NOW);
+        hot.flags.set(ConnFlags::ACK_NOW);
     }
 }
 

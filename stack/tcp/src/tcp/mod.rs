@@ -1,9 +1,9 @@
 //! One TCP connection: its control block and the rules that change it.
 //!
-//! [`input`] takes a segment and changes the block, [`output`] looks at the block and writes
-//! segments, [`timeout`] does what time alone brings about. None of them keeps anything elsewhere:
-//! the block is the connection. What all connections of a worker share, pools, wheel and counters,
-//! stands in [`Shared`].
+//! [`input`] handles a segment and updates the block. [`output`] reads the block and writes
+//! segments. [`timeout`] handles expired timers. None of them keeps state elsewhere: the block is
+//! the connection. [`Shared`] holds what all connections of a worker share: pools, the timer wheel
+//! and counters.
 
 mod ack;
 mod block;
@@ -13,7 +13,6 @@ pub(crate) mod ecn;
 pub(crate) mod handshake;
 mod held;
 pub(crate) mod input;
-mod marks;
 pub(crate) mod output;
 mod pace;
 pub(crate) mod path;
@@ -25,15 +24,16 @@ pub(crate) mod rtt;
 mod sack;
 pub(crate) mod segment;
 mod shared;
+mod state;
 pub(crate) mod timeout;
 pub(crate) mod window;
 
 use crate::drop::DropReason;
 use simoom_io::application::{Application, Closed};
 
-pub(crate) use block::{Due, Hot, Scales, Tcb, far_timer, near_timer};
-pub(crate) use marks::{Marks, Phase, State};
+pub(crate) use block::{Hot, Scales, Tcb, TimerEvent, far_timer, near_timer};
 pub(crate) use shared::{Inputs, Shared};
+pub(crate) use state::{ConnFlags, Phase, State};
 
 /// Takes the frames that the stack writes.
 pub trait Transmit {
@@ -43,18 +43,18 @@ pub trait Transmit {
     fn transmit(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool;
 }
 
-/// What became of a connection.
+/// Result of handling one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It goes on.
-    Lives,
-    /// It is over on both sides and goes to TIME_WAIT.
-    Lingers,
-    /// It is over.
-    Ends(Closed),
+pub(crate) enum Outcome {
+    /// The connection continues.
+    Continue,
+    /// Both sides have closed: the connection enters TIME-WAIT.
+    TimeWait,
+    /// The connection is closed.
+    Closed(Closed),
 }
 
-/// What a connection is given to work with while it handles one event.
+/// Access to the worker while a connection handles one event.
 pub(crate) struct Context<'a, A: Application, T> {
     pub(crate) id: u32,
     pub(crate) shared: &'a mut Shared<A::Blob>,
@@ -62,10 +62,10 @@ pub(crate) struct Context<'a, A: Application, T> {
     pub(crate) tx: &'a mut T,
 }
 
-/// Why the steps were left before the last one.
+/// Why segment processing ended before its last step.
 pub(super) enum Stop {
-    /// The segment is dropped; the connection is as before.
+    /// Drop the segment. The connection is unchanged.
     Dropped(DropReason),
-    /// The connection is over.
-    Over(Fate),
+    /// The connection leaves its table.
+    Over(Outcome),
 }

@@ -1,16 +1,17 @@
-//! Segments go out: what the windows allow of the send queue, the FIN behind it, acknowledgements,
-//! and again what was lost (RFC 9293 §3.8.6.2, RFC 5681, RFC 6298 §5).
+//! Sends segments: new data that the windows allow, the FIN behind it, acknowledgements, and
+//! retransmissions (RFC 9293 §3.8.6.2, RFC 5681, RFC 6298 §5).
 //!
-//! The control block says it all; nothing is remembered between calls. A frame is written straight
-//! from the ranges of the send queue. When the transmitter has no frame left, the block is
-//! unchanged and the next flush goes on.
+//! All state is in the control block. A frame is written straight from the ranges of the send
+//! queue. If the transmitter has no free frame, the block is unchanged and the next flush
+//! continues.
 
 use super::congestion::initial_window;
 use super::recovery::Frto;
-use super::segment::{Numbers, Way, emit, stateless};
+use super::segment::{Numbers, Path, emit, stateless};
 use super::window::{opens_window, window_field};
 use super::{
-    Due, Hot, Marks, Phase, Shared, State, Tcb, Transmit, ecn, pace, recovery, sack, timeout,
+    ConnFlags, Hot, Phase, Shared, State, Tcb, TimerEvent, Transmit, ecn, pace, recovery, sack,
+    timeout,
 };
 use crate::drop::DropReason;
 use crate::seq::Seq;
@@ -19,10 +20,10 @@ use simoom_io::application::Application;
 use simoom_io::send::Blob;
 use simoom_io::timer::Tick;
 
-/// What is sent within so small a part of a round trip counts as sent at once.
+/// Data sent within this fraction of a round trip counts as sent at the same time.
 const BLUR: u32 = 64;
 
-/// Sends all that may be sent now. Returns `false` if the transmitter had no frame for something.
+/// Sends everything that may be sent now. Returns `false` if the transmitter ran out of frames.
 #[inline]
 pub(crate) fn flush<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
@@ -31,10 +32,10 @@ pub(crate) fn flush<A: Application, T: Transmit>(
 ) -> bool {
     let sent_all = match tcb.hot.state {
         State::SynSent | State::Closed => return true,
-        // Nothing but what an unacceptable segment is answered with (RFC 9293 §3.10.7.4).
+        // Only acknowledgements of unacceptable segments (RFC 9293 §3.10.7.4).
         State::SynReceived => acknowledge_if_due(tcb, shared, tx),
         _ => {
-            resend(tcb, shared, tx)
+            retransmit_lost(tcb, shared, tx)
                 && send_new(tcb, shared, tx)
                 && acknowledge_if_due(tcb, shared, tx)
         }
@@ -45,21 +46,21 @@ pub(crate) fn flush<A: Application, T: Transmit>(
     sent_all
 }
 
-/// Sends queued bytes for the first time, and the FIN with the last of them.
+/// Sends queued bytes for the first time, and the FIN with the last segment.
 #[inline]
 fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
     let mss = u32::from(tcb.hot.mss);
     if tcb.in_flight() == 0 && tcb.hot.snd.cwnd > initial_window(mss, 0) {
-        resume(tcb, shared);
+        restart_after_idle(tcb, shared);
     }
     loop {
         let in_flight = tcb.in_flight();
         let unread = tcb.hot.queue.unread() as u32;
-        let fin_due = tcb.warm.flow.is_closing() && !tcb.hot.marks.has(Marks::FIN_SENT);
+        let fin_due = tcb.warm.flow.is_closing() && !tcb.hot.flags.has(ConnFlags::FIN_SENT);
         if unread == 0 && !fin_due {
             if in_flight + mss > tcb.hot.snd.cwnd {
                 limited(tcb);
-            } else if tcb.hot.marks.has(Marks::CWND_LIMITED) {
+            } else if tcb.hot.flags.has(ConnFlags::CWND_LIMITED) {
                 no_longer_limited(tcb);
             }
             return true;
@@ -67,19 +68,18 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
         let window = tcb.hot.snd.wnd.saturating_sub(in_flight);
         let allowed = tcb.hot.snd.cwnd.saturating_sub(recovery::pipe(tcb));
         let len = unread.min(mss).min(window).min(allowed);
-        if unread > 0 && len < unread.min(mss) && holds_back(tcb, len, in_flight) {
+        if unread > 0 && len < unread.min(mss) && is_silly_window(tcb, len, in_flight) {
             if allowed < window {
                 limited(tcb);
             }
-            start_waiting(tcb, shared);
+            arm_persist_timer(tcb, shared);
             return true;
         }
-        if !tcb.warm.flight.takes_more(&shared.flight) {
-            // What is sent now could not be told from what was reported: an acknowledgement will
-            // make room.
+        if !tcb.warm.flight.has_capacity(&shared.flight) {
+            // No run is free to track a new segment. An acknowledgement will free one.
             return true;
         }
-        if in_flight > 0 && pace::holds(tcb, len, shared) {
+        if in_flight > 0 && pace::must_wait(tcb, len, shared) {
             return true;
         }
         let fin = fin_due && len == unread;
@@ -89,23 +89,24 @@ fn send_new<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, t
     }
 }
 
-/// The congestion window is in full use: what is in flight now says something about the path.
+/// The congestion window is fully used: acknowledgements of the data in flight may grow it.
 fn limited<C>(tcb: &mut Tcb<C>) {
-    tcb.hot.marks.set(Marks::CWND_LIMITED);
+    tcb.hot.flags.set(ConnFlags::CWND_LIMITED);
     tcb.cold.limited_until = tcb.hot.snd.nxt;
 }
 
-/// It is not any more: acknowledgements of what was in flight then still count.
+/// The congestion window is no longer fully used. Acknowledgements of data sent while it was still
+/// grow it.
 #[cold]
 fn no_longer_limited<C>(tcb: &mut Tcb<C>) {
     if tcb.hot.snd.una.at_or_after(tcb.cold.limited_until) {
-        tcb.hot.marks.clear(Marks::CWND_LIMITED);
+        tcb.hot.flags.clear(ConnFlags::CWND_LIMITED);
     }
 }
 
-/// A window that was out of use for a while is not trusted whole (RFC 5681 §4.1).
+/// Reduces the congestion window after an idle time (restart window, RFC 5681 §4.1).
 #[cold]
-fn resume<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+fn restart_after_idle<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     if tcb.hot.queue.unread() > 0 {
         let initial = initial_window(u32::from(tcb.hot.mss), 0);
         let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, 0);
@@ -113,25 +114,25 @@ fn resume<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     }
 }
 
-/// Whether a part of what could fill a segment had better wait (sender's silly-window avoidance,
-/// RFC 9293 §3.8.6.2.1): unless it is half of the largest window seen.
-fn holds_back<C>(tcb: &Tcb<C>, len: u32, in_flight: u32) -> bool {
+/// Whether sending `len` bytes, less than a full segment, would be silly (sender's silly-window
+/// avoidance, RFC 9293 §3.8.6.2.1). Half of the largest window seen may be sent.
+fn is_silly_window<C>(tcb: &Tcb<C>, len: u32, in_flight: u32) -> bool {
     len == 0 || in_flight > 0 || len < tcb.cold.max_wnd / 2
 }
 
-/// Data waits for the peer's window: probe it from time to time (RFC 9293 §3.8.6.1), unless what is
-/// in flight brings an acknowledgement anyway.
-fn start_waiting<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
-    if tcb.hot.resend_at == Tick::NEVER {
+/// Arms the persist timer: data waits for the peer's window (RFC 9293 §3.8.6.1). If data is in
+/// flight, its acknowledgement comes anyway and its timer stays.
+fn arm_persist_timer<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    if tcb.hot.retransmit_at == Tick::NEVER {
         let rto_ms = tcb.warm.rtt.rto_ms(shared.config.min_rto_ms, tcb.cold.timeouts);
-        tcb.hot.resend_at = shared.tick.plus(rto_ms);
+        tcb.hot.retransmit_at = shared.tick.plus(rto_ms);
     }
     if tcb.cold.stalled_since == Tick::NEVER {
         tcb.cold.stalled_since = shared.tick;
     }
 }
 
-/// Sends the next `len` new bytes, and the FIN if that is due.
+/// Sends the next `len` new bytes, and the FIN if `fin` is set.
 #[inline]
 fn send_one<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
@@ -151,10 +152,10 @@ fn send_one<C, B: Blob, T: Transmit>(
     let window = window_field(tcb, shared);
     let options = data_options(&tcb.hot, shared);
     let hot = &mut tcb.hot;
-    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let path = Path { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers { seq: hot.snd.nxt, ack: hot.rcv.nxt, flags, ecn, window };
     let (queue, pool) = (&mut hot.queue, &shared.send);
-    let sent = emit(&way, numbers, &options, len as usize, &shared.config, tx, |buf| {
+    let sent = emit(&path, numbers, &options, len as usize, &shared.config, tx, |buf| {
         queue.read_next(pool, buf)
     });
     if !sent {
@@ -163,13 +164,13 @@ fn send_one<C, B: Blob, T: Transmit>(
     shared.counters.segments_sent += 1;
     shared.counters.bytes_sent += u64::from(len);
     if fin {
-        hot.marks.set(Marks::FIN_SENT);
+        hot.flags.set(ConnFlags::FIN_SENT);
         hot.state = if hot.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
     }
     if hot.snd.nxt == hot.snd.una {
-        // The persist timer may be running; its time and backoff are not those of what is sent now.
-        // But a peer that opens its window by a byte now and then stays stalled.
-        hot.resend_at = Tick::NEVER;
+        // The persist timer may be running. Its deadline and backoff do not apply to the new
+        // segment. A peer that opens its window by a byte now and then stays stalled.
+        hot.retransmit_at = Tick::NEVER;
         tcb.cold.timeouts = 0;
     }
     hot.snd.nxt += len + u32::from(fin);
@@ -181,29 +182,30 @@ fn send_one<C, B: Blob, T: Transmit>(
     let (now_us, blur_us) = (shared.now_us(), tcb.warm.rtt.srtt_us() / BLUR);
     tcb.warm.flight.sent(&mut shared.flight, tcb.hot.snd.nxt, now_us, blur_us);
     recovery::sent(tcb, len + u32::from(fin));
-    expect_answer(tcb, shared);
+    arm_retransmission(tcb, shared);
     true
 }
 
-/// Sends the next `len` bytes, windows and silliness aside: when the persist timer has run out over
-/// what silly-window avoidance holds back (RFC 9293 §3.8.6.2.1), or as a probe.
+/// Sends the next `len` bytes without window and silly-window checks: when the persist timer
+/// expires (RFC 9293 §3.8.6.2.1), or as a loss probe.
 pub(crate) fn send_next<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     len: u32,
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let fin_due = tcb.warm.flow.is_closing() && !tcb.hot.marks.has(Marks::FIN_SENT);
+    let fin_due = tcb.warm.flow.is_closing() && !tcb.hot.flags.has(ConnFlags::FIN_SENT);
     let is_last = u64::from(len) == tcb.hot.queue.unread();
     send_one(tcb, len, fin_due && is_last, shared, tx)
 }
 
-/// What was sent is to be acknowledged in time (RFC 6298 §5.1).
+/// Arms the retransmission timer after a segment was sent (RFC 6298 §5.1).
 #[inline]
-pub(super) fn expect_answer<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
-    let is_second = tcb.cold.due == Due::LossProbe && tcb.in_flight() <= 2 * u32::from(tcb.hot.mss);
-    // The acknowledgement of one segment may be delayed, of two not (RFC 8985 §7.2).
-    if tcb.hot.resend_at == Tick::NEVER || is_second {
+pub(super) fn arm_retransmission<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
+    let is_second = tcb.cold.timer_event == TimerEvent::LossProbe
+        && tcb.in_flight() <= 2 * u32::from(tcb.hot.mss);
+    // The peer may delay the acknowledgement of one segment, but not of two (RFC 8985 §7.2).
+    if tcb.hot.retransmit_at == Tick::NEVER || is_second {
         timeout::rearm(tcb, shared);
     }
     if tcb.cold.stalled_since == Tick::NEVER {
@@ -211,9 +213,13 @@ pub(super) fn expect_answer<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     }
 }
 
-/// Sends again what is taken for lost, as far as the windows allow.
+/// Retransmits segments marked lost, as far as the windows allow.
 #[inline]
-fn resend<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx: &mut T) -> bool {
+fn retransmit_lost<C, B: Blob, T: Transmit>(
+    tcb: &mut Tcb<C>,
+    shared: &mut Shared<B>,
+    tx: &mut T,
+) -> bool {
     // RFC 5682 §2.1 step 2.b: new data comes first.
     if tcb.hot.phase == Phase::Open || tcb.recovery.frto == Frto::Second {
         return true;
@@ -229,7 +235,7 @@ fn resend<C, B: Blob, T: Transmit>(tcb: &mut Tcb<C>, shared: &mut Shared<B>, tx:
     true
 }
 
-/// What is to be sent again next, if the windows allow it.
+/// The next run to retransmit, if the windows allow it.
 fn next_lost<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> Option<(Seq, Seq)> {
     if tcb.recovery.lost == 0 || recovery::pipe(tcb) >= tcb.hot.snd.cwnd {
         return None;
@@ -239,8 +245,8 @@ fn next_lost<C, B>(tcb: &Tcb<C>, shared: &Shared<B>) -> Option<(Seq, Seq)> {
     (lost.0.since(una) < tcb.hot.snd.wnd.max(1)).then_some(lost)
 }
 
-/// Sends one segment again, of what lies between `seq` and `end`; returns how much sequence space
-/// it took, `None` without a free frame.
+/// Retransmits one segment from the bytes between `seq` and `end`. Returns how much sequence space
+/// it took, or `None` without a free frame.
 pub(super) fn retransmit<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     seq: Seq,
@@ -252,16 +258,16 @@ pub(super) fn retransmit<C, B: Blob, T: Transmit>(
     let options = data_options(&tcb.hot, shared);
     let ecn_flags = ecn::flags(tcb);
     let hot = &mut tcb.hot;
-    let reaches_fin = hot.marks.has(Marks::FIN_SENT) && end == hot.snd.nxt;
+    let reaches_fin = hot.flags.has(ConnFlags::FIN_SENT) && end == hot.snd.nxt;
     let data_left = end.since(seq) - u32::from(reaches_fin);
     let len = data_left.min(u32::from(hot.mss));
     let fin = reaches_fin && len == data_left;
     let flags = ecn_flags.with(if fin { Flags::FIN } else { Flags::PSH });
-    let way = Way { tuple: &hot.tuple, link: &hot.link };
-    // Not for routers to mark (RFC 3168 §6.1.5).
+    let path = Path { tuple: &hot.tuple, link: &hot.link };
+    // A retransmission is not ECN-capable (RFC 3168 §6.1.5).
     let numbers = Numbers::plain(seq, hot.rcv.nxt, flags, window);
     let (queue, pool, offset) = (&hot.queue, &shared.send, u64::from(seq.since(hot.snd.una)));
-    if !emit(&way, numbers, &options, len as usize, &shared.config, tx, |buf| {
+    if !emit(&path, numbers, &options, len as usize, &shared.config, tx, |buf| {
         queue.read_at(pool, offset, buf)
     }) {
         return None;
@@ -270,27 +276,27 @@ pub(super) fn retransmit<C, B: Blob, T: Transmit>(
     shared.counters.retransmissions += 1;
     acknowledged(hot);
     tcb.warm.ack_at = Tick::NEVER;
-    recovery::resent(tcb, seq, len + u32::from(fin), shared);
+    recovery::retransmitted(tcb, seq, len + u32::from(fin), shared);
     Some(len + u32::from(fin))
 }
 
-/// Sends an acknowledgement alone if one is due now; sets its time if it may wait.
+/// Sends a pure acknowledgement if one is due now, or arms the delayed-ACK timer.
 #[inline]
 fn acknowledge_if_due<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    if tcb.hot.marks.has(Marks::ACK_NOW) || tcb.owes_report() || opens_window(tcb, shared) {
+    if tcb.hot.flags.has(ConnFlags::ACK_NOW) || tcb.owes_report() || opens_window(tcb, shared) {
         return acknowledge(tcb, shared, tx);
     }
-    if tcb.hot.marks.has(Marks::ACK_OWED) && tcb.warm.ack_at == Tick::NEVER {
+    if tcb.hot.flags.has(ConnFlags::ACK_OWED) && tcb.warm.ack_at == Tick::NEVER {
         tcb.warm.ack_at = shared.tick.plus(shared.config.delayed_ack_ms);
     }
     true
 }
 
-/// Sends an acknowledgement now, with the runs of data held beyond a gap (RFC 2018 §4).
+/// Sends a pure acknowledgement now, with SACK blocks for data held beyond a gap (RFC 2018 §4).
 pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     shared: &mut Shared<B>,
@@ -301,33 +307,33 @@ pub(crate) fn acknowledge<C, B: Blob, T: Transmit>(
     if sack::has_report(tcb) {
         sack::report(tcb, shared, &mut options);
     }
-    let way = Way { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
+    let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
     let numbers =
         Numbers::plain(acceptable_seq(&tcb.hot), tcb.hot.rcv.nxt, ecn::flags(tcb), window);
-    if !emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0) {
+    if !emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0) {
         return false;
     }
     shared.counters.segments_sent += 1;
     shared.counters.pure_acks_sent += 1;
     shared.counters.dsacks_sent += u64::from(tcb.owes_report());
-    tcb.hot.marks.clear(Marks::REPORT_OWED);
+    tcb.hot.flags.clear(ConnFlags::REPORT_OWED);
     acknowledged(&mut tcb.hot);
     tcb.warm.ack_at = Tick::NEVER;
     true
 }
 
-/// The sequence number of a segment without text: SND.NXT, unless the peer has drawn its window
-/// back behind it. It would drop that unread, the acknowledgement with it (RFC 9293 §3.10.7.4,
-/// first check).
+/// The sequence number of a segment without text: SND.NXT, or the window's right edge if the peer
+/// has shrunk its window below SND.NXT. The peer would drop a segment beyond the edge, with its
+/// acknowledgement (RFC 9293 §3.10.7.4, first check).
 #[inline]
 fn acceptable_seq(hot: &Hot) -> Seq {
     let edge = hot.snd.una + hot.snd.wnd;
     if edge.before(hot.snd.nxt) { edge } else { hot.snd.nxt }
 }
 
-/// A probe that makes the peer say where it stands: a segment without text just before its window,
-/// which it must answer (RFC 9293 §3.10.7.4). It serves keep-alive (§3.8.4) and, as in Linux, the
-/// shut window (§3.8.6.1).
+/// Sends a probe: a segment without text just before the peer's window, which the peer must
+/// acknowledge (RFC 9293 §3.10.7.4). Used for keep-alive (§3.8.4) and, as in Linux, for the zero
+/// window (§3.8.6.1).
 pub(crate) fn probe<C, B: Blob, T: Transmit>(
     tcb: &mut Tcb<C>,
     shared: &mut Shared<B>,
@@ -335,52 +341,52 @@ pub(crate) fn probe<C, B: Blob, T: Transmit>(
 ) -> bool {
     let window = window_field(tcb, shared);
     let options = data_options(&tcb.hot, shared);
-    let way = Way { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
+    let path = Path { tuple: &tcb.hot.tuple, link: &tcb.hot.link };
     let numbers = Numbers::plain(tcb.hot.snd.una - 1, tcb.hot.rcv.nxt, ecn::flags(tcb), window);
-    let sent = emit(&way, numbers, &options, 0, &shared.config, tx, |_| 0);
+    let sent = emit(&path, numbers, &options, 0, &shared.config, tx, |_| 0);
     shared.counters.segments_sent += u64::from(sent);
     sent
 }
 
-/// Resets a connection, with the sequence number that makes the peer accept it, and timestamps
-/// where those are in use (RFC 7323 §3.2).
+/// Resets a connection with the sequence number that the peer accepts, and with timestamps if they
+/// are in use (RFC 7323 §3.2).
 pub(crate) fn reset<B: Blob, T: Transmit>(
     hot: &Hot,
     seq: Seq,
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let path = Path { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers::plain(seq, hot.rcv.nxt, Flags::RST.with(Flags::ACK), 0);
     let options = data_options(hot, shared);
-    stateless(&way, numbers, &options, &shared.config, &mut shared.counters, tx)
+    stateless(&path, numbers, &options, &shared.config, &mut shared.counters, tx)
 }
 
-/// Answers an acknowledgement of what was never sent while the connection is not synchronized: a
-/// reset with that number, and without one of its own (RFC 9293 §3.10.7.3, §3.10.7.4).
+/// Sends a reset for an acknowledgement of data never sent, while the connection is not
+/// synchronized. The reset has SEQ=SEG.ACK and no ACK (RFC 9293 §3.10.7.3, §3.10.7.4).
 pub(crate) fn refuse_ack<B: Blob, T: Transmit>(
     hot: &Hot,
     ack: Seq,
     shared: &mut Shared<B>,
     tx: &mut T,
 ) -> bool {
-    let way = Way { tuple: &hot.tuple, link: &hot.link };
+    let path = Path { tuple: &hot.tuple, link: &hot.link };
     let numbers = Numbers::plain(ack, Seq(0), Flags::RST, 0);
-    stateless(&way, numbers, &Options::default(), &shared.config, &mut shared.counters, tx)
+    stateless(&path, numbers, &Options::default(), &shared.config, &mut shared.counters, tx)
 }
 
-/// Everything received so far has been acknowledged.
+/// Records that everything received so far has been acknowledged.
 #[inline]
 fn acknowledged(hot: &mut Hot) {
     hot.rcv.acked = hot.rcv.nxt;
-    hot.marks.clear(Marks::ACK_OWED.with(Marks::ACK_NOW));
+    hot.flags.clear(ConnFlags::ACK_OWED.with(ConnFlags::ACK_NOW));
 }
 
 /// The options of every segment after the handshake.
 #[inline]
 fn data_options<B>(hot: &Hot, shared: &Shared<B>) -> Options {
     let mut options = Options::default();
-    if hot.marks.has(Marks::TIMESTAMPS) {
+    if hot.flags.has(ConnFlags::TIMESTAMPS) {
         options.timestamps =
             Some((shared.tick.millis().wrapping_add(hot.ts_offset), hot.rcv.ts_recent));
     }

@@ -1,72 +1,76 @@
-//! Segments that are too big for the path: a router says so (RFC 1191, RFC 8201), or they vanish
-//! without a word (RFC 4821 §7.7).
+//! Segments that are too big for the path: a router reports it (RFC 1191, RFC 8201), or they are
+//! lost without a report (RFC 4821 §7.7).
 //!
-//! What is too big is cut smaller and sent again at once; that is no congestion, and the window
-//! stays what it is. The segments of a connection never grow again: the next connection tries, once
-//! what is remembered of the path has aged.
+//! The data is retransmitted at once in smaller segments. This is no congestion, so the window
+//! stays. The MSS of a connection never grows again: the next connection tries, once the recorded
+//! path MTU has expired.
 
-use super::{Marks, Shared, Tcb, recovery};
+use super::{ConnFlags, Shared, Tcb, recovery};
 use crate::path_mtu::{TooBig, floor};
 use crate::wire::{ip, ipv6, tcp};
 use simoom_io::send::Blob;
 
-/// Where full segments vanish, this is tried first (RFC 8899 §5.1.2 has 1200 for UDP): every link
-/// of IPv6 carries it, and so do most tunnels.
+/// The first MTU to try in a black hole (RFC 8899 §5.1.2 has 1200 for UDP). Every IPv6 link carries
+/// it, and so do most tunnels.
 const BASE_MTU: u16 = ipv6::MIN_MTU;
-/// So many timeouts in a row are taken for that, on a connection of which no full segment ever
-/// arrived,
+/// Consecutive timeouts that mean a black hole, if no full segment was ever acknowledged.
 const TIMEOUTS_UNPROVED: u8 = 2;
-/// and on one of which some did: mostly it is congestion there.
+/// Consecutive timeouts that mean a black hole, if full segments were acknowledged: then the usual
+/// cause is congestion.
 const TIMEOUTS_PROVED: u8 = 5;
 
-/// A router says that a segment was too big. Anybody can say so: it must have been one that is on
-/// its way (RFC 5927 §4.1). Returns whether it is believed.
-pub(crate) fn too_big<C, B: Blob>(tcb: &mut Tcb<C>, said: &TooBig, shared: &mut Shared<B>) -> bool {
-    let is_out = said.seq.at_or_after(tcb.hot.snd.una) && said.seq.before(tcb.hot.snd.nxt);
+/// A router reports that a segment was too big. Anybody can forge such a report, so it must quote a
+/// segment in flight (RFC 5927 §4.1). Returns whether it was accepted.
+pub(crate) fn too_big<C, B: Blob>(
+    tcb: &mut Tcb<C>,
+    report: &TooBig,
+    shared: &mut Shared<B>,
+) -> bool {
+    let is_out = report.seq.at_or_after(tcb.hot.snd.una) && report.seq.before(tcb.hot.snd.nxt);
     if is_out {
-        narrow(tcb, said.mtu, shared);
+        lower_mss(tcb, report.mtu, shared);
     }
     is_out
 }
 
-/// The retransmission timer ran out, not for the first time: full segments may be too big for a
-/// link whose router does not say so, or is not heard.
+/// The retransmission timer expired again: full segments may be too big for a link whose router
+/// sends no report, or whose reports are lost.
 pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let is_full = tcb.in_flight() >= u32::from(tcb.hot.mss);
-    let patience = if tcb.cold.full_arrived { TIMEOUTS_PROVED } else { TIMEOUTS_UNPROVED };
-    // What SACK reports has arrived.
-    if !is_full || tcb.recovery.sacked > 0 || !tcb.cold.timeouts.is_multiple_of(patience) {
+    let threshold = if tcb.cold.full_arrived { TIMEOUTS_PROVED } else { TIMEOUTS_UNPROVED };
+    // SACKed segments have arrived.
+    if !is_full || tcb.recovery.sacked > 0 || !tcb.cold.timeouts.is_multiple_of(threshold) {
         return;
     }
     let least = floor(&tcb.hot.tuple.remote);
     let mtu = if mtu(tcb) > BASE_MTU { BASE_MTU } else { least };
-    if narrow(tcb, mtu, shared) {
+    if lower_mss(tcb, mtu, shared) {
         shared.counters.path_black_holes += 1;
-        // It was a timeout all the same (RFC 5681 §3.1).
+        // The timeout still counts (RFC 5681 §3.1).
         tcb.hot.snd.cwnd = u32::from(tcb.hot.mss);
     }
 }
 
-/// Segments are at most so large from now on, with their headers. Returns whether that is news.
-fn narrow<C, B: Blob>(tcb: &mut Tcb<C>, to: u16, shared: &mut Shared<B>) -> bool {
+/// Lowers the MSS to fit packets of `to` bytes. Returns whether it was larger.
+fn lower_mss<C, B: Blob>(tcb: &mut Tcb<C>, to: u16, shared: &mut Shared<B>) -> bool {
     if to >= mtu(tcb) {
         return false;
     }
     shared.counters.path_mtu_lowered += 1;
-    shared.paths.narrowed(tcb.hot.tuple.remote, to, shared.tick);
+    shared.paths.lowered(tcb.hot.tuple.remote, to, shared.tick);
     tcb.hot.mss = to - overhead(tcb);
     tcb.cold.full_arrived = false;
     recovery::cut_smaller(tcb, shared);
     true
 }
 
-/// The largest packet of a connection.
+/// The largest packet of a connection, in bytes.
 fn mtu<C>(tcb: &Tcb<C>) -> u16 {
     tcb.hot.mss + overhead(tcb)
 }
 
-/// What is not payload of a full segment.
+/// Bytes of headers and options in a full segment.
 fn overhead<C>(tcb: &Tcb<C>) -> u16 {
-    let options = if tcb.hot.marks.has(Marks::TIMESTAMPS) { tcp::TIMESTAMPS_BYTES } else { 0 };
+    let options = if tcb.hot.flags.has(ConnFlags::TIMESTAMPS) { tcp::TIMESTAMPS_BYTES } else { 0 };
     (ip::header_bytes(&tcb.hot.tuple.remote) + tcp::HEADER_BYTES + options) as u16
 }

@@ -1,21 +1,21 @@
-//! Tail loss probes (RFC 8985 §7): when the end of what was sent is not acknowledged, one segment
-//! more makes the peer say what is missing, long before the retransmission timer would.
+//! Tail loss probes (RFC 8985 §7): if the end of the flight is not acknowledged, one more segment
+//! makes the peer report what is missing, long before the retransmission timer expires.
 
-use super::{Context, Marks, Phase, Shared, State, Tcb, Transmit, output, recovery};
+use super::{ConnFlags, Context, Phase, Shared, State, Tcb, Transmit, output, recovery};
 use crate::seq::Seq;
 use crate::wire::Segment;
 use simoom_io::application::Application;
 
 /// §7.2, TLP.max_ack_delay: how long a peer may delay the acknowledgement of a single segment.
 const MAX_ACK_DELAY_MS: u32 = 200;
-/// The timers' resolution, twice: a probe that is due at once would be early.
+/// Twice the timers' resolution, so that a probe is never early.
 const RESOLUTION_MS: u32 = 2;
 
-/// §7.2: when a probe is due, counted from now; `None` where there must be none.
+/// §7.2: time until a probe is due; `None` if no probe is allowed.
 #[inline]
 pub(super) fn timeout_ms<C>(tcb: &Tcb<C>) -> Option<u32> {
     let is_opening = tcb.hot.state == State::SynReceived;
-    let may = tcb.hot.phase == Phase::Open && tcb.hot.marks.has(Marks::SACK) && !is_opening;
+    let may = tcb.hot.phase == Phase::Open && tcb.hot.flags.has(ConnFlags::SACK) && !is_opening;
     let delay =
         if tcb.in_flight() > u32::from(tcb.hot.mss) { RESOLUTION_MS } else { MAX_ACK_DELAY_MS };
     may.then(|| match tcb.warm.rtt.srtt_us() {
@@ -24,7 +24,7 @@ pub(super) fn timeout_ms<C>(tcb: &Tcb<C>) -> Option<u32> {
     })
 }
 
-/// §7.3: sends the next segment, or else the last one again.
+/// §7.3: sends the next segment, or retransmits the last one.
 pub(super) fn send<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     cx: &mut Context<'_, A, T>,
@@ -34,11 +34,11 @@ pub(super) fn send<A: Application, T: Transmit>(
     let window = tcb.hot.snd.wnd.saturating_sub(nxt.since(una));
     let new = (tcb.hot.queue.unread() as u32).min(mss).min(window);
     recovery::watch(tcb);
-    let sent = if new > 0 && tcb.warm.flight.takes_more(&cx.shared.flight) {
+    let sent = if new > 0 && tcb.warm.flight.has_capacity(&cx.shared.flight) {
         output::send_next(tcb, new, cx.shared, cx.tx)
     } else {
-        // The last segment may have borne the FIN beside all that fits.
-        let fin = u32::from(tcb.hot.marks.has(Marks::FIN_SENT));
+        // The last segment may have carried the FIN beside a full payload.
+        let fin = u32::from(tcb.hot.flags.has(ConnFlags::FIN_SENT));
         let len = nxt.since(una).min(mss + fin);
         output::retransmit(tcb, nxt - len, nxt, cx.shared, cx.tx).is_some()
     };
@@ -48,7 +48,7 @@ pub(super) fn send<A: Application, T: Transmit>(
     }
 }
 
-/// §7.4.1: what an acknowledgement, of `acked` bytes, tells of the probe that is out.
+/// §7.4.1: checks the outstanding probe against an acknowledgement of `acked` bytes.
 pub(super) fn acknowledged<C, B>(
     tcb: &mut Tcb<C>,
     segment: &Segment<'_>,
@@ -56,16 +56,17 @@ pub(super) fn acknowledged<C, B>(
     duplicate: Option<(Seq, Seq)>,
     shared: &mut Shared<B>,
 ) {
-    let Some((end, is_repetition)) = tcb.recovery.probe else { return };
+    let Some((end, is_retransmission)) = tcb.recovery.probe else { return };
     if segment.ack.before(end) {
         return;
     }
     let both_arrived = duplicate.is_some_and(|(_, right)| right == end)
         || (acked == 0 && segment.options.sack_count == 0 && segment.is_empty());
-    if !is_repetition || both_arrived {
+    if !is_retransmission || both_arrived {
         tcb.recovery.probe = None;
     } else if segment.ack.after(end) {
-        // Only one of the two arrived: the probe has repaired a loss, which counts as one.
+        // Only one of the two arrived: the probe has repaired a loss, to which congestion control
+        // responds.
         tcb.recovery.probe = None;
         shared.counters.loss_probe_recoveries += 1;
         if matches!(tcb.hot.phase, Phase::Open | Phase::Disorder) {

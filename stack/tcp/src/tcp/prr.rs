@@ -1,13 +1,13 @@
-//! Proportional Rate Reduction (RFC 9937): how much may be sent for each delivery during fast
-//! recovery, so that what is in flight comes down to the slow-start threshold evenly, and not below
-//! it.
+//! Proportional Rate Reduction (RFC 9937): how much may be sent for each acknowledgement during
+//! fast recovery, so that the data in flight comes down to the slow-start threshold evenly, and not
+//! below.
 
-/// A fast recovery's account, in bytes.
+/// Counts of one fast recovery, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Prr {
     delivered: u32,
     out: u32,
-    /// RecoverFS: what was in flight when it began.
+    /// RecoverFS: bytes in flight when recovery began.
     flight: u32,
 }
 
@@ -18,13 +18,13 @@ impl Prr {
         Prr { delivered: 0, out: 0, flight: flight.max(1) }
     }
 
-    /// So much was sent.
+    /// `bytes` were sent.
     pub(crate) fn sent(&mut self, bytes: u32) {
         self.out = self.out.saturating_add(bytes);
     }
 
-    /// §6.2: `delivered` bytes were, `pipe` are in flight now; returns the congestion window.
-    /// `is_safe`: SND.UNA advanced, and nothing more was found lost.
+    /// §6.2: `delivered` bytes arrived and `pipe` bytes are in flight. Returns the congestion
+    /// window. `is_safe`: SND.UNA advanced, and no further loss was detected.
     pub(crate) fn window(
         &mut self,
         delivered: u32,
@@ -42,7 +42,7 @@ impl Prr {
             let growing = if is_safe { conserving.saturating_add(mss) } else { conserving };
             growing.min(ssthresh - pipe)
         };
-        // The first segment that is lost goes out at once.
+        // The first lost segment is retransmitted at once.
         let allowed = if self.out == 0 { allowed.max(mss) } else { allowed };
         pipe.saturating_add(allowed)
     }
@@ -54,8 +54,8 @@ mod tests {
 
     const MSS: u32 = 1000;
 
-    /// RFC 9937 §6.2: one of twenty segments is lost, the window is to be halved: a segment goes
-    /// out for every other one that is delivered.
+    /// RFC 9937 §6.2: one of 20 segments is lost and the window is halved. One segment is sent for
+    /// every two that are delivered.
     #[test]
     fn rfc_9937_section_6_2_comes_down_evenly() {
         let (mut prr, mut pipe, mut sent) = (Prr::begin(20 * MSS), 17 * MSS, 0);

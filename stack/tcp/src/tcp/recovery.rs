@@ -1,62 +1,63 @@
-//! Loss recovery: what is done once something is out of order on the way to the peer.
+//! Loss recovery: detects losses, and bounds what may be sent until they are repaired.
 //!
-//! In come acknowledgements that are more than plain progress, and time; out goes, in the
-//! scoreboard, what is lost, and how much may be sent. SACK connections find losses by RACK (RFC
-//! 8985 §6), others by three duplicates and partial acknowledgements (RFC 5681 §3.2, RFC 6582). The
-//! sending itself is `output`'s.
+//! The input is acknowledgements off the fast path, and timeouts. The result is which runs of the
+//! scoreboard are lost, and how much may be sent. SACK connections detect losses by RACK (RFC 8985
+//! §6), others by three duplicates and partial acknowledgements (RFC 5681 §3.2, RFC 6582). Segments
+//! are sent by `output`.
 
 use super::congestion::Progress;
 use super::pace;
 use super::probe;
 use super::prr::Prr;
-use super::rack::{Circumstances, Found, Rack};
-use super::{Context, Marks, Phase, Shared, Tcb, Transmit, ack, ecn, sack, timeout};
-use crate::flight::{Delivery, Run, Status};
+use super::rack::{Detected, Rack, RackState};
+use super::{ConnFlags, Context, Phase, Shared, Tcb, Transmit, ack, ecn, sack, timeout};
+use crate::flight::{AckSample, Run, Status};
 use crate::seq::Seq;
 use crate::wire::Segment;
 use simoom_io::application::Application;
 use simoom_io::send::Blob;
 
-/// RFC 5681 §3.2: so many duplicates mean loss.
+/// RFC 5681 §3.2: the number of duplicate acknowledgements that means loss.
 const THRESHOLD: u8 = 3;
 
-/// What recovery remembers of a connection; at rest in [`Phase::Open`].
+/// Recovery state of a connection. `lost` and `sacked` are 0 in [`Phase::Open`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Recovery {
     pub(crate) rack: Rack,
     pub(crate) prr: Prr,
-    /// Bytes beyond SND.UNA that have arrived. Without SACK: a segment for each duplicate
-    /// acknowledgement.
+    /// Bytes beyond SND.UNA that the peer has received. Without SACK: one segment for each
+    /// duplicate acknowledgement.
     pub(crate) sacked: u32,
-    /// Bytes taken for lost and not sent again since.
+    /// Bytes marked lost and not retransmitted since.
     pub(crate) lost: u32,
-    /// Duplicate acknowledgements in a row, of a peer without SACK.
+    /// Consecutive duplicate acknowledgements, if the peer has no SACK.
     duplicates: u8,
     pub(crate) frto: Frto,
-    /// The tail loss probe that is out: SND.NXT then, and whether it repeated something.
+    /// The outstanding tail loss probe: SND.NXT when it was sent, and whether it was a
+    /// retransmission.
     pub(crate) probe: Option<(Seq, bool)>,
-    /// Congestion window and threshold before the last reduction, while it may prove to have been
-    /// for nothing.
-    before: Option<(u32, u32)>,
-    /// Bytes sent again since then, less those reported as duplicates.
-    repeats: u32,
-    /// TSval of the first of them.
-    repeated_at: Option<u32>,
+    /// Congestion window and threshold before the last reduction, while that may prove spurious.
+    prior: Option<(u32, u32)>,
+    /// Bytes retransmitted since the last reduction, less the bytes reported by D-SACK.
+    undo_bytes: u32,
+    /// TSval of the first retransmission since the last reduction.
+    retransmitted_at: Option<u32>,
 }
 
-/// Forward RTO-recovery (RFC 5682 §3): how far the question is whether a timeout was for nothing.
+/// State of F-RTO, which detects spurious timeouts (RFC 5682 §3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Frto {
-    /// It is not asked.
+    /// F-RTO is not running.
     #[default]
     Off,
-    /// The first acknowledgement after the timeout is awaited.
+    /// Waits for the first acknowledgement after the timeout.
     First,
-    /// It advanced; new data was sent instead of old, and the second is awaited.
+    /// The first acknowledgement advanced and new data was sent. Waits for the second
+    /// acknowledgement.
     Second,
 }
 
-/// Bytes in flight that are neither reported nor taken for lost (RFC 6675 §4, pipe).
+/// Bytes in flight that are neither SACKed nor marked lost (RFC 6675 §4, pipe).
 #[inline]
 pub(super) fn pipe<C>(tcb: &Tcb<C>) -> u32 {
     match tcb.hot.phase {
@@ -65,7 +66,7 @@ pub(super) fn pipe<C>(tcb: &Tcb<C>) -> u32 {
     }
 }
 
-/// From here on the connection is watched closely.
+/// Leaves the fast path: from here on acknowledgements go through [`acknowledged`].
 pub(super) fn watch<C>(tcb: &mut Tcb<C>) {
     if tcb.hot.phase == Phase::Open {
         tcb.hot.phase = Phase::Disorder;
@@ -73,7 +74,7 @@ pub(super) fn watch<C>(tcb: &mut Tcb<C>) {
     }
 }
 
-/// An acknowledgement that is more than plain progress, or comes while the connection is watched.
+/// Processes an acknowledgement off the fast path.
 pub(super) fn acknowledged<A: Application, T: Transmit>(
     tcb: &mut Tcb<A::Conn>,
     segment: &Segment<'_>,
@@ -84,130 +85,126 @@ pub(super) fn acknowledged<A: Application, T: Transmit>(
     let shared = &mut *cx.shared;
     let unreported = tcb.in_flight().saturating_sub(tcb.recovery.sacked);
     let acked = segment.ack.since(tcb.hot.snd.una);
-    let mut delivery = Delivery { fack: tcb.recovery.rack.fack(), ..Delivery::default() };
+    let mut sample = AckSample { fack: tcb.recovery.rack.fack(), ..AckSample::default() };
     if acked > 0 {
-        ack::advance(tcb, segment.ack, &mut delivery, shared);
+        ack::advance(tcb, segment.ack, &mut sample, shared);
     }
-    let duplicate = sack::take(tcb, segment, &mut delivery, shared);
+    let duplicate = sack::take(tcb, segment, &mut sample, shared);
     let recovery = &mut tcb.recovery;
-    recovery.lost -= delivery.found;
-    recovery.sacked = (recovery.sacked + delivery.sacked).saturating_sub(delivery.settled);
-    if !tcb.hot.marks.has(Marks::SACK) {
-        count_duplicate(tcb, acked, is_duplicate, &mut delivery);
+    recovery.lost -= sample.unmarked_lost;
+    recovery.sacked = (recovery.sacked + sample.sacked).saturating_sub(sample.acked_sacked);
+    if !tcb.hot.flags.has(ConnFlags::SACK) {
+        count_duplicate(tcb, acked, is_duplicate, &mut sample);
     }
-    ack::measure(tcb, &delivery, segment, shared);
-    shared.counters.reorderings += u64::from(delivery.reordered);
+    ack::measure(tcb, &sample, segment, shared);
+    shared.counters.reorderings += u64::from(sample.reordered);
     let now_us = shared.now_us();
     let echo_age_ms = ack::echo_age_ms(tcb, segment, shared);
-    tcb.recovery.rack.delivered(&delivery, now_us, tcb.warm.rtt.min_us(), echo_age_ms);
+    tcb.recovery.rack.delivered(&sample, now_us, tcb.warm.rtt.min_us(), echo_age_ms);
     if let Some(duplicate) = duplicate {
-        needless_repetition(tcb, duplicate, shared);
+        on_dsack(tcb, duplicate, shared);
     }
     probe::acknowledged(tcb, segment, acked, duplicate, shared);
     undo_by_timestamp(tcb, segment, acked, shared);
     leave_if_recovered(tcb);
-    forward_rto(tcb, &delivery, acked, shared);
-    let found = find_lost(tcb, acked, shared);
+    forward_rto(tcb, &sample, acked, shared);
+    let detected = detect_lost(tcb, acked, shared);
     if tcb.hot.phase == Phase::Disorder && tcb.recovery.lost > 0 {
         enter(tcb, unreported, shared);
     }
-    resize(tcb, &delivery, acked, found.bytes, shared);
-    settle(tcb);
-    timeout::look_again_in(tcb, found.again_us, acked + delivery.sacked > 0, shared);
+    resize(tcb, &sample, acked, detected.bytes, shared);
+    reopen_if_in_order(tcb);
+    timeout::arm_reordering_timer(tcb, detected.timer_us, acked + sample.sacked > 0, shared);
 }
 
-/// Without SACK, a duplicate acknowledgement means that a segment has arrived, who knows which (RFC
-/// 5681 §3.2); one that advances settles those that it covers.
-fn count_duplicate<C>(tcb: &mut Tcb<C>, acked: u32, is_duplicate: bool, delivery: &mut Delivery) {
+/// Without SACK, a duplicate acknowledgement means that one segment has arrived, but not which (RFC
+/// 5681 §3.2). An acknowledgement that advances covers some of them.
+fn count_duplicate<C>(tcb: &mut Tcb<C>, acked: u32, is_duplicate: bool, sample: &mut AckSample) {
     let mss = u32::from(tcb.hot.mss);
     let unsure = tcb.in_flight().saturating_sub(tcb.recovery.lost);
     let recovery = &mut tcb.recovery;
     if acked > 0 {
         recovery.duplicates = 0;
-        let settled = recovery.sacked.min(acked.saturating_sub(mss));
-        recovery.sacked = (recovery.sacked - settled).min(unsure);
-        delivery.bytes = delivery.bytes.saturating_sub(settled);
+        let acked_sacked = recovery.sacked.min(acked.saturating_sub(mss));
+        recovery.sacked = (recovery.sacked - acked_sacked).min(unsure);
+        sample.bytes = sample.bytes.saturating_sub(acked_sacked);
     } else if is_duplicate {
         recovery.duplicates = recovery.duplicates.saturating_add(1);
-        // One segment at least has not arrived, or it would be acknowledged.
+        // At least one segment has not arrived: otherwise the peer would acknowledge it.
         let sacked = (recovery.sacked + mss).min(unsure.saturating_sub(mss)).max(recovery.sacked);
-        delivery.bytes += sacked - recovery.sacked;
+        sample.bytes += sacked - recovery.sacked;
         recovery.sacked = sacked;
     }
 }
 
-/// A D-SACK: something was sent again for nothing (RFC 8985 §6.2 step 4). If all was, so was the
-/// reduction.
-fn needless_repetition<C, B: Blob>(
-    tcb: &mut Tcb<C>,
-    duplicate: (Seq, Seq),
-    shared: &mut Shared<B>,
-) {
+/// A D-SACK reports a spurious retransmission (RFC 8985 §6.2 step 4). If all retransmissions were
+/// spurious, so was the reduction.
+fn on_dsack<C, B: Blob>(tcb: &mut Tcb<C>, duplicate: (Seq, Seq), shared: &mut Shared<B>) {
     let (una, nxt) = (tcb.hot.snd.una, tcb.hot.snd.nxt);
-    tcb.recovery.rack.repeated_needlessly(una, nxt);
+    tcb.recovery.rack.on_dsack(una, nxt);
     let recovery = &mut tcb.recovery;
-    if recovery.repeats > 0 {
-        recovery.repeats = recovery.repeats.saturating_sub(duplicate.1.since(duplicate.0));
-        if recovery.repeats == 0 && recovery.before.is_some() {
+    if recovery.undo_bytes > 0 {
+        recovery.undo_bytes = recovery.undo_bytes.saturating_sub(duplicate.1.since(duplicate.0));
+        if recovery.undo_bytes == 0 && recovery.prior.is_some() {
             shared.counters.undone_by_dsack += 1;
             undo(tcb, shared);
         }
     }
 }
 
-/// The Eifel algorithm (RFC 3522 §3): what is acknowledged was sent before the first repetition.
+/// The Eifel algorithm (RFC 3522 §3): the acknowledged segment was sent before the first
+/// retransmission.
 fn undo_by_timestamp<C, B: Blob>(
     tcb: &mut Tcb<C>,
     segment: &Segment<'_>,
     acked: u32,
     shared: &mut Shared<B>,
 ) {
-    if let (Some(repeated_at), Some((_, echo))) =
-        (tcb.recovery.repeated_at, segment.options.timestamps)
+    if let (Some(retransmitted_at), Some((_, echo))) =
+        (tcb.recovery.retransmitted_at, segment.options.timestamps)
         && acked > 0
         && matches!(tcb.hot.phase, Phase::Recovery | Phase::Loss)
-        && Seq(echo).before(Seq(repeated_at))
-        && tcb.recovery.before.is_some()
+        && Seq(echo).before(Seq(retransmitted_at))
+        && tcb.recovery.prior.is_some()
     {
         shared.counters.undone_by_timestamp += 1;
         undo(tcb, shared);
     }
 }
 
-/// Takes back the last reduction of the congestion window (RFC 4015 §3.2); nothing counts as lost
-/// until it is found to be so again.
+/// Undoes the last reduction of the congestion window (RFC 4015 §3.2). No run is marked lost until
+/// RACK detects it again.
 fn undo<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
-    let Some((cwnd, ssthresh)) = tcb.recovery.before.take() else { return };
+    let Some((cwnd, ssthresh)) = tcb.recovery.prior.take() else { return };
     tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.max(cwnd);
     tcb.control.ssthresh = tcb.control.ssthresh.max(ssthresh);
-    tcb.warm.flight.hope(&mut shared.flight, tcb.hot.snd.una);
+    tcb.warm.flight.unmark_lost(&mut shared.flight, tcb.hot.snd.una);
     tcb.recovery.lost = 0;
     tcb.recovery.frto = Frto::Off;
     tcb.hot.phase = Phase::Disorder;
     tcb.cold.recover = tcb.hot.snd.una;
 }
 
-/// All that was in flight when recovery began is acknowledged.
+/// Leaves recovery once everything that was in flight at its start is acknowledged.
 fn leave_if_recovered<C>(tcb: &mut Tcb<C>) {
     let is_over = tcb.hot.snd.una.at_or_after(tcb.cold.recover);
     if !is_over || !matches!(tcb.hot.phase, Phase::Recovery | Phase::Loss) {
         return;
     }
     if tcb.hot.phase == Phase::Recovery {
-        // RFC 9937 §6.2. What was in flight before the reduction does not widen the window after
-        // it.
+        // RFC 9937 §6.2. Data sent before the reduction does not grow the window after it.
         tcb.hot.snd.cwnd = tcb.control.ssthresh;
-        tcb.hot.marks.clear(Marks::CWND_LIMITED);
+        tcb.hot.flags.clear(ConnFlags::CWND_LIMITED);
     }
     tcb.hot.phase = Phase::Disorder;
     tcb.recovery.frto = Frto::Off;
     tcb.recovery.rack.recovered();
 }
 
-/// RFC 5682 §3: whether the timeout was for nothing.
+/// RFC 5682 §3: detects a spurious timeout.
 fn forward_rto<C, B: Blob>(
     tcb: &mut Tcb<C>,
-    delivery: &Delivery,
+    sample: &AckSample,
     acked: u32,
     shared: &mut Shared<B>,
 ) {
@@ -216,8 +213,8 @@ fn forward_rto<C, B: Blob>(
     }
     let (una, nxt, wnd) = (tcb.hot.snd.una, tcb.hot.snd.nxt, tcb.hot.snd.wnd);
     let is_old = |end: Seq| end.at_or_before(tcb.cold.recover);
-    if delivery.once_end.is_some_and(is_old) {
-        // Step 3.b: what was not repeated arrives.
+    if sample.sent_once_end.is_some_and(is_old) {
+        // Step 3.b: a segment that was not retransmitted has arrived.
         shared.counters.spurious_timeouts += 1;
         return undo(tcb, shared);
     }
@@ -225,42 +222,44 @@ fn forward_rto<C, B: Blob>(
     tcb.recovery.frto = match tcb.recovery.frto {
         // Step 2.b: new data instead of old.
         Frto::First if acked > 0 && has_new => Frto::Second,
-        // Steps 2.a and 3.a: the timeout was right.
+        // Steps 2.a and 3.a: the timeout was not spurious.
         _ => Frto::Off,
     };
 }
 
-/// Looks for losses; the front of the flight, where the peer has no SACK.
-fn find_lost<C, B: Blob>(tcb: &mut Tcb<C>, acked: u32, shared: &mut Shared<B>) -> Found {
+/// Detects losses. Without SACK only the first segment can be marked lost.
+fn detect_lost<C, B: Blob>(tcb: &mut Tcb<C>, acked: u32, shared: &mut Shared<B>) -> Detected {
     if tcb.in_flight() == 0 {
-        return Found::default();
+        return Detected::default();
     }
     let una = tcb.hot.snd.una;
-    if tcb.hot.marks.has(Marks::SACK) {
-        let at = circumstances(tcb, shared);
-        let found = tcb.recovery.rack.detect(&mut tcb.warm.flight, &mut shared.flight, una, &at);
-        tcb.recovery.lost += found.bytes;
-        shared.counters.lost_retransmissions += u64::from(found.repeats);
-        return found;
+    if tcb.hot.flags.has(ConnFlags::SACK) {
+        let state = rack_state(tcb, shared);
+        let detected =
+            tcb.recovery.rack.detect(&mut tcb.warm.flight, &mut shared.flight, una, &state);
+        tcb.recovery.lost += detected.bytes;
+        shared.counters.lost_retransmissions += u64::from(detected.retransmissions);
+        return detected;
     }
-    // RFC 6582 §3.2 step 2: not for what was sent before the last recovery or timeout.
+    // RFC 6582 §3.2 step 2: not for data sent before the last recovery or timeout.
     let is_third = tcb.hot.phase == Phase::Disorder
         && tcb.recovery.duplicates == THRESHOLD
         && una.after(tcb.cold.recover);
     // Step 3: a partial acknowledgement means that the next segment is lost too.
     let is_partial = tcb.hot.phase == Phase::Recovery && acked > 0;
-    let mut found = Found::default();
+    let mut detected = Detected::default();
     if is_third || is_partial {
-        found.bytes = tcb.warm.flight.lose_front(&mut shared.flight, una, u32::from(tcb.hot.mss));
-        tcb.recovery.lost += found.bytes;
+        detected.bytes =
+            tcb.warm.flight.mark_front_lost(&mut shared.flight, una, u32::from(tcb.hot.mss));
+        tcb.recovery.lost += detected.bytes;
         let unsure = tcb.in_flight() - tcb.recovery.lost;
         tcb.recovery.sacked = tcb.recovery.sacked.min(unsure);
     }
-    found
+    detected
 }
 
-fn circumstances<C, B: Blob>(tcb: &Tcb<C>, shared: &Shared<B>) -> Circumstances {
-    Circumstances {
+fn rack_state<C, B: Blob>(tcb: &Tcb<C>, shared: &Shared<B>) -> RackState {
+    RackState {
         now_us: shared.now_us(),
         srtt_us: tcb.warm.rtt.srtt_us(),
         min_rtt_us: tcb.warm.rtt.min_us(),
@@ -269,7 +268,8 @@ fn circumstances<C, B: Blob>(tcb: &Tcb<C>, shared: &Shared<B>) -> Circumstances 
     }
 }
 
-/// Fast recovery begins, with so many bytes in flight that were not reported before.
+/// Enters fast recovery. `unreported` bytes were in flight and not SACKed before this
+/// acknowledgement.
 fn enter<C, B: Blob>(tcb: &mut Tcb<C>, unreported: u32, shared: &mut Shared<B>) {
     shared.counters.fast_retransmissions += 1;
     reduce(tcb, shared);
@@ -278,61 +278,62 @@ fn enter<C, B: Blob>(tcb: &mut Tcb<C>, unreported: u32, shared: &mut Shared<B>) 
     tcb.hot.phase = Phase::Recovery;
 }
 
-/// The congestion control's response to loss; it can be taken back. A mark of the same round trip
-/// has been responded to already (RFC 3168 §6.1.2).
+/// The congestion control's response to loss, which can be undone. Does nothing if an ECN mark of
+/// the same round trip has reduced the window (RFC 3168 §6.1.2).
 pub(super) fn reduce<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     if ecn::has_reduced(tcb) {
         return;
     }
     let mss = u32::from(tcb.hot.mss);
     let (cwnd, in_flight) = (tcb.hot.snd.cwnd, tcb.in_flight());
-    tcb.recovery.before = Some((cwnd, tcb.control.ssthresh));
-    (tcb.recovery.repeats, tcb.recovery.repeated_at) = (0, None);
+    tcb.recovery.prior = Some((cwnd, tcb.control.ssthresh));
+    (tcb.recovery.undo_bytes, tcb.recovery.retransmitted_at) = (0, None);
     tcb.control.lost(shared.config.congestion, cwnd, in_flight, mss);
     ecn::reduced(tcb);
 }
 
-/// The response to a router's mark: at once, and for good.
+/// The response to an ECN mark: at once, and it is never undone.
 pub(super) fn reduce_for_mark<C, B>(tcb: &mut Tcb<C>, shared: &Shared<B>) {
     reduce(tcb, shared);
-    tcb.recovery.before = None;
+    tcb.recovery.prior = None;
     tcb.hot.snd.cwnd = tcb.hot.snd.cwnd.min(tcb.control.ssthresh);
 }
 
-/// The congestion window after an acknowledgement.
-fn resize<C, B>(tcb: &mut Tcb<C>, delivery: &Delivery, acked: u32, lost: u32, shared: &Shared<B>) {
-    let (mss, delivered) = (u32::from(tcb.hot.mss), delivery.bytes);
+/// Sets the congestion window after an acknowledgement.
+fn resize<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, acked: u32, lost: u32, shared: &Shared<B>) {
+    let (mss, delivered) = (u32::from(tcb.hot.mss), sample.bytes);
     match tcb.hot.phase {
         Phase::Recovery if delivered > 0 || lost > 0 => {
             let (pipe, ssthresh, is_safe) =
                 (pipe(tcb), tcb.control.ssthresh, acked > 0 && lost == 0);
             let cwnd = tcb.recovery.prr.window(delivered, pipe, ssthresh, mss, is_safe);
-            // RFC 6582 §3.2 step 3: a partial acknowledgement repeats the next segment at once.
-            let least = if lost > 0 && !tcb.hot.marks.has(Marks::SACK) { pipe + mss } else { 0 };
+            // RFC 6582 §3.2 step 3: a partial acknowledgement retransmits the next segment at once.
+            let least =
+                if lost > 0 && !tcb.hot.flags.has(ConnFlags::SACK) { pipe + mss } else { 0 };
             tcb.hot.snd.cwnd = cwnd.max(least);
         }
         Phase::Loss => match tcb.recovery.frto {
             // RFC 5682 §2.1 step 2.b: two segments.
             Frto::Second => tcb.hot.snd.cwnd = pipe(tcb) + 2 * mss,
-            _ => grow(tcb, delivery, shared),
+            _ => grow(tcb, sample, shared),
         },
-        // RFC 3042 §2: duplicates do not widen the window.
-        Phase::Disorder if tcb.hot.marks.has(Marks::CWND_LIMITED) && acked > 0 => {
-            grow(tcb, delivery, shared);
+        // RFC 3042 §2: duplicate acknowledgements do not grow the window.
+        Phase::Disorder if tcb.hot.flags.has(ConnFlags::CWND_LIMITED) && acked > 0 => {
+            grow(tcb, sample, shared);
         }
         _ => {}
     }
 }
 
-/// Outside fast recovery the window grows with what is delivered.
-pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, delivery: &Delivery, shared: &Shared<B>) {
-    if delivery.bytes == 0 || (tcb.hot.phase != Phase::Loss && ecn::has_reduced(tcb)) {
+/// Grows the window by delivered data, outside fast recovery.
+pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, sample: &AckSample, shared: &Shared<B>) {
+    if sample.bytes == 0 || (tcb.hot.phase != Phase::Loss && ecn::has_reduced(tcb)) {
         return;
     }
-    let sent_once = delivery.sent_once.filter(|_| !delivery.repeated);
+    let sent_once = sample.sent_once.filter(|_| !sample.retransmitted);
     let progress = Progress {
         now: shared.tick,
-        acked: delivery.bytes,
+        acked: sample.bytes,
         mss: u32::from(tcb.hot.mss),
         rtt_us: sent_once.map(|(_, last_us)| shared.now_us().wrapping_sub(last_us).max(1)),
         srtt_us: tcb.warm.rtt.srtt_us(),
@@ -343,8 +344,8 @@ pub(super) fn grow<C, B>(tcb: &mut Tcb<C>, delivery: &Delivery, shared: &Shared<
     tcb.hot.snd.cwnd = tcb.control.grow(shared.config.congestion, tcb.hot.snd.cwnd, &progress);
 }
 
-/// Nothing is out of order any more.
-fn settle<C>(tcb: &mut Tcb<C>) {
+/// Returns to the fast path if nothing is out of order.
+fn reopen_if_in_order<C>(tcb: &mut Tcb<C>) {
     let recovery = &tcb.recovery;
     if tcb.hot.phase == Phase::Disorder
         && recovery.sacked == 0
@@ -356,24 +357,24 @@ fn settle<C>(tcb: &mut Tcb<C>) {
     }
 }
 
-/// The reordering timer ran out (RFC 8985 §6.3): what was late is lost.
-pub(super) fn look_again<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
-    // What a repetition has overtaken can be late although nothing beyond it was reported.
+/// The reordering timer expired (RFC 8985 §6.3): late segments are lost.
+pub(super) fn reordering_timeout<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
+    // A segment can be late without a SACK beyond it, if a retransmission has overtaken it.
     watch(tcb);
-    let found = find_lost(tcb, 0, shared);
+    let detected = detect_lost(tcb, 0, shared);
     if tcb.hot.phase == Phase::Disorder && tcb.recovery.lost > 0 {
         let unreported = tcb.in_flight().saturating_sub(tcb.recovery.sacked);
         enter(tcb, unreported, shared);
     }
-    if found.bytes > 0 {
-        resize(tcb, &Delivery::default(), 0, found.bytes, shared);
+    if detected.bytes > 0 {
+        resize(tcb, &AckSample::default(), 0, detected.bytes, shared);
     }
-    settle(tcb);
-    timeout::look_again_in(tcb, found.again_us, true, shared);
+    reopen_if_in_order(tcb);
+    timeout::arm_reordering_timer(tcb, detected.timer_us, true, shared);
 }
 
-/// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1: the retransmission timer ran out. The first segment is
-/// lost, and all that had time enough to arrive; they are sent again in slow start.
+/// RFC 6298 §5.4 to §5.6, RFC 5681 §3.1: the retransmission timer expired. The first segment and
+/// all segments that are late are lost, and are retransmitted in slow start.
 pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     shared.counters.retransmission_timeouts += 1;
     let is_first = tcb.cold.timeouts == 1;
@@ -384,48 +385,49 @@ pub(super) fn timed_out<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     }
     tcb.hot.phase = Phase::Loss;
     mark_lost(tcb, shared);
-    let asks =
-        is_first && tcb.hot.marks.has(Marks::SACK) && matches!(was, Phase::Open | Phase::Disorder);
-    tcb.recovery.frto = if asks { Frto::First } else { Frto::Off };
+    let tries_frto = is_first
+        && tcb.hot.flags.has(ConnFlags::SACK)
+        && matches!(was, Phase::Open | Phase::Disorder);
+    tcb.recovery.frto = if tries_frto { Frto::First } else { Frto::Off };
     (tcb.recovery.duplicates, tcb.recovery.probe) = (0, None);
     tcb.cold.recover = tcb.hot.snd.nxt;
     tcb.hot.snd.cwnd = pipe(tcb) + u32::from(tcb.hot.mss);
 }
 
-/// What is on its way was too big to arrive, and is sent again in smaller segments. It says nothing
-/// of congestion: the window and the threshold stay (RFC 1191 §6.5).
+/// Marks everything in flight lost: it was too big for the path and is retransmitted in smaller
+/// segments. This is no congestion: the window and the threshold stay (RFC 1191 §6.5).
 pub(super) fn cut_smaller<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     watch(tcb);
     let una = tcb.hot.snd.una;
     let lose =
         |_, run: &Run| if run.status == Status::Sacked { Status::Sacked } else { Status::Lost };
-    let (out, _) = tcb.warm.flight.judge(&mut shared.flight, una, lose);
+    let (out, _) = tcb.warm.flight.mark_lost(&mut shared.flight, una, lose);
     tcb.recovery.lost += out;
-    if !tcb.hot.marks.has(Marks::SACK) {
+    if !tcb.hot.flags.has(ConnFlags::SACK) {
         tcb.recovery.sacked = 0;
     }
     tcb.hot.phase = Phase::Loss;
     (tcb.recovery.frto, tcb.recovery.probe, tcb.recovery.duplicates) = (Frto::Off, None, 0);
-    tcb.recovery.before = None;
+    tcb.recovery.prior = None;
     tcb.cold.recover = tcb.hot.snd.nxt;
 }
 
-/// RFC 8985 §6.3; without SACK all that is in flight is lost. A peer whose first report was one
-/// that it has taken back is believed no longer (RFC 2018 §8).
+/// Marks runs lost after a timeout (RFC 8985 §6.3). Without SACK everything in flight is lost. If
+/// the peer has reneged on the first run's SACK, no SACK is trusted (RFC 2018 §8).
 fn mark_lost<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     let una = tcb.hot.snd.una;
-    let has_sack = tcb.hot.marks.has(Marks::SACK);
+    let has_sack = tcb.hot.flags.has(ConnFlags::SACK);
     let reneges = tcb.warm.flight.front_is_sacked(&shared.flight);
     shared.counters.sack_reneging += u64::from(reneges);
-    let at = circumstances(tcb, shared);
+    let state = rack_state(tcb, shared);
     let rack = tcb.recovery.rack;
     let (out, sacked) =
-        tcb.warm.flight.judge(&mut shared.flight, una, |start, run| match run.status {
+        tcb.warm.flight.mark_lost(&mut shared.flight, una, |start, run| match run.status {
             Status::Sacked if !reneges => Status::Sacked,
-            Status::Out
-                if has_sack && !reneges && !rack.is_lost_on_timeout(start, una, run, &at) =>
+            Status::Outstanding
+                if has_sack && !reneges && !rack.is_lost_on_timeout(start, una, run, &state) =>
             {
-                Status::Out
+                Status::Outstanding
             }
             _ => Status::Lost,
         });
@@ -433,19 +435,25 @@ fn mark_lost<C, B: Blob>(tcb: &mut Tcb<C>, shared: &mut Shared<B>) {
     tcb.recovery.sacked = if has_sack { tcb.recovery.sacked - sacked } else { 0 };
 }
 
-/// `bytes` from `seq` on were sent again.
-pub(super) fn resent<C, B: Blob>(tcb: &mut Tcb<C>, seq: Seq, bytes: u32, shared: &mut Shared<B>) {
+/// `bytes` from `seq` on were retransmitted.
+pub(super) fn retransmitted<C, B: Blob>(
+    tcb: &mut Tcb<C>,
+    seq: Seq,
+    bytes: u32,
+    shared: &mut Shared<B>,
+) {
     let (una, now_us) = (tcb.hot.snd.una, shared.now_us());
-    tcb.recovery.lost -= tcb.warm.flight.resent(&mut shared.flight, una, seq, seq + bytes, now_us);
+    tcb.recovery.lost -=
+        tcb.warm.flight.retransmitted(&mut shared.flight, una, seq, seq + bytes, now_us);
     sent(tcb, bytes);
-    if tcb.recovery.before.is_some() {
-        tcb.recovery.repeats = tcb.recovery.repeats.saturating_add(bytes);
+    if tcb.recovery.prior.is_some() {
+        tcb.recovery.undo_bytes = tcb.recovery.undo_bytes.saturating_add(bytes);
         let clock = shared.tick.millis().wrapping_add(tcb.hot.ts_offset);
-        tcb.recovery.repeated_at.get_or_insert(clock);
+        tcb.recovery.retransmitted_at.get_or_insert(clock);
     }
 }
 
-/// `bytes` were sent, for the first time or again.
+/// `bytes` were sent or retransmitted.
 #[inline]
 pub(super) fn sent<C>(tcb: &mut Tcb<C>, bytes: u32) {
     if tcb.hot.phase == Phase::Recovery {

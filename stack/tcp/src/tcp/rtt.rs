@@ -2,8 +2,8 @@
 
 use simoom_io::timer::Tick;
 
-/// Smoothed round-trip time and its variation, and the shortest of late. Before the first
-/// measurement the first is zero, and the second what the timeout is at least.
+/// Smoothed round-trip time, its variation, and the shortest recent one. Before the first
+/// measurement `srtt_us` is 0 and `rttvar_us` is the minimum of the timeout.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RttEstimator {
     srtt_us: u32,
@@ -12,26 +12,26 @@ pub(crate) struct RttEstimator {
     min_at: Tick,
 }
 
-/// RFC 6298 §2.1: before there is a measurement.
+/// RFC 6298 §2.1: the timeout before the first measurement.
 const INITIAL_RTO_MS: u32 = 1000;
 /// RFC 6298 §2.5 allows a bound of 60 s or more.
 pub(crate) const MAX_RTO_MS: u32 = 120_000;
 
-/// The shortest round trip is forgotten after so long: the path may have become another.
+/// The shortest round trip expires after this time: the path may have changed.
 const MIN_LIFE_MS: i32 = 300_000;
 
-/// RFC 6298 §5.7: when data transmission begins after a SYN that timed out.
+/// RFC 6298 §5.7: the timeout when data transmission begins after a SYN that timed out.
 const RTO_AFTER_LOST_SYN_US: u32 = 3_000_000;
 
 impl RttEstimator {
-    /// The handshake's SYN or SYN-ACK was repeated, so that there is no measurement of it (§5.7).
-    pub(crate) fn handshake_repeated(&mut self) {
+    /// The handshake's SYN or SYN-ACK was retransmitted, so there is no measurement (§5.7).
+    pub(crate) fn handshake_retransmitted(&mut self) {
         if self.srtt_us == 0 {
             self.rttvar_us = RTO_AFTER_LOST_SYN_US;
         }
     }
 
-    /// Takes one measurement, of a segment that was sent only once (Karn's algorithm, §3).
+    /// Adds one measurement, of a segment that was sent only once (Karn's algorithm, §3).
     pub(crate) fn measured(&mut self, rtt_us: u32) {
         // 2^28 µs are four minutes: more than any RTO, and far from overflowing below.
         let rtt_us = rtt_us.clamp(1, 1 << 28);
@@ -44,8 +44,7 @@ impl RttEstimator {
         }
     }
 
-    /// Takes the shortest round trip that can be made out, for the algorithms that want to know how
-    /// long the path is.
+    /// Updates the shortest round trip, from which other algorithms learn how long the path is.
     #[inline]
     pub(crate) fn shortest(&mut self, rtt_us: u32, now: Tick) {
         let is_stale = self.min_at == Tick::NEVER || self.min_at.until(now) > MIN_LIFE_MS;
@@ -54,19 +53,19 @@ impl RttEstimator {
         }
     }
 
-    /// The smoothed round trip; 0 before there was any.
+    /// The smoothed round trip; 0 before the first measurement.
     #[inline]
     pub(crate) fn srtt_us(&self) -> u32 {
         self.srtt_us
     }
 
-    /// The shortest round trip of the last minutes; 0 before there was any.
+    /// The shortest round trip of the last 5 minutes; 0 before the first measurement.
     #[inline]
     pub(crate) fn min_us(&self) -> u32 {
         self.min_us
     }
 
-    /// The timeout after `timeouts` in a row (§5.5), in milliseconds.
+    /// The timeout after `timeouts` consecutive timeouts (§5.5), in milliseconds.
     pub(crate) fn rto_ms(&self, min_rto_ms: u32, timeouts: u8) -> u32 {
         let base = match self.srtt_us {
             0 => INITIAL_RTO_MS.max(self.rttvar_us / 1000),
@@ -89,11 +88,11 @@ mod tests {
     #[test]
     fn section_5_7_three_seconds_after_a_lost_syn() {
         let mut rtt = RttEstimator::default();
-        rtt.handshake_repeated();
+        rtt.handshake_retransmitted();
         assert_eq!((rtt.rto_ms(200, 0), rtt.rto_ms(200, 1)), (3000, 6000));
         rtt.measured(100_000);
         assert_eq!(rtt.rto_ms(200, 0), 300);
-        rtt.handshake_repeated();
+        rtt.handshake_retransmitted();
         assert_eq!(rtt.rto_ms(200, 0), 300);
     }
 

@@ -1,4 +1,4 @@
-//! One segment into one frame: Ethernet, IP and TCP headers in front of what the caller fills in.
+//! Writes one segment into one frame: Ethernet, IP and TCP headers, then the caller's payload.
 
 use super::Transmit;
 use crate::counters::Counters;
@@ -7,8 +7,8 @@ use crate::seq::Seq;
 use crate::wire::tcp::{self, Flags, Options};
 use crate::wire::{Ecn, Link};
 
-/// Where a segment goes, and from where.
-pub(crate) struct Way<'a> {
+/// Source and destination of a segment: four-tuple and link addresses.
+pub(crate) struct Path<'a> {
     pub(crate) tuple: &'a Tuple,
     pub(crate) link: &'a Link,
 }
@@ -24,7 +24,8 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Those of a segment that carries no text: it is not for routers to mark (RFC 3168 §6.1.4).
+    /// The numbers of a segment that is not ECN-capable, such as one without text (RFC 3168
+    /// §6.1.4).
     #[inline]
     pub(crate) fn plain(seq: Seq, ack: Seq, flags: Flags, window: u16) -> Numbers {
         Numbers { seq, ack, flags, ecn: Ecn::NOT_CAPABLE, window }
@@ -34,7 +35,7 @@ impl Numbers {
 /// Writes one segment into a frame.
 #[inline]
 pub(crate) fn emit<T: Transmit>(
-    way: &Way<'_>,
+    path: &Path<'_>,
     numbers: Numbers,
     options: &Options,
     payload_len: usize,
@@ -43,10 +44,10 @@ pub(crate) fn emit<T: Transmit>(
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> bool {
     let header = tcp::Header {
-        local: &way.tuple.local,
-        local_port: way.tuple.local_port,
-        remote: &way.tuple.remote,
-        remote_port: way.tuple.remote_port,
+        local: &path.tuple.local,
+        local_port: path.tuple.local_port,
+        remote: &path.tuple.remote,
+        remote_port: path.tuple.remote_port,
         seq: numbers.seq,
         ack: numbers.ack,
         flags: numbers.flags,
@@ -54,20 +55,20 @@ pub(crate) fn emit<T: Transmit>(
         window: numbers.window,
     };
     tx.transmit(|frame| {
-        tcp::emit_frame(frame, (&config.mac, way.link), &header, options, payload_len, fill)
+        tcp::emit_frame(frame, (&config.mac, path.link), &header, options, payload_len, fill)
     })
 }
 
 /// Sends a reset.
 pub(crate) fn stateless<T: Transmit>(
-    way: &Way<'_>,
+    path: &Path<'_>,
     numbers: Numbers,
     options: &Options,
     config: &crate::Config,
     counters: &mut Counters,
     tx: &mut T,
 ) -> bool {
-    let sent = emit(way, numbers, options, 0, config, tx, |_| 0);
+    let sent = emit(path, numbers, options, 0, config, tx, |_| 0);
     counters.segments_sent += u64::from(sent);
     counters.resets_sent += u64::from(sent);
     sent

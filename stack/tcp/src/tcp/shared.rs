@@ -1,14 +1,14 @@
-//! What the connections of a worker share: pools, wheel, counters, and the lists of those that have
-//! something to do.
+//! What the connections of a worker share: pools, timer wheel, counters, and the lists of
+//! connections with work to do.
 
+use super::ConnFlags;
 use super::Hot;
-use super::Marks;
-use crate::answers::{Answer, Answers};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::drop::{DropReason, Drops};
 use crate::neighbour::Neighbours;
 use crate::path_mtu::Paths;
+use crate::rate_limit::{RateLimiter, Response};
 use crate::{flight, reassembly};
 use simoom_io::application::Closed;
 use simoom_io::timer::{Tick, Wheel};
@@ -24,19 +24,20 @@ pub(crate) struct Shared<B> {
     pub(crate) send: send::Pool<B>,
     pub(crate) inputs: Inputs,
     pub(crate) flight: flight::Pool,
-    /// Bytes by which receive windows can still be widened.
+    /// Bytes by which receive windows can still grow.
     pub(crate) window_budget: u64,
     pub(crate) paths: Paths,
     pub(crate) wheel: Wheel,
     pub(crate) neighbours: Neighbours,
-    /// Connections for the next flush to look at; each at most once, so the list never grows.
+    /// Connections that the next flush visits. Each is listed at most once, so the list never
+    /// reallocates.
     pub(crate) ready: Vec<u32>,
-    /// Connections whose application waits for the send pool; each at most once.
+    /// Connections whose application waits for the send pool. Each is listed at most once.
     pub(crate) waiting: VecDeque<u32>,
     /// Connections whose application has yielded; each at most once.
     pub(crate) yielded: VecDeque<u32>,
-    pub(crate) answers: Answers,
-    /// How many connections were opened: names them.
+    pub(crate) rate_limiter: RateLimiter,
+    /// The number of connections opened, which identifies each.
     pub(crate) opened: u32,
     pub(crate) counters: Counters,
     pub(crate) drops: Drops,
@@ -47,9 +48,9 @@ pub(crate) struct Inputs {
     pub(crate) buffers: input::Pool,
     /// Blocks behind full buffers, and of text ahead of a gap.
     pub(crate) reassembly: reassembly::Pool,
-    /// Where input from several places is put together for a delivery: [`input::LARGE_BYTES`].
+    /// Scratch buffer in which input from several buffers is joined: [`input::LARGE_BYTES`].
     pub(crate) scratch: Box<[u8]>,
-    /// Input found no memory since the last flush.
+    /// Whether input found no memory since the last flush.
     pub(crate) short: bool,
 }
 
@@ -65,23 +66,23 @@ impl<B: send::Blob> Shared<B> {
     /// Puts a connection on the list for the next flush.
     #[inline]
     pub(crate) fn make_ready(&mut self, hot: &mut Hot, id: u32) {
-        if !hot.marks.has(Marks::READY) {
-            hot.marks.set(Marks::READY);
+        if !hot.flags.has(ConnFlags::READY) {
+            hot.flags.set(ConnFlags::READY);
             self.ready.push(id);
         }
     }
 
-    /// Puts a connection on the list of those that go on in the next iteration.
+    /// Adds a connection to the list of those that continue in the next iteration.
     #[cold]
     pub(crate) fn make_yielded(&mut self, hot: &mut Hot, id: u32) {
-        if !hot.marks.has(Marks::YIELDED) {
-            hot.marks.set(Marks::YIELDED);
+        if !hot.flags.has(ConnFlags::YIELDED) {
+            hot.flags.set(ConnFlags::YIELDED);
             self.yielded.push_back(id);
         }
         self.counters.turns_used_up += 1;
     }
 
-    /// Counts a connection that is over.
+    /// Counts a closed connection.
     pub(crate) fn count_closed(&mut self, how: Closed) {
         let counters = &mut self.counters;
         let counter = match how {
@@ -95,9 +96,9 @@ impl<B: send::Blob> Shared<B> {
         *counter += 1;
     }
 
-    /// Whether an answer of this kind may be sent to whoever provokes it; if not, it is counted.
-    pub(crate) fn may_answer(&mut self, kind: Answer) -> bool {
-        self.answers.take(kind, self.tick, &mut self.counters)
+    /// Whether the rate limit lets a response of this kind out. Counts a suppressed response.
+    pub(crate) fn may_respond(&mut self, kind: Response) -> bool {
+        self.rate_limiter.take(kind, self.tick, &mut self.counters)
     }
 
     /// Counts a dropped segment.

@@ -1,8 +1,8 @@
 //! Which events of RFC 9293 §3.10 met a connection in which state, and which state followed.
 //!
-//! A bench hands what it does to a stack through [`Coverage`], which looks at the connection before
-//! and after. It names the event by the numbers of the segment and of the connection alone, not by
-//! what the stack then does, so that the states that follow can be held against the RFC. It changes
+//! A bench drives a stack through [`Coverage`], which reads the connection before and after each
+//! event. It derives the event from the numbers of the segment and the connection, not from the
+//! stack's reaction, so that the resulting states can be checked against the RFC. It changes
 //! nothing.
 
 use crate::demux::Tuple;
@@ -13,9 +13,9 @@ use simoom_io::application::Application;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What happens to a connection: a segment arrives (§3.10.7), the user calls (§3.10.1 to §3.10.5),
-/// time passes (§3.10.8). A segment that is several things is the last of them, in this order of
-/// the RFC's steps: FIN before text, text before ACK.
+/// An event of a connection: a segment arrives (§3.10.7), the user calls (§3.10.1 to §3.10.5), or a
+/// timer expires (§3.10.8). A segment that is several events counts as the last in the order of the
+/// RFC's steps: FIN before text, text before ACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     /// A SYN: in SYN-RECEIVED the one that began it, in other states any in the window.
@@ -114,7 +114,7 @@ pub const STATES: [&str; 12] = [
     "TIME-WAIT",
 ];
 
-/// What was seen: for each state and event how often, and the states that followed.
+/// The recorded events: for each state and event how often, and the states that followed.
 #[derive(Debug, Default)]
 pub struct Coverage {
     seen: BTreeMap<(&'static str, Event), (u64, BTreeSet<&'static str>)>,
@@ -122,7 +122,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// The states that followed this event in this state; `None` if they never met.
+    /// The states that followed this event in this state; `None` if the event never occurred there.
     pub fn followed(&self, state: &'static str, event: Event) -> Option<&BTreeSet<&'static str>> {
         self.seen.get(&(state, event)).map(|(_, followed)| followed)
     }
@@ -183,8 +183,8 @@ impl Coverage {
         })
     }
 
-    /// What may be sent is sent by `act`, or every connection is reset: with that go FINs and
-    /// resets that applications asked for.
+    /// `act` flushes, or resets every connection: this sends the FINs and resets that applications
+    /// requested.
     pub fn flush<A: Application, R>(
         &mut self,
         stack: &mut Stack<A>,
@@ -227,7 +227,7 @@ impl Coverage {
         stack: &Stack<A>,
     ) {
         let after = stack.standing(tuple).state;
-        // Where no connection is left, whether the port listens says nothing of the one that was.
+        // If no connection is left, LISTEN and CLOSED are the same.
         let after = if after == "LISTEN" && before != "LISTEN" { "CLOSED" } else { after };
         let (count, followed) = self.seen.entry((before, event)).or_default();
         *count += 1;

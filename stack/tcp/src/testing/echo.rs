@@ -1,12 +1,11 @@
-//! Applications for tests: one that answers with what it was sent, one that sends and checks the
-//! answer.
+//! Applications for tests: an echo server, and a client that checks the echo.
 
 use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, Opened};
 use simoom_io::send::CAPACITY_COPY_BYTES;
 
-/// The byte at an offset of the stream that tests send: no short period, so that a shifted stream
-/// shows.
+/// The byte at an offset of the stream that tests send. It has no short period, so that a shifted
+/// stream is detected.
 pub fn stream_byte(offset: u64) -> u8 {
     (offset ^ offset >> 8 ^ offset >> 16) as u8
 }

@@ -11,11 +11,11 @@ use crate::wire::{
 /// A segment to the server of a [`super::Pair`].
 #[derive(Clone, Copy, Debug)]
 pub struct Forged {
-    /// Whom it claims to come from.
+    /// The claimed source address.
     pub source: Address,
-    /// ... and from which port.
+    /// The claimed source port.
     pub source_port: u16,
-    /// Whom it is for.
+    /// The destination address.
     pub port: u16,
     /// SEG.SEQ.
     pub seq: u32,
@@ -102,24 +102,24 @@ impl Forged {
 /// A router's message that a segment was too big (RFC 792, RFC 1191; RFC 4443 §3.2).
 #[derive(Clone, Copy, Debug)]
 pub struct TooBig {
-    /// Who sent the segment, and hears of it.
+    /// The sender of the segment, which gets the message.
     pub local: Address,
-    /// ... from which port.
+    /// The sender's port.
     pub local_port: u16,
-    /// Whom it was for.
+    /// The segment's destination address.
     pub remote: Address,
-    /// ... and which port.
+    /// The segment's destination port.
     pub remote_port: u16,
-    /// Its SEG.SEQ.
+    /// The segment's SEG.SEQ.
     pub seq: Seq,
-    /// Its bytes of text.
+    /// The segment's bytes of text.
     pub len: u16,
-    /// The packet that fits; 0 if the router does not say.
+    /// The reported MTU; 0 if the router reports none.
     pub mtu: u16,
 }
 
 impl TooBig {
-    /// The frame to `mac`, quoting what RFC 792 asks for, or RFC 4443 at least.
+    /// The frame to `mac`, with the quote that RFC 792 or RFC 4443 requires.
     pub fn frame(&self, mac: Mac) -> Vec<u8> {
         const ROUTER: [u8; 4] = [198, 18, 0, 77];
         let TooBig { local, local_port, remote, remote_port, seq, len, mtu } = *self;

@@ -1,18 +1,18 @@
-//! What tests may look at inside a stack. Nothing here changes anything.
+//! Read access for tests to the inside of a stack.
 
 use super::ConnId;
 use super::Stack;
 use crate::demux::{Owner, Tuple};
 use crate::listen::syn_window;
 use crate::seq::Seq;
-use crate::tcp::{Marks, State};
+use crate::tcp::{ConnFlags, State};
 use crate::wire::Address;
 use simoom_io::application::Application;
 
 /// A look at one connection's control block.
 #[derive(Clone, Copy, Debug)]
 pub struct Inspection {
-    /// What [`Stack::with`] calls it.
+    /// The identifier for [`Stack::with`].
     pub id: ConnId,
     /// The state, by the name that RFC 9293 §3.3.2 gives it.
     pub state: &'static str,
@@ -24,10 +24,10 @@ pub struct Inspection {
     pub mss: u16,
 }
 
-/// SYN-RECEIVED by the way of SYN-SENT.
+/// SYN-RECEIVED reached from SYN-SENT.
 pub(crate) const SIMULTANEOUS: &str = "SYN-RECEIVED, both opened";
 
-/// Where a four-tuple stands, whichever table knows it.
+/// The state of a four-tuple, in whichever table it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standing {
     /// By the name that RFC 9293 §3.3.2 gives it.
@@ -58,7 +58,7 @@ impl<A: Application> Stack<A> {
         self.shared.config.addresses[0].address
     }
 
-    /// Where this four-tuple stands: LISTEN or CLOSED if no connection has it.
+    /// The state of this four-tuple: LISTEN or CLOSED if no connection has it.
     pub(crate) fn standing(&self, tuple: &Tuple) -> Standing {
         match self.owner_of(self.keyed.hash(tuple), tuple) {
             None => {
@@ -78,10 +78,10 @@ impl<A: Application> Stack<A> {
                     rcv_edge: tcb.hot.rcv.edge,
                     ts_recent: tcb
                         .hot
-                        .marks
-                        .has(Marks::TIMESTAMPS)
+                        .flags
+                        .has(ConnFlags::TIMESTAMPS)
                         .then_some(Seq(tcb.hot.rcv.ts_recent)),
-                    fin_sent: tcb.hot.marks.has(Marks::FIN_SENT),
+                    fin_sent: tcb.hot.flags.has(ConnFlags::FIN_SENT),
                     timeouts: tcb.cold.timeouts,
                 }
             }
@@ -95,7 +95,7 @@ impl<A: Application> Stack<A> {
                     rcv_edge: entry.irs + 1 + u32::from(syn_window(&self.shared.config)),
                     ts_recent: entry.timestamp.map(Seq),
                     fin_sent: false,
-                    timeouts: entry.repeats(),
+                    timeouts: entry.retransmissions(),
                 }
             }
             Some(Owner::TimeWait(index)) => {

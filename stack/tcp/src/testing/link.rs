@@ -1,5 +1,5 @@
-//! One direction of a link that delays, loses, repeats, reorders, marks and damages frames, as a
-//! seed says, and that a bottleneck may make wait.
+//! One direction of a link that delays, loses, duplicates, reorders, marks and damages frames by a
+//! seed, with or without a bottleneck.
 
 use super::Random;
 use crate::Transmit;
@@ -19,16 +19,16 @@ pub struct Quality {
     pub reorder: u32,
     /// Delivered with one bit wrong.
     pub corrupt: u32,
-    /// Marked as having met congestion, of those that may be (RFC 3168 §5).
+    /// ECN-capable frames that get a CE mark (RFC 3168 §5).
     pub mark: u32,
     /// Delay of every frame.
     pub delay: Duration,
     /// Further delay of each frame, up to this.
     pub jitter: Duration,
-    /// Frames in flight at most; more are lost. 0 for no bound.
+    /// Maximum number of frames in flight; further frames are lost. 0 for no bound.
     pub queue: usize,
-    /// Bytes a second through the bottleneck before that delay, 0 for any number; and how many wait
-    /// there at most, what does not fit being lost.
+    /// Rate of the bottleneck before the delay in bytes a second, 0 for no bottleneck, and the size
+    /// of its queue in bytes. Frames that do not fit the queue are lost.
     pub bottleneck: (u64, u64),
 }
 
@@ -44,7 +44,7 @@ pub struct Link {
     random: Random,
     frame_bytes: usize,
     in_flight: BTreeMap<(Instant, u64), Vec<u8>>,
-    /// Until when the bottleneck is busy with what has entered.
+    /// Until when the bottleneck sends frames that have entered.
     busy_until: Instant,
     /// Frames that the bottleneck lost.
     pub overflowed: u64,
@@ -125,7 +125,7 @@ impl Link {
 }
 
 impl Link {
-    /// When a frame that enters now has passed the bottleneck; `None` if it finds no room there.
+    /// When a frame that enters now has passed the bottleneck; `None` if the queue is full.
     fn pass_bottleneck(&mut self, len: usize) -> Option<Instant> {
         let (bytes_per_second, room) = self.quality.bottleneck;
         if bytes_per_second == 0 {
@@ -142,7 +142,7 @@ impl Link {
     }
 }
 
-/// Does what a congested router does to a packet without an 802.1Q tag that is capable of it.
+/// Sets the CE mark of an ECN-capable packet without an 802.1Q tag, as a congested router does.
 fn mark_congested(frame: &mut [u8]) {
     if Ecn::of(frame[15]) != Ecn::CAPABLE || frame[12..14] != ethernet::IPV4.to_be_bytes() {
         return;

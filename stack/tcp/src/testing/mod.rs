@@ -1,8 +1,8 @@
 //! The stack's test bench: two stacks on a simulated link, packet scripts, and entry points for
 //! fuzzing.
 //!
-//! Everything here is deterministic: time is a number that the bench moves, and chance comes from a
-//! seed that every failure names.
+//! Everything here is deterministic: the bench advances the time, and randomness comes from a seed
+//! that every failure prints.
 
 pub mod coverage;
 pub mod echo;

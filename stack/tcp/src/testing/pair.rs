@@ -19,9 +19,9 @@ pub struct Side<A: Application> {
     pub stack: Stack<A>,
     /// The application.
     pub app: A,
-    /// Towards the other side.
+    /// The link to the other side.
     pub out: Link,
-    /// What happened in which state, if that is to be noted.
+    /// Events by state, if they are recorded.
     pub coverage: Option<Coverage>,
 }
 
@@ -54,7 +54,7 @@ pub fn mapped_to_ipv6(address: &Address) -> Address {
     Address::from_v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host])
 }
 
-/// A configuration with times short enough for a run to come to its end.
+/// A configuration with times short enough for a run to end.
 pub fn hasty(host: u8, limits: Limits) -> Config {
     Config {
         send_timeout_ms: 4000,
@@ -69,7 +69,7 @@ pub fn hasty(host: u8, limits: Limits) -> Config {
 }
 
 impl Pair<Echo> {
-    /// A pair whose client sends `total` bytes per connection and wants them back.
+    /// A pair whose client sends `total` bytes per connection and expects them back.
     pub fn echo(total: u64, quality: Quality, seed: u64) -> Pair<Echo> {
         let limits = Limits::for_connections(64);
         Pair::new(config(1, limits), config(2, limits), quality, seed, || Echo {
@@ -109,7 +109,7 @@ impl<A: Application> Pair<A> {
         self.open(local_port, Some(wire::Link { mac: [2, 0, 0, 0, 0, 2], vlan: 0 }))
     }
 
-    /// The same by the client's routes, so that it asks for its next hop first.
+    /// Opens a connection by the client's routes, so that it resolves its next hop first.
     pub fn try_connect_routed(&mut self, local_port: u16) -> Result<ConnId, ConnectError> {
         self.open(local_port, None)
     }
@@ -127,13 +127,13 @@ impl<A: Application> Pair<A> {
         self.client.stack.connect(self.now, &to, &mut self.client.out)
     }
 
-    /// Moves the time to whatever happens next, and lets it happen; `false` if nothing ever will.
+    /// Advances the time to the next event, and handles it. Returns `false` if there is none.
     pub fn step(&mut self) -> bool {
         let arrivals = [self.client.out.next_arrival(), self.server.out.next_arrival()];
         let timers = [self.client.stack.next_deadline(), self.server.stack.next_deadline()]
             .map(|after| after.map(|after| self.now + after));
         let Some(next) = arrivals.into_iter().chain(timers).flatten().min() else { return false };
-        // The wheel may name a time a little before a timer is due; time must still pass.
+        // The wheel may return a time shortly before a timer is due; time must still pass.
         self.now = next.max(self.now + Duration::from_micros(1));
         self.client.turn(self.now, &mut self.server.out);
         self.server.turn(self.now, &mut self.client.out);
@@ -155,7 +155,7 @@ impl<A: Application> Pair<A> {
 }
 
 impl<A: Application> Side<A> {
-    /// One turn of a worker's loop: receive what has arrived, expire, flush.
+    /// One iteration of a worker's loop: receive, expire, flush.
     pub fn turn(&mut self, now: Instant, inbound: &mut Link) {
         (self.out.now, inbound.now) = (now, now);
         let Side { stack, app, out, coverage } = self;
@@ -179,7 +179,7 @@ impl<A: Application> Side<A> {
         }
     }
 
-    /// Sends what an application has asked for of its own accord.
+    /// Sends what the client queued outside the loop.
     pub fn flush(&mut self, now: Instant) {
         self.out.now = now;
         self.stack.flush(now, &mut self.app, &mut self.out);

@@ -1,4 +1,5 @@
-//! Chance from a seed: xorshift64*, for choosing which packets a link mistreats. Not for secrets.
+//! Random numbers from a seed: xorshift64*, to choose which packets a link loses or damages. Not
+//! for secrets.
 
 /// A sequence of numbers that its seed determines.
 #[derive(Clone, Debug)]
@@ -7,7 +8,7 @@ pub struct Random(u64);
 impl Random {
     /// The sequence of `seed`.
     pub fn new(seed: u64) -> Random {
-        // Zero is the one state that never leaves itself.
+        // Zero is the one state that never changes.
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -30,8 +31,8 @@ impl Random {
     }
 }
 
-/// The seeds to run a simulation with: `runs` of them from 0 on, or as the environment says: from
-/// `SIMOOM_SEED` on, alone or as many as `SIMOOM_RUNS`.
+/// The seeds of a simulation: `runs` of them from 0 on. The environment overrides them: from
+/// `SIMOOM_SEED` on, one or `SIMOOM_RUNS` seeds.
 pub fn seeds(runs: u64) -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let first = number("SIMOOM_SEED");

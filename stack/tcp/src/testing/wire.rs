@@ -4,7 +4,7 @@ use crate::seq::Seq;
 use crate::wire::tcp::{Flags, Header, Options};
 use crate::wire::{Address, Ecn, Link, ethernet, ip, tcp};
 
-/// A client that sends what it is told and believes that all is answered as it expects.
+/// A client that sends segments on request and assumes that each is answered as expected.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     address: Address,
@@ -36,7 +36,7 @@ impl Peer {
         frame
     }
 
-    /// An acknowledgement of all that is expected so far.
+    /// An acknowledgement of everything expected so far.
     pub fn ack(&self) -> Vec<u8> {
         let mut frame = Vec::new();
         self.emit(Flags::ACK, &timestamps(), &[], &mut frame);
@@ -56,7 +56,7 @@ impl Peer {
         self.seq += payload.len() as u32;
     }
 
-    /// The server will answer with so many bytes; the next segment acknowledges them.
+    /// Expects `bytes` bytes from the server: the next segment acknowledges them.
     pub fn expect(&mut self, bytes: u32) {
         self.ack += bytes;
     }

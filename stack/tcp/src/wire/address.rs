@@ -54,7 +54,7 @@ impl Address {
         Address((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
     }
 
-    /// The same of an address that is known to be IPv4's.
+    /// The halves of an address that is known to be IPv4.
     #[inline(always)]
     pub(super) fn is_unicast_v4(&self) -> bool {
         let [first, ..] = self.v4();
@@ -80,30 +80,29 @@ impl Address {
     }
 }
 
-/// What only IPv6 has.
+/// Methods for IPv6 only.
 impl Address {
     /// Every node of the link (RFC 4291 §2.7.1).
     pub const ALL_NODES: Address = Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
-    /// Whether this is `::`, the address of who has none.
+    /// Whether this is `::`, the unspecified address.
     pub fn is_unspecified(&self) -> bool {
         self.0 == [0; 16]
     }
 
-    /// Whether this is a group's address (RFC 4291 §2.7).
+    /// Whether this is a multicast address (RFC 4291 §2.7).
     #[inline]
     pub fn is_multicast(&self) -> bool {
         self.0[0] == 0xff
     }
 
-    /// The group of those whose address ends like this one (RFC 4291 §2.7.1): there it is asked
-    /// for.
+    /// The solicited-node multicast address (RFC 4291 §2.7.1).
     pub fn solicited_node(&self) -> Address {
         let [.., a, b, c] = self.0;
         Address([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
     }
 
-    /// The hardware address of a group (RFC 2464 §7).
+    /// The hardware address of a multicast address (RFC 2464 §7).
     pub fn multicast_mac(&self) -> Mac {
         let [.., a, b, c, d] = self.0;
         [0x33, 0x33, a, b, c, d]

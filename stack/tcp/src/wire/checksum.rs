@@ -1,8 +1,8 @@
 //! The Internet checksum (RFC 1071): a ones'-complement sum of 16-bit words.
 //!
-//! Sums are kept in 64 bits and in the machine's own byte order, which the sum does not depend on
-//! (RFC 1071 §2(B)). A carry out of the highest bit counts as 1 at any width, so that eight bytes
-//! are added at a time.
+//! Sums have 64 bits in the machine's own byte order, which does not change the result (RFC 1071
+//! §2(B)). A carry out of the highest bit counts as 1 at any width, so eight bytes are added at a
+//! time.
 
 use super::Address;
 
@@ -101,7 +101,7 @@ impl Sum {
         (!self.fold()).to_ne_bytes()
     }
 
-    /// Whether what was added, a checksum among it, sums up right.
+    /// Whether the sum, which includes a checksum, is correct.
     #[inline]
     pub fn is_valid(self) -> bool {
         self.fold() == 0xffff

@@ -16,10 +16,10 @@ const VLAN: u16 = 0x8100;
 /// The longest header written or read: two addresses, one tag, the EtherType.
 pub const MAX_HEADER_BYTES: usize = 18;
 
-/// What a reply needs to go back the way a frame came.
+/// The link-layer destination of a reply to a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// The other side.
+    /// The peer's hardware address.
     pub mac: Mac,
     /// The VLAN identifier, 1 to 4094, of a tagged frame; 0 for an untagged one.
     pub vlan: u16,

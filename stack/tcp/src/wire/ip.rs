@@ -1,5 +1,5 @@
-//! What both versions of IP have in common: the header's fields as the layers above want them, the
-//! version that an address belongs to, and the choice between the two when a packet is written.
+//! What both versions of IP have in common: the header's fields for the layers above, and the
+//! choice of a version when a packet is written.
 
 use super::checksum::Sum;
 use super::{Address, Ecn, ethernet, ipv4, ipv6};
@@ -11,32 +11,32 @@ pub const TCP: u8 = 6;
 /// Protocol number of ICMPv6.
 pub const ICMPV6: u8 = 58;
 
-/// How far a packet may go (RFC 1700, RFC 8504 §5.1): 64 routers.
+/// Initial TTL or hop limit (RFC 1700, RFC 8504 §5.1).
 pub const HOP_LIMIT: u8 = 64;
 
-/// What the layers above want to know of a received header.
+/// The fields of a received header that the layers above use.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
-    /// Who sent it.
+    /// Source address.
     pub source: Address,
-    /// Whom it is for.
+    /// Destination address.
     pub destination: Address,
-    /// What follows the header, and all extension headers.
+    /// Protocol of the payload behind all extension headers.
     pub protocol: u8,
-    /// What congestion it has met.
+    /// The ECN field.
     pub ecn: Ecn,
     /// TTL or hop limit: 255 if no router has touched the packet, whose sender began with that.
     pub hop_limit: u8,
 }
 
-/// One of the two, for code that is compiled for each of them.
+/// An IP version, for code that is compiled for each version.
 pub(crate) trait Version {
     /// The EtherType of its packets.
     const ETHERTYPE: u16;
     /// The length of the header that [`emit`] writes.
     const HEADER_BYTES: usize;
 
-    /// As [`emit`].
+    /// Writes a header; see [`emit`].
     fn emit(bytes: &mut [u8], ends: [&Address; 2], protocol: u8, ecn: Ecn, payload_len: usize);
 
     /// Labels the flow between ports (RFC 6437), in a header that [`Version::emit`] has written.

@@ -60,7 +60,7 @@ pub fn emit(
     let total_len = ((HEADER_BYTES + payload_len) as u16).to_be_bytes();
     let (s, d) = (source.v4(), destination.v4());
     let header: &mut [u8; HEADER_BYTES] =
-        bytes.first_chunk_mut().expect("a frame has room for its headers");
+        bytes.first_chunk_mut().expect("a frame has space for its headers");
     *header = [
         0x45,
         ecn.traffic_class(),

@@ -1,8 +1,8 @@
 //! The IPv6 header and the extension headers that an end node meets (RFC 8200 §3 and §4).
 //!
-//! In comes a packet, out goes what follows its last extension header. Options that nobody has to
-//! know are passed over; a packet that asks not to be taken by whoever does not know its options,
-//! or to be sent on, is refused.
+//! Parses a packet down to the payload behind its last extension header. Options that may be
+//! skipped are skipped. A packet is dropped if an unknown option requires it, or if it asks to be
+//! forwarded.
 
 use super::ip::{self, Header};
 use super::{Address, Ecn};
@@ -55,9 +55,9 @@ fn address(bytes: &[u8]) -> Address {
     Address::from_v6(bytes)
 }
 
-/// No host has an address that is really IPv4's (RFC 4291 §2.5.5.2), and taken for one it would
-/// lead to that one's connections. Who has no address yet may ask for its neighbours (RFC 4861
-/// §4.3), and nothing else.
+/// No host has an IPv4-mapped address (RFC 4291 §2.5.5.2): it would reach the connections of that
+/// IPv4 address. A host without an address may send neighbour discovery (RFC 4861 §4.3), and
+/// nothing else.
 #[inline]
 fn check_addresses(
     source: &Address,
@@ -90,8 +90,8 @@ fn walk(first: u8, bytes: &[u8]) -> Result<(u8, &[u8]), DropReason> {
         match protocol {
             // §4.3: only right behind the IPv6 header.
             HOP_BY_HOP if place > 0 => return Err(DropReason::IpExtension),
-            // §4.4: of no kind of route is this node a station; RFC 5095 says so of type 0 in
-            // particular.
+            // §4.4: this node is no intermediate node of a route of any type; RFC 5095 deprecates
+            // type 0.
             ROUTING if b > 0 => return Err(DropReason::IpExtension),
             ROUTING => {}
             // RFC 6946: a fragment that is the whole packet is treated as one.
@@ -106,10 +106,10 @@ fn walk(first: u8, bytes: &[u8]) -> Result<(u8, &[u8]), DropReason> {
     Err(DropReason::IpExtension)
 }
 
-/// §4.2: whether all options may be passed over.
+/// §4.2: whether all options may be skipped.
 fn check_options(mut options: &[u8]) -> Result<(), DropReason> {
     const PAD1: u8 = 0;
-    /// The two bits that say what to do with an option that is not known: 0 is to pass over it.
+    /// The two bits that say what to do with an unknown option: 0 is to skip it.
     const ACTION: u8 = 0xc0;
     while let [kind, rest @ ..] = options {
         if *kind == PAD1 {
@@ -137,7 +137,7 @@ pub fn emit(
     payload_len: usize,
 ) {
     let header: &mut [u8; HEADER_BYTES] =
-        bytes.first_chunk_mut().expect("a frame has room for its headers");
+        bytes.first_chunk_mut().expect("a frame has space for its headers");
     // The traffic class lies across two bytes.
     let class = ecn.traffic_class();
     header[..4].copy_from_slice(&[0x60 | class >> 4, class << 4, 0, 0]);
@@ -147,8 +147,8 @@ pub fn emit(
     header[24..40].copy_from_slice(&destination.octets());
 }
 
-/// Labels a header as of a flow: all packets of a connection bear the same label, resets among
-/// them, and whatever spreads flows by it keeps them in order.
+/// Writes the flow label: all packets of a connection, including resets, have the same label, so
+/// that load balancing by it keeps them in order.
 #[inline]
 pub(super) fn label(bytes: &mut [u8], ends: [&Address; 2], ports: [u16; 2]) {
     let [_, high, middle, low] = flow_label(ends, ports).to_be_bytes();

@@ -334,7 +334,7 @@ fn rfc_4861_section_7_1_1_what_a_solicitation_must_be() {
     assert_eq!(
         ask(Ipv6Addr::UNSPECIFIED, GROUP, 255, plain()),
         good(None),
-        "who is about to take the address"
+        "a host that probes for the address"
     );
     let nonce = NdpOption { option_type: NdpOptionType(14), length: 1, data: vec![1; 6] };
     assert_eq!(ask(THEIRS, OURS, 255, solicitation(OURS, &[nonce])), good(None), "another option");

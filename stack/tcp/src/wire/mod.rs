@@ -1,11 +1,11 @@
 //! Bytes on the wire: from received frames to typed segments, and back.
 //!
-//! In comes a [`Packet`], as the NIC left it in one or several buffers; out goes an [`Incoming`]
-//! whose fields have been checked against the packet's length and checksums, or the reason to drop
-//! it. Nothing here keeps state or decides anything that depends on a connection.
+//! Parses a [`Packet`], in the one or several buffers of the NIC, to an [`Incoming`] whose fields
+//! have been checked against the packet's length and checksums, or to the reason to drop it.
+//! Nothing here keeps state or depends on a connection.
 //!
-//! TCP, IPv4 and IPv6, met at every segment, and neighbour discovery are read and written by the
-//! code here; ARP and ICMPv4, met seldom, through `smoltcp::wire` (see `arp` and `icmp`).
+//! The code here parses and writes TCP, IPv4, IPv6 and neighbour discovery. The rarer ARP and
+//! ICMPv4 go through `smoltcp::wire` (see `arp` and `icmp`).
 
 pub mod address;
 pub mod checksum;
@@ -43,28 +43,28 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// What a received packet turned out to be.
+/// A parsed packet.
 #[derive(Clone, Copy, Debug)]
 pub enum Incoming<'a> {
     /// A TCP segment with its payload.
     Tcp(Segment<'a>),
     /// An ARP packet, after its Ethernet header.
     Arp(Link, &'a [u8]),
-    /// An ICMPv4 message: who sent it to whom, and the message itself.
+    /// An ICMPv4 message, with its link and IP header.
     Icmp(Link, ip::Header, &'a [u8]),
-    /// An ICMPv6 message whose checksum is right: who sent it to whom, and the message itself.
+    /// An ICMPv6 message with a correct checksum, with its link and IP header.
     Icmpv6(Link, ip::Header, &'a [u8]),
 }
 
-/// Which TCP checksums are taken for right.
+/// Which TCP checksums are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChecksumPolicy {
-    /// Only a right one.
+    /// Only a correct one.
     #[default]
     Verify,
-    /// Also one that holds the pseudo-header's sum alone, as the kernel on the other end of a veth
-    /// leaves it for a NIC to complete that is not there. Never to be used where a packet may come
-    /// from outside this machine.
+    /// Also one that holds only the pseudo-header's sum, which the kernel at the other end of a
+    /// veth pair leaves for a NIC to complete. Never use it where a packet may come from outside
+    /// this machine.
     AcceptPartial,
 }
 
@@ -82,9 +82,8 @@ pub fn parse<'a>(
     }
 }
 
-/// The segment of a packet of IPv4; of any other, or where something is wrong with it, `None`: then
-/// [`parse`] says what it is. Compiled into its caller, where the fields go straight to their
-/// places.
+/// The segment of an IPv4 packet. `None` for any other or invalid packet; [`parse`] then says what
+/// it is. Inlined into its caller, which stores the fields directly.
 #[inline(always)]
 pub(crate) fn parse_segment<'a>(
     packet: Packet<'a>,

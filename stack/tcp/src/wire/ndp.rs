@@ -1,9 +1,7 @@
-//! Neighbour discovery's two messages between hosts (RFC 4861 §4.3 and §4.4): who has this address,
-//! and I have.
+//! Neighbour solicitations and advertisements (RFC 4861 §4.3 and §4.4).
 //!
-//! A message is read with all the checks of §7.1, so that what comes out has come from this link
-//! and makes sense; it is written with IP header and checksum. Which address is whose is not
-//! decided here.
+//! A message is parsed with all the checks of §7.1, so that it is valid and comes from this link.
+//! It is written with IP header and checksum.
 
 use super::checksum::Sum;
 use super::{Address, Ecn, Link, Mac, ethernet, ip, ipv6};
@@ -13,7 +11,7 @@ use crate::drop::DropReason;
 pub const SOLICITATION: u8 = 135;
 /// ICMPv6 type of a neighbour advertisement.
 pub const ADVERTISEMENT: u8 = 136;
-/// §7.1: the hop limit of every message, which nothing that a router sent on has any more.
+/// §7.1: the hop limit of every message. A forwarded packet has less.
 const HOP_LIMIT: u8 = 255;
 /// Type, code, checksum, flags, target.
 const FIXED_BYTES: usize = 24;
@@ -32,26 +30,26 @@ const OVERRIDE: u8 = 0x20;
 /// A message about an address, the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Asks for the target's hardware address, or, from nowhere, whether anybody has the target
-    /// (RFC 4862 §5.4).
+    /// A neighbour solicitation. From the unspecified address it is a probe for the target (RFC
+    /// 4862 §5.4).
     Solicitation {
-        /// The address that is asked for.
+        /// The solicited address.
         target: Address,
-        /// The sender's hardware address, if it says so.
+        /// The sender's hardware address, if the message has it.
         source_mac: Option<Mac>,
     },
-    /// Tells the target's hardware address.
+    /// A neighbour advertisement.
     Advertisement {
-        /// The address that is told of.
+        /// The advertised address.
         target: Address,
-        /// Its hardware address; may be missing from an answer to a question that was sent to one
-        /// host.
+        /// The target's hardware address. It may be missing in the answer to a unicast
+        /// solicitation.
         target_mac: Option<Mac>,
         /// The sender is a router.
         router: bool,
-        /// It answers a solicitation.
+        /// The advertisement answers a solicitation.
         solicited: bool,
-        /// It is to replace what is known already.
+        /// The advertisement overrides a cached hardware address.
         overrides: bool,
     },
 }

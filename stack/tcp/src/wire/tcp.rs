@@ -40,7 +40,7 @@ impl Flags {
     pub const ECE: Flags = Flags(0x40);
     /// Congestion window reduced (RFC 3168 §6.1).
     pub const CWR: Flags = Flags(0x80);
-    /// The urgent pointer is not looked at, nor is its bit.
+    /// The urgent pointer and its bit are ignored.
     pub(super) const KNOWN: u8 = 0xdf;
 
     /// Whether all bits of `other` are set.
@@ -163,11 +163,11 @@ impl<'a> Payload<'a> {
 /// A received segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
-    /// The way back.
+    /// The link-layer destination of replies.
     pub link: Link,
-    /// Whom it is for.
+    /// Destination address.
     pub local: Address,
-    /// Who sent it.
+    /// Source address.
     pub remote: Address,
     /// Destination port.
     pub local_port: u16,
@@ -179,7 +179,7 @@ pub struct Segment<'a> {
     pub ack: Seq,
     /// The control bits.
     pub flags: Flags,
-    /// What congestion the packet has met.
+    /// The ECN field.
     pub ecn: Ecn,
     /// SEG.WND as it stands in the header: not scaled.
     pub window: u16,
@@ -204,8 +204,8 @@ impl Segment<'_> {
     }
 }
 
-/// Reads and checks a segment that came in `ip`'s payload `body`. Compiled into the way of each
-/// version of IP, whose header is then never put together.
+/// Parses and checks a segment in `ip`'s payload `body`. Inlined for each version of IP, so that
+/// the header is never built in memory.
 #[inline(always)]
 pub(super) fn parse<'a, V: Version>(
     link: Link,
@@ -260,7 +260,7 @@ fn checksum_is_right<V: Version>(
     sum.is_valid()
 }
 
-/// As [`Sum::pseudo_header`], of one version.
+/// [`Sum::pseudo_header`] for one version of IP.
 #[inline(always)]
 fn pseudo_header<V: Version>(source: &Address, destination: &Address, len: usize) -> Sum {
     V::sum(source).add_sum(V::sum(destination)).add_u16(ip::TCP.into()).add_u16(len as u16)
@@ -331,8 +331,8 @@ impl Options {
         }
     }
 
-    /// Writes the options, padded to whole words; returns how many bytes. Compiled into its caller,
-    /// who knows that most of them are not there.
+    /// Writes the options, padded to whole words. Returns how many bytes. Inlined into its callers,
+    /// which use few options.
     #[inline(always)]
     pub fn emit(&self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
@@ -365,16 +365,16 @@ impl Options {
     }
 }
 
-/// What to write at the front of a segment.
+/// The header fields of a segment to write.
 #[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {
-    /// From this address and port,
+    /// Source address.
     pub local: &'a Address,
-    /// in host byte order,
+    /// Source port, in host byte order.
     pub local_port: u16,
-    /// to this address
+    /// Destination address.
     pub remote: &'a Address,
-    /// and port.
+    /// Destination port, in host byte order.
     pub remote_port: u16,
     /// SEG.SEQ.
     pub seq: Seq,
@@ -382,7 +382,7 @@ pub struct Header<'a> {
     pub ack: Seq,
     /// The control bits.
     pub flags: Flags,
-    /// What routers may do to it.
+    /// The ECN field.
     pub ecn: Ecn,
     /// SEG.WND as it goes into the header: already scaled down.
     pub window: u16,
@@ -404,7 +404,7 @@ pub fn emit(
     }
 }
 
-/// The same behind an Ethernet header for a frame from `mac` to `link`.
+/// Writes the same behind an Ethernet header, for a frame from `mac` to `link`.
 #[inline]
 pub(crate) fn emit_frame(
     frame: &mut [u8],
@@ -421,7 +421,7 @@ pub(crate) fn emit_frame(
     at + emit_over::<ip::V4>(&mut frame[at..], header, options, payload_len, fill)
 }
 
-/// Apart from the other version's way, which is not longer for this one.
+/// Not inlined, so that the other version's code stays short.
 #[inline(never)]
 fn emit_frame_over_ipv6(
     frame: &mut [u8],

@@ -118,7 +118,7 @@ fn pnet_frame(spec: &Spec) -> Vec<u8> {
     } else {
         pnet_ipv4(&mut frame[at..], spec.ecn, tcp_len);
     }
-    let mut tcp = MutableTcpPacket::new(&mut frame[at + ip_len..]).expect("room for a header");
+    let mut tcp = MutableTcpPacket::new(&mut frame[at + ip_len..]).expect("space for a header");
     tcp.set_source(spec.ports.0);
     tcp.set_destination(spec.ports.1);
     tcp.set_sequence(spec.seq);
@@ -135,7 +135,7 @@ fn pnet_frame(spec: &Spec) -> Vec<u8> {
 }
 
 fn pnet_ipv4(bytes: &mut [u8], ecn: u8, payload_len: usize) {
-    let mut ip = MutableIpv4Packet::new(bytes).expect("room for a header");
+    let mut ip = MutableIpv4Packet::new(bytes).expect("space for a header");
     ip.set_version(4);
     ip.set_ecn(ecn);
     ip.set_header_length(5);
@@ -149,7 +149,7 @@ fn pnet_ipv4(bytes: &mut [u8], ecn: u8, payload_len: usize) {
 }
 
 fn pnet_ipv6(bytes: &mut [u8], ecn: u8, payload_len: usize) {
-    let mut ip = MutableIpv6Packet::new(bytes).expect("room for a header");
+    let mut ip = MutableIpv6Packet::new(bytes).expect("space for a header");
     ip.set_version(6);
     ip.set_traffic_class(0x28 | ecn);
     ip.set_flow_label(0x12345);

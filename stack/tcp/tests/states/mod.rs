@@ -65,7 +65,7 @@ fn syn_received(state: &'static str, event: Event) -> Expected {
     match (state, event) {
         // A FIN may have come with the crossing SYN.
         (BOTH, Event::Ack | Event::Text | Event::SynAck) => Ok(&["ESTABLISHED", "CLOSE-WAIT"]),
-        // At the limit of its port or prefix it stays until there is a place.
+        // At the limit of its port or prefix it stays until there is capacity.
         ("SYN-RECEIVED", Event::Ack) => Ok(&["ESTABLISHED", "SYN-RECEIVED"]),
         (_, Event::Ack | Event::Text | Event::TextAhead | Event::FinAhead) => Ok(&["ESTABLISHED"]),
         (_, Event::Fin) => Ok(&["CLOSE-WAIT"]),
@@ -89,7 +89,7 @@ fn synchronized(state: &'static str, event: Event) -> Expected {
             "FIN-WAIT-2",
             Event::AckOfFin | Event::FinAndAckOfFin | Event::Ack | Event::Retransmission,
         ) => FIN_TAKEN,
-        // The FIN is taken once there is room for the text before it.
+        // The FIN is processed once there is memory for the text before it.
         ("ESTABLISHED", Event::Fin) => Ok(&["CLOSE-WAIT", "ESTABLISHED"]),
         ("ESTABLISHED", Event::Text) => Ok(&["ESTABLISHED", "CLOSE-WAIT"]),
         ("ESTABLISHED", Event::Close) => Ok(&["FIN-WAIT-1"]),
@@ -100,7 +100,7 @@ fn synchronized(state: &'static str, event: Event) -> Expected {
         ("FIN-WAIT-1", Event::Text | Event::TextAhead | Event::FinAhead) => {
             Ok(&["FIN-WAIT-1", "FIN-WAIT-2", "CLOSING", "TIME-WAIT", "CLOSED"])
         }
-        // CLOSED where the TIME-WAIT table has no place.
+        // CLOSED if the TIME-WAIT table has no slots.
         ("FIN-WAIT-1", Event::FinAndAckOfFin) | ("FIN-WAIT-2", Event::Fin) => {
             Ok(&["TIME-WAIT", "CLOSED"])
         }
@@ -132,8 +132,8 @@ fn time_wait(event: Event) -> Expected {
     }
 }
 
-/// What speaks against the table: pairs that were not seen, or should not have been, or led where
-/// they must not.
+/// The violations of the table: pairs that did not occur, or must not occur, or led to a state that
+/// must not follow.
 pub(crate) fn faults(coverage: &Coverage, must_be_whole: bool) -> Vec<String> {
     let mut faults = Vec::new();
     for (state, event) in

@@ -1,24 +1,23 @@
-//! CUBIC's window (RFC 9438): after loss it comes back to where it was along a cubic function of
-//! time, whatever the round trip, and goes on beyond; on short paths it is at least what NewReno's
-//! would be.
+//! CUBIC's window (RFC 9438). After loss it returns to its former size along a cubic function of
+//! time, independent of the round trip, and grows beyond. On short paths it is at least NewReno's
+//! window.
 
 use super::Progress;
 use simoom_io::timer::Tick;
 
-/// §4.6: what is left of the window after loss.
+/// §4.6: the factor that loss multiplies the window by.
 const BETA: f64 = 0.7;
 /// §4.1: how fast the cubic function rises, in segments per second cubed.
 const C: f64 = 0.4;
-/// §4.3: so many segments a round trip make NewReno's throughput with CUBIC's decrease.
+/// §4.3: segments each round trip that match NewReno's throughput with CUBIC's decrease.
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
-/// A pause of so many round trips, or this, is not time in which the window could have grown
-/// (§5.8).
+/// The window cannot have grown in a pause of four round trips, or of this time (§5.8).
 const PAUSE_MS: u32 = 200;
 
-/// What CUBIC remembers; windows are in segments.
+/// CUBIC's state; windows are in segments.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cubic {
-    /// W_max: the window before the last reduction, or less (§4.7).
+    /// W_max: the window before the last reduction, or less after fast convergence (§4.7).
     w_max: f32,
     /// The window just before the last reduction.
     cwnd_prior: f32,
@@ -26,7 +25,7 @@ pub(crate) struct Cubic {
     w_est: f64,
     /// K: seconds from the epoch until the window is W_max again.
     k: f32,
-    /// When the present stage of congestion avoidance began; never, if the next acknowledgement
+    /// When the current congestion avoidance began. [`Tick::NEVER`] if the next acknowledgement
     /// begins it.
     epoch: Tick,
     /// When the window last grew.
@@ -41,7 +40,7 @@ impl Cubic {
         let (cwnd, acked) = (f64::from(cwnd_bytes) / mss, f64::from(progress.acked) / mss);
         self.follow_clock(cwnd, progress);
         let elapsed = f64::from(self.epoch.until(progress.now).max(0)) / 1000.0;
-        // §4.3: once it is what it was before the reduction, NewReno's own slope is fair.
+        // §4.3: beyond the window before the reduction, NewReno's own slope is fair.
         let alpha = if self.w_est >= f64::from(self.cwnd_prior) { 1.0 } else { ALPHA };
         self.w_est += alpha * acked / cwnd;
         let cubic_now = self.window_at(elapsed);
@@ -79,7 +78,7 @@ impl Cubic {
     /// §4.6 and §4.7: loss; returns the slow-start threshold in bytes.
     pub(super) fn lost(&mut self, cwnd_bytes: u32, in_flight: u32, mss: u32) -> u32 {
         let cwnd = cwnd_bytes as f32 / mss as f32;
-        // Fast convergence: a flow that has not come back to where it was leaves room for others.
+        // Fast convergence: a flow that has not regained its window leaves capacity to others.
         self.w_max = if cwnd < self.w_max { cwnd * (1.0 + BETA as f32) / 2.0 } else { cwnd };
         self.cwnd_prior = cwnd;
         self.epoch = Tick::NEVER;

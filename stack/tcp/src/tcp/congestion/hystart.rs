@@ -1,26 +1,27 @@
 //! HyStart++ (RFC 9406): slow start ends when round trips grow longer, before the bottleneck's
 //! queue overflows.
 //!
-//! In come acknowledgements with their round trips, out goes by how much the window grows, and when
-//! slow start is over. Only the first slow start of a connection asks.
+//! The input is acknowledgements with their round trips. The result is how much the window grows,
+//! and when slow start ends. Used only in the first slow start of a connection.
 
 use super::Progress;
 use crate::seq::Seq;
 
-/// §4.3: the rise of the shortest round trip that matters, between these bounds an eighth of it.
+/// §4.3: the rise of the shortest round trip that ends slow start: an eighth of it, within these
+/// bounds.
 const MIN_RTT_THRESH_US: u32 = 4000;
 const MAX_RTT_THRESH_US: u32 = 16_000;
 const MIN_RTT_DIVISOR: u32 = 8;
-/// §4.3: measurements that make a round's shortest worth something.
+/// §4.3: measurements that a round needs.
 const N_RTT_SAMPLE: u8 = 8;
-/// §4.3: conservative slow start grows by this part of slow start's step,
+/// §4.3: conservative slow start divides slow start's growth by this.
 const CSS_GROWTH_DIVISOR: u32 = 4;
-/// and lasts so many round trips.
+/// §4.3: the number of rounds of conservative slow start.
 const CSS_ROUNDS: u8 = 5;
-/// §4.3: segments that one acknowledgement can add where what it adds goes out at once.
+/// §4.3: segments that one acknowledgement can add without pacing.
 const L: u32 = 8;
 
-/// What HyStart++ remembers. Round trips are in microseconds, 0 before there was any.
+/// HyStart++'s state. Round trips are in microseconds, 0 before the first measurement.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HyStart {
     /// SND.NXT when the round began, which ends it.
@@ -47,7 +48,7 @@ impl HyStart {
             self.samples = self.samples.saturating_add(1);
         }
         if self.samples >= N_RTT_SAMPLE {
-            self.look();
+            self.update_stage();
         }
         let step =
             if progress.paced { progress.acked } else { progress.acked.min(L * progress.mss) };
@@ -57,8 +58,8 @@ impl HyStart {
         }
     }
 
-    /// Enters conservative slow start, or finds that it was for nothing.
-    fn look(&mut self) {
+    /// Enters conservative slow start, or returns to slow start if the rise was jitter.
+    fn update_stage(&mut self) {
         if self.conservative.is_some() {
             if self.min_us < self.baseline_us {
                 (self.conservative, self.baseline_us) = (None, 0);
@@ -80,8 +81,8 @@ mod tests {
 
     const MSS: u32 = 1000;
 
-    /// A round of ten acknowledgements of this round trip; what it adds, and whether slow start is
-    /// over.
+    /// A round of ten acknowledgements with this round trip. Returns the growth, and whether slow
+    /// start is over.
     fn round(hystart: &mut HyStart, round: u32, rtt_us: u32) -> (u32, bool) {
         let mut total = (0, false);
         for ack in 0..10 {

@@ -1,9 +1,9 @@
-//! How much may be in flight: the congestion window, outside fast recovery.
+//! The congestion window outside fast recovery.
 //!
-//! In come progress and loss, out go the window and the slow-start threshold. When either is asked
-//! is for [`super::recovery`] to say, and how the window comes down during fast recovery for
-//! [`super::prr`]. [`Control`] is the one place that knows which algorithm is at work; another one
-//! takes a room beside these, and a variant of [`Congestion`].
+//! The input is progress and loss, the result is the window and the slow-start threshold.
+//! [`super::recovery`] decides when to call this module. [`super::prr`] reduces the window during
+//! fast recovery. Only [`Control`] knows which algorithm is in use: another one takes a module
+//! beside these, and a variant of [`Congestion`].
 
 mod cubic;
 mod hystart;
@@ -13,41 +13,41 @@ use crate::config::Congestion;
 use crate::seq::Seq;
 use simoom_io::timer::Tick;
 
-/// A window larger than the largest that a peer can offer has no use.
-const MOST_BYTES: u32 = 1 << 30;
+/// The largest window that a peer can advertise.
+const MAX_BYTES: u32 = 1 << 30;
 
-/// RFC 6928 §2: the initial window for a maximum segment size; a single segment once the SYN or
-/// SYN-ACK had to be repeated more than once.
+/// RFC 6928 §2: the initial window for a maximum segment size. A single segment if the SYN or
+/// SYN-ACK was retransmitted more than once.
 #[inline]
-pub(crate) fn initial_window(mss: u32, handshake_repeats: u8) -> u32 {
-    if handshake_repeats > 1 {
+pub(crate) fn initial_window(mss: u32, handshake_retransmissions: u8) -> u32 {
+    if handshake_retransmissions > 1 {
         return mss;
     }
     (10 * mss).min((2 * mss).max(14_600))
 }
 
-/// What an acknowledgement outside fast recovery brought.
+/// One acknowledgement outside fast recovery.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
     pub(crate) now: Tick,
     /// Bytes delivered.
     pub(crate) acked: u32,
     pub(crate) mss: u32,
-    /// Its round trip, if it is a measurement.
+    /// The round trip, if the acknowledgement measures one.
     pub(crate) rtt_us: Option<u32>,
     pub(crate) srtt_us: u32,
     pub(crate) una: Seq,
     pub(crate) nxt: Seq,
-    /// Whether what the window allows is spread over the round trip.
+    /// Whether the connection is paced.
     pub(crate) paced: bool,
 }
 
-/// What congestion control remembers of a connection.
+/// Congestion-control state of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Control {
     /// Slow-start threshold in bytes.
     pub(crate) ssthresh: u32,
-    /// Since when nothing is in flight, if the window was large then.
+    /// Since when nothing is in flight, if the window was above the initial one.
     idle_since: Tick,
     hystart: hystart::HyStart,
     cubic: cubic::Cubic,
@@ -62,7 +62,7 @@ impl Default for Control {
 }
 
 impl Control {
-    /// The window after progress while it was in full use.
+    /// Returns the window after progress while it was fully used.
     pub(crate) fn grow(&mut self, algorithm: Congestion, cwnd: u32, progress: &Progress) -> u32 {
         let grown = if cwnd < self.ssthresh {
             cwnd.saturating_add(self.slow_start(algorithm, cwnd, progress))
@@ -74,11 +74,11 @@ impl Control {
                 }
             }
         };
-        grown.min(MOST_BYTES)
+        grown.min(MAX_BYTES)
     }
 
-    /// RFC 5681 §3.1: a segment for each that is acknowledged; but one acknowledgement may stand
-    /// for a burst of them (RFC 3465 §2.2, L = 2; RFC 9406 §4.3, L = 8).
+    /// RFC 5681 §3.1: one segment for each acknowledged segment, with a limit for each
+    /// acknowledgement (RFC 3465 §2.2, L = 2; RFC 9406 §4.3, L = 8).
     fn slow_start(&mut self, algorithm: Congestion, cwnd: u32, progress: &Progress) -> u32 {
         if algorithm == Congestion::NewReno {
             return reno::slow_start(progress.acked, progress.mss, self.ssthresh == u32::MAX);
@@ -95,7 +95,7 @@ impl Control {
 
     /// Loss: sets the threshold.
     pub(crate) fn lost(&mut self, algorithm: Congestion, cwnd: u32, in_flight: u32, mss: u32) {
-        // A window that was not in full use says nothing about the path (RFC 5681 §3.1, RFC 9438
+        // A window that was not fully used says nothing about the path (RFC 5681 §3.1, RFC 9438
         // §4.6).
         let used = cwnd.min(in_flight);
         self.ssthresh = match algorithm {
@@ -104,14 +104,14 @@ impl Control {
         };
     }
 
-    /// Nothing is in flight any more.
+    /// The connection went idle: nothing is in flight.
     #[inline]
-    pub(crate) fn rests(&mut self, now: Tick) {
+    pub(crate) fn went_idle(&mut self, now: Tick) {
         self.idle_since = now;
     }
 
-    /// Something is sent after a pause: for each retransmission timeout that it lasted, the window
-    /// is halved, down to the initial one (RFC 5681 §4.1, RFC 2861 §2). Returns the window.
+    /// Idle restart: halves the window for each retransmission timeout of idle time, down to the
+    /// initial window (RFC 5681 §4.1, RFC 2861 §2). Returns the window.
     pub(crate) fn resume(&mut self, cwnd: u32, now: Tick, rto_ms: u32, initial: u32) -> u32 {
         if self.idle_since == Tick::NEVER {
             return cwnd;
@@ -121,7 +121,7 @@ impl Control {
         if halvings == 0 {
             return cwnd;
         }
-        // What the path has borne is remembered in the threshold.
+        // The threshold keeps what the path could carry.
         self.ssthresh = self.ssthresh.max(cwnd / 4 * 3);
         (cwnd >> halvings).max(initial.min(cwnd))
     }
@@ -173,7 +173,7 @@ mod tests {
     fn rfc_5681_section_4_1_a_window_out_of_use_is_worth_less_each_timeout() {
         let after = |idle_ms: u64| {
             let mut control = Control { ssthresh: 20_000, ..Control::default() };
-            control.rests(Tick::from_millis(1000));
+            control.went_idle(Tick::from_millis(1000));
             let cwnd = control.resume(100_000, Tick::from_millis(1000 + idle_ms), 200, 14_600);
             (cwnd, control.ssthresh)
         };

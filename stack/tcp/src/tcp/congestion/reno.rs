@@ -1,7 +1,7 @@
 //! NewReno's window: slow start, congestion avoidance and halving (RFC 5681), counted in bytes (RFC
-//! 3465). However a receiver cuts its acknowledgements, it gets the same window for the same data.
+//! 3465). A receiver cannot change the growth by splitting its acknowledgements.
 
-/// What NewReno remembers.
+/// NewReno's state.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reno {
     /// Bytes acknowledged in congestion avoidance since the window last grew.
@@ -9,8 +9,8 @@ pub(super) struct Reno {
 }
 
 impl Reno {
-    /// What congestion avoidance adds for `acked` bytes: a segment once a whole window of them has
-    /// been acknowledged (RFC 5681 §3.1; RFC 3465 §2.1).
+    /// The growth in congestion avoidance for `acked` bytes: a segment for each acknowledged window
+    /// (RFC 5681 §3.1; RFC 3465 §2.1).
     pub(super) fn avoid(&mut self, cwnd: u32, mss: u32, acked: u32) -> u32 {
         self.acked = self.acked.saturating_add(acked);
         if self.acked < cwnd {
@@ -20,17 +20,17 @@ impl Reno {
         mss
     }
 
-    /// Loss was detected with `in_flight` bytes out: the slow-start threshold (RFC 5681, equation
-    /// (4)).
+    /// Loss was detected with `in_flight` bytes outstanding. Returns the slow-start threshold (RFC
+    /// 5681, equation (4)).
     pub(super) fn lost(&mut self, in_flight: u32, mss: u32) -> u32 {
         self.acked = 0;
         (in_flight / 2).max(2 * mss)
     }
 }
 
-/// What slow start adds for `acked` bytes. In the `first` one an acknowledgement may stand for two
-/// segments (RFC 3465 §2.3, L = 2), for a peer that delays them; after a loss it may stand for what
-/// lay there for long, and counts for one (RFC 5681 §3.1, equation (2)).
+/// The growth in slow start for `acked` bytes. In the `first` slow start one acknowledgement adds
+/// up to two segments (RFC 3465 §2.3, L = 2), for a peer that delays them. After a loss it adds at
+/// most one: it may cover data that had arrived long before (RFC 5681 §3.1, equation (2)).
 pub(super) fn slow_start(acked: u32, mss: u32, first: bool) -> u32 {
     acked.min(if first { 2 * mss } else { mss })
 }

@@ -8,14 +8,14 @@ use crate::reassembly;
 use crate::seq::Seq;
 use crate::stack::Stack;
 use crate::wire::{self, Address, ChecksumPolicy, Ecn, Flags, Incoming, Link, Options, Packet};
-use crate::{Census, Transmit};
+use crate::{OwnershipCounts, Transmit};
 use simoom_io::application::{Application, Closed, Opened};
 use simoom_io::{Duration, Instant, Reply};
 use std::collections::BTreeMap;
 
-/// Frames of any content and order into a listening stack whose connections are in different
-/// states. Everything it sends is well formed, what it holds is bounded, and with time it lets go
-/// of all.
+/// Sends frames of any content and order to a listening stack whose connections are in different
+/// states. Everything that the stack sends is well formed, what it holds is bounded, and it frees
+/// everything in time.
 pub fn frames(data: &[u8]) {
     let (mut target, mut script) = (Target::new(), Script(data));
     while !script.0.is_empty() {
@@ -49,8 +49,13 @@ pub fn frames(data: &[u8]) {
     for _ in 0..3 {
         target.wait(60_000);
     }
-    let census = target.stack.census();
-    assert_eq!(census, Census::default(), "held for ever: {:?}", target.stack.counters());
+    let ownership = target.stack.ownership();
+    assert_eq!(
+        ownership,
+        OwnershipCounts::default(),
+        "held for ever: {:?}",
+        target.stack.counters()
+    );
     assert!(target.stack.next_deadline().is_none(), "a timer for nothing");
 }
 
@@ -149,7 +154,7 @@ fn syn(port: u16) -> Forged {
     if port.is_multiple_of(2) { syn } else { syn.over_ipv6() }
 }
 
-/// The stack under fire.
+/// The stack under test.
 struct Target {
     stack: Stack<Steered>,
     app: Steered,
@@ -180,8 +185,8 @@ impl Target {
             let ecn = if port % 5 == 0 { Flags::ECE.with(Flags::CWR) } else { Flags::default() };
             let flags = Flags::SYN.with(ecn);
             target.receive(Forged { options, flags, ..syn(port) }.frame(&[]));
-            // What it does then: nothing, closes, keeps, answers with more than a window, closes at
-            // the peer's wish.
+            // Then the application does nothing, closes, leaves input, answers with more than a
+            // window, or closes at the peer's request.
             let text: &[u8] = [&b""[..], &[0], &[2, 2], &[5], &[6; 40]][usize::from(port) % 5];
             let flags = if port > 1005 { Flags::ACK.with(Flags::FIN) } else { Flags::ACK };
             let segment = target.next_segment(port, flags);
@@ -221,20 +226,22 @@ impl Target {
     }
 
     fn check(&self) {
-        let Census {
+        let OwnershipCounts {
             connections,
             half_open,
             counted_by_prefix,
             counted_by_port,
             send_entries,
             send_chunks,
-            kept,
+            input_buffers,
             reassembly_blocks,
             flight_runs,
             unresolved,
-            widened_bytes,
-        } = self.stack.census();
-        assert!(widened_bytes <= 4 * reassembly::BLOCK_BYTES * LIMITS.reassembly_blocks as usize);
+            extra_window_bytes,
+        } = self.stack.ownership();
+        assert!(
+            extra_window_bytes <= 4 * reassembly::BLOCK_BYTES * LIMITS.reassembly_blocks as usize
+        );
         assert!(
             connections <= LIMITS.connections as usize && half_open <= LIMITS.half_open as usize
         );
@@ -246,7 +253,7 @@ impl Target {
         assert!(
             flight_runs <= LIMITS.flight_runs as usize && unresolved <= LIMITS.unresolved as usize
         );
-        assert!(kept <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);
+        assert!(input_buffers <= 4 && reassembly_blocks <= LIMITS.reassembly_blocks as usize);
     }
 }
 
@@ -295,7 +302,7 @@ impl Application for Steered {
     }
 }
 
-/// Where a connection stands, as the stranger knows from what it was sent.
+/// The state of a connection, as the stranger knows it from received frames.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
     seq: u32,

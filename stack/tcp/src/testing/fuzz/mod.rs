@@ -1,9 +1,9 @@
-//! Entry points for fuzzing: bytes decide what happens, and whatever they are, what a stack
-//! promises must hold.
+//! Entry points for fuzzing: bytes decide what happens, and for any bytes the stack's guarantees
+//! must hold.
 //!
 //! [`frames`] plays a stranger: frames of any content, some of them well-formed segments for
 //! connections in different states. [`operations`] plays two applications and the link between
-//! them. Both panic where a promise is broken, so that a fuzzer, a property test and a committed
+//! them. Both panic if a guarantee is broken, so that a fuzzer, a property test and a committed
 //! input can all run them.
 
 mod frames;
@@ -55,8 +55,8 @@ const LIMITS: Limits = Limits {
     time_wait: 3,
     send_entries: 40,
     send_chunks: 24,
-    keep_small: 3,
-    keep_large: 1,
+    small_input_buffers: 3,
+    large_input_buffers: 1,
     reassembly_blocks: 6,
     flight_runs: 20,
     neighbours: 4,

@@ -4,13 +4,13 @@ use super::super::echo::{stream_byte, stream_bytes};
 use super::super::link::Quality;
 use super::super::pair::{Pair, hasty};
 use super::{LIMITS, Script};
-use crate::{Census, Limits};
+use crate::{Limits, OwnershipCounts};
 use simoom_io::Duration;
 use simoom_io::Reply;
 use simoom_io::application::{Application, Closed, Opened};
 
-/// What two applications do and what a link does to their frames. Every byte read is the right one,
-/// every connection ends, and nothing stays held.
+/// Runs two applications over a link. Every byte read is correct, every connection ends, and
+/// nothing stays held.
 pub fn operations(data: &[u8]) {
     let limits = Limits { connections: 6, ..LIMITS };
     let mut pair =
@@ -75,7 +75,7 @@ fn tell(script: &mut Script<'_>, conn: &mut ToldConn, reply: &mut Reply<'_, &'st
     }
 }
 
-/// The link is good again and both sides close: all must come to an end.
+/// The link is good again and both sides close: every connection must end.
 fn wind_up(pair: &mut Pair<Told>) {
     for side in [&mut pair.client, &mut pair.server] {
         side.out.quality = Quality::default();
@@ -89,21 +89,22 @@ fn wind_up(pair: &mut Pair<Told>) {
     }
     let is_over = pair.run_until(100_000, |pair| {
         [&pair.client, &pair.server].iter().all(|side| {
-            side.stack.census() == Census::default() && side.stack.next_deadline().is_none()
+            side.stack.ownership() == OwnershipCounts::default()
+                && side.stack.next_deadline().is_none()
         })
     });
     for side in [&pair.client, &pair.server] {
         let (counters, _) = side.stack.counters();
-        assert!(is_over, "held for ever: {:?} {counters:?}", side.stack.census());
+        assert!(is_over, "held for ever: {:?} {counters:?}", side.stack.ownership());
         assert_eq!(side.app.closed, counters.active_opens + counters.passive_opens);
     }
 }
 
-/// An application that does what it is told, and checks what it reads.
+/// An application that the fuzzer steers, and that checks what it reads.
 #[derive(Default)]
 struct Told {
     closed: u64,
-    /// What opens from now on closes at once.
+    /// Connections opened from now on close at once.
     winds_up: bool,
 }
 

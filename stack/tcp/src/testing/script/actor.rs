@@ -1,5 +1,5 @@
 //! The application of a packet script: it does what the script says, and checks the stream that it
-//! is given.
+//! receives.
 
 use crate::testing::echo::{stream_byte, stream_bytes};
 use simoom_io::Reply;
@@ -19,15 +19,15 @@ pub enum Manner {
     Reads,
     /// Consumes nothing: it waits for more.
     Leaves,
-    /// Consumes it, and answers each call with so many bytes.
+    /// Consumes it, and answers each call with this many bytes.
     Answers(usize),
     /// Consumes it and closes.
     Closes,
     /// Consumes it and resets the connection.
     Aborts,
-    /// Consumes so many bytes, and reads on after so many milliseconds.
+    /// Consumes this many bytes, and resumes reading after this many milliseconds.
     Sips(usize, u64),
-    /// Answers until it is refused room, and consumes nothing before there is room again.
+    /// Answers until capacity is refused, and consumes nothing before there is capacity again.
     Fills,
 }
 
@@ -40,7 +40,7 @@ pub struct Actor {
     pub opened: u64,
     /// Bytes read, of all connections.
     pub received: u64,
-    /// Times that it was told of room.
+    /// Calls of `resumed`.
     pub resumed: u64,
     /// How connections ended.
     pub ended: Vec<Closed>,

@@ -5,8 +5,8 @@
 //! arp reply from 198.18.0.1 at 2:0:0:0:0:1 for 198.18.0.2
 //! ```
 //!
-//! `at` is the sender's hardware address, if a line leaves it out the peer's or the stack's own;
-//! `to` is whom the frame is for, if a line leaves it out anybody.
+//! `at` is the sender's hardware address; by default the peer's or the stack's own. `to` is the
+//! destination of the frame; by default any.
 
 use crate::neighbour::arp::{Arp, BROADCAST, Operation, UNKNOWN};
 use crate::tcp::Transmit;
@@ -55,7 +55,7 @@ impl ArpNotation {
         Ok(read)
     }
 
-    /// The frame from `peer`, or from whom the line says, to `stack`.
+    /// The frame to `stack`, from `peer` or from the sender in the line.
     pub(super) fn frame(&self, peer: Mac, stack: Mac) -> Vec<u8> {
         let sender_mac = self.at.unwrap_or(peer);
         let arp = Arp {

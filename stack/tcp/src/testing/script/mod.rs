@@ -1,6 +1,6 @@
-//! Packet scripts: one stack against a peer that a text file plays.
+//! Packet scripts: one stack against a peer whose segments a text file lists.
 //!
-//! A script is a page of lines, each of them a statement with or without a time in front:
+//! A script is a list of lines, each a statement with or without a time in front:
 //!
 //! ```text
 //! # RFC 9293 §3.5: a passive open, a request, its answer.
@@ -29,20 +29,20 @@
 //! | `connect [port 4000]` | an active open to the peer's port 80 |
 //! | `connect routed [port 4000]` | the same by the routes that `set gateway` and `set on_link` give, so that ARP comes first |
 //! | `mac 2:0:0:0:0:1` | the peer's hardware address from now on |
-//! | `conflict` | another host was heard with the stack's address since this was last asked |
+//! | `conflict` | another host used the stack's address since the last `conflict` line |
 //! | `app reads`, `leaves`, `answers N`, `closes`, `aborts`, `fills`, `sips N every MILLIS` | what the application does with input, from now on |
-//! | `too-big 1400 seq 1+1460` | a router says that this segment of the stack's did not fit, and what does; 0: it does not say |
+//! | `too-big 1400 seq 1+1460` | a router reports that this segment of the stack was too big, and the MTU; 0: no MTU |
 //! | `send N`, `share N`, `close`, `abort`, `deadline N` | what the application does now |
 //! | `refused connect`, `send`, `close`, `abort` | the same calls, none of which may succeed in this state |
-//! | `stop`, `close idle`, `abort all` | the stack accepts no more; closes what is idle; resets all that is left |
-//! | `close within MILLIS` | the stack waits so long at most for a peer to close after it |
-//! | `frames N` | the transmitter has so many frames left; `frames many` |
-//! | `quiet N` | nothing is sent for so long |
+//! | `stop`, `close idle`, `abort all` | the stack stops accepting; closes idle connections; resets all connections |
+//! | `close within MILLIS` | lowers the time that the stack waits for a peer to close |
+//! | `frames N` | the transmitter has `N` free frames; `frames many` |
+//! | `quiet N` | nothing is sent for `N` milliseconds |
 //! | `state S` | the connection is in this state; `NONE`: it has no control block |
 //! | `cwnd N`, `ssthresh N`, `maximum N` | its congestion window, threshold, bytes in a full segment |
 //! | `count NAME N` | a field of [`crate::counters::Counters`] or [`crate::drop::Drops`] |
-//! | `census NAME N` | a field of [`crate::Census`] |
-//! | `opened N`, `received N`, `resumed N`, `strays N` | what the application, or the caller, was told |
+//! | `ownership NAME N` | a field of [`crate::OwnershipCounts`] |
+//! | `opened N`, `received N`, `resumed N`, `strays N` | what was reported to the application, or to the caller |
 //! | `ended Finished` | how the last connection ended, one of [`simoom_io::Closed`] |
 
 mod actor;
@@ -59,18 +59,18 @@ pub use bench::Bench;
 pub use notation::Notation;
 pub use statement::{Line, Statement, Time};
 
-/// Runs the script `text`; the error names the file, the line, what was expected and what came.
+/// Runs the script `text`. The error has the file, the line, what was expected and what was sent.
 pub fn run(file: &str, text: &str) -> Result<(), String> {
     run_covering(file, text, &mut Coverage::default())
 }
 
-/// As [`run`], noting which events it brings to which states.
+/// Runs a script, and records which events it brings to which states.
 pub fn run_covering(file: &str, text: &str, coverage: &mut Coverage) -> Result<(), String> {
     run_on(Bench::new(coverage), file, text)
 }
 
-/// Runs a script that was written for IPv4 over IPv6, where packets may be as much longer as their
-/// headers are, so that segments are as long as the script says.
+/// Runs a script that was written for IPv4 over IPv6. The MTU is larger by the difference of the
+/// headers, so that segments have the length in the script.
 pub fn run_over_ipv6(file: &str, text: &str) -> Result<(), String> {
     run_on(Bench::over_ipv6(&mut Coverage::default()), file, text)
 }

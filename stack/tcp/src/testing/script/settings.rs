@@ -1,17 +1,16 @@
-//! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their own
-//! names.
+//! `set NAME VALUE`: the fields of a configuration that a packet script may change, by their names.
 
 use crate::config::{Config, Congestion, EcnPolicy, Limits};
 use crate::neighbour::Route;
 use crate::testing::pair::over_ipv6;
 use std::net::Ipv4Addr;
 
-/// The configuration that scripts start from: a stack at 198.18.0.2, small, with a short TIME-WAIT
-/// and windows that stay as they are.
+/// The configuration that scripts start from: a small stack at 198.18.0.2, with a short TIME-WAIT
+/// and without auto-tuning.
 pub(super) fn start() -> Config {
     Config {
         time_wait_ms: 10_000,
-        receive_window_most_bytes: 0,
+        max_receive_window_bytes: 0,
         ..crate::testing::pair::config(2, Limits::for_connections(64))
     }
 }
@@ -53,7 +52,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
             return Ok(());
         }
         "receive_window_bytes" => &mut config.receive_window_bytes,
-        "receive_window_most_bytes" => &mut config.receive_window_most_bytes,
+        "max_receive_window_bytes" => &mut config.max_receive_window_bytes,
         "min_rto_ms" => &mut config.min_rto_ms,
         "paced_from_us" => &mut config.paced_from_us,
         "delayed_ack_ms" => &mut config.delayed_ack_ms,
@@ -63,7 +62,7 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "keep_alive_ms" => &mut config.keep_alive_ms,
         "keep_alive_interval_ms" => &mut config.keep_alive_interval_ms,
         "neighbour_retry_ms" => &mut config.neighbour_retry_ms,
-        "answers_per_second" => &mut config.answers_per_second,
+        "responses_per_second" => &mut config.responses_per_second,
         "connections" => &mut limits.connections,
         "connections_per_prefix" => &mut limits.connections_per_prefix,
         "connections_per_port" => &mut limits.connections_per_port,
@@ -71,8 +70,8 @@ pub(super) fn set(config: &mut Config, name: &str, value: u64) -> Result<(), Str
         "time_wait" => &mut limits.time_wait,
         "send_entries" => &mut limits.send_entries,
         "send_chunks" => &mut limits.send_chunks,
-        "keep_small" => &mut limits.keep_small,
-        "keep_large" => &mut limits.keep_large,
+        "small_input_buffers" => &mut limits.small_input_buffers,
+        "large_input_buffers" => &mut limits.large_input_buffers,
         "flight_runs" => &mut limits.flight_runs,
         "neighbours" => &mut limits.neighbours,
         "unresolved" => &mut limits.unresolved,

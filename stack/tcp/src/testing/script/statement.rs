@@ -98,8 +98,8 @@ pub enum Figure {
     Maximum,
     /// `count NAME`
     Count(String),
-    /// `census NAME`
-    Census(String),
+    /// `ownership NAME`
+    Ownership(String),
     /// `opened`
     Opened,
     /// `received`
@@ -177,7 +177,7 @@ fn parse_statement(words: &[&str]) -> Result<Statement, String> {
         ["ssthresh", value] => figure(Figure::Ssthresh, value)?,
         ["maximum", value] => figure(Figure::Maximum, value)?,
         ["count", name, value] => figure(Figure::Count((*name).to_owned()), value)?,
-        ["census", name, value] => figure(Figure::Census((*name).to_owned()), value)?,
+        ["ownership", name, value] => figure(Figure::Ownership((*name).to_owned()), value)?,
         ["opened", value] => figure(Figure::Opened, value)?,
         ["received", value] => figure(Figure::Received, value)?,
         ["resumed", value] => figure(Figure::Resumed, value)?,

@@ -94,7 +94,7 @@ impl Bench<'_> {
         act: impl FnOnce(&mut ActorConn, &mut Reply<'_, &'static [u8]>),
     ) -> Result<(), String> {
         let (found, tuple) = (self.inspect(port), self.tuple(port));
-        // Whoever still has the name of a connection that is over finds that it is.
+        // The identifier of a closed connection is still valid, and says that it is closed.
         let last = self.ids.get(&tuple.remote_port).copied();
         let id = found.map(|found| found.id).or(last).ok_or("there is no connection")?;
         self.ids.insert(tuple.remote_port, id);

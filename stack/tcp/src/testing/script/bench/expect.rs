@@ -1,4 +1,4 @@
-//! What the stack sends, held against what a `>` line says, and when.
+//! Compares what the stack sends, and when, with a `>` line.
 
 use super::super::{ArpNotation, Notation};
 use super::Bench;
@@ -8,7 +8,7 @@ impl Bench<'_> {
     /// Lets time pass until `at`, or until the stack sends something.
     fn wait(&mut self, at: Instant) {
         while self.wire.frames.is_empty() && self.now < at {
-            // The wheel may name a time a little before a timer is due; time must still pass.
+            // The wheel may return a time shortly before a timer is due; time must still pass.
             let next = self.stack().next_deadline().map_or(at, |after| self.now + after);
             self.now = next.max(self.now + Duration::from_millis(1)).min(at);
             self.flush();

@@ -1,4 +1,4 @@
-//! The figures that a line can ask for.
+//! The numbers that a line can compare.
 
 use super::super::statement::Figure;
 use super::Bench;
@@ -22,19 +22,19 @@ impl Bench<'_> {
                     counters.iter().chain(drops.iter()).find(|(known, _)| known.name == name);
                 found.ok_or_else(|| format!("`{name}` is no counter"))?.1
             }
-            Figure::Census(name) => {
-                let census = self.stack().census();
+            Figure::Ownership(name) => {
+                let ownership = self.stack().ownership();
                 let value = match name.as_str() {
-                    "connections" => census.connections,
-                    "half_open" => census.half_open,
-                    "send_entries" => census.send_entries,
-                    "send_chunks" => census.send_chunks,
-                    "kept" => census.kept,
-                    "unresolved" => census.unresolved,
-                    "widened_bytes" => census.widened_bytes,
-                    "flight_runs" => census.flight_runs,
-                    "reassembly_blocks" => census.reassembly_blocks,
-                    _ => return Err(format!("`{name}` is not in the census")),
+                    "connections" => ownership.connections,
+                    "half_open" => ownership.half_open,
+                    "send_entries" => ownership.send_entries,
+                    "send_chunks" => ownership.send_chunks,
+                    "input_buffers" => ownership.input_buffers,
+                    "unresolved" => ownership.unresolved,
+                    "extra_window_bytes" => ownership.extra_window_bytes,
+                    "flight_runs" => ownership.flight_runs,
+                    "reassembly_blocks" => ownership.reassembly_blocks,
+                    _ => return Err(format!("`{name}` is no field of OwnershipCounts")),
                 };
                 value as u64
             }

@@ -1,4 +1,4 @@
-//! Runs a packet script: plays the peer, moves the time, compares what the stack sends.
+//! Runs a packet script: plays the peer, advances the time, and compares what the stack sends.
 
 mod calls;
 mod expect;
@@ -67,12 +67,12 @@ pub struct Bench<'c> {
     app: Actor,
     wire: Wire,
     now: Instant,
-    /// Whom the stack's segments must go to, and the peer's come from.
+    /// The peer's hardware address.
     peer_mac: wire::Mac,
     isn: u32,
     numbers: HashMap<u16, Numbers>,
     strays: u64,
-    /// What [`Stack::with`] calls the connection that was last seen on a port.
+    /// The identifier of the latest connection on a port.
     ids: HashMap<u16, ConnId>,
     /// Arrivals of a burst that is not complete, until a line that is none.
     burst: Vec<Vec<u8>>,
@@ -108,7 +108,7 @@ impl<'c> Bench<'c> {
         }
     }
 
-    /// Does what a line says, or tells what came instead.
+    /// Runs a line. The error has what was sent instead.
     pub fn execute(&mut self, line: &Line) -> Result<(), String> {
         if let Statement::Set(name, value) = &line.statement {
             if self.stack.is_some() {
@@ -141,7 +141,7 @@ impl<'c> Bench<'c> {
         self.app.fault.clone().map_or(Ok(()), Err)
     }
 
-    /// At the end nothing may be left that no line expected.
+    /// At the end, no frame may be left that no line expected.
     pub fn finish(&mut self) -> Result<(), String> {
         self.deliver();
         self.expect_silence(self.now)
@@ -263,7 +263,7 @@ impl<'c> Bench<'c> {
         self.stack().inspect(local, remote)
     }
 
-    /// Hands the arrivals of one burst over.
+    /// Passes the arrivals of one burst to the stack.
     fn deliver(&mut self) {
         if self.burst.is_empty() {
             return;

@@ -1,12 +1,12 @@
-//! TIME-WAIT: a connection goes there, segments find it there, it ends there.
+//! TIME-WAIT: connections enter it, segments arrive in it, and entries expire.
 
 use super::Stack;
 use super::receive::Arrival;
-use crate::answers::Answer;
 use crate::demux::Owner;
-use crate::tcp::segment::{Numbers, Way, emit};
-use crate::tcp::{Marks, Transmit, output};
-use crate::time_wait::Verdict;
+use crate::rate_limit::Response;
+use crate::tcp::segment::{Numbers, Path, emit};
+use crate::tcp::{ConnFlags, Transmit, output};
+use crate::time_wait::Action;
 use crate::wire;
 use crate::wire::Flags;
 use simoom_io::application::{Application, Closed};
@@ -18,22 +18,22 @@ impl<A: Application> Stack<A> {
         arrival: &Arrival<'_>,
         tx: &mut T,
     ) {
-        match self.time_wait.get(index).judge(&arrival.segment) {
-            Verdict::Ignore => {}
-            Verdict::Acknowledge => self.acknowledge_time_wait(index, false, tx),
-            Verdict::Challenge => self.acknowledge_time_wait(index, true, tx),
-            Verdict::End => self.forget_time_wait(index),
-            Verdict::Restart => {
+        match self.time_wait.get(index).action(&arrival.segment) {
+            Action::Ignore => {}
+            Action::Acknowledge => self.acknowledge_time_wait(index, false, tx),
+            Action::Challenge => self.acknowledge_time_wait(index, true, tx),
+            Action::End => self.forget_time_wait(index),
+            Action::Restart => {
                 self.acknowledge_time_wait(index, false, tx);
                 self.schedule_time_wait(index);
             }
             // RFC 6191 §2 treats such a SYN as if there were no TIME-WAIT, and RFC 9293 §3.10.7.1
-            // resets what nobody listens for. An acknowledgement would leave the peer in SYN-SENT
-            // until it gives up. The wait goes on: whoever forges a SYN ends nothing.
-            Verdict::Reuse if !self.listens(&arrival.tuple) => {
+            // resets a SYN to a closed port. An acknowledgement would leave the peer in SYN-SENT
+            // until it gives up. The entry stays: a forged SYN ends nothing.
+            Action::Reuse if !self.listens(&arrival.tuple) => {
                 self.send_refusal(&arrival.segment, tx);
             }
-            Verdict::Reuse => {
+            Action::Reuse => {
                 let used_up = self.time_wait.get(index).snd_nxt;
                 self.shared.counters.time_wait_reused += 1;
                 self.forget_time_wait(index);
@@ -42,9 +42,9 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Sends an acknowledgement; it is a `challenge` if it answers a SYN.
+    /// Sends an acknowledgement. It is a `challenge` if it answers a SYN.
     fn acknowledge_time_wait<T: Transmit>(&mut self, index: u32, challenge: bool, tx: &mut T) {
-        if !self.shared.may_answer(Answer::TimeWait) {
+        if !self.shared.may_respond(Response::TimeWait) {
             return;
         }
         let entry = self.time_wait.get_mut(index);
@@ -54,8 +54,8 @@ impl<A: Application> Stack<A> {
             options.timestamps = Some((self.shared.tick.millis().wrapping_add(offset), last));
         }
         let numbers = Numbers::plain(entry.snd_nxt, entry.rcv_nxt, Flags::ACK, u16::MAX);
-        let way = Way { tuple: &entry.tuple, link: &entry.link };
-        if emit(&way, numbers, &options, 0, &self.shared.config, tx, |_| 0) {
+        let path = Path { tuple: &entry.tuple, link: &entry.link };
+        if emit(&path, numbers, &options, 0, &self.shared.config, tx, |_| 0) {
             self.shared.counters.segments_sent += 1;
             self.shared.counters.pure_acks_sent += 1;
         }
@@ -73,14 +73,14 @@ impl<A: Application> Stack<A> {
         self.time_wait.remove(index);
     }
 
-    /// The connection goes to TIME_WAIT.
-    pub(super) fn linger<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) {
+    /// Moves the connection to the TIME-WAIT table.
+    pub(super) fn enter_time_wait<T: Transmit>(&mut self, id: u32, app: &mut A, tx: &mut T) {
         let tcb = &mut self.tcbs[id as usize];
-        if tcb.hot.marks.has(Marks::ACK_NOW) {
-            // The peer's FIN. No flush follows that would look at this connection.
+        if tcb.hot.flags.has(ConnFlags::ACK_NOW) {
+            // Acknowledge the peer's FIN. No further flush visits this connection.
             output::acknowledge(tcb, &mut self.shared, tx);
         }
-        let Some((index, is_taken)) = self.time_wait.place() else {
+        let Some((index, is_taken)) = self.time_wait.slot() else {
             return self.end(id, Closed::Finished, app);
         };
         if is_taken {

@@ -1,6 +1,6 @@
-//! Many answers at once, and room for all of them or for few: an answer that is begun goes out
-//! whole, and who waits for room waits for others' acknowledgements, never for one of its own that
-//! its peer delays.
+//! Many answers at once, with capacity for all of them or for few. An answer that is begun is sent
+//! whole. A connection that waits for capacity waits for the acknowledgements of others, never for
+//! one of its own that its peer delays.
 
 #[path = "room/yields.rs"]
 mod yields;
@@ -11,11 +11,11 @@ use simoom_tcp::Limits;
 use simoom_tcp::testing::pair::config;
 use simoom_tcp::testing::{Pair, Quality};
 
-/// An answer comes in pieces, as one of memcached does for the items of ten keys.
+/// An answer is queued in pieces, as memcached's for ten keys.
 const PIECES: usize = 10;
 const PIECE: [u8; 125] = [b'v'; 125];
 const ANSWER: usize = PIECES * PIECE.len();
-/// Answers that each client gets at least; it asks again whenever one has come.
+/// The minimum of answers for each client, which sends the next request after each answer.
 const ANSWERS: usize = 20;
 
 /// Either end.
@@ -23,7 +23,7 @@ const ANSWERS: usize = 20;
 struct Pieces {
     /// Connections that have had [`ANSWERS`].
     done: usize,
-    /// The most that any has had.
+    /// The maximum of any connection.
     most: usize,
 }
 
@@ -36,7 +36,7 @@ struct Conn {
 }
 
 impl Pieces {
-    /// Queues what there is room for of one answer; whether that was the rest of it.
+    /// Queues as much of one answer as there is capacity for. Returns whether that completes it.
     fn answer(conn: &mut Conn, reply: &mut Reply<'_, &'static [u8]>) -> bool {
         while conn.at < PIECES && reply.has_capacity() {
             reply.copy(&PIECE);
@@ -95,7 +95,7 @@ impl Application for Pieces {
 }
 
 /// Serves `clients` from a stack of these limits. Returns how many acknowledgements came alone, and
-/// whether any connection waited for room.
+/// whether any connection waited for capacity.
 fn serve(clients: usize, server: Limits) -> (u64, bool) {
     let limits = Limits::for_connections(clients as u32);
     let quality = Quality {
@@ -120,19 +120,20 @@ fn serve(clients: usize, server: Limits) -> (u64, bool) {
 }
 
 #[test]
-fn a_thousand_answers_find_room_at_once() {
+fn a_thousand_answers_find_capacity_at_once() {
     let limits = Limits::for_connections(1000);
     assert!(limits.send_chunks >= 1000 * ANSWER_BYTES / CHUNK_BYTES as u32);
     assert_eq!(serve(1000, limits), (0, false));
 }
 
 #[test]
-fn where_room_is_short_answers_are_whole_and_take_turns() {
-    // Of 200 answers of three chunks each, 28 at a time; the other requests are kept meanwhile.
+fn with_little_capacity_answers_are_whole_and_take_turns() {
+    // Of 200 answers of three chunks each, 28 fit at a time. The other requests wait in input
+    // buffers.
     let limits = Limits {
         send_chunks: 96,
         send_entries: 192,
-        keep_small: 200,
+        small_input_buffers: 200,
         ..Limits::for_connections(200)
     };
     assert_eq!(serve(200, limits), (0, true));

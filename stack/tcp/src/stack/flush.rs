@@ -1,22 +1,21 @@
-//! What a turn of the loop does beyond receiving: timers that have come due, and all that may be
-//! sent.
+//! An iteration of the loop after receiving: expired timers, then everything that may be sent.
 
 use super::{GROUP, Stack};
 use crate::config::Limits;
-use crate::tcp::{Context, Marks, State, Transmit, deliver, output, timeout};
+use crate::tcp::{ConnFlags, Context, State, Transmit, deliver, output, timeout};
 use simoom_io::application::{Application, Closed};
 use smoltcp::time::Instant;
 
-/// Connections that have yielded and go on in one iteration. Each may do as much as its
+/// Connections that have yielded and continue in one iteration. Each may do as much as its
 /// application does before it yields again, and new packets wait for all of them.
 const YIELDED_MAX: usize = 4;
-/// Connections that a search for one to evict looks at.
+/// Connections that one search for input to evict visits.
 const EVICT_STEPS: usize = 256;
 
 impl<A: Application> Stack<A> {
-    /// Does what has come due, and continues connections that have yielded. What is to be sent
-    /// waits for [`Stack::flush`], save retransmissions and probes. Returns how many timers had
-    /// come due, and connections were continued.
+    /// Handles expired timers, and continues connections that have yielded. [`Stack::flush`] sends
+    /// the results, except retransmissions and probes, which are sent at once. Returns how many
+    /// timers had expired, and how many connections were continued, in one sum.
     pub fn expire<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) -> usize {
         self.set_clock(now);
         let mut due = [0; GROUP];
@@ -27,9 +26,9 @@ impl<A: Application> Stack<A> {
                 return expired;
             }
             expired += count;
-            // The wheel's numbers are far apart in memory: their misses overlap too.
+            // Prefetch, so that the misses of these connections overlap.
             let ids: [u32; GROUP] = std::array::from_fn(|index| due[index] / 2);
-            self.touch_connections(&ids[..count]);
+            self.prefetch_connections(&ids[..count]);
             for &timer in &due[..count] {
                 self.expire_one(timer, app, tx);
             }
@@ -43,25 +42,25 @@ impl<A: Application> Stack<A> {
             None => {
                 let id = timer / 2;
                 let tcb = &mut self.tcbs[id as usize];
-                // Another timer of this batch may have ended it.
+                // Another timer of this batch may have closed it.
                 if tcb.hot.state != State::Closed {
                     tcb.fired(timer);
                     if tcb.cold.timeouts > 0 {
-                        self.doubt_next_hop(id, tx);
+                        self.probe_next_hop(id, tx);
                     }
                     let tcb = &mut self.tcbs[id as usize];
-                    let fate = timeout::expire(
+                    let outcome = timeout::expire(
                         tcb,
                         &mut Context { id, shared: &mut self.shared, app, tx },
                     );
-                    self.settle(id, fate, app, tx);
+                    self.apply(id, outcome, app, tx);
                 }
             }
             Some(index) if index < half_open => self.expire_half_open(index, tx),
             Some(index) if index < half_open + time_wait => {
                 self.forget_time_wait(index - half_open);
             }
-            Some(_) => self.tend_neighbours(tx),
+            Some(_) => self.expire_neighbours(tx),
         }
     }
 
@@ -79,11 +78,11 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Sends all that may be sent: answers, acknowledgements, resets that the application asked
-    /// for. What the transmitter has no frame for stays for the next call.
+    /// Sends everything that may be sent: answers, acknowledgements, and resets that the
+    /// application requested. What finds no free frame waits for the next call.
     pub fn flush<T: Transmit>(&mut self, now: Instant, app: &mut A, tx: &mut T) {
         self.set_clock(now);
-        self.open_settled(app, tx);
+        self.open_resolved(app, tx);
         self.resume_waiting(app, tx);
         if std::mem::take(&mut self.shared.inputs.short) {
             self.evict_input();
@@ -92,7 +91,7 @@ impl<A: Application> Stack<A> {
         let mut blocked = false;
         for place in 0..self.flushing.len() {
             let id = self.flushing[place];
-            self.tcbs[id as usize].hot.marks.clear(Marks::READY);
+            self.tcbs[id as usize].hot.flags.clear(ConnFlags::READY);
             if blocked {
                 self.shared.make_ready(&mut self.tcbs[id as usize].hot, id);
             } else {
@@ -119,7 +118,7 @@ impl<A: Application> Stack<A> {
     fn continue_first_yielded<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
         let Some(id) = self.shared.yielded.pop_front() else { return };
         let tcb = &mut self.tcbs[id as usize];
-        tcb.hot.marks.clear(Marks::YIELDED);
+        tcb.hot.flags.clear(ConnFlags::YIELDED);
         if tcb.hot.state != State::Closed && tcb.warm.flow.has_yielded() {
             deliver::iterate(tcb, &mut Context { id, shared: &mut self.shared, app, tx });
         }
@@ -145,9 +144,8 @@ impl<A: Application> Stack<A> {
     }
 
     /// Some input found no memory: resets a connection that has held a part of a request for too
-    /// long, if one is among the next few, so that there is memory when the peer sends again.
-    /// However many such connections there are, and whatever they wait for, they cannot keep it
-    /// all.
+    /// long, if one is among the next [`EVICT_STEPS`]. Then there is memory when the peer
+    /// retransmits, and no number of such connections holds all memory.
     #[cold]
     fn evict_input(&mut self) {
         for _ in 0..self.tcbs.len().min(EVICT_STEPS) {
@@ -162,23 +160,23 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    /// Lets applications go on for which there was no room in the send pool, in the order in which
-    /// they were refused.
+    /// Resumes applications that the send pool had no capacity for, in the order in which they were
+    /// refused.
     pub(super) fn resume_waiting<T: Transmit>(&mut self, app: &mut A, tx: &mut T) {
-        if self.shared.waiting.is_empty() || !self.shared.send.keeps_promise() {
+        if self.shared.waiting.is_empty() || !self.shared.send.can_promise() {
             return;
         }
         self.shared.send.refuse_newcomers(false);
         for _ in 0..self.shared.waiting.len() {
             let Some(id) = self.shared.waiting.pop_front() else { break };
             let tcb = &mut self.tcbs[id as usize];
-            tcb.hot.marks.clear(Marks::WAITING);
+            tcb.hot.flags.clear(ConnFlags::WAITING);
             if tcb.hot.state == State::Closed || !tcb.warm.flow.wants_capacity() {
                 continue;
             }
             deliver::resume(tcb, &mut Context { id, shared: &mut self.shared, app, tx });
-            if tcb.warm.flow.wants_capacity() && !tcb.hot.marks.has(Marks::WAITING) {
-                tcb.hot.marks.set(Marks::WAITING);
+            if tcb.warm.flow.wants_capacity() && !tcb.hot.flags.has(ConnFlags::WAITING) {
+                tcb.hot.flags.set(ConnFlags::WAITING);
                 self.shared.waiting.push_back(id);
                 if tcb.hot.queue.is_empty() {
                     self.shared.send.refuse_newcomers(true);
