@@ -447,7 +447,7 @@ fn one_request_does_not_wait_for_all_that_others_have_pipelined() {
     let most = (OTHERS + 128) * (512 / "echo a\n".len() + 1);
     assert!(before <= most, "{before} were answered before it, of {}", OTHERS * PIPELINED);
     for other in &mut others {
-        other.expect(&"a\n".repeat(PIPELINED));
+        other.expect("a\n".repeat(PIPELINED));
     }
     service.wait_until("others stood in line", |service| service.count("turns_used_up") > 0);
 }
@@ -481,7 +481,7 @@ fn whoever_yields_goes_on_behind_others(poller: Poller) {
     // Each may have two shares before it: one when its input came, one when it went on.
     assert!(before <= 1 + 3 * BUSY, "{before} were answered before it, of {}", BUSY * SHARES);
     for other in &mut busy {
-        other.expect(&"a\n".repeat(SHARES));
+        other.expect("a\n".repeat(SHARES));
         other.expect_end();
     }
     service.wait_until("each share ended a visit", |service| {
@@ -664,7 +664,7 @@ fn draining_answers_whoever_has_connected(poller: Poller) {
         clients.extend((0..CLIENTS).map(|_| Client::new(TcpStream::connect(address).unwrap())));
         clients.iter_mut().for_each(|client| client.send("echo one\n"));
         command_sender.iter().for_each(|command_sender| {
-            command_sender.send(simoom::control::Command::Drain(service::PATIENCE))
+            command_sender.send(simoom::control::Command::Drain(service::PATIENCE));
         });
     };
     let at = "127.0.0.1:0".parse().unwrap();
