@@ -7,12 +7,12 @@
 //! The way of a request: a `server`'s driver, `epoll` or `uring`, waits for a batch of events and
 //! finds each one's connection in the `table`; the bytes, where they were read, go to the
 //! application through `session`, which acts on what the application asks for; what was not
-//! consumed is kept in the stack's [`keep`]; the answers, ranges of shared bytes, go to the socket
-//! in one call. Over epoll reading and writing is the work of `visit`; io_uring reads and writes
-//! for itself and leaves to `visit` what cannot go its way. Deadlines of any number of connections
-//! lie in the stack's [`timer`](simoom_io::timer), and connections that must wait for their turn
-//! stand in a line of `turns`. The loop's other duties are `accept` and `drain`. `table`,
-//! `session`, `turns` and [`listener`] know nothing of readiness or completions.
+//! consumed is kept in an [input buffer](simoom_io::input); the answers, ranges of shared bytes, go
+//! to the socket in one call. Over epoll reading and writing is the work of `visit`; io_uring reads
+//! and writes for itself and leaves to `visit` what cannot go its way. Deadlines of any number of
+//! connections lie in the stack's [`timer`](simoom_io::timer), and connections that must wait for
+//! their turn stand in a line of `turns`. The loop's other duties are `accept` and `drain`.
+//! `table`, `session`, `turns` and [`listener`] know nothing of readiness or completions.
 //!
 //! What happens when something runs out:
 //!

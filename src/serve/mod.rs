@@ -1,5 +1,5 @@
 //! `simoom serve`: HTTP over content and memcached over a store, as flags say, by a
-//! [`Server`](crate::Server).
+//! [`Server`].
 
 mod stored;
 
