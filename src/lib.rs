@@ -3,8 +3,8 @@
 //! HTTP and memcached are built in, as the program `simoom serve`. A [`Server`] runs handlers of
 //! your own beside them, or instead: [`Server::builder`] has an example.
 //!
-//! The [`guide`] is for those who run it: set-up, operation, limits, and the
-//! [architecture](guide::architecture).
+//! The [`guide`] is for those who run it (set-up, operation, limits), who write
+//! [handlers](guide::handlers), and who read the code ([architecture](guide::architecture)).
 //!
 //! A packet's way is [`steer`], the XDP program that redirects claimed traffic; [`af_xdp`], frames
 //! off the rings of a queue; [`worker`], the loop of a core, which alone joins the rest;
