@@ -51,39 +51,40 @@ impl<A: Handler, D: Driver> Server<A, D> {
             }
             Err(error @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK)) => return Err(error.into()),
             // accept(2): errors of the new connection itself, and of its network.
-            Err(_) => self.host.counters.accept_errors += 1,
+            Err(_) => self.app_driver.counters.accept_errors += 1,
         }
         Ok(())
     }
 
     fn open(&mut self, socket: OwnedFd, local_port: u16) {
         if self.table.is_full() {
-            self.host.counters.connections_refused += 1;
+            self.app_driver.counters.connections_refused += 1;
             return reset(&socket);
         }
-        let Some(share) = self.admission.share(&socket, local_port, &mut self.host.counters) else {
+        let Some(share) = self.admission.share(&socket, local_port, &mut self.app_driver.counters)
+        else {
             return reset(&socket);
         };
-        let ends = self.host.app.wants_ends(local_port).then(|| ends(&socket)).flatten();
+        let ends = self.app_driver.app.wants_ends(local_port).then(|| ends(&socket)).flatten();
         let Ok(key) = self.table.insert(Session::new(Socket::new(socket))) else { return };
         self.admission.take(key.index, share);
         let Some(session) = self.table.get_mut(key) else { return };
-        self.host.counters.connections_accepted += 1;
+        self.app_driver.counters.connections_accepted += 1;
         let id = ConnectionId(key.to_bits());
-        self.host.opened(session, Opened { local_port, active: false, token: 0, id, ends });
+        self.app_driver.opened(session, Opened { local_port, active: false, token: 0, id, ends });
         self.driver.prepare(&mut session.io);
         self.visit(key);
     }
 
     /// Waiting connections would wake the loop for ever: look away from the listeners for a while.
     fn pause_accepting(&mut self) -> io::Result<()> {
-        self.host.counters.accept_pauses += 1;
-        self.accept_again_ms = Some(self.host.now_ms + ACCEPT_PAUSE_MS);
+        self.app_driver.counters.accept_pauses += 1;
+        self.accept_again_ms = Some(self.app_driver.now_ms + ACCEPT_PAUSE_MS);
         self.driver.watch_listeners(&self.listeners, false)
     }
 
     pub(super) fn resume_accepting(&mut self) -> io::Result<()> {
-        if self.accept_again_ms.is_some_and(|at_ms| at_ms <= self.host.now_ms) {
+        if self.accept_again_ms.is_some_and(|at_ms| at_ms <= self.app_driver.now_ms) {
             self.accept_again_ms = None;
             self.driver.watch_listeners(&self.listeners, true)?;
         }

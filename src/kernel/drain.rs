@@ -13,7 +13,7 @@
 //!    answer, and the linger timeout otherwise.
 
 use super::server::{Driver, Server};
-use super::session::{Host, Phase, Session};
+use super::session::{AppDriver, Phase, Session};
 use super::socket::Socket;
 use super::sys::has_unacknowledged_bytes;
 use super::table::Key;
@@ -92,7 +92,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
 
     /// A second order can only shorten the time.
     fn begin_drain(&mut self, at_most: Duration) -> io::Result<()> {
-        let (now_ms, at_most_ms) = (self.host.now_ms, millis(at_most));
+        let (now_ms, at_most_ms) = (self.app_driver.now_ms, millis(at_most));
         if let Some(drain) = &mut self.drain {
             drain.shorten(now_ms.saturating_add(at_most_ms));
             return Ok(());
@@ -104,7 +104,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             // are reset.
             let _ = listener.drop_syns();
         }
-        self.host.app.drain();
+        self.app_driver.app.drain();
         self.drain = Some(Drain::new(now_ms, at_most_ms, self.drain_idle_ms));
         for index in 0..self.table.capacity() {
             if let Some(key) = self.table.key_at(index) {
@@ -118,8 +118,8 @@ impl<A: Handler, D: Driver> Server<A, D> {
     pub(super) fn shorten_linger(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
         if session.phase() == Phase::Lingering {
-            self.host.shorten_linger(session, DRAIN_LINGER_MS);
-            let look_ms = look_at(session.next_deadline_ms(), self.host.now_ms);
+            self.app_driver.shorten_linger(session, DRAIN_LINGER_MS);
+            let look_ms = look_at(session.next_deadline_ms(), self.app_driver.now_ms);
             self.wheel.bring_forward(key.index, look_ms);
         }
     }
@@ -128,11 +128,13 @@ impl<A: Handler, D: Driver> Server<A, D> {
     /// what it sends after the end would reset the connection, and destroy them.
     pub(super) fn end_linger(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
-        if self.host.is_linger_over(session) || !has_unacknowledged_bytes(session.io.fd.as_fd()) {
+        if self.app_driver.is_linger_over(session)
+            || !has_unacknowledged_bytes(session.io.fd.as_fd())
+        {
             return self.end(key, Closed::TimedOut);
         }
-        self.host.resume_linger(session, DRAIN_LINGER_MS);
-        let look_ms = look_at(session.next_deadline_ms(), self.host.now_ms);
+        self.app_driver.resume_linger(session, DRAIN_LINGER_MS);
+        let look_ms = look_at(session.next_deadline_ms(), self.app_driver.now_ms);
         self.wheel.bring_forward(key.index, look_ms);
     }
 
@@ -154,7 +156,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
 
     /// Does what the drain's time has come for.
     pub(super) fn go_on_draining(&mut self) -> io::Result<()> {
-        let now_ms = self.host.now_ms;
+        let now_ms = self.app_driver.now_ms;
         let Some(drain) = &mut self.drain else { return Ok(()) };
         if drain.listens_until_ms.take_if(|at_ms| *at_ms <= now_ms).is_some() {
             self.close_listeners()?;
@@ -182,7 +184,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
     pub(super) fn is_done(&self) -> bool {
         self.drain.is_some_and(|drain| {
             let is_empty = self.table.len() == 0 && drain.listens_until_ms.is_none();
-            is_empty || drain.until_ms <= self.host.now_ms
+            is_empty || drain.until_ms <= self.app_driver.now_ms
         })
     }
 
@@ -191,10 +193,10 @@ impl<A: Handler, D: Driver> Server<A, D> {
         for index in 0..self.table.capacity() {
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            if session.phase() == Phase::Lingering || is_idle(&self.host, session) {
+            if session.phase() == Phase::Lingering || is_idle(&self.app_driver, session) {
                 self.end(key, Closed::TimedOut);
             } else {
-                self.host.counters.drain_cut_off += 1;
+                self.app_driver.counters.drain_cut_off += 1;
                 self.end(key, Closed::Aborted);
             }
         }
@@ -202,6 +204,9 @@ impl<A: Handler, D: Driver> Server<A, D> {
 }
 
 /// Whether nothing of a request or an answer is under way.
-pub(super) fn is_idle<A: Handler, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
-    !session.io.readable && !session.io.held_back && host.idle(session)
+pub(super) fn is_idle<A: Handler, P>(
+    app_driver: &AppDriver<A>,
+    session: &Session<A, Socket<P>>,
+) -> bool {
+    !session.io.readable && !session.io.held_back && app_driver.idle(session)
 }

@@ -74,7 +74,7 @@ impl Driver for Epoll {
 
     fn wait<A: Handler>(server: &mut Server<A, Epoll>) -> io::Result<()> {
         let timeout = timespec(server.sleep());
-        server.host.counters.wait_calls += 1;
+        server.app_driver.counters.wait_calls += 1;
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let events = match epoll::wait(&server.driver.epoll, &mut events, Some(&timeout)) {
             Ok((events, _)) => events,
@@ -86,10 +86,10 @@ impl Driver for Epoll {
             server.exporter.touch();
         }
         for (n, event) in events.iter().enumerate() {
-            server.news = events.len() - n;
+            server.pending_events = events.len() - n;
             handle(server, *event)?;
         }
-        server.news = 0;
+        server.pending_events = 0;
         Ok(())
     }
 
@@ -143,13 +143,13 @@ impl Driver for Epoll {
 
 fn handle<A: Handler>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io::Result<()> {
     match event.data.u64() {
-        COMMANDS => server.called = true,
+        COMMANDS => server.commands_pending = true,
         number if number < COMMANDS => server.accept(number as usize).map(drop)?,
         bits => {
             let key = Key::from_bits(bits);
             server.note(key, readiness(event.flags));
             // One that waits for its turn already has it no sooner.
-            if !server.turns.has(key.index) {
+            if !server.run_queue.contains(key.index) {
                 server.visit(key);
             }
         }

@@ -58,10 +58,10 @@ mod socket;
 #[expect(unsafe_code, reason = "system calls without a safe form, and the rings of io_uring")]
 mod sys;
 mod table;
-mod turns;
 pub mod udp;
 mod uring;
 mod visit;
+mod wait_queue;
 
 pub use counters::Counters;
 pub use listener::{Listener, Presence, Reserved};

@@ -41,19 +41,19 @@ impl RunQueue {
     }
 
     /// Whether `index` waits.
-    pub(super) fn has(&self, index: u32) -> bool {
+    pub(super) fn contains(&self, index: u32) -> bool {
         self.waiting[index as usize]
     }
 
     /// There is news of `index`. One that waits already keeps its place: news are no way ahead.
-    pub(super) fn join(&mut self, index: u32) {
+    pub(super) fn push(&mut self, index: u32) {
         if !std::mem::replace(&mut self.waiting[index as usize], true) {
             self.fresh.push_back(index);
         }
     }
 
     /// `index` has used up its visit and has more to do.
-    pub(super) fn go_on(&mut self, index: u32) {
+    pub(super) fn push_again(&mut self, index: u32) {
         if !std::mem::replace(&mut self.waiting[index as usize], true) {
             self.again.push_back(index);
         }
@@ -91,7 +91,7 @@ mod tests {
             let index = if n < fresh { queue.next_fresh() } else { queue.next_again() }.unwrap();
             visited.push(index);
             if busy(index) {
-                queue.go_on(index);
+                queue.push_again(index);
             }
         }
         visited
@@ -100,14 +100,14 @@ mod tests {
     #[test]
     fn news_come_before_what_goes_on() {
         let mut queue = RunQueue::new(10_000);
-        (0..5500).for_each(|index| queue.join(index));
+        (0..5500).for_each(|index| queue.push(index));
         let busy = |index| index < 5500;
         let rounds = 5500_usize.div_ceil(FRESH_MAX);
         for _ in 0..rounds {
             visit_round(&mut queue, busy);
         }
         assert_eq!(queue.round(), (0, AGAIN_MAX), "all have news no more");
-        queue.join(9000);
+        queue.push(9000);
         assert_eq!(visit_round(&mut queue, busy)[0], 9000);
         // While all go on they have their turn, in order.
         let visited: Vec<u32> = (0..200).flat_map(|_| visit_round(&mut queue, busy)).collect();
@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn what_goes_on_is_not_starved_by_news() {
         let mut queue = RunQueue::new(10_000);
-        queue.go_on(9999);
-        (0..5000).for_each(|index| queue.join(index));
+        queue.push_again(9999);
+        (0..5000).for_each(|index| queue.push(index));
         assert!(visit_round(&mut queue, |_| false).contains(&9999));
         assert_eq!(queue.len(), 5000 - FRESH_MAX);
     }
@@ -128,14 +128,14 @@ mod tests {
     #[test]
     fn each_stands_in_it_once_and_news_do_not_move_it() {
         let mut queue = RunQueue::new(4);
-        queue.go_on(1);
-        queue.go_on(0);
-        queue.join(0);
-        queue.join(3);
-        queue.join(3);
-        assert!(queue.has(0) && !queue.has(2));
+        queue.push_again(1);
+        queue.push_again(0);
+        queue.push(0);
+        queue.push(3);
+        queue.push(3);
+        assert!(queue.contains(0) && !queue.contains(2));
         assert_eq!((queue.len(), queue.round()), (3, (1, 2)));
         assert_eq!(visit_round(&mut queue, |_| false), [3, 1, 0]);
-        assert!(queue.is_empty() && !queue.has(0));
+        assert!(queue.is_empty() && !queue.contains(0));
     }
 }

@@ -8,11 +8,11 @@ use super::counters::Counters;
 use super::drain::{DRAIN_LINGER_MS, Drain, is_idle};
 use super::listener::Listener;
 use super::run_queue::{CROWD, RunQueue};
-use super::session::{Due, Host, Phase, Session};
+use super::session::{AppDriver, Due, Phase, Session};
 use super::socket::{Part, Socket};
 use super::table::{Key, Table};
-use super::turns::Turns;
-use super::visit::{Next, Tools, visit, write};
+use super::visit::{Next, VisitContext, visit, write};
+use super::wait_queue::WaitQueue;
 use super::{INPUT_BYTES, Settings};
 use crate::clock::{Clock, NEVER, look_at, millis};
 use crate::control::CommandReceiver;
@@ -92,28 +92,28 @@ pub(super) struct Readiness {
 
 /// One worker of the kernel transport.
 pub(super) struct Server<A: Application, D: Driver> {
-    pub(super) host: Host<A>,
+    pub(super) app_driver: AppDriver<A>,
     pub(super) table: Table<Session<A, Socket<D::Part>>>,
     pub(super) admission: Admission,
     pub(super) wheel: Wheel,
     /// Connections that have more to do than one visit allows, or that the driver wants visited
     /// later.
-    pub(super) turns: RunQueue,
+    pub(super) run_queue: RunQueue,
     /// Connections of which the driver has news to tell.
-    pub(super) news: usize,
+    pub(super) pending_events: usize,
     /// Connections that wait for room in the pool for answers.
-    starved: Turns,
+    starved: WaitQueue,
     /// Connections whose input waits in the kernel for a buffer of either size.
-    bufferless: Turns,
+    bufferless: WaitQueue,
     /// The same, for a large buffer: they fill a small one.
-    outgrown: Turns,
+    outgrown: WaitQueue,
     pub(super) listeners: Vec<Listener>,
     pub(super) accept_again_ms: Option<u64>,
     pub(super) drain: Option<Drain>,
     pub(super) drain_idle_ms: u64,
     pub(super) commands: CommandReceiver,
     /// The mailbox is to be looked into.
-    pub(super) called: bool,
+    pub(super) commands_pending: bool,
     pub(super) driver: D,
     scratch: Vec<u8>,
     clock: Clock,
@@ -126,7 +126,7 @@ pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> us
     Table::<Session<A, Socket<D::Part>>>::memory_bytes(connections)
         + Wheel::memory_bytes(connections as u32)
         + RunQueue::memory_bytes(connections)
-        + 3 * Turns::memory_bytes(connections)
+        + 3 * WaitQueue::memory_bytes(connections)
         + Admission::memory_bytes(settings)
         + INPUT_BYTES
         + D::memory_bytes(settings)
@@ -147,7 +147,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
         let driver = D::new(settings, &listeners, &commands)?;
         Ok(Server {
-            host: Host {
+            app_driver: AppDriver {
                 app,
                 pool: Pool::new(settings.send_entries, settings.send_chunks),
                 inputs: input::Pool::with_large_bytes(
@@ -163,17 +163,17 @@ impl<A: Handler, D: Driver> Server<A, D> {
             table: Table::new(settings.connections),
             admission: Admission::new(settings),
             wheel: Wheel::new(settings.connections as u32, Tick::from_millis(0)),
-            turns: RunQueue::new(settings.connections),
-            news: 0,
-            starved: Turns::new(settings.connections),
-            bufferless: Turns::new(settings.connections),
-            outgrown: Turns::new(settings.connections),
+            run_queue: RunQueue::new(settings.connections),
+            pending_events: 0,
+            starved: WaitQueue::new(settings.connections),
+            bufferless: WaitQueue::new(settings.connections),
+            outgrown: WaitQueue::new(settings.connections),
             listeners,
             accept_again_ms: None,
             drain: None,
             drain_idle_ms: millis(settings.drain_idle),
             commands,
-            called: false,
+            commands_pending: false,
             driver,
             scratch: vec![0; INPUT_BYTES],
             clock: Clock::new(),
@@ -188,11 +188,11 @@ impl<A: Handler, D: Driver> Server<A, D> {
         self.publish();
         ready();
         while !self.is_done() {
-            if self.exporter.is_due(self.host.now_ms) {
+            if self.exporter.is_due(self.app_driver.now_ms) {
                 self.publish();
             }
             D::wait(&mut self)?;
-            if std::mem::take(&mut self.called) {
+            if std::mem::take(&mut self.commands_pending) {
                 self.obey()?;
                 self.take_completions();
             }
@@ -209,24 +209,24 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 
     fn publish(&mut self) {
-        let host = &mut self.host;
+        let app_driver = &mut self.app_driver;
         let (open, limit) = (self.table.len() as u64, u64::from(self.table.capacity()));
         let ports = self.admission.ports();
         let completions = self.commands.completions();
-        self.exporter.publish(host.now_ms, |counts| {
+        self.exporter.publish(app_driver.now_ms, |counts| {
             counts.push((&CONNECTIONS_OPEN, open));
-            counts.extend(host.counters.iter());
+            counts.extend(app_driver.counters.iter());
             counts.push((&CONNECTIONS_LIMIT, limit));
-            ports.for_each(|port| count_port(&host.app, port, counts));
+            ports.for_each(|port| count_port(&app_driver.app, port, counts));
             completions.publish(&mut |metric, value| counts.push((metric, value)));
-            host.app.publish(&mut |metric, value| counts.push((metric, value)));
+            app_driver.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }
 
     pub(super) fn tick(&mut self) {
-        self.host.now_ms = self.clock.now_ms();
-        if let Some(seconds) = self.clock.new_second(self.host.now_ms) {
-            self.host.app.clock(seconds);
+        self.app_driver.now_ms = self.clock.now_ms();
+        if let Some(seconds) = self.clock.new_second(self.app_driver.now_ms) {
+            self.app_driver.app.clock(seconds);
         }
     }
 
@@ -236,7 +236,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             self.exporter.touch();
             let key = Key::from_bits(id);
             let session = self.table.get_mut(key);
-            if session.is_some_and(|session| self.host.complete(session, completed)) {
+            if session.is_some_and(|session| self.app_driver.complete(session, completed)) {
                 self.visit(key);
             } else {
                 self.commands.completions().unclaimed();
@@ -246,8 +246,8 @@ impl<A: Handler, D: Driver> Server<A, D> {
 
     /// How long there is nothing to do unless something happens.
     pub(super) fn sleep(&self) -> Duration {
-        let inputs = &self.host.inputs;
-        if !self.turns.is_empty()
+        let inputs = &self.app_driver.inputs;
+        if !self.run_queue.is_empty()
             || (!self.starved.is_empty() && self.pool_has_capacity())
             || (!self.bufferless.is_empty() && inputs.largest_free() > 0)
             || (!self.outgrown.is_empty() && inputs.largest_free() == INPUT_BYTES)
@@ -257,8 +257,8 @@ impl<A: Handler, D: Driver> Server<A, D> {
         let drain_ms = self.drain.map(|drain| drain.next_ms());
         let duties = [self.accept_again_ms, drain_ms, self.exporter.next_ms()];
         let duties =
-            duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
-        let now = Tick::from_millis(self.host.now_ms);
+            duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.app_driver.now_ms));
+        let now = Tick::from_millis(self.app_driver.now_ms);
         let deadline = self.wheel.next_deadline().map(|at| now.until(at).max(0) as u64);
         Duration::from_millis(
             duties.chain(deadline).min().unwrap_or(LONGEST_SLEEP_MS).min(LONGEST_SLEEP_MS),
@@ -287,10 +287,10 @@ impl<A: Handler, D: Driver> Server<A, D> {
     /// Visits a connection and sees to what it waits for after that.
     pub(super) fn visit(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
-        let is_crowded = self.turns.len() + self.news > CROWD;
+        let is_crowded = self.run_queue.len() + self.pending_events > CROWD;
         let shared = self.driver.shared();
-        let mut tools = Tools::new(&mut self.scratch, shared, is_crowded);
-        let next = visit(&mut self.host, session, &mut tools);
+        let mut context = VisitContext::new(&mut self.scratch, shared, is_crowded);
+        let next = visit(&mut self.app_driver, session, &mut context);
         self.leave(key, next);
     }
 
@@ -301,27 +301,27 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
         let Some(session) = self.table.get_mut(key) else { return };
         if let Some(drain) = &self.drain {
-            if drain.closes_idle() && next == Next::Event && is_idle(&self.host, session) {
-                self.host.close(session);
+            if drain.closes_idle() && next == Next::Event && is_idle(&self.app_driver, session) {
+                self.app_driver.close(session);
                 return self.visit(key);
             }
             if session.phase() == Phase::Lingering {
-                self.host.shorten_linger(session, DRAIN_LINGER_MS);
+                self.app_driver.shorten_linger(session, DRAIN_LINGER_MS);
             }
         }
-        self.host.limit_wait(session, matches!(next, Next::Room | Next::Buffer));
+        self.app_driver.limit_wait(session, matches!(next, Next::SendSpace | Next::Buffer));
         if !self.driver.arrange(key, session) {
             return self.end(key, Closed::Aborted);
         }
         let deadline_ms = session.next_deadline_ms();
         if deadline_ms != NEVER {
-            self.wheel.bring_forward(key.index, look_at(deadline_ms, self.host.now_ms));
+            self.wheel.bring_forward(key.index, look_at(deadline_ms, self.app_driver.now_ms));
         }
         match next {
-            Next::Turn => self.turns.go_on(key.index),
-            Next::Room => self.starved.join(key.index),
-            Next::Buffer if session.connection.input.is_empty() => self.bufferless.join(key.index),
-            Next::Buffer => self.outgrown.join(key.index),
+            Next::Iteration => self.run_queue.push_again(key.index),
+            Next::SendSpace => self.starved.push(key.index),
+            Next::Buffer if session.connection.input.is_empty() => self.bufferless.push(key.index),
+            Next::Buffer => self.outgrown.push(key.index),
             Next::Event | Next::Over(_) => {}
         }
     }
@@ -332,7 +332,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         self.wheel.cancel(key.index);
         self.admission.release(key.index);
         let cut_off = how == Closed::Aborted || !session.connection.queue.is_empty();
-        let socket = self.host.end(session, how);
+        let socket = self.app_driver.end(session, how);
         if cut_off {
             reset(&socket.fd);
         }
@@ -340,13 +340,13 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 
     fn fire_deadlines(&mut self) {
-        let now = Tick::from_millis(self.host.now_ms);
+        let now = Tick::from_millis(self.app_driver.now_ms);
         let mut due = [0];
         while self.wheel.expire(now, &mut due) > 0 {
             self.exporter.touch();
             let Some(key) = self.table.key_at(due[0]) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            match self.host.due(session) {
+            match self.app_driver.due(session) {
                 Due::Nothing | Due::Application => self.visit(key),
                 Due::Held => {
                     // A FIN would look like the end of an answer.
@@ -369,12 +369,12 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
         let (before, taken) = (session.connection.queue.len(), session.taken_bytes);
         let shared = self.driver.shared();
-        let mut tools = Tools::new(&mut self.scratch, shared, false);
-        match write(&mut self.host, session, &mut tools) {
+        let mut context = VisitContext::new(&mut self.scratch, shared, false);
+        match write(&mut self.app_driver, session, &mut context) {
             Err(how) => self.end(key, how),
             Ok(())
                 if !session.connection.queue.is_empty()
-                    && self.host.took_too_little(
+                    && self.app_driver.took_too_little(
                         taken + (before - session.connection.queue.len()) as u32,
                     ) =>
             {
@@ -385,11 +385,12 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 
     fn give_turns(&mut self) {
-        let (fresh, again) = self.turns.round();
+        let (fresh, again) = self.run_queue.round();
         let mut yields = 0;
         for n in 0..fresh + again {
             let is_fresh = n < fresh;
-            let next = if is_fresh { self.turns.next_fresh() } else { self.turns.next_again() };
+            let next =
+                if is_fresh { self.run_queue.next_fresh() } else { self.run_queue.next_again() };
             let Some(key) = next.and_then(|index| self.table.key_at(index)) else { continue };
             self.visit(key);
             yields += usize::from(!is_fresh && self.has_yielded(key));
@@ -408,7 +409,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             if !self.pool_has_capacity() {
                 return;
             }
-            if let Some(key) = self.starved.next().and_then(|index| self.table.key_at(index)) {
+            if let Some(key) = self.starved.pop().and_then(|index| self.table.key_at(index)) {
                 self.visit(key);
             }
         }
@@ -416,17 +417,17 @@ impl<A: Handler, D: Driver> Server<A, D> {
 
     fn give_buffers(&mut self) {
         for _ in 0..self.outgrown.len() {
-            if self.host.inputs.largest_free() < INPUT_BYTES {
+            if self.app_driver.inputs.largest_free() < INPUT_BYTES {
                 break;
             }
-            let first = self.outgrown.next();
+            let first = self.outgrown.pop();
             self.read_what_was_held_back(first);
         }
         for _ in 0..self.bufferless.len() {
-            if self.host.inputs.largest_free() == 0 {
+            if self.app_driver.inputs.largest_free() == 0 {
                 break;
             }
-            let first = self.bufferless.next();
+            let first = self.bufferless.pop();
             self.read_what_was_held_back(first);
         }
     }
@@ -439,6 +440,6 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 
     fn pool_has_capacity(&self) -> bool {
-        self.host.pool.has_capacity(&Queue::default())
+        self.app_driver.pool.has_capacity(&Queue::default())
     }
 }

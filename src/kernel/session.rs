@@ -32,7 +32,7 @@ pub(super) enum Phase {
     Aborted,
 }
 
-/// One connection. Must be ended with [`Host::end`], or it keeps what it holds of the pools.
+/// One connection. Must be ended with [`AppDriver::end`], or it keeps what it holds of the pools.
 pub(super) struct Session<A: Application, S> {
     /// The transport's own part.
     pub(super) io: S,
@@ -110,7 +110,7 @@ pub(super) enum Due {
 }
 
 /// The application and what all its connections share.
-pub(super) struct Host<A: Application> {
+pub(super) struct AppDriver<A: Application> {
     pub(super) app: A,
     pub(super) pool: Pool<A::Blob>,
     pub(super) inputs: input::Pool,
@@ -121,7 +121,7 @@ pub(super) struct Host<A: Application> {
     pub(super) linger_timeout: Duration,
 }
 
-impl<A: Handler> Host<A> {
+impl<A: Handler> AppDriver<A> {
     pub(super) fn opened<S>(&mut self, session: &mut Session<A, S>, opened: Opened) {
         self.event(session, |app, exchange| exchange.open(app, opened));
     }
@@ -254,7 +254,7 @@ impl<A: Handler> Host<A> {
         session.transport_ms = session.lingers_until_ms;
     }
 
-    /// Has [`Host::due`] return [`Due::Linger`] in at most this long.
+    /// Has [`AppDriver::due`] return [`Due::Linger`] in at most this long.
     pub(super) fn shorten_linger<S>(&self, session: &mut Session<A, S>, at_most_ms: u64) {
         session.transport_ms = session.transport_ms.min(self.now_ms.saturating_add(at_most_ms));
     }
@@ -264,7 +264,7 @@ impl<A: Handler> Host<A> {
         session.lingers_until_ms <= self.now_ms
     }
 
-    /// Has [`Host::due`] return [`Due::Linger`] again: in so long, or when the linger timeout ends.
+    /// Has [`AppDriver::due`] return [`Due::Linger`] again: in so long, or when the linger timeout ends.
     pub(super) fn resume_linger<S>(&self, session: &mut Session<A, S>, after_ms: u64) {
         session.transport_ms = session.lingers_until_ms.min(self.now_ms.saturating_add(after_ms));
     }

@@ -20,7 +20,7 @@
 //! destroy the answer (RFC 9112 §9.6).
 
 use super::INPUT_BYTES;
-use super::session::{Host, Phase, Session};
+use super::session::{AppDriver, Phase, Session};
 use super::socket::{Part, Socket};
 use crate::handler::Handler;
 use rustix::io::Errno;
@@ -44,9 +44,9 @@ pub(super) enum Next {
     /// The next event of its socket, or its deadline.
     Event,
     /// Its next turn: it has used up this one.
-    Turn,
+    Iteration,
     /// Room in the pool for answers, which others hold.
-    Room,
+    SendSpace,
     /// Its next event, or a buffer for input that lies in the kernel: the larger kind if it holds
     /// one already.
     Buffer,
@@ -55,7 +55,7 @@ pub(super) enum Next {
 }
 
 /// What a visit works with besides the session.
-pub(super) struct Tools<'a, P: Part> {
+pub(super) struct VisitContext<'a, P: Part> {
     /// [`INPUT_BYTES`] to read into.
     pub(super) scratch: &'a mut [u8],
     pub(super) shared: &'a mut P::Shared,
@@ -65,68 +65,71 @@ pub(super) struct Tools<'a, P: Part> {
     read_max: usize,
 }
 
-impl<'a, P: Part> Tools<'a, P> {
+impl<'a, P: Part> VisitContext<'a, P> {
     pub(super) fn new(scratch: &'a mut [u8], shared: &'a mut P::Shared, is_crowded: bool) -> Self {
         let read_max = if is_crowded { CROWDED_BYTES } else { INPUT_BYTES };
-        Tools { scratch, shared, is_crowded, read_max }
+        VisitContext { scratch, shared, is_crowded, read_max }
     }
 }
 
 /// Does all there is to do for `session`, up to the bound of one visit. While many wait, that is a
 /// few answers.
 pub(super) fn visit<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Next {
     let mut has_answered = false;
-    host.iterate(session);
+    app_driver.iterate(session);
     for _ in 0..STEPS {
-        if has_answered && tools.is_crowded && session.io.readable && session.phase() == Phase::Open
+        if has_answered
+            && context.is_crowded
+            && session.io.readable
+            && session.phase() == Phase::Open
         {
-            match write_if_any(host, session, tools) {
+            match write_if_any(app_driver, session, context) {
                 Ok(()) => break,
                 Err(how) => return Next::Over(how),
             }
         }
         let reads = session.io.readable;
-        match step(host, session, tools) {
+        match step(app_driver, session, context) {
             Ok(None) => {}
-            Ok(Some(Next::Turn)) => break,
+            Ok(Some(Next::Iteration)) => break,
             Ok(Some(next)) => return next,
             Err(how) => return Next::Over(how),
         }
         has_answered |= reads && !session.connection.queue.is_empty();
         // What is answered with nothing yet is a part of something long.
-        tools.read_max = INPUT_BYTES.min(2 * tools.read_max);
+        context.read_max = INPUT_BYTES.min(2 * context.read_max);
     }
-    host.counters.turns_used_up += 1;
-    Next::Turn
+    app_driver.counters.turns_used_up += 1;
+    Next::Iteration
 }
 
 /// One step; `None` if there may be another.
 fn step<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<Option<Next>, Closed> {
-    write_if_any(host, session, tools)?;
+    write_if_any(app_driver, session, context)?;
     let flow = session.connection.flow;
     if session.io.eof && !flow.is_finished() {
-        host.finish(session);
+        app_driver.finish(session);
     }
     match session.phase() {
         Phase::Aborted => Err(Closed::Aborted),
-        Phase::Open if flow.has_yielded() => Ok(Some(Next::Turn)),
+        Phase::Open if flow.has_yielded() => Ok(Some(Next::Iteration)),
         Phase::Open
             if flow.wants_capacity()
                 && flow.takes_input()
                 && session.io.readable
                 && !session.io.eof =>
         {
-            read(host, session, tools).map(|()| None)
+            read(app_driver, session, context).map(|()| None)
         }
-        Phase::Open if flow.wants_capacity() => Ok(resume(host, session)),
+        Phase::Open if flow.wants_capacity() => Ok(resume(app_driver, session)),
         Phase::Open | Phase::Closing if !session.connection.queue.is_empty() => {
             Ok(Some(Next::Event))
         }
@@ -134,52 +137,57 @@ fn step<A: Handler, P: Part>(
         Phase::Open if flow.reads_later() => Ok(Some(Next::Event)),
         Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Buffer)),
         Phase::Open if !session.io.readable => Ok(Some(Next::Event)),
-        Phase::Open => read(host, session, tools).map(|()| None),
+        Phase::Open => read(app_driver, session, context).map(|()| None),
         Phase::Closing if session.io.eof => Err(Closed::Finished),
         Phase::Closing => {
             rustix::net::shutdown(&session.io.fd, Shutdown::Write)
                 .map_err(|_| Closed::ResetByPeer)?;
-            host.linger(session);
+            app_driver.linger(session);
             Ok(None)
         }
-        Phase::Lingering => discard(host, session, tools),
+        Phase::Lingering => discard(app_driver, session, context),
     }
 }
 
 fn write_if_any<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
     if session.phase() != Phase::Aborted
         && session.io.writable
         && !session.connection.queue.is_empty()
     {
-        write(host, session, tools)?;
+        write(app_driver, session, context)?;
     }
     Ok(())
 }
 
 /// Writes what is queued, in one call, and gives back what the socket took.
 pub(super) fn write<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
     let queued = session.connection.queue.len();
-    host.counters.write_calls += 1;
+    app_driver.counters.write_calls += 1;
     let more = if session.sends_last() { SendFlags::MORE } else { SendFlags::empty() };
-    let sent =
-        match send(&session.io.fd, &session.connection.queue, &host.pool, more, tools.scratch) {
-            Ok(sent) => sent,
-            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
-            Err(Errno::INTR) => return Ok(()),
-            Err(Errno::TIMEDOUT) => return Err(Closed::TimedOut),
-            Err(_) => return Err(Closed::ResetByPeer),
-        };
+    let sent = match send(
+        &session.io.fd,
+        &session.connection.queue,
+        &app_driver.pool,
+        more,
+        context.scratch,
+    ) {
+        Ok(sent) => sent,
+        Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
+        Err(Errno::INTR) => return Ok(()),
+        Err(Errno::TIMEDOUT) => return Err(Closed::TimedOut),
+        Err(_) => return Err(Closed::ResetByPeer),
+    };
     session.io.writable = sent as u64 == queued;
-    host.counters.socket_full += u64::from(!session.io.writable);
-    host.sent(session, sent);
+    app_driver.counters.socket_full += u64::from(!session.io.writable);
+    app_driver.sent(session, sent);
     Ok(())
 }
 
@@ -216,47 +224,51 @@ fn send<B: Blob>(
 }
 
 /// Calls `resumed` if there is room, and says what to wait for if there is none.
-fn resume<A: Handler, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
-    if host.resume(session) {
+fn resume<A: Handler, P>(
+    app_driver: &mut AppDriver<A>,
+    session: &mut Session<A, Socket<P>>,
+) -> Option<Next> {
+    if app_driver.resume(session) {
         return None;
     }
     if !session.connection.queue.is_empty() {
         return Some(Next::Event);
     }
-    host.counters.send_pool_exhausted += 1;
-    Some(Next::Room)
+    app_driver.counters.send_pool_exhausted += 1;
+    Some(Next::SendSpace)
 }
 
 /// Reads once and offers what came, with what was kept before it.
 fn read<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
-    host.counters.read_calls += 1;
-    let spare = session.connection.input.spare(&mut host.inputs);
+    app_driver.counters.read_calls += 1;
+    let spare = session.connection.input.spare(&mut app_driver.inputs);
     if !spare.is_empty() {
-        let at_most = spare.len().min(tools.read_max);
+        let at_most = spare.len().min(context.read_max);
         let spare = &mut spare[..at_most];
-        let n = session.io.recv(tools.shared, spare, RecvFlags::empty())?;
+        let n = session.io.recv(context.shared, spare, RecvFlags::empty())?;
         if n > 0 {
-            host.counters.bytes_received += n as u64;
+            app_driver.counters.bytes_received += n as u64;
             session.io.held_back = false;
-            host.receive_held(session, n);
+            app_driver.receive_held(session, n);
         }
         return Ok(());
     }
     // Read no more than can be kept if none of it is consumed.
-    let room = if session.connection.input.is_empty() { host.inputs.largest_free() } else { 0 };
+    let room =
+        if session.connection.input.is_empty() { app_driver.inputs.largest_free() } else { 0 };
     if room == 0 {
-        return peek(host, session, tools);
+        return peek(app_driver, session, context);
     }
-    let room = room.min(tools.read_max);
-    let n = session.io.recv(tools.shared, &mut tools.scratch[..room], RecvFlags::empty())?;
+    let room = room.min(context.read_max);
+    let n = session.io.recv(context.shared, &mut context.scratch[..room], RecvFlags::empty())?;
     if n > 0 {
-        host.counters.bytes_received += n as u64;
+        app_driver.counters.bytes_received += n as u64;
         session.io.held_back = false;
-        let taken = host.receive(session, &tools.scratch[..n]);
+        let taken = app_driver.receive(session, &context.scratch[..n]);
         assert_eq!(taken, n, "more was read than a free buffer holds");
     }
     Ok(())
@@ -269,26 +281,29 @@ fn read<A: Handler, P: Part>(
 /// window, and then nothing follows that would complete the request. So the connection also waits
 /// for a buffer.
 fn peek<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
     let kept = session.connection.input.len();
-    tools.scratch[..kept].copy_from_slice(session.connection.input.bytes(&host.inputs));
-    let n =
-        session.io.recv(tools.shared, &mut tools.scratch[kept..INPUT_BYTES], RecvFlags::PEEK)?;
+    context.scratch[..kept].copy_from_slice(session.connection.input.bytes(&app_driver.inputs));
+    let n = session.io.recv(
+        context.shared,
+        &mut context.scratch[kept..INPUT_BYTES],
+        RecvFlags::PEEK,
+    )?;
     if n == 0 {
         return Ok(());
     }
-    host.counters.input_pool_exhausted += 1;
-    let consumed = host.receive_peeked(session, &tools.scratch[..kept + n]);
+    app_driver.counters.input_pool_exhausted += 1;
+    let consumed = app_driver.receive_peeked(session, &context.scratch[..kept + n]);
     let from_kernel = consumed.saturating_sub(kept);
     if from_kernel > 0 {
-        take(host, session, from_kernel, tools)?;
+        take(app_driver, session, from_kernel, context)?;
     }
     session.io.held_back = from_kernel < n;
     if consumed > 0 {
-        host.limit_wait(session, false);
+        app_driver.limit_wait(session, false);
     }
     if !session.io.held_back {
         return Ok(());
@@ -302,15 +317,15 @@ fn peek<A: Handler, P: Part>(
 
 /// Removes from the kernel the input that was read there. It is there: it was just seen.
 fn take<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
     seen: usize,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
     let readable = session.io.readable;
-    host.counters.read_calls += 1;
-    host.counters.bytes_received += seen as u64;
-    let taken = session.io.recv(tools.shared, &mut tools.scratch[..seen], RecvFlags::TRUNC)?;
+    app_driver.counters.read_calls += 1;
+    app_driver.counters.bytes_received += seen as u64;
+    let taken = session.io.recv(context.shared, &mut context.scratch[..seen], RecvFlags::TRUNC)?;
     session.io.readable = readable;
     // Anything else would offer bytes twice.
     if taken == seen { Ok(()) } else { Err(Closed::Aborted) }
@@ -318,9 +333,9 @@ fn take<A: Handler, P: Part>(
 
 /// Reads on until the peer has closed, and drops what comes.
 fn discard<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<Option<Next>, Closed> {
     if session.io.eof {
         return Err(Closed::Finished);
@@ -328,7 +343,7 @@ fn discard<A: Handler, P: Part>(
     if !session.io.readable {
         return Ok(Some(Next::Event));
     }
-    host.counters.read_calls += 1;
-    let dropped = session.io.recv(tools.shared, tools.scratch, RecvFlags::TRUNC)?;
-    if host.dropped(session, dropped) { Ok(None) } else { Err(Closed::TimedOut) }
+    app_driver.counters.read_calls += 1;
+    let dropped = session.io.recv(context.shared, context.scratch, RecvFlags::TRUNC)?;
+    if app_driver.dropped(session, dropped) { Ok(None) } else { Err(Closed::TimedOut) }
 }

@@ -53,7 +53,7 @@ fn builder(config: &config::Serve) -> Builder<impl Factories> {
             }
             Ok(())
         })
-        .every_second(move |registry| items.look_after(registry))
+        .every_second(move |registry| items.maintain(registry))
 }
 
 /// Content in memory, loaded while the server starts.
@@ -143,7 +143,7 @@ impl Items {
     }
 
     /// Looks after the store, if there is one. It outlives its makers' part of the start.
-    fn look_after(&self, registry: &Registry) -> Result<()> {
+    fn maintain(&self, registry: &Registry) -> Result<()> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(shared) = shared else { return Ok(()) };
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,7 +152,7 @@ impl Items {
             registry.add(snapshot.clone());
             Stored::new(shared.store().clone(), snapshot)
         });
-        stored.look_after()
+        stored.maintain()
     }
 }
 

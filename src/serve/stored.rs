@@ -28,7 +28,7 @@ impl Stored {
 
     /// Frees expired items, because sleeping workers do not, and publishes the counters. Counts a
     /// panic. Returns an error if a panic may have left a change of the store incomplete.
-    pub(super) fn look_after(&self) -> Result<()> {
+    pub(super) fn maintain(&self) -> Result<()> {
         let now = u32::try_from(clock::steady_seconds()).unwrap_or(u32::MAX);
         let mut counts: Vec<Count> = Vec::with_capacity(32);
         self.contain(|| {
@@ -65,7 +65,7 @@ mod tests {
             Store::new(&Settings { memory_bytes: 16 << 20, ..Settings::default() }).unwrap();
         let stored = Stored::new(store.clone(), Snapshot::new("store"));
         assert!(stored.contain(|| panic!("injected")).is_ok());
-        stored.look_after().unwrap();
+        stored.maintain().unwrap();
         assert!(
             stored.snapshot.read().contains(&(&HANDLER_PANICS, 1)),
             "{:?}",
@@ -74,6 +74,6 @@ mod tests {
         let in_doubt = stored.contain(|| store.panic_while_locked());
         let error = in_doubt.unwrap_err().to_string();
         assert!(error.starts_with("store maintenance: panicked at src/store/"), "{error}");
-        assert!(stored.look_after().is_ok(), "nothing panics, so nothing is asked");
+        assert!(stored.maintain().is_ok(), "nothing panics, so nothing is asked");
     }
 }

@@ -368,7 +368,7 @@ impl Server {
                     Err(_) => Error::failed("all workers have ended"),
                 }),
                 recv(publish) -> _ => self.publish()?,
-                recv(look) -> _ => watch.look(self.device.as_mut(), &self.registry)?,
+                recv(look) -> _ => watch.check(self.device.as_mut(), &self.registry)?,
             }
         }
     }

@@ -41,13 +41,13 @@ pub(super) fn port_limits(
 }
 
 /// Checks what `workers` stacks on a device of `queues` queues take, a kernel worker of at most
-/// `most_beside` connections beside them.
+/// `max_beside` connections beside them.
 pub(super) fn check_xdp<L: Factories>(
     common: &Common<'_, L>,
     options: &OpenOptions,
     queues: u32,
     workers: u32,
-    most_beside: u32,
+    max_beside: u32,
 ) -> Result<()> {
     let setup = common.setup;
     let plan = |connections: u32| {
@@ -58,7 +58,7 @@ pub(super) fn check_xdp<L: Factories>(
             let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
             plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
         }
-        let beside_connections = connections.min(most_beside);
+        let beside_connections = connections.min(max_beside);
         plan = add_handlers(common, beside_connections, 1, plan);
         let beside = kernel_settings(setup, beside_connections, 1);
         plan.add("the kernel worker beside", 1, beside.memory_bytes::<L::Handlers>(common.poller))

@@ -65,12 +65,12 @@ impl Watch {
     }
 
     /// Looks at everything. An error says that the process is to end because of what it found.
-    pub(super) fn look(&mut self, claims: Option<&mut Claims>, registry: &Registry) -> Result<()> {
+    pub(super) fn check(&mut self, claims: Option<&mut Claims>, registry: &Registry) -> Result<()> {
         let (services, log) = (&self.services, &mut self.connections_log);
         let now = Instant::now();
         let exhausted = health::check_connections(registry, &self.readiness, services, log, now);
         self.events.connection_exhaustions += u64::from(exhausted);
-        let looked = claims.map_or(Ok(()), |claims| self.look_at_interface(claims));
+        let looked = claims.map_or(Ok(()), |claims| self.check_interface(claims));
         self.events.log_lines_lost = log::lines_lost();
         self.publish();
         looked
@@ -81,7 +81,7 @@ impl Watch {
     }
 
     /// What cannot be asked is left as it was: if the interface is gone, a worker says so.
-    fn look_at_interface(&mut self, claims: &mut Claims) -> Result<()> {
+    fn check_interface(&mut self, claims: &mut Claims) -> Result<()> {
         if let Ok(link) = claims.link() {
             self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
             self.note_program(claims, link.has_program)?;

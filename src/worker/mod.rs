@@ -97,7 +97,7 @@ pub struct Worker<A: Handler, Q = Queue> {
 }
 
 /// What a worker lends to whoever acts of its own accord.
-pub struct Hand<'a, A: Handler, Q = Queue> {
+pub struct WorkerContext<'a, A: Handler, Q = Queue> {
     /// The time of this turn, in microseconds since the worker began.
     pub now_us: u64,
     /// The same, for the stack.
@@ -111,7 +111,7 @@ pub struct Hand<'a, A: Handler, Q = Queue> {
     clock: &'a Clock,
 }
 
-impl<A: Handler, Q> Hand<'_, A, Q> {
+impl<A: Handler, Q> WorkerContext<'_, A, Q> {
     /// Reads the clock once more: for who has done much since the turn began, and takes times of
     /// what comes next.
     pub fn read_clock_us(&self) -> u64 {
@@ -154,9 +154,9 @@ impl Drain {
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    GoOn,
-    Done,
+enum LoopControl {
+    Continue,
+    Exit,
 }
 
 impl<A: Handler, Q: FrameIo> Worker<A, Q> {
@@ -205,12 +205,15 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
 
     /// As [`Worker::run`], but at the start of each turn `act` is lent what is needed to act of its
     /// own accord, as a client does. Ends when `act` says no, too. Returns the application.
-    pub fn run_with(mut self, mut act: impl FnMut(Hand<'_, A, Q>) -> bool) -> io::Result<A> {
+    pub fn run_with(
+        mut self,
+        mut act: impl FnMut(WorkerContext<'_, A, Q>) -> bool,
+    ) -> io::Result<A> {
         self.tick();
-        while self.control() == Turn::GoOn {
+        while self.control() == LoopControl::Continue {
             let (now_us, now) = (self.now_us, self.now());
             let Worker { stack, app, outbound, clock, .. } = &mut self;
-            if !act(Hand { now_us, now, stack, app, outbound, clock }) {
+            if !act(WorkerContext { now_us, now, stack, app, outbound, clock }) {
                 break;
             }
             let taken = self.receive() + self.take_handed_over() + self.take_completions();
@@ -224,7 +227,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
             if taken > 0 {
                 self.idle.worked(self.now_us);
             } else {
-                self.rest()?;
+                self.idle()?;
             }
             self.tick();
         }
@@ -278,7 +281,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     }
 
     /// Takes commands, drains and publishes.
-    fn control(&mut self) -> Turn {
+    fn control(&mut self) -> LoopControl {
         match self.commands.take() {
             Some(Command::Drain(limit)) => self.begin_to_drain(limit),
             Some(Command::Leave) => self.leaves = true,
@@ -287,7 +290,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         if self.exporter.is_due(self.now_us / 1000) {
             self.publish();
         }
-        if self.leaves { Turn::Done } else { self.go_on_draining() }
+        if self.leaves { LoopControl::Exit } else { self.go_on_draining() }
     }
 
     /// A second order can only shorten the time that the first one gave.
@@ -302,8 +305,8 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         self.app.drain();
     }
 
-    fn go_on_draining(&mut self) -> Turn {
-        let Some(drain) = &mut self.drain else { return Turn::GoOn };
+    fn go_on_draining(&mut self) -> LoopControl {
+        let Some(drain) = &mut self.drain else { return LoopControl::Continue };
         if self.now_us >= drain.look_at_us {
             drain.look_at_us = self.now_us + DRAIN_LOOK_US;
             let app = &self.app;
@@ -313,17 +316,17 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         let is_over =
             self.now_us >= drain.until_us || (self.stack.connections() == 0 && !is_opening);
         match &self.drained {
-            _ if !is_over => Turn::GoOn,
+            _ if !is_over => LoopControl::Continue,
             Some(drained) => {
                 drained.store(true, Ordering::Release);
-                Turn::GoOn
+                LoopControl::Continue
             }
-            None => Turn::Done,
+            None => LoopControl::Exit,
         }
     }
 
     /// Nothing came: spins on, or sleeps until something does.
-    fn rest(&mut self) -> io::Result<()> {
+    fn idle(&mut self) -> io::Result<()> {
         self.idle.check_now_and_then(self.now_us, self.outbound.queues())?;
         if self.idle.is_near_work(self.now_us) {
             std::hint::spin_loop();

@@ -74,7 +74,7 @@ fn forged_sources_draw_no_more_than_their_network_or_all_sources_may() {
         assert!(drawn <= allowed, "{drawn} bytes of {allowed}");
     };
     within(
-        drawn((1..100).map(|host| Ipv4Addr::new(198, 18, 0, host).into()), 1000, false),
+        drawn((1..100).map(|app_driver| Ipv4Addr::new(198, 18, 0, app_driver).into()), 1000, false),
         NETWORK,
     );
     within(drawn((0..200).map(|net| Ipv4Addr::new(198, 18, net, 1).into()), 1000, false), TOTAL);

@@ -5,7 +5,7 @@
 use super::{Shared, Uring};
 use crate::handler::Handler;
 use crate::kernel::server::Server;
-use crate::kernel::session::{Host, Phase, Session};
+use crate::kernel::session::{AppDriver, Phase, Session};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::Buffer;
 use crate::kernel::table::Key;
@@ -32,13 +32,14 @@ pub(super) fn received<A: Handler>(
     }
     match input {
         Ok(Some(buffer)) => {
-            take(&mut server.host, session, shared, buffer);
+            take(&mut server.app_driver, session, shared, buffer);
             if session.phase() == Phase::Aborted {
                 return server.end(key, Closed::Aborted);
             }
             if session.connection.flow.has_yielded() {
-                server.host.counters.turns_used_up += u64::from(!server.turns.has(key.index));
-                return server.leave(key, Next::Turn);
+                server.app_driver.counters.turns_used_up +=
+                    u64::from(!server.run_queue.contains(key.index));
+                return server.leave(key, Next::Iteration);
             }
             if !session.io.readable && !needs_visit(session) {
                 return server.leave(key, Next::Event);
@@ -53,14 +54,14 @@ pub(super) fn received<A: Handler>(
             session.io.readable = !session.io.eof;
         }
         Err(Errno::NOBUFS) => {
-            server.host.counters.receive_buffers_exhausted += 1;
+            server.app_driver.counters.receive_buffers_exhausted += 1;
             session.io.readable = true;
         }
         Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
         Err(Errno::TIMEDOUT) => return server.end(key, Closed::TimedOut),
         Err(_) => return server.end(key, Closed::ResetByPeer),
     }
-    server.turns.join(key.index);
+    server.run_queue.push(key.index);
 }
 
 /// Whether there is more to do than to send what is queued.
@@ -71,23 +72,23 @@ pub(super) fn needs_visit<A: Application>(session: &Session<A, Socket<super::Ope
 
 /// Delivers what lies in `buffer`, or holds it.
 fn take<A: Handler>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<super::Operations>>,
     shared: &mut Shared,
     buffer: Buffer,
 ) {
-    host.counters.read_calls += 1;
+    app_driver.counters.read_calls += 1;
     if session.phase() != Phase::Open {
-        if !host.dropped(session, buffer.len()) {
-            host.abort(session);
+        if !app_driver.dropped(session, buffer.len()) {
+            app_driver.abort(session);
         }
         return shared.ring.give(buffer);
     }
     let waits = session.connection.flow.is_paused()
         || session.io.held_back
         || !session.io.part.held.is_empty();
-    let done = if waits { 0 } else { host.receive(session, shared.ring.bytes(&buffer)) };
-    host.counters.bytes_received += done as u64;
+    let done = if waits { 0 } else { app_driver.receive(session, shared.ring.bytes(&buffer)) };
+    app_driver.counters.bytes_received += done as u64;
     if done == buffer.len() {
         return shared.ring.give(buffer);
     }

@@ -27,7 +27,7 @@ use super::session::Session;
 use super::socket::{Part, Socket};
 use super::sys::{Completion, Ring};
 use super::table::Key;
-use super::turns::Turns;
+use super::wait_queue::WaitQueue;
 use crate::control::CommandReceiver;
 use crate::handler::Handler;
 use held::Held;
@@ -43,7 +43,7 @@ pub(super) struct Uring {
     /// The ring and the buffers that connections hold.
     shared: Shared,
     /// Connections that have something to send or to have brought about.
-    changed: Turns,
+    changed: WaitQueue,
     /// What the connections of one submission take part in it with.
     steps: Vec<Step>,
     /// For each listener, whether an accept is under way.
@@ -67,7 +67,7 @@ impl Driver for Uring {
     fn memory_bytes(settings: &Settings) -> usize {
         Ring::memory_bytes(settings.receive_buffers)
             + Held::memory_bytes(settings.receive_buffers)
-            + Turns::memory_bytes(settings.connections)
+            + WaitQueue::memory_bytes(settings.connections)
             + output::STEPS * size_of::<Step>()
     }
 
@@ -77,7 +77,7 @@ impl Driver for Uring {
                 ring: Ring::new(settings.receive_buffers)?,
                 held: Held::new(settings.receive_buffers),
             },
-            changed: Turns::new(settings.connections),
+            changed: WaitQueue::new(settings.connections),
             steps: Vec::with_capacity(output::STEPS),
             accepting: vec![false; listeners.len()],
             accepts: true,
@@ -93,7 +93,7 @@ impl Driver for Uring {
         output::submit(server)?;
         if !handle_all(server)? && server.driver.changed.is_empty() {
             let timeout = server.sleep();
-            server.host.counters.wait_calls += 1;
+            server.app_driver.counters.wait_calls += 1;
             server.driver.shared.ring.wait(timeout)?;
             handle_all(server)?;
         }
@@ -108,7 +108,7 @@ impl Driver for Uring {
         session: &mut Session<A, Socket<Operations>>,
     ) -> bool {
         let _ = session;
-        self.changed.join(key.index);
+        self.changed.push(key.index);
         true
     }
 
@@ -168,7 +168,7 @@ fn handle<A: Handler>(server: &mut Server<A, Uring>, completion: Completion) -> 
         }
         Completion::Woken { more } => {
             server.driver.wakes = more;
-            server.called = true;
+            server.commands_pending = true;
         }
     }
     Ok(())
@@ -185,7 +185,7 @@ fn ready<A: Handler>(
     if !more {
         session.io.part.poll_ended();
     }
-    server.turns.join(key.index);
+    server.run_queue.push(key.index);
     let Ok(events) = events else { return };
     // What comes is received, unless receiving has ended or is to end.
     let reads = !session.io.part.receives();
@@ -207,6 +207,6 @@ fn hung_up<A: Handler>(server: &mut Server<A, Uring>, key: Key, events: Result<P
         let error = events.contains(PollFlags::ERR);
         // If something else has taken the error, reading finds the end.
         server.note(key, Readiness { readable: true, error, ..Readiness::default() });
-        server.turns.join(key.index);
+        server.run_queue.push(key.index);
     }
 }

@@ -42,7 +42,7 @@ enum Poll {
     #[default]
     Off,
     /// Tells once when the socket takes bytes again.
-    Room,
+    Writable,
     /// Tells everything, each time.
     All,
     Stopping,
@@ -134,7 +134,7 @@ impl Operations {
     pub(super) fn abandon(mut self, key: Key, shared: &mut Shared) {
         shared.held.clear(&mut self.held, &mut shared.ring);
         self.stop_receive(key, shared);
-        if matches!(self.poll, Poll::Room | Poll::All) {
+        if matches!(self.poll, Poll::Writable | Poll::All) {
             shared.ring.stop_poll(key);
         }
         if self.hangup == Hangup::Watched {
@@ -175,8 +175,8 @@ impl Operations {
     /// when it has ended.
     fn watch(&mut self, wanted: Poll, key: Key, shared: &mut Shared) -> Option<(PollFlags, bool)> {
         match (self.poll, wanted) {
-            (Poll::Off, Poll::Room) => {
-                self.poll = Poll::Room;
+            (Poll::Off, Poll::Writable) => {
+                self.poll = Poll::Writable;
                 Some((PollFlags::OUT, false))
             }
             (Poll::Off, Poll::All) => {
@@ -214,7 +214,7 @@ pub(super) fn change<A: Application>(
     }
     let is_full = !io.writable && !send && part.sending.is_none();
     let watch = if is_full && part.receives() {
-        Poll::Room
+        Poll::Writable
     } else if part.receives() {
         Poll::Off
     } else {

@@ -32,7 +32,7 @@ pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()
         if driver.steps.is_empty() && driver.wakes && !listens {
             return Ok(());
         }
-        server.host.counters.wait_calls += 1;
+        server.app_driver.counters.wait_calls += 1;
         start_all(server, listens)?;
         if server.driver.changed.is_empty() {
             return Ok(());
@@ -45,7 +45,7 @@ fn collect<A: Handler>(server: &mut Server<A, Uring>) {
     let driver = &mut server.driver;
     driver.steps.clear();
     while driver.steps.len() < STEPS
-        && let Some(index) = driver.changed.next()
+        && let Some(index) = driver.changed.pop()
     {
         let Some(key) = server.table.key_at(index) else { continue };
         let Some(session) = server.table.get_mut(key) else { continue };
@@ -53,14 +53,14 @@ fn collect<A: Handler>(server: &mut Server<A, Uring>) {
         if !start.is_nothing() {
             driver.steps.push(Step { key, start });
         }
-        server.host.counters.write_calls += u64::from(start.send);
+        server.app_driver.counters.write_calls += u64::from(start.send);
     }
 }
 
 fn start_all<A: Handler>(server: &mut Server<A, Uring>, listens: bool) -> io::Result<()> {
-    let Server { driver, table, host, commands, listeners, .. } = server;
+    let Server { driver, table, app_driver, commands, listeners, .. } = server;
     let Uring { shared, steps, accepting, wakes, .. } = driver;
-    let (table, pool) = (&*table, &host.pool);
+    let (table, pool) = (&*table, &app_driver.pool);
     shared.ring.submit(|batch| {
         if !std::mem::replace(wakes, true) {
             batch.wake(commands.as_fd());
@@ -110,12 +110,12 @@ pub(super) fn sent<A: Handler>(
         Err(_) => return server.end(key, Closed::ResetByPeer),
     };
     session.io.writable = taken as u64 == given;
-    server.host.counters.socket_full += u64::from(!session.io.writable);
-    server.host.sent(session, taken);
+    server.app_driver.counters.socket_full += u64::from(!session.io.writable);
+    server.app_driver.sent(session, taken);
     let io = &session.io;
     let is_through =
         io.writable && session.connection.queue.is_empty() && !io.readable && !io.part.is_careful();
     if !is_through || needs_visit(session) || server.drain.is_some() {
-        server.turns.join(key.index);
+        server.run_queue.push(key.index);
     }
 }

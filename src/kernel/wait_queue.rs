@@ -4,15 +4,15 @@
 
 use std::collections::VecDeque;
 
-pub(super) struct Turns {
+pub(super) struct WaitQueue {
     line: VecDeque<u32>,
     waiting: Vec<bool>,
 }
 
-impl Turns {
+impl WaitQueue {
     /// A line that has a place for each of `capacity` indices.
-    pub(super) fn new(capacity: usize) -> Turns {
-        Turns { line: VecDeque::with_capacity(capacity), waiting: vec![false; capacity] }
+    pub(super) fn new(capacity: usize) -> WaitQueue {
+        WaitQueue { line: VecDeque::with_capacity(capacity), waiting: vec![false; capacity] }
     }
 
     pub(super) const fn memory_bytes(capacity: usize) -> usize {
@@ -28,14 +28,14 @@ impl Turns {
     }
 
     /// Puts `index` at the end of the line, unless it stands there already.
-    pub(super) fn join(&mut self, index: u32) {
+    pub(super) fn push(&mut self, index: u32) {
         if !std::mem::replace(&mut self.waiting[index as usize], true) {
             self.line.push_back(index);
         }
     }
 
     /// Who stands first.
-    pub(super) fn next(&mut self) -> Option<u32> {
+    pub(super) fn pop(&mut self) -> Option<u32> {
         let index = self.line.pop_front()?;
         self.waiting[index as usize] = false;
         Some(index)
@@ -48,17 +48,17 @@ mod tests {
 
     #[test]
     fn first_come_first_served_and_once_each() {
-        let mut turns = Turns::new(4);
+        let mut queue = WaitQueue::new(4);
         for index in [2, 0, 2, 3, 0] {
-            turns.join(index);
+            queue.push(index);
         }
-        assert_eq!(turns.len(), 3);
-        assert_eq!(turns.next(), Some(2));
-        turns.join(2);
+        assert_eq!(queue.len(), 3);
+        assert_eq!(queue.pop(), Some(2));
+        queue.push(2);
         assert_eq!(
-            [turns.next(), turns.next(), turns.next(), turns.next()],
+            [queue.pop(), queue.pop(), queue.pop(), queue.pop()],
             [Some(0), Some(3), Some(2), None]
         );
-        assert!(turns.is_empty());
+        assert!(queue.is_empty());
     }
 }
