@@ -1,6 +1,5 @@
-//! The loop of one worker: in come what its [`Driver`] saw happen, orders and the passing of time,
-//! out go visits to the connections they are for. Never blocks but in the driver, and there until
-//! the next deadline.
+//! The loop of one worker. Visits the connections that have events of the [`Driver`], an expired
+//! deadline or a command. Blocks only in the driver, at most until the next deadline.
 
 use super::accept::reset;
 use super::admission::Admission;
@@ -28,19 +27,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A day: the wheel must be turned while its ticks still compare, and every kernel knows such a
-/// timeout.
+/// 1 day. The timing wheel must advance while its ticks still compare, and every kernel accepts
+/// this timeout.
 const LONGEST_SLEEP_MS: u64 = 86_400_000;
-/// Connections that go on and yield again, between two looks for news: each of these visits is one
-/// of the longest.
+/// Visits of yielding connections between two polls for events: each of these visits is one of the
+/// longest.
 const YIELDS_MAX: usize = 4;
 
-/// The way a worker learns from the kernel what happens: epoll, or io_uring.
+/// Waits for events and moves bytes: epoll or io_uring.
 pub(super) trait Driver: Sized {
     type Part: Part<Shared = Self::Shared>;
     type Shared;
 
-    /// Bytes of its own tables, besides the parts.
+    /// Bytes of the tables of the driver, without the parts.
     fn memory_bytes(settings: &Settings) -> usize;
 
     fn new(
@@ -51,14 +50,14 @@ pub(super) trait Driver: Sized {
 
     fn shared(&mut self) -> &mut Self::Shared;
 
-    /// Waits until something happens, for at most [`Server::sleep`], calls [`Server::tick`] and
-    /// handles all of it.
+    /// Waits for events, at most [`Server::sleep`]. Then calls [`Server::tick`] and handles all
+    /// events.
     fn wait<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
     /// Prepares the socket of a new connection for its first visit.
     fn prepare(&mut self, socket: &mut Socket<Self::Part>);
 
-    /// Sees to it that what a connection waits for after a visit will be told, or says that it
+    /// Arranges for the event that a connection waits for after a visit. Returns false if it
     /// cannot.
     fn arrange<A: Application>(
         &mut self,
@@ -69,18 +68,17 @@ pub(super) trait Driver: Sized {
     /// Closes the socket of a connection that has ended.
     fn close(&mut self, key: Key, socket: Socket<Self::Part>);
 
-    /// Looks away from the listeners, or at them again.
+    /// Stops or resumes watching the listeners.
     fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()>;
 
-    /// Lets go of the listeners: what they have accepted is in the table when this returns.
+    /// Releases the listeners. All accepted connections are in the table when this returns.
     fn release_listeners<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
-    /// All there is to know has been told when this returns, and every connection's reads are its
-    /// own.
+    /// Handles all pending events. When this returns, undelivered input is in the sockets.
     fn settle<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 }
 
-/// What the kernel says of a socket.
+/// Readiness of a socket as the kernel reports it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Readiness {
     pub(super) readable: bool,
@@ -96,23 +94,22 @@ pub(super) struct Server<A: Application, D: Driver> {
     pub(super) table: Table<Session<A, Socket<D::Part>>>,
     pub(super) admission: Admission,
     pub(super) wheel: Wheel,
-    /// Connections that have more to do than one visit allows, or that the driver wants visited
-    /// later.
+    /// Connections with new events, or with more work than one visit allows.
     pub(super) run_queue: RunQueue,
-    /// Connections of which the driver has news to tell.
+    /// Events of the current batch that the driver has not handled yet.
     pub(super) pending_events: usize,
-    /// Connections that wait for room in the pool for answers.
+    /// Connections that wait for space in the send pool.
     starved: WaitQueue,
-    /// Connections whose input waits in the kernel for a buffer of either size.
+    /// Connections whose input stays in the kernel until an input buffer of either size is free.
     bufferless: WaitQueue,
-    /// The same, for a large buffer: they fill a small one.
+    /// Connections that fill a small input buffer and wait for a large one.
     outgrown: WaitQueue,
     pub(super) listeners: Vec<Listener>,
     pub(super) accept_again_ms: Option<u64>,
     pub(super) drain: Option<Drain>,
     pub(super) drain_idle_ms: u64,
     pub(super) commands: CommandReceiver,
-    /// The mailbox is to be looked into.
+    /// Whether the command receiver may hold commands.
     pub(super) commands_pending: bool,
     pub(super) driver: D,
     scratch: Vec<u8>,
@@ -120,7 +117,7 @@ pub(super) struct Server<A: Application, D: Driver> {
     pub(super) exporter: Exporter,
 }
 
-/// Bytes of what grows with the number of connections, and of the loop's own buffers.
+/// Bytes of the tables that grow with the number of connections, and of the buffers of the loop.
 pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> usize {
     let connections = settings.connections;
     Table::<Session<A, Socket<D::Part>>>::memory_bytes(connections)
@@ -133,7 +130,7 @@ pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> us
 }
 
 impl<A: Handler, D: Driver> Server<A, D> {
-    /// Takes all the memory it will ever use, and registers what it waits for.
+    /// Allocates all memory and registers the listeners and the command receiver.
     pub(super) fn new(
         settings: &Settings,
         listeners: Vec<Listener>,
@@ -181,8 +178,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         })
     }
 
-    /// Serves until an order to drain has been carried out, or the kernel refuses what a server
-    /// cannot do without.
+    /// Serves until the worker has drained, or a system call fails that it cannot do without.
     pub(super) fn run(mut self, ready: impl FnOnce()) -> io::Result<()> {
         self.tick();
         self.publish();
@@ -230,7 +226,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
     }
 
-    /// Lets handlers go on with what other threads have completed.
+    /// Passes completions of other threads to the handlers.
     fn take_completions(&mut self) {
         while let Some((ConnectionId(id), completed)) = self.commands.completions().take() {
             self.exporter.touch();
@@ -244,7 +240,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
     }
 
-    /// How long there is nothing to do unless something happens.
+    /// Longest time to block in the driver.
     pub(super) fn sleep(&self) -> Duration {
         let inputs = &self.app_driver.inputs;
         if !self.run_queue.is_empty()
@@ -265,8 +261,8 @@ impl<A: Handler, D: Driver> Server<A, D> {
         )
     }
 
-    /// Takes note of what the kernel says of a connection's socket. It is to be visited then, if it
-    /// is still there.
+    /// Records the readiness of a connection's socket. Ends the connection after a socket error.
+    /// The caller visits it if it is still open.
     pub(super) fn note(&mut self, key: Key, readiness: Readiness) {
         let Some(session) = self.table.get_mut(key) else { return };
         if readiness.error {
@@ -284,7 +280,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         session.io.writable |= readiness.writable;
     }
 
-    /// Visits a connection and sees to what it waits for after that.
+    /// Visits a connection, then arranges what it waits for.
     pub(super) fn visit(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
         let is_crowded = self.run_queue.len() + self.pending_events > CROWD;
@@ -294,7 +290,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         self.leave(key, next);
     }
 
-    /// Sees to what a connection waits for.
+    /// Arranges what a connection waits for.
     pub(super) fn leave(&mut self, key: Key, next: Next) {
         if let Next::Over(how) = next {
             return self.end(key, how);
@@ -326,7 +322,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
     }
 
-    /// Ends a connection. A reset tells the peer that an answer was cut off.
+    /// Ends a connection. A reset tells the peer that an answer is incomplete.
     pub(super) fn end(&mut self, key: Key, how: Closed) {
         let Some(session) = self.table.remove(key) else { return };
         self.wheel.cancel(key.index);
@@ -359,9 +355,9 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
     }
 
-    /// The socket is said to be writable when a good part of its buffer is free, which a slow peer
-    /// may take longer for than the send timeout: how much the peer has taken shows in what the
-    /// socket takes now.
+    /// Retries to send at the send timeout. epoll reports a socket as writable only when a good
+    /// part of its buffer is free. A slow peer may need longer than the send timeout for that. The
+    /// progress of the peer shows in the bytes that the socket accepts now.
     fn retry_send(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
         if session.io.part.is_sending() {

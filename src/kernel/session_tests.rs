@@ -4,7 +4,7 @@ use crate::metrics::Metric;
 use simoom_io::send::CHUNK_BYTES;
 use simoom_io::{ConnectionId, Reply};
 
-/// Does what each byte of input says; other bytes stay unconsumed.
+/// Runs the action that each byte of input names. Other bytes stay unconsumed.
 #[derive(Default)]
 struct Script {
     resumed: usize,
@@ -128,7 +128,7 @@ fn after_close_no_deadline_of_the_application_counts() {
 #[test]
 fn the_send_timeout_runs_from_the_last_progress() {
     let (mut app_driver, mut session) = opened();
-    // A peer must take three bytes in this time.
+    // A peer must accept 3 bytes in this time.
     app_driver.send_timeout = Duration::from_millis(3);
     app_driver.receive(&mut session, b"nwww");
     app_driver.sent(&mut session, 0);
@@ -249,7 +249,7 @@ fn input_that_is_put_off_is_offered_right_after_the_deadline() {
     assert_eq!(session.connection.input.bytes(&app_driver.inputs), b"?");
 }
 
-/// Whatever a connection waits for that the application has set no deadline for.
+/// Each wait for which the application has set no deadline.
 #[test]
 fn every_wait_ends() {
     type Wait = fn(&mut AppDriver<Script>, &mut Session<Script, ()>);

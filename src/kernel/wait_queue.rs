@@ -1,6 +1,6 @@
-//! A line of connections that wait for their turn, each standing in it at most once. In and out go
-//! indices of the table; whether the connection behind an index still wants its turn is for the
-//! caller to see. Never grows.
+//! A FIFO queue of connections that wait for memory or for submission. Holds each index of the
+//! table at most once. The caller checks whether the connection at an index still waits. Never
+//! grows.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ pub(super) struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// A line that has a place for each of `capacity` indices.
+    /// A queue with capacity for the indices below `capacity`.
     pub(super) fn new(capacity: usize) -> WaitQueue {
         WaitQueue { line: VecDeque::with_capacity(capacity), waiting: vec![false; capacity] }
     }
@@ -27,14 +27,14 @@ impl WaitQueue {
         self.line.is_empty()
     }
 
-    /// Puts `index` at the end of the line, unless it stands there already.
+    /// Appends `index`, unless it is queued.
     pub(super) fn push(&mut self, index: u32) {
         if !std::mem::replace(&mut self.waiting[index as usize], true) {
             self.line.push_back(index);
         }
     }
 
-    /// Who stands first.
+    /// Removes the first index.
     pub(super) fn pop(&mut self) -> Option<u32> {
         let index = self.line.pop_front()?;
         self.waiting[index as usize] = false;

@@ -1,5 +1,4 @@
-//! The store of memcached as the control thread sees it: looked after while workers sleep, and
-//! counted.
+//! Maintenance of the memcached store by the control thread, while workers sleep, and its counters.
 
 use crate::app::contained::Containment;
 use crate::app::memcached;
@@ -10,11 +9,11 @@ use crate::panics;
 use crate::store::Store;
 use std::sync::Arc;
 
-/// How often the store frees dead memory each time, at most: in all, what a flush of 256 MiB
-/// leaves. The workers get the store's lock between two of them.
+/// Maximum of maintenance steps in one call: in all, the dead memory that a flush of 256 MiB
+/// leaves. Workers get the lock of the store between two steps.
 const MAINTAIN_MAX: usize = 256;
 
-/// The store, and where its counters go.
+/// The store, and the destination of its counters.
 pub(super) struct Stored {
     store: Arc<Store>,
     snapshot: Arc<Snapshot>,
@@ -27,7 +26,7 @@ impl Stored {
     }
 
     /// Frees expired items, because sleeping workers do not, and publishes the counters. Counts a
-    /// panic. Returns an error if a panic may have left a change of the store incomplete.
+    /// panic. Returns an error if the panic may have left the store inconsistent.
     pub(super) fn maintain(&self) -> Result<()> {
         let now = u32::try_from(clock::steady_seconds()).unwrap_or(u32::MAX);
         let mut counts: Vec<Count> = Vec::with_capacity(32);

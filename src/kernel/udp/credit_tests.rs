@@ -9,8 +9,7 @@ fn exchange(source: IpAddr, received_bytes: usize, answer_bytes: usize) -> Excha
     Exchange { source, proven: false, received_bytes, answer_bytes }
 }
 
-/// The bytes that requests of 20 bytes, each from the next of `sources`, draw within `ms`
-/// milliseconds.
+/// Answer bytes for requests of 20 bytes, each from the next of `sources`, within `ms`.
 fn drawn(sources: impl Iterator<Item = IpAddr> + Clone, ms: u64, proven: bool) -> usize {
     let mut credits = Credits::new();
     let mut sources = sources.cycle();
@@ -66,8 +65,7 @@ fn a_64_of_ipv6_is_one_source() {
 
 #[test]
 fn forged_sources_draw_no_more_than_their_network_or_all_sources_may() {
-    // A second's worth and a burst, what the requests themselves earn, and the answer that goes
-    // beyond it.
+    // One second of the rate, one burst, the growth by the requests, and one answer beyond it.
     let within = |drawn: usize, rate: Rate| {
         let allowed =
             rate.bytes_per_second as usize + rate.burst_bytes as usize + 20_000 * 20 + 11_200;

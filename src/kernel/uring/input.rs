@@ -1,6 +1,6 @@
-//! What has come for a connection: in come filled buffers, out go calls to the application with the
-//! bytes where they lie. What is left over is copied to an input buffer; if there is no space for
-//! it, the buffer is held and read again by a visit. Every buffer is given back or held.
+//! Received input of a connection: delivers filled receive buffers to the application without a
+//! copy. The unconsumed rest is copied to an input buffer. If none is free, the receive buffer is
+//! held for a visit. Every buffer is returned or held.
 
 use super::{Shared, Uring};
 use crate::handler::Handler;
@@ -13,7 +13,7 @@ use crate::kernel::visit::Next;
 use rustix::io::Errno;
 use simoom_io::{Application, Closed};
 
-/// A receive has brought something, or has ended.
+/// Handles a completion of a receive.
 pub(super) fn received<A: Handler>(
     server: &mut Server<A, Uring>,
     key: Key,
@@ -64,13 +64,13 @@ pub(super) fn received<A: Handler>(
     server.run_queue.push(key.index);
 }
 
-/// Whether there is more to do than to send what is queued.
+/// Whether the session needs more than a send of its queue.
 pub(super) fn needs_visit<A: Application>(session: &Session<A, Socket<super::Operations>>) -> bool {
     session.connection.queue.is_empty()
         && (session.connection.flow.wants_capacity() || session.sends_last())
 }
 
-/// Delivers what lies in `buffer`, or holds it.
+/// Delivers the bytes in `buffer`, or holds them.
 fn take<A: Handler>(
     app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<super::Operations>>,

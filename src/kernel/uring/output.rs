@@ -1,6 +1,6 @@
-//! One submission with all that a turn has brought: answers to send, and what each connection waits
-//! for. In come the connections that have changed, out go operations, and later what the sockets
-//! took. Never has two sends of one connection under way.
+//! The submission of an iteration: sends answers and starts the waits of the changed connections.
+//! Later handles the number of bytes that the sockets accepted. A connection has at most one send
+//! in progress.
 
 use super::Uring;
 use super::input::needs_visit;
@@ -16,13 +16,13 @@ use std::os::fd::AsFd;
 /// Connections in one submission.
 pub(super) const STEPS: usize = 256;
 
-/// What is to be started for whom.
+/// The operations to start for one connection.
 pub(super) struct Step {
     key: Key,
     start: Start,
 }
 
-/// Submits whatever there is to submit, without waiting for anything.
+/// Submits all pending operations without waiting.
 pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()> {
     loop {
         collect(server);
@@ -40,7 +40,7 @@ pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()
     }
 }
 
-/// Sees what has to be started for the connections that have changed.
+/// Collects the operations of the changed connections.
 fn collect<A: Handler>(server: &mut Server<A, Uring>) {
     let driver = &mut server.driver;
     driver.steps.clear();
@@ -95,7 +95,7 @@ fn start_all<A: Handler>(server: &mut Server<A, Uring>, listens: bool) -> io::Re
     })
 }
 
-/// A socket took what it could of what was queued.
+/// Handles a completion of a send.
 pub(super) fn sent<A: Handler>(
     server: &mut Server<A, Uring>,
     key: Key,
