@@ -73,7 +73,10 @@ fn loss_report(log: Log, colours: bool) -> impl FnMut(u64) + Send + 'static {
     move |lines| {
         tracing::dispatcher::with_default(&direct, || {
             // An error, so that each level shows it: errors may be among the lost lines.
-            tracing::error!(lines, "lines of the log were lost: standard error did not take them");
+            tracing::error!(
+                lines,
+                "lines of the log were lost: standard error did not accept them in time"
+            );
         });
     }
 }

@@ -18,29 +18,29 @@
 //!
 //! What happens when a resource is exhausted:
 //!
-//! | what | then | counter |
+//! | exhausted resource | effect | counter |
 //! |---|---|---|
-//! | connections | the new one is accepted and reset at once: its client, or the balancer before it, learns within a round trip, where one left in the backlog would only time out | `connections_refused` |
+//! | connections | a new connection is accepted and reset at once: its client or load balancer notices within a round trip, instead of a timeout in the backlog | `connections_refused` |
 //! | connections to one port, or from one network | the same | `http_connections_refused`, `memcached_connections_refused`, `prefix_refused` |
 //! | file descriptors | accepting pauses for 100 ms; clients wait in the backlog | `accept_pauses` |
-//! | ranges or chunks for answers | the application is asked to stop, the socket is not read, and it resumes when others have sent | `send_pool_exhausted` |
-//! | buffers for kept input | the bytes stay in the kernel's socket buffer: read with `MSG_PEEK`, removed as far as they are consumed, so whole requests are still answered | `input_pool_exhausted` |
-//! | io_uring's receive buffers | the bytes stay in the kernel's socket buffer and are read from there, as over epoll | `receive_buffers_exhausted` |
+//! | ranges or chunks of the send pool | the application pauses, the socket is not read, and both resume when other connections have sent | `send_pool_exhausted` |
+//! | input buffers | the bytes stay in the socket buffer. They are read with `MSG_PEEK` and removed when consumed, so complete requests are still answered | `input_pool_exhausted` |
+//! | io_uring's receive buffers | the bytes stay in the socket buffer and are read from there, as over epoll | `receive_buffers_exhausted` |
 //! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
 //!
 //! What a connection waits for, and the deadline of each wait. epoll always reports a reset,
 //! because its registration lasts as long as the connection. io_uring reports it as follows.
 //!
-//! | it waits for | a reset is told by | the deadline is |
+//! | wait for | reset reported by | deadline |
 //! |---|---|---|
-//! | a request, its first | the receive | the application's; keep-alive ends it if the peer is gone |
-//! | a request, another one | the receive, or the poll for a hang-up beside it | the same |
-//! | the rest of a request that is held back, or for a buffer for it | the poll for everything | the send timeout, or the application's |
+//! | the first request | the receive | the application's; keep-alive ends it if the peer is gone |
+//! | another request | the receive, or the poll for a hang-up beside it | the same |
+//! | the rest of a request that stays in the kernel, or an input buffer for it | the poll for everything | the send timeout, or the application's |
 //! | a free receive buffer | the poll for everything | as for a request: the input is read without one |
-//! | room for answers that others hold | the poll for everything | the send timeout |
-//! | the application's deadline, to read on | the poll for everything | that deadline |
-//! | the socket, to take what is queued, also the last | the poll for room, or for everything | the send timeout |
-//! | the peer, to acknowledge what the kernel took | as for a request | the application's; `net.ipv4.tcp_retries2` if the peer is gone |
+//! | space in the send pool | the poll for everything | the send timeout |
+//! | the deadline of the application, to resume reading | the poll for everything | that deadline |
+//! | the socket, to accept queued bytes | the poll for writability, or for everything | the send timeout |
+//! | the peer, to acknowledge bytes in the socket buffer | as for a request | the application's; `net.ipv4.tcp_retries2` if the peer is gone |
 //! | the peer's FIN | the receive, or the poll for everything | the linger timeout |
 //!
 //! memcached over UDP runs on its own thread, [`udp`].

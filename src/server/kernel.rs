@@ -87,8 +87,10 @@ impl Server {
             });
             if is_ready.recv().is_err() {
                 let failure = self.failures.recv();
-                return Err(failure
-                    .map_or_else(|_| Error::failed("a worker has ended"), |why| failed(&why)));
+                return Err(failure.map_or_else(
+                    |_| Error::failed("a kernel worker ended before it was ready"),
+                    |why| failed(&why),
+                ));
             }
         }
         Ok(())

@@ -364,7 +364,7 @@ impl Server {
                 recv(self.stops.1) -> stop => return Ok(stop.unwrap_or_default()),
                 recv(self.failures) -> failure => return Err(match failure {
                     Ok(failure) => failed(&failure),
-                    Err(_) => Error::failed("all workers have ended"),
+                    Err(_) => Error::failed("all workers ended unexpectedly"),
                 }),
                 recv(publish) -> _ => self.publish()?,
                 recv(look) -> _ => watch.check(self.device.as_mut(), &self.registry)?,

@@ -239,13 +239,14 @@ impl Server {
 
 /// Checks that no worker has more queues than it can sleep on.
 fn check_sleepable(queues: usize, workers: usize) -> Result<()> {
-    let most = worker::MAX_QUEUES;
-    if queues.div_ceil(workers) <= most {
+    let max = worker::MAX_QUEUES;
+    if queues.div_ceil(workers) <= max {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "--cores: {queues} queues on {}; at most {most} a core",
-        count(workers, "core")
+        "--cores: {queues} queues on {}: at most {max} queues per core; give at least {}",
+        count(workers, "core"),
+        count(queues.div_ceil(max), "core")
     )))
 }
 

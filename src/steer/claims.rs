@@ -87,7 +87,7 @@ impl ClaimTable {
         let key = address_key(address_of(claim));
         if self.0.len() == CLAIM_ADDRESSES && !self.0.contains_key(&key) {
             let bound = format!(
-                "{claim} cannot be claimed: {CLAIM_ADDRESSES} addresses are, which is the most"
+                "{claim} cannot be claimed: {CLAIM_ADDRESSES} addresses are claimed, the maximum; claim fewer"
             );
             return Err(Error::TooManyClaims { bound });
         }
@@ -128,7 +128,7 @@ impl ClaimTable {
 fn add_port(value: &mut ClaimValue, address: SocketAddr) -> Result<(), Error> {
     let port = address.port().to_be();
     if port == 0 {
-        let bound = format!("{address} cannot be claimed: port 0 is no port to listen on");
+        let bound = format!("{address} cannot be claimed: give a port from 1 to 65535");
         return Err(Error::TooManyClaims { bound });
     }
     if value.ports.contains(&port) {
@@ -136,8 +136,8 @@ fn add_port(value: &mut ClaimValue, address: SocketAddr) -> Result<(), Error> {
     }
     let Some(slot) = value.ports.iter_mut().find(|slot| **slot == 0) else {
         let bound = format!(
-            "{address} cannot be claimed: {CLAIM_PORTS} ports of {} are, which is the most; \
-             an address of Simoom's own has no such bound",
+            "{address} cannot be claimed: {CLAIM_PORTS} ports of {} are claimed, the maximum; \
+             claim fewer, or use a dedicated address, which has no limit",
             address.ip()
         );
         return Err(Error::TooManyClaims { bound });

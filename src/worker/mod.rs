@@ -351,7 +351,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         if let Some(conflicts) = self.conflicts.due(self.now_us, conflicts)
             && let Some(conflict) = self.stack.take_conflict()
         {
-            tracing::warn!(%conflict, conflicts, "another host claims an address of ours");
+            tracing::warn!(%conflict, conflicts, "another host claims an address of Simoom; remove the duplicate");
         }
         self.exporter.publish(self.now_us / 1000, |counts| {
             let (counters, drops) = self.stack.counters();

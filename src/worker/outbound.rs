@@ -96,7 +96,7 @@ impl<Q: FrameIo> Outbound<Q> {
     #[inline]
     fn frame(&mut self) -> Option<Frame> {
         if self.queues[0].transmit_space() == 0 || self.pool.is_empty() {
-            // An error here is found again by the flush at the end of the turn.
+            // The flush at the end of the iteration reports an error.
             let _ = self.flush();
             if self.queues[0].transmit_space() == 0 {
                 return None;
@@ -125,7 +125,7 @@ impl<Q: FrameIo> Transmit for Outbound<Q> {
             Ok(()) => {
                 self.written += 1;
                 if self.written >= FLUSH_FRAMES {
-                    // An error here is found again by the flush at the end of the turn.
+                    // The flush at the end of the iteration reports an error.
                     let _ = self.flush();
                 }
                 true
