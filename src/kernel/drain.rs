@@ -46,11 +46,11 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    fn new(now_ms: u64, at_most_ms: u64, idle_ms: u64) -> Drain {
+    fn new(now_ms: u64, limit_ms: u64, idle_ms: u64) -> Drain {
         Drain {
-            until_ms: now_ms.saturating_add(at_most_ms),
-            keeps_idle_until_ms: Some(now_ms + idle_ms.min(at_most_ms / 2)),
-            listens_until_ms: Some(now_ms + HANDSHAKE_MS.min(at_most_ms / 2)),
+            until_ms: now_ms.saturating_add(limit_ms),
+            keeps_idle_until_ms: Some(now_ms + idle_ms.min(limit_ms / 2)),
+            listens_until_ms: Some(now_ms + HANDSHAKE_MS.min(limit_ms / 2)),
         }
     }
 
@@ -81,7 +81,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         self.commands.clear_wake();
         while let Some(command) = self.commands.take() {
             match command {
-                Command::Drain(at_most) => self.begin_drain(at_most)?,
+                Command::Drain(limit) => self.begin_drain(limit)?,
                 Command::Leave => {
                     self.begin_drain(Duration::ZERO)?;
                     // The command receiver of a process that is ending returns this command for
@@ -94,10 +94,10 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 
     /// Begins to drain. A second command can only shorten the time.
-    fn begin_drain(&mut self, at_most: Duration) -> io::Result<()> {
-        let (now_ms, at_most_ms) = (self.app_driver.now_ms, millis(at_most));
+    fn begin_drain(&mut self, limit: Duration) -> io::Result<()> {
+        let (now_ms, limit_ms) = (self.app_driver.now_ms, millis(limit));
         if let Some(drain) = &mut self.drain {
-            drain.shorten(now_ms.saturating_add(at_most_ms));
+            drain.shorten(now_ms.saturating_add(limit_ms));
             return Ok(());
         }
         // First step: a client that gets a FIN reconnects, and must be refused then.
@@ -108,7 +108,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             let _ = listener.drop_syns();
         }
         self.app_driver.app.drain();
-        self.drain = Some(Drain::new(now_ms, at_most_ms, self.drain_idle_ms));
+        self.drain = Some(Drain::new(now_ms, limit_ms, self.drain_idle_ms));
         for index in 0..self.table.capacity() {
             if let Some(key) = self.table.key_at(index) {
                 self.shorten_linger(key);

@@ -195,21 +195,21 @@ impl Settings {
 
     /// Returns an error that names the first setting out of range.
     fn check(&self) -> io::Result<()> {
-        let least = usize::from(QUEUE_ENTRIES);
-        let most = u32::MAX as usize / 2;
+        let min = usize::from(QUEUE_ENTRIES);
+        let max = u32::MAX as usize / 2;
         let bounds = [
             ("connections", self.connections, 1),
-            ("send_entries", self.send_entries, least),
-            ("send_chunks", self.send_chunks, least),
+            ("send_entries", self.send_entries, min),
+            ("send_chunks", self.send_chunks, min),
             ("small_inputs", self.small_inputs, 0),
             ("large_inputs", self.large_inputs, 1),
         ];
-        let bounds = bounds.map(|(name, value, least)| (name, value, least, most));
+        let bounds = bounds.map(|(name, value, min)| (name, value, min, max));
         let receive = ("receive_buffers", self.receive_buffers, 1, sys::BUFFERS_MAX);
-        for (name, value, least, most) in bounds.into_iter().chain([receive]) {
-            if !(least..=most).contains(&value) {
+        for (name, value, min, max) in bounds.into_iter().chain([receive]) {
+            if !(min..=max).contains(&value) {
                 let message =
-                    format!("kernel transport: {name} is {value}; it must be {least} to {most}");
+                    format!("kernel transport: {name} is {value}; it must be {min} to {max}");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
             }
         }

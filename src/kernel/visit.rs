@@ -247,8 +247,8 @@ fn read<A: Handler, P: Part>(
     app_driver.counters.read_calls += 1;
     let spare = session.connection.input.spare(&mut app_driver.inputs);
     if !spare.is_empty() {
-        let at_most = spare.len().min(context.read_max);
-        let spare = &mut spare[..at_most];
+        let max = spare.len().min(context.read_max);
+        let spare = &mut spare[..max];
         let n = session.io.recv(context.shared, spare, RecvFlags::empty())?;
         if n > 0 {
             app_driver.counters.bytes_received += n as u64;

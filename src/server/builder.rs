@@ -405,9 +405,9 @@ impl<L> Builder<L> {
     }
 
     fn checked_count(&mut self, option: &str, count: u32) -> u32 {
-        let most = crate::config::CONNECTIONS_MAX;
-        if !(1..=most).contains(&count) {
-            self.refuse(format!("{option} {count}: from 1 to {most}"));
+        let max = crate::config::CONNECTIONS_MAX;
+        if !(1..=max).contains(&count) {
+            self.refuse(format!("{option} {count}: from 1 to {max}"));
         }
         count
     }

@@ -177,7 +177,7 @@ fn allow_files(connections: u32, listeners: usize) {
     if limit.current.is_none_or(|current| current >= wanted) {
         return;
     }
-    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    let allowed = limit.maximum.map_or(wanted, |max| max.min(wanted));
     // Cannot fail for values up to the hard limit.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });
     if allowed < wanted {
