@@ -77,7 +77,7 @@ impl Drain {
 }
 
 impl<A: Handler, D: Driver> Server<A, D> {
-    pub(super) fn obey(&mut self) -> io::Result<()> {
+    pub(super) fn handle_commands(&mut self) -> io::Result<()> {
         self.commands.clear_wake();
         while let Some(command) = self.commands.take() {
             match command {

@@ -189,7 +189,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             }
             D::wait(&mut self)?;
             if std::mem::take(&mut self.commands_pending) {
-                self.obey()?;
+                self.handle_commands()?;
                 self.take_completions();
             }
             self.fire_deadlines();

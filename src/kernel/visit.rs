@@ -285,19 +285,19 @@ fn peek<A: Handler, P: Part>(
     session: &mut Session<A, Socket<P>>,
     context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
-    let kept = session.connection.input.len();
-    context.scratch[..kept].copy_from_slice(session.connection.input.bytes(&app_driver.inputs));
+    let buffered = session.connection.input.len();
+    context.scratch[..buffered].copy_from_slice(session.connection.input.bytes(&app_driver.inputs));
     let n = session.io.recv(
         context.shared,
-        &mut context.scratch[kept..INPUT_BYTES],
+        &mut context.scratch[buffered..INPUT_BYTES],
         RecvFlags::PEEK,
     )?;
     if n == 0 {
         return Ok(());
     }
     app_driver.counters.input_pool_exhausted += 1;
-    let consumed = app_driver.receive_peeked(session, &context.scratch[..kept + n]);
-    let from_kernel = consumed.saturating_sub(kept);
+    let consumed = app_driver.receive_peeked(session, &context.scratch[..buffered + n]);
+    let from_kernel = consumed.saturating_sub(buffered);
     if from_kernel > 0 {
         take(app_driver, session, from_kernel, context)?;
     }

@@ -18,7 +18,7 @@ pub(in crate::kernel) struct Operations {
     /// Bytes of the send in progress.
     sending: Option<u32>,
     /// Visits read the input until the connection is idle.
-    careful: bool,
+    reads_in_visits: bool,
     /// Received buffers that are not read yet.
     pub(super) held: List,
 }
@@ -109,7 +109,7 @@ impl Operations {
     }
 
     pub(super) fn is_careful(&self) -> bool {
-        self.careful
+        self.reads_in_visits
     }
 
     pub(super) fn receive_ended(&mut self) {
@@ -203,7 +203,7 @@ pub(super) fn change<A: Application>(
     let closes = session.phase() != Phase::Open;
     let io = &mut session.io;
     let part = &mut io.part;
-    let wants_input = !part.careful && !io.eof;
+    let wants_input = !part.reads_in_visits && !io.eof;
     let mut receive = None;
     if !wants_input {
         part.stop_receive(key, shared);
@@ -246,5 +246,5 @@ fn look_for_trouble<A: Application>(session: &mut Session<A, Socket<Operations>>
         || io.held_back
         || !io.part.held.is_empty();
     let idle = session.holds_nothing() || session.phase() == Phase::Lingering;
-    session.io.part.careful = trouble || (session.io.part.careful && !idle);
+    session.io.part.reads_in_visits = trouble || (session.io.part.reads_in_visits && !idle);
 }
