@@ -1,5 +1,5 @@
-//! The clocks of a worker: in come readings of the system's clocks, out go the time since the
-//! worker started and, when it has changed, the second of the day. Never wakes anybody.
+//! The clocks of a worker: the time since its start, and the time of day in seconds when it has
+//! changed. Never wakes a thread.
 
 use crate::handler::Seconds;
 use simoom_io::timer::Tick;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// A deadline that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
-/// As far ahead as a timing wheel is asked to look: 12 days, where ticks still compare.
+/// Maximum distance of a deadline in a timing wheel: 12 days, where ticks still compare.
 const FARTHEST_MS: u64 = 1 << 30;
 
 pub(crate) struct Clock {
@@ -21,9 +21,8 @@ impl Clock {
         Clock { start: Instant::now(), next_second_ms: 0 }
     }
 
-    /// A clock that started with the machine: what a later process reads is never less than what an
-    /// earlier one did, so initial sequence numbers (RFC 6528) and timestamps (RFC 7323) made from
-    /// it do not go back.
+    /// A clock that starts at boot. Later processes never read less than earlier ones, so initial
+    /// sequence numbers (RFC 6528) and timestamps (RFC 7323) do not go back.
     pub(crate) fn since_boot() -> Clock {
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let uptime = Duration::new(uptime.tv_sec.unsigned_abs(), uptime.tv_nsec as u32);
@@ -41,8 +40,8 @@ impl Clock {
         self.start.elapsed().as_micros() as u64
     }
 
-    /// The time in seconds if it may have changed since it was last told. Reads the system's clock
-    /// only then, so a step of that clock is noticed within a second.
+    /// The time in seconds, if it may have changed since the last call. Reads the system clock only
+    /// then, so a step of that clock is noticed within 1 s.
     pub(crate) fn new_second(&mut self, now_ms: u64) -> Option<Seconds> {
         if now_ms < self.next_second_ms {
             return None;
@@ -54,19 +53,19 @@ impl Clock {
     }
 }
 
-/// The time of day, since the Unix epoch; zero before it.
+/// Time since the Unix epoch; zero before it.
 pub(crate) fn unix_time() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 
-/// As [`Seconds::steady`].
+/// The value of [`Seconds::steady`].
 fn steady_time() -> Duration {
     static START: OnceLock<(Duration, Instant)> = OnceLock::new();
     let (unix, start) = START.get_or_init(|| (unix_time(), Instant::now()));
     *unix + start.elapsed()
 }
 
-/// [`Seconds::steady`] now, for threads that are no worker.
+/// The current [`Seconds::steady`], for threads without a worker.
 pub(crate) fn steady_seconds() -> u64 {
     steady_time().as_secs()
 }
@@ -76,9 +75,9 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(NEVER)
 }
 
-/// When a timing wheel is to look at a deadline. One that has passed is looked at a tick from now,
-/// so that who sets it anew each time it fires cannot hold up the loop; a very distant one before
-/// its time.
+/// The tick at which a timing wheel checks a deadline. A passed deadline is checked one tick from
+/// now, so that a timer that is always set again cannot block the loop. A distant deadline is
+/// checked early.
 pub(crate) fn look_at(deadline_ms: u64, now_ms: u64) -> Tick {
     Tick::from_millis(deadline_ms.clamp(now_ms + 1, now_ms + FARTHEST_MS))
 }

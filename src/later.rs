@@ -1,14 +1,14 @@
-//! Answers that come later: a handler leaves a request to another thread, and answers when that has
+//! Deferred answers: a handler passes a request to another thread and answers when that thread has
 //! completed it.
 //!
-//! The handler takes a [`Token`] for its connection from the worker's [`Later`] and gives it to a
-//! pool of threads, a database client, anything. Whoever has the answer calls [`Token::complete`];
-//! the worker wakes and calls [`Handler::completed`](crate::Handler::completed) for the connection.
-//! Nothing is shared but a channel and an eventfd.
+//! The handler takes a [`Token`] for its connection from the [`Later`] of the worker, and passes it
+//! to another thread, for example of a thread pool. That thread calls [`Token::complete`] with the
+//! answer. The worker wakes and calls [`Handler::completed`](crate::Handler::completed) for the
+//! connection. The threads share only a channel and an eventfd.
 //!
-//! A connection may end before. Its completion is counted then (`completions_unclaimed`) and
-//! dropped. A token that is dropped completes its request without an answer, so that no client
-//! waits for a thread that panicked.
+//! If the connection has ended, the completion is dropped and counted (`completions_unclaimed`).
+//! Dropping a token completes its request without an answer, so that no client waits for a thread
+//! that panicked.
 
 use crate::app::Blob;
 use crate::control::Waker;
@@ -17,23 +17,23 @@ use crossbeam_channel::{Receiver, Sender};
 use simoom_io::ConnectionId;
 use std::cell::Cell;
 
-/// What a request was completed with.
+/// The completion of a request.
 #[derive(Debug)]
 pub struct Completed {
-    /// The number that the token was taken with.
+    /// The number of the token.
     pub number: u32,
     /// The answer; `None` if the token was dropped.
     pub answer: Option<Blob>,
 }
 
-/// A worker's source of tokens, which its handlers keep.
+/// A source of tokens of one worker, which its handlers store.
 #[derive(Clone, Debug)]
 pub struct Later {
     completions: Sender<(ConnectionId, Completed)>,
     waker: Waker,
 }
 
-/// A request that is to be completed, once, from any thread.
+/// A pending request, which any thread completes once.
 #[derive(Debug)]
 #[must_use = "a token that is dropped completes its request without an answer"]
 pub struct Token {
@@ -44,8 +44,8 @@ pub struct Token {
 }
 
 impl Later {
-    /// A token for the connection that [`Opened::id`](simoom_io::Opened) named. `number` comes back
-    /// in [`Completed`]: it tells a late answer to an earlier request from the one awaited.
+    /// Creates a token for the connection of [`Opened::id`](simoom_io::Opened). [`Completed`]
+    /// returns `number`, which distinguishes this request from earlier ones.
     pub fn token(&self, connection: ConnectionId, number: u32) -> Token {
         Token { later: self.clone(), connection, number, is_complete: false }
     }
@@ -60,8 +60,8 @@ impl Later {
 }
 
 impl Token {
-    /// Has the worker go on with `answer`. Returns whether the worker still runs; whether the
-    /// connection is still open only the worker knows.
+    /// Completes the request with `answer` and wakes the worker. Returns false if the worker has
+    /// ended. The connection may have ended even if this returns true.
     pub fn complete(mut self, answer: impl Into<Blob>) -> bool {
         self.is_complete = true;
         let completed = Completed { number: self.number, answer: Some(answer.into()) };
@@ -77,13 +77,13 @@ impl Drop for Token {
     }
 }
 
-/// What is counted of completions.
+/// Counters of completions.
 pub(crate) static METRICS: [Metric; 2] = [
     Metric::new("completions", "Requests that another thread completed for a handler."),
     Metric::new("completions_unclaimed", "Completions for a connection that had ended."),
 ];
 
-/// The worker's end.
+/// The receiving side of a worker.
 #[derive(Debug)]
 pub(crate) struct Completions {
     completions: Receiver<(ConnectionId, Completed)>,
@@ -91,7 +91,7 @@ pub(crate) struct Completions {
     unclaimed: Cell<u64>,
 }
 
-/// Both ends for a worker that `waker` wakes.
+/// Creates both sides for a worker that `waker` wakes.
 pub(crate) fn channel(waker: Waker) -> (Later, Completions) {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let counts = (Cell::new(0), Cell::new(0));
@@ -100,19 +100,19 @@ pub(crate) fn channel(waker: Waker) -> (Later, Completions) {
 }
 
 impl Completions {
-    /// The next completion that has come, if there is one.
+    /// The next completion, if any.
     pub(crate) fn take(&self) -> Option<(ConnectionId, Completed)> {
         let taken = self.completions.try_recv().ok()?;
         self.taken.set(self.taken.get() + 1);
         Some(taken)
     }
 
-    /// The connection of one that was taken has ended.
+    /// Counts a completion whose connection has ended.
     pub(crate) fn unclaimed(&self) {
         self.unclaimed.set(self.unclaimed.get() + 1);
     }
 
-    /// Gives the counters to `sink`.
+    /// Passes the counters to `sink`.
     pub(crate) fn publish(&self, sink: &mut dyn FnMut(&'static Metric, u64)) {
         sink(&METRICS[0], self.taken.get());
         sink(&METRICS[1], self.unclaimed.get());

@@ -1,10 +1,10 @@
-//! Where a server is reached: each service at each address, for the log and for metrics.
+//! The endpoints of a server, for the log and for metrics.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Which way packets come from an address.
+/// The path of packets from an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// From the interface's queues.
@@ -16,13 +16,13 @@ pub enum Via {
 /// A service at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// What is served: "HTTP", "memcached" or "admin".
+    /// Name of the service: "HTTP", "memcached" or "admin".
     pub service: &'static str,
     /// "tcp" or "udp".
     pub protocol: &'static str,
-    /// Where.
+    /// Address and port.
     pub address: SocketAddr,
-    /// Which way the packets come.
+    /// The path of packets.
     pub via: Via,
 }
 
@@ -42,19 +42,19 @@ impl fmt::Display for Via {
     }
 }
 
-/// Where a server is reached now, shared by all clones.
+/// The current endpoints of a server, shared by all clones.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners(Arc<Mutex<Vec<Listening>>>);
 
 impl Listeners {
-    /// Adds a place, and logs it.
+    /// Adds an endpoint and logs it.
     pub fn add(&self, listening: Listening) {
         let Listening { service, protocol, address, via } = listening;
         tracing::info!(service, protocol, %address, %via, "listening");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(listening);
     }
 
-    /// Nothing is accepted any more, but by the admin endpoint.
+    /// Removes all endpoints except the admin endpoint, when the listeners close.
     pub fn close(&self) {
         self.0
             .lock()
@@ -62,11 +62,11 @@ impl Listeners {
             .retain(|place| place.service == ADMIN);
     }
 
-    /// All places.
+    /// All endpoints.
     pub fn all(&self) -> Vec<Listening> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The name of the admin endpoint among the services.
+/// Name of the admin endpoint.
 pub const ADMIN: &str = "admin";

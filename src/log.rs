@@ -1,11 +1,10 @@
-//! The log: where tracing's events are written, and how.
+//! The log: formats events of `tracing` and writes them to standard error.
 //!
-//! An event is one line. Names of files, texts of panics and what peers send may be part of it, so
-//! all control characters in its message and fields are escaped: none can end the line and begin
-//! another.
+//! An event is one line. Messages can contain file names, panic messages and data of peers, so all
+//! control characters are escaped. No message can end the line and begin another.
 //!
-//! After [`init`] one thread writes all lines ([`queue`]). A log that nobody reads costs lines, and
-//! neither a worker nor the end of the process waits for it.
+//! After [`init`] one thread writes all lines ([`queue`]). A blocked log loses lines, but delays
+//! neither a worker nor the end of the process by more than 1 s.
 
 mod queue;
 
@@ -26,14 +25,13 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 
-/// How long the end of the process waits for lines that are not written yet.
+/// Time that the end of the process waits for unwritten lines.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
-/// The way to the log thread, once it is started.
+/// The queue of the log thread, once it is started.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// Starts the log thread, which writes events to standard error from now on. A second call changes
-/// nothing.
+/// Starts the log thread, which writes events to standard error. A second call has no effect.
 pub fn init(log: Log) -> Result<()> {
     if QUEUE.get().is_some() {
         return Ok(());
@@ -75,25 +73,27 @@ fn loss_report(log: Log, colours: bool) -> impl FnMut(u64) + Send + 'static {
     move |lines| {
         tracing::dispatcher::with_default(&direct, || {
             // An error, so that each level shows it: errors may be among the lost lines.
-            tracing::error!(lines, "lines of the log were lost: standard error did not take them");
+            tracing::error!(
+                lines,
+                "lines of the log were lost: standard error did not accept them in time"
+            );
         });
     }
 }
 
-/// Waits until the lines logged so far are written, for at most a second. To be called before the
-/// process ends.
+/// Waits until all logged lines are written, at most 1 s. Call it before the process ends.
 pub(crate) fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.flush(FLUSH_LIMIT);
     }
 }
 
-/// Writes `text` as it is to standard error, behind the lines logged so far. Waits for at most a
-/// second. For the last words of a process. Returns whether they are written.
+/// Writes `text` unchanged to standard error, after the logged lines. Waits at most 1 s. For the
+/// last message of a process. Returns whether it is written.
 pub(crate) fn print(text: &str) -> bool {
     match QUEUE.get() {
         Some(queue) => queue.print(text, FLUSH_LIMIT),
-        // Nothing serves yet. There is nobody to report an error to.
+        // Nothing serves yet, and there is no way to report an error.
         None => io::Write::write_all(&mut io::stderr(), text.as_bytes()).is_ok(),
     }
 }
@@ -119,8 +119,8 @@ where
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    // A log that cannot be written must not end what it tells of: complaining of that on standard
-    // error would panic.
+    // A failed write must not end the process: the default report of it on standard error would
+    // panic.
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(writer)
@@ -135,7 +135,7 @@ where
     }
 }
 
-/// Writes message and fields as ever, but for control characters.
+/// Writes message and fields with control characters escaped.
 struct OneLine(DefaultFields);
 
 impl<'w> FormatFields<'w> for OneLine {
@@ -144,7 +144,7 @@ impl<'w> FormatFields<'w> for OneLine {
     }
 }
 
-/// Passes on what is written, with control characters and line separators as their escapes.
+/// Escapes control characters and line separators in written text.
 struct Escaping<'a, 'w>(&'a mut Writer<'w>);
 
 impl Write for Escaping<'_, '_> {
@@ -153,7 +153,7 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// Shows a text of a peer's as part of one line.
+/// Displays text of a peer within one line.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// What is written of a warning, an info and a debug event.
+    /// The output for a warning, an info and a debug event.
     fn written(format: LogFormat, level: LogLevel) -> String {
         written_by(format, level, false, || {
             tracing::warn!("careful");
@@ -223,7 +223,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// A name that would write a line of its own, clear the screen and write another.
+    /// A name that writes a second line, clears the screen and writes a third.
     const HOSTILE: &str = "a\nERROR all is lost\r\u{1b}[2J\u{9b}2J\u{7f}\u{2028}b\t\0é";
 
     fn hostile_events() {

@@ -1,9 +1,10 @@
-//! Panics: where one happened, told to whoever catches it, and logged at most once a second.
+//! Panics: reports the location of a panic to the code that catches it, and logs at most one line a
+//! second.
 //!
-//! [`install`] sets a hook that notes the place of a panic for its thread instead of printing it,
-//! on threads that say that they report panics themselves ([`reported_here`]). [`catch`] runs a
-//! call and returns its panic as a [`Panic`]. On all other threads the hook prints: through the log
-//! thread if there is one ([`log::print`]), or else as the hook did that was there before.
+//! [`install`] sets a panic hook. On threads that called [`reported_here`] the hook stores the
+//! location of a panic instead of printing it, and [`catch`] returns the panic as a [`Panic`]. On
+//! all other threads the hook prints: through the log thread if it runs ([`log::print`]), otherwise
+//! with the previous hook.
 
 use crate::log;
 use std::any::Any;
@@ -14,13 +15,13 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-/// At most one line of the log tells of panics in this time.
+/// Minimum time between two log lines about panics.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Whether this thread reports its panics itself.
     static REPORTED: Cell<bool> = const { Cell::new(false) };
-    /// Where the last panic of this thread happened, until somebody takes it.
+    /// Location of the last panic of this thread.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -31,14 +32,14 @@ pub struct Panic {
 }
 
 impl Panic {
-    /// Goes on with the panic, for the caller's caller to catch.
+    /// Resumes the panic for an outer caller to catch.
     pub fn resume(self) -> ! {
         PLACE.set(self.place);
         resume_unwind(self.payload)
     }
 }
 
-/// The place, as far as it is known, and the message.
+/// Writes the location, if known, and the message.
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
@@ -54,7 +55,7 @@ fn message(payload: &(dyn Any + Send)) -> &str {
         .unwrap_or("without a message")
 }
 
-/// Runs `call`. Costs next to nothing without a panic.
+/// Runs `call` and catches its panic. The cost without a panic is negligible.
 #[inline]
 pub fn catch<R>(call: impl FnOnce() -> R) -> Result<R, Panic> {
     catch_unwind(AssertUnwindSafe(call)).map_err(caught)
@@ -65,12 +66,12 @@ fn caught(payload: Box<dyn Any + Send>) -> Panic {
     Panic { payload, place: PLACE.take() }
 }
 
-/// This thread catches its panics and reports them: the hook need not print them.
+/// Declares that this thread catches and reports its panics, so that the hook does not print them.
 pub fn reported_here() {
     REPORTED.set(true);
 }
 
-/// As [`reported_here`], for the time of `call` alone: the thread's other panics are printed.
+/// Does the same as [`reported_here`] during `call` only. Other panics of the thread are printed.
 pub fn reported<R>(call: impl FnOnce() -> R) -> R {
     let before = REPORTED.replace(true);
     let result = call();
@@ -78,7 +79,7 @@ pub fn reported<R>(call: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Sets the hook, once for the process.
+/// Sets the panic hook, once for the process.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -91,18 +92,16 @@ pub fn install() {
     });
 }
 
-/// Prints through the log thread. The process may die of the panic: a log that nobody reads must
-/// not prevent that.
+/// Prints a panic through the log thread. A blocked log must not keep a dying process alive.
 fn print(info: &PanicHookInfo<'_>) {
     let is_written = log::print(&text(info));
     if REPORTED.get() && !is_written {
-        // A panic while another unwinds. Rust itself would write to standard error before it
-        // aborts.
+        // A second panic during unwinding: Rust would write to standard error before it aborts.
         std::process::abort();
     }
 }
 
-/// What Rust's own hook prints.
+/// The text that the default hook of Rust prints.
 fn text(info: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let mut text = format!("\nthread '{}' {info}\n", thread.name().unwrap_or("<unnamed>"));
@@ -113,8 +112,8 @@ fn text(info: &PanicHookInfo<'_>) -> String {
     text
 }
 
-/// Notes where a panic happened; says no if it must be printed. That includes a panic while another
-/// unwinds, which ends the process at once.
+/// Stores the location of a panic. Returns false if it must be printed, also for a second panic
+/// during unwinding, which ends the process.
 fn note(info: &PanicHookInfo<'_>) -> bool {
     let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
     PLACE.with_borrow_mut(|noted| {
@@ -124,7 +123,7 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
     })
 }
 
-/// What the log was told, and what it was spared.
+/// State of the log limit.
 struct Told {
     at: Option<Instant>,
     suppressed: u64,
@@ -132,8 +131,7 @@ struct Told {
 
 static TOLD: Mutex<Told> = Mutex::new(Told { at: None, suppressed: 0 });
 
-/// Logs a panic that was contained, unless another was logged less than a second ago: then it is
-/// counted.
+/// Logs a contained panic. Only counts it if another was logged less than 1 s ago.
 #[cold]
 pub fn log(panic: &Panic) {
     if let Some(suppressed) = due(Instant::now(), 1) {
@@ -141,16 +139,15 @@ pub fn log(panic: &Panic) {
     }
 }
 
-/// Logs how many panics were counted and not logged, if a second has passed since. To be called
-/// about once a second.
+/// Logs the number of panics without a line, if 1 s has passed. Call it once a second.
 pub fn log_suppressed() {
     if let Some(suppressed @ 1..) = due(Instant::now(), 0) {
         tracing::error!(suppressed, "further panics were contained since the last report");
     }
 }
 
-/// Whether a line is due at `now`: then how many panics no line told of. If not, `new` panics more
-/// are kept for later.
+/// Returns the number of panics without a line if a line is due at `now`. Otherwise adds `new` to
+/// that number.
 fn due(now: Instant, new: u64) -> Option<u64> {
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     if told.at.is_some_and(|at| now.saturating_duration_since(at) < LOG_PERIOD) {

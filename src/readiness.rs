@@ -1,8 +1,8 @@
-//! Whether the server takes new requests well, and if not, for which reasons.
+//! Readiness of the server for new requests, and the reasons against it.
 //!
-//! Whoever notices a condition sets its reason and clears it when the condition has passed;
-//! `/readyz` reads them. A server that is not ready may still be alive and answering: a load
-//! balancer sends its clients elsewhere, nobody restarts it for this.
+//! The code that detects a condition sets its reason, and clears it when the condition has passed.
+//! `/readyz` reads the reasons. A server that is not ready can still answer: a load balancer sends
+//! clients elsewhere, but does not restart the server.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub enum Reason {
     /// Not all workers serve yet, or the addresses are not claimed yet.
     Starting,
-    /// The server has been told to stop and finishes open requests.
+    /// The server is stopping and finishes open requests.
     Draining,
     /// The interface has no link or has been set down.
     LinkDown,
@@ -58,7 +58,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The reasons that hold now, shared between threads: one atomic word.
+/// The current reasons, shared between threads in one atomic word.
 #[derive(Debug)]
 pub struct Readiness(AtomicU32);
 
@@ -68,7 +68,7 @@ impl Readiness {
         Readiness(AtomicU32::new(Reason::Starting.bit()))
     }
 
-    /// Adds `reason`. Returns whether it is new, so that the caller logs it once.
+    /// Adds `reason`. Returns true if it was not set, so that the caller logs it once.
     pub fn set(&self, reason: Reason) -> bool {
         self.0.fetch_or(reason.bit(), Ordering::Relaxed) & reason.bit() == 0
     }
@@ -78,12 +78,12 @@ impl Readiness {
         self.0.fetch_and(!reason.bit(), Ordering::Relaxed) & reason.bit() != 0
     }
 
-    /// Adds or removes `reason` as `holds` says. Returns whether that changed anything.
+    /// Adds `reason` if `holds`, otherwise removes it. Returns whether that changed anything.
     pub fn update(&self, reason: Reason, holds: bool) -> bool {
         if holds { self.set(reason) } else { self.clear(reason) }
     }
 
-    /// The reasons that hold now, of one moment.
+    /// The current reasons, from one atomic read.
     pub fn reasons(&self) -> impl Iterator<Item = Reason> {
         let set = self.0.load(Ordering::Relaxed);
         Reason::ALL.into_iter().filter(move |reason| set & reason.bit() != 0)

@@ -1,6 +1,5 @@
-//! A worker's thread: in comes what it shall run, out goes a handle, and a reason on a channel if
-//! it fails. A worker never dies in silence: its listeners would go on taking connections that
-//! nobody serves.
+//! Threads of workers: runs a function and reports its failure on a channel. A worker never ends
+//! silently, because its listeners would accept connections that nobody serves.
 
 use crate::panics;
 use crossbeam_channel::Sender;
@@ -8,17 +7,17 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
 use std::thread::JoinHandle;
 
-/// Why a worker ended before it was told to.
+/// An unexpected end of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The worker's name.
     pub worker: String,
-    /// What it said.
+    /// The error or panic message.
     pub reason: String,
 }
 
-/// Runs `work` on a thread of its own called `name`, on `core` if one is given. An error or a panic
-/// in it is told to `failures`, for the process to go down with that reason.
+/// Runs `work` on a new thread called `name`, pinned to `core` if given. Sends an error or panic to
+/// `failures`; the process then ends with that reason.
 pub fn spawn<F>(
     name: String,
     core: Option<usize>,
@@ -36,12 +35,12 @@ where
             Ok(Err(error)) => error.to_string(),
             Err(panic) => format!("panicked at {panic}"),
         };
-        // Nobody listens any more: the process is going down already.
+        // The receiver is closed: the process is already ending.
         let _ = failures.send(Failure { worker: name, reason });
     })
 }
 
-/// Keeps the calling thread on `core`.
+/// Pins the calling thread to `core`.
 pub fn pin(core: usize) -> io::Result<()> {
     let allowed = rustix::thread::sched_getaffinity(None)?;
     if core >= CpuSet::MAX_CPU || !allowed.is_set(core) {

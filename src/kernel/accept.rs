@@ -1,6 +1,6 @@
-//! New connections: in comes a listener that is ready or a socket that was accepted, out go open
-//! connections, or resets when the table is full. Never spins on a connection that cannot be
-//! accepted.
+//! Accepts connections. The input is a readable listener or an accepted socket. The output is an
+//! open connection, or a reset if the connection table is full. Accepting pauses if the process
+//! runs out of descriptors, so the loop does not spin.
 
 use super::server::{Driver, Server};
 use super::session::Session;
@@ -14,13 +14,13 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// Connections accepted from one listener before others have their turn.
+/// Connections accepted from one listener in one iteration.
 const ACCEPTS: usize = 64;
-/// How long accepting pauses when descriptors or kernel memory ran out.
+/// Pause of accepting after descriptors or kernel memory ran out.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
 impl<A: Handler, D: Driver> Server<A, D> {
-    /// Accepts those who wait at a listener, up to [`ACCEPTS`]. Says whether more may wait.
+    /// Accepts up to [`ACCEPTS`] connections from a listener. Returns whether more may wait.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<bool> {
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listeners.get(number) else { return Ok(false) };
@@ -36,7 +36,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         Ok(true)
     }
 
-    /// Opens an accepted connection, or sees to why there is none.
+    /// Opens an accepted connection. Counts the error if accept(2) failed.
     pub(super) fn accepted(
         &mut self,
         number: usize,
@@ -50,40 +50,42 @@ impl<A: Handler, D: Driver> Server<A, D> {
                 return self.pause_accepting();
             }
             Err(error @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK)) => return Err(error.into()),
-            // accept(2): errors of the new connection itself, and of its network.
-            Err(_) => self.host.counters.accept_errors += 1,
+            // accept(2) also reports errors of the new connection and of its network.
+            Err(_) => self.app_driver.counters.accept_errors += 1,
         }
         Ok(())
     }
 
     fn open(&mut self, socket: OwnedFd, local_port: u16) {
         if self.table.is_full() {
-            self.host.counters.connections_refused += 1;
+            self.app_driver.counters.connections_refused += 1;
             return reset(&socket);
         }
-        let Some(share) = self.admission.share(&socket, local_port, &mut self.host.counters) else {
+        let Some(share) = self.admission.share(&socket, local_port, &mut self.app_driver.counters)
+        else {
             return reset(&socket);
         };
-        let ends = self.host.app.wants_ends(local_port).then(|| ends(&socket)).flatten();
+        let ends = self.app_driver.app.wants_ends(local_port).then(|| ends(&socket)).flatten();
         let Ok(key) = self.table.insert(Session::new(Socket::new(socket))) else { return };
         self.admission.take(key.index, share);
         let Some(session) = self.table.get_mut(key) else { return };
-        self.host.counters.connections_accepted += 1;
+        self.app_driver.counters.connections_accepted += 1;
         let id = ConnectionId(key.to_bits());
-        self.host.opened(session, Opened { local_port, active: false, token: 0, id, ends });
+        self.app_driver.opened(session, Opened { local_port, active: false, token: 0, id, ends });
         self.driver.prepare(&mut session.io);
         self.visit(key);
     }
 
-    /// Waiting connections would wake the loop for ever: look away from the listeners for a while.
+    /// Stops watching the listeners for [`ACCEPT_PAUSE_MS`]: waiting connections would wake the
+    /// loop at once.
     fn pause_accepting(&mut self) -> io::Result<()> {
-        self.host.counters.accept_pauses += 1;
-        self.accept_again_ms = Some(self.host.now_ms + ACCEPT_PAUSE_MS);
+        self.app_driver.counters.accept_pauses += 1;
+        self.accept_again_ms = Some(self.app_driver.now_ms + ACCEPT_PAUSE_MS);
         self.driver.watch_listeners(&self.listeners, false)
     }
 
     pub(super) fn resume_accepting(&mut self) -> io::Result<()> {
-        if self.accept_again_ms.is_some_and(|at_ms| at_ms <= self.host.now_ms) {
+        if self.accept_again_ms.is_some_and(|at_ms| at_ms <= self.app_driver.now_ms) {
             self.accept_again_ms = None;
             self.driver.watch_listeners(&self.listeners, true)?;
         }
@@ -91,20 +93,19 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 }
 
-/// Both ends of a connection; `None` if it is over already.
+/// Local and remote address of a connection. `None` if the connection has ended.
 fn ends(socket: &OwnedFd) -> Option<Ends> {
     let remote = remote(socket)?;
     let local = rustix::net::getsockname(socket).ok()?.try_into().ok()?;
     Some(Ends { remote, local })
 }
 
-/// The peer's end of a connection; `None` if it is over already.
+/// Remote address of a connection. `None` if the connection has ended.
 pub(super) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
     rustix::net::getpeername(socket).ok()??.try_into().ok()
 }
 
-/// Makes closing `socket` a reset. If that fails the peer gets a FIN instead, which is all that is
-/// left.
+/// Makes close(2) of `socket` send a reset. If the option cannot be set, the peer gets a FIN.
 pub(super) fn reset(socket: &OwnedFd) {
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }

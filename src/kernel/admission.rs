@@ -1,6 +1,6 @@
-//! Who may have a connection: in comes an accepted socket, out goes a share of its port's and its
-//! network's limit, or a refusal, counted by its reason. A share is given back with the connection
-//! that has it.
+//! Connection limits of a worker, by port and by source network. An accepted socket gets a share of
+//! both limits, or is refused and counted by reason. The share is released when the connection
+//! ends.
 
 use super::Settings;
 use super::accept::remote;
@@ -11,19 +11,19 @@ use simoom_tcp::{Address, Limits};
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 
-/// What a connection counts against.
+/// The limits that a connection counts against.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Share {
     port: u16,
-    /// Where its network is counted, if networks are.
+    /// Index of the counter of the source network, if networks are limited.
     place: Option<u32>,
 }
 
-/// The limits of one worker, with what counts against them.
+/// The limits of one worker and their current use.
 pub(super) struct Admission {
     ports: Ports,
     prefixes: Prefixes,
-    /// What each connection of the table counts against.
+    /// The share of each connection, by its index in the table.
     shares: Vec<Share>,
 }
 
@@ -44,7 +44,7 @@ impl Admission {
         Prefixes::memory_bytes(&limits(settings)) + settings.connections * size_of::<Share>()
     }
 
-    /// A share for a socket that was accepted at `port`; `None` if there is none left.
+    /// Reserves a share for a socket accepted at `port`. `None` if a limit is reached.
     pub(super) fn share(
         &mut self,
         socket: &OwnedFd,
@@ -54,7 +54,7 @@ impl Admission {
         if !self.ports.admits(port) {
             return None;
         }
-        // Without a limit for networks nobody asks the kernel for the address.
+        // Without a limit by network the peer address is not needed: saves a getpeername(2).
         let place = match self.prefixes.is_limited() {
             true => {
                 remote(socket).and_then(|remote| self.prefixes.slot(&Address::from(remote.ip())))
@@ -68,14 +68,14 @@ impl Admission {
         Some(Share { port, place })
     }
 
-    /// The connection at `index` of the table has this share from now on.
+    /// Assigns `share` to the connection at `index` of the table.
     pub(super) fn take(&mut self, index: u32, share: Share) {
         self.ports.add(share.port);
         share.place.into_iter().for_each(|place| self.prefixes.add_at(place));
         self.shares[index as usize] = share;
     }
 
-    /// The connection at `index` of the table has ended.
+    /// Releases the share of the connection at `index` of the table.
     pub(super) fn release(&mut self, index: u32) {
         let share = std::mem::take(&mut self.shares[index as usize]);
         self.ports.remove(share.port);

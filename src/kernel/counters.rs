@@ -1,4 +1,4 @@
-//! What a worker of the kernel transport counts.
+//! Counters of a worker of the kernel transport.
 
 simoom_io::counters! {
     /// Counts of one worker since it started.

@@ -1,19 +1,20 @@
-//! The end of a worker: in comes the order to drain, out goes one connection after the other, until
-//! none is left or the time is over. Never breaks off an answer before that, nor resets who has
-//! connected.
+//! Drains a worker: closes its connections one after the other until none is left or the time limit
+//! is reached. Does not cut off an answer before the limit. Does not reset clients that have
+//! completed a handshake.
 //!
-//! 1. New handshakes are not answered, and those under way have [`HANDSHAKE_MS`] to end: a client
-//!    that has the SYN-ACK sends its request, and closing the listener would reset it. Whoever has
-//!    connected is accepted; then the listeners are closed.
-//! 2. Each connection is closed with its next answer, one that has not yet asked with its first. A
-//!    request that crosses the FIN of an idle connection is lost, so for `Settings::drain_idle`, or
-//!    half of a shorter drain, none is sent.
-//! 3. Connections that are idle then are closed, and others as they become idle.
-//! 4. A peer that does not close in its turn has [`DRAIN_LINGER_MS`] if it has acknowledged every
+//! 1. SYNs are dropped. Handshakes in progress have [`HANDSHAKE_MS`] to complete: such a client
+//!    sends its request, and closing the listener would reset the connection. The worker accepts
+//!    all completed connections, then closes the listeners.
+//! 2. Each connection is closed with its next answer. A request that crosses the FIN of an idle
+//!    connection is lost, so no FIN is sent to idle connections for `Settings::drain_idle`, or for
+//!    half of a shorter drain.
+//! 3. After that, idle connections are closed. The other connections are closed as they become
+//!    idle.
+//! 4. A peer that does not close its side has [`DRAIN_LINGER_MS`] if it has acknowledged every
 //!    answer, and the linger timeout otherwise.
 
 use super::server::{Driver, Server};
-use super::session::{Host, Phase, Session};
+use super::session::{AppDriver, Phase, Session};
 use super::socket::Socket;
 use super::sys::has_unacknowledged_bytes;
 use super::table::Key;
@@ -25,34 +26,35 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// How long handshakes have that were under way when the drain began. A client whose SYN is dropped
-/// meanwhile is refused when it repeats that, after a second.
+/// Time for handshakes in progress when the drain begins. A client whose SYN is dropped retransmits
+/// it after 1 s and is then refused.
 const HANDSHAKE_MS: u64 = 100;
-/// How long the peer of a connection that was closed, and that has acknowledged every answer, has
-/// to close: connection pools notice a FIN only when they next use the connection.
+/// Time for the peer to close a connection after it has acknowledged every answer. Connection pools
+/// notice a FIN only when they next use the connection.
 pub(super) const DRAIN_LINGER_MS: u64 = 500;
 
-/// How far a drain has come.
+/// State of a drain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
-    /// Whatever is open then is cut off.
+    /// End of the drain: connections still open then are reset.
     until_ms: u64,
-    /// Connections that are idle then are closed; `None`: each is when it becomes idle.
+    /// Idle connections are kept until this time. `None`: the time has passed, and each connection
+    /// is closed as soon as it is idle.
     keeps_idle_until_ms: Option<u64>,
-    /// The listeners are closed then; `None`: they are.
+    /// The listeners are open until this time. `None`: the listeners are closed.
     listens_until_ms: Option<u64>,
 }
 
 impl Drain {
-    fn new(now_ms: u64, at_most_ms: u64, idle_ms: u64) -> Drain {
+    fn new(now_ms: u64, limit_ms: u64, idle_ms: u64) -> Drain {
         Drain {
-            until_ms: now_ms.saturating_add(at_most_ms),
-            keeps_idle_until_ms: Some(now_ms + idle_ms.min(at_most_ms / 2)),
-            listens_until_ms: Some(now_ms + HANDSHAKE_MS.min(at_most_ms / 2)),
+            until_ms: now_ms.saturating_add(limit_ms),
+            keeps_idle_until_ms: Some(now_ms + idle_ms.min(limit_ms / 2)),
+            listens_until_ms: Some(now_ms + HANDSHAKE_MS.min(limit_ms / 2)),
         }
     }
 
-    /// Ends no later than `until_ms`.
+    /// Moves the end to `until_ms` if that is earlier.
     fn shorten(&mut self, until_ms: u64) {
         self.until_ms = self.until_ms.min(until_ms);
         for at_ms in
@@ -62,27 +64,28 @@ impl Drain {
         }
     }
 
-    /// When there is something to do for it.
+    /// Time of the next step of the drain.
     pub(super) fn next_ms(&self) -> u64 {
         let times = [self.keeps_idle_until_ms, self.listens_until_ms];
         times.into_iter().flatten().fold(self.until_ms, u64::min)
     }
 
-    /// Whether a connection is closed as soon as it is idle.
+    /// Whether connections are closed as soon as they are idle.
     pub(super) fn closes_idle(&self) -> bool {
         self.keeps_idle_until_ms.is_none()
     }
 }
 
 impl<A: Handler, D: Driver> Server<A, D> {
-    pub(super) fn obey(&mut self) -> io::Result<()> {
+    pub(super) fn handle_commands(&mut self) -> io::Result<()> {
         self.commands.clear_wake();
         while let Some(command) = self.commands.take() {
             match command {
-                Command::Drain(at_most) => self.begin_drain(at_most)?,
+                Command::Drain(limit) => self.begin_drain(limit)?,
                 Command::Leave => {
                     self.begin_drain(Duration::ZERO)?;
-                    // The mailbox of a process that is ending gives this order for ever.
+                    // The command receiver of a process that is ending returns this command for
+                    // ever.
                     break;
                 }
             }
@@ -90,22 +93,22 @@ impl<A: Handler, D: Driver> Server<A, D> {
         Ok(())
     }
 
-    /// A second order can only shorten the time.
-    fn begin_drain(&mut self, at_most: Duration) -> io::Result<()> {
-        let (now_ms, at_most_ms) = (self.host.now_ms, millis(at_most));
+    /// Begins to drain. A second command can only shorten the time.
+    fn begin_drain(&mut self, limit: Duration) -> io::Result<()> {
+        let (now_ms, limit_ms) = (self.app_driver.now_ms, millis(limit));
         if let Some(drain) = &mut self.drain {
-            drain.shorten(now_ms.saturating_add(at_most_ms));
+            drain.shorten(now_ms.saturating_add(limit_ms));
             return Ok(());
         }
-        // First of all: a client that is told to close connects anew, and is to be refused then.
+        // First step: a client that gets a FIN reconnects, and must be refused then.
         self.accept_all();
         for listener in &self.listeners {
-            // Without the filter, clients are accepted until the listeners are closed, and the last
-            // are reset.
+            // If the filter cannot be set, the worker accepts clients until the listeners close.
+            // Closing resets the last of them.
             let _ = listener.drop_syns();
         }
-        self.host.app.drain();
-        self.drain = Some(Drain::new(now_ms, at_most_ms, self.drain_idle_ms));
+        self.app_driver.app.drain();
+        self.drain = Some(Drain::new(now_ms, limit_ms, self.drain_idle_ms));
         for index in 0..self.table.capacity() {
             if let Some(key) = self.table.key_at(index) {
                 self.shorten_linger(key);
@@ -114,29 +117,32 @@ impl<A: Handler, D: Driver> Server<A, D> {
         Ok(())
     }
 
-    /// Looks soon whether a connection that waits for the peer to close has to wait on.
+    /// Schedules an early check of a connection that waits for the FIN of the peer.
     pub(super) fn shorten_linger(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
         if session.phase() == Phase::Lingering {
-            self.host.shorten_linger(session, DRAIN_LINGER_MS);
-            let look_ms = look_at(session.next_deadline_ms(), self.host.now_ms);
+            self.app_driver.shorten_linger(session, DRAIN_LINGER_MS);
+            let look_ms = look_at(session.next_deadline_ms(), self.app_driver.now_ms);
             self.wheel.bring_forward(key.index, look_ms);
         }
     }
 
-    /// A peer has not closed in its time. It may have more if answers are still on their way to it:
-    /// what it sends after the end would reset the connection, and destroy them.
+    /// Handles a peer that has not closed in time. The wait is extended if the peer has not
+    /// acknowledged all answers: data that arrives after close(2) would cause a reset, which
+    /// destroys them.
     pub(super) fn end_linger(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
-        if self.host.is_linger_over(session) || !has_unacknowledged_bytes(session.io.fd.as_fd()) {
+        if self.app_driver.is_linger_over(session)
+            || !has_unacknowledged_bytes(session.io.fd.as_fd())
+        {
             return self.end(key, Closed::TimedOut);
         }
-        self.host.resume_linger(session, DRAIN_LINGER_MS);
-        let look_ms = look_at(session.next_deadline_ms(), self.host.now_ms);
+        self.app_driver.resume_linger(session, DRAIN_LINGER_MS);
+        let look_ms = look_at(session.next_deadline_ms(), self.app_driver.now_ms);
         self.wheel.bring_forward(key.index, look_ms);
     }
 
-    /// Takes in whoever has connected, and closes the listeners.
+    /// Accepts all completed connections and closes the listeners.
     fn close_listeners(&mut self) -> io::Result<()> {
         D::release_listeners(self)?;
         self.accept_all();
@@ -145,16 +151,16 @@ impl<A: Handler, D: Driver> Server<A, D> {
         Ok(())
     }
 
-    /// What fails here fails for a listener that is closed next.
+    /// Ignores errors: the listener is closed next.
     fn accept_all(&mut self) {
         for number in 0..self.listeners.len() {
             while self.accept(number).is_ok_and(|more| more) {}
         }
     }
 
-    /// Does what the drain's time has come for.
+    /// Runs the steps of the drain that are due.
     pub(super) fn go_on_draining(&mut self) -> io::Result<()> {
-        let now_ms = self.host.now_ms;
+        let now_ms = self.app_driver.now_ms;
         let Some(drain) = &mut self.drain else { return Ok(()) };
         if drain.listens_until_ms.take_if(|at_ms| *at_ms <= now_ms).is_some() {
             self.close_listeners()?;
@@ -171,9 +177,9 @@ impl<A: Handler, D: Driver> Server<A, D> {
         for index in 0..self.table.capacity() {
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            // A request may have come since the last look.
+            // A request may have arrived since the last read.
             session.io.readable |= !session.io.eof;
-            // The visit closes it if it is idle after that.
+            // The visit closes the connection if it is still idle afterwards.
             self.visit(key);
         }
         Ok(())
@@ -182,26 +188,29 @@ impl<A: Handler, D: Driver> Server<A, D> {
     pub(super) fn is_done(&self) -> bool {
         self.drain.is_some_and(|drain| {
             let is_empty = self.table.len() == 0 && drain.listens_until_ms.is_none();
-            is_empty || drain.until_ms <= self.host.now_ms
+            is_empty || drain.until_ms <= self.app_driver.now_ms
         })
     }
 
-    /// Ends what is still open when the time to drain is over.
+    /// Resets the connections that are still open when the time limit is reached.
     pub(super) fn cut_off(&mut self) {
         for index in 0..self.table.capacity() {
             let Some(key) = self.table.key_at(index) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            if session.phase() == Phase::Lingering || is_idle(&self.host, session) {
+            if session.phase() == Phase::Lingering || is_idle(&self.app_driver, session) {
                 self.end(key, Closed::TimedOut);
             } else {
-                self.host.counters.drain_cut_off += 1;
+                self.app_driver.counters.drain_cut_off += 1;
                 self.end(key, Closed::Aborted);
             }
         }
     }
 }
 
-/// Whether nothing of a request or an answer is under way.
-pub(super) fn is_idle<A: Handler, P>(host: &Host<A>, session: &Session<A, Socket<P>>) -> bool {
-    !session.io.readable && !session.io.held_back && host.idle(session)
+/// Whether the connection holds no part of a request or an answer.
+pub(super) fn is_idle<A: Handler, P>(
+    app_driver: &AppDriver<A>,
+    session: &Session<A, Socket<P>>,
+) -> bool {
+    !session.io.readable && !session.io.held_back && app_driver.idle(session)
 }

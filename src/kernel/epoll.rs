@@ -1,7 +1,7 @@
-//! epoll as a worker's driver: in come its events, out go readiness, connections that wait to be
-//! accepted and calls of the mailbox. Connections are registered edge-triggered, once, and only
-//! when there is something to wait for: one whose request is there when it is accepted, and that is
-//! closed with the answer, never is.
+//! The epoll driver of a worker. Turns epoll events into readiness of sockets, ready listeners and
+//! pending commands. A connection is registered edge-triggered, once, and only when it has to wait:
+//! a connection whose request arrives with the handshake and that is closed with the answer is
+//! never registered.
 
 use super::Settings;
 use super::listener::Listener;
@@ -19,12 +19,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// Events taken from the kernel at once.
+/// Events returned by one call of epoll_wait(2).
 const EVENTS: usize = 256;
-/// What epoll calls the mailbox; listeners are called by their number, connections by their key.
+/// Event data of the eventfd of the command receiver. The event data of a listener is its number,
+/// that of a connection its key.
 const COMMANDS: u64 = u32::MAX as u64;
-/// What is told of every connection from the first; EPOLLOUT is from the first time that its socket
-/// is full.
+/// Events of every registered connection. EPOLLOUT is added when the socket is full for the first
+/// time.
 const WATCHED: epoll::EventFlags =
     epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
 
@@ -33,12 +34,12 @@ pub(super) struct Epoll {
     nothing: (),
 }
 
-/// What epoll's driver knows of a socket.
+/// State of a socket in the epoll driver.
 #[derive(Debug, Default)]
 pub(super) struct Registered {
-    /// It is registered for [`WATCHED`],
+    /// Whether the socket is registered for [`WATCHED`].
     watched: bool,
-    /// and for EPOLLOUT.
+    /// Whether the socket is also registered for EPOLLOUT.
     polls_out: bool,
 }
 
@@ -74,7 +75,7 @@ impl Driver for Epoll {
 
     fn wait<A: Handler>(server: &mut Server<A, Epoll>) -> io::Result<()> {
         let timeout = timespec(server.sleep());
-        server.host.counters.wait_calls += 1;
+        server.app_driver.counters.wait_calls += 1;
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let events = match epoll::wait(&server.driver.epoll, &mut events, Some(&timeout)) {
             Ok((events, _)) => events,
@@ -86,16 +87,16 @@ impl Driver for Epoll {
             server.exporter.touch();
         }
         for (n, event) in events.iter().enumerate() {
-            server.news = events.len() - n;
+            server.pending_events = events.len() - n;
             handle(server, *event)?;
         }
-        server.news = 0;
+        server.pending_events = 0;
         Ok(())
     }
 
     fn prepare(&mut self, socket: &mut Socket<Registered>) {
-        // A request may have come with the handshake. One that comes after the first read is told
-        // of when the socket is registered, as an edge.
+        // The request may have arrived with the handshake. If it arrives after the first read, the
+        // registration reports it as an edge.
         socket.readable = true;
     }
 
@@ -143,13 +144,13 @@ impl Driver for Epoll {
 
 fn handle<A: Handler>(server: &mut Server<A, Epoll>, event: epoll::Event) -> io::Result<()> {
     match event.data.u64() {
-        COMMANDS => server.called = true,
+        COMMANDS => server.commands_pending = true,
         number if number < COMMANDS => server.accept(number as usize).map(drop)?,
         bits => {
             let key = Key::from_bits(bits);
             server.note(key, readiness(event.flags));
-            // One that waits for its turn already has it no sooner.
-            if !server.turns.has(key.index) {
+            // A connection in the run queue keeps its position.
+            if !server.run_queue.contains(key.index) {
                 server.visit(key);
             }
         }

@@ -1,8 +1,8 @@
-//! Listening sockets: in comes an address, out goes one socket a worker, all of one `SO_REUSEPORT`
-//! group, or an error that says what to do. Never shares a port with another process by accident.
+//! Listening sockets: binds one socket for each worker to an address, all in one `SO_REUSEPORT`
+//! group. An error says what to do. Never shares a port with another process by accident.
 //!
-//! What an accepted socket shall have is set on the listener, from which it is inherited: no call
-//! for it on each connection.
+//! Socket options are set on the listener, and accepted sockets inherit them. That saves system
+//! calls for each connection.
 
 use super::sys;
 use rustix::io::Errno;
@@ -12,33 +12,32 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Time between the probes of one peer (RFC 1122 leaves it open; Linux has the same), and their
-/// number.
+/// Time between keep-alive probes to one peer (not specified by RFC 1122; the default of Linux),
+/// and their number.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(75);
 const KEEP_ALIVE_PROBES: u32 = 9;
-/// The kernel takes no longer times in its keep-alive options.
+/// Longest keep-alive time that the kernel accepts.
 const KEEP_ALIVE_MAX_SECONDS: u64 = 32_767;
 
-/// One worker's socket, bound and not listening yet: the kernel refuses connections.
+/// Socket of one worker that is bound but not listening yet: the kernel refuses connections.
 #[derive(Debug)]
 pub struct Reserved {
     socket: OwnedFd,
     address: SocketAddr,
 }
 
-/// Whether the kernel must have an address now for a socket to be bound to it.
+/// Whether the kernel must have an address when a socket is bound to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// Yes.
+    /// The address must exist now.
     Now,
-    /// No: it may be tentative still, or come back (IP_FREEBIND).
+    /// The address may be tentative or return later (IP_FREEBIND).
     AnyTime,
 }
 
 impl Reserved {
-    /// Binds `address` for `workers` workers; port 0 takes a free port, the same for all. `[::]`
-    /// takes IPv6 only: bind
-    /// `0.0.0.0` as well.
+    /// Binds `address` for `workers` workers. Port 0 chooses one free port for all of them. `[::]`
+    /// accepts IPv6 only: bind `0.0.0.0` as well.
     pub fn bind(
         address: SocketAddr,
         presence: Presence,
@@ -46,8 +45,8 @@ impl Reserved {
     ) -> Result<Vec<Reserved>, ListenError> {
         let failed = |source| ListenError { address, source };
         if address.port() != 0 {
-            // A group lets in every socket of the same user, a second server started by mistake
-            // too; a socket outside the group is let in only if nobody listens.
+            // A group admits every socket of the same user, also those of a second server started
+            // by mistake. A socket outside the group can be bound only if nobody listens.
             bound(address, presence, false).map_err(failed)?;
         }
         let mut reserved: Vec<Reserved> = Vec::with_capacity(workers);
@@ -61,12 +60,12 @@ impl Reserved {
         Ok(reserved)
     }
 
-    /// The address with the port that it is bound to.
+    /// The bound address and port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Lets connections in. Up to `backlog` of them (and at most `net.core.somaxconn`) wait to be
+    /// Starts listening. Up to `backlog` connections (at most `net.core.somaxconn`) wait to be
     /// accepted.
     pub fn listen(self, backlog: u16) -> Result<Listener, ListenError> {
         let Reserved { socket, address } = self;
@@ -87,7 +86,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// As [`Reserved::bind`] and [`Reserved::listen`] at once.
+    /// Calls [`Reserved::bind`] and [`Reserved::listen`].
     pub fn bind(
         address: SocketAddr,
         workers: usize,
@@ -97,16 +96,16 @@ impl Listener {
         reserved.into_iter().map(|reserved| reserved.listen(backlog)).collect()
     }
 
-    /// The address with the port that it listens on.
+    /// The address and port of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// At the connections accepted from now on, probes peers that are silent for `keep_alive`;
-    /// zero: none.
+    /// Sends keep-alive probes on connections accepted from now on, to peers that are silent for
+    /// `keep_alive`. Zero disables them.
     ///
-    /// TCP_USER_TIMEOUT is left alone: Linux (6.18) resets by it also a slow reader that makes
-    /// progress, if its window never has room for the whole first buffer of what is queued.
+    /// TCP_USER_TIMEOUT is not set: Linux (6.18) also resets slow readers that make progress with
+    /// it. That happens if the window of the peer never has space for the first queued buffer.
     pub(super) fn set_keep_alive(&self, keep_alive: Duration) -> Result<(), Errno> {
         if keep_alive.is_zero() {
             return sockopt::set_socket_keepalive(&self.socket, false);
@@ -124,12 +123,12 @@ impl Listener {
         sockopt::set_socket_keepalive(&self.socket, true)
     }
 
-    /// Drops each SYN from now on, so that nobody waits here who came after the last look.
+    /// Drops each SYN from now on, so that no connection enters the backlog after the last accept.
     pub(super) fn drop_syns(&self) -> std::io::Result<()> {
         sys::drop_syns(self.socket.as_fd())
     }
 
-    /// The next connection that waits, as a non-blocking socket.
+    /// Accepts the next waiting connection as a non-blocking socket.
     pub(super) fn accept(&self) -> Result<OwnedFd, Errno> {
         rustix::net::accept_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
     }
@@ -141,12 +140,12 @@ impl AsFd for Listener {
     }
 }
 
-/// A socket bound to `address`, in the group of those who share it or outside.
+/// Binds a socket to `address`, inside or outside the `SO_REUSEPORT` group.
 fn bound(address: SocketAddr, presence: Presence, shared: bool) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    // Connections of an earlier run that are in TIME_WAIT do not keep the port.
+    // Connections of an earlier process in TIME-WAIT do not block the port.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, shared)?;
     if address.is_ipv6() {
@@ -159,7 +158,7 @@ fn bound(address: SocketAddr, presence: Presence, shared: bool) -> Result<OwnedF
     Ok(socket)
 }
 
-/// Lets `socket` be bound to an address that the kernel does not have now.
+/// Allows `socket` to be bound to an address that the kernel does not have yet.
 pub(super) fn set_freebind(socket: impl AsFd, address: SocketAddr) -> Result<(), Errno> {
     match address {
         SocketAddr::V4(_) => sockopt::set_ip_freebind(socket, true),
@@ -167,12 +166,12 @@ pub(super) fn set_freebind(socket: impl AsFd, address: SocketAddr) -> Result<(),
     }
 }
 
-/// Why an address cannot be listened on, and what to do.
+/// Failure to listen on an address. The text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenError {
-    /// The address that was asked for.
+    /// The requested address.
     pub address: SocketAddr,
-    /// What the kernel said.
+    /// The error of the kernel.
     pub source: Errno,
 }
 

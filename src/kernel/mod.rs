@@ -1,49 +1,51 @@
-//! The kernel transport: the applications of the user-space stack, served over kernel sockets.
+//! The kernel transport: serves the applications of the user-space stack over kernel sockets.
 //!
-//! It serves where AF_XDP is not to be had, and beside it for clients that do not come through the
-//! claimed interface. One `Server` a worker thread, nothing shared between them: each binds its own
-//! `SO_REUSEPORT` socket to each address ([`listener`]) and the kernel spreads the connections.
+//! It is used where AF_XDP is not available, and beside AF_XDP for clients that do not arrive
+//! through the claimed interface. Each worker thread runs one `Server` and shares nothing. Each
+//! binds its own `SO_REUSEPORT` socket to each address ([`listener`]), and the kernel distributes
+//! the connections.
 //!
-//! The way of a request: a `server`'s driver, `epoll` or `uring`, waits for a batch of events and
-//! finds each one's connection in the `table`; the bytes, where they were read, go to the
-//! application through `session`, which acts on what the application asks for; what was not
-//! consumed is kept in an [input buffer](simoom_io::input); the answers, ranges of shared bytes, go
-//! to the socket in one call. Over epoll reading and writing is the work of `visit`; io_uring reads
-//! and writes for itself and leaves to `visit` what cannot go its way. Deadlines of any number of
-//! connections lie in the stack's [`timer`](simoom_io::timer), and connections that must wait for
-//! their turn stand in a line of `turns`. The loop's other duties are `accept` and `drain`.
-//! `table`, `session`, `turns` and [`listener`] know nothing of readiness or completions.
+//! The path of a request: the driver of a `server`, `epoll` or `uring`, waits for a batch of events
+//! and finds the connection of each event in the `table`. `session` delivers the received bytes to
+//! the application without a copy and carries out the actions that the application returns. Bytes
+//! that were not consumed stay in an [input buffer](simoom_io::input). Answers are ranges of shared
+//! bytes and are sent in one call. Over epoll, `visit` reads and writes. io_uring receives and
+//! sends by itself and falls back to `visit` if a socket is full or a buffer is missing. The
+//! deadlines of all connections are in a [`timer`](simoom_io::timer) wheel. Connections with more
+//! work wait in the `run_queue`; connections that wait for memory wait in a `wait_queue`. `accept`
+//! and `drain` are the other parts of the loop. `table`, `session`, the queues and [`listener`] are
+//! independent of the driver.
 //!
-//! What happens when something runs out:
+//! What happens when a resource is exhausted:
 //!
-//! | what | then | counter |
+//! | exhausted resource | effect | counter |
 //! |---|---|---|
-//! | connections | the new one is accepted and reset at once: its client, or the balancer before it, learns within a round trip, where one left in the backlog would only time out | `connections_refused` |
+//! | connections | a new connection is accepted and reset at once: its client or load balancer notices within a round trip, instead of a timeout in the backlog | `connections_refused` |
 //! | connections to one port, or from one network | the same | `http_connections_refused`, `memcached_connections_refused`, `prefix_refused` |
 //! | file descriptors | accepting pauses for 100 ms; clients wait in the backlog | `accept_pauses` |
-//! | ranges or chunks for answers | the application is asked to stop, the socket is not read, and it resumes when others have sent | `send_pool_exhausted` |
-//! | buffers for kept input | the bytes stay in the kernel's socket buffer: read with `MSG_PEEK`, removed as far as they are consumed, so whole requests are still answered | `input_pool_exhausted` |
-//! | io_uring's receive buffers | the bytes stay in the kernel's socket buffer and are read from there, as over epoll | `receive_buffers_exhausted` |
+//! | ranges or chunks of the send pool | the application pauses, the socket is not read, and both resume when other connections have sent | `send_pool_exhausted` |
+//! | input buffers | the bytes stay in the socket buffer. They are read with `MSG_PEEK` and removed when consumed, so complete requests are still answered | `input_pool_exhausted` |
+//! | io_uring's receive buffers | the bytes stay in the socket buffer and are read from there, as over epoll | `receive_buffers_exhausted` |
 //! | a connection's [`INPUT_BYTES`] | `Application::overfull` answers and closes | `overfull` |
 //!
-//! What a connection waits for, and why it does not wait for ever. A reset is always told of: by
-//! epoll, whose registration lasts as long as the connection, and by io_uring, as said here.
+//! What a connection waits for, and the deadline of each wait. epoll always reports a reset,
+//! because its registration lasts as long as the connection. io_uring reports it as follows.
 //!
-//! | it waits for | a reset is told by | the deadline is |
+//! | wait for | reset reported by | deadline |
 //! |---|---|---|
-//! | a request, its first | the receive | the application's; keep-alive ends it if the peer is gone |
-//! | a request, another one | the receive, or the poll for a hang-up beside it | the same |
-//! | the rest of a request that is held back, or for a buffer for it | the poll for everything | the send timeout, or the application's |
+//! | the first request | the receive | the application's; keep-alive ends it if the peer is gone |
+//! | another request | the receive, or the poll for a hang-up beside it | the same |
+//! | the rest of a request that stays in the kernel, or an input buffer for it | the poll for everything | the send timeout, or the application's |
 //! | a free receive buffer | the poll for everything | as for a request: the input is read without one |
-//! | room for answers that others hold | the poll for everything | the send timeout |
-//! | the application's deadline, to read on | the poll for everything | that deadline |
-//! | the socket, to take what is queued, also the last | the poll for room, or for everything | the send timeout |
-//! | the peer, to acknowledge what the kernel took | as for a request | the application's; `net.ipv4.tcp_retries2` if the peer is gone |
+//! | space in the send pool | the poll for everything | the send timeout |
+//! | the deadline of the application, to resume reading | the poll for everything | that deadline |
+//! | the socket, to accept queued bytes | the poll for writability, or for everything | the send timeout |
+//! | the peer, to acknowledge bytes in the socket buffer | as for a request | the application's; `net.ipv4.tcp_retries2` if the peer is gone |
 //! | the peer's FIN | the receive, or the poll for everything | the linger timeout |
 //!
-//! memcached over UDP is a thread of its own, [`udp`].
+//! memcached over UDP runs on its own thread, [`udp`].
 //!
-//! All memory is fixed when a `Server` is made: see [`Settings::memory_bytes`].
+//! All memory is allocated when a `Server` is created: see [`Settings::memory_bytes`].
 
 mod accept;
 mod admission;
@@ -58,10 +60,10 @@ mod socket;
 #[expect(unsafe_code, reason = "system calls without a safe form, and the rings of io_uring")]
 mod sys;
 mod table;
-mod turns;
 pub mod udp;
 mod uring;
 mod visit;
+mod wait_queue;
 
 pub use counters::Counters;
 pub use listener::{Listener, Presence, Reserved};
@@ -80,16 +82,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use uring::Uring;
 
-/// Bytes of input that are kept for one connection: what a large buffer holds, and where input is
-/// overfull.
+/// Capacity of a large input buffer: a connection with more unconsumed input is overfull.
 pub const INPUT_BYTES: usize = input::OVERFULL_BYTES;
 
-/// How a worker learns from the kernel what happens at its sockets.
+/// How a worker receives and sends on its sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Poller {
-    /// It asks which are ready, and reads and writes them itself.
+    /// The worker waits for readiness, then reads and writes.
     Epoll,
-    /// The kernel reads and writes for it.
+    /// The kernel receives and sends for the worker.
     IoUring,
 }
 
@@ -102,15 +103,14 @@ impl fmt::Display for Poller {
     }
 }
 
-/// Whether io_uring can be used here, or what stands in the way, with its remedy. A ring is made to
-/// find out, and thrown away.
+/// Checks whether io_uring can be used, by setting up a temporary ring. The error says why not, and
+/// the remedy.
 pub fn io_uring() -> Result<(), String> {
     uring::ability::ability()
 }
 
-/// Serves on the calling thread, as one worker, until an order to drain has been carried out, or
-/// the kernel refuses what a server cannot do without. Takes all the memory it will ever use first,
-/// publishes its counters, and calls `ready`.
+/// Runs one worker on the calling thread until it has drained or a system call fails that the
+/// server cannot do without. Allocates all memory first, publishes its counters, and calls `ready`.
 pub fn run<A: Handler>(
     poller: Poller,
     settings: &Settings,
@@ -130,40 +130,39 @@ pub fn run<A: Handler>(
     }
 }
 
-/// The bounds of one worker.
+/// The limits of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Connections open at once; each takes a file descriptor.
+    /// Maximum of open connections; each takes a file descriptor.
     pub connections: usize,
-    /// Connections open at once to each of these ports; other ports have no limit of their own.
+    /// Maximum of open connections to each of these ports. Other ports have no limit of their own.
     pub port_limits: Vec<(u16, u32)>,
-    /// Connections open at once from one /24 of IPv4 or /64 of IPv6; 0 for no such limit.
+    /// Maximum of open connections from one /24 of IPv4 or /64 of IPv6. 0: no limit.
     pub connections_per_prefix: u32,
-    /// Ranges of answers that are queued at once, over all connections: at least 64.
+    /// Queued ranges of answers over all connections: at least 64.
     pub send_entries: usize,
     /// Chunks of 512 bytes for copied parts of answers, over all connections: at least 64.
     pub send_chunks: usize,
-    /// Buffers of 2 KiB for input that is not yet a whole request.
+    /// Input buffers of 2 KiB, for incomplete requests.
     pub small_inputs: usize,
-    /// Buffers of 16 KiB for the same: at least 1.
+    /// Input buffers of 16 KiB, for incomplete requests: at least 1.
     pub large_inputs: usize,
-    /// Buffers of 2 KiB that io_uring receives into, over all connections: 1 to 32768. epoll takes
-    /// none.
+    /// Receive buffers of 2 KiB for io_uring, over all connections: 1 to 32768. Not used by epoll.
     pub receive_buffers: usize,
-    /// A peer that takes none of its answer for this long is reset.
+    /// A peer that accepts no byte of its answer for this long is reset.
     pub send_timeout: Duration,
-    /// A peer that is silent for this long is probed (SO_KEEPALIVE); zero: none is.
+    /// A peer that is silent for this long is probed (SO_KEEPALIVE). Zero disables probes.
     pub keep_alive: Duration,
-    /// While draining, a connection that is idle has at most this long to send its next request.
+    /// While draining, time that an idle connection has to send its next request.
     pub drain_idle: Duration,
-    /// After the last answer and the FIN, a peer that does not close is waited for at most this
-    /// long.
+    /// Time that a peer has to close after the last answer and the FIN.
     pub linger_timeout: Duration,
 }
 
 impl Settings {
-    /// Bounds that suit `connections`: answers for all of them to have 2 KiB queued, beyond what
-    /// the kernel holds, and kept input for one in four, of which an eighth may be large.
+    /// Default limits for `connections`. The queues hold 2 KiB of answers for each connection,
+    /// beyond the socket buffers. One connection in four can have an input buffer; one eighth of
+    /// these are large.
     pub fn for_connections(connections: usize) -> Settings {
         let per_worker = usize::from(QUEUE_ENTRIES) * 16;
         Settings {
@@ -182,8 +181,8 @@ impl Settings {
         }
     }
 
-    /// Bytes of memory that a worker of application `A` takes with these settings, whatever its
-    /// clients do; the kernel's socket buffers are not among them.
+    /// Bytes of memory that a worker of application `A` allocates with these settings, without the
+    /// socket buffers of the kernel.
     pub fn memory_bytes<A: Application>(&self, poller: Poller) -> usize {
         let driven = match poller {
             Poller::Epoll => server::memory_bytes::<A, Epoll>(self),
@@ -194,23 +193,23 @@ impl Settings {
             + input::Pool::memory_bytes_with(self.small_inputs, self.large_inputs, INPUT_BYTES)
     }
 
-    /// Says which setting a worker cannot run with.
+    /// Returns an error that names the first setting out of range.
     fn check(&self) -> io::Result<()> {
-        let least = usize::from(QUEUE_ENTRIES);
-        let most = u32::MAX as usize / 2;
+        let min = usize::from(QUEUE_ENTRIES);
+        let max = u32::MAX as usize / 2;
         let bounds = [
             ("connections", self.connections, 1),
-            ("send_entries", self.send_entries, least),
-            ("send_chunks", self.send_chunks, least),
+            ("send_entries", self.send_entries, min),
+            ("send_chunks", self.send_chunks, min),
             ("small_inputs", self.small_inputs, 0),
             ("large_inputs", self.large_inputs, 1),
         ];
-        let bounds = bounds.map(|(name, value, least)| (name, value, least, most));
+        let bounds = bounds.map(|(name, value, min)| (name, value, min, max));
         let receive = ("receive_buffers", self.receive_buffers, 1, sys::BUFFERS_MAX);
-        for (name, value, least, most) in bounds.into_iter().chain([receive]) {
-            if !(least..=most).contains(&value) {
+        for (name, value, min, max) in bounds.into_iter().chain([receive]) {
+            if !(min..=max).contains(&value) {
                 let message =
-                    format!("kernel transport: {name} is {value}; it must be {least} to {most}");
+                    format!("kernel transport: {name} is {value}; it must be {min} to {max}");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
             }
         }

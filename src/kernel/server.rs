@@ -1,6 +1,5 @@
-//! The loop of one worker: in come what its [`Driver`] saw happen, orders and the passing of time,
-//! out go visits to the connections they are for. Never blocks but in the driver, and there until
-//! the next deadline.
+//! The loop of one worker. Visits the connections that have events of the [`Driver`], an expired
+//! deadline or a command. Blocks only in the driver, at most until the next deadline.
 
 use super::accept::reset;
 use super::admission::Admission;
@@ -8,11 +7,11 @@ use super::counters::Counters;
 use super::drain::{DRAIN_LINGER_MS, Drain, is_idle};
 use super::listener::Listener;
 use super::run_queue::{CROWD, RunQueue};
-use super::session::{Due, Host, Phase, Session};
+use super::session::{AppDriver, Due, Phase, Session};
 use super::socket::{Part, Socket};
 use super::table::{Key, Table};
-use super::turns::Turns;
-use super::visit::{Next, Tools, visit, write};
+use super::visit::{Next, VisitContext, visit, write};
+use super::wait_queue::WaitQueue;
 use super::{INPUT_BYTES, Settings};
 use crate::clock::{Clock, NEVER, look_at, millis};
 use crate::control::CommandReceiver;
@@ -28,19 +27,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A day: the wheel must be turned while its ticks still compare, and every kernel knows such a
-/// timeout.
+/// 1 day. The timing wheel must advance while its ticks still compare, and every kernel accepts
+/// this timeout.
 const LONGEST_SLEEP_MS: u64 = 86_400_000;
-/// Connections that go on and yield again, between two looks for news: each of these visits is one
-/// of the longest.
+/// Visits of yielding connections between two polls for events: each of these visits is one of the
+/// longest.
 const YIELDS_MAX: usize = 4;
 
-/// The way a worker learns from the kernel what happens: epoll, or io_uring.
+/// Waits for events and moves bytes: epoll or io_uring.
 pub(super) trait Driver: Sized {
     type Part: Part<Shared = Self::Shared>;
     type Shared;
 
-    /// Bytes of its own tables, besides the parts.
+    /// Bytes of the tables of the driver, without the parts.
     fn memory_bytes(settings: &Settings) -> usize;
 
     fn new(
@@ -51,14 +50,14 @@ pub(super) trait Driver: Sized {
 
     fn shared(&mut self) -> &mut Self::Shared;
 
-    /// Waits until something happens, for at most [`Server::sleep`], calls [`Server::tick`] and
-    /// handles all of it.
+    /// Waits for events, at most [`Server::sleep`]. Then calls [`Server::tick`] and handles all
+    /// events.
     fn wait<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
     /// Prepares the socket of a new connection for its first visit.
     fn prepare(&mut self, socket: &mut Socket<Self::Part>);
 
-    /// Sees to it that what a connection waits for after a visit will be told, or says that it
+    /// Arranges for the event that a connection waits for after a visit. Returns false if it
     /// cannot.
     fn arrange<A: Application>(
         &mut self,
@@ -69,18 +68,17 @@ pub(super) trait Driver: Sized {
     /// Closes the socket of a connection that has ended.
     fn close(&mut self, key: Key, socket: Socket<Self::Part>);
 
-    /// Looks away from the listeners, or at them again.
+    /// Stops or resumes watching the listeners.
     fn watch_listeners(&mut self, listeners: &[Listener], watch: bool) -> io::Result<()>;
 
-    /// Lets go of the listeners: what they have accepted is in the table when this returns.
+    /// Releases the listeners. All accepted connections are in the table when this returns.
     fn release_listeners<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 
-    /// All there is to know has been told when this returns, and every connection's reads are its
-    /// own.
+    /// Handles all pending events. When this returns, undelivered input is in the sockets.
     fn settle<A: Handler>(server: &mut Server<A, Self>) -> io::Result<()>;
 }
 
-/// What the kernel says of a socket.
+/// Readiness of a socket as the kernel reports it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Readiness {
     pub(super) readable: bool,
@@ -92,48 +90,47 @@ pub(super) struct Readiness {
 
 /// One worker of the kernel transport.
 pub(super) struct Server<A: Application, D: Driver> {
-    pub(super) host: Host<A>,
+    pub(super) app_driver: AppDriver<A>,
     pub(super) table: Table<Session<A, Socket<D::Part>>>,
     pub(super) admission: Admission,
     pub(super) wheel: Wheel,
-    /// Connections that have more to do than one visit allows, or that the driver wants visited
-    /// later.
-    pub(super) turns: RunQueue,
-    /// Connections of which the driver has news to tell.
-    pub(super) news: usize,
-    /// Connections that wait for room in the pool for answers.
-    starved: Turns,
-    /// Connections whose input waits in the kernel for a buffer of either size.
-    bufferless: Turns,
-    /// The same, for a large buffer: they fill a small one.
-    outgrown: Turns,
+    /// Connections with new events, or with more work than one visit allows.
+    pub(super) run_queue: RunQueue,
+    /// Events of the current batch that the driver has not handled yet.
+    pub(super) pending_events: usize,
+    /// Connections that wait for space in the send pool.
+    starved: WaitQueue,
+    /// Connections whose input stays in the kernel until an input buffer of either size is free.
+    bufferless: WaitQueue,
+    /// Connections that fill a small input buffer and wait for a large one.
+    outgrown: WaitQueue,
     pub(super) listeners: Vec<Listener>,
     pub(super) accept_again_ms: Option<u64>,
     pub(super) drain: Option<Drain>,
     pub(super) drain_idle_ms: u64,
     pub(super) commands: CommandReceiver,
-    /// The mailbox is to be looked into.
-    pub(super) called: bool,
+    /// Whether the command receiver may hold commands.
+    pub(super) commands_pending: bool,
     pub(super) driver: D,
     scratch: Vec<u8>,
     clock: Clock,
     pub(super) exporter: Exporter,
 }
 
-/// Bytes of what grows with the number of connections, and of the loop's own buffers.
+/// Bytes of the tables that grow with the number of connections, and of the buffers of the loop.
 pub(super) fn memory_bytes<A: Application, D: Driver>(settings: &Settings) -> usize {
     let connections = settings.connections;
     Table::<Session<A, Socket<D::Part>>>::memory_bytes(connections)
         + Wheel::memory_bytes(connections as u32)
         + RunQueue::memory_bytes(connections)
-        + 3 * Turns::memory_bytes(connections)
+        + 3 * WaitQueue::memory_bytes(connections)
         + Admission::memory_bytes(settings)
         + INPUT_BYTES
         + D::memory_bytes(settings)
 }
 
 impl<A: Handler, D: Driver> Server<A, D> {
-    /// Takes all the memory it will ever use, and registers what it waits for.
+    /// Allocates all memory and registers the listeners and the command receiver.
     pub(super) fn new(
         settings: &Settings,
         listeners: Vec<Listener>,
@@ -147,7 +144,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
         let driver = D::new(settings, &listeners, &commands)?;
         Ok(Server {
-            host: Host {
+            app_driver: AppDriver {
                 app,
                 pool: Pool::new(settings.send_entries, settings.send_chunks),
                 inputs: input::Pool::with_large_bytes(
@@ -163,17 +160,17 @@ impl<A: Handler, D: Driver> Server<A, D> {
             table: Table::new(settings.connections),
             admission: Admission::new(settings),
             wheel: Wheel::new(settings.connections as u32, Tick::from_millis(0)),
-            turns: RunQueue::new(settings.connections),
-            news: 0,
-            starved: Turns::new(settings.connections),
-            bufferless: Turns::new(settings.connections),
-            outgrown: Turns::new(settings.connections),
+            run_queue: RunQueue::new(settings.connections),
+            pending_events: 0,
+            starved: WaitQueue::new(settings.connections),
+            bufferless: WaitQueue::new(settings.connections),
+            outgrown: WaitQueue::new(settings.connections),
             listeners,
             accept_again_ms: None,
             drain: None,
             drain_idle_ms: millis(settings.drain_idle),
             commands,
-            called: false,
+            commands_pending: false,
             driver,
             scratch: vec![0; INPUT_BYTES],
             clock: Clock::new(),
@@ -181,19 +178,18 @@ impl<A: Handler, D: Driver> Server<A, D> {
         })
     }
 
-    /// Serves until an order to drain has been carried out, or the kernel refuses what a server
-    /// cannot do without.
+    /// Serves until the worker has drained, or a system call fails that it cannot do without.
     pub(super) fn run(mut self, ready: impl FnOnce()) -> io::Result<()> {
         self.tick();
         self.publish();
         ready();
         while !self.is_done() {
-            if self.exporter.is_due(self.host.now_ms) {
+            if self.exporter.is_due(self.app_driver.now_ms) {
                 self.publish();
             }
             D::wait(&mut self)?;
-            if std::mem::take(&mut self.called) {
-                self.obey()?;
+            if std::mem::take(&mut self.commands_pending) {
+                self.handle_commands()?;
                 self.take_completions();
             }
             self.fire_deadlines();
@@ -209,34 +205,34 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 
     fn publish(&mut self) {
-        let host = &mut self.host;
+        let app_driver = &mut self.app_driver;
         let (open, limit) = (self.table.len() as u64, u64::from(self.table.capacity()));
         let ports = self.admission.ports();
         let completions = self.commands.completions();
-        self.exporter.publish(host.now_ms, |counts| {
+        self.exporter.publish(app_driver.now_ms, |counts| {
             counts.push((&CONNECTIONS_OPEN, open));
-            counts.extend(host.counters.iter());
+            counts.extend(app_driver.counters.iter());
             counts.push((&CONNECTIONS_LIMIT, limit));
-            ports.for_each(|port| count_port(&host.app, port, counts));
+            ports.for_each(|port| count_port(&app_driver.app, port, counts));
             completions.publish(&mut |metric, value| counts.push((metric, value)));
-            host.app.publish(&mut |metric, value| counts.push((metric, value)));
+            app_driver.app.publish(&mut |metric, value| counts.push((metric, value)));
         });
     }
 
     pub(super) fn tick(&mut self) {
-        self.host.now_ms = self.clock.now_ms();
-        if let Some(seconds) = self.clock.new_second(self.host.now_ms) {
-            self.host.app.clock(seconds);
+        self.app_driver.now_ms = self.clock.now_ms();
+        if let Some(seconds) = self.clock.new_second(self.app_driver.now_ms) {
+            self.app_driver.app.clock(seconds);
         }
     }
 
-    /// Lets handlers go on with what other threads have completed.
+    /// Passes completions of other threads to the handlers.
     fn take_completions(&mut self) {
         while let Some((ConnectionId(id), completed)) = self.commands.completions().take() {
             self.exporter.touch();
             let key = Key::from_bits(id);
             let session = self.table.get_mut(key);
-            if session.is_some_and(|session| self.host.complete(session, completed)) {
+            if session.is_some_and(|session| self.app_driver.complete(session, completed)) {
                 self.visit(key);
             } else {
                 self.commands.completions().unclaimed();
@@ -244,10 +240,10 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
     }
 
-    /// How long there is nothing to do unless something happens.
+    /// Longest time to block in the driver.
     pub(super) fn sleep(&self) -> Duration {
-        let inputs = &self.host.inputs;
-        if !self.turns.is_empty()
+        let inputs = &self.app_driver.inputs;
+        if !self.run_queue.is_empty()
             || (!self.starved.is_empty() && self.pool_has_capacity())
             || (!self.bufferless.is_empty() && inputs.largest_free() > 0)
             || (!self.outgrown.is_empty() && inputs.largest_free() == INPUT_BYTES)
@@ -257,16 +253,16 @@ impl<A: Handler, D: Driver> Server<A, D> {
         let drain_ms = self.drain.map(|drain| drain.next_ms());
         let duties = [self.accept_again_ms, drain_ms, self.exporter.next_ms()];
         let duties =
-            duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.host.now_ms));
-        let now = Tick::from_millis(self.host.now_ms);
+            duties.into_iter().flatten().map(|at_ms| at_ms.saturating_sub(self.app_driver.now_ms));
+        let now = Tick::from_millis(self.app_driver.now_ms);
         let deadline = self.wheel.next_deadline().map(|at| now.until(at).max(0) as u64);
         Duration::from_millis(
             duties.chain(deadline).min().unwrap_or(LONGEST_SLEEP_MS).min(LONGEST_SLEEP_MS),
         )
     }
 
-    /// Takes note of what the kernel says of a connection's socket. It is to be visited then, if it
-    /// is still there.
+    /// Records the readiness of a connection's socket. Ends the connection after a socket error.
+    /// The caller visits it if it is still open.
     pub(super) fn note(&mut self, key: Key, readiness: Readiness) {
         let Some(session) = self.table.get_mut(key) else { return };
         if readiness.error {
@@ -284,55 +280,55 @@ impl<A: Handler, D: Driver> Server<A, D> {
         session.io.writable |= readiness.writable;
     }
 
-    /// Visits a connection and sees to what it waits for after that.
+    /// Visits a connection, then arranges what it waits for.
     pub(super) fn visit(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
-        let is_crowded = self.turns.len() + self.news > CROWD;
+        let is_crowded = self.run_queue.len() + self.pending_events > CROWD;
         let shared = self.driver.shared();
-        let mut tools = Tools::new(&mut self.scratch, shared, is_crowded);
-        let next = visit(&mut self.host, session, &mut tools);
+        let mut context = VisitContext::new(&mut self.scratch, shared, is_crowded);
+        let next = visit(&mut self.app_driver, session, &mut context);
         self.leave(key, next);
     }
 
-    /// Sees to what a connection waits for.
+    /// Arranges what a connection waits for.
     pub(super) fn leave(&mut self, key: Key, next: Next) {
         if let Next::Over(how) = next {
             return self.end(key, how);
         }
         let Some(session) = self.table.get_mut(key) else { return };
         if let Some(drain) = &self.drain {
-            if drain.closes_idle() && next == Next::Event && is_idle(&self.host, session) {
-                self.host.close(session);
+            if drain.closes_idle() && next == Next::Event && is_idle(&self.app_driver, session) {
+                self.app_driver.close(session);
                 return self.visit(key);
             }
             if session.phase() == Phase::Lingering {
-                self.host.shorten_linger(session, DRAIN_LINGER_MS);
+                self.app_driver.shorten_linger(session, DRAIN_LINGER_MS);
             }
         }
-        self.host.limit_wait(session, matches!(next, Next::Room | Next::Buffer));
+        self.app_driver.limit_wait(session, matches!(next, Next::SendSpace | Next::Buffer));
         if !self.driver.arrange(key, session) {
             return self.end(key, Closed::Aborted);
         }
         let deadline_ms = session.next_deadline_ms();
         if deadline_ms != NEVER {
-            self.wheel.bring_forward(key.index, look_at(deadline_ms, self.host.now_ms));
+            self.wheel.bring_forward(key.index, look_at(deadline_ms, self.app_driver.now_ms));
         }
         match next {
-            Next::Turn => self.turns.go_on(key.index),
-            Next::Room => self.starved.join(key.index),
-            Next::Buffer if session.connection.input.is_empty() => self.bufferless.join(key.index),
-            Next::Buffer => self.outgrown.join(key.index),
+            Next::Iteration => self.run_queue.push_again(key.index),
+            Next::SendSpace => self.starved.push(key.index),
+            Next::Buffer if session.connection.input.is_empty() => self.bufferless.push(key.index),
+            Next::Buffer => self.outgrown.push(key.index),
             Next::Event | Next::Over(_) => {}
         }
     }
 
-    /// Ends a connection. A reset tells the peer that an answer was cut off.
+    /// Ends a connection. A reset tells the peer that an answer is incomplete.
     pub(super) fn end(&mut self, key: Key, how: Closed) {
         let Some(session) = self.table.remove(key) else { return };
         self.wheel.cancel(key.index);
         self.admission.release(key.index);
         let cut_off = how == Closed::Aborted || !session.connection.queue.is_empty();
-        let socket = self.host.end(session, how);
+        let socket = self.app_driver.end(session, how);
         if cut_off {
             reset(&socket.fd);
         }
@@ -340,13 +336,13 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 
     fn fire_deadlines(&mut self) {
-        let now = Tick::from_millis(self.host.now_ms);
+        let now = Tick::from_millis(self.app_driver.now_ms);
         let mut due = [0];
         while self.wheel.expire(now, &mut due) > 0 {
             self.exporter.touch();
             let Some(key) = self.table.key_at(due[0]) else { continue };
             let Some(session) = self.table.get_mut(key) else { continue };
-            match self.host.due(session) {
+            match self.app_driver.due(session) {
                 Due::Nothing | Due::Application => self.visit(key),
                 Due::Held => {
                     // A FIN would look like the end of an answer.
@@ -359,9 +355,9 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
     }
 
-    /// The socket is said to be writable when a good part of its buffer is free, which a slow peer
-    /// may take longer for than the send timeout: how much the peer has taken shows in what the
-    /// socket takes now.
+    /// Retries to send at the send timeout. epoll reports a socket as writable only when a good
+    /// part of its buffer is free. A slow peer may need longer than the send timeout for that. The
+    /// progress of the peer shows in the bytes that the socket accepts now.
     fn retry_send(&mut self, key: Key) {
         let Some(session) = self.table.get_mut(key) else { return };
         if session.io.part.is_sending() {
@@ -369,12 +365,12 @@ impl<A: Handler, D: Driver> Server<A, D> {
         }
         let (before, taken) = (session.connection.queue.len(), session.taken_bytes);
         let shared = self.driver.shared();
-        let mut tools = Tools::new(&mut self.scratch, shared, false);
-        match write(&mut self.host, session, &mut tools) {
+        let mut context = VisitContext::new(&mut self.scratch, shared, false);
+        match write(&mut self.app_driver, session, &mut context) {
             Err(how) => self.end(key, how),
             Ok(())
                 if !session.connection.queue.is_empty()
-                    && self.host.took_too_little(
+                    && self.app_driver.took_too_little(
                         taken + (before - session.connection.queue.len()) as u32,
                     ) =>
             {
@@ -385,11 +381,12 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 
     fn give_turns(&mut self) {
-        let (fresh, again) = self.turns.round();
+        let (fresh, again) = self.run_queue.round();
         let mut yields = 0;
         for n in 0..fresh + again {
             let is_fresh = n < fresh;
-            let next = if is_fresh { self.turns.next_fresh() } else { self.turns.next_again() };
+            let next =
+                if is_fresh { self.run_queue.next_fresh() } else { self.run_queue.next_again() };
             let Some(key) = next.and_then(|index| self.table.key_at(index)) else { continue };
             self.visit(key);
             yields += usize::from(!is_fresh && self.has_yielded(key));
@@ -408,7 +405,7 @@ impl<A: Handler, D: Driver> Server<A, D> {
             if !self.pool_has_capacity() {
                 return;
             }
-            if let Some(key) = self.starved.next().and_then(|index| self.table.key_at(index)) {
+            if let Some(key) = self.starved.pop().and_then(|index| self.table.key_at(index)) {
                 self.visit(key);
             }
         }
@@ -416,17 +413,17 @@ impl<A: Handler, D: Driver> Server<A, D> {
 
     fn give_buffers(&mut self) {
         for _ in 0..self.outgrown.len() {
-            if self.host.inputs.largest_free() < INPUT_BYTES {
+            if self.app_driver.inputs.largest_free() < INPUT_BYTES {
                 break;
             }
-            let first = self.outgrown.next();
+            let first = self.outgrown.pop();
             self.read_what_was_held_back(first);
         }
         for _ in 0..self.bufferless.len() {
-            if self.host.inputs.largest_free() == 0 {
+            if self.app_driver.inputs.largest_free() == 0 {
                 break;
             }
-            let first = self.bufferless.next();
+            let first = self.bufferless.pop();
             self.read_what_was_held_back(first);
         }
     }
@@ -439,6 +436,6 @@ impl<A: Handler, D: Driver> Server<A, D> {
     }
 
     fn pool_has_capacity(&self) -> bool {
-        self.host.pool.has_capacity(&Queue::default())
+        self.app_driver.pool.has_capacity(&Queue::default())
     }
 }

@@ -1,9 +1,9 @@
-//! One connection as the application sees it, whatever the transport's way to read and write.
+//! One connection as the application sees it, independent of the driver.
 //!
-//! In come the transport's events, out go calls to the application ([`simoom_io::exchange`]) and,
-//! from what that asks for in return, the connection's phase and deadlines. Nothing here makes a
-//! system call or knows of readiness: `S`, the transport's own part of a connection, is only
-//! carried along.
+//! Turns transport events into calls of the application ([`simoom_io::exchange`]). Sets the phase
+//! and the deadlines of the connection from the actions that the application returns. Makes no
+//! system call and knows nothing of readiness. `S` is the state of the transport for a connection;
+//! this module only stores it.
 
 use super::counters::Counters;
 use crate::clock::{NEVER, millis};
@@ -15,37 +15,37 @@ use simoom_io::{Application, Closed, Connection, Exchange, Opened, Requests, inp
 use simoom_tcp::READ_RATE_MIN;
 use std::time::Duration;
 
-/// A peer that sends more than this after the FIN is reset: it does not listen.
+/// A peer that sends more bytes than this after the FIN is reset.
 const LINGER_BYTES: u32 = 64 << 20;
 
-/// How far a connection has come.
+/// State of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Input is offered and answered.
+    /// Input is delivered and answered.
     Open,
-    /// The application asked to close: what is queued is sent, then the FIN.
+    /// The application closed the connection: queued bytes are sent, then the FIN.
     Closing,
-    /// The FIN is sent; what still comes is discarded until the peer closes, because closing with
-    /// input unread would send a reset that can destroy the last answer on its way (RFC 9112 §9.6).
+    /// The FIN is sent, and input is discarded until the peer closes. Closing with unread input
+    /// would send a reset that can destroy the last answer (RFC 9112 §9.6).
     Lingering,
-    /// The application asked for a reset.
+    /// The application requested a reset.
     Aborted,
 }
 
-/// One connection. Must be ended with [`Host::end`], or it keeps what it holds of the pools.
+/// One connection. Must be ended with [`AppDriver::end`], which returns its memory to the pools.
 pub(super) struct Session<A: Application, S> {
-    /// The transport's own part.
+    /// State of the transport for this connection.
     pub(super) io: S,
     pub(super) connection: Connection<A>,
-    /// The FIN is sent.
+    /// Whether the FIN is sent.
     lingers: bool,
-    /// Bytes that were dropped since the FIN was sent.
+    /// Bytes discarded since the FIN was sent.
     pub(super) lingered_bytes: u32,
-    /// Bytes that the socket has taken since the send timeout began to run.
+    /// Bytes that the socket accepted since the send timeout started.
     pub(super) taken_bytes: u32,
     application_ms: u64,
     transport_ms: u64,
-    /// The end of the linger timeout, which a drain may look at earlier.
+    /// End of the linger timeout. A drain may check the connection earlier.
     lingers_until_ms: u64,
 }
 
@@ -63,7 +63,7 @@ impl<A: Application, S> Session<A, S> {
         }
     }
 
-    /// How far the connection has come.
+    /// The state of the connection.
     pub(super) fn phase(&self) -> Phase {
         let flow = self.connection.flow;
         if flow.is_aborted() {
@@ -77,80 +77,80 @@ impl<A: Application, S> Session<A, S> {
         }
     }
 
-    /// When this connection must be looked at, at the latest; [`NEVER`] if that does not matter.
+    /// Time of the next deadline; [`NEVER`] if there is none.
     pub(super) fn next_deadline_ms(&self) -> u64 {
-        // A connection that closes has no deadline of the application.
+        // A closing connection has no deadline of the application.
         self.application_ms.min(self.transport_ms)
     }
 
-    /// Whether what is queued is the last that is sent.
+    /// Whether the queued bytes are the last to be sent.
     pub(super) fn sends_last(&self) -> bool {
         self.phase() == Phase::Closing
     }
 
-    /// Whether the transport holds nothing of a request or an answer.
+    /// Whether the transport holds no part of a request or an answer.
     pub(super) fn holds_nothing(&self) -> bool {
         self.connection.is_idle()
     }
 }
 
-/// Which deadline has passed.
+/// The deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// None: it was put off since it was armed.
+    /// None: the deadline was moved after the timer was set.
     Nothing,
-    /// The application's; it was told.
+    /// The deadline of the application, which has been called.
     Application,
-    /// The peer has taken nothing for the send timeout, as far as is known.
+    /// The send timeout: the socket accepted too few bytes.
     Send,
-    /// The connection has waited for room or a buffer that others hold, for the send timeout.
+    /// The connection waited for send space or an input buffer for the send timeout.
     Held,
-    /// The peer has not closed.
+    /// The peer has not closed its side.
     Linger,
 }
 
-/// The application and what all its connections share.
-pub(super) struct Host<A: Application> {
+/// The application and the pools that its connections share.
+pub(super) struct AppDriver<A: Application> {
     pub(super) app: A,
     pub(super) pool: Pool<A::Blob>,
     pub(super) inputs: input::Pool,
     pub(super) counters: Counters,
-    /// The time of this turn of the loop.
+    /// The time at the start of this iteration.
     pub(super) now_ms: u64,
     pub(super) send_timeout: Duration,
     pub(super) linger_timeout: Duration,
 }
 
-impl<A: Handler> Host<A> {
+impl<A: Handler> AppDriver<A> {
     pub(super) fn opened<S>(&mut self, session: &mut Session<A, S>, opened: Opened) {
         self.event(session, |app, exchange| exchange.open(app, opened));
     }
 
-    /// Bytes were taken from the socket. Returns how many of them are done with; the others must be
-    /// brought again.
+    /// Delivers `bytes` that were read from the socket. Returns the number of bytes that are
+    /// consumed or stored. The caller must deliver the others again.
     pub(super) fn receive<S>(&mut self, session: &mut Session<A, S>, bytes: &[u8]) -> usize {
         self.event(session, |app, exchange| exchange.receive(app, bytes))
     }
 
-    /// `n` bytes were read into the space behind those held.
+    /// Delivers the input buffer after `n` bytes were read into its spare space.
     pub(super) fn receive_held<S>(&mut self, session: &mut Session<A, S>, n: usize) {
         session.connection.input.extend(&mut self.inputs, n);
         self.event(session, |app, exchange| exchange.receive_held(app));
     }
 
-    /// `all` is what is held, and input behind it that stays in the socket. Returns how many of
-    /// these bytes are consumed.
+    /// Delivers `all`: the input buffer, and input behind it that was peeked in the socket. Returns
+    /// the number of consumed bytes.
     pub(super) fn receive_peeked<S>(&mut self, session: &mut Session<A, S>, all: &[u8]) -> usize {
         self.event(session, |app, exchange| exchange.receive_peeked(app, all))
     }
 
-    /// Calls the application if it waits for capacity and there is. Returns whether it did.
+    /// Calls the application if it waits for send space and there is some. Returns whether it was
+    /// called.
     pub(super) fn resume<S>(&mut self, session: &mut Session<A, S>) -> bool {
         self.event(session, |app, exchange| exchange.resume(app))
     }
 
-    /// The iteration after a yield of the application has come: it goes on. Returns whether it had
-    /// yielded.
+    /// Calls the application in the iteration after it yielded. Returns whether it had yielded.
     pub(super) fn iterate<S>(&mut self, session: &mut Session<A, S>) -> bool {
         let has_yielded = session.connection.flow.has_yielded();
         if has_yielded {
@@ -159,8 +159,8 @@ impl<A: Handler> Host<A> {
         has_yielded
     }
 
-    /// Another thread has completed what the application left to it. Returns whether the
-    /// application was told.
+    /// Passes a completion of another thread to the application. Returns whether the application
+    /// was called.
     pub(super) fn complete<S>(
         &mut self,
         session: &mut Session<A, S>,
@@ -171,12 +171,12 @@ impl<A: Handler> Host<A> {
         })
     }
 
-    /// The peer has finished, and all that it sent was read.
+    /// Tells the application that all input up to the peer's FIN was read.
     pub(super) fn finish<S>(&mut self, session: &mut Session<A, S>) {
         self.event(session, |_, exchange| exchange.finish());
     }
 
-    /// Looks which deadline has passed, and tells the application if it was its own.
+    /// Returns the deadline that has passed. Calls the application if it is the application's.
     pub(super) fn due<S>(&mut self, session: &mut Session<A, S>) -> Due {
         if session.transport_ms <= self.now_ms {
             session.transport_ms = NEVER;
@@ -195,8 +195,8 @@ impl<A: Handler> Host<A> {
         Due::Application
     }
 
-    /// The socket took `n` bytes of the queue. If some are left, the send timeout runs anew once
-    /// the socket has taken what a peer must take in that time.
+    /// Removes `n` sent bytes from the queue. If bytes are left, the send timeout restarts once the
+    /// socket has accepted the minimum for that time.
     pub(super) fn sent<S>(&mut self, session: &mut Session<A, S>, n: usize) {
         self.counters.bytes_sent += n as u64;
         session.connection.queue.acknowledge(&mut self.pool, n as u64);
@@ -210,24 +210,24 @@ impl<A: Handler> Host<A> {
         }
     }
 
-    /// Whether a peer that takes so many bytes in the send timeout is too slow.
+    /// Whether a peer that accepts `bytes` in the send timeout is too slow.
     pub(super) fn took_too_little(&self, bytes: u32) -> bool {
         u64::from(bytes)
             < (millis(self.send_timeout).saturating_mul(u64::from(READ_RATE_MIN)) / 1000).max(1)
     }
 
-    /// Delivers no more input, and closes once everything queued is sent.
+    /// Stops delivering input. Closes once the queue is sent.
     pub(super) fn close<S>(&mut self, session: &mut Session<A, S>) {
         self.event(session, |_, exchange| exchange.close());
     }
 
-    /// The connection is to be reset.
+    /// Requests a reset of the connection.
     pub(super) fn abort<S>(&mut self, session: &mut Session<A, S>) {
         self.event(session, |_, exchange| exchange.abort());
     }
 
-    /// Limits how long a connection with nothing queued waits for what others hold: room, or a
-    /// buffer for input.
+    /// Starts the limit of a wait for send space or an input buffer, if nothing is queued. Clears
+    /// it if `waits` is false.
     pub(super) fn limit_wait<S>(&self, session: &mut Session<A, S>, waits: bool) {
         if session.phase() != Phase::Open || !session.connection.queue.is_empty() {
             return;
@@ -239,7 +239,7 @@ impl<A: Handler> Host<A> {
         }
     }
 
-    /// Takes note of bytes that were dropped after the FIN. Says whether the peer may send more.
+    /// Counts bytes that were discarded after the FIN. Returns whether the peer may send more.
     pub(super) fn dropped<S>(&mut self, session: &mut Session<A, S>, n: usize) -> bool {
         self.counters.bytes_received += n as u64;
         let n = u32::try_from(n).unwrap_or(u32::MAX);
@@ -247,34 +247,35 @@ impl<A: Handler> Host<A> {
         session.lingered_bytes <= LINGER_BYTES
     }
 
-    /// The FIN was sent: from now on the peer has the linger timeout to close.
+    /// Starts the linger timeout after the FIN was sent.
     pub(super) fn linger<S>(&mut self, session: &mut Session<A, S>) {
         session.lingers = true;
         session.lingers_until_ms = self.now_ms.saturating_add(millis(self.linger_timeout));
         session.transport_ms = session.lingers_until_ms;
     }
 
-    /// Has [`Host::due`] return [`Due::Linger`] in at most this long.
+    /// Makes [`AppDriver::due`] return [`Due::Linger`] in at most `at_most_ms`.
     pub(super) fn shorten_linger<S>(&self, session: &mut Session<A, S>, at_most_ms: u64) {
         session.transport_ms = session.transport_ms.min(self.now_ms.saturating_add(at_most_ms));
     }
 
-    /// Whether the peer has had the whole linger timeout.
+    /// Whether the linger timeout has passed.
     pub(super) fn is_linger_over<S>(&self, session: &Session<A, S>) -> bool {
         session.lingers_until_ms <= self.now_ms
     }
 
-    /// Has [`Host::due`] return [`Due::Linger`] again: in so long, or when the linger timeout ends.
+    /// Makes [`AppDriver::due`] return [`Due::Linger`] again after `after_ms`, or when the linger
+    /// timeout ends.
     pub(super) fn resume_linger<S>(&self, session: &mut Session<A, S>, after_ms: u64) {
         session.transport_ms = session.lingers_until_ms.min(self.now_ms.saturating_add(after_ms));
     }
 
-    /// Whether draining may close this connection now.
+    /// Whether a drain may close this connection now.
     pub(super) fn idle<S>(&self, session: &Session<A, S>) -> bool {
         session.holds_nothing() && self.app.idle(&session.connection.conn)
     }
 
-    /// Ends a connection: gives back all it holds, and the transport's part of it.
+    /// Ends a connection. Frees its memory and returns the state of the transport.
     pub(super) fn end<S>(&mut self, mut session: Session<A, S>, how: Closed) -> S {
         match how {
             Closed::Finished => self.counters.closed_finished += 1,
@@ -287,7 +288,7 @@ impl<A: Handler> Host<A> {
         session.io
     }
 
-    /// Handles an event between transport and application, and does what is asked for.
+    /// Runs `event` between transport and application, and carries out the returned actions.
     fn event<S, R>(
         &mut self,
         session: &mut Session<A, S>,
@@ -305,7 +306,7 @@ impl<A: Handler> Host<A> {
         }
         self.counters.answer_overflow += u64::from(overflow);
         self.counters.overfull += u64::from(overfull);
-        // What is not queued does not wait for the peer any more.
+        // With an empty queue there is no wait for the peer.
         if was_open && session.connection.flow.is_closing() && session.connection.queue.is_empty() {
             session.transport_ms = NEVER;
         }

@@ -1,46 +1,44 @@
-//! A connection's socket with what is known of its readiness: in come reads, out go bytes, first
-//! those that the transport took from the kernel before anybody asked for them, then those that lie
-//! there. Never blocks.
+//! The socket of a connection and its readiness. Reads return bytes that io_uring received first,
+//! then bytes of the socket buffer. Never blocks.
 
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use simoom_io::Closed;
 use std::os::fd::OwnedFd;
 
-/// A transport's own part of a socket.
+/// State of a driver for one socket.
 pub(super) trait Part: Default {
-    /// What the parts of all sockets of a worker share.
+    /// State that all sockets of a worker share.
     type Shared;
 
-    /// Copies input that was taken from the kernel unasked to the front of `buf`, as much as fits,
-    /// and drops it here unless it is only `peeked` at. Returns how much.
+    /// Copies input that the driver has received to `buf`, as much as fits, and removes it unless
+    /// it is `peeked`. Returns the number of bytes.
     fn early(&mut self, shared: &mut Self::Shared, buf: &mut [u8], peeked: bool) -> usize {
         let _ = (shared, buf, peeked);
         0
     }
 
-    /// Whether a send is under way whose outcome is not yet known: nothing may be written
-    /// meanwhile.
+    /// Whether a send is in progress. Its result is not known, so nothing may be written.
     fn is_sending(&self) -> bool {
         false
     }
 }
 
-/// A socket and what is known of its readiness.
+/// A socket and its readiness.
 #[derive(Debug)]
 pub(super) struct Socket<P> {
     pub(super) fd: OwnedFd,
-    /// There may be something to read.
+    /// Whether the socket may have input.
     pub(super) readable: bool,
-    /// The last write was taken whole.
+    /// Whether the socket accepted the last write in full.
     pub(super) writable: bool,
-    /// The peer's FIN has arrived, but not everything before it may have been read.
+    /// Whether the peer's FIN has arrived. Input before it may be unread.
     pub(super) peer_done: bool,
-    /// Everything up to the FIN has been read.
+    /// Whether all input up to the FIN has been read.
     pub(super) eof: bool,
-    /// Input that was offered lies in the kernel, because there was no buffer to keep it in.
+    /// Whether delivered input stays in the kernel because no input buffer was free.
     pub(super) held_back: bool,
-    /// The transport's own part.
+    /// State of the driver.
     pub(super) part: P,
 }
 
@@ -57,7 +55,7 @@ impl<P: Part> Socket<P> {
         }
     }
 
-    /// Reads into `buf`; 0 if there is nothing (any more).
+    /// Reads into `buf`. Returns 0 if there is no input.
     pub(super) fn recv(
         &mut self,
         shared: &mut P::Shared,

@@ -1,12 +1,12 @@
-//! The connections of one worker: a slab of fixed size. In comes a value, out goes the key by which
-//! events name it; a key outlives its connection and then finds nothing. Never grows.
+//! The connection table of a worker: a slab of fixed size. Inserting a value returns a key, which
+//! events carry. A key of an ended connection finds nothing. Never grows.
 
-/// The last generation before they begin anew with 1.
+/// The last generation. The next one is 1.
 const LAST_GENERATION: u32 = (1 << 28) - 1;
 
-/// Names one connection for as long as it lives. The generation is never 0, which leaves the keys
-/// below 2³² to the event loop's own descriptors, and never above [`LAST_GENERATION`], which leaves
-/// it the highest four bits.
+/// Identifies one connection for its lifetime. The generation is never 0: keys below 2³² are for
+/// the descriptors of the event loop. It is never above [`LAST_GENERATION`]: the highest four bits
+/// are for the kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) index: u32,
@@ -28,8 +28,8 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-/// At most as many values as it was made for; `free` is used as a stack, so that slots still in the
-/// cache are taken first.
+/// A table of fixed capacity. `free` is a stack, so that recently used slots, which are still
+/// cached, are reused first.
 pub(super) struct Table<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
@@ -56,7 +56,7 @@ impl<T> Table<T> {
         self.free.is_empty()
     }
 
-    /// Takes a free slot; gives `value` back if there is none.
+    /// Inserts `value`. Returns it if the table is full.
     pub(super) fn insert(&mut self, value: T) -> Result<Key, T> {
         let Some(index) = self.free.pop() else { return Err(value) };
         let slot = &mut self.slots[index as usize];
@@ -74,13 +74,13 @@ impl<T> Table<T> {
         if slot.generation == key.generation { slot.value.as_mut() } else { None }
     }
 
-    /// The key of whatever holds the slot now.
+    /// The key of the connection in the slot.
     pub(super) fn key_at(&self, index: u32) -> Option<Key> {
         let slot = self.slots.get(index as usize)?;
         slot.value.as_ref().map(|_| Key { index, generation: slot.generation })
     }
 
-    /// Frees the slot: `key` finds nothing from now on.
+    /// Removes a value and frees its slot. `key` finds nothing from now on.
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self
             .slots
@@ -92,7 +92,7 @@ impl<T> Table<T> {
         Some(value)
     }
 
-    /// Slots, free or taken.
+    /// Number of slots, free and used.
     pub(super) fn capacity(&self) -> u32 {
         self.slots.len() as u32
     }

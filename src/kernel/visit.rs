@@ -1,26 +1,25 @@
-//! What is done for one connection when its socket may be readable or writable, or its deadline has
+//! Visits a connection: reads, answers and writes when its socket may be ready or a deadline has
 //! passed.
 //!
-//! In comes a session with what the kernel said of its socket; bytes go from the socket to the
-//! application and from the queue to the socket; out goes what to wait for next. Sockets are
-//! watched for edges: no call to change what is watched, for the price of remembering in [`Socket`]
-//! what is still to be read or may be written. A read that comes back short has emptied the socket,
-//! so there is no second one to learn that there is nothing; what arrives later is a new edge. The
-//! last edge, the peer's FIN, is told apart (EPOLLRDHUP): from then on reads go on until they
-//! return 0. io_uring's own way to receive and send spares most visits; what it has taken from the
-//! kernel and could not deliver is read here like the rest, and first.
+//! A visit moves bytes from the socket to the application and from the send queue to the socket,
+//! and returns what to wait for. Sockets are watched edge-triggered, which saves calls to change
+//! the registration. [`Socket`] stores what is still to be read or may be written. A short read has
+//! emptied the socket, so no second read is needed; later input is a new edge. The FIN of the peer
+//! is the last edge (EPOLLRDHUP): from then on reads continue until they return 0. io_uring
+//! receives and sends without most visits. Bytes that io_uring has received but could not deliver
+//! are read here first.
 //!
-//! While answers wait for the socket, or the application for room, nothing is read: that is how a
-//! peer that sends without reading is slowed down. A visit is bounded, in input here and in work by
-//! the application, which yields; who has more to do stands in line.
+//! While answers wait for the socket, or the application for send space, nothing is read. That
+//! throttles a peer that sends without reading. A visit is bounded: in bytes of input, and in the
+//! work of the application, which yields. A connection with more to do returns to the run queue.
 //!
-//! The last that is sent waits for the FIN (MSG_MORE), which goes in the same segment: the socket
-//! is shut down in the visit in which it has taken all of it. It is closed once the peer's FIN has
-//! been read: close(2) with input unread, or before more of it comes, sends a reset, which can
-//! destroy the answer (RFC 9112 §9.6).
+//! The last bytes are sent with MSG_MORE and wait for the FIN, which goes in the same segment. The
+//! socket is shut down in the visit in which it accepts all of them. It is closed once the peer's
+//! FIN has been read. An earlier close(2), with input unread or still to come, sends a reset that
+//! can destroy the answer (RFC 9112 §9.6).
 
 use super::INPUT_BYTES;
-use super::session::{Host, Phase, Session};
+use super::session::{AppDriver, Phase, Session};
 use super::socket::{Part, Socket};
 use crate::handler::Handler;
 use rustix::io::Errno;
@@ -30,160 +29,169 @@ use simoom_io::{Blob, Closed};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
-/// Reads, or calls of `resumed`, in one visit: 128 KiB of input at most.
+/// Reads, or calls of `resumed`, in one visit: at most 128 KiB of input.
 const STEPS: usize = 8;
-/// While many wait, a visit ends with the answers to what this many bytes hold.
+/// While the run queue is crowded, a visit ends with the answers to this many bytes of input.
 const CROWDED_BYTES: usize = 512;
-/// Answers of several ranges are copied together up to this length: one short range is cheaper for
-/// the kernel.
+/// Answers of several ranges are copied into one up to this length: one short range costs the
+/// kernel less.
 pub(super) const GATHER_BYTES: usize = 2048;
 
-/// What a connection waits for after a visit.
+/// The event that a connection waits for after a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The next event of its socket, or its deadline.
+    /// The next event of its socket, or a deadline.
     Event,
-    /// Its next turn: it has used up this one.
-    Turn,
-    /// Room in the pool for answers, which others hold.
-    Room,
-    /// Its next event, or a buffer for input that lies in the kernel: the larger kind if it holds
-    /// one already.
+    /// The next iteration: the visit reached its bound.
+    Iteration,
+    /// Space in the send pool.
+    SendSpace,
+    /// The next event, or a free input buffer for input in the kernel: a large one if the
+    /// connection has a small one.
     Buffer,
-    /// Nothing: it is over.
+    /// Nothing: the connection has ended.
     Over(Closed),
 }
 
-/// What a visit works with besides the session.
-pub(super) struct Tools<'a, P: Part> {
-    /// [`INPUT_BYTES`] to read into.
+/// Scratch memory and state of a visit.
+pub(super) struct VisitContext<'a, P: Part> {
+    /// Buffer of [`INPUT_BYTES`] to read into.
     pub(super) scratch: &'a mut [u8],
     pub(super) shared: &'a mut P::Shared,
-    /// Many connections wait for their visits.
+    /// Whether more than `CROWD` connections are queued.
     pub(super) is_crowded: bool,
-    /// Bytes that the next read may bring.
+    /// Maximum of bytes for the next read.
     read_max: usize,
 }
 
-impl<'a, P: Part> Tools<'a, P> {
+impl<'a, P: Part> VisitContext<'a, P> {
     pub(super) fn new(scratch: &'a mut [u8], shared: &'a mut P::Shared, is_crowded: bool) -> Self {
         let read_max = if is_crowded { CROWDED_BYTES } else { INPUT_BYTES };
-        Tools { scratch, shared, is_crowded, read_max }
+        VisitContext { scratch, shared, is_crowded, read_max }
     }
 }
 
-/// Does all there is to do for `session`, up to the bound of one visit. While many wait, that is a
-/// few answers.
+/// Reads, answers and writes for `session`, up to the bound of one visit. If the run queue is
+/// crowded, the bound is a few answers.
 pub(super) fn visit<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Next {
     let mut has_answered = false;
-    host.iterate(session);
+    app_driver.iterate(session);
     for _ in 0..STEPS {
-        if has_answered && tools.is_crowded && session.io.readable && session.phase() == Phase::Open
+        if has_answered
+            && context.is_crowded
+            && session.io.readable
+            && session.phase() == Phase::Open
         {
-            match write_if_any(host, session, tools) {
+            match write_if_any(app_driver, session, context) {
                 Ok(()) => break,
                 Err(how) => return Next::Over(how),
             }
         }
         let reads = session.io.readable;
-        match step(host, session, tools) {
+        match step(app_driver, session, context) {
             Ok(None) => {}
-            Ok(Some(Next::Turn)) => break,
+            Ok(Some(Next::Iteration)) => break,
             Ok(Some(next)) => return next,
             Err(how) => return Next::Over(how),
         }
         has_answered |= reads && !session.connection.queue.is_empty();
-        // What is answered with nothing yet is a part of something long.
-        tools.read_max = INPUT_BYTES.min(2 * tools.read_max);
+        // Input without an answer is a part of a long request: read more at a time.
+        context.read_max = INPUT_BYTES.min(2 * context.read_max);
     }
-    host.counters.turns_used_up += 1;
-    Next::Turn
+    app_driver.counters.turns_used_up += 1;
+    Next::Iteration
 }
 
-/// One step; `None` if there may be another.
+/// Runs one step. `None` if another may follow.
 fn step<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<Option<Next>, Closed> {
-    write_if_any(host, session, tools)?;
+    write_if_any(app_driver, session, context)?;
     let flow = session.connection.flow;
     if session.io.eof && !flow.is_finished() {
-        host.finish(session);
+        app_driver.finish(session);
     }
     match session.phase() {
         Phase::Aborted => Err(Closed::Aborted),
-        Phase::Open if flow.has_yielded() => Ok(Some(Next::Turn)),
+        Phase::Open if flow.has_yielded() => Ok(Some(Next::Iteration)),
         Phase::Open
             if flow.wants_capacity()
                 && flow.takes_input()
                 && session.io.readable
                 && !session.io.eof =>
         {
-            read(host, session, tools).map(|()| None)
+            read(app_driver, session, context).map(|()| None)
         }
-        Phase::Open if flow.wants_capacity() => Ok(resume(host, session)),
+        Phase::Open if flow.wants_capacity() => Ok(resume(app_driver, session)),
         Phase::Open | Phase::Closing if !session.connection.queue.is_empty() => {
             Ok(Some(Next::Event))
         }
-        // What is held is delivered after the application's deadline, even after the peer's FIN.
+        // The input buffer is delivered after the deadline of the application, even after the
+        // peer's FIN.
         Phase::Open if flow.reads_later() => Ok(Some(Next::Event)),
         Phase::Open if !session.io.readable && session.io.held_back => Ok(Some(Next::Buffer)),
         Phase::Open if !session.io.readable => Ok(Some(Next::Event)),
-        Phase::Open => read(host, session, tools).map(|()| None),
+        Phase::Open => read(app_driver, session, context).map(|()| None),
         Phase::Closing if session.io.eof => Err(Closed::Finished),
         Phase::Closing => {
             rustix::net::shutdown(&session.io.fd, Shutdown::Write)
                 .map_err(|_| Closed::ResetByPeer)?;
-            host.linger(session);
+            app_driver.linger(session);
             Ok(None)
         }
-        Phase::Lingering => discard(host, session, tools),
+        Phase::Lingering => discard(app_driver, session, context),
     }
 }
 
 fn write_if_any<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
     if session.phase() != Phase::Aborted
         && session.io.writable
         && !session.connection.queue.is_empty()
     {
-        write(host, session, tools)?;
+        write(app_driver, session, context)?;
     }
     Ok(())
 }
 
-/// Writes what is queued, in one call, and gives back what the socket took.
+/// Writes the queue in one call, and frees what the socket accepted.
 pub(super) fn write<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
     let queued = session.connection.queue.len();
-    host.counters.write_calls += 1;
+    app_driver.counters.write_calls += 1;
     let more = if session.sends_last() { SendFlags::MORE } else { SendFlags::empty() };
-    let sent =
-        match send(&session.io.fd, &session.connection.queue, &host.pool, more, tools.scratch) {
-            Ok(sent) => sent,
-            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
-            Err(Errno::INTR) => return Ok(()),
-            Err(Errno::TIMEDOUT) => return Err(Closed::TimedOut),
-            Err(_) => return Err(Closed::ResetByPeer),
-        };
+    let sent = match send(
+        &session.io.fd,
+        &session.connection.queue,
+        &app_driver.pool,
+        more,
+        context.scratch,
+    ) {
+        Ok(sent) => sent,
+        Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => 0,
+        Err(Errno::INTR) => return Ok(()),
+        Err(Errno::TIMEDOUT) => return Err(Closed::TimedOut),
+        Err(_) => return Err(Closed::ResetByPeer),
+    };
     session.io.writable = sent as u64 == queued;
-    host.counters.socket_full += u64::from(!session.io.writable);
-    host.sent(session, sent);
+    app_driver.counters.socket_full += u64::from(!session.io.writable);
+    app_driver.sent(session, sent);
     Ok(())
 }
 
-/// Hands the whole queue to the kernel: it has no more ranges than one call takes.
+/// Sends the whole queue: it has no more ranges than one call accepts.
 fn send<B: Blob>(
     fd: &OwnedFd,
     queue: &Queue,
@@ -215,112 +223,119 @@ fn send<B: Blob>(
     rustix::net::sendmsg(fd, &ranges[..count], &mut SendAncillaryBuffer::default(), flags)
 }
 
-/// Calls `resumed` if there is room, and says what to wait for if there is none.
-fn resume<A: Handler, P>(host: &mut Host<A>, session: &mut Session<A, Socket<P>>) -> Option<Next> {
-    if host.resume(session) {
+/// Calls `resumed` if there is send space. Otherwise returns what to wait for.
+fn resume<A: Handler, P>(
+    app_driver: &mut AppDriver<A>,
+    session: &mut Session<A, Socket<P>>,
+) -> Option<Next> {
+    if app_driver.resume(session) {
         return None;
     }
     if !session.connection.queue.is_empty() {
         return Some(Next::Event);
     }
-    host.counters.send_pool_exhausted += 1;
-    Some(Next::Room)
+    app_driver.counters.send_pool_exhausted += 1;
+    Some(Next::SendSpace)
 }
 
-/// Reads once and offers what came, with what was kept before it.
+/// Reads once and delivers the input buffer with the new bytes.
 fn read<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
-    host.counters.read_calls += 1;
-    let spare = session.connection.input.spare(&mut host.inputs);
+    app_driver.counters.read_calls += 1;
+    let spare = session.connection.input.spare(&mut app_driver.inputs);
     if !spare.is_empty() {
-        let at_most = spare.len().min(tools.read_max);
-        let spare = &mut spare[..at_most];
-        let n = session.io.recv(tools.shared, spare, RecvFlags::empty())?;
+        let max = spare.len().min(context.read_max);
+        let spare = &mut spare[..max];
+        let n = session.io.recv(context.shared, spare, RecvFlags::empty())?;
         if n > 0 {
-            host.counters.bytes_received += n as u64;
+            app_driver.counters.bytes_received += n as u64;
             session.io.held_back = false;
-            host.receive_held(session, n);
+            app_driver.receive_held(session, n);
         }
         return Ok(());
     }
-    // Read no more than can be kept if none of it is consumed.
-    let room = if session.connection.input.is_empty() { host.inputs.largest_free() } else { 0 };
+    // Read no more than an input buffer can hold if nothing is consumed.
+    let room =
+        if session.connection.input.is_empty() { app_driver.inputs.largest_free() } else { 0 };
     if room == 0 {
-        return peek(host, session, tools);
+        return peek(app_driver, session, context);
     }
-    let room = room.min(tools.read_max);
-    let n = session.io.recv(tools.shared, &mut tools.scratch[..room], RecvFlags::empty())?;
+    let room = room.min(context.read_max);
+    let n = session.io.recv(context.shared, &mut context.scratch[..room], RecvFlags::empty())?;
     if n > 0 {
-        host.counters.bytes_received += n as u64;
+        app_driver.counters.bytes_received += n as u64;
         session.io.held_back = false;
-        let taken = host.receive(session, &tools.scratch[..n]);
+        let taken = app_driver.receive(session, &context.scratch[..n]);
         assert_eq!(taken, n, "more was read than a free buffer holds");
     }
     Ok(())
 }
 
-/// Offers what is kept with what lies in the kernel, and takes from both only what is consumed: the
-/// way to go on when there is no buffer to keep the rest in.
+/// Delivers the input buffer with input that is peeked in the kernel, and removes only the consumed
+/// bytes. Used when no input buffer is free for the rest.
 ///
-/// What is left there must not stay for ever: a few bytes can pin a buffer that fills the receive
-/// window, and then nothing follows that would complete the request. So the connection also waits
-/// for a buffer.
+/// Bytes must not stay in the kernel for ever. A few bytes can pin a buffer that fills the receive
+/// window, and then the rest of the request cannot arrive. So the connection also waits for a
+/// buffer.
 fn peek<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
-    let kept = session.connection.input.len();
-    tools.scratch[..kept].copy_from_slice(session.connection.input.bytes(&host.inputs));
-    let n =
-        session.io.recv(tools.shared, &mut tools.scratch[kept..INPUT_BYTES], RecvFlags::PEEK)?;
+    let buffered = session.connection.input.len();
+    context.scratch[..buffered].copy_from_slice(session.connection.input.bytes(&app_driver.inputs));
+    let n = session.io.recv(
+        context.shared,
+        &mut context.scratch[buffered..INPUT_BYTES],
+        RecvFlags::PEEK,
+    )?;
     if n == 0 {
         return Ok(());
     }
-    host.counters.input_pool_exhausted += 1;
-    let consumed = host.receive_peeked(session, &tools.scratch[..kept + n]);
-    let from_kernel = consumed.saturating_sub(kept);
+    app_driver.counters.input_pool_exhausted += 1;
+    let consumed = app_driver.receive_peeked(session, &context.scratch[..buffered + n]);
+    let from_kernel = consumed.saturating_sub(buffered);
     if from_kernel > 0 {
-        take(host, session, from_kernel, tools)?;
+        take(app_driver, session, from_kernel, context)?;
     }
     session.io.held_back = from_kernel < n;
     if consumed > 0 {
-        host.limit_wait(session, false);
+        app_driver.limit_wait(session, false);
     }
     if !session.io.held_back {
         return Ok(());
     }
-    // Look again, unless that would show the same. Then a new edge or a free buffer is what helps,
-    // or nothing more will come and what is left is not a whole request.
+    // Read again if anything was consumed. Otherwise a new edge or a free buffer is needed, or the
+    // rest is an incomplete request.
     session.io.readable = consumed > 0 || session.connection.flow.is_paused();
     session.io.eof = !session.io.readable && session.io.peer_done;
     Ok(())
 }
 
-/// Removes from the kernel the input that was read there. It is there: it was just seen.
+/// Removes `seen` bytes, which were peeked before, from the socket.
 fn take<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
     seen: usize,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<(), Closed> {
     let readable = session.io.readable;
-    host.counters.read_calls += 1;
-    host.counters.bytes_received += seen as u64;
-    let taken = session.io.recv(tools.shared, &mut tools.scratch[..seen], RecvFlags::TRUNC)?;
+    app_driver.counters.read_calls += 1;
+    app_driver.counters.bytes_received += seen as u64;
+    let taken = session.io.recv(context.shared, &mut context.scratch[..seen], RecvFlags::TRUNC)?;
     session.io.readable = readable;
-    // Anything else would offer bytes twice.
+    // Fewer bytes would be delivered twice.
     if taken == seen { Ok(()) } else { Err(Closed::Aborted) }
 }
 
-/// Reads on until the peer has closed, and drops what comes.
+/// Reads and discards input until the peer has closed.
 fn discard<A: Handler, P: Part>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<P>>,
-    tools: &mut Tools<'_, P>,
+    context: &mut VisitContext<'_, P>,
 ) -> Result<Option<Next>, Closed> {
     if session.io.eof {
         return Err(Closed::Finished);
@@ -328,7 +343,7 @@ fn discard<A: Handler, P: Part>(
     if !session.io.readable {
         return Ok(Some(Next::Event));
     }
-    host.counters.read_calls += 1;
-    let dropped = session.io.recv(tools.shared, tools.scratch, RecvFlags::TRUNC)?;
-    if host.dropped(session, dropped) { Ok(None) } else { Err(Closed::TimedOut) }
+    app_driver.counters.read_calls += 1;
+    let dropped = session.io.recv(context.shared, context.scratch, RecvFlags::TRUNC)?;
+    if app_driver.dropped(session, dropped) { Ok(None) } else { Err(Closed::TimedOut) }
 }

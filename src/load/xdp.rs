@@ -16,7 +16,7 @@ use crate::metrics::{Count, Snapshot};
 use crate::server::address_check;
 use crate::server::xdp::{mode, suit_device};
 use crate::steer::{Claim, Device};
-use crate::worker::{Hand, Parts, Worker, handover};
+use crate::worker::{Parts, Worker, WorkerContext, handover};
 use crate::{control, netns};
 use af_xdp::{OpenOptions, RingSizes};
 use simoom_io::input;
@@ -127,7 +127,8 @@ pub(super) fn run<P: Protocol>(
         hop: NextHop::Awaited,
         closing: None,
     };
-    let client = Worker::new(parts).run_with(|hand| driver.iterate(hand, watch)).map_err(cannot)?;
+    let client =
+        Worker::new(parts).run_with(|context| driver.iterate(context, watch)).map_err(cannot)?;
     if driver.hop == NextHop::Unreachable {
         return Err(target_route.no_answer(interface));
     }
@@ -268,38 +269,42 @@ struct Closing {
 
 impl Driver {
     /// One iteration of the worker. Returns whether to continue.
-    fn iterate<P: Protocol>(&mut self, mut hand: Hand<'_, Client<P>>, watch: &mut Watch) -> bool {
-        let now_us = hand.now_us;
-        watch.poll(now_us, hand.app);
+    fn iterate<P: Protocol>(
+        &mut self,
+        mut context: WorkerContext<'_, Client<P>>,
+        watch: &mut Watch,
+    ) -> bool {
+        let now_us = context.now_us;
+        watch.poll(now_us, context.app);
         if self.hop == NextHop::Awaited {
             let (local, remote) = (self.sources.first(), Address::from(self.target.ip()));
-            self.hop = hand.stack.next_hop(hand.now, &local, &remote, hand.outbound);
-            return self.hop != NextHop::Unreachable && !hand.app.schedule().is_over();
+            self.hop = context.stack.next_hop(context.now, &local, &remote, context.outbound);
+            return self.hop != NextHop::Unreachable && !context.app.schedule().is_over();
         }
-        hand.app.tick(now_us);
-        if hand.app.schedule().is_over() {
-            return self.close_all(&mut hand);
+        context.app.tick(now_us);
+        if context.app.schedule().is_over() {
+            return self.close_all(&mut context);
         }
-        while let Some(conn) = hand.app.next_to_open() {
-            if !self.connect(&mut hand, &conn) {
+        while let Some(conn) = context.app.next_to_open() {
+            if !self.connect(&mut context, &conn) {
                 break;
             }
         }
-        self.send_in_turn(&mut hand);
-        if hand.app.has_worked() {
+        self.send_in_turn(&mut context);
+        if context.app.has_worked() {
             // Sending took time. Bytes that arrived meanwhile must not get an earlier time.
-            hand.app.tick(hand.read_clock_us());
-            hand.app.worked();
+            context.app.tick(context.read_clock_us());
+            context.app.worked();
         }
         true
     }
 
     /// Closes open connections no faster than the server does. Returns whether to continue.
-    fn close_all<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>) -> bool {
+    fn close_all<P: Protocol>(&mut self, context: &mut WorkerContext<'_, Client<P>>) -> bool {
         let Driver { connections, closing, .. } = self;
-        let open = hand.stack.connections();
+        let open = context.stack.connections();
         let closing = closing.get_or_insert(Closing {
-            until_us: hand.now_us + CLOSING_US,
+            until_us: context.now_us + CLOSING_US,
             next: 0,
             begun: 0,
             open,
@@ -310,18 +315,18 @@ impl Driver {
         {
             closing.next += 1;
             if let Some(id) = connection
-                && hand.stack.with(*id, |conn, reply| hand.app.leave(conn, reply)).is_some()
+                && context.stack.with(*id, |conn, reply| context.app.leave(conn, reply)).is_some()
             {
                 closing.begun += 1;
             }
         }
-        open > 0 && hand.now_us < closing.until_us
+        open > 0 && context.now_us < closing.until_us
     }
 
     /// Opens a connection. Returns whether another may be opened in this iteration.
     fn connect<P: Protocol>(
         &mut self,
-        hand: &mut Hand<'_, Client<P>>,
+        context: &mut WorkerContext<'_, Client<P>>,
         conn: &ClientConnection<P::Progress>,
     ) -> bool {
         let slot = conn.slot();
@@ -335,7 +340,7 @@ impl Driver {
                 link: None,
                 token: slot,
             };
-            match hand.stack.connect_with(hand.now, &to, conn.clone(), hand.outbound) {
+            match context.stack.connect_with(context.now, &to, conn.clone(), context.outbound) {
                 Ok(id) => {
                     self.connections[slot as usize] = Some(id);
                     return true;
@@ -347,17 +352,17 @@ impl Driver {
                 Err(_) => break,
             }
         }
-        hand.app.postpone(slot);
+        context.app.postpone(slot);
         false
     }
 
     #[inline]
-    fn send_in_turn<P: Protocol>(&mut self, hand: &mut Hand<'_, Client<P>>) {
-        while let Some(slot) = hand.app.next_to_send() {
+    fn send_in_turn<P: Protocol>(&mut self, context: &mut WorkerContext<'_, Client<P>>) {
+        while let Some(slot) = context.app.next_to_send() {
             let Some(id) = self.connections[slot as usize] else { continue };
-            let app = &mut *hand.app;
+            let app = &mut *context.app;
             let sent =
-                hand.stack.with(id, |conn, reply| conn.slot() != slot || app.send(conn, reply));
+                context.stack.with(id, |conn, reply| conn.slot() != slot || app.send(conn, reply));
             if sent == Some(false) {
                 return;
             }

@@ -34,7 +34,7 @@ pub(super) struct Queue {
     level: Arc<Level>,
 }
 
-/// How full the queue is, and what it lost.
+/// Fill level and losses of the queue.
 #[derive(Default)]
 struct Level {
     /// Bytes of the lines that are not written yet.
@@ -93,7 +93,7 @@ impl Queue {
         }
     }
 
-    /// Queues `text` and flushes; waits at most `limit` in all. For the last words of a process.
+    /// Queues `text` and flushes; waits at most `limit` in all. For the last message of a process.
     /// Returns whether all is written.
     pub(super) fn print(&self, text: &str, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;

@@ -1,5 +1,5 @@
-//! `simoom serve`: HTTP over content and memcached over a store, as flags say, by a
-//! [`Server`].
+//! `simoom serve`: a [`Server`] for HTTP with content and memcached with a store, from command-line
+//! flags.
 
 mod stored;
 
@@ -18,18 +18,18 @@ use simoom_io::Duration;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use stored::Stored;
 
-/// Serves as `config` says, until SIGTERM, SIGINT or SIGQUIT.
+/// Serves with `config` until SIGTERM, SIGINT or SIGQUIT.
 pub fn run(config: &config::Serve) -> Result<()> {
     builder(config).run().map(drop)
 }
 
-/// Starts serving as `config` says, in the network namespace of the calling thread. Signals are
-/// left to the caller.
+/// Starts a server with `config`, in the network namespace of the calling thread. The caller
+/// handles signals.
 pub fn start(config: &config::Serve) -> Result<Server> {
     builder(config).signals(Signals::Ignore).start()
 }
 
-/// A server as `config` says.
+/// The builder of a server with `config`.
 fn builder(config: &config::Serve) -> Builder<impl Factories> {
     let setup = config.setup();
     let named = |name| setup.services.iter().find(|service| service.name == name).cloned();
@@ -53,7 +53,7 @@ fn builder(config: &config::Serve) -> Builder<impl Factories> {
             }
             Ok(())
         })
-        .every_second(move |registry| items.look_after(registry))
+        .every_second(move |registry| items.maintain(registry))
 }
 
 /// Content in memory, loaded while the server starts.
@@ -88,11 +88,11 @@ fn make_http(
     }
 }
 
-/// The store of memcached, and what its handlers share; made with the first of them, when the
-/// memory plan has been checked.
+/// The store of memcached and the state that its handlers share. Created with the first handler,
+/// after the check of the memory plan.
 struct Items {
     config: Option<config::Memcached>,
-    /// Handlers that there may be, and those of them that serve the most.
+    /// Maximum number of handlers.
     workers: usize,
     threads: usize,
     connections: u32,
@@ -142,8 +142,8 @@ impl Items {
         Ok(Memcached::new(self.shared()?, worker.number, worker.connections))
     }
 
-    /// Looks after the store, if there is one. It outlives its makers' part of the start.
-    fn look_after(&self, registry: &Registry) -> Result<()> {
+    /// Maintains the store, if there is one.
+    fn maintain(&self, registry: &Registry) -> Result<()> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(shared) = shared else { return Ok(()) };
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,7 +152,7 @@ impl Items {
             registry.add(snapshot.clone());
             Stored::new(shared.store().clone(), snapshot)
         });
-        stored.look_after()
+        stored.maintain()
     }
 }
 

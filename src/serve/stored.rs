@@ -1,5 +1,4 @@
-//! The store of memcached as the control thread sees it: looked after while workers sleep, and
-//! counted.
+//! Maintenance of the memcached store by the control thread, while workers sleep, and its counters.
 
 use crate::app::contained::Containment;
 use crate::app::memcached;
@@ -10,11 +9,11 @@ use crate::panics;
 use crate::store::Store;
 use std::sync::Arc;
 
-/// How often the store frees dead memory each time, at most: in all, what a flush of 256 MiB
-/// leaves. The workers get the store's lock between two of them.
+/// Maximum of maintenance steps in one call: in all, the dead memory that a flush of 256 MiB
+/// leaves. Workers get the lock of the store between two steps.
 const MAINTAIN_MAX: usize = 256;
 
-/// The store, and where its counters go.
+/// The store, and the destination of its counters.
 pub(super) struct Stored {
     store: Arc<Store>,
     snapshot: Arc<Snapshot>,
@@ -27,8 +26,8 @@ impl Stored {
     }
 
     /// Frees expired items, because sleeping workers do not, and publishes the counters. Counts a
-    /// panic. Returns an error if a panic may have left a change of the store incomplete.
-    pub(super) fn look_after(&self) -> Result<()> {
+    /// panic. Returns an error if the panic may have left the store inconsistent.
+    pub(super) fn maintain(&self) -> Result<()> {
         let now = u32::try_from(clock::steady_seconds()).unwrap_or(u32::MAX);
         let mut counts: Vec<Count> = Vec::with_capacity(32);
         self.contain(|| {
@@ -65,7 +64,7 @@ mod tests {
             Store::new(&Settings { memory_bytes: 16 << 20, ..Settings::default() }).unwrap();
         let stored = Stored::new(store.clone(), Snapshot::new("store"));
         assert!(stored.contain(|| panic!("injected")).is_ok());
-        stored.look_after().unwrap();
+        stored.maintain().unwrap();
         assert!(
             stored.snapshot.read().contains(&(&HANDLER_PANICS, 1)),
             "{:?}",
@@ -74,6 +73,6 @@ mod tests {
         let in_doubt = stored.contain(|| store.panic_while_locked());
         let error = in_doubt.unwrap_err().to_string();
         assert!(error.starts_with("store maintenance: panicked at src/store/"), "{error}");
-        assert!(stored.look_after().is_ok(), "nothing panics, so nothing is asked");
+        assert!(stored.maintain().is_ok(), "nothing panics, so nothing is asked");
     }
 }

@@ -1,9 +1,9 @@
-//! Whether addresses that are to be Simoom's own are free: asked on the link before anything is
-//! claimed (RFC 5227 §2.1).
+//! Duplicate-address check: asks on the link whether dedicated addresses are free, before anything
+//! is claimed (RFC 5227 §2.1).
 //!
-//! The stack's [`Probing`] says what is asked when and what an answer means; here are the clock and
-//! a packet socket, which sees what arrives on all queues, for nothing of it is steered away yet.
-//! The kernel goes on as if nothing were.
+//! [`Probing`] of the stack decides when to probe and what a reply means. This module has the clock
+//! and a packet socket, which receives from all queues: no frame is steered yet. The stack of the
+//! kernel is not affected.
 
 use crate::error::{Error, Result};
 use crate::steer::Groups;
@@ -15,14 +15,14 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time;
 
-/// How long a look at the socket lasts.
+/// Time to wait for a frame before the timers run.
 const LOOK: time::Duration = time::Duration::from_millis(10);
-/// The longest frame that is sent: an Ethernet header and an ARP packet, or a neighbour
+/// Length of the longest frame sent: an Ethernet header and an ARP packet or a neighbour
 /// solicitation.
 const FRAME_BYTES: usize = 128;
 
-/// Fails if another host on `interface`, whose hardware address is `mac`, has one of `addresses` or
-/// wants it. Takes four to seven times `unit`; RFC 5227 says a second. Zero asks nobody.
+/// Fails if another host on `interface`, whose hardware address is `mac`, has or probes for one of
+/// `addresses`. Takes 4 to 7 times `unit`, which is 1 s in RFC 5227. Zero disables the check.
 pub(crate) fn check(
     interface: &str,
     mac: Mac,
@@ -38,7 +38,7 @@ pub(crate) fn check(
     let device = datalink::interfaces().into_iter().find(|device| device.name == interface);
     let device = device
         .ok_or_else(|| Error::failed(format!("--interface {interface}: the interface is gone")))?;
-    // RFC 4862 §5.4.2: who has an address of IPv6 says so to a group.
+    // RFC 4862 §5.4.2: the owner of an IPv6 address advertises it to a group.
     let mut groups = Groups::new(device.index).map_err(cannot)?;
     addresses.iter().try_for_each(|address| groups.join(*address)).map_err(cannot)?;
     let config =
@@ -73,7 +73,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// The packet socket's sending end.
+/// The sending side of the packet socket.
 struct Out {
     sender: Box<dyn DataLinkSender>,
     failed: Option<std::io::Error>,
@@ -85,7 +85,7 @@ impl Transmit for Out {
         let len = write(&mut frame);
         match self.sender.send_to(&frame[..len], None) {
             Some(Ok(())) => return true,
-            // A full queue: what is lost here is asked again.
+            // The queue is full: the probe is repeated.
             Some(Err(error)) if error.kind() != ErrorKind::WouldBlock => self.failed = Some(error),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! A server in the making: options and handlers in, a running [`Server`] out.
+//! Builder of a server: takes options and handlers, and starts a [`Server`].
 
 use super::factories::{Factories, With, WorkerInfo};
 use super::setup::{Datagrams, Service, Setup};
@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a server is to do, and with which handlers. See [`Server::builder`].
+/// The options and handlers of a server. See [`Server::builder`].
 #[must_use = "nothing is served before `run` or `start`"]
 pub struct Builder<L = Nobody> {
     setup: Setup,
@@ -25,38 +25,39 @@ pub struct Builder<L = Nobody> {
     hooks: Hooks,
     signals: Signals,
     cores: Option<Vec<usize>>,
-    /// The first option that cannot be what it is.
+    /// The first invalid option.
     wrong: Option<Error>,
-    /// Errors name flags of the command line, not methods.
+    /// Whether errors name flags of the command line instead of methods.
     names_flags: bool,
 }
 
-/// What a server does about signals.
+/// How a server handles signals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Signals {
-    /// SIGTERM, SIGINT and SIGQUIT begin to drain; a second one ends the drain, a third one the
-    /// process. While the server is starting the first one ends the process, with success.
+    /// The first SIGTERM, SIGINT or SIGQUIT begins to drain, the second ends the drain, and the
+    /// third ends the process. While the server starts, the first one ends the process with
+    /// success.
     #[default]
     Drain,
-    /// Nothing: the caller ends the server, with [`Server::drain`] or a
+    /// Signals are ignored: the caller ends the server with [`Server::drain`] or a
     /// [`Stopper`](super::Stopper).
     Ignore,
 }
 
-/// Starts the worker for UDP on its sockets.
+/// Creates the UDP worker for its sockets.
 pub(crate) type UdpFactory = Box<
     dyn FnOnce(WorkerInfo, Vec<Socket>, CommandReceiver, Arc<Snapshot>) -> Result<Box<dyn UdpWork>>
         + 'static,
 >;
 
-/// What the thread for UDP runs.
+/// The function that the UDP thread runs.
 pub(crate) trait UdpWork: FnOnce() -> io::Result<()> + Send {}
 
 impl<W: FnOnce() -> io::Result<()> + Send> UdpWork for W {}
 
 impl Server {
-    /// A server without handlers yet, which serves through kernel sockets on all cores that this
-    /// process may use.
+    /// A builder without handlers. By default the server uses kernel sockets on all cores available
+    /// to this process.
     ///
     /// ```
     /// use simoom::app::content::Content;
@@ -82,7 +83,7 @@ impl Server {
     /// # }
     /// ```
     ///
-    /// What cannot be is refused, with the option, its value and its bound:
+    /// An invalid option is an error that names the option, its value and its range:
     ///
     /// ```
     /// # use simoom::Server;
@@ -109,20 +110,21 @@ impl Builder {
         }
     }
 
-    /// A server as flags say, which [`Builder::serve`] gives its handlers. Nothing is left to be
-    /// checked.
+    /// A builder from command-line flags. The flags are already checked. [`Builder::serve`] adds
+    /// the handlers.
     pub(crate) fn of_flags(setup: Setup) -> Builder {
         Builder { cores: Some(setup.cores.clone()), ..Builder::new(setup, true) }
     }
 }
 
 impl<L: Factories> Builder<L> {
-    /// Serves `at` with the handlers that `factory` makes, one for each worker that listens there.
+    /// Serves `at` with handlers that `factory` creates, one for each worker that listens there.
     ///
-    /// `name` stands in the log and in metrics: `name_connections_open`, for example. `at` is a
-    /// port, an address with a port, or several of them; a port alone is on 127.0.0.1, or with
-    /// [`Builder::interface`] at [`Builder::address`] or the addresses of the interface, and on
-    /// loopback. Workers share what the factory captured; what it makes is one worker's.
+    /// `name` appears in the log and in metrics, for example `name_connections_open`. `at` is a
+    /// port, an address with a port, or several of them. A port alone is served on 127.0.0.1. With
+    /// [`Builder::interface`] it is served at [`Builder::address`] or the addresses of the
+    /// interface, and on loopback. Workers share the captures of `factory`; each worker owns its
+    /// handler.
     pub fn handler<F, H>(
         mut self,
         name: &str,
@@ -151,7 +153,7 @@ impl<L: Factories> Builder<L> {
         self.serve(Some(service), factory)
     }
 
-    /// Has `service`, one of the set-up, served by the handlers that `factory` makes.
+    /// Serves `service` of the set-up with handlers that `factory` creates.
     pub(crate) fn serve<F, H>(
         self,
         service: Option<Arc<Service>>,
@@ -162,7 +164,7 @@ impl<L: Factories> Builder<L> {
         Builder { setup, factories, hooks, signals, cores, wrong, names_flags }
     }
 
-    /// Serves UDP as the set-up says.
+    /// Serves `datagrams` of the set-up over UDP.
     pub(crate) fn udp(mut self, datagrams: Option<Datagrams>, factory: UdpFactory) -> Builder<L> {
         self.setup.datagrams = datagrams;
         self.hooks.udp = Some(factory);
@@ -170,7 +172,7 @@ impl<L: Factories> Builder<L> {
     }
 }
 
-/// Where a server is reached.
+/// The addresses and transports of a server.
 impl<L: Factories> Builder<L> {
     /// Serves from the receive queues of this interface, over AF_XDP where that works.
     pub fn interface(mut self, name: &str) -> Builder<L> {
@@ -181,8 +183,8 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Claims this address from the interface, one of several perhaps; without any, those that the
-    /// interface has.
+    /// Claims this address from the interface. Can be called several times. Without a call the
+    /// addresses of the interface are claimed.
     pub fn address(mut self, address: impl Into<IpAddr>) -> Builder<L> {
         self.setup.addresses.push(address.into());
         self
@@ -195,7 +197,7 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Which way the packets come in.
+    /// The transport of packets.
     pub fn transport(mut self, transport: Transport) -> Builder<L> {
         self.setup.transport = transport;
         self
@@ -207,25 +209,25 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Whether connections use explicit congestion notification, over AF_XDP.
+    /// Whether connections over AF_XDP use explicit congestion notification.
     pub fn ecn(mut self, ecn: Ecn) -> Builder<L> {
         self.setup.ecn = ecn;
         self
     }
 
-    /// What a change of the interface leads to.
+    /// The reaction to a change of the interface.
     pub fn on_interface_change(mut self, policy: InterfaceChange) -> Builder<L> {
         self.setup.on_interface_change = policy;
         self
     }
 
-    /// Whether workers spin for ever, over AF_XDP.
+    /// Whether AF_XDP workers never sleep.
     pub fn busy_poll(mut self, spins: bool) -> Builder<L> {
         self.setup.busy_poll = spins;
         self
     }
 
-    /// Runs one worker on each of these cores; by default on all that this process may use.
+    /// Runs one worker on each of these cores. Default: all cores available to this process.
     pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Builder<L> {
         let mut cores: Vec<usize> = cores.into_iter().collect();
         cores.sort_unstable();
@@ -240,14 +242,14 @@ impl<L: Factories> Builder<L> {
 
 /// The limits of a server.
 impl<L: Factories> Builder<L> {
-    /// Connections held at once, by all workers together. By default 16,384.
+    /// Maximum of open connections over all workers. Default: 16,384.
     pub fn connections(mut self, connections: u32) -> Builder<L> {
         self.setup.connections = self.checked_count("connections", connections);
         self
     }
 
-    /// Connections at once to each port of the handler of this name, by all workers together. By
-    /// default a handler beside others leaves them an eighth of [`Builder::connections`].
+    /// Maximum of open connections to each port of the handler `name`, over all workers. Default: a
+    /// handler beside others leaves them 1/8 of [`Builder::connections`].
     pub fn handler_connections(mut self, name: &str, connections: u32) -> Builder<L> {
         let option = format!("handler_connections {name}");
         let connections = self.checked_count(&option, connections);
@@ -258,15 +260,14 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Connections that one worker holds from one source /24 of IPv4 or /64 of IPv6. By default
-    /// without such a limit.
+    /// Maximum of connections of one worker from one /24 of IPv4 or /64 of IPv6. Default: no limit.
     pub fn connections_per_prefix(mut self, connections: u32) -> Builder<L> {
         let connections = self.checked_count("connections_per_prefix", connections);
         self.setup.connections_per_prefix = Some(connections);
         self
     }
 
-    /// Memory that the plan may take, in bytes. By default the memory of the machine.
+    /// Limit of the memory plan, in bytes. Default: the memory of the machine.
     pub fn memory_limit(mut self, bytes: u64) -> Builder<L> {
         let least = crate::config::MEMORY_LIMIT_MIN_BYTES;
         if bytes < least {
@@ -276,14 +277,14 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Counts memory that handlers share in the plan, in bytes.
+    /// Adds memory that handlers share to the plan, in bytes.
     pub fn memory(self, what: &str, bytes: usize) -> Builder<L> {
         self.prepare(what, move |_| Ok(bytes))
     }
 
-    /// Calls `take` when the server starts, before the memory plan is checked and handlers are
-    /// made. It is told how many bytes the system has left, takes memory that handlers share, and
-    /// says how much.
+    /// Calls `take` when the server starts, before it checks the memory plan and creates handlers.
+    /// `take` gets the number of free bytes, allocates memory that handlers share, and returns its
+    /// size.
     pub fn prepare(
         mut self,
         what: &str,
@@ -293,7 +294,7 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Time in which a client must take something of its answer. By default a minute.
+    /// Time in which a client must accept a part of its answer. Default: 60 s.
     pub fn send_timeout(mut self, time: Duration) -> Builder<L> {
         if time < Duration::from_millis(1) {
             self.refuse(format!("send_timeout {time:?}: at least 1ms"));
@@ -302,13 +303,13 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Silence after which a client is probed; zero turns probes off. By default two hours.
+    /// Silence after which a client is probed. Zero disables probes. Default: 2 h.
     pub fn tcp_keepalive(mut self, time: Duration) -> Builder<L> {
         self.setup.keep_alive = self.checked_time("tcp_keepalive", time);
         self
     }
 
-    /// Time for open answers to finish when the server stops. By default ten seconds.
+    /// Time for open answers to finish when the server stops. Default: 10 s.
     pub fn drain_timeout(mut self, time: Duration) -> Builder<L> {
         self.setup.drain_timeout = self.checked_time("drain_timeout", time);
         self
@@ -317,19 +318,19 @@ impl<L: Factories> Builder<L> {
 
 /// The operation of a server.
 impl<L: Factories> Builder<L> {
-    /// What is done about signals.
+    /// How signals are handled.
     pub fn signals(mut self, signals: Signals) -> Builder<L> {
         self.signals = signals;
         self
     }
 
-    /// Serves `/metrics`, `/healthz` and `/readyz` there, through a kernel socket.
+    /// Serves `/metrics`, `/healthz` and `/readyz` at `at`, through a kernel socket.
     pub fn admin(mut self, at: SocketAddr) -> Builder<L> {
         self.setup.admin = Some(at);
         self
     }
 
-    /// Counts what is published on `snapshot` among the server's metrics.
+    /// Adds the counters of `snapshot` to the metrics of the server.
     pub fn metrics(mut self, snapshot: Arc<Snapshot>) -> Builder<L> {
         self.hooks.snapshots.push(snapshot);
         self
@@ -341,8 +342,8 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Calls `maintain` when the server has started, and then about once a second on the thread
-    /// that waits for it. An error ends the server with that reason.
+    /// Calls `maintain` when the server has started, and then once a second on the thread that
+    /// calls [`Server::wait`]. An error ends the server with that reason.
     pub fn every_second(
         mut self,
         maintain: impl Fn(&Registry) -> Result<()> + Send + Sync + 'static,
@@ -351,7 +352,7 @@ impl<L: Factories> Builder<L> {
         self
     }
 
-    /// Serves until a signal, or until a worker fails, and returns the last counters.
+    /// Serves until a signal or the failure of a worker. Returns the last counters.
     pub fn run(self) -> Result<Vec<Count>> {
         self.start()?.run()
     }
@@ -385,7 +386,7 @@ impl<L: Factories> Builder<L> {
 }
 
 impl<L> Builder<L> {
-    /// Keeps the first error until the server is to start, so that calls can be chained.
+    /// Stores the first error until the server starts, so that calls can be chained.
     fn refuse(&mut self, text: String) {
         self.wrong.get_or_insert(Error::Usage(text));
     }
@@ -404,9 +405,9 @@ impl<L> Builder<L> {
     }
 
     fn checked_count(&mut self, option: &str, count: u32) -> u32 {
-        let most = crate::config::CONNECTIONS_MAX;
-        if !(1..=most).contains(&count) {
-            self.refuse(format!("{option} {count}: from 1 to {most}"));
+        let max = crate::config::CONNECTIONS_MAX;
+        if !(1..=max).contains(&count) {
+            self.refuse(format!("{option} {count}: from 1 to {max}"));
         }
         count
     }
@@ -419,7 +420,8 @@ impl<L> Builder<L> {
     }
 }
 
-/// Errors name the flags of `simoom serve`; the methods of [`Builder`] are called like them.
+/// Replaces the flags of `simoom serve` in an error by the methods of [`Builder`], which have the
+/// same names.
 fn naming_methods(error: Error) -> Error {
     let rename = |text: String| {
         let text =
@@ -441,10 +443,10 @@ fn naming_methods(error: Error) -> Error {
     }
 }
 
-/// What a handler can be served at: `80`, `"127.0.0.1:80"`, a [`SocketAddr`], an [`Endpoint`], or
-/// several of them.
+/// Endpoints of a handler: `80`, `"127.0.0.1:80"`, a [`SocketAddr`], an [`Endpoint`], or several of
+/// them.
 pub trait IntoEndpoints {
-    /// The endpoints, or what is wrong with them.
+    /// The endpoints, or why they are invalid.
     fn into_endpoints(self) -> Result<Vec<Endpoint>, String>;
 }
 

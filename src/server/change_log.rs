@@ -1,11 +1,11 @@
-//! At most one line of the log a second for a state that may change without end. In come changes,
-//! out goes when a line about the state of the moment is due, and how many changes no line told of.
+//! Limits the log lines about one state to one a second. Returns when a line about the current
+//! state is due, and the number of changes without a line.
 
 use std::time::{Duration, Instant};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The lines about one state.
+/// State of the limit.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
     told_at: Option<Instant>,
@@ -14,8 +14,8 @@ pub(super) struct ChangeLog {
 }
 
 impl ChangeLog {
-    /// To be called at each look at the state. Returns how many changes before the last one no line
-    /// told of, if a line is due at `now`.
+    /// Records a check of the state. If a line is due at `now`, returns the number of earlier
+    /// changes without a line.
     pub(super) fn due(&mut self, changed: bool, now: Instant) -> Option<u64> {
         self.changes += u64::from(changed);
         let is_early = self.told_at.is_some_and(|at| now.saturating_duration_since(at) < PERIOD);

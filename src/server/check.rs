@@ -1,4 +1,4 @@
-//! What goes together: a whole [`Setup`] in, the option that does not fit out.
+//! Checks the combination of options in a [`Setup`]. The error names the option that conflicts.
 
 use super::setup::{Service, Setup};
 use crate::config::{Ecn, Endpoint, InterfaceChange, Transport, XdpMode};
@@ -8,15 +8,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 impl Setup {
-    /// Everything that can be checked without a look at the machine.
+    /// Runs all checks that need no information about the machine.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_transport()?;
         self.check_places()?;
         self.check_shares()
     }
 
-    /// Each endpoint is one that a server's socket can be bound to. Loopback and the unspecified
-    /// addresses are for kernel sockets alone.
+    /// Checks that server sockets can be bound to each endpoint. Loopback and unspecified addresses
+    /// are served by kernel sockets only.
     pub(crate) fn check_endpoints(&self) -> Result<()> {
         for (option, endpoint) in self.given() {
             let Some(address) = endpoint.address else { continue };
@@ -33,7 +33,7 @@ impl Setup {
         Ok(())
     }
 
-    /// Addresses are claimed from an interface, each once.
+    /// Checks that addresses come with an interface, each once.
     pub(crate) fn check_addresses(&self) -> Result<()> {
         let addresses = &self.addresses;
         if let (None, Some(address)) = (&self.interface, addresses.first()) {
@@ -55,7 +55,7 @@ impl Setup {
         Ok(())
     }
 
-    /// A service's share of the connections is not more than all.
+    /// Checks that no service has more connections than the server.
     fn check_shares(&self) -> Result<()> {
         for service in &self.services {
             if let Some(limit) = service.connections.filter(|limit| *limit > self.connections) {
@@ -68,7 +68,7 @@ impl Setup {
         Ok(())
     }
 
-    /// What only AF_XDP can do is not asked of kernel sockets.
+    /// Checks that options of AF_XDP are not used with kernel sockets.
     fn check_transport(&self) -> Result<()> {
         let (without, remedy) = match (&self.interface, self.transport) {
             (None, _) => ("without --interface", "name the network interface"),
@@ -98,7 +98,7 @@ impl Setup {
         Ok(())
     }
 
-    /// Ports can be used as asked.
+    /// Checks that ports are valid and not used twice.
     fn check_places(&self) -> Result<()> {
         for (service, at) in self.endpoints() {
             let (option, name) = (&service.option, service.name);
@@ -107,7 +107,7 @@ impl Setup {
                     "{option} 0: with --interface, a port from 1 to 65535"
                 )));
             }
-            // Without an address it is at several, loopback among them.
+            // Without an address the service listens at several, also loopback.
             let overlap = |admin: &SocketAddr| {
                 let is_same = |address: IpAddr| address == admin.ip() || address.is_unspecified();
                 admin.ip().is_unspecified() || at.address.is_none_or(is_same)
@@ -124,7 +124,8 @@ impl Setup {
         self.check_ports()
     }
 
-    /// Whose a connection is, is told by its port alone.
+    /// Checks that each port has one service: a worker finds the service of a connection by the
+    /// port alone.
     fn check_ports(&self) -> Result<()> {
         let all: Vec<_> = self.endpoints().collect();
         for (index, (service, at)) in all.iter().enumerate() {

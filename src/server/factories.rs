@@ -1,4 +1,4 @@
-//! How each worker's handlers are made: a list of factories, as the compiler knows it.
+//! Creates the handlers of each worker from a type-level list of factories.
 
 use super::setup::Service;
 use crate::app::{Blob, Nobody, Services};
@@ -11,42 +11,42 @@ use crate::metrics::interned;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// The worker that a handler is made for.
+/// The worker that a handler is created for.
 #[derive(Clone, Debug)]
 pub struct WorkerInfo {
-    /// Counts the workers of a server from 0.
+    /// Number of the worker, from 0.
     pub number: usize,
-    /// There are at most this many workers in all.
+    /// Maximum number of workers of the server.
     pub workers: usize,
-    /// The core that the worker is pinned to, if it is.
+    /// Core that the worker is pinned to, if any.
     pub core: Option<usize>,
-    /// Connections that the worker holds at once, of all its handlers together.
+    /// Maximum of open connections of the worker, over all its handlers.
     pub connections: usize,
     /// Whether the worker serves the queues of an interface or kernel sockets.
     pub via: Via,
-    /// The way for other threads to complete what the handler leaves to them.
+    /// Source of tokens with which other threads complete requests.
     pub later: Later,
 }
 
-/// A list of factories: [`With`] one, before others, ended by [`Nobody`].
+/// A list of factories: [`With`] adds one before the others, and [`Nobody`] ends the list.
 pub trait Factories {
     /// The handlers of one worker.
     type Handlers: Handler<Blob = Blob> + Send + 'static;
 
-    /// The handlers of `worker`, of those services that it serves on `ports`.
+    /// Creates the handlers of `worker` for the services in `ports`.
     #[doc(hidden)]
     fn make(&self, worker: WorkerInfo, ports: &Ports) -> Result<Self::Handlers>;
 
-    /// `plan` with the memory of `workers` workers' handlers that each serve `connections`.
+    /// Adds the memory of the handlers of `workers` workers to `plan`, each with `connections`.
     #[doc(hidden)]
     fn plan(&self, workers: usize, connections: usize, plan: Plan) -> Plan;
 }
 
-/// The ports of a worker, each with its service.
+/// Ports of a worker, each with its service.
 #[derive(Clone, Debug, Default)]
 pub struct Ports(pub(super) Vec<(u16, Arc<Service>)>);
 
-/// A factory, before others.
+/// A factory before the rest of the list.
 pub struct With<F, H, R> {
     service: Option<Arc<Service>>,
     factory: F,
@@ -55,7 +55,7 @@ pub struct With<F, H, R> {
 }
 
 impl<F, H, R> With<F, H, R> {
-    /// `factory`, for `service` if there is one, before `rest`.
+    /// Adds `factory`, for `service` if there is one, before `rest`.
     pub(super) fn new(service: Option<Arc<Service>>, factory: F, rest: R) -> With<F, H, R> {
         With { service, factory, rest, makes: PhantomData }
     }
@@ -82,7 +82,7 @@ where
     type Handlers = Services<H, R::Handlers>;
 
     fn make(&self, worker: WorkerInfo, ports: &Ports) -> Result<Self::Handlers> {
-        // In the order of the configuration: the last one named is the first of the list.
+        // In the order of the configuration: the last factory is the head of the list.
         let rest = self.rest.make(worker.clone(), ports)?;
         let own = ports.0.iter().filter(|(_, service)| Some(service) == self.service.as_ref());
         let own: Vec<u16> = own.map(|(port, _)| *port).collect();

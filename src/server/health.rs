@@ -1,4 +1,4 @@
-//! Whether workers have connections left: their published gauges in, a reason not to be ready out.
+//! Checks the published gauges of workers for exhausted connections, a reason not to be ready.
 
 use super::change_log::ChangeLog;
 use super::setup::Service;
@@ -8,8 +8,8 @@ use crate::readiness::{Readiness, Reason};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Sets or clears [`Reason::ConnectionsExhausted`], and logs the change, as often as `log` allows.
-/// Returns whether connections have just run out.
+/// Sets or clears [`Reason::ConnectionsExhausted`] and logs the change, limited by `log`. Returns
+/// whether connections have just been exhausted.
 pub(super) fn check_connections(
     registry: &Registry,
     readiness: &Readiness,
@@ -37,7 +37,7 @@ pub(super) fn check_connections(
     is_exhausted && is_new
 }
 
-/// Which connections of a worker are all in use.
+/// Describes the exhausted connections of a worker.
 fn full(counts: &[Count], services: &[Arc<Service>]) -> Option<String> {
     let value =
         |name: &Metric| counts.iter().find(|(known, _)| **known == *name).map(|(_, value)| *value);

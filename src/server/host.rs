@@ -41,8 +41,7 @@ impl Host {
         self.others.iter().find(|(other, _)| *other == address).map(|(_, name)| name.as_str())
     }
 
-    /// Whether `address` lies in one of the interface's networks, so that its neighbours ask for it
-    /// there.
+    /// Whether `address` is in a network of the interface, so that neighbours resolve it there.
     pub(super) fn is_on_link(&self, address: IpAddr) -> bool {
         self.interface.addresses.iter().any(|(own, prefix_len)| match (own, address) {
             (IpAddr::V4(own), IpAddr::V4(address)) => {
@@ -55,8 +54,8 @@ impl Host {
         })
     }
 
-    /// Addresses that no peer on the interface's network has: the host's own, and the network's
-    /// broadcast addresses.
+    /// Addresses that no peer on the network can have: those of the host and the broadcast
+    /// addresses.
     pub(super) fn no_peers(&self) -> Vec<Address> {
         let own = self.interface.addresses.iter().map(|(address, _)| *address);
         let others = self.others.iter().map(|(address, _)| *address);

@@ -1,5 +1,4 @@
-//! The kernel transport's part of a server: alone with a worker a core, or one worker beside
-//! AF_XDP.
+//! Starts the kernel transport of a server: one worker for each core, or one worker beside AF_XDP.
 
 use super::factories::{Factories, Ports};
 use super::setup::Service;
@@ -17,14 +16,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Connections that may wait to be accepted.
+/// Connections that can wait to be accepted.
 const BACKLOG: u16 = 4096;
-/// Open files besides those of connections and listeners: queues, maps, standard streams, and some
-/// to spare.
+/// Open files other than connections and listeners: queues, maps, standard streams and a reserve.
 const OTHER_FILES: u64 = 256;
 
 impl Server {
-    /// Serves through kernel sockets alone: one worker a core.
+    /// Serves through kernel sockets only, with one worker for each core.
     pub(super) fn start_kernel<L: Factories>(&mut self, common: &Common<'_, L>) -> Result<()> {
         let setup = common.setup;
         common.places.check_kernel_alone()?;
@@ -39,7 +37,7 @@ impl Server {
         Ok(())
     }
 
-    /// Listens on what is reserved, and starts one kernel worker for each of `cores`.
+    /// Listens on the reserved sockets, and starts a kernel worker for each of `cores`.
     pub(super) fn start_kernel_workers<L: Factories>(
         &mut self,
         common: &Common<'_, L>,
@@ -89,8 +87,10 @@ impl Server {
             });
             if is_ready.recv().is_err() {
                 let failure = self.failures.recv();
-                return Err(failure
-                    .map_or_else(|_| Error::failed("a worker has ended"), |why| failed(&why)));
+                return Err(failure.map_or_else(
+                    |_| Error::failed("a kernel worker ended before it was ready"),
+                    |why| failed(&why),
+                ));
             }
         }
         Ok(())
@@ -104,15 +104,15 @@ impl Server {
     }
 }
 
-/// A service's sockets, one a worker, which do not listen yet.
+/// The bound sockets of a service, one for each worker, which do not listen yet.
 pub(super) struct Bound {
     service: Arc<Service>,
     address: SocketAddr,
     sockets: Vec<Reserved>,
 }
 
-/// Binds what kernel sockets are to serve, in the order of the configuration. A service that nobody
-/// asked for is left out if its port is taken.
+/// Binds the kernel sockets in the order of the configuration. Skips a service that was not
+/// requested explicitly if its port is in use.
 pub(super) fn reserve<L>(common: &Common<'_, L>, workers: usize) -> Result<Vec<Bound>> {
     let mut all = Vec::new();
     for place in &common.places.listening {
@@ -140,7 +140,7 @@ pub(super) fn reserve<L>(common: &Common<'_, L>, workers: usize) -> Result<Vec<B
     Ok(all)
 }
 
-/// Has all sockets listen: for each address one a worker.
+/// Starts listening on all sockets: one for each worker and address.
 fn listen(bound: Vec<Bound>) -> Result<Vec<impl Iterator<Item = Listener>>> {
     let listen = |Bound { service, address, sockets }: Bound| {
         let listeners: Result<Vec<Listener>, ListenError> =
@@ -152,8 +152,7 @@ fn listen(bound: Vec<Bound>) -> Result<Vec<impl Iterator<Item = Listener>>> {
     bound.into_iter().map(listen).collect()
 }
 
-/// How kernel sockets are to be polled: as `transport` says, or else the better way that this
-/// machine allows.
+/// The poller of kernel sockets: that of `transport`, or the best that this machine supports.
 pub(super) fn poller(transport: Transport) -> Result<Poller> {
     if transport == Transport::Epoll {
         return Ok(Poller::Epoll);
@@ -170,16 +169,16 @@ pub(super) fn poller(transport: Transport) -> Result<Poller> {
     }
 }
 
-/// Each connection of a kernel socket takes a file descriptor: raises the soft limit as far as that
-/// needs and the hard limit allows. With fewer the server works, and accepts as many as it can.
+/// Raises the soft limit of open files for `connections`, up to the hard limit. Each connection
+/// takes a file descriptor. With a lower limit the server accepts as many connections as it can.
 fn allow_files(connections: u32, listeners: usize) {
     let limit = getrlimit(Resource::Nofile);
     let wanted = u64::from(connections) + listeners as u64 + OTHER_FILES;
     if limit.current.is_none_or(|current| current >= wanted) {
         return;
     }
-    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
-    // Fails for no value up to the hard limit.
+    let allowed = limit.maximum.map_or(wanted, |max| max.min(wanted));
+    // Cannot fail for values up to the hard limit.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });
     if allowed < wanted {
         tracing::warn!(

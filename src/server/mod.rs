@@ -1,12 +1,12 @@
-//! A server: the parts joined, run until told to stop, and taken apart again in order.
+//! A server: starts the parts in order, runs until it is told to stop, and stops them in reverse
+//! order.
 //!
-//! A [`Builder`] makes a [`Server`]: shared memory is taken, the memory plan is checked, the device
-//! is opened, kernel sockets are bound, workers are started, traffic is claimed, and only then do
-//! the kernel sockets listen. [`Server::drain`] goes the other way: workers drain while their
-//! traffic is still claimed; when all have drained the claims are removed, the workers leave, and
-//! the program comes off. A worker that fails is reported by [`Server::wait`]; the process goes
-//! down with that reason rather than leave a queue unserved. [`watch`] looks at what changes
-//! outside meanwhile.
+//! A [`Builder`] creates a [`Server`] in these steps: shared memory is allocated, the memory plan
+//! is checked, the device is opened, kernel sockets are bound, workers are started and traffic is
+//! claimed. Kernel sockets listen last. [`Server::drain`] reverses the order. Workers drain while
+//! their traffic is still claimed. After that the claims are removed, the workers leave, and the
+//! program is detached. [`Server::wait`] reports a worker that fails; the process ends with that
+//! reason, so that no queue is left unserved. [`watch`] checks for external changes.
 
 pub(crate) mod address_check;
 mod builder;
@@ -60,13 +60,13 @@ use watch::Watch;
 
 pub(crate) use watch::Events;
 
-/// The option of memcached over UDP.
+/// Option of memcached over UDP.
 pub(crate) const UDP_OPTION: &str = "--memcached-udp";
-/// How often it is looked whether all workers have ended, if they do not say so themselves.
+/// Interval at which the server checks whether all workers have ended.
 const END_CHECK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
-/// How often it is looked whether something has changed outside: noticed within a second.
+/// Interval of the checks for external changes, which are noticed within 1 s.
 const WATCH_PERIOD: std::time::Duration = std::time::Duration::from_millis(500);
-/// How often the counters are read that no worker publishes, and the store is looked after.
+/// Interval of publishing the counters that no worker publishes, and of store maintenance.
 const PUBLISH_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// "1 queue", "2 queues".
@@ -78,7 +78,7 @@ fn failed(failure: &Failure) -> Error {
     Error::failed(format!("worker {}: {}", failure.worker, failure.reason))
 }
 
-/// Workers at work. Dropped without [`Server::drain`], it cuts all connections off.
+/// A running server. Dropping it without [`Server::drain`] resets all connections.
 pub struct Server {
     setup: Setup,
     transport: String,
@@ -97,26 +97,26 @@ pub struct Server {
     admin: Option<Admin>,
 }
 
-/// Ends the wait for a server, from any thread.
+/// Ends [`Server::wait`] from any thread.
 #[derive(Clone, Debug)]
 pub struct Stopper(Sender<&'static str>);
 
 impl Stopper {
-    /// Has [`Server::wait`] return, now or when it is called.
+    /// Makes [`Server::wait`] return, now or when it is called.
     pub fn stop(&self) {
-        // Full: it is told already. Without a receiver: the server is gone.
+        // Full: a stop is already pending. Disconnected: the server has ended.
         let _ = self.0.try_send("stop");
     }
 }
 
-/// Takes memory that handlers share, of so many bytes left; says how many it took.
+/// Allocates memory that handlers share, of the given free bytes. Returns its size.
 type Prepare = Box<dyn FnOnce(usize) -> Result<usize>>;
-/// Is told of an address before the first client can connect there.
+/// Called for each address before the first client can connect there.
 type Listens = Box<dyn Fn(&Listening) -> Result<()>>;
-/// Looks after what no worker does.
+/// Maintenance that no worker does.
 type Maintain = Box<dyn Fn(&Registry) -> Result<()> + Send + Sync>;
 
-/// What is called at the turning points of a server.
+/// Callbacks at the start and during the run of a server.
 #[derive(Default)]
 pub(crate) struct Hooks {
     prepare: Vec<(&'static str, Prepare)>,
@@ -126,39 +126,38 @@ pub(crate) struct Hooks {
     udp: Option<UdpFactory>,
 }
 
-/// A worker's thread and the way to give it orders.
+/// The thread of a worker and the sender of its commands.
 struct Running {
     command_sender: CommandSender,
     thread: JoinHandle<()>,
-    /// Set by a worker over AF_XDP that has drained and waits for [`Command::Leave`].
+    /// Set by an AF_XDP worker that has drained and waits for [`Command::Leave`].
     drained: Option<Arc<AtomicBool>>,
 }
 
 impl Running {
-    /// Whether nothing is open there any more. A worker that has failed has nothing left to wait
-    /// for.
+    /// Whether the worker has no open connection. A failed worker has drained.
     fn has_drained(&self) -> bool {
         let drained = self.drained.as_ref().is_some_and(|drained| drained.load(Ordering::Acquire));
         drained || self.thread.is_finished()
     }
 }
 
-/// What all workers of a server are made from.
+/// Inputs that all workers of a server are created from.
 struct Common<'a, L> {
     setup: &'a Setup,
     factories: &'a L,
     /// Memory that handlers share, in bytes.
     shared: Vec<(&'static str, usize)>,
     listens: Vec<Listens>,
-    /// The limit of the system that leaves the least memory, as it was before any was taken.
+    /// The lowest memory limit of the system, as it was before any allocation.
     bound: Option<limits::Bound>,
-    /// The interfaces here, if one is named.
+    /// The interfaces of this host, if one is named.
     host: Option<Host>,
-    /// Where the services are reached.
+    /// The endpoints of the services.
     places: Places,
-    /// How many applications were made.
+    /// Number of created applications.
     made: Cell<usize>,
-    /// What is published, by name.
+    /// Published metrics by name.
     declared: RefCell<BTreeMap<&'static str, Metric>>,
     poller: Poller,
     failures: Sender<Failure>,
@@ -184,7 +183,7 @@ impl<L: Factories> Common<'_, L> {
         }
     }
 
-    /// Notes what is published. A name that has another declaration already is an error.
+    /// Declares published metrics. A name with two declarations is an error.
     fn declare(&self, metrics: impl IntoIterator<Item = Metric>) -> Result<()> {
         metrics::check(&mut self.declared.borrow_mut(), metrics).map_err(Error::Usage)
     }
@@ -207,7 +206,7 @@ impl<L: Factories> Common<'_, L> {
     }
 }
 
-/// The interfaces here, if one is named, and where the services are reached.
+/// The interfaces of this host, if one is named, and the endpoints of the services.
 fn places(setup: &Setup) -> Result<(Option<Host>, Places)> {
     let around = |name: &String| {
         Host::around(name).map_err(|error| Error::failed(format!("--interface {name}: {error}")))
@@ -255,7 +254,7 @@ fn start<L: Factories>(
         readiness: Arc::new(Readiness::starting()),
         admin: None,
     };
-    // First of all, so that it can be asked whether the server is still starting.
+    // First step: a probe can ask whether the server is still starting.
     let started = server
         .start_admin(setup)
         .and_then(|()| server.start_services(setup, factories, hooks, failures));
@@ -266,7 +265,7 @@ fn start<L: Factories>(
             Ok(server)
         }
         Err(error) => {
-            // What was started is stopped; the reason to report is the first.
+            // Stops the started workers. The first error is reported.
             let _ = server.stop();
             Err(error)
         }
@@ -274,7 +273,7 @@ fn start<L: Factories>(
 }
 
 impl Server {
-    /// Takes shared memory, checks the memory plan and starts all workers.
+    /// Allocates shared memory, checks the memory plan and starts all workers.
     fn start_services<L: Factories>(
         &mut self,
         setup: &Setup,
@@ -283,8 +282,8 @@ impl Server {
         failures: Sender<Failure>,
     ) -> Result<()> {
         let Hooks { prepare, listens, every_second, snapshots, udp } = hooks;
-        // What is shared may alone be more than the system allows: it is refused before the plan is
-        // known.
+        // Shared memory alone may exceed the limit of the system: check it before the plan is
+        // complete.
         let bound = limits::tightest(plan::threads(setup));
         let left_bytes = bound.as_ref().map(limits::Bound::left_bytes);
         let limit_bytes = setup.memory_limit_bytes.into_iter().chain(left_bytes).min();
@@ -319,13 +318,13 @@ impl Server {
         self.maintain()
     }
 
-    /// A place where clients are served from now on.
+    /// Announces an address that is served from now on.
     fn listens<L>(&self, common: &Common<'_, L>, listening: Listening) -> Result<()> {
         self.listeners.add(listening);
         common.listens.iter().try_for_each(|listens| listens(&listening))
     }
 
-    /// Takes the best transport that works, and says in one line which and why not a better one.
+    /// Starts the best transport that works, and logs the choice and its reason in one line.
     fn start_transport<L: Factories>(&mut self, common: &Common<'_, L>) -> Result<()> {
         let Some(interface) = common.setup.interface.as_deref() else {
             return self.start_kernel(common);
@@ -344,9 +343,9 @@ impl Server {
         self.start_xdp(common, opened)
     }
 
-    /// Waits until the server is to end: for a signal or a [`Stopper`], which it names, or for a
-    /// worker's failure, or for a change outside that ends the server. Meanwhile it looks after
-    /// what no worker does: call it in the network namespace that the server was started in.
+    /// Waits for a signal or a [`Stopper`], and returns its name. Fails if a worker fails or an
+    /// external change ends the server. Runs the maintenance that no worker does. Call it in the
+    /// network namespace that the server was started in.
     pub fn wait(&mut self) -> Result<&'static str> {
         let policy = self.setup.on_interface_change;
         let mut watch = self.watch.take().unwrap_or_else(|| {
@@ -365,16 +364,16 @@ impl Server {
                 recv(self.stops.1) -> stop => return Ok(stop.unwrap_or_default()),
                 recv(self.failures) -> failure => return Err(match failure {
                     Ok(failure) => failed(&failure),
-                    Err(_) => Error::failed("all workers have ended"),
+                    Err(_) => Error::failed("all workers ended unexpectedly"),
                 }),
                 recv(publish) -> _ => self.publish()?,
-                recv(look) -> _ => watch.look(self.device.as_mut(), &self.registry)?,
+                recv(look) -> _ => watch.check(self.device.as_mut(), &self.registry)?,
             }
         }
     }
 
-    /// Serves until the server is to end (see [`Server::wait`]), then drains, within the time that
-    /// the builder was given. Returns the last counters.
+    /// Serves until [`Server::wait`] returns, then drains within the drain timeout. Returns the
+    /// last counters.
     pub fn run(mut self) -> Result<Vec<Count>> {
         tracing::info!(transport = %self.transport, addresses = ?self.addresses, "serving");
         let outcome = self.wait();
@@ -389,7 +388,7 @@ impl Server {
         outcome.map(|_| totals)
     }
 
-    /// An error says that what handlers share can no longer be relied on.
+    /// Publishes counters. An error means that the shared state of handlers is unreliable.
     fn publish(&self) -> Result<()> {
         panics::log_suppressed();
         if let Some(device) = &self.device {
@@ -422,54 +421,53 @@ impl Server {
 
     /// The counters of all workers, summed, and those of the steering program.
     pub fn totals(&self) -> Vec<Count> {
-        // The process is ending, or a reader asks: there is nothing to be done about the store
-        // here.
+        // An error of the store cannot be handled here: the process is ending, or a reader asks.
         let _ = self.publish();
         self.registry.totals()
     }
 
-    /// Where clients reach the server over TCP.
+    /// TCP addresses of the server.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Where memcached is reached over UDP, if it is.
+    /// UDP addresses of memcached, if any.
     pub fn udp(&self) -> &[SocketAddr] {
         &self.udp
     }
 
-    /// Which transport serves, in words: "AF_XDP, generic mode, 1 queue on 1 core".
+    /// Description of the transport: "AF_XDP, generic mode, 1 queue on 1 core".
     pub fn transport(&self) -> &str {
         &self.transport
     }
 
-    /// Where each handler is reached, and which way.
+    /// Endpoints of each handler, with the transport.
     pub fn listeners(&self) -> &Listeners {
         &self.listeners
     }
 
-    /// A way to end [`Server::wait`] from another thread.
+    /// A handle that ends [`Server::wait`] from another thread.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.stops.0.clone())
     }
 
-    /// How the AF_XDP sockets are bound, if there are any.
+    /// Mode of the AF_XDP sockets, if there are any.
     pub fn xdp_mode(&self) -> Option<Mode> {
         self.device.as_ref().map(xdp::Claims::mode)
     }
 
-    /// Where `/metrics` is served, if it is.
+    /// Address of `/metrics`, if it is served.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)
     }
 
-    /// As [`Server::drain`], without time for open answers.
+    /// Drains as [`Server::drain`] does, without time for open answers.
     pub fn stop(self) -> Result<Vec<Count>> {
         self.drain(std::time::Duration::ZERO)
     }
 
-    /// Stops accepting, lets open answers finish for at most `limit`, closes, detaches. A signal
-    /// ends that at once, unless signals are ignored. Returns the last counters.
+    /// Stops accepting, lets open answers finish for at most `limit`, closes and detaches. A signal
+    /// ends the drain at once, unless signals are ignored. Returns the last counters.
     pub fn drain(mut self, limit: std::time::Duration) -> Result<Vec<Count>> {
         self.readiness.set(Reason::Draining);
         self.listeners.close();
@@ -492,9 +490,9 @@ impl Server {
         self.workers.iter().for_each(|worker| worker.command_sender.send(command));
     }
 
-    /// Once all workers over AF_XDP have drained: leaves the interface's traffic to the kernel,
-    /// then lets them leave. Until then each still refuses what its queues receive, and passes on
-    /// what belongs to another one. Returns whether that is done.
+    /// Returns the traffic of the interface to the kernel after all AF_XDP workers have drained,
+    /// then lets them leave. Until then each worker refuses new connections and passes on segments
+    /// of other workers. Returns whether that is done.
     fn release_queues(&mut self) -> bool {
         let mut queues = self.workers.iter().filter(|worker| worker.drained.is_some());
         if !queues.all(Running::has_drained) {
@@ -508,8 +506,8 @@ impl Server {
         true
     }
 
-    /// Waits until all workers have ended; meanwhile publishes what no worker does, and looks at
-    /// signals. Returns the first failure.
+    /// Waits until all workers have ended. Publishes counters and handles signals meanwhile.
+    /// Returns the first failure.
     fn await_workers(&mut self) -> Option<Failure> {
         let (publish, look) = (tick(PUBLISH_PERIOD), tick(END_CHECK_PERIOD));
         let (mut signals, mut first, mut released) = (self.signals.clone(), None, false);

@@ -1,5 +1,5 @@
-//! Where each service is reached: the configuration and the host's addresses in, the addresses to
-//! claim and those that kernel sockets listen on out.
+//! The endpoints of services: computes from the configuration and the addresses of the host which
+//! addresses to claim, and which kernel sockets listen on.
 //!
 //! | a service's flag | claimed from the interface | kernel sockets |
 //! |---|---|---|
@@ -8,7 +8,7 @@
 //! | `0.0.0.0` or `[::]` | as with a port alone, of that version of IP | the whole of that version |
 //! | loopback, or an address of another interface | none | that one |
 //!
-//! Any other address is refused: only `--address` makes an address Simoom's own.
+//! Any other address is an error: only `--address` adds an address that the kernel does not have.
 
 use super::UDP_OPTION;
 use super::host::Host;
@@ -48,15 +48,15 @@ pub(crate) struct Listening {
     pub(crate) origin: Origin,
 }
 
-/// Why kernel sockets listen on an address.
+/// The reason why kernel sockets listen on an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A flag names it.
     Named,
     /// The interface has it. It may be tentative or come back later (IP_FREEBIND).
     Interface,
-    /// It is loopback, beside the interface's addresses. A host without this version of IP goes
-    /// without.
+    /// A loopback address, beside those of the interface. Skipped on a host without this version of
+    /// IP.
     Loopback,
 }
 
@@ -65,24 +65,23 @@ impl Origin {
         if self == Origin::Interface { Presence::AnyTime } else { Presence::Now }
     }
 
-    /// Whether the rest is served if the kernel gives this reason against the address.
+    /// Whether the other endpoints are served if binding this address fails with `reason`.
     pub(super) fn may_lack(self, reason: Errno) -> bool {
         self == Origin::Loopback && matches!(reason, Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
     }
 }
 
-/// Where all services are reached.
+/// The endpoints of all services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Places {
     pub(crate) claimed: Vec<Claimed>,
     pub(crate) listening: Vec<Listening>,
-    /// memcached's kernel sockets for UDP.
+    /// Kernel sockets of memcached over UDP.
     pub(crate) datagrams: Vec<Listening>,
 }
 
 impl Places {
-    /// Where the services of `config` are reached on `host`, which is known if an interface is
-    /// named.
+    /// The endpoints of `setup` on `host`. `host` is known if an interface is named.
     pub(crate) fn of(setup: &Setup, host: Option<&Host>) -> Result<Places> {
         let mut places = Places::default();
         for (service, endpoint) in setup.endpoints() {
@@ -158,7 +157,7 @@ impl Places {
         }));
     }
 
-    /// Datagrams come through the kernel: they are served where it has the address.
+    /// Adds the UDP endpoints. Datagrams come through the kernel, so it must have the address.
     fn add_datagrams(
         &mut self,
         service: &Arc<Service>,
@@ -192,8 +191,8 @@ impl Places {
         Ok(())
     }
 
-    /// Each address given with `--address` is claimed for a service, and something is claimed at
-    /// all where the interface's queues are to be served.
+    /// Checks that a service uses each `--address`, and that at least one address is claimed if an
+    /// interface is named.
     fn check(&self, setup: &Setup, host: &Host) -> Result<()> {
         let is_claimed =
             |address: &IpAddr| self.claimed.iter().any(|claimed| claimed.at.ip() == *address);
@@ -223,7 +222,7 @@ impl Places {
         Ok(())
     }
 
-    /// Addresses of Simoom's own that only a router would send here: routed to this host, or
+    /// Dedicated addresses outside the networks of the interface: they are routed to this host, or
     /// mistyped.
     pub(super) fn off_link(&self, host: &Host) -> BTreeSet<IpAddr> {
         let dedicated =
@@ -233,7 +232,7 @@ impl Places {
             .collect()
     }
 
-    /// Kernel sockets alone cannot serve what only Simoom would have.
+    /// Checks that no address is dedicated: kernel sockets cannot serve it.
     pub(super) fn check_kernel_alone(&self) -> Result<()> {
         let dedicated = self.claimed.iter().find(|claimed| claimed.dedicated);
         dedicated.map_or(Ok(()), |claimed| {
@@ -247,8 +246,8 @@ impl Places {
     }
 }
 
-/// The addresses to claim that `wanted` agrees to, of those given with `--address` or of the
-/// interface's own, of both versions of IP and link-local ones too.
+/// The addresses to claim that pass `wanted`: those of `--address`, or all addresses of the
+/// interface.
 fn chosen(setup: &Setup, host: &Host, wanted: impl Fn(IpAddr) -> bool) -> Result<Vec<IpAddr>> {
     let name = &host.interface().name;
     for address in &setup.addresses {
@@ -276,7 +275,8 @@ fn chosen(setup: &Setup, host: &Host, wanted: impl Fn(IpAddr) -> bool) -> Result
     Ok(all.into_iter().filter(|address| wanted(*address)).collect())
 }
 
-/// The kernel's part of an endpoint without an address: the interface's `addresses`, and loopback.
+/// Kernel sockets of an endpoint without an address: the `addresses` of the interface, and
+/// loopback.
 fn listening(
     service: &Arc<Service>,
     endpoint: Endpoint,
@@ -299,7 +299,7 @@ fn named(service: &Arc<Service>, endpoint: Endpoint) -> Listening {
     Listening { service, at: endpoint.at(Ipv4Addr::LOCALHOST.into()), origin: Origin::Named }
 }
 
-/// An address of the interface. A link-local one cannot be used without the interface (RFC 4007
+/// An address of the interface. A link-local address needs the interface as its scope (RFC 4007
 /// §6).
 fn on_interface(service: &Arc<Service>, address: IpAddr, port: u16, host: &Host) -> Listening {
     let at = match address {

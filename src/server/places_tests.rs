@@ -27,7 +27,7 @@ fn host() -> Host {
     Host::of(s0.clone(), &[lo, eth0, s0])
 }
 
-/// Where `simoom serve --interface s0` with these flags is reached.
+/// The endpoints of `simoom serve --interface s0` with these flags.
 fn places_on(host: &Host, flags: &str) -> Result<Places> {
     let arguments =
         ["simoom", "serve", "--interface", "s0"].into_iter().chain(flags.split_whitespace());
@@ -40,7 +40,7 @@ fn places_on(host: &Host, flags: &str) -> Result<Places> {
     Places::of(&config.setup(), Some(host))
 }
 
-/// All places as text: `*` for an address of Simoom's own.
+/// All endpoints as text. `*` marks a dedicated address.
 fn text(places: &Places) -> [String; 3] {
     let claimed = places.claimed.iter().map(|claimed| {
         let own = if claimed.dedicated { "*" } else { "" };

@@ -1,4 +1,4 @@
-//! The memory plans of both transports: what each worker's tables and pools take, for so many
+//! The memory plans of both transports: the tables and pools of each worker for the given
 //! connections.
 
 use super::Common;
@@ -10,14 +10,14 @@ use crate::limits::{self, Limit, Plan};
 use af_xdp::OpenOptions;
 use simoom_tcp::Limits;
 
-/// Limits of one of `workers` stacks that hold `connections` together, each `per_prefix` of one
-/// source prefix.
+/// Limits of one of `workers` stacks with `connections` in total. `per_prefix` limits each source
+/// prefix.
 pub(super) fn stack_limits(connections: u32, per_prefix: Option<u32>, workers: u32) -> Limits {
     let limits = Limits::for_connections(connections.div_ceil(workers).min(Limits::MAX));
     Limits { connections_per_prefix: per_prefix.unwrap_or(0), ..limits }
 }
 
-/// Bounds of one of `workers` kernel workers that hold `connections` together.
+/// Settings of one of `workers` kernel workers with `connections` in total.
 pub(super) fn kernel_settings(setup: &Setup, connections: u32, workers: usize) -> Settings {
     let each = (connections as usize).div_ceil(workers);
     Settings {
@@ -28,7 +28,7 @@ pub(super) fn kernel_settings(setup: &Setup, connections: u32, workers: usize) -
     }
 }
 
-/// The most connections to each of `ports`, of one of `workers` workers that holds `connections`.
+/// Maximum of connections to each of `ports` in one of `workers` workers with `connections`.
 pub(super) fn port_limits(
     setup: &Setup,
     ports: &Ports,
@@ -40,14 +40,14 @@ pub(super) fn port_limits(
     ports.0.iter().map(|(port, service)| (*port, limit(service))).collect()
 }
 
-/// Checks what `workers` stacks on a device of `queues` queues take, a kernel worker of at most
-/// `most_beside` connections beside them.
+/// Checks the memory of `workers` stacks on a device of `queues` queues, beside a kernel worker of
+/// at most `max_beside` connections.
 pub(super) fn check_xdp<L: Factories>(
     common: &Common<'_, L>,
     options: &OpenOptions,
     queues: u32,
     workers: u32,
-    most_beside: u32,
+    max_beside: u32,
 ) -> Result<()> {
     let setup = common.setup;
     let plan = |connections: u32| {
@@ -58,7 +58,7 @@ pub(super) fn check_xdp<L: Factories>(
             let (count, bytes) = (count.max(1) * u64::from(workers), bytes * u64::from(workers));
             plan = plan.add(what, count as usize, bytes.div_ceil(count) as usize);
         }
-        let beside_connections = connections.min(most_beside);
+        let beside_connections = connections.min(max_beside);
         plan = add_handlers(common, beside_connections, 1, plan);
         let beside = kernel_settings(setup, beside_connections, 1);
         plan.add("the kernel worker beside", 1, beside.memory_bytes::<L::Handlers>(common.poller))
@@ -66,7 +66,7 @@ pub(super) fn check_xdp<L: Factories>(
     check(common, plan)
 }
 
-/// Checks what `workers` kernel workers take.
+/// Checks the memory of `workers` kernel workers.
 pub(super) fn check_kernel<L: Factories>(common: &Common<'_, L>, workers: usize) -> Result<()> {
     let poller: Poller = common.poller;
     let plan = |connections| {
@@ -77,12 +77,12 @@ pub(super) fn check_kernel<L: Factories>(common: &Common<'_, L>, workers: usize)
     check(common, plan)
 }
 
-/// What all workers share.
+/// Starts a plan with the memory that all workers share.
 fn begin<L>(common: &Common<'_, L>) -> Plan {
     common.shared.iter().fold(Plan::new(), |plan, (what, bytes)| plan.add(what, 1, *bytes))
 }
 
-/// What the handlers of `workers` workers take that hold `connections` together.
+/// Adds the handlers of `workers` workers with `connections` in total.
 fn add_handlers<L: Factories>(
     common: &Common<'_, L>,
     connections: u32,
@@ -92,8 +92,8 @@ fn add_handlers<L: Factories>(
     common.factories.plan(workers, (connections as usize).div_ceil(workers), plan)
 }
 
-/// Threads that are started at most: a worker for each core, one beside them, and those for UDP,
-/// signals, the log and the admin endpoint.
+/// Maximum number of threads: a worker for each core, one beside them, and those of UDP, signals,
+/// the log and the admin endpoint.
 pub(super) fn threads(setup: &Setup) -> usize {
     setup.cores.len() + 5
 }

@@ -1,5 +1,5 @@
-//! What is asked of a server, apart from its handlers' code: plain values, and how connections are
-//! shared out.
+//! The configuration of a server without the code of its handlers, and the distribution of
+//! connections.
 
 use crate::config::{
     ADDRESS_PROBE_DEFAULT, CONNECTIONS_DEFAULT, Ecn, Endpoint, InterfaceChange, TIMEOUTS_DEFAULT,
@@ -10,66 +10,66 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Of the connections of a worker, the part that a service leaves to the others: 1/8.
+/// The part of a worker's connections that a service leaves to the others: 1/8.
 const RESERVE_SHIFT: u32 = 3;
 
-/// What is asked of a server.
+/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     /// The interface whose queues are bound; `None`: kernel sockets only.
     pub(crate) interface: Option<String>,
-    /// The addresses claimed from the interface; none: those that it has.
+    /// Addresses to claim from the interface. Empty: those of the interface.
     pub(crate) addresses: Vec<IpAddr>,
-    /// The pace of asking whether another host has one of them (RFC 5227); zero asks nobody.
+    /// Interval of the duplicate-address check (RFC 5227). Zero disables the check.
     pub(crate) address_probe: Duration,
-    /// One worker on each of these cores, at most; ascending.
+    /// Cores with a worker each, ascending. Upper bound for the number of workers.
     pub(crate) cores: Vec<usize>,
-    /// Connections held at once, by all workers together.
+    /// Maximum of open connections over all workers.
     pub(crate) connections: u32,
-    /// Connections that one worker holds from one source /24 of IPv4 or /64 of IPv6.
+    /// Maximum of connections of one worker from one /24 of IPv4 or /64 of IPv6.
     pub(crate) connections_per_prefix: Option<u32>,
     pub(crate) transport: Transport,
     pub(crate) xdp_mode: XdpMode,
     pub(crate) ecn: Ecn,
     pub(crate) on_interface_change: InterfaceChange,
-    /// Whether workers spin for ever.
+    /// Whether workers never sleep.
     pub(crate) busy_poll: bool,
-    /// The most memory that may be planned for.
+    /// Upper limit of the memory plan.
     pub(crate) memory_limit_bytes: Option<u64>,
-    /// Where metrics are served.
+    /// Address of the admin endpoint.
     pub(crate) admin: Option<SocketAddr>,
-    /// For a client to take something of its answer.
+    /// Time in which a client must accept a part of its answer.
     pub(crate) send_timeout: Duration,
-    /// For a silent client to be asked whether it is still there; zero: never.
+    /// Silence after which a client is probed. Zero disables probes.
     pub(crate) keep_alive: Duration,
-    /// For open answers to finish at shutdown; may be zero.
+    /// Time for open answers to finish at shutdown. May be zero.
     pub(crate) drain_timeout: Duration,
-    /// What is served where, in the order in which it was asked for.
+    /// Services with their endpoints, in the order of the configuration.
     pub(crate) services: Vec<Arc<Service>>,
-    /// What is served over UDP beside it, if anything.
+    /// The service over UDP, if any.
     pub(crate) datagrams: Option<Datagrams>,
 }
 
-/// A handler as a server knows it.
+/// A handler in the configuration of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     /// The name in the log and in metrics.
     pub(crate) name: &'static str,
-    /// What errors call the option that asks for it: `--http`.
+    /// The option that requests the service, as errors name it: `--http`.
     pub(crate) option: String,
-    /// The same of the option that limits its connections.
+    /// The option that limits its connections, as errors name it.
     pub(crate) connections_option: String,
     /// The names of the metrics of its connections.
     pub(crate) port_names: PortNames,
-    /// Where it is reached.
+    /// Endpoints of the service.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Connections at once; `None`: see [`Setup::connection_limit`].
+    /// Maximum of open connections. `None`: see [`Setup::connection_limit`].
     pub(crate) connections: Option<u32>,
-    /// Nobody asked for it: where its port is taken, the rest is served without it.
+    /// Not requested explicitly: if its port is in use, the other services are served without it.
     pub(crate) optional: bool,
 }
 
-/// Names are unique in a server.
+/// The names of services are unique in a server.
 impl PartialEq for Service {
     fn eq(&self, other: &Service) -> bool {
         self.name == other.name
@@ -78,7 +78,7 @@ impl PartialEq for Service {
 
 impl Eq for Service {}
 
-/// What is served over UDP.
+/// The service over UDP.
 #[derive(Clone, Debug)]
 pub(crate) struct Datagrams {
     pub(crate) service: Arc<Service>,
@@ -111,7 +111,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Workers at most: one for each core, one beside them for clients that do not come through the
+    /// Maximum of workers: one for each core, one for clients that do not come through the
     /// interface, one for UDP.
     pub(crate) fn workers(&self) -> usize {
         self.cores.len() + 1 + usize::from(self.datagrams.is_some())
@@ -124,14 +124,14 @@ impl Setup {
             .flat_map(|service| service.endpoints.iter().map(move |endpoint| (service, *endpoint)))
     }
 
-    /// What is given for each endpoint, as errors call it: `--http 80`, UDP too.
+    /// Each endpoint with its option, as errors name it: `--http 80`. Includes UDP.
     pub(crate) fn given(&self) -> impl Iterator<Item = (&str, Endpoint)> {
         let udp = self.datagrams.as_ref().map(|datagrams| (super::UDP_OPTION, datagrams.endpoint));
         let services = self.endpoints().map(|(service, at)| (service.option.as_str(), at));
         services.chain(udp)
     }
 
-    /// Without an interface an endpoint without an address is on loopback.
+    /// Sets loopback for endpoints without an address if there is no interface.
     pub(super) fn default_to_loopback(&mut self) {
         for service in &mut self.services {
             for endpoint in &mut Arc::make_mut(service).endpoints {
@@ -140,9 +140,8 @@ impl Setup {
         }
     }
 
-    /// The most connections of `service` to one of `workers` workers, which holds `connections`. A
-    /// service that has others beside it leaves an eighth for them, unless it has a limit of its
-    /// own.
+    /// Maximum of connections of `service` in one of `workers` workers, which holds `connections`.
+    /// A service beside others leaves them 1/8, unless it has a limit of its own.
     pub(crate) fn connection_limit(
         &self,
         service: &Service,

@@ -6,8 +6,8 @@
 //! | SIGHUP, SIGUSR1, SIGUSR2, SIGALRM | logged | logged | logged |
 //! | SIGXFSZ | ignored: a write beyond the limit fails instead | the same | the same |
 //!
-//! No signal waits for a log that nobody reads: a signal that ends the process at once flushes the
-//! log for at most a second.
+//! A blocked log delays no signal by more than 1 s: a signal that ends the process at once flushes
+//! the log for that time.
 //!
 //! SIGPIPE is ignored by Rust's runtime. Other commands than `serve` are ended by the second
 //! SIGTERM or SIGINT.
@@ -20,9 +20,9 @@ use signal_hook::low_level::{emulate_default_handler, signal_name};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Signals that stop the process in order.
+/// Signals that stop the process gracefully.
 const STOPS: [i32; 3] = [SIGTERM, SIGINT, SIGQUIT];
-/// Signals that servers commonly reload, reopen or dump something for.
+/// Signals that other servers use to reload, reopen or dump.
 const REQUESTS: [i32; 4] = [SIGHUP, SIGUSR1, SIGUSR2, SIGALRM];
 
 /// The name of the first SIGTERM or SIGINT. The second ends the process.
@@ -30,7 +30,7 @@ pub(crate) fn watch() -> Result<Receiver<&'static str>> {
     watch_with(&[SIGTERM, SIGINT], 1, |_| ())
 }
 
-/// That a process is starting, until this value goes.
+/// Marks a starting process until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Starting(Arc<AtomicBool>);
 
@@ -40,10 +40,10 @@ impl Drop for Starting {
     }
 }
 
-/// The names of the first two signals that stop a server; the third ends the process. While the
-/// process is starting, the first one ends it, with success: reading content and asking for
-/// addresses take their time, and nothing looks at a channel meanwhile. Signals that would
-/// otherwise end the process without a word are logged.
+/// Returns a channel of the first two signals that stop a server; the third ends the process. While
+/// the process starts, the first one ends it with success, because nothing reads the channel while
+/// content is read and addresses are checked. Signals that would end the process silently are
+/// logged.
 pub(super) fn watch_start() -> Result<(Receiver<&'static str>, Starting)> {
     let starting = Arc::new(AtomicBool::new(true));
     let starts = starting.clone();
@@ -58,8 +58,8 @@ pub(super) fn watch_start() -> Result<(Receiver<&'static str>, Starting)> {
     Ok((signals, Starting(starting)))
 }
 
-/// Sends the names of the first `stops` signals of [`STOPS`] among `signals`, after a call of
-/// `first` with the first; the next one has its default effect.
+/// Sends the names of the first `stops` signals of [`STOPS`] among `signals`. Calls `first` with
+/// the first one. The signal after the last has its default effect.
 fn watch_with(
     signals: &[i32],
     stops: usize,
@@ -79,7 +79,7 @@ fn watch_with(
                 if let Some(first) = first.take() {
                     first(name);
                 }
-                // Nobody listens any more: the process is ending.
+                // The receiver is closed: the process is ending.
                 let _ = sender.send(name);
             } else {
                 crate::log::flush();

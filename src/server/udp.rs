@@ -1,4 +1,4 @@
-//! UDP as a part of a server: a thread of its own, through the kernel, beside either transport.
+//! Starts the UDP thread of a server, which uses kernel sockets beside either transport.
 
 use super::factories::Factories;
 use super::{Common, Running, Server, Socket, UDP_OPTION, UdpFactory};
@@ -9,7 +9,7 @@ use crate::metrics::Snapshot;
 use crate::thread;
 
 impl Server {
-    /// Serves memcached over UDP if that is asked for.
+    /// Serves memcached over UDP if configured.
     pub(super) fn start_udp<L: Factories>(
         &mut self,
         common: &Common<'_, L>,

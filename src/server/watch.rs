@@ -1,6 +1,6 @@
-//! What may change while the server runs: the interface's link, the XDP program on it, its queues,
-//! and the connections that are left. Each change is logged once, counted, and a reason not to be
-//! ready while it lasts.
+//! Checks for external changes: the link of the interface, its XDP program, its queues, and free
+//! connections. Each change is logged once and counted. A bad state is a reason not to be ready
+//! while it lasts.
 
 use super::change_log::ChangeLog;
 use super::health;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 simoom_io::counters! {
-    /// What happened to the server from outside.
+    /// Counters of external changes.
     pub struct Events {
         /// Times the interface lost its link or was set down.
         link_losses,
@@ -32,7 +32,8 @@ simoom_io::counters! {
     }
 }
 
-/// The eyes on all of it. To be asked about twice a second, in the interface's network namespace.
+/// State of the checks. Call [`Watch::check`] twice a second, in the network namespace of the
+/// interface.
 pub(super) struct Watch {
     policy: InterfaceChange,
     readiness: Arc<Readiness>,
@@ -64,13 +65,13 @@ impl Watch {
         watch
     }
 
-    /// Looks at everything. An error says that the process is to end because of what it found.
-    pub(super) fn look(&mut self, claims: Option<&mut Claims>, registry: &Registry) -> Result<()> {
+    /// Runs all checks. An error means that the process must end.
+    pub(super) fn check(&mut self, claims: Option<&mut Claims>, registry: &Registry) -> Result<()> {
         let (services, log) = (&self.services, &mut self.connections_log);
         let now = Instant::now();
         let exhausted = health::check_connections(registry, &self.readiness, services, log, now);
         self.events.connection_exhaustions += u64::from(exhausted);
-        let looked = claims.map_or(Ok(()), |claims| self.look_at_interface(claims));
+        let looked = claims.map_or(Ok(()), |claims| self.check_interface(claims));
         self.events.log_lines_lost = log::lines_lost();
         self.publish();
         looked
@@ -80,8 +81,9 @@ impl Watch {
         self.snapshot.publish(self.events.iter());
     }
 
-    /// What cannot be asked is left as it was: if the interface is gone, a worker says so.
-    fn look_at_interface(&mut self, claims: &mut Claims) -> Result<()> {
+    /// Checks the interface. A state that cannot be read is left unchanged: if the interface is
+    /// gone, a worker reports it.
+    fn check_interface(&mut self, claims: &mut Claims) -> Result<()> {
         if let Ok(link) = claims.link() {
             self.note_link(claims.interface(), link.up, link.carrier, Instant::now());
             self.note_program(claims, link.has_program)?;

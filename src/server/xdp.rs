@@ -1,5 +1,5 @@
-//! The AF_XDP part of a server: the device opened, a worker for each core, traffic claimed once
-//! they run.
+//! Starts the AF_XDP transport of a server: opens the device, starts a worker for each core, then
+//! claims traffic.
 
 use super::factories::{Factories, Ports};
 use super::host::Host;
@@ -21,11 +21,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Connections of the kernel worker that serves clients who do not come through the claimed
+/// Maximum of connections of the kernel worker for clients that do not come through the claimed
 /// interface.
 const BESIDE_CONNECTIONS: u32 = 1024;
 
-/// A device with what was claimed on it. Dropping it takes the program off the interface.
+/// A device and its claims. Dropping it detaches the program from the interface.
 pub(super) struct Claims {
     device: Device,
     queues: u32,
@@ -54,19 +54,20 @@ impl Claims {
         self.queues
     }
 
-    /// The receive queues that the interface has now, if it tells.
+    /// The current number of receive queues of the interface, if known.
     pub(super) fn queues_now(&self) -> Option<u32> {
         rx_queues(self.device.interface()).ok()
     }
 
-    /// Leaves all traffic to the kernel again. What fails here is undone when the process ends.
+    /// Returns all traffic to the kernel. Errors are ignored: the end of the process detaches the
+    /// program.
     pub(super) fn release(&mut self) {
         if let Err(error) = self.device.remove_all_claims() {
             tracing::warn!("{error}");
         }
     }
 
-    /// Publishes the steering program's counters. They are in the kernel; workers do not read them.
+    /// Publishes the counters of the steering program, which no worker reads.
     pub(super) fn publish(&self) {
         if let Ok(counters) = self.device.counters() {
             self.snapshot.publish(counters.iter());
@@ -74,7 +75,7 @@ impl Claims {
     }
 }
 
-/// An opened device, before anything runs on it or is claimed.
+/// An opened device without workers and claims.
 pub(super) struct Opened {
     device: Device,
     queues: Vec<(Queue, FramePool)>,
@@ -83,8 +84,8 @@ pub(super) struct Opened {
     interface: String,
 }
 
-/// Opens an interface if this machine can; else the reason why not, for `--transport auto` to go on
-/// without. Configuration that cannot be carried out is an error all the same.
+/// Opens an interface if this machine supports it. Otherwise returns the reason, and `--transport
+/// auto` uses kernel sockets. Invalid configuration is an error.
 pub(super) fn open_if_possible<L: Factories>(
     common: &Common<'_, L>,
     interface: &str,
@@ -122,10 +123,10 @@ pub(super) fn open<L: Factories>(common: &Common<'_, L>, interface: &str) -> Res
 }
 
 impl Server {
-    /// Serves from the interface's receive queues, and through kernel sockets beside them.
+    /// Serves from the receive queues of the interface, and through kernel sockets beside them.
     ///
-    /// Kernel sockets take their addresses first and listen last: a connection that they accepted
-    /// before its address is claimed would be reset by the stack.
+    /// Kernel sockets bind first and listen last: the stack would reset connections that were
+    /// accepted before their address is claimed.
     pub(super) fn start_xdp<L: Factories>(
         &mut self,
         common: &Common<'_, L>,
@@ -158,7 +159,7 @@ impl Server {
         self.start_kernel_workers(common, bound, beside, &[None])
     }
 
-    /// Has the interface's traffic come to the workers from now on.
+    /// Claims the traffic of the interface.
     fn claim<L>(&mut self, common: &Common<'_, L>, device: Device, queues: u32) -> Result<()> {
         let places = &common.places.claimed;
         self.addresses = places.iter().map(|claimed| claimed.at).collect();
@@ -180,7 +181,7 @@ impl Server {
         Ok(())
     }
 
-    /// Starts the workers, queues dealt out to them in turn.
+    /// Starts the workers and distributes the queues round-robin.
     fn start_stack_workers<L: Factories>(
         &mut self,
         common: &Common<'_, L>,
@@ -213,7 +214,7 @@ impl Server {
             let parts = Parts {
                 queues,
                 app: common.handlers(ports, core, connections, Via::Xdp, &command_sender)?,
-                // One is enough to tell everybody.
+                // One announcement is enough.
                 stack: Config { announces: index == 0, ..stack.clone() },
                 ports: plan::port_limits(common.setup, ports, connections, workers),
                 handover,
@@ -236,15 +237,16 @@ impl Server {
     }
 }
 
-/// One worker can only sleep on so many queues.
+/// Checks that no worker has more queues than it can sleep on.
 fn check_sleepable(queues: usize, workers: usize) -> Result<()> {
-    let most = worker::MAX_QUEUES;
-    if queues.div_ceil(workers) <= most {
+    let max = worker::MAX_QUEUES;
+    if queues.div_ceil(workers) <= max {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "--cores: {queues} queues on {}; at most {most} a core",
-        count(workers, "core")
+        "--cores: {queues} queues on {}: at most {max} queues per core; give at least {}",
+        count(workers, "core"),
+        count(queues.div_ceil(max), "core")
     )))
 }
 
@@ -257,7 +259,7 @@ pub(crate) fn mode(mode: XdpMode) -> Option<Mode> {
     }
 }
 
-/// What every worker's stack is told.
+/// The configuration of every stack.
 fn stack_config<L>(
     common: &Common<'_, L>,
     host: &Host,
@@ -304,7 +306,7 @@ pub(super) fn secret() -> Result<[u64; 4]> {
     }))
 }
 
-/// Sets what depends on the device: how long packets may be, and which checksums are taken.
+/// Sets the options that depend on the device: the MTU and checksum offloads.
 pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: &Device) {
     stack.mtu = stack_mtu(facts.mtu_bytes, device.umem().chunk_bytes(), stack);
     if device.driver() == "veth" {
@@ -312,7 +314,7 @@ pub(crate) fn suit_device(stack: &mut Config, facts: &netns::Interface, device: 
     }
 }
 
-/// The interface's MTU, as far as a chunk holds a frame of it.
+/// The MTU of the interface, limited to a frame that fits in one chunk.
 fn stack_mtu(mtu_bytes: u32, chunk_bytes: usize, stack: &Config) -> u16 {
     let overhead = stack.frame_bytes() - usize::from(stack.mtu);
     (mtu_bytes as usize).clamp(576, chunk_bytes - overhead) as u16

@@ -1,4 +1,4 @@
-//! What of the traffic is ours, as the steering program's map wants it: one entry an address.
+//! The claimed traffic, in the form of the map of the steering program: one entry for each address.
 
 use super::Error;
 use simoom_tcp::Address;
@@ -13,10 +13,10 @@ pub const CLAIM_ADDRESSES: usize = 256;
 /// `CLAIM_DEDICATED` of bpf/layout.h.
 const CLAIM_DEDICATED: u32 = 1;
 
-/// Whether one host on a network can have this address: it is not unspecified, loopback, multicast,
-/// reserved or broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.5), nor an IPv4 address written as one of
-/// IPv6. The kernel takes no packet for another address from the wire, and nothing else may be
-/// claimed. The broadcast address of a network is not known here.
+/// Whether a host on a network can have this address. It must not be unspecified, loopback,
+/// multicast, reserved or broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.5), nor an IPv4-mapped IPv6
+/// address. Only host addresses can be claimed: the kernel accepts no packet for others from the
+/// wire. The broadcast addresses of networks are not known here.
 pub fn is_host_address(address: IpAddr) -> bool {
     let is_mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     !is_mapped && Address::from(address).is_unicast()
@@ -25,7 +25,7 @@ pub fn is_host_address(address: IpAddr) -> bool {
 /// One claim on the interface's traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
-    /// Segments to a TCP port of an address that is otherwise the kernel's. The port is not 0.
+    /// Segments to a TCP port of an address of the kernel. The port is not 0.
     Port(SocketAddr),
     /// All TCP ports, ICMP, ARP and neighbour discovery of an address that the kernel does not
     /// have.
@@ -79,7 +79,7 @@ impl ClaimValue {
 pub(crate) struct ClaimTable(BTreeMap<AddressKey, ClaimValue>);
 
 impl ClaimTable {
-    /// Adds a claim (again, which changes nothing) and returns the map's new entry.
+    /// Adds a claim and returns the new entry of the map. Adding a claim again changes nothing.
     pub(crate) fn add(&mut self, claim: Claim) -> Result<(AddressKey, ClaimValue), Error> {
         if !is_host_address(address_of(claim)) {
             return Err(Error::NoHostAddress { claim });
@@ -87,7 +87,7 @@ impl ClaimTable {
         let key = address_key(address_of(claim));
         if self.0.len() == CLAIM_ADDRESSES && !self.0.contains_key(&key) {
             let bound = format!(
-                "{claim} cannot be claimed: {CLAIM_ADDRESSES} addresses are, which is the most"
+                "{claim} cannot be claimed: {CLAIM_ADDRESSES} addresses are claimed, the maximum; claim fewer"
             );
             return Err(Error::TooManyClaims { bound });
         }
@@ -100,8 +100,7 @@ impl ClaimTable {
         Ok((key, value))
     }
 
-    /// Removes a claim (or none, if it is not there) and returns the map's new entry, `None` if
-    /// there is to be none.
+    /// Removes a claim and returns the new entry of the map, `None` if it is to be removed.
     pub(crate) fn remove(&mut self, claim: Claim) -> (AddressKey, Option<ClaimValue>) {
         let key = address_key(address_of(claim));
         let Some(value) = self.0.get_mut(&key) else { return (key, None) };
@@ -120,7 +119,7 @@ impl ClaimTable {
         (key, Some(left))
     }
 
-    /// Forgets everything; returns the keys that the map still has.
+    /// Removes all claims. Returns the keys that the map still has.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = AddressKey> + use<> {
         std::mem::take(&mut self.0).into_keys()
     }
@@ -129,7 +128,7 @@ impl ClaimTable {
 fn add_port(value: &mut ClaimValue, address: SocketAddr) -> Result<(), Error> {
     let port = address.port().to_be();
     if port == 0 {
-        let bound = format!("{address} cannot be claimed: port 0 is no port to listen on");
+        let bound = format!("{address} cannot be claimed: give a port from 1 to 65535");
         return Err(Error::TooManyClaims { bound });
     }
     if value.ports.contains(&port) {
@@ -137,8 +136,8 @@ fn add_port(value: &mut ClaimValue, address: SocketAddr) -> Result<(), Error> {
     }
     let Some(slot) = value.ports.iter_mut().find(|slot| **slot == 0) else {
         let bound = format!(
-            "{address} cannot be claimed: {CLAIM_PORTS} ports of {} are, which is the most; \
-             an address of Simoom's own has no such bound",
+            "{address} cannot be claimed: {CLAIM_PORTS} ports of {} are claimed, the maximum; \
+             claim fewer, or use a dedicated address, which has no limit",
             address.ip()
         );
         return Err(Error::TooManyClaims { bound });

@@ -1,4 +1,4 @@
-//! An interface opened through AF_XDP, with what is claimed of its traffic.
+//! An interface opened through AF_XDP, and the claims on its traffic.
 
 use super::steering::SteerCounters;
 use super::{Claim, Error, Groups, Steering};
@@ -19,8 +19,8 @@ impl Device {
     /// Opens an interface, with nothing claimed yet: call [`Device::add_claim`] when the workers
     /// are ready.
     ///
-    /// Returns, with the device, each bound queue and a pool with the frames that its fill ring
-    /// left over.
+    /// Returns the device, each bound queue, and for each a pool with the frames left over by its
+    /// fill ring.
     pub fn open(options: &OpenOptions) -> Result<(Device, Vec<(Queue, FramePool)>), Error> {
         let (program, steering) = Steering::load(options.queue_count()?)?;
         let ifindex = features::interface_index(&options.interface)?;
@@ -39,7 +39,7 @@ impl Device {
         self.device.driver()
     }
 
-    /// The mode that worked.
+    /// The mode of its sockets.
     pub fn mode(&self) -> Mode {
         self.device.mode()
     }
@@ -49,7 +49,7 @@ impl Device {
         self.device.umem()
     }
 
-    /// Has claimed traffic come to the queues from now on.
+    /// Steers claimed traffic to the queues from now on.
     pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
         if let Claim::Dedicated(address) = claim {
             self.groups.join(address).map_err(Error::Group)?;
@@ -57,7 +57,7 @@ impl Device {
         self.steering.add_claim(claim)
     }
 
-    /// Leaves traffic to the kernel again; without effect if it is not claimed.
+    /// Returns traffic to the kernel. No effect if it is not claimed.
     pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
         self.steering.remove_claim(claim)?;
         match claim {
@@ -66,13 +66,13 @@ impl Device {
         }
     }
 
-    /// Leaves all traffic to the kernel again.
+    /// Returns all traffic to the kernel.
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
         self.steering.remove_all_claims()?;
         self.groups.leave_all().map_err(Error::Group)
     }
 
-    /// The state of the interface's link. For a thread in the interface's network namespace.
+    /// The state of the link. Call it in the network namespace of the interface.
     pub fn link(&self) -> io::Result<Link> {
         self.device.link()
     }

@@ -36,11 +36,11 @@ impl fmt::Display for Error {
             Error::Xdp(error) => error.fmt(f),
             Error::NoHostAddress { claim } => write!(
                 f,
-                "{claim} cannot be claimed: no host on a network has this address, and the kernel takes no packet for it"
+                "{claim} cannot be claimed: not the address of a host; give a unicast address"
             ),
             Error::TooManyClaims { bound } => f.write_str(bound),
             Error::Group(source) => {
-                write!(f, "a group of neighbour discovery cannot be joined: {source}")
+                write!(f, "cannot join a multicast group of neighbour discovery: {source}")
             }
         }
     }

@@ -1,8 +1,8 @@
-//! The Ethernet groups of neighbour discovery: questions for an IPv6 address are sent to one of
-//! them (RFC 4861 §2.3), and a NIC lets through only the groups that somebody on the host has asked
-//! for. For addresses that the kernel does not have, that is done here.
+//! The Ethernet groups of neighbour discovery. Solicitations for an IPv6 address are sent to a
+//! group (RFC 4861 §2.3), and a NIC receives only the groups that the host has joined. This module
+//! joins them for addresses that the kernel does not have.
 //!
-//! In come addresses, out goes what the NIC's filter is told. No frame passes through here.
+//! It changes only the filter of the NIC. No frame passes through here.
 
 use super::sys;
 use std::collections::BTreeSet;
@@ -10,10 +10,10 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// RFC 4291 §2.7.1, all nodes: where a host says to everybody that it has an address.
+/// All nodes (RFC 4291 §2.7.1): unsolicited advertisements are sent there.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// The groups that an interface is asked to receive, until this value goes, or the process does.
+/// The joined groups of an interface, until this value is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Groups {
     socket: OwnedFd,
@@ -22,13 +22,12 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// None yet, of an interface in the calling thread's network namespace.
+    /// No joined groups, for an interface in the network namespace of the calling thread.
     pub(crate) fn new(ifindex: u32) -> io::Result<Groups> {
         Ok(Groups { socket: sys::packet_socket()?, ifindex, joined: BTreeSet::new() })
     }
 
-    /// Receives what neighbour discovery sends about `address` from now on. (ARP's questions go to
-    /// everybody.)
+    /// Joins the group of `address`. ARP requests are broadcast and need no group.
     pub(crate) fn join(&mut self, address: IpAddr) -> io::Result<()> {
         match address {
             IpAddr::V6(address) if self.joined.insert(address) => self.change(address, true),
@@ -36,7 +35,7 @@ impl Groups {
         }
     }
 
-    /// No longer; without effect if it does not.
+    /// Leaves the group of `address`. No effect if it is not joined.
     pub(crate) fn leave(&mut self, address: IpAddr) -> io::Result<()> {
         match address {
             IpAddr::V6(address) if self.joined.remove(&address) => self.change(address, false),
@@ -44,14 +43,15 @@ impl Groups {
         }
     }
 
-    /// Leaves all of them.
+    /// Leaves all groups.
     pub(crate) fn leave_all(&mut self) -> io::Result<()> {
         std::mem::take(&mut self.joined)
             .into_iter()
             .try_for_each(|address| self.change(address, false))
     }
 
-    /// The kernel counts: a group that several addresses share is left with the last of them.
+    /// Joins or leaves a group. The kernel counts: a group that several addresses share is left
+    /// with the last.
     fn change(&self, address: Ipv6Addr, join: bool) -> io::Result<()> {
         let membership =
             |group| sys::membership(self.socket.as_fd(), self.ifindex, ethernet(group), join);

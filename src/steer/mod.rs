@@ -1,11 +1,10 @@
-//! Which traffic of an interface comes to Simoom: the claims, and the XDP program that redirects
-//! what is claimed.
+//! The traffic of an interface that Simoom handles: the claims, and the XDP program that redirects
+//! claimed frames.
 //!
-//! In come [`Claim`]s, out goes an [`af_xdp::Device`] whose queues receive the claimed frames; the
-//! kernel's stack gets all others. [`Device::open`] loads bpf/steer.bpf.c, attaches it and binds
-//! the queues. When the workers run, [`Device::add_claim`] turns traffic to them. [`Steering`] has
-//! the maps of the program, `claims` their entries, and `groups` the multicast groups of neighbour
-//! discovery for addresses that the kernel does not have.
+//! [`Device::open`] loads bpf/steer.bpf.c, attaches it and binds the queues. When the workers run,
+//! [`Device::add_claim`] steers traffic to them. The stack of the kernel receives all other frames.
+//! [`Steering`] has the maps of the program, `claims` their entries, and `groups` the multicast
+//! groups of neighbour discovery for addresses that the kernel does not have.
 
 mod claims;
 mod device;

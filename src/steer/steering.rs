@@ -50,13 +50,13 @@ impl Steering {
         Ok((program, Steering { table: ClaimTable::default(), claims, counters }))
     }
 
-    /// Claims traffic from now on.
+    /// Claims traffic.
     pub fn add_claim(&mut self, claim: Claim) -> Result<(), Error> {
         let (key, value) = self.table.add(claim)?;
         self.claims.insert(key, value.bytes(), 0).map_err(failed("adding a claim"))
     }
 
-    /// Leaves traffic to the kernel again.
+    /// Returns traffic to the kernel.
     pub fn remove_claim(&mut self, claim: Claim) -> Result<(), Error> {
         match self.table.remove(claim) {
             (key, Some(value)) => {
@@ -66,7 +66,7 @@ impl Steering {
         }
     }
 
-    /// Leaves all traffic to the kernel again.
+    /// Returns all traffic to the kernel.
     pub fn remove_all_claims(&mut self) -> Result<(), Error> {
         self.table.clear().try_for_each(|key| self.remove_key(key))
     }

@@ -1,5 +1,5 @@
-//! The one system call of this module that rustix has no safe form of: membership of an Ethernet
-//! group.
+//! The membership of an Ethernet group: the only system call of this module without a safe form in
+//! rustix.
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::ffi::c_int;
@@ -11,8 +11,8 @@ pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Has the interface receive what is sent to the Ethernet group `mac` as long as the packet socket
-/// `fd` is open, or (`join` is false) no longer.
+/// Joins the Ethernet group `mac` for as long as the packet socket `fd` is open, or leaves it if
+/// `join` is false.
 pub(crate) fn membership(
     fd: BorrowedFd<'_>,
     ifindex: u32,

@@ -1,14 +1,14 @@
-//! Which address conflicts a worker logs: one line in ten seconds, however many claims a neighbour
-//! sends.
+//! Rate limit of the log for address conflicts: one line in 10 s, for any number of claims by a
+//! neighbour.
 
-/// Time between two lines, in microseconds: that between two defences (RFC 5227 section 2.4).
+/// Time between two lines, in microseconds: the defence interval of RFC 5227 section 2.4.
 const LOG_PERIOD_US: u64 = 10_000_000;
 
-/// The conflicts that were logged.
+/// State of the rate limit.
 #[derive(Default)]
 pub(super) struct Conflicts {
     logged: u64,
-    /// No line before this time.
+    /// Earliest time of the next line.
     next_us: u64,
 }
 

@@ -1,23 +1,24 @@
-//! Segments that reached the wrong worker: passed round the ring of the device's workers until one
-//! knows them.
+//! Passes segments that reached the wrong worker round the ring of the device's workers until one
+//! finds their connection.
 //!
-//! A connection belongs to the worker whose queue its SYN came to. When the NIC's receive hashing
-//! changes, its segments come to another; that one does not know them, and passes the packet,
-//! frames and all, to the next. The packet visits each worker once; only the last may refuse it.
-//! The frames then go home to the pool that they came from, for no pool may drain into another.
-//! Channels are bounded: what does not fit is dropped and counted, and TCP sends it again.
+//! A connection belongs to the worker whose queue received its SYN. If the receive hashing of the
+//! NIC changes, its segments arrive at another worker. That worker has no such connection and
+//! passes the packet with its frames to the next. Each worker sees the packet once, and only the
+//! last may refuse it. The frames then return to the pool that they came from: no pool may drain
+//! into another. Channels are bounded. Packets that do not fit are dropped and counted, and TCP
+//! retransmits them.
 
 use crate::control::Waker;
 use af_xdp::Frame;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-/// Frames of one passed packet at most: what 64 KiB take.
+/// Maximum of frames in one passed packet: those of 64 KiB.
 const CHAIN: usize = 36;
-/// Packets that may wait for a worker.
+/// Packets that can wait for one worker.
 const INBOX: usize = 1024;
 
 simoom_io::counters! {
-    /// What a worker passed on and took over.
+    /// Counters of passed packets.
     pub struct HandoverCounters {
         /// Packets passed to the next worker.
         handover_passed,
@@ -29,7 +30,7 @@ simoom_io::counters! {
     }
 }
 
-/// Whose frames a packet lies in, and how many workers have not known it.
+/// The owner of the frames of a packet, and the number of workers without its connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passed {
     home: usize,
@@ -41,7 +42,7 @@ struct Message {
     chain: [Option<Frame>; CHAIN],
 }
 
-/// One worker's place in the ring.
+/// The position of one worker in the ring.
 pub struct Handover {
     index: usize,
     inbox: Receiver<Message>,
@@ -49,13 +50,13 @@ pub struct Handover {
     next_waker: Waker,
     returned: Receiver<Frame>,
     homes: Vec<Sender<Frame>>,
-    /// The frames so far of a packet that is being passed on.
+    /// The collected frames of a packet that is being passed on.
     chain: Vec<Frame>,
     counters: HandoverCounters,
 }
 
-/// A ring of as many workers as there are `wakers`, each of which wakes one. `frames` are all that
-/// the device has.
+/// Creates a ring with a worker for each of `wakers`, which wake them. `frames` is the number of
+/// frames of the device.
 pub fn ring(wakers: &[Waker], frames: usize) -> Vec<Handover> {
     let inboxes: Vec<_> = wakers.iter().map(|_| bounded(INBOX)).collect();
     let homes: Vec<_> = wakers.iter().map(|_| bounded(frames)).collect();
@@ -76,12 +77,12 @@ pub fn ring(wakers: &[Waker], frames: usize) -> Vec<Handover> {
 }
 
 impl Handover {
-    /// Whether there is any other worker.
+    /// Whether the ring has other workers.
     pub(super) fn has_others(&self) -> bool {
         self.homes.len() > 1
     }
 
-    /// A packet that has just come from one of this worker's queues.
+    /// The state of a packet from a queue of this worker.
     pub(super) fn fresh(&self) -> Passed {
         Passed { home: self.index, hops: 0 }
     }
@@ -91,20 +92,21 @@ impl Handover {
         passed.hops + 1 >= self.homes.len()
     }
 
-    /// The next packet passed here, with its frames.
+    /// The next packet that was passed to this worker, with its frames.
     pub(super) fn take(&mut self) -> Option<(Passed, impl Iterator<Item = Frame> + use<>)> {
         let Message { passed, chain } = self.inbox.try_recv().ok()?;
         self.counters.handover_taken += 1;
         Some((passed, chain.into_iter().flatten()))
     }
 
-    /// A frame that comes home.
+    /// A frame that was returned to this worker.
     pub(super) fn returned(&self) -> Option<Frame> {
         self.returned.try_recv().ok()
     }
 
-    /// Passes a packet on, called with each of its frames in turn. Gives the frame back if it
-    /// cannot be passed; the frames before it have then gone home.
+    /// Adds a frame to the packet that is being passed on; its last frame sends it. Returns the
+    /// frame if the packet cannot be passed; its earlier frames have then been returned to their
+    /// owner.
     pub(super) fn pass(&mut self, frame: Frame, passed: Passed) -> Option<Frame> {
         if self.chain.len() == CHAIN {
             self.abandon(passed);
@@ -131,17 +133,17 @@ impl Handover {
         None
     }
 
-    /// Sends the frames of a packet that could not be passed home.
+    /// Returns the frames of a packet that could not be passed to their owner.
     fn abandon(&mut self, passed: Passed) {
         self.counters.handover_dropped += 1;
         for frame in self.chain.drain(..) {
-            // There is a place for every frame of the device, so this cannot fail while the device
-            // is open.
+            // The channel has capacity for every frame of the device, so this fails only when the
+            // device is closed.
             let _ = self.homes[passed.home].try_send(frame);
         }
     }
 
-    /// Sends a frame home if it is another worker's; gives it back if it is this one's.
+    /// Sends the frame of another worker to its owner. Returns a frame of this worker.
     pub(super) fn give_home(&self, frame: Frame, passed: Passed) -> Option<Frame> {
         if passed.home == self.index {
             return Some(frame);

@@ -1,5 +1,5 @@
-//! What a worker does when there is nothing to do: spins for a moment, for the next packet is often
-//! near, and then sleeps in poll(2). An idle appliance costs no core.
+//! Idle policy of a worker: spins for 50 µs, because the next packet is often near, then sleeps in
+//! poll(2). An idle worker uses no CPU.
 
 use crate::control::CommandReceiver;
 use af_xdp::FrameIo;
@@ -8,14 +8,13 @@ use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsFd;
 
-/// How long a worker spins after its last work. Longer than the gap between packets of a steady
-/// load; short beside the time that waking takes, so that little is wasted where the load is not
-/// steady.
+/// Time that a worker spins after its last work. Longer than the gap between packets of a steady
+/// load. Short beside the time to wake, so that an unsteady load wastes little.
 const SPIN_US: u64 = 50;
-/// How often a worker with nothing to do asks whether its queues are still there, in microseconds:
-/// a queue whose interface was removed makes poll(2) return on no kernel that we know.
+/// Interval at which an idle worker checks that its queues exist, in microseconds. No kernel we
+/// know of wakes poll(2) when the interface is removed.
 const CHECK_US: u64 = 1_000_000;
-/// Queues that one worker can sleep on.
+/// Maximum number of queues that one worker can sleep on.
 pub const MAX_QUEUES: usize = 64;
 
 /// The policy and its state.
@@ -30,22 +29,22 @@ impl Idle {
         Idle { always_spins, worked_us: 0, check_at_us: CHECK_US }
     }
 
-    /// There was work at this time.
+    /// Records work at `now_us`.
     pub(super) fn worked(&mut self, now_us: u64) {
         self.worked_us = now_us;
     }
 
-    /// Whether the next packet is to be expected at any moment.
+    /// Whether the worker spins, because the next packet is expected soon.
     pub(super) fn is_near_work(&self, now_us: u64) -> bool {
         now_us - self.worked_us < SPIN_US
     }
 
-    /// Whether to look again at once, although no packet is near, instead of sleeping.
+    /// Whether the worker spins for ever instead of sleeping (--busy-poll).
     pub(super) fn always_spins(&self) -> bool {
         self.always_spins
     }
 
-    /// Asks, if it is time to, whether the queues are still there.
+    /// Checks that the queues exist, if [`CHECK_US`] have passed.
     pub(super) fn check_now_and_then<Q: FrameIo>(
         &mut self,
         now_us: u64,
@@ -58,8 +57,7 @@ impl Idle {
         queues.iter().try_for_each(FrameIo::check).map_err(io::Error::other)
     }
 
-    /// Sleeps until a queue has received, an order has come, or it is `until_us`; for a second at
-    /// most.
+    /// Sleeps until a queue has received, a command has come, or `until_us`; at most 1 s.
     pub(super) fn sleep<Q: FrameIo>(
         &self,
         queues: &[Q],

@@ -1,8 +1,7 @@
-//! From received frames to the stack: frames are joined to packets, given to the stack in bursts,
-//! and put away.
+//! Joins received frames to packets, passes them to the stack in bursts, and returns the frames.
 //!
-//! Nothing is copied: a packet is a list of references into the frames, which stay where they are
-//! until the stack has read them. Packets that the stack does not know are passed on with their
+//! Nothing is copied: a packet is a list of references into its frames, which are not freed until
+//! the stack has read them. Packets without a connection in this stack are passed on with their
 //! frames.
 
 use super::Worker;
@@ -11,10 +10,10 @@ use crate::handler::Handler;
 use af_xdp::{BURST, Frame, FrameIo, Umem};
 use simoom_tcp::Packet;
 
-/// Buffers of one burst at most. The longest packet, 64 KiB, comes in at most 35; one of more
-/// buffers is cut off, and then dropped by the stack.
+/// Maximum of buffers in one burst. The longest packet, 64 KiB, has at most 35. A packet of more
+/// buffers is truncated, and the stack drops it.
 const PARTS: usize = 2 * BURST;
-/// Frames of a short burst.
+/// Maximum of frames in a short burst.
 const FEW: usize = 4;
 
 impl<A: Handler, Q: FrameIo> Worker<A, Q> {
@@ -31,8 +30,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         taken
     }
 
-    /// Takes what other workers passed on, and frames that come home; returns the number of
-    /// packets.
+    /// Handles packets of other workers and returned frames. Returns the number of packets.
     pub(super) fn take_handed_over(&mut self) -> usize {
         if !self.handover.has_others() {
             return 0;
@@ -53,15 +51,15 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         taken
     }
 
-    /// Gives the packets in `frames` to the stack and puts the frames away; `frames` is empty
-    /// after.
+    /// Passes the packets in `frames` to the stack and frees the frames. `frames` is empty
+    /// afterwards.
     fn give_to_stack(&mut self, frames: &mut Vec<Frame>, passed: Passed) {
         if frames.is_empty() {
             return;
         }
         let umem = self.outbound.umem();
         while !frames.is_empty() {
-            // A short burst is spared the clearing of long lists.
+            // A short burst does not clear long lists.
             let (taken, strays) = match frames.len() {
                 ..=FEW => self.burst::<FEW, FEW>(&umem, frames, passed),
                 _ => self.burst::<PARTS, BURST>(&umem, frames, passed),
@@ -70,8 +68,8 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         }
     }
 
-    /// Gives the first packets to the stack, at most `N` in at most `P` frames. Returns how many
-    /// frames that were, and which of the packets are for another worker.
+    /// Passes the first packets to the stack: at most `N` packets in at most `P` frames. Returns
+    /// their number of frames, and a bit mask of the packets for another worker.
     fn burst<const P: usize, const N: usize>(
         &mut self,
         umem: &Umem,
@@ -107,7 +105,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         (start, 0)
     }
 
-    /// Passes strays on and returns all other frames to the pool that they came from.
+    /// Passes stray packets on, and returns all other frames to their pool.
     fn put_away(&mut self, frames: impl Iterator<Item = Frame>, strays: u64, passed: Passed) {
         let mut packet = 0;
         for frame in frames {

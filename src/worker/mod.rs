@@ -1,20 +1,18 @@
-//! The per-core loop: the one place where frames, stack and application meet.
+//! The loop of a worker, which connects frames, stack and application.
 //!
-//! A [`Worker`] owns one or more receive queues, a [`Stack`] and an application, and nothing of it
-//! is shared. A queue is an AF_XDP [`Queue`], or anything else that receives and transmits frames
-//! ([`FrameIo`]). Each turn of [`Worker::run`] reads the clock once and then goes down the list and
-//! out again:
+//! A [`Worker`] owns one or more receive queues, a [`Stack`] and an application, and shares none of
+//! them. A queue is an AF_XDP [`Queue`] or another implementation of [`FrameIo`]. Each iteration of
+//! [`Worker::run`] reads the clock once and runs these steps:
 //!
-//! 1. [`inbound`]: up to [`BURST`] frames from each queue become packets for the stack, which
-//!    hands requests to the application where they lie;
-//! 2. [`handover`]: packets that reached the wrong worker are passed on, those passed here are
-//!    taken;
-//! 3. timers, then the flush: the stack writes what is to be sent straight into free frames
-//!    ([`outbound`]);
-//! 4. the kernel is told of the frames to send, and those sent come back to the pool.
+//! 1. [`inbound`]: up to [`BURST`] frames of each queue become packets for the stack, which
+//!    delivers requests to the application without a copy;
+//! 2. [`handover`]: packets for another worker are passed on, and packets of other workers are
+//!    received;
+//! 3. timers, then the flush: the stack writes segments directly into free frames ([`outbound`]);
+//! 4. the kernel is told which frames to send, and sent frames return to the pool.
 //!
-//! With nothing to do it spins for a moment and then sleeps in poll(2) until a packet, an order or
-//! a deadline ([`idle`]).
+//! An idle worker spins for 50 µs, then sleeps in poll(2) until a packet, a command or a deadline
+//! ([`idle`]).
 
 mod conflicts;
 pub mod handover;
@@ -39,42 +37,42 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Completions of other threads that are taken in one turn.
+/// Completions of other threads that are handled in one iteration.
 const COMPLETIONS_MAX: usize = 64;
-/// How soon a worker that could not send everything tries again, in microseconds.
+/// Delay until a worker retries to send after an incomplete flush, in microseconds.
 const UNSENT_LOOK_US: u64 = 1_000;
-/// How often a draining worker looks for connections that have become idle, in microseconds.
+/// Interval at which a draining worker checks for idle connections, in microseconds.
 const DRAIN_LOOK_US: u64 = 5_000;
-/// How long an idle connection of a draining worker has for its next request, in microseconds: as
-/// on kernel sockets.
+/// Time that an idle connection has to send its next request while draining, in microseconds. The
+/// same as on kernel sockets.
 const DRAIN_IDLE_US: u64 = 500_000;
-/// How long a draining worker waits for a peer to close that has acknowledged everything, in
-/// milliseconds: connection pools notice a FIN only when they next use the connection.
+/// Time for the peer to close a connection after it has acknowledged everything, in milliseconds.
+/// Connection pools notice a FIN only when they next use the connection.
 const DRAIN_CLOSE_MS: u32 = 500;
-/// Bursts that a leaving worker still takes from its queues: more than the RX ring holds.
+/// Bursts that a leaving worker still receives: more than the RX ring holds.
 const LAST_BURSTS: usize = 256;
 
-/// What a worker is made of.
+/// The parts of a worker.
 pub struct Parts<A, Q = Queue> {
-    /// Its receive queues, at least one; the first one also transmits.
+    /// Receive queues, at least one. The first also transmits.
     pub queues: Vec<(Q, FramePool)>,
     /// The application.
     pub app: A,
     /// The stack's configuration.
     pub stack: Config,
-    /// The ports that the application serves, each with the largest number of connections at once.
+    /// Ports that the application serves, each with its maximum of connections.
     pub ports: Vec<(u16, u32)>,
-    /// The way to and from the other workers of the device.
+    /// Channels to and from the other workers of the device.
     pub handover: Handover,
-    /// CommandSender from the control thread.
+    /// Receiver of the commands of the control thread.
     pub commands: CommandReceiver,
-    /// Where counters are published.
+    /// Destination of the counters.
     pub snapshot: Arc<Snapshot>,
-    /// Never sleep.
+    /// Whether the worker never sleeps.
     pub busy_poll: bool,
     /// Set when the worker has drained. It then refuses connections and passes segments on until
-    /// [`Command::Leave`], so that its queues are served as long as they are claimed. Without it, a
-    /// worker leaves when it has drained.
+    /// [`Command::Leave`], so that its queues are served while they are claimed. `None`: the worker
+    /// leaves as soon as it has drained.
     pub drained: Option<Arc<AtomicBool>>,
 }
 
@@ -96,41 +94,41 @@ pub struct Worker<A: Handler, Q = Queue> {
     exporter: Exporter,
 }
 
-/// What a worker lends to whoever acts of its own accord.
-pub struct Hand<'a, A: Handler, Q = Queue> {
-    /// The time of this turn, in microseconds since the worker began.
+/// Access to the worker for clients that initiate work.
+pub struct WorkerContext<'a, A: Handler, Q = Queue> {
+    /// Time at the start of this iteration, in microseconds since the worker started.
     pub now_us: u64,
-    /// The same, for the stack.
+    /// The same time, as the stack counts it.
     pub now: Instant,
     /// The stack.
     pub stack: &'a mut Stack<A>,
     /// The application.
     pub app: &'a mut A,
-    /// What the stack transmits through.
+    /// The queues that the stack transmits through.
     pub outbound: &'a mut Outbound<Q>,
     clock: &'a Clock,
 }
 
-impl<A: Handler, Q> Hand<'_, A, Q> {
-    /// Reads the clock once more: for who has done much since the turn began, and takes times of
-    /// what comes next.
+impl<A: Handler, Q> WorkerContext<'_, A, Q> {
+    /// Reads the clock again: for callers that have worked long in this iteration and measure
+    /// times.
     pub fn read_clock_us(&self) -> u64 {
         self.clock.now_us()
     }
 }
 
-/// An order to drain that is being carried out.
+/// State of a drain.
 ///
-/// A request that crosses the FIN of an idle connection is lost, and so is one that comes with the
-/// last segment of a handshake to a worker that has left. So idle connections, and handshakes, have
-/// some time first.
+/// A request that crosses the FIN of an idle connection is lost. So is a request with the last
+/// segment of a handshake, if the worker has left. So idle connections and handshakes have up to
+/// 500 ms first.
 #[derive(Clone, Copy)]
 struct Drain {
-    /// Whatever is open then is cut off.
+    /// End of the drain: connections still open then are reset.
     until_us: u64,
-    /// Connections that are idle from then on are closed, and no handshake is waited for.
+    /// Idle connections and handshakes are kept until this time.
     keeps_idle_until_us: u64,
-    /// When to look for idle connections next.
+    /// Time of the next check for idle connections.
     look_at_us: u64,
 }
 
@@ -144,7 +142,7 @@ impl Drain {
         }
     }
 
-    /// Ends no later than `until_us`.
+    /// Moves the end to `until_us` if that is earlier.
     fn shorten(&mut self, until_us: u64) {
         for at_us in [&mut self.until_us, &mut self.keeps_idle_until_us, &mut self.look_at_us] {
             *at_us = until_us.min(*at_us);
@@ -152,15 +150,15 @@ impl Drain {
     }
 }
 
-/// Whether the loop goes on.
+/// Whether the loop continues.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    GoOn,
-    Done,
+enum LoopControl {
+    Continue,
+    Exit,
 }
 
 impl<A: Handler, Q: FrameIo> Worker<A, Q> {
-    /// Takes all the memory that the worker will ever use.
+    /// Allocates all memory of the worker.
     pub fn new(parts: Parts<A, Q>) -> Worker<A, Q> {
         let Parts {
             queues,
@@ -198,19 +196,22 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         }
     }
 
-    /// Serves until an order to drain has been carried out, or the device is gone.
+    /// Serves until the worker has drained, or the device is gone.
     pub fn run(self) -> io::Result<()> {
         self.run_with(|_| true).map(drop)
     }
 
-    /// As [`Worker::run`], but at the start of each turn `act` is lent what is needed to act of its
-    /// own accord, as a client does. Ends when `act` says no, too. Returns the application.
-    pub fn run_with(mut self, mut act: impl FnMut(Hand<'_, A, Q>) -> bool) -> io::Result<A> {
+    /// Runs as [`Worker::run`], and calls `act` at the start of each iteration, for clients that
+    /// initiate work. Also ends when `act` returns false. Returns the application.
+    pub fn run_with(
+        mut self,
+        mut act: impl FnMut(WorkerContext<'_, A, Q>) -> bool,
+    ) -> io::Result<A> {
         self.tick();
-        while self.control() == Turn::GoOn {
+        while self.control() == LoopControl::Continue {
             let (now_us, now) = (self.now_us, self.now());
             let Worker { stack, app, outbound, clock, .. } = &mut self;
-            if !act(Hand { now_us, now, stack, app, outbound, clock }) {
+            if !act(WorkerContext { now_us, now, stack, app, outbound, clock }) {
                 break;
             }
             let taken = self.receive() + self.take_handed_over() + self.take_completions();
@@ -224,7 +225,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
             if taken > 0 {
                 self.idle.worked(self.now_us);
             } else {
-                self.rest()?;
+                self.idle()?;
             }
             self.tick();
         }
@@ -235,7 +236,8 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         Ok(self.app)
     }
 
-    /// Answers what is in the receive rings when the worker leaves; nothing more is steered there.
+    /// Handles the packets left in the receive rings when the worker leaves. No more packets are
+    /// steered there.
     fn empty_rings(&mut self) {
         if !self.leaves {
             return;
@@ -253,7 +255,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         Instant::from_micros(self.now_us as i64)
     }
 
-    /// The one reading of the clock in a turn.
+    /// Reads the clock, once in each iteration.
     fn tick(&mut self) {
         self.now_us = self.clock.now_us();
         if let Some(seconds) = self.clock.new_second(self.now_us / 1000) {
@@ -261,7 +263,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         }
     }
 
-    /// Lets handlers go on with what other threads have completed. Returns how many there were.
+    /// Passes completions of other threads to the handlers. Returns their number.
     fn take_completions(&mut self) -> usize {
         let now = self.now();
         let Worker { stack, app, commands, .. } = self;
@@ -278,7 +280,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
     }
 
     /// Takes commands, drains and publishes.
-    fn control(&mut self) -> Turn {
+    fn control(&mut self) -> LoopControl {
         match self.commands.take() {
             Some(Command::Drain(limit)) => self.begin_to_drain(limit),
             Some(Command::Leave) => self.leaves = true,
@@ -287,10 +289,10 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         if self.exporter.is_due(self.now_us / 1000) {
             self.publish();
         }
-        if self.leaves { Turn::Done } else { self.go_on_draining() }
+        if self.leaves { LoopControl::Exit } else { self.go_on_draining() }
     }
 
-    /// A second order can only shorten the time that the first one gave.
+    /// Begins to drain. A second command can only shorten the time of the first.
     fn begin_to_drain(&mut self, limit: std::time::Duration) {
         let at_most_us = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
         if let Some(drain) = &mut self.drain {
@@ -302,8 +304,8 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         self.app.drain();
     }
 
-    fn go_on_draining(&mut self) -> Turn {
-        let Some(drain) = &mut self.drain else { return Turn::GoOn };
+    fn go_on_draining(&mut self) -> LoopControl {
+        let Some(drain) = &mut self.drain else { return LoopControl::Continue };
         if self.now_us >= drain.look_at_us {
             drain.look_at_us = self.now_us + DRAIN_LOOK_US;
             let app = &self.app;
@@ -313,17 +315,17 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         let is_over =
             self.now_us >= drain.until_us || (self.stack.connections() == 0 && !is_opening);
         match &self.drained {
-            _ if !is_over => Turn::GoOn,
+            _ if !is_over => LoopControl::Continue,
             Some(drained) => {
                 drained.store(true, Ordering::Release);
-                Turn::GoOn
+                LoopControl::Continue
             }
-            None => Turn::Done,
+            None => LoopControl::Exit,
         }
     }
 
-    /// Nothing came: spins on, or sleeps until something does.
-    fn rest(&mut self) -> io::Result<()> {
+    /// Spins or sleeps after an iteration without work.
+    fn idle(&mut self) -> io::Result<()> {
         self.idle.check_now_and_then(self.now_us, self.outbound.queues())?;
         if self.idle.is_near_work(self.now_us) {
             std::hint::spin_loop();
@@ -336,7 +338,8 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         let after = |us: u64| self.now_us.saturating_add(us);
         let stack_us = self.stack.next_deadline().map_or(NEVER, |left| after(left.total_micros()));
         let drain_us = if self.drain.is_some() { after(DRAIN_LOOK_US) } else { NEVER };
-        // What the kernel did not take at once, or what found no free frame, is offered again soon.
+        // Frames that the kernel did not accept, and segments without a free frame, are retried
+        // soon.
         let unsent_us = if self.outbound.is_behind() { after(UNSENT_LOOK_US) } else { NEVER };
         let publish_us = self.exporter.next_ms().map_or(NEVER, |at_ms| at_ms * 1000);
         let until_us = stack_us.min(drain_us).min(unsent_us).min(publish_us);
@@ -348,7 +351,7 @@ impl<A: Handler, Q: FrameIo> Worker<A, Q> {
         if let Some(conflicts) = self.conflicts.due(self.now_us, conflicts)
             && let Some(conflict) = self.stack.take_conflict()
         {
-            tracing::warn!(%conflict, conflicts, "another host claims an address of ours");
+            tracing::warn!(%conflict, conflicts, "another host claims an address of Simoom; remove the duplicate");
         }
         self.exporter.publish(self.now_us / 1000, |counts| {
             let (counters, drops) = self.stack.counters();

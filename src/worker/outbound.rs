@@ -1,31 +1,30 @@
-//! The queues of a worker and its free frames: where the stack's segments go, and where received
-//! frames return.
+//! The queues of a worker and its free frames: transmits the segments of the stack and collects
+//! frames.
 
 use crate::metrics::{self, Count, Metric};
 use af_xdp::{Counter, Frame, FrameIo, FramePool, Queue, Umem};
 use simoom_tcp::Transmit;
 use std::sync::Arc;
 
-/// Frames that are written before the kernel is asked to send them. It takes as many at one call
-/// where it copies, and frames that wait for more than these leave the cache before they are
-/// copied.
+/// Frames written before the kernel is asked to send them. That is the number the kernel accepts at
+/// one call where it copies. More waiting frames would leave the cache before they are copied.
 const FLUSH_FRAMES: u32 = 32;
 
 /// A worker's queues and frames.
 pub struct Outbound<Q = Queue> {
     queues: Vec<Q>,
-    /// The declarations of the counters of a queue.
+    /// Declarations of the counters of a queue.
     metrics: Box<[&'static Metric]>,
     pool: FramePool,
     umem: Arc<Umem>,
-    /// Something found no free frame since [`Outbound::is_behind`] was asked.
+    /// Whether a segment found no free frame since the last call of [`Outbound::is_behind`].
     refused: bool,
     /// Frames written since the last flush.
     written: u32,
 }
 
 impl<Q: FrameIo> Outbound<Q> {
-    /// The frames of all `queues`, at least one, in one pool.
+    /// Joins the frames of all `queues`, at least one, in one pool.
     pub(crate) fn new(queues: Vec<(Q, FramePool)>) -> Outbound<Q> {
         let mut parts = queues.into_iter();
         let (first, mut pool) = parts.next().expect("a worker has at least one queue");
@@ -53,7 +52,7 @@ impl<Q: FrameIo> Outbound<Q> {
         self.queues[index].receive(&mut self.pool, frames, max)
     }
 
-    /// Lends the kernel frames for as long a burst as the fill rings have room for.
+    /// Fills the fill rings with free frames, up to a burst.
     pub(crate) fn refill(&mut self) {
         for queue in &mut self.queues {
             queue.refill(&mut self.pool);
@@ -64,7 +63,7 @@ impl<Q: FrameIo> Outbound<Q> {
         self.pool.give(frame);
     }
 
-    /// Has the kernel send what is written, and takes back what is sent.
+    /// Asks the kernel to send the written frames, and frees the sent ones.
     pub(crate) fn flush(&mut self) -> Result<(), Q::Error> {
         self.written = 0;
         self.queues[0].flush()?;
@@ -72,9 +71,8 @@ impl<Q: FrameIo> Outbound<Q> {
         Ok(())
     }
 
-    /// Whether something is still to be sent as soon as there is room: frames that the kernel has
-    /// not taken, or segments for which no frame was free since this was last asked. Nothing tells
-    /// when that room is there.
+    /// Whether data waits for space: frames that the kernel has not accepted, or segments without a
+    /// free frame since the last call. No event reports that space.
     pub(super) fn is_behind(&mut self) -> bool {
         std::mem::take(&mut self.refused) || self.queues[0].unsent() > 0
     }
@@ -94,12 +92,11 @@ impl<Q: FrameIo> Outbound<Q> {
         }
     }
 
-    /// A frame to write into, if one is free and the TX ring has a place for it; sends what is
-    /// written to get there.
+    /// A free frame, if the TX ring has a slot for it. Flushes written frames to get one.
     #[inline]
     fn frame(&mut self) -> Option<Frame> {
         if self.queues[0].transmit_space() == 0 || self.pool.is_empty() {
-            // An error here is found again by the flush at the end of the turn.
+            // The flush at the end of the iteration reports an error.
             let _ = self.flush();
             if self.queues[0].transmit_space() == 0 {
                 return None;
@@ -128,7 +125,7 @@ impl<Q: FrameIo> Transmit for Outbound<Q> {
             Ok(()) => {
                 self.written += 1;
                 if self.written >= FLUSH_FRAMES {
-                    // An error here is found again by the flush at the end of the turn.
+                    // The flush at the end of the iteration reports an error.
                     let _ = self.flush();
                 }
                 true

@@ -1,4 +1,4 @@
-//! Workers over memory: two of them, joined by a link that copies frames, without an interface.
+//! Two workers, joined by a link in memory that copies frames.
 
 use super::*;
 use crate::control::{CommandSender, Waker, command_channel};
@@ -18,10 +18,9 @@ use std::time::Duration;
 
 const PORT: u16 = 7;
 const FRAMES: u32 = 64;
-/// Frames that an end takes before it wants to be flushed: fewer than the stack has to send at
-/// once.
+/// Frames that an end accepts before it must be flushed: fewer than the stack has to send at once.
 const SLOTS: usize = 8;
-/// Bytes that go there and back: many times what all frames hold.
+/// Bytes that are echoed: many times the size of all frames.
 const TOTAL: u64 = 1 << 20;
 
 /// One end of a link: frames sent are copied into frames of the other end.
@@ -29,7 +28,7 @@ struct End {
     umem: Arc<Umem>,
     to: Sender<Vec<u8>>,
     from: Receiver<Vec<u8>>,
-    /// Wakes the other end out of poll(2), and what the other end wakes here.
+    /// Wakes the other end, and is woken by it.
     waker: Waker,
     wake: CommandReceiver,
     command_sender: CommandSender,
@@ -162,7 +161,7 @@ impl Handler for Echo {
     }
 }
 
-/// A worker of host 1 or 2 at this end, with the way to give it orders.
+/// A worker of host 1 or 2 at this end, and the sender of its commands.
 fn worker(
     host: u8,
     queue: (End, FramePool),
@@ -183,7 +182,7 @@ fn worker(
     (Worker::new(parts), command_sender)
 }
 
-/// Opens a connection, for all of its bytes to go to the server and back; ends when it is closed.
+/// Opens a connection, sends all bytes and receives their echo. Ends when it is closed.
 fn run_client(client: Worker<Echo, End>) -> io::Result<Echo> {
     let mut is_open = false;
     client.run_with(|hand| {

@@ -1,5 +1,5 @@
-//! Operations on their way into the ring: in come descriptors, names and borrowed bytes, out go
-//! entries of the submission queue. Never keeps a byte beyond the submission it was borrowed for.
+//! A batch of operations: adds submission queue entries for descriptors, keys and borrowed bytes.
+//! Never keeps a byte beyond the submission that it was borrowed for.
 
 use super::buffers::GROUP;
 use super::completion::Kind;
@@ -13,11 +13,11 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Ranges and copied bytes of the answers that are sent in one call.
+/// Ranges, and copied bytes, of the answers sent in one call.
 const RANGES: usize = 1024;
 const GATHERED_BYTES: usize = 128 * GATHER_BYTES;
 
-/// Operations on their way into the ring. What they send is borrowed for `'a`, which outlives
+/// Adds operations to a submission. Bytes to send are borrowed for `'a`, which outlives
 /// [`Ring::submit`].
 pub(in crate::kernel) struct Batch<'r, 'a> {
     pub(super) ring: &'r mut Ring,
@@ -25,27 +25,25 @@ pub(in crate::kernel) struct Batch<'r, 'a> {
     pub(super) bytes: PhantomData<&'a [u8]>,
 }
 
-/// Events as io_uring takes them. The width of their bits is another one where rustix goes through
-/// libc, as under Miri.
+/// Event mask of io_uring. rustix has another width where it goes through libc, as under Miri.
 fn mask(events: PollFlags) -> u32 {
     events.bits() as u32
 }
 
 impl<'a> Batch<'_, 'a> {
-    /// Tells each time that `eventfd` is written to.
+    /// Completes each time that `eventfd` is written to.
     pub(in crate::kernel) fn wake(&mut self, eventfd: BorrowedFd<'_>) {
         let poll = opcode::PollAdd::new(Fd(eventfd.as_raw_fd()), mask(PollFlags::IN)).multi(true);
         self.push(poll.build(), Kind::Wake.named(0));
     }
 
-    /// Accepts whoever comes, until told otherwise or an accept fails.
+    /// Accepts connections until stopped or until an accept fails.
     pub(in crate::kernel) fn accept(&mut self, listener: BorrowedFd<'_>, number: usize) {
         let accept = opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
         self.push(accept.build(), Kind::Accept.named(number as u64));
     }
 
-    /// Receives whatever comes into buffers, until told otherwise, or they run out, or the peer has
-    /// closed.
+    /// Receives into receive buffers until stopped, no buffer is free, or the peer has closed.
     pub(in crate::kernel) fn receive(&mut self, socket: BorrowedFd<'_>, key: Key) {
         self.push(
             opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build(),
@@ -53,7 +51,7 @@ impl<'a> Batch<'_, 'a> {
         );
     }
 
-    /// Receives what comes next into a buffer.
+    /// Receives once into a receive buffer.
     pub(in crate::kernel) fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
         let receive = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .buf_group(GROUP)
@@ -61,7 +59,7 @@ impl<'a> Batch<'_, 'a> {
         self.push(receive.flags(squeue::Flags::BUFFER_SELECT), Kind::Receive.named(key.to_bits()));
     }
 
-    /// Tells when one of `events` is there: each time, or once.
+    /// Completes when one of `events` occurs: each time, or once.
     pub(in crate::kernel) fn poll(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -73,15 +71,15 @@ impl<'a> Batch<'_, 'a> {
         self.push(poll.build(), Kind::Poll.named(key.to_bits()));
     }
 
-    /// Tells once when the peer resets or closes the connection: these events need not be asked
-    /// for.
+    /// Completes once when the peer resets or closes the connection: these events are always
+    /// polled.
     pub(in crate::kernel) fn hangup(&mut self, socket: BorrowedFd<'_>, key: Key) {
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), mask(PollFlags::empty()));
         self.push(poll.build(), Kind::Hangup.named(key.to_bits()));
     }
 
-    /// Sends `len` bytes, those of `slices`, as far as the socket takes them now. Of what is the
-    /// `last` that is sent, what does not fill a segment waits for the FIN.
+    /// Sends `len` bytes of `slices`, as many as the socket accepts now. If they are the `last`, a
+    /// partial segment waits for the FIN.
     pub(in crate::kernel) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -107,7 +105,7 @@ impl<'a> Batch<'_, 'a> {
         self.add(entry, name);
     }
 
-    /// Copies `len` bytes to where they stay until the submission is through.
+    /// Copies `len` bytes to memory that stays valid until the submission has returned.
     fn gather(&mut self, slices: impl Iterator<Item = &'a [u8]>, len: usize) -> *const u8 {
         let gathered = &self.ring.outbox.gathered;
         if gathered.capacity() - gathered.len() < len {
@@ -123,7 +121,8 @@ impl<'a> Batch<'_, 'a> {
         gathered[start..].as_ptr()
     }
 
-    /// Lists ranges where they stay until the submission is through; at most [`RANGES`].
+    /// Lists at most [`RANGES`] ranges in memory that stays valid until the submission has
+    /// returned.
     fn list(&mut self, slices: impl Iterator<Item = &'a [u8]>) -> *const libc::msghdr {
         let outbox = &self.ring.outbox;
         let room = outbox.ranges.capacity() - outbox.ranges.len();
@@ -154,8 +153,8 @@ impl<'a> Batch<'_, 'a> {
         self.add(entry, name);
     }
 
-    /// Sees to a place in the queue. What has been gathered and listed for earlier entries is done
-    /// with after that.
+    /// Makes space in the submission queue. Bytes and lists of earlier entries may be reused
+    /// afterwards.
     fn make_room(&mut self) {
         if self.ring.ring.submission().is_full() {
             self.flush();
@@ -172,7 +171,7 @@ impl<'a> Batch<'_, 'a> {
         }
     }
 
-    /// Submits what is there already.
+    /// Submits the entries added so far.
     fn flush(&mut self) {
         if self.error.is_none() {
             self.error = self.ring.enter_all().err();
@@ -180,7 +179,7 @@ impl<'a> Batch<'_, 'a> {
     }
 }
 
-/// Where the ranges of the answers of one submission are listed, and small ones gathered.
+/// Range lists and gathered bytes of one submission.
 pub(super) struct Outbox {
     headers: Vec<libc::msghdr>,
     ranges: Vec<libc::iovec>,

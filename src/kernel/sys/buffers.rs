@@ -1,5 +1,5 @@
-//! The receive buffers: in come buffers to lend, out go their addresses in the ring from which the
-//! kernel takes them. Never frees one while the ring is open, nor lends one that is held.
+//! The receive buffers of io_uring. Provides buffers to the kernel through a buffer ring. Never
+//! frees one while the ring is open, and never provides one that is held.
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Bytes of one receive buffer.
 pub(in crate::kernel) const BUFFER_BYTES: usize = 2048;
-/// From one buffer to the next: not a power of two, so that their first lines do not share a few
-/// sets of the cache.
+/// Distance between two buffers. Not a power of two, so that their first cache lines do not share a
+/// few sets.
 const BUFFER_STRIDE: usize = BUFFER_BYTES + 64;
-/// The group of the receive buffers; there is no other.
+/// Buffer group of the receive buffers; there is no other.
 pub(super) const GROUP: u16 = 0;
-/// There are at most so many receive buffers.
+/// Maximum number of receive buffers.
 pub(in crate::kernel) const BUFFERS_MAX: usize = 1 << 15;
 const PAGE_BYTES: usize = 4096;
 
-/// A receive buffer that the kernel has filled and given away.
+/// A receive buffer that the kernel has filled.
 #[derive(Debug)]
 pub(in crate::kernel) struct Buffer {
     id: u16,
@@ -28,7 +28,7 @@ pub(in crate::kernel) struct Buffer {
 }
 
 impl Buffer {
-    /// Tells it from the others: below the number of buffers.
+    /// Identifies the buffer: below the number of buffers.
     pub(in crate::kernel) fn id(&self) -> u16 {
         self.id
     }
@@ -61,7 +61,7 @@ impl Drop for Memory {
     }
 }
 
-/// The receive buffers and the ring in which the kernel finds those that it may fill.
+/// The receive buffers and the ring that provides them to the kernel.
 pub(super) struct Buffers {
     /// `entries` times `io_uring_buf`; the first one's reserved field is the tail.
     ring: Memory,
@@ -70,7 +70,7 @@ pub(super) struct Buffers {
     /// `entries` - 1.
     mask: u16,
     tail: u16,
-    /// How many the kernel has not given away.
+    /// Number of buffers that the kernel owns.
     free: u16,
 }
 
@@ -94,17 +94,17 @@ impl Buffers {
         buffers
     }
 
-    /// Bytes of memory that so many buffers take.
+    /// Bytes of memory of `count` buffers.
     pub(super) const fn memory_bytes(count: usize) -> usize {
         Buffers::entries(count) * size_of::<BufRingEntry>() + count * BUFFER_STRIDE
     }
 
-    /// Tells the kernel where to find them.
+    /// Registers the buffer ring.
     ///
     /// # Safety
     ///
-    /// They must be dropped after the ring is closed, or have it cancel all that may write to them
-    /// before.
+    /// The buffers must be dropped after the ring is closed, or after it has cancelled all
+    /// operations that may write to them.
     pub(super) unsafe fn register(&self, ring: &IoUring) -> io::Result<()> {
         let address = self.ring.base.as_ptr() as u64;
         // SAFETY: the memory is page-aligned and has this many entries; the caller sees to its
@@ -112,13 +112,12 @@ impl Buffers {
         unsafe { ring.submitter().register_buf_ring_with_flags(address, self.mask + 1, GROUP, 0) }
     }
 
-    /// How many the kernel may fill.
+    /// Number of buffers that the kernel may fill.
     pub(super) fn free(&self) -> usize {
         usize::from(self.free)
     }
 
-    /// What a receive brought, into the buffer that its completion names. One without bytes in it
-    /// is lent again.
+    /// The buffer that a completion names. A buffer without bytes is provided again.
     pub(super) fn take(
         &mut self,
         id: u16,
@@ -144,7 +143,7 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts(self.at(buffer.id).as_ptr(), buffer.len()) }
     }
 
-    /// Lets the kernel fill `buffer` again.
+    /// Provides `buffer` to the kernel again.
     #[allow(clippy::needless_pass_by_value, reason = "the buffer is the kernel's from now on")]
     pub(super) fn give(&mut self, buffer: Buffer) {
         self.put(buffer.id);
@@ -156,7 +155,7 @@ impl Buffers {
         unsafe { self.bytes.base.add(usize::from(id) * BUFFER_STRIDE) }
     }
 
-    /// Lets the kernel fill the buffer: the caller must hold it, and gives it up.
+    /// Provides the buffer to the kernel. The caller must own it, and loses it.
     fn put(&mut self, id: u16) {
         let base: NonNull<BufRingEntry> = self.ring.base.cast();
         let address = self.at(id).as_ptr() as u64;

@@ -1,6 +1,5 @@
-//! What operations are called in the ring, and what the kernel tells of them: in comes the name
-//! that came back with a completion, out goes the kind of operation and whose it was. Never reads
-//! the ring.
+//! User data and completions of operations: decodes the kind of an operation and its connection or
+//! listener from the user data. Never reads the ring.
 
 use super::buffers::Buffer;
 use crate::kernel::table::Key;
@@ -8,8 +7,8 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 
-/// The highest four bits of an operation's name say what it is, the others to which connection or
-/// listener.
+/// The highest four bits of the user data are the kind of operation. The others identify the
+/// connection or listener.
 pub(super) const KIND_SHIFT: u32 = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub(super) enum Kind {
     Receive = 3,
     Send = 4,
     Poll = 5,
-    /// What is told of only if it fails, which does not matter then.
+    /// Completions of failures that do not matter; successes are skipped.
     Untold = 6,
     Hangup = 7,
 }
@@ -44,16 +43,16 @@ impl Kind {
     }
 }
 
-/// What the kernel has done. `more`: the operation goes on.
+/// A completed step of an operation. `more`: the operation continues.
 #[derive(Debug)]
 pub(in crate::kernel) enum Completion {
-    /// The mailbox's eventfd is readable.
+    /// The eventfd of the command receiver is readable.
     Woken { more: bool },
-    /// A listener has accepted, or why not.
+    /// A listener has accepted a connection, or failed to.
     Accepted { listener: usize, socket: Result<OwnedFd, Errno>, more: bool },
-    /// Bytes have come, or `None` with the peer's FIN.
+    /// Bytes have arrived. `None`: the peer's FIN.
     Received { key: Key, input: Result<Option<Buffer>, Errno>, more: bool },
-    /// The socket took so many bytes.
+    /// The socket accepted `taken` bytes.
     Sent { key: Key, taken: Result<usize, Errno> },
     /// The socket is ready.
     Ready { key: Key, events: Result<PollFlags, Errno>, more: bool },

@@ -1,20 +1,19 @@
-//! A socket filter for listeners that are about to be closed. In comes a listening socket; from
-//! then on the kernel drops each SYN for it. Handshakes that have begun still end.
+//! A socket filter for listeners that are about to close: the kernel drops each SYN. Handshakes in
+//! progress still complete.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// The byte of a TCP header that holds the flags, and the flag of it that begins a connection.
+/// Offset of the flags in the TCP header, and the SYN flag.
 const FLAGS_AT: u32 = 13;
 const SYN: u32 = 0x02;
 
-/// What the instructions are called in linux/filter.h: load a byte, skip unless a bit is set,
-/// return.
+/// BPF instructions of linux/filter.h: load a byte, skip unless a bit is set, return.
 const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
 const JUMP_IF_SET: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
 const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 
-/// Has the kernel drop each SYN that comes for `listener`: its client sends another after a second.
+/// Drops each SYN for `listener`. The client retransmits it after 1 s.
 pub(in crate::kernel) fn drop_syns(listener: BorrowedFd<'_>) -> io::Result<()> {
     let instruction =
         |code: u32, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf, k };

@@ -1,5 +1,5 @@
-//! One worker's ring: in come batches of operations, out go completions. Never waits beyond a
-//! timeout, and never enters the kernel again once a submission broke off.
+//! The io_uring of one worker: submits batches of operations and reads completions. Never waits
+//! beyond a timeout. Never enters the kernel again after a submission was interrupted.
 
 use super::batch::{Batch, Outbox};
 use super::buffers::{Buffer, Buffers};
@@ -14,24 +14,24 @@ use std::marker::PhantomData;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
-/// Operations that are submitted in one call at most.
+/// Maximum of operations in one submission.
 pub(super) const SUBMISSIONS: u32 = 512;
-/// Completions that wait in the ring; the kernel keeps more elsewhere.
+/// Capacity of the completion queue; the kernel stores overflowing completions elsewhere.
 const COMPLETIONS: u32 = 8192;
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
-/// Tries to submit while the kernel has no memory for it.
+/// Attempts to submit while the kernel has no memory for it.
 const TRIES: usize = 1000;
 
-/// One worker's ring with its receive buffers. It stays with the thread that made it: the kernel
-/// takes nothing from another, and when the ring ends interrupts the system calls of whoever made
-/// it.
+/// The io_uring of one worker and its receive buffers. Stays on the thread that created it: the
+/// kernel accepts no submission of another thread. Closing the ring interrupts system calls of the
+/// creating thread.
 pub(in crate::kernel) struct Ring {
     pub(super) ring: IoUring,
-    /// `None` only when they had to be leaked.
+    /// `None` only after the buffers were leaked.
     buffers: Option<Buffers>,
     pub(super) outbox: Outbox,
-    /// A submission broke off: the queue may hold entries whose bytes are gone.
+    /// A submission was interrupted: the queue may hold entries whose bytes are freed.
     broken: bool,
 }
 
@@ -51,14 +51,14 @@ impl Ring {
         Ok(Ring { ring, buffers: Some(buffers), outbox: Outbox::new(), broken: false })
     }
 
-    /// Bytes of memory that a ring takes, what it shares with the kernel included.
+    /// Bytes of memory of a ring, including the memory shared with the kernel.
     pub(in crate::kernel) const fn memory_bytes(buffers: usize) -> usize {
         let queues = SUBMISSIONS as usize * (size_of::<squeue::Entry>() + size_of::<u32>())
             + COMPLETIONS as usize * size_of::<cqueue::Entry>();
         Buffers::memory_bytes(buffers) + queues + Outbox::MEMORY_BYTES
     }
 
-    /// Which of the operations that are needed here the kernel does not know.
+    /// Names of required operations that the kernel does not support.
     pub(in crate::kernel) fn missing(&self) -> io::Result<Vec<&'static str>> {
         let mut probe = io_uring::Probe::new();
         self.ring.submitter().register_probe(&mut probe)?;
@@ -78,8 +78,8 @@ impl Ring {
             .collect())
     }
 
-    /// Submits what `fill` adds, and has done with the bytes of it when this returns. Takes in what
-    /// has happened meanwhile; does not wait.
+    /// Submits the operations that `fill` adds; their bytes are free when this returns. Collects
+    /// completions without waiting.
     pub(in crate::kernel) fn submit<'a>(
         &mut self,
         fill: impl FnOnce(&mut Batch<'_, 'a>),
@@ -96,7 +96,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Waits until something has happened, for at most `timeout`.
+    /// Waits for a completion, at most `timeout`.
     pub(in crate::kernel) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.check()?;
         let want = u32::from(timeout > Duration::ZERO);
@@ -106,22 +106,22 @@ impl Ring {
         })
     }
 
-    /// Has a listener's accept stop with the next call that enters the ring.
+    /// Cancels the accept of a listener with the next call that enters the ring.
     pub(in crate::kernel) fn stop_accept(&mut self, number: usize) {
         self.stop(Kind::Accept.named(number as u64));
     }
 
-    /// The same for what receives for a connection.
+    /// Cancels the receive of a connection with the next call that enters the ring.
     pub(in crate::kernel) fn stop_receive(&mut self, key: Key) {
         self.stop(Kind::Receive.named(key.to_bits()));
     }
 
-    /// The same for what polls its socket.
+    /// Cancels the poll of a connection with the next call that enters the ring.
     pub(in crate::kernel) fn stop_poll(&mut self, key: Key) {
         self.stop(Kind::Poll.named(key.to_bits()));
     }
 
-    /// The same for what waits for the peer to reset or close.
+    /// Cancels the hang-up poll of a connection with the next call that enters the ring.
     pub(in crate::kernel) fn stop_hangup(&mut self, key: Key) {
         self.stop(Kind::Hangup.named(key.to_bits()));
     }
@@ -130,15 +130,15 @@ impl Ring {
         self.push_untold(opcode::AsyncCancel::new(name).build());
     }
 
-    /// Has a socket closed with the next call that enters the ring. What is under way with it must
-    /// have been stopped.
+    /// Closes a socket with the next call that enters the ring. Its operations must have been
+    /// cancelled.
     pub(in crate::kernel) fn close(&mut self, socket: OwnedFd) {
         if !self.broken {
             self.push_untold(opcode::Close::new(Fd(socket.into_raw_fd())).build());
         }
     }
 
-    /// Adds an operation that points to no memory and whose outcome nobody waits for.
+    /// Adds an operation that refers to no memory and whose result is ignored.
     fn push_untold(&mut self, entry: squeue::Entry) {
         let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(Kind::Untold.named(0));
         if self.ring.submission().is_full() {
@@ -149,8 +149,7 @@ impl Ring {
         self.broken |= unsafe { self.ring.submission().push(&entry) }.is_err();
     }
 
-    /// The next thing that has happened. An operation that was told to stop and had ended is not
-    /// told.
+    /// The next completion. Completions of cancelled operations are skipped.
     pub(in crate::kernel) fn next(&mut self) -> Option<Completion> {
         loop {
             let entry = self.ring.completion().next()?;
@@ -165,7 +164,7 @@ impl Ring {
         self.buffers.as_ref().map_or(&[], |buffers| buffers.bytes(buffer))
     }
 
-    /// Lets the kernel fill `buffer` again.
+    /// Provides `buffer` to the kernel again.
     pub(in crate::kernel) fn give(&mut self, buffer: Buffer) {
         if let Some(buffers) = &mut self.buffers {
             buffers.give(buffer);
@@ -185,7 +184,7 @@ impl Ring {
         }
     }
 
-    /// Has the kernel take every entry of the submission queue.
+    /// Submits every entry of the submission queue.
     pub(super) fn enter_all(&mut self) -> io::Result<()> {
         for _ in 0..TRIES {
             match self.enter(0, Duration::ZERO) {
@@ -243,7 +242,7 @@ impl Ring {
         }
     }
 
-    /// What a receive brought; a buffer that it names without bytes in it is given back.
+    /// The result of a receive. A named buffer without bytes is provided again.
     fn input(
         &mut self,
         id: Option<u16>,
@@ -261,7 +260,7 @@ fn result(value: i32) -> Result<u32, Errno> {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // Sockets that are to be closed may be among what is left.
+        // The queue may hold requests to close sockets.
         if !self.broken {
             let _ = self.enter_all();
         }
@@ -271,7 +270,7 @@ impl Drop for Ring {
             Err(error) => error.raw_os_error() == Some(libc::ENOENT),
         };
         if !none_left {
-            // Whatever is still under way may write to them.
+            // Operations in progress may still write to the buffers.
             std::mem::forget(self.buffers.take());
         }
     }

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A ring, where io_uring may be used; else the test has nothing to show.
+/// A ring, if io_uring is available. Otherwise the test is skipped.
 fn ring(buffers: usize) -> Option<Ring> {
     if let Err(reason) = crate::kernel::io_uring() {
         let required = std::env::var("SIMOOM_TEST_REQUIRE").is_ok_and(|value| value == "all");
@@ -22,7 +22,7 @@ fn key() -> Key {
     Table::new(1).insert(()).unwrap()
 }
 
-/// The next completion; it must come.
+/// The next completion. Fails if there is none.
 fn next(ring: &mut Ring) -> Completion {
     if let Some(completion) = ring.next() {
         return completion;
@@ -148,7 +148,7 @@ fn buffers_are_filled_once_each_until_they_are_given_back() {
     drop(far);
     loop {
         match received(&mut ring) {
-            // It ended for want of a buffer.
+            // No receive buffer was free.
             Err(Errno::NOBUFS) => receive(&mut ring, &near),
             end => break assert!(matches!(end, Ok(None)), "{end:?}"),
         }
@@ -213,14 +213,14 @@ fn operations_that_are_told_to_stop_end() {
         next(&mut ring),
         Completion::Ready { events: Err(Errno::CANCELED), more: false, .. }
     ));
-    // What has ended cannot be stopped; that is not told.
+    // Cancelling a completed operation fails without a completion.
     ring.stop_poll(key());
     ring.wait(Duration::ZERO).unwrap();
     assert!(ring.next().is_none());
 }
 
-/// Why connections are watched for a hang-up beside a receive that goes on: one that finds more
-/// than the kernel reads at a time, and a reset behind it, never tells of that.
+/// A multishot receive can miss a reset: if the input exceeds what the kernel reads at once and a
+/// reset follows, it never completes. So connections also have a hang-up poll.
 #[test]
 fn a_reset_behind_much_input_is_told_by_the_hangup() {
     const BUFFERS: usize = 64;

@@ -1,13 +1,12 @@
-//! What a socket has not yet brought to its peer. In comes a connected socket, out goes whether
-//! there is any.
+//! Unacknowledged bytes of a connected socket.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// What a FIN adds to the bytes that are not acknowledged.
+/// Amount that an unacknowledged FIN adds to the count.
 const FIN: libc::c_int = 1;
 
-/// Whether the peer has yet to acknowledge bytes that were sent on `socket` before the FIN. An
-/// error counts as no: then nothing more comes of it.
+/// Whether bytes sent on `socket` before the FIN are not acknowledged. False on an error: then no
+/// acknowledgement follows.
 pub(in crate::kernel) fn has_unacknowledged_bytes(socket: BorrowedFd<'_>) -> bool {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the kernel writes one int, within the call, to where it is told, and that is one.

@@ -1,19 +1,18 @@
-//! What may still be sent over UDP: in come a source and byte counts, out goes whether to answer.
+//! Rate limits of UDP answers: decides by source address and byte counts whether to answer.
 //!
-//! A datagram's source is what its sender says. So that nobody can have Simoom flood somebody else,
-//! there are budgets for each source, for each network and for all sources together. A budget grows
-//! by what its sources send and by its rate, up to a burst, and answers use it up. An answer no
-//! longer than its request is always sent: it multiplies nothing, and so a flood of forged requests
-//! does not silence clients that store.
+//! The source of a datagram can be forged. Budgets for each source, each network and all sources
+//! together prevent floods of a third party. A budget grows by the received bytes and by its rate,
+//! up to a burst; answers use it up. An answer no longer than its request is always sent: it
+//! amplifies nothing, so forged requests do not silence clients that store.
 //!
-//! A source that is known to receive what is sent to it (see
-//! [`crate::app::memcached::Shared::is_proven`]) has its own budget alone. Sources share a budget
-//! whose hashes fall together, keyed so that nobody can make them.
+//! A source that is proven to receive answers (see [`crate::app::memcached::Shared::is_proven`])
+//! has only its own budget. Sources with the same hash share a budget; the hash is keyed, so an
+//! attacker cannot choose collisions.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
-/// How fast a budget grows, and how much of it is saved up.
+/// Growth rate and maximum of a budget.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     bytes_per_second: u64,
@@ -26,21 +25,21 @@ const SOURCE: Rate = Rate { bytes_per_second: 1 << 20, burst_bytes: 64 << 10 };
 const NETWORK: Rate = Rate { bytes_per_second: 2 << 20, burst_bytes: 128 << 10 };
 /// All sources that are not proven.
 const TOTAL: Rate = Rate { bytes_per_second: 4 << 20, burst_bytes: 256 << 10 };
-/// Budgets kept for sources.
+/// Number of budgets for sources.
 const SOURCES: usize = 4096;
-/// Budgets kept for networks.
+/// Number of budgets for networks.
 const NETWORKS: usize = 1024;
-/// Time that a budget grows for at most between two requests: more fills any budget.
+/// Longest time counted between two requests: a longer one fills any budget.
 const LONGEST_MS: u64 = 60_000;
 
-/// Which budget was used up.
+/// The exhausted budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UsedUp {
-    /// The source's.
+    /// The budget of the source.
     Source,
-    /// The network's.
+    /// The budget of the network.
     Network,
-    /// That of all sources.
+    /// The budget of all sources.
     Total,
 }
 
@@ -48,7 +47,7 @@ pub(super) enum UsedUp {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exchange {
     pub(super) source: IpAddr,
-    /// Whether the source is known to receive what is sent to it.
+    /// Whether the source is proven to receive answers.
     pub(super) proven: bool,
     pub(super) received_bytes: usize,
     pub(super) answer_bytes: usize,
@@ -66,7 +65,7 @@ pub(super) struct Credits {
 struct Credit {
     /// Below zero by at most one answer.
     bytes: i64,
-    /// When it was last brought up to date.
+    /// Time of the last update.
     at_ms: u64,
 }
 
@@ -75,7 +74,7 @@ impl Credit {
         Credit { bytes: rate.burst_bytes, at_ms: 0 }
     }
 
-    /// Adds what has been earned. Returns whether anything may be spent.
+    /// Adds the growth since the last update. Returns whether the budget is positive.
     fn earn(&mut self, rate: Rate, received_bytes: usize, now_ms: u64) -> bool {
         let elapsed_ms = now_ms.saturating_sub(self.at_ms).min(LONGEST_MS);
         let earned = (elapsed_ms * rate.bytes_per_second / 1000) as i64 + received_bytes as i64;
@@ -96,7 +95,7 @@ impl Credits {
         }
     }
 
-    /// Takes the answer off every budget that it counts against, or says which one is used up.
+    /// Subtracts the answer from its budgets, or returns the exhausted one.
     pub(super) fn take(&mut self, exchange: Exchange, now_ms: u64) -> Result<(), UsedUp> {
         let Exchange { source, proven, received_bytes, answer_bytes } = exchange;
         let (of_source, of_network) =
@@ -121,7 +120,7 @@ impl Credits {
         Ok(())
     }
 
-    /// Where the budget of an address is; of an IPv6 address its first `bits` count.
+    /// Index of the budget of an address. The first `bits` of an IPv6 address count.
     fn place(&self, address: IpAddr, bits: u32, places: usize) -> usize {
         let key = match address {
             IpAddr::V4(address) => u128::from(address.to_bits()),
@@ -131,7 +130,7 @@ impl Credits {
     }
 }
 
-/// The /24 of an IPv4 address; an IPv6 address as it is.
+/// The /24 of an IPv4 address. IPv6 addresses are not changed.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => IpAddr::V4((address.to_bits() & !0xff).into()),

@@ -9,8 +9,7 @@ fn exchange(source: IpAddr, received_bytes: usize, answer_bytes: usize) -> Excha
     Exchange { source, proven: false, received_bytes, answer_bytes }
 }
 
-/// The bytes that requests of 20 bytes, each from the next of `sources`, draw within `ms`
-/// milliseconds.
+/// Answer bytes for requests of 20 bytes, each from the next of `sources`, within `ms`.
 fn drawn(sources: impl Iterator<Item = IpAddr> + Clone, ms: u64, proven: bool) -> usize {
     let mut credits = Credits::new();
     let mut sources = sources.cycle();
@@ -66,15 +65,14 @@ fn a_64_of_ipv6_is_one_source() {
 
 #[test]
 fn forged_sources_draw_no_more_than_their_network_or_all_sources_may() {
-    // A second's worth and a burst, what the requests themselves earn, and the answer that goes
-    // beyond it.
+    // One second of the rate, one burst, the growth by the requests, and one answer beyond it.
     let within = |drawn: usize, rate: Rate| {
         let allowed =
             rate.bytes_per_second as usize + rate.burst_bytes as usize + 20_000 * 20 + 11_200;
         assert!(drawn <= allowed, "{drawn} bytes of {allowed}");
     };
     within(
-        drawn((1..100).map(|host| Ipv4Addr::new(198, 18, 0, host).into()), 1000, false),
+        drawn((1..100).map(|app_driver| Ipv4Addr::new(198, 18, 0, app_driver).into()), 1000, false),
         NETWORK,
     );
     within(drawn((0..200).map(|net| Ipv4Addr::new(198, 18, net, 1).into()), 1000, false), TOTAL);

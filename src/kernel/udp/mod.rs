@@ -1,8 +1,8 @@
-//! memcached over UDP: datagrams in from kernel sockets, the handler's answers out. One thread,
-//! which sleeps while nothing comes; nothing is held for a client but its [`credit`].
+//! memcached over UDP, through kernel sockets. One thread, which sleeps until a datagram arrives.
+//! The only state of a client is its [`credit`].
 //!
-//! What is not answered is counted by its reason ([`Counters`]). A datagram that the socket does
-//! not take is lost, as it may be on the way.
+//! Unanswered requests are counted by reason ([`Counters`]). A datagram that the socket does not
+//! accept is lost, as it may be on the network.
 
 mod credit;
 
@@ -26,14 +26,14 @@ use std::sync::Arc;
 
 /// The longest datagram that IP carries.
 const RECEIVED_MAX_BYTES: usize = 65_535;
-/// Datagrams of one socket between two looks at the others and at the mailbox.
+/// Datagrams of one socket before the thread serves the others and the command receiver.
 const BURST: usize = 64;
-/// Sockets that are told of at once.
+/// Events returned by one call of epoll_wait(2).
 const EVENTS: usize = 16;
-/// What epoll calls the mailbox; sockets are called by their number.
+/// Event data of the eventfd of the command receiver. The event data of a socket is its number.
 const COMMANDS: u64 = u64::MAX;
 
-/// Bytes of memory that it takes, the handler's own aside.
+/// Bytes of memory of the thread, without the handler.
 pub fn memory_bytes() -> usize {
     size_of::<Udp<Memcached>>()
         + RECEIVED_MAX_BYTES
@@ -42,7 +42,7 @@ pub fn memory_bytes() -> usize {
 }
 
 simoom_io::counters! {
-    /// What is counted of datagrams.
+    /// Counters of datagrams.
     pub struct Counters {
         /// Datagrams received.
         udp_received,
@@ -82,7 +82,7 @@ impl Socket {
         bound(address, presence).map_err(|source| BindError { port: address.port(), source })
     }
 
-    /// The address with the port that it is bound to.
+    /// The bound address and port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -113,11 +113,11 @@ impl Counters {
     }
 }
 
-/// Why an address cannot be bound, and what to do.
+/// Failure to bind an address. The text says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindError {
     port: u16,
-    /// What the kernel said.
+    /// The error of the kernel.
     pub source: Errno,
 }
 
@@ -160,7 +160,7 @@ pub struct Udp<H = Memcached> {
 }
 
 impl<H: DatagramHandler> Udp<H> {
-    /// Takes all the memory that it will ever use.
+    /// Allocates all memory.
     pub fn new(
         sockets: Vec<Socket>,
         handler: H,
@@ -181,7 +181,7 @@ impl<H: DatagramHandler> Udp<H> {
         }
     }
 
-    /// Serves until told to drain, which is at once: nothing is ever open.
+    /// Serves until a command to drain, which takes effect at once: UDP has no connections.
     pub fn run(mut self) -> io::Result<()> {
         self.publish(0);
         let epoll = self.watch()?;
@@ -202,7 +202,7 @@ impl<H: DatagramHandler> Udp<H> {
         Ok(())
     }
 
-    /// Has the kernel tell of datagrams and orders.
+    /// Registers the sockets and the eventfd of the command receiver.
     fn watch(&self) -> io::Result<OwnedFd> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
@@ -222,8 +222,8 @@ impl<H: DatagramHandler> Udp<H> {
         Ok(epoll)
     }
 
-    /// Until a datagram or an order comes, or counters are to be published. Returns the sockets
-    /// that have datagrams.
+    /// Sleeps until a datagram or a command arrives, or counters are to be published. Returns the
+    /// readable sockets.
     fn sleep(&self, epoll: &OwnedFd) -> io::Result<[Option<usize>; EVENTS]> {
         let timeout = self.exporter.next_ms().map(|next_ms| {
             let left_ms = next_ms.saturating_sub(self.clock.now_ms());
@@ -294,8 +294,7 @@ impl<H: DatagramHandler> Udp<H> {
         }
     }
 
-    /// Calls the handler; nothing if that panicked. What the store shares with others must be sound
-    /// all the same.
+    /// Calls the handler. `None` if it panicked. The shared store must be sound all the same.
     fn contain<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Option<R> {
         let containment = std::mem::take(&mut self.containment);
         let result = containment.run(|| call(self));
@@ -310,7 +309,7 @@ impl<H: DatagramHandler> Udp<H> {
         self.exporter.publish(now_ms, |counts| {
             counts.extend(self.counters.iter());
             let mut push = |metric, value| counts.push((metric, value));
-            // A panic here costs counters that come again.
+            // A panic here loses one publication of the counters.
             let _ = self.containment.run(|| self.handler.publish(&mut push));
             self.containment.publish(&mut push);
         });

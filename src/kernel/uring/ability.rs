@@ -1,16 +1,16 @@
-//! Whether this kernel lets this process use io_uring as the transport does: a ring is made and
-//! thrown away, and what stands in the way is said with its remedy.
+//! Checks whether this process can use io_uring, by setting up a temporary ring. The error says why
+//! not, and the remedy.
 
 use crate::kernel::sys::Ring;
 use std::io;
 use std::time::Duration;
 
-/// Forbids io_uring: 1 to all but a group, 2 to everybody.
+/// Restricts io_uring: 1 to a group, 2 disables it.
 const SWITCH: &str = "/proc/sys/kernel/io_uring_disabled";
 
-/// Tries it.
+/// Checks whether a ring can be set up.
 pub(in crate::kernel) fn ability() -> Result<(), String> {
-    // The end of a ring interrupts the thread that made it: let that be one of its own.
+    // Closing a ring interrupts the thread that created it, so that is a separate thread.
     let tried = std::thread::scope(|scope| scope.spawn(try_ring).join());
     match tried.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
         Ok(missing) if missing.is_empty() => Ok(()),
@@ -24,14 +24,14 @@ pub(in crate::kernel) fn ability() -> Result<(), String> {
     }
 }
 
-/// Makes a ring, enters it, and asks for the operations that it has not.
+/// Creates and enters a ring. Returns the missing operations.
 fn try_ring() -> io::Result<Vec<&'static str>> {
     let mut ring = Ring::new(1)?;
     ring.wait(Duration::ZERO)?;
     ring.missing()
 }
 
-/// What an error in making a ring means; `switch` is what [`SWITCH`] says.
+/// Explains an error of the set-up. `switch` is the content of [`SWITCH`].
 fn obstacle(error: &io::Error, switch: &str) -> String {
     match (error.raw_os_error(), switch) {
         (Some(libc::EPERM), "2") => {

@@ -1,26 +1,26 @@
-//! Received bytes that could not be offered at once: in come buffers, out go bytes, in the order in
-//! which they came. One list for each connection, through tables of one entry a buffer. Never
-//! grows; never loses a buffer.
+//! Receive buffers that could not be delivered at once: one list for each connection, in order of
+//! arrival. The lists are linked through one table with an entry for each buffer. Never grows;
+//! never loses a buffer.
 
 use crate::kernel::sys::{Buffer, Ring};
 
 const NONE: u16 = u16::MAX;
 
-/// The buffers that connections hold, each in the list of one.
+/// Entries of all held buffers, each in the list of one connection.
 pub(super) struct Held {
     places: Vec<Place>,
 }
 
 struct Place {
     buffer: Option<Buffer>,
-    /// Bytes of it that are read already.
+    /// Bytes of the buffer that are consumed.
     read: u16,
     /// The next buffer of the same connection.
     next: u16,
 }
 
-/// What one connection holds. Must be [`clear`](Held::clear)ed before it is dropped, or its buffers
-/// stay taken.
+/// The held buffers of one connection. Must be [`clear`](Held::clear)ed before it is dropped, to
+/// return the buffers.
 #[derive(Debug)]
 pub(super) struct List {
     first: u16,
@@ -40,7 +40,7 @@ impl List {
 }
 
 impl Held {
-    /// Places for so many buffers: fewer than 2¹⁶.
+    /// Capacity for `buffers` buffers: fewer than 2¹⁶.
     pub(super) fn new(buffers: usize) -> Held {
         Held { places: (0..buffers).map(|_| Place { buffer: None, read: 0, next: NONE }).collect() }
     }
@@ -49,7 +49,7 @@ impl Held {
         buffers * size_of::<Place>()
     }
 
-    /// Puts a buffer, of which `read` bytes are done with, at the end of the list.
+    /// Appends a buffer of which `read` bytes are consumed.
     pub(super) fn push(&mut self, list: &mut List, buffer: Buffer, read: usize) {
         let id = buffer.id();
         self.places[usize::from(id)] =
@@ -61,7 +61,8 @@ impl Held {
         list.last = id;
     }
 
-    /// Copies the first bytes of the list to `buf`, as many as fit; returns how many. They stay.
+    /// Copies the first bytes of the list to `buf`, as many as fit, and keeps them. Returns their
+    /// number.
     pub(super) fn peek(&self, list: &List, ring: &Ring, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         let mut next = list.first;
@@ -76,8 +77,8 @@ impl Held {
         filled
     }
 
-    /// Moves the first bytes of the list to `buf`, as many as fit; returns how many. Emptied
-    /// buffers are the kernel's again.
+    /// Moves the first bytes of the list to `buf`, as many as fit. Returns their number. Empty
+    /// buffers return to the kernel.
     pub(super) fn take(&mut self, list: &mut List, ring: &mut Ring, buf: &mut [u8]) -> usize {
         let mut filled = 0;
         while filled < buf.len()
@@ -93,7 +94,7 @@ impl Held {
         filled
     }
 
-    /// Gives all buffers of the list back to the kernel.
+    /// Returns all buffers of the list to the kernel.
     pub(super) fn clear(&mut self, list: &mut List, ring: &mut Ring) {
         while !list.is_empty() {
             self.give_first(list, ring);
@@ -113,7 +114,7 @@ impl Held {
 }
 
 impl Place {
-    /// Copies what is not yet read, as much as fits.
+    /// Copies the unread bytes, as many as fit.
     fn copy(&self, ring: &Ring, buf: &mut [u8]) -> usize {
         let Some(buffer) = &self.buffer else { return 0 };
         let bytes = &ring.bytes(buffer)[usize::from(self.read)..];

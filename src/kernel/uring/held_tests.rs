@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Receives each of `pieces` into a buffer of its own.
+/// Receives each of `pieces` into a separate buffer.
 fn filled(ring: &mut Ring, pieces: &[&[u8]]) -> Vec<Buffer> {
     let key = Table::new(1).insert(()).unwrap();
     let (near, mut far) = UnixStream::pair().unwrap();
@@ -24,7 +24,7 @@ fn filled(ring: &mut Ring, pieces: &[&[u8]]) -> Vec<Buffer> {
 
 #[test]
 fn held_bytes_come_out_in_order_and_their_buffers_go_back() {
-    // The tests of `sys` fail where io_uring is required and may not be used.
+    // The tests of `sys` fail if io_uring is required and not available.
     let Ok(mut ring) = Ring::new(4) else { return };
     let (mut held, mut list, mut other) = (Held::new(4), List::default(), List::default());
     let mut buffers = filled(&mut ring, &[b"--one ", b"else", b"two ", b"three"]).into_iter();

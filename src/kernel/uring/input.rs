@@ -1,11 +1,11 @@
-//! What has come for a connection: in come filled buffers, out go calls to the application with the
-//! bytes where they lie. What is left over is copied to an input buffer; if there is no space for
-//! it, the buffer is held and read again by a visit. Every buffer is given back or held.
+//! Received input of a connection: delivers filled receive buffers to the application without a
+//! copy. The unconsumed rest is copied to an input buffer. If none is free, the receive buffer is
+//! held for a visit. Every buffer is returned or held.
 
 use super::{Shared, Uring};
 use crate::handler::Handler;
 use crate::kernel::server::Server;
-use crate::kernel::session::{Host, Phase, Session};
+use crate::kernel::session::{AppDriver, Phase, Session};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::Buffer;
 use crate::kernel::table::Key;
@@ -13,7 +13,7 @@ use crate::kernel::visit::Next;
 use rustix::io::Errno;
 use simoom_io::{Application, Closed};
 
-/// A receive has brought something, or has ended.
+/// Handles a completion of a receive.
 pub(super) fn received<A: Handler>(
     server: &mut Server<A, Uring>,
     key: Key,
@@ -32,13 +32,14 @@ pub(super) fn received<A: Handler>(
     }
     match input {
         Ok(Some(buffer)) => {
-            take(&mut server.host, session, shared, buffer);
+            take(&mut server.app_driver, session, shared, buffer);
             if session.phase() == Phase::Aborted {
                 return server.end(key, Closed::Aborted);
             }
             if session.connection.flow.has_yielded() {
-                server.host.counters.turns_used_up += u64::from(!server.turns.has(key.index));
-                return server.leave(key, Next::Turn);
+                server.app_driver.counters.turns_used_up +=
+                    u64::from(!server.run_queue.contains(key.index));
+                return server.leave(key, Next::Iteration);
             }
             if !session.io.readable && !needs_visit(session) {
                 return server.leave(key, Next::Event);
@@ -53,41 +54,41 @@ pub(super) fn received<A: Handler>(
             session.io.readable = !session.io.eof;
         }
         Err(Errno::NOBUFS) => {
-            server.host.counters.receive_buffers_exhausted += 1;
+            server.app_driver.counters.receive_buffers_exhausted += 1;
             session.io.readable = true;
         }
         Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => {}
         Err(Errno::TIMEDOUT) => return server.end(key, Closed::TimedOut),
         Err(_) => return server.end(key, Closed::ResetByPeer),
     }
-    server.turns.join(key.index);
+    server.run_queue.push(key.index);
 }
 
-/// Whether there is more to do than to send what is queued.
+/// Whether the session needs more than a send of its queue.
 pub(super) fn needs_visit<A: Application>(session: &Session<A, Socket<super::Operations>>) -> bool {
     session.connection.queue.is_empty()
         && (session.connection.flow.wants_capacity() || session.sends_last())
 }
 
-/// Delivers what lies in `buffer`, or holds it.
+/// Delivers the bytes in `buffer`, or holds them.
 fn take<A: Handler>(
-    host: &mut Host<A>,
+    app_driver: &mut AppDriver<A>,
     session: &mut Session<A, Socket<super::Operations>>,
     shared: &mut Shared,
     buffer: Buffer,
 ) {
-    host.counters.read_calls += 1;
+    app_driver.counters.read_calls += 1;
     if session.phase() != Phase::Open {
-        if !host.dropped(session, buffer.len()) {
-            host.abort(session);
+        if !app_driver.dropped(session, buffer.len()) {
+            app_driver.abort(session);
         }
         return shared.ring.give(buffer);
     }
     let waits = session.connection.flow.is_paused()
         || session.io.held_back
         || !session.io.part.held.is_empty();
-    let done = if waits { 0 } else { host.receive(session, shared.ring.bytes(&buffer)) };
-    host.counters.bytes_received += done as u64;
+    let done = if waits { 0 } else { app_driver.receive(session, shared.ring.bytes(&buffer)) };
+    app_driver.counters.bytes_received += done as u64;
     if done == buffer.len() {
         return shared.ring.give(buffer);
     }

@@ -1,18 +1,17 @@
-//! io_uring as a worker's driver: in come completions, out go calls to the application and, once a
-//! turn, one submission with all that the turn has brought to send and to wait for.
+//! The io_uring driver of a worker. Completions become calls of the application. One submission in
+//! each iteration sends all answers and starts all waits.
 //!
-//! A connection is received from once, and then by a multishot operation: one that is for a single
-//! request has none to end. All connections share the buffers for that ([`input`]). The answers of
-//! a turn are sent together ([`output`]), and what each connection waits for is brought about with
-//! them ([`operations`]). That is the way of a connection without trouble. One that has trouble,
-//! because its socket is full, the application has no room or there is no buffer for its input, is
-//! no longer received from: its input stays in the kernel, is read by [`visit`](super::visit) and
-//! watched by poll, as over epoll, until it is idle again.
+//! The first receive of a connection is a single operation, so that a connection with one request
+//! has none to cancel. Later receives are multishot. All connections share the receive buffers
+//! ([`input`]). The answers of an iteration are sent together ([`output`]), with the operations
+//! that each connection waits for ([`operations`]). If the socket is full, the send pool is
+//! exhausted or no input buffer is free, the connection is no longer received from. Its input then
+//! stays in the kernel, is read by [`visit`](super::visit) and polled as over epoll, until the
+//! connection is idle again.
 //!
-//! Nothing happens outside the calls that enter the ring (DEFER_TASKRUN): once all completions are
-//! handled, whatever a connection has not been given lies in the kernel, and reading it there keeps
-//! the order. Until then it would not, so no completion has its connection visited at once: it
-//! joins the line of those that wait for their turn.
+//! Completions appear only in calls that enter the ring (DEFER_TASKRUN). After all completions are
+//! handled, undelivered input is in the kernel, and reading it there keeps the order. Before that
+//! it would not, so a completion does not visit its connection: it adds it to the run queue.
 
 pub(super) mod ability;
 mod held;
@@ -27,7 +26,7 @@ use super::session::Session;
 use super::socket::{Part, Socket};
 use super::sys::{Completion, Ring};
 use super::table::Key;
-use super::turns::Turns;
+use super::wait_queue::WaitQueue;
 use crate::control::CommandReceiver;
 use crate::handler::Handler;
 use held::Held;
@@ -40,21 +39,21 @@ use std::io;
 use std::time::Duration;
 
 pub(super) struct Uring {
-    /// The ring and the buffers that connections hold.
+    /// The ring, and the receive buffers that connections hold.
     shared: Shared,
-    /// Connections that have something to send or to have brought about.
-    changed: Turns,
-    /// What the connections of one submission take part in it with.
+    /// Connections with data to send or operations to start.
+    changed: WaitQueue,
+    /// Operations to start in one submission, by connection.
     steps: Vec<Step>,
-    /// For each listener, whether an accept is under way.
+    /// Whether an accept is in progress, for each listener.
     accepting: Vec<bool>,
-    /// Listeners are to be accepted from.
+    /// Whether connections are to be accepted.
     accepts: bool,
-    /// A wake-up is under way.
+    /// Whether a poll of the eventfd is in progress.
     wakes: bool,
 }
 
-/// What all connections' receiving shares.
+/// State of receiving that all connections share.
 pub(super) struct Shared {
     ring: Ring,
     held: Held,
@@ -67,7 +66,7 @@ impl Driver for Uring {
     fn memory_bytes(settings: &Settings) -> usize {
         Ring::memory_bytes(settings.receive_buffers)
             + Held::memory_bytes(settings.receive_buffers)
-            + Turns::memory_bytes(settings.connections)
+            + WaitQueue::memory_bytes(settings.connections)
             + output::STEPS * size_of::<Step>()
     }
 
@@ -77,7 +76,7 @@ impl Driver for Uring {
                 ring: Ring::new(settings.receive_buffers)?,
                 held: Held::new(settings.receive_buffers),
             },
-            changed: Turns::new(settings.connections),
+            changed: WaitQueue::new(settings.connections),
             steps: Vec::with_capacity(output::STEPS),
             accepting: vec![false; listeners.len()],
             accepts: true,
@@ -93,7 +92,7 @@ impl Driver for Uring {
         output::submit(server)?;
         if !handle_all(server)? && server.driver.changed.is_empty() {
             let timeout = server.sleep();
-            server.host.counters.wait_calls += 1;
+            server.app_driver.counters.wait_calls += 1;
             server.driver.shared.ring.wait(timeout)?;
             handle_all(server)?;
         }
@@ -108,7 +107,7 @@ impl Driver for Uring {
         session: &mut Session<A, Socket<Operations>>,
     ) -> bool {
         let _ = session;
-        self.changed.join(key.index);
+        self.changed.push(key.index);
         true
     }
 
@@ -139,7 +138,7 @@ impl Driver for Uring {
     }
 }
 
-/// Handles what has happened, and says whether anything has.
+/// Handles all completions. Returns whether there were any.
 fn handle_all<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<bool> {
     server.tick();
     let mut any = false;
@@ -168,13 +167,13 @@ fn handle<A: Handler>(server: &mut Server<A, Uring>, completion: Completion) -> 
         }
         Completion::Woken { more } => {
             server.driver.wakes = more;
-            server.called = true;
+            server.commands_pending = true;
         }
     }
     Ok(())
 }
 
-/// A poll has told something of a connection's socket, or has ended.
+/// Handles a completion of a poll.
 fn ready<A: Handler>(
     server: &mut Server<A, Uring>,
     key: Key,
@@ -185,9 +184,9 @@ fn ready<A: Handler>(
     if !more {
         session.io.part.poll_ended();
     }
-    server.turns.join(key.index);
+    server.run_queue.push(key.index);
     let Ok(events) = events else { return };
-    // What comes is received, unless receiving has ended or is to end.
+    // Input is received, unless receiving has ended or is to end.
     let reads = !session.io.part.receives();
     let readiness = Readiness {
         readable: reads && events.contains(PollFlags::IN),
@@ -198,15 +197,15 @@ fn ready<A: Handler>(
     server.note(key, readiness);
 }
 
-/// The peer has reset or closed the connection. A FIN is received with the input before it.
+/// Handles a completion of the hang-up poll. A FIN is received behind the input.
 fn hung_up<A: Handler>(server: &mut Server<A, Uring>, key: Key, events: Result<PollFlags, Errno>) {
     let Some(session) = server.table.get_mut(key) else { return };
     session.io.part.hangup_told();
     let Ok(events) = events else { return };
     if events.intersects(PollFlags::ERR | PollFlags::HUP) {
         let error = events.contains(PollFlags::ERR);
-        // If something else has taken the error, reading finds the end.
+        // If the error was already read, the next read finds the end.
         server.note(key, Readiness { readable: true, error, ..Readiness::default() });
-        server.turns.join(key.index);
+        server.run_queue.push(key.index);
     }
 }

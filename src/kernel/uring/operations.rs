@@ -1,6 +1,5 @@
-//! The operations of one connection that are under way, and what they should be: in comes the state
-//! of its session, out goes what to start, while what to stop is stopped. At most one of each kind
-//! is under way.
+//! The operations of one connection: derives from the state of its session which to start, and
+//! cancels the others. At most one of each kind is in progress.
 
 use super::Shared;
 use super::held::List;
@@ -10,29 +9,29 @@ use crate::kernel::table::Key;
 use rustix::event::PollFlags;
 use simoom_io::Application;
 
-/// What io_uring's driver knows of a socket.
+/// State of a socket in the io_uring driver.
 #[derive(Debug, Default)]
 pub(in crate::kernel) struct Operations {
     receive: Receive,
     poll: Poll,
     hangup: Hangup,
-    /// Bytes that a send was given whose completion has not come.
+    /// Bytes of the send in progress.
     sending: Option<u32>,
-    /// There was trouble: input is read by visits until the connection is idle.
-    careful: bool,
-    /// What was received and is not yet read.
+    /// Visits read the input until the connection is idle.
+    reads_in_visits: bool,
+    /// Received buffers that are not read yet.
     pub(super) held: List,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Receive {
-    /// Nothing was received yet.
+    /// Nothing has been received yet.
     #[default]
     New,
     Off,
-    /// Of a single receive,
+    /// A single receive.
     Once,
-    /// or of one that goes on.
+    /// A multishot receive.
     On,
     Stopping,
 }
@@ -41,36 +40,36 @@ enum Receive {
 enum Poll {
     #[default]
     Off,
-    /// Tells once when the socket takes bytes again.
-    Room,
-    /// Tells everything, each time.
+    /// Completes once when the socket is writable.
+    Writable,
+    /// Completes at each event.
     All,
     Stopping,
 }
 
-/// Whether a poll waits for the peer to reset or close, beside a receive that goes on.
+/// State of the hang-up poll, beside a multishot receive.
 ///
-/// A receive that goes on is not enough. If it begins with more than 64 KiB and a reset behind them
-/// in the socket, the kernel (6.18 does) reads 64 KiB, polls, reads what is left when the poll
-/// tells of that and of the reset together, and waits for a wake-up that has been. A FIN is not
-/// lost: the kernel takes note that it is still to be read.
+/// A multishot receive is not enough. Suppose that more than 64 KiB and a reset are in the socket
+/// when it starts. The kernel (6.18) reads 64 KiB, polls, and reads the rest when the poll reports
+/// both that and the reset. Then it waits for a wake-up that has passed. A FIN is not lost: the
+/// kernel notes that it is still to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Hangup {
     #[default]
     Unwatched,
     Watched,
-    /// It has told: it tells once.
+    /// It has completed. It is not started again.
     Told,
 }
 
-/// What is to be started for a connection.
+/// Operations to start for a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Start {
     pub(super) send: bool,
     pub(super) receive: Option<Receiving>,
-    /// Tell when one of these is there; each time, or once.
+    /// Events to poll for, and whether to complete each time or once.
     pub(super) poll: Option<(PollFlags, bool)>,
-    /// Tell when the peer resets or closes.
+    /// Start the hang-up poll.
     pub(super) hangup: bool,
 }
 
@@ -104,13 +103,13 @@ impl Part for Operations {
 }
 
 impl Operations {
-    /// Whether input comes by itself.
+    /// Whether a receive is in progress.
     pub(super) fn receives(&self) -> bool {
         matches!(self.receive, Receive::Once | Receive::On)
     }
 
     pub(super) fn is_careful(&self) -> bool {
-        self.careful
+        self.reads_in_visits
     }
 
     pub(super) fn receive_ended(&mut self) {
@@ -125,16 +124,16 @@ impl Operations {
         self.hangup = Hangup::Told;
     }
 
-    /// How many bytes the send was given that has completed.
+    /// Ends the send in progress. Returns its length.
     pub(super) fn send_ended(&mut self) -> u64 {
         u64::from(self.sending.take().unwrap_or(0))
     }
 
-    /// The connection is over: what is under way stops, what it holds goes back.
+    /// Cancels the operations of an ended connection and returns its buffers.
     pub(super) fn abandon(mut self, key: Key, shared: &mut Shared) {
         shared.held.clear(&mut self.held, &mut shared.ring);
         self.stop_receive(key, shared);
-        if matches!(self.poll, Poll::Room | Poll::All) {
+        if matches!(self.poll, Poll::Writable | Poll::All) {
             shared.ring.stop_poll(key);
         }
         if self.hangup == Hangup::Watched {
@@ -142,8 +141,8 @@ impl Operations {
         }
     }
 
-    /// Watches for a reset from the first receive that goes on, for as long as the connection
-    /// lives.
+    /// Starts the hang-up poll with the first multishot receive, for the lifetime of the
+    /// connection.
     fn watch_hangup(&mut self) -> bool {
         let start = self.hangup == Hangup::Unwatched && self.receive == Receive::On;
         if start {
@@ -152,7 +151,7 @@ impl Operations {
         start
     }
 
-    /// A connection that `closes` is expected to send little but the FIN.
+    /// A connection that `closes` is expected to receive little but the FIN.
     fn start_receive(&mut self, closes: bool) -> Option<Receiving> {
         let (receive, receiving) = match self.receive {
             Receive::New => (Receive::Once, Receiving::Once),
@@ -171,12 +170,12 @@ impl Operations {
         }
     }
 
-    /// Goes from what is watched to what should be; what cannot be changed yet is looked at again
-    /// when it has ended.
+    /// Changes the poll to `wanted`. A change that is not possible yet is made after the current
+    /// poll has completed.
     fn watch(&mut self, wanted: Poll, key: Key, shared: &mut Shared) -> Option<(PollFlags, bool)> {
         match (self.poll, wanted) {
-            (Poll::Off, Poll::Room) => {
-                self.poll = Poll::Room;
+            (Poll::Off, Poll::Writable) => {
+                self.poll = Poll::Writable;
                 Some((PollFlags::OUT, false))
             }
             (Poll::Off, Poll::All) => {
@@ -193,7 +192,7 @@ impl Operations {
     }
 }
 
-/// Brings the operations of a connection to what its state asks for.
+/// Starts and cancels operations to match the state of the connection.
 pub(super) fn change<A: Application>(
     key: Key,
     session: &mut Session<A, Socket<Operations>>,
@@ -204,17 +203,17 @@ pub(super) fn change<A: Application>(
     let closes = session.phase() != Phase::Open;
     let io = &mut session.io;
     let part = &mut io.part;
-    let wants_input = !part.careful && !io.eof;
+    let wants_input = !part.reads_in_visits && !io.eof;
     let mut receive = None;
     if !wants_input {
         part.stop_receive(key, shared);
     } else if shared.ring.free_buffers() > 0 {
-        // Without a free buffer it would only end again.
+        // Without a free buffer the receive would end at once.
         receive = part.start_receive(closes);
     }
     let is_full = !io.writable && !send && part.sending.is_none();
     let watch = if is_full && part.receives() {
-        Poll::Room
+        Poll::Writable
     } else if part.receives() {
         Poll::Off
     } else {
@@ -233,11 +232,11 @@ fn sends<A: Application>(session: &Session<A, Socket<Operations>>) -> bool {
     session.io.writable && !session.connection.queue.is_empty() && session.phase() != Phase::Aborted
 }
 
-/// A connection whose input cannot be offered as it comes is received from again when nothing of it
-/// is left.
+/// Switches to reads by visits if input cannot be delivered on arrival, and back when none of it is
+/// left.
 fn look_for_trouble<A: Application>(session: &mut Session<A, Socket<Operations>>, sends: bool) {
     let io = &session.io;
-    // Room may come of what is being sent.
+    // Sends in progress may free send space.
     let is_refused =
         session.connection.flow.wants_capacity() && !sends && io.part.sending.is_none();
     let trouble = is_refused
@@ -247,5 +246,5 @@ fn look_for_trouble<A: Application>(session: &mut Session<A, Socket<Operations>>
         || io.held_back
         || !io.part.held.is_empty();
     let idle = session.holds_nothing() || session.phase() == Phase::Lingering;
-    session.io.part.careful = trouble || (session.io.part.careful && !idle);
+    session.io.part.reads_in_visits = trouble || (session.io.part.reads_in_visits && !idle);
 }

@@ -1,6 +1,6 @@
-//! One submission with all that a turn has brought: answers to send, and what each connection waits
-//! for. In come the connections that have changed, out go operations, and later what the sockets
-//! took. Never has two sends of one connection under way.
+//! The submission of an iteration: sends answers and starts the waits of the changed connections.
+//! Later handles the number of bytes that the sockets accepted. A connection has at most one send
+//! in progress.
 
 use super::Uring;
 use super::input::needs_visit;
@@ -16,13 +16,13 @@ use std::os::fd::AsFd;
 /// Connections in one submission.
 pub(super) const STEPS: usize = 256;
 
-/// What is to be started for whom.
+/// The operations to start for one connection.
 pub(super) struct Step {
     key: Key,
     start: Start,
 }
 
-/// Submits whatever there is to submit, without waiting for anything.
+/// Submits all pending operations without waiting.
 pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()> {
     loop {
         collect(server);
@@ -32,7 +32,7 @@ pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()
         if driver.steps.is_empty() && driver.wakes && !listens {
             return Ok(());
         }
-        server.host.counters.wait_calls += 1;
+        server.app_driver.counters.wait_calls += 1;
         start_all(server, listens)?;
         if server.driver.changed.is_empty() {
             return Ok(());
@@ -40,12 +40,12 @@ pub(super) fn submit<A: Handler>(server: &mut Server<A, Uring>) -> io::Result<()
     }
 }
 
-/// Sees what has to be started for the connections that have changed.
+/// Collects the operations of the changed connections.
 fn collect<A: Handler>(server: &mut Server<A, Uring>) {
     let driver = &mut server.driver;
     driver.steps.clear();
     while driver.steps.len() < STEPS
-        && let Some(index) = driver.changed.next()
+        && let Some(index) = driver.changed.pop()
     {
         let Some(key) = server.table.key_at(index) else { continue };
         let Some(session) = server.table.get_mut(key) else { continue };
@@ -53,14 +53,14 @@ fn collect<A: Handler>(server: &mut Server<A, Uring>) {
         if !start.is_nothing() {
             driver.steps.push(Step { key, start });
         }
-        server.host.counters.write_calls += u64::from(start.send);
+        server.app_driver.counters.write_calls += u64::from(start.send);
     }
 }
 
 fn start_all<A: Handler>(server: &mut Server<A, Uring>, listens: bool) -> io::Result<()> {
-    let Server { driver, table, host, commands, listeners, .. } = server;
+    let Server { driver, table, app_driver, commands, listeners, .. } = server;
     let Uring { shared, steps, accepting, wakes, .. } = driver;
-    let (table, pool) = (&*table, &host.pool);
+    let (table, pool) = (&*table, &app_driver.pool);
     shared.ring.submit(|batch| {
         if !std::mem::replace(wakes, true) {
             batch.wake(commands.as_fd());
@@ -95,7 +95,7 @@ fn start_all<A: Handler>(server: &mut Server<A, Uring>, listens: bool) -> io::Re
     })
 }
 
-/// A socket took what it could of what was queued.
+/// Handles a completion of a send.
 pub(super) fn sent<A: Handler>(
     server: &mut Server<A, Uring>,
     key: Key,
@@ -110,12 +110,12 @@ pub(super) fn sent<A: Handler>(
         Err(_) => return server.end(key, Closed::ResetByPeer),
     };
     session.io.writable = taken as u64 == given;
-    server.host.counters.socket_full += u64::from(!session.io.writable);
-    server.host.sent(session, taken);
+    server.app_driver.counters.socket_full += u64::from(!session.io.writable);
+    server.app_driver.sent(session, taken);
     let io = &session.io;
     let is_through =
         io.writable && session.connection.queue.is_empty() && !io.readable && !io.part.is_careful();
     if !is_through || needs_visit(session) || server.drain.is_some() {
-        server.turns.join(key.index);
+        server.run_queue.push(key.index);
     }
 }
