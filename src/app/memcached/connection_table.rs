@@ -65,8 +65,8 @@ impl ConnectionTable {
             .map(|(at, word)| at * WORD_BITS + word.trailing_zeros() as usize)
     }
 
-    /// Both ends of the connection at `place`, and its activity; `None` if it is just being opened
-    /// or closed.
+    /// The addresses and the activity of the connection at `place`. `None` while the connection
+    /// opens or closes.
     pub(super) fn get(&self, place: usize) -> Option<(Ends, Activity)> {
         let record = self.records.get(place)?;
         (0..READS).find_map(|_| record.read())
@@ -125,7 +125,7 @@ impl TableSlot {
         self.0.get() as usize - 1
     }
 
-    /// The number by which no other connection of this worker goes.
+    /// The slot's number. No other open connection of this worker has the same number.
     pub(super) fn number(&self) -> u32 {
         self.0.get()
     }

@@ -49,8 +49,8 @@ impl Memcached {
 }
 
 impl super::Shared {
-    /// The first number in use from `from` on, and its entry; no entry if the connection is just
-    /// being opened or closed.
+    /// The first number in use from `from` on, with its entry. The entry is `None` while the
+    /// connection opens or closes.
     fn next_entry(&self, from: u64) -> Option<(u64, Option<Entry>)> {
         let listeners = self.listeners();
         if let Some(listener) = listeners.get(from as usize) {
@@ -70,7 +70,7 @@ impl super::Shared {
     }
 }
 
-/// The lines of one entry: with IPv6 addresses less than half of the guaranteed capacity.
+/// The lines of one entry. With IPv6 addresses they take less than half of the guaranteed capacity.
 fn describe(out: &mut Out, number: u64, entry: &Entry, now: u32, started: u32) {
     let activity = match entry {
         Entry::Listener(Listening { address, over_udp }) => {

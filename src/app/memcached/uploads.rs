@@ -1,35 +1,35 @@
-//! The values of one worker that come in pieces: as many places as connections, taken at start-up.
+//! The unfinished values of one worker: one slot for each connection, allocated at start-up.
 //!
-//! The uploads of each peer stand in lists by size class, each in the order of their last progress.
-//! When the space for incoming values is full, a newer upload takes the space of the peer that
-//! holds most. So a peer with many connections takes from itself, not from others. Of that peer's
-//! uploads, one that has stalled gives way; if none has, one of the largest, for its space helps
-//! most and small uploads are soon complete.
+//! Each peer has lists of uploads by size class, in the order of their last progress. When the
+//! space for incoming values is full, a newer upload takes space from the peer that holds the most.
+//! So a peer with many connections takes from itself, not from others. Of that peer's uploads, a
+//! stalled one is evicted. If none has stalled, one of the largest is evicted: it frees the most
+//! space, and small uploads complete soon.
 
 use super::peers::{Held, Peer, Peers, size_class};
 use super::upload::{Ending, Job};
 use crate::store::Reservation;
 use std::net::IpAddr;
 
-/// An upload counts as in progress when this many bytes have come since it last did, so that a
-/// client cannot keep its space by sending single bytes.
+/// Bytes that count as progress of an upload. A client cannot keep its space by sending single
+/// bytes.
 const PROGRESS_BYTES: usize = 4096;
-/// An upload without progress for so long has stalled: it gives way before larger ones.
+/// An upload without progress for this time has stalled. It is evicted before larger ones.
 const STALLED_SECONDS: u32 = 2;
-/// Uploads of the largest class of which one is sought that is not smaller than the mean.
+/// Uploads of the largest class to search for one at or above the mean size.
 const SEARCHED_MAX: usize = 16;
 pub(super) const NONE: u32 = u32::MAX;
 
-/// A value that is still coming.
+/// An incomplete value.
 #[derive(Debug)]
 pub(super) struct Upload {
     pub(super) reservation: Reservation,
     pub(super) job: Job,
-    /// What the value lacked when the upload last counted as in progress.
+    /// Missing bytes of the value when the upload last made progress.
     lacked: usize,
-    /// When it last counted as in progress, in uploads that began or made progress since start-up.
+    /// Time of the last progress, as a count of all starts and progress events.
     moved: u64,
-    /// The same, in seconds of [`super::Memcached`]'s clock.
+    /// Time of the last progress, in seconds of [`super::Memcached`]'s clock.
     moved_at: u32,
     peer: Peer,
 }
@@ -44,17 +44,17 @@ impl Upload {
         size_class(self.reservation.memory_bytes())
     }
 
-    /// Bytes that are still to come.
+    /// Bytes that have not arrived yet.
     fn left(&self) -> u64 {
         (self.reservation.remaining() + self.job.ending.bytes().len()) as u64
     }
 }
 
-/// What becomes of the rest of an upload whose space was given up.
+/// An upload that lost its space, for discarding its remaining bytes.
 #[derive(Debug)]
 pub(super) struct Displaced {
     pub(super) ending: Ending,
-    /// Bytes that are still to come.
+    /// Bytes that have not arrived yet.
     pub(super) left: u64,
 }
 
@@ -68,12 +68,13 @@ enum State {
 #[derive(Debug)]
 struct Place {
     state: State,
-    /// Neighbours in the list of places of the same peer and size class in [`State::Coming`].
+    /// Neighbours in the list of slots with the same peer and size class. Valid in
+    /// [`State::Coming`].
     before: u32,
     after: u32,
 }
 
-/// What there is at a place.
+/// The content of a slot.
 pub(super) enum Found<'a> {
     Coming(&'a mut Upload),
     Displaced,
@@ -85,7 +86,7 @@ pub(super) struct Uploads {
     places: Vec<Place>,
     free: Vec<u32>,
     peers: Peers,
-    /// Uploads that began or made progress.
+    /// Count of all starts and progress events.
     moves: u64,
 }
 
@@ -102,7 +103,7 @@ impl Uploads {
         }
     }
 
-    /// Bytes of memory that [`Uploads::new`] takes.
+    /// Bytes of memory that [`Uploads::new`] allocates.
     pub(super) const fn memory_bytes(places: usize) -> usize {
         places * (size_of::<Place>() + size_of::<u32>()) + Peers::MEMORY_BYTES
     }
@@ -129,7 +130,7 @@ impl Uploads {
         }
     }
 
-    /// Takes out an upload that is complete.
+    /// Removes a complete upload.
     pub(super) fn take(&mut self, place: u32) -> Option<Upload> {
         match self.free(place) {
             State::Coming(upload) => Some(upload),
@@ -137,7 +138,7 @@ impl Uploads {
         }
     }
 
-    /// Takes out an upload whose space was given up.
+    /// Removes an upload that lost its space.
     pub(super) fn take_displaced(&mut self, place: u32) -> Option<Displaced> {
         match self.free(place) {
             State::Displaced(displaced) => Some(displaced),
@@ -145,12 +146,12 @@ impl Uploads {
         }
     }
 
-    /// The connection is gone: its space goes back to the store.
+    /// Frees the space of an upload after its connection has closed.
     pub(super) fn cancel(&mut self, place: u32) {
         drop(self.free(place));
     }
 
-    /// Bytes have come: the upload goes to the end of its list if they are enough.
+    /// Records received bytes. With enough bytes, moves the upload to the end of its list.
     #[inline]
     pub(super) fn progressed(&mut self, place: u32, now: u32) {
         let State::Coming(upload) = &mut self.places[place as usize].state else { return };
@@ -163,8 +164,8 @@ impl Uploads {
         }
     }
 
-    /// Gives up the space of one upload of the peer that holds most. `forget` sees it before.
-    /// Returns whether there was one.
+    /// Evicts one upload of the peer that holds the most memory. Calls `forget` before. Returns
+    /// false if there is none.
     pub(super) fn displace(&mut self, now: u32, forget: impl FnOnce(&Upload)) -> bool {
         let peers = self.peers.heaviest();
         let victims = peers.filter_map(|(bytes, held)| self.victim(bytes, held, now));
@@ -179,8 +180,8 @@ impl Uploads {
         true
     }
 
-    /// Which upload of a peer gives way: the most stalled of those that have stalled, or else the
-    /// most stalled of the largest that is not smaller than the mean.
+    /// Selects the upload of a peer to evict: the longest stalled one. Without a stalled one, the
+    /// longest without progress among the largest uploads at or above the mean size.
     fn victim(&self, bytes: u64, held: &Held, now: u32) -> Option<u32> {
         let oldest = held.firsts().min_by_key(|place| self.coming(*place).moved)?;
         if now.saturating_sub(self.coming(oldest).moved_at) >= STALLED_SECONDS {
@@ -209,7 +210,7 @@ impl Uploads {
         state
     }
 
-    /// Takes out what is at a place, and off its list.
+    /// Empties a slot and removes it from its list.
     fn remove(&mut self, place: u32) -> State {
         if let State::Coming(upload) = &self.places[place as usize].state {
             let (peer, class) = (upload.peer, upload.size_class());

@@ -1,4 +1,4 @@
-//! `ma`: a number to count up or down.
+//! `ma`: increments or decrements a number.
 
 use super::super::Memcached;
 use super::super::text::{BAD_FORMAT, NON_NUMERIC};
@@ -56,8 +56,7 @@ impl Memcached {
         Ok(())
     }
 
-    /// The exptime that a `t` before a `T` tells of a number: the one before it. `None`: the one
-    /// after.
+    /// The exptime for a `t` before a `T`: the old one. `None` means the new one.
     fn exptime_told(&self, meta: &Meta<'_>) -> Option<u32> {
         meta.flags.ttl?;
         let first = meta.in_order().find(|flag| matches!(flag[0], b't' | b'T'))?;

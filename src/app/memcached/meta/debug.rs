@@ -1,4 +1,4 @@
-//! `me`: all that is known of an item, for people.
+//! `me`: reports all properties of an item, for people.
 
 use super::super::counters::Count;
 use super::super::text::{BAD_FORMAT, KEY_MAX_BYTES};

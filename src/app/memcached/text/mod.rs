@@ -1,4 +1,4 @@
-//! The text protocol: lines in, what they ask for done and answered.
+//! The text protocol: executes and answers command lines.
 
 mod long;
 mod request;
@@ -21,7 +21,7 @@ use request::{ProtocolError, Request};
 use simoom_io::Reply;
 
 impl Memcached {
-    /// The next line.
+    /// Handles the next line.
     #[inline]
     pub(super) fn line(
         &mut self,
@@ -50,8 +50,8 @@ impl Memcached {
             }
             Ok(Request::Stats(about)) => {
                 self.begin_stats(conn, about, reply);
-                // The end of the line is consumed with the last of the answer, if there is one to
-                // come.
+                // If an answer continues, the handler consumes the end of the line with the last of
+                // it.
                 Step::Took(if conn.phase == Phase::Command { wire_len } else { lf })
             }
             Ok(Request::Dump(what)) => {
@@ -146,7 +146,7 @@ impl Memcached {
         }
     }
 
-    /// Memcached counts a delay from the second before.
+    /// memcached counts a delay from the second before.
     pub(super) fn flush_all(&mut self, exptime: u32) {
         self.count(Count::CmdFlush);
         let at = match super::time::expiry_unsigned(exptime, self.times()) {
