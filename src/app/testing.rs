@@ -161,21 +161,21 @@ impl<A: Application> Line<A> {
     }
 
     /// Bytes in the input buffer.
-    pub fn kept(&self) -> usize {
+    pub fn buffered(&self) -> usize {
         self.connection.input.len()
     }
 
     /// The maximum of the input buffer while `input` arrives in chunks of `size` bytes, until the
     /// connection closes.
-    pub fn most_kept(&mut self, input: &[u8], size: usize) -> usize {
+    pub fn max_buffered(&mut self, input: &[u8], size: usize) -> usize {
         let mut most = 0;
-        for piece in input.chunks(size) {
+        for chunk in input.chunks(size) {
             if self.closed() {
                 break;
             }
-            self.offer(piece);
+            self.offer(chunk);
             self.take();
-            most = most.max(self.kept());
+            most = most.max(self.buffered());
         }
         most
     }
@@ -262,12 +262,12 @@ fn answers<A: Application>(app: A, input: &[u8], sizes: &[usize], narrow: bool) 
     let mut sizes = sizes.iter().cycle();
     while !rest.is_empty() && !line.is_over() {
         let size = sizes.next().map_or(rest.len(), |size| (*size).clamp(1, rest.len()));
-        let (piece, behind) = rest.split_at(size);
-        line.offer(piece);
+        let (chunk, behind) = rest.split_at(size);
+        line.offer(chunk);
         answers.extend(line.take());
         rest = behind;
     }
-    assert!(!line.aborted(), "the promise of capacity was kept to");
+    assert!(!line.aborted(), "the queue exceeded its capacity");
     (answers, line.closed())
 }
 

@@ -181,8 +181,8 @@ impl KeyValue {
 }
 
 impl<S> Upload<S> for Put {
-    fn write(&mut self, piece: &[u8], _: &S) -> Result<(), Response> {
-        self.reservation.write(piece);
+    fn write(&mut self, chunk: &[u8], _: &S) -> Result<(), Response> {
+        self.reservation.write(chunk);
         Ok(())
     }
 

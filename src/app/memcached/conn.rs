@@ -156,12 +156,12 @@ states! {
 
 impl Conn {
     /// Begins an upload in several chunks, with this index.
-    pub(super) fn begin_upload(&mut self, place: u32, now: u32) {
-        self.phase = Phase::Upload(place);
+    pub(super) fn begin_upload(&mut self, slot: u32, now: u32) {
+        self.phase = Phase::Upload(slot);
         self.watch.begin_request(now);
     }
 
-    /// Begins to discard the value of a refused request. `n` bytes remain.
+    /// Begins to discard the value of a refused request. `bytes` bytes remain.
     #[cold]
     pub(super) fn begin_skip(&mut self, bytes: u64, now: u32) {
         self.phase = Phase::Skip(Wide(bytes));

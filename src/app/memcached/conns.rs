@@ -58,13 +58,13 @@ impl super::Shared {
         }
         let mut first = listeners.len();
         for connection_table in self.connection_tables().iter() {
-            if let Some(place) = connection_table.next((from as usize).saturating_sub(first)) {
+            if let Some(slot) = connection_table.next((from as usize).saturating_sub(first)) {
                 let entry = connection_table
-                    .get(place)
+                    .get(slot)
                     .map(|(ends, activity)| Entry::Connection(ends, activity));
-                return Some(((first + place) as u64, entry));
+                return Some(((first + slot) as u64, entry));
             }
-            first += connection_table.places();
+            first += connection_table.slots();
         }
         None
     }

@@ -38,7 +38,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         if !dump.begun {
-            self.say(b"OK", reply);
+            self.write_line(b"OK", reply);
         }
         dump.begun = true;
         while !conn.share.is_used_up() && reply.has_capacity() {

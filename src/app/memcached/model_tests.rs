@@ -41,12 +41,12 @@ fn exchange(
     let (mut answers, mut rest) = (Vec::new(), &input[..]);
     while !rest.is_empty() {
         let end = if at_every_byte { 1 } else { [20, 2000, 100_000][model.below(3) as usize] };
-        let (piece, behind) = rest.split_at(rest.len().min(1 + model.below(end) as usize));
-        line.offer(piece);
+        let (chunk, behind) = rest.split_at(rest.len().min(1 + model.below(end) as usize));
+        line.offer(chunk);
         answers.extend(line.take());
         rest = behind;
     }
-    if answers != expected || line.kept() != 0 {
+    if answers != expected || line.buffered() != 0 {
         let told = |bytes: &[u8]| bytes[..bytes.len().min(400)].escape_ascii().to_string();
         let same =
             answers.iter().zip(&expected).take_while(|(a, b)| a == b).count().saturating_sub(40);

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The number of entries.
-const PLACES: usize = 4096;
+const SLOTS: usize = 4096;
 /// Lifetime of an entry after the address's last handshake.
 const LIFE_SECONDS: u32 = 3600;
 
@@ -19,36 +19,33 @@ const LIFE_SECONDS: u32 = 3600;
 pub(super) struct Proven {
     /// The upper half of an address's hash, and the second of its last handshake. 0 marks a free
     /// entry.
-    places: Box<[AtomicU64]>,
+    slots: Box<[AtomicU64]>,
     hash: RandomState,
 }
 
 impl Proven {
-    pub(super) const MEMORY_BYTES: usize = PLACES * size_of::<AtomicU64>();
+    pub(super) const MEMORY_BYTES: usize = SLOTS * size_of::<AtomicU64>();
 
     pub(super) fn new() -> Proven {
-        Proven {
-            places: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
-            hash: RandomState::new(),
-        }
+        Proven { slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(), hash: RandomState::new() }
     }
 
     /// Records a handshake with `address`.
     pub(super) fn note(&self, address: IpAddr, now: u32) {
-        let (place, tag) = self.find(address);
-        place.store(tag | u64::from(now), Relaxed);
+        let (slot, tag) = self.find(address);
+        slot.store(tag | u64::from(now), Relaxed);
     }
 
     /// Whether a handshake with `address` was completed within the lifetime.
     pub(super) fn contains(&self, address: IpAddr, now: u32) -> bool {
-        let (place, tag) = self.find(address);
-        let entry = place.load(Relaxed);
+        let (slot, tag) = self.find(address);
+        let entry = slot.load(Relaxed);
         entry & TAG == tag && entry != 0 && now.saturating_sub(entry as u32) <= LIFE_SECONDS
     }
 
     fn find(&self, address: IpAddr) -> (&AtomicU64, u64) {
         let hash = self.hash.hash_one(address.to_canonical());
-        (&self.places[hash as usize % PLACES], hash & TAG)
+        (&self.slots[hash as usize % SLOTS], hash & TAG)
     }
 }
 

@@ -230,7 +230,7 @@ impl Memcached {
             Seconds(us) => {
                 let us = us();
                 value.number(us / 1_000_000).push(b".");
-                let decimals = (0..6).rev().map(|place| b'0' + (us / 10u64.pow(place) % 10) as u8);
+                let decimals = (0..6).rev().map(|digit| b'0' + (us / 10u64.pow(digit) % 10) as u8);
                 decimals.fold(value, |value, digit| value.push(&[digit]))
             }
         };

@@ -11,7 +11,7 @@ const TOKENS_MAX: usize = 23;
 #[derive(Clone, Debug)]
 pub(super) struct Tokens<'a> {
     line: &'a [u8],
-    places: [(u16, u16); TOKENS_MAX],
+    ranges: [(u16, u16); TOKENS_MAX],
     len: usize,
 }
 
@@ -20,7 +20,7 @@ impl<'a> Tokens<'a> {
     #[inline]
     pub(super) fn of(line: &'a [u8]) -> Tokens<'a> {
         assert!(line.len() <= LINE_MAX_BYTES);
-        let mut tokens = Tokens { line, places: [(0, 0); TOKENS_MAX], len: 0 };
+        let mut tokens = Tokens { line, ranges: [(0, 0); TOKENS_MAX], len: 0 };
         let mut at = 0;
         while tokens.len < TOKENS_MAX {
             while line.get(at) == Some(&b' ') {
@@ -31,7 +31,7 @@ impl<'a> Tokens<'a> {
             }
             let start = at;
             at = memchr::memchr(b' ', &line[at..]).map_or(line.len(), |distance| at + distance);
-            tokens.places[tokens.len] = (start as u16, at as u16);
+            tokens.ranges[tokens.len] = (start as u16, at as u16);
             tokens.len += 1;
         }
         tokens
@@ -48,7 +48,7 @@ impl<'a> Tokens<'a> {
         if index >= self.len {
             return &[];
         }
-        let (start, end) = self.places[index];
+        let (start, end) = self.ranges[index];
         &self.line[usize::from(start)..usize::from(end)]
     }
 
@@ -65,7 +65,7 @@ impl<'a> Tokens<'a> {
 
     /// The line from the token at `index` on.
     pub(super) fn rest(&self, index: usize) -> &'a [u8] {
-        if index < self.len { &self.line[usize::from(self.places[index].0)..] } else { &[] }
+        if index < self.len { &self.line[usize::from(self.ranges[index].0)..] } else { &[] }
     }
 }
 

@@ -108,11 +108,11 @@ impl Memcached {
         self.count(Count::Streamed);
         let left = reservation.remaining() + job.ending.bytes().len();
         match self.uploads.put(Upload::new(reservation, job, conn.peer, self.now)) {
-            Some(place) => conn.begin_upload(place, self.now),
+            Some(slot) => conn.begin_upload(slot, self.now),
             // There is one slot for each connection. So this case needs a transport that opens more
             // connections than announced.
             None => {
-                self.say(ReserveError::OutOfMemory.text(), reply);
+                self.write_line(ReserveError::OutOfMemory.text(), reply);
                 conn.begin_skip(left as u64, self.now);
             }
         }
@@ -123,21 +123,21 @@ impl Memcached {
     pub(super) fn upload(
         &mut self,
         conn: &mut Conn,
-        place: u32,
+        slot: u32,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
-        let Found::Coming(Upload { reservation, job, .. }) = self.uploads.find(place) else {
-            self.refuse_displaced(conn, place, reply);
+        let Found::Coming(Upload { reservation, job, .. }) = self.uploads.find(slot) else {
+            self.refuse_displaced(conn, slot, reply);
             return Step::Took(0);
         };
         let n = reservation.write(bytes);
         let Some(end) = end_of(reservation, job, &bytes[n..]) else {
-            self.uploads.progressed(place, self.now);
+            self.uploads.progressed(slot, self.now);
             return if n == 0 { Step::Wait } else { Step::Took(n) };
         };
         conn.phase = Phase::Command;
-        if let Some(Upload { reservation, job, .. }) = self.uploads.take(place) {
+        if let Some(Upload { reservation, job, .. }) = self.uploads.take(slot) {
             self.finish(reservation, &job, &bytes[n..n + end], reply);
         }
         Step::Took(n + end)
@@ -145,14 +145,14 @@ impl Memcached {
 
     /// Refuses a value that lost its space to a newer one, and discards its remaining bytes.
     #[cold]
-    fn refuse_displaced(&mut self, conn: &mut Conn, place: u32, reply: &mut Reply<'_, Blob>) {
-        let Some(displaced) = self.uploads.take_displaced(place) else { return };
+    fn refuse_displaced(&mut self, conn: &mut Conn, slot: u32, reply: &mut Reply<'_, Blob>) {
+        let Some(displaced) = self.uploads.take_displaced(slot) else { return };
         conn.phase = Phase::Skip(Wide(displaced.left));
         self.count(Count::NoMemory);
         match displaced.ending {
             Ending::Text { noreply: true } => {}
             Ending::Text { noreply: false } | Ending::Meta(_) => {
-                self.say(ReserveError::OutOfMemory.text(), reply);
+                self.write_line(ReserveError::OutOfMemory.text(), reply);
             }
             Ending::Binary { opcode, opaque, .. } => {
                 self.answer_out_of_memory(opcode, opaque, reply);
@@ -171,7 +171,7 @@ impl Memcached {
         if end != job.ending.bytes() {
             self.count(Count::BadChunks);
             if !matches!(job.ending, Ending::Text { noreply: true }) {
-                self.say(b"CLIENT_ERROR bad data chunk", reply);
+                self.write_line(b"CLIENT_ERROR bad data chunk", reply);
             }
             return;
         }

@@ -66,7 +66,7 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Place {
+struct Slot {
     state: State,
     /// Neighbours in the list of slots with the same peer and size class. Valid in
     /// [`State::Coming`].
@@ -83,7 +83,7 @@ pub(super) enum Found<'a> {
 /// The uploads of one worker.
 #[derive(Debug)]
 pub(super) struct Uploads {
-    places: Vec<Place>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
     peers: Peers,
     /// Count of all starts and progress events.
@@ -91,12 +91,12 @@ pub(super) struct Uploads {
 }
 
 impl Uploads {
-    pub(super) fn new(places: usize) -> Uploads {
+    pub(super) fn new(slots: usize) -> Uploads {
         let count =
-            u32::try_from(places).expect("limits bound the connections of a worker below 2^32");
-        let free = || Place { state: State::Free, before: NONE, after: NONE };
+            u32::try_from(slots).expect("limits bound the connections of a worker below 2^32");
+        let free = || Slot { state: State::Free, before: NONE, after: NONE };
         Uploads {
-            places: (0..count).map(|_| free()).collect(),
+            slots: (0..count).map(|_| free()).collect(),
             free: (0..count).rev().collect(),
             peers: Peers::new(),
             moves: 0,
@@ -104,8 +104,8 @@ impl Uploads {
     }
 
     /// Bytes of memory that [`Uploads::new`] allocates.
-    pub(super) const fn memory_bytes(places: usize) -> usize {
-        places * (size_of::<Place>() + size_of::<u32>()) + Peers::MEMORY_BYTES
+    pub(super) const fn memory_bytes(slots: usize) -> usize {
+        slots * (size_of::<Slot>() + size_of::<u32>()) + Peers::MEMORY_BYTES
     }
 
     /// The peer with this address.
@@ -114,16 +114,16 @@ impl Uploads {
     }
 
     pub(super) fn put(&mut self, upload: Upload) -> Option<u32> {
-        let place = self.free.pop()?;
+        let slot = self.free.pop()?;
         *self.peers.bytes(upload.peer) += upload.reservation.memory_bytes();
         self.peers.held(upload.peer).count += 1;
-        self.places[place as usize].state = State::Coming(upload);
-        self.append(place);
-        Some(place)
+        self.slots[slot as usize].state = State::Coming(upload);
+        self.append(slot);
+        Some(slot)
     }
 
-    pub(super) fn find(&mut self, place: u32) -> Found<'_> {
-        match &mut self.places[place as usize].state {
+    pub(super) fn find(&mut self, slot: u32) -> Found<'_> {
+        match &mut self.slots[slot as usize].state {
             State::Coming(upload) => Found::Coming(upload),
             State::Displaced(_) => Found::Displaced,
             State::Free => unreachable!("a connection in this phase has an upload"),
@@ -131,36 +131,36 @@ impl Uploads {
     }
 
     /// Removes a complete upload.
-    pub(super) fn take(&mut self, place: u32) -> Option<Upload> {
-        match self.free(place) {
+    pub(super) fn take(&mut self, slot: u32) -> Option<Upload> {
+        match self.free(slot) {
             State::Coming(upload) => Some(upload),
             _ => None,
         }
     }
 
     /// Removes an upload that lost its space.
-    pub(super) fn take_displaced(&mut self, place: u32) -> Option<Displaced> {
-        match self.free(place) {
+    pub(super) fn take_displaced(&mut self, slot: u32) -> Option<Displaced> {
+        match self.free(slot) {
             State::Displaced(displaced) => Some(displaced),
             _ => None,
         }
     }
 
     /// Frees the space of an upload after its connection has closed.
-    pub(super) fn cancel(&mut self, place: u32) {
-        drop(self.free(place));
+    pub(super) fn cancel(&mut self, slot: u32) {
+        drop(self.free(slot));
     }
 
     /// Records received bytes. With enough bytes, moves the upload to the end of its list.
     #[inline]
-    pub(super) fn progressed(&mut self, place: u32, now: u32) {
-        let State::Coming(upload) = &mut self.places[place as usize].state else { return };
+    pub(super) fn progressed(&mut self, slot: u32, now: u32) {
+        let State::Coming(upload) = &mut self.slots[slot as usize].state else { return };
         let lacks = upload.reservation.remaining();
         if upload.lacked - lacks >= PROGRESS_BYTES {
             (upload.lacked, upload.moved_at) = (lacks, now);
             let (peer, class) = (upload.peer, upload.size_class());
-            self.unlink(place, peer, class);
-            self.append(place);
+            self.unlink(slot, peer, class);
+            self.append(slot);
         }
     }
 
@@ -169,13 +169,13 @@ impl Uploads {
     pub(super) fn displace(&mut self, now: u32, forget: impl FnOnce(&Upload)) -> bool {
         let peers = self.peers.heaviest();
         let victims = peers.filter_map(|(bytes, held)| self.victim(bytes, held, now));
-        let Some(place) = victims.min_by_key(|place| self.coming(*place).moved) else {
+        let Some(slot) = victims.min_by_key(|slot| self.coming(*slot).moved) else {
             return false;
         };
-        if let State::Coming(upload) = self.remove(place) {
+        if let State::Coming(upload) = self.remove(slot) {
             forget(&upload);
             let displaced = Displaced { left: upload.left(), ending: upload.job.ending };
-            self.places[place as usize].state = State::Displaced(displaced);
+            self.slots[slot as usize].state = State::Displaced(displaced);
         }
         true
     }
@@ -183,67 +183,67 @@ impl Uploads {
     /// Selects the upload of a peer to evict: the longest stalled one. Without a stalled one, the
     /// longest without progress among the largest uploads at or above the mean size.
     fn victim(&self, bytes: u64, held: &Held, now: u32) -> Option<u32> {
-        let oldest = held.firsts().min_by_key(|place| self.coming(*place).moved)?;
+        let oldest = held.firsts().min_by_key(|slot| self.coming(*slot).moved)?;
         if now.saturating_sub(self.coming(oldest).moved_at) >= STALLED_SECONDS {
             return Some(oldest);
         }
         let first = held.firsts().next()?;
-        let after = |place: &u32| Some(self.places[*place as usize].after).filter(|at| *at != NONE);
+        let after = |slot: &u32| Some(self.slots[*slot as usize].after).filter(|at| *at != NONE);
         let is_large =
-            |place: &u32| self.coming(*place).reservation.memory_bytes() * held.count >= bytes;
+            |slot: &u32| self.coming(*slot).reservation.memory_bytes() * held.count >= bytes;
         let mut largest = std::iter::successors(Some(first), after).take(SEARCHED_MAX);
         Some(largest.find(is_large).unwrap_or(first))
     }
 
-    fn coming(&self, place: u32) -> &Upload {
-        match &self.places[place as usize].state {
+    fn coming(&self, slot: u32) -> &Upload {
+        match &self.slots[slot as usize].state {
             State::Coming(upload) => upload,
             _ => unreachable!("what is in a list is coming"),
         }
     }
 
-    fn free(&mut self, place: u32) -> State {
-        let state = self.remove(place);
+    fn free(&mut self, slot: u32) -> State {
+        let state = self.remove(slot);
         if !matches!(state, State::Free) {
-            self.free.push(place);
+            self.free.push(slot);
         }
         state
     }
 
     /// Empties a slot and removes it from its list.
-    fn remove(&mut self, place: u32) -> State {
-        if let State::Coming(upload) = &self.places[place as usize].state {
+    fn remove(&mut self, slot: u32) -> State {
+        if let State::Coming(upload) = &self.slots[slot as usize].state {
             let (peer, class) = (upload.peer, upload.size_class());
             *self.peers.bytes(peer) -= upload.reservation.memory_bytes();
             self.peers.held(peer).count -= 1;
-            self.unlink(place, peer, class);
+            self.unlink(slot, peer, class);
         }
-        std::mem::replace(&mut self.places[place as usize].state, State::Free)
+        std::mem::replace(&mut self.slots[slot as usize].state, State::Free)
     }
 
-    fn append(&mut self, place: u32) {
-        let State::Coming(upload) = &mut self.places[place as usize].state else { return };
+    fn append(&mut self, slot: u32) {
+        let State::Coming(upload) = &mut self.slots[slot as usize].state else { return };
         self.moves += 1;
         upload.moved = self.moves;
         let list = &mut self.peers.held(upload.peer).lists[upload.size_class()];
-        let before = std::mem::replace(&mut list.last, place);
-        match self.places.get_mut(before as usize) {
-            Some(last) => last.after = place,
-            None => list.first = place,
+        let before = std::mem::replace(&mut list.last, slot);
+        match self.slots.get_mut(before as usize) {
+            Some(last) => last.after = slot,
+            None => list.first = slot,
         }
-        let this = &mut self.places[place as usize];
+        let this = &mut self.slots[slot as usize];
         (this.before, this.after) = (before, NONE);
     }
 
-    fn unlink(&mut self, place: u32, peer: Peer, class: usize) {
-        let Place { before, after, .. } = self.places[place as usize];
+    fn unlink(&mut self, slot: u32, peer: Peer, class: usize) {
+        let Slot { before, after, .. } = self.slots[slot as usize];
         let list = &mut self.peers.held(peer).lists[class];
-        match self.places.get_mut(before as usize) {
-            Some(place) => place.after = after,
+        match self.slots.get_mut(before as usize) {
+            Some(slot) => slot.after = after,
             None => list.first = after,
         }
-        match self.places.get_mut(after as usize) {
-            Some(place) => place.before = before,
+        match self.slots.get_mut(after as usize) {
+            Some(slot) => slot.before = before,
             None => list.last = before,
         }
     }

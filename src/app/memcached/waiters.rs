@@ -16,7 +16,7 @@ const FIRST: usize = 16;
 #[derive(Debug)]
 struct Waiter {
     /// The connection's slot in the connection table.
-    place: u32,
+    slot: u32,
     /// The clock of the queue when the request arrived.
     since: u32,
 }
@@ -24,7 +24,7 @@ struct Waiter {
 /// The queue of one worker.
 #[derive(Debug)]
 pub(super) struct Waiters {
-    line: VecDeque<Waiter>,
+    queue: VecDeque<Waiter>,
     /// Retries of first requests, modulo 2³².
     polls: u32,
     /// Readers that were reset. Each lets one request of the queue proceed.
@@ -33,7 +33,7 @@ pub(super) struct Waiters {
 
 impl Waiters {
     pub(super) fn new(connections: usize) -> Waiters {
-        Waiters { line: VecDeque::with_capacity(connections), polls: 0, resets: 0 }
+        Waiters { queue: VecDeque::with_capacity(connections), polls: 0, resets: 0 }
     }
 
     /// Bytes of memory that [`Waiters::new`] takes.
@@ -41,35 +41,35 @@ impl Waiters {
         connections * size_of::<Waiter>()
     }
 
-    /// Whether the connection at `place` may pin items although others wait.
+    /// Whether the connection at `slot` may pin items although others wait.
     #[inline]
-    pub(super) fn may_pass(&self, place: Option<&TableSlot>) -> bool {
-        self.line.is_empty() || self.is_among_first(place)
+    pub(super) fn may_pass(&self, slot: Option<&TableSlot>) -> bool {
+        self.queue.is_empty() || self.is_among_first(slot)
     }
 
     #[cold]
-    fn is_among_first(&self, place: Option<&TableSlot>) -> bool {
-        let is_at = |waiter: &Waiter| place.is_some_and(|place| place.number() == waiter.place);
-        self.line.iter().take(FIRST).any(is_at)
+    fn is_among_first(&self, slot: Option<&TableSlot>) -> bool {
+        let is_at = |waiter: &Waiter| slot.is_some_and(|slot| slot.number() == waiter.slot);
+        self.queue.iter().take(FIRST).any(is_at)
     }
 
-    /// Adds the request of the connection at `place`.
-    pub(super) fn enter(&mut self, place: &TableSlot) {
-        self.line.push_back(Waiter { place: place.number(), since: self.polls });
+    /// Adds the request of the connection at `slot`.
+    pub(super) fn enter(&mut self, slot: &TableSlot) {
+        self.queue.push_back(Waiter { slot: slot.number(), since: self.polls });
     }
 
-    /// Records a retry of the request of the connection at `place`.
-    pub(super) fn poll(&mut self, place: &TableSlot) {
-        if self.line.front().is_some_and(|first| first.place == place.number()) {
+    /// Records a retry of the request of the connection at `slot`.
+    pub(super) fn poll(&mut self, slot: &TableSlot) {
+        if self.queue.front().is_some_and(|first| first.slot == slot.number()) {
             self.polls = self.polls.wrapping_add(1);
         }
     }
 
-    /// Removes the request of the connection at `place`.
-    pub(super) fn leave(&mut self, place: &TableSlot) {
-        if let Some(at) = self.line.iter().position(|waiter| waiter.place == place.number()) {
-            self.line.remove(at);
-            self.resets = self.resets.saturating_sub(1).min(self.line.len());
+    /// Removes the request of the connection at `slot`.
+    pub(super) fn leave(&mut self, slot: &TableSlot) {
+        if let Some(at) = self.queue.iter().position(|waiter| waiter.slot == slot.number()) {
+            self.queue.remove(at);
+            self.resets = self.resets.saturating_sub(1).min(self.queue.len());
         }
     }
 
@@ -81,7 +81,7 @@ impl Waiters {
     /// Waiting time of the first request without a reset reader; 0 if there is none. While memory
     /// is short, the resets so far were not enough.
     pub(super) fn waited_ms(&self, is_short: bool) -> u64 {
-        let next = self.line.get(if is_short { 0 } else { self.resets });
+        let next = self.queue.get(if is_short { 0 } else { self.resets });
         u64::from(next.map_or(0, |next| self.polls.wrapping_sub(next.since))) * POLL_MS
     }
 }

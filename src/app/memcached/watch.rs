@@ -178,11 +178,11 @@ impl Memcached {
     fn wait_for(&mut self, conn: &mut Conn, taken: usize, waits: Waits) {
         let is_command = conn.phase == Phase::Command;
         let was = std::mem::replace(&mut conn.watch.waits, waits);
-        if let Some(place) = &conn.place {
+        if let Some(slot) = &conn.place {
             match (was, waits) {
-                (Waits::InLine, Waits::InLine) => self.waiters.poll(place),
-                (Waits::InLine, _) => self.waiters.leave(place),
-                (_, Waits::InLine) => self.waiters.enter(place),
+                (Waits::InLine, Waits::InLine) => self.waiters.poll(slot),
+                (Waits::InLine, _) => self.waiters.leave(slot),
+                (_, Waits::InLine) => self.waiters.enter(slot),
                 _ => {}
             }
         }

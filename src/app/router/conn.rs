@@ -9,21 +9,21 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// What a router keeps for one connection. A connection allocates only while a body is being
 /// gathered or passed on, and while an answer of unknown length is being sent.
-pub struct Conn<S> {
+pub struct Connection<S> {
     pub(super) phase: Phase<S>,
     pub(super) deadline: Deadline,
     pub(super) peer: Peer,
 }
 
-const _: () = assert!(size_of::<Conn<()>>() <= 64);
+const _: () = assert!(size_of::<Connection<()>>() <= 64);
 
-impl<S> Default for Conn<S> {
-    fn default() -> Conn<S> {
-        Conn { phase: Phase::default(), deadline: Deadline::default(), peer: Peer::default() }
+impl<S> Default for Connection<S> {
+    fn default() -> Connection<S> {
+        Connection { phase: Phase::default(), deadline: Deadline::default(), peer: Peer::default() }
     }
 }
 
-impl<S> std::fmt::Debug for Conn<S> {
+impl<S> std::fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let phase = match self.phase {
             Phase::Head(_) => "Head",
@@ -32,7 +32,7 @@ impl<S> std::fmt::Debug for Conn<S> {
             Phase::Sending(_) => "Sending",
             Phase::Closing => "Closing",
         };
-        write!(f, "Conn({phase}, {:?})", self.peer.get())
+        write!(f, "Connection({phase}, {:?})", self.peer.get())
     }
 }
 

@@ -1,6 +1,6 @@
 //! One step of a connection after another, from input to answers.
 
-use super::conn::{Conn, Phase};
+use super::conn::{Connection, Phase};
 use super::request::Request;
 use super::response::Response;
 use super::routes::{Found, Handler};
@@ -30,7 +30,7 @@ impl<S> Router<S> {
     /// Takes what it can of `bytes` and sends what it can; returns how many bytes are consumed.
     pub(super) fn advance(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
@@ -60,7 +60,12 @@ impl<S> Router<S> {
         at
     }
 
-    fn step(&mut self, conn: &mut Conn<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> Step {
+    fn step(
+        &mut self,
+        conn: &mut Connection<S>,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> Step {
         match (&mut conn.phase, bytes) {
             (Phase::Closing, _) => Step::Took(bytes.len()),
             (Phase::Body(_), _) => Step::Took(self.read_body(conn, bytes, reply)),
@@ -86,7 +91,7 @@ impl<S> Router<S> {
     /// Handles the request of this head; returns how many of the bytes `behind` it are consumed.
     fn handle(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         head: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -107,7 +112,7 @@ impl<S> Router<S> {
     #[cold]
     fn handle_later_minor(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         head: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -123,7 +128,7 @@ impl<S> Router<S> {
     #[inline]
     fn handle_parsed(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         bytes: &[u8],
         behind: &[u8],
         reply: &mut Reply<'_, Blob>,
@@ -193,7 +198,7 @@ impl<S> Router<S> {
     #[inline]
     fn call(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         route: usize,
         bytes: &[u8],
         head: &Head<'_, '_>,
@@ -231,7 +236,7 @@ impl<S> Router<S> {
     /// limit of bodies that are gathered.
     fn begin_stream(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         head: &Head<'_, '_>,
         begun: Result<Box<dyn Upload<S>>, Response>,
         discard: Option<Discard>,
@@ -260,7 +265,13 @@ impl<S> Router<S> {
 
     /// Runs the handler of a whole body.
     #[inline]
-    fn run(&self, conn: &Conn<S>, head: &Head<'_, '_>, route: usize, body: &[u8]) -> Response {
+    fn run(
+        &self,
+        conn: &Connection<S>,
+        head: &Head<'_, '_>,
+        route: usize,
+        body: &[u8],
+    ) -> Response {
         match &self.routes.route(route).handler {
             Handler::Whole(handler) => handler(&self.request(conn, head, route, body), &self.state),
             Handler::Stream(_) => unreachable!("a body is gathered for its handler alone"),
@@ -270,7 +281,7 @@ impl<S> Router<S> {
     #[inline]
     fn request<'a>(
         &'a self,
-        conn: &Conn<S>,
+        conn: &Connection<S>,
         head: &'a Head<'_, '_>,
         route: usize,
         body: &'a [u8],
@@ -292,7 +303,7 @@ impl<S> Router<S> {
     /// connection ends with it.
     fn begin_body(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         head: &Head<'_, '_>,
         discard: Discard,
         sink: Sink<S>,
@@ -316,7 +327,7 @@ impl<S> Router<S> {
     /// Reads more of a body; returns how many bytes.
     fn read_body(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
@@ -371,7 +382,7 @@ impl<S> Router<S> {
     /// A body is complete: answers its request.
     fn finish_body(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         pending: Pending<S>,
         reply: &mut Reply<'_, Blob>,
     ) {
@@ -394,7 +405,12 @@ impl<S> Router<S> {
     }
 
     /// Has the content handler answer the request of this head.
-    fn answer_from_files(&mut self, conn: &mut Conn<S>, head: &[u8], reply: &mut Reply<'_, Blob>) {
+    fn answer_from_files(
+        &mut self,
+        conn: &mut Connection<S>,
+        head: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) {
         let Some(files) = &mut self.files else { return };
         self.counters.router_files += 1;
         let mut file_conn = http::Conn::default();
@@ -405,7 +421,7 @@ impl<S> Router<S> {
     /// The content handler reads past the content of a request; returns how many bytes.
     fn read_past(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         bytes: &[u8],
         reply: &mut Reply<'_, Blob>,
     ) -> usize {
@@ -417,7 +433,7 @@ impl<S> Router<S> {
     }
 
     /// The connection goes on where the content handler has left it.
-    fn follow_files(&mut self, conn: &mut Conn<S>, file_conn: http::Conn) {
+    fn follow_files(&mut self, conn: &mut Connection<S>, file_conn: http::Conn) {
         conn.phase = match file_conn.phase {
             http::conn::Phase::Head(_) => {
                 conn.deadline.waiting = Waiting::Unset;
@@ -432,7 +448,7 @@ impl<S> Router<S> {
     }
 
     /// Sends more of an answer of unknown length; returns whether it is complete.
-    fn go_on_sending(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) -> bool {
+    fn go_on_sending(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) -> bool {
         let Phase::Sending(sending) = &mut conn.phase else { return true };
         let queued = reply.queued();
         let is_complete = sending.send(reply);
@@ -452,7 +468,7 @@ impl<S> Router<S> {
     #[inline]
     pub(super) fn answer(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         response: Response,
         mut asked: Asked,
         reply: &mut Reply<'_, Blob>,
@@ -475,7 +491,7 @@ impl<S> Router<S> {
     #[inline]
     fn finish_answer(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         persistence: Persistence,
         reply: &mut Reply<'_, Blob>,
     ) {
@@ -491,7 +507,7 @@ impl<S> Router<S> {
     #[cold]
     pub(super) fn refuse(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         refusal: Refusal,
         asked: Asked,
         reply: &mut Reply<'_, Blob>,
@@ -503,7 +519,7 @@ impl<S> Router<S> {
     #[cold]
     pub(super) fn refuse_with(
         &mut self,
-        conn: &mut Conn<S>,
+        conn: &mut Connection<S>,
         code: u16,
         asked: Asked,
         reply: &mut Reply<'_, Blob>,

@@ -71,7 +71,7 @@ mod tree;
 mod upload;
 
 pub use super::Bytes;
-pub use conn::Conn;
+pub use conn::Connection;
 pub use counters::Counters;
 pub use options::Options;
 pub use request::{Precondition, Request};
@@ -168,11 +168,11 @@ impl<S> Router<S> {
         &self.counters
     }
 
-    fn wait(&self, conn: &mut Conn<S>, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
+    fn wait(&self, conn: &mut Connection<S>, waiting: Waiting, reply: &mut Reply<'_, Blob>) {
         conn.deadline.wait(waiting, &self.options.timeouts, reply);
     }
 
-    fn idle_timeout(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+    fn idle_timeout(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         match conn.deadline.idle(reply) {
             Idle::Over => {
                 let is_open = !matches!(conn.phase, Phase::Closing);
@@ -193,7 +193,7 @@ impl<S> Router<S> {
     }
 
     /// Gives back what a body that is being gathered has taken.
-    fn release(&mut self, conn: &mut Conn<S>) {
+    fn release(&mut self, conn: &mut Connection<S>) {
         if let Phase::Body(pending) = &conn.phase {
             self.held -= pending.held();
         }
@@ -203,23 +203,28 @@ impl<S> Router<S> {
 
 impl<S> Application for Router<S> {
     type Blob = Blob;
-    type Conn = Conn<S>;
+    type Conn = Connection<S>;
 
     fn wants_ends(&self, _: u16) -> bool {
         true
     }
 
-    fn opened(&mut self, conn: &mut Conn<S>, opened: Opened, reply: &mut Reply<'_, Blob>) {
+    fn opened(&mut self, conn: &mut Connection<S>, opened: Opened, reply: &mut Reply<'_, Blob>) {
         self.counters.router_connections += 1;
         conn.peer = opened.ends.map_or_else(Peer::default, |ends| Peer::new(ends.remote));
         self.wait(conn, Waiting::Idle, reply);
     }
 
-    fn received(&mut self, conn: &mut Conn<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) -> usize {
+    fn received(
+        &mut self,
+        conn: &mut Connection<S>,
+        bytes: &[u8],
+        reply: &mut Reply<'_, Blob>,
+    ) -> usize {
         self.advance(conn, bytes, reply)
     }
 
-    fn overfull(&mut self, conn: &mut Conn<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
+    fn overfull(&mut self, conn: &mut Connection<S>, bytes: &[u8], reply: &mut Reply<'_, Blob>) {
         self.whole = reply.queued();
         let refusal = match conn.phase {
             Phase::Head(search) if !search.is_past_line() => Refusal::LineTooLong,
@@ -230,13 +235,13 @@ impl<S> Application for Router<S> {
         self.whole = 0;
     }
 
-    fn resumed(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+    fn resumed(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         if matches!(conn.phase, Phase::Sending(_)) {
             self.advance(conn, b"", reply);
         }
     }
 
-    fn timeout(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+    fn timeout(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         match (conn.deadline.waiting, &conn.phase) {
             (Waiting::Head, _) => {
                 self.refuse(conn, Refusal::HeadTimeout, send::Asked::unknown(b""), reply);
@@ -254,7 +259,7 @@ impl<S> Application for Router<S> {
         self.wait(conn, Waiting::Idle, reply);
     }
 
-    fn closed(&mut self, conn: &mut Conn<S>, _: Closed) {
+    fn closed(&mut self, conn: &mut Connection<S>, _: Closed) {
         self.release(conn);
     }
 }
@@ -276,13 +281,13 @@ impl<S> Handler for Router<S> {
         }
     }
 
-    fn idle(&self, conn: &Conn<S>) -> bool {
+    fn idle(&self, conn: &Connection<S>) -> bool {
         matches!(conn.phase, Phase::Head(_))
     }
 
     /// 500 in place of the answer of which nothing is queued; else a reset, which tells the client
     /// that the answer is cut off.
-    fn panicked(&mut self, conn: &mut Conn<S>, reply: &mut Reply<'_, Blob>) {
+    fn panicked(&mut self, conn: &mut Connection<S>, reply: &mut Reply<'_, Blob>) {
         let whole = std::mem::take(&mut self.whole);
         if reply.queued() == whole && !matches!(conn.phase, Phase::Closing | Phase::Sending(_)) {
             self.refuse_with(conn, 500, send::Asked::unknown(b"HEAD "), reply);

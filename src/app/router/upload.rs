@@ -24,7 +24,7 @@ use crate::handler::Seconds;
 pub trait Upload<S>: Send {
     /// Takes the next piece, one byte or more. An error is the answer; the connection closes behind
     /// it, and no more is read.
-    fn write(&mut self, piece: &[u8], state: &S) -> Result<(), Response>;
+    fn write(&mut self, chunk: &[u8], state: &S) -> Result<(), Response>;
 
     /// The body is complete, at the time `seconds`: answers the request. A body that does not come
     /// to its end, because the peer closes or is too slow, drops the upload without this call.

@@ -12,9 +12,9 @@ use std::sync::Arc;
 struct Length(usize);
 
 impl Upload<()> for Length {
-    fn write(&mut self, piece: &[u8], (): &()) -> Result<(), Response> {
-        self.0 += piece.len();
-        if piece.contains(&b'!') { Err(Response::error(422)) } else { Ok(()) }
+    fn write(&mut self, chunk: &[u8], (): &()) -> Result<(), Response> {
+        self.0 += chunk.len();
+        if chunk.contains(&b'!') { Err(Response::error(422)) } else { Ok(()) }
     }
 
     fn finish(self: Box<Self>, _: Seconds, (): &()) -> Response {

@@ -25,7 +25,7 @@ impl Memcached {
         }
         self.count(Count::CmdMeta);
         let Some(item) = self.store.peek(key, self.now) else {
-            self.say(b"EN", reply);
+            self.write_line(b"EN", reply);
             return Ok(());
         };
         let known = item.meta();

@@ -35,7 +35,7 @@ impl Memcached {
             MetaKind::Arithmetic => self.meta_arithmetic(line, reply),
             MetaKind::Debug => self.meta_debug(line, reply),
             MetaKind::Noop => {
-                self.say(b"MN", reply);
+                self.write_line(b"MN", reply);
                 Ok(())
             }
         };
@@ -48,7 +48,7 @@ impl Memcached {
     #[cold]
     fn complain(&mut self, text: &[u8], reply: &mut Reply<'_, Blob>) {
         self.count(Count::Refused);
-        self.say(text, reply);
+        self.write_line(text, reply);
     }
 
     /// The expiration time of a created item: of `N` and `T` the last flag counts.

@@ -216,11 +216,11 @@ fn given(argument: &[u8]) -> Option<&[u8]> {
     Some(argument).filter(|argument| !argument.is_empty())
 }
 
-fn set<T>(place: &mut Option<T>, value: Option<T>, complaint: &'static [u8]) -> Flag {
+fn set<T>(field: &mut Option<T>, value: Option<T>, error: &'static [u8]) -> Flag {
     if value.is_none() {
-        return Flag::Bad(complaint);
+        return Flag::Bad(error);
     }
-    *place = value;
+    *field = value;
     Flag::Read
 }
 

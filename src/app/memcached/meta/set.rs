@@ -34,8 +34,8 @@ impl Echo {
             quiet: meta.flags.quiet,
         };
         let asked = meta.in_order().filter(|flag| matches!(flag[0], b'O' | b'k' | b'c' | b's'));
-        for (place, flag) in echo.order.iter_mut().zip(asked) {
-            *place = flag[0];
+        for (slot, flag) in echo.order.iter_mut().zip(asked) {
+            *slot = flag[0];
             if flag[0] == b'O' {
                 echo.opaque[..flag.len()].copy_from_slice(flag);
                 echo.opaque_len = flag.len() as u8;

@@ -48,7 +48,7 @@ impl Line {
 /// The buffered lines of one worker.
 #[derive(Debug, Default)]
 pub(in crate::app::memcached) struct LongLines {
-    places: Vec<Option<Line>>,
+    slots: Vec<Option<Line>>,
     /// Memory of all lines, in bytes.
     pub(in crate::app::memcached) taken_bytes: usize,
 }
@@ -56,33 +56,33 @@ pub(in crate::app::memcached) struct LongLines {
 impl LongLines {
     /// Adds the line of a connection. Returns its slot.
     fn put(&mut self, line: Line) -> u32 {
-        let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.places.push(None);
-            self.places.len() - 1
+        let slot = self.slots.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
         });
-        let place = u32::try_from(place).expect("fewer lines than connections");
-        self.put_back(place, line);
-        place
+        let slot = u32::try_from(slot).expect("fewer lines than connections");
+        self.put_back(slot, line);
+        slot
     }
 
-    fn is_whole(&self, place: u32) -> bool {
-        self.places[place as usize].as_ref().is_some_and(Line::is_whole)
+    fn is_whole(&self, slot: u32) -> bool {
+        self.slots[slot as usize].as_ref().is_some_and(Line::is_whole)
     }
 
-    fn put_back(&mut self, place: u32, line: Line) {
+    fn put_back(&mut self, slot: u32, line: Line) {
         self.taken_bytes += line.bytes.capacity();
-        self.places[place as usize] = Some(line);
+        self.slots[slot as usize] = Some(line);
     }
 
-    fn take(&mut self, place: u32) -> Option<Line> {
-        let line = self.places[place as usize].take()?;
+    fn take(&mut self, slot: u32) -> Option<Line> {
+        let line = self.slots[slot as usize].take()?;
         self.taken_bytes -= line.bytes.capacity();
         Some(line)
     }
 
     /// Frees the line of a closed connection.
-    pub(in crate::app::memcached) fn cancel(&mut self, place: u32) {
-        drop(self.take(place));
+    pub(in crate::app::memcached) fn cancel(&mut self, slot: u32) {
+        drop(self.take(slot));
     }
 }
 
@@ -101,8 +101,8 @@ impl Memcached {
             // The line is complete: the client writes no more of it.
             return 0;
         }
-        let place = self.long_lines.put(Line { keys, bytes: Vec::new(), at: 0 });
-        conn.phase = Phase::LongLine(place);
+        let slot = self.long_lines.put(Line { keys, bytes: Vec::new(), at: 0 });
+        conn.phase = Phase::LongLine(slot);
         self.go_on_with_line(conn, bytes, reply).0
     }
 
@@ -117,16 +117,16 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> (usize, bool) {
         let mut took = 0;
-        while let Phase::LongLine(place) = conn.phase {
-            let held = self.hold_more(place, &bytes[took..]);
+        while let Phase::LongLine(slot) = conn.phase {
+            let held = self.hold_more(slot, &bytes[took..]);
             took += held;
-            if self.answer_held(conn, place, reply) + held > 0 {
+            if self.answer_held(conn, slot, reply) + held > 0 {
                 continue;
             }
             if conn.share.is_used_up() {
                 return (took, false);
             }
-            let wants_more = took == bytes.len() && !self.long_lines.is_whole(place);
+            let wants_more = took == bytes.len() && !self.long_lines.is_whole(slot);
             if reply.has_capacity() {
                 return (took, wants_more);
             }
@@ -143,22 +143,22 @@ impl Memcached {
 
     /// Returns how many of `bytes` belong to the line and fit into its buffer.
     #[cold]
-    fn hold_more(&mut self, place: u32, bytes: &[u8]) -> usize {
-        let Some(mut line) = self.long_lines.take(place) else { return 0 };
+    fn hold_more(&mut self, slot: u32, bytes: &[u8]) -> usize {
+        let Some(mut line) = self.long_lines.take(slot) else { return 0 };
         let wanted = match memchr::memchr(b'\n', bytes) {
             _ if line.is_whole() => 0,
             Some(end) => end + 1,
             None => bytes.len(),
         };
         let n = line.append(&bytes[..wanted], HELD_MAX_BYTES - self.long_lines.taken_bytes);
-        self.long_lines.put_back(place, line);
+        self.long_lines.put_back(slot, line);
         n
     }
 
     /// Answers buffered keys as far as there is capacity. Returns the number of answered bytes.
     #[cold]
-    fn answer_held(&mut self, conn: &mut Conn, place: u32, reply: &mut Reply<'_, Blob>) -> usize {
-        let Some(mut line) = self.long_lines.take(place) else { return 0 };
+    fn answer_held(&mut self, conn: &mut Conn, slot: u32, reply: &mut Reply<'_, Blob>) -> usize {
+        let Some(mut line) = self.long_lines.take(slot) else { return 0 };
         let from = line.at;
         conn.phase = Phase::Keys(line.keys);
         while !line.rest().is_empty() && !conn.share.is_used_up() && reply.has_capacity() {
@@ -175,8 +175,8 @@ impl Memcached {
         }
         let answered = line.at - from;
         if !line.rest().is_empty() {
-            conn.phase = Phase::LongLine(place);
-            self.long_lines.put_back(place, line);
+            conn.phase = Phase::LongLine(slot);
+            self.long_lines.put_back(slot, line);
         }
         answered
     }

@@ -62,8 +62,8 @@ impl Memcached {
                 self.simple(conn, &request, reply);
                 Step::Took(wire_len)
             }
-            Err(refusal) => {
-                self.refuse(conn, &refusal, reply);
+            Err(error) => {
+                self.refuse(conn, &error, reply);
                 Step::Took(wire_len)
             }
         }
@@ -82,14 +82,14 @@ impl Memcached {
             }
             Request::Version => {
                 reply.copy(b"VERSION ");
-                return self.say(VERSION.as_bytes(), reply);
+                return self.write_line(VERSION.as_bytes(), reply);
             }
-            Request::Say { text, noreply } => (text, noreply),
+            Request::Fixed { text, noreply } => (text, noreply),
             Request::Quit => return close(conn, reply),
             _ => return self.hang_up(conn, reply),
         };
         if !noreply {
-            self.say(text, reply);
+            self.write_line(text, reply);
         }
     }
 
@@ -162,26 +162,26 @@ impl Memcached {
             None if about == b"conns" => conn.phase = Phase::Conns(Wide(0)),
             None if about == b"reset" => {
                 self.shared.counters().reset();
-                self.say(b"RESET", reply);
+                self.write_line(b"RESET", reply);
             }
-            None => self.say(b"ERROR", reply),
+            None => self.write_line(b"ERROR", reply),
         }
     }
 
     /// Queues a line.
-    pub(super) fn say(&self, text: &[u8], reply: &mut Reply<'_, Blob>) {
+    pub(super) fn write_line(&self, text: &[u8], reply: &mut Reply<'_, Blob>) {
         reply.copy(text);
         reply.copy(b"\r\n");
     }
 
     #[cold]
-    fn refuse(&mut self, conn: &mut Conn, refusal: &ProtocolError, reply: &mut Reply<'_, Blob>) {
+    fn refuse(&mut self, conn: &mut Conn, error: &ProtocolError, reply: &mut Reply<'_, Blob>) {
         self.count(Count::Refused);
-        if !refusal.noreply {
-            self.say(refusal.text, reply);
+        if !error.noreply {
+            self.write_line(error.text, reply);
         }
-        if refusal.value_bytes > 0 {
-            conn.begin_skip(refusal.value_bytes.into(), self.now);
+        if error.value_bytes > 0 {
+            conn.begin_skip(error.value_bytes.into(), self.now);
         }
     }
 }

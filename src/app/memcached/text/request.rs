@@ -51,7 +51,7 @@ pub(crate) enum Request<'a> {
     Version,
     Quit,
     /// A line with a fixed answer that needs no lookup.
-    Say {
+    Fixed {
         text: &'static [u8],
         noreply: bool,
     },
@@ -159,7 +159,7 @@ pub(crate) fn parse(line: &[u8], wire_len: usize) -> Result<Request<'_>, Protoco
         b"version" => Ok(Request::Version),
         b"quit" => Ok(Request::Quit),
         b"watch" => {
-            Ok(Request::Say { text: b"CLIENT_ERROR watch commands not allowed", noreply: false })
+            Ok(Request::Fixed { text: b"CLIENT_ERROR watch commands not allowed", noreply: false })
         }
         _ => rare(&Tokens::of(line)),
     }
@@ -253,14 +253,14 @@ fn says_noreply(tokens: &Tokens<'_>) -> bool {
 /// Not implemented: a dump of a slab class, and prefix statistics. The texts are memcached's.
 fn stats<'a>(tokens: &Tokens<'a>) -> Request<'a> {
     let about = tokens.get(1);
-    let say = |text| Request::Say { text, noreply: false };
+    let fixed = |text| Request::Fixed { text, noreply: false };
     // memcached compares the prefix of this length, in this order.
     match about {
         b"" => Request::Stats(about),
         _ if b"reset".starts_with(about) => Request::Stats(b"reset"),
-        _ if b"detail".starts_with(about) => say(b"CLIENT_ERROR stats detail not allowed"),
+        _ if b"detail".starts_with(about) => fixed(b"CLIENT_ERROR stats detail not allowed"),
         _ if b"settings".starts_with(about) => Request::Stats(b"settings"),
-        _ if b"cachedump".starts_with(about) => say(b"CLIENT_ERROR stats cachedump not allowed"),
+        _ if b"cachedump".starts_with(about) => fixed(b"CLIENT_ERROR stats cachedump not allowed"),
         _ if b"conns".starts_with(about) => Request::Stats(b"conns"),
         _ => Request::Stats(about),
     }
@@ -270,18 +270,18 @@ fn stats<'a>(tokens: &Tokens<'a>) -> Request<'a> {
 #[cold]
 fn rare<'a>(tokens: &Tokens<'a>) -> Result<Request<'a>, ProtocolError> {
     let noreply = says_noreply(tokens);
-    let say = |text| Ok(Request::Say { text, noreply });
+    let fixed = |text| Ok(Request::Fixed { text, noreply });
     match tokens.get(0) {
         b"flush_all" => flush_all(tokens, noreply),
-        b"verbosity" => say(if unsigned32_at(tokens, 1).is_some() { b"OK" } else { BAD_FORMAT }),
-        b"shutdown" => say(b"SERVER_ERROR: shutdown not enabled"),
+        b"verbosity" => fixed(if unsigned32_at(tokens, 1).is_some() { b"OK" } else { BAD_FORMAT }),
+        b"shutdown" => fixed(b"SERVER_ERROR: shutdown not enabled"),
         b"slabs" if tokens.len() == 4 && b"reassign".starts_with(tokens.get(1)) => {
-            say(b"CLIENT_ERROR slab reassignment disabled")
+            fixed(b"CLIENT_ERROR slab reassignment disabled")
         }
-        b"lru_crawler" => lru_crawler(tokens).or_else(say),
-        b"cache_memlimit" => say(memory_limit(tokens)),
+        b"lru_crawler" => lru_crawler(tokens).or_else(fixed),
+        b"cache_memlimit" => fixed(memory_limit(tokens)),
         _ if tokens.len() > 1 && tokens.last().starts_with(b"HTTP/") => Ok(Request::HangUp),
-        _ => say(b"ERROR"),
+        _ => fixed(b"ERROR"),
     }
 }
 

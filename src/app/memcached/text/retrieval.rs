@@ -80,7 +80,7 @@ impl Memcached {
             let key = &bytes[at..at + len];
             let key = if is_last { key.strip_suffix(b"\r").unwrap_or(key) } else { key };
             if key.len() > KEY_MAX_BYTES {
-                self.say(BAD_FORMAT, reply);
+                self.write_line(BAD_FORMAT, reply);
                 conn.phase = Phase::SkipLine;
                 return Step::Took(at + len);
             }
@@ -110,7 +110,7 @@ impl Memcached {
         reply: &mut Reply<'_, Blob>,
     ) -> Step {
         if key.len() > KEY_MAX_BYTES + 1 {
-            self.say(BAD_FORMAT, reply);
+            self.write_line(BAD_FORMAT, reply);
             conn.phase = Phase::SkipLine;
             return Step::Took(at + key.len());
         }
