@@ -103,8 +103,8 @@ fn what_is_left_of_a_share_is_for_the_next_segment() {
     while !line.has_yielded() {
         line.offer(append);
         segments += 1;
+        assert!(segments <= 6, "{segments}");
     }
-    assert!(segments <= 6, "{segments}");
     line.offer(append);
     assert!(line.buffered() == append.len() && value_len(&line, "k") == 100_000 + segments);
     assert!(line.iterate());
