@@ -215,7 +215,7 @@ fn key<'a>(request: &Request<'a>) -> Result<&'a [u8], Response> {
     if (1..=KEY_MAX_BYTES).contains(&key.len()) {
         Ok(key)
     } else {
-        let text = format!("a key must have 1 to {KEY_MAX_BYTES} bytes\n");
+        let text = format!("key of {} bytes: must have 1 to {KEY_MAX_BYTES} bytes\n", key.len());
         Err(Response::error(400).text(text))
     }
 }
