@@ -1,5 +1,5 @@
-//! What the protocols share: what is counted and told, how answers go out, and pipelines cut
-//! anywhere. Each protocol has a file of its own.
+//! The parts that all protocols share: counters and statistics, the order of answers, and pipelines
+//! cut at any byte. Each protocol has its own test file.
 
 #[path = "binary_tests.rs"]
 mod binary;

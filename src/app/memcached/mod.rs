@@ -26,13 +26,12 @@
 //!
 //! # Which suite covers which command
 //!
-//! Beside an installed memcached are those of `tests/memcached.rs`: *each* request alone,
-//! *pipelines* in pieces, *binary* packets, *udp* datagrams, *stats* by name and type, of
-//! *connections* line by line. Clients are memcapable, pymemcache and pylibmc in
-//! `tests/serve/memcached.rs`. `model_tests.rs` holds all that stores, brings, changes or removes
-//! items, text, meta and binary, against a plain map. All commands have tables in the `_tests.rs`
-//! files here, and all that are not `stats` are cut at random places by the property test and the
-//! fuzz target.
+//! `tests/memcached.rs` compares Simoom with an installed memcached: *each* request alone,
+//! *pipelines* in chunks, *binary* packets, *udp* datagrams, *stats* by name and type, and the list
+//! of *connections* line by line. `tests/serve/memcached.rs` runs the clients memcapable,
+//! pymemcache and pylibmc. `model_tests.rs` compares all text, meta and binary commands on items
+//! with a plain map. The `_tests.rs` files here have tables for all commands. The property test and
+//! the fuzz target cut all commands except `stats` at random bytes.
 //!
 //! | command | beside memcached | clients |
 //! |---|---|---|

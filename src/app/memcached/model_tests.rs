@@ -1,8 +1,8 @@
-//! The whole handler against a plain map ([`map`]): text, meta and binary requests on three
-//! connections to three workers with one store, pipelines cut anywhere and at every byte, values
-//! from nothing to nearly 1 MB, and a clock that only the test moves.
+//! Compares the whole handler with a plain map ([`map`]): text, meta and binary requests on three
+//! connections to three workers with one store. Pipelines are cut at random bytes and at every
+//! byte. Values have 0 bytes to nearly 1 MB. Only the test advances the clock.
 //!
-//! SIMOOM_SEED=N repeats the run that failed, SIMOOM_RUNS=N makes more of them.
+//! SIMOOM_SEED=N repeats a failed run; SIMOOM_RUNS=N performs N runs.
 
 #[path = "model_tests/binary.rs"]
 mod binary;

@@ -1,4 +1,4 @@
-//! Requests that cost more than their bytes tell: a connection yields, and goes on in the next
+//! Requests that cost more than their length suggests: the connection yields and continues in later
 //! iterations.
 
 use super::*;

@@ -1,4 +1,4 @@
-//! The text protocol: lines in, the words of memcached out.
+//! The text protocol. Input: lines. Output: memcached's texts.
 
 use super::*;
 use crate::store::{Commit, Delete, NewItem, Outcome};

@@ -1,4 +1,4 @@
-//! Who gives space up to whom.
+//! Which upload loses its space to which.
 
 use super::super::peers::Held;
 use super::*;
@@ -174,10 +174,10 @@ fn an_upload_that_has_stalled_gives_way_before_larger_ones() {
     assert!(bed.is_coming(large) && !bed.is_coming(small), "the small one has stalled");
 }
 
-/// What the property knows of an upload: its place, its peer and its size.
+/// The property's record of an upload: its slot, its peer and its size.
 type Known = (u32, Peer, u64);
 
-/// Takes away the upload that has just been displaced, and says what is wrong with that.
+/// Removes the upload that has just lost its space. Fails if it was the wrong one.
 fn check_displaced(uploads: &mut Uploads, known: &mut Vec<Known>, newcomer: u64) -> TestCaseResult {
     let is_displaced = |(slot, ..): &Known| matches!(uploads.find(*slot), Found::Displaced);
     let at = known.iter().position(is_displaced).expect("one has lost its space");

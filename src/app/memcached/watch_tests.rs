@@ -1,4 +1,4 @@
-//! What ends a connection in time, and what a request waits for.
+//! Timeouts of connections, and requests that wait for readers.
 
 use super::super::{Memcached, Options, Shared};
 use super::CHECK_SECONDS;
@@ -439,8 +439,8 @@ fn open_readers(crowd: &mut Crowd, bed: &Bed, waiting: usize) -> (Vec<usize>, Ve
     (reading, waiters)
 }
 
-/// Readers take so many bytes a second for `quarters` of a second, or until `is_done`. Returns how
-/// many quarters passed.
+/// Readers read at a fixed rate for `quarters` of a second, or until `is_done`. Returns the number
+/// of quarters that passed.
 fn trickle(
     crowd: &mut Crowd,
     readers: std::ops::Range<usize>,
